@@ -33,7 +33,7 @@ from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model import attention, blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import Early
+from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World
 from measured_steps import ROWS
@@ -237,7 +237,7 @@ def made(case: dict[str, Any]) -> TrainingStep:
     optimizer: Any = optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
     early = case.get("early", False)
     if early:
-        optimizer = Early(model, optimizer, lambda: 1e-3, PLACE)
+        optimizer = OptimizerInBackward(model, optimizer, lambda: 1e-3, PLACE)
     return TrainingStep(
         model=model,
         optimizer=optimizer,

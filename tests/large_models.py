@@ -10,7 +10,7 @@ import torch
 from gpu_runner.config.bounds import Precision
 from gpu_runner.model import sharded_load
 from gpu_runner.model.load import find, load, load_tokenizer
-from gpu_runner.world import World, join, local, parts_of, rows_of
+from gpu_runner.world import World, join, local, part_and_count, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def _read(folder: Path, reading: Reading, world: World) -> dict[str, Any]:
         "held_bytes": sum(
             local(p.detach()).untyped_storage().nbytes() for p in parameters.values()
         ),
-        "part": parts_of(next(iter(parameters.values()))),
+        "part": part_and_count(next(iter(parameters.values()))),
         "different": [],
     }
     if reading.compared:

@@ -28,7 +28,7 @@ from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.loss import training_loss
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import Early
+from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World, join
 from run_process import together
@@ -123,7 +123,7 @@ def _step(
     choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
     optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     if config.optimizer_in_backward:
-        optimizer = Early(model, optimizer, lambda: RATE, CPU, world)
+        optimizer = OptimizerInBackward(model, optimizer, lambda: RATE, CPU, world)
     sizes = (config.micro_batch, config.grad_accum, 0)
     feed = Feed(
         rows,

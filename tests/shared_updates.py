@@ -13,7 +13,7 @@ import tiny_families
 from gpu_runner.checkpoint import training_state
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
-from gpu_runner.world import World, join, placed_like
+from gpu_runner.world import World, join, shard_like
 
 RATE, DECAY = 1e-2, 0.1
 BAD_STEP = 2  # one gradient of it is no number: every process must skip it
@@ -82,7 +82,7 @@ def _walk_case(world: World, name: str, leg: Leg, before: Path | None) -> None:
             gradient = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
             if number == BAD_STEP and key == "model.norm.weight":
                 gradient[3] = float("nan")
-            parameter.grad = placed_like(parameter, gradient)
+            parameter.grad = shard_like(parameter, gradient)
         norm = world.norm(optim.gradient_norm(model.parameters()))
         skipped = optimizer.step(RATE, norm, 0.0)
         assert bool(skipped) == (number == BAD_STEP)

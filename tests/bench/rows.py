@@ -46,7 +46,7 @@ def seconds(config: TrainConfig, encoder: Encoder) -> tuple[float, float]:
     taken = []
     for _ in range(2):
         start = time.perf_counter()
-        train, _ = run_data.read(config, encoder)
+        train, _ = run_data.load_datasets(config, encoder)
         assert train.tokens > train.trainable_tokens > 0
         taken.append(time.perf_counter() - start)
     return taken[0], taken[1]

@@ -220,7 +220,7 @@ def test_state_files_of_any_kind_are_obeyed_by_nobody(server: Server, tmp_path: 
         assert CommandReader(run, "one", 0).read().seq == 0
         refused(lambda: load_record((run / "config.json").read_bytes(), "it"))
         (tmp_path / "state.json").write_bytes(text(damaged(CHECKPOINT, random_), random_))
-        refused(lambda: training_state.remembered(tmp_path, training_state.read_state(tmp_path)))
+        refused(lambda: training_state.parse_state(tmp_path, training_state.read_state(tmp_path)))
     assert "Traceback" not in server.log.read_text()
     for path in (server.runs / STATE, run / "commands.json", run / "config.json"):
         path.unlink()

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import torch
 
-from gpu_runner.data.dataset import TASK, RowSet
+from gpu_runner.data.dataset import TASK, EncodedDataset
 from gpu_runner.data.examples import Example, InMemoryExamples
 from gpu_runner.data.feed import Feed
 from gpu_runner.log.writer import EventLog, SystemClock
@@ -20,7 +20,7 @@ from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer
 from gpu_runner.train import allocator
 from gpu_runner.train.evaluate import Evaluator
-from gpu_runner.train.initial_weights import anchor
+from gpu_runner.train.initial_weights import find_initial_weights
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World
 from tests.trainers import Outcome, Work, on_card
@@ -72,12 +72,12 @@ def _in_order(examples: tuple[Example, ...]) -> tuple[Example, ...]:
 
 def _overheads(step: TrainingStep, work: Work, examples: tuple[Example, ...]) -> dict[str, float]:
     """Seconds of one logged step, of an evaluation, and of the drift from θ₀."""
-    rows = RowSet("bench", (), InMemoryExamples(examples), len(examples), 0, 0, 0, "")
+    rows = EncodedDataset("bench", (), InMemoryExamples(examples), len(examples), 0, 0, 0, "")
     evaluator = Evaluator({TASK: rows}, work.rows_per_step, 0, DEVICE, step.autocast)
     source = Source("directory", "bench", work.model)
     scalars = {metric.name: 1.2345678 for metric in METRICS[:12]}
     with TemporaryDirectory() as folder:
-        start = anchor(source, step.model, Path(folder), untrained=False)
+        start = find_initial_weights(source, step.model, Path(folder), untrained=False)
         started = perf_counter()
         evaluator.run(step.model)
         evaluated = perf_counter()

@@ -99,7 +99,7 @@ def adapt(model: Any, rank: int) -> Trained:
 class AdapterDrift:
     """‖θ−θ₀‖/‖θ₀‖ of a model with adapters: θ−θ₀ is (α/r) · B A, and θ₀ is there, frozen.
 
-    Takes the place of `anchor.Anchor`, which reads θ₀ from a disk.
+    Takes the place of `InitialWeights`, which reads θ₀ from a disk.
     """
 
     @torch.no_grad()

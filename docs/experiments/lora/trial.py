@@ -32,7 +32,7 @@ from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run import payloads
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.fine_tune import PreparedRun, fine_tune, fit
-from gpu_runner.train.initial_weights import Anchor
+from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import World
 from lora.methods import AdapterDrift, Method, Trained, adapt
 from record_runs import smollm2_gguf
@@ -212,7 +212,7 @@ def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
         plan=replace(planned, prediction=predicted(planned, rank)),
         directory=directory,
         model=model,
-        anchor=cast(Anchor, AdapterDrift()),
+        initial_weights=cast(InitialWeights, AdapterDrift()),
         optimizer=optimizer,
         world=World(),
     )

@@ -58,7 +58,7 @@ def publish(final: Path, fill: Callable[[Path], None], *, private: bool = True) 
         fill(temporary)
         return complete(final, {}, private=private)
     except BaseException as error:
-        if (told := given_up(final, error)) is error:
+        if (told := discard(final, error)) is error:
             raise
         raise told from error
 
@@ -93,13 +93,13 @@ def complete(final: Path, known: Mapping[str, Written], *, private: bool = True)
     return Saved(final, size, digest)
 
 
-def given_up(final: Path, error: BaseException) -> BaseException:
+def discard(final: Path, error: BaseException) -> BaseException:
     """Remove what was written since `begin`; what to raise for `error`."""
     shutil.rmtree(final.with_name(final.name + UNFINISHED), ignore_errors=True)
-    return not_written(final, error) if isinstance(error, (OSError, SafetensorError)) else error
+    return write_failure(final, error) if isinstance(error, (OSError, SafetensorError)) else error
 
 
-def not_written(final: Path, error: Exception) -> SystemFailure:
+def write_failure(final: Path, error: Exception) -> SystemFailure:
     """What to say where a directory could not be written, and of those that were before."""
     earlier = step_of(final) is not None and finished(final.parent)
     return _refused(final, error, " Earlier checkpoints are intact." * bool(earlier))
@@ -267,7 +267,7 @@ def set_aside(root: Path, good: Path | None) -> list[Path]:
     return moved
 
 
-def keep_only(root: Path, kept: Iterable[Path]) -> None:
+def remove_all_except(root: Path, kept: Iterable[Path]) -> None:
     """Remove every other checkpoint, and what an interrupted save left behind."""
     staying = set(kept)
     for path in root.glob(f"{_STEP}*"):

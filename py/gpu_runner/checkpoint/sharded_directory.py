@@ -34,7 +34,7 @@ Parts = Mapping[str, Mapping[str, Shard]]
 
 
 @dataclass(slots=True)
-class Together:
+class ShardedDirectory:
     """One directory, `final`, on its way to the disk; every process of `world` has one.
 
     Raises `SystemFailure` on all of them where one could not write; nothing half-written stays.
@@ -59,7 +59,7 @@ class Together:
             for folder in self.parts:
                 (place / folder).mkdir()
         except OSError as error:
-            raise directory.given_up(self.final, error) from error
+            raise directory.discard(self.final, error) from error
 
     def write(self) -> None:
         """Write what this process has; an error waits for `end`."""
@@ -78,7 +78,7 @@ class Together:
         try:
             work(self.final.with_name(self.final.name + directory.UNFINISHED))
         except (OSError, SafetensorError) as error:
-            self._problem = str(directory.not_written(self.final, error))
+            self._problem = str(directory.write_failure(self.final, error))
         except Exception as error:  # the others must hear of it
             self._problem = f"{self.final}: {type(error).__name__}: {error}"
 
@@ -111,20 +111,20 @@ class Together:
             fill(place)
             return directory.complete(self.final, known, private=self.private)
         except BaseException as error:
-            if (told := directory.given_up(self.final, error)) is error:
+            if (told := directory.discard(self.final, error)) is error:
                 raise
             raise told from error
 
 
-def publish_together(
+def publish_sharded(
     final: Path,
     world: World,
     parts: Parts,
     fill: Callable[[Path], None] = lambda _: None,
     metadata: Mapping[str, str] | None = None,
 ) -> Saved:
-    """Let every process write its part of `final`, all of it at once; see `Together`."""
-    one = Together(final, world, parts, metadata or {})
+    """Let every process write its part of `final`, all of it at once; see `ShardedDirectory`."""
+    one = ShardedDirectory(final, world, parts, metadata or {})
     one.begin()
     one.write()
     return one.end(fill)

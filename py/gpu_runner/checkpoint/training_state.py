@@ -28,7 +28,7 @@ from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
-from gpu_runner.world import World, is_copy, local, placed, rows_of, whole
+from gpu_runner.world import World, as_sharded, is_replica, local, rows_of, whole
 from gpu_runner.world.sharded_files import WEIGHTS, RowReader, Shard, StoredTensors
 from unfrozen.schema import check
 from unfrozen.schema.files import STATE as STATE_SHAPE
@@ -199,7 +199,7 @@ def shards_of(
     found = {}
     for name, tensor in tensors.items():
         cut = local(tensor) is not tensor
-        mine = not is_copy(tensor) if cut else world.first
+        mine = not is_replica(tensor) if cut else world.first
         rows = local(tensor.detach())
         if mine and (rows.numel() or not cut):
             kept = rows.to("cpu", copy=True) if copies else rows
@@ -255,7 +255,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def remembered(
+def parse_state(
     path: Path, kept: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], Origins | None]:
     """Fields of the run's `State` and of its `History`, as `kept` in the checkpoint at `path`.
@@ -317,7 +317,7 @@ def _read(
     shape = stored.shape(name)
     if shape == tuple(parameter.shape):
         rows = reader.rows(name, rows_of(parameter)).to(parameter.device, copy=True)
-        return placed(parameter, rows.contiguous())
+        return as_sharded(parameter, rows.contiguous())
     if len(shape) == parameter.ndim >= 2:
         raise CheckpointError(
             f"{place}: {name} is {shape}, the parameter {tuple(parameter.shape)}."

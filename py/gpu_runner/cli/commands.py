@@ -336,14 +336,14 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     from gpu_runner.plan.data_report import show_data, show_examples, show_losses
     from gpu_runner.plan.machine import choose_device
     from gpu_runner.plan.reading_progress import show_reading
-    from gpu_runner.train.evaluate import row_losses
+    from gpu_runner.train.evaluate import example_losses
     from unfrozen.training.order import spread
 
     source = find(config.model, trusted=config.trust_remote_code)
     tokenizer = load_tokenizer(source)
-    encoder = run_data.encoder(config, tokenizer)
+    encoder = run_data.make_encoder(config, tokenizer)
     with show_reading(console) as watch:
-        found = run_data.all_rows(config, encoder, watch)
+        found = run_data.load_all(config, encoder, watch)
     show_data(console, config, found, encoder, tokenizer, _generation_config(source))
     show_examples(console, found, encoder, rows)
     many = score if score is not None else 0 if source.kind == "hub" else _SCORED
@@ -358,7 +358,7 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     examples: Sequence[Example] = [found.examples[index] for index in chosen]
     with console.status(f"scoring {len(chosen)} examples"):
         weights = load(source, tokenizer, config.params, device)
-        losses = row_losses(weights, examples, pad_token(tokenizer), device)
+        losses = example_losses(weights, examples, pad_token(tokenizer), device)
     show_losses(console, found, encoder, list(zip(chosen, losses, strict=True)))
     return ExitCode.OK
 

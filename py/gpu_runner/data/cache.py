@@ -39,7 +39,7 @@ CACHE_ENV: Final = "UNFROZEN_CACHE"
 LEAST_BYTES: Final = 16 * 2**20  # of a source that is worth it
 FEW: Final = 2_000  # rows that are encoded in about a second: these are not worth it
 MOST_BYTES: Final = 20 * 2**30  # of everything that is kept
-_VERSION: Final = 2  # of how rows are read, encoded and kept
+_VERSION: Final = 3  # of how rows are read, encoded and kept
 _BLOCK: Final = 4 * 2**20
 
 
@@ -59,7 +59,7 @@ def is_large(source: str) -> bool:
     return bool(hub.fingerprint(found)) and hub.size_bytes(found) >= LEAST_BYTES
 
 
-def place_of(
+def cache_path(
     source: str, encoder: Encoder, watch: Watch, *, skip: bool, most: int | None = None
 ) -> Path:
     """The folder of what is made of a source or its first rows, whether it is there or not."""
@@ -103,7 +103,7 @@ def _folder() -> Path:
 
 
 @contextmanager
-def alone(place: Path) -> Iterator[None]:
+def exclusive_lock(place: Path) -> Iterator[None]:
     """One process at a time makes or reads what is called `place`; where no lock can be, all do."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def alone(place: Path) -> Iterator[None]:
         yield
 
 
-def make_room(newest: Path) -> None:
+def remove_oldest(newest: Path) -> None:
     """Remove the oldest until the rest is small enough; never the newest."""
     folders = [path for path in newest.parent.iterdir() if path.is_dir() and path != newest]
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
@@ -153,9 +153,9 @@ def load_encoded(
     With a list `bad`, such rows are left out and told there. With `most`, only the first so many
     rows are read, and their fingerprint (`rows.fingerprint`) is in the meta data as `sha256`.
     """
-    place = place_of(source, encoder, watch, skip=bad is not None, most=most)
+    place = cache_path(source, encoder, watch, skip=bad is not None, most=most)
     before = len(bad or ())
-    with alone(place):
+    with exclusive_lock(place):
         try:
             found = stored.Arrays(place)
             os.utime(place)
@@ -174,7 +174,7 @@ def notes(found: stored.Arrays) -> list[tuple[str, int, str]]:
     """What is to be said of the rows: the words, of how many, and where the first one is."""
     counts: Counter[str] = Counter()
     firsts: dict[str, str] = {}
-    for told in found.meta["told"]:
+    for told in found.meta["summaries"]:
         for text, count, first in told["notes"]:
             counts[text] += count
             firsts.setdefault(text, first)
@@ -183,7 +183,7 @@ def notes(found: stored.Arrays) -> list[tuple[str, int, str]]:
 
 def total(found: stored.Arrays, name: str) -> int:
     """The sum of a number that was told with every part."""
-    return sum(told[name] for told in found.meta["told"])
+    return sum(told[name] for told in found.meta["summaries"])
 
 
 def _made(
@@ -210,7 +210,7 @@ def _made(
         (folder / stored.META).write_text(json.dumps({**found.meta, **more}), "utf-8")
         if folder.parent == place.parent:
             folder.rename(place)
-            make_room(place)
+            remove_oldest(place)
             folder = place
         found = stored.Arrays(folder)
         if folder != place:
@@ -234,13 +234,13 @@ def _rows_fingerprint(found: stored.Arrays) -> str:
 
 def _encoded(
     source: str, encoder: Encoder, bad: list[str] | None, watch: Watch, most: int | None
-) -> Generator[stored.EncodedRows]:
+) -> Generator[stored.EncodedExamples]:
     """Parts in the order of their rows, encoded by as many processes as there are cores."""
     reading, rows = ReadShare(), 0
     what = f"encoding {Path(parse(source).place).name}"
     wanted = islice(stream_rows(source, bad, reading), most)
     for job, part in _in_order(_jobs(wanted, reading), encoder):
-        found = part.told.pop("bad")
+        found = part.summary.pop("bad")
         if found and bad is None:
             raise DataError(found[0])
         if bad is not None:
@@ -251,7 +251,9 @@ def _encoded(
     watch(what, 1.0, rows)
 
 
-def _in_order(jobs: Iterator[_Job], encoder: Encoder) -> Iterator[tuple[_Job, stored.EncodedRows]]:
+def _in_order(
+    jobs: Iterator[_Job], encoder: Encoder
+) -> Iterator[tuple[_Job, stored.EncodedExamples]]:
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     first = list(islice(jobs, 2))
     if workers == 1 or len(first) < 2:
@@ -261,7 +263,7 @@ def _in_order(jobs: Iterator[_Job], encoder: Encoder) -> Iterator[tuple[_Job, st
     context = multiprocessing.get_context("spawn")
     resource_tracker.ensure_running()  # or it would undo what follows when it starts
     with ProcessPoolExecutor(workers, context, _begin, (encoder,)) as pool:
-        waiting: list[tuple[_Job, Future[stored.EncodedRows]]] = []
+        waiting: list[tuple[_Job, Future[stored.EncodedExamples]]] = []
 
         def send(job: _Job) -> None:
             with _uninterrupted():
@@ -304,14 +306,14 @@ def _begin(encoder: Encoder) -> None:
     _encoder = encoder
 
 
-def _work(start: int, rows: list[tuple[str, Row]]) -> stored.EncodedRows:
+def _work(start: int, rows: list[tuple[str, Row]]) -> stored.EncodedExamples:
     assert _encoder is not None
     return encode_part(_encoder, start, rows)
 
 
 def encode_part(
     encoder: Encoder, start: int, rows: Iterable[tuple[str, Row]]
-) -> stored.EncodedRows:
+) -> stored.EncodedExamples:
     """Some rows, the first of them number `start` of its file; bad ones are told."""
     rendered, origins, bad = [], [], []
     counts: Counter[str] = Counter()

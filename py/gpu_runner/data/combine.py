@@ -13,7 +13,7 @@ import numpy as np
 
 from gpu_runner.config.source import parse
 from gpu_runner.data.cache import load_encoded, notes, total
-from gpu_runner.data.dataset import Note, RowSet, fingerprint, hold_out
+from gpu_runner.data.dataset import EncodedDataset, Note, fingerprint, hold_out
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import ExampleStore, InMemoryExamples
 from gpu_runner.data.files import Watch
@@ -24,7 +24,7 @@ from gpu_runner.data.stored import (
     JoinedExamples,
     Stored,
     StoredExamples,
-    StoredPlaces,
+    StoredLocations,
     StoredRows,
 )
 from gpu_runner.errors import DataError
@@ -33,7 +33,7 @@ from unfrozen.training.order import epoch_order, replayed
 T = TypeVar("T")
 
 
-def mixed(parts: Sequence[tuple[RowSet, float]], seed: int) -> RowSet:
+def mix(parts: Sequence[tuple[EncodedDataset, float]], seed: int) -> EncodedDataset:
     """Sets of rows as one: of each all rows as often as its weight says, of a fraction some.
 
     Which ones follows from `seed`. Raises `DataError` where that leaves no row.
@@ -48,7 +48,7 @@ def mixed(parts: Sequence[tuple[RowSet, float]], seed: int) -> RowSet:
         raise DataError("the weights leave no row to train on: give larger ones.")
     picked = [_picked(part, which) for (part, _), which in zip(parts, chosen, strict=True)]
     examples = _joined_examples([some for _, _, some in picked])
-    return RowSet(
+    return EncodedDataset(
         name="training",
         rows=_joined([some for some, _, _ in picked]),
         places=_joined([some for _, some, _ in picked]),
@@ -63,7 +63,9 @@ def mixed(parts: Sequence[tuple[RowSet, float]], seed: int) -> RowSet:
     )
 
 
-def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSet:
+def add_replay(
+    train: EncodedDataset, replay: EncodedDataset, share: float, seed: int
+) -> EncodedDataset:
     """`train` and as many rows of `replay` as make `share` of all tokens.
 
     The shuffled order of an epoch (`unfrozen.training.order`) then mixes them in.
@@ -82,7 +84,7 @@ def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSe
     )
 
 
-def _picked(rows: RowSet, which: Any) -> tuple[Sequence[Row], Sequence[str], ExampleStore]:
+def _picked(rows: EncodedDataset, which: Any) -> tuple[Sequence[Row], Sequence[str], ExampleStore]:
     """Return the rows of a set with the indices `which`, where they were read, and their tokens."""
     examples = rows.examples
     if isinstance(examples, StoredExamples):
@@ -113,7 +115,9 @@ def _flat(parts: Sequence[Any]) -> list[Any]:
     return [one for part in parts for one in (part.parts if isinstance(part, Joined) else [part])]
 
 
-def _combined_sha256(examples: ExampleStore, parts: Sequence[RowSet], chosen: Sequence[Any]) -> str:
+def _combined_sha256(
+    examples: ExampleStore, parts: Sequence[EncodedDataset], chosen: Sequence[Any]
+) -> str:
     """SHA-256 of the rows; of rows on disk it follows from those of their sets, and which."""
     if isinstance(examples, InMemoryExamples):
         return fingerprint(examples)
@@ -142,27 +146,27 @@ class Encoded:
         return _digest(self.arrays, np.arange(len(self.arrays.origin)))
 
 
-def encoded(source: str, encoder: Encoder, watch: Watch, *, skip: bool) -> Encoded:
+def encode_source(source: str, encoder: Encoder, watch: Watch, *, skip: bool) -> Encoded:
     """A source on disk; with `skip` its bad rows are left out and told. Raises `DataError`."""
     bad: list[str] | None = [] if skip else None
     return Encoded(source, load_encoded(source, encoder, bad, watch), bad)
 
 
-def scored(
+def encode_first(
     name: str, source: str, encoder: Encoder, watch: Watch, *, skip: bool, most: int
-) -> RowSet:
+) -> EncodedDataset:
     """The first rows of a source, at most `most`, as a set that nothing is trained on.
 
     Its fingerprint is that of the same rows in memory. Raises `DataError`.
     """
     bad: list[str] | None = [] if skip else None
     found = load_encoded(source, encoder, bad, watch, most)
-    return replace(every(name, found, parse(source).place, bad), sha256=found.meta["sha256"])
+    return replace(all_examples(name, found, parse(source).place, bad), sha256=found.meta["sha256"])
 
 
-def task(
+def split_task(
     sources: Sequence[Encoded], seed: int, most: int
-) -> tuple[RowSet, RowSet | None, list[tuple[str, float]]]:
+) -> tuple[EncodedDataset, EncodedDataset | None, list[tuple[str, float]]]:
     """The training rows of all sources, the held-out ones, and SHA-256 and weight of each source.
 
     At most `most` rows are held out; for 0 none are. Raises `DataError`.
@@ -170,21 +174,21 @@ def task(
     made_of = [(one.sha256, parse(one.source).weight) for one in sources]
     first = sources[0]
     if len(sources) > 1 or made_of[0][1] != 1:
-        parts, scored = shared_out(sources, seed, most)
-        return mixed(parts, seed), scored, made_of
+        parts, scored = split_sources(sources, seed, most)
+        return mix(parts, seed), scored, made_of
     if most:
-        return *split(first.arrays, first.place, seed, first.bad, most), made_of
-    return every("training", first.arrays, first.place, first.bad), None, made_of
+        return *split_held_out(first.arrays, first.place, seed, first.bad, most), made_of
+    return all_examples("training", first.arrays, first.place, first.bad), None, made_of
 
 
-def every(name: str, found: Arrays, place: str, bad: list[str] | None) -> RowSet:
+def all_examples(name: str, found: Arrays, place: str, bad: list[str] | None) -> EncodedDataset:
     """All rows that have something to train on. Raises `DataError` for none."""
     return _noted(_set(name, found, np.ones(len(found.origin), np.bool_), place), found, bad)
 
 
-def split(
+def split_held_out(
     found: Arrays, place: str, seed: int, bad: list[str] | None, most: int
-) -> tuple[RowSet, RowSet]:
+) -> tuple[EncodedDataset, EncodedDataset]:
     """(training rows, at most `most` held-out ones), told apart as those of small files are.
 
     Raises `DataError` where either has nothing to train on, or there is only one row.
@@ -195,9 +199,9 @@ def split(
     return _noted(train, found, bad), scored
 
 
-def shared_out(
+def split_sources(
     sources: Sequence[Encoded], seed: int, most: int
-) -> tuple[list[tuple[RowSet, float]], RowSet | None]:
+) -> tuple[list[tuple[EncodedDataset, float]], EncodedDataset | None]:
     """The training rows of each source with its weight, and the held-out rows of all of them.
 
     Those are told apart as the rows of small files are, at most `most`; for 0 none is held out.
@@ -220,7 +224,7 @@ def shared_out(
     return parts, _scored(sources, scored) if most else None
 
 
-def _scored(sources: Sequence[Encoded], chosen: Sequence[Any]) -> RowSet:
+def _scored(sources: Sequence[Encoded], chosen: Sequence[Any]) -> EncodedDataset:
     """Held-out rows of several sources, of which there are few: read into memory."""
     there = [(one, int(index)) for one, some in zip(sources, chosen, strict=True) for index in some]
     read = [(one, index, one.arrays.example(index)) for one, index in there]
@@ -230,7 +234,7 @@ def _scored(sources: Sequence[Encoded], chosen: Sequence[Any]) -> RowSet:
             f"0 of {len(read)} rows have trainable tokens in the held-out data: give --eval-data."
         )
     examples = InMemoryExamples(example for _, _, example in kept)
-    return RowSet(
+    return EncodedDataset(
         name="held-out",
         rows=tuple(one.arrays.row(index) for one, index, _ in kept),
         examples=examples,
@@ -243,7 +247,7 @@ def _scored(sources: Sequence[Encoded], chosen: Sequence[Any]) -> RowSet:
     )
 
 
-def _set(name: str, found: Arrays, wanted: Any, place: str) -> RowSet:
+def _set(name: str, found: Arrays, wanted: Any, place: str) -> EncodedDataset:
     trainable = found.trainable > 0
     chosen = np.flatnonzero(wanted & trainable)
     if not len(chosen):
@@ -252,7 +256,7 @@ def _set(name: str, found: Arrays, wanted: Any, place: str) -> RowSet:
             " with `unfrozen data`."
         )
     cut = found.cut[wanted]
-    return RowSet(
+    return EncodedDataset(
         name=name,
         rows=StoredRows(found, chosen),
         examples=StoredExamples(found, chosen),
@@ -261,7 +265,7 @@ def _set(name: str, found: Arrays, wanted: Any, place: str) -> RowSet:
         cut_tokens=int(cut.sum()),
         untrainable_rows=int((wanted & ~trainable).sum()),
         sha256=_digest(found, chosen),
-        places=StoredPlaces(found, chosen, place),
+        places=StoredLocations(found, chosen, place),
     )
 
 
@@ -272,7 +276,7 @@ def _digest(found: Arrays, chosen: Any) -> str:
     return follows.hexdigest()
 
 
-def _noted(rows: RowSet, found: Arrays, bad: list[str] | None) -> RowSet:
+def _noted(rows: EncodedDataset, found: Arrays, bad: list[str] | None) -> EncodedDataset:
     """The set with all that is to be said of the file it is of."""
     return replace(
         rows,

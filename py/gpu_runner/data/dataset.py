@@ -1,7 +1,7 @@
 """Sets of rows: encoded, counted, replayed and held out, refused where nothing can be trained.
 
 Nothing is left out silently: rows that were cut or that have nothing to train on are counted in
-`RowSet` and shown by the run. `feed` turns the rows into micro-batches.
+`EncodedDataset` and shown by the run. `feed` turns the rows into micro-batches.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class RowSet:
+class EncodedDataset:
     """Encoded rows that have something to train on, and the count of everything left out."""
 
     name: str
@@ -53,7 +53,7 @@ class RowSet:
     """Where and why, for each row that was left out because it cannot be read."""
     replayed_rows: int = 0
     """Rows at the end of `rows` that come from the replay file."""
-    replay: RowSet | None = None
+    replay: EncodedDataset | None = None
     """Where those were drawn from, with the count of everything left out there."""
     trained_rows: int = 0
     """Rows of a scored set that are trained on as well, token for token."""
@@ -65,7 +65,7 @@ class RowSet:
     """Questions and answers without roles that went through the chat template."""
     places: Sequence[str] = ()
     """Where each of `rows` was read."""
-    parts: tuple[tuple[RowSet, float], ...] = ()
+    parts: tuple[tuple[EncodedDataset, float], ...] = ()
     """What it was mixed of, with the weight of each."""
     made_of: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     """SHA-256 and weight of everything that was put together, by option and file."""
@@ -91,7 +91,7 @@ class RowSet:
         first = len(self.examples) - self.replayed_rows
         return sum(self.examples.lengths[first:]) / self.tokens
 
-    def sets(self) -> list[RowSet]:
+    def sets(self) -> list[EncodedDataset]:
         """What it was put together of, or itself; and what is replayed."""
         earlier = [] if self.replay is None else [self.replay]
         return [*([part for part, _ in self.parts] or [self]), *earlier]
@@ -155,13 +155,13 @@ class RowSet:
             yield f"{self.name}: {len(self.notes) - _MOST_NOTES} more kinds of such remarks."
 
 
-def load_set(
+def encode_dataset(
     name: str,
     sources: Sequence[tuple[str, Row]],
     encoder: Encoder,
     bad: list[str] | None = None,
     watch: Watch = unwatched,
-) -> RowSet:
+) -> EncodedDataset:
     """Encode every row of `read_rows`; refuse a set in which nothing can be trained.
 
     Raises `DataError`: a row of no known format (where and why; with a list `bad` it is left out
@@ -189,7 +189,7 @@ def load_set(
     trained = [example.trainable_tokens > 0 for _, example in encoded]
     if not kept:
         raise DataError(_nothing_to_train(name, encoded, encoder, bad or []))
-    return RowSet(
+    return EncodedDataset(
         name=name,
         rows=tuple(dict(row) for row, _ in kept),
         examples=InMemoryExamples(example for _, example in kept),
@@ -215,7 +215,7 @@ def _examples(
     watch(1.0, len(rendered))
 
 
-def readable(
+def without_bad_rows(
     sources: Sequence[tuple[str, Row]], encoder: Encoder, bad: list[str]
 ) -> list[tuple[str, Row]]:
     """Rows that can be encoded, `DataError` for none; why others cannot be is told in `bad`."""

@@ -24,12 +24,14 @@ IGNORED: Final = -100  # label of a position that does not enter the loss
 
 
 class Targets(NamedTuple):
-    """Where a batch is trained: `positions` t (K,), ascending, whose next label is trained in some
-    row; of their B·K places the `kept` ones (N,), None if all are; and the `targets` there (N,).
+    """Where a batch is trained.
+
+    `positions` t (K,), ascending: those whose next label is trained in some sequence. `selected`
+    (N,): which of their B·K predictions are trained, None if all are. `targets` (N,): the labels.
     """
 
     positions: Tensor
-    kept: Tensor | None
+    selected: Tensor | None
     targets: Tensor
 
 
@@ -43,9 +45,9 @@ class Batch:
     without a mask is faster and keeps less for the backward pass. Packed, B is 1, document i is
     `bounds[i]` to `bounds[i + 1]` (D + 1,) int32, and the longest has `longest` tokens.
 
-    `trained` is worked out where the batch was made: on a card it would be a wait for each of its
-    sizes. `lengths` are the tokens of each row or document that is one, padding left out; of each,
-    `draws` is the seed of what is drawn for it in this step (none where nothing is to be drawn).
+    The targets are found on the device where the batch was made: on a GPU, each of their sizes
+    would be a synchronization. `lengths` are the tokens of each sequence or document without
+    padding; `example_seeds` seed the noise of each in this step (empty where none is drawn).
     """
 
     input_ids: Tensor
@@ -55,9 +57,9 @@ class Batch:
     longest: int = 0
     chosen: Targets | None = None
     seen_bounds: Tensor | None = None
-    """`bounds` where the batch was made: on a card, a look at the others is a wait."""
+    """`bounds` where the batch was made: reading the others from a GPU would synchronize."""
     lengths: tuple[int, ...] = ()
-    draws: tuple[int, ...] = ()
+    example_seeds: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -66,45 +68,45 @@ class Batch:
 
     @property
     def position_ids(self) -> Tensor:
-        """(1, T): the place of each token in its own document. Only for a packed batch."""
+        """(1, T): the position of each token in its own document. Only for a packed batch."""
         assert self.bounds is not None
         lengths = self.bounds.diff()
         starts = self.bounds[:-1].repeat_interleave(lengths, output_size=self.tokens)
         return (torch.arange(self.tokens, device=starts.device) - starts)[None]
 
-    def real(self) -> Tensor | None:
-        """(B·T,) truth values: no padding; None where there is none."""
+    def non_padding(self) -> Tensor | None:
+        """Return (B·T,) whether each token is none of the padding; None where nothing is padded."""
         if sum(self.lengths) == self.tokens:
             return None
         rows, length = self.input_ids.shape
         ends = (sum(self.lengths),) if self.bounds is not None else self.lengths
         assert len(ends) == rows
-        places = torch.arange(length, device=self.input_ids.device)
-        return torch.cat([places < end for end in ends])
+        positions = torch.arange(length, device=self.input_ids.device)
+        return torch.cat([positions < end for end in ends])
 
-    def trained(self) -> Targets:
-        """Its positions, places and targets; see `Targets`."""
+    def find_targets(self) -> Targets:
+        """Return where this batch is trained, and on which labels."""
         if self.chosen is not None:
             return self.chosen
         following = self.labels[:, 1:]  # (B, T - 1)
         positions = torch.nonzero((following != IGNORED).any(dim=0)).flatten()
         targets = following[:, positions].flatten()  # (B·K,)
-        kept = torch.nonzero(targets != IGNORED).flatten()
-        if len(kept) == len(targets):
+        selected = torch.nonzero(targets != IGNORED).flatten()
+        if len(selected) == len(targets):
             return Targets(positions, None, targets)
-        return Targets(positions, kept, targets[kept])
+        return Targets(positions, selected, targets[selected])
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`, sent to a card without a wait."""
+        """Return the same batch on `device`; a copy to a GPU does not synchronize."""
 
         def sent(tensor: Tensor | None) -> Tensor | None:
             if tensor is None or tensor.device == device:
                 return tensor
-            on_card = device.type == "cuda"
-            source = tensor.pin_memory() if on_card and tensor.device.type == "cpu" else tensor
-            return source.to(device, non_blocking=on_card)
+            on_gpu = device.type == "cuda"
+            source = tensor.pin_memory() if on_gpu and tensor.device.type == "cpu" else tensor
+            return source.to(device, non_blocking=on_gpu)
 
-        chosen = Targets(*map(sent, self.trained()))  # type: ignore[arg-type]
+        chosen = Targets(*map(sent, self.find_targets()))  # type: ignore[arg-type]
         ids, labels, bounds = map(sent, (self.input_ids, self.labels, self.bounds))
         assert ids is not None
         assert labels is not None
@@ -166,7 +168,7 @@ def pack(
     return Batch(row, labels, count, bounds, longest, lengths=real)
 
 
-def draw(seed: int, step: int, place: int) -> int:
+def example_seed(seed: int, step: int, place: int) -> int:
     """The seed (63 bits) of what is drawn for row number `place` of a step, whoever computes it."""
     text = f"{seed} {step} {place}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
@@ -196,7 +198,7 @@ class Feed:
     """
 
     @property
-    def rows_per_step(self) -> int:
+    def sequences_per_step(self) -> int:
         """Rows that one optimizer step sees."""
         return self.micro_batch * self.grad_accum
 
@@ -212,13 +214,15 @@ class Feed:
     def step(self, number: int) -> Iterator[Batch]:
         """This process's micro-batches of step `number` (1-based), each (B, T)."""
         rows = self._sequences(number)
-        for places in islice(self._shared_out(rows), self.rank, None, self.ranks):
-            draws = tuple(draw(self.seed, number, place) for place in places)
-            yield replace(self._batch([rows[place] for place in places]), draws=draws)
+        for places in islice(self._micro_batches(rows), self.rank, None, self.ranks):
+            example_seeds = tuple(example_seed(self.seed, number, place) for place in places)
+            yield replace(
+                self._batch([rows[place] for place in places]), example_seeds=example_seeds
+            )
 
     def _batch(self, chosen: Sequence[Example]) -> Batch:
         if self.packed and self.fixed:
-            documents = self.rows_per_step + self.micro_batch  # rows, and what fills
+            documents = self.sequences_per_step + self.micro_batch  # rows, and what fills
             return pack(chosen, self.pad_id, self.capacity, documents, self._longest)
         if self.packed:
             return pack(chosen, self.pad_id)
@@ -235,7 +239,7 @@ class Feed:
     def shapes(self, number: int) -> Iterator[BatchShape]:
         """The shapes of a step's micro-batches, without making them."""
         step = self._sequences(number)
-        chosen = self._shared_out(step)
+        chosen = self._micro_batches(step)
         for places in chosen:
             examples = [step[place] for place in places]
             sizes = [len(example.ids) for example in examples]
@@ -245,7 +249,7 @@ class Feed:
                 length = self.capacity // rows
             yield BatchShape(rows, length, trained, len(chosen) // self.ranks)
 
-    def _shared_out(self, rows: Sequence[Example]) -> list[list[int]]:
+    def _micro_batches(self, rows: Sequence[Example]) -> list[list[int]]:
         """Which rows of a step are in each of its micro-batches, over all ranks."""
         if self.packed:
             return bins([len(row.ids) for row in rows], self.capacity, self.ranks)
@@ -260,7 +264,7 @@ class Feed:
     def _read(self) -> Callable[[int], list[Example]]:
         @lru_cache(maxsize=1)
         def read(number: int) -> list[Example]:
-            chosen = step_rows(number, self.rows_per_step, len(self.examples), self.seed)
+            chosen = step_rows(number, self.sequences_per_step, len(self.examples), self.seed)
             return [self.examples[index] for index in chosen]
 
         return read

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpu_runner.data.dataset import RowSet
+from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.data.packing import bins
@@ -56,7 +56,7 @@ class RowTokens:
     """Places in `tokens` of marks that the model learns to end an answer with."""
 
 
-def stops(rows: RowSet, encoder: Encoder) -> list[Stop]:
+def stops(rows: EncodedDataset, encoder: Encoder) -> list[Stop]:
     """The last trained tokens of rows that are whole, the most common first; space is passed."""
     found: Counter[int] = Counter()
     for token, places in rows.examples.by_last_token():
@@ -76,12 +76,12 @@ def _stop(example: Example, trained: Sequence[int], encoder: Encoder) -> int:
     return example.ids[trained[-1]]
 
 
-def endless(found: Sequence[Stop], encoder: Encoder) -> int:
+def count_without_stop(found: Sequence[Stop], encoder: Encoder) -> int:
     """Rows that are whole and end in text: what is trained of them never tells to stop."""
     return sum(one.rows for one in found if not encoder.is_mark(one.token))
 
 
-def lengths(rows: RowSet) -> Lengths:
+def lengths(rows: EncodedDataset) -> Lengths:
     """How long the rows are, in tokens."""
     counts = sorted(rows.examples.lengths)
     low, high = counts[0], counts[-1]
@@ -98,20 +98,22 @@ def lengths(rows: RowSet) -> Lengths:
     )
 
 
-def repeated(rows: RowSet) -> tuple[int, str]:
+def repeated(rows: EncodedDataset) -> tuple[int, str]:
     """How many rows are there before, token for token, and where the first of them is."""
     again = rows.examples.duplicates()
     return len(again), rows.places[again[0]] if again else ""
 
 
-def padding(rows: RowSet, micro_batch: int, grad_accum: int, seed: int) -> tuple[float, int]:
+def padding(
+    rows: EncodedDataset, micro_batch: int, grad_accum: int, seed: int
+) -> tuple[float, int]:
     """(share of an epoch's positions that padding would be, micro-batches a step, packed).
 
     Packing computes no padding; of long sets some steps stand for all.
     """
     sizes = rows.examples.lengths
     feed = Feed(rows.examples, seed, micro_batch, grad_accum, 0)
-    together = feed.rows_per_step
+    together = feed.sequences_per_step
     most = max(1, min(MOST_STEPS, MOST_ROWS // together))
     positions = tokens = parts = 0
     for number in range(1, min(most, steps_in(1.0, len(sizes), together)) + 1):
@@ -123,7 +125,7 @@ def padding(rows: RowSet, micro_batch: int, grad_accum: int, seed: int) -> tuple
     return 1 - tokens / positions, parts
 
 
-def spoken(
+def row_tokens(
     encoder: Encoder, row: Mapping[str, Any], example: Example, most: int = 0, around: int = 0
 ) -> RowTokens:
     """The tokens of a row; of a long one only `most`, from `around` before its first answer on."""
@@ -149,7 +151,7 @@ def _ends(encoder: Encoder, example: Example) -> Iterator[int]:
             open_end = not encoder.text_of(example.ids[place]).strip()
 
 
-def ends_elsewhere(found: Sequence[Stop], tokenizer: Any, settings: Any) -> str:
+def stop_token_mismatch(found: Sequence[Stop], tokenizer: Any, settings: Any) -> str:
     """What is to be said where a model, used, stops at another token than it learns to write.
 
     `settings` is what the model's `generation_config.json` holds.

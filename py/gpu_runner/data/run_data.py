@@ -14,7 +14,7 @@ from gpu_runner.config.source import parse
 from gpu_runner.data import cache, combine
 from gpu_runner.data import dataset as data
 from gpu_runner.data.chat.template import check_program
-from gpu_runner.data.dataset import GENERAL, TASK, RowSet
+from gpu_runner.data.dataset import GENERAL, TASK, EncodedDataset
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
 from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.data.sources import Row, read_rows
@@ -25,7 +25,7 @@ Named = tuple[str, str]
 """An option as it was typed, and the file or data set that it names."""
 
 
-def encoder(config: TrainConfig, tokenizer: Any) -> Encoder:
+def make_encoder(config: TrainConfig, tokenizer: Any) -> Encoder:
     """Return what encodes the examples of a run.
 
     A chat template that the run names becomes the tokenizer's, so it is saved with the trained
@@ -72,9 +72,9 @@ class _Sources:
     """Each --general, by skill."""
 
 
-def read(
+def load_datasets(
     config: TrainConfig, encoder: Encoder, watch: Watch = unwatched
-) -> tuple[RowSet, dict[str, RowSet]]:
+) -> tuple[EncodedDataset, dict[str, EncodedDataset]]:
     """Return the training set, and the held-out sets by suite. Raises `DataError`, `UsageError`.
 
     If any source is large, everything that is trained on lies on disk; of the held-out sets, each
@@ -88,13 +88,13 @@ def read(
     held_out_count = 0 if named.held_out else config.eval_rows
     if large:
         stored = [loader.encoded(source) for source in sources]
-        train, task, made_of = combine.task(stored, config.seed, held_out_count)
+        train, task, made_of = combine.split_task(stored, config.seed, held_out_count)
     else:
         train, task, made_of = _from_memory(sources, held_out_count, config.seed, loader)
     fingerprints = dict(zip(_labels(config), made_of, strict=True))
     for _, source in named.replay:
         replay = loader.whole("replay", source, large=large)
-        train = combine.with_replay(train, replay, config.replay_share, config.seed)
+        train = combine.add_replay(train, replay, config.replay_share, config.seed)
         fingerprints[f"--replay {_short(source)}"] = (replay.sha256, 1.0)
     train = replace(train, made_of=fingerprints)
     suites = {} if task is None else {TASK: task}
@@ -132,8 +132,8 @@ def _sources(config: TrainConfig) -> _Sources:
 
 def _from_memory(
     sources: Sequence[str], held_out_count: int, seed: int, loader: _Loader
-) -> tuple[RowSet, RowSet | None, list[tuple[str, float]]]:
-    """Return what `combine.task` returns, of sources that are small enough for memory."""
+) -> tuple[EncodedDataset, EncodedDataset | None, list[tuple[str, float]]]:
+    """Return what `combine.split_task` returns, of sources that are small enough for memory."""
     encoder, bad = loader.encoder, loader.new_bad()
     rows = [(n, row) for n, one in enumerate(sources) for row in read_rows(one, bad)]
     made_of = [
@@ -143,11 +143,11 @@ def _from_memory(
     if not held_out_count:
         return _trained(sources, rows, seed, loader, bad), None, made_of
     if len(rows) == 1:  # what is wrong with the only row is reported before that it is alone
-        data.load_set("training", [row for _, row in rows], encoder, bad)
+        data.encode_dataset("training", [row for _, row in rows], encoder, bad)
     rows, held = data.hold_out(_readable(rows, encoder, bad), seed)
     train = _trained(sources, rows, seed, loader, bad)
     scored = [row for _, row in held[:held_out_count]]
-    return train, data.load_set("held-out", scored, encoder, loader.new_bad()), made_of
+    return train, data.encode_dataset("held-out", scored, encoder, loader.new_bad()), made_of
 
 
 def _trained(
@@ -156,12 +156,12 @@ def _trained(
     seed: int,
     loader: _Loader,
     bad: list[str] | None,
-) -> RowSet:
+) -> EncodedDataset:
     """Return the training examples of all sources, each as often as its weight says."""
     weights = [parse(source).weight for source in sources]
     if weights == [1.0]:
         every = [row for _, row in rows]
-        return data.load_set("training", every, loader.encoder, bad, loader.watch)
+        return data.encode_dataset("training", every, loader.encoder, bad, loader.watch)
     parts = []
     for number, (source, weight) in enumerate(zip(sources, weights, strict=True)):
         own = [row for n, row in rows if n == number]
@@ -169,9 +169,9 @@ def _trained(
             raise DataError(f"{source}: all of its rows are held out: give --eval-data.")
         refused = bad if number == 0 or bad is None else []
         name = f"training {Path(parse(source).place).name}"
-        part = data.load_set(name, own, loader.encoder, refused, loader.watch)
+        part = data.encode_dataset(name, own, loader.encoder, refused, loader.watch)
         parts.append((part, weight))
-    return combine.mixed(parts, seed)
+    return combine.mix(parts, seed)
 
 
 def _readable(
@@ -180,7 +180,7 @@ def _readable(
     """Return the rows that can be encoded if bad ones are left out: only they are held out."""
     if bad is None:
         return rows
-    good = {id(row) for _, row in data.readable([row for _, row in rows], encoder, bad)}
+    good = {id(row) for _, row in data.without_bad_rows([row for _, row in rows], encoder, bad)}
     return [(number, row) for number, row in rows if id(row[1]) in good]
 
 
@@ -199,36 +199,38 @@ class _Loader:
 
     def encoded(self, source: str) -> combine.Encoded:
         """Return a source on disk."""
-        return combine.encoded(source, self.encoder, self.watch, skip=self.skip_bad)
+        return combine.encode_source(source, self.encoder, self.watch, skip=self.skip_bad)
 
-    def whole(self, name: str, source: str, *, large: bool) -> RowSet:
+    def whole(self, name: str, source: str, *, large: bool) -> EncodedDataset:
         """Return every example of a source, on disk if it is `large`."""
         if large:
             found = self.encoded(source)
-            return combine.every(name, found.arrays, found.place, found.bad)
+            return combine.all_examples(name, found.arrays, found.place, found.bad)
         bad = self.new_bad()
-        return data.load_set(name, read_rows(source, bad), self.encoder, bad, self.watch)
+        return data.encode_dataset(name, read_rows(source, bad), self.encoder, bad, self.watch)
 
-    def scored(self, name: str, source: str) -> RowSet:
+    def scored(self, name: str, source: str) -> EncodedDataset:
         """Return the first `eval_rows` examples; the rest of a large source is not read."""
         most, bad = self.eval_rows, self.new_bad()
         large = cache.is_large(source)
         if large and most > cache.FEW:
             skip = self.skip_bad
-            return combine.scored(name, source, self.encoder, self.watch, skip=skip, most=most)
+            return combine.encode_first(
+                name, source, self.encoder, self.watch, skip=skip, most=most
+            )
         rows = read_rows(source, bad, most if large else None)
-        return data.load_set(name, rows[:most], self.encoder, bad)
+        return data.encode_dataset(name, rows[:most], self.encoder, bad)
 
 
-def whole(
+def load_whole(
     name: str, source: str, config: TrainConfig, encoder: Encoder, watch: Watch = unwatched
-) -> RowSet:
+) -> EncodedDataset:
     """Return every example of a source, on disk if it is large. Raises `DataError`."""
     loader = _Loader(encoder, watch, config.skip_bad_rows)
     return loader.whole(name, source, large=cache.is_large(source))
 
 
-def all_rows(config: TrainConfig, encoder: Encoder, watch: Watch = unwatched) -> RowSet:
+def load_all(config: TrainConfig, encoder: Encoder, watch: Watch = unwatched) -> EncodedDataset:
     """Return every example of --data, none held out; bad rows are reported and left out.
 
     Raises `DataError` where nothing can be trained.

@@ -43,14 +43,16 @@ _KINDS: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedRows:
+class EncodedExamples:
     """Some encoded rows as the bytes of each array, and what is to be said of them."""
 
     arrays: dict[str, bytes]
-    told: dict[str, Any]
+    summary: dict[str, Any]
 
 
-def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, Any]) -> EncodedRows:
+def pack(
+    rows: Iterable[tuple[int, dict[str, Any], Example]], summary: dict[str, Any]
+) -> EncodedExamples:
     """Encoded rows, each with the number and the text of what it was made of, as bytes."""
     made: dict[str, list[bytes]] = {name: [] for name in _KINDS}
     for origin, row, example in rows:
@@ -67,7 +69,7 @@ def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, An
         ):
             made[name].append(number.to_bytes(8, "little"))
         made["digest"].append(digest_bytes(ids))
-    return EncodedRows({name: b"".join(pieces) for name, pieces in made.items()}, told)
+    return EncodedExamples({name: b"".join(pieces) for name, pieces in made.items()}, summary)
 
 
 def _told(value: object) -> str:
@@ -75,17 +77,19 @@ def _told(value: object) -> str:
     return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
 
 
-def write(folder: Path, parts: Iterable[EncodedRows], meta: dict[str, Any]) -> list[dict[str, Any]]:
-    """Write parts in order, and what was told with each into the meta data. Returns that too."""
-    told = []
+def write(
+    folder: Path, parts: Iterable[EncodedExamples], meta: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Write parts in order and their summaries into the meta data; return the summaries."""
+    summaries = []
     with ExitStack() as open_files:
         files = {name: open_files.enter_context((folder / name).open("wb")) for name in _KINDS}
         for part in parts:
             for name, content in part.arrays.items():
                 files[name].write(content)
-            told.append(part.told)
-    (folder / META).write_text(json.dumps({**meta, "told": told}), "utf-8")
-    return told
+            summaries.append(part.summary)
+    (folder / META).write_text(json.dumps({**meta, "summaries": summaries}), "utf-8")
+    return summaries
 
 
 class Arrays:
@@ -185,7 +189,7 @@ class StoredRows(Stored[dict[str, Any]]):
         return self.arrays.row(index)
 
 
-class StoredPlaces(Stored[str]):
+class StoredLocations(Stored[str]):
     """Where they were read: the file, and the number of the row in it."""
 
     def at(self, index: int) -> str:

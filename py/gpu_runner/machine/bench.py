@@ -254,7 +254,9 @@ def _timed(step: TrainingStep) -> tuple[float, float]:
     """Return the median seconds of a step and median tokens per second, of steps after WARM_UP."""
     seconds, speeds = [], []
     for number in range(1, WARM_UP + TIMED + 1):
-        count = step.feed.trainable_tokens(number) + step.feed.rows_per_step  # the first of each
+        count = (
+            step.feed.trainable_tokens(number) + step.feed.sequences_per_step
+        )  # the first of each
         started = time.perf_counter()
         train_step(step, number, SilentMeter())  # ends with a synchronization
         seconds.append(time.perf_counter() - started)

@@ -25,7 +25,7 @@ from gpu_runner.model import blocks
 from gpu_runner.model.load import DTYPES, Source, read_config
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import Early
+from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 
 CPU: Final = torch.device("cpu")
 _CHOICES: Final = (
@@ -109,7 +109,7 @@ def _trace(settings: Any, config: TrainConfig, compute: str, shape: BatchShape) 
         choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
         optimizer: Any = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
         if config.optimizer_in_backward:
-            optimizer = Early(model, optimizer, lambda: 1e-3, CPU)
+            optimizer = OptimizerInBackward(model, optimizer, lambda: 1e-3, CPU)
         for _ in range(2):  # the first step allocates the optimizer state
             tracker = TensorTracker(model, optimizer)
             with tracker:

@@ -38,7 +38,7 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
 
     The cross-entropy runs in fp32 whatever the model computes in.
     """
-    positions, kept, targets = batch.trained()  # (K,), (N,), (N,)
+    positions, kept, targets = batch.find_targets()  # (K,), (N,), (N,)
     arguments: dict[str, Any] = {
         "input_ids": batch.input_ids,  # (B, T)
         "use_cache": False,
@@ -227,7 +227,7 @@ class Noisy:
     loss: Loss
 
     def __call__(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
-        """The loss of the batch, under the noise of its `draws`."""
+        """The loss of the batch, under the noise of its `example_seeds`."""
         hook = model.get_input_embeddings().register_forward_hook(partial(self._add, batch))
         try:
             return self.loss(model, batch)
@@ -241,7 +241,9 @@ class Noisy:
         packed = batch.bounds is not None
         start = 0
         with torch.no_grad():
-            for row, (length, draw) in enumerate(zip(batch.lengths, batch.draws, strict=True)):
+            for row, (length, draw) in enumerate(
+                zip(batch.lengths, batch.example_seeds, strict=True)
+            ):
                 place = output[0, start : start + length] if packed else output[row, :length]
                 place += self._noise(place, draw)
                 start += length

@@ -225,7 +225,7 @@ class Routers:
         if not self._sites:
             yield
             return
-        self._real, self._losses, self._open = batch.real(), [], True
+        self._real, self._losses, self._open = batch.non_padding(), [], True
         self._share = sum(batch.lengths) / self._tokens if self._tokens else 0.0
         listeners = [
             RouterListener(site, partial(self._seen, place))

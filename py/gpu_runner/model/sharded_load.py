@@ -39,7 +39,7 @@ from gpu_runner.model.load import (
     readable_errors,
 )
 from gpu_runner.model.load import WEIGHTS as WEIGHT_FILES
-from gpu_runner.world import local, placed, rows_of
+from gpu_runner.world import as_sharded, local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, RowReader, StoredTensors
 
 
@@ -269,7 +269,7 @@ class Share:
                         continue
                     its = parameters[name]
                     part = rows.to(device, its.dtype, copy=True).contiguous()
-                    held = nn.Parameter(placed(its, part))
+                    held = nn.Parameter(as_sharded(its, part))
                     found |= dict.fromkeys(names[its], held)
         self.model.load_state_dict(found, strict=False, assign=True)
         for buffer_name, buffer in buffers.items():

@@ -20,9 +20,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gpu_runner.optim.rounding import hold
+from gpu_runner.optim.rounding import assign_unless_skipped
 from gpu_runner.optim.rules import UpdateRule
-from gpu_runner.world import group_of, local, parts_of, rows_of
+from gpu_runner.world import group_of, local, part_and_count, rows_of
 from unfrozen.memory.states import CHUNK
 
 MOMENTUM: Final = 0.95
@@ -75,7 +75,7 @@ class Muon(UpdateRule):
         lr, size = group["lr"], 0.2 * max(parameter.shape[-2:]) ** 0.5
         for weight, its in _pieces(local(parameter), direction):
             target = weight.float() * (1 - lr * group["weight_decay"]) - lr * size * its
-            hold(weight, target, self.found_inf)
+            assign_unless_skipped(weight, target, self.found_inf)
 
     def _averaged(self, parameter: Tensor) -> Tensor:
         """The momentum of this step, looking ahead (Nesterov), of what is held here; bf16."""
@@ -88,7 +88,7 @@ class Muon(UpdateRule):
         for momentum, given, ahead in _pieces(kept, gradient, found):
             scaled = given.float() / self.grad_scale
             new = momentum.float().lerp(scaled, 1 - MOMENTUM)
-            hold(momentum, new, self.found_inf)
+            assign_unless_skipped(momentum, new, self.found_inf)
             ahead.copy_(scaled.lerp(new, MOMENTUM))
         return found
 
@@ -116,7 +116,7 @@ def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 def _processes(parameters: list[Tensor]) -> int:
     """How many hold a part of each."""
-    return parts_of(parameters[0])[1] if parameters else 1
+    return part_and_count(parameters[0])[1] if parameters else 1
 
 
 def _sizes(parameter: Tensor) -> list[int]:
@@ -133,7 +133,7 @@ def _dealt_out(parts: list[Tensor], matrices: list[Tensor]) -> Tensor | None:
     """
     if (group := group_of(matrices[0])) is None:
         return parts[0]
-    rank, size = parts_of(matrices[0])
+    rank, size = part_and_count(matrices[0])
     mine = matrices[rank] if rank < len(matrices) else None
     sent = [part.numel() for part in parts] + [0] * (size - len(parts))
     received = [0] * size if mine is None else _sizes(mine)
@@ -148,7 +148,7 @@ def _returned(whole: Tensor | None, matrices: list[Tensor]) -> list[Tensor]:
     if (group := group_of(matrices[0])) is None:
         assert whole is not None
         return [whole]
-    rank, size = parts_of(matrices[0])
+    rank, size = part_and_count(matrices[0])
     received = [_sizes(matrix)[rank] for matrix in matrices] + [0] * (size - len(matrices))
     sent = [0] * size if whole is None else _sizes(matrices[rank])
     rows = local(matrices[0]).new_empty(0, dtype=torch.bfloat16)

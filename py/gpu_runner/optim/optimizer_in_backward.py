@@ -19,7 +19,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.world import World
 
 
-class Early:
+class OptimizerInBackward:
     """Stands for `optimizer` in the step of `train`: moves each weight when its gradient arrives.
 
     `rate` is asked for the learning rate of the step under way. A gradient that is not finite

@@ -91,7 +91,7 @@ def stochastic(values: Tensor, noise: Noise) -> Tensor:
     return rounded
 
 
-def hold(kept: Tensor, new: Tensor, skipped: Tensor) -> None:
+def assign_unless_skipped(kept: Tensor, new: Tensor, skipped: Tensor) -> None:
     """`kept` becomes `new`, or stays if the device's flag `skipped` is 1: no wait for the device.
 
     A NaN in `new` does not get through where the step is skipped.
@@ -99,7 +99,7 @@ def hold(kept: Tensor, new: Tensor, skipped: Tensor) -> None:
     kept.copy_(torch.where(skipped.bool(), kept, new.to(kept.dtype)))
 
 
-def settle(
+def write_rounded(
     weight: Tensor,
     target: Tensor,
     state: dict[str, Tensor],
@@ -113,16 +113,16 @@ def settle(
     `stochastic` alone.
     """
     if weight.dtype == torch.float32 or rounding == "nearest":
-        hold(weight, target, skipped)
+        assign_unless_skipped(weight, target, skipped)
     elif rounding == "stochastic":
-        hold(weight, stochastic(target, noise), skipped)
+        assign_unless_skipped(weight, stochastic(target, noise), skipped)
     else:
         rounded = target.to(weight.dtype)
-        hold(local(state[COMPENSATION]), target - rounded.float(), skipped)
-        hold(weight, rounded, skipped)
+        assign_unless_skipped(local(state[COMPENSATION]), target - rounded.float(), skipped)
+        assign_unless_skipped(weight, rounded, skipped)
 
 
-def exact(weight: Tensor, state: dict[str, Tensor]) -> Tensor:
+def add_compensation(weight: Tensor, state: dict[str, Tensor]) -> Tensor:
     """The weight in fp32, with what earlier steps have rounded away where that is kept."""
     if COMPENSATION in state:
         return weight.float() + local(state[COMPENSATION]).float()

@@ -22,13 +22,13 @@ from gpu_runner.optim.rounding import (
     COMPENSATION,
     Noise,
     Rounding,
-    exact,
-    hold,
+    add_compensation,
+    assign_unless_skipped,
     noises,
-    settle,
     stochastic,
+    write_rounded,
 )
-from gpu_runner.world import added, first_place, local, rows_of
+from gpu_runner.world import added, first_index, local, rows_of
 from unfrozen.memory.states import CHUNK, ROWS
 
 ADAFACTOR_DECAY: Final = -0.8
@@ -62,7 +62,7 @@ class UpdateRule(torch.optim.Optimizer):
     def count(self, state: dict[str, Any]) -> Tensor:
         """The number of this update, 1 at the first; a skipped one does not count."""
         number: Tensor = state["step"] + 1
-        hold(state["step"], number, self.found_inf)
+        assign_unless_skipped(state["step"], number, self.found_inf)
         return number
 
 
@@ -81,7 +81,7 @@ class RoundedRule(UpdateRule):
     def noises(self, parameter: Tensor, number: Tensor, count: int) -> list[Noise]:
         """So many for update `number` of the part of `parameter` that is here."""
         index = self._index[parameter]
-        return noises(self._seed, index, number, count, first_place(parameter))
+        return noises(self._seed, index, number, count, first_index(parameter))
 
 
 class RoundedAdamW(RoundedRule):
@@ -127,12 +127,12 @@ class RoundedAdamW(RoundedRule):
         second = state["exp_avg_sq"].float().lerp(gradient.square(), 1 - beta2)
         deviation = (second / (1 - beta2**number)).sqrt().add_(group["eps"])
         change = first / (1 - beta1**number) / deviation
-        target = exact(weight, state) * (1 - lr * group["weight_decay"]) - lr * change
-        settle(weight, target, state, self._rounding, self.found_inf, noise[0])
+        target = add_compensation(weight, state) * (1 - lr * group["weight_decay"]) - lr * change
+        write_rounded(weight, target, state, self._rounding, self.found_inf, noise[0])
         moments = ((state["exp_avg"], first), (state["exp_avg_sq"], second))
         for (kept, moment), its in zip(moments, noise[1:], strict=True):
             new = stochastic(moment, its) if kept.dtype == torch.bfloat16 else moment
-            hold(kept, new, self.found_inf)
+            assign_unless_skipped(kept, new, self.found_inf)
 
 
 class Adafactor(RoundedRule):
@@ -170,10 +170,10 @@ class Adafactor(RoundedRule):
         size = (added(square, parameter) / parameter.numel()).sqrt().clamp(min=1.0)
         for matrix, rows in _blocks(weight):
             block, its = weight[matrix, rows], {k: v[matrix, rows] for k, v in kept.items()}
-            target = exact(block, its) * (1 - lr * group["weight_decay"])
+            target = add_compensation(block, its) * (1 - lr * group["weight_decay"])
             target -= scaled(matrix, rows).mul_(lr / size)
             first = (matrix * weight.shape[1] + rows.start) * weight.shape[2]
-            settle(block, target, its, self._rounding, self.found_inf, noise.after(first))
+            write_rounded(block, target, its, self._rounding, self.found_inf, noise.after(first))
 
     def _begin(self, parameter: Tensor, state: dict[str, Any]) -> None:
         state["step"] = torch.zeros((), device=parameter.device)
@@ -198,7 +198,7 @@ class Adafactor(RoundedRule):
         def average(name: str, new: Tensor) -> Tensor:
             kept = local(state[name])
             mean: Tensor = kept + fresh * (new - kept)
-            hold(kept, mean, self.found_inf)
+            assign_unless_skipped(kept, mean, self.found_inf)
             return mean
 
         if parameter.ndim < 2:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import preview
-from gpu_runner.data.dataset import RowSet
+from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.text import counted, printable, sentence
 
@@ -46,13 +46,15 @@ def describe_marks(console: Console) -> str:
     return "trained tokens are green" if coloured else "trained tokens in [brackets]"
 
 
-def format_near_answer(console: Console, encoder: Encoder, rows: RowSet, index: int) -> Text:
+def format_near_answer(
+    console: Console, encoder: Encoder, rows: EncodedDataset, index: int
+) -> Text:
     """Return one example near its first answer."""
     row, example = rows.rows[index], rows.examples[index]
-    return format_tokens(console, preview.spoken(encoder, row, example, 3 * AROUND, AROUND))
+    return format_tokens(console, preview.row_tokens(encoder, row, example, 3 * AROUND, AROUND))
 
 
-def describe_trained(config: TrainConfig, rows: RowSet, encoder: Encoder) -> str:
+def describe_trained(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -> str:
     """Describe which part of the examples is trained, and through which template."""
     part = {"assistant": "answers and their ends", "last": "the last answer and its end"}
     what = part.get(config.train_on, "everything")
@@ -71,7 +73,7 @@ def describe_trained(config: TrainConfig, rows: RowSet, encoder: Encoder) -> str
 def show_data(
     console: Console,
     config: TrainConfig,
-    rows: RowSet,
+    rows: EncodedDataset,
     encoder: Encoder,
     tokenizer: Any,
     settings: Any,
@@ -98,12 +100,12 @@ def show_data(
     if rows.bad_rows:
         note = "train stops at the first bad example; --skip-bad-rows skips them."
         sentence(console, Text.assemble(("Note: ", "bold yellow"), note))
-    elsewhere = preview.ends_elsewhere(found, tokenizer, settings)
+    elsewhere = preview.stop_token_mismatch(found, tokenizer, settings)
     for text in (*rows.remarks(), *([f"{elsewhere}."] if elsewhere else [])):
         sentence(console, Text.assemble(("Note: ", "bold yellow"), printable(text)))
 
 
-def show_examples(console: Console, rows: RowSet, encoder: Encoder, most: int) -> None:
+def show_examples(console: Console, rows: EncodedDataset, encoder: Encoder, most: int) -> None:
     """Print the first examples in full, as they are trained."""
     shown = list(islice(zip(rows.places, rows.rows, rows.examples, strict=True), most))
     if shown:
@@ -113,12 +115,14 @@ def show_examples(console: Console, rows: RowSet, encoder: Encoder, most: int) -
         cut = f", truncated: {example.cut_tokens:,} more" if example.cut_tokens else ""
         lengths = f"{counted(len(example.ids), 'token')}, {example.trainable_tokens:,} trained{cut}"
         console.print(Text(printable(f"{place}  ({lengths})"), "bold"), soft_wrap=True)
-        console.print(format_tokens(console, preview.spoken(encoder, row, example)), soft_wrap=True)
+        console.print(
+            format_tokens(console, preview.row_tokens(encoder, row, example)), soft_wrap=True
+        )
 
 
 def show_losses(
     console: Console,
-    rows: RowSet,
+    rows: EncodedDataset,
     encoder: Encoder,
     losses: Sequence[tuple[int, float]],
     most: int = 3,
@@ -162,7 +166,7 @@ def _repeated(again: int, first: str) -> str:
     return f"{again:,} exact duplicates; {first} is the first" if again else "none"
 
 
-def _padding(config: TrainConfig, rows: RowSet) -> str:
+def _padding(config: TrainConfig, rows: EncodedDataset) -> str:
     share, parts = preview.padding(rows, config.micro_batch, config.grad_accum, config.seed)
     saved = f"packing avoids it, in at most {counted(parts, 'sequence')} a step"
     return f"{share:.0%} of the tokens of padded examples; {saved}"

@@ -16,7 +16,7 @@ import torch
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import run_data
-from gpu_runner.data.dataset import RowSet
+from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.files import Watch, unwatched
@@ -51,8 +51,8 @@ class RunPlan:
     shape: ModelConfig | None
     tokenizer: Any
     encoder: Encoder
-    train: RowSet
-    suites: dict[str, RowSet]
+    train: EncodedDataset
+    suites: dict[str, EncodedDataset]
     feed: Feed
     schedule: Schedule
     device: torch.device
@@ -87,7 +87,7 @@ class RunPlan:
     @property
     def trainable_tokens(self) -> int:
         """Trainable tokens of all steps together, estimated from the mean example."""
-        rows = self.steps * self.feed.rows_per_step
+        rows = self.steps * self.feed.sequences_per_step
         return round(rows * self.train.trainable_tokens / len(self.train.examples))
 
     @property
@@ -214,8 +214,8 @@ def _made(
     rows = 0 if vocabulary is None else vocabulary.rows
     shape = shape.with_vocabulary(rows) if shape and rows else shape
     _check_parts(config, shape)
-    encoder = run_data.encoder(config, tokenizer)
-    train, suites = run_data.read(config, encoder, watch)
+    encoder = run_data.make_encoder(config, tokenizer)
+    train, suites = run_data.load_datasets(config, encoder, watch)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
     compute, pad = choose_precision(config, device), pad_token(tokenizer)
     predictor = Predictor(source, shape, train, pad, compute, device, ranks, rows, trace)
@@ -280,7 +280,7 @@ def _check_parts(config: TrainConfig, shape: ModelConfig | None) -> None:
 
 
 def _positions(
-    source: Source, architecture: Any, shape: ModelConfig | None, sets: Iterable[RowSet]
+    source: Source, architecture: Any, shape: ModelConfig | None, sets: Iterable[EncodedDataset]
 ) -> int:
     """Return the tokens the model was trained for. Raises `UsageError` beyond its embeddings."""
     positions = int(getattr(architecture, "max_position_embeddings", None) or 0)

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.dataset import RowSet
+from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.errors import UsageError
 from gpu_runner.memory.advice import suggest_settings
@@ -34,7 +34,7 @@ class Predictor:
 
     source: Source
     shape: ModelConfig | None
-    train: RowSet
+    train: EncodedDataset
     pad: int
     compute: str
     device: torch.device

@@ -18,7 +18,7 @@ def schedule_for(config: TrainConfig, feed: Feed) -> Schedule:
     steps = config.steps
     if steps is None:
         epochs = config.epochs or 1.0
-        steps = steps_in(epochs, len(feed.examples), feed.rows_per_step)
+        steps = steps_in(epochs, len(feed.examples), feed.sequences_per_step)
     warmup = round(WARMUP_SHARE * steps) if config.warmup is None else min(config.warmup, steps)
     floor = 0.0 if config.schedule == "constant" else config.lr * config.floor_ratio
     decay = 0

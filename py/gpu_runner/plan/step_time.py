@@ -45,7 +45,7 @@ def estimate_step_time(planned: RunPlan) -> StepEstimate | None:
     if planned.shape is None:
         return None
     rows = planned.train
-    tokens = planned.feed.rows_per_step * rows.tokens / len(rows.examples)
+    tokens = planned.feed.sequences_per_step * rows.tokens / len(rows.examples)
     sizes = rows.examples.lengths
     seen = sum(size**2 for size in sizes) / sum(sizes)  # length of a token's example, on average
     asked = build_recipe(planned.config, planned.compute, planned.heaviest, planned.shape)

@@ -21,7 +21,7 @@ from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.origins import Origins
-from gpu_runner.checkpoint.sharded_directory import DERIVED, Together
+from gpu_runner.checkpoint.sharded_directory import DERIVED, ShardedDirectory
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
@@ -65,7 +65,7 @@ class Checkpointer:
     """Whether shards are written, from a copy, while training continues."""
     keep_state: bool = False
     """Whether a finished run keeps what it needs to train further: last checkpoint, θ₀, Fisher."""
-    _pending: tuple[Together, State, dict[str, Any]] | None = None
+    _pending: tuple[ShardedDirectory, State, dict[str, Any]] | None = None
 
     def save(self, state: State) -> Saved | None:
         """Write a checkpoint at `state` and return it; None while it is written, until `settled`.
@@ -100,7 +100,7 @@ class Checkpointer:
         shards, metadata = training_state.parts(
             self.model, self.optimizer, self.world, copies=self.asynchronous
         )
-        one = Together(place, self.world, shards, metadata)
+        one = ShardedDirectory(place, self.world, shards, metadata)
         one.begin()
         if self.asynchronous:
             one.start_writing()
@@ -147,7 +147,7 @@ class Checkpointer:
             staying = {newest.path, *healthy[-1:], *map(_path, best(found))}
             if len(staying) == 1:
                 staying |= {*[one.path for one in found if one.path != newest.path][-1:]}
-            checkpoint.keep_only(root, staying)
+            checkpoint.remove_all_except(root, staying)
 
     def finish(self) -> Saved:
         """Write the trained model, readable by everybody whom the umask allows."""
@@ -163,7 +163,7 @@ class Checkpointer:
         def whole_of(name: str) -> Tensor:
             return whole(parameters[name].detach()).cpu()
 
-        one = Together(self.output, self.world, {}, private=False)
+        one = ShardedDirectory(self.output, self.world, {}, private=False)
         one.begin()
         first = self.world.first  # the others send what it asks for
         one.do(lambda place: save_weights(self.model, place, whole_of, writes=first))
@@ -183,7 +183,7 @@ class Checkpointer:
         going_on = self.keep_state and last.exists()
         (self.directory / FINISHED).write_text(f"{state.step}\n", "utf-8")
         better = [one.path for one in self.better()]
-        checkpoint.keep_only(root, [*better, last] if going_on else better)
+        checkpoint.remove_all_except(root, [*better, last] if going_on else better)
         if not going_on:
             remove_derived(self.directory)
         with suppress(OSError):  # something stays there

@@ -26,7 +26,7 @@ from rich.text import Text
 from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.dataset import TASK, RowSet
+from gpu_runner.data.dataset import TASK, EncodedDataset
 from gpu_runner.data.encode import pad_token
 from gpu_runner.errors import (
     Diverged,
@@ -49,7 +49,7 @@ from gpu_runner.model.loss import training_loss
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import Early
+from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids
 from gpu_runner.plan.plan import RunPlan, check_new, make_plan, writes_shards
 from gpu_runner.plan.reading_progress import show_reading
@@ -74,10 +74,10 @@ from gpu_runner.system.sampler import Sampler
 from gpu_runner.text import printable
 from gpu_runner.train import allocator, fisher
 from gpu_runner.train.evaluate import Evaluator
-from gpu_runner.train.initial_weights import Anchor, anchor
+from gpu_runner.train.initial_weights import InitialWeights, find_initial_weights
 from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.train.step_position import StepPlace
+from gpu_runner.train.step_position import StepPosition
 from gpu_runner.world import World, join
 from unfrozen.runner import WHOLE
 
@@ -173,7 +173,7 @@ class PreparedRun:
     plan: RunPlan
     directory: Path
     model: Any
-    anchor: Anchor
+    initial_weights: InitialWeights
     optimizer: optim.Optimizer
     world: World
     state: State = field(default_factory=State)
@@ -181,7 +181,7 @@ class PreparedRun:
     attempt: int = 0
     origins: Origins | None = None
     """What the run is made of; None where no checkpoint will record it."""
-    place: StepPlace = field(default_factory=StepPlace)
+    position: StepPosition = field(default_factory=StepPosition)
 
     def checkpointer(self) -> Checkpointer:
         """Return what writes its checkpoints and its model."""
@@ -274,7 +274,7 @@ def setup(
     config = plan.config
     state, history = state or State(), history or History()
     torch.manual_seed(config.seed + world.rank)  # dropout, where a model has it
-    pretrained = anchor(
+    pretrained = find_initial_weights(
         plan.source,
         model,
         directory,
@@ -307,7 +307,7 @@ def _optimizer_choice(plan: RunPlan) -> optim.OptimizerChoice:
     )
 
 
-def _origins(plan: RunPlan, pretrained: Anchor, world: World) -> Origins:
+def _origins(plan: RunPlan, pretrained: InitialWeights, world: World) -> Origins:
     """Describe what the run is made of; θ₀ is read once."""
     away = dict.fromkeys(("runs", "out", "trust_remote_code", "price", "currency"))
     choices = {k: v for k, v in plan.config.as_json().items() if k not in away}
@@ -328,7 +328,7 @@ def _origins(plan: RunPlan, pretrained: Anchor, world: World) -> Origins:
     )
 
 
-def describe_sets(rows: RowSet) -> dict[str, dict[str, Any]]:
+def describe_sets(rows: EncodedDataset) -> dict[str, dict[str, Any]]:
     """Return the fingerprint and the weight of each training set, for a checkpoint."""
     return {
         name: {"sha256": sha256, "weight": weight}
@@ -361,7 +361,7 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
             _train(_training(run, observer, control, _penalty(run, recorder)), observer)
             end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
         except BaseException as error:  # logged here, raised again below
-            where = plan, run.place, run.state, recorder
+            where = plan, run.position, run.state, recorder
             end = end_by_error(error, plan, lambda e: examine(e, *where))
         sampler.stop()
         log.emit("run.end", run.state.step, **end.payload(plan, run.state, run.history, spending))
@@ -460,7 +460,7 @@ def _training(
         save_every=plan.save_every,
         measured_steps=measured,
         written_step=uncompiled_step(plan.config, measured),
-        place=run.place,
+        position=run.position,
     )
 
 
@@ -468,7 +468,7 @@ def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
     plan, config = run.plan, run.plan.config
     optimizer: Any = run.optimizer
     if config.optimizer_in_backward:
-        optimizer = Early(
+        optimizer = OptimizerInBackward(
             run.model, optimizer, partial(_next_rate, plan, run.state), plan.device, run.world
         )
     strength = config.router_balance
@@ -505,7 +505,7 @@ def _observer(run: PreparedRun, recorder: Recorder, checkpointer: Checkpointer) 
             run.world,
             routers_of(run.model),
         ),
-        anchor=run.anchor,
+        initial_weights=run.initial_weights,
         sampling=_sampling(plan),
         steps=plan.steps,
         world=run.world,
@@ -531,7 +531,7 @@ def _penalty(run: PreparedRun, recorder: Recorder) -> Penalty:
     return fisher.prepare(
         run.plan,
         run.model,
-        run.anchor,
+        run.initial_weights,
         run.optimizer,
         run.directory,
         untrained=run.state.step == 0,

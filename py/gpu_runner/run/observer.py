@@ -18,7 +18,7 @@ from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.run.recorder import BEAT_SECONDS, PATIENCE_SECONDS, Recorder
 from gpu_runner.train.evaluate import Evaluator, continuation
-from gpu_runner.train.initial_weights import Anchor
+from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.train.loop import State, StepResult
 from gpu_runner.world import World
 
@@ -62,7 +62,7 @@ class Validation:
     model: Any
     tokenizer: Any
     evaluator: Evaluator
-    anchor: Anchor
+    initial_weights: InitialWeights
     sampling: Sampling
     steps: int
     world: World
@@ -76,7 +76,7 @@ class Validation:
         self.recorder.busy("evaluating", state.step, 3 * self._seconds)
         history = self.recorder.history
         scores = self.world.run(self.evaluator.run, self.model)
-        drift = self.anchor.drift(self.model)
+        drift = self.initial_weights.drift(self.model)
         is_best = history.take(state.step, {score.suite: score.loss for score in scores})
         history.drift = drift.total
         load = self.evaluator.routers.load(self.world)
@@ -237,8 +237,8 @@ class RunObserver:
         Returns why the run is over.
         """
         model, history = self._validation.model, self._recorder.history
-        Anchor.of(best, model).take_back(model)
-        _, saved, _ = training_state.remembered(best, training_state.read_state(best))
+        InitialWeights.of(best, model).take_back(model)
+        _, saved, _ = training_state.parse_state(best, training_state.read_state(best))
         history.latest, history.drift = saved.get("latest", {}), saved.get("drift", 0.0)
         reason = self.stop.reason()
         self._recorder.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)

@@ -28,11 +28,11 @@ from gpu_runner.memory.tracker import Components
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.recorder import Recorder
 from gpu_runner.train.loop import State
-from gpu_runner.train.step_position import StepPlace
+from gpu_runner.train.step_position import StepPosition
 
 
 def examine(
-    error: BaseException, planned: RunPlan, place: StepPlace, state: State, recorder: Recorder
+    error: BaseException, planned: RunPlan, position: StepPosition, state: State, recorder: Recorder
 ) -> OutOfMemoryReport:
     """Return why memory ran out.
 
@@ -43,30 +43,30 @@ def examine(
     limit = read_limit(planned.device)
     others = find_other_processes(message, planned.device)
     traceback.clear_frames(error.__traceback__)
-    shape = _shape_of(planned, place)
+    shape = _shape_of(planned, position)
     predicted = _predict(planned, shape)
     measured = dict(recorder.history.measured)
-    if place.memory is not None:
-        measured |= place.memory.instants
-    measuring = place.instant
-    if place.held and place.micro_batch:
-        in_update = place.doing == "optimizer_step"
+    if position.memory is not None:
+        measured |= position.memory.instants
+    measuring = position.instant
+    if position.resident and position.micro_batch:
+        in_update = position.doing == "optimizer_step"
         measuring = measuring or ("optimizer_step" if in_update else "end_of_forward")
-        measured[measuring] = place.held
+        measured[measuring] = position.resident
     requested, peak_bytes = message.requested_bytes, highest_total(predicted)
-    budget = _budget(planned, limit, place.held, requested, peak_bytes)
-    in_step = place.micro_batch > 0
+    budget = _budget(planned, limit, position.resident, requested, peak_bytes)
+    in_step = position.micro_batch > 0
     other = recorder.doing.replace(" ", "_")
     failure = Failure(
-        doing=place.doing if in_step else other if other in ACTIVITIES else "between",
-        step=place.step if in_step else state.step,
-        micro_batch=place.micro_batch,
+        doing=position.doing if in_step else other if other in ACTIVITIES else "between",
+        step=position.step if in_step else state.step,
+        micro_batch=position.micro_batch,
         micro_batches=0 if shape is None else shape.parts,
         batch=None if shape is None else BatchSize(shape.rows, shape.length, shape.loss_tokens),
         predicted=predicted,
         measured=measured,
         measuring=measuring,
-        growing=place.growing,
+        growing=position.growing,
         summed=planned.device.type == "cuda",
         limit=limit,
         others=others,
@@ -77,13 +77,13 @@ def examine(
     return explain(error, replace(failure, suggestions=tuple(suggested)))
 
 
-def _shape_of(planned: RunPlan, place: StepPlace) -> BatchShape | None:
+def _shape_of(planned: RunPlan, position: StepPosition) -> BatchShape | None:
     """Return the shape of the micro-batch in progress on this process; None outside a step."""
-    if not place.micro_batch:
+    if not position.micro_batch:
         return None
-    shapes = planned.feed.shapes(place.step)
+    shapes = planned.feed.shapes(position.step)
     own = islice(shapes, planned.feed.rank, None, planned.feed.ranks)
-    return next(islice(own, place.micro_batch - 1, None), None)
+    return next(islice(own, position.micro_batch - 1, None), None)
 
 
 def _predict(planned: RunPlan, shape: BatchShape | None) -> dict[str, Components]:

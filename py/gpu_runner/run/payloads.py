@@ -19,14 +19,14 @@ import torch
 
 from gpu_runner.config.bounds import TABLES, WITH_BETAS
 from gpu_runner.data import preview
-from gpu_runner.data.dataset import Note, RowSet
+from gpu_runner.data.dataset import EncodedDataset, Note
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.model.blocks import as_written
 from gpu_runner.plan.data_report import describe_trained
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.system.names import cpu_name
-from gpu_runner.train.evaluate import row_losses
+from gpu_runner.train.evaluate import example_losses
 from unfrozen.schedules import Schedule
 from unfrozen.training.order import spread
 
@@ -155,7 +155,7 @@ def rows_payload(plan: RunPlan) -> dict[str, Any]:
             "trained": rows.trainable_tokens,
             "replayed": rows.replayed_rows,
             "repeated": again,
-            "endless": preview.endless(ends, encoder),
+            "endless": preview.count_without_stop(ends, encoder),
             "cut": sum(one.cut_rows for one in sets),
             "cut_tokens": sum(one.cut_tokens for one in sets),
             "untrained": sum(one.untrainable_rows for one in sets),
@@ -187,7 +187,7 @@ def scored_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
     chosen = spread(len(rows.examples), SCORED)
     examples = [rows.examples[index] for index in chosen]
     with as_written(model), plan.autocast():
-        losses = row_losses(model, examples, pad_token(plan.tokenizer), plan.device)
+        losses = example_losses(model, examples, pad_token(plan.tokenizer), plan.device)
     ranked = sorted(zip(losses, chosen, strict=True), reverse=True)
     most = min(EXTREME, len(ranked) // 2)
     found: dict[str, Any] = {"rows": len(ranked), "mean": sum(losses) / len(losses)}
@@ -205,10 +205,10 @@ def scored_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
     return _fit_line({}, "scored", extreme)
 
 
-def _example(rows: RowSet, encoder: Encoder, index: int, most: int) -> dict[str, Any]:
+def _example(rows: EncodedDataset, encoder: Encoder, index: int, most: int) -> dict[str, Any]:
     """Return one example; of a long one `most` tokens near its first answer."""
     example = rows.examples[index]
-    spoken = preview.spoken(encoder, rows.rows[index], example, most, most // 2)
+    spoken = preview.row_tokens(encoder, rows.rows[index], example, most, most // 2)
     kinds = [
         ("end" if place in spoken.ends else "trained" if learned else "read", _short(text))
         for place, (text, learned) in enumerate(spoken.tokens)
@@ -227,7 +227,7 @@ def _example(rows: RowSet, encoder: Encoder, index: int, most: int) -> dict[str,
     }
 
 
-def _notes(sets: Iterable[RowSet]) -> list[Note]:
+def _notes(sets: Iterable[EncodedDataset]) -> list[Note]:
     return sorted((note for one in sets for note in one.notes), key=lambda note: -note.rows)
 
 

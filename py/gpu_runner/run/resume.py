@@ -163,7 +163,7 @@ def _read(path: Path | None, refused: list[str]) -> _Found:
     if path is None:
         return _Found(None, refused, State(), History(), None)
     saved = training_state.read_state(path)
-    state, history, origins = training_state.remembered(path, saved)
+    state, history, origins = training_state.parse_state(path, saved)
     data = saved.get("data_sha256")
     return _Found(path, refused, State(**state), History(**history), origins, data)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_runner.data.dataset import GENERAL, RowSet
+from gpu_runner.data.dataset import GENERAL, EncodedDataset
 from gpu_runner.data.encode import Example, pad_token
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.model.blocks import as_written
@@ -37,8 +37,8 @@ class Score:
 class Evaluator:
     """The held-out sets of a run and how to score them."""
 
-    suites: Mapping[str, RowSet]
-    batch_rows: int
+    suites: Mapping[str, EncodedDataset]
+    batch_size: int
     pad_id: int
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
@@ -65,15 +65,15 @@ class Evaluator:
             scores.append(Score(GENERAL, total / tokens, tokens))
         return scores
 
-    def _score(self, model: Any, suite: str, rows: RowSet) -> Score:
+    def _score(self, model: Any, suite: str, rows: EncodedDataset) -> Score:
         by_length = np.argsort(rows.examples.lengths, kind="stable")  # little padding
-        starts = range(0, len(by_length), self.batch_rows)
+        starts = range(0, len(by_length), self.batch_size)
         total, tokens = 0.0, 0
         with torch.no_grad(), self.autocast():
             for turn in range(0, len(starts), self.world.size):
                 mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
                 start = starts[turn + self.world.rank if mine else 0]
-                chosen = by_length[start : start + self.batch_rows]
+                chosen = by_length[start : start + self.batch_size]
                 batch = collate([rows.examples[index] for index in chosen], self.pad_id)
                 batch = batch.to(self.device)
                 with self.routers.watching(batch) if mine else nullcontext():
@@ -118,7 +118,7 @@ def _first_token(tokenizer: Any) -> int:
     return pad_token(tokenizer) if bos is None else int(bos)
 
 
-def row_losses(
+def example_losses(
     model: Any, examples: Sequence[Example], pad_id: int, device: torch.device
 ) -> list[float]:
     """Mean −log p of the trained tokens of each row in nats, each row alone."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.checkpoint.sharded_directory import FISHER, publish_together
+from gpu_runner.checkpoint.sharded_directory import FISHER, publish_sharded
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.data import run_data
 from gpu_runner.data.dataset import GENERAL
@@ -30,9 +30,9 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.train.initial_weights import Anchor
+from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.world import World, local, placed
+from gpu_runner.world import World, as_sharded, local
 from gpu_runner.world.sharded_files import WEIGHTS
 from unfrozen.training.order import spread
 from unfrozen.units import format_bytes
@@ -44,7 +44,7 @@ Tell = Callable[[str, str], None]
 def prepare(
     planned: RunPlan,
     model: Any,
-    anchor: Anchor,
+    initial_weights: InitialWeights,
     optimizer: Optimizer,
     directory: Path,
     *,
@@ -59,7 +59,7 @@ def prepare(
     config = planned.config
     by_parameter = optimizer.rate_shares()
     penalty = Penalty(
-        anchor,
+        initial_weights,
         l2sp=config.l2sp,
         l2sp_pull=config.l2sp_pull,
         ewc=config.ewc,
@@ -73,7 +73,7 @@ def prepare(
                 f"{penalty.fisher} is gone, and only untrained weights can tell it again: put it"
                 " back, or start a new run."
             )
-        _estimate_for(planned, model, directory / FILE, anchor.world, tell)
+        _estimate_for(planned, model, directory / FILE, initial_weights.world, tell)
         penalty.fisher = _place(directory)
     if penalty.keep and (config.l2sp or config.l2sp_pull or config.ewc):
         copies = 2 if config.ewc else 1
@@ -122,7 +122,7 @@ def rows(planned: RunPlan) -> tuple[str, Sequence[Example], list[str]]:
     config = planned.config
     if config.fisher_data is not None:
         source = config.fisher_data
-        read = run_data.whole("fisher_data", source, config, planned.encoder)
+        read = run_data.load_whole("fisher_data", source, config, planned.encoder)
         return "fisher_data", _spread(read.examples, config.fisher_rows), read.remarks()
     if planned.train.replayed_rows:
         replayed = planned.train.examples[-planned.train.replayed_rows :]
@@ -180,9 +180,11 @@ def estimate(
         raise DataError(
             f"the rows for EWC's Fisher have gradients of mean square {mean}: give others."
         )
-    parts = {n: placed(p, (sums.pop(n) / mean).contiguous()) for n, p in model.named_parameters()}
+    parts = {
+        n: as_sharded(p, (sums.pop(n) / mean).contiguous()) for n, p in model.named_parameters()
+    }
     if world.size > 1:
-        publish_together(file.with_suffix(""), world, {WEIGHTS: shards_of(parts, world)})
+        publish_sharded(file.with_suffix(""), world, {WEIGHTS: shards_of(parts, world)})
     else:
         checkpoint.write_tensors({name: part.cpu() for name, part in parts.items()}, file)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.checkpoint.sharded_directory import INITIAL, publish_together
+from gpu_runner.checkpoint.sharded_directory import INITIAL, publish_sharded
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.load import Source
@@ -36,7 +36,7 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Anchor:
+class InitialWeights:
     """Where each parameter's initial value lies: in which files, and of whom."""
 
     files: tuple[Path, ...]
@@ -44,14 +44,14 @@ class Anchor:
     world: World = field(default_factory=World)
 
     @staticmethod
-    def of(directory: Path, model: Any) -> Anchor:
+    def of(directory: Path, model: Any) -> InitialWeights:
         """The weights in a directory, whole or in shards. `CheckpointError` if some miss."""
         names = [name for name, _ in model.named_parameters()]
         files = (*directory.glob("*.safetensors"), *(directory / WEIGHTS).glob("*.safetensors"))
         stored = StoredTensors(files)
         if missing := [name for name in names if name not in stored]:
             raise CheckpointError(f"{directory} has no {', '.join(missing[:5])}.")
-        return Anchor(stored.files(names), tuple(names))
+        return InitialWeights(stored.files(names), tuple(names))
 
     @torch.no_grad()
     def take_back(self, model: Any) -> None:
@@ -89,7 +89,7 @@ class Anchor:
         return Drift(layers, _ratio(sum(m for m, _ in added), sum(i for _, i in added)))
 
 
-def anchor(
+def find_initial_weights(
     source: Source,
     model: Any,
     run_dir: Path,
@@ -97,7 +97,7 @@ def anchor(
     untrained: bool,
     as_published: bool = True,
     world: World | None = None,
-) -> Anchor:
+) -> InitialWeights:
     """Find θ₀ on disk; if `model` is still `untrained`, write it to the run's directory.
 
     All processes of `world` call it alike; a model that is cut is written to `initial/`, by each
@@ -111,15 +111,15 @@ def anchor(
     states = {"untrained": untrained, "as_published": as_published}
     found = world.on_first(lambda: _found(source, tuple(named), run_dir, **states))
     if found:
-        return Anchor(found, tuple(named), world)
+        return InitialWeights(found, tuple(named), world)
     if any(local(parameter) is not parameter for parameter in named.values()):
         place = run_dir / INITIAL
-        publish_together(place, world, {WEIGHTS: shards_of(named, world)})
-        return Anchor(tuple((place / WEIGHTS).iterdir()), tuple(named), world)
+        publish_sharded(place, world, {WEIGHTS: shards_of(named, world)})
+        return InitialWeights(tuple((place / WEIGHTS).iterdir()), tuple(named), world)
     written = run_dir / f"{INITIAL}.safetensors"
     whole = {name: parameter.detach().contiguous() for name, parameter in named.items()}
     world.on_first(lambda: checkpoint.write_tensors(whole, written))
-    return Anchor((written,), tuple(named), world)
+    return InitialWeights((written,), tuple(named), world)
 
 
 def _found(

@@ -24,7 +24,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.train.step_position import StepPlace, held_now
+from gpu_runner.train.step_position import StepPosition, resident_bytes
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 
@@ -118,7 +118,7 @@ class Training:
     measured_steps: frozenset[int] = frozenset()
     written_step: int = 0
     """One that runs its blocks as they are written although they are compiled; 0 is none."""
-    place: StepPlace = field(default_factory=StepPlace)
+    position: StepPosition = field(default_factory=StepPosition)
 
 
 def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, float, bool]:
@@ -193,10 +193,10 @@ def timed_step(training: Training, number: int) -> StepResult:
             memory,
         ),
     ):
-        look = partial(held_now, meter, step.model, step.optimizer, step.world.device)
-        place = training.place.begin(number, meter, memory, look)
-        loss, norm, skipped = train_step(step, number, place)
-    training.place.end()
+        look = partial(resident_bytes, meter, step.model, step.optimizer, step.world.device)
+        meter = training.position.begin(number, meter, memory, look)
+        loss, norm, skipped = train_step(step, number, meter)
+    training.position.end()
     return StepResult(
         number=number,
         loss=loss,

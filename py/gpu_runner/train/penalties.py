@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_runner.train.initial_weights import Anchor
+from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 
@@ -32,7 +32,7 @@ from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 class Penalty:
     """The strengths λ of one run (0 is none), where θ₀ and F are, and each name's share of η."""
 
-    anchor: Anchor = field(default_factory=lambda: Anchor((), ()))
+    initial_weights: InitialWeights = field(default_factory=lambda: InitialWeights((), ()))
     l2sp: float = 0.0
     l2sp_pull: float = 0.0
     ewc: float = 0.0
@@ -75,7 +75,7 @@ class Penalty:
             return
         parameters = dict(model.named_parameters())
         with self._importances() as importance_of:
-            for name, now, start in self.anchor.pairs(model):
+            for name, now, start in self.initial_weights.pairs(model):
                 importance = None
                 if importance_of is not None:
                     importance = importance_of(name, rows_of(parameters[name])).to(now.device)

@@ -25,7 +25,7 @@ from gpu_runner.optim.optimizer import StepOptimizer
 BETWEEN = "between"
 
 
-class StepPlace:
+class StepPosition:
     """Which step (from 1), which of this process's micro-batches (from 1), and which phase.
 
     Outside a step `micro_batch` is 0. `instant` and `growing`, the component of what appears, are
@@ -39,9 +39,9 @@ class StepPlace:
         self.memory: StepMemory | None = None
         self.instant = ""
         self.growing = ""
-        self.held: Components = {}
+        self.resident: Components = {}
         self._meter: Meter = SilentMeter()
-        self._look: Callable[[], Components] = dict
+        self._measure: Callable[[], Components] = dict
 
     def begin(
         self,
@@ -52,13 +52,13 @@ class StepPlace:
     ) -> Meter:
         """Step `number` begins, measured by `meter` into `memory`; `look` says what lives now."""
         self.step, self.micro_batch, self.doing = number, 0, BETWEEN
-        self.memory, self._meter, self._look = memory, meter, look
+        self.memory, self._meter, self._measure = memory, meter, look
         return self
 
     def end(self) -> None:
         """The step is done."""
         self.micro_batch, self.doing, self.memory = 0, BETWEEN, None
-        self._meter, self._look = SilentMeter(), dict
+        self._meter, self._measure = SilentMeter(), dict
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
@@ -73,12 +73,12 @@ class StepPlace:
             raise
 
     def _note(self) -> None:
-        self.held = self._look()
+        self.resident = self._measure()
         if isinstance(self._meter, TensorTracker):
             self.instant, self.growing = self._meter.instant, self._meter.kind
 
 
-def held_now(
+def resident_bytes(
     meter: Meter, model: object, optimizer: StepOptimizer, device: torch.device
 ) -> Components:
     """Bytes that live now by component: all of them where a meter follows them, or on a card, where

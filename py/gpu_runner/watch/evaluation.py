@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.data.dataset import GENERAL, TASK, RowSet, load_set
+from gpu_runner.data.dataset import GENERAL, TASK, EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import Batch
 from gpu_runner.data.sources import Row, read_rows
@@ -28,8 +28,8 @@ from gpu_runner.memory.fsdp import gathered_parameters, reshard_all_except
 from gpu_runner.memory.loop import Autocast, is_compiled
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.train.evaluate import Evaluator, Score, continuation
-from gpu_runner.train.initial_weights import Anchor, Drift
-from gpu_runner.world import Meeting, is_cut
+from gpu_runner.train.initial_weights import Drift, InitialWeights
+from gpu_runner.world import Rendezvous, is_cut
 
 MOST_EXAMPLES: Final = 256
 """Examples of a set that are scored, at most."""
@@ -87,7 +87,7 @@ class LoopAutocast:
 
 def load_suites(
     task: Examples | None, general: Mapping[str, Examples] | None, tokenizer: Any, longest: int
-) -> dict[str, RowSet]:
+) -> dict[str, EncodedDataset]:
     """Return the encoded sets by suite.
 
     Raises `DataError` for examples that cannot be read, and for examples without a tokenizer.
@@ -100,7 +100,8 @@ def load_suites(
         raise DataError("held-out examples need a tokenizer: pass tokenizer=, that of the model.")
     encoder = Encoder(tokenizer, longest)
     return {
-        name: load_set(name, _read_sources(name, rows), encoder) for name, rows in named.items()
+        name: encode_dataset(name, _read_sources(name, rows), encoder)
+        for name, rows in named.items()
     }
 
 
@@ -134,14 +135,18 @@ class LoopEvaluator:
     """
 
     def __init__(
-        self, model: nn.Module, sets: dict[str, RowSet], tokenizer: Any, device: torch.device
+        self,
+        model: nn.Module,
+        sets: dict[str, EncodedDataset],
+        tokenizer: Any,
+        device: torch.device,
     ) -> None:
         self.sets = sets
         self._ref = weakref.ref(model)
         self._tokenizer = tokenizer
         self._device = device
-        self._anchor: Anchor | None = None
-        self._meeting = Meeting() if is_cut(model) else None
+        self._initial_weights: InitialWeights | None = None
+        self._meeting = Rendezvous() if is_cut(model) else None
         self.batch_size = 8
 
     @property
@@ -164,7 +169,7 @@ class LoopEvaluator:
             return f"drift is not measured: there is no space for a copy of the weights in {run}"
         named = {name: p.detach().contiguous() for name, p in model.named_parameters()}
         checkpoint.write_tensors(named, run / INITIAL)
-        self._anchor = Anchor((run / INITIAL,), tuple(named))
+        self._initial_weights = InitialWeights((run / INITIAL,), tuple(named))
         return ""
 
     def all_processes_join(self) -> bool:
@@ -172,7 +177,7 @@ class LoopEvaluator:
 
         Each of them gathers the shards of the others: one that evaluated alone would hang.
         """
-        return self._meeting is None or not self.sets or self._meeting.all_come()
+        return self._meeting is None or not self.sets or self._meeting.wait_for_all()
 
     def evaluate(
         self, autocast: Autocast, prompts: Sequence[str], new_tokens: int
@@ -183,7 +188,7 @@ class LoopEvaluator:
         saved.
         """
         scores = self._score(autocast) if self.sets else []
-        drift = None if self._anchor is None else self._anchor.drift(self._model)
+        drift = None if self._initial_weights is None else self._initial_weights.drift(self._model)
         wanted = prompts if self._tokenizer is not None and not is_cut(self._model) else ()
         with autocast():
             samples = [(one, self._generate(one, new_tokens)) for one in wanted]
@@ -199,9 +204,9 @@ class LoopEvaluator:
 
     def remove_initial_weights(self) -> None:
         """Remove the copy of θ₀."""
-        for file in () if self._anchor is None else self._anchor.files:
+        for file in () if self._initial_weights is None else self._initial_weights.files:
             file.unlink(missing_ok=True)
-        self._anchor = None
+        self._initial_weights = None
 
 
 def _loss(model: Any, batch: Batch) -> tuple[Tensor, int]:

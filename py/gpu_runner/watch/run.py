@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpu_runner.data.dataset import RowSet
+from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.errors import is_out_of_memory
 from gpu_runner.log.commands import Commands
 from gpu_runner.memory.fsdp import ShardView
@@ -387,7 +387,7 @@ class WatchedRun:
             self.evaluate()
         return "pause" not in self._options.can
 
-    def _load_suites(self) -> dict[str, RowSet]:
+    def _load_suites(self) -> dict[str, EncodedDataset]:
         options, longest = self._options, longest_example(self._inner())
         with self._guard.around("the held-out examples cannot be read, so nothing is scored"):
             return load_suites(options.task, options.general, options.tokenizer, longest)

@@ -62,7 +62,7 @@ def added(tensor: Tensor, parameter: Tensor) -> Tensor:
     return tensor
 
 
-def parts_of(parameter: Tensor) -> tuple[int, int]:
+def part_and_count(parameter: Tensor) -> tuple[int, int]:
     """(the number of this process's part, how many there are); (0, 1) where it is not cut."""
     if not isinstance(parameter, DTensor):
         return 0, 1
@@ -70,7 +70,7 @@ def parts_of(parameter: Tensor) -> tuple[int, int]:
     return mesh.get_local_rank(mesh.ndim - 1), mesh.size(mesh.ndim - 1)
 
 
-def is_copy(parameter: Tensor) -> bool:
+def is_replica(parameter: Tensor) -> bool:
     """Whether another process, before this one, holds the same part."""
     if not isinstance(parameter, DTensor) or parameter.device_mesh.ndim == 1:
         return False
@@ -84,21 +84,21 @@ def rows_of(parameter: Tensor, part: int | None = None) -> slice:
     """
     if not isinstance(parameter, DTensor):
         return slice(None)
-    mine, parts = parts_of(parameter)
+    mine, parts = part_and_count(parameter)
     rows = parameter.shape[0]
     each = -(-rows // parts)  # as torch.chunk: the last parts may be short or empty
     number = mine if part is None else part
     return slice(min(number * each, rows), min((number + 1) * each, rows))
 
 
-def first_place(parameter: Tensor) -> int:
+def first_index(parameter: Tensor) -> int:
     """Where in the whole parameter, row by row, the first element lies that this process holds."""
     row = parameter.numel() // max(1, parameter.shape[0]) if parameter.ndim else 1
     return (rows_of(parameter).start or 0) * row
 
 
-def placed(parameter: Tensor, part: Tensor) -> Tensor:
-    """`part`, the rows of `parameter` that are held here, placed and cut like it."""
+def as_sharded(parameter: Tensor, part: Tensor) -> Tensor:
+    """`part`, the rows of `parameter` that are held here, as_sharded and cut like it."""
     if not isinstance(parameter, DTensor):
         return part
     return DTensor.from_local(
@@ -111,15 +111,15 @@ def placed(parameter: Tensor, part: Tensor) -> Tensor:
     )
 
 
-def placed_like(parameter: Tensor, full: Tensor) -> Tensor:
-    """`full`, of the parameter's shape, cut and placed like the parameter.
+def shard_like(parameter: Tensor, full: Tensor) -> Tensor:
+    """`full`, of the parameter's shape, cut and as_sharded like the parameter.
 
     A part is a copy: a view of it would keep all of `full` in memory.
     """
     if not isinstance(parameter, DTensor):
         return full.to(parameter.device)
     part = full[rows_of(parameter)].to(parameter.device, copy=True).contiguous()
-    return placed(parameter, part)
+    return as_sharded(parameter, part)
 
 
 SECONDS: Final = 20.0
@@ -128,10 +128,10 @@ _YES, _NO = "yes", "no"
 _numbers = count()
 
 
-class Meeting:
+class Rendezvous:
     """One series of points that processes may come to together.
 
-    Processes that make as many of these have the same ones; each call of `all_come` is a point.
+    Processes that make as many of these have the same ones; each call of `wait_for_all` is a point.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class Meeting:
         self._points = count()
         self._over = False
 
-    def all_come(self, seconds: float = SECONDS) -> bool:
+    def wait_for_all(self, seconds: float = SECONDS) -> bool:
         """Come to the next point: whether all do, the same on each. After a no it is always no."""
         if self._over:
             return False

@@ -111,7 +111,7 @@ def test_damaged_ones_are_set_aside_and_then_neither_read_nor_removed(tmp_path: 
     assert checkpoint.finished(tmp_path) == paths[:1]
     assert checkpoint.set_aside(tmp_path, paths[0]) == []
     assert [path.name for path in checkpoint.set_aside(tmp_path, None)] == ["step-000001.damaged"]
-    checkpoint.keep_only(tmp_path, [])
+    checkpoint.remove_all_except(tmp_path, [])
     assert len(list(tmp_path.iterdir())) == 3
     checkpoint.verify(moved[0])
 
@@ -125,7 +125,7 @@ def test_older_and_unfinished_ones_are_removed(tmp_path: Path) -> None:
     kept = checkpoint.publish(tmp_path / "step-000002", write_two).path
     checkpoint.publish(tmp_path / "step-000001", write_two)
     (tmp_path / "step-000003.tmp").mkdir()
-    checkpoint.keep_only(tmp_path, [kept])
+    checkpoint.remove_all_except(tmp_path, [kept])
     assert list(tmp_path.iterdir()) == [kept]
 
 
@@ -148,7 +148,7 @@ def test_one_that_was_being_replaced_stands_before_what_replaces_it(tmp_path: Pa
 def test_what_no_run_wrote_is_neither_read_nor_removed(tmp_path: Path) -> None:
     mine = checkpoint.publish(tmp_path / "step-before-the-crash", write_two).path
     assert checkpoint.finished(tmp_path) == []
-    checkpoint.keep_only(tmp_path, [])
+    checkpoint.remove_all_except(tmp_path, [])
     assert mine.is_dir()
 
 

@@ -65,7 +65,7 @@ def test_what_several_processes_wrote_of_the_start_is_copied_too(
 def test_a_bucket_follows_its_run(run: Path, bucket: Path) -> None:
     copies.push_runs(run.parent, bucket)
     save(run, 6)
-    directory.keep_only(run / "checkpoints", [directory.step_dir(run / "checkpoints", 6)])
+    directory.remove_all_except(run / "checkpoints", [directory.step_dir(run / "checkpoints", 6)])
     (run / "events.jsonl").write_text("one\ntwo\n")
     (run / "config.json").write_text('{"a": 1}')
     (run / "initial.safetensors").unlink()

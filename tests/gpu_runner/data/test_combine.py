@@ -10,8 +10,8 @@ import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache, run_data
-from gpu_runner.data.combine import with_replay
-from gpu_runner.data.dataset import RowSet, load_set
+from gpu_runner.data.combine import add_replay
+from gpu_runner.data.dataset import EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import InMemoryExamples
 from gpu_runner.data.feed import Feed
@@ -26,11 +26,11 @@ def encoder() -> Encoder:
     return Encoder(tiny_llama.tokenizer(), 12)
 
 
-def replayed(encoder: Encoder, share: float, seed: int = 0) -> RowSet:
-    task = load_set("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
+def replayed(encoder: Encoder, share: float, seed: int = 0) -> EncodedDataset:
+    task = encode_dataset("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
     words = [{"text": "many words"[: 2 + n % 8]} for n in range(12)]
-    old = load_set("replay", [("r", row) for row in words], encoder)
-    return with_replay(task, old, share, seed)
+    old = encode_dataset("replay", [("r", row) for row in words], encoder)
+    return add_replay(task, old, share, seed)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
@@ -42,15 +42,15 @@ def test_replayed_rows_have_their_share_of_the_tokens(encoder: Encoder, share: f
 
 
 def test_what_is_cut_or_left_out_of_the_replayed_rows_is_said(encoder: Encoder) -> None:
-    task = load_set("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
+    task = encode_dataset("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
     before = task.remarks()
     words = [
         {"text": "many words"},
         {"text": "words " * 20},
         {"prompt": "1" * 30, "completion": "2"},
     ]
-    old = load_set("replay", [("r", row) for row in words], encoder)
-    said = with_replay(task, old, 0.5, 0).remarks()
+    old = encode_dataset("replay", [("r", row) for row in words], encoder)
+    said = add_replay(task, old, 0.5, 0).remarks()
     assert said[: len(before)] == before
     cut, left_out, replayed = said[len(before) :]
     assert cut.startswith("replay: 2 of 3 rows longer than --seq-len lost ")
@@ -109,11 +109,11 @@ def config(files: dict[str, Path], given: dict[str, Any]) -> TrainConfig:
 
 def both_ways(
     chosen: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[RowSet, RowSet]]:
+) -> Iterator[tuple[EncodedDataset, EncodedDataset]]:
     """Training and held-out rows: with sets on disk, and all in memory."""
     for least in (1, 10**9):
         monkeypatch.setattr(cache, "LEAST_BYTES", least)
-        train, suites = run_data.read(chosen, WIDE)
+        train, suites = run_data.load_datasets(chosen, WIDE)
         yield train, suites["task"]
 
 
@@ -153,9 +153,9 @@ def test_the_second_start_of_a_mix_reads_and_encodes_nothing(
 ) -> None:
     monkeypatch.setattr(cache, "LEAST_BYTES", 1)
     chosen = config(files, WAYS[4])
-    first, _ = run_data.read(chosen, WIDE)
+    first, _ = run_data.load_datasets(chosen, WIDE)
     monkeypatch.setattr(cache, "stream_rows", None)
-    again, _ = run_data.read(chosen, WIDE)
+    again, _ = run_data.load_datasets(chosen, WIDE)
     assert again.sha256 == first.sha256
     assert again.made_of == first.made_of
 
@@ -165,7 +165,7 @@ def test_one_large_file_takes_the_small_ones_it_is_mixed_with_to_disk(
 ) -> None:
     monkeypatch.setattr(cache, "LEAST_BYTES", files["cats"].stat().st_size)
     assert files["sums"].stat().st_size > files["dogs"].stat().st_size
-    run_data.read(config(files, {"data": "{dogs}", "replay": "{sums}"}), WIDE)
+    run_data.load_datasets(config(files, {"data": "{dogs}", "replay": "{sums}"}), WIDE)
     assert len([one for one in (tmp_path / "cache" / "rows").iterdir() if one.is_dir()]) == 2
 
 
@@ -191,10 +191,10 @@ def test_a_part_of_a_mix_of_which_nothing_is_left_is_told(
     for least in (1, 10**9):
         monkeypatch.setattr(cache, "LEAST_BYTES", least)
         with pytest.raises(DataError, match=r"none\.jsonl has no rows"):
-            run_data.read(config(files, {"data": "{sums}", "mix": ("{none}",)}), WIDE)
+            run_data.load_datasets(config(files, {"data": "{sums}", "mix": ("{none}",)}), WIDE)
         tiny = {"data": "{one}:weight=0.1", "mix": ("{one}:weight=0.1",)}
         with pytest.raises(DataError, match="the weights leave no row"):
-            run_data.read(config(files, {**tiny, "eval_data": "{sums}"}), WIDE)
+            run_data.load_datasets(config(files, {**tiny, "eval_data": "{sums}"}), WIDE)
         seeds = range(60)  # one of them holds out the only row of a file
         said = [_refused(config(files, _small(seed))) for seed in seeds]
         assert any("all of its rows are held out: give --eval-data" in text for text in said)
@@ -206,7 +206,7 @@ def _small(seed: int) -> dict[str, Any]:
 
 def _refused(chosen: TrainConfig) -> str:
     try:
-        run_data.read(chosen, WIDE)
+        run_data.load_datasets(chosen, WIDE)
     except DataError as error:
         return str(error)
     return ""
@@ -218,12 +218,12 @@ def test_every_set_of_a_mix_is_fingerprinted_under_its_own_name(
 ) -> None:
     monkeypatch.setattr(cache, "LEAST_BYTES", least)
     given = {"data": "{sums}", "mix": ("{cats}:weight=0.5", "{cats}"), "replay": "{dogs}"}
-    first, _ = run_data.read(config(files, given), WIDE)
+    first, _ = run_data.load_datasets(config(files, given), WIDE)
     names = ["--data sums.jsonl", "--mix cats.jsonl", "--mix cats.jsonl (2)", "--replay dogs.jsonl"]
     assert list(first.made_of) == names
     assert [weight for _, weight in first.made_of.values()] == [1, 0.5, 1, 1]
     with files["cats"].open("a") as file:
         file.write('{"text": "one more cat"}\n')
-    again, _ = run_data.read(config(files, given), WIDE)
+    again, _ = run_data.load_datasets(config(files, given), WIDE)
     changed = [name for name in names if first.made_of[name] != again.made_of[name]]
     assert changed == ["--mix cats.jsonl", "--mix cats.jsonl (2)"]

@@ -4,7 +4,7 @@ import pytest
 
 import chat_corpus
 import tiny_llama
-from gpu_runner.data.dataset import hold_out, load_set
+from gpu_runner.data.dataset import encode_dataset, hold_out
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.sources import read_rows
 from gpu_runner.errors import DataError
@@ -25,7 +25,7 @@ def test_a_row_of_no_known_format_is_refused_with_file_and_line(
 ) -> None:
     rows = read_rows(written(tmp_path, '{"text": "a"}\n{"words": "b"}\n'))
     with pytest.raises(DataError, match=r"rows.jsonl:2: its keys are words"):
-        load_set("training", rows, encoder)
+        encode_dataset("training", rows, encoder)
 
 
 def test_rows_that_were_cut_or_left_out_are_counted_and_said(encoder: Encoder) -> None:
@@ -34,7 +34,7 @@ def test_rows_that_were_cut_or_left_out_are_counted_and_said(encoder: Encoder) -
         ("b", {"prompt": "1+1=", "completion": "2" * 20}),
         ("c", {"prompt": "1" * 30, "completion": "2"}),
     ]
-    loaded = load_set("training", rows, encoder)
+    loaded = encode_dataset("training", rows, encoder)
     assert (len(loaded.examples), loaded.cut_rows, loaded.untrainable_rows) == (2, 2, 1)
     assert loaded.remarks() == [
         "training: 2 of 3 rows longer than --seq-len lost 33 tokens at the end.",
@@ -47,7 +47,7 @@ def test_a_set_without_trainable_tokens_is_refused_and_its_first_row_shown(
 ) -> None:
     rows = [("a", {"prompt": "1" * 30, "completion": "2"})] * 3
     with pytest.raises(DataError) as caught:
-        load_set("training", rows, encoder)
+        encode_dataset("training", rows, encoder)
     assert "0 of 3 rows have trainable tokens in the training data" in str(caught.value)
     assert "raise --seq-len" in str(caught.value)
     assert "'111111111111'" in str(caught.value)
@@ -56,13 +56,15 @@ def test_a_set_without_trainable_tokens_is_refused_and_its_first_row_shown(
 def test_chats_without_an_answer_are_told_so(encoder: Encoder) -> None:
     row = {"messages": [{"role": "system", "content": "Be nice."}]}
     with pytest.raises(DataError, match=r"no message is the assistant's.*add the answers"):
-        load_set("training", [("a", row)] * 2, encoder)
+        encode_dataset("training", [("a", row)] * 2, encoder)
 
 
 def test_the_fingerprint_changes_with_the_rows(encoder: Encoder) -> None:
     rows = [("a", {"text": "abc"}), ("b", {"text": "abd"})]
-    assert load_set("x", rows, encoder).sha256 == load_set("y", rows, encoder).sha256
-    assert load_set("x", rows, encoder).sha256 != load_set("x", rows[::-1], encoder).sha256
+    assert encode_dataset("x", rows, encoder).sha256 == encode_dataset("y", rows, encoder).sha256
+    assert (
+        encode_dataset("x", rows, encoder).sha256 != encode_dataset("x", rows[::-1], encoder).sha256
+    )
 
 
 def test_held_out_rows_are_a_tenth_and_never_trained() -> None:
@@ -83,7 +85,7 @@ def test_bad_rows_are_left_out_counted_and_shown_when_asked(
 ) -> None:
     text = '{"text": "ab"}\n{oops\n{"words": "b"}\n{"text": "abc"}\n'
     bad: list[str] = []
-    rows = load_set("training", read_rows(written(tmp_path, text), bad), encoder, bad)
+    rows = encode_dataset("training", read_rows(written(tmp_path, text), bad), encoder, bad)
     assert len(rows.examples) == 2
     assert rows.rows_read == 4
     (remark,) = rows.remarks()
@@ -98,7 +100,7 @@ def test_a_file_of_bad_rows_only_is_refused_with_the_first(
     bad: list[str] = []
     sources = read_rows(written(tmp_path, '{"words": "a"}\n{"words": "b"}\n'), bad)
     with pytest.raises(DataError, match=r"all 2 rows of the training data are bad.*rows.jsonl:1"):
-        load_set("training", sources, encoder, bad)
+        encode_dataset("training", sources, encoder, bad)
 
 
 def test_what_is_not_used_of_a_row_is_said_with_the_count_and_the_first(encoder: Encoder) -> None:
@@ -107,7 +109,7 @@ def test_what_is_not_used_of_a_row_is_said_with_the_count_and_the_first(encoder:
         ("a:2", {"prompt": "1", "completion": "", "meta": {}}),
         ("a:3", {"prompt": "1", "completion": "2", "meta": {}, "text": "b"}),
     ]
-    assert load_set("training", rows, encoder).remarks() == [
+    assert encode_dataset("training", rows, encoder).remarks() == [
         "training: 2 of 3 rows (a:2 is the first): 'meta' is a key that nothing is made of.",
         "training: 1 of 3 rows (a:2 is the first): an answer is empty, so that only its end is"
         " trained.",
@@ -117,7 +119,7 @@ def test_what_is_not_used_of_a_row_is_said_with_the_count_and_the_first(encoder:
 
 def test_rows_of_very_many_keys_do_not_fill_the_terminal(encoder: Encoder) -> None:
     rows = [(f"a:{n}", {"text": "b", f"key{n}": n}) for n in range(20)]
-    said = load_set("training", rows, encoder).remarks()
+    said = encode_dataset("training", rows, encoder).remarks()
     assert len(said) == 9
     assert said[-1] == "training: 12 more kinds of such remarks."
 
@@ -126,7 +128,7 @@ def test_a_chat_whose_answers_change_becomes_several_rows_and_that_is_said() -> 
     source = chat_corpus.source("hybrid")
     made = Encoder(chat_corpus.tokenizer(source), 10_000)
     chats = [("a:1", chat_corpus.CHATS["turns"]), ("a:2", chat_corpus.CHATS["single"])]
-    rows = load_set("training", chats, made)
+    rows = encode_dataset("training", chats, made)
     assert (rows.rows_read, len(rows.rows), len(rows.examples), rows.split_rows) == (2, 3, 3, 1)
     (said,) = rows.remarks()
     assert "so 1 of 2 rows became several, each up to an answer: 3 rows in all." in said
@@ -137,13 +139,13 @@ def test_chats_of_which_no_answer_has_weight_are_told_so(encoder: Encoder) -> No
     said = {"role": "assistant", "content": "b", "weight": 0}
     chat = {"messages": [{"role": "user", "content": "a"}, said]}
     with pytest.raises(DataError, match='every answer has "weight": 0: leave that out'):
-        load_set("training", [("a", chat)] * 2, encoder)
+        encode_dataset("training", [("a", chat)] * 2, encoder)
 
 
 def test_a_tokenizer_without_an_end_is_told() -> None:
     tokenizer = tiny_llama.tokenizer()
     tokenizer.eos_token = None
-    rows = load_set("training", [("a:1", {"text": "abc"})], Encoder(tokenizer, 12))
+    rows = encode_dataset("training", [("a:1", {"text": "abc"})], Encoder(tokenizer, 12))
     assert "the tokenizer has no end token, so that the model does not learn to stop" in str(
         rows.remarks()
     )

@@ -13,7 +13,7 @@ import chat_corpus
 import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.data import cache, run_data
-from gpu_runner.data.dataset import load_set
+from gpu_runner.data.dataset import encode_dataset
 from gpu_runner.data.encode import BadRow, Encoder
 from gpu_runner.data.sources import read_rows
 from gpu_runner.errors import DataError
@@ -144,19 +144,19 @@ def test_a_hostile_line_is_told_by_its_number_in_few_words(line: str, tmp_path: 
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "good"}\n' + line + "\n", "utf-8")
     with pytest.raises(DataError) as refused:
-        load_set("training", read_rows(str(path)), next_template())
+        encode_dataset("training", read_rows(str(path)), next_template())
     said = str(refused.value)
     assert f"{path}:2: " in said
     assert LINES[line] in said
     assert len(said) < 1_000
     bad: list[str] = []
-    rows = load_set("training", read_rows(str(path), bad), next_template(), bad)
+    rows = encode_dataset("training", read_rows(str(path), bad), next_template(), bad)
     assert (len(rows.examples), len(rows.bad_rows)) == (1, 1)
 
 
 def test_a_very_long_text_is_cut_and_counted(tmp_path: Path) -> None:
     path = tiny_llama.write_rows(tmp_path / "rows.jsonl", [{"text": "ab " * 3_000_000}])
-    rows = load_set("training", read_rows(str(path)), Encoder(tiny_llama.tokenizer(), 60))
+    rows = encode_dataset("training", read_rows(str(path)), Encoder(tiny_llama.tokenizer(), 60))
     assert (rows.cut_rows, rows.cut_tokens) == (1, 9_000_001 - 60)
 
 
@@ -178,8 +178,10 @@ def test_a_picture_in_a_message_is_refused_with_a_remedy_or_left_out_and_counted
     options = {"model": "x", "data": str(path), "general": ()}
     words = r"rows\.jsonl:13: message 0: .*part of type 'image_url', and only text is trained"
     with pytest.raises(DataError, match=f"{words}.*--skip-bad-rows"):
-        run_data.read(resolve(options), next_template())
-    train, suites = run_data.read(resolve({**options, "skip_bad_rows": True}), next_template())
+        run_data.load_datasets(resolve(options), next_template())
+    train, suites = run_data.load_datasets(
+        resolve({**options, "skip_bad_rows": True}), next_template()
+    )
     assert len(train.examples) + len(suites["task"].examples) == 12
     assert len(train.bad_rows) == 1
     assert "1 bad row is left out" in " ".join(train.remarks())

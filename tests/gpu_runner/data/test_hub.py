@@ -11,7 +11,7 @@ from transformers.utils.hub import constants
 import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.data import cache, hub, run_data, sources
-from gpu_runner.data.dataset import RowSet
+from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.stored import StoredExamples
 from gpu_runner.errors import DataError, ModelLoadError
@@ -70,10 +70,10 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Revisi
     return known
 
 
-def start(**choices: object) -> RowSet:
+def start(**choices: object) -> EncodedDataset:
     hub._loaded.cache_clear()  # another process
     options = {"model": "x", "data": "me/sums:main", "general": (), **choices}
-    return run_data.read(resolve(options), Encoder(tiny_llama.tokenizer(), 60))[0]
+    return run_data.load_datasets(resolve(options), Encoder(tiny_llama.tokenizer(), 60))[0]
 
 
 def test_a_large_set_of_the_hub_is_encoded_once_for_its_revision_and_split(

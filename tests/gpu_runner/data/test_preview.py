@@ -6,7 +6,7 @@ import pytest
 
 import tiny_llama
 from gpu_runner.data import preview
-from gpu_runner.data.dataset import RowSet, load_set
+from gpu_runner.data.dataset import EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder
 
 
@@ -15,9 +15,9 @@ def encoder() -> Encoder:
     return Encoder(tiny_llama.tokenizer(), 40)
 
 
-def read(encoder: Encoder, *texts: str) -> RowSet:
+def read(encoder: Encoder, *texts: str) -> EncodedDataset:
     rows = [(f"a:{number}", {"text": text}) for number, text in enumerate(texts, 1)]
-    return load_set("data", rows, encoder)
+    return encode_dataset("data", rows, encoder)
 
 
 def test_ends_are_counted_of_rows_that_are_whole(encoder: Encoder) -> None:
@@ -29,7 +29,7 @@ def test_space_behind_an_end_is_none() -> None:
     tokenizer = tiny_llama.tokenizer()
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}</s>\n{% endfor %}"
     made = Encoder(tokenizer, 40)
-    rows = load_set("data", [("a", {"prompt": "a", "completion": "b"})], made)
+    rows = encode_dataset("data", [("a", {"prompt": "a", "completion": "b"})], made)
     assert preview.stops(rows, made) == [preview.Stop("</s>", 0, 1)]
 
 
@@ -51,7 +51,7 @@ def test_padding_is_what_rows_of_a_micro_batch_lack_to_the_longest(encoder: Enco
 
 
 def spoken(encoder: Encoder, row: dict[str, Any], *near: int) -> preview.RowTokens:
-    return preview.spoken(encoder, row, encoder.encode(row), *near)
+    return preview.row_tokens(encoder, row, encoder.encode(row), *near)
 
 
 def test_a_row_is_told_token_by_token_whole_or_near_its_answer(encoder: Encoder) -> None:
@@ -77,7 +77,7 @@ def test_a_character_of_several_tokens_is_told_with_the_first_of_them(encoder: E
 def test_a_row_that_is_encoded_otherwise_now_is_told_by_its_tokens(encoder: Encoder) -> None:
     row = {"prompt": "ab", "completion": "c"}
     other = encoder.encode({"prompt": "ab", "completion": "d"})
-    texts = [text for text, _ in preview.spoken(encoder, row, other).tokens]
+    texts = [text for text, _ in preview.row_tokens(encoder, row, other).tokens]
     assert texts == ["a", "b", "d", "</s>"]
 
 
@@ -101,7 +101,7 @@ def test_rows_that_end_in_text_never_tell_to_stop() -> None:
     made = Encoder(tokenizer, 40)
     found = preview.stops(read(made, "ab", "cb", "d</s>"), made)
     assert [(one.text, one.rows) for one in found] == [("b", 2), ("</s>", 1)]
-    assert preview.endless(found, made) == 2
+    assert preview.count_without_stop(found, made) == 2
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_a_model_that_stops_elsewhere_is_told(encoder: Encoder, settings: Any, s
     tokenizer = tiny_llama.tokenizer()
     tokenizer.eos_token = None
     found = preview.stops(read(encoder, "ab"), encoder)
-    assert preview.ends_elsewhere(found, tokenizer, settings).startswith(said)
-    assert bool(preview.ends_elsewhere(found, tokenizer, settings)) == bool(said)
+    assert preview.stop_token_mismatch(found, tokenizer, settings).startswith(said)
+    assert bool(preview.stop_token_mismatch(found, tokenizer, settings)) == bool(said)

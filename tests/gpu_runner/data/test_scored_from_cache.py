@@ -15,7 +15,7 @@ from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache as cache_of_rows
 from gpu_runner.data import run_data, sources
-from gpu_runner.data.dataset import RowSet
+from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.feed import Batch
 from gpu_runner.data.stored import StoredExamples
@@ -67,7 +67,7 @@ def test_scored_rows_from_disk_are_those_of_memory(
     found = []
     for least in (1_000, 10**9):
         monkeypatch.setattr(cache_of_rows, "LEAST_BYTES", least)
-        found.append(run_data.read(config(trained, held, **choices), encoder())[1])
+        found.append(run_data.load_datasets(config(trained, held, **choices), encoder())[1])
     for name in ("task", "general/more"):
         disk, memory = (suites[name] for suites in found)
         assert isinstance(disk.examples, StoredExamples)
@@ -81,9 +81,9 @@ def test_scored_rows_from_disk_are_those_of_memory(
 def test_the_second_time_no_scored_row_is_read_or_encoded(
     trained: Path, held: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run_data.read(config(trained, held), encoder())[1]
+    first = run_data.load_datasets(config(trained, held), encoder())[1]
     monkeypatch.setattr(cache_of_rows, "stream_rows", None)
-    again = run_data.read(config(trained, held), encoder())[1]
+    again = run_data.load_datasets(config(trained, held), encoder())[1]
     assert again["task"].sha256 == first["task"].sha256
     assert len(folders(cache)) == 1  # two options name the same file
 
@@ -93,9 +93,9 @@ def test_rows_behind_those_that_are_scored_are_not_read(
 ) -> None:
     held.write_text(held.read_text() + "no row\n")
     with pytest.raises(DataError, match=r"held\.jsonl:46: not JSON"):
-        run_data.read(config(trained, held), encoder())
+        run_data.load_datasets(config(trained, held), encoder())
     for most in (45, 40):
-        task = run_data.read(config(trained, held, eval_rows=most), encoder())[1]["task"]
+        task = run_data.load_datasets(config(trained, held, eval_rows=most), encoder())[1]["task"]
         assert task.rows_read == most
     assert len(folders(cache)) == 2
 
@@ -105,7 +105,7 @@ def test_few_rows_of_a_large_file_are_read_and_not_kept(
 ) -> None:
     monkeypatch.setattr(cache_of_rows, "FEW", 40)
     held.write_text(held.read_text() + "no row\n")
-    task = run_data.read(config(trained, held, eval_rows=40), encoder())[1]["task"]
+    task = run_data.load_datasets(config(trained, held, eval_rows=40), encoder())[1]["task"]
     assert (len(task.examples), task.rows_read) == (40, 40)
     assert not folders(cache)
     assert len(sources.read_rows(str(held), most=3)) == 3
@@ -115,12 +115,12 @@ def test_bad_rows_among_scored_ones_are_told_every_time(trained: Path, held: Pat
     held.write_text("no row\n" + held.read_text())
     for _ in range(2):
         chosen = config(trained, held, skip_bad_rows=True)
-        task = run_data.read(chosen, encoder())[1]["task"]
+        task = run_data.load_datasets(chosen, encoder())[1]["task"]
         assert "held-out: 1 bad row is left out" in " ".join(task.remarks())
         assert task.rows_read == 46
 
 
-def scores(suites: dict[str, RowSet], model: Any) -> list[Any]:
+def scores(suites: dict[str, EncodedDataset], model: Any) -> list[Any]:
     return Evaluator(suites, 8, 0, torch.device("cpu"), nullcontext).run(model)
 
 
@@ -132,7 +132,7 @@ def test_losses_of_rows_on_disk_are_those_of_memory(
     for least in (1_000, 10**9):
         monkeypatch.setattr(cache_of_rows, "LEAST_BYTES", least)
         coder = Encoder(tiny_llama.tokenizer(), 50)
-        found.append(scores(run_data.read(config(trained, held), coder)[1], model))
+        found.append(scores(run_data.load_datasets(config(trained, held), coder)[1], model))
     assert found[0] == found[1]
 
 
@@ -143,7 +143,7 @@ def test_to_score_more_rows_takes_no_more_memory(trained: Path, tmp_path: Path) 
         rows = [{"prompt": f"{n} ", "completion": "1+1=2 " * 40} for n in range(count)]
         held = tiny_llama.write_rows(tmp_path / f"{count}.jsonl", rows)
         coder = Encoder(tiny_llama.tokenizer(), 250)
-        suites = run_data.read(config(trained, held, eval_rows=count), coder)[1]
+        suites = run_data.load_datasets(config(trained, held, eval_rows=count), coder)[1]
         task = {"task": suites["task"]}
 
         def counted(_: Any, batch: Batch) -> tuple[torch.Tensor, int]:

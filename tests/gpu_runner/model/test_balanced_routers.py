@@ -60,8 +60,8 @@ def test_the_balance_is_that_of_the_formula(
     model = tiny_families.model(family)
     (batch,) = Feed(examples, 0, 8, 1, 0, packed=packed).step(1)
     routers, added = heard(model, batch, STRENGTH)
-    real = None if packed else batch.real()
-    assert (batch.real() is None) is packed
+    real = None if packed else batch.non_padding()
+    assert (batch.non_padding() is None) is packed
     expected = by_hand(logits_of(model, batch), 2, real)
     assert float(added.detach()) == pytest.approx(STRENGTH * float(expected), rel=1e-5)
     assert routers.balance(World()) == pytest.approx(float(expected), rel=1e-5)
@@ -76,7 +76,7 @@ def test_transformers_own_loss_is_twice_ours_where_there_is_one_layer(
     model = tiny_families.model("mixtral", num_hidden_layers=1)
     batch = collate(examples[:5], 0)
     _, added = heard(model, batch, STRENGTH)
-    real = batch.real()
+    real = batch.non_padding()
     assert real is not None
     mask = real.view(batch.input_ids.shape).long()
     theirs = load_balancing_loss_func(tuple(logits_of(model, batch)), 4, 2, mask)
@@ -148,7 +148,7 @@ def test_the_load_is_the_share_of_choices_that_each_expert_got(
         loss_sum(model, batch)
     load = routers.load(World())
     assert load is not None
-    real = batch.real()
+    real = batch.non_padding()
     for layer, logits in zip(load, logits_of(model, batch), strict=True):
         chosen = logits[real].topk(2).indices.flatten()
         torch.testing.assert_close(layer, chosen.bincount(minlength=8).double() / len(chosen))

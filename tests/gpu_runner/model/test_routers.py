@@ -77,7 +77,7 @@ def by_hand(family: str, output: Any, given: tuple[Any, ...], router: Any) -> Te
         chosen = logits.topk(router.top_k).indices
     else:
         chosen = given[1]
-    real = BATCH.real()
+    real = BATCH.non_padding()
     assert real is not None
     rows = real.flatten()
     experts = p.shape[1]

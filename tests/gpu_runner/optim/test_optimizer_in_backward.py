@@ -11,7 +11,7 @@ from gpu_runner.data.feed import pack
 from gpu_runner.errors import UsageError
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import Early
+from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 
 ROWS = [Example(tuple(range(1, n)), (False, *[True] * (n - 2))) for n in (20, 33)]
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ def stepped(*, early: bool, steps: int = 3) -> tuple[list[torch.Tensor], list[fl
     """Weights after some steps of AdamW, and the norms that were told."""
     model = tiny_families.model("llama", tie_word_embeddings=True)
     optimizer = optim.build(model, lr=1e-2, weight_decay=0.1)
-    within = Early(model, optimizer, lambda: 1e-2, CPU) if early else None
+    within = OptimizerInBackward(model, optimizer, lambda: 1e-2, CPU) if early else None
     norms = []
     for _ in range(steps):
         total, count = loss_sum(model, pack(ROWS, 0))
@@ -48,7 +48,7 @@ def stalled_shares(*, early: bool, steps: int) -> list[float | None]:
     """What is told after each step of bf16 weights, whose small updates are rounded away."""
     model = tiny_families.model("llama").to(torch.bfloat16)
     optimizer = optim.build(model, lr=1e-4, weight_decay=0.0)
-    within = Early(model, optimizer, lambda: 1e-4, CPU) if early else None
+    within = OptimizerInBackward(model, optimizer, lambda: 1e-4, CPU) if early else None
     told = []
     for _ in range(steps):
         total, count = loss_sum(model, pack(ROWS, 0))
@@ -68,7 +68,9 @@ def test_the_share_of_weights_that_stood_still_is_that_of_all_of_them() -> None:
 
 def test_a_bad_gradient_skips_its_own_weight_and_is_told() -> None:
     model = tiny_families.model("llama")
-    within = Early(model, optim.build(model, lr=1e-2, weight_decay=0.0), lambda: 1e-2, CPU)
+    within = OptimizerInBackward(
+        model, optim.build(model, lr=1e-2, weight_decay=0.0), lambda: 1e-2, CPU
+    )
     bad = model.model.norm.weight
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     handle = bad.register_hook(lambda gradient: gradient * float("nan"))
@@ -98,7 +100,7 @@ def test_each_of_several_processes_takes_one_micro_batch(
 def test_it_stands_for_the_optimizer_it_moves_weights_with() -> None:
     model = tiny_families.model("llama")
     optimizer = optim.build(model, lr=1e-2, weight_decay=0.0)
-    assert Early(model, optimizer, lambda: 1e-2, CPU).state is optimizer.state
+    assert OptimizerInBackward(model, optimizer, lambda: 1e-2, CPU).state is optimizer.state
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd", "muon"])
@@ -108,7 +110,7 @@ def test_twice_the_weights_take_twice_the_work(name: Any) -> None:
         model.layers = torch.nn.ParameterList(torch.ones(2, 2) for _ in range(tensors))
         choice = optim.OptimizerChoice(name)
         optimizer = optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
-        Early(model, optimizer, lambda: 1e-3, CPU)
+        OptimizerInBackward(model, optimizer, lambda: 1e-3, CPU)
 
         def backward() -> None:
             torch.stack([p.sum() for p in model.parameters()]).sum().backward()

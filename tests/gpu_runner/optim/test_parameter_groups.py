@@ -14,7 +14,7 @@ from gpu_runner.errors import UsageError
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import LIBRARIES
 from gpu_runner.optim.optimizer import factors, shown
-from gpu_runner.optim.optimizer_in_backward import Early
+from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from unfrozen.training.layers import rate_shares
 
 UNTIED = {"tie_word_embeddings": False}
@@ -67,7 +67,7 @@ def test_within_the_backward_pass_each_weight_has_its_own_rate_too() -> None:
     model = tiny_llama.model(**UNTIED)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     choice = optim.OptimizerChoice("sgd", rates=RATES)
-    made = Early(
+    made = OptimizerInBackward(
         model, optim.build(model, lr=RATE, weight_decay=0.0, choice=choice), lambda: RATE, "cpu"
     )
     sum((p * torch.arange(p.numel()).view_as(p)).sum() for p in model.parameters()).backward()

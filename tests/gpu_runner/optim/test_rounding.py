@@ -6,11 +6,11 @@ from gpu_runner.optim.rounding import (
     COMPENSATION,
     Noise,
     StallGauge,
-    exact,
-    hold,
+    add_compensation,
+    assign_unless_skipped,
     noises,
-    settle,
     stochastic,
+    write_rounded,
 )
 
 GOES_ON, SKIPPED = torch.zeros(()), torch.ones(())
@@ -59,16 +59,20 @@ def test_what_kahan_rounds_away_is_not_lost() -> None:
     weight, plain = torch.ones(1, dtype=torch.bfloat16), torch.ones(1, dtype=torch.bfloat16)
     state = {COMPENSATION: torch.zeros_like(weight)}
     for _ in range(1000):
-        settle(weight, exact(weight, state) + 1e-3, state, "kahan", GOES_ON, noise())
-        settle(plain, exact(plain, {}) + 1e-3, {}, "nearest", GOES_ON, noise())
-    assert float(exact(weight, state)) == pytest.approx(2.0, rel=5e-3)
+        write_rounded(
+            weight, add_compensation(weight, state) + 1e-3, state, "kahan", GOES_ON, noise()
+        )
+        write_rounded(plain, add_compensation(plain, {}) + 1e-3, {}, "nearest", GOES_ON, noise())
+    assert float(add_compensation(weight, state)) == pytest.approx(2.0, rel=5e-3)
     assert float(plain) == 1.0
 
 
 def test_stochastic_updates_arrive_on_average() -> None:
     weight = torch.ones(4096, dtype=torch.bfloat16)
     for number in range(1000):
-        settle(weight, exact(weight, {}) + 1e-3, {}, "stochastic", GOES_ON, noise(number))
+        write_rounded(
+            weight, add_compensation(weight, {}) + 1e-3, {}, "stochastic", GOES_ON, noise(number)
+        )
     assert float(weight.float().mean()) == pytest.approx(2.0, rel=1e-2)
 
 
@@ -77,22 +81,22 @@ def test_a_skipped_step_keeps_weight_and_compensation(rounding: str) -> None:
     weight = torch.ones(3, dtype=torch.bfloat16)
     state = {COMPENSATION: torch.full((3,), 0.25, dtype=torch.bfloat16)}
     nan = torch.full((3,), float("nan"))
-    settle(weight, nan, state, rounding, SKIPPED, noise())  # type: ignore[arg-type]
+    write_rounded(weight, nan, state, rounding, SKIPPED, noise())  # type: ignore[arg-type]
     assert torch.equal(weight.float(), torch.ones(3))
     assert torch.equal(state[COMPENSATION].float(), torch.full((3,), 0.25))
 
 
 def test_fp32_weights_need_no_rounding() -> None:
     weight = torch.ones(3)
-    settle(weight, torch.full((3,), 1 + 1e-6), {}, "stochastic", GOES_ON, noise())
+    write_rounded(weight, torch.full((3,), 1 + 1e-6), {}, "stochastic", GOES_ON, noise())
     assert torch.equal(weight, torch.full((3,), 1 + 1e-6))
 
 
 def test_holding_takes_the_new_value_unless_skipped() -> None:
     kept = torch.zeros(2)
-    hold(kept, torch.ones(2), GOES_ON)
+    assign_unless_skipped(kept, torch.ones(2), GOES_ON)
     assert kept.tolist() == [1.0, 1.0]
-    hold(kept, torch.tensor([float("inf"), float("nan")]), SKIPPED)
+    assign_unless_skipped(kept, torch.tensor([float("inf"), float("nan")]), SKIPPED)
     assert kept.tolist() == [1.0, 1.0]
 
 

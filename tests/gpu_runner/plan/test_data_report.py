@@ -6,7 +6,7 @@ from rich.console import Console
 
 import tiny_llama
 from gpu_runner.config.load import resolve
-from gpu_runner.data.dataset import load_set
+from gpu_runner.data.dataset import encode_dataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.plan import data_report
 
@@ -17,7 +17,7 @@ ROWS = [
 
 
 def printed(encoder: Encoder, **look: bool) -> str:
-    rows = load_set("data", ROWS, encoder)
+    rows = encode_dataset("data", ROWS, encoder)
     with io.StringIO() as text:
         colours = "truecolor" if look else None
         console = Console(file=text, width=200, highlight=False, color_system=colours, **look)

@@ -6,21 +6,23 @@ import torch
 
 import tiny_families
 import tiny_llama
-from gpu_runner.data.dataset import RowSet, load_set
+from gpu_runner.data.dataset import EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import collate
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.train.evaluate import Evaluator, continuation, row_losses
+from gpu_runner.train.evaluate import Evaluator, continuation, example_losses
 
 
-def rows(name: str, count: int) -> RowSet:
+def rows(name: str, count: int) -> EncodedDataset:
     encoder = Encoder(tiny_llama.tokenizer(), 60)
-    return load_set(name, [(str(n), row) for n, row in enumerate(tiny_llama.sums(count))], encoder)
+    return encode_dataset(
+        name, [(str(n), row) for n, row in enumerate(tiny_llama.sums(count))], encoder
+    )
 
 
-def evaluator(batch_rows: int) -> Evaluator:
+def evaluator(batch_size: int) -> Evaluator:
     suites = {"task": rows("task", 9), "general/a": rows("a", 5), "general/b": rows("b", 7)}
-    return Evaluator(suites, batch_rows, 0, torch.device("cpu"), nullcontext)
+    return Evaluator(suites, batch_size, 0, torch.device("cpu"), nullcontext)
 
 
 def test_a_score_is_the_mean_over_tokens_whatever_the_batch() -> None:
@@ -91,7 +93,7 @@ def test_any_token_pads_where_a_tokenizer_has_none() -> None:
 
 def test_a_row_is_scored_alone_as_all_rows_together() -> None:
     found, model = rows("task", 6), tiny_llama.model()
-    losses = row_losses(model, found.examples, 0, torch.device("cpu"))
+    losses = example_losses(model, found.examples, 0, torch.device("cpu"))
     counts = [example.trainable_tokens for example in found.examples]
     (score,) = Evaluator({"task": found}, 6, 0, torch.device("cpu"), nullcontext).run(model)
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True))

@@ -19,7 +19,7 @@ from gpu_runner.optim import optimizer
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train import fisher
-from gpu_runner.train.initial_weights import Anchor
+from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import World
 from unfrozen.lab import optimizer as lab_optimizer
 
@@ -104,7 +104,7 @@ def test_the_run_hears_what_was_left_out_of_its_rows(
     fisher.prepare(
         run,
         model,
-        Anchor((), ()),
+        InitialWeights((), ()),
         optimizer.build(model, lr=1.0, weight_decay=0.0),
         tmp_path,
         untrained=True,

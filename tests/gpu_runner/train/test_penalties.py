@@ -12,7 +12,7 @@ import tiny_llama
 from gpu_runner.model.load import find
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
-from gpu_runner.train.initial_weights import Anchor, anchor
+from gpu_runner.train.initial_weights import InitialWeights, find_initial_weights
 from gpu_runner.train.penalties import Penalty
 from unfrozen.lab import optimizer as lab_optimizer
 from unfrozen.lab.optimizer import Weights
@@ -39,8 +39,8 @@ def undecayed(model: Any) -> frozenset[str]:
 
 
 @pytest.fixture
-def start(model_dir: Path, tmp_path: Path) -> Anchor:
-    return anchor(find(str(model_dir)), tiny_llama.model(), tmp_path, untrained=True)
+def start(model_dir: Path, tmp_path: Path) -> InitialWeights:
+    return find_initial_weights(find(str(model_dir)), tiny_llama.model(), tmp_path, untrained=True)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def reference_step(
 )
 @pytest.mark.parametrize("keep", [False, True], ids=["from disk", "in memory"])
 def test_several_steps_agree_with_numpy(
-    strengths: dict[str, float], layer_decay: float, keep: bool, start: Anchor, fisher: Path
+    strengths: dict[str, float], layer_decay: float, keep: bool, start: InitialWeights, fisher: Path
 ) -> None:
     from safetensors.numpy import load_file
 
@@ -109,7 +109,7 @@ def test_several_steps_agree_with_numpy(
         np.testing.assert_allclose(ours, weights[name], rtol=0, atol=3e-7, err_msg=name)
 
 
-def test_the_pull_of_a_skipped_step_does_nothing(start: Anchor) -> None:
+def test_the_pull_of_a_skipped_step_does_nothing(start: InitialWeights) -> None:
     model = tiny_llama.model()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -121,13 +121,13 @@ def test_the_pull_of_a_skipped_step_does_nothing(start: Anchor) -> None:
 
 def test_no_penalty_reads_no_file() -> None:
     model = tiny_llama.model()
-    nowhere = Anchor((Path("/nowhere"),), tuple(arrays(model)))
+    nowhere = InitialWeights((Path("/nowhere"),), tuple(arrays(model)))
     Penalty(nowhere).add_gradients(model)
     Penalty(nowhere).pull(model, 1.0, torch.zeros(()))
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_weight_that_no_row_has_used_is_pulled_too(start: Anchor) -> None:
+def test_a_weight_that_no_row_has_used_is_pulled_too(start: InitialWeights) -> None:
     model = tiny_llama.model()
     with torch.no_grad():
         model.model.norm.weight.add_(1.0)

@@ -66,10 +66,10 @@ def test_step_micro_batch_and_phase_are_known(
     fail_in(run, at, refused)
     with pytest.raises(RuntimeError, match="can't allocate"):
         timed_step(run, 1)
-    place = run.place
-    assert (place.step, place.micro_batch, place.doing) == (1, micro_batch, at)
-    assert (place.memory is not None) == measured
-    assert bool(place.held) == measured  # on a CPU somebody must have counted
+    position = run.position
+    assert (position.step, position.micro_batch, position.doing) == (1, micro_batch, at)
+    assert (position.memory is not None) == measured
+    assert bool(position.resident) == measured  # on a CPU somebody must have counted
 
 
 def test_what_lived_is_told_by_component_with_what_was_growing() -> None:
@@ -79,15 +79,15 @@ def test_what_lived_is_told_by_component_with_what_was_growing() -> None:
         timed_step(run, 1)
     weights = sum(p.nbytes for p in run.step.model.parameters())
     buffers = sum(b.nbytes for b in run.step.model.buffers())
-    assert run.place.held["params"] == weights + buffers
-    assert run.place.held["grads"] == weights  # of the first micro-batch
-    assert run.place.held["activations"] > 0
-    assert "moments" not in run.place.held
-    assert (run.place.instant, run.place.growing) == ("end_of_forward", "activations")
+    assert run.position.resident["params"] == weights + buffers
+    assert run.position.resident["grads"] == weights  # of the first micro-batch
+    assert run.position.resident["activations"] > 0
+    assert "moments" not in run.position.resident
+    assert (run.position.instant, run.position.growing) == ("end_of_forward", "activations")
 
 
 def test_after_a_step_nothing_is_under_way_and_nothing_is_kept_alive() -> None:
     run = training(measured=True)
     result = timed_step(run, 1)
     assert result.memory is not None
-    assert (run.place.micro_batch, run.place.doing, run.place.memory) == (0, BETWEEN, None)
+    assert (run.position.micro_batch, run.position.doing, run.position.memory) == (0, BETWEEN, None)

@@ -31,7 +31,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import installed
 from gpu_runner.optim.muon import COEFFICIENTS, MOMENTUM
-from gpu_runner.optim.optimizer_in_backward import Early
+from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from gpu_runner.optim.rounding import Rounding
 from gpu_runner.optim.rules import ADAFACTOR_DECAY, ADAFACTOR_LEAST
 
@@ -198,7 +198,7 @@ def in_backward(demo: DemoModel) -> Figure:
     """optimizer_in_backward updates weights as a step after the backward pass does."""
     models = tiny_model("llama", demo.device), tiny_model("llama", demo.device)
     usual, other = (optim.build(m, lr=1e-3, weight_decay=DECAY) for m in models)
-    within: Any = Early(models[1], other, lambda: 1e-3, demo.device)
+    within: Any = OptimizerInBackward(models[1], other, lambda: 1e-3, demo.device)
     for model, optimizer in zip(models, (usual, within), strict=True):
         for _ in range(2):
             total, count = loss_sum(model, random_batch(demo.device))
