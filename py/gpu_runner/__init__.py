@@ -2,11 +2,11 @@
 
 Reading order (each module uses only those above it; folders give their own order):
 
-- `errors` — what can go wrong, and its exit code
-- `plain` — files opened without trust: no link, no pipe, no device
-- `installed` — how this was installed: what to type, where runs lie
-- `text` — words for a terminal
-- `system` — the machine under a run, sampled from the side
+- `errors` — errors and exit codes
+- `plain` — untrusted files: no link, no pipe, no device
+- `installed` — the installation: the command to type, the folders of page and runs
+- `text` — text for a terminal
+- `system` — the machine of a run: limits, GPUs, price, samples
 - `demo` — the small model of a first run, and its data
 - `config` — what a run is asked for
 - `data` — from a row to a batch
@@ -22,6 +22,6 @@ Reading order (each module uses only those above it; folders give their own orde
 - `cluster` — … on machines that come and go
 - `watch` — any other training loop in the page
 - `serve` — the page and its runs, on one loopback origin
-- `machine` — what the machine has, whether it computes correctly, and how fast
+- `machine` — doctor, selftest, bench and calibrate
 - `cli` — the command line
 """

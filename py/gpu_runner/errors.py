@@ -1,7 +1,7 @@
-"""What can go wrong in a run, and its exit code.
+"""The errors of a run and their exit codes.
 
 Every error that a user can cause is a `RunnerError`: one message with the value, the bound and the
-remedy. `cli.console` prints it and exits with its code; a traceback always means a bug of ours.
+remedy. `cli.console` prints it and exits with its code; a traceback always means a bug in Unfrozen.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final = {
     ExitCode.OK: "finished, or stopped on request with everything saved",
-    ExitCode.INTERNAL: "a bug of ours",
-    ExitCode.USAGE: "options",
-    ExitCode.DATA: "data",
+    ExitCode.INTERNAL: "a bug in Unfrozen",
+    ExitCode.USAGE: "invalid options",
+    ExitCode.DATA: "unusable data",
     ExitCode.PORT: "port in use",
-    ExitCode.MODEL: "model",
+    ExitCode.MODEL: "unusable model",
     ExitCode.MEMORY: "out of memory",
     ExitCode.DIVERGED: "diverged",
     ExitCode.CHECKPOINT: "no usable checkpoint",
@@ -48,7 +48,7 @@ MEANINGS: Final = {
 
 
 class RunnerError(Exception):
-    """An error that the user can repair; the message says how."""
+    """An error that the user can fix; the message says how."""
 
     exit_code = ExitCode.USAGE
     shared = False
@@ -62,17 +62,17 @@ def everyones(error: RunnerError) -> RunnerError:
 
 
 class UsageError(RunnerError):
-    """Options that are out of bounds or contradict each other."""
+    """Options are out of bounds or contradict each other."""
 
 
 class DataError(RunnerError):
-    """A data set that cannot be read or trained on."""
+    """A data set cannot be read or trained on."""
 
     exit_code = ExitCode.DATA
 
 
 class ModelLoadError(RunnerError):
-    """A model that cannot be found, read, or trusted."""
+    """A model cannot be found, read, or trusted."""
 
     exit_code = ExitCode.MODEL
 
@@ -90,7 +90,7 @@ class Diverged(RunnerError):
 
 
 class CheckpointError(RunnerError):
-    """A checkpoint that is absent, incomplete, altered, or of another run."""
+    """A checkpoint is missing, incomplete, altered, or of another run."""
 
     exit_code = ExitCode.CHECKPOINT
 
@@ -102,7 +102,7 @@ class SystemFailure(RunnerError):
 
 
 class NotReady(RunnerError):
-    """Something that the command needs is not installed."""
+    """Something the command needs is not installed."""
 
     exit_code = ExitCode.NOT_READY
 

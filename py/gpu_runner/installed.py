@@ -1,4 +1,4 @@
-"""How this came to be here: what one types to start it, where its page lies, where runs go.
+"""The installation: the command to type, the folder of the page, the folder of runs.
 
     a clone                               installed from a wheel
     .venv/bin/unfrozen                    unfrozen
@@ -37,17 +37,16 @@ PIP_STEPS: Final = ("Collecting", "Installing collected")
 
 @dataclass(frozen=True, slots=True)
 class TrainingSetup:
-    """An installation of PyTorch that is going on: its seconds so far and pip's latest line."""
+    """A running installation of PyTorch: its seconds so far and pip's latest line."""
 
     seconds: float
     doing: str
 
 
 def training_setup() -> TrainingSetup | None:
-    """What `build.py serve` is installing into this environment now; None when it is not.
+    """Return what `build.py serve` is installing into this environment; None when nothing is.
 
-    The installer holds a lock on the file for as long as it lives, so that one that was killed
-    keeps nobody waiting.
+    The installer locks the file while it lives, so that nobody waits for one that was killed.
     """
     if sys.platform == "win32":  # build.py does not run there
         return None
@@ -68,14 +67,14 @@ def _read_setup(text: str) -> TrainingSetup:
     try:
         written = json.loads(text)
         log = Path(written["log"]).read_text("utf-8", "replace").split("\n")
-    except (OSError, ValueError):  # it has only just begun
+    except (OSError, ValueError):  # it has only just started
         return TrainingSetup(0.0, "")
     steps = [line.strip() for line in log if line.startswith(PIP_STEPS) or "Downloading" in line]
     return TrainingSetup(time.time() - written["since"], steps[-1][:60] if steps else "")
 
 
 def wait_for_training_setup() -> None:
-    """Return once PyTorch is installed, if it is being installed now; report on it meanwhile."""
+    """Wait while PyTorch is being installed, and print the progress."""
     next_report = 0.0
     while (setup := training_setup()) is not None:
         if setup.seconds >= next_report:
@@ -91,7 +90,7 @@ def wait_for_training_setup() -> None:
 
 
 def installed_version() -> str:
-    """The version that pyproject.toml gave this installation; "unknown" where it is none."""
+    """Return the version of this installation; "unknown" where it is not installed."""
     try:
         return version(NAME)
     except PackageNotFoundError:
@@ -99,18 +98,18 @@ def installed_version() -> str:
 
 
 def package() -> Path:
-    """The folder of this package."""
+    """Return the folder of this package."""
     return Path(str(files("gpu_runner")))
 
 
 def clone() -> Path | None:
-    """The repository this package runs from; None where it was installed from a wheel."""
+    """Return the repository this package runs from; None where it was installed from a wheel."""
     root = package().parent.parent
     return root if (root / "build.py").is_file() and (root / "pyproject.toml").is_file() else None
 
 
 def runs_folder() -> Path:
-    """Where runs are kept when nobody says otherwise."""
+    """Return the default folder of runs."""
     if given := os.environ.get(RUNS_ENV):
         return Path(given).expanduser()
     if (root := clone()) is not None:
@@ -119,7 +118,7 @@ def runs_folder() -> Path:
 
 
 def built_page(given: Path | None) -> Path:
-    """The folder of the built page. Raises `UsageError` that says how to make it."""
+    """Return the folder of the built page. Raises `UsageError` with the command that makes it."""
     root = clone()
     own = package() / PAGE if root is None else root / "dist"
     place = given if given is not None else own
@@ -134,24 +133,26 @@ def built_page(given: Path | None) -> Path:
 
 
 def program() -> str:
-    """`unfrozen` as one types it here: by its name where the shell finds it, by its path from here
-    where it is below, else by its whole path; without a script, the interpreter and `-m`.
+    """Return the command `unfrozen` as one types it here.
+
+    Its name where the shell finds it, else its relative path below the current folder, else its
+    absolute path; without a script, the interpreter and `-m`.
     """
     script = Path(sys.executable).parent / NAME
     if not script.is_file():
-        return f"{_shown(Path(sys.executable))} -m gpu_runner"
-    return _shown(script)
+        return f"{_command_path(Path(sys.executable))} -m gpu_runner"
+    return _command_path(script)
 
 
 def pip_install() -> str:
-    """What to type for what a run needs and the page does not."""
+    """Return the command that installs what training needs and the page does not."""
     if clone() is not None:
         return "`python3 build.py build` installs it"
-    return f"{_shown(Path(sys.executable))} -m pip install '{NAME}[train]'"
+    return f"{_command_path(Path(sys.executable))} -m pip install '{NAME}[train]'"
 
 
 def short(path: Path) -> str:
-    """A path for a person: from home, from here, or whole, whichever is shortest."""
+    """Return a path from home, from the current folder, or absolute, whichever is shortest."""
     absolute = path.expanduser().absolute()
     spellings = [
         f"{sign}/{absolute.relative_to(folder)}"
@@ -161,7 +162,7 @@ def short(path: Path) -> str:
     return min([*spellings, str(absolute)], key=len)
 
 
-def _shown(file: Path) -> str:
+def _command_path(file: Path) -> str:
     found = shutil.which(file.name)
     if (found and Path(found).absolute() == file) or _same_script(found, file):
         return file.name
@@ -171,5 +172,5 @@ def _shown(file: Path) -> str:
 
 
 def _same_script(found: str | None, file: Path) -> bool:
-    """Whether what the shell finds is a link to our script, as tool installers make them."""
+    """Return whether the shell finds a link to our script, as tool installers make them."""
     return file.name == NAME and found is not None and Path(found).resolve() == file.resolve()

@@ -1,8 +1,8 @@
-"""Files of a run, opened without trust: nothing but a plain file, and no more of it than was asked.
+"""Untrusted files of a run: only plain files are opened, and only so many bytes are read.
 
-Whoever can write into a folder of runs can leave a link, a pipe or a device where a file should be.
-A link leads anywhere, a pipe never answers, a device may act when it is opened. So the name is
-looked at before it is opened, opened without following or waiting, and looked at again.
+Whoever can write into a folder of runs can leave a link, a pipe or a device in place of a file. A
+link leads anywhere, a pipe blocks, a device may act when it is opened. So the path is checked,
+opened without following links and without blocking, and checked again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 UNTRUSTED: Final = (
     getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 )
-"""What every such opening adds to its flags."""
+"""Flags that every such `os.open` adds."""
 _KINDS: Final = {
     stat.S_IFLNK: "a link",
     stat.S_IFIFO: "a pipe",
@@ -28,19 +28,19 @@ _KINDS: Final = {
 
 
 class NotPlain(OSError):
-    """What should be a file is none; its text says what it is instead."""
+    """The path is no plain file; the message says what it is instead."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(errno.EINVAL, f"it is {kind}, not a file")
 
 
 def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of the plain file at `path`. Raises `NotPlain`, or `OSError` as `os.open` does.
+    """Return a descriptor of the plain file at `path`. Raises `NotPlain`, or `OSError` as `os.open` does.
 
-    With `O_CREAT` a file that is not there is made, readable by its owner only.
+    With `O_CREAT` a missing file is created, readable by its owner only.
     """
     try:
-        _refuse_others(path.lstat().st_mode)
+        _require_plain(path.lstat().st_mode)
     except FileNotFoundError:
         if not flags & os.O_CREAT:
             raise
@@ -48,7 +48,7 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
         raise OSError(errno.EINVAL, str(error)) from None
     descriptor = os.open(path, flags | UNTRUSTED, 0o600)
     try:
-        _refuse_others(os.fstat(descriptor).st_mode)  # it may have been exchanged in between
+        _require_plain(os.fstat(descriptor).st_mode)  # it may have been replaced in between
     except NotPlain:
         os.close(descriptor)
         raise
@@ -56,7 +56,7 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
 
 
 def read_plain(path: Path, most_bytes: int, start: int = 0) -> bytes:
-    """At most `most_bytes` from byte `start` of a plain file. Raises like `open_plain`."""
+    """Return at most `most_bytes` from byte `start` of a plain file. Raises like `open_plain`."""
     descriptor = open_plain(path)
     try:
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
@@ -71,13 +71,13 @@ def read_plain(path: Path, most_bytes: int, start: int = 0) -> bytes:
 
 
 def read_whole(path: Path, most_bytes: int) -> bytes:
-    """A plain file that must not be larger than `most_bytes`. Raises `OSError` where it is."""
+    """Return a whole plain file. Raises `OSError` where it is larger than `most_bytes`."""
     data = read_plain(path, most_bytes + 1)
     if len(data) > most_bytes:
         raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
     return data
 
 
-def _refuse_others(mode: int) -> None:
+def _require_plain(mode: int) -> None:
     if not stat.S_ISREG(mode):
         raise NotPlain(_KINDS.get(stat.S_IFMT(mode), "something else"))
