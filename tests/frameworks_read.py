@@ -19,7 +19,7 @@ from torch.distributed.run import get_args_parser
 from gpu_runner.cli.application import application
 from gpu_runner.cli.options import config_from_options
 from gpu_runner.data.feed import BatchShape
-from gpu_runner.plan import predict
+from gpu_runner.memory.formula import build_recipe
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 
@@ -280,8 +280,8 @@ def ours(text: str, base: Job) -> Job:
         config = config_from_options(command.make_context(name, options).params)
     rows, parts = config.micro_batch, config.grad_accum // gpus
     shape = BatchShape(rows, config.seq_len, rows * config.seq_len, parts)
-    on_card = replace(config, device="cuda")
-    recipe = predict.recipe(on_card, config.compute, shape, base.model)
+    on_gpu = replace(config, device="cuda")
+    recipe = build_recipe(on_gpu, config.compute, shape, base.model)
     cluster = replace(Cluster.of_runner(gpus), shard_size=config.shard_size)
     return replace(base, recipe=recipe, cluster=replace(cluster, outer_apart=True))
 

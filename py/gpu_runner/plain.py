@@ -35,7 +35,7 @@ class NotPlain(OSError):
 
 
 def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Return a descriptor of the plain file at `path`. Raises `NotPlain`, or `OSError` as `os.open` does.
+    """Return a descriptor of the plain file at `path`. Raises `NotPlain` or `OSError`.
 
     With `O_CREAT` a missing file is created, readable by its owner only.
     """

@@ -18,7 +18,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `training` — number formats, optimizers, layers, order: the step, as every part knows it
 - `model` — from config.json to the exact tensors of a model, and published ones
 - `hardware` — GPUs, what they hold, how fast they are
-- `job` — the planner's question: recipe, cluster, model, card
+- `job` — the planner's question: recipe, cluster, model, GPU
 - `runner` — what the runner can do, in its words and in those of a recipe
 - `memory` — what a training step holds, by component and by instant
 - `plan` — the planner's answer: memory, time, cost, advice

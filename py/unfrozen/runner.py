@@ -13,9 +13,9 @@ from unfrozen.model import Architecture
 LENGTHS: Final = (2, 1_048_576)
 """Tokens of the shortest and the longest row it takes."""
 MOST_AT_ONCE: Final = 4096
-"""Rows that it computes at once, on each card."""
+"""Rows that it computes at once, on each GPU."""
 MOST_MICRO_BATCHES: Final = 65_536
-"""Micro-batches of a step, all cards together."""
+"""Micro-batches of a step, all GPUs together."""
 
 LOSSES: Final = {"full": "logits_fp32", "chunked": "chunked", "linear": "linear"}
 """Its losses → the memory model's."""

@@ -1,7 +1,7 @@
 """Bytes, numbers and the way a reader sees them: GB against GiB, three significant digits.
 
 The classic figures of the article count in decimal gigabytes (1 GB = 10^9 bytes); allocators and
-cards count in binary ones (1 GiB = 2^30 bytes). Mixing them is a 7% error, so each has its name.
+GPUs count in binary ones (1 GiB = 2^30 bytes). Mixing them is a 7% error, so each has its name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Words for a terminal: what is foreign is shown, and obeyed by no terminal."""
+"""Text for a terminal: control characters of untrusted text are shown, never obeyed."""
 
 import io
 
@@ -22,19 +22,23 @@ from gpu_runner.text import printable, sentence
         ("\u2028", r"\u2028"),
     ],
 )
-def test_what_would_steer_a_terminal_is_spelled_out(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
     printable(text).encode("utf-8")
 
 
-def test_nothing_that_a_run_says_steers_the_terminal() -> None:
+def test_no_text_of_a_run_controls_the_terminal() -> None:
     hostile = "\x1b]0;owned\x07 [/] [red] \udce9"
     console = Console(file=io.StringIO(), width=120)
     with Terminal(console, 5, 0) as terminal:
         terminal.say(hostile)
         terminal.warn(hostile)
-    summary = RunSummary(hostile, losses={hostile: (2.0, 1.0)}, next_steps=[hostile])
-    summary.samples = [[hostile, hostile, hostile]]
+    summary = RunSummary(
+        hostile,
+        losses={hostile: (2.0, 1.0)},
+        samples=[[hostile, hostile, hostile]],
+        next_steps=[hostile],
+    )
     show_summary(console, summary)
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
@@ -43,7 +47,7 @@ def test_nothing_that_a_run_says_steers_the_terminal() -> None:
     said.encode("utf-8")
 
 
-def test_a_sentence_stays_one_line_where_nobody_reads_it_on_a_screen() -> None:
+def test_a_sentence_stays_one_line_outside_a_terminal() -> None:
     console = Console(file=io.StringIO(), width=20)
     sentence(console, Text("a sentence that is longer than twenty signs"))
     assert isinstance(console.file, io.StringIO)

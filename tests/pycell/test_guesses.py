@@ -80,7 +80,7 @@ def test_a_guess_that_is_what_the_cell_shows_was_close(reader: Reader, key: str)
     far = reader.run(CELLS[key], key, "1e-9")["guessed"]
     assert "your guess lies below it, by a factor of" in far
     shown = re.search(
-        r"(\d[\d.,]*)", far.split(". ", 1)[1].replace("64 cards", "").replace("7B", "")
+        r"(\d[\d.,]*)", far.split(". ", 1)[1].replace("64 GPUs", "").replace("7B", "")
     )
     assert shown is not None
     near = reader.run(CELLS[key], key, shown[1])["guessed"]

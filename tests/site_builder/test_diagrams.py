@@ -9,7 +9,7 @@ from site_builder.diagrams import DIAGRAMS, draw
 from site_builder.diagrams.formats import power
 from site_builder.diagrams.recompute import MODEL
 from site_builder.diagrams.step import JOB, crossing, room_bytes
-from site_builder.diagrams.zero import CARDS, HEIGHT, PARAMETERS
+from site_builder.diagrams.zero import GPUS, HEIGHT, PARAMETERS
 from site_builder.errors import SiteError
 from site_builder.formats import gb
 from unfrozen.job import Job
@@ -52,22 +52,22 @@ def test_every_card_holds_what_zero_leaves_it() -> None:
     html = draw("zero", "x.md:1")
     whole = states_bytes(PARAMETERS)
     held = {
-        name: sum(per_gpu_bytes(whole, Cluster(gpus=CARDS, sharding=name)).values())
+        name: sum(per_gpu_bytes(whole, Cluster(gpus=GPUS, sharding=name)).values())
         for name in SHARDINGS
     }
     for name in SHARDINGS:
-        assert f"<b>{gb(held[name])}</b> on each card" in html
+        assert f"<b>{gb(held[name])}</b> on each GPU" in html
     stages = html.split('<li class="zero-stage">')[1:]
     for name, stage in zip(SHARDINGS, stages, strict=True):
         boxes = attributes(stage, "rect", "area")
-        drawn = sum(float(box["height"]) for box in boxes) / CARDS
+        drawn = sum(float(box["height"]) for box in boxes) / GPUS
         assert drawn / HEIGHT == pytest.approx(held[name] / (16 * PARAMETERS), abs=0.002)
 
 
 def test_shared_parts_lie_side_by_side_and_fill_what_they_share_exactly() -> None:
     last = draw("zero", "x.md:1").split('<li class="zero-stage">')[-1]
     for part in ("c-params", "c-grads", "c-moments"):
-        boxes = attributes(last, "rect", part)[:CARDS]
+        boxes = attributes(last, "rect", part)[:GPUS]
         for lower, upper in pairwise(boxes):
             assert float(lower["y"]) == pytest.approx(
                 float(upper["y"]) + float(upper["height"]), abs=0.02

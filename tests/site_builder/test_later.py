@@ -71,7 +71,7 @@ def test_labels_are_those_of_the_kinds() -> None:
 def test_what_is_outside_was_tried() -> None:
     assert set(outside()) <= {
         "pipelines",
-        "experts on cards of their own",
+        "experts on GPUs of their own",
         "models of an encoder and a decoder",
     }
 

@@ -80,7 +80,7 @@ function xScale(plot, frame) {
   return { ...scale, ticks: plot.x.map((value) => ({ value, label: shortText(value) })) };
 }
 
-/** Few whole numbers, each twice the one before: 1, 2, 4 … cards are read off at their own places. */
+/** Few whole numbers, each twice the one before: 1, 2, 4 … GPUs are read off at their own places. */
 function doubles(values) {
   const few = values.length > 2 && values.length <= 10;
   return few && values.every((value, at) => Number.isInteger(value) && (at === 0 || value === 2 * values[at - 1]));

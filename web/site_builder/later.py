@@ -31,7 +31,7 @@ LABELS: Final = {
     "adapters": "Adapters",
     "experts": "Experts",
     "low": "8 bits or fewer",
-    "one": "One card",
+    "one": "One GPU",
     "machine": "One machine",
     "machines": "Several machines",
 }
@@ -39,7 +39,7 @@ LABELS: Final = {
 
 _TRIED: Final[dict[str, dict[str, Any]]] = {
     "pipelines": {"cluster": {"gpus": 2, "pipeline_parallel": 2}},
-    "experts on cards of their own": {
+    "experts on GPUs of their own": {
         "model": CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].config,
         "cluster": {"gpus": 2, "expert_parallel": 2},
     },

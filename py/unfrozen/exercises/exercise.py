@@ -64,7 +64,7 @@ class Moment:
 class Exercise:
     """A question whose answer is what `components` hold at `instant` of the job's step.
 
-    `hand_bytes` is what the hints lead to. Sizes are those of one card.
+    `hand_bytes` is what the hints lead to. Sizes are those of one GPU.
     """
 
     kind: str

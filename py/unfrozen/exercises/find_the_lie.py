@@ -26,7 +26,7 @@ _PARTS: Final = {
     "activations": ("The activations", "#what-the-batch-adds", "What the batch adds"),
     "logits_loss": ("The logits and their loss", "#the-logits", "The logits"),
     "grads": ("The gradients", "#fig-peaks", "The peak of each step"),
-    "context": ("The driver's share of the card", "#the-planner", "The planner"),
+    "context": ("The driver's share of the GPU's memory", "#the-planner", "The planner"),
 }
 """Parts on offer: the name, and where the article explains them."""
 
@@ -161,7 +161,7 @@ def _why_not(found: Lie, part: str) -> str:
         )
     if part == "context":
         return (
-            f"The driver takes about {there} of the card, and no tensor holds that. Both numbers"
+            f"The driver takes about {there} of the GPU, and no tensor holds that. Both numbers"
             f" above count tensors, and {gap} are missing."
         )
     return f"{_holds(part)} {there} here, and {gap} are missing."

@@ -35,7 +35,7 @@ _ROWS: Final = tuple(row for row in STATE_TABLE if row.recipe in _RECIPES)
 _STATES: Final = ("params", "grads", "master", "moments")
 _DIVIDED_FROM: Final = {"master copy": 1, "moments": 1, "gradients": 2, "weights": 3}
 _TABLE: Final = See("#fig-optimizers", "The table of recipes")
-_CURVE: Final = See("#fig-zero-curve", "What more cards buy")
+_CURVE: Final = See("#fig-zero-curve", "What more GPUs buy")
 
 Parts = dict[str, float]
 """Bytes a parameter by what keeps them."""
@@ -67,19 +67,19 @@ def states(chance: Random) -> Exercise:
 
 
 def sharded(chance: Random) -> Exercise:
-    """The same on each of several cards, under a stage of ZeRO."""
+    """The same on each of several GPUs, under a stage of ZeRO."""
     published, row = any_model(chance), chance.choice(_ROWS)
-    stage, cards = chance.randint(1, 3), chance.choice((2, 4, 8, 16, 32, 64))
+    stage, gpus = chance.randint(1, 3), chance.choice((2, 4, 8, 16, 32, 64))
     parts, number = _parts(row), published.num_parameters
-    each = _per_card(parts, stage, cards)
-    cluster = {"gpus": cards, "sharding": f"zero{stage}"}
+    each = _per_gpu(parts, stage, gpus)
+    cluster = {"gpus": gpus, "sharding": f"zero{stage}"}
     return Exercise(
         "sharded",
-        "What do weights, gradients and optimizer hold on each card when every gradient is there?",
+        "What do weights, gradients and optimizer hold on each GPU when every gradient is there?",
         (
             *model_given(published),
             ("Recipe", row.recipe),
-            ("Cards", f"{cards} that share by ZeRO, stage {stage}"),
+            ("GPUs", f"{gpus} that share by ZeRO, stage {stage}"),
         ),
         Job.read({"model": published.config, "recipe": _RECIPES[row.recipe], "cluster": cluster}),
         "optimizer_step",
@@ -87,10 +87,10 @@ def sharded(chance: Random) -> Exercise:
         each * number,
         (
             Hint("Find out which parts this stage divides, and which stay whole.", _CURVE),
-            Hint(_share_words(parts, stage, cards)),
+            Hint(_share_words(parts, stage, gpus)),
             _multiply(each, number),
         ),
-        tuple(_stage_slips(parts, stage, cards, number)),
+        tuple(_stage_slips(parts, stage, gpus, number)),
     )
 
 
@@ -115,26 +115,26 @@ def _multiply(each: float, number: int) -> Hint:
     return Hint(f"Multiply: {in_bytes(each)} × {count(number)} parameters.")
 
 
-def _per_card(parts: Parts, stage: int, cards: int) -> float:
-    """Bytes a parameter on each card."""
+def _per_gpu(parts: Parts, stage: int, gpus: int) -> float:
+    """Bytes a parameter on each GPU."""
     return sum(
-        each / cards if stage >= _DIVIDED_FROM[name] else each for name, each in parts.items()
+        each / gpus if stage >= _DIVIDED_FROM[name] else each for name, each in parts.items()
     )
 
 
-def _share_words(parts: Parts, stage: int, cards: int) -> str:
+def _share_words(parts: Parts, stage: int, gpus: int) -> str:
     """What stays whole and what is divided, in bytes a parameter."""
     whole = {name: each for name, each in parts.items() if stage < _DIVIDED_FROM[name]}
     divided = {name: each for name, each in parts.items() if name not in whole}
-    stays = f"Whole on every card: {_counted(whole)}. " if whole else "Nothing stays whole. "
+    stays = f"Whole on every GPU: {_counted(whole)}. " if whole else "Nothing stays whole. "
     total = in_bytes(sum(divided.values()))
-    return f"{stays}Divided: {_counted(divided)}, together {total} ÷ {cards} cards."
+    return f"{stays}Divided: {_counted(divided)}, together {total} ÷ {gpus} GPUs."
 
 
-def _stage_slips(parts: Parts, stage: int, cards: int, number: int) -> list[Slip]:
-    """What the other stages, and a card alone, would hold, as far as that differs."""
-    words = ["what a card holds that shares nothing", *(f"stage {s}" for s in (1, 2, 3))]
-    sizes = [_per_card(parts, other, cards) for other in range(4)]
+def _stage_slips(parts: Parts, stage: int, gpus: int, number: int) -> list[Slip]:
+    """What the other stages, and a GPU alone, would hold, as far as that differs."""
+    words = ["what a GPU holds that shares nothing", *(f"stage {s}" for s in (1, 2, 3))]
+    sizes = [_per_gpu(parts, other, gpus) for other in range(4)]
     return [
         Slip(size * number, f"That is {name}.")
         for name, size in zip(words, sizes, strict=True)

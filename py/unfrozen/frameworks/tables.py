@@ -193,11 +193,11 @@ def solved_text(planned: Plan, asked: Inverse) -> str:
 
 def fewest_text(planned: Plan, found: Job | None) -> str:
     """The fewest GPUs in a sentence, and their sharding where it differs from the job's."""
-    job, card = planned.job, job_gpu(planned.job)
+    job, gpu = planned.job, job_gpu(planned.job)
     own = f"ZeRO-{job.cluster.stage}" if job.cluster.stage else "not sharded"
     if found is None:
-        return f"No number of GPUs holds this job on the {format_gpu(card)}, however sharded."
-    count = f"{found.cluster.gpus:,} × {card.name}"
+        return f"No number of GPUs holds this job on the {format_gpu(gpu)}, however sharded."
+    count = f"{found.cluster.gpus:,} × {gpu.name}"
     if found.cluster.stage == job.cluster.stage or found.cluster.alike == 1:
         return f"Fewest GPUs, {own}: {count}."
     if min_gpus(planned):

@@ -4,7 +4,7 @@ Weights and optimizer are fp32, matmuls bf16 (`training.dtype`, `mixed_precision
 FSDP's precision is there without sharding too (`models/llama3/parallelize.py`). States are spread
 over data and context together (`distributed/parallel_dims.py`: fsdp = dp_shard · cp); weights that
 stay after the forward pass are ZeRO-2. A pipeline takes all micro-batches of a step (`trainer.py`:
-accumulation comes on top). Experts are whole on each card: their ranks come from data and tensor.
+accumulation comes on top). Experts are whole on each GPU: their ranks come from data and tensor.
 MODULE and CONFIG name model, loss and data of its registry, such as llama3 and llama3_8b.
 """
 

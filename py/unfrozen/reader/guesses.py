@@ -192,9 +192,9 @@ GUESSES: Final[dict[str, Guess]] = {
         _level,
     ),
     "shared-out": Guess(
-        "shared out by ZeRO-3, what does each of 64 cards hold?",
+        "shared out by ZeRO-3, what does each of 64 GPUs hold?",
         "GiB",
-        "Each of the 64 cards holds {}",
+        "Each of the 64 GPUs holds {}",
         _at("ZeRO-3", 64),
         _level,
     ),

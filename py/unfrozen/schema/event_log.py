@@ -171,11 +171,11 @@ _ROWS: Final = record(
     }
 )
 _MEASURES: Final = record({"m": mapping(NAME, METRIC, 256), "cut": array(string(80), 64)})
-_CARD: Final = string(3, r"[0-9]{1,3}", "the number of a card")
+_GPU_INDEX: Final = string(3, r"[0-9]{1,3}", "the number of a GPU")
 _SYSTEM: Final = record(
     {
         "m": mapping(NAME, METRIC, 256),
-        "throttle": mapping(_CARD, array(WORD, 16), 64),
+        "throttle": mapping(_GPU_INDEX, array(WORD, 16), 64),
         "cut": array(string(80), 64),
     }
 )

@@ -1,6 +1,6 @@
 """Two steps through time: why the first one fits and the second one dies.
 
-A model and a card a reader may have. The line is what the card leaves for tensors once the driver
+A model and a GPU a reader may have. The line is what the GPU leaves for tensors once the driver
 has its part and blocks are rounded; where the second step crosses it, the run ends.
 """
 
@@ -35,7 +35,7 @@ PHASE_WORDS: Final = {
 
 
 def room_bytes(job: Job) -> float:
-    """What tensors may hold on the job's card."""
+    """What tensors may hold on the job's GPU."""
     assert job.gpu is not None
     return (job.gpu.capacity_bytes - CONTEXT_BYTES) / (1 + ROUNDING)
 
@@ -72,7 +72,7 @@ def draw_step() -> str:
         rows=_rows(turns),
         says=(
             f"Memory through two steps of {gb(turns[0].held['params'])} of weights, stacked by "
-            f"component. The first step peaks at {gb(_peak(turns, 1))}, below the card's "
+            f"component. The first step peaks at {gb(_peak(turns, 1))}, below the GPU's "
             f"{gb(room)}; the second, with moments, would need {gb(_peak(turns, 2))}."
         ),
     )

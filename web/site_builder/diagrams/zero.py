@@ -1,4 +1,4 @@
-"""What ZeRO leaves on each of four cards, stage by stage: weights, gradients, optimizer state."""
+"""What ZeRO leaves on each of four GPUs, stage by stage: weights, gradients, optimizer state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.sharding import per_gpu_bytes
 
 PARAMETERS: Final = 7e9
-CARDS: Final = 4
+GPUS: Final = 4
 HEIGHT: Final = 176.0
 BANDS: Final = {"params": ("params",), "grads": ("grads",), "moments": ("master", "moments")}
 """Three bands, drawn from the bottom: the optimizer's is master copy and moments together."""
@@ -35,19 +35,19 @@ def _bands(states: dict[str, int]) -> dict[str, int]:
 
 
 def _stage(number: int, sharding: str, whole: dict[str, int]) -> dict[str, Any]:
-    cluster = Cluster(gpus=CARDS, sharding=sharding)
+    cluster = Cluster(gpus=GPUS, sharding=sharding)
     held = _bands(per_gpu_bytes(states_bytes(PARAMETERS), cluster))
     shared = [WORDS[name].partition(":")[0].lower() for name in held if held[name] < whole[name]]
     each = gb(sum(held.values()))
-    says = f"{CARDS} cards with {each} each; shared out: {', '.join(shared) or 'nothing'}."
+    says = f"{GPUS} GPUs with {each} each; sharded: {', '.join(shared) or 'nothing'}."
     boxes, outlines = [], []
-    for card in range(CARDS):
-        x, width = short(100 * (card + 0.06) / CARDS), short(88 / CARDS)
+    for gpu in range(GPUS):
+        x, width = short(100 * (gpu + 0.06) / GPUS), short(88 / GPUS)
         bottom = HEIGHT
         for name, size in whole.items():
             band = HEIGHT * size / sum(whole.values())
             part = band * held[name] / size
-            below = bottom - (part * card if held[name] < size else 0.0)
+            below = bottom - (part * gpu if held[name] < size else 0.0)
             box = {"x": x, "width": width, "y": short(below - part), "height": short(part)}
             boxes.append(box | {"name": name})
             if held[name] < size:
