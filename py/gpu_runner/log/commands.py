@@ -7,7 +7,8 @@ adds to it or takes it back, and none is lost. `seq` grows with every command, o
 `save` is the `seq` of the newest command to save a checkpoint, `look` of the newest to evaluate.
 The file is replaced whole, so a reader sees the old one or the new one. A run obeys only what names
 it and its attempt: commands to an earlier attempt are void. Any other file is ignored, with one
-warning.
+warning. It is a file because a signal carries no arguments, torchrun forwards only some signals, a
+process id in a log may belong to another process by now, and a trainer should open no port.
 """
 
 from __future__ import annotations
