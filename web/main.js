@@ -13,10 +13,8 @@ import { WIDGETS } from "widgets"; // site_builder.widgets writes it from widget
 import { goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/token.js";
-import { bringContents, followReading } from "./page/contents.js";
-import { addCopyButtons } from "./page/copy-listings.js";
-import { addHoverNotes } from "./page/hover-notes.js";
-import { nearTheWindow } from "./page/near-the-window.js";
+import { bringContents, followReading, addCopyButtons, addHoverNotes } from "./page/reading-aids.js";
+import { nearTheWindow } from "./page/scheduling.js";
 
 takeToken();
 keepStates();

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pycell.cell import CellResult, run_cell
-from pycell.terminal import Help, leave, no_input
+from pycell.window import Help, leave, no_input
 
 
 @pytest.fixture(autouse=True)

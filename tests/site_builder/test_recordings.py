@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from site_builder.recordings import events, losses, said, steps
+from site_builder.measurements import answer_of, events, losses, steps
 
 RECORDINGS = Path(__file__).parents[2] / "web" / "recordings"
 NAMES = [entry["id"] for entry in json.loads((RECORDINGS / "index.json").read_text())]
@@ -26,7 +26,7 @@ def test_one_forgets_one_keeps_and_one_gains() -> None:
 
 def test_an_answer_is_that_of_its_prompt_and_its_time() -> None:
     prompt = "Write 826 in Roman numerals:"
-    assert said("demo", prompt, "after") == "DCCCXXVI"
-    assert said("demo", prompt, "before") != said("demo", prompt, "after")
+    assert answer_of("demo", prompt, "after") == "DCCCXXVI"
+    assert answer_of("demo", prompt, "before") != answer_of("demo", prompt, "after")
     with pytest.raises(StopIteration):
-        said("demo", "Who are you?", "after")
+        answer_of("demo", "Who are you?", "after")

@@ -9,8 +9,6 @@
 
 import { python } from "../python/client.js";
 import { CellBar } from "./bar.js";
-import { CellGuess } from "./guess.js";
-import { forget, recall, remember } from "./memory.js";
 import { CellOutput } from "./output.js";
 import { CellSource } from "./source.js";
 
@@ -217,6 +215,70 @@ function cellsAbove(cell) {
 function jump({ cell, line }) {
   const target = document.getElementById(cell);
   if (target instanceof LiveCell) target.showLine(line);
+}
+
+/**
+ * What the reader expects of a cell, typed before the run and shown beside its result. While they
+ * type, a result they have not asked for is covered (see cells.css); nothing waits for a guess.
+ */
+class CellGuess {
+  /** The guess of a cell, or null where its info string asks for none. @param {HTMLElement} cell */
+  static of(cell) {
+    const line = cell.querySelector(":scope > .cell-guess");
+    return line && new CellGuess(cell, line);
+  }
+
+  constructor(cell, line) {
+    this.key = line.dataset.guess;
+    this.input = line.querySelector("input");
+    this.said = Object.assign(document.createElement("p"), { className: "cell-guessed" });
+    this.said.setAttribute("role", "status");
+    cell.append(this.said);
+    this.input.addEventListener("keydown", ({ key }) => key === "Enter" && cell.run());
+  }
+
+  /** What was typed, to go with a run; undefined where nothing was. */
+  get given() {
+    const text = this.input.value.trim();
+    return text ? { key: this.key, text } : undefined;
+  }
+
+  /** Python's comparison of guess and result; an empty text takes it away. */
+  say(text) {
+    this.said.textContent = text;
+  }
+}
+
+// The reader's own version of a cell, stored with the hash of the article's source it was made from: a
+// changed article can be distinguished from a changed cell. Without storage the edit lasts as long as the page.
+const key = (id) => `unfrozen-cell:${id}`;
+
+/** @returns {{hash: string, code: string} | null} what was saved for a cell */
+function recall(id) {
+  try {
+    const kept = JSON.parse(localStorage.getItem(key(id)));
+    return typeof kept?.code === "string" ? kept : null;
+  } catch {
+    return null; // storage forbidden, or not ours
+  }
+}
+
+/** Keep `code`, an edit of the article's source with `hash`. */
+function remember(id, hash, code) {
+  try {
+    localStorage.setItem(key(id), JSON.stringify({ hash, code }));
+  } catch {
+    // Storage is full or forbidden: the edit lives as long as the page.
+  }
+}
+
+/** Drop what was saved for a cell. */
+function forget(id) {
+  try {
+    localStorage.removeItem(key(id));
+  } catch {
+    // Nothing could have been saved.
+  }
 }
 
 customElements.define("live-cell", LiveCell);

@@ -1,4 +1,4 @@
-/** Text buttons, and the row of quiet ones under a figure with the line that reports what they did. */
+/** What tables and plots share: buttons, the box for nothing to show, the clipboard, and files to save. */
 
 import { h } from "./vnode.js";
 
@@ -62,4 +62,83 @@ export function textButton(name, text, onClick) {
     if (button.getAttribute("aria-disabled") !== "true") onClick();
   });
   return button;
+}
+
+/**
+ * Puts text on the clipboard.
+ * @param {string} text
+ * @returns {Promise<boolean>} false when the browser refuses (no permission, plain http)
+ */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Offers a file for saving.
+ * @param {string} name
+ * @param {Blob} blob
+ */
+export function saveFile(name, blob) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/**
+ * What to call a figure that has no title: the name it goes by in the article, or its cell's.
+ * @param {Element} element
+ * @returns {string} empty where it stands alone
+ */
+export function placeName(element) {
+  const figure = element.closest("figure[id]")?.id.replace(/^fig-/, "");
+  return figure || element.closest("live-cell[id]")?.id || "";
+}
+
+/**
+ * A file name from a title: letters, digits and hyphens only.
+ * @param {string} title
+ * @param {string} fallback
+ * @param {string} extension without the dot
+ */
+export function fileName(title, fallback, extension) {
+  const stem = title
+    .normalize("NFKD")
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "");
+  return `${stem.slice(0, 60) || fallback}.${extension}`;
+}
+
+/**
+ * The quiet box shown instead of a table or a plot that cannot be drawn.
+ * @param {"error" | "empty"} kind
+ * @param {string} title what happened
+ * @param {string} text why, and what to do
+ */
+export function stateView(kind, title, text) {
+  return h(
+    "div",
+    { class: `figure-state figure-state-${kind}`, role: kind === "error" ? "alert" : null },
+    h("p", { class: "figure-state-title" }, title),
+    h("p", { class: "figure-state-text" }, text),
+  );
+}
+
+/**
+ * A wrong value in a few words, for an error sentence.
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function describe(value) {
+  if (value === null || value === undefined) return "nothing";
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
 }

@@ -8,7 +8,7 @@
  */
 
 import { emptyRun } from "../run/fold.js";
-import { nearTheWindow } from "../page/near-the-window.js";
+import { nearTheWindow } from "../page/scheduling.js";
 
 export class PageRun extends HTMLElement {
   #live = null;

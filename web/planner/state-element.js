@@ -13,7 +13,7 @@
  * but one), `controlOf` a problem, and the `announcement` of an answer.
  */
 
-import { copyText } from "../figures/file.js";
+import { copyText } from "../figures/tools.js";
 import { planner } from "../python/planner.js";
 import { followHistory, isAddressed, queryOfAddress, remember } from "../page/address.js";
 import { statusOf } from "./status-line.js";

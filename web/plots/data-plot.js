@@ -9,9 +9,7 @@
  *   drag (mouse)        zoom into that stretch of x       Escape                              leave
  */
 
-import { fileName, placeName, saveFile } from "../figures/file.js";
-import { stateView } from "../figures/state.js";
-import { keepFocus, toolViews } from "../figures/tools.js";
+import { fileName, placeName, saveFile, stateView, keepFocus, toolViews } from "../figures/tools.js";
 import { h, toDom } from "../figures/vnode.js";
 import { plotFault } from "../schema/published.js";
 import { cursorStops, cursorView, nearestStop, readout, spoken } from "./cursor.js";

@@ -4,7 +4,7 @@
  */
 
 import { decimalUnit } from "../figures/number.js";
-import { describe } from "../figures/state.js";
+import { describe } from "../figures/tools.js";
 import { paints } from "./color.js";
 
 /**

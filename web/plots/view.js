@@ -3,7 +3,7 @@
  * so the baked picture and the live one are the same.
  */
 
-import { stateView } from "../figures/state.js";
+import { stateView } from "../figures/tools.js";
 import { h } from "../figures/vnode.js";
 import { barMarks, barNumbers, lineMarks } from "./marks.js";
 import { hasData, plotProblem, readPlot } from "./model.js";

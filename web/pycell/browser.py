@@ -20,8 +20,7 @@ from pycell.changed import Watch
 from pycell.micropip_layer import FetchWheel, PageLayer
 from pycell.output import CappedOutput, streams
 from pycell.packages import Packages, Wait
-from pycell.terminal import Help, leave, no_input
-from pycell.window import make_js_module
+from pycell.window import Help, leave, make_js_module, no_input
 
 NAP_SECONDS = 0.05
 

@@ -6,15 +6,17 @@ import ast
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from pycell.numbers import numpy_in_json
 from pycell.output import CappedOutput, streams
 from pycell.trace import CellError, describe_error, remember_source
+from unfrozen.publish import is_numpy, plain
 
 VALUE_LIMIT_CHARS = 20_000
 
@@ -133,3 +135,23 @@ def _shortened(text: str) -> str:
     if len(text) <= VALUE_LIMIT_CHARS:
         return text
     return f"{text[:VALUE_LIMIT_CHARS]}… ({len(text):,} characters in all)"
+
+
+@contextmanager
+def numpy_in_json() -> Iterator[None]:
+    """Make `json` write numpy's scalars and arrays as numbers and lists while the block runs.
+
+    Only what `json` would refuse changes. An encoder with a `default` of its own keeps it.
+    """
+    before = json.JSONEncoder.default
+
+    def default(self: json.JSONEncoder, value: Any) -> Any:
+        """Stand in for JSONEncoder.default; raises TypeError as that does."""
+        return plain(value) if is_numpy(value) else before(self, value)
+
+    json.JSONEncoder.default = default  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        if json.JSONEncoder.default is default:  # a cell that has put its own there keeps it
+            json.JSONEncoder.default = before  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The measurements of web/measurements: every step judged, and what other calculators answer.
+"""What was measured: web/measurements, every step judged; and the recorded runs of web/recordings.
 
 web/measurements/README.md says what the files hold.
 """
@@ -48,8 +48,8 @@ def verdict(row_id: str) -> Verdict:
     return next(found for found in judged() if found.row.id == row_id)
 
 
-def words_of(row_id: str) -> str:
-    """What a published row says was counted, in its own words."""
+def counting_note(row_id: str) -> str:
+    """What was counted in a published run, as its source describes it."""
     found = next(given for given in read_json("measured.json") if given["id"] == row_id)
     return str(found["what_was_counted"])
 
@@ -86,3 +86,28 @@ def first_looks() -> dict[str, float]:
 def whole_looks() -> dict[str, dict[str, Any]]:
     """What was counted over all rows at once, memory and speed, before any was looked at alone."""
     return {row["of"]: row for row in read_json("first_look.json")["whole"]}
+
+
+@cache
+def events(recording: str) -> tuple[dict[str, Any], ...]:
+    """Every event of the log of `web/recordings/RECORDING.jsonl`."""
+    log = WEB / "recordings" / f"{recording}.jsonl"
+    return tuple(json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+
+
+def answer_of(recording: str, prompt: str, when: str) -> str:
+    """The model's answer, "before" training or "after"; StopIteration if it was not asked."""
+    samples = (event for event in events(recording) if event["kind"] == "sample")
+    found = next(s for s in samples if (s["prompt"], s["when"]) == (prompt, when))
+    return str(found["text"]).strip()
+
+
+def losses(recording: str, suite: str) -> tuple[float, float]:
+    """Held-out loss before the first step and after the last, of "task" or "general"."""
+    found = [e["loss"] for e in events(recording) if e["kind"] == "eval" and e["suite"] == suite]
+    return float(found[0]), float(found[-1])
+
+
+def steps(recording: str) -> int:
+    """The number of steps of the run."""
+    return int(events(recording)[-1]["step"])

@@ -5,10 +5,8 @@
  * `<script type="application/json" class="data">`; the element reads it when it comes alive.
  */
 
-import { copyText, fileName, placeName, saveFile } from "../figures/file.js";
-import { stateView } from "../figures/state.js";
+import { copyText, fileName, placeName, saveFile, stateView, keepFocus, toolViews } from "../figures/tools.js";
 import { tableFault } from "../schema/published.js";
-import { keepFocus, toolViews } from "../figures/tools.js";
 import { toCsv, toMarkdown, toTsv } from "./export.js";
 import { nextSort, sortedRows } from "./sort.js";
 import { tableProblem, tableView } from "./view.js";

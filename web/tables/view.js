@@ -2,7 +2,7 @@
  * Draws a table: data in, a tree of nodes out. Used when the site is built and again in the page.
  */
 
-import { describe, stateView } from "../figures/state.js";
+import { describe, stateView } from "../figures/tools.js";
 import { cellText, columnDecimals, isNumeric } from "./cell.js";
 import { sortedRows } from "./sort.js";
 import { h } from "../figures/vnode.js";

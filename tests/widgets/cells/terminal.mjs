@@ -1,5 +1,5 @@
 // What a terminal shows after some pieces of text: a JSON list of such lists in, the texts out.
-import { TerminalText } from "../../../web/cells/terminal-text.js";
+import { TerminalText } from "../../../web/cells/stream.js";
 
 function shown(pieces) {
   const terminal = new TerminalText();

@@ -6,7 +6,7 @@
  */
 
 import { h, toDom } from "../../figures/vnode.js";
-import { turn } from "../../page/turn.js";
+import { turn } from "../../page/scheduling.js";
 import { metricText } from "../../figures/number.js";
 import { alignedData, chartOptions, clamped, stretched, xRange } from "./chart-options.js";
 

@@ -15,7 +15,7 @@ import { runner } from "../runner.js";
 import { judgeHealth, makeNotice } from "../notices.js";
 import { RunWatch } from "../watch.js";
 import "./run-chooser.js";
-import { nearTheWindow } from "../../page/near-the-window.js";
+import { nearTheWindow } from "../../page/scheduling.js";
 import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
 import { Announcements } from "./announcements.js";
 

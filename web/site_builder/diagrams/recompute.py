@@ -1,4 +1,4 @@
-"""Recomputation, caught half-way back: what each layer kept, what it forgot, what is made again."""
+"""Recomputation half-way through backward: what each layer saved, dropped and recomputes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from unfrozen.plan.flops import flops
 
 MODEL: Final = find("meta-llama/Llama-2-7b-hf")
 KINDS: Final = {
-    "none": ("Nothing forgotten", "Every layer keeps all that its backward pass will read."),
+    "none": ("None", "Every layer saves all that its backward pass will read."),
     "selective": (
         "Selective",
-        "Every second matrix product is kept, and what is cheap to make again is not.",
+        "Every second matmul is saved, and what is cheap to recompute is not.",
     ),
-    "full": ("Full", "A layer keeps its input; the rest is made again when its turn comes."),
+    "full": (
+        "Full",
+        "A layer saves its input; the rest is recomputed when its turn comes.",
+    ),
 }
 HEIGHT: Final = 96.0
 
@@ -54,7 +57,7 @@ def _row(kind: str, layers: int, at: int) -> dict[str, Any]:
             {"x": x, "width": width, "state": state, "y": y, "height": short(tall), "rest": rest}
         )
     held = at * kept + made
-    price = f"{percent(again)} more arithmetic" if again else "no arithmetic twice"
+    price = f"{percent(again)} more arithmetic" if again else "no extra arithmetic"
     return {
         "title": title,
         "words": words,
@@ -63,7 +66,7 @@ def _row(kind: str, layers: int, at: int) -> dict[str, Any]:
         "each": gb(kept),
         "price": price,
         "says": (
-            f"{title}: {layers} layers keep {gb(kept)} each. Half-way back, {at} of them still "
-            f"do, and with the layer in hand {gb(held)} are held; {price}."
+            f"{title}: {layers} layers save {gb(kept)} each. Half-way back, {at} of them still "
+            f"do, and with the layer being computed {gb(held)} are resident; {price}."
         ),
     }

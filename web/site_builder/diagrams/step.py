@@ -1,6 +1,6 @@
 """Two steps through time: why the first one fits and the second one dies.
 
-A model and a GPU a reader may have. The line is what the GPU leaves for tensors once the driver
+A model and a GPU a reader may have. The line is the memory left for tensors once the driver
 has its part and blocks are rounded; where the second step crosses it, the run ends.
 """
 
@@ -35,7 +35,7 @@ PHASE_WORDS: Final = {
 
 
 def room_bytes(job: Job) -> float:
-    """What tensors may hold on the job's GPU."""
+    """Bytes that tensors may take on the job's GPU."""
     assert job.gpu is not None
     return (job.gpu.capacity_bytes - CONTEXT_BYTES) / (1 + ROUNDING)
 

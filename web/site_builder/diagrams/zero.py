@@ -20,7 +20,7 @@ WORDS: Final = {
     "grads": "Gradients",
     "moments": "Optimizer: master copy and moments",
 }
-TITLES: Final = ("Nothing shared", "The optimizer shared", "Gradients, too", "Weights, too")
+TITLES: Final = ("Nothing sharded", "Optimizer sharded", "Gradients, too", "Weights, too")
 
 
 def draw_zero() -> str:
@@ -37,9 +37,9 @@ def _bands(states: dict[str, int]) -> dict[str, int]:
 def _stage(number: int, sharding: str, whole: dict[str, int]) -> dict[str, Any]:
     cluster = Cluster(gpus=GPUS, sharding=sharding)
     held = _bands(per_gpu_bytes(states_bytes(PARAMETERS), cluster))
-    shared = [WORDS[name].partition(":")[0].lower() for name in held if held[name] < whole[name]]
+    sharded = [WORDS[name].partition(":")[0].lower() for name in held if held[name] < whole[name]]
     each = gb(sum(held.values()))
-    says = f"{GPUS} GPUs with {each} each; sharded: {', '.join(shared) or 'nothing'}."
+    says = f"{GPUS} GPUs with {each} each; sharded: {', '.join(sharded) or 'nothing'}."
     boxes, outlines = [], []
     for gpu in range(GPUS):
         x, width = short(100 * (gpu + 0.06) / GPUS), short(88 / GPUS)
