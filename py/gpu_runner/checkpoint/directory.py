@@ -32,7 +32,9 @@ MANIFEST: Final = "manifest.json"
 MOST_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 UNFINISHED: Final = ".tmp"  # being written
 REPLACED: Final = ".old"  # complete, and on its way out
-DAMAGED: Final = ".damaged"  # not as it was saved; kept for its owner, read by nobody
+DAMAGED: Final = (
+    ".damaged"  # its files are not those that were saved; left for its owner, never read
+)
 _STEP: Final = "step-"
 
 
@@ -58,9 +60,9 @@ def publish(final: Path, fill: Callable[[Path], None], *, private: bool = True) 
         fill(temporary)
         return complete(final, {}, private=private)
     except BaseException as error:
-        if (told := discard(final, error)) is error:
+        if (failure := discard(final, error)) is error:
             raise
-        raise told from error
+        raise failure from error
 
 
 def begin(final: Path, *, private: bool = True) -> Path:
@@ -78,7 +80,7 @@ def begin(final: Path, *, private: bool = True) -> Path:
 def complete(final: Path, known: Mapping[str, Written], *, private: bool = True) -> Saved:
     """Seal what was written since `begin`, and make it appear. Raises `OSError`.
 
-    Files that are `known` are flushed, with a sum that need not be taken again.
+    Files that are `known` are flushed, with a checksum that need not be computed again.
     """
     temporary, older = (final.with_name(final.name + end) for end in (UNFINISHED, REPLACED))
     if not private:
@@ -94,13 +96,13 @@ def complete(final: Path, known: Mapping[str, Written], *, private: bool = True)
 
 
 def discard(final: Path, error: BaseException) -> BaseException:
-    """Remove what was written since `begin`; what to raise for `error`."""
+    """Remove what was written since `begin`; return the error to raise for `error`."""
     shutil.rmtree(final.with_name(final.name + UNFINISHED), ignore_errors=True)
     return write_failure(final, error) if isinstance(error, (OSError, SafetensorError)) else error
 
 
 def write_failure(final: Path, error: Exception) -> SystemFailure:
-    """What to say where a directory could not be written, and of those that were before."""
+    """Return the error for a directory that could not be written; earlier ones are mentioned."""
     earlier = step_of(final) is not None and finished(final.parent)
     return _refused(final, error, " Earlier checkpoints are intact." * bool(earlier))
 
@@ -122,7 +124,7 @@ def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
 
 
 def _refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:
-    """What to say where the operating system did not let `final` be written."""
+    """Return the error for a `final` that the operating system did not let us write."""
     free = shutil.disk_usage(final.parent if final.parent.exists() else Path.cwd()).free
     return SystemFailure(
         f"{final} could not be written ({error}); {format_bytes(free)} are free there."
@@ -179,12 +181,12 @@ def _sha256(path: Path) -> str:
 
 
 def step_dir(root: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies."""
+    """Return the path of the checkpoint of `step`."""
     return root / f"{_STEP}{step:06d}"
 
 
 def step_of(path: Path) -> int | None:
-    """The step that a checkpoint's name tells, also of one being written or on its way out.
+    """Return the step in a checkpoint's name, also of one being written or being replaced.
 
     None for any other name: what a run did not write is neither read nor removed.
     """
@@ -258,18 +260,18 @@ def set_aside(root: Path, good: Path | None) -> list[Path]:
     found = finished(root)
     moved = []
     for path in found[found.index(good) + 1 if good else 0 :]:
-        place = path.with_name(path.name + DAMAGED)
+        aside = path.with_name(path.name + DAMAGED)
         try:
-            shutil.rmtree(place, ignore_errors=True)
-            moved.append(path.rename(place))
+            shutil.rmtree(aside, ignore_errors=True)
+            moved.append(path.rename(aside))
         except OSError as error:
-            raise _refused(place, error) from error
+            raise _refused(aside, error) from error
     return moved
 
 
-def remove_all_except(root: Path, kept: Iterable[Path]) -> None:
+def remove_all_except(root: Path, wanted: Iterable[Path]) -> None:
     """Remove every other checkpoint, and what an interrupted save left behind."""
-    staying = set(kept)
+    stay = set(wanted)
     for path in root.glob(f"{_STEP}*"):
-        if path not in staying and step_of(path) is not None:
+        if path not in stay and step_of(path) is not None:
             shutil.rmtree(path, ignore_errors=True)

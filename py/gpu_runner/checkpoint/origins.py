@@ -1,7 +1,7 @@
 """What a run is made of, in fingerprints: its θ₀, its rows, its choices, what computes it.
 
 Every checkpoint keeps them. A run that goes on takes them again: what has changed in between either
-makes nonsense of going on, and is refused, or has a meaning that is said.
+makes nonsense of going on, and is refused, or is reported with its meaning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AT_ONCE: Final = 1 << 26  # bytes that are hashed at a time
 _ELSEWHERE: Final = frozenset(
     {
         *("model", "data", "eval_data", "general", "mix", "replay", "fisher_data"),  # fingerprints
-        *("runs", "out", "trust_remote_code", "steps", "epochs", "device"),  # are told instead
+        *("runs", "out", "trust_remote_code", "steps", "epochs", "device"),  # are recorded instead
     }
 )
 _OF_THE_STATE: Final = ("optimizer", "params", "rounding")
@@ -122,16 +122,16 @@ def changes(before: Origins, now: Origins) -> Changes:
         named = ", ".join(sorted(found.suites))
         found.refuse(
             f"the held-out rows of {named}",
-            f"the held-out rows of {named} are other ones: their change is told from here on, not"
-            " from step 0",
+            f"the held-out rows of {named} are other ones: their change is measured from here"
+            " on, not from step 0",
         )
     found.kinds = _different(before.choices, now.choices, _OF_THE_STATE)
     others = sorted((before.choices.keys() & now.choices.keys()) - _ELSEWHERE - {*_OF_THE_STATE})
-    if told := _different(before.choices, now.choices, others):
-        found.notes.append(f"Choices that hold from here on: {', '.join(told)}.")
-    if told := _different(before.computed, now.computed, sorted(before.computed)):
+    if changed := _different(before.choices, now.choices, others):
+        found.notes.append(f"Choices that hold from here on: {', '.join(changed)}.")
+    if changed := _different(before.computed, now.computed, sorted(before.computed)):
         found.notes.append(
-            f"Since its checkpoint: {', '.join(told)}. What is computed may differ in its last"
+            f"Since its checkpoint: {', '.join(changed)}. What is computed may differ in its last"
             " digits from a run that was never interrupted."
         )
     return found

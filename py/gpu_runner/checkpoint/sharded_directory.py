@@ -1,8 +1,8 @@
 """A directory that all processes write: each its own files, whole or absent as any other.
 
     all        begin    the first process makes step-000120.tmp/
-    each       write    its shards, flushed, with their sums; beside the steps of training, if asked
-    all        end      the sums meet; the first process adds its small files, seals and renames
+    each       write    its shards, flushed, with checksums; in the background of training, if asked
+    all        end      checksums are gathered; the first process adds small files, seals, renames
 
 Sealing is `directory`'s: a process that dies at any moment leaves a `.tmp`, which nobody reads.
 Every process must see the same file system, as for the rest of a run.
@@ -55,22 +55,22 @@ class ShardedDirectory:
 
     def _make(self) -> None:
         try:
-            place = directory.begin(self.final, private=self.private)
+            path = directory.begin(self.final, private=self.private)
             for folder in self.parts:
-                (place / folder).mkdir()
+                (path / folder).mkdir()
         except OSError as error:
             raise directory.discard(self.final, error) from error
 
     def write(self) -> None:
         """Write what this process has; an error waits for `end`."""
         self.do(self._write_parts)
-        self.parts = {}  # let go of what was copied for it
+        self.parts = {}  # free what was copied for it
 
-    def _write_parts(self, place: Path) -> None:
+    def _write_parts(self, path: Path) -> None:
         name = file_name(self.world.rank, self.world.size)
         for folder, shards in self.parts.items():
             if shards:
-                written = write(place / folder / name, shards, self.metadata)
+                written = write(path / folder / name, shards, self.metadata)
                 self._written[f"{folder}/{name}"] = written
 
     def do(self, work: Callable[[Path], None]) -> None:
@@ -79,7 +79,7 @@ class ShardedDirectory:
             work(self.final.with_name(self.final.name + directory.UNFINISHED))
         except (OSError, SafetensorError) as error:
             self._problem = str(directory.write_failure(self.final, error))
-        except Exception as error:  # the others must hear of it
+        except Exception as error:  # every process must raise it
             self._problem = f"{self.final}: {type(error).__name__}: {error}"
 
     def start_writing(self) -> None:
@@ -97,23 +97,23 @@ class ShardedDirectory:
         if self._thread is not None:
             self._thread.join()
         everyone = self.world.everyones((self._problem, self._written))
-        problem = next((said for said, _ in everyone if said), "")
+        problem = next((reason for reason, _ in everyone if reason), "")
         known = {name: one for _, files in everyone for name, one in files.items()}
         return self.world.on_first(lambda: self._complete(fill, known, problem))
 
     def _complete(
         self, fill: Callable[[Path], None], known: Mapping[str, Written], problem: str
     ) -> Saved:
-        place = self.final.with_name(self.final.name + directory.UNFINISHED)
+        path = self.final.with_name(self.final.name + directory.UNFINISHED)
         try:
             if problem:
                 raise everyones(SystemFailure(problem))
-            fill(place)
+            fill(path)
             return directory.complete(self.final, known, private=self.private)
         except BaseException as error:
-            if (told := directory.discard(self.final, error)) is error:
+            if (failure := directory.discard(self.final, error)) is error:
                 raise
-            raise told from error
+            raise failure from error
 
 
 def publish_sharded(

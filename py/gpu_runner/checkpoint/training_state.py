@@ -4,7 +4,7 @@
     state.json              version, step, tokens, history, what the run is made of
 
 Only safetensors and JSON: nothing in a checkpoint can run code when it is read. Several processes
-write shards in place of whole files, `weights/` and `optimizer/` (see `shards`); whatever their
+write shards in file of whole files, `weights/` and `optimizer/` (see `shards`); whatever their
 number, any number of processes can continue from either.
 """
 
@@ -37,7 +37,7 @@ from unfrozen.schema.shapes import Shape, array, string
 
 @dataclass(slots=True)
 class History:
-    """What a run remembers of itself beside its `State`; kept in checkpoints."""
+    """What a run records of itself beside its `State`; saved in checkpoints."""
 
     first: dict[str, float] = field(default_factory=dict)
     """Loss of each suite at step 0."""
@@ -108,16 +108,16 @@ _SHAPE: Final[Shape] = {
 def weights(model: Any, world: World) -> dict[str, Tensor] | None:
     """Every weight whole, by name, on the first process; None where the model is whole anyway.
 
-    Gathered one after the other, so that a card holds one of them more than its share.
+    Gathered one after the other, so that a GPU holds one full tensor more than its shard.
     """
     if world.size == 1:
         return None
-    kept = model.state_dict().keys()
+    saved = model.state_dict().keys()
     named = [*model.named_parameters(), *model.named_buffers()]  # tied ones once
     found = {}
     for name, tensor in named:
         full = whole(tensor.detach())
-        if world.first and name in kept:
+        if world.first and name in saved:
             found[name] = full.to("cpu", copy=True)
     return found
 
@@ -131,18 +131,18 @@ def collect(
     each parameter had and what was a plain number, so that a tensor that is not there is missed.
     """
     tensors = world.random_states()
-    held = _held(model, optimizer)
+    state_keys = _state_keys(model, optimizer)
     for name, parameter in model.named_parameters():
-        for key in held.keys[name]:
+        for key in state_keys.keys[name]:
             if isinstance(value := optimizer.state[parameter][key], Tensor):
                 full = whole(value)
                 if world.first:
                     tensors[f"{key}.{name}"] = full.to("cpu", copy=world.size > 1).contiguous()
-    return tensors, held.metadata()
+    return tensors, state_keys.metadata()
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _StateKeys:
     """Which keys the optimizer has for each parameter, and what of it is no tensor."""
 
     keys: dict[str, list[str]]
@@ -153,7 +153,7 @@ class _Held:
         return {_HELD: json.dumps({"keys": self.keys, "numbers": self.numbers})}
 
 
-def _held(model: Any, optimizer: Optimizer) -> _Held:
+def _state_keys(model: Any, optimizer: Optimizer) -> _StateKeys:
     states = {name: optimizer.state.get(p, {}) for name, p in model.named_parameters()}
     numbers = {
         f"{key}.{name}": value
@@ -161,7 +161,7 @@ def _held(model: Any, optimizer: Optimizer) -> _Held:
         for key, value in state.items()
         if not isinstance(value, Tensor)
     }
-    return _Held({name: sorted(state) for name, state in states.items()}, numbers)
+    return _StateKeys({name: sorted(state) for name, state in states.items()}, numbers)
 
 
 def parts(
@@ -174,11 +174,11 @@ def parts(
     saved = model.state_dict().keys()
     named = (*model.named_parameters(), *model.named_buffers())  # tied ones once
     weights = {name: tensor for name, tensor in named if name in saved}
-    held = _held(model, optimizer)
+    state_keys = _state_keys(model, optimizer)
     moments = {
         f"{key}.{name}": value
         for name, parameter in model.named_parameters()
-        for key in held.keys[name]
+        for key in state_keys.keys[name]
         if isinstance(value := optimizer.state[parameter][key], Tensor)
     }
     random = {name: Shard(state) for name, state in world.own_random_states().items()}
@@ -186,7 +186,7 @@ def parts(
         WEIGHTS: shards_of(weights, world, copies=copies),
         OPTIMIZERS: shards_of(moments, world, copies=copies) | random,
     }
-    return found, held.metadata()
+    return found, state_keys.metadata()
 
 
 def shards_of(
@@ -202,8 +202,8 @@ def shards_of(
         mine = not is_replica(tensor) if cut else world.first
         rows = local(tensor.detach())
         if mine and (rows.numel() or not cut):
-            kept = rows.to("cpu", copy=True) if copies else rows
-            found[name] = Shard(kept, (rows_of(tensor).start or 0) if cut else 0)
+            data = rows.to("cpu", copy=True) if copies else rows
+            found[name] = Shard(data, (rows_of(tensor).start or 0) if cut else 0)
     return found
 
 
@@ -256,21 +256,21 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def parse_state(
-    path: Path, kept: dict[str, Any]
+    path: Path, saved: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], Origins | None]:
-    """Fields of the run's `State` and of its `History`, as `kept` in the checkpoint at `path`.
+    """Return fields of the run's `State` and `History`, and its `Origins`, from `saved`.
 
-    And its origins, None where it is too old to tell. Raises `CheckpointError` for what is not of
-    its type; fields that nobody knows are left out.
+    `saved` is the `state.json` of the checkpoint at `path`; a very old one has no origins.
+    Unknown fields are left out. Raises `CheckpointError` for a field of the wrong type.
     """
     try:
-        verdict = check(_SHAPE, _spelled(kept))
+        verdict = check(_SHAPE, _spelled(saved))
     except RecursionError:
         raise CheckpointError(f"{path / STATE} is nested too deep.") from None
     if verdict.problem:
         raise CheckpointError(f"{path / STATE}: {verdict.problem}.")
     state, history = (
-        {name: kept[part][name] for name in verdict.value[part]} for part in ("state", "history")
+        {name: saved[part][name] for name in verdict.value[part]} for part in ("state", "history")
     )
     origins = verdict.value.get("origins")
     return state, history, None if origins is None else Origins(**origins)
@@ -281,13 +281,13 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
 
     Raises `CheckpointError` for a tensor that is missing, of another shape, or cannot be read.
     """
-    place = path / OPTIMIZER
-    files = [place] if place.exists() else [*(path / OPTIMIZERS).glob("*.safetensors")]
-    place = place if place.exists() else path / OPTIMIZERS
+    file = path / OPTIMIZER
+    files = [file] if file.exists() else [*(path / OPTIMIZERS).glob("*.safetensors")]
+    file = file if file.exists() else path / OPTIMIZERS
     try:
         stored = StoredTensors(files)
-        held = json.loads(stored.metadata[_HELD])
-        keys, numbers = held["keys"], held["numbers"]
+        entry = json.loads(stored.metadata[_HELD])
+        keys, numbers = entry["keys"], entry["numbers"]
         with stored.reading() as reader:
             for name, parameter in model.named_parameters():
                 state = {}
@@ -296,19 +296,19 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
                     if full in numbers:
                         state[key] = numbers[full]
                     elif full in stored:
-                        state[key] = _read(stored, reader, full, parameter, place)
+                        state[key] = _read(stored, reader, full, parameter, file)
                     else:
-                        raise CheckpointError(f"{place} has no {key} of {name}.")
+                        raise CheckpointError(f"{file} has no {key} of {name}.")
                 if state:
                     optimizer.state[parameter] = state
             states = [name for name in stored.names() if name.startswith("rng.")]
             world.restore_random_states({name: reader.rows(name).clone() for name in states})
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{place} cannot be read ({error}).") from None
+        raise CheckpointError(f"{file} cannot be read ({error}).") from None
 
 
 def _read(
-    stored: StoredTensors, reader: RowReader, name: str, parameter: Tensor, place: Path
+    stored: StoredTensors, reader: RowReader, name: str, parameter: Tensor, file: Path
 ) -> Tensor:
     """A stored tensor where `parameter` lives: its own rows if it has the parameter's shape.
 
@@ -319,7 +319,5 @@ def _read(
         rows = reader.rows(name, rows_of(parameter)).to(parameter.device, copy=True)
         return as_sharded(parameter, rows.contiguous())
     if len(shape) == parameter.ndim >= 2:
-        raise CheckpointError(
-            f"{place}: {name} is {shape}, the parameter {tuple(parameter.shape)}."
-        )
+        raise CheckpointError(f"{file}: {name} is {shape}, the parameter {tuple(parameter.shape)}.")
     return reader.rows(name).to(parameter.device, copy=True)

@@ -116,7 +116,7 @@ def _torchrun(words: list[str]) -> int:
     """Run torchrun in this process; its exit code is that of the run.
 
     Slurm sends SIGTERM to every process of a step, and again before SIGKILL. A second one makes
-    torchrun let go of processes that still save: they are waited for here.
+    torchrun leave processes that are still saving: they are waited for here.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -164,15 +164,17 @@ def _copied(runs: Path, bucket: Path | None, every: float) -> Iterator[None]:
 
 
 def _copy(runs: Path, bucket: Path, over: threading.Event, every: float) -> None:
-    said = ""
+    reported = ""
     while not over.wait(every):
         try:
             push_runs(runs, bucket)
-            said = ""
+            reported = ""
         except OSError as error:  # a bucket is away for a moment: the next round tries again
-            if str(error) != said:
-                said = str(error)
-                print(f"{bucket}: the run is not copied at the moment ({said}).", file=sys.stderr)
+            if str(error) != reported:
+                reported = str(error)
+                print(
+                    f"{bucket}: the run is not copied at the moment ({reported}).", file=sys.stderr
+                )
 
 
 def _unreachable(bucket: Path | None, error: OSError) -> int:

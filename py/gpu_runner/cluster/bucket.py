@@ -45,8 +45,8 @@ def fetch_runs(bucket: Path, runs: Path) -> None:
     Raises `OSError` where it cannot be.
     """
     for run in runs_in(bucket):
-        place = runs / run.name
-        if place.exists() or (run / FINISHED).exists():
+        destination = runs / run.name
+        if destination.exists() or (run / FINISHED).exists():
             continue
         coming = runs / f"{run.name}{_COMING}"
         shutil.rmtree(coming, ignore_errors=True)
@@ -59,7 +59,7 @@ def fetch_runs(bucket: Path, runs: Path) -> None:
                 _copy_whole(run / name, coming / name)
         for checkpoint in _whole(run / _CHECKPOINTS):
             _copy_whole(checkpoint, coming / _CHECKPOINTS / checkpoint.name)
-        coming.rename(place)
+        coming.rename(destination)
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -70,56 +70,56 @@ def runs_in(folder: Path) -> list[Path]:
     )
 
 
-def _push(run: Path, place: Path) -> None:
-    place.mkdir(parents=True, exist_ok=True)
+def _push(run: Path, destination: Path) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG_NAME, *_BESIDE):
-        _renew(run / name, place / name)
+        _renew(run / name, destination / name)
     for name in DERIVED:
         if (run / name / MANIFEST).exists():
-            _copy_whole(run / name, place / name)
+            _copy_whole(run / name, destination / name)
         else:
-            shutil.rmtree(place / name, ignore_errors=True)
-    kept = {path.name for path in finished(run / _CHECKPOINTS)}
-    for name in kept:
-        _copy_whole(run / _CHECKPOINTS / name, place / _CHECKPOINTS / name)
-    if (place / _CHECKPOINTS).is_dir():
-        for old in list((place / _CHECKPOINTS).iterdir()):
-            if old.name not in kept:
+            shutil.rmtree(destination / name, ignore_errors=True)
+    current = {path.name for path in finished(run / _CHECKPOINTS)}
+    for name in current:
+        _copy_whole(run / _CHECKPOINTS / name, destination / _CHECKPOINTS / name)
+    if (destination / _CHECKPOINTS).is_dir():
+        for old in list((destination / _CHECKPOINTS).iterdir()):
+            if old.name not in current:
                 shutil.rmtree(old, ignore_errors=True)
     if (run / _MODEL / MANIFEST).exists():
-        _copy_whole(run / _MODEL, place / _MODEL)
+        _copy_whole(run / _MODEL, destination / _MODEL)
     for name in (LOG_NAME, FINISHED):
-        _renew(run / name, place / name)
+        _renew(run / name, destination / name)
     if not (run / FINISHED).exists():  # it goes on to more steps
-        (place / FINISHED).unlink(missing_ok=True)
+        (destination / FINISHED).unlink(missing_ok=True)
 
 
-def _renew(source: Path, place: Path) -> None:
+def _renew(source: Path, destination: Path) -> None:
     """Copy a file that has changed in length, or is new; remove one that is no longer there."""
     try:
         size = source.stat().st_size
     except FileNotFoundError:
-        place.unlink(missing_ok=True)
+        destination.unlink(missing_ok=True)
         return
-    if source.name == CONFIG_NAME or not place.exists() or place.stat().st_size != size:
-        shutil.copyfile(source, place)
+    if source.name == CONFIG_NAME or not destination.exists() or destination.stat().st_size != size:
+        shutil.copyfile(source, destination)
 
 
-def _copy_whole(source: Path, place: Path) -> None:
+def _copy_whole(source: Path, destination: Path) -> None:
     """Copy a folder with a manifest, that last; nothing where it is there, or gone meanwhile.
 
     Of two folders with the same manifest the files are the same: it holds their sha256.
     """
     try:
         wanted = (source / MANIFEST).read_bytes()
-        if (place / MANIFEST).exists() and (place / MANIFEST).read_bytes() == wanted:
+        if (destination / MANIFEST).exists() and (destination / MANIFEST).read_bytes() == wanted:
             return
-        (place / MANIFEST).unlink(missing_ok=True)
+        (destination / MANIFEST).unlink(missing_ok=True)
         for file in _files(source):
-            target = place / file.relative_to(source)
+            target = destination / file.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
-        shutil.copyfile(source / MANIFEST, place / MANIFEST)
+        shutil.copyfile(source / MANIFEST, destination / MANIFEST)
     except FileNotFoundError:
         if source.exists():
             raise

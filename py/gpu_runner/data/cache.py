@@ -1,7 +1,7 @@
-"""Where encoded rows are kept: under a name made of everything that they follow from.
+"""The cache of encoded examples: each entry is named by a hash of all that it depends on.
 
-Another file, or another choice, makes other arrays; the same ones are never made twice, however
-many runs and processes ask. The oldest are removed when they take too much of the disk.
+Another file, or another setting, makes another entry; the same one is never made twice, however
+many runs and processes ask. The oldest entries are removed when they take too much of the disk.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from gpu_runner.installed import installed_version
 CACHE_ENV: Final = "UNFROZEN_CACHE"
 LEAST_BYTES: Final = 16 * 2**20  # of a source that is worth it
 FEW: Final = 2_000  # rows that are encoded in about a second: these are not worth it
-MOST_BYTES: Final = 20 * 2**30  # of everything that is kept
-_VERSION: Final = 3  # of how rows are read, encoded and kept
+MOST_BYTES: Final = 20 * 2**30  # of all entries
+_VERSION: Final = 3  # of how examples are read, encoded and stored
 _BLOCK: Final = 4 * 2**20
 
 
@@ -51,7 +51,7 @@ def is_large(source: str) -> bool:
     wanted = parse(source)
     try:
         path = Path(wanted.place).expanduser()
-    except RuntimeError:  # no home directory of that name: its reader tells
+    except RuntimeError:  # no home directory of that name: its reader reports it
         return False
     if path.exists():
         return path.is_file() and path.stat().st_size >= LEAST_BYTES
@@ -103,11 +103,11 @@ def _folder() -> Path:
 
 
 @contextmanager
-def exclusive_lock(place: Path) -> Iterator[None]:
-    """One process at a time makes or reads what is called `place`; where no lock can be, all do."""
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Let one process at a time make or read the entry `path`; without locks, every process may."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = place.with_suffix(".lock").open("a")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("a")
     except OSError:
         yield
         return
@@ -120,12 +120,12 @@ def remove_oldest(newest: Path) -> None:
     """Remove the oldest until the rest is small enough; never the newest."""
     folders = [path for path in newest.parent.iterdir() if path.is_dir() and path != newest]
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
-    held = sum(sizes.values()) + sum(file.stat().st_size for file in newest.iterdir())
+    total_bytes = sum(sizes.values()) + sum(file.stat().st_size for file in newest.iterdir())
     for path in sorted(folders, key=lambda path: path.stat().st_mtime):
-        if held <= MOST_BYTES:
+        if total_bytes <= MOST_BYTES:
             return
         shutil.rmtree(path, ignore_errors=True)
-        held -= sizes[path]
+        total_bytes -= sizes[path]
 
 
 _TOGETHER: Final = 2_000  # rows that one process encodes at once
@@ -150,18 +150,18 @@ def load_encoded(
 ) -> stored.Arrays:
     """The encoded rows of a source. Raises `DataError` for the first row that is none.
 
-    With a list `bad`, such rows are left out and told there. With `most`, only the first so many
-    rows are read, and their fingerprint (`rows.fingerprint`) is in the meta data as `sha256`.
+    With a list `bad`, such rows are left out and the reasons appended to it. With `most`, only the
+    first so many rows are read, and their `dataset.fingerprint` is in the meta data as `sha256`.
     """
-    place = cache_path(source, encoder, watch, skip=bad is not None, most=most)
+    path = cache_path(source, encoder, watch, skip=bad is not None, most=most)
     before = len(bad or ())
-    with exclusive_lock(place):
+    with exclusive_lock(path):
         try:
-            found = stored.Arrays(place)
-            os.utime(place)
+            found = stored.Arrays(path)
+            os.utime(path)
         except (OSError, ValueError, KeyError):
-            shutil.rmtree(place, ignore_errors=True)
-            found = _made(source, encoder, bad, place, watch, most)
+            shutil.rmtree(path, ignore_errors=True)
+            found = _encode_into_cache(source, encoder, bad, path, watch, most)
         else:
             if bad is not None:
                 bad += found.meta["bad"]
@@ -171,55 +171,58 @@ def load_encoded(
 
 
 def notes(found: stored.Arrays) -> list[tuple[str, int, str]]:
-    """What is to be said of the rows: the words, of how many, and where the first one is."""
+    """Return the notes on the examples: (text, of how many, where the first one is)."""
     counts: Counter[str] = Counter()
     firsts: dict[str, str] = {}
-    for told in found.meta["summaries"]:
-        for text, count, first in told["notes"]:
+    for summary in found.meta["summaries"]:
+        for text, count, first in summary["notes"]:
             counts[text] += count
             firsts.setdefault(text, first)
     return [(text, count, firsts[text]) for text, count in counts.most_common()]
 
 
 def total(found: stored.Arrays, name: str) -> int:
-    """The sum of a number that was told with every part."""
-    return sum(told[name] for told in found.meta["summaries"])
+    """Return the total of a number in the summaries of all parts."""
+    return sum(summary[name] for summary in found.meta["summaries"])
 
 
-def _made(
+def _encode_into_cache(
     source: str,
     encoder: Encoder,
     bad: list[str] | None,
-    place: Path,
+    path: Path,
     watch: Watch,
     most: int | None,
 ) -> stored.Arrays:
     """Encode all rows, into the cache where it can be written, else where it is forgotten."""
-    told: list[str] = [] if bad is None else bad
-    before = len(told)
+    reasons: list[str] = [] if bad is None else bad
+    before = len(reasons)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(mkdtemp(dir=place.parent, prefix="making-"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(mkdtemp(dir=path.parent, prefix="making-"))
     except OSError:
         folder = Path(mkdtemp(prefix="unfrozen-rows-"))
     try:
-        with closing(_encoded(source, encoder, bad, watch, most)) as parts:
+        with closing(_encode_all(source, encoder, bad, watch, most)) as parts:
             stored.write(folder, parts, {"source": source})
         found = stored.Arrays(folder)
-        more = {"bad": told[before:], "sha256": None if most is None else _rows_fingerprint(found)}
+        more = {
+            "bad": reasons[before:],
+            "sha256": None if most is None else _rows_fingerprint(found),
+        }
         (folder / stored.META).write_text(json.dumps({**found.meta, **more}), "utf-8")
-        if folder.parent == place.parent:
-            folder.rename(place)
-            remove_oldest(place)
-            folder = place
+        if folder.parent == path.parent:
+            folder.rename(path)
+            remove_oldest(path)
+            folder = path
         found = stored.Arrays(folder)
-        if folder != place:
+        if folder != path:
             weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
         return found
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise SystemFailure(
-            f"encoded rows cannot be kept in {folder.parent} ({error.strerror}): give"
+            f"encoded examples cannot be cached in {folder.parent} ({error.strerror}): give"
             f" {CACHE_ENV} another folder."
         ) from None
     except BaseException:
@@ -232,7 +235,7 @@ def _rows_fingerprint(found: stored.Arrays) -> str:
     return fingerprint(found.example(index) for index in found.trainable.nonzero()[0])
 
 
-def _encoded(
+def _encode_all(
     source: str, encoder: Encoder, bad: list[str] | None, watch: Watch, most: int | None
 ) -> Generator[stored.EncodedExamples]:
     """Parts in the order of their rows, encoded by as many processes as there are cores."""
@@ -283,7 +286,7 @@ def _in_order(
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A process that begins here never hears Ctrl-C: it is told to end by the one that hears it."""
+    """A process that starts here ignores Ctrl-C: the main process, which receives it, ends it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -314,7 +317,7 @@ def _work(start: int, rows: list[tuple[str, Row]]) -> stored.EncodedExamples:
 def encode_part(
     encoder: Encoder, start: int, rows: Iterable[tuple[str, Row]]
 ) -> stored.EncodedExamples:
-    """Some rows, the first of them number `start` of its file; bad ones are told."""
+    """Return some rows encoded, the first of them number `start`; bad ones go into the summary."""
     rendered, origins, bad = [], [], []
     counts: Counter[str] = Counter()
     firsts: dict[str, str] = {}
@@ -333,11 +336,11 @@ def encode_part(
             firsts.setdefault(note, where)
     examples = encoder.examples(rendered) if rendered else []
     texts_of = (dict(one.row) for one in rendered)
-    told = {
+    summary = {
         "notes": [(text, count, firsts[text]) for text, count in counts.items()],
         "bad": bad,
         "read": read,
         "split": split,
         "in_template": sum(one.in_template for one in rendered),
     }
-    return stored.pack(zip(origins, texts_of, examples, strict=True), told)
+    return stored.pack(zip(origins, texts_of, examples, strict=True), summary)

@@ -134,8 +134,8 @@ def row_tokens(
     start = max(0, first - around) if most else 0
     end = min(len(texts), start + most) if most else len(texts)
     closes = frozenset(place - start for place in _ends(encoder, example) if start <= place < end)
-    told = list(zip(texts[start:end], trained[start:end], strict=True))
-    return RowTokens(told, start, len(texts) - end, closes)
+    shown = list(zip(texts[start:end], trained[start:end], strict=True))
+    return RowTokens(shown, start, len(texts) - end, closes)
 
 
 def _ends(encoder: Encoder, example: Example) -> Iterator[int]:
@@ -156,8 +156,8 @@ def stop_token_mismatch(found: Sequence[Stop], tokenizer: Any, settings: Any) ->
 
     `settings` is what the model's `generation_config.json` holds.
     """
-    told = settings.get("eos_token_id") if isinstance(settings, dict) else None
-    listed = told if isinstance(told, list) else [told]
+    eos = settings.get("eos_token_id") if isinstance(settings, dict) else None
+    listed = eos if isinstance(eos, list) else [eos]
     known = {token for token in (*listed, tokenizer.eos_token_id) if isinstance(token, int)}
     if not found or found[0].token in known or not known:
         return ""

@@ -76,19 +76,19 @@ class AdamW8bit:
             if parameter in self.state:
                 self.state[parameter].update(_plain(self._inner.state[parameter]))
 
-    def _opened(self, parameter: Tensor, kept: dict[str, Any]) -> dict[str, Any]:
+    def _opened(self, parameter: Tensor, saved: dict[str, Any]) -> dict[str, Any]:
         """The library's own state of a parameter, from the plain one of a checkpoint."""
         if self._is_bnb:
             self._inner.fill_qmap()
             maps = self._inner.name2qmap
             tables = {"qmap1": maps["dynamic"], "qmap2": maps["udynamic"]}
-            coded = tables if kept["state1"].dtype == torch.uint8 else {}
-            return kept | {name: table.to(parameter.device) for name, table in coded.items()}
-        state: dict[str, Any] = {"step": kept["step"].cpu()}
+            coded = tables if saved["state1"].dtype == torch.uint8 else {}
+            return saved | {name: table.to(parameter.device) for name, table in coded.items()}
+        state: dict[str, Any] = {"step": saved["step"].cpu()}
         for name, signed in (("exp_avg", True), ("exp_avg_sq", False)):
             state[name] = self._inner._new_buffer(parameter, signed)
             for part, tensor in _plain({name: state[name]}).items():
-                tensor.copy_(kept[part])
+                tensor.copy_(saved[part])
         return state
 
 

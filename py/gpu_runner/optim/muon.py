@@ -1,9 +1,9 @@
 """Muon for matrices (Jordan 2024): momentum, made orthogonal, is the direction of the update.
 
-Orthogonal is a property of the whole matrix, of which each of several processes holds some rows. As
+Orthogonal is a property of the whole matrix, of which each of several processes has some rows. As
 many matrices as there are processes are taken at a time, alike in size: each process is sent all
 rows of one, makes it orthogonal, and sends everyone their rows back. So the arithmetic of a step is
-shared out like everything else. What that costs: 2 bytes of every weight cross the network twice,
+sharded like everything else. What that costs: 2 bytes of every weight cross the network twice,
 and three copies in 16 bits of one whole matrix are in memory, as on one process. The same gradients
 give the same weights, bit by bit.
 
@@ -65,10 +65,10 @@ class Muon(UpdateRule):
 
     def _move(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         """θ ← θ(1 − lr·decay) − lr · 0.2 √max(rows, columns) · orthogonal."""
-        whole = _dealt_out([self._averaged(p) for p in matrices], matrices)
+        whole = _gather_one([self._averaged(p) for p in matrices], matrices)
         made = None if whole is None else orthogonal(whole)
         del whole  # before the weights move
-        for parameter, direction in zip(matrices, _returned(made, matrices), strict=True):
+        for parameter, direction in zip(matrices, _scatter_back(made, matrices), strict=True):
             self._hold(parameter, direction.contiguous(), group)
 
     def _hold(self, parameter: Tensor, direction: Tensor, group: dict[str, Any]) -> None:
@@ -78,14 +78,14 @@ class Muon(UpdateRule):
             assign_unless_skipped(weight, target, self.found_inf)
 
     def _averaged(self, parameter: Tensor) -> Tensor:
-        """The momentum of this step, looking ahead (Nesterov), of what is held here; bf16."""
+        """The momentum of this step, looking ahead (Nesterov), of this process's shard; bf16."""
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         assert parameter.grad is not None
-        kept, gradient = local(state["momentum_buffer"]), local(parameter.grad).contiguous()
-        found = torch.empty_like(kept, dtype=torch.bfloat16)
-        for momentum, given, ahead in _pieces(kept, gradient, found):
+        stored, gradient = local(state["momentum_buffer"]), local(parameter.grad).contiguous()
+        found = torch.empty_like(stored, dtype=torch.bfloat16)
+        for momentum, given, ahead in _pieces(stored, gradient, found):
             scaled = given.float() / self.grad_scale
             new = momentum.float().lerp(scaled, 1 - MOMENTUM)
             assign_unless_skipped(momentum, new, self.found_inf)
@@ -122,11 +122,11 @@ def _processes(parameters: list[Tensor]) -> int:
 def _sizes(parameter: Tensor) -> list[int]:
     """How many elements each process holds."""
     columns = parameter.shape[1]
-    held = (rows_of(parameter, part) for part in range(_processes([parameter])))
-    return [(rows.stop - rows.start) * columns for rows in held]
+    shards = (rows_of(parameter, part) for part in range(_processes([parameter])))
+    return [(rows.stop - rows.start) * columns for rows in shards]
 
 
-def _dealt_out(parts: list[Tensor], matrices: list[Tensor]) -> Tensor | None:
+def _gather_one(parts: list[Tensor], matrices: list[Tensor]) -> Tensor | None:
     """All rows of the matrix with this process's number; None if there are fewer matrices.
 
     `parts` are the rows that this process holds of each of them.
@@ -143,8 +143,8 @@ def _dealt_out(parts: list[Tensor], matrices: list[Tensor]) -> Tensor | None:
     return None if mine is None else found.view(mine.shape)
 
 
-def _returned(whole: Tensor | None, matrices: list[Tensor]) -> list[Tensor]:
-    """The inverse: the rows held here of each of `matrices`, of which this process had `whole`."""
+def _scatter_back(whole: Tensor | None, matrices: list[Tensor]) -> list[Tensor]:
+    """Send the rows of `whole` back; return this process's rows of each of `matrices`."""
     if (group := group_of(matrices[0])) is None:
         assert whole is not None
         return [whole]

@@ -32,14 +32,14 @@ from unfrozen.training.parts import PARTS, chosen, matching, multipliers, neares
 
 
 def betas(config: TrainConfig, tokens_a_step: float) -> tuple[float, float]:
-    """β₁ and β₂ of a run whose updates see so many trained tokens on average."""
+    """Return β₁ and β₂ of a run whose steps train on `tokens_a_step` tokens on average."""
     if config.beta2_tokens is None:
         return config.beta1, config.beta2
     return config.beta1, 0.5 ** (tokens_a_step / config.beta2_tokens)
 
 
 def factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> dict[str, float]:
-    """Of each of the weights `names`, by what its rate (or decay) is multiplied; 1 is as it is.
+    """Return the factor of the rate (or decay) of each weight in `names`; 1 where none is given.
 
     `key` is the name of the choice, "rates" or "decays"; of the latter, `names` are the weights
     that decay. Raises `UsageError` for a pattern without a weight, with the nearest names.
@@ -54,7 +54,7 @@ def factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> dict[str, fl
 
 
 def _why(key: str, pattern: str, names: Sequence[str]) -> str:
-    """What is wrong with a pattern of which no weight is left, and what to give instead."""
+    """Return why a pattern matches no weight, and what to type instead."""
     if matching(pattern, names):
         return "would change nothing, as later patterns are of all its weights: drop it."
     if pattern == "head" and matching("embedding", names):
@@ -112,7 +112,7 @@ class OptimizerChoice:
 
 
 class StepOptimizer(Protocol):
-    """What moves the weights: after the backward pass (`Optimizer`), or within it (`early`)."""
+    """What updates the weights, after the backward pass or in it (`optimizer_in_backward`)."""
 
     state: Any
 
@@ -121,7 +121,7 @@ class StepOptimizer(Protocol):
         """Every parameter, with its rate and decay."""
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
-        """L2 norm of the gradients that this process holds, on their device."""
+        """Return the L2 norm of this process's gradients, on their device."""
 
     def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
         """Update at rate `lr`; a scalar on the device: 1 where `norm` was not finite, else 0."""
@@ -205,7 +205,7 @@ class Optimizer:
         return gradient_norm(parameters)
 
     def end_step(self) -> None:
-        """Every parameter of the step has had its update: count the step, and what stood still."""
+        """End the step after its last update: count it, and the weights that did not move."""
         self._gauge.end_step()
         self._steps += 1
 
@@ -217,7 +217,7 @@ class Optimizer:
         return self._gauge.share()
 
     def rate_shares(self) -> dict[Tensor, float]:
-        """Each parameter's share of the rate."""
+        """Return the factor of the learning rate of each parameter."""
         return {p: group["rate_share"] for group in self.param_groups for p in group["params"]}
 
 
@@ -237,8 +237,8 @@ def build(
             f"optimizer {choice.name} needs whole tensors, and {len(cut)} are spread over"
             " processes: choose adafactor, which needs less memory still."
         )
-    held = _Named(named, _shares(named, choice), _decays(named, weight_decay, choice))
-    optimizer = Optimizer(_UPDATES[choice.name](held, lr, choice), choice.rounding)
+    every = _Named(named, _shares(named, choice), _decays(named, weight_decay, choice))
+    optimizer = Optimizer(_UPDATES[choice.name](every, lr, choice), choice.rounding)
     assert_full(model, optimizer)
     return optimizer
 
@@ -328,10 +328,10 @@ def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
 
 def assert_full(model: Any, optimizer: Optimizer) -> None:
     """Full means full: every parameter trainable, every one in the optimizer, none twice."""
-    held = Counter(p for group in optimizer.param_groups for p in group["params"])
+    counts = Counter(p for group in optimizer.param_groups for p in group["params"])
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
-    left_out = [name for name, p in model.named_parameters() if p not in held]
-    twice = held.total() - len(held)
+    left_out = [name for name, p in model.named_parameters() if p not in counts]
+    twice = counts.total() - len(counts)
     if frozen or left_out or twice:
         raise AssertionError(
             f"not a full fine-tune: frozen {frozen[:5]}, not in the optimizer {left_out[:5]},"

@@ -20,7 +20,7 @@ from gpu_runner.world import World
 
 
 class OptimizerInBackward:
-    """Stands for `optimizer` in the step of `train`: moves each weight when its gradient arrives.
+    """Takes the place of `optimizer` in a step: updates each weight when its gradient arrives.
 
     `rate` is asked for the learning rate of the step under way. A gradient that is not finite
     skips its own weight, not the others: those that came before have moved already.
@@ -40,12 +40,12 @@ class OptimizerInBackward:
         self._square = torch.zeros((), device=device)
         self._skipped = torch.zeros((), device=device)
         for parameter in model.parameters():
-            parameter.register_post_accumulate_grad_hook(self._arrived)
+            parameter.register_post_accumulate_grad_hook(self._update)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._optimizer, name)
 
-    def _arrived(self, parameter: Tensor) -> None:
+    def _update(self, parameter: Tensor) -> None:
         here = optim.gradient_norm([parameter])
         norm = self._world.norm(here)
         skipped = self._optimizer.update_one(parameter, self._rate(), norm)
@@ -53,12 +53,12 @@ class OptimizerInBackward:
         self._skipped = torch.maximum(self._skipped, skipped)
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
-        """Norm of all gradients of the step held here, none of which is there any more."""
+        """Return the norm of this process's gradients of the step, which have been freed by now."""
         del parameters
         return self._square.sqrt()
 
     def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
-        """Everything has moved; returns 1 if any weight was skipped, and begins anew."""
+        """End the step, whose weights are updated; return 1 if any update was skipped, else 0."""
         del lr, norm, clip
         self._optimizer.end_step()
         skipped = self._skipped

@@ -2,7 +2,7 @@
 
 bf16 keeps 8 significant bits, so an update below 2⁻⁹ of its weight is rounded away (`nearest`).
 Two remedies: `stochastic` rounds up or down with the odds of the distance, right on average (Gupta
-et al., arXiv 1502.02551); `kahan` keeps what was rounded away in a second bf16 number and adds it
+et al., arXiv 1502.02551); `kahan` stores what was rounded away in a second bf16 number and adds it
 to the next update (Kahan 1965; Zamirai et al., arXiv 2010.06192).
 """
 
@@ -27,9 +27,9 @@ _MIXING: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))  
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """16 random bits for each element of a tensor, by its place in the whole tensor.
+    """16 random bits for each element of a tensor, by its index in the whole tensor.
 
-    ((a·place + b) mod 2⁶⁴) >> 48 with an a and a b that are new at every update: uniform, and any
+    ((a·index + b) mod 2⁶⁴) >> 48 with an a and a b that are new at every update: uniform, and any
     two elements independent (Dietzfelbinger, STACS 1996). Nothing is drawn from a generator: who
     holds the element, on which device, and whether the run was resumed before make no difference.
     """
@@ -37,17 +37,17 @@ class Noise:
     key: Tensor
     """a and b."""
     first: int = 0
-    """The place of the first element that is asked for."""
+    """The index of the first element."""
 
     def bits(self, start: int, count: int) -> Tensor:
-        """Those of `count` elements from `start` on, int32."""
+        """Return the bits of `count` elements from `start` on, int32."""
         start += self.first
-        places = torch.arange(start, start + count, device=self.key.device)
-        mixed = places.mul_(self.key[0]).add_(self.key[1]).bitwise_right_shift_(48)
+        indices = torch.arange(start, start + count, device=self.key.device)
+        mixed = indices.mul_(self.key[0]).add_(self.key[1]).bitwise_right_shift_(48)
         return mixed.int().bitwise_and_(0xFFFF)
 
     def after(self, start: int) -> Noise:
-        """The same for the elements from `start` on."""
+        """Return the noise of the elements from `start` on."""
         return Noise(self.key, self.first + start)
 
 
@@ -64,7 +64,7 @@ def noises(seed: int, tensor: int, number: Tensor, count: int, first: int = 0) -
 
 
 def _mixed(number: int) -> int:
-    """The same mixing of a number of Python."""
+    """Return the same mixing of a Python integer."""
     bits = (number + 1) * _GOLDEN % 2**64
     for shift, factor in _MIXING:
         bits = (bits ^ (bits >> shift)) * factor % 2**64
@@ -72,7 +72,7 @@ def _mixed(number: int) -> int:
 
 
 def _signed(bits: int) -> int:
-    """64 bits as the number that an int64 with them is."""
+    """Return the int64 that has these 64 bits."""
     bits %= 2**64
     return bits - 2**64 if bits >= 2**63 else bits
 
@@ -80,23 +80,23 @@ def _signed(bits: int) -> int:
 def stochastic(values: Tensor, noise: Noise) -> Tensor:
     """fp32 `values` as bf16, each rounded to one of its two neighbours with the odds of distance.
 
-    16 random bits are added below the kept ones, which are then cut off, CHUNK values at a time.
+    16 random bits are added below the 16 bits of bf16 and then cut off, CHUNK values at a time.
     """
     rounded = torch.empty(values.shape, dtype=torch.bfloat16, device=values.device)
-    bits, kept = values.contiguous().view(torch.int32).view(-1), rounded.view(-1)
+    bits, stored = values.contiguous().view(torch.int32).view(-1), rounded.view(-1)
     for start in range(0, bits.numel(), CHUNK):
         part = bits[start : start + CHUNK]
         cut = noise.bits(start, part.numel()).add_(part).bitwise_and_(-(1 << 16))
-        kept[start : start + CHUNK] = cut.view(torch.float32)
+        stored[start : start + CHUNK] = cut.view(torch.float32)
     return rounded
 
 
-def assign_unless_skipped(kept: Tensor, new: Tensor, skipped: Tensor) -> None:
-    """`kept` becomes `new`, or stays if the device's flag `skipped` is 1: no wait for the device.
+def assign_unless_skipped(stored: Tensor, new: Tensor, skipped: Tensor) -> None:
+    """Copy `new` into `stored` unless the device's flag `skipped` is 1; the host does not wait.
 
     A NaN in `new` does not get through where the step is skipped.
     """
-    kept.copy_(torch.where(skipped.bool(), kept, new.to(kept.dtype)))
+    stored.copy_(torch.where(skipped.bool(), stored, new.to(stored.dtype)))
 
 
 def write_rounded(
@@ -123,7 +123,7 @@ def write_rounded(
 
 
 def add_compensation(weight: Tensor, state: dict[str, Tensor]) -> Tensor:
-    """The weight in fp32, with what earlier steps have rounded away where that is kept."""
+    """Return the weight in fp32, plus its Kahan compensation if it has one."""
     if COMPENSATION in state:
         return weight.float() + local(state[COMPENSATION]).float()
     return weight.float()
@@ -166,13 +166,13 @@ class StallGauge:
         self._under_way.append(here * (1 - skipped))
 
     def end_step(self) -> None:
-        """The step is over: what its updates counted, over all processes, is what `share` tells."""
+        """End the step: sum over all processes what its updates counted, for `share`."""
         if self._under_way:
             self._counts = added(torch.stack(self._under_way).sum(dim=0), self._watched[0])
             self._under_way = []
 
     def share(self) -> float | None:
-        """Of the last step that was looked at; None if there was none. Waits for the device."""
+        """Return the share in the last sampled step, None without one. Waits for the device."""
         if self._counts is None:
             return None
         stalled, seen = self._counts.tolist()
@@ -180,5 +180,5 @@ class StallGauge:
 
 
 def _spread(tensor: Tensor) -> Tensor:
-    """Up to SAMPLED of its values, evenly spaced; a copy."""
+    """Return a copy of up to SAMPLED of its values, evenly spaced."""
     return tensor.reshape(-1)[:: max(1, -(-tensor.numel() // SAMPLED))].clone()

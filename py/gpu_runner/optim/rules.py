@@ -75,8 +75,8 @@ class RoundedRule(UpdateRule):
         super().__init__(groups, settings)
         self._rounding = rounding
         self._seed = seed
-        held = [p for group in self.param_groups for p in group["params"]]
-        self._index = {parameter: index for index, parameter in enumerate(held)}
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        self._index = {parameter: index for index, parameter in enumerate(parameters)}
 
     def noises(self, parameter: Tensor, number: Tensor, count: int) -> list[Noise]:
         """So many for update `number` of the part of `parameter` that is here."""
@@ -130,19 +130,19 @@ class RoundedAdamW(RoundedRule):
         target = add_compensation(weight, state) * (1 - lr * group["weight_decay"]) - lr * change
         write_rounded(weight, target, state, self._rounding, self.found_inf, noise[0])
         moments = ((state["exp_avg"], first), (state["exp_avg_sq"], second))
-        for (kept, moment), its in zip(moments, noise[1:], strict=True):
-            new = stochastic(moment, its) if kept.dtype == torch.bfloat16 else moment
-            assign_unless_skipped(kept, new, self.found_inf)
+        for (state_tensor, moment), its in zip(moments, noise[1:], strict=True):
+            new = stochastic(moment, its) if state_tensor.dtype == torch.bfloat16 else moment
+            assign_unless_skipped(state_tensor, new, self.found_inf)
 
 
 class Adafactor(RoundedRule):
-    """Row and column sums instead of a second moment for each weight (arXiv 1804.04235).
+    """Row and column means instead of a second moment for each weight (arXiv 1804.04235).
 
     No first moment; the update's root mean square is clipped at 1, so that rates are those of
     AdamW (algorithm 4 of the paper, with a given rate instead of a relative one).
 
     Several processes each keep all row and column means, which are small, so that the columns are
-    those of the whole matrix. That costs two sums over all processes a tensor and step: one of
+    those of the whole matrix. That costs two all-reduces a tensor and step: one of
     rows + columns numbers, one of a single number.
     """
 
@@ -157,7 +157,7 @@ class Adafactor(RoundedRule):
             _matrices(local(parameter)),
             _matrices(local(parameter.grad).contiguous()),
         )
-        kept = {k: _matrices(local(v)) for k, v in state.items() if k == COMPENSATION}
+        stored = {k: _matrices(local(v)) for k, v in state.items() if k == COMPENSATION}
         row, column = self._inverse_deviations(parameter, gradient, state, number)
 
         def scaled(matrix: int, rows: slice) -> Tensor:
@@ -169,7 +169,7 @@ class Adafactor(RoundedRule):
             square += scaled(matrix, rows).square_().sum()
         size = (added(square, parameter) / parameter.numel()).sqrt().clamp(min=1.0)
         for matrix, rows in _blocks(weight):
-            block, its = weight[matrix, rows], {k: v[matrix, rows] for k, v in kept.items()}
+            block, its = weight[matrix, rows], {k: v[matrix, rows] for k, v in stored.items()}
             target = add_compensation(block, its) * (1 - lr * group["weight_decay"])
             target -= scaled(matrix, rows).mul_(lr / size)
             first = (matrix * weight.shape[1] + rows.start) * weight.shape[2]
@@ -189,16 +189,16 @@ class Adafactor(RoundedRule):
     def _inverse_deviations(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], number: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Two factors of 1/√v̂ for each row and each column of the matrices held here (equation 4).
+        """Two factors of 1/√v̂ for each row and each column of this process's matrices (equation 4).
 
         A vector is one row.
         """
         fresh = number**ADAFACTOR_DECAY  # 1 − β₂ of this step
 
         def average(name: str, new: Tensor) -> Tensor:
-            kept = local(state[name])
-            mean: Tensor = kept + fresh * (new - kept)
-            assign_unless_skipped(kept, mean, self.found_inf)
+            stored = local(state[name])
+            mean: Tensor = stored + fresh * (new - stored)
+            assign_unless_skipped(stored, mean, self.found_inf)
             return mean
 
         if parameter.ndim < 2:
@@ -207,19 +207,19 @@ class Adafactor(RoundedRule):
             return torch.ones_like(square[..., :1]), column.rsqrt().view_as(square)
         rows, columns = self._means(parameter, gradient)
         row, column = average("row", rows), average("column", columns)
-        held, (matrices, height, width) = rows_of(parameter), gradient.shape
-        row = (row / row.mean(-1, keepdim=True))[held].reshape(matrices, height, 1)
-        column = column if parameter.ndim == 2 else column[held]
+        local_rows, (matrices, height, width) = rows_of(parameter), gradient.shape
+        row = (row / row.mean(-1, keepdim=True))[local_rows].reshape(matrices, height, 1)
+        column = column if parameter.ndim == 2 else column[local_rows]
         return row.rsqrt(), column.reshape(matrices, 1, width).rsqrt()
 
     def _means(self, parameter: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Row and column means of g² of whole matrices; `gradient` are the rows held here."""
+        """Row and column means of g² of whole matrices; `gradient` is this process's rows."""
         *batch, height, width = parameter.shape
         row = gradient.new_zeros(parameter.shape[:-1], dtype=torch.float32)
         column = gradient.new_zeros((*batch, width), dtype=torch.float32)
-        held = rows_of(parameter)  # of a stack, whole matrices
-        its_row = row[held].view(gradient.shape[:2])
-        its_column = (column[held] if batch else column).view(gradient.shape[0], width)
+        local_rows = rows_of(parameter)  # of a stack, whole matrices
+        its_row = row[local_rows].view(gradient.shape[:2])
+        its_column = (column[local_rows] if batch else column).view(gradient.shape[0], width)
         for matrix, rows in _blocks(gradient):
             block = gradient[matrix, rows].float() / self.grad_scale
             square = block.square_().add_(ADAFACTOR_LEAST)

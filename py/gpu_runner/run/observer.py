@@ -237,7 +237,7 @@ class RunObserver:
         Returns why the run is over.
         """
         model, history = self._validation.model, self._recorder.history
-        InitialWeights.of(best, model).take_back(model)
+        InitialWeights.of(best, model).restore_into(model)
         _, saved, _ = training_state.parse_state(best, training_state.read_state(best))
         history.latest, history.drift = saved.get("latest", {}), saved.get("drift", 0.0)
         reason = self.stop.reason()

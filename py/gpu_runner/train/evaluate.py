@@ -43,7 +43,7 @@ class Evaluator:
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
     world: World = field(default_factory=World)
-    """Its processes share out the batches; all of them call `run`."""
+    """The batches are divided among its processes, all of which call `run`."""
     routers: Routers = field(default_factory=Routers)
     """Of a mixture of experts: where the tokens of all sets went is counted anew by each `run`."""
     loss: Callable[[Any, Batch], tuple[Tensor, int]] = loss_sum
@@ -80,14 +80,14 @@ class Evaluator:
                     part, count = self.loss(model, batch)
                 if mine:
                     total, tokens = total + float(part), tokens + count
-        sums = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))
-        return Score(suite, float(sums[0] / sums[1]), int(sums[1]))
+        totals = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))
+        return Score(suite, float(totals[0] / totals[1]), int(totals[1]))
 
 
 def continuation(
     model: Any, tokenizer: Any, text: str, new_tokens: int, most_read: int = 512
 ) -> str:
-    """What the model writes after `text`: greedy, at most `new_tokens`, special ones left out.
+    """Return what the model writes after `text`: greedy, at most `new_tokens`, none special.
 
     Of a long text the last `most_read` tokens are read, or as many as the model was made for; of an
     empty one, a token that begins texts.
@@ -121,7 +121,7 @@ def _first_token(tokenizer: Any) -> int:
 def example_losses(
     model: Any, examples: Sequence[Example], pad_id: int, device: torch.device
 ) -> list[float]:
-    """Mean −log p of the trained tokens of each row in nats, each row alone."""
+    """Return the mean −log p of each example's trained tokens, in nats, one example at a time."""
     was_training = model.training
     model.eval()
     try:

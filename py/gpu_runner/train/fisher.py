@@ -1,4 +1,4 @@
-"""The diagonal Fisher that EWC needs: on which rows, estimated once, kept in the run's directory.
+"""The diagonal Fisher that EWC needs: on which rows, estimated once, stored in the run's directory.
 
 Empirical: the mean over rows of the squared gradient of −log p(row), one forward and backward a
 row (Kirkpatrick et al., arXiv 1612.00796; empirical because the row's own tokens are its labels,
@@ -53,8 +53,8 @@ def prepare(
 ) -> Penalty:
     """The penalties of a run; estimates the Fisher if it needs one and has none yet.
 
-    `tell(level, text)` hears what that took. Raises `UsageError` for a run without rows to estimate
-    on, `CheckpointError` when a resumed run has lost its Fisher.
+    `tell(level, text)` reports what that cost. Raises `UsageError` for a run without examples to
+    estimate on, `CheckpointError` when a resumed run has lost its Fisher.
     """
     config = planned.config
     by_parameter = optimizer.rate_shares()
@@ -63,7 +63,7 @@ def prepare(
         l2sp=config.l2sp,
         l2sp_pull=config.l2sp_pull,
         ewc=config.ewc,
-        fisher=_place(directory) if config.ewc else None,
+        fisher=_fisher_path(directory) if config.ewc else None,
         shares={n: by_parameter[p] for n, p in model.named_parameters() if p.requires_grad},
         keep=config.anchor_in_memory,
     )
@@ -74,16 +74,16 @@ def prepare(
                 " back, or start a new run."
             )
         _estimate_for(planned, model, directory / FILE, initial_weights.world, tell)
-        penalty.fisher = _place(directory)
+        penalty.fisher = _fisher_path(directory)
     if penalty.keep and (config.l2sp or config.l2sp_pull or config.ewc):
         copies = 2 if config.ewc else 1
         size = 4 * copies * sum(local(p).numel() for p in model.parameters())
-        held = "θ₀ and the Fisher are" if config.ewc else "θ₀ is"
-        tell("info", f"{held} held in memory: {format_bytes(size)} beside what is predicted.")
+        what = "θ₀ and the Fisher are" if config.ewc else "θ₀ is"
+        tell("info", f"{what} held in memory: {format_bytes(size)} beside what is predicted.")
     return penalty
 
 
-def _place(directory: Path) -> Path:
+def _fisher_path(directory: Path) -> Path:
     """Where the Fisher is: in the folder that several processes wrote, else in one file."""
     folder = directory / FISHER
     return folder if folder.exists() else directory / FILE
@@ -116,7 +116,7 @@ def rows(planned: RunPlan) -> tuple[str, Sequence[Example], list[str]]:
     """(which ones, the rows the Fisher is estimated on, what was cut or left out of them).
 
     At most `fisher_rows`, evenly drawn: those of `fisher_data`, else the replayed ones, else the
-    general suites, of which the plan has said what was left out. Raises `UsageError` if there are
+    general suites, whose left-out examples the plan has reported. Raises `UsageError` if there are
     none, `DataError` for rows of `fisher_data` that cannot be read.
     """
     config = planned.config
@@ -157,7 +157,7 @@ def estimate(
     moments exist yet. Raises `DataError` if the rows have no gradient at all, `SystemFailure` where
     they cannot be written.
     """
-    sums = {
+    totals = {
         name: torch.zeros_like(local(p.detach()), dtype=torch.float32)
         for name, p in model.named_parameters()
     }
@@ -171,17 +171,17 @@ def estimate(
                 total.backward()
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None:
-                    sums[name] += local(parameter.grad).float().square()
+                    totals[name] += local(parameter.grad).float().square()
                 parameter.grad = None
     finally:
         model.train(was_training)
-    mean = _mean(sums, world)
+    mean = _mean(totals, world)
     if not (mean > 0 and mean < float("inf")):
         raise DataError(
             f"the rows for EWC's Fisher have gradients of mean square {mean}: give others."
         )
     parts = {
-        n: as_sharded(p, (sums.pop(n) / mean).contiguous()) for n, p in model.named_parameters()
+        n: as_sharded(p, (totals.pop(n) / mean).contiguous()) for n, p in model.named_parameters()
     }
     if world.size > 1:
         publish_sharded(file.with_suffix(""), world, {WEIGHTS: shards_of(parts, world)})
@@ -189,10 +189,10 @@ def estimate(
         checkpoint.write_tensors({name: part.cpu() for name, part in parts.items()}, file)
 
 
-def _mean(sums: dict[str, Tensor], world: World) -> float:
+def _mean(totals: dict[str, Tensor], world: World) -> float:
     pair = torch.tensor(
-        [sum(float(s.sum(dtype=torch.float64)) for s in sums.values()),
-         sum(s.numel() for s in sums.values())],
+        [sum(float(s.sum(dtype=torch.float64)) for s in totals.values()),
+         sum(s.numel() for s in totals.values())],
         dtype=torch.float64,
     )  # fmt: skip
     total, count = world.sum(pair).tolist()

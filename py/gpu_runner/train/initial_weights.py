@@ -1,4 +1,4 @@
-"""θ₀, the pre-trained weights, kept on disk; and how far training has moved from them.
+"""θ₀, the pre-trained weights on disk; and how far training has moved from them.
 
 θ₀ costs no memory: it is read tensor by tensor from memory-mapped safetensors files, the model's
 own where its names are those of the loaded model, else some written into the run's directory (GGUF,
@@ -37,7 +37,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Where each parameter's initial value lies: in which files, and of whom."""
+    """θ₀ on disk: the files that hold the initial value of each named parameter."""
 
     files: tuple[Path, ...]
     names: tuple[str, ...]
@@ -54,8 +54,8 @@ class InitialWeights:
         return InitialWeights(stored.files(names), tuple(names))
 
     @torch.no_grad()
-    def take_back(self, model: Any) -> None:
-        """Make these the weights of `model` again."""
+    def restore_into(self, model: Any) -> None:
+        """Copy these weights back into `model`."""
         for _, now, start in self.pairs(model):
             now.copy_(start)
 
@@ -84,9 +84,9 @@ class InitialWeights:
                 moved[layer_of(name)] += float((now.float() - start).square().sum())
                 initial[layer_of(name)] += float(start.square().sum())
         sums = [(moved[name], initial[name]) for name in initial]
-        added = self.world.sum(torch.tensor(sums, dtype=torch.float64)).tolist()
-        layers = {name: _ratio(*pair) for name, pair in zip(initial, added, strict=True)}
-        return Drift(layers, _ratio(sum(m for m, _ in added), sum(i for _, i in added)))
+        totals = self.world.sum(torch.tensor(sums, dtype=torch.float64)).tolist()
+        layers = {name: _ratio(*pair) for name, pair in zip(initial, totals, strict=True)}
+        return Drift(layers, _ratio(sum(m for m, _ in totals), sum(i for _, i in totals)))
 
 
 def find_initial_weights(
@@ -113,9 +113,9 @@ def find_initial_weights(
     if found:
         return InitialWeights(found, tuple(named), world)
     if any(local(parameter) is not parameter for parameter in named.values()):
-        place = run_dir / INITIAL
-        publish_sharded(place, world, {WEIGHTS: shards_of(named, world)})
-        return InitialWeights(tuple((place / WEIGHTS).iterdir()), tuple(named), world)
+        folder = run_dir / INITIAL
+        publish_sharded(folder, world, {WEIGHTS: shards_of(named, world)})
+        return InitialWeights(tuple((folder / WEIGHTS).iterdir()), tuple(named), world)
     written = run_dir / f"{INITIAL}.safetensors"
     whole = {name: parameter.detach().contiguous() for name, parameter in named.items()}
     world.on_first(lambda: checkpoint.write_tensors(whole, written))

@@ -2,7 +2,7 @@
 
 A step takes every micro-batch forward and backward, divides by the number of trainable tokens of
 all of them together, and moves every parameter. Between steps the model is looked at (evaluation),
-kept (checkpoint), and whoever asks to pause, to save or to stop is heard.
+saved (checkpoint), and commands to pause, to save or to stop are obeyed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOST_SKIPPED_IN_A_ROW: Final = 5
 class StepResult:
     """What one optimizer step did. `loss` is in nats a trainable token, `grad_norm` unclipped.
 
-    None where a watched loop did not let it be seen.
+    Both are None if a watched loop does not expose them.
     """
 
     number: int
@@ -47,8 +47,8 @@ class StepResult:
     seconds: float
     memory: StepMemory | None
     way: Literal["usual", "measured", "written"] = "usual"
-    """Measured on a CPU, blocks run as they are written, as they do in the step that is to tell
-    what compiling them gains.
+    """Measured on a CPU, blocks run uncompiled, as in the step that measures what compiling
+    them gains.
     """
     balance: float | None = None
     """Of the routers of a mixture of experts, where they are balanced; 1 is even."""
@@ -72,7 +72,7 @@ class State:
 
 
 class Observer(Protocol):
-    """Who is told between steps: the recorder of the run."""
+    """What is called between steps: the recorder of the run."""
 
     def step_done(self, state: State, result: StepResult) -> None:
         """One optimizer step is done."""
@@ -88,8 +88,8 @@ class Observer(Protocol):
 class TrainingStep:
     """What one optimizer step is made of.
 
-    `autocast` is the precision of the forward pass, `saving` where what it keeps waits. `routers`
-    are those of a mixture of experts whose tokens are to be spread.
+    `autocast` is the precision of the forward pass, `saving` where the tensors saved for backward
+    lie. `routers` are those of a mixture of experts that are trained to balance their load.
     """
 
     model: Any
@@ -107,7 +107,7 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A step, and when to take it: who is told between steps, and who says whether to go on."""
+    """A step, and how often: what is called between steps, and what decides whether to go on."""
 
     step: TrainingStep
     state: State
@@ -117,7 +117,7 @@ class Training:
     save_every: int
     measured_steps: frozenset[int] = frozenset()
     written_step: int = 0
-    """One that runs its blocks as they are written although they are compiled; 0 is none."""
+    """The step that runs compiled blocks uncompiled, for comparison; 0 is none."""
     position: StepPosition = field(default_factory=StepPosition)
 
 
@@ -160,7 +160,7 @@ def train(training: Training) -> None:
     state, last = training.state, training.step.schedule.total_steps
     if state.step == 0:
         training.observer.look(state)
-    kept = state.step
+    saved_step = state.step
     while state.step < last and training.go_on():
         result = timed_step(training, state.step + 1)
         state.advance(result)
@@ -175,8 +175,8 @@ def train(training: Training) -> None:
             training.observer.look(state)
         if training.save_every and state.step % training.save_every == 0 and state.step < last:
             training.observer.keep(state)
-            kept = state.step
-    if kept < state.step < last:  # stopped on request
+            saved_step = state.step
+    if saved_step < state.step < last:  # stopped on request
         training.observer.keep(state)
 
 

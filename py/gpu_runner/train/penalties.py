@@ -8,8 +8,8 @@ L2-SP: Li, Grandvalet & Davoine, arXiv 1802.01483. EWC: Kirkpatrick et al., arXi
 the diagonal Fisher, divided by its mean so that λ compares with that of L2-SP. An adaptive
 optimizer rescales what is in the loss, and leaves what is decoupled. Short versions of all three
 are in `unfrozen.lab.optimizer`, which this file is tested against. θ₀ and F are read from disk
-tensor by tensor at every step, unless `keep` says to hold them in memory. The loss that is shown
-stays that of the rows.
+tensor by tensor at every step, unless `keep` holds them in memory. The loss that is shown stays
+that of the examples.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Penalty:
     """A safetensors file with F of every parameter, or a folder of shards; needed by `ewc`."""
     shares: Mapping[str, float] = field(default_factory=dict)
     keep: bool = False
-    """Hold θ₀ and F in the memory of the device, 4 bytes a parameter each, instead of reading."""
-    _kept: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    """Cache θ₀ and F in the memory of the device, 4 bytes a parameter each, instead of reading."""
+    _cached: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
 
     @torch.no_grad()
     def add_gradients(self, model: Any) -> None:
@@ -69,9 +69,9 @@ class Penalty:
 
     def _each(self, model: Any) -> Iterator[tuple[str, Tensor, Tensor, Tensor | None]]:
         """(name, θ, θ₀, F or None) of what this process holds, F only where EWC is asked for."""
-        if self._kept:
+        if self._cached:
             for name, parameter in model.named_parameters():
-                yield name, local(parameter.detach()), *self._kept[name]
+                yield name, local(parameter.detach()), *self._cached[name]
             return
         parameters = dict(model.named_parameters())
         with self._importances() as importance_of:
@@ -81,7 +81,7 @@ class Penalty:
                     importance = importance_of(name, rows_of(parameters[name])).to(now.device)
                 yield name, now, start, importance
                 if self.keep:
-                    self._kept[name] = start.clone(), importance
+                    self._cached[name] = start.clone(), importance
 
     @contextmanager
     def _importances(self) -> Iterator[Callable[[str, slice], Tensor] | None]:

@@ -1,7 +1,7 @@
-"""Where in a step a run is: the micro-batch, the phase, and what it held if that did not end well.
+"""Where in a step a run is: the micro-batch, the phase, and what was resident if it failed.
 
 A meter between the loop and the real one: it counts, and is as cheap as counting. When a phase is
-left by an exception, what lived then is noted before anything is let go of.
+left by an exception, the resident bytes are recorded before anything is freed.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class StepPosition:
         memory: StepMemory | None,
         look: Callable[[], Components] = dict,
     ) -> Meter:
-        """Step `number` begins, measured by `meter` into `memory`; `look` says what lives now."""
+        """Begin step `number`, measured by `meter` into `memory`; `look` returns resident bytes."""
         self.step, self.micro_batch, self.doing = number, 0, BETWEEN
         self.memory, self._meter, self._measure = memory, meter, look
         return self
 
     def end(self) -> None:
-        """The step is done."""
+        """End the step."""
         self.micro_batch, self.doing, self.memory = 0, BETWEEN, None
         self._meter, self._measure = SilentMeter(), dict
 
@@ -69,10 +69,10 @@ class StepPosition:
             with self._meter.phase(name):
                 yield
         except BaseException:
-            self._note()
+            self._record()
             raise
 
-    def _note(self) -> None:
+    def _record(self) -> None:
         self.resident = self._measure()
         if isinstance(self._meter, TensorTracker):
             self.instant, self.growing = self._meter.instant, self._meter.kind
@@ -81,8 +81,9 @@ class StepPosition:
 def resident_bytes(
     meter: Meter, model: object, optimizer: StepOptimizer, device: torch.device
 ) -> Components:
-    """Bytes that live now by component: all of them where a meter follows them, or on a card, where
-    `activations` are whatever is no weight, gradient or moment; else none.
+    """Return the resident bytes by component, where a meter follows them or on a GPU; else none.
+
+    On a GPU, `activations` are whatever is no weight, gradient or moment.
     """
     if isinstance(meter, TensorTracker):
         return {name: size for name, size in meter.now.items() if size}

@@ -5,11 +5,11 @@
 
 Fully sharded data parallelism (ZeRO stage 3, arXiv 1910.02054; PyTorch FSDP, arXiv 2304.11277): the
 parameters, gradients and moments of every block are cut into rows, one part a process. A block is
-gathered when it computes and let go of afterwards; its gradients are added up in fp32 where their
+gathered when it computes and freed afterwards; its gradients are added up in fp32 where their
 part lives. The step divides by the trainable tokens of all processes, so gradients are summed,
 never averaged.
 
-With fewer parts than processes (HSDP: `shard_size`, say the cards of one machine) each group of so
+With fewer parts than processes (HSDP: `shard_size`, say the GPUs of one machine) each group of so
 many holds a copy of the whole; gradients are scattered within a group, then added up over the
 groups.
 """
@@ -32,17 +32,17 @@ from gpu_runner.errors import RunnerError, SystemFailure, UsageError, everyones
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part of `tensor` that this process holds; of a whole tensor, all of it."""
+    """Return this process's shard of `tensor`; of a tensor that is not sharded, all of it."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def is_cut(model: Any) -> bool:
-    """Whether any parameter of a model is spread over processes."""
+    """Return whether any parameter of a model is sharded."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of which `tensor` is a part; every process must ask."""
+    """Return the full tensor of which `tensor` is a shard; every process must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -56,14 +56,14 @@ def group_of(parameter: Tensor) -> dist.ProcessGroup | None:
 
 
 def added(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """The sum of `tensor`, which changes, over the processes that hold parts of `parameter`."""
+    """Reduce `tensor` in place over the processes that hold shards of `parameter`; return it."""
     if (group := group_of(parameter)) is not None:
         dist.all_reduce(tensor, group=group)
     return tensor
 
 
 def part_and_count(parameter: Tensor) -> tuple[int, int]:
-    """(the number of this process's part, how many there are); (0, 1) where it is not cut."""
+    """Return (index of this process's shard, number of shards); (0, 1) if it is not sharded."""
     if not isinstance(parameter, DTensor):
         return 0, 1
     mesh = parameter.device_mesh
@@ -71,16 +71,16 @@ def part_and_count(parameter: Tensor) -> tuple[int, int]:
 
 
 def is_replica(parameter: Tensor) -> bool:
-    """Whether another process, before this one, holds the same part."""
+    """Return whether a process before this one has the same shard."""
     if not isinstance(parameter, DTensor) or parameter.device_mesh.ndim == 1:
         return False
     return parameter.device_mesh.get_local_rank(0) > 0
 
 
 def rows_of(parameter: Tensor, part: int | None = None) -> slice:
-    """Which rows of the whole parameter a process holds: this one, or that with part `part`.
+    """Return which rows of the full parameter this process has, or the one with shard `part`.
 
-    All of them where it is not cut.
+    All of them if it is not sharded.
     """
     if not isinstance(parameter, DTensor):
         return slice(None)
@@ -98,7 +98,7 @@ def first_index(parameter: Tensor) -> int:
 
 
 def as_sharded(parameter: Tensor, part: Tensor) -> Tensor:
-    """`part`, the rows of `parameter` that are held here, as_sharded and cut like it."""
+    """Return `part`, this process's rows of `parameter`, as a tensor sharded like it."""
     if not isinstance(parameter, DTensor):
         return part
     return DTensor.from_local(
@@ -123,7 +123,7 @@ def shard_like(parameter: Tensor, full: Tensor) -> Tensor:
 
 
 SECONDS: Final = 20.0
-"""How long one waits for the others."""
+"""How long a process waits for the others."""
 _YES, _NO = "yes", "no"
 _numbers = count()
 
@@ -153,8 +153,8 @@ class Rendezvous:
             answer = _YES
         except RuntimeError:  # DistStoreError: the time is over, or the store is gone
             answer = _NO
-        said = self._store.compare_set(f"{point}/answer", "", answer).decode()
-        self._over = said != _YES
+        decision = self._store.compare_set(f"{point}/answer", "", answer).decode()
+        self._over = decision != _YES
         return not self._over
 
 
@@ -246,13 +246,13 @@ class World:
         """Which of them are true on any process: all of them must then do the same."""
         if self.size == 1:
             return flags
-        sums = self.sum(torch.tensor(flags, dtype=torch.float32, device=self.device))
-        return tuple(count > 0 for count in sums.tolist())
+        counts = self.sum(torch.tensor(flags, dtype=torch.float32, device=self.device))
+        return tuple(count > 0 for count in counts.tolist())
 
     def on_first(self, function: Callable[[], T]) -> T:
         """What `function` returns on the first process, on every one; its error is everyone's.
 
-        Of an error that is no `RunnerError` the others hear in words, as a `SystemFailure`: it is
+        Of an error that is no `RunnerError` the others raise a `SystemFailure` with its text: it is
         raised as it is where it happened, and nobody waits for an answer that never comes.
         """
         if self.size == 1:
@@ -307,15 +307,15 @@ class World:
             torch.cuda.set_rng_state(cuda, self.device)
 
     def check(self, grad_accum: int) -> None:
-        """Refuse micro-batches that cannot be dealt out evenly. Raises `UsageError`."""
+        """Refuse micro-batches that do not divide evenly. Raises `UsageError`."""
         if grad_accum % self.size:
             fitting = -(-grad_accum // self.size) * self.size
             raise everyones(
                 UsageError(
-                    f"--grad-accum {grad_accum} micro-batches cannot be dealt out evenly to"
+                    f"--grad-accum {grad_accum} micro-batches cannot be divided evenly among"
                     f" {self.size} processes: give a multiple of {self.size}, say --grad-accum"
                     f" {fitting}. It counts the micro-batches of all of them together, so that the"
-                    " number of cards never changes the result."
+                    " number of GPUs never changes the result."
                 )
             )
 
@@ -336,7 +336,7 @@ def join(device: torch.device, parts: int | None = None) -> World:
     """
     try:
         size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-        card = int(os.environ.get("LOCAL_RANK", "0"))
+        gpu = int(os.environ.get("LOCAL_RANK", "0"))
     except ValueError as error:
         raise UsageError(
             f"WORLD_SIZE, RANK or LOCAL_RANK is no number ({error}): start with torchrun."
@@ -345,17 +345,17 @@ def join(device: torch.device, parts: int | None = None) -> World:
         return World(device=device)
     parts = _parts(parts or size, size)
     if device.type == "cuda":
-        if card >= torch.cuda.device_count():
+        if gpu >= torch.cuda.device_count():
             raise SystemFailure(
-                f"process {card} of this machine has no card of its own: PyTorch sees"
+                f"process {gpu} of this machine has no GPU of its own: PyTorch sees"
                 f" {torch.cuda.device_count()}. Give torchrun --nproc-per-node at most that."
             )
-        torch.cuda.set_device(card)
-        device = torch.device("cuda", card)
+        torch.cuda.set_device(gpu)
+        device = torch.device("cuda", gpu)
     try:
-        on_card = device.type == "cuda"
+        on_gpu = device.type == "cuda"
         dist.init_process_group(
-            "nccl" if on_card else "gloo", timeout=PATIENCE, device_id=device if on_card else None
+            "nccl" if on_gpu else "gloo", timeout=PATIENCE, device_id=device if on_gpu else None
         )
         shape, names = (
             ((size,), ("part",)) if parts == size else ((size // parts, parts), ("copy", "part"))

@@ -1,6 +1,6 @@
 """Tensors in several files: whole ones of a model, or the rows that each process has written.
 
-    weights/shard-00002-of-00004.safetensors     what the second of four processes held
+    weights/shard-00002-of-00004.safetensors     what the second of four processes had
 
 A shard is a safetensors file whose header says where in the whole tensor its rows begin, in the
 words of PyTorch's `HuggingFaceStorageWriter` (torch.distributed.checkpoint): its reader reads these
@@ -63,7 +63,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file that is on disk, flushed: as a manifest tells it."""
+    """A file that is flushed to disk, as its entry in a manifest."""
 
     size_bytes: int
     sha256: str
@@ -77,20 +77,20 @@ def file_name(number: int, files: int) -> str:
 def write(file: Path, shards: Mapping[str, Shard], metadata: Mapping[str, str]) -> Written:
     """Write some rows of each tensor, one tensor at a time, and flush them. Raises `OSError`.
 
-    What is on a card is copied to the host as it is written. The sum is that of the bytes that were
-    meant, so that a disk that wrote others is found by `verify`.
+    Tensors on a GPU are copied to the host as they are written. The checksum is of the bytes in
+    memory, so that `verify` finds a disk that wrote others.
     """
     named = sorted(shards.items(), key=lambda one: (-one[1].rows.element_size(), one[0]))
     header: dict[str, Any] = {"__metadata__": {**metadata, PLACES: _places(shards)}}
-    place = 0
+    offset = 0
     for name, shard in named:
-        end = place + shard.rows.nbytes
+        end = offset + shard.rows.nbytes
         header[name] = {
             "dtype": _NAMES[shard.rows.dtype],
             "shape": list(shard.rows.shape),
-            "data_offsets": [place, end],
+            "data_offsets": [offset, end],
         }
-        place = end
+        offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest, size = hashlib.sha256(), 0
@@ -183,7 +183,7 @@ class StoredTensors:
 
     @contextmanager
     def reading(self) -> Iterator[RowReader]:
-        """Rows of any tensor, with a few files held open."""
+        """Rows of any tensor, with a few files open."""
         with ExitStack() as stack:
             yield RowReader(self, self._pieces, stack)
 
@@ -204,17 +204,17 @@ class RowReader:
             scalar: Tensor = self._file(pieces[0].file).get_tensor(name)
             return scalar
         start, stop, _ = wanted.indices(shape[0])
-        found, place = [], start
+        found, row = [], start
         for piece in pieces:
-            low, high = max(place, piece.first), min(stop, piece.first + piece.shape[0])
-            if low == place < high:
+            low, high = max(row, piece.first), min(stop, piece.first + piece.shape[0])
+            if low == row < high:
                 part = self._file(piece.file).get_slice(name)[
                     low - piece.first : high - piece.first
                 ]
                 found.append(part)
-                place = high
-        if place < stop:
-            raise CheckpointError(f"{pieces[0].file.parent} has no row {place} of {name}.")
+                row = high
+        if row < stop:
+            raise CheckpointError(f"{pieces[0].file.parent} has no row {row} of {name}.")
         if not found:
             return torch.empty((0, *shape[1:]), dtype=self._stored.dtype(name))
         self._stored.bytes_read += sum(part.nbytes for part in found)
@@ -234,7 +234,7 @@ def _first_rows(file: Path, metadata: Mapping[str, str]) -> dict[str, int]:
     if (text := metadata.get(PLACES)) is None:
         return {}
     try:
-        found = {name: [*map(int, told[OFFSETS])] for name, told in json.loads(text).items()}
+        found = {name: [*map(int, entry[OFFSETS])] for name, entry in json.loads(text).items()}
         if any(min(each, default=0) < 0 or any(each[1:]) for each in found.values()):
             raise ValueError("rows begin before the first, or are cut across")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
