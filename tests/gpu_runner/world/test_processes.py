@@ -66,7 +66,7 @@ def test_copies_that_would_not_be_whole_are_refused(
 
 
 def test_micro_batches_that_cannot_are_refused_with_a_remedy() -> None:
-    with pytest.raises(UsageError, match=r"--grad-accum 6 .* to 4 processes.*--grad-accum 8"):
+    with pytest.raises(UsageError, match=r"--grad-accum 6 .* among 4 processes.*--grad-accum 8"):
         World(size=4).check(6)
 
 
