@@ -44,7 +44,7 @@ def announced(page: Page) -> list[str]:
     return [text.replace("\u00a0", " ") for text in texts]
 
 
-def test_a_hundred_steps_are_told_in_a_dozen_sentences(page: Page, server: Server) -> None:
+def test_a_hundred_steps_are_told_in_a_dozen_sentences(server: Server, page: Page) -> None:
     reader = RunReader(page, server.url)
     reader.wait_notice("no-run-yet")
     page.evaluate(LISTEN)
@@ -72,7 +72,7 @@ def test_all_cells_of_the_page_are_told_in_a_few_words(page: Page, static_site: 
     assert len(announced(page)) <= 8
 
 
-def test_a_log_that_is_half_read_is_given_no_verdict(page: Page, server: Server) -> None:
+def test_a_log_that_is_half_read_is_given_no_verdict(server: Server, page: Page) -> None:
     written(server.runs, "long", "--steps", "30000", "--end", "finished")
     reader = RunReader(page, server.origin)
     page.evaluate(WATCH_STATES)
@@ -83,7 +83,7 @@ def test_a_log_that_is_half_read_is_given_no_verdict(page: Page, server: Server)
 
 
 def test_a_run_whose_trainer_was_killed_is_told_so_once_it_is_read(
-    page: Page, server: Server
+    server: Server, page: Page
 ) -> None:
     log = written(server.runs, "killed", "--steps", "30000")
     with log.open("a") as file:
@@ -96,7 +96,7 @@ def test_a_run_whose_trainer_was_killed_is_told_so_once_it_is_read(
     assert page.evaluate("window.states")[-2:] == ["reading", "trainer-gone"]
 
 
-def test_an_address_without_its_token_says_which_one_to_open(page: Page, server: Server) -> None:
+def test_an_address_without_its_token_says_which_one_to_open(server: Server, page: Page) -> None:
     written(server.runs, "one", "--steps", "5", "--end", "finished")
     reader = RunReader(page, server.origin)
     reader.wait_notice("no-token-in-this-address")

@@ -158,8 +158,3 @@ def test_infinity_times_nothing_and_infinity_less_infinity_are_no_number(kernel:
     assert np.isnan(found).tolist() == [[True, False], [True, True], [False, False]]
     assert found[0, 1] == np.inf
     assert not np.signbit(found[2]).any()
-
-
-def test_it_is_as_small_as_the_decision_says(kernel: Kernel) -> None:
-    told = build.ROOT / "docs" / "decisions" / "0024-a-language-model-in-the-page.md"
-    assert f"{kernel.bytes:,} bytes of WebAssembly" in told.read_text(encoding="utf-8")

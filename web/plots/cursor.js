@@ -51,7 +51,7 @@ export function readout(plot, index) {
 }
 
 /** The reading as one sentence for a live region. */
-export function spoken({ head, rows }) {
+export function readoutText({ head, rows }) {
   return `${head}: ${rows.map(({ name, value }) => `${name} ${value}`).join(", ")}`;
 }
 

@@ -12,7 +12,7 @@
 import { fileName, placeName, saveFile, stateView, keepFocus, toolViews } from "../figures/tools.js";
 import { h, toDom } from "../figures/vnode.js";
 import { plotFault } from "../schema/published.js";
-import { cursorStops, cursorView, nearestStop, readout, spoken } from "./cursor.js";
+import { cursorStops, cursorView, nearestStop, readout, readoutText } from "./cursor.js";
 import { hasData, plotProblem, plotTable, readPlot, zoomed } from "./model.js";
 import { plotFile } from "./export.js";
 import { layoutPlot } from "./layout.js";
@@ -112,7 +112,7 @@ export class DataPlot extends HTMLElement {
     stage.setAttribute("role", "application");
     stage.setAttribute("aria-roledescription", "chart");
     stage.setAttribute("aria-label", `${descriptionOf(plot)} ${KEYS_HINT}`);
-    stage.after(toDom(h("p", { class: "plot-spoken visually-hidden", role: "status" })));
+    stage.after(toDom(h("p", { class: "plot-announcement visually-hidden", role: "status" })));
     this.#drawTools();
   }
 
@@ -217,10 +217,10 @@ export class DataPlot extends HTMLElement {
   #walkTo(position) {
     this.#setCursor(position);
     const reading = readout(this.#shown, this.#stops[position].index);
-    this.querySelector(".plot-spoken").textContent = spoken(reading);
+    this.querySelector(".plot-announcement").textContent = readoutText(reading);
   }
 
-  #say(text) {
+  #announce(text) {
     const status = this.querySelector(".plot-tools .figure-message");
     if (status) status.textContent = text;
   }
@@ -244,7 +244,7 @@ export class DataPlot extends HTMLElement {
     this.#shown = part;
     this.#redraw();
     this.#drawTools();
-    this.#say(`Zoomed to ${part.x.length} points`);
+    this.#announce(`Zoomed to ${part.x.length} points`);
   }
 
   #showWhole() {
@@ -282,9 +282,9 @@ export class DataPlot extends HTMLElement {
     const picture = this.#stage.querySelector(".plot-picture");
     try {
       saveFile(name, await plotFile(kind, { picture, title: this.#plot.title, data: this.#data }));
-      this.#say(`Saved ${name}`);
+      this.#announce(`Saved ${name}`);
     } catch (error) {
-      this.#say(`${name} could not be made: ${error.message}`);
+      this.#announce(`${name} could not be made: ${error.message}`);
     }
   }
 }

@@ -70,7 +70,7 @@ class Runtime {
 
   async #fetch() {
     const tellAll = (ratio) => {
-      for (const tell of this.#listeners) tell(ratio);
+      for (const listener of this.#listeners) listener(ratio);
     };
     return (this.files = await watchDownload(fetchFiles, tellAll));
   }
@@ -98,11 +98,11 @@ export async function watchDownload(download, onProgress, outer) {
   };
   watch();
   try {
-    const tell = (ratio) => {
+    const report = (ratio) => {
       watch();
       onProgress(ratio);
     };
-    return await download(tell, line.signal);
+    return await download(report, line.signal);
   } catch (error) {
     line.abort(); // of several files the others
     throw line.signal.reason === silence ? silence : error;

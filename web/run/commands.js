@@ -20,9 +20,9 @@ const GONE = "The server does not answer. The run continues without it, and cann
  * @property {string} run id
  * @property {number} attempts how often the run had been resumed when it was asked
  * @property {number | null} seq its number, once the server took it
- * @property {string} problem why it was refused, in the server's words
+ * @property {string} problem the server's reason for refusing it, or ""
  * @property {boolean} again whether the run was over and is to be started again
- * @property {boolean} answered whether the server has said anything
+ * @property {boolean} answered whether the server has answered
  */
 
 /**
@@ -36,7 +36,7 @@ const GONE = "The server does not answer. The run continues without it, and cann
  * @param {import("./control.js").Started | null} view.started the newest start from a page
  * @returns {{shown: boolean, ready: boolean, paused: boolean, again: boolean, loading: boolean, can: string[] | null, status: string}}
  *   are there buttons, may they be pressed, does the first one resume, is it the only one, does it cancel
- *   that instead, which commands a watched loop hears (null: all), and what the line beneath them says
+ *   that instead, which commands a watched loop supports (null: all), and the text of the line beneath them
  */
 export function commandState(view) {
   const { run, kind, health } = view;
@@ -51,14 +51,14 @@ export function commandState(view) {
   const loading = again && isLoading(view.started) && view.started.name === run.run;
   const shown = lives || again;
   const other = again && view.started?.alive && view.started.name !== run.run && view.started.run !== run.run;
-  const said = asked?.again ? againStatus(asked, lives, view.started) : statusOf(asked, run, lives);
-  const words = other ? oneAtATime(view.started) : said;
+  const own = asked?.again ? restartText(asked, lives, view.started) : progressText(asked, run, lives);
+  const text = other ? oneAtATime(view.started) : own;
   const ready = shown && answers && (!busy || loading);
-  return { shown, ready, paused, again, loading, can: run.start?.can ?? null, status: shown && !answers ? GONE : words };
+  return { shown, ready, paused, again, loading, can: run.start?.can ?? null, status: shown && !answers ? GONE : text };
 }
 
 /** A run that is started again: refused, on its way, failed, or there. */
-function againStatus({ problem, run, answered }, lives, started) {
+function restartText({ problem, run, answered }, lives, started) {
   if (lives) return "";
   if (problem) return problem;
   if (!answered || started?.alive) return "Restarting: it loads its newest checkpoint.";
@@ -72,10 +72,10 @@ export function isOnItsWay(asked, run) {
   return asked.seq === null || asked.command === "stop" || (run.beat?.heard ?? 0) < asked.seq;
 }
 
-function statusOf(asked, run, lives) {
+function progressText(asked, run, lives) {
   if (asked === null) return "";
   if (asked.problem) return asked.problem;
-  if (!lives) return lastWord(asked, run);
+  if (!lives) return endText(asked, run);
   if (run.attempts.length > asked.attempts) {
     return `The run was resumed before it could ${NAMES[asked.command]}: ask again.`;
   }
@@ -83,7 +83,7 @@ function statusOf(asked, run, lives) {
 }
 
 /** The run is over: as it was asked to, or before it could do what it was asked. */
-function lastWord({ command }, run) {
+function endText({ command }, run) {
   if (run.end && command === "stop" && run.status === "stopped") return "";
   return `The run ended before it could ${NAMES[command]}.`;
 }
@@ -100,7 +100,7 @@ function doneWith(command, run) {
 }
 
 /**
- * What the form for a start says.
+ * Returns the state of the form that launches a run.
  * @param {object} view
  * @param {string} view.runner state of the runner
  * @param {import("./control.js").Started | null} view.started
@@ -110,21 +110,21 @@ function doneWith(command, run) {
  */
 export function launchState({ runner, started, busy, problem }) {
   const loading = runner === "live" && !busy && isLoading(started);
-  const say = (ready, status, lines = [], bad = false) => ({ ready, loading, status, lines, bad });
-  if (runner !== "live") return say(false, "The server does not answer: nothing can be started now.");
-  if (busy) return say(false, "Sending the command.");
-  if (problem) return say(!started?.alive, problem, [], true);
-  if (!started) return say(true, "");
+  const state = (ready, status, lines = [], bad = false) => ({ ready, loading, status, lines, bad });
+  if (runner !== "live") return state(false, "The server does not answer: nothing can be started now.");
+  if (busy) return state(false, "Sending the command.");
+  if (problem) return state(!started?.alive, problem, [], true);
+  if (!started) return state(true, "");
   if (isLoading(started)) {
-    return say(false, `Starting ${started.name}: it loads its model and its data.`);
+    return state(false, `Starting ${started.name}: it loads its model and its data.`);
   }
   if (started.alive) {
-    return say(false, oneAtATime(started));
+    return state(false, oneAtATime(started));
   }
-  if (started.run) return say(true, "");
+  if (started.run) return state(true, "");
   const code = started.code === null ? "" : `, with exit code ${started.code}`;
   const text = `${started.name} ended before its first event${code}. Its last lines:`;
-  return say(true, text, started.lines, true);
+  return state(true, text, started.lines, true);
 }
 
 /** Whether what was started has no run yet, and can be cancelled. */

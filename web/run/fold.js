@@ -257,10 +257,10 @@ export function takeMemory(run, { step, instant, components, total_bytes: bytes,
 
 const OF_ROWS = "how counts trained_ratio repeated_first notes ends lengths padding first scored".split(" ");
 
-/** `rows`: what is trained. What a later one tells is added, or takes the place of what was told. */
+/** `rows`: what is trained. Fields of a later event are added to those of earlier ones, or replace them. */
 export function takeRows(run, event) {
-  const told = OF_ROWS.filter((name) => event[name] !== undefined).map((name) => [name, event[name]]);
-  run.rows = { ...run.rows, ...Object.fromEntries(told) };
+  const fields = OF_ROWS.filter((name) => event[name] !== undefined).map((name) => [name, event[name]]);
+  run.rows = { ...run.rows, ...Object.fromEntries(fields) };
 }
 
 /** @typedef {ReturnType<typeof newTime>} RunTime */

@@ -15,7 +15,7 @@ export const EXPECTED =
   "(events.out.tfevents.…) or an offline run of W&B (run-….wandb)";
 
 /**
- * Whether a file is another tool's, by its first bytes; whether it is whole is for Python to say.
+ * Whether a file is another tool's, by its first bytes; Python checks whether it is whole.
  * @param {File} file
  */
 export async function isOtherFormat(file) {
@@ -27,17 +27,17 @@ export async function isOtherFormat(file) {
 /**
  * The log of a run that another tool has written.
  * @param {File[]} files of one run
- * @param {(words: string) => void} say how far it is; Python is loaded at the first file
+ * @param {(text: string) => void} onProgress receives how much is read; Python is loaded at the first file
  * @param {AbortSignal} signal stops between two pieces
- * @returns {Promise<Blob>} rejects with what is wrong, in words
+ * @returns {Promise<Blob>} rejects with a message for the reader
  */
-export async function convertLog(files, say, signal) {
-  const tell = () => say(loading(planner.status));
-  planner.addEventListener("status", tell, { signal });
+export async function convertLog(files, onProgress, signal) {
+  const showLoading = () => onProgress(loading(planner.status));
+  planner.addEventListener("status", showLoading, { signal });
   const given = files.map(({ name, lastModified }) => ({ name, modified: lastModified / 1000 }));
   const reading = await ask("imported.page.import_files", { files: given }, signal);
-  planner.removeEventListener("status", tell);
-  await read(reading, files, say, signal);
+  planner.removeEventListener("status", showLoading);
+  await read(reading, files, onProgress, signal);
   const parts = [];
   for (let answer = { more: true }; answer.more; ) {
     answer = await ask("imported.page.import_lines", { import: reading.import }, signal);
@@ -46,7 +46,7 @@ export async function convertLog(files, say, signal) {
   return new Blob(parts);
 }
 
-async function read({ import: number, order }, files, say, signal) {
+async function read({ import: number, order }, files, onProgress, signal) {
   const total = files.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   for (const file of order.map((place) => files[place])) {
@@ -56,7 +56,7 @@ async function read({ import: number, order }, files, say, signal) {
       at += PIECE_BYTES;
       await ask("imported.page.import_piece", { import: number, data: await base64(piece), last: at >= file.size }, signal);
       done += piece.size;
-      say(`${Math.floor((100 * done) / Math.max(1, total))}% of it is read.`);
+      onProgress(`${Math.floor((100 * done) / Math.max(1, total))}% of it is read.`);
     } while (at < file.size);
   }
 }
@@ -105,7 +105,7 @@ export async function readDrop(transfer) {
   for (const entry of entries) await lookThrough(entry, found, DEEPEST);
   const run = await newestRun(found);
   if (run.length || !found.length) return run.length ? run : files;
-  return [await opened(found[0])].filter(Boolean).map(({ file }) => file); // of which it is said that it is no run
+  return [await opened(found[0])].filter(Boolean).map(({ file }) => file); // the view shows that it holds no run
 }
 
 async function lookThrough(entry, found, deep) {

@@ -162,13 +162,13 @@ function endNotice({ run, source }) {
   return notices[run.status] ?? { tone: "quiet", title: String(run.status), text: reason };
 }
 
-/** Of a run that another tool has logged: how it ended as far as that says so, and no day. */
+/** The end of a run that another tool logged, as far as its log has one; without a date. */
 function importedNotice(run) {
   const text = `${run.step} steps, as logged by ${run.start.tool}.`;
   if (run.status === "finished") return { tone: "good", title: "Finished", text };
-  const said = run.end.reason ? `${text} ${sentence(run.end.reason)}` : text;
+  const whole = run.end.reason ? `${text} ${sentence(run.end.reason)}` : text;
   const [tone, title] = run.status === "failed" ? ["bad", "Failed"] : ["quiet", "Imported"];
-  return { tone, title, text: said };
+  return { tone, title, text: whole };
 }
 
 function replayNotice({ run, source, shared }) {
@@ -197,9 +197,9 @@ function liveText(run, shared) {
 }
 
 function sentence(text) {
-  const words = String(text).trim();
-  const trimmed = words.charAt(0).toUpperCase() + words.slice(1);
-  return /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
+  const trimmed = String(text).trim();
+  const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 
 /**

@@ -7,7 +7,7 @@
 const KEY = "unfrozen-token";
 const SHAPE = /^[0-9a-f]{32,128}$/;
 
-let kept = null; // for browsers that refuse storage: the token then lives as long as the page
+let memoryToken = null; // for browsers that refuse storage: the token then lives as long as the page
 
 /**
  * Takes the token out of the address, if it carries one. Call it once, before anything is fetched.
@@ -17,11 +17,11 @@ export function takeToken() {
   const parts = location.hash.slice(1).split("&");
   const found = parts.find((part) => part.startsWith("t="))?.slice(2) ?? "";
   if (!SHAPE.test(found)) return;
-  kept = found;
+  memoryToken = found;
   try {
     sessionStorage.setItem(KEY, found);
   } catch {
-    // Storage is blocked: `kept` serves this page; a reload needs the printed address again.
+    // Storage is blocked: `memoryToken` serves this page; a reload needs the printed address again.
   }
   const rest = parts.filter((part) => !part.startsWith("t=")).join("&");
   history.replaceState(history.state, "", location.pathname + location.search + (rest && `#${rest}`));
@@ -30,12 +30,12 @@ export function takeToken() {
 /** @returns {string | null} the token of this tab, or null when the page was opened without one */
 export function currentToken() {
   takeToken(); // elements may come to life before the page's entry has run its first line
-  if (kept === null) {
+  if (memoryToken === null) {
     try {
-      kept = sessionStorage.getItem(KEY);
+      memoryToken = sessionStorage.getItem(KEY);
     } catch {
       return null;
     }
   }
-  return kept;
+  return memoryToken;
 }

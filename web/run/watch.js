@@ -22,7 +22,7 @@ export class RunWatch extends EventTarget {
   stream = "connecting";
   /** @type {"yes" | "no" | "unknown"} */
   writer = "unknown";
-  /** Whether the log was read to its end: before that nothing is said about how the run stands. */
+  /** Whether the log was read to its end: before that the view gives no verdict on the run. */
   caughtUp = false;
   /** The same, but of the first time: a tab that was hidden only catches up. */
   wasRead = false;
@@ -76,11 +76,11 @@ export class RunWatch extends EventTarget {
     const source = { kind: "file", name: more.length ? `${name} and ${more.length} more` : name };
     return this.#replay(source, async (signal) => {
       if (!(await isOtherFormat(files[0]))) return files[0];
-      return convertLog(files, (words) => this.#setProgress(words, signal), signal);
+      return convertLog(files, (text) => this.#setProgress(text, signal), signal);
     });
   }
 
-  /** Shows nothing, until it is told to show something. */
+  /** Shows nothing until something is chosen. */
   showNothing() {
     this.#begin({ kind: "none", name: "" }, "connecting");
   }
@@ -126,7 +126,7 @@ export class RunWatch extends EventTarget {
     this.#changed();
   }
 
-  /** Unix seconds until which the log is known: a window that reads now and then cannot tell silence. */
+  /** Unix seconds until which the log is known: a window that reads now and then cannot detect silence. */
   get now() {
     return (this.shared ? this.#readAt : Date.now()) / 1000;
   }
@@ -148,9 +148,9 @@ export class RunWatch extends EventTarget {
     }, BACK_MS);
   }
 
-  #setProgress(words, signal) {
+  #setProgress(text, signal) {
     if (signal.aborted) return;
-    this.progress = words;
+    this.progress = text;
     this.#changed();
   }
 

@@ -13,7 +13,7 @@ import pytest
 from site_builder.lab import view
 from widgets.node import SVG, Node, texts, with_class
 
-VIEW = view()
+VIEW = view({})
 WIDTH = 640
 
 

@@ -10,7 +10,7 @@ import pytest
 from site_builder.lab import view
 from widgets.node import Node, texts, with_class
 
-VIEW = view()
+VIEW = view({})
 
 
 def answers(node: Node, **said: Any) -> ElementTree.Element:

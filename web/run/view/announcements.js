@@ -53,11 +53,11 @@ export class Announcements {
     this.#step = step;
     this.#announcedAt = now;
     const scores = ["task", "general"].filter((suite) => run.evals[suite]?.x.at(-1) === step);
-    const words = scores.map((suite) => {
+    const changes = scores.map((suite) => {
       const { y, delta } = run.evals[suite];
       return `${suiteLabel(suite)} loss ${lossText(y.at(-1))}, ${deltaText(delta.at(-1))} since step ${firstStep(run, run.evals[suite])}.`;
     });
-    return [`Evaluated at step ${step}.`, ...words];
+    return [`Evaluated at step ${step}.`, ...changes];
   }
 
   #stateOf({ title, text }) {

@@ -15,7 +15,7 @@ const LEGEND = [
 /**
  * @param {ReturnType<typeof import("../fold.js").emptyRun>["rows"]} rows
  * @param {number} width pixels
- * @returns {import("../../figures/vnode.js").VNode | null} null for a log that does not tell
+ * @returns {import("../../figures/vnode.js").VNode | null} null for a log without examples
  */
 export function examplesView(rows, width) {
   if (!rows) return null;
@@ -74,7 +74,7 @@ function legendView() {
   return h(
     "p",
     { class: "run-rows-legend" },
-    LEGEND.map(([as, words]) => h("span", null, partView({ as, texts: ["token"] }), ` ${words}`)),
+    LEGEND.map(([as, label]) => h("span", null, partView({ as, texts: ["token"] }), ` ${label}`)),
   );
 }
 
@@ -166,7 +166,7 @@ function paddingText({ ratio, sequences, packed }) {
   return `${share}this run packs instead, in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step.`;
 }
 
-/** Bars on a common zero; what a bar holds is said when it is pointed at, and in the note below. */
+/** Bars on a common zero; a bar's title and the note below give its numbers. */
 function histogram({ from, rows, shortest, longest, median }, width) {
   const ticks = coveringTicks(0, Math.max(...rows), 3);
   const frame = barFrame(ticks, { count: from.length, width, height: 96, below: 24, right: 8 });
@@ -188,7 +188,7 @@ function histogram({ from, rows, shortest, longest, median }, width) {
 }
 
 function scoredView({ rows, mean, hardest = [], easiest = [] }) {
-  const told =
+  const note =
     `${many(rows)} examples spread over the data set, each scored alone before the first step: ` +
     `${lossText(Number(mean))} nats per trained token on average. An example far above may be wrong; one near 0 teaches nothing.`;
   const named = [
@@ -199,7 +199,7 @@ function scoredView({ rows, mean, hardest = [], easiest = [] }) {
     "details",
     { class: "run-rows-scored" },
     h("summary", null, "Examples that the untrained model finds hardest and easiest"),
-    h("p", { class: "run-chart-note" }, told),
+    h("p", { class: "run-chart-note" }, note),
     named.map(([title, some]) => [h("h4", { class: "run-chart-title" }, title), rowList(some, title)]),
   );
 }

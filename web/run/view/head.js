@@ -135,9 +135,8 @@ export function noticeView({ tone, title, text, command }) {
   );
 }
 
-// ==== /** Why memory ran out, and what would have fitted: the words of the trainer, laid out. */
-
 /**
+ * Returns why memory ran out and what would have fitted, as the trainer logged it.
  * @param {ReturnType<typeof import("../fold.js").emptyRun>} run
  * @returns {import("../../figures/vnode.js").VNode | null} null for a run that ended otherwise
  */

@@ -25,7 +25,7 @@ const HEALTH_MS = 1000;
 export class RunView extends HTMLElement {
   #watch = new RunWatch();
   #beside = new RunWatch();
-  #spoken = new Announcements();
+  #announcements = new Announcements();
   #parts = null;
   #recordings = [];
   #frame = 0;
@@ -169,7 +169,7 @@ export class RunView extends HTMLElement {
     const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
     const reading = isLive && !wasRead;
     const notice = makeNotice({ run, source, stream, health, runner: runner.state, problem, progress, reading, shared });
-    this.#parts.say(this.#spoken.next(run, notice, started));
+    this.#parts.announce(this.#announcements.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };
     const goesOn = !run.end && (source.kind === "page" || (isLive && wasRead && LIVE.includes(health)));

@@ -1,6 +1,6 @@
 /**
  * `<runner-status>`: one quiet line in the top bar about the trainer behind this page. It counts
- * steps and is not read aloud: what has changed is said by `<run-view>`.
+ * steps and is not read aloud: `<run-view>` announces what has changed.
  */
 
 import { runner } from "../runner.js";

@@ -20,7 +20,7 @@ export function buildParts(view) {
     chooser: document.createElement("run-chooser"),
     about: part("p", "run-about"),
     notice: part("div", "run-state"),
-    spoken: part("p", "visually-hidden"),
+    announced: part("p", "visually-hidden"),
     postMortem: part("div", "run-post-mortem-slot"),
     head: part("div", "run-head-slot"),
     tools: part("div", "run-tools"),
@@ -40,9 +40,9 @@ export function buildParts(view) {
     tables: part("details", "run-tables"),
     log: part("p", "run-log"),
     painted: new WeakMap(),
-    say: (text) => text && (parts.spoken.textContent = text),
+    announce: (text) => text && (parts.announced.textContent = text),
   };
-  parts.spoken.setAttribute("role", "status");
+  parts.announced.setAttribute("role", "status");
   parts.rate.className = "run-chart-low";
   const measured = [...chartMetrics().keys()];
   for (const name of measured) {
@@ -52,9 +52,9 @@ export function buildParts(view) {
   buildTools(parts);
   buildTables(parts);
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
-  const { chooser, about, notice, halt, spoken, postMortem, head, tools } = parts;
+  const { chooser, about, notice, halt, announced, postMortem, head, tools } = parts;
   const { charts, lacks, alerts, rows, samples, tables, log } = parts;
-  view.replaceChildren(chooser, about, notice, halt, spoken, postMortem, head, tools);
+  view.replaceChildren(chooser, about, notice, halt, announced, postMortem, head, tools);
   view.append(charts, lacks, alerts, rows, samples, tables, log);
   return parts;
 }
@@ -65,7 +65,7 @@ export async function addControl(parts) {
   parts.commands = document.createElement("run-commands");
   parts.start = document.createElement("run-start");
   parts.chooser.after(parts.start);
-  parts.spoken.after(parts.commands);
+  parts.announced.after(parts.commands);
   await import("./run-controls.js");
 }
 
@@ -212,14 +212,14 @@ function alertView({ level, text, step, time }) {
 function samplesView({ samples }) {
   if (samples.length === 0) return null;
   const headers = ["Prompt", "Before training", "After training"];
-  const said = (text, isNew) => h("span", { class: isNew ? null : "run-nothing" }, text?.trimStart() ?? "not yet");
+  const sample = (text, isNew) => h("span", { class: isNew ? null : "run-nothing" }, text?.trimStart() ?? "not yet");
   const row = ({ prompt, before, after }) =>
     h(
       "tr",
       null,
       h("th", { scope: "row" }, prompt),
-      h("td", { "data-name": headers[1] }, said(before, before !== null)),
-      h("td", { "data-name": headers[2] }, said(after, after !== null && after !== before)),
+      h("td", { "data-name": headers[1] }, sample(before, before !== null)),
+      h("td", { "data-name": headers[2] }, sample(after, after !== null && after !== before)),
     );
   return h(
     "section",
@@ -239,7 +239,7 @@ function samplesView({ samples }) {
   );
 }
 
-/** What the log holds and what it lacks. Anything lost is said in plain sight. */
+/** What the log holds and what it lacks. Anything lost is named here. */
 function logView(run) {
   const flaws = [
     [run.gaps, "missing"],
@@ -251,9 +251,9 @@ function logView(run) {
     [run.unheldSamples, "samples of too many prompts"],
     [run.refusedLines, "refused"],
   ].filter(([count]) => count > 0);
-  const said = flaws.length ? flaws.map(([count, what]) => `${count} ${what}`).join(", ") : "none missing";
+  const lost = flaws.length ? flaws.map(([count, what]) => `${count} ${what}`).join(", ") : "none missing";
   const attempts = run.attempts.length ? ` · resumed ${run.attempts.length}×` : "";
-  const text = `${run.run} · ${run.events} events, ${said}${attempts}`;
+  const text = `${run.run} · ${run.events} events, ${lost}${attempts}`;
   return h("span", { class: flaws.length ? "run-log-flawed" : null }, text, refusalsView(run));
 }
 
@@ -261,8 +261,8 @@ function logView(run) {
 function refusalsView({ refusals, refusedLines }) {
   if (refusedLines === 0) return null;
   const more = refusedLines - refusals.length;
-  const said = more > 0 ? [...refusals, `and ${more} more`] : refusals;
-  return h("span", { class: "run-log-refused" }, ` · Refused: ${said.join("; ")}.`);
+  const reasons = more > 0 ? [...refusals, `and ${more} more`] : refusals;
+  return h("span", { class: "run-log-refused" }, ` · Refused: ${reasons.join("; ")}.`);
 }
 
 function buildTables(parts) {
