@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards, text
-from unfrozen.answer.chosen import framework_text
+from unfrozen.answer import ADVISED_JOBS, answer, on_all_gpus, text
+from unfrozen.answer.text import framework_text
 from unfrozen.errors import InputError, PlanError, strict_json
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import KEYS, Inverse, solved_data, solved_text
@@ -246,7 +246,7 @@ def _answer(options: argparse.Namespace, one: Asked, advised: bool) -> dict[str,
     if options.explain:
         found["explain"] = [asdict(term) for term in explain(one.planned)]
     if options.all_gpus:
-        found["gpus"] = on_all_cards(one.planned)
+        found["gpus"] = on_all_gpus(one.planned)
     if options.solve:
         found["solve"] = solved_data(one.planned, _asked_of(options))
     if options.compare:
@@ -269,7 +269,7 @@ def _text(options: argparse.Namespace, one: Asked) -> str:
     if options.explain:
         parts.append(text.terms_table(explain(one.planned)))
     if options.all_gpus:
-        parts.append(text.cards_table(on_all_cards(one.planned)))
+        parts.append(text.gpus_table(on_all_gpus(one.planned)))
     if options.solve:
         parts.append(solved_text(one.planned, _asked_of(options)))
     if options.compare:

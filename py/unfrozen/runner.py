@@ -1,5 +1,5 @@
-"""What the runner can do, in its own words and in those of the memory model: said once, read by
-`gpu_runner`, which does it, and by the planner of the page, which tells what a command would do.
+"""What the runner can do, in its own settings and in those of the memory model: declared once, read
+by `gpu_runner`, which does it, and by the planner of the page, which predicts what a command does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WHOLE: Final = tuple(name for name, one in RUNNER_OPTIMIZERS.items() if one.whol
 
 OWN_ATTENTION: Final = ("bloom", "falcon", "mpt")
 """Types that attend by code of their own, where transformers' interface is not asked."""
-_UNTOLD: Final = ("nemotron", "stablelm")
+_IGNORE_DOCUMENTS: Final = ("nemotron", "stablelm")
 """Types whose layers, in transformers 5.24, do not pass on where documents end."""
 
 ATTENTION: Final = "flash"
@@ -37,12 +37,12 @@ ATTENTION: Final = "flash"
 def packs(a: Architecture) -> bool:
     """Whether its rows can share a sequence and not see each other.
 
-    Attention is told where documents end. A state, a convolution or a delta rule goes on from one
+    Attention knows where documents end. A state, a convolution or a delta rule goes on from one
     into the next, and the values of latent attention are narrower than its keys, for which kernels
     of documents have no place.
     """
-    told = a.model_type not in (*OWN_ATTENTION, *_UNTOLD)
-    return told and all(kind.mixer is None for kind in (a, *a.variants))
+    supported = a.model_type not in (*OWN_ATTENTION, *_IGNORE_DOCUMENTS)
+    return supported and all(kind.mixer is None for kind in (a, *a.variants))
 
 
 def casts_experts(a: Architecture, *, compiled: bool = False) -> bool:
@@ -56,8 +56,12 @@ def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[s
     PyTorch has fused updates for AdamW and SGD; our rules widen some rows at a time.
     """
     if name == "sgd":
-        kept = width if momentum else None
-        return {"optimizer": "sgd_momentum" if kept else name, "moments": kept, "step": "fused"}
+        moments = width if momentum else None
+        return {
+            "optimizer": "sgd_momentum" if moments else name,
+            "moments": moments,
+            "step": "fused",
+        }
     if name == "adamw8bit":
         return {"optimizer": "adamw", "moments": "int8", "step": "fused"}
     moments = width if KINDS[name].has_moments else None
@@ -73,7 +77,7 @@ def loss(a: Architecture, name: str) -> str:
 def kernels(
     a: Architecture, checkpointing: str, *, compiled: bool = False, fuse: bool = True
 ) -> str:
-    """What blocks keep: less where ours can be fused, unless every second product is kept.
+    """How blocks compute: fused where ours can be, unless every second matmul is saved.
 
     Compiled blocks are PyTorch's own.
     """

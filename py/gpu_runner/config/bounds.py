@@ -29,8 +29,8 @@ TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
 CheckpointFiles = Literal["auto", "whole", "shards"]
 Pairs = tuple[tuple[str, float], ...]
-"""A table of TOML by part of the model: (pattern, number). `unfrozen.training.parts` says which
-weights a pattern matches; the last pattern that matches a weight counts.
+"""A table of TOML by part of the model: (pattern, number). `unfrozen.training.parameter_groups`
+says which weights a pattern matches; the last pattern that matches a weight counts.
 """
 
 MOST_STEPS: Final = 10_000_000

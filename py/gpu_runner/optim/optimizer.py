@@ -27,8 +27,15 @@ from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
 from unfrozen.runner import WHOLE
-from unfrozen.training.layers import layer_of, rate_shares
-from unfrozen.training.parts import PARTS, chosen, matching, multipliers, nearest
+from unfrozen.training.parameter_groups import (
+    PARTS,
+    layer_of,
+    match_names,
+    match_patterns,
+    multipliers,
+    nearest_patterns,
+    rate_shares,
+)
 
 
 def betas(config: TrainConfig, tokens_a_step: float) -> tuple[float, float]:
@@ -45,7 +52,7 @@ def factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> dict[str, fl
     that decay. Raises `UsageError` for a pattern without a weight, with the nearest names.
     """
     values = dict(pairs or ())
-    taken = set(chosen(list(values), names).values())
+    taken = set(match_patterns(list(values), names).values())
     for pattern in values:
         if pattern in taken:
             continue
@@ -55,13 +62,13 @@ def factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> dict[str, fl
 
 def _why(key: str, pattern: str, names: Sequence[str]) -> str:
     """Return why a pattern matches no weight, and what to type instead."""
-    if matching(pattern, names):
+    if match_names(pattern, names):
         return "would change nothing, as later patterns are of all its weights: drop it."
-    if pattern == "head" and matching("embedding", names):
+    if pattern == "head" and match_names("embedding", names):
         return "is no part of its own here, as the head is tied to the embedding: give embedding."
     if key == "decays" and pattern == "norms":
         return "would change nothing: only matrices decay. Drop it."
-    near = ", ".join(nearest(pattern, names))
+    near = ", ".join(nearest_patterns(pattern, names))
     hint = f"did you mean {near}?" if near else f"the parts are {', '.join(PARTS)}."
     return f"is no part and of no weight of this model; {hint}"
 
@@ -69,7 +76,7 @@ def _why(key: str, pattern: str, names: Sequence[str]) -> str:
 def shown(key: str, pairs: Pairs | None, names: Sequence[str]) -> list[str]:
     """For a person: `rate × 0.1 for embedding (1 weight)`, in the order in which they count."""
     what = {"rates": "rate", "decays": "decay"}[key]
-    by_pattern = list(chosen([pattern for pattern, _ in pairs or ()], names).values())
+    by_pattern = list(match_patterns([pattern for pattern, _ in pairs or ()], names).values())
     return [
         f"{what} × {factor:g} for {pattern} ({by_pattern.count(pattern)} of {len(names)} weights)"
         for pattern, factor in pairs or ()

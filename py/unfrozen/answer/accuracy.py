@@ -67,8 +67,8 @@ class TruthRow:
         One whose `seen` is false was first compared when the model was done: a class of its own.
         """
         recipe, cluster = given["job"]["recipe"], given["job"]["cluster"]
-        one_card = "sharded" if cluster["gpus"] > 1 else "full"
-        group = one_card if recipe["method"] == "full" else "adapters"
+        by_gpus = "sharded" if cluster["gpus"] > 1 else "full"
+        group = by_gpus if recipe["method"] == "full" else "adapters"
         return cls(
             id=given["id"],
             name=given["name"],

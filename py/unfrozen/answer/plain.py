@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from unfrozen.answer.chosen import framework_json
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import GPUS, Gpu
+from unfrozen.job import Job
 from unfrozen.memory.explain import peak_rank
 from unfrozen.plan import Plan
 from unfrozen.plan.advice import advise
@@ -21,7 +21,7 @@ ADVISED_JOBS: Final = 100
 def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
     """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the GPU holds. One
     more key, `framework`, where the job names one: what it set, why, and where that is read; and
-    `peak_rank` where GPUs hold different layers: the one that this is the answer for, of how many.
+    `holder` where GPUs hold different layers: the one that this is the answer for, of how many.
     """
     return {
         "allocated_gib": gib(planned.allocated_bytes),
@@ -34,24 +34,32 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
         "band": list(planned.band_gib),
         "advice": [entry.as_json() for entry in advise(planned)] if with_advice else [],
         **framework_json(planned.job),
-        **_holder_json(planned),
+        **_peak_rank_json(planned),
     }
 
 
-def _holder_json(planned: Plan) -> dict[str, object]:
+def framework_json(job: Job) -> dict[str, object]:
+    """{"framework": {"name", "words"}}; empty where none is named."""
+    if job.framework is None:
+        return {}
+    words = [word._asdict() for word in job.framework.defaults]
+    return {"framework": {"name": job.framework.name, "words": words}}
+
+
+def _peak_rank_json(planned: Plan) -> dict[str, object]:
     found = peak_rank(planned.job)
     return {} if found is None else {"holder": asdict(found)}
 
 
-def on_all_cards(planned: Plan) -> list[dict[str, Any]]:
+def on_all_gpus(planned: Plan) -> list[dict[str, Any]]:
     """Every GPU with what it holds, what it would need and what is to spare, in GiB.
 
     Needs are None where the GPU lacks a precision of the job; `fits` is False then.
     """
-    return [_on_card(planned, gpu) for gpu in GPUS]
+    return [_on_gpu(planned, gpu) for gpu in GPUS]
 
 
-def _on_card(planned: Plan, gpu: Gpu) -> dict[str, Any]:
+def _on_gpu(planned: Plan, gpu: Gpu) -> dict[str, Any]:
     holds = gib(gpu.capacity_bytes)
     found: dict[str, Any] = {"gpu": gpu.name, "capacity_gib": holds}
     try:

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from unfrozen.answer.chosen import framework_text
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
+from unfrozen.job.framework_defaults import AppliedDefault
 from unfrozen.memory.explain import Term, format_layout, format_peak_rank
 from unfrozen.plan import DEFAULT_GPU, Plan, format_gpu
 from unfrozen.plan.advice import advise, cheapest_fit
@@ -17,6 +17,7 @@ from unfrozen.plan.solve import min_gpus
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3
 
+WIDTH: Final = 100
 _NOTHING: Final = "·"
 _LEAST_GIB: Final = 0.01  # smaller cells show that they are
 
@@ -98,9 +99,9 @@ def verdict(planned: Plan) -> str:
     spare = gpu.capacity_bytes - planned.device_bytes
     if spare >= 0:
         return f"{first}\nFits the {format_gpu(gpu)} with {format_bytes(spare)} to spare."
-    cards = min_gpus(planned)
+    gpus = min_gpus(planned)
     alone = "no number of GPUs would hold it with ZeRO-3 alone"
-    more = f"{cards:,} GPUs would hold it with ZeRO-3" if cards else alone
+    more = f"{gpus:,} GPUs would hold it with ZeRO-3" if gpus else alone
     return f"{first}\nDoes not fit the {format_gpu(gpu)}: {format_bytes(-spare)} short; {more}."
 
 
@@ -144,7 +145,7 @@ def jobs_table(plans: Sequence[Plan]) -> str:
     ]
     rows = [head]
     for number, planned in enumerate(plans, 1):
-        job, cards = planned.job, min_gpus(planned)
+        job, gpus = planned.job, min_gpus(planned)
         rows.append(
             [
                 str(number),
@@ -157,7 +158,7 @@ def jobs_table(plans: Sequence[Plan]) -> str:
                 sig3(gib(planned.device_bytes)),
                 INSTANTS[planned.peak_instant].lower(),
                 _yes(planned.fits),
-                _count(cards),
+                _count(gpus),
             ]
         )
     return table(rows, left=2)
@@ -182,27 +183,27 @@ def terms_table(terms: Sequence[Term]) -> str:
     return "\n".join([*lines, "", "Sources:", *(f"  {source}" for source in sources)])
 
 
-def cards_table(cards: Sequence[Mapping[str, Any]]) -> str:
-    """A row a GPU, as `answer.on_all_cards` gives them."""
+def gpus_table(gpus: Sequence[Mapping[str, Any]]) -> str:
+    """A row a GPU, as `answer.on_all_gpus` gives them."""
     rows = [["GPU", "holds GiB", "needs GiB", "to spare", "fits", "GPUs, ZeRO-3"]]
-    for card in cards:
-        row = [card["gpu"], sig3(card["capacity_gib"])]
-        if card["lacks"]:
-            rows.append([*row, card["lacks"].rpartition("has ")[2], "", "no", ""])
+    for gpu in gpus:
+        row = [gpu["gpu"], sig3(gpu["capacity_gib"])]
+        if gpu["lacks"]:
+            rows.append([*row, gpu["lacks"].rpartition("has ")[2], "", "no", ""])
             continue
-        row += [sig3(card["device_gib"]), sig3(card["headroom_gib"]).replace("-", "−")]
-        rows.append([*row, _yes(card["fits"]), _count(card["min_gpus"])])
+        row += [sig3(gpu["device_gib"]), sig3(gpu["headroom_gib"]).replace("-", "−")]
+        rows.append([*row, _yes(gpu["fits"]), _count(gpu["min_gpus"])])
     return table(rows)
 
 
 def solved_text(planned: Plan, key: str, found: int) -> str:
     """The largest micro-batch or the longest sequence, in a sentence."""
     gpu = planned.job.gpu
-    card = f"the {format_gpu(gpu)}" if gpu else DEFAULT_GPU
+    name = f"the {format_gpu(gpu)}" if gpu else DEFAULT_GPU
     what = {"micro_batch": "micro-batch", "seq_len": "sequence"}[key]
     if not found:
-        return f"Not even a {what} of 1 fits {card}."
-    return f"Largest {what} that fits {card}: {found:,}."
+        return f"Not even a {what} of 1 fits {name}."
+    return f"Largest {what} that fits {name}: {found:,}."
 
 
 def compare_table(plans: Sequence[tuple[str, Plan]]) -> str:
@@ -231,7 +232,7 @@ def compare_table(plans: Sequence[tuple[str, Plan]]) -> str:
 def estimate_text(job: Job, found: Estimate) -> str:
     """What training takes, and what that assumes."""
     gpus = job.cluster.gpus
-    cards = f"{gpus:,} × {found.gpu}" if gpus > 1 else found.gpu
+    hardware = f"{gpus:,} × {found.gpu}" if gpus > 1 else found.gpu
     rows = [
         [
             "Speed",
@@ -245,7 +246,7 @@ def estimate_text(job: Job, found: Estimate) -> str:
     ]
     if found.cost is not None:
         rows.append(["Cost", f"{_large(found.cost)}, in the currency of the price"])
-    head = f"{format_count(found.tokens)} tokens on {cards}; an estimate"
+    head = f"{format_count(found.tokens)} tokens on {hardware}; an estimate"
     lines = [table(rows, left=2), *filter(None, [found.bound]), *found.assumptions]
     return "\n".join([head, *lines])
 
@@ -274,8 +275,8 @@ def _cell(size_bytes: int) -> str:
     return sig3(gib(size_bytes)) if gib(size_bytes) >= _LEAST_GIB else f"<{_LEAST_GIB:g}"
 
 
-def _count(cards: int) -> str:
-    return f"{cards:,}" if cards else "none"
+def _count(gpus: int) -> str:
+    return f"{gpus:,}" if gpus else "none"
 
 
 def _yes(fits: bool | None) -> str:
@@ -297,3 +298,21 @@ def _short_recipe(job: Job) -> str:
     words += [recipe.optimizer, f"{recipe.params}+{recipe.master}" if recipe.master else ""]
     words[-1] = words[-1] or recipe.params
     return " ".join(words) + (f" zero{job.cluster.stage}" if job.cluster.stage else "")
+
+
+def framework_text(job: Job) -> str:
+    """The framework and each default that it set, a paragraph each; empty where none is named."""
+    if job.framework is None:
+        return ""
+    name, defaults = job.framework
+    if not defaults:
+        return f"{name}: the job sets everything that it would set."
+    lines = [f"{name} sets, where the job leaves it open:"]
+    for default in defaults:
+        text = f"{default.part}.{default.key} = {_value(default)}: {default.why} ({default.source})"
+        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def _value(default: AppliedDefault) -> str:
+    return "null" if default.value is None else str(default.value).lower()

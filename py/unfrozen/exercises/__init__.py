@@ -1,14 +1,13 @@
-"""What the quiz of the article computes: random jobs to work out, and answers judged in words.
+"""What the quiz of the article computes: random jobs to work out, and a judge of answers.
 
 Pure and seeded: a seed names one exercise, the same at build time, in the page and in a test.
 
 Reading order:
 
-1. `exercise` — a job, a question, hints, slips; sizes in words
-2. `kept` — questions on what is kept between two steps
-3. `passing` — … on what comes and goes within one
-4. `compute_it` — the exercise of a seed, and a judge of answers
-5. `find_the_lie` — which part of a peak a calculator left out
+1. `exercise` — a job, a question, hints, common mistakes; sizes as text
+2. `questions` — the kinds of exercises: states between steps, and what a step adds
+3. `compute_it` — the exercise of a seed, and a judge of answers
+4. `find_the_lie` — which part of a peak a calculator left out
 """
 
 from __future__ import annotations

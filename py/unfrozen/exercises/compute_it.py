@@ -9,8 +9,7 @@ from typing import Final
 
 from unfrozen.errors import PlanError, shown
 from unfrozen.exercises.exercise import TOLERANCE, Exercise, Hint, both_sizes, size
-from unfrozen.exercises.kept import sharded, states
-from unfrozen.exercises.passing import highest, logits, recomputed
+from unfrozen.exercises.questions import highest, logits, recomputed, sharded, states
 from unfrozen.memory.explain import SYMBOLS
 from unfrozen.reader.typed import Unread, read_bytes
 from unfrozen.units import GB, GIB

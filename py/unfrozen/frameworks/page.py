@@ -107,7 +107,7 @@ _OPTIONS: Final = [{"value": name, "label": one.label} for name, one in FRAMEWOR
 
 def _row(one: Layout, request: PlanRequest, framework: Framework | None) -> dict[str, Any]:
     (cause, share), cost = one.binds, request.price
-    spent = one.card_hours if cost is None else one.card_hours * cost
+    spent = one.gpu_hours if cost is None else one.gpu_hours * cost
     return {
         "label": _label(one.job),
         "note": _note(one.job),

@@ -12,7 +12,7 @@ from unfrozen.errors import PlanError
 from unfrozen.frameworks.registry import FRAMEWORKS, LAUNCHED, commands
 from unfrozen.job import Job
 from unfrozen.plan import Plan, format_gpu
-from unfrozen.plan.layouts import Layout, fewest_cards, layouts
+from unfrozen.plan.layouts import Layout, job_on_fewest_gpus, layouts
 from unfrozen.plan.solve import MOST, largest, min_gpus
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.breakdown import RECORD
@@ -98,8 +98,8 @@ def _data(one: Layout, price: float | None) -> dict[str, Any]:
         "step_seconds": one.seconds,
         "seconds": asdict(one.time),
         "tokens_per_second": one.tokens_per_second,
-        "card_hours_per_billion_tokens": one.card_hours,
-        "cost_per_billion_tokens": None if price is None else price * one.card_hours,
+        "card_hours_per_billion_tokens": one.gpu_hours,
+        "cost_per_billion_tokens": None if price is None else price * one.gpu_hours,
         "bound_by": cause,
         "bound_share": share,
         "commands": commands(one.job),
@@ -113,7 +113,7 @@ def _head(price: float | None) -> list[str]:
 
 def _row(one: Layout, price: float | None) -> list[str]:
     recipe, (cause, share) = one.job.recipe, one.binds
-    cost = one.card_hours * (1 if price is None else price)
+    cost = one.gpu_hours * (1 if price is None else price)
     return [
         mesh(one.job),
         zero_stage(one.job),
@@ -175,7 +175,7 @@ def solved_data(planned: Plan, asked: Inverse) -> dict[str, Any]:
         return {"layout": layouts_data(_layouts(planned, asked), asked.price)}
     if asked.key != "gpus":
         return {asked.key: largest(planned, asked.key)}
-    found = fewest_cards(planned)
+    found = job_on_fewest_gpus(planned)
     count = found.cluster.gpus if found else 0
     return {"gpus": count, "cluster": asdict(found.cluster) if found else None}
 
@@ -187,7 +187,7 @@ def solved_text(planned: Plan, asked: Inverse) -> str:
         gpus, by = _gpus(planned, asked), _by(planned, asked)
         return layouts_text(planned.job, gpus, found, by, asked.price)
     if asked.key == "gpus":
-        return fewest_text(planned, fewest_cards(planned))
+        return fewest_text(planned, job_on_fewest_gpus(planned))
     return largest_text(planned, asked.key, largest(planned, asked.key))
 
 

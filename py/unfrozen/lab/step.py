@@ -13,8 +13,8 @@ from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo, EncodedRow, documents
 from unfrozen.lab.llama import NullMeter, Weights
 from unfrozen.schedules import Schedule
-from unfrozen.training.layers import layer_of, rate_shares
 from unfrozen.training.order import replayed, spread, step_rows
+from unfrozen.training.parameter_groups import layer_of, rate_shares
 
 
 class Result(NamedTuple):

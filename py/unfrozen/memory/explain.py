@@ -312,7 +312,7 @@ def format_peak_rank(job: ExplainedJob) -> str:
     if found is None:
         return ""
     cluster = job.cluster
-    where = "cards" if cluster.device_map else f"ranks ({SCHEDULES[cluster.pipeline_schedule]})"
+    where = "GPUs" if cluster.device_map else f"ranks ({SCHEDULES[cluster.pipeline_schedule]})"
     ends = [name for name in ("embedding", "head") if getattr(found, name)]
     parts = [f"layers {_ranges(found.layers)}", *(f"the {end}" for end in ends)]
     held = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

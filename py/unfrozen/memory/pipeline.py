@@ -50,11 +50,11 @@ def stages_of_rank(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[Mod
     """
     a = model.architecture
     if cluster.device_map:
-        cards = spread(model, cluster.gpus)
-        least = min(number for number, card in enumerate(cards) if card.layers)
-        ends = cards[: rank + 1] if rank == least else cards[rank : rank + 1]
+        gpus = spread(model, cluster.gpus)
+        least = min(number for number, gpu in enumerate(gpus) if gpu.layers)
+        ends = gpus[: rank + 1] if rank == least else gpus[rank : rank + 1]
         embedding, head = any(one.embedding for one in ends), any(one.head for one in ends)
-        return (model.only(cards[rank].layers, embedding=embedding, head=head),)
+        return (model.only(gpus[rank].layers, embedding=embedding, head=head),)
     layers, last = stage_layers(a.layers, cluster), cluster.stages - 1
     stages = stages_of(rank, cluster)
     held = [stage for stage in stages if layers[stage]]
@@ -86,8 +86,8 @@ def candidate_ranks(model: ModelConfig, cluster: Cluster) -> tuple[int, ...]:
     """
     ranks = list(range(cluster.pipeline_parallel))
     if cluster.device_map:
-        cards = spread(model, cluster.gpus)
-        ranks = [number for number, card in enumerate(cards) if card.layers]
+        gpus = spread(model, cluster.gpus)
+        ranks = [number for number, gpu in enumerate(gpus) if gpu.layers]
     first: dict[object, int] = {}
     last: dict[object, int] = {}
     for rank in ranks:

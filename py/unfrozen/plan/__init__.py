@@ -2,7 +2,7 @@
 
 Reading order:
 
-- `fit` — what a job holds on each GPU, and whether the GPU holds that
+- `memory_plan` — what a job holds on each GPU, and whether the GPU holds that
 - `methods` — full fine-tuning, LoRA and QLoRA side by side
 - `flops` — FLOPs per token
 - `timing` — seconds of matmuls, attention, memory and communication, term by term
@@ -17,6 +17,6 @@ Reading order:
 - `advice` — changes of a job: what each saves and costs; the smallest set that fits
 """
 
-from unfrozen.plan.fit import DEFAULT_GPU, Plan, format_gpu, plan, plan_job
+from unfrozen.plan.memory_plan import DEFAULT_GPU, Plan, format_gpu, plan, plan_job
 
 __all__ = ["DEFAULT_GPU", "Plan", "format_gpu", "plan", "plan_job"]

@@ -151,11 +151,11 @@ def _unmeasured(job: Job) -> list[str]:
 
 def _links(job: Job, gpu: Gpu) -> list[str]:
     """What is assumed of the ways between GPUs, machines and the host, where the job uses them."""
-    found, cards = [], job.cluster.gpus
+    found, gpus = [], job.cluster.gpus
     reaches = f"reach {100 * (gpu.link_share or LINK_SHARE):.0f}% of their nominal speed"
-    if cards > 1:
+    if gpus > 1:
         found.append(f"Assumed: communication overlaps with matmuls where it can; links {reaches}.")
-    if cards > gpu.node_gpus and cards > gpu.linked_gpus:
+    if gpus > gpu.node_gpus and gpus > gpu.linked_gpus:
         found.append(
             f"Assumed: {gpu.node_gpus} GPUs per machine,"
             f" {gpu.network_gb_s:g} GB/s per GPU between machines."

@@ -31,7 +31,7 @@ from unfrozen.errors import ModelError, PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.layout import check_layout
-from unfrozen.plan.fit import Plan, plan_job
+from unfrozen.plan.memory_plan import Plan, plan_job
 from unfrozen.plan.solve import fewest_gpus, min_gpus
 from unfrozen.plan.step_time import job_gpu, step_time
 from unfrozen.plan.timing.breakdown import StepTime
@@ -201,7 +201,7 @@ class Layout:
         return step_sequences(self.job, self.job.cluster.gpus)
 
     @property
-    def card_hours(self) -> float:
+    def gpu_hours(self) -> float:
         """Of a billion tokens."""
         return self.job.cluster.gpus * 1e9 / self.tokens_per_second / 3600
 
@@ -317,7 +317,7 @@ def step_sequences(job: Job, gpus: int) -> int:
     return max(1, own * gpus // cluster.gpus)
 
 
-def fewest_cards(planned: Plan) -> Job | None:
+def job_on_fewest_gpus(planned: Plan) -> Job | None:
     """The job on the fewest GPUs that hold it; None where no number does.
 
     As it is sharded, else with everything sharded (ZeRO-3), else by the fastest layout of the

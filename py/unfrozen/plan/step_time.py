@@ -12,7 +12,7 @@ from functools import lru_cache
 from unfrozen.hardware.gpus import Gpu, find
 from unfrozen.hardware.rates import slowest_factor
 from unfrozen.job import Job
-from unfrozen.plan.fit import DEFAULT_GPU
+from unfrozen.plan.memory_plan import DEFAULT_GPU
 from unfrozen.plan.timing.breakdown import CAUSES, StepTime
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.communication import Sharing, Waits, bubble_seconds

@@ -192,7 +192,7 @@ GUESSES: Final[dict[str, Guess]] = {
         _level,
     ),
     "shared-out": Guess(
-        "shared out by ZeRO-3, what does each of 64 GPUs hold?",
+        "sharded by ZeRO-3, what does each of 64 GPUs hold?",
         "GiB",
         "Each of the 64 GPUs holds {}",
         _at("ZeRO-3", 64),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from unfrozen.answer import answer, on_all_cards
+from unfrozen.answer import answer, on_all_gpus
 from unfrozen.hardware.gpus import GPUS
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
@@ -53,7 +53,7 @@ def test_advice_can_be_left_out() -> None:
 
 
 def test_every_card_answers_and_says_what_it_lacks() -> None:
-    rows = on_all_cards(plan({"model": LLAMA_7B}))
+    rows = on_all_gpus(plan({"model": LLAMA_7B}))
     assert [row["gpu"] for row in rows] == [gpu.name for gpu in GPUS]
     by_name = {row["gpu"]: row for row in rows}
     assert by_name["T4"]["fits"] is False

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from unfrozen.answer import on_all_cards
+from unfrozen.answer import on_all_gpus
 from unfrozen.answer.text import (
-    cards_table,
     change,
     compare_table,
     estimate_text,
+    gpus_table,
     jobs_table,
     report,
     solved_text,
@@ -83,7 +83,7 @@ def test_a_list_has_a_row_a_job() -> None:
 
 
 def test_the_cards_say_what_is_to_spare_or_what_they_lack() -> None:
-    text = cards_table(on_all_cards(planned()))
+    text = gpus_table(on_all_gpus(planned()))
     assert "no bf16" not in text.splitlines()[0]
     (t4,) = [line for line in text.splitlines() if line.startswith("T4")]
     assert "bf16" in t4

@@ -26,7 +26,7 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
 from unfrozen.plan.layouts import RECOMPUTED as SEARCHED
-from unfrozen.plan.layouts import fewest_cards, layouts
+from unfrozen.plan.layouts import job_on_fewest_gpus, layouts
 from unfrozen.plan.step_time import StepTime
 
 WIDEST = 80
@@ -111,7 +111,7 @@ def test_data_has_everything_of_every_layout() -> None:
 )
 def test_the_fewest_gpus_are_a_sentence(asked: Job, cluster: Cluster, says: str) -> None:
     planned = plan_job(replace(asked, cluster=cluster))
-    assert says in fewest_text(planned, fewest_cards(planned))
+    assert says in fewest_text(planned, job_on_fewest_gpus(planned))
 
 
 def test_every_question_has_an_answer_as_data_and_as_text() -> None:

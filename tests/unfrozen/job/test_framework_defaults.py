@@ -15,7 +15,7 @@ import torch
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from unfrozen.answer import answer
-from unfrozen.answer.chosen import framework_text
+from unfrozen.answer.text import framework_text
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster

@@ -14,7 +14,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
-from unfrozen.plan.layouts import fewest_cards, joined, layouts, step_sequences
+from unfrozen.plan.layouts import job_on_fewest_gpus, joined, layouts, step_sequences
 from unfrozen.plan.solve import fewest_gpus, min_gpus
 from unfrozen.plan.step_time import job_gpu, step_time
 
@@ -159,10 +159,10 @@ def test_a_framework_that_refuses_a_layout_is_not_offered_it() -> None:
     assert {one.job.cluster.tensor_parallel for one in found} == {1}
 
 
-def test_the_fewest_cards_are_those_of_the_plan_under_its_own_sharding_or_zero3() -> None:
+def test_the_fewest_gpus_are_those_of_the_plan_under_its_own_sharding_or_zero3() -> None:
     for sharding in ("none", "zero1"):
         eight = replace(job(params="bf16", seq_len=512), cluster=Cluster(8, sharding))
-        found = fewest_cards(plan_job(eight))
+        found = job_on_fewest_gpus(plan_job(eight))
         assert found
         assert plan_job(found).fits
         assert found.cluster.sharding == ("zero1" if sharding == "zero1" else "zero3")
@@ -171,10 +171,10 @@ def test_the_fewest_cards_are_those_of_the_plan_under_its_own_sharding_or_zero3(
         )
 
 
-def test_the_fewest_cards_of_a_long_sequence_share_it() -> None:
+def test_the_fewest_gpus_of_a_long_sequence_share_it() -> None:
     asked = job(seq_len=1_048_576, loss="fused_linear", checkpointing="full")
     assert min_gpus(plan_job(asked)) == 0
-    found = fewest_cards(plan_job(asked))
+    found = job_on_fewest_gpus(plan_job(asked))
     assert found
     assert plan_job(found).fits
     assert found.cluster.context_parallel > 1
@@ -185,9 +185,9 @@ def test_what_no_number_of_cards_holds_has_no_fewest() -> None:
     model = CATALOGUE["openai-community/gpt2"].config
     one = {"seq_len": 1024, "micro_batch": 4096, "loss": "logits_fp32"}
     asked = Job.read({"model": model, "gpu": "T4", "recipe": one | {"params": "fp16"}})
-    assert fewest_cards(plan_job(asked)) is not None  # a step of 4,096 sequences can be cut
+    assert job_on_fewest_gpus(plan_job(asked)) is not None  # a step of 4,096 sequences can be cut
     tiny = Job.read({"model": model, "gpu": "T4", "recipe": {"params": "fp16"}})
-    assert fewest_cards(plan_job(tiny)) == tiny
+    assert job_on_fewest_gpus(plan_job(tiny)) == tiny
 
 
 def test_a_job_that_no_layout_holds_has_none() -> None:

@@ -60,7 +60,7 @@ def test_a_sequence_too_long_for_any_card_is_told_as_zero_cards() -> None:
         ]
     ),
 )
-def test_the_fewest_cards_hold_the_job_and_one_less_does_not(
+def test_the_fewest_gpus_hold_the_job_and_one_less_does_not(
     name: str, gpu: str, sharding: str, batch: int, gpus: int, recipe: dict[str, Any]
 ) -> None:
     planned = plan(

@@ -63,16 +63,16 @@ through the host's: written once and read once over the same lanes (NCCL, SHM tr
 class Ring(NamedTuple):
     """GPUs that take part: bytes per second of the slowest link, and seconds of latency."""
 
-    cards: int
+    gpus: int
     rate: float
     latency: float
     outside: bool  # between machines
 
     def gather(self, size: float) -> float:
         """Seconds until each GPU has all `size` bytes, or its share of their sum."""
-        if self.cards <= 1:
+        if self.gpus <= 1:
             return 0.0
-        return self.latency + size * (self.cards - 1) / self.cards / self.rate
+        return self.latency + size * (self.gpus - 1) / self.gpus / self.rate
 
     def reduce(self, size: float) -> float:
         """Seconds of an all-reduce: a reduce-scatter and a gather."""
@@ -84,18 +84,18 @@ class Ring(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
+def ring(gpu: Gpu, gpus: int, stride: int = 1) -> Ring:
     """The ring of `GPUs` GPUs that lie `stride` apart; neighbours share a machine."""
     machine = max(1, gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus)
-    near = max(1, min(cards, machine // stride)) if stride < machine else 1
+    near = max(1, min(gpus, machine // stride)) if stride < machine else 1
     rate, hop = _inside(gpu)
-    if near >= cards:
-        return Ring(cards, rate, BASE_SECONDS + (cards - 1) * hop, False)
-    machines = -(-cards // near)
+    if near >= gpus:
+        return Ring(gpus, rate, BASE_SECONDS + (gpus - 1) * hop, False)
+    machines = -(-gpus // near)
     far = LINK_SHARE * GB * gpu.network_gb_s * near
-    latency = (cards - machines) * hop + (machines - 1) * HOP_SECONDS["network"]
+    latency = (gpus - machines) * hop + (machines - 1) * HOP_SECONDS["network"]
     slowest = min(rate, far) if near > 1 else far
-    return Ring(cards, slowest, BASE_SECONDS + latency, True)
+    return Ring(gpus, slowest, BASE_SECONDS + latency, True)
 
 
 def _inside(gpu: Gpu) -> tuple[float, float]:
@@ -177,7 +177,7 @@ class Sharing:
         (Lepikhin et al., GShard, arXiv 2006.16668, section 3.1).
         """
         a, recipe = self.part.local, self.job.recipe
-        if self.experts.cards <= 1 or a.experts is None:
+        if self.experts.gpus <= 1 or a.experts is None:
             return Waits()
         size = self.part.tokens * a.experts.per_token * a.hidden * BYTES[recipe.compute]
         times = 6 if recipe.checkpointing == "full" else 4
@@ -185,7 +185,7 @@ class Sharing:
 
     def ends(self, weights: float) -> Waits:
         """What hides behind nothing: the first gather, the last scatter, the embedding's."""
-        if self.data.cards <= 1 or self.job.cluster.stage != 3:
+        if self.data.gpus <= 1 or self.job.cluster.stage != 3:
             return Waits()
         size = self._gathered_width() * weights
         scattered = self.gradient_width() * self._trained_share() * weights
@@ -196,7 +196,7 @@ class Sharing:
         gradients summed back.
         """
         recipe = self.job.recipe
-        if self.tensor.cards <= 1 or recipe.loss in (*IN_PARTS, "classification"):
+        if self.tensor.gpus <= 1 or recipe.loss in (*IN_PARTS, "classification"):
             return Waits()
         size = self.part.tokens * self.job.model.architecture.vocab * BYTES[recipe.compute]
         return Waits.on(self.tensor, 2 * self.tensor.gather(size))
@@ -208,7 +208,7 @@ class Sharing:
         gradients = self.gradient_width() * own
         apart = self.copies.reduce(gradients / cluster.shards)
         found = self._beside(apart, backward) if cluster.stage else Waits()
-        if self.data.cards <= 1 or cluster.stage == 3:
+        if self.data.gpus <= 1 or cluster.stage == 3:
             return found
         if cluster.stage == 0:
             return self._beside(self.data.reduce(gradients), backward)
@@ -247,7 +247,7 @@ class Sharing:
 
     def _tensor(self) -> Waits:
         """Two sums of the residual stream a layer and direction, and again where it is repeated."""
-        if self.tensor.cards <= 1:
+        if self.tensor.gpus <= 1:
             return Waits()
         recipe = self.job.recipe
         size = self.part.tokens * self.part.local.hidden * BYTES[recipe.compute]
@@ -256,7 +256,7 @@ class Sharing:
 
     def _context(self, kind: Architecture) -> Waits:
         """Keys and values to each of the others; backward their gradients too."""
-        ranks = self.context.cards
+        ranks = self.context.gpus
         if ranks <= 1:
             return Waits()
         part, recipe = self.part, self.job.recipe

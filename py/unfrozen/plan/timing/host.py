@@ -9,7 +9,7 @@ from unfrozen.hardware.gpus import Gpu
 from unfrozen.hardware.rates import HOST_MEMORY_GB_S, host_link_gb_s
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
-from unfrozen.plan.fit import plan_job
+from unfrozen.plan.memory_plan import plan_job
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.passes import moment_width, trained, update_bytes
 from unfrozen.units import GB

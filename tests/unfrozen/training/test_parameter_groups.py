@@ -3,7 +3,13 @@
 import pytest
 
 from unfrozen.model import ModelConfig
-from unfrozen.training.parts import PARTS, chosen, matching, multipliers, nearest
+from unfrozen.training.parameter_groups import (
+    PARTS,
+    match_names,
+    match_patterns,
+    multipliers,
+    nearest_patterns,
+)
 
 SIZES = {
     "hidden_size": 32,
@@ -50,7 +56,7 @@ def test_a_word_is_of_the_part_that_people_mean(
     family: str, part: str, count: int, one: str
 ) -> None:
     more = MIXTURE if family.endswith("moe") else {"tie_word_embeddings": family == "gpt2"}
-    found = matching(part, names(family, **more))
+    found = match_names(part, names(family, **more))
     assert len(found) == count
     assert not one or one in found
 
@@ -58,7 +64,7 @@ def test_a_word_is_of_the_part_that_people_mean(
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "gpt_neox", "olmo2", "phi3"])
 def test_every_weight_is_in_the_blocks_the_embedding_the_head_or_a_norm(family: str) -> None:
     every = names(family, tie_word_embeddings=False)
-    covered = {name for part in PARTS for name in matching(part, every)}
+    covered = {name for part in PARTS for name in match_names(part, every)}
     assert covered == set(every)
 
 
@@ -80,7 +86,7 @@ def test_every_weight_is_in_the_blocks_the_embedding_the_head_or_a_norm(family: 
     ],
 )
 def test_a_pattern_is_of_whole_names_between_dots(pattern: str, count: int) -> None:
-    assert len(matching(pattern, LLAMA)) == count
+    assert len(match_names(pattern, LLAMA)) == count
 
 
 def test_the_last_pattern_that_is_of_a_weight_counts() -> None:
@@ -90,15 +96,15 @@ def test_the_last_pattern_that_is_of_a_weight_counts() -> None:
     assert found["model.layers.3.self_attn.q_proj.weight"] == 0.5
     assert found["model.layers.3.input_layernorm.weight"] == 2.0
     assert found["model.layers.0.input_layernorm.weight"] == 0.1
-    assert set(chosen(["layers.0", "blocks"], LLAMA).values()) == {"blocks"}
+    assert set(match_patterns(["layers.0", "blocks"], LLAMA).values()) == {"blocks"}
 
 
 def test_what_may_have_been_meant_is_near() -> None:
-    assert nearest("embeding", LLAMA)[0] == "embedding"
-    assert "q_proj" in nearest("q_prj", LLAMA)
-    assert "lm_head" in nearest("lm_heads", LLAMA)
-    assert nearest("zzz", LLAMA) == ["embedding", "head", "norms", "blocks"]
+    assert nearest_patterns("embeding", LLAMA)[0] == "embedding"
+    assert "q_proj" in nearest_patterns("q_prj", LLAMA)
+    assert "lm_head" in nearest_patterns("lm_heads", LLAMA)
+    assert nearest_patterns("zzz", LLAMA) == ["embedding", "head", "norms", "blocks"]
 
 
 def test_a_pattern_of_many_stars_is_answered_at_once() -> None:
-    assert matching("*a" * 90 + "b", LLAMA) == []
+    assert match_names("*a" * 90 + "b", LLAMA) == []

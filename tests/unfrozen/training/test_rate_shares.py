@@ -2,7 +2,7 @@
 
 import pytest
 
-from unfrozen.training.layers import layer_of, rate_shares
+from unfrozen.training.parameter_groups import layer_of, rate_shares
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,57 @@
-"""Parts of a model by name: what a person calls them, and the weights that belong to each.
+"""Groups of parameters, by their names: the layer, the part, and the share of the rate.
 
-A pattern is a word for a part (`PARTS`), or names as a model has them, between dots: `embed_tokens`
+A pattern is the name of a part (one of `PARTS`), or names of a model between dots: `embed_tokens`
 is in `model.embed_tokens.weight`, `layers.0` in `model.layers.0.mlp.up_proj.weight` and not in
 `model.layers.10.…`. In a name * stands for any letters, dots too, ? for one, [01] for one of some.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Final
 
-from unfrozen.training.layers import is_embedding, layer_of
+from unfrozen.schedules import discriminative_rates
+
+_LAYER: Final = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks)\.(\d+)\.")
+
+
+def layer_of(parameter: str) -> str:
+    """The layer a parameter belongs to: `layers.7`, or the module it is in (`embed_tokens`)."""
+    found = _LAYER.match(parameter)
+    if found:
+        return f"layers.{found[1]}"
+    parts = parameter.split(".")
+    return parts[-2] if len(parts) > 1 else parts[0]
+
+
+def rate_shares(names: Iterable[str], decay: float) -> dict[str, float]:
+    """Share of the rate for each parameter: 1 for the last block and what comes after it.
+
+    Every block below gets that of the block above divided by `decay`, the embeddings below the
+    first block once more. A tied head is an embedding.
+    """
+    names = list(names)
+    numbers = [int(layer.partition(".")[2]) for name in names if "." in (layer := layer_of(name))]
+    blocks = max(numbers, default=-1) + 1
+    by_layer = discriminative_rates(1.0, blocks + 1, decay)  # index 0: the embeddings
+
+    def depth(name: str) -> int:
+        layer = layer_of(name)
+        if "." in layer:
+            return int(layer.partition(".")[2]) + 1
+        return 0 if is_embedding(name) else blocks
+
+    return {name: by_layer[depth(name)] for name in names}
+
+
+def is_embedding(name: str) -> bool:
+    """Whether a parameter outside the blocks stands before them: embed_tokens, wte, embed_in, …"""
+    starts = (part for part in name.split(".") if part != "embed_out")
+    return any(part.startswith(("embed", "wte", "wpe")) for part in starts)
+
 
 PARTS: Final = ("embedding", "head", "norms", "router", "experts", "blocks")
 """Words for parts; `blocks` is all that is in a layer, norms, router and experts among it."""
@@ -38,7 +77,7 @@ def is_part(part: str, name: str) -> bool:
     return inside
 
 
-def matching(pattern: str, names: Iterable[str]) -> list[str]:
+def match_names(pattern: str, names: Iterable[str]) -> list[str]:
     """The parameters among `names` that a pattern is of, in their order."""
     if pattern in PARTS:
         return [name for name in names if is_part(pattern, name)]
@@ -53,24 +92,24 @@ def _runs(name: str) -> Iterator[str]:
             yield ".".join(parts[start:end])
 
 
-def chosen(patterns: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+def match_patterns(patterns: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Parameter → the last of `patterns` that is of it; those of which none is are left out."""
     found: dict[str, str] = {}
     for pattern in patterns:
-        found |= dict.fromkeys(matching(pattern, names), pattern)
+        found |= dict.fromkeys(match_names(pattern, names), pattern)
     return found
 
 
 def multipliers(values: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     """Parameter → the value of the last pattern that is of it, 1 for those of which none is."""
-    by_pattern = chosen(list(values), names)
+    by_pattern = match_patterns(list(values), names)
     return {name: values[by_pattern[name]] if name in by_pattern else 1.0 for name in names}
 
 
-def nearest(pattern: str, names: Iterable[str], most: int = 3) -> list[str]:
+def nearest_patterns(pattern: str, names: Iterable[str], most: int = 3) -> list[str]:
     """What may have been meant by a pattern of nothing: parts and modules that are there."""
     names = list(names)
-    there = [part for part in PARTS if matching(part, names)]
+    there = [part for part in PARTS if match_names(part, names)]
     modules = {one for name in names for one in name.split(".")[:-1] if not one.isdecimal()}
     words = [*there, *sorted(modules - set(there))]
     return get_close_matches(pattern, words, n=most, cutoff=0.5) or there
