@@ -20,10 +20,19 @@ from unfrozen.schema.shapes import (
 )
 
 STARTED: Final[Shape] = record(
-    {"name": NAME, "pid": integer(1, 2**31 - 1), "born": SECONDS, "at": SECONDS},
+    {
+        "name": NAME,
+        "run": NAME,
+        "logged": BYTES,
+        "pid": integer(1, 2**31 - 1),
+        "born": SECONDS,
+        "at": SECONDS,
+    },
     required=("name", "pid", "born", "at"),
 )
-"""`started.json`: which process the page started last, and when it was born."""
+"""`started.json`: which process the page started last, when it was born, and of which run it is,
+with the bytes that earlier attempts had logged.
+"""
 
 COMMANDS: Final[Shape] = record(
     {
