@@ -107,7 +107,7 @@ def test_a_run_is_started_with_numbers_of_ones_own(
     expect(page.locator("run-start details[open]")).to_have_count(0)
     config = json.loads((server.runs / run / "config.json").read_text())
     assert (config["steps"], config["seed"]) == (8000, 5)
-    said(page, "run-start").to_contain_text("sums is running. One run at a time")
+    said(page, "run-start").to_contain_text("sums is running. Only one run at a time")
     stop(page, reader)
     expect(page.locator("run-start .primary")).to_have_attribute("aria-disabled", "false")
 
