@@ -43,7 +43,7 @@ _EXAMPLES: Final = """examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PlannedJob:
     """A job as it was given, and its plan."""
 
     given: object
@@ -63,13 +63,13 @@ def main(arguments: list[str] | None = None, program: str = "python -m unfrozen"
     """
     options = parser(program).parse_args(arguments)
     try:
-        given = _given(options)
+        given = _load_jobs(options)
         if isinstance(given, list):
             with _uncollected():
-                asked = list(_asked(given))
+                asked = list(_plan_each(given))
                 text = _list_as_json(options, asked) if options.json else _list_text(options, asked)
         else:
-            one = Asked(given, plan(given))
+            one = PlannedJob(given, plan(given))
             text = _as_json(options, one) if options.json else _text(options, one)
     except InputError as error:
         print(f"unfrozen: {error}", file=sys.stderr)
@@ -156,7 +156,7 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
 
 
 # --- what is asked ------------------------------------------------------------------------------
-def _given(options: argparse.Namespace) -> object:
+def _load_jobs(options: argparse.Namespace) -> object:
     """The job or jobs as plain data, with what the options change."""
     if options.job is None and options.model is None:
         raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
@@ -218,17 +218,17 @@ def _model(name: str) -> object:
     return catalogue.find(name).config
 
 
-def _asked(jobs: list[object]) -> Iterator[Asked]:
+def _plan_each(jobs: list[object]) -> Iterator[PlannedJob]:
     for number, job in enumerate(jobs, 1):
         try:
-            yield Asked(job, plan(job))
+            yield PlannedJob(job, plan(job))
         except PlanError as error:
             key = f"job {number} of {len(jobs)}, {error.key}"
             raise PlanError(key, error.value, error.bound, error.remedy) from None
 
 
 # --- what is answered ---------------------------------------------------------------------------
-def _list_as_json(options: argparse.Namespace, asked: list[Asked]) -> str:
+def _list_as_json(options: argparse.Namespace, asked: list[PlannedJob]) -> str:
     advised = len(asked) <= ADVISED_JOBS
     if not advised:
         note = f"{len(asked):,} jobs: advice is left out of lists of more than {ADVISED_JOBS}"
@@ -236,11 +236,11 @@ def _list_as_json(options: argparse.Namespace, asked: list[Asked]) -> str:
     return json.dumps([_answer(options, one, advised) for one in asked], allow_nan=False)
 
 
-def _as_json(options: argparse.Namespace, one: Asked) -> str:
+def _as_json(options: argparse.Namespace, one: PlannedJob) -> str:
     return json.dumps(_answer(options, one, advised=True), allow_nan=False)
 
 
-def _answer(options: argparse.Namespace, one: Asked, advised: bool) -> dict[str, object]:
+def _answer(options: argparse.Namespace, one: PlannedJob, advised: bool) -> dict[str, object]:
     """The fixed keys, and one more for each thing asked beside the plan."""
     found = answer(one.planned, with_advice=advised)
     if options.explain:
@@ -257,14 +257,14 @@ def _answer(options: argparse.Namespace, one: Asked, advised: bool) -> dict[str,
     return found
 
 
-def _list_text(options: argparse.Namespace, asked: list[Asked]) -> str:
+def _list_text(options: argparse.Namespace, asked: list[PlannedJob]) -> str:
     asks = (options.explain, options.all_gpus, options.solve, options.compare)
     if any(asks) or options.tokens is not None:
         return "\n\n\n".join(_text(options, one) for one in asked)
     return text.jobs_table([one.planned for one in asked])
 
 
-def _text(options: argparse.Namespace, one: Asked) -> str:
+def _text(options: argparse.Namespace, one: PlannedJob) -> str:
     parts = []
     if options.explain:
         parts.append(text.terms_table(explain(one.planned)))
@@ -286,7 +286,7 @@ def _asked_of(options: argparse.Namespace) -> Inverse:
     return Inverse(options.solve, options.gpus, options.sequences, options.run_by, options.price)
 
 
-def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:
+def _estimate(options: argparse.Namespace, one: PlannedJob) -> Estimate:
     job, path = one.planned.job, options.calibration or os.environ.get(CALIBRATION_ENV)
     measured = Calibration.read(_read_json(path, "calibration")) if path else None
     if measured and measured.card != job_gpu(job).name:

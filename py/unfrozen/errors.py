@@ -21,7 +21,9 @@ class InputError(ValueError):
         self.bound = bound
         self.remedy = remedy
         super().__init__(
-            "; ".join(part for part in (f"{_key(key)}: got {shown(value)}", bound, remedy) if part)
+            "; ".join(
+                part for part in (f"{_key(key)}: got {quote_value(value)}", bound, remedy) if part
+            )
         )
 
 
@@ -50,10 +52,10 @@ class ForeignFileError(ValueError):
 
 def file_shown(name: str) -> str:
     """The name of a file in a sentence, whatever it holds."""
-    return name if name.isprintable() and 0 < len(name) <= 200 else shown(name)
+    return name if name.isprintable() and 0 < len(name) <= 200 else quote_value(name)
 
 
-def shown(value: object) -> str:
+def quote_value(value: object) -> str:
     """A value for a message: one line, at most 80 characters, whatever it is."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
         return f"an integer of {value.bit_length()} bits"
@@ -68,7 +70,7 @@ def shown(value: object) -> str:
 
 def _key(key: str) -> str:
     """A key for a message: as it is, or like a value where it would break the line."""
-    return key if key.isprintable() and len(key) <= _SHOWN else shown(key)
+    return key if key.isprintable() and len(key) <= _SHOWN else quote_value(key)
 
 
 def is_deep(text: str, most: int = MOST_DEEP) -> bool:

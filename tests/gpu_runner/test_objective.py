@@ -97,7 +97,7 @@ def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
 @pytest.mark.parametrize(
     ("save_every", "said"),
     [
-        (1, "From its last checkpoint, with other choices: "),
+        (1, "To continue from its last checkpoint with other settings:"),
         (0, "Resumed, it would diverge again: start a new run with other settings."),
     ],
 )
@@ -236,7 +236,10 @@ def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
     config = make(ewc=1.0, l2sp=0.5, params="bf16", rounding="kahan", layer_decay=1.2, early_stop=3)
     show_plan(console, plan.make_plan(config))
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
-    assert "adamw, kahan rounding; l2sp 0.5; ewc 1; each layer below at 1/1.2 of the rate;" in shown
+    assert (
+        "adamw, kahan rounding; l2sp 0.5; ewc 1; rate divided by 1.2 from layer to layer down;"
+        in shown
+    )
     assert "stops after 3 evaluations without a lower task loss" in shown
     assert "of the task; general: cats" in shown
 
@@ -244,18 +247,30 @@ def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
-        ({"momentum": 0.9}, r"momentum 0.9: optimizer adamw has its own"),
-        ({"rounding": "kahan"}, r"rounding kahan: fp32 weights need none"),
-        ({"rounding": "kahan", "params": "bf16", "optimizer": "muon"}, r"muon rounds to the neare"),
-        ({"decay_steps": 3}, r"decay_steps 3: schedule cosine has no last leg: choose wsd"),
-        ({"l2sp_pull": 200.0}, r"l2sp_pull 200: times --lr 0.01 it goes past θ₀: .* at most 100"),
-        ({"l2sp_pull": 1.0, "params": "bf16"}, r"l2sp_pull 1: a pull this small is rounded away"),
-        ({"fisher_data": "a.jsonl"}, r"fisher_data a.jsonl: only ewc needs it"),
-        ({"layer_decay": 0.5}, r"^layer_decay 0.5 is out of bounds: give a number from 1 to 100"),
-        ({"beta2": 0.9, "optimizer": "sgd"}, r"^beta2: optimizer sgd has none: choose adamw"),
-        ({"beta2": 0.9, "beta2_tokens": 1e5}, r"^beta2 0.9 and beta2_tokens 100000.0: both set"),
-        ({"early_stop": 0}, r"^early_stop 0 is out of bounds"),
-        ({"optimizer": "adam"}, r"^optimizer 'adam' is unknown: choose adamw or adamw8bit or"),
+        ({"momentum": 0.9}, r"--momentum 0.9: --optimizer adamw has its own"),
+        ({"rounding": "kahan"}, r"--rounding kahan: it applies to bf16 weights only"),
+        (
+            {"rounding": "kahan", "params": "bf16", "optimizer": "muon"},
+            r"--optimizer muon rounds to nearest",
+        ),
+        (
+            {"decay_steps": 3},
+            r"--decay-steps 3: --schedule cosine has no separate decay phase: choose wsd",
+        ),
+        (
+            {"l2sp_pull": 200.0},
+            r"--l2sp-pull 200: times --lr 0.01 it overshoots θ₀: .* at most 100",
+        ),
+        ({"l2sp_pull": 1.0, "params": "bf16"}, r"--l2sp-pull 1: a pull this small is rounded away"),
+        ({"fisher_data": "a.jsonl"}, r"--fisher-data a.jsonl: only EWC uses it"),
+        ({"layer_decay": 0.5}, r"^--layer-decay 0.5 is out of bounds: give a number from 1 to 100"),
+        ({"beta2": 0.9, "optimizer": "sgd"}, r"^--beta2: --optimizer sgd has none: choose adamw"),
+        (
+            {"beta2": 0.9, "beta2_tokens": 1e5},
+            r"^--beta2 0.9 and --beta2-tokens 100000.0: both set",
+        ),
+        ({"early_stop": 0}, r"^--early-stop 0 is out of bounds"),
+        ({"optimizer": "adam"}, r"^--optimizer 'adam' is unknown: choose adamw or adamw8bit or"),
     ],
 )
 def test_choices_that_cannot_be_are_refused(choices: dict[str, Any], said: str, make: Make) -> None:

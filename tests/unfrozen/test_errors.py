@@ -2,7 +2,7 @@
 
 import pytest
 
-from unfrozen.errors import InputError, PlanError, shown, strict_json
+from unfrozen.errors import InputError, PlanError, quote_value, strict_json
 
 
 def test_a_refusal_names_key_value_bound_and_remedy() -> None:
@@ -26,7 +26,7 @@ def test_a_refusal_names_key_value_bound_and_remedy() -> None:
     ],
 )
 def test_a_value_is_shown_on_one_short_line(value: object, text: str) -> None:
-    assert shown(value) == text
+    assert quote_value(value) == text
 
 
 def test_a_key_that_would_break_the_line_is_shown_like_a_value() -> None:
@@ -35,9 +35,9 @@ def test_a_key_that_would_break_the_line_is_shown_like_a_value() -> None:
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(shown("x" * 1000)) == 80
-    assert shown("x" * 1000).endswith("…")
-    assert "\n" not in shown(["a\u2028b"] * 3)
+    assert len(quote_value("x" * 1000)) == 80
+    assert quote_value("x" * 1000).endswith("…")
+    assert "\n" not in quote_value(["a\u2028b"] * 3)
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", "[" * 100_000])

@@ -21,7 +21,7 @@ export const SENT = "sends the model's name, no cookie and nothing of yours; lik
  */
 export async function configText(link, ask = fetch) {
   if (!isConfig(link)) throw new Error("This is no file of a model on the hub.");
-  const answer = await asked(link.replace("/raw/", "/resolve/"), ask);
+  const answer = await fetchJson(link.replace("/raw/", "/resolve/"), ask);
   const reason = refusal(answer.status, answer.url);
   if (reason) throw new Error(reason);
   return await begun(answer);
@@ -41,7 +41,7 @@ export function refusal(status, url) {
   return url.startsWith(HUB) ? "" : "The hub sent the browser elsewhere, where this page does not follow.";
 }
 
-async function asked(address, ask) {
+async function fetchJson(address, ask) {
   const options = { credentials: "omit", referrerPolicy: "no-referrer", signal: AbortSignal.timeout(SECONDS * 1000) };
   try {
     return await ask(address, options);

@@ -189,7 +189,7 @@ def _copy_wheels(folder: Path) -> dict[str, Any]:
     lock = wheels.lock()  # of Pyodide's, 119 kB less than its catalogue of all packages
     packages = {}
     for name, entry in lock["packages"].items():
-        data = wheels.kept(entry)
+        data = wheels.read_wheel(entry)
         if data is None:
             problem = "is missing or damaged; remove .cache/wheels and run `python3 build.py build`"
             raise SiteError(f".cache/wheels/{entry['file_name']}", problem)

@@ -66,7 +66,7 @@ def draw(part: str, where: str, renderings: Renderings) -> str:
     if part == "unseen":
         return data_element("table", _unseen(), where, renderings)
     if part == "words":
-        return data_element("table", _words(), where, renderings)
+        return data_element("table", _count_refusals(), where, renderings)
     drawn = data_element("table", _kinds(), where, renderings)
     return (
         f'<details class="accuracy-details"><summary>All {len(later())} rows, by what their sources'
@@ -171,7 +171,7 @@ def _table(rows: list[list[Any]], more: list[str]) -> dict[str, Any]:
     return {"headers": headers, "units": units, "rows": rows}
 
 
-def _words() -> dict[str, Any]:
+def _count_refusals() -> dict[str, Any]:
     refused = missing(later())
     unsaid = Counter(word for item in later() for word in item.unsaid if "." in word)
     plain = Counter(word for item in later() for word in item.row.no_word.split("; ") if word)

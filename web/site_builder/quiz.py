@@ -179,7 +179,7 @@ def _lines(text: str) -> dict[tuple[str, int, str], int]:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class OptionMarkup:
     """An option as it is shown: all of it HTML."""
 
     answer: str
@@ -225,12 +225,12 @@ class Quiz:
         options = [self._option(option) for option in question.options]
         return _fieldset(self._html(question.text), options, name)
 
-    def _option(self, option: QuizOption) -> Drawn:
+    def _option(self, option: QuizOption) -> OptionMarkup:
         link = self._link(option.see)
         head = "<b>Right.</b>"
         if option.slip is not None:
             head = f"<b>Not so: {self._html(option.slip)}.</b>"
-        return Drawn(
+        return OptionMarkup(
             self._html(option.answer),
             option.slip is None,
             f"{head} {self._html(option.why)} {link}",
@@ -263,27 +263,29 @@ class Quiz:
     def _lie(self, where: str) -> str:
         """The first lie, drawn as any question; the script fills in others."""
         given: Any = find_the_lie.as_json(_FIRST_SEED)
-        options = [self._told(option, where) for option in cast("list[Any]", given["options"])]
+        options = [
+            self._link_answer(option, where) for option in cast("list[Any]", given["options"])
+        ]
         asked = _fieldset(escape(given["question"], quote=False), options, "quiz-lie")
         story = escape(given["story"], quote=False)
         opened = f'<find-the-lie data-next="{given["next"]}">\n<p class="quiz-story">{story}</p>\n'
         return f"{opened}{_quiz(asked)}{_MORE}</find-the-lie>\n"
 
-    def _told(self, option: dict[str, Any], where: str) -> Drawn:
+    def _link_answer(self, option: dict[str, Any], where: str) -> OptionMarkup:
         anchor, title = option["see"]
         if anchor[1:] not in self._titles:
             raise SiteError(where, f"the lie points to {anchor}, which no heading or figure has")
         head, why = ("Right." if option["right"] else "Not so."), escape(option["why"], quote=False)
         link = f'<a href="{anchor}">{title}</a>'
         told = f"<b>{head}</b> <span>{why}</span> {link}"
-        return Drawn(escape(option["text"], quote=False), option["right"], told)
+        return OptionMarkup(escape(option["text"], quote=False), option["right"], told)
 
 
 def _quiz(questions: str, attributes: str = "") -> str:
     return f"<article-quiz{attributes}>\n{questions}</article-quiz>\n"
 
 
-def _fieldset(legend: str, options: list[Drawn], name: str) -> str:
+def _fieldset(legend: str, options: list[OptionMarkup], name: str) -> str:
     """A question: its options as radios of this name, and the fold with what is said of each."""
     radio = f'<input type="radio" name="{name}">'
     choices = [f"<li><label>{radio} <span>{each.answer}</span></label></li>" for each in options]

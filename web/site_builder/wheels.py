@@ -46,7 +46,7 @@ def is_whole(data: bytes, entry: dict[str, Any]) -> bool:
     return bool(hashlib.sha256(data).hexdigest() == entry["sha256"])
 
 
-def kept(entry: dict[str, Any], folder: Path = WHEELS) -> bytes | None:
+def read_wheel(entry: dict[str, Any], folder: Path = WHEELS) -> bytes | None:
     """The wheel of an entry as it lies in `folder`; None when it is not there or not whole."""
     path = folder / entry["file_name"]
     data = path.read_bytes() if path.is_file() else b""
@@ -60,7 +60,7 @@ def fetch_missing(folder: Path = WHEELS, place: str = "") -> None:
         WheelError: neither source has it, or what came is another file than the lock names.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [entry for entry in lock()["packages"].values() if kept(entry, folder) is None]
+    missing = [entry for entry in lock()["packages"].values() if read_wheel(entry, folder) is None]
     if not missing:
         return
     try:

@@ -28,7 +28,7 @@ from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
-from gpu_runner.world import World, as_sharded, is_replica, local, rows_of, whole
+from gpu_runner.world import World, as_sharded, full_tensor, is_replica, local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, RowReader, Shard, StoredTensors
 from unfrozen.schema import check
 from unfrozen.schema.files import STATE as STATE_SHAPE
@@ -116,7 +116,7 @@ def weights(model: Any, world: World) -> dict[str, Tensor] | None:
     named = [*model.named_parameters(), *model.named_buffers()]  # tied ones once
     found = {}
     for name, tensor in named:
-        full = whole(tensor.detach())
+        full = full_tensor(tensor.detach())
         if world.first and name in saved:
             found[name] = full.to("cpu", copy=True)
     return found
@@ -135,7 +135,7 @@ def collect(
     for name, parameter in model.named_parameters():
         for key in state_keys.keys[name]:
             if isinstance(value := optimizer.state[parameter][key], Tensor):
-                full = whole(value)
+                full = full_tensor(value)
                 if world.first:
                     tensors[f"{key}.{name}"] = full.to("cpu", copy=world.size > 1).contiguous()
     return tensors, state_keys.metadata()

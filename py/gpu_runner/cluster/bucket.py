@@ -57,7 +57,7 @@ def fetch_runs(bucket: Path, runs: Path) -> None:
         for name in DERIVED:
             if (run / name / MANIFEST).exists():
                 _copy_whole(run / name, coming / name)
-        for checkpoint in _whole(run / _CHECKPOINTS):
+        for checkpoint in _with_manifest(run / _CHECKPOINTS):
             _copy_whole(checkpoint, coming / _CHECKPOINTS / checkpoint.name)
         coming.rename(destination)
 
@@ -130,5 +130,5 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
 
 
-def _whole(folder: Path) -> list[Path]:
+def _with_manifest(folder: Path) -> list[Path]:
     return [path for path in finished(folder) if (path / MANIFEST).exists()]

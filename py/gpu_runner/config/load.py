@@ -109,7 +109,7 @@ def load_record(data: bytes, where: str) -> TrainConfig:
             found[key] = value
         elif key in KEYS and key not in _PAIRED and _fitted(value, _TYPES[key]) is _WRONG:
             wanted = f"{_describe_type(_TYPES[key])}, not {type(value).__name__}"
-            raise ValueError(f"{key} is {_shown(value)}; it must be {wanted}")
+            raise ValueError(f"{key} is {_format_value(value)}; it must be {wanted}")
         else:
             found[key] = _checked(key, value, where)
     return TrainConfig.from_json(found)
@@ -164,12 +164,12 @@ def _checked(key: str, value: Any, where: str) -> Any:
     fitted = _fitted(value, _TYPES[key])
     if fitted is _WRONG:
         raise UsageError(
-            f"{where}: {key} is {_shown(value)}; it must be {_describe_type(_TYPES[key])}."
+            f"{where}: {key} is {_format_value(value)}; it must be {_describe_type(_TYPES[key])}."
         )
     return fitted
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Return a value for a message, cut where it is long."""
     try:
         shown = repr(value)
@@ -186,7 +186,7 @@ def _general(value: Any, where: str) -> Any:
         value = [value]
     if not isinstance(value, list) or not all(isinstance(pair, str) for pair in value):
         raise UsageError(
-            f"{where}: general is {_shown(value)}; it must be a table of files (skill ="
+            f"{where}: general is {_format_value(value)}; it must be a table of files (skill ="
             " 'file.jsonl'), a list of 'skill=file.jsonl', or 'none'."
         )
     try:

@@ -88,12 +88,12 @@ def _picked(rows: EncodedDataset, which: Any) -> tuple[Sequence[Row], Sequence[s
     """Return the rows of a set with the indices `which`, where they were read, and their tokens."""
     examples = rows.examples
     if isinstance(examples, StoredExamples):
-        return _taken(rows.rows, which), _taken(rows.places, which), examples.of(which)
+        return _select(rows.rows, which), _select(rows.places, which), examples.of(which)
     chosen = InMemoryExamples(examples[index] for index in which)
-    return _taken(rows.rows, which), _taken(rows.places, which), chosen
+    return _select(rows.rows, which), _select(rows.places, which), chosen
 
 
-def _taken(sequence: Sequence[T], which: Any) -> Sequence[T]:
+def _select(sequence: Sequence[T], which: Any) -> Sequence[T]:
     if isinstance(sequence, Stored):
         return sequence.of(which)
     return tuple(sequence[index] for index in which)

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from gpu_runner.data.chat import messages
 from gpu_runner.data.chat.answers import Answers, Span
-from gpu_runner.data.chat.messages import THOUGHTS, BadRow, Chat, string, whole
+from gpu_runner.data.chat.messages import THOUGHTS, BadRow, Chat, check_unicode, string
 from gpu_runner.data.chat.template import Template
 from gpu_runner.data.examples import Example, tokens_of
 from gpu_runner.errors import DataError
@@ -166,7 +166,7 @@ class Encoder:
         """The texts of one row, most often one. Raises `BadRow` with the key and the reason."""
         found = self._rendered(row)
         for one in found:
-            whole(one.text)
+            check_unicode(one.text)
         return found
 
     def _rendered(self, row: Row) -> list[Rendered]:

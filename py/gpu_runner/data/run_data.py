@@ -93,7 +93,7 @@ def load_datasets(
         train, task, made_of = _from_memory(sources, held_out_count, config.seed, loader)
     fingerprints = dict(zip(_labels(config), made_of, strict=True))
     for _, source in named.replay:
-        replay = loader.whole("replay", source, large=large)
+        replay = loader.load_all("replay", source, large=large)
         train = combine.add_replay(train, replay, config.replay_share, config.seed)
         fingerprints[f"--replay {_short(source)}"] = (replay.sha256, 1.0)
     train = replace(train, made_of=fingerprints)
@@ -201,7 +201,7 @@ class _Loader:
         """Return a source on disk."""
         return combine.encode_source(source, self.encoder, self.watch, skip=self.skip_bad)
 
-    def whole(self, name: str, source: str, *, large: bool) -> EncodedDataset:
+    def load_all(self, name: str, source: str, *, large: bool) -> EncodedDataset:
         """Return every example of a source, on disk if it is `large`."""
         if large:
             found = self.encoded(source)
@@ -227,7 +227,7 @@ def load_whole(
 ) -> EncodedDataset:
     """Return every example of a source, on disk if it is large. Raises `DataError`."""
     loader = _Loader(encoder, watch, config.skip_bad_rows)
-    return loader.whole(name, source, large=cache.is_large(source))
+    return loader.load_all(name, source, large=cache.is_large(source))
 
 
 def load_all(config: TrainConfig, encoder: Encoder, watch: Watch = unwatched) -> EncodedDataset:
@@ -237,7 +237,7 @@ def load_all(config: TrainConfig, encoder: Encoder, watch: Watch = unwatched) ->
     """
     source = _sources(config).trained[0][1]
     loader = _Loader(encoder, watch, skip_bad=True)
-    return loader.whole("data", source, large=cache.is_large(source))
+    return loader.load_all("data", source, large=cache.is_large(source))
 
 
 def _labels(config: TrainConfig) -> list[str]:

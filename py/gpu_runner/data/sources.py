@@ -120,7 +120,7 @@ def _file_rows(path: Path, reading: files.ReadShare) -> Iterator[tuple[str, Row 
     ):
         if files.is_table(path):
             for where, row in files.cells(path, file):
-                yield where, row if isinstance(row, str) else _whole(row)
+                yield where, row if isinstance(row, str) else _check_bytes(row)
         elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
             text = file.read(MOST_HELD)
             whole = len(text) < MOST_HELD
@@ -210,7 +210,7 @@ def _foreign_byte(text: str) -> str | None:
     return None
 
 
-def _whole(row: Row) -> Row | str:
+def _check_bytes(row: Row) -> Row | str:
     """A row of a table, or why it is none."""
     return next(filter(None, map(_foreign_byte, row.values())), row)
 

@@ -57,7 +57,9 @@ def pack(
     made: dict[str, list[bytes]] = {name: [] for name in _KINDS}
     for origin, row, example in rows:
         ids = np.array(example.ids, np.uint32).tobytes()
-        text = json.dumps(row, ensure_ascii=False, default=_told).encode("utf-8", "surrogatepass")
+        text = json.dumps(row, ensure_ascii=False, default=_as_text).encode(
+            "utf-8", "surrogatepass"
+        )
         made["ids"].append(ids)
         made["trained"].append(bytes(example.trained))
         made["texts"].append(text)
@@ -72,7 +74,7 @@ def pack(
     return EncodedExamples({name: b"".join(pieces) for name, pieces in made.items()}, summary)
 
 
-def _told(value: object) -> str:
+def _as_text(value: object) -> str:
     """What JSON has no word for, in a column that nothing is made of: a date, a picture."""
     return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
 

@@ -27,7 +27,7 @@ from transformers.pytorch_utils import Conv1D
 
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.memory.tracker import Components, StepMemory, TensorTracker
-from unfrozen.errors import PlanError, shown
+from unfrozen.errors import PlanError, quote_value
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
@@ -124,7 +124,9 @@ def read_job(given: Mapping[str, Any]) -> Job:
 
 
 def _refuse(key: str, value: object, bound: str) -> None:
-    raise UsageError(f"{key}: got {shown(value)}; {bound}; change it, or run unfrozen plan instead")
+    raise UsageError(
+        f"{key}: got {quote_value(value)}; {bound}; change it, or run unfrozen plan instead"
+    )
 
 
 def _join(values: tuple[object, ...]) -> str:

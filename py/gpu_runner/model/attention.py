@@ -182,10 +182,10 @@ def _alone(
 ) -> Tensor:
     """Document by document, or rows as they are: (B, T, H, d)."""
     if bounds is None:
-        return _whole(query, key, value, *settings).transpose(1, 2)
+        return _attend_all(query, key, value, *settings).transpose(1, 2)
     lengths = _lengths(bounds)
     parts = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
-    found = [_whole(q, k, v, *settings) for q, k, v in zip(*parts, strict=True)]
+    found = [_attend_all(q, k, v, *settings) for q, k, v in zip(*parts, strict=True)]
     return torch.cat([part.transpose(1, 2) for part in found], dim=1)
 
 
@@ -216,7 +216,7 @@ def _varlen(
     return found.unsqueeze(0)
 
 
-def _whole(
+def _attend_all(
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -43,7 +43,7 @@ class Part(NamedTuple):
         """(times, H, rows, d) of `heads` (H, N, d); a view."""
         return _blocks(heads, self.rows_from, self.rows, self.step, self.times)
 
-    def seen(self, heads: Tensor) -> Tensor:
+    def key_blocks(self, heads: Tensor) -> Tensor:
         """(times, K, keys, d), blocks that overlap where there is a window; a view."""
         return _blocks(heads, self.keys_from, self.keys, self.step, self.times)
 
@@ -140,7 +140,7 @@ def _masked(part: Part, like: Tensor) -> dict[str, Any]:
 def _forward(
     part: Part, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float, _: float
 ) -> None:
-    given = part.queries(q), part.seen(k), part.seen(v)
+    given = part.queries(q), part.key_blocks(k), part.key_blocks(v)
     found, sums = _FORWARD(*given, 0.0, **_masked(part, q), scale=scale)
     part.queries(out).copy_(found)
     part.queries(lse[..., None]).copy_(sums[..., None])
@@ -149,7 +149,7 @@ def _forward(
 def _scores(part: Part, q: Tensor, k: Tensor, scale: float, cap: float) -> tuple[Tensor, Tensor]:
     """Scores (K, H/K, rows, keys) in fp32, and the slope of the cap where there is one."""
     groups = q.shape[0] // k.shape[0]
-    rows, keys = part.queries(q)[0], part.seen(k)[0]  # (H, rows, d), (K, keys, d)
+    rows, keys = part.queries(q)[0], part.key_blocks(k)[0]  # (H, rows, d), (K, keys, d)
     joined = rows.reshape(len(keys), groups * part.rows, -1)
     found = (joined @ keys.transpose(1, 2)).float().mul_(scale)
     slope = found.new_empty(())
@@ -168,7 +168,7 @@ def _written(
         scores, _ = _scores(part, q, k, scale, cap)
         sums = scores.logsumexp(dim=-1, keepdim=True)
         weights = scores.sub_(sums).exp_().to(v.dtype).flatten(1, 2)  # (K, H/K · rows, keys)
-        found = weights @ part.seen(v)[0]
+        found = weights @ part.key_blocks(v)[0]
         rows = slice(part.rows_from, part.rows_from + part.rows)
         out[:, rows] = found.reshape(len(q), part.rows, -1)
         lse[:, rows] = sums.reshape(len(q), part.rows)
@@ -211,14 +211,14 @@ def _backward(
     part: Part, found: _Three, of_row: _Three, known: _Three, scale: float, _: float
 ) -> None:
     q, k, v = of_row
-    given = part.queries(q), part.seen(k), part.seen(v)
+    given = part.queries(q), part.key_blocks(k), part.key_blocks(v)
     gradient, output = (part.queries(t) for t in known[:2])
     sums = part.queries(known[2][..., None])[..., 0]
     new = _BACKWARD(gradient, *given, output, sums, 0.0, **_masked(part, q), scale=scale)
     part.queries(found[0]).copy_(new[0])
     for whole, piece in zip(found[1:], new[1:], strict=True):
         if part.step == part.keys and not part.window:
-            part.seen(whole).add_(piece)
+            part.key_blocks(whole).add_(piece)
         else:
             part.add(whole, piece)
 
@@ -230,7 +230,7 @@ def _written_backward(
     groups = len(q) // len(k)
     for part in _cut(whole, len(q)):
         scores, slope = _scores(part, q, k, scale, cap)
-        rows, keys, values = part.queries(q)[0], part.seen(k)[0], part.seen(v)[0]
+        rows, keys, values = part.queries(q)[0], part.key_blocks(k)[0], part.key_blocks(v)[0]
         gradient, output = (part.queries(t)[0] for t in known[:2])
         sums = part.queries(known[2][..., None])[0]  # (H, rows, 1)
         weights = scores.sub_(sums.unflatten(0, (-1, groups))).exp_().flatten(1, 2)

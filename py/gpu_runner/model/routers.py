@@ -228,7 +228,7 @@ class Routers:
         self._real, self._losses, self._open = batch.non_padding(), [], True
         self._share = sum(batch.lengths) / self._tokens if self._tokens else 0.0
         listeners = [
-            RouterListener(site, partial(self._seen, place))
+            RouterListener(site, partial(self._record, place))
             for place, site in enumerate(self._sites)
         ]
         try:
@@ -250,7 +250,7 @@ class Routers:
             return part
         return part + self._strength * self._share * torch.stack(self._losses).mean()
 
-    def _seen(self, place: int, routed: Routed | None) -> None:
+    def _record(self, place: int, routed: Routed | None) -> None:
         if routed is None:
             return
         if self._are_probabilities is None:  # once a run: a wait for the device

@@ -87,14 +87,16 @@ def _write_files(
     whole_of: Callable[[str], Tensor],
     most_bytes: int,
 ) -> None:
-    told = {name: made for layer in _layers(empty) for name, made in _given(model, layer).items()}
+    told = {
+        name: made for layer in _layers(empty) for name, made in _as_published(model, layer).items()
+    }
     files = _dealt_out({name: made.nbytes for name, made in told.items()}, most_bytes)
     layers = _layers(empty)
     waiting: dict[str, Tensor] = {}
     for file, names in files.items():
         while not waiting.keys() >= set(names):
             layer = {name: whole_of(name).to(like.dtype) for name, like in next(layers).items()}
-            waiting |= _given(model, layer)
+            waiting |= _as_published(model, layer)
             del layer
         tensors = {name: waiting.pop(name).contiguous() for name in names}
         save_file(tensors, directory / file, {"format": "pt"})
@@ -140,7 +142,7 @@ def _layers(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         yield dict(layer)
 
 
-def _given(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _as_published(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Under the names, and in the shapes, that transformers writes: experts one by one."""
     from transformers.core_model_loading import revert_weight_conversion
 

@@ -73,7 +73,7 @@ def _why(key: str, pattern: str, names: Sequence[str]) -> str:
     return f"is no part and of no weight of this model; {hint}"
 
 
-def shown(key: str, pairs: Pairs | None, names: Sequence[str]) -> list[str]:
+def describe_factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> list[str]:
     """For a person: `rate × 0.1 for embedding (1 weight)`, in the order in which they count."""
     what = {"rates": "rate", "decays": "decay"}[key]
     by_pattern = list(match_patterns([pattern for pattern, _ in pairs or ()], names).values())

@@ -13,7 +13,7 @@ from gpu_runner.config.bounds import TABLES
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.resident import predict_resident_set
-from gpu_runner.optim.optimizer import shown
+from gpu_runner.optim.optimizer import describe_factors
 from gpu_runner.plan.data_report import describe_marks, describe_trained, format_near_answer
 from gpu_runner.plan.plan import RunPlan, writes_shards
 from gpu_runner.plan.step_time import StepEstimate, estimate_step_time
@@ -180,7 +180,9 @@ def _precision(plan: RunPlan) -> str:
 def _parts(plan: RunPlan) -> list[tuple[str, str]]:
     """Return the rates and decays of parts, where there are any."""
     names = [tensor.name for tensor in plan.shape.tensors] if plan.shape else []
-    found = [text for key in TABLES for text in shown(key, getattr(plan.config, key), names)]
+    found = [
+        text for key in TABLES for text in describe_factors(key, getattr(plan.config, key), names)
+    ]
     return [("parts", "; ".join(found))] if found else []
 
 

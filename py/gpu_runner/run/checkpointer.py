@@ -28,7 +28,7 @@ from gpu_runner.errors import CheckpointError
 from gpu_runner.model.save import save, save_around, save_weights
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.train.loop import State
-from gpu_runner.world import World, whole
+from gpu_runner.world import World, full_tensor
 
 FINISHED: Final = "finished"  # a file that holds the last step of a finished run
 CHECKPOINTS: Final = "checkpoints"
@@ -161,7 +161,7 @@ class Checkpointer:
         parameters = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
 
         def whole_of(name: str) -> Tensor:
-            return whole(parameters[name].detach()).cpu()
+            return full_tensor(parameters[name].detach()).cpu()
 
         one = ShardedDirectory(self.output, self.world, {}, private=False)
         one.begin()

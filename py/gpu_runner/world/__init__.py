@@ -13,6 +13,7 @@ from gpu_runner.world.processes import (
     as_sharded,
     blocks_of,
     first_index,
+    full_tensor,
     group_of,
     is_cut,
     is_replica,
@@ -22,7 +23,6 @@ from gpu_runner.world.processes import (
     rows_of,
     shard_like,
     untied_ends,
-    whole,
 )
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "as_sharded",
     "blocks_of",
     "first_index",
+    "full_tensor",
     "group_of",
     "is_cut",
     "is_replica",
@@ -41,5 +42,4 @@ __all__ = [
     "rows_of",
     "shard_like",
     "untied_ends",
-    "whole",
 ]

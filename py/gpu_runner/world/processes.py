@@ -41,7 +41,7 @@ def is_cut(model: Any) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return the full tensor of which `tensor` is a shard; every process must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 

@@ -27,7 +27,7 @@ from unfrozen.decision.task import (
     controls_of,
     read_task,
 )
-from unfrozen.errors import PlanError, shown
+from unfrozen.errors import PlanError, quote_value
 from unfrozen.planner.controls import Json
 from unfrozen.planner.state import as_query as planner_query
 
@@ -50,7 +50,7 @@ def decide(given: Given) -> Json:
         task = read_task(given)
     except PlanError as error:
         text = f"{error.bound[:1].upper()}{error.bound[1:]}: {error.remedy}."
-        problem = {"key": error.key, "value": shown(error.value), "text": text}
+        problem = {"key": error.key, "value": quote_value(error.value), "text": text}
         return controls_as_given(given) | {"problem": problem}
     found = ranking.ranked(task)
     return controls_of(task) | {

@@ -7,7 +7,7 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
-from unfrozen.errors import PlanError, shown
+from unfrozen.errors import PlanError, quote_value
 from unfrozen.exercises.exercise import TOLERANCE, Exercise, Hint, both_sizes, size
 from unfrozen.exercises.questions import highest, logits, recomputed, sharded, states
 from unfrozen.memory.explain import SYMBOLS
@@ -84,7 +84,10 @@ def judge(seed: int, text: str) -> Json:
     answer = found.answer_bytes
     read = both_sizes(typed) if unit.upper() == "GIB" else size(typed)
     if typed > MOST_BYTES:
-        return {"standing": "unread", "text": f"{shown(text.strip())} is more than any memory."}
+        return {
+            "standing": "unread",
+            "text": f"{quote_value(text.strip())} is more than any memory.",
+        }
     if abs(typed / answer - 1) <= TOLERANCE:
         told = f"Right. You say {read}, the planner {both_sizes(answer)}."
         return {"standing": "right", "text": told}

@@ -36,7 +36,7 @@ def number(value: object) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-def whole(value: object, most: int) -> int:
+def whole_number(value: object, most: int) -> int:
     """A JSON value as a whole number from 0 to `most`; 0 where it is none of them."""
     found = number(value)
     return int(found) if found is not None and 0 <= found <= most and found == int(found) else 0

@@ -13,7 +13,7 @@ from unfrozen.errors import ForeignFileError, is_deep
 from unfrozen.events import RunStatus
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import LAST_STEP, Points
-from unfrozen.imported.sanitize import number, whole
+from unfrozen.imported.sanitize import number, whole_number
 from unfrozen.imported.tools import EXPECTED
 
 MOST_BYTES: Final = 64 * 2**20
@@ -65,7 +65,9 @@ class TrainerStateReader:
         if not points.count:
             remedy = "it was saved before the first logged step (logging_steps): take a later one"
             raise ForeignFileError(self._file, "its log_history holds no number", remedy)
-        steps, last = (whole(state.get(key), LAST_STEP) for key in ("max_steps", "global_step"))
+        steps, last = (
+            whole_number(state.get(key), LAST_STEP) for key in ("max_steps", "global_step")
+        )
         last = max(last, points.last_step)
         status, reason = _status(steps, last, over="train_runtime" in results)
         return ForeignRun(

@@ -18,7 +18,7 @@ from unfrozen.errors import ForeignFileError, file_shown, is_deep
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import LAST_STEP, Points
 from unfrozen.imported.protobuf import WireError, fields, parts, signed, utf8
-from unfrozen.imported.sanitize import number, text, whole
+from unfrozen.imported.sanitize import number, text, whole_number
 
 MAGIC: Final = b":W&B\xe1\xbe\x00"
 """Name, 0xBEE1 and version 0 of the format."""
@@ -202,7 +202,7 @@ class OfflineRunReader:
             self.points,
             digest,
             name=self._name,
-            steps=whole(config.get("max_steps"), LAST_STEP),
+            steps=whole_number(config.get("max_steps"), LAST_STEP),
             last_step=self.points.last_step,
             status="stopped" if self._exit is None else "failed" if self._exit else "finished",
             reason=_reason(self._exit),
@@ -225,7 +225,7 @@ def _reason(code: int | None) -> str:
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:
     """What Trainer's callback says of the model."""
-    many = whole(config.get("model/num_parameters"), 2**53 - 1)
+    many = whole_number(config.get("model/num_parameters"), 2**53 - 1)
     return {"num_parameters": many} if many else {}
 
 

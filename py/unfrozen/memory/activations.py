@@ -140,7 +140,7 @@ def layer_saved_tensors(
         items = [_norms(a, setup), *_inputs(a, setup, sparse), *attention_saved_tensors(a, setup)]
         items += expert_saved_tensors(a, setup) if sparse else [_mlp(a, setup)]
     if a.per_layer_input:
-        items.append(_told(a, setup))
+        items.append(_per_layer_input(a, setup))
     if setup.adapters:
         items.append(inner_values(setup.adapters))
     if setup.dropout and (not a.gated or a.dropout):
@@ -197,7 +197,7 @@ def shared_saved_tensors(
     return [item for item in items if item.size]
 
 
-def _told(a: Architecture, setup: LayerSetup) -> SavedTensor:
+def _per_layer_input(a: Architecture, setup: LayerSetup) -> SavedTensor:
     """What a layer keeps of what it is told: the gate before and after its activation function, and
     the inputs of both matmuls, where these train.
     """

@@ -257,11 +257,11 @@ def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
         "E": a.experts.count if a.experts else 0,
         "r": step.recipe.lora.rank if step.recipe.lora else 0,
     }
-    words = _words(formula)
+    words = _letters(formula)
     return tuple((name, f"{value:,}") for name, value in values.items() if name in words)
 
 
-def _words(formula: str) -> set[str]:
+def _letters(formula: str) -> set[str]:
     """The symbols of a formula: letters that stand alone, a factor before them allowed."""
     plain = "".join(char if char.isalnum() else " " for char in formula)
     return {word.lstrip("0123456789") for word in plain.split()}

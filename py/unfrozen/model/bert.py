@@ -18,29 +18,29 @@ MODEL_TYPES: Final = ("bert",)
 def read(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by BERT's config.json; raises ModelError."""
     masked = fields.first_class("architectures").endswith("ForMaskedLM")
-    hidden = fields.whole("hidden_size", default=768)
-    heads = fields.whole("num_attention_heads", default=12)
+    hidden = fields.integer("hidden_size", default=768)
+    heads = fields.integer("num_attention_heads", default=12)
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=fields.whole("num_hidden_layers", default=12, at_most=MOST_LAYERS),
+        layers=fields.integer("num_hidden_layers", default=12, at_most=MOST_LAYERS),
         heads=heads,
         kv_heads=heads,
         head_dim=divided("num_attention_heads", hidden, heads),
-        ffn=fields.whole("intermediate_size", default=3072),
-        vocab=fields.whole("vocab_size", default=30522),
+        ffn=fields.integer("intermediate_size", default=3072),
+        vocab=fields.integer("vocab_size", default=30522),
         tied=True,  # no head over the vocabulary
         activation=fields.word("hidden_act", default="gelu"),
         gated=False,
-        positions=fields.whole("max_position_embeddings", default=512),
+        positions=fields.integer("max_position_embeddings", default=512),
         qkv_bias=True,
         out_bias=True,
         mlp_bias=True,
         norm="layer",
         norm_places="post",
         dropout=fields.share("hidden_dropout_prob", default=0.1),
-        types=fields.whole("type_vocab_size", default=2),
-        labels=0 if masked else fields.whole("num_labels", default=2),
+        types=fields.integer("type_vocab_size", default=2),
+        labels=0 if masked else fields.integer("num_labels", default=2),
     )
 
 

@@ -24,7 +24,7 @@ class Fields:
     ) -> None:
         self._config, self._defaults = config, defaults or {}
 
-    def whole(self, *names: str, default: int | None = None, at_most: int = LARGEST) -> int:
+    def integer(self, *names: str, default: int | None = None, at_most: int = LARGEST) -> int:
         """A whole number under the first of `names` that is there, else the default.
 
         Raises ModelError when it is missing without a default, not an integer, or out of bounds.
@@ -44,7 +44,7 @@ class Fields:
     def count(self, *names: str, default: int = 0) -> int:
         """As `whole`, but it may be 0."""
         _, value = self._first(names)
-        return 0 if value == 0 and type(value) is int else self.whole(*names, default=default)
+        return 0 if value == 0 and type(value) is int else self.integer(*names, default=default)
 
     def last(self, name: str, layers: int) -> int:
         """The number of a layer; that of the last one where it says -1 or nothing."""
@@ -55,7 +55,7 @@ class Fields:
         """A truth value, else the default; ModelError for anything else."""
         return self._typed(name, bool, default, "true or false")
 
-    def given(self, name: str, default: bool) -> bool:
+    def is_set(self, name: str, default: bool) -> bool:
         """Whether the key has a value that is not null; the default where the key is missing."""
         return self._config[name] is not None if name in self._config else default
 
@@ -137,7 +137,7 @@ class Fields:
         """A whole number for each layer, from a list of them or from one for all."""
         _, value = self._first((name,))
         if not isinstance(value, list):
-            return [self.whole(name)] * layers
+            return [self.integer(name)] * layers
         bound = f"it must be a whole number for each of {layers} layers"
         if len(value) != layers or not all(type(v) is int and 0 < v <= LARGEST for v in value):
             raise ModelError(name, value, bound, "copy it from the model's config.json")

@@ -19,24 +19,24 @@ MODEL_TYPES: Final = ("gpt2",)
 
 def read(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by GPT-2's config.json; raises ModelError."""
-    hidden = fields.whole("n_embd", "hidden_size")
-    heads = fields.whole("n_head", "num_attention_heads")
+    hidden = fields.integer("n_embd", "hidden_size")
+    heads = fields.integer("n_head", "num_attention_heads")
     if fields.flag("add_cross_attention", False):
         bound = "decoder-only models have no cross-attention"
         raise ModelError("add_cross_attention", True, bound, "remove it")
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=fields.whole("n_layer", "num_hidden_layers", at_most=MOST_LAYERS),
+        layers=fields.integer("n_layer", "num_hidden_layers", at_most=MOST_LAYERS),
         heads=heads,
         kv_heads=heads,
         head_dim=divided("n_head", hidden, heads),
-        ffn=fields.whole("n_inner", default=4 * hidden),
-        vocab=fields.whole("vocab_size"),
+        ffn=fields.integer("n_inner", default=4 * hidden),
+        vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", True),
         activation=fields.word("activation_function", default="gelu_new"),
         gated=False,
-        positions=fields.whole("n_positions", "max_position_embeddings", default=1024),
+        positions=fields.integer("n_positions", "max_position_embeddings", default=1024),
         qkv_bias=True,
         out_bias=True,
         mlp_bias=True,

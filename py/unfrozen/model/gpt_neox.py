@@ -16,18 +16,18 @@ MODEL_TYPES: Final = ("gpt_neox",)
 
 def read(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by a GPT-NeoX config.json; raises ModelError."""
-    hidden = fields.whole("hidden_size")
-    heads = fields.whole("num_attention_heads")
+    hidden = fields.integer("hidden_size")
+    heads = fields.integer("num_attention_heads")
     bias = fields.flag("attention_bias", True)
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=fields.whole("num_hidden_layers", at_most=MOST_LAYERS),
+        layers=fields.integer("num_hidden_layers", at_most=MOST_LAYERS),
         heads=heads,
         kv_heads=heads,
         head_dim=divided("num_attention_heads", hidden, heads),
-        ffn=fields.whole("intermediate_size"),
-        vocab=fields.whole("vocab_size"),
+        ffn=fields.integer("intermediate_size"),
+        vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", False),
         activation=fields.word("hidden_act", default="gelu"),
         gated=False,

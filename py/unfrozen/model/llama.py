@@ -75,9 +75,9 @@ _CAPPED: Final = ("gemma2", "gemma3_text")
 def read(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
     choice = _CHOICES[model_type]
-    hidden = fields.whole("hidden_size")
-    heads = fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", default=choice.get("head_dim", 0))
+    hidden = fields.integer("hidden_size")
+    heads = fields.integer("num_attention_heads")
+    head_dim = fields.integer("head_dim", default=choice.get("head_dim", 0))
     if head_dim == 0 or choice.get("must_divide"):
         head_dim = head_dim or divided("num_attention_heads", hidden, heads)
         divided("num_attention_heads", hidden, heads)
@@ -87,12 +87,12 @@ def read(model_type: str, fields: Fields) -> Architecture:
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=fields.whole("num_hidden_layers", at_most=MOST_LAYERS),
+        layers=fields.integer("num_hidden_layers", at_most=MOST_LAYERS),
         heads=heads,
-        kv_heads=fields.whole("num_key_value_heads", default=choice.get("kv_heads", heads)),
+        kv_heads=fields.integer("num_key_value_heads", default=choice.get("kv_heads", heads)),
         head_dim=head_dim,
-        ffn=fields.whole("intermediate_size"),
-        vocab=fields.whole("vocab_size"),
+        ffn=fields.integer("intermediate_size"),
+        vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", choice.get("tied", False)),
         activation=fields.word(
             "hidden_activation", "hidden_act", default=choice.get("activation", "silu")
@@ -119,24 +119,24 @@ def _qkv_bias(model_type: str, fields: Fields, choice: _Choice, bias: bool) -> b
 
 def _caps(model_type: str, fields: Fields, key: str) -> bool:
     """Whether a soft cap is in force: Gemma 2 has one unless its config says null."""
-    return fields.given(key, model_type == "gemma2") if model_type in _CAPPED else False
+    return fields.is_set(key, model_type == "gemma2") if model_type in _CAPPED else False
 
 
 def _read_experts(model_type: str, fields: Fields) -> Experts | None:
     if model_type == "mixtral":
-        count = fields.whole("num_local_experts", "num_experts", default=8)
-        per_token = fields.whole("num_experts_per_tok", default=2)
-        return Experts(count, per_token, fields.whole("intermediate_size"), normalised=True)
+        count = fields.integer("num_local_experts", "num_experts", default=8)
+        per_token = fields.integer("num_experts_per_tok", default=2)
+        return Experts(count, per_token, fields.integer("intermediate_size"), normalised=True)
     if not model_type.endswith("_moe"):
         return None
     return Experts(
-        count=fields.whole("num_experts", "num_local_experts"),
-        per_token=fields.whole("num_experts_per_tok"),
-        ffn=fields.whole("moe_intermediate_size"),
-        shared_ffn=fields.whole("shared_expert_intermediate_size", default=5632)
+        count=fields.integer("num_experts", "num_local_experts"),
+        per_token=fields.integer("num_experts_per_tok"),
+        ffn=fields.integer("moe_intermediate_size"),
+        shared_ffn=fields.integer("shared_expert_intermediate_size", default=5632)
         if model_type == "qwen2_moe"
         else 0,
-        every=fields.whole("decoder_sparse_step", default=1),
+        every=fields.integer("decoder_sparse_step", default=1),
         dense_layers=fields.indices("mlp_only_layers"),
         normalised=fields.flag("norm_topk_prob", False),
     )

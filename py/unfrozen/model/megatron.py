@@ -18,24 +18,24 @@ MODEL_TYPES: Final = ("gpt",)
 
 def read(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by the config; raises ModelError."""
-    hidden = fields.whole("hidden_size")
-    heads = fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", default=0)
+    hidden = fields.integer("hidden_size")
+    heads = fields.integer("num_attention_heads")
+    head_dim = fields.integer("head_dim", default=0)
     activation = fields.word("hidden_act", default="gelu")
     bias = fields.flag("add_bias_linear", True)
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=fields.whole("num_hidden_layers", at_most=MOST_LAYERS),
+        layers=fields.integer("num_hidden_layers", at_most=MOST_LAYERS),
         heads=heads,
-        kv_heads=fields.whole("num_key_value_heads", default=heads),
+        kv_heads=fields.integer("num_key_value_heads", default=heads),
         head_dim=head_dim or divided("num_attention_heads", hidden, heads),
-        ffn=fields.whole("intermediate_size", default=4 * hidden),
-        vocab=fields.whole("vocab_size"),
+        ffn=fields.integer("intermediate_size", default=4 * hidden),
+        vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", True),
         activation="silu" if activation == "swiglu" else activation,
         gated=activation in ("silu", "swiglu"),
-        positions=fields.whole("max_position_embeddings", default=0),
+        positions=fields.integer("max_position_embeddings", default=0),
         qkv_bias=bias,
         out_bias=bias,
         mlp_bias=bias,

@@ -30,7 +30,7 @@ def side(fields: Fields, name: str, usual: int) -> int:
     return (
         fields.numbers(name, [usual])[0]
         if fields.is_list(name)
-        else fields.whole(name, default=usual)
+        else fields.integer(name, default=usual)
     )
 
 
@@ -40,19 +40,19 @@ def _vit(
     hidden, ffn, layers, heads, image, patch = usual
     return VisionEncoder(
         tensors,
-        fields.whole("hidden_size", default=hidden),
-        fields.whole("num_hidden_layers", default=layers),
-        fields.whole("num_attention_heads", "attention_heads", default=heads),
-        fields.whole("intermediate_size", default=ffn),
+        fields.integer("hidden_size", default=hidden),
+        fields.integer("num_hidden_layers", default=layers),
+        fields.integer("num_attention_heads", "attention_heads", default=heads),
+        fields.integer("intermediate_size", default=ffn),
         (side(fields, "image_size", image) // side(fields, "patch_size", patch)) ** 2,
         gated,
     )
 
 
-def _seen(fields: Fields, usual: tuple[int, ...]) -> tuple[VisionEncoder, int, int]:
+def _vit_with_patches(fields: Fields, usual: tuple[int, ...]) -> tuple[VisionEncoder, int, int]:
     """Sizes, channels and the side of a patch."""
     sizes = _vit(fields, [], usual)
-    return sizes, fields.whole("num_channels", default=3), side(fields, "patch_size", usual[5])
+    return sizes, fields.integer("num_channels", default=3), side(fields, "patch_size", usual[5])
 
 
 def attention(at: str, width: int, bias: bool, names: tuple[str, str, str, str]) -> list[Tensor]:
@@ -76,7 +76,7 @@ def _block(t: VisionEncoder, at: str, order: str) -> list[Tensor]:
 def clip(at: str, fields: Fields) -> VisionEncoder:
     """CLIP's (arXiv 2103.00020)."""
     usual = (768, 3072, 12, 12, 224, 32)
-    t, channels, patch = _seen(fields, usual)
+    t, channels, patch = _vit_with_patches(fields, usual)
     found = [Tensor(f"{at}.embeddings.class_embedding", (t.hidden,))]
     found.append(_patches(f"{at}.embeddings.patch_embedding", t.hidden, channels, patch))
     found.append(Tensor(f"{at}.embeddings.position_embedding.weight", (t.patches + 1, t.hidden)))
@@ -92,7 +92,7 @@ def _patches(name: str, hidden: int, channels: int, patch: int) -> Tensor:
 def siglip(at: str, fields: Fields, order: str = "1a2m") -> VisionEncoder:
     """SigLIP's (arXiv 2303.15343), with or without the head that pools."""
     usual = (768, 3072, 12, 12, 224, 16)
-    t, channels, patch = _seen(fields, usual)
+    t, channels, patch = _vit_with_patches(fields, usual)
     found = [_patches(f"{at}.embeddings.patch_embedding", t.hidden, channels, patch)]
     found.append(Tensor(f"{at}.embeddings.patch_embedding.bias", (t.hidden,)))
     return _siglip_rest(at, t, found, t.patches, order, fields.flag("vision_use_head", True))
@@ -100,8 +100,8 @@ def siglip(at: str, fields: Fields, order: str = "1a2m") -> VisionEncoder:
 
 def siglip2(at: str, fields: Fields) -> VisionEncoder:
     """SigLIP 2's, which takes patches as rows (arXiv 2502.14786)."""
-    t, channels, patch = _seen(fields, (768, 3072, 12, 12, 256, 16))
-    rows = fields.whole("num_patches", default=256)
+    t, channels, patch = _vit_with_patches(fields, (768, 3072, 12, 12, 256, 16))
+    rows = fields.integer("num_patches", default=256)
     found = modules.linear(f"{at}.embeddings.patch_embedding", t.hidden, channels * patch**2, True)
     pooled = fields.flag("vision_use_head", True)
     return _siglip_rest(at, t._replace(patches=rows), found, rows, "1a2m", pooled)
@@ -110,7 +110,7 @@ def siglip2(at: str, fields: Fields) -> VisionEncoder:
 def idefics3(at: str, fields: Fields) -> VisionEncoder:
     """Idefics3's and SmolVLM's: SigLIP's without its head."""
     usual = (1152, 3072, 12, 16, 224, 32)
-    t, channels, patch = _seen(fields, usual)
+    t, channels, patch = _vit_with_patches(fields, usual)
     found = [_patches(f"{at}.embeddings.patch_embedding", t.hidden, channels, patch)]
     found.append(Tensor(f"{at}.embeddings.patch_embedding.bias", (t.hidden,)))
     return _siglip_rest(at, t, found, t.patches, "a1m2", False)
@@ -135,7 +135,7 @@ def _siglip_rest(
 def pixtral(at: str, fields: Fields) -> VisionEncoder:
     """Pixtral's: RMSNorm, rotary positions, a gated feed-forward part (arXiv 2410.07073)."""
     usual = (1024, 4096, 24, 16, 1024, 16)
-    t, channels, patch = _seen(fields, usual)
+    t, channels, patch = _vit_with_patches(fields, usual)
     found = [_patches(f"{at}.patch_conv", t.hidden, channels, patch)]
     found += modules.norm(f"{at}.ln_pre", t.hidden)
     for index in range(t.layers):
@@ -151,7 +151,7 @@ def pixtral(at: str, fields: Fields) -> VisionEncoder:
 def internvl(at: str, fields: Fields) -> VisionEncoder:
     """InternViT as InternVL 2.5 and 3 have it (arXiv 2312.14238)."""
     usual = (1024, 4096, 24, 16, 448, 14)
-    t, channels, patch = _seen(fields, usual)
+    t, channels, patch = _vit_with_patches(fields, usual)
     found = [Tensor(f"{at}.embeddings.cls_token", (1, 1, t.hidden))]
     if fields.flag("use_mask_token", False):
         found.append(Tensor(f"{at}.embeddings.mask_token", (1, 1, t.hidden)))
@@ -184,7 +184,7 @@ def internvl(at: str, fields: Fields) -> VisionEncoder:
 def llama4(at: str, fields: Fields) -> VisionEncoder:
     """Llama 4's, with the adapter that shuffles pixels."""
     usual = (768, 5632, 34, 16, 448, 14)
-    t, channels, patch = _seen(fields, usual)
+    t, channels, patch = _vit_with_patches(fields, usual)
     found = [Tensor(f"{at}.class_embedding", (t.hidden,))]
     found.append(Tensor(f"{at}.positional_embedding_vlm", (t.patches + 1, t.hidden)))
     found += modules.linear(f"{at}.patch_embedding.linear", t.hidden, channels * patch**2)
@@ -198,8 +198,8 @@ def llama4(at: str, fields: Fields) -> VisionEncoder:
         for name in ("input_layernorm", "post_attention_layernorm"):
             found += modules.norm(f"{inside}.{name}", t.hidden, True)
     wide, out = (
-        fields.whole("projector_input_dim", default=4096),
-        fields.whole("projector_output_dim", default=4096),
+        fields.integer("projector_input_dim", default=4096),
+        fields.integer("projector_output_dim", default=4096),
     )
     found += modules.linear(f"{at}.vision_adapter.mlp.fc1", wide, t.ffn)
     found += modules.linear(f"{at}.vision_adapter.mlp.fc2", out, wide)
@@ -209,8 +209,8 @@ def llama4(at: str, fields: Fields) -> VisionEncoder:
 def mllama(at: str, fields: Fields) -> VisionEncoder:
     """Llama 3.2's: tiles, and layers of two kinds (arXiv 2407.21783, section 7)."""
     usual = (1280, 5120, 32, 16, 448, 14)
-    t, channels, patch = _seen(fields, usual)
-    tiles = fields.whole("max_num_tiles", default=4)
+    t, channels, patch = _vit_with_patches(fields, usual)
+    tiles = fields.integer("max_num_tiles", default=4)
     shapes = fields.length("supported_aspect_ratios", 8) + 1
     rows = t.patches + 1
     found = [Tensor(f"{at}.class_embedding", (t.hidden,))]
@@ -224,7 +224,7 @@ def mllama(at: str, fields: Fields) -> VisionEncoder:
         found.append(Tensor(f"{inside}.embedding.weight", (shapes, tiles * t.hidden)))
     for name in ("layernorm_pre", "layernorm_post"):
         found += modules.norm(f"{at}.{name}", t.hidden, True)
-    count = fields.whole("num_global_layers", default=8)
+    count = fields.integer("num_global_layers", default=8)
     for name, layers in (("transformer", t.layers), ("global_transformer", count)):
         for index in range(layers):
             inside = f"{at}.{name}.layers.{index}"
@@ -259,10 +259,10 @@ model card recommends, 256 to 1280."""
 
 def _patch_embedding(at: str, fields: Fields, hidden: int, side: int, bias: bool) -> list[Tensor]:
     patch, frames = (
-        fields.whole("patch_size", default=side),
-        fields.whole("temporal_patch_size", default=2),
+        fields.integer("patch_size", default=side),
+        fields.integer("temporal_patch_size", default=2),
     )
-    shape = (hidden, fields.whole("in_channels", "in_chans", default=3), frames, patch, patch)
+    shape = (hidden, fields.integer("in_channels", "in_chans", default=3), frames, patch, patch)
     found = [Tensor(f"{at}.patch_embed.proj.weight", shape)]
     return found + ([Tensor(f"{at}.patch_embed.proj.bias", (hidden,))] if bias else [])
 
@@ -284,30 +284,39 @@ def _merging_block(
 
 def qwen2(at: str, fields: Fields) -> VisionEncoder:
     """Qwen2-VL's (arXiv 2409.12191); `hidden_size` is the language model's."""
-    width, out = fields.whole("embed_dim", default=1280), fields.whole("hidden_size", default=3584)
+    width, out = (
+        fields.integer("embed_dim", default=1280),
+        fields.integer("hidden_size", default=3584),
+    )
     ffn = int(fields.number("mlp_ratio", 4) * width)
-    depth, merge = fields.whole("depth", default=32), fields.whole("spatial_merge_size", default=2)
+    depth, merge = (
+        fields.integer("depth", default=32),
+        fields.integer("spatial_merge_size", default=2),
+    )
     found = _patch_embedding(at, fields, width, 14, False)
     for index in range(depth):
         found += _merging_block(f"{at}.blocks.{index}", width, ffn, "fc", (True, True))
     found += _merger(at, width, merge**2 * width, out, True)
-    heads = fields.whole("num_heads", default=16)
+    heads = fields.integer("num_heads", default=16)
     return VisionEncoder(found, width, depth, heads, ffn, MERGED_TOKENS * merge**2)
 
 
 def qwen2_5(at: str, fields: Fields) -> VisionEncoder:
     """Qwen2.5-VL's (arXiv 2502.13923): RMSNorm and a gated feed-forward part."""
     width, out = (
-        fields.whole("hidden_size", default=3584),
-        fields.whole("out_hidden_size", default=3584),
+        fields.integer("hidden_size", default=3584),
+        fields.integer("out_hidden_size", default=3584),
     )
-    ffn, depth = fields.whole("intermediate_size", default=3420), fields.whole("depth", default=32)
-    merge = fields.whole("spatial_merge_size", default=2)
+    ffn, depth = (
+        fields.integer("intermediate_size", default=3420),
+        fields.integer("depth", default=32),
+    )
+    merge = fields.integer("spatial_merge_size", default=2)
     found = _patch_embedding(at, fields, width, 14, False)
     for index in range(depth):
         found += _merging_block(f"{at}.blocks.{index}", width, ffn, "gated", (False, True))
     found += _merger(at, width, merge**2 * width, out, False)
-    heads = fields.whole("num_heads", default=16)
+    heads = fields.integer("num_heads", default=16)
     return VisionEncoder(found, width, depth, heads, ffn, MERGED_TOKENS * merge**2, gated=True)
 
 
@@ -320,12 +329,15 @@ def _merger(at: str, width: int, wide: int, out: int, bias: bool) -> list[Tensor
 def qwen3(at: str, fields: Fields, deep: tuple[int, ...] = (8, 16, 24)) -> VisionEncoder:
     """Qwen3-VL's and Qwen3.5's (arXiv 2511.21631): some layers speak to the model directly."""
     width, out = (
-        fields.whole("hidden_size", default=1152),
-        fields.whole("out_hidden_size", default=3584),
+        fields.integer("hidden_size", default=1152),
+        fields.integer("out_hidden_size", default=3584),
     )
-    ffn, depth = fields.whole("intermediate_size", default=4304), fields.whole("depth", default=27)
-    merge = fields.whole("spatial_merge_size", default=2)
-    rows = fields.whole("num_position_embeddings", default=2304)
+    ffn, depth = (
+        fields.integer("intermediate_size", default=4304),
+        fields.integer("depth", default=27),
+    )
+    merge = fields.integer("spatial_merge_size", default=2)
+    rows = fields.integer("num_position_embeddings", default=2304)
     found = _patch_embedding(at, fields, width, 16, True)
     found.append(Tensor(f"{at}.pos_embed.weight", (rows, width)))
     for index in range(depth):
@@ -338,23 +350,26 @@ def qwen3(at: str, fields: Fields, deep: tuple[int, ...] = (8, 16, 24)) -> Visio
         found += modules.norm(f"{at}.{name}.norm", normed, True)
         found += modules.linear(f"{at}.{name}.linear_fc1", wide, wide, True)
         found += modules.linear(f"{at}.{name}.linear_fc2", out, wide, True)
-    heads = fields.whole("num_heads", default=16)
+    heads = fields.integer("num_heads", default=16)
     return VisionEncoder(found, width, depth, heads, ffn, MERGED_TOKENS * merge**2)
 
 
 def glm4v(at: str, fields: Fields) -> VisionEncoder:
     """GLM-4.1V's and GLM-4.5V's (arXiv 2507.01006)."""
     width, out = (
-        fields.whole("hidden_size", default=1536),
-        fields.whole("out_hidden_size", default=4096),
+        fields.integer("hidden_size", default=1536),
+        fields.integer("out_hidden_size", default=4096),
     )
     wide, depth = (
-        fields.whole("intermediate_size", default=13696),
-        fields.whole("depth", default=24),
+        fields.integer("intermediate_size", default=13696),
+        fields.integer("depth", default=24),
     )
-    image, patch = fields.whole("image_size", default=336), fields.whole("patch_size", default=14)
+    image, patch = (
+        fields.integer("image_size", default=336),
+        fields.integer("patch_size", default=14),
+    )
     merge, bias = (
-        fields.whole("spatial_merge_size", default=2),
+        fields.integer("spatial_merge_size", default=2),
         fields.flag("attention_bias", False),
     )
     rows = (image // patch) ** 2
@@ -371,5 +386,5 @@ def glm4v(at: str, fields: Fields) -> VisionEncoder:
         Tensor(f"{at}.downsample.bias", (out,)),
     ]
     found += modules.norm(f"{at}.post_layernorm", width)
-    heads = fields.whole("num_heads", default=12)
+    heads = fields.integer("num_heads", default=12)
     return VisionEncoder(found, width, depth, heads, out, MERGED_TOKENS * merge**2, gated=True)

@@ -117,12 +117,12 @@ def _llava_next(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
 
 def _gemma3(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     found = [Tensor(f"{_AT}.mm_input_projection_weight", (tower.hidden, hidden))]
-    tokens = fields.whole("mm_tokens_per_image", default=256)
+    tokens = fields.integer("mm_tokens_per_image", default=256)
     return Projector(found + modules.norm(f"{_AT}.mm_soft_emb_norm", tower.hidden), tokens)
 
 
 def _paligemma(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
-    out = fields.whole("projection_dim", default=hidden)
+    out = fields.integer("projection_dim", default=hidden)
     return Projector(modules.linear(f"{_AT}.linear", out, tower.hidden, True), tower.patches)
 
 
@@ -135,7 +135,7 @@ def _internvl(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
 
 
 def _mistral3(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
-    each = fields.whole("spatial_merge_size", default=2) ** 2
+    each = fields.integer("spatial_merge_size", default=2) ** 2
     bias = fields.flag("multimodal_projector_bias", False)
     found = modules.norm(f"{_AT}.norm", tower.hidden)
     found += modules.linear(f"{_AT}.patch_merger.merging_layer", tower.hidden, each * tower.hidden)
@@ -146,15 +146,15 @@ def _mistral3(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
 
 
 def _idefics3(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
-    each = fields.whole("scale_factor", default=2) ** 2
+    each = fields.integer("scale_factor", default=2) ** 2
     name = "model.connector.modality_projection.proj"
     return Projector(modules.linear(name, hidden, each * tower.hidden), tower.patches // each)
 
 
 def _lfm2(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
-    each = fields.whole("downsample_factor", default=2) ** 2
+    each = fields.integer("downsample_factor", default=2) ** 2
     inner, bias = (
-        fields.whole("projector_hidden_size", default=2560),
+        fields.integer("projector_hidden_size", default=2560),
         fields.flag("projector_bias", True),
     )
     wide = each * tower.hidden
@@ -171,8 +171,8 @@ def _lfm2(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
 
 def _cohere2(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     each, inner = (
-        fields.whole("downsample_factor", default=2) ** 2,
-        fields.whole("alignment_intermediate_size", default=36864),
+        fields.integer("downsample_factor", default=2) ** 2,
+        fields.integer("alignment_intermediate_size", default=36864),
     )
     found = modules.linear(f"{_AT}.linear_1", inner, each * tower.hidden, True)
     return Projector(
@@ -182,7 +182,7 @@ def _cohere2(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
 
 def _llama4(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     seen = Fields(fields.inner("vision_config"))
-    into = seen.whole("vision_output_dim", default=7680)
+    into = seen.integer("vision_output_dim", default=7680)
     bias = seen.flag("multi_modal_projector_bias", False)
     found = modules.linear("multi_modal_projector.linear_1", hidden, into, bias)
     return Projector(found, int(tower.patches * seen.number("pixel_shuffle_ratio", 0.5) ** 2))
@@ -195,7 +195,7 @@ def _within(_: Fields, __: VisionEncoder, ___: int) -> Projector:
 
 def _mllama(fields: Fields, _: VisionEncoder, hidden: int) -> Projector:
     """One token: the layers between look at the picture itself."""
-    into = Fields(fields.inner("vision_config")).whole("vision_output_dim", default=7680)
+    into = Fields(fields.inner("vision_config")).integer("vision_output_dim", default=7680)
     return Projector(modules.linear(_AT, hidden, into, True), 1)
 
 

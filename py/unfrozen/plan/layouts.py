@@ -55,7 +55,7 @@ def clusters(job: Job, gpus: int) -> Iterator[Cluster]:
     for mesh in _meshes(job, gpus, DIMENSIONS):
         for sharing in _sharings(job, mesh, gpus):
             try:
-                yield Cluster.read(_kept(job.cluster) | mesh | sharing | {"gpus": gpus})
+                yield Cluster.read(_unlaid_settings(job.cluster) | mesh | sharing | {"gpus": gpus})
             except PlanError:
                 continue
 
@@ -148,7 +148,7 @@ def _spreads(alike: int, near: int) -> Iterator[dict[str, Any]]:
         yield {"sharding": "zero3", "shard_size": near}
 
 
-def _kept(cluster: Cluster) -> dict[str, Any]:
+def _unlaid_settings(cluster: Cluster) -> dict[str, Any]:
     """What is no part of a layout: what is offloaded, how a framework gathers."""
     own = {entry.name: getattr(cluster, entry.name) for entry in fields(cluster)}
     return {key: value for key, value in own.items() if key not in LAID_OUT}
@@ -359,7 +359,7 @@ def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[lis
         if gcd(micro, cluster.context_parallel) == 1:
             size = {"micro_batch": micro, "grad_accum": own // micro}
             asked = (laid_out(job, cluster, checkpointing=name, **size) for name in RECOMPUTED)
-            taken = [legal for one in asked if (legal := _taken(one, takes))]
+            taken = [legal for one in asked if (legal := _adapt(one, takes))]
             found += [taken] if taken else []
     return found
 
@@ -372,7 +372,7 @@ def _least_seconds(jobs: list[list[Job]]) -> float:
     return large.seconds - large.bubbles + min(small.bubbles, large.bubbles)
 
 
-def _taken(job: Job, takes: Takes | None) -> Job | None:
+def _adapt(job: Job, takes: Takes | None) -> Job | None:
     """The job as it will run, or None where it cannot."""
     try:
         check_layout(job.model, job.recipe, job.cluster)

@@ -83,7 +83,7 @@ def band(job: Job) -> str:
     "of 45 published runs on several machines, half were within 23% and nine in ten within 55%"
     """
     kind = kind_of(job)
-    return _told(SPEEDS[kind], KINDS[kind])
+    return _format_spread(SPEEDS[kind], KINDS[kind])
 
 
 def overall() -> str:
@@ -96,7 +96,7 @@ def overall() -> str:
     )
 
 
-def _told(found: Spread, words: str) -> str:
+def _format_spread(found: Spread, words: str) -> str:
     least = f"of {found.runs} published runs {words}, half were within {_percent(found.half)}"
     if found.runs < ENOUGH:
         return f"{least} and the worst within {_percent(found.worst)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from unfrozen.errors import InputError, shown
+from unfrozen.errors import InputError, quote_value
 from unfrozen.hardware.gpus import GPUS
 from unfrozen.job import Job
 from unfrozen.job.lora import LORA_SETTINGS
@@ -189,7 +189,7 @@ def as_problem(error: InputError, state: State) -> Json:
     return {
         "key": error.key,
         "label": SETTINGS[control].short_label if control in SETTINGS else control,
-        "value": shown(error.value),
+        "value": quote_value(error.value),
         "bound": error.bound,
         "remedy": error.remedy,
         "control": control,
@@ -212,7 +212,7 @@ def _found_in_config(error: InputError, state: State) -> str:
     """What a config.json has under the key that is wrong, or that the key is missing."""
     name = error.key.partition(".")[2]
     missing = error.value == "nothing" and name not in model_config(state)
-    return f"{name} is {'missing' if missing else shown(error.value)}"
+    return f"{name} is {'missing' if missing else quote_value(error.value)}"
 
 
 def _with_labels(text: str, control: str) -> str:

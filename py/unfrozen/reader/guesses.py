@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from unfrozen.errors import shown
+from unfrozen.errors import quote_value
 from unfrozen.publish import Line, Plot, Threshold, parse_plots, parse_table, plots_as_json
 from unfrozen.reader.typed import Typed, Unread, read_number
 from unfrozen.units import parse_bytes, sig3
@@ -59,7 +59,7 @@ def compare(key: str, text: str, published: Published) -> Compared:
         found = guess.truth(published)
     except (LookupError, ValueError, StopIteration):  # an edited cell may publish anything
         found = None
-    return Compared(_words(guess, value, found), plots)
+    return Compared(_compare(guess, value, found), plots)
 
 
 def _in_unit(typed: Typed, unit: str) -> float:
@@ -70,10 +70,10 @@ def _in_unit(typed: Typed, unit: str) -> float:
         return typed.value * parse_bytes(f"1 {typed.unit}") / parse_bytes(f"1 {unit}")
     except ValueError:
         kind = f"this guess is in {unit}" if unit else "this guess is a number alone"
-        raise Unread(f"{shown(typed.unit)} does not fit here: {kind}.") from None
+        raise Unread(f"{quote_value(typed.unit)} does not fit here: {kind}.") from None
 
 
-def _words(guess: Guess, value: float, found: float | None) -> str:
+def _compare(guess: Guess, value: float, found: float | None) -> str:
     yours = f"Your guess: {_amount(value, guess.unit)}."
     if found is None:
         return f"{yours} The cell no longer publishes what was asked: compare it with the figure."

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from unfrozen.errors import shown
+from unfrozen.errors import quote_value
 from unfrozen.units import parse_bytes
 
 _PLAIN: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺−×·*\u00a0\u202f", "0123456789-+-xxx  ")
@@ -47,13 +47,13 @@ def read_number(text: str) -> Typed:
     match = _TEN.fullmatch(plain) or _NUMBER.fullmatch(plain)
     if match is None:
         raise Unread(
-            f"{shown(text.strip())} cannot be read as a number. Write one like 112 or 1.5."
+            f"{quote_value(text.strip())} cannot be read as a number. Write one like 112 or 1.5."
         )
     value = _value(match.groupdict())
     if value < 0:
-        raise Unread(f"{shown(text.strip())} lies below 0, where nothing asked here can lie.")
+        raise Unread(f"{quote_value(text.strip())} lies below 0, where nothing asked here can lie.")
     if value > LARGEST:
-        raise Unread(f"{shown(text.strip())} is too large to mean anything here.")
+        raise Unread(f"{quote_value(text.strip())} is too large to mean anything here.")
     return Typed(value, match["unit"])
 
 
@@ -67,7 +67,7 @@ def read_bytes(text: str) -> tuple[float, str]:
     try:
         scale = parse_bytes(f"1 {unit}")
     except ValueError:
-        raise Unread(f"{shown(unit)} is no unit of memory. Write GB or GiB.") from None
+        raise Unread(f"{quote_value(unit)} is no unit of memory. Write GB or GiB.") from None
     return typed.value * scale, unit
 
 

@@ -13,7 +13,7 @@ from gpu_runner.config.bounds import Pairs
 from gpu_runner.errors import UsageError
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import LIBRARIES
-from gpu_runner.optim.optimizer import factors, shown
+from gpu_runner.optim.optimizer import describe_factors, factors
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from unfrozen.training.parameter_groups import rate_shares
 
@@ -145,9 +145,9 @@ def test_routers_and_experts_are_parts_of_a_mixture() -> None:
 
 def test_what_counts_is_told_with_its_weights() -> None:
     names = [name for name, _ in tiny_llama.model(**UNTIED).named_parameters()]
-    assert shown("rates", RATES, names) == [
+    assert describe_factors("rates", RATES, names) == [
         "rate × 0.5 for blocks (14 of 21 weights)",
         "rate × 2 for norms (5 of 21 weights)",
         "rate × 0.1 for embedding (1 of 21 weights)",
     ]
-    assert shown("decays", None, names) == []
+    assert describe_factors("decays", None, names) == []

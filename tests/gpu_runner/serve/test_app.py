@@ -246,14 +246,16 @@ def test_a_port_in_use_is_one_sentence_and_an_exit_code(server: Server, small_si
         check=False,
     )
     assert done.returncode == 4
-    assert re.search(rf"port {server.port} is in use.*choose another with --port N", done.stderr)
+    assert re.search(
+        rf"port {server.port} is in use.*choose another port with --port N", done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "token", "reason"),
     [
-        (["--host", "0.0.0.0"], "a" * 32, "means every network: name the one address"),
+        (["--host", "0.0.0.0"], "a" * 32, "means every network: give the one address"),
         (["--port", "70000"], "a" * 32, "--port 70000 is out of bounds: give a number from 0"),
         (["--host", "no.such.host.invalid"], "a" * 32, "cannot serve on no.such.host.invalid"),
         ([], "secret", "UNFROZEN_TOKEN must be 32 to 128 lower-case hex digits; it has 6"),

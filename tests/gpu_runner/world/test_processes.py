@@ -7,7 +7,7 @@ from torch import nn
 import run_process
 import tiny_llama
 from gpu_runner.errors import SystemFailure, UsageError
-from gpu_runner.world import World, blocks_of, join, local, rows_of, shard_like, whole
+from gpu_runner.world import World, blocks_of, full_tensor, join, local, rows_of, shard_like
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ def test_alone_nothing_is_sent_copied_or_cut() -> None:
     assert world.norm(tensor) is tensor
     assert world.any(True, False) == (True, False)
     assert world.run(lambda model, n: (model, n), "model", 2) == ("model", 2)
-    assert local(tensor) is whole(tensor) is shard_like(tensor, tensor) is tensor
+    assert local(tensor) is full_tensor(tensor) is shard_like(tensor, tensor) is tensor
     assert tensor[rows_of(tensor)].equal(tensor)
     model = tiny_llama.model()
     before = dict(model.named_parameters())

@@ -195,7 +195,7 @@ class Answers:
         if chat.messages[0]["role"] == "assistant":
             raise BadRow("message 0 is the assistant's: put before it what it answers")
         if train_on == "all":
-            return [self._whole(chat)]
+            return [self._teach_all(chat)]
         trained = chat.trained
         if train_on == "last":
             answers = [i for i, one in enumerate(chat.messages) if one["role"] == "assistant"]
@@ -221,7 +221,7 @@ class Answers:
             chat.notes.append(self._ends.remark)
         return pieces[::-1]
 
-    def _whole(self, chat: Chat) -> TaughtText:
+    def _teach_all(self, chat: Chat) -> TaughtText:
         """Everything a chat holds but the answers of weight 0."""
         shaped, whole = self._template.fitted(chat.messages, chat.tools, chat.extra)
         text = whole.text
@@ -232,7 +232,7 @@ class Answers:
         found = _ChatAnswers(self._template, self._ends, shaped, chat, shift, whole)
         for index, message in enumerate(chat.messages):
             if message["role"] == "assistant" and index not in chat.trained:
-                low, high = found.words(index, text)
+                low, high = found.find_answer(index, text)
                 spans.append((start, low))
                 start = high
         if chat.messages[last]["role"] == "assistant":
@@ -258,7 +258,7 @@ class _ChatAnswers:
         self._shaped = shaped
         self._chat = chat
         self._shift = shift
-        self._whole = whole
+        self._teach_all = whole
         self._known: dict[int, _Answer] = {}
 
     def piece(self, left: Sequence[int]) -> TaughtText:
@@ -280,7 +280,7 @@ class _ChatAnswers:
             self._known[index] = self._find(index - self._shift)
         return self._known[index]
 
-    def words(self, index: int, text: str) -> Span:
+    def find_answer(self, index: int, text: str) -> Span:
         """Where what an answer says stands in the whole text, its end included."""
         place = index - self._shift
         other = self._sample(place, "\ufdd2", len(self._shaped))
@@ -307,7 +307,7 @@ class _ChatAnswers:
 
     def _find(self, place: int) -> _Answer:
         last = place + 1 == len(self._shaped)
-        text, marked = self._whole if last else self._render(self._shaped[: place + 1])
+        text, marked = self._teach_all if last else self._render(self._shaped[: place + 1])
         start = self._start(place, text)
         spans = tuple(span for span in marked if span[1] > start)
         if not spans:

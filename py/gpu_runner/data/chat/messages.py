@@ -55,7 +55,7 @@ def content(message: Mapping[str, Any]) -> str:
     return "".join(string(part, "text") for part in value)
 
 
-def whole(text: str) -> str:
+def check_unicode(text: str) -> str:
     """A text that is to be encoded. Raises `BadRow` where it holds half a character."""
     if not text.isascii() and (half := _SURROGATE.search(text)) is not None:
         raise BadRow(f"it holds half a character (\\u{ord(half[0]):04x})")

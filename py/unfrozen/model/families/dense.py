@@ -170,19 +170,19 @@ def sizes(
     """The sizes and choices of a decoder, without its tensors; some have no width for a dense
     feed-forward part, and some say in another way how many `layers` there are.
     """
-    hidden = fields.whole("hidden_size")
-    heads = fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", default=0)
+    hidden = fields.integer("hidden_size")
+    heads = fields.integer("num_attention_heads")
+    head_dim = fields.integer("head_dim", default=0)
     plain = choice.get("mlp") == "plain"
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=layers or fields.whole("num_hidden_layers", at_most=MOST_LAYERS),
+        layers=layers or fields.integer("num_hidden_layers", at_most=MOST_LAYERS),
         heads=heads,
-        kv_heads=fields.whole("num_key_value_heads", default=heads),
+        kv_heads=fields.integer("num_key_value_heads", default=heads),
         head_dim=head_dim or _divided(hidden, heads, choice),
-        ffn=fields.whole("intermediate_size") if feeds else 1,
-        vocab=fields.whole("vocab_size"),
+        ffn=fields.integer("intermediate_size") if feeds else 1,
+        vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", False),
         activation=fields.word("hidden_act", "hidden_activation", default="silu"),
         gated=not plain,

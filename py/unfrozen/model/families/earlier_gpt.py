@@ -27,16 +27,16 @@ def _sizes(
     layers: tuple[str, ...],
     heads: tuple[str, ...],
 ) -> Architecture:
-    hidden, count = fields.whole(*width), fields.whole(*heads)
+    hidden, count = fields.integer(*width), fields.integer(*heads)
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=fields.whole(*layers, at_most=MOST_LAYERS),
+        layers=fields.integer(*layers, at_most=MOST_LAYERS),
         heads=count,
         kv_heads=count,
         head_dim=divided(heads[0], hidden, count),
         ffn=4 * hidden,
-        vocab=fields.whole("vocab_size"),
+        vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", True),
         activation=fields.word("activation_function", "activation", default="gelu"),
         gated=False,
@@ -47,7 +47,7 @@ def _sizes(
     )
 
 
-def _drawn(
+def _with_blueprint(
     a: Architecture,
     before: list[Tensor],
     layer: list[Tensor],
@@ -68,9 +68,9 @@ def _falcon(fields: Fields) -> Architecture:
     new = fields.flag("new_decoder_architecture", False)
     kv_heads = 1 if fields.flag("multi_query", True) else a.heads
     if new:
-        kv_heads = fields.whole("num_kv_heads", "n_head_kv", default=a.heads)
+        kv_heads = fields.integer("num_kv_heads", "n_head_kv", default=a.heads)
     ffn = (
-        fields.whole("ffn_hidden_size", default=4 * a.hidden)
+        fields.integer("ffn_hidden_size", default=4 * a.hidden)
         if fields.has("ffn_hidden_size")
         else a.ffn
     )
@@ -85,7 +85,7 @@ def _falcon(fields: Fields) -> Architecture:
         fused_projections=True,
     )
     norms = ["input_layernorm"] if parallel else ["post_attention_layernorm", "input_layernorm"]
-    if parallel and fields.whole("num_ln_in_parallel_attn", default=2 if new else 1) == 2:
+    if parallel and fields.integer("num_ln_in_parallel_attn", default=2 if new else 1) == 2:
         norms = ["ln_attn", "ln_mlp"]
     layer = [
         *modules.linear(
@@ -97,7 +97,7 @@ def _falcon(fields: Fields) -> Architecture:
     ]
     before = modules.embedding("transformer.word_embeddings", a.vocab, a.hidden)
     after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
-    return _drawn(a, before, layer, after)
+    return _with_blueprint(a, before, layer, after)
 
 
 def _bloom(fields: Fields) -> Architecture:
@@ -114,17 +114,17 @@ def _bloom(fields: Fields) -> Architecture:
     before = modules.embedding("transformer.word_embeddings", a.vocab, a.hidden)
     before += _norm(a, "transformer.word_embeddings_layernorm")
     after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
-    return _drawn(a, before, layer, after)
+    return _with_blueprint(a, before, layer, after)
 
 
 def _opt(fields: Fields) -> Architecture:
     names = ("hidden_size",), ("num_hidden_layers",), ("num_attention_heads",)
     a = _sizes("opt", fields, *names)
-    positions = fields.whole("max_position_embeddings")
+    positions = fields.integer("max_position_embeddings")
     bias = fields.flag("enable_bias", True)
     a = replace(
         a,
-        ffn=fields.whole("ffn_dim"),
+        ffn=fields.integer("ffn_dim"),
         positions=positions,
         activation=fields.word("activation_function", default="relu"),
         dropout=fields.share("dropout", 0.1),
@@ -141,7 +141,7 @@ def _opt(fields: Fields) -> Architecture:
         *_norm(a, "final_layer_norm"),
     ]
     layer = [replace(t, name=t.name.removeprefix("..")) for t in layer]
-    narrow = fields.whole("word_embed_proj_dim", default=a.hidden)
+    narrow = fields.integer("word_embed_proj_dim", default=a.hidden)
     at = "model.decoder"
     before = modules.embedding(f"{at}.embed_tokens", a.vocab, narrow)
     before.append(Tensor(f"{at}.embed_positions.weight", (positions + 2, a.hidden)))
@@ -153,7 +153,7 @@ def _opt(fields: Fields) -> Architecture:
     ):
         before += _norm(a, f"{at}.final_layer_norm")
     after = modules.head(a.tied, a.vocab, narrow)
-    return _drawn(a, before, layer, after, f"{at}.layers.{{}}")
+    return _with_blueprint(a, before, layer, after, f"{at}.layers.{{}}")
 
 
 _OPENAI: Final = ("n_embd", "hidden_size"), ("n_layer", "num_hidden_layers")
@@ -187,7 +187,7 @@ def _joined(
     a = _sizes(model_type, fields, *_OPENAI, ("n_head", "num_attention_heads"))
     a = replace(
         a,
-        ffn=fields.whole("n_inner", default=4 * a.hidden),
+        ffn=fields.integer("n_inner", default=4 * a.hidden),
         qkv_bias=False,
         out_bias=False,
         activation=fields.word("activation_function", default="gelu_new"),
@@ -204,7 +204,7 @@ def _joined(
     ]
     before = modules.embedding("transformer.wte", a.vocab, a.hidden)
     after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden, True)]
-    return _drawn(a, before, layer, after)
+    return _with_blueprint(a, before, layer, after)
 
 
 def _bigcode(fields: Fields) -> Architecture:
@@ -212,8 +212,8 @@ def _bigcode(fields: Fields) -> Architecture:
     a = replace(
         a,
         kv_heads=1 if fields.flag("multi_query", True) else a.heads,
-        ffn=fields.whole("n_inner", default=4 * a.hidden),
-        positions=fields.whole("n_positions"),
+        ffn=fields.integer("n_inner", default=4 * a.hidden),
+        positions=fields.integer("n_positions"),
         dropout=fields.share("resid_pdrop", 0.1),
         activation=fields.word("activation_function", default="gelu_pytorch_tanh"),
         fused_projections=True,
@@ -228,7 +228,7 @@ def _bigcode(fields: Fields) -> Architecture:
     before = modules.embedding("transformer.wte", a.vocab, a.hidden)
     before.append(Tensor("transformer.wpe.weight", (a.positions, a.hidden)))
     after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
-    return _drawn(a, before, layer, after)
+    return _with_blueprint(a, before, layer, after)
 
 
 def _mpt(fields: Fields) -> Architecture:
@@ -236,7 +236,7 @@ def _mpt(fields: Fields) -> Architecture:
     a = _sizes("mpt", fields, *names, ("n_heads", "num_attention_heads"))
     a = replace(
         a,
-        ffn=fields.whole("expansion_ratio") * a.hidden,
+        ffn=fields.integer("expansion_ratio") * a.hidden,
         qkv_bias=False,
         out_bias=False,
         mlp_bias=False,
@@ -251,7 +251,7 @@ def _mpt(fields: Fields) -> Architecture:
     ]
     before = modules.embedding("transformer.wte", a.vocab, a.hidden)
     after = [*_norm(a, "transformer.norm_f", False), *modules.head(a.tied, a.vocab, a.hidden)]
-    return _drawn(a, before, layer, after, "transformer.blocks.{}")
+    return _with_blueprint(a, before, layer, after, "transformer.blocks.{}")
 
 
 _READERS: Final[dict[str, Callable[[Fields], Architecture]]] = {

@@ -24,16 +24,16 @@ def read(model_type: str, fields: Fields) -> Architecture:
 
 def _sizes(model_type: str, fields: Fields, names: tuple[tuple[str, ...], ...]) -> Architecture:
     width, layers, heads, ffn = names
-    hidden, count = fields.whole(*width), fields.whole(*heads)
+    hidden, count = fields.integer(*width), fields.integer(*heads)
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=fields.whole(*layers, at_most=MOST_LAYERS),
+        layers=fields.integer(*layers, at_most=MOST_LAYERS),
         heads=count,
         kv_heads=count,
         head_dim=divided(heads[0], hidden, count),
-        ffn=fields.whole(*ffn),
-        vocab=fields.whole("vocab_size"),
+        ffn=fields.integer(*ffn),
+        vocab=fields.integer("vocab_size"),
         tied=True,
         activation=fields.word("hidden_act", "hidden_activation", "activation", default="gelu"),
         gated=False,
@@ -86,27 +86,27 @@ def _embedded(
     }
 
 
-def _drawn(
+def _with_blueprint(
     a: Architecture, before: list[Tensor], layer: list[Tensor], after: list[Tensor], at: str
 ) -> Architecture:
     return replace(a, blueprint=Blueprint(before, [layer], [0] * a.layers, after, at))
 
 
 def _roberta(model_type: str, fields: Fields) -> Architecture:
-    positions, types = fields.whole("max_position_embeddings"), fields.whole("type_vocab_size")
+    positions, types = fields.integer("max_position_embeddings"), fields.integer("type_vocab_size")
     a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
     found = _embedded("roberta.embeddings", a, a.hidden, types, positions)
     before = [t for key in ("tokens", "types", "norm", "positions") for t in found[key]]
     after = [Tensor("lm_head.bias", (a.vocab,), 0, vocabulary=True)]
     after += modules.linear("lm_head.dense", a.hidden, a.hidden, True)
     after += modules.norm("lm_head.layer_norm", a.hidden, True)
-    return _drawn(a, before, bert_layer(a), after, "roberta.encoder.layer.{}")
+    return _with_blueprint(a, before, bert_layer(a), after, "roberta.encoder.layer.{}")
 
 
 def _electra(model_type: str, fields: Fields) -> Architecture:
-    positions, types = fields.whole("max_position_embeddings"), fields.whole("type_vocab_size")
+    positions, types = fields.integer("max_position_embeddings"), fields.integer("type_vocab_size")
     a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
-    width = fields.whole("embedding_size")
+    width = fields.integer("embedding_size")
     found = _embedded("electra.embeddings", a, width, types, positions)
     before = [t for key in ("tokens", "positions", "types", "norm") for t in found[key]]
     if width != a.hidden:
@@ -114,14 +114,14 @@ def _electra(model_type: str, fields: Fields) -> Architecture:
     after = modules.norm("generator_predictions.LayerNorm", width, True)
     after += modules.linear("generator_predictions.dense", width, a.hidden, True)
     after.append(Tensor("generator_lm_head.bias", (a.vocab,), 0, vocabulary=True))
-    return _drawn(a, before, bert_layer(a), after, "electra.encoder.layer.{}")
+    return _with_blueprint(a, before, bert_layer(a), after, "electra.encoder.layer.{}")
 
 
 def _deberta(model_type: str, fields: Fields) -> Architecture:
-    positions = fields.whole("max_position_embeddings")
+    positions = fields.integer("max_position_embeddings")
     types = fields.count("type_vocab_size")
     a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
-    width = fields.whole("embedding_size", default=a.hidden)
+    width = fields.integer("embedding_size", default=a.hidden)
     found = _embedded("deberta.embeddings", a, width, types, positions)
     keys = ["tokens", "positions", "types"]
     if not fields.flag("position_biased_input", True):
@@ -134,7 +134,7 @@ def _deberta(model_type: str, fields: Fields) -> Architecture:
     layer, outside = _relative(fields, a, layer)
     after = [*outside, *masked_head("cls.predictions", a.vocab, a.hidden, width)]
     a = replace(a, estimated="its attention to distances")
-    return _drawn(a, before, layer, after, "deberta.encoder.layer.{}")
+    return _with_blueprint(a, before, layer, after, "deberta.encoder.layer.{}")
 
 
 def _relative(
@@ -152,17 +152,19 @@ def _relative(
                 f"attention.self.{extra[word]}", a.hidden, a.hidden, True, 0
             )
     reach = (
-        fields.whole("max_relative_positions")
+        fields.integer("max_relative_positions")
         if fields.is_positive("max_relative_positions")
         else a.positions
     )
-    buckets = fields.whole("position_buckets") if fields.is_positive("position_buckets") else reach
+    buckets = (
+        fields.integer("position_buckets") if fields.is_positive("position_buckets") else reach
+    )
     outside = [Tensor("deberta.encoder.rel_embeddings.weight", (2 * buckets, a.hidden))]
     if "layer_norm" in fields.word("norm_rel_ebd", default="none"):
         outside += modules.norm("deberta.encoder.LayerNorm", a.hidden, True)
     kernel = fields.count("conv_kernel_size")
     if kernel:
-        groups = fields.whole("conv_groups", default=1)
+        groups = fields.integer("conv_groups", default=1)
         outside.append(
             Tensor("deberta.encoder.conv.conv.weight", (a.hidden, a.hidden // groups, kernel))
         )
@@ -175,7 +177,7 @@ def _distilbert(model_type: str, fields: Fields) -> Architecture:
     names = (("dim", "hidden_size"), ("n_layers", "num_hidden_layers"))
     heads = ("n_heads", "num_attention_heads")
     a = _sizes(model_type, fields, (*names, heads, ("hidden_dim",)))
-    positions = fields.whole("max_position_embeddings")
+    positions = fields.integer("max_position_embeddings")
     a = replace(a, positions=positions, dropout=fields.share("dropout", 0.1))
     found = _embedded("distilbert.embeddings", a, a.hidden, 0, positions)
     before = [t for key in ("tokens", "positions", "norm") for t in found[key]]
@@ -189,7 +191,7 @@ def _distilbert(model_type: str, fields: Fields) -> Architecture:
     after = modules.linear("vocab_transform", a.hidden, a.hidden, True)
     after += modules.norm("vocab_layer_norm", a.hidden, True)
     after.append(Tensor("vocab_projector.bias", (a.vocab,), 0, vocabulary=True))
-    return _drawn(a, before, layer, after, "distilbert.transformer.layer.{}")
+    return _with_blueprint(a, before, layer, after, "distilbert.transformer.layer.{}")
 
 
 def _modernbert(model_type: str, fields: Fields) -> Architecture:
@@ -246,11 +248,11 @@ T5_TYPES: Final = ("t5", "mt5", "umt5")
 
 def read_t5(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by a config.json of one of `T5_TYPES`; raises ModelError."""
-    hidden, inner = fields.whole("d_model", "hidden_size"), fields.whole("d_ff")
-    heads = fields.whole("num_heads", "num_attention_heads"), fields.whole("d_kv")
-    encoder = fields.whole("num_layers", "num_hidden_layers", at_most=MOST_LAYERS)
-    decoder = fields.whole("num_decoder_layers", default=encoder, at_most=MOST_LAYERS)
-    vocab, tied = fields.whole("vocab_size"), True  # whatever the file says
+    hidden, inner = fields.integer("d_model", "hidden_size"), fields.integer("d_ff")
+    heads = fields.integer("num_heads", "num_attention_heads"), fields.integer("d_kv")
+    encoder = fields.integer("num_layers", "num_hidden_layers", at_most=MOST_LAYERS)
+    decoder = fields.integer("num_decoder_layers", default=encoder, at_most=MOST_LAYERS)
+    vocab, tied = fields.integer("vocab_size"), True  # whatever the file says
     how = fields.word("feed_forward_proj", default="relu")
     gated = how.startswith("gated")
     blocks = _t5_blocks(
@@ -285,7 +287,7 @@ def read_t5(model_type: str, fields: Fields) -> Architecture:
 
 def _t5_buckets(model_type: str, fields: Fields) -> tuple[int, int]:
     """Distances that the first block of a half learns, and the others (umT5)."""
-    buckets = fields.whole("relative_attention_num_buckets")
+    buckets = fields.integer("relative_attention_num_buckets")
     return buckets, buckets if model_type == "umt5" else 0
 
 

@@ -62,7 +62,7 @@ def _per_layer(width: int, hidden: int) -> list[Tensor]:
 
 def _rows(fields: Fields, a: Architecture, width: int) -> list[Tensor]:
     """Embeddings of all layers, and the projection beside them."""
-    rows = fields.whole("vocab_size_per_layer_input")
+    rows = fields.integer("vocab_size_per_layer_input")
     found = [Tensor("model.embed_tokens_per_layer.weight", (rows, a.layers * width))]
     found += modules.linear("model.per_layer_model_projection", a.layers * width, a.hidden)
     return found + modules.norm("model.per_layer_projection_norm", width)
@@ -77,8 +77,11 @@ def _three(fields: Fields) -> Architecture:
         caps_logits=True,
         estimated="its alternating streams",
     )
-    streams, narrow = fields.whole("altup_num_inputs"), fields.whole("hidden_size_per_layer_input")
-    rank, scaled = fields.whole("laurel_rank"), fields.flag("altup_correct_scale", True)
+    streams, narrow = (
+        fields.integer("altup_num_inputs"),
+        fields.integer("hidden_size_per_layer_input"),
+    )
+    rank, scaled = fields.integer("laurel_rank"), fields.flag("altup_correct_scale", True)
     beside = [Tensor("altup.correct_output_scale", (a.hidden,))] if scaled else []
     beside += modules.linear("altup.correction_coefs", streams, streams)
     beside += modules.linear("altup.prediction_coefs", streams**2, streams)
@@ -107,15 +110,15 @@ def _three(fields: Fields) -> Architecture:
 
 def _four(fields: Fields) -> Architecture:
     a = dense.sizes("gemma4_text", fields, _LAYOUT)
-    a = replace(a, caps_logits=fields.given("final_logit_softcapping", False))
+    a = replace(a, caps_logits=fields.is_set("final_logit_softcapping", False))
     moe = fields.flag("enable_moe_block", False)
     narrow = fields.count("hidden_size_per_layer_input")
     a = replace(a, v_norm=True, per_layer_input=narrow, norms=5 if narrow else 0)
     if moe:
         experts = Experts(
-            count=fields.whole("num_experts"),
-            per_token=fields.whole("top_k_experts", "num_experts_per_tok"),
-            ffn=fields.whole("moe_intermediate_size"),
+            count=fields.integer("num_experts"),
+            per_token=fields.integer("top_k_experts", "num_experts_per_tok"),
+            ffn=fields.integer("moe_intermediate_size"),
             shared_ffn=a.ffn,
             normalised=True,
             shared_gate=False,
@@ -160,8 +163,8 @@ def _of_kind(fields: Fields, a: Architecture, full: bool) -> Architecture:
         return a
     heads = a.kv_heads
     if _same(fields) and fields.is_number("num_global_key_value_heads"):
-        heads = fields.whole("num_global_key_value_heads")
-    return replace(a, head_dim=fields.whole("global_head_dim", default=512), kv_heads=heads)
+        heads = fields.integer("num_global_key_value_heads")
+    return replace(a, head_dim=fields.integer("global_head_dim", default=512), kv_heads=heads)
 
 
 def _four_layer(a: Architecture, keys: bool, values: bool, narrow: int) -> list[Tensor]:

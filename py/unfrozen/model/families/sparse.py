@@ -54,7 +54,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
         sinks=model_type == "gpt_oss",
     )
     if model_type == "llama4_text":
-        a = replace(a, ffn=fields.whole("intermediate_size_mlp"))
+        a = replace(a, ffn=fields.integer("intermediate_size_mlp"))
     attention = dense.attend(a, _LAYOUTS[model_type])
     if a.sinks:
         attention = [Tensor("self_attn.sinks", (a.heads,), 0), *attention]
@@ -97,27 +97,27 @@ def first_dense(fields: Fields) -> frozenset[int]:
 
 def grouped(fields: Fields) -> Experts:
     """DeepSeek's: routed ones and, as one, those that every token passes."""
-    ffn = fields.whole("moe_intermediate_size")
+    ffn = fields.integer("moe_intermediate_size")
     return Experts(
-        count=fields.whole("n_routed_experts", "num_experts"),
-        per_token=fields.whole("num_experts_per_tok", default=1),
+        count=fields.integer("n_routed_experts", "num_experts"),
+        per_token=fields.integer("num_experts_per_tok", default=1),
         ffn=ffn,
         shared_ffn=ffn * fields.count("n_shared_experts"),
         dense_layers=first_dense(fields),
         normalised=fields.flag("norm_topk_prob", False),
         shared_gate=False,
         router="sigmoid",
-        groups=fields.whole("n_group", default=1),
-        top_groups=fields.whole("topk_group", default=1),
+        groups=fields.integer("n_group", default=1),
+        top_groups=fields.integer("topk_group", default=1),
     )
 
 
 def _local(fields: Fields) -> Experts:
     """Experts as wide as `intermediate_size`."""
     return Experts(
-        count=fields.whole("num_local_experts", "num_experts"),
-        per_token=fields.whole("num_experts_per_tok"),
-        ffn=fields.whole("intermediate_size"),
+        count=fields.integer("num_local_experts", "num_experts"),
+        per_token=fields.integer("num_experts_per_tok"),
+        ffn=fields.integer("intermediate_size"),
         normalised=fields.flag("norm_topk_prob", False),
         shared_gate=False,
     )
@@ -137,14 +137,14 @@ def _granite(fields: Fields) -> Experts:
 
 
 def _ernie(fields: Fields) -> Experts:
-    layers, ffn = fields.whole("num_hidden_layers"), fields.whole("moe_intermediate_size")
-    every = fields.whole("moe_layer_interval")
+    layers, ffn = fields.integer("num_hidden_layers"), fields.integer("moe_intermediate_size")
+    every = fields.integer("moe_layer_interval")
     last = fields.last("moe_layer_end_index", layers)
     within = range(fields.count("moe_layer_start_index"), last + 1)
     outside = {i for i in range(layers) if (i + 1) % every or i not in within}
     return Experts(
-        count=fields.whole("moe_num_experts", "num_experts"),
-        per_token=fields.whole("moe_k", "num_experts_per_tok"),
+        count=fields.integer("moe_num_experts", "num_experts"),
+        per_token=fields.integer("moe_k", "num_experts_per_tok"),
         ffn=ffn,
         shared_ffn=ffn * fields.count("moe_num_shared_experts"),
         dense_layers=frozenset(outside),
@@ -155,12 +155,12 @@ def _ernie(fields: Fields) -> Experts:
 
 
 def _llama4(fields: Fields) -> Experts:
-    layers, ffn = fields.whole("num_hidden_layers"), fields.whole("intermediate_size")
-    every = fields.whole("interleave_moe_layer_step")
+    layers, ffn = fields.integer("num_hidden_layers"), fields.integer("intermediate_size")
+    every = fields.integer("interleave_moe_layer_step")
     sparse = set(fields.numbers("moe_layers", list(range(every - 1, layers, every))))
     return Experts(
-        count=fields.whole("num_local_experts"),
-        per_token=fields.whole("num_experts_per_tok"),
+        count=fields.integer("num_local_experts"),
+        per_token=fields.integer("num_experts_per_tok"),
         ffn=ffn,
         shared_ffn=ffn,
         dense_layers=frozenset(range(layers)) - sparse,
@@ -278,10 +278,10 @@ def read_latent(model_type: str, fields: Fields) -> Architecture:
     latent = Latent(
         heads=sizes.heads,
         q_rank=fields.count("q_lora_rank"),
-        kv_rank=fields.whole("kv_lora_rank"),
-        nope=fields.whole("qk_nope_head_dim"),
-        rope=fields.whole("qk_rope_head_dim", "head_dim"),
-        value=fields.whole("v_head_dim"),
+        kv_rank=fields.integer("kv_lora_rank"),
+        nope=fields.integer("qk_nope_head_dim"),
+        rope=fields.integer("qk_rope_head_dim", "head_dim"),
+        value=fields.integer("v_head_dim"),
     )
     biased = fields.flag("attention_bias", False)
     a = replace(

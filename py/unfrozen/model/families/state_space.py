@@ -33,7 +33,7 @@ MAMBA_TYPES: Final = ("mamba", "falcon_mamba", "mamba2")
 
 def read_mamba(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by a config.json of one of `MAMBA_TYPES`; raises ModelError."""
-    hidden = fields.whole("hidden_size")
+    hidden = fields.integer("hidden_size")
     mixer = _read_mamba2(fields) if model_type == "mamba2" else _read_selective(fields, hidden)
     bias, conv_bias = fields.flag("use_bias", False), fields.flag("use_conv_bias", True)
     inside = (
@@ -41,8 +41,8 @@ def read_mamba(model_type: str, fields: Fields) -> Architecture:
         if isinstance(mixer, Dual)
         else selective("mixer", hidden, mixer, bias, conv_bias)
     )
-    layers = fields.whole("num_hidden_layers", at_most=MOST_LAYERS)
-    vocab, tied = fields.whole("vocab_size"), fields.flag("tie_word_embeddings", True)
+    layers = fields.integer("num_hidden_layers", at_most=MOST_LAYERS)
+    vocab, tied = fields.integer("vocab_size"), fields.flag("tie_word_embeddings", True)
     before = modules.embedding("backbone.embeddings", vocab, hidden)
     after = [*modules.norm("backbone.norm_f", hidden), *modules.head(tied, vocab, hidden)]
     layer = [*modules.norm("norm", hidden), *inside]
@@ -66,9 +66,9 @@ def read_mamba(model_type: str, fields: Fields) -> Architecture:
 def _read_selective(fields: Fields, hidden: int) -> Selective:
     return Selective(
         inner=int(fields.number("expand", 2) * hidden),
-        state=fields.whole("state_size"),
+        state=fields.integer("state_size"),
         rank=step_rank(fields, "time_step_rank", hidden),
-        conv=fields.whole("conv_kernel"),
+        conv=fields.integer("conv_kernel"),
     )
 
 
@@ -76,17 +76,17 @@ def step_rank(fields: Fields, key: str, hidden: int) -> int:
     """Numbers from which steps are made; "auto" is a sixteenth of the width."""
     if not fields.is_number(key):
         return -(-hidden // 16)
-    return fields.whole(key)
+    return fields.integer(key)
 
 
 def _read_mamba2(fields: Fields) -> Dual:
     return Dual(
-        heads=fields.whole("num_heads"),
-        head_dim=fields.whole("head_dim"),
-        state=fields.whole("state_size"),
-        groups=fields.whole("n_groups"),
-        conv=fields.whole("conv_kernel"),
-        chunk=fields.whole("chunk_size"),
+        heads=fields.integer("num_heads"),
+        head_dim=fields.integer("head_dim"),
+        state=fields.integer("state_size"),
+        groups=fields.integer("n_groups"),
+        conv=fields.integer("conv_kernel"),
+        chunk=fields.integer("chunk_size"),
     )
 
 
@@ -171,17 +171,17 @@ def _attention(a: Architecture) -> list[Tensor]:
 
 def _jamba(fields: Fields) -> Architecture:
     a = dense.sizes("jamba", fields, {})
-    layers, count = a.layers, fields.whole("num_experts")
-    period, offset = fields.whole("expert_layer_period"), fields.count("expert_layer_offset")
+    layers, count = a.layers, fields.integer("num_experts")
+    period, offset = fields.integer("expert_layer_period"), fields.count("expert_layer_offset")
     sparse_layers = {i for i in range(layers) if count > 1 and i % period == offset}
-    per_token = min(count, fields.whole("num_experts_per_tok"))
+    per_token = min(count, fields.integer("num_experts_per_tok"))
     rest = frozenset(range(layers)) - sparse_layers
     a = replace(a, experts=Experts(count, per_token, a.ffn, dense_layers=rest, shared_gate=False))
     mixer = Selective(
-        inner=fields.whole("mamba_expand") * a.hidden,
-        state=fields.whole("mamba_d_state"),
+        inner=fields.integer("mamba_expand") * a.hidden,
+        state=fields.integer("mamba_d_state"),
         rank=step_rank(fields, "mamba_dt_rank", a.hidden),
-        conv=fields.whole("mamba_d_conv"),
+        conv=fields.integer("mamba_d_conv"),
         normed=True,
     )
     biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
@@ -198,7 +198,7 @@ def _jamba(fields: Fields) -> Architecture:
         for mix in inside
         for feed in feeds
     }
-    each, at = fields.whole("attn_layer_period"), fields.count("attn_layer_offset")
+    each, at = fields.integer("attn_layer_period"), fields.count("attn_layer_offset")
     layer_types = [
         f"{'full' if i % each == at else 'state'} {'sparse' if i in sparse_layers else 'dense'}"
         for i in range(layers)
@@ -212,16 +212,16 @@ def _norms(a: Architecture, second: str) -> list[Tensor]:
 
 
 def _hybrid_mamba2(fields: Fields, hidden: int, normed: bool = True) -> Dual:
-    inner = fields.whole("mamba_expand", default=2) * hidden
-    heads = fields.whole("mamba_n_heads")
-    dim = fields.whole("mamba_d_head") if fields.is_number("mamba_d_head") else inner // heads
+    inner = fields.integer("mamba_expand", default=2) * hidden
+    heads = fields.integer("mamba_n_heads")
+    dim = fields.integer("mamba_d_head") if fields.is_number("mamba_d_head") else inner // heads
     return Dual(
         heads=heads,
         head_dim=dim,
-        state=fields.whole("mamba_d_state"),
-        groups=fields.whole("mamba_n_groups"),
-        conv=fields.whole("mamba_d_conv"),
-        chunk=fields.whole("mamba_chunk_size"),
+        state=fields.integer("mamba_d_state"),
+        groups=fields.integer("mamba_n_groups"),
+        conv=fields.integer("mamba_d_conv"),
+        chunk=fields.integer("mamba_chunk_size"),
         normed=normed,
     )
 
@@ -249,7 +249,7 @@ def _granite(fields: Fields) -> Architecture:
     count, shared = fields.count("num_local_experts"), fields.count("shared_intermediate_size")
     feed = sparse.granite_shared(a.hidden, shared)
     if count:
-        per_token = fields.whole("num_experts_per_tok")
+        per_token = fields.integer("num_experts_per_tok")
         a = replace(
             a,
             experts=Experts(count, per_token, a.ffn, shared, shared_gate=False, router="top"),
@@ -283,7 +283,7 @@ def _falcon(fields: Fields) -> Architecture:
     a = dense.sizes("falcon_h1", fields, {**layout, "mlp_bias": "mlp_bias"})
     mixer = _hybrid_mamba2(fields, a.hidden, fields.flag("mamba_rms_norm", False))
     if fields.is_number("mamba_d_ssm") and not fields.is_number("mamba_d_head"):
-        mixer = mixer._replace(head_dim=fields.whole("mamba_d_ssm") // mixer.heads)
+        mixer = mixer._replace(head_dim=fields.integer("mamba_d_ssm") // mixer.heads)
     biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
     out = fields.flag("projectors_bias", False)
     layer = [
@@ -304,16 +304,16 @@ def _nemotron(fields: Fields) -> Architecture:
     activation = fields.word("mlp_hidden_act", default="relu2")
     a = replace(a, activation=activation, feeds=False)
     mixer = Dual(
-        heads=fields.whole("mamba_num_heads"),
-        head_dim=fields.whole("mamba_head_dim"),
-        state=fields.whole("ssm_state_size"),
-        groups=fields.whole("n_groups"),
-        conv=fields.whole("conv_kernel"),
-        chunk=fields.whole("chunk_size"),
+        heads=fields.integer("mamba_num_heads"),
+        head_dim=fields.integer("mamba_head_dim"),
+        state=fields.integer("ssm_state_size"),
+        groups=fields.integer("n_groups"),
+        conv=fields.integer("conv_kernel"),
+        chunk=fields.integer("chunk_size"),
     )
     experts = replace(
         sparse.grouped(fields),
-        shared_ffn=fields.whole("moe_shared_expert_intermediate_size"),
+        shared_ffn=fields.integer("moe_shared_expert_intermediate_size"),
         dense_layers=frozenset(i for i, word in enumerate(layer_types) if word != "moe"),
         gated=False,
     )
@@ -379,9 +379,9 @@ _ZAMBA: Final = (
 
 def read_zamba(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by a Zamba2 config.json; raises ModelError."""
-    hidden = fields.whole("hidden_size")
-    layers = fields.whole("num_hidden_layers", at_most=MOST_LAYERS)
-    heads = fields.whole("num_attention_heads")
+    hidden = fields.integer("hidden_size")
+    layers = fields.integer("num_hidden_layers", at_most=MOST_LAYERS)
+    heads = fields.integer("num_attention_heads")
     layer_types = fields.kinds("layers_block_type", layers, _ZAMBA_KINDS) or list(_ZAMBA[:layers])
     uses = [index for index, word in enumerate(layer_types) if word == "hybrid"]
     a = Architecture(
@@ -389,10 +389,10 @@ def read_zamba(model_type: str, fields: Fields) -> Architecture:
         hidden=hidden,
         layers=layers,
         heads=heads,
-        kv_heads=fields.whole("num_key_value_heads", default=heads),
+        kv_heads=fields.integer("num_key_value_heads", default=heads),
         head_dim=2 * hidden // heads,
-        ffn=fields.whole("intermediate_size", default=4 * hidden),
-        vocab=fields.whole("vocab_size"),
+        ffn=fields.integer("intermediate_size", default=4 * hidden),
+        vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", True),
         activation=fields.word("hidden_act", default="gelu"),
         estimated="its shared blocks",
@@ -402,7 +402,7 @@ def read_zamba(model_type: str, fields: Fields) -> Architecture:
     state = dual("mamba", hidden, mixer, biased, True)
     state += modules.norm("input_layernorm", hidden)
     kinds, order = [state], [0] * layers
-    blocks = fields.whole("num_mem_blocks")
+    blocks = fields.integer("num_mem_blocks")
     for place, index in enumerate(uses[:blocks]):
         kinds.append(_zamba_hybrid(a, state, _zamba_block(fields, a, place, len(uses), blocks)))
         order[index] = len(kinds) - 1
@@ -421,14 +421,14 @@ def read_zamba(model_type: str, fields: Fields) -> Architecture:
 
 
 def _zamba_mixer(fields: Fields, hidden: int) -> Dual:
-    heads = fields.whole("n_mamba_heads")
+    heads = fields.integer("n_mamba_heads")
     return Dual(
         heads=heads,
         head_dim=int(fields.number("mamba_expand", 2) * hidden) // heads,
-        state=fields.whole("mamba_d_state"),
-        groups=fields.whole("mamba_ngroups"),
-        conv=fields.whole("mamba_d_conv"),
-        chunk=fields.whole("chunk_size"),
+        state=fields.integer("mamba_d_state"),
+        groups=fields.integer("mamba_ngroups"),
+        conv=fields.integer("mamba_d_conv"),
+        chunk=fields.integer("chunk_size"),
     )
 
 
@@ -442,7 +442,7 @@ def _zamba_block(
     fields: Fields, a: Architecture, block: int, uses: int, blocks: int
 ) -> list[Tensor]:
     """A block with the adapters of all its uses."""
-    both, rank = 2 * a.hidden, fields.whole("adapter_rank")
+    both, rank = 2 * a.hidden, fields.integer("adapter_rank")
     mine = [use for use in range(uses) if use % blocks == block]
     heads = a.heads, a.kv_heads, a.head_dim
     found = modules.attention("self_attn", both, heads)
@@ -483,11 +483,11 @@ def read_linear(model_type: str, fields: Fields) -> Architecture:
 def _qwen(model_type: str, fields: Fields) -> Architecture:
     a = _qwen_sizes(model_type, fields)
     mixer = Delta(
-        key_heads=fields.whole("linear_num_key_heads"),
-        value_heads=fields.whole("linear_num_value_heads"),
-        key_dim=fields.whole("linear_key_head_dim"),
-        value_dim=fields.whole("linear_value_head_dim"),
-        conv=fields.whole("linear_conv_kernel_dim"),
+        key_heads=fields.integer("linear_num_key_heads"),
+        value_heads=fields.integer("linear_num_value_heads"),
+        key_dim=fields.integer("linear_key_head_dim"),
+        value_dim=fields.integer("linear_value_head_dim"),
+        conv=fields.integer("linear_conv_kernel_dim"),
         joined=model_type == "qwen3_next",
     )
     norms = [t for name in dense.PRE for t in modules.norm(name, a.hidden)]
@@ -503,7 +503,7 @@ def _qwen(model_type: str, fields: Fields) -> Architecture:
         for word in inside
         for feed in feeds
     }
-    every = fields.whole("full_attention_interval", default=4)
+    every = fields.integer("full_attention_interval", default=4)
     default = [_LINEAR_LAYERS[bool((index + 1) % every)] for index in range(a.layers)]
     layer_types = fields.kinds("layer_types", a.layers, _LINEAR_LAYERS) or default
     named = [f"{w} {'sparse' if a.is_sparse(i) else 'dense'}" for i, w in enumerate(layer_types)]
@@ -518,11 +518,11 @@ def _qwen_sizes(model_type: str, fields: Fields) -> Architecture:
     if model_type == "qwen3_5_text" or fields.count("num_experts") == 0:
         return a
     experts = Experts(
-        count=fields.whole("num_experts"),
-        per_token=fields.whole("num_experts_per_tok"),
-        ffn=fields.whole("moe_intermediate_size"),
-        shared_ffn=fields.whole("shared_expert_intermediate_size"),
-        every=1 if moe else fields.whole("decoder_sparse_step", default=1),
+        count=fields.integer("num_experts"),
+        per_token=fields.integer("num_experts_per_tok"),
+        ffn=fields.integer("moe_intermediate_size"),
+        shared_ffn=fields.integer("shared_expert_intermediate_size"),
+        every=1 if moe else fields.integer("decoder_sparse_step", default=1),
         dense_layers=frozenset() if moe else fields.indices("mlp_only_layers"),
         normalised=moe or fields.flag("norm_topk_prob", True),
     )
@@ -569,16 +569,16 @@ def _lfm2(model_type: str, fields: Fields) -> Architecture:
     else:
         first = frozenset(range(min(a.layers, fields.count("num_dense_layers"))))
         experts = Experts(
-            count=fields.whole("num_experts"),
-            per_token=fields.whole("num_experts_per_tok"),
-            ffn=fields.whole("moe_intermediate_size"),
+            count=fields.integer("num_experts"),
+            per_token=fields.integer("num_experts_per_tok"),
+            ffn=fields.integer("moe_intermediate_size"),
             dense_layers=first,
             normalised=fields.flag("norm_topk_prob", True),
             router="sigmoid",
         )
         a = replace(a, experts=experts)
     mixer, bias = (
-        Convolution(a.hidden, fields.whole("conv_L_cache")),
+        Convolution(a.hidden, fields.integer("conv_L_cache")),
         fields.flag("conv_bias", False),
     )
     names = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -609,9 +609,9 @@ def _lfm2_words(a: Architecture, fields: Fields) -> list[str]:
 
 def _adjusted(fields: Fields) -> int:
     """The inner width that LFM2 derives from the one in the config."""
-    ffn = fields.whole("block_ff_dim", "intermediate_size")
+    ffn = fields.integer("block_ff_dim", "intermediate_size")
     if not fields.flag("block_auto_adjust_ff_dim", True):
         return ffn
     ffn = int(fields.number("block_ffn_dim_multiplier", 1.0) * int(2 * ffn / 3))
-    multiple = fields.whole("block_multiple_of")
+    multiple = fields.integer("block_multiple_of")
     return multiple * -(-ffn // multiple)
