@@ -145,7 +145,7 @@ BAD_VALUES = [
     ("py_table_data", "json.dumps({'headers': ['a'], 'rows': [[1, 2]]})", "rows[0]"),
     ("py_table_data", "'{not json'", "py_table_data"),
     ("py_plot_data", "None", "json.dumps"),
-    ("py_plot_data", "json.dumps({'title': 't'})", "list of plots"),
+    ("py_plot_data", "json.dumps({'title': 't'})", "a list of at most 50"),
     (
         "py_plot_data",
         "json.dumps([{'x_data': [1], 'lines': [{'label': 'a', 'data': [1, 2]}]}])",

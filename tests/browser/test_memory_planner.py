@@ -45,9 +45,8 @@ def test_what_turns_live_is_what_was_baked(page: Page, static_site: StaticSite) 
     printed = silent.new_page()
     printed.goto(static_site.url)
     html = "(result) => result.outerHTML"
-    assert page.locator(".widget-result").evaluate(html) == printed.locator(
-        ".widget-result"
-    ).evaluate(html)
+    result = "memory-planner .widget-result"
+    assert page.locator(result).evaluate(html) == printed.locator(result).evaluate(html)
     silent.close()
     assert reader.root.get_attribute("data-standing") == "baked"
     assert reader.plan == ""
@@ -277,4 +276,4 @@ def test_controls_that_do_not_arrive_are_missed_in_words(
     page.goto(static_site.url)
     page.locator("memory-planner").scroll_into_view_if_needed()
     page.get_by_text("The controls could not be loaded").wait_for()
-    assert page.locator(".verdict-title").inner_text() == "It does not fit."
+    assert page.locator("memory-planner .verdict-title").inner_text() == "It does not fit."

@@ -191,7 +191,7 @@ def test_controls_that_do_not_arrive_are_missed_in_words(
     page.goto(static_site.url)
     page.locator("method-decision").scroll_into_view_if_needed()
     page.get_by_text("The controls could not be loaded").wait_for()
-    assert page.locator(".verdict-title").inner_text() == "Full fine-tuning."
+    assert page.locator("method-decision .verdict-title").inner_text() == "Full fine-tuning."
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -248,7 +248,7 @@ def test_on_paper_the_answer_is_there_and_its_controls_are_not(
     page = chromium.new_page()
     page.emulate_media(media="print")
     page.goto(static_site.url)
-    assert page.locator(".verdict-title").is_visible()
+    assert page.locator("method-decision .verdict-title").is_visible()
     assert page.locator(".md-methods").is_visible()
     assert not page.locator(".md-controls").is_visible()
     page.close()

@@ -250,5 +250,7 @@ def test_what_the_model_has_not_is_refused_before_a_weight_is_loaded(
 
 def test_compiled_blocks_hide_their_routers(mixture: Path, sums_file: Path) -> None:
     given = {"model": str(mixture), "data": str(sums_file), "compile": True}
-    with pytest.raises(UsageError, match=r"router_balance 0\.1: what compile makes of a block"):
+    with pytest.raises(
+        UsageError, match=r"--router-balance 0\.1: a compiled block hides its router"
+    ):
         resolve({**given, "router_balance": 0.1})

@@ -122,7 +122,8 @@ def _bundle(out: Path, known: list[str]) -> Assets:
     write_fonts(faces)
     into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
     into += [f"--{kind}-names=[name]-[hash]" for kind in ("entry", "chunk", "asset")]
-    loaders = out / ".widgets.js"
+    loaders = ROOT / ".cache" / "widgets.js"  # where it lies is part of the hash of its chunk
+    loaders.parent.mkdir(exist_ok=True)
     loaders.write_text(loader_script(WIDGETS), encoding="utf-8")
     into.append(f"--alias:widgets={loaders}")
     style = out / ".style.css"
@@ -137,7 +138,6 @@ def _bundle(out: Path, known: list[str]) -> Assets:
     named = {name: f"assets/{built[path]}" for name, path in entries.items()}
     shutil.rmtree(faces)
     style.unlink()
-    loaders.unlink()
     files = {
         name: f"assets/{Path(path).name}"
         for path, output in outputs.items()

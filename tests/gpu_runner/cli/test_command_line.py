@@ -97,7 +97,7 @@ def test_a_dry_run_is_what_the_runners_plan_was(tmp_path: Path) -> None:
     told = ["--model", "demo", "--runs", str(tmp_path / "runs")]
     done = typed("train", *told, "--dry-run")
     assert done.returncode == 0, done.stderr
-    for part in ("836,736 parameters, all trained", "480 rows", "predicted memory"):
+    for part in ("836,736 parameters, all trained", "480 examples", "predicted memory"):
         assert part in done.stdout
     assert not (tmp_path / "runs").exists()
 

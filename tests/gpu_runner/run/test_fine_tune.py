@@ -186,14 +186,20 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_read(
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ({"checkpoint_files": "whole", "async_checkpoints": True}, "all wait for whole files"),
-        ({"checkpoint_files": "shards", "trust_remote_code": True}, "model's own code is kept"),
+        (
+            {"checkpoint_files": "whole", "async_checkpoints": True},
+            "--async-checkpoints writes shards only",
+        ),
+        (
+            {"checkpoint_files": "shards", "trust_remote_code": True},
+            "a model's own code is saved beside whole files only",
+        ),
     ],
 )
 def test_kinds_of_checkpoints_that_exclude_another_choice_are_refused(
     config: TrainConfig, choice: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(UsageError, match=rf"{said}.*Choose auto\."):
+    with pytest.raises(UsageError, match=rf"{said}.*Give --checkpoint-files auto\."):
         check_processes(replace(config, **choice), World())
 
 

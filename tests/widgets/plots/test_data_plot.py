@@ -54,7 +54,7 @@ def test_a_gap_under_the_pointer_is_named(page: Page, plot: Locator) -> None:
     for _ in range(8):
         page.keyboard.press("ArrowRight")
     expect(plot.locator(".plot-tip-head")).to_have_text("Step 70")
-    expect(plot.locator(".plot-spoken")).to_have_text(
+    expect(plot.locator(".plot-announcement")).to_have_text(
         "Step 70: Task no value, General 2.10\u00a0nats, Predicted task 1.58\u00a0nats"
     )
 
