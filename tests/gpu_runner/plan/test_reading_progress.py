@@ -31,7 +31,7 @@ def test_in_a_file_there_is_a_line_every_few_seconds(capsys: pytest.CaptureFixtu
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        f"encoding [b]rows\\u202e.jsonl: {share}%, {rows:,} rows"
+        f"encoding [b]rows\\u202e.jsonl: {share}%, {rows:,} examples"
         for share, rows in ((33, 5000), (67, 10000), (100, 15000))
     ]
 
@@ -57,7 +57,7 @@ def test_on_a_terminal_there_is_a_bar_beside_the_output_that_goes_away(
     out, err = capsys.readouterr()
     assert out == ""
     assert "encoding rows.jsonl" in err
-    assert "1,234 rows" in err
+    assert "1,234 examples" in err
     assert err.endswith("\x1b[2K")  # the last thing is a line that is wiped
 
 
