@@ -267,8 +267,8 @@ def test_a_start_that_fails_is_told_from_its_last_lines(
     ("options", "reason"),
     [
         (("--recipes", "."), "--recipes . has no effect: give --allow-control too"),
-        (("--allow-control", "--recipes", "nowhere"), "--recipes nowhere is no folder"),
-        (("--allow-control", "--host", "192.0.2.1"), "whoever reads that network could start"),
+        (("--allow-control", "--recipes", "nowhere"), "--recipes nowhere is not a folder"),
+        (("--allow-control", "--host", "192.0.2.1"), "anyone who reads that network could launch runs"),
     ],
 )
 def test_what_makes_no_sense_together_is_said(
