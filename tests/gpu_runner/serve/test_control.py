@@ -268,7 +268,10 @@ def test_a_start_that_fails_is_told_from_its_last_lines(
     [
         (("--recipes", "."), "--recipes . has no effect: give --allow-control too"),
         (("--allow-control", "--recipes", "nowhere"), "--recipes nowhere is not a folder"),
-        (("--allow-control", "--host", "192.0.2.1"), "anyone who reads that network could launch runs"),
+        (
+            ("--allow-control", "--host", "192.0.2.1"),
+            "anyone who reads that network could launch runs",
+        ),
     ],
 )
 def test_what_makes_no_sense_together_is_said(
