@@ -15,14 +15,14 @@ TAKE_AND_FREE = """
 import resource, sys
 import torch
 from gpu_runner import __main__
-from gpu_runner.train import host_memory
+from gpu_runner.train import allocator
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 first, *words = sys.argv[1:]
 if first == "keep":
-    assert host_memory.keep_freed()
+    assert allocator.keep_freed()
 elif first == "train":
     try:
         __main__.main([first, *words])
