@@ -26,7 +26,7 @@ RENAMED = {
     "job.framework": "job.framework_defaults",
     "job.targets": "job.lora",
     "largest_model": "plan.largest_model",
-    "layers": "training.layers",
+    "layers": "training.parameter_groups",
     "memory.attention": "memory.activations",
     "memory.checkpoints": "memory.activations",
     "memory.early": "memory.backward",
