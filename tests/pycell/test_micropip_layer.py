@@ -25,7 +25,7 @@ def micropip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     async def bring(name: str) -> str:
         if name == "numpy":
             return "numpy could not be downloaded: this device is offline. Try again"
-        data = wheels.kept(LOCK["packages"][name])
+        data = wheels.read_wheel(LOCK["packages"][name])
         assert data is not None
         unpack(data, tmp_path, {"PYODIDE_SOURCE": "pyodide"})
         return ""

@@ -17,7 +17,7 @@ ENTRY = wheels.lock()["packages"]["packaging"]
 
 @pytest.fixture(scope="module")
 def wheel() -> bytes:
-    data = wheels.kept(ENTRY)
+    data = wheels.read_wheel(ENTRY)
     assert data is not None, "build the site first: python3 build.py build"
     return data
 

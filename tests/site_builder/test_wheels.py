@@ -35,7 +35,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def all_whole(folder: Path) -> bool:
-    return all(wheels.kept(entry, folder) is not None for entry in ENTRIES)
+    return all(wheels.read_wheel(entry, folder) is not None for entry in ENTRIES)
 
 
 @pytest.fixture
