@@ -78,7 +78,7 @@ def test_a_name_of_the_command_line_stands_in_the_list_of_cards(
 
 def test_a_unit_is_a_word_of_its_own_to_a_screen_reader(planner: PlannerReader) -> None:
     expect(planner.root.get_by_role("textbox", name="Sequence length tokens")).to_be_visible()
-    expect(planner.root.get_by_role("textbox", name="Micro-batch sequences")).to_be_visible()
+    expect(planner.root.get_by_role("textbox", name="Micro-batch size sequences")).to_be_visible()
 
 
 def test_the_bar_says_that_the_planner_computes(page: Page, static_site: StaticSite) -> None:

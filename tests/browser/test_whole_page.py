@@ -45,7 +45,7 @@ def test_colours_that_a_reader_forces_leave_every_sign_apart(
     context = chromium.new_context(forced_colors="active", bypass_csp=True)
     page = context.new_page()
     awake(page, static_site.url)
-    fills = page.locator(".legend .swatch").evaluate_all(
+    fills = page.locator("memory-planner .legend .swatch").evaluate_all(
         "(all) => all.map((each) => getComputedStyle(each).backgroundColor)"
     )
     assert len(set(fills)) == len(fills) > 3
@@ -104,7 +104,7 @@ def test_every_command_of_the_article_is_copied_with_one_press(
     page = context.new_page()
     page.goto(static_site.url)
     commands = page.locator(".article .language-sh, .article .language-bibtex")
-    buttons = page.locator(".copy-button")
+    buttons = page.locator(".listing-frame > .copy-button")
     assert buttons.count() == commands.count() > 4
     for index in range(commands.count()):
         buttons.nth(index).click()
@@ -124,7 +124,7 @@ def test_copy_buttons_move_nothing_when_they_arrive(
             page.route("**/assets/main-*.js", lambda route: route.abort())
         page.goto(static_site.url)
         if not blocked:
-            page.locator(".copy-button").first.wait_for()
+            page.locator(".listing-frame > .copy-button").first.wait_for()
         script = """() => [...document.querySelectorAll(".listing:has(.language-sh)")]
           .map((each) => each.getBoundingClientRect().height)"""
         heights.append(page.evaluate(script))

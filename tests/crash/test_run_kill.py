@@ -152,7 +152,7 @@ def test_a_run_that_loses_a_process_says_so_and_can_go_on(
     run = found[0].parent
     end = events(run)[-1]
     assert (end["kind"], end["status"]) == ("run.end", "failed")
-    assert "another process of this run is gone" in end["reason"]
+    assert "another process of this run has ended" in end["reason"]
     newest, refused = directory.newest(run / "checkpoints")
     assert newest is not None
     assert refused == []

@@ -260,7 +260,7 @@ def test_what_it_trains_appears_in_the_page(full: Installed, address: str, page:
     page.goto(address)
     done = full(*TRAIN)
     assert done.returncode == 0, done.stderr
-    assert "Runs are kept in ~/.local/share/unfrozen/runs." in done.stdout
+    assert "/.local/share/unfrozen/runs/" in done.stdout
     assert "To see it in the page: unfrozen serve" in done.stdout
     watcher = RunReader(page)
     watcher.wait_notice("finished")

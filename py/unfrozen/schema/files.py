@@ -8,6 +8,7 @@ from unfrozen.schema.event_log import BYTES, NAME, PROSE, SECONDS, SIZES, STEPS,
 from unfrozen.schema.shapes import (
     BOOLEAN,
     METRIC,
+    NULL,
     Shape,
     any_of,
     array,
@@ -51,7 +52,7 @@ COMMANDS: Final[Shape] = record(
 
 _DIGEST: Final = string(64, r"[0-9a-f]*", "a hexadecimal digest")
 _LOSSES: Final = mapping(NAME, METRIC, 1000)
-_LOSS: Final = any_of(METRIC, {"type": "nothing", "is": "null"})
+_LOSS: Final = any_of(METRIC, NULL)
 
 STATE: Final[Shape] = record(
     {

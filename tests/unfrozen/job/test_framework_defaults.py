@@ -204,7 +204,7 @@ def test_a_job_that_says_everything_is_left_alone() -> None:
     asked = {"no_sync": False, "loss": "chunked", "step": "rows"}
     found = job("trl", recipe=asked)
     assert found.framework == ("trl", ())
-    assert framework_text(found) == "trl: the job says all that it would set."
+    assert framework_text(found) == "trl: the job sets everything that it would set."
 
 
 def test_adapters_are_those_of_the_framework_where_the_job_leaves_them_alone() -> None:

@@ -35,7 +35,7 @@ RECIPE = Recipe.read(
 def test_each_rank_holds_what_was_planned(
     schedule: str, within: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_pytorchs", lambda _: True)  # whose weights are whole here
+    monkeypatch.setattr(pipeline, "_is_pytorch", lambda _: True)  # whose weights are whole here
     cluster = Cluster(2, pipeline_parallel=2, pipeline_schedule=schedule)
     measured = pipeline_runs.peaks(schedule, MICRO_BATCHES, tmp_path)
     for rank, held in enumerate(measured):

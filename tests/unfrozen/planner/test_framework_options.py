@@ -93,5 +93,5 @@ def test_the_verdict_says_whose_memory_it_is() -> None:
     text = shown(INTERLEAVED)["verdict"]["text"]
     assert "Of 4 ranks (interleaved 1F1B) number 1 needs most" in text
     assert "the embedding" in text
-    assert "Of 4 cards number" in shown(SPREAD)["verdict"]["text"]
+    assert "Of 4 GPUs number" in shown(SPREAD)["verdict"]["text"]
     assert "number" not in shown(COPIES)["verdict"]["text"]

@@ -62,4 +62,4 @@ def test_a_faster_network_is_never_slower(sharding: str) -> None:
 def test_copies_of_a_sharded_group_sum_their_gradients() -> None:
     one = step_time(job(gpus=64, sharding="zero3", shard_size=8))
     assert one.seconds > 0
-    assert sharing(job(gpus=64, sharding="zero3", shard_size=8)).copies.cards == 8
+    assert sharing(job(gpus=64, sharding="zero3", shard_size=8)).copies.gpus == 8
