@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from awaited import awaited
-from pycell.cell import VALUE_LIMIT_CHARS, CellResult, run_cell
-from pycell.output import OUTPUT_LIMIT_BYTES
+from pycell.cell import OUTPUT_LIMIT_BYTES, VALUE_LIMIT_CHARS, CellResult, run_cell
 
 
 def run(source: str, namespace: dict[str, Any] | None = None) -> tuple[CellResult, str]:
@@ -118,3 +117,13 @@ def test_leaving_python_is_reported_not_obeyed(source: str) -> None:
     assert not result.ok
     assert result.error is not None
     assert result.error.type in {"SystemExit", "KeyboardInterrupt"}
+
+
+def test_a_value_whose_text_is_of_a_class_of_its_own_is_cut_by_its_real_length() -> None:
+    source = (
+        "class Text(str):\n    def __len__(self): return 0\n"
+        "class Big:\n    def __repr__(self): return Text('a' * 30_000)\nBig()"
+    )
+    value = run(source)[0].value_repr
+    assert value is not None
+    assert "30,000 characters in all" in value

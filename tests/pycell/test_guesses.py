@@ -44,7 +44,7 @@ class Reader:
             lambda name, text: self.published.append((name, text)),
             Packages([], no_package, lambda: False),
         )
-        monkeypatch.setitem(sys.modules, "js", make_js_module(self.session.note))
+        monkeypatch.setitem(sys.modules, "js", make_js_module(self.session.publish))
 
     def run(self, source: str, key: str = "", text: str = "") -> dict[str, Any]:
         """Run a cell with a guess; without an event loop, for a browser's may be running."""

@@ -11,8 +11,7 @@ import pytest
 
 from awaited import awaited
 from pycell.micropip_layer import PageLayer
-from pycell.packages import Packages
-from pycell.wheels import unpack
+from pycell.packages import Packages, unpack
 from site_builder import wheels
 
 LOCK = wheels.lock()
@@ -55,13 +54,13 @@ def refusal(micropip: Any, what: str) -> str:
 
 def test_a_package_that_is_not_here_is_refused_with_what_is(micropip: Any) -> None:
     text = refusal(micropip, "pandas")
-    assert text.startswith("pandas is not here, and this page fetches nothing from anywhere else")
+    assert text.startswith("pandas is not available, and this page fetches nothing from other hosts")
     assert "unfrozen, numpy, micropip and packaging" in text
     assert "\n" not in text
 
 
 def test_another_version_of_what_is_here_is_refused_with_the_one_that_is(micropip: Any) -> None:
-    assert refusal(micropip, "numpy<2") == "numpy is here in version 2.4.3 and in no other."
+    assert refusal(micropip, "numpy<2") == "numpy is available in version 2.4.3 only."
 
 
 def test_a_download_that_fails_is_told_as_it_was(micropip: Any) -> None:

@@ -1,20 +1,24 @@
-"""A package is brought before the cell that imports it; one that cannot be had is told there."""
+"""A package is found in a cell's source and loaded before it runs; a failure is reported there."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from awaited import awaited
-from pycell.cell import CellResult, run_cell_async
-from pycell.output import CappedOutput
-from pycell.packages import Packages
+from pycell.cell import CappedOutput, CellResult, run_cell_async
+from pycell.packages import Packages, packages_imported, refusal_of, unpack
+from site_builder import wheels
 
 NAME = "brought_package"
+CARRIED = ("numpy", "micropip", "packaging")
+ENTRY = wheels.lock()["packages"]["packaging"]
 
 
 @pytest.fixture
@@ -113,3 +117,110 @@ def test_other_names_and_parts_of_packages_are_left_to_others() -> None:
     packages = Packages([NAME], refuse, lambda: False)
     assert packages.find_spec("pandas") is None
     assert packages.find_spec(f"{NAME}.part", path=["x"]) is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import numpy",
+        "import numpy as np",
+        "import json, numpy.linalg",
+        "from numpy import array",
+        "from numpy.linalg import norm",
+        "def f():\n    import numpy",
+        "try:\n    import numpy\nexcept ImportError:\n    pass",
+        "import importlib\nimportlib.import_module('numpy.linalg')",
+        "__import__('numpy')",
+        "from unfrozen.lab.optimizer import AdamW",
+        "from unfrozen.lab import optimizer",
+        "await f()\nimport numpy",
+    ],
+)
+def test_numpy_is_seen_however_it_is_imported(source: str) -> None:
+    assert packages_imported(source, CARRIED) == ["numpy"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "numpy = 1\nprint('import numpy')",
+        "import json",
+        "import not_there",
+        "from . import numpy",
+        "from unfrozen.lab.tiny import fine_tune",
+        "from unfrozen.plan import plan",
+        "import numpyro",
+        "import numpy as",
+        "name = 'num' + 'py'\n__import__(name)",
+        "import_module()",
+        "\0",
+    ],
+)
+def test_nothing_is_seen_where_nothing_is_imported_or_nothing_runs(source: str) -> None:
+    assert packages_imported(source, CARRIED) == []
+
+
+def test_several_packages_come_in_order_and_once() -> None:
+    source = "import numpy, packaging.version\nimport numpy\nimport micropip"
+    assert packages_imported(source, CARRIED) == ["micropip", "numpy", "packaging"]
+
+
+def test_a_library_that_imports_numpy_in_a_corner_is_read_without_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "far_library"
+    (library / "inner").mkdir(parents=True)
+    (library / "__init__.py").write_text("from .near import start\nraise AssertionError('ran')")
+    (library / "near.py").write_text("from far_library import inner")
+    (library / "inner" / "__init__.py").write_text("from ..deep import *")
+    (library / "deep.py").write_text("def f():\n    import numpy.fft")
+    (library / "broken.py").write_bytes(b"import \xff numpy")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert packages_imported("import far_library", CARRIED) == ["numpy"]
+    assert packages_imported("import far_library.broken", CARRIED) == ["numpy"]
+    assert "far_library" not in sys.modules
+
+
+def test_a_module_that_was_rewritten_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "rewritten_module.py"
+    module.write_text("import json")
+    assert packages_imported("import rewritten_module", CARRIED) == []
+    module.write_text("import numpy")
+    assert packages_imported("import rewritten_module", CARRIED) == ["numpy"]
+
+
+@pytest.fixture(scope="module")
+def wheel() -> bytes:
+    data = wheels.read_wheel(ENTRY)
+    assert data is not None, "build the site first: python3 build.py build"
+    return data
+
+
+def test_the_wheel_of_the_lock_is_accepted(wheel: bytes) -> None:
+    assert refusal_of(wheel, "packaging", ENTRY["sha256"], len(wheel)) == ""
+
+
+def test_one_changed_bit_is_reported(wheel: bytes) -> None:
+    damaged = bytes([wheel[0] ^ 1]) + wheel[1:]
+    refusal = refusal_of(damaged, "packaging", ENTRY["sha256"], len(wheel))
+    assert "its SHA-256 is not the one this page was built with" in refusal
+    assert "Try again" in refusal
+
+
+def test_a_wheel_that_is_too_short_says_by_how_much(wheel: bytes) -> None:
+    refusal = refusal_of(wheel[:1000], "packaging", ENTRY["sha256"], len(wheel))
+    assert "packaging arrived damaged: 1,000 of 95,846 bytes." in refusal
+
+
+def test_an_unpacked_wheel_can_be_imported_and_knows_where_it_came_from(
+    wheel: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack(wheel, tmp_path, {"PYODIDE_SOURCE": "pyodide"})
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    found = distribution("packaging")
+    assert (found.version, found.read_text("PYODIDE_SOURCE")) == (ENTRY["version"], "pyodide")
+    assert hashlib.sha256(wheel).hexdigest() == ENTRY["sha256"]

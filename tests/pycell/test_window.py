@@ -1,7 +1,8 @@
-"""Publishing through `js.window`: good values arrive, bad ones raise in the reader's own line."""
+"""Publishing through `js.window`, and `help`, `exit` and `input` where there is no terminal."""
 
 from __future__ import annotations
 
+import builtins
 import json
 import sys
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from pycell.cell import CellResult, run_cell
-from pycell.window import make_js_module
+from pycell.window import Help, make_js_module, raise_system_exit, refuse_input
 from unfrozen.publish import PublishError
 
 TABLE = json.dumps({"headers": ["Model", "GB"], "rows": [["7B", 112.0]]})
@@ -95,7 +96,46 @@ def test_reading_before_setting_says_what_to_do(published: list[tuple[str, str]]
 def test_the_rest_of_the_browser_is_out_of_reach(published: list[tuple[str, str]]) -> None:
     error = run("import js\njs.window.document").error
     assert error is not None
-    assert "runs apart from the page" in error.message
+    assert "a worker without access to the page" in error.message
     for name in ("fetch", "eval", "document", "indexedDB"):
         assert run(f"from js import {name}").error is not None
     assert published == []
+
+
+@pytest.fixture
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtins, "help", Help())
+    monkeypatch.setattr(builtins, "exit", raise_system_exit)
+    monkeypatch.setattr(builtins, "input", refuse_input)
+
+
+def printed(source: str) -> str:
+    """Run a cell and return what it prints."""
+    texts: list[str] = []
+    run_cell(source, {}, texts.append)
+    return "".join(texts)
+
+
+@pytest.mark.parametrize("source", ["exit()", "exit(3)", "import sys\nsys.exit('bye')"])
+@pytest.mark.usefixtures("_no_terminal")
+def test_leaving_ends_the_run_says_what_stays_and_closes_nothing(source: str) -> None:
+    error = run(source).error
+    assert error is not None
+    assert error.type == "SystemExit"
+    assert "Restart Python" in error.traceback
+    assert not sys.stdin.closed
+
+
+@pytest.mark.usefixtures("_no_terminal")
+def test_help_without_a_question_says_how_to_ask_and_with_one_prints_its_answer() -> None:
+    assert "help(len)" in printed("help()")
+    assert "help(len)" in str(run("help").value_repr)
+    assert "Return the number of items in a container." in printed("help(len)")
+    assert "keywords" in printed("help('keywords')")
+
+
+@pytest.mark.usefixtures("_no_terminal")
+def test_input_says_what_to_do_instead() -> None:
+    error = run("input('name? ')").error
+    assert error is not None
+    assert "assign the value in the cell" in error.message

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import build
-from pycell.wheels import unpack
+from pycell.packages import unpack
 from site_builder import demo_wheel
 from unfrozen.lab.demo import FILES
 

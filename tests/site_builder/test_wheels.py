@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pycell.missing import CARRIED
+from pycell.errors import CARRIED
 from site_builder import wheels
 from site_builder.assets import ROOT
 

@@ -203,7 +203,7 @@ function noteOn({ ok, stopped, seconds, changed }) {
   if (!ok) return "Ended with an error";
   const computed = `Computed in your browser in ${seconds < 0.1 ? seconds.toFixed(3) : seconds.toFixed(2)} s`;
   if (!changed) return computed;
-  return `${computed}, with what cells have put in the place of ${changed}: it may not be the article's own result`;
+  return `${computed}. Cells have replaced ${changed}, so this may not be the article's own result`;
 }
 
 /** The live cells that stand before `cell` in the page. */

@@ -1,7 +1,7 @@
-"""The reader's interpreter in Pyodide: one namespace for all cells of the page, no way out of it.
+"""The reader's interpreter in Pyodide: one namespace for all cells of the page, sandboxed.
 
-The only file here that knows it runs in a browser. Everything of JavaScript it is given as three
-callables; it takes the doors Pyodide has to the page away.
+Only this file knows that it runs in a browser. JavaScript is passed in as callables, and Pyodide's
+own bridges to the page are removed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from pycell.cell import run_cell_async
-from pycell.changed import Watch
+from pycell.cell import CappedOutput, run_cell_async, streams
 from pycell.micropip_layer import FetchWheel, PageLayer
-from pycell.output import CappedOutput, streams
+from pycell.monkey_patches import MonkeyPatchWatch
 from pycell.packages import Packages, Wait
-from pycell.window import Help, leave, make_js_module, no_input
+from pycell.window import Help, make_js_module, raise_system_exit, refuse_input
 
 NAP_SECONDS = 0.05
 
 
 class Session:
-    """Runs cells one after another; later cells see the names of earlier ones."""
+    """Runs cells one after another; later cells see the variables of earlier ones."""
 
     def __init__(
         self,
@@ -37,24 +36,24 @@ class Session:
     ) -> None:
         """Send what cells print to `write`, what they publish to `publish`; they use `packages`.
 
-        `turned` is called whenever the event loop comes round after a `pulse`.
+        `turned` is called by the event loop after each `pulse`.
         """
         self._write, self._publish, self._packages = write, publish, packages
         self._turned = turned
         self._namespace: dict[str, Any] = {}
         self._published: dict[str, str] = {}
-        self._watch = Watch()
+        self._patches = MonkeyPatchWatch()
 
-    def note(self, name: str, json_text: str) -> None:
+    def publish(self, name: str, json_text: str) -> None:
         """Pass on what a cell publishes, and keep it until the next run.
 
-        Raises RuntimeError for what a run that is over has left going: there is no cell to show it.
+        Raises RuntimeError in a task of a run that has ended: no cell can show it.
         """
         if streams.owner() is None:
             streams.refuse(len(json_text))
             raise RuntimeError(
-                "the run this belongs to is over, and its cell takes no more: await what it has "
-                "started (await task) in the cell itself"
+                "the run that started this task has ended, so its cell cannot show the result: "
+                "await the task in the cell (await task)"
             )
         self._published[name] = json_text
         self._publish(name, json_text)
@@ -67,28 +66,28 @@ class Session:
         guess: str = "",
         guessed: str = "",
     ) -> None:
-        """Run one cell; tell `end` its value, error (type, message, traceback, line) and notices.
+        """Run one cell; call `end` with its value, error (type, message, traceback, line), notices.
 
-        `guess` is a key of `unfrozen.reader.guesses`, `guessed` what the reader typed: `end` gets
-        the comparison with what was published, and last what cells have replaced, all in words.
+        `guess` is a key of `unfrozen.reader.guesses`, `guessed` what the reader typed. The notices
+        are what was left out, the guess beside the result, and what cells have monkeypatched.
         """
         output = CappedOutput(self._write)
         self._published.clear()
         prepare = self._packages.prepare
         result = await run_cell_async(source, self._namespace, output, cell_id, prepare)
-        changed = self._watch.changed()  # SystemError when there is nothing left to go on with
-        said = self._compared(guess, guessed) if guessed and result.ok else ""
+        patched = self._patches.changed()  # raises SystemError when no further run is possible
+        compared = self._compare(guess, guessed) if guessed and result.ok else ""
         error = result.error
         parts = (error.type, error.message, error.traceback, error.line) if error else (None,) * 4
-        end(result.value_repr, *parts, result.notice or self._packages.notice, said, changed)
+        end(result.value_repr, *parts, result.notice or self._packages.notice, compared, patched)
 
     def pulse(self) -> None:
-        """Have the event loop, if it still turns, call `turned`."""
+        """Have the event loop, if it still runs, call `turned`."""
         asyncio.get_event_loop().call_soon(self._turned)
 
-    def _compared(self, guess: str, guessed: str) -> str:
-        """A reader's guess beside the result, in words, and in the first plot."""
-        from unfrozen.reader.guesses import compare  # most readers never ask
+    def _compare(self, guess: str, guessed: str) -> str:
+        """Return the guess beside the result as a sentence, and publish it in the first plot."""
+        from unfrozen.reader.guesses import compare  # imported by the few runs with a guess
 
         compared = compare(guess, guessed, self._published)
         if compared.plots_json is not None:
@@ -101,44 +100,44 @@ def open_session(
     publish: Callable[[str, str], None],
     stop_wanted: Callable[[], bool],
     lock: str,
-    bring: Callable[[str], Awaitable[str]],
+    fetch_package: Callable[[str], Awaitable[str]],
     fetch_wheel: FetchWheel,
     download_stopped: Callable[[], bool],
     turned: Callable[[], None],
 ) -> Session:
     """Prepare this interpreter for reader code and return its session.
 
-    `publish(name, json_text)` gets tables and plots; `stop_wanted()` tells whether the reader has
-    pressed Stop since it was last asked. `lock` names the packages of this site, as JSON;
-    `bring(name)` unpacks one, `fetch_wheel(url)` gets any other wheel of this origin, and
-    `download_stopped()` tells whether Stop has ended one of these. `turned()` answers a pulse.
+    `publish(name, json_text)` gets tables and plots; `stop_wanted()` returns whether the reader has
+    pressed Stop since the last call. `lock` lists the packages of this site, as JSON;
+    `fetch_package(name)` installs one, `fetch_wheel(url)` gets any other wheel of this origin, and
+    `download_stopped()` returns whether Stop has ended one of these. `turned()` answers a pulse.
     """
     known = json.loads(lock)
-    packages = Packages(known["packages"], bring, download_stopped, _waiter)
+    packages = Packages(known["packages"], fetch_package, download_stopped, _waiter)
     packages.on_load = PageLayer(known, packages, fetch_wheel).note_loaded
-    builtins.input = no_input
+    builtins.input = refuse_input
     builtins.help = Help()  # type: ignore[assignment]
-    builtins.exit = builtins.quit = leave  # type: ignore[assignment]
+    builtins.exit = builtins.quit = raise_system_exit  # type: ignore[assignment]
     time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
     sys.stdout = sys.stderr = streams  # also between two runs
     session = Session(write, publish, packages, turned)
-    sys.modules["js"] = make_js_module(session.note)
+    sys.modules["js"] = make_js_module(session.publish)
     _close_pyodide_js()
     sys.meta_path.append(packages)
     return session
 
 
 def _waiter() -> Wait | None:
-    """What waits in the middle of an import: a browser with JSPI can, another cannot."""
+    """Return what waits in the middle of an import; None in a browser without JSPI."""
     from pyodide.ffi import can_run_sync, run_sync
 
     return run_sync if can_run_sync() else None
 
 
 def _close_pyodide_js() -> None:
-    """Put an empty `pyodide_js` in place of the real one, whose functions reach everything.
+    """Replace `pyodide_js`, whose functions reach the whole worker, by an empty module.
 
-    Pyodide's own event loop asks it for one setting when a cell calls `asyncio.run`.
+    Pyodide's event loop reads one setting of it when a cell calls `asyncio.run`.
     """
     from _pyodide._importhook import jsfinder  # type: ignore[import-not-found]
 
@@ -152,7 +151,7 @@ def _close_pyodide_js() -> None:
 def _interruptible_sleep(
     sleep: Callable[[float], None], stop_wanted: Callable[[], bool]
 ) -> Callable[[Any], None]:
-    """Sleep in naps, between which output is sent and Stop is heard."""
+    """Return a `sleep` that sleeps in short naps; between them output is sent and Stop obeyed."""
 
     def sleep_in_naps(seconds: float, /) -> None:
         """Wait for `seconds`, as `time.sleep`; raises KeyboardInterrupt when stopped."""
@@ -160,7 +159,7 @@ def _interruptible_sleep(
             raise ValueError("sleep length must be non-negative")
         end = time.monotonic() + seconds
         while True:
-            if _is_true_or_broken_off(stop_wanted):
+            if _is_stop_wanted(stop_wanted):
                 raise KeyboardInterrupt
             left = end - time.monotonic()
             if left <= 0:
@@ -171,13 +170,13 @@ def _interruptible_sleep(
     return sleep_in_naps
 
 
-def _is_true_or_broken_off(ask: Callable[[], bool]) -> bool:
-    """Ask JavaScript whether to stop.
+def _is_stop_wanted(stop_wanted: Callable[[], bool]) -> bool:
+    """Return what JavaScript answers, or True where the call fails.
 
-    Pyodide looks for the same signal while it makes the call, and when it finds it there, the call
-    fails to be converted: that is a yes.
+    Pyodide polls the same signal while it makes the call, and a signal that it finds makes the
+    conversion of the answer fail.
     """
     try:
-        return ask()
+        return stop_wanted()
     except Exception:
         return True

@@ -1,4 +1,4 @@
-"""The Python side of the lab in the page: checks files, opens a session; see lab-session.js."""
+"""The Python side of the fine-tune in the page: checks its files and opens a session."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from unfrozen.lab.session import LabSession
 _files: dict[str, bytes] = {}
 
 
-def take(name: str, data: Any, sha256: str) -> str:
-    """Keep one file of the demo; why it cannot be used, in words, or ""."""
-    found = data.to_bytes() if hasattr(data, "to_bytes") else bytes(data)
-    if hashlib.sha256(found).hexdigest() != sha256:
+def add_file(name: str, data: Any, sha256: str) -> str:
+    """Keep one file of the demo, a JavaScript Uint8Array; return why it is refused, or ""."""
+    content = data.to_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
         return (
             f"The demo model's {name} arrived damaged: it is not the file this page was built with."
-            " Try again; if it stays so, this copy of the site is incomplete."
+            " Try again; if that does not help, this copy of the site is incomplete."
         )
-    _files[name] = found
+    _files[name] = content
     return ""
 
 
 def open_lab(kernel: Callable[[int], object] | None) -> LabSession:
-    """A session over the files that were taken; `kernel`, if any, does its matrix operations."""
+    """Return a session over the files that were added; `kernel`, if any, does its matmuls."""
     operations.set_kernel(kernel)
     session = LabSession(_files, ClockFunctions(time.time, time.monotonic))
     _files.clear()
@@ -39,6 +39,6 @@ def open_lab(kernel: Callable[[int], object] | None) -> LabSession:
 
 
 def versions() -> str:
-    """What computes a run of this page, as JSON."""
+    """Return the versions of Python and numpy as JSON."""
     python = ".".join(map(str, sys.version_info[:3]))
     return json.dumps({"python": python, "numpy": np.__version__})

@@ -1,8 +1,8 @@
-"""micropip as it is, with this page in the place of the internet.
+"""micropip's compatibility layer for this page.
 
-micropip reaches everything outside itself through one object, its compatibility layer, and asks an
-index for what no lock file names. Both are given here: wheels come from this origin only, and
-whatever it does not serve is refused in words.
+micropip reaches everything outside itself through one object, its compatibility layer, and asks a
+package index for what no lock file names. Both are replaced here: wheels come from this origin, and
+anything else is refused with a reason.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ from types import ModuleType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from pycell.missing import refusal_to_install
-from pycell.packages import Packages
-from pycell.wheels import unpack
+from pycell.errors import refusal_to_install
+from pycell.packages import Packages, unpack
 
 FetchWheel = Callable[[str], Awaitable[Any]]
 
 
-class Loaded:
-    """What micropip has installed, by name: it sets attributes and asks for all of them."""
+class LoadedPackages:
+    """Holds the packages that micropip has installed, as attributes that it sets."""
 
     def to_py(self) -> dict[str, str]:
-        """Source of each package by its name."""
+        """Return the source of each package by its name."""
         return dict(vars(self))
 
 
 class PageLayer:
-    """What micropip asks of the place it runs in, in micropip's own names."""
+    """The compatibility layer, with micropip's names for its methods."""
 
     lockfile_base_url = None
 
@@ -38,27 +37,27 @@ class PageLayer:
         """Offer the packages of `lock`; `fetch_wheel(url)` gives bytes, or text with a refusal."""
         self.lockfile_info: dict[str, str] = lock["info"]
         self.lockfile_packages: dict[str, dict[str, Any]] = lock["packages"]
-        self.loadedPackages = Loaded()
+        self.loadedPackages = LoadedPackages()
         self._packages = packages
         self._fetch_wheel = fetch_wheel
 
     def note_loaded(self, name: str) -> None:
-        """Take note that a package of the lock is here now, micropip itself among them."""
+        """Record that a package of the lock, which may be micropip itself, was loaded."""
         setattr(self.loadedPackages, name, "pyodide")
         if name == "micropip":
-            _give_layer(self)
+            _install_layer(self)
 
     async def loadPackage(self, names: list[str]) -> None:
-        """Load packages of the lock; raises ValueError with the reason why one cannot be had."""
+        """Load packages of the lock; raises ValueError with the reason why one cannot be loaded."""
         for name in names:
             await self._packages.load(name)
             if reason := self._packages.refusal(name):
                 raise ValueError(reason)
 
     async def fetch_bytes(self, url: str, _options: dict[str, Any]) -> bytes:
-        """Bytes of a wheel of this origin or of the interpreter's own files (`emfs:`).
+        """Return a wheel of this origin or of the interpreter's own files (`emfs:`).
 
-        Raises ValueError with the reason why there are none.
+        Raises ValueError with the reason why it cannot be fetched.
         """
         if url.startswith("emfs:"):
             return Path(urlsplit(url).path).read_bytes()
@@ -70,24 +69,24 @@ class PageLayer:
     async def install(
         self, wheel: bytes, _name: str, folder: str, notes: dict[str, str] | None = None
     ) -> None:
-        """Unpack a wheel that `fetch_bytes` gave."""
+        """Unpack a wheel that `fetch_bytes` returned."""
         unpack(wheel, Path(folder), notes or {})
 
     def to_js(self, value: Any, **_options: Any) -> Any:
-        """Leave everything as it is: what micropip hands over stays in Python."""
+        """Return `value` unchanged: what micropip passes on stays in Python."""
         return value
 
 
-def _give_layer(layer: PageLayer) -> None:
-    """Let micropip, which is installed by now, use `layer` when it is imported."""
-    seam = ModuleType("micropip._compat", "What micropip asks of this page.")
+def _install_layer(layer: PageLayer) -> None:
+    """Make micropip, which is installed by now, use `layer` when it is imported."""
+    seam = ModuleType("micropip._compat", "micropip's compatibility layer for this page.")
     seam.__dict__.update(CompatibilityLayer=PageLayer, compatibility_layer=layer)
     sys.modules["micropip._compat"] = seam
 
     from micropip import package_index  # type: ignore[import-not-found]
 
     async def query_package(name: str, _indexes: object, **_options: object) -> NoReturn:
-        """Stand for the package index, which is out of reach."""
+        """Raise ValueError instead of asking a package index, which cannot be reached."""
         entry = layer.lockfile_packages.get(name, {})
         raise ValueError(refusal_to_install(name, entry.get("version", "")))
 

@@ -1,41 +1,56 @@
-"""The packages of this site beside the standard library: fetched when a cell is to import them.
+"""The packages of this site: fetched when a cell is going to import them, checked, unpacked.
 
-    a cell's source ── imports.py ──▶ names ──┐
-    `import` of a name made up as it runs ────┼──▶ the page fetches, checks, unpacks ──▶ import
-    micropip.install ─────────────────────────┘
+    source of a cell ── read before it runs ──▶ names ──┐
+    `import` of a name that only the run computes ──────┼──▶ the page fetches ──▶ check, unpack
+    micropip.install ───────────────────────────────────┘
 
-What could not be had is told where it is imported: an ImportError in the reader's own line.
+The source of every module that the cell imports is read too: a library that imports numpy somewhere
+needs it as much as the cell itself. Nothing is imported for that. Of our own modules only
+`unfrozen.lab` imports a package, which tests/house/test_imports.py checks: parsing the others would
+cost a second for nothing. What could not be fetched is reported where it is imported: an
+ImportError in the reader's own line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+import ast
+import hashlib
+import importlib
+import io
+import re
+import sys
+import zipfile
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import resolve_name
+from pathlib import Path
+from site import getsitepackages
 from types import ModuleType
 from typing import Any
 
-from pycell.imports import packages_imported
-
 Wait = Callable[[Coroutine[Any, Any, None]], None]
+_IMPORTERS = {"import_module", "__import__"}
+_OURS = re.compile(r"unfrozen(?!\.lab\b)(\.|$)")  # those that import no package
 
 
 class Packages:
-    """Finds and loads them; a finder for `sys.meta_path`."""
+    """Finds and loads packages; a finder for `sys.meta_path`."""
 
     def __init__(
         self,
         names: Collection[str],
-        bring: Callable[[str], Awaitable[str]],
+        fetch: Callable[[str], Awaitable[str]],
         stopped: Callable[[], bool],
         waiter: Callable[[], Wait | None] = lambda: None,
     ) -> None:
-        """Serve `names`. `bring(name)` makes one importable, or gives the reason why not.
+        """Serve `names`; `fetch(name)` makes one importable, or returns the reason why not.
 
-        `stopped()` tells whether the reader has stopped a download of this run. `waiter()` is what
-        can wait for a coroutine in the middle of an import, where anything can.
+        `stopped()` returns whether the reader has stopped a download of this run, `waiter()` what
+        can wait for a coroutine in the middle of an import, where the browser has that.
         """
         self.names = names
-        self._bring = bring
+        self._fetch = fetch
         self._stopped = stopped
         self._waiter = waiter
         self._refused: dict[str, str] = {}
@@ -45,51 +60,172 @@ class Packages:
     async def prepare(self, source: str) -> None:
         """Load what `source` is going to import; raises KeyboardInterrupt when the reader stops it.
 
-        A package that cannot be had raises nothing here: its import does, if it comes to that.
+        A package that cannot be loaded raises nothing here: its import does, if it is reached.
         """
         self._refused.clear()
         self.notice = ""
         for name in packages_imported(source, self.names):
             if PathFinder.find_spec(name) is None:
                 await self.load(name)
-                self._heed_stop()
+                self._raise_if_stopped()
 
     async def load(self, name: str) -> None:
-        """Make `name` importable, or remember why it is not."""
-        reason = await self._bring(name)
+        """Make `name` importable, or keep the reason why it is not."""
+        reason = await self._fetch(name)
         if reason:
             self._refused[name] = self.stop_notice(name) or reason
         else:
             self.on_load(name)
 
     def stop_notice(self, what: str) -> str:
-        """What to say if the reader stopped the download of `what`; empty if not.
+        """Return a sentence if the reader stopped the download of `what`; empty if not.
 
-        It is raised by who awaits no longer: a KeyboardInterrupt inside a task would reach the
-        event loop instead of the cell.
+        Nothing is raised here: a KeyboardInterrupt inside a task would reach the event loop instead
+        of the cell.
         """
         if self._stopped():
             self.notice = f"You stopped the download of {what}. Run the cell again to load it."
         return self.notice
 
-    def _heed_stop(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self.notice:
             raise KeyboardInterrupt
 
     def refusal(self, name: str) -> str:
-        """Why a package could not be loaded during this run; empty when nothing is wrong."""
+        """Return why a package could not be loaded during this run; empty when nothing is wrong."""
         return self._refused.get(name, "")
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Load a package nobody saw coming; raises ImportError with the reason when it cannot."""
+        """Load a package that the source did not name; raises ImportError with the reason."""
         if path is not None or name not in self.names:
             return None
         wait = None if self.refusal(name) else self._waiter()
         if wait is not None:
             wait(self.load(name))
-            self._heed_stop()
+            self._raise_if_stopped()
         if reason := self.refusal(name):
             raise ImportError(reason, name=name)
         return PathFinder.find_spec(name)
+
+
+def packages_imported(source: str, packages: Collection[str]) -> list[str]:
+    """Return those of `packages` that `source` may import, itself or through other modules.
+
+    The modules of a package of the list are not read.
+    """
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    todo = list(_modules_named(source))
+    while todo:
+        name = todo.pop()
+        top = name.partition(".")[0]
+        if top in packages:
+            found[top] = None
+        elif not (name in seen or top in sys.stdlib_module_names or _OURS.match(name)):
+            seen.add(name)
+            todo += _imports_of(name)
+    return sorted(found)
+
+
+def _imports_of(module: str) -> tuple[str, ...]:
+    """Return the names that a module imports; none when its source is not Python."""
+    spec = _spec(module)
+    get_source = getattr(spec and spec.loader, "get_source", None)
+    if spec is None or get_source is None:
+        return ()
+    try:
+        source = get_source(module) or ""
+    except (ImportError, OSError, SyntaxError, UnicodeError):
+        return ()
+    package = module if spec.submodule_search_locations is not None else spec.parent or ""
+    return _modules_named(source, package)
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Return the spec of a module without importing its parent packages."""
+    parent = module.rpartition(".")[0]
+    if not parent:
+        return PathFinder.find_spec(module)
+    around = _spec(parent)
+    try:
+        places = list((around and around.submodule_search_locations) or [])
+    except KeyError:  # a namespace within a package that is not imported
+        return None
+    return PathFinder.find_spec(module, places) if places else None
+
+
+@lru_cache(maxsize=512)  # a library is not parsed again for every run of a cell
+def _modules_named(source: str, package: str = "") -> tuple[str, ...]:
+    """Return the full names of all modules that `source`, a part of `package`, imports."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()  # the run reports what is wrong
+    found: dict[str, None] = {}
+    for node in ast.walk(tree):
+        for name in _named_by(node, package):
+            parts = name.split(".")
+            found |= dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return tuple(found)
+
+
+def _named_by(node: ast.AST, package: str) -> Iterator[str]:
+    """Yield the names that a statement or call imports; of `from a import b` also `a.b`."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        name = "." * node.level + (node.module or "")
+        try:
+            base = resolve_name(name, package) if node.level else name
+        except ImportError:  # further up than the package goes
+            return
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call) and node.args and _name_of(node.func) in _IMPORTERS:
+        first = node.args[0]
+        if isinstance(first, ast.Constant) and isinstance(first.value, str) and first.value:
+            yield first.value
+
+
+def _name_of(function: ast.expr) -> str:
+    """Return the last name of what is called: `import_module` of `importlib.import_module`."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def install(buffer: Any, name: str, sha256: str, size_bytes: int) -> str:
+    """Check and unpack the wheel of a package; return why it is refused, or an empty string.
+
+    `buffer` is a JavaScript Uint8Array; `sha256` and `size_bytes` are what the wheel must have.
+    """
+    wheel = buffer.to_bytes()
+    if refusal := refusal_of(wheel, name, sha256, size_bytes):
+        return refusal
+    unpack(wheel, Path(getsitepackages()[0]), {"PYODIDE_SOURCE": "pyodide"})
+    return ""
+
+
+def refusal_of(wheel: bytes, name: str, sha256: str, size_bytes: int) -> str:
+    """Return what is wrong with a wheel whose sha256 differs; empty when it does not."""
+    if hashlib.sha256(wheel).hexdigest() == sha256:
+        return ""
+    short = len(wheel) != size_bytes
+    counted = f"{len(wheel):,} of {size_bytes:,} bytes"
+    what = counted if short else "its SHA-256 is not the one this page was built with"
+    return (
+        f"{name} arrived damaged: {what}. It was discarded. Try again; if that does not help, this "
+        "copy of the site is incomplete."
+    )
+
+
+def unpack(wheel: bytes, folder: Path, notes: dict[str, str]) -> None:
+    """Unpack a wheel into `folder` and add `notes` (file name → text) to its `.dist-info`."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        archive.extractall(folder)
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    for info in (top for top in tops if top.endswith(".dist-info")):
+        for name, text in notes.items():
+            (folder / info / name).write_text(text, encoding="utf-8")
+    importlib.invalidate_caches()

@@ -1,7 +1,7 @@
-"""What a cell reaches of its surroundings: the `js` module, and `input`, `help`, `exit` and `quit`.
+"""What cells have instead of a browser and a terminal: the `js` module, `input`, `help`, `exit`.
 
-A cell publishes its table and plots through `js`: `js.window.py_table_data = json.dumps(…)`. Here
-that assignment is validated at once, so a wrong value raises in the reader's own line and nothing
+A cell publishes its table and plots through `js`: `js.window.py_table_data = json.dumps(…)`. The
+assignment is validated at once, so a wrong value raises in the reader's own line and nothing
 reaches the page.
 """
 
@@ -23,7 +23,7 @@ PARSERS: dict[str, Callable[[object], object]] = {
 
 
 class Window:
-    """Stands for the browser's `window`: two names are published, others only stored."""
+    """Stands for the browser's `window`: two of its names are published, others only stored."""
 
     def __init__(self, on_publish: Callable[[str, str], None]) -> None:
         """Call `on_publish(name, json_text)` after each valid assignment to a published name."""
@@ -34,25 +34,25 @@ class Window:
         parse = PARSERS.get(name)
         if parse is not None:
             parse(value)
-            value = str.__str__(value)  # a subclass of the cell's own could change its text later
+            value = str.__str__(value)  # a subclass of str could change its text later
         object.__setattr__(self, name, value)
         if parse is not None:
             self._on_publish(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        """Explain a missing name: reached only when nothing was stored under it."""
+        """Raise AttributeError with what can be set; called for a name that was not stored."""
         if name in PARSERS:
             raise AttributeError(
                 f"window.{name} has not been set yet: assign JSON text to it first"
             )
         raise AttributeError(
-            f"window.{name} does not exist here: a cell runs apart from the page and can set "
-            f"{' and '.join(f'window.{known}' for known in PARSERS)}"
+            f"window.{name} does not exist: a cell runs in a worker without access to the page and "
+            f"can only set {' and '.join(f'window.{known}' for known in PARSERS)}"
         )
 
 
 def make_js_module(on_publish: Callable[[str, str], None]) -> ModuleType:
-    """Make the module to be put into `sys.modules["js"]`; its only public name is `window`.
+    """Return the module to be put into `sys.modules["js"]`; its only public name is `window`.
 
     `on_publish` gets "py_table_data" or "py_plot_data" and the JSON text exactly as assigned.
     """
@@ -61,25 +61,25 @@ def make_js_module(on_publish: Callable[[str, str], None]) -> ModuleType:
     return module
 
 
-def no_input(_prompt: object = "", /) -> NoReturn:
-    """Refuse with a reason what would otherwise fail as an I/O error."""
-    raise RuntimeError("input() cannot ask you here: assign the value in the cell and run it again")
+def refuse_input(_prompt: object = "", /) -> NoReturn:
+    """Raise RuntimeError with what to do, where `input` would fail as an I/O error."""
+    raise RuntimeError("input() does not work here: assign the value in the cell and run it again")
 
 
-def leave(code: object = None, /) -> NoReturn:
-    """End the run, as `sys.exit` does; nothing is closed, for the next cell needs it."""
+def raise_system_exit(code: object = None, /) -> NoReturn:
+    """End the run as `sys.exit` does; `exit` would close a stream that the next cell needs."""
     raise SystemExit if code is None else SystemExit(code)
 
 
 class Help:
-    """`help(…)` prints what it knows of one thing; without one it says how to ask."""
+    """Prints documentation: `help(…)` of an object, `help` alone how to use it."""
 
     def __repr__(self) -> str:
-        """What `help` alone shows."""
-        return "Write help(len), or help('topics') for a list of what else it knows."
+        """Return what a cell with `help` alone shows."""
+        return "Write help(len), or help('topics') for a list of topics."
 
     def __call__(self, *request: Any) -> None:
-        """Print the documentation of one object, or of what a text names."""
+        """Print the documentation of an object, or of the name or topic in a string."""
         if not request:
             print(repr(self))
             return

@@ -26,7 +26,7 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
   installPackage(pyodide, "numpy", numpy);
   const lab = pyodide.pyimport("pycell.lab");
   for (const [name, { bytes, sha256 }] of Object.entries(demo)) {
-    const reason = lab.take(name, new Uint8Array(bytes), sha256);
+    const reason = lab.add_file(name, new Uint8Array(bytes), sha256);
     if (reason) throw new BootError(reason);
   }
   const session = lab.open_lab(await instantiate(kernel, memory));

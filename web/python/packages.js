@@ -22,7 +22,7 @@ export const packages = PACKAGES;
  * @throws {BootError} the bytes are not those of the lock; nothing was unpacked
  */
 export function installPackage(pyodide, name, bytes) {
-  const { install } = pyodide.pyimport("pycell.wheels");
+  const { install } = pyodide.pyimport("pycell.packages");
   const reason = install(new Uint8Array(bytes), name, packages[name].sha256, packages[name].bytes);
   if (reason) throw new BootError(reason);
 }

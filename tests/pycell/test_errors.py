@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from pycell.cell import run_cell
-from pycell.missing import RENAMED
-from pycell.trace import CellError
+from pycell.errors import RENAMED, CellError
 
 
 def fail(source: str, namespace: dict[str, Any] | None = None, cell_id: str = "sizes") -> CellError:
@@ -131,8 +130,8 @@ def test_an_error_without_words_still_has_its_type(source: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("not_there", "Cells of this page have Python's standard library, unfrozen, numpy"),
-        ("msvcrt", "msvcrt is a part of the standard library that Python in a browser"),
+        ("not_there", "Cells of this page can import Python's standard library, unfrozen"),
+        ("msvcrt", "msvcrt is a module of the standard library that Python in a browser"),
     ],
 )
 def test_a_missing_module_is_followed_by_what_there_is(name: str, words: str) -> None:
@@ -184,3 +183,18 @@ def test_a_note_is_added_once_and_only_to_what_is_missing_whole(source: str) -> 
 def test_an_edited_cell_quotes_its_new_text() -> None:
     fail("old_name")
     assert "    new_name\n" in fail("new_name").traceback
+
+
+def test_an_error_that_cannot_say_what_it_is_is_named_with_the_reason() -> None:
+    source = (
+        "class Odd(Exception):\n    @property\n    def __notes__(self): raise KeyboardInterrupt\n"
+        "raise Odd()"
+    )
+    assert fail(source).type == "Odd"
+
+
+def test_a_huge_message_is_cut_in_its_middle() -> None:
+    error = fail("raise ValueError('a' * 100_000 + 'end')")
+    assert len(error.traceback) < 50_000
+    assert "characters left out" in error.traceback
+    assert error.traceback.endswith("end\n")

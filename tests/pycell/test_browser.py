@@ -1,4 +1,4 @@
-"""Whose text it is: a run's own, also from what it set going, and nobody's once it is over."""
+"""A session: output and publishing belong to a run until it ends; monkeypatches are reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from awaited import awaited
 from pycell.browser import Session
-from pycell.output import streams
+from pycell.cell import streams
 from pycell.packages import Packages
 from pycell.window import make_js_module
 
@@ -25,7 +25,7 @@ async def later():
 task = asyncio.ensure_future(later())
 """
 TABLE = "js.window.py_table_data = json.dumps({'headers': ['a'], 'rows': [[1]]})"
-LATE = "put out"
+LATE = "had left running printed"
 
 
 class Reader:
@@ -37,13 +37,13 @@ class Reader:
         self.session = Session(
             self.printed.append,
             lambda _name, text: self.published.append(text),
-            Packages([], self.bring, lambda: False),
+            Packages([], self.fetch, lambda: False),
         )
-        monkeypatch.setitem(sys.modules, "js", make_js_module(self.session.note))
+        monkeypatch.setitem(sys.modules, "js", make_js_module(self.session.publish))
 
     @staticmethod
-    async def bring(_name: str) -> str:
-        """Nothing is to be had."""
+    async def fetch(_name: str) -> str:
+        """Have no package."""
         return "none"
 
     async def run(self, source: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_a_task_prints_under_the_cell_that_made_it_while_that_runs(reader: Reade
         "import asyncio, sys\nasyncio.get_running_loop().call_soon(sys.stdout.write, 'late')",
     ],
 )
-def test_what_an_earlier_run_left_going_prints_under_no_other_cell(
+def test_what_an_earlier_run_left_running_prints_under_no_other_cell(
     reader: Reader, made: str
 ) -> None:
     second = "import asyncio\nprint('own')\nawait asyncio.sleep(0.01)"
@@ -104,11 +104,11 @@ def test_what_an_earlier_run_left_going_prints_under_no_other_cell(
     assert LATE in result["notice"]
 
 
-def test_what_it_publishes_is_refused_with_a_word(reader: Reader) -> None:
+def test_what_it_publishes_is_refused_with_a_reason(reader: Reader) -> None:
     second = "import asyncio\nawait asyncio.sleep(0.01)\nrepr(task.exception())"
     _, result = reader.run_all(TASK.format(TABLE), second)
     assert result["published"] == []
-    assert "the run this belongs to is over" in result["value"]
+    assert "has ended, so its cell cannot show the result" in result["value"]
     assert LATE in result["notice"]
 
 
@@ -152,20 +152,18 @@ UNDO = {
 
 
 @pytest.mark.parametrize("name", UNDO)
-def test_what_cells_put_in_the_place_of_is_told_until_it_is_put_back(
-    reader: Reader, name: str
-) -> None:
+def test_a_monkeypatch_is_reported_until_it_is_undone(reader: Reader, name: str) -> None:
     results = reader.run_all("1", REPLACED[name], "2", UNDO[name], "3")
     assert [result["changed"] for result in results] == ["", name, name, "", ""]
 
 
-def test_code_put_into_a_function_that_stays_is_told(reader: Reader) -> None:
+def test_code_put_into_a_function_that_stays_is_reported(reader: Reader) -> None:
     swap = "import json\nkept = json.dumps.__code__\njson.dumps.__code__ = (lambda: 1).__code__"
     results = reader.run_all(swap, "json.dumps.__code__ = kept")
     assert [result["changed"] for result in results] == ["json.dumps", ""]
 
 
-def test_a_module_that_a_cell_imports_and_changes_at_once_is_told(
+def test_a_module_that_a_cell_imports_and_patches_at_once_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "unfrozen.schedules", raising=False)
@@ -185,7 +183,7 @@ def test_a_module_that_a_cell_only_imports_is_as_it_was(monkeypatch: pytest.Monk
 def test_a_session_whose_modules_are_gone_goes_no_further(reader: Reader) -> None:
     kept = sys.modules.copy()
     try:
-        with pytest.raises(SystemError, match="cells have taken away"):
+        with pytest.raises(SystemError, match="cells have removed"):
             reader.run_all(
                 "import sys\nfor n in [*sys.modules]:\n  if n != 'sys': del sys.modules[n]"
             )

@@ -1,8 +1,8 @@
-"""Tells what cells have put in the place of what every cell computes with.
+"""Finds what cells have monkeypatched.
 
 Cells share one interpreter, so one may replace `json.dumps`, `repr` or a function of `unfrozen`, on
-purpose or by a slip, and every later cell computes with that. It is allowed, and it is said under
-each of them: a figure that is not the article's own must not pass for it.
+purpose or by mistake, and every later cell computes with that. This is allowed, and reported under
+each of them: a result that is not the article's own must not pass for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
 
-from pycell.trace import is_cell
+from pycell.errors import is_cell
 
 _NAMED_AT_MOST: Final = 3
 _PLAIN: Final = ("builtins", "json", "json.encoder", "json.decoder", "math", "dataclasses")
@@ -24,15 +24,15 @@ _IN_USE: Final = ("__import__", "__build_class__")
 _PARTS: Final = (FunctionType, classmethod, staticmethod, property)
 _Facts = Mapping[str, tuple[Any, ...]]
 
-# Taken before any cell runs: what a cell replaces afterwards is not what looks for it.
+# Bound before any cell runs: a cell that replaces these builtins must not blind what looks for it.
 _type, _isinstance, _vars, _tuple, _len = type, isinstance, vars, tuple, len
 
 
-class Watch:
-    """What was there when it began, beside what is there now."""
+class MonkeyPatchWatch:
+    """Compares the names of modules with what they were when they were first seen."""
 
     def __init__(self) -> None:
-        """Take note of all modules that are imported by now."""
+        """Record all modules that are imported by now."""
         self._seen: dict[str, _Facts] = {}
         self._needed = [
             (name, module)
@@ -42,13 +42,13 @@ class Watch:
         self._look()
 
     def changed(self) -> str:
-        """Names that stand for something else than at first, in words; empty when none does.
+        """Return the names that were replaced, as a phrase; empty when none was.
 
-        A module that came later is noted as it was found, unless a cell's code stands in it. Raises
-        SystemError when modules that every run needs are gone.
+        A module that is imported later is recorded as it is found, except for functions of cells.
+        Raises SystemError when modules that every run needs are gone.
         """
         if gone := [name for name, module in self._needed if sys.modules.get(name) is not module]:
-            raise SystemError(f"cells have taken away {', '.join(gone[:_NAMED_AT_MOST])}")
+            raise SystemError(f"cells have removed {', '.join(gone[:_NAMED_AT_MOST])}")
         found = [*self._differences()]
         self._look()
         if not found:
@@ -66,27 +66,27 @@ class Watch:
             now = _facts(module)
             before = self._seen.get(name)
             for key, fact in now.items() if before is None else before.items():
-                is_other = _is_a_cell_s(fact) if before is None else not _same(fact, now.get(key))
-                if is_other:
+                is_patched = _is_of_cell(fact) if before is None else not _same(fact, now.get(key))
+                if is_patched:
                     yield key if name == "builtins" else f"{name}.{key}"
 
 
 def _watched() -> Iterator[tuple[str, ModuleType]]:
-    """The modules whose figures readers see, as far as they are imported."""
+    """Yield the imported modules whose results readers see."""
     for name, module in sys.modules.copy().items():
         if name in _PLAIN or name.split(".", 1)[0] in _OURS:
             yield name, builtins if name == "builtins" else module
 
 
 def _facts(module: ModuleType) -> dict[str, tuple[Any, ...]]:
-    """What each name of a module stands for, and one level down for what was defined in it."""
+    """Return what each name of a module is bound to, with the members of its own classes."""
     facts: dict[str, tuple[Any, ...]] = {}
     home = module.__name__
     for name, value in _vars(module).copy().items():
         if _isinstance(value, ModuleType) or (name[:2] == "__" and name not in _IN_USE):
-            continue  # a module's own book-keeping
+            continue  # set by the import system
         if home == "builtins" or getattr(value, "__module__", home) != home:
-            is_code = _type(value) is FunctionType  # of the rest, its own module tells more
+            is_code = _type(value) is FunctionType  # other values are compared in their own module
             facts[name] = _fact(value) if is_code else (value,)
             continue
         facts[name] = _fact(value)
@@ -98,7 +98,7 @@ def _facts(module: ModuleType) -> dict[str, tuple[Any, ...]]:
 
 
 def _fact(value: Any) -> tuple[Any, ...]:
-    """A thing and what could be changed within it; of a set only that it is there."""
+    """Return a value and what could be changed inside it; a set's items are not compared."""
     kind = _type(value)
     if kind is FunctionType:
         return (value, value.__code__, value.__defaults__, value.__kwdefaults__)
@@ -119,6 +119,6 @@ def _same(before: tuple[Any, ...], now: tuple[Any, ...] | None) -> bool:
     )
 
 
-def _is_a_cell_s(fact: tuple[Any, ...]) -> bool:
-    """Whether a function was written in a cell."""
+def _is_of_cell(fact: tuple[Any, ...]) -> bool:
+    """Return whether a function was defined in a cell."""
     return _len(fact) == 4 and is_cell(getattr(fact[1], "co_filename", ""))
