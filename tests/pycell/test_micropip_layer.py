@@ -54,7 +54,9 @@ def refusal(micropip: Any, what: str) -> str:
 
 def test_a_package_that_is_not_here_is_refused_with_what_is(micropip: Any) -> None:
     text = refusal(micropip, "pandas")
-    assert text.startswith("pandas is not available, and this page fetches nothing from other hosts")
+    assert text.startswith(
+        "pandas is not available, and this page fetches nothing from other hosts"
+    )
     assert "unfrozen, numpy, micropip and packaging" in text
     assert "\n" not in text
 
