@@ -17,7 +17,7 @@ from gpu_runner import demo
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.packing import bins
 from gpu_runner.model.load import find, load_tokenizer
-from unfrozen.training.order import epoch_order
+from unfrozen.data_order import epoch_order
 
 TARGET: Final = Path(__file__).parents[1] / "web" / "site_builder" / "diagrams" / "rows.json"
 CHAT: Final = (

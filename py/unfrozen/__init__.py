@@ -8,14 +8,17 @@ Reading order (each module uses only those above it; packages give their own ord
 
 - `errors` — one shape for every refusal: key, value, bound, remedy
 - `data_files` — the JSON tables that are part of this package: models, GPUs
-- `units` — GB and GiB, three significant digits
+- `units` — bytes and numbers, formatted and parsed: GB and GiB, three significant digits
 - `events` — the words the trainer writes and the page reads
 - `schema` — the shape, type, length and order of everything that comes from outside
 - `publish` — the tables and plots a cell may hand to the page
 - `imported` — files of other tools as runs of ours
-- `reader` — what a reader types, and what they expected
+- `guesses` — what a reader expects of a cell, beside what the cell publishes
+- `number_formats` — floating-point formats, rounding to bf16
+- `adamw` — AdamW by hand
+- `data_order` — the order in which examples are seen
 - `schedules` — learning rate as a pure function of the step
-- `training` — number formats, optimizers, layers, order: the step, as every part knows it
+- `parameter_groups` — parameters by layer, part and pattern
 - `model` — from config.json to the exact tensors of a model, and published ones
 - `hardware` — GPUs, what they hold, how fast they are
 - `job` — the planner's question: recipe, cluster, model, GPU

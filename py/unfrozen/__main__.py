@@ -28,7 +28,7 @@ from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.units import counted
+from unfrozen.units import parse_count
 
 CALIBRATION_ENV: Final = "UNFROZEN_CALIBRATION"
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
@@ -144,9 +144,16 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="plans side by side: none, zero1, zero2, zero3 or key=value",
     )
-    add("--tokens", type=counted, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
-    add("--price", type=counted, metavar="P", help="price of a GPU-hour; adds the cost to --tokens")
-    add("--mfu", type=counted, metavar="M", help="measured model FLOPs utilization, such as 0.4")
+    add("--tokens", type=parse_count, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
+    add(
+        "--price",
+        type=parse_count,
+        metavar="P",
+        help="price of a GPU-hour; adds the cost to --tokens",
+    )
+    add(
+        "--mfu", type=parse_count, metavar="M", help="measured model FLOPs utilization, such as 0.4"
+    )
     add(
         "--calibration",
         metavar="FILE",

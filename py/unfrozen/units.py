@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Final
+
+from unfrozen.errors import quote_value
 
 GB: Final = 10**9
 GIB: Final = 2**30
 MIB: Final = 2**20
+UNIT_BYTES: Final = {"GiB": GIB, "GB": GB}
+NO_BREAK: Final = "\u00a0"
 
 _SCALE: Final[dict[str, int]] = {
     "B": 1,
@@ -30,7 +35,17 @@ _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸�
 _BINARY: Final = ((2**40, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB"))
 _TIMES: Final = ((86_400, "days"), (3600, "h"), (60, "min"))
 _COUNTS: Final = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
+_SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*")
+_PLAIN: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺−×·*\u00a0\u202f", "0123456789-+-xxx  ")
+_NUMBER: Final = re.compile(
+    r"(?P<sign>[-+]?) ?(?P<digits>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<power>[-+]?\d+))?"
+    r"(?: ?x ?10\^?(?P<ten>[-+]?\d+))? ?(?P<unit>[A-Za-z]*|%)",
+    re.ASCII,
+)
+_TEN: Final = re.compile(r"10\^(?P<ten>[-+]?\d+) ?(?P<unit>[A-Za-z]*|%)", re.ASCII)
+_THOUSANDS: Final = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+LARGEST: Final = 1e30
 
 
 def gb(size_bytes: float) -> float:
@@ -82,20 +97,18 @@ def format_count(count: float) -> str:
     return sig3(count)
 
 
-def small(value: float) -> str:
+def format_positive(value: float) -> str:
     """A positive number to three significant digits, or that it is below a thousandth."""
     return "< 0.001" if 0 < value < 0.001 else sig3(value)
 
 
-def format_duration(seconds: float) -> str:
-    """A time in the unit a person would choose: "0.640 s", "3.20 h", "41.0 days".
+def format_duration(seconds: float, *, space: str = " ") -> str:
+    """Return an estimated time in a readable unit: "0.640 s", "3.20 h", "41.0 days".
 
-    For what is estimated; what was measured is `format_elapsed`.
+    A measured time is formatted by `format_elapsed`; `space` may be `NO_BREAK`.
     """
-    for length, unit in _TIMES:
-        if seconds >= 2 * length:
-            return f"{small(seconds / length)} {unit}"
-    return f"{small(seconds)} s"
+    length, unit = next((each for each in _TIMES if seconds >= 2 * each[0]), (1, "s"))
+    return f"{format_positive(seconds / length)}{space}{unit}"
 
 
 def format_elapsed(seconds: float) -> str:
@@ -106,6 +119,14 @@ def format_elapsed(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_size(size_bytes: float, unit: str) -> str:
+    """A size in GiB or GB, or in a smaller unit of that kind: "14.9 GiB", "512 KiB", "0 GiB"."""
+    scale = UNIT_BYTES[unit]
+    if size_bytes and abs(size_bytes) < 0.1 * scale:
+        return format_bytes(size_bytes, binary=unit == "GiB").replace(" ", NO_BREAK)
+    return f"{sig3(size_bytes / scale)}{NO_BREAK}{unit}"
 
 
 def parse_bytes(text: str) -> int:
@@ -123,13 +144,77 @@ def parse_bytes(text: str) -> int:
     return round(number * scale)
 
 
-_SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-
-
-def counted(text: str) -> float:
+def parse_count(text: str) -> float:
     """A finite number as it is typed: "1B" is 1e9. Raises ValueError for anything else."""
     scale = _SUFFIXES.get(text[-1:].upper(), 1.0)
     number = float(text if scale == 1 else text[:-1]) * scale
     if not math.isfinite(number):
         raise ValueError(text)
     return number
+
+
+class NumberError(ValueError):
+    """What was typed is no number that can be judged; the message is for the reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypedNumber:
+    """A number at or above 0, and the letters or the per cent sign behind it."""
+
+    value: float
+    unit: str
+
+
+def parse_number(text: str) -> TypedNumber:
+    """Read a number with or without a unit; raises NumberError, in words, for anything else.
+
+    Commas part thousands where they can, as on this page ("1,136"); elsewhere one is a point.
+    """
+    if not text.strip():
+        raise NumberError("Nothing is typed yet. Write a number.")
+    raised = re.sub(r"10(?=[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺])", "10^", text)
+    plain = " ".join(raised.translate(_PLAIN).split())
+    plain = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), plain)
+    plain = plain.replace(",", ".") if plain.count(",") == 1 and "." not in plain else plain
+    match = _TEN.fullmatch(plain) or _NUMBER.fullmatch(plain)
+    if match is None:
+        raise NumberError(
+            f"{quote_value(text.strip())} cannot be read as a number. Write one like 112 or 1.5."
+        )
+    value = _value(match.groupdict())
+    if value < 0:
+        raise NumberError(
+            f"{quote_value(text.strip())} lies below 0, where nothing asked here can lie."
+        )
+    if value > LARGEST:
+        raise NumberError(f"{quote_value(text.strip())} is too large to mean anything here.")
+    return TypedNumber(value, match["unit"])
+
+
+def parse_typed_bytes(text: str) -> tuple[float, str]:
+    """Bytes, and the unit they were read in; without one, GB, or bytes from ten million on.
+
+    Raises NumberError, in words, for what is no number and for a unit that counts no bytes.
+    """
+    typed = parse_number(text)
+    unit = typed.unit or ("GB" if typed.value < 1e7 else "B")
+    try:
+        scale = parse_bytes(f"1 {unit}")
+    except ValueError:
+        raise NumberError(f"{quote_value(unit)} is no unit of memory. Write GB or GiB.") from None
+    return typed.value * scale, unit
+
+
+def _value(parts: dict[str, str | None]) -> float:
+    """The number that the parts of a match spell; infinite where a float cannot hold it."""
+    number = float(f"{parts.get('digits') or 1}e{_power(parts.get('power'))}")
+    try:
+        number *= 10.0 ** _power(parts.get("ten"))
+    except OverflowError:
+        return math.inf
+    return -number if parts.get("sign") == "-" and number else number
+
+
+def _power(digits: str | None) -> int:
+    """An exponent; more than four digits of it say no more than four."""
+    return max(-9999, min(9999, int((digits or "0")[:8])))

@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, Page
 
 from browser.cell_reader import CellReader
 from conftest import StaticSite
-from unfrozen.reader.guesses import GUESSES
+from unfrozen.guesses import GUESSES
 
 CELLS = {
     "cliff": "rate-sweep",

@@ -13,7 +13,7 @@ from gguf import GGUFReader, dequantize
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner.model.load import find, read_config
-from unfrozen.training.optimizers import SMOLLM2_DEVIATION, SMOLLM2_MOVED, moved_share
+from unfrozen.number_formats import SMOLLM2_DEVIATION, SMOLLM2_MOVED, moved_share
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import pytest
 from pycell.browser import Session
 from pycell.packages import Packages
 from pycell.window import make_js_module
-from unfrozen.reader.guesses import GUESSES
+from unfrozen.guesses import GUESSES
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,10 @@ from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
-from unfrozen.memory.sharding import per_gpu_bytes
+from unfrozen.memory.states import per_gpu_bytes
+from unfrozen.number_formats import FORMATS
 from unfrozen.plan import plan_job
 from unfrozen.plan.timeline import timeline
-from unfrozen.training.number_formats import FORMATS
 
 
 def attributes(html: str, tag: str, css_class: str) -> list[dict[str, str]]:

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfrozen.units import (
+    GB,
     GIB,
+    NumberError,
     format_bytes,
     format_count,
     format_duration,
@@ -14,6 +16,8 @@ from unfrozen.units import (
     gb,
     gib,
     parse_bytes,
+    parse_number,
+    parse_typed_bytes,
     sig3,
 )
 
@@ -105,3 +109,75 @@ def test_a_time_has_the_unit_a_person_would_choose(seconds: float, text: str) ->
 )
 def test_what_went_by_reads_as_on_a_clock(seconds: float, text: str) -> None:
     assert format_elapsed(seconds) == text
+
+
+NUMBERS = {
+    "112": 112.0,
+    " +5 ": 5.0,
+    "1.12e11": 1.12e11,
+    ".5": 0.5,
+    "1,136": 1136.0,
+    "12,345.5": 12345.5,
+    "0,05": 0.05,
+    "2e-5": 2e-5,
+    "2·10⁻⁵": 2e-5,
+    "2 × 10^-5": 2e-5,
+    "10⁻²": 0.01,
+    "10": 10.0,
+    "1e-400": 0.0,
+    "-0": 0.0,
+}
+NO_NUMBERS = ["", "  ", "abc", "1.2.3", "12,34,567", "1_000", "nan", "inf", "0x10", "½", "١"]
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_a_number_is_read_however_it_is_written(text: str) -> None:
+    assert parse_number(text).value == pytest.approx(NUMBERS[text], rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_what_is_no_number_is_refused_with_a_remedy(text: str) -> None:
+    with pytest.raises(NumberError, match=r"Write a number|Write one like"):
+        parse_number(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "-1e-300", "- 5 GB"])
+def test_a_number_below_zero_is_refused(text: str) -> None:
+    with pytest.raises(NumberError, match="below 0"):
+        parse_number(text)
+
+
+@pytest.mark.parametrize("text", ["1e400", "1e31", "10^9999", "1e99999999999", "9" * 400])
+def test_a_number_no_machine_could_hold_is_refused(text: str) -> None:
+    with pytest.raises(NumberError, match="too large"):
+        parse_number(text)
+
+
+def test_a_refusal_of_a_long_text_stays_short() -> None:
+    with pytest.raises(NumberError) as caught:
+        parse_number("x" * 10_000)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes", "unit"),
+    [
+        ("112", 112 * GB, "GB"),
+        ("112 GB", 112 * GB, "GB"),
+        ("112gb", 112 * GB, "gb"),
+        ("104.3 GiB", 104.3 * GIB, "GiB"),
+        ("500 MB", 0.5 * GB, "MB"),
+        ("1.12e11", 1.12e11, "B"),
+        ("9999999", 9999999 * GB, "GB"),
+    ],
+)
+def test_bytes_are_read_in_their_unit_and_in_gb_without_one(
+    text: str, size_bytes: float, unit: str
+) -> None:
+    assert parse_typed_bytes(text) == (pytest.approx(size_bytes), unit)
+
+
+@pytest.mark.parametrize("text", ["30%", "112 apples", "5 s", "3 G"])
+def test_a_unit_that_counts_no_bytes_is_refused_by_name(text: str) -> None:
+    with pytest.raises(NumberError, match=r"is no unit of memory\. Write GB or GiB"):
+        parse_typed_bytes(text)

@@ -68,7 +68,7 @@ class Session:
     ) -> None:
         """Run one cell; call `end` with its value, error (type, message, traceback, line), notices.
 
-        `guess` is a key of `unfrozen.reader.guesses`, `guessed` what the reader typed. The notices
+        `guess` is a key of `unfrozen.guesses`, `guessed` what the reader typed. The notices
         are what was left out, the guess beside the result, and what cells have monkeypatched.
         """
         output = CappedOutput(self._write)
@@ -87,7 +87,7 @@ class Session:
 
     def _compare(self, guess: str, guessed: str) -> str:
         """Return the guess beside the result as a sentence, and publish it in the first plot."""
-        from unfrozen.reader.guesses import compare  # imported by the few runs with a guess
+        from unfrozen.guesses import compare  # imported by the few runs with a guess
 
         compared = compare(guess, guessed, self._published)
         if compared.plots_json is not None:

@@ -40,7 +40,7 @@ const REFUSALS_LIMIT = 200; // then its worker is ended
  *   the running cell waits for; refused: messages of its worker that were none of its to send
  * @typedef {{cell: string, source: string, guess?: {key: string, text: string},
  *   onStart?: () => void, onStdout?: (text: string) => void, onTable?: (json: string) => void,
- *   onPlots?: (json: string) => void}} Job guess: what the reader expects, see `unfrozen.reader.guesses`
+ *   onPlots?: (json: string) => void}} Job guess: what the reader expects, see `unfrozen.guesses`
  */
 
 export class PythonClient extends WorkerClient {

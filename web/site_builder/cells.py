@@ -2,7 +2,7 @@
 
     ```python cell id=memory-table run="Compute the table"
 
-`guess=` and a key of `unfrozen.reader.guesses` let the reader say first what they expect.
+`guess=` and a key of `unfrozen.guesses` let the reader say first what they expect.
 
 The markup is the contract with `<live-cell>`: its source is the text of `pre.cell-source`, and the
 element turns live in place, so nothing moves.
@@ -26,7 +26,7 @@ from pycell.window import make_js_module
 from site_builder.errors import SiteError
 from site_builder.listing import highlighted
 from site_builder.renderings import Renderings
-from unfrozen.reader.guesses import GUESSES
+from unfrozen.guesses import GUESSES
 
 _ID = re.compile(r"[a-z][a-z0-9-]*")
 NOTE = "Computed when this page was built"

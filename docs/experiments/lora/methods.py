@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gpu_runner.errors import UsageError
 from gpu_runner.train.initial_weights import Drift
-from unfrozen.training.parameter_groups import layer_of
+from unfrozen.parameter_groups import layer_of
 
 ALPHA: Final = 32
 TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -337,7 +337,7 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     from gpu_runner.plan.machine import choose_device
     from gpu_runner.plan.reading_progress import show_reading
     from gpu_runner.train.evaluate import example_losses
-    from unfrozen.training.order import spread
+    from unfrozen.data_order import spread
 
     source = find(config.model, trusted=config.trust_remote_code)
     tokenizer = load_tokenizer(source)

@@ -29,7 +29,7 @@ TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
 CheckpointFiles = Literal["auto", "whole", "shards"]
 Pairs = tuple[tuple[str, float], ...]
-"""A table of TOML by part of the model: (pattern, number). `unfrozen.training.parameter_groups`
+"""A table of TOML by part of the model: (pattern, number). `unfrozen.parameter_groups`
 says which weights a pattern matches; the last pattern that matches a weight counts.
 """
 

@@ -28,7 +28,7 @@ from gpu_runner.data.stored import (
     StoredRows,
 )
 from gpu_runner.errors import DataError
-from unfrozen.training.order import epoch_order, replayed
+from unfrozen.data_order import epoch_order, replayed
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def add_replay(
 ) -> EncodedDataset:
     """`train` and as many rows of `replay` as make `share` of all tokens.
 
-    The shuffled order of an epoch (`unfrozen.training.order`) then mixes them in.
+    The shuffled order of an epoch (`unfrozen.data_order`) then mixes them in.
     """
     taken = replayed(train.tokens, replay.examples.lengths, share, seed)
     rows, places, again = _picked(replay, taken)

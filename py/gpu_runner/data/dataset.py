@@ -20,7 +20,7 @@ from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.data.sources import Row, collecting, refusal
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
-from unfrozen.training.order import epoch_order
+from unfrozen.data_order import epoch_order
 
 TASK: Final = "task"  # the set that says what is being learned
 GENERAL: Final = "general"  # … and those that say what is being forgotten

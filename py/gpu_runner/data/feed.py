@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gpu_runner.data.examples import Example, as_store
 from gpu_runner.data.packing import bins
-from unfrozen.training.order import step_rows
+from unfrozen.data_order import step_rows
 
 IGNORED: Final = -100  # label of a position that does not enter the loss
 

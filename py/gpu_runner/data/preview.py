@@ -11,7 +11,7 @@ from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.data.packing import bins
-from unfrozen.training.order import step_rows, steps_in
+from unfrozen.data_order import step_rows, steps_in
 
 MOST_STEPS: Final = 500  # of an epoch, looked at for padding
 MOST_ROWS: Final = 50_000  # of those steps

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unfrozen.training.parameter_groups import layer_of
+from unfrozen.parameter_groups import layer_of
 
 MOST_FILE_BYTES: Final = 5 * 10**9  # as the hub advises, and what is in memory at a time
 WEIGHTS: Final = "model.safetensors"

@@ -26,8 +26,7 @@ from gpu_runner.optim.muon import Muon
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
-from unfrozen.runner import WHOLE
-from unfrozen.training.parameter_groups import (
+from unfrozen.parameter_groups import (
     PARTS,
     layer_of,
     match_names,
@@ -36,6 +35,7 @@ from unfrozen.training.parameter_groups import (
     nearest_patterns,
     rate_shares,
 )
+from unfrozen.runner import WHOLE
 
 
 def betas(config: TrainConfig, tokens_a_step: float) -> tuple[float, float]:

@@ -6,8 +6,8 @@ from typing import Final
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import Feed
+from unfrozen.data_order import steps_in
 from unfrozen.schedules import Schedule
-from unfrozen.training.order import steps_in
 
 WARMUP_SHARE: Final = 0.05
 DECAY_SHARE: Final = 0.2  # of the steps, for the decay of WSD

@@ -24,7 +24,7 @@ from gpu_runner.errors import CheckpointError
 from gpu_runner.model.load import Source
 from gpu_runner.world import World, local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
-from unfrozen.training.parameter_groups import layer_of
+from unfrozen.parameter_groups import layer_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,16 @@ from unfrozen.hardware.gpus import find
 from unfrozen.plan.record import overall
 from unfrozen.planner.commands import commands as planner_commands
 from unfrozen.planner.controls import Json
-from unfrozen.planner.sizes import duration_text
 from unfrozen.planner.state import State
-from unfrozen.units import format_bytes, format_count, gib, sig3, small
+from unfrozen.units import (
+    NO_BREAK,
+    format_bytes,
+    format_count,
+    format_duration,
+    format_positive,
+    gib,
+    sig3,
+)
 
 _NUMBERS: Final = {
     EXACT: "fp32 weights and optimizer states, bf16 matmuls",
@@ -175,14 +182,14 @@ def numbers(option: Option, task: Task) -> list[Json]:
         ("Memory", f"{sig3(gib(option.device_bytes))} GiB", of),
         (
             "Training" if option.way else "Answers",
-            duration_text(3600 * option.hours),
+            format_duration(3600 * option.hours, space=NO_BREAK),
             f"{_hours(option)} GPU-hours",
         ),
-        ("Energy", f"{small(option.kwh)} kWh", "the GPUs alone, at their limit"),
+        ("Energy", f"{format_positive(option.kwh)} kWh", "the GPUs alone, at their limit"),
         ("Disk", format_bytes(option.storage.at(task.tasks), binary=False), "for all tasks"),
     ]
     if option.cost is not None:
-        found.insert(3, ("Cost", small(option.cost), "in the currency of your price"))
+        found.insert(3, ("Cost", format_positive(option.cost), "in the currency of your price"))
     return [{"label": label, "text": text, "note": note} for label, text, note in found]
 
 
@@ -213,7 +220,7 @@ def flip_text(flip: Flip, task: Task) -> str:
 
 
 def _hours(option: Option) -> str:
-    return small(option.gpu_hours)
+    return format_positive(option.gpu_hours)
 
 
 _ALPHA: Final = 32

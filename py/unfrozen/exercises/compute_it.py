@@ -11,8 +11,7 @@ from unfrozen.errors import PlanError, quote_value
 from unfrozen.exercises.exercise import TOLERANCE, Exercise, Hint, both_sizes, size
 from unfrozen.exercises.questions import highest, logits, recomputed, sharded, states
 from unfrozen.memory.explain import SYMBOLS
-from unfrozen.reader.typed import Unread, read_bytes
-from unfrozen.units import GB, GIB
+from unfrozen.units import GB, GIB, NumberError, parse_typed_bytes
 
 KINDS: Final[tuple[Callable[[Random], Exercise | None], ...]] = (
     states,
@@ -78,8 +77,8 @@ def judge(seed: int, text: str) -> Json:
     """What to say to an answer: `standing` is right, wrong or unread."""
     found = exercise(seed)
     try:
-        typed, unit = read_bytes(text)
-    except Unread as unread:
+        typed, unit = parse_typed_bytes(text)
+    except NumberError as unread:
         return {"standing": "unread", "text": str(unread)}
     answer = found.answer_bytes
     read = both_sizes(typed) if unit.upper() == "GIB" else size(typed)

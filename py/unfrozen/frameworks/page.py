@@ -19,7 +19,6 @@ from unfrozen.job.cluster import CLUSTER_SETTINGS, Cluster
 from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
 from unfrozen.plan.layouts import LAID_OUT, Layout, Search, step_sequences
 from unfrozen.planner.controls import as_problem
-from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import (
     LEFT_TO_JOB,
     PlanRequest,
@@ -30,7 +29,7 @@ from unfrozen.planner.state import (
     read_state,
     recipe_json,
 )
-from unfrozen.units import format_duration, sig3
+from unfrozen.units import format_duration, format_size, sig3
 
 __all__ = ["layouts", "state_of"]
 
@@ -111,7 +110,7 @@ def _row(one: Layout, request: PlanRequest, framework: Framework | None) -> dict
     return {
         "label": _label(one.job),
         "note": _note(one.job),
-        "memory": size_text(one.device_bytes, request.unit),
+        "memory": format_size(one.device_bytes, request.unit),
         "time": format_duration(one.seconds),
         "speed": f"{one.tokens_per_second:,.0f}",
         "cost": f"{spent:,.0f}" if spent >= 100 else sig3(spent),

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from unfrozen.adamw import AdamW
 from unfrozen.errors import PlanError
 from unfrozen.schedules import warmup_constant
-from unfrozen.training.optimizers import AdamW
 
 HIDDEN: Final = 10
 PRETRAINING_STEPS: Final = 600

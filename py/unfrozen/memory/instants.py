@@ -28,8 +28,9 @@ from unfrozen.memory.backward import MicroBatchMemory, head_update_points, layer
 from unfrozen.memory.gathering import reduced_grad_bytes
 from unfrozen.memory.pipeline import InFlightBatches, candidate_ranks, joined_stages, stages_of_rank
 from unfrozen.memory.points import POINT_TERMS, Point, highest
-from unfrozen.memory.sharding import ExpertShare, per_gpu_bytes
 from unfrozen.memory.states import (
+    ExpertShare,
+    per_gpu_bytes,
     state_bytes,
     trained_parameters,
     unsharded_moment_bytes,

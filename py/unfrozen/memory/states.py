@@ -15,6 +15,12 @@ numbers for each row or column of the longer side, and the projection, r for eac
 2412.05270) projects by random numbers, which its package stores as well ("a lazy implementation",
 it says, of drawing them again). Matrices inside the layers are projected (attention and MLP,
 GaLore's README); embedding, head and norms have AdamW's own moments.
+
+ZeRO (Rajbhandari et al., arXiv 1910.02054): with Ψ parameters, 2Ψ bytes of weights, 2Ψ of gradients
+and KΨ of optimizer states (K = 12 for mixed-precision Adam), each of N GPUs holds (4 + K)Ψ at stage
+0, 4Ψ + KΨ/N at stage 1, 2Ψ + (2 + K)Ψ/N at stage 2 and (4 + K)Ψ/N at stage 3. N can be a group of
+the GPUs that other groups replicate: HSDP (Zhao et al., arXiv 2304.11277, section 3.2.2), or
+Megatron-LM's `num_distributed_optimizer_instances`.
 """
 
 from __future__ import annotations
@@ -22,8 +28,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
+from unfrozen.job.cluster import Cluster
 from unfrozen.job.lora import layer_of_kind
 from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.recipe import BYTES, Recipe
@@ -294,3 +301,59 @@ def _int4_bytes(size: int) -> int:
     if size < INT8_LEAST or size % FOUR_BIT_BLOCK:
         return 4 * size
     return size // 2 + 4 * (size // FOUR_BIT_BLOCK)
+
+
+_SHARDED: Final = (
+    frozenset[str](),
+    frozenset({"master", "moments"}),
+    frozenset({"master", "moments", "grads"}),
+    frozenset({"master", "moments", "grads", "params", "adapters", "quant_constants"}),
+)
+_OFFLOADED: Final = {
+    "none": frozenset[str](),
+    "optimizer": frozenset({"master", "moments"}),
+    "params": frozenset({"master", "moments", "grads", "params", "adapters", "quant_constants"}),
+}
+
+
+class ExpertShare(NamedTuple):
+    """How many of a GPU's `parameters` are those of experts."""
+
+    experts: int
+    parameters: int
+
+
+def per_gpu_bytes(
+    states: dict[str, int],
+    cluster: Cluster,
+    whole_moments: int = 0,
+    share: ExpertShare | None = None,
+) -> dict[str, int]:
+    """Bytes of each component on one GPU, rounded up; what is offloaded takes none.
+
+    Of the moments `whole_moments` bytes stay whole where tensors are cut (stage 3); below, whole
+    tensors are dealt out with all that belongs to them. The `share` of experts is spread over the
+    GPUs alone that hold the same experts (Megatron-LM `megatron/core/parallel_state.py`,
+    `get_expert_data_parallel_group`; torchtitan `torchtitan/distributed/parallel_dims.py`).
+    """
+    whole = {"moments": whole_moments if cluster.stage == 3 else 0}
+    sharded, away = _SHARDED[cluster.stage], _OFFLOADED[cluster.offload]
+    if cluster.offload != "none" and cluster.stage >= 2:
+        away = away | {"grads"}
+    shards, own = cluster.shards, cluster.expert_shards
+    apart = share if share and own != shards else None
+
+    def on_gpu(name: str, size: int) -> int:
+        if apart is None:
+            return _share(size, whole.get(name, 0), shards)
+        experts = 0 if name == "adapters" else size * apart.experts // apart.parameters
+        return _share(size - experts, whole.get(name, 0), shards) + _share(experts, 0, own)
+
+    return {
+        name: 0 if name in away else on_gpu(name, size) if name in sharded else size
+        for name, size in states.items()
+    }
+
+
+def _share(size: int, whole: int, shards: int) -> int:
+    return whole - (whole - size) // shards

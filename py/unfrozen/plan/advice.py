@@ -22,9 +22,9 @@ from unfrozen.hardware.gpus import find
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.recipe import Recipe
+from unfrozen.number_formats import stall_share
 from unfrozen.plan.memory_plan import DEFAULT_GPU, Plan, plan_job
 from unfrozen.plan.step_time import replicas, step_time, step_tokens
-from unfrozen.training.optimizers import stall_share
 from unfrozen.units import gib
 
 Patch = dict[str, dict[str, Any]]

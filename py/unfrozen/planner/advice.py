@@ -15,7 +15,6 @@ from unfrozen.plan import advice as plan_advice
 from unfrozen.plan.advice import Advice, Patch, advise, cheapest_fit
 from unfrozen.plan.solve import largest, min_gpus
 from unfrozen.planner.controls import Json
-from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import (
     LEFT_TO_JOB,
     State,
@@ -24,7 +23,7 @@ from unfrozen.planner.state import (
     read_state,
     recipe_json,
 )
-from unfrozen.units import GIB
+from unfrozen.units import GIB, format_size
 
 _MOST_ADVICE = 14
 
@@ -49,7 +48,7 @@ def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
         return {"what": "", "text": text, "state": None}
     changed = _all(plan.job, state, steps)
     after = plan_job(read_job(changed))
-    need = size_text(after.device_bytes, unit)
+    need = format_size(after.device_bytes, unit)
     text = f"{need} in all; a step takes {_time_text(_product(steps))}."
     return {"what": _list([step.label for step in steps]), "text": text, "state": changed}
 
@@ -74,8 +73,8 @@ def _advice_json(each: Advice, plan: Plan, state: State, unit: str) -> Json:
         "key": each.key,
         "label": each.label,
         "note": each.note,
-        "saved": size_text(each.saved_gib * GIB, unit),
-        "total": size_text(each.device_gib * GIB, unit),
+        "saved": format_size(each.saved_gib * GIB, unit),
+        "total": format_size(each.device_gib * GIB, unit),
         "time": _time_text(each.time_ratio),
         "fits": each.fits,
         "state": apply_patch(plan.job, state, each.patch),

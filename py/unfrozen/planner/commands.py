@@ -26,8 +26,8 @@ from unfrozen.planner.runner import (
     run_of,
     runner_defaults,
 )
-from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import State, job_json, text_of
+from unfrozen.units import format_size
 
 
 def commands(plan: Plan, state: State, unit: str) -> Json:
@@ -232,12 +232,12 @@ def _needs(plan: Plan, run: Plan, unit: str) -> Json:
     """
     found = verdict(run, unit)
     each = " on each GPU" if run.job.cluster.gpus > 1 else ""
-    size = size_text(run.device_bytes, unit)
+    size = format_size(run.device_bytes, unit)
     gpu = run.job.gpu
     if gpu is None:
         return {"text": f"So it takes {size}{each}.", "worse": False}
     title = str(found["title"])
-    room = size_text(gpu.capacity_bytes, unit)
+    room = format_size(gpu.capacity_bytes, unit)
     fits = f"{title[:1].lower()}{title[1:]}"
     worse = bool(plan.fits and not run.fits)
     return {"text": f"So it takes {size} of {room}{each}: {fits}", "worse": worse}

@@ -4,6 +4,7 @@ sentences about the peak, each read off the plan.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from unfrozen.errors import InputError
@@ -13,9 +14,8 @@ from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.advice import patched
 from unfrozen.planner.controls import Json
-from unfrozen.planner.sizes import scale, share_text, size_text
 from unfrozen.planner.state import SETTINGS
-from unfrozen.units import GIB
+from unfrozen.units import GIB, UNIT_BYTES, format_size
 
 OVERHEAD: Final = {
     "reserve": "Allocator reserve",
@@ -51,7 +51,7 @@ def bar(plan: Plan, unit: str) -> Json:
     """The GPU's memory at the peak: tensors by component, then the overhead."""
     low, high = (edge * GIB for edge in plan.band_gib)
     gpu = plan.job.gpu
-    most, marks = scale(_ROOM * max(high, gpu.capacity_bytes if gpu else 0), unit)
+    most, marks = byte_axis(_ROOM * max(high, gpu.capacity_bytes if gpu else 0), unit)
     parts = _parts(plan.instants[plan.peak_instant], plan.device_bytes, unit)
     parts += [
         _part(key, OVERHEAD[key], size, plan.device_bytes, unit)
@@ -59,13 +59,13 @@ def bar(plan: Plan, unit: str) -> Json:
     ]
     limit = gpu and {
         "bytes": gpu.capacity_bytes,
-        "label": f"{gpu.name}: {size_text(gpu.capacity_bytes, unit)}",
+        "label": f"{gpu.name}: {format_size(gpu.capacity_bytes, unit)}",
     }
     return {
         "most": most,
         "unit": unit,
         "parts": parts,
-        "total": {"bytes": plan.device_bytes, "text": size_text(plan.device_bytes, unit)},
+        "total": {"bytes": plan.device_bytes, "text": format_size(plan.device_bytes, unit)},
         "band": {"low": low, "high": high, "text": band_text(plan, unit)},
         "limit": limit,
         "marks": marks,
@@ -77,19 +77,19 @@ def timeline(plan: Plan, unit: str) -> Json:
     """Every instant of the step on one scale with its components, the highest marked."""
     totals = {name: sum(parts.values()) for name, parts in plan.instants.items()}
     room = tensor_room_bytes(plan)
-    most, marks = scale(_ROOM * max(plan.allocated_bytes, room or 0, 1), unit)
+    most, marks = byte_axis(_ROOM * max(plan.allocated_bytes, room or 0, 1), unit)
     rows = [
         {
             "key": name,
             "label": instant_label(name),
             "bytes": totals[name],
-            "text": size_text(totals[name], unit),
+            "text": format_size(totals[name], unit),
             "peak": name == plan.peak_instant,
             "parts": _parts(parts, totals[name], unit),
         }
         for name, parts in plan.instants.items()
     ]
-    limit = room and {"bytes": room, "label": f"room for tensors: {size_text(room, unit)}"}
+    limit = room and {"bytes": room, "label": f"room for tensors: {format_size(room, unit)}"}
     return {
         "most": most,
         "unit": unit,
@@ -105,20 +105,20 @@ def verdict(plan: Plan, unit: str) -> Json:
     need, gpu = plan.device_bytes, plan.job.gpu
     each = " on each GPU" if plan.job.cluster.gpus > 1 else ""
     if gpu is None:
-        title = f"It needs {size_text(need, unit)}{each}."
+        title = f"It needs {format_size(need, unit)}{each}."
         return {"kind": "open", "title": title, "text": "Choose a GPU to see whether it fits."}
     room = gpu.capacity_bytes
     low, high = (edge * GIB for edge in plan.band_gib)
-    of = f"{size_text(need, unit)} of {size_text(room, unit)}{each}"
+    of = f"{format_size(need, unit)} of {format_size(room, unit)}{each}"
     rank = format_peak_rank(plan.job)
     after = f" {rank}" if rank else ""
     if need <= room:
-        free = f"{of}; {size_text(room - need, unit)} stay free.{after}"
+        free = f"{of}; {format_size(room - need, unit)} stay free.{after}"
         if high <= room:
             return {"kind": "yes", "title": "It fits.", "text": free}
         text = f"{free} The error band reaches past the edge: try it before you rely on it."
         return {"kind": "narrow", "title": "It fits, narrowly.", "text": text}
-    missing = f"{of}; {size_text(need - room, unit)} are missing.{after}"
+    missing = f"{of}; {format_size(need - room, unit)} are missing.{after}"
     if low > room:
         return {"kind": "no", "title": "It does not fit.", "text": missing}
     text = f"{missing} The lower end of the error band would fit; do not count on it."
@@ -127,7 +127,7 @@ def verdict(plan: Plan, unit: str) -> Json:
 
 def band_text(plan: Plan, unit: str) -> str:
     """The error band: "121–140 GiB"."""
-    low, high = (size_text(edge * GIB, unit) for edge in plan.band_gib)
+    low, high = (format_size(edge * GIB, unit) for edge in plan.band_gib)
     return f"{low.split(chr(160))[0]}–{high}" if low.endswith(unit) else f"{low} – {high}"
 
 
@@ -143,9 +143,38 @@ def _part(key: str, label: str, size: int, whole: int, unit: str) -> Json:
         "key": key,
         "label": label,
         "bytes": size,
-        "text": size_text(size, unit),
-        "share": share_text(size, whole),
+        "text": format_size(size, unit),
+        "share": format_share(size, whole),
     }
+
+
+_ROUND: Final = (1, 2, 5, 10)
+_WANTED: Final = 5  # ticks of a scale, about
+
+
+def byte_axis(largest_bytes: float, unit: str) -> tuple[float, list[dict[str, object]]]:
+    """Where a scale ends that holds `largest_bytes`, and its round marks from 0 on: their bytes,
+    and their texts without unit.
+
+    It ends at a mark or half-way to the next, so that it stands still while a slider moves.
+    """
+    size = UNIT_BYTES[unit]
+    largest = max(largest_bytes / size, 1e-9)
+    power = 10.0 ** math.floor(math.log10(largest / _WANTED))
+    step = next(power * factor for factor in _ROUND if power * factor * _WANTED >= largest * 0.999)
+    halves = math.ceil(largest / step * 2 * (1 - 1e-9))
+    marks: list[dict[str, object]] = [
+        {"bytes": index * step * size, "text": f"{index * step:,.6g}"}
+        for index in range(halves // 2 + 1)
+    ]
+    return halves / 2 * step * size, marks
+
+
+def format_share(part: float, whole: float) -> str:
+    """A part of a whole in per cent: "12%", "0.4%"."""
+    percent = 100 * part / whole if whole else 0.0
+    digits = 0 if percent >= 10 or percent == 0 else 1
+    return f"{percent:.{digits}f}%"
 
 
 _FEW: Final = 0.1  # of the largest size of a component in the step
@@ -247,8 +276,8 @@ def _freed(name: str, plan: Plan, unit: str) -> str:
     if left >= _FEW * most:
         return ""
     [at, *_] = [instant for instant, held in plan.instants.items() if held.get(name, 0) == most]
-    here = size_text(left, unit) if left else "nothing"
-    return f"{COMPONENTS[name]} take {size_text(most, unit)} at {_inside(at)}, and {here} here."
+    here = format_size(left, unit) if left else "nothing"
+    return f"{COMPONENTS[name]} take {format_size(most, unit)} at {_inside(at)}, and {here} here."
 
 
 def _inside(instant: str) -> str:

@@ -18,9 +18,16 @@ from unfrozen.plan.step_time import job_gpu, step_tokens
 from unfrozen.plan.timing.breakdown import CAUSES
 from unfrozen.planner.controls import Json
 from unfrozen.planner.figures import band_text, instant_label, overhead
-from unfrozen.planner.sizes import duration_text, size_text
 from unfrozen.planner.state import State, has_text_config, text_of
-from unfrozen.units import format_count, gib, sig3, small
+from unfrozen.units import (
+    NO_BREAK,
+    format_count,
+    format_duration,
+    format_positive,
+    format_size,
+    gib,
+    sig3,
+)
 
 _ALLOCATOR: Final = "reserved ÷ allocated in public measurements: 1.007 to 1.14"
 
@@ -29,9 +36,9 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
     """The memory of tensors, that of the GPU, and the error band."""
     parts = plan.instants[plan.peak_instant]
     beside = overhead(plan)
-    inputs = [("tensors", size_text(plan.allocated_bytes, unit))]
+    inputs = [("tensors", format_size(plan.allocated_bytes, unit))]
     inputs += [
-        (key, size_text(beside[key], unit))
+        (key, format_size(beside[key], unit))
         for key in ("reserve", "context", "communication")
         if key in beside
     ]
@@ -41,16 +48,16 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
         _number(
             "allocated",
             "Tensors",
-            size_text(plan.allocated_bytes, unit),
+            format_size(plan.allocated_bytes, unit),
             f"the largest instant: {instant_label(plan.peak_instant).lower()}",
             " + ".join(parts),
-            [(name, size_text(size, unit)) for name, size in parts.items()],
+            [(name, format_size(size, unit)) for name, size in parts.items()],
             "the maximum over the instants of a step, never their sum",
         ),
         _number(
             "device",
             "GPU memory",
-            size_text(plan.device_bytes, unit),
+            format_size(plan.device_bytes, unit),
             "with the allocator reserve and the driver",
             f"tensors + reserve + context{extra}",
             inputs,
@@ -77,10 +84,13 @@ def run_numbers(job: Job, tokens: int, price: float | None) -> list[Json]:
             _number(
                 "cost",
                 "Cost",
-                small(found.cost),
+                format_positive(found.cost),
                 "in the currency of your price",
                 "GPU-hours · price",
-                [("GPU-hours", small(found.gpu_hours)), ("price", small(price or 0))],
+                [
+                    ("GPU-hours", format_positive(found.gpu_hours)),
+                    ("price", format_positive(price or 0)),
+                ],
                 "your price",
             )
         )
@@ -94,11 +104,12 @@ def assumptions(job: Job, tokens: int) -> list[str]:
 
 def _speed(job: Job, found: Estimate) -> Json:
     peak = peak_tflops(job_gpu(job), job.recipe.compute)
+    seconds = format_duration(found.step_seconds, space=NO_BREAK)
     return _number(
         "speed",
         "Speed",
-        f"{small(found.tokens_per_second)} tokens/s",
-        f"a step of {step_tokens(job):,} tokens in {duration_text(found.step_seconds)};"
+        f"{format_positive(found.tokens_per_second)} tokens/s",
+        f"a step of {step_tokens(job):,} tokens in {seconds};"
         f" {found.bound[:1].lower()}{found.bound[1:].rstrip('.')}",
         "tokens of a step ÷ seconds of a step",
         [
@@ -118,12 +129,12 @@ def _time(job: Job, found: Estimate) -> Json:
     return _number(
         "time",
         "Time",
-        duration_text(found.seconds),
-        f"for {format_count(found.tokens)} tokens; {small(found.gpu_hours)} GPU-hours",
+        format_duration(found.seconds, space=NO_BREAK),
+        f"for {format_count(found.tokens)} tokens; {format_positive(found.gpu_hours)} GPU-hours",
         "tokens ÷ speed",
         [
             ("tokens", f"{found.tokens:,.0f}"),
-            ("speed", f"{small(found.tokens_per_second)} tokens/s"),
+            ("speed", f"{format_positive(found.tokens_per_second)} tokens/s"),
             ("GPUs", f"{gpus:,}"),
         ],
         f"an estimate: {band(job)}",
@@ -135,10 +146,10 @@ def _energy(job: Job, found: Estimate) -> Json:
     return _number(
         "energy",
         "Energy",
-        f"{small(found.energy_kwh)} kWh",
+        f"{format_positive(found.energy_kwh)} kWh",
         "the GPUs alone, at their power limit",
         "GPU-hours · watts ÷ 1000",
-        [("GPU-hours", small(found.gpu_hours)), ("watts", f"{watts:,} a GPU")],
+        [("GPU-hours", format_positive(found.gpu_hours)), ("watts", f"{watts:,} a GPU")],
         f"board power of the {job_gpu(job).name}: {'; '.join(board_sources(job_gpu(job)))}",
     )
 
@@ -215,7 +226,7 @@ def _tensor_terms(plan: Plan, unit: str) -> dict[str, Json]:
         groups.setdefault(term.component, []).append(term)
     return {
         component: explanation(
-            [(term.label, term.formula, size_text(term.bytes, unit)) for term in terms],
+            [(term.label, term.formula, format_size(term.bytes, unit)) for term in terms],
             [(name, SYMBOLS.get(name, ""), value) for term in terms for name, value in term.inputs],
             [term.source for term in terms],
         )
@@ -226,8 +237,8 @@ def _tensor_terms(plan: Plan, unit: str) -> dict[str, Json]:
 def _overhead_terms(plan: Plan, unit: str) -> dict[str, Json]:
     low, high = RESERVED_RANGE
     least, most = (sig3(gib(edge)) for edge in CONTEXT_RANGE)
-    tensors = size_text(plan.allocated_bytes, unit)
-    beside = {key: size_text(size, unit) for key, size in overhead(plan).items()}
+    tensors = format_size(plan.allocated_bytes, unit)
+    beside = {key: format_size(size, unit) for key, size in overhead(plan).items()}
     reserve = f"max({ROUNDING} · tensors, freed 16-bit logits) + buffers of other streams"
     return {
         "reserve": explanation(

@@ -28,8 +28,8 @@ from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.config import CONFIG_DEFAULTS
 from unfrozen.planner.runner import SHARDED, runner_defaults
-from unfrozen.reader.typed import Unread, read_number
 from unfrozen.schema.address import readable, settings
+from unfrozen.units import NumberError, parse_number
 
 State = dict[str, str]
 
@@ -374,8 +374,8 @@ def whole_text(key: str, text: str) -> str:
     if digits.isdecimal():
         return digits
     try:
-        typed = read_number(text)
-    except Unread:
+        typed = parse_number(text)
+    except NumberError:
         return text
     factor = (_POWERS if key == "seq_len" else _THOUSANDS).get(typed.unit.lower())
     value = typed.value * (factor or 0)
@@ -392,8 +392,8 @@ def real_text(text: str) -> str:
     else:
         return text
     try:
-        typed = read_number(text)
-    except Unread:
+        typed = parse_number(text)
+    except NumberError:
         return text
     return f"{typed.value:g}" if typed.unit == "" else text
 

@@ -6,7 +6,7 @@ import torch
 import tiny_llama
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import IGNORED, Batch, BatchShape, Feed, collate
-from unfrozen.training.order import row_at
+from unfrozen.data_order import row_at
 
 
 @pytest.fixture(scope="module")

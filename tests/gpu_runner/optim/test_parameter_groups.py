@@ -15,7 +15,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import LIBRARIES
 from gpu_runner.optim.optimizer import describe_factors, factors
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
-from unfrozen.training.parameter_groups import rate_shares
+from unfrozen.parameter_groups import rate_shares
 
 UNTIED = {"tie_word_embeddings": False}
 INSTALLED = [library for library in LIBRARIES if find_spec(library) is not None]

@@ -16,7 +16,7 @@ from gpu_runner.train.initial_weights import InitialWeights, find_initial_weight
 from gpu_runner.train.penalties import Penalty
 from unfrozen.lab import optimizer as lab_optimizer
 from unfrozen.lab.optimizer import Weights
-from unfrozen.training.parameter_groups import rate_shares
+from unfrozen.parameter_groups import rate_shares
 
 STEPS = 6
 LR = 1e-3

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from unfrozen.adamw import AdamW
 from unfrozen.lab.optimizer import ArrayAdamW, clip_gradients
-from unfrozen.training import optimizers
 
 
 def test_an_array_is_updated_like_its_numbers_one_by_one() -> None:
     draw = np.random.default_rng(0)
-    weight, numbers = {"a": draw.normal(size=(2, 3))}, optimizers.AdamW(lr=0.1, weight_decay=0.02)
+    weight, numbers = {"a": draw.normal(size=(2, 3))}, AdamW(lr=0.1, weight_decay=0.02)
     flat = weight["a"].ravel().tolist()
     ours = ArrayAdamW(lr=0.1, weight_decay=0.02)
     for _ in range(5):

@@ -10,8 +10,8 @@ import pytest
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.number_formats import stall_share
 from unfrozen.plan.advice import CHANGES, candidates, patched
-from unfrozen.training.optimizers import stall_share
 
 CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 

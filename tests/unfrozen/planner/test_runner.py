@@ -10,8 +10,8 @@ from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
 from unfrozen.planner import glance, view
 from unfrozen.planner.runner import launch, run_of, runner_defaults
-from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import SETTINGS, State, read_job, read_state
+from unfrozen.units import format_size
 
 EXACT: State = {"params": "fp32"}
 NARROW: State = {"params": "bf16", "master": "null"}
@@ -57,7 +57,7 @@ def _outcome(given: State) -> str:
     job = read_job(state)
     run = plan_job(run_of(job, launch(job)))
     if found["commands"]["differs"]:
-        assert size_text(run.device_bytes, "GiB") in found["commands"]["needs"]["text"], given
+        assert format_size(run.device_bytes, "GiB") in found["commands"]["needs"]["text"], given
         return "differs"
     assert run.device_bytes == plan_job(job).device_bytes, given
     return "same"

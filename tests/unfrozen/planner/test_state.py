@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unfrozen.errors import PlanError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
-from unfrozen.planner.sizes import scale, share_text, size_text
+from unfrozen.planner.figures import byte_axis, format_share
 from unfrozen.planner.state import (
     DEFAULTS,
     KEYS,
@@ -22,6 +22,7 @@ from unfrozen.planner.state import (
     read_job,
     read_state,
 )
+from unfrozen.units import format_size
 
 SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
 
@@ -193,11 +194,11 @@ def test_a_patch_of_a_job_becomes_flat() -> None:
 
 def test_sizes_keep_one_unit_until_they_are_too_small_for_it() -> None:
     gib = 2**30
-    assert size_text(12.345 * gib, "GiB") == "12.3\u00a0GiB"
-    assert size_text(0, "GiB") == "0\u00a0GiB"
-    assert size_text(4096, "GiB") == "4.00\u00a0KiB"
-    assert size_text(4000, "GB") == "4.00\u00a0KB"
-    assert (share_text(1, 8), share_text(1, 250), share_text(0, 0)) == (
+    assert format_size(12.345 * gib, "GiB") == "12.3\u00a0GiB"
+    assert format_size(0, "GiB") == "0\u00a0GiB"
+    assert format_size(4096, "GiB") == "4.00\u00a0KiB"
+    assert format_size(4000, "GB") == "4.00\u00a0KB"
+    assert (format_share(1, 8), format_share(1, 250), format_share(0, 0)) == (
         "12%",
         "0.4%",
         "0%",
@@ -206,7 +207,7 @@ def test_sizes_keep_one_unit_until_they_are_too_small_for_it() -> None:
 
 @given(st.floats(1e6, 1e18), st.sampled_from(["GiB", "GB"]))
 def test_a_scale_holds_what_it_must_and_has_few_round_marks(largest: float, unit: str) -> None:
-    most, found = scale(largest, unit)
+    most, found = byte_axis(largest, unit)
     assert largest * 0.999999 <= most <= 1.4 * largest
     assert found[0] == {"bytes": 0, "text": "0"}
     assert 2 <= len(found) <= 7
@@ -215,4 +216,4 @@ def test_a_scale_holds_what_it_must_and_has_few_round_marks(largest: float, unit
 
 
 def test_a_scale_stands_still_while_a_number_moves_a_little() -> None:
-    assert scale(101e9, "GB") == scale(109e9, "GB")
+    assert byte_axis(101e9, "GB") == byte_axis(109e9, "GB")

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from site_builder.diagrams.canvas import render, short
 from site_builder.formats import NO_BREAK
-from unfrozen.training.number_formats import FORMATS, NumberFormat
-from unfrozen.training.optimizers import WEIGHT_DEVIATION
+from unfrozen.number_formats import FORMATS, WEIGHT_DEVIATION, NumberFormat
 from unfrozen.units import format_power
 
 STEP: Final = 2e-5

@@ -8,7 +8,7 @@ from site_builder.diagrams.canvas import render, short
 from site_builder.formats import gb
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.classic import states_bytes
-from unfrozen.memory.sharding import per_gpu_bytes
+from unfrozen.memory.states import per_gpu_bytes
 
 PARAMETERS: Final = 7e9
 GPUS: Final = 4

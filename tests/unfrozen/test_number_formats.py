@@ -1,13 +1,20 @@
 """Formats against PyTorch's own, bit for bit where it knows them."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unfrozen.errors import PlanError
-from unfrozen.training.number_formats import FORMATS, NumberFormat
-from unfrozen.training.optimizers import round_to_bf16
+from unfrozen.number_formats import (
+    FORMATS,
+    NumberFormat,
+    moved_share,
+    round_to_bf16,
+    stall_share,
+)
 
 BY_NAME = {found.name: found for found in FORMATS}
 IN_TORCH = {
@@ -58,3 +65,31 @@ def test_below_the_smallest_normal_number_neighbours_keep_their_distance() -> No
 def test_a_number_out_of_reach_is_refused_by_name() -> None:
     with pytest.raises(PlanError, match="fp16 reaches"):
         BY_NAME["fp16"].gap(70_000.0)
+
+
+@given(st.floats(allow_nan=False, width=32))
+def test_rounding_to_bf16_is_that_of_torch(value: float) -> None:
+    assert round_to_bf16(value) == torch.tensor(value).bfloat16().item()
+
+
+def test_what_bf16_cannot_hold() -> None:
+    assert round_to_bf16(1e39) == math.inf
+    assert round_to_bf16(-1e39) == -math.inf
+    assert round_to_bf16(3.4e38) == math.inf
+    assert math.isnan(round_to_bf16(math.nan))
+    assert round_to_bf16(1 + 2**-8) == 1.0  # a tie goes to the even neighbour
+    assert round_to_bf16(1 + 3 * 2**-8) == 1 + 2**-6
+
+
+@pytest.mark.parametrize(
+    ("rate", "percent"), [(1e-6, 1.9), (1e-5, 15.6), (2e-5, 30.4), (5e-5, 56.6), (1e-4, 88.2)]
+)
+def test_the_share_of_weights_that_move_is_that_of_the_article(rate: float, percent: float) -> None:
+    assert 100 * moved_share(rate) == pytest.approx(percent, abs=0.11)
+    assert stall_share(rate) == pytest.approx(1 - percent / 100, abs=0.0011)
+
+
+@pytest.mark.parametrize(("lr", "samples"), [(0, 10), (-1, 10), (math.nan, 10), (1e-5, 0)])
+def test_a_share_needs_a_rate_and_samples(lr: float, samples: int) -> None:
+    with pytest.raises(PlanError):
+        moved_share(lr, samples)

@@ -13,8 +13,7 @@ from typing import Final
 
 from unfrozen.errors import quote_value
 from unfrozen.publish import Line, Plot, Threshold, parse_plots, parse_table, plots_as_json
-from unfrozen.reader.typed import Typed, Unread, read_number
-from unfrozen.units import parse_bytes, sig3
+from unfrozen.units import NumberError, TypedNumber, parse_bytes, parse_number, sig3
 
 Published = Mapping[str, str]
 """JSON text by the name it was published under: py_table_data, py_plot_data."""
@@ -51,8 +50,8 @@ def compare(key: str, text: str, published: Published) -> Compared:
     """A guess, as typed, beside what was published. Raises KeyError for a guess nobody asks."""
     guess = GUESSES[key]
     try:
-        value = _in_unit(read_number(text), guess.unit)
-    except Unread as unread:
+        value = _in_unit(parse_number(text), guess.unit)
+    except NumberError as unread:
         return Compared(f"Your guess: {unread}", None)
     plots = _marked(guess, value, published)
     try:
@@ -62,15 +61,15 @@ def compare(key: str, text: str, published: Published) -> Compared:
     return Compared(_compare(guess, value, found), plots)
 
 
-def _in_unit(typed: Typed, unit: str) -> float:
-    """What was typed, in the unit that is asked for; Unread where it carries another kind."""
+def _in_unit(typed: TypedNumber, unit: str) -> float:
+    """What was typed, in the unit that is asked for; NumberError where it carries another kind."""
     if typed.unit in ("", unit):
         return typed.value
     try:
         return typed.value * parse_bytes(f"1 {typed.unit}") / parse_bytes(f"1 {unit}")
     except ValueError:
         kind = f"this guess is in {unit}" if unit else "this guess is a number alone"
-        raise Unread(f"{quote_value(typed.unit)} does not fit here: {kind}.") from None
+        raise NumberError(f"{quote_value(typed.unit)} does not fit here: {kind}.") from None
 
 
 def _compare(guess: Guess, value: float, found: float | None) -> str:
@@ -164,7 +163,7 @@ def _cell(row_starts: Callable[[str], bool]) -> Callable[[Published], float | No
     def read(published: Published) -> float | None:
         rows = parse_table(published["py_table_data"]).rows
         found = next(row[-1] for row in rows if row_starts(str(row[0])))
-        return read_number(str(found)).value
+        return parse_number(str(found)).value
 
     return read
 
@@ -188,7 +187,7 @@ GUESSES: Final[dict[str, Guess]] = {
         "at a rate of 2 × 10⁻⁵, how many of the weights move?",
         "%",
         "At that rate {} of the weights move",
-        _cell(lambda first: read_number(first).value == 2e-5),
+        _cell(lambda first: parse_number(first).value == 2e-5),
         _level,
     ),
     "shared-out": Guess(
