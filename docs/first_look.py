@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from site_builder.measurements import MEASUREMENTS, later
+from site_builder.measurements import MEASUREMENTS, compare_later_runs
 from unfrozen.answer.later import SPEED, Look, grouped
 from unfrozen.plan.record import KINDS, Spread
 
@@ -35,7 +35,7 @@ PLANNER: Final = [
 
 def main() -> None:
     """Take every first look that is missing, or print the table."""
-    looks = list(later())
+    looks = list(compare_later_runs())
     if "--table" in sys.argv[1:]:
         for of in ("memory", "speed"):
             print_table(of, [item for item in looks if item.row.of == of])

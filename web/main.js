@@ -9,7 +9,7 @@ import "./cells/live-cell.js";
 import "./page/prose-slider.js";
 import "./run/view/run-view.js";
 import "./lab/page-run.js";
-import { WIDGETS } from "widgets"; // site_builder.widgets writes it from widgets.toml
+import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
 import { goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/token.js";

@@ -125,7 +125,7 @@ def test_a_path_is_shown_from_here_or_from_home(
 
 def test_the_version_is_that_of_the_project() -> None:
     import unfrozen
-    from site_builder.project import project
+    from site_builder.config import project
 
     assert unfrozen.__version__ == installed.installed_version() == project().version
     with pytest.raises(AttributeError, match="no attribute 'other'"):

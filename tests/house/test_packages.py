@@ -10,8 +10,8 @@ from playwright.sync_api import Page
 
 from conftest import StaticSite
 from house.tree import ROOT
-from site_builder import demo_wheel
-from site_builder.wheels import CARRIED
+from site_builder.browser_python import DEMO_PACKAGE
+from site_builder.wheels import PACKAGES
 
 WHOLE_LOCK = json.loads((ROOT / "node_modules" / "pyodide" / "pyodide-lock.json").read_text())
 
@@ -19,9 +19,9 @@ WHOLE_LOCK = json.loads((ROOT / "node_modules" / "pyodide" / "pyodide-lock.json"
 def test_the_lock_of_the_site_names_what_the_site_carries(site: Path) -> None:
     lock = json.loads((site / "pyodide" / "pyodide-lock.json").read_text())
     assert lock["info"] == WHOLE_LOCK["info"]
-    assert sorted(lock["packages"]) == sorted(CARRIED)
+    assert sorted(lock["packages"]) == sorted(PACKAGES)
     wheels = {path.name: path for path in site.rglob("*.whl")}
-    own = {name for name in wheels if name.startswith(demo_wheel.NAME)}  # not of Pyodide's lock
+    own = {name for name in wheels if name.startswith(DEMO_PACKAGE)}  # not of Pyodide's lock
     assert len(own) == 1
     assert wheels.keys() - own == {entry["file_name"] for entry in lock["packages"].values()}
     for name, entry in lock["packages"].items():
@@ -32,7 +32,7 @@ def test_the_lock_of_the_site_names_what_the_site_carries(site: Path) -> None:
 
 def test_the_worker_knows_each_wheel_by_its_hash_and_size(site: Path) -> None:
     worker = (site / "python" / "worker.js").read_text()
-    for name in CARRIED:
+    for name in PACKAGES:
         entry = WHOLE_LOCK["packages"][name]
         assert entry["sha256"] in worker
         assert f"bytes:{(site / 'pyodide' / entry['file_name']).stat().st_size}" in worker

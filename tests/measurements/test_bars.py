@@ -2,7 +2,7 @@
 
 import pytest
 
-from site_builder.measurements import judged, rows
+from site_builder.measurements import judge_steps, read_steps
 from unfrozen.answer.accuracy import GROUPS, TRACED, judge, summarize
 
 MEDIANS = {
@@ -18,31 +18,31 @@ WORST = {"full": 0.12, "reference": 0.04, "traced": 0.04}
 
 @pytest.mark.parametrize("group", MEDIANS)
 def test_half_of_a_class_lies_within_its_bar(group: str) -> None:
-    found = {summary.group: summary for summary in summarize(judged())}
+    found = {summary.group: summary for summary in summarize(judge_steps())}
     assert found[group].median <= MEDIANS[group]
 
 
 @pytest.mark.parametrize("group", WORST)
 def test_the_worst_step_of_a_class_lies_within_its_bar(group: str) -> None:
-    found = {summary.group: summary for summary in summarize(judged())}
+    found = {summary.group: summary for summary in summarize(judge_steps())}
     assert abs(found[group].worst) <= WORST[group]
 
 
 def test_every_class_has_steps_and_every_step_a_class() -> None:
-    assert {row.group for row in rows()} == set(GROUPS)
+    assert {row.group for row in read_steps()} == set(GROUPS)
 
 
 def test_only_named_reasons_keep_a_step_from_counting() -> None:
-    out = {verdict.row.id: verdict for verdict in judged() if verdict.unjudged}
+    out = {verdict.row.id: verdict for verdict in judge_steps() if verdict.unjudged}
     for row_id, verdict in out.items():
         recipe = verdict.plan.job.recipe
         on_a_cpu_only = bool(recipe.dropout) and recipe.attention == "sdpa"
         assert verdict.row.quality == "C" or on_a_cpu_only, row_id
-    assert len(out) <= 0.05 * len(judged())
+    assert len(out) <= 0.05 * len(judge_steps())
 
 
 def test_components_of_every_instant_add_up_to_what_is_compared() -> None:
-    for found in judged():
+    for found in judge_steps():
         plan = found.plan
         totals = {name: sum(parts.values()) for name, parts in plan.instants.items()}
         assert min(min(parts.values()) for parts in plan.instants.values()) >= 0, found.row.id
@@ -53,12 +53,12 @@ def test_components_of_every_instant_add_up_to_what_is_compared() -> None:
 
 
 def test_parameters_are_counted_exactly() -> None:
-    traced = [found for found in judged() if found.row.group in TRACED]
+    traced = [found for found in judge_steps() if found.row.group in TRACED]
     counted = {one.row.id: one.plan.job.model.num_parameters for one in traced}
     assert counted == {one.row.id: one.row.parameters for one in traced} != {}
 
 
 def test_a_row_is_judged_the_same_twice() -> None:
-    for found in judged()[:30]:
+    for found in judge_steps()[:30]:
         again = judge(found.row)
         assert (again.predicted_bytes, again.error) == (found.predicted_bytes, found.error)

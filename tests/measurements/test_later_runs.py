@@ -10,11 +10,11 @@ import pytest
 
 from site_builder.measurements import (
     MEASUREMENTS,
-    first_looks,
-    later,
-    later_rows,
-    rows,
-    whole_looks,
+    compare_later_runs,
+    read_first_errors,
+    read_first_medians,
+    read_later_runs,
+    read_steps,
 )
 from unfrozen.answer.later import MEMORY, SPEED
 from unfrozen.units import GIB
@@ -34,9 +34,11 @@ def figures(text: str) -> set[float]:
 
 
 def test_no_two_rows_are_called_the_same_and_none_is_among_the_first() -> None:
-    keys = Counter(row.key for row in later_rows())
+    keys = Counter(row.key for row in read_later_runs())
     assert not [key for key, times in keys.items() if times > 1]
-    assert not {row.id for row in later_rows() if row.of == MEMORY} & {row.id for row in rows()}
+    assert not {row.id for row in read_later_runs() if row.of == MEMORY} & {
+        row.id for row in read_steps()
+    }
 
 
 def test_the_sets_are_as_large_as_promised() -> None:
@@ -44,7 +46,7 @@ def test_the_sets_are_as_large_as_promised() -> None:
 
 
 def test_every_row_has_a_source_a_quote_and_a_measurement() -> None:
-    for row in later_rows():
+    for row in read_later_runs():
         assert re.match(r"[\w.-]+/[\w.-]+ |PyTorch forum|gau-nernst/", row.source), row.key
         assert figures(row.quote), row.key
         assert row.quality in {"A", "B"}, row.key
@@ -76,7 +78,7 @@ def test_what_we_found_ourselves_is_worked_out_from_the_quote(given: dict[str, A
 
 
 def test_what_is_said_of_rows_is_about_rows_and_has_a_reason() -> None:
-    names = {row.id for row in later_rows() if not row.found}
+    names = {row.id for row in read_later_runs() if not row.found}
     for entry in read("said.json"):
         assert set(entry) <= {"rows", "of", "job", "no_word", "because"}
         assert entry.get("job") or entry.get("no_word"), entry
@@ -87,23 +89,23 @@ def test_what_is_said_of_rows_is_about_rows_and_has_a_reason() -> None:
 
 def test_every_row_that_can_be_planned_has_its_first_look_and_a_commit() -> None:
     known = read("first_look.json")["rows"]
-    planned = {item.row.key for item in later() if item.error is not None}
+    planned = {item.row.key for item in compare_later_runs() if item.error is not None}
     assert planned <= known.keys(), "run docs/first_look.py"
-    assert known.keys() <= {row.key for row in later_rows()}
+    assert known.keys() <= {row.key for row in read_later_runs()}
     assert all(re.fullmatch(r"[0-9a-f]{7}", row["commit"]) for row in known.values())
 
 
 def test_first_looks_are_those_that_were_told_when_the_rows_came() -> None:
-    known = first_looks()
-    came = [row for row in later_rows() if row.of == MEMORY and not row.found][:60]
+    known = read_first_errors()
+    came = [row for row in read_later_runs() if row.of == MEMORY and not row.found][:60]
     peaks = sorted(abs(known[row.key]) for row in came)  # others were looked for, and moved
     speeds = sorted(
-        abs(known[row.key]) for row in later_rows() if row.of == SPEED and not row.found
+        abs(known[row.key]) for row in read_later_runs() if row.of == SPEED and not row.found
     )
     assert (len(peaks), len(speeds)) == (60, 189)
     assert (peaks[29] + peaks[30]) / 2 == pytest.approx(0.116, abs=0.001)
     assert speeds[94] == pytest.approx(0.217, abs=0.001)
-    assert {of: row["median"] for of, row in whole_looks().items()} == {
+    assert {of: row["median"] for of, row in read_first_medians().items()} == {
         "memory": 0.104,
         "speed": 0.215,
     }

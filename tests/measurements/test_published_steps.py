@@ -2,24 +2,24 @@
 
 import re
 
-from site_builder.measurements import others, rows, verdict
+from site_builder.measurements import find_verdict, read_other_calculators, read_steps
 from unfrozen.answer.accuracy import PUBLISHED
 from unfrozen.units import GIB
 
 
 def test_ids_are_unique() -> None:
-    ids = [row.id for row in rows()]
+    ids = [row.id for row in read_steps()]
     assert len(ids) == len(set(ids)), sorted({row_id for row_id in ids if ids.count(row_id) > 1})
 
 
 def test_the_set_is_as_large_as_promised() -> None:
-    published = [row for row in rows() if row.group in PUBLISHED]
+    published = [row for row in read_steps() if row.group in PUBLISHED]
     assert len(published) >= 24
-    assert len(rows()) - len(published) >= 10 + 40
+    assert len(read_steps()) - len(published) >= 10 + 40
 
 
 def test_every_row_has_a_source_a_quality_and_a_peak() -> None:
-    for row in rows():
+    for row in read_steps():
         assert row.name, row.id
         assert row.framework, row.id
         assert row.quality in {"A", "B", "C", "traced"}, row.id
@@ -33,8 +33,8 @@ def test_every_row_has_a_source_a_quality_and_a_peak() -> None:
 
 
 def test_other_calculators_answer_published_rows_and_can_be_found() -> None:
-    for entry in others()["rows"]:
-        assert verdict(entry["row"]).row.group in PUBLISHED
+    for entry in read_other_calculators():
+        assert find_verdict(entry["row"]).row.group in PUBLISHED
         for answer in entry["answers"]:
             assert answer["url"].startswith("https://")
             assert answer["answer"]
@@ -45,10 +45,10 @@ def test_other_calculators_answer_published_rows_and_can_be_found() -> None:
 def test_answers_with_a_known_formula_are_what_it_gives() -> None:
     answers = {
         answer["name"]: answer["answer"]
-        for entry in others()["rows"]
+        for entry in read_other_calculators()
         for answer in entry["answers"]
     }
-    three, eight = verdict("torchtune-3b-01-packed").plan, verdict("titan-8b-cp1").plan
+    three, eight = find_verdict("torchtune-3b-01-packed").plan, find_verdict("titan-8b-cp1").plan
     parameters = three.job.model.num_parameters
     adam = [4 * width * parameters / GIB for width in (2, 4)]
     assert [round(size) for size in adam] == answers["accelerate estimate-memory"]

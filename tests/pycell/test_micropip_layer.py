@@ -14,7 +14,7 @@ from pycell.micropip_layer import PageLayer
 from pycell.packages import Packages, unpack
 from site_builder import wheels
 
-LOCK = wheels.lock()
+LOCK = wheels.read_lock()
 
 
 @pytest.fixture

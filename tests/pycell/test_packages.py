@@ -18,7 +18,7 @@ from site_builder import wheels
 
 NAME = "brought_package"
 CARRIED = ("numpy", "micropip", "packaging")
-ENTRY = wheels.lock()["packages"]["packaging"]
+ENTRY = wheels.read_lock()["packages"]["packaging"]
 
 
 @pytest.fixture

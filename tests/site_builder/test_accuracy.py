@@ -1,51 +1,71 @@
-"""The accuracy chapter as printed: every measured step is there, with its numbers."""
+"""The accuracy chapter: every measured step and every later run is there, with its numbers."""
 
 import json
 import re
+from functools import cache
 from html import unescape
+from typing import Any
 
 import pytest
 
-from site_builder.accuracy import draw, signed
-from site_builder.errors import SiteError
-from site_builder.measurements import judged, others
-from site_builder.renderings import Renderings
+from site_builder.accuracy import (
+    LABELS,
+    PARTS,
+    first_spread,
+    format_error,
+    later_runs,
+    spread,
+)
+from site_builder.measurements import compare_later_runs, judge_steps, read_other_calculators
+from site_builder.rendering import RenderQueue
 from unfrozen.answer.accuracy import GROUPS, PUBLISHED, TRACED, summarize
+from unfrozen.answer.later import MEMORY, SPEED
+from unfrozen.plan.record import KINDS
 from unfrozen.units import GIB
 
+DATA = re.compile(r'<script type="application/json" class="data">(.*?)</script>', re.DOTALL)
 
+
+@cache
 def drawn(part: str) -> str:
-    """The HTML of a part, tables included."""
-    renderings = Renderings()
-    return renderings.fill(draw(part, "chapter.md:1", renderings))
+    """Return the HTML of a part, tables and plots included."""
+    queue = RenderQueue()
+    return queue.fill(PARTS[part]("chapter.md:1", queue))
 
 
-def test_every_step_is_a_ring_on_the_line_of_its_class() -> None:
+def data_of(part: str) -> list[Any]:
+    """Return the data of a part's tables or plots."""
+    return [json.loads(text) for text in DATA.findall(drawn(part))]
+
+
+def test_every_step_is_a_dot_in_the_row_of_its_class() -> None:
     lines = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", drawn("strips"), re.DOTALL)
     assert [label for label, _ in lines] == list(GROUPS.values())
     for (_, line), group in zip(lines, GROUPS, strict=True):
         rings = [float(x) for x in re.findall(r'<circle cx="([\d.]+)%"', line)]
-        found = [verdict for verdict in judged() if verdict.row.group == group]
+        found = [verdict for verdict in judge_steps() if verdict.row.group == group]
         assert len(rings) == len(found)
         assert all(0 <= x <= 100 for x in rings), "an error lies outside the axis"
 
 
 def test_the_median_and_the_worst_of_a_class_are_printed() -> None:
     html = drawn("strips")
-    for summary in summarize(judged()):
+    for summary in summarize(judge_steps()):
         if abs(summary.worst) >= 0.001:
-            assert f">{signed(summary.worst)}</td>" in html
+            assert f">{format_error(summary.worst)}</td>" in html
 
 
 def test_every_published_step_shows_both_numbers_its_error_and_a_link() -> None:
     html = unescape(drawn("published"))
     rows = re.findall(r"<tr[^>]*><th scope=\"row\">.*?</tr>", html, re.DOTALL)
-    found = [verdict for group in PUBLISHED for verdict in judged() if verdict.row.group == group]
+    found = [
+        verdict for group in PUBLISHED for verdict in judge_steps() if verdict.row.group == group
+    ]
     assert len(rows) == len(found)
     for row, verdict in zip(rows, found, strict=True):
         assert f">{verdict.row.measured_bytes / GIB:.2f}<" in row
         assert f">{verdict.predicted_bytes / GIB:.2f}<" in row
-        assert f">{signed(verdict.error)}<" in row
+        assert f">{format_error(verdict.error)}<" in row
         assert f">{verdict.row.counter}<" in row
         assert f">{verdict.row.quality}<" in row
         assert '<a href="https://' in row
@@ -53,27 +73,68 @@ def test_every_published_step_shows_both_numbers_its_error_and_a_link() -> None:
 
 def test_every_traced_step_stands_in_a_table_that_sorts() -> None:
     html = drawn("traced")
-    (data,) = re.findall(r'<script type="application/json" class="data">(.*?)</script>', html)
-    rows = json.loads(data)["rows"]
-    assert [row[0] for row in rows] == [v.row.id for v in judged() if v.row.group in TRACED]
+    rows = data_of("traced")[0]["rows"]
+    assert [row[0] for row in rows] == [v.row.id for v in judge_steps() if v.row.group in TRACED]
     assert html.count("<tr>") == len(rows) + 1
 
 
 def test_other_calculators_stand_beside_the_measurement_and_ours() -> None:
     html = drawn("others")
-    for entry in others()["rows"]:
+    for entry in read_other_calculators():
         for answer in entry["answers"]:
             assert f'<a href="{answer["url"]}">{answer["name"]}</a>' in html
-    assert html.count(">Measured</th>") == html.count(">This page</th>") == len(others()["rows"])
-
-
-def test_a_part_that_does_not_exist_is_refused_at_its_line() -> None:
-    with pytest.raises(SiteError, match=r"chapter\.md:1: there is no ::: accuracy everything"):
-        draw("everything", "chapter.md:1", Renderings())
+    assert (
+        html.count(">Measured</th>")
+        == html.count(">This page</th>")
+        == len(read_other_calculators())
+    )
 
 
 @pytest.mark.parametrize(
     ("ratio", "text"), [(-0.1058, "−10.6%"), (0.459, "+45.9%"), (-1e-9, "0.0%")]
 )
 def test_an_error_shows_its_sign_unless_it_rounds_to_nothing(ratio: float, text: str) -> None:
-    assert signed(ratio) == text
+    assert format_error(ratio) == text
+
+
+def test_every_kind_of_job_is_a_pair_of_bars_for_memory_and_for_time() -> None:
+    plots = data_of("record")
+    assert "could not be drawn" not in drawn("record")
+    assert [plot["title"] for plot in plots] == ["Memory", "Speed"]
+    for plot, of in zip(plots, (MEMORY, SPEED), strict=True):
+        kinds = {item.kind for item in later_runs(of, found=False)}
+        assert len(plot["x_data"]) == len(kinds)
+        assert [line["label"] for line in plot["lines"]] == ["when first compared", "today"]
+        assert sum(int(re.findall(r"\((\d+)\)", name)[0]) for name in plot["x_data"]) == len(
+            later_runs(of, found=False)
+        )
+
+
+def test_the_bars_are_the_medians_of_the_errors() -> None:
+    plots = data_of("record")
+    for plot, of in zip(plots, (MEMORY, SPEED), strict=True):
+        for place, name in enumerate(plot["x_data"]):
+            kind = next(kind for kind in KINDS if name.startswith(f"{LABELS[kind]} ("))
+            looks = [item for item in later_runs(of, found=False) if item.kind == kind]
+            first, today = (line["data"][place] for line in plot["lines"])
+            assert first == round(100 * first_spread(looks).half, 1)
+            assert today == round(100 * spread(looks).half, 1)
+
+
+@pytest.mark.parametrize(("part", "found"), [("unseen", True), ("kinds", False)])
+def test_a_table_counts_every_run_once(part: str, found: bool) -> None:
+    (table,) = data_of(part)
+    for of, title in ((MEMORY, "Memory"), (SPEED, "Speed")):
+        counted = sum(row[2] for row in table["rows"] if row[0] == title)
+        assert counted == len(later_runs(of, found))
+
+
+def test_refused_runs_are_counted_by_the_setting_that_the_planner_refuses() -> None:
+    (table,) = data_of("words")
+    refused = {row[0]: row[2] for row in table["rows"] if row[1] == "refuses it"}
+    assert sum(refused.values()) == sum(bool(item.refused) for item in compare_later_runs())
+    assert all(re.match(r"(model|recipe|cluster|gpu)\b", key) for key in refused)
+
+
+def test_labels_are_those_of_the_kinds() -> None:
+    assert list(LABELS) == list(KINDS)

@@ -1,4 +1,4 @@
-"""Blocks of the chapters: takeaways gathered at the end, answers that open, names with meanings."""
+"""Blocks of the chapters: takeaways repeated at the end, folded answers, metrics and terms."""
 
 import re
 from html import escape
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from site_builder.chapters import print_chapters
-from site_builder.errors import SiteError
+from site_builder import SiteError
+from site_builder.page import render_chapters
 from unfrozen.events import COMPONENTS, INSTANTS, METRICS
 
 GLOSSARY = Path(__file__).parents[2] / "web" / "article" / "10-glossary.md"
@@ -17,10 +17,10 @@ def printed(folder: Path, text: str) -> str:
     """The HTML of one chapter with this text."""
     (folder / "references.toml").write_text("")
     (folder / "01-one.md").write_text(f"# One\n\n{text}\n")
-    return print_chapters(folder)[0].html
+    return render_chapters(folder)[0].html
 
 
-def test_takeaways_are_gathered_in_order_with_a_way_back(tmp_path: Path) -> None:
+def test_takeaways_are_repeated_in_order_with_backlinks(tmp_path: Path) -> None:
     block = "::: takeaway\n{}\n:::\n\n"
     html = printed(
         tmp_path, block.format("First *one*.") + block.format("Second.") + "::: takeaways\n:::"
@@ -46,6 +46,22 @@ def test_an_answer_is_hidden_until_it_is_asked_for_and_needs_no_script(tmp_path:
 def test_a_problem_without_a_title_stops_the_build(tmp_path: Path) -> None:
     with pytest.raises(SiteError, match="needs a title"):
         printed(tmp_path, "::: problem\nAsk.\n:::")
+
+
+@pytest.mark.parametrize(
+    ("block", "parts"),
+    [
+        ("diagram", "step, recompute, zero, formats, row, packing, pulls"),
+        ("accuracy", "strips, published, traced, others, record, unseen, kinds, words"),
+        ("lora-runs", "methods, learned, lost, all"),
+    ],
+)
+def test_an_unknown_part_stops_the_build_and_lists_the_others(
+    tmp_path: Path, block: str, parts: str
+) -> None:
+    with pytest.raises(SiteError, match=f"no ::: {block} spiral; choose one of {parts}") as caught:
+        printed(tmp_path, f"::: {block} spiral\n:::")
+    assert caught.value.where == "01-one.md:3"
 
 
 def test_every_metric_has_its_row_with_its_meaning(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page's Python as the site carries it: what was published, our modules, compiled as well."""
+"""The Python that the browser downloads: Pyodide as published, our modules, bytecode of both."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 import build
-from site_builder import browser_python
-from site_builder.browser_python import LIBRARY, OURS, counted_bytes, python_files, python_sources
-from site_builder.errors import SiteError
+from site_builder import SiteError, browser_python
+from site_builder.browser_python import (
+    LIBRARY,
+    MODULES,
+    progress_bytes,
+    python_files,
+    python_sources,
+)
 
 pytestmark = pytest.mark.slow  # they print the site, or start its Python
 
@@ -20,6 +25,9 @@ pytestmark = pytest.mark.slow  # they print the site, or start its Python
 def node(node: str) -> str:
     """Python is started in Node."""
     return node
+
+
+build_files = python_files.__wrapped__  # not from the cache, and leaving it as it is
 
 
 def archive(path: str) -> zipfile.ZipFile:
@@ -31,12 +39,12 @@ def test_every_source_stays_as_it_was_published() -> None:
     carried = archive(LIBRARY)
     assert all(carried.read(name) == published.read(name) for name in published.namelist())
     for name, path in python_sources():
-        assert archive(OURS).read(name) == path.read_bytes()
+        assert archive(MODULES).read(name) == path.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["typing", "asyncio/base_events", "pycell/cell", "unfrozen/ask"])
 def test_what_a_start_imports_lies_compiled_beside_its_source(name: str) -> None:
-    found = archive(LIBRARY if name[0] in "ta" else OURS)
+    found = archive(LIBRARY if name[0] in "ta" else MODULES)
     header = found.read(f"{name}.pyc")[:16]
     assert int.from_bytes(header[4:8], "little") == 1, "its source would be hashed at every start"
     assert f"{name}.py" in found.namelist()
@@ -44,20 +52,18 @@ def test_what_a_start_imports_lies_compiled_beside_its_source(name: str) -> None
 
 def test_what_no_start_imports_is_carried_as_source_alone() -> None:
     assert "turtle.pyc" not in archive(LIBRARY).namelist()
-    assert "unfrozen/imported/wandb.pyc" not in archive(OURS).namelist()
+    assert "unfrozen/imported/wandb.pyc" not in archive(MODULES).namelist()
 
 
 def test_the_same_sources_give_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    first = python_files()
-    monkeypatch.setattr(browser_python, "KEPT", tmp_path / "bytecode.zip")
-    python_files.cache_clear()
-    assert python_files() == first
+    monkeypatch.setattr(browser_python, "BYTECODE_CACHE", tmp_path / "bytecode.zip")
+    assert build_files() == python_files()
 
 
 def test_progress_is_counted_in_the_bytes_that_the_site_carries() -> None:
-    sizes = counted_bytes()
+    sizes = progress_bytes()
     assert sorted(sizes) == ["pyodide.asm.wasm", "python_stdlib.zip"]
     assert sizes["python_stdlib.zip"] == len(python_files()[LIBRARY])
 
@@ -65,17 +71,15 @@ def test_progress_is_counted_in_the_bytes_that_the_site_carries() -> None:
 def test_a_module_that_does_not_start_stops_the_build(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(browser_python, "KEPT", tmp_path / "bytecode.zip")
-    monkeypatch.setattr(browser_python, "STARTED", ("pycell.nowhere",))
-    python_files.cache_clear()
+    monkeypatch.setattr(browser_python, "BYTECODE_CACHE", tmp_path / "bytecode.zip")
+    monkeypatch.setattr(browser_python, "IMPORTED_AT_START", ("pycell.nowhere",))
     with pytest.raises(SiteError, match=r"ModuleNotFoundError.*pycell\.nowhere"):
-        python_files()
+        build_files()
 
 
 def test_a_file_of_the_runtime_that_is_not_the_published_one_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(browser_python, "RUNTIME", tmp_path)
-    python_files.cache_clear()
     with pytest.raises(SiteError, match=r"pyodide\.mjs: has sha256 .* run `npm ci` again"):
-        python_files()
+        build_files()

@@ -1,4 +1,4 @@
-"""Every ink of tokens.css is held against every paper it is printed on: WCAG 2.2, level AA."""
+"""Every text colour of tokens.css has enough contrast on every background: WCAG 2.2, level AA."""
 
 import re
 from pathlib import Path

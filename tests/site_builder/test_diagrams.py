@@ -5,12 +5,17 @@ from itertools import pairwise
 
 import pytest
 
-from site_builder.diagrams import DIAGRAMS, draw
-from site_builder.diagrams.formats import power
-from site_builder.diagrams.recompute import MODEL
-from site_builder.diagrams.step import JOB, crossing, room_bytes
-from site_builder.diagrams.zero import GPUS, HEIGHT, PARAMETERS
-from site_builder.errors import SiteError
+from site_builder.blocks import DIAGRAMS
+from site_builder.diagrams.memory import (
+    RECOMPUTE_HEIGHT,
+    RECOMPUTE_MODEL,
+    ZERO_GPUS,
+    ZERO_HEIGHT,
+    ZERO_PARAMETERS,
+    crossing_seconds,
+)
+from site_builder.diagrams.training import format_number
+from site_builder.example_jobs import SECOND_STEP_OOM, tensor_room_bytes
 from site_builder.formats import gb
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
@@ -32,7 +37,7 @@ def attributes(html: str, tag: str, css_class: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("name", DIAGRAMS)
 def test_a_diagram_keeps_to_the_policy_and_has_words_for_its_pictures(name: str) -> None:
-    html = draw(name, "x.md:1")
+    html = DIAGRAMS[name]()
     assert " style=" not in html
     ids = re.findall(r'\sid="([^"]*)"', html)
     assert len(ids) == len(set(ids))
@@ -43,16 +48,11 @@ def test_a_diagram_keeps_to_the_policy_and_has_words_for_its_pictures(name: str)
         assert silent or re.search(r'role="img" aria-label="[^"]{20,}"', svg)
 
 
-def test_a_diagram_nobody_made_stops_the_build_and_names_the_others() -> None:
-    with pytest.raises(SiteError, match="formats, packing, pulls, recompute, row, step, zero"):
-        draw("spiral", "x.md:1")
-
-
-def test_every_card_holds_what_zero_leaves_it() -> None:
-    html = draw("zero", "x.md:1")
-    whole = states_bytes(PARAMETERS)
+def test_every_gpu_holds_its_share_under_zero() -> None:
+    html = DIAGRAMS["zero"]()
+    whole = states_bytes(ZERO_PARAMETERS)
     held = {
-        name: sum(per_gpu_bytes(whole, Cluster(gpus=GPUS, sharding=name)).values())
+        name: sum(per_gpu_bytes(whole, Cluster(gpus=ZERO_GPUS, sharding=name)).values())
         for name in SHARDINGS
     }
     for name in SHARDINGS:
@@ -60,64 +60,64 @@ def test_every_card_holds_what_zero_leaves_it() -> None:
     stages = html.split('<li class="zero-stage">')[1:]
     for name, stage in zip(SHARDINGS, stages, strict=True):
         boxes = attributes(stage, "rect", "area")
-        drawn = sum(float(box["height"]) for box in boxes) / GPUS
-        assert drawn / HEIGHT == pytest.approx(held[name] / (16 * PARAMETERS), abs=0.002)
+        drawn = sum(float(box["height"]) for box in boxes) / ZERO_GPUS
+        assert drawn / ZERO_HEIGHT == pytest.approx(held[name] / (16 * ZERO_PARAMETERS), abs=0.002)
 
 
 def test_shared_parts_lie_side_by_side_and_fill_what_they_share_exactly() -> None:
-    last = draw("zero", "x.md:1").split('<li class="zero-stage">')[-1]
+    last = DIAGRAMS["zero"]().split('<li class="zero-stage">')[-1]
     for part in ("c-params", "c-grads", "c-moments"):
-        boxes = attributes(last, "rect", part)[:GPUS]
+        boxes = attributes(last, "rect", part)[:ZERO_GPUS]
         for lower, upper in pairwise(boxes):
             assert float(lower["y"]) == pytest.approx(
                 float(upper["y"]) + float(upper["height"]), abs=0.02
             )
 
 
-def test_the_first_step_fits_the_card_and_the_second_does_not() -> None:
-    job = Job.read(JOB)
-    room, turns = room_bytes(job), timeline(job)
+def test_the_first_step_fits_the_gpu_and_the_second_does_not() -> None:
+    job = Job.read(SECOND_STEP_OOM)
+    room, turns = tensor_room_bytes(job), timeline(job)
     assert max(turn.total for turn in turns if turn.step == 1) < room
     dies = next(t for t in turns if t.total > room)
     assert (dies.step, dies.phase) == (2, "forward")
     assert plan_job(job).fits is False
     start = next(t.seconds for t in turns if t.step == 2)
-    assert start < crossing(turns, room) < turns[-1].seconds
+    assert start < crossing_seconds(turns, room) < turns[-1].seconds
 
 
-def test_the_table_beside_the_drawing_says_what_the_plan_says() -> None:
-    job = Job.read(JOB)
+def test_the_table_of_a_diagram_agrees_with_the_plan() -> None:
+    job = Job.read(SECOND_STEP_OOM)
     held = plan_job(job).instants["end_of_forward"]
-    row = draw("step", "x.md:1").split("Step 2, forward</th>")[1].split("</tr>")[0]
+    row = DIAGRAMS["step"]().split("Step 2, forward</th>")[1].split("</tr>")[0]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
     assert cells[-1] == gb(sum(held.values()))
     assert gb(held["moments"]) in cells
     assert gb(held["logits_loss"]) in cells
 
 
-def test_what_layers_keep_is_as_tall_as_it_is_large() -> None:
-    html = draw("recompute", "x.md:1")
+def test_the_height_of_a_layer_is_its_share_of_saved_bytes() -> None:
+    html = DIAGRAMS["recompute"]()
     rows = html.split('<div class="recompute-row">')[1:]
     for kind, row in zip(("none", "selective", "full"), rows, strict=True):
-        part = Step(MODEL.model, Recipe.read({"checkpointing": kind})).micro_batch
+        part = Step(RECOMPUTE_MODEL.model, Recipe.read({"checkpointing": kind})).micro_batch
         kept = attributes(row, "rect", "area")
         assert len(kept) == 16
         for bar in kept:
-            tall = float(bar["height"]) / 96
+            tall = float(bar["height"]) / RECOMPUTE_HEIGHT
             assert tall == pytest.approx(part.kept / part.layer, abs=0.001)
         again = [bar for bar in attributes(row, "rect", "again") if "x" in bar]
         assert len(again) == (kind != "none")
 
 
 def test_every_bit_of_every_format_is_drawn() -> None:
-    rows = draw("formats", "x.md:1").split("<tbody")[1].split("</tr>")
+    rows = DIAGRAMS["formats"]().split("<tbody")[1].split("</tr>")
     for found, row in zip(FORMATS, rows, strict=False):
         assert f">{found.name}</th>" in row
         paths = re.findall(r'class="bit-(\w+)" d="(.*?)"', row)
         cells = {name: path.count("M") for name, path in paths}
         expected = {"sign": 1, "exponent": found.exponent_bits, "mantissa": found.mantissa_bits}
         assert cells == expected
-        assert power(found.largest) in row
+        assert format_number(found.largest) in row
         ticks = attributes(row, "line", "tick")
         assert not ticks or f"{len(ticks)}\u00a0numbers" in row
 
@@ -133,4 +133,4 @@ def test_every_bit_of_every_format_is_drawn() -> None:
     ],
 )
 def test_numbers_of_any_size_are_short(value: float, words: str) -> None:
-    assert power(value) == words
+    assert format_number(value) == words

@@ -1,4 +1,4 @@
-"""The faces of the built page: cut to what is used, true about what they hold, free to serve."""
+"""The fonts of the built page: subset to what is used, with correct ranges and licences."""
 
 import re
 from collections.abc import Iterator
@@ -148,4 +148,4 @@ def test_a_first_visit_fetches_no_file_for_rare_letters(
     page.evaluate("document.fonts.ready.then(() => true)")
     assert [name for name in fetched if name.startswith("text-")]
     rare = [name for name in fetched if "-more-" in name]
-    assert not rare, f"{rare}: put the letters that the page needs into site_builder.fonts.WRITTEN"
+    assert not rare, f"{rare}: put the letters that the page needs into site_builder.fonts.COMMON"

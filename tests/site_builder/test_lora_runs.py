@@ -6,20 +6,18 @@ from typing import Any
 import pytest
 
 from site_builder import lora_runs
-from site_builder.errors import SiteError
 from site_builder.lora_runs import (
+    PARTS,
     Loss,
-    beaten,
-    best,
-    changes,
-    draw,
-    known,
-    lower,
-    rates,
-    ratios,
-    signed,
+    best_rate_ratios,
+    count_dominated,
+    forgetting_between,
+    format_change,
+    losses_by_rate,
+    read_methods,
+    read_study,
 )
-from site_builder.renderings import Renderings
+from site_builder.rendering import RenderQueue
 from unfrozen.decision.evidence import room_tokens, trained_parameters
 from unfrozen.model.catalogue import CATALOGUE
 
@@ -27,8 +25,8 @@ METHODS = ("full", "lora-1", "lora-8", "lora-64")
 TINY = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].model
 
 
-class Asked(Renderings):
-    """Remembers what was to be drawn."""
+class RecordingQueue(RenderQueue):
+    """Keeps the data of every request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,91 +38,80 @@ class Asked(Renderings):
 
 
 def drawn(part: str) -> Any:
-    asked = Asked()
-    draw(part, "x.md:1", asked)
-    return asked.data[-1]
+    queue = RecordingQueue()
+    PARTS[part]("x.md:1", queue)
+    return queue.data[-1]
+
+
+def seed_losses(method: str, loss: Loss) -> list[float]:
+    """Return that loss of a method at its best rate, seed by seed."""
+    rate = read_methods()[method].rate
+    runs = [r for r in read_study()["runs"] if (r["method"], r["rate"]) == (method, rate)]
+    return [run[loss] for run in sorted(runs, key=lambda run: run["seed"])]
 
 
 def test_every_method_has_its_ladder_and_all_seeds_at_the_best_rate() -> None:
-    assert tuple(best()) == METHODS
-    for name, found in best().items():
-        losses = {rate: inf if loss is None else loss for rate, loss in rates(name).items()}
+    assert tuple(read_methods()) == METHODS
+    for name, found in read_methods().items():
+        losses = {
+            rate: inf if loss is None else loss for rate, loss in losses_by_rate(name).items()
+        }
         assert len(losses) >= 3
         assert found.rate == min(losses, key=lambda rate: losses[rate])
-        assert found.seeds == len(found.seeds_of("task")) == len(known()["seeds"]) == 3
-        assert found.task == pytest.approx(sum(found.seeds_of("task")) / 3, rel=1e-4)
-        assert found.general == pytest.approx(sum(found.seeds_of("general")) / 3, rel=1e-4)
+        assert found.seeds == len(seed_losses(name, "task")) == len(read_study()["seeds"]) == 3
+        assert found.task == pytest.approx(sum(seed_losses(name, "task")) / 3, rel=1e-4)
+        assert found.general == pytest.approx(sum(seed_losses(name, "general")) / 3, rel=1e-4)
 
 
 def test_what_is_trained_is_what_the_model_and_the_rank_say() -> None:
-    assert best()["full"].trained == TINY.num_parameters
+    assert read_methods()["full"].trained == TINY.num_parameters
     for rank in (1, 8, 64):
-        assert best()[f"lora-{rank}"].trained == trained_parameters(TINY, rank)
+        assert read_methods()[f"lora-{rank}"].trained == trained_parameters(TINY, rank)
 
 
 def test_the_planner_predicts_what_every_method_held() -> None:
-    for found in best().values():
+    for found in read_methods().values():
         assert found.measured_bytes == pytest.approx(found.predicted_bytes, rel=0.01)
 
 
 def test_the_runs_say_what_made_them_and_nothing_of_the_machine() -> None:
-    made = known()["made"]
+    made = read_study()["made"]
     assert {"torch", "transformers", "peft"} <= made["versions"].keys()
     assert made.keys() == {"versions", "cpu", "threads", "date"}
 
 
 def test_the_table_has_a_row_for_each_method_and_one_for_the_start() -> None:
     table = drawn("methods")
-    assert [row[0] for row in table["rows"][1:]] == [found.title for found in best().values()]
+    assert [row[0] for row in table["rows"][1:]] == [
+        found.title for found in read_methods().values()
+    ]
     assert all(len(row) == len(table["headers"]) for row in table["rows"])
 
 
 @pytest.mark.parametrize(("part", "loss"), [("learned", "task"), ("lost", "general")])
 def test_the_plots_have_every_rate_that_was_tried(part: str, loss: Loss) -> None:
     plot = drawn(part)
-    assert plot["x_data"] == sorted({run["rate"] for run in known()["runs"]})
+    assert plot["x_data"] == sorted({run["rate"] for run in read_study()["runs"]})
     for line, name in zip(plot["lines"], METHODS, strict=True):
         pairs = zip(plot["x_data"], line["data"], strict=True)
         assert {x: y for x, y in pairs if y is not None} == {
-            x: y for x, y in rates(name, loss).items() if y is not None
+            x: y for x, y in losses_by_rate(name, loss).items() if y is not None
         }
 
 
 def test_all_runs_can_be_looked_at() -> None:
-    assert len(drawn("all")["rows"]) == len(known()["runs"])
+    assert len(drawn("all")["rows"]) == len(read_study()["runs"])
 
 
-def test_a_part_that_is_none_stops_the_build() -> None:
-    with pytest.raises(
-        SiteError, match="no ::: lora-runs some; choose methods, learned, lost, all"
-    ):
-        draw("some", "x.md:1", Renderings())
-
-
-def test_methods_are_compared_seed_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = known()
-    best()  # kept from what is there
-    runs = [
-        {"method": name, "rate": best()[name].rate, "seed": seed, "task": task, "general": 1.0}
-        for name, tasks in {"full": (1.0, 2.0), "lora-1": (1.1, 2.1), "lora-8": (1.1, 1.9)}.items()
-        for seed, task in enumerate(tasks)
-    ]
-    monkeypatch.setattr(lora_runs, "known", lambda: whole | {"runs": runs[::-1]})
-    assert lower("full", "lora-1", "task") == 2
-    assert lower("lora-1", "full", "task") == 0
-    assert lower("full", "lora-8", "task") == 1
-    assert lower("full", "lora-1", "general") == 0
-
-
-def test_a_run_is_beaten_by_one_that_is_better_at_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_dominated_by_one_with_lower_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = [("full", 1.0, 1.0), ("lora-1", 1.1, 1.1), ("lora-1", 1.1, 0.9), ("lora-8", None, None)]
     runs = [{"method": name, "task": task, "general": old} for name, task, old in ends]
-    monkeypatch.setattr(lora_runs, "known", lambda: {"runs": runs})
-    assert beaten() == (2, 3)
+    monkeypatch.setattr(lora_runs, "read_study", lambda: {"runs": runs})
+    assert count_dominated() == (2, 3)
 
 
 def test_a_change_has_a_sign_unless_it_is_none() -> None:
-    assert [signed(value) for value in (-0.123, 0.3, 0.001, -0.001)] == [
+    assert [format_change(value) for value in (-0.123, 0.3, 0.001, -0.001)] == [
         "−0.12",
         "+0.30",
         "0.00",
@@ -137,40 +124,43 @@ THIN = METHODS[1:]
 
 
 @pytest.mark.parametrize("adapters", THIN)
-def test_full_fine_tuning_learned_more_with_every_order_of_the_rows(adapters: str) -> None:
-    assert lower("full", adapters, "task") == 3
+def test_full_fine_tuning_learned_more_with_every_seed(adapters: str) -> None:
+    pairs = zip(seed_losses("full", "task"), seed_losses(adapters, "task"), strict=True)
+    assert all(full < lora for full, lora in pairs)
 
 
 def test_rank_did_not_put_them_in_order() -> None:
-    tasks = [best()[name].task for name in THIN]
+    tasks = [read_methods()[name].task for name in THIN]
     assert tasks != sorted(tasks, reverse=True)
 
 
 def test_the_rule_of_ten_held_roughly() -> None:
-    least, most = ratios()
+    least, most = best_rate_ratios()
     assert 5 < least <= most < 20
 
 
 def test_what_adapters_lost_was_a_matter_of_their_rate() -> None:
-    assert max(changes("lora", 0, 1.7e-3)) < 0.1
-    assert min(changes("lora", 3e-3, 3e-3)) > 2 * max(changes("lora", 0, 1.7e-3))
-    assert {run["method"] for run in known()["runs"] if run["rate"] == 3e-3} == set(THIN)
+    assert max(forgetting_between("lora", 0, 1.7e-3)) < 0.1
+    assert min(forgetting_between("lora", 3e-3, 3e-3)) > 2 * max(
+        forgetting_between("lora", 0, 1.7e-3)
+    )
+    assert {run["method"] for run in read_study()["runs"] if run["rate"] == 3e-3} == set(THIN)
 
 
 @pytest.mark.parametrize("loss", ["task", "general"])
 def test_at_one_rate_the_ranks_end_near_each_other(loss: Loss) -> None:
     for rate in (1e-3, 1.7e-3, 3e-3):
-        ends = [rates(name, loss)[rate] or inf for name in THIN]
+        ends = [losses_by_rate(name, loss)[rate] or inf for name in THIN]
         assert max(ends) < 1.15 * min(ends)
 
 
-def test_nearly_every_run_with_adapters_is_beaten_at_both() -> None:
-    worse, of_all = beaten()
+def test_nearly_every_lora_run_is_dominated() -> None:
+    worse, of_all = count_dominated()
     assert worse > 0.9 * of_all
 
 
 def test_rank_1_had_room_for_what_was_read_and_half_the_memory() -> None:
-    thin, choices = best()["lora-1"], known()["choices"]
+    thin, choices = read_methods()["lora-1"], read_study()["choices"]
     rows = choices["steps"] * choices["micro_batch"]
     assert room_tokens(thin.trained) > 10 * rows * choices["seq_len"] / 3
-    assert thin.measured_bytes < best()["full"].measured_bytes / 2
+    assert thin.measured_bytes < read_methods()["full"].measured_bytes / 2

@@ -1,227 +1,153 @@
-"""The printed page itself: complete without a script, at home on any host, the same every time."""
+"""Errors in chapters name the place and the reason; files that gzip makes smaller have a twin."""
 
-import hashlib
-import json
-import re
-from html.parser import HTMLParser
-from itertools import pairwise
+import gzip
+import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from site_builder.browser_python import python_sources
-from site_builder.chapters import Chapter
-from site_builder.citations import Bibliography
-from site_builder.page import build_site
-from unfrozen.planner import glance
-from unfrozen.schema import policy
+from site_builder import SiteError
+from site_builder.page import GZIP_MAX_RATIO, GZIP_MIN_BYTES, compress, render_chapters
 
-pytestmark = pytest.mark.slow  # they print the site, or start its Python
-
-ARTICLE = Path(__file__).parents[2] / "web" / "article"
-VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr", "source"}
-
-
-class Outline(HTMLParser):
-    """Every element as (tag, attributes), and the text inside each live cell, by tag."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.open: list[str] = []
-        self.drawn: dict[str, set[str]] = {}
-        self.texts: dict[str, list[str]] = {}
-        self.cell = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = {name: value or "" for name, value in attrs}
-        self.elements.append((tag, named))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "live-cell":
-            self.cell = named["id"]
-            self.drawn[self.cell] = set()
-            self.texts[self.cell] = []
-        elif self.cell:
-            self.drawn[self.cell].add(tag)
-            if named.get("class") in {"cell-stdout", "cell-value"}:
-                self.texts[self.cell].append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in VOID:
-            return
-        assert self.open.pop() == tag, f"</{tag}> closes something else"
-        if tag == "live-cell":
-            self.cell = ""
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
+REFERENCES = """
+[known2020]
+authors = "A. Known"
+year = 2020
+title = "A known work"
+venue = "A place"
+url = "https://example.org"
+"""
 
 
-@pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Chapter]]:
-    """The real article, printed once for this file."""
-    out = tmp_path_factory.mktemp("site") / "site"
-    return out, build_site(out)
+@pytest.fixture
+def article(tmp_path: Path) -> Path:
+    """An article folder that has a bibliography and no chapter yet."""
+    (tmp_path / "references.toml").write_text(REFERENCES)
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
-def html(printed: tuple[Path, list[Chapter]]) -> str:
-    """The text of index.html."""
-    return (printed[0] / "index.html").read_text(encoding="utf-8")
+def failure(article: Path, *lines: str) -> SiteError:
+    """Print one chapter of these lines below its title and return what stopped it."""
+    (article / "01-one.md").write_text("\n".join(["# One", *lines]) + "\n")
+    with pytest.raises(SiteError) as caught:
+        render_chapters(article)
+    return caught.value
 
 
-@pytest.fixture(scope="module")
-def outline(html: str) -> Outline:
-    """The elements of index.html; fails when a tag is left open or closed twice."""
-    outline = Outline(html)
-    assert not outline.open
-    return outline
+def test_a_failing_cell_names_its_line_in_the_chapter_and_shows_its_traceback(
+    article: Path,
+) -> None:
+    error = failure(article, "", '```python cell id=bad run="Try"', "x = 1", "x / 0", "```")
+    assert error.where == "01-one.md:5"
+    assert "ZeroDivisionError" in error.problem
+    assert "x / 0" in error.problem
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """The sha256 of every file below a folder."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+def test_a_cell_that_does_not_compile_names_its_line(article: Path) -> None:
+    error = failure(article, '```python cell id=bad run="Try"', "x = 1", "x = = 2", "```")
+    assert error.where == "01-one.md:4"
+    assert "SyntaxError" in error.problem
+
+
+def test_a_cell_that_publishes_a_wrong_table_stops_the_build(article: Path) -> None:
+    cell = ['```python cell id=bad run="Try"', "import js", "js.window.py_table_data = 3", "```"]
+    error = failure(article, *cell)
+    assert error.where == "01-one.md:4"
+    assert "py_table_data" in error.problem
+
+
+def test_a_cell_may_import_numpy_and_publish_its_numbers(article: Path) -> None:
+    cell = (
+        'import json, js\nimport numpy as np\njs.window.py_plot_data = json.dumps([{"title": "t", '
+        '"x_label": "x", "y_label": "y", "x_data": np.arange(2), '
+        '"lines": [{"label": "a", "data": np.ones(2, dtype=np.float32)}]}])'
+    )
+    lines = ["# One", "", '```python cell id=numbers run="Try"', cell, "```", ""]
+    (article / "01-one.md").write_text("\n".join(lines))
+    (chapter,) = render_chapters(article)
+    assert '"x_data":[0,1],"lines":[{"label":"a","data":[1.0,1.0]}]' in chapter.html
+
+
+def test_two_cells_cannot_share_an_id(article: Path) -> None:
+    cell = ['```python cell id=same run="Try"', "1", "```", ""]
+    error = failure(article, *cell, *cell)
+    assert error.where == "01-one.md:6"
+    assert "'same' is taken by 01-one.md:2" in error.problem
+
+
+@pytest.mark.parametrize(
+    "info", ["id=x", 'run="Try"', 'id=Not-Lower run="Try"', 'id=x run="Try" more=1', 'id="x']
+)
+def test_a_wrong_info_string_says_how_to_write_it(article: Path, info: str) -> None:
+    error = failure(article, f"```python cell {info}", "1", "```")
+    assert error.where == "01-one.md:2"
+    assert "info string" in error.problem or "write it as" in error.problem
+
+
+def test_an_unknown_name_in_prose_names_the_line_it_stands_on(article: Path) -> None:
+    error = failure(article, "", "A long paragraph", "that goes on to {{ gb(missing) }}.")
+    assert error.where == "01-one.md:4"
+    assert "missing" in error.problem
+
+
+def test_a_failing_facts_block_names_its_own_line(article: Path) -> None:
+    error = failure(article, "", "```python facts", "a = 1", "b = a / 0", "```")
+    assert error.where == "01-one.md:5"
+    assert "ZeroDivisionError" in error.problem
+
+
+def test_an_unknown_citation_lists_what_could_be_meant(article: Path) -> None:
+    error = failure(article, "", "As was shown [@unknown1999].")
+    assert error.where == "01-one.md:3"
+    assert "unknown1999" in error.problem
+    assert "known2020" in error.problem
+
+
+def test_a_formula_that_is_not_tex_is_refused(article: Path) -> None:
+    error = failure(article, "", r"Here $\nosuchcommand{x$ stands.")
+    assert error.where == "01-one.md:3"
+    assert "math" in error.problem
+
+
+def test_a_link_to_nowhere_is_named(article: Path) -> None:
+    error = failure(article, "", "See [this](#nowhere).")
+    assert "#nowhere" in error.problem
+
+
+def test_a_figure_nobody_drew_cannot_be_pointed_at(article: Path) -> None:
+    error = failure(article, "", "See [](#fig-missing).")
+    assert error.where == "01-one.md:3"
+    assert "missing" in error.problem
+
+
+def test_a_chapter_without_a_title_is_refused(article: Path) -> None:
+    (article / "01-one.md").write_text("No title\n")
+    with pytest.raises(SiteError, match=r"01-one\.md:1: a chapter starts with its title"):
+        render_chapters(article)
+
+
+def test_an_empty_folder_is_not_an_article(article: Path) -> None:
+    with pytest.raises(SiteError, match="no chapter"):
+        render_chapters(article)
+
+
+def test_only_files_that_shrink_have_a_gzip_twin(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    files = {
+        "index.html": b"<p>again and again</p>" * 500,
+        "assets/main.js": b"let x = 1;" * 500,
+        "assets/font.woff2": os.urandom(5000),
+        "small.json": b"1" * (GZIP_MIN_BYTES - 1),
     }
-
-
-def test_the_same_sources_give_the_same_bytes(
-    printed: tuple[Path, list[Chapter]], tmp_path: Path
-) -> None:
-    build_site(tmp_path / "again")
-    assert digests(tmp_path / "again") == digests(printed[0])
-
-
-def test_every_result_is_on_the_page_before_any_script_runs(outline: Outline) -> None:
-    assert outline.drawn
-    for cell, tags in outline.drawn.items():
-        assert "pre" in tags, f"{cell} shows no source"
-        results = {"data-table", "data-plot"} & tags or outline.texts[cell]
-        assert results, f"{cell} shows no result"
-        assert "data-table" not in tags or "td" in tags, f"{cell} has a table without cells"
-        assert "data-plot" not in tags or "path" in tags or "rect" in tags, f"{cell} drew nothing"
-
-
-def test_the_source_of_a_cell_is_kept_to_the_character(html: str) -> None:
-    written = "".join(path.read_text() for path in sorted(ARTICLE.glob("*.md")))
-    sources = re.findall(r"```python cell [^\n]*\n(.*?)\n```", written, re.DOTALL)
-    hashes = [hashlib.sha256(source.encode()).hexdigest()[:16] for source in sources]
-    assert re.findall(r'data-hash="(\w+)"', html) == hashes
-
-
-def test_a_figure_that_shows_a_table_alone_is_called_one(html: str) -> None:
-    for name, kind in (("optimizers", "Table"), ("methods", "Figure"), ("zero-curve", "Figure")):
-        [figure] = re.findall(rf'<figure id="fig-{name}".*?</figcaption>', html, re.DOTALL)
-        [(word, number)] = re.findall(r"<figcaption><b>(\w+)\u00a0(\d+)", figure)
-        assert word == kind
-        linked = re.findall(rf'<a href="#fig-{name}">(.*?)</a>', html)
-        assert {text for text in linked if "\u00a0" in text} <= {f"{kind}\u00a0{number}"}
-
-
-def test_the_curve_over_cards_and_the_planner_give_one_answer(html: str) -> None:
-    [cell] = re.findall(r'<live-cell id="zero-curve".*?</live-cell>', html, re.DOTALL)
-    [data] = re.findall(r'<data-plot><script[^>]*class="data">(.*?)</script>', cell)
-    plot = json.loads(data)
-    assert "planner's own recipe" in plot["title"]
-    for line, stage in zip(plot["lines"], ("zero1", "zero2", "zero3"), strict=True):
-        for cards, shown in zip(plot["x_data"], line["data"], strict=True):
-            state = {"gpus": str(cards), "sharding": stage if cards > 1 else "none"}
-            planned: Any = glance(state)
-            assert shown == round(planned["bar"]["total"]["bytes"] / 2**30, 2)
-
-
-def test_a_table_of_the_text_is_named_by_its_columns(html: str) -> None:
-    labels = re.findall(
-        r'<div class="plain-table" tabindex="0" role="region" aria-label="(.*?)">', html
-    )
-    assert len(labels) == html.count('class="plain-table" tabindex="0"')
-    assert "Table: What is kept, Precision, Bytes" in labels
-
-
-def test_embedded_data_is_json_that_cannot_leave_its_element(html: str) -> None:
-    blocks = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        json.loads(block)
-        assert "<" not in block
-
-
-def test_the_page_asks_nothing_of_other_hosts(outline: Outline) -> None:
-    loading = {"src", "srcset", "data", "poster", "action"}
-    for tag, attributes in outline.elements:
-        addresses = [value for name, value in attributes.items() if name in loading]
-        if tag == "link":
-            addresses.append(attributes["href"])
-        for address in addresses:
-            assert not re.match(r"(?:[a-z]+:)?/", address), f"<{tag}> loads {address}"
-
-
-def test_assets_ask_nothing_of_other_hosts(printed: tuple[Path, list[Chapter]]) -> None:
-    sheets = "".join(path.read_text() for path in printed[0].glob("assets/*.css"))
-    assert not re.findall(r"url\(['\"]?(?:https?:|//)", sheets)
-    assert "@import" not in sheets
-
-
-def test_every_file_the_page_names_is_there(
-    outline: Outline, printed: tuple[Path, list[Chapter]]
-) -> None:
-    named = [a["href"] for a in outline.all("link")] + [
-        a["src"] for a in outline.all("script") if "src" in a
-    ]
-    assert len(named) >= 5
-    assert all((printed[0] / name).is_file() for name in named)
-
-
-def test_the_policy_of_the_page_fits_its_markup(outline: Outline) -> None:
-    policies = [a["content"] for a in outline.all("meta") if "http-equiv" in a]
-    assert policies == [policy.PAGE]
-    assert "unsafe-inline" not in policy.PAGE
-    for tag, attributes in outline.elements:
-        assert "style" not in attributes, f"<{tag}> has a style attribute"
-        assert not [name for name in attributes if name.startswith("on")]
-        assert tag != "style"
-        assert tag != "script" or "src" in attributes or attributes["type"] == "application/json"
-
-
-def test_ids_are_unique_and_inner_links_arrive(outline: Outline) -> None:
-    ids = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    targets = {a["href"][1:] for a in outline.all("a") if a["href"].startswith("#")}
-    assert targets <= set(ids)
-
-
-def test_headings_go_down_one_level_at_a_time(outline: Outline) -> None:
-    levels = [int(tag[1]) for tag, _ in outline.elements if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in pairwise(levels))
-
-
-def test_every_figure_says_what_it_shows(html: str) -> None:
-    figures = re.findall(
-        r'<figure id="fig-[^"]*".*?<figcaption>(.*?)</figcaption>', html, re.DOTALL
-    )
-    assert len(figures) == html.count('<figure id="fig-')
-    for caption in figures:
-        words = re.sub(r"<[^>]+>", "", caption).split()
-        assert len(words) >= 8, f"no takeaway: {' '.join(words)}"
-
-
-def test_every_work_in_the_bibliography_is_cited(html: str) -> None:
-    listed = Bibliography.read(ARTICLE / "references.toml").uncited()
-    assert listed
-    assert [key for key in listed if f'id="ref-{key}"' not in html] == []
-
-
-def test_the_archive_for_the_browser_holds_what_cells_import() -> None:
-    names = [name for name, _ in python_sources()]
-    assert "unfrozen/schedules.py" in names
-    assert "unfrozen/memory/classic.py" in names
-    assert "pycell/cell.py" in names
-    assert not [name for name in names if "__pycache__" in name]
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    compress(tmp_path)
+    first = {path.name: path.read_bytes() for path in tmp_path.rglob("*.gz")}
+    assert first.keys() == {"index.html.gz", "main.js.gz"}
+    for name, packed in first.items():
+        (path,) = tmp_path.rglob(name)
+        data = path.with_suffix("").read_bytes()
+        assert gzip.decompress(packed) == data
+        assert len(packed) <= GZIP_MAX_RATIO * len(data)
+    compress(tmp_path)  # twins have no twin of their own, and no date
+    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.gz")} == first

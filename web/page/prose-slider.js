@@ -9,18 +9,18 @@ class ProseSlider extends HTMLElement {
     if (this.data || !place) return;
     this.data = JSON.parse(this.querySelector("script.data").textContent);
     this.holes = [...this.querySelectorAll(".slid")];
-    this.inputs = this.data.knobs.map((knob) => this.#input(knob));
+    this.inputs = this.data.sliders.map((slider) => this.#input(slider));
     place.replaceChildren(...this.inputs.map((input) => input.parentElement));
     this.#show();
   }
 
-  #input({ label, words, start }) {
+  #input({ label, texts, start }) {
     const row = document.createElement("label");
     row.className = "slider-row";
     const name = document.createElement("span");
     name.textContent = label;
     const input = document.createElement("input");
-    Object.assign(input, { type: "range", min: 0, max: words.length - 1, step: 1 });
+    Object.assign(input, { type: "range", min: 0, max: texts.length - 1, step: 1 });
     input.className = "range";
     input.value = start;
     input.addEventListener("input", () => this.#show());
@@ -30,12 +30,12 @@ class ProseSlider extends HTMLElement {
 
   /** Put in what is said at these stops; each control speaks its own stop and what follows. */
   #show() {
-    const { knobs, said } = this.data;
+    const { sliders, sentences } = this.data;
     const at = this.inputs.map((input) => Number(input.value));
-    const row = said[at.reduce((index, stop, i) => index * knobs[i].words.length + stop, 0)];
+    const row = sentences[at.reduce((index, stop, i) => index * sliders[i].texts.length + stop, 0)];
     this.holes.forEach((hole, i) => (hole.textContent = row[i]));
-    knobs.forEach(({ words }, i) => {
-      const own = words[at[i]];
+    sliders.forEach(({ texts }, i) => {
+      const own = texts[at[i]];
       const rest = row.filter((text) => text !== own);
       this.inputs[i].setAttribute("aria-valuetext", [own, ...rest].join(", "));
     });

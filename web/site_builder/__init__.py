@@ -1,10 +1,21 @@
-"""Turns the chapters, the cells and the front end into one static site.
+"""Builds the article as a static site: chapters in Markdown, cells that run, and the front end.
 
-Reading order: errors, formats, facts, project, listing, renderings, cells, citations,
-sliders, syntax, wheels, demo_wheel, bytecode, browser_python, fonts, widgets, assets, examples,
-measurements, lab, later, accuracy, lora_runs, diagrams, blocks, rules, quiz,
-chapters, page, __main__.
+Reading order: config, formats, rendering, expressions, code_blocks, bibliography, wheels,
+bytecode, browser_python, fonts, assets, measurements, page_run, accuracy, lora_runs,
+example_jobs, diagrams, blocks, markdown, quiz, page, __main__.
 
-A chapter is Markdown; a live cell is a fenced block that is run here, by the code that runs it in
-the reader's browser, and baked into the page with everything it printed and drew.
+A chapter is Markdown. A live cell is a fenced code block: the build runs it with the code that
+runs it in the reader's browser, and the page contains everything it printed and drew.
 """
+
+from __future__ import annotations
+
+
+class SiteError(Exception):
+    """The site cannot be built; `where` is "chapter.md:line" or the path of another source."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        """Keep both parts for tests; the message joins them."""
+        super().__init__(f"{where}: {problem}")
+        self.where = where
+        self.problem = problem

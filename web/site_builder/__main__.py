@@ -1,4 +1,4 @@
-"""`python -m site_builder OUT_DIR`: print the site."""
+"""`python -m site_builder OUT_DIR`: build the site."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from site_builder.errors import SiteError
+from site_builder import SiteError
 from site_builder.page import build_site
 
 
 def main() -> int:
-    """Build into the folder named on the command line; exit 1 with one clear report on failure."""
+    """Build into the folder named on the command line; return 1 and print why when it fails."""
     parser = argparse.ArgumentParser(
-        prog="site_builder", description="Print the article as a static site."
+        prog="site_builder", description="Build the article as a static site."
     )
     parser.add_argument("out", type=Path, help="folder to write, replaced as a whole")
     arguments = parser.parse_args()
@@ -22,7 +22,7 @@ def main() -> int:
     except SiteError as error:
         print(f"The site was not built.\n{error}", file=sys.stderr)
         return 1
-    print(f"Printed {len(chapters)} chapters to {arguments.out / 'index.html'}")
+    print(f"Built {len(chapters)} chapters into {arguments.out / 'index.html'}")
     return 0
 
 

@@ -1,135 +1,147 @@
-"""The figures of the accuracy chapter: error strips, the rows behind them, other calculators.
+"""The figures of the accuracy chapter: each entry of `PARTS` is an `::: accuracy NAME` block.
 
-`draw(part, where, renderings)` makes the HTML of one part:
-
-    strips      a line of dots a class, with its median and its worst
-    published   every step that was measured and published, with its source
+    strips      a row of dots per class of steps, with the median and the worst error
+    published   every step that others measured and published, with its source
     traced      every traced step, in a table that sorts
-    others      what other calculators answer
-    …           and the parts of site_builder.later
+    others      the answers of other calculators
+    record      plots: the median error on later runs, at first and today, by kind of job
+    unseen      a table: later runs that we looked for ourselves and never tuned on
+    kinds       a folded table: the other later runs, by the kind that their sources name
+    words       a table: settings of later runs that the planner refuses or ignores
 
-Positions are percentages of the drawing, because the page's policy refuses style attributes.
+Later runs are those that others published after the planner was written. Positions are percentages
+of the drawing, because the page's Content-Security-Policy refuses style attributes.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
+from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from site_builder import later
-from site_builder.cells import data_element
-from site_builder.errors import SiteError
 from site_builder.formats import NO_BREAK
-from site_builder.measurements import judged, others, verdict
-from site_builder.renderings import Renderings
-from unfrozen.answer.accuracy import GROUPS, PUBLISHED, TRACED, Verdict, setting, summarize
+from site_builder.measurements import (
+    compare_later_runs,
+    find_verdict,
+    judge_steps,
+    read_first_errors,
+    read_other_calculators,
+)
+from site_builder.rendering import TEMPLATES, RenderQueue, data_element, fold
+from unfrozen.answer.accuracy import (
+    GROUPS,
+    PUBLISHED,
+    TRACED,
+    Summary,
+    Verdict,
+    setting,
+    summarize,
+)
+from unfrozen.answer.later import MEMORY, SPEED, Group, Look, grouped
+from unfrozen.plan.record import KINDS, Spread
 from unfrozen.units import gib
 
 _LOW, _HIGH = -0.30, 0.50  # ends of the axis of errors
 _TICKS = (-0.2, 0.0, 0.2, 0.4)
 _BAND = 0.05
 _LANES = 7
-_TOUCHING = 1.3  # per cent of the axis two dots need between them
-_LEAST = 0.001
-_NAMED = 0.10  # errors from here on are named in the drawing
+_DOT_PERCENT = 1.3  # of the axis: dots closer than that would overlap
+_SMALLEST_SHOWN = 0.001
+_LABELLED_FROM = 0.10  # dots with a larger error have a label
 _URL = re.compile(r"https://[^\s,;)]+|arXiv:[\d.]+\d")
 
-
-def draw(part: str, where: str, renderings: Renderings) -> str:
-    """The HTML of a part of the chapter; SiteError for a part that does not exist."""
-    parts = {"strips": _strips, "published": _published, "others": _others}
-    if part == "traced":
-        return _traced(where, renderings)
-    if part in later.PARTS:
-        return later.draw(part, where, renderings)
-    if part not in parts:
-        names = ", ".join([*sorted(parts), "traced", *later.PARTS])
-        raise SiteError(where, f"there is no ::: accuracy {part}; choose one of {names}")
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    macros: Any = environment.get_template("accuracy.html.j2").module
-    return str(getattr(macros, part)(*parts[part]()))
+TITLES: Final = {MEMORY: "Memory", SPEED: "Speed"}
+LABELS: Final = {
+    "adapters": "Adapters",
+    "experts": "Experts",
+    "low": "8 bits or fewer",
+    "one": "One GPU",
+    "machine": "One machine",
+    "machines": "Several machines",
+}
+"""Short labels of the kinds of jobs, in the order of `unfrozen.plan.record.KINDS`."""
 
 
-def signed(ratio: float, digits: int = 1) -> str:
-    """An error as a reader sees it: −0.106 → "−10.6%"; what rounds to nothing has no sign."""
+def format_error(ratio: float, digits: int = 1) -> str:
+    """Return an error in per cent: −0.106 → "−10.6%"; one that rounds to zero has no sign."""
     text = f"{100 * ratio:+.{digits}f}"
     text = text[1:] if float(text) == 0 else text.replace("-", "−")
     return f"{text}%"
 
 
-def _size(ratio: float) -> str:
-    return signed(ratio) if abs(ratio) >= _LEAST else f"< {100 * _LEAST:g}%"
+def _format_size(ratio: float) -> str:
+    is_small = abs(ratio) < _SMALLEST_SHOWN
+    return f"< {100 * _SMALLEST_SHOWN:g}%" if is_small else format_error(ratio)
 
 
-def _short(name: str) -> str:
+def _short_name(name: str) -> str:
     return re.sub(r"(-\d+-layers)?-(bf16|amp|fp32)-b\d.*$", "", name.partition(" (")[0])
 
 
-def _place(error: float) -> float:
+def _x(error: float) -> float:
     return round(100 * (error - _LOW) / (_HIGH - _LOW), 2)
 
 
+def _render_macro(name: str, *values: Any) -> str:
+    macros: Any = TEMPLATES.get_template("accuracy.html.j2").module
+    return str(getattr(macros, name)(*values))
+
+
 # --- strips -------------------------------------------------------------------------------------
-def _strips() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _strips(_: str, __: RenderQueue) -> str:
     ticks = [
         {
-            "x": _place(tick),
+            "x": _x(tick),
             "zero": not tick,
-            "label": signed(tick, 0) if tick else "measured",
+            "label": format_error(tick, 0) if tick else "measured",
         }
         for tick in _TICKS
     ]
-    return [_strip(summary) for summary in summarize(judged())], ticks
+    strips = [_strip(summary) for summary in summarize(judge_steps())]
+    return _render_macro("strips", strips, ticks)
 
 
-def _strip(summary: Any) -> dict[str, Any]:
-    found = [v for v in judged() if v.row.group == summary.group]
+def _strip(summary: Summary) -> dict[str, Any]:
+    found = [v for v in judge_steps() if v.row.group == summary.group]
     dots = list(_dots(found))
-    named = [dot for dot in dots if abs(dot["error"]) >= _NAMED]
+    labelled = [dot for dot in dots if abs(dot["error"]) >= _LABELLED_FROM]
     for low in (True, False):
-        _spread([dot for dot in named if (dot["error"] < 0) is low])
+        _separate_labels([dot for dot in labelled if (dot["error"] < 0) is low])
     out = summary.rows - summary.judged
     return {
         "label": summary.label,
         "rows": f"{summary.judged} + {out}" if out else summary.judged,
-        "median": _size(summary.median).removeprefix("+"),
-        "worst": _size(summary.worst),
-        "says": f"{summary.rows} steps, errors from {signed(min(v.error for v in found))} "
-        f"to {signed(max(v.error for v in found))}",
-        "band": {"x": _place(-_BAND), "width": round(_place(_BAND) - _place(-_BAND), 2)},
+        "median": _format_size(summary.median).removeprefix("+"),
+        "worst": _format_size(summary.worst),
+        "alt": f"{summary.rows} steps, errors from "
+        f"{format_error(min(v.error for v in found))} to "
+        f"{format_error(max(v.error for v in found))}",
+        "band": {"x": _x(-_BAND), "width": round(_x(_BAND) - _x(-_BAND), 2)},
         "dots": dots,
-        "labels": [_label(dot) for dot in named],
+        "labels": [_label(dot) for dot in labelled],
     }
 
 
-def _spread(named: list[dict[str, Any]]) -> None:
-    """Give named dots of one side lines of their own: names beside each other would touch."""
-    for number, dot in enumerate(named if len(named) > 1 else ()):
-        dot["y"] = round(100 * (number + 0.5) / len(named))
+def _separate_labels(labelled: list[dict[str, Any]]) -> None:
+    """Move the labelled dots of one side to heights of their own, or labels would overlap."""
+    for number, dot in enumerate(labelled if len(labelled) > 1 else ()):
+        dot["y"] = round(100 * (number + 0.5) / len(labelled))
 
 
 def _dots(found: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
-    """Dots that would touch go to lanes beside each other, the middle one first."""
+    """Yield dots left to right; those that would overlap take lanes, the middle one first."""
     lanes: dict[int, list[float]] = defaultdict(list)
     for number, item in enumerate(sorted(found, key=lambda v: v.error)):
-        x = _place(item.error)
-        free = (i for i in range(_LANES) if all(abs(x - taken) > _TOUCHING for taken in lanes[i]))
+        x = _x(item.error)
+        free = (i for i in range(_LANES) if all(abs(x - t) > _DOT_PERCENT for t in lanes[i]))
         lane = next(free, number % _LANES)
         lanes[lane].append(x)
         side = (lane + 1) // 2 * (1 if lane % 2 else -1)
-        name = _short(item.row.name)
+        name = _short_name(item.row.name)
         why = f"; not counted: {item.unjudged}" if item.unjudged else ""
         yield {
             "x": x,
@@ -137,44 +149,44 @@ def _dots(found: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
             "out": bool(item.unjudged),
             "error": item.error,
             "name": name,
-            "title": f"{name}: {signed(item.error)} ({setting(item.plan.job)}{why})",
+            "title": f"{name}: {format_error(item.error)} ({setting(item.plan.job)}{why})",
         }
 
 
 def _label(dot: dict[str, Any]) -> dict[str, Any]:
-    left = dot["x"] > _place(0)
+    is_left = dot["x"] > 15
     return {
         "x": dot["x"],
         "y": dot["y"],
-        "dx": -8,
-        "anchor": "end",
-        "text": f"{dot['name']} {signed(dot['error'], 0)}",
-    } | ({} if left or dot["x"] > 15 else {"dx": 8, "anchor": "start"})
+        "dx": -8 if is_left else 8,
+        "anchor": "end" if is_left else "start",
+        "text": f"{dot['name']} {format_error(dot['error'], 0)}",
+    }
 
 
-# --- rows ---------------------------------------------------------------------------------------
-def _published() -> tuple[list[dict[str, Any]], list[Markup]]:
+# --- steps --------------------------------------------------------------------------------------
+def _published(_: str, __: RenderQueue) -> str:
     groups = []
     sources: dict[str, Markup] = {}
     for group in PUBLISHED:
-        found = [v for v in judged() if v.row.group == group]
-        groups.append({"label": GROUPS[group], "rows": [_row(v) for v in found]})
-        sources |= {v.row.source: _linked(v.row.source) for v in found}
-    return groups, [*sources.values()]
+        found = [v for v in judge_steps() if v.row.group == group]
+        groups.append({"label": GROUPS[group], "rows": [_published_row(v) for v in found]})
+        sources |= {v.row.source: _link_all(v.row.source) for v in found}
+    return _render_macro("published", groups, [*sources.values()])
 
 
-def _row(found: Verdict) -> dict[str, Any]:
+def _published_row(found: Verdict) -> dict[str, Any]:
     row = found.row
     return {
         "name": row.name,
         "setting": f"{setting(found.plan.job)}; {row.framework}",
         "measured": f"{gib(row.measured_bytes):.2f}",
         "predicted": f"{gib(found.predicted_bytes):.2f}",
-        "error": signed(found.error),
+        "error": format_error(found.error),
         "counter": row.counter,
         "quality": row.quality,
         "unjudged": found.unjudged,
-        "source": _first_link(row.source),
+        "source": _short_link(row.source),
     }
 
 
@@ -182,8 +194,8 @@ def _address(url: str) -> str:
     return url if url.startswith("https:") else f"https://arxiv.org/abs/{url.partition(':')[2]}"
 
 
-def _first_link(source: str) -> Markup:
-    """The source as a link a table has room for: the repository or the paper."""
+def _short_link(source: str) -> Markup:
+    """Return a link that fits a table cell: the repository or the paper."""
     url = _URL.search(source)
     if url is None:
         return escape(source)
@@ -192,8 +204,8 @@ def _first_link(source: str) -> Markup:
     return Markup('<a href="{}">{}</a>').format(_address(url[0]), text)
 
 
-def _linked(source: str) -> Markup:
-    """The whole source, with its addresses as links."""
+def _link_all(source: str) -> Markup:
+    """Return the whole source, its addresses as links."""
     pieces, end = [], 0
     for url in _URL.finditer(source):
         text = url[0].removeprefix("https://github.com/")
@@ -203,8 +215,8 @@ def _linked(source: str) -> Markup:
     return Markup("").join([*pieces, escape(source[end:])])
 
 
-def _traced(where: str, renderings: Renderings) -> str:
-    found = [v for v in judged() if v.row.group in TRACED]
+def _traced(where: str, queue: RenderQueue) -> str:
+    found = [v for v in judge_steps() if v.row.group in TRACED]
     table = {
         "headers": ["Step", "Parameters", "Traced", "Planned", "Error", "Set"],
         "units": ["", "million", "GiB", "GiB", "%", ""],
@@ -220,27 +232,23 @@ def _traced(where: str, renderings: Renderings) -> str:
             for v in found
         ],
     }
-    drawn = data_element("table", table, where, renderings)
-    return (
-        f'<details class="accuracy-details"><summary>All {len(found)} traced steps</summary>\n'
-        f"{drawn}</details>\n"
-    )
+    return fold(f"All {len(found)} traced steps", data_element("table", table, where, queue))
 
 
 # --- other calculators --------------------------------------------------------------------------
-def _others() -> tuple[list[dict[str, Any]]]:
-    return ([_calculators(entry) for entry in others()["rows"]],)
+def _others(_: str, __: RenderQueue) -> str:
+    return _render_macro("others", [_calculators(entry) for entry in read_other_calculators()])
 
 
 def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
-    found = verdict(entry["row"])
+    found = find_verdict(entry["row"])
     measured = gib(found.row.measured_bytes)
     ours = gib(found.predicted_bytes)
     most = max(measured, ours, *(max(a["answer"]) for a in entry["answers"]))
 
     def line(kind: str, name: str, values: Sequence[float], **more: str) -> dict[str, Any]:
         unit = "" if kind == "other" else f"{NO_BREAK}GiB"
-        off = " or ".join(signed(value / measured - 1, 0) for value in values)
+        off = " or ".join(format_error(value / measured - 1, 0) for value in values)
         return {
             "kind": kind,
             "name": name,
@@ -251,12 +259,138 @@ def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
             "lacks": "–",
         } | more
 
+    our_error = format_error(ours / measured - 1)
     rows = [
         line("measured", "Measured", [round(measured, 1)], lacks=""),
-        line("ours", "This page", [round(ours, 1)], off=signed(ours / measured - 1), lacks=""),
+        line("ours", "This page", [round(ours, 1)], off=our_error, lacks=""),
     ]
     answers = sorted(entry["answers"], key=lambda a: -max(a["answer"]))
     for a in answers:
         rows.append(line("other", a["name"], a["answer"], url=a["url"], lacks=a["lacks"] or "–"))
     step = f"{found.row.name}: {setting(found.plan.job)}"
     return {"step": step, "measured": round(99 * measured / most + 0.3, 2), "rows": rows}
+
+
+# --- later runs ---------------------------------------------------------------------------------
+def later_runs(of: str, found: bool | None = None) -> list[Look]:
+    """Return later runs of memory or of speed; only those we looked for, or only the others."""
+    return [
+        item
+        for item in compare_later_runs()
+        if item.row.of == of and found in (None, item.row.found)
+    ]
+
+
+def spread(looks: Iterable[Look]) -> Spread:
+    """Return the spread of today's errors; runs that the planner refuses do not count."""
+    return Spread.of([item.error for item in looks if item.error is not None])
+
+
+def first_spread(looks: Iterable[Look]) -> Spread:
+    """Return the spread of the errors when the runs were first compared."""
+    known = read_first_errors()
+    return Spread.of([known[item.row.key] for item in looks if item.row.key in known])
+
+
+def _record(where: str, queue: RenderQueue) -> str:
+    plots = [_record_plot(of) for of in (MEMORY, SPEED)]
+    return "".join(data_element("plot", plot, where, queue) for plot in plots)
+
+
+def _record_plot(of: str) -> dict[str, Any]:
+    looks = later_runs(of, found=False)
+    kinds = [kind for kind in KINDS if any(item.kind == kind for item in looks)]
+    by_kind = {kind: [item for item in looks if item.kind == kind] for kind in kinds}
+    return {
+        "title": TITLES[of],
+        "type": "bar",
+        "x_label": "Kind of job, and number of runs",
+        "y_label": "Median error",
+        "y_unit": "%",
+        "x_data": [f"{LABELS[kind]} ({len(by_kind[kind])})" for kind in kinds],
+        "lines": [
+            {"label": "when first compared", "data": _medians(first_spread, by_kind.values())},
+            {"label": "today", "data": _medians(spread, by_kind.values())},
+        ],
+    }
+
+
+def _medians(
+    spread_of: Callable[[Iterable[Look]], Spread], kinds: Iterable[Sequence[Look]]
+) -> list[float]:
+    return [round(100 * spread_of(looks).half, 1) for looks in kinds]
+
+
+def _unseen(where: str, queue: RenderQueue) -> str:
+    groups = [
+        (TITLES[of], group)
+        for of in (MEMORY, SPEED)
+        for group in grouped(later_runs(of, found=True))
+    ]
+    table = _error_table([[title, group.name, *_errors(group)] for title, group in groups])
+    return data_element("table", table, where, queue)
+
+
+def _kinds(where: str, queue: RenderQueue) -> str:
+    known = read_first_errors()
+    rows = []
+    for of in (MEMORY, SPEED):
+        looks = later_runs(of, found=False)
+        for group in grouped(looks):
+            firsts = [
+                abs(known[item.row.key])
+                for item in looks
+                if item.row.kind == group.name and item.row.key in known
+            ]
+            first = round(100 * median(firsts), 1) if firsts else None
+            rows.append([TITLES[of], group.name, *_errors(group), first])
+    table = data_element("table", _error_table(rows, "Median, at first"), where, queue)
+    summary = f"All {len(compare_later_runs())} runs, by the kind that their sources name"
+    return fold(summary, table)
+
+
+def _errors(group: Group) -> list[Any]:
+    """Return the number of runs and, in per cent, the median, 90th percentile and worst error."""
+    found = group.spread
+    if found is None:
+        return [group.rows, None, None, None]
+    return [
+        group.rows,
+        round(100 * found.half, 1),
+        round(100 * found.most, 1),
+        round(100 * group.worst, 1),
+    ]
+
+
+def _error_table(rows: list[list[Any]], *more: str) -> dict[str, Any]:
+    headers = ["Of", "Kind", "Runs", "Median error", "90th percentile", "Worst error", *more]
+    units = ["", "", "", "%", "%", "%", *("%" for _ in more)]
+    return {"headers": headers, "units": units, "rows": rows}
+
+
+def _unsupported_settings(where: str, queue: RenderQueue) -> str:
+    later = compare_later_runs()
+    refused = Counter(item.refused for item in later if item.refused)
+    ignored = Counter(key for item in later for key in item.unsaid if "." in key)
+    unknown = Counter(key for item in later for key in item.row.no_word.split("; ") if key)
+    outcomes = {"refuses it": refused, "ignores it": ignored, "has no such setting": unknown}
+    table = {
+        "headers": ["Setting", "The planner", "Runs"],
+        "rows": [
+            [key, outcome, n] for outcome, keys in outcomes.items() for key, n in keys.most_common()
+        ],
+    }
+    return data_element("table", table, where, queue)
+
+
+PARTS: Final[dict[str, Callable[[str, RenderQueue], str]]] = {
+    "strips": _strips,
+    "published": _published,
+    "traced": _traced,
+    "others": _others,
+    "record": _record,
+    "unseen": _unseen,
+    "kinds": _kinds,
+    "words": _unsupported_settings,
+}
+"""Functions that return the HTML of a part, given "chapter.md:line" and the render queue."""

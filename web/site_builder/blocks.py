@@ -1,63 +1,62 @@
-"""The blocks of a chapter: `::: name words` … `:::`, each with what stands before and after it.
+"""The blocks of a chapter, `::: name arguments` … `:::`: the HTML before and after their content.
 
-A block that only wraps its text is a line in `BLOCKS`; one that draws something is a function of
-(context, words, where): what the chapters share, the words behind its name, "chapter.md:line".
+A block that only wraps its content is a line in `BLOCKS`; one that draws something is a function of
+(context, arguments, where): what the chapters share, the words after its name, "chapter.md:line".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import Final
+from typing import Any, Final
 
-from site_builder import diagrams, lora_runs
-from site_builder.accuracy import draw
-from site_builder.cells import CellBaker, embedded_json
-from site_builder.citations import Bibliography
-from site_builder.errors import SiteError
-from site_builder.listing import highlighted
-from site_builder.project import project
-from site_builder.renderings import Renderings
-from site_builder.widgets import WIDGETS, Widget
+from site_builder import SiteError, accuracy, lora_runs
+from site_builder.bibliography import Bibliography
+from site_builder.code_blocks import CellRunner, listing
+from site_builder.config import WIDGETS, Widget, project
+from site_builder.diagrams import memory, training
+from site_builder.rendering import RenderQueue, embed_json
 from unfrozen.events import METRICS
 
+Parts = Mapping[str, Callable[..., str]]
+DIAGRAMS: Final = memory.DIAGRAMS | training.DIAGRAMS
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
 TAKEAWAYS_MARK: Final = "<!--takeaways-->"
 QUIZ_MARK: Final = "<!--quiz:{words}:{where}-->"
 _BREAKS: Final = re.compile(r"(?<=[/_])")
-_UNITS_SAID: Final = ("nats", "seconds", "bytes")  # the others stand in what a metric means
+_UNITS_SHOWN: Final = ("nats", "seconds", "bytes")  # the meaning of a metric names the others
 
 
 @dataclass
 class PageContext:
-    """What the chapters of one page share: interpreter, bibliography, renderings, figures."""
+    """What the chapters of one page share: interpreter, bibliography, render queue, figures."""
 
     bibliography: Bibliography
-    renderings: Renderings
-    baker: CellBaker
+    queue: RenderQueue
+    cells: CellRunner
     figures: dict[str, int] = field(default_factory=dict)
     takeaways: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """HTML before and after what a block holds."""
+    """The HTML before and after the content of a block."""
 
     open: str | Callable[[PageContext, list[str], str], str]
     close: str = "</div>\n"
 
-    def opened(self, context: PageContext, info: str, where: str) -> str:
-        """The HTML before; `info` is the line behind the colons, the block's name first."""
-        return (
-            self.open if isinstance(self.open, str) else self.open(context, info.split()[1:], where)
-        )
+    def render_open(self, context: PageContext, info: str, where: str) -> str:
+        """Return the HTML before the content; `info` is the line after the colons."""
+        if isinstance(self.open, str):
+            return self.open
+        return self.open(context, info.split()[1:], where)
 
 
-def _figure(context: PageContext, words: list[str], where: str) -> str:
-    """A numbered figure: `::: figure name [wide]`, its last paragraph is the caption."""
-    name, *classes = words or [""]
+def _figure(context: PageContext, arguments: list[str], where: str) -> str:
+    """A numbered figure: `::: figure name [wide]`; its last paragraph is the caption."""
+    name, *classes = arguments or [""]
     if not name or name in context.figures:
         raise SiteError(where, f"::: figure needs a name of its own, got {name!r}")
     context.figures[name] = len(context.figures) + 1
@@ -65,7 +64,7 @@ def _figure(context: PageContext, words: list[str], where: str) -> str:
 
 
 def _takeaway(context: PageContext, _: list[str], where: str) -> str:
-    """What a section leaves with its reader; all of them stand together at the end."""
+    """A takeaway of a section; the article's end repeats all of them."""
     context.takeaways.append(where)
     return (
         f'<div class="takeaway" role="note" id="takeaway-{len(context.takeaways)}">\n'
@@ -73,64 +72,75 @@ def _takeaway(context: PageContext, _: list[str], where: str) -> str:
     )
 
 
-def _problem(_: PageContext, words: list[str], where: str) -> str:
-    """A worked problem, `::: problem Its title`; its solution stands in an `::: answer` inside."""
-    if not words:
+def _problem(_: PageContext, arguments: list[str], where: str) -> str:
+    """A worked problem, `::: problem Its title`; its solution is an `::: answer` inside it."""
+    if not arguments:
         raise SiteError(where, "::: problem needs a title")
     return (
         '<div class="problem">\n<p class="problem-label">Worked problem</p>\n'
-        f'<p class="problem-title">{escape(" ".join(words))}</p>\n'
+        f'<p class="problem-title">{escape(" ".join(arguments))}</p>\n'
     )
 
 
 def _metrics(_: PageContext, __: list[str], ___: str) -> str:
-    """Every metric a run may report, from the names that runner and page share."""
+    """A list of every metric that a run may report."""
     rows = "".join(
         f'<dt id="metric-{metric.name.replace("/", "-").replace("_", "-")}">'
         f"<code>{_BREAKS.sub('<wbr>', metric.name)}</code></dt>\n"
         f"<dd>{escape(metric.label)}: {escape(metric.meaning)}"
-        f"{f' <span>In {metric.unit}.</span>' if metric.unit in _UNITS_SAID else ''}</dd>\n"
+        f"{f' <span>In {metric.unit}.</span>' if metric.unit in _UNITS_SHOWN else ''}</dd>\n"
         for metric in METRICS
     )
     return f'<div class="glossary"><dl>\n{rows}</dl></div>\n'
 
 
 def _bibtex(_: PageContext, __: list[str], where: str) -> str:
-    """The entry that cites this version."""
-    entry = highlighted(project().bibtex(), "bibtex", where)
-    return f'<pre class="listing" tabindex="0"><code class="language-bibtex">{entry}</code></pre>\n'
+    """The BibTeX entry that cites this version."""
+    return listing(project().bibtex(), "bibtex", where)
 
 
-def _widget(widget: Widget) -> Block:
-    """The block of a widget: its first view, complete before any script runs."""
+def _widget_block(widget: Widget) -> Block:
+    """Return the block of a widget, which shows its first view before any script runs."""
 
-    def opened(context: PageContext, _: list[str], where: str) -> str:
+    def render_open(context: PageContext, _: list[str], where: str) -> str:
         view = widget.first_view()
-        html = context.renderings.add(where, "widget", draw=widget.draw, data=view)
-        inline = embedded_json(view, "data") if widget.inline else ""
+        html = context.queue.add(where, "widget", draw=widget.draw, data=view)
+        inline = embed_json(view, "data") if widget.inline else ""
         return f'<{widget.tag} id="{widget.block}" class="wide">{inline}{html}'
 
-    return Block(opened, f"</{widget.tag}>\n")
+    return Block(render_open, f"</{widget.tag}>\n")
 
 
-def _diagram(_: PageContext, words: list[str], where: str) -> str:
-    """A diagram of our own, `::: diagram step`, see site_builder.diagrams."""
-    return diagrams.draw(" ".join(words), where)
+def _render_part(
+    block: str,
+    parts: Mapping[str, Callable[..., str]],
+    arguments: list[str],
+    where: str,
+    *args: Any,
+) -> str:
+    """Return the part that `::: block part` names; raises SiteError when there is none."""
+    part = " ".join(arguments)
+    if part not in parts:
+        problem = f"there is no ::: {block} {part}; choose one of {', '.join(parts)}"
+        raise SiteError(where, problem)
+    return parts[part](*args)
 
 
-def _accuracy(context: PageContext, words: list[str], where: str) -> str:
-    """A part of the accuracy chapter: `::: accuracy strips`, see site_builder.accuracy."""
-    return draw(" ".join(words), where, context.renderings)
+def _diagram(_: PageContext, arguments: list[str], where: str) -> str:
+    return _render_part("diagram", DIAGRAMS, arguments, where)
 
 
-def _lora_runs(context: PageContext, words: list[str], where: str) -> str:
-    """A part of the comparison run here: `::: lora-runs methods`, see site_builder.lora_runs."""
-    return lora_runs.draw(" ".join(words), where, context.renderings)
+def _accuracy(context: PageContext, arguments: list[str], where: str) -> str:
+    return _render_part("accuracy", accuracy.PARTS, arguments, where, where, context.queue)
 
 
-def _quiz(_: PageContext, words: list[str], where: str) -> str:
-    """A question, or several: `::: quiz key`; printed when every heading is known."""
-    return QUIZ_MARK.format(words=" ".join(words), where=where)
+def _lora_runs(context: PageContext, arguments: list[str], where: str) -> str:
+    return _render_part("lora-runs", lora_runs.PARTS, arguments, where, where, context.queue)
+
+
+def _quiz(_: PageContext, arguments: list[str], where: str) -> str:
+    """A mark for one or more questions, `::: quiz key`, rendered when every heading is known."""
+    return QUIZ_MARK.format(words=" ".join(arguments), where=where)
 
 
 BLOCKS: Final[dict[str, Block]] = {
@@ -149,5 +159,5 @@ BLOCKS: Final[dict[str, Block]] = {
     "lora-runs": Block(_lora_runs, ""),
     "quiz": Block(_quiz, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
-    **{widget.block: _widget(widget) for widget in WIDGETS if widget.block},
+    **{widget.block: _widget_block(widget) for widget in WIDGETS if widget.block},
 }

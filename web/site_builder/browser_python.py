@@ -1,12 +1,16 @@
-"""The page's Python: Pyodide as it was published, our own modules, and the bytecode of both.
+"""The Python that the browser downloads: Pyodide, our modules, their bytecode, the demo package.
 
-    node_modules/pyodide ──────── checked ──▶ pyodide/                 the runtime and its library
-    py/unfrozen, web/pycell ────── packed ──▶ python/unfrozen.zip
-    .cache/bytecode.zip ── beside sources ──▶ both archives
+    node_modules/pyodide ──────── hashes checked ──▶ pyodide/             runtime, standard library
+    py/unfrozen, web/pycell ──────────── zipped ──▶ python/unfrozen.zip
+    .cache/bytecode.zip ───── next to each source ──▶ both archives
+    two files of py/gpu_runner, the demo model ───▶ pyodide/gpu_runner_demo-….whl
 
-Pyodide's library comes as source, and compiling what a start imports was most of a start. So the
-build starts it once in Node and puts what it compiled beside each source, which stays: a traceback
-shows its lines, and `inspect` finds it.
+Pyodide ships its standard library as source, and compiling it was most of the time to start. The
+build therefore starts it once in Node and adds the bytecode of every module imported. The sources
+stay: tracebacks show their lines, and `inspect` finds them.
+
+A cell may `from gpu_runner import demo`, and nothing else of the runner. That package is
+downloaded, checked and cached like numpy.
 """
 
 from __future__ import annotations
@@ -20,49 +24,55 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from site_builder.errors import SiteError
+from site_builder import SiteError
+from site_builder.config import ROOT, project
+from unfrozen.lab.demo import FILES
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 RUNTIME: Final = ROOT / "node_modules" / "pyodide"
 LIBRARY: Final = "pyodide/python_stdlib.zip"
-OURS: Final = "python/unfrozen.zip"
-STARTED: Final = ("pycell.browser", "unfrozen.ask")
-"""What workers import before they answer; what cells import besides is small."""
-KEPT: Final = ROOT / ".cache" / "bytecode.zip"
-_ARCHIVES: Final = {LIBRARY: "python314.zip/", OURS: "unfrozen.zip/"}  # as a running Python says
-_OLDEST: Final = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
+MODULES: Final = "python/unfrozen.zip"
+IMPORTED_AT_START: Final = ("pycell.browser", "unfrozen.ask")
+"""What workers import before they answer; what cells import later is small."""
+BYTECODE_CACHE: Final = ROOT / ".cache" / "bytecode.zip"
+DEMO: Final = ROOT / "py" / "gpu_runner" / "demo"
+DEMO_PACKAGE: Final = "gpu_runner"
+_DEMO_FILES: Final = (
+    *("__init__.py", "demo/__init__.py", "demo/card.json"),
+    *(f"demo/{name}" for name in FILES),
+)
+_MOUNTED_AS: Final = {LIBRARY: "python314.zip/", MODULES: "unfrozen.zip/"}  # in `sys.path`
+_OLDEST: Final = (1980, 1, 1, 0, 0, 0)  # the first date a zip can hold
 
 
 @cache
 def python_files() -> dict[str, bytes]:
-    """Every file that a start of Python fetches, but the worker, by its path below the site.
+    """Return every file but the worker that starting Python downloads, by path below the site.
 
     Raises:
         SiteError: a file of the runtime is missing or altered, or Python does not start in Node.
     """
-    ours = {name: path.read_bytes() for name, path in python_sources()}
-    files = {**_runtime(), OURS: _packed(b"", ours)}
-    bytecode = _bytecode(files[LIBRARY], files[OURS])
-    for path, top in _ARCHIVES.items():
-        mine = {n.removeprefix(top): data for n, data in bytecode.items() if n.startswith(top)}
-        files[path] = _packed(files[path], mine)
+    modules = {name: path.read_bytes() for name, path in python_sources()}
+    files = {**_runtime_files(), MODULES: _zip(modules)}
+    bytecode = _bytecode(files[LIBRARY], files[MODULES])
+    for path, top in _MOUNTED_AS.items():
+        compiled = {n.removeprefix(top): data for n, data in bytecode.items() if n.startswith(top)}
+        files[path] = _zip(compiled, files[path])
     return files
 
 
-def counted_bytes() -> dict[str, int]:
-    """Sizes of those files whose arrival the page counts, by name."""
-    counted = {path: data for path, data in python_files().items() if path.startswith("pyodide/")}
+def progress_bytes() -> dict[str, int]:
+    """Return the size by name of those files whose download the page shows as progress."""
     return {
         Path(path).name: len(data)
-        for path, data in counted.items()
-        if path.endswith((".wasm", ".zip"))
+        for path, data in python_files().items()
+        if path.startswith("pyodide/") and path.endswith((".wasm", ".zip"))
     }
 
 
 def python_sources() -> Iterator[tuple[str, Path]]:
-    """Name in the archive and path of every file the browser's Python imports."""
+    """Yield the name in the archive and the path of every file of our own that Python imports."""
     for package, under in (("unfrozen", "py/unfrozen"), ("pycell", "web/pycell")):
         folder = ROOT / under
         for path in sorted(folder.rglob("*")):
@@ -70,8 +80,8 @@ def python_sources() -> Iterator[tuple[str, Path]]:
                 yield f"{package}/{path.relative_to(folder).as_posix()}", path
 
 
-def _runtime() -> dict[str, bytes]:
-    """The files that `pyodide.sha256` lists (`sha256sum -c` reads it too), each as it says."""
+def _runtime_files() -> dict[str, bytes]:
+    """Return the files listed in `pyodide.sha256` (a list for `sha256sum -c`), each checked."""
     files = {}
     for line in Path(__file__).with_name("pyodide.sha256").read_text().splitlines():
         expected, name = line.split()
@@ -85,38 +95,70 @@ def _runtime() -> dict[str, bytes]:
     return files
 
 
-def _packed(archive: bytes, files: Mapping[str, bytes]) -> bytes:
-    """An archive with further files, without clock or owner: the same files give the same bytes."""
+def _zip(files: Mapping[str, bytes], archive: bytes = b"") -> bytes:
+    """Return an archive with further files, without dates or owners: a reproducible build.
+
+    Weights hardly compress, and stored as they are, our wheel can share them with the runner.
+    """
     target = io.BytesIO(archive)
-    with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
+    with zipfile.ZipFile(target, "a") as out:
         for name, data in files.items():
             entry = zipfile.ZipInfo(name, _OLDEST)
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            is_stored = name.endswith(".safetensors")
+            entry.compress_type = zipfile.ZIP_STORED if is_stored else zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             out.writestr(entry, data)
     return target.getvalue()
 
 
-def _bytecode(library: bytes, ours: bytes) -> dict[str, bytes]:
-    """The bytecode of two archives, compiled unless they are those of the last build."""
+def _bytecode(library: bytes, modules: bytes) -> dict[str, bytes]:
+    """Return the bytecode of two archives; compiled again when something has changed."""
     script = Path(__file__).with_name("bytecode.mjs")
-    made_of = [library, ours, script.read_bytes(), script.with_suffix(".py").read_bytes()]
-    digest = hashlib.sha256(b"".join(made_of) + repr(STARTED).encode()).hexdigest().encode()
-    if not KEPT.is_file() or zipfile.ZipFile(KEPT).comment != digest:
-        KEPT.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=KEPT.parent) as folder:
-            given, made = Path(folder, "ours.zip"), Path(folder, "made.zip")
-            given.write_bytes(ours)
-            _compile([str(script), str(given), str(made), *STARTED])
+    inputs = [library, modules, script.read_bytes(), script.with_suffix(".py").read_bytes()]
+    digest = hashlib.sha256(b"".join(inputs) + repr(IMPORTED_AT_START).encode()).hexdigest()
+    if not BYTECODE_CACHE.is_file() or zipfile.ZipFile(BYTECODE_CACHE).comment != digest.encode():
+        BYTECODE_CACHE.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BYTECODE_CACHE.parent) as folder:
+            given, made = Path(folder, "modules.zip"), Path(folder, "bytecode.zip")
+            given.write_bytes(modules)
+            _run_node([str(script), str(given), str(made), *IMPORTED_AT_START])
             with zipfile.ZipFile(made, "a") as archive:
-                archive.comment = digest
-            made.replace(KEPT)
-    with zipfile.ZipFile(KEPT) as kept:
-        return {name: kept.read(name) for name in kept.namelist()}
+                archive.comment = digest.encode()
+            made.replace(BYTECODE_CACHE)
+    with zipfile.ZipFile(BYTECODE_CACHE) as cached:
+        return {name: cached.read(name) for name in cached.namelist()}
 
 
-def _compile(arguments: list[str]) -> None:
+def _run_node(arguments: list[str]) -> None:
     node = os.environ.get("UNFROZEN_NODE", "node")
     done = subprocess.run([node, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SiteError("web/site_builder/bytecode.mjs", done.stderr.strip().rpartition("\n")[2])
+
+
+@cache
+def demo_wheel() -> bytes:
+    """Return the wheel that gives cells `gpu_runner.demo`: the demo model and what finds it."""
+    info = f"{DEMO_PACKAGE}_demo-{project().version}.dist-info"
+    about = f"Metadata-Version: 2.1\nName: {DEMO_PACKAGE}\nVersion: {project().version}\n"
+    files = {f"{DEMO_PACKAGE}/{name}": (DEMO.parent / name).read_bytes() for name in _DEMO_FILES}
+    return _zip(files | {f"{info}/METADATA": about.encode()})
+
+
+def write_demo_wheel(folder: Path) -> dict[str, Any]:
+    """Write the wheel into `folder`; return its entry for a lock of packages, with its size."""
+    version, data = project().version, demo_wheel()
+    name = f"{DEMO_PACKAGE}_demo-{version}-py3-none-any.whl"
+    (folder / name).write_bytes(data)
+    return {
+        "depends": [],
+        "file_name": name,
+        "imports": [DEMO_PACKAGE],
+        "install_dir": "site",
+        "name": DEMO_PACKAGE,
+        "package_type": "package",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "unvendored_tests": False,
+        "version": version,
+        "bytes": len(data),
+    }

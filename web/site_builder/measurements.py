@@ -1,67 +1,68 @@
-"""What was measured: web/measurements, every step judged; and the recorded runs of web/recordings.
+"""Reads web/measurements, compares every measurement with the planner, and reads the recordings.
 
-web/measurements/README.md says what the files hold.
+web/measurements/README.md explains the files; web/recordings holds the event logs of recorded runs.
 """
 
 from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from site_builder.widgets import WEB
+from site_builder.config import WEB
 from unfrozen.answer.accuracy import TruthRow, Verdict, judge
 from unfrozen.answer.later import LaterRow, Look, look, read_rows
 
-MEASUREMENTS = WEB / "measurements"
-REFERENCE = "traced with transformers 5.24 and torch 2.13, published with its job"
+MEASUREMENTS: Final = WEB / "measurements"
+REFERENCE: Final = "traced with transformers 5.24 and torch 2.13, published with its job"
 
 
+@cache
 def read_json(name: str) -> Any:
-    """Return the content of a file of web/measurements."""
+    """Return the content of a file of web/measurements; callers share it and do not change it."""
     return json.loads((MEASUREMENTS / name).read_text(encoding="utf-8"))
 
 
-def rows() -> list[TruthRow]:
-    """Every row of measured.json, further.json, traced.json and steps.json, in that order."""
+def read_steps() -> list[TruthRow]:
+    """Return every step of measured.json, further.json, traced.json and steps.json, in order."""
     published = read_json("measured.json") + read_json("further.json")
     return [
         *(TruthRow.published(run) for run in published),
         *(TruthRow.traced(run, "reference", REFERENCE) for run in read_json("traced.json")),
-        *(_step(run) for run in read_json("steps.json")),
+        *(TruthRow.traced(run, "traced", _trace_source(run)) for run in read_json("steps.json")),
     ]
 
 
-def _step(given: dict[str, Any]) -> TruthRow:
-    versions = " and ".join(f"{name} {version}" for name, version in given["versions"].items())
-    return TruthRow.traced(given, "traced", f"`{given['command']}` with {versions}")
+def _trace_source(run: dict[str, Any]) -> str:
+    versions = " and ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return f"`{run['command']}` with {versions}"
 
 
 @cache
-def judged() -> tuple[Verdict, ...]:
-    """Every row beside its plan; the site builder asks more than once."""
-    return tuple(judge(row) for row in rows())
+def judge_steps() -> tuple[Verdict, ...]:
+    """Return every step with what the planner predicts for it."""
+    return tuple(judge(row) for row in read_steps())
 
 
-def verdict(row_id: str) -> Verdict:
-    """The verdict of one row; StopIteration where none has that id."""
-    return next(found for found in judged() if found.row.id == row_id)
+def find_verdict(step_id: str) -> Verdict:
+    """Return the verdict on one step; StopIteration when none has that id."""
+    return next(found for found in judge_steps() if found.row.id == step_id)
 
 
-def counting_note(row_id: str) -> str:
-    """What was counted in a published run, as its source describes it."""
-    found = next(given for given in read_json("measured.json") if given["id"] == row_id)
+def read_counting_note(step_id: str) -> str:
+    """Return what was counted in a published step, in the words of its source."""
+    found = next(given for given in read_json("measured.json") if given["id"] == step_id)
     return str(found["what_was_counted"])
 
 
-def others() -> dict[str, Any]:
-    """What other calculators answer: a note, and answers by row of measured.json."""
-    answers: dict[str, Any] = read_json("others.json")
-    return answers
+def read_other_calculators() -> list[dict[str, Any]]:
+    """Return what other calculators answer: entries of `row`, a published step, and `answers`."""
+    entries: list[dict[str, Any]] = read_json("others.json")["rows"]
+    return entries
 
 
-def later_rows() -> list[LaterRow]:
-    """Every row of memory_later.json, speeds_later.json and found_later.json."""
+def read_later_runs() -> list[LaterRow]:
+    """Return every run of memory_later.json, speeds_later.json and found_later.json."""
     said = read_json("said.json")
     return [
         *read_rows(read_json("memory_later.json"), said, found=False),
@@ -71,43 +72,50 @@ def later_rows() -> list[LaterRow]:
 
 
 @cache
-def later() -> tuple[Look, ...]:
-    """Each of them beside what the planner says of it today."""
-    return tuple(look(row) for row in later_rows())
+def compare_later_runs() -> tuple[Look, ...]:
+    """Return each later run with what the planner predicts for it today."""
+    return tuple(look(row) for row in read_later_runs())
 
 
 @cache
-def first_looks() -> dict[str, float]:
-    """Signed errors as they were when a row was first compared, by the key of the row."""
+def read_first_errors() -> dict[str, float]:
+    """Return the signed error of each later run when it was first compared, by its key."""
     known = read_json("first_look.json")["rows"]
     return {key: float(row["error"]) for key, row in known.items()}
 
 
-def whole_looks() -> dict[str, dict[str, Any]]:
-    """What was counted over all rows at once, memory and speed, before any was looked at alone."""
+def read_first_medians() -> dict[str, dict[str, Any]]:
+    """Return errors over all later runs before any was looked at alone, by "memory" and "speed"."""
     return {row["of"]: row for row in read_json("first_look.json")["whole"]}
 
 
+def read_presets() -> dict[str, Any]:
+    """Return the results of the page run's presets, means over five seeds; see docs/lab_runs.py."""
+    presets: dict[str, Any] = read_json("lab.json")
+    return presets
+
+
 @cache
-def events(recording: str) -> tuple[dict[str, Any], ...]:
-    """Every event of the log of `web/recordings/RECORDING.jsonl`."""
+def read_events(recording: str) -> tuple[dict[str, Any], ...]:
+    """Return every event of `web/recordings/RECORDING.jsonl`."""
     log = WEB / "recordings" / f"{recording}.jsonl"
     return tuple(json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
 
 
 def answer_of(recording: str, prompt: str, when: str) -> str:
-    """The model's answer, "before" training or "after"; StopIteration if it was not asked."""
-    samples = (event for event in events(recording) if event["kind"] == "sample")
+    """Return the model's answer "before" or "after" training; StopIteration if it was not asked."""
+    samples = (event for event in read_events(recording) if event["kind"] == "sample")
     found = next(s for s in samples if (s["prompt"], s["when"]) == (prompt, when))
     return str(found["text"]).strip()
 
 
 def losses(recording: str, suite: str) -> tuple[float, float]:
-    """Held-out loss before the first step and after the last, of "task" or "general"."""
-    found = [e["loss"] for e in events(recording) if e["kind"] == "eval" and e["suite"] == suite]
+    """Return the evaluation loss before the first and after the last step; "task" or "general"."""
+    events = read_events(recording)
+    found = [e["loss"] for e in events if e["kind"] == "eval" and e["suite"] == suite]
     return float(found[0]), float(found[-1])
 
 
 def steps(recording: str) -> int:
-    """The number of steps of the run."""
-    return int(events(recording)[-1]["step"])
+    """Return the number of steps of the run."""
+    return int(read_events(recording)[-1]["step"])

@@ -1,11 +1,11 @@
-"""The quiz as HTML: complete without a script, and ready for one.
+"""The quiz as HTML that works without a script.
 
 A question stands at its chapter's end (`::: quiz key`) and again among all of them (`::: quiz
-all`). It is a fieldset of radios, and a fold with what is to be said of every option; the script
-of `<article-quiz>` shows a reader what is said of the option they choose. `::: quiz compute` and
-`::: quiz lie` stand for the first exercise of each kind.
+all`). It is a fieldset of radio buttons and a fold that explains every option; the script of
+`<article-quiz>` shows the explanation of the option that the reader chose. `::: quiz compute` and
+`::: quiz lie` show the first exercise of each kind.
 
-The questions stand in `quiz.toml`:
+The questions are in `quiz.toml`:
 
     facts = '''Python that computes the numbers, as in a chapter's facts block'''
 
@@ -18,8 +18,8 @@ The questions stand in `quiz.toml`:
     why = "Five numbers a parameter …"
     see = "sixteen-bytes-a-parameter"
 
-A wrong option has, in place of `right`, `slip = "the name of the misconception"`. `see` is an
-anchor of the page. All texts are Markdown of one paragraph.
+A wrong option has `slip = "the name of the misconception"` instead of `right`. `see` is an anchor
+of the page. Every text is one paragraph of Markdown.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from typing import Any, Final, cast
 
 from markdown_it import MarkdownIt
 
+from site_builder import SiteError
 from site_builder.blocks import QUIZ_MARK, PageContext
-from site_builder.errors import SiteError
-from site_builder.rules import ChapterRules, make_parser
+from site_builder.markdown import ChapterRenderer, make_parser
 from unfrozen.exercises import compute_it, find_the_lie
 
-_MARK = re.compile(QUIZ_MARK.format(words="(.*?)", where="(.*?)"))
-_HEADING = re.compile(r'<h[34] id="([^"]+)">(.*?) <a class="anchor"')
-_FIRST_SEED = 1
-_MORE = (
+_MARK: Final = re.compile(QUIZ_MARK.format(words="(.*?)", where="(.*?)"))
+_HEADING: Final = re.compile(r'<h[34] id="([^"]+)">(.*?) <a class="anchor"')
+_FIRST_SEED: Final = 1
+_ANOTHER_BUTTON: Final = (
     '<p class="quiz-more"><button type="button" class="button">Another job</button> '
     '<span role="status"></span></p>\n'
 )
@@ -64,9 +64,9 @@ class Text:
 
 @dataclass(frozen=True)
 class QuizOption:
-    """One answer on offer: why it is right, or by which misconception it is wrong.
+    """One option; `slip` names the misconception behind a wrong one and is None for the right one.
 
-    `slip` is None for the right one; `see` is the anchor that explains it.
+    `why` explains it, and `see` is the anchor of a longer explanation.
     """
 
     answer: Text
@@ -93,7 +93,7 @@ class Questions:
 
 
 def read_questions(path: Path) -> Questions:
-    """Read `quiz.toml`; raises SiteError with the line for what a reader could not answer."""
+    """Read `quiz.toml`; raises SiteError with the line of a question that is not well formed."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     try:
         given = tomllib.loads(text)
@@ -109,17 +109,17 @@ def read_questions(path: Path) -> Questions:
 
 @dataclass(frozen=True)
 class _File:
-    """Makes questions of TOML tables; `places` says where each key stands."""
+    """Makes questions of TOML tables; `places` are the lines of their keys."""
 
     name: str
     places: Mapping[tuple[str, int, str], int]
 
     def line(self, table: str, number: int, key: str) -> int:
-        """The line of a key, or of its table, or the first."""
+        """Return the line of a key, or of its table, or the first."""
         return self.places.get((table, number, key)) or self.places.get((table, number, "")) or 1
 
     def question(self, key: str, entry: Any) -> QuizQuestion:
-        """Check one question."""
+        """Return one question, checked."""
         line = self.line(key, 0, "")
         if not isinstance(entry, dict) or set(entry) != {"question", "options"}:
             self.refuse(line, f"{key} needs a question and its [[{key}.options]], nothing else")
@@ -135,7 +135,7 @@ class _File:
         return QuizQuestion(self.text(key, 0, "question", entry["question"]), options)
 
     def option(self, key: str, number: int, entry: dict[str, Any]) -> QuizOption:
-        """Check one option of a question."""
+        """Return one option of a question, checked."""
         table = f"{key}.options"
         line = self.line(table, number, "")
         kind = "slip" if "slip" in entry else "right"
@@ -147,7 +147,7 @@ class _File:
         return QuizOption(texts["answer"], texts.get("slip"), texts["why"], texts["see"])
 
     def text(self, table: str, number: int, key: str, value: Any) -> Text:
-        """Check one text."""
+        """Return one text, checked."""
         line = self.line(table, number, key)
         if not isinstance(value, str) or not value.strip():
             self.refuse(line, f"{key} is {value!r}; it must be text")
@@ -159,7 +159,7 @@ class _File:
 
 
 def _lines(text: str) -> dict[tuple[str, int, str], int]:
-    """Where each table stands (key "") and each of its texts starts: (table, which, key) → line."""
+    """Return the line of each table (key "") and text: (table, index, key) → line."""
     found: dict[tuple[str, int, str], int] = {}
     table, counts, inside = "", {"": 0}, ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -180,7 +180,7 @@ def _lines(text: str) -> dict[tuple[str, int, str], int]:
 
 @dataclass(frozen=True)
 class OptionMarkup:
-    """An option as it is shown: all of it HTML."""
+    """An option as HTML."""
 
     answer: str
     is_right: bool
@@ -188,19 +188,20 @@ class OptionMarkup:
 
 
 class Quiz:
-    """Prints the questions of one file, each in as many places as ask for it."""
+    """Renders the questions of one file, each wherever a block asks for it."""
 
     def __init__(self, path: Path, context: PageContext) -> None:
         """Read the file and compute its numbers; raises SiteError with its line."""
         self._source = read_questions(path)
         self._context = context
-        rules = ChapterRules(path.name, context)
-        rules.facts.define(self._source.facts.markdown, path.name, self._source.facts.line)
-        self._parser: MarkdownIt = make_parser(rules)
+        renderer = ChapterRenderer(path.name, context)
+        facts = self._source.facts
+        renderer.expressions.define(facts.markdown, path.name, facts.line)
+        self._parser: MarkdownIt = make_parser(renderer)
         self._titles: dict[str, str] = {}
 
     def fill(self, html: str, chapters: dict[str, str]) -> str:
-        """Put the questions where `::: quiz` stands; `chapters` are titles by anchor."""
+        """Replace the marks of `::: quiz`; `chapters` are titles by anchor."""
         figures = {
             f"fig-{name}": f"<!--figure:{name}:quiz.toml-->" for name in self._context.figures
         }
@@ -221,7 +222,7 @@ class Quiz:
         return _quiz(self._question(words, f"quiz-{words}"), f' id="quiz-{words}"')
 
     def _question(self, key: str, name: str) -> str:
-        question: QuizQuestion = self._source.by_key[key]
+        question = self._source.by_key[key]
         options = [self._option(option) for option in question.options]
         return _fieldset(self._html(question.text), options, name)
 
@@ -244,7 +245,7 @@ class Quiz:
         return f'<a href="#{anchor}">{self._titles[anchor]}</a>'
 
     def _html(self, text: Text) -> str:
-        """One paragraph of Markdown without its <p>; errors in it name its own line."""
+        """Return one paragraph of Markdown as HTML without its <p>; errors name its own line."""
         source = "\n" * (text.line - 1) + text.markdown
         html: str = self._parser.render(source, {"notes": 0}).strip()
         inner = html.removeprefix("<p>").removesuffix("</p>")
@@ -254,14 +255,13 @@ class Quiz:
         return inner
 
     def _compute(self, where: str) -> str:
-        """The first exercise."""
         given = compute_it.as_json(_FIRST_SEED)
-        drawn = self._context.renderings.add(where, "exercise", data=given)
+        drawn = self._context.queue.add(where, "exercise", data=given)
         seeds = f'data-seed="{given["seed"]}" data-next="{given["next"]}"'
-        return f"<compute-it {seeds}>\n{drawn}\n{_MORE}</compute-it>\n"
+        return f"<compute-it {seeds}>\n{drawn}\n{_ANOTHER_BUTTON}</compute-it>\n"
 
     def _lie(self, where: str) -> str:
-        """The first lie, drawn as any question; the script fills in others."""
+        """Return the first lie, as a question; the script shows others."""
         given: Any = find_the_lie.as_json(_FIRST_SEED)
         options = [
             self._link_answer(option, where) for option in cast("list[Any]", given["options"])
@@ -269,7 +269,7 @@ class Quiz:
         asked = _fieldset(escape(given["question"], quote=False), options, "quiz-lie")
         story = escape(given["story"], quote=False)
         opened = f'<find-the-lie data-next="{given["next"]}">\n<p class="quiz-story">{story}</p>\n'
-        return f"{opened}{_quiz(asked)}{_MORE}</find-the-lie>\n"
+        return f"{opened}{_quiz(asked)}{_ANOTHER_BUTTON}</find-the-lie>\n"
 
     def _link_answer(self, option: dict[str, Any], where: str) -> OptionMarkup:
         anchor, title = option["see"]
@@ -277,8 +277,8 @@ class Quiz:
             raise SiteError(where, f"the lie points to {anchor}, which no heading or figure has")
         head, why = ("Right." if option["right"] else "Not so."), escape(option["why"], quote=False)
         link = f'<a href="{anchor}">{title}</a>'
-        told = f"<b>{head}</b> <span>{why}</span> {link}"
-        return OptionMarkup(escape(option["text"], quote=False), option["right"], told)
+        explanation = f"<b>{head}</b> <span>{why}</span> {link}"
+        return OptionMarkup(escape(option["text"], quote=False), option["right"], explanation)
 
 
 def _quiz(questions: str, attributes: str = "") -> str:
@@ -286,11 +286,11 @@ def _quiz(questions: str, attributes: str = "") -> str:
 
 
 def _fieldset(legend: str, options: list[OptionMarkup], name: str) -> str:
-    """A question: its options as radios of this name, and the fold with what is said of each."""
+    """Return a question: its options as radio buttons of this name, and their explanations."""
     radio = f'<input type="radio" name="{name}">'
     choices = [f"<li><label>{radio} <span>{each.answer}</span></label></li>" for each in options]
-    told = [f"<li{' data-right' if each.is_right else ''}>{each.why}</li>" for each in options]
+    whys = [f"<li{' data-right' if each.is_right else ''}>{each.why}</li>" for each in options]
     parts = ["<fieldset>", f"<legend>{legend}</legend>", "<ol>", *choices, "</ol>"]
-    parts += ['<p class="quiz-explanation" role="status"></p>']  # before its words are
-    parts += ["<details><summary>Answer</summary>", "<ol>", *told, "</ol>", "</details>"]
+    parts += ['<p class="quiz-explanation" role="status"></p>']  # filled by the script
+    parts += ["<details><summary>Answer</summary>", "<ol>", *whys, "</ol>", "</details>"]
     return "\n".join([*parts, "</fieldset>\n"])

@@ -6,7 +6,7 @@ what is reached: a change that makes a kind worse fails, and one that makes it b
 
 import pytest
 
-from site_builder.measurements import first_looks, later
+from site_builder.measurements import compare_later_runs, read_first_errors
 from unfrozen.answer.later import Look, look
 from unfrozen.plan.record import KINDS, SPEEDS, Spread
 
@@ -36,7 +36,7 @@ def looked_at(of: str, kind: str = "all") -> list[Look]:
     """The rows that were looked at since, of a kind of job."""
     return [
         item
-        for item in later()
+        for item in compare_later_runs()
         if item.row.of == of and not item.row.found and kind in (item.kind, "all")
     ]
 
@@ -69,13 +69,15 @@ def test_every_kind_that_has_rows_has_bars() -> None:
 
 
 def test_no_row_that_was_given_to_us_is_refused() -> None:
-    refused = {item.row.key: item.refused for item in later() if not item.row.found}
+    refused = {item.row.key: item.refused for item in compare_later_runs() if not item.row.found}
     assert not [key for key, word in refused.items() if word]
 
 
 def test_no_row_that_could_be_planned_once_is_refused_now() -> None:
-    known = first_looks()
-    assert not [item.row.key for item in later() if item.refused and item.row.key in known]
+    known = read_first_errors()
+    assert not [
+        item.row.key for item in compare_later_runs() if item.refused and item.row.key in known
+    ]
 
 
 def test_what_is_said_of_rows_makes_memory_no_worse() -> None:
@@ -90,7 +92,7 @@ def test_what_is_said_of_rows_makes_memory_no_worse() -> None:
 def test_the_band_that_is_told_is_the_record(kind: str) -> None:
     errors = [
         item.error
-        for item in later()
+        for item in compare_later_runs()
         if item.row.of == "speed" and item.error is not None
         if kind in (item.kind, "all") or (kind == "unseen" and item.row.found)
     ]

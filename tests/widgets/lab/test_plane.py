@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from site_builder.lab import view
+from site_builder.page_run import view
 from widgets.node import SVG, Node, texts, with_class
 
 VIEW = view({})

@@ -1,4 +1,4 @@
-"""Functions printed from their own files: whole, exact, and never from a file that has moved on."""
+"""Definitions included from their files: complete, exact, and refused when they are gone."""
 
 import ast
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import build
-from site_builder.errors import SiteError
-from site_builder.listing import PY, source_listing
+from site_builder import SiteError
+from site_builder.code_blocks import PY, include_source
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 
@@ -20,8 +20,8 @@ def code_of(html: str) -> str:
     return unescape(re.sub(r"<[^>]+>", "", marked))
 
 
-def test_a_function_is_printed_to_the_character_with_its_place() -> None:
-    html = source_listing(["gpu_runner/train/loop.py", "train_step"], "x.md:1")
+def test_a_function_is_included_exactly_with_its_path_and_lines() -> None:
+    html = include_source(["gpu_runner/train/loop.py", "train_step"], "x.md:1")
     lines = (PY / "gpu_runner" / "train" / "loop.py").read_text().splitlines()
     first, last = map(int, re.findall(r"lines (\d+) to (\d+)", html)[0])
     assert code_of(html).rstrip("\n").splitlines() == lines[first - 1 : last]
@@ -32,29 +32,29 @@ def test_a_function_is_printed_to_the_character_with_its_place() -> None:
 def test_decorators_belong_to_what_they_decorate_and_methods_are_found(tmp_path: Path) -> None:
     method = "    @property\n    def b(self):\n        return 1\n"
     (tmp_path / "one.py").write_text(f"class A:\n{method}")
-    html = source_listing(["one.py", "A.b"], "x.md:1", tmp_path)
+    html = include_source(["one.py", "A.b"], "x.md:1", tmp_path)
     assert code_of(html) == method
 
 
 def test_a_file_that_is_gone_stops_the_build_by_name() -> None:
     with pytest.raises(SiteError, match=r"no such file") as caught:
-        source_listing(["gpu_runner/lost.py", "train_step"], "07.md:9")
+        include_source(["gpu_runner/lost.py", "train_step"], "07.md:9")
     assert caught.value.where == "07.md:9"
     assert "gpu_runner/lost.py" in caught.value.problem
 
 
-def test_a_function_that_is_gone_stops_the_build_and_tells_what_is_there() -> None:
+def test_a_function_that_is_gone_stops_the_build_and_lists_those_that_exist() -> None:
     with pytest.raises(SiteError, match="does not define stride") as caught:
-        source_listing(["gpu_runner/train/loop.py", "stride"], "07.md:9")
+        include_source(["gpu_runner/train/loop.py", "stride"], "07.md:9")
     assert "train_step" in caught.value.problem
 
 
-def test_a_listing_without_both_words_says_how_to_write_it() -> None:
+def test_a_block_without_both_words_says_how_to_write_it() -> None:
     with pytest.raises(SiteError, match="write it as"):
-        source_listing(["gpu_runner/train/loop.py"], "07.md:9")
+        include_source(["gpu_runner/train/loop.py"], "07.md:9")
 
 
-def test_the_site_is_built_anew_when_a_printed_file_changes() -> None:
+def test_the_site_is_rebuilt_when_an_included_file_changes() -> None:
     chapters = "".join(path.read_text() for path in ARTICLE.glob("*.md"))
     watched = build.SITE_SOURCES.split()
     for name, wanted in re.findall(r"^```source (\S+) (\S+)$", chapters, re.MULTILINE):

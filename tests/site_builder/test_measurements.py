@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from site_builder.measurements import answer_of, events, losses, steps
+from site_builder.measurements import answer_of, losses, read_events, steps
 
 RECORDINGS = Path(__file__).parents[2] / "web" / "recordings"
 NAMES = [entry["id"] for entry in json.loads((RECORDINGS / "index.json").read_text())]
@@ -15,7 +15,7 @@ NAMES = [entry["id"] for entry in json.loads((RECORDINGS / "index.json").read_te
 def test_every_recording_learns_its_task(name: str) -> None:
     before, after = losses(name, "task")
     assert after < 0.7 * before
-    assert steps(name) == max(event["step"] for event in events(name))
+    assert steps(name) == max(event["step"] for event in read_events(name))
 
 
 def test_one_forgets_one_keeps_and_one_gains() -> None:

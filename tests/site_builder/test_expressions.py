@@ -1,4 +1,4 @@
-"""Prose with a number to pull: complete without a script, and every sentence computed at build."""
+"""Sliders in prose: complete without a script, every sentence computed by the build."""
 
 import json
 import re
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from site_builder.chapters import print_chapters
-from site_builder.errors import SiteError
+from site_builder import SiteError
+from site_builder.page import render_chapters
 
 FACTS = """
 ```python facts
@@ -21,15 +21,15 @@ whole = "{:,}".format
 
 
 def printed(folder: Path, block: str) -> str:
-    """The HTML of a chapter that holds nothing but the facts above and this block."""
+    """Return the HTML of a chapter with nothing but the facts above and this block."""
     (folder / "references.toml").write_text("")
     (folder / "01-one.md").write_text(f"# One\n{FACTS}\n{block}\n")
-    (chapter,) = print_chapters(folder)
+    (chapter,) = render_chapters(folder)
     return chapter.html
 
 
 def data(html: str) -> dict[str, Any]:
-    """What the element looks its words up in."""
+    """Return the data from which the element takes its texts."""
     (text,) = re.findall(r'<script type="application/json" class="data">(.*?)</script>', html)
     found: dict[str, Any] = json.loads(text)
     return found
@@ -43,23 +43,23 @@ TWO = """::: slider N in sizes from 7e9 as count: Parameters; b in batches from 
 :::"""
 
 
-def test_the_sentence_stands_at_its_start_without_any_script(tmp_path: Path) -> None:
+def test_the_initial_sentence_is_there_without_a_script(tmp_path: Path) -> None:
     html = printed(tmp_path, ONE)
     paragraph = re.findall(r"<p>(.*?)</p>", html, re.DOTALL)[0]
     words = unescape(re.sub(r"<[^>]+>", "", paragraph)).replace("\u00a0", " ")
     assert words == "Of 7 billion parameters, 112 GB and 3 GB."
-    assert html.count('class="slid"') == 2  # what never changes is no hole
+    assert html.count('class="slid"') == 2  # the third never changes
 
 
-def test_every_stop_has_its_words(tmp_path: Path) -> None:
+def test_every_value_has_its_text(tmp_path: Path) -> None:
     found = data(printed(tmp_path, ONE))
-    (knob,) = found["knobs"]
-    assert knob["label"] == "Parameters"
-    assert knob["start"] == 1
-    assert [words.replace("\u00a0", " ") for words in knob["words"]] == [
+    (slider,) = found["sliders"]
+    assert slider["label"] == "Parameters"
+    assert slider["start"] == 1
+    assert [text.replace("\u00a0", " ") for text in slider["texts"]] == [
         "1 billion", "7 billion", "70 billion",
     ]  # fmt: skip
-    assert [row[1].replace("\u00a0", " ") for row in found["said"]] == [
+    assert [row[1].replace("\u00a0", " ") for row in found["sentences"]] == [
         "16 GB",
         "112 GB",
         "1,120 GB",
@@ -68,8 +68,8 @@ def test_every_stop_has_its_words(tmp_path: Path) -> None:
 
 def test_two_sliders_have_a_sentence_for_every_pair_the_last_changing_first(tmp_path: Path) -> None:
     html = printed(tmp_path, TWO)
-    said = [row[0].replace("\u00a0", " ") for row in data(html)["said"]]
-    assert said == ["1 GB", "2 GB", "7 GB", "14 GB", "70 GB", "140 GB"]
+    sentences = [row[0].replace("\u00a0", " ") for row in data(html)["sentences"]]
+    assert sentences == ["1 GB", "2 GB", "7 GB", "14 GB", "70 GB", "140 GB"]
     assert re.findall(r'<span class="slid">(.*?)</span>', html) == ["14\u00a0GB"]
     assert html.count('<div class="slider-row">') == 2
 
@@ -78,7 +78,7 @@ def test_two_sliders_have_a_sentence_for_every_pair_the_last_changing_first(tmp_
     ("line", "reason"),
     [
         ("N of sizes", "write it as"),
-        ("N in sizes from 8e9 as count: Parameters", "is no stop of it"),
+        ("N in sizes from 8e9 as count: Parameters", "not one of its values"),
         ("N in nothing from 7e9 as count: Parameters", "'nothing' is undefined"),
         ("N in range(999) from 7 as count: Parameters", "at most"),
     ],

@@ -1,10 +1,10 @@
-"""The bibliography as it is printed: numbers, links, and what survives on paper."""
+"""The bibliography: numbers, links, and identifiers that can be read on paper."""
 
 from pathlib import Path
 
 import pytest
 
-from site_builder.citations import Bibliography, Reference
+from site_builder.bibliography import Bibliography, Reference
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 

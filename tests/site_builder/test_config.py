@@ -1,4 +1,4 @@
-"""What the page says about itself comes from one file, and can be cited."""
+"""The project's metadata comes from pyproject.toml alone, and can be cited."""
 
 import datetime
 import re
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from site_builder.errors import SiteError
-from site_builder.project import PYPROJECT, Project
+from site_builder import SiteError
+from site_builder.config import ROOT, Project, project
 
 MINIMAL = """
 [project]
@@ -21,17 +21,16 @@ date = 2026-03-09
 
 
 def read(folder: Path, urls: str = "") -> Project:
-    """A project whose file holds these urls."""
+    """Return the project of a file with these URLs."""
     path = folder / "pyproject.toml"
     path.write_text(MINIMAL.format(urls=urls))
     return Project.read(path)
 
 
 def test_version_and_licence_are_those_of_the_package() -> None:
-    given = tomllib.loads(PYPROJECT.read_text())["project"]
-    project = Project.read()
-    assert (project.version, project.licence) == (given["version"], given["license"])
-    assert project.date <= datetime.datetime.now(tz=datetime.UTC).date()
+    given = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (project().version, project().licence) == (given["version"], given["license"])
+    assert project().date <= datetime.datetime.now(tz=datetime.UTC).date()
 
 
 def test_the_date_is_written_as_prose_writes_it(tmp_path: Path) -> None:
@@ -49,9 +48,9 @@ def test_the_entry_to_cite_is_bibtex_and_invents_no_address(tmp_path: Path) -> N
 
 
 def test_an_address_of_the_source_is_cited_where_there_is_one(tmp_path: Path) -> None:
-    project = read(tmp_path, '[project.urls]\nSource = "https://example.org/unfrozen"')
-    assert project.source == "https://example.org/unfrozen"
-    assert "url    = {https://example.org/unfrozen}" in project.bibtex()
+    found = read(tmp_path, '[project.urls]\nSource = "https://example.org/unfrozen"')
+    assert found.source == "https://example.org/unfrozen"
+    assert "url    = {https://example.org/unfrozen}" in found.bibtex()
 
 
 def test_a_version_without_a_date_stops_the_build(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The bibliography: `references.toml` → numbered links in the text and a list with links back."""
+"""The bibliography: `references.toml` in, numbered citations and a list with backlinks out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from site_builder.errors import SiteError
+from site_builder import SiteError
 
 _IDENTIFIERS = {"https://arxiv.org/abs/": "arXiv:", "https://doi.org/": "doi:"}
 _KEYS = {"authors", "year", "title", "venue", "url"}
@@ -15,7 +15,7 @@ _KEYS = {"authors", "year", "title", "venue", "url"}
 
 @dataclass(frozen=True)
 class Reference:
-    """One work: `authors` as printed, `venue` the journal, conference or institution."""
+    """One work; `venue` is the journal, conference or institution."""
 
     authors: str
     year: int
@@ -25,7 +25,7 @@ class Reference:
 
     @property
     def identifier(self) -> str:
-        """The work's number in an archive, which survives paper: "arXiv:1801.06146"; or nothing."""
+        """The arXiv number or DOI, printed as text: "arXiv:1801.06146"; or an empty string."""
         for host, prefix in _IDENTIFIERS.items():
             if self.url.startswith(host):
                 return prefix + self.url.removeprefix(host)
@@ -36,7 +36,7 @@ class Bibliography:
     """Numbers works in the order in which the text first cites them."""
 
     def __init__(self, references: dict[str, Reference]) -> None:
-        """Take every work the text may cite, by key."""
+        """`references` are all works that the text may cite, by key."""
         self._references = references
         self._citations: dict[str, int] = {}
 
@@ -51,7 +51,7 @@ class Bibliography:
         return cls(references)
 
     def cite(self, keys: list[str], where: str) -> str:
-        """Return the links for `[@a; @b]`; raises SiteError for a key nobody described."""
+        """Return the links for `[@a; @b]`; raises SiteError for an unknown key."""
         return f'<span class="cites">[{", ".join(self._link(key, where) for key in keys)}]</span>'
 
     def _link(self, key: str, where: str) -> str:
@@ -67,12 +67,8 @@ class Bibliography:
             f'aria-label="{label}">{number}</a>'
         )
 
-    def uncited(self) -> list[str]:
-        """Keys that stand in the file and nowhere in the text."""
-        return [key for key in self._references if key not in self._citations]
-
     def html(self) -> str:
-        """The list of cited works, in order of their numbers."""
+        """Return the list of cited works, in order of their numbers."""
         items = "".join(self._item(key, times) for key, times in self._citations.items())
         return f'<ol class="bibliography">\n{items}</ol>\n'
 

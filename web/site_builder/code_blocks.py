@@ -1,0 +1,217 @@
+"""Fenced code blocks: live cells that run here, definitions included from a file, plain listings.
+
+    ```python cell id=memory-table run="Compute the table"
+    ```source gpu_runner/train/loop.py train_step
+
+A cell may also have `guess=` and a key of `unfrozen.guesses`: the reader is asked for a
+guess first. `<live-cell>` takes its source from the text of `pre.cell-source` and upgrades in
+place, so that nothing moves.
+
+A `source` block is empty: the definition comes from the file below py/ and cannot go out of date.
+`Class.method` names a definition inside another one.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from pygments import highlight as pygments_highlight  # type: ignore[import-untyped]
+from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
+from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]
+from pygments.util import ClassNotFound  # type: ignore[import-untyped]
+
+from pycell.cell import run_cell
+from pycell.window import make_js_module
+from site_builder import SiteError
+from site_builder.config import ROOT
+from site_builder.rendering import RenderQueue, data_element
+from unfrozen.guesses import GUESSES
+
+PY: Final = ROOT / "py"
+NOTE: Final = "Computed when this page was built"
+_ID: Final = re.compile(r"[a-z][a-z0-9-]*")
+
+
+def highlight(source: str, language: str, where: str) -> str:
+    """Return `source` with syntax colours; its text is unchanged.
+
+    Raises SiteError for an unknown language.
+    """
+    try:
+        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    except ClassNotFound as raised:
+        raise SiteError(where, f"no highlighter for a block marked {language!r}") from raised
+    return str(pygments_highlight(source, lexer, HtmlFormatter(nowrap=True)))
+
+
+def listing(source: str, language: str, where: str) -> str:
+    """Return a block of highlighted code that the reader cannot run."""
+    code = highlight(source, language, where)
+    code = f'<code class="language-{language}">{code}</code>'
+    return f'<pre class="listing" tabindex="0">{code}</pre>\n'
+
+
+def include_source(words: list[str], where: str, folder: Path = PY) -> str:
+    """Return the listing of a definition; raises SiteError when the file or definition is gone."""
+    if len(words) != 2:
+        raise SiteError(where, "write it as ```source package/file.py function")
+    name, wanted = words
+    path = folder / name
+    if not path.is_file():
+        raise SiteError(where, f"includes {wanted} of py/{name}, but there is no such file")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first, last = _find_definition("\n".join(lines), wanted, name, where)
+    source = "".join(f"{line}\n" for line in lines[first - 1 : last])
+    place = f'<code class="source-path">py/{escape(name)}</code>'
+    return (
+        f'<div class="source-listing wide" id="source-{wanted.lower().replace("_", "-")}">\n'
+        f'<p class="source-name">{place}, lines {first} to {last}</p>\n'
+        f"{listing(source, 'python', where)}</div>\n"
+    )
+
+
+def _find_definition(source: str, wanted: str, name: str, where: str) -> tuple[int, int]:
+    """Return the first and last line of a definition, decorators included, counted from 1."""
+    scope: list[ast.stmt] = ast.parse(source).body
+    found: ast.stmt | None = None
+    for part in wanted.split("."):
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        named = [node for node in scope if isinstance(node, kinds)]
+        found = next((node for node in named if node.name == part), None)
+        if found is None:
+            known = ", ".join(node.name for node in named) or "nothing"
+            raise SiteError(where, f"py/{name} does not define {wanted}; it defines {known}")
+        scope = found.body
+    assert found is not None
+    decorators = getattr(found, "decorator_list", [])
+    first = min([found.lineno, *(node.lineno for node in decorators)])
+    return first, found.end_lineno or first
+
+
+@dataclass(frozen=True)
+class CellOptions:
+    """The options of a cell: its element id, the label of its Run button, and its guess."""
+
+    id: str
+    run_label: str
+    guess: str = ""
+
+    @classmethod
+    def parse(cls, info: str, where: str) -> CellOptions | None:
+        """Read an info string; None for another kind of block, SiteError for a wrong one."""
+        words = info.split(None, 2)
+        if words[:2] != ["python", "cell"]:
+            return None
+        try:
+            given = dict(pair.split("=", 1) for pair in shlex.split(info)[2:])
+        except ValueError as raised:
+            raise SiteError(where, f"cannot read the info string {info!r}: {raised}") from raised
+        guess = given.pop("guess", "")
+        if set(given) != {"id", "run"} or not _ID.fullmatch(given["id"]):
+            remedy = 'write it as ```python cell id=lower-case-name run="What the button does"'
+            raise SiteError(where, f"the cell has {info!r}; {remedy}")
+        if guess and guess not in GUESSES:
+            raise SiteError(where, f"no guess is called {guess!r}; there are {', '.join(GUESSES)}")
+        return cls(given["id"], given["run"], guess)
+
+
+@dataclass
+class CapturedOutput:
+    """The output of one cell: its text, its value, and the last table and plots it published."""
+
+    stdout: str = ""
+    value: str | None = None
+    table: Any = None
+    plots: list[Any] = field(default_factory=list)
+
+
+class CellRunner:
+    """Runs the cells of the page in order in one namespace, as the reader's interpreter does."""
+
+    def __init__(self, queue: RenderQueue) -> None:
+        """Tables and plots are drawn through `queue`."""
+        self._namespace: dict[str, Any] = {}
+        self._queue = queue
+        self._where: dict[str, str] = {}
+
+    def render(self, options: CellOptions, source: str, where: str) -> str:
+        """Run a cell whose fence opens at `where`; return its element, or raise SiteError."""
+        if options.id in self._where:
+            raise SiteError(where, f"cell id {options.id!r} is taken by {self._where[options.id]}")
+        self._where[options.id] = where
+        output = self._run(options.id, source, where)
+        digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+        label = escape(options.run_label)
+        return (
+            f'<live-cell id="{options.id}" data-hash="{digest}" data-run-label="{label}">\n'
+            f"{_guess_line(options.guess)}"
+            '<pre class="cell-source" tabindex="0">'
+            f'<code class="language-python">{highlight(source, "python", where)}</code></pre>\n'
+            f'<div class="cell-output" data-baked>\n{"".join(self._elements(output, where))}'
+            f'<p class="cell-note">{NOTE}</p>\n</div>\n</live-cell>\n'
+        )
+
+    def _run(self, cell_id: str, source: str, where: str) -> CapturedOutput:
+        output = CapturedOutput()
+        pieces: list[str] = []
+
+        def publish(name: str, text: str) -> None:
+            if name == "py_table_data":
+                output.table = json.loads(text)
+            else:
+                output.plots = json.loads(text)
+
+        with _js_module(publish):
+            result = run_cell(source, self._namespace, pieces.append, cell_id)
+        if result.error is not None:
+            chapter, _, fence = where.rpartition(":")
+            line = int(fence) + (result.error.line or 0)
+            problem = f"cell {cell_id!r} failed\n{result.error.traceback.rstrip()}"
+            raise SiteError(f"{chapter}:{line}", problem)
+        output.stdout, output.value = "".join(pieces), result.value_repr
+        return output
+
+    def _elements(self, output: CapturedOutput, where: str) -> Iterator[str]:
+        for name, text in {"stdout": output.stdout or None, "value": output.value}.items():
+            if text is not None:
+                shown = escape(text, quote=False)
+                yield f'<pre class="cell-{name}" tabindex="0">{shown}</pre>\n'
+        if output.table is not None:
+            yield data_element("table", output.table, where, self._queue)
+        for plot in output.plots:
+            yield data_element("plot", plot, where, self._queue)
+
+
+def _guess_line(key: str) -> str:
+    """Return the field for the reader's guess, if the cell has one."""
+    if not key:
+        return ""
+    guess = GUESSES[key]
+    return (
+        f'<p class="cell-guess" data-guess="{key}"><label>Guess first: {escape(guess.question)} '
+        f'<input type="text" size="7" maxlength="24" autocomplete="off"> {guess.unit}</label></p>\n'
+    )
+
+
+@contextmanager
+def _js_module(publish: Callable[[str, str], None]) -> Iterator[None]:
+    """Make `import js` find the stand-in for the browser's window while a cell runs."""
+    before = sys.modules.get("js")
+    sys.modules["js"] = make_js_module(publish)
+    try:
+        yield
+    finally:
+        del sys.modules["js"]
+        if before is not None:
+            sys.modules["js"] = before

@@ -1,0 +1,115 @@
+"""What the build reads about the project: metadata in pyproject.toml, widgets in web/widgets.toml.
+
+`[tool.unfrozen] date` is the day of the version, written by hand next to it, so that two builds of
+the same files give the same page.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from site_builder import SiteError
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+WEB: Final = ROOT / "web"
+AUTHORS: Final = "The Unfrozen authors"
+TITLE: Final = "Unfrozen"
+SUBTITLE: Final = (
+    "Full fine-tuning of language models: what it costs, what it moves, and how to watch it happen"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Metadata of the project; `source` is None while the repository has no public address."""
+
+    version: str
+    date: datetime.date
+    licence: str
+    source: str | None
+
+    @classmethod
+    def read(cls, path: Path) -> Project:
+        """Read a pyproject.toml; raises SiteError when version, licence or date is missing."""
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        project = given.get("project", {})
+        date = given.get("tool", {}).get("unfrozen", {}).get("date")
+        if not isinstance(date, datetime.date):
+            raise SiteError(path.name, "needs the date of its version: [tool.unfrozen] date")
+        for key in ("version", "license"):
+            if key not in project:
+                raise SiteError(path.name, f"needs [project] {key}")
+        source = project.get("urls", {}).get("Source")
+        return cls(project["version"], date, project["license"], source)
+
+    @property
+    def day(self) -> str:
+        """The date as prose writes it: 26 November 2026."""
+        return f"{self.date.day} {self.date:%B %Y}"
+
+    def bibtex(self) -> str:
+        """Return the BibTeX entry that cites this version."""
+        fields = {
+            "author": f"{{{AUTHORS}}}",
+            "title": f"{TITLE}: {SUBTITLE}",
+            "year": str(self.date.year),
+            "month": f"{self.date:%b}".lower(),
+            "note": f"Version {self.version}, {self.day}",
+        }
+        if self.source:
+            fields["url"] = self.source
+        lines = (f"  {key:<6} = {{{value}}}" for key, value in fields.items())
+        body = ",\n".join(lines)
+        return f"@misc{{unfrozen{self.date.year},\n{body}\n}}\n"
+
+
+@cache
+def project() -> Project:
+    """Return the metadata of this repository."""
+    return Project.read(ROOT / "pyproject.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Widget:
+    """One custom element; the fields are explained in `web/widgets.toml`."""
+
+    tag: str
+    script: str = ""
+    block: str = ""
+    python: str = ""
+    draw: str = ""
+    inline: bool = False
+
+    def first_view(self) -> dict[str, Any]:
+        """Return the view of the default state, which the element draws before any script runs."""
+        view: dict[str, Any] = import_module(self.python).view({})
+        return view
+
+
+def _read_widgets() -> tuple[Widget, ...]:
+    table = tomllib.loads((WEB / "widgets.toml").read_text(encoding="utf-8"))
+    return tuple(Widget(tag, **fields) for tag, fields in table.items())
+
+
+WIDGETS: Final = _read_widgets()
+
+
+def widget_loaders() -> str:
+    """Return the source of the module `widgets`, which main.js imports.
+
+    For each widget with a lazily loaded script, it lists the tag, the block and an `import()`.
+    """
+    entries = ",\n".join(
+        f"  [{json.dumps(widget.tag)}, {json.dumps(widget.block)},"
+        f" () => import({json.dumps(str(WEB / widget.script))})]"
+        for widget in WIDGETS
+        if widget.script
+    )
+    return f"export const WIDGETS = [\n{entries},\n];\n"

@@ -1,0 +1,34 @@
+"""Jobs that several chapters or diagrams use as their example."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unfrozen.job import Job
+from unfrozen.memory.overhead import CONTEXT_BYTES, ROUNDING
+from unfrozen.model.catalogue import find
+from unfrozen.plan.compute import estimate
+
+SECOND_STEP_OOM: Final = {
+    "model": find("meta-llama/Llama-3.2-1B").config,
+    "recipe": {"micro_batch": 2, "seq_len": 2048},
+    "gpu": "RTX 4090",
+}
+"""Its first step fits the GPU; its second, with optimizer states, does not."""
+
+
+def tensor_room_bytes(job: Job) -> float:
+    """Return the bytes left for tensors on the job's GPU, after CUDA's context and rounding."""
+    assert job.gpu is not None
+    return (job.gpu.capacity_bytes - CONTEXT_BYTES) / (1 + ROUNDING)
+
+
+def hours_on_eight_a100s(tokens: float) -> float:
+    """Return how many hours Llama-2-7B takes for so many tokens on eight A100s with ZeRO-3."""
+    job = {
+        "model": find("meta-llama/Llama-2-7b-hf").config,
+        "recipe": {"micro_batch": 4, "attention": "flash"},
+        "cluster": {"gpus": 8, "sharding": "zero3"},
+        "gpu": "A100-80GB",
+    }
+    return estimate(Job.read(job), tokens).seconds / 3600
