@@ -11,7 +11,7 @@ import { h } from "../figures/vnode.js";
 export function controlsView({ selects, counts, radios, price }, { live }) {
   return h(
     "fieldset",
-    { class: "md-controls widget-controls", disabled: !live },
+    { class: "md-controls widget-controls stack", disabled: !live },
     h("legend", { class: "visually-hidden" }, "The task"),
     selects.map((each) => selectField(each, live)),
     counts.map(countField),
@@ -38,8 +38,8 @@ function selectField({ key, label, value, options }, live) {
 function countField({ key, label, note, value, digits, steps, texts }) {
   return h(
     "div",
-    { class: "field md-count" },
-    h("label", { for: `md-${key}` }, label, " ", h("span", { class: "md-note" }, note)),
+    { class: "field field-slider md-count" },
+    h("label", { for: `md-${key}` }, label, " ", h("span", { class: "md-note quiet" }, note)),
     steppedInputs(`md-${key}`, { key, label, value, texts, steps, at: digits }, described(key)),
     errorSlot(key),
   );

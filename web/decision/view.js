@@ -32,20 +32,20 @@ export function resultView({ title, text, rule, methods, flips }, { live }) {
       { class: "md-methods" },
       methods.map((method, index) => methodView(method, flips?.[method.key] ?? [], index === 0, live)),
     ),
-    h("p", { class: "md-rule" }, rule),
+    h("p", { class: "md-rule faint" }, rule),
   ];
 }
 
 function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, command, planner }, flips, isFirst, live) {
   return h(
     "li",
-    { class: doesIt ? "md-method" : "md-method md-cannot" },
+    { class: doesIt ? "stack md-method" : "stack md-method md-cannot" },
     h("h5", { class: "md-name" }, name),
     h(
       "dl",
-      { class: "md-numbers" },
+      { class: "numbers md-numbers" },
       numbers.map(({ label, text, note }) =>
-        h("div", null, h("dt", null, label), h("dd", null, text, " ", h("span", { class: "md-note" }, note))),
+        h("div", null, h("dt", { class: "quiet" }, label), h("dd", { class: "numeric" }, text, " ", h("span", { class: "md-note quiet" }, note))),
       ),
     ),
     h("ul", { class: "md-checks" }, checks.map(checkView)),
@@ -54,7 +54,7 @@ function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, comma
       "details",
       { class: "fold", "data-key": `md-${key}` },
       h("summary", null, command ? "How, and what to type" : "How"),
-      h("p", { class: "md-how" }, recipe),
+      h("p", { class: "md-how soft" }, recipe),
       command && commandView(key, command),
       planner !== null && h("p", null, h("a", { class: "md-planner", href: "#planner", "data-query": planner }, "Open in the planner")),
     ),
@@ -71,10 +71,10 @@ function checkView({ good, label, text }) {
 }
 
 function flipsView(key, flips, live) {
-  if (flips.length === 0) return h("p", { class: "md-flips" }, "No single change puts it first.");
+  if (flips.length === 0) return h("p", { class: "chips chips-small md-flips faint" }, "No single change puts it first.");
   return h(
     "p",
-    { class: "md-flips" },
+    { class: "chips chips-small md-flips faint" },
     h("span", null, "Would be first "),
     flips.map(({ text }, index) =>
       live
@@ -90,7 +90,7 @@ function commandView(key, { text, note }) {
     null,
     h(
       "div",
-      { class: "mp-command" },
+      { class: "command" },
       h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandParts(spellCommand(text)) : text)),
       h("button", { type: "button", class: "button button-small copy-button", "data-copies": key }, "Copy"),
     ),

@@ -13,7 +13,7 @@ export function verdictView({ kind, title, text }, facts) {
     { class: `mp-verdict mp-verdict-${kind}` },
     h("h3", { class: "verdict-title" }, title),
     h("p", { class: "verdict-text" }, text),
-    h("p", { class: "mp-facts" }, `${facts.name}: ${facts.size}, ${facts.shape}.`),
+    h("p", { class: "mp-facts hint" }, `${facts.name}: ${facts.size}, ${facts.shape}.`),
   );
 }
 
@@ -25,16 +25,16 @@ export function partsList(parts) {
     parts.map((part) =>
       h(
         "details",
-        { class: "mp-part", "data-key": `part-${part.key}` },
+        { class: "mp-part fold-row", "data-key": `part-${part.key}` },
         h(
           "summary",
-          null,
+          { class: "numeric" },
           swatch(part.key),
-          h("span", { class: "mp-part-label" }, part.label),
+          h("span", { class: "fold-label" }, part.label),
           " ",
-          h("span", { class: "mp-part-size" }, part.text),
+          h("span", null, part.text),
           " ",
-          h("span", { class: "mp-part-share" }, part.share),
+          h("span", { class: "mp-part-share faint" }, part.share),
         ),
         whyView(part.why),
       ),
@@ -43,22 +43,22 @@ export function partsList(parts) {
 }
 
 /** Numbers that open their formula, inputs and source. */
-export function numbersView(numbers, className = "") {
+export function numbersView(numbers) {
   return h(
     "div",
-    { class: `mp-numbers ${className}`.trim() },
+    { class: "numbers mp-numbers" },
     numbers.map((number) =>
       h(
         "details",
-        { class: "mp-number", "data-key": `number-${number.key}` },
+        { class: "mp-number fold-row", "data-key": `number-${number.key}` },
         h(
           "summary",
           null,
-          h("span", { class: "mp-number-label" }, number.label),
+          h("span", { class: "fold-label soft" }, number.label),
           " ",
           h("span", { class: "stat" }, number.text),
           " ",
-          h("span", { class: "mp-number-note" }, number.note),
+          h("span", { class: "hint" }, number.note),
         ),
         whyView(number.why),
       ),
@@ -77,30 +77,30 @@ function whyView({ terms, inputs, sources }) {
       terms.map(([label, formula, size]) =>
         h(
           "li",
-          null,
-          h("span", { class: "mp-term-label" }, label),
-          h("span", { class: "mp-term-size" }, size),
-          h("span", { class: "mp-formula" }, formula),
+          { class: "entry" },
+          h("span", null, label),
+          h("span", { class: "entry-value" }, size),
+          h("span", { class: "mp-formula soft" }, formula),
         ),
       ),
     ),
     inputs.length > 0 &&
       h(
         "dl",
-        { class: "mp-inputs" },
+        { class: "mp-inputs soft" },
         inputs.map(([symbol, meaning, value]) =>
-          h("div", null, h("dt", null, h("span", { class: "mp-symbol" }, symbol), meaning), h("dd", null, value)),
+          h("div", { class: "pair" }, h("dt", null, h("span", { class: "mp-symbol" }, symbol), meaning), h("dd", { class: "numeric" }, value)),
         ),
       ),
-    sources.map((source) => h("p", { class: "mp-source" }, source)),
+    sources.map((source) => h("p", { class: "mp-source faint" }, source)),
   );
 }
 
 /** The cheapest set of changes that fits, then every single one with its button, and what helps nothing. */
 export function adviceView({ cheapest, advice, without_effect: withoutEffect }) {
-  const idle = withoutEffect && h("p", { class: "mp-sentence" }, withoutEffect);
+  const idle = withoutEffect && h("p", { class: "mp-sentence soft" }, withoutEffect);
   if (!cheapest && advice.length === 0) {
-    return [h("p", { class: "mp-sentence" }, "No single change of this recipe saves memory."), idle];
+    return [h("p", { class: "mp-sentence soft" }, "No single change of this recipe saves memory."), idle];
   }
   return h(
     "div",
@@ -109,7 +109,7 @@ export function adviceView({ cheapest, advice, without_effect: withoutEffect }) 
     advice.length > 0 && [
       h(
         "p",
-        { class: "mp-advice-head", "aria-hidden": "true" },
+        { class: "mp-advice-head hint", "aria-hidden": "true" },
         ["One change at a time", "saves", "then needs", "a step takes"].map((text) => h("span", null, text)),
       ),
       h("ul", { class: "mp-advice" }, advice.slice(0, FIRST).map(adviceRow)),
@@ -126,11 +126,11 @@ export function adviceView({ cheapest, advice, without_effect: withoutEffect }) 
 }
 
 function cheapestView({ what, text, state }) {
-  if (!state) return h("p", { class: "mp-cheapest mp-cheapest-none" }, text);
+  if (!state) return h("p", { class: "row mp-cheapest mp-cheapest-none" }, text);
   return h(
     "div",
-    { class: "mp-cheapest" },
-    h("p", null, h("strong", null, "Makes it fit: "), `${what}. `, h("span", { class: "quiet" }, text)),
+    { class: "row mp-cheapest" },
+    h("p", null, h("strong", null, "Makes it fit: "), `${what}. `, h("span", { class: "soft" }, text)),
     applyButton("cheapest", "Apply", `Apply ${what}`),
   );
 }
@@ -138,17 +138,17 @@ function cheapestView({ what, text, state }) {
 function adviceRow({ key, label, note, saved, total, time, fits }) {
   return h(
     "li",
-    { class: "mp-advice-row" },
-    h("span", { class: "mp-advice-what" }, label, h("span", { class: "mp-advice-note" }, note)),
+    { class: "mp-advice-row numeric" },
+    h("span", { class: "mp-advice-what" }, label, h("span", { class: "mp-advice-note hint" }, note)),
     h("span", { class: "mp-advice-saved" }, hidden("saves "), saved),
     h(
       "span",
-      { class: fits ? "mp-advice-total mp-fits" : "mp-advice-total" },
+      { class: fits ? "mp-advice-total mp-fits" : "mp-advice-total soft" },
       hidden("then needs "),
       total,
       fits && h("span", { class: "mp-tag" }, "fits"),
     ),
-    h("span", { class: "mp-advice-time" }, hidden("a step takes "), time),
+    h("span", { class: "mp-advice-time quiet" }, hidden("a step takes "), time),
     applyButton(`advice-${key}`, "Apply", `Apply: ${label}`),
   );
 }
@@ -157,14 +157,14 @@ function adviceRow({ key, label, note, saved, total, time, fits }) {
 export function solvesView(solves) {
   return h(
     "dl",
-    { class: "mp-solves" },
+    { class: "numbers" },
     solves.map(({ key, label, text, note, state }) =>
       h(
         "div",
         null,
-        h("dt", null, label),
-        h("dd", null, h("span", { class: "stat" }, text), state && applyButton(`solve-${key}`, "Use", `Use ${text}`)),
-        h("dd", { class: "mp-number-note" }, note),
+        h("dt", { class: "soft" }, label),
+        h("dd", { class: "mp-solved" }, h("span", { class: "stat" }, text), state && applyButton(`solve-${key}`, "Use", `Use ${text}`)),
+        h("dd", { class: "hint" }, note),
       ),
     ),
   );
@@ -205,7 +205,7 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
 function commandView(name, text, label) {
   return h(
     "div",
-    { class: "mp-command" },
+    { class: "command" },
     h("pre", { class: "listing", tabindex: 0, "data-copy": name }, h("code", null, text)),
     h("button", { type: "button", class: "button button-small copy-button", "data-copies": name }, label),
   );

@@ -15,12 +15,12 @@ import { SENT } from "./hub-config.js";
 export function controlsView(view, { live }) {
   return h(
     "fieldset",
-    { class: "mp-controls widget-controls", disabled: !live },
+    { class: "mp-controls widget-controls stack", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to plan"),
-    h("div", { class: "mp-line" }, modelField(view, live), gpuField(view, live)),
+    h("div", { class: "mp-line stack" }, modelField(view, live), gpuField(view, live)),
     presetsView(view.presets),
-    h("div", { class: "mp-sliders" }, view.sliders.map(sliderField)),
-    h("div", { class: "mp-folds" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), unitField(view)),
+    h("div", { class: "mp-sliders stack" }, view.sliders.map(sliderField)),
+    h("div", { class: "mp-folds row" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), unitField(view)),
   );
 }
 
@@ -51,10 +51,10 @@ function modelField({ model, config, models }, live) {
       (live ? models : []).map(({ value, size }, index) =>
         h(
           "li",
-          { id: `mp-model-${index}`, role: "option", "aria-selected": String(value === model), "data-value": value },
+          { id: `mp-model-${index}`, class: "pair", role: "option", "aria-selected": String(value === model), "data-value": value },
           h("span", null, value),
           " ",
-          h("span", { class: "mp-option-size" }, size),
+          h("span", { class: "mp-option-size soft numeric" }, size),
         ),
       ),
     ),
@@ -90,7 +90,7 @@ function presetsView(presets) {
 function sliderField({ key, label, unit, value, steps, texts }) {
   return h(
     "div",
-    { class: "field mp-slider" },
+    { class: "field field-slider" },
     h("label", { for: `mp-${key}` }, label, unit && [" ", h("span", { class: "field-unit" }, unit)]),
     steppedInputs(`mp-${key}`, { key, label, value, texts, steps, at: value }, describedBy(key)),
     errorSlot(key),
@@ -117,7 +117,7 @@ export function steppedInputs(id, { key, label, value, texts, steps, at }, descr
     }),
     h("input", {
       id,
-      class: "field-input mp-input-number",
+      class: "field-input field-number",
       type: "text",
       inputmode: "numeric",
       autocomplete: "off",
@@ -158,8 +158,8 @@ function settingsView(groups, alsoSet) {
 
 function settingField(setting) {
   const { key, label, help, kind, value, hidden } = setting;
-  const name = h("span", { class: "mp-setting-name" }, withCode(label), " ", h("span", { class: "mp-setting-help" }, withCode(help)));
-  const field = { class: `mp-setting mp-setting-${kind}`, "data-setting": key, hidden: Boolean(hidden) };
+  const name = h("span", { class: "mp-setting-name" }, withCode(label), " ", h("span", { class: "mp-setting-help hint" }, withCode(help)));
+  const field = { class: `field-slider mp-setting mp-setting-${kind}`, "data-setting": key, hidden: Boolean(hidden) };
   return h("div", field, h("label", { for: `mp-${key}` }, name), settingInput(setting, kind, value), errorSlot(key));
 }
 
@@ -194,7 +194,7 @@ function configView(config) {
       { class: "mp-config" },
       h(
         "label",
-        { for: "mp-config" },
+        { for: "mp-config", class: "soft" },
         "The config.json of any supported model. Paste it, or drop the file anywhere on the planner; it stays on this page.",
       ),
       h("textarea", { id: "mp-config", class: "field-input", "data-key": "config", rows: 7, spellcheck: "false", ...describedBy("config") }, config),
@@ -206,7 +206,7 @@ function configView(config) {
 function unitField({ unit, units }) {
   return h(
     "div",
-    { class: "mp-units", role: "group", "aria-label": "Unit of sizes" },
+    { class: "chips chips-small mp-units", role: "group", "aria-label": "Unit of sizes" },
     units.map((name) =>
       h("button", { type: "button", class: "chip", "data-unit": name, "aria-pressed": String(name === unit) }, name),
     ),

@@ -25,7 +25,7 @@ export function barView(bar) {
   ];
   return h(
     "svg",
-    { class: "mp-bar", height: bottom + below, role: "img", "aria-label": `${words.filter(Boolean).join(", ")}.` },
+    { class: "mp-bar drawing", height: bottom + below, role: "img", "aria-label": `${words.filter(Boolean).join(", ")}.` },
     marksView(bar, at, top, bottom),
     partsView(bar.parts, at, top, height),
     overView(bar, at, top, height),
@@ -52,12 +52,12 @@ export function timelineView(timeline) {
       { class: "mp-scale", "aria-hidden": "true" },
       h(
         "svg",
-        { class: "mp-axis", height: 20 },
+        { class: "drawing", height: 20 },
         timeline.marks.map((mark, index) => tickText(mark, index, timeline, at, 14)),
       ),
     ),
     legendView(timeline),
-    h("p", { class: "mp-sentence" }, timeline.sentence),
+    h("p", { class: "mp-sentence soft" }, timeline.sentence),
     tableView(timeline),
   );
 }
@@ -65,16 +65,16 @@ export function timelineView(timeline) {
 function rowView(row, { limit }, at, isLast) {
   return h(
     "li",
-    { class: row.peak ? "mp-row mp-row-peak" : "mp-row" },
+    { class: row.peak ? "mp-row mp-row-peak entry" : "mp-row entry" },
     h("span", { class: "mp-row-label" }, row.label, row.peak && [" ", h("span", { class: "mp-tag" }, "peak")]),
     h(
       "svg",
-      { class: "mp-row-bar", height: ROW_HEIGHT, "aria-hidden": "true" },
-      h("line", { class: "mp-mark", x1: "0%", x2: "0%", y1: 0, y2: ROW_HEIGHT }),
+      { class: "mp-row-bar drawing", height: ROW_HEIGHT, "aria-hidden": "true" },
+      h("line", { class: "rule", x1: "0%", x2: "0%", y1: 0, y2: ROW_HEIGHT }),
       row.parts.map((part, index) => partView(part, row.parts, index, at, 4, ROW_HEIGHT - 8)),
       limit && limitView(limit, at, 0, isLast ? ROW_HEIGHT + 4 : ROW_HEIGHT),
     ),
-    h("span", { class: "mp-row-total" }, row.text),
+    h("span", { class: "mp-row-total entry-value" }, row.text),
   );
 }
 
@@ -112,7 +112,7 @@ function partsView(parts, at, top, height) {
             "aria-hidden": "true",
           },
           h("text", { class: "mp-word", x: 7, y: 19 }, part.label),
-          h("text", { class: "mp-word mp-word-size", x: 7, y: 36 }, part.text),
+          h("text", { class: "mp-word mp-word-size numeric", x: 7, y: 36 }, part.text),
         ),
     ];
   });
@@ -132,19 +132,19 @@ function bandView({ low, high }, at, y) {
 }
 
 function limitView(limit, at, y1, y2) {
-  return h("line", { class: "mp-limit", x1: at(limit.bytes), x2: at(limit.bytes), y1, y2 });
+  return h("line", { class: "limit", x1: at(limit.bytes), x2: at(limit.bytes), y1, y2 });
 }
 
 /** The GPU's name, on the side of its line that has more room. */
 function limitLabel({ bytes, label }, most, at) {
   const end = bytes > most / 2;
-  const attrs = { class: "mp-limit-label", x: at(bytes), y: 11, "text-anchor": end ? "end" : "start" };
+  const attrs = { class: "limit-label", x: at(bytes), y: 11, "text-anchor": end ? "end" : "start" };
   return h("text", { ...attrs, dx: end ? 1 : -1 }, label);
 }
 
 function marksView(bar, at, top, bottom) {
   return bar.marks.map((mark, index) => [
-    h("line", { class: "mp-mark", x1: at(mark.bytes), x2: at(mark.bytes), y1: top, y2: bottom + 5 }),
+    h("line", { class: "rule", x1: at(mark.bytes), x2: at(mark.bytes), y1: top, y2: bottom + 5 }),
     tickText(mark, index, bar, at, bottom + 19),
   ]);
 }
@@ -154,7 +154,7 @@ function tickText(mark, index, { marks, unit, most }, at, y) {
   const isLast = index === marks.length - 1;
   const anchor = index === 0 ? "start" : mark.bytes > 0.94 * most ? "end" : "middle";
   const text = isLast ? `${mark.text} ${unit}` : mark.text;
-  return h("text", { class: "mp-tick", x: at(mark.bytes), y, "text-anchor": anchor }, text);
+  return h("text", { class: "tick", x: at(mark.bytes), y, "text-anchor": anchor }, text);
 }
 
 function legendView({ rows, limit }) {
@@ -185,7 +185,7 @@ function tableView({ rows }) {
       { class: "scroll-x", tabindex: 0, role: "region", "aria-label": "The plan's memory by instant and component" },
       h(
         "table",
-        { class: "mp-table" },
+        { class: "mp-table numeric" },
         h(
           "thead",
           null,

@@ -65,13 +65,13 @@ export function layoutsView(ranking) {
   return [
     h(
       "p",
-      { class: "mp-sentence" },
+      { class: "mp-sentence soft" },
       "Tensor, context, pipeline and data parallelism, sharding, activation checkpointing and micro-batch size: the " +
         "fastest combination that fits, for the same step. ",
       applyButton(FIND, ranking && !ranking.done ? "Looking…" : "Rank the layouts", "Rank the layouts of these GPUs"),
     ),
     ranking?.text && h("p", { class: "quiet" }, ranking.text, " ", ranking.by && byView(ranking)),
-    reason && h("p", { class: "mp-sentence" }, reason),
+    reason && h("p", { class: "mp-sentence soft" }, reason),
     ...(ranking?.rows?.length ? rowsView(ranking) : []),
     ranking?.framework && ranking.rows.length > 0 && commandView(ranking),
   ];
@@ -105,7 +105,7 @@ function rowsView({ rows, unit, chosen }) {
   return [
     h(
       "p",
-      { class: "mp-layouts-head", "aria-hidden": "true" },
+      { class: "mp-layouts-head hint", "aria-hidden": "true" },
       ["Layout", "memory", "step time", "tokens/s", `${unit} per 10⁹ tokens`, "bound by"].map((text) => h("span", null, text)),
     ),
     h("ol", { class: "mp-layouts" }, rows.map((row, index) => rowView(row, index, unit, chosen))),
@@ -116,8 +116,8 @@ function rowView({ label, note, memory, time, speed, cost, bound, state }, index
   const isChosen = keyOf(state) === chosen;
   return h(
     "li",
-    { class: isChosen ? "mp-layouts-row mp-fits" : "mp-layouts-row" },
-    h("span", { class: "mp-layouts-what" }, label, h("span", { class: "mp-advice-note" }, note)),
+    { class: isChosen ? "row mp-layouts-row numeric mp-fits" : "row mp-layouts-row numeric" },
+    h("span", { class: "mp-layouts-what" }, label, h("span", { class: "mp-advice-note hint" }, note)),
     cell("memory ", memory),
     cell("step time ", time),
     cell("", speed, " tokens/s"),
@@ -132,5 +132,5 @@ function cell(before, text, after = "") {
 }
 
 function hidden(text) {
-  return text && h("span", { class: "mp-layouts-word" }, text);
+  return text && h("span", { class: "mp-layouts-word faint" }, text);
 }

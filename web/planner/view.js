@@ -45,7 +45,7 @@ export function memoryPlannerView(view, { live = false } = {}) {
 
 function partsView({ bar, memory }) {
   const note = h("p", { class: "quiet" }, bar.note);
-  return [note, partsList(bar.parts), numbersView(memory, "mp-numbers-memory")];
+  return [note, partsList(bar.parts), numbersView(memory)];
 }
 
 function partSlot(name, view) {

@@ -59,12 +59,12 @@ def test_the_parts_of_a_bar_lie_end_to_end_on_its_scale(node: Node, name: str) -
         assert per_cent(box, "x") == pytest.approx(end, abs=0.02)
         end = per_cent(box, "x") + per_cent(box, "width")
     assert end == pytest.approx(100 * bar["total"]["bytes"] / bar["most"], abs=0.02)
-    assert bool(with_class(tree, "mp-limit")) == bool(bar["limit"])
+    assert bool(with_class(tree, "limit")) == bool(bar["limit"])
 
 
 def test_what_does_not_fit_is_shaded_from_the_line_of_the_card(node: Node) -> None:
     tree = node.tree("planner/figures", "barView", seen("default")["bar"])
-    [over], [limit] = with_class(tree, "mp-over"), with_class(tree, "mp-limit")
+    [over], [limit] = with_class(tree, "mp-over"), with_class(tree, "limit")
     assert over.get("x") == limit.get("x1")
     assert not with_class(
         node.tree("planner/figures", "barView", seen("no-card")["bar"]), "mp-over"
