@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from unfrozen.data_files import read_json
 from unfrozen.errors import ModelError
-from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
+from unfrozen.model import gpt_bert, llama
 from unfrozen.model.architecture import ENCODERS, Architecture, Experts, Tensor
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.blueprint import Blueprint
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
+from unfrozen.model.modules import TensorList
 from unfrozen.model.vision_language import WRAPPERS
 
-
-class _TensorList(NamedTuple):
-    """How one module reads a config.json, and lists the tensors of its models."""
-
-    read: Callable[[str, Fields], Architecture]
-    before: Callable[[Architecture], Iterator[Tensor]]
-    layer: Callable[[Architecture, int], Iterator[Tensor]]
-    after: Callable[[Architecture], Iterator[Tensor]]
-
-
-STYLES: Final[dict[str, _TensorList]] = {
-    model_type: _TensorList(style.read, style.before, style.layer, style.after)
-    for style in (llama, gpt2, gpt_neox, bert, megatron)
-    for model_type in style.MODEL_TYPES
+STYLES: Final = {
+    **dict.fromkeys(
+        llama.MODEL_TYPES, TensorList(llama.read, llama.before, llama.layer, llama.after)
+    ),
+    **gpt_bert.TENSOR_LISTS,
 }
+"""How models without a blueprint are read and list their tensors, by `model_type`."""
 
 SAME: Final = {
     "kimi_k2": "deepseek_v3",

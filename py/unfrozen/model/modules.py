@@ -5,7 +5,22 @@ Shapes: D width, F inner width, H heads, K kv heads, d head dimension, E experts
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from unfrozen.model.architecture import Architecture
 from unfrozen.model.blueprint import Tensor
+from unfrozen.model.fields import Fields
+
+
+class TensorList(NamedTuple):
+    """How the config.json of a model type is read, and how its tensors are listed in order."""
+
+    read: Callable[[str, Fields], Architecture]
+    before: Callable[[Architecture], Iterator[Tensor]]
+    layer: Callable[[Architecture, int], Iterator[Tensor]]
+    after: Callable[[Architecture], Iterator[Tensor]]
+
 
 GATED = ("gate_proj", "up_proj", "down_proj")
 
