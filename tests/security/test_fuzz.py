@@ -133,13 +133,13 @@ def test_a_body_is_what_it_must_be_or_refused_in_words() -> None:
     texts += [b"\xef\xbb\xbf" + json.dumps(BODIES[0]).encode()]
     texts += [json.dumps(BODIES[0]).encode(code) for code in ("utf-16", "utf-32", "utf-16-le")]
     for data in texts:
-        for fields in (control.COMMAND, control.START, control.CANCEL):
+        for shape in (control.COMMAND, control.START, control.CANCEL):
             found: dict[str, Any] = {}
             said = refused(
-                lambda f=fields, d=data, into=found: into.update(control.parse_body(f, d))
+                lambda s=shape, d=data, into=found: into.update(control.parse_body(s, d))
             )
             assert len(said.splitlines()) == (not found)
-            assert not found or found.keys() == fields.keys()
+            assert not found or found.keys() == shape["properties"].keys()
             json.dumps([found, said], ensure_ascii=False).encode("utf-8")
 
 

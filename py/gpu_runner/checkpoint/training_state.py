@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +37,10 @@ from unfrozen.schema.shapes import Shape, array, string
 
 @dataclass(slots=True)
 class History:
-    """What a run records of itself beside its `State`; saved in checkpoints."""
+    """What a run records of itself beside its `State`; saved in checkpoints.
+
+    Only its methods change it.
+    """
 
     first: dict[str, float] = field(default_factory=dict)
     """Loss of each suite at step 0."""
@@ -60,9 +63,15 @@ class History:
     load: list[list[float]] = field(default_factory=list)
     """Shares of the tokens that each expert of each layer got at the first evaluation."""
 
-    def take(self, step: int, losses: dict[str, float]) -> bool:
-        """Remember an evaluation; True if no earlier one had a task loss as low."""
+    def add_evaluation(
+        self, step: int, losses: dict[str, float], drift: float | None, *, counts: bool = True
+    ) -> bool:
+        """Add an evaluation; return whether no earlier one had a task loss as low.
+
+        Early stopping ignores one that does not count, unless it is the best.
+        """
         self.latest = losses
+        self.drift = self.drift if drift is None else drift
         if step == 0:
             self.first = dict(losses)
         else:
@@ -71,11 +80,49 @@ class History:
         if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             self.best_step, self.best_loss, self.looks_since_best = step, loss, 0
             return True
-        self.looks_since_best += 1
+        self.looks_since_best += counts
         return False
 
+    def add_sample(self, index: int, prompt: str, text: str, when: str) -> None:
+        """Add the model's answer to prompt `index`, "before" or "after" training."""
+        if when == "before":
+            self.samples.append([prompt, text, ""])
+        else:
+            self.samples[index][2] = text
+
+    def add_memory(
+        self, peak_bytes: int, instants: Mapping[str, Mapping[str, int]]
+    ) -> dict[str, dict[str, int]]:
+        """Add the memory of a step; return the instants with more than in any earlier step."""
+        self.peak_bytes = max(self.peak_bytes, peak_bytes)
+        larger = {
+            instant: dict(components)
+            for instant, components in instants.items()
+            if sum(components.values()) > sum(self.measured.get(instant, {}).values())
+        }
+        self.measured |= larger
+        return larger
+
+    def first_load(self, load: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Return the router loads of the first evaluation, which this one is if no other fits."""
+        if list(map(len, self.load)) != list(map(len, load)):
+            self.load = [list(layer) for layer in load]
+        return self.load
+
+    def set_seconds(self, seconds: float) -> None:
+        """Set the wall time of all attempts."""
+        self.seconds = seconds
+
+    def restore_evaluation(self, saved: Mapping[str, Any]) -> None:
+        """Take losses and drift from the history of the checkpoint whose weights are restored."""
+        self.latest, self.drift = saved.get("latest", {}), saved.get("drift", 0.0)
+
+    def reset_patience(self) -> None:
+        """Let early stopping count from here."""
+        self.looks_since_best = 0
+
     def forget(self, suites: set[str]) -> None:
-        """What these suites scored before is of other rows: their change begins anew."""
+        """Forget what these suites scored: they have other examples now."""
         for suite in suites:
             self.first.pop(suite, None)
             self.latest.pop(suite, None)

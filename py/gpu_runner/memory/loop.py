@@ -85,7 +85,7 @@ class LoopTracker(TensorTracker):
     """
 
     def __init__(self, model: Any, optimizers: Optimizers) -> None:
-        super().__init__(ShardView(model), optimizers)  # type: ignore[arg-type]
+        super().__init__(ShardView(model), optimizers)
         self._whole = model
 
     def __enter__(self) -> LoopTracker:

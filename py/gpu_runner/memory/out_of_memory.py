@@ -1,19 +1,30 @@
 """Out of memory: where it happened, what was larger than predicted, and what would have fit.
 
-`explain(error, failure)` returns the report, as text for a person and as data for the page. It does
-not need a run of ours: the watcher of another trainer uses it too.
+`describe_failure` collects what is known when memory runs out; `explain(error, failure)` returns
+the report, as text for a person and as data for the page. Runs of ours and watched loops use both.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from gpu_runner.memory.allocator_message import AllocatorMessage
-from gpu_runner.memory.limit import MemoryLimit, OtherProcess
-from gpu_runner.memory.prediction import MOST_SUGGESTIONS, STATES, Suggestion
+from gpu_runner.memory.limit import (
+    MemoryLimit,
+    OtherProcess,
+    bytes_for_tensors,
+    memory_budget,
+)
+from gpu_runner.memory.prediction import (
+    MARGIN,
+    MOST_SUGGESTIONS,
+    STATES,
+    Suggestion,
+    highest_total,
+)
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.units import MIB, format_bytes
 
@@ -97,6 +108,43 @@ class Failure:
         measured = sum(self.measured.get(self.instant, {}).values())
         share = min(1.0, predicted / measured) if predicted and measured else 1.0
         return round(share * self.budget_bytes)
+
+
+def describe_failure(
+    message: AllocatorMessage,
+    limit: MemoryLimit,
+    alive: Sizes,
+    measured: Mapping[str, Sizes],
+    *,
+    on_gpu: bool,
+    measuring: str = "",
+    complete: bool = True,
+    available_bytes: int | None = None,
+    **where: Any,
+) -> Failure:
+    """Return the failure of a step with `alive` in memory, `measured` before it instant by instant.
+
+    `alive` counts as measured where it is `complete`, at the instant `measuring` or where the phase
+    usually peaks. Settings may fill a share of `available_bytes`, or of what tensors have and the
+    limit still leaves, whichever is less. `where` are further fields of `Failure`.
+    """
+    failure = Failure(limit=limit, summed=on_gpu, **where)
+    if alive and complete and failure.micro_batch:
+        in_update = failure.doing == "optimizer_step"
+        measuring = measuring or ("optimizer_step" if in_update else "end_of_forward")
+        measured = {**measured, measuring: alive}
+    most = available_bytes
+    if most is None or on_gpu or alive:
+        fits = bytes_for_tensors(limit, alive, on_gpu=on_gpu)
+        most = fits if most is None else min(most, fits)
+    peak = highest_total(failure.predicted)
+    requested = message.requested_bytes
+    return replace(
+        failure,
+        measured=measured,
+        measuring=measuring if failure.micro_batch else "",
+        budget_bytes=memory_budget(most, alive, requested, peak, MARGIN, on_gpu=on_gpu),
+    )
 
 
 class Excess(NamedTuple):

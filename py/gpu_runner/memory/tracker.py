@@ -27,7 +27,7 @@ all gradients are complete; `optimizer_step` the highest point of the update.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -38,7 +38,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gpu_runner.model.blocks import as_written
-from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.world import local
 
 Components = dict[str, int]
@@ -69,6 +68,27 @@ class Meter(Protocol):
         """Return a context manager for one phase of the step."""
 
 
+class TrackedModel(Protocol):
+    """What is measured of a model."""
+
+    def parameters(self) -> Iterable[Tensor]:
+        """Return the weights, of sharded ones the local shards."""
+
+    def buffers(self) -> Iterable[Tensor]:
+        """Return the buffers."""
+
+    def get_output_embeddings(self) -> Any:
+        """Return the head, or None."""
+
+
+class OptimizerStates(Protocol):
+    """What is measured of an optimizer, or of several together."""
+
+    @property
+    def state(self) -> Mapping[Tensor, Mapping[str, Any]]:
+        """The states by parameter."""
+
+
 class SilentMeter:
     """The meter of steps that are not measured."""
 
@@ -82,7 +102,9 @@ class SilentMeter:
 class CudaMeter:
     """Reads the allocator's statistics around a step (`with meter:`)."""
 
-    def __init__(self, model: Any, optimizer: StepOptimizer, device: torch.device) -> None:
+    def __init__(
+        self, model: TrackedModel, optimizer: OptimizerStates, device: torch.device
+    ) -> None:
         self.memory = StepMemory("cuda")
         self._model = model
         self._optimizer = optimizer
@@ -128,7 +150,7 @@ class CudaMeter:
                 components[name] = max(0, components[name] - size)
 
 
-def known_bytes(model: Any, optimizer: StepOptimizer) -> Components:
+def known_bytes(model: TrackedModel, optimizer: OptimizerStates) -> Components:
     """Return the bytes of the weights, gradients and moments alive now."""
     parameters = list(model.parameters())
     states = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
@@ -142,7 +164,7 @@ def known_bytes(model: Any, optimizer: StepOptimizer) -> Components:
 class TensorTracker(TorchDispatchMode):
     """Bytes of live tensor storages by component while the mode is active (`with tracker:`)."""
 
-    def __init__(self, model: Any, optimizer: StepOptimizer) -> None:
+    def __init__(self, model: TrackedModel, optimizer: OptimizerStates) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.memory = StepMemory("tensors")
         self._model = model
@@ -307,7 +329,7 @@ def _key(tensor: Tensor) -> int:
 
 @contextmanager
 def measure_step(
-    model: Any, optimizer: StepOptimizer, device: torch.device, *, wanted: bool
+    model: TrackedModel, optimizer: OptimizerStates, device: torch.device, *, wanted: bool
 ) -> Iterator[tuple[Meter, StepMemory | None]]:
     """Yield the meter for this step and device, and the memory it fills; None if not `wanted`."""
     if not wanted:

@@ -169,7 +169,7 @@ class ControlLoop:
             text = f"Step {self._state.step} is evaluated already."
             self._recorder.alert("info", text, self._state.step)
         else:
-            self._observer.look_now(self._state)
+            self._observer.look(self._state, counts=False)
             self._recorder.resting()
 
     def _pause(self, *, still: bool) -> None:

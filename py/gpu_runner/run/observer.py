@@ -70,15 +70,15 @@ class Validation:
     recorder: Recorder
     _seconds: float = PATIENCE_SECONDS
 
-    def run(self, state: State) -> bool:
+    def run(self, state: State, *, counts: bool = True) -> bool:
         """Evaluate the model; return whether no earlier evaluation had a task loss as low."""
         started = time.monotonic()
         self.recorder.busy("evaluating", state.step, 3 * self._seconds)
         history = self.recorder.history
         scores = self.world.run(self.evaluator.run, self.model)
         drift = self.initial_weights.drift(self.model)
-        is_best = history.take(state.step, {score.suite: score.loss for score in scores})
-        history.drift = drift.total
+        losses = {score.suite: score.loss for score in scores}
+        is_best = history.add_evaluation(state.step, losses, drift.total, counts=counts)
         load = self.evaluator.routers.load(self.world)
         shares = [] if load is None else load.tolist()
         self.recorder.evaluated(state.step, scores, drift, self.stalled_share(), shares)
@@ -183,19 +183,14 @@ class RunObserver:
         self._recorder.step_done(state, result)
         self._gain.step(result)
 
-    def look(self, state: State) -> None:
-        """Evaluate; save the best model so far where early stopping may restore it."""
-        self.looked_step = state.step
-        if self._validation.run(state) and self.stop.wanted:
-            self.keep(state)
+    def look(self, state: State, *, counts: bool = True) -> None:
+        """Evaluate; save the best model so far where early stopping may restore it.
 
-    def look_now(self, state: State) -> None:
-        """Evaluate on request: early stopping does not count this evaluation."""
-        history = self._recorder.history
-        before = history.looks_since_best
-        self.look(state)
-        if history.best_step != state.step:
-            history.looks_since_best = before
+        Early stopping does not count an evaluation that somebody asked for.
+        """
+        self.looked_step = state.step
+        if self._validation.run(state, counts=counts) and self.stop.wanted:
+            self.keep(state)
 
     def keep(self, state: State) -> None:
         """Write a checkpoint, log that it is complete, remove what it replaces.
@@ -236,10 +231,10 @@ class RunObserver:
 
         Returns why the run is over.
         """
-        model, history = self._validation.model, self._recorder.history
+        model = self._validation.model
         InitialWeights.of(best, model).restore_into(model)
         _, saved, _ = training_state.parse_state(best, training_state.read_state(best))
-        history.latest, history.drift = saved.get("latest", {}), saved.get("drift", 0.0)
+        self._recorder.history.restore_evaluation(saved)
         reason = self.stop.reason()
         self._recorder.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)
         if state.step < self._validation.steps:

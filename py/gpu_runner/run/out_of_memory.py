@@ -9,21 +9,14 @@ from itertools import islice
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.memory.allocator_message import AllocatorMessage
 from gpu_runner.memory.formula import predict
-from gpu_runner.memory.limit import (
-    MemoryLimit,
-    bytes_for_tensors,
-    find_other_processes,
-    memory_budget,
-    read_limit,
-)
+from gpu_runner.memory.limit import find_other_processes, read_limit
 from gpu_runner.memory.out_of_memory import (
     ACTIVITIES,
     BatchSize,
-    Failure,
     OutOfMemoryReport,
+    describe_failure,
     explain,
 )
-from gpu_runner.memory.prediction import MARGIN, highest_total
 from gpu_runner.memory.tracker import Components
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.recorder import Recorder
@@ -44,35 +37,29 @@ def examine(
     others = find_other_processes(message, planned.device)
     traceback.clear_frames(error.__traceback__)
     shape = _shape_of(planned, position)
-    predicted = _predict(planned, shape)
     measured = dict(recorder.history.measured)
     if position.memory is not None:
         measured |= position.memory.instants
-    measuring = position.instant
-    if position.resident and position.micro_batch:
-        in_update = position.doing == "optimizer_step"
-        measuring = measuring or ("optimizer_step" if in_update else "end_of_forward")
-        measured[measuring] = position.resident
-    requested, peak_bytes = message.requested_bytes, highest_total(predicted)
-    budget = _budget(planned, limit, position.resident, requested, peak_bytes)
     in_step = position.micro_batch > 0
     other = recorder.doing.replace(" ", "_")
-    failure = Failure(
+    failure = describe_failure(
+        message,
+        limit,
+        position.resident,
+        measured,
+        on_gpu=planned.device.type == "cuda",
+        measuring=position.instant,
+        available_bytes=planned.available_bytes,
         doing=position.doing if in_step else other if other in ACTIVITIES else "between",
         step=position.step if in_step else state.step,
         micro_batch=position.micro_batch,
         micro_batches=0 if shape is None else shape.parts,
         batch=None if shape is None else BatchSize(shape.rows, shape.length, shape.loss_tokens),
-        predicted=predicted,
-        measured=measured,
-        measuring=measuring,
+        predicted=_predict(planned, shape),
         growing=position.growing,
-        summed=planned.device.type == "cuda",
-        limit=limit,
         others=others,
-        budget_bytes=budget,
     )
-    most = failure.suggestion_bytes if measuring else budget
+    most = failure.suggestion_bytes if failure.measuring else failure.budget_bytes
     suggested = planned.predictor.suggest(planned.config, planned.heaviest, most)
     return explain(error, replace(failure, suggestions=tuple(suggested)))
 
@@ -98,22 +85,3 @@ def _predict(planned: RunPlan, shape: BatchShape | None) -> dict[str, Components
     return predict(
         planned.shape, planned.config, planned.compute, shape, planned.feed.ranks
     ).instants
-
-
-def _budget(
-    planned: RunPlan,
-    limit: MemoryLimit,
-    alive: Components,
-    requested_bytes: int,
-    peak_bytes: int,
-) -> int:
-    """Return how many bytes of tensors fit in all.
-
-    That is a share of what was free at the start, or, where that is less, of what tensors had and
-    the limit still left.
-    """
-    on_gpu = planned.device.type == "cuda"
-    most = planned.available_bytes
-    if on_gpu or alive:
-        most = min(most, bytes_for_tensors(limit, alive, on_gpu=on_gpu))
-    return memory_budget(most, alive, requested_bytes, peak_bytes, MARGIN, on_gpu=on_gpu)

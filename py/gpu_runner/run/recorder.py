@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.log.writer import Log
+from gpu_runner.memory.tracker import StepMemory
 from gpu_runner.system.price import Spending
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.initial_weights import Drift
@@ -198,7 +199,7 @@ class Recorder:
         )
 
     def _clock(self) -> None:
-        self.history.seconds = self._earlier_seconds + self.heartbeat.working_seconds
+        self.history.set_seconds(self._earlier_seconds + self.heartbeat.working_seconds)
 
     def evaluated(
         self,
@@ -257,9 +258,7 @@ class Recorder:
         """
         if not load:
             return {}
-        first = self.history.load
-        if list(map(len, first)) != list(map(len, load)):
-            first = self.history.load = [list(layer) for layer in load]
+        first = self.history.first_load(load)
         times = [len(layer) * share for layer in load for share in layer]
         apart = [
             sum(abs(a - b) for a, b in zip(*pair, strict=True)) / 2
@@ -274,24 +273,18 @@ class Recorder:
     def sampled(self, step: int, index: int, asked: str, text: str, when: str) -> None:
         """Log the model's answer to prompt `index`, "before" or "after" training."""
         self._log.emit("sample", step, prompt=asked, text=text, when=when)
-        if when == "before":
-            self.history.samples.append([asked, text, ""])
-        else:
-            self.history.samples[index][2] = text
+        self.history.add_sample(index, asked, text, when)
 
-    def _memory(self, step: int, memory: Any) -> None:
+    def _memory(self, step: int, memory: StepMemory) -> None:
         """Log instants whose memory is higher than before in this run."""
-        self.history.peak_bytes = max(self.history.peak_bytes, memory.peak_bytes)
-        for instant, components in memory.instants.items():
-            total = sum(components.values())
-            if total <= sum(self.history.measured.get(instant, {}).values()):
-                continue
-            self.history.measured[instant] = dict(components)
+        for instant, components in self.history.add_memory(
+            memory.peak_bytes, memory.instants
+        ).items():
             self._log.emit(
                 "mem",
                 step,
                 instant=instant,
                 components=components,
-                total_bytes=total,
+                total_bytes=sum(components.values()),
                 source=memory.source,
             )

@@ -262,7 +262,7 @@ def _extend(before: TrainConfig, run: PreparedRun) -> str:
     old, new = schedule_for(before, plan.feed), plan.schedule
     patience, history = plan.config.early_stop, run.history
     if patience is not None and history.looks_since_best >= patience:
-        history.looks_since_best = 0  # or it would stop again at once
+        history.reset_patience()  # or it would stop again at once
     was = f"was {old.at(step):.3g} at step {step}" if step else "had not begun"
     return (
         f"It trains to step {new.total_steps:,} instead of {old.total_steps:,}, by the {new.kind}"

@@ -15,7 +15,7 @@ module or a shell's command line.
 
 JSON libraries differ in what they accept, and what is accepted here becomes a command. So there is
 one spelling only: UTF-8 without a byte order mark, no key twice, no NaN, no half of a surrogate
-pair, nothing deep; and exactly the fields of the command, of exactly their types.
+pair, nothing deep; and exactly the fields of the command, by its shape.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import asyncio
 import errno
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -40,30 +39,28 @@ from gpu_runner.plain import read_plain
 from gpu_runner.serve.guard import MAX_BODY_BYTES
 from gpu_runner.serve.launch import Busy, Launcher, RecipeIndex, TooLate
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
-from unfrozen.schema.check import read
+from unfrozen.schema.check import check, read
+from unfrozen.schema.shapes import Shape, mapping, record, string
+from unfrozen.schema.shapes import json as json_shape
 
-Fields = Mapping[str, type]
-COMMAND: Final[Fields] = {"command": str}
-START: Final[Fields] = {"recipe": str, "numbers": dict}
-CANCEL: Final[Fields] = {"name": str}
+_TEXT: Final = string(MAX_BODY_BYTES)
+_NUMBERS: Final = mapping(_TEXT, json_shape(1, 64, MAX_BODY_BYTES), 64)
+"""The launcher refuses what is no number of the recipe, with its bounds."""
+COMMAND: Final = record({"command": _TEXT}, ("command",), closed=True)
+START: Final = record({"recipe": _TEXT, "numbers": _NUMBERS}, ("recipe", "numbers"), closed=True)
+CANCEL: Final = record({"name": _TEXT}, ("name",), closed=True)
 
 
-def parse_body(fields: Fields, body: bytes) -> dict[str, Any]:
-    """Return the object in `body`, with these fields. Raises `ValueError` for anything else."""
+def parse_body(shape: Shape, body: bytes) -> dict[str, Any]:
+    """Return the object in `body`, which has this shape. Raises `ValueError` for anything else."""
     found = read(body, MAX_BODY_BYTES, "the body")
     if found.problem:
-        raise ValueError(f"{found.problem}: send one JSON object with {', '.join(fields)}")
-    data = found.value
+        names = ", ".join(shape["properties"])
+        raise ValueError(f"{found.problem}: send one JSON object with {names}")
     json.loads(body, object_pairs_hook=_once)
-    try:
-        json.dumps(data, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError("the body holds half of a surrogate pair: it is no text") from None
-    if not isinstance(data, dict) or data.keys() != fields.keys():
-        raise ValueError(f"the body must be an object with exactly {', '.join(fields)}")
-    for name, kind in fields.items():
-        if type(data[name]) is not kind:
-            raise ValueError(f"{name} must be {'text' if kind is str else 'an object'}")
+    if problem := check(shape, found.value, "the body").problem:
+        raise ValueError(problem)
+    data: dict[str, Any] = found.value
     return data
 
 
@@ -192,8 +189,8 @@ def _is_ours(log: Path) -> bool:
     return True
 
 
-async def _object(request: Request, fields: Fields) -> dict[str, Any]:
-    """Return the JSON object in the body, with these fields. Raises `CommandRefused`.
+async def _object(request: Request, shape: Shape) -> dict[str, Any]:
+    """Return the JSON object in the body, which has this shape. Raises `CommandRefused`.
 
     The guard has made sure that the body is short and gives its length.
     """
@@ -205,7 +202,7 @@ async def _object(request: Request, fields: Fields) -> dict[str, Any]:
     except ClientDisconnect:
         raise CommandRefused(400, "the body ended too early") from None
     try:
-        return parse_body(fields, data)
+        return parse_body(shape, data)
     except ValueError as error:
         raise CommandRefused(400, str(error)) from None
 

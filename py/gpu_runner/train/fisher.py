@@ -51,36 +51,36 @@ def prepare(
     untrained: bool,
     tell: Tell,
 ) -> Penalty:
-    """The penalties of a run; estimates the Fisher if it needs one and has none yet.
+    """Return the penalties of a run, and estimate the Fisher if it needs one and has none yet.
 
     `tell(level, text)` reports what that cost. Raises `UsageError` for a run without examples to
     estimate on, `CheckpointError` when a resumed run has lost its Fisher.
     """
     config = planned.config
-    by_parameter = optimizer.rate_shares()
-    penalty = Penalty(
-        initial_weights,
-        l2sp=config.l2sp,
-        l2sp_pull=config.l2sp_pull,
-        ewc=config.ewc,
-        fisher=_fisher_path(directory) if config.ewc else None,
-        shares={n: by_parameter[p] for n, p in model.named_parameters() if p.requires_grad},
-        keep=config.anchor_in_memory,
-    )
-    if penalty.fisher and not penalty.fisher.exists():
+    file = _fisher_path(directory)
+    if config.ewc and not file.exists():
         if not untrained:
             raise CheckpointError(
-                f"{penalty.fisher} is gone, and only untrained weights can tell it again: put it"
-                " back, or start a new run."
+                f"{file} is gone, and only untrained weights can estimate it: put it back, or start"
+                " a new run."
             )
         _estimate_for(planned, model, directory / FILE, initial_weights.world, tell)
-        penalty.fisher = _fisher_path(directory)
-    if penalty.keep and (config.l2sp or config.l2sp_pull or config.ewc):
+        file = _fisher_path(directory)
+    if config.anchor_in_memory and (config.l2sp or config.l2sp_pull or config.ewc):
         copies = 2 if config.ewc else 1
         size = 4 * copies * sum(local(p).numel() for p in model.parameters())
         what = "θ₀ and the Fisher are" if config.ewc else "θ₀ is"
         tell("info", f"{what} held in memory: {format_bytes(size)} beside what is predicted.")
-    return penalty
+    by_parameter = optimizer.rate_shares()
+    return Penalty(
+        initial_weights,
+        l2sp=config.l2sp,
+        l2sp_pull=config.l2sp_pull,
+        ewc=config.ewc,
+        fisher=file if config.ewc else None,
+        shares={n: by_parameter[p] for n, p in model.named_parameters() if p.requires_grad},
+        keep=config.anchor_in_memory,
+    )
 
 
 def _fisher_path(directory: Path) -> Path:

@@ -28,9 +28,9 @@ from gpu_runner.world import local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Penalty:
-    """The strengths λ of one run (0 is none), where θ₀ and F are, and each name's share of η."""
+    """The strengths λ of one run (0 is none), where θ₀ and F are, and each name's factor of η."""
 
     initial_weights: InitialWeights = field(default_factory=lambda: InitialWeights((), ()))
     l2sp: float = 0.0

@@ -14,13 +14,14 @@ import torch
 from gpu_runner.memory.tracker import (
     Components,
     Meter,
+    OptimizerStates,
     Phase,
     SilentMeter,
     StepMemory,
     TensorTracker,
+    TrackedModel,
     known_bytes,
 )
-from gpu_runner.optim.optimizer import StepOptimizer
 
 BETWEEN = "between"
 
@@ -79,7 +80,7 @@ class StepPosition:
 
 
 def resident_bytes(
-    meter: Meter, model: object, optimizer: StepOptimizer, device: torch.device
+    meter: Meter, model: TrackedModel, optimizer: OptimizerStates, device: torch.device
 ) -> Components:
     """Return the resident bytes by component, where a meter follows them or on a GPU; else none.
 

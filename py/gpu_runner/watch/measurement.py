@@ -48,7 +48,7 @@ class StepMeter:
         self._phase = ExitStack()
         self._step = ExitStack()
         if device.type == "cuda":
-            self._meter: Any = CudaMeter(ShardView(model), optimizers, device)  # type: ignore[arg-type]
+            self._meter: Any = CudaMeter(ShardView(model), optimizers, device)
         else:
             self._meter = self._step.enter_context(LoopTracker(model, optimizers))
 

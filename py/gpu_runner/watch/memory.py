@@ -19,12 +19,7 @@ import torch
 from gpu_runner.errors import is_out_of_memory
 from gpu_runner.memory.allocator_message import AllocatorMessage
 from gpu_runner.memory.fsdp import ShardView, find_obstacle
-from gpu_runner.memory.limit import (
-    bytes_for_tensors,
-    find_other_processes,
-    memory_budget,
-    read_limit,
-)
+from gpu_runner.memory.limit import find_other_processes, read_limit
 from gpu_runner.memory.loop import Autocast, LoopBehavior, Optimizers
 from gpu_runner.memory.loop_advice import LoopOptions, suggest_for_loop
 from gpu_runner.memory.out_of_memory import (
@@ -32,9 +27,10 @@ from gpu_runner.memory.out_of_memory import (
     Failure,
     OutOfMemoryReport,
     Sizes,
+    describe_failure,
     explain,
 )
-from gpu_runner.memory.prediction import MARGIN, Prediction, Suggestion, highest_total
+from gpu_runner.memory.prediction import Prediction, Suggestion
 from gpu_runner.memory.tracker import Components, known_bytes
 from gpu_runner.watch.hooks import ErrorBoundary, Inputs, rank
 from gpu_runner.watch.measurement import MemoryNow, StepMeasurement
@@ -82,43 +78,35 @@ class LoopMemory:
         self.measurement = StepMeasurement(model, optimizers, device, wanted=options.measure)
         self._model, self._guard, self._silence = model, guard, silence
         typed = options.options
-        self._predictions = LoopPredictions(model, optimizers, options.behavior, report)
-        self._shortage = Shortage(model, optimizers, device, self._predictions, typed)
+        self.predictions = LoopPredictions(model, optimizers, options.behavior, report)
+        self.shortage = Shortage(model, optimizers, device, self.predictions, typed)
         self._fit = FitWarning(device, typed, options.lengths, options.per_batch, warn)
 
     def begin_forward(
         self, part: MicroBatch, inputs: Inputs, at: tuple[int, int], autocast: Autocast
     ) -> None:
         """A micro-batch begins; `at` is its step and its number in it, both from 1."""
-        if heavier := self._predictions.add_batch(part, inputs):
+        if heavier := self.predictions.add_batch(part, inputs):
             self._predict(autocast)
         self.measurement.begin_forward(at[0], first=at[1] == 1, heavier=heavier)
 
     def end_forward(self, output: Any) -> None:
         """The forward pass has returned `output`."""
-        self._predictions.observe_output(output)
+        self.predictions.observe_output(output)
         self.measurement.end_forward()
-
-    def begin_backward(self) -> None:
-        """The backward pass begins."""
-        self._predictions.observe_backward()
 
     def begin_update(self) -> None:
         """All gradients are complete."""
-        self._predictions.observe_update()
+        self.predictions.observe_update()
         self.measurement.begin_update()
-
-    def end_step(self) -> None:
-        """A step has ended: a shortage before it was overcome."""
-        self._shortage.clear()
 
     def observe(self, done: WatchedStep, autocast: Autocast) -> None:
         """Predict anew where one of the first steps shows that the loop behaves differently."""
-        if self._predictions.is_settled:
+        if self.predictions.is_settled:
             return
         if any(parameter.grad is not None for parameter in self._model().parameters()):
-            self._predictions.observe_zeroed_gradients()
-        if self._predictions.end_step(done):
+            self.predictions.observe_zeroed_gradients()
+        if self.predictions.end_step(done):
             self._predict(autocast)
 
     def examine(
@@ -129,12 +117,7 @@ class LoopMemory:
         `earlier` is the memory measured so far, instant → components.
         """
         now = self.measurement.interrupt()
-        return self._shortage.examine(error, at, now, earlier) if is_out_of_memory(error) else None
-
-    @property
-    def ran_out(self) -> bool:
-        """Whether memory ran out and no step has ended since."""
-        return self._shortage.is_open
+        return self.shortage.examine(error, at, now, earlier) if is_out_of_memory(error) else None
 
     def report_end(
         self, autocast: Autocast, error: BaseException | None
@@ -142,7 +125,7 @@ class LoopMemory:
         """Return the report of a loop that ended without memory, with settings; else None."""
         what = "the settings that would have fit could not be computed"
         with self._guard.around(what), self._silence():
-            return self._shortage.report(autocast, error)
+            return self.shortage.report(autocast, error)
         return None
 
     def _predict(self, autocast: Autocast) -> None:
@@ -152,10 +135,10 @@ class LoopMemory:
             if why := find_obstacle(self._model()):
                 self._guard.warn_once(NOT_PREDICTED.format(why))
                 return
-            self._predictions.predict(autocast)
+            self.predictions.predict(autocast)
         what = "it is not known whether the heaviest batch will fit"
         with self._guard.around(what), self._silence():
-            self._fit.check(self._predictions, autocast)
+            self._fit.check(self.predictions, autocast)
 
 
 class Shortage:
@@ -238,34 +221,27 @@ class Shortage:
         predicted = self._predictions.newest
         if part is not None and predicted is not None:
             predicted = predicted.scaled(self._predictions.share_of(part))
-        instants = {} if predicted is None else predicted.instants
-        measured = {**earlier, **now.instants}
-        measuring = now.instant
-        if alive and (now.now or on_gpu):
-            in_update = at.doing == "optimizer_step"
-            measuring = measuring or ("optimizer_step" if in_update else "end_of_forward")
-            measured[measuring] = alive
-        most, peak = bytes_for_tensors(limit, alive, on_gpu=on_gpu), highest_total(instants)
-        requested = message.requested_bytes
-        return Failure(
+        return describe_failure(
+            message,
+            limit,
+            alive,
+            {**earlier, **now.instants},
+            on_gpu=on_gpu,
+            measuring=now.instant,
+            complete=bool(now.now) or on_gpu,
             doing=at.doing,
             step=at.number + 1 if part is not None else at.number,
             micro_batch=len(at.parts),
             micro_batches=max(len(at.parts), self._predictions.micro_batches),
             batch=None if part is None else BatchSize(*part.shape, int(part.trained)),
-            predicted=instants,
-            measured=measured,
-            measuring=measuring if part is not None else "",
+            predicted={} if predicted is None else predicted.instants,
             growing=now.growing,
-            summed=on_gpu,
-            limit=limit,
             others=find_other_processes(message, self._device),
-            budget_bytes=memory_budget(most, alive, requested, peak, MARGIN, on_gpu=on_gpu),
         )
 
     def _alive(self, message: AllocatorMessage, *, on_gpu: bool) -> Components:
         """Return what is known of a step without tracker: states, and on a GPU all the rest."""
-        known = known_bytes(ShardView(self._model()), self._optimizers)  # type: ignore[arg-type]
+        known = known_bytes(ShardView(self._model()), self._optimizers)
         if on_gpu:
             allocated = message.allocated_bytes or torch.cuda.memory_allocated(self._device)
             known["activations"] = max(0, allocated - sum(known.values()))

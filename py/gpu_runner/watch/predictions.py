@@ -233,7 +233,7 @@ class FitWarning:
     def _available(self, step: LoopStep) -> int:
         """Return how many bytes of tensors fit in all, those alive now included."""
         limit, on_gpu = read_limit(self._device), self._device.type == "cuda"
-        alive = known_bytes(ShardView(step.model), step.optimizers)  # type: ignore[arg-type]
+        alive = known_bytes(ShardView(step.model), step.optimizers)
         return bytes_for_tensors(limit, alive, on_gpu=on_gpu)
 
 

@@ -221,7 +221,7 @@ class WatchedRun:
     def begin_backward(self) -> None:
         """The backward pass of the newest output has begun."""
         self._collector.begin_backward()
-        self._memory.begin_backward()
+        self._memory.predictions.observe_backward()
 
     def start_from(self, losses: list[Tensor]) -> None:
         """The loop calls `backward` on these scalars."""
@@ -253,7 +253,7 @@ class WatchedRun:
         if (done := self._collector.finish()) is None:
             return False
         memory, stalled = self._measurement.take()
-        self._memory.end_step()
+        self._memory.shortage.clear()
         self._budget.add_step(done.seconds)
         more = {} if stalled is None else {"opt/stalled_ratio": stalled}
         mfu = None if self._utilization is None else self._utilization.of(done)
@@ -319,7 +319,7 @@ class WatchedRun:
             return
         with self._guard.around("the last step could not be logged"):
             self.end_of_step()
-            if status == "finished" and not self._memory.ran_out:
+            if status == "finished" and not self._memory.shortage.is_open:
                 self.evaluate()
         self._detach()
         report = self._memory.report_end(self._autocast.with_cache, leaving)

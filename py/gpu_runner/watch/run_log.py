@@ -149,9 +149,8 @@ class RunLog:
     ) -> None:
         """Write an evaluation at the current step."""
         step = self.state.step
-        self.history.take(step, {score.suite: score.loss for score in scores})
-        if drift is not None:
-            self.history.drift = drift.total
+        losses = {score.suite: score.loss for score in scores}
+        self.history.add_evaluation(step, losses, None if drift is None else drift.total)
         self.recorder.evaluated(step, scores, drift, None)
         for index, (prompt, text) in enumerate(samples):
             self.recorder.sampled(step, index, prompt, text, "before" if step == 0 else "after")

@@ -7,7 +7,7 @@ from gpu_runner.checkpoint.training_state import History
 def test_the_best_evaluation_is_the_first_of_the_lowest_task_loss() -> None:
     history = History()
     losses = [3.0, 2.0, 2.0, 2.5, 1.0]
-    found = [history.take(10 * i, {"task": loss}) for i, loss in enumerate(losses)]
+    found = [history.add_evaluation(10 * i, {"task": loss}, None) for i, loss in enumerate(losses)]
     assert found == [True, True, False, False, True]
     assert (history.best_step, history.best_loss, history.looks_since_best) == (40, 1.0, 0)
     assert history.first == {"task": 3.0}
@@ -16,24 +16,24 @@ def test_the_best_evaluation_is_the_first_of_the_lowest_task_loss() -> None:
 
 def test_a_loss_that_is_no_number_is_never_the_best() -> None:
     history = History()
-    assert not history.take(0, {"task": math.nan})
-    assert history.take(1, {"task": 5.0})
-    assert not history.take(2, {"task": math.inf})
+    assert not history.add_evaluation(0, {"task": math.nan}, None)
+    assert history.add_evaluation(1, {"task": 5.0}, None)
+    assert not history.add_evaluation(2, {"task": math.inf}, None)
     assert history.looks_since_best == 1
 
 
 def test_a_history_survives_a_checkpoint() -> None:
     history = History()
-    history.take(0, {"task": 3.0, "general": 1.0})
+    history.add_evaluation(0, {"task": 3.0, "general": 1.0}, None)
     assert History(**json.loads(json.dumps(history.as_json()))) == history
 
 
 def test_a_set_that_was_exchanged_begins_anew_and_others_go_on() -> None:
     history = History()
-    history.take(0, {"task": 3.0, "general": 1.0})
-    history.take(5, {"task": 2.0, "general": 1.5})
+    history.add_evaluation(0, {"task": 3.0, "general": 1.0}, None)
+    history.add_evaluation(5, {"task": 2.0, "general": 1.5}, None)
     history.forget({"task"})
     assert (history.first, history.best_loss) == ({"general": 1.0}, None)
-    assert history.take(10, {"task": 9.0, "general": 1.6})
+    assert history.add_evaluation(10, {"task": 9.0, "general": 1.6}, None)
     assert history.first == {"task": 9.0, "general": 1.0}
     assert (history.best_step, history.best_loss) == (10, 9.0)

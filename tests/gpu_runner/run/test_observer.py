@@ -46,7 +46,8 @@ class Looks:
         self.best = best
         self.looked: list[int] = []
 
-    def run(self, state: State) -> bool:
+    def run(self, state: State, *, counts: bool = True) -> bool:
+        assert counts
         self.looked.append(state.step)
         return self.best
 
