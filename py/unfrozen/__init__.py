@@ -47,7 +47,8 @@ _WATCHING: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """`__version__`, as pyproject.toml gave it to what is installed; asked for when it is wanted.
+    """Return `watch`, `Callback`, `Tracker` or the `__version__` that pyproject.toml gave the
+    installed package.
 
     And `watch`, `Callback`, `Tracker`. Raises AttributeError for other names, ImportError where
     what they need is not installed.

@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None, program: str = "python -m unfrozen"
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """No garbage collection: plans hold no cycles, and the search for some takes long."""
+    """Switch garbage collection off: plans hold no cycles, and a collection takes long."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -94,7 +94,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
-    """The command line of `program`."""
+    """Return the argument parser of `program`."""
     top = _Parser(program, description="Predict the memory and time of training before it starts.")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     command = commands.add_parser(
@@ -164,7 +164,7 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
 
 # --- what is asked ------------------------------------------------------------------------------
 def _load_jobs(options: argparse.Namespace) -> object:
-    """The job or jobs as plain data, with what the options change."""
+    """Return the job or jobs as plain data, with what the options change."""
     if options.job is None and options.model is None:
         raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
     for name in ("price", "mfu"):
@@ -248,7 +248,7 @@ def _as_json(options: argparse.Namespace, one: PlannedJob) -> str:
 
 
 def _answer(options: argparse.Namespace, one: PlannedJob, advised: bool) -> dict[str, object]:
-    """The fixed keys, and one more for each thing asked beside the plan."""
+    """Return the plan with its fixed keys, and one more key for each further option."""
     found = answer(one.planned, with_advice=advised)
     if options.explain:
         found["explain"] = [asdict(term) for term in explain(one.planned)]
@@ -302,7 +302,9 @@ def _estimate(options: argparse.Namespace, one: PlannedJob) -> Estimate:
 
 
 def _compared(given: object, text: str) -> list[tuple[str, Plan]]:
-    """A plan for each entry of `--compare`: a sharding, or key=value of recipe or cluster."""
+    """Return a plan for each entry of `--compare`: a sharding, or key=value of recipe or
+    cluster.
+    """
     found = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = entry.partition("=")
@@ -322,7 +324,7 @@ def _compared(given: object, text: str) -> list[tuple[str, Plan]]:
 
 
 def _value(text: str) -> object:
-    """A value as JSON, else as a word."""
+    """Return a value parsed as JSON, or as text where it is no JSON."""
     try:
         return strict_json(text)
     except ValueError:

@@ -29,7 +29,7 @@ class AdamW:
     second: list[float] = field(default_factory=list)
 
     def update(self, weights: Sequence[float], gradients: Sequence[float]) -> list[float]:
-        """The weights after one update. Raises PlanError if the lengths differ."""
+        """Return the weights after one update. Raises PlanError if the lengths differ."""
         if len(weights) != len(gradients) or len(self.first) not in (0, len(weights)):
             bound = f"it must be {len(self.first) or len(weights)}, one gradient for each weight"
             raise PlanError("gradients", len(gradients), bound, "pass lists of the same length")

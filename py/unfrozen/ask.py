@@ -11,7 +11,7 @@ __all__ = ["answer", "planner"]  # the worker imports the planner at its start: 
 
 
 def answer(question: str, json_text: str) -> str:
-    """The answer to a question, JSON text in and out: what the worker calls.
+    """Return the result of a function below `unfrozen`; its argument and its result are JSON text.
 
     A question is a function's name below `unfrozen`, as "decision.decide", that its module lists in
     `__all__`; KeyError for any other. The module is imported when it is first asked.

@@ -51,12 +51,12 @@ class ForeignFileError(ValueError):
 
 
 def file_shown(name: str) -> str:
-    """The name of a file in a sentence, whatever it holds."""
+    """Return the name of a file for a sentence, quoted where it holds unprintable characters."""
     return name if name.isprintable() and 0 < len(name) <= 200 else quote_value(name)
 
 
 def quote_value(value: object) -> str:
-    """A value for a message: one line, at most 80 characters, whatever it is."""
+    """Return a value for a message: one line of at most 80 characters."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, (dict, list, tuple)) and len(value) > 8:
@@ -69,12 +69,12 @@ def quote_value(value: object) -> str:
 
 
 def _key(key: str) -> str:
-    """A key for a message: as it is, or like a value where it would break the line."""
+    """Return a key for a message, quoted where it would break the line."""
     return key if key.isprintable() and len(key) <= _SHOWN else quote_value(key)
 
 
 def is_deep(text: str, most: int = MOST_DEEP) -> bool:
-    """Whether lists and objects in a text stand more than `most` deep in each other.
+    """Return whether lists and objects in JSON text are nested more than `most` deep.
 
     To be asked before it is parsed: in a browser Python ends when it goes too deep, and raises
     nothing. Brackets inside texts do not count; a text without its end goes on to the end.

@@ -243,7 +243,7 @@ PATIENCE: Final = 3.0
 
 
 def metric_of(series: str) -> str:
-    """The metric of a series: "gpu/power/3" → "gpu/power", any other name as it is."""
+    """Return the metric of a series: "gpu/power/3" → "gpu/power"; other names stay."""
     name, _, gpu = series.rpartition("/")
     return name if name in PER_GPU and gpu.isascii() and gpu.isdecimal() else series
 

@@ -47,7 +47,7 @@ class Compared:
 
 
 def compare(key: str, text: str, published: Published) -> Compared:
-    """A guess, as typed, beside what was published. Raises KeyError for a guess nobody asks."""
+    """Return a guess, as typed, beside what was published. Raises KeyError for an unknown key."""
     guess = GUESSES[key]
     try:
         value = _in_unit(parse_number(text), guess.unit)
@@ -62,7 +62,7 @@ def compare(key: str, text: str, published: Published) -> Compared:
 
 
 def _in_unit(typed: TypedNumber, unit: str) -> float:
-    """What was typed, in the unit that is asked for; NumberError where it carries another kind."""
+    """Return typed number in the unit that is asked for; NumberError for a unit of another kind."""
     if typed.unit in ("", unit):
         return typed.value
     try:
@@ -80,7 +80,7 @@ def _compare(guess: Guess, value: float, found: float | None) -> str:
 
 
 def _nearness(guessed: float, found: float) -> str:
-    """How far a guess lies off, as the end of a sentence."""
+    """Return the distance of a guess from the truth, as the end of a sentence."""
     if guessed <= 0 or found <= 0:
         return "."
     off = abs(guessed / found - 1)
@@ -101,7 +101,7 @@ def _amount(value: float, unit: str) -> str:
 
 
 def _marked(guess: Guess, value: float, published: Published) -> str | None:
-    """The published plots with the guess in the first of them."""
+    """Return the published plots with the guess in the first of them."""
     plots = parse_plots(published["py_plot_data"]) if "py_plot_data" in published else []
     if not plots or value <= 0:
         return None
@@ -109,7 +109,7 @@ def _marked(guess: Guess, value: float, published: Published) -> str | None:
 
 
 def _level(plot: Plot, value: float) -> Plot:
-    """A level across the plot, unless it would press everything else flat."""
+    """Return the plot with a level at the guess, unless it would flatten everything else."""
     heights = [[y or 0 for y in line.data] for line in plot.lines]
     columns = zip(*heights, strict=True)
     top = max((sum(c) if plot.type == "stacked_bar" else max(c) for c in columns), default=0)
@@ -119,7 +119,7 @@ def _level(plot: Plot, value: float) -> Plot:
 
 
 def _point(plot: Plot, value: float) -> Plot:
-    """A point on the first line, at the x that lies next to the guess."""
+    """Return the plot with a point of the first line, at the x nearest to the guess."""
     xs = [x for x in plot.x_data if not isinstance(x, str)]
     if not xs or len(xs) < len(plot.x_data) or not plot.lines:
         return plot
@@ -130,7 +130,7 @@ def _point(plot: Plot, value: float) -> Plot:
 
 
 def _line(plot: Plot, label: str) -> tuple[float | None, ...]:
-    """The data of the line of this label; LookupError where there is none."""
+    """Return the data of the line of this label; LookupError where there is none."""
     return {line.label: line.data for line in plot.lines}[label]
 
 
@@ -139,7 +139,7 @@ def _first_plot(published: Published) -> Plot:
 
 
 def _at(label: str, x: float) -> Callable[[Published], float | None]:
-    """The value of a line at one of its x."""
+    """Return a reader of the value of a line at one x."""
 
     def read(published: Published) -> float | None:
         plot = _first_plot(published)
@@ -149,7 +149,7 @@ def _at(label: str, x: float) -> Callable[[Published], float | None]:
 
 
 def _cliff(published: Published) -> float | None:
-    """The least x at which the first line lies higher than where it began, and stays there."""
+    """Return the least x from which the first line stays above its start."""
     plot = _first_plot(published)
     heights = [y for y in plot.lines[0].data if y is not None]
     last_good = max(index for index, y in enumerate(heights) if y <= heights[0])
@@ -158,7 +158,7 @@ def _cliff(published: Published) -> float | None:
 
 
 def _cell(row_starts: Callable[[str], bool]) -> Callable[[Published], float | None]:
-    """The last cell of the first row of the table whose first cell is the one that is meant."""
+    """Return a reader of the last cell of the first row whose first cell `row_starts` accepts."""
 
     def read(published: Published) -> float | None:
         rows = parse_table(published["py_table_data"]).rows

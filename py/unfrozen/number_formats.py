@@ -45,7 +45,9 @@ class NumberFormat:
         return float((2 - 2 * gap) * 2.0 ** (self._bias + 1))
 
     def gap(self, value: float) -> float:
-        """The distance from a number in reach to its next larger neighbour; PlanError beyond."""
+        """Return the distance from a number to its next larger neighbour; PlanError out of
+        range.
+        """
         if not 0 <= abs(value) <= self.largest:
             bound = f"{self.name} reaches from −{self.largest:g} to {self.largest:g}"
             raise PlanError("value", value, bound, "choose one within")
@@ -53,7 +55,9 @@ class NumberFormat:
         return float(2.0 ** (max(exponent, 1 - self._bias) - self.mantissa_bits))
 
     def between(self, low: float, high: float) -> list[float]:
-        """Every number of the format in [low, high]; 0 < low ≤ high of like size (one binade)."""
+        """Return every number of the format in [low, high]; 0 < low ≤ high of like size (one
+        binade).
+        """
         gap = self.gap(low)
         first, last = math.ceil(low / gap), math.floor(high / gap)
         return [index * gap for index in range(first, last + 1)]
@@ -83,7 +87,7 @@ measures both."""
 
 
 def round_to_bf16(value: float) -> float:
-    """The nearest bf16 number, ties to even; infinities and NaN stay what they are.
+    """Return the nearest bf16 number, ties to even; infinities and NaN stay what they are.
 
     The number is rounded to fp32 first, as a tensor would be.
     """
@@ -98,7 +102,7 @@ def round_to_bf16(value: float) -> float:
 
 
 def moved_share(lr: float, samples: int = 4000, deviation: float = WEIGHT_DEVIATION) -> float:
-    """Share of N(0, deviation²) bf16 weights that an update of ±lr changes.
+    """Return the share of N(0, deviation²) bf16 weights that an update of ±lr changes.
 
     AdamW's updates have at most about the size of the rate; shorter ones move fewer. The weights
     are the quantiles of the distribution, so the answer involves no chance. Raises PlanError
@@ -118,5 +122,7 @@ def moved_share(lr: float, samples: int = 4000, deviation: float = WEIGHT_DEVIAT
 
 
 def stall_share(lr: float, samples: int = 4000, deviation: float = WEIGHT_DEVIATION) -> float:
-    """Share of bf16 weights that an update of ±lr leaves as they are: 1 − `moved_share`."""
+    """Return the share of bf16 weights that an update of ±lr leaves as they are: 1 −
+    `moved_share`.
+    """
     return 1 - moved_share(lr, samples, deviation)

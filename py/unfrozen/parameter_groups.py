@@ -19,7 +19,9 @@ _LAYER: Final = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks)\.(\d+)\.")
 
 
 def layer_of(parameter: str) -> str:
-    """The layer a parameter belongs to: `layers.7`, or the module it is in (`embed_tokens`)."""
+    """Return the layer a parameter belongs to: `layers.7`, or the module it is in
+    (`embed_tokens`).
+    """
     found = _LAYER.match(parameter)
     if found:
         return f"layers.{found[1]}"
@@ -28,7 +30,8 @@ def layer_of(parameter: str) -> str:
 
 
 def rate_shares(names: Iterable[str], decay: float) -> dict[str, float]:
-    """Share of the rate for each parameter: 1 for the last block and what comes after it.
+    """Return the share of the rate for each parameter: 1 for the last block and what comes after
+    it.
 
     Every block below gets that of the block above divided by `decay`, the embeddings below the
     first block once more. A tied head is an embedding.
@@ -48,7 +51,9 @@ def rate_shares(names: Iterable[str], decay: float) -> dict[str, float]:
 
 
 def is_embedding(name: str) -> bool:
-    """Whether a parameter outside the blocks stands before them: embed_tokens, wte, embed_in, …"""
+    """Return whether a parameter outside the blocks comes before them: embed_tokens, wte, embed_in,
+    …
+    """
     starts = (part for part in name.split(".") if part != "embed_out")
     return any(part.startswith(("embed", "wte", "wpe")) for part in starts)
 
@@ -60,7 +65,7 @@ _ROUTERS: Final = ("gate", "router")
 
 
 def is_part(part: str, name: str) -> bool:
-    """Whether the parameter `name` belongs to one of `PARTS`."""
+    """Return whether the parameter `name` belongs to one of `PARTS`."""
     inside = "." in layer_of(name)
     modules = name.split(".")[:-1]
     module = modules[-1] if modules else name
@@ -78,14 +83,14 @@ def is_part(part: str, name: str) -> bool:
 
 
 def match_names(pattern: str, names: Iterable[str]) -> list[str]:
-    """The parameters among `names` that a pattern is of, in their order."""
+    """Return the parameters among `names` that a pattern matches, in their order."""
     if pattern in PARTS:
         return [name for name in names if is_part(pattern, name)]
     return [name for name in names if any(fnmatchcase(run, pattern) for run in _runs(name))]
 
 
 def _runs(name: str) -> Iterator[str]:
-    """Every run of neighbours among what stands between the dots of a name."""
+    """Yield every run of consecutive parts of a dotted name."""
     parts = name.split(".")
     for start in range(len(parts)):
         for end in range(start + 1, len(parts) + 1):
@@ -93,7 +98,7 @@ def _runs(name: str) -> Iterator[str]:
 
 
 def match_patterns(patterns: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Parameter → the last of `patterns` that is of it; those of which none is are left out."""
+    """Return each parameter with the last of `patterns` that matches it; others are left out."""
     found: dict[str, str] = {}
     for pattern in patterns:
         found |= dict.fromkeys(match_names(pattern, names), pattern)
@@ -101,13 +106,13 @@ def match_patterns(patterns: Sequence[str], names: Sequence[str]) -> dict[str, s
 
 
 def multipliers(values: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-    """Parameter → the value of the last pattern that is of it, 1 for those of which none is."""
+    """Return each parameter with the value of the last pattern that matches it, else 1."""
     by_pattern = match_patterns(list(values), names)
     return {name: values[by_pattern[name]] if name in by_pattern else 1.0 for name in names}
 
 
 def nearest_patterns(pattern: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """What may have been meant by a pattern of nothing: parts and modules that are there."""
+    """Return suggestions for a pattern that matches nothing: existing parts and modules."""
     names = list(names)
     there = [part for part in PARTS if match_names(part, names)]
     modules = {one for name in names for one in name.split(".")[:-1] if not one.isdecimal()}

@@ -61,11 +61,13 @@ class Table:
     caption: str = ""
 
     def as_dict(self) -> _Json:
-        """Plain data in the contract's words, optional keys only where they say something."""
+        """Return plain data with the published keys; optional ones only where they are set."""
         return _without_defaults(asdict(self), ("headers", "rows"))
 
     def as_json(self) -> str:
-        """JSON text to assign to `js.window.py_table_data`; raises PublishError for a NaN."""
+        """Return JSON text to assign to `js.window.py_table_data`; raises PublishError for a
+        NaN.
+        """
         json_text = _json_text(self.as_dict())
         parse_table(json_text)
         return json_text
@@ -81,7 +83,7 @@ class Line:
     dashed: bool = False
 
     def as_dict(self) -> _Json:
-        """Plain data in the contract's words."""
+        """Return plain data with the published keys."""
         return _without_defaults(asdict(self), ("label", "data"))
 
 
@@ -111,7 +113,7 @@ class Plot:
     caption: str = ""
 
     def as_dict(self) -> _Json:
-        """Plain data in the contract's words, optional keys only where they say something."""
+        """Return plain data with the published keys; optional ones only where they are set."""
         required = ("title", "x_label", "y_label", "x_data", "lines")
         plain = _without_defaults(asdict(self), required)
         if self.type == "line":
@@ -119,12 +121,12 @@ class Plot:
         return plain | {"lines": [line.as_dict() for line in self.lines]}
 
     def as_json(self) -> str:
-        """JSON text of this one plot; `plots_as_json` makes what a cell assigns."""
+        """Return JSON text of this one plot; `plots_as_json` makes what a cell assigns."""
         return plots_as_json([self])[1:-1]  # the list's brackets taken off
 
 
 def plots_as_json(plots: Sequence[Plot]) -> str:
-    """JSON text to assign to `js.window.py_plot_data`; raises PublishError for a NaN."""
+    """Return JSON text to assign to `js.window.py_plot_data`; raises PublishError for a NaN."""
     json_text = _json_text([plot.as_dict() for plot in plots])
     parse_plots(json_text)
     return json_text

@@ -35,7 +35,7 @@ ATTENTION: Final = "flash"
 
 
 def packs(a: Architecture) -> bool:
-    """Whether its rows can share a sequence and not see each other.
+    """Return whether the runner can pack sequences that do not see each other.
 
     Attention knows where documents end. A state, a convolution or a delta rule goes on from one
     into the next, and the values of latent attention are narrower than its keys, for which kernels
@@ -46,12 +46,13 @@ def packs(a: Architecture) -> bool:
 
 
 def casts_experts(a: Architecture, *, compiled: bool = False) -> bool:
-    """Whether experts compute as other layers do under autocast; in compiled blocks they do not."""
+    """Return whether experts are autocast like other layers; in compiled blocks they are not."""
     return a.experts is not None and not compiled
 
 
 def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[str, str | None]:
-    """Optimizer, moments and step of a recipe, for one of OPTIMIZERS over weights of `width`.
+    """Return the recipe's optimizer, moments and step for one of OPTIMIZERS over weights of
+    `width`.
 
     PyTorch has fused updates for AdamW and SGD; our rules widen some rows at a time.
     """
@@ -70,14 +71,15 @@ def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[s
 
 
 def loss(a: Architecture, name: str) -> str:
-    """One of the values of LOSSES for one of its keys; where logits are capped, all are built."""
+    """Return the recipe's loss for a loss of the runner; where logits are capped, they are full."""
     return LOSSES["full"] if a.caps_logits else LOSSES[name]
 
 
 def kernels(
     a: Architecture, checkpointing: str, *, compiled: bool = False, fuse: bool = True
 ) -> str:
-    """How blocks compute: fused where ours can be, unless every second matmul is saved.
+    """Return the recipe's kernels: fused blocks where the model has them, unless every second
+    matmul is saved.
 
     Compiled blocks are PyTorch's own.
     """

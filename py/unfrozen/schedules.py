@@ -63,7 +63,9 @@ class Schedule:
         _check_range("floor", self.floor, 0, self.peak)
 
     def at(self, step: float) -> float:
-        """Rate at position `step` in [0, total_steps] (the runner's steps are 1 … total_steps)."""
+        """Return the rate at position `step` in [0, total_steps] (the runner's steps are 1 …
+        total_steps).
+        """
         _check_number("step", step, whole=False)
         _check_range("step", step, 0, self.total_steps)
         if step < self.warmup_steps:
@@ -83,26 +85,30 @@ class Schedule:
         return self.floor + (self.peak - self.floor) * share
 
     def planned(self) -> list[float]:
-        """The rate of every step of the run: entry i belongs to step i + 1."""
+        """Return the rate of every step of the run: entry i belongs to step i + 1."""
         return [self.at(step) for step in range(1, self.total_steps + 1)]
 
 
 def warmup_cosine(
     step: float, total_steps: int, warmup_steps: int, peak: float, floor: float = 0.0
 ) -> float:
-    """Linear warm-up to `peak`, then half a cosine to `floor`; see `Schedule` for the bounds."""
+    """Return the rate of a linear warm-up to `peak`, then half a cosine to `floor`; see
+    `Schedule`.
+    """
     return Schedule("cosine", total_steps, peak, warmup_steps, floor).at(step)
 
 
 def warmup_constant(step: float, total_steps: int, warmup_steps: int, peak: float) -> float:
-    """Linear warm-up to `peak`, which then stays; see `Schedule` for the bounds."""
+    """Return the rate of a linear warm-up to `peak`, which then stays; see `Schedule`."""
     return Schedule("constant", total_steps, peak, warmup_steps).at(step)
 
 
 def warmup_linear(
     step: float, total_steps: int, warmup_steps: int, peak: float, floor: float = 0.0
 ) -> float:
-    """Linear warm-up to `peak`, then a straight line to `floor`; see `Schedule` for the bounds."""
+    """Return the rate of a linear warm-up to `peak`, then a straight line to `floor`; see
+    `Schedule`.
+    """
     return Schedule("linear", total_steps, peak, warmup_steps, floor).at(step)
 
 
@@ -114,7 +120,8 @@ def warmup_stable_decay(
     peak: float,
     floor: float = 0.0,
 ) -> float:
-    """Warm-up, `peak`, and a straight line to `floor` over the last `decay_steps`; see `Schedule`.
+    """Return the rate of warm-up, `peak`, and a straight line to `floor` over the last
+    `decay_steps`.
 
     Up to the last leg no rate depends on the length of the run: it can still be made longer.
     """
@@ -122,7 +129,8 @@ def warmup_stable_decay(
 
 
 def discriminative_rates(peak: float, layers: int, decay: float = ULMFIT_DECAY) -> list[float]:
-    """Rate of each layer, from the first (nearest the input) to the last (nearest the output).
+    """Return the rate of each layer, from the first (nearest the input) to the last (nearest the
+    output).
 
     The l-th layer from the top (l = 0 is the last) gets peak · decay^(−l): early layers hold
     general features and move least (arXiv 1801.06146, section 3.2). Raises PlanError unless

@@ -49,17 +49,17 @@ LARGEST: Final = 1e30
 
 
 def gb(size_bytes: float) -> float:
-    """Bytes in decimal gigabytes (10^9 bytes)."""
+    """Return bytes as decimal gigabytes (10^9 bytes)."""
     return size_bytes / GB
 
 
 def gib(size_bytes: float) -> float:
-    """Bytes in binary gibibytes (2^30 bytes)."""
+    """Return bytes as binary gibibytes (2^30 bytes)."""
     return size_bytes / GIB
 
 
 def sig3(value: float) -> str:
-    """A finite number with three significant digits, without exponent: 3.2212 → "3.22".
+    """Return a finite number with three significant digits, without exponent: 3.2212 → "3.22".
 
     Whole numbers of more than three digits keep their digits before the point, grouped by commas
     (1136.1 → "1,136"): rounding those away would look like a different number.
@@ -82,7 +82,9 @@ def format_power(value: float, digits: int, *, space: str = " ") -> str:
 
 
 def format_bytes(size_bytes: float, *, binary: bool = True) -> str:
-    """Bytes with the largest unit that keeps the number at or above one: "3.22 GB", "59.9 GiB"."""
+    """Return bytes in the largest unit in which the number is at least one: "3.22 GB", "59.9
+    GiB".
+    """
     for scale, unit in _BINARY if binary else _DECIMAL:
         if abs(size_bytes) >= scale:
             return f"{sig3(size_bytes / scale)} {unit}"
@@ -90,7 +92,7 @@ def format_bytes(size_bytes: float, *, binary: bool = True) -> str:
 
 
 def format_count(count: float) -> str:
-    """A count of parameters or tokens: 6738415616 → "6.74B", 999885952 → "1.00B"."""
+    """Return a count of parameters or tokens: 6738415616 → "6.74B", 999885952 → "1.00B"."""
     for scale, unit in _COUNTS:
         if abs(count) >= 0.9995 * scale:  # what rounds to a thousand of a unit is one of the next
             return f"{sig3(count / scale)}{unit}"
@@ -98,7 +100,7 @@ def format_count(count: float) -> str:
 
 
 def format_positive(value: float) -> str:
-    """A positive number to three significant digits, or that it is below a thousandth."""
+    """Return a positive number to three significant digits, or that it is below a thousandth."""
     return "< 0.001" if 0 < value < 0.001 else sig3(value)
 
 
@@ -112,7 +114,7 @@ def format_duration(seconds: float, *, space: str = " ") -> str:
 
 
 def format_elapsed(seconds: float) -> str:
-    """A time that went by, as a clock would say it: "8.2 s", "3 min 20 s", "2 h 05 min"."""
+    """Return a measured time like a clock: "8.2 s", "3 min 20 s", "2 h 05 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -122,7 +124,9 @@ def format_elapsed(seconds: float) -> str:
 
 
 def format_size(size_bytes: float, unit: str) -> str:
-    """A size in GiB or GB, or in a smaller unit of that kind: "14.9 GiB", "512 KiB", "0 GiB"."""
+    """Return a size in GiB or GB, or in a smaller unit of that kind: "14.9 GiB", "512 KiB", "0
+    GiB".
+    """
     scale = UNIT_BYTES[unit]
     if size_bytes and abs(size_bytes) < 0.1 * scale:
         return format_bytes(size_bytes, binary=unit == "GiB").replace(" ", NO_BREAK)
@@ -145,7 +149,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_count(text: str) -> float:
-    """A finite number as it is typed: "1B" is 1e9. Raises ValueError for anything else."""
+    """Return a typed number: "1B" is 1e9. Raises ValueError for anything else."""
     scale = _SUFFIXES.get(text[-1:].upper(), 1.0)
     number = float(text if scale == 1 else text[:-1]) * scale
     if not math.isfinite(number):
@@ -192,7 +196,7 @@ def parse_number(text: str) -> TypedNumber:
 
 
 def parse_typed_bytes(text: str) -> tuple[float, str]:
-    """Bytes, and the unit they were read in; without one, GB, or bytes from ten million on.
+    """Return bytes and their unit; without one, GB, or bytes from ten million on.
 
     Raises NumberError, in words, for what is no number and for a unit that counts no bytes.
     """
@@ -206,7 +210,7 @@ def parse_typed_bytes(text: str) -> tuple[float, str]:
 
 
 def _value(parts: dict[str, str | None]) -> float:
-    """The number that the parts of a match spell; infinite where a float cannot hold it."""
+    """Return the number of a match; infinity where a float cannot hold it."""
     number = float(f"{parts.get('digits') or 1}e{_power(parts.get('power'))}")
     try:
         number *= 10.0 ** _power(parts.get("ten"))
@@ -216,5 +220,5 @@ def _value(parts: dict[str, str | None]) -> float:
 
 
 def _power(digits: str | None) -> int:
-    """An exponent; more than four digits of it say no more than four."""
+    """Return an exponent, cut to four digits."""
     return max(-9999, min(9999, int((digits or "0")[:8])))

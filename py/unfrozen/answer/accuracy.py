@@ -62,7 +62,7 @@ class TruthRow:
 
     @classmethod
     def published(cls, given: Mapping[str, Any]) -> TruthRow:
-        """A row of measured.json or further.json, which state the peak in GiB.
+        """Return a row of measured.json or further.json, which state the peak in GiB.
 
         One whose `seen` is false was first compared when the model was done: a class of its own.
         """
@@ -84,7 +84,7 @@ class TruthRow:
 
     @classmethod
     def traced(cls, given: Mapping[str, Any], group: str, source: str) -> TruthRow:
-        """A row of traced.json or steps.json, which count bytes and parameters."""
+        """Return a row of traced.json or steps.json, which count bytes and parameters."""
         return cls(
             id=given["id"],
             name=given["id"],
@@ -149,7 +149,7 @@ def _unjudged(row: TruthRow, job: Job) -> str:
 
 
 def summarize(verdicts: Iterable[Verdict]) -> list[Summary]:
-    """The classes that have a row that counts, in their order."""
+    """Return a summary of each class that has a row that counts, in the order of `GROUPS`."""
     found = list(verdicts)
     summaries = []
     for group, label in GROUPS.items():
@@ -164,13 +164,15 @@ def summarize(verdicts: Iterable[Verdict]) -> list[Summary]:
 
 
 def median_error(verdicts: Sequence[Verdict], groups: Sequence[str]) -> float:
-    """The median error without sign, as a ratio, over the rows of some classes that count."""
+    """Return the median error without sign, as a ratio, over the rows of some classes that
+    count.
+    """
     chosen = [v for v in verdicts if v.row.group in groups and not v.unjudged]
     return median(abs(verdict.error) for verdict in chosen)
 
 
 def setting(job: Job) -> str:
-    """How a step was run, in words: batch, recipe, what differs from the plainest, GPUs."""
+    """Return a description of a step: batch, recipe, what differs from the defaults, GPUs."""
     recipe, cluster = job.recipe, job.cluster
     parts = [
         f"{recipe.micro_batch} × {recipe.seq_len:,} tokens",

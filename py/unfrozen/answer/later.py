@@ -48,7 +48,7 @@ class LaterRow:
 
     @classmethod
     def read(cls, given: Json, said: Json, found: bool) -> LaterRow:
-        """A row of a file, and the entry on it of said.json, or an empty one."""
+        """Return a row of a file with its entry of said.json, which may be empty."""
         peak = given.get("measured_peak_gib")
         return cls(
             id=given["id"],
@@ -100,7 +100,7 @@ class Group:
 
 
 def read_rows(given: Sequence[Json], said: Sequence[Json], found: bool) -> list[LaterRow]:
-    """The rows of a file; entries of said.json name the rows that they are about by pattern.
+    """Return the rows of a file; entries of said.json name their rows by pattern.
 
     A row that we found ourselves carries what is said of it.
     """
@@ -139,7 +139,7 @@ def look(row: LaterRow, overlay: bool = True) -> Look:
 
 
 def merged(job: Json, said: Json) -> dict[str, Any]:
-    """A job with further words: those inside one of its parts join the part."""
+    """Return a job with further settings, merged into its parts."""
     new = {
         key: merged(job.get(key) or {}, value) if isinstance(value, Mapping) else value
         for key, value in said.items()
@@ -148,7 +148,7 @@ def merged(job: Json, said: Json) -> dict[str, Any]:
 
 
 def _without(said: Json, key: str) -> dict[str, Any]:
-    """What is said, less one word of it ("recipe.loss"), or less a whole part."""
+    """Return the settings without one of them ("recipe.loss"), or without a whole part."""
     part, _, word = key.partition(".")
     if isinstance(said.get(part), Mapping) and word:
         rest = {name: value for name, value in said[part].items() if name != word}
@@ -169,7 +169,7 @@ def _predicted(row: LaterRow, job: Job) -> float:
 
 
 def grouped(looks: Iterable[Look], names: Mapping[str, str] | None = None) -> list[Group]:
-    """Looks by the kind that their row names, or by that of its job in the order of `names`.
+    """Return the groups of looks, by the kind that the row names or by that of its job.
 
     Kinds of rows come with the largest first. A job that is refused has no kind of its own.
     """

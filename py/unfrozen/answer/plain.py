@@ -19,9 +19,11 @@ ADVISED_JOBS: Final = 100
 
 
 def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
-    """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the GPU holds. One
-    more key, `framework`, where the job names one: what it set, why, and where that is read; and
-    `holder` where GPUs hold different layers: the one that this is the answer for, of how many.
+    """Return a plan as plain data; sizes are in GiB where the key says so, else in bytes.
+
+    `band` is of the device memory, in GiB. `framework` is there where the job names one: what it
+    set, why, and the source; `holder` where GPUs hold different layers: the rank that the plan
+    describes, of how many.
     """
     return {
         "allocated_gib": gib(planned.allocated_bytes),
@@ -39,7 +41,7 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
 
 
 def framework_json(job: Job) -> dict[str, object]:
-    """{"framework": {"name", "words"}}; empty where none is named."""
+    """Return {"framework": {"name", "words"}}; empty where the job names none."""
     if job.framework is None:
         return {}
     words = [word._asdict() for word in job.framework.defaults]
@@ -52,7 +54,8 @@ def _peak_rank_json(planned: Plan) -> dict[str, object]:
 
 
 def on_all_gpus(planned: Plan) -> list[dict[str, Any]]:
-    """Every GPU with what it holds, what it would need and what is to spare, in GiB.
+    """Return a record for each GPU: its capacity, what the job needs there, and the headroom, in
+    GiB.
 
     Needs are None where the GPU lacks a precision of the job; `fits` is False then.
     """

@@ -23,7 +23,9 @@ _LEAST_GIB: Final = 0.01  # smaller cells show that they are
 
 
 def table(rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Cells in columns two spaces apart; the first `left` columns flush left, the rest right."""
+    """Return cells in columns two spaces apart, the first `left` columns flush left, the rest
+    right.
+    """
     cells = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = (
@@ -37,14 +39,14 @@ def table(rows: Iterable[Sequence[str]], left: int = 1) -> str:
 
 
 def report(planned: Plan) -> str:
-    """Components by instant, the verdict, and what to change."""
+    """Return the plan as text: components by instant, the verdict, and advice."""
     parts = [title(planned.job), framework_text(planned.job), instants_table(planned)]
     parts += [verdict(planned), advice_text(planned)]
     return "\n\n".join(part for part in parts if part)
 
 
 def title(job: Job) -> str:
-    """A job in one line."""
+    """Return a job in one line."""
     count_text = f"{job.cluster.gpus:,} {'× ' if job.gpu else ''}" if job.cluster.gpus > 1 else ""
     where = job.gpu.name if job.gpu else "one GPU" if job.cluster.gpus == 1 else "GPUs"
     sharding = f", {_sharding(job)}" if job.cluster.stage else ""
@@ -58,7 +60,7 @@ def title(job: Job) -> str:
 
 
 def recipe_words(job: Job) -> str:
-    """How a job trains: "adamw in bf16 with an fp32 master copy"."""
+    """Return a short description of the recipe: "adamw in bf16 with an fp32 master copy"."""
     recipe, precision = job.recipe, job.recipe.params
     if recipe.params == "fp32" and recipe.compute != "fp32":
         precision = f"fp32 with {recipe.compute} autocast"
@@ -69,7 +71,7 @@ def recipe_words(job: Job) -> str:
 
 
 def instants_table(planned: Plan) -> str:
-    """GiB of each component (rows) at each instant (columns); a mark under the peak."""
+    """Return a table of GiB by component (rows) and instant (columns), the peak marked."""
     names = [name for name in INSTANTS if name in planned.instants]
     used = [key for key in COMPONENTS if any(key in planned.instants[name] for name in names)]
     rows = [["GiB", *(INSTANTS[name] for name in names)]]
@@ -83,7 +85,7 @@ def instants_table(planned: Plan) -> str:
 
 
 def verdict(planned: Plan) -> str:
-    """The peak with its band, whether it fits, and on how many GPUs it would."""
+    """Return the peak with its band, whether it fits, and how many GPUs would hold it."""
     low, high = planned.band_gib
     need = format_bytes(planned.device_bytes)
     first = (
@@ -106,7 +108,7 @@ def verdict(planned: Plan) -> str:
 
 
 def advice_text(planned: Plan) -> str:
-    """Every change that saves memory, and the least set that fits."""
+    """Return every change that saves memory, and the least set that fits."""
     entries = advise(planned)
     if not entries:
         return ""
@@ -129,7 +131,7 @@ def advice_text(planned: Plan) -> str:
 
 
 def jobs_table(plans: Sequence[Plan]) -> str:
-    """A row a job."""
+    """Return a table with a row for each job."""
     head = [
         "job",
         "model",
@@ -165,7 +167,7 @@ def jobs_table(plans: Sequence[Plan]) -> str:
 
 
 def terms_table(terms: Sequence[Term]) -> str:
-    """The peak taken apart: bytes, formula and inputs of every term, then where they come from."""
+    """Return a table of the terms of the peak: bytes, formula, inputs; then their sources."""
     rows = [["at the peak", "", "GiB", "formula", "with"]]
     above = ""
     for term in terms:
@@ -184,7 +186,7 @@ def terms_table(terms: Sequence[Term]) -> str:
 
 
 def gpus_table(gpus: Sequence[Mapping[str, Any]]) -> str:
-    """A row a GPU, as `answer.on_all_gpus` gives them."""
+    """Return a table with a row for each GPU, as `answer.on_all_gpus` gives them."""
     rows = [["GPU", "holds GiB", "needs GiB", "to spare", "fits", "GPUs, ZeRO-3"]]
     for gpu in gpus:
         row = [gpu["gpu"], sig3(gpu["capacity_gib"])]
@@ -197,7 +199,7 @@ def gpus_table(gpus: Sequence[Mapping[str, Any]]) -> str:
 
 
 def solved_text(planned: Plan, key: str, found: int) -> str:
-    """The largest micro-batch or the longest sequence, in a sentence."""
+    """Return the largest micro-batch or the longest sequence, in a sentence."""
     gpu = planned.job.gpu
     name = f"the {format_gpu(gpu)}" if gpu else DEFAULT_GPU
     what = {"micro_batch": "micro-batch", "seq_len": "sequence"}[key]
@@ -207,7 +209,7 @@ def solved_text(planned: Plan, key: str, found: int) -> str:
 
 
 def compare_table(plans: Sequence[tuple[str, Plan]]) -> str:
-    """Plans side by side: components at the peak of each, totals, time and verdicts."""
+    """Return a table of plans side by side: components at the peak, totals, step time, verdicts."""
     first = plans[0][1]
     pace = step_time(first.job).seconds / step_tokens(first.job)
     peaks = [planned.instants[planned.peak_instant] for _, planned in plans]
@@ -230,7 +232,7 @@ def compare_table(plans: Sequence[tuple[str, Plan]]) -> str:
 
 
 def estimate_text(job: Job, found: Estimate) -> str:
-    """What training takes, and what that assumes."""
+    """Return the estimates of a run, and their assumptions."""
     gpus = job.cluster.gpus
     hardware = f"{gpus:,} × {found.gpu}" if gpus > 1 else found.gpu
     rows = [
@@ -260,7 +262,7 @@ def _step(job: Job, found: Estimate) -> str:
 
 
 def change(ratio: float) -> str:
-    """A ratio as a change: 1.302 → "+30%"."""
+    """Return a ratio as a change: 1.302 → "+30%"."""
     percent = round(100 * (ratio - 1))
     return f"{percent:+d}%".replace("-", "−") if percent else "same"
 
@@ -301,7 +303,7 @@ def _short_recipe(job: Job) -> str:
 
 
 def framework_text(job: Job) -> str:
-    """The framework and each default that it set, a paragraph each; empty where none is named."""
+    """Return the framework and each default that it set, a paragraph each; else empty."""
     if job.framework is None:
         return ""
     name, defaults = job.framework

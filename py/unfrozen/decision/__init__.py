@@ -37,14 +37,16 @@ Given = Mapping[str, object] | str
 
 
 def view(given: Given) -> Json:
-    """All that the element shows of a task: `decide` and, where it can, `reversals`."""
+    """Return everything the element shows of a task: `decide` and, where it can, `reversals`."""
     found = decide(given)
     return found | (reversals(given) if found["problem"] is None else {})
 
 
 def decide(given: Given) -> Json:
-    """The controls, the answer and the four methods in their order. Never raises: what cannot be
-    decided comes back as `problem`, naming the control it belongs to, without an answer.
+    """Return the controls, the answer and the four methods in their order.
+
+    Never raises: what cannot be decided comes back as `problem`, naming the control it belongs to,
+    without an answer.
     """
     try:
         task = read_task(given)
@@ -65,7 +67,7 @@ def decide(given: Given) -> Json:
 
 
 def reversals(given: Given) -> Json:
-    """What would put each method first, by its key. Empty for a task that cannot be read."""
+    """Return what would put each method first, by its key. Empty for a task that cannot be read."""
     try:
         task = read_task(given)
     except PlanError:

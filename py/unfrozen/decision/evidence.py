@@ -59,24 +59,25 @@ PUBLISHED: Final = (
 
 
 def adapters(rank: int) -> Lora:
-    """Adapters of a rank beside every linear layer, as PEFT writes them."""
+    """Return LoRA of a rank on every linear layer, as PEFT implements it."""
     return Lora(rank=rank, library="peft")
 
 
 def trained_parameters(model: ModelConfig, rank: int) -> int:
-    """Weights that LoRA trains at this rank."""
+    """Return the number of weights that LoRA trains at this rank."""
     return adapter_parameters(model, adapters(rank))
 
 
 def room_tokens(parameters: int) -> int:
-    """Tokens of data for which so many trained parameters have room."""
+    """Return the number of tokens of data for which so many trained parameters have room."""
     return parameters * BITS_PER_PARAMETER // BITS_PER_TOKEN
 
 
 def rank_for(model: ModelConfig, tokens: int, learn: str) -> tuple[int, bool]:
-    """The least rank with room for the data, and whether there is one: the largest that is left
-    where there is none. A rank above half the width is not low: its two thin matrices hold as much
-    as the matrix that they stand beside.
+    """Return the least rank with room for the data, and whether there is one.
+
+    Where there is none it is the largest. A rank above half the width is not low: its two thin
+    matrices hold as much as the matrix that they stand beside.
 
     `learn` is "manner" (what the model can do, done your way) or "matter" (what it hardly knows).
     """

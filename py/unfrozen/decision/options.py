@@ -99,7 +99,9 @@ class Way:
 
 @lru_cache(maxsize=4096)
 def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
-    """The fastest way that fits, on the highest rung that has one; else the one that takes least.
+    """Return the fastest way that fits, on the highest rung that has one; else the one that takes
+    least.
+
     What fits with room for the planner's error goes before what fits narrowly.
 
     `rank` is that of the adapters and means nothing for full fine-tuning.
@@ -117,8 +119,8 @@ def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
 
 
 def _groups(method: str, gpus: int) -> list[list[State]]:
-    """What to try: alone on one GPU; on several sharded, which adapters may do without; one
-    sequence at a time, or eight.
+    """Return what to try: alone on one GPU; sharded on several; one sequence at a time, or
+    eight.
     """
     if gpus == 1:
         return [[{}]]
@@ -128,8 +130,8 @@ def _groups(method: str, gpus: int) -> list[list[State]]:
 
 
 def _ways(base: State, group: list[State], rung: str) -> Iterator[Way]:
-    """The ways of a group; with layers recomputed only where the largest does not fit without,
-    since it costs time.
+    """Yield the ways of a group; with layers recomputed only where the largest does not fit
+    without, since it costs time.
     """
     plain = [_way(base | more, rung) for more in group]
     yield from plain
@@ -202,18 +204,18 @@ class Option:
 
 
 def options(task: Task) -> list[Option]:
-    """All four, in the order of `KEYS`."""
+    """Return the options for all four methods, in the order of `KEYS`."""
     return [option(key, task) for key in KEYS]
 
 
 def option(key: str, task: Task) -> Option:
-    """One of them."""
+    """Return the option for one method."""
     return _prompt(task) if key == "prompt" else _trained(key, task)
 
 
 def serving_room_bytes(task: Task) -> int:
-    """What all GPUs together have for weights and prompts: each keeps the driver's context and
-    the keys and values of a request being answered.
+    """Return what all GPUs together have for weights and prompts, beside context and a request's KV
+    cache.
     """
     return task.gpus * _gpu_room_bytes(task.model, task.gpu)
 
@@ -225,7 +227,7 @@ def _gpu_room_bytes(model: str, gpu: str) -> int:
 
 @lru_cache(maxsize=64)
 def _request_bytes(model: str) -> int:
-    """Keys and values of one request."""
+    """Return the bytes of the KV cache of one request."""
     return PROMPT_TOKENS * cache_bytes(config_of(model))
 
 
@@ -254,7 +256,7 @@ def _trained(key: str, task: Task) -> Option:
 
 @lru_cache(maxsize=8192)
 def _size(key: str, name: str, tokens: int, learn: str) -> tuple[int, bool, int]:
-    """Rank, whether there is room for the data, and how many weights train."""
+    """Return the rank, whether there is room for the data, and how many weights train."""
     model = config_of(name)
     if key == "full":
         return 0, True, model.num_parameters
@@ -264,7 +266,7 @@ def _size(key: str, name: str, tokens: int, learn: str) -> tuple[int, bool, int]
 
 @lru_cache(maxsize=4096)
 def _storage(key: str, name: str, rank: int) -> Storage:
-    """Of the tasks of a model; "prompt-4" is a prompt on the model in 4 bits."""
+    """Return how the tasks of a model are stored; "prompt-4" is a prompt on the model in 4 bits."""
     model = config_of(name)
     lines: dict[str, Callable[[], Storage]] = {
         "full": lambda: copies(model),
@@ -277,7 +279,7 @@ def _storage(key: str, name: str, rank: int) -> Storage:
 
 
 def _prompt(task: Task) -> Option:
-    """The model as it is, in 16 bits or, where the GPUs hold only that, in 4."""
+    """Return the model as it is, in 16 bits or, where the GPUs hold only that, in 4."""
     room = serving_room_bytes(task)
     wide, narrow = (_storage(key, task.model, 0) for key in ("prompt", "prompt-4"))
     storage = wide if wide.at(task.tasks) <= room else narrow
@@ -302,9 +304,10 @@ def _prompt(task: Task) -> Option:
 
 
 def prompt_seconds(task: Task) -> float:
-    """Seconds of one GPU that a prompt adds to a request: what its answer reads of the prompt's
-    keys and values, at the GPU's bandwidth. The weights are read once for all requests that are
-    answered together, keys and values for each.
+    """Return the seconds of one GPU that a prompt adds to a request.
+
+    That is what its answer reads of the prompt's KV cache, at the GPU's bandwidth. The weights are
+    read once for all requests that are answered together, keys and values for each.
     """
     return _prompt_seconds(task.model, task.gpu)
 

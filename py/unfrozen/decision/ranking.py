@@ -43,15 +43,17 @@ Key = tuple[bool, int, bool, float, int]
 
 
 def ranked(task: Task) -> list[Option]:
-    """The four methods, the best first."""
+    """Return the four methods, the best first."""
     found = options(task)
     keys = sort_keys(found, task.want)
     return sorted(found, key=lambda option: keys[option.key])
 
 
 def sort_keys(found: list[Option], want: str) -> dict[str, Key]:
-    """What each is ranked by; smaller is better. Costs within `WORTH_GPU_HOURS` of the cheapest
-    that answers the first three questions alike count as equal.
+    """Return the sort key of each method; smaller is better.
+
+    Costs within `WORTH_GPU_HOURS` of the cheapest that answers the first three questions alike
+    count as equal.
     """
     keys: dict[str, Key] = {}
     for option in found:
@@ -72,7 +74,7 @@ def _can(option: Option) -> tuple[bool, int, bool]:
 
 
 def decided_by(better: Option, worse: Option, keys: dict[str, Key]) -> str:
-    """The question that puts one before the other."""
+    """Return the question that puts one before the other."""
     pairs = zip(QUESTIONS, keys[better.key], keys[worse.key], strict=True)
     return next(question for question, ours, theirs in pairs if ours != theirs)
 
@@ -90,12 +92,12 @@ class Flip:
     value: int | str
 
     def applied(self, task: Task) -> Task:
-        """The task with the change in it."""
+        """Return the task with the change in it."""
         return _changed(task, self.key, self.value)
 
 
 def flips(task: Task, to: str) -> list[Flip]:
-    """The least changes that put `to` first; none where it is first already."""
+    """Return the least changes that put `to` first; none where it is first already."""
     if winner(task) == to:
         return []
     found: list[Flip] = []
@@ -111,14 +113,15 @@ def flips(task: Task, to: str) -> list[Flip]:
 
 
 def winner(task: Task) -> str:
-    """The method that comes first, if it can be trained and has room; else nothing."""
+    """Return the method that comes first, if it can be trained and has room; else nothing."""
     best = ranked(task)[0]
     return best.key if best.does_it else ""
 
 
 def place(key: str, count: int, up: bool = True) -> int:
-    """Where a count stands among those that are looked at; between two of them, the one behind in
-    the direction of the search.
+    """Return the index of a count among those that are looked at.
+
+    Between two of them it is the later one in the direction of the search.
     """
     if key not in _THREE_DIGITS or count < 1000:
         return count
@@ -128,7 +131,7 @@ def place(key: str, count: int, up: bool = True) -> int:
 
 
 def count_at(key: str, index: int) -> int:
-    """The count at a place."""
+    """Return the count at an index."""
     if key not in _THREE_DIGITS or index < 1000:
         return index
     zeros, digits = divmod(index - 100, 900)
@@ -136,7 +139,7 @@ def count_at(key: str, index: int) -> int:
 
 
 def _stops(task: Task, key: str) -> Iterator[list[int]]:
-    """Counts to look at first, nearest first: upwards, then downwards."""
+    """Yield the counts to look at first, nearest first: upwards, then downwards."""
     now, (low, high) = getattr(task, key), BOUNDS[key]
     stops = sorted({low, *STOPS[key], high})
     yield [stop for stop in stops if stop > now]
@@ -144,9 +147,7 @@ def _stops(task: Task, key: str) -> Iterator[list[int]]:
 
 
 def _count(task: Task, key: str, to: str, stops: list[int]) -> int:
-    """The count nearest to the present one, in the direction of the stops, at which `to` wins while
-    it does not one place before; 0: there is none.
-    """
+    """Return the nearest count at which `to` wins while it does not one step before, or 0."""
     before = int(getattr(task, key))
     for stop in stops:
         if winner(_changed(task, key, stop)) == to:
@@ -162,7 +163,7 @@ def _count(task: Task, key: str, to: str, stops: list[int]) -> int:
 
 
 def _names(task: Task, key: str) -> Sequence[str]:
-    """Names to look at, nearest first."""
+    """Return the names to look at, nearest first."""
     if key == "gpu":
         return GPU_NAMES[GPU_NAMES.index(task.gpu) + 1 :]
     if key == "model":

@@ -57,7 +57,7 @@ _WANTED: Final = {
 
 
 def title(best: Option) -> str:
-    """The answer."""
+    """Return the answer as a headline."""
     if not best.fits:
         return "None of them fits."
     if best.lacks == LEARNS_NOTHING:
@@ -67,12 +67,12 @@ def title(best: Option) -> str:
 
 
 def name(option: Option) -> str:
-    """A method with its rank: "LoRA, rank 16"."""
+    """Return the name of a method with its rank: "LoRA, rank 16"."""
     return f"{option.label}, rank {option.rank}" if option.rank else option.label
 
 
 def verdict(found: list[Option], task: Task) -> str:
-    """Why the first method comes before the second."""
+    """Return why the first method comes before the second."""
     best, second = found[:2]
     question = decided_by(best, second, sort_keys(found, task.want))
     taste = {
@@ -93,12 +93,12 @@ def verdict(found: list[Option], task: Task) -> str:
 
 
 def rule(task: Task) -> str:
-    """How the methods are ranked, in a sentence."""
+    """Return a sentence on how the methods are ranked."""
     return f"{_RULE} {_WANTED[task.want]}"
 
 
 def checks(option: Option, task: Task) -> list[Json]:
-    """The three questions a method must pass, each answered with its numbers."""
+    """Return the three questions a method must pass, each answered with its numbers."""
     asked = (
         (option.fits, "Fits", "Does not fit", fits),
         (option.lacks == HAS_ROOM, "Learns it", "Falls short", learns),
@@ -111,7 +111,7 @@ def checks(option: Option, task: Task) -> list[Json]:
 
 
 def fits(option: Option, task: Task) -> str:
-    """Whether the GPUs can train it."""
+    """Return a sentence on whether the GPUs can train it."""
     need, room = sig3(gib(option.device_bytes)), sig3(gib(find(task.gpu).capacity_bytes))
     each = "a GPU" if task.gpus == 1 else "each GPU"
     if option.way is None:
@@ -124,7 +124,7 @@ def fits(option: Option, task: Task) -> str:
 
 
 def learns(option: Option, task: Task) -> str:
-    """Whether it has room for what is to be learned."""
+    """Return a sentence on whether it has room for what is to be learned."""
     if option.key == "prompt":
         tokens = prompt_tokens(config_of(task.model))
         if option.lacks == LEARNS_NOTHING:
@@ -143,7 +143,7 @@ def learns(option: Option, task: Task) -> str:
 
 
 def serves(option: Option, task: Task) -> str:
-    """Whether the same GPUs hold all tasks at once."""
+    """Return a sentence on whether the same GPUs hold all tasks at once."""
     held = format_bytes(option.storage.at(task.tasks), binary=False)
     room = format_bytes(max(0, serving_room_bytes(task)), binary=False)
     tasks = "one task takes" if task.tasks == 1 else f"{task.tasks:,} tasks take"
@@ -153,7 +153,7 @@ def serves(option: Option, task: Task) -> str:
 
 
 def recipe(option: Option, task: Task) -> str:
-    """How the method would train or answer."""
+    """Return a sentence on how the method would train or answer."""
     way = option.way
     if way is None:
         milliseconds = sig3(1000 * prompt_seconds(task))
@@ -176,7 +176,7 @@ def recipe(option: Option, task: Task) -> str:
 
 
 def numbers(option: Option, task: Task) -> list[Json]:
-    """What it takes: a label, a text and a note each."""
+    """Return the numbers of an option: a label, a text and a note each."""
     of = f"of {sig3(gib(find(task.gpu).capacity_bytes))} on each GPU"
     found = [
         ("Memory", f"{sig3(gib(option.device_bytes))} GiB", of),
@@ -194,12 +194,12 @@ def numbers(option: Option, task: Task) -> list[Json]:
 
 
 def flip_json(flip: Flip, task: Task) -> Json:
-    """The text of a change, and the state after it."""
+    """Return the text of a change, and the state after it."""
     return {"text": flip_text(flip, task), "state": as_state(flip.applied(task))}
 
 
 def flip_text(flip: Flip, task: Task) -> str:
-    """The text of a change: "with 2 more GPUs", "from 4 tasks on"."""
+    """Return the text of a change: "with 2 more GPUs", "from 4 tasks on"."""
     value = flip.value
     if isinstance(value, str):
         return {
@@ -240,7 +240,7 @@ quantization = BitsAndBytesConfig(
 
 
 def planner_state(option: Option, task: Task) -> State | None:
-    """The state in which the planner shows this way to train one task; None for a prompt."""
+    """Return the state in which the planner shows this way to train one task; None for a prompt."""
     if option.way is None:
         return None
     state = option.way.state | {"tokens": str(task.tokens)}
@@ -248,7 +248,7 @@ def planner_state(option: Option, task: Task) -> State | None:
 
 
 def command(option: Option, task: Task) -> Json | None:
-    """What to type for one task, and what has to be said about it; None for a prompt."""
+    """Return what to type for one task, and a note on it; None for a prompt."""
     state = planner_state(option, task)
     if option.way is None or state is None:
         return None

@@ -29,48 +29,50 @@ class Storage:
     each: int
 
     def at(self, tasks: int) -> int:
-        """Bytes of so many tasks."""
+        """Return the bytes that so many tasks take."""
         return self.once + self.each * tasks
 
     def most_tasks(self, room_bytes: int) -> int:
-        """How many tasks fit into a room; -1 where not even what is there once does."""
+        """Return how many tasks fit; -1 where not even the shared part does."""
         return -1 if room_bytes < self.once else (room_bytes - self.once) // self.each
 
 
 def copies(model: ModelConfig) -> Storage:
-    """A fully fine-tuned model for every task."""
+    """Return the storage of a fully fine-tuned model for every task."""
     return Storage(0, WIDTH * model.num_parameters)
 
 
 def on_16_bits(model: ModelConfig, rank: int) -> Storage:
-    """Adapters of a rank for every task, on one model in 16 bits."""
+    """Return the storage of adapters for every task, on one model in 16 bits."""
     return Storage(WIDTH * model.num_parameters, WIDTH * trained_parameters(model, rank))
 
 
 def on_4_bits(model: ModelConfig, rank: int) -> Storage:
-    """Adapters of a rank for every task, on one model in 4 bits, its scales quantized as well."""
+    """Return the storage of adapters for every task, on one model in 4 bits with double
+    quantization.
+    """
     return Storage(sum(frozen_bytes(model, FOUR_BITS)), WIDTH * trained_parameters(model, rank))
 
 
 def prompts(model: ModelConfig, *, four_bits: bool = False) -> Storage:
-    """One model for all tasks, with the keys and values of every task's prompt."""
+    """Return the storage of one model for all tasks, with the KV cache of every task's prompt."""
     once = sum(frozen_bytes(model, FOUR_BITS)) if four_bits else WIDTH * model.num_parameters
     return Storage(once, prompt_tokens(model) * cache_bytes(model))
 
 
 def cache_bytes(model: ModelConfig) -> int:
-    """Bytes of keys and values that one token leaves in every layer while it is being read."""
+    """Return the bytes of the KV cache of one token, all layers together."""
     a = model.architecture
     return WIDTH * 2 * a.kv_width * a.layers
 
 
 def prompt_tokens(model: ModelConfig) -> int:
-    """The length of a prompt; half of what a model with learned positions reads at once."""
+    """Return the length of a prompt, at most half of the learned positions of the model."""
     positions = model.architecture.positions
     return min(PROMPT_TOKENS, positions // 2) if positions else PROMPT_TOKENS
 
 
 def fewer_bytes_from(apart: Storage, together: Storage) -> int:
-    """The number of tasks from which adapters on one model take less than copies; 0: never."""
+    """Return how many tasks from which adapters on one model take less than copies; 0: never."""
     saved = apart.each - together.each
     return 0 if saved <= 0 else (together.once - apart.once) // saved + 1

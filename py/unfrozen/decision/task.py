@@ -120,13 +120,15 @@ class Task:
 
 @lru_cache(maxsize=64)
 def config_of(hub_id: str) -> ModelConfig:
-    """The model of this name, read once."""
+    """Return the model of this name, which is read once."""
     return CATALOGUE[hub_id].model
 
 
 def read_task(given: Mapping[str, object] | str) -> Task:
-    """A task from its texts, or from the part of an address that carries them; what is left out
-    is as in `DEFAULTS`. Raises PlanError with key, value, bound and remedy.
+    """Return a task from its texts, or from the query of an address; missing texts take the
+    defaults.
+
+    Raises PlanError with key, value, bound and remedy.
     """
     found = settings(given)
     for key, value in found.items():
@@ -145,7 +147,7 @@ def read_task(given: Mapping[str, object] | str) -> Task:
 
 
 def as_state(task: Task) -> State:
-    """The texts of a task in their shortest form: no defaults."""
+    """Return the texts of a task in their shortest form: no defaults."""
     texts = {key: str(getattr(task, key)) for key in DEFAULTS}
     if task.price is not None:
         texts["price"] = f"{task.price:g}"
@@ -153,7 +155,7 @@ def as_state(task: Task) -> State:
 
 
 def as_query(task: Task) -> str:
-    """The task as part of an address, keys in a fixed order."""
+    """Return the task as part of an address, keys in a fixed order."""
     return urlencode(as_state(task), safe="/ ")
 
 
@@ -188,12 +190,12 @@ _COUNTS: Final = {
 
 
 def controls_of(task: Task) -> Json:
-    """Every control where a task puts it."""
+    """Return every control with the values of a task."""
     return _controls(DEFAULTS | as_state(task))
 
 
 def controls_as_given(given: Mapping[str, object] | str) -> Json:
-    """Every control where the reader put it, though it cannot be read."""
+    """Return every control with the texts of the reader, which cannot be read as a task."""
     try:
         found = settings(given)
     except PlanError:

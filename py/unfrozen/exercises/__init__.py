@@ -22,15 +22,15 @@ __all__ = ["exercise", "judge", "lie"]
 
 
 def exercise(given: Mapping[str, Any]) -> Json:
-    """The exercise of a `seed`, as the page draws it."""
+    """Return the exercise of a `seed`, as the page draws it."""
     return compute_it.as_json(given["seed"])
 
 
 def judge(given: Mapping[str, Any]) -> Json:
-    """What to say to an answer, `text`, to the exercise of a `seed`."""
+    """Return the reply to an answer, `text`, to the exercise of a `seed`."""
     return compute_it.judge(given["seed"], given["text"])
 
 
 def lie(given: Mapping[str, Any]) -> Json:
-    """A calculator's answer of a `seed`, from which one term is missing."""
+    """Return a calculator's answer for a `seed`, from which one term is missing."""
     return find_the_lie.as_json(given["seed"])

@@ -31,7 +31,7 @@ Json = dict[str, object]
 
 
 def check_seed(seed: object) -> int:
-    """The seed of an exercise; raises PlanError for what is none."""
+    """Return the seed of an exercise; raises PlanError for what is none."""
     if type(seed) is not int or not 1 <= seed <= LARGEST_SEED:
         bound = f"it must be a whole number in 1 … {LARGEST_SEED:,}"
         raise PlanError("seed", seed, bound, "correct it")
@@ -40,7 +40,7 @@ def check_seed(seed: object) -> int:
 
 @lru_cache(maxsize=64)
 def exercise(seed: int) -> Exercise:
-    """The exercise of a seed, always the same; the kinds take turns from seed to seed."""
+    """Return the exercise of a seed; the kinds take turns from seed to seed."""
     kind = KINDS[(check_seed(seed) - 1) % len(KINDS)]
     chance = Random(seed)
     for _ in range(_DRAWS):
@@ -54,7 +54,7 @@ def exercise(seed: int) -> Exercise:
 
 
 def as_json(seed: int) -> Json:
-    """All that the page shows of an exercise, its answer included."""
+    """Return everything the page shows of an exercise, its answer included."""
     found = exercise(seed)
     terms = found.terms()
     inputs = dict.fromkeys(
@@ -74,7 +74,7 @@ def as_json(seed: int) -> Json:
 
 
 def judge(seed: int, text: str) -> Json:
-    """What to say to an answer: `standing` is right, wrong or unread."""
+    """Return the reply to an answer: `standing` is right, wrong or unread."""
     found = exercise(seed)
     try:
         typed, unit = parse_typed_bytes(text)
@@ -94,7 +94,7 @@ def judge(seed: int, text: str) -> Json:
 
 
 def _reason(found: Exercise, typed: float, unit: str) -> str:
-    """Why an answer is wrong, as far as its size tells."""
+    """Return why an answer is wrong, as far as its size tells."""
     answer = found.answer_bytes
     if unit.upper() == "GB" and abs(typed / GB * GIB / answer - 1) <= _SAME:
         return "In GiB that would be right; a number without a unit is read as GB."

@@ -84,52 +84,54 @@ class Exercise:
         return sum(held.get(name, 0) for name in self.components)
 
     def terms(self) -> list[Term]:
-        """The answer taken apart, with formula, inputs and source of each term."""
+        """Return the terms of the answer, with formula, inputs and source of each."""
         told = explain(Moment(self.job, self.instant))
         return [term for term in told if term.component in self.components]
 
     def is_fair(self) -> bool:
-        """Whether the hints lead to the answer, and no slip counts as right."""
+        """Return whether the hints lead to the answer, and no slip counts as right."""
         answer = self.answer_bytes
         by_hand = abs(self.hand_bytes / answer - 1) <= _BY_HAND
         return by_hand and all(abs(s.size_bytes / answer - 1) > _APART for s in self.slips)
 
 
 def any_model(chance: Random) -> PublishedModel:
-    """One of the dense models of the catalogue."""
+    """Return one of the dense models of the catalogue."""
     return chance.choice(DENSE)
 
 
 def name_of(published: PublishedModel) -> str:
-    """A model's name without its owner."""
+    """Return a model's name without its owner."""
     return published.hub_id.partition("/")[2]
 
 
 def model_given(published: PublishedModel) -> Given:
-    """A model and its size, as an exercise states them."""
+    """Return a model and its size, as an exercise states them."""
     return (("Model", name_of(published)), ("Parameters", count(published.num_parameters)))
 
 
 def trimmed(value: float) -> str:
-    """Three significant digits without zeros that say nothing: "16", "10.03" → "10"."""
+    """Return a number with three significant digits, without trailing zeros: "16", "10.03" →
+    "10".
+    """
     text = sig3(value)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def size(size_bytes: float) -> str:
-    """Bytes in decimal gigabytes, or megabytes where that reads better: "112 GB"."""
+    """Return the bytes in decimal gigabytes, or megabytes where that reads better: "112 GB"."""
     if size_bytes < 0.1 * GB:
         return format_bytes(size_bytes, binary=False).replace(" ", _NO_BREAK)
     return f"{trimmed(size_bytes / GB)}{_NO_BREAK}GB"
 
 
 def both_sizes(size_bytes: float) -> str:
-    """Bytes in both units: "112 GB (104 GiB)"."""
+    """Return the bytes in both units: "112 GB (104 GiB)"."""
     return f"{size(size_bytes)} ({trimmed(gib(size_bytes))}{_NO_BREAK}GiB)"
 
 
 def count(number: float) -> str:
-    """A count in words with three significant digits: "8.03 billion"."""
+    """Return a count in words with three significant digits: "8.03 billion"."""
     for scale, word in _SCALES:
         if number >= scale:
             return f"{trimmed(number / scale)}{_NO_BREAK}{word}"
@@ -137,18 +139,20 @@ def count(number: float) -> str:
 
 
 def in_bytes(value: float) -> str:
-    """Bytes of one thing: "16 bytes", "1 byte"."""
+    """Return the bytes of one thing: "16 bytes", "1 byte"."""
     text = trimmed(value)
     return f"{text} byte" if text == "1" else f"{text} bytes"
 
 
 def several(number: int, thing: str) -> str:
-    """A small number in words with its thing: "one sequence", "three sequences", "16 sequences"."""
+    """Return a small number in words with its noun: "one sequence", "three sequences", "16
+    sequences".
+    """
     word = _WORDS[number] if number < len(_WORDS) else f"{number:,}"
     return f"{word} {thing}" if number == 1 else f"{word} {thing}s"
 
 
 def listed(parts: Sequence[str]) -> str:
-    """Parts of a sentence: "a", "a and b", "a, b and c"."""
+    """Return the parts as a list in a sentence: "a", "a and b", "a, b and c"."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last

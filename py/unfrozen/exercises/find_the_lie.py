@@ -64,7 +64,7 @@ class Lie:
 
 @lru_cache(maxsize=64)
 def lie(seed: int) -> Lie:
-    """The lie of a seed, always the same."""
+    """Return the lie of a seed."""
     chance = Random(check_seed(seed))
     for _ in range(_DRAWS):
         try:
@@ -77,7 +77,7 @@ def lie(seed: int) -> Lie:
 
 
 def as_json(seed: int) -> Json:
-    """All that the page shows of a lie, the answers to every option included."""
+    """Return everything the page shows of a lie, the answers to every option included."""
     found = lie(seed)
     recipe, model = found.plan.job.recipe, found.plan.job.model
     batch = f"{several(recipe.micro_batch, 'sequence')} of {recipe.seq_len:,} tokens"
@@ -97,7 +97,7 @@ def as_json(seed: int) -> Json:
 
 
 def _draw(chance: Random) -> Lie | None:
-    """A random job and a part of it; None where that makes no fair question."""
+    """Return a random job and a part of it; None where that makes no fair question."""
     published, words = chance.choice(DENSE), chance.choice(tuple(_RECIPES))
     batch = {"micro_batch": chance.randint(1, 4), "seq_len": chance.choice((1024, 2048, 4096))}
     found = plan({"model": published.config, "recipe": _RECIPES[words] | batch})
@@ -115,13 +115,13 @@ def _draw(chance: Random) -> Lie | None:
 
 
 def _is_apart(found: Plan, part: str, gap: int) -> bool:
-    """Whether nobody who computes a part can take it for the gap."""
+    """Return whether the size of a part cannot be mistaken for the gap."""
     size_bytes = _size(found, part)
     return size_bytes > 0 and max(size_bytes / gap, gap / size_bytes) >= _APART
 
 
 def _size(found: Plan, part: str) -> int:
-    """Bytes of a part at the peak; of the gradients and the driver, what they would add to it."""
+    """Return bytes of a part at the peak; of gradients and context, what they would add to it."""
     if part == "context":
         return CONTEXT_BYTES
     if part == "grads":
@@ -137,7 +137,7 @@ def _option(found: Lie, part: str) -> Json:
 
 
 def _formula(found: Lie) -> str:
-    """The missing part by the planner's formula, or by the largest term of several."""
+    """Return the formula of the missing part, or that of its largest term."""
     moment = Moment(found.plan.job, found.plan.peak_instant)
     terms = [term for term in explain(moment) if term.component == found.missing]
     largest = max(terms, key=lambda term: term.bytes)
@@ -152,7 +152,7 @@ def _formula(found: Lie) -> str:
 
 
 def _why_not(found: Lie, part: str) -> str:
-    """Why a part is not what is missing."""
+    """Return why a part is not what is missing."""
     gap, there = size(found.gap_bytes), size(_size(found.plan, part))
     if part == "grads":
         return (

@@ -52,7 +52,7 @@ Parts = dict[str, float]
 
 
 def states(chance: Random) -> Exercise:
-    """Bytes a parameter times parameters."""
+    """Return an exercise on bytes per parameter times parameters."""
     published, row = any_model(chance), chance.choice(_ROWS)
     parts, number = _parts(row), published.num_parameters
     each = sum(parts.values())
@@ -77,7 +77,7 @@ def states(chance: Random) -> Exercise:
 
 
 def sharded(chance: Random) -> Exercise:
-    """The same on each of several GPUs, under a stage of ZeRO."""
+    """Return an exercise on the states of each of several GPUs, under a stage of ZeRO."""
     published, row = any_model(chance), chance.choice(_ROWS)
     stage, gpus = chance.randint(1, 3), chance.choice((2, 4, 8, 16, 32, 64))
     parts, number = _parts(row), published.num_parameters
@@ -105,19 +105,19 @@ def sharded(chance: Random) -> Exercise:
 
 
 def _parts(row: StateRow) -> Parts:
-    """What a recipe keeps; what it does not keep is left out."""
+    """Return the bytes per parameter of a recipe's states; absent states are left out."""
     named = {"weights": row.params, "gradients": row.grads}
     named |= {"master copy": row.master, "moments": row.moments}
     return {name: each for name, each in named.items() if each}
 
 
 def _counted(parts: Parts) -> str:
-    """Parts in words: "weights 2, gradients 2 and moments 8"."""
+    """Return the parts with their bytes: "weights 2, gradients 2 and moments 8"."""
     return listed([f"{name} {trimmed(each)}" for name, each in parts.items()])
 
 
 def _those_of(parts: Parts, each: float) -> str:
-    """The parts of one size, any of which may have been left out."""
+    """Return the parts of one size, any of which may have been left out."""
     return " or ".join(f"the {name}" for name, size in parts.items() if size == each)
 
 
@@ -126,14 +126,14 @@ def _multiply(each: float, number: int) -> Hint:
 
 
 def _per_gpu(parts: Parts, stage: int, gpus: int) -> float:
-    """Bytes a parameter on each GPU."""
+    """Return the bytes per parameter on each GPU."""
     return sum(
         each / gpus if stage >= _DIVIDED_FROM[name] else each for name, each in parts.items()
     )
 
 
 def _sharding_hint(parts: Parts, stage: int, gpus: int) -> str:
-    """What stays whole and what is divided, in bytes a parameter."""
+    """Return a hint on what stays whole and what is sharded, in bytes per parameter."""
     whole = {name: each for name, each in parts.items() if stage < _DIVIDED_FROM[name]}
     divided = {name: each for name, each in parts.items() if name not in whole}
     stays = f"Whole on every GPU: {_counted(whole)}. " if whole else "Nothing stays whole. "
@@ -142,7 +142,7 @@ def _sharding_hint(parts: Parts, stage: int, gpus: int) -> str:
 
 
 def _stage_slips(parts: Parts, stage: int, gpus: int, number: int) -> list[Slip]:
-    """What the other stages, and a single GPU, would hold, as far as that differs."""
+    """Return the wrong answers that other stages, and a single GPU, would give."""
     words = ["what a GPU holds that shares nothing", *(f"stage {s}" for s in (1, 2, 3))]
     sizes = [_per_gpu(parts, other, gpus) for other in range(4)]
     return [
@@ -161,7 +161,7 @@ _PEAKS: Final = See("#fig-peaks", "The peak of each step")
 
 
 def logits(chance: Random) -> Exercise:
-    """Tokens times vocabulary, and what the loss makes of them."""
+    """Return an exercise on tokens times vocabulary, and the loss."""
     published, batch = any_model(chance), _batch(chance, 8)
     bits, kind, each = chance.choice(_LOSSES)
     job = Job.read({"model": published.config, "recipe": batch | {"loss": kind}})
@@ -193,7 +193,7 @@ def logits(chance: Random) -> Exercise:
 
 
 def recomputed(chance: Random) -> Exercise:
-    """The input of every layer."""
+    """Return an exercise on the saved inputs of every layer."""
     published, batch = any_model(chance), _batch(chance, 8)
     job = Job.read({"model": published.config, "recipe": batch | {"checkpointing": "full"}})
     a, tokens = job.model.architecture, job.recipe.tokens
@@ -228,7 +228,7 @@ def recomputed(chance: Random) -> Exercise:
 
 
 def highest(chance: Random) -> Exercise | None:
-    """The larger of two moments; None where the step is highest at a third."""
+    """Return an exercise on the higher of two instants; None where the step peaks at a third."""
     published, batch = any_model(chance), _batch(chance, 4)
     job = Job.read({"model": published.config, "recipe": batch})
     found = plan_job(job)
@@ -255,7 +255,7 @@ def highest(chance: Random) -> Exercise | None:
 
 
 def _batch(chance: Random, most: int) -> dict[str, object]:
-    """How many sequences go through the model, and how long they are."""
+    """Return the number of sequences and their length, as a recipe has them."""
     return {"micro_batch": chance.randint(1, most), "seq_len": chance.choice(_LENGTHS)}
 
 

@@ -28,7 +28,7 @@ def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:
 
 
 def trained_by_adamw(job: Job, framework: str, **own: Any) -> Job:
-    """A job of AdamW with all weights, in the dtypes of a framework. Raises PlanError."""
+    """Return a job of AdamW with all weights, in the dtypes of a framework. Raises PlanError."""
     refuse(job, framework, **{key: (value,) for key, value in _COMMON.items()})
     refuse(job, framework, compute=("bf16", "fp32"), device_map=(False,))
     off = dict.fromkeys(_OFF, False)
@@ -37,14 +37,14 @@ def trained_by_adamw(job: Job, framework: str, **own: Any) -> Job:
 
 
 def machines(job: Job) -> tuple[int, int]:
-    """The number of machines of a job, and of GPUs in each."""
+    """Return the number of machines of a job, and of GPUs in each."""
     gpus, each = job.cluster.gpus, job_gpu(job).node_gpus
     count = -(-gpus // each)
     return (count, each) if gpus % count else (count, gpus // count)
 
 
 def torchrun(job: Job) -> str:
-    """The launcher that starts a process per GPU, the same line on every machine."""
+    """Return the launcher that starts a process per GPU, the same line on every machine."""
     count, each = machines(job)
     if count == 1:
         return f"torchrun --standalone --nproc-per-node {each}"
@@ -52,7 +52,7 @@ def torchrun(job: Job) -> str:
 
 
 def accelerate_launch(job: Job) -> str:
-    """accelerate's launcher; RANK is the number of the machine it is typed on, from 0."""
+    """Return accelerate's launcher; RANK is the machine's number, from 0."""
     count, _ = machines(job)
     text = f"accelerate launch --num_machines {count} --num_processes {job.cluster.gpus}"
     reach = f" --machine_rank RANK --main_process_ip {FIRST_HOST} --main_process_port 29500"
@@ -60,5 +60,5 @@ def accelerate_launch(job: Job) -> str:
 
 
 def lines(*parts: str) -> str:
-    """Parts of a command, one a line."""
+    """Return the parts of a command, one per line."""
     return " \\\n  ".join(part for part in parts if part)

@@ -24,7 +24,7 @@ _STRATEGIES: Final = {"zero2": "optim_grads", "zero3": "optim_grads_params"}
 
 
 def megatron_job(job: Job) -> Job:
-    """The job as Megatron-LM trains it. Raises PlanError where it cannot."""
+    """Return the job as Megatron-LM trains it. Raises PlanError where it cannot."""
     cluster, layers = job.cluster, job.model.architecture.layers
     refuse(
         job,
@@ -50,7 +50,7 @@ def megatron_job(job: Job) -> Job:
 
 
 def command(job: Job) -> str:
-    """What to type on every machine."""
+    """Return what to type on every machine."""
     cluster, recipe = job.cluster, job.recipe
     sequences = recipe.micro_batch * recipe.grad_accum * cluster.replicas
     return lines(
@@ -67,7 +67,7 @@ def command(job: Job) -> str:
 
 
 def _model_parallel(job: Job) -> list[str]:
-    """Options of tensor, context, pipeline and expert parallelism."""
+    """Return the options of tensor, context, pipeline and expert parallelism."""
     cluster = job.cluster
     ranks = {
         "tensor-model-parallel-size": cluster.tensor_parallel,

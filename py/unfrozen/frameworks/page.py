@@ -50,8 +50,9 @@ _CURRENT: Final = _Current()
 
 
 def layouts(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A turn at the question {"state": …, "framework": a name or ""}: `done`, and the ranking so
-    far. Never raises: what cannot be searched comes back as `problem`.
+    """Return the state of a search of layouts: `done`, and the ranking so far.
+
+    Never raises: what cannot be searched comes back as `problem`.
     """
     state: State = {}
     try:
@@ -121,7 +122,7 @@ def _row(one: Layout, request: PlanRequest, framework: Framework | None) -> dict
 
 
 def _label(job: Job) -> str:
-    """The sizes of each parallelism: "data 32 × tensor 2"."""
+    """Return the size of each parallelism: "data 32 × tensor 2"."""
     cluster = job.cluster
     counts = {name: getattr(cluster, key) for key, name in _SHARED.items()}
     counts = {"data": cluster.replicas} | counts
@@ -133,7 +134,7 @@ _SHARED: Final = {key: key.removesuffix("_parallel") for key in MESH}
 
 
 def _note(job: Job) -> str:
-    """Sharding, activation checkpointing and the batch of a layout."""
+    """Return the sharding, activation checkpointing and the batch of a layout."""
     cluster, recipe, stage = job.cluster, job.recipe, zero_stage(job)
     count, at_once = recipe.grad_accum, recipe.micro_batch
     parts = [
@@ -148,7 +149,7 @@ def _note(job: Job) -> str:
 
 
 def state_of(wanted: Job, state: State) -> State:
-    """The state whose job is `wanted`, which differs by a layout from that of `state`."""
+    """Return the state whose job is `wanted`, which differs by a layout from that of `state`."""
     plain = Cluster()
     texts = {
         key: ""
@@ -167,7 +168,7 @@ def state_of(wanted: Job, state: State) -> State:
 def _differences(
     found: Recipe | Cluster, wanted: Recipe | Cluster, keys: Iterable[str], but: Set[str]
 ) -> State:
-    """Of these keys, what has to be said to come from one part of a job to another."""
+    """Return the keys whose values differ between two parts of a job, with the wanted values."""
     return {
         key: as_text(getattr(wanted, key))
         for key in keys

@@ -28,7 +28,7 @@ UNFROZEN: Final = "unfrozen"
 
 
 def _runner_job(job: Job) -> Job:
-    """The job as the runner trains it. Raises PlanError where it cannot."""
+    """Return the job as the runner trains it. Raises PlanError where it cannot."""
     cluster, recipe = job.cluster, job.recipe
     refuse(
         job,
@@ -56,7 +56,7 @@ def _runner_job(job: Job) -> Job:
 
 
 def _runner_command(job: Job) -> str:
-    """What to type on every machine; MODEL is a name of the hub or a folder."""
+    """Return what to type on every machine; MODEL is a name of the hub or a folder."""
     groups = job.cluster.shard_size
     grouped = f" \\\n  --set shard_size={groups}" if groups else ""
     return typed_command(job, launch(job), "MODEL") + grouped
@@ -81,7 +81,9 @@ LAUNCHED: Final = {
 
 
 def commands(job: Job) -> dict[str, str]:
-    """What to type for this very job, by framework; without those that would change it."""
+    """Return the commands for exactly this job, by framework; frameworks that would change it are
+    left out.
+    """
     found = {}
     for name, framework in FRAMEWORKS.items():
         try:

@@ -44,7 +44,7 @@ MESH: Final = {
 
 
 def mesh(job: Job) -> str:
-    """The sizes of each parallelism: "dp32 tp2", replicas first."""
+    """Return the sizes of each parallelism: "dp32 tp2", replicas first."""
     cluster = job.cluster
     counts = {name: getattr(cluster, key) for key, name in MESH.items()}
     shared = [f"{name}{count}" for name, count in counts.items() if count > 1]
@@ -54,7 +54,7 @@ def mesh(job: Job) -> str:
 
 
 def zero_stage(job: Job) -> str:
-    """The ZeRO stage of a job: "–", "3", in groups of eight "3/8"."""
+    """Return the ZeRO stage of a job: "–", "3", in groups of eight "3/8"."""
     cluster = job.cluster
     if not cluster.stage:
         return "–"
@@ -65,7 +65,7 @@ def zero_stage(job: Job) -> str:
 def layouts_text(
     job: Job, gpus: int, found: Sequence[Layout], framework: str | None, price: float | None
 ) -> str:
-    """The best layouts, a line each, and what to type for the first."""
+    """Return the best layouts, a line each, and the command of the first."""
     gpu = job_gpu(job)
     if not found:
         run = f" that {FRAMEWORKS[framework].label} runs" if framework else ""
@@ -83,8 +83,8 @@ def layouts_text(
 
 
 def layouts_data(found: Sequence[Layout], price: float | None) -> list[dict[str, Any]]:
-    """Every layout, the fastest first: its recipe and cluster as a job takes them, sizes in GiB,
-    times in seconds, what it costs for a billion tokens, and the commands that start just this.
+    """Return every layout, the fastest first, with its recipe, cluster, sizes, times and
+    commands.
     """
     return [_data(one, price) for one in found]
 
@@ -140,7 +140,9 @@ def _record() -> str:
 
 
 def _typed(first: Layout, framework: str | None) -> str:
-    """The command of the framework that was named, or of each that starts the first as it is."""
+    """Return the command of the framework that was named, or of each that starts the first as it
+    is.
+    """
     if framework:
         chosen = FRAMEWORKS[framework]
         return f"The first, with {chosen.label}:\n\n{chosen.command(first.job)}"
@@ -170,7 +172,7 @@ class Inverse:
 
 
 def solved_data(planned: Plan, asked: Inverse) -> dict[str, Any]:
-    """The answer under the key that was asked for. Raises PlanError as the solvers do."""
+    """Return the answer under the key that was asked for. Raises PlanError as the solvers do."""
     if asked.key == "layout":
         return {"layout": layouts_data(_layouts(planned, asked), asked.price)}
     if asked.key != "gpus":
@@ -181,7 +183,7 @@ def solved_data(planned: Plan, asked: Inverse) -> dict[str, Any]:
 
 
 def solved_text(planned: Plan, asked: Inverse) -> str:
-    """The answer as text. Raises PlanError as the solvers do."""
+    """Return the answer as text. Raises PlanError as the solvers do."""
     if asked.key == "layout":
         found = _layouts(planned, asked)
         gpus, by = _gpus(planned, asked), _by(planned, asked)
@@ -192,7 +194,7 @@ def solved_text(planned: Plan, asked: Inverse) -> str:
 
 
 def fewest_text(planned: Plan, found: Job | None) -> str:
-    """The fewest GPUs in a sentence, and their sharding where it differs from the job's."""
+    """Return the fewest GPUs in a sentence, and their sharding where it differs from the job's."""
     job, gpu = planned.job, job_gpu(planned.job)
     own = f"ZeRO-{job.cluster.stage}" if job.cluster.stage else "not sharded"
     if found is None:
@@ -217,7 +219,9 @@ def _layouts(planned: Plan, asked: Inverse) -> list[Layout]:
 
 
 def _by(planned: Plan, asked: Inverse) -> str | None:
-    """The framework that runs it: the one asked for, else the one whose defaults the job has."""
+    """Return the framework that runs the job: the one asked for, else the one whose defaults it
+    has.
+    """
     chosen = planned.job.framework
     return asked.run_by or (LAUNCHED.get(chosen.name) if chosen else None)
 

@@ -30,7 +30,7 @@ _RESHARD: Final = {"zero2": "never", "zero3": "always"}
 
 
 def torchtitan_job(job: Job) -> Job:
-    """The job as torchtitan trains it. Raises PlanError where it cannot."""
+    """Return the job as torchtitan trains it. Raises PlanError where it cannot."""
     cluster = job.cluster
     refuse(
         job,
@@ -63,7 +63,7 @@ def torchtitan_job(job: Job) -> Job:
 
 
 def command(job: Job) -> str:
-    """What to type on every machine."""
+    """Return what to type on every machine."""
     cluster, recipe = job.cluster, job.recipe
     shards = cluster.shards if cluster.stage else 1
     ranks = {

@@ -28,7 +28,7 @@ _ATTENTION: Final = {"flash": "flash_attention_2", "sdpa": "sdpa", "eager": "eag
 
 
 def accelerate_job(job: Job) -> Job:
-    """The job as TRL trains it with accelerate. Raises PlanError where it cannot."""
+    """Return the job as TRL trains it with accelerate. Raises PlanError where it cannot."""
     cluster, recipe = job.cluster, job.recipe
     refuse(
         job,
@@ -59,7 +59,7 @@ def accelerate_job(job: Job) -> Job:
 
 
 def accelerate_command(job: Job) -> str:
-    """What to type on every machine."""
+    """Return what to type on every machine."""
     cluster = job.cluster
     if cluster.gpus == 1:
         paradigm = ""
@@ -80,7 +80,7 @@ def accelerate_command(job: Job) -> str:
 
 
 def _trainer(job: Job, script: str) -> str:
-    """The options of TRL's trainer: model, data, batch, activation checkpointing."""
+    """Return the options of TRL's trainer: model, data, batch, activation checkpointing."""
     recipe = job.recipe
     ranks = job.cluster.context_parallel > 1
     attention = "sdpa" if ranks else _ATTENTION[recipe.attention]
@@ -95,7 +95,7 @@ def _trainer(job: Job, script: str) -> str:
 
 
 def _sizes(job: Job) -> str:
-    """Replicas, shard groups and contexts, where FSDP2 does not shard over data alone."""
+    """Return replicas, shard groups and contexts, where FSDP2 does not shard over data alone."""
     cluster = job.cluster
     if not cluster.stage or (cluster.context_parallel == 1 and cluster.shards == cluster.alike):
         return ""
@@ -113,7 +113,7 @@ _CONFIG_FILE: Final = "ds.json"
 
 
 def deepspeed_job(job: Job) -> Job:
-    """The job as TRL trains it with DeepSpeed. Raises PlanError where it cannot."""
+    """Return the job as TRL trains it with DeepSpeed. Raises PlanError where it cannot."""
     cluster = job.cluster
     refuse(
         job,
@@ -135,7 +135,7 @@ def deepspeed_job(job: Job) -> Job:
 
 
 def deepspeed_command(job: Job) -> str:
-    """What to type on every machine, after the config file that it names."""
+    """Return what to type on every machine, after the config file that it names."""
     cluster, recipe = job.cluster, job.recipe
     zero: dict[str, Any] = {"stage": cluster.stage}
     if cluster.offload != "none":

@@ -22,7 +22,7 @@ ToolName = Literal["trainer", "tensorboard", "wandb"]
 
 
 def tool_of(head: bytes) -> ToolName | None:
-    """Which tool writes files that begin like this; None for neither."""
+    """Return which tool writes files that begin like this; None for neither."""
     if head.startswith(MAGIC[:4]):
         return "wandb"
     if is_head(head):
@@ -31,7 +31,7 @@ def tool_of(head: bytes) -> ToolName | None:
 
 
 def order(file: str) -> tuple[int, str]:
-    """What a run's files are sorted by: when each was begun, which event files tell."""
+    """Return the sort key of a run's files: when each was begun, which event files tell."""
     found = _WRITTEN.search(file)
     return int(found[1][:18]) if found else 0, file
 
@@ -74,7 +74,7 @@ class ForeignFiles:
             self._reader.end()
 
     def run(self) -> ForeignRun:
-        """All of them as one run."""
+        """Return all files as one run."""
         if self._reader is None:
             raise ForeignFileError(self._file, "there is nothing in it", EXPECTED)
         return self._reader.run(self._hash.hexdigest())

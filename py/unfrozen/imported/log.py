@@ -51,7 +51,7 @@ class ForeignRun:
 
 
 def lines(run: ForeignRun, name: str = "", written: float = 0.0) -> Iterator[str]:
-    """The lines of the run's log.
+    """Yield the lines of the run's log.
 
     `name`: what a reader calls it, else as the file does. `written`: Unix seconds of the file's
     last change, for a log that dates nothing.
@@ -122,7 +122,7 @@ class _Log:
             yield f"Steps went back {times}: read as a run that was started again from there"
 
     def _resume(self, attempt: Attempt) -> str:
-        """Another attempt begins before its first step: what lay beyond was given up."""
+        """Return the event of another attempt, which begins before its first step."""
         before = max(0, first_step(attempt) - 1)
         self.attempt += 1
         self.first = {s: at for s, at in self.first.items() if at[0] <= before}
@@ -149,7 +149,7 @@ class _Log:
             yield from self._scores(step, said)
 
     def _scores(self, step: int, said: Mapping[str, float]) -> Iterator[str]:
-        """The evaluations of a step; the first of a suite is what its change is counted from."""
+        """Yield evaluations of a step; the first of a suite is what its change is counted from."""
         scores = ((self.places[name], loss) for name, loss in said.items())
         for suite, loss in ((p.name, loss) for p, loss in scores if _is_score(p)):
             _, first = self.first.setdefault(suite, (step, loss))

@@ -61,7 +61,7 @@ _begun = 0
 
 
 def import_files(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A reading begins, of `files`: {name, modified: Unix seconds}; what was on is forgotten.
+    """Begin to read `files`, {name, modified: Unix seconds}; an earlier reading is dropped.
 
     `order` are their places in the order in which their bytes are wanted.
     """
@@ -78,12 +78,12 @@ def import_files(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def import_piece(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The next bytes, `data` in base64; `last`: of their file."""
+    """Read the next bytes, `data` in base64; `last` says that they end their file."""
     return _answer(asked, _Dropped.take)
 
 
 def import_lines(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The next lines of the log; `more` unless these were the last."""
+    """Return the next lines of the log; `more` says whether others follow."""
     return _answer(asked, _Dropped.lines)
 
 

@@ -95,7 +95,7 @@ class Points:
 
 
 def moments(attempt: Attempt) -> Iterator[Moment]:
-    """What an attempt says, step by step; names in the order in which they came."""
+    """Yield the events of an attempt step by step; names in the order in which they came."""
     rising = merge(*(_rising(place, name, curve) for place, (name, curve) in _named(attempt)))
     for step, rows in groupby(rising, key=lambda row: row[0]):
         said, latest = {}, 0.0
@@ -115,5 +115,5 @@ def _rising(place: int, name: str, curve: Curve) -> Iterator[tuple[int, int, str
 
 
 def first_step(attempt: Attempt) -> int:
-    """The lowest step of an attempt; 0 where it is empty."""
+    """Return the lowest step of an attempt; 0 where it is empty."""
     return min((curve.steps[0] for curve in attempt.values()), default=0)

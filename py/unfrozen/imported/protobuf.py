@@ -25,7 +25,8 @@ class WireError(ValueError):
 
 
 def fields(data: bytes) -> Iterator[tuple[int, int, Value]]:
-    """(field number, wire type, value) of each field: whole numbers unsigned, the rest as bytes.
+    """Yield (field number, wire type, value) of each field: whole numbers unsigned, the rest as
+    bytes.
 
     Raises `WireError` where the bytes end too early or are no fields.
     """
@@ -65,7 +66,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def varints(data: bytes) -> Iterator[int]:
-    """The numbers of a packed field."""
+    """Yield the numbers of a packed field."""
     at = 0
     while at < len(data):
         value, at = _varint(data, at)
@@ -73,27 +74,27 @@ def varints(data: bytes) -> Iterator[int]:
 
 
 def signed(value: int) -> int:
-    """An int32 or int64 as its varint carries it, in two's complement of 64 bits."""
+    """Return an int32 or int64 from its varint, in two's complement of 64 bits."""
     return value - (1 << 64) if value >> 63 else value
 
 
 def double(data: bytes) -> float:
-    """The number of a fixed64 field."""
+    """Return the number of a fixed64 field."""
     found: float = struct.unpack("<d", data)[0]
     return found
 
 
 def single(data: bytes) -> float:
-    """The number of a fixed32 field, exactly."""
+    """Return the number of a fixed32 field, exactly."""
     found: float = struct.unpack("<f", data)[0]
     return found
 
 
 def utf8(data: bytes) -> str:
-    """The text of a field; what is no UTF-8 is replaced."""
+    """Return the text of a field; invalid UTF-8 is replaced."""
     return data.decode("utf-8", "replace")
 
 
 def parts(data: bytes, number: int) -> Iterator[bytes]:
-    """The messages, texts or bytes under one field number, in their order."""
+    """Yield the messages, texts or bytes under one field number, in their order."""
     return (v for n, _, v in fields(data) if n == number and isinstance(v, bytes))

@@ -17,13 +17,19 @@ _WORDS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def text(value: str, most: int = 1000) -> str:
-    """Foreign text on one line: at most `most` characters, what cannot be shown replaced."""
+    """Return foreign text on one line of at most `most` characters, unprintable characters
+    replaced.
+    """
     cut = value if len(value) <= most else value[: most - 1] + "…"
     return "".join(mark if mark.isprintable() else "\ufffd" for mark in cut)
 
 
 def number(value: object) -> float | None:
-    """A JSON value as a number; None where it is none. NaN and infinities may come as words."""
+    """Return a JSON value as a number, None where it is none; NaN and infinities may be spelled
+    out.
+
+    NaN and infinities may come as words.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -37,13 +43,15 @@ def number(value: object) -> float | None:
 
 
 def whole_number(value: object, most: int) -> int:
-    """A JSON value as a whole number from 0 to `most`; 0 where it is none of them."""
+    """Return a JSON value as a whole number from 0 to `most`; 0 where it is none."""
     found = number(value)
     return int(found) if found is not None and 0 <= found <= most and found == int(found) else 0
 
 
 def fitted(values: Mapping[str, Any], most: int) -> tuple[dict[str, Any], list[str]]:
-    """What of `values` a line may carry in `most` characters of JSON, and the names of the rest."""
+    """Return the part of `values` that fits into `most` characters of JSON, and the names of the
+    rest.
+    """
     kept: dict[str, Any] = {}
     left: list[str] = []
     room = most

@@ -48,7 +48,7 @@ _SHORT: Final = 512  # bytes for which the large tables are not worth making
 
 @cache
 def _by_byte() -> list[int]:
-    """What one byte does to a remainder of 0."""
+    """Return the table of a CRC for one byte."""
     table = list(range(256))
     for _ in range(8):
         table = [c >> 1 ^ (_CASTAGNOLI if c & 1 else 0) for c in table]
@@ -57,14 +57,16 @@ def _by_byte() -> list[int]:
 
 @cache
 def _by_half() -> tuple[list[int], list[int]]:
-    """The same of two bytes, and of two bytes that two more follow: 4 bytes take two look-ups."""
+    """Return the tables for two bytes, and for two bytes that two more follow: 4 bytes take two
+    look-ups.
+    """
     one = _by_byte()
     two = [one[(one[n & 255] ^ n >> 8) & 255] ^ one[n & 255] >> 8 for n in range(65536)]
     return two, [two[n & 0xFFFF] ^ n >> 16 for n in two]
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C of some bytes."""
+    """Return CRC-32C of some bytes."""
     crc, rest = 0xFFFF_FFFF, data
     if len(data) > _SHORT:
         words = len(data) // 4
@@ -80,13 +82,13 @@ def crc32c(data: bytes) -> int:
 
 
 def masked(data: bytes) -> int:
-    """The checksum of some bytes as it stands in a file."""
+    """Return the masked checksum of some bytes, as event files store it."""
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFF_FFFF
 
 
 def is_head(data: bytes) -> bool:
-    """Whether a record may begin like this."""
+    """Return whether a record may begin like this."""
     return len(data) >= HEAD and masked(data[:8]) == int.from_bytes(data[8:HEAD], "little")
 
 
@@ -109,7 +111,7 @@ class RecordCutter:
         return bool(self._rest or self._skipped)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """The records that are whole with these bytes, each with the offset at which it begins."""
+        """Return the records that these bytes complete, each with the offset at which it begins."""
         if self.damage:
             return []
         buffer, at, found = self._rest + data, 0, []
@@ -198,7 +200,7 @@ class EventFilesReader:
             self._note(words)
 
     def run(self, digest: str) -> ForeignRun:
-        """The run. Raises `ForeignFileError` where no number was found."""
+        """Return the run. Raises `ForeignFileError` where no number was found."""
         if not self.points.count:
             problem = f"no scalar is in it{''.join(f'. {note}' for note in self._notes)}"
             remedy = "pictures, texts and histograms are no curves: take a file that holds scalars"
@@ -220,7 +222,7 @@ class EventFilesReader:
         )
 
     def _named(self) -> str:
-        """The tags of what was passed over, with what they hold where the file says it."""
+        """Return the skipped tags, with what they hold where the file says it."""
         told = [
             f"{tag} ({plugin})" if plugin else tag
             for tag, plugin in list(self._other_names.items())[:_MOST_NAMES]
@@ -282,7 +284,7 @@ class EventFilesReader:
 
 
 def scalar(tensor: bytes) -> float | None:
-    """The number in a TensorProto of one element; None for others. Raises `WireError`."""
+    """Return the number in a TensorProto of one element; None for others. Raises `WireError`."""
     dtype, found = 0, list[float]()
     for number, kind, value in fields(tensor):
         if number == _DTYPE and isinstance(value, int):
@@ -295,7 +297,9 @@ def scalar(tensor: bytes) -> float | None:
 
 
 def _elements(dtype: int, number: int, kind: int, value: int | bytes) -> Iterator[float]:
-    """Numbers of one field of a tensor, packed or alone; at most two, which is one too many."""
+    """Yield the numbers of one field of a tensor, packed or alone; at most two, which is one too
+    many.
+    """
     if number == _CONTENT and isinstance(value, bytes):
         yield from _unpacked(dtype, value)
     elif number in (_FLOATS, _DOUBLES) and isinstance(value, bytes) and kind != VARINT:
@@ -320,7 +324,7 @@ def _unpacked(dtype: int, data: bytes) -> Iterator[float]:
 
 
 def _half(dtype: int, bits: int) -> float:
-    """A number of 16 bits: bfloat16 is the upper half of a float32."""
+    """Return a number of 16 bits: bfloat16 is the upper half of a float32."""
     if dtype == _BFLOAT16:
         return single(struct.pack("<HH", 0, bits & 0xFFFF))
     found: float = struct.unpack("<e", (bits & 0xFFFF).to_bytes(2, "little"))[0]

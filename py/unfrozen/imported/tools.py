@@ -71,14 +71,16 @@ _LACKS: Final = {
 
 
 def meanings(tool: str, has: Iterable[str]) -> dict[str, str]:
-    """How the losses that a run of `tool` has were taken, by name."""
+    """Return how the losses of a run of `tool` were averaged, by name."""
     told, there = TOOLS[tool], set(has)
     found = {"train/loss": told.loss} if "train/loss" in there else {}
     return found | ({"eval": told.eval_loss} if any(n[:5] == "eval/" for n in there) else {})
 
 
 def lacks(has: Iterable[str], *, timed: bool) -> list[str]:
-    """What a run of ours has and this one has not. `has`: its metrics, and `eval/` its suites."""
+    """Return what a run of ours has and this one lacks. `has`: its metrics, and `eval/` its
+    suites.
+    """
     there = set(has) | ({"times"} if timed else set())
     there |= {"speed"} if "perf/tokens_per_second" in there else set()
     return [words for name, words in _LACKS.items() if name not in there]
@@ -113,7 +115,7 @@ class Placement:
 
 
 def _exact() -> dict[str, tuple[Placement, int]]:
-    """Name → its place, and which spelling of it that is: 0 is our own."""
+    """Return name → (our series, rank of the spelling; 0 is our own)."""
     places = {name: (Placement("metric", name), 0) for name in METRIC_NAMES if name[:5] != "eval/"}
     for name, others in _ALSO.items():
         places |= {other: (Placement("metric", name), n) for n, other in enumerate(others, 1)}
@@ -126,7 +128,7 @@ _LAST: Final = 100  # of a spelling that is no exact one
 
 
 def placed(name: str) -> tuple[Placement, int]:
-    """The place of a name, and how good a spelling of it this is; 0 is the best."""
+    """Return our series for a name, and the rank of its spelling; 0 is the best."""
     key = name.lower()
     if key in _EXACT:
         return _EXACT[key]
@@ -138,7 +140,10 @@ def placed(name: str) -> tuple[Placement, int]:
 
 
 def assigned(names: Iterable[str]) -> dict[str, Placement]:
-    """The place of every name of one run. Of two for one place the better spelling has it.
+    """Return our series for every name of one run; of two for one series the better spelling has
+    it.
+
+    Of two for one place the better spelling has it.
 
     The other is kept under its own name.
     """

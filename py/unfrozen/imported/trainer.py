@@ -51,7 +51,7 @@ class TrainerStateReader:
         self._pieces.append(data)
 
     def run(self, digest: str) -> ForeignRun:
-        """The run. Raises `ForeignFileError` for what is no whole state of Trainer."""
+        """Return the run. Raises `ForeignFileError` for an incomplete state of Trainer."""
         state = self._state()
         points, passed = Points(), 0
         results = {key: state.get(key) for key in _RESULTS}
@@ -121,7 +121,7 @@ def _take(points: Points, entry: dict[str, Any]) -> int:
 
 
 def _status(steps: int, last: int, *, over: bool) -> tuple[RunStatus, str]:
-    """How the run stood when this was written, as far as it says so."""
+    """Return the status of the run when the state was written, as far as it tells."""
     if steps and last >= steps:
         return "finished", ""
     of = f" of {steps:,}" if steps else ""

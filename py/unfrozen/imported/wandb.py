@@ -181,7 +181,7 @@ class OfflineRunReader:
         self._note(f"{words}: what belongs to it was passed over", offset)
 
     def run(self, digest: str) -> ForeignRun:
-        """The run. Raises `ForeignFileError` where no number was found."""
+        """Return the run. Raises `ForeignFileError` where no number was found."""
         if not self.points.count:
             problem = f"no number was logged{''.join(f'. {note}' for note in self._notes)}"
             raise ForeignFileError(
@@ -224,13 +224,13 @@ def _reason(code: int | None) -> str:
 
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:
-    """What Trainer's callback says of the model."""
+    """Return what Trainer's callback says of the model."""
     many = whole_number(config.get("model/num_parameters"), 2**53 - 1)
     return {"num_parameters": many} if many else {}
 
 
 def _items(data: bytes, known: dict[str, Any]) -> dict[str, Any]:
-    """What a SummaryRecord or a ConfigRecord sets, as far as there is room."""
+    """Return what a SummaryRecord or a ConfigRecord sets, up to the bound."""
     room = _MOST_CONFIG - len(known)
     found: dict[str, Any] = {}
     for name, value in _pairs(data, 1):
@@ -240,7 +240,7 @@ def _items(data: bytes, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(data: bytes, item: int) -> Iterator[tuple[str, Any]]:
-    """Name and value of each item under a field number; what is no JSON has no value."""
+    """Yield the name and value of each item under a field number; None for invalid JSON."""
     for one in parts(data, item):
         keys: list[str] = []
         value = None
@@ -261,7 +261,7 @@ def _json(data: bytes) -> Any:
 
 
 def _flat(pairs: Iterator[tuple[str, Any]], deep: int = 0) -> Iterator[tuple[str, Any]]:
-    """Objects within objects under one name with dots; what W&B marks as media stays whole."""
+    """Yield nested objects under names with dots; what W&B marks as media stays whole."""
     for name, value in pairs:
         if isinstance(value, dict) and "_type" not in value and deep < _DEEPEST:
             inner = ((text(f"{name}.{key}"), entry) for key, entry in value.items())
@@ -271,7 +271,7 @@ def _flat(pairs: Iterator[tuple[str, Any]], deep: int = 0) -> Iterator[tuple[str
 
 
 def _stamp(stats: bytes) -> float:
-    """Unix seconds of a StatsRecord, from its Timestamp."""
+    """Return the Unix seconds of a StatsRecord, from its Timestamp."""
     for stamp in parts(stats, 2):
         for kind, _, value in fields(stamp):
             if kind == 1 and isinstance(value, int):

@@ -300,12 +300,14 @@ class Cluster:
 
     @classmethod
     def of_runner(cls, gpus: int) -> Cluster:
-        """How `gpu_runner` shards a model over so many GPUs: FSDP2, embedding and head apart."""
+        """Return the cluster of `gpu_runner` on so many GPUs: FSDP2, embedding and head wrapped
+        separately.
+        """
         return cls(gpus, "zero3", outer_apart=True) if gpus > 1 else cls()
 
     @classmethod
     def read(cls, given: object) -> Cluster:
-        """The cluster of a job, defaults filled in; raises PlanError for what cannot be planned."""
+        """Return the cluster of a job, with defaults. Raises PlanError."""
         if not isinstance(given, Mapping):
             raise PlanError("cluster", given, "it must be an object", "give {} for one GPU")
         for key, value in given.items():

@@ -76,7 +76,9 @@ _WITH_VERSION: Final = re.compile(r" @\w|\d\.\d")
 
 
 def _defaults(source: str, *rows: tuple[object, ...]) -> tuple[Default, ...]:
-    """Defaults from (key, value, why, when, file below `source`); the last two are optional."""
+    """Return the defaults from (key, value, why, when, file below `source`); the last two are
+    optional.
+    """
     found = []
     for key, value, why, *rest in rows:
         file = next((part for part in rest if isinstance(part, str)), "")
@@ -370,9 +372,11 @@ def apply_framework(
     experts: bool = False,
     tower: bool = False,
 ) -> tuple[ChosenFramework, Settings, Settings]:
-    """The framework called `name`, and recipe and cluster of a job with its defaults for a model of
-    this type; `experts` and `tower` say whether the model has any. Raises PlanError for a framework
-    that is not in the table.
+    """Return the framework called `name`, and recipe and cluster of a job with its defaults
+    applied.
+
+    `model_type` is that of the model; `experts` and `tower` say whether it has any. Raises
+    PlanError for a framework that is not in the table.
     """
     name = _canonical_name(name)
     asked = {**recipe, **cluster, **_adapter_settings(recipe), "model_type": model_type}
@@ -400,13 +404,13 @@ def apply_framework(
 
 
 def _adapter_settings(recipe: Settings) -> dict[str, object]:
-    """The settings of adapters by the keys that defaults have for them."""
+    """Return the settings of adapters by the keys that defaults have for them."""
     given = recipe.get("lora")
     return {LORA + key: v for key, v in given.items()} if isinstance(given, Mapping) else {}
 
 
 def _canonical_name(name: object) -> str:
-    """The framework's name in the table, however it is spelt: Megatron-LM, torchTitan."""
+    """Return the framework's name in the table, for any spelling: Megatron-LM, torchTitan."""
     letters = _letters(name) if isinstance(name, str) else ""
     found = {_letters(each): each for each in FRAMEWORKS} | OTHER_NAMES
     if letters not in found:
@@ -422,7 +426,7 @@ def _letters(name: str) -> str:
 
 
 def _is_allowed(key: str, asked: Settings) -> bool:
-    """Whether a recipe may have the setting beside what else it asks for."""
+    """Return whether a recipe may have the setting beside what else it asks for."""
     if key in ("master", "grads") and asked.get("method") in ("lora", "qlora"):
         return False
     if key.startswith(LORA):

@@ -76,14 +76,14 @@ class Job:
         return job
 
     def on(self, gpu: Gpu) -> Job:
-        """The same job on another GPU. Raises PlanError where that lacks a precision."""
+        """Return the same job on another GPU. Raises PlanError where that lacks a precision."""
         moved = replace(self, gpu=gpu)
         _check_dtype(moved)
         return moved
 
 
 def read_model(given: object) -> ModelConfig:
-    """The model of a config.json, one that was read before not read or counted again. PlanError."""
+    """Return the model of a config.json, cached by its content. Raises PlanError."""
     try:
         # unlike JSON it keeps types apart; version 2 writes no references
         key = marshal.dumps(given, 2)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def _cached_model(key: bytes) -> ModelConfig:
 
 
 def _within_positions(job: Job, recipe: object) -> Job:
-    """A model with learned positions reads no longer sequence: the default yields to it."""
+    """Return the job with its default sequence length cut to the model's learned positions."""
     most = job.model.architecture.positions
     if not most or job.recipe.seq_len <= most:
         return job

@@ -26,14 +26,14 @@ Layers = tuple[int, ...]
 
 @lru_cache(maxsize=1024)
 def stage_layers(layers: int, cluster: Cluster) -> tuple[Layers, ...]:
-    """The indices of the layers of each stage, first to last; of `layers` in all."""
+    """Return the layer indices of each stage, first to last; of `layers` in all."""
     counts = cluster.pipeline_layers or _dealt(layers, cluster.stages)
     ends = [sum(counts[: index + 1]) for index in range(len(counts))]
     return tuple(tuple(range(end - count, end)) for end, count in zip(ends, counts, strict=True))
 
 
 def stages_of(rank: int, cluster: Cluster) -> tuple[int, ...]:
-    """The stages that a rank of the pipeline holds, in the order in which a micro-batch comes."""
+    """Return the stages of a pipeline rank, in the order in which a micro-batch reaches them."""
     ranks, last = cluster.pipeline_parallel, cluster.stages - 1
     if ranks == 1:
         return (0,)
@@ -133,7 +133,8 @@ class GpuPart(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def spread(model: ModelConfig, gpus: int) -> tuple[GpuPart, ...]:
-    """Layers in order over the GPUs of one machine, as `device_map="auto"` of accelerate does it.
+    """Return the layers of each GPU of one machine, as `device_map="auto"` of accelerate assigns
+    them.
 
     Each GPU but the last takes modules until it holds its share of the model and 1.25 times a
     layer; the first keeps room for the largest that is to come (accelerate 1.15,

@@ -101,7 +101,7 @@ class Lora:
 
     @classmethod
     def read(cls, given: object) -> Lora:
-        """The adapters of a recipe; raises PlanError. Whether targets exist is for the model."""
+        """Return adapters of a recipe; raises PlanError. Whether targets exist is for the model."""
         if isinstance(given, Lora):
             return given
         if not isinstance(given, Mapping):
@@ -142,7 +142,7 @@ _READS: Final = {
 
 @lru_cache(maxsize=1024)
 def targets(model: ModelConfig, lora: Lora) -> tuple[Target, ...]:
-    """The linear layers of one layer that get an adapter; PlanError for a name that is not there.
+    """Return the linear layers of one layer that get an adapter; PlanError for an unknown name.
 
     Experts that are stacked in one tensor are no linear layers and get none.
     """
@@ -160,13 +160,13 @@ def targets(model: ModelConfig, lora: Lora) -> tuple[Target, ...]:
 
 
 def layer_of_kind(model: ModelConfig, sparse: bool) -> int:
-    """The number of a layer with, or without, experts."""
+    """Return the number of a layer with, or without, experts."""
     a = model.architecture
     return next(index for index in range(a.layers) if a.is_sparse(index) == sparse)
 
 
 def _linears(model: ModelConfig) -> list[Tensor]:
-    """Linear layers of one layer: matrices but the router, which is no linear layer."""
+    """Return the linear layers of one layer: its matrices without the router."""
     tensors = model.layer_tensors(layer_of_kind(model, model.sparse_layers > 0))
     return [t for t in tensors if len(t.shape) == 2 and not t.name.endswith("mlp.gate.weight")]
 

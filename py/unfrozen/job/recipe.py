@@ -483,21 +483,23 @@ class Recipe:
         return narrow and self.rounding != "nearest" and self.optimizer in ("adamw", "adafactor")
 
     def resident_grads(self, encoder: bool = False) -> bool:
-        """Whether gradients live through the forward pass: earlier micro-batches left them there,
-        they are zeroed in place, or they are summed in a wider buffer that is never given back
-        (Megatron's main gradients).
+        """Return whether gradients live through the forward pass.
+
+        They do where earlier micro-batches left them there, where they are zeroed in place, and
+        where they are accumulated in a wider buffer that is never freed (Megatron's main
+        gradients).
         """
         zeroed = encoder if self.zero_in_place is None else self.zero_in_place
         trained = self.lora.dtype if self.lora else self.params
         return self.grad_accum > 1 or zeroed or BYTES[self.grads] > BYTES[trained]
 
     def as_json(self) -> dict[str, object]:
-        """Plain data that `read` takes back."""
+        """Return plain data that `read` takes back."""
         return asdict(self)
 
     @classmethod
     def read(cls, given: object) -> Recipe:
-        """The recipe of a job, defaults filled in; raises PlanError for what cannot be planned."""
+        """Return the recipe of a job, with defaults. Raises PlanError."""
         if not isinstance(given, Mapping):
             raise PlanError("recipe", given, "it must be an object", "give {} for the defaults")
         for key, value in given.items():
@@ -523,7 +525,7 @@ RECIPE_SETTINGS: Final[dict[str, Setting]] = settings_of(Recipe, "recipe")
 
 
 def _defaults(given: Mapping[str, object]) -> dict[str, object]:
-    """The defaults that follow from other settings."""
+    """Return the defaults that follow from other settings."""
     params = cast(str, given.get("params", "bf16"))
     method = given.get("method", "full")
     optimizer = given.get("optimizer", "adamw")

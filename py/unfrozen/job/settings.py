@@ -126,7 +126,9 @@ def _declare(setting: Setting) -> Any:
 
 @lru_cache(maxsize=8)
 def settings_of(part: type, path: str, prefix: str = "") -> dict[str, Setting]:
-    """The settings that the fields of a dataclass declare, by the name of the field, in order."""
+    """Return the settings that the fields of a dataclass declare, by the name of the field, in
+    order.
+    """
     return {
         each.name: replace(each.metadata["setting"], key=f"{prefix}{each.name}", part=path)
         for each in fields(part)
@@ -144,7 +146,7 @@ def check_setting(setting: Setting, value: object) -> None:
 
 
 def join(values: object) -> str:
-    """Choices as a reader sees them in JSON."""
+    """Return choices as JSON spells them, in a sentence."""
     return ", ".join("null" if value is None else str(value).lower() for value in values)  # type: ignore[attr-defined]
 
 

@@ -90,7 +90,7 @@ class Choices:
 
     @classmethod
     def read(cls, given: Mapping[str, object]) -> Choices:
-        """From plain data; what is left out or None keeps its default."""
+        """Return choices from plain data; missing keys, and None, take their defaults."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(given.keys() - known):
             dials = ", ".join(dial.name for dial in DIALS)
@@ -100,11 +100,13 @@ class Choices:
         return replace(chosen, **{d.name: int(getattr(chosen, d.name)) for d in DIALS if d.whole})
 
     def as_json(self) -> dict[str, object]:
-        """The `config` of the run's first event."""
+        """Return the `config` of the run's first event."""
         return asdict(self)
 
     def command(self) -> str:
-        """The same fine-tune by the runner; empty where it would refuse, or forget, the choices."""
+        """Return the command of the same fine-tune in the runner; empty where the runner would
+        refuse it.
+        """
         beyond = self.lr > 1 or self.replay_share > 0.9 or self.weight_decay > 1
         if beyond or not self.steps or max(self.l2sp, self.ewc) > 1e6:
             return ""
@@ -213,7 +215,7 @@ CHALLENGE: Final = Challenge()
 
 
 def view() -> dict[str, Any]:
-    """Everything the element draws, as plain data."""
+    """Return everything the element draws, as plain data."""
     return {
         "dials": [_dial(dial) for dial in DIALS],
         "presets": [
@@ -242,7 +244,7 @@ def _dial(dial: Dial) -> dict[str, Any]:
 
 
 def format_stop(dial: Dial, stop: float) -> str:
-    """A stop as its reader sees it: 2 × 10⁻⁴, 10%, off, 120."""
+    """Return a stop as text: 2 × 10⁻⁴, 10%, off, 120."""
     if dial.name == "replay_share":
         return f"{100 * stop:g}%" if stop else "none"
     if dial.name in ("l2sp", "ewc", "weight_decay") and not stop:
@@ -253,7 +255,7 @@ def format_stop(dial: Dial, stop: float) -> str:
 
 
 def format_title(choices: Choices) -> str:
-    """What a run is called: the preset it is, else what it does otherwise than the defaults."""
+    """Return the name of a run: its preset, else the dials that differ from their defaults."""
     changed = {
         dial.name: getattr(choices, dial.name)
         for dial in DIALS

@@ -69,7 +69,7 @@ class EncodedRow(NamedTuple):
 
 
 def read_rows(text: str, tokenizer: Tokenizer) -> tuple[EncodedRow, ...]:
-    """The rows of a JSONL text. Raises PlanError with the line of one that is no such row."""
+    """Return the rows of a JSONL text. Raises PlanError with the line of an invalid one."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -82,7 +82,7 @@ def read_rows(text: str, tokenizer: Tokenizer) -> tuple[EncodedRow, ...]:
 
 
 def encode_row(prompt: str, completion: str, tokenizer: Tokenizer) -> EncodedRow:
-    """One row. A token is learned if it begins inside the completion or is the end."""
+    """Return one row. A token is learned if it begins inside the completion or is the end."""
     end = list(tokenizer.special)[END]
     tokens = tokenizer.encode(prompt + completion + end)
     learned = tuple(place > 0 and t.start >= len(prompt) for place, t in enumerate(tokens))
@@ -90,7 +90,7 @@ def encode_row(prompt: str, completion: str, tokenizer: Tokenizer) -> EncodedRow
 
 
 def documents(rows: Sequence[EncodedRow]) -> Documents:
-    """These rows as one packed step."""
+    """Return these rows as the documents of one packed step."""
     return Documents.of([row.ids for row in rows], [row.trained for row in rows])
 
 
@@ -99,7 +99,7 @@ _WIDTHS: Final = {"F32": 4, "F16": 2, "BF16": 2}
 
 
 def read_tensors(data: bytes) -> dict[str, NDArray[np.float32]]:
-    """Every tensor by name, each an array of its own. Raises PlanError for a damaged file."""
+    """Return every tensor by name, each a separate array. Raises PlanError for a damaged file."""
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= size <= min(_HEADER_LIMIT, len(data) - 8):
         raise _damaged(f"{len(data):,} bytes with a header of {size:,}")
@@ -149,7 +149,7 @@ class Demo:
 
     @classmethod
     def read(cls, files: Mapping[str, bytes]) -> Demo:
-        """From the bytes of FILES, by name. Raises PlanError or ModelError for damaged ones."""
+        """Return the demo from the bytes of FILES. Raises PlanError or ModelError if damaged."""
         given = json.loads(files["model/config.json"])
         config = ModelConfig.from_hf(given)
         tokenizer = Tokenizer.read(json.loads(files["model/tokenizer.json"]))

@@ -85,7 +85,7 @@ class FineTune:
         self._stopping = True
 
     def events(self) -> Iterator[Event | None]:
-        """Everything the run says, in order; None after a piece of work that says nothing."""
+        """Yield the events of the run in order; None after a piece of work without an event."""
         pieces = self._pieces()
         while self.status == "running" and not self._stopping:
             with np.errstate(all="ignore"):  # values that are not finite are reported as text
@@ -110,7 +110,7 @@ class FineTune:
         yield self._end(reason)
 
     def _train(self) -> Generator[Event | None, None, tuple[str, str]]:
-        """All steps; how it ended, and why."""
+        """Take all steps; return the status and why the run ended."""
         last = self._choices.steps
         for number in range(1, last + 1):
             yield from self._one(number)
@@ -159,7 +159,7 @@ class FineTune:
         return self._event("metrics", m=m)
 
     def _diverged(self) -> str:
-        """Why there is no sense in going on; an empty text while there is."""
+        """Return why training cannot go on; an empty text while it can."""
         lower = f"Lower the rate, which is {self._choices.lr:g} at its peak."
         if self._in_a_row >= SKIPPED_IN_A_ROW:
             return f"the gradients of {self._in_a_row} steps in a row were not finite. {lower}"
@@ -210,7 +210,7 @@ class FineTune:
             yield self._event("sample", prompt=prompt, text=written.text, when=when)
 
     def _memory(self, meter: MemoryMeter) -> Iterator[Event]:
-        """Instants that reached a new height."""
+        """Yield the instants that reached a new maximum."""
         for instant, components in meter.instants.items():
             total = sum(components.values())
             if total <= self._measured.get(instant, 0):
@@ -292,7 +292,7 @@ class FineTune:
         return event
 
     def _sizes(self) -> list[tuple[int, int]]:
-        """Tokens, and trained tokens, of every step."""
+        """Return the tokens, and the trained tokens, of every step."""
         steps = range(1, max(1, self._choices.steps) + 1)
         rows = (self.trainer.rows_of(number) for number in steps)
         return [(sum(len(r.ids) for r in s), sum(r.trained_tokens for r in s)) for s in rows]

@@ -46,7 +46,7 @@ class Reader:
         self._read = 0
 
     def read(self, ids: list[int]) -> Floats:
-        """Logits (V,) of what follows these tokens, read after all earlier ones."""
+        """Return the logits (V,) after these tokens, which follow all earlier ones."""
         positions = np.arange(self._read, self._read + len(ids))
         tables, x = self.model.tables(positions), self.weights[EMBEDDING][ids]
         for index in range(self.model.shape.layers):
@@ -66,7 +66,7 @@ class Reader:
         return logits
 
     def _attend(self, q: Floats, index: int) -> Floats:
-        """(n, H, d) for the n newest tokens, over all that were read."""
+        """Return the attention output (n, H, d) of the n newest tokens, over all that were read."""
         total = self._read + len(q)
         share = q.shape[1] // self.model.shape.kv_heads
         keys = np.repeat(self._keys[index][:total], share, axis=1)  # (total, H, d)
@@ -84,7 +84,7 @@ class Reader:
 def generate(
     model: Llama, weights: Weights, tokenizer: Tokenizer, prompt: str, new_tokens: int
 ) -> Answer:
-    """What the model writes after `prompt`, at most `new_tokens` and its end.
+    """Return what the model writes after `prompt`, at most `new_tokens` tokens and its end.
 
     Of a long prompt the end is read, as many tokens as leave room for the answer; of an empty one,
     the token that separates texts.

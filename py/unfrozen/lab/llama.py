@@ -85,7 +85,7 @@ class Layer(NamedTuple):
 
     @classmethod
     def of(cls, weights: Mapping[str, Floats], index: int) -> Layer:
-        """Those of layer `index` among a model's."""
+        """Return the weights of layer `index`."""
         return cls(*(weights[name] for name in layer_names(index)))
 
 
@@ -98,7 +98,7 @@ _NAMES: Final = (
 
 
 def layer_names(index: int) -> list[str]:
-    """The names of a layer's tensors, in the order of `Layer`."""
+    """Return the names of a layer's tensors, in the order of `Layer`."""
     return [f"model.layers.{index}.{name}.weight" for name in _NAMES]
 
 
@@ -122,7 +122,7 @@ class NullMeter:
     """A meter that measures nothing; `lab.memory` has one that does."""
 
     def phase(self, name: str) -> AbstractContextManager[None]:
-        """Nothing."""
+        """Return a context that measures nothing."""
         del name
         return nullcontext()
 
@@ -147,17 +147,17 @@ class Llama:
             raise PlanError("model_type", kind, "the lab knows plain Llamas", "use the runner")
 
     def head(self, weights: Weights) -> tuple[str, Floats]:
-        """(V, h) and its name: the embedding, where it is tied."""
+        """Return the name of the head and its weights (V, h); a tied one is the embedding."""
         name = EMBEDDING if self.shape.tied else "lm_head.weight"
         return name, weights[name]
 
     def tables(self, positions: Ids) -> Tables:
-        """The angles of these positions."""
+        """Return the angles of these positions."""
         return Tables.at(positions, self.shape.head_dim, self.theta)
 
     # --- forward --------------------------------------------------------------------------------
     def loss(self, weights: Weights, documents: Documents) -> float:
-        """Sum of −log p(token | before) over the trained tokens, in nats."""
+        """Return the sum of −log p(token | before) over the trained tokens, in nats."""
         tables, x = self.tables(documents.positions), weights[EMBEDDING][documents.ids]
         for index in range(self.shape.layers):
             x, _ = self._layer(Layer.of(weights, index), x, tables, documents)
@@ -190,7 +190,7 @@ class Llama:
     def gradients(
         self, weights: Weights, documents: Documents, meter: NullMeter | None = None
     ) -> tuple[float, Weights]:
-        """The loss as above, divided by the trained tokens, and its gradient by every weight."""
+        """Return the mean loss over the trained tokens, and its gradient by every weight."""
         meter, found = meter or NullMeter(), dict[str, Floats]()
         tables = self.tables(documents.positions)
         with meter.phase("forward"):
@@ -218,7 +218,9 @@ class Llama:
         found: Weights,
         meter: NullMeter,
     ) -> tuple[float, Floats, list[SavedTensors]]:
-        """Through the layers to the loss, and back through it to what the last layer wrote."""
+        """Return the loss, the gradient by the last layer's output, and the saved tensors of each
+        layer.
+        """
         x, saved = weights[EMBEDDING][documents.ids], []
         for index in range(self.shape.layers):
             x, of_layer = self._layer(Layer.of(weights, index), x, tables, documents)
@@ -244,7 +246,9 @@ class Llama:
     def _layer_backward(
         self, w: Layer, by_result: Floats, saved: SavedTensors, tables: Tables, documents: Documents
     ) -> tuple[Floats, Layer]:
-        """Gradients by the layer's input (T, h) and by its weights, from that by its result."""
+        """Return the gradients by the layer's input (T, h) and by its weights, from that by its
+        output.
+        """
         # what reads result: it is middle + down(silu(gate) · up) …
         d_down = matmul(by_result.T, silu_product(saved.gate, saved.up))
         by_gate, by_up = silu_backward(matmul(by_result, w.down), saved.gate, saved.up)

@@ -43,7 +43,7 @@ class MemoryMeter(NullMeter):
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Around everything of the step that is measured."""
+        """Measure everything within the step."""
         sizes = self._sizes()
         self._before = sum(sizes.values())
         self.instants["load"] = {"params": sizes["params"]}
@@ -55,7 +55,7 @@ class MemoryMeter(NullMeter):
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """The highest point of a phase, and after the backward one what stays."""
+        """Measure the peak of a phase, and after the backward pass what stays."""
         tracemalloc.reset_peak()
         self._reported = {}
         yield
@@ -93,7 +93,7 @@ class StepTokens(NamedTuple):
 
 
 def step_recipe(tokens: int) -> Recipe:
-    """The recipe of a step that packs `tokens` tokens into one sequence."""
+    """Return the recipe of a step that packs `tokens` tokens into one sequence."""
     given: dict[str, Any] = {
         **dict.fromkeys(("params", "compute", "grads", "moments"), "fp32"),
         "master": None,
@@ -108,14 +108,14 @@ def step_recipe(tokens: int) -> Recipe:
 
 
 def predict_instants(model: ModelConfig, shape: StepTokens) -> Instants:
-    """The instants of a step of this shape."""
+    """Return the instants of a step of this shape."""
     return instants(model, step_recipe(shape.tokens), loss_tokens=max(1, shape.trained))
 
 
 def find_heaviest_step(
     model: ModelConfig, sizes: Sequence[tuple[int, int]]
 ) -> tuple[int, StepTokens]:
-    """The step (1, 2, …) that needs most memory, and its shape.
+    """Return the step (1, 2, …) that needs most memory, and its shape.
 
     The first one is left aside: moments appear at its end.
     """

@@ -49,7 +49,7 @@ def set_kernel(kernel: Callable[[int], object] | None) -> None:
 
 
 def matmul(a: Floats, b: Floats, out: Floats | None = None) -> Floats:
-    """a (…, m, k) · b (…, k, n) → (…, m, n) fp32, in `out` if there is one; at most two of …"""
+    """Return a (…, m, k) · b (…, k, n) in fp32, (…, m, n), in `out` where it is given."""
     if _kernel is None or a.ndim > 4 or not (a.dtype == b.dtype == np.float32):
         return np.matmul(a, b, out=out)
     if out is None:
@@ -86,19 +86,23 @@ class Tables(NamedTuple):
 
     @classmethod
     def at(cls, positions: NDArray[np.int64], d: int, theta: float) -> Tables:
-        """Angle j of a position is position · theta^(−2j/d), as transformers computes it."""
+        """Return the tables of these positions: angle j is position · theta^(−2j/d), as in
+        transformers.
+        """
         speeds = 1 / theta ** (np.arange(0, d, 2, dtype=np.float32) / np.float32(d))
         angles = positions[:, None].astype(np.float32) * speeds.astype(np.float32)  # (T, d/2)
         twice = np.concatenate([angles, angles], axis=1)[:, None]
         return cls(np.cos(twice), np.sin(twice))
 
     def back(self) -> Tables:
-        """A rotation's derivative turns the other way."""
+        """Return the tables of the inverse rotation, which is the derivative."""
         return Tables(self.cos, -self.sin)
 
 
 def rotate(x: Floats, tables: Tables) -> Floats:
-    """x (T, H, d) with entry j and entry j + d/2 turned by their angle, position by position."""
+    """Return x (T, H, d) with entry j and entry j + d/2 turned by their angle, position by
+    position.
+    """
     half = x.shape[-1] // 2
     turned = x * tables.cos
     turned[..., :half] -= x[..., half:] * tables.sin[..., half:]
@@ -107,21 +111,22 @@ def rotate(x: Floats, tables: Tables) -> Floats:
 
 
 def inverse_rms(x: Floats, epsilon: float) -> Floats:
-    """One over the root mean square of each row of x (T, h): (T, 1)."""
+    """Return one over the root mean square of each row of x (T, h): (T, 1)."""
     squares = np.einsum("th,th->t", x, x)[:, None] / np.float32(x.shape[-1])
     found: Floats = 1 / np.sqrt(squares + np.float32(epsilon))
     return found
 
 
 def norm(x: Floats, root: Floats, gain: Floats) -> Floats:
-    """x · root · gain: rows of length √h, times one number a column."""
+    """Return x · root · gain: rows of length √h, times one number a column."""
     n = x * root
     n *= gain
     return n
 
 
 def norm_backward(by_n: Floats, unit: Floats, root: Floats, gain: Floats) -> Floats:
-    """The gradient of gain; by_n (T, h) becomes that of x. `unit` is x · root and is used up.
+    """Return the gradient of gain; by_n (T, h) becomes that of x. `unit` is x · root and is used
+    up.
 
     d gain = Σ by_n · unit            d x = root · (g − unit · mean(g · unit)), g = by_n · gain
     """
@@ -135,7 +140,7 @@ def norm_backward(by_n: Floats, unit: Floats, root: Floats, gain: Floats) -> Flo
 
 
 def silu_product(gate: Floats, up: Floats) -> Floats:
-    """silu(gate) · up, with silu(x) = x / (1 + e^−x): (T, f)."""
+    """Return silu(gate) · up, with silu(x) = x / (1 + e^−x): (T, f)."""
     inner = np.empty_like(gate)
     for part in _parts(len(gate)):
         np.divide(gate[part], _one_plus_exp_minus(gate[part]), out=inner[part])
@@ -144,7 +149,7 @@ def silu_product(gate: Floats, up: Floats) -> Floats:
 
 
 def silu_backward(by_inner: Floats, gate: Floats, up: Floats) -> tuple[Floats, Floats]:
-    """Gradients of gate and up, (T, f) each; by_inner is used up and becomes the first.
+    """Return the gradients of gate and up, (T, f) each; by_inner is used up and becomes the first.
 
     d up = by_inner · silu(gate)      d gate = by_inner · up · σ · (1 + gate · (1 − σ))
     """
@@ -165,7 +170,7 @@ def cross_entropy(
     by_n: Floats | None = None,
     by_head: Floats | None = None,
 ) -> float:
-    """Σ −log softmax(n headᵀ)[target] over the P rows of n (P, h), in nats; head (V, h).
+    """Return Σ −log softmax(n headᵀ)[target] over the P rows of n (P, h), in nats; head (V, h).
 
     Fills by_n and by_head with its gradients by n and by the head: softmax − 1[target], made in the
     place of the logits, LINEAR_CHUNK positions at a time.
@@ -208,7 +213,7 @@ Places = NDArray[np.int64]
 
 
 def places_by_length(lengths: Sequence[int]) -> list[Places]:
-    """For each length that occurs, where the tokens of its documents stand: (D, L)."""
+    """Return, for each length that occurs, the token indices of its documents: (D, L)."""
     starts = np.cumsum([0, *lengths])[:-1]
     return [
         starts[[i for i, other in enumerate(lengths) if other == length], None] + np.arange(length)
@@ -217,7 +222,7 @@ def places_by_length(lengths: Sequence[int]) -> list[Places]:
 
 
 def attend(q: Floats, k: Floats, v: Floats, documents: list[Places]) -> tuple[Floats, Floats]:
-    """out (T, H, d) and the logarithms (T, H), from q (T, H, d) and k, v (T, K, d)."""
+    """Return the output (T, H, d) and the logsumexp (T, H), from q (T, H, d) and k, v (T, K, d)."""
     out, logs = np.empty_like(q), np.empty(q.shape[:2], np.float32)
     for places in documents:
         queries, keys, values = _queries(q, k, places), _keys(k, places), _keys(v, places)
@@ -242,7 +247,7 @@ def attend_backward(
     logs: Floats,
     documents: list[Places],
 ) -> tuple[Floats, Floats, Floats]:
-    """Gradients of q, k and v, from `slope` (T, H, d), that of out."""
+    """Return the gradients of q, k and v, from `slope` (T, H, d), that of the output."""
     by_q, by_k, by_v = np.empty_like(q), np.empty_like(k), np.empty_like(v)
     for places in documents:
         queries, keys, values = _queries(q, k, places), _keys(k, places), _keys(v, places)
@@ -262,7 +267,7 @@ def attend_backward(
 
 
 def _scores(queries: Floats, keys: Floats, places: Places) -> Floats:
-    """q kᵀ / √d, and −∞ where a token would look ahead: (D, K, R·L, L)."""
+    """Return q kᵀ / √d with a causal mask: (D, K, R·L, L)."""
     length = places.shape[1]
     scores = matmul(queries, keys.swapaxes(-1, -2))
     scores *= 1 / math.sqrt(queries.shape[-1])
@@ -273,19 +278,19 @@ def _scores(queries: Floats, keys: Floats, places: Places) -> Floats:
 
 
 def _queries(x: Floats, k: Floats, places: Places) -> Floats:
-    """(T, H, d) → (D, K, R·L, d): the R heads that share a key stand one after the other."""
+    """Return (T, H, d) as (D, K, R·L, d): the R heads of a key, one after another."""
     count, length = places.shape
     shared = x[places].reshape(count, length, k.shape[1], -1, x.shape[-1])
     return shared.transpose(0, 2, 3, 1, 4).reshape(count, k.shape[1], -1, x.shape[-1])
 
 
 def _keys(x: Floats, places: Places) -> Floats:
-    """(T, K, d) → (D, K, L, d)."""
+    """Return (T, K, d) as (D, K, L, d)."""
     return x[places].transpose(0, 2, 1, 3)
 
 
 def _back(x: Floats, like: Floats, places: Places) -> Floats:
-    """(D, K, R·L, d) → (D, L, H, d), where `like` is (T, H, d)."""
+    """Return (D, K, R·L, d) as (D, L, H, d), where `like` is (T, H, d)."""
     count, length = places.shape
     shared = x.reshape(count, x.shape[1], -1, length, x.shape[-1])
     return shared.transpose(0, 3, 1, 2, 4).reshape(count, length, *like.shape[1:])

@@ -49,7 +49,7 @@ class ArrayAdamW:
     second: Weights = field(default_factory=dict)
 
     def update(self, weights: Weights, gradients: Weights, lr: float | None = None) -> Weights:
-        """The weights after one update at rate `lr` (that of the optimizer if it is None)."""
+        """Return weights after one update at rate `lr` (that of the optimizer if it is None)."""
         moved = {name: weights[name].copy() for name in gradients}
         self.move(moved, gradients, lr)
         return moved
@@ -80,7 +80,7 @@ class ArrayAdamW:
 
 
 def gradient_norm(gradients: Weights) -> float:
-    """The L2 norm of all gradients together, added up in fp64, BLOCK numbers at a time."""
+    """Return the L2 norm of all gradients together, added up in fp64, BLOCK numbers at a time."""
     blocks = (
         array.reshape(-1)[start : start + BLOCK]
         for array in gradients.values()
@@ -90,14 +90,14 @@ def gradient_norm(gradients: Weights) -> float:
 
 
 def clip_gradients(gradients: Weights, clip: float) -> tuple[Weights, float]:
-    """Gradients divided by max(1, norm / clip), and their global L2 norm before; 0 never clips."""
+    """Return the gradients divided by max(1, norm / clip), and their norm before; 0 never clips."""
     length = gradient_norm(gradients)
     scale = max(1.0, length / clip) if clip > 0 else 1.0
     return {name: gradient / scale for name, gradient in gradients.items()}, length
 
 
 def l2sp_gradients(weights: Weights, start: Weights, strength: float) -> Weights:
-    """∇ of strength/2 · ‖θ − θ₀‖²."""
+    """Return ∇ of strength/2 · ‖θ − θ₀‖²."""
     return {name: strength * (weights[name] - start[name]) for name in weights}
 
 
@@ -108,7 +108,7 @@ def apply_decoupled_l2sp(
     lr: float,
     rate_shares: Mapping[str, float] | None = None,
 ) -> Weights:
-    """θ − lr · strength · (θ − θ₀): what the decoupled L2-SP does after a step at rate `lr`."""
+    """Return θ − lr · strength · (θ − θ₀), the decoupled L2-SP after a step at rate `lr`."""
     shares = rate_shares or {}
     return {
         name: weight - lr * shares.get(name, 1.0) * strength * (weight - start[name])
@@ -117,7 +117,8 @@ def apply_decoupled_l2sp(
 
 
 def diagonal_fisher(row_gradients: Iterable[Weights]) -> Weights:
-    """Mean of the squared gradients of −log p(row), one row at a time, divided by its own mean.
+    """Return the mean of the squared gradients of −log p(row), one row at a time, divided by its
+    own mean.
 
     The empirical diagonal Fisher: how much each weight matters for what these rows say. Divided by
     its mean over all weights, so that the same strength means the same as in L2-SP on average.
@@ -130,19 +131,19 @@ def diagonal_fisher(row_gradients: Iterable[Weights]) -> Weights:
 
 
 def scaled_fisher(squares: Weights) -> Weights:
-    """Sums of squared gradients, divided by their mean over all weights."""
+    """Return the sums of squared gradients, divided by their mean over all weights."""
     size = sum(array.size for array in squares.values())
     mean = sum(float(np.sum(array, dtype=float)) for array in squares.values()) / size
     return {name: array / mean for name, array in squares.items()}
 
 
 def ewc_gradients(weights: Weights, start: Weights, fisher: Weights, strength: float) -> Weights:
-    """∇ of strength/2 · Σ Fᵢ (θᵢ − θ₀ᵢ)²."""
+    """Return ∇ of strength/2 · Σ Fᵢ (θᵢ − θ₀ᵢ)²."""
     return {name: strength * fisher[name] * (weights[name] - start[name]) for name in weights}
 
 
 def drift(weights: Mapping[str, Array], start: Mapping[str, Array]) -> float:
-    """‖θ − θ₀‖ / ‖θ₀‖ over all arrays."""
+    """Return ‖θ − θ₀‖ / ‖θ₀‖ over all arrays."""
     moved = sum(float(np.sum(np.square(weights[n] - start[n], dtype=float))) for n in start)
     initial = sum(float(np.sum(np.square(start[n], dtype=float))) for n in start)
     return float(np.sqrt(moved / initial))

@@ -34,7 +34,9 @@ STRONGEST: Final = 1e6
 
 
 def minimum(pull: Pull, strength: float) -> Point:
-    """Where task and pull together are least; the target without a pull. λ ≥ 0."""
+    """Return the point at which task and pull together are least; the target without a pull.
+    λ ≥ 0.
+    """
     if not 0 <= strength <= STRONGEST:
         bound = f"it must lie in 0 … {STRONGEST:g}"
         raise PlanError("strength", strength, bound, "try 1")
@@ -47,18 +49,20 @@ def minimum(pull: Pull, strength: float) -> Point:
 
 
 def task_loss(point: Point) -> float:
-    """How far from learning the task, 0 at the target."""
+    """Return the loss on the task, 0 at the target."""
     return 0.5 * math.dist(point, TARGET) ** 2
 
 
 def old_loss(point: Point) -> float:
-    """What the old skills have lost, 0 at θ₀."""
+    """Return the loss on the old skills, 0 at θ₀."""
     gaps = (point[0] - START[0], point[1] - START[1])
     return 0.5 * sum(f * gap * gap for f, gap in zip(IMPORTANCE, gaps, strict=True))
 
 
 def strength_for(pull: Pull, wanted: float) -> float:
-    """The λ at which a pull leaves the task this loss, by halving; PlanError where none does."""
+    """Return the λ at which a pull leaves the task this loss, by halving; PlanError where none
+    does.
+    """
     low, high = 0.0, STRONGEST
     if not 0 < wanted < task_loss(minimum(pull, high)):
         bound = f"it must lie in 0 … {task_loss(minimum(pull, high)):.3g}"

@@ -58,7 +58,7 @@ class LabSession:
             self._run.stop()
 
     def ask(self, prompt: str) -> str:
-        """JSON of what θ₀ writes after `prompt`, and what the newest run's weights do now.
+        """Return JSON of what θ₀ writes after `prompt`, and what the newest run's weights write.
 
         `before` and `after` hold `text` and `pieces`, its tokens, and `parts`, the place of the
         first token in which the two differ; `after` is null before the first run. `note` says what

@@ -49,18 +49,18 @@ class Trainer:
         )
 
     def rows_of(self, number: int) -> list[EncodedRow]:
-        """The rows of step `number` (1, 2, …)."""
+        """Return the rows of step `number` (1, 2, …)."""
         c = self.choices
         return [self.rows[i] for i in step_rows(number, c.rows_per_step, len(self.rows), c.seed)]
 
     def states(self) -> dict[str, Weights]:
-        """The arrays that outlive a step, by component."""
+        """Return the arrays that outlive a step, by component."""
         states = {"first": self._optimizer.first, "second": self._optimizer.second}
         moments = {f"{order} {n}": a for order, arrays in states.items() for n, a in arrays.items()}
         return {"params": self.weights, "moments": moments}
 
     def step(self, number: int, meter: NullMeter) -> Generator[None, None, Result]:
-        """θ ← AdamW(θ, ∇ mean loss over the step's trained tokens + ∇ penalties).
+        """Take the step θ ← AdamW(θ, ∇ mean loss over the step's trained tokens + ∇ penalties).
 
         Yields between backward and update. Gradients that are not finite change nothing.
         """
@@ -103,7 +103,7 @@ class Trainer:
         self._fisher = optimizer.scaled_fisher(squares)
 
     def drift(self) -> tuple[dict[str, float], float]:
-        """‖θ − θ₀‖ / ‖θ₀‖ by layer, and over all weights."""
+        """Return ‖θ − θ₀‖ / ‖θ₀‖ by layer, and over all weights."""
         names: dict[str, list[str]] = {}
         for name in sorted(self.weights):
             names.setdefault(layer_of(name), []).append(name)
@@ -116,7 +116,7 @@ class Trainer:
 
 
 def training_rows(demo: Demo, choices: Choices) -> tuple[EncodedRow, ...]:
-    """The task's rows and the replayed ones; a share of 1 replays only."""
+    """Return the task's rows and the replayed ones; a share of 1 replays only."""
     share = choices.replay_share
     if share == 0:
         return demo.train

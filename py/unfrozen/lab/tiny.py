@@ -32,12 +32,12 @@ Points = tuple[tuple[float, float], ...]
 
 
 def taught(x: float) -> float:
-    """The curve of the pre-training."""
+    """Return the curve of pre-training at x."""
     return math.sin(3 * x)
 
 
 def wanted(x: float) -> float:
-    """The curve of the new task."""
+    """Return the curve of the new task at x."""
     return 0.6 + taught(x)
 
 
@@ -63,12 +63,12 @@ class Weights:
     b: float
 
     def flat(self) -> list[float]:
-        """All parameters in one list."""
+        """Return all parameters in one list."""
         return [*self.into, *self.bias, *self.out, self.b]
 
     @classmethod
     def from_flat(cls, values: Sequence[float]) -> Weights:
-        """The weights that `flat` gives these values."""
+        """Return the weights that `flat` gives these values."""
         into, bias, out = (tuple(values[i * HIDDEN : (i + 1) * HIDDEN]) for i in range(3))
         return cls(into, bias, out, values[-1])
 
@@ -96,7 +96,7 @@ class SweepPoint:
 
 
 def random_weights(seed: int = 0) -> Weights:
-    """Weights nobody has trained."""
+    """Return random weights."""
     draw = random.Random(seed)
     into = tuple(draw.gauss(0, 2) for _ in range(HIDDEN))
     bias = tuple(draw.gauss(0, 1) for _ in range(HIDDEN))
@@ -106,7 +106,7 @@ def random_weights(seed: int = 0) -> Weights:
 
 @cache
 def pretrained(seed: int = 0) -> Weights:
-    """θ₀: random weights trained on the general task."""
+    """Return θ₀: random weights trained on the general task."""
     weights = random_weights(seed)
     for _ in range(PRETRAINING_STEPS):
         weights = _descend(weights, GENERAL, PRETRAINING_RATE)
@@ -114,12 +114,12 @@ def pretrained(seed: int = 0) -> Weights:
 
 
 def curve(weights: Weights, xs: Sequence[float] = GRID) -> list[float]:
-    """The y that a network gives for each x: what it has learned, as a line to draw."""
+    """Return the network's y for each x."""
     return [_predict(weights, x) for x in xs]
 
 
 def loss(weights: Weights, points: Points) -> float:
-    """Mean squared error, at most `CEILING`."""
+    """Return the mean squared error, at most `CEILING`."""
     errors = [_predict(weights, x) - y for x, y in points]
     mean = sum(error * error for error in errors) / len(points)  # `** 2` would raise, not overflow
     return mean if mean < CEILING else CEILING  # NaN compares false
@@ -160,7 +160,7 @@ def fine_tune(
 
 
 def best_rate(start: Weights, steps: int = 40, rates: Sequence[float] = FINE_RATES) -> float:
-    """The rate of `rates` at which fine-tuning ends lowest on the new task."""
+    """Return the rate of `rates` at which fine-tuning ends lowest on the new task."""
     return min(rates, key=lambda rate: fine_tune(start, rate, steps).task[-1])
 
 
@@ -184,14 +184,15 @@ def sweep(rates: Sequence[float] = RATES, steps: int = 40, seed: int = 0) -> lis
 
 
 def drift(start: Weights, end: Weights) -> float:
-    """‖θ − θ₀‖ / ‖θ₀‖ over all parameters, at most `CEILING`."""
+    """Return ‖θ − θ₀‖ / ‖θ₀‖ over all parameters, at most `CEILING`."""
     moved = math.dist(start.flat(), end.flat())
     return min(moved / math.hypot(*start.flat()), CEILING)
 
 
 def fisher(weights: Weights, points: Points = REPLAY) -> list[float]:
-    """What each parameter means for a curve: the mean of (∂y/∂θᵢ)² over its points, divided by the
-    mean over all parameters. It is the diagonal Fisher information of a squared error.
+    """Return the diagonal Fisher information of a curve: the mean of (∂y/∂θᵢ)² over its points.
+
+    It is the diagonal Fisher information of a squared error.
     """
     found = [0.0] * len(weights.flat())
     for x, _ in points:
@@ -211,7 +212,9 @@ class _Pull:
     decay: float
 
     def after(self, values: list[float], rate: float) -> list[float]:
-        """argmin over θ of ½ ‖θ − values‖² + rate · ½ (Σ backᵢ (θᵢ − startᵢ)² + decay ‖θ‖²)."""
+        """Return argmin over θ of ½ ‖θ − values‖² + rate · ½ (Σ backᵢ (θᵢ − startᵢ)² + decay
+        ‖θ‖²).
+        """
         return [
             (value + rate * back * start) / (1 + rate * (back + self.decay))
             for value, start, back in zip(values, self.start, self.back, strict=True)
@@ -247,14 +250,14 @@ def _predict(weights: Weights, x: float) -> float:
 
 
 def _slopes(weights: Weights, x: float) -> list[float]:
-    """∂y/∂θ in the order of `Weights.flat`."""
+    """Return ∂y/∂θ in the order of `Weights.flat`."""
     active = _active(weights, x)
     inner = [out * (1 - unit * unit) for out, unit in zip(weights.out, active, strict=True)]
     return [*(slope * x for slope in inner), *inner, *active, 1.0]  # tanh' = 1 − tanh²
 
 
 def gradient(weights: Weights, points: Points, share: float = 1.0) -> list[float]:
-    """∇ of `share` times the mean squared error over the points."""
+    """Return ∇ of `share` times the mean squared error over the points."""
     total = [0.0] * len(weights.flat())
     for x, y in points:
         error = share * 2 * (_predict(weights, x) - y) / len(points)  # d loss / d predicted
@@ -270,7 +273,7 @@ def _descend(
     replay: float = 0.0,
     pull: _Pull | None = None,
 ) -> Weights:
-    """One step of gradient descent on the mean squared error over all points.
+    """Return one step of gradient descent on the mean squared error over all points.
 
     Where steps overshoot, hundreds of them magnify a last bit, at a rate of 0.2 10¹⁰-fold. That
     bit differs between C libraries and between versions of `sum`; rounding drops it, so that the

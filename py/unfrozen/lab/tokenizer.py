@@ -34,7 +34,7 @@ class Token(NamedTuple):
 
 @cache
 def byte_letters() -> tuple[str, ...]:
-    """The printable character that stands for each byte: itself, or one from U+0100 on."""
+    """Return the printable character that stands for each byte: itself, or one from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = iter(range(0x100, 0x200))
     return tuple(chr(byte if byte in printable else next(others)) for byte in range(256))
@@ -55,7 +55,7 @@ class Tokenizer:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Tokenizer:
-        """From the parsed `tokenizer.json`. Raises PlanError for any other kind than this one."""
+        """Return the tokenizer of a parsed `tokenizer.json`. Raises PlanError for another kind."""
         model, split = data["model"], data.get("pre_tokenizer") or {}
         parts = split.get("pretokenizers", [split])
         kinds = [part.get("type") for part in parts]
@@ -74,20 +74,20 @@ class Tokenizer:
         )
 
     def encode(self, text: str) -> list[Token]:
-        """The tokens of `text`; lone surrogates, which no text holds, count as U+FFFD."""
+        """Return the tokens of `text`; lone surrogates count as U+FFFD."""
         text = _SURROGATE.sub("\ufffd", text)
         stretches = self._stretches(text)
         return [token for start, end in stretches for token in self._of(text, start, end)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids` without special tokens; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of `ids` without special tokens; invalid UTF-8 becomes U+FFFD."""
         byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
         hidden = set(self.special.values())
         letters = "".join(self._pieces[number] for number in ids if number not in hidden)
         return bytes(byte_of[letter] for letter in letters).decode("utf-8", "replace")
 
     def _stretches(self, text: str) -> Iterator[tuple[int, int]]:
-        """[start, end) of what lies between special tokens, and of these themselves."""
+        """Yield [start, end) of each special token and of the text between them."""
         start = position = 0
         while position < len(text):
             found = next((s for s in self.special if text.startswith(s, position)), None)
@@ -124,7 +124,7 @@ class Tokenizer:
 def _joined(
     letters: list[str], places: list[int], pair: tuple[str, str]
 ) -> tuple[list[str], list[int]]:
-    """Both lists with every occurrence of the pair as one letter, from the left."""
+    """Return both lists with every occurrence of the pair merged, from the left."""
     found: tuple[list[str], list[int]] = ([], [])
     index = 0
     while index < len(letters):
@@ -136,7 +136,9 @@ def _joined(
 
 
 def split(text: str, *, digits: bool) -> Iterator[tuple[int, int]]:
-    """[start, end) of the pieces of a text that tokens never cross; see the head of this file."""
+    """Yield [start, end) of the pieces of a text that tokens never cross; see the module's
+    docstring.
+    """
     if not digits:
         yield from _split_words(text, 0, len(text))
         return
@@ -150,7 +152,9 @@ def split(text: str, *, digits: bool) -> Iterator[tuple[int, int]]:
 
 
 def _split_words(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Suffixes of English; runs of letters, numbers or signs with one blank before; blanks."""
+    """Yield English suffixes, runs of letters, numbers or signs with one leading blank, and
+    blanks.
+    """
     while start < end:
         suffix = next((s for s in _SUFFIXES if text.startswith(s, start, end)), "")
         blank = int(text[start] == " " and start + 1 < end)
@@ -168,7 +172,7 @@ def _split_words(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _run(text: str, start: int, end: int) -> int:
-    """How many characters from `start` on are of one kind."""
+    """Return how many characters from `start` on are of one kind."""
     return sum(1 for _ in next(groupby(text[start:end], _kind))[1])
 
 

@@ -32,7 +32,7 @@ from unfrozen.model.architecture import Latent
 
 
 def attention_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
-    """What attention keeps: q, k, v, its output and what the scores leave."""
+    """Return what attention saves: q, k, v, its output, and the scores or what replaces them."""
     c, q = setup.compute, a.q_width
     qkv, written = qkv_numbers(a, setup)
     found = [SavedTensor("q, k and v", f"{c}·({written})", c * qkv)]
@@ -49,7 +49,9 @@ def attention_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTen
 
 
 def score_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
-    """What the scores leave: a mask and a number a row, or in eager attention the weights."""
+    """Return what is saved of the scores: a mask and a number a row, or in eager attention the
+    weights.
+    """
     c, s, heads = setup.compute, setup.seq_len, a.heads
     if setup.attention != "eager":
         mask = c * s if setup.attention == "sdpa" and setup.kernels != "fused" else 0
@@ -73,7 +75,7 @@ def score_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor]
 
 
 def softmax_workspace(a: Architecture, setup: LayerSetup) -> tuple[int, int]:
-    """Bytes per token freed, and added, where the softmax of eager attention is differentiated.
+    """Return bytes per token freed, and added, in the softmax's backward pass of eager attention.
 
     By then the attention's output, the values and, where they were cast, the 16-bit weights are
     gone; the gradients of weights and scores exist at once.
@@ -85,7 +87,7 @@ def softmax_workspace(a: Architecture, setup: LayerSetup) -> tuple[int, int]:
 
 
 def qkv_numbers(a: Architecture, setup: LayerSetup) -> tuple[int, str]:
-    """Numbers kept of q, k and v, and how that is written."""
+    """Return how many numbers of q, k and v are saved, and their formula."""
     q, k = a.q_width, a.kv_width
     repeated = k < q and a.kv_heads > 1  # one head is repeated by a view
     if setup.attention == "eager":
@@ -102,7 +104,7 @@ def qkv_numbers(a: Architecture, setup: LayerSetup) -> tuple[int, str]:
 
 
 def _upcasts_softmax(a: Architecture, setup: LayerSetup) -> bool:
-    """GPT-2 and BERT leave the precision of the softmax to autocast, the others upcast always."""
+    """Return whether the softmax is computed in fp32; GPT-2 and BERT leave that to autocast."""
     return setup.compute == 2 and (not a.positions or setup.autocast)
 
 
@@ -129,7 +131,7 @@ _PLAIN_SAVES: Final = {
 def layer_saved_tensors(
     a: Architecture, setup: LayerSetup, sparse: bool = False
 ) -> tuple[SavedTensor, ...]:
-    """What one layer saves for its backward pass. PlanError where it is unknown."""
+    """Return tensors that one layer saves for backward. Raises PlanError where it is unknown."""
     if setup.kernels == "fused":
         items = [*_fused_items(a, setup), *score_saved_tensors(a, setup)]
         items += expert_saved_tensors(a, setup) if sparse else [_fused_mlp(a, setup)]
@@ -155,14 +157,16 @@ def layer_saved_tensors(
 def layer_bytes(
     a: Architecture, setup: LayerSetup, sparse: bool = False, whole_ranks: int = 1
 ) -> float:
-    """Bytes per token that one layer keeps; `whole_ranks` GPUs share what is left whole."""
+    """Return the bytes per token that one layer saves; `whole_ranks` GPUs share what TP leaves
+    whole.
+    """
     items = layer_saved_tensors(a, setup, sparse)
     return sum(item.size / whole_ranks if item.whole else item.size for item in items)
 
 
 @lru_cache(maxsize=4096)
 def bytes_before_experts(a: Architecture, setup: LayerSetup, whole_ranks: int = 1) -> float:
-    """Bytes per token that a sparse layer keeps up to its router."""
+    """Return the bytes per token that a sparse layer saves up to its router."""
     items = expert_saved_tensors(a, setup)
     after = sum(item.size / whole_ranks if item.whole else item.size for item in items)
     return layer_bytes(a, setup, True, whole_ranks) - after
@@ -171,7 +175,7 @@ def bytes_before_experts(a: Architecture, setup: LayerSetup, whole_ranks: int = 
 def outer_saved_tensors(
     a: Architecture, setup: LayerSetup, checkpointed: bool, batch: int
 ) -> list[SavedTensor]:
-    """What is kept outside the layers: ids, mask, rotary tables, the last norm."""
+    """Return what is saved outside the layers: ids, mask, rotary tables, the last norm."""
     norm = SavedTensor(
         "last norm", _norm_formula(a, setup, "h"), norm_bytes(a, setup, a.hidden), True
     )
@@ -181,7 +185,9 @@ def outer_saved_tensors(
 def shared_saved_tensors(
     a: Architecture, setup: LayerSetup, checkpointed: bool, batch: int
 ) -> list[SavedTensor]:
-    """What of it all layers read, so that it stays until the first of them is differentiated."""
+    """Return the saved tensors that all layers read, which live until the first layer's backward
+    pass.
+    """
     masks = {"flash": 0, "sdpa_masked": setup.compute}  # … or truth values, kept by a checkpoint
     mask = 0 if setup.kernels == "fused" else masks.get(setup.attention, int(checkpointed))
     turned = a.mixer.rope if isinstance(a.mixer, Latent) else a.head_dim
@@ -198,8 +204,8 @@ def shared_saved_tensors(
 
 
 def _per_layer_input(a: Architecture, setup: LayerSetup) -> SavedTensor:
-    """What a layer keeps of what it is told: the gate before and after its activation function, and
-    the inputs of both matmuls, where these train.
+    """Return what a layer saves for its per-layer embedding: the gate before and after its
+    activation function, and the inputs of both matmuls, where these train.
     """
     c, trained = setup.compute, int(not setup.adapters)
     size = (2 + trained) * c * a.per_layer_input + trained * c * a.hidden
@@ -209,7 +215,7 @@ def _per_layer_input(a: Architecture, setup: LayerSetup) -> SavedTensor:
 
 
 def _told_before(a: Architecture, setup: LayerSetup) -> SavedTensor:
-    """What all layers are told, the norm that it came out of, and the embedding that it is of."""
+    """Return the per-layer inputs of all layers, the input of their norm, and their embedding."""
     c, normalised, trained = setup.compute, 0 if setup.adapters else 4, int(not setup.adapters)
     each = f"L·(p·({c} + {4 + normalised}) + 4) + {trained * c}·h"
     size = a.layers * (a.per_layer_input * (c + 4 + normalised) + 4) + trained * c * a.hidden
@@ -217,7 +223,8 @@ def _told_before(a: Architecture, setup: LayerSetup) -> SavedTensor:
 
 
 def norm_bytes(a: Architecture, setup: LayerSetup, width: int, rows: int = 1) -> int:
-    """Bytes per token of one norm over `width` numbers in `rows` groups, its output not counted.
+    """Return the bytes per token that one norm over `width` numbers in `rows` groups saves, without
+    its output.
 
     RMSNorm saves its fp32 input, the inverse root (4 bytes per row) and, for the gradient of its
     weight, the normalised values in the compute precision unless the weight multiplies in fp32.
@@ -235,8 +242,8 @@ def norm_bytes(a: Architecture, setup: LayerSetup, width: int, rows: int = 1) ->
 
 
 def undifferentiated_bytes(a: Architecture, setup: LayerSetup) -> int:
-    """Bytes per token that the first layer need not keep: no gradient goes into a frozen embedding,
-    so what comes before the layer's first adapter is not differentiated.
+    """Return the bytes per token that the first layer need not save: no gradient flows into a
+    frozen embedding, so nothing before the layer's first adapter is differentiated.
     """
     adapters = setup.adapters
     if not adapters or a.norm_places == "post":
@@ -256,7 +263,9 @@ def undifferentiated_bytes(a: Architecture, setup: LayerSetup) -> int:
 
 
 def undifferentiated_weights(a: Architecture, setup: LayerSetup) -> int:
-    """Frozen weights of the first layer that nothing keeps: no gradient goes into their input."""
+    """Return the frozen weights of the first layer that are not saved: no gradient flows into their
+    input.
+    """
     adapters = setup.adapters
     if not adapters or a.norm_places == "post":
         return 0
@@ -293,7 +302,7 @@ def _norms(a: Architecture, setup: LayerSetup) -> SavedTensor:
 
 
 def _qk_norm_bytes(a: Architecture, setup: LayerSetup) -> int:
-    """The norms of queries and keys, which read 16-bit projections."""
+    """Return what the norms of queries and keys save, which read 16-bit projections."""
     q_rows, k_rows = (a.heads, a.kv_heads) if a.qk_norm == "head" else (1, 1)
     narrow = replace(setup, stream=setup.compute)
     values = 4 * (a.kv_width + k_rows) if a.v_norm else 0
@@ -302,7 +311,9 @@ def _qk_norm_bytes(a: Architecture, setup: LayerSetup) -> int:
 
 
 def _inputs(a: Architecture, setup: LayerSetup, sparse: bool) -> list[SavedTensor]:
-    """Inputs of the q, k, v and of the gate and up projections (those of o and down are below)."""
+    """Return the inputs of the q, k, v and of the gate and up projections (those of o and down are
+    below).
+    """
     if setup.adapters:
         return adapter_inputs(a, setup)
     copies = 1 if a.norms == 1 else 2
@@ -316,8 +327,8 @@ def _inputs(a: Architecture, setup: LayerSetup, sparse: bool) -> list[SavedTenso
 
 
 def softmax_workspace_point(a: Architecture, setup: LayerSetup) -> tuple[int, int]:
-    """Bytes per token freed, and added, where the softmax of eager attention is differentiated: the
-    MLP and its norm are gone by then.
+    """Return the bytes per token freed, and added, in the softmax's backward pass of eager
+    attention: the MLP and its norm are freed by then.
     """
     freed, added = softmax_workspace(a, setup)
     if setup.kernels == "fused_block":
@@ -342,12 +353,12 @@ def _mlp(a: Architecture, setup: LayerSetup) -> SavedTensor:
 
 
 def feed_forward_bytes(a: Architecture, setup: LayerSetup) -> int:
-    """Bytes per token that the MLP of a fused block keeps."""
+    """Return the bytes per token that the MLP of a fused block saves."""
     return _block_mlp(a, setup).size
 
 
 def _fused_items(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
-    """Inputs of the norms and of the linear layers, q, k, v and the attention's output."""
+    """Return inputs of the norms and of the linear layers, q, k, v and the attention's output."""
     c, h = setup.compute, a.hidden
     adapters = setup.adapters
     inputs = 2 if adapters is None else int(adapters.qkv > 0) + int(adapters.up > 0)
@@ -367,7 +378,7 @@ def _fused_mlp(a: Architecture, setup: LayerSetup) -> SavedTensor:
 
 
 def _block_norms(a: Architecture, setup: LayerSetup) -> SavedTensor:
-    """Inputs of the norms and a number a row; what they return is recomputed."""
+    """Return the saved inputs of the norms and a number a row; their outputs are recomputed."""
     size = 2 * (setup.stream * a.hidden + 4)
     formula = f"2·({setup.stream}·h + 4)"
     if a.qk_norm != "none":
@@ -377,7 +388,7 @@ def _block_norms(a: Architecture, setup: LayerSetup) -> SavedTensor:
 
 
 def _block_mlp(a: Architecture, setup: LayerSetup) -> SavedTensor:
-    """Gate and up; the activation function's result and the product are recomputed."""
+    """Return saved gate and up; the activation function's output and the product are recomputed."""
     _saves(a)
     count, c = 2 if a.gated else 1, setup.compute
     return SavedTensor("MLP", f"{count}·{c}·f", count * c * a.ffn)
@@ -387,7 +398,7 @@ def _block_mlp(a: Architecture, setup: LayerSetup) -> SavedTensor:
 def selective_layer_bytes(
     a: Architecture, setup: LayerSetup, whole_ranks: int = 1, sparse: bool = False
 ) -> float:
-    """Bytes per token that one layer keeps under selective checkpointing.
+    """Return the bytes per token that one layer saves under selective checkpointing.
 
     Eager attention recomputes its scores (Korthikanti et al., section 5). Otherwise every second
     matmul and the attention's output are kept, the policy of torchtitan: q, v, the gate and
@@ -410,8 +421,8 @@ def selective_layer_bytes(
 def overlap_bytes(
     a: Architecture, setup: LayerSetup, kind: str, whole_ranks: int = 1, sparse: bool = False
 ) -> float:
-    """Bytes per token of what checkpointing of this `kind` kept that are not there a second time
-    once the layer is recomputed, the same tensors or gone.
+    """Return the bytes per token that checkpointing of this `kind` saved and recomputation does not
+    store again.
     """
     if kind == "selective" and setup.attention == "eager":
         return selective_layer_bytes(a, setup, whole_ranks, sparse)
@@ -431,8 +442,9 @@ def overlap_bytes(
 
 
 def _routed(a: Architecture) -> int:
-    """Numbers a token of every second matmul from the fifth on, the order of transformers: the
-    router's scores; with a shared expert its gate, its last matmul and the gate of the whole.
+    """Return the numbers a token of every second matmul from the fifth on, the order of
+    transformers: the router's scores; with a shared expert its gate, its last matmul and the gate
+    of the whole.
     """
     experts = a.experts
     assert experts is not None
@@ -442,7 +454,9 @@ def _routed(a: Architecture) -> int:
 
 
 def keeps_input(a: Architecture, setup: LayerSetup) -> bool:
-    """Whether the first operation of a layer saves the layer's input itself, not a wider copy."""
+    """Return whether the first operation of a layer saves the layer's input itself, not a wider
+    copy.
+    """
     if setup.kernels != "eager":
         return True
     if a.norm_places == "post":

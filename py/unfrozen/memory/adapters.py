@@ -25,14 +25,14 @@ _SCALE_BITS: Final = {"nf4": 32 / 64, "nf4-dq": 8 / 64 + 32 / (64 * 256)}
 
 @lru_cache(maxsize=1024)
 def adapter_parameters(model: ModelConfig, lora: Lora) -> int:
-    """Parameters of all adapters: layers · Σ rank · (in + out) over the targets of a layer."""
+    """Return how many parameters of all adapters: layers · Σ rank · (in + out) over the targets."""
     layers = model.architecture.layers
     return layers * sum(lora.rank * sum(target.shape) for target in targets(model, lora))
 
 
 @lru_cache(maxsize=1024)
 def linear_parameters(model: ModelConfig) -> int:
-    """Parameters of the linear layers inside the layers, experts included: what is quantized."""
+    """Return the number of parameters of the linear layers inside the layers, experts included."""
     found = 0
     for kind in model.kinds:
         tensors = model.layer_tensors(kind.first)
@@ -41,7 +41,7 @@ def linear_parameters(model: ModelConfig) -> int:
 
 
 def frozen_bytes(model: ModelConfig, recipe: Recipe) -> tuple[int, int]:
-    """Bytes of the frozen weights and, apart, of the constants that undo their quantization."""
+    """Return the bytes of the frozen weights and, separately, of their quantization constants."""
     if recipe.base is None:
         return BYTES[recipe.params] * model.num_parameters, 0
     linear = linear_parameters(model)
@@ -54,7 +54,7 @@ def frozen_bytes(model: ModelConfig, recipe: Recipe) -> tuple[int, int]:
 
 
 def adapter_inputs(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
-    """What adapters keep of the tensors they read, and what 4-bit matmuls keep beside it.
+    """Return what adapters save of their inputs, and what 4-bit matmuls save beside it.
 
     Those that drop keep each a copy and a mask of one byte; LitGPT's q, k and v share one. Where
     the input has another precision than the adapter, or autocast another than both, each keeps a
@@ -91,25 +91,25 @@ def adapter_inputs(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
 
 
 def inner_values(adapters: Adapters) -> SavedTensor:
-    """What lies between the two matrices of each adapter."""
+    """Return the saved tensors between the two matrices of each adapter."""
     size = adapters.in_layer * adapters.reads * adapters.rank
     return SavedTensor("inner values of adapters", f"{adapters.in_layer}·{adapters.reads}·r", size)
 
 
 def output_read(setup: LayerSetup) -> bool:
-    """Whether the attention's output itself is the input of a product that trains."""
+    """Return whether a matmul that trains reads the attention's output itself."""
     adapters = setup.adapters
     return adapters is None or (adapters.out > 0 and _as_is(setup))
 
 
 def reads_product(setup: LayerSetup) -> bool:
-    """Whether anything keeps the input of the last linear layer itself."""
+    """Return whether the input of the last linear layer itself is saved."""
     adapters = setup.adapters
     return adapters is None or setup.keeps_inputs or (adapters.down > 0 and _as_is(setup))
 
 
 def _as_is(setup: LayerSetup) -> bool:
-    """Whether adapters read what matmuls return without a copy of it."""
+    """Return whether adapters read the outputs of matmuls without a copy."""
     adapters = setup.adapters
     assert adapters is not None
     return {adapters.width, adapters.reads} == {setup.compute} and not adapters.drops

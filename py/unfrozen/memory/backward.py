@@ -62,7 +62,7 @@ class MicroBatchMemory(SavedActivations):
         self._held: Point = {"held": self.held} if self.held else {}
 
     def saved_point(self) -> Point:
-        """What is kept when the loss is computed."""
+        """Return what is saved when the loss is computed."""
         a = self.model.architecture
         inputs = self.setup.compute * a.hidden * self.loss_tokens if self.head_trains else 0
         kept = {"layers": self.layers, "outside": self.outside, "head_input": inputs}
@@ -72,7 +72,9 @@ class MicroBatchMemory(SavedActivations):
         )
 
     def forward_points(self) -> tuple[Point, ...]:
-        """The loss with its way back, and the head's backward pass; what is kept without a head."""
+        """Return the points at the loss and at the head's backward pass; without a head, what is
+        saved.
+        """
         a, loss = self.model.architecture, self.loss
         more = self.saved_point()
         if not a.has_head:
@@ -112,7 +114,9 @@ class MicroBatchMemory(SavedActivations):
         )
 
     def layer_points(self) -> tuple[Point, ...]:
-        """The last norm, the first layer differentiated, the last one, and the embedding."""
+        """Return the points at the last norm, in the first and last layers of backward, and at the
+        embedding.
+        """
         a, model, t = self.model.architecture, self.model, self.tokens
         ids, embedding = 8 * t if a.has_embedding else 0, a.embedding_size
         sum_of_two = 2 * self._grad_width * embedding if a.tied and self.head_trains else 0
@@ -154,7 +158,7 @@ class MicroBatchMemory(SavedActivations):
         )
 
     def _inside_points(self) -> list[Point]:
-        """The highest points inside the layers that are differentiated first and last."""
+        """Return the highest points inside the layers whose backward passes come first and last."""
         a, model, t = self.model.architecture, self.model, self.tokens
         shared = {"outside": self.beside} | self.parallel_buffers(layer=True)
         again = self.setup.autocast and self.setup.kernels == "fused_block"
@@ -184,13 +188,15 @@ class MicroBatchMemory(SavedActivations):
         return found
 
     def _widened(self) -> int:
-        """The fp32 sum that a compiled embedding's backward pass makes of 16-bit gradients."""
+        """Return the fp32 sum that a compiled embedding's backward pass makes of 16-bit
+        gradients.
+        """
         inside = self.recipe.whole_compile and not self.gathering.largest and self.head_trains
         return 4 * self.head_size if inside and self.setup.compute < 4 else 0
 
     def _places(self) -> list[tuple[int, int]]:
-        """Layers where a point may be highest, counted from the last one, and the parameters whose
-        gradients are there when their turn comes.
+        """Return the layers where a point may be highest, counted from the last, and the parameters
+        whose gradients exist by then.
 
         What is kept falls, and gradients grow, by the same amount a layer, so that the ends are
         enough; but GPUs that gather have another layer on its way, and one behind them, in all
@@ -210,9 +216,11 @@ class MicroBatchMemory(SavedActivations):
         return sorted(found.items())
 
     def _point(self, reached: int, pieces: Point, late: int = 0, here: int = 0) -> Point:
-        """The pieces, with the gradients of `reached` parameters, or all when accumulating; on
-        several GPUs without those of `late` ones, which no GPU has its share of yet. Where
-        weights move within the pass, with those of the parameters that are just `here`.
+        """Return a point with the gradients of `reached` parameters, or with all when accumulating.
+
+        On several GPUs those of `late` parameters are left out, which no GPU has its shard of yet.
+        Where weights are updated within the pass, only the gradients of the parameters `here`
+        exist.
         """
         cut = self.gathering.largest > 0
         grads = self.grads_of(self.gathering.scattered(reached, late))
@@ -225,12 +233,14 @@ class MicroBatchMemory(SavedActivations):
         return pieces | self._held | {"grads": grads}
 
     def grads_of(self, parameters: int) -> int:
-        """Bytes of the gradients of so many parameters on this GPU."""
+        """Return the bytes of the gradients of so many parameters on this GPU."""
         return round(self.grads_bytes * self._share_reached(parameters))
 
     def _share_reached(self, parameters: int) -> float:
-        """The share of all gradients that exist; adapters sit inside the layers only. Of sampled
-        layers, those that are differentiated first.
+        """Return the share of all gradients that exist.
+
+        Adapters are inside the layers only. LISA's sampled layers are taken to be the last ones,
+        which backward reaches first.
         """
         model = self.model
         if self.recipe.lora is None and not self.recipe.lisa_layers:
@@ -245,7 +255,7 @@ class MicroBatchMemory(SavedActivations):
 
 
 def head_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
-    """The update of a head of its own, while everything is kept; () where there is none."""
+    """Return points at the update of a separate head, while all activations are saved or ()."""
     a = part.model.architecture
     late = part.gathering.late  # it waits for the embedding
     if not part.recipe.early_update or a.tied or not part.head_trains or late:
@@ -255,7 +265,7 @@ def head_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
 
 
 def layer_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
-    """The updates of the layer differentiated first and of the embedding; () where none is."""
+    """Return points at the updates of the last layer and of the embedding or ()."""
     if not part.recipe.early_update:
         return ()
     a, model, setup = part.model.architecture, part.model, part.setup
@@ -280,7 +290,9 @@ def layer_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
 def _updated(
     part: MicroBatchMemory, point: Point, here: int, more: int = 0, tensor: int = 0
 ) -> Point:
-    """`point` with the gradients of `here` + `more` parameters and the update of a tensor."""
+    """Return `point` with the gradients of `here` + `more` parameters and the update of a
+    tensor.
+    """
     largest = tensor or min(here, part.model.largest_tensor)
     update = update_bytes(part.model, part.recipe, part.cluster.shards, largest)
     point = point | {"held": part.held}

@@ -39,7 +39,7 @@ class ClassicMemory:
 
 
 def states_bytes(parameters: float) -> dict[str, int]:
-    """Bytes of weights, gradients, master copy and moments for N parameters: 16N in all."""
+    """Return bytes of weights, gradients, master copy and moments for N parameters: 16N in all."""
     _check("parameters", parameters)
     return {name: round(each * parameters) for name, each in MIXED_ADAMW.items()}
 
@@ -47,7 +47,7 @@ def states_bytes(parameters: float) -> dict[str, int]:
 def activation_bytes(
     seq_len: int, batch: int, hidden: int, layers: int, factor: float = ACTIVATION_FACTOR
 ) -> int:
-    """Activations saved for the backward pass: s · b · d · L · k bytes, linear in every factor."""
+    """Return the bytes saved for backward, s · b · d · L · k: linear in every factor."""
     sizes = {"seq_len": seq_len, "batch": batch, "hidden": hidden, "layers": layers}
     for name, value in (sizes | {"factor": factor}).items():
         _check(name, value)
@@ -55,7 +55,9 @@ def activation_bytes(
 
 
 def min_gpus(total_bytes: float, gpu_bytes: float = 80 * GB) -> int:
-    """The least number of GPUs whose memory holds the total, if it could be divided evenly."""
+    """Return the least number of GPUs whose memory holds the total, if it could be divided
+    evenly.
+    """
     _check("total_bytes", total_bytes)
     _check("gpu_bytes", gpu_bytes)
     return math.ceil(total_bytes / gpu_bytes)
@@ -70,7 +72,9 @@ def classic(
     factor: float = ACTIVATION_FACTOR,
     gpu_bytes: float = 80 * GB,
 ) -> ClassicMemory:
-    """The row of the article's table for one model. Raises PlanError for sizes that are not > 0."""
+    """Return the row of the article's table for one model. Raises PlanError for sizes that are not
+    > 0.
+    """
     states = sum(states_bytes(parameters).values())
     activations = activation_bytes(seq_len, batch, hidden, layers, factor)
     return ClassicMemory(states, activations, min_gpus(states + activations, gpu_bytes))

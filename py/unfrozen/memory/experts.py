@@ -26,7 +26,7 @@ from unfrozen.model.architecture import Experts
 
 
 def expert_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
-    """What the experts, their router and a shared expert keep, in bytes per token.
+    """Return what the experts, their router and a shared expert save, in bytes per token.
 
     The router reads the same tensor as a dense part would; it is counted with the inputs of the
     linear layers.
@@ -63,12 +63,12 @@ def expert_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor
 
 
 def dispatched_bytes(a: Architecture, setup: LayerSetup, tokens: int) -> int:
-    """The buffer in which copies, or their gradients, come from other GPUs; 0 without experts."""
+    """Return bytes of the buffer for tokens, or gradients, from other GPUs; 0 without experts."""
     return setup.stream * tokens * a.experts.per_token * a.hidden if a.experts else 0
 
 
 def _routing(a: Architecture, experts: Experts, e: int) -> int:
-    """What the choice of experts leaves: scores, places, weights, and what divides them."""
+    """Return what routing saves: scores, indices, weights, and their divisors."""
     t = experts.per_token
     cast = 4 * a.hidden if e < 4 else 0  # the router's input in fp32
     if experts.router == "gpt_oss":  # the scores of the chosen alone
@@ -89,8 +89,8 @@ def _routing(a: Architecture, experts: Experts, e: int) -> int:
 def expert_workspace(
     a: Architecture, setup: LayerSetup, whole_ranks: int = 1
 ) -> tuple[tuple[int, int, int, int], ...]:
-    """Points of the backward pass: bytes per token freed and added, gradients that exist by then,
-    and bytes that are there whatever the tokens.
+    """Return points of the backward pass: bytes per token freed and added, existing gradients, and
+    bytes whatever the tokens.
 
     Where the weighted sum of the experts is undone; where the activation function is, after the
     last matmul; where the first matmuls are, whose gradient is the largest tensor of the layer.
@@ -115,13 +115,15 @@ def expert_workspace(
 
 
 def _has_wide_shares(a: Architecture) -> bool:
-    """Whether experts are weighted in fp32 under autocast: by scores that are cast to the width of
-    the stream, not left in that of the router's product."""
+    """Return whether experts are weighted in fp32 under autocast.
+
+    Their scores are then cast to the width of the stream, not left in that of the router's matmul.
+    """
     assert a.experts is not None
     own = ("mixtral", "deepseek_v2", "gemma4_text", "minimax_m2")
     return a.experts.router in ("top", "ernie") or a.model_type in own
 
 
 def _inner(setup: LayerSetup) -> int:
-    """Tensors as wide as the experts that are kept: the activation's is recomputed when fused."""
+    """Return saved tensors as wide as the experts: the activation's is recomputed when fused."""
     return 4 if setup.kernels == "eager" else 3

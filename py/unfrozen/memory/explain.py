@@ -84,7 +84,7 @@ class ExplainedPlan(Protocol):
 
 
 def explain(plan: ExplainedPlan) -> list[Term]:
-    """The terms of the plan's peak, in the order of its components; none is 0 bytes."""
+    """Return the terms of the plan's peak, in the order of its components; none is 0 bytes."""
     job = plan.job
     step = Step(job.model, job.recipe, job.cluster)
     components = step.instants()[plan.peak_instant]
@@ -150,7 +150,7 @@ _LABELS: Final = {
 
 
 def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> tuple[str, int]:
-    """Bytes of one parameter, as text, and how many parameters they are counted for."""
+    """Return the bytes per parameter, as text, and the number of parameters."""
     if component == "params":
         return (f"{BYTES[recipe.params]}", count) if recipe.base is None else (recipe.base, count)
     if component == "quant_constants":
@@ -170,7 +170,7 @@ def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> 
 
 
 def _width_bytes(width: str) -> float:
-    """The bytes that such a text names; 0 where it names no number."""
+    """Return the bytes in such a text; 0 where it names no number."""
     for text, value in _FEW_BITS.items():
         width = width.replace(value, str({"int8": INT8_BYTES, "int4": INT4_BYTES}[text]))
     parts = width.split("·")
@@ -220,7 +220,9 @@ def _keeps_everything(step: Step) -> bool:
 
 
 def _item_terms(step: Step, items: tuple[SavedTensor, ...], layers: int, total: int) -> list[Term]:
-    """One term an item; what a backward pass has freed of `total` is taken off the largest."""
+    """Return a term for each item; what backward has freed of `total` is subtracted from the
+    largest.
+    """
     cluster, tokens = step.cluster, step.micro_batch.tokens
     ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
     sizes = [round(tokens * layers * i.size / (ranks if i.whole else 1)) for i in items]
@@ -238,7 +240,7 @@ def _item_terms(step: Step, items: tuple[SavedTensor, ...], layers: int, total: 
 
 
 def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
-    """The symbols of a formula that are sizes of this step, with their values."""
+    """Return the symbols of a formula that are sizes of this step, with their values."""
     a, part = step.local.architecture, step.micro_batch
     values = {
         "T": part.tokens,
@@ -262,7 +264,7 @@ def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
 
 
 def _letters(formula: str) -> set[str]:
-    """The symbols of a formula: letters that stand alone, a factor before them allowed."""
+    """Return the symbols of a formula: letters that stand alone, a factor before them allowed."""
     plain = "".join(char if char.isalnum() else " " for char in formula)
     return {word.lstrip("0123456789") for word in plain.split()}
 
@@ -294,7 +296,7 @@ class PeakRank:
 
 
 def peak_rank(job: ExplainedJob) -> PeakRank | None:
-    """The rank that a plan of the job is of; None where all GPUs hold the same layers."""
+    """Return the rank that a plan describes; None where all GPUs hold the same layers."""
     cluster = job.cluster
     if not cluster.device_map and cluster.pipeline_parallel == 1:
         return None
@@ -307,7 +309,9 @@ def peak_rank(job: ExplainedJob) -> PeakRank | None:
 
 
 def format_peak_rank(job: ExplainedJob) -> str:
-    """The same as a sentence; empty where all GPUs hold the same layers."""
+    """Return a sentence on the rank that a plan describes; empty where all GPUs hold the same
+    layers.
+    """
     found = peak_rank(job)
     if found is None:
         return ""
@@ -324,7 +328,7 @@ def format_peak_rank(job: ExplainedJob) -> str:
 
 
 def format_layout(cluster: Cluster) -> list[str]:
-    """Layers, experts and copies of a cluster that is more than sharded, in a few words each."""
+    """Return short descriptions of pipeline, experts and replicas of a cluster."""
     asked = (
         (cluster.shards < cluster.alike, f"among {cluster.shards} of them"),
         (
@@ -338,7 +342,7 @@ def format_layout(cluster: Cluster) -> list[str]:
 
 
 def _ranges(layers: tuple[int, ...]) -> str:
-    """Numbers from 1 in runs: "1–4, 17–20"."""
+    """Return numbers from 1 as ranges: "1–4, 17–20"."""
     runs: list[list[int]] = []
     for layer in sorted(layers):
         if runs and layer == runs[-1][-1] + 1:

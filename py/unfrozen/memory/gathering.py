@@ -22,7 +22,7 @@ from unfrozen.model import ModelConfig
 
 
 def reduced_grad_bytes(recipe: Recipe, cluster: Cluster) -> int:
-    """Bytes of a gradient in the precision in which GPUs sum it."""
+    """Return the bytes of a gradient in the dtype in which it is reduced."""
     return BYTES[recipe.reduce or ("fp32" if cluster.outer_apart else recipe.grads)]
 
 
@@ -65,7 +65,7 @@ class ShardTraffic:
         return self._width if self._whole else None
 
     def scattered(self, reached: int, late: int) -> int:
-        """How many of `reached` gradients are in their shards: `late` ones are not yet."""
+        """Return how many of `reached` gradients are sharded already: all but the `late` ones."""
         return max(0, reached - late) if self._whole and self._scatters else reached
 
     @property
@@ -79,7 +79,8 @@ class ShardTraffic:
         return self._vocab if self._apart or not self._whole else self._root
 
     def at_loss(self, early: int, *, forward: bool) -> Point:
-        """Where the loss needs most; `early` is the size of the head's gradient, if it exists.
+        """Return the gathered weights at the highest point of the loss; `early` is the size of the
+        head's gradient, if it exists.
 
         In the `forward` pass, of the unit gathered last the buffer it came in is there too, until
         another is gathered; in the backward pass the last layer is on its way.
@@ -91,18 +92,21 @@ class ShardTraffic:
         return found | {"unreduced": self._width * early if self._whole else 0}
 
     def at_head(self, trained: int) -> Point:
-        """While the head, of `trained` parameters, is differentiated."""
+        """Return the traffic in the backward pass of the head, which has `trained` parameters."""
         width = self._width if self._whole else self._width + self._summed
         unreduced = width * trained if self._scatters else 0
         return self.at_loss(0, forward=False) | {"unreduced": unreduced}
 
     def at_norm(self) -> Point:
-        """While the last norm is differentiated, and the last layer is gathered."""
+        """Return the traffic in the backward pass of the last norm, while the last layer is
+        gathered.
+        """
         before = 0 if self.late else self._vocab
         return self._gathered(2) | {"unreduced": self._waiting(before)}
 
     def in_layer(self, reached: int, *, first: bool, last: bool) -> Point:
-        """In a layer of which `reached` gradients are there; `first` and `last` in this pass.
+        """Return the traffic in a layer of which `reached` gradients exist; `first` and `last` in
+        this pass.
 
         The next one is gathered, and the buffer in which the unit before was summed still there.
         """
@@ -118,7 +122,9 @@ class ShardTraffic:
         return self._gathered(2) | {"unreduced": unreduced}
 
     def at_embedding(self) -> Point:
-        """While the embedding is differentiated: its gradient is there, and a layer's buffer."""
+        """Return the traffic in the backward pass of the embedding: its gradient, and a layer's
+        buffer.
+        """
         if not self._whole:
             return self.at_end()
         found = self._gathered(0, self._vocab if self._apart else 0)
@@ -127,12 +133,12 @@ class ShardTraffic:
         return found | {"unreduced": own + self._waiting(self._model.largest_layer)}
 
     def at_end(self) -> Point:
-        """While the gradients of the last unit are copied to be summed; no weight is gathered."""
+        """Return the traffic while the last unit is reduce-scattered; no weight is gathered."""
         width = self._width + self._summed
         return {"unreduced": width * self.last if self._scatters else 0}
 
     def after_head(self) -> Point:
-        """While the gradient of a head that is a unit is copied to be summed; {} if it is none.
+        """Return the traffic while a head of its own unit is reduce-scattered; {} without one.
 
         The last layer is on its way.
         """
@@ -141,21 +147,25 @@ class ShardTraffic:
         return self._gathered(1) | {"unreduced": (self._width + self._summed) * self._vocab}
 
     def at_head_update(self) -> Point:
-        """While a head that is a unit is updated within the backward pass."""
+        """Return the traffic while a head of its own unit is updated within the backward pass."""
         if not self._apart:
             return {}
         return self._gathered(1) | {"unreduced": self._summed * self._vocab}
 
     def at_layer_update(self) -> Point:
-        """While the layer differentiated first is updated; the next one is gathered."""
+        """Return the traffic while the last layer is updated, with the layer before it gathered."""
         return self._gathered(1) | {"unreduced": self._waiting(self._model.largest_layer)}
 
     def at_update(self) -> Point:
-        """While the largest unit is updated within the backward pass: the buffer is still there."""
+        """Return the traffic while the largest unit is updated within backward: its buffer is still
+        there.
+        """
         return {"unreduced": self._summed * self.largest if self._scatters else 0}
 
     def _waiting(self, before: int) -> int:
-        """The buffer of the unit before, and the gradient of a head that is part of the root."""
+        """Return the buffer of the previous unit, and the gradient of a head that is part of the
+        root.
+        """
         if not self._whole or not self._scatters:
             return 0
         return self._summed * before + self._width * self.late

@@ -105,21 +105,21 @@ class Step:
         return per_gpu_bytes(sizes, self.cluster, whole, share)
 
     def _grads_of(self, stage: ModelConfig) -> int:
-        """Bytes of all gradients during a pass: those of the shards, unless they wait whole."""
+        """Return bytes of all gradients during a pass: sharded ones, unless they wait unsharded."""
         if self.recipe.accumulates_whole and self.cluster.stage >= 2:
             trained = trained_parameters(stage, self.recipe) * self._embedding_share(stage)
             return round(reduced_grad_bytes(self.recipe, self.cluster) * trained)
         return self.states["grads"] if stage is self.local else self._states(stage)["grads"]
 
     def _embedding_share(self, held: ModelConfig) -> float:
-        """This rank's parameters over those that it would hold of a split embedding."""
+        """Return this rank's parameters over those that it would hold of a sharded embedding."""
         a = held.architecture
         if not self.cluster.whole_embedding or self.recipe.lora or not a.has_embedding:
             return 1.0
         return 1 + (self.cluster.tensor_parallel - 1) * a.vocab * a.hidden / held.num_parameters
 
     def _beside_work(self) -> tuple[Point, ...]:
-        """What a rank of a pipeline holds beside the pass at work, stage by stage."""
+        """Return what a pipeline rank holds beside the pass in progress, stage by stage."""
         kept = self._kept
         if kept is None:
             return ({},)
@@ -140,7 +140,7 @@ class Step:
         return self.states["grads"] if chosen and not recipe.early_update else 0
 
     def points(self) -> dict[str, Point]:
-        """The pieces of each instant that computes; states apart."""
+        """Return the point of each instant that computes, without the states."""
         forward: list[Point] = []
         backward: list[Point] = []
         for part, beside in zip(self._batches, self._beside, strict=True):
@@ -162,7 +162,7 @@ class Step:
         return found
 
     def instants(self) -> Instants:
-        """Bytes by instant and component; components that are 0 are left out."""
+        """Return the bytes by instant and component; components of 0 bytes are left out."""
         states = dict(self.states)
         grads = 0 if self.recipe.early_update else states["grads"]
         del states["grads"]
@@ -185,7 +185,9 @@ class Step:
 def peak_rank_number(
     model: ModelConfig, recipe: Recipe, cluster: Cluster, loss_tokens: int | None = None
 ) -> int:
-    """The rank of the pipeline, or GPU of the device map, whose peak is highest; 0 without one."""
+    """Return the pipeline rank, or the GPU of the device map, with the highest peak; 0
+    without one.
+    """
     split = model.split(
         cluster.tensor_parallel, cluster.expert_parallel, cluster.expert_tensor_parallel
     )
@@ -203,14 +205,14 @@ def _highest(stage: tuple[MicroBatchMemory, Point]) -> int:
 
 
 def peak(instants: Instants) -> tuple[str, int]:
-    """The instant that needs most, and its bytes."""
+    """Return the instant with the most memory, and its bytes."""
     totals = {name: sum(components.values()) for name, components in instants.items()}
     name = max(totals, key=lambda instant: totals[instant])
     return name, totals[name]
 
 
 def merged(states: Components, point: Point) -> Components:
-    """States and the pieces of a point, summed by component."""
+    """Return the states and the terms of a point, summed by component."""
     total = dict(states)
     for name, size in point.items():
         component = POINT_TERMS[name].component
@@ -224,5 +226,5 @@ def instants(
     cluster: Cluster | None = None,
     loss_tokens: int | None = None,
 ) -> Instants:
-    """Bytes by instant and component of one step; see `Step`."""
+    """Return the bytes by instant and component of one step; see `Step`."""
     return Step(model, recipe, cluster, loss_tokens).instants()

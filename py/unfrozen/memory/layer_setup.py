@@ -94,14 +94,16 @@ class LayerSetup:
         return self.compute if self.experts_cast else self.stream
 
     def noise(self, width: int) -> int:
-        """Bytes of one entry of a dropout mask whose input has numbers of `width` bytes."""
+        """Return bytes of one entry of a dropout mask whose input has numbers of `width` bytes."""
         if not self.dropout:
             return 0
         return 1 if self.kernels == "fused" else width
 
     @classmethod
     def of(cls, model: ModelConfig, recipe: Recipe, sharded_weights: bool = False) -> LayerSetup:
-        """The setup of a recipe; sharded fp32 weights are gathered in 16 bits: no autocast."""
+        """Return the setup of a recipe; sharded fp32 weights are gathered in 16 bits, without
+        autocast.
+        """
         compute = BYTES[recipe.compute]
         dropout = recipe.dropout
         if dropout is None:
@@ -131,7 +133,9 @@ def _padding(model: ModelConfig, chosen: str | float | None) -> float:
 
 
 def _product_width(recipe: Recipe) -> int:
-    """Bytes of one number in matmuls of adapters: their own, or under autocast the model's."""
+    """Return the bytes of one number in the matmuls of adapters: their own, or under autocast the
+    model's.
+    """
     assert recipe.lora is not None
     own, compute = BYTES[recipe.lora.dtype], BYTES[recipe.compute]
     autocast = recipe.lora.autocast or BYTES[recipe.params] > compute

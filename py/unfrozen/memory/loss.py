@@ -76,8 +76,10 @@ FORMULAS: Final = {
 
 
 def loss_kind(a: Architecture, recipe: Recipe, *, sharded_weights: bool) -> str:
-    """The loss that is meant: none of its own kind without a vocabulary, PyTorch's where sharded
-    weights are their own master copy.
+    """Return the loss that the recipe means for this model.
+
+    Without a vocabulary there is none; where sharded weights are their own master copy it is
+    PyTorch's.
     """
     if not a.head_size:
         return "classification"
@@ -88,7 +90,7 @@ def loss_kind(a: Architecture, recipe: Recipe, *, sharded_weights: bool) -> str:
 
 
 def alive_output_bytes(kind: str, c: int) -> int:
-    """Bytes per logit of what a caller holds that keeps the model's answer."""
+    """Return the bytes per logit of an output that the caller keeps alive."""
     narrow = {"logits_bf16": c, "chunked": c, "vocab_parallel": c}
     return narrow.get(kind, 4 if kind in ("logits_fp32", "loss_parallel") else 0)
 
@@ -96,7 +98,9 @@ def alive_output_bytes(kind: str, c: int) -> int:
 def loss_memory(
     kind: str, compiled: bool, c: int, tokens: int, hidden: int, vocab: int, capped: bool = False
 ) -> LossMemory:
-    """Memory of `tokens` losses over `vocab` logits each, in a compute precision of `c` bytes."""
+    """Return the memory of the losses of `tokens` tokens over `vocab` logits, in a compute dtype of
+    `c` bytes.
+    """
     logits, inputs = tokens * vocab, c * tokens * hidden
     if kind == "classification":
         return LossMemory(0, 0)

@@ -29,7 +29,7 @@ COMMUNICATION_BYTES: Final = GIB
 
 
 def reserved_bytes(step: Step, peak_instant: str, allocated: int) -> int:
-    """Bytes that the caching allocator takes for a peak of `allocated` bytes."""
+    """Return the bytes that the caching allocator reserves for a peak of `allocated` bytes."""
     freed = 0
     part = step.micro_batch
     upcast = part.loss_kind in ("logits_fp32", "loss_parallel")
@@ -39,7 +39,9 @@ def reserved_bytes(step: Step, peak_instant: str, allocated: int) -> int:
 
 
 def _other_streams(step: Step, peak_instant: str) -> int:
-    """Gradient shards that the peak does not count, and the buffer they are reduced in."""
+    """Return the gradient shards that the peak does not count, and the buffer of their
+    reduction.
+    """
     recipe, cluster = step.recipe, step.cluster
     if cluster.stage < 3 or cluster.shards == 1 or recipe.lora:
         return 0

@@ -45,8 +45,9 @@ _GONE: Final = ("classification", "fused_linear", "linear", "fused_vocab")
 
 @lru_cache(maxsize=4096)
 def stages_of_rank(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[ModelConfig, ...]:
-    """The stages that a rank holds, first to last. One without layers is part of its neighbour, and
-    so is an embedding that fills a GPU of its own.
+    """Return the stages of a rank, first to last.
+
+    One without layers is part of its neighbour, and so is an embedding that fills a GPU of its own.
     """
     a = model.architecture
     if cluster.device_map:
@@ -70,7 +71,7 @@ def stages_of_rank(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[Mod
 
 
 def joined_stages(stages: tuple[ModelConfig, ...], model: ModelConfig) -> ModelConfig:
-    """Everything that a rank holds of `model`, as one part of it."""
+    """Return everything that a rank holds of `model`, as one model."""
     if len(stages) == 1:
         return stages[0]
     parts = [stage.architecture.part for stage in stages]
@@ -81,8 +82,10 @@ def joined_stages(stages: tuple[ModelConfig, ...], model: ModelConfig) -> ModelC
 
 
 def candidate_ranks(model: ModelConfig, cluster: Cluster) -> tuple[int, ...]:
-    """The ranks that can hold most: of those with the same layers and ends the first and the last,
-    between which what they keep in flight only falls or only rises.
+    """Return the ranks that may hold most: the first and the last of those with the same layers and
+    ends.
+
+    Between them, memory in flight only falls or only rises.
     """
     ranks = list(range(cluster.pipeline_parallel))
     if cluster.device_map:
@@ -125,7 +128,7 @@ class InFlightBatches:
         self._moments = [_of_stages(moment, held) for moment in found if moment.stage in held]
 
     def beside(self, stage: int) -> Point:
-        """What is kept beside the work on one of the rank's stages, at the most."""
+        """Return the largest memory of the micro-batches in flight beside the work on one stage."""
         part = self._batches[stage]
         kept = max(self._bytes(moment) for moment in self._moments if moment.stage == stage)
         coming = 2 if self._cluster.chunks > 1 else 0  # the next of either way is received early
@@ -134,13 +137,17 @@ class InFlightBatches:
         return {"in_flight": kept, "passed": (coming + held) * _hidden_bytes(part) + sent}
 
     def counted(self, stage: int) -> int:
-        """How many micro-batches, each of one stage, are kept beside the work on one of them."""
+        """Return how many micro-batches, each of one stage, are in flight beside the work on one
+        stage.
+        """
         found = [moment for moment in self._moments if moment.stage == stage]
         worst = max(found, key=self._bytes)
         return sum(worst.whole) + sum(worst.late)
 
     def shared(self) -> Point:
-        """Weights and gradients that a rank under ZeRO-2 or 3 holds whole while it works."""
+        """Return the weights and gradients that a rank under ZeRO-2 or 3 holds unsharded during the
+        step.
+        """
         cluster, part = self._cluster, self._batches[0]
         if cluster.stage < 2:
             return {}
@@ -159,31 +166,33 @@ class InFlightBatches:
 
 
 def _of_stages(moment: RankMoment, held: list[int]) -> RankMoment:
-    """A moment as if a rank had only those of its stages that have layers."""
+    """Return a moment with only the stages of the rank that have layers."""
     whole, late = ([counts[at] for at in held] for counts in (moment.whole, moment.late))
     return RankMoment(held.index(moment.stage), tuple(whole), tuple(late))
 
 
 def _hidden_bytes(part: MicroBatchMemory) -> int:
-    """Bytes of what goes from stage to stage."""
+    """Return the bytes of the hidden states between two stages."""
     return part.setup.compute * part.tokens * part.model.architecture.hidden // part.whole_ranks
 
 
 def _output_bytes(part: MicroBatchMemory) -> int:
-    """Bytes of what a stage answers: hidden states, or the last one logits."""
+    """Return the bytes of a stage's output: hidden states, or the logits of the last one."""
     if part.model.architecture.has_head:
         return part.setup.compute * part.loss_tokens * part.vocab
     return _hidden_bytes(part)
 
 
 def _is_pytorch(cluster: Cluster) -> bool:
-    """Whether a pipeline is PyTorch's: Megatron-LM and DeepSpeed shard no weights in theirs."""
+    """Return whether a pipeline is PyTorch's: Megatron-LM and DeepSpeed shard no weights in
+    theirs.
+    """
     return cluster.stage == 3
 
 
 def _saved_bytes(part: MicroBatchMemory, *, head: bool) -> int:
-    """What a micro-batch keeps between its forward and its backward pass through a stage; of the
-    head too, if that is asked for.
+    """Return what a micro-batch saves between its forward and backward passes through a stage; with
+    `head` also what the head saves.
     """
     a, recipe = part.model.architecture, part.recipe
     layers = 0 if recipe.activation_offload else part.layers
@@ -201,7 +210,7 @@ def _saved_bytes(part: MicroBatchMemory, *, head: bool) -> int:
 
 
 def _between_halves_bytes(part: MicroBatchMemory) -> int:
-    """What a micro-batch keeps until the gradients of a stage's weights are computed."""
+    """Return what a micro-batch saves until the weight gradients of a stage are computed."""
     a, setup = part.model.architecture, part.setup
     if part.recipe.lora:
         return 0
@@ -218,7 +227,7 @@ def _between_halves_bytes(part: MicroBatchMemory) -> int:
 def _weight_grad_inputs(
     a: Architecture, setup: LayerSetup, sparse: bool, whole_ranks: int
 ) -> float:
-    """Bytes per token of inputs and output gradients of the linear layers of one layer."""
+    """Return bytes per token of inputs and output gradients of the linear layers of one layer."""
     q, k, h = a.q_width, a.kv_width, a.hidden / whole_ranks
     found = setup.compute * (2 * h + 2 * q + 2 * k)
     if not sparse:

@@ -65,7 +65,7 @@ class RankMoment(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def rank_moments(cluster: Cluster, micro_batches: int, rank: int) -> tuple[RankMoment, ...]:
-    """The different moments of a step in which a rank of the pipeline works."""
+    """Return the distinct moments of a step at which a pipeline rank works."""
     if cluster.pipeline_parallel == 1:
         return (RankMoment(0, (0,), (0,)),)
     if cluster.pipeline_schedule == "gpipe":
@@ -87,7 +87,7 @@ def rank_moments(cluster: Cluster, micro_batches: int, rank: int) -> tuple[RankM
 
 
 def order(cluster: Cluster, micro_batches: int, rank: int) -> Iterator[Action]:
-    """What a rank does in one step, in order."""
+    """Yield the actions of a rank in one step, in order."""
     ranks, schedule = cluster.pipeline_parallel, cluster.pipeline_schedule
     if schedule == "gpipe":
         yield from [("F", 0)] * micro_batches + [("B", 0)] * micro_batches
@@ -102,7 +102,7 @@ def order(cluster: Cluster, micro_batches: int, rank: int) -> Iterator[Action]:
 
 
 def _enough(cluster: Cluster, micro_batches: int) -> int:
-    """As many micro-batches as show all that comes: a few rounds of them."""
+    """Return a number of micro-batches that shows every moment: a few rounds of them."""
     ranks = cluster.pipeline_parallel
     rounds = max(1, micro_batches // ranks)
     if cluster.pipeline_schedule in ("interleaved", "zero_bubble"):
@@ -111,7 +111,9 @@ def _enough(cluster: Cluster, micro_batches: int) -> int:
 
 
 def _one_by_one(cluster: Cluster, micro_batches: int, rank: int) -> Iterator[Action]:
-    """Some forward passes, then forward and backward in turn, then the rest of the backward."""
+    """Yield some forward passes, then forward and backward in turn, then the remaining backward
+    passes.
+    """
     stages, after = cluster.chunks, cluster.pipeline_parallel - 1 - rank
     in_round = micro_batches // max(1, micro_batches // cluster.pipeline_parallel)
     splits = cluster.pipeline_schedule in ("zero_bubble", "zb_h2")
@@ -134,7 +136,7 @@ def _one_by_one(cluster: Cluster, micro_batches: int, rank: int) -> Iterator[Act
 
 
 def _zb_v(ranks: int, micro_batches: int, rank: int) -> Iterator[Action]:
-    """Two stages from both ends; what exceeds the micro-batches is left out."""
+    """Yield the actions of ZB-V, which works on two stages from both ends."""
     after, least = ranks - rank, max(2 * ranks - 1, micro_batches)
     done = {("F", 0): 0, ("F", 1): 0, ("I", 0): 0, ("I", 1): 0, ("W", 0): 0, ("W", 1): 0}
     plan: list[Action] = [("F", 0)] * (2 * after - 1) + [("F", 1), ("F", 0)] * rank
@@ -153,7 +155,9 @@ def _zb_v(ranks: int, micro_batches: int, rank: int) -> Iterator[Action]:
 
 
 def _dualpipe(ranks: int, micro_batches: int, rank: int) -> Iterator[Action]:
-    """Two stages from both ends, a forward and a backward pass at one time; in eight parts."""
+    """Yield the actions of DualPipe, in eight parts: two stages from both ends, forward beside
+    backward.
+    """
     after = ranks - rank - 1
     yield from [("F", 0)] * (2 * after) + [("F", 0), ("F", 1)] * (rank + 1)
     yield from [("I", 1), ("W", 1), ("F", 1)] * after

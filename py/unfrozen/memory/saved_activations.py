@@ -46,7 +46,7 @@ from unfrozen.model.architecture import Absent, Convolution, Delta, Dual, Latent
 
 
 def is_transformer_layer(a: Architecture) -> bool:
-    """Whether a layer is attention and a MLP, as `activations` knows it."""
+    """Return whether a layer is attention and an MLP, as `activations` knows it."""
     return a.mixer is None and a.feeds
 
 
@@ -54,7 +54,7 @@ def is_transformer_layer(a: Architecture) -> bool:
 def saved_tensors(
     a: Architecture, setup: LayerSetup, sparse: bool = False
 ) -> tuple[SavedTensor, ...]:
-    """What one layer of any kind saves for its backward pass, in bytes per token."""
+    """Return the tensors that one layer of any kind saves for backward, in bytes per token."""
     if is_transformer_layer(a):
         return layer_saved_tensors(a, setup, sparse)
     norms = a.qk_norm if a.beside or a.mixer is None else "none"
@@ -75,7 +75,7 @@ def _feeds(item: SavedTensor) -> bool:
 
 
 def _halved(item: SavedTensor) -> SavedTensor:
-    """One norm, and one input, of the two that a whole layer has."""
+    """Return one norm, and one input, of the two that a whole layer has."""
     if "norm" in item.label or item.label == "inputs of the linear layers":
         return item._replace(size=item.size // 2, formula=f"({item.formula}) / 2")
     return item
@@ -85,7 +85,7 @@ def _halved(item: SavedTensor) -> SavedTensor:
 def saved_bytes(
     a: Architecture, setup: LayerSetup, sparse: bool = False, whole_ranks: int = 1
 ) -> float:
-    """Bytes per token that one layer of any kind keeps."""
+    """Return the bytes per token that one layer of any kind saves."""
     if is_transformer_layer(a):
         return layer_bytes(a, setup, sparse, whole_ranks)
     found = saved_tensors(a, setup, sparse)
@@ -104,7 +104,7 @@ def selective_saved_bytes(
 def recomputed_overlap_bytes(
     a: Architecture, setup: LayerSetup, kind: str, whole_ranks: int = 1, sparse: bool = False
 ) -> float:
-    """What of a checkpointed layer is there once when it is recomputed."""
+    """Return the bytes of a checkpointed layer that recomputation does not store a second time."""
     if is_transformer_layer(a):
         return overlap_bytes(a, setup, kind, whole_ranks, sparse)
     return overlap_bytes(replace(a, mixer=None, feeds=True), setup, "full", whole_ranks, sparse)
@@ -113,7 +113,9 @@ def recomputed_overlap_bytes(
 def mixer_saved_tensors(
     mixer: Mixer, a: Architecture, setup: LayerSetup
 ) -> tuple[SavedTensor, ...]:
-    """What stands in place of attention keeps; the input of its first matmul is counted apart."""
+    """Return what a mixer in place of attention saves; the input of its first matmul is counted
+    apart.
+    """
     if isinstance(mixer, Latent):
         return _latent(mixer, a, setup)
     if isinstance(mixer, Convolution):
@@ -128,8 +130,8 @@ def mixer_saved_tensors(
 
 
 def _latent(m: Latent, a: Architecture, setup: LayerSetup) -> tuple[SavedTensor, ...]:
-    """Compressed vectors with their norms; then q and k of every head, put together from parts with
-    and without positions, the product that holds values and keys, and the output.
+    """Return what latent attention saves: compressed vectors with their norms, q and k of every
+    head, the matmul that holds values and keys, and the output.
     """
     c, narrow = setup.compute, replace(setup, stream=setup.compute)
     beside = m.rope if c == 4 else 0  # a wider copy of the compressed part leaves the rest behind
@@ -157,7 +159,9 @@ def _latent(m: Latent, a: Architecture, setup: LayerSetup) -> tuple[SavedTensor,
 
 
 def _convolution(m: Convolution, setup: LayerSetup) -> tuple[SavedTensor, ...]:
-    """Three gates of one matmul, the gated input, what the convolution made, and the output."""
+    """Return what LFM2's convolution saves: three gates of one matmul, the gated input, the
+    convolution's output, and the output.
+    """
     c, s = setup.compute, setup.seq_len
     longer = m.width * (s + m.conv - 1) // s
     size = c * (3 * m.width + m.width + longer + m.width)
@@ -165,7 +169,9 @@ def _convolution(m: Convolution, setup: LayerSetup) -> tuple[SavedTensor, ...]:
 
 
 def _delta(m: Delta, setup: LayerSetup) -> tuple[SavedTensor, ...]:
-    """Inputs of the kernel: q, k and v before and after the convolution, gates, states a chunk."""
+    """Return the kernel's inputs: q, k and v before and after the convolution, gates, states of a
+    chunk.
+    """
     c, chunk = setup.compute, 64
     mixed = 2 * m.keys + m.values
     states = 4 * m.value_heads * m.key_dim * m.value_dim // chunk
@@ -181,7 +187,7 @@ def _delta(m: Delta, setup: LayerSetup) -> tuple[SavedTensor, ...]:
 
 
 def _dual(m: Dual, setup: LayerSetup) -> tuple[SavedTensor, ...]:
-    """Inputs of the kernel: x, B and C before and after the convolution, z, steps, states."""
+    """Return the kernel's inputs: x, B and C before and after the convolution, z, steps, states."""
     c = setup.compute
     inner = 2 * m.convolved + m.inner + m.inner + (m.inner if m.normed else 0)
     states = 4 * m.heads * m.head_dim * m.state // m.chunk
@@ -195,7 +201,7 @@ def _dual(m: Dual, setup: LayerSetup) -> tuple[SavedTensor, ...]:
 
 
 def _selective(m: Selective, setup: LayerSetup) -> tuple[SavedTensor, ...]:
-    """Inputs of the kernel: x and z, x after the convolution, steps, B and C, its output."""
+    """Return kernel's inputs: x and z, x after the convolution, steps, B and C, and its output."""
     c = setup.compute
     inner = 5 * m.inner + m.rank + 2 * m.state
     return (
@@ -207,7 +213,7 @@ def _selective(m: Selective, setup: LayerSetup) -> tuple[SavedTensor, ...]:
 
 @lru_cache(maxsize=1024)
 def layer_kinds(model: ModelConfig) -> tuple[tuple[Architecture, bool], ...]:
-    """The sizes and choices of each kind of layer, and whether it has experts."""
+    """Return the sizes and choices of each kind of layer, and whether it has experts."""
     a = model.architecture
     return tuple(dict.fromkeys((a.of_layer(kind.first), kind.sparse) for kind in model.kinds))
 
@@ -216,7 +222,7 @@ def layer_kinds(model: ModelConfig) -> tuple[tuple[Architecture, bool], ...]:
 def kind_bytes(
     model: ModelConfig, setup: LayerSetup, whole_ranks: int = 1
 ) -> tuple[tuple[float, int], ...]:
-    """Bytes per token that a layer of each kind keeps, and how many layers are of it."""
+    """Return the bytes per token that a layer of each kind saves, and how many layers are of it."""
     a = model.architecture
     found: dict[tuple[Architecture, bool], int] = {}
     for kind in model.kinds:
@@ -253,12 +259,12 @@ class SavedActivations:
         self.beside = self._outside_bytes(shared_saved_tensors)
 
     def is_recomputed(self, layer: int) -> bool:
-        """Whether a layer, counted from the first, is recomputed in the backward pass."""
+        """Return whether a layer, counted from the first, is recomputed in the backward pass."""
         recipe = self.recipe
         return recipe.checkpointing != "none" and layer % recipe.checkpoint_every == 0
 
     def first_layers_bytes(self, count: int) -> int:
-        """Bytes that the first `count` layers keep on the GPU."""
+        """Return the bytes that the first `count` layers save on the GPU."""
         recipe = self.recipe
         again = -(-count // recipe.checkpoint_every)
         if recipe.checkpointing == "none" or again == count:
@@ -266,7 +272,7 @@ class SavedActivations:
         return min(self.layers, again * self.kept + (count - again) * self.layer)
 
     def recomputed(self, layer: int) -> int:
-        """What a layer that is recomputed holds beside what was kept of it; 0 where none is."""
+        """Return what a recomputed layer holds beside what was saved of it; 0 where none is."""
         return self._again if self.is_recomputed(layer) else 0
 
     def _again_bytes(self) -> int:
@@ -280,7 +286,7 @@ class SavedActivations:
         return self.layer - round(self.tokens * shared)
 
     def routers(self, differentiated: int) -> int:
-        """What leads to the auxiliary losses of so many layers, the last ones, recomputed."""
+        """Return the bytes of the graphs of the auxiliary losses of the last layers, recomputed."""
         held = self.recipe.router_held and self.recipe.checkpointing != "none"
         if not held or not self.model.sparse_layers:
             return 0
@@ -319,7 +325,7 @@ class SavedActivations:
         return round(self.tokens * sum(count * size for size, count in each))
 
     def _sampled_bytes(self, sampled: int) -> int:
-        """Of `sampled` layers that train and others that do not."""
+        """Return the bytes of `sampled` layers that train and others that do not."""
         a = self.model.architecture
         frozen = replace(self.setup, adapters=_FROZEN)
         sparse = self.model.sparse_layers > 0
@@ -335,7 +341,7 @@ class SavedActivations:
         return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in found))
 
     def parallel_buffers(self, layer: bool) -> Point:
-        """Buffers of parallelism and of quantized weights, inside a layer or outside."""
+        """Return the buffers of parallelism and of quantized weights, inside a layer or outside."""
         a, cluster, c = self.model.architecture, self.cluster, self.setup.compute
         found: Point = {}
         if cluster.sequence_parallel and cluster.tensor_parallel > 1:
@@ -349,7 +355,8 @@ class SavedActivations:
         return found
 
     def casts(self, layers: int, *, forward: bool = False, head: bool = False) -> int:
-        """16-bit copies of the weights of `layers` layers that autocast makes, and of the `head`.
+        """Return 16-bit copies of the weights of `layers` layers that autocast makes, and of the
+        `head`.
 
         Until its context ends, after the loss, it keeps those of all that train; the graph keeps
         those that no checkpoint will make again, and that of a head which is not differentiated

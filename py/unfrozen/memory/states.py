@@ -40,8 +40,10 @@ from unfrozen.model import ModelConfig, Tensor
 
 @lru_cache(maxsize=1024)
 def low_rank_elements(model: ModelConfig, rank: int) -> tuple[int, int, int]:
-    """Numbers of both moments of projected matrices, of their projections, and how many parameters
-    are projected. A matrix no wider than the rank is not.
+    """Return the elements of both moments of projected matrices, of their projections, and the
+    number of projected parameters.
+
+    A matrix no wider than the rank is not.
     """
     a, moments, projections, covered = model.architecture, 0, 0, 0
     for sparse, layers in ((False, a.layers - model.sparse_layers), (True, model.sparse_layers)):
@@ -106,8 +108,8 @@ STATE_TABLE: Final = (
 
 
 def trained_parameters(model: ModelConfig, recipe: Recipe) -> int:
-    """How many parameters get gradients: all, those of the adapters, or under LISA those of the
-    sampled layers and of what is outside the layers.
+    """Return how many parameters get gradients: all, the adapters, or under LISA the sampled layers
+    and what is outside the layers.
     """
     if recipe.lisa_layers:
         sampled = min(recipe.lisa_layers, model.architecture.layers)
@@ -116,7 +118,7 @@ def trained_parameters(model: ModelConfig, recipe: Recipe) -> int:
 
 
 def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
-    """Bytes of optimizer state beside the master copy, exact tensor by tensor."""
+    """Return the bytes of optimizer state beside the master copy, exact tensor by tensor."""
     kind = OPTIMIZERS[recipe.optimizer]
     if recipe.paged or not (kind.states or kind.factored):
         return 0
@@ -142,7 +144,7 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
 
 @lru_cache(maxsize=1024)
 def unsharded_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
-    """Bytes of optimizer state that every GPU keeps whole, however many shard the rest.
+    """Return the bytes of optimizer state that every GPU holds whole, however many shard the rest.
 
     One step count a tensor; of Adafactor also the sums of rows and columns, which are of whole
     matrices: `gpu_runner` keeps them so, and so do PyTorch's own where they are made (the
@@ -155,7 +157,8 @@ def unsharded_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
 
 
 def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
-    """Bytes of weights, adapters, master copy, gradients and moments of the whole model, unsharded.
+    """Return the bytes of weights, adapters, master copy, gradients and moments of the whole model,
+    unsharded.
 
     What trains is everything, or the adapters alone.
     """
@@ -174,8 +177,8 @@ def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
 def update_bytes(
     model: ModelConfig, recipe: Recipe, shards: int = 1, tensor: int | None = None
 ) -> int:
-    """Temporaries of the update on one of `shards` GPUs; of a `tensor` of so many elements only,
-    where they depend on it.
+    """Return the bytes of temporaries of the update on one of `shards` GPUs, for one `tensor` where
+    they depend on it.
 
     None where it is fused; one more copy of what is updated where it runs over lists of tensors
     (foreach), of the largest tensor where it runs over one at a time; see `_rows_bytes` where it
@@ -205,7 +208,8 @@ def update_bytes(
 
 
 def _orthogonal_bytes(shape: tuple[int, ...], shards: int = 1) -> int:
-    """Temporaries of Muon's update of a matrix, or of a stack of them (Jordan 2024).
+    """Return the bytes of temporaries of Muon's update of a matrix, or of a stack of them (Jordan
+    2024).
 
     A matrix becomes orthogonal in three 16-bit copies and two squares of its shorter side; of the
     copy that is then its direction, turned and laid out again, a CHUNK at a time is widened. Of a
@@ -224,10 +228,12 @@ def _orthogonal_bytes(shape: tuple[int, ...], shards: int = 1) -> int:
 
 
 def _projected_bytes(model: ModelConfig, recipe: Recipe, largest: int) -> int:
-    """Temporaries of an update by GaLore or APOLLO, one tensor at a time: what is projected back
-    and scaled, two copies of a matrix; of the largest tensor, which is not projected, the root of
-    its second moment and the quotient. Every so often a matrix is taken apart in fp32: itself, and
-    factors as large (`torch.linalg.svd`).
+    """Return the bytes of temporaries of an update by GaLore or APOLLO.
+
+    Tensors are updated one at a time: what is projected back and scaled takes two copies of a
+    matrix; the largest tensor, which is not projected, takes the root of its second moment and the
+    quotient. Every so often a matrix is taken apart in fp32: itself, and factors as large
+    (`torch.linalg.svd`).
     """
     width = round(_width(recipe)) or 1
     apart = 3 * 4 if recipe.optimizer == "galore" else 2 * BYTES[recipe.grads]
@@ -235,7 +241,7 @@ def _projected_bytes(model: ModelConfig, recipe: Recipe, largest: int) -> int:
 
 
 def _rows_bytes(recipe: Recipe, largest: int) -> int:
-    """Temporaries of an update that takes some rows of a tensor at a time, as `gpu_runner` does.
+    """Return the bytes of temporaries of an update over slices of rows, as in `gpu_runner`.
 
     AdamW takes CHUNK numbers: gradient, moments, deviation, change and target in fp32, a square,
     and for the noise a 64-bit place and 32 bits. Adafactor takes ROWS: target and update in fp32,
@@ -260,13 +266,13 @@ def _width(recipe: Recipe) -> float:
 
 @lru_cache(maxsize=1024)
 def _largest_at_once(model: ModelConfig) -> int:
-    """Elements of the largest matrix: those of a stack are taken one after the other."""
+    """Return the elements of the largest matrix; those of a stack are updated one after another."""
     return max(math.prod(tensor.shape[-2:]) for tensor in model.tensors)
 
 
 @lru_cache(maxsize=1024)
 def _held_bytes(model: ModelConfig, moments: str) -> int:
-    """Bytes of one moment of every tensor."""
+    """Return the bytes of one moment of every tensor."""
     if moments not in ("int8", "int4"):
         return BYTES[moments] * model.num_parameters
     each = _int8_bytes if moments == "int8" else _int4_bytes
@@ -275,7 +281,7 @@ def _held_bytes(model: ModelConfig, moments: str) -> int:
 
 @lru_cache(maxsize=1024)
 def _adafactor_bytes(model: ModelConfig) -> tuple[int, int]:
-    """Bytes of Adafactor's second moments: of vectors, and the sums of rows and columns."""
+    """Return the bytes of Adafactor's second moments of vectors, and of its row and column sums."""
     vectors = sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
     return vectors, sum(_sums_bytes(t) for t in model.tensors if not _is_vector(t))
 
@@ -285,7 +291,7 @@ def _is_vector(tensor: Tensor) -> bool:
 
 
 def _sums_bytes(tensor: Tensor) -> int:
-    """Of the rows and columns of a matrix, or of each of a stack of them."""
+    """Return the bytes of the row and column sums of a matrix, or of each of a stack of them."""
     *batch, rows, columns = tensor.shape
     matrices = 1
     for length in batch:
@@ -329,7 +335,7 @@ def per_gpu_bytes(
     whole_moments: int = 0,
     share: ExpertShare | None = None,
 ) -> dict[str, int]:
-    """Bytes of each component on one GPU, rounded up; what is offloaded takes none.
+    """Return the bytes of each component on one GPU, rounded up; offloaded components take none.
 
     Of the moments `whole_moments` bytes stay whole where tensors are cut (stage 3); below, whole
     tensors are dealt out with all that belongs to them. The `share` of experts is spread over the

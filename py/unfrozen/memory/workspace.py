@@ -34,14 +34,15 @@ class WorkspacePoint(NamedTuple):
 
 
 def feed_forward_size(model: ModelConfig) -> int:
-    """Parameters of a dense MLP."""
+    """Return the number of parameters of a dense MLP."""
     a = model.architecture
     return (3 if a.gated else 2) * a.ffn * a.hidden
 
 
 def low_casts(model: ModelConfig, compute: str, tokens: int) -> int:
-    """Bytes of the factors of the last matmul of a MLP, cast to few bits for its
-    backward pass: gradient and weight, then gradient and input. 0 where matmuls read 16 bits.
+    """Return the bytes of the low-precision casts of an MLP's last matmul in its backward pass.
+
+    They are gradient and weight, then gradient and input; 0 where matmuls read 16 bits.
     """
     a, width = model.architecture, _LOW_WIDTH.get(compute, 0.0)
     ffn = a.experts.ffn * a.experts.per_token if a.experts else a.ffn
@@ -51,7 +52,7 @@ def low_casts(model: ModelConfig, compute: str, tokens: int) -> int:
 def workspace_points(
     model: ModelConfig, setup: LayerSetup, whole_ranks: int = 1, layer: int = -1
 ) -> list[WorkspacePoint]:
-    """Those of a layer, counted from the first.
+    """Return the workspace points of a layer, counted from the first.
 
     In the MLP the incoming gradient and those of its matmuls are added, the first
     of which takes the place of the product it frees.
@@ -83,7 +84,8 @@ def workspace_points(
 
 
 def _casting(model: ModelConfig, setup: LayerSetup) -> list[WorkspacePoint]:
-    """Adapters that are wider than the layer's matmuls, where these are recomputed and after.
+    """Return the points of adapters wider than the layer's matmuls, where these are recomputed and
+    after.
 
     Before the last matmul both terms of another, and their sum, are there, all as wide as the
     adapter unless autocast narrows them; at the last one its input, the wide copy of that which
@@ -109,7 +111,7 @@ def _casting(model: ModelConfig, setup: LayerSetup) -> list[WorkspacePoint]:
 
 
 def _product_width(setup: LayerSetup) -> int:
-    """Bytes of a number of what is kept of the input of the last matmul, and freed by it."""
+    """Return the bytes per number saved of the input of the last matmul, which it frees."""
     adapters = setup.adapters
     if adapters is None or reads_product(setup):
         return setup.compute

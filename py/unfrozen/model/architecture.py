@@ -30,7 +30,9 @@ class Latent(NamedTuple):
     value: int
 
     def split(self, ranks: int) -> Latent:
-        """Heads are shared; the compressed vectors stay whole."""
+        """Return the share of one of `ranks`: heads are split, the compressed vectors stay
+        whole.
+        """
         return self._replace(heads=-(-self.heads // ranks))
 
 
@@ -46,7 +48,7 @@ class Selective(NamedTuple):
     normed: bool = False  # steps, B and C pass norms (Jamba)
 
     def split(self, ranks: int) -> Selective:
-        """Channels are shared."""
+        """Return the share of one of `ranks`: channels are split."""
         return self._replace(inner=-(-self.inner // ranks))
 
 
@@ -72,7 +74,7 @@ class Dual(NamedTuple):
         return self.inner + 2 * self.groups * self.state
 
     def split(self, ranks: int) -> Dual:
-        """Heads and groups are shared."""
+        """Return the share of one of `ranks`: heads and groups are split."""
         groups = max(1, self.groups // ranks)
         return self._replace(heads=-(-self.heads // ranks), groups=groups)
 
@@ -98,7 +100,7 @@ class Delta(NamedTuple):
         return self.value_heads * self.value_dim
 
     def split(self, ranks: int) -> Delta:
-        """Heads are shared."""
+        """Return the share of one of `ranks`: heads are split."""
         keys, values = -(-self.key_heads // ranks), -(-self.value_heads // ranks)
         return self._replace(key_heads=keys, value_heads=values)
 
@@ -110,7 +112,7 @@ class Convolution(NamedTuple):
     conv: int
 
     def split(self, ranks: int) -> Convolution:
-        """Channels are shared."""
+        """Return the share of one of `ranks`: channels are split."""
         return self._replace(width=-(-self.width // ranks))
 
 
@@ -118,7 +120,7 @@ class Absent(NamedTuple):
     """Nothing: the layer is a feed-forward part alone (Nemotron-H)."""
 
     def split(self, _: int) -> Absent:
-        """Nothing is shared."""
+        """Return the same: there is nothing to split."""
         return self
 
 
@@ -201,7 +203,7 @@ class Experts:
         return self.ffn * self.widths[0] // self.widths[1]
 
     def in_layer(self, index: int) -> bool:
-        """Whether layer `index` (from 0) is sparse."""
+        """Return whether layer `index` (from 0) is sparse."""
         return index not in self.dense_layers and (index + 1) % self.every == 0
 
 
@@ -351,7 +353,8 @@ class Architecture:
         )
 
     def split(self, ranks: int, expert_parallel: int = 1, own: int | None = None) -> Architecture:
-        """The share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and vocabulary.
+        """Return the share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and
+        vocabulary.
 
         Ranks that outnumber the kv heads hold a copy of one each; the vocabulary is padded to a
         multiple of 128 a rank, as Megatron does. `expert_parallel` ranks shard the experts, and
@@ -389,7 +392,7 @@ class Architecture:
         )
 
     def only(self, layers: tuple[int, ...], *, embedding: bool, head: bool) -> Architecture:
-        """A part of the model. Where one end of two that are tied is elsewhere, each is its own."""
+        """Return a part of the model; of tied ends that lie apart each has a copy."""
         part, tied = ModelPart(layers, embedding, head), self.tied and embedding and head
         order = tuple(self.order[index] for index in layers) if self.order else ()
         windows = tuple(self.windows[index] for index in layers) if self.windows else ()
@@ -397,25 +400,25 @@ class Architecture:
         return replace(own, part=part, tied=tied)
 
     def number(self, index: int) -> int:
-        """The number in the whole model of the layer that is number `index` here."""
+        """Return the number in the whole model of this part's layer `index`."""
         return self.part.layers[index] if self.part else index
 
     def of_layer(self, index: int) -> Architecture:
-        """The sizes and choices of layer `index`: those of its kind, where kinds differ."""
+        """Return the sizes and choices of layer `index`: those of its kind, where kinds differ."""
         return self.variants[self.order[index]] if self.variants else self
 
     def with_vocabulary(self, rows: int) -> Architecture:
-        """The same with an embedding, and an untied head, of so many rows."""
+        """Return the same with another number of rows of the embedding and of an untied head."""
         written = self.blueprint.with_vocabulary(rows) if self.blueprint else None
         return replace(self, vocab=rows, blueprint=written)
 
     def is_sparse(self, index: int) -> bool:
-        """Whether layer `index` routes its tokens to experts."""
+        """Return whether layer `index` routes its tokens to experts."""
         return self.experts is not None and self.experts.in_layer(self.number(index))
 
 
 def divided(name: str, width: int, heads: int) -> int:
-    """The head dimension D / H; ModelError when it does not divide."""
+    """Return the head dimension D / H; ModelError when it does not divide."""
     if width % heads:
         raise ModelError(
             name, heads, f"it must divide the hidden size {width}", "copy both from config.json"

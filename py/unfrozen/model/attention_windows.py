@@ -32,7 +32,7 @@ DEFAULTS: Final[dict[str, int]] = {
 
 
 def windows(model_type: str, fields: Fields, layers: int) -> tuple[int, ...]:
-    """The window of each layer in positions, 0 where a layer sees all; nothing where all do.
+    """Return the window of each layer in positions, 0 for full attention; () where all are full.
 
     A chunk counts as the window of half its size that sees as many positions in the mean.
     """
@@ -56,8 +56,9 @@ def windows(model_type: str, fields: Fields, layers: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def seen_share(found: tuple[int, ...], length: int) -> float:
-    """Positions that a token of so long a sequence sees in the mean of all layers, over those of a
-    causal mask alone: the first w of them fill a window, which then slides.
+    """Return the mean number of positions that a token attends to, over that of a causal mask.
+
+    The first w of them fill a window, which then slides.
     """
     if not found:
         return 1.0

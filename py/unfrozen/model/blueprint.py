@@ -38,7 +38,7 @@ class Tensor:
         return count
 
     def with_length(self, length: int) -> Tensor:
-        """The same tensor with another length of its `cut` dimension."""
+        """Return the same tensor with another length of its `cut` dimension."""
         assert self.cut is not None
         shape = (*self.shape[: self.cut], length, *self.shape[self.cut + 1 :])
         return replace(self, shape=shape)
@@ -70,36 +70,36 @@ class Blueprint:
         self._hash = hash(self._parts())
 
     def __hash__(self) -> int:
-        """Computed once: every look-up of a plan asks for it."""
+        """Return the hash, which is computed once: every look-up of a plan asks for it."""
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        """Whether both list the same tensors."""
+        """Return whether both list the same tensors."""
         if self is other:
             return True
         return isinstance(other, Blueprint) and self._parts() == other._parts()
 
     def layer(self, index: int) -> Iterator[Tensor]:
-        """Tensors of layer `index`, in the order transformers registers them."""
+        """Yield the tensors of layer `index`, in the order transformers registers them."""
         at, begins = next(part for part in reversed(self.at) if index >= part[1])
         at = at.format(index - begins)
         for tensor in self.kinds[self.order[index]]:
             yield replace(tensor, name=f"{at}.{tensor.name}")
 
     def is_tower(self, tensor: Tensor) -> bool:
-        """Whether a tensor belongs to the vision encoder."""
+        """Return whether a tensor belongs to the vision encoder."""
         return bool(self.towers) and tensor.name.startswith(self.towers)
 
     def without_towers(self) -> Blueprint:
-        """The language model alone."""
+        """Return the language model alone."""
         before, after = (
             [t for t in part if not self.is_tower(t)] for part in (self.before, self.after)
         )
         return Blueprint(before, self.kinds, self.order, after, self.at)
 
     def active(self, share: float) -> float:
-        """Weights of matrices in all layers that act on one token, which passes this `share` of the
-        experts that are stacked.
+        """Return the weights of matrices that act on one token, which passes this `share` of the
+        stacked experts.
         """
         each = [
             sum(t.size for t in kind if len(t.shape) == 2)
@@ -109,20 +109,22 @@ class Blueprint:
         return sum(each[kind] for kind in self.order)
 
     def split(self, ranks: int) -> Blueprint:
-        """The share of one of `ranks` tensor-parallel ranks; the vocabulary is padded to a multiple
-        of 128 a rank, as Megatron does.
+        """Return the share of one of `ranks` tensor-parallel ranks; the vocabulary is padded as in
+        Megatron.
         """
         return self._changed(lambda tensor: _share(tensor, ranks))
 
     def with_vocabulary(self, rows: int) -> Blueprint:
-        """The same with an embedding, and an untied head, of so many rows."""
+        """Return the same with another number of rows of the embedding and of an untied head."""
         return self._changed(lambda t: t.with_length(rows) if t.vocabulary else t)
 
     def under(
         self, prefix: str, before: Iterable[Tensor], after: Iterable[Tensor], head: str
     ) -> Blueprint:
-        """A language model inside a larger one, which has more `before` and `after` its layers:
-        "model.…" becomes `prefix`.…, "lm_head.…" `head`.…; what is added are its towers.
+        """Return a language model inside a larger one, which adds tensors `before` and `after` its
+        layers.
+
+        "model.…" becomes `prefix`.…, and "lm_head.…" `head`.…; the added tensors are its towers.
         """
         added = (*before,), (*after,)
         towers = {".".join(t.name.split(".")[:2]) for part in added for t in part}

@@ -53,12 +53,12 @@ _SIZES: Final = ("hidden_size", "num_hidden_layers", "vocab_size", "d_model", "d
 
 
 def read_architecture(config: Mapping[str, object]) -> Architecture:
-    """The architecture of a raw config.json. Raises ModelError for one that cannot be counted."""
+    """Return the architecture of a raw config.json. Raises ModelError."""
     return _read(_model_type(config), config)
 
 
 def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:
-    """The architecture of a config; one that is nested in another may leave out what is usual."""
+    """Return the architecture of a config; a nested one may leave out sizes."""
     known: Mapping[str, object] = CONFIG_DEFAULTS.get(model_type, {})
     model_type = SAME.get(model_type, model_type)
     if model_type in WRAPPERS and not _is_text_alone(config):
@@ -80,13 +80,13 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
 
 
 def _is_text_alone(config: Mapping[str, object]) -> bool:
-    """Whether the file of a vision-language model says that it is of its language model only."""
+    """Return whether the config of a vision-language model describes its language model only."""
     classes = config.get("architectures")
     return isinstance(classes, list) and bool(classes) and str(classes[0]).endswith("ForCausalLM")
 
 
 def with_blueprint(a: Architecture) -> Architecture:
-    """The architecture with its tensors listed, which a larger model puts under its own names."""
+    """Return the architecture with its tensors listed, for a larger model that renames them."""
     if a.blueprint:
         return a
     style = STYLES[a.model_type]
@@ -129,17 +129,17 @@ def _remedy() -> str:
 
 
 def copied_head(a: Architecture) -> Tensor:
-    """The head of a stage whose model ties it to an embedding that another stage holds."""
+    """Return the head of a stage whose tied embedding is on another stage."""
     return Tensor("lm_head.weight", (a.vocab, a.hidden))
 
 
 def is_expert_stack(tensor: Tensor) -> bool:
-    """Whether a tensor stacks a matrix of each expert."""
+    """Return whether a tensor stacks a matrix of each expert."""
     return ".experts." in tensor.name
 
 
 def local_experts(tensor: Tensor, experts: Experts) -> Tensor:
-    """A stack of matrices of all experts cut to those, and to the width, that a GPU holds."""
+    """Return a stack of experts' matrices cut to the experts, and to the width, on one GPU."""
     shape, wide = [experts.local_count, *tensor.shape[1:]], (experts.ffn, 2 * experts.ffn)
     cut = next((place for place, size in enumerate(shape) if place and size in wide), 0)
     if cut:  # exactly one, where the model is as wide as an expert
@@ -167,7 +167,7 @@ class ModelConfig:
     frozen: int = 0
 
     def __hash__(self) -> int:
-        """Computed once: plans of one model are looked up by it."""
+        """Return the hash, which is computed once: plans of one model are looked up by it."""
         return self._hash
 
     @cached_property
@@ -279,7 +279,7 @@ class ModelConfig:
         )
 
     def with_vocabulary(self, rows: int) -> ModelConfig:
-        """The same model with an embedding, and an untied head, of so many rows."""
+        """Return the same model with another number of rows of the embedding and untied head."""
         return replace(self, architecture=self.architecture.with_vocabulary(rows))
 
     @property
@@ -288,7 +288,8 @@ class ModelConfig:
         return _language(self) if self.tower_parameters else self
 
     def split(self, ranks: int, expert_parallel: int = 1, own: int | None = None) -> ModelConfig:
-        """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide.
+        """Return what one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not
+        divide.
 
         See `Architecture.split` for `expert_parallel` and `own`.
         """
@@ -296,19 +297,19 @@ class ModelConfig:
         return self if alone else _split(self, ranks, expert_parallel, own)
 
     def only(self, layers: tuple[int, ...], *, embedding: bool, head: bool) -> ModelConfig:
-        """These layers of the model, with or without what stands at its ends."""
+        """Return these layers of the model, with or without embedding and head."""
         return _part(self, layers, embedding, head)
 
     def layer_tensors(self, index: int) -> tuple[Tensor, ...]:
-        """The tensors of layer `index`, from 0; of sharded experts those of one GPU."""
+        """Return the tensors of layer `index`, from 0; of sharded experts, those on one GPU."""
         return tuple(self._layer(index))
 
     def layer_parameters(self, index: int) -> int:
-        """Parameters of layer `index`."""
+        """Return the number of parameters of layer `index`."""
         return self._sizes[self._key(index)]
 
     def _key(self, index: int) -> object:
-        """What tells layers of different tensors, or different sizes, apart."""
+        """Return a key that is equal for layers with equal tensors."""
         a = self.architecture
         kind = a.blueprint.order[a.number(index)] if a.blueprint else 0
         return kind, a.order[index] if a.order else 0, a.is_sparse(index)

@@ -25,7 +25,7 @@ class Fields:
         self._config, self._defaults = config, defaults or {}
 
     def integer(self, *names: str, default: int | None = None, at_most: int = LARGEST) -> int:
-        """A whole number under the first of `names` that is there, else the default.
+        """Return a whole number under the first of `names` that is there, else the default.
 
         Raises ModelError when it is missing without a default, not an integer, or out of bounds.
         """
@@ -42,25 +42,28 @@ class Fields:
         return value
 
     def count(self, *names: str, default: int = 0) -> int:
-        """As `whole`, but it may be 0."""
+        """Return a whole number like `integer`, which may be 0."""
         _, value = self._first(names)
         return 0 if value == 0 and type(value) is int else self.integer(*names, default=default)
 
     def last(self, name: str, layers: int) -> int:
-        """The number of a layer; that of the last one where it says -1 or nothing."""
+        """Return the number of a layer; that of the last one for -1 or a missing key."""
         _, value = self._first((name,))
         return layers - 1 if value == -1 else self.count(name, default=layers - 1)
 
     def flag(self, name: str, default: bool) -> bool:
-        """A truth value, else the default; ModelError for anything else."""
+        """Return a truth value, else the default; ModelError for anything else."""
         return self._typed(name, bool, default, "true or false")
 
     def is_set(self, name: str, default: bool) -> bool:
-        """Whether the key has a value that is not null; the default where the key is missing."""
+        """Return whether the key has a value that is not null; the default where the key is
+        missing.
+        """
         return self._config[name] is not None if name in self._config else default
 
     def above_zero(self, name: str, default: int) -> int:
-        """A whole number above 0, and 0 for anything else; the default where the key is missing.
+        """Return a whole number above 0, and 0 for anything else; the default where the key is
+        missing.
 
         For what changes no tensor, where a file that says something odd is no reason to refuse it.
         """
@@ -70,44 +73,44 @@ class Fields:
         return value if type(value) is int and 0 < value <= LARGEST else 0
 
     def is_true(self, name: str) -> bool:
-        """Whether the key says true."""
+        """Return whether the key says true."""
         return self._first((name,))[1] is True
 
     def is_number(self, name: str) -> bool:
-        """Whether a whole number stands under the key."""
+        """Return whether a whole number stands under the key."""
         return type(self._first((name,))[1]) is int
 
     def is_positive(self, name: str) -> bool:
-        """Whether a whole number above 0 stands under the key."""
+        """Return whether a whole number above 0 stands under the key."""
         return self.is_number(name) and self._first((name,))[1] != -1
 
     def names(self, name: str) -> list[str]:
-        """Words from a list, or from one text that | divides."""
+        """Return words from a list, or from one text that | separates."""
         _, value = self._first((name,))
         if isinstance(value, str):
             return value.lower().split("|")
         return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
 
     def is_list(self, name: str) -> bool:
-        """Whether a list stands under the key."""
+        """Return whether a list stands under the key."""
         return isinstance(self._first((name,))[1], list)
 
     def length(self, name: str, default: int) -> int:
-        """How many entries a list has, else the default."""
+        """Return how many entries a list has, else the default."""
         _, value = self._first((name,))
         return len(value) if isinstance(value, list) else default
 
     def first_class(self, name: str) -> str:
-        """The first of a list of names, empty where there is none."""
+        """Return the first of a list of names, empty where there is none."""
         _, value = self._first((name,))
         return str(value[0]) if isinstance(value, list) and value else ""
 
     def has(self, name: str) -> bool:
-        """Whether the file itself has the key."""
+        """Return whether the config itself has the key."""
         return self._config.get(name) is not None
 
     def share(self, name: str, default: float) -> float:
-        """A probability in 0 … 1 (1 left out), else the default; ModelError for anything else."""
+        """Return a probability in 0 … 1 (1 left out), else the default; else ModelError."""
         _, value = self._first((name,))
         if value is None:
             return default
@@ -118,12 +121,14 @@ class Fields:
         return float(value)  # type: ignore[arg-type]
 
     def word(self, *names: str, default: str) -> str:
-        """Text under the first of `names` that is there, else the default; ModelError otherwise."""
+        """Return text under the first of `names` that is there, else the default; ModelError
+        otherwise.
+        """
         name, _ = self._first(names)
         return self._typed(name, str, default, "text")
 
     def indices(self, name: str) -> frozenset[int]:
-        """A list of layer numbers, empty where missing; ModelError for anything else."""
+        """Return a list of layer numbers, empty where missing; ModelError for anything else."""
         _, value = self._first((name,))
         if value is None:
             return frozenset()
@@ -134,7 +139,7 @@ class Fields:
         return frozenset(found)
 
     def each(self, name: str, layers: int) -> list[int]:
-        """A whole number for each layer, from a list of them or from one for all."""
+        """Return a whole number for each layer, from a list of them or from one for all."""
         _, value = self._first((name,))
         if not isinstance(value, list):
             return [self.integer(name)] * layers
@@ -144,7 +149,7 @@ class Fields:
         return value
 
     def known_names(self, name: str, known: tuple[str, ...]) -> list[str] | None:
-        """A list of names among `known`, None where the key is missing; ModelError otherwise."""
+        """Return a list of names among `known`, None where the key is missing; else ModelError."""
         _, value = self._first((name,))
         if value is None:
             return None
@@ -155,7 +160,7 @@ class Fields:
         return found
 
     def kinds(self, name: str, layers: int, known: tuple[str, ...]) -> list[str] | None:
-        """As `known_names`, one for each layer."""
+        """Return a list of names like `known_names`, one for each layer."""
         value = self.known_names(name, known)
         if value is not None and len(value) != layers:
             bound = f"it must name the kind of each of {layers} layers"
@@ -163,7 +168,7 @@ class Fields:
         return value
 
     def numbers(self, name: str, default: list[int]) -> list[int]:
-        """A list of whole numbers, else the default; ModelError for anything else."""
+        """Return a list of whole numbers, else the default; ModelError for anything else."""
         _, value = self._first((name,))
         if value is None:
             return default
@@ -175,7 +180,7 @@ class Fields:
         return value
 
     def number(self, name: str, default: float) -> float:
-        """A positive number, else the default; ModelError for anything else."""
+        """Return a positive number, else the default; ModelError for anything else."""
         _, value = self._first((name,))
         if value is None:
             return default
@@ -187,7 +192,7 @@ class Fields:
         return float(value)  # type: ignore[arg-type]
 
     def inner(self, name: str) -> Mapping[str, object]:
-        """The object under a key, empty where it is missing; ModelError for anything else."""
+        """Return the object under a key, empty where it is missing; else ModelError."""
         _, value = self._first((name,))
         if value is None:
             return {}

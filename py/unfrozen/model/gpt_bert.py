@@ -63,7 +63,7 @@ def _gpt2_layer(a: Architecture, index: int) -> Iterator[Tensor]:
 
 
 def _conv1d(name: str, into: int, out: int) -> Iterator[Tensor]:
-    """The tensors of GPT-2's Conv1D, whose matrix is the transpose of a Linear layer's."""
+    """Yield the tensors of GPT-2's Conv1D, whose matrix is the transpose of a Linear layer's."""
     yield Tensor(f"{name}.weight", (into, out))
     yield Tensor(f"{name}.bias", (out,))
 
@@ -236,7 +236,9 @@ def _bert_layer(a: Architecture, index: int) -> Iterator[Tensor]:
 
 
 def _bert_after(a: Architecture) -> Iterator[Tensor]:
-    """The pooler and the classifier, or the masked-language-model head, tied to the embedding."""
+    """Yield the pooler and the classifier, or the masked-language-model head, tied to the
+    embedding.
+    """
     if a.labels:
         yield from linear("bert.pooler.dense", a.hidden, a.hidden, True)
         yield from linear("classifier", a.labels, a.hidden, True)

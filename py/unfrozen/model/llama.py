@@ -73,7 +73,7 @@ _CAPPED: Final = ("gemma2", "gemma3_text")
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    """Return the architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
     choice = _CHOICES[model_type]
     hidden = fields.integer("hidden_size")
     heads = fields.integer("num_attention_heads")
@@ -118,7 +118,7 @@ def _qkv_bias(model_type: str, fields: Fields, choice: _Choice, bias: bool) -> b
 
 
 def _caps(model_type: str, fields: Fields, key: str) -> bool:
-    """Whether a soft cap is in force: Gemma 2 has one unless its config says null."""
+    """Return whether a soft cap is in force: Gemma 2 has one unless its config says null."""
     return fields.is_set(key, model_type == "gemma2") if model_type in _CAPPED else False
 
 
@@ -143,12 +143,12 @@ def _read_experts(model_type: str, fields: Fields) -> Experts | None:
 
 
 def before(a: Architecture) -> Iterator[Tensor]:
-    """Tensors before the first layer."""
+    """Yield the tensors before the first layer."""
     yield Tensor("model.embed_tokens.weight", (a.vocab, a.hidden))
 
 
 def after(a: Architecture) -> Iterator[Tensor]:
-    """Tensors after the last layer; a tied head is the embedding and is not listed again."""
+    """Yield tensors after the last layer; a tied head is the embedding and is not listed again."""
     if a.norm != "layer_fp32":
         yield Tensor("model.norm.weight", (a.hidden,))
     if not a.tied:
@@ -156,7 +156,7 @@ def after(a: Architecture) -> Iterator[Tensor]:
 
 
 def layer(a: Architecture, index: int) -> Iterator[Tensor]:
-    """Tensors of layer `index`, in the order transformers registers them."""
+    """Yield the tensors of layer `index`, in the order transformers registers them."""
     at = f"model.layers.{index}"
     yield from _attention(a, f"{at}.self_attn")
     yield from _mixture(a, f"{at}.mlp") if a.is_sparse(index) else _mlp(a, f"{at}.mlp", a.ffn)

@@ -28,7 +28,9 @@ GATED = ("gate_proj", "up_proj", "down_proj")
 def linear(
     name: str, out: int, into: int, bias: bool = False, cut: int | None = None, least: int = 1
 ) -> list[Tensor]:
-    """A matrix (out, into); ranks share its rows (`cut` 0, its bias too) or its columns (1)."""
+    """Return a matrix (out, into); ranks share its rows (`cut` 0, its bias too) or its
+    columns (1).
+    """
     found = [Tensor(f"{name}.weight", (out, into), cut, least)]
     if bias:
         found.append(Tensor(f"{name}.bias", (out,), 0 if cut == 0 else None, least))
@@ -36,18 +38,18 @@ def linear(
 
 
 def norm(name: str, width: int, bias: bool = False) -> list[Tensor]:
-    """The weight of a norm, and its bias."""
+    """Return the weight of a norm, and its bias."""
     names = ("weight", "bias") if bias else ("weight",)
     return [Tensor(f"{name}.{part}", (width,)) for part in names]
 
 
 def embedding(name: str, vocab: int, width: int) -> list[Tensor]:
-    """The matrix (V, D) of token embeddings."""
+    """Return the matrix (V, D) of token embeddings."""
     return [Tensor(f"{name}.weight", (vocab, width), 0, vocabulary=True)]
 
 
 def head(tied: bool, vocab: int, width: int, bias: bool = False) -> list[Tensor]:
-    """The language-model head; a tied one is the embedding and is not listed again."""
+    """Return the language-model head; a tied one is the embedding and is not listed again."""
     found = [] if tied else embedding("lm_head", vocab, width)
     return found + ([Tensor("lm_head.bias", (vocab,), 0, vocabulary=True)] if bias else [])
 
@@ -60,7 +62,7 @@ def attention(
     out_bias: bool = False,
     names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "o_proj"),
 ) -> list[Tensor]:
-    """Matrices of queries, keys, values and output for (H, K, d) `heads`."""
+    """Return the matrices of queries, keys, values and output for (H, K, d) `heads`."""
     q, kv, d = heads[0] * heads[2], heads[1] * heads[2], heads[2]
     found = linear(f"{at}.{names[0]}", q, width, bias, 0)
     for name in names[1:3]:
@@ -71,7 +73,7 @@ def attention(
 def gated(
     at: str, width: int, ffn: int, bias: bool = False, names: tuple[str, ...] = GATED
 ) -> list[Tensor]:
-    """A feed-forward part of three matrices."""
+    """Return the three matrices of a gated MLP."""
     found = [t for name in names[:2] for t in linear(f"{at}.{name}", ffn, width, bias, 0)]
     return found + linear(f"{at}.{names[2]}", width, ffn, bias, 1)
 
@@ -79,13 +81,15 @@ def gated(
 def plain(
     at: str, width: int, ffn: int, bias: bool, names: tuple[str, str] = ("up_proj", "down_proj")
 ) -> list[Tensor]:
-    """A feed-forward part of two matrices."""
+    """Return the two matrices of an MLP."""
     found = linear(f"{at}.{names[0]}", ffn, width, bias, 0)
     return found + linear(f"{at}.{names[1]}", width, ffn, bias, 1)
 
 
 def stacked(at: str, experts: int, width: int, ffn: int, gate: bool = True) -> list[Tensor]:
-    """Experts in two tensors: (E, 2F, D), or (E, F, D) where they have no gate, and (E, D, F)."""
+    """Return the experts in two tensors: (E, 2F, D), or (E, F, D) where they have no gate, and (E,
+    D, F).
+    """
     first, inner = ("gate_up_proj", 2 * ffn) if gate else ("up_proj", ffn)
     return [
         Tensor(f"{at}.{first}", (experts, inner, width), 1),
@@ -96,7 +100,9 @@ def stacked(at: str, experts: int, width: int, ffn: int, gate: bool = True) -> l
 def mixture(
     at: str, width: int, experts: int, ffn: int, router: str = "gate", first: bool = False
 ) -> list[Tensor]:
-    """Stacked experts under `at`.experts, and their router, registered before or after them."""
+    """Return the stacked experts under `at`.experts, and their router, registered before or after
+    them.
+    """
     chooses = linear(f"{at}.{router}", experts, width)
     inside = stacked(f"{at}.experts", experts, width, ffn)
     return chooses + inside if first else inside + chooses
@@ -105,7 +111,7 @@ def mixture(
 def latent(
     at: str, width: int, heads: int, mla: tuple[int, int, int, int, int], bias: bool
 ) -> list[Tensor]:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+    """Return multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 
     `mla` is (rank of queries or 0, rank of keys and values, dimensions of a head without and with
     positions, dimension of a value).

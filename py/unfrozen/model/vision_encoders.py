@@ -26,7 +26,7 @@ class VisionEncoder(NamedTuple):
 
 
 def side(fields: Fields, name: str, usual: int) -> int:
-    """Pixels of a side; of two sides the first."""
+    """Return the pixels of a side; of two sides the first."""
     return (
         fields.numbers(name, [usual])[0]
         if fields.is_list(name)
@@ -50,18 +50,18 @@ def _vit(
 
 
 def _vit_with_patches(fields: Fields, usual: tuple[int, ...]) -> tuple[VisionEncoder, int, int]:
-    """Sizes, channels and the side of a patch."""
+    """Return the encoder, its channels and the side of a patch."""
     sizes = _vit(fields, [], usual)
     return sizes, fields.integer("num_channels", default=3), side(fields, "patch_size", usual[5])
 
 
 def attention(at: str, width: int, bias: bool, names: tuple[str, str, str, str]) -> list[Tensor]:
-    """Four square matrices, each with a bias or none."""
+    """Return four square matrices, each with a bias or none."""
     return [t for name in names for t in modules.linear(f"{at}.{name}", width, width, bias)]
 
 
 def _block(t: VisionEncoder, at: str, order: str) -> list[Tensor]:
-    """A block of CLIP's kind, its parts in the `order` in which a class registers them."""
+    """Return a block of CLIP's kind, its parts in the `order` in which a class registers them."""
     part = {
         "a": attention(
             f"{at}.self_attn", t.hidden, True, ("k_proj", "v_proj", "q_proj", "out_proj")
@@ -74,7 +74,7 @@ def _block(t: VisionEncoder, at: str, order: str) -> list[Tensor]:
 
 
 def clip(at: str, fields: Fields) -> VisionEncoder:
-    """CLIP's (arXiv 2103.00020)."""
+    """Return CLIP's encoder (arXiv 2103.00020)."""
     usual = (768, 3072, 12, 12, 224, 32)
     t, channels, patch = _vit_with_patches(fields, usual)
     found = [Tensor(f"{at}.embeddings.class_embedding", (t.hidden,))]
@@ -90,7 +90,7 @@ def _patches(name: str, hidden: int, channels: int, patch: int) -> Tensor:
 
 
 def siglip(at: str, fields: Fields, order: str = "1a2m") -> VisionEncoder:
-    """SigLIP's (arXiv 2303.15343), with or without the head that pools."""
+    """Return SigLIP's encoder (arXiv 2303.15343), with or without the pooling head."""
     usual = (768, 3072, 12, 12, 224, 16)
     t, channels, patch = _vit_with_patches(fields, usual)
     found = [_patches(f"{at}.embeddings.patch_embedding", t.hidden, channels, patch)]
@@ -99,7 +99,7 @@ def siglip(at: str, fields: Fields, order: str = "1a2m") -> VisionEncoder:
 
 
 def siglip2(at: str, fields: Fields) -> VisionEncoder:
-    """SigLIP 2's, which takes patches as rows (arXiv 2502.14786)."""
+    """Return SigLIP 2's encoder, which takes patches as rows (arXiv 2502.14786)."""
     t, channels, patch = _vit_with_patches(fields, (768, 3072, 12, 12, 256, 16))
     rows = fields.integer("num_patches", default=256)
     found = modules.linear(f"{at}.embeddings.patch_embedding", t.hidden, channels * patch**2, True)
@@ -108,7 +108,7 @@ def siglip2(at: str, fields: Fields) -> VisionEncoder:
 
 
 def idefics3(at: str, fields: Fields) -> VisionEncoder:
-    """Idefics3's and SmolVLM's: SigLIP's without its head."""
+    """Return the encoder of Idefics3 and SmolVLM: SigLIP's without its head."""
     usual = (1152, 3072, 12, 16, 224, 32)
     t, channels, patch = _vit_with_patches(fields, usual)
     found = [_patches(f"{at}.embeddings.patch_embedding", t.hidden, channels, patch)]
@@ -133,7 +133,7 @@ def _siglip_rest(
 
 
 def pixtral(at: str, fields: Fields) -> VisionEncoder:
-    """Pixtral's: RMSNorm, rotary positions, a gated feed-forward part (arXiv 2410.07073)."""
+    """Return Pixtral's encoder: RMSNorm, rotary positions, a gated MLP (arXiv 2410.07073)."""
     usual = (1024, 4096, 24, 16, 1024, 16)
     t, channels, patch = _vit_with_patches(fields, usual)
     found = [_patches(f"{at}.patch_conv", t.hidden, channels, patch)]
@@ -149,7 +149,7 @@ def pixtral(at: str, fields: Fields) -> VisionEncoder:
 
 
 def internvl(at: str, fields: Fields) -> VisionEncoder:
-    """InternViT as InternVL 2.5 and 3 have it (arXiv 2312.14238)."""
+    """Return InternViT as in InternVL 2.5 and 3 (arXiv 2312.14238)."""
     usual = (1024, 4096, 24, 16, 448, 14)
     t, channels, patch = _vit_with_patches(fields, usual)
     found = [Tensor(f"{at}.embeddings.cls_token", (1, 1, t.hidden))]
@@ -182,7 +182,7 @@ def internvl(at: str, fields: Fields) -> VisionEncoder:
 
 
 def llama4(at: str, fields: Fields) -> VisionEncoder:
-    """Llama 4's, with the adapter that shuffles pixels."""
+    """Return Llama 4's encoder, with the adapter that shuffles pixels."""
     usual = (768, 5632, 34, 16, 448, 14)
     t, channels, patch = _vit_with_patches(fields, usual)
     found = [Tensor(f"{at}.class_embedding", (t.hidden,))]
@@ -207,7 +207,7 @@ def llama4(at: str, fields: Fields) -> VisionEncoder:
 
 
 def mllama(at: str, fields: Fields) -> VisionEncoder:
-    """Llama 3.2's: tiles, and layers of two kinds (arXiv 2407.21783, section 7)."""
+    """Return Llama 3.2's encoder: tiles, and layers of two kinds (arXiv 2407.21783, section 7)."""
     usual = (1280, 5120, 32, 16, 448, 14)
     t, channels, patch = _vit_with_patches(fields, usual)
     tiles = fields.integer("max_num_tiles", default=4)
@@ -270,7 +270,7 @@ def _patch_embedding(at: str, fields: Fields, hidden: int, side: int, bias: bool
 def _merging_block(
     at: str, width: int, ffn: int, kind: str, bias: tuple[bool, bool]
 ) -> list[Tensor]:
-    """A block whose norms, and whose attention, have biases or none."""
+    """Return a block whose norms, and whose attention, have biases or none."""
     found = modules.norm(f"{at}.norm1", width, bias[0]) + modules.norm(
         f"{at}.norm2", width, bias[0]
     )
@@ -283,7 +283,7 @@ def _merging_block(
 
 
 def qwen2(at: str, fields: Fields) -> VisionEncoder:
-    """Qwen2-VL's (arXiv 2409.12191); `hidden_size` is the language model's."""
+    """Return Qwen2-VL's encoder (arXiv 2409.12191); `hidden_size` is the language model's."""
     width, out = (
         fields.integer("embed_dim", default=1280),
         fields.integer("hidden_size", default=3584),
@@ -302,7 +302,7 @@ def qwen2(at: str, fields: Fields) -> VisionEncoder:
 
 
 def qwen2_5(at: str, fields: Fields) -> VisionEncoder:
-    """Qwen2.5-VL's (arXiv 2502.13923): RMSNorm and a gated feed-forward part."""
+    """Return Qwen2.5-VL's encoder (arXiv 2502.13923): RMSNorm and a gated MLP."""
     width, out = (
         fields.integer("hidden_size", default=3584),
         fields.integer("out_hidden_size", default=3584),
@@ -327,7 +327,9 @@ def _merger(at: str, width: int, wide: int, out: int, bias: bool) -> list[Tensor
 
 
 def qwen3(at: str, fields: Fields, deep: tuple[int, ...] = (8, 16, 24)) -> VisionEncoder:
-    """Qwen3-VL's and Qwen3.5's (arXiv 2511.21631): some layers speak to the model directly."""
+    """Return the encoder of Qwen3-VL and Qwen3.5 (arXiv 2511.21631), some of whose layers feed the
+    model directly.
+    """
     width, out = (
         fields.integer("hidden_size", default=1152),
         fields.integer("out_hidden_size", default=3584),
@@ -355,7 +357,7 @@ def qwen3(at: str, fields: Fields, deep: tuple[int, ...] = (8, 16, 24)) -> Visio
 
 
 def glm4v(at: str, fields: Fields) -> VisionEncoder:
-    """GLM-4.1V's and GLM-4.5V's (arXiv 2507.01006)."""
+    """Return the encoder of GLM-4.1V and GLM-4.5V (arXiv 2507.01006)."""
     width, out = (
         fields.integer("hidden_size", default=1536),
         fields.integer("out_hidden_size", default=4096),

@@ -41,7 +41,7 @@ class Wrapper(NamedTuple):
     inner_ties: bool = False  # also where only the file of the language model says so
 
     def text(self, config: Mapping[str, object]) -> dict[str, object]:
-        """The file of its language model, tied as the whole says; ModelError where it is none."""
+        """Return the config of the language model, tied as the whole is; ModelError without one."""
         found = config.get("text_config")
         if found is None and "hidden_size" in config:  # as Qwen2-VL's file was first written
             found = {**config, "model_type": self.text_type}
@@ -58,7 +58,7 @@ class Wrapper(NamedTuple):
         return text | {"tie_word_embeddings": tied}
 
     def read(self, fields: Fields, text: Architecture) -> Architecture:
-        """The whole model, around the architecture of its language model."""
+        """Return the whole model, around the architecture of its language model."""
         given = fields.inner("vision_config")
         if not given:
             bound = "a model that sees pictures has a tower"
@@ -95,7 +95,7 @@ class Wrapper(NamedTuple):
 
 
 def _ordered(tensors: list[Tensor]) -> list[Tensor]:
-    """A line of its own for the end of a row comes before everything."""
+    """Return the projector's tensors with the newline embedding first."""
     return sorted(tensors, key=lambda t: not t.name.endswith("image_newline"))
 
 
@@ -110,7 +110,7 @@ def _llava(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
 
 
 def _llava_next(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
-    """Five pictures: the whole and its quarters."""
+    """Return the tokens of five pictures: the whole and its quarters."""
     line = Tensor("model.image_newline", (hidden,))
     return Projector([line, *_llava(fields, tower, hidden).tensors], 5 * tower.patches)
 
@@ -189,12 +189,12 @@ def _llama4(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
 
 
 def _within(_: Fields, __: VisionEncoder, ___: int) -> Projector:
-    """Nothing: the tower merges its patches itself."""
+    """Return no projector: the tower merges its patches itself."""
     return Projector([], vision_encoders.MERGED_TOKENS)
 
 
 def _mllama(fields: Fields, _: VisionEncoder, hidden: int) -> Projector:
-    """One token: the layers between look at the picture itself."""
+    """Return one token: the cross-attention layers read the picture itself."""
     into = Fields(fields.inner("vision_config")).integer("vision_output_dim", default=7680)
     return Projector(modules.linear(_AT, hidden, into, True), 1)
 

@@ -144,7 +144,7 @@ CHANGES: Final = (
 
 
 def patched(job: Job, patch: Patch) -> Job:
-    """A job after a patch of its recipe and cluster. Raises PlanError where it is not legal."""
+    """Return a job after a patch of its recipe and cluster. Raises PlanError."""
     recipe, cluster = job.recipe, job.cluster
     if patch.get("recipe"):
         recipe = Recipe.read(_plain(recipe) | patch["recipe"])
@@ -154,7 +154,7 @@ def patched(job: Job, patch: Patch) -> Job:
 
 
 def _plain(part: Recipe | Cluster) -> dict[str, Any]:
-    """A part of a job as it would be given."""
+    """Return a part of a job as plain data."""
     values = {entry.name: getattr(part, entry.name) for entry in fields(part)}
     return {
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
@@ -163,7 +163,7 @@ def _plain(part: Recipe | Cluster) -> dict[str, Any]:
 
 
 def candidates(job: Job) -> Iterator[Change]:
-    """Changes that would change something here."""
+    """Yield the changes that would change something here."""
     now = {"recipe": job.recipe, "cluster": job.cluster}
     for change in (*CHANGES, *_of_this_job(job)):
         if job.recipe.rounds and "moments" in change.recipe and change.recipe["moments"] == "int8":
@@ -174,7 +174,9 @@ def candidates(job: Job) -> Iterator[Change]:
 
 
 def _of_this_job(job: Job) -> Iterator[Change]:
-    """Smaller micro-batches with the same tokens per step, adapters, more of what is sharded."""
+    """Yield the smaller micro-batches with the same tokens per step, adapters, more of what is
+    sharded.
+    """
     batch, accum = job.recipe.micro_batch, job.recipe.grad_accum
     halves = {batch // 2, 1} if batch % 2 == 0 else {1}
     for fewer in sorted(halves - {batch}, reverse=True):
@@ -210,15 +212,15 @@ _BYTES: Final = "torchao's AdamW8bit does both; bitsandbytes and the runner roun
 
 
 def nobody_has(recipe: Recipe) -> bool:
-    """Whether no optimizer does what a recipe asks for: moments that wait in the host are those of
-    bitsandbytes (its PagedAdamW), which rounds 16-bit weights to the nearest.
+    """Return whether no optimizer implements a recipe: paged moments are those of bitsandbytes
+    (PagedAdamW), which rounds 16-bit weights to the nearest.
     """
     return recipe.paged and recipe.rounds
 
 
 def _rounds_at_random(recipe: Recipe) -> bool:
-    """Whether the master copy can go: a bf16 weight whose updates are rounded to the nearest loses
-    the small ones, so that nobody should be told to do without a copy who cannot round at random.
+    """Return whether the master weights can go, which takes stochastic rounding: a bf16 weight
+    rounded to the nearest loses small updates.
     """
     asked = replace(recipe, master=None, rounding="stochastic")
     return recipe.params == "bf16" and recipe.master is not None and asked.rounds
@@ -281,12 +283,12 @@ class Advice:
     kind: str = "same"
 
     def as_json(self) -> dict[str, object]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
 def advise(planned: Plan) -> list[Advice]:
-    """Every single change that saves memory, most GiB saved per cost in time first."""
+    """Return every single change that saves memory, most GiB saved per cost in time first."""
     pace = _pace(planned.job)
     found = [
         _advice(change, changed, planned.device_bytes, pace)
@@ -297,7 +299,7 @@ def advise(planned: Plan) -> list[Advice]:
 
 
 def cheapest_fit(planned: Plan) -> list[Advice] | None:
-    """The changes, at most three, that fit the GPU with the least time; None if none do.
+    """Return the changes, at most three, that fit the GPU with the least time; None if none do.
 
     Sets that go on training every weight come first, however long they take. `saved_gib`,
     `device_gib` and `time_ratio` count on top of the changes before; an empty list means that the
@@ -316,13 +318,15 @@ def cheapest_fit(planned: Plan) -> list[Advice] | None:
 
 
 def _legal(planned: Plan) -> list[tuple[Change, Plan]]:
-    """Changes the job allows, each with its plan."""
+    """Return the changes the job allows, each with its plan."""
     found = ((change, _applied(planned.job, (change,))) for change in candidates(planned.job))
     return [(change, changed) for change, changed in found if changed is not None]
 
 
 def _applied(job: Job, changes: tuple[Change, ...]) -> Plan | None:
-    """The plan after changes, or None where they are not legal together or nobody has them."""
+    """Return the plan after changes; None where they are not allowed together or not
+    implemented.
+    """
     recipe = {key: value for change in changes for key, value in change.recipe.items()}
     cluster = {key: value for change in changes for key, value in change.cluster.items()}
     try:
@@ -333,7 +337,7 @@ def _applied(job: Job, changes: tuple[Change, ...]) -> Plan | None:
 
 
 def _pace(job: Job) -> float:
-    """Seconds a token."""
+    """Return the seconds per token."""
     return step_time(job).seconds / step_tokens(job)
 
 
@@ -371,8 +375,8 @@ class _Set(NamedTuple):
     last: int  # place of the last change
 
     def rank(self) -> tuple[bool, float, int, bool, float]:
-        """The order of trying: what saves time is no reason to put a change into a set, and bf16
-        moments come before those of 8 bits, whose optimizers seldom round at random.
+        """Return the order of trying: saved time is no reason to add a change, and bf16 moments
+        come before 8-bit ones, whose optimizers seldom round stochastically.
         """
         less = any(change.kind == "less" for change in self.changes)
         coarse = any(change.recipe.get("moments") == "int8" for change in self.changes)
@@ -380,7 +384,7 @@ class _Set(NamedTuple):
 
 
 def _promising(planned: Plan, pace: float) -> list[tuple[Change, ...]]:
-    """Sets that may fit, by adding up what single changes save; the least time first."""
+    """Return the sets that may fit by the sum of their single savings, the least time first."""
     totals = {name: sum(parts.values()) for name, parts in planned.instants.items()}
     single = []
     for change, changed in _legal(planned):
@@ -400,7 +404,7 @@ def _promising(planned: Plan, pace: float) -> list[tuple[Change, ...]]:
 
 
 def _grown(one: _Set, single: list[_Single]) -> Iterator[_Set]:
-    """A set with each change that stands further down and sets other keys."""
+    """Yield a set extended by each later change that sets other keys."""
     for place in range(one.last + 1, len(single)):
         change, saved, ratio, keys = single[place]
         if one.keys.isdisjoint(keys):
@@ -410,7 +414,7 @@ def _grown(one: _Set, single: list[_Single]) -> Iterator[_Set]:
 
 
 def _needed(job: Job, changes: tuple[Change, ...]) -> tuple[Change, ...]:
-    """The changes without those that the job fits without."""
+    """Return the changes without those that are not needed to fit."""
     for size in range(1, len(changes)):
         for fewer in combinations(changes, size):
             result = _applied(job, fewer)
@@ -420,7 +424,7 @@ def _needed(job: Job, changes: tuple[Change, ...]) -> tuple[Change, ...]:
 
 
 def _chain(planned: Plan, changes: tuple[Change, ...], pace: float) -> list[Advice]:
-    """Each change on top of those before it."""
+    """Return each change on top of those before it."""
     steps, before = [], planned
     for count in range(1, len(changes) + 1):
         after = _applied(planned.job, changes[:count]) or before

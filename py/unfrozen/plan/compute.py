@@ -62,7 +62,7 @@ def estimate(
     price: float | None = None,
     measured: Calibration | None = None,
 ) -> Estimate:
-    """Time, energy and cost of training on `tokens`.
+    """Return the time, energy and cost of training on `tokens`.
 
     `mfu` is the measured share of the peak, by the model's own FLOPs; without it the step is
     estimated, with what was `measured` on the reader's own machine. `price` is that of one GPU for
@@ -117,7 +117,7 @@ def _assumptions(
 
 
 def _products(job: Job, gpu: Gpu) -> str:
-    """At which rate matmuls last, and who says so."""
+    """Return the rate of matmuls, and its source."""
     compute = job.recipe.compute
     rate, peak = sustained_tflops(gpu, compute), peak_tflops(gpu, compute)
     text = f"matmuls sustain {rate:.0f} of {peak:g} TFLOP/s"
@@ -133,12 +133,12 @@ def _products(job: Job, gpu: Gpu) -> str:
 
 
 def _confidence(job: Job) -> str:
-    """How far estimates were off for published runs of the same kind, and of all kinds."""
+    """Return how far estimates were off for published runs of the same kind, and of all kinds."""
     return f"{band(job)}; {record_words()}"
 
 
 def _unmeasured(job: Job) -> list[str]:
-    """What is assumed because nobody measured it."""
+    """Return what is assumed because nobody measured it."""
     found = []
     if job.recipe.kernels == "fused_block":
         found.append(
@@ -150,7 +150,9 @@ def _unmeasured(job: Job) -> list[str]:
 
 
 def _links(job: Job, gpu: Gpu) -> list[str]:
-    """What is assumed of the ways between GPUs, machines and the host, where the job uses them."""
+    """Return what is assumed of the links between GPUs, machines and the host, where the job uses
+    them.
+    """
     found, gpus = [], job.cluster.gpus
     reaches = f"reach {100 * (gpu.link_share or LINK_SHARE):.0f}% of their nominal speed"
     if gpus > 1:

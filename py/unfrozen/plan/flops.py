@@ -37,7 +37,9 @@ class Flops:
 
 @lru_cache(maxsize=1024)
 def layer_matrices(a: Architecture) -> int:
-    """Weights of matrices in all layers that act on one token: active experts, no embedding."""
+    """Return the weights of matrices in all layers that act on one token: active experts, no
+    embedding.
+    """
     if a.blueprint:
         share = a.experts.per_token / a.experts.count if a.experts else 1.0
         return round(a.blueprint.active(share))
@@ -55,14 +57,17 @@ def layer_matrices(a: Architecture) -> int:
 
 @lru_cache(maxsize=1024)
 def score_widths(a: Architecture) -> int:
-    """Widths of queries and of values, summed over all layers that have scores."""
+    """Return the widths of queries and of values, summed over all layers with scores."""
     if not a.variants:
         return a.layers * sum(a.score_widths)
     return sum(sum(a.of_layer(index).score_widths) for index in range(a.layers))
 
 
 def flops(job: Job) -> Flops:
-    """FLOPs per token of a job. Only flash skips the half of the scores that the mask hides."""
+    """Return the FLOPs per token of a job; only flash skips the masked half of the scores.
+
+    Only flash skips the half of the scores that the mask hides.
+    """
     a, recipe = job.model.architecture, job.recipe
     layers = 2 * layer_matrices(a)
     head = 0 if recipe.loss == "classification" else 2 * a.vocab * a.hidden
@@ -83,11 +88,11 @@ def flops(job: Job) -> Flops:
 
 
 def frozen(job: Job) -> bool:
-    """Whether only adapters train."""
+    """Return whether only adapters train."""
     return job.recipe.lora is not None
 
 
 def adapter_parameters(job: Job) -> int:
-    """Weights of the adapters, 0 where every weight trains."""
+    """Return the weights of the adapters, 0 where every weight trains."""
     lora = job.recipe.lora
     return 0 if lora is None else adapters.adapter_parameters(job.model, lora)

@@ -41,7 +41,7 @@ def host_bytes(
     writing: Writing = "shards",
     on_card: bool = True,
 ) -> HostBytes:
-    """Of a model cut into so many `parts`, by `local` processes on a machine.
+    """Return the host memory of a model sharded into `parts`, by `local` processes on a machine.
 
     What is on a GPU passes through the host one tensor at a time; on a CPU it is there anyway, and
     what is gathered from several processes is a copy.

@@ -33,7 +33,9 @@ _MOST: Final = 1024  # of `_HEAD`: wider than any published model
 
 @lru_cache(maxsize=_MOST)
 def llama(heads: int) -> ModelConfig:
-    """The model of the family with so many heads of 64 numbers, as many layers as half of them."""
+    """Return the model of the family with so many heads of 64 dimensions and half as many
+    layers.
+    """
     width = heads * _HEAD
     return ModelConfig.from_hf(
         {
@@ -50,8 +52,8 @@ def llama(heads: int) -> ModelConfig:
 
 
 def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
-    """Parameters of the largest model of the family that one GPU can train; None where the GPU
-    lacks the recipe's precision.
+    """Return the parameters of the largest model of the family that one GPU can train; None where
+    the GPU lacks the recipe's precision.
     """
     if not _can(gpu, recipe):
         return None
@@ -66,7 +68,7 @@ def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
 
 
 def published(gpu: Gpu, recipe: dict[str, Any]) -> PublishedModel | None:
-    """The largest model of the catalogue that one GPU can train; None where none fits."""
+    """Return the largest model of the catalogue that one GPU can train; None where none fits."""
     if not _can(gpu, recipe):
         return None
     by_size = sorted(CATALOGUE.values(), key=lambda each: -each.num_parameters)
@@ -74,7 +76,7 @@ def published(gpu: Gpu, recipe: dict[str, Any]) -> PublishedModel | None:
 
 
 def _can(gpu: Gpu, recipe: dict[str, Any]) -> bool:
-    """Whether the GPU has the numbers: rounding at random is of bf16."""
+    """Return whether the GPU has the dtype: stochastic rounding needs bf16."""
     return gpu.bf16 or recipe.get("rounding", "nearest") == "nearest"
 
 

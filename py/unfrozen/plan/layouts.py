@@ -45,7 +45,7 @@ SCHEDULES: Final = ("1f1b", "interleaved")
 
 
 def clusters(job: Job, gpus: int) -> Iterator[Cluster]:
-    """Every layout of this many GPUs that can be planned, what the job offloads kept.
+    """Yield every layout of this many GPUs that can be planned, with the job's offload.
 
     Raises PlanError for a number of GPUs that cannot be searched.
     """
@@ -61,19 +61,21 @@ def clusters(job: Job, gpus: int) -> Iterator[Cluster]:
 
 
 def divisors(number: int) -> list[int]:
-    """Of a whole number above 0, ascending."""
+    """Return the divisors of a whole number above 0, ascending."""
     low = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
     return low + [number // d for d in reversed(low) if d * d != number]
 
 
 def joined(job: Job) -> int:
-    """GPUs of the job's kind that fast links join; those of a machine where there are none."""
+    """Return how many GPUs of the job's kind fast links join; those of a machine where there are
+    none.
+    """
     gpu = job_gpu(job)
     return gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus
 
 
 def _meshes(job: Job, gpus: int, dimensions: tuple[Dimension, ...]) -> Iterator[dict[str, int]]:
-    """Every way to deal GPUs out over the dimensions; data takes those that are left."""
+    """Yield every mesh of the GPUs; data parallelism takes those that are left."""
     if not dimensions:
         yield {}
         return
@@ -95,8 +97,8 @@ def _shares_layers(job: Job, ranks: int) -> bool:
 
 
 def _shares_sequences(job: Job, ranks: int) -> bool:
-    """Each takes one part from the head of a sequence and one from its tail, as causal attention
-    makes them equal work: torchtitan and Megatron-LM both demand this.
+    """Return whether context parallelism divides a sequence: each takes a chunk from its head and
+    one from its tail, as torchtitan and Megatron-LM demand.
     """
     return ranks == 1 or job.recipe.seq_len % (2 * ranks) == 0
 
@@ -115,9 +117,7 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = (
 
 
 def _sharings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[str, Any]]:
-    """What else a layout says: how states are spread, who holds which experts, in what order
-    micro-batches pass.
-    """
+    """Yield the other settings of a layout: sharding, experts, pipeline schedule."""
     alike, tensor = gpus // prod(mesh.values()), mesh["tensor_parallel"]
     alike *= mesh["context_parallel"]
     experts = job.model.architecture.experts
@@ -138,7 +138,7 @@ def _sharings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[str, A
 
 
 def _spreads(alike: int, near: int) -> Iterator[dict[str, Any]]:
-    """ZeRO stages over all that hold the same, and over those of them that fast links join."""
+    """Yield the ZeRO stages over all replicas, and over those that fast links join."""
     if alike == 1:
         yield {"sharding": "none"}
         return
@@ -149,7 +149,7 @@ def _spreads(alike: int, near: int) -> Iterator[dict[str, Any]]:
 
 
 def _unlaid_settings(cluster: Cluster) -> dict[str, Any]:
-    """What is no part of a layout: what is offloaded, how a framework gathers."""
+    """Return the settings that are not part of a layout: offload, and how a framework gathers."""
     own = {entry.name: getattr(cluster, entry.name) for entry in fields(cluster)}
     return {key: value for key, value in own.items() if key not in LAID_OUT}
 
@@ -163,8 +163,10 @@ LAID_OUT: Final = frozenset(
 
 
 def laid_out(job: Job, cluster: Cluster, **recipe: Any) -> Job:
-    """The job on a cluster. Whole logits are split by the vocabulary where GPUs share a layer, as
-    Megatron-LM, torchtitan and accelerate do.
+    """Return the job on a cluster, full logits split by the vocabulary under tensor parallelism.
+
+    Whole logits are split by the vocabulary where GPUs share a layer, as Megatron-LM, torchtitan
+    and accelerate do.
     """
     if cluster.tensor_parallel > 1 and job.recipe.loss in WHOLE_LOGITS:
         recipe["loss"] = "vocab_parallel"
@@ -219,7 +221,7 @@ def layouts(
     takes: Takes | None = None,
     most: int = MOST_KEPT,
 ) -> list[Layout]:
-    """The fastest layouts of this many GPUs that fit, at most `most`; see `Search`."""
+    """Return the fastest layouts of this many GPUs that fit, at most `most`; see `Search`."""
     search = Search(job, gpus, sequences, takes, most)
     while search.go_on():
         pass
@@ -255,7 +257,7 @@ class Search:
         self._queue: list[tuple[float, int, list[list[Job]]]] = []
 
     def go_on(self) -> bool:
-        """One more cluster, or one more plan of it; False where nothing is left to be found."""
+        """Look at one more cluster, or one more plan of it; return whether anything is left."""
         if next(self._work, None) is not None:
             return True
         cluster = next(self._left, None)
@@ -278,7 +280,7 @@ class Search:
         return True
 
     def _looked_into(self, jobs: list[list[Job]]) -> Iterator[bool]:
-        """Finds the fastest of a cluster that fits, and could be kept; a plan at a time."""
+        """Find the fastest plan of a cluster that fits and could be kept, a plan at a time."""
         limit = self.found[-1].seconds if len(self.found) == self._most else inf
         best: Layout | None = None
         first, last = jobs[0], jobs[-1]
@@ -304,21 +306,21 @@ class Search:
             self.found = sorted([*self.found, best], key=_rank)[: self._most]
 
     def _holds(self, job: Job) -> int | None:
-        """What a GPU holds of a job, in bytes; None where that is too much."""
+        """Return the bytes of a job on a GPU; None where it does not fit."""
         self.planned += 1
         size = plan_job(job).device_bytes
         return size if size <= job_gpu(job).capacity_bytes else None
 
 
 def step_sequences(job: Job, gpus: int) -> int:
-    """Sequences of a step of the job, scaled to a number of GPUs; at least one."""
+    """Return the sequences of a step, scaled to a number of GPUs; at least one."""
     recipe, cluster = job.recipe, job.cluster
     own = recipe.micro_batch * recipe.grad_accum * cluster.replicas
     return max(1, own * gpus // cluster.gpus)
 
 
 def job_on_fewest_gpus(planned: Plan) -> Job | None:
-    """The job on the fewest GPUs that hold it; None where no number does.
+    """Return the job on the fewest GPUs that hold it; None where no number does.
 
     As it is sharded, else with everything sharded (ZeRO-3), else by the fastest layout of the
     fewest GPUs in powers of two.
@@ -338,7 +340,7 @@ def job_on_fewest_gpus(planned: Plan) -> Job | None:
 
 
 def _holds(job: Job, gpus: int) -> bool:
-    """Whether a layout of this many GPUs holds the job, of those with the least on a GPU."""
+    """Return whether some layout of this many GPUs holds the job."""
     capacity, sequences = job_gpu(job).capacity_bytes, step_sequences(job, gpus)
     for cluster in clusters(job, gpus):
         least = cluster.sharding == "zero3" or cluster.alike == 1
@@ -351,8 +353,8 @@ def _holds(job: Job, gpus: int) -> bool:
 
 
 def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[list[Job]]:
-    """What can run on a cluster with `own` sequences a replica and step: by micro-batch, the
-    smallest first, and in each the least recomputed first.
+    """Return the jobs on a cluster with `own` sequences a replica and step, by micro-batch and
+    recomputation.
     """
     found = []
     for micro in divisors(own):
@@ -365,15 +367,17 @@ def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[lis
 
 
 def _least_seconds(jobs: list[list[Job]]) -> float:
-    """No job of a cluster is faster: what a token takes falls with the micro-batch, and what a
-    pipeline's ranks wait for each other rises with it; recomputing takes time.
+    """Return a lower bound of the step time of any job of a cluster.
+
+    The time per token falls with the micro-batch, the pipeline bubble grows with it, and
+    recomputation takes time.
     """
     small, large = step_time(jobs[0][0]), step_time(jobs[-1][0])
     return large.seconds - large.bubbles + min(small.bubbles, large.bubbles)
 
 
 def _adapt(job: Job, takes: Takes | None) -> Job | None:
-    """The job as it will run, or None where it cannot."""
+    """Return the job as the framework runs it; None where it cannot."""
     try:
         check_layout(job.model, job.recipe, job.cluster)
         _check_rounds(job)

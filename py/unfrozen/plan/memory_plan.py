@@ -83,5 +83,5 @@ def plan_job(job: Job) -> Plan:
 
 
 def format_gpu(gpu: Gpu) -> str:
-    """A GPU and what it holds: "A100 80GB SXM (79.2 GiB)"."""
+    """Return the name of a GPU with its memory: "A100 80GB SXM (79.2 GiB)"."""
     return f"{gpu.name} ({sig3(gib(gpu.capacity_bytes))} GiB)"

@@ -71,13 +71,13 @@ class MethodMemory:
 
 
 def planned(hub_id: str, recipe: dict[str, object]) -> Plan:
-    """The plan behind a bar."""
+    """Return the plan behind a bar."""
     fixed = {"seq_len": SEQ_LEN, "attention": "flash"}
     return plan({"model": CATALOGUE[hub_id].config, "recipe": fixed | recipe})
 
 
 def methods(*, recomputed: bool = False) -> list[MethodMemory]:
-    """The four bars of a chart, activations kept or layers recomputed in the backward pass."""
+    """Return the four bars of a chart, with activations saved or layers recomputed."""
     setting = _AGAIN if recomputed else {}
     return [
         _method(label, planned(hub_id, recipe | setting), quoted_gb)
@@ -86,7 +86,9 @@ def methods(*, recomputed: bool = False) -> list[MethodMemory]:
 
 
 def sequences_within(size_bytes: float) -> int:
-    """How many sequences QLoRA takes through the 7B model in so much memory, layers recomputed."""
+    """Return how many sequences QLoRA of the 7B model takes in so much memory, layers
+    recomputed.
+    """
     fitting = 0
     while _qlora_bytes(fitting + 1) <= size_bytes:
         fitting += 1
@@ -98,7 +100,9 @@ def _qlora_bytes(micro_batch: int) -> int:
 
 
 def rank_64_bytes() -> int:
-    """The 70B bar with adapters of rank 64, layers recomputed: the setting of the QLoRA paper."""
+    """Return the 70B bar with adapters of rank 64, layers recomputed: the setting of the QLoRA
+    paper.
+    """
     lora = {"rank": 64, "dtype": "bf16", "library": "peft"}
     return planned(SEVENTY_B, _QLORA | _AGAIN | {"lora": lora}).device_bytes
 
@@ -111,7 +115,7 @@ def _method(label: str, found: Plan, quoted_gb: float) -> MethodMemory:
 
 
 def chart(*, recomputed: bool = False) -> Plot:
-    """The stacked bars with the GPUs they fit, in decimal gigabytes."""
+    """Return the stacked bars with the GPUs they fit, in decimal gigabytes."""
     bars = methods(recomputed=recomputed)
     return Plot(
         title=f"Memory by method, {'layers recomputed' if recomputed else 'activations kept'}",

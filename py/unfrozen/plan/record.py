@@ -43,7 +43,7 @@ class Spread:
 
     @classmethod
     def of(cls, errors: list[float]) -> Spread:
-        """That of some errors, at least one."""
+        """Return the spread of some errors, at least one."""
         found = sorted(map(abs, errors))
         middle = len(found) // 2
         half = found[middle] if len(found) % 2 else (found[middle - 1] + found[middle]) / 2
@@ -65,7 +65,7 @@ SPEEDS: Final[dict[str, Spread]] = {
 
 
 def kind_of(job: Job) -> str:
-    """Which of `KINDS` a job is; one that is several, as fp8 on two machines, is the first."""
+    """Return which of `KINDS` a job is; of several, such as fp8 on two machines, the first."""
     if frozen(job):
         return "adapters"
     if job.model.architecture.experts:
@@ -78,7 +78,7 @@ def kind_of(job: Job) -> str:
 
 
 def band(job: Job) -> str:
-    """How far estimates for runs of the same kind were off, as half a sentence.
+    """Return how far estimates for runs of the same kind were off, as half a sentence.
 
     "of 45 published runs on several machines, half were within 23% and nine in ten within 55%"
     """
@@ -87,7 +87,7 @@ def band(job: Job) -> str:
 
 
 def overall() -> str:
-    """The same for all runs, whatever their kind, and for those that taught nobody anything."""
+    """Return half a sentence on all runs, and on those that no figure was fitted to."""
     found, unseen = SPEEDS["all"], SPEEDS["unseen"]
     return (
         f"half of {found.runs} published runs were within {_percent(found.half)} of such an"

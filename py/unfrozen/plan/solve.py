@@ -34,7 +34,7 @@ _KEPT: Final = ("activations", "logits_loss")  # no fewer bytes on more GPUs
 
 
 def min_gpus(planned: Plan) -> int:
-    """The least number of GPUs, sharding everything (ZeRO-3), on which the job fits; 0: none.
+    """Return the least number of GPUs on which the job fits under ZeRO-3; 0 where there is none.
 
     Counts GPUs of the job's kind, or 80 GB GPUs where it names none. What else they shard
     stays as it is, so that the answer is a multiple of the GPUs of one replica.
@@ -43,12 +43,12 @@ def min_gpus(planned: Plan) -> int:
 
 
 def fewest_gpus(planned: Plan) -> int:
-    """The least number of GPUs under the job's own sharding; 0 where none is enough."""
+    """Return the least number of GPUs under the job's own sharding; 0 where there is none."""
     return _fewest(planned, planned.job.cluster.sharding)
 
 
 def largest(planned: Plan, key: str) -> int:
-    """The largest `micro_batch` or `seq_len` that fits the job's GPU, all else as it is; 0: none.
+    """Return the largest `micro_batch` or `seq_len` that fits the job's GPU; 0 where there is none.
 
     A model with learned positions takes no longer sequence than it has of them. Raises PlanError
     for another key and for a job that names no GPU.
@@ -78,7 +78,7 @@ def largest(planned: Plan, key: str) -> int:
 
 
 def _fewest(planned: Plan, sharding: str) -> int:
-    """Fewest GPUs under a sharding over all of them, in multiples of one replica's."""
+    """Return the fewest GPUs under a sharding over all of them, in multiples of one replica's."""
     job = planned.job
     capacity = (job.gpu or find(DEFAULT_GPU)).capacity_bytes
     over_all = replace(job.cluster, device_map=False, shard_size=None)
@@ -117,12 +117,14 @@ def _fewest(planned: Plan, sharding: str) -> int:
 
 
 def _autocast(planned: Plan) -> bool:
-    """Whether fp32 weights are cast in each layer, which they are not once they are sharded."""
+    """Return whether fp32 weights are cast in each layer, which sharded ones are not."""
     return planned.job.recipe.params != planned.job.recipe.compute
 
 
 def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
-    """At each instant: bytes that a sharding spreads, whole, and bytes that every GPU holds."""
+    """Return, at each instant, the bytes that sharding divides and the bytes that every GPU
+    holds.
+    """
     cluster = near.job.cluster
     now, then = _SHARDED[cluster.stage], _SHARDED[SHARDINGS.index(sharding)]
     found, shards = [], cluster.shards
@@ -139,7 +141,7 @@ def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
 
 
 def _gathered_bytes(planned: Plan, sharding: str) -> int:
-    """Roughly what ZeRO-3 gathers for computing, where the plan does not count it yet."""
+    """Return roughly what ZeRO-3 gathers for compute, where the plan does not count it yet."""
     if sharding != "zero3" or any("gathered" in parts for parts in planned.instants.values()):
         return 0
     model = planned.job.model
@@ -147,14 +149,18 @@ def _gathered_bytes(planned: Plan, sharding: str) -> int:
 
 
 def _at_least_bytes(near: Plan, sharding: str, replicas: int) -> float:
-    """What a GPU holds at the least with these replicas, by the terms of a plan with more."""
+    """Return a lower bound of a GPU's memory with these replicas, by the terms of a plan with
+    more.
+    """
     shards = replicas * near.job.cluster.context_parallel
     overhead = near.device_bytes - near.reserved_bytes
     return overhead + max(spread / shards + rest for spread, rest in _terms(near, sharding))
 
 
 def _replicas(near: Plan, sharding: str, capacity: int, most: int) -> int:
-    """Replicas over which the states have to be spread to fit, by the terms of a plan nearby."""
+    """Return the replicas over which the states must be sharded to fit, by the terms of a plan
+    nearby.
+    """
     overhead = near.device_bytes - near.reserved_bytes
     room = (capacity - overhead) * near.allocated_bytes / max(1, near.reserved_bytes)
     wanted = max(
@@ -165,8 +171,9 @@ def _replicas(near: Plan, sharding: str, capacity: int, most: int) -> int:
 
 
 def _last(holds: Callable[[int], bool], guess: int, most: int) -> int:
-    """The largest value in 1 … most for which `holds`, which never holds again once it failed; 0
-    where it fails at 1. Two calls where `guess` is right.
+    """Return the largest value in 1 … most for which `holds` is true; 0 where it fails at 1.
+
+    Once it is false it stays false. Two calls where `guess` is right.
     """
     low, high = 0, most + 1  # holds at low, fails at high
     probe, step = min(max(guess, 1), most), 1

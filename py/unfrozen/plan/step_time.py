@@ -33,7 +33,7 @@ from unfrozen.plan.timing.passes import (
 
 
 def step_time(job: Job, measured: Calibration | None = None) -> StepTime:
-    """Seconds of one optimizer step by cause, with what was `measured` on the reader's machine."""
+    """Return the seconds of one optimizer step by cause, by what was `measured` on this machine."""
     return _step_time(job, measured)
 
 
@@ -72,7 +72,7 @@ def _scaled(found: StepTime, ratio: float) -> StepTime:
 
 
 def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, Waits]:
-    """Device time and waits of one micro-batch on one GPU, all its layers."""
+    """Return the device time and the waits of one micro-batch on one GPU, all its layers."""
     job, a = part.job, part.job.model.architecture
     forward, backward, waits = Seconds(), Seconds(), sharing.stages()
     for kind, sparse, count in layer_kinds(part.local):
@@ -87,7 +87,7 @@ def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, W
 
 
 def _launches(job: Job, both: Seconds, measured: Calibration | None) -> float:
-    """Seconds of a micro-batch that kernels wait for each other, or for the host."""
+    """Return the seconds of a micro-batch that kernels wait for each other, or for the host."""
     gaps = KERNEL_SECONDS * both.kernels
     hooks = 0.0
     if job.cluster.stage == 3 and job.cluster.shards > 1:
@@ -97,15 +97,15 @@ def _launches(job: Job, both: Seconds, measured: Calibration | None) -> float:
 
 
 def job_gpu(job: Job) -> Gpu:
-    """The job's GPU, or the one that is assumed where it names none."""
+    """Return the job's GPU, or the assumed one where it names none."""
     return job.gpu or find(DEFAULT_GPU)
 
 
 def replicas(job: Job) -> int:
-    """How many GPUs see tokens of their own: all, divided by what shards one sequence."""
+    """Return how many GPUs see tokens of their own."""
     return max(1, job.cluster.replicas)
 
 
 def step_tokens(job: Job) -> int:
-    """Tokens of one optimizer step, all GPUs together."""
+    """Return the tokens of one optimizer step, all GPUs together."""
     return job.recipe.tokens * job.recipe.grad_accum * replicas(job)

@@ -39,7 +39,7 @@ class Turn:
 
 
 def timeline(job: Job, steps: int = 2) -> list[Turn]:
-    """The turns of so many steps from the very first one, in order.
+    """Return the points of so many steps from the first one, in order.
 
     Raises PlanError for what makes a step another story: several GPUs, accumulation, an update
     within the backward pass, adapters.
@@ -84,7 +84,7 @@ def _one_step(
 
 
 def _way_back(step: Step, start: float, end: float) -> list[tuple[float, Point]]:
-    """The points inside the layers from last to first, the embedding, and the end.
+    """Return points of the backward pass: the layers from last to first, the embedding, the end.
 
     The first and the last layer have their highest point in the middle of their own time.
     """
@@ -98,7 +98,7 @@ def _way_back(step: Step, start: float, end: float) -> list[tuple[float, Point]]
 
 
 def _durations(job: Job) -> dict[str, float]:
-    """Seconds of the parts of a step."""
+    """Return the seconds of the parts of a step."""
     a, each, time = job.model.architecture, flops(job), step_time(job)
     second = time.passes / each.total
     head = 0.0 if job.recipe.loss == "classification" else 2.0 * a.vocab * a.hidden

@@ -53,14 +53,14 @@ Given = Mapping[str, object] | str
 
 
 def view(given: Given) -> Json:
-    """All that the planner shows of a state, or of the part of an address that carries one."""
+    """Return everything that the planner shows of a state, or of the query of an address."""
     found = glance(given)
     lists: Json = {"models": controls.models(), "gpu_options": controls.gpu_options()}
     return found | lists | (ways(given) if found["problem"] is None else {})
 
 
 def glance(given: Given) -> Json:
-    """What must follow a slider at once: controls, verdict, figures and their numbers.
+    """Return what must follow a slider at once: controls, verdict, figures and their numbers.
 
     Never raises: what cannot be planned comes back as `problem`, naming the control it belongs to,
     without figures.
@@ -77,7 +77,9 @@ def glance(given: Given) -> Json:
 
 
 def ways(given: Given) -> Json:
-    """What may follow a moment later: advice and what would fit; empty where there is a problem."""
+    """Return what may follow a moment later: advice and what would fit; {} where there is a
+    problem.
+    """
     try:
         request = read_request(given)
         plan = plan_job(request.job)
@@ -92,7 +94,7 @@ def ways(given: Given) -> Json:
 
 
 def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:
-    """The controls of a state and its job; where it has none, as `nearest` would show them."""
+    """Return the controls of a state and its job; without a job, those of the `nearest` one."""
     return {
         "state": state,
         "query": as_query(state),

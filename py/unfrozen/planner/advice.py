@@ -29,12 +29,12 @@ _MOST_ADVICE = 14
 
 
 def advice(plan: Plan, state: State, unit: str) -> list[Json]:
-    """Every single change that saves memory, the best trade of memory against time first."""
+    """Return every single change that saves memory, the best trade of memory against time first."""
     return [_advice_json(each, plan, state, unit) for each in advise(plan)[:_MOST_ADVICE]]
 
 
 def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
-    """The set of changes that makes the job fit at the least cost in time.
+    """Return the set of changes that makes the job fit at the least cost in time.
 
     None where it fits already or no GPU is named; without a state where nothing helps.
     """
@@ -54,7 +54,9 @@ def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
 
 
 def solve(plan: Plan, state: State) -> list[Json]:
-    """The largest batch, the longest sequence and the fewest GPUs, each exact for the model."""
+    """Return the largest batch, the longest sequence and the fewest GPUs, each exact for the
+    model.
+    """
     found = []
     if plan.job.gpu is not None:
         batch, length = largest(plan, "micro_batch"), largest(plan, "seq_len")
@@ -82,8 +84,10 @@ def _advice_json(each: Advice, plan: Plan, state: State, unit: str) -> Json:
 
 
 def apply_patch(job: Job, state: State, patch: Patch) -> State:
-    """The state whose job is `job` with the patch. Settings whose defaults would change with it are
-    pinned to their values, so that a button does what its line says and no more.
+    """Return the state whose job is `job` with the patch.
+
+    Settings whose defaults would change with it are pinned to their values, so that a button does
+    what its line says and no more.
     """
     wanted, found = plan_advice.patched(job, patch), patched(state, patch)
     recipe = Recipe.read(recipe_json(found))
@@ -104,14 +108,14 @@ def _all(job: Job, state: State, steps: Iterable[Advice]) -> State:
 
 
 def _list(labels: list[str]) -> str:
-    """Labels in a sentence: "8-bit moments, ZeRO-3 and no master copy"."""
+    """Return labels as a list in a sentence: "8-bit moments, ZeRO-3 and no master copy"."""
     first, *rest = labels
     parts = [first, *(_inside(label) for label in rest)]
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _inside(label: str) -> str:
-    """A label inside a sentence; names like LoRA keep their letters."""
+    """Return a label inside a sentence; names like LoRA keep their letters."""
     first = label.split()[0]
     return label if first[1:] != first[1:].lower() else label[:1].lower() + label[1:]
 
@@ -124,7 +128,7 @@ def _product(steps: Iterable[Advice]) -> float:
 
 
 def _time_text(ratio: float) -> str:
-    """A change of step time: "the same time", "1.31× the time", "6% less time"."""
+    """Return a change of step time: "the same time", "1.31× the time", "6% less time"."""
     if abs(ratio - 1) < 0.005:
         return "the same time"
     return f"{ratio:.2f}× the time" if ratio > 1 else f"{100 * (1 - ratio):.0f}% less time"

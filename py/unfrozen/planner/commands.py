@@ -31,8 +31,8 @@ from unfrozen.units import format_size
 
 
 def commands(plan: Plan, state: State, unit: str) -> Json:
-    """The runner's command and where to type it, how it differs from the plan, what it then needs,
-    and the job for `unfrozen plan`.
+    """Return the runner's command, where to type it, how it differs from the plan, its memory, and
+    the job for `unfrozen plan`.
     """
     found = launch(plan.job)
     run = run_of(plan.job, found)
@@ -58,7 +58,7 @@ def _model(state: State) -> str:
 
 
 def typed_command(run: Job, found: Launch, model: str) -> str:
-    """What to type for a job that the runner trains; `model` is quoted for the shell."""
+    """Return the command of a job that the runner trains; `model` is quoted for the shell."""
     recipe = run.recipe
     options = [
         f"--params {recipe.params}",
@@ -77,7 +77,7 @@ def typed_command(run: Job, found: Launch, model: str) -> str:
 
 
 def _settings(run: Job) -> dict[str, str]:
-    """The settings to pass by `--set`: those that differ from the runner's defaults."""
+    """Return the settings to pass by `--set`: those that differ from the runner's defaults."""
     recipe = run.recipe
     chosen: dict[str, str] = {}
     own = runner_defaults(run.model.architecture, {"checkpointing": recipe.checkpointing})
@@ -105,7 +105,7 @@ def _settings(run: Job) -> dict[str, str]:
 
 
 def _differences(job: Job, run: Job, found: Launch) -> list[str]:
-    """Where the runner, which trains all weights, differs from the plan."""
+    """Return the differences between the plan and the runner, which trains all weights."""
     recipe, own, a = job.recipe, run.recipe, job.model.architecture
     checks = (
         (not can_train(a), f"it cannot train a model of type {a.model_type}"),
@@ -132,7 +132,7 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
 
 
 def _state_differences(job: Job, own: Recipe) -> tuple[tuple[bool, str], ...]:
-    """Differences in gradients, optimizer states and the update."""
+    """Return the differences in gradients, optimizer states and the update."""
     recipe = job.recipe
     eight_bit = optimizer_name(recipe) == "adamw8bit"
     same = recipe.method == "full" and recipe.params == own.params
@@ -173,7 +173,7 @@ def _state_differences(job: Job, own: Recipe) -> tuple[tuple[bool, str], ...]:
 
 
 def _expert_differences(job: Job, own: Recipe) -> tuple[tuple[bool, str], ...]:
-    """The dtype in which experts compute where other layers are autocast."""
+    """Return the differences in the dtype of experts under autocast."""
     asked, autocast = job.recipe.experts_cast, own.params != own.compute
     differ = asked != own.experts_cast and autocast and job.model.architecture.experts is not None
     return (
@@ -183,7 +183,7 @@ def _expert_differences(job: Job, own: Recipe) -> tuple[tuple[bool, str], ...]:
 
 
 def _setting_differences(job: Job) -> tuple[tuple[bool, str], ...]:
-    """What the runner does instead of settings that it lacks, as the settings declare it."""
+    """Return what the runner does instead of settings that it lacks, as they declare it."""
     recipe = job.recipe
     parts = ((recipe, RECIPE_SETTINGS), (job.cluster, CLUSTER_SETTINGS))
     declared = (
@@ -201,7 +201,7 @@ def _setting_differences(job: Job) -> tuple[tuple[bool, str], ...]:
 
 
 def _kernel_differences(recipe: Recipe, own: Recipe) -> tuple[tuple[bool, str], ...]:
-    """What differs within a layer, and at the logits."""
+    """Return the differences within a layer, and at the logits."""
     whole = own.loss == "logits_fp32"
     return (
         (
@@ -227,8 +227,8 @@ def _kernel_differences(recipe: Recipe, own: Recipe) -> tuple[tuple[bool, str], 
 
 
 def _needs(plan: Plan, run: Plan, unit: str) -> Json:
-    """How much memory the command takes where it differs from the plan; worse: it does not fit
-    where the plan does.
+    """Return the memory of the command where it differs from the plan; `worse` says that it does
+    not fit where the plan does.
     """
     found = verdict(run, unit)
     each = " on each GPU" if run.job.cluster.gpus > 1 else ""

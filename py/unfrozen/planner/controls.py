@@ -54,7 +54,9 @@ Json = dict[str, object]
 
 
 def sliders(state: State, job: Job | None) -> list[Json]:
-    """The three sliders; `steps` are their stops, `texts` what a screen reader says at each."""
+    """Return the three sliders; `steps` are their stops, `texts` their names for a screen
+    reader.
+    """
     own = {key: as_text(getattr(job.recipe, key)) for key in LEFT_TO_JOB - state.keys() if job}
     return [
         {
@@ -70,8 +72,8 @@ def sliders(state: State, job: Job | None) -> list[Json]:
 
 
 def groups(state: State, job: Job | None, nearest: Job | None) -> list[Json]:
-    """The settings under their headings. `job` has the default of each setting; `nearest` decides
-    which of them apply.
+    """Return the settings under their headings. `job` has the default of each setting; `nearest`
+    decides which of them apply.
     """
     return [
         {
@@ -83,7 +85,7 @@ def groups(state: State, job: Job | None, nearest: Job | None) -> list[Json]:
 
 
 def also_set(state: State) -> str:
-    """The settings without a control that a state sets, with their values; empty for none."""
+    """Return a line on the settings without a control that a state sets; empty for none."""
     names = [
         f"{SETTINGS[key].short_label}: {_value_label(SETTINGS[key], state[key])}"
         for key in SETTINGS
@@ -93,7 +95,7 @@ def also_set(state: State) -> str:
 
 
 def nearest_job(state: State, wrong: str) -> Job | None:
-    """The job of a state without the value that is wrong; None where that has a problem too."""
+    """Return the job of a state without the wrong value; None where that has a problem too."""
     rest = {key: text for key, text in state.items() if key != wrong}
     try:
         return read_job(read_state(rest))
@@ -126,7 +128,7 @@ def _control(setting: Setting, state: State, job: Job | None, nearest: Job | Non
 
 
 def _default(setting: Setting, job: Job | None) -> str:
-    """What the job makes of a setting that the reader left alone, by the control's labels."""
+    """Return the value of a setting that the reader left alone, by the control's labels."""
     if job is None or setting.key in OWN:
         return ""
     parts: dict[str, Any] = {
@@ -145,7 +147,7 @@ def _value_label(setting: Setting, text: str) -> str:
 
 
 def models() -> list[dict[str, str]]:
-    """The catalogue: hub id and size of every model."""
+    """Return the hub id and size of every model of the catalogue."""
     return [
         {"value": hub_id, "size": format_count(published.num_parameters)}
         for hub_id, published in CATALOGUE.items()
@@ -153,7 +155,7 @@ def models() -> list[dict[str, str]]:
 
 
 def gpu_options() -> list[dict[str, str]]:
-    """Every GPU with the memory a program can use of it, and none."""
+    """Return every GPU with its usable memory, and the option of none."""
     known = [
         {"value": gpu.name, "label": f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB"}
         for gpu in GPUS
@@ -175,7 +177,7 @@ _WORD: Final = re.compile(r'"?\b([a-z][a-z0-9]*(?:[_-][a-z0-9]+)*)\b"?')
 
 
 def as_problem(error: InputError, state: State) -> Json:
-    """A refusal in the labels of the controls, with its control and, for a hub id, a link.
+    """Return a refusal in the labels of the controls, with its control and, for a hub id, a link.
 
     What refuses a job uses the keys of JSON ("set params to fp32"); a reader of the page sees
     labels ("Weight dtype"). Keys of a pasted config.json stay: the reader has that file.
@@ -199,7 +201,7 @@ def as_problem(error: InputError, state: State) -> Json:
 
 
 def _control_of(key: str, state: State) -> str:
-    """The key of the control whose value is to be corrected."""
+    """Return the key of the control whose value is to be corrected."""
     *parts, name = key.split(".")
     if parts[:1] == ["model"]:
         return "config" if text_of(state, "config") else "model"
@@ -209,14 +211,14 @@ def _control_of(key: str, state: State) -> str:
 
 
 def _found_in_config(error: InputError, state: State) -> str:
-    """What a config.json has under the key that is wrong, or that the key is missing."""
+    """Return what a config.json has under the wrong key, or that the key is missing."""
     name = error.key.partition(".")[2]
     missing = error.value == "nothing" and name not in model_config(state)
     return f"{name} is {'missing' if missing else quote_value(error.value)}"
 
 
 def _with_labels(text: str, control: str) -> str:
-    """Keys and values of JSON as the controls spell them."""
+    """Return the keys and values of JSON as the controls spell them."""
     own = SETTINGS[control].choices if control in SETTINGS else {}
 
     def spelled(match: re.Match[str]) -> str:
@@ -234,11 +236,13 @@ def _with_labels(text: str, control: str) -> str:
 
 
 def _quoted(label: str) -> str:
-    """A label in quotation marks, if it has several words and would run into those around it."""
+    """Return a label in quotation marks, if it has several words and would run into those around
+    it.
+    """
     return f"“{label}”" if " " in label else label
 
 
 def _sentence(part: str) -> str:
-    """A part of an error as a sentence; a name of a file or a key keeps its first letter."""
+    """Return a part of an error as a sentence; a name of a file or a key keeps its first letter."""
     first = part.split()[0]
     return f"{part if '_' in first or '.' in first else part[:1].upper() + part[1:]}."

@@ -26,7 +26,7 @@ _ROOM: Final = 1.02  # of what the scale shows beyond its largest value
 
 
 def overhead(plan: Plan) -> dict[str, int]:
-    """GPU memory beside tensors, in bytes, by the keys of `OVERHEAD`."""
+    """Return the GPU memory beside tensors, in bytes, by the keys of `OVERHEAD`."""
     many = plan.job.cluster.gpus > 1
     parts = {
         "reserve": plan.reserved_bytes - plan.allocated_bytes,
@@ -37,8 +37,9 @@ def overhead(plan: Plan) -> dict[str, int]:
 
 
 def tensor_room_bytes(plan: Plan) -> int | None:
-    """The bytes tensors may take on the plan's GPU if the allocator's reserve grows with them in
-    the proportion of this plan; None without a GPU.
+    """Return the bytes tensors may take on the plan's GPU; None without a GPU.
+
+    The allocator's reserve is assumed to grow with them in the proportion of this plan.
     """
     if plan.job.gpu is None:
         return None
@@ -48,7 +49,7 @@ def tensor_room_bytes(plan: Plan) -> int | None:
 
 
 def bar(plan: Plan, unit: str) -> Json:
-    """The GPU's memory at the peak: tensors by component, then the overhead."""
+    """Return the GPU's memory at the peak: tensors by component, then the overhead."""
     low, high = (edge * GIB for edge in plan.band_gib)
     gpu = plan.job.gpu
     most, marks = byte_axis(_ROOM * max(high, gpu.capacity_bytes if gpu else 0), unit)
@@ -74,7 +75,7 @@ def bar(plan: Plan, unit: str) -> Json:
 
 
 def timeline(plan: Plan, unit: str) -> Json:
-    """Every instant of the step on one scale with its components, the highest marked."""
+    """Return every instant of the step on one scale with its components, the highest marked."""
     totals = {name: sum(parts.values()) for name, parts in plan.instants.items()}
     room = tensor_room_bytes(plan)
     most, marks = byte_axis(_ROOM * max(plan.allocated_bytes, room or 0, 1), unit)
@@ -101,7 +102,9 @@ def timeline(plan: Plan, unit: str) -> Json:
 
 
 def verdict(plan: Plan, unit: str) -> Json:
-    """Whether it fits, in a headline and a sentence; `kind` is yes, narrow, short, no or open."""
+    """Return a headline and a sentence on whether it fits; `kind` is yes, narrow, short, no or
+    open.
+    """
     need, gpu = plan.device_bytes, plan.job.gpu
     each = " on each GPU" if plan.job.cluster.gpus > 1 else ""
     if gpu is None:
@@ -126,7 +129,7 @@ def verdict(plan: Plan, unit: str) -> Json:
 
 
 def band_text(plan: Plan, unit: str) -> str:
-    """The error band: "121–140 GiB"."""
+    """Return the error band: "121–140 GiB"."""
     low, high = (format_size(edge * GIB, unit) for edge in plan.band_gib)
     return f"{low.split(chr(160))[0]}–{high}" if low.endswith(unit) else f"{low} – {high}"
 
@@ -153,8 +156,8 @@ _WANTED: Final = 5  # ticks of a scale, about
 
 
 def byte_axis(largest_bytes: float, unit: str) -> tuple[float, list[dict[str, object]]]:
-    """Where a scale ends that holds `largest_bytes`, and its round marks from 0 on: their bytes,
-    and their texts without unit.
+    """Return the end of an axis that holds `largest_bytes`, and its ticks from 0 on: bytes, and
+    texts without unit.
 
     It ends at a mark or half-way to the next, so that it stands still while a slider moves.
     """
@@ -171,7 +174,7 @@ def byte_axis(largest_bytes: float, unit: str) -> tuple[float, list[dict[str, ob
 
 
 def format_share(part: float, whole: float) -> str:
-    """A part of a whole in per cent: "12%", "0.4%"."""
+    """Return a part of a whole in per cent: "12%", "0.4%"."""
     percent = 100 * part / whole if whole else 0.0
     digits = 0 if percent >= 10 or percent == 0 else 1
     return f"{percent:.{digits}f}%"
@@ -193,18 +196,19 @@ _VISIBLE: Final = 0.999  # of a size; a smaller change is lost in its three digi
 
 
 def instant_label(name: str) -> str:
-    """The name of an instant."""
+    """Return the name of an instant."""
     return INSTANTS.get(name, name.replace("_", " ").capitalize())
 
 
 def peak_sentence(plan: Plan) -> str:
-    """Which instant sets the peak, and why it is that one."""
+    """Return a sentence on which instant sets the peak, and why."""
     return f"{instant_label(plan.peak_instant)} sets the peak. {_why(plan)}"
 
 
 def peak_note(plan: Plan, unit: str) -> str:
-    """When the peak is, and what is allocated at another instant and not at this one: a list of the
-    peak alone reads as if that cost nothing.
+    """Return a note on when the peak is, and on what is allocated at another instant instead.
+
+    A list of the peak alone reads as if that cost nothing.
     """
     at_peak = plan.instants[plan.peak_instant]
     gone = [_freed(name, plan, unit) for name in _TRANSIENT if _most(name, plan) > 0]
@@ -217,7 +221,9 @@ def peak_note(plan: Plan, unit: str) -> str:
 
 
 def settings_without_effect(plan: Plan) -> str:
-    """Which settings of transient memory do not lower the peak, in a sentence; empty for none."""
+    """Return a sentence on the settings of transient memory that do not lower the peak; empty for
+    none.
+    """
     idle = [SETTINGS[key].label.lower() for key in _OF_TRANSIENT if not _lowers(key, plan)]
     if not idle:
         return ""
@@ -228,7 +234,7 @@ def settings_without_effect(plan: Plan) -> str:
 
 
 def _lowers(key: str, plan: Plan) -> bool:
-    """Whether another choice of one setting lowers the peak by what a reader would see."""
+    """Return whether another choice of one setting lowers the peak visibly."""
     for choice in SETTINGS[key].choices.keys() - _OTHER_TASKS:
         try:
             found = plan_job(patched(plan.job, {"recipe": {key: choice}}))
@@ -251,7 +257,7 @@ def _why(plan: Plan) -> str:
 
 
 def _how_far_back(plan: Plan) -> str:
-    """How far backward has come at the peak, read off the activations that are left."""
+    """Return how far backward has come at the peak, by the activations that are left."""
     left = plan.instants["backward"].get("activations", 0) / max(1, _most("activations", plan))
     if left < _FEW:
         freed = plan.job.recipe.optimizer_in_backward
@@ -266,12 +272,12 @@ def _how_far_back(plan: Plan) -> str:
 
 
 def _most(name: str, plan: Plan) -> int:
-    """The largest size of a component in the step."""
+    """Return the largest size of a component in the step."""
     return max(held.get(name, 0) for held in plan.instants.values())
 
 
 def _freed(name: str, plan: Plan, unit: str) -> str:
-    """How much larger a component is at another instant; empty where it is not."""
+    """Return a sentence on how much larger a component is at another instant; else empty."""
     most, left = _most(name, plan), plan.instants[plan.peak_instant].get(name, 0)
     if left >= _FEW * most:
         return ""
@@ -281,7 +287,7 @@ def _freed(name: str, plan: Plan, unit: str) -> str:
 
 
 def _inside(instant: str) -> str:
-    """The name of an instant inside a sentence."""
+    """Return the name of an instant inside a sentence."""
     names = {
         "load": "the loaded model",
         "end_of_forward": "the end of the forward pass",

@@ -33,7 +33,7 @@ _ALLOCATOR: Final = "reserved ÷ allocated in public measurements: 1.007 to 1.14
 
 
 def memory_numbers(plan: Plan, unit: str) -> list[Json]:
-    """The memory of tensors, that of the GPU, and the error band."""
+    """Return the memory of tensors, the GPU memory, and the error band."""
     parts = plan.instants[plan.peak_instant]
     beside = overhead(plan)
     inputs = [("tensors", format_size(plan.allocated_bytes, unit))]
@@ -76,7 +76,7 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
 
 
 def run_numbers(job: Job, tokens: int, price: float | None) -> list[Json]:
-    """How long a run takes and what it uses; estimates. Raises PlanError for absurd inputs."""
+    """Return estimates of how long a run takes and what it uses. Raises PlanError."""
     found = estimate(job, tokens, price=price)
     numbers = [_speed(job, found), _time(job, found), _energy(job, found)]
     if found.cost is not None:
@@ -98,7 +98,7 @@ def run_numbers(job: Job, tokens: int, price: float | None) -> list[Json]:
 
 
 def assumptions(job: Job, tokens: int) -> list[str]:
-    """The assumptions of the estimates, in sentences."""
+    """Return the assumptions of the estimates, in sentences."""
     return list(estimate(job, tokens).assumptions)
 
 
@@ -174,7 +174,7 @@ _LANGUAGE_MODEL: Final = "the language model in your config.json, without the re
 
 
 def model_facts(model: ModelConfig, state: State) -> Json:
-    """The model in a line: its name, its size, its shape."""
+    """Return the model in a line: its name, its size, its shape."""
     a = model.architecture
     shape = [f"{a.layers} layers", f"width {a.hidden:,}", f"{a.heads} heads"]
     shape.append(f"vocabulary {a.vocab:,}")
@@ -190,7 +190,7 @@ def model_facts(model: ModelConfig, state: State) -> Json:
 
 
 def _pasted(config: str) -> str:
-    """The name of a pasted config.json: the whole, or the part of it that is counted."""
+    """Return the name of a pasted config.json: the whole, or its language model."""
     if not config:
         return ""
     given = strict_json(config)
@@ -198,7 +198,7 @@ def _pasted(config: str) -> str:
 
 
 def with_formulas(bar: Json, plan: Plan, unit: str) -> Json:
-    """The bar with `why` in each part: its terms, their inputs, and their sources."""
+    """Return the bar with `why` in each part: its terms, their inputs, and their sources."""
     explained = _tensor_terms(plan, unit) | _overhead_terms(plan, unit)
     parts = [
         part | {"why": explained[str(part["key"])]} for part in cast("list[Json]", bar["parts"])
@@ -209,8 +209,8 @@ def with_formulas(bar: Json, plan: Plan, unit: str) -> Json:
 def explanation(
     terms: list[tuple[str, str, str]], inputs: list[tuple[str, str, str]], sources: list[str]
 ) -> Json:
-    """How a number is computed: (label, formula, size) of each term, (symbol, meaning, value) of
-    each input, and the sources.
+    """Return how a number is computed: (label, formula, size) of each term, (symbol, meaning,
+    value) of each input, and the sources.
     """
     return {
         "terms": [list(term) for term in terms],
@@ -220,7 +220,7 @@ def explanation(
 
 
 def _tensor_terms(plan: Plan, unit: str) -> dict[str, Json]:
-    """The terms of the peak by component."""
+    """Return the terms of the peak by component."""
     groups: dict[str, list[Term]] = {}
     for term in explain(plan):
         groups.setdefault(term.component, []).append(term)

@@ -44,8 +44,9 @@ class Preset:
     sets: dict[str, str]
 
     def applied(self, state: State) -> State:
-        """The state with this recipe in it. Sharded ones bring eight GPUs where there is one, and
-        those eight leave with the recipe.
+        """Return the state with this recipe in it.
+
+        Sharded ones bring eight GPUs where there is one, and those eight leave with the recipe.
         """
         kept = {key: text for key, text in state.items() if key not in _KEYS}
         changed = kept | self.sets
@@ -57,7 +58,7 @@ class Preset:
         return read_state(changed)
 
     def is_set(self, state: State, job: Job) -> bool:
-        """Whether the job of this state comes out as this recipe, however it is spelled."""
+        """Return whether the job of this state has this recipe, however it is spelled."""
         if job.cluster.sharding != self.sets.get("sharding", "none"):
             return False
         ours = {key: text for key, text in self.applied(state).items() if key not in _BATCH}
@@ -67,7 +68,9 @@ class Preset:
 
 @lru_cache(maxsize=64)
 def _recipe(state: tuple[tuple[str, str], ...]) -> Recipe:
-    """The recipe of a state with a batch of one token; every move of a slider asks for it."""
+    """Return the recipe of a state with a batch of one token; every move of a slider asks for
+    it.
+    """
     return Recipe.read(recipe_json({**dict(state), "micro_batch": "1", "seq_len": "1"}))
 
 
@@ -115,7 +118,7 @@ PRESETS: Final = (
 
 
 def as_json(state: State, job: Job | None) -> list[dict[str, object]]:
-    """Every preset as the page draws it, the one that is set marked; none without a job."""
+    """Return every preset as the page draws it, the one that is set marked; none without a job."""
     return [
         {
             "key": preset.key,

@@ -34,8 +34,10 @@ _UNTRAINABLE: Final = (
 
 
 def runner_defaults(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str | bool]:
-    """The runner's settings for a model beside those that `recipe` has: attention, kernels, loss
-    and update (`unfrozen.runner`). Blocks are compiled only where the recipe asks for it.
+    """Return the runner's settings for a model beside those of `recipe`: attention, kernels, loss,
+    update.
+
+    Blocks are compiled only where the recipe asks for it.
     """
     if not can_train(a):
         return {}
@@ -50,7 +52,9 @@ def runner_defaults(a: Architecture, recipe: Mapping[str, object]) -> dict[str, 
 
 
 def _step(recipe: Mapping[str, object]) -> str:
-    """How the update of the optimizer in `recipe` is computed, whatever else that one keeps."""
+    """Return the optimizer implementation for the optimizer in `recipe`, whatever its other
+    states.
+    """
     asked = str(recipe.get("optimizer", "adamw")).removesuffix("_momentum")
     name = asked if asked in runner.OPTIMIZERS else "adamw"
     narrow = recipe.get("params") != "fp32" and recipe.get("master", "fp32") is None
@@ -64,7 +68,7 @@ SHARDED: Final[dict[str, Any]] = {"outer_apart": True}
 
 
 def can_train(a: Architecture) -> bool:
-    """Whether it fine-tunes such models at all."""
+    """Return whether the runner fine-tunes such models."""
     return a.model_type not in _UNTRAINABLE and a.vision is None and not a.is_encoder
 
 
@@ -108,7 +112,7 @@ class Launch:
 
 
 def launch(job: Job) -> Launch:
-    """The most GPUs of the plan that can take an equal part of its step, and that part."""
+    """Return the most GPUs of the plan that can take an equal part of its step, and that part."""
     recipe, cluster = job.recipe, job.cluster
     sequences = recipe.micro_batch * recipe.grad_accum * cluster.replicas
     gpus = min(gcd(sequences, cluster.gpus), MOST_MICRO_BATCHES)
@@ -121,7 +125,7 @@ def launch(job: Job) -> Launch:
 
 
 def launch_command(found: Launch) -> list[str]:
-    """The lines of the command up to `train`."""
+    """Return the lines of the command up to `train`."""
     if found.gpus == 1:
         return [f"{PROGRAM} train"]
     if found.machines == 1:
@@ -131,7 +135,7 @@ def launch_command(found: Launch) -> list[str]:
 
 
 def launch_notes(found: Launch) -> str:
-    """Where to type the command, and what is counted how; empty for one GPU."""
+    """Return where to type the command, and what `--grad-accum` counts; empty for one GPU."""
     if found.gpus == 1:
         return ""
     counted = f"--grad-accum counts the micro-batches of all {found.gpus:,} GPUs together."
@@ -147,7 +151,7 @@ def launch_notes(found: Launch) -> str:
 
 
 def launch_differences(job: Job, found: Launch) -> list[str]:
-    """What the plan's GPUs do and the runner's do not."""
+    """Return the differences between the plan's cluster and the runner's."""
     cluster, recipe = job.cluster, job.recipe
     several = found.gpus > 1
     sequences = found.micro_batch * found.grad_accum
@@ -189,14 +193,14 @@ def launch_differences(job: Job, found: Launch) -> list[str]:
 
 
 def replica_size(cluster: Cluster, gpus: int) -> int | None:
-    """GPUs that hold one replica of the model, where the runner has several replicas."""
+    """Return GPUs that hold one replica of the model, where the runner has several replicas."""
     size = cluster.shard_size
     fits = size is not None and 1 < size < gpus and gpus % size == 0
     return size if fits and cluster.stage == 3 else None
 
 
 def _layout_differences(cluster: Cluster, found: Launch) -> tuple[tuple[bool, str], ...]:
-    """Layers and experts on GPUs of their own, and replicas."""
+    """Return the differences in pipeline, experts and replicas."""
 
     def with_options(text: str, options: str) -> str:
         return f"{text}; {options}" if options else text
@@ -236,7 +240,9 @@ _MEGATRON: Final = ("1f1b", "interleaved")
 
 
 def pipeline_options(cluster: Cluster) -> str:
-    """A pipeline in options of torchtitan and Megatron-LM; empty if neither has the schedule."""
+    """Return a pipeline as options of torchtitan and Megatron-LM; empty if neither has the
+    schedule.
+    """
     ranks, schedule = cluster.pipeline_parallel, cluster.pipeline_schedule
     found = []
     if schedule in _TITAN and cluster.pipeline_layers is None:
@@ -257,7 +263,7 @@ def pipeline_options(cluster: Cluster) -> str:
 
 
 def expert_options(cluster: Cluster) -> str:
-    """The options of expert parallelism in torchtitan and Megatron-LM."""
+    """Return the options of expert parallelism in torchtitan and Megatron-LM."""
     ranks, own = cluster.expert_parallel, cluster.expert_ranks
     found = []
     if own in (1, cluster.tensor_parallel):
@@ -269,7 +275,7 @@ def expert_options(cluster: Cluster) -> str:
 
 
 def replica_options(cluster: Cluster) -> str:
-    """The option of hybrid sharding in torchtitan or Megatron-LM."""
+    """Return the option of hybrid sharding in torchtitan or Megatron-LM."""
     groups = cluster.alike // cluster.shards
     if cluster.stage == 3:
         return f"torchtitan has it: --parallelism.data_parallel_replicate_degree {groups}"
@@ -277,13 +283,13 @@ def replica_options(cluster: Cluster) -> str:
 
 
 def _megatron_layout(layers: tuple[int, ...]) -> str:
-    """Embedding, layers and loss of each stage, in the letters of Megatron's option."""
+    """Return embedding, layers and loss of each stage, in the letters of Megatron's option."""
     stages = [f"t*{count}" if count else "" for count in layers]
     return "|".join(["E" + stages[0], *stages[1:-1], stages[-1] + "L"])
 
 
 def run_of(job: Job, found: Launch) -> Job:
-    """The job that the command starts: the plan, as far as the runner has what it asks for."""
+    """Return the job that the command starts: the plan, as far as the runner supports it."""
     recipe, a = job.recipe, job.model.architecture
     exact = recipe.params == "fp32" or recipe.master == "fp32"
     width = "fp32" if exact else "bf16"
@@ -315,7 +321,7 @@ def run_of(job: Job, found: Launch) -> Job:
 
 
 def optimizer_name(recipe: Recipe) -> str:
-    """The runner's name of an optimizer; AdamW instead of one it lacks."""
+    """Return the runner's name of an optimizer; AdamW instead of one it lacks."""
     if recipe.optimizer == "adamw" and recipe.moments == "int8":
         return "adamw8bit"
     name = recipe.optimizer.removesuffix("_momentum")
@@ -323,7 +329,7 @@ def optimizer_name(recipe: Recipe) -> str:
 
 
 def _optimizer(recipe: Recipe, found: Launch, width: str) -> dict[str, Any]:
-    """Optimizer, moments, step and rounding; AdamW for one that needs whole tensors."""
+    """Return the optimizer, moments, step and rounding; AdamW for one that needs whole tensors."""
     name = optimizer_name(recipe)
     if found.gpus > 1 and name in runner.WHOLE:
         name = "adamw"

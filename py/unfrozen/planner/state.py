@@ -124,7 +124,7 @@ class PlanRequest:
 
 
 def read_request(given: Mapping[str, object] | str) -> PlanRequest:
-    """The request of a state, or of the part of an address that carries one. Raises PlanError."""
+    """Return the request of a state, or of the query of an address. Raises PlanError."""
     state = parse_query(given) if isinstance(given, str) else read_state(given)
     unit = text_of(state, "unit")
     if unit not in UNITS:
@@ -133,7 +133,7 @@ def read_request(given: Mapping[str, object] | str) -> PlanRequest:
 
 
 def read_state(given: Mapping[str, object]) -> State:
-    """A state in its shortest form: no defaults, nothing that its method does not use.
+    """Return a state in its shortest form: no defaults, nothing that its method does not use.
 
     Raises PlanError for a key or a value no state can hold.
     """
@@ -153,7 +153,7 @@ def read_state(given: Mapping[str, object]) -> State:
 
 
 def readable_state(given: Mapping[str, object] | str) -> State:
-    """What can be read of a state that cannot be planned, so that controls show it."""
+    """Return the readable part of a state that cannot be planned, for the controls."""
     with suppress(PlanError):
         return parse_query(given) if isinstance(given, str) else read_state(given)
     state: State = {}
@@ -164,29 +164,31 @@ def readable_state(given: Mapping[str, object] | str) -> State:
 
 
 def unused_keys(state: State) -> set[str]:
-    """Settings without a meaning under the state's method: adapters under full fine-tuning."""
+    """Return the settings without a meaning under the state's method: adapters under full
+    fine-tuning.
+    """
     method = state.get("method", "")
     unused = set() if method in ("lora", "qlora") else set(LORA)
     return unused if method == "qlora" else unused | {"base"}
 
 
 def parse_query(query: str) -> State:
-    """The state an address carries: "model=…&seq_len=4096". Raises PlanError as `read_state`."""
+    """Return the state of a query: "model=…&seq_len=4096". Raises PlanError as `read_state`."""
     return read_state(settings(query, {"config": LONGEST_CONFIG}))
 
 
 def as_query(state: State) -> str:
-    """The state as part of an address, keys in a fixed order."""
+    """Return the state as the query of an address, keys in a fixed order."""
     return urlencode([(key, state[key]) for key in KEYS if key in state], safe="/:, ")
 
 
 def text_of(state: State, key: str) -> str:
-    """What a control shows: the state's text, or the default."""
+    """Return the text of a control: the state's, or the default."""
     return state.get(key, DEFAULTS.get(key, ""))
 
 
 def patched(state: State, patch: Mapping[str, object]) -> State:
-    """The state after a patch with the keys of a job: {"recipe": {…}, "cluster": {…}}."""
+    """Return the state after a patch with the keys of a job: {"recipe": {…}, "cluster": {…}}."""
     changed: dict[str, object] = dict(state)
     for part in ("recipe", "cluster"):
         values = dict(cast("Mapping[str, object]", patch.get(part) or {}))
@@ -199,7 +201,9 @@ def patched(state: State, patch: Mapping[str, object]) -> State:
 
 
 def as_text(value: object) -> str:
-    """A value of a job as a state holds it: None → "null", True → "true", lists by commas."""
+    """Return a value of a job as a state holds it: None → "null", True → "true", lists by
+    commas.
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -210,9 +214,7 @@ def as_text(value: object) -> str:
 
 
 def recipe_json(state: State) -> dict[str, object]:
-    """The recipe of the state's job, with the runner's defaults. Raises PlanError for what is no
-    number where one must be, and for a model that cannot be read.
-    """
+    """Return the recipe of the state's job, with the runner's defaults. Raises PlanError."""
     left = LEFT_TO_JOB - state.keys()
     given = [key for key in RECIPE_SETTINGS if text_of(state, key) and key not in left]
     recipe = {key: _value(key, state) for key in given}
@@ -224,7 +226,7 @@ def recipe_json(state: State) -> dict[str, object]:
 
 
 def job_json(state: State) -> dict[str, object]:
-    """The state as the job that `unfrozen plan` reads. Raises PlanError."""
+    """Return the state as the job that `unfrozen plan` reads. Raises PlanError."""
     cluster = {key: _value(key, state) for key in CLUSTER_SETTINGS if text_of(state, key)}
     job: dict[str, object] = {
         "model": model_config(state),
@@ -236,12 +238,12 @@ def job_json(state: State) -> dict[str, object]:
 
 
 def read_job(state: State) -> Job:
-    """The state's job, checked. Raises PlanError with key, value, bound and remedy."""
+    """Return the state's job, checked. Raises PlanError with key, value, bound and remedy."""
     return Job.read(job_json(state))
 
 
 def job_without(key: str, state: State, job: Job | None) -> Job | None:
-    """The state's job if the reader had left this setting alone; None where there would be none."""
+    """Return the state's job without this setting; None where there would be none."""
     if job is None or key not in state:
         return job
     try:
@@ -251,7 +253,7 @@ def job_without(key: str, state: State, job: Job | None) -> Job | None:
 
 
 def model_config(state: State) -> dict[str, object]:
-    """The config.json of the state's model. Raises PlanError where there is none."""
+    """Return the config.json of the state's model. Raises PlanError where there is none."""
     if text_of(state, "config"):
         return dict(_parsed(state["config"]))
     hub_id = text_of(state, "model")
@@ -263,7 +265,7 @@ def model_config(state: State) -> dict[str, object]:
 
 
 def config_address(hub_id: str) -> str:
-    """Where the hub shows a model's config.json; empty for what cannot be a hub id."""
+    """Return the address of a model's config.json on the hub; empty for an invalid hub id."""
     parts = hub_id.split("/")
     good = len(parts) == 2 and all(
         part and set(part.lower()) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -273,9 +275,7 @@ def config_address(hub_id: str) -> str:
 
 
 def text_config(config: Mapping[str, object]) -> dict[str, object]:
-    """The language model of a config.json: its `text_config` where only that can be counted, else
-    all of it.
-    """
+    """Return the `text_config` of a config.json where only that can be counted, else all of it."""
     if not has_text_config(config):
         return dict(config)
     inner = cast("Mapping[str, object]", config["text_config"])
@@ -283,7 +283,7 @@ def text_config(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def has_text_config(config: Mapping[str, object]) -> bool:
-    """Whether only the language model, in a `text_config` of its own, can be counted."""
+    """Return whether only the language model, in a `text_config`, can be counted."""
     if config.get("model_type") in SUPPORTED:
         return False
     return isinstance(config.get("text_config"), Mapping) and "hidden_size" not in config
@@ -319,7 +319,7 @@ def _price(state: State) -> float | None:
 
 
 def _value(key: str, state: State) -> object:
-    """The typed value of a key for a job. Raises PlanError for a text of another type."""
+    """Return the typed value of a key for a job. Raises PlanError for a text of another type."""
     setting, text = SETTINGS[key], text_of(state, key)
     path = setting.path if setting.part else key
     if text == "null" and setting.kind in ("choice", "counts", "capacity"):
@@ -350,8 +350,9 @@ _NO_NUMBER: Final = {
 
 
 def _canonical(key: str, text: str) -> str:
-    """A value in its one spelling; an emptied field falls back to its default. What cannot be read
-    stays as it was written, and is refused where it is used, with its reason.
+    """Return a value in its one spelling; an empty text is the default.
+
+    What cannot be read stays as it was written, and is refused where it is used, with its reason.
     """
     if text == "" and key not in _MAY_BE_EMPTY:
         return DEFAULTS.get(key, "")
@@ -369,7 +370,7 @@ _VARIANT: Final = re.compile(r"-(?:instruct|chat|it|pt|hf)(?=-|$)")
 
 
 def whole_text(key: str, text: str) -> str:
-    """Digits of a whole number, however it is written: "16,384", "4k", "1e3", "10 M"."""
+    """Return the digits of a whole number in any spelling: "16,384", "4k", "1e3", "10 M"."""
     digits = text.replace(",", "")
     if digits.isdecimal():
         return digits
@@ -384,7 +385,7 @@ def whole_text(key: str, text: str) -> str:
 
 
 def real_text(text: str) -> str:
-    """A number that need not be whole, with a decimal point: "2,50" → "2.5"."""
+    """Return a number that need not be whole, with a decimal point: "2,50" → "2.5"."""
     try:
         float(text)
     except ValueError:
@@ -399,7 +400,7 @@ def real_text(text: str) -> str:
 
 
 def gpu_name(text: str) -> str:
-    """A GPU by its name in the table: "H100" → "H100 SXM"."""
+    """Return the name of a GPU in the table: "H100" → "H100 SXM"."""
     try:
         return find(text).name
     except PlanError:
@@ -407,8 +408,10 @@ def gpu_name(text: str) -> str:
 
 
 def hub_id(text: str) -> str:
-    """A model of the list by its hub id: owner and case are optional, and a model tuned on
-    instructions is its base here, whose tensors it has.
+    """Return the hub id of a model of the list; owner, case and the suffix of an instruct model are
+    optional.
+
+    A model tuned on instructions is listed as its base, which has the same tensors.
     """
     wanted = text.lower()
     for same in (lambda name: name, lambda name: _VARIANT.sub("", name)):

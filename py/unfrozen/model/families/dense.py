@@ -146,7 +146,7 @@ MODEL_TYPES: Final = tuple(_LAYOUTS)
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    """Return the architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
     choice = _LAYOUTS[model_type]
     a = sizes(model_type, fields, choice)
     norms = choice.get("norms", PRE)
@@ -167,8 +167,9 @@ def _with(a: Architecture, choice: Traits, layer: list[Tensor]) -> Architecture:
 def sizes(
     model_type: str, fields: Fields, choice: Traits, feeds: bool = True, layers: int = 0
 ) -> Architecture:
-    """The sizes and choices of a decoder, without its tensors; some have no width for a dense
-    feed-forward part, and some say in another way how many `layers` there are.
+    """Return the architecture of a decoder without its tensors.
+
+    Some have no dense MLP, and some give the number of `layers` in another way.
     """
     hidden = fields.integer("hidden_size")
     heads = fields.integer("num_attention_heads")
@@ -212,7 +213,7 @@ def _parallel(model_type: str, fields: Fields, choice: Traits) -> bool:
 
 
 def has_bias(fields: Fields, key: str) -> bool:
-    """Whether a bias is there: "always", never for "", or as the config says."""
+    """Return whether a bias is there: "always", never for "", or as the config says."""
     return key == "always" or (bool(key) and fields.flag(key, False))
 
 
@@ -223,7 +224,7 @@ def _qk_norm(fields: Fields, choice: Traits) -> QkNorm:
 
 
 def attend(a: Architecture, choice: Traits) -> list[Tensor]:
-    """The matrices of attention, and the norms of queries and keys after them."""
+    """Return the matrices of attention, and the norms of queries and keys after them."""
     names = ("q_proj", "k_proj", "v_proj", choice.get("out", "o_proj"))
     heads = a.heads, a.kv_heads, a.head_dim
     found = modules.attention("self_attn", a.hidden, heads, a.qkv_bias, a.out_bias, names)
@@ -244,7 +245,7 @@ def attend(a: Architecture, choice: Traits) -> list[Tensor]:
 
 
 def feed(a: Architecture, choice: Traits) -> list[Tensor]:
-    """The feed-forward part."""
+    """Return the tensors of the MLP."""
     kind = choice.get("mlp", "gated")
     if kind == "plain":
         names = choice.get("mlp_names", ("up_proj", "down_proj"))
@@ -262,7 +263,7 @@ _SPARE: Final = 8  # rows of the embedding beyond the vocabulary, for pictures
 
 
 def read_mllama(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by its config; raises ModelError."""
+    """Return the architecture named by its config; raises ModelError."""
     a = replace(sizes(model_type, fields, {}), estimated="its layers that look at pictures")
     looks = fields.numbers("cross_attention_layers", [3, 8, 13, 18, 23, 28, 33, 38])
     feed = modules.gated("mlp", a.hidden, a.ffn)

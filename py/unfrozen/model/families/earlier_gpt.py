@@ -16,7 +16,7 @@ from unfrozen.model.fields import MOST_LAYERS, Fields
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    """Return the architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
     return _READERS[model_type](fields)
 
 
@@ -183,7 +183,7 @@ def _joined(
     qkv: Callable[[Architecture], list[Tensor]],
     out_first: bool = False,
 ) -> Architecture:
-    """GPT-J and CodeGen: one norm for attention and feed-forward part, side by side."""
+    """Return GPT-J or CodeGen, whose attention and MLP run in parallel after one norm."""
     a = _sizes(model_type, fields, *_OPENAI, ("n_head", "num_attention_heads"))
     a = replace(
         a,

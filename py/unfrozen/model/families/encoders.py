@@ -18,7 +18,7 @@ from unfrozen.model.fields import MOST_LAYERS, Fields
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    """Return the architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
     return _READERS[model_type](model_type, fields)
 
 
@@ -57,7 +57,7 @@ _BERT: Final = (
 def bert_layer(
     a: Architecture, qkv: tuple[str, str, str] = ("query", "key", "value")
 ) -> list[Tensor]:
-    """The layer of BERT and of those built like it."""
+    """Return the layer of BERT and of models built like it."""
     found: list[Tensor] = []
     for name in qkv:
         found += modules.linear(f"attention.self.{name}", a.hidden, a.hidden, True, 0)
@@ -69,7 +69,9 @@ def bert_layer(
 
 
 def masked_head(at: str, vocab: int, hidden: int, width: int) -> list[Tensor]:
-    """BERT's masked-language-model head: a transform, and a bias beside the tied embedding."""
+    """Return BERT's masked-language-model head: a transform, and a bias beside the tied
+    embedding.
+    """
     found = [Tensor(f"{at}.bias", (vocab,), 0, vocabulary=True)]
     found += modules.linear(f"{at}.transform.dense", width, hidden, True)
     return found + modules.norm(f"{at}.transform.LayerNorm", width, True)
@@ -140,7 +142,7 @@ def _deberta(model_type: str, fields: Fields) -> Architecture:
 def _relative(
     fields: Fields, a: Architecture, layer: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """What attention to distances adds to a layer, and outside the layers."""
+    """Return the tensors of relative attention in a layer, and outside the layers."""
     if not fields.flag("relative_attention", False):
         return layer, []
     attends_by = fields.names("pos_att_type")
@@ -247,7 +249,7 @@ T5_TYPES: Final = ("t5", "mt5", "umt5")
 
 
 def read_t5(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `T5_TYPES`; raises ModelError."""
+    """Return the architecture named by a config.json of one of `T5_TYPES`; raises ModelError."""
     hidden, inner = fields.integer("d_model", "hidden_size"), fields.integer("d_ff")
     heads = fields.integer("num_heads", "num_attention_heads"), fields.integer("d_kv")
     encoder = fields.integer("num_layers", "num_hidden_layers", at_most=MOST_LAYERS)
@@ -286,7 +288,9 @@ def read_t5(model_type: str, fields: Fields) -> Architecture:
 
 
 def _t5_buckets(model_type: str, fields: Fields) -> tuple[int, int]:
-    """Distances that the first block of a half learns, and the others (umT5)."""
+    """Return the relative-position buckets of the first block of a half, and those of the others
+    (umT5).
+    """
     buckets = fields.integer("relative_attention_num_buckets")
     return buckets, buckets if model_type == "umt5" else 0
 
@@ -299,7 +303,7 @@ def _t5_blocks(
     counts: tuple[int, int],
     buckets: tuple[int, int],
 ) -> tuple[list[list[Tensor]], list[int]]:
-    """The kinds of blocks of both halves, and which of them each block is."""
+    """Return the kinds of blocks of both halves, and which of them each block is."""
     kinds: list[list[Tensor]] = []
     order: list[int] = []
     for decodes, count in enumerate(counts):

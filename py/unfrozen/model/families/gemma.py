@@ -33,14 +33,14 @@ _WORDS: Final = ("full_attention", "sliding_attention")
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    """Return the architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
     return _three(fields) if model_type == "gemma3n_text" else _four(fields)
 
 
 def _attention(
     a: Architecture, keys: bool, values: bool = True, k_first: bool = False
 ) -> list[Tensor]:
-    """Attention whose keys and values may be those of an earlier layer."""
+    """Return attention, which may reuse the keys and values of an earlier layer."""
     at, q, kv = "self_attn", a.q_width, a.kv_width
     found = modules.linear(f"{at}.q_proj", q, a.hidden, a.qkv_bias, 0)
     found += modules.norm(f"{at}.q_norm", a.head_dim)
@@ -54,14 +54,14 @@ def _attention(
 
 
 def _per_layer(width: int, hidden: int) -> list[Tensor]:
-    """The tensors that feed a layer its own embedding of a token."""
+    """Return the tensors of the per-layer embedding in a layer."""
     found = modules.linear("per_layer_input_gate", width, hidden)
     found += modules.linear("per_layer_projection", hidden, width)
     return found + modules.norm("post_per_layer_input_norm", hidden)
 
 
 def _rows(fields: Fields, a: Architecture, width: int) -> list[Tensor]:
-    """Embeddings of all layers, and the projection beside them."""
+    """Return the per-layer embeddings of all layers, and their projection."""
     rows = fields.integer("vocab_size_per_layer_input")
     found = [Tensor("model.embed_tokens_per_layer.weight", (rows, a.layers * width))]
     found += modules.linear("model.per_layer_model_projection", a.layers * width, a.hidden)
@@ -143,7 +143,7 @@ def _four(fields: Fields) -> Architecture:
 
 
 def _wanted(fields: Fields, a: Architecture) -> list[tuple[bool, bool]]:
-    """Of each layer, whether it attends to everything and whether it has keys of its own."""
+    """Return, for each layer, whether attention is full and whether it has keys of its own."""
     default = [_WORDS[bool((index + 1) % 6)] for index in range(a.layers)]
     layer_types = list(fields.kinds("layer_types", a.layers, _WORDS) or default)
     layer_types[-1] = "full_attention"
@@ -154,7 +154,7 @@ def _wanted(fields: Fields, a: Architecture) -> list[tuple[bool, bool]]:
 
 
 def _same(fields: Fields) -> bool:
-    """Whether full attention takes its keys for its values."""
+    """Return whether full attention uses its keys as values."""
     return fields.flag("attention_k_eq_v", False)
 
 

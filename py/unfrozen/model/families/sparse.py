@@ -47,7 +47,7 @@ MODEL_TYPES: Final = tuple(_LAYOUTS)
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    """Return the architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
     a = replace(
         dense.sizes(model_type, fields, _LAYOUTS[model_type]),
         experts=_EXPERTS[model_type](fields),
@@ -69,7 +69,7 @@ def assembled(
     mixture: Callable[[Architecture], list[Tensor]],
     head_bias: bool = False,
 ) -> Architecture:
-    """The architecture with its tensors: dense layers and layers with a `mixture`, as it says."""
+    """Return the architecture with its tensors: dense layers and layers with a `mixture`."""
     order = [int(a.is_sparse(index)) for index in range(a.layers)]
     bias = a.norm == "layer"
     names = _PRE if a.norm_places != "post" else (_PRE[1], "post_feedforward_layernorm")
@@ -91,12 +91,12 @@ def _dense(a: Architecture) -> list[Tensor]:
 
 
 def first_dense(fields: Fields) -> frozenset[int]:
-    """The layers before the first mixture."""
+    """Return the indices of the layers before the first mixture."""
     return frozenset(range(min(fields.count("first_k_dense_replace"), 10_000)))
 
 
 def grouped(fields: Fields) -> Experts:
-    """DeepSeek's: routed ones and, as one, those that every token passes."""
+    """Return DeepSeek's experts: routed ones and the shared ones as one."""
     ffn = fields.integer("moe_intermediate_size")
     return Experts(
         count=fields.integer("n_routed_experts", "num_experts"),
@@ -113,7 +113,7 @@ def grouped(fields: Fields) -> Experts:
 
 
 def _local(fields: Fields) -> Experts:
-    """Experts as wide as `intermediate_size`."""
+    """Return the experts as wide as `intermediate_size`."""
     return Experts(
         count=fields.integer("num_local_experts", "num_experts"),
         per_token=fields.integer("num_experts_per_tok"),
@@ -190,7 +190,7 @@ def _of(a: Architecture) -> tuple[int, int, Experts]:
 
 
 def deepseek_mixture(a: Architecture) -> list[Tensor]:
-    """Routed experts, their router and those that every token passes."""
+    """Return the routed experts, their router and the shared experts."""
     count, ffn, e = _of(a)
     found = modules.mixture("mlp", a.hidden, count, ffn)
     return found + (
@@ -219,14 +219,14 @@ def _ernie_mixture(a: Architecture) -> list[Tensor]:
 
 
 def granite_mixture(a: Architecture) -> list[Tensor]:
-    """Granite's experts, and the part that every token passes, its gate and up in one matrix."""
+    """Return Granite's experts and its shared MLP, whose gate and up are one matrix."""
     count, ffn, e = _of(a)
     found = modules.mixture("block_sparse_moe", a.hidden, count, ffn, "router", first=True)
     return found + granite_shared(a.hidden, e.shared_ffn)
 
 
 def granite_shared(hidden: int, shared: int) -> list[Tensor]:
-    """The part that every token passes."""
+    """Return Granite's shared MLP."""
     if not shared:
         return []
     found = modules.linear("shared_mlp.input_linear", 2 * shared, hidden, cut=0)
@@ -273,7 +273,7 @@ LATENT_TYPES: Final = ("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "minicpm3"
 
 
 def read_latent(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `LATENT_TYPES`; raises ModelError."""
+    """Return the architecture of a config.json of one of `LATENT_TYPES`; raises ModelError."""
     sizes = dense.sizes(model_type, fields, {"floors": True})
     latent = Latent(
         heads=sizes.heads,

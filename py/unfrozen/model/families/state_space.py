@@ -32,7 +32,7 @@ MAMBA_TYPES: Final = ("mamba", "falcon_mamba", "mamba2")
 
 
 def read_mamba(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `MAMBA_TYPES`; raises ModelError."""
+    """Return the architecture named by a config.json of one of `MAMBA_TYPES`; raises ModelError."""
     hidden = fields.integer("hidden_size")
     mixer = _read_mamba2(fields) if model_type == "mamba2" else _read_selective(fields, hidden)
     bias, conv_bias = fields.flag("use_bias", False), fields.flag("use_conv_bias", True)
@@ -73,7 +73,7 @@ def _read_selective(fields: Fields, hidden: int) -> Selective:
 
 
 def step_rank(fields: Fields, key: str, hidden: int) -> int:
-    """Numbers from which steps are made; "auto" is a sixteenth of the width."""
+    """Return the rank of the time steps (`dt_rank`); "auto" is a sixteenth of the width."""
     if not fields.is_number(key):
         return -(-hidden // 16)
     return fields.integer(key)
@@ -91,7 +91,7 @@ def _read_mamba2(fields: Fields) -> Dual:
 
 
 def selective(at: str, hidden: int, m: Selective, bias: bool, conv_bias: bool) -> list[Tensor]:
-    """Mamba's mixer (arXiv 2312.00752, section 3.4); Jamba's steps, B and C pass norms."""
+    """Return Mamba's mixer (arXiv 2312.00752, section 3.4); Jamba's steps, B and C pass norms."""
     found = [Tensor(f"{at}.A_log", (m.inner, m.state), 0), Tensor(f"{at}.D", (m.inner,), 0)]
     found += convolution(f"{at}.conv1d", m.inner, m.conv, conv_bias)
     found += modules.linear(f"{at}.in_proj", 2 * m.inner, hidden, bias, 0)
@@ -107,7 +107,7 @@ def selective(at: str, hidden: int, m: Selective, bias: bool, conv_bias: bool) -
 def dual(
     at: str, hidden: int, m: Dual, bias: bool, conv_bias: bool, out_bias: bool | None = None
 ) -> list[Tensor]:
-    """Mamba-2's mixer (arXiv 2405.21060, section 7)."""
+    """Return Mamba-2's mixer (arXiv 2405.21060, section 7)."""
     found = [Tensor(f"{at}.{name}", (m.heads,), 0) for name in ("dt_bias", "A_log", "D")]
     found += convolution(f"{at}.conv1d", m.convolved, m.conv, conv_bias)
     width = m.inner + m.convolved + m.heads
@@ -120,7 +120,7 @@ def dual(
 
 
 def convolution(name: str, channels: int, length: int, bias: bool) -> list[Tensor]:
-    """A convolution that leaves channels apart."""
+    """Return a depthwise convolution."""
     found = [Tensor(f"{name}.weight", (channels, 1, length), 0)]
     return found + ([Tensor(f"{name}.bias", (channels,), 0)] if bias else [])
 
@@ -133,7 +133,7 @@ _LETTERS: Final = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
 
 
 def read_hybrid(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `HYBRID_TYPES`; raises ModelError."""
+    """Return the architecture of a config.json of one of `HYBRID_TYPES`; raises ModelError."""
     readers = {
         "jamba": _jamba,
         "bamba": _bamba,
@@ -151,7 +151,9 @@ def by_kind(
     last: str = "model.final_layernorm",
     first: str = "model.embed_tokens",
 ) -> Architecture:
-    """The architecture of layers whose kinds are `layer_types`, each with its sizes and tensors."""
+    """Return the architecture of layers whose kinds are `layer_types`, each with its sizes and
+    tensors.
+    """
     used = [word for word in kinds if word in layer_types]
     order = tuple(used.index(word) for word in layer_types)
     before = modules.embedding(first, a.vocab, a.hidden)
@@ -378,7 +380,7 @@ _ZAMBA: Final = (
 
 
 def read_zamba(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a Zamba2 config.json; raises ModelError."""
+    """Return the architecture named by a Zamba2 config.json; raises ModelError."""
     hidden = fields.integer("hidden_size")
     layers = fields.integer("num_hidden_layers", at_most=MOST_LAYERS)
     heads = fields.integer("num_attention_heads")
@@ -441,7 +443,7 @@ def _zamba_hybrid(a: Architecture, state: list[Tensor], block: list[Tensor]) -> 
 def _zamba_block(
     fields: Fields, a: Architecture, block: int, uses: int, blocks: int
 ) -> list[Tensor]:
-    """A block with the adapters of all its uses."""
+    """Return a block with the adapters of all its uses."""
     both, rank = 2 * a.hidden, fields.integer("adapter_rank")
     mine = [use for use in range(uses) if use % blocks == block]
     heads = a.heads, a.kv_heads, a.head_dim
@@ -476,7 +478,7 @@ _LINEAR_LAYERS: Final = ("full_attention", "linear_attention")
 
 
 def read_linear(model_type: str, fields: Fields) -> Architecture:
-    """The architecture named by a config.json of one of `LINEAR_TYPES`; raises ModelError."""
+    """Return the architecture of a config.json of one of `LINEAR_TYPES`; raises ModelError."""
     return _lfm2(model_type, fields) if model_type.startswith("lfm2") else _qwen(model_type, fields)
 
 
@@ -530,7 +532,7 @@ def _qwen_sizes(model_type: str, fields: Fields) -> Architecture:
 
 
 def _gated_attention(a: Architecture) -> list[Tensor]:
-    """The queries' matrix also makes the gate that the output passes."""
+    """Return attention whose query matrix also makes the gate of its output."""
     heads = a.heads, a.kv_heads, a.head_dim
     found = modules.attention("self_attn", a.hidden, heads, a.qkv_bias, a.out_bias)
     both = [t.with_length(2 * t.shape[0]) if "q_proj" in t.name else t for t in found]
@@ -608,7 +610,7 @@ def _lfm2_words(a: Architecture, fields: Fields) -> list[str]:
 
 
 def _adjusted(fields: Fields) -> int:
-    """The inner width that LFM2 derives from the one in the config."""
+    """Return the inner width that LFM2 derives from the one in the config."""
     ffn = fields.integer("block_ff_dim", "intermediate_size")
     if not fields.flag("block_auto_adjust_ff_dim", True):
         return ffn

@@ -54,7 +54,7 @@ class Attention(NamedTuple):
 
 
 def kernel(job: Job) -> Kernel:
-    """The kernel that a job's attention runs.
+    """Return the kernel that a job's attention runs.
 
     A job that names its framework says it. Else recipes that sum 16-bit gradients in fp32 are
     Megatron's, whose Transformer Engine takes cuDNN from Hopper on. GPT without biases, trained
@@ -78,8 +78,9 @@ def kernel(job: Job) -> Kernel:
 
 
 def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: float) -> Attention:
-    """One layer's attention on one GPU, or the scan in its place, of a model's tensor-parallel
-    share; `matmuls` operations and `memory` bytes per second are those of the GPU's plain kernels.
+    """Return one layer's attention, or the scan in its place, on one tensor-parallel GPU.
+
+    `matmuls` operations and `memory` bytes per second are those of the GPU's plain kernels.
     """
     recipe, ranks = job.recipe, job.cluster.context_parallel
     chosen = kernel(job)
@@ -99,7 +100,7 @@ def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: 
 
 
 def _best(gpu: Gpu) -> tuple[float, float]:
-    """TFLOP/s of FlashAttention-2 forward and backward on a GPU, at 4,096 positions."""
+    """Return the TFLOP/s of FlashAttention-2 forward and backward on a GPU, at 4,096 positions."""
     best = best_matmul_tflops(gpu)
     forward, backward = gpu.flash_attention_2_tflops or (share * best for share in ATTENTION_SHARE)
     return forward, backward
@@ -118,14 +119,16 @@ def _rates(chosen: Kernel, gpu: Gpu, length: int, head_dim: int) -> tuple[float,
 
 
 def _heads(head_dim: int) -> float:
-    """Kernels exist for heads of 32, 64, 96 …; what lies between is padded."""
+    """Return the head dimension padded to one with a kernel: 32, 64, 96 …"""
     padded = 32 * math.ceil(head_dim / 32)
     narrow = 1.0 if padded >= 128 else _NARROW if padded >= 64 else _NARROW**2
     return narrow * head_dim / padded
 
 
 def _at(direction: str, length: int) -> float:
-    """Share of the rate at 4,096 positions; between the figures' lengths by their logarithm."""
+    """Return the rate relative to that at 4,096 positions, interpolated by the logarithm of the
+    length.
+    """
     rates = _LENGTHS[direction]
     place = max(-2.0, math.log2(max(1, length) / _SHORTEST))
     if place < 0:

@@ -48,7 +48,7 @@ class StepTime:
         return self.inside + self.between
 
     def parts(self) -> dict[str, float]:
-        """Seconds by cause, those that take none left out, the longest first."""
+        """Return the seconds by cause, the longest first, without those of 0."""
         found = {name: getattr(self, name) for name in CAUSES if getattr(self, name) > 0}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
@@ -91,7 +91,7 @@ _NEARLY_ALL: Final = 0.95
 
 
 def bound_words(found: StepTime) -> str:
-    """The cause that takes most of a step: "Bound by matmuls: three of four seconds."."""
+    """Return the cause that takes most of a step: "Bound by matmuls: three of four seconds."."""
     name, seconds = next(iter(found.parts().items()))
     share = seconds / found.seconds
     if share > _NEARLY_ALL:
@@ -105,7 +105,7 @@ def bound_words(found: StepTime) -> str:
 
 
 def record_words() -> str:
-    """How sure an estimate is: what nine in ten published steps took of theirs."""
+    """Return the confidence of an estimate: what nine in ten published steps took of theirs."""
     return (
         f"nine in ten of {RECORD.rows} published steps took {RECORD.low:.2f} to {RECORD.high:.2f}"
         " times as long as estimated."
@@ -113,7 +113,7 @@ def record_words() -> str:
 
 
 def spent_words(found: StepTime) -> str:
-    """Shares of a step by cause, the largest first; what takes less than a hundredth left out."""
+    """Return the shares of a step by cause, the largest first, without those below a hundredth."""
     shares = {name: value / found.seconds for name, value in found.parts().items()}
     return ", ".join(
         f"{share:.0%} {CAUSES[name]}" for name, share in shares.items() if share >= 0.01

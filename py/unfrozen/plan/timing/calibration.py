@@ -44,7 +44,7 @@ class Calibration:
 
     @classmethod
     def read(cls, given: object) -> Calibration:
-        """A calibration from plain data. Raises PlanError with key, value, bound and remedy."""
+        """Return a calibration from plain data. Raises PlanError."""
         if not isinstance(given, Mapping):
             raise PlanError("calibration", given, "it must be an object", _AGAIN)
         for key, value in given.items():
@@ -71,7 +71,7 @@ class Calibration:
         return cls(**{**given, "products": tuple(sorted(products.items()))})
 
     def as_json(self) -> dict[str, object]:
-        """Plain data that `read` takes back."""
+        """Return plain data that `read` takes back."""
         found: dict[str, object] = {key: getattr(self, key) for key in _KEYS}
         return found | {"products": dict(self.products)}
 

@@ -69,23 +69,25 @@ class Ring(NamedTuple):
     outside: bool  # between machines
 
     def gather(self, size: float) -> float:
-        """Seconds until each GPU has all `size` bytes, or its share of their sum."""
+        """Return the seconds of an all-gather of `size` bytes, or of a reduce-scatter."""
         if self.gpus <= 1:
             return 0.0
         return self.latency + size * (self.gpus - 1) / self.gpus / self.rate
 
     def reduce(self, size: float) -> float:
-        """Seconds of an all-reduce: a reduce-scatter and a gather."""
+        """Return the seconds of an all-reduce: a reduce-scatter and a gather."""
         return 2 * self.gather(size)
 
     def exchange(self, size: float) -> float:
-        """Seconds of an all-to-all in which each GPU sends `size` bytes, its own share stays."""
+        """Return the seconds of an all-to-all in which each GPU sends `size` bytes, its own share
+        excepted.
+        """
         return self.gather(size)
 
 
 @lru_cache(maxsize=4096)
 def ring(gpu: Gpu, gpus: int, stride: int = 1) -> Ring:
-    """The ring of `GPUs` GPUs that lie `stride` apart; neighbours share a machine."""
+    """Return the ring of `GPUs` GPUs with a `stride`; neighbours share a machine."""
     machine = max(1, gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus)
     near = max(1, min(gpus, machine // stride)) if stride < machine else 1
     rate, hop = _inside(gpu)
@@ -116,12 +118,12 @@ class Waits(NamedTuple):
     crowded: float = 0.0
 
     def plus(self, other: Waits, times: float = 1.0) -> Waits:
-        """The sum with `times` the other."""
+        """Return the sum with `times` the other."""
         return Waits(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
 
     @classmethod
     def on(cls, found: Ring, seconds: float, crowded: float = 0.0) -> Waits:
-        """A wait on a ring."""
+        """Return the wait for a ring."""
         return cls(0.0, seconds, crowded) if found.outside else cls(seconds, 0.0, crowded)
 
 
@@ -142,7 +144,7 @@ class Sharing:
         )
 
     def layer(self, layer: LayerTime, sparse: bool, kind: Architecture | None = None) -> Waits:
-        """One layer, forward and backward; of this `kind` where layers differ."""
+        """Return waits of one layer, forward and backward; of this `kind` where layers differ."""
         kind = kind or self.part.local
         found = self._tensor().plus(self._context(kind))
         if sparse:
@@ -158,7 +160,7 @@ class Sharing:
         return found.plus(self._beside(scattered, layer.backward)) if summed else found
 
     def _sharded(self, products: tuple[Product, ...]) -> tuple[float, float]:
-        """Seconds to gather one layer's weights, and to scatter its gradients."""
+        """Return the seconds to gather one layer's weights, and to reduce-scatter its gradients."""
         own = sum(p.weights for p in products if p.groups == 1)
         experts = sum(p.weights for p in products if p.groups > 1)
         found = []
@@ -168,12 +170,12 @@ class Sharing:
         return found[0], found[1]
 
     def _beside(self, seconds: float, work: Seconds) -> Waits:
-        """A collective of so many seconds beside so much work, and what the work loses to it."""
+        """Return the wait for a collective that overlaps compute, and what compute loses to it."""
         hidden = min(seconds, work.busy)
         return Waits.on(self.data, seconds - hidden, CROWD * hidden)
 
     def _dispatch(self) -> Waits:
-        """Tokens to the GPUs of their experts and back, each for its t experts; backward the same
+        """Return the waits for tokens to the GPUs of their experts and back, forward and backward
         (Lepikhin et al., GShard, arXiv 2006.16668, section 3.1).
         """
         a, recipe = self.part.local, self.job.recipe
@@ -184,7 +186,9 @@ class Sharing:
         return Waits.on(self.experts, times * self.experts.exchange(size))
 
     def ends(self, weights: float) -> Waits:
-        """What hides behind nothing: the first gather, the last scatter, the embedding's."""
+        """Return the waits that overlap nothing: the first gather, the last scatter, the
+        embedding's.
+        """
         if self.data.gpus <= 1 or self.job.cluster.stage != 3:
             return Waits()
         size = self._gathered_width() * weights
@@ -192,8 +196,8 @@ class Sharing:
         return Waits.on(self.data, self.data.gather(size) + self.data.gather(scattered))
 
     def logits(self) -> Waits:
-        """Logits of all tensor-parallel ranks gathered for a loss that wants them whole, and their
-        gradients summed back.
+        """Return the waits for logits gathered over tensor-parallel ranks, and their reduced
+        gradients.
         """
         recipe = self.job.recipe
         if self.tensor.gpus <= 1 or recipe.loss in (*IN_PARTS, "classification"):
@@ -202,7 +206,7 @@ class Sharing:
         return Waits.on(self.tensor, 2 * self.tensor.gather(size))
 
     def step(self, backward: Seconds, forward: Seconds) -> Waits:
-        """Once a step: gradients of all micro-batches, and the new weights below ZeRO 3."""
+        """Return the waits once a step: gradient reduction, and the new weights below ZeRO-3."""
         cluster, recipe = self.job.cluster, self.job.recipe
         own = trained(self.job) / (cluster.tensor_parallel * cluster.pipeline_parallel)
         gradients = self.gradient_width() * own
@@ -218,7 +222,7 @@ class Sharing:
         return found
 
     def gradient_width(self) -> int:
-        """Bytes of a gradient as it is summed."""
+        """Return the bytes of a gradient as it is reduced."""
         recipe, cluster = self.job.recipe, self.job.cluster
         if recipe.reduce:
             return BYTES[recipe.reduce]
@@ -226,7 +230,8 @@ class Sharing:
         return BYTES[recipe.grads] if wide else min(2, BYTES[recipe.grads])
 
     def stages(self) -> Waits:
-        """A micro-batch's activations to the next stage of a pipeline, and their gradients back.
+        """Return the waits for a micro-batch's activations between pipeline stages, and their
+        gradients.
 
         Ranks with several stages compute one while they send for another, as Megatron-LM does
         (megatron/training/arguments.py, `overlap_p2p_comm`); with one they wait.
@@ -246,7 +251,9 @@ class Sharing:
         return trained(self.job) / self.job.model.num_parameters
 
     def _tensor(self) -> Waits:
-        """Two sums of the residual stream a layer and direction, and again where it is repeated."""
+        """Return the waits for two all-reduces of the residual stream per layer and direction, and
+        again where it is recomputed.
+        """
         if self.tensor.gpus <= 1:
             return Waits()
         recipe = self.job.recipe
@@ -255,7 +262,7 @@ class Sharing:
         return Waits.on(self.tensor, times * self.tensor.reduce(size))
 
     def _context(self, kind: Architecture) -> Waits:
-        """Keys and values to each of the others; backward their gradients too."""
+        """Return the waits for keys and values of the other ranks; backward their gradients too."""
         ranks = self.context.gpus
         if ranks <= 1:
             return Waits()
@@ -272,7 +279,7 @@ class Sharing:
 def bubble_seconds(
     ranks: int, schedule: str, chunks: int, forward: float, inputs: float, weights: float
 ) -> float:
-    """Seconds a step that a rank of a pipeline waits; 0 without one.
+    """Return the seconds of a step in the pipeline bubble; 0 without a pipeline.
 
     `forward`, `inputs` and `weights` are seconds of one micro-batch on one rank, all its chunks.
     """

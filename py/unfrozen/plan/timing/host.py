@@ -32,14 +32,16 @@ UPDATE_KERNELS: Final = {
 
 
 def launch_seconds(job: Job, measured: Calibration | None = None) -> float:
-    """Seconds of the host for each kernel of the passes."""
+    """Return the host's seconds per kernel launch of the passes."""
     if measured and measured.launch_us:
         return measured.launch_us * 1e-6
     return COMPILED_SECONDS if job.recipe.kernels == "fused" else LAUNCH_SECONDS
 
 
 def update_seconds(job: Job, memory: float) -> float:
-    """Seconds of the update on the GPU: bytes of its own share at `memory` a second, kernels."""
+    """Return the seconds of the update on the GPU: the bytes of its shard at `memory` a second,
+    kernels.
+    """
     cluster, recipe = job.cluster, job.recipe
     if cluster.offload != "none":
         return 0.0
@@ -51,12 +53,14 @@ def update_seconds(job: Job, memory: float) -> float:
 
 
 def passes(job: Job) -> int:
-    """How often a micro-batch reads the weights."""
+    """Return how often a micro-batch reads the weights."""
     return 3 if job.recipe.checkpointing == "full" else 2
 
 
 def state_seconds(job: Job, gpu: Gpu) -> float:
-    """Gradients down, weights up, and the host's own update; or moments there and back."""
+    """Return the seconds of offloaded states: gradients down, weights up and the host's update, or
+    moments there and back.
+    """
     recipe, cluster = job.recipe, job.cluster
     parts = cluster.tensor_parallel * cluster.pipeline_parallel
     parts *= cluster.shards if cluster.stage else 1
@@ -75,7 +79,7 @@ def state_seconds(job: Job, gpu: Gpu) -> float:
 
 
 def activation_seconds(job: Job, gpu: Gpu) -> float:
-    """What activation offload moves, there and back: what the GPU keeps without it."""
+    """Return the seconds of activation offload, there and back."""
     if not job.recipe.activation_offload:
         return 0.0
     kept = plan_job(replace(job, recipe=replace(job.recipe, activation_offload=False)))

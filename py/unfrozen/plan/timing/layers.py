@@ -49,7 +49,7 @@ class Moved(NamedTuple):
     kernels_back: float = 0.0
 
     def plus(self, other: Moved, times: float = 1.0) -> Moved:
-        """Both after each other, the other so many times."""
+        """Return the sum with `times` the other."""
         return Moved(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
 
 
@@ -65,8 +65,8 @@ class Rates(NamedTuple):
 def product_seconds(
     m: int, n: int, k: int, rates: Rates, width: int = 2, out: int = 2, groups: int = 1
 ) -> float:
-    """Seconds of an m x k by k x n product of numbers `width` bytes wide, its result `out` bytes;
-    of `groups` such matmuls in one kernel, whose tiles share the waves.
+    """Return the seconds of `groups` m × k by k × n matmuls in one kernel, of numbers `width` bytes
+    wide and results of `out` bytes.
 
     Pure bandwidth where that is slower. Any size of 0 takes no time.
     """
@@ -92,9 +92,10 @@ its kernels save nothing of (mamba_ssm/ops/triton/ssd_combined.py)."""
 def layer_products(
     a: Architecture, sparse: bool = False, expert_ranks: int = 1, places: float = 1.0
 ) -> tuple[Product, ...]:
-    """The matmuls of one layer of a tensor-parallel rank, forward. GPUs that share the experts
-    send each other their tokens: each has fewer experts, and each of those more tokens. `places`
-    are those of an expert over its even share of the tokens.
+    """Return the matmuls of one layer of a tensor-parallel rank, forward.
+
+    GPUs that share the experts send each other their tokens: each has fewer experts, and each of
+    those more tokens. `places` are those of an expert over its even share of the tokens.
     """
     mixed = mixer_products(a.mixer, a.hidden) if a.mixer else ()
     if a.mixer is None or a.beside:
@@ -131,8 +132,9 @@ def _feed_forward(a: Architecture, width: int) -> tuple[Product, ...]:
 def layer_moved(
     a: Architecture, setup: LayerSetup, sparse: bool = False, whole_ranks: int = 1
 ) -> Moved:
-    """What one layer moves beside its matmuls, a token; `whole_ranks` GPUs share what tensor
-    parallelism leaves whole.
+    """Return the bytes that one layer moves beside its matmuls, per token.
+
+    `whole_ranks` GPUs share what tensor parallelism leaves whole.
     """
     fused = setup.kernels == "fused"
     whole = _stream_fused(a, setup) if fused else _stream_eager(a, setup)
@@ -151,8 +153,10 @@ def layer_moved(
 
 
 def norm_moved(a: Architecture, setup: LayerSetup, width: int, fused: bool) -> Moved:
-    """One norm over `width` numbers. LayerNorm is one kernel; RMSNorm is written out in eager
-    models: to fp32, square, mean, scale, back, times its weight.
+    """Return what one norm over `width` numbers moves.
+
+    LayerNorm is one kernel; RMSNorm is written out in eager models: to fp32, square, mean, scale,
+    back, times its weight.
     """
     s = setup.stream
     if fused or a.norm in ("layer", "layer_fp32"):
@@ -164,13 +168,15 @@ def norm_moved(a: Architecture, setup: LayerSetup, width: int, fused: bool) -> M
 
 
 def _norms(a: Architecture) -> int:
-    """Norms of the stream in one layer; a part that stands alone has half of them."""
+    """Return the norms of the stream in one layer; a part that stands alone has half of them."""
     both = 4 if a.norm_places == "sandwich" else 2
     return both if a.feeds and not isinstance(a.mixer, Absent) else both // 2
 
 
 def _stream_eager(a: Architecture, setup: LayerSetup) -> Moved:
-    """Norms and residual additions: two reads and a write each, and again for the gradients."""
+    """Return norms and residual additions: two reads and a write each, and again for the
+    gradients.
+    """
     norms = _norms(a)
     fused = setup.kernels == "fused_block"
     one = norm_moved(a, setup, a.hidden, fused)
@@ -183,14 +189,14 @@ def _stream_eager(a: Architecture, setup: LayerSetup) -> Moved:
 
 
 def _stream_fused(a: Architecture, setup: LayerSetup) -> Moved:
-    """A norm with the addition before it: reads both, writes the sum and what is normed."""
+    """Return a norm fused with the addition before it: two reads, the sum and the norm written."""
     norms = _norms(a)
     s, c, d = setup.stream, setup.compute, a.hidden
     return Moved(norms * (2 * s + 2 * c) * d, norms * (3 * s + 2 * c) * d, norms, 2 * norms)
 
 
 def _inner_eager(a: Architecture, setup: LayerSetup) -> Moved:
-    """Rotary positions and the activation function, kernel by kernel."""
+    """Return the rotary positions and the activation function, kernel by kernel."""
     c, turned = setup.compute, a.q_width + a.kv_width
     rotary, attends = Moved(), a.mixer is None or a.beside
     if not a.positions and attends:  # half turned and joined, two matmuls, a sum
@@ -215,7 +221,7 @@ def _inner_fused(a: Architecture, setup: LayerSetup) -> Moved:
 
 
 def _routing(a: Architecture, setup: LayerSetup) -> Moved:
-    """Experts instead of the dense part: scores in fp32, copies for t experts sorted and summed."""
+    """Return what routing moves: scores in fp32, copies for t experts sorted and summed."""
     e = a.experts
     assert e is not None
     c, d = setup.compute, a.hidden
@@ -226,8 +232,10 @@ def _routing(a: Architecture, setup: LayerSetup) -> Moved:
 
 
 def _casts(a: Architecture, setup: LayerSetup) -> Moved:
-    """Autocast: each linear layer's input and weight to 16 bits, and their gradients back; what the
-    weights move is counted apart, for it does not grow with the tokens.
+    """Return what autocast moves: the input and weight of each linear layer to 16 bits, and their
+    gradients back.
+
+    What the weights move is counted separately: it does not grow with the tokens.
     """
     width = (1 if a.fused_projections else 3) * a.hidden + (2 if a.gated else 1) * a.hidden
     each = (setup.stream + setup.compute) * width
@@ -236,7 +244,7 @@ def _casts(a: Architecture, setup: LayerSetup) -> Moved:
 
 
 def mixer_products(mixer: Mixer, d: int) -> tuple[Product, ...]:
-    """The matmuls whose weights a mixer holds, from D numbers per token and back to D."""
+    """Return the matmuls whose weights a mixer holds, from D numbers per token and back to D."""
     if isinstance(mixer, Latent):
         return _latent(mixer, d)
     if isinstance(mixer, Delta):
@@ -269,7 +277,7 @@ def _latent(m: Latent, d: int) -> tuple[Product, ...]:
 
 
 def scan_flops(mixer: Mixer | None) -> float:
-    """Operations a token that a chunked scan takes forward; 0 where nothing is computed so."""
+    """Return the FLOPs per token of a chunked scan forward; 0 without one."""
     if isinstance(mixer, Dual):  # C·Bᵀ, that times X, states in, states out
         inside = mixer.groups * mixer.state + mixer.inner
         return 2.0 * mixer.chunk * inside + 4.0 * mixer.state * mixer.inner
@@ -290,7 +298,7 @@ def mixer_moved(mixer: Mixer, setup: LayerSetup) -> Moved:
 
 
 def _numbers(mixer: Mixer) -> tuple[int, int]:
-    """Numbers a token that are read and written forward, and by how many kernels."""
+    """Return the numbers per token that are read and written forward, and the number of kernels."""
     if isinstance(
         mixer, Latent
     ):  # norms of what is compressed; q and k put together with positions

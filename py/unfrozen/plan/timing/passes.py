@@ -49,12 +49,14 @@ CLIP_BYTES: Final = 3
 
 
 def logit_bytes(recipe: Recipe) -> float:
-    """Bytes per logit moves, both directions together; 0 where there are none."""
+    """Return the bytes moved per logit, forward and backward; 0 where there are none."""
     return float(_LOGIT_BYTES.get((recipe.loss, recipe.loss_compiled), 0))
 
 
 def head_bytes(job: Job, local: Architecture) -> float:
-    """Bytes per token of logits, loss, and gradients of the head's weight that add up by chunks."""
+    """Return the bytes moved per token by logits, loss, and the accumulated gradients of the head's
+    weight.
+    """
     recipe = job.recipe
     if recipe.loss == "classification":
         return 0.0
@@ -65,34 +67,36 @@ def head_bytes(job: Job, local: Architecture) -> float:
 
 
 def embedding_bytes(job: Job, local: Architecture) -> float:
-    """Bytes of a micro-batch of rows looked up and, where it trains, its gradient zeroed."""
+    """Return the bytes moved per micro-batch by the embedding and, where it trains, its zeroed
+    gradient.
+    """
     width = BYTES[job.recipe.compute]
     rows = 6.0 * width * job.recipe.tokens * local.hidden / job.cluster.context_parallel
     return rows + (0 if frozen(job) else width * local.vocab * local.hidden)
 
 
 def trained(job: Job) -> int:
-    """Weights that train, of the whole model."""
+    """Return the number of weights that train, of the whole model."""
     if frozen(job):
         return adapter_parameters(job)
     return round(trained_share(job) * job.model.num_parameters)
 
 
 def trained_share(job: Job) -> float:
-    """Share of the layers whose weights train: some at a time under LISA, else all."""
+    """Return the share of layers whose weights train: some at a time under LISA, else all."""
     layers = job.model.architecture.layers
     return min(1.0, (job.recipe.lisa_layers or layers) / layers)
 
 
 def moment_width(recipe: Recipe) -> float:
-    """Bytes of a weight's moments."""
+    """Return the bytes of a weight's moments."""
     width = {"int8": 1.0, "int4": 0.5, None: 0.0}.get(recipe.moments)
     each = BYTES[str(recipe.moments)] if width is None else width
     return OPTIMIZERS[recipe.optimizer].states * each
 
 
 def update_bytes(recipe: Recipe) -> float:
-    """Bytes per weight through memory for the update and for clipping its gradient."""
+    """Return the bytes moved per weight by the update and by gradient clipping."""
     weights = BYTES[recipe.params]
     kept = 2 * (weights + (4 if recipe.master else 0) + moment_width(recipe))
     loose = 0.0
@@ -135,7 +139,7 @@ class Seconds(NamedTuple):
         return self.products + self.attention + self.memory
 
     def plus(self, other: Seconds, times: float = 1.0) -> Seconds:
-        """The sum with `times` the other."""
+        """Return the sum with `times` the other."""
         return Seconds(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
 
 
@@ -158,8 +162,8 @@ class Machine(NamedTuple):
 
     @classmethod
     def of(cls, gpu: Gpu, compute: str, measured: Calibration | None = None) -> Machine:
-        """The machine of a GPU and a precision of matmuls; what was `measured` on the reader's
-        own takes the place of what is published.
+        """Return the machine of a GPU and a compute dtype; `measured` rates replace published
+        ones.
         """
         memory, units = memory_bytes_per_second(gpu), gpu.multiprocessors
         half = "bf16" if compute in LOW_BITS else compute
@@ -181,17 +185,17 @@ class BatchTime:
         self.tokens = job.recipe.tokens / job.cluster.context_parallel
 
     def attention(self, kind: Architecture) -> Attention:
-        """One layer's attention, or the scan that stands in its place."""
+        """Return the time of one layer's attention, or of the scan in its place."""
         rates = self.machine.wide
         return attention(self.job, kind, self.machine.gpu, rates.flops, rates.memory)
 
     def products(self, sparse: bool, kind: Architecture | None = None) -> tuple[Product, ...]:
-        """The matmuls of one layer on this GPU; experts compute their places, empty ones too."""
+        """Return the matmuls of one layer on this GPU; experts compute their whole capacity."""
         ranks = self.job.cluster.expert_parallel
         return layer_products(kind or self.local, sparse, ranks, self.setup.padding)
 
     def layer(self, sparse: bool, kind: Architecture | None = None) -> LayerTime:
-        """One layer, dense or sparse; of this `kind` where layers differ."""
+        """Return the seconds of one layer, dense or sparse; of this `kind` where layers differ."""
         kind = kind or self.local
         products, scores = self.products(sparse, kind), self.attention(kind)
         forward, inputs, weights = self._products(products)
@@ -203,7 +207,7 @@ class BatchTime:
         return LayerTime(ahead, self._with_recomputation(ahead, back, spared))
 
     def outside(self) -> LayerTime:
-        """Embedding, last norm, head and loss."""
+        """Return the seconds of embedding, last norm, head and loss."""
         job, local, rates = self.job, self.local, self.machine.wide
         width = BYTES[job.recipe.compute]
         whole = local if job.recipe.loss in IN_PARTS else job.model.architecture
@@ -221,7 +225,9 @@ class BatchTime:
         )
 
     def _products(self, products: tuple[Product, ...]) -> tuple[float, float, float]:
-        """Seconds of the matmuls themselves, of their inputs' and their weights' gradients."""
+        """Return the seconds of matmuls forward, for the input gradients and for the weight
+        gradients.
+        """
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
         found = _directions(products, self.tokens, self.machine.rates, width, out)
@@ -238,7 +244,7 @@ class BatchTime:
     def _moved(
         self, sparse: bool, kind: Architecture, products: tuple[Product, ...]
     ) -> tuple[float, float, float, float]:
-        """Seconds of memory-bound kernels forward and backward, and how many they are."""
+        """Return the seconds of memory-bound kernels forward and backward, and their number."""
         cluster, recipe = self.job.cluster, self.job.recipe
         whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
         moved = layer_moved(kind, self.setup, sparse, whole_ranks)
@@ -255,8 +261,8 @@ class BatchTime:
         return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
 
     def _cast(self, products: tuple[Product, ...], weights: bool) -> float:
-        """Bytes of casting to fp8: what matmuls read, and the weights where that is not done once
-        a step, as Transformer Engine does.
+        """Return the bytes moved by casts to fp8: the inputs of matmuls, and the weights unless
+        they are cast once a step, as in Transformer Engine.
         """
         width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
         inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.times for p in products)
@@ -264,7 +270,7 @@ class BatchTime:
         return width * (inputs + own)
 
     def _accumulated(self, products: tuple[Product, ...]) -> float:
-        """Bytes of adding gradients to those of earlier micro-batches: both read, one written."""
+        """Return the bytes moved by gradient accumulation: both read, one written."""
         recipe, cluster = self.job.recipe, self.job.cluster
         if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
             return 0.0
@@ -272,14 +278,17 @@ class BatchTime:
         return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
 
     def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
-        """Kernels of matmuls and attention; experts run as one grouped matmul each."""
+        """Return the number of kernels of matmuls and attention; experts run as one grouped matmul
+        each.
+        """
         count = sum(p.times for p in products)
         flash = (1, 3)
         return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
 
     def _with_recomputation(self, ahead: Seconds, back: Seconds, spared: float) -> Seconds:
-        """Full checkpointing repeats the layer; selective the scores of eager attention, else every
-        second matmul and all that only moves bytes (see `Recipe`).
+        """Return the seconds with recomputation: full checkpointing repeats the layer; selective
+        the scores of eager attention, else every second matmul and all that only moves bytes (see
+        `Recipe`).
         """
         chosen, eager = self.job.recipe.checkpointing, kernel(self.job) == "eager"
         if chosen == "full":
@@ -292,8 +301,8 @@ class BatchTime:
         return back
 
     def _spared(self, products: tuple[Product, ...]) -> float:
-        """The last matmul of a dense layer, which PyTorch does not repeat: it stops as soon as the
-        last tensor is known that the backward pass reads (torch/utils/checkpoint.py,
+        """Return the seconds of a dense layer's last matmul, which PyTorch does not repeat:
+        recomputation stops at the last tensor that backward reads (torch/utils/checkpoint.py,
         `_StopRecomputationError`). Megatron repeats it.
         """
         if kernel(self.job) == "newest":
@@ -305,8 +314,8 @@ class BatchTime:
 def _directions(
     products: tuple[Product, ...], tokens: float, rates: Rates, width: int, out: int
 ) -> tuple[float, float, float]:
-    """Seconds of matmuls forward, for their inputs and for their weights, whose gradients are
-    `out` bytes wide.
+    """Return the seconds of matmuls forward, for their inputs and for their weights, whose
+    gradients are `out` bytes wide.
     """
     totals = [0.0, 0.0, 0.0]
     for p in products:
@@ -321,7 +330,9 @@ def _directions(
 
 @lru_cache(maxsize=4096)
 def layer_kinds(a: Architecture) -> tuple[tuple[Architecture, bool, int], ...]:
-    """The kinds of layers: sizes, whether tokens are routed to experts, and how many there are."""
+    """Return the kinds of layers: sizes, whether tokens are routed to experts, and how many there
+    are.
+    """
     if not a.variants:
         sparse = sum(map(a.is_sparse, range(a.layers)))
         found = ((a, False, a.layers - sparse), (a, True, sparse))
