@@ -1,4 +1,4 @@
-"""The checklist of a release: document and checks are the same list, and each can say no."""
+"""The checklist of a release: the document lists the same checks, and each of them can fail."""
 
 import dataclasses
 import re
@@ -9,7 +9,7 @@ import pytest
 
 from house.tree import ROOT
 from release import checklist
-from release.checklist import CHECKS, Candidate, numbers
+from release.checklist import CHECKS, Candidate, version_numbers
 
 PROJECT = {"project": {"version": "1.2.0"}, "tool": {"unfrozen": {"date": "2026-01-02"}}}
 CHANGELOG = (
@@ -45,59 +45,63 @@ def good(tmp_path: Path) -> Candidate:
 
 def test_the_document_lists_the_checks_in_their_order() -> None:
     listed = re.findall(r"^\d+\. \*\*(\w+)\*\*", (ROOT / "docs" / "release.md").read_text(), re.M)
-    assert listed == [check.__name__ for check in CHECKS]
+    assert listed == [check.__name__.removeprefix("check_") for check in CHECKS]
 
 
-def test_nothing_is_said_of_a_version_that_is_ready(good: Candidate) -> None:
+def test_a_version_that_is_ready_passes_every_check(good: Candidate) -> None:
     assert [check(good) for check in CHECKS] == [""] * len(CHECKS)
 
 
 def test_a_version_behind_a_tag_is_named_with_it(good: Candidate) -> None:
     behind = dataclasses.replace(good, tags=("v1.9.0", "v1.10.0"))
-    assert "older than v1.10.0" in checklist.version(behind)
-    assert numbers("v1.10.0") > numbers("v1.9.0")
+    assert "older than v1.10.0" in checklist.check_version(behind)
+    assert version_numbers("v1.10.0") > version_numbers("v1.9.0")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("[1.2.0]", "[1.3.0]", "its sections begin with Unreleased, 1.3.0"),
-        ("[Unreleased]\n", "[Unreleased]\n\n- more\n", "something waits under Unreleased"),
+        ("[1.2.0]", "[1.3.0]", "its first sections are Unreleased, 1.3.0"),
+        ("[Unreleased]\n", "[Unreleased]\n\n- more\n", "there are entries under Unreleased"),
     ],
 )
 def test_a_changelog_without_the_version_is_refused(
     good: Candidate, old: str, new: str, says: str
 ) -> None:
     other = dataclasses.replace(good, changelog=CHANGELOG.replace(old, new))
-    assert says in checklist.changelog(other)
+    assert says in checklist.check_changelog(other)
 
 
-def test_two_days_for_one_version_are_both_said(good: Candidate) -> None:
+def test_two_dates_of_one_version_are_both_named(good: Candidate) -> None:
     other = dataclasses.replace(good, changelog=CHANGELOG.replace("01-02", "01-03"))
-    assert checklist.date(other) == "the changelog says 2026-01-03, the page 2026-01-02."
+    assert checklist.check_date(other) == "the changelog has 2026-01-03, the page 2026-01-02."
 
 
 def test_what_is_not_committed_is_named_and_counted(good: Candidate) -> None:
     other = dataclasses.replace(good, changed=(" M a.py", "?? b.py"))
-    assert checklist.committed(other) == "M a.py and 1 more: commit it or undo it."
+    assert checklist.check_committed(other) == "M a.py and 1 more: commit it or undo it."
 
 
 def test_packages_of_another_version_and_too_large_ones_are_refused(good: Candidate) -> None:
     with good.wheel.open("ab") as wheel:
-        wheel.truncate(checklist.MOST_BYTES + 1)
-    assert checklist.packages(good) == f"{good.wheel.name} is larger than 15 MB."
+        wheel.truncate(checklist.MAX_BYTES + 1)
+    assert checklist.check_packages(good) == f"{good.wheel.name} is larger than 15 MB."
     good.wheel.rename(good.packages / "unfrozen-1.1.0-py3-none-any.whl")
-    assert "it must be" in checklist.packages(good)
+    assert "it must be" in checklist.check_packages(good)
 
 
 @pytest.mark.parametrize(
     ("check", "changed", "says"),
     [
-        (checklist.page, {"pyodide.asm.wasm": ""}, "lacks pyodide/pyodide.asm.wasm"),
-        (checklist.page, {"model.safetensors": ""}, "lacks the demo model"),
-        (checklist.page, {"index.html": "version 1.1.0"}, "its page is of another version"),
-        (checklist.metadata, {"METADATA": "Requires-Dist: torch>=2\n"}, "the base asks for torch"),
-        (checklist.metadata, {"entry_points.txt": "x = a:b"}, "no command `unfrozen`"),
+        (checklist.check_page, {"pyodide.asm.wasm": ""}, "lacks pyodide/pyodide.asm.wasm"),
+        (checklist.check_page, {"model.safetensors": ""}, "lacks the demo model"),
+        (checklist.check_page, {"index.html": "version 1.1.0"}, "its page is of another version"),
+        (
+            checklist.check_metadata,
+            {"METADATA": "Requires-Dist: torch>=2\n"},
+            "torch must not be required",
+        ),
+        (checklist.check_metadata, {"entry_points.txt": "x = a:b"}, "no command `unfrozen`"),
     ],
 )
 def test_a_wheel_that_lacks_something_is_refused(
@@ -110,5 +114,7 @@ def test_a_wheel_that_lacks_something_is_refused(
 
 def test_the_changelog_knows_the_version_of_the_project_and_its_day() -> None:
     here = Candidate.here()
-    assert checklist.changelog(here) == "" or "waits under Unreleased" in checklist.changelog(here)
-    assert checklist.date(here) == ""
+    assert checklist.check_changelog(
+        here
+    ) == "" or "entries under Unreleased" in checklist.check_changelog(here)
+    assert checklist.check_date(here) == ""

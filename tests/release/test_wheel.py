@@ -152,7 +152,7 @@ def address(base: Installed, full: Installed) -> Iterator[str]:
 
 
 def test_both_packages_are_small_enough_and_hold_the_page_once(packages: list[Path]) -> None:
-    maker.weigh(packages)
+    maker.check_sizes(packages)
     (wheel,) = (path for path in packages if path.suffix == ".whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -171,10 +171,10 @@ def test_what_the_page_and_the_runner_share_is_cut_out_and_put_back(tmp_path: Pa
     (tmp_path / "b").write_bytes(b"BB")
     shared = {"a": b"AAAA", "b": b"BB"}
     for data in (b"AAAA", b"xAAAAyBBz", b"BBAAAABB"):
-        parts = maker.cut(data, shared)
+        parts = maker.split(data, shared)
         assert not [part for part in parts if part.get("base64") == "QUFBQQ=="]
         assert spliced(json.dumps(parts).encode(), tmp_path) == data
-    assert maker.cut(b"none of them", shared) == []
+    assert maker.split(b"none of them", shared) == []
 
 
 def test_a_zip_of_the_page_is_packed_by_xz_and_served_with_the_same_files(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_zip_of_the_page_is_packed_by_xz_and_served_with_the_same_files(tmp_pa
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
         for name, text in content.items():
             zipped.writestr(name, text)
-    packed = maker.packed_by_xz(archive.getvalue(), is_zip=True)
+    packed = maker.compress(archive.getvalue(), is_zip=True)
     assert 0 < len(packed) < len(archive.getvalue()) / 8
     (tmp_path / "unfrozen.zip.xz").write_bytes(packed)
     table = SiteTable(tmp_path)
@@ -194,16 +194,16 @@ def test_a_zip_of_the_page_is_packed_by_xz_and_served_with_the_same_files(tmp_pa
         assert answer.status_code == 200
         with zipfile.ZipFile(io.BytesIO(bytes(answer.body))) as served:
             assert {name: served.read(name).decode() for name in content} == content
-    assert maker.packed_by_xz(random.Random(1).randbytes(200_000), is_zip=False) == b""
+    assert maker.compress(random.Random(1).randbytes(200_000), is_zip=False) == b""
 
 
 def test_a_package_that_grew_too_large_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.whl").write_bytes(b"x" * 11)
-    monkeypatch.setattr(maker, "MOST_BYTES", 10)
-    with pytest.raises(maker.Unbuilt, match=r"a\.whl has 0\.0 MB, 1e-05 are allowed"):
-        maker.weigh([tmp_path / "a.whl"])
+    monkeypatch.setattr(maker, "MAX_BYTES", 10)
+    with pytest.raises(maker.PackageError, match=r"a\.whl is 0\.0 MB, the limit is 1e-05 MB"):
+        maker.check_sizes([tmp_path / "a.whl"])
 
 
 def test_the_base_is_empty_of_pytorch_and_of_this_repository(base: Installed) -> None:

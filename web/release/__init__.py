@@ -1,1 +1,1 @@
-"""What is published: a wheel and an sdist (`wheel`), and what is checked before (`checklist`)."""
+"""Builds the wheel and the sdist (`wheel`) and checks a version before a release (`checklist`)."""

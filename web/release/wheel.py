@@ -3,11 +3,11 @@
     pyproject.toml README.md LICENSE py/  ─┐
     dist/ → py/gpu_runner/page/           ─┴→ .cache/package → sdist → wheel → packages/
 
-The wheel is made from the sdist, so that the sdist is known to suffice. Files of the page that hold
-the demo model or its data, alone or in a package for cells, are cut up: what the runner brings
-along already is served from there (`gpu_runner.serve.site.spliced`). What xz shrinks much further
-than a wheel's own deflate is packed with it, archives of Python files after their own compression
-has been taken out; the server unpacks them when they are asked for.
+The wheel is built from the sdist, which shows that the sdist is complete. Files of the page that
+contain the demo model or its data, alone or in a package for cells, are split: the server inserts
+those parts from the runner's own files (`gpu_runner.serve.site.spliced`). A file that xz compresses
+much better than a wheel's deflate is stored as .xz, a zip archive without its own compression, and
+the server decompresses it on request.
 """
 
 from __future__ import annotations
@@ -33,43 +33,42 @@ STAGE: Final = ROOT / ".cache" / "package"
 OUT: Final = ROOT / "packages"
 FILES: Final = ("pyproject.toml", "README.md", "LICENSE")
 UNWANTED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
-TWICE: Final = shutil.ignore_patterns("*.gz", ".*")
-"""A package is compressed itself: with the page's compressed form it would hold the page twice."""
-MOST_BYTES: Final = 15_000_000
-"""Of each of the two: Python for the page is most of it, and the demo model 3.1 MB."""
-PACKED_SHARE: Final = 0.85
-"""A file is packed by xz where that leaves at most this share of what deflate leaves."""
-LEAST_BYTES: Final = 1000
-"""Of a file that is worth sharing."""
-LEAST_PACKED_BYTES: Final = 100_000
+NOT_PACKAGED: Final = shutil.ignore_patterns("*.gz", ".*")
+"""A package is compressed itself, and would otherwise contain the page twice."""
+MAX_BYTES: Final = 15_000_000
+"""Of each package: most of it is Python for the page, and the demo model is 3.1 MB."""
+XZ_MAX_RATIO: Final = 0.85
+"""A file is stored as .xz when that takes at most this ratio of deflate's bytes."""
+SHARED_MIN_BYTES: Final = 1000
+XZ_MIN_BYTES: Final = 100_000
 
 
-class Unbuilt(Exception):
-    """One sentence: why there is no package, and what to do."""
+class PackageError(Exception):
+    """The packages cannot be built; one sentence says why and what to do."""
 
 
 def stage(site: Path, folder: Path) -> Path:
-    """Lay out in `folder` what setuptools packs; the folder of the page in it."""
+    """Copy what setuptools packages into `folder`; return the folder of the page in it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in FILES:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "py", folder / "py", ignore=UNWANTED)
     runner = folder / "py" / "gpu_runner"
-    page = shutil.copytree(site, runner / "page", ignore=TWICE)
+    page = shutil.copytree(site, runner / "page", ignore=NOT_PACKAGED)
     shared = {
         str(path.relative_to(runner)): path.read_bytes()
         for path in sorted((runner / "demo").rglob("*"))
-        if path.is_file() and path.stat().st_size >= LEAST_BYTES
+        if path.is_file() and path.stat().st_size >= SHARED_MIN_BYTES
     }
     for path in sorted(page.rglob("*")):
-        if not path.is_file() or path.suffix == ".html":  # the server writes into that
+        if not path.is_file() or path.suffix == ".html":  # the server inserts values into it
             continue
         data = path.read_bytes()
-        if parts := cut(data, shared):
+        if parts := split(data, shared):
             text = json.dumps(parts, separators=(",", ":"))
             path.with_name(path.name + SPLICED).write_text(text, "utf-8")
-        elif packed := packed_by_xz(data, is_zip=path.suffix == ".zip"):
+        elif packed := compress(data, is_zip=path.suffix == ".zip"):
             path.with_name(path.name + PACKED).write_bytes(packed)
         else:
             continue
@@ -77,16 +76,16 @@ def stage(site: Path, folder: Path) -> Path:
     return page
 
 
-def packed_by_xz(data: bytes, *, is_zip: bool) -> bytes:
-    """The file packed by xz, empty where that is not worth it. A zip is first made uncompressed."""
-    if len(data) < LEAST_PACKED_BYTES:
+def compress(data: bytes, *, is_zip: bool) -> bytes:
+    """Return the file compressed by xz, or nothing where that gains too little."""
+    if len(data) < XZ_MIN_BYTES:
         return b""
-    packed = lzma.compress(uncompressed_zip(data) if is_zip else data, preset=9)
-    return packed if len(packed) <= PACKED_SHARE * len(zlib.compress(data, 9)) else b""
+    packed = lzma.compress(store_zip(data) if is_zip else data, preset=9)
+    return packed if len(packed) <= XZ_MAX_RATIO * len(zlib.compress(data, 9)) else b""
 
 
-def uncompressed_zip(data: bytes) -> bytes:
-    """The same archive with its files stored as they are."""
+def store_zip(data: bytes) -> bytes:
+    """Return the same archive without compression, which xz compresses better."""
     target = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(target, "w") as stored:
         for entry in source.infolist():
@@ -96,15 +95,15 @@ def uncompressed_zip(data: bytes) -> bytes:
     return target.getvalue()
 
 
-def cut(data: bytes, shared: Mapping[str, bytes]) -> list[dict[str, str]]:
-    """Parts for `gpu_runner.serve.site.spliced`, none where `data` holds no shared file whole."""
+def split(data: bytes, shared: Mapping[str, bytes]) -> list[dict[str, str]]:
+    """Return parts for `gpu_runner.serve.site.spliced`; none if `data` contains no shared file."""
     for name, content in shared.items():
         before, found, after = data.partition(content)
         if found:
             return [
-                *(cut(before, shared) or _literal(before)),
+                *(split(before, shared) or _literal(before)),
                 {"file": name},
-                *(cut(after, shared) or _literal(after)),
+                *(split(after, shared) or _literal(after)),
             ]
     return []
 
@@ -114,35 +113,38 @@ def _literal(data: bytes) -> list[dict[str, str]]:
 
 
 def build(folder: Path, out: Path) -> list[Path]:
-    """The sdist of `folder`, and the wheel of that sdist, in `out`. Raises `Unbuilt`."""
+    """Build the sdist of `folder` and the wheel of that sdist into `out`; return their paths.
+
+    Raises `PackageError`.
+    """
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(folder)]
-    # From there: here, `build` would be our own build.py.
+    # In that folder, because here `build` is our own build.py.
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-12:]
-        raise Unbuilt("setuptools made no package:\n" + "\n".join(last))
+        raise PackageError("setuptools made no package:\n" + "\n".join(last))
     return sorted(out.iterdir())
 
 
-def weigh(packages: list[Path]) -> None:
-    """Refuse what is larger than a reader should have to fetch. Raises `Unbuilt`."""
+def check_sizes(packages: list[Path]) -> None:
+    """Raise `PackageError` for a package larger than a user should have to download."""
     for package in packages:
         size = package.stat().st_size
-        if size > MOST_BYTES:
-            raise Unbuilt(
-                f"{package.name} has {size / 1e6:.1f} MB, {MOST_BYTES / 1e6:g} are allowed: see"
-                " what grew with `unzip -lv`, and leave it out or raise the bound with a reason."
+        if size > MAX_BYTES:
+            raise PackageError(
+                f"{package.name} is {size / 1e6:.1f} MB, the limit is {MAX_BYTES / 1e6:g} MB: see"
+                " what grew with `unzip -lv`, and leave it out or raise the limit with a reason."
             )
 
 
 def main() -> int:
-    """Make both, say where they are and how large."""
+    """Build both packages; print their paths and sizes."""
     try:
         stage(SITE, STAGE)
         packages = build(STAGE, OUT)
-        weigh(packages)
-    except Unbuilt as error:
+        check_sizes(packages)
+    except PackageError as error:
         print(f"release.wheel: {error}", file=sys.stderr)
         return 1
     finally:
