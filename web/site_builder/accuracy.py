@@ -18,7 +18,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from statistics import median
 from typing import Any, Final
 
 from markupsafe import Markup, escape
@@ -272,13 +271,9 @@ def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- later runs ---------------------------------------------------------------------------------
-def later_runs(of: str, found: bool | None = None) -> list[Look]:
-    """Return later runs of memory or of speed; only those we looked for, or only the others."""
-    return [
-        item
-        for item in compare_later_runs()
-        if item.row.of == of and found in (None, item.row.found)
-    ]
+def later_runs(of: str, found: bool) -> list[Look]:
+    """Return the later runs of memory or of speed that we looked for ourselves, or the others."""
+    return [item for item in compare_later_runs() if (item.row.of, item.row.found) == (of, found)]
 
 
 def spread(looks: Iterable[Look]) -> Spread:
@@ -332,20 +327,15 @@ def _unseen(where: str, queue: RenderQueue) -> str:
 
 
 def _kinds(where: str, queue: RenderQueue) -> str:
-    known = read_first_errors()
     rows = []
     for of in (MEMORY, SPEED):
         looks = later_runs(of, found=False)
         for group in grouped(looks):
-            firsts = [
-                abs(known[item.row.key])
-                for item in looks
-                if item.row.kind == group.name and item.row.key in known
-            ]
-            first = round(100 * median(firsts), 1) if firsts else None
+            runs = [item for item in looks if item.row.kind == group.name]
+            first = round(100 * first_spread(runs).half, 1)
             rows.append([TITLES[of], group.name, *_errors(group), first])
     table = data_element("table", _error_table(rows, "Median, at first"), where, queue)
-    summary = f"All {len(compare_later_runs())} runs, by the kind that their sources name"
+    summary = f"All {len(rows)} kinds, as their sources name them"
     return fold(summary, table)
 
 
@@ -375,7 +365,7 @@ def _unsupported_settings(where: str, queue: RenderQueue) -> str:
     unknown = Counter(key for item in later for key in item.row.no_word.split("; ") if key)
     outcomes = {"refuses it": refused, "ignores it": ignored, "has no such setting": unknown}
     table = {
-        "headers": ["Setting", "The planner", "Runs"],
+        "headers": ["What the source states", "The planner", "Runs"],
         "rows": [
             [key, outcome, n] for outcome, keys in outcomes.items() for key, n in keys.most_common()
         ],
