@@ -1,7 +1,6 @@
 /**
- * Numbers as every widget of the page prints them: short on ticks, exact under the pointer, with bytes,
- * counts, losses, money and times in the units of a run. Values come from Python; only the notation is made
- * here.
+ * Formats numbers for every widget: short on ticks, exact in tooltips; bytes, counts, losses, money and times
+ * with their units. The values themselves come from Python.
  */
 
 const SUFFIXES = [
@@ -10,10 +9,10 @@ const SUFFIXES = [
   [1e6, "M"],
 ];
 
-/** Significant digits of a number that is no whole one; data carry no more. */
+/** Significant digits of a number that is not an integer; the data have no more. */
 const DIGITS = 6;
 
-/** A minus sign where a hyphen would look like a dash; exponents keep the hyphen of source code. */
+/** Replaces a leading hyphen by a minus sign; exponents keep the hyphen of source code. */
 export function typeset(text) {
   return text.replace(/^-/, "−");
 }
@@ -30,7 +29,7 @@ export function exponential(value, digits) {
   return typeset(String(Number(value.toPrecision(digits)).toExponential()).replace("e+", "e"));
 }
 
-/** Decimals that tell apart numbers lying `step` apart. */
+/** Decimals that distinguish numbers `step` apart. */
 function decimalsOf(step) {
   return Math.max(0, Math.min(10, -Math.floor(Math.log10(step) + 1e-9)));
 }
@@ -68,14 +67,14 @@ export function exactText(value) {
   return (value < 0 ? "−" : "") + grouped(String(Math.abs(rounded)));
 }
 
-/** One number at a glance, above a bar: three digits, and never fewer than its whole part has. */
+/** One number above a bar: three significant digits, and never fewer than its integer part has. */
 export function shortText(value) {
   return exactText(Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
 }
 
 /**
- * Numbers that stand under one another: in full, with as many decimals as the longest needs, but
- * none with a digit that nobody gave: a number that was cut to six digits is not filled up.
+ * The numbers of a column in full, with as many decimals as the longest needs; a number rounded to six digits
+ * is not padded with zeros.
  * @param {(number | null)[]} values
  * @returns {(string | null)[]}
  */
@@ -122,14 +121,14 @@ const LARGE_COUNTS = [
   [1e6, "million"],
 ];
 
-const UNITS_AS_THEY_ARE = ["GiB", "MiB", "KiB", "%", "W", "°C"];
+const SUFFIX_UNITS = ["GiB", "MiB", "KiB", "%", "W", "°C"];
 
 /** Three significant digits without an exponent: 1234 → "1,234", 0.98765 → "0.988". */
 function threeDigits(value) {
   return exactText(Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3)));
 }
 
-/** @returns {[number, string]} the unit in which so many bytes are read: [2 ** 20, "MiB"] */
+/** @returns {[number, string]} the largest unit not above so many bytes: [2 ** 20, "MiB"] */
 export function binaryUnit(bytes) {
   return unitFor(bytes, BINARY_UNITS);
 }
@@ -157,7 +156,7 @@ export function countText(count) {
   return name ? `${threeDigits(count / size)}\u00a0${name}` : exactText(count);
 }
 
-/** @returns {string} a loss with three decimals; what is not finite is called by its name */
+/** @returns {string} a loss with three decimals, "NaN", "∞" or "−∞" */
 export function lossText(value) {
   if (Number.isFinite(value)) return value.toFixed(3).replace("-", "−");
   if (Number.isNaN(value)) return "NaN";
@@ -178,7 +177,7 @@ export function metricText(value, unit) {
   if (unit === "ratio") return percentText(value);
   if (unit === "tokens/second") return `${threeDigits(value)}\u00a0tokens/s`;
   const number = exactText(Number(value.toPrecision(4)));
-  return UNITS_AS_THEY_ARE.includes(unit) ? `${number}\u00a0${unit}` : number;
+  return SUFFIX_UNITS.includes(unit) ? `${number}\u00a0${unit}` : number;
 }
 
 /**
@@ -192,12 +191,12 @@ export function moneyText(amount, currency) {
   return `${number}\u00a0${currency}`;
 }
 
-/** @returns {string} a share as per cent with three significant digits: "9.12%" */
+/** @returns {string} a ratio in per cent with three significant digits: "9.12%" */
 export function percentText(ratio) {
   return `${exactText(Number((100 * ratio).toPrecision(3)))}%`;
 }
 
-/** @returns {string} a time that went by: "8 s", "3 min 20 s", "2 h 05 min" */
+/** @returns {string} an elapsed time: "8 s", "3 min 20 s", "2 h 05 min" */
 export function durationText(seconds) {
   const whole = Math.round(seconds);
   const padded = (count) => String(count).padStart(2, "0");

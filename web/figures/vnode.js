@@ -1,11 +1,10 @@
 /**
- * One small tree for two worlds: a picture is built once as plain objects, printed to HTML when the
- * site is built (Node) and turned into DOM nodes in the reader's browser. Both come from the same
- * tree, so the baked page and the live page agree.
+ * A small virtual DOM: one tree becomes HTML when the site is built (Node), and DOM nodes in the reader's
+ * browser, so that the built page and the live page agree.
  *
- * Safety is in the shape: text is only ever escaped text or a text node, event handlers and inline
- * styles cannot be expressed, and elements and addresses that load or run something are refused. Only
- * what `h` made is a node: an object that looks like one, out of a log or a cell, is refused too.
+ * It cannot inject code: text is always escaped or a text node, event handlers and inline styles are
+ * refused, and so are elements and URLs that load or run something. Only `h` makes nodes: an object of the
+ * same shape, from a log or a cell, is refused too.
  */
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
@@ -20,9 +19,9 @@ const TAGS = new Set(
 );
 const NAME = /^[a-zA-Z][a-zA-Z0-9:-]*$/;
 const REFUSED = /^(on|style$|srcdoc$|formaction$|action$|src$|srcset$|poster$|data$|background$|ping$|xlink)/i;
-const ADDRESS = /^(#|https:\/\/)/; // no scheme that runs something, nothing of another origin by chance
+const ADDRESS = /^(#|https:\/\/)/; // no scheme that runs code, no relative path
 
-/** What `h` made, and nothing else: an object of the same shape is none. */
+/** A node made by `h`; an object of the same shape is none. */
 class VNode {
   #made = true;
 
@@ -38,7 +37,7 @@ class VNode {
     Object.freeze(this);
   }
 
-  /** @returns {boolean} whether a value came out of `h` */
+  /** @returns {boolean} whether `h` made a value */
   static isOurs(value) {
     return typeof value === "object" && value !== null && #made in value;
   }
@@ -52,7 +51,7 @@ class VNode {
  * @param {...unknown} children nodes, strings or numbers
  * @returns {VNode}
  * @throws {TypeError} for an element, handler, style or address this tree must not carry, and for a
- *   child that is an object and no node
+ *   child that is an object but no node
  */
 export function h(tag, attrs, ...children) {
   if (!TAGS.has(tag)) {
@@ -84,14 +83,14 @@ function cleanChildren(children) {
 }
 
 function plainText(child) {
-  if (typeof child === "object") throw new TypeError("a child is an object and no node; only h makes nodes");
+  if (typeof child === "object") throw new TypeError("a child is an object but no node; only h makes nodes");
   return String(child);
 }
 
-/** A node, or the text that a child became; anything else is refused. */
+/** Returns a node or a text; throws for anything else. */
 function known(node) {
   if (typeof node === "string" || VNode.isOurs(node)) return node;
-  throw new TypeError("only what h made is drawn");
+  throw new TypeError("only nodes made by h can be drawn");
 }
 
 /** Escapes text for element content and double-quoted attributes. */
@@ -104,8 +103,8 @@ function escape(text) {
 }
 
 /**
- * Prints a tree as HTML. The result is also well-formed XML, so a lone `<svg>` can be saved as a
- * file (give it an `xmlns` attribute).
+ * Serializes a tree as HTML, which is also well-formed XML: an `<svg>` with an `xmlns` attribute can be
+ * saved as a file.
  * @param {VNode | string} node
  * @returns {string}
  */

@@ -7,8 +7,8 @@ A cell may also have `guess=` and a key of `unfrozen.guesses`: the reader is ask
 guess first. `<live-cell>` takes its source from the text of `pre.cell-source` and upgrades in
 place, so that nothing moves.
 
-A `source` block is empty: the definition comes from the file below py/ and cannot go out of date.
-`Class.method` names a definition inside another one.
+A `source` block is empty: the function or class comes from its file below py/, so that it cannot
+go out of date.
 """
 
 from __future__ import annotations
@@ -82,20 +82,14 @@ def include_source(words: list[str], where: str, folder: Path = PY) -> str:
 
 
 def _find_definition(source: str, wanted: str, name: str, where: str) -> tuple[int, int]:
-    """Return the first and last line of a definition, decorators included, counted from 1."""
-    scope: list[ast.stmt] = ast.parse(source).body
-    found: ast.stmt | None = None
-    for part in wanted.split("."):
-        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-        named = [node for node in scope if isinstance(node, kinds)]
-        found = next((node for node in named if node.name == part), None)
-        if found is None:
-            known = ", ".join(node.name for node in named) or "nothing"
-            raise SiteError(where, f"py/{name} does not define {wanted}; it defines {known}")
-        scope = found.body
-    assert found is not None
-    decorators = getattr(found, "decorator_list", [])
-    first = min([found.lineno, *(node.lineno for node in decorators)])
+    """Return the first and last line of a function or class, decorators included."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    named = {node.name: node for node in ast.parse(source).body if isinstance(node, kinds)}
+    if wanted not in named:
+        known = ", ".join(named) or "nothing"
+        raise SiteError(where, f"py/{name} does not define {wanted}; it defines {known}")
+    found = named[wanted]
+    first = min([found.lineno, *(node.lineno for node in found.decorator_list)])
     return first, found.end_lineno or first
 
 

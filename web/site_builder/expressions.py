@@ -36,7 +36,7 @@ EXPRESSION: Final = re.compile(r"\{\{(.+?)\}\}", re.DOTALL)
 MAX_COMBINATIONS: Final = 200
 _FORMATS: Final = {
     name: getattr(formats, name)
-    for name in ("gb", "gib", "kb", "trimmed", "percent", "times", "count", "word", "rate")
+    for name in ("gb", "gib", "trimmed", "percent", "times", "count", "word", "rate")
 }
 _NO_NAMES: Final[Mapping[str, Any]] = MappingProxyType({})
 _SLIDER: Final = re.compile(r"(\w+) in (.+?) from (.+?) as (\w+): (.+)")

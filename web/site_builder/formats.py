@@ -30,11 +30,6 @@ def mb(size_bytes: float) -> str:
     return f"{trimmed(size_bytes / 1e6)}{NO_BREAK}MB"
 
 
-def kb(size_bytes: float) -> str:
-    """Return bytes in decimal kilobytes: 119e3 → "119 kB"."""
-    return f"{trimmed(size_bytes / 1000)}{NO_BREAK}kB"
-
-
 def trimmed(value: float) -> str:
     """Return three significant digits without trailing zeros: 3.00 → "3", 16.10 → "16.1"."""
     text = sig3(value)
