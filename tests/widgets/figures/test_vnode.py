@@ -52,12 +52,12 @@ FAKE = {"tag": "p", "attrs": {}, "children": ["forged"]}
 
 @pytest.mark.parametrize("child", [FAKE, [FAKE], ["x", [FAKE]], {}])
 def test_an_object_of_the_shape_of_a_node_is_no_child(node: Node, child: object) -> None:
-    with pytest.raises(JavaScriptError, match="an object and no node"):
+    with pytest.raises(JavaScriptError, match="an object but no node"):
         node.html("figures/vnode", "h", "p", None, child)
 
 
 def test_an_object_of_the_shape_of_a_node_is_not_printed(node: Node) -> None:
-    with pytest.raises(JavaScriptError, match="only what h made is drawn"):
+    with pytest.raises(JavaScriptError, match="only nodes made by h can be drawn"):
         node.call("figures/vnode", "toHtml", FAKE)
 
 
