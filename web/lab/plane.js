@@ -33,7 +33,7 @@ export function planeView(plane, challenge, runs, width = 640) {
   return [
     h(
       "svg",
-      { class: "page-run-svg", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
+      { class: "page-run-svg drawing", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
       axesView(x, y, width),
       challengeView(at(challenge), challenge),
       paretoView(runs.map(at), x, y),
@@ -41,10 +41,10 @@ export function planeView(plane, challenge, runs, width = 640) {
       startView(at(plane.start)),
       runs.map((run) => runView(at(run), run)),
     ),
-    h("p", { class: "page-run-plane-note" }, challenge.says),
+    h("p", { class: "faint" }, challenge.says),
     h(
       "details",
-      { class: "page-run-known" },
+      { class: "page-run-known soft" },
       h("summary", null, plane.text),
       h("ol", { type: "a" }, plane.known.map(({ title, flags, task, general }) =>
         h("li", null, `${title}: task ${lossText(task)}, old ${lossText(general)}`, flags && [" ", h("code", null, flags)]),
@@ -71,7 +71,7 @@ function axesView(x, y, width) {
   const bottom = HEIGHT - MARGIN.bottom;
   return h(
     "g",
-    { class: "page-run-axes" },
+    { class: "page-run-axes grid" },
     y.ticks.map(({ value, label }) => [
       h("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: round(y.map(value)), y2: round(y.map(value)) }),
       h("text", { x: MARGIN.left - 8, y: round(y.map(value)) + 4, "text-anchor": "end" }, label),

@@ -18,14 +18,14 @@ const BAKED = [
 export function pageRunView(view, { live = false } = {}) {
   return h(
     "div",
-    { class: "page-run" },
+    { class: "page-run stack" },
     h(
       "div",
-      { class: "page-run-head" },
+      { class: "row page-run-head" },
       h("button", { type: "button", class: "button primary page-run-start", disabled: !live }, "Fine-tune it here"),
-      h("p", { class: "page-run-note" }, live ? view.fetches : BAKED),
+      h("p", { class: "page-run-note faint" }, live ? view.fetches : BAKED),
     ),
-    h("p", { class: "page-run-status", role: "status" }),
+    h("p", { class: "page-run-status bad", role: "status" }),
     dialsView(view, live),
     h("div", { class: "page-run-plane" }, planeView(view.plane, view.challenge, [])),
     h("ol", { class: "page-run-list", "aria-label": "Your runs" }),
@@ -36,7 +36,7 @@ export function pageRunView(view, { live = false } = {}) {
 function dialsView({ presets, dials }, live) {
   return h(
     "fieldset",
-    { class: "page-run-dials", disabled: !live },
+    { class: "page-run-dials stack", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to train with"),
     h(
       "div",
@@ -45,7 +45,7 @@ function dialsView({ presets, dials }, live) {
         h("button", { type: "button", class: "chip", "data-preset": id, "aria-pressed": String(index === 0) }, label),
       ),
     ),
-    h("p", { class: "page-run-preset-note" }, presets[0].says),
+    h("p", { class: "page-run-preset-note soft" }, presets[0].says),
     h("div", { class: "page-run-grid" }, dials.map(dialView)),
   );
 }
@@ -53,9 +53,9 @@ function dialsView({ presets, dials }, live) {
 function dialView({ name, label, note, stops, texts, at }) {
   return h(
     "div",
-    { class: "page-run-dial" },
+    { class: "page-run-dial entry" },
     h("label", { for: `page-run-${name}` }, label),
-    h("output", { for: `page-run-${name}`, class: "page-run-value" }, texts[at]),
+    h("output", { for: `page-run-${name}`, class: "numeric" }, texts[at]),
     h("input", {
       id: `page-run-${name}`,
       class: "range",
@@ -68,7 +68,7 @@ function dialView({ name, label, note, stops, texts, at }) {
       "aria-valuetext": texts[at],
       "aria-describedby": `page-run-${name}-note`,
     }),
-    h("span", { class: "page-run-dial-note", id: `page-run-${name}-note` }, note),
+    h("span", { class: "hint", id: `page-run-${name}-note` }, note),
   );
 }
 
@@ -97,15 +97,15 @@ function askView(live) {
  * @param {object} said from `unfrozen.lab.session`
  */
 export function answersView({ before, after, parts, step, note, problem }) {
-  if (problem) return h("p", { class: "page-run-problem" }, problem);
+  if (problem) return h("p", { class: "page-run-problem bad" }, problem);
   return h(
     "div",
     null,
     answerLine("Before", before, after ? parts : Infinity),
     after
       ? answerLine(step ? `After ${step} steps` : "Not trained yet", after, parts)
-      : h("p", { class: "page-run-answer-note" }, "Train it, and what it has become answers beside it."),
-    note && h("p", { class: "page-run-answer-note" }, note),
+      : h("p", { class: "faint" }, "Train it, and what it has become answers beside it."),
+    note && h("p", { class: "faint" }, note),
   );
 }
 
@@ -114,7 +114,7 @@ function answerLine(who, { pieces, ended }, parts) {
   return h(
     "p",
     { class: "page-run-answer" },
-    h("span", { class: "page-run-answer-name" }, who),
+    h("span", { class: "faint" }, who),
     h(
       "span",
       { class: "page-run-answer-text" },
@@ -142,11 +142,11 @@ export function runsView(runs, shown) {
     const scored = Number.isFinite(score("task"));
     return h(
       "li",
-      { class: "page-run-item", "data-run": run.id, "aria-current": run.id === shown ? "true" : null },
+      { class: "row page-run-item", "data-run": run.id, "aria-current": run.id === shown ? "true" : null },
       h("span", { class: "page-run-number", "aria-hidden": "true" }, index + 1),
       h("span", { class: "page-run-item-title" }, run.title),
-      h("span", { class: "page-run-item-score" }, scored ? `task ${lossText(score("task"))}, old ${lossText(score("general"))}` : run.over ? endText(run) : "training"),
-      h("span", { class: "page-run-item-commands" }, buttonsOf(run)),
+      h("span", { class: "page-run-item-score soft numeric" }, scored ? `task ${lossText(score("task"))}, old ${lossText(score("general"))}` : run.over ? endText(run) : "training"),
+      h("span", { class: "row" }, buttonsOf(run)),
     );
   });
 }

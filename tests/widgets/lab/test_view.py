@@ -50,19 +50,19 @@ def test_live_every_dial_has_a_name_a_value_and_what_it_does(node: Node) -> None
         assert name in labels
         assert slider.attrib["aria-valuetext"] == dial["texts"][dial["at"]]
         assert int(slider.attrib["max"]) == len(dial["stops"]) - 1
-    assert texts(with_class(tree, "page-run-dial-note")) == [dial["note"] for dial in VIEW["dials"]]
+    assert texts(with_class(tree, "hint")) == [dial["note"] for dial in VIEW["dials"]]
 
 
 def test_tokens_are_marked_from_where_the_two_part(node: Node) -> None:
     tree = answers(node, before=wrote("a", "b", "c"), after=wrote("a", "x"), parts=1, step=5)
     assert texts(with_class(tree, "page-run-token-differs")) == ["b", "c", "x"]
-    assert texts(with_class(tree, "page-run-answer-name")) == ["Before", "After 5 steps"]
+    assert texts(with_class(tree, "faint")) == ["Before", "After 5 steps"]
 
 
 def test_before_the_first_run_the_start_answers_alone(node: Node) -> None:
     tree = answers(node, before=wrote("a", "b"))
     assert with_class(tree, "page-run-token-differs") == []
-    assert "answers beside it" in texts(with_class(tree, "page-run-answer-note"))[0]
+    assert "answers beside it" in texts(with_class(tree, "faint"))[-1]
 
 
 @pytest.mark.parametrize(

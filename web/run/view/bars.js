@@ -34,7 +34,7 @@ export function barFrame(ticks, { count, width, height, below, right = 0 }) {
   const gridLine = (tick, text) =>
     h(
       "g",
-      { class: tick === 0 ? "run-grid run-grid-zero" : "run-grid" },
+      { class: tick === 0 ? "grid run-grid run-grid-zero" : "grid run-grid" },
       h("line", { x1: LEFT, x2: width, y1: y(tick), y2: y(tick) }),
       h("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, text),
     );
@@ -46,7 +46,7 @@ export function barFrame(ticks, { count, width, height, below, right = 0 }) {
     picture: (label, tickText, ...marks) =>
       h(
         "svg",
-        { class: "run-bars", viewBox: `0 0 ${width} ${TOP + height + below}`, role: "img", "aria-label": label },
+        { class: "run-bars drawing", viewBox: `0 0 ${width} ${TOP + height + below}`, role: "img", "aria-label": label },
         ticks.map((tick) => gridLine(tick, tickText(tick))),
         ...marks,
       ),

@@ -88,14 +88,14 @@ export class RunChart extends HTMLElement {
 
   #build() {
     const make = (tag, className) => Object.assign(document.createElement(tag), { className });
-    const head = make("div", "run-chart-head");
+    const head = make("div", "pair run-chart-head");
     const title = make("h4", "run-chart-title");
     const all = Object.assign(make("button", "button-link run-chart-all"), { type: "button", hidden: true });
     const legend = make("div", "run-lines");
     const stage = make("div", "run-stage");
     const foot = make("div", "run-chart-foot");
-    const readout = make("p", "run-readout");
-    const note = make("p", "run-chart-note");
+    const readout = make("p", "run-readout soft numeric");
+    const note = make("p", "run-chart-note quiet");
     all.textContent = "Show all steps";
     all.addEventListener("click", () => this.#zoomTo(null) || stage.focus());
     Object.assign(stage, { tabIndex: 0 });

@@ -24,7 +24,7 @@ export function examplesView(rows, width) {
     "section",
     { class: "run-section" },
     h("h4", { class: "run-chart-title" }, "What is trained"),
-    how && h("p", { class: "run-rows-how" }, revealHidden(how), "."),
+    how && h("p", { class: "run-rows-how soft" }, revealHidden(how), "."),
     rows.counts && factsView(rows),
     notes.length > 0 && notesView(notes),
     first.length > 0 && legendView(),
@@ -45,13 +45,13 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
   return [
     h(
       "dl",
-      { class: "run-counts" },
+      { class: "numbers run-numbers" },
       facts.map(([name, value, note]) =>
-        h("div", null, h("dt", null, name), h("dd", null, value), note && h("dd", { class: "run-note" }, note)),
+        h("div", null, h("dt", { class: "soft" }, name), h("dd", null, value), note && h("dd", { class: "run-note faint" }, note)),
       ),
     ),
-    flaws.length === 0 && h("p", { class: "run-chart-note" }, "Every example is complete, ends with a stop token and occurs once."),
-    flaws.length > 0 && h("ul", { class: "run-rows-flaws" }, flaws.map((flaw) => h("li", null, flaw))),
+    flaws.length === 0 && h("p", { class: "run-chart-note quiet" }, "Every example is complete, ends with a stop token and occurs once."),
+    flaws.length > 0 && h("ul", { class: "run-rows-flaws soft" }, flaws.map((flaw) => h("li", null, flaw))),
   ];
 }
 
@@ -73,7 +73,7 @@ function flawsOf(counts, first) {
 function legendView() {
   return h(
     "p",
-    { class: "run-rows-legend" },
+    { class: "row run-rows-legend soft" },
     LEGEND.map(([as, label]) => h("span", null, partView({ as, texts: ["token"] }), ` ${label}`)),
   );
 }
@@ -89,9 +89,9 @@ function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts
     null,
     h(
       "p",
-      { class: "run-row-head" },
+      { class: "row run-row-head quiet numeric" },
       loss !== undefined && h("b", null, `${lossText(Number(loss))} nats`),
-      h("span", { class: "run-row-place" }, revealHidden(place)),
+      h("span", { class: "soft" }, revealHidden(place)),
       h("span", null, `${tokensText(tokens)}, ${many(trained)} trained${lost}`),
     ),
     h(
@@ -107,7 +107,7 @@ function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts
 /** Tokens that are trained, or not, in one go. Brackets say it where lines and colours do not. */
 function partView({ as, texts }) {
   const tokens = wholeCharacters(texts).map(tokenView);
-  if (as === "read") return h("span", { class: "run-part-read" }, tokens);
+  if (as === "read") return h("span", { class: "run-part-read soft" }, tokens);
   const [open, close] = as === "end" ? ["[end: ", "]"] : ["[", "]"];
   return h("mark", { class: `run-part-${as}` }, unseen(open), tokens, unseen(close));
 }
@@ -131,13 +131,13 @@ function unseen(text) {
 }
 
 function gapView(text) {
-  return h("span", { class: "run-row-gap" }, text);
+  return h("span", { class: "run-row-gap faint" }, text);
 }
 
 function notesView(notes) {
   return h(
     "ul",
-    { class: "run-rows-flaws" },
+    { class: "run-rows-flaws soft" },
     notes.map(({ text, rows, first }) =>
       h("li", null, `${many(rows)} ${rows === 1 ? "example" : "examples"}: `, revealHidden(text), first && ["; the first: ", revealHidden(first)], "."),
     ),
@@ -153,7 +153,7 @@ function lengthsView(lengths, padding, width) {
     lengths.from?.length > 0 && histogram(lengths, width),
     h(
       "p",
-      { class: "run-chart-note" },
+      { class: "run-chart-note quiet" },
       `From ${many(shortest)} to ${many(longest)} tokens; the median is ${many(median)}, the 90th percentile ${many(most)}. `,
       padding && paddingText(padding),
     ),
@@ -199,7 +199,7 @@ function scoredView({ rows, mean, hardest = [], easiest = [] }) {
     "details",
     { class: "run-rows-scored" },
     h("summary", null, "Examples that the untrained model finds hardest and easiest"),
-    h("p", { class: "run-chart-note" }, note),
+    h("p", { class: "run-chart-note quiet" }, note),
     named.map(([title, some]) => [h("h4", { class: "run-chart-title" }, title), rowList(some, title)]),
   );
 }
@@ -242,7 +242,7 @@ export function revealHidden(text) {
 }
 
 function sign(hidden) {
-  if (Object.hasOwn(SIGNS, hidden)) return h("span", { class: "run-sign" }, SIGNS[hidden]);
+  if (Object.hasOwn(SIGNS, hidden)) return h("span", { class: "run-sign faint" }, SIGNS[hidden]);
   const number = hidden.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-  return h("span", { class: "run-sign run-sign-number" }, `U+${number}`);
+  return h("span", { class: "run-sign run-sign-number faint" }, `U+${number}`);
 }

@@ -26,9 +26,9 @@ function titleView(run) {
   ].filter(Boolean);
   return h(
     "div",
-    { class: "run-title" },
+    { class: "row run-title" },
     h("h4", { class: "run-model" }, model.name ? String(model.name) : "A training run"),
-    parts.length > 0 && h("p", { class: "run-facts" }, parts.join(" · ")),
+    parts.length > 0 && h("p", { class: "run-facts faint numeric" }, parts.join(" · ")),
   );
 }
 
@@ -44,10 +44,10 @@ function progressView(run, goesOn) {
   const bar = h("progress", { max: plan.steps, value: Math.min(step, plan.steps), "aria-label": label });
   return h(
     "div",
-    { class: "run-progress" },
+    { class: "row run-progress" },
     plan.steps > 0 && bar,
-    h("span", { class: "run-step" }, label),
-    isTimed && h("span", { class: "run-time" }, timeText(time, goesOn) + costText(run, goesOn)),
+    h("span", { class: "run-step faint numeric" }, label),
+    isTimed && h("span", { class: "run-time faint numeric" }, timeText(time, goesOn) + costText(run, goesOn)),
   );
 }
 
@@ -77,16 +77,16 @@ function factsView(run) {
     ...factMetrics().map((metric) => measuredFact(run, metric)),
   ].filter((fact) => fact && fact[1] !== null);
   if (facts.length === 0) return null;
-  return h("dl", { class: "run-numbers" }, facts.map(factView));
+  return h("dl", { class: "numbers run-numbers" }, facts.map(factView));
 }
 
 function factView([name, value, note, tone]) {
   return h(
     "div",
     null,
-    h("dt", null, name),
+    h("dt", { class: "soft" }, name),
     h("dd", null, value),
-    note && h("dd", { class: tone ? `run-note run-${tone}` : "run-note" }, note),
+    note && h("dd", { class: `run-note ${tone || "faint"}` }, note),
   );
 }
 
@@ -97,14 +97,14 @@ function lastText(run, name, unit) {
 
 function measuredFact(run, { name, label, unit, fact }) {
   const isBad = name === "train/skipped" && run.series[name]?.y.at(-1) > 0;
-  return [label, lastText(run, name, unit), isImported(run) ? "as logged" : fact, isBad ? "worse" : ""];
+  return [label, lastText(run, name, unit), isImported(run) ? "as logged" : fact, isBad ? "bad" : ""];
 }
 
 function evalFact(run, suite, label) {
   const scores = run.evals[suite];
   if (!scores || scores.x.length === 0) return null;
   const delta = scores.delta.at(-1);
-  const tone = delta > 0 ? "worse" : delta < 0 ? "better" : "";
+  const tone = delta > 0 ? "bad" : delta < 0 ? "good" : "";
   return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} since step ${firstStep(run, scores)}`, tone];
 }
 
@@ -127,7 +127,7 @@ function costFact({ start }) {
 export function noticeView({ tone, title, text, command }) {
   return h(
     "p",
-    { class: `run-notice run-notice-${tone}` },
+    { class: `run-notice run-notice-${tone} soft` },
     h("strong", null, title),
     " ",
     text,
@@ -154,9 +154,9 @@ export function postMortemView({ end }) {
 }
 
 function causeView({ name, text }) {
-  return h("div", null, h("dt", null, name), h("dd", null, text));
+  return h("div", null, h("dt", { class: "faint" }, name), h("dd", { class: "soft" }, text));
 }
 
 function settingView({ options, text }) {
-  return h("li", null, h("code", null, options), h("span", { class: "run-note" }, text));
+  return h("li", null, h("code", null, options), h("span", { class: "run-note faint" }, text));
 }

@@ -47,7 +47,7 @@ export class RunChooser extends HTMLElement {
   }
 
   #select(text, event) {
-    const label = Object.assign(document.createElement("label"), { className: "run-choice" });
+    const label = Object.assign(document.createElement("label"), { className: "run-choice faint" });
     const select = document.createElement("select");
     select.addEventListener("change", () => this.#chosen(select.value, event));
     label.append(text, select);

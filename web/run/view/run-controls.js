@@ -37,13 +37,13 @@ export class RunCommands extends HTMLElement {
     const really = button("Stop the run", () => this.#confirm(false) || this.#send("stop"));
     const keep = button("Keep training", () => this.#confirm(false));
     const [buttons, sure] = [group("Control of this run"), group("Stop the run?")];
-    const question = document.createElement("span");
+    const question = Object.assign(document.createElement("span"), { className: "soft" });
     question.textContent = "Stop after this step? A checkpoint is saved, and the run can be resumed later.";
     really.classList.add("run-command-stop");
     buttons.append(hold, save, look, stop);
     sure.append(question, really, keep);
     sure.addEventListener("keydown", ({ key }) => key === "Escape" && this.#confirm(false));
-    const status = Object.assign(document.createElement("p"), { className: "run-command-status" });
+    const status = Object.assign(document.createElement("p"), { className: "run-command-status soft" });
     status.setAttribute("role", "status");
     this.#parts = { hold, save, look, stop, really, keep, buttons, sure, status };
     this.replaceChildren(buttons, sure, status);
@@ -109,7 +109,7 @@ function button(text, click) {
 }
 
 function group(label) {
-  const made = Object.assign(document.createElement("div"), { className: "run-command-group" });
+  const made = Object.assign(document.createElement("div"), { className: "row run-command-group" });
   made.setAttribute("role", "group");
   made.setAttribute("aria-label", label);
   return made;
@@ -150,7 +150,7 @@ export class RunStart extends HTMLElement {
     cancel.hidden = !launch.loading;
     select.disabled = this.#busy;
     put(status, launch.status);
-    status.classList.toggle("run-command-bad", launch.bad);
+    status.classList.toggle("bad", launch.bad);
     put(lines, launch.lines.join("\n"));
     lines.hidden = launch.lines.length === 0;
     this.#announce(control.started);
@@ -159,12 +159,12 @@ export class RunStart extends HTMLElement {
   #build() {
     const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const details = make("details", { className: "run-start" });
-    const form = make("form", { className: "run-start-form" });
+    const form = make("form", { className: "stack run-start-form" });
     const select = make("select", { name: "recipe" });
     const numbers = make("div", { className: "run-start-numbers" });
     const go = make("button", { className: "button primary", textContent: "Start the run" });
     const cancel = make("button", { className: "button", type: "button", textContent: "Cancel" });
-    const status = make("p", { className: "run-command-status" });
+    const status = make("p", { className: "run-command-status soft" });
     const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0 });
     status.setAttribute("role", "status");
     lines.setAttribute("role", "region");
@@ -172,7 +172,7 @@ export class RunStart extends HTMLElement {
     select.addEventListener("change", () => this.#fill());
     form.addEventListener("submit", (event) => this.#submit(event));
     cancel.addEventListener("click", () => this.#post(() => control.cancel(control.started.name)));
-    const buttons = make("div", { className: "run-command-group" });
+    const buttons = make("div", { className: "row run-command-group" });
     buttons.append(go, cancel);
     form.append(labelled("Recipe", select), numbers, buttons);
     details.append(make("summary", { textContent: "Start a run" }), form, status, lines);

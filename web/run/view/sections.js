@@ -17,16 +17,16 @@ const ALERTS_SHOWN = 20;
 export function buildParts(view) {
   const part = (tag, className) => Object.assign(document.createElement(tag), { className });
   const parts = {
-    chooser: document.createElement("run-chooser"),
-    about: part("p", "run-about"),
+    chooser: part("run-chooser", "row"),
+    about: part("p", "run-about soft"),
     notice: part("div", "run-state"),
     announced: part("p", "visually-hidden"),
     postMortem: part("div", "run-post-mortem-slot"),
     head: part("div", "run-head-slot"),
-    tools: part("div", "run-tools"),
+    tools: part("div", "row run-tools soft"),
     options: { smooth: false, whole: false },
     halt: Object.assign(part("button", "button-link run-halt"), { type: "button", textContent: "Stop reading", hidden: true }),
-    charts: part("div", "run-charts"),
+    charts: part("div", "stack run-charts"),
     others: buildOthers(),
     lacks: part("div", "run-lacks"),
     loss: document.createElement("run-chart"),
@@ -38,7 +38,7 @@ export function buildParts(view) {
     rows: part("div", "run-rows-slot"),
     samples: part("div", "run-samples"),
     tables: part("details", "run-tables"),
-    log: part("p", "run-log"),
+    log: part("p", "run-log quiet numeric"),
     painted: new WeakMap(),
     announce: (text) => text && (parts.announced.textContent = text),
   };
@@ -155,9 +155,9 @@ function memoryFigure(memory, width) {
     "figure",
     { class: "run-figure" },
     h("h4", { class: "run-chart-title" }, "Memory by instant"),
-    picture ?? h("p", { class: "run-nothing" }, "No measurement yet."),
+    picture ?? h("p", { class: "faint" }, "No measurement yet."),
     picture && memoryLegend(memory),
-    h("p", { class: "run-chart-note" }, "The largest measurement at each instant, over the prediction made before the first step."),
+    h("p", { class: "run-chart-note quiet" }, "The largest measurement at each instant, over the prediction made before the first step."),
   );
 }
 
@@ -170,8 +170,8 @@ function driftFigure({ x, total, layers }, width) {
     "figure",
     { class: "run-figure" },
     h("h4", { class: "run-chart-title" }, "Weight change by layer"),
-    picture ?? h("p", { class: "run-nothing" }, "Nothing has changed yet."),
-    picture && h("p", { class: "run-chart-note" }, note),
+    picture ?? h("p", { class: "faint" }, "Nothing has changed yet."),
+    picture && h("p", { class: "run-chart-note quiet" }, note),
   );
 }
 
@@ -183,7 +183,7 @@ function lacksView(run) {
     "section",
     { class: "run-section" },
     h("h4", { class: "run-chart-title" }, "Not in this log"),
-    h("p", { class: "run-chart-note" }, `${run.start.tool || "Its trainer"} did not log ${lacks.join("; ")}.`),
+    h("p", { class: "run-chart-note quiet" }, `${run.start.tool || "Its trainer"} did not log ${lacks.join("; ")}.`),
   );
 }
 
@@ -196,7 +196,7 @@ function alertsView({ alerts, alertCount }) {
     { class: "run-section" },
     h("h4", { class: "run-chart-title" }, "Alerts"),
     h("ol", { class: "run-alert-list" }, shown.map(alertView)),
-    hidden > 0 && h("p", { class: "run-chart-note" }, `${hidden} earlier alerts are in the log.`),
+    hidden > 0 && h("p", { class: "run-chart-note quiet" }, `${hidden} earlier alerts are in the log.`),
   );
 }
 
@@ -204,7 +204,7 @@ function alertView({ level, text, step, time }) {
   return h(
     "li",
     { class: `run-alert run-alert-${level}` },
-    h("span", { class: "run-alert-when" }, `step ${step}, ${clockText(time)}`),
+    h("span", { class: "faint numeric" }, `step ${step}, ${clockText(time)}`),
     h("span", null, text),
   );
 }
@@ -212,7 +212,7 @@ function alertView({ level, text, step, time }) {
 function samplesView({ samples }) {
   if (samples.length === 0) return null;
   const headers = ["Prompt", "Before training", "After training"];
-  const sample = (text, isNew) => h("span", { class: isNew ? null : "run-nothing" }, text?.trimStart() ?? "not yet");
+  const sample = (text, isNew) => h("span", { class: isNew ? null : "faint" }, text?.trimStart() ?? "not yet");
   const row = ({ prompt, before, after }) =>
     h(
       "tr",
@@ -235,7 +235,7 @@ function samplesView({ samples }) {
         h("tbody", null, samples.map(row)),
       ),
     ),
-    h("p", { class: "run-chart-note" }, "The most likely continuation of each prompt. Grey: unchanged."),
+    h("p", { class: "run-chart-note quiet" }, "The most likely continuation of each prompt. Grey: unchanged."),
   );
 }
 
@@ -254,7 +254,7 @@ function logView(run) {
   const lost = flaws.length ? flaws.map(([count, what]) => `${count} ${what}`).join(", ") : "none missing";
   const attempts = run.attempts.length ? ` · resumed ${run.attempts.length}×` : "";
   const text = `${run.run} · ${run.events} events, ${lost}${attempts}`;
-  return h("span", { class: flaws.length ? "run-log-flawed" : null }, text, refusalsView(run));
+  return h("span", { class: flaws.length ? "warn" : null }, text, refusalsView(run));
 }
 
 /** Why lines were refused, of the first few. */
@@ -297,8 +297,8 @@ const MOST_SHOWN = 24;
 export function buildOthers() {
   const others = Object.assign(document.createElement("details"), { className: "run-tables run-others" });
   const summary = document.createElement("summary");
-  const charts = Object.assign(document.createElement("div"), { className: "run-charts" });
-  const note = Object.assign(document.createElement("p"), { className: "run-chart-note" });
+  const charts = Object.assign(document.createElement("div"), { className: "stack run-charts" });
+  const note = Object.assign(document.createElement("p"), { className: "run-chart-note quiet" });
   others.append(summary, charts, note);
   others.addEventListener("toggle", () => others.open && others.run && fill(others, others.run));
   return others;
