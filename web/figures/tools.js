@@ -21,7 +21,7 @@ export function toolViews(buttons) {
       label,
     ),
   );
-  return [...views, h("span", { class: "figure-message", role: "status" })];
+  return [...views, h("span", { class: "figure-message quiet", role: "status" })];
 }
 
 /**

@@ -41,7 +41,7 @@ export function figureView(plot, content) {
     h("div", { class: "plot-canvas" }, content),
     plot.notes.map((note) => h("p", { class: "plot-note" }, note)),
     plot.caption ? h("figcaption", { class: "plot-caption" }, plot.caption) : null,
-    h("div", { class: "plot-tools" }),
+    h("div", { class: "row plot-tools" }),
   );
 }
 

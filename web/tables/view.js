@@ -78,7 +78,7 @@ export function tableView(data, opts = {}) {
         h("tbody", null, bodyRows(rows, columns)),
       ),
     ),
-    h("div", { class: "table-tools" }),
+    h("div", { class: "row table-tools" }),
   );
 }
 
