@@ -23,7 +23,7 @@ def begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of one test's own, one process, files that are large from 1 KB on; its rows."""
     monkeypatch.setenv(cache.CACHE_ENV, str(folder / "cache"))
     monkeypatch.setattr(cache, "LEAST_BYTES", 1_000)
-    monkeypatch.setattr(cache, "_TOGETHER", 7)
+    monkeypatch.setattr(cache, "_AT_ONCE", 7)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     return folder / "cache" / "rows"
 

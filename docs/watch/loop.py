@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import unfrozen
-from gpu_runner.data.sources import read_rows
+from gpu_runner.data.rows import read_rows
 from gpu_runner.demo import general_eval, model_dir, task_eval, task_train
 
 model = AutoModelForCausalLM.from_pretrained(model_dir(), dtype=torch.float32).train()

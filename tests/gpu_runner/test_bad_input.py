@@ -93,7 +93,7 @@ def test_options_that_exclude_each_other_are_explained_before_anything_is_loaded
         ('{"text": "a"}\n{"txet": "b"}\n', ("rows.jsonl:2", "txet")),
         (
             '{"prompt": "a long question", "completion": "b"}\n' * 3,
-            ("0 of 2 rows have trainable tokens", "raise --seq-len"),
+            ("0 of 2 examples have trainable tokens", "raise --seq-len"),
         ),
         ('{"text": 7}\n{"text": "b"}\n', ("rows.jsonl:1", "text")),
     ],

@@ -50,12 +50,12 @@ def told() -> dict[str, Any]:
         "repeated_first": "rows.jsonl:9",
         "notes": [
             {
-                "text": "an answer is empty, so that only its end is trained",
+                "text": "an answer is empty, so that only its end token is trained",
                 "rows": 2,
                 "first": "rows.jsonl:44",
             },
             {
-                "text": "'meta' is a key that nothing is made of",
+                "text": "the key 'meta' is not used",
                 "rows": 1080,
                 "first": "rows.jsonl:1",
             },

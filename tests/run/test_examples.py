@@ -52,7 +52,7 @@ def test_the_panel_says_what_is_trained_and_what_is_special(js: JavaScript) -> N
         "4 examples are truncated: 120 tokens at the end are lost.",
         "3 examples are duplicated, token for token; the first: rows.jsonl:9.",
         "1 example ends without a stop token: the model does not learn to stop there.",
-        "2 examples: an answer is empty, so that only its end is trained; the first: rows",
+        "2 examples: an answer is empty, so that only its end token is trained; the first: rows",
         "… 40 tokens before",
         "… 482 tokens more",
         "540 tokens, 8 trained, 12 more truncated",

@@ -110,8 +110,8 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
     if int(os.environ.get("RANK", "0")) == 0:  # of several under torchrun, one prints for all
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
         World(size=ranks).check(config.grad_accum)
-        with show_reading(console) as watch:
-            plan = make_plan(config, ranks=ranks, trace=predict_by_tracing, watch=watch)
+        with show_reading(console) as progress:
+            plan = make_plan(config, ranks=ranks, trace=predict_by_tracing, progress=progress)
         show_plan(console, plan)
     return ExitCode.OK
 
@@ -342,8 +342,8 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     source = find(config.model, trusted=config.trust_remote_code)
     tokenizer = load_tokenizer(source)
     encoder = run_data.make_encoder(config, tokenizer)
-    with show_reading(console) as watch:
-        found = run_data.load_all(config, encoder, watch)
+    with show_reading(console) as progress:
+        found = run_data.load_all(config, encoder, progress)
     show_data(console, config, found, encoder, tokenizer, _generation_config(source))
     show_examples(console, found, encoder, rows)
     many = score if score is not None else 0 if source.kind == "hub" else _SCORED

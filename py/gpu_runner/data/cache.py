@@ -1,7 +1,8 @@
-"""The cache of encoded examples: each entry is named by a hash of all that it depends on.
+"""The cache of encoded sources: each entry is named by a hash of everything that it depends on.
 
-Another file, or another setting, makes another entry; the same one is never made twice, however
-many runs and processes ask. The oldest entries are removed when they take too much of the disk.
+Another file or another setting makes another entry; the same one is made once, however many runs
+and processes ask for it. The oldest entries are removed when all together take too much disk. An
+entry is a folder with the arrays of `examples`, and complete when it holds `meta.json`.
 """
 
 from __future__ import annotations
@@ -14,37 +15,51 @@ import os
 import shutil
 import signal
 import weakref
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import asdict
+from functools import cached_property
 from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 from platformdirs import user_cache_path
 
 from gpu_runner.config.source import RowSource, parse
-from gpu_runner.data import hub, stored
-from gpu_runner.data.dataset import fingerprint
-from gpu_runner.data.encode import BadRow, Encoder
-from gpu_runner.data.files import ReadShare, Watch, unwatched
-from gpu_runner.data.sources import Row, no_rows, refusal, stream_rows
+from gpu_runner.data import hub
+from gpu_runner.data.dataset import EncodedDataset, Summary
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.examples import (
+    ExampleArrays,
+    StoredExamples,
+    StoredPlaces,
+    StoredRows,
+    fingerprint,
+    open_arrays,
+    pack,
+)
+from gpu_runner.data.rows import PlacedRow, ReportProgress, RowReader, no_progress, no_rows
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.installed import installed_version
 
 CACHE_ENV: Final = "UNFROZEN_CACHE"
-LEAST_BYTES: Final = 16 * 2**20  # of a source that is worth it
-FEW: Final = 2_000  # rows that are encoded in about a second: these are not worth it
-MOST_BYTES: Final = 20 * 2**30  # of all entries
-_VERSION: Final = 3  # of how examples are read, encoded and stored
+LEAST_BYTES: Final = 16 * 2**20
+"""Size from which a source is cached."""
+FEW: Final = 2_000
+"""Rows that are encoded in about a second, and not cached."""
+MOST_BYTES: Final = 20 * 2**30
+"""Of all entries together."""
+_VERSION: Final = 3  # of how rows are read, encoded and stored
+_META: Final = "meta.json"
 _BLOCK: Final = 4 * 2**20
 
 
 def is_large(source: str) -> bool:
-    """Whether a source is worth keeping encoded: a file, or a set of the hub that can be named.
+    """Return whether a source is large enough to be cached: a file, or a named set of the hub.
 
     Raises `DataError` for what is neither.
     """
@@ -55,45 +70,45 @@ def is_large(source: str) -> bool:
         return False
     if path.exists():
         return path.is_file() and path.stat().st_size >= LEAST_BYTES
-    found = hub.loaded(wanted)
-    return bool(hub.fingerprint(found)) and hub.size_bytes(found) >= LEAST_BYTES
+    dataset = hub.load(wanted)
+    return bool(hub.fingerprint(dataset)) and hub.size_bytes(dataset) >= LEAST_BYTES
 
 
-def cache_path(
-    source: str, encoder: Encoder, watch: Watch, *, skip: bool, most: int | None = None
+def _entry_path(
+    source: str, encoder: Encoder, progress: ReportProgress, *, skip_bad: bool, most: int | None
 ) -> Path:
-    """The folder of what is made of a source or its first rows, whether it is there or not."""
+    """Return the folder of the entry for a source or its first rows, which may not exist."""
     wanted = parse(source)
     path = Path(wanted.place).expanduser()
-    whole = hashlib.sha256(_content(path, watch) if path.exists() else _named(wanted))
-    follows = (
+    name = hashlib.sha256(_file_hash(path, progress) if path.exists() else _hub_name(wanted))
+    settings = (
         installed_version(),
         _VERSION,
         wanted.columns,
-        skip,
+        skip_bad,
         path.suffixes,
-        encoder.identity(),
+        encoder.cache_key(),
         *([] if most is None else [most]),
     )
-    whole.update(repr(follows).encode("utf-8", "surrogatepass"))
-    return _folder() / whole.hexdigest()[:40]
+    name.update(repr(settings).encode("utf-8", "surrogatepass"))
+    return _folder() / name.hexdigest()[:40]
 
 
-def _content(path: Path, watch: Watch) -> bytes:
-    """A hash of what a file holds."""
+def _file_hash(path: Path, progress: ReportProgress) -> bytes:
+    """Return the SHA-256 of a file."""
     whole, done, size = hashlib.sha256(), 0, max(1, path.stat().st_size)
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             whole.update(block)
             done += len(block)
-            watch(f"looking at {path.name}", done / size, 0)
+            progress(f"hashing {path.name}", done / size, 0)
     return whole.digest()
 
 
-def _named(wanted: RowSource) -> bytes:
-    """What stands for the rows of a set of the hub: its name, and that of its revision."""
-    found = hub.loaded(wanted)
-    return repr((wanted.place, wanted.subset, wanted.split, hub.fingerprint(found))).encode()
+def _hub_name(wanted: RowSource) -> bytes:
+    """Return the name of a data set of the hub and of its revision."""
+    dataset = hub.load(wanted)
+    return repr((wanted.place, wanted.subset, wanted.split, hub.fingerprint(dataset))).encode()
 
 
 def _folder() -> Path:
@@ -104,7 +119,7 @@ def _folder() -> Path:
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Let one process at a time make or read the entry `path`; without locks, every process may."""
+    """Let one process at a time write or read the entry `path`; without locks, every one may."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_suffix(".lock").open("a")
@@ -117,7 +132,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 
 def remove_oldest(newest: Path) -> None:
-    """Remove the oldest until the rest is small enough; never the newest."""
+    """Remove the oldest entries until the others are small enough; never the newest."""
     folders = [path for path in newest.parent.iterdir() if path.is_dir() and path != newest]
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
     total_bytes = sum(sizes.values()) + sum(file.stat().st_size for file in newest.iterdir())
@@ -128,97 +143,133 @@ def remove_oldest(newest: Path) -> None:
         total_bytes -= sizes[path]
 
 
-_TOGETHER: Final = 2_000  # rows that one process encodes at once
-_AHEAD: Final = 4  # of those for each process, read before they are encoded
-_encoder: Encoder | None = None  # of a process that encodes
+class CachedSource:
+    """A source that is encoded on disk."""
 
+    def __init__(self, source: str, arrays: ExampleArrays, meta: dict[str, Any]) -> None:
+        self.source = source
+        self.arrays = arrays
+        self.bad = tuple(map(str, meta["bad"]))
+        self._summary = Summary.merge(meta["summaries"])
+        self._first_sha256: str | None = meta["sha256"]
 
-class _Job(NamedTuple):
-    """Rows that one process encodes, the first of them number `start`; read up to `share`."""
+    @staticmethod
+    def open(source: str, folder: Path) -> CachedSource:
+        """Return an entry. Raises OSError, ValueError or KeyError where it is incomplete."""
+        meta = json.loads((folder / _META).read_text("utf-8"))
+        return CachedSource(source, ExampleArrays(folder), meta)
 
-    start: int
-    rows: list[tuple[str, Row]]
-    share: float
+    @cached_property
+    def _origins(self) -> Any:
+        """(rows,) the index in the source of each row, bad ones left out."""
+        return np.unique(self.arrays.origin)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all examples."""
+        return self._digest(np.arange(len(self.arrays.origin)))
+
+    def __len__(self) -> int:
+        return len(self._origins)
+
+    def select(
+        self, name: str, rows: Sequence[int] | None = None, *, held_out: bool = False
+    ) -> EncodedDataset:
+        """Return the data set of some rows; see `dataset.EncodedSource`.
+
+        Unless it is held out, its remarks are those of the whole source. Its SHA-256 follows from
+        hashes; that of the first rows of a source is the same as in memory.
+        """
+        arrays, place = self.arrays, parse(self.source).place
+        wanted = self._wanted(rows)
+        chosen = np.flatnonzero(wanted & (arrays.trainable > 0))
+        cut = arrays.cut[wanted]
+        summary, bad = self._summary, self.bad
+        if held_out:
+            summary, bad = Summary(read=len(np.unique(arrays.origin[wanted]))), ()
+        return EncodedDataset(
+            name=name,
+            rows=StoredRows(arrays, chosen),
+            examples=StoredExamples(arrays, chosen),
+            rows_read=summary.read + len(bad),
+            cut_rows=int((cut > 0).sum()),
+            cut_tokens=int(cut.sum()),
+            untrainable_rows=int(wanted.sum()) - len(chosen),
+            sha256=self._first_sha256 or self._digest(chosen),
+            bad_rows=bad,
+            notes=summary.notes,
+            split_rows=summary.split,
+            template_rows=summary.in_template,
+            places=StoredPlaces(arrays, chosen, place),
+        )
+
+    def no_trainable(self, name: str, rows: Sequence[int] | None = None) -> DataError:
+        """Return the error for a data set without trainable tokens."""
+        return DataError(
+            f"0 of {int(self._wanted(rows).sum())} examples have trainable tokens in the {name}"
+            " data: look at some with `unfrozen data`."
+        )
+
+    def _wanted(self, rows: Sequence[int] | None) -> Any:
+        """(N,) bool: which examples are made of these rows."""
+        if rows is None:
+            return np.ones(len(self.arrays.origin), np.bool_)
+        return np.isin(self.arrays.origin, self._origins[rows])
+
+    def _digest(self, chosen: Any) -> str:
+        """Return the SHA-256 of the tokens' hashes of some examples, and of what is trained."""
+        digest = hashlib.sha256(self.arrays.digest[chosen].tobytes())
+        digest.update(self.arrays.trained.data)
+        return digest.hexdigest()
 
 
 def load_encoded(
     source: str,
     encoder: Encoder,
-    bad: list[str] | None,
-    watch: Watch = unwatched,
+    *,
+    skip_bad: bool = False,
     most: int | None = None,
-) -> stored.Arrays:
-    """The encoded rows of a source. Raises `DataError` for the first row that is none.
+    progress: ReportProgress = no_progress,
+) -> CachedSource:
+    """Return a source, or at most its first `most` rows, from the cache; encode it where needed.
 
-    With a list `bad`, such rows are left out and the reasons appended to it. With `most`, only the
-    first so many rows are read, and their `dataset.fingerprint` is in the meta data as `sha256`.
+    Raises `DataError` for the first bad row, unless bad ones are skipped, and for no row.
     """
-    path = cache_path(source, encoder, watch, skip=bad is not None, most=most)
-    before = len(bad or ())
+    path = _entry_path(source, encoder, progress, skip_bad=skip_bad, most=most)
     with exclusive_lock(path):
         try:
-            found = stored.Arrays(path)
+            found = CachedSource.open(source, path)
             os.utime(path)
         except (OSError, ValueError, KeyError):
             shutil.rmtree(path, ignore_errors=True)
-            found = _encode_into_cache(source, encoder, bad, path, watch, most)
-        else:
-            if bad is not None:
-                bad += found.meta["bad"]
-    if not len(found.origin):
-        raise no_rows(source, (bad or [])[before:])
+            reader = RowReader(source, skip_bad=skip_bad)
+            found = _encode_into(path, reader, encoder, skip_bad, most, progress)
+    if not len(found):
+        raise no_rows(source, found.bad)
     return found
 
 
-def notes(found: stored.Arrays) -> list[tuple[str, int, str]]:
-    """Return the notes on the examples: (text, of how many, where the first one is)."""
-    counts: Counter[str] = Counter()
-    firsts: dict[str, str] = {}
-    for summary in found.meta["summaries"]:
-        for text, count, first in summary["notes"]:
-            counts[text] += count
-            firsts.setdefault(text, first)
-    return [(text, count, firsts[text]) for text, count in counts.most_common()]
-
-
-def total(found: stored.Arrays, name: str) -> int:
-    """Return the total of a number in the summaries of all parts."""
-    return sum(summary[name] for summary in found.meta["summaries"])
-
-
-def _encode_into_cache(
-    source: str,
-    encoder: Encoder,
-    bad: list[str] | None,
+def _encode_into(
     path: Path,
-    watch: Watch,
+    reader: RowReader,
+    encoder: Encoder,
+    skip_bad: bool,
     most: int | None,
-) -> stored.Arrays:
-    """Encode all rows, into the cache where it can be written, else where it is forgotten."""
-    reasons: list[str] = [] if bad is None else bad
-    before = len(reasons)
+    progress: ReportProgress,
+) -> CachedSource:
+    """Encode a source into the entry `path`, or a temporary folder where that cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(mkdtemp(dir=path.parent, prefix="making-"))
     except OSError:
         folder = Path(mkdtemp(prefix="unfrozen-rows-"))
     try:
-        with closing(_encode_all(source, encoder, bad, watch, most)) as parts:
-            stored.write(folder, parts, {"source": source})
-        found = stored.Arrays(folder)
-        more = {
-            "bad": reasons[before:],
-            "sha256": None if most is None else _rows_fingerprint(found),
-        }
-        (folder / stored.META).write_text(json.dumps({**found.meta, **more}), "utf-8")
+        _write_entry(folder, reader, encoder, skip_bad, most, progress)
         if folder.parent == path.parent:
             folder.rename(path)
             remove_oldest(path)
             folder = path
-        found = stored.Arrays(folder)
-        if folder != path:
-            weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
-        return found
+        found = CachedSource.open(reader.source, folder)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise SystemFailure(
@@ -228,35 +279,84 @@ def _encode_into_cache(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    if folder != path:
+        weakref.finalize(found.arrays, shutil.rmtree, folder, ignore_errors=True)
+    return found
 
 
-def _rows_fingerprint(found: stored.Arrays) -> str:
-    """That of the rows with something to train on, as a set in memory has it."""
-    return fingerprint(found.example(index) for index in found.trainable.nonzero()[0])
+def _write_entry(
+    folder: Path,
+    reader: RowReader,
+    encoder: Encoder,
+    skip_bad: bool,
+    most: int | None,
+    progress: ReportProgress,
+) -> None:
+    """Write arrays and meta data of a source; for `most` rows, with their `fingerprint`."""
+    summaries: list[Summary] = []
+    bad: list[str] = []
+    with (
+        open_arrays(folder) as write,
+        closing(_encoded_parts(reader, encoder, most, progress)) as parts,
+    ):
+        for part in parts:
+            if part.bad and not skip_bad:
+                raise DataError(part.bad[0])
+            bad += [text.rstrip(".") for text in part.bad]
+            summaries.append(part.summary)
+            write(part.arrays)
+    sha256 = None
+    if most is not None:
+        arrays = ExampleArrays(folder)
+        sha256 = fingerprint(map(arrays.example, arrays.trainable.nonzero()[0]))
+    meta = {
+        "source": reader.source,
+        "summaries": [asdict(summary) for summary in summaries],
+        "bad": [*reader.bad, *bad],
+        "sha256": sha256,
+    }
+    (folder / _META).write_text(json.dumps(meta), "utf-8")
 
 
-def _encode_all(
-    source: str, encoder: Encoder, bad: list[str] | None, watch: Watch, most: int | None
-) -> Generator[stored.EncodedExamples]:
-    """Parts in the order of their rows, encoded by as many processes as there are cores."""
-    reading, rows = ReadShare(), 0
-    what = f"encoding {Path(parse(source).place).name}"
-    wanted = islice(stream_rows(source, bad, reading), most)
-    for job, part in _in_order(_jobs(wanted, reading), encoder):
-        found = part.summary.pop("bad")
-        if found and bad is None:
-            raise DataError(found[0])
-        if bad is not None:
-            bad += [text.rstrip(".") for text in found]
+_AT_ONCE: Final = 2_000  # rows that one process encodes at once
+_AHEAD: Final = 4  # times as many for each process are read before they are encoded
+_encoder: Encoder | None = None  # of a worker process
+
+
+class _Job(NamedTuple):
+    """Rows that one process encodes; `start` is the index of the first in the source.
+
+    `share` is how much of the source is read with them.
+    """
+
+    start: int
+    rows: list[PlacedRow]
+    share: float
+
+
+class EncodedPart(NamedTuple):
+    """Some rows of a source, encoded: packed arrays, a summary, and why bad rows are left out."""
+
+    arrays: dict[str, bytes]
+    summary: Summary
+    bad: list[str]
+
+
+def _encoded_parts(
+    reader: RowReader, encoder: Encoder, most: int | None, progress: ReportProgress
+) -> Generator[EncodedPart]:
+    """Yield the parts of a source in order, encoded by as many processes as there are cores."""
+    rows = 0
+    what = f"encoding {Path(parse(reader.source).place).name}"
+    for job, part in _in_order(_jobs(reader, most), encoder):
         rows += len(job.rows)
-        watch(what, job.share, rows)
+        progress(what, job.share, rows)
         yield part
-    watch(what, 1.0, rows)
+    progress(what, 1.0, rows)
 
 
-def _in_order(
-    jobs: Iterator[_Job], encoder: Encoder
-) -> Iterator[tuple[_Job, stored.EncodedExamples]]:
+def _in_order(jobs: Iterator[_Job], encoder: Encoder) -> Iterator[tuple[_Job, EncodedPart]]:
+    """Yield each job with what was made of it, in the order of the jobs."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     first = list(islice(jobs, 2))
     if workers == 1 or len(first) < 2:
@@ -264,12 +364,12 @@ def _in_order(
             yield job, encode_part(encoder, job.start, job.rows)
         return
     context = multiprocessing.get_context("spawn")
-    resource_tracker.ensure_running()  # or it would undo what follows when it starts
+    resource_tracker.ensure_running()  # or its start would unblock SIGINT below
     with ProcessPoolExecutor(workers, context, _begin, (encoder,)) as pool:
-        waiting: list[tuple[_Job, Future[stored.EncodedExamples]]] = []
+        waiting: list[tuple[_Job, Future[EncodedPart]]] = []
 
         def send(job: _Job) -> None:
-            with _uninterrupted():
+            with _blocked_interrupts():
                 waiting.append((job, pool.submit(_work, job.start, job.rows)))
 
         try:
@@ -285,8 +385,8 @@ def _in_order(
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A process that starts here ignores Ctrl-C: the main process, which receives it, ends it."""
+def _blocked_interrupts() -> Iterator[None]:
+    """Let a process that starts here ignore Ctrl-C; the main process receives it and ends it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -297,10 +397,10 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _jobs(rows: Iterator[tuple[str, Row]], reading: ReadShare) -> Iterator[_Job]:
-    start = 0
-    while some := list(islice(rows, _TOGETHER)):
-        yield _Job(start, some, min(1.0, reading.share))
+def _jobs(reader: RowReader, most: int | None) -> Iterator[_Job]:
+    rows, start = islice(iter(reader), most), 0
+    while some := list(islice(rows, _AT_ONCE)):
+        yield _Job(start, some, min(1.0, reader.share))
         start += len(some)
 
 
@@ -309,38 +409,23 @@ def _begin(encoder: Encoder) -> None:
     _encoder = encoder
 
 
-def _work(start: int, rows: list[tuple[str, Row]]) -> stored.EncodedExamples:
+def _work(start: int, rows: list[PlacedRow]) -> EncodedPart:
     assert _encoder is not None
     return encode_part(_encoder, start, rows)
 
 
-def encode_part(
-    encoder: Encoder, start: int, rows: Iterable[tuple[str, Row]]
-) -> stored.EncodedExamples:
-    """Return some rows encoded, the first of them number `start`; bad ones go into the summary."""
-    rendered, origins, bad = [], [], []
-    counts: Counter[str] = Counter()
-    firsts: dict[str, str] = {}
-    split = read = 0
-    for number, (where, row) in enumerate(rows, start):
-        try:
-            texts = encoder.render(row)
-        except BadRow as error:
-            bad.append(refusal(where, error))
-            continue
-        read, split = read + 1, split + (len(texts) > 1)
-        rendered += texts
-        origins += [number] * len(texts)
-        for note in texts[0].notes:
-            counts[note] += 1
-            firsts.setdefault(note, where)
-    examples = encoder.examples(rendered) if rendered else []
-    texts_of = (dict(one.row) for one in rendered)
-    summary = {
-        "notes": [(text, count, firsts[text]) for text, count in counts.items()],
-        "bad": bad,
-        "read": read,
-        "split": split,
-        "in_template": sum(one.in_template for one in rendered),
-    }
-    return stored.pack(zip(origins, texts_of, examples, strict=True), summary)
+def encode_part(encoder: Encoder, start: int, rows: Iterable[PlacedRow]) -> EncodedPart:
+    """Return some rows encoded; `start` is the index of the first in the source."""
+    encoded, origins, bad = [], [], []
+    for origin, one in enumerate(encoder.encode_rows(rows), start):
+        if isinstance(one, str):
+            bad.append(one)
+        else:
+            encoded.append(one)
+            origins.append(origin)
+    arrays = pack(
+        (origin, dict(text.row), example)
+        for origin, one in zip(origins, encoded, strict=True)
+        for text, example in zip(one.texts, one.examples, strict=True)
+    )
+    return EncodedPart(arrays, Summary.of(encoded), bad)

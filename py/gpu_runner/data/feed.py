@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.examples import Example, as_store
-from gpu_runner.data.packing import bins
 from unfrozen.data_order import step_rows
 
 IGNORED: Final = -100  # label of a position that does not enter the loss
@@ -166,6 +165,41 @@ def pack(
     bounds = torch.tensor([0, *lengths]).cumsum(0).int()
     count = sum(example.trainable_tokens for example in examples)
     return Batch(row, labels, count, bounds, longest, lengths=real)
+
+
+def bins(lengths: Sequence[int], capacity: int, multiple: int = 1) -> list[list[int]]:
+    """Return the indices of `lengths` in bins of at most `capacity` each: few bins, of like weight.
+
+    There are as many bins as first-fit decreasing needs (at most 11/9 of the fewest possible),
+    rounded up to a `multiple` so that every rank gets as many. Each length, the longest first, then
+    goes into the lightest bin, which keeps the heaviest one light. Within a bin the order is the
+    given one. No length may exceed `capacity`; there must be at least `multiple` of them.
+    """
+    longest_first = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    first_fit = _first_fit(lengths, longest_first, capacity)
+    count = min(len(lengths) // multiple * multiple, -(-len(first_fit) // multiple) * multiple)
+    balanced: list[list[int]] = [[] for _ in range(count)]
+    weights = [0] * count
+    for index in longest_first:
+        lightest = weights.index(min(weights))
+        balanced[lightest].append(index)
+        weights[lightest] += lengths[index]
+    if max(weights) > capacity and count == len(first_fit):
+        balanced = first_fit
+    return sorted(sorted(one) for one in balanced)
+
+
+def _first_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> list[list[int]]:
+    filled: list[list[int]] = []
+    room: list[int] = []
+    for index in order:
+        place = next((i for i, left in enumerate(room) if left >= lengths[index]), len(room))
+        if place == len(room):
+            filled.append([])
+            room.append(capacity)
+        filled[place].append(index)
+        room[place] -= lengths[index]
+    return filled
 
 
 def example_seed(seed: int, step: int, place: int) -> int:

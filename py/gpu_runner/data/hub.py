@@ -1,4 +1,4 @@
-"""Sets of the Hugging Face hub, and whether there is a way to it."""
+"""Data sets of the Hugging Face hub, and whether it can be reached."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _FILES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz", ".txt")
 
 
 def is_away() -> bool:
-    """Whether the hub has no address here; then what is cached is taken at once, or nothing.
+    """Return whether the hub has no address here; then the client reads its cache or fails.
 
-    Its client would ask six times, with pauses. Behind a proxy nothing can be told from here.
+    It would try six times otherwise, with pauses. Behind a proxy the answer is always False.
     """
     from transformers.utils.hub import constants  # type: ignore[attr-defined]  # the hub's own
 
@@ -37,14 +37,14 @@ def is_away() -> bool:
     return False
 
 
-def loaded(wanted: RowSource) -> Any:
-    """A data set of the hub, which its library maps from disk. Raises `DataError`."""
+def load(wanted: RowSource) -> Any:
+    """Return a data set of the hub, which `datasets` maps from disk. Raises `DataError`."""
     source = wanted.place
     looks_like_file = Path(source).suffix in _FILES or source.startswith((".", "/", "~"))
     try:
         if looks_like_file:
             raise ImportError
-        away = is_away()  # first: what is imported next looks at the environment
+        away = is_away()  # first: `datasets` reads the environment when it is imported
         import datasets  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         hint = (
@@ -54,7 +54,7 @@ def loaded(wanted: RowSource) -> Any:
         )
         raise DataError(f"{source}: there is no such file; {hint}.") from None
     try:
-        return _loaded(datasets, source, wanted.subset, wanted.split)
+        return _load(datasets, source, wanted.subset, wanted.split)
     except Exception as error:  # the hub, the network, or the data set's own script
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if away:
@@ -66,16 +66,16 @@ def loaded(wanted: RowSource) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _loaded(library: ModuleType, source: str, subset: str | None, split: str) -> Any:
-    """Asked for once in a process: to look how large a set is, and for its rows."""
+def _load(library: ModuleType, source: str, subset: str | None, split: str) -> Any:
+    """Load a data set once in a process, for its size and for its rows."""
     return library.load_dataset(source, subset, split=split)
 
 
-def size_bytes(found: Any) -> int:
-    """Bytes of the rows of a set, as far as its library tells."""
-    return int(getattr(getattr(found, "data", None), "nbytes", 0))
+def size_bytes(dataset: Any) -> int:
+    """Return the bytes of a data set's rows; 0 where `datasets` does not say."""
+    return int(getattr(getattr(dataset, "data", None), "nbytes", 0))
 
 
-def fingerprint(found: Any) -> str:
-    """What its library calls the rows of a set, of one revision and split; "" if nothing."""
-    return str(getattr(found, "_fingerprint", None) or "")
+def fingerprint(dataset: Any) -> str:
+    """Return the name that `datasets` gives the rows of one revision and split; "" if none."""
+    return str(getattr(dataset, "_fingerprint", None) or "")

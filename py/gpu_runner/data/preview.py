@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder, Example
-from gpu_runner.data.feed import Feed
-from gpu_runner.data.packing import bins
+from gpu_runner.data.feed import Feed, bins
 from unfrozen.data_order import step_rows, steps_in
 
 MOST_STEPS: Final = 500  # of an epoch, looked at for padding
@@ -60,25 +59,25 @@ def stops(rows: EncodedDataset, encoder: Encoder) -> list[Stop]:
     """The last trained tokens of rows that are whole, the most common first; space is passed."""
     found: Counter[int] = Counter()
     for token, places in rows.examples.by_last_token():
-        if encoder.text_of(token).strip():
+        if encoder.decode_token(token).strip():
             found[token] += len(places)
             continue
         for place in places:
             example = rows.examples[place]
             found[_stop(example, example.trained_positions, encoder)] += 1
-    return [Stop(encoder.text_of(token), token, count) for token, count in found.most_common()]
+    return [Stop(encoder.decode_token(token), token, count) for token, count in found.most_common()]
 
 
 def _stop(example: Example, trained: Sequence[int], encoder: Encoder) -> int:
     for position in reversed(trained):
-        if encoder.text_of(example.ids[position]).strip():
+        if encoder.decode_token(example.ids[position]).strip():
             return example.ids[position]
     return example.ids[trained[-1]]
 
 
 def count_without_stop(found: Sequence[Stop], encoder: Encoder) -> int:
     """Rows that are whole and end in text: what is trained of them never tells to stop."""
-    return sum(one.rows for one in found if not encoder.is_mark(one.token))
+    return sum(one.rows for one in found if not encoder.is_special(one.token))
 
 
 def lengths(rows: EncodedDataset) -> Lengths:
@@ -129,7 +128,7 @@ def row_tokens(
     encoder: Encoder, row: Mapping[str, Any], example: Example, most: int = 0, around: int = 0
 ) -> RowTokens:
     """The tokens of a row; of a long one only `most`, from `around` before its first answer on."""
-    texts, trained = encoder.spelled(row, example), example.trained
+    texts, trained = encoder.token_texts(row, example), example.trained
     first = trained.index(True) if any(trained) else 0
     start = max(0, first - around) if most else 0
     end = min(len(texts), start + most) if most else len(texts)
@@ -144,11 +143,11 @@ def _ends(encoder: Encoder, example: Example) -> Iterator[int]:
     for place in range(len(example.ids) - 1, -1, -1):
         if not example.trained[place]:
             open_end = True
-        elif open_end and encoder.is_mark(example.ids[place]):
+        elif open_end and encoder.is_special(example.ids[place]):
             yield place
             open_end = False
         elif open_end:
-            open_end = not encoder.text_of(example.ids[place]).strip()
+            open_end = not encoder.decode_token(example.ids[place]).strip()
 
 
 def stop_token_mismatch(found: Sequence[Stop], tokenizer: Any, settings: Any) -> str:

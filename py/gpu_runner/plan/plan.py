@@ -19,7 +19,7 @@ from gpu_runner.data import run_data
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import BatchShape, Feed
-from gpu_runner.data.files import Watch, unwatched
+from gpu_runner.data.rows import ReportProgress, no_progress
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.memory.advice import format_advice
 from gpu_runner.memory.formula import build_recipe
@@ -188,15 +188,15 @@ def make_plan(
     rank: int = 0,
     ranks: int = 1,
     trace: TraceStep | None = None,
-    watch: Watch = unwatched,
+    progress: ReportProgress = no_progress,
 ) -> RunPlan:
     """Read configuration, tokenizer and data; return the plan of process `rank` of `ranks`.
 
-    `trace` predicts the memory of model types that have no formula; `watch` is called with the
-    progress of reading the data. Raises a `RunnerError` for what cannot be used.
+    `trace` predicts the memory of model types that have no formula; `progress` is
+    called while the data is read. Raises a `RunnerError` for what cannot be used.
     """
     try:
-        planned = _made(config, rank, ranks, trace, watch)
+        planned = _made(config, rank, ranks, trace, progress)
         price = Price.of(config.price, config.currency, planned.device.type, ranks)
         return replace(planned, price=price)
     except InputError as error:  # transformers may accept it, but our memory model does not
@@ -204,7 +204,7 @@ def make_plan(
 
 
 def _made(
-    config: TrainConfig, rank: int, ranks: int, trace: TraceStep | None, watch: Watch
+    config: TrainConfig, rank: int, ranks: int, trace: TraceStep | None, progress: ReportProgress
 ) -> RunPlan:
     device = _device(config)
     source = find(config.model, trusted=config.trust_remote_code)
@@ -215,7 +215,7 @@ def _made(
     shape = shape.with_vocabulary(rows) if shape and rows else shape
     _check_parts(config, shape)
     encoder = run_data.make_encoder(config, tokenizer)
-    train, suites = run_data.load_datasets(config, encoder, watch)
+    train, suites = run_data.load_datasets(config, encoder, progress)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
     compute, pad = choose_precision(config, device), pad_token(tokenizer)
     predictor = Predictor(source, shape, train, pad, compute, device, ranks, rows, trace)

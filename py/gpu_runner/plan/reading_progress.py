@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from gpu_runner.data.files import Watch, unwatched
+from gpu_runner.data.rows import ReportProgress, no_progress
 from gpu_runner.text import counted, printable
 
 SHORT_SECONDS: Final = 1.0  # until then, nothing is shown
@@ -25,13 +25,15 @@ EVERY_SECONDS: Final = 5.0  # between two lines where no bar can be drawn
 
 
 @contextmanager
-def show_reading(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[Watch]:
+def show_reading(
+    console: Console, clock: Callable[[], float] = time.monotonic
+) -> Iterator[ReportProgress]:
     """Show how far reading is: a bar on a terminal, which goes away, else a line now and then.
 
     It goes to stderr; a quiet `console` shows nothing.
     """
     if console.quiet:
-        yield unwatched
+        yield no_progress
         return
     beside = Console(stderr=True, highlight=False)
     shown = _Bars(beside, clock) if beside.is_terminal else _Lines(beside, clock)

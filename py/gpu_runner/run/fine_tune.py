@@ -93,8 +93,8 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
     check_new(config.out)
     with join_world(config) as world:
         console = console if world.first else Console(quiet=True)
-        with show_reading(console) as watch:
-            plan = make_plan(config, world.rank, world.size, predict_by_tracing, watch)
+        with show_reading(console) as progress:
+            plan = make_plan(config, world.rank, world.size, predict_by_tracing, progress)
         world.on_first(lambda: check_output(config.out))
         directory = world.on_first(lambda: make_directory(plan.config))
         with claim(directory, world):
@@ -520,7 +520,7 @@ def _observer(run: PreparedRun, recorder: Recorder, checkpointer: Checkpointer) 
 def _sampling(plan: RunPlan) -> Sampling:
     config, encoder = plan.config, plan.encoder
     if config.sample_prompts is not None:
-        asked = tuple((prompt, encoder.question_text(prompt)) for prompt in config.sample_prompts)
+        asked = tuple((prompt, encoder.render_question(prompt)) for prompt in config.sample_prompts)
         return Sampling(asked, config.sample_tokens, config.seq_len)
     rows = plan.suites[TASK].rows[:SAMPLED_ROWS]
     texts = [(encoder.question_of(row), encoder.prompt_text(row)) for row in rows]

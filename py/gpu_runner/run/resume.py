@@ -93,8 +93,8 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
         console = console if world.first else Console(quiet=True)
         found = _read(*world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS)))
         world.on_first(lambda: _check_found(directory, found, options))
-        with show_reading(console) as watch:
-            plan = make_plan(config, world.rank, world.size, predict_by_tracing, watch)
+        with show_reading(console) as progress:
+            plan = make_plan(config, world.rank, world.size, predict_by_tracing, progress)
         source = plan.source
         if found.path is not None:
             source = Source("directory", source.name, str(found.path), trusted=options.trusted)

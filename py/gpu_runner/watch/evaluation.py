@@ -22,7 +22,7 @@ from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.data.dataset import GENERAL, TASK, EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import Batch
-from gpu_runner.data.sources import Row, read_rows
+from gpu_runner.data.rows import Row, read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.memory.fsdp import gathered_parameters, reshard_all_except
 from gpu_runner.memory.loop import Autocast, is_compiled

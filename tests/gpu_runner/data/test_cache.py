@@ -63,7 +63,7 @@ def test_what_is_said_of_rows_is_said_from_disk_too(file: Path) -> None:
         assert "so 3 of 45 rows became several" in said
         assert "longer than --seq-len lost" in said
         assert f"training: 1 of 45 rows ({file}:42 is the first): an answer is empty" in said
-        assert "'meta' is a key that nothing is made of" in said
+        assert "the key 'meta' is not used" in said
     assert train.template_rows == 42
 
 
@@ -71,7 +71,7 @@ def test_the_second_time_nothing_is_read_or_encoded(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = run_data.load_datasets(config(file), encoder())
-    monkeypatch.setattr(cache_of_rows, "stream_rows", None)
+    monkeypatch.setattr(cache_of_rows, "RowReader", None)
     again, _ = run_data.load_datasets(config(file), encoder())
     assert again.sha256 == first.sha256
     assert len(folders(cache)) == 1
@@ -133,7 +133,7 @@ def test_the_oldest_arrays_are_removed_when_they_take_too_much(
     for seq_len in (50, 51, 52):
         run_data.load_datasets(config(file), encoder(seq_len))
     assert len(folders(cache)) == 1
-    monkeypatch.setattr(cache_of_rows, "stream_rows", None)
+    monkeypatch.setattr(cache_of_rows, "RowReader", None)
     run_data.load_datasets(config(file), encoder(52))
 
 

@@ -13,9 +13,8 @@ from gpu_runner.data import cache, run_data
 from gpu_runner.data.combine import add_replay
 from gpu_runner.data.dataset import EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.examples import InMemoryExamples
+from gpu_runner.data.examples import InMemoryExamples, Joined, Stored
 from gpu_runner.data.feed import Feed
-from gpu_runner.data.stored import Joined, Stored
 from gpu_runner.errors import DataError
 
 pytestmark = pytest.mark.slow
@@ -37,7 +36,7 @@ def replayed(encoder: Encoder, share: float, seed: int = 0) -> EncodedDataset:
 def test_replayed_rows_have_their_share_of_the_tokens(encoder: Encoder, share: float) -> None:
     rows = replayed(encoder, share)
     assert rows.replayed_share == pytest.approx(share, abs=0.02)
-    told = f"{rows.replayed_rows} rows replayed, {rows.replayed_share:.1%} of the tokens."
+    told = f"{rows.replayed_rows} examples replayed, {rows.replayed_share:.1%} of the tokens."
     assert rows.remarks()[-1] == f"training: {told}"
 
 
@@ -53,8 +52,8 @@ def test_what_is_cut_or_left_out_of_the_replayed_rows_is_said(encoder: Encoder) 
     said = add_replay(task, old, 0.5, 0).remarks()
     assert said[: len(before)] == before
     cut, left_out, replayed = said[len(before) :]
-    assert cut.startswith("replay: 2 of 3 rows longer than --seq-len lost ")
-    assert left_out == "replay: 1 of 3 rows left out, which have no trainable token."
+    assert cut.startswith("replay: 2 of 3 examples longer than --seq-len lost ")
+    assert left_out == "replay: 1 of 3 examples left out, which have no trainable token."
     assert replayed.startswith("training: ")
 
 
@@ -80,7 +79,7 @@ DOGS: list[dict[str, object]] = [
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Three files, and a cache of this test's own."""
     monkeypatch.setenv(cache.CACHE_ENV, str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "_TOGETHER", 7)
+    monkeypatch.setattr(cache, "_AT_ONCE", 7)
     rows = {"sums": tiny_llama.sums(40), "cats": CATS, "dogs": DOGS}
     return {
         name: tiny_llama.write_rows(tmp_path / f"{name}.jsonl", some) for name, some in rows.items()
@@ -154,7 +153,7 @@ def test_the_second_start_of_a_mix_reads_and_encodes_nothing(
     monkeypatch.setattr(cache, "LEAST_BYTES", 1)
     chosen = config(files, WAYS[4])
     first, _ = run_data.load_datasets(chosen, WIDE)
-    monkeypatch.setattr(cache, "stream_rows", None)
+    monkeypatch.setattr(cache, "RowReader", None)
     again, _ = run_data.load_datasets(chosen, WIDE)
     assert again.sha256 == first.sha256
     assert again.made_of == first.made_of
@@ -193,7 +192,7 @@ def test_a_part_of_a_mix_of_which_nothing_is_left_is_told(
         with pytest.raises(DataError, match=r"none\.jsonl has no rows"):
             run_data.load_datasets(config(files, {"data": "{sums}", "mix": ("{none}",)}), WIDE)
         tiny = {"data": "{one}:weight=0.1", "mix": ("{one}:weight=0.1",)}
-        with pytest.raises(DataError, match="the weights leave no row"):
+        with pytest.raises(DataError, match="the weights leave no example"):
             run_data.load_datasets(config(files, {**tiny, "eval_data": "{sums}"}), WIDE)
         seeds = range(60)  # one of them holds out the only row of a file
         said = [_refused(config(files, _small(seed))) for seed in seeds]

@@ -4,9 +4,9 @@ import pytest
 
 import chat_corpus
 import tiny_llama
-from gpu_runner.data.dataset import encode_dataset, hold_out
+from gpu_runner.data.dataset import EncodedRows, encode_dataset, encode_rows, held_out_rows
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.sources import read_rows
+from gpu_runner.data.rows import RowReader, read_rows
 from gpu_runner.errors import DataError
 
 
@@ -18,6 +18,11 @@ def encoder() -> Encoder:
 def written(path: Path, text: str) -> str:
     (path / "rows.jsonl").write_bytes(text.encode())
     return str(path / "rows.jsonl")
+
+
+def without_bad_rows(source: str, encoder: Encoder) -> EncodedRows:
+    reader = RowReader(source, skip_bad=True)
+    return encode_rows(source, reader.read(), encoder, skip_bad=True, bad=reader.bad)
 
 
 def test_a_row_of_no_known_format_is_refused_with_file_and_line(
@@ -37,8 +42,8 @@ def test_rows_that_were_cut_or_left_out_are_counted_and_said(encoder: Encoder) -
     loaded = encode_dataset("training", rows, encoder)
     assert (len(loaded.examples), loaded.cut_rows, loaded.untrainable_rows) == (2, 2, 1)
     assert loaded.remarks() == [
-        "training: 2 of 3 rows longer than --seq-len lost 33 tokens at the end.",
-        "training: 1 of 3 rows left out, which have no trainable token.",
+        "training: 2 of 3 examples longer than --seq-len lost 33 tokens at the end.",
+        "training: 1 of 3 examples left out, which have no trainable token.",
     ]
 
 
@@ -48,7 +53,7 @@ def test_a_set_without_trainable_tokens_is_refused_and_its_first_row_shown(
     rows = [("a", {"prompt": "1" * 30, "completion": "2"})] * 3
     with pytest.raises(DataError) as caught:
         encode_dataset("training", rows, encoder)
-    assert "0 of 3 rows have trainable tokens in the training data" in str(caught.value)
+    assert "0 of 3 examples have trainable tokens in the training data" in str(caught.value)
     assert "raise --seq-len" in str(caught.value)
     assert "'111111111111'" in str(caught.value)
 
@@ -68,24 +73,23 @@ def test_the_fingerprint_changes_with_the_rows(encoder: Encoder) -> None:
 
 
 def test_held_out_rows_are_a_tenth_and_never_trained() -> None:
-    rows = [(str(n), {"text": str(n)}) for n in range(40)]
-    kept, held = hold_out(rows, seed=0)
-    assert (len(kept), len(held)) == (36, 4)
-    assert sorted([*kept, *held]) == sorted(rows)
-    assert hold_out(rows, seed=0) == (kept, held)
+    held = held_out_rows(40, seed=0)
+    assert len(held) == 4
+    assert sorted(set(held) & set(range(40))) == held
+    assert held_out_rows(40, seed=0) == held
+    assert held_out_rows(40, seed=1) != held
 
 
 def test_one_row_cannot_be_held_out_from() -> None:
     with pytest.raises(DataError, match="give --eval-data"):
-        hold_out([("a", {"text": "a"})], seed=0)
+        held_out_rows(1, seed=0)
 
 
 def test_bad_rows_are_left_out_counted_and_shown_when_asked(
     tmp_path: Path, encoder: Encoder
 ) -> None:
     text = '{"text": "ab"}\n{oops\n{"words": "b"}\n{"text": "abc"}\n'
-    bad: list[str] = []
-    rows = encode_dataset("training", read_rows(written(tmp_path, text), bad), encoder, bad)
+    rows = without_bad_rows(written(tmp_path, text), encoder).select("training")
     assert len(rows.examples) == 2
     assert rows.rows_read == 4
     (remark,) = rows.remarks()
@@ -97,10 +101,9 @@ def test_bad_rows_are_left_out_counted_and_shown_when_asked(
 def test_a_file_of_bad_rows_only_is_refused_with_the_first(
     tmp_path: Path, encoder: Encoder
 ) -> None:
-    bad: list[str] = []
-    sources = read_rows(written(tmp_path, '{"words": "a"}\n{"words": "b"}\n'), bad)
-    with pytest.raises(DataError, match=r"all 2 rows of the training data are bad.*rows.jsonl:1"):
-        encode_dataset("training", sources, encoder, bad)
+    source = written(tmp_path, '{"words": "a"}\n{"words": "b"}\n')
+    with pytest.raises(DataError, match=r"all 2 rows of .*rows.jsonl are bad.*rows.jsonl:1"):
+        without_bad_rows(source, encoder)
 
 
 def test_what_is_not_used_of_a_row_is_said_with_the_count_and_the_first(encoder: Encoder) -> None:
@@ -110,10 +113,10 @@ def test_what_is_not_used_of_a_row_is_said_with_the_count_and_the_first(encoder:
         ("a:3", {"prompt": "1", "completion": "2", "meta": {}, "text": "b"}),
     ]
     assert encode_dataset("training", rows, encoder).remarks() == [
-        "training: 2 of 3 rows (a:2 is the first): 'meta' is a key that nothing is made of.",
-        "training: 1 of 3 rows (a:2 is the first): an answer is empty, so that only its end is"
-        " trained.",
-        "training: 1 of 3 rows (a:3 is the first): 'text' is a key that nothing is made of.",
+        "training: 2 of 3 rows (a:2 is the first): the key 'meta' is not used.",
+        "training: 1 of 3 rows (a:2 is the first): an answer is empty, so that only its end token"
+        " is trained.",
+        "training: 1 of 3 rows (a:3 is the first): the key 'text' is not used.",
     ]
 
 
@@ -131,7 +134,7 @@ def test_a_chat_whose_answers_change_becomes_several_rows_and_that_is_said() -> 
     rows = encode_dataset("training", chats, made)
     assert (rows.rows_read, len(rows.rows), len(rows.examples), rows.split_rows) == (2, 3, 3, 1)
     (said,) = rows.remarks()
-    assert "so 1 of 2 rows became several, each up to an answer: 3 rows in all." in said
+    assert "so 1 of 2 rows became several examples, each up to an answer: 3 examples in" in said
     assert [made.prompt_text(row).count("Hi?") for row in rows.rows] == [1, 1, 1]
 
 

@@ -137,8 +137,8 @@ def test_the_question_of_a_row_is_in_a_persons_words(plain: Encoder) -> None:
 
 
 def test_a_bare_question_goes_through_the_template(plain: Encoder, chatty: Encoder) -> None:
-    assert plain.question_text("hi") == "hi"
-    assert chatty.question_text("hi") == "<user>hi</s><assistant>"
+    assert plain.render_question("hi") == "hi"
+    assert chatty.render_question("hi") == "<user>hi</s><assistant>"
 
 
 def test_a_shown_row_has_its_trained_tokens_in_brackets(plain: Encoder) -> None:
@@ -166,11 +166,11 @@ def test_a_token_is_trained_if_any_of_its_letters_is() -> None:
             ("日本", "語"),
         ):
             (row,) = encoder.render({"prompt": prompt, "completion": completion})
-            (example,) = encoder.examples([row])
+            (example,) = encoder.tokenize([row])
             assert list(example.trained) == offsets_overlap(tokenizer, row)
         for start in range(12):  # spans that begin and end inside of tokens
             row = Rendered({}, "naïve 👍🏽 fox,  the end", ((start, start + 3), (start + 5, 20)))
-            assert list(encoder.examples([row])[0].trained) == offsets_overlap(tokenizer, row)
+            assert list(encoder.tokenize([row])[0].trained) == offsets_overlap(tokenizer, row)
 
 
 def test_limits_that_others_set_on_the_tokenizer_change_nothing() -> None:

@@ -13,9 +13,9 @@ import chat_corpus
 import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.data import cache, run_data
-from gpu_runner.data.dataset import encode_dataset
+from gpu_runner.data.dataset import encode_dataset, encode_rows
 from gpu_runner.data.encode import BadRow, Encoder
-from gpu_runner.data.sources import read_rows
+from gpu_runner.data.rows import RowReader, read_rows
 from gpu_runner.errors import DataError
 from security.damage import HOSTILE, damaged
 
@@ -74,9 +74,9 @@ def answered(encoder: Encoder, row: dict[str, Any]) -> None:
         rendered = encoder.render(row)
     except BadRow:
         return
-    for one, example in zip(rendered, encoder.examples(rendered), strict=True):
+    for one, example in zip(rendered, encoder.tokenize(rendered), strict=True):
         assert len(example.ids) == len(example.trained)
-        encoder.spelled(one.row, example)
+        encoder.token_texts(one.row, example)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -149,9 +149,10 @@ def test_a_hostile_line_is_told_by_its_number_in_few_words(line: str, tmp_path: 
     assert f"{path}:2: " in said
     assert LINES[line] in said
     assert len(said) < 1_000
-    bad: list[str] = []
-    rows = encode_dataset("training", read_rows(str(path), bad), next_template(), bad)
-    assert (len(rows.examples), len(rows.bad_rows)) == (1, 1)
+    reader = RowReader(str(path), skip_bad=True)
+    read = reader.read()
+    rows = encode_rows(str(path), read, next_template(), skip_bad=True, bad=reader.bad)
+    assert (len(rows), len(rows.bad)) == (1, 1)
 
 
 def test_a_very_long_text_is_cut_and_counted(tmp_path: Path) -> None:

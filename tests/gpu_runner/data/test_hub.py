@@ -1,8 +1,6 @@
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 from urllib.request import getproxies
 
 import pytest
@@ -10,10 +8,10 @@ from transformers.utils.hub import constants
 
 import tiny_llama
 from gpu_runner.config.load import resolve
-from gpu_runner.data import cache, hub, run_data, sources
+from gpu_runner.data import cache, hub, rows, run_data
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.stored import StoredExamples
+from gpu_runner.data.examples import StoredExamples
 from gpu_runner.errors import DataError, ModelLoadError
 from gpu_runner.model import load
 
@@ -44,7 +42,7 @@ def test_a_name_that_only_the_hub_could_know_is_refused_at_once() -> None:
     with pytest.raises(ModelLoadError, match=r"hub cannot be reached, .* Check the name\."):
         load.read_config(load.find("nobody/nothing"))
     with pytest.raises(DataError, match=r"the Hugging Face hub cannot be reached|pip install"):
-        sources.read_rows("nobody/nothing")
+        rows.read_rows("nobody/nothing")
 
 
 class Revision(list[dict[str, object]]):
@@ -66,12 +64,12 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Revisi
     monkeypatch.setattr(hub, "is_away", lambda: False)
     monkeypatch.setenv(cache.CACHE_ENV, str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "LEAST_BYTES", 1_000)
-    hub._loaded.cache_clear()
+    hub._load.cache_clear()
     return known
 
 
 def start(**choices: object) -> EncodedDataset:
-    hub._loaded.cache_clear()  # another process
+    hub._load.cache_clear()  # another process
     options = {"model": "x", "data": "me/sums:main", "general": (), **choices}
     return run_data.load_datasets(resolve(options), Encoder(tiny_llama.tokenizer(), 60))[0]
 
@@ -81,14 +79,13 @@ def test_a_large_set_of_the_hub_is_encoded_once_for_its_revision_and_split(
 ) -> None:
     library["me/sums main train"] = Revision(tiny_llama.sums(40), "one")
     library["me/sums main test"] = Revision(tiny_llama.sums(9), "one-test")
-    read = cache.stream_rows
     asked: list[str] = []
 
-    def stream(source: str, *more: Any) -> Iterator[tuple[str, Any]]:
+    def read(source: str, *, skip_bad: bool) -> rows.RowReader:
         asked.append(source)
-        return read(source, *more)
+        return rows.RowReader(source, skip_bad=skip_bad)
 
-    monkeypatch.setattr(cache, "stream_rows", stream)
+    monkeypatch.setattr(cache, "RowReader", read)
     first, again = start(), start()
     assert asked == ["me/sums:main"]
     assert isinstance(first.examples, StoredExamples)

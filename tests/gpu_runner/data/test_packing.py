@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_runner.data.packing import bins
+from gpu_runner.data.feed import bins
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=40)
 

@@ -69,8 +69,8 @@ def test_rows_that_are_trained_on_as_well_are_counted_where_they_are_scored(
     _, suites = run_data.load_datasets(config(sums_file, eval_data=str(copy)), encoder)
     assert suites["task"].trained_rows == 3
     assert suites["task"].remarks() == [
-        "held-out: 3 of 4 rows trained on as well, word for word; such a loss says nothing about"
-        " new rows."
+        "held-out: 3 of 4 examples trained on as well, token for token; such a loss says nothing"
+        " about new examples."
     ]
     twice = tmp_path / "twice.jsonl"
     twice.write_text('{"text": "the same"}\n' * 20)
@@ -84,7 +84,7 @@ def test_what_is_wrong_with_a_single_row_is_said_before_that_it_is_alone(
     rows = tmp_path / "rows.jsonl"
     for row, reason in (
         ('{"txet": "a"}', "rows.jsonl:1: its keys are txet"),
-        ('{"text": ""}', "0 of 1 rows have trainable tokens"),
+        ('{"text": ""}', "0 of 1 examples have trainable tokens"),
         ('{"text": "a b c"}', "1 row cannot be split .* give --eval-data"),
     ):
         rows.write_text(row)
@@ -98,7 +98,7 @@ def test_bad_rows_are_left_out_of_every_set_when_asked(tmp_path: Path, encoder: 
     train, suites = run_data.load_datasets(config(source, skip_bad_rows=True), encoder)
     assert len(train.examples) + len(suites["task"].examples) == 12
     source = tiny_llama.write_rows(tmp_path / "bad.jsonl", [rows[-1]] * 3)
-    with pytest.raises(DataError, match=r"all 3 rows of the training data are bad\. .*:1"):
+    with pytest.raises(DataError, match=r"all 3 rows of .*bad\.jsonl are bad\. .*:1"):
         run_data.load_datasets(config(source, skip_bad_rows=True), encoder)
     few = [rows[0], rows[-1], rows[1]]  # wherever the bad one is drawn, two can be split
     for order in (few, few[1:] + few[:1], few[::-1]):
@@ -169,7 +169,7 @@ def test_a_run_tells_its_date_for_good(sums_file: Path) -> None:
         "{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
     )
     made = run_data.make_encoder(config(sums_file, today="1999-12-31"), tokenizer)
-    assert made.question_text("!") == "1999!"
+    assert made.render_question("!") == "1999!"
     with pytest.raises(UsageError, match="today 'now' is no date: write it as 2026-11-26"):
         config(sums_file, today="now")
     assert len(str(config(sums_file).today)) == len("1999-12-31")

@@ -14,11 +14,11 @@ import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache as cache_of_rows
-from gpu_runner.data import run_data, sources
+from gpu_runner.data import rows, run_data
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
+from gpu_runner.data.examples import StoredExamples
 from gpu_runner.data.feed import Batch
-from gpu_runner.data.stored import StoredExamples
 from gpu_runner.errors import DataError
 from gpu_runner.plan import plan
 from gpu_runner.train import fisher
@@ -82,7 +82,7 @@ def test_the_second_time_no_scored_row_is_read_or_encoded(
     trained: Path, held: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run_data.load_datasets(config(trained, held), encoder())[1]
-    monkeypatch.setattr(cache_of_rows, "stream_rows", None)
+    monkeypatch.setattr(cache_of_rows, "RowReader", None)
     again = run_data.load_datasets(config(trained, held), encoder())[1]
     assert again["task"].sha256 == first["task"].sha256
     assert len(folders(cache)) == 1  # two options name the same file
@@ -108,7 +108,7 @@ def test_few_rows_of_a_large_file_are_read_and_not_kept(
     task = run_data.load_datasets(config(trained, held, eval_rows=40), encoder())[1]["task"]
     assert (len(task.examples), task.rows_read) == (40, 40)
     assert not folders(cache)
-    assert len(sources.read_rows(str(held), most=3)) == 3
+    assert len(rows.read_rows(str(held), most=3)) == 3
 
 
 def test_bad_rows_among_scored_ones_are_told_every_time(trained: Path, held: Path) -> None:

@@ -20,10 +20,10 @@ class Clock:
 
 def told(clock: Clock, seconds: float) -> None:
     """Something that is read for so long, told of every second."""
-    with show_reading(Console(), clock) as watch:
+    with show_reading(Console(), clock) as progress:
         for second in range(int(seconds) + 1):
             clock.now = 100.0 + second
-            watch("encoding [b]rows\u202e.jsonl", min(1.0, second / seconds), 1000 * second)
+            progress("encoding [b]rows\u202e.jsonl", min(1.0, second / seconds), 1000 * second)
 
 
 def test_in_a_file_there_is_a_line_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,12 +48,12 @@ def test_on_a_terminal_there_is_a_bar_beside_the_output_that_goes_away(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     clock = Clock()
-    with show_reading(Console(), clock) as watch:
-        watch("looking at rows.jsonl", 0.1, 0)
+    with show_reading(Console(), clock) as progress:
+        progress("looking at rows.jsonl", 0.1, 0)
         assert capsys.readouterr().err == ""
         clock.now += SHORT_SECONDS
-        watch("looking at rows.jsonl", 0.5, 0)
-        watch("encoding rows.jsonl", 0.25, 1234)
+        progress("looking at rows.jsonl", 0.5, 0)
+        progress("encoding rows.jsonl", 0.25, 1234)
     out, err = capsys.readouterr()
     assert out == ""
     assert "encoding rows.jsonl" in err
@@ -63,9 +63,9 @@ def test_on_a_terminal_there_is_a_bar_beside_the_output_that_goes_away(
 
 def test_a_quiet_console_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with show_reading(Console(quiet=True), clock) as watch:
+    with show_reading(Console(quiet=True), clock) as progress:
         clock.now += 100
-        watch("encoding", 0.5, 10)
+        progress("encoding", 0.5, 10)
     assert capsys.readouterr() == ("", "")
 
 
@@ -75,10 +75,10 @@ def test_an_interruption_goes_through(terminal: bool, monkeypatch: pytest.Monkey
         monkeypatch.setenv("FORCE_COLOR", "1")
     clock = Clock()
 
-    def interrupted(watch: Callable[[str, float, int], None]) -> None:
+    def interrupted(progress: Callable[[str, float, int], None]) -> None:
         clock.now += 10
-        watch("encoding", 0.5, 10)
+        progress("encoding", 0.5, 10)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), show_reading(Console(), clock) as watch:
-        interrupted(watch)
+    with pytest.raises(KeyboardInterrupt), show_reading(Console(), clock) as progress:
+        interrupted(progress)

@@ -90,7 +90,7 @@ def test_what_is_cut_or_left_out_of_its_rows_is_said(
         planned(model_dir, sums_file, **choices, skip_bad_rows=True)
     )
     assert len(rows) == 2
-    assert cut.startswith("fisher_data: 1 of 3 rows longer than --seq-len lost ")
+    assert cut.startswith("fisher_data: 1 of 3 examples longer than --seq-len lost ")
     assert left_out.startswith("fisher_data: 1 bad row is left out: ")
 
 

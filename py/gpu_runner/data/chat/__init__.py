@@ -1,8 +1,8 @@
-"""A chat as its model writes it, and which of its characters are trained.
+"""Chats as text, and which of its characters are trained.
 
 Reading order:
 
-- `messages` — a chat in any of the formats people use, as one format
-- `template` — a chat through a tokenizer's chat template
-- `answers` — where in the text the answers are, end tokens included
+- `messages` — chats in the formats of public data sets, converted to OpenAI's
+- `template` — a chat rendered by a tokenizer's chat template
+- `answers` — where the answers are in that text, end tokens included
 """

@@ -1,36 +1,36 @@
-"""A chat in any of the forms people have, as one form: OpenAI's, with what templates look for.
+"""Chats in the formats of public data sets, converted to OpenAI's as chat templates read it.
 
-| keys of the row                                   | whose                                   |
+| keys of the row                                   | format                                  |
 |---------------------------------------------------|-----------------------------------------|
-| `messages`, (`tools`)                             | OpenAI, and most sets on the hub        |
+| `messages`, (`tools`)                             | OpenAI, and most data sets on the hub   |
 | `conversations` [{from, value}, …], (`system`)    | ShareGPT                                |
-| `prompt` [messages], `completion` [messages]      | TRL: of the prompt nothing is trained   |
+| `prompt` [messages], `completion` [messages]      | TRL: the prompt is not trained          |
 
-A message has a role, words (`content`: a string, or parts of type text), perhaps calls of tools
-(`tool_calls`, once `function_call`), the thoughts before an answer (`reasoning_content`,
-`thinking` or `reasoning`), and a `weight`: 0 for an answer that is not to be trained. What is not
-used is told.
+A message has a role, a `content` (a string, or parts of type text), perhaps tool calls
+(`tool_calls`, formerly `function_call`), the reasoning before an answer (`reasoning_content`,
+`thinking` or `reasoning`), and a `weight`: 0 for an answer that is not to be trained. Other keys
+are reported as unused.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from unfrozen.errors import is_deep
 
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # no text, and tokenizers refuse it
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # tokenizers refuse it
 
 
 class BadRow(ValueError):
-    """Why a row cannot be used; the reader of the file adds file and line number."""
+    """A row cannot be used, for a reason to which the caller adds the place."""
 
 
 def string(row: Mapping[str, Any], key: str) -> str:
-    """The text under a key. Raises `BadRow` where it is none, or holds half a character."""
+    """Return the text under a key. Raises `BadRow` for no text, or half a surrogate pair."""
     value = row.get(key)
     if not isinstance(value, str):
         got = "is missing" if value is None else f"is {type(value).__name__} {value!r}"[:80]
@@ -41,7 +41,7 @@ def string(row: Mapping[str, Any], key: str) -> str:
 
 
 def content(message: Mapping[str, Any]) -> str:
-    """The words of a message: a string, or parts of type text, one after the other."""
+    """Return the text of a message, which is a string or parts of type text. Raises `BadRow`."""
     value = message.get("content")
     if not isinstance(value, list):
         return string(message, "content")
@@ -56,14 +56,14 @@ def content(message: Mapping[str, Any]) -> str:
 
 
 def check_unicode(text: str) -> str:
-    """A text that is to be encoded. Raises `BadRow` where it holds half a character."""
+    """Return a text that is to be encoded. Raises `BadRow` for half a surrogate pair."""
     if not text.isascii() and (half := _SURROGATE.search(text)) is not None:
         raise BadRow(f"it holds half a character (\\u{ord(half[0]):04x})")
     return text
 
 
 def parsed(value: object) -> object:
-    """What a string of JSON holds; anything else as it is."""
+    """Return the value of a JSON string; anything else unchanged."""
     if not isinstance(value, str) or is_deep(value):
         return value
     try:
@@ -85,7 +85,8 @@ _OTHER_ROLES: Final = {
     "observation": "tool",
     "ipython": "tool",
 }
-THOUGHTS: Final = ("reasoning_content", "thinking", "reasoning")  # the first is told to templates
+THOUGHTS: Final = ("reasoning_content", "thinking", "reasoning")
+"""Keys of the reasoning before an answer; templates are given the first."""
 CONVERSATIONS: Final = ("conversations", "conversation")
 _OF_ROW: Final = ("tools", "functions", "parallel_tool_calls", "chat_template_kwargs", "system")
 _OF_MESSAGE: Final = (
@@ -94,19 +95,20 @@ _OF_MESSAGE: Final = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Chat:
-    """Messages of one form. `trained` are the places of the answers that are to be learned."""
+    """Messages in OpenAI's format; `trained` are the indices of the answers to be trained."""
 
     messages: list[Message]
     trained: list[int]
     tools: list[dict[str, Any]] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
-    """What else the template is told: `chat_template_kwargs` of the row."""
-    notes: list[str] = field(default_factory=list)
+    """Further variables of the template: `chat_template_kwargs` of the row."""
+    notes: tuple[str, ...] = ()
+    """Remarks about what is not used."""
 
-    def upto(self, last: int, trained: list[int]) -> dict[str, Any]:
-        """The messages up to number `last` as a row of their own that trains only some of them."""
+    def as_row(self, last: int, trained: Collection[int]) -> dict[str, Any]:
+        """Return the messages up to index `last` as a row that trains only some of the answers."""
         messages = [
             {**message, **({} if index in trained else {"weight": 0})}
             if message["role"] == "assistant"
@@ -122,105 +124,107 @@ class Chat:
 
 
 def is_chat(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a chat, by its keys."""
+    """Return whether the keys of a row are those of a chat."""
     named = any(row.get(key) is not None for key in ("messages", *CONVERSATIONS))
     return named or "messages" in row or isinstance(row.get("prompt"), list)
 
 
-def read(row: Mapping[str, Any]) -> Chat:
-    """The chat of a row. Raises `BadRow` with the message and the reason."""
-    notes: list[str] = []
+def read_chat(row: Mapping[str, Any]) -> Chat:
+    """Return the chat of a row. Raises `BadRow` with the index of the message and the reason."""
     if row.get("messages") is None and isinstance(row.get("prompt"), list):
-        asked = _messages(row["prompt"], "prompt", notes)
-        answered = _messages(_listed(row.get("completion")), "completion", notes)
+        asked, notes = _messages(row["prompt"], "prompt")
+        answered, more = _messages(_listed(row.get("completion")), "completion")
         for message in asked:
             if message["role"] == "assistant":
                 message["weight"] = 0
-        messages = [*asked, *answered]
+        messages, notes = [*asked, *answered], [*notes, *more]
         main: tuple[str, ...] = ("prompt", "completion")
     else:
         key = next((k for k in ("messages", *CONVERSATIONS) if row.get(k) is not None), "messages")
-        messages, main = _messages(row.get(key), key, notes), (key,)
+        (messages, notes), main = _messages(row.get(key), key), (key,)
     if isinstance(row.get("system"), str) and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": string(row, "system")})
-    notes += unused(row, (*main, *_OF_ROW))
+    notes += unused_keys(row, (*main, *_OF_ROW))
     trained = [
         index
         for index, message in enumerate(messages)
         if message.pop("weight", 1) and message["role"] == "assistant"
     ]
-    return Chat(messages, trained, _tools(row), _extra(row), notes)
+    return Chat(messages, trained, _tools(row), _extra(row), tuple(notes))
 
 
-def unused(row: Mapping[str, Any], known: tuple[str, ...]) -> Iterator[str]:
-    """A remark for each key of a row that changes nothing."""
-    for key, value in row.items():
-        if key not in known and value not in (None, "", []):
-            yield f"{str(key)[:40]!r} is a key that nothing is made of"
+def unused_keys(row: Mapping[str, Any], known: tuple[str, ...]) -> list[str]:
+    """Return a remark for each key of a row that is not used."""
+    return [
+        f"the key {str(key)[:40]!r} is not used"
+        for key, value in row.items()
+        if key not in known and value not in (None, "", [])
+    ]
 
 
 def _listed(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
 
-def _messages(value: object, key: str, notes: list[str]) -> list[Message]:
+def _messages(value: object, key: str) -> tuple[list[Message], list[str]]:
+    """Return the messages under a key, and remarks about their unused keys. Raises `BadRow`."""
     value = parsed(value)  # a cell of a table holds JSON
     if not isinstance(value, list) or not value:
         raise BadRow(f'"{key}" must be a list of at least one {{"role", "content"}}')
-    return [_message(index, message, notes) for index, message in enumerate(value)]
+    messages = [_message(index, message) for index, message in enumerate(value)]
+    unused = [note for message in value for note in unused_keys(message, _OF_MESSAGE)]
+    return messages, [f"of its messages, {note}" for note in unused]
 
 
-def _message(index: int, given: object, notes: list[str]) -> Message:
+def _message(index: int, given: object) -> Message:
     if not isinstance(given, dict):
         raise BadRow(f"message {index} is {type(given).__name__}, but must be an object")
-    said = given
+    fields = given
     if "role" not in given and "from" in given:  # ShareGPT
-        said = {**given, "role": given["from"], "content": given.get("value")}
-    role = _OTHER_ROLES.get(str(said.get("role")), said.get("role"))
+        fields = {**given, "role": given["from"], "content": given.get("value")}
+    role = _OTHER_ROLES.get(str(fields.get("role")), fields.get("role"))
     if role not in ROLES:
         raise BadRow(
-            f"message {index} has role {said.get('role')!r}, but must have one of"
+            f"message {index} has role {fields.get('role')!r}, but must have one of"
             f" {', '.join(ROLES)}: write it as one of these, or leave such rows out with"
             " --skip-bad-rows"
         )
     message: Message = {"role": role}
     try:
-        calls = _calls(said)
-        if (calls and not said.get("content")) or said.get("role") == "function_call":
+        calls = _calls(fields)
+        if (calls and not fields.get("content")) or fields.get("role") == "function_call":
             message["content"] = ""  # what OpenAI writes as null or leaves out
         else:
-            message["content"] = content(said)
-        _add(message, said, calls)
+            message["content"] = content(fields)
+        return message | _optional_fields(fields, calls)
     except BadRow as error:
         raise BadRow(f"message {index}: {error}") from None
-    notes.extend(f"of its messages, {note}" for note in unused(said, _OF_MESSAGE))
-    return message
 
 
-def _add(message: Message, said: Mapping[str, Any], calls: list[dict[str, Any]]) -> None:
-    """What else a message has."""
-    if calls:
-        message["tool_calls"] = calls
-    thoughts = next((said[key] for key in THOUGHTS if said.get(key)), None)
+def _optional_fields(fields: Mapping[str, Any], calls: list[dict[str, Any]]) -> Message:
+    """Return what a message has beside role and content. Raises `BadRow`."""
+    message: Message = {"tool_calls": calls} if calls else {}
+    thoughts = next((fields[key] for key in THOUGHTS if fields.get(key)), None)
     if thoughts is not None:
         message["reasoning_content"] = string({"reasoning_content": thoughts}, "reasoning_content")
     for key in ("name", "tool_call_id"):
-        if said.get(key) is not None:
-            message[key] = string(said, key)
-    weight = said.get("weight", 1)
+        if fields.get(key) is not None:
+            message[key] = string(fields, key)
+    weight = fields.get("weight", 1)
     if weight not in (None, 0, 1):
         raise BadRow(f'"weight" is {str(weight)[:40]}, but must be 0 (not trained) or 1')
     message["weight"] = 1 if weight is None else int(weight)
+    return message
 
 
-def _calls(said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Its calls of tools as OpenAI writes them now. Arguments stay as they were given."""
-    given = said.get("tool_calls") or []
-    if said.get("role") == "function_call":  # ShareGPT with tools: JSON in place of words
-        given = parsed(said.get("content"))
+def _calls(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tool calls of a message in OpenAI's format, arguments unchanged."""
+    given = fields.get("tool_calls") or []
+    if fields.get("role") == "function_call":  # ShareGPT with tools: JSON in place of text
+        given = parsed(fields.get("content"))
         given = given if isinstance(given, list) else [given]
-    elif said.get("function_call"):
-        given = [said["function_call"]]
+    elif fields.get("function_call"):
+        given = [fields["function_call"]]
     if not isinstance(given, list):
         raise BadRow(f'"tool_calls" is {type(given).__name__}, but must be a list')
     calls = []
@@ -236,7 +240,7 @@ def _calls(said: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tools(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The tools that the model is told of, each as OpenAI writes it now."""
+    """Return the tools of a row in OpenAI's format. Raises `BadRow`."""
     given = parsed(row.get("tools") or row.get("functions"))
     if not given:
         return None

@@ -1,13 +1,13 @@
-"""Chats through a chat template, as `transformers` renders them when the model is used.
+"""Chats rendered by a chat template, as `transformers` renders them at inference.
 
-A template is a program of the model's author, and each wants its input a little differently: some
-take the arguments of a call as an object and some as text, some read words only from parts, some
-refuse a message of the system or ids of more than nine letters. `Template.fitted` finds the form in
-which a template takes a chat and leaves none of its answers out.
+A template is a program of the model's author, and each expects a slightly different input: some
+take the arguments of a tool call as an object and some as text, some read text only from parts,
+some refuse system messages or ids of more than nine letters. `Template.fit` finds the form of a
+chat that a template accepts and renders with all of its answers.
 
-`{% generation %}` … `{% endgeneration %}` mark, where a template has them, what a model writes.
-They are rendered as two characters that no text has, so that they keep their place whatever the
-template does with what is between them.
+Where a template has `{% generation %}` … `{% endgeneration %}` around what the model writes, they
+are rendered as two characters that no text has, which mark the place whatever the template does
+with the text between them.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gpu_runner.data.chat.messages import THOUGHTS, BadRow, Message, parsed
 
-_SHORT_ID: Final = 9  # letters: what templates of Mistral want
+_SHORT_ID: Final = 9  # letters, which templates of Mistral require
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a template wants its chats; what is false is as it was given, or as OpenAI has it."""
+    """What is changed in a chat before a template renders it; nothing by default."""
 
-    text_arguments: bool = False  # of calls: JSON as text, not an object
-    parts: bool = False  # words as [{"type": "text", "text": …}]
-    merged: bool = False  # what the system says stands before the first question
-    short_ids: bool = False  # of calls: nine letters
-    as_system: bool = False  # a developer's message is the system's
+    text_arguments: bool = False  # arguments of tool calls as JSON text, not an object
+    parts: bool = False  # text as [{"type": "text", "text": …}]
+    merged: bool = False  # the system message in front of the first question
+    short_ids: bool = False  # ids of tool calls of nine letters
 
 
 def other_forms(messages: Sequence[Message], tried: Sequence[Form]) -> Iterator[Form]:
-    """Every other form that makes a difference to a chat, the nearest to what was given first."""
+    """Yield every other form that changes a chat, those with the fewest changes first."""
     calls = any("tool_calls" in message for message in messages)
     changes = {
         "text_arguments": calls,
@@ -61,8 +60,8 @@ def other_forms(messages: Sequence[Message], tried: Sequence[Form]) -> Iterator[
 
 
 def shape_messages(messages: Sequence[Message], form: Form, *, developers: bool) -> list[Message]:
-    """The messages in a form; `developers` where the template knows that role."""
-    found = [_shaped_message(message, form, developers) for message in messages]
+    """Return the messages in a form; `developers`: the template knows the role "developer"."""
+    found = [_shape_message(message, form, developers) for message in messages]
     if form.merged and found[0]["role"] in ("system", "developer") and len(found) > 1:
         system, first, *rest = found
         found = [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
@@ -71,10 +70,10 @@ def shape_messages(messages: Sequence[Message], form: Form, *, developers: bool)
     return found
 
 
-def _shaped_message(message: Message, form: Form, developers: bool) -> Message:
+def _shape_message(message: Message, form: Form, developers: bool) -> Message:
     changed = message
     if THOUGHTS[0] in message:
-        changed = {THOUGHTS[1]: message[THOUGHTS[0]], **changed}  # as gpt-oss calls them
+        changed = {THOUGHTS[1]: message[THOUGHTS[0]], **changed}  # the key that gpt-oss reads
     if message["role"] == "developer" and not developers:
         changed = {**changed, "role": "system"}
     if form.short_ids and "tool_call_id" in message:
@@ -96,7 +95,7 @@ def _call(call: Mapping[str, Any], form: Form) -> dict[str, Any]:
 
 
 def _short(name: str) -> str:
-    """Nine letters or digits in place of an id: its last ones, which are what differs."""
+    """Return nine letters or digits for an id: its last ones, in which ids differ."""
     letters = "".join(filter(str.isalnum, name)) or "0"
     return letters[-_SHORT_ID:].rjust(_SHORT_ID, "0")
 
@@ -107,39 +106,39 @@ _WORDS: Final = re.compile(r"\w+")
 def left_out(
     messages: Sequence[Message], tools: list[dict[str, Any]] | None, text: str
 ) -> Iterator[str]:
-    """What of a chat its text does not hold, in words, beside answers."""
+    """Yield remarks about what a template left out of a chat, other than answers."""
     for message in messages:
-        if message["role"] != "assistant" and not holds(text, message["content"]):
+        if message["role"] != "assistant" and not contains(text, message["content"]):
             yield f"the chat template leaves out messages of the role {message['role']}"
     for tool in tools or ():
-        if not holds(text, tool["function"]["name"]):
+        if not contains(text, tool["function"]["name"]):
             yield 'the chat template has no place for "tools", which are left out'
             break
 
 
 def left_out_of_answer(index: int, message: Message, text: str) -> Iterator[str]:
-    """The same of an answer that is trained, in the text from its start.
+    """Yield remarks about what is missing from a trained answer, given the text from its start.
 
-    Raises `BadRow` where that is a call.
+    Raises `BadRow` where a tool call is missing.
     """
     for call in message.get("tool_calls", ()):
         if call["function"]["name"] not in text:
             raise BadRow(_no_call(call, index))
-    words = _words_of(message)
-    if message.get("tool_calls") and not holds(text, words):
-        yield "the chat template leaves out what is said beside the call of a tool"
+    words = _text_of(message)
+    if message.get("tool_calls") and not contains(text, words):
+        yield "the chat template leaves out the text beside a tool call"
     if not words.strip() and "tool_calls" not in message:
-        yield "an answer is empty, so that only its end is trained"
+        yield "an answer is empty, so that only its end token is trained"
     thoughts = message.get(THOUGHTS[0])
-    if thoughts and not holds(text, thoughts):
+    if thoughts and not contains(text, thoughts):
         yield f'the chat template has no place for "{THOUGHTS[0]}", which is left out'
     before, thought, _ = words.rpartition("</think>")
-    if thought and not holds(text, before.replace("<think>", "")):
-        yield "the chat template leaves out what is thought before an answer"
+    if thought and not contains(text, before.replace("<think>", "")):
+        yield "the chat template leaves out the reasoning before an answer"
 
 
-def holds(text: str, words: str) -> bool:
-    """Whether a text has these words, perhaps escaped or trimmed by a template."""
+def contains(text: str, words: str) -> bool:
+    """Return whether a text has these words, perhaps escaped or trimmed by a template."""
     if words.strip() in text:
         return True
     longest = max(_WORDS.findall(words), key=len, default="")
@@ -147,7 +146,7 @@ def holds(text: str, words: str) -> bool:
 
 
 def check_answers(messages: Sequence[Message], text: str) -> None:
-    """Raises `BadRow` where a text does not hold what the answers of a chat say."""
+    """Raise `BadRow` where the answers of a chat are missing from its text."""
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
@@ -155,11 +154,17 @@ def check_answers(messages: Sequence[Message], text: str) -> None:
         for call in calls:
             if call["function"]["name"] not in text:
                 raise BadRow(_no_call(call, index))
-        if any(repr(parsed(call["function"]["arguments"])) in text for call in calls if _odd(call)):
-            raise BadRow(f"the chat template writes the call in message {index} as Python")
-        if not calls and not holds(text, _words_of(message).rpartition("</think>")[2]):
+        if any(
+            repr(parsed(call["function"]["arguments"])) in text
+            for call in calls
+            if _differs_in_python(call)
+        ):
             raise BadRow(
-                f"the chat template leaves out what message {index}, the assistant's, says: give"
+                f"the chat template writes the tool call in message {index} as Python, not JSON"
+            )
+        if not calls and not contains(text, _text_of(message).rpartition("</think>")[2]):
+            raise BadRow(
+                f"the chat template leaves out message {index}, the assistant's: give"
                 " --chat-template a file with one that writes it"
             )
 
@@ -167,43 +172,43 @@ def check_answers(messages: Sequence[Message], text: str) -> None:
 def _no_call(call: Mapping[str, Any], index: int) -> str:
     return (
         f"the chat template leaves out the call of {call['function']['name']!r} in message {index}:"
-        " give --chat-template a file with one that writes calls, or leave such rows out with"
+        " give --chat-template a file with one that writes tool calls, or leave such rows out with"
         " --skip-bad-rows"
     )
 
 
-def _odd(call: Mapping[str, Any]) -> bool:
-    """Whether the arguments of a call look different in Python than in JSON."""
+def _differs_in_python(call: Mapping[str, Any]) -> bool:
+    """Return whether the arguments of a call look different in Python than in JSON."""
     arguments = parsed(call["function"]["arguments"])
     return repr(arguments) != json.dumps(arguments, ensure_ascii=False, default=str)
 
 
-def _words_of(message: Message) -> str:
+def _text_of(message: Message) -> str:
     return str(message["content"])
 
 
-_OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # Unicode calls them noncharacters: no text has them
+_OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # noncharacters of Unicode, which no text has
 _MARKED: Final = re.compile(f"([{_OPEN}{_CLOSE}])")
-MOST_CHARACTERS: Final = 50_000_000  # a template that grows has to end somewhere
-_AT_ONCE: Final = 64  # pieces of which the characters are counted together
+MOST_CHARACTERS: Final = 50_000_000  # that a template may write
+_AT_ONCE: Final = 64  # pieces whose characters are counted together
 _DEVELOPER: Final = re.compile(r"""['"]developer['"]""")
 _NO_TOOLS: Final = (
-    ". It may know no tools: give --chat-template a file with one that does, or leave such rows out"
-    " with --skip-bad-rows"
+    ". It may not support tools: give --chat-template a file with one that does, or leave such rows"
+    " out with --skip-bad-rows"
 )
 
 
 class ChatText(NamedTuple):
-    """A chat as text, and the [start, end) of what the template marks as written by the model."""
+    """A chat as text, and the [start, end) of what the template marks as generated."""
 
     text: str
     marked: tuple[tuple[int, int], ...] = ()
 
 
-class _Marks(jinja2.ext.Extension):
-    """`{% generation %}` as two characters around what it holds."""
+class _GenerationMarks(jinja2.ext.Extension):
+    """Renders `{% generation %}` as two characters around its content."""
 
-    tags = {"generation"}  # noqa: RUF012  # as its class has it
+    tags = {"generation"}  # noqa: RUF012  # as in the base class
 
     def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
         line = next(parser.stream).lineno
@@ -216,9 +221,9 @@ class _Marks(jinja2.ext.Extension):
 
 
 class Template:
-    """One tokenizer's chat template. `source` is given in place of the tokenizer's own.
+    """One tokenizer's chat template, or `source` in place of the tokenizer's own.
 
-    `today` is the date that templates which tell one tell.
+    `today` (ISO) is the date that a template may print.
     """
 
     def __init__(
@@ -234,17 +239,17 @@ class Template:
         self._today = date.fromisoformat(today) if today else date.today()
         self._used = used
         self._tokens = dict(tokenizer.special_tokens_map)
-        self._forms = [Form()]  # the last that was of use, first
+        self._forms = [Form()]  # forms that were accepted, the latest first
 
-    def identity(self) -> tuple[str, ...]:
-        """All that what it renders follows from; () where it is not used."""
+    def cache_key(self) -> tuple[str, ...]:
+        """Return all that a rendered text depends on beside the chat; () if it is not used."""
         if not self._used:
             return ()
         sources = (self.source(), self.source([{}]))
         return (*sources, str(self._today) if "strftime_now" in "".join(sources) else "")
 
     def source(self, tools: object = None) -> str:
-        """The program; some tokenizers have another one where there are tools."""
+        """Return the program; some tokenizers have another one for chats with tools."""
         if self._source is not None:
             return self._source
         return str(self._tokenizer.get_chat_template(None, tools=tools))
@@ -257,29 +262,29 @@ class Template:
         *,
         answer_next: bool = False,
     ) -> ChatText:
-        """The chat as text; with `answer_next` up to where the model begins to write.
+        """Return a chat as text; with `answer_next` up to where the model begins to write.
 
         Raises `BadRow` with the reason that the template gives.
         """
-        told = {**self._tokens, **(extra or {})}
-        told |= {"messages": list(messages), "tools": tools or None, "documents": None}
-        told |= {"add_generation_prompt": answer_next, "strftime_now": self._today.strftime}
+        variables = {**self._tokens, **(extra or {})}
+        variables |= {"messages": list(messages), "tools": tools or None, "documents": None}
+        variables |= {"add_generation_prompt": answer_next, "strftime_now": self._today.strftime}
         try:
-            program = _compiled(self.source(tools))
-            text = _bounded(program.root_render_func(program.new_context(told)))
+            program = _compile(self.source(tools))
+            text = _join_bounded(program.root_render_func(program.new_context(variables)))
         except BadRow:
             raise
-        except Exception as error:  # the template is a program of the model's author: any error
+        except Exception as error:  # a program of the model's author can raise anything
             reason = str(error).rstrip(".") or type(error).__name__
             raise BadRow(f"the tokenizer's chat template refuses it: {reason}") from error
-        return _unmarked(text) if _OPEN in text else ChatText(text)
+        return _take_marks_out(text) if _OPEN in text else ChatText(text)
 
-    def fitted(
+    def fit(
         self, messages: list[Message], tools: list[dict[str, Any]] | None, extra: Mapping[str, Any]
     ) -> tuple[list[Message], ChatText]:
-        """The messages in the form that the template takes, and their text.
+        """Return the messages in a form that the template accepts, and their text.
 
-        Raises `BadRow`: the template takes no form of it, or in none writes what the answers say.
+        Raises `BadRow` where it accepts none, or leaves an answer out of each.
         """
         first: BadRow | None = None
         known = _knows_developers(self.source(tools))
@@ -300,19 +305,19 @@ class Template:
         )
 
 
-def _bounded(pieces: Iterator[str]) -> str:
+def _join_bounded(pieces: Iterator[str]) -> str:
     found, length = [], 0
     while some := list(islice(pieces, _AT_ONCE)):
         found.append("".join(some))
         length += len(found[-1])
         if length > MOST_CHARACTERS:
             raise BadRow(
-                f"the tokenizer's chat template writes more than {MOST_CHARACTERS:,} of it"
+                f"the tokenizer's chat template writes more than {MOST_CHARACTERS:,} characters"
             )
     return "".join(found)
 
 
-def _unmarked(text: str) -> ChatText:
+def _take_marks_out(text: str) -> ChatText:
     pieces, spans, length, start = [], [], 0, 0
     for piece in _MARKED.split(text):
         if piece == _OPEN:
@@ -331,28 +336,28 @@ def _knows_developers(source: str) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _compiled(source: str) -> jinja2.Template:
-    """The program, made ready; in a sandbox, as `transformers` does. Raises Jinja's errors."""
+def _compile(source: str) -> jinja2.Template:
+    """Return the program, compiled for a sandbox as in `transformers`. Raises Jinja's errors."""
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Marks, jinja2.ext.loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationMarks, jinja2.ext.loopcontrols]
     )
     environment.filters["tojson"] = _json
     environment.globals["raise_exception"] = _refuse
     program = environment.from_string(source)
-    program.globals = dict(program.globals)  # a chain of them is copied slowly, at every rendering
+    program.globals = dict(program.globals)  # a chain of maps would be copied slowly each time
     return program
 
 
 def check_program(source: str) -> None:
-    """Raises ValueError, with the line, for a text that is no program of Jinja's."""
+    """Raise ValueError, with the line, for a text that is not a Jinja program."""
     try:
-        _compiled(source)
+        _compile(source)
     except jinja2.TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno}: {error.message}") from None
 
 
 def _json(value: Any, ensure_ascii: bool = False, **choices: Any) -> str:
-    """As `transformers`: Jinja's own would escape what HTML escapes."""
+    """Return JSON as in `transformers`; Jinja's own filter would escape HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, **choices)
 
 

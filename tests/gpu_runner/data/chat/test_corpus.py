@@ -12,7 +12,7 @@ import pytest
 
 import chat_corpus
 from chat_corpus import CHATS, FAMILIES, asks, says
-from gpu_runner.data.chat.messages import read
+from gpu_runner.data.chat.messages import read_chat
 from gpu_runner.data.encode import BadRow, Encoder
 
 TRAINED = json.loads((chat_corpus.FOLDER / "trained.json").read_text("utf-8"))
@@ -53,7 +53,7 @@ def test_answers_are_trained_with_their_ends_and_nothing_else(family: str, kind:
 def test_trained_tokens_are_those_of_the_trained_letters(family: str) -> None:
     made, tokenizer = encoder(family), chat_corpus.tokenizer(chat_corpus.source(family))
     for row in made.render(CHATS["turns"]):
-        (example,) = made.examples([row])
+        (example,) = made.tokenize([row])
         pairs = zip(example.ids, example.trained, strict=True)
         learned = tokenizer.decode([token for token, learned in pairs if learned])
         assert learned == "".join(row.text[start:end] for start, end in row.spans)
@@ -62,7 +62,7 @@ def test_trained_tokens_are_those_of_the_trained_letters(family: str) -> None:
 @pytest.mark.parametrize(("family", "kind"), [c for c in CASES if c[1] in ("single", "thinking")])
 def test_an_answer_stands_behind_what_the_model_is_asked_with(family: str, kind: str) -> None:
     tokenizer = chat_corpus.tokenizer(chat_corpus.source(family))
-    messages = read(CHATS[kind]).messages
+    messages = read_chat(CHATS[kind]).messages
     if family == "parts":
         messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
     (first, *_) = encoder(family).render(CHATS[kind])
@@ -74,7 +74,7 @@ def test_an_answer_stands_behind_what_the_model_is_asked_with(family: str, kind:
 
 @pytest.mark.parametrize(("family", "kind"), RENDERED)
 def test_chats_look_as_transformers_renders_them(family: str, kind: str) -> None:
-    template, messages = chat_corpus.source(family), read(CHATS[kind]).messages
+    template, messages = chat_corpus.source(family), read_chat(CHATS[kind]).messages
     if kind == "developer" and "developer" not in template:
         messages[0]["role"] = "system"
     if family == "gemma" and kind in ("system", "developer"):

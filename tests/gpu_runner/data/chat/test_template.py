@@ -75,9 +75,9 @@ def test_marks_lie_around_what_the_template_marks_whatever_it_does_with_it() -> 
     ("message", "note"),
     [
         (says("Yes.", reasoning_content="Hmm."), '"reasoning_content", which is left out'),
-        (says("<think>Hmm.</think>Yes."), "what is thought before an answer"),
-        (says("Looking.", tool_calls=CALL["tool_calls"]), "said beside the call of a tool"),
-        (says(""), "an answer is empty, so that only its end is trained"),
+        (says("<think>Hmm.</think>Yes."), "the reasoning before an answer"),
+        (says("Looking.", tool_calls=CALL["tool_calls"]), "the text beside a tool call"),
+        (says(""), "an answer is empty, so that only its end token is trained"),
     ],
 )
 def test_what_the_template_leaves_out_of_an_answer_is_told(
@@ -105,7 +105,7 @@ def test_what_the_template_leaves_out_of_the_rest_is_told() -> None:
 
 def test_where_nothing_ends_an_answer_that_is_told() -> None:
     tokenizer = chat_corpus.tokenizer(chat_corpus.source("words"))
-    assert "ends no answer, so that </s> is added" in str(
+    assert "ends no answer, so that </s> is appended" in str(
         Encoder(tokenizer, 100).render(CHATS["single"])[0].notes
     )
     tokenizer.eos_token = None
@@ -115,9 +115,9 @@ def test_where_nothing_ends_an_answer_that_is_told() -> None:
 
 
 def test_a_template_that_writes_no_answers_is_refused_with_a_remedy() -> None:
-    with pytest.raises(BadRow, match="leaves out what message 1, the assistant's, says: give"):
+    with pytest.raises(BadRow, match="leaves out message 1, the assistant's: give"):
         text_of("{{ messages[0].content }}", CHATS["single"])
-    with pytest.raises(BadRow, match="writes nothing of what stands before an answer: give"):
+    with pytest.raises(BadRow, match="writes nothing of what is before an answer: give"):
         text_of("{{ messages[-1].content }}", CHATS["single"])
 
 
@@ -134,7 +134,7 @@ def test_a_header_is_not_trained_wherever_it_stands() -> None:
 
 def test_a_template_that_grows_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(templates, "MOST_CHARACTERS", 1_000)
-    with pytest.raises(BadRow, match="writes more than 1,000 of it"):
+    with pytest.raises(BadRow, match="writes more than 1,000 characters"):
         made("{% for m in range(500) %}{{ messages[0].content }}{% endfor %}").render([asks("abc")])
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpu_runner.data import files, sources
-from gpu_runner.data.sources import read_rows, stream_rows
+from gpu_runner.data import rows as data_rows
+from gpu_runner.data.rows import RowReader, read_rows
 from gpu_runner.errors import DataError
 
 ROWS: list[dict[str, Any]] = [
@@ -25,8 +25,8 @@ ROWS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def little_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MOST_HELD", 5)
-    monkeypatch.setattr(files, "CHUNK", 7)
+    monkeypatch.setattr(data_rows, "PARSED_AT_ONCE", 5)
+    monkeypatch.setattr(data_rows, "CHUNK", 7)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -88,8 +88,9 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, said: st
 def test_what_is_no_object_is_refused_by_its_place(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text('[{"a": 1}, 2, "three", [4], {"b": 5}]')
-    bad: list[str] = []
-    assert [row for _, row in read_rows(str(path), bad)] == [{"a": 1}, {"b": 5}]
+    reader = RowReader(str(path), skip_bad=True)
+    assert [row for _, row in reader.read()] == [{"a": 1}, {"b": 5}]
+    bad = reader.bad
     assert ["[1]" in bad[0], "[2]" in bad[1], "[3]" in bad[2]] == [True] * 3
     path.write_text("[          ]")
     with pytest.raises(DataError, match="has no rows"):
@@ -99,12 +100,12 @@ def test_what_is_no_object_is_refused_by_its_place(tmp_path: Path) -> None:
 def test_a_long_file_takes_a_fraction_of_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MOST_HELD", 2**16)
-    monkeypatch.setattr(files, "CHUNK", 2**14)
+    monkeypatch.setattr(data_rows, "PARSED_AT_ONCE", 2**16)
+    monkeypatch.setattr(data_rows, "CHUNK", 2**14)
     path, count = tmp_path / "rows.json", 40_000
     path.write_text(json.dumps([{"text": f"row {n} " * 20} for n in range(count)]))
     tracemalloc.start()
-    assert sum(1 for _ in stream_rows(str(path))) == count
+    assert sum(1 for _ in RowReader(str(path))) == count
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < path.stat().st_size / 3
