@@ -26,6 +26,7 @@ from gpu_runner.memory.tracker import StepMemory, measure_step
 from gpu_runner.model import blocks
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.loss import training_loss
+from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
@@ -144,7 +145,7 @@ def _step(
         world=world,
         loss=training_loss(config.loss, config.neftune_alpha),
         routers=routers_of(model, config.router_balance) if config.router_balance else Routers(),
-        saving=blocks.offloading(model) if config.activation_offload else nullcontext,
+        saving=Offload(model) if config.activation_offload else nullcontext,
     )
 
 

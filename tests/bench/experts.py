@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from gpu_runner.model.experts import OF_TRANSFORMERS, narrow
+from gpu_runner.model.blocks import GROUPED_MM, autocast_experts
 from tests.bench import Ratio, show
 
 SIZES: Final[dict[str, tuple[str, int, dict[str, Any]]]] = {
@@ -63,9 +63,9 @@ def main() -> None:
                 loss = model(ids, labels=ids).loss
             loss.backward()
 
-        model.set_experts_implementation(OF_TRANSFORMERS)
+        model.set_experts_implementation(GROUPED_MM)
         before = seconds(step)
-        narrow(model)
+        autocast_experts(model)
         rows.append(Ratio(name, seconds(step), before, "s"))
     show("Steps of experts with fp32 weights under bf16 autocast", "transformers' experts", rows)
 

@@ -146,7 +146,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(broken: Path, sums_fil
     [
         ("config.json", "{", ("config.json cannot be read as JSON",)),
         ("config.json", "[]", ("must be a JSON object",)),
-        ("model.safetensors", "rubbish", ("the weights of model", "Get the file anew")),
+        ("model.safetensors", "rubbish", ("the weights of model", "Download the file again")),
         ("tokenizer.json", "{}", ("the tokenizer of model", "cannot be loaded")),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_file_that_is_no_gguf_comes_with_what_to_do(tmp_path: Path, text: str)
     done = runner(
         "train", "--dry-run", "--model", str(tmp_path / "model.gguf"), "--data", "instruct"
     )
-    assert_refused(done, ExitCode.MODEL, "model.gguf", "Get the file anew, or another one.")
+    assert_refused(done, ExitCode.MODEL, "model.gguf", "Download the file again, or another one.")
 
 
 def test_a_folder_of_adapters_is_told_apart_from_a_model(tmp_path: Path) -> None:

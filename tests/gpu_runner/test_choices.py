@@ -96,7 +96,7 @@ def test_it_says_what_it_does_before_and_when_it_starts(
         "noise on embeddings, α 5",
         "router balance 0.05",
         "2 tokens added: <tool> (257), <think> (258); the embedding grows from 257 to 259 rows",
-        "<think>: in no training row",
+        "<think>: in no training example",
     ):
         assert words in told, words
     fine_tune(config, console)

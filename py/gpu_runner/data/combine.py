@@ -54,7 +54,7 @@ def split_task(
         name = "training"
         if weights != [1.0]:
             name = f"training {Path(parse(one.source).place).name}"
-        rows = np.delete(np.arange(len(one)), own) if len(own) else None
+        rows: Any = np.delete(np.arange(len(one)), own) if len(own) else None
         train.append((select_trainable(one, name, rows), weight))
         few = _indices_in(one, held[:most], start)
         held_out.append(one.select("held-out", few, held_out=True))

@@ -202,8 +202,8 @@ class Encoder:
             trained = set(chat.trained)
             if self._train_on == "last":
                 trained &= set(answers[-1:])
-            segments, notes = self._plain_segments(chat, trained)
-            return [self._join(row, segments, [*chat.notes, *notes])]
+            segments, more = self._plain_segments(chat, trained)
+            return [self._join(row, segments, [*chat.notes, *more])]
         pieces, more = self._answers.render(chat, self._train_on)
         notes = _unique(chat.notes, more)
         if len(pieces) == 1:

@@ -1,7 +1,8 @@
-"""Encoded rows as micro-batches, packed or padded; their order is a pure function of (seed, epoch).
+"""Examples to micro-batches, packed or padded; their order is a pure function of (seed, epoch).
 
-Where a run stands in its data is one integer: how many rows it has taken. Nothing else has to be
-saved to continue exactly.
+The position of a run in its data is one integer, the number of examples it has taken; nothing else
+has to be saved to resume exactly. Packing changes what a step costs, never what it computes: a step
+takes the same examples, and attention keeps the documents of a sequence apart.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ IGNORED: Final = -100  # label of a position that does not enter the loss
 
 
 class Targets(NamedTuple):
-    """Where a batch is trained.
+    """The predictions of a batch that enter the loss.
 
     `positions` t (K,), ascending: those whose next label is trained in some sequence. `selected`
     (N,): which of their B·K predictions are trained, None if all are. `targets` (N,): the labels.
@@ -36,17 +37,17 @@ class Targets(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One micro-batch: rows padded on the right to the longest, or packed into one without padding.
+    """One micro-batch: sequences padded on the right to the longest, or documents packed into one.
 
     `input_ids` and `labels` (IGNORED where nothing is trained) are (B, T) int64; `trainable_tokens`
-    counts the labels, before any forward pass. There is no attention mask: in a causal model no
-    token sees what comes after it, so padding on the right changes nothing before it, and attention
-    without a mask is faster and keeps less for the backward pass. Packed, B is 1, document i is
-    `bounds[i]` to `bounds[i + 1]` (D + 1,) int32, and the longest has `longest` tokens.
+    counts the labels. There is no attention mask: in a causal model no token sees later ones, so
+    padding on the right changes nothing before it, and attention without a mask is faster and saves
+    less for backward. Packed, B is 1, document i is `bounds[i]` to `bounds[i + 1]` (D + 1,) int32,
+    and the longest has `longest` tokens.
 
-    The targets are found on the device where the batch was made: on a GPU, each of their sizes
-    would be a synchronization. `lengths` are the tokens of each sequence or document without
-    padding; `example_seeds` seed the noise of each in this step (empty where none is drawn).
+    The targets are found on the CPU, where the batch is made: on a GPU, each of their sizes would
+    be a synchronization. `lengths` are the tokens of each sequence or document without padding;
+    `example_seeds` seed the noise of each in this step (empty where none is drawn).
     """
 
     input_ids: Tensor
@@ -56,25 +57,25 @@ class Batch:
     longest: int = 0
     chosen: Targets | None = None
     seen_bounds: Tensor | None = None
-    """`bounds` where the batch was made: reading the others from a GPU would synchronize."""
+    """`bounds` on the CPU: reading them from a GPU would synchronize."""
     lengths: tuple[int, ...] = ()
     example_seeds: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
-        """B·T, padding included: what the model computes on."""
+        """B·T, padding included: the tokens that the model computes."""
         return self.input_ids.numel()
 
     @property
     def position_ids(self) -> Tensor:
-        """(1, T): the position of each token in its own document. Only for a packed batch."""
+        """(1, T): the position of each token in its document; for a packed batch only."""
         assert self.bounds is not None
         lengths = self.bounds.diff()
         starts = self.bounds[:-1].repeat_interleave(lengths, output_size=self.tokens)
         return (torch.arange(self.tokens, device=starts.device) - starts)[None]
 
     def non_padding(self) -> Tensor | None:
-        """Return (B·T,) whether each token is none of the padding; None where nothing is padded."""
+        """Return (B·T,) bool: whether each token is not padding; None where nothing is padded."""
         if sum(self.lengths) == self.tokens:
             return None
         rows, length = self.input_ids.shape
@@ -84,7 +85,7 @@ class Batch:
         return torch.cat([positions < end for end in ends])
 
     def find_targets(self) -> Targets:
-        """Return where this batch is trained, and on which labels."""
+        """Return the predictions of this batch that enter the loss, and their labels."""
         if self.chosen is not None:
             return self.chosen
         following = self.labels[:, 1:]  # (B, T - 1)
@@ -98,15 +99,15 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on `device`; a copy to a GPU does not synchronize."""
 
-        def sent(tensor: Tensor | None) -> Tensor | None:
+        def send(tensor: Tensor | None) -> Tensor | None:
             if tensor is None or tensor.device == device:
                 return tensor
             on_gpu = device.type == "cuda"
             source = tensor.pin_memory() if on_gpu and tensor.device.type == "cpu" else tensor
             return source.to(device, non_blocking=on_gpu)
 
-        chosen = Targets(*map(sent, self.find_targets()))  # type: ignore[arg-type]
-        ids, labels, bounds = map(sent, (self.input_ids, self.labels, self.bounds))
+        chosen = Targets(*map(send, self.find_targets()))  # type: ignore[arg-type]
+        ids, labels, bounds = map(send, (self.input_ids, self.labels, self.bounds))
         assert ids is not None
         assert labels is not None
         seen = self.bounds if self.seen_bounds is None else self.seen_bounds
@@ -116,9 +117,9 @@ class Batch:
 
 
 class BatchShape(NamedTuple):
-    """What a micro-batch costs: `rows` × `length` tokens, logits at `loss_tokens` of them.
+    """The size of a micro-batch: `rows` × `length` tokens, logits at `loss_tokens` of them.
 
-    `parts` is how many micro-batches its step has: with more than one, gradients accumulate.
+    Its step has `parts` micro-batches; with more than one, gradients accumulate.
     """
 
     rows: int
@@ -128,7 +129,7 @@ class BatchShape(NamedTuple):
 
 
 def collate(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
-    """Pad on the right with `pad_id`, at least to `length`; padding has label IGNORED."""
+    """Return examples padded on the right with `pad_id`, at least to `length` tokens each."""
     longest = max(length, *(len(example.ids) for example in examples))
     ids = torch.full((len(examples), longest), pad_id)  # (B, T)
     labels = torch.full((len(examples), longest), IGNORED)  # (B, T)
@@ -144,11 +145,11 @@ def collate(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
 def pack(
     examples: Sequence[Example], pad_id: int, length: int = 0, documents: int = 0, longest: int = 0
 ) -> Batch:
-    """One after the other, without padding; the first token of a document is never predicted.
+    """Return examples packed into one sequence; the first token of a document is never predicted.
 
-    With a `length`, padding fills the row up to it, as documents that train nothing. With a number
-    of `documents`, empty ones follow up to it; `longest` is then that of all batches: a compiled
-    model is compiled again for another number.
+    With a `length`, padding fills the sequence up to it, as documents that train nothing. With a
+    number of `documents`, empty ones follow up to it; `longest` is then that of all batches: a
+    compiled model is compiled again for another number.
     """
     real = tuple(len(example.ids) for example in examples)
     lengths = list(real)
@@ -203,18 +204,18 @@ def _first_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> l
 
 
 def example_seed(seed: int, step: int, place: int) -> int:
-    """The seed (63 bits) of what is drawn for row number `place` of a step, whoever computes it."""
+    """Return the seed (63 bits) for example `place` of a step, the same on every rank."""
     text = f"{seed} {step} {place}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 @dataclass(frozen=True)
 class Feed:
-    """The training rows as micro-batches by step number (1, 2, …).
+    """The training examples as micro-batches, by step number (1, 2, …).
 
-    Packed, a step's rows share as few micro-batches as hold them, each of at most `capacity` tokens
-    and each one sequence; else `micro_batch` rows are padded to one length, `grad_accum` times. The
-    rows of a step are the same either way.
+    Packed, the examples of a step share as few micro-batches as possible, each one sequence of at
+    most `capacity` tokens; else `micro_batch` examples are padded to one length, `grad_accum`
+    times. The examples of a step are the same either way.
     """
 
     examples: Sequence[Example]
@@ -224,21 +225,21 @@ class Feed:
     pad_id: int
     rank: int = 0
     ranks: int = 1
-    """Of the micro-batches of a step this process takes number `rank`, `rank` + `ranks`, …"""
+    """Of the micro-batches of a step, this process takes index `rank`, `rank` + `ranks`, …"""
     packed: bool = False
     fixed: bool = False
-    """Sequences are filled up, packed ones to `capacity`, others to the longest row of all, so that
-    a compiled model sees one shape.
+    """Sequences are padded to one length, packed ones to `capacity`, others to that of the longest
+    example of all, so that a compiled model has one shape.
     """
 
     @property
     def sequences_per_step(self) -> int:
-        """Rows that one optimizer step sees."""
+        """The number of examples in one optimizer step."""
         return self.micro_batch * self.grad_accum
 
     @cached_property
     def capacity(self) -> int:
-        """Tokens of a full micro-batch: `micro_batch` times the longest row."""
+        """The tokens of a full micro-batch: `micro_batch` times the longest example."""
         return self.micro_batch * self._longest
 
     @cached_property
@@ -246,7 +247,7 @@ class Feed:
         return max(as_store(self.examples).lengths)
 
     def step(self, number: int) -> Iterator[Batch]:
-        """This process's micro-batches of step `number` (1-based), each (B, T)."""
+        """Yield this process's micro-batches of step `number` (1-based), each (B, T)."""
         rows = self._sequences(number)
         for places in islice(self._micro_batches(rows), self.rank, None, self.ranks):
             example_seeds = tuple(example_seed(self.seed, number, place) for place in places)
@@ -256,22 +257,22 @@ class Feed:
 
     def _batch(self, chosen: Sequence[Example]) -> Batch:
         if self.packed and self.fixed:
-            documents = self.sequences_per_step + self.micro_batch  # rows, and what fills
+            documents = self.sequences_per_step + self.micro_batch  # examples, and padding
             return pack(chosen, self.pad_id, self.capacity, documents, self._longest)
         if self.packed:
             return pack(chosen, self.pad_id)
         return collate(chosen, self.pad_id, self._longest if self.fixed else 0)
 
     def trainable_tokens(self, number: int) -> int:
-        """Trainable tokens of all micro-batches of a step, known before any is computed."""
+        """Return the trainable tokens of all micro-batches of a step, before any is computed."""
         return sum(example.trainable_tokens for example in self._sequences(number))
 
     def tokens(self, number: int) -> int:
-        """All tokens of a step's rows, padding left out."""
+        """Return all tokens of a step's examples, without padding."""
         return sum(len(example.ids) for example in self._sequences(number))
 
     def shapes(self, number: int) -> Iterator[BatchShape]:
-        """The shapes of a step's micro-batches, without making them."""
+        """Yield the shapes of a step's micro-batches, without making them."""
         step = self._sequences(number)
         chosen = self._micro_batches(step)
         for places in chosen:
@@ -284,14 +285,14 @@ class Feed:
             yield BatchShape(rows, length, trained, len(chosen) // self.ranks)
 
     def _micro_batches(self, rows: Sequence[Example]) -> list[list[int]]:
-        """Which rows of a step are in each of its micro-batches, over all ranks."""
+        """Return the indices of a step's examples in each micro-batch, over all ranks."""
         if self.packed:
             return bins([len(row.ids) for row in rows], self.capacity, self.ranks)
         every = list(range(len(rows)))
         return [every[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
 
     def _sequences(self, number: int) -> list[Example]:
-        """The sequences of a step, in order; those of the last step asked for are remembered."""
+        """Return the examples of a step, in order; those of the latest step are cached."""
         return self._read(number)
 
     @cached_property

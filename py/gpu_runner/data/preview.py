@@ -1,4 +1,4 @@
-"""What will be trained, in numbers: lengths, ends, repeated rows, and what padding would cost."""
+"""A data set in numbers: lengths, end tokens, duplicates, and what padding would cost."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import Feed, bins
 from unfrozen.data_order import step_rows, steps_in
 
-MOST_STEPS: Final = 500  # of an epoch, looked at for padding
-MOST_ROWS: Final = 50_000  # of those steps
+MOST_STEPS: Final = 500  # of an epoch, from which padding is measured
+MOST_ROWS: Final = 50_000  # in those steps
 _BARS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """A token that rows end in: its text, its id, and of how many rows it is the last trained."""
+class EndToken:
+    """A token that examples end in: its text, its id, and of how many it is the last trained."""
 
     text: str
     token: int
@@ -28,10 +28,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of the rows; `bars` counts rows in equal steps from the shortest to the longest.
-
-    Each step begins at one of `starts`.
-    """
+    """Lengths of examples in tokens; `bars` is a histogram whose bins begin at `starts`."""
 
     shortest: int
     median: int
@@ -42,47 +39,52 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
-class RowTokens:
-    """Tokens of a row as (text, whether trained), and how many stand `before` and `after` them.
+class ExampleTokens:
+    """Tokens of an example as (text, whether trained), and how many are `before` and `after` them.
 
-    A text of "" goes on with the character of the one before.
+    A token that continues the character of the one before has the text "".
     """
 
     tokens: list[tuple[str, bool]]
     before: int = 0
     after: int = 0
     ends: frozenset[int] = frozenset()
-    """Places in `tokens` of marks that the model learns to end an answer with."""
+    """Indices in `tokens` of special tokens that end an answer and are trained."""
 
 
-def stops(rows: EncodedDataset, encoder: Encoder) -> list[Stop]:
-    """The last trained tokens of rows that are whole, the most common first; space is passed."""
+def count_end_tokens(data: EncodedDataset, encoder: Encoder) -> list[EndToken]:
+    """Return the last trained tokens of examples that are not truncated, the most frequent first.
+
+    Space after the end token is skipped.
+    """
     found: Counter[int] = Counter()
-    for token, places in rows.examples.by_last_token():
+    for token, places in data.examples.by_last_token():
         if encoder.decode_token(token).strip():
             found[token] += len(places)
             continue
         for place in places:
-            example = rows.examples[place]
-            found[_stop(example, example.trained_positions, encoder)] += 1
-    return [Stop(encoder.decode_token(token), token, count) for token, count in found.most_common()]
+            example = data.examples[place]
+            found[_end_token(example, example.trained_positions, encoder)] += 1
+    return [
+        EndToken(encoder.decode_token(token), token, count) for token, count in found.most_common()
+    ]
 
 
-def _stop(example: Example, trained: Sequence[int], encoder: Encoder) -> int:
+def _end_token(example: Example, trained: Sequence[int], encoder: Encoder) -> int:
     for position in reversed(trained):
         if encoder.decode_token(example.ids[position]).strip():
             return example.ids[position]
     return example.ids[trained[-1]]
 
 
-def count_without_stop(found: Sequence[Stop], encoder: Encoder) -> int:
-    """Rows that are whole and end in text: what is trained of them never tells to stop."""
+def count_without_end(found: Sequence[EndToken], encoder: Encoder) -> int:
+    """Return how many examples end in text, so that the model does not learn to stop."""
     return sum(one.rows for one in found if not encoder.is_special(one.token))
 
 
-def lengths(rows: EncodedDataset) -> Lengths:
-    """How long the rows are, in tokens."""
-    counts = sorted(rows.examples.lengths)
+def measure_lengths(data: EncodedDataset) -> Lengths:
+    """Return how long the examples are, in tokens."""
+    counts = sorted(data.examples.lengths)
     low, high = counts[0], counts[-1]
     wide = max(1, -(-(high - low + 1) // _BARS))
     bars = Counter((count - low) // wide for count in counts)
@@ -97,21 +99,21 @@ def lengths(rows: EncodedDataset) -> Lengths:
     )
 
 
-def repeated(rows: EncodedDataset) -> tuple[int, str]:
-    """How many rows are there before, token for token, and where the first of them is."""
-    again = rows.examples.duplicates()
-    return len(again), rows.places[again[0]] if again else ""
+def find_duplicates(data: EncodedDataset) -> tuple[int, str]:
+    """Return how many examples occurred before, token for token, and where the first of them is."""
+    again = data.examples.duplicates()
+    return len(again), data.places[again[0]] if again else ""
 
 
-def padding(
-    rows: EncodedDataset, micro_batch: int, grad_accum: int, seed: int
+def measure_padding(
+    data: EncodedDataset, micro_batch: int, grad_accum: int, seed: int
 ) -> tuple[float, int]:
-    """(share of an epoch's positions that padding would be, micro-batches a step, packed).
+    """Return (share of an epoch's tokens that would be padding, packed micro-batches in a step).
 
-    Packing computes no padding; of long sets some steps stand for all.
+    Packing has no padding. Of large data sets some steps are measured.
     """
-    sizes = rows.examples.lengths
-    feed = Feed(rows.examples, seed, micro_batch, grad_accum, 0)
+    sizes = data.examples.lengths
+    feed = Feed(data.examples, seed, micro_batch, grad_accum, 0)
     together = feed.sequences_per_step
     most = max(1, min(MOST_STEPS, MOST_ROWS // together))
     positions = tokens = parts = 0
@@ -124,21 +126,21 @@ def padding(
     return 1 - tokens / positions, parts
 
 
-def row_tokens(
+def example_tokens(
     encoder: Encoder, row: Mapping[str, Any], example: Example, most: int = 0, around: int = 0
-) -> RowTokens:
-    """The tokens of a row; of a long one only `most`, from `around` before its first answer on."""
+) -> ExampleTokens:
+    """Return the tokens of an example, or `most` from `around` before its first answer on."""
     texts, trained = encoder.token_texts(row, example), example.trained
     first = trained.index(True) if any(trained) else 0
     start = max(0, first - around) if most else 0
     end = min(len(texts), start + most) if most else len(texts)
     closes = frozenset(place - start for place in _ends(encoder, example) if start <= place < end)
     shown = list(zip(texts[start:end], trained[start:end], strict=True))
-    return RowTokens(shown, start, len(texts) - end, closes)
+    return ExampleTokens(shown, start, len(texts) - end, closes)
 
 
 def _ends(encoder: Encoder, example: Example) -> Iterator[int]:
-    """Where what is learned in one go ends in a mark; space behind it is passed."""
+    """Yield where a trained span ends in a special token; space after it is skipped."""
     open_end = True
     for place in range(len(example.ids) - 1, -1, -1):
         if not example.trained[place]:
@@ -150,8 +152,8 @@ def _ends(encoder: Encoder, example: Example) -> Iterator[int]:
             open_end = not encoder.decode_token(example.ids[place]).strip()
 
 
-def stop_token_mismatch(found: Sequence[Stop], tokenizer: Any, settings: Any) -> str:
-    """What is to be said where a model, used, stops at another token than it learns to write.
+def end_token_mismatch(found: Sequence[EndToken], tokenizer: Any, settings: Any) -> str:
+    """Return a remark where generation stops at another token than the model learns; "" if not.
 
     `settings` is what the model's `generation_config.json` holds.
     """

@@ -227,7 +227,7 @@ class _CountedFile(FileIO):
 
 
 @contextmanager
-def _decompressed(file: BufferedReader) -> Iterator[IO[bytes]]:
+def _decompressed(file: BufferedReader[Any]) -> Iterator[IO[bytes]]:
     """Open what gzip, bzip2 or xz compressed; any other file as it is."""
     start = file.peek(8)
     for magic, opener in _COMPRESSED.items():

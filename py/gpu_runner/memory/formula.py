@@ -41,7 +41,7 @@ def build_recipe(
                 compiled=config.compile and measures_compiled(config),
                 fuse=config.fused and not config.compile,
             ),
-            "loss": runner.loss(a, config.loss),  # see `loss.is_transformer_layer`
+            "loss": runner.loss(a, config.loss),  # see `loss.is_plain_head`
             "experts_cast": runner.casts_experts(a, compiled=config.compile),
         }
     else:

@@ -31,7 +31,7 @@ from gpu_runner.memory.fsdp import (
 from gpu_runner.memory.prediction import Prediction, load_or_trace
 from gpu_runner.memory.tracing import fake_tensors
 from gpu_runner.memory.tracker import TensorTracker
-from gpu_runner.model.attention import positions_unread
+from gpu_runner.model.attention import skip_packing_detection
 from gpu_runner.model.loss import cross_entropy_of
 from gpu_runner.world import local
 
@@ -272,7 +272,7 @@ def _trace(step: LoopStep) -> Prediction:
         model.activation_checkpointing_enable()
     # A compiled model is traced eagerly: compiled from fake tensors, its real forward would break.
     eager = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
-    positions = nullcontext() if step.inputs.packed else positions_unread()
+    positions = nullcontext() if step.inputs.packed else skip_packing_detection()
     with fake_tensors(mode), positions, eager:
         optimizers = _copy_optimizers(copied.parameters, step.optimizers)
         inputs = step.inputs.make(next(model.parameters()).device)

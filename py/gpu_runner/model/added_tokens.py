@@ -1,13 +1,13 @@
-"""Tokens that a run adds: to the tokenizer, to the embedding, and to a head of its own.
+"""Tokens that a run adds: to the tokenizer, to the embedding, and to an untied head.
 
-New rows begin as the mean of the rows that the tokenizer had (Hewitt, "Initializing New Word
-Embeddings for Pretrained Language Models", 2021): a new token is then no likelier than the others
-are on average, where rows near 0 may take all the probability from tokens with negative logits. All
-of them begin alike; what they are trained on tells them apart.
+New rows are initialized to the mean of the existing ones (Hewitt, "Initializing New Word Embeddings
+for Pretrained Language Models", 2021): a new token is then as likely as the others are on average,
+where rows near 0 could take all the probability from tokens with negative logits. All start equal;
+training tells them apart.
 
-Many embeddings have more rows than their tokenizer has tokens: those are taken first. What is grown
-keeps the multiple of 64 or of 8 that it was, for the kernels that compute faster so; the rows left
-over begin as the mean, too, and no text leads to them.
+Many embeddings have more rows than their tokenizer has tokens: those are used first. A grown
+embedding stays a multiple of 64 or of 8 if it was one, for fast kernels; the surplus rows are
+initialized to the mean, too, and no text leads to them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ MULTIPLES: Final = (64, 8, 1)
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What a run adds: the texts, their ids, and the sizes before and after.
+    """The tokens that a run adds: texts, ids, and the sizes before and after.
 
     known    tokens of the tokenizer before
     before   rows of the embedding before
-    rows     rows of it now, the tokens that were added and what fills up among them
+    rows     rows of the embedding after, padding included
     """
 
     added: tuple[str, ...]
@@ -43,11 +43,11 @@ class Vocabulary:
 
     @property
     def new_rows(self) -> list[int]:
-        """Those that begin as the mean of the others."""
+        """The indices of rows that are initialized to the mean."""
         return sorted({*self.ids, *range(self.before, self.rows)})
 
-    def unread(self, examples: Sequence[Example]) -> list[str]:
-        """What is to be said of those that no row has; of rows on disk, nothing is looked at."""
+    def find_unused(self, examples: Sequence[Example]) -> list[str]:
+        """Return a remark about added tokens in no example; examples on disk are not searched."""
         if not isinstance(examples, tuple):
             return []
         seen = {id_ for example in examples for id_ in example.ids if id_ >= min(self.ids)}
@@ -55,7 +55,7 @@ class Vocabulary:
         if not absent:
             return []
         listed = ", ".join(absent[:8])
-        return [f"{listed}: in no training row, so that nothing is learned of it."]
+        return [f"{listed}: in no training example, so that nothing is learned of it."]
 
     def __str__(self) -> str:
         pairs = list(zip(self.added, self.ids, strict=True))
@@ -70,9 +70,9 @@ class Vocabulary:
 
 
 def add_tokens(tokenizer: Any, tokens: Iterable[str], rows: int) -> Vocabulary:
-    """Make `tokens` special ones of a tokenizer whose model has so many `rows`.
+    """Add special `tokens` to a tokenizer whose model has an embedding of `rows`.
 
-    Raises `UsageError` for one that it has.
+    Raises `UsageError` for a token that it has.
     """
     from tokenizers import AddedToken
 
@@ -98,24 +98,24 @@ def _multiple(rows: int) -> int:
 
 
 @torch.no_grad()
-def grow(model: Any, vocabulary: Vocabulary, *, untrained: bool) -> None:
-    """Give the model its rows; those of an `untrained` one begin as the mean of the others."""
+def grow_embeddings(model: Any, vocabulary: Vocabulary, *, untrained: bool) -> None:
+    """Grow the embedding and head of a model; `untrained`: initialize the new rows."""
     if model.get_input_embeddings().weight.shape[0] != vocabulary.rows:
         model.resize_token_embeddings(vocabulary.rows, mean_resizing=False)
         model.requires_grad_(True)
     if untrained:
-        for tensor in _ends(model):
-            _begin(tensor, vocabulary)
+        for tensor in _token_tensors(model):
+            _initialize(tensor, vocabulary)
 
 
-def _ends(model: Any) -> list[Tensor]:
-    """The embedding, and what an untied head has of a row each."""
+def _token_tensors(model: Any) -> list[Tensor]:
+    """Return the embedding, and the tensors of an untied head."""
     ends = [model.get_input_embeddings(), model.get_output_embeddings()]
     found = [tensor for end in ends if end is not None for tensor in end.parameters()]
     return list({id(tensor): tensor for tensor in found}.values())
 
 
-def _begin(tensor: Tensor, vocabulary: Vocabulary) -> None:
-    """The mean in fp32 of the rows that had a token, for those that are new."""
+def _initialize(tensor: Tensor, vocabulary: Vocabulary) -> None:
+    """Set new rows to the mean (in fp32) of the rows that had a token."""
     mean = tensor[: min(vocabulary.known, vocabulary.before)].mean(0, dtype=torch.float32)
     tensor[vocabulary.new_rows] = mean.to(tensor.dtype)

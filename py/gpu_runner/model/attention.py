@@ -1,15 +1,15 @@
-"""Causal attention that never crosses a document, for every model that asks by the same interface.
+"""Causal attention that never crosses a document, behind the attention interface of transformers.
 
-Transformers' models look their attention up by name; `NAME` is ours. A packed sequence brings the
-bounds of its documents (`cu_seq_lens_q`, transformers' own name for them). Then every document is
-attended to alone: exact isolation, and no score is computed only to be masked.
+Models of transformers look their attention up by name; `NAME` is ours. A packed sequence comes with
+the bounds of its documents (`cu_seq_lens_q` in transformers). Each document then attends to itself
+only: isolation is exact, and no score is computed only to be masked.
 
-    CUDA, 16-bit                     PyTorch's variable-length FlashAttention, where the card has it
-    CPU; windows; soft caps          one operator of ours, see `gpu_runner.model.document_attention`
+    CUDA, 16-bit                     PyTorch's variable-length FlashAttention, where the GPU has it
+    CPU; windows; soft caps          our operator, see `gpu_runner.model.document_attention`
     anything else                    PyTorch's scaled_dot_product_attention, document by document
 
-Rows without bounds are padded on the right and need no mask either. Sliding windows count within a
-document. There is never a mask tensor from outside: padding on the left is refused, not ignored.
+Sequences without bounds are padded on the right and need no mask either. Sliding windows count
+within a document. A padding mask is refused: padding on the left would be ignored.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ NAME: Final = "unfrozen_documents"
 WIDEST: Final = 256
 OLDEST: Final = (8, 0)
 SMALLER: Final = (((8, 6), (8, 9)), ((12, 0), (12, 1)))
-"""Cards whose shared memory is too small to differentiate heads of 193 to 224 numbers."""
+"""Compute capabilities with too little shared memory for a backward of head sizes 193–224."""
 
 
 def register() -> str:
-    """Make transformers know our attention; returns the name to load a model with."""
+    """Register our attention with transformers; return the name to load a model with."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, attend)
@@ -45,46 +45,46 @@ def register() -> str:
 
 
 def arguments_for(shape: ModelConfig | None) -> dict[str, Any]:
-    """What a model of a known type is made with so that it attends by documents."""
+    """Return the arguments that make a model of a known type attend within documents."""
     if shape is None or shape.architecture.model_type in OWN_ATTENTION:
         return {}
     return {"attn_implementation": register()}
 
 
 def isolates(model: Any) -> bool:
-    """Whether this model keeps the documents of a packed sequence apart."""
+    """Return whether this model keeps the documents of a packed sequence apart."""
     return getattr(model.config, "_attn_implementation", None) == NAME
 
 
 def bounds_arguments(bounds: Tensor, longest: int, seen: Tensor | None = None) -> dict[str, Any]:
-    """What a model is called with beside a packed sequence: where its documents begin and end.
+    """Return the arguments that give a model the bounds of the documents in a packed sequence.
 
-    `seen` are the same bounds in the memory of the host, where they are not only there.
+    `seen` are the same bounds on the CPU, if `bounds` are on a GPU.
     """
-    apart = {} if seen is None or seen is bounds else {"seen_bounds": seen}
+    on_cpu = {} if seen is None or seen is bounds else {"seen_bounds": seen}
     return {
         "cu_seq_lens_q": bounds,
         "cu_seq_lens_k": bounds,
         "max_length_q": longest,
         "max_length_k": longest,
-        **apart,
+        **on_cpu,
     }
 
 
 @contextmanager
-def positions_unread() -> Iterator[None]:
-    """Transformers does not look through positions for rows that are packed.
+def skip_packing_detection() -> Iterator[None]:
+    """Keep transformers from searching position ids for packed documents, which waits for the GPU.
 
-    Where documents end, attention is told; other models get rows. To look is to wait for a card.
+    Our attention is given their bounds; other models get padded sequences.
     """
     from transformers import masking_utils
 
-    own = masking_utils.find_packed_sequence_indices
+    original = masking_utils.find_packed_sequence_indices
     masking_utils.find_packed_sequence_indices = lambda *_, **__: None
     try:
         yield
     finally:
-        masking_utils.find_packed_sequence_indices = own
+        masking_utils.find_packed_sequence_indices = original
 
 
 def _no_mask(*_: Any, attention_mask: Tensor | None = None, **__: Any) -> None:
@@ -108,13 +108,15 @@ def attend(
     seen_bounds: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Transformers' attention interface: query (B, H, T, d), key and value (B, K, S, d).
+    """Return the attention of query (B, H, T, d) to key and value (B, K, S, d), and no weights.
 
-    Returns (B, T, H, d) and no weights. With `cu_seq_lens_q` (D + 1,) int32, B is 1; `seen_bounds`
-    are the same on the host.
+    The output is (B, T, H, d). With `cu_seq_lens_q` (D + 1,) int32, B is 1; `seen_bounds` are the
+    same on the CPU. The arguments are those of transformers' attention interface.
     """
     del module, attention_mask
-    if torch.is_autocast_enabled(query.device.type):  # it knows PyTorch's attention, not ours
+    if torch.is_autocast_enabled(
+        query.device.type
+    ):  # autocast covers PyTorch's attention, not ours
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -125,7 +127,7 @@ def attend(
     limited = window is not None or softcap is not None
     if dropout or cached or (cu_seq_lens_q is None and not limited):
         given = (query, key, value, scale, dropout, window, softcap)
-        return _alone(*given, bounds=bounds), None
+        return _attend_each(*given, bounds=bounds), None
     if cu_seq_lens_q is not None and softcap is None and has_flash(query):
         return _varlen(query, key, value, cu_seq_lens_q, longest, scale, window), None
     if limited or query.device.type == "cpu":
@@ -133,15 +135,15 @@ def attend(
             bounds = torch.tensor([0, longest], dtype=torch.int32)
         limits = (window or 0, softcap or 0.0)
         return documents(query, key, value, bounds, scale, *limits)[0], None
-    return _alone(query, key, value, scale, bounds=bounds), None
+    return _attend_each(query, key, value, scale, bounds=bounds), None
 
 
 def has_flash(query: Tensor) -> bool:
-    """Whether PyTorch's variable-length FlashAttention takes these queries (…, d), on this card.
+    """Return whether PyTorch's variable-length FlashAttention takes these queries (…, d) here.
 
-    It is compiled for cards from compute capability 8.0 on, for numbers of 16 bits and heads of at
-    most 256 of them, in eights; its gradient on `SMALLER` cards not for all of these (PyTorch's own
-    choice of kernels, `sdp_utils.cpp`). Windows and shared heads are arguments of torch 2.12.
+    It is compiled for compute capability 8.0 and later, 16-bit dtypes and head sizes up to 256 that
+    are multiples of 8; its backward on `SMALLER` GPUs not for all of these (PyTorch chooses kernels
+    in `sdp_utils.cpp`). Windows and grouped-query attention need the arguments of torch 2.12.
     """
     width = query.shape[-1]
     return (
@@ -149,12 +151,12 @@ def has_flash(query: Tensor) -> bool:
         and query.dtype in (torch.float16, torch.bfloat16)
         and width <= WIDEST
         and width % 8 == 0
-        and _differentiates(width, _capability(query.device))
-        and _takes() >= {"scale", "window_size", "enable_gqa"}
+        and _has_backward(width, _capability(query.device))
+        and _kernel_arguments() >= {"scale", "window_size", "enable_gqa"}
     )
 
 
-def _differentiates(width: int, capability: tuple[int, int]) -> bool:
+def _has_backward(width: int, capability: tuple[int, int]) -> bool:
     small = any(first <= capability <= last for first, last in SMALLER)
     return capability >= OLDEST and not (small and 192 < width <= 224)
 
@@ -164,8 +166,8 @@ def _capability(device: torch.device) -> tuple[int, int]:
 
 
 @cache
-def _takes() -> set[str]:
-    """The arguments of this PyTorch's kernel; none where it has no such kernel."""
+def _kernel_arguments() -> set[str]:
+    """Return the arguments of this PyTorch's kernel; none where it has no such kernel."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -173,14 +175,14 @@ def _takes() -> set[str]:
     return set(inspect.signature(varlen_attn).parameters)
 
 
-def _alone(
+def _attend_each(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     *settings: Any,
     bounds: Tensor | None,
 ) -> Tensor:
-    """Document by document, or rows as they are: (B, T, H, d)."""
+    """Return the attention of each document, or of padded sequences: (B, T, H, d)."""
     if bounds is None:
         return _attend_all(query, key, value, *settings).transpose(1, 2)
     lengths = _lengths(bounds)
@@ -190,7 +192,7 @@ def _alone(
 
 
 def _lengths(bounds: Tensor) -> list[int]:
-    """Tokens of each document."""
+    """Return the tokens of each document."""
     found: list[int] = bounds.diff().tolist()
     return [length for length in found if length]
 
@@ -225,7 +227,7 @@ def _attend_all(
     window: int | None = None,
     softcap: float | None = None,
 ) -> Tensor:
-    """One document, or a batch of rows; what is new may follow what is cached. (B, H, T, d)."""
+    """Return the attention of a document, or of sequences after a cache: (B, H, T, d)."""
     new, seen = query.shape[2], key.shape[2]
     shared = query.shape[1] != key.shape[1]
     if softcap is not None:
@@ -240,7 +242,7 @@ def _attend_all(
 
 
 def _allowed(new: int, seen: int, window: int | None, device: torch.device) -> Tensor:
-    """(T, S) truth values: the last `new` of `seen` positions see themselves and what is before."""
+    """Return (T, S) bool: which positions the last `new` of `seen` positions attend to."""
     back = torch.arange(seen - new, seen, device=device)[:, None] - torch.arange(
         seen, device=device
     )

@@ -1,15 +1,15 @@
-"""Causal attention within each document as one operator: what it keeps is q, k, v and its output.
+"""Causal attention within documents as one operator, which saves q, k, v and its output.
 
-A document is attended to in parts: some of its rows, and the keys they may see. Without a window
-and a cap it is one part, and neighbours of one length are a batch. With a window of w, rows from
-the w-th on are taken some at a time, with the w keys before them: neither time nor memory is spent
-on scores that a mask would hide, and no mask of T × T is made, let alone kept in every layer.
+A document is computed in blocks: some of its queries, and the keys they attend to. Without a window
+it is one block, and neighbouring documents of the same length are a batch. With a window of w,
+queries from the w-th on are computed a few at a time with the w keys before them: no score is
+computed only to be masked, and no T × T mask is made or saved.
 
-    CPU                        PyTorch's CPU kernel: no copy of q, k, v
-    soft caps, other devices   scores written out, a few MiB at a time, and made again to
-                               differentiate them (as Dao et al., arXiv 2205.14135, section 3.1)
+    CPU                        PyTorch's CPU kernel, without a copy of q, k, v
+    soft caps, other devices   scores are materialized a few MiB at a time, and recomputed in
+                               backward (as Dao et al., arXiv 2205.14135, section 3.1)
 
-One operator, so that a checkpoint may keep it whole and a compiler need not look inside.
+It is one operator so that activation checkpointing can save its output and compilers skip it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
-ROWS: Final = (64, 256)  # of a window's part: fewer are slow, more see keys outside of it
-SCORES: Final = 2**22  # written out at once: 16 MiB in fp32
+ROWS: Final = (64, 256)
+"""Queries of a window's block: fewer are slow, more compute scores outside of the window."""
+SCORES: Final = 2**22
+"""Scores that are materialized at once: 16 MiB in fp32."""
 
 
 class Part(NamedTuple):
-    """`times` blocks of rows, each with the keys that end with its last row.
+    """`times` blocks of queries (rows), each with the keys up to its last row.
 
-    `step` is what one block is behind the one before it, in tokens; `window` 0 is none.
+    Each block begins `step` tokens after the one before it; `window` 0 is none.
     """
 
     rows_from: int
@@ -40,21 +42,21 @@ class Part(NamedTuple):
     window: int
 
     def queries(self, heads: Tensor) -> Tensor:
-        """(times, H, rows, d) of `heads` (H, N, d); a view."""
+        """Return the queries of all blocks of `heads` (H, N, d): a view (times, H, rows, d)."""
         return _blocks(heads, self.rows_from, self.rows, self.step, self.times)
 
     def key_blocks(self, heads: Tensor) -> Tensor:
-        """(times, K, keys, d), blocks that overlap where there is a window; a view."""
+        """Return the keys of all blocks, overlapping with a window: a view (times, K, keys, d)."""
         return _blocks(heads, self.keys_from, self.keys, self.step, self.times)
 
     def add(self, heads: Tensor, gradients: Tensor) -> None:
-        """Add (times, K, keys, d) where they belong in `heads` (K, N, d)."""
+        """Add gradients (times, K, keys, d) of the blocks to `heads` (K, N, d)."""
         for start, gradient in zip(range(self.times), gradients, strict=True):
             place = self.keys_from + start * self.step
             heads[:, place : place + self.keys] += gradient
 
-    def hidden(self, device: torch.device) -> Tensor:
-        """(rows, keys) truth values: what a row must not see."""
+    def mask(self, device: torch.device) -> Tensor:
+        """Return (rows, keys) bool: which keys are masked for each row."""
         row = torch.arange(self.keys - self.rows, self.keys, device=device)[:, None]
         back = row - torch.arange(self.keys, device=device)
         return (back < 0) | (back >= (self.window or self.keys))
@@ -66,17 +68,19 @@ def _blocks(heads: Tensor, start: int, length: int, step: int, count: int) -> Te
 
 
 def parts(bounds: list[int], window: int) -> Iterator[Part]:
-    """The parts of documents that lie between neighbours of `bounds`."""
+    """Yield the blocks of all documents, which lie between neighbours of `bounds`."""
     for length, group in groupby(pairwise(bounds), lambda span: span[1] - span[0]):
         starts = [start for start, _ in group]
-        if not length:  # what fills `bounds` up to a fixed number
+        if not length:  # an empty document that pads `bounds`
             continue
         if not 0 < window < length:
             yield Part(starts[0], length, starts[0], length, length, len(starts), 0)
             continue
         rows = min(max(window, ROWS[0]), ROWS[1])
         for start in starts:
-            yield Part(start, window, start, window, window, 1, 0)  # these see all before them
+            yield Part(
+                start, window, start, window, window, 1, 0
+            )  # these attend to all before them
             whole, left = divmod(length - window, rows)
             if whole:
                 yield Part(start + window, rows, start, window + rows, rows, whole, window)
@@ -85,8 +89,8 @@ def parts(bounds: list[int], window: int) -> Iterator[Part]:
                 yield Part(at + window, left, at, window + left, left, 1, window)
 
 
-def _cut(part: Part, heads: int) -> Iterator[Part]:
-    """Its rows, so many at a time that their scores are at most about SCORES."""
+def _split_rows(part: Part, heads: int) -> Iterator[Part]:
+    """Yield blocks of so few rows that their scores are about SCORES at most."""
     for block in range(part.times):
         first, keys_from = (at + block * part.step for at in (part.rows_from, part.keys_from))
         rows = max(16, SCORES // (heads * part.keys))
@@ -106,16 +110,16 @@ def documents(
     window: int = 0,
     cap: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Attention of query (B, H, N, d) to key and value (B, K, N, d) within documents.
+    """Return the attention of query (B, H, N, d) to key and value (B, K, N, d) within documents.
 
-    Documents of every row lie between neighbours of `bounds` (D + 1,). A token sees itself and what
-    is before it, `window` tokens in all; `cap` · tanh(score / cap) takes the place of a score. 0 is
-    no window, no cap. Returns (B, N, H, d) and the log-sum-exp of the scores (B, N, H).
+    The documents of each sequence lie between neighbours of `bounds` (D + 1,). A token attends to
+    itself and earlier tokens, `window` in all; a score becomes `cap` · tanh(score / cap). 0 is no
+    window, no cap. Returns (B, N, H, d) and the log-sum-exp of the scores (B, N, H).
     """
     rows, heads, tokens, width = query.shape
     output = query.new_empty(rows, tokens, heads, width)
     sums = query.new_empty(rows, tokens, heads, dtype=torch.float32)
-    kernel = _forward if query.device.type == "cpu" and not cap else _written
+    kernel = _forward if query.device.type == "cpu" and not cap else _materialized
     for row in range(rows):
         of_row = query[row], key[row], value[row]
         out, lse = output[row].transpose(0, 1), sums[row].T  # (H, N, d), (H, N)
@@ -128,11 +132,11 @@ _FORWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _BACKWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def _masked(part: Part, like: Tensor) -> dict[str, Any]:
-    """What the CPU kernel is told of what a row must not see."""
+def _mask_arguments(part: Part, like: Tensor) -> dict[str, Any]:
+    """Return the arguments of the CPU kernel that mask keys."""
     if not part.window:
         return {"is_causal": True}
-    hidden = part.hidden(like.device)
+    hidden = part.mask(like.device)
     mask = like.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
     return {"is_causal": False, "attn_mask": mask}
 
@@ -141,13 +145,13 @@ def _forward(
     part: Part, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float, _: float
 ) -> None:
     given = part.queries(q), part.key_blocks(k), part.key_blocks(v)
-    found, sums = _FORWARD(*given, 0.0, **_masked(part, q), scale=scale)
+    found, sums = _FORWARD(*given, 0.0, **_mask_arguments(part, q), scale=scale)
     part.queries(out).copy_(found)
     part.queries(lse[..., None]).copy_(sums[..., None])
 
 
 def _scores(part: Part, q: Tensor, k: Tensor, scale: float, cap: float) -> tuple[Tensor, Tensor]:
-    """Scores (K, H/K, rows, keys) in fp32, and the slope of the cap where there is one."""
+    """Return scores (K, H/K, rows, keys) in fp32, and the derivative of a cap."""
     groups = q.shape[0] // k.shape[0]
     rows, keys = part.queries(q)[0], part.key_blocks(k)[0]  # (H, rows, d), (K, keys, d)
     joined = rows.reshape(len(keys), groups * part.rows, -1)
@@ -158,13 +162,13 @@ def _scores(part: Part, q: Tensor, k: Tensor, scale: float, cap: float) -> tuple
         slope = 1 - found.square()
         found.mul_(cap)
     found = found.unflatten(1, (groups, part.rows))
-    return found.masked_fill_(part.hidden(q.device), -torch.inf), slope
+    return found.masked_fill_(part.mask(q.device), -torch.inf), slope
 
 
-def _written(
+def _materialized(
     whole: Part, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float, cap: float
 ) -> None:
-    for part in _cut(whole, len(q)):
+    for part in _split_rows(whole, len(q)):
         scores, _ = _scores(part, q, k, scale, cap)
         sums = scores.logsumexp(dim=-1, keepdim=True)
         weights = scores.sub_(sums).exp_().to(v.dtype).flatten(1, 2)  # (K, H/K · rows, keys)
@@ -187,14 +191,14 @@ def documents_backward(
     window: int,
     cap: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value from that of `documents`' output.
+    """Return the gradients of query, key and value from that of `documents`' output.
 
-    Keys that several parts see have their gradients added up in fp32.
+    Where several blocks attend to a key, its gradients are summed in fp32.
     """
     exact = torch.float32 if window or cap else key.dtype
     by_query = torch.empty_like(query)
     by_key, by_value = (torch.zeros_like(t, dtype=exact) for t in (key, value))
-    kernel = _backward if query.device.type == "cpu" and not cap else _written_backward
+    kernel = _backward if query.device.type == "cpu" and not cap else _materialized_backward
     for row in range(len(query)):
         found = by_query[row], by_key[row], by_value[row]
         of_row = query[row], key[row], value[row]
@@ -214,7 +218,7 @@ def _backward(
     given = part.queries(q), part.key_blocks(k), part.key_blocks(v)
     gradient, output = (part.queries(t) for t in known[:2])
     sums = part.queries(known[2][..., None])[..., 0]
-    new = _BACKWARD(gradient, *given, output, sums, 0.0, **_masked(part, q), scale=scale)
+    new = _BACKWARD(gradient, *given, output, sums, 0.0, **_mask_arguments(part, q), scale=scale)
     part.queries(found[0]).copy_(new[0])
     for whole, piece in zip(found[1:], new[1:], strict=True):
         if part.step == part.keys and not part.window:
@@ -223,12 +227,12 @@ def _backward(
             part.add(whole, piece)
 
 
-def _written_backward(
+def _materialized_backward(
     whole: Part, found: _Three, of_row: _Three, known: _Three, scale: float, cap: float
 ) -> None:
     q, k, v = of_row
     groups = len(q) // len(k)
-    for part in _cut(whole, len(q)):
+    for part in _split_rows(whole, len(q)):
         scores, slope = _scores(part, q, k, scale, cap)
         rows, keys, values = part.queries(q)[0], part.key_blocks(k)[0], part.key_blocks(v)[0]
         gradient, output = (part.queries(t)[0] for t in known[:2])
@@ -260,7 +264,7 @@ def _(
     return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     query, key, value, bounds, *ctx.settings = inputs
     ctx.save_for_backward(query, key, value, *output, bounds)
 
@@ -271,4 +275,4 @@ def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
     return (*found, None, None, None, None)
 
 
-documents.register_autograd(_differentiate, setup_context=_keep)
+documents.register_autograd(_differentiate, setup_context=_save_for_backward)

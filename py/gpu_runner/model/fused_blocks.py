@@ -1,10 +1,10 @@
-"""The block of Llama-like models with fewer tensors kept and fewer passes over memory.
+"""The block of Llama-like models with fewer saved tensors and fewer passes over memory.
 
-Autograd keeps what every operation read. Here a norm and the projections that read it are one
-operation, and so is the whole gated feed-forward part: of a norm they keep the input and one number
-a row, of the feed-forward part gate and up, and make the rest again in the backward pass. Under
-autocast they cast their weights again, too, instead of keeping 16-bit copies. The same values and
-gradients, to within rounding; `unfrozen.memory` calls these kernels "fused_block".
+Autograd saves what every operation read. Here a norm and the projections after it are one
+operation, and so is the gated feed-forward part: of a norm they save the input and one number per
+row, of the feed-forward part gate and up, and recompute the rest in backward. Under autocast they
+also cast weights again instead of saving 16-bit copies. Values and gradients are the same to within
+rounding; `unfrozen.memory` calls these kernels "fused_block".
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from unfrozen.runner import kernels
 
 
 def fuses(config: TrainConfig, model: ModelConfig | None) -> bool:
-    """Whether this run asks for it, with a model that can; compiling or keeping every second
-    product does the same in another way.
+    """Return whether a run uses fused blocks: asked for, and supported by the model.
+
+    Compiled blocks and selective checkpointing save memory differently and exclude them.
     """
     if model is None:
         return False
@@ -35,29 +36,31 @@ def fuses(config: TrainConfig, model: ModelConfig | None) -> bool:
 
 
 def fuse(model: Any) -> None:
-    """Let the blocks of a model that `fuses` accepts run by the functions of this file."""
+    """Replace the forward of the blocks of a model that `fuses` accepts."""
     block: Any
     for block in blocks_of(model):
         attention, mlp = block.self_attn, block.mlp
         first, second = block.input_layernorm, block.post_attention_layernorm
         attention.forward = partial(_attention, attention, first, attention.forward, first.forward)
         mlp.forward = partial(_feed_forward, mlp, second)
-        first.forward = second.forward = _identity  # each is part of what reads it
+        first.forward = second.forward = _identity  # each is fused with what reads it
 
 
 def _identity(x: Tensor) -> Tensor:
     return x
 
 
-def _width(x: Tensor) -> torch.dtype:
-    """What a matrix product of `x` is computed in here."""
+def _matmul_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype in which a matmul of `x` is computed here."""
     place = x.device.type
     return torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else x.dtype
 
 
 def _feed_forward(module: Any, norm: Any, x: Tensor) -> Tensor:
     weights = (p.weight for p in (module.gate_proj, module.up_proj, module.down_proj))
-    value: Tensor = _GatedUnit.apply(x, norm.weight, norm.variance_epsilon, _width(x), *weights)  # type: ignore[no-untyped-call]
+    value: Tensor = _GatedUnit.apply(
+        x, norm.weight, norm.variance_epsilon, _matmul_dtype(x), *weights
+    )  # type: ignore[no-untyped-call]
     return value
 
 
@@ -71,7 +74,7 @@ def _attention(
     attention_mask: Tensor | None = None,
     **more: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Norm and attention of a block; where nothing is differentiated, transformers' own."""
+    """Return norm and attention of a block; without gradients by transformers' own code."""
     if not torch.is_grad_enabled():
         found: tuple[Tensor, Tensor | None] = own(
             hidden_states=own_norm(hidden_states),
@@ -82,7 +85,7 @@ def _attention(
         return found
     from transformers import AttentionInterface
 
-    rows, width = hidden_states.shape[:-1], _width(hidden_states)
+    rows, width = hidden_states.shape[:-1], _matmul_dtype(hidden_states)
     linears = (module.q_proj, module.k_proj, module.v_proj)
     heads = _Projections.apply(  # type: ignore[no-untyped-call]
         hidden_states, norm.weight, norm.variance_epsilon, width,
@@ -94,7 +97,7 @@ def _attention(
     query, key, value = (head.transpose(1, 2) for head in heads)
     cos, sin = (table.unsqueeze(1) for table in position_embeddings)
     query, key = (_Rotation.apply(x, cos, sin) for x in (query, key))  # type: ignore[no-untyped-call]
-    # qwen's layers have windows of their own, mistral's share that of the model, llama has none
+    # Qwen sets the window per layer, Mistral for the model, Llama has none
     window = getattr(module, "sliding_window", getattr(module.config, "sliding_window", None))
     attend = AttentionInterface()[module.config._attn_implementation]
     output, weights = attend(
@@ -112,17 +115,17 @@ def _attention(
 
 
 class _Norm:
-    """RMSNorm of rows (T, h) as transformers rounds it, and its backward pass."""
+    """RMSNorm of rows (T, h), rounded as in transformers, and its backward."""
 
     @staticmethod
     def root(rows: Tensor, epsilon: float) -> Tensor:
-        """One over the root mean square of each row (T, 1), fp32."""
+        """Return one over the root mean square of each row (T, 1), fp32."""
         length: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32)
         return length.square_().div_(rows.shape[-1]).add_(epsilon).rsqrt_()
 
     @staticmethod
     def value(rows: Tensor, root: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        """What the norm returns, in the precision of the products that read it."""
+        """Return the output of the norm in the dtype of the matmuls that read it."""
         return (rows * root).to(rows.dtype).mul(weight).to(dtype)
 
     @staticmethod

@@ -1,16 +1,21 @@
-"""Find a causal language model, load every weight of it, and refuse what cannot be trusted.
+"""Find a causal language model, load all of its weights, and refuse what cannot be trusted.
 
-A name is tried as the demo, a directory, a GGUF file, then a Hugging Face id. Missing or
-unexpected weights, a tokenizer larger than the embedding and a configuration that `unfrozen.model`
-cannot count exactly are errors, not warnings: a fine-tune that starts from half-random weights
-looks like any other run.
+A name is tried as the demo, a directory, a GGUF file, then a Hugging Face id. Missing or unexpected
+weights, a tokenizer larger than the embedding and a configuration that `unfrozen.model` cannot
+count exactly are errors, not warnings: a fine-tune that starts from half-random weights looks like
+any other run.
+
+A model can bring Python code of its own (`auto_map`), which transformers would run after a question
+at the terminal. It is run only with --trust-remote-code. Without the flag, a model whose
+architecture transformers has and `unfrozen.model` counts is trained by that, with a remark; any
+other is refused.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -24,14 +29,14 @@ from gpu_runner.config.bounds import Precision
 from gpu_runner.config.schema import DEMO
 from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
-from gpu_runner.model import attention, custom_code
+from gpu_runner.model import attention
 from gpu_runner.world.sharded_files import WEIGHTS as SHARDS
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
 
 
 def check_vocabulary(name: str, tokens: int, rows: int) -> None:
-    """Refuse a tokenizer with more `tokens` than the embedding has `rows`."""
+    """Raise `ModelLoadError` for a tokenizer with more `tokens` than the embedding has `rows`."""
     if tokens > rows:
         raise ModelLoadError(
             f"{name}: the tokenizer has {tokens:,} tokens, the embedding {rows:,} rows:"
@@ -40,7 +45,7 @@ def check_vocabulary(name: str, tokens: int, rows: int) -> None:
 
 
 def check_weights(name: str, report: dict[str, Any]) -> None:
-    """Refuse weights that are missing, unexpected or mismatched, by the library's `report`."""
+    """Raise `ModelLoadError` for missing, unexpected or mismatched weights in a `report`."""
     for what, remedy in (
         ("missing", "the file is incomplete, or the configuration belongs to another model"),
         ("unexpected", "the configuration belongs to another model"),
@@ -56,7 +61,7 @@ def check_weights(name: str, report: dict[str, Any]) -> None:
 
 
 def check_count(name: str, model: Any, shape: ModelConfig | None) -> None:
-    """Refuse a model that has another number of parameters than is counted."""
+    """Raise `ModelLoadError` unless a model has as many parameters as its configuration says."""
     counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
     if shape is not None and counted != shape.num_parameters:
         raise ModelLoadError(
@@ -67,7 +72,7 @@ def check_count(name: str, model: Any, shape: ModelConfig | None) -> None:
 
 
 DTYPES: Final[dict[str, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files that make one
+TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files of a tokenizer
 WEIGHTS: Final = (  # in the order in which transformers looks for them
     "model.safetensors",
     "model.safetensors.index.json",
@@ -79,24 +84,24 @@ _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model is: `place` is a directory or a hub id, `gguf_file` a file name inside it."""
+    """Where a model is: `place` is a directory or a hub id, `gguf_file` a file name in it."""
 
     kind: Literal["demo", "directory", "gguf", "hub"]
     name: str
     place: str
     gguf_file: str | None = None
     trusted: bool = False
-    """Whether code that it brings may be run; see `own_code`."""
+    """Whether code that it brings may be run."""
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments that every `from_pretrained` of this source needs."""
+        """Keyword arguments for every `from_pretrained` of this source."""
         gguf = {"gguf_file": self.gguf_file} if self.gguf_file else {}
         return {**gguf, "trust_remote_code": self.trusted}
 
 
 def find(name: str, *, trusted: bool = False) -> Source:
-    """Decide what `name` is. Raises `ModelLoadError` that says what was tried."""
+    """Return the source that `name` means. Raises `ModelLoadError` that says what was tried."""
     if name == DEMO:
         from gpu_runner.demo import model_dir
 
@@ -126,7 +131,7 @@ def find(name: str, *, trusted: bool = False) -> Source:
 
 
 def _check_files(path: Path) -> None:
-    """Refuse a directory whose weights are not there, before anything else is read."""
+    """Raise `ModelLoadError` for a directory without weights, before anything else is read."""
     if not any((path / name).exists() for name in WEIGHTS):
         if any((path / SHARDS).glob("*.safetensors")):
             raise ModelLoadError(f"{path} is in shards: unfrozen export --to hf makes it a model.")
@@ -151,10 +156,10 @@ def _check_files(path: Path) -> None:
 
 
 def read_config(source: Source) -> tuple[Any, ModelConfig | None]:
-    """The transformers configuration and our exact count of it, without loading a weight.
+    """Return the transformers configuration and the `ModelConfig` of it, without loading a weight.
 
-    The count is None for a type that `unfrozen.model` does not know; then nothing is predicted.
-    Raises `ModelLoadError`: not found, not JSON, a needed key is missing or wrong.
+    The latter is None for a type that `unfrozen.model` does not know; then nothing is predicted.
+    Raises `ModelLoadError` where it is not found or not JSON, or a key is missing or wrong.
     """
     if source.kind in ("demo", "directory"):
         raw = read_json(Path(source.place) / "config.json")
@@ -165,11 +170,11 @@ def read_config(source: Source) -> tuple[Any, ModelConfig | None]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file. Raises `ModelLoadError`."""
+    """Return the JSON object in a file. Raises `ModelLoadError`."""
     try:
         raw = json.loads(path.read_text("utf-8"))
     except RecursionError:
-        raise ModelLoadError(f"{path} is nested too deep to be read. Get it anew.") from None
+        raise ModelLoadError(f"{path} is nested too deep to be read. Download it again.") from None
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(raw, dict):
@@ -180,7 +185,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
     known = raw.get("model_type") in (None, *SUPPORTED)
     if not source.trusted:
-        custom_code.refuse(source.name, "config.json", raw, native=known)
+        refuse_custom_code(source.name, "config.json", raw, native=known)
     if not known:
         return None
     try:
@@ -198,7 +203,7 @@ def _transformers_config(source: Source) -> Any:
 
 @lru_cache(maxsize=1)
 def _read_of_gguf(source: Source, *_: int) -> Any:
-    """Kept until the file changes: to parse a vocabulary of 50,000 takes seconds, each time."""
+    """Return a configuration, cached until the file changes: parsing it takes seconds."""
     return _read_by_transformers(source)
 
 
@@ -209,8 +214,59 @@ def _read_by_transformers(source: Source) -> Any:
         return AutoConfig.from_pretrained(source.place, **source.arguments)
 
 
+CUSTOM_CODE: Final = "auto_map"
+"""The key of a configuration that names code of the model's own."""
+_ASKS: Final = ("custom code which must be executed", "trust_remote_code")
+"""Parts of the errors of transformers where it would have asked at a terminal."""
+
+
+def refuse_custom_code(
+    name: str, file: str, settings: Mapping[str, Any], *, native: bool = False
+) -> None:
+    """Raise `ModelLoadError` if `settings`, read from `file`, name code of the model's own.
+
+    `native`: transformers has this architecture, and `unfrozen.model` counts it.
+    """
+    if settings.get(CUSTOM_CODE) and not native:
+        raise _custom_code_error(name, f"{file} names {_code_names(settings[CUSTOM_CODE])}")
+
+
+def _custom_code_error(name: str, found: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"model {name!r} brings code of its own ({found}), which is not run. Give a model that"
+        " transformers has, or read that code, and give --trust-remote-code if you trust it."
+    )
+
+
+def _asks_for_trust(reason: str) -> bool:
+    return any(part in reason for part in _ASKS)
+
+
+def describe_custom_code(name: str, settings: Mapping[str, Any]) -> str:
+    """Return a remark about a model that is trained without its own code; "" where it has none."""
+    if not settings.get(CUSTOM_CODE):
+        return ""
+    return (
+        f"{name} brings code of its own ({_code_names(settings[CUSTOM_CODE])}), which is not run:"
+        f" transformers' own {settings.get('model_type')} is trained."
+    )
+
+
+def forget_custom_code(config: Any) -> None:
+    """Remove the names from a configuration: the trained model is saved without such files."""
+    vars(config).pop(CUSTOM_CODE, None)
+
+
+def _code_names(mapped: object) -> str:
+    """Return a few of the files or classes under `auto_map`."""
+    found = list(mapped.values()) if isinstance(mapped, Mapping) else [mapped]
+    flat = [str(one)[:60] for each in found for one in (each if isinstance(each, list) else [each])]
+    names = list(dict.fromkeys(one for one in flat if one != "None"))
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
 def load_tokenizer(source: Source) -> Any:
-    """The model's own tokenizer. Raises `ModelLoadError` when there is none."""
+    """Return the model's tokenizer. Raises `ModelLoadError` where there is none."""
     from transformers import AutoTokenizer
 
     place = Path(source.place)
@@ -221,7 +277,7 @@ def load_tokenizer(source: Source) -> Any:
         )
     settings = place / "tokenizer_config.json"
     if source.kind == "directory" and not source.trusted and settings.exists():
-        custom_code.refuse(source.name, settings.name, read_json(settings))
+        refuse_custom_code(source.name, settings.name, read_json(settings))
     with readable_errors(source, "tokenizer"):
         return AutoTokenizer.from_pretrained(source.place, **source.arguments)
 
@@ -229,12 +285,12 @@ def load_tokenizer(source: Source) -> Any:
 def load(
     source: Source, tokenizer: Any, params: Precision, device: torch.device, added: int = 0
 ) -> Any:
-    """The model with weights in `params` precision on `device`, all trainable, in training mode.
+    """Return the model in `params` precision on `device`, trainable, in training mode.
 
-    A model whose type `unfrozen.model` knows attends by documents; see `attention`. Of the tokens,
-    the last `added` are those that the run gives it rows for. Raises
-    `ModelLoadError`: anything missing, unexpected, of another shape; a tokenizer with more tokens
-    than the embedding has rows; a parameter count that is not ours.
+    A model whose type `unfrozen.model` knows attends within documents; see `attention`. The last
+    `added` tokens get their embedding rows later. Raises `ModelLoadError` for weights that are
+    missing, unexpected or of another shape, a tokenizer with more tokens than the embedding has
+    rows, and an unexpected number of parameters.
     """
     from transformers import AutoModelForCausalLM
 
@@ -247,53 +303,53 @@ def load(
             **known,
             dtype=DTYPES[params],
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are in the report, with their names
+            ignore_mismatched_sizes=True,  # the report names them
             **source.arguments,
         )
         model, report = loaded
     check_weights(source.name, report)
     _unquantize(source, model)
     if not source.trusted:
-        custom_code.forget(model.config)
+        forget_custom_code(model.config)
     model.to(device).requires_grad_(True).train()
     check_count(source.name, model, shape)
     return model
 
 
 def _unquantize(source: Source, model: Any) -> None:
-    """Forget that a GGUF file was quantised (its weights no longer are); refuse any other such."""
+    """Remove the quantization of a loaded GGUF file; raise `ModelLoadError` for any other."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is None:
         return
     if source.kind != "gguf":
         raise ModelLoadError(
-            f"{source.name} is quantised: its weights cannot take small updates. Give the original"
+            f"{source.name} is quantized: its weights cannot take small updates. Give the original"
             " model, in bf16 or fp32."
         )
-    quantizer.remove_quantization_config(model)  # what is saved then loads like any other model
+    quantizer.remove_quantization_config(model)  # so that the saved model loads like any other
 
 
 def _about_file(place: Path, reason: str) -> str:
-    """What to do about a file of weights that cannot be read."""
+    """Return what to do about a weights file that cannot be read."""
     if not any(place.glob("*.safetensors")):
         text = "its .bin file is damaged or holds more than tensors, and such a file may run"
         return f"{text} programs. Get the model as safetensors."
-    return f"{reason.rstrip('.')}. Get the file anew from where it came from."
+    return f"{reason.rstrip('.')}. Download the file again."
 
 
 @contextmanager
 def readable_errors(source: Source, part: str) -> Iterator[None]:
-    """Turn what transformers raises for a bad `part` of a source into one sentence."""
+    """Raise what transformers raises for a bad `part` of a source as one sentence."""
     away = source.kind == "hub" and hub.is_away()
     try:
         yield
-    except Exception as error:  # a corrupt file makes its parser raise anything
+    except Exception as error:  # a corrupt file can make a parser raise anything
         if is_out_of_memory(error):
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
         reason = " ".join(lines[: 1 + lines[0].endswith(":")]) or type(error).__name__
-        if custom_code.is_asked_for(reason) and not source.trusted:
-            raise custom_code.refusal(source.name, f"for its {part}") from None
+        if _asks_for_trust(reason) and not source.trusted:
+            raise _custom_code_error(source.name, f"for its {part}") from None
         if "does not recognize this architecture" in reason:
             reason = (
                 "transformers does not know its model_type. Update it (pip install -U"
@@ -302,7 +358,7 @@ def readable_errors(source: Source, part: str) -> Iterator[None]:
         elif part == "weights" and source.kind == "directory":
             reason = _about_file(Path(source.place), reason)
         elif source.kind == "gguf":
-            reason = f"{reason.rstrip('.')}. Get the file anew, or another one."
+            reason = f"{reason.rstrip('.')}. Download the file again, or another one."
         if away:
             reason = "the hub cannot be reached, and it is not in the cache. Check the name."
         tried = {

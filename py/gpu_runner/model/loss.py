@@ -1,15 +1,15 @@
 """Cross-entropy as (sum, count): the caller decides what the sum is divided by.
 
-A mean over one micro-batch is the wrong mean as soon as micro-batches hold different numbers of
-trainable tokens. Returning both parts lets the step divide once, by the count over all of them.
+The mean of a micro-batch is the wrong mean where micro-batches have different numbers of trainable
+tokens. With sum and count, a step divides once, by the count of all of them.
 
 Positions that predict no trained token are dropped before the head, so that a prompt costs no row
-of the (T, V) matrix of logits, often the largest tensor of all. Three ways from there, equal in
-value and gradient:
+of the logits (T, V), often the largest tensor of all. Three implementations have equal values and
+gradients:
 
     full      all logits at once
-    chunked   logits a part at a time, kept in the compute precision; softmax in fp32, a part a time
-    linear    logits never exist but for CHUNK positions: gradients are computed in the forward pass
+    chunked   logits in parts, saved in the compute dtype; softmax in fp32, part by part
+    linear    logits of CHUNK positions at a time, never saved: forward computes the gradients
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_runner.data.feed import IGNORED, Batch
-from gpu_runner.model.attention import bounds_arguments, isolates, positions_unread
+from gpu_runner.model.attention import bounds_arguments, isolates, skip_packing_detection
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
 Kind = Literal["full", "chunked", "linear"]
@@ -34,11 +34,11 @@ LINEAR: Final[Kind] = "linear"
 
 
 def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int]:
-    """Sum of −log p(token | before) over the trainable tokens of `batch` in nats, and their count.
+    """Return the sum of −log p over the trainable tokens of `batch` in nats, and their count.
 
-    The cross-entropy runs in fp32 whatever the model computes in.
+    The cross-entropy is computed in fp32, whatever the compute dtype of the model.
     """
-    positions, kept, targets = batch.find_targets()  # (K,), (N,), (N,)
+    positions, selected, targets = batch.find_targets()  # (K,), (N,), (N,)
     arguments: dict[str, Any] = {
         "input_ids": batch.input_ids,  # (B, T)
         "use_cache": False,
@@ -50,19 +50,19 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         arguments |= bounds_arguments(batch.bounds, batch.longest, batch.seen_bounds)
         arguments["position_ids"] = batch.position_ids
     head = model.get_output_embeddings()
-    own = head.forward
-    plain = is_transformer_layer(model, head)
+    forward = head.forward
+    plain = is_plain_head(model, head)
 
     def at_head(hidden: Tensor) -> Tensor:
         inputs = hidden.flatten(0, 1)  # (B·K, h)
-        if kept is not None:
-            inputs = inputs.index_select(0, kept)
+        if selected is not None:
+            inputs = inputs.index_select(0, selected)
         if plain:
             return _LOSSES[kind](inputs, head.weight, targets)
-        logits: Tensor = own(inputs[None])  # (1, N, V), which the model then changes
+        logits: Tensor = forward(inputs[None])  # (1, N, V), which the model then changes
         return logits
 
-    with _replaced(head, at_head), positions_unread():
+    with _replaced(head, at_head), skip_packing_detection():
         found: Tensor = model(**arguments).logits
     if plain:
         return found, batch.trainable_tokens
@@ -71,14 +71,14 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
 
 
 def cross_entropy_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean −log p of each row's next labels from logits (B, T, V), as most loops write it."""
+    """Return the mean −log p of the next labels from logits (B, T, V), as most loops compute it."""
     following = F.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
     return F.cross_entropy(logits.float().flatten(0, 1), following, ignore_index=IGNORED)
 
 
-def is_transformer_layer(model: Any, head: Any) -> bool:
-    """Whether logits are the head's product and nothing else: no bias, no soft cap (Gemma 2), no
-    rows left out (Inkling)."""
+def is_plain_head(model: Any, head: Any) -> bool:
+    """Return whether logits are the head's matmul alone: no bias, soft cap (Gemma 2) or dropped
+    rows (Inkling)."""
     settings = model.config.get_text_config()
     changed = ("final_logit_softcapping", "logits_scaling", "logit_scale", "unpadded_vocab_size")
     return (
@@ -90,9 +90,9 @@ def is_transformer_layer(model: Any, head: Any) -> bool:
 
 @contextmanager
 def _replaced(head: nn.Linear, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Let the head return what `forward` makes of its input, inside the model's own pass.
+    """Replace the forward of the head during the model's own forward pass.
 
-    So every hook of model and head runs where it belongs, and sharded weights are gathered.
+    So all hooks of model and head run, and sharded weights are gathered.
     """
     head.forward = forward  # type: ignore[method-assign, assignment]
     try:
@@ -129,7 +129,7 @@ _LOSSES: Final[dict[Kind, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
 
 
 def _logits(hidden: Tensor, weight: Tensor, room: Tensor) -> Tensor:
-    """hidden (N, h) · weightᵀ (h, V), in `room`; on a CPU the long side first, which is faster."""
+    """Return hidden (N, h) · weightᵀ (h, V) in `room`; transposed on a CPU, which is faster."""
     count, vocab = len(hidden), len(weight)
     room = room[: count * vocab]
     if hidden.device.type == "cpu":
@@ -138,7 +138,7 @@ def _logits(hidden: Tensor, weight: Tensor, room: Tensor) -> Tensor:
 
 
 class _Entropy(torch.autograd.Function):
-    """Cross-entropy that keeps its logits (N, V) as they are and makes its softmax twice."""
+    """Cross-entropy that saves its logits (N, V) in their dtype and computes the softmax twice."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
@@ -158,8 +158,8 @@ class _Entropy(torch.autograd.Function):
 class _LinearEntropy(torch.autograd.Function):
     """Cross-entropy of hidden (N, h) · weightᵀ (h, V), CHUNK positions at a time.
 
-    The gradient of a sum of losses does not depend on anything after it but one factor, so both
-    gradients are made while a chunk's logits are there. Used once: a second backward pass fails.
+    The gradient of a summed loss depends on nothing after it but one factor, so forward computes
+    both gradients while a chunk's logits exist. A second backward fails.
     """
 
     @staticmethod
@@ -176,7 +176,7 @@ class _LinearEntropy(torch.autograd.Function):
             room = cast.new_empty(min(len(targets), LINEAR_CHUNK) * len(weight))
             for start in range(0, len(targets), LINEAR_CHUNK):
                 part = slice(start, start + LINEAR_CHUNK)
-                logits = _logits(inputs[part], cast, room)  # (CHUNK, V), in place of which …
+                logits = _logits(inputs[part], cast, room)  # (CHUNK, V)
                 slope = logits.float()
                 chosen = targets[part, None]
                 highest = slope.amax(dim=1, keepdim=True)
@@ -185,7 +185,7 @@ class _LinearEntropy(torch.autograd.Function):
                 sums = slope.sum(dim=1, keepdim=True)
                 total += sums.log().sum()
                 if by_hidden is not None:
-                    slope.div_(sums)  # … come their probabilities
+                    slope.div_(sums)  # probabilities replace the logits
                     slope.scatter_add_(1, chosen, torch.full_like(sums, -1.0))
                     slope = slope if slope is logits else logits.copy_(slope)
                     torch.mm(slope, cast, out=by_hidden[part])
@@ -197,7 +197,7 @@ class _LinearEntropy(torch.autograd.Function):
                         by_weight += slope.T @ inputs[part]
                     else:
                         by_weight.copy_(slope.T @ inputs[part])
-                del slope  # before the next chunk's are made
+                del slope  # before the next chunk allocates its own
         ctx.gradients = by_hidden, by_weight
         ctx.dtype = hidden.dtype
         return total
@@ -205,7 +205,7 @@ class _LinearEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         by_hidden, by_weight = ctx.gradients
-        del ctx.gradients  # or the weight's gradient would be copied, not taken over
+        del ctx.gradients  # or the weight's gradient would be copied
         moved = None if by_weight is None else by_weight.mul_(gradient)
         return (by_hidden * gradient).to(ctx.dtype), moved, None, None
 
@@ -214,20 +214,20 @@ Loss = Callable[[Any, Batch], tuple[Tensor, int]]
 
 
 def training_loss(kind: Kind, alpha: float = 0.0) -> Loss:
-    """The loss of a training step: `loss_sum`, under noise where `alpha` is not 0."""
+    """Return the loss of a training step: `loss_sum`, with NEFTune's noise unless `alpha` is 0."""
     plain: Loss = partial(loss_sum, kind=kind)
-    return Noisy(alpha, plain) if alpha else plain
+    return NoisyLoss(alpha, plain) if alpha else plain
 
 
 @dataclass(frozen=True, slots=True)
-class Noisy:
-    """A loss, (model, batch) → (sum, count), whose embeddings are noisy."""
+class NoisyLoss:
+    """A loss, (model, batch) → (sum, count), with NEFTune's noise on embeddings."""
 
     alpha: float
     loss: Loss
 
     def __call__(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
-        """The loss of the batch, under the noise of its `example_seeds`."""
+        """Return the loss of the batch, with the noise of its `example_seeds`."""
         hook = model.get_input_embeddings().register_forward_hook(partial(self._add, batch))
         try:
             return self.loss(model, batch)
@@ -235,9 +235,7 @@ class Noisy:
             hook.remove()
 
     def _add(self, batch: Batch, _module: Any, _inputs: Any, output: Tensor) -> Tensor:
-        """In place, a row at a time: output (B, T, d) is kept by nothing yet, and the gradient of
-        what is added to it is none.
-        """
+        """Add noise to `output` (B, T, d) in place, which nothing has saved; it has no gradient."""
         packed = batch.bounds is not None
         start = 0
         with torch.no_grad():
@@ -250,7 +248,7 @@ class Noisy:
         return output
 
     def _noise(self, like: Tensor, draw: int) -> Tensor:
-        """(L, d) in fp32."""
+        """Return noise (L, d) in fp32."""
         random = torch.Generator(like.device).manual_seed(draw)
         noise = torch.empty(like.shape, dtype=torch.float32, device=like.device)
         most = self.alpha / math.sqrt(like.numel())

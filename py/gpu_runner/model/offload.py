@@ -1,12 +1,12 @@
-"""What layers keep for the backward pass waits on the host, and its way costs no time it need not.
+"""Activation offload: tensors saved for backward wait in CPU memory, copied while the GPU computes.
 
-Copies go on a stream of their own while the card computes on. What leaves is held until it has
-arrived, what comes back is asked for before it is needed; both ways at most as much is on its way
-as two layers keep, which the pass before has told (the first waits for each copy). Nothing is
-recorded on a second stream, so that the allocator takes memory back in the order of the program.
+Copies run on a stream of their own. A tensor stays on the GPU until its copy is complete, and is
+copied back before backward needs it; in either direction at most as many bytes are in flight as two
+layers save, measured in the pass before (the first pass waits for each copy). No tensor is recorded
+on the second stream, so that the allocator frees memory in program order.
 
-On the host it lies in slices of large blocks that are allocated once: PyTorch rounds pinned memory
-up to a power of two, which these blocks are, and a tensor may lie in several of them.
+In CPU memory, tensors are slices of large blocks that are allocated once: PyTorch rounds pinned
+allocations up to a power of two, the size of these blocks, and a tensor may span several.
 """
 
 from __future__ import annotations
@@ -22,84 +22,84 @@ from torch import Tensor, nn
 
 from gpu_runner.world import blocks_of
 
-LEAST_BYTES: Final = 1 << 16  # smaller tensors are not worth the way
+LEAST_BYTES: Final = 1 << 16  # smaller tensors are not offloaded
 BLOCK_BYTES: Final = 1 << 28
 ALIGNMENT: Final = 512
-LAYERS: Final = 2  # on their way, as `unfrozen.memory` counts them
+LAYERS: Final = 2  # in flight, as `unfrozen.memory` counts them
 
 Copy = tuple[Tensor, Tensor]
-"""Where to, and from where."""
+"""Destination and source."""
 
 
-class CopyLane(Protocol):
-    """The way between a device and the host; what was started first arrives first."""
+class CopyStream(Protocol):
+    """Copies between a device and the CPU, completed in the order in which they start."""
 
     def start(self, copies: Sequence[Copy]) -> Any:
-        """Copy once all that was computed so far is there; returns a mark to `join`."""
+        """Copy after all computation so far; return an event for `wait`."""
 
-    def join(self, mark: Any) -> None:
-        """What is computed from now on comes after the copies of `mark`."""
+    def wait(self, event: Any) -> None:
+        """Let computation from now on wait for the copies of `event`."""
 
 
-class HostLane:
-    """There is no way: copies are done when they are started."""
+class CpuCopies:
+    """Copies within CPU memory, complete as soon as they start."""
 
     def start(self, copies: Sequence[Copy]) -> None:
         """Copy now."""
-        for goal, source in copies:
-            goal.copy_(source)
+        for destination, source in copies:
+            destination.copy_(source)
 
-    def join(self, mark: None) -> None:
-        """Nothing is under way."""
+    def wait(self, event: None) -> None:
+        """Do nothing: all copies are complete."""
 
 
-class CardLane:
-    """A stream of its own, and an event for each mark."""
+class CudaCopies:
+    """Copies on a CUDA stream of their own."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
 
     def start(self, copies: Sequence[Copy]) -> torch.cuda.Event:
-        """Copy on the stream, after what the computing one has been given."""
+        """Copy on the stream, after what is queued on the current one."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
-            for goal, source in copies:
-                goal.copy_(source, non_blocking=True)
-        mark = torch.cuda.Event()
-        mark.record(self._stream)
-        return mark
+            for destination, source in copies:
+                destination.copy_(source, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record(self._stream)
+        return event
 
-    def join(self, mark: torch.cuda.Event) -> None:
-        """The computing stream waits, the processor does not."""
-        torch.cuda.current_stream(self._device).wait_event(mark)
+    def wait(self, event: torch.cuda.Event) -> None:
+        """Let the current stream wait; the CPU does not."""
+        torch.cuda.current_stream(self._device).wait_event(event)
 
 
-def lane(device: torch.device) -> CopyLane:
-    """That of this device."""
-    return CardLane(device) if device.type == "cuda" else HostLane()
+def copy_stream(device: torch.device) -> CopyStream:
+    """Return how tensors of a device are copied."""
+    return CudaCopies(device) if device.type == "cuda" else CpuCopies()
 
 
 class Arena:
-    """Host memory in blocks, handed out in order, and from the start again once none is held."""
+    """CPU memory in blocks, allocated in order, and from the start again once all is free."""
 
     def __init__(self, *, pinned: bool, block_bytes: int = BLOCK_BYTES) -> None:
         self._pinned = pinned
         self._block_bytes = block_bytes
         self._blocks: list[Tensor] = []
         self._next = 0
-        self._held = 0
+        self._allocated = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all blocks."""
+        """The bytes of all blocks."""
         return self._block_bytes * len(self._blocks)
 
-    def take(self, size: int) -> list[Tensor]:
-        """`size` bytes in as few slices as they fit into; `give_back` once for all of them."""
-        if not self._held:
+    def allocate(self, size: int) -> list[Tensor]:
+        """Return `size` bytes in as few slices as possible; call `free` once for all of them."""
+        if not self._allocated:
             self._next = 0
-        self._held += 1
+        self._allocated += 1
         pieces = []
         while size:
             block, start = divmod(self._next, self._block_bytes)
@@ -112,87 +112,87 @@ class Arena:
             size -= part
         return pieces
 
-    def give_back(self) -> None:
-        """What one `take` gave is not needed any more."""
-        self._held -= 1
+    def free(self) -> None:
+        """Free what one `allocate` returned."""
+        self._allocated -= 1
 
 
-Order = list["weakref.ref[KeptTensor]"]
-"""What one forward pass has kept, as it came."""
+Order = list["weakref.ref[OffloadedTensor]"]
+"""What one forward pass has offloaded, in order."""
 
 
-class KeptTensor:
-    """One tensor for the backward pass: on the host, and while it is on its way also here."""
+class OffloadedTensor:
+    """A tensor saved for backward: in CPU memory, and during a copy also on its device."""
 
     def __init__(self, tensor: Tensor, arena: Arena, order: Order) -> None:
         self.tensor: Tensor | None = tensor
         self.device, self.dtype, self.size = tensor.device, tensor.dtype, tensor.nbytes
         self.layout = tuple(tensor.shape), tuple(tensor.stride())
         self.order, self.place = order, len(order)
-        self.mark: Any = None
+        self.event: Any = None
         self.used = False
         self._arena = arena
-        self.pieces = arena.take(tensor.nbytes)
+        self.pieces = arena.allocate(tensor.nbytes)
 
     def pairs(self) -> Iterator[Copy]:
-        """(slice on the host, bytes of the tensor)."""
+        """Return pairs of (slice in CPU memory, its bytes of the tensor)."""
         assert self.tensor is not None
         flat = self.tensor.as_strided((self.tensor.numel(),), (1,)).view(torch.uint8)
         return zip(self.pieces, flat.split([len(piece) for piece in self.pieces]), strict=True)
 
     def __del__(self) -> None:
-        self._arena.give_back()
+        self._arena.free()
 
 
 class Offload:
-    """Contexts for the forward passes of a run; weights, views of them and small tensors stay."""
+    """Makes contexts in which a forward pass offloads saved tensors, but no weights or small ones."""
 
     def __init__(
         self,
         model: nn.Module,
-        lanes: Callable[[torch.device], CopyLane] = lane,
+        copies: Callable[[torch.device], CopyStream] = copy_stream,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         parameters = list(model.parameters())
         self._weights = {p.untyped_storage().data_ptr() for p in parameters}
         self._layers = max(1, len(blocks_of(model)))
         self._device = parameters[0].device
-        self._lane = lanes(self._device)
+        self._copies = copies(self._device)
         self._arena = Arena(pinned=self._device.type == "cuda", block_bytes=block_bytes)
-        self._leaving: deque[KeptTensor] = deque()
+        self._leaving: deque[OffloadedTensor] = deque()
         self._leaving_bytes = 0
         self._window = 0
 
     @property
     def host_bytes(self) -> int:
-        """Bytes of the host that are taken."""
+        """The bytes of CPU memory that are allocated."""
         return self._arena.nbytes
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """One forward pass; the backward pass may follow outside."""
+        """Enter for one forward pass; backward may run outside."""
         self._release(0)
         order: Order = []
         total = 0
 
-        def pack(tensor: Tensor) -> Tensor | KeptTensor:
+        def pack(tensor: Tensor) -> Tensor | OffloadedTensor:
             nonlocal total
-            kept = self._keep(tensor, order)
-            total += kept.size if isinstance(kept, KeptTensor) else 0
+            kept = self._offload(tensor, order)
+            total += kept.size if isinstance(kept, OffloadedTensor) else 0
             return kept
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, self._back):
+        with torch.autograd.graph.saved_tensors_hooks(pack, self._restore):
             yield
         self._window = LAYERS * total // self._layers
 
     @torch.no_grad()
-    def _keep(self, tensor: Tensor, order: Order) -> Tensor | KeptTensor:
+    def _offload(self, tensor: Tensor, order: Order) -> Tensor | OffloadedTensor:
         elsewhere = tensor.device.type != self._device.type or tensor.nbytes < LEAST_BYTES
         if elsewhere or tensor.untyped_storage().data_ptr() in self._weights:
             return tensor
         whole = tensor if _dense(tensor) else tensor.contiguous()
-        kept = KeptTensor(whole, self._arena, order)
-        kept.mark = self._lane.start(list(kept.pairs()))
+        kept = OffloadedTensor(whole, self._arena, order)
+        kept.event = self._copies.start(list(kept.pairs()))
         order.append(weakref.ref(kept))
         self._leaving.append(kept)
         self._leaving_bytes += kept.size
@@ -200,33 +200,33 @@ class Offload:
         return kept
 
     def _release(self, most: int) -> None:
-        """Hold at most so many bytes of what leaves: the oldest has to have arrived."""
+        """Wait for the oldest copies until at most `most` bytes are in flight."""
         while self._leaving_bytes > most:
             oldest = self._leaving.popleft()
             self._leaving_bytes -= oldest.size
             if oldest.tensor is not None:
-                self._lane.join(oldest.mark)
+                self._copies.wait(oldest.mark)
                 oldest.tensor = None
 
     @torch.no_grad()
-    def _back(self, kept: Tensor | KeptTensor) -> Tensor:
+    def _restore(self, kept: Tensor | OffloadedTensor) -> Tensor:
         if isinstance(kept, Tensor):
             return kept
         self._fetch(kept)
         self._fetch_before(kept)
-        self._lane.join(kept.mark)
+        self._copies.wait(kept.event)
         tensor, kept.tensor, kept.used = kept.tensor, None, True
         assert tensor is not None
         return tensor
 
-    def _fetch(self, kept: KeptTensor) -> None:
+    def _fetch(self, kept: OffloadedTensor) -> None:
         if kept.tensor is None:
             shape, strides = kept.layout
             kept.tensor = torch.empty_strided(shape, strides, dtype=kept.dtype, device=kept.device)
-            kept.mark = self._lane.start([(here, there) for there, here in kept.pairs()])
+            kept.event = self._copies.start([(here, there) for there, here in kept.pairs()])
 
-    def _fetch_before(self, kept: KeptTensor) -> None:
-        """What was kept before is needed next: as much of it as one layer keeps."""
+    def _fetch_before(self, kept: OffloadedTensor) -> None:
+        """Copy back what backward needs next: as many bytes as one layer saves."""
         coming, place = 0, kept.place
         while place and coming < self._window // LAYERS:
             place -= 1
@@ -237,7 +237,7 @@ class Offload:
 
 
 def _dense(tensor: Tensor) -> bool:
-    """Whether its numbers lie side by side in memory, in any order of its dimensions."""
+    """Return whether a tensor has no gaps in memory, in any order of its dimensions."""
     expected = 1
     dimensions = zip(tensor.stride(), tensor.shape, strict=True)
     for stride, size in sorted(pair for pair in dimensions if pair[1] != 1):

@@ -1,21 +1,21 @@
-"""Mixtures of experts: where routers send tokens, and a loss that spreads them more evenly.
+"""Mixtures of experts: where routers send tokens, and an auxiliary loss that balances them.
 
-Of one layer, over T tokens that go to k of E experts each, with f the share of the T·k choices that
-fell on an expert and P the mean of the router's probabilities for it:
+For one layer, let T tokens go to k of E experts each, let f be the share of the T·k choices that an
+expert gets, and P the mean of its router probability:
 
     balance = E · Σ f · P
 
-It is 1 where all experts get alike, and larger the fewer are used (Fedus et al., Switch
+It is 1 where all experts get equally many, and larger the fewer are used (Fedus et al., Switch
 Transformers, arXiv 2101.03961, equations 4–6; f counts all k choices as in Mixtral's). The gradient
-comes through P. Transformers pools the layers before it multiplies and does not divide by k: its
-loss of a balanced model is k, and layers may make up for each other. Here each layer is balanced by
-itself, and their mean is taken.
+flows through P. Transformers pools the layers before it multiplies and does not divide by k: its
+loss of a balanced model is k, and layers can compensate for each other. Here each layer is balanced
+by itself, and the loss is their mean.
 
-f · P is no sum over tokens, so that of a step is not the sum of those of its micro-batches. What is
-differentiated is each micro-batch's own, weighted by its share of the step's tokens: it depends,
-unlike the loss of the rows, on how a step is divided (Qiu et al., arXiv 2501.11873, on why larger
-divisions are better). What is told is that of the whole step, from f and P summed over all of its
-micro-batches and processes. Padding counts nowhere.
+f · P is not a sum over tokens, so that of a step is not the sum over its micro-batches. Each
+micro-batch's own is differentiated, weighted by its share of the step's tokens; unlike the loss of
+the examples, it depends on how a step is divided (Qiu et al., arXiv 2501.11873, on why larger
+micro-batches are better). What is logged is that of the whole step, from f and P summed over all of
+its micro-batches and processes. Padding is not counted.
 """
 
 from __future__ import annotations
@@ -52,28 +52,28 @@ def _in_parts(scores: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A router, what holds it, and the experts that are called after it, if they are one module."""
+class RouterSite:
+    """A router, its parent module, and the experts called after it, if they are one module."""
 
     router: nn.Module
-    holder: nn.Module
+    parent: nn.Module
     experts: nn.Module | None
 
 
-def sites_of(model: nn.Module) -> list[Site]:
-    """Every router of a model, in the order of its layers; of a model without experts none."""
+def find_routers(model: nn.Module) -> list[RouterSite]:
+    """Return every router of a model, in the order of its layers; none without experts."""
     found = []
     for holder in model.modules():
         for name in NAMES:
             router = getattr(holder, name, None)
             if isinstance(router, nn.Module) and _has_experts(holder, router):
                 experts = getattr(holder, "experts", None)
-                found.append(Site(router, holder, experts))
+                found.append(RouterSite(router, holder, experts))
     return found
 
 
 def _has_experts(holder: nn.Module, router: nn.Module) -> bool:
-    """Experts that are called as one, or siblings whose weights are stacked (E, out, in)."""
+    """Return whether a module has experts as one module, or children with weights (E, out, in)."""
     if isinstance(experts := getattr(holder, "experts", None), nn.Module):
         return not isinstance(experts, nn.ModuleList)
     siblings = (child for child in holder.children() if child is not router)
@@ -86,27 +86,27 @@ def _has_experts(holder: nn.Module, router: nn.Module) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
-    """What a router has said of T tokens: logits (T, E), how they are scored, experts (T, k)."""
+class Routing:
+    """A router's decision for T tokens: logits (T, E), their scoring, chosen experts (T, k)."""
 
     logits: Tensor
     scored: str
     chosen: Tensor
 
     def probabilities(self, *, already: bool = False) -> Tensor:
-        """(T, E) in fp32, 1 for each token; `already` where the logits are that themselves."""
+        """Return (T, E) in fp32 that sum to 1; `already`: the logits are probabilities."""
         z = self.logits.float()
         return z if already else _SCORES[self.scored](z)
 
     def sums_to_one(self) -> bool:
-        """Whether what should be logits are probabilities; waits for the device."""
+        """Return whether the logits are probabilities. Waits for the device."""
         with torch.no_grad():
             off = (self.logits.float().sum(-1) - 1).abs().max()
             return bool((self.logits >= 0).all() & (off < _SUMS_TO_ONE))
 
 
-class _Notes(TorchFunctionMode):
-    """Notes how scores are made and how experts are chosen, while it is on."""
+class _RouterTrace(TorchFunctionMode):
+    """Records how scores are computed and how experts are chosen, while it is active."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,77 +128,77 @@ class _Notes(TorchFunctionMode):
 
 
 class RouterListener:
-    """Hears one router, from its beginning until its experts are called; then `told` is called.
+    """Records one router from its call to that of its experts; then calls `report`.
 
-    A block that is computed again is heard again, and may end in the middle: whatever happens,
-    nothing is noted outside of the module that holds the router.
+    A checkpointed block is recorded again in backward, and recomputation may stop in the middle:
+    nothing is ever recorded outside of the parent module.
     """
 
-    def __init__(self, site: Site, told: Callable[[Routed | None], None]) -> None:
-        self._told = told
-        self._notes: _Notes | None = None
+    def __init__(self, site: RouterSite, report: Callable[[Routing | None], None]) -> None:
+        self._report = report
+        self._trace: _RouterTrace | None = None
         self._on = ExitStack()
         self._output: Any = None
         self.hooks: list[RemovableHandle] = [
             site.router.register_forward_pre_hook(lambda *_: self._begin())
         ]
-        if site.experts is None:  # all that is chosen is chosen inside of the router
-            end = site.router.register_forward_hook(self._alone, always_call=True)
+        if site.experts is None:  # the router itself chooses
+            end = site.router.register_forward_hook(self._end_in_router, always_call=True)
             self.hooks.append(end)
             return
         self.hooks += [
-            site.router.register_forward_hook(self._hear),
+            site.router.register_forward_hook(self._set_output),
             site.experts.register_forward_pre_hook(lambda _, given: self._end(given)),
-            site.holder.register_forward_hook(lambda *_: self._drop(), always_call=True),
+            site.parent.register_forward_hook(lambda *_: self._drop(), always_call=True),
         ]
 
     def _begin(self) -> None:
         self._drop()
-        self._notes = self._on.enter_context(_Notes())
+        self._trace = self._on.enter_context(_RouterTrace())
 
-    def _hear(self, _: Any, __: Any, output: Any) -> None:
+    def _set_output(self, _: Any, __: Any, output: Any) -> None:
         self._output = output
 
-    def _alone(self, _: Any, __: Any, output: Any) -> None:
+    def _end_in_router(self, _: Any, __: Any, output: Any) -> None:
         self._output = output
-        if output is None:  # left in the middle
+        if output is None:  # recomputation stopped in the middle
             self._drop()
         self._end(())
 
     def _end(self, given: tuple[Any, ...]) -> None:
-        output, notes = self._output, self._notes
+        output, trace = self._output, self._trace
         self._drop()
-        if notes is not None:
-            self._told(_routed(notes, output, given))
+        if trace is not None:
+            self._report(_read_routing(trace, output, given))
 
     def _drop(self) -> None:
-        self._notes = self._output = None
+        self._trace = self._output = None
         self._on.close()
 
 
-def _routed(notes: _Notes, output: Any, given: Iterable[Any]) -> Routed | None:
-    """None where nothing was chosen by scores, or it is not understood how.
+def _read_routing(trace: _RouterTrace, output: Any, given: Iterable[Any]) -> Routing | None:
+    """Return a router's decision; None where it did not choose by scores that are understood.
 
-    Llama 4's returns masked scores of the same width before its logits: the last is taken.
+    Llama 4's returns masked scores of the same width before its logits: the last tensor counts.
     """
     outputs = output if isinstance(output, tuple) else (output,)
     tensors = [one for one in outputs if isinstance(one, Tensor) and one.dim() > 1]
-    wide = [t for t in tensors if t.is_floating_point() and t.shape[-1] == notes.width]
+    wide = [t for t in tensors if t.is_floating_point() and t.shape[-1] == trace.width]
     wide = [t for t in wide if t.dim() == 2] or wide
-    chosen = notes.chosen
+    chosen = trace.chosen
     if chosen is None:
         experts = (t for t in (*tensors, *given) if isinstance(t, Tensor))
         chosen = next((t for t in experts if not t.is_floating_point()), None)
-    scored = [name for name, width in notes.scored if name != "sqrt" or width == notes.width]
+    scored = [name for name, width in trace.scored if name != "sqrt" or width == trace.width]
     if not wide or not scored or chosen is None:
         return None
-    return Routed(wide[-1].flatten(0, -2), scored[0], chosen.flatten(0, -2))
+    return Routing(wide[-1].flatten(0, -2), scored[0], chosen.flatten(0, -2))
 
 
 class Routers:
-    """Looks at the routers of a model while batches go through it; without any, does nothing."""
+    """Measures and balances the routers of a model; does nothing for a model without any."""
 
-    def __init__(self, sites: Sequence[Site] = (), strength: float = 0.0) -> None:
+    def __init__(self, sites: Sequence[RouterSite] = (), strength: float = 0.0) -> None:
         self._sites = sites
         self._strength = strength
         self._real: Tensor | None = None
@@ -211,16 +211,16 @@ class Routers:
         self._are_probabilities: bool | None = None
 
     def begin(self, tokens: Callable[[], int] | None = None) -> None:
-        """Forget what was counted. `tokens` tells those of the training step that begins."""
+        """Reset the counts. `tokens` returns the tokens of the training step that begins."""
         self._counts, self._sums = {}, {}
         self._tokens = tokens() if tokens and self._sites else 0
 
     @contextmanager
     def watching(self, batch: Batch) -> Iterator[None]:
-        """Count where the tokens of `batch` go, while it goes through the model.
+        """Count where the tokens of `batch` go during its forward pass.
 
-        The backward pass of a training step must be inside too: a block that is computed again does
-        what it did.
+        Backward of a training step must run inside, too, so that checkpointed blocks recompute the
+        same.
         """
         if not self._sites:
             yield
@@ -238,8 +238,8 @@ class Routers:
                 hook.remove()
             self._losses, self._real = [], None
 
-    def added(self, part: Tensor) -> Tensor:
-        """A micro-batch's part of the loss with what its routers add to it; closes the forward.
+    def add_loss(self, part: Tensor) -> Tensor:
+        """End the forward pass: return its part of the loss plus the auxiliary loss of the routers.
 
         Raises `UsageError` where no router was understood.
         """
@@ -250,10 +250,10 @@ class Routers:
             return part
         return part + self._strength * self._share * torch.stack(self._losses).mean()
 
-    def _record(self, place: int, routed: Routed | None) -> None:
+    def _record(self, place: int, routed: Routing | None) -> None:
         if routed is None:
             return
-        if self._are_probabilities is None:  # once a run: a wait for the device
+        if self._are_probabilities is None:  # once a run, as it waits for the device
             self._are_probabilities = routed.sums_to_one()
         p = routed.probabilities(already=self._are_probabilities)  # (T, E)
         counts = _counted(routed.chosen, self._real, p.shape[1])
@@ -266,27 +266,27 @@ class Routers:
                 self._losses.append(loss)
         if self._open:
             sums = p.detach() if self._real is None else p.detach() * self._real[:, None]
-            self._keep(place, counts, sums.sum(0))
+            self._add(place, counts, sums.sum(0))
 
-    def _keep(self, place: int, counts: Tensor, sums: Tensor) -> None:
+    def _add(self, place: int, counts: Tensor, sums: Tensor) -> None:
         if place in self._counts:
             counts, sums = self._counts[place] + counts, self._sums[place] + sums
         self._counts[place], self._sums[place] = counts, sums
 
     def load(self, world: World) -> Tensor | None:
-        """Shares of the choices that fell on each expert (L, E); None without routers."""
+        """Return each expert's share of the choices (L, E); None without routers."""
         if not self._sites:
             return None
         here = [self._counts[place] for place in sorted(self._counts)]
         layers, experts = max(world.everyones((len(here), len(here[0]) if here else 0)))
         if not layers:
-            return None  # of a kind that is not understood
-        none = torch.zeros(layers, experts, device=world.device)  # if others had all batches
+            return None  # routers that are not understood
+        none = torch.zeros(layers, experts, device=world.device)  # if this process had no batch
         counts = world.sum((torch.stack(here) if here else none).double())
         return (counts / counts.sum(1, keepdim=True)).cpu()
 
     def balance(self, world: World) -> float | None:
-        """The mean over layers of what was counted; None where routers are not balanced."""
+        """Return the balance of the step, mean over layers; None where routers are not balanced."""
         if not self._strength or not self._counts:
             return None
         found = ([one[place] for place in sorted(one)] for one in (self._counts, self._sums))
@@ -296,7 +296,7 @@ class Routers:
 
 
 def _counted(chosen: Tensor, real: Tensor | None, experts: int) -> Tensor:
-    """How many of the choices (T, k) of real tokens fell on each expert (E,): whole, in fp32."""
+    """Return how many choices (T, k) of tokens that are not padding each expert got: (E,) fp32."""
     counts = torch.zeros(experts, device=chosen.device)
     each = torch.ones_like(chosen, dtype=counts.dtype)
     each = each if real is None else each * real[:, None]
@@ -304,18 +304,18 @@ def _counted(chosen: Tensor, real: Tensor | None, experts: int) -> Tensor:
 
 
 def routers_of(model: Any, strength: float = 0.0) -> Routers:
-    """Those of a mixture of experts; of another model, none.
+    """Return the routers of a model, none where it has no experts.
 
-    Raises `UsageError` where there is none and one is to be balanced.
+    Raises `UsageError` where there is none, but `strength` asks to balance them.
     """
-    sites = sites_of(model)
+    sites = find_routers(model)
     if strength and not sites:
         raise everyones(UsageError(no_routers(strength)))
     return Routers(sites, strength)
 
 
 def no_routers(strength: float) -> str:
-    """What is said where there is nothing to balance."""
+    """Return the error for a model without routers to balance."""
     return (
         f"router_balance {strength:g}: this model has no experts that a router chooses from, or"
         " chooses in a way that is not understood (looked for: a module gate or router beside its"

@@ -1,4 +1,4 @@
-"""What is left on disk of a model: a directory that transformers loads unchanged."""
+"""Save a model as a directory that transformers loads unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unfrozen.parameter_groups import layer_of
 
-MOST_FILE_BYTES: Final = 5 * 10**9  # as the hub advises, and what is in memory at a time
+MOST_FILE_BYTES: Final = 5 * 10**9  # the hub's advice; one file is in memory at a time
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 
@@ -22,9 +22,9 @@ INDEX: Final = "model.safetensors.index.json"
 def save(
     model: Any, tokenizer: Any, directory: Path, weights: dict[str, Tensor] | None = None
 ) -> None:
-    """Write `model.safetensors`, configuration and tokenizer under Hugging Face names.
+    """Write weights, configuration and tokenizer under Hugging Face names.
 
-    `weights` stand for those of a model of which this process holds a part.
+    `weights` replace those of a sharded model.
     """
     model.save_pretrained(directory, state_dict=weights)
     tokenizer.save_pretrained(directory)
@@ -33,7 +33,7 @@ def save(
 def save_around(
     model: Any, tokenizer: Any, directory: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """All of that but the weights, which are in `dtype`, or in that of the model."""
+    """Write configuration and tokenizer of a model with weights in `dtype`, or the model's own."""
     model.config.dtype = str(dtype or model.dtype).removeprefix("torch.")
     model.config.architectures = [type(model).__name__.removeprefix("FSDP")]
     model.config.save_pretrained(directory)
@@ -51,15 +51,15 @@ def save_weights(
     most_bytes: int = MOST_FILE_BYTES,
     writes: bool = True,
 ) -> None:
-    """Write the weights of a model that may be nowhere whole, file by file.
+    """Write the weights of a model that may be sharded, file by file.
 
-    `whole_of` gives a weight by its name, in the host's memory, and is asked for each once, in the
-    same order on every process; one that does not `write` asks all the same. Names and shapes in
-    the files are those of transformers' own. In memory are the tensors of one file and of one
-    layer. `dtype` is that of the files; None keeps each weight's own.
+    `whole_of` returns a whole weight by name, in CPU memory, and is called once for each, in the
+    same order on every process, `writes` or not. Names and shapes in the files are those of
+    transformers. In memory are the tensors of one file and of one layer. `dtype` is that of the
+    files; None keeps each weight's own.
     """
     empty = {
-        name: torch.empty(tensor.shape, dtype=_width(tensor, dtype), device="meta")
+        name: torch.empty(tensor.shape, dtype=_file_dtype(tensor, dtype), device="meta")
         for name, tensor in _weights_of(model).items()
     }
     if not writes:
@@ -75,7 +75,7 @@ def save_weights(
     try:
         _write_files(model, directory, empty, once, most_bytes)
     except Exception:
-        for name in list(left):  # or the others would wait for it
+        for name in list(left):  # or the other processes would wait
             whole_of(name)
         raise
 
@@ -87,10 +87,10 @@ def _write_files(
     whole_of: Callable[[str], Tensor],
     most_bytes: int,
 ) -> None:
-    told = {
+    published = {
         name: made for layer in _layers(empty) for name, made in _as_published(model, layer).items()
     }
-    files = _dealt_out({name: made.nbytes for name, made in told.items()}, most_bytes)
+    files = _group_by_file({name: made.nbytes for name, made in published.items()}, most_bytes)
     layers = _layers(empty)
     waiting: dict[str, Tensor] = {}
     for file, names in files.items():
@@ -105,7 +105,7 @@ def _write_files(
         index = {
             "metadata": {
                 "total_parameters": sum(tensor.numel() for tensor in empty.values()),
-                "total_size": sum(made.nbytes for made in told.values()),
+                "total_size": sum(made.nbytes for made in published.values()),
             },
             "weight_map": {name: file for file, names in files.items() for name in names},
         }
@@ -113,8 +113,8 @@ def _write_files(
         (directory / INDEX).write_text(text, "utf-8")
 
 
-def _dealt_out(sizes: dict[str, int], most_bytes: int) -> dict[str, list[str]]:
-    """File → names, in order, a file to at most so many bytes or to one tensor."""
+def _group_by_file(sizes: dict[str, int], most_bytes: int) -> dict[str, list[str]]:
+    """Return file → names in order; a file has at most `most_bytes`, or one tensor."""
     lists: list[list[str]] = []
     held = 0
     for name, size in sizes.items():
@@ -130,25 +130,25 @@ def _dealt_out(sizes: dict[str, int], most_bytes: int) -> dict[str, list[str]]:
 
 
 def _weights_of(model: Any) -> dict[str, Tensor]:
-    """What is saved of a model, by name; tied ones once."""
+    """Return the tensors of a model that are saved, by name; tied ones once."""
     kept = model.state_dict().keys() - set(model._keys_to_ignore_on_save or ())
     named = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor for name, tensor in named if name in kept}
 
 
 def _layers(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The same, a layer at a time: what belongs to one is converted together."""
+    """Yield the tensors layer by layer: those of a layer are converted together."""
     for _, layer in groupby(tensors.items(), lambda item: layer_of(item[0])):
         yield dict(layer)
 
 
 def _as_published(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Under the names, and in the shapes, that transformers writes: experts one by one."""
+    """Return tensors under the names and in the shapes that transformers writes."""
     from transformers.core_model_loading import revert_weight_conversion
 
     found: dict[str, Tensor] = revert_weight_conversion(model, tensors)
     return found
 
 
-def _width(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+def _file_dtype(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
     return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype

@@ -1,13 +1,13 @@
-"""A model of which each process reads only what it will hold.
+"""Load a model so that each process reads only its shard.
 
-    begin    built from its configuration: parameters without memory, buffers with theirs; and
-             compared by name and shape with the files, as transformers would
-    cut      by `World.shard`, as any other
-    fill     row by row from the safetensors files, or from the shards of a checkpoint
+    begin    builds it from its configuration, parameters on the meta device and buffers in memory,
+             and compares names and shapes with the files, as transformers would
+    shard    by `World.shard`, like any other model
+    fill     reads rows from the safetensors files, or from the shards of a checkpoint
 
-To the last bit it is what `load` gives; what `load` refuses is refused in the same words. Where the
-files cannot be read in part (`WholeOnly`), `load` is the way, and each process then holds all of
-the model in the memory of its host before it keeps its part.
+The result has the same bits as that of `load`, and what `load` refuses is refused with the same
+message. Where files cannot be read in part (`WholeOnly`), `load` must be used, and each process
+then has the whole model in CPU memory before it keeps its shard.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gpu_runner.config.bounds import Precision
 from gpu_runner.errors import CheckpointError
-from gpu_runner.model import attention, custom_code
+from gpu_runner.model import attention
 from gpu_runner.model.load import (
+    CUSTOM_CODE,
     DTYPES,
     Source,
     check_count,
     check_vocabulary,
     check_weights,
+    forget_custom_code,
     read_config,
     read_json,
     readable_errors,
@@ -44,16 +46,16 @@ from gpu_runner.world.sharded_files import WEIGHTS, RowReader, StoredTensors
 
 
 class WholeOnly(Exception):
-    """A model must be read whole by each process; its text says why."""
+    """Each process must read the whole model, for the reason in the text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
-    """What makes some parameters.
+class Conversion:
+    """Which stored tensors some parameters are made of.
 
-    targets     their names in the model
-    sources     (pattern of the rule, name in the files), in the library's order
-    converter   the library's rule; None where one tensor is one parameter
+    targets     names of the parameters in the model
+    sources     (pattern of the rule, name in the files), in the order of transformers
+    converter   the rule of transformers; None where one tensor is one parameter
     by_rows     whether row i of the parameter is made of the i-th tensor of each pattern
     """
 
@@ -62,8 +64,8 @@ class Take:
     converter: Any = None
     by_rows: bool = False
 
-    def some(self, rows: range) -> Take:
-        """The same for some rows of the parameter; only where it goes `by_rows`."""
+    def some(self, rows: range) -> Conversion:
+        """Return the conversion of some rows of the parameter; only where it is `by_rows`."""
         lists: dict[str, list[tuple[str, str]]] = {}
         for pattern, name in self.sources:
             lists.setdefault(pattern, []).append((pattern, name))
@@ -71,7 +73,7 @@ class Take:
         return replace(self, sources=tuple(chosen))
 
     def convert(self, model: Any, read: Callable[[str], Tensor]) -> dict[str, Tensor]:
-        """Name → parameter, made of what `read` gives of the stored tensors."""
+        """Return the parameters by name, made of the stored tensors that `read` returns."""
         rule = deepcopy(self.converter)
         for pattern, name in self.sources:
             rule.add_tensor(self.targets[0], name, pattern, read(name))
@@ -79,8 +81,8 @@ class Take:
         return {name: one[0] if isinstance(one, list) else one for name, one in made.items()}
 
 
-def conversions(model: Any) -> list[Any]:
-    """The library's rules for this model. Raises `WholeOnly` for a library that has others."""
+def conversion_rules(model: Any) -> list[Any]:
+    """Return transformers' conversion rules of a model. Raises `WholeOnly` where it has no such."""
     try:
         from transformers.conversion_mapping import get_model_conversion_mapping
     except ImportError as error:
@@ -89,18 +91,20 @@ def conversions(model: Any) -> list[Any]:
     return found
 
 
-def takes(model: Any, stored: StoredTensors, rules: list[Any]) -> tuple[list[Take], dict[str, Any]]:
-    """From what every weight is made, and what is missing, unexpected or mismatched.
+def match_weights(
+    model: Any, stored: StoredTensors, rules: list[Any]
+) -> tuple[list[Conversion], dict[str, Any]]:
+    """Return the conversion of every weight, and what is missing, unexpected or mismatched.
 
-    Raises `WholeOnly` where a rule cannot be tried without the tensors.
+    Raises `WholeOnly` where a rule cannot be applied to tensors without memory.
     """
     wanted: dict[str, Tensor] = model.state_dict()
     try:
         grouped, unexpected = _grouped(model, stored, rules, wanted)
-        found = [_tried(take, model, stored) for take in grouped]
-        if rules:  # else what is saved takes the names of a new model of its type
+        found = [_apply(one, model, stored) for one in grouped]
+        if rules:  # else it would be saved under the names of a new model
             model._weight_conversions = [rule for rule in rules if rule.was_used()]
-    except Exception as error:  # whatever a library of another version does with its rules
+    except Exception as error:  # other versions of transformers can raise anything
         raise WholeOnly(
             f"its names need a conversion that cannot be tried ({type(error).__name__}: {error})"
         ) from None
@@ -111,9 +115,7 @@ def takes(model: Any, stored: StoredTensors, rules: list[Any]) -> tuple[list[Tak
         if name in wanted and tuple(wanted[name].shape) != shape
     }
     unexpected |= shapes.keys() - wanted.keys()
-    chosen, missing = _untied(
-        model, stored, [take for take, _ in found], set(wanted) - shapes.keys()
-    )
+    chosen, missing = _untied(model, stored, [one for one, _ in found], set(wanted) - shapes.keys())
     report = {
         "missing_keys": _without(missing, model, "_keys_to_ignore_on_load_missing"),
         "unexpected_keys": _without(unexpected, model, "_keys_to_ignore_on_load_unexpected"),
@@ -124,11 +126,13 @@ def takes(model: Any, stored: StoredTensors, rules: list[Any]) -> tuple[list[Tak
 
 def _grouped(
     model: Any, stored: StoredTensors, rules: list[Any], wanted: dict[str, Tensor]
-) -> tuple[list[Take], set[str]]:
-    """What belongs together by the library's rules, and names that belong nowhere."""
+) -> tuple[list[Conversion], set[str]]:
+    """Return the conversions that the rules imply, and names that match no weight."""
     if not rules:
-        plain = [Take((name,), ((name, name),)) for name in stored.names()]
-        return [t for t in plain if t.targets[0] in wanted], set(stored.names()) - wanted.keys()
+        plain = [Conversion((name,), ((name, name),)) for name in stored.names()]
+        return [one for one in plain if one.targets[0] in wanted], set(
+            stored.names()
+        ) - wanted.keys()
     from transformers.core_model_loading import (
         WeightConverter,
         WeightRenaming,
@@ -154,13 +158,14 @@ def _grouped(
             unexpected |= {target.replace(targets[0], other) for other in targets}
         else:
             unexpected.add(target)
-    return [Take((name,), tuple(found), rule) for name, (rule, found) in groups.items()], unexpected
+    found = [Conversion((name,), tuple(some), rule) for name, (rule, some) in groups.items()]
+    return found, unexpected
 
 
-def _tried(
-    take: Take, model: Any, stored: StoredTensors
-) -> tuple[Take, dict[str, tuple[int, ...]]]:
-    """The same with all its targets, and their shapes: made once without memory."""
+def _apply(
+    take: Conversion, model: Any, stored: StoredTensors
+) -> tuple[Conversion, dict[str, tuple[int, ...]]]:
+    """Return a conversion with all of its targets, and their shapes, on the meta device."""
     if take.converter is None:
         return take, {take.targets[0]: stored.shape(take.sources[0][1])}
 
@@ -173,11 +178,11 @@ def _tried(
     if first not in shapes:
         raise KeyError(f"{first} is not among {', '.join(sorted(shapes)[:3])}")
     targets = (first, *(name for name in shapes if name != first))
-    return replace(take, targets=targets, by_rows=_goes_by_rows(take, shapes)), shapes
+    return replace(take, targets=targets, by_rows=_is_by_rows(take, shapes)), shapes
 
 
-def _goes_by_rows(take: Take, shapes: dict[str, tuple[int, ...]]) -> bool:
-    """Whether tensors are stacked first of all, and joined across the rows of the stack only."""
+def _is_by_rows(take: Conversion, shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Return whether tensors are stacked first, and concatenated within rows of the stack only."""
     from transformers.core_model_loading import Concatenate, MergeModulelist
 
     first, *others = take.converter.operations
@@ -195,12 +200,12 @@ def _goes_by_rows(take: Take, shapes: dict[str, tuple[int, ...]]) -> bool:
 
 
 def _untied(
-    model: Any, stored: StoredTensors, found: list[Take], missing: set[str]
-) -> tuple[list[Take], set[str]]:
-    """One stored tensor for each parameter, and what is still missing.
+    model: Any, stored: StoredTensors, found: list[Conversion], missing: set[str]
+) -> tuple[list[Conversion], set[str]]:
+    """Return one conversion for each parameter, and the names still missing.
 
     Tied parameters have several names, of which one is enough. Raises `WholeOnly` for files that
-    hold both with other values: then they are not tied.
+    have both with different values.
     """
     ties: dict[nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -217,7 +222,7 @@ def _untied(
     return found, missing
 
 
-def _equal(stored: StoredTensors, one: Take, other: Take) -> bool:
+def _equal(stored: StoredTensors, one: Conversion, other: Conversion) -> bool:
     if one.converter is not None or other.converter is not None:
         return False
     with stored.reading() as reader:
@@ -225,9 +230,9 @@ def _equal(stored: StoredTensors, one: Take, other: Take) -> bool:
 
 
 def _without(names: set[str], model: Any, attribute: str) -> set[str]:
-    """Those that the library would complain of: not what the model's class says to pass over."""
+    """Return the names that the model's class does not tell transformers to ignore."""
     patterns = set(getattr(model, attribute, None) or ())
-    if attribute.endswith("unexpected"):  # buffers that older files hold
+    if attribute.endswith("unexpected"):  # buffers in older files
         buffers = [name for name, _ in model.named_buffers()]
         if any(name.endswith("rotary_emb.inv_freq") for name in buffers):
             patterns.add(r"rotary_emb\.inv_freq")
@@ -236,22 +241,22 @@ def _without(names: set[str], model: Any, attribute: str) -> set[str]:
     return {name for name in names if not any(re.search(p, name) for p in patterns)}
 
 
-def written_in_parts(place: Path) -> bool:
-    """Whether a checkpoint holds shards of the weights, and not whole files."""
+def has_sharded_weights(place: Path) -> bool:
+    """Return whether a checkpoint has shards of the weights, not whole files."""
     return (place / WEIGHTS).is_dir()
 
 
 @dataclass(slots=True)
-class Share:
-    """A model without weights, and from where each of them is to be read."""
+class UnfilledModel:
+    """A model without weights, and where each of them is read from."""
 
     source: Source
     model: Any
     stored: StoredTensors
-    takes: list[Take]
+    takes: list[Conversion]
 
     def fill(self, device: torch.device) -> None:
-        """Read what of each parameter is held here, from the files to `device` one at a time.
+        """Read this process's shard of each parameter to `device`, one at a time.
 
         Raises `ModelLoadError`.
         """
@@ -279,7 +284,7 @@ class Share:
 
     @contextmanager
     def tensors(self) -> Iterator[Callable[[str], Tensor]]:
-        """Any weight by its name, whole, in the model's precision; of a model that is not cut."""
+        """Open the files; what is yielded returns a weight of an unsharded model by name."""
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         of_target = {name: take for take in self.takes for name in take.targets}
         tied: dict[nn.Parameter, list[str]] = {}
@@ -287,25 +292,25 @@ class Share:
             tied.setdefault(parameter, []).append(name)
         with self.stored.reading() as reader:
 
-            def whole_of(name: str) -> Tensor:
+            def read_weight(name: str) -> Tensor:
                 same = tied[parameters[name]] if name in parameters else [name]
                 there = next(other for other in same if other in of_target)
                 with readable_errors(self.source, "weights"):
                     made = dict(self._read(of_target[there], reader, parameters))
                 return made[there].to(parameters[name].dtype) if name in parameters else made[there]
 
-            yield whole_of
+            yield read_weight
 
     def _read(
-        self, take: Take, reader: RowReader, parameters: dict[str, nn.Parameter]
+        self, take: Conversion, reader: RowReader, parameters: dict[str, nn.Parameter]
     ) -> Iterator[tuple[str, Tensor]]:
-        """(name, the rows that are held here) of every parameter or buffer that `take` makes."""
+        """Yield (name, this process's rows) of every parameter or buffer that `take` makes."""
         first = parameters.get(take.targets[0])
         if take.converter is None:
             wanted = slice(None) if first is None else rows_of(first)
             yield take.targets[0], reader.rows(take.sources[0][1], wanted)
             return
-        assert first is not None  # a buffer is converted by nobody
+        assert first is not None  # no rule converts a buffer
         if take.by_rows:
             held = range(*rows_of(first).indices(first.shape[0]))
             if not held:
@@ -320,15 +325,15 @@ class Share:
             yield name, tensor[rows]
 
 
-def begin(source: Source, tokenizer: Any, params: Precision) -> Share:
-    """The model of `source` in `params` precision, trainable, in training mode, without weights.
+def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
+    """Return the model of `source` in `params` precision, trainable, without weights.
 
     Raises `WholeOnly` where its files cannot be read in part, `ModelLoadError` as `load` does.
     """
     config, shape = read_config(source)
     check_vocabulary(source.name, len(tokenizer), config.vocab_size)
     place = Path(source.place)
-    own = written_in_parts(place)
+    own = has_sharded_weights(place)
     files = sorted((place / WEIGHTS).glob("*.safetensors")) if own else _files(source)
     _refuse(source, config, files)
     known = attention.arguments_for(shape)
@@ -339,18 +344,18 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> Share:
     except (OSError, SafetensorError, CheckpointError) as error:
         raise WholeOnly(str(error)) from None
     _keep_precisions(model, DTYPES[params], stored if own else None)
-    found, report = takes(model, stored, [] if own else conversions(model))
+    found, report = match_weights(model, stored, [] if own else conversion_rules(model))
     check_weights(source.name, report)
     if not source.trusted:
-        custom_code.forget(model.config)
+        forget_custom_code(model.config)
     model.requires_grad_(True)
     model.train()
     check_count(source.name, model, shape)
-    return Share(source, model, stored, found)
+    return UnfilledModel(source, model, stored, found)
 
 
 def _files(source: Source) -> list[Path]:
-    """The safetensors files that transformers would read; none where it would read others."""
+    """Return the safetensors files that transformers would read; none where it reads others."""
     if source.kind == "gguf":
         return []
     one, index = WEIGHT_FILES[:2]
@@ -364,7 +369,7 @@ def _files(source: Source) -> list[Path]:
 
 
 def _file(source: Source, name: str) -> Path | None:
-    """A file of a model; from the hub it is fetched, once for all processes of a machine."""
+    """Return a file of a model, downloaded from the hub once for all processes of a machine."""
     if source.kind == "hub":
         from transformers.utils.hub import cached_file
 
@@ -376,11 +381,11 @@ def _file(source: Source, name: str) -> Path | None:
 
 
 def _refuse(source: Source, config: Any, files: list[Path]) -> None:
-    """Raise `WholeOnly` for what only `load` knows how to read, or to refuse."""
+    """Raise `WholeOnly` for what only `load` can read, or refuse."""
     reasons = {
-        "its weights are no safetensors files": not files,
-        "it is quantised": getattr(config, "quantization_config", None) is not None,
-        "it brings code of its own": source.trusted and hasattr(config, custom_code.KEY),
+        "its weights are not safetensors files": not files,
+        "it is quantized": getattr(config, "quantization_config", None) is not None,
+        "it brings code of its own": source.trusted and hasattr(config, CUSTOM_CODE),
         "it names files of its own": bool(
             getattr(config, "transformers_weights", None)
             or getattr(type(config), "extra_files", ())
@@ -391,7 +396,7 @@ def _refuse(source: Source, config: Any, files: list[Path]) -> None:
 
 
 def _keep_precisions(model: Any, dtype: torch.dtype, own: StoredTensors | None) -> None:
-    """Those that a run had, if it goes on; else refuse a model that wants others than `dtype`."""
+    """Give parameters the dtypes of a checkpoint; raise `WholeOnly` for other mixed dtypes."""
     strict = getattr(model, "_keep_in_fp32_modules_strict", None)
     if own is None:
         if strict and dtype != torch.float32:
@@ -403,10 +408,10 @@ def _keep_precisions(model: Any, dtype: torch.dtype, own: StoredTensors | None) 
 
 
 def _skeleton(source: Source, config: Any, dtype: torch.dtype, known: dict[str, Any]) -> Any:
-    """The model with parameters on no device; of what is random in making it nothing is drawn."""
+    """Return the model with parameters on the meta device; no random number is drawn for them."""
     from transformers import AutoModelForCausalLM, GenerationConfig
 
-    with _without_memory():
+    with _meta_parameters():
         model: Any = AutoModelForCausalLM.from_config(
             config, dtype=dtype, trust_remote_code=source.trusted, **known
         )
@@ -421,20 +426,22 @@ def _skeleton(source: Source, config: Any, dtype: torch.dtype, known: dict[str, 
 
 
 @contextmanager
-def _without_memory() -> Iterator[None]:
-    """Parameters that modules are given lose their memory at once; buffers keep theirs.
+def _meta_parameters() -> Iterator[None]:
+    """Move parameters to the meta device as modules register them; buffers stay in memory.
 
-    All of a model on the meta device would leave its buffers, rotary frequencies say, without
-    values, and only the library knows how to make them again.
+    With the whole model on the meta device, buffers such as rotary frequencies would have no
+    values, and only transformers can compute them.
     """
 
-    def forget(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+    def to_meta(
+        module: nn.Module, name: str, parameter: nn.Parameter | None
+    ) -> nn.Parameter | None:
         del module, name
-        if parameter is None or parameter.is_meta:  # a tied one stays the same
+        if parameter is None or parameter.is_meta:  # a tied parameter stays the same object
             return None
         return nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
 
-    handle = register_module_parameter_registration_hook(forget)  # type: ignore[arg-type]
+    handle = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
     try:
         yield
     finally:

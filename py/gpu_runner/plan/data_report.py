@@ -25,7 +25,7 @@ LEVELS: Final = "▁▂▃▄▅▆▇█"
 _TRAINED, _READ = "bold green", "dim"
 
 
-def format_tokens(console: Console, spoken: preview.RowTokens) -> Text:
+def format_tokens(console: Console, spoken: preview.ExampleTokens) -> Text:
     """Return tokens as text; ⏎ is a line break, … what is left out."""
     coloured = console.is_terminal and not console.no_color
     text = Text()
@@ -51,7 +51,7 @@ def format_near_answer(
 ) -> Text:
     """Return one example near its first answer."""
     row, example = rows.rows[index], rows.examples[index]
-    return format_tokens(console, preview.row_tokens(encoder, row, example, 3 * AROUND, AROUND))
+    return format_tokens(console, preview.example_tokens(encoder, row, example, 3 * AROUND, AROUND))
 
 
 def describe_trained(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -> str:
@@ -81,7 +81,7 @@ def show_data(
     """Print everything about a data set but its examples."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
-    found = preview.stops(rows, encoder)
+    found = preview.count_end_tokens(rows, encoder)
     for name, text in (
         ("examples", f"{len(rows.examples):,} to train on, of {rows.rows_read:,} read"),
         (
@@ -91,8 +91,8 @@ def show_data(
         ),
         ("trained", describe_trained(config, rows, encoder)),
         ("end tokens", _stops(found, len(rows.examples))),
-        ("lengths", _lengths(preview.lengths(rows))),
-        ("duplicates", _repeated(*preview.repeated(rows))),
+        ("lengths", _lengths(preview.measure_lengths(rows))),
+        ("duplicates", _repeated(*preview.find_duplicates(rows))),
         ("padding", _padding(config, rows)),
     ):
         table.add_row(name, Text(printable(text)))
@@ -100,7 +100,7 @@ def show_data(
     if rows.bad_rows:
         note = "train stops at the first bad example; --skip-bad-rows skips them."
         sentence(console, Text.assemble(("Note: ", "bold yellow"), note))
-    elsewhere = preview.stop_token_mismatch(found, tokenizer, settings)
+    elsewhere = preview.end_token_mismatch(found, tokenizer, settings)
     for text in (*rows.remarks(), *([f"{elsewhere}."] if elsewhere else [])):
         sentence(console, Text.assemble(("Note: ", "bold yellow"), printable(text)))
 
@@ -116,7 +116,7 @@ def show_examples(console: Console, rows: EncodedDataset, encoder: Encoder, most
         lengths = f"{counted(len(example.ids), 'token')}, {example.trainable_tokens:,} trained{cut}"
         console.print(Text(printable(f"{place}  ({lengths})"), "bold"), soft_wrap=True)
         console.print(
-            format_tokens(console, preview.row_tokens(encoder, row, example)), soft_wrap=True
+            format_tokens(console, preview.example_tokens(encoder, row, example)), soft_wrap=True
         )
 
 
@@ -142,7 +142,7 @@ def show_losses(
             console.print(Text.assemble((printable(head), "bold"), example), soft_wrap=True)
 
 
-def _stops(found: Sequence[preview.Stop], rows: int) -> str:
+def _stops(found: Sequence[preview.EndToken], rows: int) -> str:
     if not found:
         return "none: every example is truncated before its end"
     ends = [f"{printable(one.text)} (token {one.token}) ends {one.rows:,}" for one in found[:3]]
@@ -167,6 +167,6 @@ def _repeated(again: int, first: str) -> str:
 
 
 def _padding(config: TrainConfig, rows: EncodedDataset) -> str:
-    share, parts = preview.padding(rows, config.micro_batch, config.grad_accum, config.seed)
+    share, parts = preview.measure_padding(rows, config.micro_batch, config.grad_accum, config.seed)
     saved = f"packing avoids it, in at most {counted(parts, 'sequence')} a step"
     return f"{share:.0%} of the tokens of padded examples; {saved}"

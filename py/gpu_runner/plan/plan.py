@@ -24,10 +24,9 @@ from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.memory.advice import format_advice
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import MARGIN, Prediction
-from gpu_runner.model import custom_code
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens
 from gpu_runner.model.blocks import check_compiler
-from gpu_runner.model.load import Source, find, load_tokenizer, read_config
+from gpu_runner.model.load import Source, describe_custom_code, find, load_tokenizer, read_config
 from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
 from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_bf16
@@ -129,7 +128,7 @@ class RunPlan:
         found += [self.code] if self.code else []
         if self.vocabulary is not None:
             found.append(f"{self.vocabulary}.")
-            found += self.vocabulary.unread(self.train.examples)
+            found += self.vocabulary.find_unused(self.train.examples)
         found += suggest_bf16(self.config, self.shape, self.compute, self.device.type)
         if 0 < self.positions < self.train.longest_tokens:
             found.append(
@@ -238,7 +237,7 @@ def _made(
         heaviest_step=step,
         heaviest=heaviest,
         positions=positions,
-        code="" if source.trusted else custom_code.remark(source.name, vars(architecture)),
+        code="" if source.trusted else describe_custom_code(source.name, vars(architecture)),
         predictor=predictor,
         prediction=prediction,
         not_predicted=not_predicted,

@@ -42,10 +42,10 @@ from gpu_runner.log.writer import EventLog, Log, open_log
 from gpu_runner.memory.formula import steps_to_measure, uncompiled_step
 from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model import added_tokens, blocks, sharded_load
-from gpu_runner.model.blocks import offloading
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.load import Source, load
 from gpu_runner.model.loss import training_loss
+from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
@@ -216,7 +216,7 @@ def load_model(
     is not possible, each reads all of it into host memory, and `setup` shards it.
     """
     with console.status(Text(printable(f"loading {source.name}"))):
-        if world.size == 1 and not sharded_load.written_in_parts(Path(source.place)):
+        if world.size == 1 and not sharded_load.has_sharded_weights(Path(source.place)):
             return _load_whole(plan, source, plan.device), []
         try:
             if plan.vocabulary is not None and source is plan.source:
@@ -236,7 +236,7 @@ def _load_whole(plan: RunPlan, source: Source, device: torch.device) -> Any:
     added = len(new.added) if new and untrained else 0
     model = load(source, plan.tokenizer, plan.config.params, device, added)
     if new:
-        added_tokens.grow(model, new, untrained=untrained)
+        added_tokens.grow_embeddings(model, new, untrained=untrained)
     _prepare_blocks(plan, model)
     return model
 
@@ -479,7 +479,7 @@ def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
         schedule=plan.schedule,
         clip=config.clip,
         autocast=plan.autocast,
-        saving=offloading(run.model) if config.activation_offload else nullcontext,
+        saving=Offload(run.model) if config.activation_offload else nullcontext,
         loss=training_loss(config.loss, config.neftune_alpha),
         penalty=penalty,
         routers=routers_of(run.model, strength) if strength else Routers(),

@@ -141,10 +141,12 @@ _LONGEST: Final = 64  # characters of a token; four times as many of a place or 
 def rows_payload(plan: RunPlan) -> dict[str, Any]:
     """Return the payload of `rows`: how many examples, how long, what is special, the first."""
     rows, encoder, config = plan.train, plan.encoder, plan.config
-    ends = preview.stops(rows, encoder)
-    again, where = preview.repeated(rows)
-    lengths = preview.lengths(rows)
-    ratio, sequences = preview.padding(rows, config.micro_batch, config.grad_accum, config.seed)
+    ends = preview.count_end_tokens(rows, encoder)
+    again, where = preview.find_duplicates(rows)
+    lengths = preview.measure_lengths(rows)
+    ratio, sequences = preview.measure_padding(
+        rows, config.micro_batch, config.grad_accum, config.seed
+    )
     sets = rows.sets()
     found = {
         "how": _short(describe_trained(config, rows, encoder), 8 * _LONGEST),
@@ -155,7 +157,7 @@ def rows_payload(plan: RunPlan) -> dict[str, Any]:
             "trained": rows.trainable_tokens,
             "replayed": rows.replayed_rows,
             "repeated": again,
-            "endless": preview.count_without_stop(ends, encoder),
+            "endless": preview.count_without_end(ends, encoder),
             "cut": sum(one.cut_rows for one in sets),
             "cut_tokens": sum(one.cut_tokens for one in sets),
             "untrained": sum(one.untrainable_rows for one in sets),
@@ -208,7 +210,7 @@ def scored_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
 def _example(rows: EncodedDataset, encoder: Encoder, index: int, most: int) -> dict[str, Any]:
     """Return one example; of a long one `most` tokens near its first answer."""
     example = rows.examples[index]
-    spoken = preview.row_tokens(encoder, rows.rows[index], example, most, most // 2)
+    spoken = preview.example_tokens(encoder, rows.rows[index], example, most, most // 2)
     kinds = [
         ("end" if place in spoken.ends else "trained" if learned else "read", _short(text))
         for place, (text, learned) in enumerate(spoken.tokens)

@@ -136,7 +136,7 @@ def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, fl
             with meter.phase("forward"), step.autocast(), step.saving():
                 total, _ = step.world.run(step.loss, step.model, batch)
                 part = total / tokens  # this micro-batch's share of the mean over the whole step
-                objective = step.routers.added(part)  # and of what spreads tokens over experts
+                objective = step.routers.add_loss(part)  # and of what spreads tokens over experts
             with meter.phase("backward"):
                 objective.backward()
         loss += part.detach()

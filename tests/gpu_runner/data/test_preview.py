@@ -22,7 +22,7 @@ def read(encoder: Encoder, *texts: str) -> EncodedDataset:
 
 def test_ends_are_counted_of_rows_that_are_whole(encoder: Encoder) -> None:
     rows = read(encoder, "ab", "cd", "e" * 99)
-    assert preview.stops(rows, encoder) == [preview.Stop("</s>", 0, 2)]
+    assert preview.count_end_tokens(rows, encoder) == [preview.EndToken("</s>", 0, 2)]
 
 
 def test_space_behind_an_end_is_none() -> None:
@@ -30,28 +30,28 @@ def test_space_behind_an_end_is_none() -> None:
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}</s>\n{% endfor %}"
     made = Encoder(tokenizer, 40)
     rows = encode_dataset("data", [("a", {"prompt": "a", "completion": "b"})], made)
-    assert preview.stops(rows, made) == [preview.Stop("</s>", 0, 1)]
+    assert preview.count_end_tokens(rows, made) == [preview.EndToken("</s>", 0, 1)]
 
 
 def test_lengths_are_told_with_their_spread(encoder: Encoder) -> None:
-    found = preview.lengths(read(encoder, *("a" * count for count in (1, 2, 2, 3, 9))))
+    found = preview.measure_lengths(read(encoder, *("a" * count for count in (1, 2, 2, 3, 9))))
     assert (found.shortest, found.median, found.nine_in_ten, found.longest) == (2, 3, 10, 10)
     assert found.bars == (1, 2, 1, 0, 0, 0, 0, 0, 1)
     assert found.starts == tuple(range(2, 11))
 
 
 def test_rows_that_are_there_before_are_counted(encoder: Encoder) -> None:
-    assert preview.repeated(read(encoder, "a b", "c", "a b", "a b")) == (2, "a:3")
-    assert preview.repeated(read(encoder, "a b", "c")) == (0, "")
+    assert preview.find_duplicates(read(encoder, "a b", "c", "a b", "a b")) == (2, "a:3")
+    assert preview.find_duplicates(read(encoder, "a b", "c")) == (0, "")
 
 
 def test_padding_is_what_rows_of_a_micro_batch_lack_to_the_longest(encoder: Encoder) -> None:
     rows = read(encoder, "a" * 9, "a" * 4)  # 10 and 5 tokens: 20 positions, 15 of them used
-    assert preview.padding(rows, 2, 1, 0) == (0.25, 1)
+    assert preview.measure_padding(rows, 2, 1, 0) == (0.25, 1)
 
 
-def spoken(encoder: Encoder, row: dict[str, Any], *near: int) -> preview.RowTokens:
-    return preview.row_tokens(encoder, row, encoder.encode(row), *near)
+def spoken(encoder: Encoder, row: dict[str, Any], *near: int) -> preview.ExampleTokens:
+    return preview.example_tokens(encoder, row, encoder.encode(row), *near)
 
 
 def test_a_row_is_told_token_by_token_whole_or_near_its_answer(encoder: Encoder) -> None:
@@ -77,7 +77,7 @@ def test_a_character_of_several_tokens_is_told_with_the_first_of_them(encoder: E
 def test_a_row_that_is_encoded_otherwise_now_is_told_by_its_tokens(encoder: Encoder) -> None:
     row = {"prompt": "ab", "completion": "c"}
     other = encoder.encode({"prompt": "ab", "completion": "d"})
-    texts = [text for text, _ in preview.row_tokens(encoder, row, other).tokens]
+    texts = [text for text, _ in preview.example_tokens(encoder, row, other).tokens]
     assert texts == ["a", "b", "d", "</s>"]
 
 
@@ -99,9 +99,9 @@ def test_rows_that_end_in_text_never_tell_to_stop() -> None:
     tokenizer = tiny_llama.tokenizer()
     tokenizer.eos_token = None
     made = Encoder(tokenizer, 40)
-    found = preview.stops(read(made, "ab", "cb", "d</s>"), made)
+    found = preview.count_end_tokens(read(made, "ab", "cb", "d</s>"), made)
     assert [(one.text, one.rows) for one in found] == [("b", 2), ("</s>", 1)]
-    assert preview.count_without_stop(found, made) == 2
+    assert preview.count_without_end(found, made) == 2
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,6 @@ def test_rows_that_end_in_text_never_tell_to_stop() -> None:
 def test_a_model_that_stops_elsewhere_is_told(encoder: Encoder, settings: Any, said: str) -> None:
     tokenizer = tiny_llama.tokenizer()
     tokenizer.eos_token = None
-    found = preview.stops(read(encoder, "ab"), encoder)
-    assert preview.stop_token_mismatch(found, tokenizer, settings).startswith(said)
-    assert bool(preview.stop_token_mismatch(found, tokenizer, settings)) == bool(said)
+    found = preview.count_end_tokens(read(encoder, "ab"), encoder)
+    assert preview.end_token_mismatch(found, tokenizer, settings).startswith(said)
+    assert bool(preview.end_token_mismatch(found, tokenizer, settings)) == bool(said)

@@ -8,7 +8,7 @@ import torch
 import tiny_llama
 from gpu_runner.data.encode import Encoder
 from gpu_runner.errors import UsageError
-from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow
+from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
 
 NEW = ("<tool>", "<think>")
 
@@ -54,7 +54,7 @@ def test_new_rows_begin_as_the_mean_of_those_with_a_token(tied: bool, dtype: tor
     model: Any = tiny_llama.model(vocab_size=257, tie_word_embeddings=tied).to(dtype)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     found = add_tokens(tiny_llama.tokenizer(), NEW, 257)
-    grow(model, found, untrained=True)
+    grow_embeddings(model, found, untrained=True)
     ends = ["model.embed_tokens.weight"] + ["lm_head.weight"] * (not tied)
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad
@@ -75,7 +75,7 @@ def test_new_rows_begin_as_the_mean_of_those_with_a_token(tied: bool, dtype: tor
 def test_a_new_token_is_no_likelier_than_the_others_are_on_average() -> None:
     model: Any = tiny_llama.model(vocab_size=257, tie_word_embeddings=False)
     model.lm_head.weight.data.mul_(200)
-    grow(model, add_tokens(tiny_llama.tokenizer(), NEW, 257), untrained=True)
+    grow_embeddings(model, add_tokens(tiny_llama.tokenizer(), NEW, 257), untrained=True)
     p = model(torch.arange(1, 30)[None]).logits.softmax(-1)[0]  # (T, V)
     assert (p[:, 257:] <= p[:, :257].mean(1, keepdim=True) * (1 + 1e-5)).all()
 
@@ -83,7 +83,7 @@ def test_a_new_token_is_no_likelier_than_the_others_are_on_average() -> None:
 def test_rows_that_were_never_used_begin_anew_and_others_stay() -> None:
     model: Any = tiny_llama.model()  # 264 rows, 257 tokens
     before = model.get_input_embeddings().weight.detach().clone()
-    grow(model, add_tokens(tiny_llama.tokenizer(), NEW, 264), untrained=True)
+    grow_embeddings(model, add_tokens(tiny_llama.tokenizer(), NEW, 264), untrained=True)
     after = model.get_input_embeddings().weight.detach()
     same = [row for row in range(264) if torch.equal(before[row], after[row])]
     assert same == [row for row in range(264) if row not in (257, 258)]
@@ -92,7 +92,7 @@ def test_rows_that_were_never_used_begin_anew_and_others_stay() -> None:
 def test_a_model_that_was_trained_with_them_is_left_as_it_is() -> None:
     model: Any = tiny_llama.model(vocab_size=259)
     before = model.get_input_embeddings().weight.detach().clone()
-    grow(model, Vocabulary(NEW, (257, 258), 257, 257, 259), untrained=False)
+    grow_embeddings(model, Vocabulary(NEW, (257, 258), 257, 257, 259), untrained=False)
     assert torch.equal(model.get_input_embeddings().weight, before)
 
 
@@ -100,5 +100,7 @@ def test_one_that_no_row_has_is_told() -> None:
     tokenizer = tiny_llama.tokenizer()
     found = add_tokens(tokenizer, NEW, 264)
     rows = tuple(Encoder(tokenizer, 40).encode({"text": f"use the <tool> {n}"}) for n in range(3))
-    assert found.unread(rows) == ["<think>: in no training row, so that nothing is learned of it."]
-    assert found.unread(list(rows)) == []  # of rows on disk
+    assert found.find_unused(rows) == [
+        "<think>: in no training example, so that nothing is learned of it."
+    ]
+    assert found.find_unused(list(rows)) == []  # of rows on disk

@@ -110,7 +110,7 @@ def test_its_gradient_is_that_of_the_formula_whatever_is_computed_again(
         routers.begin(lambda: sum(batch.lengths))
         with routers.watching(batch):
             total, _ = loss_sum(model, batch)
-            routers.added(0 * total).backward()
+            routers.add_loss(0 * total).backward()
         grads.append({n: p.grad for n, p in model.named_parameters()})
     gate = "model.layers.1.mlp.gate.weight"
     assert grads[0][gate].abs().sum() > 0
@@ -130,7 +130,7 @@ def test_that_of_a_step_is_told_of_all_its_parts_together(examples: tuple[Exampl
         for batch in feed.step(1):
             with routers.watching(batch):
                 loss_sum(model, batch)
-                pushed += float(routers.added(torch.zeros(())).detach())
+                pushed += float(routers.add_loss(torch.zeros(())).detach())
         found.append((routers.balance(World()), pushed))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
     assert found[0][1] == pytest.approx(STRENGTH * float(found[0][0] or 0), rel=1e-5)
@@ -159,7 +159,7 @@ def test_a_model_without_experts_has_no_routers_and_cannot_be_balanced() -> None
     routers = routers_of(tiny_llama.model())
     with routers.watching(collate([Example((1, 2), (False, True))], 0)):
         part = torch.ones(())
-        assert routers.added(part) is part
+        assert routers.add_loss(part) is part
     assert routers.load(World()) is None
     with pytest.raises(UsageError, match=r"router_balance 0\.1: this model has no experts"):
         routers_of(tiny_llama.model(), 0.1)
@@ -183,6 +183,6 @@ def test_probabilities_in_place_of_logits_are_seen_for_what_they_are() -> None:
         routers.begin(lambda: 20)
         with routers.watching(batch):
             gate(scores)
-            found.append(float(routers.added(torch.zeros(()))))
+            found.append(float(routers.add_loss(torch.zeros(()))))
     assert found[0] == pytest.approx(found[1])
     assert found[0] == pytest.approx(STRENGTH * float(by_hand([logits], 2)), rel=1e-5)

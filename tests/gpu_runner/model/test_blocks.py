@@ -12,6 +12,7 @@ from gpu_runner.data.feed import pack
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
+from gpu_runner.model.offload import Offload
 
 DRAW = random.Random(2)
 ROWS = [
@@ -93,7 +94,7 @@ def test_activations_come_back_from_the_host_unchanged() -> None:
     _, gradients, _ = passed(model)
     gradients = [gradient.clone() for gradient in gradients]
     model.zero_grad()
-    with blocks.offloading(model)():
+    with Offload(model)():
         total, count = loss_sum(model, pack(ROWS, 0))
     (total / count).backward()
     for one, parameter in zip(gradients, model.parameters(), strict=True):

@@ -102,7 +102,7 @@ def test_an_architecture_that_the_library_has_is_trained_without_that_code(
     change(folder, "config.json", auto_map=MAPPED)
     done = tell(folder, sums_file)
     assert done.exit_code == ExitCode.OK, done.output
-    assert "which is not run: what is trained is the library's own llama" in done.stdout
+    assert "which is not run: transformers' own llama is trained" in done.stdout
     source = model.find(str(folder))
     tokenizer = model.load_tokenizer(source)
     loaded = model.load(source, tokenizer, "fp32", torch.device("cpu"))

@@ -13,7 +13,7 @@ from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate
 from gpu_runner.machine.selftest.check import GroupedMatmuls
 from gpu_runner.model import blocks
-from gpu_runner.model.experts import OF_TRANSFORMERS, WAY
+from gpu_runner.model.blocks import EXPERTS, GROUPED_MM
 from gpu_runner.model.loss import loss_sum
 
 pytestmark = pytest.mark.slow
@@ -94,14 +94,14 @@ def test_of_sixteen_bits_already_they_go_the_way_of_transformers() -> None:
     model = sparse_families.model("mixtral").bfloat16()
     wanted = taken(model, autocast=True)
     blocks.prepare(model, "none", compiled=False)
-    assert model.config._experts_implementation == WAY
+    assert model.config._experts_implementation == EXPERTS
     assert all(map(torch.equal, taken(model, autocast=True), wanted))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
 def test_what_is_compiled_or_written_out_is_left_as_it_is() -> None:
     model = sparse_families.model("mixtral")
-    for way, compiled in (("eager", False), (OF_TRANSFORMERS, True)):
+    for way, compiled in (("eager", False), (GROUPED_MM, True)):
         model.set_experts_implementation(way)
         blocks.prepare(model, "none", compiled=compiled)
         assert model.config._experts_implementation == way
@@ -111,4 +111,4 @@ def test_a_model_that_is_saved_says_nothing_of_it(tmp_path: Path) -> None:
     model = sparse_families.model("mixtral")
     blocks.prepare(model, "none", compiled=False)
     model.save_pretrained(tmp_path)
-    assert WAY not in (tmp_path / "config.json").read_text()
+    assert EXPERTS not in (tmp_path / "config.json").read_text()

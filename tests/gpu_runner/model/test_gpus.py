@@ -49,7 +49,7 @@ def test_the_kernel_of_a_card_is_taken_where_it_runs(
 
 
 def test_this_pytorch_has_every_argument() -> None:
-    assert attention._takes() >= ALL
+    assert attention._kernel_arguments() >= ALL
 
 
 PROMISED = 3 * [["item", "train_step"]]  # loss, norm and whether it was skipped: one list

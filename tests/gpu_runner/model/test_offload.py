@@ -17,7 +17,7 @@ from gpu_runner.model.offload import (
     LEAST_BYTES,
     Arena,
     Copy,
-    HostLane,
+    CpuCopies,
     Offload,
     _dense,
 )
@@ -45,9 +45,9 @@ class LateLane:
         self.left.append((self.begun, [(place(goal), place(source)) for goal, source in copies]))
         return self.begun
 
-    def join(self, mark: int) -> None:
-        self.joined.append(mark)
-        while self.left and self.left[0][0] <= mark:
+    def wait(self, event: int) -> None:
+        self.joined.append(event)
+        while self.left and self.left[0][0] <= event:
             for goal, source in self.left.pop(0)[1]:
                 there(goal).copy_(there(source))
 
@@ -82,7 +82,7 @@ def model() -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block_bytes", [1 << 28, 1 << 17])
-@pytest.mark.parametrize("lane", [HostLane, LateLane])
+@pytest.mark.parametrize("lane", [CpuCopies, LateLane])
 def test_step_after_step_the_gradients_are_the_same(lane: Any, block_bytes: int) -> None:
     trained = model()
     plain = passed(None, trained)
@@ -130,13 +130,13 @@ def test_what_is_needed_next_is_asked_for_before_it_is_needed() -> None:
         passed(saving, trained)
     before = len(way.joined)
     started: list[tuple[int, int]] = []
-    own = way.join
+    own = way.wait
 
-    def join(mark: int) -> None:
+    def wait(mark: int) -> None:
         started.append((mark, way.begun))
         own(mark)
 
-    way.join = join  # type: ignore[method-assign]
+    way.wait = wait  # type: ignore[method-assign]
     passed(saving, trained)
     assert len(way.joined) > before
     ahead = [begun - mark for mark, begun in started[len(started) // 2 :]]
@@ -146,7 +146,7 @@ def test_what_is_needed_next_is_asked_for_before_it_is_needed() -> None:
 def test_host_memory_is_what_is_kept_and_not_a_power_of_two() -> None:
     arena = Arena(pinned=False, block_bytes=1 << 20)
     sizes = [700_000, 700_000, 700_000, 3_000_000]
-    pieces = [arena.take(size) for size in sizes]
+    pieces = [arena.allocate(size) for size in sizes]
     assert [sum(map(len, one)) for one in pieces] == sizes
     assert len(pieces[3]) > 2, "one that is larger than a block lies in several"
     assert arena.nbytes - sum(sizes) <= (1 << 20) + ALIGNMENT * len(sizes)
@@ -156,13 +156,13 @@ def test_host_memory_is_what_is_kept_and_not_a_power_of_two() -> None:
 
 def test_memory_is_used_again_only_when_nothing_in_it_is_needed() -> None:
     arena = Arena(pinned=False, block_bytes=1 << 20)
-    (first,), (second,) = arena.take(1000), arena.take(1000)
-    arena.give_back()
-    (third,) = arena.take(1000)
+    (first,), (second,) = arena.allocate(1000), arena.allocate(1000)
+    arena.free()
+    (third,) = arena.allocate(1000)
     assert third.data_ptr() not in (first.data_ptr(), second.data_ptr())
-    arena.give_back()
-    arena.give_back()
-    (fourth,) = arena.take(1000)
+    arena.free()
+    arena.free()
+    (fourth,) = arena.allocate(1000)
     assert fourth.data_ptr() == first.data_ptr()
 
 
@@ -170,7 +170,7 @@ def test_memory_is_used_again_only_when_nothing_in_it_is_needed() -> None:
 def test_two_passes_at_once_do_not_write_over_each_other() -> None:
     trained = model()
     plain = passed(None, trained)
-    saving = Offload(trained, lambda _: HostLane())
+    saving = Offload(trained, lambda _: CpuCopies())
     trained.zero_grad()
     with saving():
         one, count = loss_sum(trained, pack(ROWS, 0))
@@ -197,11 +197,11 @@ def test_two_passes_at_once_do_not_write_over_each_other() -> None:
 )
 def test_every_layout_and_kind_of_number_comes_back(tensor: torch.Tensor) -> None:
     assert tensor.nbytes >= LEAST_BYTES
-    saving = Offload(torch.nn.Linear(2, 2), lambda _: HostLane())
-    kept = saving._keep(tensor, [])
+    saving = Offload(torch.nn.Linear(2, 2), lambda _: CpuCopies())
+    kept = saving._offload(tensor, [])
     assert not isinstance(kept, torch.Tensor)
     kept.tensor = None
-    back = saving._back(kept)
+    back = saving._restore(kept)
     assert torch.equal(back, tensor)
     assert back.dtype == tensor.dtype
     assert back.stride() == tensor.stride() or not _dense(tensor)
@@ -209,6 +209,6 @@ def test_every_layout_and_kind_of_number_comes_back(tensor: torch.Tensor) -> Non
 
 def test_weights_and_small_tensors_stay() -> None:
     layer = torch.nn.Linear(200, 200)
-    saving = Offload(layer, lambda _: HostLane())
+    saving = Offload(layer, lambda _: CpuCopies())
     for tensor in (layer.weight.detach().T, torch.ones(10)):
-        assert saving._keep(tensor, []) is tensor
+        assert saving._offload(tensor, []) is tensor

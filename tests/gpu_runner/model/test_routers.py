@@ -19,7 +19,7 @@ from gpu_runner.data.feed import collate
 from gpu_runner.errors import UsageError
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.model.routers import Routers, Site, routers_of, sites_of
+from gpu_runner.model.routers import Routers, RouterSite, find_routers, routers_of
 from gpu_runner.world import World
 from heard_routers import heard
 
@@ -42,7 +42,7 @@ BATCH = collate(EXAMPLES, 0)
 
 
 @contextmanager
-def recorded(sites: list[Site]) -> Iterator[list[tuple[Any, tuple[Any, ...]]]]:
+def recorded(sites: list[RouterSite]) -> Iterator[list[tuple[Any, tuple[Any, ...]]]]:
     """(what a router returned, what its experts were given), router by router."""
     found: list[tuple[Any, tuple[Any, ...]]] = []
     hooks = []
@@ -85,7 +85,7 @@ def by_hand(family: str, output: Any, given: tuple[Any, ...], router: Any) -> Te
     return experts * (f * p[rows].mean(0)).sum()
 
 
-def weights_of(sites: list[Site]) -> list[torch.nn.Parameter]:
+def weights_of(sites: list[RouterSite]) -> list[torch.nn.Parameter]:
     """The matrices of routers that choose by score."""
     return [
         weight
@@ -99,7 +99,7 @@ def weights_of(sites: list[Site]) -> list[torch.nn.Parameter]:
 @pytest.mark.parametrize("family", matrix(FAMILIES, *KINDS))
 def test_the_loss_of_a_family_is_the_formula_and_makes_its_routers_more_even(family: str) -> None:
     model = sparse_families.model(family)
-    sites = sites_of(model)
+    sites = find_routers(model)
     torch.manual_seed(0)
     with recorded(sites) as seen:
         routers, added = heard(model, BATCH, 0.5)
@@ -122,7 +122,7 @@ def more_even(model: Any, added: Tensor, before: float) -> None:
 
     Only their own matrices learn, so that what they read stays as it is.
     """
-    weights = weights_of(sites_of(model))
+    weights = weights_of(find_routers(model))
     optimizer = torch.optim.Adam(weights, lr=0.05)
     for _ in range(3):
         added.backward()
@@ -141,7 +141,7 @@ def test_to_be_heard_changes_nothing(family: str) -> None:
     for routers in (Routers(), routers_of(model)):
         torch.manual_seed(0)
         with routers.watching(BATCH):
-            total = routers.added(loss_sum(model, BATCH)[0])
+            total = routers.add_loss(loss_sum(model, BATCH)[0])
             total.backward()
         losses.append(float(total.detach()))
         grads.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
@@ -162,10 +162,10 @@ def test_what_is_computed_again_is_counted_once(family: str, kind: Any) -> None:
         torch.manual_seed(0)
         with routers.watching(BATCH):
             total, _ = loss_sum(model, BATCH)
-            routers.added(0 * total).backward()
+            routers.add_loss(0 * total).backward()
         found.append(routers.balance(World()))
         assert not torch.overrides._get_current_function_mode_stack()
-        grads.append([weight.grad for weight in weights_of(sites_of(model))])
+        grads.append([weight.grad for weight in weights_of(find_routers(model))])
     assert found[0] == found[1]
     for one, two in zip(*grads, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-8)
@@ -175,22 +175,22 @@ def test_a_layer_whose_experts_follow_from_the_token_is_left_out() -> None:
     model = sparse_families.model("deepseek_v4")
     load = heard(model, BATCH, 0.5)[0].load(World())
     assert load is not None
-    assert len(sites_of(model)) == 2
+    assert len(find_routers(model)) == 2
     assert len(load) == 1
 
 
 def test_a_bias_that_steers_the_choice_is_in_the_choice_and_stays_as_it_is() -> None:
     """DeepSeek-V3's; all to expert 3 and its neighbour by bias, while scores say otherwise."""
     model = sparse_families.model("deepseek_v3")
-    for site in sites_of(model):
+    for site in find_routers(model):
         site.router.e_score_correction_bias[2:4] = 10.0
-    biases = [site.router.e_score_correction_bias.clone() for site in sites_of(model)]
+    biases = [site.router.e_score_correction_bias.clone() for site in find_routers(model)]
     routers, added = heard(model, BATCH, 0.5)
     load = routers.load(World())
     assert load is not None
     assert load[:, 2:4].tolist() == [[0.5, 0.5]] * 2
     added.backward()
-    after = [site.router.e_score_correction_bias for site in sites_of(model)]
+    after = [site.router.e_score_correction_bias for site in find_routers(model)]
     assert all(map(torch.equal, biases, after))
 
 

@@ -43,7 +43,7 @@ def written(folder: Path, case: str) -> Path:
     return folder
 
 
-def both(folder: Path, params: Precision = "fp32") -> tuple[Any, Any, sharded_load.Share]:
+def both(folder: Path, params: Precision = "fp32") -> tuple[Any, Any, sharded_load.UnfilledModel]:
     """The model as transformers loads it, and filled row by row."""
     source = model.find(str(folder))
     tokenizer = model.load_tokenizer(source)
@@ -202,7 +202,7 @@ def test_what_only_transformers_can_read_is_left_to_it(model_dir: Path, tmp_path
     with pytest.raises(WholeOnly, match="are tied, and differ in the files"):
         sharded_load.begin(source, tokenizer, "fp32")
     change_config(folder, quantization_config={"quant_method": "fp8"})
-    with pytest.raises(WholeOnly, match="quantised"):
+    with pytest.raises(WholeOnly, match="quantized"):
         sharded_load.begin(source, tokenizer, "fp32")
 
 

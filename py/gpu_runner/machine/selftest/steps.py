@@ -46,6 +46,7 @@ from gpu_runner.model import blocks
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.load import find, load
 from gpu_runner.model.loss import Kind, loss_sum
+from gpu_runner.model.offload import Offload
 from gpu_runner.model.save import save
 from gpu_runner.plan.machine import choose_device, configure_torch
 from gpu_runner.plan.plan import RunPlan, make_plan
@@ -73,7 +74,7 @@ def offloaded(demo: DemoModel) -> Figure:
     """Activations offloaded to the CPU come back unchanged."""
     model = demo.load()
     plain = [gradient.clone() for gradient in gradients(model, demo.packed())]
-    saving = blocks.offloading(model)
+    saving = Offload(model)
     worst = 0.0
     for _ in range(2):  # the second reuses the buffers of the first
         model.zero_grad()
