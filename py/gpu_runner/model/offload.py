@@ -145,7 +145,10 @@ class OffloadedTensor:
 
 
 class Offload:
-    """Makes contexts in which a forward pass offloads saved tensors, but no weights or small ones."""
+    """Makes contexts in which a forward pass offloads saved tensors, no weights or small ones.
+
+    One object serves a whole run: the blocks in CPU memory are allocated once.
+    """
 
     def __init__(
         self,
@@ -205,7 +208,7 @@ class Offload:
             oldest = self._leaving.popleft()
             self._leaving_bytes -= oldest.size
             if oldest.tensor is not None:
-                self._copies.wait(oldest.mark)
+                self._copies.wait(oldest.event)
                 oldest.tensor = None
 
     @torch.no_grad()
