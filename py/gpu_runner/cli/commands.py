@@ -101,8 +101,8 @@ def train(options: dict[str, Any]) -> None:
 def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = config_from_options(options), console_with_libraries()
     from gpu_runner.memory.tracing import predict_by_tracing
+    from gpu_runner.plan.data_report import show_reading
     from gpu_runner.plan.plan import check_new, make_plan
-    from gpu_runner.plan.reading_progress import show_reading
     from gpu_runner.plan.report import show_plan
     from gpu_runner.world import World
 
@@ -333,9 +333,8 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     from gpu_runner.data import run_data
     from gpu_runner.data.encode import pad_token
     from gpu_runner.model.load import find, load, load_tokenizer
-    from gpu_runner.plan.data_report import show_data, show_examples, show_losses
+    from gpu_runner.plan.data_report import show_data, show_examples, show_losses, show_reading
     from gpu_runner.plan.machine import choose_device
-    from gpu_runner.plan.reading_progress import show_reading
     from gpu_runner.train.evaluate import example_losses
     from unfrozen.data_order import spread
 

@@ -3,9 +3,9 @@
 Reading order:
 
 - `rounding` — how updates of bf16 weights are rounded, and how many are lost
-- `rules` — Adafactor, rounded AdamW and SGD, with the interface of fused kernels
-- `muon` — Muon: whole matrices, each made orthogonal by one process
+- `rules` — Adafactor, rounded AdamW and SGD, with the interface of PyTorch's fused kernels
+- `muon` — Muon: matrices are orthogonalized, each by one process
 - `eight_bit` — AdamW with 8-bit states, by bitsandbytes or torchao
 - `optimizer` — any of them over every parameter, in groups of equal rate and decay
-- `optimizer_in_backward` — the update within the backward pass, one gradient at a time
+- `optimizer_in_backward` — the update in backward, one gradient at a time
 """

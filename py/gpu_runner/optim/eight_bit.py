@@ -1,8 +1,8 @@
 """AdamW with 8-bit moments, from whichever library is installed: bitsandbytes or torchao.
 
-Both keep one scale for each block of 256 values (Dettmers et al., arXiv 2110.02861), and fp32
-moments for tensors below 4,096. Neither knows the fused kernels' skip flag, so the flag is read
-before the step: one wait for the device a step, the price of this optimizer.
+Both have one scale per block of 256 values (Dettmers et al., arXiv 2110.02861), and fp32 moments
+for tensors below 4,096 elements. Neither supports `found_inf`, so that is read before the step: one
+wait for the device per step.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ LIBRARIES: Final = ("bitsandbytes", "torchao")
 
 
 def installed() -> str:
-    """The library that is used. Raises `UsageError` that says how to get one."""
+    """Return the library that is used. Raises `UsageError` where none is installed."""
     for name in LIBRARIES:
         if find_spec(name) is not None:
             return name
     raise UsageError(
         "optimizer adamw8bit needs bitsandbytes or torchao, and neither is installed: `pip install"
-        " bitsandbytes`, or choose optimizer adafactor, which needs less memory still."
+        " bitsandbytes`, or choose optimizer adafactor, which needs even less memory."
     )
 
 
 class AdamW8bit:
-    """The library's optimizer behind the protocol of the fused ones.
+    """The library's optimizer with the interface of PyTorch's fused ones.
 
-    `state` holds plain tensors only, so that a checkpoint can keep them.
+    `state` has plain tensors only, so that a checkpoint can save them.
     """
 
     grad_scale: Tensor
@@ -49,7 +49,7 @@ class AdamW8bit:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Those of the library's optimizer."""
+        """The groups of the library's optimizer."""
         groups: list[dict[str, Any]] = self._inner.param_groups
         return groups
 
@@ -66,18 +66,20 @@ class AdamW8bit:
         parameters = [p for group in self.param_groups for p in group["params"]]
         for parameter in parameters:
             if parameter in self.state and not self._inner.state[parameter]:
-                self._inner.state[parameter] = self._opened(parameter, self.state[parameter])
+                self._inner.state[parameter] = self._library_state(parameter, self.state[parameter])
         torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self.grad_scale)
-        with _disable_current_modes():  # torchao compiles its step, which no memory tracker may see
+        with (
+            _disable_current_modes()
+        ):  # torchao compiles its step, which a memory tracker would break
             self._inner.step()
         for parameter in parameters:
             if parameter not in self.state and self._inner.state[parameter]:
                 self.state[parameter] = {}
             if parameter in self.state:
-                self.state[parameter].update(_plain(self._inner.state[parameter]))
+                self.state[parameter].update(_plain_state(self._inner.state[parameter]))
 
-    def _opened(self, parameter: Tensor, saved: dict[str, Any]) -> dict[str, Any]:
-        """The library's own state of a parameter, from the plain one of a checkpoint."""
+    def _library_state(self, parameter: Tensor, saved: dict[str, Any]) -> dict[str, Any]:
+        """Return the library's state of a parameter, made of the plain one of a checkpoint."""
         if self._is_bnb:
             self._inner.fill_qmap()
             maps = self._inner.name2qmap
@@ -87,13 +89,13 @@ class AdamW8bit:
         state: dict[str, Any] = {"step": saved["step"].cpu()}
         for name, signed in (("exp_avg", True), ("exp_avg_sq", False)):
             state[name] = self._inner._new_buffer(parameter, signed)
-            for part, tensor in _plain({name: state[name]}).items():
+            for part, tensor in _plain_state({name: state[name]}).items():
                 tensor.copy_(saved[part])
         return state
 
 
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """A library's state of one parameter without its tables, blocks taken apart; shares memory."""
+def _plain_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a library's state as plain tensors that share its memory, without its tables."""
     found: dict[str, Any] = {}
     for name, value in state.items():
         if hasattr(value, "codes"):  # torchao's tensor of blocks

@@ -1,14 +1,13 @@
-"""Muon for matrices (Jordan 2024): momentum, made orthogonal, is the direction of the update.
+"""Muon for matrices (Jordan 2024): the update is the orthogonalized momentum.
 
-Orthogonal is a property of the whole matrix, of which each of several processes has some rows. As
-many matrices as there are processes are taken at a time, alike in size: each process is sent all
-rows of one, makes it orthogonal, and sends everyone their rows back. So the arithmetic of a step is
-sharded like everything else. What that costs: 2 bytes of every weight cross the network twice,
-and three copies in 16 bits of one whole matrix are in memory, as on one process. The same gradients
-give the same weights, bit by bit.
+Orthogonalization needs the whole matrix, of which each process has some rows. Of as many matrices
+of similar size as there are processes, each process receives all rows of one, orthogonalizes it,
+and sends the rows back, so that the compute of a step is sharded like everything else. In exchange,
+2 bytes of every weight cross the network twice, and three 16-bit copies of one whole matrix are in
+memory, as on one process. The same gradients give the same weights, bit by bit.
 
-Stacked experts (E, rows, columns) are E matrices, each made orthogonal for itself. Processes hold
-some experts each, whole ones, so that nothing of them is sent.
+Stacked experts (E, rows, columns) are E matrices, each orthogonalized by itself. Each process has
+whole experts, so that none are sent.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from unfrozen.memory.states import CHUNK
 
 MOMENTUM: Final = 0.95
 STEPS: Final = 5
-COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)  # of X, X Xᵀ X and its fifth-order fellow
+COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)  # of X, X Xᵀ X and the fifth-order term
 LEAST: Final = 1e-7
 
 
 class Muon(UpdateRule):
-    """Nesterov momentum under the guard, made orthogonal; as `torch.optim.Muon`.
+    """Nesterov momentum, orthogonalized, as in `torch.optim.Muon`; supports `found_inf`.
 
     The update's size matches AdamW's (Liu et al., arXiv 2502.16982), so rates carry over.
     """
@@ -54,31 +53,31 @@ class Muon(UpdateRule):
                 self._move(moving[start : start + size], group)
 
     def _move_stack(self, stack: Tensor, group: dict[str, Any]) -> None:
-        """As `_move`, a matrix at a time, or as many small ones as a CHUNK holds."""
-        directions = self._averaged(stack)  # (E, rows, columns)
+        """Update stacked experts, one at a time, or as many small ones as fit into a CHUNK."""
+        directions = self._nesterov(stack)  # (E, rows, columns)
         if not directions.numel():
             return  # fewer experts than processes
         at_once = max(1, CHUNK // directions[0].numel())
         for some in directions.split(at_once):
-            some.copy_(orthogonal(some))
-        self._hold(stack, directions, group)
+            some.copy_(orthogonalize(some))
+        self._apply(stack, directions, group)
 
     def _move(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         """θ ← θ(1 − lr·decay) − lr · 0.2 √max(rows, columns) · orthogonal."""
-        whole = _gather_one([self._averaged(p) for p in matrices], matrices)
-        made = None if whole is None else orthogonal(whole)
+        whole = _gather_one([self._nesterov(p) for p in matrices], matrices)
+        made = None if whole is None else orthogonalize(whole)
         del whole  # before the weights move
         for parameter, direction in zip(matrices, _scatter_back(made, matrices), strict=True):
-            self._hold(parameter, direction.contiguous(), group)
+            self._apply(parameter, direction.contiguous(), group)
 
-    def _hold(self, parameter: Tensor, direction: Tensor, group: dict[str, Any]) -> None:
+    def _apply(self, parameter: Tensor, direction: Tensor, group: dict[str, Any]) -> None:
         lr, size = group["lr"], 0.2 * max(parameter.shape[-2:]) ** 0.5
         for weight, its in _pieces(local(parameter), direction):
             target = weight.float() * (1 - lr * group["weight_decay"]) - lr * size * its
             assign_unless_skipped(weight, target, self.found_inf)
 
-    def _averaged(self, parameter: Tensor) -> Tensor:
-        """The momentum of this step, looking ahead (Nesterov), of this process's shard; bf16."""
+    def _nesterov(self, parameter: Tensor) -> Tensor:
+        """Return the Nesterov momentum of this step for this process's shard, in bf16."""
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
@@ -93,8 +92,8 @@ class Muon(UpdateRule):
         return found
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """U S Vᵀ of bf16 (…, rows, columns) with all of S near 1: five Newton–Schulz steps."""
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """Return U S Vᵀ of bf16 (…, rows, columns) with all of S near 1: five Newton–Schulz steps."""
     tall = matrix.shape[-2] > matrix.shape[-1]
     found = matrix.mT if tall else matrix
     found = found / found.norm(dim=(-2, -1), keepdim=True).clamp(min=LEAST)
@@ -108,28 +107,28 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """CHUNK elements of each at a time, in place."""
+    """Yield views of CHUNK elements of each."""
     flat = [tensor.view(-1) for tensor in tensors]
     for start in range(0, flat[0].numel(), CHUNK):
         yield tuple(tensor[start : start + CHUNK] for tensor in flat)
 
 
 def _processes(parameters: list[Tensor]) -> int:
-    """How many hold a part of each."""
+    """Return across how many processes each parameter is sharded."""
     return part_and_count(parameters[0])[1] if parameters else 1
 
 
 def _sizes(parameter: Tensor) -> list[int]:
-    """How many elements each process holds."""
+    """Return how many elements each process has."""
     columns = parameter.shape[1]
     shards = (rows_of(parameter, part) for part in range(_processes([parameter])))
     return [(rows.stop - rows.start) * columns for rows in shards]
 
 
 def _gather_one(parts: list[Tensor], matrices: list[Tensor]) -> Tensor | None:
-    """All rows of the matrix with this process's number; None if there are fewer matrices.
+    """Return all rows of the matrix with this process's rank; None if there are fewer matrices.
 
-    `parts` are the rows that this process holds of each of them.
+    `parts` are this process's rows of each of them.
     """
     if (group := group_of(matrices[0])) is None:
         return parts[0]

@@ -1,9 +1,9 @@
-"""One step of any optimizer over every parameter: rate, clipping and skip, never a host sync.
+"""The optimizer step of a run: any optimizer, learning rates, clipping and skipping.
 
-AdamW: Loshchilov & Hutter, arXiv 1711.05101. Fused kernels and our `update_rules` take the
-divisor of the gradients (`grad_scale`) and a flag that turns the step into nothing (`found_inf`):
-neither clipping nor skipping needs a second pass over the weights or a wait for the device.
-Rates may differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
+AdamW: Loshchilov & Hutter, arXiv 1711.05101. PyTorch's fused kernels and our `rules` take the
+divisor of the gradients (`grad_scale`) and a flag that skips the step (`found_inf`), so that
+neither clipping nor skipping needs a second pass over the weights or waits for the device.
+Learning rates can differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _why(key: str, pattern: str, names: Sequence[str]) -> str:
 
 
 def describe_factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> list[str]:
-    """For a person: `rate × 0.1 for embedding (1 weight)`, in the order in which they count."""
+    """Return the factors in words, in the order of their precedence: `rate × 0.1 for embedding`."""
     what = {"rates": "rate", "decays": "decay"}[key]
     by_pattern = list(match_patterns([pattern for pattern, _ in pairs or ()], names).values())
     return [
@@ -83,29 +83,29 @@ def describe_factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> lis
     ]
 
 
-STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do not move
+STALL_EVERY: Final = 10  # steps between two measurements of unchanged bf16 weights
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerChoice:
-    """Which optimizer, and how; the defaults are fused AdamW."""
+    """An optimizer and its settings; by default fused AdamW."""
 
     name: Name = "adamw"
     momentum: float = 0.0
-    """Of SGD; 0 keeps no state at all."""
+    """Of SGD; 0 has no state at all."""
     rounding: Rounding = "nearest"
     """Of updates of 16-bit weights."""
     layer_decay: float = 1.0
-    """ξ: each layer's rate is that of the layer above it divided by ξ."""
+    """ξ: the learning rate of each layer is that of the layer above divided by ξ."""
     seed: int = 0
     """Of stochastic rounding."""
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
-    """Both of AdamW, and of what Muon leaves to it."""
+    """Both of AdamW, also for the parameters that Muon leaves to it."""
     rates: Pairs = ()
-    """Patterns of weights and what their rate is multiplied by; see `parts`."""
+    """Patterns of weights and the factors of their learning rate."""
     decays: Pairs = ()
-    """The same of their decay."""
+    """Patterns of weights and the factors of their weight decay."""
 
     @property
     def adam(self) -> dict[str, Any]:
@@ -119,13 +119,13 @@ class OptimizerChoice:
 
 
 class StepOptimizer(Protocol):
-    """What updates the weights, after the backward pass or in it (`optimizer_in_backward`)."""
+    """Updates the weights, after the backward pass or in it (`optimizer_in_backward`)."""
 
     state: Any
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Every parameter, with its rate and decay."""
+        """Every parameter, with its learning rate and decay."""
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
         """Return the L2 norm of this process's gradients, on their device."""
@@ -135,7 +135,7 @@ class StepOptimizer(Protocol):
 
 
 class Optimizer:
-    """Every parameter, in one or two parts (Muon leaves embeddings and vectors to AdamW)."""
+    """One or two optimizers over every parameter (Muon leaves embeddings and vectors to AdamW)."""
 
     def __init__(self, parts: list[Any], rounding: Rounding = "nearest") -> None:
         self.parts: list[Any] = parts
@@ -148,28 +148,26 @@ class Optimizer:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all parts."""
+        """The groups of all optimizers."""
         return [group for part in self.parts for group in part.param_groups]
 
     def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
-        """One update at rate `lr` with gradients divided by max(1, norm/clip); clip 0 never does.
+        """Update at learning rate `lr`, gradients divided by max(1, norm/clip) unless clip is 0.
 
         Returns a scalar on the device: 1 where `norm` was not finite and nothing changed (neither
-        weights nor moments nor the step count), else 0. Gradients are gone afterwards.
+        weights nor moments nor the step count), else 0. Frees the gradients.
         """
-        skipped = self.update(lr, norm, clip)
+        skipped = self._update(self.parts, self._parameters, lr, norm, clip)
         self.end_step()
         return skipped
 
-    def update(self, lr: float, norm: Tensor, clip: float) -> Tensor:
-        """Update every parameter that has a gradient, and return what `step` returns.
-
-        `end_step` follows the last update of a step.
-        """
-        return self._update(self.parts, self._parameters, lr, norm, clip)
-
     def update_one(self, parameter: Tensor, lr: float, norm: Tensor) -> Tensor:
-        """Update one parameter, the only one with a gradient, in time that no other adds to."""
+        """Update one parameter, the only one with a gradient; `end_step` follows the last one.
+
+        Its optimizer steps over a group of that parameter alone. A step over all groups would take
+        time for every other parameter; an optimizer per parameter, as in PyTorch's tutorial, would
+        change the index from which rounding draws its noise.
+        """
         part, group = self._owners[parameter]
         groups, parameters = part.param_groups, group["params"]
         part.param_groups, group["params"] = [group], [parameter]
@@ -208,18 +206,18 @@ class Optimizer:
         return skipped
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
-        """L2 norm of all gradients that this process holds; see `gradient_norm`."""
+        """Return the L2 norm of this process's gradients; see `gradient_norm`."""
         return gradient_norm(parameters)
 
     def end_step(self) -> None:
-        """End the step after its last update: count it, and the weights that did not move."""
+        """End the step after its last update."""
         self._gauge.end_step()
         self._steps += 1
 
     def stalled_share(self) -> float | None:
-        """Share of 16-bit weights that the last watched step left unmoved; see `StallGauge`.
+        """Return the share of 16-bit weights that a recent step left unchanged; see `StallGauge`.
 
-        None unless they are rounded to the nearest: what does not move is lost only then.
+        None unless they are rounded to the nearest: only then is their update lost.
         """
         return self._gauge.share()
 
@@ -231,9 +229,9 @@ class Optimizer:
 def build(
     model: Any, *, lr: float, weight_decay: float, choice: OptimizerChoice | None = None
 ) -> Optimizer:
-    """The chosen optimizer; matrices decay, norms and biases do not (0 is no sensible norm gain).
+    """Return the chosen optimizer; matrices decay, norms and biases do not.
 
-    Raises `UsageError` for an optimizer that is not installed or cannot work on parts of tensors,
+    Raises `UsageError` for an optimizer that is not installed or cannot update shards of tensors,
     AssertionError unless every parameter is trainable and in the optimizer exactly once.
     """
     choice = choice or OptimizerChoice()
@@ -241,8 +239,8 @@ def build(
     cut = [name for name, p in named if local(p) is not p]
     if cut and choice.name in WHOLE:
         raise UsageError(
-            f"optimizer {choice.name} needs whole tensors, and {len(cut)} are spread over"
-            " processes: choose adafactor, which needs less memory still."
+            f"optimizer {choice.name} needs whole tensors, and {len(cut)} are sharded across"
+            " processes: choose adafactor, which needs even less memory."
         )
     every = _Named(named, _shares(named, choice), _decays(named, weight_decay, choice))
     optimizer = Optimizer(_UPDATES[choice.name](every, lr, choice), choice.rounding)
@@ -252,7 +250,7 @@ def build(
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """Some parameters of a model with their names, and the rate and decay of each name."""
+    """Some parameters of a model by name, and the share of the rate and the decay of each name."""
 
     parameters: list[tuple[str, Tensor]]
     shares: dict[str, float]
@@ -309,7 +307,7 @@ _UPDATES: Final[dict[Name, Callable[[_Named, float, OptimizerChoice], list[Any]]
 
 
 def _shares(named: list[tuple[str, Tensor]], choice: OptimizerChoice) -> dict[str, float]:
-    """Each weight's share of the rate: that of its layer, times that of its part."""
+    """Return the factor of each weight's rate: that of its layer times that of its part."""
     names = [name for name, _ in named]
     by_layer = rate_shares(names, choice.layer_decay)
     by_part = factors("rates", choice.rates, names)
@@ -319,22 +317,22 @@ def _shares(named: list[tuple[str, Tensor]], choice: OptimizerChoice) -> dict[st
 def _decays(
     named: list[tuple[str, Tensor]], decay: float, choice: OptimizerChoice
 ) -> dict[str, float]:
-    """The decay of each matrix; vectors are left out, they have none."""
+    """Return the decay of each matrix; vectors have none."""
     matrices = [name for name, parameter in named if parameter.ndim >= 2]
     by_part = factors("decays", choice.decays, matrices)
     return {name: decay * by_part[name] for name in matrices}
 
 
 def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether it is a matrix inside a block, or stacked experts: what Muon is for.
+    """Return whether Muon updates a parameter: a matrix inside a block, or stacked experts.
 
-    A convolution of one channel at a time is a stack of vectors, and no matrix.
+    A depthwise convolution is a stack of vectors, not a matrix.
     """
     return "." in layer_of(name) and parameter.ndim >= 2 and min(parameter.shape[-2:]) > 1
 
 
 def assert_full(model: Any, optimizer: Optimizer) -> None:
-    """Full means full: every parameter trainable, every one in the optimizer, none twice."""
+    """Assert that every parameter is trainable and in the optimizer exactly once."""
     counts = Counter(p for group in optimizer.param_groups for p in group["params"])
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     left_out = [name for name, p in model.named_parameters() if p not in counts]
@@ -347,7 +345,7 @@ def assert_full(model: Any, optimizer: Optimizer) -> None:
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """L2 norm in fp32 of all gradients this process holds, on their device; 0 if there are none."""
+    """Return the L2 norm in fp32 of this process's gradients, on their device; 0 for none."""
     grads = [local(p.grad) for p in parameters if p.grad is not None]
     if not grads:
         return torch.zeros(())

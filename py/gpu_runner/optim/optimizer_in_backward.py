@@ -1,10 +1,10 @@
-"""The update within the backward pass: a gradient lives until its weight has moved, no longer.
+"""The optimizer step in backward: a gradient is freed as soon as its weight is updated.
 
-Only one gradient, the largest, exists at a time (Lv et al., arXiv 2306.09782; PyTorch's tutorial
-"How to save memory by fusing the optimizer step into the backward pass"). The price: no second
-micro-batch can add to a gradient, and none can be scaled by a norm of all of them. Of several
-processes each takes one micro-batch; a gradient arrives when the sum over all of them does, and
-whether it is finite costs them one more sum, of a single number.
+At most one gradient exists at a time (Lv et al., arXiv 2306.09782; PyTorch's tutorial "How to save
+memory by fusing the optimizer step into the backward pass"). In exchange, gradients cannot be
+accumulated over micro-batches nor clipped by their global norm. Several processes take one
+micro-batch each; a hook runs after the reduction of its gradient, and whether that is finite costs
+one more all-reduce, of a single number.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from gpu_runner.world import World
 
 
 class OptimizerInBackward:
-    """Takes the place of `optimizer` in a step: updates each weight when its gradient arrives.
+    """Replaces `optimizer` in a step: updates each weight as soon as its gradient is complete.
 
-    `rate` is asked for the learning rate of the step under way. A gradient that is not finite
-    skips its own weight, not the others: those that came before have moved already.
+    `rate` returns the learning rate of the current step. A gradient that is not finite skips its
+    own weight only: earlier ones have been updated already.
     """
 
     def __init__(
@@ -42,8 +42,15 @@ class OptimizerInBackward:
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(self._update)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._optimizer, name)
+    @property
+    def state(self) -> dict[Tensor, dict[str, Any]]:
+        """The optimizer states of every parameter."""
+        return self._optimizer.state
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of the optimizer."""
+        return self._optimizer.param_groups
 
     def _update(self, parameter: Tensor) -> None:
         here = optim.gradient_norm([parameter])
@@ -53,7 +60,7 @@ class OptimizerInBackward:
         self._skipped = torch.maximum(self._skipped, skipped)
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
-        """Return the norm of this process's gradients of the step, which have been freed by now."""
+        """Return the norm of this process's gradients of the step, which are freed by now."""
         del parameters
         return self._square.sqrt()
 

@@ -1,9 +1,9 @@
-"""Updates of bf16 weights: how they are rounded, and how many of them are lost.
+"""How updates of bf16 weights are rounded, and how many are lost.
 
-bf16 keeps 8 significant bits, so an update below 2⁻⁹ of its weight is rounded away (`nearest`).
-Two remedies: `stochastic` rounds up or down with the odds of the distance, right on average (Gupta
-et al., arXiv 1502.02551); `kahan` stores what was rounded away in a second bf16 number and adds it
-to the next update (Kahan 1965; Zamirai et al., arXiv 2010.06192).
+bf16 has 8 significant bits, so an update below 2⁻⁹ of its weight is rounded away (`nearest`).
+`stochastic` rounds up or down with probabilities by distance, exact on average (Gupta et al., arXiv
+1502.02551); `kahan` stores what was rounded away in a second bf16 number and adds it to the next
+update (Kahan 1965; Zamirai et al., arXiv 2010.06192).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unfrozen.memory.states import CHUNK
 
 Rounding = Literal["nearest", "stochastic", "kahan"]
 COMPENSATION: Final = "compensation"
-SAMPLED: Final = 1024  # weights of each tensor that the stall gauge looks at
+SAMPLED: Final = 1024  # weights of each tensor that the stall gauge samples
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _MIXING: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))  # shift, factor
 
@@ -30,8 +30,8 @@ class Noise:
     """16 random bits for each element of a tensor, by its index in the whole tensor.
 
     ((a·index + b) mod 2⁶⁴) >> 48 with an a and a b that are new at every update: uniform, and any
-    two elements independent (Dietzfelbinger, STACS 1996). Nothing is drawn from a generator: who
-    holds the element, on which device, and whether the run was resumed before make no difference.
+    two elements independent (Dietzfelbinger, STACS 1996). There is no generator: the bits do not
+    depend on the process, the device, or whether the run was resumed.
     """
 
     key: Tensor
@@ -52,7 +52,7 @@ class Noise:
 
 
 def noises(seed: int, tensor: int, number: Tensor, count: int, first: int = 0) -> list[Noise]:
-    """Up to 32 independent noises for update `number` (on the device) of the tensor of that index.
+    """Return up to 32 independent noises for update `number` (on the device) of a tensor by index.
 
     Keys are SplitMix64 (Steele et al., OOPSLA 2014) of all four.
     """
@@ -78,9 +78,9 @@ def _signed(bits: int) -> int:
 
 
 def stochastic(values: Tensor, noise: Noise) -> Tensor:
-    """fp32 `values` as bf16, each rounded to one of its two neighbours with the odds of distance.
+    """Return fp32 `values` as bf16, each rounded to a neighbour with probability by distance.
 
-    16 random bits are added below the 16 bits of bf16 and then cut off, CHUNK values at a time.
+    16 random bits are added below the 16 bits of bf16, which are then truncated.
     """
     rounded = torch.empty(values.shape, dtype=torch.bfloat16, device=values.device)
     bits, stored = values.contiguous().view(torch.int32).view(-1), rounded.view(-1)
@@ -92,7 +92,7 @@ def stochastic(values: Tensor, noise: Noise) -> Tensor:
 
 
 def assign_unless_skipped(stored: Tensor, new: Tensor, skipped: Tensor) -> None:
-    """Copy `new` into `stored` unless the device's flag `skipped` is 1; the host does not wait.
+    """Copy `new` into `stored` unless the device's `skipped` is 1, without waiting for it.
 
     A NaN in `new` does not get through where the step is skipped.
     """
@@ -109,7 +109,7 @@ def write_rounded(
 ) -> None:
     """Write the fp32 `target` into `weight`; fp32 weights need no rounding.
 
-    With `kahan`, `target` must hold the compensation of the last step, see `exact`. `noise` is for
+    With `kahan`, `target` must include the compensation, see `add_compensation`. `noise` is for
     `stochastic` alone.
     """
     if weight.dtype == torch.float32 or rounding == "nearest":
@@ -130,16 +130,16 @@ def add_compensation(weight: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 class StallGauge:
-    """Share of 16-bit weights that a step leaves as they were although they have a gradient.
+    """Measures the share of 16-bit weights that a step leaves unchanged despite a gradient.
 
-    It looks at up to SAMPLED weights of each tensor, or of each process's part of it, spread
-    evenly. Counts stay on the device until `share` is asked for.
+    It samples up to SAMPLED weights of each tensor, or of each process's shard, evenly spaced.
+    Counts stay on the device until `share` is called.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self._watched = [p for p in parameters if p.dtype != torch.float32]
-        self._counts: Tensor | None = None  # (stalled, seen) of the last step that was looked at
-        self._under_way: list[Tensor] = []  # … of the step under way, update by update
+        self._counts: Tensor | None = None  # (stalled, sampled) of the last measured step
+        self._under_way: list[Tensor] = []  # the same of the current step, update by update
 
     @property
     def useful(self) -> bool:
@@ -147,7 +147,7 @@ class StallGauge:
         return bool(self._watched)
 
     def before(self, moving: Iterable[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(weight, sampled values, whether they have a gradient) of those about to be updated."""
+        """Return (weight, samples, whether each has a gradient) of those about to be updated."""
         return [
             (p, _spread(local(p.detach())), _spread(local(p.grad)) != 0)
             for p in moving

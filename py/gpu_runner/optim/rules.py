@@ -1,11 +1,10 @@
-"""Update rules that torch has no fused kernel for, in the fused kernels' protocol.
+"""Update rules that PyTorch has no fused kernel for, with the interface of its fused kernels.
 
-`step` reads two attributes that live on the device, as `torch.optim.AdamW(fused=True)` does:
-`grad_scale`, by which gradients are divided, and `found_inf`: where it is 1 nothing changes, not
-weights nor moments nor step counts, and no one waits for the device to say so. Each rule works on
-a part of one tensor at a time in fp32, so its workspace does not grow with the model. Of a tensor
-that is spread over processes a rule moves the rows that are here; what it needs to know of the
-others it sums over all of them.
+`step` reads two attributes on the device, as `torch.optim.AdamW(fused=True)` does: `grad_scale`, by
+which gradients are divided, and `found_inf`: where it is 1 nothing changes, neither weights nor
+moments nor step counts, without waiting for the device. Each rule computes a part of one tensor at
+a time in fp32, so its workspace does not grow with the model. Of a sharded tensor, each process
+updates its own rows; what depends on the others is all-reduced.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ ADAFACTOR_LEAST: Final = 1e-30
 
 
 class UpdateRule(torch.optim.Optimizer):
-    """One tensor at a time, guarded by `grad_scale` and `found_inf`."""
+    """Updates one tensor at a time; reads `grad_scale` and `found_inf`."""
 
     grad_scale: Tensor
     found_inf: Tensor
@@ -55,19 +54,19 @@ class UpdateRule(torch.optim.Optimizer):
         raise NotImplementedError
 
     def gradient(self, parameter: Tensor) -> Tensor:
-        """This rank's gradient in fp32, divided by `grad_scale`."""
+        """Return this rank's gradient in fp32, divided by `grad_scale`."""
         assert parameter.grad is not None
         return local(parameter.grad).float() / self.grad_scale
 
     def count(self, state: dict[str, Any]) -> Tensor:
-        """The number of this update, 1 at the first; a skipped one does not count."""
+        """Return the number of this update, from 1; a skipped one does not count."""
         number: Tensor = state["step"] + 1
         assign_unless_skipped(state["step"], number, self.found_inf)
         return number
 
 
 class RoundedRule(UpdateRule):
-    """A rule whose updates of 16-bit weights are rounded as asked; `seed` is of the noise."""
+    """A rule with a choice of rounding for 16-bit weights; `seed` is that of its noise."""
 
     def __init__(
         self, groups: Iterable[Any], *, rounding: Rounding, seed: int = 0, **settings: Any
@@ -79,7 +78,7 @@ class RoundedRule(UpdateRule):
         self._index = {parameter: index for index, parameter in enumerate(parameters)}
 
     def noises(self, parameter: Tensor, number: Tensor, count: int) -> list[Noise]:
-        """So many for update `number` of the part of `parameter` that is here."""
+        """Return `count` noises for update `number` of this rank's shard of `parameter`."""
         index = self._index[parameter]
         return noises(self._seed, index, number, count, first_index(parameter))
 
@@ -87,8 +86,8 @@ class RoundedRule(UpdateRule):
 class RoundedAdamW(RoundedRule):
     """AdamW (arXiv 1711.05101) on bf16 weights and moments, rounded stochastically or with Kahan.
 
-    Moments are always rounded stochastically: v moves by a thousandth of itself a step, which the
-    nearest bf16 number would never show.
+    Moments are always rounded stochastically: v changes by a thousandth of itself per step, which
+    rounding to nearest would lose.
     """
 
     def update(self, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
@@ -136,14 +135,13 @@ class RoundedAdamW(RoundedRule):
 
 
 class Adafactor(RoundedRule):
-    """Row and column means instead of a second moment for each weight (arXiv 1804.04235).
+    """Adafactor (arXiv 1804.04235): row and column means replace the second moment.
 
-    No first moment; the update's root mean square is clipped at 1, so that rates are those of
-    AdamW (algorithm 4 of the paper, with a given rate instead of a relative one).
+    There is no first moment; the root mean square of an update is clipped at 1, so that learning
+    rates are those of AdamW (algorithm 4 of the paper, with a given learning rate).
 
-    Several processes each keep all row and column means, which are small, so that the columns are
-    those of the whole matrix. That costs two all-reduces a tensor and step: one of
-    rows + columns numbers, one of a single number.
+    Each process has all row and column means, which are small and those of the whole matrix. That
+    costs two all-reduces per tensor and step: one of rows + columns numbers, one of one number.
     """
 
     def update(self, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
@@ -189,7 +187,7 @@ class Adafactor(RoundedRule):
     def _inverse_deviations(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], number: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Two factors of 1/√v̂ for each row and each column of this process's matrices (equation 4).
+        """Return the factors of 1/√v̂ for rows and columns of this process's matrices (equation 4).
 
         A vector is one row.
         """
@@ -213,7 +211,7 @@ class Adafactor(RoundedRule):
         return row.rsqrt(), column.reshape(matrices, 1, width).rsqrt()
 
     def _means(self, parameter: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Row and column means of g² of whole matrices; `gradient` is this process's rows."""
+        """Return row and column means of g² of whole matrices; `gradient` has this rank's rows."""
         *batch, height, width = parameter.shape
         row = gradient.new_zeros(parameter.shape[:-1], dtype=torch.float32)
         column = gradient.new_zeros((*batch, width), dtype=torch.float32)
@@ -230,13 +228,13 @@ class Adafactor(RoundedRule):
 
 
 def _matrices(part: Tensor) -> Tensor:
-    """A tensor as a stack of matrices; a vector is one row."""
+    """Return a tensor as a stack of matrices; a vector is one row."""
     *batch, height, width = (1, 1, *part.shape)[-max(3, part.ndim) :]
     return part.view(math.prod(batch), height, width)
 
 
 def _blocks(stack: Tensor) -> Iterator[tuple[int, slice]]:
-    """(matrix, rows) of pieces of at most ROWS elements, or one row."""
+    """Yield (matrix, rows) of blocks of at most ROWS elements, or one row."""
     matrices, height, width = stack.shape
     each = max(1, ROWS // max(1, width))
     for matrix in range(matrices):
@@ -245,10 +243,10 @@ def _blocks(stack: Tensor) -> Iterator[tuple[int, slice]]:
 
 
 class SGD(UpdateRule):
-    """torch's fused SGD, with momentum that begins at 0 and not with whatever memory holds.
+    """PyTorch's fused SGD, with momentum buffers that start at 0 even if the first step is skipped.
 
-    The fused kernel leaves the buffers of a skipped first step as they were allocated, and does not
-    know tensors that are cut into parts: it gets the parts.
+    The fused kernel would leave those uninitialized, and does not support sharded tensors: it is
+    given the shards.
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -1,16 +1,26 @@
-"""What will be trained, for a person at a terminal: examples by token, and what is special.
+"""Training data at a terminal: its numbers, its examples token by token, and progress of reading.
 
 Trained tokens are bold and green on a terminal with colours, and in [brackets] anywhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +28,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import preview
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
+from gpu_runner.data.rows import ReportProgress, no_progress
 from gpu_runner.text import counted, printable, sentence
 
 AROUND: Final = 16  # tokens before an answer in a short view, and twice as many from its start
@@ -25,19 +36,19 @@ LEVELS: Final = "▁▂▃▄▅▆▇█"
 _TRAINED, _READ = "bold green", "dim"
 
 
-def format_tokens(console: Console, spoken: preview.ExampleTokens) -> Text:
+def format_tokens(console: Console, tokens: preview.ExampleTokens) -> Text:
     """Return tokens as text; ⏎ is a line break, … what is left out."""
     coloured = console.is_terminal and not console.no_color
     text = Text()
-    if spoken.before:
+    if tokens.before:
         text.append("…", _READ if coloured else "")
-    for token, trained in filter(itemgetter(0), spoken.tokens):
+    for token, trained in filter(itemgetter(0), tokens.tokens):
         shown = printable(token.replace("\n", "⏎").replace("\t", "→"))
         if coloured:
             text.append(shown, _TRAINED if trained else _READ)
         else:
             text.append(f"[{shown}]" if trained else shown)
-    return text.append("…", _READ if coloured else "") if spoken.after else text
+    return text.append("…", _READ if coloured else "") if tokens.after else text
 
 
 def describe_marks(console: Console) -> str:
@@ -170,3 +181,80 @@ def _padding(config: TrainConfig, rows: EncodedDataset) -> str:
     share, parts = preview.measure_padding(rows, config.micro_batch, config.grad_accum, config.seed)
     saved = f"packing avoids it, in at most {counted(parts, 'sequence')} a step"
     return f"{share:.0%} of the tokens of padded examples; {saved}"
+
+
+SHORT_SECONDS: Final = 1.0  # without any progress shown
+EVERY_SECONDS: Final = 5.0  # between two lines where no bar is drawn
+
+
+@contextmanager
+def show_reading(
+    console: Console, clock: Callable[[], float] = time.monotonic
+) -> Iterator[ReportProgress]:
+    """Show the progress of reading on stderr: a transient bar on a terminal, else a line at times.
+
+    A quiet `console` shows nothing.
+    """
+    if console.quiet:
+        yield no_progress
+        return
+    beside = Console(stderr=True, highlight=False)
+    shown = _Bars(beside, clock) if beside.is_terminal else _Lines(beside, clock)
+    try:
+        yield shown
+    finally:
+        shown.end()
+
+
+class _Bars:
+    """A bar for each stage."""
+
+    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=max(8, min(24, console.width - 60))),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rows]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, what: str, share: float, rows: int) -> None:
+        if self._clock() - self._started < SHORT_SECONDS:
+            return
+        if what not in self._tasks:
+            self._bar.start()
+            self._tasks[what] = self._bar.add_task(printable(what), total=1.0, rows="")
+        self._bar.update(
+            self._tasks[what],
+            completed=share,
+            rows=counted(rows, "example") if rows else "",
+            visible=share < 1,
+        )
+
+    def end(self) -> None:
+        """Remove the bars."""
+        self._bar.stop()
+
+
+class _Lines:
+    """A line every few seconds."""
+
+    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
+        self._console = console
+        self._clock = clock
+        self._printed = clock()
+
+    def __call__(self, what: str, share: float, rows: int) -> None:
+        if self._clock() - self._printed < EVERY_SECONDS:
+            return
+        self._printed = self._clock()
+        many = f", {counted(rows, 'example')}" if rows else ""
+        self._console.print(printable(f"{what}: {share:.0%}{many}"), markup=False, soft_wrap=True)
+
+    def end(self) -> None:
+        """Do nothing: lines stay."""

@@ -50,9 +50,9 @@ from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids
 from gpu_runner.plan.plan import RunPlan, check_new, make_plan, writes_shards
-from gpu_runner.plan.reading_progress import show_reading
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop, StopRequest
 from gpu_runner.run.directory import check_output, claim, make_directory

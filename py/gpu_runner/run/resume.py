@@ -28,9 +28,8 @@ from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model.load import Source
 from gpu_runner.plain import read_whole
-from gpu_runner.plan.plan import RunPlan, make_plan
-from gpu_runner.plan.reading_progress import show_reading
-from gpu_runner.plan.schedule import schedule_for
+from gpu_runner.plan.data_report import show_reading
+from gpu_runner.plan.plan import RunPlan, make_plan, schedule_for
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED, remove_derived
 from gpu_runner.run.directory import claim, write_config
 from gpu_runner.run.fine_tune import (

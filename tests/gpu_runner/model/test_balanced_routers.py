@@ -12,7 +12,7 @@ from gpu_runner.data.feed import Batch, Feed, collate
 from gpu_runner.errors import UsageError
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.model.routers import Routers, Site, routers_of
+from gpu_runner.model.routers import Routers, RouterSite, routers_of
 from gpu_runner.world import World
 from heard_routers import heard
 
@@ -179,7 +179,7 @@ def test_probabilities_in_place_of_logits_are_seen_for_what_they_are() -> None:
     found = []
     for scores in (False, True):
         gate = Gate()
-        routers = Routers([Site(gate, gate, None)], STRENGTH)
+        routers = Routers([RouterSite(gate, gate, None)], STRENGTH)
         routers.begin(lambda: 20)
         with routers.watching(batch):
             gate(scores)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from gpu_runner.plan.reading_progress import EVERY_SECONDS, SHORT_SECONDS, show_reading
+from gpu_runner.plan.data_report import EVERY_SECONDS, SHORT_SECONDS, show_reading
 
 
 class Clock:

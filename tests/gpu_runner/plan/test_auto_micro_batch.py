@@ -12,7 +12,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.memory.prediction import NotPredictable, Prediction
 from gpu_runner.memory.tracing import predict_by_tracing
-from gpu_runner.plan import plan, predictor
+from gpu_runner.plan import plan
 
 PERSIMMON = {
     "vocab_size": 257,
@@ -48,7 +48,7 @@ def test_an_unknown_model_type_is_traced_for_each_size(
         assert made.prediction is not None
         peaks[rows] = made.prediction.peak_bytes
     assert peaks[16] > peaks[4] > peaks[1]
-    monkeypatch.setattr(predictor, "free_bytes", lambda *_: round(peaks[4] / 0.9) + 1)
+    monkeypatch.setattr(plan, "free_bytes", lambda *_: round(peaks[4] / 0.9) + 1)
     found = plan.make_plan(resolve({**given, "auto_micro_batch": True}), trace=predict_by_tracing)
     assert (found.config.micro_batch, found.config.grad_accum) == (4, 4)
     assert found.prediction is not None
@@ -81,7 +81,7 @@ def test_the_largest_micro_batch_that_fits_is_chosen(
     def trace(_: object, config: TrainConfig, *__: object) -> Prediction:
         return Prediction({"load": {"params": 100 * config.micro_batch}}, 16)
 
-    monkeypatch.setattr(predictor, "free_bytes", lambda *_: free)
+    monkeypatch.setattr(plan, "free_bytes", lambda *_: free)
     given = {"model": str(persimmon), "data": str(sums_file), "general": ()}
     given |= {"micro_batch": 8, "grad_accum": 1, "auto_micro_batch": True}
     found = plan.make_plan(resolve(given), trace=trace).config
