@@ -149,8 +149,8 @@ class Encoder:
             return [self._join(row, segments, messages.unused_keys(row, ("text",)))]
         keys = ", ".join(map(str, list(row)[:6])) or "none"
         raise BadRow(
-            f"its keys are {keys}, but a row is {FORMATS}. Other names are told behind the file:"
-            " FILE:prompt=QUESTION,completion=ANSWER"
+            f"its keys are {keys}, but a row is {FORMATS}. Give the names of other columns with the"
+            " file: FILE:prompt=QUESTION,completion=ANSWER"
         )
 
     def tokenize(self, rendered: Sequence[Rendered]) -> list[Example]:

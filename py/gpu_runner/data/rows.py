@@ -169,7 +169,7 @@ def _take_columns(row: _RowOrReason, wanted: RowSource) -> _RowOrReason:
     for _, name in wanted.columns:
         if name not in row:
             there = ", ".join(map(str, list(row)[:8])) or "none"
-            return f"it has no {name!r}, which is asked for: there are {there}"
+            return f"it has no column {name!r}: there are {there}"
     return {role: row[name] for role, name in wanted.columns}
 
 
@@ -256,7 +256,7 @@ _LONGEST_CELL: Final = 2**31 - 1
 
 
 def _is_table(path: Path) -> bool:
-    """Return whether a file is a table, by its suffix; that of a compressed one stands before."""
+    """Return whether a file is a table, by its suffix, with or without one for compression."""
     return any(suffix.lower() in _TABLES for suffix in path.suffixes[-2:])
 
 
@@ -386,7 +386,7 @@ def _parse_json(text: str) -> Any:
 
 
 class _RepeatedKey(ValueError):
-    """An object has two values of one key, and nobody knows which is meant."""
+    """An object has two values of one key: which one is meant is unknown."""
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> Row:
@@ -394,7 +394,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> Row:
     if len(found) == len(pairs):
         return found
     twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-    raise _RepeatedKey(f"not usable JSON (the key {twice[:40]!r} stands twice in one object)")
+    raise _RepeatedKey(f"not usable JSON (the key {twice[:40]!r} occurs twice in one object)")
 
 
 def _foreign_byte(text: str) -> str | None:
@@ -422,7 +422,7 @@ _SCANNER: Final = json.JSONDecoder(
 
 
 class _NotAnArray(ValueError):
-    """What stands in `line` is not JSON, or not one array."""
+    """The text in `line` is not JSON, or not one array."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)

@@ -180,9 +180,9 @@ class Offload:
 
         def pack(tensor: Tensor) -> Tensor | OffloadedTensor:
             nonlocal total
-            kept = self._offload(tensor, order)
-            total += kept.size if isinstance(kept, OffloadedTensor) else 0
-            return kept
+            saved = self._offload(tensor, order)
+            total += saved.size if isinstance(saved, OffloadedTensor) else 0
+            return saved
 
         with torch.autograd.graph.saved_tensors_hooks(pack, self._restore):
             yield
@@ -194,13 +194,13 @@ class Offload:
         if elsewhere or tensor.untyped_storage().data_ptr() in self._weights:
             return tensor
         whole = tensor if _dense(tensor) else tensor.contiguous()
-        kept = OffloadedTensor(whole, self._arena, order)
-        kept.event = self._copies.start(list(kept.pairs()))
-        order.append(weakref.ref(kept))
-        self._leaving.append(kept)
-        self._leaving_bytes += kept.size
+        saved = OffloadedTensor(whole, self._arena, order)
+        saved.event = self._copies.start(list(saved.pairs()))
+        order.append(weakref.ref(saved))
+        self._leaving.append(saved)
+        self._leaving_bytes += saved.size
         self._release(self._window)
-        return kept
+        return saved
 
     def _release(self, most: int) -> None:
         """Wait for the oldest copies until at most `most` bytes are in flight."""
@@ -212,28 +212,30 @@ class Offload:
                 oldest.tensor = None
 
     @torch.no_grad()
-    def _restore(self, kept: Tensor | OffloadedTensor) -> Tensor:
-        if isinstance(kept, Tensor):
-            return kept
-        self._fetch(kept)
-        self._fetch_before(kept)
-        self._copies.wait(kept.event)
-        tensor, kept.tensor, kept.used = kept.tensor, None, True
+    def _restore(self, saved: Tensor | OffloadedTensor) -> Tensor:
+        if isinstance(saved, Tensor):
+            return saved
+        self._fetch(saved)
+        self._fetch_before(saved)
+        self._copies.wait(saved.event)
+        tensor, saved.tensor, saved.used = saved.tensor, None, True
         assert tensor is not None
         return tensor
 
-    def _fetch(self, kept: OffloadedTensor) -> None:
-        if kept.tensor is None:
-            shape, strides = kept.layout
-            kept.tensor = torch.empty_strided(shape, strides, dtype=kept.dtype, device=kept.device)
-            kept.event = self._copies.start([(here, there) for there, here in kept.pairs()])
+    def _fetch(self, saved: OffloadedTensor) -> None:
+        if saved.tensor is None:
+            shape, strides = saved.layout
+            saved.tensor = torch.empty_strided(
+                shape, strides, dtype=saved.dtype, device=saved.device
+            )
+            saved.event = self._copies.start([(here, there) for there, here in saved.pairs()])
 
-    def _fetch_before(self, kept: OffloadedTensor) -> None:
+    def _fetch_before(self, saved: OffloadedTensor) -> None:
         """Copy back what backward needs next: as many bytes as one layer saves."""
-        coming, place = 0, kept.place
+        coming, place = 0, saved.place
         while place and coming < self._window // LAYERS:
             place -= 1
-            before = kept.order[place]()
+            before = saved.order[place]()
             if before is not None and not before.used:
                 self._fetch(before)
                 coming += before.size

@@ -124,8 +124,8 @@ def next_template() -> Encoder:
 LINES = {
     '{"text": ' + "[" * 5_000 + "]" * 5_000 + "}": "nested more than 100 deep",
     '{"text": ' * 200 + "1" + "}" * 200: "nested more than 100 deep",
-    '{"text": "a", "text": "b"}': "the key 'text' stands twice in one object",
-    '{"messages": [{"role": "user", "role": "assistant", "content": "a"}]}': "'role' stands twice",
+    '{"text": "a", "text": "b"}': "the key 'text' occurs twice in one object",
+    '{"messages": [{"role": "user", "role": "assistant", "content": "a"}]}': "'role' occurs twice",
     '{"text": ' + "9" * 5_000 + "}": "a number has too many digits",
     '{"text": ' + "9" * 4_000 + "}": '"text" is int 9',
     '{"text": "\\ud800"}': "half a character",

@@ -71,7 +71,7 @@ def test_any_rows_are_read_as_python_reads_them(
         ('[{"a": 1},\n{"b": oh, "c": "' + "x" * 60 + '"}]', r"rows.json:2: not JSON \(Expecting"),
         ('[{"a": 1},\n\n{"b": "no end', r"rows.json:3: not JSON \(Unterminated string"),
         ('[{"a": 1}]\n[{"b": 2}]', r"rows.json:2: the array has ended, and more follows"),
-        ('[{"b": 3}, {"a": 1, "a": 2}]', r"rows.json\[1\]: .*the key 'a' stands twice"),
+        ('[{"b": 3}, {"a": 1, "a": 2}]', r"rows.json\[1\]: .*the key 'a' occurs twice"),
         ('[{"b": 3},\n{"a": ' + "[" * 200_000 + "]}]", r"rows.json:2: .*nested too deeply"),
         ('[{"a": "' + "\\u00e9" * 9 + '"},\n{"a": "\\uZZ"}]', r"rows.json:2: not JSON"),
         ('[{"a": ' + "[" * 101 + "]" * 101 + "}]", "nested more than 100 deep"),

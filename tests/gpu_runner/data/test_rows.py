@@ -186,7 +186,7 @@ def test_columns_are_taken_under_the_names_of_what_they_are(tmp_path: Path) -> N
     (tmp_path / "rows.csv").write_text("q,a,more\n1+1,2,x\n")
     source = f"{tmp_path}/rows.csv:prompt=q,completion=a"
     assert read(Path(source)) == [{"prompt": "1+1", "completion": "2"}]
-    with pytest.raises(DataError, match=r"rows.csv:2: it has no 'b'.*there are q, a, more"):
+    with pytest.raises(DataError, match=r"rows.csv:2: it has no column 'b': there are q, a, more"):
         read_rows(f"{tmp_path}/rows.csv:text=b")
 
 
