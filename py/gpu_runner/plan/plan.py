@@ -32,6 +32,7 @@ from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
 from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_bf16
 from gpu_runner.system.price import Price
+from unfrozen.data_order import steps_in
 from unfrozen.errors import InputError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
@@ -40,7 +41,6 @@ from unfrozen.model import ModelConfig
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.runner import packs
 from unfrozen.schedules import Schedule
-from unfrozen.training.order import steps_in
 from unfrozen.units import gib
 
 WARMUP_SHARE: Final = 0.05

@@ -43,7 +43,7 @@ def test_the_kernel_of_a_card_is_taken_where_it_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(attention, "_capability", lambda _: capability)
-    monkeypatch.setattr(attention, "_takes", lambda: arguments)
+    monkeypatch.setattr(attention, "_kernel_arguments", lambda: arguments)
     with FakeTensorMode():
         assert attention.has_flash(queries(dtype, width)) is taken
 
