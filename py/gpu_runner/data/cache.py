@@ -31,7 +31,7 @@ from platformdirs import user_cache_path
 
 from gpu_runner.config.source import RowSource, parse
 from gpu_runner.data import hub
-from gpu_runner.data.dataset import EncodedDataset, Summary
+from gpu_runner.data.dataset import EncodedDataset, EncodingSummary
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import (
     ExampleArrays,
@@ -42,7 +42,7 @@ from gpu_runner.data.examples import (
     open_arrays,
     pack,
 )
-from gpu_runner.data.rows import PlacedRow, ReportProgress, RowReader, no_progress, no_rows
+from gpu_runner.data.rows import PlacedRow, ReportProgress, SourceReader, no_progress, no_rows
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.installed import installed_version
 
@@ -150,7 +150,7 @@ class CachedSource:
         self.source = source
         self.arrays = arrays
         self.bad = tuple(map(str, meta["bad"]))
-        self._summary = Summary.merge(meta["summaries"])
+        self._summary = EncodingSummary.merge(meta["summaries"])
         self._first_sha256: str | None = meta["sha256"]
 
     @staticmethod
@@ -186,7 +186,7 @@ class CachedSource:
         cut = arrays.cut[wanted]
         summary, bad = self._summary, self.bad
         if held_out:
-            summary, bad = Summary(read=len(np.unique(arrays.origin[wanted]))), ()
+            summary, bad = EncodingSummary(read=len(np.unique(arrays.origin[wanted]))), ()
         return EncodedDataset(
             name=name,
             rows=StoredRows(arrays, chosen),
@@ -242,7 +242,7 @@ def load_encoded(
             os.utime(path)
         except (OSError, ValueError, KeyError):
             shutil.rmtree(path, ignore_errors=True)
-            reader = RowReader(source, skip_bad=skip_bad)
+            reader = SourceReader(source, skip_bad=skip_bad)
             found = _encode_into(path, reader, encoder, skip_bad, most, progress)
     if not len(found):
         raise no_rows(source, found.bad)
@@ -251,7 +251,7 @@ def load_encoded(
 
 def _encode_into(
     path: Path,
-    reader: RowReader,
+    reader: SourceReader,
     encoder: Encoder,
     skip_bad: bool,
     most: int | None,
@@ -286,14 +286,14 @@ def _encode_into(
 
 def _write_entry(
     folder: Path,
-    reader: RowReader,
+    reader: SourceReader,
     encoder: Encoder,
     skip_bad: bool,
     most: int | None,
     progress: ReportProgress,
 ) -> None:
     """Write arrays and meta data of a source; for `most` rows, with their `fingerprint`."""
-    summaries: list[Summary] = []
+    summaries: list[EncodingSummary] = []
     bad: list[str] = []
     with (
         open_arrays(folder) as write,
@@ -338,12 +338,12 @@ class EncodedPart(NamedTuple):
     """Some rows of a source, encoded: packed arrays, a summary, and why bad rows are left out."""
 
     arrays: dict[str, bytes]
-    summary: Summary
+    summary: EncodingSummary
     bad: list[str]
 
 
 def _encoded_parts(
-    reader: RowReader, encoder: Encoder, most: int | None, progress: ReportProgress
+    reader: SourceReader, encoder: Encoder, most: int | None, progress: ReportProgress
 ) -> Generator[EncodedPart]:
     """Yield the parts of a source in order, encoded by as many processes as there are cores."""
     rows = 0
@@ -397,7 +397,7 @@ def _blocked_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _jobs(reader: RowReader, most: int | None) -> Iterator[_Job]:
+def _jobs(reader: SourceReader, most: int | None) -> Iterator[_Job]:
     rows, start = islice(iter(reader), most), 0
     while some := list(islice(rows, _AT_ONCE)):
         yield _Job(start, some, min(1.0, reader.share))
@@ -428,4 +428,4 @@ def encode_part(encoder: Encoder, start: int, rows: Iterable[PlacedRow]) -> Enco
         for origin, one in zip(origins, encoded, strict=True)
         for text, example in zip(one.texts, one.examples, strict=True)
     )
-    return EncodedPart(arrays, Summary.of(encoded), bad)
+    return EncodedPart(arrays, EncodingSummary.of(encoded), bad)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
-from gpu_runner.data.encode import EncodedRow, Encoder
+from gpu_runner.data.encode import Encoder, RowExamples
 from gpu_runner.data.examples import Example, ExampleStore, InMemoryExamples, fingerprint
 from gpu_runner.data.rows import PlacedRow, ReportProgress, Row, no_progress, no_rows
 from gpu_runner.errors import DataError
@@ -37,7 +37,7 @@ class Note(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class EncodingSummary:
     """How rows were encoded: remarks, and how many were read."""
 
     notes: tuple[Note, ...] = ()
@@ -48,9 +48,9 @@ class Summary:
     """Prompts and completions without roles that the chat template rendered."""
 
     @staticmethod
-    def of(rows: Sequence[EncodedRow]) -> Summary:
+    def of(rows: Sequence[RowExamples]) -> EncodingSummary:
         """Return the summary of some rows."""
-        return Summary(
+        return EncodingSummary(
             merge_notes(Note(note, 1, one.place) for one in rows for note in one.texts[0].notes),
             len(rows),
             sum(len(one.texts) > 1 for one in rows),
@@ -58,10 +58,10 @@ class Summary:
         )
 
     @staticmethod
-    def merge(parts: Iterable[Mapping[str, Any]]) -> Summary:
+    def merge(parts: Iterable[Mapping[str, Any]]) -> EncodingSummary:
         """Return the summary of all rows of some parts, each as `asdict` gives it."""
         parts = list(parts)
-        return Summary(
+        return EncodingSummary(
             merge_notes(Note(*note) for part in parts for note in part["notes"]),
             *(sum(part[key] for part in parts) for key in ("read", "split", "in_template")),
         )
@@ -103,9 +103,9 @@ class EncodedDataset:
     notes: tuple[Note, ...] = ()
     """Remarks about what is not used, or trained as one might not expect."""
     split_rows: int = 0
-    """See `Summary.split`."""
+    """See `EncodingSummary.split`."""
     template_rows: int = 0
-    """See `Summary.in_template`."""
+    """See `EncodingSummary.in_template`."""
     places: Sequence[str] = ()
     """Where each of `rows` was read."""
     parts: tuple[tuple[EncodedDataset, float], ...] = ()
@@ -234,7 +234,7 @@ class EncodedRows:
 
     source: str
     read: Sequence[PlacedRow]
-    rows: Sequence[EncodedRow]
+    rows: Sequence[RowExamples]
     bad: tuple[str, ...]
     encoder: Encoder
 
@@ -254,7 +254,7 @@ class EncodedRows:
     ) -> EncodedDataset:
         """Return the data set of some rows; see `EncodedSource`."""
         chosen = self._chosen(rows)
-        bad, summary = () if held_out else self.bad, Summary.of(chosen)
+        bad, summary = () if held_out else self.bad, EncodingSummary.of(chosen)
         encoded = [
             (one.place, text.row, example)
             for one in chosen
@@ -294,7 +294,7 @@ class EncodedRows:
             f" first one, with trained tokens in [brackets]: {self.encoder.show(examples[0])}"
         )
 
-    def _chosen(self, rows: Sequence[int] | None) -> Sequence[EncodedRow]:
+    def _chosen(self, rows: Sequence[int] | None) -> Sequence[RowExamples]:
         return self.rows if rows is None else [self.rows[index] for index in rows]
 
 

@@ -59,7 +59,7 @@ class Rendered:
     """Whether a prompt and a completion were rendered by a template made for chats."""
 
 
-class EncodedRow(NamedTuple):
+class RowExamples(NamedTuple):
     """A row that was read at `place`, as the texts that train it and the example of each."""
 
     place: str
@@ -107,7 +107,7 @@ class Encoder:
         tokens = sorted(self._tokenizer.special_tokens_map.items())
         return (program, tokens, self._seq_len, self._train_on, self._template.cache_key())
 
-    def encode_rows(self, rows: Iterable[PlacedRow]) -> Iterator[EncodedRow | str]:
+    def encode_rows(self, rows: Iterable[PlacedRow]) -> Iterator[RowExamples | str]:
         """Yield each row encoded, or the sentence that says where it is and why it cannot be."""
         waiting = iter(rows)
         while some := list(islice(waiting, _AT_ONCE)):
@@ -118,7 +118,7 @@ class Encoder:
                 if isinstance(one, str):
                     yield one
                 else:
-                    yield EncodedRow(place, one, list(islice(examples, len(one))))
+                    yield RowExamples(place, one, list(islice(examples, len(one))))
 
     def _render_placed(self, place: str, row: Row) -> list[Rendered] | str:
         try:

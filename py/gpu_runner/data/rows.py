@@ -51,7 +51,7 @@ def read_rows(source: str, most: int | None = None) -> list[PlacedRow]:
     Raises `DataError` for a source that is neither a file nor a data set that can be loaded, for
     one without rows, and for the first bad row, with its place.
     """
-    return RowReader(source).read(most)
+    return SourceReader(source).read(most)
 
 
 def no_rows(source: str, bad: Sequence[str]) -> DataError:
@@ -67,7 +67,7 @@ def refusal(place: str, reason: object) -> str:
     return f"{place}: {text if len(text) <= _LONGEST else text[:_LONGEST] + '…'}."
 
 
-class RowReader:
+class SourceReader:
     """Reads a source once, row by row: iterate over it for (place, row) pairs.
 
     `share` is how much of it has been read so far, from 0 to 1, and `bad` has the reason for each

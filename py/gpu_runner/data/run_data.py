@@ -22,7 +22,7 @@ from gpu_runner.data.dataset import (
     select_trainable,
 )
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
-from gpu_runner.data.rows import ReportProgress, RowReader, no_progress
+from gpu_runner.data.rows import ReportProgress, SourceReader, no_progress
 from gpu_runner.errors import UsageError
 from gpu_runner.text import printable
 
@@ -164,7 +164,7 @@ class _Loader:
         self, source: str, most: int | None = None, *, read_on: bool = True
     ) -> EncodedRows:
         """Return the first `most` rows; with `read_on`, the others are read, too, and checked."""
-        reader = RowReader(source, skip_bad=self.skip_bad)
+        reader = SourceReader(source, skip_bad=self.skip_bad)
         rows = reader.read(None if read_on else most)[:most]
         return encode_rows(
             source,

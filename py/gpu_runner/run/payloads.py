@@ -144,9 +144,8 @@ def rows_payload(plan: RunPlan) -> dict[str, Any]:
     ends = preview.count_end_tokens(rows, encoder)
     again, where = preview.find_duplicates(rows)
     lengths = preview.measure_lengths(rows)
-    ratio, sequences = preview.measure_padding(
-        rows, config.micro_batch, config.grad_accum, config.seed
-    )
+    step = (config.micro_batch, config.grad_accum, config.seed)
+    ratio, sequences = preview.measure_padding(rows, *step)
     sets = rows.sets()
     found = {
         "how": _short(describe_trained(config, rows, encoder), 8 * _LONGEST),

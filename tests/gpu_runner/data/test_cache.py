@@ -71,7 +71,7 @@ def test_the_second_time_nothing_is_read_or_encoded(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = run_data.load_datasets(config(file), encoder())
-    monkeypatch.setattr(cache_of_rows, "RowReader", None)
+    monkeypatch.setattr(cache_of_rows, "SourceReader", None)
     again, _ = run_data.load_datasets(config(file), encoder())
     assert again.sha256 == first.sha256
     assert len(folders(cache)) == 1
@@ -133,7 +133,7 @@ def test_the_oldest_arrays_are_removed_when_they_take_too_much(
     for seq_len in (50, 51, 52):
         run_data.load_datasets(config(file), encoder(seq_len))
     assert len(folders(cache)) == 1
-    monkeypatch.setattr(cache_of_rows, "RowReader", None)
+    monkeypatch.setattr(cache_of_rows, "SourceReader", None)
     run_data.load_datasets(config(file), encoder(52))
 
 

@@ -153,7 +153,7 @@ def test_the_second_start_of_a_mix_reads_and_encodes_nothing(
     monkeypatch.setattr(cache, "LEAST_BYTES", 1)
     chosen = config(files, WAYS[4])
     first, _ = run_data.load_datasets(chosen, WIDE)
-    monkeypatch.setattr(cache, "RowReader", None)
+    monkeypatch.setattr(cache, "SourceReader", None)
     again, _ = run_data.load_datasets(chosen, WIDE)
     assert again.sha256 == first.sha256
     assert again.made_of == first.made_of

@@ -6,7 +6,7 @@ import chat_corpus
 import tiny_llama
 from gpu_runner.data.dataset import EncodedRows, encode_dataset, encode_rows, held_out_rows
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.rows import RowReader, read_rows
+from gpu_runner.data.rows import SourceReader, read_rows
 from gpu_runner.errors import DataError
 
 
@@ -21,7 +21,7 @@ def written(path: Path, text: str) -> str:
 
 
 def without_bad_rows(source: str, encoder: Encoder) -> EncodedRows:
-    reader = RowReader(source, skip_bad=True)
+    reader = SourceReader(source, skip_bad=True)
     return encode_rows(source, reader.read(), encoder, skip_bad=True, bad=reader.bad)
 
 

@@ -15,7 +15,7 @@ from gpu_runner.config.load import resolve
 from gpu_runner.data import cache, run_data
 from gpu_runner.data.dataset import encode_dataset, encode_rows
 from gpu_runner.data.encode import BadRow, Encoder
-from gpu_runner.data.rows import RowReader, read_rows
+from gpu_runner.data.rows import SourceReader, read_rows
 from gpu_runner.errors import DataError
 from security.damage import HOSTILE, damaged
 
@@ -149,7 +149,7 @@ def test_a_hostile_line_is_told_by_its_number_in_few_words(line: str, tmp_path: 
     assert f"{path}:2: " in said
     assert LINES[line] in said
     assert len(said) < 1_000
-    reader = RowReader(str(path), skip_bad=True)
+    reader = SourceReader(str(path), skip_bad=True)
     read = reader.read()
     rows = encode_rows(str(path), read, next_template(), skip_bad=True, bad=reader.bad)
     assert (len(rows), len(rows.bad)) == (1, 1)

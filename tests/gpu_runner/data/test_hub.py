@@ -81,11 +81,11 @@ def test_a_large_set_of_the_hub_is_encoded_once_for_its_revision_and_split(
     library["me/sums main test"] = Revision(tiny_llama.sums(9), "one-test")
     asked: list[str] = []
 
-    def read(source: str, *, skip_bad: bool) -> rows.RowReader:
+    def read(source: str, *, skip_bad: bool) -> rows.SourceReader:
         asked.append(source)
-        return rows.RowReader(source, skip_bad=skip_bad)
+        return rows.SourceReader(source, skip_bad=skip_bad)
 
-    monkeypatch.setattr(cache, "RowReader", read)
+    monkeypatch.setattr(cache, "SourceReader", read)
     first, again = start(), start()
     assert asked == ["me/sums:main"]
     assert isinstance(first.examples, StoredExamples)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpu_runner.data import rows as data_rows
-from gpu_runner.data.rows import RowReader, read_rows
+from gpu_runner.data.rows import SourceReader, read_rows
 from gpu_runner.errors import DataError
 
 ROWS: list[dict[str, Any]] = [
@@ -88,7 +88,7 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, said: st
 def test_what_is_no_object_is_refused_by_its_place(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text('[{"a": 1}, 2, "three", [4], {"b": 5}]')
-    reader = RowReader(str(path), skip_bad=True)
+    reader = SourceReader(str(path), skip_bad=True)
     assert [row for _, row in reader.read()] == [{"a": 1}, {"b": 5}]
     bad = reader.bad
     assert ["[1]" in bad[0], "[2]" in bad[1], "[3]" in bad[2]] == [True] * 3
@@ -105,7 +105,7 @@ def test_a_long_file_takes_a_fraction_of_its_size(
     path, count = tmp_path / "rows.json", 40_000
     path.write_text(json.dumps([{"text": f"row {n} " * 20} for n in range(count)]))
     tracemalloc.start()
-    assert sum(1 for _ in RowReader(str(path))) == count
+    assert sum(1 for _ in SourceReader(str(path))) == count
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < path.stat().st_size / 3

@@ -16,7 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from gpu_runner.data import hub
-from gpu_runner.data.rows import RowReader, read_rows
+from gpu_runner.data.rows import SourceReader, read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
 
@@ -65,7 +65,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_bytes(b'{"text": "a"}\n{"text": "\xff\xfe"}\n')
     with pytest.raises(DataError, match=r"x.jsonl:2: not UTF-8 text \(byte 0xFF at column 11\)"):
         read_rows(str(tmp_path / "x.jsonl"))
-    reader = RowReader(str(tmp_path / "x.jsonl"), skip_bad=True)
+    reader = SourceReader(str(tmp_path / "x.jsonl"), skip_bad=True)
     assert [row for _, row in reader.read()] == [{"text": "a"}]
     assert len(reader.bad) == 1
 
@@ -84,7 +84,7 @@ def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
 def test_a_file_of_bad_rows_only_is_refused(tmp_path: Path) -> None:
     source = written(tmp_path, "1\n2\n")
     with pytest.raises(DataError, match=r"all 2 rows of .* are bad. The first: .*:1: a row is"):
-        RowReader(source, skip_bad=True).read()
+        SourceReader(source, skip_bad=True).read()
 
 
 def test_a_missing_file_is_refused_with_a_remedy(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_second_time_no_scored_row_is_read_or_encoded(
     trained: Path, held: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run_data.load_datasets(config(trained, held), encoder())[1]
-    monkeypatch.setattr(cache_of_rows, "RowReader", None)
+    monkeypatch.setattr(cache_of_rows, "SourceReader", None)
     again = run_data.load_datasets(config(trained, held), encoder())[1]
     assert again["task"].sha256 == first["task"].sha256
     assert len(folders(cache)) == 1  # two options name the same file
