@@ -48,7 +48,7 @@ def test_every_step_is_a_dot_in_the_row_of_its_class() -> None:
         assert all(0 <= x <= 100 for x in rings), "an error lies outside the axis"
 
 
-def test_the_median_and_the_worst_of_a_class_are_printed() -> None:
+def test_the_median_and_the_worst_error_of_a_class_are_shown() -> None:
     html = drawn("strips")
     for summary in summarize(judge_steps()):
         if abs(summary.worst) >= 0.001:

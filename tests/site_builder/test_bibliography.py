@@ -24,7 +24,7 @@ def printed(title: str, url: str) -> str:
         ("https://example.org/paper", "A venue.</span>"),
     ],
 )
-def test_a_work_is_printed_with_its_number_in_an_archive(url: str, identifier: str) -> None:
+def test_a_work_has_its_arxiv_number_or_doi(url: str, identifier: str) -> None:
     html = printed("A title", url)
     assert identifier in html
     assert f'<a href="{url}">A title</a>. ' in html

@@ -14,7 +14,7 @@ GLOSSARY = Path(__file__).parents[2] / "web" / "article" / "10-glossary.md"
 
 
 def printed(folder: Path, text: str) -> str:
-    """The HTML of one chapter with this text."""
+    """Return the HTML of one chapter with this text."""
     (folder / "references.toml").write_text("")
     (folder / "01-one.md").write_text(f"# One\n\n{text}\n")
     return render_chapters(folder)[0].html
@@ -79,7 +79,7 @@ def test_every_instant_and_component_of_a_run_has_a_meaning_in_the_glossary() ->
     assert "::: metrics" in GLOSSARY.read_text(encoding="utf-8")
 
 
-def test_words_of_the_glossary_stand_in_the_order_of_the_alphabet() -> None:
+def test_the_glossary_is_in_alphabetical_order() -> None:
     words = GLOSSARY.read_text(encoding="utf-8").split("## Words")[1].split("\n## ")[0]
     terms = re.findall(r"^(.+)\n: ", words, re.MULTILINE)
     assert terms == sorted(terms, key=str.lower)

@@ -18,7 +18,7 @@ from site_builder.browser_python import (
     python_sources,
 )
 
-pytestmark = pytest.mark.slow  # they print the site, or start its Python
+pytestmark = pytest.mark.slow  # they start the site's Python
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +34,7 @@ def archive(path: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(io.BytesIO(python_files()[path]))
 
 
-def test_every_source_stays_as_it_was_published() -> None:
+def test_sources_are_unchanged() -> None:
     published = zipfile.ZipFile(build.ROOT / "node_modules" / "pyodide" / "python_stdlib.zip")
     carried = archive(LIBRARY)
     assert all(carried.read(name) == published.read(name) for name in published.namelist())
@@ -43,26 +43,19 @@ def test_every_source_stays_as_it_was_published() -> None:
 
 
 @pytest.mark.parametrize("name", ["typing", "asyncio/base_events", "pycell/cell", "unfrozen/ask"])
-def test_what_a_start_imports_lies_compiled_beside_its_source(name: str) -> None:
+def test_modules_imported_at_start_have_bytecode_next_to_their_source(name: str) -> None:
     found = archive(LIBRARY if name[0] in "ta" else MODULES)
     header = found.read(f"{name}.pyc")[:16]
     assert int.from_bytes(header[4:8], "little") == 1, "its source would be hashed at every start"
     assert f"{name}.py" in found.namelist()
 
 
-def test_what_no_start_imports_is_carried_as_source_alone() -> None:
+def test_other_modules_have_no_bytecode() -> None:
     assert "turtle.pyc" not in archive(LIBRARY).namelist()
     assert "unfrozen/imported/wandb.pyc" not in archive(MODULES).namelist()
 
 
-def test_the_same_sources_give_the_same_bytes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(browser_python, "BYTECODE_CACHE", tmp_path / "bytecode.zip")
-    assert build_files() == python_files()
-
-
-def test_progress_is_counted_in_the_bytes_that_the_site_carries() -> None:
+def test_progress_counts_the_bytes_that_the_site_serves() -> None:
     sizes = progress_bytes()
     assert sorted(sizes) == ["pyodide.asm.wasm", "python_stdlib.zip"]
     assert sizes["python_stdlib.zip"] == len(python_files()[LIBRARY])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from site_builder.browser_python import python_sources
+from site_builder import browser_python
 from site_builder.page import build_site
 from unfrozen.planner import glance
 from unfrozen.schema import policy
@@ -87,6 +87,8 @@ def test_the_same_sources_give_the_same_bytes(
     site: Path, node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNFROZEN_NODE", node)
+    monkeypatch.setattr(browser_python, "BYTECODE_CACHE", tmp_path / "bytecode.zip")
+    browser_python.python_files.cache_clear()  # compile everything again
     build_site(tmp_path / "again")
     assert digests(tmp_path / "again") == digests(site)
 
@@ -101,7 +103,7 @@ def test_every_result_is_on_the_page_before_any_script_runs(outline: Outline) ->
         assert "data-plot" not in tags or "path" in tags or "rect" in tags, f"{cell} drew nothing"
 
 
-def test_the_source_of_a_cell_is_kept_to_the_character(html: str) -> None:
+def test_the_source_of_a_cell_is_unchanged(html: str) -> None:
     written = "".join(path.read_text() for path in sorted(ARTICLE.glob("*.md")))
     sources = re.findall(r"```python cell [^\n]*\n(.*?)\n```", written, re.DOTALL)
     hashes = [hashlib.sha256(source.encode()).hexdigest()[:16] for source in sources]
@@ -117,14 +119,14 @@ def test_a_figure_that_shows_a_table_alone_is_called_one(html: str) -> None:
         assert {text for text in linked if "\u00a0" in text} <= {f"{kind}\u00a0{number}"}
 
 
-def test_the_curve_over_cards_and_the_planner_give_one_answer(html: str) -> None:
+def test_the_curve_over_gpus_agrees_with_the_planner(html: str) -> None:
     [cell] = re.findall(r'<live-cell id="zero-curve".*?</live-cell>', html, re.DOTALL)
     [data] = re.findall(r'<data-plot><script[^>]*class="data">(.*?)</script>', cell)
     plot = json.loads(data)
     assert "planner's own recipe" in plot["title"]
     for line, stage in zip(plot["lines"], ("zero1", "zero2", "zero3"), strict=True):
-        for cards, shown in zip(plot["x_data"], line["data"], strict=True):
-            state = {"gpus": str(cards), "sharding": stage if cards > 1 else "none"}
+        for gpus, shown in zip(plot["x_data"], line["data"], strict=True):
+            state = {"gpus": str(gpus), "sharding": stage if gpus > 1 else "none"}
             planned: Any = glance(state)
             assert shown == round(planned["bar"]["total"]["bytes"] / 2**30, 2)
 
@@ -194,7 +196,7 @@ def test_headings_go_down_one_level_at_a_time(outline: Outline) -> None:
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_every_figure_says_what_it_shows(html: str) -> None:
+def test_every_figure_has_a_caption_with_a_takeaway(html: str) -> None:
     figures = re.findall(
         r'<figure id="fig-[^"]*".*?<figcaption>(.*?)</figcaption>', html, re.DOTALL
     )
@@ -210,8 +212,8 @@ def test_every_work_in_the_bibliography_is_cited(html: str) -> None:
     assert [key for key in listed if f'id="ref-{key}"' not in html] == []
 
 
-def test_the_archive_for_the_browser_holds_what_cells_import() -> None:
-    names = [name for name, _ in python_sources()]
+def test_the_archive_for_the_browser_has_what_cells_import() -> None:
+    names = [name for name, _ in browser_python.python_sources()]
     assert "unfrozen/schedules.py" in names
     assert "unfrozen/memory/classic.py" in names
     assert "pycell/cell.py" in names

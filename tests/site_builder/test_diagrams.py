@@ -1,4 +1,4 @@
-"""Diagrams: what is drawn is what `unfrozen` computes, and it can be read without colours."""
+"""Diagrams: sizes agree with what `unfrozen` computes, and they can be read without colours."""
 
 import re
 from itertools import pairwise
@@ -36,7 +36,7 @@ def attributes(html: str, tag: str, css_class: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", DIAGRAMS)
-def test_a_diagram_keeps_to_the_policy_and_has_words_for_its_pictures(name: str) -> None:
+def test_a_diagram_fits_the_policy_and_has_alternative_text(name: str) -> None:
     html = DIAGRAMS[name]()
     assert " style=" not in html
     ids = re.findall(r'\sid="([^"]*)"', html)

@@ -1,4 +1,4 @@
-"""Full fine-tuning beside LoRA: the runs are whole, and what is drawn is what was found."""
+"""Our LoRA comparison: the runs are complete, and figures and chapter 5 agree with them."""
 
 from math import inf
 from typing import Any

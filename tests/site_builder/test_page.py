@@ -27,7 +27,7 @@ def article(tmp_path: Path) -> Path:
 
 
 def failure(article: Path, *lines: str) -> SiteError:
-    """Print one chapter of these lines below its title and return what stopped it."""
+    """Render one chapter of these lines below its title; return the error that stops it."""
     (article / "01-one.md").write_text("\n".join(["# One", *lines]) + "\n")
     with pytest.raises(SiteError) as caught:
         render_chapters(article)
@@ -114,7 +114,7 @@ def test_a_link_to_nowhere_is_named(article: Path) -> None:
     assert "#nowhere" in error.problem
 
 
-def test_a_figure_nobody_drew_cannot_be_pointed_at(article: Path) -> None:
+def test_a_link_to_a_missing_figure_is_refused(article: Path) -> None:
     error = failure(article, "", "See [](#fig-missing).")
     assert error.where == "01-one.md:3"
     assert "missing" in error.problem

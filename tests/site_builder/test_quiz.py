@@ -21,7 +21,7 @@ SEEDS = range(1, 301)
 
 
 class Quizzes(HTMLParser):
-    """Every fieldset of the page: its legend, its radios by name, and what is said of each."""
+    """Every fieldset of the page: its legend, radio buttons by name, and explanations."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ def test_exercises_and_lies_point_to_places_that_are_there(page: Quizzes) -> Non
     assert {href[1:] for href in hrefs} <= set(page.ids)
 
 
-def test_the_first_exercise_is_printed_with_hints_and_answer(site: Path) -> None:
+def test_the_first_exercise_is_on_the_page_with_hints_and_answer(site: Path) -> None:
     html = (site / "index.html").read_text(encoding="utf-8")
     printed = re.sub(r"<[^>]+>", "", html.split("<compute-it")[1].split("</compute-it>")[0])
     found: Any = compute_it.as_json(1)
@@ -181,13 +181,13 @@ GOOD = [*FACTS, *SIZE, *WRONG, *RIGHT, *WRONG]
 
 
 def swapped(old: str, new: str, which: int = 0) -> list[str]:
-    """The good file with one line changed, or dropped where `new` is empty."""
+    """Return the good file with one line changed, or dropped where `new` is empty."""
     place = [index for index, line in enumerate(GOOD) if line == old][which]
     return [*GOOD[:place], *([new] if new else []), *GOOD[place + 1 :]]
 
 
 def article(folder: Path, lines: list[str], block: str = "size") -> Path:
-    """An article of one chapter with a quiz of these lines."""
+    """Write an article of one chapter with a quiz of these lines; return its folder."""
     (folder / "references.toml").write_text("")
     (folder / "quiz.toml").write_text("\n".join(lines) + "\n")
     (folder / "01-one.md").write_text(f"# One\n\nText.\n\n::: quiz {block}\n:::\n")
@@ -195,13 +195,13 @@ def article(folder: Path, lines: list[str], block: str = "size") -> Path:
 
 
 def failure(folder: Path, lines: list[str], block: str = "size") -> SiteError:
-    """What stops the build of such an article."""
+    """Return the error that stops the build of such an article."""
     with pytest.raises(SiteError) as caught:
         render_chapters(article(folder, lines, block))
     return caught.value
 
 
-def test_a_good_question_is_printed_at_its_place(tmp_path: Path) -> None:
+def test_a_good_question_is_rendered_at_its_place(tmp_path: Path) -> None:
     (chapter,) = render_chapters(article(tmp_path, GOOD))
     assert chapter.html.count('name="quiz-size"') == 3
     assert '<article-quiz id="quiz-size">' in chapter.html

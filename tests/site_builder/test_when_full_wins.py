@@ -16,10 +16,10 @@ EIGHT = CATALOGUE["meta-llama/Llama-3.1-8B"]
 
 
 def test_the_rule_of_sixteen_promises_more_than_the_planner_finds() -> None:
-    card = find("RTX 4090")
-    found = largest(card, MIXED) or 0
-    assert found < card.capacity_bytes / 16 < 1.3 * found
-    assert (largest(card, EIGHT_BIT) or 0) > 2 * found
+    gpu = find("RTX 4090")
+    found = largest(gpu, MIXED) or 0
+    assert found < gpu.capacity_bytes / 16 < 1.3 * found
+    assert (largest(gpu, EIGHT_BIT) or 0) > 2 * found
 
 
 def test_gaps_closed_on_instructions_at_rank_256_and_stayed_open_on_raw_text() -> None:
@@ -58,15 +58,15 @@ def test_full_fine_tuning_is_first_by_a_judgement_and_lora_is_cheaper() -> None:
     assert second.gpu_hours < first.gpu_hours < second.gpu_hours + 1
 
 
-def test_the_exercise_goes_as_it_is_told() -> None:
+def test_the_exercise_of_the_chapter_has_its_outcome() -> None:
     [lora_from] = [flip for flip in flips(read_task({}), "lora") if flip.key == "tasks"]
     tasks = {"tasks": str(lora_from.value)}
     assert winner(read_task(tasks)) == "lora"
     assert winner(read_task(tasks | {"want": "most"})) == "full"
     fifty = read_task({"tasks": "50", "want": "most"})
     assert winner(fifty) == "lora"
-    [cards] = [flip for flip in flips(fifty, "full") if flip.key == "gpus"]
-    assert winner(cards.applied(fifty)) == "full"
+    [gpus] = [flip for flip in flips(fifty, "full") if flip.key == "gpus"]
+    assert winner(gpus.applied(fifty)) == "full"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Inline expressions: `{{ gb(total) }}` in prose is computed when the site is built.
 
-A `python facts` block imports `unfrozen` and defines a chapter's names; it is not shown. Between
-double braces stands a Jinja expression over those names and the functions of
-`site_builder.formats`, so that no number in prose is typed by hand.
+A `python facts` block imports `unfrozen` and defines a chapter's names; it is not shown. Double
+braces contain a Jinja expression over those names and the functions of `site_builder.formats`, so
+that no number in prose is typed by hand.
 
 In a slider block the reader changes a name, and every sentence is computed here:
 
@@ -10,8 +10,8 @@ In a slider block the reader changes a name, and every sentence is computed here
     A model of {{ count(N) }} parameters needs {{ gb(16 * N) }}.
     :::
 
-For each slider stand its name, the list of its values, the initial one, the function that formats
-it, and its label; semicolons separate sliders. The page carries the text of every expression at
+A slider has a name, a list of values, an initial one, a function that formats it, and a label;
+semicolons separate sliders. The page carries the text of every expression at
 every combination of values, and `<prose-slider>` looks it up. Without scripts the initial sentence
 stays.
 """

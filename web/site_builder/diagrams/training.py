@@ -138,7 +138,7 @@ def _packing() -> str:
 
 
 def _bar(example: dict[str, int], start: int, scale: int) -> dict[str, Any]:
-    """Return where the prompt, the trained tokens and the padding stand, in per cent."""
+    """Return the positions of the prompt, the trained tokens and the padding, in per cent."""
     prompt = example["tokens"] - example["trained"]
     return {
         "x": coordinate(100 * start / scale),
