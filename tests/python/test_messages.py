@@ -18,8 +18,8 @@ DONE = RUN | {
 SAID: dict[str, tuple[str, dict[str, Any]]] = {
     "ready": ("boot", {"type": "ready"}),
     "failed": ("boot", {"type": "failed", "reason": "no"}),
-    "started": ("begun", RUN | {"type": "started"}),
-    "want": ("run", RUN | {"type": "want", "want": 1, "name": "numpy", "isAddress": False}),
+    "started": ("sent", RUN | {"type": "started"}),
+    "fetch": ("run", RUN | {"type": "fetch", "id": 1, "name": "numpy", "isUrl": False}),
     "damaged": ("run", RUN | {"type": "damaged", "name": "numpy"}),
     "stdout": ("run", RUN | {"type": "stdout", "text": "a"}),
     "table": ("run", RUN | {"type": "table", "json": "{}"}),
@@ -28,10 +28,10 @@ SAID: dict[str, tuple[str, dict[str, Any]]] = {
     "done with an error": ("run", DONE | {"error": ERROR}),
     "answer": ("ask", {"type": "answer", "call": 1, "json": "{}"}),
     "crashed": ("run", RUN | {"type": "crashed", "reason": "r"}),
-    "crashed between two runs": ("rest", {"type": "crashed", "run": 0, "cell": "", "reason": "r"}),
-    "pulse": ("run", {"type": "pulse", "on": 3}),
+    "crashed between two runs": ("idle", {"type": "crashed", "run": 0, "cell": "", "reason": "r"}),
+    "pong": ("run", {"type": "pong", "running": 3}),
 }
-TURNS = ("boot", "begun", "run", "ask", "rest")
+TURNS = ("boot", "sent", "run", "ask", "idle")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def may_be_said(js: Node, data: Any, turn: str, current: Any = None) -> bool:
 def test_what_python_says_is_taken_in_its_turn(js: Node, name: str) -> None:
     turn, data = SAID[name]
     assert may_be_said(js, data, turn)
-    always = {"crashed", "pulse"}
+    always = {"crashed", "pong"}
     wrong = [other for other in TURNS if other != turn and data["type"] not in always]
     assert not [other for other in wrong if may_be_said(js, data, other)]
 

@@ -15,14 +15,14 @@ SCENES = Path(__file__).with_name("worker-client.mjs")
     [
         (
             "spoken",
-            [True, "planner", [{"type": "boot", "role": "planner", "bare": False}, "ask"]],
+            [True, "planner", [{"type": "boot", "role": "planner", "unguarded": False}, "ask"]],
             [["receive", 1], ["refuse"]],
         ),
         ("replaced", [[True, True], False], [["receive", 2]]),
         (
             "broken",
             [True, True],
-            [["broke", "boom"], ["broke", "its script could not be loaded"]],
+            [["error", "boom"], ["error", "its script could not be loaded"]],
         ),
         (
             "refused",

@@ -31,16 +31,16 @@ globalThis.Worker = Sound;
 globalThis.location = { origin: "null" }; // that of a file
 
 class Client extends WorkerClient {
-  turn = "rest";
+  turn = "idle";
   load = async () => ({});
-  receive = ({ on }) => heard.push(["receive", on]);
+  receive = ({ running }) => heard.push(["receive", running]);
   refuse = () => heard.push(["refuse"]);
-  broke = (words) => heard.push(["broke", words]);
+  handleScriptError = (message) => heard.push(["error", message]);
   fail = (reason) => heard.push(["fail", reason]);
 }
 
 const client = new Client(new URL("file:///worker.js"), "planner", {});
-const pulse = (on) => ({ type: "pulse", on });
+const pong = (running) => ({ type: "pong", running });
 const begin = async () => {
   await client.start(() => {});
 };
@@ -50,8 +50,8 @@ const scenes = {
   async spoken() {
     await begin();
     client.post("ask");
-    made[0].say(pulse(1));
-    made[0].say({ type: "pulse" });
+    made[0].say(pong(1));
+    made[0].say({ type: "pong" });
     return [client.hasWorker, made[0].name, made[0].told];
   },
   async replaced() {
@@ -59,7 +59,7 @@ const scenes = {
     await begin();
     made[0].say("late");
     made[0].break("late");
-    made[1].say(pulse(2));
+    made[1].say(pong(2));
     client.end();
     made[1].say("late");
     return [made.map((worker) => worker.ended), client.hasWorker];
@@ -70,18 +70,18 @@ const scenes = {
   },
   async unguarded() {
     await begin();
-    made[0].say({ type: "bare" });
-    made[1].say(pulse(4));
-    made[1].say({ type: "bare" });
-    return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].bare]);
+    made[0].say({ type: "unguarded" });
+    made[1].say(pong(4));
+    made[1].say({ type: "unguarded" });
+    return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].unguarded]);
   },
   async unguardable() {
     await begin();
-    made[0].say({ type: "bare" });
+    made[0].say({ type: "unguarded" });
     made[1].break("blob: is forbidden here");
-    made[2].say(pulse(3));
+    made[2].say(pong(3));
     await begin();
-    return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].bare]);
+    return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].unguarded]);
   },
   async refused() {
     globalThis.Worker = class {

@@ -74,8 +74,8 @@ FORGED: dict[str, dict[str, list[Any]]] = {
     "an error with a node": {"during": [own(**DONE | {"error": ERROR | {"traceback": NODE}})]},
     "an error with more": {"during": [own(**DONE | {"error": ERROR | {"html": "<img>"}})]},
     "a field more": {"during": [own(type="stdout", text="forged", html="<img src=x>")]},
-    "a wish without a number": {"during": [own(type="want", name="numpy", isAddress=False)]},
-    "a wish for an object": {"during": [own(type="want", want=1, name=NODE, isAddress=True)]},
+    "a wish without a number": {"during": [own(type="fetch", name="numpy", isUrl=False)]},
+    "a wish for an object": {"during": [own(type="fetch", id=1, name=NODE, isUrl=True)]},
 }
 DRAWN = {
     "a table of nodes": own(type="table", json=json.dumps({"headers": [NODE], "rows": []})),
@@ -161,9 +161,9 @@ def test_what_it_wants_is_fetched_only_if_it_is_a_wheel_of_this_host(
     visitor: tuple[Visitor, list[str]], name: str
 ) -> None:
     page, asked = visitor
-    wanted, is_address = WANTED[name]
+    wanted, is_url = WANTED[name]
     before = len(asked)
-    wish = own(type="want", want=1, name=wanted, isAddress=is_address)
+    wish = own(type="fetch", id=1, name=wanted, isUrl=is_url)
     assert page.run(json.dumps({"during": [wish]}))["value"] == "'honest'"
     assert asked[before:] == []
     page.assert_unharmed()
@@ -187,6 +187,6 @@ def test_a_worker_that_goes_on_and_on_is_ended(visitor: tuple[Visitor, list[str]
     page, _ = visitor
     result = page.run(json.dumps({"during": [{"type": "ready"}] * 300, "ends": False}))
     assert result["cleared"]
-    assert "messages that it never sends" in result["message"]
+    assert "messages of unknown form" in result["message"]
     assert page.run("{}")["value"] == "'honest'"
     page.assert_unharmed()

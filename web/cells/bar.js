@@ -60,7 +60,7 @@ export class CellBar {
   /**
    * Show how far the run is.
    * @param {Stage} stage
-   * @param {import("../python/exit-reasons.js").Outcome} [outcome] for "ended"
+   * @param {import("../python/client.js").Outcome} [outcome] for "ended"
    */
   show(stage, outcome) {
     this.stage = stage;
@@ -111,7 +111,7 @@ export class CellBar {
   }
 }
 
-/** @param {import("../python/exit-reasons.js").Outcome} outcome */
+/** @param {import("../python/client.js").Outcome} outcome */
 function inWords({ ok, stopped, cleared, error }) {
   if (ok) return "Done";
   if (stopped) return "Stopped";

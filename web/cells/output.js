@@ -74,7 +74,7 @@ export class CellOutput {
 
   /**
    * The run is over: show its value and error, remove what it did not renew.
-   * @param {import("../python/exit-reasons.js").Outcome} outcome
+   * @param {import("../python/client.js").Outcome} outcome
    * @param {string} note where the output comes from
    * @returns {Promise<void>} settles when everything is on screen
    */

@@ -62,7 +62,7 @@ function trouble({ phase, reason, cleared, refused }) {
   const said = [];
   if (phase === "failed") said.push(reason);
   if (phase === "stopped" && cleared) said.push(reason, GONE);
-  if (refused > 0) said.push(`Refused so far: ${refused} of the messages of Python's worker, which it never sends.`);
+  if (refused > 0) said.push(`Refused so far: ${refused} messages of unknown form from Python's worker.`);
   return said.filter(Boolean).join(" ");
 }
 

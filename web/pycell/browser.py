@@ -32,14 +32,14 @@ class Session:
         write: Callable[[str], None],
         publish: Callable[[str, str], None],
         packages: Packages,
-        turned: Callable[[], None] = lambda: None,
+        pong: Callable[[], None] = lambda: None,
     ) -> None:
         """Send what cells print to `write`, what they publish to `publish`; they use `packages`.
 
-        `turned` is called by the event loop after each `pulse`.
+        `pong` is called by the event loop after each `ping`.
         """
         self._write, self._publish, self._packages = write, publish, packages
-        self._turned = turned
+        self._pong = pong
         self._namespace: dict[str, Any] = {}
         self._published: dict[str, str] = {}
         self._patches = MonkeyPatchWatch()
@@ -81,9 +81,9 @@ class Session:
         parts = (error.type, error.message, error.traceback, error.line) if error else (None,) * 4
         end(result.value_repr, *parts, result.notice or self._packages.notice, compared, patched)
 
-    def pulse(self) -> None:
-        """Have the event loop, if it still runs, call `turned`."""
-        asyncio.get_event_loop().call_soon(self._turned)
+    def ping(self) -> None:
+        """Have the event loop, if it still runs, call `pong`."""
+        asyncio.get_event_loop().call_soon(self._pong)
 
     def _compare(self, guess: str, guessed: str) -> str:
         """Return the guess beside the result as a sentence, and publish it in the first plot."""
@@ -103,14 +103,14 @@ def open_session(
     fetch_package: Callable[[str], Awaitable[str]],
     fetch_wheel: FetchWheel,
     download_stopped: Callable[[], bool],
-    turned: Callable[[], None],
+    pong: Callable[[], None],
 ) -> Session:
     """Prepare this interpreter for reader code and return its session.
 
     `publish(name, json_text)` gets tables and plots; `stop_wanted()` returns whether the reader has
     pressed Stop since the last call. `lock` lists the packages of this site, as JSON;
     `fetch_package(name)` installs one, `fetch_wheel(url)` gets any other wheel of this origin, and
-    `download_stopped()` returns whether Stop has ended one of these. `turned()` answers a pulse.
+    `download_stopped()` returns whether Stop has ended one of these. `pong()` answers a ping.
     """
     known = json.loads(lock)
     packages = Packages(known["packages"], fetch_package, download_stopped, _waiter)
@@ -120,7 +120,7 @@ def open_session(
     builtins.exit = builtins.quit = raise_system_exit  # type: ignore[assignment]
     time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
     sys.stdout = sys.stderr = streams  # also between two runs
-    session = Session(write, publish, packages, turned)
+    session = Session(write, publish, packages, pong)
     sys.modules["js"] = make_js_module(session.publish)
     _close_pyodide_js()
     sys.meta_path.append(packages)

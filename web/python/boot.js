@@ -1,26 +1,31 @@
 /**
- * Starts Pyodide inside a worker, from the files it was handed and two scripts of this site.
+ * Starts Pyodide inside a worker, from the files it was handed and two scripts of this site, and installs
+ * packages in it.
  *
- * Pyodide fetches its own files, and when one fails it logs a warning and waits for ever. So they
- * are fetched before (files.js), where a failure can be told, and handed to it when it asks. The
- * worker itself asks for nothing over the network but `pyodide.mjs` and `pyodide.asm.mjs`.
+ * Pyodide fetches its own files, and when one fails it logs a warning and waits for ever. So the page
+ * fetches them first (runtime-files.js), where a failure can be reported, and they are passed on when Pyodide
+ * asks. The worker itself requests nothing over the network but `pyodide.mjs` and `pyodide.asm.mjs`.
  */
 
-import { BootError, orExplain } from "./exit-reasons.js";
+/* global PACKAGES -- written in by web/site_builder/assets.py, from the lock of the Pyodide we ship */
+
+import { BootError, orExplain } from "./errors.js";
 import { jsGlobals } from "./sandbox.js";
 
 /** What the packages of this Pyodide are built for. */
-export const INFO = {
+const INFO = {
   abi_version: "2026_0",
   arch: "wasm32",
   platform: "emscripten_5_0_3",
   python: "3.14.0",
 };
-// Pyodide itself is offered no packages: packages.js has them. The full lock file has 114 kB.
-const LOCK = { info: INFO, packages: {} };
+/** The lock of the packages of this site, for micropip. @type {{info: object, packages: Record<string, Package>}} */
+export const LOCK = { info: INFO, packages: PACKAGES };
+
+/** @typedef {{file_name: string, sha256: string, bytes: number, version: string}} Package */
 
 /**
- * Start an interpreter and give it the article's own Python.
+ * Starts an interpreter with the article's own Python.
  * @param {import("./runtime-files.js").Files} files
  * @param {(memory: WebAssembly.Memory) => void} [onMemory] gets the memory that its arrays lie in
  * @returns {Promise<any>} the Pyodide API
@@ -33,29 +38,29 @@ export async function startPyodide(files, onMemory = () => {}) {
     Promise.all([import(`${runtime}pyodide.mjs`), import(`${runtime}pyodide.asm.mjs`)]),
   );
   const pyodide = await new Promise((resolve, reject) => {
-    const giveBack = answerFromMemory(files, reject, onMemory);
+    const restore = answerFromMemory(files, reject, onMemory);
     const options = {
       indexURL: runtime,
       createPyodideModule,
-      lockFileContents: LOCK,
+      lockFileContents: { info: INFO, packages: {} }, // the full one has 114 kB; ours are installed below
       packageBaseUrl: runtime,
       jsglobals: jsGlobals(),
     };
-    loadPyodide(options).then(resolve, reject).finally(giveBack);
+    loadPyodide(options).then(resolve, reject).finally(restore);
   });
   pyodide.FS.writeFile("/lib/unfrozen.zip", new Uint8Array(files.core));
   pyodide.runPython("import sys; sys.path.insert(0, '/lib/unfrozen.zip')");
   return pyodide;
 }
 
-/** Stand in for the network while Pyodide loads; returns a function that undoes it. */
+/** Replaces the network while Pyodide loads; returns a function that restores it. */
 function answerFromMemory(files, reject, onMemory) {
   const { fetch } = self;
   const { instantiateStreaming } = WebAssembly;
   self.fetch = async (url) => {
     if (String(url).endsWith("/python_stdlib.zip")) return new Response(files.stdlib);
     if (String(url).endsWith("/pyodide.asm.wasm")) return new Response();
-    throw new BootError(`Pyodide asked for ${url}, which this site does not carry.`);
+    throw new BootError(`Pyodide requested ${url}, which is not part of this site.`);
   };
   WebAssembly.instantiateStreaming = async (_answer, imports) => {
     try {
@@ -68,4 +73,18 @@ function answerFromMemory(files, reject, onMemory) {
     }
   };
   return () => Object.assign(self, { fetch }) && Object.assign(WebAssembly, { instantiateStreaming });
+}
+
+/**
+ * Installs the wheel of a package. Its bytes may come from a cache, so the hash of the lock is checked here.
+ * @param {any} pyodide an interpreter made by `startPyodide`
+ * @param {string} name a key of the lock's packages
+ * @param {ArrayBuffer} bytes
+ * @throws {BootError} the bytes are not those of the lock; nothing was unpacked
+ */
+export function installPackage(pyodide, name, bytes) {
+  const { install } = pyodide.pyimport("pycell.packages");
+  const { sha256, bytes: size } = PACKAGES[name];
+  const reason = install(new Uint8Array(bytes), name, sha256, size);
+  if (reason) throw new BootError(reason);
 }

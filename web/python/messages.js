@@ -1,11 +1,11 @@
 /**
- * The messages that a worker of Python may send, and when. Reader code runs in one of them, so the page
- * trusts none: a message of another form, too long, out of turn or of another run is refused.
+ * The messages that a Python worker may send, and when. Reader code runs in one of the workers, so the page trusts
+ * none: a message of another form, too long, out of turn or of another run is refused.
  *
  *   boot   {type: "ready"}
  *          {type: "failed", reason}              the worker can do no more
- *   run    {type: "started", run, cell}          first of the run's, and once
- *          {type: "want", run, cell, want, name, isAddress}   a wheel, to be fetched by the page
+ *   sent   {type: "started", run, cell}          the first of a run, once
+ *   run    {type: "fetch", run, cell, id, name, isUrl}    asks the page for a wheel
  *          {type: "damaged", run, cell, name}    what was fetched is not that package's wheel
  *          {type: "stdout", run, cell, text}
  *          {type: "table" | "plots", run, cell, json}
@@ -14,8 +14,8 @@
  *   train  {type: "began", run, problem, title, command}   in the lab
  *          {type: "events", run, lines}          lines of the run's log
  *          {type: "ended", run}
- *   always {type: "crashed", run, cell, reason}  Python itself died; run 0: between two runs
- *          {type: "pulse", on}                   it computes nothing now; the run in progress, or 0
+ *   always {type: "crashed", run, cell, reason}  Python itself crashed; run 0: between two runs
+ *          {type: "pong", running}               answers a ping: the run in progress, or 0
  */
 
 const MB = 1_000_000;
@@ -34,7 +34,7 @@ const FORMS = {
   ready: {},
   failed: { reason: text(2000) },
   started: RUN,
-  want: { ...RUN, want: count, name: text(2000), isAddress: flag },
+  fetch: { ...RUN, id: count, name: text(2000), isUrl: flag },
   damaged: { ...RUN, name: SHORT },
   stdout: { ...RUN, text: text(400_000) },
   table: { ...RUN, json: text(32 * MB) },
@@ -48,22 +48,22 @@ const FORMS = {
   events: { run: SHORT, lines: text(32 * MB) },
   ended: { run: SHORT },
   crashed: { ...RUN, reason: text(1000) },
-  pulse: { on: count },
+  pong: { running: count },
 };
 const TURNS = {
   boot: ["ready", "failed", "crashed"],
-  begun: ["started", "crashed", "pulse"],
-  run: ["want", "damaged", "stdout", "table", "plots", "done", "crashed", "pulse"],
+  sent: ["started", "crashed", "pong"],
+  run: ["fetch", "damaged", "stdout", "table", "plots", "done", "crashed", "pong"],
   ask: ["answer", "crashed"],
   train: ["answer", "began", "events", "ended", "crashed"],
-  rest: ["crashed", "pulse"],
+  idle: ["crashed", "pong"],
 };
 
-/** @typedef {keyof TURNS} Turn boot: until ready; begun: a run was sent; ask: a question was; train: a fine-tune */
+/** @typedef {keyof TURNS} Turn boot: until ready; sent: a run that has not started; ask: a question; train: a fine-tune */
 
 /**
  * Whether a worker may send this now.
- * @param {unknown} data what came with the message, as the browser has copied it
+ * @param {unknown} data of the message
  * @param {Turn} turn
  * @param {{run: number | string, cell?: string} | null} [current] the run in progress
  */
@@ -76,7 +76,7 @@ export function isAllowed(data, turn, current = null) {
   return !("run" in FORMS[type]) || (data.run === current?.run && data.cell === current.cell);
 }
 
-/** Own properties, these and no others, each as its check wants it. */
+/** Whether a value has exactly the properties of `form`, each accepted by its check. */
 function hasForm(value, form) {
   if (value === null || typeof value !== "object" || Array.isArray(value)) return false;
   const names = Object.keys(value);

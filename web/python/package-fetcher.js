@@ -1,76 +1,77 @@
 /**
- * Fetches wheels for an interpreter: packages of this site by name, wheels of its host by address.
+ * Fetches wheels for an interpreter: packages of this site by name, other wheels of its host by URL.
  *
- * It runs in the page. A worker that runs reader code may fetch nothing: it asks in a message, and the
- * request is looked up or checked here. A package that was fetched once is kept for this visit.
+ * It runs in the page. A worker that runs reader code may fetch nothing: it sends a message, and its request is
+ * checked here. A package that was fetched is cached for this visit.
  */
 
+/* global PACKAGES -- written in by web/site_builder/assets.py, from the lock of the Pyodide we ship */
+
 import { fetchBytes } from "./runtime-files.js";
-import { BootError } from "./exit-reasons.js";
-import { packages } from "./packages.js";
+import { BootError } from "./errors.js";
 
 const site = new URL("../", import.meta.url);
 const fetched = new Map(); // name → bytes, for this visit
 const damaged = new Set();
-const MOST_IN_A_RUN = 100;
+const FETCHES_LIMIT = 100; // of one run
 
-/** What the cells of one page fetch, run by run. */
+/** Fetches what the cells of a page need, run by run. */
 export class PackageFetcher {
-  #show;
-  #line = new AbortController();
-  #left = MOST_IN_A_RUN;
+  #report;
+  #abort = new AbortController();
+  #left = FETCHES_LIMIT;
 
-  /** @param {(name: string, share: string) => void} show what is on its way; both empty at its end */
-  constructor(show) {
-    this.#show = show;
+  /** @param {(name: string, share: string) => void} report called with what is being fetched; both empty at its end */
+  constructor(report) {
+    this.#report = report;
   }
 
-  /** A run begins. */
+  /** Begins a run: its fetches are counted anew. */
   begin() {
-    this.#line = new AbortController();
-    this.#left = MOST_IN_A_RUN;
+    this.#abort = new AbortController();
+    this.#left = FETCHES_LIMIT;
   }
 
-  /** Ends what is being fetched. */
+  /** Aborts what is being fetched. */
   stop() {
-    this.#line.abort();
+    this.#abort.abort();
   }
 
   /**
    * Fetches one wheel.
-   * @param {{want: number, name: string, isAddress: boolean}} wanted
-   * @returns {Promise<{want: number, bytes?: ArrayBuffer, reason: string, stopped: boolean}>}
+   * @param {{id: number, name: string, isUrl: boolean}} request
+   * @returns {Promise<{id: number, bytes?: ArrayBuffer, reason: string, stopped: boolean}>}
    */
-  async fetch({ want, name, isAddress }) {
-    const { signal } = this.#line;
+  async fetch({ id, name, isUrl }) {
+    const { signal } = this.#abort;
     try {
-      return { want, bytes: await this.#bytes(name, isAddress, signal), reason: "", stopped: false };
+      return { id, bytes: await this.#fetchBytes(name, isUrl, signal), reason: "", stopped: false };
     } catch (error) {
-      return { want, reason: error.reason ?? error.message, stopped: signal.aborted };
+      return { id, reason: error.reason ?? error.message, stopped: signal.aborted };
     }
   }
 
-  async #bytes(name, isAddress, signal) {
-    if (--this.#left < 0) throw new BootError(`One run may fetch ${MOST_IN_A_RUN} wheels, and no more.`);
-    if (!isAddress && !isPackage(name)) throw new BootError("This site carries no such package.");
-    if (!isAddress && fetched.has(name)) return fetched.get(name);
-    const shown = isAddress ? name.split("/").at(-1).slice(0, 80) : name;
-    this.#show(shown, "");
+  async #fetchBytes(name, isUrl, signal) {
+    if (--this.#left < 0) throw new BootError(`One run may fetch at most ${FETCHES_LIMIT} wheels.`);
+    if (!isUrl && !isPackage(name)) throw new BootError("This site has no such package.");
+    if (!isUrl && fetched.has(name)) return fetched.get(name);
+    const label = isUrl ? name.split("/").at(-1).slice(0, 80) : name;
+    this.#report(label, "");
     try {
-      if (isAddress) return await fetchWheel(name, signal);
-      return await fetchPackage(name, (ratio) => this.#show(shown, `${Math.floor(ratio * 100)}%`), signal);
+      if (isUrl) return await fetchWheel(name, signal);
+      return await fetchPackage(name, (ratio) => this.#report(label, `${Math.floor(ratio * 100)}%`), signal);
     } finally {
-      this.#show("", "");
+      this.#report("", "");
     }
   }
 }
 
-/** Whether this site carries a package of that name. */
+/** Whether this site has a package of that name. */
 function isPackage(name) {
-  return Object.hasOwn(packages, name);
+  return Object.hasOwn(PACKAGES, name);
 }
 
-/** Drops what was fetched for a package and is not its wheel: next time no cache is asked. */
+/** Drops a damaged wheel of a package: next time it is fetched without any cache. */
 export function dropPackage(name) {
   if (!isPackage(name)) return;
   fetched.delete(name);
@@ -79,7 +80,7 @@ export function dropPackage(name) {
 
 /**
  * Fetches the wheel of a package from this site, once a visit.
- * @param {string} name a key of `packages`
+ * @param {string} name a key of `PACKAGES`
  * @param {(ratio: number) => void} onProgress share of its bytes that has arrived, 0 … 1
  * @param {AbortSignal} [signal] ends the download
  * @returns {Promise<ArrayBuffer>}
@@ -87,7 +88,7 @@ export function dropPackage(name) {
  */
 export async function fetchPackage(name, onProgress, signal) {
   if (fetched.has(name)) return fetched.get(name);
-  const { bytes: total, file_name: file } = packages[name];
+  const { bytes: total, file_name: file } = PACKAGES[name];
   let loaded = 0;
   const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / total));
   const cache = damaged.has(name) ? "reload" : "default"; // the browser's copy is the damaged one
@@ -98,17 +99,16 @@ export async function fetchPackage(name, onProgress, signal) {
 
 /**
  * Fetches a wheel that this site's host serves beside the site's own.
- * @param {string} address as a reader wrote it, relative to the page or whole
+ * @param {string} address as a reader wrote it, relative to the page or absolute
  * @param {AbortSignal} [signal] ends the download
  * @returns {Promise<ArrayBuffer>}
- * @throws {BootError} also when the address leads away from this host or to something else
+ * @throws {BootError} also for another host, or a file that is no wheel
  */
 function fetchWheel(address, signal) {
   const url = URL.canParse(address, site) ? new URL(address, site) : null;
   if (url?.origin !== site.origin || url.search || !url.pathname.endsWith(".whl")) {
     throw new BootError(
-      `micropip installs only wheels that this page's own host serves, ${site.origin}; ` +
-        `${address} is not one of them.`,
+      `micropip can only install wheels from this page's own host, ${site.origin}; ` + `${address} is not one of them.`,
     );
   }
   const what = url.pathname.split("/").at(-1);

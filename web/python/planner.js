@@ -1,19 +1,18 @@
 /**
- * The page's side of the planner's own Python: a second interpreter that runs no reader code.
+ * The page's side of the planner's Python: a second interpreter that runs no reader code.
  *
  *            ask()               ready
  *   idle ───────────▶ loading ──────────▶ ready      one question at a time; of those that wait,
  *                     ▲     │               │        only the newest of each name is asked
  *              ask(), │     ▼               │
- *              start()└── failed ◀──────────┘ it crashed, or sent nothing for too long
+ *              start()└── failed ◀──────────┘ crash or timeout
  *
- * A cell may run for minutes, be stopped or change what it imported; none of that reaches the
- * planner.
+ * A cell may run for minutes, be stopped or monkeypatch what it imported; none of that affects the planner.
  */
 
 import { WorkerClient } from "./worker-client.js";
 
-const ANSWER_SILENCE_MS = 20_000;
+const ANSWER_TIMEOUT_MS = 20_000;
 
 /**
  * @typedef {{phase: "idle" | "loading" | "ready" | "failed", progress: number, starting: boolean,
@@ -22,7 +21,7 @@ const ANSWER_SILENCE_MS = 20_000;
 
 export class PlannerClient extends WorkerClient {
   #waiting = new Map(); // name → {name, value, settle}
-  #asked = null;
+  #current = null; // the question that was sent
   #lastCall = 0;
 
   /** @param {URL} workerUrl */
@@ -31,15 +30,14 @@ export class PlannerClient extends WorkerClient {
   }
 
   get turn() {
-    return this.status.phase === "loading" ? "boot" : this.#asked ? "ask" : "rest";
+    return this.status.phase === "loading" ? "boot" : this.#current ? "ask" : "idle";
   }
 
   /**
    * Asks the planner; Python starts at the first question.
    * @param {string} name one of the questions of `unfrozen.ask`
    * @param {unknown} value its argument, plain data
-   * @returns {Promise<object | null>} its answer; null when a newer question took its place or
-   *   Python failed
+   * @returns {Promise<object | null>} its answer; null when a newer question replaced it or Python failed
    */
   ask(name, value) {
     this.#waiting.get(name)?.settle(null);
@@ -58,7 +56,7 @@ export class PlannerClient extends WorkerClient {
 
   /** Starts Python, or starts it again after a failure. */
   start() {
-    this.#asked = null;
+    this.#current = null;
     this.setStatus({ phase: "loading", progress: 0, starting: false, reason: "" });
     return super.start((progress) => this.setStatus({ progress }));
   }
@@ -73,34 +71,34 @@ export class PlannerClient extends WorkerClient {
     else if (message.type === "crashed") this.fail(`The planner stopped: ${message.reason}`);
   }
 
-  broke(words) {
-    this.fail(`Python stopped: ${words}.`);
+  handleScriptError(message) {
+    this.fail(`Python stopped: ${message}.`);
   }
 
   fail(reason) {
-    const open = [this.#asked, ...this.#waiting.values()].filter(Boolean);
+    const open = [this.#current, ...this.#waiting.values()].filter(Boolean);
     this.#waiting.clear();
-    this.#asked = null;
+    this.#current = null;
     this.end();
     this.setStatus({ phase: "failed", reason, starting: false });
     for (const { settle } of open) settle(null);
   }
 
   #pump() {
-    if (this.status.phase !== "ready" || this.#asked) return;
+    if (this.status.phase !== "ready" || this.#current) return;
     const [first] = this.#waiting.values();
     if (!first) return;
     this.#waiting.delete(first.name);
-    this.#asked = { ...first, call: ++this.#lastCall };
-    this.watch(ANSWER_SILENCE_MS);
-    const { call, name, value } = this.#asked;
+    this.#current = { ...first, call: ++this.#lastCall };
+    this.watch(ANSWER_TIMEOUT_MS);
+    const { call, name, value } = this.#current;
     this.post({ type: "ask", call, name, value });
   }
 
   #answered({ call, json }) {
-    if (this.#asked?.call !== call) return;
-    const { settle } = this.#asked;
-    this.#asked = null;
+    if (this.#current?.call !== call) return;
+    const { settle } = this.#current;
+    this.#current = null;
     this.watch(0);
     settle(JSON.parse(json));
     this.#pump();

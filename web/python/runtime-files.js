@@ -1,29 +1,29 @@
 /**
- * What an interpreter is made of, fetched by the page and kept for every start of this visit.
+ * The files of an interpreter, fetched by the page and cached for every start of this visit.
  *
  *   pyodide/pyodide.asm.wasm   ─ streamed, counted, compiled ─┐
  *   pyodide/python_stdlib.zip  ─ streamed, counted ───────────┼─▶ Files, for any worker
  *   python/unfrozen.zip        ─ fetched ─────────────────────┘
  *
- * No worker with reader code in it fetches or hands back any of this: the planner's interpreter is
- * made of what the site sent, whatever a cell has done to the reader's own.
+ * No worker that runs reader code fetches or returns any of this: the planner's interpreter is made of what the
+ * site sent, whatever a cell has done to its own.
  */
 
-import { BootError, orExplain } from "./exit-reasons.js";
+import { BootError, orExplain } from "./errors.js";
 
 /* global RUNTIME_BYTES -- written in by web/site_builder/assets.py: bytes by name of what it ships */
 
-const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the connection is dead
+const DOWNLOAD_TIMEOUT_MS = 30_000; // without a byte
 
 /** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer}} Files */
 
-/** What a start fetches besides the packages, before any compression. */
+/** Bytes that a start fetches, uncompressed and without packages. */
 export const FIRST_BYTES = Object.values(RUNTIME_BYTES).reduce((sum, bytes) => sum + bytes, 0);
 
 /**
- * Fetches what an interpreter is made of.
+ * Fetches the files of an interpreter.
  * @param {(ratio: number) => void} onProgress share of the bytes that have arrived, 0 … 1
- * @param {AbortSignal} [signal] ends the download
+ * @param {AbortSignal} [signal]
  * @returns {Promise<Files>}
  */
 export async function fetchFiles(onProgress, signal) {
@@ -47,9 +47,9 @@ async function compile(url, onBytes, signal) {
   );
 }
 
-/** One download for every worker of this page that starts Python. */
+/** Downloads the files once for all workers of this page. */
 class Runtime {
-  /** @type {Files | null} what has arrived */
+  /** @type {Files | null} null until they have arrived */
   files = null;
   #loading = null;
   #listeners = new Set();
@@ -69,32 +69,32 @@ class Runtime {
   }
 
   async #fetch() {
-    const tellAll = (ratio) => {
+    const reportAll = (ratio) => {
       for (const listener of this.#listeners) listener(ratio);
     };
-    return (this.files = await watchDownload(fetchFiles, tellAll));
+    return (this.files = await watchDownload(fetchFiles, reportAll));
   }
 }
 
 export const runtime = new Runtime();
 
 /**
- * Runs a download, and ends it when nothing arrives for DOWNLOAD_SILENCE_MS.
+ * Runs a download, and aborts it when nothing arrives for DOWNLOAD_TIMEOUT_MS.
  * @template T
  * @param {(onProgress: (ratio: number) => void, signal: AbortSignal) => Promise<T>} download
  * @param {(ratio: number) => void} onProgress
- * @param {AbortSignal} [outer] ends it too
+ * @param {AbortSignal} [outer] aborts it too
  * @returns {Promise<T>}
  */
 export async function watchDownload(download, onProgress, outer) {
-  const line = new AbortController();
-  const silence = new BootError(`Nothing arrived for ${DOWNLOAD_SILENCE_MS / 1000} seconds while Python was loading. Try again.`);
-  const end = () => line.abort();
+  const abort = new AbortController();
+  const timeout = new BootError(`Nothing arrived for ${DOWNLOAD_TIMEOUT_MS / 1000} seconds while Python was loading. Try again.`);
+  const end = () => abort.abort();
   outer?.addEventListener("abort", end);
   let watchdog = 0;
   const watch = () => {
     clearTimeout(watchdog);
-    watchdog = setTimeout(() => line.abort(silence), DOWNLOAD_SILENCE_MS);
+    watchdog = setTimeout(() => abort.abort(timeout), DOWNLOAD_TIMEOUT_MS);
   };
   watch();
   try {
@@ -102,24 +102,24 @@ export async function watchDownload(download, onProgress, outer) {
       watch();
       onProgress(ratio);
     };
-    return await download(report, line.signal);
+    return await download(report, abort.signal);
   } catch (error) {
-    line.abort(); // of several files the others
-    throw line.signal.reason === silence ? silence : error;
+    abort.abort(); // the other files of the download
+    throw abort.signal.reason === timeout ? timeout : error;
   } finally {
     clearTimeout(watchdog);
     outer?.removeEventListener("abort", end);
   }
 }
 
-const INCOMPLETE = "Try again; if it stays so, this copy of the site is incomplete.";
+const INCOMPLETE = "Try again; if that does not help, this copy of the site is incomplete.";
 
 /**
  * Fetches a file and counts its bytes as they arrive.
  * @param {URL} url
  * @param {(bytes: number) => void} onBytes called with the size of each piece
- * @param {RequestInit & {what?: string, remedy?: string}} [options] of `fetch`; the others are the
- *   beginning of a sentence on a failure and the end of one on an answer that is no file
+ * @param {RequestInit & {what?: string, remedy?: string}} [options] of `fetch`, and the beginning and end of the
+ *   sentence on a failure
  * @returns {Promise<Response>} a response whose body is still streaming
  */
 export async function fetchCounted(url, onBytes, { what = "Python", remedy = INCOMPLETE, ...options } = {}) {

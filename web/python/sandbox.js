@@ -1,11 +1,11 @@
 /**
- * Leaves on the worker's global object what Python needs and nothing else, once Python runs in it.
+ * Sandboxes the worker once Python runs in it: its global object keeps what Python needs and nothing else.
  *
- * Reader code is Python and reaches JavaScript only through what Pyodide was given (`jsGlobals`).
- * This is the second wall: code that climbs to the global object, by way of `gc` or of a callback,
- * finds nothing to talk to, nothing to keep anything in, and nothing that makes code of text.
- * What is not named here goes, also what a browser of tomorrow will have. The third wall is a policy:
- * our server sends one with the worker, and on a host that sends none it takes the page's (worker-client.js).
+ * Reader code is Python and reaches JavaScript only through what Pyodide was given (`jsGlobals`). This is the
+ * second layer of defence: code that reaches the global object, through `gc` or a callback, finds no network, no
+ * storage and no `eval`. Names that are not listed here are removed, also those of future browsers. The third
+ * layer is a Content-Security-Policy: our server sends one with the worker, and on a host that sends none the
+ * worker inherits the page's (worker-client.js).
  */
 
 const LANGUAGE = [
@@ -22,27 +22,27 @@ const LANGUAGE = [
 const PLATFORM = ["TextDecoder", "TextEncoder", "queueMicrotask"];
 const TIMERS = ["setTimeout", "clearTimeout", "setInterval", "clearInterval"];
 
-/** The object Pyodide takes for `globalThis`: timers, which its event loop needs, and no more. */
+/** Returns the object that Pyodide uses as `globalThis`: the timers of its event loop, and no more. */
 export function jsGlobals() {
   return Object.assign(Object.create(null), timers(self));
 }
 
-/** Take away from the global object, and from what it inherits, whatever is not in the list. */
-export function sealWorker() {
-  const scope = self; // that name goes too
-  const stay = new Set([...LANGUAGE, ...PLATFORM, Symbol.toStringTag]);
-  const ours = {
+/** Removes from the global object, and from its prototypes, whatever is not listed. */
+export function sandboxWorker() {
+  const scope = self; // that name is removed too
+  const allowed = new Set([...LANGUAGE, ...PLATFORM, Symbol.toStringTag]);
+  const replaced = {
     ...timers(scope),
-    performance: clock(scope.performance),
-    crypto: chance(scope.crypto),
-    console: silence(scope.console), // Pyodide's: why Python has ended is told to the reader
+    performance: clockOnly(scope.performance),
+    crypto: randomOnly(scope.crypto),
+    console: silentConsole(scope.console), // Pyodide logs there; the page reports why Python ended
   };
   for (let owner = scope; owner && owner !== Object.prototype; owner = Object.getPrototypeOf(owner)) {
-    for (const name of Reflect.ownKeys(owner)) if (!stay.has(name)) remove(owner, name);
+    for (const name of Reflect.ownKeys(owner)) if (!allowed.has(name)) remove(owner, name);
   }
-  for (const [name, value] of Object.entries(ours)) Object.defineProperty(scope, name, { value });
+  for (const [name, value] of Object.entries(replaced)) Object.defineProperty(scope, name, { value });
   for (const name of ["compileStreaming", "instantiateStreaming"]) delete WebAssembly[name];
-  closeCompilers(scope);
+  disableCodeFromText(scope);
 }
 
 function remove(owner, name) {
@@ -50,39 +50,39 @@ function remove(owner, name) {
   Reflect.defineProperty(owner, name, { value: undefined });
 }
 
-/** Timers that take functions only: of a text they would make code. */
+/** Timers that accept functions only: a string would be run as code. */
 function timers(from) {
   const bound = TIMERS.map((name) => [name, from[name].bind(from)]);
-  const safe = bound.map(([name, act]) => [name, name.startsWith("set") ? ofFunction(act) : act]);
+  const safe = bound.map(([name, act]) => [name, name.startsWith("set") ? functionsOnly(act) : act]);
   return Object.fromEntries(safe);
 }
 
-function ofFunction(act) {
+function functionsOnly(act) {
   return (callback, ...rest) => {
     if (typeof callback !== "function") throw new TypeError("a timer takes a function");
     return act(callback, ...rest);
   };
 }
 
-function silence(console) {
+function silentConsole(console) {
   return Object.freeze(Object.fromEntries(Object.keys(console).map((name) => [name, () => {}])));
 }
 
-function clock(performance) {
+function clockOnly(performance) {
   return Object.freeze({ now: performance.now.bind(performance), timeOrigin: performance.timeOrigin });
 }
 
-function chance(crypto) {
+function randomOnly(crypto) {
   return Object.freeze({ getRandomValues: crypto.getRandomValues.bind(crypto) });
 }
 
-/** Every function names the maker of its kind as `constructor`: that one refuses from now on. */
-function closeCompilers(scope) {
+/** The `constructor` of every kind of function compiles text: it throws from now on. */
+function disableCodeFromText(scope) {
   const kinds = [function () {}, async function () {}, function* () {}, async function* () {}];
   for (const kind of kinds) {
     const prototype = Object.getPrototypeOf(kind);
     const refuse = function Function() {
-      throw new EvalError("this page makes no code of text");
+      throw new EvalError("this page runs no code from text");
     };
     Object.defineProperty(refuse, "prototype", { value: prototype });
     Object.defineProperty(prototype, "constructor", { value: refuse });

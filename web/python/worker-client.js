@@ -1,31 +1,28 @@
 /**
- * The page's side of one worker with a Python in it: started, watched, listened to, ended. The reader's
- * cells, the planner and the page's trainer each have a client that extends this one.
+ * The page's side of one Python worker. The clients of the cells, of the planner and of the page's trainer extend it.
  *
- *   start() ──▶ what it needs is loaded ──▶ the worker gets its first message ──▶ "ready" ──▶ messages
- *      │               └── a file is missing          └── it breaks, or sends nothing for too long
- *      └── a later start, or end(), abandons this one
+ *   start() ──▶ its files are loaded ──▶ the worker gets its first message ──▶ "ready" ──▶ messages
+ *      │               └── a file is missing          └── its script fails, or times out
+ *      └── a later start, or end(), aborts this one
  *
- * Whatever goes wrong calls `broke` or `fail` once, with a sentence. A worker that was ended is not
- * listened to any more, whatever it still sends. Every message is checked against messages.js: reader code
- * may have taken over the worker.
+ * Every failure calls `handleScriptError` or `fail` once. Messages of a worker that was terminated are ignored, and
+ * all others are checked against messages.js, because reader code may have taken over the worker.
  *
- * Our server sends a policy with the worker's script: no requests, no code made from text. On a host that
- * sends none, the worker would run without one. It says so before it starts anything ("bare") and is started
- * again as a `blob:` of this page, which inherits the page's policy and imports the same file. Where that is
- * forbidden too, the worker starts without a policy: sandbox.js still removes what Python does not need.
+ * Our server sends a Content-Security-Policy with the worker's script: no requests, no code from text. On a host
+ * that sends none the worker reports that it is "unguarded" before it starts anything, and is started again from a
+ * `blob:` of this page, which inherits the page's policy and imports the same file. Where that is forbidden too,
+ * the worker starts without a policy: sandbox.js still removes what Python does not need.
  *
- *   own policy ──"bare"──▶ page's policy ──it breaks before its first message──▶ no policy
+ *   own policy ──"unguarded"──▶ page's policy ──script error before its first message──▶ no policy
  */
 
-import { guardedAddress, scriptAddress } from "./script-address.js";
 import { isAllowed } from "./messages.js";
 import { runtime } from "./runtime-files.js";
 
-const START_SILENCE_MS = 120_000; // starting sends nothing, and a slow device takes its time
-const GRACE_MS = 2_000; // after a computer slept, timers are overdue: a worker that lives answers by then
+const START_TIMEOUT_MS = 120_000; // nothing is sent while Python starts, which takes long on a slow device
+const GRACE_MS = 2_000; // after a suspend, timers are overdue: a worker that lives answers by then
 
-/** @type {"own" | "page" | "none"} what guards the workers of this page; found out by the first */
+/** @type {"own" | "page" | "none"} the policy of this page's workers; the first worker finds out */
 let policy = "own";
 
 export class WorkerClient extends EventTarget {
@@ -37,8 +34,8 @@ export class WorkerClient extends EventTarget {
 
   /**
    * @param {URL} url the worker's script
-   * @param {"reader" | "planner" | "lab"} role what the worker does; the browser's tools call it so
-   * @param {object} status what widgets show; every change of it dispatches "status"
+   * @param {"reader" | "planner" | "lab"} role what the worker does; also its name in developer tools
+   * @param {object} status shown by widgets; every change dispatches "status"
    */
   constructor(url, role, status) {
     super();
@@ -47,7 +44,7 @@ export class WorkerClient extends EventTarget {
     this.status = status;
   }
 
-  // ---- what a client adds: its state, and what happens in it
+  // ---- overridden by each client
 
   /** @returns {import("./messages.js").Turn} which messages may come now */
   get turn() {
@@ -60,28 +57,28 @@ export class WorkerClient extends EventTarget {
   }
 
   /**
-   * Loads what the worker starts from. Rejects with a BootError.
+   * Loads the files that the worker starts from. Rejects with a BootError.
    * @param {(ratio: number, what?: string) => void} onProgress share that has arrived, 0 … 1, of what
-   * @param {AbortSignal} _signal ends the downloads of a start that was abandoned
-   * @returns {Promise<object>} its first message
+   * @param {AbortSignal} _signal aborts the downloads of a start that was aborted
+   * @returns {Promise<object>} the worker's first message
    */
   async load(onProgress, _signal) {
     return { files: await runtime.load(onProgress) };
   }
 
-  /** A message that is allowed now. @param {any} _message */
+  /** Handles a message that is allowed now. @param {any} _message */
   receive(_message) {}
 
-  /** A message that is not allowed now. */
+  /** Handles a message that is not allowed now. */
   refuse() {}
 
-  /** The worker's script failed, or could not be loaded. @param {string} _words */
-  broke(_words) {}
+  /** Handles an error of the worker's script, or of loading it. @param {string} _message */
+  handleScriptError(_message) {}
 
-  /** The worker cannot be started, or sends nothing. @param {string} _reason a sentence */
+  /** Handles a worker that cannot be started, or timed out. @param {string} _reason a sentence */
   fail(_reason) {}
 
-  // ---- what all clients share
+  // ---- shared by all clients
 
   /** Whether there is a worker; it may still be starting. */
   get hasWorker() {
@@ -111,27 +108,27 @@ export class WorkerClient extends EventTarget {
   #begin(loaded) {
     this.setStatus({ starting: true });
     this.#launch({ type: "boot", role: this.#role, ...loaded });
-    if (this.hasWorker) this.watch(START_SILENCE_MS, "while starting. Try again");
+    if (this.hasWorker) this.watch(START_TIMEOUT_MS, "while starting. Try again");
   }
 
   #launch(message) {
-    const script = policy === "page" ? guardedAddress(this.#url) : scriptAddress(this.#url);
+    const script = policy === "page" ? blobAddress(this.#url) : trustedAddress(this.#url);
     try {
       this.#worker = new Worker(script, { type: "module", name: this.#role });
     } catch (error) {
       return this.fail(`The browser refused to start a worker for Python (${error.message}).`);
     }
     this.#listen(this.#worker, message);
-    this.#worker.postMessage({ ...message, bare: policy !== "own" });
+    this.#worker.postMessage({ ...message, unguarded: policy !== "own" });
   }
 
   #listen(worker, message) {
     let isFirst = true;
     worker.addEventListener("message", ({ data }) => {
       if (worker !== this.#worker) return;
-      const isBare = isFirst && data?.type === "bare" && policy === "own";
+      const isUnguarded = isFirst && data?.type === "unguarded" && policy === "own";
       isFirst = false;
-      if (isBare) this.#relaunch("page", message);
+      if (isUnguarded) this.#relaunch("page", message);
       else if (isAllowed(data, this.turn, this.current)) this.receive(data);
       else this.refuse();
     });
@@ -139,7 +136,7 @@ export class WorkerClient extends EventTarget {
       if (worker !== this.#worker) return;
       event.preventDefault();
       if (isFirst && policy === "page") this.#relaunch("none", message);
-      else this.broke(event.message || "its script could not be loaded");
+      else this.handleScriptError(event.message || "its script could not be loaded");
     });
   }
 
@@ -157,24 +154,24 @@ export class WorkerClient extends EventTarget {
 
   /**
    * Fails when the worker sends nothing for so long.
-   * @param {number} silenceMs 0 waits for ever
+   * @param {number} timeoutMs 0 for no limit
    * @param {string} [when] the rest of the sentence
    */
-  watch(silenceMs, when = "") {
-    const seconds = silenceMs / 1000;
-    this.expectWithin(silenceMs, `Python sent nothing for ${seconds} seconds${when && ` ${when}`}.`);
+  watch(timeoutMs, when = "") {
+    const seconds = timeoutMs / 1000;
+    this.failAfter(timeoutMs, `Python sent nothing for ${seconds} seconds${when && ` ${when}`}.`);
   }
 
-  /** Fails with `reason` unless the watch is set anew within so long; 0 ends it. */
-  expectWithin(silenceMs, reason) {
+  /** Fails with `reason` after so long, unless it is called again; 0 cancels. */
+  failAfter(timeoutMs, reason) {
     clearTimeout(this.#watchdog);
-    if (silenceMs <= 0) return;
-    const grace = Math.min(GRACE_MS, silenceMs / 2);
+    if (timeoutMs <= 0) return;
+    const grace = Math.min(GRACE_MS, timeoutMs / 2);
     const giveUp = () => this.fail(reason);
-    this.#watchdog = setTimeout(() => (this.#watchdog = setTimeout(giveUp, grace)), silenceMs - grace);
+    this.#watchdog = setTimeout(() => (this.#watchdog = setTimeout(giveUp, grace)), timeoutMs - grace);
   }
 
-  /** Ends the worker, if there is one, and abandons a start that still loads. */
+  /** Terminates the worker, if there is one, and aborts a start that still loads. */
   end() {
     this.#starting.abort();
     this.#starting = new AbortController();
@@ -182,4 +179,38 @@ export class WorkerClient extends EventTarget {
     this.#worker?.terminate();
     this.#worker = null;
   }
+}
+
+const blobs = new Map(); // script → its `blob:`
+// Where the browser has Trusted Types, the page's policy lets no other text become a script's address, nor any text
+// become markup or code.
+const trustedTypes = globalThis.trustedTypes?.createPolicy("unfrozen", { createScriptURL: assertOwn });
+
+/**
+ * @param {URL} url of a script of this site
+ * @returns {TrustedScriptURL | URL} what `new Worker` takes
+ * @throws {TypeError} for anything else, where the browser has Trusted Types
+ */
+function trustedAddress(url) {
+  return trustedTypes ? trustedTypes.createScriptURL(url.href) : url;
+}
+
+/**
+ * @param {URL} url of a script of this site
+ * @returns {TrustedScriptURL | string} a `blob:` that imports it: its worker inherits the policy of this page
+ */
+function blobAddress(url) {
+  if (!blobs.has(url.href)) {
+    const source = `import ${JSON.stringify(assertOwn(url.href))};`;
+    blobs.set(url.href, URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  }
+  const blob = blobs.get(url.href);
+  return trustedTypes ? trustedTypes.createScriptURL(blob) : blob;
+}
+
+function assertOwn(address) {
+  if ([...blobs.values()].includes(address)) return address;
+  const { origin, pathname, href } = new URL(address);
+  if (origin === location.origin && pathname.endsWith(".js")) return href;
+  throw new TypeError(`${href.slice(0, 80)} is no script of this site`);
 }

@@ -3,37 +3,107 @@
  *
  *   reader    runs the reader's cells
  *   planner   answers questions, and runs no reader code
- *   lab       fine-tunes the demo model, and runs no reader code (lab-session.js)
+ *   lab       fine-tunes the demo model, and runs no reader code (lab.js)
  *
- *   page → worker   {type: "boot", role, signal?, files, bare, numpy?, demo?, kernel?}
+ *   page → worker   {type: "boot", role, signal?, files, unguarded, numpy?, demo?, kernel?}
  *                                                        start; `signal`: a shared Int32Array[1];
- *                                                        `bare`: even without a policy
+ *                                                        `unguarded`: even without a policy
  *                   {type: "run", run, cell, source, guess?}  `guess`: {key, text}, see pycell
- *                   {type: "fetched", want, bytes?, reason, stopped}   a wheel, or why there is none
- *                   {type: "pulse"}                      report whether Python's event loop still turns
+ *                   {type: "fetched", id, bytes?, reason, stopped}   a wheel, or why there is none
+ *                   {type: "ping"}                       answer if Python's event loop runs
  *                   {type: "ask", call, name, value}     see `unfrozen.ask`; `value` as JSON
  *                   {type: "ask", call, prompt}          in the lab: both models, also between two steps
  *                   {type: "start", run, choices}        in the lab: a fine-tune, `choices` as JSON
- *                   {type: "stop"}                       in the lab: after the piece of work in progress
- *   worker → page   {type: "bare"}                       no policy guards it: nothing was started
+ *                   {type: "stop"}                       in the lab: after the current slice of work
+ *   worker → page   {type: "unguarded"}                  no policy guards it: nothing was started
  *                   and what messages.js lists: the page accepts nothing else, and nothing out of turn
  *
- * Nothing is fetched here but Pyodide's two scripts: the worker's policy can forbid every request.
+ * Only Pyodide's two scripts are fetched here: the worker's policy can forbid every other request.
  */
 
-import { INFO, startPyodide } from "./boot.js";
-import { explainExit } from "./exit-reasons.js";
-import { openLab } from "./lab-session.js";
-import { OutputBuffer } from "./output-buffer.js";
-import { installPackage, packages } from "./packages.js";
-import { sealWorker } from "./sandbox.js";
+import { installPackage, LOCK, startPyodide } from "./boot.js";
+import { explainCrash } from "./errors.js";
+import { openLab } from "./lab.js";
+import { sandboxWorker } from "./sandbox.js";
 
-const INTERRUPT = 2; // SIGINT, the value Pyodide looks for in its interrupt buffer
-const TURNS_MISSED = 3; // pulses that found Python idle, and its event loop no further
+const INTERRUPT = 2; // SIGINT, the value that Pyodide looks for in its interrupt buffer
+const MISSED_LIMIT = 3; // pings that found Python idle and its event loop stopped
+
+const BATCH_MS = 50;
+const LINES_AT_ONCE = 4;
+
+/**
+ * Batches what a running cell sends to the page: at most every 50 ms, and of tables and plots only the newest. A
+ * cell that prints forever therefore costs the page twenty messages a second until its output is full, then none.
+ *
+ * Python keeps the worker busy, so no timer can run here. A batch is sent by the first lines after a pause, by the
+ * first write after 50 ms, and by Pyodide's periodic look at the interrupt buffer, which calls `flushIfDue`, so
+ * that the last line before a long computation is not delayed. Between two runs nothing is accepted.
+ */
+class OutputBuffer {
+  /** @param {(message: object) => void} post sends one message to the page */
+  constructor(post) {
+    this.post = post;
+    this.end();
+  }
+
+  /** Begins a run: every message of it carries `address` ({run, cell}). */
+  begin(address) {
+    this.end();
+    this.address = address;
+  }
+
+  /** Ends the run: later output is dropped. */
+  end() {
+    this.address = null;
+    this.text = "";
+    this.json = new Map();
+    this.sentAt = -Infinity;
+    this.linesSent = 0;
+  }
+
+  /** Adds printed text. @param {string} text */
+  write(text) {
+    if (!this.address || typeof text !== "string") return;
+    this.text += text;
+    const now = performance.now();
+    if (now - this.sentAt >= BATCH_MS) {
+      this.linesSent = 0;
+      this.flush(now);
+    } else if (text.endsWith("\n") && this.linesSent < LINES_AT_ONCE) {
+      this.linesSent += 1;
+      this.flush(this.sentAt);
+    }
+  }
+
+  /** Adds the JSON of a table or of plots; it replaces an older one that was not sent yet. */
+  publish(name, json) {
+    if (!this.address || typeof json !== "string") return;
+    this.json.set(name === "py_table_data" ? "table" : "plots", json);
+    this.flushIfDue();
+  }
+
+  /** Sends what is buffered if the last batch is old enough. */
+  flushIfDue() {
+    if (this.text === "" && this.json.size === 0) return;
+    const now = performance.now();
+    if (now - this.sentAt >= BATCH_MS) this.flush(now);
+  }
+
+  /** Sends all that is buffered. */
+  flush(now = performance.now()) {
+    if (!this.address) return;
+    this.sentAt = now;
+    if (this.text !== "") this.post({ type: "stdout", ...this.address, text: this.text });
+    for (const [type, json] of this.json) this.post({ type, ...this.address, json });
+    this.text = "";
+    this.json.clear();
+  }
+}
 
 const post = self.postMessage.bind(self);
 const output = new OutputBuffer(post);
-const wanted = new Map(); // want → the settle function of its promise
+const fetches = new Map(); // id → the resolve function of its promise
 /** @type {Int32Array | null} */
 let signal = null;
 let session = null;
@@ -41,46 +111,46 @@ let planner = null;
 let lab = null;
 let memory = null;
 let address = null; // of the run in progress
-let wants = 0;
+let lastFetch = 0;
 let downloadStopped = false; // by the reader, in this run
-let waitedMs = 0; // for downloads: a run's time is Python's
+let waitedMs = 0; // for downloads, which a run's time leaves out
 let waitsSince = 0;
-let missed = 0;
+let missedPings = 0;
 
 self.addEventListener("message", ({ data }) => {
   if (data.type === "boot") boot(data);
   if (data.type === "run") run(data);
-  if (data.type === "fetched") takeWheel(data);
-  if (data.type === "pulse") pulse();
+  if (data.type === "fetched") resolveFetch(data);
+  if (data.type === "ping") ping();
   if (data.type === "ask") ask(data);
   if (data.type === "start") void lab.start(data);
   if (data.type === "stop") lab.stop();
 });
 
-// What breaks after Python has died was reported already, and is no error of the page's scripts.
-let dead = false;
+// Errors that follow a crash were reported with it, and are no errors of the page's scripts.
+let hasCrashed = false;
 for (const kind of ["error", "unhandledrejection"]) {
-  self.addEventListener(kind, (event) => dead && event.preventDefault());
+  self.addEventListener(kind, (event) => hasCrashed && event.preventDefault());
 }
 
-async function boot(order) {
-  if (!order.bare && makesCodeOfText()) return post({ type: "bare" });
+async function boot(message) {
+  if (!message.unguarded && canRunText()) return post({ type: "unguarded" });
   try {
-    signal = order.signal ?? null;
-    const pyodide = await startPyodide(order.files, (found) => (memory = found));
-    pyodide._api.on_fatal = die;
-    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.ask");
-    else if (order.role === "lab") lab = await openLab(pyodide, order, { memory, post, die });
+    signal = message.signal ?? null;
+    const pyodide = await startPyodide(message.files, (found) => (memory = found));
+    pyodide._api.on_fatal = reportCrash;
+    if (message.role === "planner") planner = pyodide.pyimport("unfrozen.ask");
+    else if (message.role === "lab") lab = await openLab(pyodide, message, { memory, post, reportCrash });
     else session = openSession(pyodide);
-    sealWorker();
+    sandboxWorker();
     post({ type: "ready" });
   } catch (error) {
     post({ type: "failed", reason: error.reason ?? `Python could not start: ${error.message}` });
   }
 }
 
-/** Whether no policy guards this worker: any that does forbids this. */
-function makesCodeOfText() {
+/** Whether text can be run as code: every policy of ours forbids it. */
+function canRunText() {
   try {
     return Boolean(new Function("return true")());
   } catch {
@@ -89,7 +159,7 @@ function makesCodeOfText() {
 }
 
 function openSession(pyodide) {
-  // Pyodide reads element 0 every few dozen steps of Python: a moment to send what is waiting.
+  // Pyodide reads element 0 every few dozen steps of Python: an opportunity to send a batch.
   pyodide.setInterruptBuffer({
     get 0() {
       return takeSignal() ? INTERRUPT : 0;
@@ -101,21 +171,21 @@ function openSession(pyodide) {
     (text) => output.write(text),
     (name, json) => output.publish(name, json),
     takeSignal,
-    JSON.stringify({ info: INFO, packages }),
+    JSON.stringify(LOCK),
     (name) => addPackage(pyodide, name),
     async (url) => {
-      const { bytes, reason } = await requestWheel(url, true);
+      const { bytes, reason } = await fetchWheel(url, true);
       return bytes ? new Uint8Array(bytes) : reason;
     },
     () => downloadStopped,
-    turned,
+    () => (missedPings = 0),
   );
-  return { run: session.run, pulse: session.pulse };
+  return { run: session.run, ping: session.ping };
 }
 
-/** Makes a package importable; returns "" when it is, else the reason why not. */
+/** Makes a package importable; resolves to "", or to the reason why it is not. */
 async function addPackage(pyodide, name) {
-  const { bytes, reason } = await requestWheel(name, false);
+  const { bytes, reason } = await fetchWheel(name, false);
   if (!bytes) return reason;
   try {
     installPackage(pyodide, name, bytes);
@@ -126,23 +196,23 @@ async function addPackage(pyodide, name) {
   }
 }
 
-/** Has the page fetch a wheel for the run in progress; the page shows its progress, and Stop ends it. */
-async function requestWheel(name, isAddress) {
+/** Has the page fetch a wheel for the run in progress; the page shows its progress, and Stop aborts it. */
+async function fetchWheel(name, isUrl) {
   output.flush(); // no timer sends what was printed before
-  if (wanted.size === 0) waitsSince = performance.now();
-  const answer = new Promise((settle) => wanted.set(++wants, settle));
-  post({ type: "want", ...address, want: wants, name: String(name), isAddress });
+  if (fetches.size === 0) waitsSince = performance.now();
+  const answer = new Promise((resolve) => fetches.set(++lastFetch, resolve));
+  post({ type: "fetch", ...address, id: lastFetch, name: String(name), isUrl });
   const found = await answer;
   downloadStopped ||= found.stopped;
   return found;
 }
 
-function takeWheel({ want, ...answer }) {
-  wanted.get(want)?.(answer);
-  if (wanted.delete(want) && wanted.size === 0) waitedMs += performance.now() - waitsSince;
+function resolveFetch({ id, ...answer }) {
+  fetches.get(id)?.(answer);
+  if (fetches.delete(id) && fetches.size === 0) waitedMs += performance.now() - waitsSince;
 }
 
-/** Sends what is waiting; returns whether the page asked for a stop since the last look. */
+/** Sends a batch if one is due; returns whether the page has asked for a stop since the last call. */
 function takeSignal() {
   output.flushIfDue();
   return signal !== null && Atomics.exchange(signal, 0, 0) !== 0;
@@ -152,15 +222,15 @@ async function run({ run, cell, source, guess }) {
   address = { run, cell };
   output.begin(address);
   downloadStopped = false;
-  wanted.clear();
+  fetches.clear();
   waitedMs = 0;
-  missed = 0;
+  missedPings = 0;
   if (signal) Atomics.store(signal, 0, 0);
   post({ type: "started", ...address });
   const start = performance.now();
   try {
     let result = null;
-    const end = (...given) => (result = given);
+    const end = (...parts) => (result = parts);
     await session.run(cell, source, end, guess?.key ?? "", guess?.text ?? "");
     if (!result) throw new Error("a run ended without a result");
     const seconds = (performance.now() - start - waitedMs) / 1000;
@@ -172,41 +242,37 @@ async function run({ run, cell, source, guess }) {
     post({ type: "done", ...address, value: value ?? null, error, notice, guessed, changed, seconds, heapBytes });
     address = null;
   } catch (error) {
-    die(error);
+    reportCrash(error);
   }
 }
 
-/** Python can do no more, in the middle of a run or between two. The page ends this worker. */
-function die(error) {
-  if (dead) return;
-  dead = true;
+/** Reports, once, that Python cannot continue; the page terminates this worker. */
+function reportCrash(error) {
+  if (hasCrashed) return;
+  hasCrashed = true;
   output.flush();
-  post({ type: "crashed", run: address?.run ?? 0, cell: address?.cell ?? "", reason: explainExit(error) });
+  post({ type: "crashed", run: address?.run ?? 0, cell: address?.cell ?? "", reason: explainCrash(error) });
 }
 
 /**
- * A message arrived, so Python computes nothing now. If its event loop does not turn either, a few times in
- * a row, a run that waits on it would wait for ever.
+ * Answers a ping. A message arrived, so Python computes nothing now; if its event loop has stopped too, for several
+ * pings, a run that waits on it would wait for ever.
  */
-function pulse() {
+function ping() {
   try {
-    if (missed >= TURNS_MISSED) throw new Error("its event loop no longer turns");
-    missed += 1;
-    session.pulse();
-    post({ type: "pulse", on: address?.run ?? 0 });
+    if (missedPings >= MISSED_LIMIT) throw new Error("its event loop has stopped");
+    missedPings += 1;
+    session.ping();
+    post({ type: "pong", running: address?.run ?? 0 });
   } catch (error) {
-    die(error);
+    reportCrash(error);
   }
-}
-
-function turned() {
-  missed = 0;
 }
 
 function ask({ call, name, value, prompt }) {
   try {
     post({ type: "answer", call, json: lab ? lab.ask(prompt) : planner.answer(name, value) });
   } catch (error) {
-    die(error);
+    reportCrash(error);
   }
 }

@@ -44,7 +44,7 @@ export class PageTrainer extends WorkerClient {
 
   get turn() {
     if (this.status.phase === "loading") return "boot";
-    return this.#training ? "train" : this.#calls.size ? "ask" : "rest";
+    return this.#training ? "train" : this.#calls.size ? "ask" : "idle";
   }
 
   get current() {
@@ -84,7 +84,7 @@ export class PageTrainer extends WorkerClient {
     if (this.status.phase !== "training") return;
     this.setStatus({ phase: "stopping" });
     this.post({ type: "stop" });
-    this.expectWithin(STOP_SILENCE_MS, `It was ended by force in the middle of a step; ${LOST}.`);
+    this.failAfter(STOP_SILENCE_MS, `It was ended by force in the middle of a step; ${LOST}.`);
   }
 
   /**
@@ -111,8 +111,8 @@ export class PageTrainer extends WorkerClient {
     this.#expectMore();
   }
 
-  broke(words) {
-    this.fail(`Python stopped: ${words}.`);
+  handleScriptError(message) {
+    this.fail(`Python stopped: ${message}.`);
   }
 
   /** The worker can do no more: the run in progress ends, its log too; the next run starts another one. */

@@ -3,7 +3,7 @@
 The page carries it in a `<meta>`, for hosts that send none; our server sends it as a header, with
 `frame-ancestors`, which has no effect in a `<meta>`. Trusted Types are a net below it: no text
 becomes markup, code or the address of a script but through the policy `unfrozen` of
-`web/schema/script.js`, which lets the site's own workers through. Firefox passes over both.
+`web/python/worker-client.js`, which lets the site's own workers through. Firefox passes over both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAGE: Final = "; ".join(
         "font-src 'self'",
         "img-src 'self' data: blob:",
         "connect-src 'self' https://huggingface.co",  # for a config.json: web/planner/hub-config.js
-        "worker-src 'self' blob:",  # of a blob, a worker has this policy: web/python/life.js
+        "worker-src 'self' blob:",  # a worker of a `blob:` inherits this policy
         "manifest-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",

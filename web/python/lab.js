@@ -1,28 +1,28 @@
 /**
- * The lab of the page's trainer, inside its worker: the demo model, its rows and numpy, and the fine-tune
- * that runs piece by piece. Between two pieces, a few tenths of a second at most, messages are received.
+ * The fine-tune of the page, inside its worker: the demo model, its data and numpy. It trains in slices of a few
+ * tenths of a second at most, and receives messages between them.
  */
 
-import { BootError } from "./exit-reasons.js";
-import { installPackage } from "./packages.js";
+import { installPackage } from "./boot.js";
+import { BootError } from "./errors.js";
 
 const SEND_MS = 50;
 
 /**
  * Opens the lab in an interpreter that has started.
  * @param {any} pyodide
- * @param {object} order the first message
- * @param {ArrayBuffer} order.numpy wheel
- * @param {Record<string, {bytes: ArrayBuffer, sha256: string}>} order.demo the model and its rows, by file
- * @param {ArrayBuffer | null} order.kernel matrix products in WebAssembly; null where they did not arrive
+ * @param {object} boot the first message
+ * @param {ArrayBuffer} boot.numpy wheel
+ * @param {Record<string, {bytes: ArrayBuffer, sha256: string}>} boot.demo the model and its data, by file
+ * @param {ArrayBuffer | null} boot.kernel matmuls in WebAssembly; null where it could not be fetched
  * @param {object} worker
  * @param {WebAssembly.Memory} worker.memory that Python's arrays lie in
  * @param {(message: object) => void} worker.post
- * @param {(error: unknown) => void} worker.die reports that Python can do no more
- * @throws {BootError} a file is not the one it should be
+ * @param {(error: unknown) => void} worker.reportCrash
+ * @throws {BootError} a file is damaged
  */
-export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, die }) {
-  const { MessageChannel } = self; // sealWorker() removes it
+export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, reportCrash }) {
+  const { MessageChannel } = self; // sandboxWorker() removes it
   installPackage(pyodide, "numpy", numpy);
   const lab = pyodide.pyimport("pycell.lab");
   for (const [name, { bytes, sha256 }] of Object.entries(demo)) {
@@ -31,7 +31,7 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
   }
   const session = lab.open_lab(await instantiate(kernel, memory));
 
-  /** Trains; the events of several pieces leave together every SEND_MS. */
+  /** Trains; events are sent together every SEND_MS. */
   async function train(run) {
     let lines = "";
     let sent = performance.now();
@@ -40,15 +40,15 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
       lines = "";
       sent = performance.now();
     };
-    for (let piece = session.work(); piece !== undefined; piece = session.work()) {
-      lines += piece;
+    for (let slice = session.work(); slice !== undefined; slice = session.work()) {
+      lines += slice;
       if (performance.now() - sent >= SEND_MS) send();
       await receiveMessages();
     }
     send();
   }
 
-  /** Lets messages in. A message is not slowed down in a hidden window, as timers are. */
+  /** Lets messages in. Unlike a timer, a message is not throttled in a hidden window. */
   function receiveMessages() {
     return new Promise((resolve) => {
       const { port1, port2 } = new MessageChannel();
@@ -67,19 +67,19 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
         if (!problem) await train(run);
         post({ type: "ended", run });
       } catch (error) {
-        die(error);
+        reportCrash(error);
       }
     },
   };
 }
 
-/** The products of WebAssembly; undefined, which is Python's None (null is not), where there are none. */
+/** The matmul of the kernel; undefined, which Python gets as None (null is not), without one. */
 async function instantiate(kernel, memory) {
   if (kernel === null) return undefined;
   try {
     const { instance } = await WebAssembly.instantiate(kernel, { env: { memory } });
     return instance.exports.product;
   } catch {
-    return undefined; // no vector instructions here: numpy's own products are right, and slow
+    return undefined; // no SIMD in this browser: numpy's own matmuls are correct, but slow
   }
 }
