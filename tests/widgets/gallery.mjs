@@ -9,7 +9,7 @@ const figures = Object.entries(examples).map(([id, data]) => {
   const isTable = "headers" in data;
   const tag = isTable ? "data-table" : "data-plot";
   const json = JSON.stringify(data).replaceAll("<", "\\u003c");
-  const view = toHtml(isTable ? tableView(data) : plotView(data));
+  const view = id === "wrong" ? "" : toHtml(isTable ? tableView(data) : plotView(data));
   return `<${tag} id="${id}"><script type="application/json" class="data">${json}</script>${view}</${tag}>`;
 });
 process.stdout.write(`<!doctype html>

@@ -130,15 +130,3 @@ export function stateView(kind, title, text) {
     h("p", { class: "figure-state-text" }, text),
   );
 }
-
-/**
- * A wrong value in a few words, for an error sentence.
- * @param {unknown} value
- * @returns {string}
- */
-export function describe(value) {
-  if (value === null || value === undefined) return "nothing";
-  if (Array.isArray(value)) return `a list of ${value.length}`;
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
-}

@@ -11,9 +11,9 @@
 
 import { fileName, placeName, saveFile, stateView, keepFocus, toolViews } from "../figures/tools.js";
 import { h, toDom } from "../figures/vnode.js";
-import { plotFault } from "../schema/published.js";
+import { plotProblem } from "../schema/check.js";
 import { cursorStops, cursorView, nearestStop, readout, readoutText } from "./cursor.js";
-import { hasData, plotProblem, plotTable, readPlot, zoomed } from "./model.js";
+import { hasData, plotTable, readPlot, zoomed } from "./model.js";
 import { plotFile } from "./export.js";
 import { layoutPlot } from "./layout.js";
 import { WIDE } from "./text.js";
@@ -82,12 +82,12 @@ export class DataPlot extends HTMLElement {
 
   #draw() {
     this.#zoom.cancel();
-    const problem = plotProblem(this.#data) ?? plotFault(this.#data);
     if (this.#data === undefined || this.#data === null) {
-      this.#drawState(stateView("empty", "No plot yet", "Run the cell to draw it."));
-    } else if (problem) {
-      this.#drawState(stateView("error", "This plot could not be drawn", problem));
-    } else this.#drawFigure();
+      return this.#drawState(stateView("empty", "No plot yet", "Run the cell to draw it."));
+    }
+    const problem = plotProblem(this.#data);
+    if (problem) this.#drawState(stateView("error", "This plot could not be drawn", problem));
+    else this.#drawFigure();
   }
 
   #drawState(view) {

@@ -1,10 +1,9 @@
 /**
- * A plot as a cell publishes it, checked and brought into the one shape that layout and marks use; how far
- * its data reach on each axis; its numbers as a table.
+ * A plot as a cell publishes it, in the one form that layout and marks use; its extents, its colours, and its
+ * numbers as a table.
  */
 
 import { decimalUnit } from "../figures/number.js";
-import { describe } from "../figures/tools.js";
 import { paints } from "./color.js";
 
 /**
@@ -14,66 +13,9 @@ import { paints } from "./color.js";
  *   x_log?: boolean, y_log?: boolean, x_unit?: string, y_unit?: string, caption?: string}} Plot
  */
 
-const LARGEST = 1e300;
-const TYPES = ["line", "bar", "stacked_bar"];
-
 /**
- * What is wrong with a value meant as one plot, or null when nothing is.
- * @param {unknown} data
- * @returns {string | null} one sentence with the value, the bound and the remedy
- */
-export function plotProblem(data) {
-  if (data === null || typeof data !== "object" || Array.isArray(data)) {
-    return `A plot is an object {"x_data": […], "lines": […]}, not ${describe(data)}.`;
-  }
-  if (!Array.isArray(data.x_data)) return `"x_data" must be a list, not ${describe(data.x_data)}.`;
-  if (!Array.isArray(data.lines)) return `"lines" must be a list, not ${describe(data.lines)}.`;
-  if (data.type !== undefined && data.type !== null && !TYPES.includes(data.type)) {
-    return `"type" is ${describe(data.type)}; it can be ${TYPES.join(", ")}.`;
-  }
-  const badX = data.x_data.findIndex((x) => typeof x !== "string" && !isDrawable(x));
-  if (badX >= 0)
-    return `"x_data" item ${badX + 1} is ${describe(data.x_data[badX])}; use text or a number up to 1e300.`;
-  for (const [index, line] of data.lines.entries()) {
-    const problem = lineProblem(line, index + 1, data.x_data.length);
-    if (problem) return problem;
-  }
-  return thresholdProblem(data.thresholds);
-}
-
-function lineProblem(line, number, length) {
-  if (line === null || typeof line !== "object")
-    return `Line ${number} is ${describe(line)}; use an object.`;
-  if (!Array.isArray(line.data))
-    return `Line ${number}: "data" must be a list, not ${describe(line.data)}.`;
-  if (line.data.length !== length) {
-    return `Line ${number} has ${line.data.length} values but "x_data" has ${length}; make them equal.`;
-  }
-  const bad = line.data.findIndex(
-    (y) => y !== null && !(isDrawable(y) || (typeof y === "number" && !Number.isFinite(y))),
-  );
-  if (bad < 0) return null;
-  return `Line ${number}, value ${bad + 1} is ${describe(line.data[bad])}; use a number up to 1e300, or null for a gap.`;
-}
-
-/** Sums and spans of such numbers stay finite. */
-function isDrawable(value) {
-  return typeof value === "number" && Math.abs(value) <= LARGEST;
-}
-
-function thresholdProblem(thresholds) {
-  if (thresholds === undefined || thresholds === null) return null;
-  if (!Array.isArray(thresholds))
-    return `"thresholds" must be a list, not ${describe(thresholds)}.`;
-  const bad = thresholds.find((each) => !isDrawable(each?.value));
-  return bad === undefined
-    ? null
-    : `A threshold needs a number as "value"; this one is ${describe(bad)}.`;
-}
-
-/**
- * The plot in its inner shape. Values that cannot be drawn become gaps and are counted in `notes`.
- * @param {Plot} data without a `plotProblem`
+ * Returns the plot in its inner form. Values that cannot be drawn become gaps and are counted in `notes`.
+ * @param {Plot} data checked by the schema
  */
 export function readPlot(data) {
   const type = data.type ?? "line";

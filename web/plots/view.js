@@ -6,7 +6,7 @@
 import { stateView } from "../figures/tools.js";
 import { h } from "../figures/vnode.js";
 import { barMarks, barNumbers, lineMarks } from "./marks.js";
-import { hasData, plotProblem, readPlot } from "./model.js";
+import { hasData, readPlot } from "./model.js";
 import { layoutPlot } from "./layout.js";
 import { legendView } from "./legend.js";
 import { LEADING, NARROW, WIDE } from "./text.js";
@@ -14,16 +14,14 @@ import { LEADING, NARROW, WIDE } from "./text.js";
 const KINDS = { line: "Line chart", bar: "Bar chart", stacked_bar: "Stacked bar chart" };
 
 /**
- * The whole figure: title, picture, notes, caption, and an empty row the live widget puts its
- * buttons in. Wrong data gives the drawn error state, no values the drawn empty state.
- * @param {import("./model.js").Plot} data
+ * Returns the whole figure: title, picture, notes, caption, and an empty row for the buttons of the live widget. A
+ * plot without values gives the drawn empty state.
+ * @param {import("./model.js").Plot} data checked by the schema
  * @param {{width?: number, height?: number}} [opts] pixels. With no width the picture is drawn twice,
  *   for a text column and for a telephone, and CSS shows one.
  * @returns {import("../figures/vnode.js").VNode}
  */
 export function plotView(data, opts = {}) {
-  const problem = plotProblem(data);
-  if (problem) return stateView("error", "This plot could not be drawn", problem);
   const plot = readPlot(data);
   return figureView(plot, pictures(plot, opts));
 }

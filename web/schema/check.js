@@ -330,3 +330,27 @@ function quote(text) {
 function quoteName(name) {
   return PLAIN_NAME.test(name) ? name : quote(name);
 }
+
+/**
+ * @param {unknown} data of one table, parsed
+ * @returns {string} why it cannot be drawn, as a sentence; "" where it can
+ */
+export function tableProblem(data) {
+  return publishedProblem(shapes().table, data, "the table");
+}
+
+/**
+ * @param {unknown} data of one plot, parsed; numbers that are not finite are gaps, as in JSON
+ * @returns {string} as of `tableProblem`
+ */
+export function plotProblem(data) {
+  const shape = shapes().plots?.items;
+  const problem = publishedProblem(shape, data, "the plot");
+  return problem.includes(" not finite") ? publishedProblem(shape, JSON.parse(JSON.stringify(data)), "the plot") : problem;
+}
+
+function publishedProblem(shape, data, name) {
+  if (!shape) return "This page has no schema of tables and plots.";
+  const { problem } = check(shape, data, name);
+  return problem && `${problem}.`;
+}

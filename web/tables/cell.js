@@ -1,11 +1,11 @@
 /**
- * What a table cell says: its printed text, its value for sorting, and whether a column of such
- * cells is a column of numbers. Python writes the numbers; nothing here changes what they mean.
+ * The cells of a table: their text, their value for sorting, and whether a column is numeric. Python computes the
+ * numbers; nothing here changes their value.
  */
 
 import { exponential, grouped, typeset } from "../figures/number.js";
 
-/** Factors that let "350M" sort below "7B", "900 MB" below "2 GB" and "40 ms" below "1 s". */
+/** Factors of units: "350M" sorts below "7B", "900 MB" below "2 GB" and "40 ms" below "1 s". */
 const FACTORS = {
   "": 1,
   k: 1e3,
@@ -38,13 +38,13 @@ const QUANTITY =
   /^[~≈<>≤≥±]?\s*[$€£]?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([^\d\s,.][^\d]{0,15})?$/;
 const BLANK = new Set(["", "-", "–", "—", "n/a", "N/A", "NaN", "nan", "None", "null"]);
 
-/** Whether a cell holds nothing: null, or one of the usual ways to write "no value". */
+/** Whether a cell is empty: null, or one of the usual ways to write "no value". */
 export function isBlank(cell) {
   return cell === null || cell === undefined || BLANK.has(String(cell).trim());
 }
 
 /**
- * The number a cell stands for, in its base unit, or NaN when it is not a quantity.
+ * Returns the number in a cell in its base unit, or NaN when it is not a quantity.
  * @param {unknown} cell e.g. 3.2, "112.0 GB", "1,136.1", "≈ 30.4 %", "2e-5"
  * @returns {number}
  */
@@ -62,7 +62,7 @@ export function isNumeric(cells) {
   return filled.length > 0 && filled.every((cell) => !Number.isNaN(quantity(cell)));
 }
 
-/** Decimals needed to print every number of a column in full, at most six. */
+/** Returns how many decimals the numbers of a column need, at most six. */
 export function columnDecimals(cells) {
   let decimals = 0;
   for (const cell of cells) {
@@ -79,8 +79,8 @@ function isExtreme(value) {
 }
 
 /**
- * The text of a cell. Strings are printed as they came; numbers get the column's decimals, so that
- * their points align, and commas from 10,000 up.
+ * Returns the text of a cell. Strings are printed unchanged; numbers get the column's decimals, so that their
+ * points align, and commas from 10,000 up.
  * @param {unknown} cell
  * @param {number} decimals from `columnDecimals`
  * @returns {string}
@@ -91,9 +91,4 @@ export function cellText(cell, decimals = 0) {
   if (typeof cell !== "number") return String(cell);
   if (!Number.isFinite(cell)) return Number.isNaN(cell) ? "–" : cell > 0 ? "∞" : "−∞";
   return isExtreme(cell) ? exponential(cell, 6) : typeset(grouped(cell.toFixed(decimals)));
-}
-
-/** The cell as other programs want it: numbers unrounded, blanks empty. */
-export function rawText(cell) {
-  return cell === null || cell === undefined ? "" : String(cell);
 }

@@ -1,20 +1,18 @@
 /**
- * `<data-table>`: a table the reader can sort, copy and take along.
+ * `<data-table>`: a table that the reader can sort, copy and save.
  *
  * Property `data` is the parsed JSON of the cell contract. Baked tables carry it in a
- * `<script type="application/json" class="data">`; the element reads it when it comes alive.
+ * `<script type="application/json" class="data">`; the element reads it when it is upgraded.
  */
 
 import { copyText, fileName, placeName, saveFile, stateView, keepFocus, toolViews } from "../figures/tools.js";
-import { tableFault } from "../schema/published.js";
+import { tableProblem } from "../schema/check.js";
 import { toCsv, toMarkdown, toTsv } from "./export.js";
-import { nextSort, sortedRows } from "./sort.js";
-import { tableProblem, tableView } from "./view.js";
+import { nextSort, sortedRows, tableView } from "./view.js";
 import { toDom } from "../figures/vnode.js";
 
 /** Rows drawn at first; a button draws the rest. */
 const FIRST_ROWS = 500;
-const NOT_DRAWN = "This table could not be drawn";
 const TOOLS = [
   { action: "tsv", label: "Copy", hint: "Copy the table for a spreadsheet" },
   { action: "markdown", label: "Copy as Markdown", hint: "Copy the table as Markdown" },
@@ -22,7 +20,7 @@ const TOOLS = [
 ];
 
 /**
- * The JSON a baked figure carries, or undefined.
+ * Returns the JSON of a baked figure, or undefined.
  * @param {Element} element
  * @returns {unknown}
  */
@@ -39,7 +37,7 @@ export function bakedData(element) {
 /** @see module comment */
 export class DataTable extends HTMLElement {
   #data;
-  #fault = "";
+  #problem = "";
   #sort = null;
   #limit = FIRST_ROWS;
 
@@ -49,12 +47,12 @@ export class DataTable extends HTMLElement {
   }
 
   connectedCallback() {
-    const folded = this.closest("details:not([open])"); // as printed until somebody unfolds it
-    if (folded) folded.addEventListener("toggle", () => this.#wake(), { once: true });
-    else this.#wake();
+    const folded = this.closest("details:not([open])"); // as printed until it is unfolded
+    if (folded) folded.addEventListener("toggle", () => this.#upgrade(), { once: true });
+    else this.#upgrade();
   }
 
-  #wake() {
+  #upgrade() {
     if (Object.hasOwn(this, "data")) {
       const early = this.data;
       delete this.data;
@@ -65,16 +63,16 @@ export class DataTable extends HTMLElement {
     }
   }
 
-  /** The table as parsed JSON; setting it draws. Anything else draws an error in its place. */
+  /** The table as parsed JSON; setting it draws the table, or why it cannot be drawn. */
   get data() {
     return this.#data;
   }
 
   set data(value) {
     const heads = (table) => JSON.stringify(table?.headers);
-    if (heads(value) !== heads(this.#data)) this.#sort = null; // a new run of the same cell keeps it
+    if (heads(value) !== heads(this.#data)) this.#sort = null; // a new run of the same cell keeps the order
     this.#data = value;
-    this.#fault = tableProblem(value) ? "" : tableFault(value); // the first says more of what it knows
+    this.#problem = value === undefined || value === null ? "" : tableProblem(value);
     this.#limit = FIRST_ROWS;
     this.#draw();
   }
@@ -90,7 +88,7 @@ export class DataTable extends HTMLElement {
     }
     const scrolled = this.querySelector(".table-scroll")?.scrollLeft ?? 0;
     const opts = { sort: this.#sort, interactive: true, limit: this.#limit };
-    this.replaceChildren(toDom(this.#fault ? stateView("error", NOT_DRAWN, this.#fault) : tableView(this.#data, opts)));
+    this.replaceChildren(toDom(this.#problem ? stateView("error", "This table could not be drawn", this.#problem) : tableView(this.#data, opts)));
     const tools = this.querySelector(".table-tools");
     if (!tools) return;
     tools.append(...this.#tools().map((view) => toDom(view)));
@@ -120,20 +118,19 @@ export class DataTable extends HTMLElement {
     const order = this.#sort
       ? `by ${this.#data.headers[column]}, ${this.#sort.direction}`
       : "in the original order";
-    this.#say(`Rows ${order}`);
+    this.#announce(`Rows ${order}`);
   }
 
   async #act(action) {
-    if (this.#fault || tableProblem(this.#data)) return;
     const table = { ...this.#data, rows: sortedRows(this.#data.rows, this.#sort) };
     if (action === "all") this.#showAll();
     else if (action === "csv") {
       const name = fileName(String(table.caption ?? "") || placeName(this), "table", "csv");
       saveFile(name, new Blob([toCsv(table)], { type: "text/csv" }));
-      this.#say(`Saved ${name}`);
+      this.#announce(`Saved ${name}`);
     } else {
       const isCopied = await copyText(action === "tsv" ? toTsv(table) : toMarkdown(table));
-      this.#say(
+      this.#announce(
         isCopied ? "Copied" : "The browser refused the clipboard; download the CSV instead.",
       );
     }
@@ -145,7 +142,7 @@ export class DataTable extends HTMLElement {
     this.querySelector(".table-scroll").focus();
   }
 
-  #say(text) {
+  #announce(text) {
     const status = this.querySelector(".figure-message");
     if (status) status.textContent = text;
   }

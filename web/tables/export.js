@@ -1,6 +1,11 @@
 /** A table as text for other programs: TSV for spreadsheets, Markdown for notes, CSV as a file. */
 
-import { isNumeric, quantity, rawText } from "./cell.js";
+import { isNumeric, quantity } from "./cell.js";
+
+/** A cell for other programs: numbers unrounded, blanks empty. */
+function rawText(cell) {
+  return cell === null || cell === undefined ? "" : String(cell);
+}
 
 function headings({ headers, units }) {
   return headers.map((header, index) =>
@@ -9,7 +14,7 @@ function headings({ headers, units }) {
 }
 
 /**
- * Text a spreadsheet would run as a formula gets an apostrophe, unless it is a number.
+ * Text that a spreadsheet would run as a formula gets an apostrophe, unless it is a number.
  * Source: OWASP, CSV injection.
  */
 function inert(cell) {

@@ -1,10 +1,9 @@
 /**
- * Draws a table: data in, a tree of nodes out. Used when the site is built and again in the page.
+ * Draws a table: data in, a tree of nodes out. Used when the site is built and again in the page, also after a reader
+ * has sorted it: numbers by value, text by name, blanks last.
  */
 
-import { describe, stateView } from "../figures/tools.js";
-import { cellText, columnDecimals, isNumeric } from "./cell.js";
-import { sortedRows } from "./sort.js";
+import { cellText, columnDecimals, isBlank, isNumeric, quantity } from "./cell.js";
 import { h } from "../figures/vnode.js";
 
 /** @typedef {{headers: string[], rows: unknown[][], align?: string[], units?: string[], caption?: string}} Table */
@@ -13,46 +12,17 @@ import { h } from "../figures/vnode.js";
 /** Row names up to this many characters stay on one line. */
 const SHORT_NAME = 24;
 const ALIGNMENTS = ["left", "right", "center"];
+const BY_NAME = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 const NEXT_STATE = { none: "ascending", ascending: "descending", descending: "the original order" };
 
 /**
- * What is wrong with a value meant as a table, or null when nothing is.
- * @param {unknown} data
- * @returns {string | null} one sentence with the value, the bound and the remedy
- */
-export function tableProblem(data) {
-  if (data === null || typeof data !== "object" || Array.isArray(data)) {
-    return `A table is an object {"headers": […], "rows": [[…], …]}, not ${describe(data)}.`;
-  }
-  if (!Array.isArray(data.headers))
-    return `"headers" must be a list, not ${describe(data.headers)}.`;
-  if (!Array.isArray(data.rows))
-    return `"rows" must be a list of lists, not ${describe(data.rows)}.`;
-  const width = data.headers.length;
-  for (const [index, row] of data.rows.entries()) {
-    if (!Array.isArray(row))
-      return `Row ${index + 1} must be a list of cells, not ${describe(row)}.`;
-    if (row.length !== width) {
-      return `Row ${index + 1} has ${row.length} cells but there are ${width} headers; make them equal.`;
-    }
-    const nested = row.findIndex((cell) => cell !== null && typeof cell === "object");
-    if (nested >= 0) {
-      return `Row ${index + 1}, column ${nested + 1} holds ${describe(row[nested])}; a cell is text or a number.`;
-    }
-  }
-  return null;
-}
-
-/**
- * The table as nodes. Wrong data gives the drawn error state, no rows the drawn empty state.
- * @param {Table} data
+ * Returns the table as nodes.
+ * @param {Table} data checked by the schema
  * @param {{sort?: Sort, interactive?: boolean, limit?: number}} [opts]
  *   `interactive` makes headers buttons; `limit` draws at most that many rows
  * @returns {import("../figures/vnode.js").VNode}
  */
 export function tableView(data, opts = {}) {
-  const problem = tableProblem(data);
-  if (problem) return stateView("error", "This table could not be drawn", problem);
   const columns = describeColumns(data);
   const rows = sortedRows(data.rows, opts.sort ?? null).slice(0, opts.limit ?? Infinity);
   const label = data.caption ? String(data.caption) : `Table: ${data.headers.join(", ")}`;
@@ -145,4 +115,41 @@ function bodyRows(rows, columns) {
       }),
     ),
   );
+}
+
+/**
+ * Returns the rows sorted, stably and not in place; in the original order when `sort` is null.
+ * @param {unknown[][]} rows
+ * @param {Sort} sort
+ * @returns {unknown[][]}
+ */
+export function sortedRows(rows, sort) {
+  if (!sort) return rows;
+  const { column } = sort;
+  const sign = sort.direction === "descending" ? -1 : 1;
+  const compare = isNumeric(rows.map((row) => row[column])) ? byQuantity : byName;
+  return rows.toSorted((left, right) => {
+    const [a, b] = [left[column], right[column]];
+    if (isBlank(a) || isBlank(b)) return Number(isBlank(a)) - Number(isBlank(b));
+    return sign * compare(a, b);
+  });
+}
+
+function byQuantity(a, b) {
+  return quantity(a) - quantity(b);
+}
+
+function byName(a, b) {
+  return BY_NAME.compare(String(a), String(b));
+}
+
+/**
+ * Returns the next of the three states of a header button: ascending, descending, null.
+ * @param {Sort} sort the present state
+ * @param {number} column the column pressed
+ * @returns {Sort}
+ */
+export function nextSort(sort, column) {
+  if (sort?.column !== column) return { column, direction: "ascending" };
+  return sort.direction === "ascending" ? { column, direction: "descending" } : null;
 }

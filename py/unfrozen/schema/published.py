@@ -32,7 +32,8 @@ _CELL: Final = any_of(
     described=f"a finite number, text of at most {MAX_TEXT_LENGTH:,} characters, true, false, "
     "or None for an empty cell",
 )
-_VALUE: Final = any_of(number(), NULL, described="a finite number, or None for a gap")
+_COORDINATE: Final = number(-1e300, 1e300)  # sums and spans of such numbers stay finite
+_VALUE: Final = any_of(_COORDINATE, NULL, described="a finite number, or None for a gap")
 _LINE: Final = record(
     {
         "label": _TEXT,
@@ -64,11 +65,11 @@ PLOTS: Final[Shape] = array(
             "title": _TEXT,
             "x_label": _TEXT,
             "y_label": _TEXT,
-            "x_data": array(any_of(number(), _TEXT), MAX_POINTS),
+            "x_data": array(any_of(_COORDINATE, _TEXT), MAX_POINTS),
             "lines": array(_LINE, MAX_LINES),
             "type": enum("line", "bar", "stacked_bar"),
             "thresholds": array(
-                record({"label": _TEXT, "value": number()}, required=("value",), closed=True),
+                record({"label": _TEXT, "value": _COORDINATE}, required=("value",), closed=True),
                 MAX_LINES,
             ),
             "x_log": BOOLEAN,

@@ -141,29 +141,3 @@ def test_the_picture_is_described_in_words(node: Node) -> None:
 def test_a_plot_without_values_says_so(node: Node) -> None:
     for plot in (example("empty"), {"x_data": [1], "lines": [{"label": "a", "data": [None]}]}):
         assert "Nothing to draw yet" in node.html("plots/view", "plotView", plot)
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (None, "not nothing"),
-        ("plot", 'not "plot"'),
-        ({"lines": []}, '"x_data" must be a list, not nothing'),
-        ({"x_data": [], "lines": {}}, '"lines" must be a list'),
-        ({"x_data": [None], "lines": []}, '"x_data" item 1 is nothing'),
-        ({"x_data": [], "lines": [3]}, "Line 1 is 3"),
-        ({"x_data": [1], "lines": [{"label": "a"}]}, '"data" must be a list'),
-        (example("wrong"), 'Line 1 has 2 values but "x_data" has 3; make them equal.'),
-        ({"x_data": [1], "lines": [{"data": ["2"]}]}, 'value 1 is "2"; use a number'),
-        ({"x_data": [1], "lines": [{"data": [1e301]}]}, "up to 1e300"),
-        ({"x_data": [1], "lines": [], "type": "pie"}, "it can be line, bar, stacked_bar"),
-        (
-            {"x_data": [1], "lines": [], "thresholds": [{"label": "a"}]},
-            "A threshold needs a number",
-        ),
-    ],
-)
-def test_a_wrong_plot_is_explained_in_its_place(node: Node, data: Any, sentence: str) -> None:
-    tree = node.tree("plots/view", "plotView", data)
-    assert tree.get("role") == "alert"
-    assert sentence in "".join(tree.itertext())
