@@ -6,15 +6,14 @@ import "./run/view/runner-status.js";
 import "./tables/data-table.js";
 import "./plots/data-plot.js";
 import "./cells/live-cell.js";
-import "./page/prose-slider.js";
 import "./run/view/run-view.js";
 import "./lab/page-run.js";
 import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
 import { goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { spellCommands } from "./run/command-line.js";
-import { takeToken } from "./run/token.js";
+import { takeToken } from "./run/runner.js";
 import { bringContents, followReading, addCopyButtons, addHoverNotes } from "./page/reading-aids.js";
-import { nearTheWindow } from "./page/scheduling.js";
+import { whenNearViewport } from "./page/visibility.js";
 
 takeToken();
 keepStates();
@@ -28,6 +27,6 @@ addCopyButtons(document.querySelector(".article"));
 // Widgets are complete as printed; what makes them live is fetched when the reader comes near.
 for (const [tag, block, load] of WIDGETS) {
   for (const element of document.querySelectorAll(tag)) {
-    void (block && isAddressed(block) ? Promise.resolve() : nearTheWindow(element)).then(load);
+    void (block && isAddressed(block) ? Promise.resolve() : whenNearViewport(element)).then(load);
   }
 }

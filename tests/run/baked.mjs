@@ -4,3 +4,5 @@ globalThis.document = { getElementById: (id) => baked[id] ?? null };
 globalThis.PACKAGES = {};
 globalThis.RUNTIME_BYTES = {};
 globalThis.MAX_LINE_LENGTH = JSON.parse(process.env.EVENT_SCHEMA).shapes.max_line_length;
+globalThis.HTMLElement = class {};
+globalThis.customElements = { define() {} };

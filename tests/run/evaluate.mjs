@@ -3,20 +3,17 @@
 import "./baked.mjs";
 import { createInterface } from "node:readline";
 import { emptyRun, fold } from "../../web/run/fold.js";
-import { parseEvent, parseLines } from "../../web/run/log-lines.js";
-import { commandState, launchState } from "../../web/run/commands.js";
+import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
+import { commandState, launchState } from "../../web/run/view/run-controls.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
 import { program, spellCommand } from "../../web/run/command-line.js";
-import { replay } from "../../web/run/replay.js";
-import { followLines, SseParser } from "../../web/run/event-stream.js";
-import { judgeHealth, makeNotice } from "../../web/run/notices.js";
-import { followRun } from "../../web/run/follow.js";
-import { alignedData, lonePoints } from "../../web/run/view/chart-options.js";
+import { followLines, followRun, SseParser } from "../../web/run/event-stream.js";
+import { Announcements, judgeHealth, makeNotice } from "../../web/run/notices.js";
+import { alignedData, lonePoints } from "../../web/run/view/chart.js";
 import * as numbers from "../../web/figures/number.js";
 import { examplesView, revealHidden } from "../../web/run/view/examples.js";
 import { h, toHtml } from "../../web/figures/vnode.js";
-import { Announcements } from "../../web/run/view/announcements.js";
 
 const realTimeout = globalThis.setTimeout;
 const folded = (events) => events.reduce(fold, emptyRun());
@@ -25,7 +22,7 @@ const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
 const known = { alignedData, emptyRun, fold, folded, followLines, judgeHealth, hurry, lonePoints, makeNotice, numbers };
-Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, launchState, spellCommand });
+Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, SseParser, launchState, spellCommand });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);

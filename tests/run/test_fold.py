@@ -194,7 +194,7 @@ def test_tables_of_names_do_not_grow_without_end(js: JavaScript) -> None:
     texts = {"prompt": "p", "text": "t"}
     samples = [event(n, "sample") | texts | {"prompt": f"p{n}"} for n in range(100)]
     run = fold(js, samples)
-    assert (len(run["samples"]), run["unheldSamples"]) == (64, 36)
+    assert (len(run["samples"]), run["droppedSamples"]) == (64, 36)
     resumed = [event(n, "run.resume", from_step=0) | {"att": n} for n in range(1, 400)]
     assert len(fold(js, resumed)["attempts"]) == 256
     sizes = {"components": {}, "total_bytes": 1}

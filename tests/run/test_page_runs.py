@@ -25,7 +25,7 @@ def event(seq: int, kind: str = "metrics", **more: object) -> str:
 def test_lines_are_told_as_events_in_order_and_damaged_ones_left_out(js: JavaScript) -> None:
     lines = [event(0), "{torn", "[]", event(1)]
     found = js(
-        LOGS + "input.forEach((one) => pageRuns.take('page-1', [one])); return heard;", lines
+        LOGS + "input.forEach((one) => pageRuns.append('page-1', [one])); return heard;", lines
     )
     assert [detail["id"] for detail in found] == ["page-1"] * 4
     told = [[e.get("seq", "refused") for e in detail["events"]] for detail in found]
@@ -33,7 +33,7 @@ def test_lines_are_told_as_events_in_order_and_damaged_ones_left_out(js: JavaScr
 
 
 def test_the_end_is_known_once_it_is_said_and_stays(js: JavaScript) -> None:
-    body = LOGS + "return input.map((lines) => (pageRuns.take('page-1', lines), run.end?.status));"
+    body = LOGS + "return input.map((lines) => (pageRuns.append('page-1', lines), run.end?.status));"
     end = event(1, "run.end", status="stopped")
     assert js(body, [[event(0)], [end, event(2)], [event(3)]]) == [None, "stopped", "stopped"]
 
@@ -41,7 +41,7 @@ def test_the_end_is_known_once_it_is_said_and_stays(js: JavaScript) -> None:
 def test_the_file_is_the_log_line_by_line_as_it_was_written(js: JavaScript) -> None:
     lines = [event(0, text="ü🦀"), "{torn", event(1)]
     body = """
-    pageRuns.take("page-1", input);
+    pageRuns.append("page-1", input);
     const file = pageRuns.file("page-1");
     return [file.name, await file.text()];
     """
@@ -59,7 +59,7 @@ def test_a_view_of_a_long_log_reads_it_again_as_it_came(js: JavaScript) -> None:
     lines = [event(n, m={"train/loss": 1 / (n + 1)}) for n in range(400)]
     body = """
     const live = input.reduce((state, one) => fold(state, parseEvent(one)), emptyRun());
-    pageRuns.take("page-1", input);
+    pageRuns.append("page-1", input);
     const again = folded(eventsOf(run.lines));
     return JSON.stringify(live) === JSON.stringify(again) && again.events;
     """

@@ -154,7 +154,7 @@ const take = (events, skipped) => {
   events.forEach((event) => fold(run, event));
   run.skippedLines += skipped;
 };
-await replay(new Blob([input]), take, new AbortController().signal);
+await readLog(new Blob([input]), take, new AbortController().signal);
 return { run, batches };
 """
 
@@ -183,7 +183,7 @@ def test_a_line_of_fifty_megabytes_costs_its_newline_and_is_refused(js: JavaScri
     const kept = frames.map(({ data }) => data.length);
     const run = emptyRun();
     const take = (events) => events.forEach((event) => fold(run, event));
-    await replay(new Blob([huge, input, "\\n"]), take, new AbortController().signal);
+    await readLog(new Blob([huge, input, "\\n"]), take, new AbortController().signal);
     return { kept, run, ms: performance.now() - started };
     """
     answer = js(body, good)

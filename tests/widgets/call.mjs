@@ -5,6 +5,8 @@ import { toHtml } from "../../web/figures/vnode.js";
 
 const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the site builder bakes it
 globalThis.document = { getElementById: (id) => baked[id] ?? null };
+globalThis.HTMLElement = class {};
+globalThis.customElements = { define() {} };
 
 async function answer({ module, name, args, asHtml }) {
   try {

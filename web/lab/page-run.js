@@ -8,7 +8,7 @@
  */
 
 import { emptyRun } from "../run/fold.js";
-import { nearTheWindow } from "../page/scheduling.js";
+import { whenNearViewport } from "../page/visibility.js";
 
 export class PageRun extends HTMLElement {
   #live = null;
@@ -16,7 +16,7 @@ export class PageRun extends HTMLElement {
   #given = {};
 
   connectedCallback() {
-    void nearTheWindow(this).then(() => this.#load());
+    void whenNearViewport(this).then(() => this.#load());
   }
 
   get choices() {

@@ -5,8 +5,9 @@
  */
 
 import { lossText } from "../figures/number.js";
-import { logScale } from "../plots/scale.js";
 import { h } from "../figures/vnode.js";
+import { axisTitleView, xAxisView, yAxisView } from "../plots/guides.js";
+import { logScale } from "../plots/scale.js";
 
 const HEIGHT = 340;
 const MARGIN = { top: 30, right: 14, bottom: 44, left: 52 };
@@ -69,19 +70,14 @@ function round(value) {
 
 function axesView(x, y, width) {
   const bottom = HEIGHT - MARGIN.bottom;
+  const right = width - MARGIN.right;
   return h(
     "g",
-    { class: "page-run-axes grid" },
-    y.ticks.map(({ value, label }) => [
-      h("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: round(y.map(value)), y2: round(y.map(value)) }),
-      h("text", { x: MARGIN.left - 8, y: round(y.map(value)) + 4, "text-anchor": "end" }, label),
-    ]),
-    x.ticks.map(({ value, label }) => [
-      h("line", { x1: round(x.map(value)), x2: round(x.map(value)), y1: bottom, y2: bottom + 5 }),
-      h("text", { x: round(x.map(value)), y: bottom + 20, "text-anchor": "middle" }, label),
-    ]),
-    h("text", { class: "page-run-axis-title", x: width - MARGIN.right, y: HEIGHT - 6, "text-anchor": "end" }, "loss on the task →"),
-    h("text", { class: "page-run-axis-title", x: MARGIN.left, y: 14 }, "↑ loss on what it knew (nats a token)"),
+    null,
+    yAxisView({ left: MARGIN.left, right }, y.ticks.map(({ value, label }) => ({ at: y.map(value), label }))),
+    xAxisView(bottom, x.ticks.map(({ value, label }) => ({ at: x.map(value), rows: [label] })), true),
+    axisTitleView("loss on the task →", { x: right, y: HEIGHT - 6, anchor: "end" }),
+    axisTitleView("↑ loss on what it knew (nats a token)", { x: MARGIN.left, y: 14 }),
   );
 }
 

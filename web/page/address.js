@@ -1,24 +1,24 @@
 /**
- * What the page's address holds besides a place in the article: the state of each widget that has
- * one. `#planner?seq_len=4096` is a plan, `#references&planner?seq_len=4096` the same plan while
- * the reader is at the references: following a link, going back or loading the page anew keeps it.
+ * The fragment of the page's address: a place in the article, and the state of each widget that has one.
+ * `#planner?seq_len=4096` is a plan, `#references&planner?seq_len=4096` the same plan while the reader is at the
+ * references: following a link, going back or reloading the page keeps it.
  *
  *   fragment = [ place ] { "&" name "?" query }     or, at the widget itself,  name [ "?" query ] …
  *
- * A fragment, because browsers never send it: what a reader plans stays between them and whom they
- * give the link to. The token of the runner (`t=…`) is taken out before, see web/run/token.js.
+ * Browsers never send the fragment, so a plan is known only to those who have the link. The token of the runner
+ * (`t=…`) is taken out before, see web/run/runner.js.
  */
 
 const NAMES = ["planner", "decision"];
 const NEXT = new RegExp(`&(?=(?:${NAMES.join("|")})\\?)`);
 const AT = new RegExp(`^(${NAMES.join("|")})(?![\\w-])\\??([^]*)$`);
 
-/** What each widget shows, by its name; one that shows its default is not in it. */
-const kept = new Map();
-const followers = new Map();
+/** The query of each widget by its name, without those that show their default. */
+const queriesShown = new Map();
+const listeners = new Map();
 
 /**
- * An address taken apart.
+ * Parses a fragment.
  * @param {string} hash
  * @returns {{place: string, at: string | null, queries: [string, string][]}} place: an element's id,
  *   or nothing; at: the widget that the address itself leads to
@@ -26,12 +26,12 @@ const followers = new Map();
 export function readFragment(hash) {
   const [first, ...others] = hash.slice(1).split(NEXT);
   const queries = others.map((part) => [part.split("?", 1)[0], part.slice(part.indexOf("?") + 1)]);
-  const [, at, query] = AT.exec(first) ?? [, null]; // what else follows the name, Python refuses in words
+  const [, at, query] = AT.exec(first) ?? [, null]; // Python refuses anything else after the name
   return at ? { place: "", at, queries: [[at, query], ...queries] } : { place: first, at: null, queries };
 }
 
 /**
- * The fragment for a place or a widget, and for what every widget shows.
+ * Returns the fragment for a place or a widget, and for the state of every widget.
  * @param {string} first an element's id or a widget's name
  * @param {Map<string, string>} queries
  */
@@ -42,7 +42,7 @@ export function fragmentOf(first, queries) {
   return parts.some(Boolean) ? `#${parts.join("&")}` : "";
 }
 
-/** The fragment that leads to a widget in a state. @param {string} query */
+/** Returns the fragment that leads to a widget in a state. @param {string} query */
 export function fragment(query, name = "planner") {
   return fragmentOf(name, new Map([[name, query]]));
 }
@@ -52,51 +52,51 @@ export function isAddressed(name) {
   return readFragment(location.hash).at === name;
 }
 
-/** What the address says that a widget shows; empty for its default. */
+/** Returns the query of a widget in the address; empty for its default. */
 export function queryOfAddress(name) {
-  return kept.get(name) ?? "";
+  return queriesShown.get(name) ?? "";
 }
 
-/** Keeps the states of widgets through the links that the reader follows. Call it once. */
+/** Keeps the states of widgets while the reader follows links. Call it once. */
 export function keepStates() {
-  arrive();
-  addEventListener("popstate", ({ state }) => (state?.shown ? comeBack(state.shown) : arrive()));
+  readAddress();
+  addEventListener("popstate", ({ state }) => (state?.shown ? restore(state.shown) : readAddress()));
 }
 
-/** An address that is new: what it brings is taken, what it does not name stays as it is. */
-function arrive() {
+/** Takes the queries of a new address; widgets that it does not name keep theirs. */
+function readAddress() {
   const { place, at, queries } = readFragment(location.hash);
-  for (const [name, query] of queries) keep(name, query);
-  const hash = fragmentOf(at ?? place, kept);
-  history.replaceState(entry(), "", hash === location.hash ? undefined : hash);
-  for (const [name, query] of queries) followers.get(name)?.(query);
+  for (const [name, query] of queries) setQuery(name, query);
+  const hash = fragmentOf(at ?? place, queriesShown);
+  history.replaceState(historyState(), "", hash === location.hash ? undefined : hash);
+  for (const [name, query] of queries) listeners.get(name)?.(query);
 }
 
-/** An entry of the history that was here before: every widget shows what it showed then. */
-function comeBack(shown) {
-  kept.clear();
-  for (const [name, query] of Object.entries(shown)) keep(name, query);
-  for (const [name, show] of followers) show(queryOfAddress(name));
+/** Restores every widget to what it showed at an earlier entry of the history. */
+function restore(shown) {
+  queriesShown.clear();
+  for (const [name, query] of Object.entries(shown)) setQuery(name, query);
+  for (const [name, show] of listeners) show(queryOfAddress(name));
 }
 
-function keep(name, query) {
-  if (query) kept.set(name, query);
-  else kept.delete(name);
+function setQuery(name, query) {
+  if (query) queriesShown.set(name, query);
+  else queriesShown.delete(name);
 }
 
-function entry() {
-  return { shown: Object.fromEntries(kept) };
+function historyState() {
+  return { shown: Object.fromEntries(queriesShown) };
 }
 
 /**
- * Makes a state the newest entry of the history, so that Back returns to the one before.
- * @param {string} before the state shown until now
+ * Makes a state the newest entry of the history, so that Back returns to the previous one.
+ * @param {string} before the state until now
  * @param {string} query the new one
  */
 export function remember(before, query, name = "planner") {
   if (before === query) return;
-  keep(name, query);
-  history.pushState(entry(), "", fragmentOf(name, kept));
+  setQuery(name, query);
+  history.pushState(historyState(), "", fragmentOf(name, queriesShown));
 }
 
 /**
@@ -104,10 +104,10 @@ export function remember(before, query, name = "planner") {
  * @param {(query: string) => void} show
  */
 export function followHistory(show, name = "planner") {
-  followers.set(name, show);
+  listeners.set(name, show);
 }
 
-/** Goes to the place of such an address; a plain one is the browser's own. */
+/** Scrolls to the place of an address with queries; the browser does it for others. */
 export function goToPlace() {
   const { place, queries } = readFragment(location.hash);
   if (!place || queries.length === 0 || scrollY > 0) return;

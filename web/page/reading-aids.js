@@ -1,4 +1,4 @@
-/** What helps to read the article: contents at hand, copy buttons, notes beside citations and terms. */
+/** Reading aids: the table of contents, copy buttons, notes beside citations and terms, sliders in sentences. */
 
 import { textButton, copyText } from "../figures/tools.js";
 
@@ -135,9 +135,9 @@ export function addHoverNotes(article) {
     if (!noted) return;
     hide();
     const target = document.getElementById(noted.hash.slice(1));
-    const words = target?.querySelector(".work") ?? target?.nextElementSibling;
-    if (!words) return;
-    card.replaceChildren(...words.cloneNode(true).childNodes);
+    const note = target?.querySelector(".work") ?? target?.nextElementSibling;
+    if (!note) return;
+    card.replaceChildren(...note.cloneNode(true).childNodes);
     card.hidden = false;
     link = noted;
     link.setAttribute("aria-describedby", card.id);
@@ -168,3 +168,48 @@ function place(card, link) {
   card.style.left = `${left}px`;
   card.style.top = `${top}px`;
 }
+
+/**
+ * `<prose-slider>`: a sentence with a number that the reader can change. The site builder has computed its texts at every
+ * stop and printed the first; they are looked up here, and nothing is computed.
+ */
+class ProseSlider extends HTMLElement {
+  connectedCallback() {
+    const place = this.querySelector(".slider-controls");
+    if (this.data || !place) return;
+    this.data = JSON.parse(this.querySelector("script.data").textContent);
+    this.holes = [...this.querySelectorAll(".slid")];
+    this.inputs = this.data.sliders.map((slider) => this.#input(slider));
+    place.replaceChildren(...this.inputs.map((input) => input.parentElement));
+    this.#show();
+  }
+
+  #input({ label, texts, start }) {
+    const row = document.createElement("label");
+    row.className = "slider-row";
+    const name = document.createElement("span");
+    name.textContent = label;
+    const input = document.createElement("input");
+    Object.assign(input, { type: "range", min: 0, max: texts.length - 1, step: 1 });
+    input.className = "range";
+    input.value = start;
+    input.addEventListener("input", () => this.#show());
+    row.append(name, input);
+    return input;
+  }
+
+  /** Fills in the texts of these stops; each control's value text is its own stop and the results. */
+  #show() {
+    const { sliders, sentences } = this.data;
+    const at = this.inputs.map((input) => Number(input.value));
+    const row = sentences[at.reduce((index, stop, i) => index * sliders[i].texts.length + stop, 0)];
+    this.holes.forEach((hole, i) => (hole.textContent = row[i]));
+    sliders.forEach(({ texts }, i) => {
+      const own = texts[at[i]];
+      const rest = row.filter((text) => text !== own);
+      this.inputs[i].setAttribute("aria-valuetext", [own, ...rest].join(", "));
+    });
+  }
+}
+
+customElements.define("prose-slider", ProseSlider);

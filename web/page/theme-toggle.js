@@ -1,4 +1,4 @@
-import { applyTheme, savedTheme, saveTheme, THEMES } from "./theme.js";
+import { applyTheme, savedTheme, saveTheme, THEMES } from "./theme-first.js";
 
 const NAMES = { auto: "System", light: "Light", dark: "Dark" };
 
@@ -9,9 +9,9 @@ export class ThemeToggle extends HTMLElement {
     this.button.type = "button";
     this.button.className = "bar-button";
     this.button.addEventListener("click", () => this.#next());
-    this.word = document.createElement("span");
-    this.word.className = "bar-word";
-    this.button.append(this.word);
+    this.label = document.createElement("span");
+    this.label.className = "bar-word";
+    this.button.append(this.label);
     this.replaceChildren(this.button);
     this.#show(savedTheme());
     addEventListener("storage", this.#followOtherTab);
@@ -34,7 +34,7 @@ export class ThemeToggle extends HTMLElement {
   }
 
   #show(theme) {
-    this.word.textContent = NAMES[theme];
+    this.label.textContent = NAMES[theme];
     this.button.dataset.theme = theme;
     this.button.setAttribute("aria-label", `Theme: ${NAMES[theme]}. Change it`);
   }
@@ -42,7 +42,7 @@ export class ThemeToggle extends HTMLElement {
 
 customElements.define("theme-toggle", ThemeToggle);
 
-// Paper is white. CSS follows by itself (style/base/tokens.css), but a canvas is painted already: the page
-// turns light while it prints, and its charts repaint.
-addEventListener("beforeprint", () => applyTheme("light"), { capture: true }); // before any chart hears of it
+// Paper is white. CSS follows by itself (style/base/tokens.css), but a canvas is painted already: the page turns light
+// while it prints, and its charts repaint.
+addEventListener("beforeprint", () => applyTheme("light"), { capture: true }); // before the listeners of charts
 addEventListener("afterprint", () => applyTheme(savedTheme()));

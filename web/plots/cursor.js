@@ -1,7 +1,7 @@
-/** The reading under the pointer or the arrow keys: which point, what it says, how it is drawn. */
+/** The cursor of a plot, moved by the pointer or the arrow keys: which point it is at, and its values. */
 
 import { fitText, FONT_SIZE, LEADING, textWidth } from "./text.js";
-import { swatchView } from "./legend.js";
+import { swatchView } from "./guides.js";
 import { positionsOf } from "./marks.js";
 import { exactText, exactTexts, withUnit } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
@@ -11,7 +11,7 @@ const SWATCH = 12;
 const ROW = LEADING + 3;
 
 /**
- * Every place the cursor can stand, from left to right.
+ * Returns every position of the cursor, from left to right.
  * @param {object} layout from `layoutPlot`
  * @returns {{index: number, at: number}[]} data index and pixel x
  */
@@ -20,7 +20,7 @@ export function cursorStops(layout) {
   return stops.sort((left, right) => left.at - right.at);
 }
 
-/** Position in `stops` of the stop nearest to pixel `at`. */
+/** Returns the index of the stop nearest to pixel `at`. */
 export function nearestStop(stops, at) {
   let [low, high] = [0, stops.length - 1];
   while (low < high) {
@@ -32,7 +32,7 @@ export function nearestStop(stops, at) {
 }
 
 /**
- * What the plot says at one data index, with units; the topmost bar of a stack first.
+ * Returns the values at one data index, with units; the topmost bar of a stack first.
  * @param {object} plot from `readPlot`
  * @param {number} index
  * @returns {{head: string, rows: {name: string, value: string, line: object | null}[]}}
@@ -50,13 +50,13 @@ export function readout(plot, index) {
   return { head: head || "–", rows: plot.type === "stacked_bar" ? rows.reverse() : rows };
 }
 
-/** The reading as one sentence for a live region. */
+/** Returns the values as one sentence for a live region. */
 export function readoutText({ head, rows }) {
   return `${head}: ${rows.map(({ name, value }) => `${name} ${value}`).join(", ")}`;
 }
 
 /**
- * The drawn cursor: rule or band, a dot on every line, and a box with the numbers.
+ * Draws the cursor: rule or band, a dot on every line, and a tooltip with the values.
  * @param {object} layout from `layoutPlot`
  * @param {{index: number, at: number}} stop
  */
@@ -93,7 +93,7 @@ function dots({ plot, y }, { index, at }) {
     );
 }
 
-/** Rows in the order of their dots, the highest first. */
+/** Returns the rows in the order of their dots, the highest first. */
 function byHeight(rows, index) {
   const height = ({ line }) => line.values[index] ?? -Infinity;
   return rows.toSorted((left, right) =>
@@ -101,7 +101,7 @@ function byHeight(rows, index) {
   );
 }
 
-/** Rows that fit the frame; what is left over is counted, not hidden. */
+/** Returns the rows that fit the frame, and a last one with the number of the others. */
 function fittingRows(rows, height) {
   const most = Math.max(1, Math.floor((height - ROW - 2 * PAD) / ROW));
   if (rows.length <= most) return rows;
@@ -139,7 +139,7 @@ function tip(layout, stop) {
   );
 }
 
-/** Beside the rule, on the side with room; inside the picture when neither side has it. */
+/** Places the tooltip beside the rule, on the side with room, or over it where neither side has room. */
 function tipLeft({ plot, x, width }, at, boxWidth) {
   const gap = plot.type === "line" ? 12 : x.step / 2 + 4;
   if (at + gap + boxWidth <= width) return at + gap;
@@ -147,7 +147,7 @@ function tipLeft({ plot, x, width }, at, boxWidth) {
   return Math.max(0, Math.min(width - boxWidth, at - boxWidth / 2));
 }
 
-/** At the top or the bottom of the frame, whichever hides less of the lines nearby. */
+/** Places the tooltip at the top or the bottom of the frame, whichever covers fewer points. */
 function tipTop(layout, box, left) {
   const { plot, frame, y } = layout;
   const [top, bottom] = [frame.top + 2, Math.max(frame.top + 2, frame.bottom - box.height - 6)];

@@ -1,17 +1,17 @@
 /**
- * Where everything of a plot goes, in pixels, before anything is drawn. The picture and the cursor
- * read the same layout, so a dot lands on its line.
+ * Where everything of a plot goes, in pixels, before anything is drawn. The picture and the cursor use the same layout, so
+ * a dot lies on its line. Labels beside the ends of lines and thresholds are moved apart, so that none covers another.
  */
 
+import { exactText, shortText, withUnit } from "../figures/number.js";
+import { LEGEND_ROW, legendLayout } from "./guides.js";
 import { xExtent, yExtent } from "./model.js";
-import { endLabels, spread } from "./label.js";
-import { LEGEND_ROW, legendLayout } from "./legend.js";
-import { shortText } from "../figures/number.js";
 import { bandScale, linearScale, logScale } from "./scale.js";
 import { FONT_SIZE, heightFor, LEADING, NARROW_BELOW, textWidth, wrapText } from "./text.js";
 
 const LABEL_GAP = 8;
 const TICK_SPACING = 76;
+const MOST_DIRECT_LABELS = 16;
 
 /**
  * Lays out a plot that has data.
@@ -23,9 +23,9 @@ export function layoutPlot(plot, { width, height = heightFor(width) }) {
   const axisTitle = plot.yLabel || plot.yUnit ? 22 : 8;
   const columnWidth = width * (isNarrow ? 0.27 : 0.24);
   const room = height - axisTitle - 50;
-  const ends = endLabels(plot, { columnWidth, room, size: FONT_SIZE, leading: LEADING });
+  const ends = endLabels(plot, columnWidth, room);
   const legend = needsLegend(plot, ends)
-    ? legendLayout(plot.lines, width, FONT_SIZE)
+    ? legendLayout(plot.lines, width)
     : { entries: [], rows: 0 };
   const legendHeight = legend.rows ? legend.rows * LEGEND_ROW + 6 : 0;
   const top = legendHeight + axisTitle + 10;
@@ -141,4 +141,97 @@ function placed(labels, { plot, frame, x, y }) {
       pointY: items[index].want,
     };
   });
+}
+
+/**
+ * Moves intervals apart with the least displacement: neighbours that touch form a block centred on
+ * the mean of the wanted places of its members (pool adjacent violators), within the bounds.
+ * @param {{want: number, height: number}[]} items
+ * @param {[number, number]} bounds
+ * @returns {number[]} centres, in the order of `items`
+ */
+export function spread(items, [top, bottom]) {
+  const order = items.map((_, index) => index).sort((a, b) => items[a].want - items[b].want);
+  const blocks = [];
+  for (const index of order) {
+    let block = { members: [index], height: items[index].height, want: items[index].want };
+    while (blocks.length > 0 && touches(blocks.at(-1), block, top, bottom)) {
+      block = joined(blocks.pop(), block);
+    }
+    blocks.push(block);
+  }
+  const centres = new Array(items.length);
+  for (const block of blocks) {
+    let edge = blockTop(block, top, bottom);
+    for (const index of block.members) {
+      centres[index] = edge + items[index].height / 2;
+      edge += items[index].height;
+    }
+  }
+  return centres;
+}
+
+function blockTop({ want, height }, top, bottom) {
+  return Math.max(top, Math.min(bottom - height, want - height / 2));
+}
+
+function touches(above, below, top, bottom) {
+  return blockTop(above, top, bottom) + above.height > blockTop(below, top, bottom);
+}
+
+function joined(above, below) {
+  const share = above.members.length / (above.members.length + below.members.length);
+  return {
+    members: [...above.members, ...below.members],
+    height: above.height + below.height,
+    want: above.want * share + below.want * (1 - share),
+  };
+}
+
+/** Returns the last drawn point of a line as `{index, value}`, or null. */
+function lastPoint(line) {
+  const index = line.values.findLastIndex((value) => value !== null);
+  return index < 0 ? null : { index, value: line.values[index] };
+}
+
+/**
+ * Returns the labels at the right of the plot: thresholds always, line names where they are few and short.
+ * @param {object} plot from `readPlot`
+ * @param {number} columnWidth pixels
+ * @param {number} room pixels of height
+ * @returns {{labels: object[], width: number, namesLines: boolean}} labels `{rows, value, index, paint}`
+ */
+function endLabels(plot, columnWidth, room) {
+  const limits = plot.thresholds.map(({ label, value }) => ({
+    rows: wrapText(thresholdText(label, value, plot.yUnit), columnWidth, FONT_SIZE),
+    value,
+    index: null,
+    paint: null,
+  }));
+  const names = plot.type === "line" ? lineNames(plot, columnWidth) : null;
+  const height = (labels) => labels.reduce((sum, { rows }) => sum + rows.length * LEADING + 2, 0);
+  const namesLines = names !== null && height([...names, ...limits]) <= room;
+  const labels = namesLines ? [...names, ...limits] : limits;
+  const width = Math.max(
+    0,
+    ...labels.flatMap(({ rows }) => rows.map((row) => textWidth(row, FONT_SIZE))),
+  );
+  return { labels, width, namesLines };
+}
+
+function thresholdText(label, value, unit) {
+  const number = exactText(value);
+  return label.includes(number) ? label : `${label} ${withUnit(number, unit)}`.trim();
+}
+
+/** Returns names at line ends, or null when a legend serves better: too many, or too long for the column. */
+function lineNames(plot, columnWidth) {
+  const named = plot.lines.filter((line) => line.label && lastPoint(line));
+  if (named.length > MOST_DIRECT_LABELS) return null;
+  const labels = named.map((line) => {
+    const { index, value } = lastPoint(line);
+    return { rows: wrapText(line.label, columnWidth, FONT_SIZE), value, index, paint: line.paint };
+  });
+  const isCut = labels.some(({ rows }) => rows.some((row) => row.endsWith("…")));
+  return isCut ? null : labels;
 }

@@ -1,6 +1,6 @@
 /**
- * What a plot draws its values with: bars side by side or stacked, each with its number where there is room,
- * and lines with gaps where values are missing and dots where points are few.
+ * The marks of a plot: bars side by side or stacked, with numbers where there is room, and lines with gaps where values
+ * are missing and dots where points are few.
  */
 
 import { h } from "../figures/vnode.js";
@@ -11,7 +11,8 @@ import { FONT_SIZE, textWidth } from "./text.js";
 const BAR_SHARE = 0.62;
 const WIDEST_BAR = 88;
 
-function round(pixels) {
+/** Rounds pixels to tenths, for shorter pages. */
+export function round(pixels) {
   return Math.round(pixels * 10) / 10;
 }
 
@@ -139,8 +140,8 @@ function stretches(values) {
 }
 
 /**
- * Thins a stretch to what its pixels can show: of all points in one pixel column only the lowest
- * and the highest remain, in their order, and the two ends. The drawn line looks the same.
+ * Decimates a stretch to what its pixels can show: of all points in one pixel column only the lowest and the highest
+ * remain, in their order, and the two ends. The drawn line looks the same.
  * @param {number[]} xs pixel x of every index
  * @param {(number | null)[]} ys anything that rises or falls with pixel y
  * @param {number} first
@@ -148,26 +149,26 @@ function stretches(values) {
  * @returns {number[]} the indices that remain
  */
 export function thinned(xs, ys, first, last) {
-  const kept = [first];
+  const indices = [first];
   let start = first;
   for (let index = first + 1; index <= last + 1; index++) {
     if (index <= last && Math.floor(xs[index]) === Math.floor(xs[start])) continue;
-    keepColumn(kept, ys, start, index - 1);
+    addColumn(indices, ys, start, index - 1);
     start = index;
   }
-  if (kept.at(-1) < last) kept.push(last);
-  return kept;
+  if (indices.at(-1) < last) indices.push(last);
+  return indices;
 }
 
-function keepColumn(kept, ys, first, last) {
+function addColumn(indices, ys, first, last) {
   let [low, high] = [first, first];
   for (let index = first + 1; index <= last; index++) {
     if (ys[index] < ys[low]) low = index;
     if (ys[index] > ys[high]) high = index;
   }
   const [near, far] = low < high ? [low, high] : [high, low];
-  if (near > kept.at(-1)) kept.push(near);
-  if (far > near) kept.push(far);
+  if (near > indices.at(-1)) indices.push(near);
+  if (far > near) indices.push(far);
 }
 
 function indicesOf(first, last) {
@@ -262,13 +263,12 @@ function segments(kind, { left, top, width, height }) {
 }
 
 /**
- * Path data that hatches a box in the manner of one series.
+ * Returns path data that hatches a box with the pattern of one series.
  * @param {number} series index of the line in its plot
  * @param {{left: number, top: number, width: number, height: number}} box pixels
- * @returns {string} empty for a series that stays plain
+ * @returns {string} empty for the series without a pattern
  */
 export function hatchPath(series, box) {
-  const round = (pixels) => Math.round(pixels * 10) / 10;
   return KINDS[series % KINDS.length]
     .flatMap((kind) => segments(kind, box))
     .map(([x1, y1, x2, y2]) => `M${round(x1)},${round(y1)}L${round(x2)},${round(y2)}`)

@@ -1,14 +1,14 @@
 /**
- * Draws a plot: data in, a tree of nodes out. Used when the site is built and again in the page,
- * so the baked picture and the live one are the same.
+ * Draws a plot: data in, a tree of nodes out. Used when the site is built and again in the page, so the baked picture and
+ * the live one are the same.
  */
 
 import { stateView } from "../figures/tools.js";
 import { h } from "../figures/vnode.js";
-import { barMarks, barNumbers, lineMarks } from "./marks.js";
+import { axisTitleView, legendView, xAxisView, yAxisView } from "./guides.js";
+import { barMarks, barNumbers, lineMarks, round } from "./marks.js";
 import { hasData, readPlot } from "./model.js";
 import { layoutPlot } from "./layout.js";
-import { legendView } from "./legend.js";
 import { LEADING, NARROW, WIDE } from "./text.js";
 
 const KINDS = { line: "Line chart", bar: "Bar chart", stacked_bar: "Stacked bar chart" };
@@ -27,7 +27,7 @@ export function plotView(data, opts = {}) {
 }
 
 /**
- * The figure around given pictures.
+ * Returns the figure around pictures.
  * @param {object} plot from `readPlot`
  * @param {unknown} content nodes for the canvas
  */
@@ -53,7 +53,7 @@ function pictures(plot, opts) {
 }
 
 /**
- * The picture alone, as one `<svg>`.
+ * Draws the picture alone, as one `<svg>`.
  * @param {object} layout from `layoutPlot`
  * @param {string} [className] added to its class
  */
@@ -81,7 +81,7 @@ export function pictureView(layout, className = "") {
   );
 }
 
-/** Zero again, above the bars that stand on it. */
+/** Draws the zero line again, above the bars. */
 function baseline(frame, y) {
   return h("path", {
     class: "plot-rule plot-base",
@@ -89,7 +89,7 @@ function baseline(frame, y) {
   });
 }
 
-/** What the picture shows, in words, for those who do not see it. */
+/** Describes the picture for screen readers. */
 export function descriptionOf(plot) {
   const names = plot.lines.map(({ label }) => label).filter(Boolean);
   const axes = plot.yLabel && plot.xLabel ? `${plot.yLabel} against ${plot.xLabel}.` : "";
@@ -104,89 +104,38 @@ export function descriptionOf(plot) {
     .join(" ");
 }
 
-function round(pixels) {
-  return Math.round(pixels * 10) / 10;
-}
-
-/** "Memory (GB, log scale)": what an axis measures, its unit, and whether it is logarithmic. */
-export function axisTitle(label, unit, isLog) {
+/** Returns "Memory (GB, log scale)": what an axis measures, its unit, and whether it is logarithmic. */
+function axisTitle(label, unit, isLog) {
   const known = unit && !label.includes(`(${unit})`) ? unit : "";
   const notes = [known, isLog ? "log scale" : ""].filter(Boolean).join(", ");
   if (!notes) return label;
   return label ? `${label} (${notes})` : notes;
 }
 
-/** Horizontal hairlines with their numbers, and the y title above them. */
-export function yAxis({ plot, frame, y }) {
-  const base = plot.yLog ? null : 0;
+function yAxis({ plot, frame, y }) {
   const floor = `M${round(frame.left)},${round(frame.bottom)}H${round(frame.right)}`;
+  const ticks = y.ticks.map(({ value, label }) => ({ at: y.map(value), label, isBase: !plot.yLog && value === 0 }));
   return h(
     "g",
     { class: "plot-axis" },
     plot.yLog ? h("path", { class: "plot-rule", d: floor }) : null,
-    y.ticks.map(({ value, label }) => [
-      h("path", {
-        class: value === base ? "plot-rule plot-base" : "plot-rule",
-        d: `M${round(frame.left)},${round(y.map(value))}H${round(frame.right)}`,
-      }),
-      h(
-        "text",
-        {
-          class: "plot-tick",
-          x: round(frame.left - 8),
-          y: round(y.map(value)),
-          dy: "0.35em",
-          "text-anchor": "end",
-        },
-        label,
-      ),
-    ]),
-    h(
-      "text",
-      { class: "plot-axis-title", x: 0, y: round(frame.top - 16) },
-      axisTitle(plot.yLabel, plot.yUnit, plot.yLog),
-    ),
+    yAxisView(frame, ticks),
+    axisTitleView(axisTitle(plot.yLabel, plot.yUnit, plot.yLog), { x: 0, y: frame.top - 16 }),
   );
 }
 
-/** Tick labels below the plot and the x title at its right end. */
-export function xAxis({ plot, frame, xTicks, height }) {
-  const top = frame.bottom + 6;
+function xAxis({ plot, frame, xTicks, height }) {
+  const title = axisTitle(plot.xLabel, plot.xUnit, plot.xLog);
   return h(
     "g",
     { class: "plot-axis" },
-    xTicks.map(({ at, rows, anchor }) => [
-      plot.isCategory
-        ? null
-        : h("path", { class: "plot-tick-mark", d: `M${round(at)},${round(frame.bottom)}v4` }),
-      rows.map((row, index) =>
-        h(
-          "text",
-          {
-            class: "plot-tick",
-            x: round(at),
-            y: round(top + 11 + index * LEADING),
-            "text-anchor": anchor,
-          },
-          row,
-        ),
-      ),
-    ]),
-    h(
-      "text",
-      {
-        class: "plot-axis-title",
-        x: round(frame.right),
-        y: round(height - 4),
-        "text-anchor": "end",
-      },
-      axisTitle(plot.xLabel, plot.xUnit, plot.xLog),
-    ),
+    xAxisView(frame.bottom, xTicks, !plot.isCategory),
+    axisTitleView(title, { x: frame.right, y: height - 4, anchor: "end" }),
   );
 }
 
-/** Lines across the plot at the thresholds; their names stand among the end labels. */
-export function thresholdRules({ plot, frame, y }) {
+/** Draws a line across the plot at each threshold; its name is one of the end labels. */
+function thresholdRules({ plot, frame, y }) {
   return plot.thresholds.map(({ value }) => {
     const d = `M${round(frame.left)},${round(y.map(value))}H${round(frame.right)}`;
     return [
@@ -196,8 +145,8 @@ export function thresholdRules({ plot, frame, y }) {
   });
 }
 
-/** Names at the right, with a leader where a name had to move away from its point. */
-export function endLabelViews({ ends }) {
+/** Draws names at the right, with a leader where a name was moved away from its point. */
+function endLabelViews({ ends }) {
   return ends.map(({ rows, x, y, pointX, pointY, paint }) => {
     const first = y - ((rows.length - 1) * LEADING) / 2;
     const isFar = Math.abs(y - pointY) > 5 || x - pointX > 24;

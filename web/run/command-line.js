@@ -1,27 +1,26 @@
 /**
- * Commands as one types them where the server of this page is installed: `unfrozen` by its name, or by
- * its path from where the server was started. The server writes it into the page; a page without one
- * has the name. Pure but for the one attribute it reads.
+ * Commands as they are typed on the reader's machine: `unfrozen` by its name, or by its path from where the server was
+ * started. The server writes it into the page; a page without a server has the name.
  */
 
 const COMMANDS = /^(unfrozen|torchrun)(?= )/gm;
 
-/** What the server of this page is called on its reader's machine. */
+/** Returns the name or path of `unfrozen` on the reader's machine. */
 export function program() {
   return globalThis.document?.documentElement?.dataset?.program || "unfrozen";
 }
 
 /**
  * @param {string} text one command a line
- * @param {string} own how `unfrozen` is spellCommand
+ * @param {string} own how `unfrozen` is typed
  */
 export function spellCommand(text, own = program()) {
-  if (own.includes(" ")) return text; // quoted, or an interpreter and a module: the name says enough
+  if (own.includes(" ")) return text; // quoted, or an interpreter and a module
   const folder = own.slice(0, own.lastIndexOf("/") + 1);
   return text.replace(COMMANDS, (name) => (name === "unfrozen" ? own : folder + name));
 }
 
-/** Spells the commands of the article so: blocks of code that begin with one. */
+/** Does so in the article: in blocks of code that start with such a command. */
 export function spellCommands(article) {
   for (const code of article.querySelectorAll("pre > code")) {
     if (!code.textContent.startsWith("unfrozen ")) continue;

@@ -1,13 +1,13 @@
 /**
- * Whether this page may change anything, and the two ways to do it. The server decides; a page that
- * may not has no buttons. Every command carries the token of this tab.
+ * Whether this page may control runs, and how it does. The server decides; a page that may not has no buttons. Every command
+ * carries the token of this tab.
  */
 
-import { answerIn } from "../schema/server-answers.js";
-import { runner } from "./runner.js";
-import { currentToken } from "./token.js";
+import { check } from "../schema/check.js";
+import { shapes } from "../schema/schema.js";
+import { currentToken, runner } from "./runner.js";
 
-const AGAIN_MS = 700;
+const RETRY_MS = 700;
 const LIVE = ["running", "paused", "stalled"];
 
 /**
@@ -20,13 +20,13 @@ class Control extends EventTarget {
   allowed = false;
   /** @type {Recipe[]} */
   recipes = [];
-  /** @type {Started | null} how the last launch from a page stands */
+  /** @type {Started | null} the newest launch from a page */
   started = null;
   #seenRuns = "";
   #timer = 0;
   #started = false;
 
-  /** Begins to ask; later calls do nothing. */
+  /** Starts to ask the server; later calls do nothing. */
   start() {
     if (this.#started) return;
     this.#started = true;
@@ -34,26 +34,26 @@ class Control extends EventTarget {
     this.#runnerChanged();
   }
 
-  /** @returns {Promise<Partial<import("./commands.js").Asked>>} the command's number, or why not */
+  /** @returns {Promise<{seq: number | null, problem: string, answered: true}>} the number of the command, or why it was refused */
   async send(run, command) {
     const { data, problem } = await post(`api/runs/${encodeURIComponent(run)}/control`, { command });
-    if (data?.started) this.#take({ ...this, started: data.started });
+    if (data?.started) this.#update({ ...this, started: data.started });
     return { seq: data?.seq ?? null, problem, answered: true };
   }
 
-  /** Starts a recipe with some numbers of its own; @returns {Promise<string>} why not, or "" */
+  /** Starts a recipe with some numbers changed; @returns {Promise<string>} why it was refused, or "" */
   launch(recipe, numbers) {
     return this.#post("api/start", { recipe, numbers });
   }
 
-  /** Ends the start of `name` while it loads; @returns {Promise<string>} why not, or "" */
+  /** Cancels the start of `name` while it loads; @returns {Promise<string>} why it was refused, or "" */
   cancel(name) {
     return this.#post("api/start/cancel", { name });
   }
 
   async #post(path, body) {
     const { data, problem } = await post(path, body);
-    if (data) this.#take({ ...this, started: data.started });
+    if (data) this.#update({ ...this, started: data.started });
     return problem;
   }
 
@@ -68,17 +68,17 @@ class Control extends EventTarget {
   async #ask() {
     clearTimeout(this.#timer);
     const { status, text } = await runner.get("api/control");
-    const answer = status === 200 ? answerIn(text) : null;
-    if (answer) this.#take(answer);
+    const answer = status === 200 ? parseAnswer(text) : null;
+    if (answer) this.#update(answer);
     else if ((status === 0 || status >= 500) && runner.state === "live") this.#askLater();
   }
 
   #askLater() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#ask(), AGAIN_MS);
+    this.#timer = setTimeout(() => this.#ask(), RETRY_MS);
   }
 
-  #take({ allowed = false, recipes = [], started = null }) {
+  #update({ allowed = false, recipes = [], started = null }) {
     const same = JSON.stringify([allowed, recipes, started]) === JSON.stringify([this.allowed, this.recipes, this.started]);
     Object.assign(this, { allowed, recipes, started });
     const { status } = runner.runs.find(({ id }) => id === started?.run) ?? {};
@@ -97,16 +97,16 @@ async function post(path, body) {
       cache: "no-store",
     });
     const text = await answer.text();
-    if (!answer.ok) return { data: null, problem: sentence(reasonIn(text)) };
-    const data = answerIn(text);
+    if (!answer.ok) return { data: null, problem: sentence(parseReason(text)) };
+    const data = parseAnswer(text);
     return { data, problem: data ? "" : "This page cannot read the server's answer: reload the page." };
   } catch {
     return { data: null, problem: "The server does not answer: the command was not sent." };
   }
 }
 
-/** The routes answer {error}; the guard answers a plain line. */
-function reasonIn(text) {
+/** Returns the reason of a refusal: routes answer {error}, the guard plain text. */
+function parseReason(text) {
   try {
     return String(JSON.parse(text).error);
   } catch {
@@ -117,6 +117,37 @@ function reasonIn(text) {
 function sentence(text) {
   const reason = text.trim() || "the server refused without giving a reason";
   return reason.charAt(0).toUpperCase() + reason.slice(1) + (/[.!?]$/.test(reason) ? "" : ".");
+}
+
+/**
+ * @typedef {object} Answer
+ * @property {boolean} [allowed]
+ * @property {Recipe[]} [recipes] one that cannot be read has a problem and cannot be started
+ * @property {number | null} [seq]
+ * @property {Started | null} [started]
+ */
+
+/**
+ * @param {string} text an answer of /api/control, or to a command
+ * @returns {Answer | null} null where it does not fit the schema
+ */
+export function parseAnswer(text) {
+  const shape = shapes();
+  let data = null;
+  try {
+    data = JSON.parse(text);
+  } catch {
+    return null; // reported by the caller
+  }
+  const { recipes, ...rest } = Object(data);
+  const known = shape.answer && data !== null ? check(shape.answer, rest).value : null;
+  if (known === null) return null;
+  return { ...known, ...(Array.isArray(recipes) && { recipes: recipes.map((one) => checkRecipe(shape.recipe, one)) }) };
+}
+
+function checkRecipe(shape, recipe) {
+  const { value, problem } = check(shape, recipe, "it");
+  return value ?? { name: "A recipe", problem: `the page cannot read it: ${problem}`, numbers: {} };
 }
 
 /** Whether and how this page may control runs. */

@@ -1,21 +1,171 @@
 /**
- * Follows one run of a server over any number of broken connections.
+ * Follows runs of this page's server while the window is visible, over any number of broken connections.
+ *
+ * A browser opens at most six connections to one host over HTTP/1.1, for all of its windows together. A hidden window
+ * holds none, and continues after its last line when it is visible again. Of the visible windows, STREAMS hold a
+ * connection that stays open; Web Locks count them, and the browser releases the lock of a window that closes or
+ * crashes. Every other window polls over a short connection, one window at a time, every POLL_MS, and takes over an open
+ * connection as soon as one is free. So the list of runs and the reader's commands always have a connection left.
+ *
+ *   visible ──a lock is free──▶ open connection, every event at once
+ *      └─────none is free─────▶ "shared": a short connection every few seconds; the view says so
+ *
+ * One connection after another is read by `followLines`:
  *
  *   connecting ──200──▶ live ──cut──▶ gone ──200──▶ back ──next event──▶ live
  *       │                 └──run.end──▶ over                       (204 ──▶ over)
- *       ├──401/403──▶ refused                     nothing retries these three: they are answers
+ *       ├──401/403──▶ refused                     these three are final: nothing is retried
  *       └──404──────▶ missing
  *
- * The state of the reader is the offset after the last line it took. Every reconnect asks for what
- * lies behind it, so no event is lost and none comes twice. That a *run* is silent ("stalled") is
- * no matter of the connection; `notices.js` judges it by the trainer's own promise.
+ * Every reconnect asks for what follows the offset of the last line, so no event is lost or repeated. A *run* that sends
+ * nothing ("stalled") is no matter of the connection: notices.js judges it by the heartbeat that the trainer promised.
  */
 
-import { LineCutter } from "./log-lines.js";
+import { LineSplitter, parseLines } from "./log-reader.js";
+import { currentToken } from "./runner.js";
 
-export const FIRST_DELAY_MS = 250;
-export const LAST_DELAY_MS = 4000;
-export const SILENCE_MS = 12_000; // the server sends a comment every 5 s
+export const STREAMS = 4;
+export const POLL_MS = 3000;
+const LOCK = "unfrozen-stream";
+const FIRST_DELAY_MS = 250;
+const LAST_DELAY_MS = 4000;
+const TIMEOUT_MS = 12_000; // the server sends a comment every 5 s
+const FINAL_STATES = { 204: "over", 401: "refused", 403: "refused", 404: "missing" };
+
+/**
+ * Follows one run of the server until it is over, the server refuses, or `signal` aborts. Never rejects.
+ * @param {object} source
+ * @param {string} source.run id
+ * @param {AbortSignal} source.signal
+ * @param {(events: object[], skipped: number) => void} source.onEvents every batch, in order
+ * @param {(state: StreamState) => void} source.onState
+ * @param {() => void} source.onRestart the log was replaced: start over from an empty run
+ * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer's process runs
+ * @param {(caughtUp: boolean) => void} source.onCaughtUp whether all that the log holds was read
+ * @param {(shared: boolean) => void} source.onShared whether other windows hold the open connections
+ * @param {object} [browser] stand-ins for tests
+ */
+export async function followRun(source, { page = document, locks = navigator.locks, follow = followLines } = {}) {
+  const reader = { ...source, follow, offset: 0, state: "" };
+  setState(reader, "connecting");
+  while (!source.signal.aborted && !isFinal(reader)) {
+    await untilVisible(page, source.signal);
+    const visibility = whileVisible(page, source.signal);
+    await readWhile(visibility.signal, reader, locks);
+    visibility.end();
+    if (!source.signal.aborted && page.hidden) source.onCaughtUp(false);
+  }
+}
+
+/** Reads over an open connection if one is free, else over short ones. */
+async function readWhile(visible, reader, locks) {
+  while (!visible.aborted && !isFinal(reader)) {
+    const release = await takeStream(locks);
+    reader.onShared(release === null);
+    if (release) {
+      await read(visible, reader, false);
+      release();
+    } else {
+      await locks.request(`${LOCK}-turn`, { signal: visible }, () => read(visible, reader, true)).catch(() => {
+        // The window was hidden while it waited for its turn: it asks again when it is visible.
+      });
+      await wait(POLL_MS, visible);
+    }
+  }
+}
+
+/** Reads after the last line; a short connection ends when all that the log holds has been read. */
+async function read(visible, reader, isShort) {
+  const abort = new AbortController();
+  const end = () => abort.abort();
+  visible.addEventListener("abort", end);
+  if (visible.aborted) end();
+  await reader.follow({
+    url: `api/runs/${encodeURIComponent(reader.run)}/events`,
+    token: currentToken(),
+    signal: abort.signal,
+    offset: reader.offset,
+    once: isShort,
+    onLines: (lines) => takeLines(reader, lines),
+    onState: (state) => setState(reader, state),
+    onWriter: reader.onWriter,
+    onRestart: () => {
+      reader.offset = 0;
+      reader.onRestart();
+    },
+    onCaughtUp: () => {
+      reader.onCaughtUp(true);
+      if (isShort) end();
+    },
+  });
+  visible.removeEventListener("abort", end);
+}
+
+function isFinal({ state }) {
+  return Object.values(FINAL_STATES).includes(state);
+}
+
+function takeLines(reader, lines) {
+  reader.offset = lines.at(-1).id;
+  const { events, damaged } = parseLines(lines.map(({ data }) => data));
+  reader.onEvents(events, lines.reduce((sum, { skipped }) => sum + skipped, damaged));
+}
+
+/** Reports a state once; a connection that is restored is "back". */
+function setState(reader, state) {
+  const isLost = reader.state === "gone" || reader.state === "back";
+  const next = state === "live" && isLost ? "back" : state;
+  if (next === reader.state || (next === "connecting" && reader.state)) return;
+  reader.state = next;
+  reader.onState(next);
+}
+
+/**
+ * Takes one of the open connections that the windows of this browser share.
+ * @returns {Promise<(() => void) | null>} releases it; null when all are taken
+ */
+async function takeStream(locks) {
+  if (!locks) return () => {}; // without Web Locks connections are not counted
+  for (let place = 0; place < STREAMS; place += 1) {
+    const release = await takeLock(locks, `${LOCK}-${place}`);
+    if (release) return release;
+  }
+  return null;
+}
+
+function takeLock(locks, name) {
+  return new Promise((settle) => {
+    const hold = (lock) => (lock ? new Promise((release) => settle(release)) : settle(null));
+    locks.request(name, { ifAvailable: true }, hold).catch(() => settle(null));
+  });
+}
+
+function untilVisible(page, signal) {
+  return new Promise((resolve) => {
+    if (!page.hidden || signal.aborted) return resolve();
+    const update = () => {
+      if (page.hidden && !signal.aborted) return;
+      page.removeEventListener("visibilitychange", update);
+      resolve();
+    };
+    page.addEventListener("visibilitychange", update);
+    signal.addEventListener("abort", update, { once: true });
+  });
+}
+
+/** Returns a signal that aborts when the window is hidden, or with `signal`; `end` removes the listeners. */
+function whileVisible(page, signal) {
+  const abort = new AbortController();
+  const update = () => (page.hidden || signal.aborted) && abort.abort();
+  page.addEventListener("visibilitychange", update);
+  signal.addEventListener("abort", update);
+  update();
+  const end = () => {
+    page.removeEventListener("visibilitychange", update);
+    signal.removeEventListener("abort", update);
+  };
+  return { signal: abort.signal, end };
+}
 
 /**
  * @typedef {"connecting" | "live" | "gone" | "back" | "over" | "refused" | "missing"} StreamState
@@ -23,10 +173,8 @@ export const SILENCE_MS = 12_000; // the server sends a comment every 5 s
  *   it, and how many damaged lines lie before it
  */
 
-const FINAL = { 204: "over", 401: "refused", 403: "refused", 404: "missing" };
-
 /**
- * Follows until the run is over, the server refuses, or `signal` aborts. Never rejects.
+ * Reads the lines of a run until it is over, the server refuses, or `signal` aborts. Never rejects.
  * @param {object} source
  * @param {string} source.url address of the run's events, without a query
  * @param {string} source.token bearer token
@@ -34,10 +182,10 @@ const FINAL = { 204: "over", 401: "refused", 403: "refused", 404: "missing" };
  * @param {number} [source.offset] where to begin: 0, or the `id` of a line
  * @param {boolean} [source.once] over one connection only
  * @param {(lines: Line[]) => void | Promise<void>} source.onLines every batch, in order; nothing
- *   more is read until its promise is kept
+ *   more is read until its promise resolves
  * @param {(state: StreamState) => void} source.onState
- * @param {() => void} source.onRestart the log is not the one we read: begin again from nothing
- * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer lives
+ * @param {() => void} source.onRestart the log was replaced: start over from an empty run
+ * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer's process runs
  * @param {() => void} [source.onCaughtUp] what the log held when the connection opened has been read
  * @param {typeof fetch} [source.fetch]
  * @returns {Promise<boolean>} whether it ended with an answer rather than a broken connection
@@ -66,7 +214,7 @@ async function connect(reader, failures) {
   const attempt = new AbortController();
   const cancel = () => attempt.abort();
   reader.signal.addEventListener("abort", cancel, { once: true });
-  const watchdog = makeWatchdog(cancel);
+  const watchdog = startWatchdog(cancel);
   let opened = false;
   try {
     const response = await reader.fetch(`${reader.url}?after=${reader.offset}`, {
@@ -74,7 +222,7 @@ async function connect(reader, failures) {
       cache: "no-store",
       signal: attempt.signal,
     });
-    if (FINAL[response.status]) return { final: FINAL[response.status] };
+    if (FINAL_STATES[response.status]) return { final: FINAL_STATES[response.status] };
     if (response.status === 400) restart(reader);
     if (!response.ok) return { opened };
     opened = true;
@@ -82,7 +230,7 @@ async function connect(reader, failures) {
     await readAll(reader, response.body, watchdog);
     return reader.over ? { final: "over" } : { opened };
   } catch {
-    return { opened }; // a cut connection is the normal case here; the loop says "gone"
+    return { opened }; // a broken connection is normal here; the loop reports "gone"
   } finally {
     watchdog.stop();
     reader.signal.removeEventListener("abort", cancel);
@@ -90,7 +238,7 @@ async function connect(reader, failures) {
   }
 }
 
-/** Our offset is no end of a line any more: the file was replaced. Read it from its start. */
+/** The offset is no end of a line: the file was replaced, and is read from its start. */
 function restart(reader) {
   reader.offset = 0;
   reader.onRestart();
@@ -103,25 +251,25 @@ async function readAll(reader, body, watchdog) {
   for (;;) {
     const { done, value } = await chunks.read();
     if (done) return;
-    watchdog.stop(); // whoever takes the lines may take their time
-    await takeFrames(reader, parser.push(value), batch);
+    watchdog.stop(); // taking the lines may take long
+    await takeEvents(reader, parser.push(value), batch);
     watchdog.feed();
   }
 }
 
-async function takeFrames(reader, frames, batch) {
+async function takeEvents(reader, events, batch) {
   const lines = [];
   let caughtUp = false;
-  for (const frame of frames) {
-    if ("comment" in frame) {
-      const [word, value] = frame.comment.split(" ");
+  for (const event of events) {
+    if ("comment" in event) {
+      const [word, value] = event.comment.split(" ");
       if (word === "skipped") batch.skipped += Number(value);
       if (word === "writer") reader.onWriter(value);
       if (word === "caught-up") caughtUp = true;
       continue;
     }
-    reader.offset = frame.id;
-    lines.push({ ...frame, skipped: batch.skipped });
+    reader.offset = event.id;
+    lines.push({ ...event, skipped: batch.skipped });
     batch.skipped = 0;
   }
   if (lines.length) {
@@ -131,7 +279,7 @@ async function takeFrames(reader, frames, batch) {
   if (caughtUp) reader.onCaughtUp?.();
 }
 
-/** Whether a line is the last of its run, as far as this can be seen without the page's schema. */
+/** Whether a line is the last of its run, without checking it. */
 function isEnd(text) {
   try {
     return JSON.parse(text)?.kind === "run.end";
@@ -140,12 +288,12 @@ function isEnd(text) {
   }
 }
 
-function makeWatchdog(bark) {
-  let timer = setTimeout(bark, SILENCE_MS);
+function startWatchdog(expire) {
+  let timer = setTimeout(expire, TIMEOUT_MS);
   return {
     feed() {
       clearTimeout(timer);
-      timer = setTimeout(bark, SILENCE_MS);
+      timer = setTimeout(expire, TIMEOUT_MS);
     },
     stop: () => clearTimeout(timer),
   };
@@ -158,21 +306,22 @@ function wait(milliseconds, signal) {
   });
 }
 
-/** @typedef {{id: number, data: string} | {comment: string}} Frame */
+/** @typedef {{id: number, data: string} | {comment: string}} ServerSentEvent */
 
+/** Parses a stream of server-sent events. */
 export class SseParser {
   #decoder = new TextDecoder();
-  #cutter = new LineCutter();
+  #splitter = new LineSplitter();
   #id = "";
   #data = [];
 
   /**
-   * Takes the next bytes and returns the frames that are complete with them.
+   * Takes the next bytes and returns the events that they complete.
    * @param {Uint8Array} bytes may end anywhere, also inside a character
-   * @returns {Frame[]}
+   * @returns {ServerSentEvent[]}
    */
   push(bytes) {
-    const lines = this.#cutter.push(this.#decoder.decode(bytes, { stream: true }));
+    const lines = this.#splitter.push(this.#decoder.decode(bytes, { stream: true }));
     return lines.flatMap((line) => this.#take(line.endsWith("\r") ? line.slice(0, -1) : line));
   }
 
@@ -189,8 +338,8 @@ export class SseParser {
 
   #dispatch() {
     if (this.#data.length === 0) return [];
-    const frame = { id: Number(this.#id), data: this.#data.join("\n") };
+    const event = { id: Number(this.#id), data: this.#data.join("\n") };
     this.#data = [];
-    return [frame];
+    return [event];
   }
 }

@@ -1,7 +1,6 @@
 /**
- * Log files that a reader chooses or drops. For those of other tools, the planner's Python, in which no
- * reader code runs, writes a log of ours, piece by piece: between two pieces it answers other questions, and
- * a reader can stop.
+ * Log files that a reader chooses or drops. Files of other tools are converted by the planner's Python, which runs no
+ * reader code, in pieces: between two pieces it answers other questions, and the reader can stop.
  */
 
 import { planner } from "../python/planner.js";
@@ -9,13 +8,13 @@ import { planner } from "../python/planner.js";
 const HEAD_BYTES = 64;
 const PIECE_BYTES = 512 * 1024;
 
-/** What such a file is, for a reader who brought another one. */
+/** The files that can be opened, for a reader who chose another one. */
 export const EXPECTED =
   "Choose an events.jsonl, a trainer_state.json of Hugging Face Trainer, event files of TensorBoard " +
   "(events.out.tfevents.…) or an offline run of W&B (run-….wandb)";
 
 /**
- * Whether a file is another tool's, by its first bytes; Python checks whether it is whole.
+ * Whether a file is another tool's, judged by its first bytes; Python checks the rest.
  * @param {File} file
  */
 export async function isOtherFormat(file) {
@@ -25,9 +24,9 @@ export async function isOtherFormat(file) {
 }
 
 /**
- * The log of a run that another tool has written.
+ * Converts the files of a run of another tool to a log.
  * @param {File[]} files of one run
- * @param {(text: string) => void} onProgress receives how much is read; Python is loaded at the first file
+ * @param {(text: string) => void} onProgress gets how much has been read; Python is loaded at the first file
  * @param {AbortSignal} signal stops between two pieces
  * @returns {Promise<Blob>} rejects with a message for the reader
  */
@@ -68,7 +67,7 @@ async function ask(name, value, signal) {
   const answer = await planner.ask(name, value);
   signal.removeEventListener("abort", drop);
   signal.throwIfAborted();
-  if (answer === null) throw new Error(planner.status.reason || "It was put aside for another file");
+  if (answer === null) throw new Error(planner.status.reason || "Another file was opened instead");
   if (answer.problem) throw new Error(answer.problem);
   return answer;
 }
@@ -87,34 +86,34 @@ function base64(blob) {
   });
 }
 
-const MOST_FILES = 5000; // looked at
+const MOST_FILES = 5000; // of a folder
 const DEEPEST = 8;
 
-/** By how much of a run each kind of file holds. */
+/** Kinds of log files, the most complete first. */
 const KINDS = [/^events\.jsonl$/, /\.wandb$/, /tfevents/, /^trainer_state\.json$/];
 
 /**
- * @param {DataTransfer} transfer of a drop, to be asked while its event lasts
- * @returns {Promise<File[]>} the files of one run; those that were dropped, where none is a folder
+ * @param {DataTransfer} transfer of a drop, valid only during its event
+ * @returns {Promise<File[]>} the files of one run in a folder; the dropped files, where none is a folder
  */
 export async function readDrop(transfer) {
   const files = [...transfer.files];
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return files;
   const found = [];
-  for (const entry of entries) await lookThrough(entry, found, DEEPEST);
+  for (const entry of entries) await collectFiles(entry, found, DEEPEST);
   const run = await newestRun(found);
   if (run.length || !found.length) return run.length ? run : files;
   return [await opened(found[0])].filter(Boolean).map(({ file }) => file); // the view shows that it holds no run
 }
 
-async function lookThrough(entry, found, deep) {
+async function collectFiles(entry, found, deep) {
   if (found.length >= MOST_FILES) return;
   if (entry.isFile) found.push(entry);
-  else if (deep > 0) for (const inner of await entriesOf(entry)) await lookThrough(inner, found, deep - 1);
+  else if (deep > 0) for (const inner of await entriesOf(entry)) await collectFiles(inner, found, deep - 1);
 }
 
-/** All of a folder: its reader gives some at a time. */
+/** Returns all entries of a folder; its reader returns some at a time. */
 async function entriesOf(folder) {
   const reader = folder.createReader();
   const all = [];
@@ -124,7 +123,7 @@ async function entriesOf(folder) {
   return all;
 }
 
-/** The newest file of the most telling kind; event files together with those that lie beside it. */
+/** Returns the newest file of the most complete kind; of TensorBoard all event files of its folder. */
 async function newestRun(entries) {
   for (const kind of KINDS) {
     const files = await Promise.all(entries.filter(({ name }) => kind.test(name)).map(opened));

@@ -1,12 +1,12 @@
 /**
- * The notice of a run view: one sentence for every state it can be in, with what it means for the reader
- * and what to do. Pure: state in, text out.
+ * What a run view reports: a notice for every state it can be in, with what it means and what to do, and announcements for
+ * screen readers. Pure: state in, text out.
  */
 
-import { isImported } from "./fold.js";
-import { TURN_MS } from "./follow.js";
-import { clockText, dayText } from "../figures/number.js";
-import { silentAfter } from "./schema.js";
+import { clockText, dayText, deltaText, lossText } from "../figures/number.js";
+import { stalledAfter, suiteLabel } from "../schema/schema.js";
+import { POLL_MS } from "./event-stream.js";
+import { firstStep, isImported } from "./fold.js";
 
 /**
  * @typedef {object} Notice
@@ -27,9 +27,9 @@ const TRAIN = "unfrozen train --model demo";
  * @param {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"} view.health
  * @param {string} view.runner state of the runner
  * @param {string} view.problem
- * @param {string} [view.progress] how far a file is that takes its time
- * @param {boolean} [view.shared] other windows hold the open connections: this one reads now and then
- * @param {boolean} [view.reading] the log has not been read to its end yet: no verdict on half of it
+ * @param {string} [view.progress] how much of a large file has been read
+ * @param {boolean} [view.shared] whether other windows hold the open connections, and this one polls
+ * @param {boolean} [view.reading] whether the log has not been read to its end yet
  * @returns {Notice}
  */
 export function makeNotice(view) {
@@ -128,11 +128,11 @@ function resumeCommand(run) {
   const processes = run.start?.hardware?.processes;
   const several = Number.isInteger(processes) && processes > 1;
   const start = several ? `torchrun --nproc-per-node ${processes} -m gpu_runner` : "unfrozen";
-  return `${start} resume ${shellWord(run.run)}`;
+  return `${start} resume ${quoteForShell(run.run)}`;
 }
 
-/** A name as one word of a shell's command line, whatever it holds; never an option. */
-export function shellWord(name) {
+/** Quotes a name for a shell; it is never read as an option. */
+function quoteForShell(name) {
   const quoted = /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
   return name.startsWith("-") ? `-- ${quoted}` : quoted;
 }
@@ -162,7 +162,7 @@ function endNotice({ run, source }) {
   return notices[run.status] ?? { tone: "quiet", title: String(run.status), text: reason };
 }
 
-/** The end of a run that another tool logged, as far as its log has one; without a date. */
+/** Returns the notice of a finished run of another tool, whose log may have no status and no date. */
 function importedNotice(run) {
   const text = `${run.step} steps, as logged by ${run.start.tool}.`;
   if (run.status === "finished") return { tone: "good", title: "Finished", text };
@@ -191,7 +191,7 @@ function liveText(run, shared) {
   if (run.events === 0) return "Connected. Waiting for the first events.";
   const steps = run.plan.steps ? ` of ${run.plan.steps}` : "";
   const when = shared
-    ? `Other windows of this browser hold the open connections, so this one updates every ${TURN_MS / 1000} seconds.`
+    ? `Other windows of this browser hold the open connections, so this one updates every ${POLL_MS / 1000} seconds.`
     : "Events appear here as they are written.";
   return `Step ${run.step}${steps}. ${when}`;
 }
@@ -204,7 +204,7 @@ function sentence(text) {
 
 /**
  * @param {ReturnType<typeof import("./fold.js").emptyRun>} run
- * @param {"yes" | "no" | "unknown"} writer whether a process holds the log open
+ * @param {"yes" | "no" | "unknown"} writer whether a process has the log open
  * @param {number} now Unix seconds, on the same machine as the trainer
  * @returns {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"}
  */
@@ -212,6 +212,73 @@ export function judgeHealth(run, writer, now) {
   if (run.end) return "ended";
   if (run.events === 0) return "waiting";
   if (writer === "no") return "gone";
-  if (now - run.lastTime > silentAfter(run.beat?.expectNextIn)) return "stalled";
+  if (now - run.lastTime > stalledAfter(run.beat?.expectNextIn)) return "stalled";
   return run.beat?.paused ? "paused" : "running";
+}
+
+const ANNOUNCEMENT_GAP_MS = 5000; // between two announced evaluations
+const BRIEF_STATES = ["Connecting", "Reading"];
+
+/**
+ * Announcements of a run view: that a run begins, was evaluated, has an alert, changes its state or ends. Steps are not
+ * announced.
+ */
+export class Announcements {
+  #run = "";
+  #title = "";
+  #alerts = 0;
+  #step = -1; // of the newest evaluation that was announced
+  #announcedAt = -Infinity;
+
+  /**
+   * @param {ReturnType<typeof import("./fold.js").emptyRun>} run
+   * @param {Notice} notice
+   * @param {number} now milliseconds
+   * @returns {string} what to announce now; "" for nothing
+   */
+  next(run, notice, now) {
+    if (BRIEF_STATES.includes(notice.title)) return "";
+    if (run.run !== this.#run) this.#startRun(run);
+    const texts = [...this.#alertsOf(run), ...this.#evaluationOf(run, now), ...this.#stateOf(notice)];
+    return texts.join(" ");
+  }
+
+  /** Skips what a run had logged before it was opened. */
+  #startRun(run) {
+    this.#run = run.run;
+    this.#title = "";
+    this.#alerts = run.alertCount;
+    this.#step = newestEvaluation(run);
+  }
+
+  #alertsOf({ alerts, alertCount }) {
+    const fresh = alertCount - this.#alerts;
+    this.#alerts = alertCount;
+    if (fresh <= 0) return [];
+    const more = fresh > 1 ? `${fresh} alerts, the newest: ` : "Alert: ";
+    return [`${more}${alerts.at(-1)?.text}.`];
+  }
+
+  #evaluationOf(run, now) {
+    const step = newestEvaluation(run);
+    if (step <= this.#step || (now - this.#announcedAt < ANNOUNCEMENT_GAP_MS && !run.end)) return [];
+    this.#step = step;
+    this.#announcedAt = now;
+    const scores = ["task", "general"].filter((suite) => run.evals[suite]?.x.at(-1) === step);
+    const changes = scores.map((suite) => {
+      const { y, delta } = run.evals[suite];
+      return `${suiteLabel(suite)} loss ${lossText(y.at(-1))}, ${deltaText(delta.at(-1))} since step ${firstStep(run, run.evals[suite])}.`;
+    });
+    return [`Evaluated at step ${step}.`, ...changes];
+  }
+
+  #stateOf({ title, text }) {
+    if (title === this.#title) return [];
+    this.#title = title;
+    return [`${title}. ${text}`];
+  }
+}
+
+function newestEvaluation({ evals }) {
+  return Math.max(-1, ...Object.values(evals).map(({ x }) => x.at(-1) ?? -1));
 }

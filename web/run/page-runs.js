@@ -1,17 +1,16 @@
 /**
- * The runs that were trained in this page, as logs: the page's trainer writes them, run views show them.
- * A run that the reader saves lies in this browser alone, in IndexedDB; where the browser refuses that, a run
- * lives as long as the page.
+ * The runs that were trained in this page, as logs: the page's trainer writes them, run views show them. The reader can
+ * save a run in this browser, in IndexedDB; any other run, or all where the browser refuses that, is lost with the page.
  */
 
-import { parseEvent } from "./log-lines.js";
+import { parseLines } from "./log-reader.js";
 
 /**
  * @typedef {object} PageRun
  * @property {string} id
- * @property {string} title what a reader calls it
+ * @property {string} title
  * @property {object} choices
- * @property {string} command the same run by the runner; empty where it would refuse
+ * @property {string} command that starts the same run in the runner; empty where the runner would refuse it
  * @property {string[]} lines of its log
  * @property {boolean} over
  * @property {object | null} end its last event
@@ -28,8 +27,8 @@ class PageRuns extends EventTarget {
     this.changed();
   }
 
-  /** Appends to a run's log. Listeners of "events" hear `{id, events}`. */
-  take(id, lines) {
+  /** Appends to a run's log and dispatches "events" with `{id, events}`. */
+  append(id, lines) {
     const run = this.all.get(id);
     run.lines.push(...lines);
     const events = eventsOf(lines);
@@ -37,21 +36,21 @@ class PageRuns extends EventTarget {
     this.dispatchEvent(new CustomEvent("events", { detail: { id, events } }));
   }
 
-  /** Says that the list, or something in it, is another one. */
+  /** Dispatches that the list, or a run in it, has changed. */
   changed() {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** The log of a run as the file a runner would have written. */
+  /** Returns the log of a run as the file that a runner would have written. */
   file(id) {
     const text = this.all.get(id).lines.map((line) => `${line}\n`).join("");
     return new File([text], `${id}.jsonl`, { type: "application/jsonl" });
   }
 }
 
-/** @returns {import("./log-lines.js").Line[]} the events in lines of a log; damaged ones left out */
+/** @returns {import("./log-reader.js").Line[]} the events in lines of a log; damaged ones left out */
 export function eventsOf(lines) {
-  return lines.map(parseEvent).filter((event) => event !== null);
+  return parseLines(lines).events;
 }
 
 /** The runs of this page. */
@@ -61,7 +60,7 @@ const NAME = "unfrozen-runs";
 const STORE = "runs";
 
 /**
- * What is damaged, or was left there by something else, is left out.
+ * Loads the saved runs; entries that are damaged or no runs are left out.
  * @returns {Promise<PageRun[]>} in the order in which they began
  */
 export async function loadSavedRuns() {
@@ -70,7 +69,7 @@ export async function loadSavedRuns() {
 }
 
 /**
- * Kept when the promise is fulfilled: the browser may refuse the space as late as that.
+ * Saves a run. It is saved when the promise is fulfilled: the browser may refuse the space only then.
  * @param {PageRun} run
  */
 export function saveRun(run) {
@@ -91,7 +90,7 @@ function isRun({ id, title, command, lines }) {
 async function inStore(mode, use) {
   const database = await opened();
   try {
-    return await done(database.transaction(STORE, mode), use);
+    return await complete(database.transaction(STORE, mode), use);
   } finally {
     database.close();
   }
@@ -106,10 +105,10 @@ function opened() {
   });
 }
 
-function done(transaction, use) {
+function complete(transaction, use) {
   return new Promise((resolve, reject) => {
-    const asked = use(transaction.objectStore(STORE));
-    transaction.oncomplete = () => resolve(asked.result);
-    transaction.onabort = () => reject(transaction.error ?? asked.error);
+    const request = use(transaction.objectStore(STORE));
+    transaction.oncomplete = () => resolve(request.result);
+    transaction.onabort = () => reject(transaction.error ?? request.error);
   });
 }

@@ -5,23 +5,22 @@
  *   idle ───────────────────▶ loading ─────────▶ ready ───────────────────▶ training ──┐
  *                             ▲    │              ▲                           │        │ stop()
  *            train(), ask()   │    ▼              └───────── run ends ────────┘        ▼
- *                             └── failed ◀─ it crashed, or sent nothing ─ training ◀ stopping
- *                                                                          (too long: ended by force)
+ *                             └── failed ◀─── crash or timeout ─────────── training ◀ stopping
+ *                                                                          (timeout: terminated)
  *
  * A run is its log: lines of events, the same as a runner's, in `pageRuns`.
  */
 
 /* global DEMO -- written in by web/site_builder/assets.py: name → {sha256, bytes} of the demo's files */
 
-import { parseEvent } from "./log-lines.js";
-import { pageRuns } from "./page-runs.js";
+import { eventsOf, pageRuns } from "./page-runs.js";
 import { dropPackage, fetchPackage } from "../python/package-fetcher.js";
 import { fetchBytes, runtime, watchDownload } from "../python/runtime-files.js";
 import { WorkerClient } from "../python/worker-client.js";
 
-const WORK_SILENCE_MS = 60_000; // a step takes a second at most, on a slow device some more
-const STOP_SILENCE_MS = 5_000;
-const LOST = 'the weights are gone with it: "before" is all that can be asked until the next run';
+const WORK_TIMEOUT_MS = 60_000; // a step takes about a second, and longer on a slow device
+const STOP_TIMEOUT_MS = 5_000;
+const LOST = 'its weights are lost: until the next run only the model "before" can answer';
 const SITE = new URL("../", import.meta.url);
 
 /**
@@ -31,9 +30,9 @@ const SITE = new URL("../", import.meta.url);
  */
 
 export class PageTrainer extends WorkerClient {
-  #training = null; // {run, settle}
+  #training = null; // {run, resolve}
   #waiting = []; // messages for a worker that still starts
-  #calls = new Map(); // call → settle
+  #calls = new Map(); // call → resolve
   #lastCall = 0;
   #begun = 0;
 
@@ -66,25 +65,24 @@ export class PageTrainer extends WorkerClient {
    * @returns {Promise<{ok: boolean, status: string, losses: object, problem: string}>} never rejects
    */
   train(choices) {
-    if (this.#training) return Promise.resolve(makeEnd("busy", "A run is in progress: stop it first."));
-    const id = `page-${stamp()}-${++this.#begun}-${Math.random().toString(36).slice(2, 6)}`;
+    if (this.#training) return Promise.resolve(makeResult("busy", "A run is in progress: stop it first."));
+    const id = `page-${timestamp()}-${++this.#begun}-${Math.random().toString(36).slice(2, 6)}`;
     const run = { id, title: "", choices: { ...choices }, command: "", lines: [], over: false, end: null };
-    return new Promise((settle) => {
-      this.#training = { run, settle };
+    return new Promise((resolve) => {
+      this.#training = { run, resolve };
       this.#send({ type: "start", run: id, choices: JSON.stringify(choices) });
     });
   }
 
   /**
-   * Ends the run in progress, or the loading. A run logs its own end; one that does not is ended by
-   * force.
+   * Stops the run in progress, or the loading. A run logs its own end; the worker of one that does not is terminated.
    */
   stop() {
     if (this.status.phase === "loading") return this.fail("", "stopped");
     if (this.status.phase !== "training") return;
     this.setStatus({ phase: "stopping" });
     this.post({ type: "stop" });
-    this.failAfter(STOP_SILENCE_MS, `It was ended by force in the middle of a step; ${LOST}.`);
+    this.failAfter(STOP_TIMEOUT_MS, `It was ended by force in the middle of a step; ${LOST}.`);
   }
 
   /**
@@ -94,39 +92,39 @@ export class PageTrainer extends WorkerClient {
    */
   ask(prompt) {
     const call = ++this.#lastCall;
-    return new Promise((settle) => {
-      this.#calls.set(call, settle);
+    return new Promise((resolve) => {
+      this.#calls.set(call, resolve);
       this.#send({ type: "ask", call, prompt });
     });
   }
 
   receive(message) {
-    if (message.type === "ready") this.#ready();
+    if (message.type === "ready") this.#handleReady();
     else if (message.type === "failed") this.#failToStart(message.reason);
     else if (message.type === "crashed") this.fail(message.reason);
-    else if (message.type === "answer") this.#answered(message);
-    else if (message.type === "began") this.#began(message);
-    else if (message.type === "events") this.#take(message.lines);
+    else if (message.type === "answer") this.#handleAnswer(message);
+    else if (message.type === "began") this.#handleBegin(message);
+    else if (message.type === "events") this.#appendEvents(message.lines);
     else if (message.type === "ended") this.#finish();
-    this.#expectMore();
+    this.#setTimeouts();
   }
 
   handleScriptError(message) {
     this.fail(`Python stopped: ${message}.`);
   }
 
-  /** The worker can do no more: the run in progress ends, its log too; the next run starts another one. */
+  /** Ends the run in progress and its log; the next run starts another worker. */
   fail(reason, status = "failed") {
     this.end();
     this.#waiting.length = 0;
     const phase = status === "stopped" ? "idle" : "failed";
     this.setStatus({ phase, what: "", share: "", starting: false, reason });
-    for (const settle of this.#calls.values()) settle({ problem: reason || "It was stopped." });
+    for (const resolve of this.#calls.values()) resolve({ problem: reason || "It was stopped." });
     this.#calls.clear();
-    const { run, settle } = this.#training ?? {};
+    const { run, resolve } = this.#training ?? {};
     if (run && pageRuns.all.has(run.id)) return this.#endLog(run, reason);
     this.#training = null;
-    settle?.(makeEnd(status, reason));
+    resolve?.(makeResult(status, reason));
   }
 
   #send(message) {
@@ -134,7 +132,7 @@ export class PageTrainer extends WorkerClient {
     if (phase === "idle" || phase === "failed") this.#load();
     if (this.status.phase === "loading") this.#waiting.push(message);
     else this.post(message);
-    this.#expectMore();
+    this.#setTimeouts();
   }
 
   #load() {
@@ -142,67 +140,67 @@ export class PageTrainer extends WorkerClient {
     void this.start((ratio, what) => this.setStatus({ what, share: `${Math.floor(ratio * 100)}%` }));
   }
 
-  /** While a worker that has started owes something, it must not fall silent. */
-  #expectMore() {
+  /** A worker that trains or has a question to answer must send something in time. */
+  #setTimeouts() {
     if (this.status.phase === "ready" || this.status.phase === "training") {
-      this.watch(this.#training || this.#calls.size ? WORK_SILENCE_MS : 0);
+      this.watch(this.#training || this.#calls.size ? WORK_TIMEOUT_MS : 0);
     }
   }
 
-  #ready() {
+  #handleReady() {
     this.setStatus({ phase: "ready", what: "", share: "", starting: false });
     for (const message of this.#waiting.splice(0)) this.post(message);
   }
 
-  /** What was fetched may be damaged: the next start does not take it from here again. */
+  /** The wheel may be damaged: the next start fetches it again. */
   #failToStart(reason) {
     dropPackage("numpy");
     this.fail(reason);
   }
 
-  #began({ problem, title, command }) {
-    const { run, settle } = this.#training;
+  #handleBegin({ problem, title, command }) {
+    const { run, resolve } = this.#training;
     Object.assign(run, { title, command });
     if (problem) {
       this.#training = null;
-      return settle(makeEnd("refused", problem));
+      return resolve(makeResult("refused", problem));
     }
     this.setStatus({ phase: "training" });
     pageRuns.add(run);
   }
 
-  #take(text) {
-    pageRuns.take(this.#training.run.id, text.split("\n").filter(Boolean));
+  #appendEvents(text) {
+    pageRuns.append(this.#training.run.id, text.split("\n").filter(Boolean));
   }
 
   #finish() {
     this.watch(0);
-    const { run, settle } = this.#training;
+    const { run, resolve } = this.#training;
     this.#training = null;
     run.over = true;
     if (this.status.phase !== "failed") this.setStatus({ phase: "ready" });
     pageRuns.changed();
     const { status = "failed", reason = "", summary } = run.end ?? {};
-    settle({ ok: status === "finished", status, losses: summary?.losses ?? {}, problem: reason });
+    resolve({ ok: status === "finished", status, losses: summary?.losses ?? {}, problem: reason });
   }
 
-  #answered({ call, json }) {
+  #handleAnswer({ call, json }) {
     this.#calls.get(call)?.(JSON.parse(json));
     this.#calls.delete(call);
   }
 
-  /** Writes the last line of a log whose writer is gone. */
+  /** Writes the last line of a log whose worker was terminated. */
   #endLog(run, reason) {
     const begun = { v: 1, run: run.id, seq: -1, att: 0, t: Date.now() / 1000, step: 0 };
-    const last = run.lines.map(parseEvent).findLast((event) => event && !event.refused) ?? begun;
+    const last = eventsOf(run.lines).findLast((event) => !event.refused) ?? begun;
     const { v, run: name, att, t, rt, step } = last;
     const end = { kind: "run.end", status: "failed", reason, summary: {} };
-    this.#take(JSON.stringify({ v, run: name, seq: last.seq + 1, att, t, rt, step, ...end }));
+    this.#appendEvents(JSON.stringify({ v, run: name, seq: last.seq + 1, att, t, rt, step, ...end }));
     this.#finish();
   }
 }
 
-/** The demo's files with their hashes, which the worker checks. */
+/** Fetches the demo's files, with the hashes that the worker checks. */
 async function fetchDemo(onProgress, signal) {
   const total = Object.values(DEMO).reduce((sum, { bytes }) => sum + bytes, 0);
   let loaded = 0;
@@ -214,7 +212,7 @@ async function fetchDemo(onProgress, signal) {
   return Object.fromEntries(await Promise.all(Object.entries(DEMO).map(fetchOne)));
 }
 
-/** The kernel's file; null where it does not arrive: numpy's own products are right, and slow. */
+/** Fetches the kernel; null where it cannot be fetched: numpy's own matmuls are correct, but slow. */
 async function fetchKernel() {
   try {
     return await fetchBytes(new URL("python/product.wasm", SITE), () => {}, { what: "The kernel" });
@@ -223,12 +221,12 @@ async function fetchKernel() {
   }
 }
 
-function makeEnd(status, problem) {
+function makeResult(status, problem) {
   return { ok: false, status, losses: {}, problem };
 }
 
-/** The time in a name: 20261126-104907. */
-function stamp() {
+/** Returns the time for a name: 20261126-104907. */
+function timestamp() {
   return new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
 }
 

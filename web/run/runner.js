@@ -1,22 +1,24 @@
 /**
- * The runner this page belongs to: does it answer, and which runs does it have? It is asked while the
- * window is visible, and not while it is hidden.
+ * The runner that serves this page: whether it answers, which runs it has, and the token that it accepts. It is polled
+ * while the window is visible.
  *
  *   absent      a static host
- *   keyless     a runner is there, but this address has no token: it was typed, or followed as a link
- *   connecting  the first answer is due
+ *   keyless     a runner is there, but this address has no token, because it was typed or followed as a link
+ *   connecting  the first answer is awaited
  *   live        it answers
- *   gone        it answered before and does not now; asked again and again
+ *   gone        it answered before and does not now; it is still polled
  *   refused     it answers, but does not accept our token: it was restarted
  */
 
-import { runsIn } from "../schema/server-answers.js";
-import { currentToken } from "./token.js";
+import { check } from "../schema/check.js";
+import { shapes } from "../schema/schema.js";
 
+const TOKEN_KEY = "unfrozen-token";
+const TOKEN_PATTERN = /^[0-9a-f]{32,128}$/;
 const MARK = "Unfrozen-Runner"; // a header of every answer of a runner's server
 const POLL_MS = 1500;
 const LAST_POLL_MS = 5000;
-const ANSWER_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 
 /** @typedef {{id: string, status: string, model: string, step: number, steps: number, started: number, updated: number, bytes: number, problem?: string}} RunInfo */
 
@@ -25,33 +27,33 @@ class Runner extends EventTarget {
   state = "absent";
   /** @type {RunInfo[]} the newest first */
   runs = [];
-  /** Whether it is known that nobody is there, rather than only not yet seen. */
+  /** Whether it is known that no runner is there, rather than not known yet. */
   isSettled = false;
   #started = false;
   #token = null;
   #failures = 0;
-  #asking = false;
+  #isPolling = false;
   #timer = 0;
 
-  /** Begins to ask for the list of runs; later calls do nothing. */
+  /** Starts to poll for the list of runs; later calls do nothing. */
   start() {
     if (this.#started) return;
     this.#started = true;
-    addEventListener("hashchange", () => this.#begin()); // the printed address, in this very window
+    addEventListener("hashchange", () => this.#connect()); // the printed address, in this very window
     document.addEventListener("visibilitychange", () => this.#poll());
-    this.#begin();
+    this.#connect();
     if (this.#token === null) void this.#detect();
   }
 
   /**
-   * Asks the server.
+   * Sends a GET request.
    * @param {string} path
    * @returns {Promise<{status: number, text: string}>} status 0 when it does not answer
    */
   async get(path) {
     try {
       const headers = { Authorization: `Bearer ${this.#token}` };
-      const signal = AbortSignal.timeout(ANSWER_MS);
+      const signal = AbortSignal.timeout(TIMEOUT_MS);
       const answer = await fetch(path, { headers, cache: "no-store", signal });
       return { status: answer.status, text: await answer.text() };
     } catch {
@@ -59,7 +61,7 @@ class Runner extends EventTarget {
     }
   }
 
-  #begin() {
+  #connect() {
     const token = currentToken();
     if (token === this.#token) return;
     this.#token = token;
@@ -67,13 +69,13 @@ class Runner extends EventTarget {
     void this.#poll();
   }
 
-  /** Without a token nobody may ask for runs; but whoever serves this page may be asked what it is. */
+  /** Finds out whether a runner serves this page, which needs no token. */
   async #detect() {
     try {
       const answer = await fetch(location.pathname, { method: "HEAD", cache: "no-store" });
       if (answer.headers.has(MARK) && this.state === "absent") this.state = "keyless";
     } catch {
-      // Offline, or a file: a page without a runner reads the same.
+      // offline, or a file: the same as a page without a runner
     }
     this.isSettled = true;
     this.dispatchEvent(new Event("change"));
@@ -81,22 +83,22 @@ class Runner extends EventTarget {
 
   async #poll() {
     clearTimeout(this.#timer);
-    if (document.hidden || this.#token === null || this.#asking) return;
-    this.#asking = true;
+    if (document.hidden || this.#token === null || this.#isPolling) return;
+    this.#isPolling = true;
     const token = this.#token;
     const answer = await this.get("api/runs");
-    this.#asking = false;
+    this.#isPolling = false;
     if (token !== this.#token) return void this.#poll();
-    this.#take(answer);
+    this.#update(answer);
     const isSlow = this.#failures > 0 || this.state === "refused";
     const delay = isSlow ? Math.min(POLL_MS * 2 ** (this.#failures || 2), LAST_POLL_MS) : POLL_MS;
     this.#timer = setTimeout(() => this.#poll(), delay);
   }
 
-  #take({ status, text }) {
-    const runs = status === 200 ? listIn(text) : null;
+  #update({ status, text }) {
+    const runs = status === 200 ? parseList(text) : null;
     this.#failures = status === 0 || (status === 200 && !runs) ? this.#failures + 1 : 0;
-    if (runs) this.#set("live", runsIn(runs));
+    if (runs) this.#set("live", checkRuns(runs));
     else this.#set(status === 401 ? "refused" : "gone", this.runs);
   }
 
@@ -109,14 +111,66 @@ class Runner extends EventTarget {
 }
 
 /** @returns {unknown[] | null} null where the answer is no list */
-function listIn(text) {
+function parseList(text) {
   try {
     const list = JSON.parse(text);
     return Array.isArray(list) ? list : null;
   } catch {
-    return null; // counted as an answer that did not come
+    return null; // counted as a failed poll
   }
 }
 
-/** The one runner of this page. */
+/**
+ * Checks the list of runs of a server.
+ * @param {unknown[]} list
+ * @returns {RunInfo[]} entries that are no run stand at the end, with their problem
+ */
+export function checkRuns(list) {
+  const { run } = shapes();
+  if (run === null) return [];
+  const verdicts = list.map((entry, index) => check(run, entry, `entry ${index + 1}`));
+  const refused = verdicts.filter(({ problem }) => problem);
+  const runs = verdicts.flatMap(({ value }) => (value === null ? [] : [{ ...value }]));
+  return [...runs, ...refused.map(({ problem }) => unreadable(problem))];
+}
+
+function unreadable(problem) {
+  return { id: "", status: "unreadable", model: "", step: 0, steps: 0, started: 0, updated: 0, bytes: 0, problem };
+}
+
+let memoryToken = null; // where the browser refuses storage, the token lasts as long as the page
+
+/**
+ * Takes the token out of the address, if it has one. Call it once, before anything is fetched. The server prints the token
+ * in the fragment, which browsers never send; the page moves it out of the address bar and keeps it for this tab only.
+ * Workers cannot read sessionStorage, so the reader's Python never sees it. Other fragments stay unchanged.
+ */
+export function takeToken() {
+  const parts = location.hash.slice(1).split("&");
+  const found = parts.find((part) => part.startsWith("t="))?.slice(2) ?? "";
+  if (!TOKEN_PATTERN.test(found)) return;
+  memoryToken = found;
+  try {
+    sessionStorage.setItem(TOKEN_KEY, found);
+  } catch {
+    // storage is blocked: `memoryToken` serves this page; a reload needs the printed address again
+  }
+  const rest = parts.filter((part) => !part.startsWith("t=")).join("&");
+  history.replaceState(history.state, "", location.pathname + location.search + (rest && `#${rest}`));
+}
+
+/** @returns {string | null} the token of this tab, or null when the page was opened without one */
+export function currentToken() {
+  takeToken(); // elements may be upgraded before the first line of main.js runs
+  if (memoryToken === null) {
+    try {
+      memoryToken = sessionStorage.getItem(TOKEN_KEY);
+    } catch {
+      return null;
+    }
+  }
+  return memoryToken;
+}
+
+/** The runner of this page. */
 export const runner = new Runner();

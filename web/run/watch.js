@@ -1,13 +1,13 @@
 /**
- * One run on the screen, wherever it comes from: this runner, this page, a recording, a file. All
- * fill the same state through the same fold; a listener hears "change" after every batch.
+ * The run that a view shows, wherever it comes from: this runner, this page, a recording, a file. All fill the same state
+ * through the same fold, and "change" is dispatched after every batch.
  */
 
+import { followRun } from "./event-stream.js";
 import { emptyRun, fold } from "./fold.js";
-import { EXPECTED, convertLog, isOtherFormat } from "./log-files.js";
+import { convertLog, EXPECTED, isOtherFormat } from "./log-files.js";
+import { fetchRecording, readLog } from "./log-reader.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
-import { followRun } from "./follow.js";
-import { openRecording, replay } from "./replay.js";
 
 const BACK_MS = 4000;
 const FOLLOWING = ["connecting", "live", "gone", "back"];
@@ -22,29 +22,29 @@ export class RunWatch extends EventTarget {
   stream = "connecting";
   /** @type {"yes" | "no" | "unknown"} */
   writer = "unknown";
-  /** Whether the log was read to its end: before that the view gives no verdict on the run. */
+  /** Whether the log has been read to its end: before that the health of the run is not known. */
   caughtUp = false;
-  /** The same, but of the first time: a tab that was hidden only catches up. */
+  /** The same for the first time: a window that was hidden only has to catch up. */
   wasRead = false;
-  /** Whether other windows hold the open connections, so that this one reads every few seconds. */
+  /** Whether other windows hold the open connections, so that this one polls every few seconds. */
   shared = false;
-  /** Why a file or a recording could not be read, and what can be. */
+  /** Why a file or a recording could not be read, and which ones can. */
   problem = "";
-  /** How far a file is that takes its time. */
+  /** How much of a large file has been read. */
   progress = "";
   #readAt = 0;
   #stop = new AbortController();
 
-  /** Follows a run of this page's runner; one that is followed already is not read anew. */
+  /** Follows a run of this page's runner; one that is followed already is not read again. */
   showLive(id) {
     const { kind, name } = this.source;
     if (kind === "live" && name === id && FOLLOWING.includes(this.stream)) return;
-    const signal = this.#begin({ kind: "live", name: id }, "connecting");
+    const signal = this.#start({ kind: "live", name: id }, "connecting");
     const guarded = (take) => (...values) => signal.aborted || take(...values);
     followRun({
       run: id,
       signal,
-      onEvents: guarded((events, skipped) => this.#take(events, skipped)),
+      onEvents: guarded((events, skipped) => this.#fold(events, skipped)),
       onState: guarded((state) => this.#setStream(state, signal)),
       onWriter: guarded((writer) => this.#setWriter(writer)),
       onRestart: guarded(() => Object.assign(this, { run: emptyRun(), caughtUp: false, wasRead: false })),
@@ -53,28 +53,28 @@ export class RunWatch extends EventTarget {
     });
   }
 
-  /** Shows a run of this page, and goes on with it while it is trained. */
+  /** Shows a run of this page, and follows it while it is trained. */
   showPage(id) {
-    const signal = this.#begin({ kind: "page", name: id }, "live");
+    const signal = this.#start({ kind: "page", name: id }, "live");
     this.caughtUp = this.wasRead = true;
-    const hear = ({ detail }) => detail.id === id && this.#take(detail.events, 0);
-    this.#take(eventsOf(pageRuns.all.get(id).lines), 0);
-    pageRuns.addEventListener("events", hear, { signal });
+    const onEvents = ({ detail }) => detail.id === id && this.#fold(detail.events, 0);
+    this.#fold(eventsOf(pageRuns.all.get(id).lines), 0);
+    pageRuns.addEventListener("events", onEvents, { signal });
   }
 
-  /** Replays a recording of this site. */
+  /** Shows a recording of this site. */
   showRecording(name) {
-    return this.#replay({ kind: "recording", name }, () => openRecording(name));
+    return this.#read({ kind: "recording", name }, () => fetchRecording(name));
   }
 
   /**
-   * Replays a log the reader chose or dropped, or makes one of the files of another tool.
+   * Shows a log that the reader chose or dropped; files of another tool are converted.
    * @param {File[]} files more than one are event files of one run
    */
   showFiles(files) {
     const [{ name }, ...more] = files;
     const source = { kind: "file", name: more.length ? `${name} and ${more.length} more` : name };
-    return this.#replay(source, async (signal) => {
+    return this.#read(source, async (signal) => {
       if (!(await isOtherFormat(files[0]))) return files[0];
       return convertLog(files, (text) => this.#setProgress(text, signal), signal);
     });
@@ -82,7 +82,7 @@ export class RunWatch extends EventTarget {
 
   /** Shows nothing until something is chosen. */
   showNothing() {
-    this.#begin({ kind: "none", name: "" }, "connecting");
+    this.#start({ kind: "none", name: "" }, "connecting");
   }
 
   /** Stops reading; what was read stays on the screen. */
@@ -90,18 +90,17 @@ export class RunWatch extends EventTarget {
     this.#stop.abort();
   }
 
-  async #replay(source, open) {
-    const signal = this.#begin(source, "loading");
+  async #read(source, open) {
+    const signal = this.#start(source, "loading");
     try {
-      const take = (events, skipped) => this.#take(events, skipped);
-      await replay(await open(signal), take, signal);
-      if (!signal.aborted) this.#finishReplay();
+      await readLog(await open(signal), (events, skipped) => this.#fold(events, skipped), signal);
+      if (!signal.aborted) this.#finishReading();
     } catch (error) {
       if (!signal.aborted) this.#fail(error.message);
     }
   }
 
-  #finishReplay() {
+  #finishReading() {
     if (this.run.events === 0) this.#fail(`${this.source.name} holds no event of a run. ${EXPECTED}`);
     else this.#setStream("over");
   }
@@ -111,7 +110,7 @@ export class RunWatch extends EventTarget {
     this.#setStream("unreadable");
   }
 
-  #begin(source, stream) {
+  #start(source, stream) {
     this.#stop.abort();
     this.#stop = new AbortController();
     Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "", progress: "" });
@@ -120,13 +119,13 @@ export class RunWatch extends EventTarget {
     return this.#stop.signal;
   }
 
-  #take(events, skipped) {
+  #fold(events, skipped) {
     for (const event of events) fold(this.run, event);
     this.run.skippedLines += skipped;
     this.#changed();
   }
 
-  /** Unix seconds until which the log is known: a window that reads now and then cannot detect silence. */
+  /** Unix seconds until which the log is known: a window that polls cannot tell that a run is stalled. */
   get now() {
     return (this.shared ? this.#readAt : Date.now()) / 1000;
   }

@@ -18,7 +18,7 @@ from widgets.node import Node
     ],
 )
 def test_a_plain_colour_is_honoured(node: Node, color: str) -> None:
-    assert node.call("plots/color", "safeColor", color) == color
+    assert node.call("plots/model", "safeColor", color) == color
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_a_plain_colour_is_honoured(node: Node, color: str) -> None:
     ],
 )
 def test_anything_else_falls_back_to_the_palette(node: Node, color: object) -> None:
-    assert node.call("plots/color", "safeColor", color) is None
-    [paint] = node.call("plots/color", "paints", [{"label": "a", "color": color}])
+    assert node.call("plots/model", "safeColor", color) is None
+    [paint] = node.call("plots/model", "paintsOf", [{"label": "a", "color": color}])
     assert paint == {"class": "series series-1", "color": None}
 
 
@@ -58,22 +58,22 @@ def test_anything_else_falls_back_to_the_palette(node: Node, color: object) -> N
     ],
 )
 def test_a_memory_component_keeps_its_colour(node: Node, label: str, name: str) -> None:
-    [paint] = node.call("plots/color", "paints", [{"label": label}])
+    [paint] = node.call("plots/model", "paintsOf", [{"label": label}])
     assert paint["class"] == f"series memory-{name}"
 
 
 def test_two_lines_never_share_one_component_colour(node: Node) -> None:
-    paints = node.call("plots/color", "paints", [{"label": "Weights"}, {"label": "Weights"}])
+    paints = node.call("plots/model", "paintsOf", [{"label": "Weights"}, {"label": "Weights"}])
     assert paints[0]["class"] != paints[1]["class"]
 
 
 def test_weight_decay_is_no_memory_component(node: Node) -> None:
-    [paint] = node.call("plots/color", "paints", [{"label": "Weight decay 0.1"}])
+    [paint] = node.call("plots/model", "paintsOf", [{"label": "Weight decay 0.1"}])
     assert paint["class"] == "series series-1"
 
 
 def test_no_part_of_the_methods_chart_takes_a_colour_that_looks_like_another_s(node: Node) -> None:
     lines = [{"label": line.label} for line in chart().lines]
-    drawn = [paint["class"] for paint in node.call("plots/color", "paints", lines)]
+    drawn = [paint["class"] for paint in node.call("plots/model", "paintsOf", lines)]
     parts = ("weights", "gradients", "moments", "activations", "context")
     assert drawn == [f"series memory-{part}" for part in parts]

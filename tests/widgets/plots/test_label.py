@@ -13,7 +13,7 @@ ITEMS = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(items=ITEMS)
 def test_labels_stay_inside_and_never_overlap(node: Node, items: list[dict[str, float]]) -> None:
-    centres = node.call("plots/label", "spread", items, [0, 300])
+    centres = node.call("plots/layout", "spread", items, [0, 300])
     boxes = sorted(
         (centre - item["height"] / 2, centre + item["height"] / 2)
         for centre, item in zip(centres, items, strict=True)
@@ -24,9 +24,9 @@ def test_labels_stay_inside_and_never_overlap(node: Node, items: list[dict[str, 
 
 def test_labels_with_room_stay_where_they_belong(node: Node) -> None:
     items = [{"want": 200, "height": 15}, {"want": 100, "height": 15}]
-    assert node.call("plots/label", "spread", items, [0, 300]) == [200, 100]
+    assert node.call("plots/layout", "spread", items, [0, 300]) == [200, 100]
 
 
 def test_two_labels_at_one_height_part_evenly_and_keep_their_order(node: Node) -> None:
     items = [{"want": 100, "height": 20}, {"want": 100, "height": 20}]
-    assert node.call("plots/label", "spread", items, [0, 300]) == [90, 110]
+    assert node.call("plots/layout", "spread", items, [0, 300]) == [90, 110]

@@ -23,11 +23,11 @@ WHOLE = [0, 100]
 def test_a_stretch_stays_inside_the_run_and_is_no_point(
     node: Node, wanted: list[float], shown: list[float] | None
 ) -> None:
-    assert node.call("run/view/chart-options", "clamped", wanted, WHOLE) == shown
+    assert node.call("run/view/chart", "clampRange", wanted, WHOLE) == shown
 
 
 def test_zooming_keeps_the_step_under_the_cursor_where_it_is(node: Node) -> None:
-    assert node.call("run/view/chart-options", "stretched", [0, 100], 25, 0.5) == [12.5, 62.5]
+    assert node.call("run/view/chart", "stretchRange", [0, 100], 25, 0.5) == [12.5, 62.5]
 
 
 def test_a_smoothed_line_keeps_its_level_and_loses_its_noise(node: Node) -> None:

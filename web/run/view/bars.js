@@ -3,10 +3,11 @@
  * outline and the measurement as a solid bar on it, and how far each layer has moved from where it started.
  */
 
-import { h } from "../../figures/vnode.js";
 import { binaryUnit, bytesText, exactText, percentText } from "../../figures/number.js";
+import { h } from "../../figures/vnode.js";
+import { legendList, xAxisView, yAxisView } from "../../plots/guides.js";
 import { coveringTicks } from "../../plots/scale.js";
-import { componentLabel, inOrder, instantLabel, instants } from "../schema.js";
+import { componentLabel, instantLabel, instants, sortComponents } from "../../schema/schema.js";
 
 const TOP = 12;
 const LEFT = 62;
@@ -19,10 +20,10 @@ const NAME_SPACE = 40;
 const SHORT = { embed_tokens: "embed", lm_head: "head" };
 
 /**
- * The frame of a bar chart whose bars stand on zero.
+ * Lays out a bar chart whose bars stand on zero.
  * @param {number[]} ticks rising from 0; the last one is the top of the frame
  * @param {object} size
- * @param {number} size.count how many bars stand side by side
+ * @param {number} size.count of bars side by side
  * @param {number} size.width pixels of the whole picture
  * @param {number} size.height pixels of the frame
  * @param {number} size.below pixels below it, for labels
@@ -31,23 +32,16 @@ const SHORT = { embed_tokens: "embed", lm_head: "head" };
 export function barFrame(ticks, { count, width, height, below, right = 0 }) {
   const y = (value) => TOP + height * (1 - value / ticks.at(-1));
   const band = (width - LEFT - right) / count;
-  const gridLine = (tick, text) =>
-    h(
-      "g",
-      { class: tick === 0 ? "grid run-grid run-grid-zero" : "grid run-grid" },
-      h("line", { x1: LEFT, x2: width, y1: y(tick), y2: y(tick) }),
-      h("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, text),
-    );
   return {
     y,
     band,
     left: (index) => LEFT + band * index,
-    /** The picture: gridlines with their numbers, then `marks`. */
+    /** Draws the picture: grid lines with their numbers, then `marks`. */
     picture: (label, tickText, ...marks) =>
       h(
         "svg",
         { class: "run-bars drawing", viewBox: `0 0 ${width} ${TOP + height + below}`, role: "img", "aria-label": label },
-        ticks.map((tick) => gridLine(tick, tickText(tick))),
+        yAxisView({ left: LEFT, right: width }, ticks.map((tick) => ({ at: y(tick), label: tickText(tick), isBase: tick === 0 }))),
         ...marks,
       ),
   };
@@ -72,7 +66,7 @@ export function memoryView(memory, width) {
   );
 }
 
-/** Every instant that was predicted or measured, in the order of the step. */
+/** Returns every instant that was predicted or measured, in the order of the step. */
 export function columnsOf({ predicted, measured }) {
   const known = instants().map(([name]) => name);
   const named = [...Object.keys(predicted), ...Object.keys(measured)];
@@ -87,10 +81,10 @@ export function columnsOf({ predicted, measured }) {
   }));
 }
 
-/** Bottom to top, what stays before what comes and goes. */
+/** Returns components with their bytes, from bottom to top. */
 function ordered(components) {
-  const held = Object.keys(components).filter((name) => components[name] > 0);
-  return inOrder(held).map((name) => [name, components[name]]);
+  const present = Object.keys(components).filter((name) => components[name] > 0);
+  return sortComponents(present).map((name) => [name, components[name]]);
 }
 
 function total(components) {
@@ -99,18 +93,18 @@ function total(components) {
 
 function columnView(column, left, { band, y }) {
   const barWidth = Math.min(72, band * 0.56);
-  const inset = Math.min(3, barWidth / 4); // a log of another trainer may have many instants
+  const inset = Math.min(3, barWidth / 4); // logs of other trainers may have many instants
   const x = left + (band - barWidth) / 2;
   return h(
     "g",
     null,
     stack(column.measured, x + inset, barWidth - 2 * inset, y, "run-measured", "measured"),
     stack(column.predicted, x, barWidth, y, "run-predicted", "predicted"),
-    wordsBelow(column.label, x + barWidth / 2, y(0)),
+    xAxisView(y(0), [{ at: x + barWidth / 2, rows: twoLines(column.label) }], false),
   );
 }
 
-function stack(parts, x, width, y, className, word) {
+function stack(parts, x, width, y, className, kind) {
   let bottom = 0;
   return parts.map(([name, bytes]) => {
     const from = y(bottom);
@@ -119,39 +113,33 @@ function stack(parts, x, width, y, className, word) {
     return h(
       "rect",
       { class: `${className} c-${name}`, x, y: y(bottom), width, height },
-      h("title", null, `${componentLabel(name)}, ${word}: ${bytesText(bytes)}`),
+      h("title", null, `${componentLabel(name)}, ${kind}: ${bytesText(bytes)}`),
     );
   });
 }
 
-/** A label below its bar, on two lines when it has several words. */
-function wordsBelow(label, x, zero) {
+function twoLines(label) {
   const words = label.split(" ");
   const half = Math.ceil(words.length / 2);
-  const lines = words.length > 1 ? [words.slice(0, half), words.slice(half)] : [words];
-  return lines.map((line, index) =>
-    h("text", { class: "run-instant", x, y: zero + 18 + 15 * index, "text-anchor": "middle" }, line.join(" ")),
-  );
+  return words.length > 1 ? [words.slice(0, half).join(" "), words.slice(half).join(" ")] : words;
 }
 
-/** The components that occur, as a legend: a square of their colour and their name. */
+/** Returns the legend of the components that occur. */
 export function memoryLegend(memory) {
   const columns = columnsOf(memory);
   const present = new Set(columns.flatMap((c) => [...c.predicted, ...c.measured].map(([name]) => name)));
-  const names = inOrder([...present]);
-  return h(
-    "ul",
-    { class: "legend" },
-    names.map((name) => h("li", null, h("span", { class: `swatch swatch-solid c-${name}` }), componentLabel(name))),
-    h("li", null, h("span", { class: "swatch swatch-outline" }), "outline: predicted"),
-    h("li", null, h("span", { class: "swatch swatch-solid" }), "solid: measured"),
-  );
+  const names = sortComponents([...present]);
+  return legendList([
+    ...names.map((name) => ({ swatch: `swatch swatch-solid c-${name}`, label: componentLabel(name) })),
+    { swatch: "swatch swatch-outline", label: "outline: predicted" },
+    { swatch: "swatch swatch-solid", label: "solid: measured" },
+  ]);
 }
 
 /**
  * @typedef {object} Moved
  * @property {string} name as in the log: "embed_tokens", "layers.3"
- * @property {string} label what stands below its bar: "embed", "3"
+ * @property {string} label below its bar: "embed", "3"
  * @property {number} ratio norm of the change over the norm at the start; may be NaN
  * @property {boolean} isLayer one of the stack, rather than an embedding, a norm or the head
  *
@@ -186,9 +174,7 @@ export function driftView(layers, width) {
     "How far each layer has moved from its pre-trained weights. The numbers follow below.",
     (ratio) => (ratio === 0 ? "0" : driftText(ratio)),
     moved.map((layer, index) => barView(layer, frame.left(index + 0.5), frame)),
-    labels(moved, frame.band).map(([text, index]) =>
-      h("text", { x: frame.left(index + 0.5), y: frame.y(0) + 18, "text-anchor": "middle" }, text),
-    ),
+    xAxisView(frame.y(0), labels(moved, frame.band).map(([text, index]) => ({ at: frame.left(index + 0.5), rows: [text] })), false),
   );
 }
 
@@ -208,7 +194,7 @@ function barView({ name, ratio, isLayer }, middle, { band, y }) {
   );
 }
 
-/** What is no layer always has its name; of many layers, every fifth, tenth … has its number. */
+/** Returns the labels: all names of other parts, and the number of every fifth, tenth … layer where there are many. */
 function labels(moved, band) {
   const stride = [1, 5, 10, 20, 50].find((every) => every * band >= NUMBER_SPACE) ?? 100;
   const apart = moved.map(({ isLayer }, index) => (isLayer ? -1 : index)).filter((index) => index >= 0);

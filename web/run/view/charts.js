@@ -1,32 +1,31 @@
-/** The line charts of a run: which lines each one shows, how they are named, what to look at. */
+/** The line charts of a run: the lines of each, their names and notes. */
 
 import { isImported, meaningOf } from "../fold.js";
 import { binaryUnit, deltaText } from "../../figures/number.js";
-import { chartMetrics, metricOf } from "../schema.js";
-import { suiteLabel } from "./tables.js";
+import { chartMetrics, metricOf, suiteLabel } from "../../schema/schema.js";
 
 /** @typedef {ReturnType<typeof import("../fold.js").emptyRun>} Run */
 
 /**
  * @param {Run} run
- * @param {{run: Run, title: string} | null} [beside] another run, drawn behind this one
- * @param {{smooth?: boolean, whole?: boolean}} [options] the batches' loss without its noise; the axis
- *   to the planned end rather than to what has been run
+ * @param {{run: Run, title: string} | null} [beside] a run to compare with, drawn behind this one
+ * @param {{smooth?: boolean, whole?: boolean}} [options] smooth: with a moving average of the loss; whole: the axis
+ *   reaches to the planned end
  * @returns {Record<string, import("./chart.js").Chart | null>} null for a chart without a series
  */
 export function makeCharts(run, beside = null, options = {}) {
   const planned = Math.max(run.plan.steps, beside?.run.plan.steps ?? 0);
   const reach = { of: run.run, planned, lastStep: options.whole ? planned : 0 };
   return {
-    loss: there(run, { ...lossChart(run, beside, options), ...reach }),
-    rate: there(run, { ...rateChart(run), of: run.run }),
-    evals: there(run, { ...generalChart(run, beside), ...reach }),
+    loss: unlessMissing(run, { ...lossChart(run, beside, options), ...reach }),
+    rate: unlessMissing(run, { ...rateChart(run), of: run.run }),
+    evals: unlessMissing(run, { ...generalChart(run, beside), ...reach }),
     ...seriesCharts(run, reach),
   };
 }
 
-/** What another tool has not logged will not come: no chart stays empty for it. */
-function there(run, chart) {
+/** Returns null for an empty chart of an imported run, which gets no more values. */
+function unlessMissing(run, chart) {
   return isImported(run) && chart.lines.every(({ x }) => x.length === 0) ? null : chart;
 }
 
@@ -42,11 +41,11 @@ function lossChart(run, beside, { smooth }) {
     log,
     unit: "nats",
     room: 112,
-    note: `${lossNote(run, smooth, isScored)}${greyNote(other)}${apartNote(run, beside, other)}`,
+    note: `${lossNote(run, smooth, isScored)}${greyNote(other)}${comparisonNote(run, beside, other)}`,
     lines: [
       ...other,
-      ...ghosts(loss, "abandoned"),
-      ...ghosts(scores, "abandoned, held-out"),
+      ...abandonedLines(loss, "abandoned"),
+      ...abandonedLines(scores, "abandoned, held-out"),
       ...batchLines(batches, smooth, isScored ? "" : undefined),
       ...(isScored ? [suiteLine("held-out", scores, "--series-4", { dots: scores.x.length < 60 })] : []),
     ],
@@ -54,14 +53,14 @@ function lossChart(run, beside, { smooth }) {
   };
 }
 
-/** The loss of each batch; smoothed, the mean is the line and the batches are its shadow. */
+/** Returns the line of the loss of each batch; smoothed, a pale one behind its moving average. */
 function batchLines(batches, smooth, end) {
   if (!smooth) return [{ ...batches, end }];
   const mean = { ...batches, label: "moving average", y: smoothed(batches.y), end };
   return [{ ...batches, thin: true, pale: true, end: "" }, mean];
 }
 
-/** The held-out loss of another run, behind this one's, named below the chart. */
+/** Returns the held-out loss of the compared run, which is named below the chart. */
 function besideLine(suite, beside) {
   const scores = beside?.run.evals[suite];
   if (!scores || scores.x.length === 0) return [];
@@ -79,8 +78,8 @@ function lossNote(run, smooth, isScored) {
   return `${loss && `Line: ${loss}${mean}.`}${scored}`;
 }
 
-/** Losses that were not taken alike are told apart where they lie on one axis. */
-function apartNote(run, beside, line) {
+/** Returns a warning where the losses of both runs are not defined alike. */
+function comparisonNote(run, beside, line) {
   const [own, other] = [run, beside?.run ?? run].map((one) => meaningOf(one, "eval"));
   if (line.length === 0 || own === other) return "";
   return other ? ` Not comparable: the grey line is ${other}.` : " Not comparable: the grey line is a mean over tokens.";
@@ -90,7 +89,7 @@ function greyNote([line]) {
   return line ? ` Grey: ${line.label}.` : "";
 }
 
-/** A loss that falls to a small part of itself: on a linear scale its end would lie on the axis. */
+/** Whether a loss falls so far that its end would lie on a linear axis. */
 function spansDecades(values) {
   const finite = values.filter(Number.isFinite);
   const lowest = finite.reduce((a, b) => Math.min(a, b), Infinity);
@@ -110,18 +109,18 @@ function rateChart(run) {
     note: planned.x.length ? "Dashed: the schedule. Solid: what the optimizer used." : "What the optimizer used, as it was logged.",
     lines: [
       { ...planned, end: bothDone ? "" : undefined },
-      { ...used, end: bothDone ? "as planned" : "" }, // on the dashed line there is no room for a word
+      { ...used, end: bothDone ? "as planned" : "" }, // on the dashed line there is no room for a label
     ].filter((line) => line.x.length),
     zero: true,
     lastStep: run.plan.steps,
   };
 }
 
-/** On a scale of its own: what is forgotten is often small beside what is learned. */
+/** Returns the chart of general skills, on its own axis: their change is often small beside that of the task. */
 function generalChart(run, beside) {
   const suites = Object.entries(run.evals).filter(([name, scores]) => name !== "task" && scores.x.length);
   const skills = suites.filter(([name]) => name.includes("/"));
-  const isAlone = skills.length === 1; // then the mean over the skills is the same line again
+  const isAlone = skills.length === 1; // then the mean over the skills is the same line
   const main = isAlone ? skills : suites.filter(([name]) => !name.includes("/"));
   const details = isAlone ? [] : skills;
   const other = besideLine("general", beside);
@@ -130,10 +129,10 @@ function generalChart(run, beside) {
     title: isOurs ? "Loss on what it knew before" : "Loss on other held-out sets",
     unit: "nats",
     room: 132,
-    note: `${generalNote(run, isOurs)}${greyNote(other)}${apartNote(run, beside, other)}`,
+    note: `${generalNote(run, isOurs)}${greyNote(other)}${comparisonNote(run, beside, other)}`,
     lines: [
       ...other,
-      ...main.flatMap(([, scores]) => ghosts(scores, "abandoned")),
+      ...main.flatMap(([, scores]) => abandonedLines(scores, "abandoned")),
       ...details.map(([name, s]) => suiteLine(suiteName(name), s, skillColor(name, skills), { thin: true })),
       ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),
     ],
@@ -147,7 +146,7 @@ function generalNote(run, isOurs) {
   return "Held-out examples of other skills, with the change since step 0. A rising line is forgetting.";
 }
 
-/** Four colours, then from the start; every line also has its name at its end. */
+/** Returns one of four colours; every line also has its name at its end. */
 function skillColor(name, skills) {
   const colors = ["--series-3", "--series-5", "--series-6", "--series-1"];
   return colors[skills.findIndex(([other]) => other === name) % colors.length];
@@ -161,7 +160,7 @@ function suiteLine(label, scores, color, look) {
   return { label, color, x: scores.x, y: scores.y, end: `${label} ${deltaText(scores.delta.at(-1))}`, ...look };
 }
 
-function ghosts(points, label) {
+function abandonedLines(points, label) {
   const old = points?.old ?? [];
   return old.map(({ x, y }) => ({ label, color: "--ink-3", faint: true, end: "", x, y }));
 }
@@ -178,10 +177,9 @@ function resumeMark({ fromStep }) {
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
 
 /**
- * The charts of measured series, as the schema groups them: of the optimizer, the experts, the machine, its
- * GPUs.
+ * Returns the charts of measured series, as the schema groups them: of the optimizer, the experts, the machine, its GPUs.
  * @param {Run} run
- * @param {object} reach where the axis ends: {of, lastStep, planned}
+ * @param {object} reach of the step axis: {of, lastStep, planned}
  * @returns {Record<string, import("./chart.js").Chart | null>} by title; null where the log has no such series
  */
 function seriesCharts(run, reach) {
@@ -192,7 +190,7 @@ function seriesCharts(run, reach) {
   return Object.fromEntries(charts);
 }
 
-/** @returns {[string, string][]} the series of each GPU, and what its line is called */
+/** @returns {[string, string][]} the series of each GPU, and its label */
 function gpuSeries({ series }, name) {
   const found = Object.keys(series).filter((other) => other.startsWith(`${name}/`));
   const numbered = found.map((other) => [other, Number(other.slice(name.length + 1))]);
@@ -216,27 +214,27 @@ function makeChart(run, title, named, reach) {
   return { title, unit: shown, room, note, lines, zero: true, ...reach };
 }
 
-/** Bytes as a reader's unit, shares as per cent. @returns {[number, string]} */
+/** Returns the unit in which values are drawn, and its size. @returns {[number, string]} */
 function sizeOf(unit, values) {
   if (unit === "ratio") return [0.01, "%"];
   if (unit !== "bytes") return [1, unit];
   return binaryUnit(values.filter(Number.isFinite).reduce((a, b) => Math.max(a, b), 0));
 }
 
-const WEIGHT = 0.9; // of what was before: about the last ten steps count
+const DECAY = 0.9; // averages about the last ten steps
 
 /**
- * Exponential moving average, without the pull of its start (Kingma and Ba, "Adam", section 3).
+ * Returns the exponential moving average with bias correction (Kingma and Ba, "Adam", section 3).
  * @param {number[]} values
- * @returns {number[]} as many; where a value is not finite it is left as it is, and left out
+ * @returns {number[]} as many; values that are not finite are skipped, and returned unchanged
  */
 export function smoothed(values) {
   let mean = 0;
   let share = 0;
   return values.map((value) => {
     if (!Number.isFinite(value)) return value;
-    mean = WEIGHT * mean + (1 - WEIGHT) * value;
-    share = WEIGHT * share + (1 - WEIGHT);
+    mean = DECAY * mean + (1 - DECAY) * value;
+    share = DECAY * share + (1 - DECAY);
     return mean / share;
   });
 }

@@ -1,6 +1,7 @@
-/** What is trained: the first rows token by token, what is special of all of them, how long they are. */
+/** The examples that are trained: the first of them token by token, flaws of all of them, and their lengths. */
 
 import { h } from "../../figures/vnode.js";
+import { xAxisView } from "../../plots/guides.js";
 import { coveringTicks } from "../../plots/scale.js";
 import { barFrame } from "./bars.js";
 import { countText, lossText, percentText } from "../../figures/number.js";
@@ -55,7 +56,7 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
   ];
 }
 
-/** What is special of some rows, in sentences. */
+/** Returns a sentence on each flaw of some examples. */
 function flawsOf(counts, first) {
   const rows = (count, one, more) => `${many(count)} ${count === 1 ? `example ${one}` : `examples ${more}`}`;
   return [
@@ -104,7 +105,7 @@ function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts
   );
 }
 
-/** Tokens that are trained, or not, in one go. Brackets say it where lines and colours do not. */
+/** Draws neighbouring tokens that are trained, or not. Hidden brackets mark them for screen readers. */
 function partView({ as, texts }) {
   const tokens = wholeCharacters(texts).map(tokenView);
   if (as === "read") return h("span", { class: "run-part-read soft" }, tokens);
@@ -112,7 +113,7 @@ function partView({ as, texts }) {
   return h("mark", { class: `run-part-${as}` }, unseen(open), tokens, unseen(close));
 }
 
-/** A text of "" is a token that goes on with a character: both are shown as one. */
+/** Merges tokens of one character: a text of "" continues the token before it. */
 function wholeCharacters(texts) {
   const whole = [];
   for (const text of texts) {
@@ -166,7 +167,7 @@ function paddingText({ ratio, sequences, packed }) {
   return `${share}this run packs instead, in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step.`;
 }
 
-/** Bars on a common zero; a bar's title and the note below give its numbers. */
+/** Draws the histogram; a bar's title and the note below give its numbers. */
 function histogram({ from, rows, shortest, longest, median }, width) {
   const ticks = coveringTicks(0, Math.max(...rows), 3);
   const frame = barFrame(ticks, { count: from.length, width, height: 96, below: 24, right: 8 });
@@ -177,13 +178,13 @@ function histogram({ from, rows, shortest, longest, median }, width) {
       { class: "run-moved", x: frame.left(index) + 0.5, y: y(count), width: Math.max(1, band - 1), height: y(0) - y(count) },
       h("title", null, `from ${many(from[index])} tokens on: ${many(count)} examples`),
     );
-  const label = (x, anchor, text) => h("text", { x, y: y(0) + 18, "text-anchor": anchor }, text);
+  const ends = [{ at: frame.left(0), rows: [`${many(shortest)} tokens`], anchor: "start" }];
+  if (longest > shortest) ends.push({ at: frame.left(from.length), rows: [many(longest)], anchor: "end" });
   return frame.picture(
     `Examples by length, from ${many(shortest)} to ${many(longest)} tokens; the median is ${many(median)}.`,
     many,
     rows.map(bar),
-    label(frame.left(0), "start", `${many(shortest)} tokens`),
-    longest > shortest && label(frame.left(from.length), "end", many(longest)),
+    xAxisView(y(0), ends, false),
   );
 }
 
@@ -217,11 +218,11 @@ const JOINED =
 const before = JOINED.split(" ").map((script) => `\\p{Script=${script}}`);
 const HIDDEN = new RegExp(
   [
-    "(?![\\u200c\\u200d])[\\p{Cc}\\p{Cf}\\p{Co}\\p{Cn}\\p{Cs}\\p{Zl}\\p{Zp}]", // controls, and what is nobody's
-    `(?<![${before.join("")}\\p{Extended_Pictographic}\\p{Emoji_Modifier}\\ufe0f])[\\u200c\\u200d]`, // joiners of nothing
-    "[\\u00a0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000]", // spaces that look like another one
-    "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u2800\\u3164\\uffa0]", // letters without a shape
-    "[\\ufe00-\\ufe0d\\u{e0100}-\\u{e01ef}]", // selectors of a form, but for those of emoji
+    "(?![\\u200c\\u200d])[\\p{Cc}\\p{Cf}\\p{Co}\\p{Cn}\\p{Cs}\\p{Zl}\\p{Zp}]", // controls and unassigned
+    `(?<![${before.join("")}\\p{Extended_Pictographic}\\p{Emoji_Modifier}\\ufe0f])[\\u200c\\u200d]`, // joiners that join nothing
+    "[\\u00a0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000]", // spaces other than U+0020
+    "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u2800\\u3164\\uffa0]", // blank letters
+    "[\\ufe00-\\ufe0d\\u{e0100}-\\u{e01ef}]", // variation selectors, except those of emoji
   ].join("|"),
   "gu",
 );

@@ -1,10 +1,10 @@
-/** The head of a run: whose weights, how far, how fast, and the one sentence about its state. */
+/** The head of a run: its model, progress, speed and newest values, and its notice. */
 
 import { h } from "../../figures/vnode.js";
 import { firstStep, isImported } from "../fold.js";
 import { bytesText, countText, deltaText, durationText, lossText, metricText, moneyText } from "../../figures/number.js";
 import { spellCommand } from "../command-line.js";
-import { factMetrics } from "../schema.js";
+import { factMetrics } from "../../schema/schema.js";
 
 /**
  * @param {ReturnType<typeof import("../fold.js").emptyRun>} run
@@ -32,7 +32,7 @@ function titleView(run) {
   );
 }
 
-/** A log without `num_trained` is of a full fine-tune. */
+/** Returns how many parameters are trained; a log without `num_trained` is of a full fine-tune. */
 function trainedText({ num_parameters: all, num_trained: trained = all }) {
   return `${trained < all ? countText(trained) : "all"} of them trained`;
 }
@@ -56,7 +56,7 @@ function timeText({ elapsed, left }, goesOn) {
   return `${durationText(elapsed)} elapsed${leftText}`;
 }
 
-/** Where a price was given: what it has cost, and to its end. */
+/** Returns the cost so far and to the end; empty without a price. */
 function costText({ start, series }, goesOn) {
   const spent = series["cost/spent"]?.y.at(-1);
   if (spent === undefined || !start?.price) return "";
@@ -116,7 +116,7 @@ function memoryFact({ memory }) {
   return ["Peak memory", bytesText(peak.bytes), note];
 }
 
-/** What the price is of. */
+/** Returns the price and what it is for. */
 function costFact({ start }) {
   const price = start?.price;
   if (!price) return null;

@@ -1,19 +1,26 @@
 /**
- * The elements that control runs. `<run-commands>` pauses, resumes, saves or stops the run that is shown, or
- * restarts it; `<run-start>` starts a run from a recipe, with some numbers of the reader's own. Fetched only
- * where the server allows it. A button that waits keeps its focus (aria-disabled), and the line beneath
- * says why.
+ * The elements that control runs. `<run-commands>` pauses, resumes, saves or stops the run that is shown, or restarts it;
+ * `<run-start>` starts a run from a recipe, with some numbers changed. They are loaded only where the server allows
+ * control. A disabled button keeps its focus (aria-disabled), and the line below it gives the reason.
+ *
+ * How far a command has come:
+ *
+ *   none ──click──▶ sent ──202──▶ accepted ──obeyed──▶ done      the run reports it in a heartbeat
+ *                    └──4xx──▶ refused         └──run.end, run.resume──▶ too late
+ *
+ * A run that was stopped or killed, failed or ran out of memory can be restarted: that is done when its log continues.
  */
 
+import { isResumable } from "../../schema/schema.js";
 import { control } from "../control.js";
-import { commandState, launchState } from "../commands.js";
+import { isImported } from "../fold.js";
 
 export class RunCommands extends HTMLElement {
   #parts = null;
   #view = null;
-  /** @type {import("../commands.js").Asked | null} */
-  #asked = null;
-  #asking = false;
+  /** @type {Command | null} */
+  #sent = null;
+  #isConfirming = false;
 
   connectedCallback() {
     if (this.#parts) return;
@@ -28,38 +35,38 @@ export class RunCommands extends HTMLElement {
   }
 
   #build() {
-    const hold = button("Pause", () =>
-      hold.dataset.command === "cancel" ? this.#cancel() : this.#send(hold.dataset.command),
+    const pause = button("Pause", () =>
+      pause.dataset.command === "cancel" ? this.#cancel() : this.#send(pause.dataset.command),
     );
     const save = button("Save checkpoint", () => this.#send("checkpoint"));
-    const look = button("Evaluate now", () => this.#send("evaluate"));
+    const evaluate = button("Evaluate now", () => this.#send("evaluate"));
     const stop = button("Stop…", () => this.#confirm(true));
     const really = button("Stop the run", () => this.#confirm(false) || this.#send("stop"));
     const keep = button("Keep training", () => this.#confirm(false));
-    const [buttons, sure] = [group("Control of this run"), group("Stop the run?")];
+    const [buttons, confirmation] = [group("Control of this run"), group("Stop the run?")];
     const question = Object.assign(document.createElement("span"), { className: "soft" });
     question.textContent = "Stop after this step? A checkpoint is saved, and the run can be resumed later.";
     really.classList.add("run-command-stop");
-    buttons.append(hold, save, look, stop);
-    sure.append(question, really, keep);
-    sure.addEventListener("keydown", ({ key }) => key === "Escape" && this.#confirm(false));
+    buttons.append(pause, save, evaluate, stop);
+    confirmation.append(question, really, keep);
+    confirmation.addEventListener("keydown", ({ key }) => key === "Escape" && this.#confirm(false));
     const status = Object.assign(document.createElement("p"), { className: "run-command-status soft" });
     status.setAttribute("role", "status");
-    this.#parts = { hold, save, look, stop, really, keep, buttons, sure, status };
-    this.replaceChildren(buttons, sure, status);
+    this.#parts = { pause, save, evaluate, stop, really, keep, buttons, confirmation, status };
+    this.replaceChildren(buttons, confirmation, status);
   }
 
   #draw() {
-    const { hold, save, look, stop, buttons, sure, status } = this.#parts;
-    const { shown, ready, paused, again, loading, can, status: text } = this.#now();
-    if (!shown || again) this.#asking = false;
-    buttons.hidden = !shown || this.#asking;
-    sure.hidden = !shown || !this.#asking;
+    const { pause, save, evaluate, stop, buttons, confirmation, status } = this.#parts;
+    const { shown, ready, paused, again, loading, can, status: text } = this.#state();
+    if (!shown || again) this.#isConfirming = false;
+    buttons.hidden = !shown || this.#isConfirming;
+    confirmation.hidden = !shown || !this.#isConfirming;
     const label = loading ? "Cancel" : paused || again ? "Resume" : "Pause";
-    put(hold, label);
-    hold.dataset.command = label.toLowerCase();
-    save.hidden = look.hidden = stop.hidden = again;
-    const commands = [[hold, "pause"], [save, "checkpoint"], [look, "evaluate"], [stop, "stop"], [this.#parts.really, "stop"]];
+    put(pause, label);
+    pause.dataset.command = label.toLowerCase();
+    save.hidden = evaluate.hidden = stop.hidden = again;
+    const commands = [[pause, "pause"], [save, "checkpoint"], [evaluate, "evaluate"], [stop, "stop"], [this.#parts.really, "stop"]];
     for (const [one, command] of commands) {
       const isSupported = can === null || can.includes(command);
       one.ariaDisabled = String(!ready || !isSupported);
@@ -69,35 +76,35 @@ export class RunCommands extends HTMLElement {
     this.hidden = !shown && !text;
   }
 
-  /** Asks once before a stop; the focus goes to the question, and back. */
-  #confirm(asking) {
-    this.#asking = asking;
+  /** Shows or closes the question before a stop; the focus moves to it, and back. */
+  #confirm(isConfirming) {
+    this.#isConfirming = isConfirming;
     this.#draw();
-    (asking ? this.#parts.keep : this.#parts.stop).focus();
+    (isConfirming ? this.#parts.keep : this.#parts.stop).focus();
   }
 
   async #send(command) {
     const { run } = this.#view;
-    const { ready, again } = this.#now();
+    const { ready, again } = this.#state();
     if (!ready) return;
-    const asked = { command, run: run.run, attempts: run.attempts.length, again };
-    this.#asked = Object.assign(asked, { seq: null, problem: "", answered: false });
+    const sent = { command, run: run.run, attempts: run.attempts.length, again };
+    this.#sent = Object.assign(sent, { seq: null, problem: "", answered: false });
     this.#draw();
-    Object.assign(asked, await control.send(asked.run, command));
+    Object.assign(sent, await control.send(run.run, command));
     this.#draw();
   }
 
-  /** Ends a start that still loads; the run can be started again as before. */
+  /** Cancels a start that still loads; the run can be started again as before. */
   async #cancel() {
     const { run } = this.#view;
     const problem = await control.cancel(run.run);
-    const asked = { command: "resume", run: run.run, attempts: run.attempts.length, again: true };
-    this.#asked = problem ? { ...asked, seq: null, problem, answered: true } : null;
+    const sent = { command: "resume", run: run.run, attempts: run.attempts.length, again: true };
+    this.#sent = problem ? { ...sent, seq: null, problem, answered: true } : null;
     this.#draw();
   }
 
-  #now() {
-    return commandState({ ...this.#view, asked: this.#asked, started: control.started });
+  #state() {
+    return commandState({ ...this.#view, sent: this.#sent, started: control.started });
   }
 }
 
@@ -126,7 +133,7 @@ const LABELS = {
 
 export class RunStart extends HTMLElement {
   #parts = null;
-  #offered = "";
+  #recipes = ""; // as listed
   #busy = false;
   #problem = "";
   #loadingSince = null;
@@ -142,11 +149,11 @@ export class RunStart extends HTMLElement {
   show(runner = this.dataset.runner ?? "live") {
     this.dataset.runner = runner;
     if (!this.#parts) return;
-    const { select, go, cancel, status, lines } = this.#parts;
-    this.#offer();
+    const { select, start, cancel, status, lines } = this.#parts;
+    this.#listRecipes();
     const launch = launchState({ runner, started: control.started, busy: this.#busy, problem: this.#problem });
-    go.ariaDisabled = String(!launch.ready);
-    if (!launch.loading && document.activeElement === cancel) go.focus();
+    start.ariaDisabled = String(!launch.ready);
+    if (!launch.loading && document.activeElement === cancel) start.focus();
     cancel.hidden = !launch.loading;
     select.disabled = this.#busy;
     put(status, launch.status);
@@ -162,7 +169,7 @@ export class RunStart extends HTMLElement {
     const form = make("form", { className: "stack run-start-form" });
     const select = make("select", { name: "recipe" });
     const numbers = make("div", { className: "run-start-numbers" });
-    const go = make("button", { className: "button primary", textContent: "Start the run" });
+    const start = make("button", { className: "button primary", textContent: "Start the run" });
     const cancel = make("button", { className: "button", type: "button", textContent: "Cancel" });
     const status = make("p", { className: "run-command-status soft" });
     const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0 });
@@ -173,18 +180,18 @@ export class RunStart extends HTMLElement {
     form.addEventListener("submit", (event) => this.#submit(event));
     cancel.addEventListener("click", () => this.#post(() => control.cancel(control.started.name)));
     const buttons = make("div", { className: "row run-command-group" });
-    buttons.append(go, cancel);
+    buttons.append(start, cancel);
     form.append(labelled("Recipe", select), numbers, buttons);
     details.append(make("summary", { textContent: "Start a run" }), form, status, lines);
-    this.#parts = { details, form, select, numbers, go, cancel, status, lines };
+    this.#parts = { details, form, select, numbers, start, cancel, status, lines };
     this.replaceChildren(details);
   }
 
   /** Lists the recipes when they changed; the chosen one and the typed numbers stay if they can. */
-  #offer() {
-    const offered = JSON.stringify(control.recipes);
-    if (offered === this.#offered) return;
-    this.#offered = offered;
+  #listRecipes() {
+    const recipes = JSON.stringify(control.recipes);
+    if (recipes === this.#recipes) return;
+    this.#recipes = recipes;
     const { select } = this.#parts;
     const chosen = select.value;
     const option = ({ name, problem }) => {
@@ -206,8 +213,8 @@ export class RunStart extends HTMLElement {
 
   #submit(event) {
     event.preventDefault();
-    const { form, select, go } = this.#parts;
-    if (go.ariaDisabled === "true" || this.#busy) return;
+    const { form, select, start } = this.#parts;
+    if (start.ariaDisabled === "true" || this.#busy) return;
     const inputs = [...form.querySelectorAll("input")];
     const changed = inputs.filter((input) => input.value !== "" && input.value !== input.defaultValue);
     this.#post(() => control.launch(select.value, Object.fromEntries(changed.map(numberIn))));
@@ -260,6 +267,131 @@ function labelled(text, element) {
 
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+const PASSIVES = { pause: "pause", resume: "resume", checkpoint: "be saved", evaluate: "be evaluated", stop: "stop" };
+const SERVER_GONE = "The server does not answer. The run continues without it, and cannot be controlled now.";
+
+/**
+ * @typedef {object} Command the newest command that was sent
+ * @property {"pause" | "resume" | "checkpoint" | "evaluate" | "stop"} command
+ * @property {string} run id
+ * @property {number} attempts how often the run had been resumed when it was sent
+ * @property {number | null} seq its number, once the server accepted it
+ * @property {string} problem the server's reason for refusing it, or ""
+ * @property {boolean} again whether it restarts a run that had ended
+ * @property {boolean} answered whether the server has answered
+ */
+
+/**
+ * @param {object} view
+ * @param {ReturnType<typeof import("../fold.js").emptyRun>} view.run
+ * @param {string} view.kind of the source: only a live run takes commands
+ * @param {string} view.health
+ * @param {string} view.stream
+ * @param {string} view.runner state of the runner
+ * @param {Command | null} view.sent
+ * @param {import("../control.js").Started | null} view.started the newest start from a page
+ * @returns {{shown: boolean, ready: boolean, paused: boolean, again: boolean, loading: boolean, can: string[] | null, status: string}}
+ *   whether there are buttons, they are enabled, the first one resumes, it is the only one, it cancels a start; which
+ *   commands a watched loop supports (null: all); and the text below them
+ */
+export function commandState(view) {
+  const { run, kind, health } = view;
+  const sent = view.sent?.run === run.run ? view.sent : null;
+  const lives = kind === "live" && run.events > 0 && !run.end && health !== "gone";
+  const ours = !run.start?.trainer && !isImported(run); // other trainers restart their own runs
+  const again = kind === "live" && ours && !lives && isResumable(health === "gone" ? "gone" : run.status);
+  const paused = run.beat?.paused === true && lives;
+  const answers = view.runner === "live" && (again || !["gone", "refused"].includes(view.stream));
+  const starting = view.started?.alive === true || (sent?.again && !sent.answered);
+  const busy = again ? starting : sent !== null && isPending(sent, run);
+  const loading = again && isLoading(view.started) && view.started.name === run.run;
+  const shown = lives || again;
+  const other = again && view.started?.alive && view.started.name !== run.run && view.started.run !== run.run;
+  const own = sent?.again ? restartText(sent, lives, view.started) : progressText(sent, run, lives);
+  const text = other ? otherRunText(view.started) : own;
+  const ready = shown && answers && (!busy || loading);
+  return { shown, ready, paused, again, loading, can: run.start?.can ?? null, status: shown && !answers ? SERVER_GONE : text };
+}
+
+/** Returns the text on a restart: refused, loading, failed, or nothing once it runs. */
+function restartText({ problem, run, answered }, lives, started) {
+  if (lives) return "";
+  if (problem) return problem;
+  if (!answered || started?.alive) return "Restarting: it loads its newest checkpoint.";
+  if (started?.name !== run) return "";
+  return started.run ? "" : `It did not start: ${started.lines.at(-1) ?? "it printed nothing"}`;
+}
+
+/** Whether the run has yet to obey. */
+function isPending(sent, run) {
+  if (sent.problem || run.end || run.attempts.length > sent.attempts) return false;
+  return sent.seq === null || sent.command === "stop" || (run.beat?.heard ?? 0) < sent.seq;
+}
+
+function progressText(sent, run, lives) {
+  if (sent === null) return "";
+  if (sent.problem) return sent.problem;
+  if (!lives) return endText(sent, run);
+  if (run.attempts.length > sent.attempts) {
+    return `The run was resumed before it could ${PASSIVES[sent.command]}: send it again.`;
+  }
+  return isPending(sent, run) ? waitingFor(sent.command, run) : doneWith(sent.command, run);
+}
+
+/** Returns the text once the run has ended: by the command, or before it could obey. */
+function endText({ command }, run) {
+  if (run.end && command === "stop" && run.status === "stopped") return "";
+  return `The run ended before it could ${PASSIVES[command]}.`;
+}
+
+function waitingFor(command, run) {
+  const first = run.beat?.paused ? "" : " The step in progress is finished first.";
+  return `Asked to ${PASSIVES[command]}.${first}`;
+}
+
+function doneWith(command, run) {
+  const saved = run.checkpoint ? `Step ${run.checkpoint.step} is saved.` : "Nothing to save yet.";
+  const texts = { pause: "", resume: "Training resumed.", checkpoint: saved, evaluate: "Evaluated." };
+  return texts[command] ?? "";
+}
+
+/**
+ * Returns the state of the form that launches a run.
+ * @param {object} view
+ * @param {string} view.runner state of the runner
+ * @param {import("../control.js").Started | null} view.started
+ * @param {boolean} view.busy whether the server has not answered yet
+ * @param {string} view.problem why the newest start was refused
+ * @returns {{ready: boolean, loading: boolean, status: string, lines: string[], bad: boolean}}
+ */
+export function launchState({ runner, started, busy, problem }) {
+  const loading = runner === "live" && !busy && isLoading(started);
+  const state = (ready, status, lines = [], bad = false) => ({ ready, loading, status, lines, bad });
+  if (runner !== "live") return state(false, "The server does not answer: nothing can be started now.");
+  if (busy) return state(false, "Sending the command.");
+  if (problem) return state(!started?.alive, problem, [], true);
+  if (!started) return state(true, "");
+  if (isLoading(started)) {
+    return state(false, `Starting ${started.name}: it loads its model and its data.`);
+  }
+  if (started.alive) {
+    return state(false, otherRunText(started));
+  }
+  if (started.run) return state(true, "");
+  const code = started.code === null ? "" : `, with exit code ${started.code}`;
+  const text = `${started.name} ended before its first event${code}. Its last lines:`;
+  return state(true, text, started.lines, true);
+}
+
+/** Whether a start has no run yet, and can be cancelled. */
+function isLoading(started) {
+  return started?.alive === true && !started.run;
+}
+
+function otherRunText({ name }) {
+  return `${name} is running. Only one run at a time can be started from here.`;
 }
 
 customElements.define("run-commands", RunCommands);

@@ -1,23 +1,21 @@
 /**
- * `<run-view>`: a training run as it happens, or as it was. `state` is the folded run.
+ * `<run-view>`: a training run, live or recorded. `state` is the folded run.
  *
- * It folds every event as it comes and draws at most once a frame; a page without frames folds and
- * does not draw, and one that is hidden rests until it is visible again (`../follow.js`). It follows the
- * newest run of this runner until the reader chooses another one; with the attribute `data-own` it shows
- * only runs that were trained in this page, as chosen by `showPage`.
+ * It folds every event at once and draws at most once a frame; a hidden window pauses until it is visible again. It follows
+ * the newest run of this runner until the reader chooses another one; with the attribute `data-own` it shows only runs
+ * that were trained in this page, as chosen by `showPage`.
  */
 
 import { control } from "../control.js";
-import { readDrop } from "../log-files.js";
+import { dayText } from "../../figures/number.js";
+import { EXPECTED, readDrop } from "../log-files.js";
 import { pageRuns } from "../page-runs.js";
-import { listRecordings } from "../replay.js";
+import { listRecordings } from "../log-reader.js";
 import { runner } from "../runner.js";
-import { judgeHealth, makeNotice } from "../notices.js";
+import { Announcements, judgeHealth, makeNotice } from "../notices.js";
 import { RunWatch } from "../watch.js";
-import "./run-chooser.js";
-import { nearTheWindow } from "../../page/scheduling.js";
+import { whenNearViewport } from "../../page/visibility.js";
 import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
-import { Announcements } from "./announcements.js";
 
 const LIVE = ["running", "paused", "stalled"];
 const HEALTH_MS = 1000;
@@ -42,7 +40,7 @@ export class RunView extends HTMLElement {
     this.#chosenByReader = true;
     this.#watch.stop();
     Object.assign(this.#watch, { run, source: { kind: "file", name: run.run }, stream: "over" });
-    this.#later();
+    this.#scheduleDraw();
   }
 
   /** Shows a run of this page. @param {string} id */
@@ -52,25 +50,25 @@ export class RunView extends HTMLElement {
 
   connectedCallback() {
     if (!this.#parts) this.#begin();
-    this.#tick = setInterval(this.#later, HEALTH_MS); // silence is an event too: it shows as stalled
-    document.addEventListener("visibilitychange", this.#later);
+    this.#tick = setInterval(this.#scheduleDraw, HEALTH_MS); // a run without events becomes "stalled"
+    document.addEventListener("visibilitychange", this.#scheduleDraw);
   }
 
   disconnectedCallback() {
     clearInterval(this.#tick);
-    document.removeEventListener("visibilitychange", this.#later);
+    document.removeEventListener("visibilitychange", this.#scheduleDraw);
   }
 
   async #begin() {
     this.#parts = buildParts(this);
-    for (const watch of [this.#watch, this.#beside]) watch.addEventListener("change", this.#later);
-    pageRuns.addEventListener("change", this.#later);
+    for (const watch of [this.#watch, this.#beside]) watch.addEventListener("change", this.#scheduleDraw);
+    pageRuns.addEventListener("change", this.#scheduleDraw);
     this.addEventListener("choose", ({ detail }) => this.#choose(detail));
     this.addEventListener("halt", () => this.#halt());
     this.addEventListener("compare", ({ detail }) => show(this.#beside, detail));
     if (!this.#own) this.#follow();
-    this.#later();
-    await nearTheWindow(this); // a recording is read when the reader comes near it, not before
+    this.#scheduleDraw();
+    await whenNearViewport(this); // only then a recording is fetched
     this.#recordings = await listRecordings();
     this.#runnerChanged();
   }
@@ -79,7 +77,7 @@ export class RunView extends HTMLElement {
     return this.hasAttribute("data-own");
   }
 
-  /** What a view does that is not bound to the runs of this page. */
+  /** Follows the runner, unless the view shows only runs of this page. */
   #follow() {
     runner.addEventListener("change", () => this.#runnerChanged());
     control.addEventListener("change", () => this.#controlChanged());
@@ -89,7 +87,7 @@ export class RunView extends HTMLElement {
     control.start();
   }
 
-  /** Stops reading a file that takes long. */
+  /** Stops reading a large file. */
   #halt() {
     this.#watch.showNothing();
     this.#chosenByReader = false;
@@ -101,24 +99,24 @@ export class RunView extends HTMLElement {
     show(this.#watch, detail);
   }
 
-  /** Shows what the reader most likely wants to see, unless they chose something themselves. */
+  /** Shows the newest run, unless the reader has chosen one; a run that was resumed is followed again. */
   #runnerChanged() {
     const { source, stream } = this.#watch;
     const newest = runner.runs.find((run) => !run.problem);
     const shown = runner.runs.find((run) => run.id === source.name);
     const resumed = stream === "over" && LIVE.includes(shown?.status);
-    const letIn = stream === "refused" || stream === "missing"; // and yet it is in the list now
-    if (source.kind === "live" && shown && runner.state === "live" && (resumed || letIn)) {
+    const isBack = stream === "refused" || stream === "missing"; // but listed again
+    if (source.kind === "live" && shown && runner.state === "live" && (resumed || isBack)) {
       this.#watch.showLive(source.name);
     }
     if (!this.#chosenByReader && !this.#own) this.#followNewest(newest, source);
-    this.#later();
+    this.#scheduleDraw();
   }
 
-  /** The server allows control: its buttons are fetched. It may be started again without. */
+  /** Loads the buttons once the server allows control; a server that was restarted may not. */
   async #controlChanged() {
     if (control.allowed) await addControl(this.#parts);
-    this.#later();
+    this.#scheduleDraw();
   }
 
   #followNewest(newest, source) {
@@ -138,7 +136,7 @@ export class RunView extends HTMLElement {
     this.addEventListener("drop", (event) => {
       event.preventDefault();
       this.toggleAttribute("data-drop", false);
-      const dropped = readDrop(event.dataTransfer); // what was dropped is there during the event alone
+      const dropped = readDrop(event.dataTransfer); // its data are valid only during the event
       void dropped.then((files) => files.length && this.#choose({ kind: "file", files }));
     });
   }
@@ -148,22 +146,22 @@ export class RunView extends HTMLElement {
     return recording?.description ?? "";
   }
 
-  /** What a run that is laid beside another one is called at the ends of its lines. */
+  /** Returns the label of the lines of the compared run. */
   #titleOf({ kind, name }) {
     if (kind === "page") return `${[...pageRuns.all.keys()].indexOf(name) + 1} · ${pageRuns.all.get(name).title}`;
     return this.#recordings.find((other) => other.name === name)?.title ?? name;
   }
 
-  /** Asks for one drawing in the next frame. Hidden pages get no frames, so they do not draw. */
-  #later = () => {
+  /** Draws in the next frame. Hidden pages get no frames, so they do not draw. */
+  #scheduleDraw = () => {
     if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
   };
 
   #draw() {
     this.#frame = 0;
     const started = performance.now();
-    // A long log costs more to draw than a frame lasts: leave three times as long for everything else.
-    if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#later();
+    // Drawing a long log may take longer than a frame: three quarters of the time are left for everything else.
+    if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#scheduleDraw();
     const { run, source, stream, writer, problem, progress, caughtUp, wasRead, shared } = this.#watch;
     const isLive = source.kind === "live";
     const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
@@ -181,13 +179,13 @@ export class RunView extends HTMLElement {
       source,
       beside: this.#beside.source,
     });
-    const ruled = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state };
-    drawControl(this.#parts, ruled, control.allowed);
+    const controls = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state };
+    drawControl(this.#parts, controls, control.allowed);
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
   }
 }
 
-/** Lets a watch show what was chosen. */
+/** Makes a watch show what was chosen. */
 function show(watch, { kind, name, file, files = file ? [file] : [] }) {
   if (kind === "live") watch.showLive(name);
   else if (kind === "page") watch.showPage(name);
@@ -197,3 +195,107 @@ function show(watch, { kind, name, file, files = file ? [file] : [] }) {
 }
 
 customElements.define("run-view", RunView);
+
+/**
+ * @typedef {object} Choices
+ * @property {import("../runner.js").RunInfo[]} runs of the runner
+ * @property {import("../page-runs.js").PageRun[]} own runs of this page
+ * @property {import("../log-reader.js").Recording[]} recordings
+ * @property {import("../watch.js").Source} source what is shown now
+ * @property {import("../watch.js").Source} beside what it is compared with
+ */
+
+/**
+ * `<run-chooser>`: which run to show, and which one to compare it with: of this runner, of this page, a recording, or a
+ * file. It dispatches "choose" with `detail` {kind, name} or {kind: "file", files}, and "compare" with {kind, name}, kind
+ * "none" for none.
+ */
+class RunChooser extends HTMLElement {
+  #main = null;
+  #beside = null;
+  #drawn = "";
+
+  connectedCallback() {
+    if (this.#main) return;
+    this.#main = this.#select("Run", "choose");
+    this.#beside = this.#select("Compare with", "compare");
+    this.replaceChildren(this.#main.parentElement, this.#beside.parentElement, this.#fileButton());
+  }
+
+  /** @param {Choices} choices */
+  show({ runs, own, recordings, source, beside }) {
+    const listed = [runs.map((r) => [r.id, r.status]), own.map((r) => [r.id, r.title])];
+    const drawn = JSON.stringify([listed, recordings, source, beside]);
+    if (drawn === this.#drawn || !this.#main) return;
+    this.#drawn = drawn;
+    const groups = (chosen) => [
+      ...group("On this machine", runs.map((run) => [`live:${run.id}`, liveText(run), run.problem]), chosen),
+      ...group("Trained in this page", own.map((run, index) => [`page:${run.id}`, `${index + 1} · ${run.title}`]), chosen),
+      ...group("Recorded", recordings.map(({ name, title }) => [`recording:${name}`, title]), chosen),
+    ];
+    const file = source.kind === "file" ? [option(`file:${source.name}`, source.name, true)] : [];
+    const none = source.kind === "none" ? [option("", "Choose a run", true)] : [];
+    this.#main.replaceChildren(...none, ...file, ...groups(keyOf(source)));
+    this.#beside.replaceChildren(option("none:", "nothing", beside.kind === "none"), ...groups(keyOf(beside)));
+    this.#beside.parentElement.hidden = source.kind === "none";
+  }
+
+  #select(text, event) {
+    const label = Object.assign(document.createElement("label"), { className: "run-choice faint" });
+    const select = document.createElement("select");
+    select.addEventListener("change", () => this.#chosen(select.value, event));
+    label.append(text, select);
+    return select;
+  }
+
+  #chosen(value, event) {
+    const [kind, ...name] = value.split(":");
+    if (kind === "file" || kind === "") return;
+    this.#dispatch(event, { kind, name: name.join(":") });
+  }
+
+  #fileButton() {
+    const input = Object.assign(document.createElement("input"), { type: "file", hidden: true });
+    input.multiple = true; // event files of one run; of any ending, because those of TensorBoard have none
+    input.addEventListener("change", () => {
+      if (input.files.length) this.#dispatch("choose", { kind: "file", files: [...input.files] });
+      input.value = "";
+    });
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    button.className = "button-link";
+    button.textContent = "Open a log file";
+    button.title = EXPECTED;
+    button.addEventListener("click", () => input.click());
+    const holder = Object.assign(document.createElement("span"), { className: "run-file" });
+    holder.append(button, input);
+    return holder;
+  }
+
+  #dispatch(event, detail) {
+    this.dispatchEvent(new CustomEvent(event, { detail, bubbles: true }));
+  }
+}
+
+function keyOf({ kind, name }) {
+  return `${kind}:${name}`;
+}
+
+function group(label, entries, chosen) {
+  if (entries.length === 0) return [];
+  const element = Object.assign(document.createElement("optgroup"), { label });
+  const options = entries.map(([value, text, problem = ""]) =>
+    Object.assign(option(value, text, value === chosen), { disabled: problem !== "" }));
+  element.append(...options);
+  return [element];
+}
+
+function option(value, text, selected) {
+  return new Option(text, value, selected, selected);
+}
+
+function liveText(run) {
+  if (run.problem) return [run.id, run.problem].filter(Boolean).join(" · ");
+  return [run.model || run.id, dayText(run.started), run.status].join(" · ");
+}
+
+customElements.define("run-chooser", RunChooser);

@@ -1,14 +1,13 @@
 /**
- * `<runner-status>`: one quiet line in the top bar about the trainer behind this page. It counts
- * steps and is not read aloud: `<run-view>` announces what has changed.
+ * `<runner-status>`: one line in the top bar about the runner that serves this page. It counts steps and is not announced
+ * to screen readers: `<run-view>` announces changes.
  */
 
-import { runner } from "../runner.js";
-import { currentToken } from "../token.js";
+import { currentToken, runner } from "../runner.js";
 
 const SETUP_MS = 5000;
 
-const WORDS = {
+const TEXTS = {
   absent: ["No runner", "This copy of the page is not connected to a runner"],
   keyless: ["No token in this address", "This address has no token: open the one that the server printed"],
   connecting: ["Runner: connecting", "Asking the server for its runs"],
@@ -21,34 +20,34 @@ const LONG = / in this address$/;
 const VERBS = { running: "training", paused: "paused", stalled: "stalled" };
 
 export class RunnerStatus extends HTMLElement {
-  #setup = null; // how far `build.py serve` is with installing PyTorch
-  #isAsking = false;
+  #setup = null; // progress of `build.py serve` installing PyTorch
+  #isPolling = false;
 
   connectedCallback() {
     runner.addEventListener("change", this.#show);
-    runner.addEventListener("change", this.#askForSetup);
+    runner.addEventListener("change", this.#pollSetup);
     runner.start();
     this.#show();
   }
 
   disconnectedCallback() {
     runner.removeEventListener("change", this.#show);
-    runner.removeEventListener("change", this.#askForSetup);
+    runner.removeEventListener("change", this.#pollSetup);
   }
 
-  /** Asks once when the server is there, and again for as long as it is installing. */
-  #askForSetup = async () => {
-    if (runner.state !== "live" || this.#isAsking) return;
-    this.#isAsking = true;
+  /** Asks once the server answers, and again while it installs PyTorch. */
+  #pollSetup = async () => {
+    if (runner.state !== "live" || this.#isPolling) return;
+    this.#isPolling = true;
     do {
-      this.#setup = await installing();
+      this.#setup = await fetchSetup();
       this.#show();
       if (this.#setup) await new Promise((resume) => setTimeout(resume, SETUP_MS));
     } while (this.#setup && this.isConnected);
   };
 
-  #idleWords() {
-    if (runner.state !== "live" || !this.#setup) return WORDS[runner.state];
+  #idleText() {
+    if (runner.state !== "live" || !this.#setup) return TEXTS[runner.state];
     const { seconds, doing } = this.#setup;
     const title = `The page is complete. \`unfrozen train\` waits for PyTorch (${doing || "starting"})`;
     return [`Runner: installing PyTorch, ${Math.round(seconds)} s`, title];
@@ -57,7 +56,7 @@ export class RunnerStatus extends HTMLElement {
   #show = () => {
     const running = runner.runs.find((run) => run.status in VERBS);
     const isLive = runner.state === "live" && running;
-    const [text, title] = isLive ? runningWords(running) : this.#idleWords();
+    const [text, title] = isLive ? runningText(running) : this.#idleText();
     this.dataset.state = isLive ? running.status : runner.state;
     this.title = title;
     if (this.textContent === text) return;
@@ -68,14 +67,14 @@ export class RunnerStatus extends HTMLElement {
   };
 }
 
-/** @returns {Promise<{seconds: number, doing: string} | null>} null too where nobody answers */
-async function installing() {
+/** @returns {Promise<{seconds: number, doing: string} | null>} null where nothing is installed, or nobody answers */
+async function fetchSetup() {
   try {
     const headers = { Authorization: `Bearer ${currentToken()}` };
     const answer = await fetch("/api/setup", { headers, cache: "no-store" });
     return answer.ok ? (await answer.json()).installing : null;
   } catch {
-    return null; // the server has gone, which `runner` finds out
+    return null; // the server is gone, which `runner` reports
   }
 }
 
@@ -83,7 +82,7 @@ function wideOnly(text) {
   return Object.assign(document.createElement("span"), { className: "bar-word", textContent: text });
 }
 
-function runningWords({ status, step, steps, model }) {
+function runningText({ status, step, steps, model }) {
   const verb = VERBS[status];
   return [`Runner: ${verb}, ${steps ? `${step}/${steps}` : `step ${step}`}`, `${model || "A model"}, ${verb}`];
 }

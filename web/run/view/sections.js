@@ -1,4 +1,4 @@
-/** The pieces of a run view: made once, filled again and again, touched only when they changed. */
+/** The sections of a run view: built once, and redrawn only when their content changes. */
 
 import "./chart.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
@@ -8,7 +8,7 @@ import { makeCharts } from "./charts.js";
 import { driftText, driftView, memoryLegend, memoryView } from "./bars.js";
 import { headView, noticeView, postMortemView } from "./head.js";
 import { examplesView } from "./examples.js";
-import { chartMetrics, stepMetrics } from "../schema.js";
+import { chartMetrics, stepMetrics } from "../../schema/schema.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
 
 const ALERTS_SHOWN = 20;
@@ -39,7 +39,7 @@ export function buildParts(view) {
     samples: part("div", "run-samples"),
     tables: part("details", "run-tables"),
     log: part("p", "run-log quiet numeric"),
-    painted: new WeakMap(),
+    drawn: new WeakMap(),
     announce: (text) => text && (parts.announced.textContent = text),
   };
   parts.announced.setAttribute("role", "status");
@@ -48,7 +48,7 @@ export function buildParts(view) {
   for (const name of measured) {
     parts[name] = Object.assign(document.createElement("run-chart"), { className: "run-chart-low", hidden: true });
   }
-    parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...measured.map((name) => parts[name]));
+  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...measured.map((name) => parts[name]));
   buildTools(parts);
   buildTables(parts);
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
@@ -59,7 +59,7 @@ export function buildParts(view) {
   return parts;
 }
 
-/** Fetches the buttons for what the reader may change, and puts them where they belong. */
+/** Loads the elements that control runs and inserts them. */
 export async function addControl(parts) {
   if (parts.commands) return;
   parts.commands = document.createElement("run-commands");
@@ -69,7 +69,7 @@ export async function addControl(parts) {
   await import("./run-controls.js");
 }
 
-/** Brings the buttons to the state of the view; a server that allows nothing has none. */
+/** Updates the controls to the state of the view; they are hidden where the server allows none. */
 export function drawControl({ commands, start }, view, allowed) {
   if (!commands?.show) return;
   start.hidden = !allowed;
@@ -79,50 +79,50 @@ export function drawControl({ commands, start }, view, allowed) {
 }
 
 /**
- * Brings every part to the state of a run.
+ * Updates every part to the state of a run.
  * @param {object} view
  * @param {ReturnType<typeof import("../fold.js").emptyRun>} view.run
  * @param {import("../notices.js").Notice} view.notice
- * @param {string} view.about what a recording shows
+ * @param {string} view.about description of a recording
  * @param {{run: object, title: string} | null} view.beside a run to compare it with
- * @param {boolean} view.goesOn whether more steps are to come
- * @param {boolean} [view.halts] whether a file is read that takes long enough to be stopped
+ * @param {boolean} view.goesOn whether more steps will come
+ * @param {boolean} [view.halts] whether a large file is being read, and can be stopped
  */
 export function drawParts(parts, view) {
   const { run, notice, about, goesOn, halts = false } = view;
   const isEmpty = run.events === 0;
   if (parts.about.textContent !== about) parts.about.textContent = about;
-  paint(parts, parts.notice, noticeView(notice));
-  paint(parts, parts.postMortem, postMortemView(run));
+  redraw(parts, parts.notice, noticeView(notice));
+  redraw(parts, parts.postMortem, postMortemView(run));
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
-  paint(parts, parts.head, isEmpty ? null : headView(run, goesOn));
+  redraw(parts, parts.head, isEmpty ? null : headView(run, goesOn));
   parts.halt.hidden = !halts;
   drawOthers(parts.others, run, parts.charts);
-  paint(parts, parts.lacks, lacksView(run));
-  paint(parts, parts.alerts, alertsView(run));
-  paint(parts, parts.rows, examplesView(run.rows, parts.rows.clientWidth || 480));
-  paint(parts, parts.samples, samplesView(run));
+  redraw(parts, parts.lacks, lacksView(run));
+  redraw(parts, parts.alerts, alertsView(run));
+  redraw(parts, parts.rows, examplesView(run.rows, parts.rows.clientWidth || 480));
+  redraw(parts, parts.samples, samplesView(run));
   parts.view = view;
   if (isEmpty) return;
   parts.memory.hidden = isImported(run) && Object.keys(run.memory.measured).length === 0; // none will come
   parts.drift.hidden = isImported(run) && run.drift.x.length === 0;
-  paint(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
-  paint(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
-  paint(parts, parts.log, logView(run));
+  redraw(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
+  redraw(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
+  redraw(parts, parts.log, logView(run));
   drawCharts(parts, view);
   if (parts.tables.open) fillTables(parts, run);
   else parts.run = run;
 }
 
 /** Replaces the content of `element` when the new one differs. */
-function paint(parts, element, node) {
+function redraw(parts, element, node) {
   const html = node ? toHtml(node) : "";
-  if (parts.painted.get(element) === html) return;
-  parts.painted.set(element, html);
+  if (parts.drawn.get(element) === html) return;
+  parts.drawn.set(element, html);
   element.replaceChildren(...(node ? [toDom(node)] : []));
 }
 
-/** A chart is drawn again when events came: every event has its own number. */
+/** Draws the charts again when events have arrived. */
 function drawCharts(parts, { run, beside }) {
   const runs = [run, beside?.run].map((one) => `${one?.run} ${one?.events} ${one?.firstTime}`);
   const version = [...runs, ...Object.values(parts.options)].join();
@@ -134,7 +134,7 @@ function drawCharts(parts, { run, beside }) {
   }
 }
 
-/** What the reader may choose for all charts at once. */
+/** Builds the options of all charts. */
 function buildTools(parts) {
   const choice = (name, text) => {
     const label = document.createElement("label");
@@ -175,7 +175,7 @@ function driftFigure({ x, total, layers }, width) {
   );
 }
 
-/** What a run of ours has and this one has not, so that nobody takes its absence for zero. */
+/** Lists what an imported log lacks, so that a missing value is not read as zero. */
 function lacksView(run) {
   const lacks = run.start?.lacks ?? [];
   if (lacks.length === 0) return null;
@@ -239,7 +239,7 @@ function samplesView({ samples }) {
   );
 }
 
-/** What the log holds and what it lacks. Anything lost is named here. */
+/** Draws how many events the log has, and what is missing, damaged or refused. */
 function logView(run) {
   const flaws = [
     [run.gaps, "missing"],
@@ -248,7 +248,7 @@ function logView(run) {
     [run.unknownKinds, "of a kind this page does not know"],
     [run.unknownFields, "fields this page does not know"],
     [run.unknownSeries, "values of too many names"],
-    [run.unheldSamples, "samples of too many prompts"],
+    [run.droppedSamples, "samples of too many prompts"],
     [run.refusedLines, "refused"],
   ].filter(([count]) => count > 0);
   const lost = flaws.length ? flaws.map(([count, what]) => `${count} ${what}`).join(", ") : "none missing";
@@ -257,7 +257,7 @@ function logView(run) {
   return h("span", { class: flaws.length ? "warn" : null }, text, refusalsView(run));
 }
 
-/** Why lines were refused, of the first few. */
+/** Draws why the first few lines were refused. */
 function refusalsView({ refusals, refusedLines }) {
   if (refusedLines === 0) return null;
   const more = refusedLines - refusals.length;
@@ -284,8 +284,8 @@ function fillTables(parts, run) {
   };
   for (const [name, data] of Object.entries(tables)) {
     const text = JSON.stringify(data);
-    if (parts.painted.get(parts[name]) === text) continue;
-    parts.painted.set(parts[name], text);
+    if (parts.drawn.get(parts[name]) === text) continue;
+    parts.drawn.set(parts[name], text);
     parts[name].hidden = data.rows.length === 0;
     parts[name].data = data;
   }
@@ -293,32 +293,32 @@ function fillTables(parts, run) {
 
 const MOST_SHOWN = 24;
 
-/** What holds the charts, closed until a reader opens it. */
-export function buildOthers() {
+/** Builds the fold with the charts of series that only another tool knows. */
+function buildOthers() {
   const others = Object.assign(document.createElement("details"), { className: "run-tables run-others" });
   const summary = document.createElement("summary");
   const charts = Object.assign(document.createElement("div"), { className: "stack run-charts" });
   const note = Object.assign(document.createElement("p"), { className: "run-chart-note quiet" });
   others.append(summary, charts, note);
-  others.addEventListener("toggle", () => others.open && others.run && fill(others, others.run));
+  others.addEventListener("toggle", () => others.open && others.run && fillOthers(others, others.run));
   return others;
 }
 
 /**
- * Of a run without such curves nothing is there.
+ * Draws these charts while the fold is open; a run without such series has no fold.
  * @param {HTMLElement} others @param {import("./charts.js").Run} run @param {HTMLElement} before
  */
-export function drawOthers(others, run, before) {
+function drawOthers(others, run, before) {
   const count = otherSeries(run).length;
   others.run = run;
   if (count === 0) return others.remove();
   if (!others.isConnected) before.after(others);
   const text = `${count} more ${count === 1 ? "curve" : "curves"}, under the names in the log`;
   if (others.firstChild.textContent !== text) others.firstChild.textContent = text;
-  if (others.open) fill(others, run);
+  if (others.open) fillOthers(others, run);
 }
 
-function fill(others, run) {
+function fillOthers(others, run) {
   const names = otherSeries(run);
   const [, charts, note] = others.children;
   while (charts.children.length > Math.min(names.length, MOST_SHOWN)) charts.lastChild.remove();

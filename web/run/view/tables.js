@@ -1,12 +1,12 @@
-/** What the charts of a run show, as tables for readers who cannot see, or want to copy, them. */
+/** The values of a run's charts as tables, for screen readers and for copying. */
 
 import { firstStep } from "../fold.js";
-import { componentLabel, inOrder, metricOf } from "../schema.js";
+import { componentLabel, metricOf, sortComponents, suiteLabel } from "../../schema/schema.js";
 import { columnsOf, movedLayers } from "./bars.js";
 
 const MOST_ROWS = 200;
 
-/** Loss, rate and speed by step: at most 200 evenly spaced steps, and always the last one. */
+/** Returns metrics by step: at most 200 evenly spaced steps, and always the last one. */
 export function stepTable(run, names) {
   const present = names.filter((name) => run.series[name]?.x.length);
   const steps = thinned(run.series[present[0]]?.x ?? []);
@@ -24,7 +24,7 @@ export function stepTable(run, names) {
   };
 }
 
-/** Every suite's loss now, at step 0, and the change the trainer computed. */
+/** Returns every suite's loss now, its baseline, and the change that the trainer computed. */
 export function evalTable(run) {
   const suites = Object.entries(run.evals).filter(([, scores]) => scores.x.length);
   return {
@@ -35,18 +35,18 @@ export function evalTable(run) {
   };
 }
 
-/** When the first scores were taken: all at one step, or each suite in its own time. */
+/** Returns the header of the baselines: all of one step, or not. */
 function firstHeader(run, suites) {
   const steps = new Set(suites.map(([, suite]) => firstStep(run, suite)));
   return steps.size > 1 ? "At first" : `At step ${[...steps][0] ?? 0}`;
 }
 
-/** Predicted and measured bytes by instant and component. */
+/** Returns predicted and measured bytes by instant and component. */
 export function memoryTable(memory) {
   const rows = columnsOf(memory).flatMap((column) => {
     const predicted = Object.fromEntries(column.predicted);
     const measured = Object.fromEntries(column.measured);
-    const names = inOrder(Object.keys({ ...predicted, ...measured }));
+    const names = sortComponents(Object.keys({ ...predicted, ...measured }));
     const line = (name) => [column.label, componentLabel(name), predicted[name] ?? null, measured[name] ?? null];
     return names.map(line);
   });
@@ -58,7 +58,7 @@ export function memoryTable(memory) {
   };
 }
 
-/** How far each layer has moved, and the whole model, at the newest measurement. */
+/** Returns the relative change of each layer, and of the whole model, at the newest measurement. */
 export function driftTable({ x, total, layers }) {
   const rows = movedLayers(layers).map(({ name, ratio }) => [name, percent(ratio)]);
   return {
@@ -69,23 +69,17 @@ export function driftTable({ x, total, layers }) {
   };
 }
 
-/** @returns {string} "task" → "Task", "general/copying" → "Copying" */
-export function suiteLabel(suite) {
-  const name = suite.split("/").at(-1).replaceAll("_", " ");
-  return name.charAt(0).toUpperCase() + name.slice(1);
-}
-
 function thinned(steps) {
   const stride = Math.ceil(steps.length / MOST_ROWS);
   return steps.filter((_, index) => index % stride === 0 || index === steps.length - 1);
 }
 
-/** A ratio as per cent, to the digits that the log holds. */
+/** Returns a ratio as per cent, with the digits of the log. */
 function percent(ratio) {
   return cell(Number((100 * ratio).toPrecision(6)));
 }
 
-/** Tables hold text and finite numbers; NaN is said, a missing value is left empty. */
+/** Returns a cell: a finite number, "NaN" as text, or null for a missing value. */
 function cell(value) {
   if (value === undefined) return null;
   return Number.isFinite(value) ? value : String(value);

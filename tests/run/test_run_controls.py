@@ -9,7 +9,7 @@ from unfrozen.events import RESUMABLE_STATUSES, STATUSES
 
 ORDERS = """
 const run = Object.assign(emptyRun(), { events: 5, run: "r", step: 7, ...input.run });
-const view = { kind: "live", health: "running", stream: "live", runner: "live", asked: null };
+const view = { kind: "live", health: "running", stream: "live", runner: "live", sent: null };
 return commandState({ ...view, started: null, ...input.view, run });
 """
 PAUSED = {"beat": {"paused": True, "heard": 5, "expectNextIn": 5, "time": 0}}
@@ -25,7 +25,7 @@ def orders(
 ) -> dict[str, Any]:
     """What the buttons are like; `asked` is a command of this page."""
     whole = {**ASKED, **asked} if asked else None
-    said: dict[str, Any] = js(ORDERS, {"run": run or {}, "view": {**view, "asked": whole}})
+    said: dict[str, Any] = js(ORDERS, {"run": run or {}, "view": {**view, "sent": whole}})
     return said
 
 
@@ -75,7 +75,7 @@ def test_without_the_server_nothing_can_be_asked_and_the_line_says_so(
         ({"beat": {"heard": 5}}, {"command": "stop"}, False, "Asked to stop."),
         ({}, {"command": "pause", "problem": "No such run."}, True, "No such run."),
         ({}, {"command": "stop", "run": "another"}, True, ""),
-        ({"attempts": [{}]}, {"command": "stop"}, True, "resumed before it could stop: ask again"),
+        ({"attempts": [{}]}, {"command": "stop"}, True, "resumed before it could stop: send it again"),
         (
             ENDED | {"status": "finished"},
             {"command": "pause"},
