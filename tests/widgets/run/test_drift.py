@@ -35,9 +35,9 @@ def test_every_layer_has_a_bar_as_high_as_it_has_moved(node: Node) -> None:
 
 def test_the_axis_starts_at_zero_and_is_in_per_cent(node: Node) -> None:
     tree = node.tree("run/view/bars", "driftView", SMALL, 480)
-    marks = list(texts(with_class(tree, "run-grid")))
-    assert marks[0] == "0"
-    assert marks[-1] == "15%"
+    ticks = [each for each in with_class(tree, "plot-tick") if each.get("text-anchor") == "end"]
+    assert texts(ticks)[0] == "0"
+    assert texts(ticks)[-1] == "15%"
 
 
 @pytest.mark.parametrize(("layers", "apart"), [(SMALL, 2), (DEEP, 2), (GPT2, 3)])
