@@ -1,4 +1,4 @@
-/** The bar under a cell's source: what can be done (Run, Stop, Reset) and what is going on. */
+/** The bar below a cell's source: its buttons (Run, Stop, Reset, Copy) and its status. */
 
 import { python } from "../python/client.js";
 import { textButton } from "../figures/tools.js";
@@ -8,7 +8,7 @@ import { textButton } from "../figures/tools.js";
 export class CellBar {
   /**
    * @param {{run: () => void, stop: () => void, reset: () => void, id: string, code: string}} cell
-   * @param {string} label what a run of the article's code does, as the button says it
+   * @param {string} label of the button that runs the article's code
    */
   constructor(cell, label) {
     this.label = label;
@@ -22,10 +22,10 @@ export class CellBar {
     this.resetButton = textButton("cell-reset", "Reset", () => cell.reset());
     this.status = document.createElement("span");
     this.status.className = "cell-status";
-    this.status.setAttribute("aria-hidden", "true"); // it changes often; what counts is spoken
-    this.spoken = document.createElement("span");
-    this.spoken.className = "visually-hidden";
-    this.spoken.setAttribute("role", "status");
+    this.status.setAttribute("aria-hidden", "true"); // it changes often; screen readers get `announcement`
+    this.announcement = document.createElement("span");
+    this.announcement.className = "visually-hidden";
+    this.announcement.setAttribute("role", "status");
     this.progress = document.createElement("span");
     this.progress.className = "cell-progress";
     this.progress.setAttribute("aria-hidden", "true");
@@ -39,18 +39,18 @@ export class CellBar {
     this.cost.textContent = document.querySelector("python-status")?.dataset.cost ?? "";
     const tools = [this.runButton, this.stopButton, this.resetButton, this.copyButton, this.link];
     this.element.append(...tools, this.cost, this.status, this.progress);
-    python.addEventListener("status", () => this.#sayWaiting());
-    this.element.append(this.spoken);
+    python.addEventListener("status", () => this.#showWaiting());
+    this.element.append(this.announcement);
     this.offer("");
     this.show("");
   }
 
-  /** Give the keyboard back to the bar, as Esc in the editor does. */
+  /** Moves the focus to the bar, as Esc in the editor does. */
   focus() {
     this.runButton.focus();
   }
 
-  /** Offer to reset the code, to undo a reset, or neither. @param {"" | "reset" | "undo"} what */
+  /** Offers to reset the code, to undo a reset, or neither. @param {"" | "reset" | "undo"} what */
   offer(what) {
     this.resetButton.hidden = what === "";
     this.resetButton.textContent = what === "undo" ? "Undo reset" : "Reset";
@@ -58,40 +58,40 @@ export class CellBar {
   }
 
   /**
-   * Show how far the run is.
+   * Shows the stage of the run.
    * @param {Stage} stage
    * @param {import("../python/client.js").Outcome} [outcome] for "ended"
    */
   show(stage, outcome) {
     this.stage = stage;
-    if (stage === "waiting") this.spoken.textContent = "";
+    if (stage === "waiting") this.announcement.textContent = "";
     const busy = stage === "waiting" || stage === "running";
     if (!busy && this.stopButton === document.activeElement) this.runButton.focus();
     this.stopButton.hidden = !busy;
     this.runButton.setAttribute("aria-disabled", String(busy));
     if (stage === "ended") this.#end(outcome);
-    this.#sayWaiting();
+    this.#showWaiting();
   }
 
-  /** Of many cells in a row, those that fail are spoken of, and the last one. */
+  /** Shows the end of a run; of several cells, failures and the last one are announced. */
   #end(outcome) {
     const isLast = !python.current && python.waiting === 0;
-    const words = inWords(outcome);
-    this.#say(words);
-    if (isLast || (!outcome.ok && !outcome.stopped)) this.spoken.textContent = words;
+    const text = outcomeText(outcome);
+    this.#setStatus(text);
+    if (isLast || (!outcome.ok && !outcome.stopped)) this.announcement.textContent = text;
   }
 
-  /** Say what the run does or waits for: Python, a package, or the cell before it. */
-  #sayWaiting() {
+  /** Shows what the run does or waits for: Python, a package, or another cell. */
+  #showWaiting() {
     const { phase, share, starting, fetching } = python.status;
     const loading = phase === "loading";
     let arriving = false;
     if (this.stage === "running") {
       arriving = Boolean(fetching);
-      this.#say(phase === "stopping" ? "Stopping" : fetching ? `Loading ${fetching}` : "Running");
+      this.#setStatus(phase === "stopping" ? "Stopping" : fetching ? `Loading ${fetching}` : "Running");
     } else if (this.stage === "waiting") {
       arriving = loading && !starting;
-      this.#say(arriving ? "Loading Python" : loading ? "Starting Python" : "Waiting for its turn");
+      this.#setStatus(arriving ? "Loading Python" : loading ? "Starting Python" : "Waiting for its turn");
     }
     this.progress.textContent = arriving ? share : "";
     this.cost.hidden = phase !== "idle";
@@ -100,19 +100,19 @@ export class CellBar {
   async #copy(code) {
     try {
       await navigator.clipboard.writeText(code);
-      this.#say("Copied");
+      this.#setStatus("Copied");
     } catch {
-      this.#say("This browser lets no page copy here: select the code instead");
+      this.#setStatus("The browser refused the clipboard: select the code instead");
     }
   }
 
-  #say(text) {
+  #setStatus(text) {
     if (this.status.textContent !== text) this.status.textContent = text;
   }
 }
 
 /** @param {import("../python/client.js").Outcome} outcome */
-function inWords({ ok, stopped, cleared, error }) {
+function outcomeText({ ok, stopped, cleared, error }) {
   if (ok) return "Done";
   if (stopped) return "Stopped";
   if (cleared) return "Python ended";

@@ -1,9 +1,8 @@
 /**
  * The editor of a cell: CodeMirror 6, loaded when the reader first wants to edit.
  *
- * It takes the exact place of the source it replaces: same type, same lines, same padding; the line
- * numbers stand in the padding, and only while it has the focus.
- * Tab is not taken: it moves on, as everywhere in the page. Ctrl-] and Ctrl-[ indent.
+ * It has the exact size of the source that it replaces: same type, lines and padding; the line numbers stand in the padding,
+ * and only while it has the focus. Tab moves the focus, as everywhere in the page; Ctrl-] and Ctrl-[ indent.
  */
 
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
@@ -20,8 +19,8 @@ const FAILED = Decoration.line({ class: "cm-failed" });
 const mark = StateField.define({
   create: () => Decoration.none,
   update: (marked, { docChanged, effects }) => {
-    const asked = effects.find((effect) => effect.is(markEffect));
-    if (asked) return asked.value;
+    const effect = effects.find((one) => one.is(markEffect));
+    if (effect) return effect.value;
     return docChanged ? Decoration.none : marked;
   },
   provide: (field) => EditorView.decorations.from(field),
@@ -63,8 +62,8 @@ export function createEditor({ parent, code, label, onChange, onRun, onLeave }) 
 }
 
 /**
- * Type over a selection without the browser's help: Chromium would keep the look of the replaced
- * text in a style attribute, which the page's policy forbids and its console then complains about.
+ * Replaces a selection by what is typed. Chromium would keep the style of the replaced text in a style attribute, which the
+ * page's policy forbids and the console reports.
  */
 function replaceSelection(event, view) {
   const plain = event.inputType === "insertText" && event.data && !event.isComposing;
@@ -74,13 +73,13 @@ function replaceSelection(event, view) {
   return true;
 }
 
-/** Replace the whole text, keeping undo. */
+/** Replaces the whole text; it can be undone. */
 export function setCode(view, code) {
   if (view.state.doc.toString() === code) return;
   view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: code } });
 }
 
-/** Mark a line, or none. @param {number} line 1-based; 0 for none */
+/** Marks a line, or none. @param {number} line 1-based; 0 for none */
 export function markLine(view, line) {
   const { doc } = view.state;
   const found = line > 0 && line <= doc.lines;
@@ -88,7 +87,7 @@ export function markLine(view, line) {
   view.dispatch({ effects: markEffect.of(marked) });
 }
 
-/** Put the cursor at a character, or select a line (1-based; past the end means the last). */
+/** Puts the cursor at a character, or selects a line (1-based; past the end means the last). */
 export function focusAt(view, { offset = 0, line = 0 }) {
   const { doc } = view.state;
   let selection = EditorSelection.single(Math.min(offset, doc.length));

@@ -1,9 +1,9 @@
 /**
- * What stands under a cell: printed text, value, error, table, plots and a note on their origin.
+ * The output of a cell: printed text, value, error, table, plots and a note on their origin.
  *
- * Baked output and live output are the same elements. A run replaces them one by one as results
- * arrive and removes at its end what it did not produce, while the whole keeps its height: nothing
- * below it moves until the run is over, and nothing at all when the results are the same.
+ * Printed output and live output are the same elements. A run replaces them one by one as results arrive and removes at its
+ * end what it did not produce, while the whole keeps its height: nothing below moves until the run has ended, and nothing
+ * at all when the results are the same.
  */
 
 import { TextStream } from "./stream.js";
@@ -24,7 +24,7 @@ const DRAW_EVERY_MS = 50;
 export class CellOutput {
   /**
    * @param {HTMLElement} box the `.cell-output` element
-   * @param {() => void} [onForged] told of a table or plots that no Python of this page has made
+   * @param {() => void} [onForged] called for a table or plots that our Python would have refused
    */
   constructor(box, onForged = () => {}) {
     this.box = box;
@@ -37,17 +37,17 @@ export class CellOutput {
     this.timer = 0;
   }
 
-  /** A run begins: hold the height, say that it is busy, keep everything in sight. */
+  /** Begins a run: fixes the height, sets aria-busy, keeps the last output. */
   begin() {
     this.fresh.clear();
     this.waiting.clear();
     this.stream = null;
     this.box.style.minHeight = `${this.box.getBoundingClientRect().height}px`;
     this.box.setAttribute("aria-busy", "true");
-    this.say("");
+    this.showMessage("");
   }
 
-  /** Printed text arrives. */
+  /** Appends printed text. */
   write(text) {
     if (!this.stream) {
       const pre = this.#slot(".cell-stdout", "pre");
@@ -64,7 +64,7 @@ export class CellOutput {
     return this.stream?.text ?? "";
   }
 
-  /** A table ("table") or plots ("plots") arrive as JSON text; the newest wins if drawing is slow. */
+  /** Draws a table ("table") or plots ("plots") from JSON; only the newest if drawing is slow. */
   publish(kind, json) {
     this.waiting.set(kind, json);
     if (this.timer) return;
@@ -73,9 +73,9 @@ export class CellOutput {
   }
 
   /**
-   * The run is over: show its value and error, remove what it did not renew.
+   * Ends a run: shows its value and error, removes what it did not produce.
    * @param {import("../python/client.js").Outcome} outcome
-   * @param {string} note where the output comes from
+   * @param {string} note on the origin of the output
    * @returns {Promise<void>} settles when everything is on screen
    */
   async finish(outcome, note) {
@@ -97,23 +97,23 @@ export class CellOutput {
     await nextPaint();
   }
 
-  /** Change only the note under the output. */
+  /** Changes only the note below the output. */
   note(text) {
     this.#fill(".cell-note", "p", text);
   }
 
-  /** Say something to the reader above the output, with one way on; an empty text takes it away. */
-  say(text, action = "", onAction = () => {}) {
+  /** Shows a message above the output, with one button; an empty text removes it. */
+  showMessage(text, action = "", onAction = () => {}) {
     this.box.querySelector(":scope > .cell-message")?.remove();
     if (!text) return;
-    const words = document.createElement("span");
-    words.textContent = text;
+    const span = document.createElement("span");
+    span.textContent = text;
     const message = this.#slot(".cell-message", "p");
-    message.replaceChildren(words);
+    message.replaceChildren(span);
     if (action) message.append(" ", textButton("", action, onAction));
   }
 
-  /** What is shown now, to be shown again by `restore`. */
+  /** Returns what is shown now, for `restore`. */
   snapshot() {
     const texts = [".cell-stdout", ".cell-value", ".cell-note"].map((slot) => [
       slot,
@@ -123,9 +123,9 @@ export class CellOutput {
     return { texts: new Map(texts), table: data("data-table"), plots: data("data-plot") };
   }
 
-  /** Show a snapshot. */
+  /** Shows a snapshot. */
   restore({ texts, table, plots }) {
-    this.say("");
+    this.showMessage("");
     for (const slot of [".cell-overflow", ".cell-error"]) this.#clear(slot);
     for (const [slot, text] of texts) {
       if (text === null) this.#clear(slot);
@@ -141,18 +141,18 @@ export class CellOutput {
     const start = performance.now();
     const { table, plots } = Object.fromEntries(this.waiting);
     this.waiting.clear();
-    if (table !== undefined) this.#showRead("data-table", readTable(table));
-    if (plots !== undefined) this.#showRead("data-plot", readPlots(plots));
+    if (table !== undefined) this.#showChecked("data-table", readTable(table));
+    if (plots !== undefined) this.#showChecked("data-plot", readPlots(plots));
     this.drawnAt = performance.now();
     this.drawCostMs = this.drawnAt - start;
   }
 
-  #showRead(tag, items) {
+  #showChecked(tag, items) {
     if (items) this.#show(tag, items);
     else this.onForged();
   }
 
-  /** Have one element of `tag` for each item of data; elements that stay are reused in place. */
+  /** Shows one element of `tag` for each item of data; existing elements are reused. */
   #show(tag, items) {
     this.fresh.add(tag);
     const there = [...this.box.querySelectorAll(`:scope > ${tag}`)];
@@ -194,7 +194,7 @@ export class CellOutput {
     return this.#place(element, slot);
   }
 
-  /** Insert an element of a slot before the first element of a later one. */
+  /** Inserts an element of a slot before the first element of a later one. */
   #place(element, slot) {
     const later = SLOTS.slice(SLOTS.indexOf(slot) + 1).map((name) => `:scope > ${name}`);
     this.box.insertBefore(element, later.length ? this.box.querySelector(later.join(",")) : null);
@@ -202,7 +202,7 @@ export class CellOutput {
   }
 }
 
-/** Wait until what was changed has been painted; a hidden page paints nothing, so not for long. */
+/** Resolves once the changes have been painted; soon in a hidden page, which paints nothing. */
 function nextPaint() {
   return new Promise((resolve) => {
     setTimeout(resolve, 100);
@@ -210,15 +210,15 @@ function nextPaint() {
   });
 }
 
-// A cell may have replaced what `unfrozen.publish` checks in its own Python: it is checked again here.
+// A cell may have monkeypatched `unfrozen.publish` in its own Python: its output is checked again here.
 
-/** @param {string} json @returns {object[] | null} the table, alone in a list; null: it is none */
+/** @param {string} json @returns {object[] | null} the table, alone in a list; null where the schema refuses it */
 function readTable(json) {
   const table = checked(json, shapes().table);
   return table && [table];
 }
 
-/** @param {string} json @returns {object[] | null} all plots; null: one of them is none */
+/** @param {string} json @returns {object[] | null} all plots; null where the schema refuses one */
 function readPlots(json) {
   return checked(json, shapes().plots);
 }
@@ -252,8 +252,8 @@ function errorView(error) {
 function lineView(line) {
   const frame = FRAME.exec(line);
   if (frame) {
-    const [, before, cell, words, number, after] = frame;
-    return [before, jumpButton(words, cell, Number(number)), after];
+    const [, before, cell, text, number, after] = frame;
+    return [before, jumpButton(text, cell, Number(number)), after];
   }
   if (/^\S/.test(line) && !line.startsWith("Traceback")) {
     const strong = document.createElement("strong");
@@ -263,8 +263,8 @@ function lineView(line) {
   return [line];
 }
 
-function jumpButton(words, cell, line) {
-  const button = textButton("cell-jump", words, () => {
+function jumpButton(text, cell, line) {
+  const button = textButton("cell-jump", text, () => {
     button.dispatchEvent(new CustomEvent("cell-jump", { bubbles: true, detail: { cell, line } }));
   });
   button.title = "Go to this line";

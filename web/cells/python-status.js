@@ -1,34 +1,32 @@
 /**
- * `<python-status>` in the top bar: what Python is doing, a way out when it failed, Run all, and
- * Restart Python once there is one. While no cell has asked for Python, it says what the planner's
- * own is doing.
+ * `<python-status>` in the top bar: the status of Python, Retry after a failure, Run all, and Restart Python. Until a cell
+ * runs, it shows the status of the planner's Python.
  *
- * The words that change often (40%, 41%, …) are for eyes only; a screen reader hears each phase
- * once.
+ * Texts that change often (40%, 41%, …) are hidden from screen readers, which get each phase once.
  */
 
 import { python } from "../python/client.js";
 import { planner } from "../python/planner.js";
 import { textButton } from "../figures/tools.js";
 
-const GONE = "The names that cells had defined are gone; Run all defines them again.";
+const CLEARED = "The variables of all cells are gone; Run all defines them again.";
 
 class PythonStatus extends HTMLElement {
   connectedCallback() {
-    if (this.words) return;
+    if (this.text) return;
     const dot = element("span", "python-dot");
-    this.words = element("span", "python-words");
-    this.spoken = element("span", "visually-hidden");
-    for (const silent of [dot, this.words]) silent.setAttribute("aria-hidden", "true");
-    this.spoken.setAttribute("role", "status");
+    this.text = element("span", "python-words");
+    this.announcement = element("span", "visually-hidden");
+    for (const silent of [dot, this.text]) silent.setAttribute("aria-hidden", "true");
+    this.announcement.setAttribute("role", "status");
     this.reason = element("span", "python-reason");
     this.retry = textButton("python-retry", "Retry", () => python.retry());
     this.all = textButton("python-all", "Run all", () => this.#runOrStopAll());
     this.all.title = "Run every cell of the page, in order";
     this.restart = textButton("python-restart", "", () => python.restart());
-    this.restart.title = "Start Python anew: the names that cells have defined are gone then";
+    this.restart.title = "Restart Python: the variables of all cells are lost";
     this.restart.append(element("span", "python-restart-words", "Restart Python"));
-    this.replaceChildren(this.all, this.retry, this.restart, dot, this.words, this.spoken, this.reason);
+    this.replaceChildren(this.all, this.retry, this.restart, dot, this.text, this.announcement, this.reason);
     for (const each of [python, planner]) each.addEventListener("status", () => this.#show());
     this.#show();
   }
@@ -37,13 +35,13 @@ class PythonStatus extends HTMLElement {
     const { phase, share, starting, fetching } = statusShown();
     const busy = python.status.phase.endsWith("ing"); // loading, running, stopping
     const loading = phase === "loading" && !starting;
-    const words = `Python ${phase === "loading" && starting ? "starting" : phase}`;
+    const text = `Python ${phase === "loading" && starting ? "starting" : phase}`;
     this.dataset.phase = phase;
     const arriving = loading ? "Loading" : fetching;
-    this.words.textContent = arriving ? `${arriving} ${share}` : words;
-    const between = phase === "ready" && python.waiting > 0; // of two cells: nothing new
-    if (!between && this.spoken.textContent !== words) this.spoken.textContent = words;
-    this.reason.textContent = trouble(python.status);
+    this.text.textContent = arriving ? `${arriving} ${share}` : text;
+    const between = phase === "ready" && python.waiting > 0; // between two cells nothing is announced
+    if (!between && this.announcement.textContent !== text) this.announcement.textContent = text;
+    this.reason.textContent = problemText(python.status);
     this.reason.hidden = this.reason.textContent === "";
     this.retry.hidden = phase !== "failed";
     this.restart.hidden = ["idle", "loading", "failed"].includes(python.status.phase);
@@ -57,16 +55,16 @@ class PythonStatus extends HTMLElement {
   }
 }
 
-/** What the reader has to know besides the phase: why Python ended, and what was not believed. */
-function trouble({ phase, reason, cleared, refused }) {
-  const said = [];
-  if (phase === "failed") said.push(reason);
-  if (phase === "stopped" && cleared) said.push(reason, GONE);
-  if (refused > 0) said.push(`Refused so far: ${refused} messages of unknown form from Python's worker.`);
-  return said.filter(Boolean).join(" ");
+/** Returns why Python ended, and how many messages were refused. */
+function problemText({ phase, reason, cleared, refused }) {
+  const sentences = [];
+  if (phase === "failed") sentences.push(reason);
+  if (phase === "stopped" && cleared) sentences.push(reason, CLEARED);
+  if (refused > 0) sentences.push(`Refused so far: ${refused} messages of unknown form from Python's worker.`);
+  return sentences.filter(Boolean).join(" ");
 }
 
-/** The status of the reader's Python, or of the planner's while only that one is at work. */
+/** Returns the status of the cells' Python, or of the planner's while only that one is used. */
 function statusShown() {
   const { phase, progress, starting } = planner.status;
   const isAlone = python.status.phase === "idle" && ["loading", "ready"].includes(phase);

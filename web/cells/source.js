@@ -1,12 +1,9 @@
-/**
- * The source of a cell: the baked `<pre>` until the reader wants to edit, then an editor in its
- * place. Its text is the one truth: `code` reads and writes it in both states.
- */
+/** The source of a cell: the printed `<pre>` until the reader edits it, then an editor. `code` reads and writes both. */
 
 export class CellSource extends EventTarget {
   /**
-   * Fires "change" when the code changes, "run" when the reader asks for a run from within, "leave"
-   * at Esc, and "lost" when the editor could not be fetched.
+   * Dispatches "change" when the code changes, "run" at Shift-Enter, "leave" at Esc, and "lost" when the editor could not
+   * be loaded.
    * @param {HTMLPreElement} pre the baked source
    * @param {string} name the cell's name, for screen readers
    */
@@ -35,12 +32,12 @@ export class CellSource extends EventTarget {
   }
 
   set code(code) {
-    this.#took(String(code));
+    this.#setText(String(code));
     if (this.editor) this.tools.setCode(this.editor, this.#lines);
     else this.#showPlain();
   }
 
-  /** Open the editor with the cursor at a character (`offset`) or on a line (`line`). */
+  /** Opens the editor with the cursor at a character (`offset`) or on a line (`line`). */
   async edit(place = {}) {
     try {
       await this.mount();
@@ -52,7 +49,7 @@ export class CellSource extends EventTarget {
     this.tools.focusAt(this.editor, place);
   }
 
-  /** Put the editor in place of the baked source, once. */
+  /** Replaces the printed source by the editor, once. */
   mount() {
     this.opening ??= loadEditor().then((tools) => {
       const host = document.createElement("div");
@@ -62,7 +59,7 @@ export class CellSource extends EventTarget {
         parent: host,
         code: this.#lines,
         label: `Python code of ${this.name}; press Escape to leave`,
-        onChange: (code) => code !== this.#lines && this.#took(code + this.tail),
+        onChange: (code) => code !== this.#lines && this.#setText(code + this.tail),
         onRun: () => this.dispatchEvent(new Event("run")),
         onLeave: () => this.dispatchEvent(new Event("leave")),
       });
@@ -72,7 +69,7 @@ export class CellSource extends EventTarget {
     return this.opening;
   }
 
-  /** Mark the line of an error in the editor, if there is one. @param {number} line 0 for none */
+  /** Marks the line of an error in the editor, if there is one. @param {number} line 0 for none */
   mark(line) {
     if (this.editor) this.tools.markLine(this.editor, line);
   }
@@ -82,19 +79,19 @@ export class CellSource extends EventTarget {
     return this.tail && this.text.endsWith("\n") ? this.text.slice(0, -1) : this.text;
   }
 
-  #took(code) {
+  #setText(code) {
     if (code === this.text) return;
     this.text = code;
-    if (this.editor) this.codeElement.textContent = code; // what no-editor readers of the DOM see
+    if (this.editor) this.codeElement.textContent = code; // for whatever reads the DOM
     this.dispatchEvent(new Event("change"));
   }
 
-  /** Show code that was not baked: the article's own as baked, any other through the editor. */
+  /** Shows the article's code as printed, any other in the editor. */
   #showPlain() {
     if (this.text === this.original) this.codeElement.replaceChildren(...this.baked);
     else {
       this.codeElement.textContent = this.text;
-      this.mount().catch(() => {}); // uncoloured text is still the reader's text
+      this.mount().catch(() => {}); // without the editor the text has no colours
     }
   }
 
@@ -109,7 +106,7 @@ export class CellSource extends EventTarget {
     else this.edit();
   }
 
-  /** The character under the pointer, counted from the start of the source. */
+  /** Returns the offset of the character under the pointer. */
   #offsetAt({ clientX, clientY }) {
     const caret = caretAt(clientX, clientY);
     if (!caret || !this.pre.contains(caret.node)) return 0;
@@ -129,7 +126,7 @@ function caretAt(x, y) {
   return range && { node: range.startContainer, offset: range.startOffset };
 }
 
-/** Fetch the editor's chunk; a failed fetch may be tried again at the next wish to edit. */
+/** Loads the editor's chunk; after a failure, the next edit tries again. */
 let editorModule = null;
 function loadEditor() {
   editorModule ??= import("./editor.js").catch((error) => {

@@ -1,9 +1,9 @@
 /**
- * Printed text in a `<pre>`, in blocks the browser can skip while they are out of sight.
+ * Printed text in a `<pre>`, in blocks that the browser can skip while they are out of sight.
  *
- * Appending to one long text node lays all of it out again each time; 200 kB of short lines then
- * cost the page hundreds of milliseconds. Each block is laid out by itself and cut at a line's end
- * where there is one, so that the text looks and copies as if it were whole.
+ * Appending to one long text node lays all of it out again each time; 200 kB of short lines then cost hundreds of
+ * milliseconds. Each block is laid out by itself and cut at the end of a line where possible, so that the text looks and
+ * copies like one.
  */
 
 const BLOCK_CHARS = 4000;
@@ -18,19 +18,19 @@ export class TextStream {
     pre.replaceChildren();
   }
 
-  /** Append what was printed, and stay at the end if the reader was there. @param {string} printed */
+  /** Appends printed text, and stays at the end if the reader was there. @param {string} printed */
   append(printed) {
     const { pre } = this;
     const atEnd = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 2;
     const { back, text } = this.terminal.read(printed);
-    if (back > 0) this.#takeBack(back);
+    if (back > 0) this.#removeLast(back);
     this.text += text;
     for (const piece of pieces(text, BLOCK_CHARS - (this.open?.length ?? 0))) this.#add(piece);
     if (atEnd) pre.scrollTop = pre.scrollHeight;
   }
 
-  /** Remove characters from the end, of as many blocks as they fill. */
-  #takeBack(chars) {
+  /** Removes characters from the end, across blocks. */
+  #removeLast(chars) {
     this.text = this.text.slice(0, this.text.length - chars);
     for (let left = chars, block = this.pre.lastChild; left > 0 && block; block = this.pre.lastChild) {
       const { firstChild: node } = block;
@@ -60,7 +60,7 @@ export class TextStream {
   }
 }
 
-/** Cut text into pieces of at most `first`, then BLOCK_CHARS characters, after newlines if any. */
+/** Cuts text into pieces of at most `first`, then BLOCK_CHARS characters, after newlines if any. */
 function* pieces(text, first) {
   let room = Math.max(1, first);
   for (let start = 0; start < text.length; room = BLOCK_CHARS) {
@@ -78,20 +78,20 @@ const UNFINISHED = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,500}\x1b?|[ -/]*)?$/;
 const MOVES = /[\r\b]/;
 
 /**
- * Reads printed text as a terminal does: colours and cursor codes are not shown, a carriage return
- * goes back to the start of the line, a backspace one step.
+ * Reads printed text as a terminal does: colour and cursor codes are removed, a carriage return goes back to the start of
+ * the line, a backspace one character.
  *
  *   "10 %\r20 %\n"  ─▶  {back: 0, text: "20 %\n"}         what is printed at once
- *   "10 %", "\r20 %"  ─▶  the second: {back: 4, text: "20 %"}   four characters are taken back
+ *   "10 %", "\r20 %"  ─▶  the second: {back: 4, text: "20 %"}   four characters are removed
  */
 export class TerminalText {
-  #rest = ""; // of a code whose end has not come yet
+  #rest = ""; // of a code whose end has not arrived yet
   #line = []; // characters of the last line
   #at = 0; // of the cursor in it
 
   /**
    * @param {string} piece as printed
-   * @returns {{back: number, text: string}} how many characters of the last line to take back, and
+   * @returns {{back: number, text: string}} how many characters of the last line to remove, and
    *   what to append then
    */
   read(piece) {

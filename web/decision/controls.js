@@ -1,5 +1,5 @@
 /**
- * The controls of the decision as they stand in a view, and how they are kept in step with another.
+ * The controls of the decision, and their update to another view.
  *
  * Every control carries its key of the state as `data-key`; its error stands below it.
  */

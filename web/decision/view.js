@@ -1,5 +1,5 @@
 /**
- * The whole decision as a tree: what is baked when the site is built, and what turns live in place.
+ * The view of the decision: printed when the site is built, and upgraded in place.
  */
 
 import { spellCommand } from "../run/command-line.js";

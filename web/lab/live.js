@@ -1,6 +1,6 @@
 /**
- * What makes `<page-run>` live: dials, runs, the plane, questions. It upgrades the baked markup in
- * place and shows the newest run in a `<run-view>` of its own.
+ * The behaviour of `<page-run>`: dials, runs, the plane, questions. It upgrades the printed markup in place and shows the
+ * newest run in a `<run-view>` of its own.
  */
 
 import { deleteRun, eventsOf, loadSavedRuns, pageRuns, saveRun } from "../run/page-runs.js";
@@ -9,18 +9,19 @@ import { spellCommand } from "../run/command-line.js";
 import { planeView } from "./plane.js";
 import { answersView, pageRunView, runsView } from "./view.js";
 import "../run/view/run-view.js";
+import { saveFile } from "../figures/tools.js";
 import { toDom } from "../figures/vnode.js";
 
 const BUSY = ["loading", "training", "stopping"];
 
 export class LivePageRun {
-  #more = {}; // choices that no dial has, or between two stops of one
+  #more = {}; // choices without a dial, or between two of its stops
   #shown = "";
   #width = 0; // of the plane as it was drawn
 
   /**
    * @param {HTMLElement} host the element
-   * @param {object} view what the site builder has baked
+   * @param {object} view from the site builder
    */
   constructor(host, view) {
     this.host = host;
@@ -59,17 +60,17 @@ export class LivePageRun {
     return this.run.state;
   }
 
-  /** Fine-tune with the choices as they stand. */
+  /** Fine-tunes with the current choices. */
   start() {
     return trainer.train(this.choices);
   }
 
-  /** End the run that is on; what it has learned can be asked. */
+  /** Stops the run; its model can still be asked. */
   stop() {
     trainer.stop();
   }
 
-  /** What the model writes after `prompt`: before, and as the newest run left it. */
+  /** Resolves to the continuations of `prompt` before training and after the newest run. */
   ask(prompt) {
     return trainer.ask(String(prompt));
   }
@@ -198,7 +199,7 @@ export class LivePageRun {
     const run = pageRuns.all.get(button.closest(".page-run-item")?.dataset.run);
     if (!command || !run) return;
     if (command === "show") this.#show(run.id);
-    else if (command === "download") download(pageRuns.file(run.id));
+    else if (command === "download") saveFile(`${run.id}.jsonl`, pageRuns.file(run.id));
     else if (command === "copy") await this.#copy(spellCommand(run.command));
     else await this.#toggleSaved(run);
   }
@@ -261,10 +262,4 @@ function workText({ phase, what, share, starting }) {
   if (phase === "training") return "Training. The page stays usable; each step shows below.";
   if (starting) return "Starting Python, with numpy and the model.";
   return what ? `Loading ${what} ${share}` : "Loading";
-}
-
-function download(file) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: file.name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

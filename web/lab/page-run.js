@@ -4,7 +4,7 @@
  * Properties `choices` (an object: `lr`, `steps`, `seed`, `replay_share`, `l2sp`, `ewc`,
  * `weight_decay`) and `state`, the folded run as `<run-view>` has it; methods `start()` → a promise
  * of `{ok, status, losses, problem}`, `stop()`, `ask(prompt)` → a promise of `{before, after, …}`, see
- * `unfrozen.lab.session`. What does the work is fetched when the reader comes near, or calls.
+ * `unfrozen.lab.session`. The rest of it is loaded when it comes near the viewport, or is called.
  */
 
 import { emptyRun } from "../run/fold.js";

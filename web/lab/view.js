@@ -1,12 +1,12 @@
 /**
- * `<page-run>` as a tree: what is baked when the site is built, and what turns live in place.
+ * The view of `<page-run>`: printed when the site is built, and upgraded in place.
  */
 
 import { planeView } from "./plane.js";
 import { lossText } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
 
-const BAKED = [
+const PRINTED = [
   h("span", { class: "no-script" }, "Training here needs JavaScript. "),
   "What the presets do stands in the table below.",
 ];
@@ -23,7 +23,7 @@ export function pageRunView(view, { live = false } = {}) {
       "div",
       { class: "row page-run-head" },
       h("button", { type: "button", class: "button primary page-run-start", disabled: !live }, "Fine-tune it here"),
-      h("p", { class: "page-run-note faint" }, live ? view.fetches : BAKED),
+      h("p", { class: "page-run-note faint" }, live ? view.fetches : PRINTED),
     ),
     h("p", { class: "page-run-status bad", role: "status" }),
     dialsView(view, live),
@@ -93,8 +93,8 @@ function askView(live) {
 }
 
 /**
- * What both models write, their tokens side by side; where they part, they are marked.
- * @param {object} said from `unfrozen.lab.session`
+ * Draws the continuations of both models, token by token; where they differ, they are marked.
+ * @param {object} answer from `unfrozen.lab.session`
  */
 export function answersView({ before, after, parts, step, note, problem }) {
   if (problem) return h("p", { class: "page-run-problem bad" }, problem);

@@ -1,8 +1,8 @@
 /**
- * `<data-plot>`: a plot the reader can point at, walk through with the keyboard, zoom and take along.
+ * `<data-plot>`: a plot that the reader can point at, read with the keyboard, zoom and save.
  *
  * Property `data` is one plot of the cell contract as parsed JSON (or a list of one). Baked plots
- * carry it in a `<script type="application/json" class="data">`, read when the element comes alive.
+ * carry it in a `<script type="application/json" class="data">`, read when the element is upgraded.
  * Attribute `height`, in pixels, overrides the height that goes with the width.
  *
  *   pointer over it     numbers at the nearest x          ← → (Shift: by tenths), Home, End   the same
@@ -25,7 +25,7 @@ const KEYS_HINT = "Arrow keys read its values, Home and End jump, Escape leaves.
 /** @see module comment */
 export class DataPlot extends HTMLElement {
   #data;
-  #plot = null; // as read; null in a drawn state
+  #plot = null; // null while a message is shown instead
   #shown = null; // #plot, or the part zoomed into
   #layout = null;
   #sorted = null; // the stops of #layout, once someone asks
@@ -62,7 +62,7 @@ export class DataPlot extends HTMLElement {
     this.#observer.disconnect();
   }
 
-  /** The plot as parsed JSON; setting it draws. Anything else draws an error in its place. */
+  /** The plot as parsed JSON; setting it draws the plot, or why it cannot be drawn. */
   get data() {
     return this.#data;
   }
@@ -133,7 +133,7 @@ export class DataPlot extends HTMLElement {
     return pictureView(this.#layout);
   }
 
-  /** The picture anew, for another width or another stretch of x; everything around it stays. */
+  /** Redraws the picture alone, for another width or another range of x. */
   #redraw() {
     this.#cursor = null;
     this.#stage.replaceChildren(toDom(this.#picture()));
@@ -190,7 +190,7 @@ export class DataPlot extends HTMLElement {
     } else this.#setCursor(at === null ? null : nearestStop(this.#stops, at));
   }
 
-  /** A finger that is lifted leaves its reading there; a mouse takes it along. */
+  /** The cursor stays when a finger is lifted, and is removed when a mouse leaves. */
   #onLeave(event) {
     if (event.pointerType !== "touch") this.#setCursor(null);
   }
@@ -288,7 +288,6 @@ export class DataPlot extends HTMLElement {
     }
   }
 }
-
 
 /** Shorter drags are clicks. */
 const SHORTEST_DRAG = 8;

@@ -85,8 +85,8 @@ function byteScale(data) {
 }
 
 /** Whether the y axis is logarithmic; bars keep zero, and values without a logarithm are gaps. */
-function readYLog(asked, type, lines, notes) {
-  if (!asked) return false;
+function readYLog(isWanted, type, lines, notes) {
+  if (!isWanted) return false;
   if (type !== "line") {
     notes.push("Bars are measured from zero, so this axis stays linear.");
     return false;
@@ -180,9 +180,9 @@ export function plotTable(data) {
  * @param {[number, number]} range
  */
 export function zoomed(plot, [low, high]) {
-  const kept = plot.x.flatMap((x, index) => (x >= low && x <= high ? [index] : []));
-  if (kept.length < 2) return null;
-  const pick = (values) => kept.map((index) => values[index]);
+  const indices = plot.x.flatMap((x, index) => (x >= low && x <= high ? [index] : []));
+  if (indices.length < 2) return null;
+  const pick = (values) => indices.map((index) => values[index]);
   return {
     ...plot,
     x: pick(plot.x),

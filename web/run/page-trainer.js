@@ -54,7 +54,7 @@ export class PageTrainer extends WorkerClient {
     const show = (what) => (ratio) => onProgress(ratio, what);
     const fetched = (what, download) => watchDownload(download, show(what), signal);
     const files = await runtime.load(show("Python"));
-    const numpy = await fetched("numpy", (tell, line) => fetchPackage("numpy", tell, line));
+    const numpy = await fetched("numpy", (report, abort) => fetchPackage("numpy", report, abort));
     const demo = await fetched("the model", fetchDemo);
     return { files, numpy, demo, kernel: await fetchKernel() };
   }

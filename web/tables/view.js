@@ -56,13 +56,13 @@ function describeColumns(data) {
   return data.headers.map((header, index) => {
     const cells = data.rows.map((row) => row[index]);
     const numeric = isNumeric(cells);
-    const asked = data.align?.[index];
+    const align = data.align?.[index];
     return {
       index,
       header: String(header),
       unit: data.units?.[index] ? String(data.units[index]) : "",
       decimals: columnDecimals(cells),
-      align: ALIGNMENTS.includes(asked) ? asked : numeric ? "right" : "left",
+      align: ALIGNMENTS.includes(align) ? align : numeric ? "right" : "left",
       names: index === 0 && !numeric && data.headers.length > 1,
       numeric,
       hasExponents: numeric && cells.some((cell) => /e-\d/.test(cellText(cell))),
