@@ -33,7 +33,9 @@ def test_lines_are_told_as_events_in_order_and_damaged_ones_left_out(js: JavaScr
 
 
 def test_the_end_is_known_once_it_is_said_and_stays(js: JavaScript) -> None:
-    body = LOGS + "return input.map((lines) => (pageRuns.append('page-1', lines), run.end?.status));"
+    body = (
+        LOGS + "return input.map((lines) => (pageRuns.append('page-1', lines), run.end?.status));"
+    )
     end = event(1, "run.end", status="stopped")
     assert js(body, [[event(0)], [end, event(2)], [event(3)]]) == [None, "stopped", "stopped"]
 

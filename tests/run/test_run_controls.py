@@ -75,7 +75,12 @@ def test_without_the_server_nothing_can_be_asked_and_the_line_says_so(
         ({"beat": {"heard": 5}}, {"command": "stop"}, False, "Asked to stop."),
         ({}, {"command": "pause", "problem": "No such run."}, True, "No such run."),
         ({}, {"command": "stop", "run": "another"}, True, ""),
-        ({"attempts": [{}]}, {"command": "stop"}, True, "resumed before it could stop: send it again"),
+        (
+            {"attempts": [{}]},
+            {"command": "stop"},
+            True,
+            "resumed before it could stop: send it again",
+        ),
         (
             ENDED | {"status": "finished"},
             {"command": "pause"},

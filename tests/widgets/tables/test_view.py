@@ -1,4 +1,3 @@
-
 import pytest
 
 from widgets.node import Node, example, texts, with_class
