@@ -21,7 +21,7 @@ def view(_: Mapping[str, object]) -> dict[str, Any]:
     known = read_json("forgetting.json")["demo"]
     steps = known["choices"]["steps"]
     text = (
-        f"Letters: the same model after {steps} steps of 32 rows by the runner, each with one"
+        f"Letters: the same model after {steps} steps of 32 examples by the runner, each with one"
         f" choice added, means of {known['seeds']} seeds"
     )
     dots = [
@@ -39,6 +39,6 @@ def _download_note() -> str:
     paths = [numpy, *(DEMO / name for name in FILES)]
     total = sum(path.stat().st_size for path in paths) + sum(map(len, python_files().values()))
     return (
-        f"The first time, it loads {mb(total)}: Python, numpy and a language model with its rows."
+        f"The first time, it loads {mb(total)}: Python, numpy and a language model and its data."
         " Nothing leaves this page."
     )
