@@ -1,4 +1,4 @@
-"""How long the layouts of 64 cards take: a dense model, a large one, one with experts."""
+"""How long the layouts of 64 GPUs take: a dense model, a large one, one with experts."""
 
 import time
 
@@ -8,7 +8,7 @@ from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.layouts import layouts
 
-CARDS = 64
+GPUS = 64
 SEQUENCES = 512
 BUDGET_SECONDS = 5.0
 MODELS = ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-70B", "Qwen/Qwen3-30B-A3B")
@@ -20,7 +20,7 @@ def seconds(name: str, framework: str = "") -> float:
     job = Job.read({"model": CATALOGUE[name].config, "gpu": "H100", "recipe": recipe})
     takes = FRAMEWORKS[framework].adapt if framework else None
     start = time.process_time()
-    assert layouts(job, CARDS, SEQUENCES, takes)
+    assert layouts(job, GPUS, SEQUENCES, takes)
     return time.process_time() - start
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     rows.append(
         Ratio(f"{MODELS[1]}, torchtitan", seconds(MODELS[1], "torchtitan"), BUDGET_SECONDS, "s")
     )
-    show(f"layouts of {CARDS} cards", "its budget", rows)
+    show(f"layouts of {GPUS} GPUs", "its budget", rows)
 
 
 if __name__ == "__main__":

@@ -94,15 +94,15 @@ def test_every_option_of_a_launch_file_is_one_of_the_runner(file: str) -> None:
 def test_the_scaling_table_is_what_the_planner_says() -> None:
     page = scaling_table.PAGE.read_text("utf-8")
     assert scaling_table.placed(page) == page, "run docs/scaling_table.py --write"
-    for cards in scaling_table.CARDS:
-        assert page.count(f"\n| {cards:,} | ") == len(scaling_table.MODELS)
+    for gpus in scaling_table.GPU_COUNTS:
+        assert page.count(f"\n| {gpus:,} | ") == len(scaling_table.MODELS)
 
 
 def test_more_cards_hold_less_each_and_never_wait_less_at_the_same_micro_batch() -> None:
     from unfrozen.plan import plan_job
     from unfrozen.plan.step_time import step_time
 
-    jobs = [scaling_table.job("Llama-3.1-8B", cards) for cards in scaling_table.CARDS]
+    jobs = [scaling_table.job("Llama-3.1-8B", gpus) for gpus in scaling_table.GPU_COUNTS]
     held = [plan_job(job).device_bytes for job in jobs]
     assert held == sorted(held, reverse=True)
     waiting = [scaling_table.share(step_time(job)) for job in jobs]
