@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from site_builder.measurements import MEASUREMENTS, compare_later_runs
-from unfrozen.answer.later import SPEED, Look, grouped
+from unfrozen.answer.later import SPEED, Comparison, group_comparisons
 from unfrozen.plan.record import KINDS, Spread
 
 ROOT: Final = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def main() -> None:
     print(f"{taken} first looks taken, {sum(bool(item.refused) for item in looks)} rows refused")
 
 
-def write_first_looks(looks: list[Look]) -> int:
+def write_first_looks(looks: list[Comparison]) -> int:
     """Add the errors of rows that have none; how many."""
     known = json.loads(FIRST.read_text(encoding="utf-8"))
     commit = committed()
@@ -78,7 +78,7 @@ def git(*words: str) -> str:
     return answer.stdout.strip()
 
 
-def counted(looks: list[Look]) -> str:
+def counted(looks: list[Comparison]) -> str:
     """The lines of `SPEEDS`: of every kind, of rows that nobody has tuned on, and of all."""
     errors: dict[str, list[float]] = {kind: [] for kind in (*KINDS, "unseen", "all")}
     for item in looks:
@@ -96,10 +96,10 @@ def shown(spread: Spread) -> str:
     return f"Spread({spread.runs}, {spread.half:.3f}, {spread.most:.3f}, {spread.worst:.3f})"
 
 
-def print_table(of: str, looks: list[Look]) -> None:
+def print_table(of: str, looks: list[Comparison]) -> None:
     """One line a kind, the largest first, and one for all."""
     print(of)
-    for group in grouped(looks):
+    for group in group_comparisons(looks):
         spread = group.spread
         told = "no row is planned"
         if spread:
@@ -110,7 +110,7 @@ def print_table(of: str, looks: list[Look]) -> None:
     print(f"  {'all':34} {len(looks):3} {whole.half:7.1%} {whole.most:7.1%}")
 
 
-def print_bars(looks: list[Look]) -> None:
+def print_bars(looks: list[Comparison]) -> None:
     """Half and nine in ten of the rows that were looked at since, 3% above what is reached."""
     for of in ("memory", "speed"):
         seen = [item for item in looks if item.row.of == of and not item.row.found]

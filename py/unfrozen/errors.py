@@ -47,10 +47,10 @@ class ForeignFileError(ValueError):
 
     def __init__(self, file: str, problem: str, remedy: str, offset: int | None = None) -> None:
         where = "" if offset is None else f" at byte {offset:,}"
-        super().__init__(f"{file_shown(file)}{where}: {problem}; {remedy}")
+        super().__init__(f"{format_file_name(file)}{where}: {problem}; {remedy}")
 
 
-def file_shown(name: str) -> str:
+def format_file_name(name: str) -> str:
     """Return the name of a file for a sentence, quoted where it holds unprintable characters."""
     return name if name.isprintable() and 0 < len(name) <= 200 else quote_value(name)
 

@@ -29,7 +29,7 @@ def layer_of(parameter: str) -> str:
     return parts[-2] if len(parts) > 1 else parts[0]
 
 
-def rate_shares(names: Iterable[str], decay: float) -> dict[str, float]:
+def lr_multipliers(names: Iterable[str], decay: float) -> dict[str, float]:
     """Return the share of the rate for each parameter: 1 for the last block and what comes after
     it.
 
@@ -105,7 +105,7 @@ def match_patterns(patterns: Sequence[str], names: Sequence[str]) -> dict[str, s
     return found
 
 
-def multipliers(values: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+def pattern_values(values: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     """Return each parameter with the value of the last pattern that matches it, else 1."""
     by_pattern = match_patterns(list(values), names)
     return {name: values[by_pattern[name]] if name in by_pattern else 1.0 for name in names}

@@ -66,7 +66,7 @@ def test_the_exercise_of_the_chapter_has_its_outcome() -> None:
     fifty = read_task({"tasks": "50", "want": "most"})
     assert winner(fifty) == "lora"
     [gpus] = [flip for flip in flips(fifty, "full") if flip.key == "gpus"]
-    assert winner(gpus.applied(fifty)) == "full"
+    assert winner(gpus.apply(fifty)) == "full"
 
 
 @pytest.mark.parametrize(

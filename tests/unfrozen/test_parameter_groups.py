@@ -6,11 +6,11 @@ from unfrozen.model import ModelConfig
 from unfrozen.parameter_groups import (
     PARTS,
     layer_of,
+    lr_multipliers,
     match_names,
     match_patterns,
-    multipliers,
     nearest_patterns,
-    rate_shares,
+    pattern_values,
 )
 
 SIZES = {
@@ -93,7 +93,7 @@ def test_a_pattern_is_of_whole_names_between_dots(pattern: str, count: int) -> N
 
 def test_the_last_pattern_that_is_of_a_weight_counts() -> None:
     values = {"blocks": 0.5, "norms": 2.0, "layers.0": 0.1}
-    found = multipliers(values, LLAMA)
+    found = pattern_values(values, LLAMA)
     assert found["model.embed_tokens.weight"] == 1.0
     assert found["model.layers.3.self_attn.q_proj.weight"] == 0.5
     assert found["model.layers.3.input_layernorm.weight"] == 2.0
@@ -135,8 +135,8 @@ def test_lower_layers_get_lower_rates_and_a_tied_head_is_an_embedding() -> None:
         "model.norm.weight",
         "lm_head.weight",
     ]
-    assert rate_shares(names, 2.0) == dict(zip(names, [0.25, 0.5, 1.0, 1.0, 1.0], strict=True))
-    assert set(rate_shares(names, 1.0).values()) == {1.0}
+    assert lr_multipliers(names, 2.0) == dict(zip(names, [0.25, 0.5, 1.0, 1.0, 1.0], strict=True))
+    assert set(lr_multipliers(names, 1.0).values()) == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -145,4 +145,4 @@ def test_lower_layers_get_lower_rates_and_a_tied_head_is_an_embedding() -> None:
      ("gpt_neox.embed_in.weight", 0.5), ("embed_out.weight", 1)],
 )  # fmt: skip
 def test_embeddings_are_known_by_the_names_of_each_family(name: str, share: float) -> None:
-    assert rate_shares([name, "x.h.0.attn.weight"], 2.0)[name] == share
+    assert lr_multipliers([name, "x.h.0.attn.weight"], 2.0)[name] == share

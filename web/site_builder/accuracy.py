@@ -40,7 +40,7 @@ from unfrozen.answer.accuracy import (
     setting,
     summarize,
 )
-from unfrozen.answer.later import MEMORY, SPEED, Group, Look, grouped
+from unfrozen.answer.later import MEMORY, SPEED, Comparison, Group, group_comparisons
 from unfrozen.plan.record import KINDS, Spread
 from unfrozen.units import gib
 
@@ -271,17 +271,17 @@ def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- later runs ---------------------------------------------------------------------------------
-def later_runs(of: str, found: bool) -> list[Look]:
+def later_runs(of: str, found: bool) -> list[Comparison]:
     """Return the later runs of memory or of speed that we looked for ourselves, or the others."""
     return [item for item in compare_later_runs() if (item.row.of, item.row.found) == (of, found)]
 
 
-def spread(looks: Iterable[Look]) -> Spread:
+def spread(looks: Iterable[Comparison]) -> Spread:
     """Return the spread of today's errors; runs that the planner refuses do not count."""
     return Spread.of([item.error for item in looks if item.error is not None])
 
 
-def first_spread(looks: Iterable[Look]) -> Spread:
+def first_spread(looks: Iterable[Comparison]) -> Spread:
     """Return the spread of the errors when the runs were first compared."""
     known = read_first_errors()
     return Spread.of([known[item.row.key] for item in looks if item.row.key in known])
@@ -311,7 +311,7 @@ def _record_plot(of: str) -> dict[str, Any]:
 
 
 def _medians(
-    spread_of: Callable[[Iterable[Look]], Spread], kinds: Iterable[Sequence[Look]]
+    spread_of: Callable[[Iterable[Comparison]], Spread], kinds: Iterable[Sequence[Comparison]]
 ) -> list[float]:
     return [round(100 * spread_of(looks).half, 1) for looks in kinds]
 
@@ -320,7 +320,7 @@ def _unseen(where: str, queue: RenderQueue) -> str:
     groups = [
         (TITLES[of], group)
         for of in (MEMORY, SPEED)
-        for group in grouped(later_runs(of, found=True))
+        for group in group_comparisons(later_runs(of, found=True))
     ]
     table = _error_table([[title, group.name, *_errors(group)] for title, group in groups])
     return data_element("table", table, where, queue)
@@ -330,7 +330,7 @@ def _kinds(where: str, queue: RenderQueue) -> str:
     rows = []
     for of in (MEMORY, SPEED):
         looks = later_runs(of, found=False)
-        for group in grouped(looks):
+        for group in group_comparisons(looks):
             runs = [item for item in looks if item.row.kind == group.name]
             first = round(100 * first_spread(runs).half, 1)
             rows.append([TITLES[of], group.name, *_errors(group), first])

@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any, Final
 
 from site_builder.config import WEB
-from unfrozen.answer.accuracy import TruthRow, Verdict, judge
-from unfrozen.answer.later import LaterRow, Look, look, read_rows
+from unfrozen.answer.accuracy import MeasuredStep, Verdict, judge
+from unfrozen.answer.later import Comparison, LaterRun, compare, read_runs
 
 MEASUREMENTS: Final = WEB / "measurements"
 REFERENCE: Final = "traced with transformers 5.24 and torch 2.13, published with its job"
@@ -23,13 +23,16 @@ def read_json(name: str) -> Any:
     return json.loads((MEASUREMENTS / name).read_text(encoding="utf-8"))
 
 
-def read_steps() -> list[TruthRow]:
+def read_steps() -> list[MeasuredStep]:
     """Return every step of measured.json, further.json, traced.json and steps.json, in order."""
     published = read_json("measured.json") + read_json("further.json")
     return [
-        *(TruthRow.published(run) for run in published),
-        *(TruthRow.traced(run, "reference", REFERENCE) for run in read_json("traced.json")),
-        *(TruthRow.traced(run, "traced", _trace_source(run)) for run in read_json("steps.json")),
+        *(MeasuredStep.published(run) for run in published),
+        *(MeasuredStep.traced(run, "reference", REFERENCE) for run in read_json("traced.json")),
+        *(
+            MeasuredStep.traced(run, "traced", _trace_source(run))
+            for run in read_json("steps.json")
+        ),
     ]
 
 
@@ -61,20 +64,20 @@ def read_other_calculators() -> list[dict[str, Any]]:
     return entries
 
 
-def read_later_runs() -> list[LaterRow]:
+def read_later_runs() -> list[LaterRun]:
     """Return every run of memory_later.json, speeds_later.json and found_later.json."""
     said = read_json("said.json")
     return [
-        *read_rows(read_json("memory_later.json"), said, found=False),
-        *read_rows(read_json("speeds_later.json"), said, found=False),
-        *read_rows(read_json("found_later.json"), said, found=True),
+        *read_runs(read_json("memory_later.json"), said, found=False),
+        *read_runs(read_json("speeds_later.json"), said, found=False),
+        *read_runs(read_json("found_later.json"), said, found=True),
     ]
 
 
 @cache
-def compare_later_runs() -> tuple[Look, ...]:
+def compare_later_runs() -> tuple[Comparison, ...]:
     """Return each later run with what the planner predicts for it today."""
-    return tuple(look(row) for row in read_later_runs())
+    return tuple(compare(row) for row in read_later_runs())
 
 
 @cache

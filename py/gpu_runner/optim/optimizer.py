@@ -29,11 +29,11 @@ from gpu_runner.world import local
 from unfrozen.parameter_groups import (
     PARTS,
     layer_of,
+    lr_multipliers,
     match_names,
     match_patterns,
-    multipliers,
     nearest_patterns,
-    rate_shares,
+    pattern_values,
 )
 from unfrozen.runner import WHOLE
 
@@ -57,7 +57,7 @@ def factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> dict[str, fl
         if pattern in taken:
             continue
         raise everyones(UsageError(f"{key}: {pattern!r} {_why(key, pattern, names)}"))
-    return multipliers(values, names)
+    return pattern_values(values, names)
 
 
 def _why(key: str, pattern: str, names: Sequence[str]) -> str:
@@ -221,7 +221,7 @@ class Optimizer:
         """
         return self._gauge.share()
 
-    def rate_shares(self) -> dict[Tensor, float]:
+    def lr_multipliers(self) -> dict[Tensor, float]:
         """Return the factor of the learning rate of each parameter."""
         return {p: group["rate_share"] for group in self.param_groups for p in group["params"]}
 
@@ -309,7 +309,7 @@ _UPDATES: Final[dict[Name, Callable[[_Named, float, OptimizerChoice], list[Any]]
 def _shares(named: list[tuple[str, Tensor]], choice: OptimizerChoice) -> dict[str, float]:
     """Return the factor of each weight's rate: that of its layer times that of its part."""
     names = [name for name, _ in named]
-    by_layer = rate_shares(names, choice.layer_decay)
+    by_layer = lr_multipliers(names, choice.layer_decay)
     by_part = factors("rates", choice.rates, names)
     return {name: by_layer[name] * by_part[name] for name in names}
 

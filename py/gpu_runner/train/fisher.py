@@ -71,7 +71,7 @@ def prepare(
         size = 4 * copies * sum(local(p).numel() for p in model.parameters())
         what = "θ₀ and the Fisher are" if config.ewc else "θ₀ is"
         tell("info", f"{what} held in memory: {format_bytes(size)} beside what is predicted.")
-    by_parameter = optimizer.rate_shares()
+    by_parameter = optimizer.lr_multipliers()
     return Penalty(
         initial_weights,
         l2sp=config.l2sp,

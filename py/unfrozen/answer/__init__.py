@@ -1,11 +1,11 @@
-"""A plan as data, as text, and beside what was measured.
+"""A plan as plain data, as text, and beside measurements.
 
 Reading order:
 
-- `plain` — as plain data, with its fixed keys
-- `text` — as text for a person at a terminal
-- `accuracy` — measured peaks, beside the plan
-- `later` — what others published after the model was done, then and today
+- `plain` — a plan as plain data, with fixed keys
+- `text` — a plan as text for a terminal
+- `accuracy` — measured peaks beside the plan
+- `later` — runs that others published after the planner was written
 """
 
 from unfrozen.answer.plain import ADVISED_JOBS, answer, on_all_gpus

@@ -1,7 +1,7 @@
-"""How right the plan is: what steps were seen to hold, beside what it says of them.
+"""The accuracy of the plan: measured peaks of steps beside its predictions.
 
-A row is a step whose peak somebody knows: measured on a GPU and published, or traced tensor by
-tensor. No constant of the memory model is fitted to a row; rows only judge.
+A row is a step with a known peak: measured on a GPU and published, or traced tensor by tensor. No
+constant of the memory model is fitted to a row.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _SHARDING = {"zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3"}
 
 
 @dataclass(frozen=True, slots=True)
-class TruthRow:
-    """A step and its peak in bytes; `counter` says which memory was counted.
+class MeasuredStep:
+    """A step and its peak in bytes, by the `counter` that measured it.
 
     `quality` is A (every setting is stated), B (one is inferred), C (a bound or a recalled cell)
-    or "traced". `parameters` is None where nobody counted them.
+    or "traced". `parameters` is None where they were not counted.
     """
 
     id: str
@@ -61,10 +61,10 @@ class TruthRow:
     parameters: int | None
 
     @classmethod
-    def published(cls, given: Mapping[str, Any]) -> TruthRow:
+    def published(cls, given: Mapping[str, Any]) -> MeasuredStep:
         """Return a row of measured.json or further.json, which state the peak in GiB.
 
-        One whose `seen` is false was first compared when the model was done: a class of its own.
+        One whose `seen` is false was first compared when the model was finished: a separate class.
         """
         recipe, cluster = given["job"]["recipe"], given["job"]["cluster"]
         by_gpus = "sharded" if cluster["gpus"] > 1 else "full"
@@ -83,7 +83,7 @@ class TruthRow:
         )
 
     @classmethod
-    def traced(cls, given: Mapping[str, Any], group: str, source: str) -> TruthRow:
+    def traced(cls, given: Mapping[str, Any], group: str, source: str) -> MeasuredStep:
         """Return a row of traced.json or steps.json, which count bytes and parameters."""
         return cls(
             id=given["id"],
@@ -101,22 +101,22 @@ class TruthRow:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A row beside its plan. `unjudged` says why the row does not count, or is empty."""
+    """A step with its plan. `unjudged` says why the step does not count, or is empty."""
 
-    row: TruthRow
+    row: MeasuredStep
     plan: Plan
     predicted_bytes: int
     unjudged: str
 
     @property
     def error(self) -> float:
-        """Signed, as a ratio of what was measured: +0.02 says two per cent too much."""
+        """The signed error relative to the measurement: +0.02 is two per cent too much."""
         return self.predicted_bytes / self.row.measured_bytes - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One class: all its rows, those that count, and the errors of those as ratios.
+    """One class: the number of its rows, of those that count, and the relative errors of those.
 
     `median` is of the errors without their sign; `worst` keeps its sign.
     """
@@ -129,8 +129,8 @@ class Summary:
     worst: float
 
 
-def judge(row: TruthRow) -> Verdict:
-    """Plan the step of a row, and read the counter that the row was measured with."""
+def judge(row: MeasuredStep) -> Verdict:
+    """Plan a measured step, and return its verdict by the counter it was measured with."""
     planned = plan(row.job)
     counters = {
         "allocated": planned.allocated_bytes,
@@ -140,7 +140,7 @@ def judge(row: TruthRow) -> Verdict:
     return Verdict(row, planned, counters[row.counter], _unjudged(row, planned.job))
 
 
-def _unjudged(row: TruthRow, job: Job) -> str:
+def _unjudged(row: MeasuredStep, job: Job) -> str:
     if row.quality == "C":
         return "a recalled or summed figure, not a measured peak"
     if row.quality == "traced" and job.recipe.dropout and job.recipe.attention == "sdpa":

@@ -1,7 +1,8 @@
-"""What others published after the model was done: memory and time beside it, kind by kind.
+"""Compares runs that others published after the planner was written with its memory and time.
 
-A row is a peak or a speed with the words of its source. What its job cannot say stands beside the
-job: `said`, words that a planner may know or not, and `no_word`, what nobody can say yet.
+A run is a peak or a speed with a quote of its source. What its job lacked when it was first
+compared stands beside the job: `said`, settings that a planner may know or not, and `no_word`, what
+no setting describes.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
 
 
 @dataclass(frozen=True, slots=True)
-class LaterRow:
-    """A peak in bytes (`memory`), or tokens per second and GPU (`speed`), as somebody measured it.
+class LaterRun:
+    """A published peak in bytes (`memory`), or tokens per second and GPU (`speed`).
 
-    `counter` says which memory was counted and is empty for a speed; `found` that we looked for the
-    row ourselves; `said` is merged into the job, key by key.
+    `counter` names the counter of a memory and is empty for a speed; `found` says that we searched
+    for the run ourselves; `said` is merged into the job, key by key.
     """
 
     id: str
@@ -47,7 +48,7 @@ class LaterRow:
     found: bool
 
     @classmethod
-    def read(cls, given: Json, said: Json, found: bool) -> LaterRow:
+    def read(cls, given: Json, said: Json, found: bool) -> LaterRun:
         """Return a row of a file with its entry of said.json, which may be empty."""
         peak = given.get("measured_peak_gib")
         return cls(
@@ -67,21 +68,21 @@ class LaterRow:
 
     @property
     def key(self) -> str:
-        """What no other row is called: one run may have told its peak and its speed."""
+        """A unique key: one run may have published its peak and its speed."""
         return f"{self.of} {self.id}"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A row beside what this code says of it.
+class Comparison:
+    """A published run and the planner's prediction for it.
 
-    error    signed, as a ratio of what was measured; None where the planner refuses the job
+    error    signed, relative to the measurement; None where the planner refuses the job
     refused  the key of the job that it refuses, or nothing
-    unsaid   words of `said` that it does not know, and went without
-    kind     of the job, as `unfrozen.plan.record` sorts them; empty for a refused one
+    unsaid   settings of `said` that it does not know and left out
+    kind     the kind of the job, one of `unfrozen.plan.record.KINDS`; empty for a refused one
     """
 
-    row: LaterRow
+    row: LaterRun
     error: float | None
     refused: str = ""
     unsaid: tuple[str, ...] = ()
@@ -90,7 +91,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows of one name: how many there are, how far off, the worst one with its sign."""
+    """The runs of one kind: their number, the spread of their errors, the worst with its sign."""
 
     name: str
     rows: int
@@ -99,10 +100,10 @@ class Group:
     refused: tuple[str, ...]
 
 
-def read_rows(given: Sequence[Json], said: Sequence[Json], found: bool) -> list[LaterRow]:
+def read_runs(given: Sequence[Json], said: Sequence[Json], found: bool) -> list[LaterRun]:
     """Return the rows of a file; entries of said.json name their rows by pattern.
 
-    A row that we found ourselves carries what is said of it.
+    A run that we found ourselves carries its own settings.
     """
     rows = []
     for row in given:
@@ -111,9 +112,9 @@ def read_rows(given: Sequence[Json], said: Sequence[Json], found: bool) -> list[
         about += [entry for entry in said if _is_about(entry, of, row["id"])]
         words: dict[str, Any] = {}
         for entry in about:
-            words = merged(words, entry.get("job", {}))
+            words = merge_settings(words, entry.get("job", {}))
         no_word = "; ".join(entry["no_word"] for entry in about if entry.get("no_word"))
-        rows.append(LaterRow.read(row, {"job": words, "no_word": no_word}, found))
+        rows.append(LaterRun.read(row, {"job": words, "no_word": no_word}, found))
     return rows
 
 
@@ -121,27 +122,27 @@ def _is_about(entry: Json, of: str, row_id: str) -> bool:
     return entry.get("of", of) == of and any(fnmatchcase(row_id, name) for name in entry["rows"])
 
 
-def look(row: LaterRow, overlay: bool = True) -> Look:
-    """Plan the job of a row, with what is `said` of it as far as the planner has words for it."""
+def compare(row: LaterRun, overlay: bool = True) -> Comparison:
+    """Plan the job of a run, with those settings of `said` that the planner knows."""
     given: Json = row.said if overlay else {}
     unsaid: list[str] = []
     while True:
         try:
-            job = Job.read(merged(row.job, given))
+            job = Job.read(merge_settings(row.job, given))
             break
         except PlanError as error:
             shorter = _without(given, error.key)
             if shorter == given:
-                return Look(row, None, error.key, tuple(unsaid))
+                return Comparison(row, None, error.key, tuple(unsaid))
             given = shorter
             unsaid.append(error.key)
-    return Look(row, _predicted(row, job) / row.measured - 1, "", tuple(unsaid), kind_of(job))
+    return Comparison(row, _predicted(row, job) / row.measured - 1, "", tuple(unsaid), kind_of(job))
 
 
-def merged(job: Json, said: Json) -> dict[str, Any]:
+def merge_settings(job: Json, said: Json) -> dict[str, Any]:
     """Return a job with further settings, merged into its parts."""
     new = {
-        key: merged(job.get(key) or {}, value) if isinstance(value, Mapping) else value
+        key: merge_settings(job.get(key) or {}, value) if isinstance(value, Mapping) else value
         for key, value in said.items()
     }
     return {**job, **new}
@@ -156,7 +157,7 @@ def _without(said: Json, key: str) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name != part}
 
 
-def _predicted(row: LaterRow, job: Job) -> float:
+def _predicted(row: LaterRun, job: Job) -> float:
     if row.of == SPEED:
         return estimate(job, _TOKENS).tokens_per_second / job.cluster.gpus
     planned = plan_job(job)
@@ -168,12 +169,14 @@ def _predicted(row: LaterRow, job: Job) -> float:
     return counters[row.counter]
 
 
-def grouped(looks: Iterable[Look], names: Mapping[str, str] | None = None) -> list[Group]:
+def group_comparisons(
+    looks: Iterable[Comparison], names: Mapping[str, str] | None = None
+) -> list[Group]:
     """Return the groups of looks, by the kind that the row names or by that of its job.
 
     Kinds of rows come with the largest first. A job that is refused has no kind of its own.
     """
-    found: dict[str, list[Look]] = {name: [] for name in (names or {}).values()}
+    found: dict[str, list[Comparison]] = {name: [] for name in (names or {}).values()}
     for item in looks:
         name = names.get(item.kind, "") if names else item.row.kind
         found.setdefault(name, []).append(item)
@@ -181,7 +184,7 @@ def grouped(looks: Iterable[Look], names: Mapping[str, str] | None = None) -> li
     return groups if names else sorted(groups, key=lambda group: -group.rows)
 
 
-def _group(name: str, rows: list[Look]) -> Group:
+def _group(name: str, rows: list[Comparison]) -> Group:
     errors = [item.error for item in rows if item.error is not None]
     return Group(
         name=name,

@@ -91,7 +91,7 @@ class Flip:
     key: str
     value: int | str
 
-    def applied(self, task: Task) -> Task:
+    def apply(self, task: Task) -> Task:
         """Return the task with the change in it."""
         return _changed(task, self.key, self.value)
 

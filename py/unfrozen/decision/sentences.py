@@ -195,7 +195,7 @@ def numbers(option: Option, task: Task) -> list[Json]:
 
 def flip_json(flip: Flip, task: Task) -> Json:
     """Return the text of a change, and the state after it."""
-    return {"text": flip_text(flip, task), "state": as_state(flip.applied(task))}
+    return {"text": flip_text(flip, task), "state": as_state(flip.apply(task))}
 
 
 def flip_text(flip: Flip, task: Task) -> str:

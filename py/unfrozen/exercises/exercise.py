@@ -110,7 +110,7 @@ def model_given(published: PublishedModel) -> Given:
     return (("Model", name_of(published)), ("Parameters", count(published.num_parameters)))
 
 
-def trimmed(value: float) -> str:
+def format_number(value: float) -> str:
     """Return a number with three significant digits, without trailing zeros: "16", "10.03" →
     "10".
     """
@@ -122,29 +122,29 @@ def size(size_bytes: float) -> str:
     """Return the bytes in decimal gigabytes, or megabytes where that reads better: "112 GB"."""
     if size_bytes < 0.1 * GB:
         return format_bytes(size_bytes, binary=False).replace(" ", _NO_BREAK)
-    return f"{trimmed(size_bytes / GB)}{_NO_BREAK}GB"
+    return f"{format_number(size_bytes / GB)}{_NO_BREAK}GB"
 
 
 def both_sizes(size_bytes: float) -> str:
     """Return the bytes in both units: "112 GB (104 GiB)"."""
-    return f"{size(size_bytes)} ({trimmed(gib(size_bytes))}{_NO_BREAK}GiB)"
+    return f"{size(size_bytes)} ({format_number(gib(size_bytes))}{_NO_BREAK}GiB)"
 
 
 def count(number: float) -> str:
     """Return a count in words with three significant digits: "8.03 billion"."""
     for scale, word in _SCALES:
         if number >= scale:
-            return f"{trimmed(number / scale)}{_NO_BREAK}{word}"
+            return f"{format_number(number / scale)}{_NO_BREAK}{word}"
     return f"{number:,.0f}"
 
 
 def in_bytes(value: float) -> str:
     """Return the bytes of one thing: "16 bytes", "1 byte"."""
-    text = trimmed(value)
+    text = format_number(value)
     return f"{text} byte" if text == "1" else f"{text} bytes"
 
 
-def several(number: int, thing: str) -> str:
+def format_quantity(number: int, thing: str) -> str:
     """Return a small number in words with its noun: "one sequence", "three sequences", "16
     sequences".
     """
@@ -152,7 +152,7 @@ def several(number: int, thing: str) -> str:
     return f"{word} {thing}" if number == 1 else f"{word} {thing}s"
 
 
-def listed(parts: Sequence[str]) -> str:
+def join_parts(parts: Sequence[str]) -> str:
     """Return the parts as a list in a sentence: "a", "a and b", "a, b and c"."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last

@@ -13,7 +13,7 @@ from typing import Final
 
 from unfrozen.errors import PlanError
 from unfrozen.exercises.compute_it import LARGEST_SEED, Json, check_seed
-from unfrozen.exercises.exercise import DENSE, Moment, count, name_of, several, size
+from unfrozen.exercises.exercise import DENSE, Moment, count, format_quantity, name_of, size
 from unfrozen.memory.explain import explain
 from unfrozen.memory.overhead import CONTEXT_BYTES
 from unfrozen.memory.states import state_bytes
@@ -80,7 +80,7 @@ def as_json(seed: int) -> Json:
     """Return everything the page shows of a lie, the answers to every option included."""
     found = lie(seed)
     recipe, model = found.plan.job.recipe, found.plan.job.model
-    batch = f"{several(recipe.micro_batch, 'sequence')} of {recipe.seq_len:,} tokens"
+    batch = f"{format_quantity(recipe.micro_batch, 'sequence')} of {recipe.seq_len:,} tokens"
     told = size(found.plan.allocated_bytes - found.gap_bytes)
     story = (
         f"{found.model}, with {count(model.num_parameters)} parameters, is trained by"

@@ -17,13 +17,13 @@ from unfrozen.exercises.exercise import (
     Slip,
     any_model,
     count,
+    format_number,
+    format_quantity,
     in_bytes,
-    listed,
+    join_parts,
     model_given,
     name_of,
-    several,
     size,
-    trimmed,
 )
 from unfrozen.job import Job
 from unfrozen.memory.states import STATE_TABLE, StateRow
@@ -113,7 +113,7 @@ def _parts(row: StateRow) -> Parts:
 
 def _counted(parts: Parts) -> str:
     """Return the parts with their bytes: "weights 2, gradients 2 and moments 8"."""
-    return listed([f"{name} {trimmed(each)}" for name, each in parts.items()])
+    return join_parts([f"{name} {format_number(each)}" for name, each in parts.items()])
 
 
 def _those_of(parts: Parts, each: float) -> str:
@@ -215,7 +215,7 @@ def recomputed(chance: Random) -> Exercise:
             Hint(f"For each token that is a vector of {a.hidden:,} numbers: {row:,} bytes."),
             Hint(
                 "Behind the layers, the last normalisation and the last matrix keep"
-                f" {several(_OUTSIDE, 'vector')} more: {kept} vectors a token."
+                f" {format_quantity(_OUTSIDE, 'vector')} more: {kept} vectors a token."
             ),
             Hint(f"Multiply: {row:,} bytes × {kept} vectors × {tokens:,} tokens."),
         ),
@@ -261,7 +261,7 @@ def _batch(chance: Random, most: int) -> dict[str, object]:
 
 def _batch_given(published: PublishedModel, job: Job) -> Given:
     recipe = job.recipe
-    batch = f"{several(recipe.micro_batch, 'sequence')} of {recipe.seq_len:,} tokens"
+    batch = f"{format_quantity(recipe.micro_batch, 'sequence')} of {recipe.seq_len:,} tokens"
     return (("Model", name_of(published)), ("Batch", batch))
 
 

@@ -78,7 +78,7 @@ def _search(request: PlanRequest, framework: str) -> Search:
 def _turn(search: Search) -> bool:
     most, plans = TURN
     until = search.planned + plans
-    for _ in islice(iter(search.go_on, False), most):
+    for _ in islice(iter(search.advance, False), most):
         if search.planned >= until:
             return False
     return search.over

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from unfrozen.events import OTHER, VERSION, RunStatus, line
 from unfrozen.imported.points import LAST_STEP, Attempt, Points, first_step, moments
-from unfrozen.imported.sanitize import fitted, text
-from unfrozen.imported.tools import TOOLS, Placement, assigned, lacks, meanings
+from unfrozen.imported.sanitize import fit_values, text
+from unfrozen.imported.tools import TOOLS, Placement, assign_series, describe_losses, list_missing
 
 IMPORTED: Final = "imported"
 _CONFIG_MOST: Final = 8 * 1024
@@ -63,7 +63,7 @@ class _Log:
     """One log on its way: what each event begins with, and the first loss of each suite."""
 
     def __init__(self, run: ForeignRun, name: str, written: float) -> None:
-        self.run, self.places = run, assigned(run.points.names)
+        self.run, self.places = run, assign_series(run.points.names)
         self.name = text(name or run.name or TOOLS[run.tool].label, 200)
         self.seq, self.attempt = -1, 0
         begun = min(filter(_is_date, _dates(run.points.attempts)), default=0.0)
@@ -92,15 +92,15 @@ class _Log:
     def _start(self) -> dict[str, Any]:
         run, tool = self.run, TOOLS[self.run.tool]
         has = {f"eval/{p.name}" if p.kind == "eval" else p.name for p in self.places.values()}
-        config, self.unkept = fitted(run.config, _CONFIG_MOST)
+        config, self.unkept = fit_values(run.config, _CONFIG_MOST)
         return {
             "source": IMPORTED,
             "tool": tool.label,
             "model": {"name": self.name, **run.model},
             "config": config,
             "plan": {"steps": run.steps},
-            "meanings": meanings(run.tool, has),
-            "lacks": lacks(has, timed=self.timed),
+            "meanings": describe_losses(run.tool, has),
+            "lacks": list_missing(has, timed=self.timed),
         }
 
     def _notes(self) -> Iterator[str]:
@@ -158,7 +158,7 @@ class _Log:
             )
 
     def _end(self) -> dict[str, Any]:
-        summary, _ = fitted(self.run.summary, _SUMMARY_MOST)
+        summary, _ = fit_values(self.run.summary, _SUMMARY_MOST)
         return {
             "status": self.run.status,
             "reason": text(self.run.reason),

@@ -48,7 +48,7 @@ def whole_number(value: object, most: int) -> int:
     return int(found) if found is not None and 0 <= found <= most and found == int(found) else 0
 
 
-def fitted(values: Mapping[str, Any], most: int) -> tuple[dict[str, Any], list[str]]:
+def fit_values(values: Mapping[str, Any], most: int) -> tuple[dict[str, Any], list[str]]:
     """Return the part of `values` that fits into `most` characters of JSON, and the names of the
     rest.
     """

@@ -18,7 +18,7 @@ from functools import cache
 from itertools import islice
 from typing import Final
 
-from unfrozen.errors import ForeignFileError, file_shown
+from unfrozen.errors import ForeignFileError, format_file_name
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import Points
 from unfrozen.imported.protobuf import (
@@ -234,7 +234,7 @@ class EventFilesReader:
     def _note(self, words: str, offset: int | None = None) -> None:
         if len(self._notes) < _MOST_NOTES:
             where = "" if offset is None else f" at byte {offset:,}"
-            self._notes.append(f"{file_shown(self._file)}{where}: {words}")
+            self._notes.append(f"{format_file_name(self._file)}{where}: {words}")
 
     def _take(self, record: bytes, offset: int) -> None:
         time, step, start = 0.0, 0, False

@@ -70,14 +70,14 @@ _LACKS: Final = {
 }
 
 
-def meanings(tool: str, has: Iterable[str]) -> dict[str, str]:
+def describe_losses(tool: str, has: Iterable[str]) -> dict[str, str]:
     """Return how the losses of a run of `tool` were averaged, by name."""
     told, there = TOOLS[tool], set(has)
     found = {"train/loss": told.loss} if "train/loss" in there else {}
     return found | ({"eval": told.eval_loss} if any(n[:5] == "eval/" for n in there) else {})
 
 
-def lacks(has: Iterable[str], *, timed: bool) -> list[str]:
+def list_missing(has: Iterable[str], *, timed: bool) -> list[str]:
     """Return what a run of ours has and this one lacks. `has`: its metrics, and `eval/` its
     suites.
     """
@@ -127,7 +127,7 @@ _EXACT: Final = _exact()
 _LAST: Final = 100  # of a spelling that is no exact one
 
 
-def placed(name: str) -> tuple[Placement, int]:
+def find_series(name: str) -> tuple[Placement, int]:
     """Return our series for a name, and the rank of its spelling; 0 is the best."""
     key = name.lower()
     if key in _EXACT:
@@ -139,7 +139,7 @@ def placed(name: str) -> tuple[Placement, int]:
     return Placement("metric", OTHER + text(name, NAME_MOST)), _LAST
 
 
-def assigned(names: Iterable[str]) -> dict[str, Placement]:
+def assign_series(names: Iterable[str]) -> dict[str, Placement]:
     """Return our series for every name of one run; of two for one series the better spelling has
     it.
 
@@ -149,8 +149,8 @@ def assigned(names: Iterable[str]) -> dict[str, Placement]:
     """
     taken: dict[Placement, str] = {}
     found: dict[str, Placement] = {}
-    for name in sorted(names, key=lambda name: (placed(name)[1], name)):
-        place, _ = placed(name)
+    for name in sorted(names, key=lambda name: (find_series(name)[1], name)):
+        place, _ = find_series(name)
         if place.kind != "left" and place in taken:
             place = Placement("metric", OTHER + text(name, NAME_MOST))
             if place in taken:

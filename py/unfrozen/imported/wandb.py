@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Final
 
-from unfrozen.errors import ForeignFileError, file_shown, is_deep
+from unfrozen.errors import ForeignFileError, format_file_name, is_deep
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import LAST_STEP, Points
 from unfrozen.imported.protobuf import WireError, fields, parts, signed, utf8
@@ -173,7 +173,7 @@ class OfflineRunReader:
     def _note(self, words: str, offset: int | None = None) -> None:
         if len(self._notes) < _MOST_NOTES:
             where = "" if offset is None else f" at byte {offset:,}"
-            self._notes.append(f"{file_shown(self._file)}{where}: {words}")
+            self._notes.append(f"{format_file_name(self._file)}{where}: {words}")
 
     def _damage(self, words: str, offset: int) -> None:
         """What belongs to it is lost."""

@@ -34,7 +34,7 @@ class ArrayAdamW:
     """One state for each named array; `step` counts updates.
 
     lr, beta1, beta2, eps and weight_decay are those of `torch.optim.AdamW`. Names in `undecayed`
-    (norms, biases) are not decayed. `rate_shares` scales the rate of a name: discriminative rates.
+    (norms, biases) are not decayed. `lr_multipliers` scale the rate of a name.
     """
 
     lr: float
@@ -43,7 +43,7 @@ class ArrayAdamW:
     eps: float = 1e-8
     weight_decay: float = 0.01
     undecayed: frozenset[str] = frozenset()
-    rate_shares: Mapping[str, float] = field(default_factory=dict)
+    lr_multipliers: Mapping[str, float] = field(default_factory=dict)
     step: int = 0
     first: Weights = field(default_factory=dict)
     second: Weights = field(default_factory=dict)
@@ -67,7 +67,7 @@ class ArrayAdamW:
             for start in range(0, gradient.size, BLOCK):
                 block = slice(start, start + BLOCK)
                 weight, slope, m, v = (array[block] for array in arrays)
-                self._move(weight, slope, m, v, rate * self.rate_shares.get(name, 1.0), decay)
+                self._move(weight, slope, m, v, rate * self.lr_multipliers.get(name, 1.0), decay)
 
     def _move(
         self, weight: Array, gradient: Array, first: Array, second: Array, lr: float, decay: float
@@ -106,10 +106,10 @@ def apply_decoupled_l2sp(
     start: Weights,
     strength: float,
     lr: float,
-    rate_shares: Mapping[str, float] | None = None,
+    lr_multipliers: Mapping[str, float] | None = None,
 ) -> Weights:
     """Return θ − lr · strength · (θ − θ₀), the decoupled L2-SP after a step at rate `lr`."""
-    shares = rate_shares or {}
+    shares = lr_multipliers or {}
     return {
         name: weight - lr * shares.get(name, 1.0) * strength * (weight - start[name])
         for name, weight in weights.items()

@@ -198,7 +198,7 @@ def shared_saved_tensors(
         SavedTensor("attention mask", f"{mask}·s", mask * setup.seq_len),
         SavedTensor("rotary tables", f"2·{setup.stream}·d / b", rotary),
         SavedTensor("mask of the embedding's dropout", f"{noise}·h", noise * a.hidden, True),
-        _told_before(a, setup),
+        _all_per_layer_inputs(a, setup),
     ]
     return [item for item in items if item.size]
 
@@ -214,7 +214,7 @@ def _per_layer_input(a: Architecture, setup: LayerSetup) -> SavedTensor:
     )
 
 
-def _told_before(a: Architecture, setup: LayerSetup) -> SavedTensor:
+def _all_per_layer_inputs(a: Architecture, setup: LayerSetup) -> SavedTensor:
     """Return the per-layer inputs of all layers, the input of their norm, and their embedding."""
     c, normalised, trained = setup.compute, 0 if setup.adapters else 4, int(not setup.adapters)
     each = f"L·(p·({c} + {4 + normalised}) + 4) + {trained * c}·h"

@@ -223,7 +223,7 @@ class MicroBatchMemory(SavedActivations):
         exist.
         """
         cut = self.gathering.largest > 0
-        grads = self.grads_of(self.gathering.scattered(reached, late))
+        grads = self.grads_of(self.gathering.sharded_count(reached, late))
         if self.recipe.early_update:  # those of a unit are in a buffer that is counted
             return pieces | self._held | {"grads": 0 if cut else self.grads_of(here)}
         if self._resident:

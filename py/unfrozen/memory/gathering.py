@@ -64,7 +64,7 @@ class ShardTraffic:
         """Bytes of a gradient before it is scattered; None where weights are not cut."""
         return self._width if self._whole else None
 
-    def scattered(self, reached: int, late: int) -> int:
+    def sharded_count(self, reached: int, late: int) -> int:
         """Return how many of `reached` gradients are sharded already: all but the `late` ones."""
         return max(0, reached - late) if self._whole and self._scatters else reached
 

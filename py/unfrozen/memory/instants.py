@@ -129,7 +129,7 @@ class Step:
     @property
     def in_flight(self) -> int:
         """Micro-batches, of one stage each, that a rank of a pipeline keeps beside the pass."""
-        return self._kept.counted(self._batches.index(self.micro_batch)) if self._kept else 0
+        return self._kept.count(self._batches.index(self.micro_batch)) if self._kept else 0
 
     @property
     def buckets(self) -> int:

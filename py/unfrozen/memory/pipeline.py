@@ -136,7 +136,7 @@ class InFlightBatches:
         sent = _output_bytes(part) if _is_pytorch(self._cluster) else 0
         return {"in_flight": kept, "passed": (coming + held) * _hidden_bytes(part) + sent}
 
-    def counted(self, stage: int) -> int:
+    def count(self, stage: int) -> int:
         """Return how many micro-batches, each of one stage, are in flight beside the work on one
         stage.
         """

@@ -211,7 +211,7 @@ _PURE: Final = Change(
 _BYTES: Final = "torchao's AdamW8bit does both; bitsandbytes and the runner round to nearest."
 
 
-def nobody_has(recipe: Recipe) -> bool:
+def is_unimplemented(recipe: Recipe) -> bool:
     """Return whether no optimizer implements a recipe: paged moments are those of bitsandbytes
     (PagedAdamW), which rounds 16-bit weights to the nearest.
     """
@@ -331,7 +331,7 @@ def _applied(job: Job, changes: tuple[Change, ...]) -> Plan | None:
     cluster = {key: value for change in changes for key, value in change.cluster.items()}
     try:
         changed = patched(job, {"recipe": recipe, "cluster": cluster})
-        return None if nobody_has(changed.recipe) else plan_job(changed)
+        return None if is_unimplemented(changed.recipe) else plan_job(changed)
     except PlanError:
         return None
 

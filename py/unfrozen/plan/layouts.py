@@ -53,9 +53,9 @@ def clusters(job: Job, gpus: int) -> Iterator[Cluster]:
         bound = f"layouts are searched for 1 … {MOST_GPUS:,} GPUs"
         raise PlanError("gpus", gpus, bound, "name a number in between")
     for mesh in _meshes(job, gpus, DIMENSIONS):
-        for sharing in _sharings(job, mesh, gpus):
+        for sharing in _other_settings(job, mesh, gpus):
             try:
-                yield Cluster.read(_unlaid_settings(job.cluster) | mesh | sharing | {"gpus": gpus})
+                yield Cluster.read(_fixed_settings(job.cluster) | mesh | sharing | {"gpus": gpus})
             except PlanError:
                 continue
 
@@ -66,7 +66,7 @@ def divisors(number: int) -> list[int]:
     return low + [number // d for d in reversed(low) if d * d != number]
 
 
-def joined(job: Job) -> int:
+def linked_gpus(job: Job) -> int:
     """Return how many GPUs of the job's kind fast links join; those of a machine where there are
     none.
     """
@@ -87,7 +87,7 @@ def _meshes(job: Job, gpus: int, dimensions: tuple[Dimension, ...]) -> Iterator[
 
 
 def _shares_layers(job: Job, ranks: int) -> bool:
-    if ranks > joined(job):
+    if ranks > linked_gpus(job):
         return False
     try:
         job.model.split(ranks)
@@ -96,7 +96,7 @@ def _shares_layers(job: Job, ranks: int) -> bool:
     return True
 
 
-def _shares_sequences(job: Job, ranks: int) -> bool:
+def _divides_sequences(job: Job, ranks: int) -> bool:
     """Return whether context parallelism divides a sequence: each takes a chunk from its head and
     one from its tail, as torchtitan and Megatron-LM demand.
     """
@@ -110,19 +110,19 @@ def _shares_depth(job: Job, ranks: int) -> bool:
 Dimension = tuple[str, Callable[[Job, int], bool]]
 DIMENSIONS: Final[tuple[Dimension, ...]] = (
     ("tensor_parallel", _shares_layers),
-    ("context_parallel", _shares_sequences),
+    ("context_parallel", _divides_sequences),
     ("pipeline_parallel", _shares_depth),
 )
 """Keys of a cluster that multiply to its GPUs, each with what a job allows; innermost first."""
 
 
-def _sharings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[str, Any]]:
+def _other_settings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[str, Any]]:
     """Yield the other settings of a layout: sharding, experts, pipeline schedule."""
     alike, tensor = gpus // prod(mesh.values()), mesh["tensor_parallel"]
     alike *= mesh["context_parallel"]
     experts = job.model.architecture.experts
     counts = divisors(experts.count) if experts else [1]
-    for spread in _spreads(alike, joined(job) // tensor):
+    for spread in _zero_stages(alike, linked_gpus(job) // tensor):
         for schedule in SCHEDULES if mesh["pipeline_parallel"] > 1 else SCHEDULES[:1]:
             for count in counts:
                 if count <= alike * tensor:
@@ -137,7 +137,7 @@ def _sharings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[str, A
                     }
 
 
-def _spreads(alike: int, near: int) -> Iterator[dict[str, Any]]:
+def _zero_stages(alike: int, near: int) -> Iterator[dict[str, Any]]:
     """Yield the ZeRO stages over all replicas, and over those that fast links join."""
     if alike == 1:
         yield {"sharding": "none"}
@@ -148,7 +148,7 @@ def _spreads(alike: int, near: int) -> Iterator[dict[str, Any]]:
         yield {"sharding": "zero3", "shard_size": near}
 
 
-def _unlaid_settings(cluster: Cluster) -> dict[str, Any]:
+def _fixed_settings(cluster: Cluster) -> dict[str, Any]:
     """Return the settings that are not part of a layout: offload, and how a framework gathers."""
     own = {entry.name: getattr(cluster, entry.name) for entry in fields(cluster)}
     return {key: value for key, value in own.items() if key not in LAID_OUT}
@@ -162,7 +162,7 @@ LAID_OUT: Final = frozenset(
 """What a layout says of a cluster, or leaves at its default."""
 
 
-def laid_out(job: Job, cluster: Cluster, **recipe: Any) -> Job:
+def with_cluster(job: Job, cluster: Cluster, **recipe: Any) -> Job:
     """Return the job on a cluster, full logits split by the vocabulary under tensor parallelism.
 
     Whole logits are split by the vocabulary where GPUs share a layer, as Megatron-LM, torchtitan
@@ -223,7 +223,7 @@ def layouts(
 ) -> list[Layout]:
     """Return the fastest layouts of this many GPUs that fit, at most `most`; see `Search`."""
     search = Search(job, gpus, sequences, takes, most)
-    while search.go_on():
+    while search.advance():
         pass
     return search.found
 
@@ -256,7 +256,7 @@ class Search:
         self._left = clusters(job, gpus)
         self._queue: list[tuple[float, int, list[list[Job]]]] = []
 
-    def go_on(self) -> bool:
+    def advance(self) -> bool:
         """Look at one more cluster, or one more plan of it; return whether anything is left."""
         if next(self._work, None) is not None:
             return True
@@ -268,7 +268,7 @@ class Search:
             self._queue.clear()
             self.over = True
             return False
-        self._work = self._looked_into(jobs)
+        self._work = self._find_fastest(jobs)
         return True
 
     def _enqueue(self, cluster: Cluster) -> bool:
@@ -279,7 +279,7 @@ class Search:
                 heappush(self._queue, (_least_seconds(jobs), len(self._queue), jobs))
         return True
 
-    def _looked_into(self, jobs: list[list[Job]]) -> Iterator[bool]:
+    def _find_fastest(self, jobs: list[list[Job]]) -> Iterator[bool]:
         """Find the fastest plan of a cluster that fits and could be kept, a plan at a time."""
         limit = self.found[-1].seconds if len(self.found) == self._most else inf
         best: Layout | None = None
@@ -360,7 +360,7 @@ def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[lis
     for micro in divisors(own):
         if gcd(micro, cluster.context_parallel) == 1:
             size = {"micro_batch": micro, "grad_accum": own // micro}
-            asked = (laid_out(job, cluster, checkpointing=name, **size) for name in RECOMPUTED)
+            asked = (with_cluster(job, cluster, checkpointing=name, **size) for name in RECOMPUTED)
             taken = [legal for one in asked if (legal := _adapt(one, takes))]
             found += [taken] if taken else []
     return found

@@ -43,7 +43,7 @@ class Preset:
     note: str
     sets: dict[str, str]
 
-    def applied(self, state: State) -> State:
+    def apply(self, state: State) -> State:
         """Return the state with this recipe in it.
 
         Sharded ones bring eight GPUs where there is one, and those eight leave with the recipe.
@@ -61,7 +61,7 @@ class Preset:
         """Return whether the job of this state has this recipe, however it is spelled."""
         if job.cluster.sharding != self.sets.get("sharding", "none"):
             return False
-        ours = {key: text for key, text in self.applied(state).items() if key not in _BATCH}
+        ours = {key: text for key, text in self.apply(state).items() if key not in _BATCH}
         same_batch = replace(job.recipe, micro_batch=1, seq_len=1, grad_accum=1)
         return _recipe(tuple(sorted(ours.items()))) == same_batch
 
@@ -124,7 +124,7 @@ def as_json(state: State, job: Job | None) -> list[dict[str, object]]:
             "key": preset.key,
             "label": preset.label,
             "note": preset.note,
-            "state": preset.applied(state),
+            "state": preset.apply(state),
             "chosen": job is not None and preset.is_set(state, job),
         }
         for preset in PRESETS

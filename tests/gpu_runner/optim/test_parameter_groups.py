@@ -15,7 +15,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import LIBRARIES
 from gpu_runner.optim.optimizer import describe_factors, factors
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
-from unfrozen.parameter_groups import rate_shares
+from unfrozen.parameter_groups import lr_multipliers
 
 UNTIED = {"tie_word_embeddings": False}
 INSTALLED = [library for library in LIBRARIES if find_spec(library) is not None]
@@ -84,8 +84,8 @@ def test_rates_of_parts_multiply_those_of_layers() -> None:
     choice = optim.OptimizerChoice(layer_decay=2.0, rates=RATES)
     made = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     names = [name for name, _ in model.named_parameters()]
-    by_layer, by_part = rate_shares(names, 2.0), factors("rates", RATES, names)
-    shares = made.rate_shares()
+    by_layer, by_part = lr_multipliers(names, 2.0), factors("rates", RATES, names)
+    shares = made.lr_multipliers()
     assert {n: shares[p] for n, p in model.named_parameters()} == {
         name: by_layer[name] * by_part[name] for name in names
     }

@@ -16,7 +16,7 @@ from gpu_runner.train.initial_weights import InitialWeights, find_initial_weight
 from gpu_runner.train.penalties import Penalty
 from unfrozen.lab import optimizer as lab_optimizer
 from unfrozen.lab.optimizer import Weights
-from unfrozen.parameter_groups import rate_shares
+from unfrozen.parameter_groups import lr_multipliers
 
 STEPS = 6
 LR = 1e-3
@@ -83,13 +83,13 @@ def test_several_steps_agree_with_numpy(
     model = tiny_llama.model()
     first, importance = arrays(model), load_file(fisher)
     names = list(first)
-    shares = rate_shares(names, layer_decay)
+    shares = lr_multipliers(names, layer_decay)
     optimizer = optim.build(
         model, lr=LR, weight_decay=DECAY, choice=OptimizerChoice(layer_decay=layer_decay)
     )
     penalty = Penalty(start, **strengths, fisher=fisher, shares=shares, keep=keep)
     reference = lab_optimizer.ArrayAdamW(
-        LR, weight_decay=DECAY, undecayed=undecayed(model), rate_shares=shares
+        LR, weight_decay=DECAY, undecayed=undecayed(model), lr_multipliers=shares
     )
     weights = arrays(model)
     for _ in range(STEPS):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unfrozen.answer.accuracy import TruthRow, judge, median_error, setting, summarize
+from unfrozen.answer.accuracy import MeasuredStep, judge, median_error, setting, summarize
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
@@ -14,7 +14,7 @@ from unfrozen.units import GIB
 LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
 
 
-def published(counter: str = "allocated", **given: Any) -> TruthRow:
+def published(counter: str = "allocated", **given: Any) -> MeasuredStep:
     """A published row whose peak is what the plan says of its counter."""
     job = {
         "model": LLAMA,
@@ -24,7 +24,7 @@ def published(counter: str = "allocated", **given: Any) -> TruthRow:
     found = plan(job)
     peak = {"allocated": found.allocated_bytes, "device": found.device_bytes}[counter]
     facts = {"id": "x", "name": "x", "quality": "A", "source": "s", "framework": "f"} | given
-    return TruthRow.published(
+    return MeasuredStep.published(
         facts | {"job": job, "counter": counter, "measured_peak_gib": peak / GIB}
     )
 
@@ -63,9 +63,9 @@ def test_a_class_without_a_row_that_counts_has_no_summary() -> None:
 def test_traced_dropout_under_fused_attention_does_not_count() -> None:
     recipe = {"dropout": 0.1, "attention": "sdpa"}
     given = {"id": "t", "job": {"model": LLAMA, "recipe": recipe}, "peak_bytes": 1, "params": 1}
-    assert "CPU" in judge(TruthRow.traced(given, "traced", "s")).unjudged
+    assert "CPU" in judge(MeasuredStep.traced(given, "traced", "s")).unjudged
     recipe["attention"] = "eager"
-    assert not judge(TruthRow.traced(given, "traced", "s")).unjudged
+    assert not judge(MeasuredStep.traced(given, "traced", "s")).unjudged
 
 
 def test_a_setting_names_what_differs_from_the_plainest_step() -> None:

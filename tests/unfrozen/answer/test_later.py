@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from unfrozen.answer.later import LaterRow, grouped, look, merged, read_rows
+from unfrozen.answer.later import LaterRun, compare, group_comparisons, merge_settings, read_runs
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
@@ -34,15 +34,15 @@ def speed(name: str = "x", job: Any = JOB, **more: Any) -> dict[str, Any]:
     return row | FACTS | more
 
 
-def row(given: dict[str, Any], *said: dict[str, Any], found: bool = False) -> LaterRow:
+def row(given: dict[str, Any], *said: dict[str, Any], found: bool = False) -> LaterRun:
     """The one row of a file of one."""
-    (only,) = read_rows([given], said, found)
+    (only,) = read_runs([given], said, found)
     return only
 
 
 def test_a_peak_is_compared_with_its_counter_and_a_speed_by_the_card() -> None:
-    assert look(row(peak())).error == pytest.approx(0, abs=1e-12)
-    assert look(row(speed())).error == pytest.approx(-0.5)
+    assert compare(row(peak())).error == pytest.approx(0, abs=1e-12)
+    assert compare(row(speed())).error == pytest.approx(-0.5)
 
 
 def test_one_run_may_tell_its_peak_and_its_speed() -> None:
@@ -55,8 +55,8 @@ def test_what_is_said_of_rows_is_found_by_pattern_and_by_what_was_measured() -> 
     other = {"rows": ["y"], "job": {"recipe": {"seq_len": 8192}}}
     assert row(peak(), longer, other).said == {"recipe": {"seq_len": 4096}}
     assert row(speed(), longer, other).said == {}
-    assert (look(row(peak(), longer)).error or 0) > 0.1
-    assert look(row(peak(), longer), overlay=False).error == pytest.approx(0, abs=1e-12)
+    assert (compare(row(peak(), longer)).error or 0) > 0.1
+    assert compare(row(peak(), longer), overlay=False).error == pytest.approx(0, abs=1e-12)
 
 
 def test_a_row_may_carry_what_is_said_of_it() -> None:
@@ -69,7 +69,7 @@ def test_a_row_may_carry_what_is_said_of_it() -> None:
 
 def test_words_that_the_planner_does_not_know_are_left_out_one_by_one() -> None:
     words = {"framework": "nobody's", "recipe": {"seq_len": 4096, "prayer": True}}
-    found = look(row(peak(), {"rows": ["x"], "job": words}))
+    found = compare(row(peak(), {"rows": ["x"], "job": words}))
     assert set(found.unsaid) <= {"framework", "recipe.prayer"}
     assert "recipe.prayer" in found.unsaid
     assert (found.error or 0) > 0.1, "the word that is known was left out too"
@@ -77,14 +77,14 @@ def test_words_that_the_planner_does_not_know_are_left_out_one_by_one() -> None:
 
 def test_a_job_that_cannot_be_planned_says_which_key_is_in_the_way() -> None:
     job = JOB | {"cluster": {"gpus": 2, "moon_parallel": 2}}
-    found = look(row(peak(job=job)))
+    found = compare(row(peak(job=job)))
     assert found.error is None
     assert found.refused == "cluster.moon_parallel"
     assert found.kind == ""
 
 
 def test_parts_of_a_job_are_joined_and_everything_else_replaced() -> None:
-    new = merged(JOB, {"recipe": {"micro_batch": 2}, "gpu": "A100"})
+    new = merge_settings(JOB, {"recipe": {"micro_batch": 2}, "gpu": "A100"})
     assert new["recipe"] == {"seq_len": 1024, "micro_batch": 2}
     assert (new["gpu"], new["model"]) == ("A100", LLAMA)
 
@@ -92,7 +92,7 @@ def test_parts_of_a_job_are_joined_and_everything_else_replaced() -> None:
 def test_groups_count_what_is_refused_and_keep_the_sign_of_the_worst() -> None:
     refused = JOB | {"cluster": {"moon_parallel": 2}}
     rows = [peak("a"), speed("b"), peak("c", refused), peak("d", kind="alone")]
-    several, alone = grouped(look(row(given)) for given in rows)
+    several, alone = group_comparisons(compare(row(given)) for given in rows)
     assert (several.name, several.rows, several.refused) == (
         "a kind",
         3,
@@ -106,14 +106,14 @@ def test_groups_count_what_is_refused_and_keep_the_sign_of_the_worst() -> None:
 
 def test_groups_by_the_kind_of_the_job_come_in_the_order_of_the_kinds() -> None:
     sixteen = JOB | {"cluster": {"gpus": 16}}
-    looks = [look(row(given)) for given in (peak("a", sixteen), peak("b"))]
-    assert [group.name for group in grouped(looks, KINDS)] == [
+    looks = [compare(row(given)) for given in (peak("a", sixteen), peak("b"))]
+    assert [group.name for group in group_comparisons(looks, KINDS)] == [
         KINDS["machine"],
         KINDS["machines"],
     ]
 
 
 def test_a_group_of_refused_rows_has_no_spread() -> None:
-    (only,) = grouped([look(row(peak(job={"cluster": {"gpus": 2}, "model": {}})))])
+    (only,) = group_comparisons([compare(row(peak(job={"cluster": {"gpus": 2}, "model": {}})))])
     assert only.spread is None
     assert only.worst == 0

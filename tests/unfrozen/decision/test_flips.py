@@ -41,7 +41,7 @@ def check_flips(task: Task) -> int:
         found = flips(task, key)
         assert not found or winner(task) != key
         for flip in found:
-            assert winner(flip.applied(task)) == key, (task, flip)
+            assert winner(flip.apply(task)) == key, (task, flip)
             for nearer in one_step_less(flip, task):
                 assert winner(nearer) != key, (task, flip, nearer)
             count += 1

@@ -3,7 +3,7 @@
 import pytest
 
 from unfrozen.events import METRIC_NAMES
-from unfrozen.imported.tools import assigned, placed
+from unfrozen.imported.tools import assign_series, find_series
 
 
 @pytest.mark.parametrize(
@@ -38,20 +38,20 @@ from unfrozen.imported.tools import assigned, placed
     ],
 )
 def test_a_name_has_its_place(theirs: str, kind: str, ours: str) -> None:
-    place, _ = placed(theirs)
+    place, _ = find_series(theirs)
     assert (place.kind, place.name) == (kind, ours)
 
 
 def test_our_own_names_are_themselves() -> None:
     for name in METRIC_NAMES:
-        place, spelling = placed(name)
+        place, spelling = find_series(name)
         suite = name.removeprefix("eval/").removesuffix("_loss")
         assert place.name == (suite if name.startswith("eval/") else name)
         assert spelling == 0 or name.startswith("eval/")
 
 
 def test_of_two_for_one_place_the_better_spelling_has_it_and_both_are_kept() -> None:
-    found = assigned(["loss", "train/loss", "lr", "learning_rate"])
+    found = assign_series(["loss", "train/loss", "lr", "learning_rate"])
     assert found["train/loss"].name == "train/loss"
     assert found["loss"].name == "other/loss"
     assert found["learning_rate"].name == "opt/lr"
@@ -59,5 +59,5 @@ def test_of_two_for_one_place_the_better_spelling_has_it_and_both_are_kept() -> 
 
 
 def test_names_that_look_alike_once_cleaned_are_not_merged() -> None:
-    found = assigned(["a\x00", "a\x01"])
+    found = assign_series(["a\x00", "a\x01"])
     assert sorted(place.kind for place in found.values()) == ["left", "metric"]

@@ -29,7 +29,7 @@ def test_names_without_decay_only_follow_their_gradient() -> None:
 
 def test_a_share_of_the_rate_is_a_lower_rate() -> None:
     start, gradient = {"low": np.ones(2), "high": np.ones(2)}, np.array([1.0, -2.0])
-    halved = ArrayAdamW(lr=0.1, weight_decay=0.0, rate_shares={"low": 0.5})
+    halved = ArrayAdamW(lr=0.1, weight_decay=0.0, lr_multipliers={"low": 0.5})
     after = halved.update(start, {"low": gradient, "high": gradient})
     np.testing.assert_allclose(after["low"] - 1, (after["high"] - 1) / 2)
 

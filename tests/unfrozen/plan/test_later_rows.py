@@ -7,7 +7,7 @@ what is reached: a change that makes a kind worse fails, and one that makes it b
 import pytest
 
 from site_builder.measurements import compare_later_runs, read_first_errors
-from unfrozen.answer.later import Look, look
+from unfrozen.answer.later import Comparison, compare
 from unfrozen.plan.record import KINDS, SPEEDS, Spread
 
 # from docs/first_look.py --bars
@@ -32,7 +32,7 @@ SLACK = 1.05
 WIDEST = 0.01  # of a bar that is nearly nothing
 
 
-def looked_at(of: str, kind: str = "all") -> list[Look]:
+def looked_at(of: str, kind: str = "all") -> list[Comparison]:
     """The rows that were looked at since, of a kind of job."""
     return [
         item
@@ -82,7 +82,7 @@ def test_no_row_that_could_be_planned_once_is_refused_now() -> None:
 
 def test_what_is_said_of_rows_makes_memory_no_worse() -> None:
     rows = [item for item in looked_at("memory") if item.row.said]
-    without = [look(item.row, overlay=False).error for item in rows]
+    without = [compare(item.row, overlay=False).error for item in rows]
     plain = Spread.of([error for error in without if error is not None])
     told = Spread.of([item.error for item in rows if item.error is not None])
     assert told.half <= plain.half + WIDEST

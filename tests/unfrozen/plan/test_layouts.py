@@ -14,7 +14,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
-from unfrozen.plan.layouts import job_on_fewest_gpus, joined, layouts, step_sequences
+from unfrozen.plan.layouts import job_on_fewest_gpus, layouts, linked_gpus, step_sequences
 from unfrozen.plan.solve import fewest_gpus, min_gpus
 from unfrozen.plan.step_time import job_gpu, step_time
 
@@ -78,8 +78,8 @@ def legal(asked: Job, cluster: dict[str, Any], recipe: dict[str, Any]) -> Iterat
     rounds = found.cluster.pipeline_parallel if cluster["pipeline_schedule"] != "1f1b" else 1
     halves = 2 * found.cluster.context_parallel if found.cluster.context_parallel > 1 else 1
     odd = found.recipe.grad_accum % rounds or found.recipe.seq_len % halves
-    near = found.cluster.tensor_parallel <= joined(found)
-    spread = found.cluster.shard_size in (None, joined(found) // found.cluster.tensor_parallel)
+    near = found.cluster.tensor_parallel <= linked_gpus(found)
+    spread = found.cluster.shard_size in (None, linked_gpus(found) // found.cluster.tensor_parallel)
     alone = found.cluster.alike == 1 and found.cluster.stage  # has nothing to share out
     if near and not odd and spread and not alone:
         yield found

@@ -27,7 +27,7 @@ from unfrozen.planner.presets import PRESETS
 from unfrozen.planner.runner import can_train, launch, run_of
 from unfrozen.planner.state import State, job_json
 
-RECIPES: dict[str, State] = {preset.key: preset.applied({}) for preset in PRESETS} | {
+RECIPES: dict[str, State] = {preset.key: preset.apply({}) for preset in PRESETS} | {
     "batches": {"micro_batch": "6", "grad_accum": "4"},
     "early": {"optimizer_in_backward": "true"},
     "muon": {"optimizer": "muon", "activation_offload": "true"},

@@ -168,11 +168,11 @@ def test_a_key_that_a_config_lacks_is_missing_and_not_nothing() -> None:
 
 def test_the_gpus_that_a_sharded_recipe_brought_go_with_it() -> None:
     recipes = {preset.key: preset for preset in PRESETS}
-    sharded = recipes["fsdp"].applied({})
+    sharded = recipes["fsdp"].apply({})
     assert sharded["gpus"] == "8"
     for key in recipes.keys() - {"fsdp"}:
-        assert "gpus" not in recipes[key].applied(sharded)
-    assert recipes["classic"].applied(recipes["fsdp"].applied({"gpus": "4"})) == {"gpus": "4"}
+        assert "gpus" not in recipes[key].apply(sharded)
+    assert recipes["classic"].apply(recipes["fsdp"].apply({"gpus": "4"})) == {"gpus": "4"}
 
 
 @pytest.mark.parametrize(

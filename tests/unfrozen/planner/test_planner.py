@@ -17,7 +17,7 @@ from unfrozen.planner.presets import PRESETS
 from unfrozen.planner.state import SETTINGS, read_job
 
 STATES: dict[str, dict[str, str]] = {
-    preset.key: preset.applied({"seq_len": "1024"}) for preset in PRESETS
+    preset.key: preset.apply({"seq_len": "1024"}) for preset in PRESETS
 } | {
     "tight": {"gpu": "RTX 4090", "master": "null", "micro_batch": "4", "method": "lora"},
     "parallel": {"gpus": "8", "tensor_parallel": "4", "sharding": "zero1", "unit": "GB"},
@@ -150,20 +150,20 @@ def test_the_fewest_gpus_fit_and_one_less_does_not() -> None:
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.key)
 def test_a_preset_is_marked_when_it_is_chosen_and_undoes_the_others(preset: Any) -> None:
     for start in ({}, {"moments": "int8", "master": "null"}, {"method": "qlora", "base": "int8"}):
-        found: Any = glance(preset.applied(start))
+        found: Any = glance(preset.apply(start))
         assert [each["key"] for each in found["presets"] if each["chosen"]] == [preset.key]
 
 
 def test_no_preset_leaves_16_bit_weights_to_the_nearest() -> None:
     for preset in PRESETS:
-        recipe = read_job(preset.applied({})).recipe
+        recipe = read_job(preset.apply({})).recipe
         assert recipe.params == "fp32" or recipe.master or recipe.rounds or recipe.lora, preset.key
 
 
 def test_a_preset_leaves_batch_and_length_alone() -> None:
     state = {"seq_len": "8192", "micro_batch": "3", "checkpointing": "full"}
     for preset in PRESETS:
-        assert state.items() <= preset.applied(state).items()
+        assert state.items() <= preset.apply(state).items()
 
 
 def test_every_setting_of_a_job_has_a_control_or_is_json_only() -> None:
