@@ -1,18 +1,18 @@
-"""The pure core of Unfrozen: memory, schedules, optimizers and names; standard library only.
+"""The pure-Python core of Unfrozen: memory, time, schedules and names; standard library only.
 
 Nothing here reads a clock, a network or a file of the reader, so CPython, the browser and the
-trainer run the same files and get the same numbers. `data_files` reads the tables of this package;
-only `__main__` touches other files.
+trainer run the same files and get the same numbers. `data_files` reads the data files of this
+package; only `__main__` touches other files.
 
 Reading order (each module uses only those above it; packages give their own order):
 
-- `errors` — one shape for every refusal: key, value, bound, remedy
+- `errors` — exceptions with key, value, bound and remedy
 - `data_files` — the JSON tables that are part of this package: models, GPUs
 - `units` — bytes and numbers, formatted and parsed: GB and GiB, three significant digits
-- `events` — the words the trainer writes and the page reads
+- `events` — names that the trainer writes and the page reads
 - `schema` — the shape, type, length and order of everything that comes from outside
 - `publish` — the tables and plots a cell may hand to the page
-- `imported` — files of other tools as runs of ours
+- `imported` — logs of other tools as runs
 - `guesses` — what a reader expects of a cell, beside what the cell publishes
 - `number_formats` — floating-point formats, rounding to bf16
 - `adamw` — AdamW by hand
@@ -21,17 +21,17 @@ Reading order (each module uses only those above it; packages give their own ord
 - `parameter_groups` — parameters by layer, part and pattern
 - `model` — from config.json to the exact tensors of a model, and published ones
 - `hardware` — GPUs, what they hold, how fast they are
-- `job` — the planner's question: recipe, cluster, model, GPU
-- `runner` — what the runner can do, in its words and in those of a recipe
-- `memory` — what a training step holds, by component and by instant
-- `plan` — the planner's answer: memory, time, cost, advice
-- `answer` — … as data and as text, and beside what was measured
-- `planner` — the planner of the page: a state in, all it shows out
-- `frameworks` — a layout in the words of those who run it, and the best of all
-- `decision` — full, LoRA, QLoRA or a prompt: which first, and what would flip it
-- `exercises` — the quiz: random jobs to work out, and answers judged
-- `ask` — what the page's own interpreter is asked
-- `lab` — experiments small enough to run while one reads
+- `job` — a planned job: model, recipe, cluster, GPU
+- `runner` — what the runner supports, as its settings and as those of a recipe
+- `memory` — the memory of a training step, by component and by instant
+- `plan` — the plan of a job: memory, time, cost, advice
+- `answer` — a plan as data, as text, and beside measurements
+- `planner` — the planner of the page: from a state to all that it shows
+- `frameworks` — a layout as commands of the frameworks, and the fastest layouts
+- `decision` — full, LoRA, QLoRA or a prompt: which first, and what would change that
+- `exercises` — the quiz: random jobs to work out, and a judge of answers
+- `ask` — calls of functions of the core by name, for the page
+- `lab` — experiments that run in the page
 - `__main__` — the command line
 """
 
@@ -43,7 +43,7 @@ _WATCHING: Final = {
     "Callback": "gpu_runner.watch.callback",
     "Tracker": "gpu_runner.watch.tracker",
 }
-"""What follows training loops, where it lies; it needs PyTorch, and is loaded when asked for."""
+"""Names of the watcher of training loops, imported on first use: it needs PyTorch."""
 
 
 def __getattr__(name: str) -> Any:

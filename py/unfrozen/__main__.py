@@ -44,14 +44,14 @@ _EXAMPLES: Final = """examples:
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
-    """A job as it was given, and its plan."""
+    """A job as plain data, and its plan."""
 
     given: object
     planned: Plan
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line for an argument that cannot be used, like every other refusal."""
+    """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"unfrozen: {message}; see {self.prog} --help\n")

@@ -1,4 +1,4 @@
-"""The page's questions to its own interpreter: each names a function and carries its argument."""
+"""Calls functions of the core by name, for the page: JSON text in, JSON text out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["answer", "planner"]  # the worker imports the planner at its start: 
 def answer(question: str, json_text: str) -> str:
     """Return the result of a function below `unfrozen`; its argument and its result are JSON text.
 
-    A question is a function's name below `unfrozen`, as "decision.decide", that its module lists in
-    `__all__`; KeyError for any other. The module is imported when it is first asked.
+    A question is the name of a function below `unfrozen`, such as "decision.decide", that its
+    module lists in `__all__`; KeyError for any other. The module is imported on first use.
     """
     room, _, name = question.rpartition(".")
     module = import_module(f"unfrozen.{room}") if room else None

@@ -1,4 +1,4 @@
-"""Reads the data files that are part of this package: the one place where the core reads anything.
+"""Reads the data files of this package: the only place where the core reads a file.
 
 `importlib.resources` does the same, but its import takes longer than all of these files.
 """

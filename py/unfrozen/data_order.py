@@ -1,7 +1,7 @@
-"""In which order rows are seen, as a pure function of (seed, epoch): the runner's and the lab's.
+"""The order in which rows are seen, a pure function of (seed, epoch): of the runner and the lab.
 
-Where a run stands in its data is one integer, how many rows it has taken. Nothing else has to be
-kept to continue exactly, and two trainers with the same seed see the same rows in the same steps.
+The position of a run in its data is one integer, the number of rows taken. Nothing else has to be
+saved to continue exactly, and two trainers with the same seed see the same rows in the same steps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One shape for every refusal: the key, the value it held, the bound it broke, and the remedy."""
+"""Exceptions that name the key, its value, the bound it broke, and the remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class InputError(ValueError):
 
 
 class ModelError(InputError):
-    """A model configuration that names no model we can count exactly."""
+    """A model configuration that cannot be counted exactly."""
 
 
 class PlanError(InputError):
@@ -36,14 +36,14 @@ class PlanError(InputError):
 
 
 class PublishError(InputError):
-    """The page cannot draw what a cell assigned: where, what it got, and what to do instead."""
+    """A table or plot of a cell that the page cannot draw."""
 
     def __init__(self, key: str, value: object, remedy: str) -> None:
         super().__init__(key, value, "", remedy)
 
 
 class ForeignFileError(ValueError):
-    """A file of another tool that is not read: which, at which byte, what is wrong, what to do."""
+    """A file of another tool that cannot be read: its name, the byte, the problem, the remedy."""
 
     def __init__(self, file: str, problem: str, remedy: str, offset: int | None = None) -> None:
         where = "" if offset is None else f" at byte {offset:,}"
@@ -76,8 +76,8 @@ def _key(key: str) -> str:
 def is_deep(text: str, most: int = MOST_DEEP) -> bool:
     """Return whether lists and objects in JSON text are nested more than `most` deep.
 
-    To be asked before it is parsed: in a browser Python ends when it goes too deep, and raises
-    nothing. Brackets inside texts do not count; a text without its end goes on to the end.
+    Check it before parsing: in a browser, Python crashes on deep recursion instead of raising.
+    Brackets inside strings do not count; an unterminated string runs to the end.
     """
     if text.count("[") + text.count("{") <= most:
         return False
@@ -93,7 +93,7 @@ def is_deep(text: str, most: int = MOST_DEEP) -> bool:
 
 
 def strict_json(text: str) -> object:
-    """Parse JSON, refusing what JSON does not have; raises ValueError with the reason in words."""
+    """Parse JSON, refusing NaN and infinities; raises ValueError with the reason."""
     if is_deep(text):
         raise ValueError(f"it is nested too deeply, more than {MOST_DEEP} levels")
     try:

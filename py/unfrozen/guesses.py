@@ -1,8 +1,8 @@
-"""Guesses before a run: what a reader expected of a cell, beside what the cell then published.
+"""Guesses before a run: a reader's number beside what the cell then published.
 
-A cell's info string names one of `GUESSES`. What is true is read from the table and the plots that
-this very run published, so that an edited cell is answered truthfully too; where it no longer
-publishes what the question is about, the answer says so.
+A cell's info string names one of `GUESSES`. The answer is read from the table and the plots that
+this very run published, so that it is right for an edited cell too; where the cell no
+longer publishes it, the sentence says so.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _TALLEST: Final = 3  # times what the plot shows: a guess above that is told in 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A question about a cell: `truth` finds its answer in what the cell published, or None.
+    """A question about a cell: `truth` returns its answer from what the cell published, or None.
 
-    `unit` stands behind the field; `says` is the answer in words, `{}` its number with the unit.
-    `marked` draws the guess into the plot.
+    `unit` stands behind the field; `says` is a sentence with `{}` for the answer and its unit.
+    `marked` returns the plot with the guess in it.
     """
 
     question: str
@@ -40,7 +40,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What the page shows: the comparison in words, and the plots with the guess in them."""
+    """What the page shows: a sentence that compares, and the plots with the guess in them."""
 
     text: str
     plots_json: str | None

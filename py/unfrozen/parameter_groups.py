@@ -1,4 +1,4 @@
-"""Groups of parameters, by their names: the layer, the part, and the share of the rate.
+"""Groups of parameters by their names: layer, part, and learning-rate multiplier.
 
 A pattern is the name of a part (one of `PARTS`), or names of a model between dots: `embed_tokens`
 is in `model.embed_tokens.weight`, `layers.0` in `model.layers.0.mlp.up_proj.weight` and not in
@@ -59,7 +59,7 @@ def is_embedding(name: str) -> bool:
 
 
 PARTS: Final = ("embedding", "head", "norms", "router", "experts", "blocks")
-"""Words for parts; `blocks` is all that is in a layer, norms, router and experts among it."""
+"""Names of parts; `blocks` is all that is in a layer, norms, router and experts among it."""
 _HEADS: Final = ("lm_head", "embed_out", "output", "score")
 _ROUTERS: Final = ("gate", "router")
 

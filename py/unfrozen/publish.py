@@ -1,4 +1,4 @@
-"""What a live cell may hand to the page: one table, or a list of plots, as JSON text.
+"""Tables and plots that a live cell publishes to the page, as JSON text.
 
 The keys an author needs:
 

@@ -1,5 +1,6 @@
-"""What the runner can do, in its own settings and in those of the memory model: declared once, read
-by `gpu_runner`, which does it, and by the planner of the page, which predicts what a command does.
+"""What the runner supports, as its own settings and as those of the memory model.
+
+`gpu_runner` reads this file to do it, the planner of the page to predict it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from unfrozen.job.optimizers import RUNNER_OPTIMIZERS
 from unfrozen.model import Architecture
 
 LENGTHS: Final = (2, 1_048_576)
-"""Tokens of the shortest and the longest row it takes."""
+"""Tokens of the shortest and the longest sequence."""
 MOST_AT_ONCE: Final = 4096
-"""Rows that it computes at once, on each GPU."""
+"""The largest micro-batch on each GPU."""
 MOST_MICRO_BATCHES: Final = 65_536
 """Micro-batches of a step, all GPUs together."""
 
@@ -21,25 +22,25 @@ LOSSES: Final = {"full": "logits_fp32", "chunked": "chunked", "linear": "linear"
 """Its losses → the memory model's."""
 OPTIMIZERS: Final = tuple(RUNNER_OPTIMIZERS)
 ROUNDED: Final = tuple(name for name, one in RUNNER_OPTIMIZERS.items() if one.rounds)
-"""Those whose updates of 16-bit weights it rounds as asked; the others to the nearest."""
+"""Optimizers with a choice of rounding for 16-bit weights; the others round to the nearest."""
 WHOLE: Final = tuple(name for name, one in RUNNER_OPTIMIZERS.items() if one.whole_tensors)
-"""Those that need whole tensors."""
+"""Optimizers that need whole tensors."""
 
 OWN_ATTENTION: Final = ("bloom", "falcon", "mpt")
-"""Types that attend by code of their own, where transformers' interface is not asked."""
+"""Model types with attention of their own, outside transformers' attention interface."""
 _IGNORE_DOCUMENTS: Final = ("nemotron", "stablelm")
-"""Types whose layers, in transformers 5.24, do not pass on where documents end."""
+"""Model types whose layers, in transformers 5.24, do not pass on document boundaries."""
 
 ATTENTION: Final = "flash"
-"""Rows are packed, so that no attention needs a mask; windows and soft caps are in its kernel."""
+"""Sequences are packed without a mask; windows and soft caps are in the kernel."""
 
 
 def packs(a: Architecture) -> bool:
     """Return whether the runner can pack sequences that do not see each other.
 
-    Attention knows where documents end. A state, a convolution or a delta rule goes on from one
-    into the next, and the values of latent attention are narrower than its keys, for which kernels
-    of documents have no place.
+    Attention respects document boundaries. A state space, a convolution or a delta rule carries
+    state from one document into the next, and variable-length kernels do not support the values of
+    latent attention, which are narrower than its keys.
     """
     supported = a.model_type not in (*OWN_ATTENTION, *_IGNORE_DOCUMENTS)
     return supported and all(kind.mixer is None for kind in (a, *a.variants))

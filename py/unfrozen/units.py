@@ -1,4 +1,4 @@
-"""Bytes, numbers and the way a reader sees them: GB against GiB, three significant digits.
+"""Formats and parses bytes and numbers: GB against GiB, three significant digits.
 
 The classic figures of the article count in decimal gigabytes (1 GB = 10^9 bytes); allocators and
 GPUs count in binary ones (1 GiB = 2^30 bytes). Mixing them is a 7% error, so each has its name.
@@ -158,21 +158,21 @@ def parse_count(text: str) -> float:
 
 
 class NumberError(ValueError):
-    """What was typed is no number that can be judged; the message is for the reader."""
+    """A typed text that is no usable number; the message is for the reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class TypedNumber:
-    """A number at or above 0, and the letters or the per cent sign behind it."""
+    """A number of at least 0, and its unit: letters or the per cent sign."""
 
     value: float
     unit: str
 
 
 def parse_number(text: str) -> TypedNumber:
-    """Read a number with or without a unit; raises NumberError, in words, for anything else.
+    """Read a number with or without a unit; raises NumberError for anything else.
 
-    Commas part thousands where they can, as on this page ("1,136"); elsewhere one is a point.
+    Commas separate thousands where they can ("1,136"); elsewhere one is a decimal point.
     """
     if not text.strip():
         raise NumberError("Nothing is typed yet. Write a number.")
@@ -198,14 +198,16 @@ def parse_number(text: str) -> TypedNumber:
 def parse_typed_bytes(text: str) -> tuple[float, str]:
     """Return bytes and their unit; without one, GB, or bytes from ten million on.
 
-    Raises NumberError, in words, for what is no number and for a unit that counts no bytes.
+    Raises NumberError for anything but a number, and for a unit that counts no bytes.
     """
     typed = parse_number(text)
     unit = typed.unit or ("GB" if typed.value < 1e7 else "B")
     try:
         scale = parse_bytes(f"1 {unit}")
     except ValueError:
-        raise NumberError(f"{quote_value(unit)} is no unit of memory. Write GB or GiB.") from None
+        raise NumberError(
+            f"{quote_value(unit)} is not a unit of memory. Write GB or GiB."
+        ) from None
     return typed.value * scale, unit
 
 

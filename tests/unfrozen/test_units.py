@@ -179,5 +179,5 @@ def test_bytes_are_read_in_their_unit_and_in_gb_without_one(
 
 @pytest.mark.parametrize("text", ["30%", "112 apples", "5 s", "3 G"])
 def test_a_unit_that_counts_no_bytes_is_refused_by_name(text: str) -> None:
-    with pytest.raises(NumberError, match=r"is no unit of memory\. Write GB or GiB"):
+    with pytest.raises(NumberError, match=r"is not a unit of memory\. Write GB or GiB"):
         parse_typed_bytes(text)

@@ -1,4 +1,4 @@
-"""The answer as plain data, with its fixed keys: what `plan --json` prints."""
+"""A plan as plain data with fixed keys: what `plan --json` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers for a person at a terminal: plain text, 100 columns at most, no colour."""
+"""A plan as plain text for a terminal: 100 columns at most, no colour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others measured of how much full fine-tuning and LoRA learn: their numbers, not ours.
+"""Published measurements of how much full fine-tuning and LoRA learn.
 
     full fine-tuning   every weight has room; no rank to choose
     LoRA               as good as full fine-tuning while its adapters have room for the data

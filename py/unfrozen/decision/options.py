@@ -1,4 +1,4 @@
-"""The four ways to a model that does the task, each measured by the same numbers.
+"""The four methods for a task, each with the same numbers.
 
 Full fine-tuning tries several recipes: fp32 weights and optimizer states first; where they do not
 fit, bf16 ones with stochastic rounding; last, 8-bit optimizer states. All but the last is what
@@ -57,7 +57,7 @@ _EIGHT: Final[State] = {"micro_batch": "8"}
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to train, by the planner.
+    """One way to train, with its plan.
 
     state    of the planner
     plan     what it holds

@@ -85,7 +85,7 @@ INPUTS: Final = ("gpus", "tasks", "tokens", "requests", "gpu", "model", "learn",
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """With `key` at `value` and all else as it is, `to` comes first and does what is asked."""
+    """A change, `key` to `value`, that puts the method `to` first."""
 
     to: str
     key: str

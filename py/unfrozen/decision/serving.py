@@ -1,4 +1,4 @@
-"""What many tasks take on disk and in memory: a copy of the model each, or adapters on one model.
+"""The bytes that many tasks take: a copy of the model each, or adapters on one model.
 
 A copy is two bytes a parameter. Adapters share one model and can be in use side by side (Punica,
 arXiv 2310.18547). Both grow by the same amount with every task: two straight lines.
@@ -23,7 +23,7 @@ FOUR_BITS: Final = Recipe.read({"method": "qlora", "base": "nf4-dq"})
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A straight line in bytes: what is there once, and what every task adds."""
+    """Bytes of storage: a shared part, and what every task adds."""
 
     once: int
     each: int

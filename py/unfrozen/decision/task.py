@@ -1,4 +1,4 @@
-"""A reader's task: a flat record of texts that an address can carry, read, and its controls.
+"""A reader's task, read from a flat record of texts that an address can carry, and its controls.
 
 The models and GPUs are those the decision is tested on, every one with every other; the planner
 takes any. Numbers may lie between the stops of their sliders.

@@ -1,4 +1,4 @@
-"""What the quiz of the article computes: random jobs to work out, and a judge of answers.
+"""The exercises of the quiz: random jobs to work out, and a judge of answers.
 
 Pure and seeded: a seed names one exercise, the same at build time, in the page and in a test.
 

@@ -1,4 +1,4 @@
-"""What an exercise is: a job, a question about its plan, the way to the answer and its pitfalls."""
+"""An exercise: a job, a question about its plan, hints, and common mistakes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DENSE: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class See:
-    """A place of the article: its anchor, and what the link to it says."""
+    """A link into the article: its anchor and its text."""
 
     href: str
     text: str
@@ -38,7 +38,7 @@ class See:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A step towards the answer, in words; the first says where the article explains it."""
+    """A step towards the answer; the first one links to the explanation in the article."""
 
     text: str
     see: See | None = None
@@ -46,7 +46,7 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """A wrong answer with a reason: its bytes, and "That is what …" in words."""
+    """A common mistake: the bytes of the wrong answer, and a sentence on how it came about."""
 
     size_bytes: float
     text: str

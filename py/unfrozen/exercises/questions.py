@@ -1,4 +1,4 @@
-"""The kinds of exercises: states between two steps, and what comes and goes within one.
+"""The kinds of exercises: states between two steps, and transient memory within one.
 
 States are weights, gradients and optimizer, whole or sharded; within a step come logits, recomputed
 layers and the peak. A kind returns None where the job it drew makes no fair question.

@@ -1,4 +1,4 @@
-"""What the commands of all frameworks need: refusals, launchers, lines."""
+"""Shared parts of the frameworks' commands: checks, launchers, line breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layouts that the page ranks: asked for by a button, looked for in turns of a few plans.
+"""The search of layouts for the page, a few plans at a time.
 
 A turn ends before a slider would have to wait for it: the worker answers other questions between
 two of them. The search that is under way is kept; another question begins another.
@@ -40,7 +40,7 @@ TURN: Final = (5, 1)
 
 @dataclass
 class _Current:
-    """The search under way, and the question it answers."""
+    """The search in progress and its request."""
 
     asked: tuple[State, str] | None = None
     search: Search | None = None

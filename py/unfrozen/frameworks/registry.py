@@ -16,7 +16,7 @@ from unfrozen.planner.runner import can_train, launch, run_of
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """A framework: `adapt` turns a job into its own, or raises PlanError; `command` types it."""
+    """A framework: `adapt` returns a job as it trains it, or raises PlanError."""
 
     name: str
     label: str

@@ -1,4 +1,4 @@
-"""GPUs: what they hold, how fast they are, and how they talk to each other.
+"""GPUs: their memory, their speed, and their links.
 
 Reading order:
 

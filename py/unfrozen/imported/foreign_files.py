@@ -1,4 +1,4 @@
-"""One run from the bytes of its file or files: which tool wrote them, and what they say."""
+"""One run from the bytes of its files, whichever tool wrote them."""
 
 from __future__ import annotations
 

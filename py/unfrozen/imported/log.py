@@ -1,4 +1,4 @@
-"""A run of another tool as the lines of an events.jsonl, checked by nothing else than ours are."""
+"""A run of another tool as the lines of an events.jsonl, checked like our own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATEST: Final = 1e11  # seconds, as `unfrozen.schema` bounds them
 
 @dataclass(slots=True)
 class ForeignRun:
-    """What a file of another tool says of its run."""
+    """A run as a file of another tool describes it."""
 
     tool: str
     """A key of `TOOLS`."""
@@ -60,7 +60,7 @@ def lines(run: ForeignRun, name: str = "", written: float = 0.0) -> Iterator[str
 
 
 class _Log:
-    """One log on its way: what each event begins with, and the first loss of each suite."""
+    """A log being written: the common fields of events, and the first loss of each suite."""
 
     def __init__(self, run: ForeignRun, name: str, written: float) -> None:
         self.run, self.places = run, assign_series(run.points.names)

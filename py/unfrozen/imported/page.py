@@ -27,7 +27,7 @@ _FULL: Final = "the memory of this page does not hold it; `unfrozen import` read
 
 
 class _Dropped:
-    """One reading: its files in their order, and the log once all were read."""
+    """An import: its files in their order, and the log once all are read."""
 
     def __init__(self, files: list[tuple[str, float]]) -> None:
         self._names = [name for name, _ in files]

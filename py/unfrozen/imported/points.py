@@ -1,4 +1,4 @@
-"""Numbers of a run by name and step, as a file gives them, and the attempts in which it gave them.
+"""The numbers of a run by attempt, name and step, as a file lists them.
 
 Steps of one name rise. Where they go back, the run was started again before that step, and what
 follows is another attempt. Names go back each for itself, because some count epochs where others
@@ -25,7 +25,7 @@ Moment = tuple[int, float, dict[str, float]]
 
 @dataclass(slots=True)
 class Curve:
-    """One name in one attempt."""
+    """The numbers of one name in one attempt."""
 
     steps: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))

@@ -1,4 +1,4 @@
-"""Names, texts and numbers of a foreign file, as a log may hold them."""
+"""Names, texts and numbers of a foreign file, made safe for a log."""
 
 from __future__ import annotations
 

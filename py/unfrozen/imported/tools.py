@@ -1,4 +1,4 @@
-"""What other tools call the metrics we have a name for, what their logs mean, and what they lack.
+"""Other tools: their names of our metrics, how they average losses, and what their logs lack.
 
 A number keeps its meaning or its name: `num_tokens` of TRL counts all tokens, our `train/tokens`
 the trained ones, so the one does not become the other. What has no counterpart is logged as
@@ -42,7 +42,7 @@ EXPECTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool in words: what it is called, what its log is, and how its losses were taken."""
+    """A tool: its name, the name of its log, and how it averages losses."""
 
     label: str
     log: str

@@ -1,4 +1,4 @@
-"""run-….wandb: what W&B keeps of a run on disk, and of an offline run nothing else.
+"""run-….wandb: the file in which W&B stores a run on disk.
 
 A header of 7 bytes, then blocks of 32 KiB of records in LevelDB's log format
 (https://github.com/google/leveldb/blob/main/doc/log_format.md), but with a plain CRC-32 over type

@@ -1,4 +1,4 @@
-"""The question to the planner: which model, trained how, on what.
+"""A job: a model, a recipe, a cluster, a GPU, a framework.
 
 Reading order:
 

@@ -242,7 +242,7 @@ class Cluster:
     @property
     def alike(self) -> int:
         """GPUs that hold the same part of every layer outside the experts: data- and
-        context-parallel ones, over which gradients are summed.
+        context-parallel ones, over which gradients are reduced.
         """
         if self.device_map:
             return 1
@@ -265,7 +265,7 @@ class Cluster:
 
     @property
     def experts_alike(self) -> int:
-        """GPUs that hold the same experts, over which their gradients are summed."""
+        """GPUs that hold the same experts, over which their gradients are reduced."""
         return self.alike * self.tensor_parallel // (self.expert_parallel * self.expert_ranks)
 
     @property

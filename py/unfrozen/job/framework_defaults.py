@@ -1,4 +1,4 @@
-"""What a framework does where a job does not say it: `"framework": "torchtitan"`.
+"""The defaults of frameworks, for jobs with `"framework": "torchtitan"`.
 
 Each default names the file it was read in; one that differs between versions is that of the commit
 named. What the job itself sets always counts. What a framework set, and why, stays with the job
@@ -22,7 +22,7 @@ LORA: Final = "lora."
 
 
 class Default(NamedTuple):
-    """A value a framework gives a setting where `when` holds of the job's recipe and cluster.
+    """A value that a framework gives a setting where `when` holds for the job's recipe and cluster.
 
     The key alone says whether the setting is of the recipe or the cluster; `lora.dtype` is the
     adapters' dtype.
@@ -307,7 +307,7 @@ PARTS: Final = ("recipe", "cluster")
 
 
 class AppliedDefault(NamedTuple):
-    """What a framework set in `part` ("recipe" or "cluster"), why, and the file it was read in."""
+    """A setting that a framework set in `part`, "recipe" or "cluster", with reason and source."""
 
     part: str
     key: str
@@ -324,7 +324,7 @@ class ChosenFramework(NamedTuple):
 
 
 class _Translation(NamedTuple):
-    """A value that means another in a framework: `value` for `asked`, where `when` holds."""
+    """A setting that a framework implements as another: `value` for `asked`, where `when` holds."""
 
     key: str
     asked: str

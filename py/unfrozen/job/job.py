@@ -35,7 +35,7 @@ LARGEST_CONFIG_BYTES: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One question to the planner."""
+    """One job to plan."""
 
     model: ModelConfig
     recipe: Recipe

@@ -1,11 +1,11 @@
-"""Which layers of a model each part of a cluster holds: the stages of a pipeline.
+"""The layers of each pipeline stage, and of each GPU of a device map.
 
 A pipeline of p ranks cuts the layers into stages, one after another. Where each rank holds several,
 "interleaved" gives rank r the stages r, r + p, r + 2p … (Narayanan et al., arXiv 2104.04473,
 section 2.2), and schedules that work from both ends give it r and 2p − 1 − r (Qi et al., arXiv
 2405.15362, figure 2; DualPipeV). DualPipe has p stages, each on two ranks: r and p − 1 − r.
 
-Layers are dealt out evenly where they divide, as Megatron-LM demands (`megatron/core/transformer/
+Layers are divided evenly where possible, as Megatron-LM demands (`megatron/core/transformer/
 transformer_block.py`, `get_num_layers_to_build`). Where they do not, embedding and head count as a
 layer each and the first stages get what is left over: torchtitan's rule (`torchtitan/distributed/
 pipeline_parallel.py`, `generate_llm_fqn_per_model_part`), unless it leaves a stage without one.
@@ -124,7 +124,7 @@ def _check_experts(model: ModelConfig, cluster: Cluster) -> None:
 
 
 class GpuPart(NamedTuple):
-    """What of a model lies on one GPU of a device map."""
+    """The part of a model on one GPU of a device map."""
 
     layers: Layers
     embedding: bool

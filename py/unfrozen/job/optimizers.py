@@ -1,4 +1,4 @@
-"""Every optimizer, declared once: its states, its memory traffic, and what the runner makes of it.
+"""Every optimizer, declared once: its states, its memory traffic, and its options in the runner.
 
 The planner, the memory model, the timing and the runner's options read these tables. An update with
 temporaries of its own also has a formula in `unfrozen.memory.states`.

@@ -1,4 +1,4 @@
-"""What a setting of a job is: its type, default, bounds, and the words in which a page offers it.
+"""Settings of a job: type, default, bounds, label and help.
 
 The table itself is the fields of `Recipe`, `Lora` and `Cluster`. Each is declared by one call of
 `choice`, `flag`, `whole_number`, `probability` or `listing`, and everything else is derived from

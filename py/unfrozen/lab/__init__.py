@@ -1,4 +1,4 @@
-"""Experiments small enough to run while one reads, up to a real full fine-tune in the page.
+"""Experiments that run in the page, up to a full fine-tune of a small model.
 
 `tiny` and `pulls` need nothing; everything else needs numpy, the only library used here.
 

@@ -21,7 +21,7 @@ from unfrozen.units import format_power
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """One choice: its bounds, and the stops that a reader may turn it to."""
+    """One choice: its bounds, and the stops of its dial."""
 
     name: str
     label: str
@@ -143,7 +143,7 @@ SEEDS: Final = (7, 0, 1, 2, 3)
 
 @dataclass(frozen=True, slots=True)
 class RunPreset:
-    """A setting of the dials with what it shows."""
+    """Positions of the dials, with a sentence on what they show."""
 
     id: str
     label: str

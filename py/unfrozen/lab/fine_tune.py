@@ -1,4 +1,4 @@
-"""A full fine-tune of the demo model as a stream of events: the runner's twin, in numpy.
+"""A full fine-tune of the demo model in numpy, as a stream of events like the runner's.
 
 The events are those of `unfrozen.events`, so that the page shows this run by the code that follows
 a runner's. The same seed takes the same rows in the same order to the same loss. Between any two
@@ -57,7 +57,7 @@ class Place:
 
 
 class FineTune:
-    """One run: `events()` does the work, `trainer.weights` are θ as it stands."""
+    """One run: iterating `events()` does the work; `trainer.weights` are the current θ."""
 
     def __init__(
         self, demo: Demo, choices: Choices, clock: ClockFunctions, place: Place | None = None

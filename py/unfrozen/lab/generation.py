@@ -1,4 +1,4 @@
-"""Greedy answers: the likeliest token, again and again, until the model says that it is done.
+"""Greedy decoding: the likeliest token, again and again, until the end token.
 
 Keys and values of what was read stay, so that each new token costs one row (the KV cache).
 """

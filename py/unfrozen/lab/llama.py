@@ -1,4 +1,4 @@
-"""A Llama in numpy, forward and backward by hand: every derivative stands under its operation.
+"""A Llama in numpy, forward and backward by hand.
 
     ids ─embedding─▶ x ─┬▶ norm ─▶ q k v ─▶ attention ─▶ o ─(+)─┬▶ norm ─▶ gate, up ─▶ down ─(+)─▶ …
                         └──────────────────────────────────────┘└──────────────────────────────┘

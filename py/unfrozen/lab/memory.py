@@ -1,4 +1,4 @@
-"""A step's memory: what numpy really holds at each instant, and what `unfrozen.memory` predicts.
+"""A step's memory: the arrays alive at each instant, and what `unfrozen.memory` predicts.
 
 `tracemalloc` sees every array that numpy makes. Weights, moments and gradients are known by name;
 the rest is attributed by the phase it lives in. Tracing slows a step, so it is on for some steps

@@ -1,4 +1,4 @@
-"""Two weights, three pulls: where fine-tuning ends when something holds it back.
+"""Two weights and three penalties: where fine-tuning ends under L2-SP, EWC or weight decay.
 
     task      ½ ‖θ − t‖²             least at t, where it would end without a pull
     old       ½ Σ Fᵢ (θᵢ − θ₀ᵢ)²     what the old skills lose: the first weight matters to them

@@ -1,4 +1,4 @@
-"""One reader's fine-tunes, as the page's worker drives them: plain text in, plain text out.
+"""One reader's fine-tunes, driven by the page's worker: text in, text out.
 
 start(choices) ─▶ work() ─▶ work() ─▶ … ─▶ None         events as lines of JSON, piece by piece
                     └── stop() ends after the piece that is on; ask() answers between pieces

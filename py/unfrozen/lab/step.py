@@ -1,4 +1,4 @@
-"""One step of a fine-tune of the lab: which rows, gradients, penalties towards θ₀, the update."""
+"""One step of a fine-tune in the lab: its rows, gradients, penalties and update."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Result(NamedTuple):
 
 
 class Trainer:
-    """The weights θ of one fine-tune, and what moves them."""
+    """The weights θ of one fine-tune, with data, schedule and optimizer."""
 
     def __init__(self, demo: Demo, choices: Choices) -> None:
         self.demo, self.choices = demo, choices
@@ -81,7 +81,7 @@ class Trainer:
         return Result(loss, length, not finite)
 
     def _add_penalties(self, gradients: Weights) -> None:
-        """One tensor at a time, so that little is held beside them."""
+        """Add penalties one tensor at a time, so that temporaries stay small."""
         l2sp, ewc, start = self.choices.l2sp, self.choices.ewc, self.demo.start
         for name, gradient in gradients.items():
             one = {name: self.weights[name]}

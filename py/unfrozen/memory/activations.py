@@ -94,7 +94,7 @@ def qkv_numbers(a: Architecture, setup: LayerSetup) -> tuple[int, str]:
         repeated = k < q or setup.batched  # the batched matmul needs its own copies
     if repeated and setup.attention != "flash":
         return 3 * q, "3·q"
-    # a view of the fused product keeps all of it alive, beside the rotated copies of q and k
+    # a view of the fused matmul keeps all of it alive, beside the rotated copies of q and k
     fused = setup.adapters is not None and setup.adapters.library == "litgpt"
     if fused and k == q and setup.kernels != "fused" and a.gated:
         return 2 * q + 3 * k, "2·q + 3·k"

@@ -56,9 +56,9 @@ def frozen_bytes(model: ModelConfig, recipe: Recipe) -> tuple[int, int]:
 def adapter_inputs(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
     """Return what adapters save of their inputs, and what 4-bit matmuls save beside it.
 
-    Those that drop keep each a copy and a mask of one byte; LitGPT's q, k and v share one. Where
-    the input has another precision than the adapter, or autocast another than both, each keeps a
-    cast copy. What nothing copies is kept once for all that read it.
+    Those with dropout save a copy each and a mask of one byte; LitGPT's q, k and v share one. Where
+    the input has another dtype than the adapter, or autocast another than both, each saves a cast
+    copy. What nothing copies is saved once for all that read it.
     """
     adapters, c = setup.adapters, setup.compute
     assert adapters is not None
@@ -76,7 +76,7 @@ def adapter_inputs(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
         copies = 0 if as_is else readers
         if one_product and label == "attention":
             copies = min(copies, 1)
-        # the attention keeps its output itself, and the inner product is counted with its layer
+        # attention saves its output itself, and the inner product is counted with its layer
         shared = int(whole and (setup.keeps_inputs or (readers > 0 and not copies)))
         size = (copies * (mask + adapters.reads) + shared * c) * width
         each = f"(1 + {adapters.reads})" if mask else str(adapters.reads)

@@ -1,6 +1,6 @@
-"""The classic figures: 16 bytes per parameter, activations s·b·d·L·k, and how many GPUs that takes.
+"""The rules of thumb: 16 bytes per parameter, activations s·b·d·L·k, and the number of GPUs.
 
-Mixed-precision AdamW keeps, for each of N parameters (Rajbhandari et al., arXiv 1910.02054,
+Mixed-precision AdamW stores, for each of N parameters (Rajbhandari et al., arXiv 1910.02054,
 section 3.1): the bf16 weight and its gradient, 2N + 2N bytes, and in fp32 the master copy and the
 two moments, 4N + 4N + 4N. These rules of thumb count decimal gigabytes; `memory.instants` replaces
 them by the terms of a real step.

@@ -1,4 +1,4 @@
-"""Mixtures of experts: what a sparse MLP keeps, and what its backward pass needs.
+"""Mixtures of experts: what a sparse MLP saves, and what its backward pass needs.
 
 Each token goes to t of E experts of width f. transformers sorts the copies by expert and runs two
 grouped matmuls over stacked weights, on CPU and on CUDA; those run in the precision of the

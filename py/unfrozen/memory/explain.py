@@ -1,4 +1,4 @@
-"""The peak, term by term, with formula, inputs and source; and which rank has it.
+"""The terms of the peak with formula, inputs and source; and the rank that has it.
 
 Terms are read from the same points and tensors that the plan adds up, so that they cannot disagree
 with it: those of a component add up to its bytes. Where GPUs hold different layers (pipelines,

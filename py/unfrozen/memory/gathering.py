@@ -1,15 +1,15 @@
-"""What several GPUs gather and scatter while they compute, unit by unit.
+"""The all-gather and reduce-scatter buffers of sharded weights and gradients, unit by unit.
 
 Under ZeRO-3, as FSDP does it, a unit's weights are gathered when it computes; its gradients, once
-all of them are there, are copied into a buffer and summed into shards. A unit is a layer, or the
+all of them are there, are copied into a buffer and reduce-scattered. A unit is a layer, or the
 root: everything outside the layers. The root stays gathered for the whole pass, and its gradients,
 that of the head first, wait until the pass is over. Where embedding and head are not tied they can
-be units of their own (`Cluster.outer_apart`). A root that is let go of after its forward pass
+be units of their own (`Cluster.outer_apart`). A root that is resharded after its forward pass
 (`Cluster.root_resharded`) is not there while a loss outside the model is computed. Where gradients
-are not summed but for the last micro-batch, they wait whole, in the precision in which they will be
-summed, and are added to in place: no buffer waits beside them (torch/distributed/fsdp/
+are reduced after the last micro-batch only (`no_sync`), they wait unsharded, in the reduce dtype,
+and are accumulated in place: no buffer waits beside them (torch/distributed/fsdp/
 _fully_shard/_fsdp_param.py, `to_accumulated_grad_if_needed`, torch 2.13). Under ZeRO-2 weights are
-whole, and a unit's gradients pass through a buffer where they are wider when they are summed.
+whole, and a unit's gradients pass through a buffer where the reduce dtype is wider.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def reduced_grad_bytes(recipe: Recipe, cluster: Cluster) -> int:
 
 
 class ShardTraffic:
-    """The traffic of a model under a recipe on a cluster; every method answers with pieces.
+    """Gathered weights and unreduced gradients of a model; every method returns terms of a point.
 
     `late` are the parameters outside the layers whose gradients are scattered at the very end.
     """

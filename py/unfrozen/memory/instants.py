@@ -128,7 +128,7 @@ class Step:
 
     @property
     def in_flight(self) -> int:
-        """Micro-batches, of one stage each, that a rank of a pipeline keeps beside the pass."""
+        """Micro-batches in flight on a pipeline rank beside the pass, of one stage each."""
         return self._kept.count(self._batches.index(self.micro_batch)) if self._kept else 0
 
     @property

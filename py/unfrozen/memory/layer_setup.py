@@ -62,7 +62,7 @@ class LayerSetup:
     """Bytes per element in matmuls (`compute`) and in the residual stream (`stream`).
 
     `adapters` is None where every weight trains. `noise` is the bytes of one entry of a dropout
-    mask, 0 without dropout: the width of its input in eager kernels (what PyTorch keeps on a CPU,
+    mask, 0 without dropout: the width of its input in eager kernels (what PyTorch saves on a CPU,
     and what published CUDA measurements of BERT agree with), one byte where it is fused.
     `padding`: slots that experts have for each token routed to one.
     `keeps_inputs`: the 4-bit matmuls of bitsandbytes save the inputs of frozen layers.

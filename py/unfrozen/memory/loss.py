@@ -29,11 +29,11 @@ and the backward pass of the head.
                    another (Megatron-FSDP) the optimizer, and the loss, are Megatron's
     classification none
 
-A caller may hold what the model answered through backward pass and update, because it is still
-bound to a name (prime-rl, trainer/sft/train.py: `out`; KempnerForge, scripts/train.py: `logits`):
+A caller may keep the model's output alive through backward pass and update, because a name is
+still bound to it (prime-rl, trainer/sft/train.py: `out`; KempnerForge, scripts/train.py: `logits`):
 one more matrix of logits, in fp32 where they were upcast.
 
-Logits that pass a soft cap (Gemma 2) keep what the tanh gave: c more.
+Logits with a soft cap (Gemma 2) also save the output of the tanh: c more.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from unfrozen.model import Architecture
 
 CHUNKS: Final = 8  # of a chunked loss
 LINEAR_CHUNK: Final = 256  # tokens whose logits exist at once in a linear loss
-FUSED_WORDS: Final = 2048  # of the vocabulary that a loss by words takes at once
+FUSED_WORDS: Final = 2048  # of the vocabulary that a fused loss takes at once
 
 
 class LossMemory(NamedTuple):

@@ -1,4 +1,4 @@
-"""From what tensors hold to what the GPU has to hold.
+"""Overheads beside tensors: the allocator's reserve, the CUDA context, communication buffers.
 
 `reserved` is what the caching allocator takes. Published pairs put it at 1.007 to 1.14 times
 `allocated`, mostly near 1.03. Two things make it more, and can be counted: the 16-bit logits are

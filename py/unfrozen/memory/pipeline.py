@@ -1,11 +1,11 @@
-"""What one rank of a pipeline, or one GPU of a device map, holds of a model, and keeps in flight.
+"""The layers of a pipeline rank, or of a GPU of a device map, and its micro-batches in flight.
 
 A rank holds the weights, gradients and states of its stages: the embedding with the first, last
 norm and head with the last, each with a copy of its own where they are tied and lie apart
 (Megatron-LM `megatron/core/models/common/language_module/language_module.py`,
 `setup_embeddings_and_output_layer`, which then sums the two gradients).
 
-A micro-batch in flight keeps what its stage's forward pass kept; where the backward pass is cut in
+A micro-batch in flight keeps what its stage's forward pass saved; where the backward pass is cut in
 two, after the first half the inputs of the linear layers and the gradients of their outputs: 32·T·h
 in a GPT layer, table 1 of Qi et al., arXiv 2401.10241. What was sent on is freed at once
 (Megatron-LM `megatron/core/pipeline_parallel/schedules.py`, `deallocate_output_tensor`), and the
@@ -13,7 +13,7 @@ gradient that came in is held until it has been through the stage.
 
 PyTorch's pipelines, which are meant where weights are sharded (ZeRO-3), keep what was sent on, and
 the logits (`torch/distributed/pipelining/stage.py`, `fwd_cache`); and between the two halves of a
-backward pass all that was kept (`_backward.py`, `stage_backward_input`, which retains the graph).
+backward pass all that was saved (`_backward.py`, `stage_backward_input`, which retains the graph).
 
 FSDP within a pipeline gathers a rank's weights once a step and sums its gradients once, after the
 last micro-batch (torchtitan `torchtitan/models/llama3/infra/parallelize.py`: no resharding after
@@ -40,7 +40,7 @@ GATHERED_STAGES: Final = 3
 _LOSS_KEPT: Final = {"logits_fp32": 4, "vocab_parallel": 4, "loss_parallel": 4}
 """Bytes per logit that a loss saves for its backward pass: fp32 probabilities, else the logits."""
 _GONE: Final = ("classification", "fused_linear", "linear", "fused_vocab")
-"""Losses that keep no logits."""
+"""Losses that save no logits."""
 
 
 @lru_cache(maxsize=4096)
@@ -107,7 +107,7 @@ def _kind(stage: ModelConfig) -> tuple[int, int, bool, bool]:
 
 
 class InFlightBatches:
-    """What a rank keeps of micro-batches that are not at work; `passes` are those of its stages.
+    """The micro-batches in flight on a rank; `passes` are those of its stages.
 
     `local` is all that it holds, of a model of so many `layers`.
     """

@@ -1,4 +1,4 @@
-"""How many micro-batches a rank of a pipeline keeps, and of which of its stages, by schedule.
+"""The micro-batches in flight on a pipeline rank, stage by stage, for each schedule.
 
 Between its forward pass F and its backward pass B a micro-batch keeps its activations. A schedule
 may cut B in two, I for the gradient of the input, which the stage before waits for, and W for those
@@ -53,7 +53,7 @@ _ROUNDS: Final = 4  # after so many nothing new comes
 
 
 class RankMoment(NamedTuple):
-    """A stage of the rank at work, and of each of them how many other micro-batches are kept.
+    """The stage at work on a rank, and how many other micro-batches are in flight, by stage.
 
     `whole` are those between F and B or I, `late` those between I and W.
     """

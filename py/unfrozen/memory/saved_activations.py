@@ -239,11 +239,11 @@ _FROZEN: Final = Adapters(0, 0, 0, 0, 0, 0, 0, "peft")
 
 
 class SavedActivations:
-    """What one micro-batch of `model`, this GPU's share of it, keeps until it is differentiated.
+    """The activations that one micro-batch of `model` saves on this GPU.
 
-    In bytes: `layer` is what the largest layer keeps without checkpointing, `kept` what one that
-    is recomputed keeps, `layers` what all of them keep on the GPU, `outside` what is kept outside
-    them but for the head's input, `beside` what of that stays until the first layer is reached.
+    In bytes: `layer` is what the largest layer saves without checkpointing, `kept` what a
+    checkpointed one saves, `layers` what all of them save on the GPU, `outside` what is saved
+    outside them but for the head's input, `beside` the part of it that stays until the end.
     """
 
     def __init__(self, model: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:

@@ -99,7 +99,7 @@ STATE_TABLE: Final = (
     StateRow("AdamW, pure bf16, 8-bit moments", 2, 2, 0, 2 * INT8_BYTES, "the smallest AdamW"),
     StateRow("SGD with momentum", 2, 2, 4, 4, "one moment"),
     StateRow("SGD", 2, 2, 4, 0, "no moments"),
-    StateRow("Muon", 2, 2, 4, 4 * (1 + _REST), "one moment for matrices; the rest keeps two"),
+    StateRow("Muon", 2, 2, 4, 4 * (1 + _REST), "one moment for matrices, two for the rest"),
     StateRow("Adafactor", 2, 2, 4, 0, "4 bytes for each row and each column of a matrix"),
     StateRow("LOMO", 2, 0, 0, 0, "each layer is updated as soon as its gradient is known"),
 )
@@ -147,7 +147,7 @@ def unsharded_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     """Return the bytes of optimizer state that every GPU holds whole, however many shard the rest.
 
     One step count a tensor; of Adafactor also the sums of rows and columns, which are of whole
-    matrices: `gpu_runner` keeps them so, and so do PyTorch's own where they are made (the
+    matrices: `gpu_runner` has them so, and so do PyTorch's own where they are made (the
     Adafactors of torch 2.13 and transformers 5.24 then refuse tensors that FSDP2 has cut).
     """
     kind = OPTIMIZERS[recipe.optimizer]

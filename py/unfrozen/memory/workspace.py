@@ -1,4 +1,4 @@
-"""What is freed and added inside a layer while it is differentiated, at its highest points."""
+"""The workspace of a layer's backward pass: what is freed and allocated at its highest points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is made of: sizes, and the choices that change its tensors.
+"""The architecture of a model: its sizes, and the choices that change its tensors.
 
 Shapes: D width, H heads, K kv heads, d head dimension, F ffn, V vocabulary, L layers, E experts.
 Widths of a mixer, which stands in place of attention, are numbers a token; each knows its share on
@@ -117,7 +117,7 @@ class Convolution(NamedTuple):
 
 
 class Absent(NamedTuple):
-    """Nothing: the layer is a feed-forward part alone (Nemotron-H)."""
+    """No mixer: the layer is an MLP alone (Nemotron-H)."""
 
     def split(self, _: int) -> Absent:
         """Return the same: there is nothing to split."""
@@ -175,7 +175,7 @@ FUSED_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """The sparse feed-forward part of a mixture-of-experts model."""
+    """The sparse MLP of a mixture-of-experts model."""
 
     count: int
     per_token: int

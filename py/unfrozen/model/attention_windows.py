@@ -1,4 +1,4 @@
-"""How far back the layers of a model attend, from its config.json, as transformers 5 reads it.
+"""The sliding windows of a model's layers, from its config.json, as transformers 5 reads it.
 
 A window of w positions is one that slides (`sliding_window`) or a chunk of a fixed grid
 (`attention_chunk_size`), of which a token sees half in the mean. Which layers have one is listed in

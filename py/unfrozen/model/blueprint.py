@@ -1,8 +1,8 @@
-"""The tensors of a model whose layers are of several kinds, and the parts that they are made of.
+"""The tensors of a model whose layers are of several kinds.
 
 A `Blueprint` lists what stands before the layers, each kind of layer once with names relative to
-it, which layer is of which kind, and what stands after them. The functions below it are the parts
-that families share. `cut` names the dimension that tensor-parallel ranks share.
+it, which layer is of which kind, and what stands after them. `cut` is the
+dimension that tensor-parallel ranks share.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Llama style: RMSNorm, rotary positions, grouped-query attention, gated feed-forward.
+"""The Llama style: RMSNorm, rotary positions, grouped-query attention, gated MLP.
 
 Llama, SmolLM, Mistral, Qwen2, Qwen3, Gemma 1–3 (text), Phi-3, OLMo 1–2 and the mixtures Mixtral,
 Qwen2-MoE, Qwen3-MoE differ in a few choices, all in `_CHOICES`. Names, order and defaults are

@@ -19,7 +19,7 @@ from unfrozen.model.vision_encoders import VISION_ENCODERS, VisionEncoder
 
 
 class Projector(NamedTuple):
-    """What joins a tower of `patches` to a model: its tensors, and the tokens it makes of them."""
+    """The projector from a vision tower of `patches` to the model: its tensors, and its tokens."""
 
     tensors: list[Tensor]
     tokens: int

@@ -1,4 +1,4 @@
-"""The plan of a job: what it holds, how long it takes, what would change that.
+"""The plan of a job: its memory, its time, and changes that help.
 
 Reading order:
 

@@ -1,4 +1,4 @@
-"""Time, energy and cost of training on a number of tokens; estimates, with what they assume."""
+"""Estimates of time, energy and cost of training on a number of tokens, with their assumptions."""
 
 from __future__ import annotations
 

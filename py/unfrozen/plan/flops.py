@@ -1,4 +1,4 @@
-"""FLOPs per token: what the matrices and the attention of a model cost.
+"""FLOPs per token of a model's matrices and attention.
 
 A matrix of n weights costs each token 2n FLOPs forward, 2n for the gradient of its input and 2n for
 that of its weights: 6 a parameter (Kaplan et al., arXiv 2001.08361, section 2.1). Attention adds
@@ -22,7 +22,7 @@ from unfrozen.model.attention_windows import seen_share
 
 @dataclass(frozen=True, slots=True)
 class Flops:
-    """Operations a token. `model` is what utilisation is measured by: nothing done twice."""
+    """FLOPs per token. `model` is what MFU counts: nothing recomputed."""
 
     forward: float
     backward: float

@@ -1,4 +1,4 @@
-"""What a run needs of its hosts' memory, beside Python, its libraries and what its steps hold.
+"""The host memory of a run, beside Python, its libraries and its steps.
 
     load     weights are read: whole by every process, or by each what it will hold
     save     a checkpoint is written: gathered by the first process, in shards by each, or in

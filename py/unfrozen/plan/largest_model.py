@@ -1,4 +1,4 @@
-"""The largest model a GPU can train: the planner turned round once more.
+"""The largest model that a GPU can train.
 
 Two answers. Of the published models, the largest that fits. And of a family that has every size,
 Llama 2 drawn larger or smaller: width 4096 with 32 layers is Llama-2-7B itself, and depth follows

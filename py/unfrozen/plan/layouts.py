@@ -229,7 +229,7 @@ def layouts(
 
 
 class Search:
-    """A search for layouts that can be left between two plans.
+    """A search for layouts that can pause between two plans.
 
     `sequences` of a step default to the job's own, in proportion where the number of GPUs is
     another. The GPU is the job's, or one of 80 GB where it names none. Raises PlanError for a

@@ -1,7 +1,7 @@
-"""The answer to a job: what each instant holds, and whether the GPU holds it.
+"""The memory plan of a job: each instant by component, and whether the GPU holds the peak.
 
-Counters, from the inside out: `allocated` is what tensors hold, `reserved` what the caching
-allocator takes for them, `device` what the GPU has to hold; see `unfrozen.memory.overhead`.
+Counters: `allocated` is the memory of tensors, `reserved` what the caching allocator takes for
+them, `device` the memory of the GPU in all; see `unfrozen.memory.overhead`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What full fine-tuning, LoRA and QLoRA take on a GPU: the chart of chapter 2.
+"""The memory of full fine-tuning, LoRA and QLoRA on a GPU: the chart of chapter 2.
 
 Every bar is a plan of `unfrozen.plan` at its peak, for one sequence of 2048 tokens and
 FlashAttention: mixed-precision AdamW for what trains, adapters of rank 16 beside every linear layer
@@ -118,7 +118,7 @@ def chart(*, recomputed: bool = False) -> Plot:
     """Return the stacked bars with the GPUs they fit, in decimal gigabytes."""
     bars = methods(recomputed=recomputed)
     return Plot(
-        title=f"Memory by method, {'layers recomputed' if recomputed else 'activations kept'}",
+        title=f"Memory by method, {'layers recomputed' if recomputed else 'activations saved'}",
         x_label="Method",
         y_label="Memory",
         x_data=tuple(bar.label for bar in bars),

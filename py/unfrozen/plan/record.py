@@ -1,4 +1,4 @@
-"""Errors of time estimates against speeds that others measured: the band of each estimate.
+"""Errors of time estimates against published speeds: the band of each estimate.
 
 An error is the estimated speed over the measured one, less 1. `docs/first_look.py` computes
 `SPEEDS` from the published runs, and tests/measurements computes it again: it is neither an

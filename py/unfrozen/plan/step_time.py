@@ -1,5 +1,5 @@
-"""Seconds of one optimizer step by cause: a roofline of the step, from what GPUs were measured to
-do. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.rates`.
+"""Seconds of one optimizer step by cause: a roofline of the step from measured rates of
+GPUs. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.rates`.
 
 A micro-batch computes, moves and launches; what it waits for comes on top as far as nothing hides
 it. No number here was fitted to a training run: those in web/measurements judge it.

@@ -1,4 +1,4 @@
-"""Steps through time: what is held at every turn of them, and when.
+"""The memory of the first steps over time.
 
 The turns are the points among which the memory model looks for the peak of a step. Between two of
 them memory changes layer by layer: a straight line. Seconds are those of `unfrozen.plan.step_time`,
@@ -25,7 +25,7 @@ PHASES: Final = ("forward", "backward", "update")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What is held `seconds` after the first step began, in the phase that a line to here shows."""
+    """The memory `seconds` after the first step began, at the end of a phase."""
 
     step: int
     phase: str

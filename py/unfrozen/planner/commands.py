@@ -1,4 +1,4 @@
-"""What to type: the run on the reader's own machine, and the same plan on the command line."""
+"""The commands of a plan: `unfrozen train` on the reader's machine, and `unfrozen plan`."""
 
 from __future__ import annotations
 

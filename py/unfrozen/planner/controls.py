@@ -1,4 +1,4 @@
-"""The planner's controls as the page draws them, and a refusal in the labels of these controls.
+"""The planner's controls as the page draws them, and errors in their labels.
 
 Labels, help and choices are those of `state.SETTINGS`. A setting that does nothing in the reader's
 job has no control, unless the state gives it a value; one that is JSON only never has, and is named

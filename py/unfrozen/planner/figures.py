@@ -1,5 +1,5 @@
-"""What the planner draws of a plan: the bar of its peak, the step by instant, the verdict, and the
-sentences about the peak, each read off the plan.
+"""The figures of a plan: the bar of its peak, the step by instant, the verdict, and sentences about
+the peak.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Common ways to train, each one button: what it sets, and how a reader recognises it.
+"""Presets: common recipes, each set by one button.
 
 Each preset sets every key that tells the recipes apart, so that choosing one undoes another; batch,
 sequence, attention, kernels and checkpointing stay as the reader left them.

@@ -1,10 +1,10 @@
-"""What the runner makes of a plan: its defaults, how it is launched, and the job that it runs.
+"""A plan in the runner: the runner's defaults, its launch, and the job that it runs.
 
 A setting left alone is what `gpu_runner` does with that model, so that the plan of an untouched
 page is that of the command beside it. The plan counts micro-batches a replica, the runner those of
 all GPUs together, so that the number of GPUs never changes what a step computes (docs/scale.md).
 The runner shards everything over all GPUs, and each takes sequences of its own: `micro_batch ·
-grad_accum` is therefore the plan's sequences of a step, dealt out evenly.
+grad_accum` is therefore the plan's sequences of a step, divided evenly.
 
 Layouts that the runner lacks are named by the options of frameworks that have them: torchtitan
 (`torchtitan/config/configs.py` @b5bcd76, names of schedules from

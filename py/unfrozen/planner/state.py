@@ -1,4 +1,4 @@
-"""What the planner is set to: a flat record of texts that an address can carry, and its job.
+"""The planner's state: a flat record of texts that an address can carry, and its job.
 
 A state holds only what differs from `DEFAULTS`, every value as text: "4096", "true", "null". An
 empty text leaves the setting to the runner (`runner.runner_defaults`) or to the job's own default.

@@ -20,7 +20,7 @@ _POST: Final = ("post_attention_layernorm", "post_feedforward_layernorm")
 
 
 class Traits(TypedDict, total=False):
-    """What a family does otherwise than Llama."""
+    """How a family differs from Llama."""
 
     bias: str  # the key of the bias of q, k and v; "always"
     out_bias: str  # … of the output

@@ -1,4 +1,4 @@
-"""What was measured on the reader's own machine, and takes the place of published figures."""
+"""Rates measured on the reader's own machine, which replace published figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step waits for the host: states and activations that move, kernels it launches."""
+"""Seconds that a step waits for the host: offloaded states and activations, kernel launches."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Moved(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What matmuls meet: operations a second, multiprocessors, bytes of memory a second."""
+    """Rates for matmuls: FLOP/s, multiprocessors, bytes of memory per second."""
 
     flops: float
     multiprocessors: int
