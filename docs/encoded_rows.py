@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner import demo
-from gpu_runner.data.encode import Encoder, Example
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import bins
 from gpu_runner.model.load import find, load_tokenizer
 from unfrozen.data_order import epoch_order

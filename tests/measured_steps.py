@@ -18,7 +18,7 @@ import tiny_families
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.encode import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.memory.formula import predict
 from gpu_runner.memory.prediction import Prediction

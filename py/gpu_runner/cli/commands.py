@@ -25,7 +25,7 @@ from gpu_runner.text import counted, printable
 
 if TYPE_CHECKING:
     from gpu_runner.config.schema import TrainConfig
-    from gpu_runner.data.encode import Example
+    from gpu_runner.data.examples import Example
     from gpu_runner.log.import_runs import Imported
     from gpu_runner.model.load import Source
 

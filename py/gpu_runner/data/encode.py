@@ -33,8 +33,6 @@ from gpu_runner.data.examples import Example
 from gpu_runner.data.rows import PlacedRow, refusal
 from gpu_runner.errors import DataError
 
-__all__ = ["BadRow", "Encoder", "Example", "Rendered", "pad_token"]
-
 Row = Mapping[str, Any]
 NO_TEMPLATE: Final = "none"
 """In place of a template: rows are rendered without one."""

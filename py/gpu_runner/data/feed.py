@@ -291,15 +291,11 @@ class Feed:
         every = list(range(len(rows)))
         return [every[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
 
-    def _sequences(self, number: int) -> list[Example]:
-        """Return the examples of a step, in order; those of the latest step are cached."""
-        return self._read(number)
-
     @cached_property
-    def _read(self) -> Callable[[int], list[Example]]:
-        @lru_cache(maxsize=1)
-        def read(number: int) -> list[Example]:
-            chosen = step_rows(number, self.sequences_per_step, len(self.examples), self.seed)
-            return [self.examples[index] for index in chosen]
+    def _sequences(self) -> Callable[[int], list[Example]]:
+        """Returns the examples of a step, in order; those of the latest step are cached."""
+        return lru_cache(maxsize=1)(self._read)
 
-        return read
+    def _read(self, number: int) -> list[Example]:
+        chosen = step_rows(number, self.sequences_per_step, len(self.examples), self.seed)
+        return [self.examples[index] for index in chosen]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpu_runner.data.dataset import EncodedDataset
-from gpu_runner.data.encode import Encoder, Example
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed, bins
 from unfrozen.data_order import step_rows, steps_in
 

@@ -142,7 +142,7 @@ class _Norm:
 
 
 def _by_inputs(slopes: Iterable[Tensor], weights: Iterable[Tensor]) -> Tensor:
-    """Σ slope · weight in fp32 (T, h), as autocast sums; one weight is cast at a time."""
+    """Return Σ slope · weight in fp32 (T, h), as autocast sums; one weight is cast at a time."""
     total: Tensor | None = None
     for slope, weight in zip(slopes, weights, strict=True):
         if total is not None and slope.dtype == total.dtype:
@@ -150,13 +150,13 @@ def _by_inputs(slopes: Iterable[Tensor], weights: Iterable[Tensor]) -> Tensor:
         else:
             product = slope @ weight.to(slope.dtype)
             total = product.float() if total is None else total.add_(product)
-            del product  # before the next one is made
+            del product  # before the next one is allocated
     assert total is not None
     return total
 
 
 class _Projections(torch.autograd.Function):
-    """q, k and v of the normalised x (…, h), each (…, n) in `dtype`; keeps x and a number a row."""
+    """q, k and v of the normalized x (…, h), each (…, n) in `dtype`; saves x, a number per row."""
 
     @staticmethod
     def forward(
@@ -194,9 +194,9 @@ class _Projections(torch.autograd.Function):
 
 
 class _GatedUnit(torch.autograd.Function):
-    """down(SiLU(gate(n)) · up(n)) of the normalised n of x (…, h); weights (f, h), (f, h), (h, f).
+    """down(SiLU(gate(n)) · up(n)) of the normalized n of x (…, h); weights (f, h), (f, h), (h, f).
 
-    Keeps x, a number a row, gate and up. Shazeer, arXiv 2002.05202.
+    Saves x, a number per row, gate and up. Shazeer, arXiv 2002.05202.
     """
 
     @staticmethod
@@ -239,22 +239,22 @@ class _GatedUnit(torch.autograd.Function):
 
 
 class _Rotation(torch.autograd.Function):
-    """Rotary positions (Su et al., arXiv 2104.09864) of x (B, H, T, d), d/2 numbers with d/2."""
+    """Rotary position embedding (Su et al., arXiv 2104.09864) of x (B, H, T, d), by halves."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
         half = x.shape[-1] // 2
-        return _turned(x, cos, sin[..., :half], sin[..., half:])
+        return _rotate(x, cos, sin[..., :half], sin[..., half:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         cos, sin = ctx.saved_tensors
         half = gradient.shape[-1] // 2
-        return _turned(gradient, cos, -sin[..., half:], -sin[..., :half]), None, None
+        return _rotate(gradient, cos, -sin[..., half:], -sin[..., :half]), None, None
 
 
-def _turned(x: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def _rotate(x: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     turned = x * cos
     turned[..., :half].addcmul_(x[..., half:], first, value=-1)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.dataset import GENERAL, EncodedDataset
-from gpu_runner.data.encode import Example, pad_token
+from gpu_runner.data.encode import pad_token
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum

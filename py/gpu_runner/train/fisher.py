@@ -22,8 +22,8 @@ from gpu_runner.checkpoint.sharded_directory import FISHER, publish_sharded
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.data import run_data
 from gpu_runner.data.dataset import GENERAL
-from gpu_runner.data.encode import Example, pad_token
-from gpu_runner.data.examples import Joined
+from gpu_runner.data.encode import pad_token
+from gpu_runner.data.examples import Example, Joined
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.errors import CheckpointError, DataError, UsageError
 from gpu_runner.model.blocks import as_written

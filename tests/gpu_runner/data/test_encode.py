@@ -5,7 +5,8 @@ from transformers import AutoTokenizer
 
 import tiny_llama
 from gpu_runner import demo
-from gpu_runner.data.encode import BadRow, Encoder, Rendered
+from gpu_runner.data.chat.messages import BadRow
+from gpu_runner.data.encode import Encoder, Rendered
 
 
 def trained_text(encoder: Encoder, tokenizer: Any, row: dict[str, Any]) -> str:

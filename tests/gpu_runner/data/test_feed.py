@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny_llama
-from gpu_runner.data.encode import Encoder, Example
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import IGNORED, Batch, BatchShape, Feed, bins, collate
 from unfrozen.data_order import row_at
 

@@ -13,8 +13,9 @@ import chat_corpus
 import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.data import cache, run_data
+from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.dataset import encode_dataset, encode_rows
-from gpu_runner.data.encode import BadRow, Encoder
+from gpu_runner.data.encode import Encoder
 from gpu_runner.data.rows import SourceReader, read_rows
 from gpu_runner.errors import DataError
 from security.damage import HOSTILE, damaged

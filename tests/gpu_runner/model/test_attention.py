@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import tiny_families as families
-from gpu_runner.data.encode import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, pack
 from gpu_runner.model import attention
 

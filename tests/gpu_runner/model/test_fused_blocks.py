@@ -12,7 +12,7 @@ import torch
 
 import tiny_families
 from gpu_runner.config.bounds import Checkpointing
-from gpu_runner.data.encode import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import pack
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum

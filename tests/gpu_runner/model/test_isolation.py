@@ -9,7 +9,7 @@ import transformers
 from torch import Tensor
 
 from conftest import matrix
-from gpu_runner.data.encode import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate, pack
 from gpu_runner.model import attention
 from gpu_runner.model.loss import loss_sum

@@ -8,7 +8,8 @@ from transformers import masking_utils
 
 import tiny_families
 import tiny_llama
-from gpu_runner.data.encode import Encoder, Example
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate, pack
 from gpu_runner.model import attention
 from gpu_runner.model.loss import Kind, loss_sum

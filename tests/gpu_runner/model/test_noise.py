@@ -7,7 +7,8 @@ import torch
 
 import tiny_families
 import tiny_llama
-from gpu_runner.data.encode import Encoder, Example
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, Feed, collate
 from gpu_runner.model.loss import loss_sum, training_loss
 

@@ -6,7 +6,7 @@ import torch
 import tiny_families
 from counted_lines import count_lines
 from gpu_runner.config.load import resolve
-from gpu_runner.data.encode import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import pack
 from gpu_runner.errors import UsageError
 from gpu_runner.model.loss import loss_sum

@@ -12,8 +12,8 @@ import pytest
 
 import chat_corpus
 from chat_corpus import CHATS, FAMILIES, asks, says
-from gpu_runner.data.chat.messages import read_chat
-from gpu_runner.data.encode import BadRow, Encoder
+from gpu_runner.data.chat.messages import BadRow, read_chat
+from gpu_runner.data.encode import Encoder
 
 TRAINED = json.loads((chat_corpus.FOLDER / "trained.json").read_text("utf-8"))
 CASES = [(family, kind) for family in FAMILIES for kind in CHATS]

@@ -9,7 +9,8 @@ import pytest
 import chat_corpus
 import tiny_llama
 from chat_corpus import CHATS, FAMILIES
-from gpu_runner.data.encode import BadRow, Encoder
+from gpu_runner.data.chat.messages import BadRow
+from gpu_runner.data.encode import Encoder
 
 ODD: list[Any] = [
     *(None, 0, 0.5, True, "", " ", "\ud800", "\x00", "{", "[]", "<think>", "</s>", 10**30),
