@@ -130,6 +130,21 @@ def test_bad_rows_are_told_of_the_set_they_are_in(
     assert train.bad_rows == ()
 
 
+def test_bad_rows_of_a_mix_are_reported_with_their_own_source(
+    tmp_path: Path, sums_file: Path, encoder: Encoder
+) -> None:
+    held = tiny_llama.write_rows(tmp_path / "held.jsonl", [{"text": "new"}])
+    other = tiny_llama.write_rows(tmp_path / "other.jsonl", [*tiny_llama.sums(3), {"words": 1}])
+    with other.open("a") as file:
+        file.write("not JSON\n")
+    choices = {"mix": (str(other),), "eval_data": str(held), "skip_bad_rows": True}
+    train, _ = run_data.load_datasets(config(sums_file, **choices), encoder)
+    first, second = train.sets()
+    assert first.bad_rows == ()
+    assert sorted(text.partition(": ")[0][-2:] for text in second.bad_rows) == [":4", ":5"]
+    assert (second.rows_read, len(second.examples)) == (5, 3)
+
+
 def test_a_chat_template_of_ones_own_is_used_and_saved_with_the_model(
     sums_file: Path, tmp_path: Path
 ) -> None:
