@@ -195,7 +195,7 @@ def test_what_only_transformers_can_read_is_left_to_it(model_dir: Path, tmp_path
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").rename(folder / "other.safetensors")
     source = model.find(str(folder))
-    with pytest.raises(WholeOnly, match="no safetensors files"):
+    with pytest.raises(WholeOnly, match="not safetensors files"):
         sharded_load.begin(source, tokenizer, "fp32")
     (folder / "other.safetensors").rename(folder / "model.safetensors")
     altered(folder, lm_head__weight=torch.ones(264, 32))
