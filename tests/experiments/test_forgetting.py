@@ -1,11 +1,13 @@
 """What helps against forgetting: the direction of each effect, on the demo, with two seeds."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from conftest import matrix
 from demo_model.skills import SKILLS
 from forgetting import (
     SEEDS,
@@ -28,15 +30,24 @@ SHORT = replace(TRIALS["demo"], choices={"steps": 60, "micro_batch": 16, "eval_r
 CONTROLS = [control.id for control in SHORT.controls if control.id != "plain"]
 
 
+class Outcomes(dict[str, list[Outcome]]):
+    """Control → what it ends with, seed by seed; a control is run when it is first asked for."""
+
+    def __init__(self, seeds: tuple[int, ...], folder: Callable[[], Path]) -> None:
+        self.seeds, self.folder = seeds, folder
+
+    def __missing__(self, control: str) -> list[Outcome]:
+        (wanted,) = (one for one in SHORT.controls if one.id == control)
+        self[control] = [run(SHORT, wanted, seed, self.folder()) for seed in self.seeds]
+        return self[control]
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome]]:
-    """Control → what it ends with, seed by seed."""
-    return {
-        control.id: [
-            run(SHORT, control, seed, tmp_path_factory.mktemp("runs")) for seed in SEEDS[:2]
-        ]
-        for control in SHORT.controls
-    }
+def found(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[Outcome]]:
+    seeds = SEEDS[:2] if request.config.option.all else SEEDS[:1]
+    return Outcomes(seeds, lambda: tmp_path_factory.mktemp("runs"))
 
 
 @pytest.mark.slow
@@ -47,7 +58,7 @@ def test_training_without_a_control_learns_and_forgets(found: dict[str, list[Out
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("control", matrix(CONTROLS, "ewc"))
 def test_every_control_learns_and_forgets_less_whatever_the_seed(
     control: str, found: dict[str, list[Outcome]]
 ) -> None:
@@ -57,7 +68,7 @@ def test_every_control_learns_and_forgets_less_whatever_the_seed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("control", [name for name in CONTROLS if name != "replay"])
+@pytest.mark.parametrize("control", matrix([name for name in CONTROLS if name != "replay"], "ewc"))
 def test_all_but_replay_do_it_by_staying_nearer(
     control: str, found: dict[str, list[Outcome]]
 ) -> None:
@@ -66,12 +77,14 @@ def test_all_but_replay_do_it_by_staying_nearer(
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_replay_forgets_less_at_nearly_the_same_distance(found: dict[str, list[Outcome]]) -> None:
     for one, plain in zip(found["replay"], found["plain"], strict=True):
         assert one.drift == pytest.approx(plain.drift, rel=0.07)
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_importance_buys_more_than_distance(found: dict[str, list[Outcome]]) -> None:
     """EWC forgets less than L2-SP although it lets the weights go further."""
     for ewc, l2sp in zip(found["ewc"], found["l2sp"], strict=True):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import run_process
 import tiny_families
 import tiny_llama
+from conftest import matrix
 from large_models import Reading, read
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,7 @@ def seen(reading: Reading, processes: int) -> list[dict[str, Any]]:
     return [json.loads((reading.seen / f"{rank}.json").read_text()) for rank in range(processes)]
 
 
-@pytest.mark.parametrize("processes", [2, 3, 4])
+@pytest.mark.parametrize("processes", matrix([2, 3, 4], 3))
 def test_every_process_holds_to_the_last_bit_its_rows_of_what_transformers_loads(
     processes: int, models: tuple[Path, ...], tmp_path: Path
 ) -> None:
@@ -69,7 +70,7 @@ def test_16_bit_weights_are_the_same_too(models: tuple[Path, ...], tmp_path: Pat
     assert all(each[models[0].name]["different"] == [] for each in found)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", matrix([2, 4], 2))
 def test_together_they_read_the_files_once_and_each_no_more_than_its_part(
     processes: int, models: tuple[Path, ...], tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from conftest import matrix
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, Diverged, UsageError
@@ -190,14 +191,18 @@ def test_a_penalty_keeps_the_model_nearer(
 
 @pytest.mark.parametrize(
     "choices",
-    [
+    matrix(
+        [
+            {"ewc": 10.0, "l2sp_pull": 1.0, "fisher_rows": 4, "layer_decay": 1.5},
+            {"optimizer": "muon"},
+            {"optimizer": "adafactor"},
+            {"params": "bf16", "rounding": "stochastic"},
+            {"params": "bf16", "rounding": "kahan"},
+            {"beta1": 0.8, "beta2_tokens": 2000.0, "epsilon": 1e-6},
+        ],
         {"ewc": 10.0, "l2sp_pull": 1.0, "fisher_rows": 4, "layer_decay": 1.5},
-        {"optimizer": "muon"},
-        {"optimizer": "adafactor"},
         {"params": "bf16", "rounding": "stochastic"},
-        {"params": "bf16", "rounding": "kahan"},
-        {"beta1": 0.8, "beta2_tokens": 2000.0, "epsilon": 1e-6},
-    ],
+    ),
     ids=["penalties", "muon", "adafactor", "stochastic", "kahan", "betas"],
 )
 def test_a_stopped_run_goes_on_bit_by_bit(

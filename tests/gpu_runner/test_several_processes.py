@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from conftest import matrix
 from run_process import (
     events,
     kill_all,
@@ -110,12 +111,15 @@ def test_two_copies_of_two_parts_equal_one_process(
 
 @pytest.mark.parametrize(
     ("chosen", "several", "tolerance", "weights"),
-    [
-        ({"optimizer": "muon"}, {}, 1e-4, 1e-2),
-        ({"optimizer": "adafactor", "clip": 0.0}, {"optimizer_in_backward": True}, 1e-6, 1e-5),
-        ({"params": "bf16", "rounding": "stochastic"}, {}, 1e-3, 1e-2),
+    matrix(
+        [
+            ({"optimizer": "muon"}, {}, 1e-4, 1e-2),
+            ({"optimizer": "adafactor", "clip": 0.0}, {"optimizer_in_backward": True}, 1e-6, 1e-5),
+            ({"params": "bf16", "rounding": "stochastic"}, {}, 1e-3, 1e-2),
+            ({"compute": "bf16"}, {}, 3e-3, 0.2),
+        ],
         ({"compute": "bf16"}, {}, 3e-3, 0.2),
-    ],
+    ),
     ids=[
         *("muon", "adafactor-within-the-backward-pass", "bf16-rounded-stochastically"),
         "fp32-gathered-in-bf16",

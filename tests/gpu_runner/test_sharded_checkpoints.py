@@ -1,5 +1,6 @@
 """Checkpoints that every process writes its part of: read by any number, exported."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 import run_process
 import tiny_families
 import tiny_llama
+from conftest import matrix
 from gpu_runner.checkpoint import directory
 from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
 from gpu_runner.model.load import find
@@ -96,10 +98,12 @@ def test_shards_hold_what_whole_files_hold(options: dict[str, Any], tmp_path: Pa
     assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
 
 
-@pytest.mark.parametrize("family", ["llama", "mixtral"])
-@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize(
+    ("family", "copies"),
+    matrix(itertools.product(("llama", "mixtral"), (1, 2)), ("mixtral", 2)),
+)
 def test_four_two_one_and_four_processes_go_on_with_each_others_shards(
-    copies: int, family: str, options: dict[str, Any], tmp_path: Path
+    family: str, copies: int, options: dict[str, Any], tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
     tiny_families.model(family, "eager").save_pretrained(model)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from conftest import matrix
 from gpu_runner.config.load import resolve
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.memory.formula import build_recipe, heaviest_micro_batch, predict
@@ -17,23 +18,30 @@ TIED = {"tie_word_embeddings": True}
 @pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize(
     "choices",
-    [
-        {"loss": "full"},
+    matrix(
+        [
+            {"loss": "full"},
+            {"loss": "chunked"},
+            {"loss": "linear"},
+            {"checkpointing": "full"},
+            {"checkpointing": "selective"},
+            {"checkpointing": "selective", "compute": "bf16"},
+            {"compute": "bf16"},
+            {"compute": "bf16", "checkpointing": "full"},
+            {"fused": False},
+            {"fused": False, "compute": "bf16"},
+            {"fused": False, "checkpointing": "full"},
+            {"grad_accum": 2},
+            {"grad_accum": 2, "checkpointing": "full"},
+            {"optimizer": "sgd"},
+            {"optimizer_in_backward": True, "clip": 0.0},
+        ],
         {"loss": "chunked"},
-        {"loss": "linear"},
-        {"checkpointing": "full"},
-        {"checkpointing": "selective"},
         {"checkpointing": "selective", "compute": "bf16"},
-        {"compute": "bf16"},
-        {"compute": "bf16", "checkpointing": "full"},
-        {"fused": False},
-        {"fused": False, "compute": "bf16"},
         {"fused": False, "checkpointing": "full"},
         {"grad_accum": 2},
-        {"grad_accum": 2, "checkpointing": "full"},
-        {"optimizer": "sgd"},
         {"optimizer_in_backward": True, "clip": 0.0},
-    ],
+    ),
     ids=str,
 )
 def test_a_step_needs_what_was_predicted(choices: dict[str, Any], packing: bool) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fake_card
+from conftest import matrix
 from gpu_runner.model import attention
 
 AMPERE, ADA, TURING, BLACKWELL = (8, 0), (8, 9), (7, 5), (12, 0)
@@ -78,18 +79,22 @@ CASES: dict[str, dict[str, Any]] = {
     "muon": {"optimizer": "muon"},
     "in the backward pass": {"early": True},
 }  # fmt: skip
+EVERY_RUN = ("llama", "padded rows", "the chunked loss", "checkpointing full", "muon")
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def walked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     if fake_card.COMPILER is None:
         pytest.skip("without g++ there is no card to stand in")
-    cases = {**CASES, "found": {"looks": True}}
+    wanted = CASES if request.config.option.all else {name: CASES[name] for name in EVERY_RUN}
+    cases = {**wanted, "found": {"looks": True}}
     return fake_card.waits_of(cases, tmp_path_factory.mktemp("card"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", matrix(CASES, *EVERY_RUN))
 def test_a_whole_step_waits_for_its_card_once_at_its_end(case: str, walked: dict[str, Any]) -> None:
     """Forward, backward and update, of two steps; whatever else asks the card is named."""
     assert walked[case] == 2 * PROMISED

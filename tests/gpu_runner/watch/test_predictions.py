@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import unfrozen
+from conftest import matrix
 from gpu_runner.memory.loop import LoopStep, Optimizers, StepInputs, predict_loop_step
 from watched_loops import FAMILIES, batches, events, model_of, train
 
@@ -31,7 +32,7 @@ def ratio(run: Any) -> float:
     return found
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", matrix(FAMILIES, "llama", "gpt2", "gemma2", "mixtral"))
 def test_a_family_needs_what_was_predicted(family: str, tmp_path: Path) -> None:
     model = model_of(family)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from conftest import matrix
 from slowness import slowness
 from unfrozen.errors import PlanError
 from unfrozen.lab import tiny
@@ -93,7 +94,7 @@ def test_the_best_rate_for_both_lies_far_to_the_left_of_the_cliff(seed: int) -> 
 
 
 @pytest.mark.slow
-@EVERY_SEED
+@pytest.mark.parametrize("seed", matrix(SEEDS, 0))
 def test_a_longer_run_wants_a_lower_rate_and_the_cliff_stays(seed: int) -> None:
     assert best(swept(seed, 100), both).rate < best(swept(seed), both).rate
     assert cliff(swept(seed, 100)) == cliff(swept(seed))

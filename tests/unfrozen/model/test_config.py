@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from conftest import matrix
 from unfrozen.model import SUPPORTED, ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.vision_language import WRAPPERS
@@ -35,8 +36,11 @@ def built(config: dict[str, Any]) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, tuple(parameter.shape)) for name, parameter in model.named_parameters()]
 
 
+ONE_OF_EACH_TYPE = {one.config["model_type"]: name for name, one in CATALOGUE.items()}.values()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("hub_id", CATALOGUE)
+@pytest.mark.parametrize("hub_id", matrix(CATALOGUE, *ONE_OF_EACH_TYPE))
 def test_names_shapes_order_and_count_are_those_of_transformers(hub_id: str) -> None:
     config = CATALOGUE[hub_id].config
     model = ModelConfig.from_hf(config)

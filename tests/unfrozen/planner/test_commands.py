@@ -9,6 +9,7 @@ import pytest
 import typer.main
 from torch.distributed.run import get_args_parser
 
+from conftest import matrix
 from gpu_runner.cli.application import application
 from gpu_runner.cli.options import config_from_options
 from gpu_runner.config.schema import TrainConfig
@@ -57,6 +58,7 @@ STATES = {
     f"{recipe}-{cluster}": RECIPES[recipe] | CLUSTERS[cluster]
     for recipe, cluster in itertools.product(RECIPES, CLUSTERS)
 }
+ONE_OF_EACH = [STATES[f"{one}-{two}"] for one, two in zip(RECIPES, itertools.cycle(CLUSTERS))]
 
 
 @dataclass
@@ -115,7 +117,7 @@ def where(state: State) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+@pytest.mark.parametrize("state", matrix(STATES.values(), *ONE_OF_EACH), ids=STATES)
 def test_the_command_is_one_the_runner_takes_and_computes_the_plans_step(state: State) -> None:
     job, found = Job.read(job_json(state)), told(state)
     sequences = job.recipe.micro_batch * job.recipe.grad_accum * job.cluster.replicas
@@ -138,7 +140,7 @@ def test_its_processes_are_the_plans_gpus_or_the_page_says_why_not(cluster: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+@pytest.mark.parametrize("state", matrix(STATES.values(), *ONE_OF_EACH), ids=STATES)
 def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state: State) -> None:
     job = Job.read(job_json(state))
     run, config = run_of(job, launch(job)), told(state).config
