@@ -287,7 +287,7 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
-    """Run the tests, Chromium's too, with the coverage gate; `--all` adds the whole matrix.
+    """Run the tests, Chromium's too; `--all` adds the whole matrix and the coverage gate.
 
     Other arguments are pytest's and choose the tests to run.
     """
@@ -296,7 +296,8 @@ def test(options: argparse.Namespace) -> int:
     smollm2()
     if options.extra in ([], ["--all"]):
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
-        options.extra += ["--quiet", "--cov", *WORKERS]
+        gate = ["--cov"] if options.extra else []
+        options.extra += ["--quiet", *gate, *WORKERS]
     return module("pytest", *options.extra)
 
 
