@@ -71,11 +71,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def matrix(values: Iterable[object], *always: object) -> list[object]:
-    """Return parameters of a test: those of `always` in every run, the rest with `--all` alone."""
+    """Return parameters of a test: those of `always` in every run, the rest with `--all` alone.
+
+    A tuple is one value for each of several parameters.
+    """
     found = list(values)
     assert [value for value in found if value in always], f"none of {always} is among {found}"
     return [
-        value if value in always else pytest.param(value, marks=pytest.mark.matrix)
+        value
+        if value in always
+        else pytest.param(*value if type(value) is tuple else (value,), marks=pytest.mark.matrix)
         for value in found
     ]
 
