@@ -39,7 +39,7 @@ def test_python_can_be_restarted_at_any_time(reader: CellReader) -> None:
     page = reader.page
     assert reader.run("kept = 1")["ok"]
     page.locator("python-status .python-restart").click()
-    assert "names that cells had defined are gone" in page.locator(".python-reason").inner_text()
+    assert "variables of all cells are gone" in page.locator(".python-reason").inner_text()
     assert reader.run("kept")["errorType"] == "NameError"
     reader.start("while True: pass")
     page.locator("python-status .python-restart").click()

@@ -65,7 +65,7 @@ def test_stop_ends(reader: CellReader, what: str) -> None:
     assert "KeyboardInterrupt" in result["error"]
     assert result["cleared"] is not (isolated and what in KEEPS_NAMES_WHEN_ISOLATED)
     message = reader.shown()["message"]
-    assert (message is not None and "names that cells had defined are gone" in message) is (
+    assert (message is not None and "variables of all cells are gone" in message) is (
         result["cleared"]
     )
     after = reader.run("kept + 1")

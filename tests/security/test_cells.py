@@ -84,7 +84,7 @@ def test_an_end_of_python_is_said_and_python_starts_anew(
     said = result["message"] if result["cleared"] else str(result["error"])
     assert attack.word in said or "RecursionError" in said  # how deep a stack goes is the browser's
     if result["cleared"]:
-        assert "names that cells had defined are gone" in said
+        assert "variables of all cells are gone" in said
     else:  # what it has turned around goes
         visitor.evaluate("() => document.querySelector('.python-restart').click()")
     after = visitor.run("6 * 7")
