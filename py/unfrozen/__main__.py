@@ -58,9 +58,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None, program: str = "python -m unfrozen") -> int:
-    """Run the command line of `program`; returns the exit code: 0, or 2 for input that cannot be
-    planned.
-    """
+    """Run the command line of `program`; return the exit code, 2 for unusable input."""
     options = parser(program).parse_args(arguments)
     try:
         given = _load_jobs(options)
@@ -302,9 +300,7 @@ def _estimate(options: argparse.Namespace, one: PlannedJob) -> Estimate:
 
 
 def _compared(given: object, text: str) -> list[tuple[str, Plan]]:
-    """Return a plan for each entry of `--compare`: a sharding, or key=value of recipe or
-    cluster.
-    """
+    """Return a plan for each entry of `--compare`: a sharding, or key=value of a part."""
     found = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = entry.partition("=")

@@ -21,9 +21,7 @@ def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
 
 
 def row_at(position: int, rows: int, seed: int) -> int:
-    """Return the index of the row at `position`, counted from the start of the run through all
-    epochs.
-    """
+    """Return the index of the row at `position`, counted through all epochs."""
     epoch, offset = divmod(position, rows)
     return epoch_order(rows, seed, epoch)[offset]
 

@@ -45,9 +45,7 @@ class NumberFormat:
         return float((2 - 2 * gap) * 2.0 ** (self._bias + 1))
 
     def gap(self, value: float) -> float:
-        """Return the distance from a number to its next larger neighbour; PlanError out of
-        range.
-        """
+        """Return the distance from a number to the next larger one; PlanError out of range."""
         if not 0 <= abs(value) <= self.largest:
             bound = f"{self.name} reaches from −{self.largest:g} to {self.largest:g}"
             raise PlanError("value", value, bound, "choose one within")
@@ -55,9 +53,7 @@ class NumberFormat:
         return float(2.0 ** (max(exponent, 1 - self._bias) - self.mantissa_bits))
 
     def between(self, low: float, high: float) -> list[float]:
-        """Return every number of the format in [low, high]; 0 < low ≤ high of like size (one
-        binade).
-        """
+        """Return every number of the format in [low, high]; 0 < low ≤ high in one binade."""
         gap = self.gap(low)
         first, last = math.ceil(low / gap), math.floor(high / gap)
         return [index * gap for index in range(first, last + 1)]
@@ -122,7 +118,5 @@ def moved_share(lr: float, samples: int = 4000, deviation: float = WEIGHT_DEVIAT
 
 
 def stall_share(lr: float, samples: int = 4000, deviation: float = WEIGHT_DEVIATION) -> float:
-    """Return the share of bf16 weights that an update of ±lr leaves as they are: 1 −
-    `moved_share`.
-    """
+    """Return the share of bf16 weights that an update of ±lr leaves: 1 − `moved_share`."""
     return 1 - moved_share(lr, samples, deviation)

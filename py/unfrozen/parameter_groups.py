@@ -19,9 +19,7 @@ _LAYER: Final = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks)\.(\d+)\.")
 
 
 def layer_of(parameter: str) -> str:
-    """Return the layer a parameter belongs to: `layers.7`, or the module it is in
-    (`embed_tokens`).
-    """
+    """Return the layer of a parameter: `layers.7`, or its module (`embed_tokens`)."""
     found = _LAYER.match(parameter)
     if found:
         return f"layers.{found[1]}"
@@ -51,9 +49,7 @@ def lr_multipliers(names: Iterable[str], decay: float) -> dict[str, float]:
 
 
 def is_embedding(name: str) -> bool:
-    """Return whether a parameter outside the blocks comes before them: embed_tokens, wte, embed_in,
-    …
-    """
+    """Return whether a parameter comes before the blocks: embed_tokens, wte, embed_in, …"""
     starts = (part for part in name.split(".") if part != "embed_out")
     return any(part.startswith(("embed", "wte", "wpe")) for part in starts)
 

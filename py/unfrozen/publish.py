@@ -65,9 +65,7 @@ class Table:
         return _without_defaults(asdict(self), ("headers", "rows"))
 
     def as_json(self) -> str:
-        """Return JSON text to assign to `js.window.py_table_data`; raises PublishError for a
-        NaN.
-        """
+        """Return JSON text for `js.window.py_table_data`; raises PublishError for a NaN."""
         json_text = _json_text(self.as_dict())
         parse_table(json_text)
         return json_text

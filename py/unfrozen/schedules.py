@@ -63,9 +63,7 @@ class Schedule:
         _check_range("floor", self.floor, 0, self.peak)
 
     def at(self, step: float) -> float:
-        """Return the rate at position `step` in [0, total_steps] (the runner's steps are 1 …
-        total_steps).
-        """
+        """Return the rate at position `step` in [0, total_steps]."""
         _check_number("step", step, whole=False)
         _check_range("step", step, 0, self.total_steps)
         if step < self.warmup_steps:
@@ -92,9 +90,7 @@ class Schedule:
 def warmup_cosine(
     step: float, total_steps: int, warmup_steps: int, peak: float, floor: float = 0.0
 ) -> float:
-    """Return the rate of a linear warm-up to `peak`, then half a cosine to `floor`; see
-    `Schedule`.
-    """
+    """Return the rate of linear warm-up to `peak`, then half a cosine; see `Schedule`."""
     return Schedule("cosine", total_steps, peak, warmup_steps, floor).at(step)
 
 
@@ -106,9 +102,7 @@ def warmup_constant(step: float, total_steps: int, warmup_steps: int, peak: floa
 def warmup_linear(
     step: float, total_steps: int, warmup_steps: int, peak: float, floor: float = 0.0
 ) -> float:
-    """Return the rate of a linear warm-up to `peak`, then a straight line to `floor`; see
-    `Schedule`.
-    """
+    """Return the rate of linear warm-up to `peak`, then a straight line; see `Schedule`."""
     return Schedule("linear", total_steps, peak, warmup_steps, floor).at(step)
 
 

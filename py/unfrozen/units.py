@@ -82,9 +82,7 @@ def format_power(value: float, digits: int, *, space: str = " ") -> str:
 
 
 def format_bytes(size_bytes: float, *, binary: bool = True) -> str:
-    """Return bytes in the largest unit in which the number is at least one: "3.22 GB", "59.9
-    GiB".
-    """
+    """Return bytes in the largest unit that leaves at least one: "3.22 GB", "59.9 GiB"."""
     for scale, unit in _BINARY if binary else _DECIMAL:
         if abs(size_bytes) >= scale:
             return f"{sig3(size_bytes / scale)} {unit}"
@@ -124,9 +122,7 @@ def format_elapsed(seconds: float) -> str:
 
 
 def format_size(size_bytes: float, unit: str) -> str:
-    """Return a size in GiB or GB, or in a smaller unit of that kind: "14.9 GiB", "512 KiB", "0
-    GiB".
-    """
+    """Return a size in GiB or GB, or a smaller unit: "14.9 GiB", "512 KiB", "0 GiB"."""
     scale = UNIT_BYTES[unit]
     if size_bytes and abs(size_bytes) < 0.1 * scale:
         return format_bytes(size_bytes, binary=unit == "GiB").replace(" ", NO_BREAK)

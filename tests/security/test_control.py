@@ -246,7 +246,7 @@ def test_a_recipe_is_one_that_is_in_the_list(server: Server, name: str) -> None:
     "numbers",
     [
         *({"steps": 0}, {"steps": 10_000_001}, {"steps": 1.5}, {"steps": "5"}, {"steps": True}),
-        *({"steps": None}, {"steps": [5]}, {"steps": 10**400}, {"lr": 0}, {"lr": 1.1}),
+        *({"steps": None}, {"steps": [5]}, {"steps": 10**300}, {"lr": 0}, {"lr": 1.1}),
         *({"lr": -1e-4}, {"lr": "1e-4; ls"}, {"seed": -1}, {"seed": 2**63}, {"micro_batch": 4097}),
         *({"steps": 5, "warmup": 6}, {"model": "x"}, {"data": 1}, {"out": 1}, {"runs": 1}),
         *({"config": 1}, {"--steps": 5}, {"steps ": 5}, {"device": 1}, {"": 1}, {"epochs": 1}),
@@ -257,9 +257,11 @@ def test_numbers_are_known_finite_and_within_bounds(server: Server, numbers: Any
     reason(tell(server, START, {"recipe": "demo", "numbers": numbers}), 422)
 
 
-def test_a_number_beyond_all_is_out_of_bounds(server: Server) -> None:
-    body = b'{"recipe":"demo","numbers":{"lr":1e999}}'
-    assert "lr is inf: give a number from" in reason(tell(server, START, body), 422)
+def test_a_number_beyond_all_is_refused(server: Server) -> None:
+    for number in ("1e999", "1" + 400 * "0"):
+        body = b'{"recipe":"demo","numbers":{"lr":%s}}' % number.encode()
+        said = reason(tell(server, START, body), 400)
+        assert "numbers.lr is a number that is not finite; it must be a finite number" in said
 
 
 def test_commands_that_come_too_fast_are_counted_and_refused(server: Server) -> None:

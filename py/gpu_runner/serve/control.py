@@ -40,11 +40,12 @@ from gpu_runner.serve.guard import MAX_BODY_BYTES
 from gpu_runner.serve.launch import Busy, Launcher, RecipeIndex, TooLate
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
 from unfrozen.schema.check import check, read
-from unfrozen.schema.shapes import Shape, mapping, record, string
+from unfrozen.schema.shapes import Shape, any_of, mapping, record, string
 from unfrozen.schema.shapes import json as json_shape
 
 _TEXT: Final = string(MAX_BODY_BYTES)
-_NUMBERS: Final = mapping(_TEXT, json_shape(1, 64, MAX_BODY_BYTES), 64)
+_NUMBER: Final = any_of(json_shape(1, 64, MAX_BODY_BYTES), described="a finite number")
+_NUMBERS: Final = mapping(_TEXT, _NUMBER, 64)
 """The launcher refuses what is no number of the recipe, with its bounds."""
 COMMAND: Final = record({"command": _TEXT}, ("command",), closed=True)
 START: Final = record({"recipe": _TEXT, "numbers": _NUMBERS}, ("recipe", "numbers"), closed=True)

@@ -164,9 +164,7 @@ def summarize(verdicts: Iterable[Verdict]) -> list[Summary]:
 
 
 def median_error(verdicts: Sequence[Verdict], groups: Sequence[str]) -> float:
-    """Return the median error without sign, as a ratio, over the rows of some classes that
-    count.
-    """
+    """Return the median absolute error, as a ratio, over the rows of some classes that count."""
     chosen = [v for v in verdicts if v.row.group in groups and not v.unjudged]
     return median(abs(verdict.error) for verdict in chosen)
 

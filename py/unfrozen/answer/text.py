@@ -23,9 +23,7 @@ _LEAST_GIB: Final = 0.01  # smaller cells show that they are
 
 
 def table(rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Return cells in columns two spaces apart, the first `left` columns flush left, the rest
-    right.
-    """
+    """Return cells in columns two spaces apart, the first `left` ones flush left."""
     cells = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = (

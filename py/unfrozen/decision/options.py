@@ -119,9 +119,7 @@ def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
 
 
 def _groups(method: str, gpus: int) -> list[list[State]]:
-    """Return what to try: alone on one GPU; sharded on several; one sequence at a time, or
-    eight.
-    """
+    """Return what to try: one GPU alone; several, sharded; one sequence at a time, or eight."""
     if gpus == 1:
         return [[{}]]
     sharded: State = {"sharding": "zero3"}
@@ -214,9 +212,7 @@ def option(key: str, task: Task) -> Option:
 
 
 def serving_room_bytes(task: Task) -> int:
-    """Return what all GPUs together have for weights and prompts, beside context and a request's KV
-    cache.
-    """
+    """Return what all GPUs have for weights and prompts, beside context and a KV cache."""
     return task.gpus * _gpu_room_bytes(task.model, task.gpu)
 
 

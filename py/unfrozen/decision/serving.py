@@ -48,9 +48,7 @@ def on_16_bits(model: ModelConfig, rank: int) -> Storage:
 
 
 def on_4_bits(model: ModelConfig, rank: int) -> Storage:
-    """Return the storage of adapters for every task, on one model in 4 bits with double
-    quantization.
-    """
+    """Return the storage of adapters for every task, on one model in double-quantized NF4."""
     return Storage(sum(frozen_bytes(model, FOUR_BITS)), WIDTH * trained_parameters(model, rank))
 
 

@@ -111,9 +111,7 @@ def model_given(published: PublishedModel) -> Given:
 
 
 def format_number(value: float) -> str:
-    """Return a number with three significant digits, without trailing zeros: "16", "10.03" →
-    "10".
-    """
+    """Return a number to three digits, without trailing zeros: "16", "10.03" → "10"."""
     text = sig3(value)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -145,9 +143,7 @@ def in_bytes(value: float) -> str:
 
 
 def format_quantity(number: int, thing: str) -> str:
-    """Return a small number in words with its noun: "one sequence", "three sequences", "16
-    sequences".
-    """
+    """Return a number in words with its noun: "one sequence", "16 sequences"."""
     word = _WORDS[number] if number < len(_WORDS) else f"{number:,}"
     return f"{word} {thing}" if number == 1 else f"{word} {thing}s"
 

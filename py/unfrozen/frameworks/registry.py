@@ -81,9 +81,7 @@ LAUNCHED: Final = {
 
 
 def commands(job: Job) -> dict[str, str]:
-    """Return the commands for exactly this job, by framework; frameworks that would change it are
-    left out.
-    """
+    """Return the commands for exactly this job, by framework that can run it."""
     found = {}
     for name, framework in FRAMEWORKS.items():
         try:

@@ -83,9 +83,7 @@ def layouts_text(
 
 
 def layouts_data(found: Sequence[Layout], price: float | None) -> list[dict[str, Any]]:
-    """Return every layout, the fastest first, with its recipe, cluster, sizes, times and
-    commands.
-    """
+    """Return every layout, fastest first: recipe, cluster, sizes, times and commands."""
     return [_data(one, price) for one in found]
 
 
@@ -140,9 +138,7 @@ def _record() -> str:
 
 
 def _typed(first: Layout, framework: str | None) -> str:
-    """Return the command of the framework that was named, or of each that starts the first as it
-    is.
-    """
+    """Return the command of the named framework, or of each that starts the first as is."""
     if framework:
         chosen = FRAMEWORKS[framework]
         return f"The first, with {chosen.label}:\n\n{chosen.command(first.job)}"
@@ -219,9 +215,7 @@ def _layouts(planned: Plan, asked: Inverse) -> list[Layout]:
 
 
 def _by(planned: Plan, asked: Inverse) -> str | None:
-    """Return the framework that runs the job: the one asked for, else the one whose defaults it
-    has.
-    """
+    """Return the framework that runs the job: the named one, else that of its defaults."""
     chosen = planned.job.framework
     return asked.run_by or (LAUNCHED.get(chosen.name) if chosen else None)
 

@@ -17,9 +17,7 @@ _WORDS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def text(value: str, most: int = 1000) -> str:
-    """Return foreign text on one line of at most `most` characters, unprintable characters
-    replaced.
-    """
+    """Return foreign text on one line of at most `most` printable characters."""
     cut = value if len(value) <= most else value[: most - 1] + "…"
     return "".join(mark if mark.isprintable() else "\ufffd" for mark in cut)
 
@@ -49,9 +47,7 @@ def whole_number(value: object, most: int) -> int:
 
 
 def fit_values(values: Mapping[str, Any], most: int) -> tuple[dict[str, Any], list[str]]:
-    """Return the part of `values` that fits into `most` characters of JSON, and the names of the
-    rest.
-    """
+    """Return the `values` that fit into `most` characters of JSON, and the other names."""
     kept: dict[str, Any] = {}
     left: list[str] = []
     room = most

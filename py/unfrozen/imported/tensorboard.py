@@ -57,9 +57,7 @@ def _by_byte() -> list[int]:
 
 @cache
 def _by_half() -> tuple[list[int], list[int]]:
-    """Return the tables for two bytes, and for two bytes that two more follow: 4 bytes take two
-    look-ups.
-    """
+    """Return tables for two bytes, and for two bytes that two others follow."""
     one = _by_byte()
     two = [one[(one[n & 255] ^ n >> 8) & 255] ^ one[n & 255] >> 8 for n in range(65536)]
     return two, [two[n & 0xFFFF] ^ n >> 16 for n in two]
@@ -297,9 +295,7 @@ def scalar(tensor: bytes) -> float | None:
 
 
 def _elements(dtype: int, number: int, kind: int, value: int | bytes) -> Iterator[float]:
-    """Yield the numbers of one field of a tensor, packed or alone; at most two, which is one too
-    many.
-    """
+    """Yield the numbers of one field of a tensor, packed or alone; at most two."""
     if number == _CONTENT and isinstance(value, bytes):
         yield from _unpacked(dtype, value)
     elif number in (_FLOATS, _DOUBLES) and isinstance(value, bytes) and kind != VARINT:

@@ -78,9 +78,7 @@ def describe_losses(tool: str, has: Iterable[str]) -> dict[str, str]:
 
 
 def list_missing(has: Iterable[str], *, timed: bool) -> list[str]:
-    """Return what a run of ours has and this one lacks. `has`: its metrics, and `eval/` its
-    suites.
-    """
+    """Return what a run of ours has and one with these metrics and `eval/` suites lacks."""
     there = set(has) | ({"times"} if timed else set())
     there |= {"speed"} if "perf/tokens_per_second" in there else set()
     return [words for name, words in _LACKS.items() if name not in there]

@@ -300,9 +300,7 @@ class Cluster:
 
     @classmethod
     def of_runner(cls, gpus: int) -> Cluster:
-        """Return the cluster of `gpu_runner` on so many GPUs: FSDP2, embedding and head wrapped
-        separately.
-        """
+        """Return the cluster of `gpu_runner` on so many GPUs: FSDP2, embedding and head apart."""
         return cls(gpus, "zero3", outer_apart=True) if gpus > 1 else cls()
 
     @classmethod

@@ -76,9 +76,7 @@ _WITH_VERSION: Final = re.compile(r" @\w|\d\.\d")
 
 
 def _defaults(source: str, *rows: tuple[object, ...]) -> tuple[Default, ...]:
-    """Return the defaults from (key, value, why, when, file below `source`); the last two are
-    optional.
-    """
+    """Return defaults from (key, value, why, when, file below `source`), two optional."""
     found = []
     for key, value, why, *rest in rows:
         file = next((part for part in rest if isinstance(part, str)), "")

@@ -126,9 +126,7 @@ def _declare(setting: Setting) -> Any:
 
 @lru_cache(maxsize=8)
 def settings_of(part: type, path: str, prefix: str = "") -> dict[str, Setting]:
-    """Return the settings that the fields of a dataclass declare, by the name of the field, in
-    order.
-    """
+    """Return the settings that the fields of a dataclass declare, by field name, in order."""
     return {
         each.name: replace(each.metadata["setting"], key=f"{prefix}{each.name}", part=path)
         for each in fields(part)

@@ -104,9 +104,7 @@ class Choices:
         return asdict(self)
 
     def command(self) -> str:
-        """Return the command of the same fine-tune in the runner; empty where the runner would
-        refuse it.
-        """
+        """Return the runner's command of the same fine-tune; "" where it would refuse it."""
         beyond = self.lr > 1 or self.replay_share > 0.9 or self.weight_decay > 1
         if beyond or not self.steps or max(self.l2sp, self.ewc) > 1e6:
             return ""

@@ -218,9 +218,7 @@ class Llama:
         found: Weights,
         meter: NullMeter,
     ) -> tuple[float, Floats, list[SavedTensors]]:
-        """Return the loss, the gradient by the last layer's output, and the saved tensors of each
-        layer.
-        """
+        """Return the loss, the gradient by the last layer's output, and saved tensors."""
         x, saved = weights[EMBEDDING][documents.ids], []
         for index in range(self.shape.layers):
             x, of_layer = self._layer(Layer.of(weights, index), x, tables, documents)
@@ -246,9 +244,7 @@ class Llama:
     def _layer_backward(
         self, w: Layer, by_result: Floats, saved: SavedTensors, tables: Tables, documents: Documents
     ) -> tuple[Floats, Layer]:
-        """Return the gradients by the layer's input (T, h) and by its weights, from that by its
-        output.
-        """
+        """Return gradients by the layer's input (T, h) and weights, from that by its output."""
         # what reads result: it is middle + down(silu(gate) · up) …
         d_down = matmul(by_result.T, silu_product(saved.gate, saved.up))
         by_gate, by_up = silu_backward(matmul(by_result, w.down), saved.gate, saved.up)

@@ -86,9 +86,7 @@ class Tables(NamedTuple):
 
     @classmethod
     def at(cls, positions: NDArray[np.int64], d: int, theta: float) -> Tables:
-        """Return the tables of these positions: angle j is position · theta^(−2j/d), as in
-        transformers.
-        """
+        """Return tables of these positions: angle j is position · theta^(−2j/d)."""
         speeds = 1 / theta ** (np.arange(0, d, 2, dtype=np.float32) / np.float32(d))
         angles = positions[:, None].astype(np.float32) * speeds.astype(np.float32)  # (T, d/2)
         twice = np.concatenate([angles, angles], axis=1)[:, None]
@@ -100,9 +98,7 @@ class Tables(NamedTuple):
 
 
 def rotate(x: Floats, tables: Tables) -> Floats:
-    """Return x (T, H, d) with entry j and entry j + d/2 turned by their angle, position by
-    position.
-    """
+    """Return x (T, H, d) with entries j and j + d/2 turned by the position's angle."""
     half = x.shape[-1] // 2
     turned = x * tables.cos
     turned[..., :half] -= x[..., half:] * tables.sin[..., half:]

@@ -34,9 +34,7 @@ STRONGEST: Final = 1e6
 
 
 def minimum(pull: Pull, strength: float) -> Point:
-    """Return the point at which task and pull together are least; the target without a pull.
-    λ ≥ 0.
-    """
+    """Return the minimum of task and pull together; the target without a pull. λ ≥ 0."""
     if not 0 <= strength <= STRONGEST:
         bound = f"it must lie in 0 … {STRONGEST:g}"
         raise PlanError("strength", strength, bound, "try 1")
@@ -60,9 +58,7 @@ def old_loss(point: Point) -> float:
 
 
 def strength_for(pull: Pull, wanted: float) -> float:
-    """Return the λ at which a pull leaves the task this loss, by halving; PlanError where none
-    does.
-    """
+    """Return the λ that leaves the task this loss, by halving; PlanError where none does."""
     low, high = 0.0, STRONGEST
     if not 0 < wanted < task_loss(minimum(pull, high)):
         bound = f"it must lie in 0 … {task_loss(minimum(pull, high)):.3g}"

@@ -136,9 +136,7 @@ def _joined(
 
 
 def split(text: str, *, digits: bool) -> Iterator[tuple[int, int]]:
-    """Yield [start, end) of the pieces of a text that tokens never cross; see the module's
-    docstring.
-    """
+    """Yield [start, end) of the pieces of a text that tokens never cross."""
     if not digits:
         yield from _split_words(text, 0, len(text))
         return
@@ -152,9 +150,7 @@ def split(text: str, *, digits: bool) -> Iterator[tuple[int, int]]:
 
 
 def _split_words(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield English suffixes, runs of letters, numbers or signs with one leading blank, and
-    blanks.
-    """
+    """Yield English suffixes, runs of letters, numbers or signs after a blank, and blanks."""
     while start < end:
         suffix = next((s for s in _SUFFIXES if text.startswith(s, start, end)), "")
         blank = int(text[start] == " " and start + 1 < end)

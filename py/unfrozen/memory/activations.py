@@ -49,9 +49,7 @@ def attention_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTen
 
 
 def score_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
-    """Return what is saved of the scores: a mask and a number a row, or in eager attention the
-    weights.
-    """
+    """Return what is saved of the scores: mask and a number a row; eager: the weights."""
     c, s, heads = setup.compute, setup.seq_len, a.heads
     if setup.attention != "eager":
         mask = c * s if setup.attention == "sdpa" and setup.kernels != "fused" else 0
@@ -157,9 +155,7 @@ def layer_saved_tensors(
 def layer_bytes(
     a: Architecture, setup: LayerSetup, sparse: bool = False, whole_ranks: int = 1
 ) -> float:
-    """Return the bytes per token that one layer saves; `whole_ranks` GPUs share what TP leaves
-    whole.
-    """
+    """Return bytes per token that one layer saves; `whole_ranks` GPUs share what is whole."""
     items = layer_saved_tensors(a, setup, sparse)
     return sum(item.size / whole_ranks if item.whole else item.size for item in items)
 
@@ -185,9 +181,7 @@ def outer_saved_tensors(
 def shared_saved_tensors(
     a: Architecture, setup: LayerSetup, checkpointed: bool, batch: int
 ) -> list[SavedTensor]:
-    """Return the saved tensors that all layers read, which live until the first layer's backward
-    pass.
-    """
+    """Return saved tensors that all layers read, which live until the first layer's backward."""
     masks = {"flash": 0, "sdpa_masked": setup.compute}  # … or truth values, kept by a checkpoint
     mask = 0 if setup.kernels == "fused" else masks.get(setup.attention, int(checkpointed))
     turned = a.mixer.rope if isinstance(a.mixer, Latent) else a.head_dim
@@ -263,9 +257,7 @@ def undifferentiated_bytes(a: Architecture, setup: LayerSetup) -> int:
 
 
 def undifferentiated_weights(a: Architecture, setup: LayerSetup) -> int:
-    """Return the frozen weights of the first layer that are not saved: no gradient flows into their
-    input.
-    """
+    """Return frozen first-layer weights that are not saved: no gradient flows below them."""
     adapters = setup.adapters
     if not adapters or a.norm_places == "post":
         return 0
@@ -311,9 +303,7 @@ def _qk_norm_bytes(a: Architecture, setup: LayerSetup) -> int:
 
 
 def _inputs(a: Architecture, setup: LayerSetup, sparse: bool) -> list[SavedTensor]:
-    """Return the inputs of the q, k, v and of the gate and up projections (those of o and down are
-    below).
-    """
+    """Return inputs of the q, k, v and of the gate and up projections."""
     if setup.adapters:
         return adapter_inputs(a, setup)
     copies = 1 if a.norms == 1 else 2
@@ -454,9 +444,7 @@ def _routed(a: Architecture) -> int:
 
 
 def keeps_input(a: Architecture, setup: LayerSetup) -> bool:
-    """Return whether the first operation of a layer saves the layer's input itself, not a wider
-    copy.
-    """
+    """Return whether a layer's first operation saves its input itself, not a wider copy."""
     if setup.kernels != "eager":
         return True
     if a.norm_places == "post":

@@ -72,9 +72,7 @@ class MicroBatchMemory(SavedActivations):
         )
 
     def forward_points(self) -> tuple[Point, ...]:
-        """Return the points at the loss and at the head's backward pass; without a head, what is
-        saved.
-        """
+        """Return the points at the loss and in the head's backward, or what is saved."""
         a, loss = self.model.architecture, self.loss
         more = self.saved_point()
         if not a.has_head:
@@ -114,9 +112,7 @@ class MicroBatchMemory(SavedActivations):
         )
 
     def layer_points(self) -> tuple[Point, ...]:
-        """Return the points at the last norm, in the first and last layers of backward, and at the
-        embedding.
-        """
+        """Return points at the last norm, in the first and last layers, and at the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
         ids, embedding = 8 * t if a.has_embedding else 0, a.embedding_size
         sum_of_two = 2 * self._grad_width * embedding if a.tied and self.head_trains else 0
@@ -188,9 +184,7 @@ class MicroBatchMemory(SavedActivations):
         return found
 
     def _widened(self) -> int:
-        """Return the fp32 sum that a compiled embedding's backward pass makes of 16-bit
-        gradients.
-        """
+        """Return the fp32 sum that a compiled embedding makes of 16-bit gradients in backward."""
         inside = self.recipe.whole_compile and not self.gathering.largest and self.head_trains
         return 4 * self.head_size if inside and self.setup.compute < 4 else 0
 
@@ -290,9 +284,7 @@ def layer_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
 def _updated(
     part: MicroBatchMemory, point: Point, here: int, more: int = 0, tensor: int = 0
 ) -> Point:
-    """Return `point` with the gradients of `here` + `more` parameters and the update of a
-    tensor.
-    """
+    """Return `point` with gradients of `here` + `more` parameters and the update of a tensor."""
     largest = tensor or min(here, part.model.largest_tensor)
     update = update_bytes(part.model, part.recipe, part.cluster.shards, largest)
     point = point | {"held": part.held}

@@ -55,9 +55,7 @@ def activation_bytes(
 
 
 def min_gpus(total_bytes: float, gpu_bytes: float = 80 * GB) -> int:
-    """Return the least number of GPUs whose memory holds the total, if it could be divided
-    evenly.
-    """
+    """Return the least number of GPUs whose memory holds the total, divided evenly."""
     _check("total_bytes", total_bytes)
     _check("gpu_bytes", gpu_bytes)
     return math.ceil(total_bytes / gpu_bytes)
@@ -72,9 +70,7 @@ def classic(
     factor: float = ACTIVATION_FACTOR,
     gpu_bytes: float = 80 * GB,
 ) -> ClassicMemory:
-    """Return the row of the article's table for one model. Raises PlanError for sizes that are not
-    > 0.
-    """
+    """Return the row of the article's table for one model. Raises PlanError for sizes ≤ 0."""
     states = sum(states_bytes(parameters).values())
     activations = activation_bytes(seq_len, batch, hidden, layers, factor)
     return ClassicMemory(states, activations, min_gpus(states + activations, gpu_bytes))

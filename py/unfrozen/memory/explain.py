@@ -220,9 +220,7 @@ def _keeps_everything(step: Step) -> bool:
 
 
 def _item_terms(step: Step, items: tuple[SavedTensor, ...], layers: int, total: int) -> list[Term]:
-    """Return a term for each item; what backward has freed of `total` is subtracted from the
-    largest.
-    """
+    """Return a term for each item; bytes of `total` freed by backward reduce the largest."""
     cluster, tokens = step.cluster, step.micro_batch.tokens
     ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
     sizes = [round(tokens * layers * i.size / (ranks if i.whole else 1)) for i in items]
@@ -309,9 +307,7 @@ def peak_rank(job: ExplainedJob) -> PeakRank | None:
 
 
 def format_peak_rank(job: ExplainedJob) -> str:
-    """Return a sentence on the rank that a plan describes; empty where all GPUs hold the same
-    layers.
-    """
+    """Return a sentence on the rank that a plan describes, or "" where all are alike."""
     found = peak_rank(job)
     if found is None:
         return ""

@@ -98,9 +98,7 @@ class ShardTraffic:
         return self.at_loss(0, forward=False) | {"unreduced": unreduced}
 
     def at_norm(self) -> Point:
-        """Return the traffic in the backward pass of the last norm, while the last layer is
-        gathered.
-        """
+        """Return the traffic in the last norm's backward, while the last layer is gathered."""
         before = 0 if self.late else self._vocab
         return self._gathered(2) | {"unreduced": self._waiting(before)}
 
@@ -122,9 +120,7 @@ class ShardTraffic:
         return self._gathered(2) | {"unreduced": unreduced}
 
     def at_embedding(self) -> Point:
-        """Return the traffic in the backward pass of the embedding: its gradient, and a layer's
-        buffer.
-        """
+        """Return the traffic in the embedding's backward: its gradient, and a layer's buffer."""
         if not self._whole:
             return self.at_end()
         found = self._gathered(0, self._vocab if self._apart else 0)
@@ -157,15 +153,11 @@ class ShardTraffic:
         return self._gathered(1) | {"unreduced": self._waiting(self._model.largest_layer)}
 
     def at_update(self) -> Point:
-        """Return the traffic while the largest unit is updated within backward: its buffer is still
-        there.
-        """
+        """Return the traffic while the largest unit is updated in backward, buffer included."""
         return {"unreduced": self._summed * self.largest if self._scatters else 0}
 
     def _waiting(self, before: int) -> int:
-        """Return the buffer of the previous unit, and the gradient of a head that is part of the
-        root.
-        """
+        """Return the buffer of the previous unit, and the gradient of a head in the root."""
         if not self._whole or not self._scatters:
             return 0
         return self._summed * before + self._width * self.late

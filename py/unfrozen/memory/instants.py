@@ -185,9 +185,7 @@ class Step:
 def peak_rank_number(
     model: ModelConfig, recipe: Recipe, cluster: Cluster, loss_tokens: int | None = None
 ) -> int:
-    """Return the pipeline rank, or the GPU of the device map, with the highest peak; 0
-    without one.
-    """
+    """Return the pipeline rank, or device-map GPU, with the highest peak; 0 without one."""
     split = model.split(
         cluster.tensor_parallel, cluster.expert_parallel, cluster.expert_tensor_parallel
     )

@@ -101,9 +101,7 @@ class LayerSetup:
 
     @classmethod
     def of(cls, model: ModelConfig, recipe: Recipe, sharded_weights: bool = False) -> LayerSetup:
-        """Return the setup of a recipe; sharded fp32 weights are gathered in 16 bits, without
-        autocast.
-        """
+        """Return the setup of a recipe; sharded fp32 weights are gathered in 16 bits."""
         compute = BYTES[recipe.compute]
         dropout = recipe.dropout
         if dropout is None:
@@ -133,9 +131,7 @@ def _padding(model: ModelConfig, chosen: str | float | None) -> float:
 
 
 def _product_width(recipe: Recipe) -> int:
-    """Return the bytes of one number in the matmuls of adapters: their own, or under autocast the
-    model's.
-    """
+    """Return bytes of a number in adapter matmuls: theirs, or the model's under autocast."""
     assert recipe.lora is not None
     own, compute = BYTES[recipe.lora.dtype], BYTES[recipe.compute]
     autocast = recipe.lora.autocast or BYTES[recipe.params] > compute

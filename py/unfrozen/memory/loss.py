@@ -98,9 +98,7 @@ def alive_output_bytes(kind: str, c: int) -> int:
 def loss_memory(
     kind: str, compiled: bool, c: int, tokens: int, hidden: int, vocab: int, capped: bool = False
 ) -> LossMemory:
-    """Return the memory of the losses of `tokens` tokens over `vocab` logits, in a compute dtype of
-    `c` bytes.
-    """
+    """Return the memory of the losses of `tokens` tokens, with `c` bytes a logit in compute."""
     logits, inputs = tokens * vocab, c * tokens * hidden
     if kind == "classification":
         return LossMemory(0, 0)

@@ -39,9 +39,7 @@ def reserved_bytes(step: Step, peak_instant: str, allocated: int) -> int:
 
 
 def _other_streams(step: Step, peak_instant: str) -> int:
-    """Return the gradient shards that the peak does not count, and the buffer of their
-    reduction.
-    """
+    """Return gradient shards that the peak does not count, and the buffer of their reduction."""
     recipe, cluster = step.recipe, step.cluster
     if cluster.stage < 3 or cluster.shards == 1 or recipe.lora:
         return 0

@@ -137,17 +137,13 @@ class InFlightBatches:
         return {"in_flight": kept, "passed": (coming + held) * _hidden_bytes(part) + sent}
 
     def count(self, stage: int) -> int:
-        """Return how many micro-batches, each of one stage, are in flight beside the work on one
-        stage.
-        """
+        """Return how many micro-batches, of one stage each, are in flight beside one stage."""
         found = [moment for moment in self._moments if moment.stage == stage]
         worst = max(found, key=self._bytes)
         return sum(worst.whole) + sum(worst.late)
 
     def shared(self) -> Point:
-        """Return the weights and gradients that a rank under ZeRO-2 or 3 holds unsharded during the
-        step.
-        """
+        """Return weights and gradients that a rank under ZeRO-2 or 3 holds unsharded."""
         cluster, part = self._cluster, self._batches[0]
         if cluster.stage < 2:
             return {}
@@ -184,9 +180,7 @@ def _output_bytes(part: MicroBatchMemory) -> int:
 
 
 def _is_pytorch(cluster: Cluster) -> bool:
-    """Return whether a pipeline is PyTorch's: Megatron-LM and DeepSpeed shard no weights in
-    theirs.
-    """
+    """Return whether a pipeline is PyTorch's: others shard no weights in a pipeline."""
     return cluster.stage == 3
 
 

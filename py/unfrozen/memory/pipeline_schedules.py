@@ -111,9 +111,7 @@ def _enough(cluster: Cluster, micro_batches: int) -> int:
 
 
 def _one_by_one(cluster: Cluster, micro_batches: int, rank: int) -> Iterator[Action]:
-    """Yield some forward passes, then forward and backward in turn, then the remaining backward
-    passes.
-    """
+    """Yield some forward passes, then forward and backward in turn, then the rest."""
     stages, after = cluster.chunks, cluster.pipeline_parallel - 1 - rank
     in_round = micro_batches // max(1, micro_batches // cluster.pipeline_parallel)
     splits = cluster.pipeline_schedule in ("zero_bubble", "zb_h2")
@@ -155,9 +153,7 @@ def _zb_v(ranks: int, micro_batches: int, rank: int) -> Iterator[Action]:
 
 
 def _dualpipe(ranks: int, micro_batches: int, rank: int) -> Iterator[Action]:
-    """Yield the actions of DualPipe, in eight parts: two stages from both ends, forward beside
-    backward.
-    """
+    """Yield the actions of DualPipe, in eight parts: forward beside backward."""
     after = ranks - rank - 1
     yield from [("F", 0)] * (2 * after) + [("F", 0), ("F", 1)] * (rank + 1)
     yield from [("I", 1), ("W", 1), ("F", 1)] * after

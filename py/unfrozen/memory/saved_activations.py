@@ -113,9 +113,7 @@ def recomputed_overlap_bytes(
 def mixer_saved_tensors(
     mixer: Mixer, a: Architecture, setup: LayerSetup
 ) -> tuple[SavedTensor, ...]:
-    """Return what a mixer in place of attention saves; the input of its first matmul is counted
-    apart.
-    """
+    """Return what a mixer saves, without the input of its first matmul."""
     if isinstance(mixer, Latent):
         return _latent(mixer, a, setup)
     if isinstance(mixer, Convolution):
@@ -169,9 +167,7 @@ def _convolution(m: Convolution, setup: LayerSetup) -> tuple[SavedTensor, ...]:
 
 
 def _delta(m: Delta, setup: LayerSetup) -> tuple[SavedTensor, ...]:
-    """Return the kernel's inputs: q, k and v before and after the convolution, gates, states of a
-    chunk.
-    """
+    """Return kernel inputs: q, k and v around the convolution, gates, states of a chunk."""
     c, chunk = setup.compute, 64
     mixed = 2 * m.keys + m.values
     states = 4 * m.value_heads * m.key_dim * m.value_dim // chunk

@@ -30,9 +30,7 @@ class Latent(NamedTuple):
     value: int
 
     def split(self, ranks: int) -> Latent:
-        """Return the share of one of `ranks`: heads are split, the compressed vectors stay
-        whole.
-        """
+        """Return the share of one of `ranks`: heads are split, compressed vectors are not."""
         return self._replace(heads=-(-self.heads // ranks))
 
 

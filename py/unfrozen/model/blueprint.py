@@ -109,9 +109,7 @@ class Blueprint:
         return sum(each[kind] for kind in self.order)
 
     def split(self, ranks: int) -> Blueprint:
-        """Return the share of one of `ranks` tensor-parallel ranks; the vocabulary is padded as in
-        Megatron.
-        """
+        """Return the share of a tensor-parallel rank; the vocabulary is padded as in Megatron."""
         return self._changed(lambda tensor: _share(tensor, ranks))
 
     def with_vocabulary(self, rows: int) -> Blueprint:

@@ -56,9 +56,7 @@ class Fields:
         return self._typed(name, bool, default, "true or false")
 
     def is_set(self, name: str, default: bool) -> bool:
-        """Return whether the key has a value that is not null; the default where the key is
-        missing.
-        """
+        """Return whether the key has a value that is not null, else the default."""
         return self._config[name] is not None if name in self._config else default
 
     def above_zero(self, name: str, default: int) -> int:
@@ -121,9 +119,7 @@ class Fields:
         return float(value)  # type: ignore[arg-type]
 
     def word(self, *names: str, default: str) -> str:
-        """Return text under the first of `names` that is there, else the default; ModelError
-        otherwise.
-        """
+        """Return text under the first of `names` that is there, else the default."""
         name, _ = self._first(names)
         return self._typed(name, str, default, "text")
 

@@ -236,9 +236,7 @@ def _bert_layer(a: Architecture, index: int) -> Iterator[Tensor]:
 
 
 def _bert_after(a: Architecture) -> Iterator[Tensor]:
-    """Yield the pooler and the classifier, or the masked-language-model head, tied to the
-    embedding.
-    """
+    """Yield the pooler and the classifier, or the masked-language-model head, which is tied."""
     if a.labels:
         yield from linear("bert.pooler.dense", a.hidden, a.hidden, True)
         yield from linear("classifier", a.labels, a.hidden, True)

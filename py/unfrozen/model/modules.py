@@ -28,9 +28,7 @@ GATED = ("gate_proj", "up_proj", "down_proj")
 def linear(
     name: str, out: int, into: int, bias: bool = False, cut: int | None = None, least: int = 1
 ) -> list[Tensor]:
-    """Return a matrix (out, into); ranks share its rows (`cut` 0, its bias too) or its
-    columns (1).
-    """
+    """Return a matrix (out, into); ranks share rows (`cut` 0, its bias too) or columns (1)."""
     found = [Tensor(f"{name}.weight", (out, into), cut, least)]
     if bias:
         found.append(Tensor(f"{name}.bias", (out,), 0 if cut == 0 else None, least))
@@ -87,9 +85,7 @@ def plain(
 
 
 def stacked(at: str, experts: int, width: int, ffn: int, gate: bool = True) -> list[Tensor]:
-    """Return the experts in two tensors: (E, 2F, D), or (E, F, D) where they have no gate, and (E,
-    D, F).
-    """
+    """Return experts in two tensors: (E, 2F, D), or (E, F, D) ungated, and (E, D, F)."""
     first, inner = ("gate_up_proj", 2 * ffn) if gate else ("up_proj", ffn)
     return [
         Tensor(f"{at}.{first}", (experts, inner, width), 1),
@@ -100,9 +96,7 @@ def stacked(at: str, experts: int, width: int, ffn: int, gate: bool = True) -> l
 def mixture(
     at: str, width: int, experts: int, ffn: int, router: str = "gate", first: bool = False
 ) -> list[Tensor]:
-    """Return the stacked experts under `at`.experts, and their router, registered before or after
-    them.
-    """
+    """Return stacked experts under `at`.experts, and their router, before or after them."""
     chooses = linear(f"{at}.{router}", experts, width)
     inside = stacked(f"{at}.experts", experts, width, ffn)
     return chooses + inside if first else inside + chooses

@@ -174,9 +174,7 @@ def candidates(job: Job) -> Iterator[Change]:
 
 
 def _of_this_job(job: Job) -> Iterator[Change]:
-    """Yield the smaller micro-batches with the same tokens per step, adapters, more of what is
-    sharded.
-    """
+    """Yield smaller micro-batches at the same tokens per step, adapters, more sharding."""
     batch, accum = job.recipe.micro_batch, job.recipe.grad_accum
     halves = {batch // 2, 1} if batch % 2 == 0 else {1}
     for fewer in sorted(halves - {batch}, reverse=True):
@@ -324,9 +322,7 @@ def _legal(planned: Plan) -> list[tuple[Change, Plan]]:
 
 
 def _applied(job: Job, changes: tuple[Change, ...]) -> Plan | None:
-    """Return the plan after changes; None where they are not allowed together or not
-    implemented.
-    """
+    """Return the plan after changes; None where they are not allowed or not implemented."""
     recipe = {key: value for change in changes for key, value in change.recipe.items()}
     cluster = {key: value for change in changes for key, value in change.cluster.items()}
     try:

@@ -150,9 +150,7 @@ def _unmeasured(job: Job) -> list[str]:
 
 
 def _links(job: Job, gpu: Gpu) -> list[str]:
-    """Return what is assumed of the links between GPUs, machines and the host, where the job uses
-    them.
-    """
+    """Return assumptions on links between GPUs, machines and host that the job uses."""
     found, gpus = [], job.cluster.gpus
     reaches = f"reach {100 * (gpu.link_share or LINK_SHARE):.0f}% of their nominal speed"
     if gpus > 1:

@@ -37,9 +37,7 @@ class Flops:
 
 @lru_cache(maxsize=1024)
 def layer_matrices(a: Architecture) -> int:
-    """Return the weights of matrices in all layers that act on one token: active experts, no
-    embedding.
-    """
+    """Return matrix weights of all layers that act on a token: active experts, no embedding."""
     if a.blueprint:
         share = a.experts.per_token / a.experts.count if a.experts else 1.0
         return round(a.blueprint.active(share))

@@ -33,9 +33,7 @@ _MOST: Final = 1024  # of `_HEAD`: wider than any published model
 
 @lru_cache(maxsize=_MOST)
 def llama(heads: int) -> ModelConfig:
-    """Return the model of the family with so many heads of 64 dimensions and half as many
-    layers.
-    """
+    """Return the model of the family with so many heads of 64, and half as many layers."""
     width = heads * _HEAD
     return ModelConfig.from_hf(
         {

@@ -67,9 +67,7 @@ def divisors(number: int) -> list[int]:
 
 
 def linked_gpus(job: Job) -> int:
-    """Return how many GPUs of the job's kind fast links join; those of a machine where there are
-    none.
-    """
+    """Return how many GPUs fast links join; those of a machine without such links."""
     gpu = job_gpu(job)
     return gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus
 
@@ -353,9 +351,7 @@ def _holds(job: Job, gpus: int) -> bool:
 
 
 def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[list[Job]]:
-    """Return the jobs on a cluster with `own` sequences a replica and step, by micro-batch and
-    recomputation.
-    """
+    """Return jobs on a cluster with `own` sequences a replica, by micro-batch and recompute."""
     found = []
     for micro in divisors(own):
         if gcd(micro, cluster.context_parallel) == 1:

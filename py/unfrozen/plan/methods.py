@@ -86,9 +86,7 @@ def methods(*, recomputed: bool = False) -> list[MethodMemory]:
 
 
 def sequences_within(size_bytes: float) -> int:
-    """Return how many sequences QLoRA of the 7B model takes in so much memory, layers
-    recomputed.
-    """
+    """Return how many sequences QLoRA of the 7B model takes in so much memory, recomputing."""
     fitting = 0
     while _qlora_bytes(fitting + 1) <= size_bytes:
         fitting += 1
@@ -100,9 +98,7 @@ def _qlora_bytes(micro_batch: int) -> int:
 
 
 def rank_64_bytes() -> int:
-    """Return the 70B bar with adapters of rank 64, layers recomputed: the setting of the QLoRA
-    paper.
-    """
+    """Return the 70B bar with adapters of rank 64, recomputed: that of the QLoRA paper."""
     lora = {"rank": 64, "dtype": "bf16", "library": "peft"}
     return planned(SEVENTY_B, _QLORA | _AGAIN | {"lora": lora}).device_bytes
 

@@ -122,9 +122,7 @@ def _autocast(planned: Plan) -> bool:
 
 
 def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
-    """Return, at each instant, the bytes that sharding divides and the bytes that every GPU
-    holds.
-    """
+    """Return, at each instant, the bytes that sharding divides and those on every GPU."""
     cluster = near.job.cluster
     now, then = _SHARDED[cluster.stage], _SHARDED[SHARDINGS.index(sharding)]
     found, shards = [], cluster.shards
@@ -149,18 +147,14 @@ def _gathered_bytes(planned: Plan, sharding: str) -> int:
 
 
 def _at_least_bytes(near: Plan, sharding: str, replicas: int) -> float:
-    """Return a lower bound of a GPU's memory with these replicas, by the terms of a plan with
-    more.
-    """
+    """Return a lower bound of a GPU's memory with these replicas, from a plan with more."""
     shards = replicas * near.job.cluster.context_parallel
     overhead = near.device_bytes - near.reserved_bytes
     return overhead + max(spread / shards + rest for spread, rest in _terms(near, sharding))
 
 
 def _replicas(near: Plan, sharding: str, capacity: int, most: int) -> int:
-    """Return the replicas over which the states must be sharded to fit, by the terms of a plan
-    nearby.
-    """
+    """Return how many replicas must shard the states to fit, from a plan nearby."""
     overhead = near.device_bytes - near.reserved_bytes
     room = (capacity - overhead) * near.allocated_bytes / max(1, near.reserved_bytes)
     wanted = max(

@@ -77,9 +77,7 @@ def glance(given: Given) -> Json:
 
 
 def ways(given: Given) -> Json:
-    """Return what may follow a moment later: advice and what would fit; {} where there is a
-    problem.
-    """
+    """Return what may follow later: advice and what would fit; {} where there is a problem."""
     try:
         request = read_request(given)
         plan = plan_job(request.job)

@@ -54,9 +54,7 @@ def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
 
 
 def solve(plan: Plan, state: State) -> list[Json]:
-    """Return the largest batch, the longest sequence and the fewest GPUs, each exact for the
-    model.
-    """
+    """Return the largest batch, the longest sequence and the fewest GPUs, each exact."""
     found = []
     if plan.job.gpu is not None:
         batch, length = largest(plan, "micro_batch"), largest(plan, "seq_len")

@@ -54,9 +54,7 @@ Json = dict[str, object]
 
 
 def sliders(state: State, job: Job | None) -> list[Json]:
-    """Return the three sliders; `steps` are their stops, `texts` their names for a screen
-    reader.
-    """
+    """Return the three sliders with `steps`, their stops, and `texts` for a screen reader."""
     own = {key: as_text(getattr(job.recipe, key)) for key in LEFT_TO_JOB - state.keys() if job}
     return [
         {
@@ -236,9 +234,7 @@ def _with_labels(text: str, control: str) -> str:
 
 
 def _quoted(label: str) -> str:
-    """Return a label in quotation marks, if it has several words and would run into those around
-    it.
-    """
+    """Return a label, in quotation marks if it has several words."""
     return f"“{label}”" if " " in label else label
 
 

@@ -102,9 +102,7 @@ def timeline(plan: Plan, unit: str) -> Json:
 
 
 def verdict(plan: Plan, unit: str) -> Json:
-    """Return a headline and a sentence on whether it fits; `kind` is yes, narrow, short, no or
-    open.
-    """
+    """Return whether it fits: headline, sentence, `kind` (yes, narrow, short, no or open)."""
     need, gpu = plan.device_bytes, plan.job.gpu
     each = " on each GPU" if plan.job.cluster.gpus > 1 else ""
     if gpu is None:
@@ -221,9 +219,7 @@ def peak_note(plan: Plan, unit: str) -> str:
 
 
 def settings_without_effect(plan: Plan) -> str:
-    """Return a sentence on the settings of transient memory that do not lower the peak; empty for
-    none.
-    """
+    """Return a sentence on settings that do not lower the peak, or "" for none."""
     idle = [SETTINGS[key].label.lower() for key in _OF_TRANSIENT if not _lowers(key, plan)]
     if not idle:
         return ""

@@ -68,9 +68,7 @@ class Preset:
 
 @lru_cache(maxsize=64)
 def _recipe(state: tuple[tuple[str, str], ...]) -> Recipe:
-    """Return the recipe of a state with a batch of one token; every move of a slider asks for
-    it.
-    """
+    """Return the recipe of a state with a batch of one token, cached for the sliders."""
     return Recipe.read(recipe_json({**dict(state), "micro_batch": "1", "seq_len": "1"}))
 
 

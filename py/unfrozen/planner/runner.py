@@ -52,9 +52,7 @@ def runner_defaults(a: Architecture, recipe: Mapping[str, object]) -> dict[str, 
 
 
 def _step(recipe: Mapping[str, object]) -> str:
-    """Return the optimizer implementation for the optimizer in `recipe`, whatever its other
-    states.
-    """
+    """Return the optimizer implementation for the optimizer in `recipe`."""
     asked = str(recipe.get("optimizer", "adamw")).removesuffix("_momentum")
     name = asked if asked in runner.OPTIMIZERS else "adamw"
     narrow = recipe.get("params") != "fp32" and recipe.get("master", "fp32") is None
@@ -240,9 +238,7 @@ _MEGATRON: Final = ("1f1b", "interleaved")
 
 
 def pipeline_options(cluster: Cluster) -> str:
-    """Return a pipeline as options of torchtitan and Megatron-LM; empty if neither has the
-    schedule.
-    """
+    """Return a pipeline as options of torchtitan and Megatron-LM, or "" where neither has it."""
     ranks, schedule = cluster.pipeline_parallel, cluster.pipeline_schedule
     found = []
     if schedule in _TITAN and cluster.pipeline_layers is None:

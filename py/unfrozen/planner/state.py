@@ -164,9 +164,7 @@ def readable_state(given: Mapping[str, object] | str) -> State:
 
 
 def unused_keys(state: State) -> set[str]:
-    """Return the settings without a meaning under the state's method: adapters under full
-    fine-tuning.
-    """
+    """Return settings without a meaning under the state's method, such as adapters."""
     method = state.get("method", "")
     unused = set() if method in ("lora", "qlora") else set(LORA)
     return unused if method == "qlora" else unused | {"base"}
@@ -201,9 +199,7 @@ def patched(state: State, patch: Mapping[str, object]) -> State:
 
 
 def as_text(value: object) -> str:
-    """Return a value of a job as a state holds it: None → "null", True → "true", lists by
-    commas.
-    """
+    """Return a value of a job as text: None → "null", True → "true", lists with commas."""
     if value is None:
         return "null"
     if isinstance(value, bool):

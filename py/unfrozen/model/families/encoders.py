@@ -69,9 +69,7 @@ def bert_layer(
 
 
 def masked_head(at: str, vocab: int, hidden: int, width: int) -> list[Tensor]:
-    """Return BERT's masked-language-model head: a transform, and a bias beside the tied
-    embedding.
-    """
+    """Return BERT's masked-language-model head: a transform, and a bias for the tied head."""
     found = [Tensor(f"{at}.bias", (vocab,), 0, vocabulary=True)]
     found += modules.linear(f"{at}.transform.dense", width, hidden, True)
     return found + modules.norm(f"{at}.transform.LayerNorm", width, True)
@@ -288,9 +286,7 @@ def read_t5(model_type: str, fields: Fields) -> Architecture:
 
 
 def _t5_buckets(model_type: str, fields: Fields) -> tuple[int, int]:
-    """Return the relative-position buckets of the first block of a half, and those of the others
-    (umT5).
-    """
+    """Return relative-position buckets of a half's first block, and of the others (umT5)."""
     buckets = fields.integer("relative_attention_num_buckets")
     return buckets, buckets if model_type == "umt5" else 0
 

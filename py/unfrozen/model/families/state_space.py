@@ -151,9 +151,7 @@ def by_kind(
     last: str = "model.final_layernorm",
     first: str = "model.embed_tokens",
 ) -> Architecture:
-    """Return the architecture of layers whose kinds are `layer_types`, each with its sizes and
-    tensors.
-    """
+    """Return the architecture of layers of the kinds `layer_types`, with their tensors."""
     used = [word for word in kinds if word in layer_types]
     order = tuple(used.index(word) for word in layer_types)
     before = modules.embedding(first, a.vocab, a.hidden)

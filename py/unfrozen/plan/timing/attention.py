@@ -126,9 +126,7 @@ def _heads(head_dim: int) -> float:
 
 
 def _at(direction: str, length: int) -> float:
-    """Return the rate relative to that at 4,096 positions, interpolated by the logarithm of the
-    length.
-    """
+    """Return the rate relative to that at 4,096 positions, interpolated logarithmically."""
     rates = _LENGTHS[direction]
     place = max(-2.0, math.log2(max(1, length) / _SHORTEST))
     if place < 0:

@@ -79,9 +79,7 @@ class Ring(NamedTuple):
         return 2 * self.gather(size)
 
     def exchange(self, size: float) -> float:
-        """Return the seconds of an all-to-all in which each GPU sends `size` bytes, its own share
-        excepted.
-        """
+        """Return seconds of an all-to-all in which each GPU sends `size` bytes."""
         return self.gather(size)
 
 
@@ -186,9 +184,7 @@ class Sharing:
         return Waits.on(self.experts, times * self.experts.exchange(size))
 
     def ends(self, weights: float) -> Waits:
-        """Return the waits that overlap nothing: the first gather, the last scatter, the
-        embedding's.
-        """
+        """Return waits without overlap: the first gather, the last scatter, the embedding."""
         if self.data.gpus <= 1 or self.job.cluster.stage != 3:
             return Waits()
         size = self._gathered_width() * weights
@@ -196,9 +192,7 @@ class Sharing:
         return Waits.on(self.data, self.data.gather(size) + self.data.gather(scattered))
 
     def logits(self) -> Waits:
-        """Return the waits for logits gathered over tensor-parallel ranks, and their reduced
-        gradients.
-        """
+        """Return waits for logits gathered over tensor-parallel ranks, and their gradients."""
         recipe = self.job.recipe
         if self.tensor.gpus <= 1 or recipe.loss in (*IN_PARTS, "classification"):
             return Waits()

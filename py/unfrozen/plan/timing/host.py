@@ -39,9 +39,7 @@ def launch_seconds(job: Job, measured: Calibration | None = None) -> float:
 
 
 def update_seconds(job: Job, memory: float) -> float:
-    """Return the seconds of the update on the GPU: the bytes of its shard at `memory` a second,
-    kernels.
-    """
+    """Return seconds of the update on the GPU: its shard at `memory` bytes/s, kernels."""
     cluster, recipe = job.cluster, job.recipe
     if cluster.offload != "none":
         return 0.0

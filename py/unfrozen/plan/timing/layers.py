@@ -174,9 +174,7 @@ def _norms(a: Architecture) -> int:
 
 
 def _stream_eager(a: Architecture, setup: LayerSetup) -> Moved:
-    """Return norms and residual additions: two reads and a write each, and again for the
-    gradients.
-    """
+    """Return norms and residual additions: two reads and a write each, twice for backward."""
     norms = _norms(a)
     fused = setup.kernels == "fused_block"
     one = norm_moved(a, setup, a.hidden, fused)

@@ -54,9 +54,7 @@ def logit_bytes(recipe: Recipe) -> float:
 
 
 def head_bytes(job: Job, local: Architecture) -> float:
-    """Return the bytes moved per token by logits, loss, and the accumulated gradients of the head's
-    weight.
-    """
+    """Return bytes moved per token by logits, loss, and the head's weight gradients."""
     recipe = job.recipe
     if recipe.loss == "classification":
         return 0.0
@@ -67,9 +65,7 @@ def head_bytes(job: Job, local: Architecture) -> float:
 
 
 def embedding_bytes(job: Job, local: Architecture) -> float:
-    """Return the bytes moved per micro-batch by the embedding and, where it trains, its zeroed
-    gradient.
-    """
+    """Return bytes moved per micro-batch by the embedding and its zeroed gradient."""
     width = BYTES[job.recipe.compute]
     rows = 6.0 * width * job.recipe.tokens * local.hidden / job.cluster.context_parallel
     return rows + (0 if frozen(job) else width * local.vocab * local.hidden)
@@ -162,9 +158,7 @@ class Machine(NamedTuple):
 
     @classmethod
     def of(cls, gpu: Gpu, compute: str, measured: Calibration | None = None) -> Machine:
-        """Return the machine of a GPU and a compute dtype; `measured` rates replace published
-        ones.
-        """
+        """Return the machine of a GPU and a dtype; `measured` rates replace published ones."""
         memory, units = memory_bytes_per_second(gpu), gpu.multiprocessors
         half = "bf16" if compute in LOW_BITS else compute
         rates = {name: sustained_tflops(gpu, name) for name in (compute, half, "fp32")}
@@ -225,9 +219,7 @@ class BatchTime:
         )
 
     def _products(self, products: tuple[Product, ...]) -> tuple[float, float, float]:
-        """Return the seconds of matmuls forward, for the input gradients and for the weight
-        gradients.
-        """
+        """Return seconds of matmuls forward, for input gradients and for weight gradients."""
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
         found = _directions(products, self.tokens, self.machine.rates, width, out)
@@ -278,9 +270,7 @@ class BatchTime:
         return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
 
     def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
-        """Return the number of kernels of matmuls and attention; experts run as one grouped matmul
-        each.
-        """
+        """Return how many kernels matmuls and attention take; experts are one grouped matmul."""
         count = sum(p.times for p in products)
         flash = (1, 3)
         return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
@@ -330,9 +320,7 @@ def _directions(
 
 @lru_cache(maxsize=4096)
 def layer_kinds(a: Architecture) -> tuple[tuple[Architecture, bool, int], ...]:
-    """Return the kinds of layers: sizes, whether tokens are routed to experts, and how many there
-    are.
-    """
+    """Return the kinds of layers: sizes, whether they are sparse, and their number."""
     if not a.variants:
         sparse = sum(map(a.is_sparse, range(a.layers)))
         found = ((a, False, a.layers - sparse), (a, True, sparse))
