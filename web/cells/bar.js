@@ -21,21 +21,21 @@ export class CellBar {
     this.stopButton = textButton("cell-stop", "Stop", () => cell.stop());
     this.resetButton = textButton("cell-reset", "Reset", () => cell.reset());
     this.status = document.createElement("span");
-    this.status.className = "cell-status";
+    this.status.className = "cell-status faint";
     this.status.setAttribute("aria-hidden", "true"); // it changes often; screen readers get `announcement`
     this.announcement = document.createElement("span");
     this.announcement.className = "visually-hidden";
     this.announcement.setAttribute("role", "status");
     this.progress = document.createElement("span");
-    this.progress.className = "cell-progress";
+    this.progress.className = "cell-progress faint numeric";
     this.progress.setAttribute("aria-hidden", "true");
     this.copyButton = textButton("cell-copy", "Copy", () => this.#copy(cell.code));
     this.copyButton.title = "Copy the code of this cell";
     this.link = document.createElement("a");
-    Object.assign(this.link, { className: "cell-link", href: `#${cell.id}`, textContent: "#" });
+    Object.assign(this.link, { className: "cell-link faint", href: `#${cell.id}`, textContent: "#" });
     this.link.setAttribute("aria-label", `Link to the cell ${cell.id}`);
     this.cost = document.createElement("span");
-    this.cost.className = "cell-cost";
+    this.cost.className = "cell-cost faint";
     this.cost.textContent = document.querySelector("python-status")?.dataset.cost ?? "";
     const tools = [this.runButton, this.stopButton, this.resetButton, this.copyButton, this.link];
     this.element.append(...tools, this.cost, this.status, this.progress);

@@ -38,7 +38,7 @@ export function helpView({ hints, answer, terms, inputs, sources }) {
       h("div", { class: "exercise-result" }, answer),
       h("ul", null, terms.map(termView)),
       h("dl", null, pairs(inputs.map(([symbol, meaning, value]) => [symbol, meaning ? `${meaning}: ${value}` : value]))),
-      sources.map((source) => h("p", { class: "exercise-source" }, source)),
+      sources.map((source) => h("p", { class: "quiet" }, source)),
     ),
   );
 }
@@ -50,7 +50,7 @@ function pairs(rows) {
 function answerForm() {
   return h(
     "form",
-    null,
+    { class: "row" },
     h(
       "label",
       null,

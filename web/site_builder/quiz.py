@@ -40,7 +40,7 @@ _MARK: Final = re.compile(QUIZ_MARK.format(words="(.*?)", where="(.*?)"))
 _HEADING: Final = re.compile(r'<h[34] id="([^"]+)">(.*?) <a class="anchor"')
 _FIRST_SEED: Final = 1
 _ANOTHER_BUTTON: Final = (
-    '<p class="quiz-more"><button type="button" class="button">Another job</button> '
+    '<p class="row quiz-more faint"><button type="button" class="button">Another job</button> '
     '<span role="status"></span></p>\n'
 )
 _KEY: Final = re.compile(r"[a-z][a-z0-9-]*")
