@@ -264,7 +264,7 @@ function lineView(line) {
 }
 
 function jumpButton(text, cell, line) {
-  const button = textButton("cell-jump", text, () => {
+  const button = textButton("button-link cell-jump", text, () => {
     button.dispatchEvent(new CustomEvent("cell-jump", { bubbles: true, detail: { cell, line } }));
   });
   button.title = "Go to this line";

@@ -154,7 +154,7 @@ function tickText(mark, index, { marks, unit, most }, at, y) {
   const isLast = index === marks.length - 1;
   const anchor = index === 0 ? "start" : mark.bytes > 0.94 * most ? "end" : "middle";
   const text = isLast ? `${mark.text} ${unit}` : mark.text;
-  return h("text", { class: "tick", x: at(mark.bytes), y, "text-anchor": anchor }, text);
+  return h("text", { class: "numeric", x: at(mark.bytes), y, "text-anchor": anchor }, text);
 }
 
 function legendView({ rows, limit }) {

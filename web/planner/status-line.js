@@ -6,7 +6,7 @@ const BUILT = "Computed when this page was built.";
 
 /** The line until a script is here; without scripts, also what is missing. */
 export function bakedStatus() {
-  return h("p", { class: "widget-status" }, BUILT, " ", h("span", { class: "no-script" }, "The controls need JavaScript."));
+  return h("p", { class: "row widget-status" }, BUILT, " ", h("span", { class: "no-script" }, "The controls need JavaScript."));
 }
 
 /** How far Python has loaded. @param {import("../python/planner.js").Status} python */

@@ -64,7 +64,7 @@ export function pictureView(layout, className = "") {
   return h(
     "svg",
     {
-      class: `plot-picture ${className}`.trim(),
+      class: `drawing plot-picture ${className}`.trim(),
       viewBox: `0 0 ${width} ${height}`,
       width,
       height,

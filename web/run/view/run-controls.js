@@ -167,7 +167,7 @@ export class RunStart extends HTMLElement {
     const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const details = make("details", { className: "run-start" });
     const form = make("form", { className: "stack run-start-form" });
-    const select = make("select", { name: "recipe" });
+    const select = make("select", { className: "field-input", name: "recipe" });
     const numbers = make("div", { className: "run-start-numbers" });
     const start = make("button", { className: "button primary", textContent: "Start the run" });
     const cancel = make("button", { className: "button", type: "button", textContent: "Cancel" });
@@ -252,7 +252,7 @@ function numberIn(input) {
 }
 
 function field(name, label, { value, low, high, whole }) {
-  const input = Object.assign(document.createElement("input"), { type: "number", name });
+  const input = Object.assign(document.createElement("input"), { className: "field-input", type: "number", name });
   Object.assign(input, { min: low, max: Math.min(high, Number.MAX_SAFE_INTEGER), step: whole ? 1 : "any" });
   input.defaultValue = value === null ? "" : String(value);
   if (value === null) input.placeholder = "as in the recipe";
