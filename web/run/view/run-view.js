@@ -242,7 +242,7 @@ class RunChooser extends HTMLElement {
 
   #select(text, event) {
     const label = Object.assign(document.createElement("label"), { className: "run-choice faint" });
-    const select = document.createElement("select");
+    const select = Object.assign(document.createElement("select"), { className: "field-input" });
     select.addEventListener("change", () => this.#chosen(select.value, event));
     label.append(text, select);
     return select;
