@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser.cell_reader import CellReader, one_page
+from conftest import matrix
 
 BOXES = """() => [...document.querySelectorAll('.article :is(h2, p, live-cell, .cell-output > *)')]
   .filter((e) => e.checkVisibility() && !e.matches('.visually-hidden'))
@@ -54,7 +55,7 @@ def assert_same(live: Any, baked: Any, where: str) -> None:
         assert live == baked, where
 
 
-@pytest.mark.parametrize("host", ["serve_site", "static_site"])
+@pytest.mark.parametrize("host", matrix(["serve_site", "static_site"], "serve_site"))
 def test_every_cell_computes_what_was_baked_and_moves_nothing(
     page: Page, host: str, request: pytest.FixtureRequest
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from browser.cell_reader import CellReader, one_page
+from conftest import matrix
 
 LONG = """
 import time
@@ -19,7 +20,7 @@ while time.monotonic() < end: pass
 WAITING = "import asyncio\nawait asyncio.sleep(9)\n'done'"
 
 
-@pytest.fixture(scope="module", params=["serve_site", "static_site"])
+@pytest.fixture(scope="module", params=matrix(["serve_site", "static_site"], "serve_site"))
 def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellReader]:
     host: Any = request.getfixturevalue(request.param)
     with one_page(chromium, host.url) as reader:

@@ -5,7 +5,7 @@ from playwright.sync_api import Browser
 
 from accessibility import objections, violations
 from browser.planner_reader import PlannerReader
-from conftest import StaticSite
+from conftest import StaticSite, matrix
 
 OPEN_ALL = "() => document.querySelectorAll('memory-planner details').forEach((d) => d.open = true)"
 STATES = {
@@ -16,7 +16,7 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", matrix(STATES, "sharded", "stale"))
 def test_axe_finds_nothing_and_nothing_sticks_out(
     chromium: Browser, static_site: StaticSite, state: str
 ) -> None:

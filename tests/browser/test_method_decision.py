@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from accessibility import objections, violations
 from browser.decision_reader import SECONDS, DecisionReader
-from conftest import StaticSite
+from conftest import StaticSite, matrix
 from unfrozen.decision import view
 from unfrozen.decision.ranking import flips
 from unfrozen.decision.task import read_task
@@ -194,7 +194,7 @@ def test_controls_that_do_not_arrive_are_missed_in_words(
     assert page.locator("method-decision .verdict-title").inner_text() == "Full fine-tuning."
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", matrix(STATES, "priced"))
 def test_axe_finds_nothing_and_nothing_sticks_out(
     chromium: Browser, static_site: StaticSite, state: str
 ) -> None:

@@ -83,14 +83,15 @@ def test_a_wheel_of_this_origin_is_installed_with_what_it_needs(
     assert result["value"] == "5.0", result["error"]
 
 
-HERE = "its cells have Python's standard library, unfrozen, numpy, micropip and packaging"
+HERE = "its cells can import Python's standard library, unfrozen, numpy, micropip and packaging"
+HOST = "micropip can only install wheels from this page's own host"
 REFUSED = {
     "pandas": HERE,
     "torch>=2": HERE,
-    "numpy==1.26": "numpy is here in version 2.4.3 and in no other",
-    "https://example.com/pandas-3-py3-none-any.whl": "only wheels that this page's own host serves",
-    f"//example.com/{MEASURE}": "only wheels that this page's own host serves",
-    f"wheels/{MEASURE}?to=elsewhere.whl": "only wheels that this page's own host serves",
+    "numpy==1.26": "numpy is available in version 2.4.3 only",
+    "https://example.com/pandas-3-py3-none-any.whl": HOST,
+    f"//example.com/{MEASURE}": HOST,
+    f"wheels/{MEASURE}?to=elsewhere.whl": HOST,
     "wheels/other-1-py3-none-any.whl": "the server answered 404 for wheels/other-1-py3-",
 }
 
