@@ -34,7 +34,7 @@ HEADLESS = "chromium-headless-shell"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PROGRESS_SECONDS = 15.0
-WORKERS = "-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder".split()
+WORKERS = ["-nlogical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
 class BuildError(Exception):
