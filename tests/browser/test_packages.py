@@ -10,6 +10,7 @@ from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
 from browser.plain_host import ISOLATION, Host
+from conftest import matrix
 from slowness import slowness
 
 NUMPY = "import numpy as np\nint(np.arange(4).sum())"
@@ -52,7 +53,7 @@ def test_the_cell_says_what_it_waits_for(reader: CellReader, host: Host) -> None
     assert "Done" in reader.said()[-1]
 
 
-@pytest.mark.parametrize("isolated", [True, False], ids=["isolated", "on any host"])
+@pytest.mark.parametrize("isolated", matrix([True, False], True), ids=["isolated", "on any host"])
 def test_stop_ends_the_download_and_keeps_the_names(page: Page, host: Host, isolated: bool) -> None:
     host.headers = ISOLATION if isolated else {}
     reader = CellReader(page, host.url)
@@ -110,14 +111,22 @@ def void(_: object) -> None:
     """Let a lambda return nothing."""
 
 
+MISSING = (lose, "numpy could not be downloaded: the server answered 404 for pyodide/numpy-2.")
+DAMAGED = (damage, "numpy arrived damaged: its SHA-256 is not the one this page was built with.")
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
-    [
-        (lose, "numpy could not be downloaded: the server answered 404 for pyodide/numpy-2."),
-        (break_off, "The download of numpy broke off. Check the connection and try again"),
-        (damage, "numpy arrived damaged: its SHA-256 is not the one this page was built with."),
-        (shorten, "numpy arrived damaged: 39 of 2,916,023 bytes."),
-    ],
+    matrix(
+        [
+            MISSING,
+            (break_off, "The download of numpy broke off. Check the connection and try again"),
+            DAMAGED,
+            (shorten, "numpy arrived damaged: 39 of 2,916,023 bytes."),
+        ],
+        MISSING,
+        DAMAGED,
+    ),
     ids=["missing", "broken off", "damaged", "another file"],
 )
 def test_a_numpy_that_cannot_be_had_is_told_at_its_import_and_the_page_goes_on(

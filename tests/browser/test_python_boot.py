@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
 from browser.plain_host import Host
-from conftest import Server
+from conftest import Server, matrix
 
 COMPILED_HERE = """
 import sys
@@ -43,7 +43,11 @@ def fail_and_retry(reader: CellReader, words: str, mend: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["pyodide/pyodide.asm.wasm", "pyodide/python_stdlib.zip", "python/unfrozen.zip"]
+    "name",
+    matrix(
+        ["pyodide/pyodide.asm.wasm", "pyodide/python_stdlib.zip", "python/unfrozen.zip"],
+        "python/unfrozen.zip",
+    ),
 )
 def test_a_missing_file_is_named_and_retry_works_once_it_is_there(
     reader: CellReader, host: Host, name: str
@@ -52,7 +56,9 @@ def test_a_missing_file_is_named_and_retry_works_once_it_is_there(
     fail_and_retry(reader, f"the server answered 404 for {name}", lambda: host.find(name))
 
 
-@pytest.mark.parametrize("name", ["pyodide/pyodide.mjs", "pyodide/pyodide.asm.mjs"])
+@pytest.mark.parametrize(
+    "name", matrix(["pyodide/pyodide.mjs", "pyodide/pyodide.asm.mjs"], "pyodide/pyodide.mjs")
+)
 def test_a_missing_script_is_told(reader: CellReader, host: Host, name: str) -> None:
     host.lose(name)
     fail_and_retry(reader, "A part of Python could not be loaded", lambda: host.find(name))

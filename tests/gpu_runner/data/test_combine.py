@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import tiny_llama
+from conftest import matrix
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache, run_data
@@ -116,7 +117,7 @@ def both_ways(
         yield train, suites["task"]
 
 
-@pytest.mark.parametrize("given", WAYS)
+@pytest.mark.parametrize("given", matrix(WAYS, WAYS[1], WAYS[4]))
 def test_sets_on_disk_are_mixed_as_those_in_memory(
     given: dict[str, Any], files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

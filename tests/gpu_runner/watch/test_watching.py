@@ -17,6 +17,7 @@ import torch
 
 import tiny_llama
 import unfrozen
+from conftest import matrix
 from unfrozen.schema import LogOrder, read_event
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
@@ -72,7 +73,7 @@ def test_the_page_accepts_what_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("autocast", [AUTOCAST, None], ids=["bf16", "fp32"])
-@pytest.mark.parametrize("micro_batches", [1, 3])
+@pytest.mark.parametrize("micro_batches", matrix([1, 3], 3))
 def test_the_training_is_the_same_bit_for_bit(
     tmp_path: Path, tokenizer: Any, autocast: Any, micro_batches: int
 ) -> None:
