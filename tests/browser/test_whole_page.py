@@ -26,15 +26,14 @@ def test_axe_finds_nothing_before_any_script_and_nothing_when_all_is_alive(
     chromium: Browser, static_site: StaticSite
 ) -> None:
     context = chromium.new_context(bypass_csp=True)
-    looks = ("light", 1440), ("dark", 390)
     page = context.new_page()
     page.route("**/assets/main-*.js", lambda route: route.abort())
     page.goto(static_site.url)
     page.evaluate(OPEN)
-    before = objections(page, "html", *looks)
+    before = objections(page, "html", ("dark", 390))
     page.unroute("**/assets/main-*.js")
     awake(page, static_site.url)
-    after = objections(page, "html", *looks)
+    after = objections(page, "html", ("light", 1440))
     context.close()
     assert (before, after) == ([], [])
 
