@@ -78,7 +78,7 @@ DOGS: list[dict[str, object]] = [
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """Three files, and a cache of this test's own, which this process alone fills: test_cache.py has several."""
+    """Three files, and a cache of this test's own that this process alone fills."""
     monkeypatch.setenv(cache.CACHE_ENV, str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "_AT_ONCE", 7)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
