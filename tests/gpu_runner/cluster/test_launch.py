@@ -136,6 +136,7 @@ def test_a_slurm_job_out_of_time_saves_is_requeued_and_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_a_lost_machine_leaves_a_bucket_from_which_the_next_one_goes_on(
     model_dir: Path, tmp_path: Path, settings: dict[str, str]
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import matrix
 from gpu_runner.data import cache
 from gpu_runner.errors import ExitCode
 from run_process import ROOT
@@ -19,7 +20,9 @@ PATIENCE_SECONDS = 120
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", [False, True], ids=["as they begin", "as they encode"])
+@pytest.mark.parametrize(
+    "encoding", matrix([False, True], True), ids=["as they begin", "as they encode"]
+)
 def test_ctrl_c_ends_all_that_encode_without_a_traceback(
     encoding: bool, tmp_path: Path, model_dir: Path
 ) -> None:
