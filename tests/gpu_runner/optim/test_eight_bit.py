@@ -101,6 +101,7 @@ def test_it_goes_on_from_the_plain_tensors_of_a_checkpoint() -> None:
     assert all(map(torch.equal, model.parameters(), resumed.parameters()))
 
 
+@pytest.mark.matrix
 @pytest.mark.slow  # torchao compiles its update
 @needs_library
 @pytest.mark.filterwarnings("ignore")
