@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import run_process
+from conftest import matrix
 from lab_demo import loaded
 from unfrozen import events
 from unfrozen.lab.choices import Choices
@@ -77,15 +78,19 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [
+    matrix(
+        [
+            {"steps": 60},
+            {"steps": 60, "lr": 3e-4, "seed": 3, "replay_share": 0.1},
+            # A pull on weights that have hardly moved is noise: later the runner itself, with one
+            # thread and with two, lies 1e-3 apart.
+            {"steps": 30, "lr": 3e-4, "l2sp": 0.01, "weight_decay": 0.1},
+            {"steps": 60, "lr": 3e-4, "ewc": 1.0, "seed": 1},
+            {"steps": 60, "lr": 3e-4, "layer_decay": 1.3, "clip": 0.5, "rows_per_step": 8},
+        ],
         {"steps": 60},
-        {"steps": 60, "lr": 3e-4, "seed": 3, "replay_share": 0.1},
-        # A pull on weights that have hardly moved is noise: later the runner itself, with one
-        # thread and with two, lies 1e-3 apart.
-        {"steps": 30, "lr": 3e-4, "l2sp": 0.01, "weight_decay": 0.1},
         {"steps": 60, "lr": 3e-4, "ewc": 1.0, "seed": 1},
-        {"steps": 60, "lr": 3e-4, "layer_decay": 1.3, "clip": 0.5, "rows_per_step": 8},
-    ],
+    ),
 )
 def test_the_losses_of_first_steps_are_the_runners(given: dict[str, Any], tmp_path: Path) -> None:
     choices = Choices.read(given)

@@ -17,8 +17,8 @@ def test_without_a_width_a_plot_is_drawn_for_a_column_and_for_a_telephone(node: 
     tree = node.tree("plots/view", "plotView", example("schedules"))
     pictures = list(tree.iter("svg"))
     assert [each.get("class") for each in pictures] == [
-        "plot-picture plot-wide",
-        "plot-picture plot-narrow",
+        "drawing plot-picture plot-wide",
+        "drawing plot-picture plot-narrow",
     ]
 
 
