@@ -107,7 +107,7 @@ def test_what_cannot_be_seen_or_turns_text_around_is_told_by_its_number(
     js: JavaScript, text: str, number: str
 ) -> None:
     html = js(SHOWN, text)
-    assert f'a<span class="run-sign run-sign-number">{number}</span>b' in html
+    assert f'a<span class="run-sign run-sign-number faint">{number}</span>b' in html
 
 
 @pytest.mark.parametrize(
