@@ -2,7 +2,8 @@
 
 The one timer repeats a call for a while. A GPU that has run for a second holds the clock that its
 power limit leaves, which is what a training step meets: `unfrozen calibrate` takes the mean of the
-second half. The best call stands for the peak of a device that the planner does not know.
+second half. The best call stands for the peak of a device that the planner does not know. Where a
+processor has no fast product in bf16, a large one takes seconds: it gets a smaller one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 SECONDS: Final = 1.0
 """Of each measurement of `unfrozen calibrate`."""
 PEAK_SECONDS: Final = 0.2
-_SIDES: Final = {"cpu": 1024, "cuda": 8192}
+_SIDES: Final = {"cpu": (128, 1024), "cuda": (8192, 8192)}
+"""The smallest and the largest."""
 _MIB: Final = {"cpu": 64, "cuda": 512}
 _SMALL_OPERATIONS: Final = 200
 Clock = Callable[[], float]
@@ -54,12 +56,20 @@ def sustained(taken: list[float]) -> float:
 
 def time_matmuls(device: torch.device, name: str, seconds: float, clock: Clock) -> list[float]:
     """Return the seconds per FLOP of each square matmul in the dtype `name`."""
-    side, dtype = _SIDES[device.type], DTYPES[name]
+    side, largest = _SIDES[device.type]
+    while side < largest and 8 * min(_time_squares(device, name, side, 0, clock)) < seconds:
+        side *= 2
+    return [each / (2 * side**3) for each in _time_squares(device, name, side, seconds, clock)]
+
+
+def _time_squares(
+    device: torch.device, name: str, side: int, seconds: float, clock: Clock
+) -> list[float]:
+    dtype = DTYPES[name]
     draw = torch.Generator(device).manual_seed(0)  # the global one stays as the run has seeded it
     a, b = (torch.randn(side, side, device=device, generator=draw).to(dtype) for _ in range(2))
     out = torch.empty(side, side, device=device, dtype=dtype)
-    taken = time_calls(lambda: torch.mm(a, b, out=out), device, seconds, clock)
-    return [each / (2 * side**3) for each in taken]
+    return time_calls(lambda: torch.mm(a, b, out=out), device, seconds, clock)
 
 
 def best_matmul_flops(device: torch.device, name: str) -> float:

@@ -1,5 +1,7 @@
 """The speed of this CPU, measured in milliseconds, and the timer on a clock of the test's own."""
 
+import itertools
+
 import torch
 
 from gpu_runner.plan import device_speed
@@ -12,6 +14,11 @@ def test_matmuls_of_a_cpu_are_measured_by_dtype() -> None:
     assert set(found) == {"fp32", "bf16"}
     assert all(1e-4 < rate < 1e3 for rate in found.values())
     assert 1e8 < device_speed.best_matmul_flops(CPU, "fp32") < 1e14
+
+
+def test_a_processor_on_which_products_take_seconds_gets_smaller_ones() -> None:
+    taken = device_speed.time_matmuls(CPU, "bf16", 0.2, itertools.count().__next__)
+    assert [2 * 128**3 * each for each in taken] == [1.0, 1.0]
 
 
 def test_measuring_leaves_the_random_numbers_of_a_run_alone() -> None:
