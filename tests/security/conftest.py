@@ -9,6 +9,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and "firefox" in item.name.split("[")[-1].split("-"):
             way = (item.path, item.originalname)
+            if item.get_closest_marker("matrix"):
+                continue
             if way in seen:
                 item.add_marker(pytest.mark.matrix)
             seen.add(way)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Server
+from conftest import Server, matrix
 from gpu_runner.log.commands import NAME
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.serve.guard import MAX_BODY_BYTES
@@ -169,7 +169,7 @@ def test_a_wrong_asker_is_refused(server: Server, route: str, name: str) -> None
     reason(tell(server, route, ROUTES[route], *WRONG_HEADERS[name]), 403)
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", matrix(ROUTES, START))
 def test_a_body_that_is_larger_than_it_says_or_never_comes_does_nothing(
     server: Server, route: str
 ) -> None:
