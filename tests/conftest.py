@@ -4,6 +4,7 @@ Nothing here is a stand-in. `site` is what `build.py build` writes, `chromium` i
 `serve_site` is `python -m gpu_runner serve` in its own process, `static_site` is any static host.
 """
 
+import gc
 import os
 import re
 import secrets
@@ -20,6 +21,7 @@ from typing import Final
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import hypothesis
 import pytest
 from playwright.sync_api import (
     Browser,
@@ -68,9 +70,33 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return bool(ALL_SLOW.search(collection_path.read_text("utf-8"))) or None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nothing of what is imported and collected becomes garbage: do not look for it there."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--all`: the whole matrix of families, kinds and browsers, not one of each."""
     parser.addoption("--all", action="store_true", help="the tests marked `matrix`, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fuzz with new examples in every run, few of them, and without a stopwatch."""
+    examples = 200 if config.option.all else 25
+    hypothesis.settings.register_profile("unfrozen", max_examples=examples, deadline=None)
+    hypothesis.settings.load_profile("unfrozen")
+
+
+@pytest.fixture(scope="session")
+def share(pytestconfig: pytest.Config) -> int:
+    """Of what tests make from seeds, every run takes one in so many; `--all` takes all."""
+    return 1 if pytestconfig.option.all else 5
 
 
 def matrix(values: Iterable[object], *always: object) -> list[object]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from house.tree import ROOT, tracked
+from house.tree import ROOT, nodes, tracked
 from unfrozen import events
 
 JS_CLASS = re.compile(r"^\s*(?:export )?(?:default )?class (\w+)", re.MULTILINE)
@@ -14,11 +14,10 @@ JS_CLASS = re.compile(r"^\s*(?:export )?(?:default )?class (\w+)", re.MULTILINE)
 
 def classes(path: Path) -> Iterator[str]:
     """Names of the classes a file of Python or JavaScript defines, those within others too."""
-    text = path.read_text()
     if path.suffix == ".py":
-        yield from (n.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ClassDef))
+        yield from (node.name for node in nodes(path) if isinstance(node, ast.ClassDef))
     else:
-        yield from JS_CLASS.findall(text)
+        yield from JS_CLASS.findall(path.read_text())
 
 
 def test_every_metric_has_a_label_a_unit_and_a_meaning_of_its_own() -> None:

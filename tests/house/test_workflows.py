@@ -26,6 +26,7 @@ def test_there_is_one_for_the_page_and_one_for_the_package() -> None:
     assert all(f"(workflows/{path.name})" in guide for path in WORKFLOWS)
 
 
+@pytest.mark.slow
 def test_they_are_valid_and_a_broken_one_is_not(tmp_path: Path) -> None:
     done = lint(*WORKFLOWS)
     assert done.returncode == 0, done.stdout

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -109,7 +109,6 @@ def test_a_product_has_the_bits_of_a_sum_in_order_and_is_numpys(
     assert (np.abs(found - a @ b) <= bound).all()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.tuples(*[st.integers(1, 19)] * 3),
     batch=st.lists(st.integers(1, 3), max_size=2),

@@ -31,8 +31,6 @@ from security.wire import ask, assert_refused
 
 pytestmark = pytest.mark.slow
 
-USUAL = 8
-"""Of what is made from a seed, every run tries one in so many; the matrix all."""
 REQUESTS = 5000
 FILES = 250  # of each of four kinds, and as many recipes again
 METHODS = ("GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "OPTIONS", "TRACE", "get", "PRI")
@@ -108,11 +106,6 @@ def refused(work: Callable[[], object]) -> str:
     except (RunnerError, ValueError, TypeError) as error:
         return str(error) or "without a word"
     return ""
-
-
-@pytest.fixture(scope="module")
-def share(pytestconfig: pytest.Config) -> int:
-    return 1 if pytestconfig.option.all else USUAL
 
 
 def test_no_request_is_answered_with_5xx_or_changes_anything(server: Server, share: int) -> None:

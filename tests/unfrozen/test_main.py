@@ -254,6 +254,7 @@ def test_an_argument_of_the_wrong_kind_is_one_line_too(
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
     command = (
         f"{sys.executable} -m unfrozen plan {written(tmp_path, [JOB] * 300)} --json | head -c 1"

@@ -50,10 +50,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.text(), VALUES), min_size=1), st.sampled_from([None, 1]))
 def test_any_rows_are_read_as_python_reads_them(
     tmp_path: Path, found: list[dict[str, Any]], indent: int | None

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_runner.log.tail import CHUNK_BYTES, Tail, is_line_start, last_event, last_value, parse
@@ -82,7 +82,6 @@ def test_a_line_longer_than_a_piece_does_not_stop_the_reader(log: Path) -> None:
     assert tail.bad_lines == 1
 
 
-@settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.integers(0, 2000), max_size=12))
 def test_however_the_writes_are_cut_every_event_comes_once(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import matrix
 from unfrozen.decision.options import EIGHT_BIT, EXACT, METHODS, ROUNDED, best_way, options
 from unfrozen.decision.task import GPU_NAMES, MODELS, read_task
 from unfrozen.plan.compute import estimate
@@ -39,7 +40,7 @@ def test_what_does_not_fit_is_told_by_the_way_that_takes_least() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("gpu", GPU_NAMES)
+@pytest.mark.parametrize("gpu", matrix(GPU_NAMES, "H100 SXM", "RTX 4090"))
 def test_no_other_way_on_the_same_rung_is_faster_and_fits_as_well(method: str, gpu: str) -> None:
     for model in MODELS:
         way = best_way(method, model, gpu, 4, 16)

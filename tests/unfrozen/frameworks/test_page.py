@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from conftest import matrix
 from unfrozen.frameworks.page import SHOWN, layouts
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.plan import plan_job
@@ -25,7 +26,7 @@ def asked(state: dict[str, str], framework: str = "") -> tuple[dict[str, Any], i
     raise AssertionError("it never ends")
 
 
-@pytest.mark.parametrize("framework", ["", *FRAMEWORKS])
+@pytest.mark.parametrize("framework", matrix(["", *FRAMEWORKS], "", "accelerate"))
 def test_the_page_ranks_what_the_command_line_ranks(framework: str) -> None:
     found, turns = asked(SIXTEEN, framework)
     takes = FRAMEWORKS[framework].adapt if framework else None
@@ -38,6 +39,7 @@ def test_the_page_ranks_what_the_command_line_ranks(framework: str) -> None:
         assert bool(row["command"]) == bool(framework)
 
 
+@pytest.mark.slow
 def test_a_chosen_layout_is_planned_as_it_was_told() -> None:
     state = {"gpu": "H100 SXM", "gpus": "8", "model": "Qwen/Qwen3-30B-A3B", "params": "bf16"}
     found, _ = asked(state | {"checkpointing": "full", "micro_batch": "2"})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conftest import matrix
 from frameworks_read import read
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.registry import FRAMEWORKS, commands
@@ -46,8 +47,8 @@ def taken(name: str, asked: Job, gpus: int) -> Iterator[Job]:
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
-@pytest.mark.parametrize("gpus", [1, 4, 16])
-@pytest.mark.parametrize("kernels", ["fused", "eager"])
+@pytest.mark.parametrize("gpus", matrix([1, 4, 16], 4))
+@pytest.mark.parametrize("kernels", matrix(["fused", "eager"], "fused"))
 def test_a_command_read_back_is_the_job_that_was_planned(
     name: str, gpus: int, kernels: str
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from conftest import matrix
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import (
     CAUSES,
@@ -43,7 +44,9 @@ def test_every_cause_and_every_way_to_recompute_has_a_word() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["meta-llama/Llama-3.1-70B", "Qwen/Qwen3-30B-A3B"])
+@pytest.mark.parametrize(
+    "name", matrix(["meta-llama/Llama-3.1-70B", "Qwen/Qwen3-30B-A3B"], "Qwen/Qwen3-30B-A3B")
+)
 def test_a_table_is_no_wider_than_a_terminal(name: str) -> None:
     asked = job(name)
     text = layouts_text(asked, 64, layouts(asked, 64, 512), None, 2.5)

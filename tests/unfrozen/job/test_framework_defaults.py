@@ -119,6 +119,7 @@ class Layer(torch.nn.Module):
         return torch.nn.functional.silu(inner) * x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("broken", "graphs"), [(False, 1), (True, 0)])
 def test_of_a_checkpointed_layer_with_a_broken_graph_pytorch_compiles_nothing(
     broken: bool, graphs: int

@@ -108,6 +108,7 @@ def test_an_update_within_the_backward_pass_cannot_wait_for_a_pipeline() -> None
         Job.read({"model": TINY, "recipe": given, "cluster": {"gpus": 2, "pipeline_parallel": 2}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(("gpus", "layers"), [(2, 16), (2, 30), (4, 16), (4, 30)])
 def test_a_device_map_is_accelerates(gpus: int, layers: int, tied: bool) -> None:

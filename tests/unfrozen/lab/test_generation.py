@@ -9,6 +9,8 @@ from lab_demo import loaded
 from unfrozen.lab.demo import PROMPTS
 from unfrozen.lab.generation import Answer, generate
 
+pytestmark = pytest.mark.slow
+
 LONG = "Every day I sing. " * 600
 
 

@@ -14,6 +14,8 @@ from unfrozen.lab.demo import EncodedRow, documents
 from unfrozen.lab.llama import Documents, Llama, Weights
 from unfrozen.model import ModelConfig
 
+pytestmark = pytest.mark.slow
+
 IGNORED = -100
 MOST_APART = 1e-4  # of a tensor's largest entry
 

@@ -11,6 +11,8 @@ from lab_demo import files, loaded
 from unfrozen.errors import PlanError
 from unfrozen.lab.demo import encode_row, read_rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", [name for name in files() if name.endswith(".jsonl")])
 def test_every_row_of_the_demo_is_the_runners(name: str) -> None:

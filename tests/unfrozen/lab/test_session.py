@@ -54,6 +54,7 @@ def test_a_run_is_a_log_under_the_name_it_was_given(session: LabSession) -> None
     assert log[-1]["kind"] == "run.end"
 
 
+@pytest.mark.slow
 def test_both_models_are_asked_and_the_place_where_they_part_is_told(session: LabSession) -> None:
     begun(session, {"steps": 6, "lr": 0.01, "eval_rows": 2, "sample_tokens": 2, "warmup": 0})
     worked(session)
@@ -65,6 +66,7 @@ def test_both_models_are_asked_and_the_place_where_they_part_is_told(session: La
     assert found["step"] == 6
 
 
+@pytest.mark.slow
 def test_a_question_between_two_steps_is_answered_with_the_weights_as_they_are(
     session: LabSession,
 ) -> None:
@@ -95,6 +97,7 @@ def test_choices_that_are_none_are_refused_in_words(session: LabSession, choices
     assert found["command"] == ""
 
 
+@pytest.mark.slow
 def test_a_refused_start_leaves_the_last_run_to_be_asked(session: LabSession) -> None:
     begun(session, QUICK)
     worked(session)

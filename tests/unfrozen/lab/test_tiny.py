@@ -18,7 +18,7 @@ from unfrozen.lab import tiny
 from unfrozen.lab.tiny import GENERAL, OLD, REPLAY, TASK, FineTuned, SweepPoint, Weights
 
 SEEDS = range(5)
-EVERY_SEED = pytest.mark.parametrize("seed", SEEDS)
+EVERY_SEED = pytest.mark.parametrize("seed", matrix(SEEDS, 0))
 FINE = [10 ** (tenths / 10) for tenths in range(-35, -5)]  # the rates of the article's sweep
 
 
@@ -77,6 +77,7 @@ def test_the_task_loss_is_a_u_with_a_cliff(seed: int) -> None:
     assert [point.diverged for point in points] == sorted(point.diverged for point in points)
 
 
+@pytest.mark.slow
 @EVERY_SEED
 def test_the_rate_that_learns_best_pays_with_what_the_network_knew(seed: int) -> None:
     before = tiny.loss(tiny.pretrained(seed), OLD)
@@ -85,6 +86,7 @@ def test_the_rate_that_learns_best_pays_with_what_the_network_knew(seed: int) ->
     assert swept(seed)[0].old_loss < brisk.old_loss / 1.2
 
 
+@pytest.mark.slow
 @EVERY_SEED
 def test_the_best_rate_for_both_lies_far_to_the_left_of_the_cliff(seed: int) -> None:
     brisk, gentle = best(swept(seed), lambda point: point.task_loss), best(swept(seed), both)
@@ -94,7 +96,7 @@ def test_the_best_rate_for_both_lies_far_to_the_left_of_the_cliff(seed: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", matrix(SEEDS, 0))
+@EVERY_SEED
 def test_a_longer_run_wants_a_lower_rate_and_the_cliff_stays(seed: int) -> None:
     assert best(swept(seed, 100), both).rate < best(swept(seed), both).rate
     assert cliff(swept(seed, 100)) == cliff(swept(seed))

@@ -3,13 +3,15 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from gpu_runner import demo
 from unfrozen.errors import PlanError
 from unfrozen.lab.tokenizer import Tokenizer
+
+pytestmark = pytest.mark.slow
 
 FILE = demo.model_dir() / "tokenizer.json"
 THEIRS = PreTrainedTokenizerFast(tokenizer_file=str(FILE))
@@ -45,13 +47,11 @@ def test_what_a_reader_may_type_is_tokenized_alike(text: str) -> None:
     check(text)
 
 
-@settings(max_examples=300)
 @given(st.one_of(MIXED, st.text(st.characters(exclude_categories=["Cs"]), max_size=12)))
 def test_any_text_is_tokenized_alike(text: str) -> None:
     check(text)
 
 
-@settings(max_examples=200)
 @given(st.lists(st.integers(1, 767), max_size=12))
 def test_any_tokens_are_decoded_alike(ids: list[int]) -> None:
     assert OURS.decode(ids) == THEIRS.decode(ids, clean_up_tokenization_spaces=False)

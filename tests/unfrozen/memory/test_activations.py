@@ -16,6 +16,8 @@ from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.saved_activations import kind_bytes
 from unfrozen.model import ModelConfig
 
+pytestmark = pytest.mark.slow
+
 BATCH, LENGTH = 2, 35  # no activation has the shape of a weight
 EXPERTS: dict[str, Any] = {
     "num_experts": 4,

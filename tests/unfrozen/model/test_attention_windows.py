@@ -30,6 +30,7 @@ def expected(config: Any, model_type: str, layers: int) -> tuple[int, ...]:
     return found if any(found) else ()
 
 
+@pytest.mark.slow
 def test_windows_are_those_of_every_config_of_transformers_listed_or_not() -> None:
     met = set()
     for model_type, config, given in decoders():

@@ -20,6 +20,8 @@ from unfrozen.model import SUPPORTED, ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.vision_language import WRAPPERS
 
+pytestmark = pytest.mark.slow
+
 SAME = {"kimi_k2": "deepseek_v3"}  # a type of its owner's, whose code is DeepSeek's
 MASKED = ("bert", "roberta", "modernbert")
 
@@ -36,11 +38,12 @@ def built(config: dict[str, Any]) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, tuple(parameter.shape)) for name, parameter in model.named_parameters()]
 
 
-ONE_OF_EACH_TYPE = {one.config["model_type"]: name for name, one in CATALOGUE.items()}.values()
+ONE_OF_EACH_TYPE = list(
+    {one.config["model_type"]: name for name, one in CATALOGUE.items()}.values()
+)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("hub_id", matrix(CATALOGUE, *ONE_OF_EACH_TYPE))
+@pytest.mark.parametrize("hub_id", matrix(CATALOGUE, *ONE_OF_EACH_TYPE[::3]))
 def test_names_shapes_order_and_count_are_those_of_transformers(hub_id: str) -> None:
     config = CATALOGUE[hub_id].config
     model = ModelConfig.from_hf(config)

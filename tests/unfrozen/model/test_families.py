@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
     AutoConfig,
@@ -19,6 +19,8 @@ from small_models import BOTH_WAYS, DECODERS, ENCODERS
 from unfrozen.model import ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.families import READERS
+
+pytestmark = pytest.mark.slow
 
 Shapes = list[tuple[str, tuple[int, ...]]]
 
@@ -110,7 +112,6 @@ def test_a_larger_vocabulary_lengthens_embedding_and_head_alone() -> None:
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 
 
-@settings(max_examples=300)
 @given(st.sampled_from((*DECODERS, *ENCODERS, *BOTH_WAYS)), st.data())
 def test_any_value_under_any_key_is_counted_or_refused(
     case: tuple[str, dict[str, Any]], data: st.DataObject

@@ -14,6 +14,8 @@ from unfrozen.model import ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.vision_language import WRAPPERS
 
+pytestmark = pytest.mark.slow
+
 HEADS = SMALL | {"head_dim": 16}
 TOWER: dict[str, Any] = {
     "hidden_size": 32,

@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unfrozen.answer import answer
@@ -63,7 +63,6 @@ def _one_line(error: PlanError) -> None:
     assert "\n" not in str(error)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.sampled_from([DENSE, SPARSE, "openai-community/gpt2"]), recipes, layouts)
 @example(
     "Qwen/Qwen3-30B-A3B",
@@ -84,7 +83,6 @@ def test_any_layout_is_planned_in_numbers_that_add_up_or_refused(
     json.dumps(answer(found, with_advice=False), allow_nan=False)
 
 
-@settings(max_examples=60, deadline=None)
 @given(recipes, st.sampled_from(SCHEDULES), st.sampled_from(["none", "zero1"]))
 def test_more_stages_never_take_more_weights_on_a_card(
     recipe: dict[str, Any], schedule: str, sharding: str
@@ -105,7 +103,6 @@ def test_more_stages_never_take_more_weights_on_a_card(
     assert all(fewer >= more for fewer, more in pairwise(weights))
 
 
-@settings(max_examples=60, deadline=None)
 @given(recipes, st.sampled_from(["none", "zero1", "zero2"]))
 def test_more_cards_that_share_experts_out_never_hold_more_of_them(
     recipe: dict[str, Any], sharding: str
@@ -116,7 +113,6 @@ def test_more_cards_that_share_experts_out_never_hold_more_of_them(
     assert all(fewer > more for fewer, more in pairwise(weights))
 
 
-@settings(max_examples=60, deadline=None)
 @given(recipes, st.sampled_from(["zero1", "zero2", "zero3"]))
 def test_states_shared_among_fewer_cards_are_never_less(
     recipe: dict[str, Any], sharding: str

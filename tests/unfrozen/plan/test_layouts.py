@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from conftest import matrix
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
@@ -90,14 +91,18 @@ CATALOGUE_OF = {entry.num_parameters: entry.config for entry in CATALOGUE.values
 
 @pytest.mark.parametrize(
     ("name", "gpu", "gpus", "sequences", "recipe"),
-    [
+    matrix(
+        [
+            ("HuggingFaceTB/SmolLM2-360M", "RTX 4090", 4, 8, {"seq_len": 2048}),
+            ("meta-llama/Llama-3.2-3B", "RTX 4090", 4, 4, {"seq_len": 4096}),
+            ("meta-llama/Llama-3.1-8B", "H100", 4, 8, {"seq_len": 8192}),
+            ("meta-llama/Llama-3.1-8B", "A100-80GB", 8, 8, {"params": "bf16", "seq_len": 8192}),
+            ("meta-llama/Llama-3.1-8B", "H100", 6, 6, {"seq_len": 32_768}),
+            ("Qwen/Qwen1.5-MoE-A2.7B", "H200", 4, 4, {"params": "bf16", "seq_len": 2048}),
+        ],
         ("HuggingFaceTB/SmolLM2-360M", "RTX 4090", 4, 8, {"seq_len": 2048}),
-        ("meta-llama/Llama-3.2-3B", "RTX 4090", 4, 4, {"seq_len": 4096}),
-        ("meta-llama/Llama-3.1-8B", "H100", 4, 8, {"seq_len": 8192}),
-        ("meta-llama/Llama-3.1-8B", "A100-80GB", 8, 8, {"params": "bf16", "seq_len": 8192}),
-        ("meta-llama/Llama-3.1-8B", "H100", 6, 6, {"seq_len": 32_768}),
         ("Qwen/Qwen1.5-MoE-A2.7B", "H200", 4, 4, {"params": "bf16", "seq_len": 2048}),
-    ],
+    ),
 )
 @pytest.mark.slow
 def test_the_best_is_what_trying_everything_finds(
@@ -171,6 +176,7 @@ def test_the_fewest_gpus_are_those_of_the_plan_under_its_own_sharding_or_zero3()
         )
 
 
+@pytest.mark.slow
 def test_the_fewest_gpus_of_a_long_sequence_share_it() -> None:
     asked = job(seq_len=1_048_576, loss="fused_linear", checkpointing="full")
     assert min_gpus(plan_job(asked)) == 0

@@ -7,7 +7,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unfrozen.answer import answer
@@ -110,7 +110,6 @@ def _one_line(error: PlanError) -> None:
     assert "\n" not in str(error)
 
 
-@settings(max_examples=300)
 @given(models, st.data())
 def test_any_job_is_planned_in_finite_numbers_or_refused(hub_id: str, data: st.DataObject) -> None:
     job: dict[str, Any] = {
@@ -137,7 +136,6 @@ def test_any_job_is_planned_in_finite_numbers_or_refused(hub_id: str, data: st.D
         assert all(term.bytes > 0 for term in terms)
 
 
-@settings(max_examples=150)
 @given(
     models,
     legal_values,
@@ -179,7 +177,6 @@ def test_more_tokens_never_take_less_memory(
             assert sum(second.instants[name].values()) >= sum(parts.values())
 
 
-@settings(max_examples=150)
 @given(
     models,
     legal_values,
@@ -242,7 +239,6 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 
 
-@settings(max_examples=200)
 @given(
     models,
     legal_values,
@@ -275,7 +271,6 @@ def _input_bytes(less: Plan, key: str) -> int:
     return 4 * hidden * less.job.recipe.tokens if key == "checkpoint_every" else 0
 
 
-@settings(max_examples=150)
 @given(
     models,
     legal_values,

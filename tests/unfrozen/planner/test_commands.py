@@ -162,7 +162,7 @@ def test_what_reads_both_ways_or_sees_is_planned_and_not_trained_here() -> None:
     assert "cannot train" in differs({"model": "google/gemma-3-4b-pt"})
 
 
-@pytest.mark.parametrize("hub_id", TRAINABLE)
+@pytest.mark.parametrize("hub_id", matrix(TRAINABLE, *TRAINABLE[::20]))
 def test_a_plan_left_alone_is_that_of_the_shortest_command(hub_id: str) -> None:
     for gpus in ({}, CLUSTERS["machine"]):
         state = {"model": hub_id, "params": "fp32"} | gpus

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from widgets.node import JavaScriptError, Node
@@ -61,7 +61,6 @@ def test_an_object_of_the_shape_of_a_node_is_not_printed(node: Node) -> None:
         node.call("figures/vnode", "toHtml", FAKE)
 
 
-@settings(max_examples=60, deadline=None)
 @given(title=TEXT, text=TEXT)
 def test_any_text_survives_printing_and_parsing(node: Node, title: str, text: str) -> None:
     tree = node.tree("figures/vnode", "h", "p", {"title": title}, text)

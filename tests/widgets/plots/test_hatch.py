@@ -1,6 +1,6 @@
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from widgets.node import Node, example, with_class
@@ -8,7 +8,6 @@ from widgets.node import Node, example, with_class
 SIZES = st.floats(1, 120)
 
 
-@settings(max_examples=60, deadline=None)
 @given(series=st.integers(0, 11), width=SIZES, height=SIZES)
 def test_hatching_stays_inside_its_box(
     node: Node, series: int, width: float, height: float

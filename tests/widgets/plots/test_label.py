@@ -1,6 +1,6 @@
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from widgets.node import Node
@@ -10,7 +10,6 @@ ITEMS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(items=ITEMS)
 def test_labels_stay_inside_and_never_overlap(node: Node, items: list[dict[str, float]]) -> None:
     centres = node.call("plots/layout", "spread", items, [0, 300])

@@ -1,7 +1,7 @@
 import re
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from widgets.node import Node, example, with_class
@@ -35,7 +35,6 @@ def plots(draw: st.DrawFn) -> dict[str, Any]:
     return plot
 
 
-@settings(max_examples=200, deadline=None)
 @given(plot=plots(), width=st.integers(120, 1400))
 def test_any_plot_of_the_contract_is_drawn_with_finite_numbers(
     node: Node, plot: dict[str, Any], width: int

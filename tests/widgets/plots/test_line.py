@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from widgets.node import Node
@@ -6,7 +6,6 @@ from widgets.node import Node
 RUNS = st.lists(st.tuples(st.floats(0, 40), st.floats(0, 300)), min_size=1, max_size=300)
 
 
-@settings(max_examples=80, deadline=None)
 @given(run=RUNS)
 def test_thinning_keeps_ends_and_extremes_of_every_pixel_column(
     node: Node, run: list[tuple[float, float]]

@@ -1,7 +1,7 @@
 import itertools
 import math
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from widgets.node import Node
@@ -16,7 +16,6 @@ def mantissa(value: float) -> float:
     return round(value / 10 ** math.floor(math.log10(value * 1.0001)), 3)
 
 
-@settings(max_examples=150, deadline=None)
 @given(a=NUMBERS, b=NUMBERS, count=COUNTS)
 def test_covering_ticks_rise_and_reach_both_ends(
     node: Node, a: float, b: float, count: int
@@ -30,7 +29,6 @@ def test_covering_ticks_rise_and_reach_both_ends(
     assert 2 <= len(ticks) <= 2 * count + 3
 
 
-@settings(max_examples=100, deadline=None)
 @given(low=st.floats(-1e6, 1e6), span=st.floats(1e-2, 1e9), count=COUNTS)
 def test_ticks_stand_at_round_numbers_apart(
     node: Node, low: float, span: float, count: int
@@ -41,7 +39,6 @@ def test_ticks_stand_at_round_numbers_apart(
     assert mantissa(steps[0]) in (1, 2, 5)
 
 
-@settings(max_examples=100, deadline=None)
 @given(a=POSITIVE, b=POSITIVE, count=COUNTS)
 def test_log_axes_cover_their_data_with_rising_round_ticks(
     node: Node, a: float, b: float, count: int

@@ -1,7 +1,7 @@
 import csv
 import io
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from widgets.node import Node
@@ -28,7 +28,6 @@ def test_a_negative_number_is_no_formula(node: Node) -> None:
     assert csv_text == "x\r\n-5\r\n'-A1\r\n"
 
 
-@settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(SAFE_TEXT, SAFE_TEXT), min_size=1, max_size=5))
 def test_csv_gives_back_every_cell(node: Node, rows: list[tuple[str, str]]) -> None:
     table = {"headers": ["a", "b"], "rows": rows}

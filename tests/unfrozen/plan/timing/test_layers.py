@@ -52,6 +52,7 @@ def test_products_of_all_layers_hold_the_matrices_that_act_on_a_token() -> None:
         assert held(a) == pytest.approx(layer_matrices(a), rel=0.01), name
 
 
+@pytest.mark.slow
 def test_so_do_those_of_every_decoder_of_transformers_that_is_read() -> None:
     off, met = {}, 0
     for model_type, _, given in decoders():
