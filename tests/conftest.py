@@ -4,16 +4,18 @@ Nothing here is a stand-in. `site` is what `build.py build` writes, `chromium` i
 `serve_site` is `python -m gpu_runner serve` in its own process, `static_site` is any static host.
 """
 
+import functools
 import gc
 import os
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,10 +155,39 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(scope="session")
-def site() -> Path:
+def whole_site() -> Path:
     """The built site; built once when it is missing or out of date. UNFROZEN_SITE names another."""
     given = os.environ.get("UNFROZEN_SITE")
     return Path(given) if given else build.site()
+
+
+@pytest.fixture(scope="session")
+def sites(whole_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The built site with none but the named chapters: its page opens in a quarter of the work."""
+
+    @functools.cache
+    def of(*chapters: str) -> Path:
+        if not chapters:
+            return whole_site
+        site = tmp_path_factory.mktemp("chapters") / "site"
+        shutil.copytree(whole_site, site, ignore=shutil.ignore_patterns("index.html.gz"))
+        page = (whole_site / "index.html").read_text("utf-8")
+        head, *rest = re.split(r'(?=<section class="chapter")', page)
+        rest[-1], end, foot = rest[-1].partition("</article>")
+        named = {re.findall(r'aria-labelledby="([^"]+)"', chapter)[0]: chapter for chapter in rest}
+        text = "".join(named[name] for name in chapters)
+        links = re.compile(r'<a href="#([^"]+)">(.*?)</a>')
+        contents = links.sub(lambda link: link[0 if f' id="{link[1]}"' in text else 2], head)
+        (site / "index.html").write_text(contents + text + end + foot, "utf-8")
+        return site
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def site(request: pytest.FixtureRequest, sites: Callable[..., Path]) -> Path:
+    """The built site, cut down to the CHAPTERS that the module of the tests names, if it does."""
+    return sites(*getattr(request.module, "CHAPTERS", ()))
 
 
 @pytest.fixture(scope="session")
@@ -282,15 +313,25 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def serve_site(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def servers() -> Iterator[dict[Path, Server]]:
+    """The servers that were started, by the site they serve."""
+    started: dict[Path, Server] = {}
+    yield started
+    for server in started.values():
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def serve_site(
+    site: Path, servers: dict[Path, Server], tmp_path_factory: pytest.TempPathFactory
+) -> Server:
     """The site and a runs folder of its own behind a running server (`.url .token .runs .port`)."""
-    folder = tmp_path_factory.mktemp("serve")
-    runs = folder / "runs"
-    runs.mkdir(mode=0o700)
-    server = Server(site=site, runs=runs, log=folder / "server.log")
-    server.start()
-    yield server
-    server.stop()
+    if site not in servers:
+        folder = tmp_path_factory.mktemp("serve")
+        (folder / "runs").mkdir(mode=0o700)
+        servers[site] = Server(site=site, runs=folder / "runs", log=folder / "server.log")
+        servers[site].start()
+    return servers[site]
 
 
 @dataclass(frozen=True)
@@ -301,20 +342,29 @@ class StaticSite:
 
 
 @pytest.fixture(scope="session")
-def static_site(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StaticSite]:
-    """`python -m http.server` with the site at `/some/path/`, as a project page would have it."""
+def static_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """`python -m http.server`: its folder, and its URL."""
     folder = tmp_path_factory.mktemp("static")
-    (folder / "some").mkdir()
-    (folder / "some" / "path").symlink_to(site.resolve(), target_is_directory=True)
     port = free_port()
     command = [sys.executable, "-m", "http.server", str(port)]
     command += ["--bind", "127.0.0.1", "--directory", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/some/path/"
+    url = f"http://127.0.0.1:{port}/"
     wait_for(url)
-    yield StaticSite(url)
+    yield folder, url
     process.terminate()
     process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def static_site(site: Path, static_host: tuple[Path, str]) -> StaticSite:
+    """The site on a host that knows only files, below `/some/…/` as a project page would be."""
+    folder, url = static_host
+    place = folder / "some" / site.parent.name
+    if not place.exists():
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(site.resolve(), target_is_directory=True)
+    return StaticSite(f"{url}some/{place.name}/")
 
 
 def wait_for(url: str) -> None:

@@ -6,6 +6,15 @@ from browser.decision_reader import DecisionReader
 from browser.planner_reader import PlannerReader
 from conftest import StaticSite
 
+CHAPTERS = (
+    "what-full-fine-tuning-is",
+    "forgetting",
+    "the-learning-rate",
+    "when-full-fine-tuning-wins",
+    "the-planner",
+    "references",
+)
+
 PLAN = "planner?micro_batch=4"
 STATE = {"micro_batch": "4"}
 SECONDS = 30

@@ -13,6 +13,8 @@ from conftest import matrix, watched_page
 from security import attacks
 from slowness import slowness
 
+CHAPTERS = ("the-planner", "run-it-for-real")
+
 LOGS_AT_ONCE = 12
 WHOLE = [name for name, _ in attacks.whole_logs()]
 LAST = 2**52 + 1

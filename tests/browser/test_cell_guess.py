@@ -9,6 +9,8 @@ from browser.cell_reader import CellReader
 from conftest import StaticSite
 from unfrozen.guesses import GUESSES
 
+CHAPTERS = ("the-memory-wall", "the-learning-rate", "the-planner")
+
 CELLS = {
     "cliff": "rate-sweep",
     "one-by-one": "peaks",

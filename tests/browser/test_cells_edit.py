@@ -10,6 +10,8 @@ from playwright.sync_api import Page
 from browser.cell_reader import CellReader
 from slowness import slowness
 
+CHAPTERS = ("what-full-fine-tuning-is",)
+
 
 @pytest.fixture
 def reader(page: Page, static_site: Any) -> CellReader:

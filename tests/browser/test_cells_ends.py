@@ -11,6 +11,8 @@ from playwright.sync_api import Browser
 from browser.cell_reader import CellReader, one_page
 from conftest import matrix
 
+CHAPTERS = ("what-full-fine-tuning-is", "forgetting")
+
 LONG = """
 import time
 end = time.monotonic() + 9

@@ -11,6 +11,8 @@ from playwright.sync_api import Browser
 from browser.cell_reader import CellReader, one_page
 from slowness import slowness
 
+CHAPTERS = ("what-full-fine-tuning-is", "forgetting")
+
 STUBBORN = {
     "a busy loop": "while True: pass",
     "a long sleep": "import time\ntime.sleep(1e6)",

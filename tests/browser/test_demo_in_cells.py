@@ -11,6 +11,8 @@ from playwright.sync_api import Page
 from browser.cell_reader import CellReader
 from browser.plain_host import Host
 
+CHAPTERS = ("forgetting",)
+
 CELL = "old-gradients"
 UNDER_WAY = re.compile(r"gpu_runner [1-9]\d?%")
 IMPORT = "from gpu_runner import demo\ndemo.card().name"

@@ -12,6 +12,8 @@ from accessibility import violations
 from browser.run_reader import RunReader, written
 from conftest import Server, watched_page
 
+CHAPTERS = ("run-it-for-real",)
+
 INPUT = "run-chooser input[type=file]"
 DROP = """(view, [name, text]) => {
   const files = new DataTransfer();

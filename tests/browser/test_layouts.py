@@ -9,6 +9,8 @@ from conftest import StaticSite
 from unfrozen.frameworks.page import layouts
 from unfrozen.planner.state import as_query
 
+CHAPTERS = ("the-planner",)
+
 SIXTEEN = {"gpu": "H100 SXM", "gpus": "16", "sharding": "zero3", "grad_accum": "4"}
 ROWS = ".mp-layouts-row"
 FIND = "[data-way=layouts]"

@@ -12,6 +12,8 @@ from conftest import Server, StaticSite
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
 
+CHAPTERS = ("the-planner",)
+
 SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
 
 

@@ -7,6 +7,8 @@ from accessibility import objections, violations
 from browser.planner_reader import PlannerReader
 from conftest import StaticSite, matrix
 
+CHAPTERS = ("the-planner",)
+
 OPEN_ALL = "() => document.querySelectorAll('memory-planner details').forEach((d) => d.open = true)"
 STATES = {
     "baked": ("", "baked"),

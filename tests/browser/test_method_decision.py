@@ -14,6 +14,8 @@ from unfrozen.decision.ranking import flips
 from unfrozen.decision.task import read_task
 from unfrozen.planner import glance
 
+CHAPTERS = ("when-full-fine-tuning-wins", "the-planner")
+
 OPEN_ALL = (
     "() => document.querySelectorAll('method-decision details').forEach((d) => d.open = true)"
 )

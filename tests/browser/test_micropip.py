@@ -16,6 +16,8 @@ from browser.cell_reader import CellReader, one_page
 from browser.plain_host import ISOLATION, Host, hosted
 from slowness import slowness
 
+CHAPTERS = ("what-full-fine-tuning-is",)
+
 UNDER_WAY = re.compile(r"numpy [1-9]\d?%")
 INSTALL = "import micropip\nawait micropip.install({!r})\n"
 MEASURE = "measure-1.2-py3-none-any.whl"

@@ -13,6 +13,8 @@ from browser.plain_host import ISOLATION, Host
 from conftest import matrix
 from slowness import slowness
 
+CHAPTERS = ("what-full-fine-tuning-is", "forgetting")
+
 NUMPY = "import numpy as np\nint(np.arange(4).sum())"
 
 

@@ -16,6 +16,8 @@ from browser.plain_host import hosted
 from conftest import StaticSite, watched_page
 from unfrozen.lab.choices import CHALLENGE, PRESETS, Choices
 
+CHAPTERS = ("forgetting",)
+
 QUICK = {"eval_rows": 4, "eval_every": 400, "sample_tokens": 0, "fisher_rows": 4}
 """What a run may leave out that is no dial."""
 KNOWN_BEFORE = {

@@ -15,6 +15,8 @@ from browser.plain_host import ISOLATION, Host, hosted
 from conftest import watched_page
 from slowness import slowness
 
+CHAPTERS = ("forgetting",)
+
 SMALL = SHORT | {"steps": 2, "rows_per_step": 2}
 NETWORK_ERRORS = ["404", "ERR_", "Failed to load"]
 STOPPED_WITHIN_SECONDS = 2.0  # on a busy machine; `build.py bench lab` has the bar

@@ -9,6 +9,8 @@ from browser.page_run_reader import SHORT, PageRunReader
 from conftest import StaticSite
 from unfrozen.lab.choices import PRESETS
 
+CHAPTERS = ("forgetting",)
+
 LOOKS: tuple[Look, ...] = ("light", 1280), ("dark", 320)
 
 

@@ -8,6 +8,8 @@ from playwright.sync_api import Browser
 from browser.run_reader import RunReader
 from conftest import StaticSite
 
+CHAPTERS = ("run-it-for-real",)
+
 A4 = (718, 1000)  # 190 mm of an A4 sheet between margins of a centimetre
 # Charts hear of it first, as they came first, and are to wait for nothing.
 HEAR = """() => {

@@ -6,6 +6,8 @@ from playwright.sync_api import Page, expect
 from browser.planner_reader import PlannerReader
 from conftest import StaticSite
 
+CHAPTERS = ("the-planner",)
+
 DEFAULT = "meta-llama/Llama-3.1-8B"
 
 

@@ -14,6 +14,8 @@ from gpu_runner.memory.out_of_memory import BatchSize, Failure, OutOfMemoryRepor
 from gpu_runner.memory.prediction import Suggestion
 from run import writer
 
+CHAPTERS = ("run-it-for-real",)
+
 GIB = 2**30
 STEPS = 12
 

@@ -9,6 +9,8 @@ from playwright.sync_api import Page, expect
 import build
 from conftest import Server, StaticSite
 
+CHAPTERS = ("run-it-for-real",)
+
 BLOCK = "pre > code.language-sh"
 DEMO = "train --model demo"
 

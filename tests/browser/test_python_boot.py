@@ -11,6 +11,8 @@ from browser.cell_reader import CellReader
 from browser.plain_host import Host
 from conftest import Server, matrix
 
+CHAPTERS = ("what-full-fine-tuning-is",)
+
 COMPILED_HERE = """
 import sys
 from zipimport import zipimporter

@@ -13,6 +13,8 @@ from unfrozen.exercises import compute_it, find_the_lie
 from unfrozen.exercises.exercise import Exercise
 from unfrozen.units import GB
 
+CHAPTERS = ("what-full-fine-tuning-is", "the-memory-wall", "quiz")
+
 PYTHON_SECONDS = 90
 QUIZZES = "article-quiz, compute-it, find-the-lie"
 ANSWERED = "#quiz-memory-wall .quiz-explanation"

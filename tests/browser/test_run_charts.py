@@ -7,6 +7,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from browser.run_reader import RunReader, reaches, write, written
 
+CHAPTERS = ("run-it-for-real",)
+
 RANGE = """(chart) => chart.querySelector('.run-stage').dataset.range.split(' ').map(Number)"""
 WHOLE = "(e) => e.scrollWidth <= e.clientWidth && getComputedStyle(e).textOverflow !== 'ellipsis'"
 ON_PAPER, IN_THE_DARK = [0x0D, 0x5C, 0x78], [0x7F, 0xC4, 0xDA]  # of the first line

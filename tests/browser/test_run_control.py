@@ -18,6 +18,8 @@ from conftest import Server
 from gpu_runner.checkpoint import directory
 from run_process import events
 
+CHAPTERS = ("run-it-for-real",)
+
 FOCUS = "() => document.activeElement.textContent"
 
 

@@ -10,6 +10,8 @@ from accessibility import objections
 from browser.run_reader import RunReader, written
 from run.example_events import row, scored, told
 
+CHAPTERS = ("run-it-for-real",)
+
 PANEL = "run-view .run-rows-slot"
 LINE = "(token) => getComputedStyle(token).borderBottomStyle"
 

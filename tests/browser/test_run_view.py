@@ -12,6 +12,8 @@ from playwright.sync_api import Page, expect
 from browser.run_reader import CHOOSER, RunReader, reaches, write, written
 from slowness import slowness
 
+CHAPTERS = ("run-it-for-real",)
+
 # How many pixels in the upper third of a chart have the colour of its line.
 INK_ABOVE = """(chart) => {
   const canvas = chart.querySelector('canvas');

@@ -8,6 +8,8 @@ from playwright.sync_api import Browser, Page
 from accessibility import objections
 from browser.run_reader import CHOOSER, RunReader, reaches, written
 
+CHAPTERS = ("run-it-for-real",)
+
 STATES = {
     "finished": ("--steps", "60", "--end", "finished"),
     "diverged": ("--steps", "60", "--nan-at", "30", "--until", "35", "--end", "failed"),

@@ -10,6 +10,8 @@ from playwright.sync_api import Page
 from browser.run_reader import RunReader, write
 from conftest import Server
 
+CHAPTERS = ("run-it-for-real",)
+
 KILLS = 10
 # What a browser does to a hidden tab, once what was asked for before is drawn.
 HOLD = """() => new Promise((done) => {

@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, Page, expect
 from browser.run_reader import RunReader, write, written
 from conftest import Server
 
+CHAPTERS = ("run-it-for-real",)
+
 # Every text that a screen reader would be handed, region by region, as it changes.
 LISTEN = """() => {
   const live = '[role=status], [role=alert], [role=log], [aria-live]:not([aria-live=off])';

@@ -15,6 +15,8 @@ from browser.run_reader import RunReader, write, written
 from conftest import Server
 from slowness import slowness
 
+CHAPTERS = ("what-full-fine-tuning-is", "run-it-for-real")
+
 CONTROL = ("--allow-control",)
 HIDE = """(hidden) => {
   Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });

@@ -17,6 +17,8 @@ from conftest import Server
 from run_process import children
 from watched_loops import model_of, train
 
+CHAPTERS = ("run-it-for-real",)
+
 pytestmark = pytest.mark.slow
 
 

@@ -17,6 +17,8 @@ from conftest import Server, matrix
 from security.cells import Attack, attacks, searches, uses
 from security.visitor import Visitor, in_chromium, in_firefox
 
+CHAPTERS = ("what-full-fine-tuning-is", "forgetting")
+
 pytestmark = pytest.mark.slow
 
 STOLEN = "stolen"

@@ -18,6 +18,8 @@ from playwright.sync_api import Browser
 from browser.plain_host import hosted
 from security.visitor import Visitor, in_chromium, in_firefox
 
+CHAPTERS = ("what-full-fine-tuning-is", "forgetting")
+
 pytestmark = pytest.mark.slow
 
 HOSTILE = Path(__file__).with_name("hostile-worker.js")
