@@ -30,6 +30,18 @@ RUN = """async ([within, rules]) => {
 
 What passed is not described, and no file is fetched for rules about sound, of which there is none.
 """
+LISTEN = """() => {
+  const live = '[role=status], [role=alert], [role=log], [aria-live]:not([aria-live=off])';
+  window.announced = [];
+  new MutationObserver((records) => {
+    const regions = new Set(records.map(({ target }) =>
+      (target.nodeType === 1 ? target : target.parentElement)?.closest(live)).filter(Boolean));
+    for (const region of regions) {
+      if (region.textContent) window.announced.push(region.textContent);
+    }
+  }).observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
+"""Notes every text that a screen reader would be handed, region by region, as it changes."""
 AXE = build.ROOT / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -65,3 +77,9 @@ def objections(page: Page, within: str, *wanted: Look) -> list[str]:
         if is_wider_than_the_window(page):
             found.append(f"{look}: it scrolls sideways")
     return found
+
+
+def announced(page: Page) -> list[str]:
+    """What a screen reader was handed since `LISTEN`."""
+    texts: list[str] = page.evaluate("window.announced")
+    return [text.replace("\u00a0", " ") for text in texts]

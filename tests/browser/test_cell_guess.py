@@ -1,11 +1,12 @@
 """A guess before a run: typed, covered, compared by Python, and never in the way."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator
 
-from browser.cell_reader import CellReader
+from browser.cell_reader import CellReader, one_page
 from conftest import StaticSite
 from unfrozen.guesses import GUESSES
 
@@ -23,9 +24,8 @@ CELLS = {
 class Guesser:
     """A reader at one cell that asks for a guess."""
 
-    def __init__(self, page: Page, url: str, cell: str) -> None:
-        self.reader = CellReader(page, url)
-        self.go_to(cell)
+    def __init__(self, reader: CellReader) -> None:
+        self.reader = reader
 
     def go_to(self, cell: str) -> None:
         """Look at another cell of the page, whose Python goes on."""
@@ -34,31 +34,30 @@ class Guesser:
         self.field = self.cell.locator(".cell-guess input")
         self.said = self.cell.locator(".cell-guessed")
 
+    def begin_anew(self, cell: str) -> None:
+        """Look at a cell as it came, with no guess in it."""
+        self.go_to(cell)
+        self.reader.page.evaluate("(id) => document.getElementById(id).reset()", cell)
+        self.field.fill("")
+        self.field.blur()
+
     def marks(self) -> list[str]:
         """Labels of levels and lines of the first plot."""
         plot: dict[str, Any] = self.reader.shown()["plots"][0]
         return [each["label"] for each in (*plot.get("thresholds", ()), *plot["lines"])]
 
 
-def test_a_guess_stands_beside_the_result_of_each_of_the_five_cells(
-    page: Page, static_site: StaticSite
-) -> None:
-    guesser = Guesser(page, static_site.url, CELLS["cliff"])
-    for key, cell in CELLS.items():
-        guesser.go_to(cell)
-        assert GUESSES[key].question in guesser.cell.locator(".cell-guess").inner_text()
-        guesser.field.fill("0.02" if key == "cliff" else "20")
-        guesser.field.press("Enter")
-        guesser.cell.locator(".cell-guessed:not(:empty)").wait_for(timeout=90_000)
-        assert guesser.said.inner_text().startswith("Your guess: ")
-        assert guesser.said.get_attribute("role") == "status"
-        assert "Your guess" in guesser.marks()
+@pytest.fixture(scope="module")
+def guesser(chromium: Browser, static_site: StaticSite) -> Iterator[Guesser]:
+    """One reader at all of the cells."""
+    with one_page(chromium, static_site.url) as reader:
+        yield Guesser(reader)
 
 
 def test_the_result_is_covered_while_the_reader_guesses_and_stays_where_it_is(
-    page: Page, static_site: StaticSite
+    guesser: Guesser,
 ) -> None:
-    guesser = Guesser(page, static_site.url, "stall")
+    guesser.go_to("stall")
     plot = guesser.cell.locator("data-plot")
     assert plot.is_visible()
     before = plot.bounding_box()
@@ -75,17 +74,27 @@ def test_the_result_is_covered_while_the_reader_guesses_and_stays_where_it_is(
     assert after["height"] == pytest.approx(before["height"], abs=1)
 
 
-def test_without_a_guess_the_cell_runs_as_ever(page: Page, static_site: StaticSite) -> None:
-    guesser = Guesser(page, static_site.url, "stall")
+def test_a_guess_stands_beside_the_result_of_each_of_the_five_cells(guesser: Guesser) -> None:
+    for key, cell in CELLS.items():
+        guesser.go_to(cell)
+        assert GUESSES[key].question in guesser.cell.locator(".cell-guess").inner_text()
+        guesser.field.fill("0.02" if key == "cliff" else "20")
+        guesser.field.press("Enter")
+        guesser.cell.locator(".cell-guessed:not(:empty)").wait_for(timeout=90_000)
+        assert guesser.said.inner_text().startswith("Your guess: ")
+        assert guesser.said.get_attribute("role") == "status"
+        assert "Your guess" in guesser.marks()
+
+
+def test_without_a_guess_the_cell_runs_as_ever(guesser: Guesser) -> None:
+    guesser.begin_anew("stall")
     assert guesser.reader.run_as_is("stall")["ok"]
     assert guesser.said.inner_text() == ""
     assert "Your guess" not in guesser.marks()
 
 
-def test_a_guess_that_is_no_number_is_told_so_and_the_cell_runs(
-    page: Page, static_site: StaticSite
-) -> None:
-    guesser = Guesser(page, static_site.url, "stall")
+def test_a_guess_that_is_no_number_is_told_so_and_the_cell_runs(guesser: Guesser) -> None:
+    guesser.begin_anew("stall")
     guesser.field.fill("a lot")
     assert guesser.reader.run_as_is("stall")["ok"]
     assert "'a lot' cannot be read as a number" in guesser.said.inner_text()
@@ -93,9 +102,10 @@ def test_a_guess_that_is_no_number_is_told_so_and_the_cell_runs(
 
 
 def test_an_edited_cell_is_compared_with_what_it_shows_and_reset_takes_that_away(
-    page: Page, static_site: StaticSite
+    guesser: Guesser,
 ) -> None:
-    guesser = Guesser(page, static_site.url, "peaks")
+    page = guesser.reader.page
+    guesser.begin_anew("peaks")
     guesser.field.fill("10")
     source = page.evaluate("() => document.getElementById('peaks').code")
     assert guesser.reader.run(source.replace("range(1, 9)", "range(1, 4)"))["ok"]

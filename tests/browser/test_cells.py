@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
+from accessibility import LISTEN, announced
 from browser.cell_reader import CellReader, one_page
 from conftest import matrix
 
@@ -29,9 +30,9 @@ WATCH_SHIFTS = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def reader(chromium: Browser, serve_site: Any) -> Iterator[CellReader]:
-    with one_page(chromium, serve_site.url) as reader:
+@pytest.fixture(scope="module", params=matrix(["serve_site", "static_site"], "serve_site"))
+def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellReader]:
+    with one_page(chromium, request.getfixturevalue(request.param).url) as reader:
         yield reader
 
 
@@ -55,11 +56,8 @@ def assert_same(live: Any, baked: Any, where: str) -> None:
         assert live == baked, where
 
 
-@pytest.mark.parametrize("host", matrix(["serve_site", "static_site"], "serve_site"))
-def test_every_cell_computes_what_was_baked_and_moves_nothing(
-    page: Page, host: str, request: pytest.FixtureRequest
-) -> None:
-    reader = CellReader(page, request.getfixturevalue(host).url)
+def test_every_cell_computes_what_was_baked_and_moves_nothing(reader: CellReader) -> None:
+    page = reader.page
     assert len(reader.cells) >= 2
     shown = {cell: reader.shown(cell) for cell in reader.cells}
     reader.run_as_is(reader.cells[0])  # Python is here; figures have their tools
@@ -219,3 +217,14 @@ def test_a_hundred_thousand_lines_are_capped_with_a_count(reader: CellReader) ->
     assert shown["stdout"] == result["stdout"]
     assert "100,000 more bytes" in shown["overflow"]
     json.dumps(result)
+
+
+def test_all_cells_of_the_page_are_told_in_a_few_words(reader: CellReader) -> None:
+    page = reader.page
+    page.evaluate("() => document.querySelectorAll('live-cell').forEach((c) => (c.code = '1'))")
+    page.evaluate(LISTEN)
+    page.get_by_role("button", name="Run all").click()
+    expect(page.locator(".cell-value", has_text="1")).to_have_count(len(reader.cells))
+    expect(page.locator(".cell-status", has_text="Done")).to_have_count(len(reader.cells))
+    assert len(reader.cells) > 10
+    assert len(announced(page)) <= 8

@@ -52,7 +52,7 @@ def test_python_can_be_restarted_at_any_time(reader: CellReader) -> None:
     assert reader.run("6 * 7")["value"] == "42"
 
 
-@pytest.mark.parametrize("source", [LONG, WAITING], ids=["computing", "waiting"])
+@pytest.mark.parametrize("source", matrix([LONG, WAITING], LONG), ids=["computing", "waiting"])
 def test_an_honest_run_is_not_taken_for_dead(reader: CellReader, source: str) -> None:
     result = reader.run(source)
     assert (result["value"], result["cleared"]) == ("'done'", False)
@@ -80,9 +80,8 @@ def test_a_python_that_dies_between_two_runs_is_told_in_the_bar(reader: CellRead
     assert reader.run("6 * 7")["value"] == "42"
 
 
+@pytest.mark.parametrize("reader", ["serve_site"], indirect=True)  # once: it fills 4 GB
 def test_memory_that_a_run_has_filled_is_given_back(reader: CellReader) -> None:
-    if not reader.page.evaluate("crossOriginIsolated"):
-        pytest.skip("once is enough: it fills 4 GB")
     result = reader.run("x = []\nwhile True: x.append(bytearray(10**8))")
     assert result["errorType"] == "MemoryError"
     assert result["cleared"]

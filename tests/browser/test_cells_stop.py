@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from browser.cell_reader import CellReader, one_page
+from conftest import matrix
 from slowness import slowness
 
 CHAPTERS = ("what-full-fine-tuning-is", "forgetting")
@@ -30,7 +31,6 @@ STUBBORN = {
     ),
     "an endless await": "import asyncio\nawait asyncio.sleep(1e6)",
 }
-ON_ANY_HOST = set(list(STUBBORN)[:4]) | {"endless printing"}
 KEEPS_NAMES_WHEN_ISOLATED = {
     "a busy loop",
     "a long sleep",
@@ -39,7 +39,22 @@ KEEPS_NAMES_WHEN_ISOLATED = {
 }
 
 
-@pytest.fixture(scope="module", params=["serve_site", "static_site"])
+CASES = [("serve_site", what) for what in STUBBORN] + [
+    # Without isolation every stop is the same termination.
+    ("static_site", what)
+    for what in ["a busy loop", "a loop that catches everything", "endless printing"]
+]
+USUAL = [
+    ("serve_site", "a busy loop"),
+    ("serve_site", "a long sleep"),
+    ("serve_site", "a loop that catches everything"),
+    ("serve_site", "endless publishing"),
+    ("serve_site", "an endless await"),
+    ("static_site", "endless printing"),
+]
+
+
+@pytest.fixture(scope="module", params=matrix(["serve_site", "static_site"], "serve_site"))
 def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellReader]:
     host: Any = request.getfixturevalue(request.param)
     with one_page(chromium, host.url) as reader:
@@ -52,11 +67,9 @@ def _leave_nothing_running(reader: CellReader) -> Iterator[None]:
     reader.page.evaluate("() => document.querySelectorAll('live-cell').forEach((c) => c.stop())")
 
 
-@pytest.mark.parametrize("what", STUBBORN)
+@pytest.mark.parametrize(("reader", "what"), matrix(CASES, *USUAL), indirect=["reader"])
 def test_stop_ends(reader: CellReader, what: str) -> None:
     isolated = reader.page.evaluate("crossOriginIsolated")
-    if not isolated and what not in ON_ANY_HOST:
-        pytest.skip("without isolation every stop is the same termination")
     kept = reader.run("kept = 41")
     assert kept["ok"], kept["error"]
     reader.start(STUBBORN[what])

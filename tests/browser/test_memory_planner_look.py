@@ -28,8 +28,8 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     reader.wait(standing)
     reader.page.locator("memory-planner:not([data-waits])").wait_for()
     reader.page.evaluate(OPEN_ALL)
-    looks = ("light", 1440), ("dark", 320)
-    assert objections(reader.page, "memory-planner", *looks) == []
+    look = ("dark", 320) if standing == "stale" else ("light", 1440)
+    assert objections(reader.page, "memory-planner", look) == []
     context.close()
 
 

@@ -97,7 +97,7 @@ def stop(page: Page, reader: RunReader) -> None:
     reader.wait_notice("stopped")
 
 
-def test_a_run_is_started_with_numbers_of_ones_own(
+def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
     page: Page, reader: RunReader, server: Server
 ) -> None:
     open_form(page, "sums")
@@ -105,19 +105,12 @@ def test_a_run_is_started_with_numbers_of_ones_own(
     press(page, "Start the run")  # the browser itself says what is wrong with it
     assert page.locator("run-start input:user-invalid").count() == 1
     page.reload()
-    run = begin(page, reader, seed=5)
-    expect(page.locator("run-start details[open]")).to_have_count(0)
-    config = json.loads((server.runs / run / "config.json").read_text())
-    assert (config["steps"], config["seed"]) == (8000, 5)
-    said(page, "run-start").to_contain_text("sums is running. Only one run at a time")
-    stop(page, reader)
-    expect(page.locator("run-start .primary")).to_have_attribute("aria-disabled", "false")
-
-
-def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard(
-    page: Page, reader: RunReader, server: Server
-) -> None:
     run = server.runs / begin(page, reader, seed=4)
+    expect(page.locator("run-start details[open]")).to_have_count(0)
+    config = json.loads((run / "config.json").read_text())
+    assert (config["steps"], config["seed"]) == (8000, 4)
+    said(page, "run-start").to_contain_text("sums is running. Only one run at a time")
+
     press(page, "Pause")
     reader.wait_notice("paused")
     step = reader.brief["step"]
@@ -136,6 +129,7 @@ def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard
     page.keyboard.press("Escape")
     assert page.evaluate(FOCUS) == "Stop…"
     stop(page, reader)
+    expect(page.locator("run-start .primary")).to_have_attribute("aria-disabled", "false")
     assert f"unfrozen resume {run.name}" in page.locator(".run-notice").inner_text()
     assert events(run)[-1]["reason"] == "asked to stop by the page"
 
@@ -148,7 +142,15 @@ def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard
     said(page).to_contain_text("Restarting")
     reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
     reader.wait_notice("live")
+
+    page.evaluate("document.querySelector('run-view').state.marked = true")
+    kill_what_was_started(server)
+    reader.wait_notice("trainer-gone")
+    press(page, "Resume")
+    reader.wait_notice("live")
+    assert page.locator("run-commands button:visible").first.inner_text() == "Pause"
     stop(page, reader)
+    assert reader.state["marked"]  # news that it was started does not make the page read it anew
     assert reader.state["gaps"] == 0
 
 
@@ -200,20 +202,6 @@ def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear
     assert page.locator("run-commands button:visible").count() == 0
 
 
-def test_a_killed_run_is_started_again_from_the_page(
-    page: Page, reader: RunReader, server: Server
-) -> None:
-    begin(page, reader, seed=6)
-    page.evaluate("document.querySelector('run-view').state.marked = true")
-    kill_what_was_started(server)
-    reader.wait_notice("trainer-gone")
-    press(page, "Resume")
-    reader.wait_notice("live")
-    assert page.locator("run-commands button:visible").first.inner_text() == "Pause"
-    stop(page, reader)
-    assert reader.state["marked"]  # news that it was started does not make the page read it anew
-
-
 def test_a_server_that_allows_nothing_has_no_buttons(page: Page, serve_site: Server) -> None:
     fetched: list[str] = []
     page.on("request", lambda request: fetched.append(request.url))
@@ -230,14 +218,13 @@ def test_axe_finds_nothing_in_the_buttons_and_nothing_sticks_out(
     chromium: Browser, server: Server
 ) -> None:
     context = chromium.new_context(bypass_csp=True)
-    looks = ("light", 1280), ("dark", 320)
     with write(server.runs, "look", "--steps", "20", "--hang") as trainer:
         reader = RunReader(context.new_page(), server.url)
         reader.choose("live:look")
         page = reader.page
         page.locator("run-start summary").click()
-        for _ in range(2):
-            assert objections(page, "run-view", *looks) == []
+        for look in (("light", 1280), ("dark", 320)):
+            assert objections(page, "run-view", look) == []
             page.locator("run-commands .button:visible").last.click()
         trainer.terminate()
     context.close()

@@ -7,6 +7,7 @@ from playwright.sync_api import Browser, Page
 
 from accessibility import objections
 from browser.run_reader import CHOOSER, RunReader, reaches, written
+from conftest import matrix
 
 CHAPTERS = ("run-it-for-real",)
 
@@ -25,7 +26,7 @@ def logs(serve_site: Any) -> None:
 
 
 @pytest.mark.usefixtures("logs")
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", matrix(STATES, "finished"))
 def test_axe_finds_nothing_and_nothing_sticks_out(
     chromium: Browser, serve_site: Any, state: str
 ) -> None:
