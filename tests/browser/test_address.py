@@ -1,5 +1,6 @@
 """A plan stays in the address: through links, a reload, and Back."""
 
+import pytest
 from playwright.sync_api import Page
 
 from browser.decision_reader import DecisionReader
@@ -34,12 +35,12 @@ def stands(page: Page, fragment: str, place: str = "") -> None:
     raise AssertionError(f"the address says {hash!r}, not {fragment!r}, or {place} is not in sight")
 
 
-def planned(page: Page, url: str) -> PlannerReader:
+@pytest.fixture
+def planned(planner: PlannerReader) -> PlannerReader:
     """A reader who has chosen four sequences."""
-    reader = PlannerReader(page, url)
-    reader.type("micro_batch", "4")
-    reader.settle(f"#{PLAN}")
-    return reader
+    planner.type("micro_batch", "4")
+    planner.settle(f"#{PLAN}")
+    return planner
 
 
 def follow(page: Page, selector: str) -> None:
@@ -56,23 +57,12 @@ LINKS = {
 }
 
 
-def test_a_link_leads_to_its_place_and_keeps_the_plan(page: Page, static_site: StaticSite) -> None:
-    reader = planned(page, static_site.url)
+def test_a_link_leads_to_its_place_and_keeps_the_plan(planned: PlannerReader) -> None:
+    page = planned.page
     for selector, place in LINKS.items():
         follow(page, selector)
         stands(page, f"#{place}&{PLAN}", "" if place == "article" else place)
-        assert reader.view["state"] == STATE
-
-
-def test_a_reload_keeps_the_plan_and_the_place(page: Page, static_site: StaticSite) -> None:
-    planned(page, static_site.url)
-    follow(page, ".toc a[href='#references']")
-    stands(page, f"#references&{PLAN}", "references")
-    page.reload()
-    stands(page, f"#references&{PLAN}", "references")
-    reader = PlannerReader(page)
-    reader.wait("live")
-    reader.shows(STATE)
+        assert planned.view["state"] == STATE
 
 
 def test_an_address_that_is_sent_opens_at_its_place(page: Page, static_site: StaticSite) -> None:
@@ -80,26 +70,35 @@ def test_an_address_that_is_sent_opens_at_its_place(page: Page, static_site: Sta
     stands(page, f"#the-learning-rate&{PLAN}", "the-learning-rate")
 
 
-def test_back_leaves_the_place_and_then_the_plan(page: Page, static_site: StaticSite) -> None:
-    reader = planned(page, static_site.url)
+def test_back_leaves_the_place_and_then_the_plan(planned: PlannerReader) -> None:
+    page = planned.page
     follow(page, ".toc a[href='#references']")
     stands(page, f"#references&{PLAN}")
     page.go_back()
     stands(page, f"#{PLAN}")
-    reader.shows(STATE)
+    planned.shows(STATE)
     page.go_back()
-    reader.settle("")
-    reader.shows({})
+    planned.settle("")
+    planned.shows({})
     page.go_forward()
-    reader.shows(STATE)
+    planned.shows(STATE)
 
 
-def test_planner_and_decision_share_the_address(page: Page, static_site: StaticSite) -> None:
-    planned(page, static_site.url)
+def test_planner_and_decision_share_the_address(planned: PlannerReader) -> None:
+    page = planned.page
     decision = DecisionReader(page)
     decision.control("tasks").fill("5")
     decision.settle(f"#decision?tasks=5&{PLAN}")
     page.go_back()
     stands(page, f"#{PLAN}")
+
+
+def test_a_reload_keeps_the_plan_and_the_place(planned: PlannerReader) -> None:
+    page = planned.page
+    follow(page, ".toc a[href='#references']")
+    stands(page, f"#references&{PLAN}", "references")
     page.reload()
-    PlannerReader(page).shows(STATE)
+    stands(page, f"#references&{PLAN}", "references")
+    reader = PlannerReader(page)
+    reader.wait("live")
+    reader.shows(STATE)

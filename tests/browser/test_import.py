@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 import foreign_runs
 from accessibility import violations
@@ -21,11 +21,6 @@ DROP = """(view, [name, text]) => {
   const drop = { dataTransfer: files, bubbles: true, cancelable: true };
   view.dispatchEvent(new DragEvent("drop", drop));
 }"""
-
-
-@pytest.fixture
-def reader(page: object, serve_site: Server) -> RunReader:
-    return RunReader(page, serve_site.url)  # type: ignore[arg-type]
 
 
 def text(reader: RunReader, selector: str) -> str:
@@ -48,6 +43,19 @@ def dropped(chromium: Browser, serve_site: Server) -> Iterator[RunReader]:
         page.locator("run-view").first.evaluate(DROP, ["trainer_state.json", state(40)])
         reader.wait_notice("finished")
         yield reader
+
+
+@pytest.fixture
+def reader(dropped: RunReader) -> RunReader:
+    """The same page, which notes when it has read something else."""
+    dropped.page.evaluate("() => (document.querySelector('run-view').state.isOld = true)")
+    return dropped
+
+
+def wait_for_another(reader: RunReader, notice: str) -> None:
+    """Wait until another run is shown, and how it stands."""
+    reader.wait(lambda: "isOld" not in reader.state, "another run")
+    reader.wait_notice(notice)
 
 
 def test_a_dropped_trainer_state_becomes_a_run(dropped: RunReader) -> None:
@@ -93,7 +101,7 @@ def test_event_files_of_a_run_are_chosen_together(reader: RunReader, tmp_path: P
     first = first.rename(tmp_path / "events.out.tfevents.1000.host")
     foreign_runs.event_file(tmp_path, [{"train/loss": 0.5}] * 5, first=26)
     reader.page.locator(INPUT).set_input_files(sorted(tmp_path.iterdir(), reverse=True))
-    reader.wait_notice("imported")
+    wait_for_another(reader, "imported")
     state = reader.state
     assert (len(state["attempts"]), state["attempts"][0]["fromStep"]) == (1, 25)
     assert state["series"]["train/loss"]["y"][-1] == 0.5
@@ -102,7 +110,7 @@ def test_event_files_of_a_run_are_chosen_together(reader: RunReader, tmp_path: P
 
 def test_an_offline_run_of_wandb_becomes_a_run(reader: RunReader, tmp_path: Path) -> None:
     reader.page.locator(INPUT).set_input_files(foreign_runs.offline_run(tmp_path))
-    reader.wait_notice("finished")
+    wait_for_another(reader, "finished")
     assert len(reader.state["series"]["train/loss"]["x"]) == len(foreign_runs.ROWS)
     assert text(reader, ".run-model") == "a run"
 
@@ -124,12 +132,11 @@ def test_a_wrong_file_says_what_was_expected(reader: RunReader) -> None:
         assert "trainer_state.json of Hugging Face Trainer" in said or "copy it again" in said
 
 
-def test_reading_can_be_stopped_and_the_page_goes_on(reader: RunReader) -> None:
-    reader.page.route("**/pyodide.asm.wasm", lambda _: None)  # Python never comes
-    reader.page.reload()
-    reader = RunReader(reader.page)
+def test_reading_can_be_stopped_and_the_page_goes_on(page: Page, serve_site: Server) -> None:
+    page.route("**/pyodide.asm.wasm", lambda _: None)  # Python never comes
+    reader = RunReader(page, serve_site.url)
     reader.page.locator("run-view").first.evaluate(DROP, ["trainer_state.json", state(40)])
-    stop = reader.page.get_by_role("button", name="Stop reading")
+    stop = page.get_by_role("button", name="Stop reading")
     stop.click()
     stop.wait_for(state="hidden")
     reader.wait(lambda: reader.notice != "reading", "another state")  # what stood before the drop
@@ -142,7 +149,7 @@ def test_markup_in_a_name_is_text(reader: RunReader) -> None:
     history = [{"step": 1, "loss": 1.0, evil: 2.0, f"eval_{evil}_loss": 1.0}]
     whole = json.dumps({"log_history": history, "global_step": 1, "max_steps": 1})
     reader.page.locator("run-view").first.evaluate(DROP, [f"{evil}.json", whole])
-    reader.wait_notice("finished")
+    wait_for_another(reader, "finished")
     assert reader.page.title() != "owned"
     assert reader.page.locator("run-view img").count() == 0
     assert evil in text(reader, ".run-alerts")
@@ -169,14 +176,14 @@ def test_a_folder_of_event_files_is_read_as_one_run(reader: RunReader, tmp_path:
     foreign_runs.event_file(inner, [{"train/loss": 0.1}] * 5, first=11)
     (tmp_path / "logs" / "notes.txt").write_text("no log")
     drop_folder(reader, tmp_path / "logs")
-    reader.wait_notice("imported")
+    wait_for_another(reader, "imported")
     assert reader.state["series"]["train/loss"]["x"] == list(range(1, 16))
 
 
 def test_a_folder_of_wandb_and_one_of_ours_are_read(reader: RunReader, tmp_path: Path) -> None:
     run = foreign_runs.offline_run(tmp_path / "wandb")
     drop_folder(reader, run.parent)
-    reader.wait_notice("finished")
+    wait_for_another(reader, "finished")
     assert text(reader, ".run-model") == "a run"
     log = written(tmp_path / "runs", "ours", "--steps", "4")
     drop_folder(reader, log.parent.parent)
@@ -194,7 +201,7 @@ def test_a_chart_of_one_value_shows_a_dot(reader: RunReader) -> None:
     view = reader.page.locator("run-view").first
     one = {"log_history": [{"step": 3, "loss": 1.5}], "global_step": 3, "max_steps": 3}
     view.evaluate(DROP, ["trainer_state.json", json.dumps(one)])
-    reader.wait_notice("finished")
+    wait_for_another(reader, "finished")
     canvas = view.locator("run-chart canvas").first
     canvas.wait_for()
     drawn = """(canvas) => {

@@ -116,29 +116,31 @@ def test_a_config_is_pasted_or_dropped_and_a_broken_one_explained(planner: Plann
 
 
 def test_a_wrong_number_is_told_at_its_control_even_in_a_closed_fold(
-    page: Page, static_site: StaticSite
+    planner: PlannerReader,
 ) -> None:
-    reader = PlannerReader(page, f"{static_site.url}#planner?optimizer=sgd&moments=fp32")
-    reader.wait("stale")
-    assert reader.root.locator("#mp-error-moments").is_visible()
-    assert "null" in reader.root.locator("#mp-error-moments").inner_text()
-    reader.control("moments").select_option("")
-    reader.wait()
-    reader.type("seq_len", "many")
-    reader.wait("stale")
-    assert "whole number" in reader.root.locator("#mp-error-seq_len").inner_text()
-    reader.type("seq_len", "4,096")
-    reader.settle("#planner?optimizer=sgd&seq_len=4096")
+    planner.page.evaluate("() => { location.hash = 'planner?optimizer=sgd&moments=fp32' }")
+    planner.wait("stale")
+    assert planner.root.locator("#mp-error-moments").is_visible()
+    assert "null" in planner.root.locator("#mp-error-moments").inner_text()
+    planner.control("moments").select_option("")
+    planner.wait()
+    planner.type("seq_len", "many")
+    planner.wait("stale")
+    assert "whole number" in planner.root.locator("#mp-error-seq_len").inner_text()
+    planner.type("seq_len", "4,096")
+    planner.settle("#planner?optimizer=sgd&seq_len=4096")
 
 
-def test_a_hub_id_outside_the_list_leads_to_its_config(page: Page, static_site: StaticSite) -> None:
+def test_a_hub_id_outside_the_list_leads_to_its_config(
+    planner: PlannerReader, static_site: StaticSite
+) -> None:
     asked: list[str] = []
+    page = planner.page
     page.on("request", lambda request: asked.append(request.url))
-    reader = PlannerReader(page, static_site.url)
-    reader.control("model").fill("Qwen/Qwen3-14B-Base")
+    planner.control("model").fill("Qwen/Qwen3-14B-Base")
     page.keyboard.press("Enter")
-    reader.wait("stale")
-    link = reader.root.locator("#mp-error-model a")
+    planner.wait("stale")
+    link = planner.root.locator("#mp-error-model a")
     address = "https://huggingface.co/Qwen/Qwen3-14B-Base/raw/main/config.json"
     assert link.get_attribute("href") == address
     assert link.get_attribute("rel") == "noopener noreferrer"

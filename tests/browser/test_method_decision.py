@@ -20,7 +20,6 @@ OPEN_ALL = (
     "() => document.querySelectorAll('method-decision details').forEach((d) => d.open = true)"
 )
 STATES = {
-    "baked": ("", "baked"),
     "priced": ("#decision?gpus=8&tasks=20&price=2.5&model=meta-llama/Llama-3.1-70B", "live"),
     "nothing": ("#decision?model=meta-llama/Llama-3.1-70B&gpu=RTX 4090&learn=matter", "live"),
     "stale": ("#decision?gpus=none", "stale"),
@@ -196,19 +195,15 @@ def test_controls_that_do_not_arrive_are_missed_in_words(
     assert page.locator("method-decision .verdict-title").inner_text() == "Full fine-tuning."
 
 
-@pytest.mark.parametrize("state", matrix(STATES, "priced", "baked"))
-def test_axe_finds_nothing_and_nothing_sticks_out(
-    chromium: Browser, static_site: StaticSite, state: str
-) -> None:
+@pytest.mark.parametrize("state", matrix(STATES, "priced"))
+def test_axe_finds_nothing_and_nothing_sticks_out(decision: DecisionReader, state: str) -> None:
     fragment, standing = STATES[state]
-    context = chromium.new_context(bypass_csp=True)
-    reader = DecisionReader(context.new_page(), static_site.url + fragment)
-    reader.wait(standing)
-    reader.page.locator("method-decision:not([data-waits])").wait_for()
-    reader.page.evaluate(OPEN_ALL)
-    look = ("dark", 390) if state == "priced" else ("light", 1440)
-    assert objections(reader.page, "method-decision", look) == []
-    context.close()
+    decision.page.allowed_errors.append("Applying inline style")  # type: ignore[attr-defined]
+    decision.page.evaluate("(fragment) => { location.hash = fragment }", fragment)
+    decision.wait(standing)
+    decision.page.locator("method-decision:not([data-waits])").wait_for()
+    decision.page.evaluate(OPEN_ALL)
+    assert objections(decision.page, "method-decision", ("dark", 390)) == []
 
 
 def test_axe_finds_nothing_before_it_comes_alive(

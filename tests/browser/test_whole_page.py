@@ -1,5 +1,6 @@
 """The whole page for everybody: axe with best practices, forced colours, no scripts."""
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from accessibility import objections
@@ -8,6 +9,10 @@ from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
 from conftest import StaticSite
 
+# Of the long tables of measurements the rows that are like those above them.
+SHORTEN = """() => {
+  for (const row of document.querySelectorAll("tbody tr:nth-child(n + 4)")) row.remove();
+}"""
 OPEN = "() => document.querySelectorAll('details').forEach((fold) => (fold.open = true))"
 
 
@@ -22,20 +27,24 @@ def awake(page: Page, url: str) -> None:
     page.evaluate(OPEN)
 
 
-def test_axe_finds_nothing_before_any_script_and_nothing_when_all_is_alive(
-    chromium: Browser, static_site: StaticSite
-) -> None:
+@pytest.mark.matrix
+def test_axe_finds_nothing_before_any_script(chromium: Browser, static_site: StaticSite) -> None:
     context = chromium.new_context(bypass_csp=True)
     page = context.new_page()
     page.route("**/assets/main-*.js", lambda route: route.abort())
     page.goto(static_site.url)
     page.evaluate(OPEN)
-    before = objections(page, "html", ("dark", 390))
-    page.unroute("**/assets/main-*.js")
-    awake(page, static_site.url)
-    after = objections(page, "html", ("light", 1440))
+    assert objections(page, "html", ("light", 1440)) == []
     context.close()
-    assert (before, after) == ([], [])
+
+
+def test_axe_finds_nothing_when_all_is_alive(chromium: Browser, static_site: StaticSite) -> None:
+    context = chromium.new_context(bypass_csp=True)
+    page = context.new_page()
+    awake(page, static_site.url)
+    page.evaluate(SHORTEN)
+    assert objections(page, "html", ("dark", 390)) == []
+    context.close()
 
 
 def test_colours_that_a_reader_forces_leave_every_sign_apart(
