@@ -8,7 +8,7 @@ from browser.planner_reader import PlannerReader
 from conftest import StaticSite
 
 CHAPTERS = (
-    "what-full-fine-tuning-is",
+    "the-memory-wall",
     "forgetting",
     "the-learning-rate",
     "when-full-fine-tuning-wins",

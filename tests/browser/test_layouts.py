@@ -2,10 +2,10 @@
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from browser.planner_reader import SECONDS, PlannerReader
-from conftest import StaticSite
 from unfrozen.frameworks.page import layouts
 from unfrozen.planner.state import as_query
 
@@ -24,11 +24,18 @@ def told(state: dict[str, str], framework: str = "") -> dict[str, Any]:
     return found
 
 
-def opened(page: Page, url: str) -> PlannerReader:
-    """A planner of sixteen cards."""
-    reader = PlannerReader(page, f"{url}#planner?{as_query(SIXTEEN)}")
-    reader.shows(SIXTEEN)
-    return reader
+def asked(planner: PlannerReader, state: dict[str, str]) -> PlannerReader:
+    """The planner of that state."""
+    address = f"planner?{as_query(state)}"
+    planner.page.evaluate("(address) => { location.hash = address }", address)
+    planner.shows(state)
+    return planner
+
+
+@pytest.fixture
+def sixteen(planner: PlannerReader) -> PlannerReader:
+    """A planner of sixteen GPUs."""
+    return asked(planner, SIXTEEN)
 
 
 def ranked(page: Page) -> None:
@@ -37,9 +44,9 @@ def ranked(page: Page) -> None:
 
 
 def test_layouts_are_ranked_and_one_that_is_used_is_the_plan(
-    page: Page, static_site: StaticSite
+    sixteen: PlannerReader,
 ) -> None:
-    reader = opened(page, static_site.url)
+    page = sixteen.page
     assert page.locator(ROWS).count() == 0
     page.locator(FIND).click()
     ranked(page)
@@ -47,18 +54,18 @@ def test_layouts_are_ranked_and_one_that_is_used_is_the_plan(
     assert page.locator(ROWS).count() == len(rows)
     assert rows[0]["label"] in page.locator(ROWS).first.inner_text()
     page.locator("[data-way=layouts-2]").click()
-    reader.shows(rows[2]["state"])
-    assert reader.view["verdict"]["kind"] == "yes"
-    assert rows[2]["memory"] in reader.view["bar"]["total"]["text"]
+    sixteen.shows(rows[2]["state"])
+    assert sixteen.view["verdict"]["kind"] == "yes"
+    assert rows[2]["memory"] in sixteen.view["bar"]["total"]["text"]
     page.locator(f"{ROWS} .mp-tag").wait_for()
     assert page.locator(ROWS).count() == len(rows)
-    assert reader.control("micro_batch").input_value() == rows[2]["state"].get("micro_batch", "1")
+    assert sixteen.control("micro_batch").input_value() == rows[2]["state"].get("micro_batch", "1")
 
 
 def test_the_layouts_of_a_framework_come_with_what_to_type(
-    page: Page, static_site: StaticSite
+    sixteen: PlannerReader,
 ) -> None:
-    opened(page, static_site.url)
+    page = sixteen.page
     page.locator(FIND).click()
     page.locator(ROWS).first.wait_for(timeout=SECONDS * 1000)
     page.locator("[data-way=layouts-by]").select_option("megatron")
@@ -71,19 +78,18 @@ def test_the_layouts_of_a_framework_come_with_what_to_type(
 
 
 def test_another_plan_ends_the_search_and_is_shown_at_once(
-    page: Page, static_site: StaticSite
+    sixteen: PlannerReader,
 ) -> None:
-    reader = opened(page, static_site.url)
+    page = sixteen.page
     page.locator(FIND).click()
     changed = SIXTEEN | {"seq_len": "4096"}
-    reader.type("seq_len", "4096")
-    reader.shows(changed)
+    sixteen.type("seq_len", "4096")
+    sixteen.shows(changed)
     assert page.locator(ROWS).count() == 0
     assert page.locator(FIND).inner_text() == "Rank the layouts"
 
 
-def test_what_cannot_be_held_is_said(page: Page, static_site: StaticSite) -> None:
-    reader = PlannerReader(page, f"{static_site.url}#planner?gpu=L4")
-    reader.shows({"gpu": "L4"})
+def test_what_cannot_be_held_is_said(planner: PlannerReader) -> None:
+    page = asked(planner, {"gpu": "L4"}).page
     page.locator(FIND).click()
     page.get_by_text("Nothing that fits").wait_for(timeout=SECONDS * 1000)

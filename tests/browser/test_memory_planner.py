@@ -146,6 +146,9 @@ def test_a_hub_id_outside_the_list_leads_to_its_config(
     assert link.get_attribute("rel") == "noopener noreferrer"
     host = static_site.url.split("/some")[0]
     assert not [url for url in asked if not url.removeprefix("blob:").startswith(host)]
+    planner.control("model").fill("qwen3 8b")
+    page.keyboard.press("Enter")
+    planner.settle("#planner?model=Qwen/Qwen3-8B")
 
 
 def test_advice_is_applied_and_back_undoes_it(planner: PlannerReader) -> None:
