@@ -97,6 +97,17 @@ def stop(page: Page, reader: RunReader) -> None:
     reader.wait_notice("stopped")
 
 
+def survive_a_kill(page: Page, reader: RunReader, server: Server) -> None:
+    """Kill the run behind the page, and resume it there; the page reads it on."""
+    page.evaluate("document.querySelector('run-view').state.marked = true")
+    kill_what_was_started(server)
+    reader.wait_notice("trainer-gone")
+    press(page, "Resume")
+    reader.wait_notice("live")
+    assert page.locator("run-commands button:visible").first.inner_text() == "Pause"
+    assert reader.state["marked"]  # news that it was started does not make the page read it anew
+
+
 def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
     page: Page, reader: RunReader, server: Server
 ) -> None:
@@ -142,15 +153,8 @@ def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
     said(page).to_contain_text("Restarting")
     reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
     reader.wait_notice("live")
-
-    page.evaluate("document.querySelector('run-view').state.marked = true")
-    kill_what_was_started(server)
-    reader.wait_notice("trainer-gone")
-    press(page, "Resume")
-    reader.wait_notice("live")
-    assert page.locator("run-commands button:visible").first.inner_text() == "Pause"
+    survive_a_kill(page, reader, server)
     stop(page, reader)
-    assert reader.state["marked"]  # news that it was started does not make the page read it anew
     assert reader.state["gaps"] == 0
 
 
