@@ -108,9 +108,8 @@ def survive_a_kill(page: Page, reader: RunReader, server: Server) -> None:
     assert reader.state["marked"]  # news that it was started does not make the page read it anew
 
 
-def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
-    page: Page, reader: RunReader, server: Server
-) -> None:
+def begin_with_numbers_of_ones_own(page: Page, reader: RunReader, server: Server) -> Path:
+    """Start a run by the form, once the browser has refused a wrong number; its folder."""
     open_form(page, "sums")
     page.locator("run-start input[name=steps]").fill("0")
     press(page, "Start the run")  # the browser itself says what is wrong with it
@@ -121,7 +120,13 @@ def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
     config = json.loads((run / "config.json").read_text())
     assert (config["steps"], config["seed"]) == (8000, 4)
     said(page, "run-start").to_contain_text("sums is running. Only one run at a time")
+    return run
 
+
+def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
+    page: Page, reader: RunReader, server: Server
+) -> None:
+    run = begin_with_numbers_of_ones_own(page, reader, server)
     press(page, "Pause")
     reader.wait_notice("paused")
     step = reader.brief["step"]
