@@ -59,5 +59,5 @@ def test_before_two_steps_nothing_is_said_of_the_rest(js: JavaScript, events: li
 def test_times_are_written_as_a_clock_would_say_them(
     js: JavaScript, seconds: float, words: str
 ) -> None:
-    said = js("return numbers.durationText(input);", seconds)
+    said = js("return numbers.formatDuration(input);", seconds)
     assert said.replace("\u00a0", " ") == words

@@ -59,7 +59,7 @@ export function tickLabels(values) {
  * @param {number} value
  * @returns {string} e.g. "7,000,000,000", "1.35679e-5", "−0.25"
  */
-export function exactText(value) {
+export function formatNumber(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e15 || size < 1e-4) return exponential(value, 6);
@@ -68,8 +68,8 @@ export function exactText(value) {
 }
 
 /** One number above a bar: three significant digits, and never fewer than its integer part has. */
-export function shortText(value) {
-  return exactText(Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
+export function formatShort(value) {
+  return formatNumber(Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
 }
 
 /**
@@ -78,8 +78,8 @@ export function shortText(value) {
  * @param {(number | null)[]} values
  * @returns {(string | null)[]}
  */
-export function exactTexts(values) {
-  const texts = values.map((value) => (value === null ? null : exactText(value)));
+export function formatColumn(values) {
+  const texts = values.map((value) => (value === null ? null : formatNumber(value)));
   if (texts.some((text) => text?.includes("e"))) return texts;
   const decimals = Math.max(0, ...texts.map((text) => text?.split(".")[1]?.length ?? 0));
   return texts.map((text) => {
@@ -93,7 +93,7 @@ export function exactTexts(values) {
 /** Labels for the ticks of a logarithmic axis: all as 1e-5 when the axis lies below one. */
 export function logLabels(values) {
   const areSmall = Math.min(...values) < 1e-3 && Math.max(...values) <= 1;
-  return values.map((value) => (areSmall && value < 1 ? exponential(value, 6) : exactText(value)));
+  return values.map((value) => (areSmall && value < 1 ? exponential(value, 6) : formatNumber(value)));
 }
 
 /** A number with its unit, joined by a space that does not break. */
@@ -125,7 +125,7 @@ const SUFFIX_UNITS = ["GiB", "MiB", "KiB", "%", "W", "°C"];
 
 /** Three significant digits without an exponent: 1234 → "1,234", 0.98765 → "0.988". */
 function threeDigits(value) {
-  return exactText(Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3)));
+  return formatNumber(Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3)));
 }
 
 /** @returns {[number, string]} the largest unit not above so many bytes: [2 ** 20, "MiB"] */
@@ -143,40 +143,40 @@ function unitFor(bytes, units) {
 }
 
 /** @returns {string} e.g. "47.3 MiB"; "–" when there is no number */
-export function bytesText(bytes) {
+export function formatBytes(bytes) {
   if (!Number.isFinite(bytes)) return "–";
   const [size, name] = binaryUnit(bytes);
   return `${threeDigits(bytes / size)}\u00a0${name}`;
 }
 
 /** @returns {string} a count with grouped digits, or in words from a million: "135 million" */
-export function countText(count) {
+export function formatCount(count) {
   if (!Number.isFinite(count)) return "–";
   const [size, name] = LARGE_COUNTS.find(([limit]) => count >= limit) ?? [1, ""];
-  return name ? `${threeDigits(count / size)}\u00a0${name}` : exactText(count);
+  return name ? `${threeDigits(count / size)}\u00a0${name}` : formatNumber(count);
 }
 
 /** @returns {string} a loss with three decimals, "NaN", "∞" or "−∞" */
-export function lossText(value) {
+export function formatLoss(value) {
   if (Number.isFinite(value)) return value.toFixed(3).replace("-", "−");
   if (Number.isNaN(value)) return "NaN";
   return value > 0 ? "∞" : value < 0 ? "−∞" : "–";
 }
 
 /** @returns {string} a change with its sign: "−0.412", "+0.031" */
-export function deltaText(value) {
-  return Number.isFinite(value) && value >= 0 ? `+${lossText(value)}` : lossText(value);
+export function formatDelta(value) {
+  return Number.isFinite(value) && value >= 0 ? `+${formatLoss(value)}` : formatLoss(value);
 }
 
 /** @returns {string} e.g. "1,234 tokens/s", "0.182 s", "2.00e-5": a value of a metric in its unit */
-export function metricText(value, unit) {
-  if (!Number.isFinite(value)) return lossText(value);
-  if (unit === "bytes") return bytesText(value);
-  if (unit === "nats") return lossText(value);
+export function formatMetric(value, unit) {
+  if (!Number.isFinite(value)) return formatLoss(value);
+  if (unit === "bytes") return formatBytes(value);
+  if (unit === "nats") return formatLoss(value);
   if (unit === "seconds") return `${threeDigits(value)}\u00a0s`;
-  if (unit === "ratio") return percentText(value);
+  if (unit === "ratio") return formatPercent(value);
   if (unit === "tokens/second") return `${threeDigits(value)}\u00a0tokens/s`;
-  const number = exactText(Number(value.toPrecision(4)));
+  const number = formatNumber(Number(value.toPrecision(4)));
   return SUFFIX_UNITS.includes(unit) ? `${number}\u00a0${unit}` : number;
 }
 
@@ -185,19 +185,19 @@ export function metricText(value, unit) {
  * @param {string} currency only a label
  * @returns {string} to the cent from one on: "12.50 USD", "0.0123 USD"
  */
-export function moneyText(amount, currency) {
+export function formatMoney(amount, currency) {
   const cents = amount.toFixed(2).replace(/\B(?=(\d{3})+\.)/g, ",");
   const number = amount >= 1 ? cents : threeDigits(amount);
   return `${number}\u00a0${currency}`;
 }
 
 /** @returns {string} a ratio in per cent with three significant digits: "9.12%" */
-export function percentText(ratio) {
-  return `${exactText(Number((100 * ratio).toPrecision(3)))}%`;
+export function formatPercent(ratio) {
+  return `${formatNumber(Number((100 * ratio).toPrecision(3)))}%`;
 }
 
 /** @returns {string} an elapsed time: "8 s", "3 min 20 s", "2 h 05 min" */
-export function durationText(seconds) {
+export function formatDuration(seconds) {
   const whole = Math.round(seconds);
   const padded = (count) => String(count).padStart(2, "0");
   if (whole < 60) return `${whole}\u00a0s`;
@@ -207,12 +207,12 @@ export function durationText(seconds) {
 }
 
 /** @param {number} time Unix seconds @returns {string} local time, "14:03:22" */
-export function clockText(time) {
+export function formatTime(time) {
   return new Date(time * 1000).toLocaleTimeString("en-GB");
 }
 
 /** @param {number} time Unix seconds @returns {string} local day and time, "25 Nov 2026, 14:03" */
-export function dayText(time) {
+export function formatDate(time) {
   const day = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" };
   return new Date(time * 1000).toLocaleString("en-GB", day);
 }

@@ -4,7 +4,7 @@
  * these, which no other beats at both, are joined. Pure: data in, tree out.
  */
 
-import { lossText } from "../figures/number.js";
+import { formatLoss } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
 import { axisTitleView, xAxisView, yAxisView } from "../plots/guides.js";
 import { logScale } from "../plots/scale.js";
@@ -29,7 +29,7 @@ export function planeView(plane, challenge, runs, width = 640) {
   const x = logScale(wide, [MARGIN.left, width - MARGIN.right], { count: width / 90, nice: false });
   const y = logScale(high, [HEIGHT - MARGIN.bottom, MARGIN.top], { count: 5, nice: false });
   const at = ({ task, general }) => [x.map(floored(task)), y.map(floored(general))].map(round);
-  const scores = runs.map(({ number, title, task, general }) => `${number}, ${title}: task ${lossText(task)}, old ${lossText(general)}`);
+  const scores = runs.map(({ number, title, task, general }) => `${number}, ${title}: task ${formatLoss(task)}, old ${formatLoss(general)}`);
   const label = `Task loss and loss on what it knew. ${scores.length ? scores.join("; ") : "No run of yours yet"}.`;
   return [
     h(
@@ -48,7 +48,7 @@ export function planeView(plane, challenge, runs, width = 640) {
       { class: "page-run-known soft" },
       h("summary", null, plane.text),
       h("ol", { type: "a" }, plane.known.map(({ title, flags, task, general }) =>
-        h("li", null, `${title}: task ${lossText(task)}, old ${lossText(general)}`, flags && [" ", h("code", null, flags)]),
+        h("li", null, `${title}: task ${formatLoss(task)}, old ${formatLoss(general)}`, flags && [" ", h("code", null, flags)]),
       )),
     ),
   ];

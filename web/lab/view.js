@@ -3,7 +3,7 @@
  */
 
 import { planeView } from "./plane.js";
-import { lossText } from "../figures/number.js";
+import { formatLoss } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
 
 const PRINTED = [
@@ -145,7 +145,7 @@ export function runsView(runs, shown) {
       { class: "row page-run-item", "data-run": run.id, "aria-current": run.id === shown ? "true" : null },
       h("span", { class: "page-run-number", "aria-hidden": "true" }, index + 1),
       h("span", { class: "page-run-item-title" }, run.title),
-      h("span", { class: "page-run-item-score soft numeric" }, scored ? `task ${lossText(score("task"))}, old ${lossText(score("general"))}` : run.over ? endText(run) : "training"),
+      h("span", { class: "page-run-item-score soft numeric" }, scored ? `task ${formatLoss(score("task"))}, old ${formatLoss(score("general"))}` : run.over ? endText(run) : "training"),
       h("span", { class: "row" }, buttonsOf(run)),
     );
   });

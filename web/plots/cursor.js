@@ -3,7 +3,7 @@
 import { fitText, FONT_SIZE, LEADING, textWidth } from "./text.js";
 import { swatchView } from "./guides.js";
 import { positionsOf } from "./marks.js";
-import { exactText, exactTexts, withUnit } from "../figures/number.js";
+import { formatColumn, formatNumber, withUnit } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
 
 const PAD = 9;
@@ -39,9 +39,9 @@ export function nearestStop(stops, at) {
  */
 export function readout(plot, index) {
   const x = plot.x[index];
-  const place = typeof x === "number" ? withUnit(exactText(x), plot.xUnit) : x;
+  const place = typeof x === "number" ? withUnit(formatNumber(x), plot.xUnit) : x;
   const head = plot.xLabel && typeof x === "number" ? `${plot.xLabel} ${place}` : place;
-  const texts = exactTexts(plot.lines.map((line) => line.values[index]));
+  const texts = formatColumn(plot.lines.map((line) => line.values[index]));
   const rows = plot.lines.map((line, place) => ({
     name: line.label || plot.yLabel || "Value",
     value: texts[place] === null ? "no value" : withUnit(texts[place], plot.yUnit),

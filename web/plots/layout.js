@@ -3,7 +3,7 @@
  * a dot lies on its line. Labels beside the ends of lines and thresholds are moved apart, so that none covers another.
  */
 
-import { exactText, shortText, withUnit } from "../figures/number.js";
+import { formatNumber, formatShort, withUnit } from "../figures/number.js";
 import { LEGEND_ROW, legendLayout } from "./guides.js";
 import { xExtent, yExtent } from "./model.js";
 import { bandScale, linearScale, logScale } from "./scale.js";
@@ -77,7 +77,7 @@ function xScale(plot, frame) {
   const count = Math.max(3, Math.floor((frame.right - frame.left) / TICK_SPACING));
   const scale = make(xExtent(plot), range, { count, nice: false });
   if (!plot.xLog || !doubles(plot.x)) return scale;
-  return { ...scale, ticks: plot.x.map((value) => ({ value, label: shortText(value) })) };
+  return { ...scale, ticks: plot.x.map((value) => ({ value, label: formatShort(value) })) };
 }
 
 /** Few whole numbers, each twice the one before: 1, 2, 4 … GPUs are read off at their own places. */
@@ -220,7 +220,7 @@ function endLabels(plot, columnWidth, room) {
 }
 
 function thresholdText(label, value, unit) {
-  const number = exactText(value);
+  const number = formatNumber(value);
   return label.includes(number) ? label : `${label} ${withUnit(number, unit)}`.trim();
 }
 

@@ -5,7 +5,7 @@
 
 import { h } from "../figures/vnode.js";
 import { barSpans } from "./model.js";
-import { shortText } from "../figures/number.js";
+import { formatShort } from "../figures/number.js";
 import { FONT_SIZE, textWidth } from "./text.js";
 
 const BAR_SHARE = 0.62;
@@ -90,7 +90,7 @@ export function barNumbers(layout) {
         if (!span) return null;
         const { left, width } = barBox(layout, line, index);
         const at = span[1] < 0 ? y.map(span[1]) + 14 : y.map(span[1]) - 6;
-        return { text: shortText(span[1]), x: left + width / 2, y: at };
+        return { text: formatShort(span[1]), x: left + width / 2, y: at };
       }),
     )
     .filter(Boolean);

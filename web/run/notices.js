@@ -3,7 +3,7 @@
  * screen readers. Pure: state in, text out.
  */
 
-import { clockText, dayText, deltaText, lossText } from "../figures/number.js";
+import { formatDate, formatDelta, formatLoss, formatTime } from "../figures/number.js";
 import { stalledAfter, suiteLabel } from "../schema/schema.js";
 import { POLL_MS } from "./event-stream.js";
 import { firstStep, isImported } from "./fold.js";
@@ -105,7 +105,7 @@ function lifeNotice({ run, health, stream }) {
   }
   if (health === "stalled") {
     const text =
-      `No event since ${clockText(run.lastTime)}, though the trainer promised a heartbeat every ` +
+      `No event since ${formatTime(run.lastTime)}, though the trainer promised a heartbeat every ` +
       `${run.beat?.expectNextIn ?? 30} s. Its process still runs; a long step or a suspended ` +
       "machine looks like this.";
     return { tone: "warn", title: "Stalled", text };
@@ -142,7 +142,7 @@ function endNotice({ run, source }) {
   if (isImported(run)) return importedNotice(run);
   const reason = run.end.reason ? ` ${sentence(run.end.reason)}` : "";
   const { time } = run.end;
-  const when = ["live", "page"].includes(source.kind) ? `At ${clockText(time)}` : `On ${dayText(time)}`;
+  const when = ["live", "page"].includes(source.kind) ? `At ${formatTime(time)}` : `On ${formatDate(time)}`;
   if (run.nonFinite !== null && run.status !== "finished") {
     const text = `The loss became NaN or infinite at step ${run.nonFinite}.${reason}`;
     return { tone: "bad", title: "Diverged", text };
@@ -267,7 +267,7 @@ export class Announcements {
     const scores = ["task", "general"].filter((suite) => run.evals[suite]?.x.at(-1) === step);
     const changes = scores.map((suite) => {
       const { y, delta } = run.evals[suite];
-      return `${suiteLabel(suite)} loss ${lossText(y.at(-1))}, ${deltaText(delta.at(-1))} since step ${firstStep(run, run.evals[suite])}.`;
+      return `${suiteLabel(suite)} loss ${formatLoss(y.at(-1))}, ${formatDelta(delta.at(-1))} since step ${firstStep(run, run.evals[suite])}.`;
     });
     return [`Evaluated at step ${step}.`, ...changes];
   }

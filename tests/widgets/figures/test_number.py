@@ -32,16 +32,16 @@ def test_the_ticks_of_one_axis_share_one_style(
     ],
 )
 def test_a_number_under_the_pointer_is_exact(node: Node, value: float, text: str) -> None:
-    assert node.call("figures/number", "exactText", value) == text
+    assert node.call("figures/number", "formatNumber", value) == text
 
 
 def test_numbers_under_one_another_have_equally_many_decimals(node: Node) -> None:
-    texts = node.call("figures/number", "exactTexts", [1.2, None, 2, 1.28])
+    texts = node.call("figures/number", "formatColumn", [1.2, None, 2, 1.28])
     assert texts == ["1.20", None, "2.00", "1.28"]
 
 
 def test_a_number_is_not_filled_up_with_digits_that_nobody_gave(node: Node) -> None:
-    texts = node.call("figures/number", "exactTexts", [0.520205, 0.0123456, 1234.567, -0.5])
+    texts = node.call("figures/number", "formatColumn", [0.520205, 0.0123456, 1234.567, -0.5])
     assert texts == ["0.520205", "0.0123456", "1234.57", "−0.500000"]
 
 
@@ -53,4 +53,4 @@ def test_a_log_axis_below_one_writes_powers_of_ten(node: Node) -> None:
     ("value", "text"), [(111.04, "111"), (55.79, "55.8"), (7.734, "7.73"), (1136.1, "1136")]
 )
 def test_a_number_above_a_bar_has_three_digits(node: Node, value: float, text: str) -> None:
-    assert node.call("figures/number", "shortText", value) == text
+    assert node.call("figures/number", "formatShort", value) == text

@@ -3,7 +3,7 @@
  * outline and the measurement as a solid bar on it, and how far each layer has moved from where it started.
  */
 
-import { binaryUnit, bytesText, exactText, percentText } from "../../figures/number.js";
+import { binaryUnit, formatBytes, formatNumber, formatPercent } from "../../figures/number.js";
 import { h } from "../../figures/vnode.js";
 import { legendList, xAxisView, yAxisView } from "../../plots/guides.js";
 import { coveringTicks } from "../../plots/scale.js";
@@ -61,7 +61,7 @@ export function memoryView(memory, width) {
   const frame = barFrame(ticks, { count: columns.length, width, height: MEMORY_HEIGHT, below: 44 });
   return frame.picture(
     "Memory by instant of a step, predicted and measured. The numbers follow below.",
-    (bytes) => (bytes === 0 ? "0" : `${exactText(bytes / size)} ${unit}`), // ticks share one unit
+    (bytes) => (bytes === 0 ? "0" : `${formatNumber(bytes / size)} ${unit}`), // ticks share one unit
     columns.map((column, index) => columnView(column, frame.left(index), frame)),
   );
 }
@@ -113,7 +113,7 @@ function stack(parts, x, width, y, className, kind) {
     return h(
       "rect",
       { class: `${className} c-${name}`, x, y: y(bottom), width, height },
-      h("title", null, `${componentLabel(name)}, ${kind}: ${bytesText(bytes)}`),
+      h("title", null, `${componentLabel(name)}, ${kind}: ${formatBytes(bytes)}`),
     );
   });
 }
@@ -155,7 +155,7 @@ export function movedLayers(layers) {
 
 /** @returns {string} a ratio as per cent with three significant digits: "9.12%" */
 export function driftText(ratio) {
-  return Number.isFinite(ratio) ? percentText(ratio) : String(ratio);
+  return Number.isFinite(ratio) ? formatPercent(ratio) : String(ratio);
 }
 
 /**

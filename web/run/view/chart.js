@@ -5,7 +5,7 @@
  * zoom into a range of steps; a double click, Escape or the button shows all of them again.
  */
 
-import { exactText, metricText, tickLabels } from "../../figures/number.js";
+import { formatMetric, formatNumber, tickLabels } from "../../figures/number.js";
 import { toDom } from "../../figures/vnode.js";
 import { legendList } from "../../plots/guides.js";
 import { coveringTicks, linearScale, logScale } from "../../plots/scale.js";
@@ -196,7 +196,7 @@ export class RunChart extends HTMLElement {
     const values = this.#chart.lines
       .map((line, place) => [line.label, columns[place][index]])
       .filter(([, value]) => value !== null && value !== undefined)
-      .map(([label, value]) => `${label} ${metricText(value, this.#chart.unit)}`);
+      .map(([label, value]) => `${label} ${formatMetric(value, this.#chart.unit)}`);
     readout.textContent = [`step ${steps[index]}`, ...values].join(" · ");
   }
 
@@ -362,7 +362,7 @@ function drawUnits(plot, { unit, planned = 0 }, font, ink) {
   plot.ctx.textAlign = "right";
   if (unit !== "1") plot.ctx.fillText(unit === "seconds" ? "s" : unit, left - 6 * ratio, top - 10 * ratio);
   const isToCome = planned > Math.max(plot.scales.x.max, plot.data[0].at(-1));
-  if (isToCome) plot.ctx.fillText(`of ${exactText(planned)} planned`, left + width, top - 10 * ratio);
+  if (isToCome) plot.ctx.fillText(`of ${formatNumber(planned)} planned`, left + width, top - 10 * ratio);
   plot.ctx.textAlign = "left";
   plot.ctx.fillText("step", left + 14 * ratio, top + height + 17 * ratio);
   plot.ctx.restore();

@@ -1,7 +1,7 @@
 /** The line charts of a run: the lines of each, their names and notes. */
 
 import { isImported, meaningOf } from "../fold.js";
-import { binaryUnit, deltaText } from "../../figures/number.js";
+import { binaryUnit, formatDelta } from "../../figures/number.js";
 import { chartMetrics, metricOf, suiteLabel } from "../../schema/schema.js";
 
 /** @typedef {ReturnType<typeof import("../fold.js").emptyRun>} Run */
@@ -157,7 +157,7 @@ function suiteName(name) {
 }
 
 function suiteLine(label, scores, color, look) {
-  return { label, color, x: scores.x, y: scores.y, end: `${label} ${deltaText(scores.delta.at(-1))}`, ...look };
+  return { label, color, x: scores.x, y: scores.y, end: `${label} ${formatDelta(scores.delta.at(-1))}`, ...look };
 }
 
 function abandonedLines(points, label) {

@@ -4,7 +4,7 @@ import { h } from "../../figures/vnode.js";
 import { xAxisView } from "../../plots/guides.js";
 import { coveringTicks } from "../../plots/scale.js";
 import { barFrame } from "./bars.js";
-import { countText, lossText, percentText } from "../../figures/number.js";
+import { formatCount, formatLoss, formatPercent } from "../../figures/number.js";
 
 const WIDEST = 704; // pixels, as the style has it
 const LEGEND = [
@@ -39,7 +39,7 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
   const facts = [
     ["Examples", many(counts.rows), `of ${many(counts.read)} read`],
     ["Tokens", many(counts.tokens), ""],
-    ["Trained", ratio === undefined ? many(counts.trained) : percentText(ratio), `${many(counts.trained)} tokens`],
+    ["Trained", ratio === undefined ? many(counts.trained) : formatPercent(ratio), `${many(counts.trained)} tokens`],
     ends.length > 0 && ["Answers end with", revealHidden(ends[0].text), `${many(ends[0].rows)} examples`],
   ].filter(Boolean);
   const flaws = flawsOf(counts, first);
@@ -91,7 +91,7 @@ function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts
     h(
       "p",
       { class: "row run-row-head quiet numeric" },
-      loss !== undefined && h("b", null, `${lossText(Number(loss))} nats`),
+      loss !== undefined && h("b", null, `${formatLoss(Number(loss))} nats`),
       h("span", { class: "soft" }, revealHidden(place)),
       h("span", null, `${tokensText(tokens)}, ${many(trained)} trained${lost}`),
     ),
@@ -162,7 +162,7 @@ function lengthsView(lengths, padding, width) {
 }
 
 function paddingText({ ratio, sequences, packed }) {
-  const share = `With padding, ${percentText(ratio)} of the computed tokens would be padding; `;
+  const share = `With padding, ${formatPercent(ratio)} of the computed tokens would be padding; `;
   if (!packed) return `${share}this run pads.`;
   return `${share}this run packs instead, in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step.`;
 }
@@ -191,7 +191,7 @@ function histogram({ from, rows, shortest, longest, median }, width) {
 function scoredView({ rows, mean, hardest = [], easiest = [] }) {
   const note =
     `${many(rows)} examples spread over the data set, each scored alone before the first step: ` +
-    `${lossText(Number(mean))} nats per trained token on average. An example far above may be wrong; one near 0 teaches nothing.`;
+    `${formatLoss(Number(mean))} nats per trained token on average. An example far above may be wrong; one near 0 teaches nothing.`;
   const named = [
     ["The hardest", hardest],
     ["The easiest", easiest],
@@ -210,7 +210,7 @@ function tokensText(count) {
 }
 
 function many(count) {
-  return countText(count ?? NaN);
+  return formatCount(count ?? NaN);
 }
 
 const JOINED =

@@ -2,7 +2,7 @@
 
 import { h } from "../../figures/vnode.js";
 import { firstStep, isImported } from "../fold.js";
-import { bytesText, countText, deltaText, durationText, lossText, metricText, moneyText } from "../../figures/number.js";
+import { formatBytes, formatCount, formatDelta, formatDuration, formatLoss, formatMetric, formatMoney } from "../../figures/number.js";
 import { spellCommand } from "../command-line.js";
 import { factMetrics } from "../../schema/schema.js";
 
@@ -19,8 +19,8 @@ function titleView(run) {
   const model = run.start?.model ?? {};
   const parts = [
     run.start?.trainer && `watched: ${run.start.trainer}`,
-    model.num_parameters && `${countText(model.num_parameters)} parameters${isImported(run) ? "" : `, ${trainedText(model)}`}`,
-    run.start?.data.train_rows && `${countText(run.start.data.train_rows)} examples`,
+    model.num_parameters && `${formatCount(model.num_parameters)} parameters${isImported(run) ? "" : `, ${trainedText(model)}`}`,
+    run.start?.data.train_rows && `${formatCount(run.start.data.train_rows)} examples`,
     run.start?.hardware?.device && String(run.start.hardware.device).replace(/^cpu$/, "CPU"),
     isImported(run) && `logged by ${run.start.tool}`,
   ].filter(Boolean);
@@ -34,7 +34,7 @@ function titleView(run) {
 
 /** Returns how many parameters are trained; a log without `num_trained` is of a full fine-tune. */
 function trainedText({ num_parameters: all, num_trained: trained = all }) {
-  return `${trained < all ? countText(trained) : "all"} of them trained`;
+  return `${trained < all ? formatCount(trained) : "all"} of them trained`;
 }
 
 function progressView(run, goesOn) {
@@ -52,8 +52,8 @@ function progressView(run, goesOn) {
 }
 
 function timeText({ elapsed, left }, goesOn) {
-  const leftText = goesOn && left !== null ? ` · about ${durationText(left)} left` : "";
-  return `${durationText(elapsed)} elapsed${leftText}`;
+  const leftText = goesOn && left !== null ? ` · about ${formatDuration(left)} left` : "";
+  return `${formatDuration(elapsed)} elapsed${leftText}`;
 }
 
 /** Returns the cost so far and to the end; empty without a price. */
@@ -62,8 +62,8 @@ function costText({ start, series }, goesOn) {
   if (spent === undefined || !start?.price) return "";
   const { currency } = start.price;
   const total = series["cost/total"]?.y.at(-1);
-  const toCome = goesOn && total !== undefined ? `, about ${moneyText(total, currency)} to its end` : "";
-  return ` · ${moneyText(spent, currency)} so far${toCome}`;
+  const toCome = goesOn && total !== undefined ? `, about ${formatMoney(total, currency)} to its end` : "";
+  return ` · ${formatMoney(spent, currency)} so far${toCome}`;
 }
 
 function factsView(run) {
@@ -92,7 +92,7 @@ function factView([name, value, note, tone]) {
 
 function lastText(run, name, unit) {
   const value = run.series[name]?.y.at(-1);
-  return value === undefined ? null : metricText(value, unit);
+  return value === undefined ? null : formatMetric(value, unit);
 }
 
 function measuredFact(run, { name, label, unit, fact }) {
@@ -105,22 +105,22 @@ function evalFact(run, suite, label) {
   if (!scores || scores.x.length === 0) return null;
   const delta = scores.delta.at(-1);
   const tone = delta > 0 ? "bad" : delta < 0 ? "good" : "";
-  return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} since step ${firstStep(run, scores)}`, tone];
+  return [label, formatLoss(scores.y.at(-1)), `${formatDelta(delta)} since step ${firstStep(run, scores)}`, tone];
 }
 
 function memoryFact({ memory }) {
   const measured = Object.values(memory.measured);
   if (measured.length === 0) return null;
   const peak = measured.reduce((a, b) => (b.bytes > a.bytes ? b : a));
-  const note = memory.peakBytes ? `predicted ${bytesText(memory.peakBytes)}` : "measured";
-  return ["Peak memory", bytesText(peak.bytes), note];
+  const note = memory.peakBytes ? `predicted ${formatBytes(memory.peakBytes)}` : "measured";
+  return ["Peak memory", formatBytes(peak.bytes), note];
 }
 
 /** Returns the price and what it is for. */
 function costFact({ start }) {
   const price = start?.price;
   if (!price) return null;
-  return ["Price", `${moneyText(price.hourly, price.currency)} an hour`, `${price.per}; pauses count`];
+  return ["Price", `${formatMoney(price.hourly, price.currency)} an hour`, `${price.per}; pauses count`];
 }
 
 /** The state of the run in a title, a sentence and, when something can be done, a command. */

@@ -7,7 +7,7 @@
  */
 
 import { control } from "../control.js";
-import { dayText } from "../../figures/number.js";
+import { formatDate } from "../../figures/number.js";
 import { EXPECTED, readDrop } from "../log-files.js";
 import { pageRuns } from "../page-runs.js";
 import { listRecordings } from "../log-reader.js";
@@ -295,7 +295,7 @@ function option(value, text, selected) {
 
 function liveText(run) {
   if (run.problem) return [run.id, run.problem].filter(Boolean).join(" · ");
-  return [run.model || run.id, dayText(run.started), run.status].join(" · ");
+  return [run.model || run.id, formatDate(run.started), run.status].join(" · ");
 }
 
 customElements.define("run-chooser", RunChooser);

@@ -3,7 +3,7 @@
 import "./chart.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 import { isImported, otherName, otherSeries } from "../fold.js";
-import { clockText } from "../../figures/number.js";
+import { formatTime } from "../../figures/number.js";
 import { makeCharts } from "./charts.js";
 import { driftText, driftView, memoryLegend, memoryView } from "./bars.js";
 import { headView, noticeView, postMortemView } from "./head.js";
@@ -204,7 +204,7 @@ function alertView({ level, text, step, time }) {
   return h(
     "li",
     { class: `run-alert run-alert-${level}` },
-    h("span", { class: "faint numeric" }, `step ${step}, ${clockText(time)}`),
+    h("span", { class: "faint numeric" }, `step ${step}, ${formatTime(time)}`),
     h("span", null, text),
   );
 }
