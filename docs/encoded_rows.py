@@ -8,8 +8,8 @@ What it shows is what the encoder of the runner makes of real input; a test hold
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,7 +59,9 @@ def _counts(example: Example) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="into its page, not to the terminal")
+    if parser.parse_args().write:
         TARGET.write_text(text(), encoding="utf-8")
     else:
         print(text(), end="")

@@ -6,6 +6,7 @@ every sentence of a preset against every run in it, and repeats some of them. Te
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -72,4 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -8,6 +8,7 @@ it would fill in otherwise than the class does, is written down.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,6 +111,7 @@ def table() -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     written = json.loads(OUT.read_text(encoding="utf-8"))
     written |= {"transformers": transformers.__version__, "defaults": table()}
     OUT.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ run view with the first recorded run, its table of what the model writes include
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import shutil
@@ -46,4 +47,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

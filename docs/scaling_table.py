@@ -9,7 +9,7 @@ out its micro-batches, and more GPUs than micro-batches have nothing to do.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -155,7 +155,9 @@ def placed(page: str) -> str:
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="into its page, not to the terminal")
+    if parser.parse_args().write:
         PAGE.write_text(placed(PAGE.read_text("utf-8")), "utf-8")
     else:
         print(table())
