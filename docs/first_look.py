@@ -11,6 +11,7 @@ all speeds, as this code estimates them, is written into py/unfrozen/plan/record
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -35,12 +36,17 @@ PLANNER: Final = [
 
 def main() -> None:
     """Take every first look that is missing, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--table", action="store_true", help="print the table and write nothing")
+    one.add_argument("--bars", action="store_true", help="print the bars and write nothing")
+    given = parser.parse_args()
     looks = list(compare_later_runs())
-    if "--table" in sys.argv[1:]:
+    if given.table:
         for of in ("memory", "speed"):
             print_table(of, [item for item in looks if item.row.of == of])
         return
-    if "--bars" in sys.argv[1:]:
+    if given.bars:
         print_bars(looks)
         return
     taken = write_first_looks(looks)

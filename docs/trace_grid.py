@@ -11,9 +11,9 @@ made it and is what `python -m gpu_runner trace` prints for its job, to the byte
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,15 +203,20 @@ def _row(
     return trace_id(job, name), job
 
 
-def main(arguments: list[str]) -> int:
+def main() -> None:
     """Trace what is missing and write the file after every row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--list", action="store_true", help="print the names of the rows")
+    one.add_argument("--anew", action="store_true", help="trace what is there, too")
+    given = parser.parse_args()
     from gpu_runner.memory.traced_job import trace
 
     wanted = dict(grid())
-    if arguments == ["--list"]:
+    if given.list:
         print("\n".join(wanted))
-        return 0
-    done = {} if arguments == ["--anew"] or not STEPS.exists() else _read()
+        return
+    done = {} if given.anew or not STEPS.exists() else _read()
     rows = {name: row for name, row in done.items() if row["job"] == wanted.get(name)}
     for name, job in wanted.items():
         if name not in rows:
@@ -219,7 +224,6 @@ def main(arguments: list[str]) -> int:
             rows[name] = trace(job).row(name)
             _write([rows[known] for known in wanted if known in rows])
             print(f"{time.monotonic() - started:6.1f} s  {name}", flush=True)
-    return 0
 
 
 def _read() -> dict[str, dict[str, Any]]:
@@ -240,4 +244,4 @@ if __name__ == "__main__":
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
-    sys.exit(main(sys.argv[1:]))
+    main()
