@@ -12,10 +12,10 @@ from browser.planner_reader import PlannerReader
 from conftest import StaticSite, watched_page
 
 
-@pytest.fixture
-def host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    """A plain host of a copy of the site, for this test alone."""
-    with hosted(site, tmp_path / "site") as server:
+@pytest.fixture(scope="module")
+def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A plain host of a copy of the site, for the tests of one module."""
+    with hosted(site, tmp_path_factory.mktemp("host") / "site") as server:
         yield server
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser
 
-from browser.cell_reader import CellReader
+from browser.cell_reader import CellReader, one_page
 from browser.plain_host import Host
 
 CHAPTERS = ("forgetting",)
@@ -18,20 +19,39 @@ UNDER_WAY = re.compile(r"gpu_runner [1-9]\d?%")
 IMPORT = "from gpu_runner import demo\ndemo.card().name"
 
 
-@pytest.fixture
-def reader(page: Page, host: Host) -> CellReader:
-    return CellReader(page, host.url)
+@pytest.fixture(scope="module")
+def reader(chromium: Browser, host: Host) -> Iterator[CellReader]:
+    """A reader whose Python has no model yet: what fails comes first."""
+    with one_page(chromium, host.url) as reader:
+        assert reader.run("1 + 1")["ok"]
+        assert host.asked_for_wheels() == []
+        yield reader
 
 
 def wheel(host: Host) -> Path:
     return next(host.folder.glob("pyodide/gpu_runner_demo-*.whl"))
 
 
+def test_one_that_arrives_damaged_is_refused(reader: CellReader, host: Host) -> None:
+    whole = wheel(host).read_bytes()
+    wheel(host).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "gpu_runner arrived damaged" in reader.run(IMPORT)["error"]
+    wheel(host).write_bytes(whole)
+
+
+def test_stop_ends_its_download(reader: CellReader, host: Host) -> None:
+    host.pause_seconds = 0.5
+    reader.start(IMPORT)
+    reader.page.locator("python-status .python-words", has_text=UNDER_WAY).wait_for()
+    assert reader.stop()["stopped"]
+    assert "You stopped the download of gpu_runner" in str(reader.shown()["overflow"])
+    host.pause_seconds = 0
+
+
 def test_the_model_comes_with_its_first_import_visibly_and_only_once(
     reader: CellReader, host: Host
 ) -> None:
-    assert reader.run("1 + 1")["ok"]
-    assert host.asked_for_wheels() == []
+    host.asked.clear()
     host.pause_seconds = 0.02
     reader.watch("python-status .python-words")
     baked = reader.shown(CELL)["stdout"]
@@ -46,26 +66,5 @@ def test_the_model_comes_with_its_first_import_visibly_and_only_once(
     assert any(re.fullmatch(r"gpu_runner \d+%", text) for text in reader.said())
     assert reader.run(IMPORT)["value"] == "'card.json'"
     assert sorted(host.asked_for_wheels()) == ["gpu_runner_demo", "numpy"]
-
-
-def test_stop_ends_its_download_and_the_next_run_has_it(reader: CellReader, host: Host) -> None:
-    assert reader.run("1 + 1")["ok"]
-    host.pause_seconds = 0.5
-    reader.start(IMPORT)
-    reader.page.locator("python-status .python-words", has_text=UNDER_WAY).wait_for()
-    assert reader.stop()["stopped"]
-    assert "You stopped the download of gpu_runner" in str(reader.shown()["overflow"])
-    host.pause_seconds = 0
-    assert reader.run(IMPORT)["value"] == "'card.json'"
-
-
-def test_one_that_arrives_damaged_is_refused_and_the_rest_of_the_runner_is_not_here(
-    reader: CellReader, host: Host
-) -> None:
-    whole = wheel(host).read_bytes()
-    wheel(host).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert "gpu_runner arrived damaged" in reader.run(IMPORT)["error"]
-    wheel(host).write_bytes(whole)
-    assert reader.run(IMPORT)["ok"]
     missing = reader.run("import gpu_runner.train.loop")
     assert "the rest needs PyTorch" in missing["error"]

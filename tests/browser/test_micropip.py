@@ -43,11 +43,11 @@ def make_wheel(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with hosted(site, tmp_path_factory.mktemp("host") / "site") as server:
-        server.headers = ISOLATION
-        make_wheel(server.folder / "wheels")
-        yield server
+def host(host: Host) -> Host:
+    """That host, which isolates its pages and serves a wheel of its own."""
+    host.headers = ISOLATION
+    make_wheel(host.folder / "wheels")
+    return host
 
 
 @pytest.fixture(scope="module")

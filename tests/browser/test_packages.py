@@ -20,12 +20,6 @@ NUMPY = "import numpy as np\nint(np.arange(4).sum())"
 
 
 @pytest.fixture(scope="module")
-def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with hosted(site, tmp_path_factory.mktemp("packages") / "site") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def reader(chromium: Browser, host: Host) -> Iterator[CellReader]:
     """A reader whose Python has no numpy yet: what fails comes first."""
     with watched_page(chromium.new_context()) as page:

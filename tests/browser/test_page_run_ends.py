@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
 from browser.page_run_reader import LONG, SHORT, PageRunReader
-from browser.plain_host import ISOLATION, Host, hosted
+from browser.plain_host import ISOLATION, Host
 from conftest import watched_page
 from slowness import slowness
 
@@ -28,10 +27,10 @@ STUCK = "Promise = function () { this.then = () => {} }"
 
 
 @pytest.fixture(scope="module")
-def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with hosted(site, tmp_path_factory.mktemp("ends") / "site") as server:
-        server.headers = ISOLATION
-        yield server
+def host(host: Host) -> Host:
+    """That host, which isolates its pages."""
+    host.headers = ISOLATION
+    return host
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
-from browser.plain_host import Host
+from browser.plain_host import Host, hosted
 from conftest import Server
 
 CHAPTERS = ("what-full-fine-tuning-is",)
@@ -20,6 +22,13 @@ zipped = [m for m in sys.modules.values() if isinstance(m.__spec__ and m.__loade
 assert len(zipped) > 100
 [m.__name__ for m in zipped if not m.__file__.endswith(".pyc")]
 """
+
+
+@pytest.fixture
+def host(site: Path, tmp_path: Path) -> Iterator[Host]:
+    """A host for one test alone: what a browser has once had, it keeps."""
+    with hosted(site, tmp_path / "site") as server:
+        yield server
 
 
 @pytest.fixture
