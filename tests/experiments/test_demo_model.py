@@ -15,6 +15,8 @@ from demo_model.tokenizer import train_tokenizer
 from gpu_runner import demo
 from make_demo_model import SEED, what_was_done
 
+pytestmark = pytest.mark.slow
+
 CARD = json.loads(demo.card().read_text(encoding="utf-8"))
 DOCUMENT = Path(__file__).parents[2] / "docs" / "demo-model.md"
 

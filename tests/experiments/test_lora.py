@@ -65,6 +65,7 @@ def test_a_method_has_a_name_and_a_wrong_name_is_refused_in_words() -> None:
         Method.of("lora-0")
 
 
+@pytest.mark.slow
 def test_fresh_adapters_change_nothing_and_only_they_are_trained() -> None:
     model = model_of_the_demo()
     ids = torch.arange(1, 9)[None]
@@ -77,6 +78,7 @@ def test_fresh_adapters_change_nothing_and_only_they_are_trained() -> None:
     assert AdapterDrift().drift(model).total == 0
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_drift_is_that_of_the_merged_weights() -> None:
     model, plain = model_of_the_demo(), dict(model_of_the_demo().named_parameters())
@@ -116,12 +118,14 @@ def test_both_ways_learn_from_the_same_start(outcomes: dict[str, TrialResult]) -
         assert one.looks[-1][1] == one.task
 
 
+@pytest.mark.slow
 def test_full_trains_every_number_and_lora_few(outcomes: dict[str, TrialResult]) -> None:
     assert outcomes["full"].trained == 836_736
     assert outcomes["lora-8"].trained == Trained(adapt(model_of_the_demo(), 8).model).count
     assert outcomes["lora-8"].trained < 0.1 * outcomes["full"].trained
 
 
+@pytest.mark.slow
 def test_the_planner_predicts_what_both_hold(outcomes: dict[str, TrialResult]) -> None:
     for one in outcomes.values():
         assert one.measured_bytes == pytest.approx(one.predicted_bytes, rel=0.02)

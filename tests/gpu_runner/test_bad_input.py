@@ -34,6 +34,7 @@ def assert_refused(done: Result, code: ExitCode, *parts: str) -> None:
         assert part in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RANGES)
 def test_a_number_out_of_bounds_says_itself_and_its_bounds(name: str) -> None:
     low, high = RANGES[name]
@@ -50,12 +51,14 @@ def test_a_number_out_of_bounds_says_itself_and_its_bounds(name: str) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALLOWED)
 def test_an_unknown_word_is_answered_with_the_known_ones(name: str) -> None:
     done = runner(*DEMO, "--set", f"{name}=nonsense")
     assert_refused(done, ExitCode.USAGE, name, "'nonsense'", *ALLOWED[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
@@ -157,6 +160,7 @@ def test_a_damaged_model_file_is_said_in_one_sentence(
     assert_refused(train_on(broken, sums_file), ExitCode.MODEL, str(broken.name), *parts)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_there_are_named_before_anything_is_read(broken: Path) -> None:
     index = broken / "model.safetensors.index.json"
     plan = ["train", "--dry-run", "--model", str(broken), "--data", "nowhere.jsonl"]

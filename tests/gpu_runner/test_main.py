@@ -19,6 +19,7 @@ def runner(*arguments: str) -> Result:
     return CliRunner(env={"COLUMNS": "160"}).invoke(application(), list(arguments))
 
 
+@pytest.mark.slow
 def test_help_names_the_commands_without_loading_pytorch() -> None:
     code = "import sys; sys.argv = ['x', '--help']; import runpy\n"
     code += "try: runpy.run_module('gpu_runner', run_name='__main__')\n"
@@ -86,6 +87,7 @@ def test_help_has_room_for_its_words_and_names_defaults_on_eighty_columns() -> N
     assert max(map(len, shown.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_plan_predicts_and_runs_nothing(model_dir: Path, sums_file: Path, tmp_path: Path) -> None:
     options = ["--model", str(model_dir), "--data", str(sums_file), "--runs", str(tmp_path / "r")]
     done = runner("train", "--dry-run", *options)

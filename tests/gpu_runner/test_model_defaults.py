@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
 import transformers
 
 from docs import model_defaults
+
+pytestmark = pytest.mark.slow
 
 WRITTEN = json.loads(model_defaults.OUT.read_text(encoding="utf-8"))
 

@@ -89,6 +89,7 @@ def test_a_long_value_is_cut_and_says_how_long_it_was() -> None:
     assert value.endswith("… (100,002 characters in all)")
 
 
+@pytest.mark.slow
 def test_output_is_capped_and_the_rest_is_counted() -> None:
     result, text = run("for _ in range(300_000): print('y')")
     assert result.ok

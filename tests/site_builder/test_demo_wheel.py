@@ -7,6 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import build
 from pycell.packages import unpack
 from site_builder.browser_python import demo_wheel, write_demo_wheel
@@ -17,6 +19,7 @@ import sys
 sys.path[:0] = sys.argv[1:]
 from gpu_runner import demo
 from unfrozen.lab.demo import FILES, Demo
+import pytest
 folder = demo.card().parent
 assert str(folder).startswith(sys.argv[1])
 print(len(Demo.read({name: (folder / name).read_bytes() for name in FILES}).train))
@@ -37,6 +40,7 @@ def test_it_carries_the_files_of_the_demo_and_of_the_runner_only_what_finds_them
     assert code == ["gpu_runner/__init__.py", "gpu_runner/demo/__init__.py"]
 
 
+@pytest.mark.slow
 def test_unpacked_it_is_read_without_the_rest_of_the_runner(tmp_path: Path) -> None:
     unpack(demo_wheel(), tmp_path, {})
     program = [sys.executable, "-c", READ, str(tmp_path), str(build.ROOT / "py")]

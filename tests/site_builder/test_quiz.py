@@ -15,7 +15,9 @@ from unfrozen.exercises import compute_it, find_the_lie
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 ASKED = re.compile(r"^::: quiz (\S+)$", re.MULTILINE)
 QUESTIONS = read_questions(ARTICLE / "quiz.toml")[1]
-CHAPTERS = {path: ASKED.findall(path.read_text()) for path in sorted(ARTICLE.glob("[0-9]*.md"))}
+ASKED_BY_CHAPTER = {
+    path: ASKED.findall(path.read_text()) for path in sorted(ARTICLE.glob("[0-9]*.md"))
+}
 FOUR_OF_THE_BRIEF = {"memory-wall", "forgetting", "learning-rate", "when-full-wins"}
 SEEDS = range(1, 301)
 
@@ -80,9 +82,9 @@ def test_the_four_questions_every_reader_must_be_able_to_answer_are_there() -> N
 
 
 def test_every_question_stands_once_at_a_chapters_end_and_once_among_all(page: Quizzes) -> None:
-    ends = [key for keys in CHAPTERS.values() for key in keys if key not in PARTS]
+    ends = [key for keys in ASKED_BY_CHAPTER.values() for key in keys if key not in PARTS]
     assert len(ends) == len(set(ends))
-    for path, keys in CHAPTERS.items():
+    for path, keys in ASKED_BY_CHAPTER.items():
         if [key for key in keys if key not in PARTS]:
             assert len(keys) == 1, path
             assert path.read_text().endswith(f"::: quiz {keys[0]}\n:::\n"), path

@@ -18,6 +18,7 @@ def said(*words: str) -> tuple[int, str]:
     return answer.exit_code, answer.output
 
 
+@pytest.mark.slow
 def test_rows_ends_and_the_hardest_rows_are_shown(model_dir: Path, sums_file: Path) -> None:
     code, text = said(str(sums_file), "--model", str(model_dir), "--score", "5", "--rows", "1")
     assert code == 0

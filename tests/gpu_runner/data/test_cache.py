@@ -119,6 +119,7 @@ def test_without_a_place_to_keep_them_rows_are_encoded_all_the_same(
     assert len(train.examples) > 40
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_with_a_remedy(file: Path, cache: Path, full_disk: int) -> None:
     file.write_text('{"text": "a b c"}\n' * (full_disk // 20))
     with pytest.raises(SystemFailure, match=r"File too large.*give UNFROZEN_CACHE another folder"):

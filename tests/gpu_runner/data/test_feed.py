@@ -89,6 +89,7 @@ def test_nothing_is_left_out_of_a_packed_batch_and_a_batch_that_was_sent_knows_i
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=40)
 
 
+@pytest.mark.slow
 @given(LENGTHS, st.integers(50, 200))
 def test_every_row_is_in_one_bin_and_no_bin_overflows(lengths: list[int], capacity: int) -> None:
     found = bins(lengths, capacity)
@@ -96,12 +97,14 @@ def test_every_row_is_in_one_bin_and_no_bin_overflows(lengths: list[int], capaci
     assert max(sum(lengths[index] for index in one) for one in found) <= capacity
 
 
+@pytest.mark.slow
 @given(LENGTHS, st.integers(50, 200))
 def test_bins_are_few(lengths: list[int], capacity: int) -> None:
     fewest = -(-sum(lengths) // capacity)
     assert len(bins(lengths, capacity)) <= max(1, 2 * fewest)
 
 
+@pytest.mark.slow
 @given(LENGTHS, st.integers(1, 4))
 def test_every_rank_gets_as_many_bins(lengths: list[int], ranks: int) -> None:
     if len(lengths) >= ranks:

@@ -38,6 +38,7 @@ def test_behind_a_proxy_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert not hub.is_away()
 
 
+@pytest.mark.slow
 def test_a_name_that_only_the_hub_could_know_is_refused_at_once() -> None:
     with pytest.raises(ModelLoadError, match=r"hub cannot be reached, .* Check the name\."):
         load.read_config(load.find("nobody/nothing"))

@@ -50,6 +50,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.text(), VALUES), min_size=1), st.sampled_from([None, 1]))
 def test_any_rows_are_read_as_python_reads_them(
@@ -94,6 +95,7 @@ def test_what_is_no_object_is_refused_by_its_place(tmp_path: Path) -> None:
         rows(path)
 
 
+@pytest.mark.slow
 def test_a_long_file_takes_a_fraction_of_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def test_parquet_is_read_without_the_empty_fields_a_table_has(tmp_path: Path) ->
         read(tmp_path / "cut.parquet")
 
 
+@pytest.mark.slow
 def test_a_damaged_table_is_refused_or_read_and_nothing_else(tmp_path: Path) -> None:
     place = tmp_path / "rows.parquet"
     parquet.write_table(pyarrow.Table.from_pylist([{"text": "a"}] * 9), place)

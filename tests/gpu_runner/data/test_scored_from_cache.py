@@ -53,6 +53,7 @@ def config(trained: Path, held: Path, **choices: object) -> TrainConfig:
     return resolve({"model": "x", **files, **choices})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", [{}, {"eval_rows": 41}, {"eval_rows": 44, "seed": 3}])
 @pytest.mark.parametrize("large", [False, True])
 def test_scored_rows_from_disk_are_those_of_memory(
@@ -136,6 +137,7 @@ def test_losses_of_rows_on_disk_are_those_of_memory(
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_to_score_more_rows_takes_no_more_memory(trained: Path, tmp_path: Path) -> None:
     """But for a few numbers a row; its text and its tokens are a hundred times as many."""
     peaks = []

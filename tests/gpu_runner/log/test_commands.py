@@ -64,6 +64,7 @@ def test_only_its_owner_can_read_the_file_and_nothing_is_left_beside_it(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
+@pytest.mark.slow
 def test_no_command_of_many_in_a_moment_is_taken_for_an_earlier_one(tmp_path: Path) -> None:
     mailbox = CommandReader(tmp_path, "one", 0)
     for _ in range(300):
@@ -162,6 +163,7 @@ def test_any_other_file_changes_nothing_and_is_named(
         assert mailbox.problem == ""
 
 
+@pytest.mark.slow
 def test_two_servers_lose_no_command_of_each_other(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from gpu_runner.log.commands import post_command\n"

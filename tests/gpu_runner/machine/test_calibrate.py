@@ -21,6 +21,7 @@ from unfrozen.plan.step_time import step_time as estimate
 from unfrozen.plan.timing.calibration import Calibration
 
 
+@pytest.mark.slow
 def test_a_cpu_is_measured_whole(tmp_path: Path) -> None:
     found = calibrate(torch.device("cpu"), tmp_path, "2026-11-27", seconds=0.02)
     assert found.card is None

@@ -150,6 +150,7 @@ def test_runs_that_can_be_no_directory_are_reported(tmp_path: Path, name: str) -
     assert disk.remedy == "give --runs DIR"
 
 
+@pytest.mark.slow
 def test_a_pytorch_that_cannot_be_loaded_is_a_finding_not_a_traceback() -> None:
     code = "import sys; sys.modules['torch'] = None; sys.argv = ['x', 'doctor']; import runpy\n"
     code += "runpy.run_module('gpu_runner', run_name='__main__')"

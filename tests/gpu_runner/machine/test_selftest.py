@@ -125,6 +125,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("format", ["fp32", "bf16"])
 def test_a_wrong_attention_kernel_is_found(

@@ -100,6 +100,7 @@ def test_sequences_are_cut_only_after_everything_else() -> None:
     assert all(one.note.endswith("longer sequences are cut") for one in cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.3, 0.1, 0.001])
 @pytest.mark.parametrize("choices", [{}, {"params": "bf16"}, {"compute": "bf16"}])
 def test_bf16_weights_are_suggested_only_with_stochastic_rounding(

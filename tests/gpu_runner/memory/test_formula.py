@@ -49,6 +49,7 @@ def test_a_step_needs_what_was_predicted(choices: dict[str, Any], packing: bool)
     assert abs(found.error) <= 0.03
 
 
+@pytest.mark.slow
 def test_packing_lowers_the_peak() -> None:
     padded, packed = (measure(Case({"packing": packing})) for packing in (False, True))
     assert packed.peak_bytes < 0.9 * padded.peak_bytes

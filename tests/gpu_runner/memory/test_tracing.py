@@ -71,6 +71,7 @@ def test_a_step_needs_what_its_trace_predicted(persimmon: Path, choices: dict[st
     assert found.peak_bytes == pytest.approx(memory.peak_bytes, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_trace_is_cached_and_a_damaged_cache_entry_is_traced_again(
     persimmon: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

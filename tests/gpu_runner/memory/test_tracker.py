@@ -62,6 +62,7 @@ def test_logits_are_separate_from_activations() -> None:
     assert memory.instants["end_of_forward"]["logits_loss"] >= 2 * one_logits_matrix
 
 
+@pytest.mark.slow
 def test_gradients_outlive_the_forward_only_when_they_accumulate() -> None:
     (single,), (double,) = steps(1), steps(1, micro_batches=2)
     assert single.instants["end_of_forward"].get("grads", 0) < WEIGHTS

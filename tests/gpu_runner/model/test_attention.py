@@ -42,6 +42,7 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", families.EXTRAS)
 def test_a_packed_document_is_as_it_is_alone(family: str) -> None:
     packed, alone = families.model(family), families.model(family, "eager")

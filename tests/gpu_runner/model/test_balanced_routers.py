@@ -97,6 +97,7 @@ def test_an_even_router_is_1_and_one_that_takes_one_expert_is_as_many_as_there_a
     assert float(heard(model, batch, STRENGTH)[1].detach()) == pytest.approx(4 * STRENGTH, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "selective", "full"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_its_gradient_is_that_of_the_formula_whatever_is_computed_again(

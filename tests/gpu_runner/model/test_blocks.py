@@ -46,6 +46,7 @@ def passed(model: Any) -> tuple[float, list[torch.Tensor], int]:
     return float(total.detach()), [p.grad for p in model.parameters()], kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
 @pytest.mark.parametrize("kind", ["selective", "full"])
 def test_what_is_computed_again_is_the_same(family: str, kind: Checkpointing) -> None:

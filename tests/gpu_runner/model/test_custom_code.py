@@ -60,6 +60,7 @@ def tell(folder: Path, data: Path, *words: str, verb: str = "--dry-run") -> Resu
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["--dry-run", "train"])
 @pytest.mark.parametrize(
     "mapped",
@@ -96,6 +97,7 @@ def test_a_tokenizer_of_its_own_is_refused_too(folder: Path, sums_file: Path, ma
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_an_architecture_that_the_library_has_is_trained_without_that_code(
     folder: Path, sums_file: Path, marker: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def by_formula(
     return (scores.masked_fill(~seen, -math.inf).softmax(-1) @ value).transpose(1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cap", [0.0, 2.0])
 @pytest.mark.parametrize("window", [0, 7, 64, 100, 300])
 @pytest.mark.parametrize("rows", [1, 2])
@@ -54,6 +55,7 @@ def test_no_part_sees_more_than_its_window_and_some_rows() -> None:
     assert scores < 4096 * 4096 / 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [0, 3])
 def test_the_operator_agrees_with_its_own_declaration(window: int) -> None:
     q = torch.randn(1, 4, 9, 8, requires_grad=True)

@@ -52,6 +52,7 @@ def passed(
     return float(total.detach() / count), [p.grad.clone() for p in model.parameters()], size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "full"])
 @pytest.mark.parametrize("family", FUSED_TYPES)
 def test_a_fused_block_has_the_values_and_gradients_of_the_model_and_keeps_less(
@@ -65,6 +66,7 @@ def test_a_fused_block_has_the_values_and_gradients_of_the_model_and_keeps_less(
     assert less < (0.2 if kind == "full" else 0.75) * kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [torch.float32, torch.bfloat16], ids=["autocast", "bf16"])
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_in_16_bits_its_gradients_are_as_exact_as_the_models(

@@ -17,6 +17,8 @@ from small_models import DECODERS
 from unfrozen.model import ModelConfig
 from unfrozen.runner import packs
 
+pytestmark = pytest.mark.slow
+
 FIRST = Example((5, 6, 7, 8, 9, 10), (False,) * 6)
 SECOND = Example(
     (11, 12, 13, 14, 15, 16, 17, 18), (False, True, True, True, False, False, False, False)

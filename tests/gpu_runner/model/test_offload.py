@@ -101,6 +101,7 @@ def test_step_after_step_the_gradients_are_the_same(lane: Any, block_bytes: int)
     assert len(set(taken)) == 1, "every step lies where the first one lay"
 
 
+@pytest.mark.slow
 def test_from_the_second_step_on_layers_leave_while_the_next_compute() -> None:
     """The first waits for each copy; later at most two layers are under way, and none is joined at
     once.

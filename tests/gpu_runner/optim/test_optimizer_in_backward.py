@@ -58,6 +58,7 @@ def stalled_shares(*, early: bool, steps: int) -> list[float | None]:
     return told
 
 
+@pytest.mark.slow
 def test_the_share_of_weights_that_stood_still_is_that_of_all_of_them() -> None:
     steps = optim.STALL_EVERY + 1
     ours, theirs = (stalled_shares(early=early, steps=steps) for early in (True, False))
@@ -103,6 +104,7 @@ def test_it_stands_for_the_optimizer_it_moves_weights_with() -> None:
     assert OptimizerInBackward(model, optimizer, lambda: 1e-2, CPU).state is optimizer.state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd", "muon"])
 def test_twice_the_weights_take_twice_the_work(name: Any) -> None:
     def work(tensors: int) -> int:

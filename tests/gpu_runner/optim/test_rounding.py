@@ -33,6 +33,7 @@ def test_a_number_that_bf16_holds_stays() -> None:
     assert torch.equal(stochastic(values, noise()).float(), values)
 
 
+@pytest.mark.slow
 def test_the_noise_is_uniform_and_new_for_every_element_update_tensor_and_seed() -> None:
     count = 4096
     first, second = noises(0, 0, torch.tensor(1.0), 2)
@@ -55,6 +56,7 @@ def test_a_part_is_rounded_as_it_would_be_in_the_whole() -> None:
     assert torch.equal(whole, torch.cat(parts))
 
 
+@pytest.mark.slow
 def test_what_kahan_rounds_away_is_not_lost() -> None:
     weight, plain = torch.ones(1, dtype=torch.bfloat16), torch.ones(1, dtype=torch.bfloat16)
     state = {COMPENSATION: torch.zeros_like(weight)}
@@ -67,6 +69,7 @@ def test_what_kahan_rounds_away_is_not_lost() -> None:
     assert float(plain) == 1.0
 
 
+@pytest.mark.slow
 def test_stochastic_updates_arrive_on_average() -> None:
     weight = torch.ones(4096, dtype=torch.bfloat16)
     for number in range(1000):

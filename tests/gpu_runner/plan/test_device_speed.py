@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 import torch
 
 from gpu_runner.plan import device_speed
@@ -9,6 +10,7 @@ from gpu_runner.plan import device_speed
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_matmuls_of_a_cpu_are_measured_by_dtype() -> None:
     found = device_speed.measure_matmuls(CPU, seconds=0.05)
     assert set(found) == {"fp32", "bf16"}
@@ -29,6 +31,7 @@ def test_measuring_leaves_the_random_numbers_of_a_run_alone() -> None:
     assert torch.equal(torch.rand(1), wanted)
 
 
+@pytest.mark.slow
 def test_bandwidth_and_launches_are_those_that_a_machine_can_have() -> None:
     assert 0.1 < device_speed.measure_bandwidth(CPU, seconds=0.05) < 1e4
     assert 0.1 < device_speed.measure_launch(CPU, seconds=0.05) < 1e4

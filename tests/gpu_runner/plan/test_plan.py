@@ -70,6 +70,7 @@ def test_too_little_memory_and_disk_are_said_before_the_start(
     assert "GiB are free. Give --" in starved.remarks()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", sorted({*ALLOWED["optimizer"]} - {"adamw8bit"}))
 def test_disk_counts_what_a_checkpoint_of_each_optimizer_holds(
     model_dir: Path, sums_file: Path, tmp_path: Path, optimizer: str

@@ -12,6 +12,8 @@ from gpu_runner.plan import plan
 from gpu_runner.plan.report import show_plan
 from unfrozen.units import format_bytes
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = 4 * 27_040  # and twice that of moments, and a count of steps for each of 20 tensors
 SAVED = 3 * WEIGHTS + 4 * 20
 LARGEST = 4 * 264 * 32

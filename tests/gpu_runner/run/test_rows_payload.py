@@ -75,6 +75,7 @@ def test_it_counts_what_is_special_of_every_set_of_a_mix(model_dir: Path, tmp_pa
     assert any("the key 'meta' is not used" in note["text"] for note in told["notes"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["a" * 70_000, "漢" * 9_000, "😀" * 9_000, "\u202e\x00\n" * 3_000, " " * 9_000]
 )
@@ -107,6 +108,7 @@ def test_hardest_and_easiest_rows_have_the_losses_of_the_model_as_it_is(
     assert told["rows"] == payloads.SCORED
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_rows_once_as_they_are_and_once_as_the_model_finds_them(
     finished: Path, stopped: Path
 ) -> None:

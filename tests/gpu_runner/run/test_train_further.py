@@ -14,8 +14,9 @@ from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.resume import ResumeOptions, resume
 from resumed_runs import assert_same_result, elsewhere, kinds, said, the_run
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_finished_run_goes_on_to_more_steps_as_if_they_had_been_asked_for(
     config: TrainConfig, console: Console
 ) -> None:

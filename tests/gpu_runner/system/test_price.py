@@ -76,6 +76,7 @@ def test_time_costs_in_pauses_too_and_remaining_steps_cost_work() -> None:
     assert spending.after(10, worked_seconds=23)["cost/total"] == spending.now()["cost/spent"]
 
 
+@pytest.mark.slow
 def test_a_plan_shows_the_cost_and_its_unit(model_dir: Path, sums_file: Path) -> None:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
     planned = plan.make_plan(resolve({**options, "price": 3.0, "currency": "EUR"}))

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.sampler import MOST_ERRORS, Sampler
@@ -148,6 +150,7 @@ def test_a_driver_that_hangs_holds_up_neither_the_loop_nor_its_end(tmp_path: Pat
     assert events(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_child_that_is_forked_off_has_nothing_to_end_and_its_parent_goes_on(
     tmp_path: Path,
 ) -> None:
@@ -157,6 +160,7 @@ warnings.simplefilter("ignore", DeprecationWarning)
 from pathlib import Path
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.system.sampler import Sampler
+import pytest
 log = EventLog(Path({str(tmp_path / "events.jsonl")!r}), run="run", clock=SystemClock())
 sampler = Sampler(log, lambda: 1, seconds=0.001)
 sampler.start()

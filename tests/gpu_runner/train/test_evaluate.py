@@ -67,6 +67,7 @@ def test_nothing_is_continued_from_a_first_token() -> None:
     assert continuation(model, tokenizer, "", 5) == continuation(model, tokenizer, first, 5)
 
 
+@pytest.mark.slow
 def test_of_a_long_text_the_end_is_read() -> None:
     model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
     text = "1+1=" * 100_000  # all of it would take hours, and more memory than there is

@@ -64,6 +64,7 @@ def job(
     return made, diary
 
 
+@pytest.mark.slow
 def test_accumulation_does_not_change_the_step() -> None:
     whole, _ = job(micro_batch=8, grad_accum=1)
     parts, _ = job(micro_batch=4, grad_accum=2)
@@ -164,6 +165,7 @@ def packed_job(micro_batch: int, grad_accum: int, *, packed: bool = True) -> Tra
     return replace(made, step=replace(made.step, feed=feed))
 
 
+@pytest.mark.slow
 def test_packing_and_accumulation_change_neither_loss_nor_gradients() -> None:
     padded = packed_job(8, 1, packed=False)
     jobs = [packed_job(8, 1), packed_job(4, 2), packed_job(2, 4), packed_job(1, 8)]

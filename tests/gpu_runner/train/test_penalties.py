@@ -63,6 +63,7 @@ def reference_step(
     return {name: gradients[name] + sp[name] + ewc[name] for name in gradients}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strengths", "layer_decay"),
     [

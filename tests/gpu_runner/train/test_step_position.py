@@ -54,6 +54,7 @@ def fail_in(run: Training, at: str, micro_batch: int) -> None:
         run.step.optimizer.step = refuse  # type: ignore[assignment, method-assign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measured", [True, False])
 @pytest.mark.parametrize(
     ("at", "refused", "micro_batch"),

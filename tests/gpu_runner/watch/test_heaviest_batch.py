@@ -17,6 +17,8 @@ from gpu_runner.watch.predictions import FitWarning, read_lengths
 from starved import MIB, at_most_more
 from watched_loops import alerts, events, model_of, train
 
+pytestmark = pytest.mark.slow
+
 ROWS = [{"input_ids": [1] * length} for length in (3, 40, 7)]
 
 
@@ -59,7 +61,6 @@ def test_the_longest_example_decides_when_padded_and_the_longest_ones_when_packe
     assert fit_warning([]).heaviest(2, 10) == (2, 10)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("cached")
 def test_a_loop_is_warned_once_before_the_heaviest_batch_comes(tmp_path: Path) -> None:
     model = model_of(vocab_size=4096, num_hidden_layers=1)
@@ -75,7 +76,6 @@ def test_a_loop_is_warned_once_before_the_heaviest_batch_comes(tmp_path: Path) -
     assert first["step"] == 0
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("cached")
 def test_a_trainer_reads_the_lengths_of_its_examples(tmp_path: Path) -> None:
     rows = [{"input_ids": [5] * 16, "labels": [5] * 16}] * 256
@@ -98,7 +98,6 @@ def test_a_trainer_reads_the_lengths_of_its_examples(tmp_path: Path) -> None:
     assert "per_device_train_batch_size=" in warning
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("cached")
 def test_there_is_no_warning_where_the_batch_fits(tmp_path: Path) -> None:
     model = model_of()

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 import unfrozen
 from watched_loops import events, model_of, series, train
+
+pytestmark = pytest.mark.slow
 
 
 def adamw(model: Any) -> torch.optim.Optimizer:

@@ -39,6 +39,7 @@ def test_every_template_of_the_corpus_is_judged() -> None:
     assert all(list(judged) == list(CHATS) for judged in TRAINED.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "kind"), CASES)
 def test_answers_are_trained_with_their_ends_and_nothing_else(family: str, kind: str) -> None:
     expected = TRAINED[family][kind]
@@ -59,6 +60,7 @@ def test_trained_tokens_are_those_of_the_trained_letters(family: str) -> None:
         assert learned == "".join(row.text[start:end] for start, end in row.spans)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "kind"), [c for c in CASES if c[1] in ("single", "thinking")])
 def test_an_answer_stands_behind_what_the_model_is_asked_with(family: str, kind: str) -> None:
     tokenizer = chat_corpus.tokenizer(chat_corpus.source(family))
@@ -72,6 +74,7 @@ def test_an_answer_stands_behind_what_the_model_is_asked_with(family: str, kind:
     assert asked[len(before) :].strip() in ("", "<think>")  # which is trained whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "kind"), RENDERED)
 def test_chats_look_as_transformers_renders_them(family: str, kind: str) -> None:
     template, messages = chat_corpus.source(family), read_chat(CHATS[kind]).messages

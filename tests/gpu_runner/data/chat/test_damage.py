@@ -12,6 +12,8 @@ from chat_corpus import CHATS, FAMILIES
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import Encoder
 
+pytestmark = pytest.mark.slow
+
 ODD: list[Any] = [
     *(None, 0, 0.5, True, "", " ", "\ud800", "\x00", "{", "[]", "<think>", "</s>", 10**30),
     *([], {}, [None], [[]], [{}], {"role": "user"}, "tool", "assistant", {"name": "f"}),
