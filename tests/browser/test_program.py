@@ -24,7 +24,7 @@ def server(site: Path, tmp_path: Path) -> Iterator[Server]:
     running.stop()
 
 
-def test_a_served_page_spells_the_command_of_its_server(page: Page, server: Server) -> None:
+def test_a_served_page_spells_the_command_of_its_server(server: Server, page: Page) -> None:
     page.goto(server.url)
     own = (build.VENV / "bin" / "unfrozen").relative_to(build.ROOT)
     block = page.locator(BLOCK, has_text=DEMO)

@@ -83,7 +83,7 @@ def test_a_server_with_a_new_token_says_so_and_lets_the_page_in_by_its_new_addre
     assert reader.state["gaps"] == 0
 
 
-def test_a_page_that_gets_no_frames_folds_and_does_not_draw(page: Page, server: Server) -> None:
+def test_a_page_that_gets_no_frames_folds_and_does_not_draw(server: Server, page: Page) -> None:
     reader = RunReader(page, server.url)
     shown = page.locator("run-view .run-step")
     options = ("--steps", "9000", "--pace", "0.02", "--end", "finished")

@@ -198,7 +198,7 @@ print("reached", [name for name in names if hasattr(window, name)])
 """
 
 
-def test_a_cell_can_take_no_connection_from_the_windows(page: Page, server: Server) -> None:
+def test_a_cell_can_take_no_connection_from_the_windows(server: Server, page: Page) -> None:
     reader = CellReader(page, server.url)
     assert reader.run(CELL)["ok"]
     assert str(reader.shown()["stdout"]).strip() == "reached []"
