@@ -25,7 +25,7 @@ from unfrozen.job.cluster import Cluster
 
 
 def read(name: str, text: str, base: Job) -> Job:
-    """The job that a command starts; `base` is one card's, and says what no command does."""
+    """The job that a command starts; `base` is one GPU's, and says what no command does."""
     return {
         "torchtitan": torchtitan,
         "megatron": megatron,

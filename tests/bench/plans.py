@@ -38,7 +38,7 @@ time.perf_counter() - start
 
 
 def jobs() -> list[dict[str, Any]]:
-    """Jobs of every model, recipe, batch and card in turn; those that cannot be planned left out.
+    """Jobs of every model, recipe, batch and GPU in turn; those that cannot be planned left out.
 
     No two are the same, and no two share an object, as if each were read from its own line.
     """

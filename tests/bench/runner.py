@@ -3,7 +3,7 @@
     python3 build.py bench runner
 
 Every contender trains the same rows in the same order in a process of its own: fp32, two threads;
-on a CUDA card fp32 weights, bf16 products and eight times the rows. They take turns, step by step,
+on a CUDA GPU fp32 weights, bf16 products and eight times the rows. They take turns, step by step,
 and a ratio is the median of the steps': a machine that slows down does so for all of them. Fused
 AdamW at a constant rate, clipping at 1, the mean over trained tokens. Lengths of varied rows are
 those of an instruction set (log-normal, median 90, 12 to 384 tokens, the first 40% a prompt);
@@ -82,7 +82,7 @@ def prepare_model(folder: Path) -> str:
 
 
 def card_name() -> str:
-    """What CUDA calls the card."""
+    """What CUDA calls the GPU."""
     import torch
 
     return torch.cuda.get_device_name()

@@ -70,7 +70,7 @@ def test_a_number_is_understood_and_an_emptied_field_falls_back(
     planner.settle("#planner")
 
 
-def test_a_name_of_the_command_line_stands_in_the_list_of_cards(
+def test_a_name_of_the_command_line_stands_in_the_list_of_gpus(
     page: Page, static_site: StaticSite
 ) -> None:
     reader = PlannerReader(page, f"{static_site.url}#planner?gpu=H100")

@@ -21,7 +21,7 @@ STEPS = 12
 
 
 def found() -> OutOfMemoryReport:
-    """What a card without memory left would have told."""
+    """What a GPU without memory left would have told."""
     error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     settings = (
         Suggestion("--micro-batch 2 --grad-accum 8", 20 * GIB),
@@ -46,16 +46,16 @@ def found() -> OutOfMemoryReport:
 
 
 def write(folder: Path, name: str) -> None:
-    """A run on two cards with a price, which ended without memory."""
+    """A run on two GPUs with a price, which ended without memory."""
     path = folder / name / "events.jsonl"
     with EventLog(path, run=name, clock=SystemClock()) as log:
         writer.start(log, 20)
         for step in range(1, STEPS + 1):
-            cards = {f"gpu/power/{card}": 400.0 + 10 * card + step for card in (0, 1)}
-            cards |= {f"gpu/temperature/{card}": 60.0 + card for card in (0, 1)}
-            cards |= {f"gpu/memory_bytes/{card}": 20 * GIB for card in (0, 1)}
+            gpus = {f"gpu/power/{gpu}": 400.0 + 10 * gpu + step for gpu in (0, 1)}
+            gpus |= {f"gpu/temperature/{gpu}": 60.0 + gpu for gpu in (0, 1)}
+            gpus |= {f"gpu/memory_bytes/{gpu}": 20 * GIB for gpu in (0, 1)}
             machine = {"sys/process_cpu": 0.12, "sys/machine_cpu": 0.4, "sys/rss_bytes": GIB}
-            log.emit("sys", step, m=machine | cards, throttle={"1": ["heat"]})
+            log.emit("sys", step, m=machine | gpus, throttle={"1": ["heat"]})
             writer.train_step(log, step, 20, 0)
         told = found()
         more = {"reason": told.sentence, "post_mortem": told.payload()}
@@ -98,7 +98,7 @@ def test_place_bound_and_settings_are_told_in_the_words_of_the_trainer(reader: R
     )
 
 
-def test_the_machine_has_charts_in_its_units_and_a_line_for_every_card(reader: RunReader) -> None:
+def test_the_machine_has_charts_in_its_units_and_a_line_for_every_gpu(reader: RunReader) -> None:
     page = reader.page
     for title, unit in (("GPU power", "W"), ("GPU temperature", "°C"), ("CPU", "%")):
         chart = page.locator("run-view run-chart", has=page.get_by_role("heading", name=title))

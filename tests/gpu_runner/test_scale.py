@@ -98,7 +98,7 @@ def test_the_scaling_table_is_what_the_planner_says() -> None:
         assert page.count(f"\n| {gpus:,} | ") == len(scaling_table.MODELS)
 
 
-def test_more_cards_hold_less_each_and_never_wait_less_at_the_same_micro_batch() -> None:
+def test_more_gpus_hold_less_each_and_never_wait_less_at_the_same_micro_batch() -> None:
     from unfrozen.plan import plan_job
     from unfrozen.plan.step_time import step_time
 

@@ -24,7 +24,7 @@ TURN = "a step is due"
 
 
 def on_card() -> bool:
-    """Whether all contenders train on a CUDA card, in bf16 products; else on the CPU in fp32."""
+    """Whether all contenders train on a CUDA GPU, in bf16 products; else on the CPU in fp32."""
     import torch
 
     return torch.cuda.is_available()
@@ -64,7 +64,7 @@ class Work:
 class Outcome:
     """Losses by step, and what they took.
 
-    `peak_mib` is what a card's allocator held at most, or the process's resident high-water mark.
+    `peak_mib` is what a GPU's allocator held at most, or the process's resident high-water mark.
     """
 
     losses: list[float] = field(default_factory=list)

@@ -34,7 +34,7 @@ def test_components_stand_in_one_order_and_unknown_ones_come_last() -> None:
     assert events.in_order(["newer", *reversed(known)]) == [*known, "newer"]
 
 
-def test_a_series_of_a_card_is_called_by_its_number() -> None:
+def test_a_series_of_a_gpu_is_called_by_its_number() -> None:
     assert events.metric_of("gpu/power/3") == "gpu/power"
     for name in ("gpu/power", "gpu/power/x", "gpu/power/", "train/loss/3", "gpu/power/3/4"):
         assert events.metric_of(name) == name

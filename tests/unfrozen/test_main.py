@@ -123,7 +123,7 @@ def test_the_peak_is_taken_apart(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "arXiv 1910.02054" in text
 
 
-def test_every_card_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_gpu_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = written(tmp_path, JOB)
     assert len(answered(capsys, job, "--all-gpus")["gpus"]) > 20
     assert "MI300X" in printed(capsys, job, "--all-gpus")

@@ -115,8 +115,8 @@ def test_a_gpu_report_has_its_allocator_and_other_processes(
         " 3.00 GiB is reserved by PyTorch but unallocated."
     )
     others = (OtherProcess(77, "python", 8 * GIB), OtherProcess(78))
-    card = MemoryLimit("the GPU", 24 * GIB, GIB, largest_free_bytes=GIB // 2)
-    shown = facts(RuntimeError(text), failure(limit=card, others=others))
+    gpu = MemoryLimit("the GPU", 24 * GIB, GIB, largest_free_bytes=GIB // 2)
+    shown = facts(RuntimeError(text), failure(limit=gpu, others=others))
     assert shown["Requested"] == (
         "A block of 2.00 GiB; 1.00 GiB were free, the largest free block had 512 MiB"
     )
@@ -126,7 +126,7 @@ def test_a_gpu_report_has_its_allocator_and_other_processes(
     assert shown["Other processes"] == "Process 77 (python) 8.00 GiB, process 78"
     assert shown["Fragmentation"].endswith("set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True")
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    assert "set PYTORCH" not in facts(RuntimeError(text), failure(limit=card))["Fragmentation"]
+    assert "set PYTORCH" not in facts(RuntimeError(text), failure(limit=gpu))["Fragmentation"]
 
 
 def test_settings_are_shown_as_they_are_typed_with_their_cost() -> None:

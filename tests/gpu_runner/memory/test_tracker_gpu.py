@@ -9,7 +9,7 @@ from gpu_runner.memory.tracker import CudaMeter, measure_step
 from gpu_runner.optim import optimizer as optim
 
 MIB = 2**20
-CARD = torch.device("cuda", 0)
+GPU = torch.device("cuda", 0)
 
 
 class Allocator:
@@ -43,7 +43,7 @@ def test_what_cublas_works_in_is_no_memory_of_the_step(monkeypatch: pytest.Monke
     model = torch.nn.Linear(256, 1024, bias=False)  # 1 MiB
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
     held.add(MIB)
-    with measure_step(model, optimizer, CARD, wanted=True) as (meter, memory):
+    with measure_step(model, optimizer, GPU, wanted=True) as (meter, memory):
         assert isinstance(meter, CudaMeter)
         with meter.phase("forward"):
             held.add(32 * MIB, workspace=True)
@@ -69,7 +69,7 @@ def test_the_first_products_take_their_workspace_after_the_first_peak_is_read(
     held = Allocator(monkeypatch)
     model = torch.nn.Linear(4, 4)
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
-    with measure_step(model, optimizer, CARD, wanted=True) as (meter, memory):
+    with measure_step(model, optimizer, GPU, wanted=True) as (meter, memory):
         with meter.phase("forward"):
             held.add(MIB)
         with meter.phase("backward"):

@@ -1,4 +1,4 @@
-"""Paths of a card, walked with tensors that have a CUDA device and a shape, and nothing else."""
+"""Paths of a GPU, walked with tensors that have a CUDA device and a shape, and nothing else."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import fake_card
+import fake_gpu
 from conftest import matrix
 from gpu_runner.model import attention
 
@@ -35,7 +35,7 @@ def queries(dtype: torch.dtype = torch.bfloat16, width: int = 64) -> torch.Tenso
         (AMPERE, torch.bfloat16, 64, set(), False),
     ],
 )
-def test_the_kernel_of_a_card_is_taken_where_it_runs(
+def test_the_kernel_of_a_gpu_is_taken_where_it_runs(
     capability: tuple[int, int],
     dtype: torch.dtype,
     width: int,
@@ -86,22 +86,22 @@ EVERY_RUN = ("llama", "padded rows", "the chunked loss", "checkpointing full", "
 def walked(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    if fake_card.COMPILER is None:
-        pytest.skip("without g++ there is no card to stand in")
+    if fake_gpu.COMPILER is None:
+        pytest.skip("without g++ there is no GPU to stand in")
     wanted = CASES if request.config.option.all else {name: CASES[name] for name in EVERY_RUN}
     cases = {**wanted, "found": {"looks": True}}
-    return fake_card.waits_of(cases, tmp_path_factory.mktemp("card"))
+    return fake_gpu.waits_of(cases, tmp_path_factory.mktemp("gpu"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", matrix(CASES, *EVERY_RUN))
-def test_a_whole_step_waits_for_its_card_once_at_its_end(case: str, walked: dict[str, Any]) -> None:
-    """Forward, backward and update, of two steps; whatever else asks the card is named."""
+def test_a_whole_step_waits_for_its_gpu_once_at_its_end(case: str, walked: dict[str, Any]) -> None:
+    """Forward, backward and update, of two steps; whatever else asks the GPU is named."""
     assert walked[case] == 2 * PROMISED
 
 
 @pytest.mark.slow
 def test_a_loss_that_looks_at_its_tokens_is_found(walked: dict[str, Any]) -> None:
-    """What `loss_sum` did once: places of trained tokens asked of the card, three times a batch."""
+    """What `loss_sum` did once: places of trained tokens asked of the GPU, three times a batch."""
     found = {operator for operator, _ in walked["found"]}
     assert {"aten.nonzero.default", "__bool__", "aten.index.Tensor", "to"} <= found

@@ -188,7 +188,7 @@ def test_without_gradients_none_are_made() -> None:
 def test_nobody_looks_through_positions_for_rows_that_are_packed(
     packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Transformers would, unless tensors are fake: on a card a wait that no fake tensor shows."""
+    """Transformers would, unless tensors are fake: on a GPU a wait that no fake tensor shows."""
 
     def look(_: torch.Tensor) -> None:
         raise AssertionError("a look at positions")

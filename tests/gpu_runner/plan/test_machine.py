@@ -1,4 +1,4 @@
-"""What is free, as the kernel's own files say it, and what a card computes in."""
+"""What is free, as the kernel's own files say it, and what a GPU computes in."""
 
 import os
 from collections.abc import Iterator
@@ -25,26 +25,26 @@ def test_no_more_is_free_than_the_tightest_limit_leaves(monkeypatch: pytest.Monk
     assert machine.free_bytes(torch.device("cpu")) > 1234
 
 
-def test_bf16_is_taken_only_where_the_card_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_taken_only_where_the_gpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch counts emulation as support unless it is asked not to; a T4 emulates."""
-    card = torch.device("cuda", 0)
+    gpu = torch.device("cuda", 0)
     monkeypatch.setattr(machine, "computes_bf16", lambda _: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
-    assert machine.choose_precision(resolve({"model": "x", "data": "y"}), card) == "fp32"
+    assert machine.choose_precision(resolve({"model": "x", "data": "y"}), gpu) == "fp32"
     for asked in ({"compute": "bf16"}, {"params": "bf16"}):
         with pytest.raises(UsageError, match=r"Tesla T4 only emulates bf16: .*--compute fp32"):
-            machine.choose_precision(resolve({"model": "x", "data": "y", **asked}), card)
+            machine.choose_precision(resolve({"model": "x", "data": "y", **asked}), gpu)
     monkeypatch.setattr(machine, "computes_bf16", lambda _: True)
-    assert machine.choose_precision(resolve({"model": "x", "data": "y"}), card) == "bf16"
+    assert machine.choose_precision(resolve({"model": "x", "data": "y"}), gpu) == "bf16"
     assert (
-        machine.choose_precision(resolve({"model": "x", "data": "y", "compute": "fp32"}), card)
+        machine.choose_precision(resolve({"model": "x", "data": "y", "compute": "fp32"}), gpu)
         == "fp32"
     )
 
 
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Nothing is said of a card's memory; PyTorch is as it was afterwards."""
+    """Nothing is said of a GPU's memory; PyTorch is as it was afterwards."""
     for name in (*machine.ALLOCATOR, machine.CUBLAS):
         monkeypatch.setenv(name, "to be taken away again")
         monkeypatch.delenv(name)
@@ -52,7 +52,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     machine.configure_torch(resolve({"model": "x", "data": "y"}), torch.device("cpu"))
 
 
-CARD = torch.device("cuda", 0)
+GPU = torch.device("cuda", 0)
 
 
 def asked(**choices: object) -> TrainConfig:
@@ -61,11 +61,11 @@ def asked(**choices: object) -> TrainConfig:
 
 @pytest.mark.usefixtures("unset")
 def test_switches_reach_pytorch() -> None:
-    machine.configure_torch(asked(tf32=True, deterministic=True), CARD)
+    machine.configure_torch(asked(tf32=True, deterministic=True), GPU)
     assert torch.get_float32_matmul_precision() == "high"
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ[machine.CUBLAS] == ":4096:8"
-    machine.configure_torch(asked(), CARD)
+    machine.configure_torch(asked(), GPU)
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -74,11 +74,11 @@ def test_switches_reach_pytorch() -> None:
 def test_segments_grow_unless_something_else_was_said(name: str, unset: pytest.MonkeyPatch) -> None:
     """PyTorch reads the newer of the two names first, and warns of the older one."""
     unset.setenv(name, "max_split_size_mb:64")
-    machine.configure_torch(asked(), CARD)
+    machine.configure_torch(asked(), GPU)
     told = {one: os.environ[one] for one in machine.ALLOCATOR if one in os.environ}
     assert told == {name: "max_split_size_mb:64"}
     unset.delenv(name)
-    machine.configure_torch(asked(), CARD)
+    machine.configure_torch(asked(), GPU)
     assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
 
 
@@ -86,30 +86,30 @@ def test_segments_that_grow_are_not_asked_for_where_there_are_none(
     unset: pytest.MonkeyPatch,
 ) -> None:
     unset.setattr(machine.sys, "platform", "win32")
-    machine.configure_torch(asked(), CARD)
+    machine.configure_torch(asked(), GPU)
     assert not set(machine.ALLOCATOR) & os.environ.keys()
 
 
 def test_a_workspace_that_cublas_cannot_repeat_in_is_refused(unset: pytest.MonkeyPatch) -> None:
     unset.setenv(machine.CUBLAS, ":4096:2:16:8")
-    machine.configure_torch(asked(), CARD)
+    machine.configure_torch(asked(), GPU)
     with pytest.raises(UsageError, match=r"CUBLAS_WORKSPACE_CONFIG=:4096:2:16:8.*:16:8\."):
-        machine.configure_torch(asked(deterministic=True), CARD)
+        machine.configure_torch(asked(deterministic=True), GPU)
     assert not torch.are_deterministic_algorithms_enabled()
     unset.setenv(machine.CUBLAS, ":16:8")
-    machine.configure_torch(asked(deterministic=True), CARD)
+    machine.configure_torch(asked(deterministic=True), GPU)
 
 
-def test_of_a_card_tensors_get_what_nothing_else_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_gpu_tensors_get_what_nothing_else_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(free: int) -> None:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 24 * GIB))
 
     told(24 * GIB - 300 * MIB)  # the context before its first kernel
-    alone = machine.free_bytes(CARD)
+    alone = machine.free_bytes(GPU)
     context = 24 * GIB - CONTEXT_BYTES - machine.WORKSPACE_BYTES
     assert alone == round(context / (1 + ROUNDING))
-    assert alone - machine.free_bytes(CARD, 2) == pytest.approx(GIB / (1 + ROUNDING), abs=2)
+    assert alone - machine.free_bytes(GPU, 2) == pytest.approx(GIB / (1 + ROUNDING), abs=2)
     told(8 * GIB)  # others are on it
-    assert machine.free_bytes(CARD) == round((8 * GIB - machine.WORKSPACE_BYTES) / (1 + ROUNDING))
+    assert machine.free_bytes(GPU) == round((8 * GIB - machine.WORKSPACE_BYTES) / (1 + ROUNDING))
     told(0)
-    assert machine.free_bytes(CARD) == 0
+    assert machine.free_bytes(GPU) == 0

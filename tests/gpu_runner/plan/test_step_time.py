@@ -7,7 +7,7 @@ from gpu_runner.plan import plan, step_time
 
 
 @pytest.mark.parametrize(
-    ("name", "gib", "card"),
+    ("name", "gib", "gpu"),
     [
         ("NVIDIA A100-SXM4-80GB", 79.15, "A100 80GB SXM"),
         ("NVIDIA A100 80GB PCIe", 79.15, "A100 80GB PCIe"),
@@ -23,13 +23,13 @@ from gpu_runner.plan import plan, step_time
         ("Tesla T4", 14.56, "T4"),
     ],
 )
-def test_a_card_is_known_by_what_cuda_calls_it(name: str, gib: float, card: str) -> None:
+def test_a_gpu_is_known_by_what_cuda_calls_it(name: str, gib: float, gpu: str) -> None:
     found = step_time.find_gpu(name, int(gib * 2**30))
     assert found is not None
-    assert found.name == card
+    assert found.name == gpu
 
 
-def test_a_card_the_planner_has_not_heard_of_is_not_guessed() -> None:
+def test_a_gpu_the_planner_has_not_heard_of_is_not_guessed() -> None:
     assert step_time.find_gpu("NVIDIA GeForce GTX 1080", 8 * 2**30) is None
     assert step_time.find_gpu("NVIDIA H100 80GB HBM3", 10 * 2**30) is None  # a slice of one
 

@@ -40,7 +40,7 @@ def row(given: dict[str, Any], *said: dict[str, Any], found: bool = False) -> La
     return only
 
 
-def test_a_peak_is_compared_with_its_counter_and_a_speed_by_the_card() -> None:
+def test_a_peak_is_compared_with_its_counter_and_a_speed_by_the_gpu() -> None:
     assert compare(row(peak())).error == pytest.approx(0, abs=1e-12)
     assert compare(row(speed())).error == pytest.approx(-0.5)
 
@@ -60,10 +60,10 @@ def test_what_is_said_of_rows_is_found_by_pattern_and_by_what_was_measured() -> 
 
 
 def test_a_row_may_carry_what_is_said_of_it() -> None:
-    own = peak(said={"job": {"recipe": {"seq_len": 2048}}, "no_word": "a held card"})
+    own = peak(said={"job": {"recipe": {"seq_len": 2048}}, "no_word": "a held gpu"})
     read = row(own, {"rows": ["*"], "no_word": "a strange kernel"}, found=True)
     assert read.said == {"recipe": {"seq_len": 2048}}
-    assert read.no_word == "a held card; a strange kernel"
+    assert read.no_word == "a held gpu; a strange kernel"
     assert read.found
 
 

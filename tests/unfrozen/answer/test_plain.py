@@ -52,7 +52,7 @@ def test_advice_can_be_left_out() -> None:
     assert found["advice"] == []
 
 
-def test_every_card_answers_and_says_what_it_lacks() -> None:
+def test_every_gpu_answers_and_says_what_it_lacks() -> None:
     rows = on_all_gpus(plan({"model": LLAMA_7B}))
     assert [row["gpu"] for row in rows] == [gpu.name for gpu in GPUS]
     by_name = {row["gpu"]: row for row in rows}

@@ -82,7 +82,7 @@ def test_a_list_has_a_row_a_job() -> None:
     assert max(map(len, lines)) <= WIDEST
 
 
-def test_the_cards_say_what_is_to_spare_or_what_they_lack() -> None:
+def test_the_gpus_say_what_is_to_spare_or_what_they_lack() -> None:
     text = gpus_table(on_all_gpus(planned()))
     assert "no bf16" not in text.splitlines()[0]
     (t4,) = [line for line in text.splitlines() if line.startswith("T4")]
@@ -112,7 +112,7 @@ def test_an_inverse_answer_is_a_sentence() -> None:
     assert solved_text(planned(), "seq_len", 5000).endswith("fits the H100 SXM (79.1 GiB): 5,000.")
 
 
-def test_a_title_without_a_card_says_so() -> None:
+def test_a_title_without_a_gpu_says_so() -> None:
     assert title(planned(gpu=None).job).endswith("1 × 2,048 tokens, one GPU")
     assert title(planned(gpu=None, cluster={"gpus": 2}).job).endswith("2 GPUs")
 

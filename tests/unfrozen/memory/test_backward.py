@@ -27,7 +27,7 @@ def test_every_piece_has_a_component_and_a_formula() -> None:
         assert set(point) <= set(POINT_TERMS)
 
 
-def test_offloaded_activations_leave_two_layers_on_the_card() -> None:
+def test_offloaded_activations_leave_two_layers_on_the_gpu() -> None:
     kept, away = micro_batch(), micro_batch(activation_offload=True)
     assert kept.layers == 32 * kept.layer
     assert away.layers == 2 * kept.layer
@@ -63,7 +63,7 @@ def test_main_gradients_that_are_wider_than_the_weights_live_through_the_forward
         assert highest(part.forward_points())["grads"] == part.grads_bytes
 
 
-def test_context_parallel_cards_share_tokens_and_pass_keys_and_values_round() -> None:
+def test_context_parallel_gpus_share_tokens_and_pass_keys_and_values_round() -> None:
     one, four = (
         micro_batch(cluster=Cluster(8, "zero1", context_parallel=n), attention="flash")
         for n in (1, 4)
@@ -73,7 +73,7 @@ def test_context_parallel_cards_share_tokens_and_pass_keys_and_values_round() ->
     assert any(point.get("ring") == 4 * 2 * 512 * 1024 for point in four.layer_points())
 
 
-def test_tensor_parallel_cards_share_a_layer_and_sequence_parallel_ones_its_norms_too() -> None:
+def test_tensor_parallel_gpus_share_a_layer_and_sequence_parallel_ones_its_norms_too() -> None:
     fused: dict[str, Any] = {"kernels": "fused", "attention": "flash"}
     one = micro_batch(**fused).layer
     four = micro_batch(cluster=Cluster(4, tensor_parallel=4), **fused).layer

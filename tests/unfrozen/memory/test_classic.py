@@ -35,7 +35,7 @@ def test_batch_eight_adds_about_twenty_two_gigabytes_to_the_7b_model() -> None:
     assert added / GB == pytest.approx(22.5, abs=0.1)
 
 
-def test_a_card_that_just_fits_is_one_card() -> None:
+def test_a_gpu_that_just_fits_is_one_gpu() -> None:
     assert min_gpus(80 * GB) == 1
     assert min_gpus(80 * GB + 1) == 2
     assert min_gpus(1) == 1

@@ -58,7 +58,7 @@ def test_all_of_it_trains_where_nobody_says_otherwise() -> None:
     assert "left out here" in whole.job.model.architecture.guesses
 
 
-def test_cards_share_it_out() -> None:
+def test_gpus_share_it_out() -> None:
     model, recipe = CATALOGUE[QWEN].model, Recipe.read({"frozen_tower": True})
     cluster = Cluster.read({"gpus": 8, "sharding": "zero3"})
     alone, beside = replace(model.language, frozen=0), model.language

@@ -1,4 +1,4 @@
-"""What cards gather and scatter; tests/gpu_runner/plan/test_predict.py measures whole steps."""
+"""What GPUs gather and scatter; tests/gpu_runner/plan/test_predict.py measures whole steps."""
 
 from __future__ import annotations
 

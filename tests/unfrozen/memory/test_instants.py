@@ -144,7 +144,7 @@ def test_more_tokens_never_need_less_memory(hub_id: str, given_recipe: dict[str,
 
 
 @given(st.sampled_from(DENSE), recipes, st.integers(1, 500), st.sampled_from(["zero1", "zero3"]))
-def test_more_cards_never_need_more_memory_each(
+def test_more_gpus_never_need_more_memory_each(
     hub_id: str, given_recipe: dict[str, Any], gpus: int, sharding: str
 ) -> None:
     model, recipe = CATALOGUE[hub_id].model, Recipe.read(given_recipe)

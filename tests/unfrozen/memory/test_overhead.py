@@ -1,4 +1,4 @@
-"""From tensors to the card: rounding, freed logits, other streams."""
+"""From tensors to the GPU: rounding, freed logits, other streams."""
 
 from __future__ import annotations
 

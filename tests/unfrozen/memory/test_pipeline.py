@@ -131,7 +131,7 @@ def test_the_plan_is_that_of_the_rank_that_needs_most() -> None:
 
 def test_a_device_map_holds_every_layer_once() -> None:
     cluster = Cluster(4, device_map=True)
-    held = [Step(LLAMA, Recipe(), cluster, rank=card) for card in range(4)]
+    held = [Step(LLAMA, Recipe(), cluster, rank=gpu) for gpu in range(4)]
     assert sum(one.local.num_parameters for one in held) == LLAMA.num_parameters
     assert all("in_flight" not in one.points()["backward"] for one in held)
     alone = peak(Step(LLAMA, Recipe()).instants())[1]

@@ -22,12 +22,12 @@ LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 N = LLAMA.num_parameters
 PURE: dict[str, Any] = {"master": None, "checkpointing": "full", "attention": "flash"}
 ACCUMULATED = PURE | {"grad_accum": 4, "no_sync": True}
-CARDS = Cluster(8, "zero3")
+GPUS = Cluster(8, "zero3")
 
 
 @pytest.fixture
 def one_process() -> Iterator[None]:
-    """A group of this process alone: what cards do among themselves, on one."""
+    """A group of this process alone: what GPUs do among themselves, on one."""
     store = distributed.HashStore()
     distributed.init_process_group(
         "gloo", store=store, rank=0, world_size=1, timeout=timedelta(seconds=60)
@@ -79,7 +79,7 @@ def test_fsdp2_holds_gradients_whole_as_wide_as_it_will_sum_them(
 def test_gradients_that_wait_are_whole_in_the_pass_and_shards_in_the_update(
     reduce: str | None, width: int
 ) -> None:
-    found = instants(LLAMA, Recipe.read(ACCUMULATED | {"reduce": reduce}), CARDS)
+    found = instants(LLAMA, Recipe.read(ACCUMULATED | {"reduce": reduce}), GPUS)
     for name in ("end_of_forward", "backward"):
         assert found[name]["grads"] == width * N
     for name in ("end_of_backward", "optimizer_step"):
@@ -95,8 +95,8 @@ def test_tensor_parallel_ranks_hold_their_part_of_waiting_gradients() -> None:
 @pytest.mark.parametrize(
     ("recipe", "cluster"),
     [
-        (PURE | {"no_sync": True}, CARDS),  # one micro-batch: nothing waits
-        (ACCUMULATED | {"method": "lora"}, CARDS),
+        (PURE | {"no_sync": True}, GPUS),  # one micro-batch: nothing waits
+        (ACCUMULATED | {"method": "lora"}, GPUS),
         (ACCUMULATED, Cluster(8, "zero1")),
         (ACCUMULATED, Cluster()),
     ],
@@ -112,9 +112,7 @@ def test_where_nothing_would_be_summed_early_the_word_changes_nothing(
 
 def test_no_buffer_waits_beside_gradients_that_are_not_summed() -> None:
     each = [
-        instants(LLAMA, Recipe.read(ACCUMULATED | {"no_sync": said}), CARDS)["backward"][
-            "workspace"
-        ]
+        instants(LLAMA, Recipe.read(ACCUMULATED | {"no_sync": said}), GPUS)["backward"]["workspace"]
         for said in (True, False)
     ]
     assert each[0] < each[1]

@@ -216,7 +216,7 @@ def test_adapters_are_the_last_resort() -> None:
     assert not {step.kind for step in steps} & {"less"}
 
 
-def test_a_job_that_fits_needs_nothing_and_one_without_a_card_asks_for_nothing() -> None:
+def test_a_job_that_fits_needs_nothing_and_one_without_a_gpu_asks_for_nothing() -> None:
     assert cheapest_fit(planned(model=LLAMA_1B)) == []
     assert cheapest_fit(planned(gpu=None)) is None
 

@@ -103,6 +103,6 @@ def test_a_number_that_makes_no_sense_is_refused_by_name(given: dict[str, Any], 
     assert caught.value.key == key
 
 
-def test_a_card_without_bf16_trains_in_fp16() -> None:
+def test_a_gpu_without_bf16_trains_in_fp16() -> None:
     job = Job.read({"model": CONFIG, "recipe": {"params": "fp16"}, "gpu": "T4"})
     assert 10 < estimate(job, 1e6).tokens_per_second < 1000

@@ -1,9 +1,9 @@
-"""The largest model a card can train: exact, and never smaller on a larger card."""
+"""The largest model a GPU can train: exact, and never smaller on a larger GPU."""
 
 import pytest
 
 from conftest import matrix
-from unfrozen.hardware.gpus import GPUS, find
+from unfrozen.hardware.gpus import GPUS, Gpu, find
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.largest_model import EIGHT_BIT, MIXED, _fits, largest, llama, published
 
@@ -20,27 +20,26 @@ def test_the_family_goes_through_llama_2_7b() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("gpu", matrix(GPUS, *GPUS[::6]), ids=lambda gpu: gpu.name)
-def test_it_fits_and_the_next_size_does_not(gpu: object, recipe: dict[str, object]) -> None:
-    card = next(each for each in GPUS if each is gpu)
-    found = largest(card, recipe)
+def test_it_fits_and_the_next_size_does_not(gpu: Gpu, recipe: dict[str, object]) -> None:
+    found = largest(gpu, recipe)
     if found is None:
-        assert not card.bf16
+        assert not gpu.bf16
         assert recipe is EIGHT_BIT
-        assert published(card, recipe) is None
+        assert published(gpu, recipe) is None
         return
     heads = next(n for n in range(1, 1024) if llama(n).num_parameters == found)
-    assert _fits(llama(heads), card, recipe)
-    assert not _fits(llama(heads + 1), card, recipe)
-    example = published(card, recipe)
+    assert _fits(llama(heads), gpu, recipe)
+    assert not _fits(llama(heads + 1), gpu, recipe)
+    example = published(gpu, recipe)
     assert example is not None
     larger = [each for each in CATALOGUE.values() if each.num_parameters > example.num_parameters]
-    assert not any(_fits(each.model, card, recipe) for each in larger)
+    assert not any(_fits(each.model, gpu, recipe) for each in larger)
 
 
-def test_a_larger_card_trains_no_smaller_model_and_fewer_bytes_a_larger_one() -> None:
-    cards = sorted((card for card in GPUS if card.bf16), key=lambda card: card.capacity_bytes)
+def test_a_larger_gpu_trains_no_smaller_model_and_fewer_bytes_a_larger_one() -> None:
+    gpus = sorted((gpu for gpu in GPUS if gpu.bf16), key=lambda gpu: gpu.capacity_bytes)
     for recipe in RECIPES.values():
-        sizes = [largest(card, recipe) or 0 for card in cards]
+        sizes = [largest(gpu, recipe) or 0 for gpu in gpus]
         assert sizes == sorted(sizes)
-    card = find("RTX 4090")
-    assert (largest(card, EIGHT_BIT) or 0) > 2.5 * (largest(card, MIXED) or 0)
+    gpu = find("RTX 4090")
+    assert (largest(gpu, EIGHT_BIT) or 0) > 2.5 * (largest(gpu, MIXED) or 0)

@@ -84,7 +84,7 @@ def test_any_layout_is_planned_in_numbers_that_add_up_or_refused(
 
 
 @given(recipes, st.sampled_from(SCHEDULES), st.sampled_from(["none", "zero1"]))
-def test_more_stages_never_take_more_weights_on_a_card(
+def test_more_stages_never_take_more_weights_on_a_gpu(
     recipe: dict[str, Any], schedule: str, sharding: str
 ) -> None:
     weights = []
@@ -104,7 +104,7 @@ def test_more_stages_never_take_more_weights_on_a_card(
 
 
 @given(recipes, st.sampled_from(["none", "zero1", "zero2"]))
-def test_more_cards_that_share_experts_out_never_hold_more_of_them(
+def test_more_gpus_that_share_experts_out_never_hold_more_of_them(
     recipe: dict[str, Any], sharding: str
 ) -> None:
     layout = {"gpus": 8, "sharding": sharding}
@@ -114,7 +114,7 @@ def test_more_cards_that_share_experts_out_never_hold_more_of_them(
 
 
 @given(recipes, st.sampled_from(["zero1", "zero2", "zero3"]))
-def test_states_shared_among_fewer_cards_are_never_less(
+def test_states_shared_among_fewer_gpus_are_never_less(
     recipe: dict[str, Any], sharding: str
 ) -> None:
     layout = {"gpus": 64, "sharding": sharding}
@@ -125,7 +125,7 @@ def test_states_shared_among_fewer_cards_are_never_less(
     assert whole is None or sizes[-1] == whole.allocated_bytes
 
 
-def test_groups_of_eight_hold_what_eight_cards_hold() -> None:
+def test_groups_of_eight_hold_what_eight_gpus_hold() -> None:
     groups = Job.read(
         {
             "model": dict(CATALOGUE[DENSE].config),

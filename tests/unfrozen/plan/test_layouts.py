@@ -28,7 +28,7 @@ def job(name: str = "meta-llama/Llama-3.1-8B", gpu: str = "H100", **recipe: Any)
 
 
 def everything(asked: Job, gpus: int, sequences: int) -> Iterator[Job]:
-    """Every job that trains the same sequences on these cards, legal or refused by its reader."""
+    """Every job that trains the same sequences on these GPUs, legal or refused by its reader."""
     experts = asked.model.architecture.experts
     ranks = [count for count in SEVERAL if gpus % count == 0]
     others = [count for count in SEVERAL if experts and experts.count % count == 0] or [1]
@@ -136,7 +136,7 @@ def test_what_is_listed_fits_and_trains_the_same_sequences() -> None:
     assert [one.seconds for one in found] == sorted(one.seconds for one in found)
 
 
-def test_a_step_keeps_its_sequences_and_grows_with_the_cards() -> None:
+def test_a_step_keeps_its_sequences_and_grows_with_the_gpus() -> None:
     asked = job(micro_batch=2, grad_accum=4)
     assert step_sequences(asked, 1) == 8
     assert step_sequences(asked, 16) == 128
@@ -187,7 +187,7 @@ def test_the_fewest_gpus_of_a_long_sequence_share_it() -> None:
     assert not layouts(asked, found.cluster.gpus // 2)
 
 
-def test_what_no_number_of_cards_holds_has_no_fewest() -> None:
+def test_what_no_number_of_gpus_holds_has_no_fewest() -> None:
     model = CATALOGUE["openai-community/gpt2"].config
     one = {"seq_len": 1024, "micro_batch": 4096, "loss": "logits_fp32"}
     asked = Job.read({"model": model, "gpu": "T4", "recipe": one | {"params": "fp16"}})

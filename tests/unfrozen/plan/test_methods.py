@@ -46,12 +46,12 @@ def test_the_quoted_figures_keep_activations_for_lora_and_recompute_for_qlora() 
     assert sequences_within(10 * GB) == 3
     assert sequences_within(1 * GB) == 0
     assert again[3].total < rank_64_bytes() < 49 * GB
-    small, middle, large = (card.value * GB for card in THRESHOLDS)
+    small, middle, large = (gpu.value * GB for gpu in THRESHOLDS)
     assert again[1].total < small < kept[1].total < middle
     assert again[3].total < middle < large < kept[3].total
 
 
-def test_a_bar_is_what_the_plan_says_the_card_has_to_hold() -> None:
+def test_a_bar_is_what_the_plan_says_the_gpu_has_to_hold() -> None:
     found = planned(SEVENTY_B, {"method": "lora", "checkpointing": "full"})
     assert methods()[0].total == planned(SEVEN_B, {}).device_bytes
     assert found.device_bytes > found.allocated_bytes

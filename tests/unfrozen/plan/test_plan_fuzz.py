@@ -144,7 +144,7 @@ def test_any_job_is_planned_in_finite_numbers_or_refused(hub_id: str, data: st.D
     st.sampled_from(["micro_batch", "seq_len"]),
     st.integers(1, 5000),
 )
-@example(  # a layer of experts freed more than it kept, where cards share the sequence
+@example(  # a layer of experts freed more than it kept, where GPUs share the sequence
     "Qwen/Qwen3-30B-A3B",
     {"grad_accum": 1, "seq_len": 2},
     {"tensor_parallel": 4, "sequence_parallel": True},
@@ -184,7 +184,7 @@ def test_more_tokens_never_take_less_memory(
     st.sampled_from(["zero1", "zero2", "zero3"]),
     st.lists(st.integers(2, 5000), min_size=2, max_size=4),
 )
-def test_more_cards_under_zero_never_take_more_on_each(
+def test_more_gpus_under_zero_never_take_more_on_each(
     hub_id: str,
     recipe: dict[str, Any],
     shared: dict[str, Any],

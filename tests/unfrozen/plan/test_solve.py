@@ -28,16 +28,16 @@ def fits(planned: Plan, gpus: int, sharding: str) -> bool:
     return bool(plan_job(replace(planned.job, cluster=cluster)).fits)
 
 
-def test_seven_billion_parameters_need_two_80_gb_cards() -> None:
+def test_seven_billion_parameters_need_two_80_gb_gpus() -> None:
     assert min_gpus(plan({"model": LLAMA_7B, "gpu": "A100-80GB", "recipe": {"seq_len": 512}})) == 2
 
 
-def test_a_small_model_needs_one_consumer_card() -> None:
+def test_a_small_model_needs_one_consumer_gpu() -> None:
     config = CATALOGUE["HuggingFaceTB/SmolLM2-360M"].config
     assert min_gpus(plan({"model": config, "gpu": "RTX 4090", "recipe": {"seq_len": 512}})) == 1
 
 
-def test_a_sequence_too_long_for_any_card_is_told_as_zero_cards() -> None:
+def test_a_sequence_too_long_for_any_gpu_is_told_as_zero_gpus() -> None:
     planned = plan({"model": LLAMA_7B, "recipe": {"seq_len": 4_000_000}})
     assert min_gpus(planned) == 0
 
@@ -93,7 +93,7 @@ def test_ranks_that_share_a_layer_or_a_sequence_stay_as_they_are() -> None:
     assert fit == [True, False]
 
 
-def test_without_sharding_more_cards_do_not_help() -> None:
+def test_without_sharding_more_gpus_do_not_help() -> None:
     assert fewest_gpus(plan({"model": LLAMA_7B, "gpu": "H100", "cluster": {"gpus": 8}})) == 0
     assert fewest_gpus(plan({"model": LLAMA_1B, "gpu": "H100", "cluster": {"gpus": 8}})) == 1
 
@@ -114,7 +114,7 @@ def test_what_never_fits_is_told_as_zero() -> None:
     assert largest(plan({"model": LLAMA_7B, "gpu": "L4"}), "micro_batch") == 0
 
 
-def test_a_card_that_holds_everything_gives_the_bound_of_the_recipe() -> None:
+def test_a_gpu_that_holds_everything_gives_the_bound_of_the_recipe() -> None:
     tiny = {
         "model_type": "llama",
         "hidden_size": 8,
@@ -139,7 +139,7 @@ def test_the_bounds_are_those_of_a_recipe() -> None:
             Recipe.read({key: most + 1})
 
 
-def test_only_a_card_sets_a_limit_and_only_some_keys_can_be_solved() -> None:
+def test_only_a_gpu_sets_a_limit_and_only_some_keys_can_be_solved() -> None:
     planned = plan({"model": LLAMA_1B})
     with pytest.raises(PlanError, match="name one: --gpu"):
         largest(planned, "seq_len")
@@ -147,7 +147,7 @@ def test_only_a_card_sets_a_limit_and_only_some_keys_can_be_solved() -> None:
         largest(planned, "grad_accum")
 
 
-def test_the_number_of_cards_takes_two_plans_on_average(
+def test_the_number_of_gpus_takes_two_plans_on_average(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[Job] = []

@@ -34,7 +34,7 @@ LLAMA = "meta-llama/Llama-3.1-8B"
 TITAN = {"attention": "flash", "micro_batch": 2, "seq_len": 8192, "checkpointing": "selective"}
 TUNE = {"params": "bf16", "master": None, "attention": "flash", "micro_batch": 2}
 SPEEDS: dict[str, tuple[str, str, int, dict[str, Any], int]] = {
-    # pytorch/torchtitan benchmarks/llama3_h100_202412_torchtitan.md @31a17bf, cards held to 500 W
+    # pytorch/torchtitan benchmarks/llama3_h100_202412_torchtitan.md @31a17bf, GPUs held to 500 W
     "titan-8": (LLAMA, "H100", 8, TITAN, 5762),
     "titan-8-compiled": (LLAMA, "H100", 8, TITAN | {"kernels": "fused"}, 6667),
     "titan-8-float8": (LLAMA, "H100", 8, TITAN | {"kernels": "fused", "compute": "fp8"}, 8532),
@@ -61,7 +61,7 @@ SPEEDS: dict[str, tuple[str, str, int, dict[str, Any], int]] = {
         *(TUNE | {"kernels": "fused", "checkpointing": "full"}, 1650),
     ),
 }
-"""Published tokens a second and card: model, card, number of cards, recipe, speed."""
+"""Published tokens a second and GPU: model, GPU, number of GPUs, recipe, speed."""
 
 
 UNEXPLAINED: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -70,7 +70,7 @@ UNEXPLAINED: dict[str, tuple[str, dict[str, Any], int]] = {
     "tune-a6000": ("RTX A6000", {"checkpointing": "full", "master": None}, 2579),
     "tune-a6000-lora": ("RTX A6000", {"method": "lora", "checkpointing": "full"}, 4699),
 }
-"""Published speeds left out of `SPEEDS`: card, recipe, speed."""
+"""Published speeds left out of `SPEEDS`: GPU, recipe, speed."""
 
 
 @pytest.mark.parametrize("name", UNEXPLAINED)
@@ -148,9 +148,9 @@ OLD = MEGATRON | {"attention": "eager", "kernels": "fused", "loss": "vocab_paral
 
 
 @pytest.mark.parametrize(
-    ("width", "layers", "heads", "stages", "cards", "batch", "told"),
+    ("width", "layers", "heads", "stages", "gpus", "batch", "told"),
     [
-        # Narayanan et al., arXiv 2104.04473, table 1: A100, 8 tensor-parallel cards, 2,048 tokens
+        # Narayanan et al., arXiv 2104.04473, table 1: A100, 8 tensor-parallel GPUs, 2,048 tokens
         (8192, 48, 64, 2, 512, 1536, 138),
         (10_240, 60, 80, 4, 1024, 1792, 140),
         (12_288, 80, 96, 8, 1536, 2304, 148),
@@ -158,24 +158,22 @@ OLD = MEGATRON | {"attention": "eager", "kernels": "fused", "loss": "vocab_paral
     ],
 )
 def test_megatron_s_pipelines_reach_what_their_paper_says(
-    width: int, layers: int, heads: int, stages: int, cards: int, batch: int, told: int
+    width: int, layers: int, heads: int, stages: int, gpus: int, batch: int, told: int
 ) -> None:
     """The paper's TFLOP/s count what is computed again: 4 passes, of which 3 are the model's."""
     sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-    recipe = OLD | {"checkpointing": "full", "grad_accum": batch * 8 * stages // cards}
-    cluster = {"gpus": cards, "tensor_parallel": 8, "pipeline_parallel": stages}
+    recipe = OLD | {"checkpointing": "full", "grad_accum": batch * 8 * stages // gpus}
+    cluster = {"gpus": gpus, "tensor_parallel": 8, "pipeline_parallel": stages}
     given = {"model": GPT3 | sizes, "recipe": recipe, "cluster": cluster, "gpu": "A100-80GB"}
     assert reached_tflops(Job.read(given)) == pytest.approx(0.75 * told, rel=0.1)
 
 
-@pytest.mark.parametrize(("cards", "micro_batches", "told"), [(8192, 32, 430), (16_384, 16, 400)])
-def test_llama_3_405b_reaches_what_its_paper_says(
-    cards: int, micro_batches: int, told: int
-) -> None:
+@pytest.mark.parametrize(("gpus", "micro_batches", "told"), [(8192, 32, 430), (16_384, 16, 400)])
+def test_llama_3_405b_reaches_what_its_paper_says(gpus: int, micro_batches: int, told: int) -> None:
     """Llama 3, arXiv 2407.21783, table 4; its interleaved schedule, a layer or so a stage."""
     recipe = {"params": "bf16", "grads": "fp32", "attention": "flash", "kernels": "fused"}
     recipe |= {"loss": "vocab_parallel", "seq_len": 8192}
-    cluster = {"gpus": cards, "sharding": "zero1", "tensor_parallel": 8, "sequence_parallel": True}
+    cluster = {"gpus": gpus, "sharding": "zero1", "tensor_parallel": 8, "sequence_parallel": True}
     pipeline = {"pipeline_parallel": 16, "pipeline_schedule": "interleaved", "pipeline_chunks": 7}
     given = {
         "model": LLAMA3,
@@ -187,7 +185,7 @@ def test_llama_3_405b_reaches_what_its_paper_says(
 
 
 def reached_tflops(found: Job) -> float:
-    """TFLOP/s of a card by the model's own operations."""
+    """TFLOP/s of a GPU by the model's own operations."""
     return flops(found).model / pace(found) / found.cluster.gpus / 1e12
 
 
@@ -240,17 +238,17 @@ def test_sharing_and_the_host_cost_time(slower: dict[str, Any], faster: dict[str
 
 
 @pytest.mark.parametrize("sharding", ["none", "zero1", "zero2", "zero3"])
-def test_cards_add_speed_and_never_more_than_their_number(sharding: str) -> None:
+def test_gpus_add_speed_and_never_more_than_their_number(sharding: str) -> None:
     one, eight = job(), job(cluster={"gpus": 8, "sharding": sharding})
     assert replicas(eight) == 8
     assert step_tokens(eight) == 8 * step_tokens(one)
     assert 1 < pace(one) / pace(eight) < 10
 
 
-def test_a_small_card_reads_its_own_memory_and_not_the_hosts() -> None:
+def test_a_small_gpu_reads_its_own_memory_and_not_the_hosts() -> None:
     small = job({"params": "fp16"}, name="HuggingFaceTB/SmolLM2-360M", gpu="T4")
     assert 5_000 < 1 / pace(small) < 9_000
 
 
-def test_without_a_card_the_usual_one_is_assumed() -> None:
+def test_without_a_gpu_the_usual_one_is_assumed() -> None:
     assert job_gpu(job(gpu=None)).name == "A100 80GB SXM"

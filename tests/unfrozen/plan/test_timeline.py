@@ -15,7 +15,7 @@ MODELS = ("meta-llama/Llama-3.2-1B", "openai-community/gpt2", "google/gemma-2-2b
 
 
 def job(model: str = MODELS[0], **recipe: object) -> Job:
-    """A job on one card."""
+    """A job on one GPU."""
     return Job.read({"model": CATALOGUE[model].config, "recipe": recipe, "gpu": "RTX 4090"})
 
 

@@ -21,7 +21,7 @@ STATES: dict[str, dict[str, str]] = {
 } | {
     "tight": {"gpu": "RTX 4090", "master": "null", "micro_batch": "4", "method": "lora"},
     "parallel": {"gpus": "8", "tensor_parallel": "4", "sharding": "zero1", "unit": "GB"},
-    "no-card": {"gpu": ""},
+    "no-gpu": {"gpu": ""},
     "positions": {"model": "openai-community/gpt2-xl", "gpu": "RTX 4090"},
 }
 
@@ -140,10 +140,10 @@ def test_the_largest_that_fits_is_the_largest(key: str) -> None:
 
 
 def test_the_fewest_gpus_fit_and_one_less_does_not() -> None:
-    [*_, cards] = view({})["solves"]  # type: ignore[misc]
-    assert glance(cards["state"])["verdict"]["kind"] in ("yes", "narrow")  # type: ignore[index]
-    count = int(cards["state"]["gpus"])
-    fewer = cards["state"] | {"gpus": str(count - 1)}
+    [*_, gpus] = view({})["solves"]  # type: ignore[misc]
+    assert glance(gpus["state"])["verdict"]["kind"] in ("yes", "narrow")  # type: ignore[index]
+    count = int(gpus["state"]["gpus"])
+    fewer = gpus["state"] | {"gpus": str(count - 1)}
     assert glance(fewer)["verdict"]["kind"] in ("short", "no")  # type: ignore[index]
 
 

@@ -13,7 +13,7 @@ from widgets.node import Node, texts, with_class
 STATES: dict[str, dict[str, str]] = {
     "default": {},
     "sharded": {"gpus": "8", "sharding": "zero3", "micro_batch": "4"},
-    "no-card": {"gpu": "", "price": "2"},
+    "no-gpu": {"gpu": "", "price": "2"},
     "adapters": {"method": "qlora", "gpu": "RTX 4090"},
 }
 
@@ -62,13 +62,11 @@ def test_the_parts_of_a_bar_lie_end_to_end_on_its_scale(node: Node, name: str) -
     assert bool(with_class(tree, "limit")) == bool(bar["limit"])
 
 
-def test_what_does_not_fit_is_shaded_from_the_line_of_the_card(node: Node) -> None:
+def test_what_does_not_fit_is_shaded_from_the_line_of_the_gpu(node: Node) -> None:
     tree = node.tree("planner/figures", "barView", seen("default")["bar"])
     [over], [limit] = with_class(tree, "mp-over"), with_class(tree, "limit")
     assert over.get("x") == limit.get("x1")
-    assert not with_class(
-        node.tree("planner/figures", "barView", seen("no-card")["bar"]), "mp-over"
-    )
+    assert not with_class(node.tree("planner/figures", "barView", seen("no-gpu")["bar"]), "mp-over")
 
 
 def test_the_picture_says_in_words_what_it_shows(node: Node) -> None:
@@ -133,7 +131,7 @@ def test_every_button_leads_to_a_state_of_the_view(node: Node) -> None:
     found = seen("default")
     *buttons, ranks = with_class(drawn(node, "default"), "mp-apply")
     assert ranks.get("data-way") == "layouts"  # asks, and leads nowhere
-    assert len(buttons) == len(found["advice"]) + 2  # the cheapest set, the fewest cards
+    assert len(buttons) == len(found["advice"]) + 2  # the cheapest set, the fewest GPUs
     states = [node.call("planner/answers", "stateOf", b.get("data-way"), found) for b in buttons]
     ways = [found["cheapest"], *found["advice"], found["solves"][-1]]
     assert states == [way["state"] for way in ways]

@@ -62,8 +62,8 @@ def test_marks_stay_within_the_frame_and_labels_within_the_picture(node: Node) -
 
 
 def test_counts_that_double_are_read_off_at_their_own_places(node: Node) -> None:
-    cards = [1, 2, 4, 8, 16, 32, 64]
-    plot = {"x_data": cards, "x_log": True, "lines": [{"label": "each", "data": cards}]}
+    gpus = [1, 2, 4, 8, 16, 32, 64]
+    plot = {"x_data": gpus, "x_log": True, "lines": [{"label": "each", "data": gpus}]}
     tree = node.tree("plots/view", "plotView", plot, {"width": 680})
     ticks = ["".join(text.itertext()) for text in with_class(tree, "plot-tick")]
-    assert [tick for tick in ticks if tick in {*map(str, cards)}] == [*map(str, cards)]
+    assert [tick for tick in ticks if tick in {*map(str, gpus)}] == [*map(str, gpus)]

@@ -32,7 +32,7 @@ def test_replicas_of_tensor_parallel_ranks_have_one_adapter_each() -> None:
     assert ring(find("H100"), 8, stride=4).rate == pytest.approx(0.8 * 2 * 50 * GB)
 
 
-def test_a_card_alone_waits_for_nobody() -> None:
+def test_a_gpu_alone_waits_for_nobody() -> None:
     assert ring(find("H100"), 1).gather(GB) == 0
 
 
@@ -41,7 +41,7 @@ def test_busbw_of_a_dgx_a100_is_met() -> None:
     assert 230 * GB <= ring(find("A100-80GB"), 8).rate <= 250 * GB
 
 
-def test_cards_without_links_talk_over_pcie_and_geforces_through_the_host() -> None:
+def test_gpus_without_links_talk_over_pcie_and_geforces_through_the_host() -> None:
     paper, relayed = ring(find("A100 80GB PCIe"), 8), ring(find("RTX 4090"), 8)
     assert paper.rate == pytest.approx(14.2 * GB, rel=0.01)  # 13.5 measured, SimuMax a100_pcie.json
     assert relayed.rate == pytest.approx(paper.rate / 2)

@@ -1,4 +1,4 @@
-"""Sharing: what waits for other cards, by hand, and never more with a faster network."""
+"""Sharing: what waits for other GPUs, by hand, and never more with a faster network."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_context_parallel_exchange_hides_behind_long_attention() -> None:
     assert long._context(long.part.local) == Waits()
 
 
-def test_a_card_alone_waits_for_nobody() -> None:
+def test_a_gpu_alone_waits_for_nobody() -> None:
     assert step_time(job()).communication == 0
 
 

@@ -1,10 +1,10 @@
-"""A training step on a card that is not there, and every wait for it.
+"""A training step on a GPU that is not there, and every wait for it.
 
-What lies on the card has a shape and no numbers; what lies on the host is real. `CARD` is all of a
-driver that autograd and square brackets ask for. Whoever looks at a number of the card is named: by
+What lies on the GPU has a shape and no numbers; what lies on the host is real. `GPU` is all of a
+driver that autograd and square brackets ask for. Whoever looks at a number of the GPU is named: by
 the operator, and by the function of ours that asked.
 
-Run as a script, with `CARD` loaded before PyTorch: cases as JSON in, waits out.
+Run as a script, with `GPU` loaded before PyTorch: cases as JSON in, waits out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from gpu_runner.world import World
 from measured_steps import ROWS
 from unfrozen.schedules import Schedule
 
-CARD = """
+GPU = """
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -49,11 +49,11 @@ struct Hooks : at::CUDAHooksInterface {
   bool hasCUDA() const override { return true; }
   bool hasPrimaryContext(c10::DeviceIndex) const override { return false; }
 };
-const c10::Device card(CUDA, 0);
-const c10::Stream only(c10::Stream::DEFAULT, card);
+const c10::Device gpu(CUDA, 0);
+const c10::Stream only(c10::Stream::DEFAULT, gpu);
 struct Guard : c10::impl::NoOpDeviceGuardImpl<CUDA> {
-  c10::Device exchangeDevice(c10::Device) const override { return card; }
-  c10::Device getDevice() const override { return card; }
+  c10::Device exchangeDevice(c10::Device) const override { return gpu; }
+  c10::Device getDevice() const override { return gpu; }
   c10::Stream getStream(c10::Device) const noexcept override { return only; }
   c10::Stream exchangeStream(c10::Stream) const noexcept override { return only; }
 };
@@ -77,8 +77,8 @@ Wait = tuple[str, str]
 def built(folder: Path) -> Path:
     """The library that registers the device."""
     assert COMPILER is not None
-    source, library = folder / "card.cpp", folder / "card.so"
-    source.write_text(CARD)
+    source, library = folder / "gpu.cpp", folder / "gpu.so"
+    source.write_text(GPU)
     home = Path(torch.__file__).parent
     parts = home / "lib"
     flags = ["-shared", "-fPIC", "-std=c++20", f"-I{home / 'include'}", str(source)]
@@ -102,9 +102,9 @@ def on_card(value: Any) -> bool:
 
 
 class Looks(TorchFunctionMode):
-    """Notes who asks a tensor of the card for a number, and answers with zeros.
+    """Notes who asks a tensor of the GPU for a number, and answers with zeros.
 
-    Nothing is pinned here; that it was asked for counts. Of what is sent to the card, only what was
+    Nothing is pinned here; that it was asked for counts. Of what is sent to the GPU, only what was
     pinned goes without a wait.
     """
 
@@ -146,7 +146,7 @@ def _nothing(tensor: torch.Tensor, name: str) -> Any:
 
 
 class Operators(TorchDispatchMode):
-    """Runs for real what has no part on the card; notes operators that wait for it."""
+    """Runs for real what has no part on the GPU; notes operators that wait for it."""
 
     def __init__(self, waits: list[Wait]) -> None:
         super().__init__()
@@ -160,11 +160,11 @@ class Operators(TorchDispatchMode):
         leaves = tree_leaves((args, given))
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         devices = [leaf for leaf in leaves if isinstance(leaf, torch.device)]
-        card = any(isinstance(t, FakeTensor) for t in tensors)
-        if not card and all(device.type == "cpu" for device in devices):
+        gpu = any(isinstance(t, FakeTensor) for t in tensors)
+        if not gpu and all(device.type == "cpu" for device in devices):
             with _disable_current_modes():
                 return func(*args, **given)
-        if card and self._waits_in(func, args, given):
+        if gpu and self._waits_in(func, args, given):
             self._waits.append((str(func), asker()))
             if func is torch.ops.aten.nonzero.default:
                 return torch.empty(1, args[0].ndim, dtype=torch.long, device=PLACE)
@@ -191,7 +191,7 @@ class Operators(TorchDispatchMode):
 
 
 def sent(model: Any, dtype: torch.dtype) -> Any:
-    """Every weight and table of it anew, on the card; what was one stays one."""
+    """Every weight and table of it anew, on the GPU; what was one stays one."""
     made: dict[int, Any] = {}
     for module in model.modules():
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
@@ -251,7 +251,7 @@ def made(case: dict[str, Any]) -> TrainingStep:
 
 
 def looking(model: Any, batch: Batch) -> Any:
-    """A loss that asks the card what the host knows: where tokens are trained."""
+    """A loss that asks the GPU what the host knows: where tokens are trained."""
     trained = batch.labels[0] != -100
     torch.nonzero(trained[:4])
     bool(trained.all())
