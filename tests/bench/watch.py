@@ -81,7 +81,7 @@ def main() -> int:
         alone, ours = Loop(), Loop()
         options: dict[str, Any] = {"runs": runs, "eval_every": 10**9}
         with unfrozen.watch(ours.model, ours.optimizer, **options) as run:
-            first = ours.step()  # foretold, and measured as the second is
+            first = ours.step()  # predicted, and measured as the second is
             for loop in (ours, alone, alone, ours):
                 loop.step()
             pairs = taken(alone.step, ours.step, TURNS)
@@ -98,7 +98,7 @@ def main() -> int:
         Ratio(f"… each {usual}th of which is", whole * step, step, "s"),
     ]
     show("Watching a loop", "the same loop alone", rows)
-    print(f"  The first step, in which the run is foretold and θ₀ is kept: {first:.1f} s.")
+    print(f"  The first step, in which the run is predicted and θ₀ is saved: {first:.1f} s.")
     return int(over > MOST_OVER or whole > MOST_OVER_MEASURED)
 
 

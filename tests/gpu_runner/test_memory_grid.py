@@ -155,7 +155,7 @@ def test_two_processes_hold_what_was_predicted_whatever_they_choose(
     assert len(found) > 7
     for case, one in zip(cases, found, strict=True):
         kept = one.predicted["optimizer_step"].get("moments", 0)
-        # what is whole on every GPU and what is shared out, to a row that does not divide
+        # what is whole on every GPU and what is sharded, to a row that does not divide
         assert one.instants["optimizer_step"].get("moments", 0) == pytest.approx(kept, rel=1e-3), (
             case
         )

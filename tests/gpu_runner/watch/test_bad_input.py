@@ -188,7 +188,7 @@ def test_training_goes_on_with_a_full_disk(tmp_path: Path, full_disk: int) -> No
 def test_a_compiled_model_is_watched_and_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # so that it is foretold here
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # so that it is predicted here
     model = model_of()
     compiled = torch.compile(model, backend="eager")
     optimizer = adamw(model)

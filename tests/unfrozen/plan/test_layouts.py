@@ -81,7 +81,7 @@ def legal(asked: Job, cluster: dict[str, Any], recipe: dict[str, Any]) -> Iterat
     odd = found.recipe.grad_accum % rounds or found.recipe.seq_len % halves
     near = found.cluster.tensor_parallel <= linked_gpus(found)
     spread = found.cluster.shard_size in (None, linked_gpus(found) // found.cluster.tensor_parallel)
-    alone = found.cluster.alike == 1 and found.cluster.stage  # has nothing to share out
+    alone = found.cluster.alike == 1 and found.cluster.stage  # has nothing to shard
     if near and not odd and spread and not alone:
         yield found
 
