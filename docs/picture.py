@@ -1,7 +1,7 @@
 """Take the README's picture of the page: `.venv/bin/python docs/picture.py` after a build.
 
 Opens `dist/` from a loopback file server in the Chromium that the tests use and photographs the
-run view with the first recorded run, its table of what the model writes included.
+run view with the first recorded run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
+BELOW_THE_BAR = """(view) => scrollBy({
+  top: view.getBoundingClientRect().top - 72, behavior: "instant" })"""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -28,18 +30,19 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    """Write docs/page.png, 1280 × 1440 pixels."""
+    """Write docs/page.png, 1280 × 1280 pixels."""
     handler = functools.partial(Quiet, directory=str(ROOT / "dist"))
     browser_path = os.environ.get("UNFROZEN_CHROMIUM") or shutil.which("chromium")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as player:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = player.chromium.launch(executable_path=browser_path, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1440}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1280, "height": 1280}, color_scheme="light")
         page.goto(f"http://127.0.0.1:{server.server_port}/")
         view = page.locator("run-view[data-state=finished]")
         page.locator("run-view").scroll_into_view_if_needed()
         view.locator("canvas").first.wait_for()
-        view.evaluate("view => scrollTo({ top: view.offsetTop - 72, behavior: 'instant' })")
+        page.wait_for_timeout(1000)
+        view.evaluate(BELOW_THE_BAR)
         page.wait_for_timeout(1000)
         page.screenshot(path=ROOT / "docs" / "page.png")
         browser.close()
