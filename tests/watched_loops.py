@@ -15,7 +15,7 @@ SIZES: dict[str, Any] = {
     "vocab_size": 264,
     "hidden_size": 64,
     "intermediate_size": 160,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
@@ -51,7 +51,7 @@ def model_of(family: str = "llama", seed: int = 0, **more: Any) -> Any:
         sizes = {
             "vocab_size": 264,
             "n_embd": 64,
-            "n_layer": 3,
+            "n_layer": 2,
             "n_head": 4,
             "n_positions": 128,
             **more,

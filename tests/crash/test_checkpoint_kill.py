@@ -9,7 +9,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from shutil import copytree
+from typing import Any
 
 import pytest
 import torch
@@ -34,24 +37,20 @@ LAST_TWO = {"step-000001", "step-000002"}
 
 def checkpointer(directory: Path, **ways: bool) -> Checkpointer:
     """Who saves a trained tiny model in `directory`, in some `ways`."""
+    history = History(latest={"task": 1.0})
+    return Checkpointer(directory, directory / "model", *trained(), history, None, World(), **ways)
+
+
+@cache
+def trained() -> tuple[Any, Any, Any]:
+    """A tiny model, its tokenizer, and an optimizer that has taken a step."""
     torch.set_num_threads(1)
     model = tiny_llama.model()
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(1e-3, torch.ones(()), 0.0)
-    history = History(latest={"task": 1.0})
-    return Checkpointer(
-        directory,
-        directory / "model",
-        model,
-        tiny_llama.tokenizer(),
-        optimizer,
-        history,
-        None,
-        World(),
-        **ways,
-    )
+    return model, tiny_llama.tokenizer(), optimizer
 
 
 def save_and_prune(directory: Path, step: int, **ways: bool) -> None:
@@ -128,12 +127,12 @@ def lose_what_is_not_flushed(below: Path, safe: set[str]) -> None:
 def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(
     ways: dict[str, bool], tmp_path: Path
 ) -> None:
-    deaths, newer = 0, 0
+    deaths, newer, before = 0, 0, tmp_path / "before"
+    for step in (0, 1):
+        save_and_prune(before, step, **ways)
     for boundary in range(1, MOST_BOUNDARIES):
-        directory = tmp_path / str(boundary)
+        directory = copytree(before, tmp_path / str(boundary))
         root = directory / CHECKPOINTS
-        for step in (0, 1):
-            save_and_prune(directory, step, **ways)
         died = dies_at(boundary, lambda d=directory: save_and_prune(d, 2, **ways), directory)  # type: ignore[misc]
         found, refused = checkpoint.newest(root)
         assert found is not None, boundary
@@ -157,9 +156,9 @@ def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(
 def test_replacing_a_checkpoint_of_the_same_step_never_leaves_none(
     ways: dict[str, bool], tmp_path: Path
 ) -> None:
+    save_and_prune(tmp_path / "before", 1, **ways)
     for boundary in range(1, MOST_BOUNDARIES):
-        directory = tmp_path / str(boundary)
-        save_and_prune(directory, 1, **ways)
+        directory = copytree(tmp_path / "before", tmp_path / str(boundary))
         died = dies_at(boundary, lambda d=directory: save_and_prune(d, 1, **ways), directory)  # type: ignore[misc]
         found, _ = checkpoint.newest(directory / CHECKPOINTS)
         assert found is not None, boundary

@@ -1,54 +1,61 @@
 """A disk with no room for a checkpoint: said with numbers, and the last one goes on."""
 
-import os
-import signal
-import subprocess
+import resource
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+import run_process
 from gpu_runner.checkpoint import directory
 from gpu_runner.errors import ExitCode
-from run_process import ROOT, events, runner, wait_for_step
+from run_process import events, last_step
 
 pytestmark = pytest.mark.slow
 
-WITH_SMALL_FILES = """
-import resource
-from gpu_runner.__main__ import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))  # the moments need 216,000
-main()
-"""
+
+def resume_with_small_files(run: Path) -> None:
+    """`unfrozen resume` on a disk without room for the moments; what it says goes to a file."""
+    from gpu_runner.__main__ import main
+
+    sys.stdout = sys.stderr = (run / "said").open("w")
+    sys.argv[1:] = ["resume", run.name, "--runs", str(run.parent)]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))  # the moments need 216,000
+    main()
 
 
 def test_a_full_disk_is_said_and_the_last_checkpoint_goes_on(
     model_dir: Path, sums_file: Path, tmp_path: Path
 ) -> None:
-    steps = ["--steps", "40", "--save-every", "4", "--eval-every", "40", "--sample-tokens", "0"]
-    data = ["--model", str(model_dir), "--data", str(sums_file), "--general", "none"]
-    process = runner("train", *data, *steps, "--runs", str(tmp_path))
-    run = wait_for_step(tmp_path, 10, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    make = run_process.children().Process
+    steps = {"steps": 40, "save_every": 4, "eval_every": 40, "sample_tokens": 0}
+    data = {"model": str(model_dir), "data": str(sums_file), "general": ()}
+    child = make(target=run_process.train_here, args=(data | steps | {"runs": str(tmp_path)},))
+    child.start()
+    while not (found := list(tmp_path.glob("*/events.jsonl"))) or last_step(found[0].parent) < 10:
+        assert child.is_alive()
+        time.sleep(0.002)
+    child.kill()
+    child.join()
+    run = found[0].parent
     before, _ = directory.newest(run / "checkpoints")
     assert before is not None
 
-    full = subprocess.run(
-        [sys.executable, "-c", WITH_SMALL_FILES, "resume", run.name, "--runs", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert full.returncode == ExitCode.SYSTEM, full.stdout + full.stderr
-    assert "File too large" in full.stderr
-    assert "Make room, or choose another --runs" in full.stderr
-    assert "Earlier checkpoints are intact" in full.stderr
+    full = make(target=resume_with_small_files, args=(run,))
+    full.start()
+    full.join()
+    said = (run / "said").read_text("utf-8")
+    assert full.exitcode == ExitCode.SYSTEM, said
+    assert "File too large" in said
+    assert "Make room, or choose another --runs" in said
+    assert "Earlier checkpoints are intact" in said
     assert events(run)[-1]["status"] == "failed"
     assert directory.newest(run / "checkpoints") == (before, [])
     assert max((run / "checkpoints").iterdir()) == before
 
-    process = runner("resume", run.name, "--runs", str(tmp_path))
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+    again = make(target=run_process.resume_here, args=(str(run),))
+    again.start()
+    again.join()
+    assert again.exitcode == 0
     assert events(run)[-1]["status"] == "finished"

@@ -1,45 +1,46 @@
 """The trainer's log under kill −9: a hundred deaths, one file, nothing acknowledged lost."""
 
+import os
 import random
-import subprocess
-import sys
+import signal
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-import build
 from gpu_runner.log.tail import Tail, parse
 from gpu_runner.log.writer import EventLog, SystemClock
 
 pytestmark = pytest.mark.slow
 
 KILLS = 100
-WRITER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, "py")
-from gpu_runner.log.writer import EventLog, SystemClock
-path, attempt = Path(sys.argv[1]), int(sys.argv[2])
-log = EventLog(path, run="r", clock=SystemClock(), attempt=attempt)
-step = 0
-while True:
-    assert log.emit("metrics", step, m={"train/loss": step / 7, "opt/lr": 1e-5})
-    sys.stdout.write(f"{log.attempt} {step}\\n")
-    sys.stdout.flush()
-    step += 1
-"""
+
+
+def write(path: Path, attempt: int, says: int) -> None:
+    """Write events for as long as this process lives, and say of each that it is safe."""
+    log = EventLog(path, run="r", clock=SystemClock(), attempt=attempt)
+    for step in count():
+        assert log.emit("metrics", step, m={"train/loss": step / 7, "opt/lr": 1e-5})
+        os.write(says, f"{log.attempt} {step}\n".encode())
 
 
 def die_while_writing(path: Path, attempt: int, seconds: float) -> list[tuple[int, int]]:
     """Let a writer run for `seconds` after its first event, kill it, return what it saw safe."""
-    command = [sys.executable, "-c", WRITER, str(path), str(attempt)]
-    with subprocess.Popen(command, cwd=build.ROOT, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        first = writer.stdout.readline()
+    heard, says = os.pipe()
+    writer = os.fork()
+    if writer == 0:
+        try:
+            write(path, attempt, says)
+        finally:
+            os._exit(1)
+    os.close(says)
+    with os.fdopen(heard) as lines:
+        first = lines.readline()
         time.sleep(seconds)
-        writer.kill()
-        rest = writer.stdout.read()
+        os.kill(writer, signal.SIGKILL)
+        rest = lines.read()
+    os.waitpid(writer, 0)
     whole = [line.split() for line in (first + rest).split("\n")[:-1]]
     return [(int(attempt_text), int(step)) for attempt_text, step in whole]
 

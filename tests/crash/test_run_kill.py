@@ -10,7 +10,7 @@ the finished model.
 import json
 import random
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ KILLS = 30
 
 @pytest.fixture
 def options(model_dir: Path, sums_file: Path) -> dict[str, Any]:
-    steps = {"steps": 60, "eval_every": 20, "save_every": 4, "lr": 3e-3, "micro_batch": 2}
+    steps = {"steps": 40, "eval_every": 20, "save_every": 4, "lr": 3e-3, "micro_batch": 2}
     return {"model": str(model_dir), "data": str(sums_file), "general": (), **steps}
 
 
@@ -50,6 +50,7 @@ def live_together(target: Any, argument: Any, runs: Path, until: int | None) -> 
         found = list(runs.glob("*/events.jsonl"))
         if found and run_process.last_step(found[0].parent) >= until:
             break
+        sleep(0.002)
     for child in started:
         if until is not None:
             child.kill()
@@ -82,7 +83,7 @@ def test_kills_at_any_time_change_nothing(
     assert longest is not None
     (reference,) = whole.iterdir()
     saved = {path.name: path for path in (reference / "copies").iterdir()}
-    assert len(saved) == 15  # the last one too: a finished run can go on
+    assert len(saved) == 10  # the last one too: a finished run can go on
 
     chance = random.Random(20261125)
     kills, compared, runs = 0, set(), 0
@@ -124,8 +125,8 @@ def test_two_processes_killed_and_resumed_are_the_same_two(
     whole, broken = (shared | {"runs": str(place)} for place in places)
     train, copied = run_process.train_here, run_process.train_here_and_copy_checkpoints
     reference = live_together(copied, whole, places[0], None)
-    run = live_together(train, broken, places[1], 8)
-    for until in (20, 41):
+    run = live_together(train, broken, places[1], 6)
+    for until in (14, 26):
         newest, _ = directory.newest(run / "checkpoints")
         assert newest is not None
         # When gloo lets go of what it has sent, and so the bytes at a peak, hangs on the other one.
@@ -148,6 +149,7 @@ def test_a_run_that_loses_a_process_says_so_and_can_go_on(
     ):
         assert first.is_alive()
         assert second.is_alive()
+        sleep(0.002)
     second.kill()
     first.join(60)
     assert first.exitcode not in (0, None)

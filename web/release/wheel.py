@@ -13,9 +13,11 @@ the server decompresses it on request.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from gpu_runner.serve.site import PACKED, SPLICED
 ROOT: Final = Path(__file__).resolve().parents[2]
 SITE: Final = ROOT / "dist"
 STAGE: Final = ROOT / ".cache" / "package"
+COMPRESSED: Final = ROOT / ".cache" / "compressed"
 OUT: Final = ROOT / "packages"
 FILES: Final = ("pyproject.toml", "README.md", "LICENSE")
 UNWANTED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
@@ -68,7 +71,7 @@ def stage(site: Path, folder: Path) -> Path:
         if parts := split(data, shared):
             text = json.dumps(parts, separators=(",", ":"))
             path.with_name(path.name + SPLICED).write_text(text, "utf-8")
-        elif packed := compress(data, is_zip=path.suffix == ".zip"):
+        elif packed := compress_once(data, is_zip=path.suffix == ".zip"):
             path.with_name(path.name + PACKED).write_bytes(packed)
         else:
             continue
@@ -76,10 +79,21 @@ def stage(site: Path, folder: Path) -> Path:
     return page
 
 
-def compress(data: bytes, *, is_zip: bool) -> bytes:
-    """Return the file compressed by xz, or nothing where that gains too little."""
+def compress_once(data: bytes, *, is_zip: bool) -> bytes:
+    """Return what `compress` does, kept until this file changes: most of the page never does."""
     if len(data) < XZ_MIN_BYTES:
         return b""
+    kept = COMPRESSED / hashlib.sha256(Path(__file__).read_bytes() + data).hexdigest()
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        begun = kept.with_suffix(f".{os.getpid()}")
+        begun.write_bytes(compress(data, is_zip=is_zip))
+        begun.replace(kept)
+    return kept.read_bytes()
+
+
+def compress(data: bytes, *, is_zip: bool) -> bytes:
+    """Return the file compressed by xz, or nothing where that gains too little."""
     packed = lzma.compress(store_zip(data) if is_zip else data, preset=9)
     return packed if len(packed) <= XZ_MAX_RATIO * len(zlib.compress(data, 9)) else b""
 

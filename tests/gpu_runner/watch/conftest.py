@@ -19,7 +19,9 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
-@pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def patience() -> Iterator[None]:
     """Every setting is tried, however slow the machine is."""
-    monkeypatch.setattr(loop_advice, "MOST_SECONDS", 600.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_advice, "MOST_SECONDS", 600.0)
+        yield

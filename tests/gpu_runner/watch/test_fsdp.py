@@ -33,9 +33,11 @@ pytestmark = pytest.mark.slow
 
 CLOSE = 0.03
 NARROW = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
-MODEL = {"num_hidden_layers": 2}  # n_layer is another's, and stays as it is
 TWO: dict[str, dict[str, Any]] = {
-    "llama": {"watch": {"task": rows(2), "tokenizer": tiny_llama.tokenizer()}},
+    "llama, watched by both": {
+        "watchers": 2,
+        "watch": {"task": rows(2), "tokenizer": tiny_llama.tokenizer()},
+    },
     "qwen3 in bf16": {"family": "qwen3", "mp_policy": NARROW},
     "gpt2 without resharding after forward": {
         "family": "gpt2",
@@ -48,7 +50,7 @@ TWO: dict[str, dict[str, Any]] = {
         "defers": "gradient_sync",
     },
     "embedding and head apart, with checkpointing": {"apart": True, "again": True, "rows": 8},
-    "ignored norms, and only the first process watched": {"ignores": "norm", "watchers": 1},
+    "ignored norms": {"ignores": "norm"},
     "micro-batches of a loop that evaluates": {"evaluates": True, "parts": 2},
 }
 FOUR: dict[str, dict[str, Any]] = {
@@ -59,7 +61,7 @@ FOUR: dict[str, dict[str, Any]] = {
 def shard(mesh: DeviceMesh, case: dict[str, Any]) -> Any:
     """Return a model sharded as the case says."""
     family = case.get("family", "llama")
-    model = model_of(family, **({} if family == "gpt2" else MODEL))
+    model = model_of(family)
     if case.get("again"):
         model.activation_checkpointing_enable({"use_reentrant": False})
     how: dict[str, Any] = {"mesh": mesh}
@@ -100,7 +102,7 @@ def measured(mesh: DeviceMesh, place: Path, name: str, case: dict[str, Any]) -> 
     rank = torch.distributed.get_rank()
     model = shard(mesh, case)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, foreach=False)
-    if rank >= case.get("watchers", 4):
+    if rank >= case.get("watchers", 1):
         return train(model, optimizer, rank, case)
     options = {"runs": place, "name": name.replace(" ", "-"), **case.get("watch", {})}
     with unfrozen.watch(model, optimizer, **options) as run:

@@ -19,6 +19,7 @@ from watched_loops import alerts, events, model_of, train
 
 pytestmark = pytest.mark.slow
 
+ROOM, PER_BATCH = 250 * MIB, 64
 ROWS = [{"input_ids": [1] * length} for length in (3, 40, 7)]
 
 
@@ -66,11 +67,11 @@ def test_a_loop_is_warned_once_before_the_heaviest_batch_comes(tmp_path: Path) -
     model = model_of(vocab_size=4096, num_hidden_layers=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     options: dict[str, Any] = {"runs": tmp_path, "lengths": [16, 120, 30]}
-    with at_most_more(500 * MIB), unfrozen.watch(model, optimizer, **options) as run:
-        for length in (16, 24, 32):
-            train(model, optimizer, 1, rows=128, length=length)
+    with at_most_more(ROOM), unfrozen.watch(model, optimizer, **options) as run:
+        for length in (16, 24):
+            train(model, optimizer, 1, rows=PER_BATCH, length=length)
     (warning,) = [text for text in alerts(run).splitlines() if "will not fit" in text]
-    assert warning.startswith("A later batch will not fit: 128 × 120 tokens")
+    assert warning.startswith(f"A later batch will not fit: {PER_BATCH} × 120 tokens")
     assert "sequences per micro-batch" in warning
     first = next(event for event in events(run, "alert") if "will not fit" in event["text"])
     assert first["step"] == 0
@@ -78,12 +79,12 @@ def test_a_loop_is_warned_once_before_the_heaviest_batch_comes(tmp_path: Path) -
 
 @pytest.mark.usefixtures("cached")
 def test_a_trainer_reads_the_lengths_of_its_examples(tmp_path: Path) -> None:
-    rows = [{"input_ids": [5] * 16, "labels": [5] * 16}] * 256
-    rows += [{"input_ids": [5] * 120, "labels": [5] * 120}] * 128
+    rows = [{"input_ids": [5] * 16, "labels": [5] * 16}] * 2 * PER_BATCH
+    rows += [{"input_ids": [5] * 120, "labels": [5] * 120}] * PER_BATCH
     callback = unfrozen.Callback(runs=tmp_path / "runs")
     quiet: dict[str, Any] = {"report_to": [], "disable_tqdm": True, "save_strategy": "no"}
-    options: dict[str, Any] = {"max_steps": 2, "per_device_train_batch_size": 128, "use_cpu": True}
-    options |= {"train_sampling_strategy": "sequential", **quiet}
+    options = {"max_steps": 2, "per_device_train_batch_size": PER_BATCH, "use_cpu": True, **quiet}
+    options["train_sampling_strategy"] = "sequential"
     trainer = Trainer(
         model_of(vocab_size=4096, num_hidden_layers=1),
         TrainingArguments(str(tmp_path / "out"), **options),
@@ -91,16 +92,16 @@ def test_a_trainer_reads_the_lengths_of_its_examples(tmp_path: Path) -> None:
         data_collator=default_data_collator,
         callbacks=[callback],
     )
-    with at_most_more(500 * MIB):
+    with at_most_more(ROOM):
         trainer.train()
     (warning,) = [text for text in alerts(callback.run).splitlines() if "will not fit" in text]
-    assert warning.startswith("A later batch will not fit: 128 × 120 tokens")
+    assert warning.startswith(f"A later batch will not fit: {PER_BATCH} × 120 tokens")
     assert "per_device_train_batch_size=" in warning
 
 
 @pytest.mark.usefixtures("cached")
 def test_there_is_no_warning_where_the_batch_fits(tmp_path: Path) -> None:
-    model = model_of()
+    model = model_of(num_hidden_layers=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with unfrozen.watch(model, optimizer, runs=tmp_path, lengths=[64]) as run:
         train(model, optimizer, 2, length=16)

@@ -10,11 +10,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 import unfrozen
+from conftest import matrix
 from watched_loops import SIX, batches, events, model_of, series
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", SIX)
+@pytest.mark.parametrize("family", matrix(SIX, "llama", "gpt2"))
 def test_a_loop_with_accelerate_is_watched(tmp_path: Path, family: str) -> None:
     AcceleratorState._reset_state(True)
     PartialState._reset_state()
