@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import tiny_llama
+from conftest import matrix
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.model import sharded_load
@@ -63,9 +64,10 @@ def save_and_prune(directory: Path, step: int, **ways: bool) -> None:
     kept.prune(saved)
 
 
+ASYNCHRONOUS = {"sharded": True, "asynchronous": True}
 WAYS = pytest.mark.parametrize(
     "ways",
-    [{}, {"sharded": True}, {"sharded": True, "asynchronous": True}],
+    matrix([{}, {"sharded": True}, ASYNCHRONOUS], {}, ASYNCHRONOUS),
     ids=["whole", "shards", "beside-steps"],
 )
 

@@ -32,7 +32,7 @@ from release import wheel as maker
 pytestmark = pytest.mark.slow
 
 TOKEN: Final = "a" * 32
-TRAIN: Final = ("train", "--model", "demo", "--steps", "20")
+TRAIN: Final = ("train", "--model", "demo", "--steps", "6", "--eval-rows", "4")
 
 
 @pytest.fixture(scope="module")
@@ -264,5 +264,5 @@ def test_what_it_trains_appears_in_the_page(full: Installed, address: str, page:
     assert "To see it in the page: unfrozen serve" in done.stdout
     watcher = RunReader(page)
     watcher.wait_notice("finished")
-    assert watcher.brief["step"] == 20
+    assert watcher.brief["step"] == 6
     assert watcher.state["events"] == len(full.log())

@@ -169,6 +169,7 @@ def test_a_dropped_file_goes_through_the_same_fold_and_counts_its_damage(js: Jav
     assert refusal.startswith("the line is a list of 0; it must be an object with run, seq")
 
 
+@pytest.mark.slow
 def test_a_line_of_fifty_megabytes_costs_its_newline_and_is_refused(js: JavaScript) -> None:
     good = json.dumps({"run": "r", "seq": 0, "att": 0, "t": 1, "kind": "beat"})
     body = """

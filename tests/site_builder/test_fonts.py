@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from fontTools.ttLib import TTFont
 from playwright.sync_api import Page
 
 from conftest import StaticSite
+from site_builder import fonts, kept
 from site_builder.assets import FONT_LICENCES
 from site_builder.fonts import SIGNS, unicode_range
 
@@ -84,6 +86,15 @@ def test_a_face_promises_the_characters_it_holds_and_no_other(site: Path) -> Non
             assert face.characters < there, face.path.name
         else:
             assert face.characters == there, face.path.name
+
+
+@pytest.mark.slow
+def test_a_face_is_cut_to_the_same_bytes_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fonts.subset_face(fonts.FACES[1])
+    monkeypatch.setattr(kept, "KEPT", tmp_path)
+    assert fonts.subset_face.__wrapped__(fonts.FACES[1]) == before
 
 
 def test_no_character_of_a_family_stands_in_two_files(site: Path) -> None:

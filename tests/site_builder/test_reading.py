@@ -1,31 +1,37 @@
 """Reading in a real browser: narrow, zoomed, dark, printed, with the keyboard, without scripts."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from conftest import StaticSite
+from conftest import StaticSite, watched_page
 
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
 LIGHT, DARK = "rgb(252, 251, 248)", "rgb(22, 24, 27)"
 
 
+@pytest.fixture(scope="module")
+def article(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
+    """The opened article, for tests that set the window's size and change nothing else."""
+    with watched_page(chromium.new_context()) as page:
+        page.goto(static_site.url)
+        yield page
+
+
 @pytest.mark.parametrize(("width", "height"), [(320, 640), (390, 844), (720, 450), (1440, 900)])
-def test_the_page_never_scrolls_sideways(
-    page: Page, static_site: StaticSite, width: int, height: int
-) -> None:
-    page.set_viewport_size({"width": width, "height": height})  # 720 × 450 is 1440 × 900 at 200%
-    page.goto(static_site.url)
-    page.locator("live-cell button").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_the_page_never_scrolls_sideways(article: Page, width: int, height: int) -> None:
+    article.set_viewport_size({"width": width, "height": height})  # 720 × 450: 1440 × 900 at 200%
+    article.locator("live-cell button").first.wait_for()
+    # Plots are drawn again for the new width.
+    article.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
 
 
-def test_a_line_of_text_holds_66_to_76_characters(page: Page, static_site: StaticSite) -> None:
-    page.set_viewport_size({"width": 1440, "height": 900})
-    page.goto(static_site.url)
-    page.evaluate("document.fonts.ready")
-    characters = page.evaluate(
+def test_a_line_of_text_holds_66_to_76_characters(article: Page) -> None:
+    article.set_viewport_size({"width": 1440, "height": 900})
+    article.evaluate("document.fonts.ready")
+    characters = article.evaluate(
         """() => {
           const lines = [...document.querySelectorAll(".chapter > p")].map((p) => {
             const range = document.createRange();
@@ -40,21 +46,19 @@ def test_a_line_of_text_holds_66_to_76_characters(page: Page, static_site: Stati
     assert 55 <= characters <= 76  # the mean counts the short last lines
 
 
-def test_notes_stand_in_the_margin_when_there_is_one(page: Page, static_site: StaticSite) -> None:
-    page.goto(static_site.url)
+def test_notes_stand_in_the_margin_when_there_is_one(article: Page) -> None:
     left = "note => note.getBoundingClientRect().left"
     right = "note => note.parentElement.getBoundingClientRect().right"
-    note = page.locator(".note").first
-    page.set_viewport_size({"width": 1200, "height": 900})
+    note = article.locator(".note").first
+    article.set_viewport_size({"width": 1200, "height": 900})
     assert note.evaluate(left) >= note.evaluate(right)
-    page.set_viewport_size({"width": 1100, "height": 900})
+    article.set_viewport_size({"width": 1100, "height": 900})
     assert note.evaluate(left) < note.evaluate(right)
 
 
-def test_notes_never_lie_on_each_other_or_on_a_figure(page: Page, static_site: StaticSite) -> None:
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.goto(static_site.url)
-    boxes = page.evaluate(
+def test_notes_never_lie_on_each_other_or_on_a_figure(article: Page) -> None:
+    article.set_viewport_size({"width": 1280, "height": 900})
+    boxes = article.evaluate(
         """() => [...document.querySelectorAll(".note, .figure.wide, .wide")].map((element) => {
           const { top, bottom } = element.getBoundingClientRect();
           return [element.className, top, bottom];
@@ -66,27 +70,24 @@ def test_notes_never_lie_on_each_other_or_on_a_figure(page: Page, static_site: S
     assert not overlapping
 
 
-def test_the_contents_follow_the_reader(page: Page, static_site: StaticSite) -> None:
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.goto(static_site.url)
-    current = page.locator(".toc [aria-current]")
+def test_the_contents_follow_the_reader(article: Page) -> None:
+    article.set_viewport_size({"width": 1280, "height": 900})
+    article.evaluate("scrollTo(0, 0)")
+    current = article.locator(".toc [aria-current]")
     expect(current).to_have_text("What full fine-tuning is")
-    page.locator("#the-step-that-moves-nothing").evaluate("heading => heading.scrollIntoView()")
+    article.locator("#the-step-that-moves-nothing").evaluate("heading => heading.scrollIntoView()")
     expect(current).to_have_text("The step that moves nothing")
-    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    last = page.locator(".toc a").last
+    article.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    last = article.locator(".toc a").last
     expect(last).to_have_attribute("aria-current", "location")
 
 
-def test_a_citation_shows_its_work_to_pointer_and_keyboard(
-    page: Page, static_site: StaticSite
-) -> None:
-    page.goto(static_site.url)
-    card, citation = page.locator(".hover-card"), page.locator("#cite-howard2018-1")
+def test_a_citation_shows_its_work_to_pointer_and_keyboard(article: Page) -> None:
+    card, citation = article.locator(".hover-card"), article.locator("#cite-howard2018-1")
     expect(card).to_be_hidden()
     citation.hover()
     expect(card).to_contain_text("Universal Language Model Fine-tuning")
-    page.keyboard.press("Escape")
+    article.keyboard.press("Escape")
     expect(card).to_be_hidden()
     citation.focus()
     expect(card).to_be_visible()

@@ -13,11 +13,9 @@ the server decompresses it on request.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import lzma
-import os
 import shutil
 import subprocess
 import sys
@@ -28,11 +26,11 @@ from pathlib import Path
 from typing import Final
 
 from gpu_runner.serve.site import PACKED, SPLICED
+from site_builder.kept import kept
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SITE: Final = ROOT / "dist"
 STAGE: Final = ROOT / ".cache" / "package"
-COMPRESSED: Final = ROOT / ".cache" / "compressed"
 OUT: Final = ROOT / "packages"
 FILES: Final = ("pyproject.toml", "README.md", "LICENSE")
 UNWANTED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
@@ -83,13 +81,7 @@ def compress_once(data: bytes, *, is_zip: bool) -> bytes:
     """Return what `compress` does, kept until this file changes: most of the page never does."""
     if len(data) < XZ_MIN_BYTES:
         return b""
-    kept = COMPRESSED / hashlib.sha256(Path(__file__).read_bytes() + data).hexdigest()
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        begun = kept.with_suffix(f".{os.getpid()}")
-        begun.write_bytes(compress(data, is_zip=is_zip))
-        begun.replace(kept)
-    return kept.read_bytes()
+    return kept(Path(__file__).read_bytes() + data, lambda: compress(data, is_zip=is_zip))
 
 
 def compress(data: bytes, *, is_zip: bool) -> bytes:

@@ -11,16 +11,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 
+import fontTools
 from fontTools import subset as subsetting
 from fontTools.ttLib import TTFont
 from fontTools.varLib import instancer
 
 from site_builder import SiteError
 from site_builder.config import ROOT
+from site_builder.kept import kept
 
 LICENCE = "SIL Open Font License, Version 1.1"
 LICENCE_URL = "https://openfontlicense.org"
@@ -121,7 +123,9 @@ def subset_face(face: Face) -> tuple[Subset, ...]:
         there = set(TTFont(_path(source)).getBestCmap() or ())
         wanted = (there & set(map(ord, characters)) if characters else there) - taken
         taken |= wanted
-        data = _subset_font(face, source, wanted)
+        inputs = _path(source).read_bytes() + Path(__file__).read_bytes()
+        inputs += repr((face, sorted(wanted), fontTools.version)).encode()
+        data = kept(inputs, partial(_subset_font, face, source, wanted))
         subsets.append(Subset(f"{face.name}{suffix}", data, frozenset(wanted)))
     return tuple(subsets)
 

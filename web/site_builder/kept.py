@@ -1,0 +1,25 @@
+"""What takes long to make is made once: a later build reads it from .cache/kept.
+
+inputs ──sha256──▶ .cache/kept/<digest>, made where it is missing
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+KEPT: Final = Path(__file__).resolve().parents[2] / ".cache" / "kept"
+
+
+def kept(inputs: bytes, make: Callable[[], bytes]) -> bytes:
+    """Return what `make` makes of `inputs`, which name everything that it depends on."""
+    place = KEPT / hashlib.sha256(inputs).hexdigest()
+    if not place.is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        begun = place.with_suffix(f".{os.getpid()}")
+        begun.write_bytes(make())
+        begun.replace(place)
+    return place.read_bytes()
