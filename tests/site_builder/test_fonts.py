@@ -10,7 +10,7 @@ from fontTools.ttLib import TTFont
 from playwright.sync_api import Page
 
 from conftest import StaticSite
-from site_builder import fonts, kept
+from site_builder import disk_cache, fonts
 from site_builder.assets import FONT_LICENCES
 from site_builder.fonts import SIGNS, unicode_range
 
@@ -93,7 +93,7 @@ def test_a_face_is_cut_to_the_same_bytes_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = fonts.subset_face(fonts.FACES[1])
-    monkeypatch.setattr(kept, "KEPT", tmp_path)
+    monkeypatch.setattr(disk_cache, "CACHE", tmp_path)
     assert fonts.subset_face.__wrapped__(fonts.FACES[1]) == before
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from gpu_runner.serve.site import PACKED, SPLICED
-from site_builder.kept import kept
+from site_builder.disk_cache import make_once
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SITE: Final = ROOT / "dist"
@@ -81,7 +81,7 @@ def compress_once(data: bytes, *, is_zip: bool) -> bytes:
     """Return what `compress` does, kept until this file changes: most of the page never does."""
     if len(data) < XZ_MIN_BYTES:
         return b""
-    return kept(Path(__file__).read_bytes() + data, lambda: compress(data, is_zip=is_zip))
+    return make_once(Path(__file__).read_bytes() + data, lambda: compress(data, is_zip=is_zip))
 
 
 def compress(data: bytes, *, is_zip: bool) -> bytes:

@@ -22,7 +22,7 @@ from fontTools.varLib import instancer
 
 from site_builder import SiteError
 from site_builder.config import ROOT
-from site_builder.kept import kept
+from site_builder.disk_cache import make_once
 
 LICENCE = "SIL Open Font License, Version 1.1"
 LICENCE_URL = "https://openfontlicense.org"
@@ -125,7 +125,7 @@ def subset_face(face: Face) -> tuple[Subset, ...]:
         taken |= wanted
         inputs = _path(source).read_bytes() + Path(__file__).read_bytes()
         inputs += repr((face, sorted(wanted), fontTools.version)).encode()
-        data = kept(inputs, partial(_subset_font, face, source, wanted))
+        data = make_once(inputs, partial(_subset_font, face, source, wanted))
         subsets.append(Subset(f"{face.name}{suffix}", data, frozenset(wanted)))
     return tuple(subsets)
 

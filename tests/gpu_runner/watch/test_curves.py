@@ -20,7 +20,7 @@ from watched_loops import series
 
 pytestmark = pytest.mark.slow
 
-STEPS, MICRO, PARTS = 6, 2, 2
+STEPS, MICRO, PARTS = 4, 2, 2
 CLOSE = 1e-3
 
 

@@ -38,13 +38,13 @@ TWO: dict[str, dict[str, Any]] = {
         "watchers": 2,
         "watch": {"task": rows(2), "tokenizer": tiny_llama.tokenizer()},
     },
-    "qwen3 in bf16": {"family": "qwen3", "mp_policy": NARROW},
     "gpt2 without resharding after forward": {
         "family": "gpt2",
         "mp_policy": NARROW,
         "reshard_after_forward": False,
     },
     "micro-batches without gradient sync": {
+        "family": "qwen3",
         "mp_policy": NARROW,
         "parts": 3,
         "defers": "gradient_sync",

@@ -64,7 +64,7 @@ def test_the_longest_example_decides_when_padded_and_the_longest_ones_when_packe
 
 @pytest.mark.usefixtures("cached")
 def test_a_loop_is_warned_once_before_the_heaviest_batch_comes(tmp_path: Path) -> None:
-    model = model_of(vocab_size=4096, num_hidden_layers=1)
+    model = model_of(vocab_size=4096, num_hidden_layers=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     options: dict[str, Any] = {"runs": tmp_path, "lengths": [16, 120, 30]}
     with at_most_more(ROOM), unfrozen.watch(model, optimizer, **options) as run:
@@ -86,7 +86,7 @@ def test_a_trainer_reads_the_lengths_of_its_examples(tmp_path: Path) -> None:
     options = {"max_steps": 2, "per_device_train_batch_size": PER_BATCH, "use_cpu": True, **quiet}
     options["train_sampling_strategy"] = "sequential"
     trainer = Trainer(
-        model_of(vocab_size=4096, num_hidden_layers=1),
+        model_of(vocab_size=4096, num_hidden_layers=0),
         TrainingArguments(str(tmp_path / "out"), **options),
         train_dataset=Dataset.from_list(rows),
         data_collator=default_data_collator,

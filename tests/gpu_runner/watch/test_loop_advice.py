@@ -21,7 +21,7 @@ def loop() -> Any:
     """A step of 16 sequences, the optimizer that it needs, and its prediction."""
     model = model_of(num_hidden_layers=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    (batch,) = batches(1, rows=16, length=64)
+    (batch,) = batches(1, rows=16, length=32)
     step = LoopStep(model, Optimizers(optimizer), StepInputs.of(batch))
     return step, optimizer, predict_loop_step(step)
 

@@ -1,6 +1,6 @@
-"""What takes long to make is made once: a later build reads it from .cache/kept.
+"""What takes long to make is made once: a later build reads it from .cache/made.
 
-inputs ──sha256──▶ .cache/kept/<digest>, made where it is missing
+inputs ──sha256──▶ .cache/made/<digest>, made where it is missing
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-KEPT: Final = Path(__file__).resolve().parents[2] / ".cache" / "kept"
+CACHE: Final = Path(__file__).resolve().parents[2] / ".cache" / "made"
 
 
-def kept(inputs: bytes, make: Callable[[], bytes]) -> bytes:
+def make_once(inputs: bytes, make: Callable[[], bytes]) -> bytes:
     """Return what `make` makes of `inputs`, which name everything that it depends on."""
-    place = KEPT / hashlib.sha256(inputs).hexdigest()
+    place = CACHE / hashlib.sha256(inputs).hexdigest()
     if not place.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         begun = place.with_suffix(f".{os.getpid()}")
