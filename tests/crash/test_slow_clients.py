@@ -27,10 +27,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
     run.mkdir(parents=True)
     (site / "index.html").write_text("<!doctype html><title>x</title>")
     envelope = {"v": 1, "run": "long", "att": 0, "t": 1.0, "rt": 1.0, "kind": "metrics"}
+    event = {**envelope, "seq": "%d", "step": "%d", "m": {"train/loss": 2.5, "opt/lr": 1e-5}}
+    line = json.dumps(event).replace('"%d"', "%d") + "\n"
     with (run / "events.jsonl").open("w") as file:
-        for seq in range(EVENTS):
-            event = {**envelope, "seq": seq, "step": seq, "m": {"train/loss": 2.5, "opt/lr": 1e-5}}
-            file.write(json.dumps(event) + "\n")
+        file.writelines(line % (seq, seq) for seq in range(EVENTS))
     running = Server(site=site, runs=tmp_path / "runs", log=tmp_path / "server.log")
     running.start()
     yield running

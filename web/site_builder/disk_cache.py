@@ -1,6 +1,6 @@
 """What takes long to make is made once: a later build reads it from .cache/made.
 
-inputs ──sha256──▶ .cache/made/<digest>, made where it is missing
+inputs ──sha256──▶ .cache/made/<digest>, made where it is missing; the last used ones stay
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Final
 
 CACHE: Final = Path(__file__).resolve().parents[2] / ".cache" / "made"
+MOST_FILES: Final = 100
 
 
 def make_once(inputs: bytes, make: Callable[[], bytes]) -> bytes:
     """Return what `make` makes of `inputs`, which name everything that it depends on."""
     place = CACHE / hashlib.sha256(inputs).hexdigest()
     if not place.is_file():
-        place.parent.mkdir(parents=True, exist_ok=True)
+        CACHE.mkdir(parents=True, exist_ok=True)
         begun = place.with_suffix(f".{os.getpid()}")
         begun.write_bytes(make())
         begun.replace(place)
+        for old in sorted(CACHE.iterdir(), key=os.path.getmtime)[:-MOST_FILES]:
+            old.unlink(missing_ok=True)
+    place.touch()
     return place.read_bytes()

@@ -178,7 +178,7 @@ def trainer_of(place: Path, callback: Any, **more: Any) -> Trainer:
     usual: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": ROWS}
     quiet: dict[str, Any] = {"report_to": [], "disable_tqdm": True, "save_strategy": "no"}
     arguments = TrainingArguments(str(place / "out"), use_cpu=True, **{**usual, **quiet, **more})
-    model = model_of(vocab_size=4096, num_hidden_layers=0)
+    model = model_of(vocab_size=4096, num_hidden_layers=1)
     return Trainer(model, arguments, train_dataset=Rows(), callbacks=[callback])
 
 

@@ -72,7 +72,7 @@ def test_the_page_accepts_what_is_written(tmp_path: Path) -> None:
         assert order.accept(verdict.value) == ""
 
 
-@pytest.mark.parametrize("autocast", [AUTOCAST, None], ids=["bf16", "fp32"])
+@pytest.mark.parametrize("autocast", matrix([AUTOCAST, None], AUTOCAST), ids=["bf16", "fp32"])
 @pytest.mark.parametrize("micro_batches", matrix([1, 3], 3))
 def test_the_training_is_the_same_bit_for_bit(
     tmp_path: Path, tokenizer: Any, autocast: Any, micro_batches: int
