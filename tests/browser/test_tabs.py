@@ -173,7 +173,7 @@ def test_hidden_tabs_rest_and_catch_up_when_they_are_seen(
 
 
 def test_a_late_tab_gets_the_history_of_a_long_run(context: BrowserContext, server: Server) -> None:
-    log = written(server.runs, "done", "--steps", "20000", "--end", "finished")
+    log = written(server.runs, "done", "--steps", "8000", "--end", "finished")
     readers = open_tabs(context, server, 3)
     for reader in readers:
         reader.wait_notice("finished")

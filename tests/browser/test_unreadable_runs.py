@@ -10,8 +10,6 @@ from browser.run_reader import RunReader
 from conftest import Server
 from security.hostile_runs import FAULTS, GOOD, LISTED, fill
 
-CHAPTERS = ("run-it-for-real",)
-
 LATEST = "200 MB in one line"
 
 
