@@ -71,11 +71,10 @@ def needed(asked: list[str], extras: tuple[str, ...] = ("",)) -> dict[str, Requi
 
 def link(names: list[str], target: Path) -> None:
     """Put the files of installed packages into another environment's folder, as links."""
-    for name in names:
-        for file in distribution(name).files or []:
-            top = file.parts[0]
-            source = Path(str(distribution(name).locate_file(top)))
-            if top != ".." and source.exists() and not (target / top).exists():
+    for found in map(distribution, names):
+        for top in {file.parts[0] for file in found.files or []} - {".."}:
+            source = Path(str(found.locate_file(top)))
+            if source.exists() and not (target / top).exists():
                 (target / top).symlink_to(source)
 
 

@@ -80,7 +80,7 @@ def test_the_prediction_comes_before_the_first_step_and_from_the_cache_the_secon
     tmp_path: Path, cache: Path
 ) -> None:
     for _ in range(2):
-        model = model_of()
+        model = model_of(num_hidden_layers=1)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
             train(model, optimizer, 1)
@@ -90,7 +90,7 @@ def test_the_prediction_comes_before_the_first_step_and_from_the_cache_the_secon
 
 
 def test_a_heavier_batch_is_predicted_anew(tmp_path: Path) -> None:
-    model = model_of()
+    model = model_of(num_hidden_layers=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
         for length in (16, 16, 64, 16):
