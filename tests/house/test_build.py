@@ -171,6 +171,7 @@ def old_pythons() -> list[str]:
     return [p for p in found if subprocess.run([p, "-c", ""], capture_output=True).returncode == 0]
 
 
+@pytest.mark.slow
 def test_an_old_python_is_refused_in_one_sentence() -> None:
     for program in old_pythons():
         command = [program, str(build.ROOT / "build.py"), "build"]

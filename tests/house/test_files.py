@@ -12,7 +12,7 @@ from house.tree import ROOT, nodes, tracked
 WRITTEN = ("*.py", "*.js", "*.mjs", "*.css", "*.md", "*.j2", "*.toml")
 LONGEST_FUNCTION_LINES = 40
 LONGEST_DECISION_LINES = 30
-STARTS = re.compile(r"^( *)(?:async |def |class |@)|\Z", re.MULTILINE)
+STARTS = re.compile(r"^( *)(?:((?:async )?def )|class |@)|\Z", re.MULTILINE)
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc"}
 # In brackets, so that this file does not hold what it forbids.
 PACKAGE_HOSTS = re.compile(
@@ -29,13 +29,14 @@ def text_files() -> list[Path]:
 
 
 def may_hold_a_long_function(path: Path) -> bool:
-    """Whether two starts of functions of a Python file are far apart: few files are parsed."""
+    """Whether a function of a Python file begins far above what follows it: few are parsed."""
     text, begun = path.read_text(), list[tuple[int, int]]()
     for start in STARTS.finditer(text):
         while begun and begun[-1][0] >= len(start[1] or ""):
             if text.count("\n", begun.pop()[1], start.start()) > LONGEST_FUNCTION_LINES:
                 return True
-        begun.append((len(start[1] or ""), start.start()))
+        if start[2]:
+            begun.append((len(start[1]), start.start()))
     return False
 
 

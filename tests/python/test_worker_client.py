@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCENES = Path(__file__).with_name("worker-client.mjs")
 
 

@@ -76,6 +76,7 @@ def test_the_command_of_exact_full_fine_tuning_does_as_planned() -> None:
     assert full["command"]["note"] == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 def test_each_flip_button_leads_to_a_decision_for_its_method(state: dict[str, str]) -> None:
     for key, found in reversals(state)["flips"].items():  # type: ignore[attr-defined]

@@ -36,6 +36,7 @@ def test_the_fewest_gpus_are_those_that_the_plan_names(capsys: pytest.CaptureFix
     assert (found["gpus"], found["cluster"]["sharding"]) == (2, "zero3")
 
 
+@pytest.mark.slow
 def test_layouts_are_ranked_and_each_can_be_planned_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -68,6 +68,7 @@ def test_where_nothing_fits_and_where_nothing_can_be_read_it_says_so() -> None:
     assert wrong["problem"]["control"] == "gpus"
 
 
+@pytest.mark.slow
 def test_a_price_turns_hours_into_cost() -> None:
     hours, _ = asked(SIXTEEN)
     cost, _ = asked(SIXTEEN | {"price": "2"})

@@ -71,6 +71,7 @@ def test_experts_are_shared_out_as_told(name: str) -> None:
         assert read(name, FRAMEWORKS[name].command(one), base(one)) == one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_layouts_of_a_framework_fit_and_keep_their_plan(name: str) -> None:
     found = layouts(job(seq_len=2048), 8, 32, FRAMEWORKS[name].adapt)

@@ -185,6 +185,7 @@ RECIPES: tuple[dict[str, Any], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("gpu", ["RTX 4090", "A100-80GB"])
 def test_nothing_that_is_advised_is_worse_than_what_the_article_teaches(

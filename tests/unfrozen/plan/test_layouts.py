@@ -120,6 +120,7 @@ def test_the_best_is_what_trying_everything_finds(
         assert found[0].job in fitting
 
 
+@pytest.mark.slow
 def test_what_is_listed_fits_and_trains_the_same_sequences() -> None:
     asked = job(seq_len=8192)
     found = layouts(asked, 16, 64, most=40)

@@ -196,6 +196,7 @@ def test_the_list_of_the_peak_says_when_it_is_and_what_is_gone_by_then(
         assert rows["backward"]["activations"]["text"] in found["bar"]["note"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["", "micro_batch=8", "method=qlora", "gpus=8&sharding=zero3"])
 def test_settings_that_lower_nothing_are_named_and_none_of_them_does(state: str) -> None:
     found: Any = view(state)

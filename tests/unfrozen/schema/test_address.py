@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from conftest import matrix
 from security.damage import HOSTILE
 from unfrozen import ask
 from unfrozen.errors import PlanError
@@ -42,7 +43,12 @@ def test_an_address_that_cannot_be_read_opens_with_its_reason(name: str, query: 
 
 
 @pytest.mark.parametrize(
-    "name", ["planner.glance", "planner.ways", "decision.decide", "decision.reversals"]
+    "name",
+    matrix(
+        ["planner.glance", "planner.ways", "decision.decide", "decision.reversals"],
+        "planner.glance",
+        "decision.decide",
+    ),
 )
 def test_whatever_a_state_is_it_is_answered(name: str) -> None:
     random_ = random.Random(7)
