@@ -87,6 +87,7 @@ def test_what_is_said_of_rows_is_about_rows_and_has_a_reason() -> None:
             assert any(fnmatchcase(name, pattern) for name in names), pattern
 
 
+@pytest.mark.slow
 def test_every_row_that_can_be_planned_has_its_first_look_and_a_commit() -> None:
     known = read("first_look.json")["rows"]
     planned = {item.row.key for item in compare_later_runs() if item.error is not None}

@@ -282,6 +282,7 @@ def test_a_file_that_is_not_there_or_not_text_is_one_line_too(
     assert "not JSON" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_runs_by_its_name(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "unfrozen", "plan", written(tmp_path, JOB), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

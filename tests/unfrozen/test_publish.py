@@ -183,6 +183,7 @@ def test_a_logarithmic_axis_refuses_values_it_cannot_show_but_keeps_gaps() -> No
         parse_plots(plot_with(y_log=True, thresholds=[{"label": "none", "value": 0}]))
 
 
+@pytest.mark.slow
 def test_sizes_are_capped_with_the_cap_in_the_message() -> None:
     rows = json.dumps({"headers": ["a"], "rows": [[1]] * 10_001})
     with pytest.raises(PublishError, match=r"10001 entries.*at most 10,000"):

@@ -59,6 +59,7 @@ def test_a_damaged_line_is_skipped_and_counted(log: Path, damage: bytes) -> None
     assert tail.offset == log.stat().st_size
 
 
+@pytest.mark.slow
 def test_a_long_log_comes_in_bounded_pieces(log: Path) -> None:
     count = 3 * CHUNK_BYTES // len(line(100_000))
     log.write_bytes(b"".join(line(100_000 + seq) for seq in range(count)))

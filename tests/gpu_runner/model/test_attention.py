@@ -96,6 +96,7 @@ def test_sixteen_bits_are_isolated_too() -> None:
     torch.testing.assert_close(outputs[3], alone, rtol=0, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt2"])
 def test_generation_writes_what_eager_attention_writes(family: str) -> None:
     ids = torch.tensor([DOCUMENTS[3].ids])

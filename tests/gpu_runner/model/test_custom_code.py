@@ -125,6 +125,7 @@ def test_who_asks_for_it_gets_it(
     assert marker.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "act",
     ["__import__('os').system('true')", "lambda x: x", "nn.ReLU()", {"a": 1}, [], 5, "\x1b[31m"],

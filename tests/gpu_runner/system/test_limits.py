@@ -77,6 +77,7 @@ def test_a_group_with_less_than_the_machine_is_what_there_is(
     assert limits.memory().total_bytes == psutil.virtual_memory().total
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what counts")
 @pytest.mark.parametrize(("name", "words"), [("AS", "ulimit -v"), ("DATA", "ulimit -d")])
 def test_a_limit_of_the_shell_is_the_tightest_and_holds_for_real(name: str, words: str) -> None:

@@ -78,6 +78,7 @@ def test_what_is_first_needs_no_flip() -> None:
     assert flips(read_task({}), "full") == []
 
 
+@pytest.mark.slow
 def test_a_decision_can_be_flipped_by_each_input() -> None:
     given = (
         "",

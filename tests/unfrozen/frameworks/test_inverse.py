@@ -52,6 +52,7 @@ def test_layouts_are_ranked_and_each_can_be_planned_again(
         assert one["cost_per_billion_tokens"] == 2 * one["card_hours_per_billion_tokens"]
 
 
+@pytest.mark.slow
 def test_who_runs_it_is_asked_for_or_whose_defaults_the_job_takes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

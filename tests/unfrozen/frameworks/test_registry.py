@@ -62,6 +62,7 @@ def test_a_command_read_back_is_the_job_that_was_planned(
     assert count >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchtitan", "megatron"])
 def test_experts_are_shared_out_as_told(name: str) -> None:
     asked = job("Qwen/Qwen1.5-MoE-A2.7B")

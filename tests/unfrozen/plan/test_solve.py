@@ -147,6 +147,7 @@ def test_only_a_gpu_sets_a_limit_and_only_some_keys_can_be_solved() -> None:
         largest(planned, "grad_accum")
 
 
+@pytest.mark.slow
 def test_the_number_of_gpus_takes_two_plans_on_average(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -187,6 +187,7 @@ def test_every_label_is_a_noun_phrase_of_its_own_and_every_help_a_sentence() -> 
         assert len(setting.help.split()) >= 3, setting.key
 
 
+@pytest.mark.slow
 def test_every_choice_of_a_control_is_one_the_job_knows() -> None:
     checked = 0
     for key, setting in SETTINGS.items():
