@@ -11,6 +11,8 @@ import pytest
 from unfrozen.__main__ import main
 from unfrozen.model.catalogue import CATALOGUE
 
+pytestmark = pytest.mark.slow
+
 SEVEN_B = {"model": CATALOGUE["meta-llama/Llama-2-7b-hf"].config}
 PARTS = ("recipe", "cluster")
 
@@ -36,7 +38,6 @@ def test_the_fewest_gpus_are_those_that_the_plan_names(capsys: pytest.CaptureFix
     assert (found["gpus"], found["cluster"]["sharding"]) == (2, "zero3")
 
 
-@pytest.mark.slow
 def test_layouts_are_ranked_and_each_can_be_planned_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -52,7 +53,6 @@ def test_layouts_are_ranked_and_each_can_be_planned_again(
         assert one["cost_per_billion_tokens"] == 2 * one["card_hours_per_billion_tokens"]
 
 
-@pytest.mark.slow
 def test_who_runs_it_is_asked_for_or_whose_defaults_the_job_takes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
