@@ -9,13 +9,67 @@ import socket
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 ROOT = Path(__file__).parents[1]
+
+
+def torchrun(*arguments: str, processes: int) -> subprocess.Popen[str]:
+    """`torchrun --standalone … -m gpu_runner …`, as one types it."""
+    settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
+    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.Popen(
+        [sys.executable, *several, "-m", "gpu_runner", *arguments],
+        env=settings,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+class Command:
+    """`unfrozen …` in processes that begin with everything loaded, used as `subprocess.Popen` is.
+
+    Those of one run with several are set up as torchrun does it.
+    """
+
+    def __init__(self, arguments: tuple[str, ...], processes: int, limits: dict[int, int]) -> None:
+        reading, writing = children().Pipe(duplex=False)
+        make, given = children().Process, (writing, arguments, limits, dict(os.environ))
+        if processes == 1:
+            self.started = [make(target=_typed, args=(given,))]
+            self.started[0].start()
+        else:
+            self.started = together(_typed, given, processes)
+        writing.close()
+        self.stdout = open(os.dup(reading.fileno()), encoding="utf-8")  # noqa: PTH123, SIM115
+        reading.close()
+
+    def poll(self) -> int | None:
+        """The exit code of the run, the first that is not 0, once all its processes have ended."""
+        codes = [child.exitcode for child in self.started]
+        return None if None in codes else next((code for code in codes if code), 0)
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def send_signal(self, number: int) -> None:
+        """Send every process a signal."""
+        for child in self.started:
+            assert child.pid is not None
+            os.kill(child.pid, number)
+
+    def communicate(self) -> tuple[str, None]:
+        """Everything it still says, once it has ended."""
+        said = self.stdout.read()
+        self.stdout.close()
+        for child in self.started:
+            child.join()
+        return said, None
 
 
 def runner(
@@ -23,29 +77,29 @@ def runner(
     processes: int = 1,
     largest_file: int | None = None,
     most_data: int | None = None,
-) -> subprocess.Popen[str]:
-    """`python -m gpu_runner …`, or the same under torchrun; no file grows beyond `largest_file`.
+) -> Command:
+    """`unfrozen …`, on one process or several; no file grows beyond `largest_file`.
 
     No process may have more than `most_data` bytes of its own, as under `ulimit -d`.
     """
-    settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
-    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *(several if processes > 1 else []), "-m", "gpu_runner", *arguments]
+    limits = {resource.RLIMIT_FSIZE: largest_file, resource.RLIMIT_DATA: most_data}
+    return Command(arguments, processes, {k: most for k, most in limits.items() if most})
 
-    def limit() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-        if most_data is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (most_data, most_data))
 
-    return subprocess.Popen(
-        command,
-        preexec_fn=limit,
-        env=settings,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def _typed(given: tuple[Connection, tuple[str, ...], dict[int, int], dict[str, str]]) -> None:
+    """The command in this process, which is a child: what it says goes into the connection."""
+    from gpu_runner.cli.command_line import main
+
+    output, arguments, limits, settings = given
+    for stream in (1, 2):
+        os.dup2(output.fileno(), stream)
+    output.close()
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    os.environ.update(settings)
+    for limit, most in limits.items():
+        resource.setrlimit(limit, (most, most))
+    main(list(arguments))
 
 
 def events(run: Path) -> list[dict[str, Any]]:
@@ -69,19 +123,19 @@ def losses(run: Path) -> dict[int, tuple[float, float]]:
     return found
 
 
-def wait_for_step(runs: Path, step: int, process: subprocess.Popen[str]) -> Path:
+def wait_for_step(runs: Path, step: int, process: Command | subprocess.Popen[str]) -> Path:
     """The run's directory once its log says that `step` is done."""
     while process.poll() is None:
         for run in runs.iterdir() if runs.exists() else ():
             if (run / "events.jsonl").exists() and last_step(run) >= step:
                 return run
-        time.sleep(0.005)
+        time.sleep(0.01)
     raise AssertionError(
         f"the run ended before step {step}: {process.stdout and process.stdout.read()}"
     )
 
 
-def wait_for_line(start: str, process: subprocess.Popen[str]) -> None:
+def wait_for_line(start: str, process: Command | subprocess.Popen[str]) -> None:
     """Return once the run prints a line that begins so: sooner than its log could be read."""
     assert process.stdout is not None
     said = []
@@ -92,15 +146,6 @@ def wait_for_line(start: str, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"no line {start!r} in {''.join(said)}")
 
 
-def kill_all(process: subprocess.Popen[str]) -> None:
-    """kill −9 for it and all that it started, which under torchrun are sessions of their own."""
-    started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in started:
-        one.kill()
-    psutil.wait_procs(started[1:])
-    process.communicate()
-
-
 def last_step(run: Path) -> int:
     """The newest step that the log tells of."""
     return max((event["step"] for event in events(run)), default=0)
@@ -109,12 +154,7 @@ def last_step(run: Path) -> int:
 def children() -> ForkServerContext:
     """Where processes come from that begin with everything loaded and nothing computed."""
     context = multiprocessing.get_context("forkserver")
-    modules = [
-        "gpu_runner.run.fine_tune",
-        "transformers.models.llama.modeling_llama",
-        "run_process",
-    ]
-    context.set_forkserver_preload(modules)
+    context.set_forkserver_preload(["loaded_libraries"])
     return context
 
 

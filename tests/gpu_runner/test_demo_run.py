@@ -1,8 +1,6 @@
 """The demo run as a reader starts it: a real process, from the command line to a loadable model."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner import demo
-
-ROOT = Path(__file__).parents[2]
+from run_process import runner
 
 pytestmark = pytest.mark.slow
-
-
-def train(runs: Path, *options: str) -> Path:
-    """Run `train --model demo`; returns the run's directory."""
-    command = [sys.executable, "-m", "gpu_runner", "train", "--model", "demo", "--runs", str(runs)]
-    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = runs.iterdir()
-    return run
 
 
 def events(run: Path, kind: str) -> list[dict[str, Any]]:
@@ -47,7 +35,12 @@ def answers(run: Path, when: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(tmp_path_factory.mktemp("demo"))
+    runs = tmp_path_factory.mktemp("demo")
+    process = runner("train", "--model", "demo", "--runs", str(runs))
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    (run,) = runs.iterdir()
+    return run
 
 
 def test_the_demo_learns_its_task_and_forgets_sums(demo_run: Path) -> None:

@@ -1,18 +1,17 @@
-"""A run that is killed, stopped or starved, in a process of its own, and what is left of it."""
+"""A run that is killed or stopped, in a process of its own, and what is left of it."""
 
 import os
-import re
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from gpu_runner.cli.command_line import main
 from gpu_runner.errors import ExitCode
-from run_process import ROOT, events, losses, runner, wait_for_step
+from run_process import children, events, last_step, losses, runner, wait_for_step
 
 pytestmark = pytest.mark.slow
 
@@ -69,56 +68,29 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     assert checkpoint.name == f"step-{end['step']:06d}"
 
 
+def in_terminal(name: str, words: list[str]) -> None:
+    """The command in this process, which is a child, and whose terminal that becomes."""
+    os.setsid()
+    terminal = os.open(name, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(terminal, stream)
+    main(words)
+
+
 def test_a_closed_terminal_saves_the_run(options: list[str], tmp_path: Path) -> None:
     """As ssh that is cut: SIGHUP, and from then on writing to the terminal is an error."""
     ours, theirs = os.openpty()
-    settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "gpu_runner", "train", *options, "--runs", str(tmp_path)]
-    in_terminal = (
-        f"import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-        f" os.execv(sys.executable, {command!r})"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", in_terminal],
-        stdin=theirs, stdout=theirs, stderr=theirs, env=settings, start_new_session=True, text=True,
-    )  # fmt: skip
+    words = ["train", *options, "--runs", str(tmp_path)]
+    process = children().Process(target=in_terminal, args=(os.ttyname(theirs), words))
+    process.start()
     os.close(theirs)
-    run = wait_for_step(tmp_path, 5, process)
+    while not (found := list(tmp_path.glob("*/events.jsonl"))) or last_step(found[0].parent) < 5:
+        assert process.is_alive()
+        time.sleep(0.01)
+    run = found[0].parent
     os.close(ours)
-    process.wait()
-    assert process.returncode == ExitCode.OK
+    process.join()
+    assert process.exitcode == ExitCode.OK
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", "asked to stop by SIGHUP")
     assert (run / "checkpoints" / f"step-{end['step']:06d}" / "manifest.json").exists()
-
-
-def test_out_of_memory_is_caught_with_advice(
-    model_dir: Path, sums_file: Path, tmp_path: Path
-) -> None:
-    """PyTorch may take 150 MB of addresses more than it has; the batch needs twice that."""
-    script = (
-        "import resource, torch, transformers, gpu_runner.run.fine_tune\n"
-        "from transformers import LlamaForCausalLM\n"
-        "torch.ones(8) @ torch.ones(8)\n"
-        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000,) * 2)\n"
-        "from gpu_runner.__main__ import main\n"
-        "main()\n"
-    )
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", script, "train", "--model", str(model_dir)),
-            *("--data", str(sums_file), "--micro-batch", "4096", "--grad-accum", "1"),
-            *("--steps", "1", "--general", "none", "--runs", str(tmp_path)),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == ExitCode.MEMORY, done.stdout + done.stderr
-    assert "out of memory" in done.stderr
-    advised = re.findall(r"--micro-batch (\d+) --grad-accum (\d+) .*predicted peak", done.stderr)
-    assert advised
-    assert all(int(rows) * int(times) == 4096 for rows, times in advised)
-    (run,) = tmp_path.iterdir()
-    assert events(run)[-1]["status"] == "oom"

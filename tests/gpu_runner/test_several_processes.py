@@ -1,6 +1,7 @@
 """The same run on one process and on two: the number of processes never changes the result."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import matrix
 from run_process import (
+    Command,
     events,
-    kill_all,
     losses,
     runner,
     together,
+    torchrun,
     train_here,
     wait_for_line,
     wait_for_step,
@@ -28,8 +30,8 @@ pytestmark = pytest.mark.slow
 def options(model_dir: Path, sums_file: Path, cats_file: Path) -> list[str]:
     return [
         *("--model", str(model_dir), "--data", str(sums_file), "--general", f"cats={cats_file}"),
-        *("--steps", "24", "--eval-every", "12", "--save-every", "4", "--lr", "3e-3"),
-        *("--grad-accum", "2", "--sample-tokens", "4"),
+        *("--steps", "12", "--eval-every", "6", "--save-every", "4", "--lr", "3e-3"),
+        *("--grad-accum", "2", "--sample-tokens", "2"),
     ]
 
 
@@ -95,7 +97,8 @@ def test_two_copies_of_two_parts_equal_one_process(
     model_dir: Path, sums_file: Path, tmp_path: Path
 ) -> None:
     options = {"model": str(model_dir), "data": str(sums_file), "general": (), "grad_accum": 4}
-    options |= {"steps": 12, "eval_every": 6, "save_every": 6, "lr": 3e-3, "micro_batch": 1}
+    options |= {"steps": 6, "eval_every": 3, "save_every": 3, "lr": 3e-3, "micro_batch": 1}
+    options |= {"sample_tokens": 0}
     runs = []
     for processes, more in ((1, {}), (4, {"shard_size": 2})):
         place = tmp_path / str(processes)
@@ -141,9 +144,9 @@ def test_every_way_to_move_the_weights_moves_them_on_two_processes_alike(
     AdamW makes a whole step of the sign of the smallest gradient.
     """
     options = {"model": str(model_dir), "data": str(sums_file), "general": (), "grad_accum": 2}
-    options |= {"steps": 6, "eval_every": 6, "save_every": 6, "lr": 3e-3, **chosen}
+    options |= {"steps": 6, "eval_every": 6, "save_every": 6, "lr": 3e-3, "sample_tokens": 0}
     runs = []
-    for processes, more in ((1, {}), (2, several)):
+    for processes, more in ((1, chosen), (2, chosen | several)):
         place = tmp_path / str(processes)
         for child in together(train_here, options | more | {"runs": str(place)}, processes):
             child.join()
@@ -167,13 +170,14 @@ def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(
 def test_a_run_goes_on_with_two_then_one_then_two_processes(
     options: list[str], tmp_path: Path
 ) -> None:
-    long = ["--steps", "120", "--eval-every", "120", "--save-every", "10", "--lr", "3e-4"]
+    long = ["--steps", "60", "--eval-every", "60", "--save-every", "6", "--lr", "3e-4"]
     whole = finished("train", *options, *long, runs=tmp_path / "whole", processes=1)
     runs = tmp_path / "changing"
     process = runner("train", *options, *long, "--runs", str(runs), processes=2)
-    for step, processes in ((24, 1), (60, 2)):  # it tells each twelfth
-        wait_for_line(f"step {step}/120  loss", process)
-        kill_all(process)
+    for step, processes in ((12, 1), (30, 2)):  # it tells each sixth
+        wait_for_line(f"step {step}/60  loss", process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
         (run,) = runs.iterdir()
         process = runner("resume", run.name, "--runs", str(runs), processes=processes)
     output, _ = process.communicate()
@@ -183,15 +187,16 @@ def test_a_run_goes_on_with_two_then_one_then_two_processes(
         assert steps[step] == pytest.approx(loss, rel=1e-3)
     resumed = [event["from_step"] for event in events(run) if event["kind"] == "run.resume"]
     assert len(resumed) == 2
-    assert all(step % 10 == 0 and step >= 20 for step in resumed)
+    assert all(step % 6 == 0 and step >= 6 for step in resumed)
 
 
+@pytest.mark.parametrize("start", matrix([runner, torchrun], runner))
 def test_sigterm_stops_all_processes_after_the_same_step(
-    options: list[str], tmp_path: Path
+    start: Callable[..., Command], options: list[str], tmp_path: Path
 ) -> None:
-    process = runner("train", *options, "--steps", "4000", "--runs", str(tmp_path), processes=2)
+    process = start("train", *options, "--steps", "4000", "--runs", str(tmp_path), processes=2)
     run = wait_for_step(tmp_path, 3, process)
-    process.send_signal(signal.SIGTERM)  # torchrun passes it on to every process
+    process.send_signal(signal.SIGTERM)  # torchrun passes it on
     output, _ = process.communicate()
     assert "examples, sharded over 2 processes. This is run" in output
     end = events(run)[-1]
@@ -220,7 +225,7 @@ def test_a_disk_too_full_for_the_fisher_is_said_once_and_ends_every_process(
 ) -> None:
     more = ["--set", "ewc=0.1", "--set", "fisher_rows=4", "--runs", str(tmp_path / "runs")]
     process = runner("train", *options, *more, processes=2, largest_file=50_000)  # it: 108,000
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate()
     assert process.returncode != 0
     assert "fisher could not be written" in output
     assert output.count("\nError: ") == 1, output

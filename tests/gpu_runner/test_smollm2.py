@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +11,8 @@ from gguf import GGUFReader, dequantize
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner.model.load import find, read_config
+from run_process import runner
 from unfrozen.number_formats import SMOLLM2_DEVIATION, SMOLLM2_MOVED, moved_share
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -32,11 +29,12 @@ def gguf() -> Path:
 @pytest.fixture(scope="module")
 def run(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "gpu_runner", "train", "--model", str(gguf)]
-    command += ["--data", "instruct", "--steps", "2", "--lr", "5e-5", "--eval-rows", "6"]
-    command += ["--save-every", "0", "--sample-tokens", "8", "--runs", str(runs)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = ["train", "--model", str(gguf), "--data", "instruct", "--runs", str(runs)]
+    words += ["--steps", "2", "--lr", "5e-5", "--seq-len", "128", "--micro-batch", "2"]
+    words += ["--grad-accum", "1", "--eval-rows", "3", "--save-every", "0", "--sample-tokens", "4"]
+    process = runner(*words)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
     (directory,) = runs.iterdir()
     return directory
 

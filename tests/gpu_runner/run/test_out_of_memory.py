@@ -1,5 +1,6 @@
 """Runs that have no memory left, for real: the kernel refuses a block of a process with a limit."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def trained(arguments: list[str], runs: Path, *more: str) -> tuple[int, str, list[dict[str, Any]]]:
     """Exit code, output and events of a run under the limit."""
     process = runner(*arguments, "--runs", str(runs), *more, most_data=MOST_DATA)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate()
     (run,) = runs.iterdir()
     return process.returncode, output, events(run)
 
@@ -86,8 +87,11 @@ def test_what_is_advised_fits_for_real(
 ) -> None:
     settings = starved[2]["post_mortem"]["settings"]
     assert len(settings) == 3
+    assert settings[0]["options"].startswith("--micro-batch ")
     assert all(one["fits"] for one in settings)
     for number, one in enumerate(settings):
         assert f"  {one['options']}   (" in starved[1]
+        if sizes := re.match(r"--micro-batch (\d+) --grad-accum (\d+)", one["options"]):
+            assert int(sizes[1]) * int(sizes[2]) == 20  # a step is of as many rows
         code, output, _ = trained(arguments, tmp_path / str(number), *shlex.split(one["options"]))
         assert code == ExitCode.OK, output
