@@ -36,7 +36,7 @@ CASES = {
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """Steps `first` … `last` of all cases, from what the leg before left in `before`."""
+    """Steps `first` … `last` of `cases`, from what the leg before left in `before`."""
 
     first: int
     last: int
@@ -44,6 +44,7 @@ class Leg:
     before: Path | None = None
     parts: int | None = None
     """Into how many a model is cut; None: as many as there are processes."""
+    cases: tuple[str, ...] = tuple(CASES)
 
 
 def walk(leg: Leg) -> None:
@@ -57,8 +58,8 @@ def walk(leg: Leg) -> None:
 
 
 def walk_in(world: World, leg: Leg) -> None:
-    """Every case; weights and states go into a directory of each."""
-    for name in CASES:
+    """Every case of the leg; weights and states go into a directory of each."""
+    for name in leg.cases:
         before = leg.before / name if leg.before is not None else None
         _walk_case(world, name, leg, before)
 

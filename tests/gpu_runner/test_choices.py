@@ -22,7 +22,7 @@ from gpu_runner.plan import plan
 from gpu_runner.plan.report import show_plan
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.resume import resume
-from resumed_runs import assert_same_result, elsewhere, kinds, said, the_run
+from resumed_runs import assert_same_result, kinds, said, the_run
 from run_process import losses, together, train_here
 
 pytestmark = pytest.mark.slow
@@ -47,18 +47,28 @@ def tools_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama.write_rows(tmp_path_factory.mktemp("data") / "tools.jsonl", rows)
 
 
-@pytest.fixture
-def config(mixture: Path, tools_file: Path, cats_file: Path, tmp_path: Path) -> TrainConfig:
-    """All of it in one run of six steps."""
-    return resolve(
+@pytest.fixture(scope="module")
+def once(
+    mixture: Path, tools_file: Path, cats_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TrainConfig:
+    """All of it in one run of six steps, which went to its end."""
+    config = resolve(
         {
             **{"model": str(mixture), "data": str(tools_file), "steps": 6, "eval_every": 3},
             **{"general": (("cats", str(cats_file)),), "lr": 1e-2, "sample_tokens": 2},
-            **{"runs": str(tmp_path / "runs"), "save_every": 2, "add_tokens": NEW},
+            **{"runs": str(tmp_path_factory.mktemp("once")), "save_every": 2, "add_tokens": NEW},
             **{"rates": RATES, "decays": (("embedding", 0.0),), "neftune_alpha": 5.0},
             **{"router_balance": 0.05, "beta2_tokens": 1000.0},
         }
     )
+    fine_tune(config, Console(quiet=True))
+    return config
+
+
+@pytest.fixture
+def config(once: TrainConfig, tmp_path: Path) -> TrainConfig:
+    """The same, not begun yet."""
+    return replace(once, runs=str(tmp_path / "runs"))
 
 
 def metric(run: Path, name: str) -> list[float]:
@@ -66,13 +76,11 @@ def metric(run: Path, name: str) -> list[float]:
 
 
 def test_stopped_and_resumed_it_is_the_run_that_was_never_stopped(
-    config: TrainConfig, console: Console, stop_after: Callable[[int], Console]
+    once: TrainConfig, config: TrainConfig, console: Console, stop_after: Callable[[int], Console]
 ) -> None:
-    fine_tune(config, console)
-    other = elsewhere(config, "stopped")
-    fine_tune(other, stop_after(4))
-    resume(the_run(other), console)
-    one, two = the_run(config), the_run(other)
+    fine_tune(config, stop_after(4))
+    resume(the_run(config), console)
+    one, two = the_run(once), the_run(config)
     assert_same_result(one, two)
     for name in ("router/balance_loss", "router/load_max", "router/load_drift"):
         assert metric(one, name) == metric(two, name), name
@@ -83,9 +91,9 @@ def test_stopped_and_resumed_it_is_the_run_that_was_never_stopped(
 
 
 def test_it_says_what_it_does_before_and_when_it_starts(
-    config: TrainConfig, console: Console
+    once: TrainConfig, console: Console
 ) -> None:
-    planned = plan.make_plan(config)
+    planned = plan.make_plan(once)
     show_plan(console, planned)
     told = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     beta2 = 0.5 ** (planned.trainable_tokens / 6 / 1000)
@@ -99,22 +107,20 @@ def test_it_says_what_it_does_before_and_when_it_starts(
         "<think>: in no training example",
     ):
         assert words in told, words
-    fine_tune(config, console)
-    (event,) = kinds(the_run(config), "run.start")
+    (event,) = kinds(the_run(once), "run.start")
     assert event["recipe"]["rates"] == dict(RATES)
     assert event["recipe"]["decays"] == {"embedding": 0.0}
     assert event["recipe"]["betas"] == [0.9, pytest.approx(beta2)]
     assert planned.shape is not None
     assert event["model"]["num_parameters"] == planned.shape.num_parameters
-    (end,) = kinds(the_run(config), "run.end")
+    (end,) = kinds(the_run(once), "run.end")
     assert end["summary"]["memory_ratio"] == pytest.approx(1.0, abs=0.05)
 
 
 def test_the_trained_model_has_the_tokens_and_loads_in_transformers(
-    config: TrainConfig, console: Console
+    once: TrainConfig, config: TrainConfig, console: Console
 ) -> None:
-    fine_tune(config, console)
-    place = the_run(config) / "model"
+    place = the_run(once) / "model"
     model, tokenizer = (
         kind.from_pretrained(place) for kind in (AutoModelForCausalLM, AutoTokenizer)
     )
@@ -124,7 +130,7 @@ def test_the_trained_model_has_the_tokens_and_loads_in_transformers(
     assert rows.shape[0] == 259
     assert not torch.equal(rows[257], rows[258])  # one of them was trained on
     assert model.generate(**tokenizer("1+1=<tool>", return_tensors="pt"), max_new_tokens=2).numel()
-    again = replace(config, model=str(place), runs=config.runs + "-again")
+    again = replace(config, model=str(place))
     with pytest.raises(UsageError, match="'<tool>' is a token of this tokenizer already"):
         fine_tune(again, console)
     fine_tune(replace(again, add_tokens=None), console)

@@ -25,12 +25,30 @@ from run_process import events
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def options(model_dir: Path, sums_file: Path) -> dict[str, Any]:
+def six_steps(model_dir: Path, sums_file: Path) -> dict[str, Any]:
     """With a constant rate more steps are as if they had been asked for from the start."""
     steps = {"steps": 6, "eval_every": 3, "save_every": 3, "lr": 1e-3, "schedule": "constant"}
     more = {"grad_accum": 4, "micro_batch": 1, "warmup": 0, "sample_tokens": 0, "general": ()}
     return {"model": str(model_dir), "data": str(sums_file), **steps, **more}
+
+
+@pytest.fixture
+def options(model_dir: Path, sums_file: Path) -> dict[str, Any]:
+    return six_steps(model_dir, sums_file)
+
+
+@pytest.fixture(scope="module")
+def run_of_shards(
+    model_dir: Path, sums_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of six steps on two processes, to be copied."""
+    return trained(six_steps(model_dir, sums_file), tmp_path_factory.mktemp("shards"), 2)
+
+
+@pytest.fixture
+def in_shards(run_of_shards: Path, tmp_path: Path) -> Path:
+    """Its copy."""
+    return Path(shutil.copytree(run_of_shards, tmp_path / "copy" / run_of_shards.name))
 
 
 def trained(options: dict[str, Any], runs: Path, processes: int) -> Path:
@@ -79,9 +97,10 @@ def assert_close(one: dict[str, Any], other: dict[str, Any], tolerance: float) -
         torch.testing.assert_close(other[name], tensor, rtol=0, atol=close, msg=lambda _: name)  # noqa: B023
 
 
-def test_shards_hold_what_whole_files_hold(options: dict[str, Any], tmp_path: Path) -> None:
-    one = trained(options | {"checkpoint_files": "whole"}, tmp_path / "whole", 2)
-    two = trained(options, tmp_path / "shards", 2)
+def test_shards_hold_what_whole_files_hold(
+    options: dict[str, Any], in_shards: Path, tmp_path: Path
+) -> None:
+    one, two = trained(options | {"checkpoint_files": "whole"}, tmp_path / "whole", 2), in_shards
     whole, cut = last_of(one), last_of(two)
     assert (whole / "model.safetensors").exists()
     assert sorted(p.name for p in (cut / "weights").iterdir()) == [
@@ -109,12 +128,12 @@ def test_four_two_one_and_four_processes_go_on_with_each_others_shards(
     tiny_families.model(family, "eager").save_pretrained(model)
     tiny_llama.tokenizer().save_pretrained(model)
     options |= {"model": str(model)}
-    alone = trained(options | {"steps": 24}, tmp_path / "alone", 1)
+    alone = trained(options | {"steps": 12}, tmp_path / "alone", 1)
     cut = {"checkpoint_files": "shards", **({"shard_size": 2} if copies == 2 else {})}
     run = trained(options | cut, tmp_path / "changing", 4)
-    for steps, processes in ((12, 2), (18, 1), (24, 4)):
+    for steps, processes in ((8, 2), (10, 1), (12, 4)):
         live(run_process.resume_further, (str(run), steps), processes)
-    assert last_of(run).name == "step-000024"
+    assert last_of(run).name == "step-000012"
     assert_close(weights(alone), weights(run), 2e-5)
     expected = moments(last_of(alone))
     assert_close(expected, moments(last_of(run)), 2e-4)
@@ -123,9 +142,10 @@ def test_four_two_one_and_four_processes_go_on_with_each_others_shards(
         assert losses[1][step] == pytest.approx(pair, rel=1e-5), step
 
 
-def test_the_same_processes_go_on_to_the_last_bit(options: dict[str, Any], tmp_path: Path) -> None:
-    once = trained(options | {"steps": 12}, tmp_path / "once", 2)
-    twice = trained(options, tmp_path / "twice", 2)
+def test_the_same_processes_go_on_to_the_last_bit(
+    options: dict[str, Any], in_shards: Path, tmp_path: Path
+) -> None:
+    once, twice = trained(options | {"steps": 12}, tmp_path / "once", 2), in_shards
     live(run_process.resume_further, (str(twice), 12), 2)
     assert_close(weights(once), weights(twice), 0.0)
     for kind in ("weights", "optimizer"):
@@ -135,19 +155,19 @@ def test_the_same_processes_go_on_to_the_last_bit(options: dict[str, Any], tmp_p
 
 def test_whole_files_and_shards_follow_one_another(options: dict[str, Any], tmp_path: Path) -> None:
     one = trained(options | {"checkpoint_files": "whole"}, tmp_path / "run", 1)
-    live(run_process.resume_further, (str(one), 12), 2)
+    live(run_process.resume_further, (str(one), 8), 2)
     config = json.loads((one / "config.json").read_text())
     (one / "config.json").write_text(json.dumps(config | {"checkpoint_files": "auto"}))
-    live(run_process.resume_further, (str(one), 18), 2)
+    live(run_process.resume_further, (str(one), 10), 2)
     assert (last_of(one) / "weights").is_dir()
-    live(run_process.resume_further, (str(one), 24), 1)
+    live(run_process.resume_further, (str(one), 12), 1)
     assert (last_of(one) / "model.safetensors").is_file()
-    alone = trained(options | {"steps": 24}, tmp_path / "alone", 1)
+    alone = trained(options | {"steps": 12}, tmp_path / "alone", 1)
     assert_close(weights(alone), weights(one), 2e-5)
 
 
-def test_a_damaged_shard_is_passed_over(options: dict[str, Any], tmp_path: Path) -> None:
-    run = trained(options, tmp_path / "run", 2)
+def test_a_damaged_shard_is_passed_over(in_shards: Path) -> None:
+    run = in_shards
     shutil.copytree(last_of(run), run / "checkpoints" / "step-000003")
     file = last_of(run) / "optimizer" / "shard-00002-of-00002.safetensors"
     raw = bytearray(file.read_bytes())
@@ -162,7 +182,7 @@ def test_a_damaged_shard_is_passed_over(options: dict[str, Any], tmp_path: Path)
 
 
 def test_early_stop_goes_back_to_the_best_shards(options: dict[str, Any], tmp_path: Path) -> None:
-    early = {"steps": 60, "eval_every": 1, "early_stop": 2, "lr": 0.05}
+    early = {"steps": 60, "eval_every": 1, "early_stop": 2, "lr": 0.5}
     runs = [
         trained(options | early | {"checkpoint_files": files}, tmp_path / files, 2)
         for files in ("whole", "shards")
@@ -181,12 +201,12 @@ def test_ewc_and_stacked_experts_keep_their_start_in_shards(
     tiny_llama.tokenizer().save_pretrained(model)
     held = options | {"model": str(model), "ewc": 0.5, "l2sp": 0.1, "fisher_data": options["data"]}
     held |= {"fisher_rows": 4}
-    alone = trained(held | {"steps": 12}, tmp_path / "alone", 1)
+    alone = trained(held | {"steps": 8}, tmp_path / "alone", 1)
     run = trained(held, tmp_path / "run", 2)
     assert sorted(p.name for p in (run / "initial" / "weights").iterdir())[0].startswith("shard-")
     assert (run / "fisher" / "manifest.json").exists()
     assert not list(run.glob("*.safetensors"))
-    live(run_process.resume_further, (str(run), 12), 4)
+    live(run_process.resume_further, (str(run), 8), 4)
     assert_close(weights(alone), weights(run), 5e-5)
     drifts = [[e["total"] for e in events(r) if e["kind"] == "drift"] for r in (alone, run)]
     assert drifts[1] == pytest.approx(drifts[0], rel=1e-4)
@@ -212,8 +232,8 @@ def test_an_export_is_a_model_that_transformers_loads(
     assert_close(expected, load_file(again / "model.safetensors"), 0.0)
 
 
-def test_what_cannot_be_exported_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
-    run = trained(options, tmp_path / "run", 2)
+def test_what_cannot_be_exported_is_refused(in_shards: Path) -> None:
+    run = in_shards
     with pytest.raises(UsageError, match=r"--dtype 'fp8' is unknown: choose fp32 or bf16"):
         export_model(run, dtype="fp8")
     with pytest.raises(CheckpointError, match=r"no checkpoint of step 4: 6\."):
@@ -226,7 +246,7 @@ def test_what_cannot_be_exported_is_refused(options: dict[str, Any], tmp_path: P
 def test_steps_go_on_while_shards_are_written_and_nothing_changes(
     processes: int, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    many = options | {"steps": 12, "save_every": 1, "checkpoint_files": "shards"}
+    many = options | {"save_every": 1, "checkpoint_files": "shards"}
     one = trained(many, tmp_path / "waiting", processes)
     two = trained(many | {"async_checkpoints": True}, tmp_path / "beside", processes)
     assert_close(weights(one), weights(two), 0.0)

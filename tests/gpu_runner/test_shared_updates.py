@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import run_process
+from conftest import matrix
 from gpu_runner.world import World
 from shared_updates import CASES, Leg, walk, walk_in
 
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 PROCESSES = 3  # no size of the models is a multiple of it: parts are uneven
 STEPS = 7
+COPIED = ("adamw", "muon-experts", "adafactor-stochastic")  # of each kind one, in every run
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +52,17 @@ def test_the_number_of_processes_changes_no_weight_and_no_state(
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the same steps left on two copies of two parts, on one process, and on two again."""
     root = tmp_path_factory.mktemp("copied")
-    together(Leg(1, 3, root / "first", parts=2), 4)
-    walk_in(World(), Leg(4, 5, root / "second", root / "first"))
-    together(Leg(6, STEPS, root / "third", root / "second", parts=2), 4)
+    cases = tuple(CASES) if request.config.option.all else COPIED
+    together(Leg(1, 3, root / "first", parts=2, cases=cases), 4)
+    walk_in(World(), Leg(4, 5, root / "second", root / "first", cases=cases))
+    together(Leg(6, STEPS, root / "third", root / "second", parts=2, cases=cases), 4)
     return root / "third"
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", matrix(CASES, *COPIED))
 def test_copies_of_a_model_that_is_cut_change_no_weight_and_no_state(
     case: str, walked: tuple[Path, Path], copied: Path
 ) -> None:

@@ -106,12 +106,12 @@ def test_a_slurm_job_out_of_time_saves_is_requeued_and_goes_on(
     settings |= {"SLURM_JOB_NAME": "x", "SLURM_JOB_ID": "7", "SLURM_NNODES": "1"}
     settings |= {"SLURM_GPUS_ON_NODE": "1", "SLURM_JOB_NODELIST": "localhost"}
     settings |= {"SLURM_CPUS_PER_TASK": "2", "PYTHON": sys.executable, "RUNS": str(runs)}
-    settings |= {"MODEL": str(model_dir), "DATA": rows(tmp_path / "rows.jsonl", 128 * 14)}
+    settings |= {"MODEL": str(model_dir), "DATA": rows(tmp_path / "rows.jsonl", 128 * 7)}
     settings |= {"STEP": str(step), "SAID": str(said)}
     script = [str(LAUNCH / "slurm.sh")]
 
     job = begin(script, settings)
-    wait(lambda: (run := the_run(runs)) and last_step(run) >= 2, job)
+    wait(lambda: (run := the_run(runs)) and last_step(run) >= 1, job)
     task = psutil.Process(int(step.read_text()))
     for _ in range(2):  # before its time is over, and when it is
         for one in (task, *task.children(recursive=True)):

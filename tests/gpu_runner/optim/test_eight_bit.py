@@ -22,8 +22,12 @@ needs_library = pytest.mark.skipif(
 
 
 def built(choice: OptimizerChoice) -> tuple[torch.nn.Module, optim.Optimizer]:
-    """A Llama with matrices beyond 4,096 weights, below which both libraries keep fp32."""
-    model: torch.nn.Module = tiny_llama.model(hidden_size=64, intermediate_size=128)
+    """A Llama with matrices beyond 4,096 weights, below which both libraries keep fp32.
+
+    All are square: torchao compiles its update for every shape.
+    """
+    square = {"vocab_size": 128, "hidden_size": 128, "intermediate_size": 128}
+    model: torch.nn.Module = tiny_llama.model(**square, num_key_value_heads=4)
     return model, optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
 
 

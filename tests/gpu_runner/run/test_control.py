@@ -19,7 +19,7 @@ from slowness import slowness
 
 pytestmark = pytest.mark.slow
 
-STEPS = 240
+STEPS = 150
 PATIENCE_SECONDS = 120.0
 
 
