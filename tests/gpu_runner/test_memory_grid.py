@@ -149,10 +149,10 @@ def test_windows_experts_and_filled_shapes_hold_what_was_predicted(
 def test_two_processes_hold_what_was_predicted_whatever_they_choose(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    cases = in_this_run(TOGETHER, request, 4)
+    cases = in_this_run(TOGETHER, request, 7)
     found = on_several(cases, tmp_path)
     assert max(abs(one.error) for one in found) <= 0.03, worst(cases, found)
-    assert len(found) > 7
+    assert len(found) > 4
     for case, one in zip(cases, found, strict=True):
         kept = one.predicted["optimizer_step"].get("moments", 0)
         # what is whole on every GPU and what is sharded, to a row that does not divide

@@ -56,13 +56,17 @@ def alerts(config: TrainConfig) -> str:
 
 @pytest.mark.parametrize(
     "choices",
-    [
+    matrix(
+        [
+            {"optimizer": "adamw"},
+            {"optimizer": "sgd", "momentum": 0.9},
+            {"optimizer": "adafactor"},
+            {"optimizer": "muon"},
+            {"params": "bf16", "rounding": "kahan"},
+        ],
         {"optimizer": "adamw"},
-        {"optimizer": "sgd", "momentum": 0.9},
-        {"optimizer": "adafactor"},
-        {"optimizer": "muon"},
         {"params": "bf16", "rounding": "kahan"},
-    ],
+    ),
     ids=lambda choices: "-".join(map(str, choices.values())),
 )
 def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(

@@ -15,7 +15,7 @@ from gpu_runner.data import cache
 from gpu_runner.errors import ExitCode
 from run_process import ROOT
 
-ROWS = 12_000
+ROWS = 6_000
 PATIENCE_SECONDS = 120
 
 

@@ -45,14 +45,20 @@ def test_its_rows_are_those_of_the_whole(tmp_path: Path, indent: int | None, nam
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=8,
 )
 
 
 @pytest.mark.slow
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(st.lists(st.dictionaries(st.text(), VALUES), min_size=1), st.sampled_from([None, 1]))
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    st.lists(st.dictionaries(st.text(), VALUES, max_size=4), min_size=1, max_size=4),
+    st.sampled_from([None, 1]),
+)
 def test_any_rows_are_read_as_python_reads_them(
     tmp_path: Path, found: list[dict[str, Any]], indent: int | None
 ) -> None:

@@ -9,6 +9,7 @@ import torch
 import transformers
 
 import tiny_llama
+from conftest import matrix
 from gpu_runner.config.load import resolve
 from gpu_runner.data.feed import Feed
 from gpu_runner.memory import tracing
@@ -47,7 +48,10 @@ def persimmon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "choices",
-    [{}, {"checkpointing": "full", "optimizer": "muon"}, {"params": "bf16", "grad_accum": 3}],
+    matrix(
+        [{}, {"checkpointing": "full", "optimizer": "muon"}, {"params": "bf16", "grad_accum": 3}],
+        {"params": "bf16", "grad_accum": 3},
+    ),
     ids=str,
 )
 def test_a_step_needs_what_its_trace_predicted(persimmon: Path, choices: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ def steps(count: int, micro_batches: int = 1) -> list[StepMemory]:
     return found
 
 
+@pytest.mark.slow
 def test_weights_gradients_and_moments_are_exact() -> None:
     first, second = steps(2)
     for memory in (first, second):

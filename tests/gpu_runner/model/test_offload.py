@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import tiny_families
+from conftest import matrix
 from gpu_runner.data.feed import pack
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.offload import (
@@ -81,7 +82,7 @@ def model() -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block_bytes", [1 << 28, 1 << 17])
+@pytest.mark.parametrize("block_bytes", matrix([1 << 28, 1 << 17], 1 << 17))
 @pytest.mark.parametrize("lane", [CpuCopies, LateLane])
 def test_step_after_step_the_gradients_are_the_same(lane: Any, block_bytes: int) -> None:
     trained = model()

@@ -7,6 +7,7 @@ import torch
 
 import tiny_families
 import tiny_llama
+from conftest import matrix
 from gpu_runner.data.feed import Batch, Feed
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
@@ -35,7 +36,9 @@ def compiled_regions(loss: torch.Tensor) -> int:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
-@pytest.mark.parametrize(("family", "packed"), [("llama", True), ("gemma3_text", False)])
+@pytest.mark.parametrize(
+    ("family", "packed"), matrix([("llama", True), ("gemma3_text", False)], ("gemma3_text", False))
+)
 def test_every_block_of_every_step_is_compiled_but_in_those_that_are_measured(
     family: str, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
