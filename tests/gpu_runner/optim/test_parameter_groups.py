@@ -50,7 +50,7 @@ def moved(name: Any, rate: float, **choice: Any) -> dict[str, torch.Tensor]:
     "name",
     [
         *("adamw", "sgd", "adafactor", "muon"),
-        pytest.param("adamw8bit", marks=[needs_library, pytest.mark.slow]),
+        pytest.param("adamw8bit", marks=[needs_library, pytest.mark.slow, pytest.mark.matrix]),
     ],
 )
 def test_a_part_moves_as_it_would_at_that_rate(name: str) -> None:

@@ -130,10 +130,7 @@ def test_a_run_is_started_paused_saved_and_stopped_from_outside(
     late = client.post(f"/api/runs/{name}/control", json={"command": "pause"})
     assert late.status_code == 409
     assert late.json() == {"error": f"run {name} is stopped: it cannot pause"}
-    log = (run / "events.jsonl").read_bytes()
-    client.post(f"/api/runs/{name}/control", json={"command": "resume"})
-    assert client.post("/api/start/cancel", json={"name": name}).status_code == 200
-    assert (run / "events.jsonl").read_bytes() == log
+    assert_start_is_cancelled(client, run)
     again = client.post(f"/api/runs/{name}/control", json={"command": "resume"})
     assert again.status_code == 202, again.text
     assert again.json()["started"]["name"] == name
@@ -141,6 +138,14 @@ def test_a_run_is_started_paused_saved_and_stopped_from_outside(
     assert start(client, "sums").status_code == 409
     seq = tell(client, name, "pause")
     wait(lambda: heard(run) == seq, "pause of the second attempt")
+
+
+def assert_start_is_cancelled(client: httpx.Client, run: Path) -> None:
+    """Start a stopped run again and cancel it while it loads: its log stays as it was."""
+    log = (run / "events.jsonl").read_bytes()
+    client.post(f"/api/runs/{run.name}/control", json={"command": "resume"})
+    assert client.post("/api/start/cancel", json={"name": run.name}).status_code == 200
+    assert (run / "events.jsonl").read_bytes() == log
 
 
 def test_a_run_that_train_did_not_make_cannot_be_started_again(
