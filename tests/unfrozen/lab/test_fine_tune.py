@@ -24,7 +24,7 @@ MOST_APART = 1e-3  # nats, at each step
 QUICK = {"steps": 3, "rows_per_step": 2, "eval_rows": 2, "fisher_rows": 2, "sample_tokens": 2}
 
 EACH_KIND = [
-    {"steps": 20, "eval_rows": 8},
+    {"steps": 10, "eval_rows": 8},
     {"steps": 20, "eval_rows": 8, "lr": 3e-4, "ewc": 1.0, "fisher_rows": 16, "seed": 1},
 ]
 
@@ -132,7 +132,9 @@ def test_only_old_rows_teach_nothing_new_and_keep_the_old() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"lr": 10.0}, {"lr": 10.0, "warmup": 0}, {"weight_decay": 100.0, "lr": 1.0}],
+    matrix(
+        [{"lr": 10.0}, {"lr": 10.0, "warmup": 0}, {"weight_decay": 100.0, "lr": 1.0}], {"lr": 10.0}
+    ),
 )
 def test_a_run_that_diverges_says_so_and_what_to_lower(given: dict[str, float]) -> None:
     run = tuned(**given, eval_rows=2, sample_tokens=2)
