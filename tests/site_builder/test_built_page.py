@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from site_builder import browser_python
+from site_builder import browser_python, disk_cache
 from site_builder.page import build_site
 from unfrozen.planner import glance
 from unfrozen.schema import policy
@@ -84,8 +84,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_the_same_sources_give_the_same_bytes(
-    site: Path, node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Path,
+    node: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if request.config.option.all:  # fonts, too
+        monkeypatch.setattr(disk_cache, "CACHE", tmp_path / "made")
     monkeypatch.setenv("UNFROZEN_NODE", node)
     monkeypatch.setattr(browser_python, "BYTECODE_CACHE", tmp_path / "bytecode.zip")
     browser_python.python_files.cache_clear()  # compile everything again

@@ -5,6 +5,7 @@ inputs ──sha256──▶ .cache/made/<digest>, made where it is missing; the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -23,7 +24,8 @@ def make_once(inputs: bytes, make: Callable[[], bytes]) -> bytes:
         begun = place.with_suffix(f".{os.getpid()}")
         begun.write_bytes(make())
         begun.replace(place)
-        for old in sorted(CACHE.iterdir(), key=os.path.getmtime)[:-MOST_FILES]:
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another build may be at the same
+            for old in sorted(CACHE.iterdir(), key=os.path.getmtime)[:-MOST_FILES]:
+                old.unlink()
     place.touch()
     return place.read_bytes()
