@@ -201,8 +201,8 @@ def test_runs_go_on_in_a_hidden_tab_and_a_frozen_one_and_two_tabs_do_not_meet(
     page, listed = reader.page, len(reader.titles)
     other = page.context.new_page()
     second = PageRunReader(other, host.url)
-    reader.begin(SHORT | {"steps": 40})
-    second.begin(SHORT | {"steps": 8, "seed": 1})
+    reader.begin(SHORT | {"steps": 12})
+    second.begin(SHORT | {"seed": 1})
     reader.until_training()
     devtools = page.context.new_cdp_session(page)
     devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
@@ -210,7 +210,7 @@ def test_runs_go_on_in_a_hidden_tab_and_a_frozen_one_and_two_tabs_do_not_meet(
     devtools.send("Page.setWebLifecycleState", {"state": "active"})
     assert reader.ended()["status"] == "finished"
     steps = "document.querySelector('page-run').state.series['train/loss'].x"
-    assert page.evaluate(steps) == list(range(1, 41))
-    assert other.evaluate(steps) == list(range(1, 9))
+    assert page.evaluate(steps) == list(range(1, 13))
+    assert other.evaluate(steps) == list(range(1, 5))
     assert (len(reader.titles), len(second.titles)) == (listed + 1, 1)
     other.close()

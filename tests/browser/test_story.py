@@ -31,7 +31,7 @@ def server(site: Path, tmp_path: Path) -> Iterator[Server]:
 
 def train_demo(runs: Path, output: Path) -> "subprocess.Popen[bytes]":
     """`python -m gpu_runner train --model demo`, as a reader types it in a second terminal."""
-    command = [sys.executable, "-m", "gpu_runner", "train", "--model", "demo"]
+    command = [sys.executable, "-m", "gpu_runner", "train", "--model", "demo", "--steps", "100"]
     with output.open("wb") as sink:
         return subprocess.Popen(
             [*command, "--runs", str(runs), "--out", str(output.with_name("trained"))],

@@ -83,15 +83,11 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.matrix
 def test_the_same_sources_give_the_same_bytes(
-    site: Path,
-    node: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
+    site: Path, node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if request.config.option.all:  # fonts, too
-        monkeypatch.setattr(disk_cache, "CACHE", tmp_path / "made")
+    monkeypatch.setattr(disk_cache, "CACHE", tmp_path / "made")
     monkeypatch.setenv("UNFROZEN_NODE", node)
     monkeypatch.setattr(browser_python, "BYTECODE_CACHE", tmp_path / "bytecode.zip")
     browser_python.python_files.cache_clear()  # compile everything again
