@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Final
 
 from gpu_runner.serve.site import PACKED, SPLICED
-from site_builder.disk_cache import make_once
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SITE: Final = ROOT / "dist"
@@ -69,7 +68,7 @@ def stage(site: Path, folder: Path) -> Path:
         if parts := split(data, shared):
             text = json.dumps(parts, separators=(",", ":"))
             path.with_name(path.name + SPLICED).write_text(text, "utf-8")
-        elif packed := compress_once(data, is_zip=path.suffix == ".zip"):
+        elif packed := compress(data, is_zip=path.suffix == ".zip"):
             path.with_name(path.name + PACKED).write_bytes(packed)
         else:
             continue
@@ -77,15 +76,10 @@ def stage(site: Path, folder: Path) -> Path:
     return page
 
 
-def compress_once(data: bytes, *, is_zip: bool) -> bytes:
-    """Return what `compress` does, kept until this file changes: most of the page never does."""
-    if len(data) < XZ_MIN_BYTES:
-        return b""
-    return make_once(Path(__file__).read_bytes() + data, lambda: compress(data, is_zip=is_zip))
-
-
 def compress(data: bytes, *, is_zip: bool) -> bytes:
     """Return the file compressed by xz, or nothing where that gains too little."""
+    if len(data) < XZ_MIN_BYTES:
+        return b""
     packed = lzma.compress(store_zip(data) if is_zip else data, preset=9)
     return packed if len(packed) <= XZ_MAX_RATIO * len(zlib.compress(data, 9)) else b""
 

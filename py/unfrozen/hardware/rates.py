@@ -84,15 +84,6 @@ def memory_bytes_per_second(gpu: Gpu) -> float:
     return gpu.bandwidth_share * gpu.bandwidth_gb_s * 1e9
 
 
-def gpu_link_gb_s(gpu: Gpu, gpus: int) -> float:
-    """Return GB/s that a GPU sends to the others of `gpus`: over its links where they join that
-    many, through the host within a machine, over the network beyond it.
-    """
-    if gpu.link_gb_s and gpus <= gpu.linked_gpus:
-        return LINK_SHARE * gpu.link_gb_s
-    return LINK_SHARE * (gpu.host_gb_s if gpus <= gpu.node_gpus else gpu.network_gb_s)
-
-
 def host_link_gb_s(gpu: Gpu) -> float:
     """Return GB/s between a GPU and its host, one way."""
     return LINK_SHARE * gpu.host_gb_s

@@ -264,11 +264,6 @@ class Cluster:
         return self.expert_tensor_parallel or self.tensor_parallel
 
     @property
-    def experts_alike(self) -> int:
-        """GPUs that hold the same experts, over which their gradients are reduced."""
-        return self.alike * self.tensor_parallel // (self.expert_parallel * self.expert_ranks)
-
-    @property
     def expert_shards(self) -> int:
         """GPUs over which the sharded states of experts are spread."""
         return self.shards * self.tensor_parallel // (self.expert_parallel * self.expert_ranks)

@@ -71,10 +71,6 @@ def _projects(job: Any) -> bool:
     return job.recipe.optimizer in PROJECTED
 
 
-def _has_replicas(job: Any) -> bool:
-    return bool(job.cluster.alike > 1)
-
-
 def _shards_gradients(job: Any) -> bool:
     return bool(job.cluster.alike > 1 and job.cluster.stage >= 2)
 

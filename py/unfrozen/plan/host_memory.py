@@ -20,7 +20,6 @@ from unfrozen.model import ModelConfig
 FILE_BYTES: Final = 5 * 10**9  # of the largest file of a finished model
 Reading = Literal["whole", "parts"]
 Writing = Literal["whole", "shards", "beside"]
-MOMENTS: Final = ("load", "save", "finish")
 
 
 @dataclass(frozen=True, slots=True)

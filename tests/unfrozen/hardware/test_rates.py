@@ -1,15 +1,12 @@
-"""Rates of GPUs: below their data sheets, never faster than the best matmul, over their links."""
+"""Rates of GPUs: below their data sheets, never faster than the best matmul."""
 
 from __future__ import annotations
 
 import pytest
 
-from unfrozen.hardware.gpus import GPUS, NETWORK_GB_S, Gpu, find
+from unfrozen.hardware.gpus import GPUS, Gpu, find
 from unfrozen.hardware.rates import (
-    LINK_SHARE,
     best_matmul_tflops,
-    gpu_link_gb_s,
-    host_link_gb_s,
     memory_bytes_per_second,
     peak_tflops,
     slowest_factor,
@@ -56,17 +53,6 @@ def test_a_blackwell_gpu_that_may_draw_more_multiplies_more() -> None:
 def test_the_slowest_of_many_gpus_sets_the_pace() -> None:
     assert slowest_factor(1) == 1
     assert 1 < slowest_factor(2) < slowest_factor(8) < slowest_factor(1024) < 1.04
-
-
-def test_gpus_talk_over_their_links_as_far_as_these_reach() -> None:
-    sxm, pair, rack, plain = (find(name) for name in ("H100", "H100 NVL", "GB200", "L40S"))
-    assert gpu_link_gb_s(sxm, 8) == LINK_SHARE * 450
-    assert gpu_link_gb_s(sxm, 16) == LINK_SHARE * 50
-    assert gpu_link_gb_s(plain, 16) == LINK_SHARE * NETWORK_GB_S == LINK_SHARE * 25
-    assert gpu_link_gb_s(pair, 2) == LINK_SHARE * 300
-    assert gpu_link_gb_s(pair, 4) == host_link_gb_s(pair) == LINK_SHARE * 63
-    assert gpu_link_gb_s(rack, 72) == LINK_SHARE * 900
-    assert gpu_link_gb_s(plain, 8) == LINK_SHARE * 31.5
 
 
 def test_the_peak_depends_on_the_precision_of_the_matmuls() -> None:
