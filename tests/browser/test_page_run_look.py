@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Browser, Page
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
 
 from accessibility import Look, looks, objections
 from browser.page_run_reader import SHORT, PageRunReader
-from conftest import StaticSite
+from conftest import StaticSite, watched_page
 from unfrozen.lab.choices import PRESETS
 
 CHAPTERS = ("forgetting",)
@@ -15,27 +18,19 @@ LIGHT: Look = ("light", 1280)
 DARK: Look = ("dark", 320)
 
 
-def test_axe_finds_nothing_before_and_after_a_run(
-    chromium: Browser, static_site: StaticSite
-) -> None:
-    context = chromium.new_context(bypass_csp=True)
-    reader = PageRunReader(context.new_page(), static_site.url)
+@pytest.fixture(scope="module")
+def reader(chromium: Browser, static_site: StaticSite) -> Iterator[PageRunReader]:
+    """A reader who has not trained yet."""
+    with watched_page(chromium.new_context(bypass_csp=True)) as page:
+        yield PageRunReader(page, static_site.url)
+
+
+def test_axe_finds_nothing_before_a_run(reader: PageRunReader) -> None:
     assert objections(reader.page, "page-run", DARK) == []
-    assert reader.train(SHORT)["ok"]
-    reader.root.locator(".page-run-known summary").click()
-    reader.root.locator(".page-run-ask button").click()
-    reader.root.locator(".page-run-answer").first.wait_for()
-    assert objections(reader.page, "page-run", LIGHT) == []
-    for _ in looks(reader.page, LIGHT, DARK):
-        for button in reader.root.locator("button:visible").all():
-            box = button.bounding_box()
-            assert box is not None
-            assert box["height"] >= 24, button.inner_text()
-    context.close()
 
 
-def test_everything_is_done_with_the_keyboard(page: Page, static_site: StaticSite) -> None:
-    reader = PageRunReader(page, static_site.url)
+def test_everything_is_done_with_the_keyboard(reader: PageRunReader) -> None:
+    page = reader.page
     reader.choices = SHORT
     start = reader.root.locator(".page-run-start")
     start.focus()
@@ -65,6 +60,19 @@ def test_everything_is_done_with_the_keyboard(page: Page, static_site: StaticSit
     reader.root.locator("#page-run-prompt").focus()
     page.keyboard.press("Enter")
     reader.root.locator(".page-run-answer").first.wait_for()
+
+
+def test_axe_finds_nothing_after_a_run_and_nothing_sticks_out(reader: PageRunReader) -> None:
+    assert reader.train(SHORT)["ok"]
+    reader.root.locator(".page-run-known summary").click()
+    reader.root.locator(".page-run-ask button").click()
+    reader.root.locator(".page-run-answer").first.wait_for()
+    assert objections(reader.page, "page-run", LIGHT) == []
+    for _ in looks(reader.page, LIGHT, DARK):
+        for button in reader.root.locator("button:visible").all():
+            box = button.bounding_box()
+            assert box is not None
+            assert box["height"] >= 24, button.inner_text()
 
 
 def test_without_scripts_the_plane_and_the_presets_are_there_and_nothing_can_be_pressed(
