@@ -63,12 +63,21 @@ class Command:
             assert child.pid is not None
             os.kill(child.pid, number)
 
+    def kill(self) -> None:
+        """End every process at once."""
+        for child in self.started:
+            child.kill()
+
+    def wait(self) -> None:
+        """Return once all processes have ended."""
+        for child in self.started:
+            child.join()
+
     def communicate(self) -> tuple[str, None]:
         """Everything it still says, once it has ended."""
         said = self.stdout.read()
         self.stdout.close()
-        for child in self.started:
-            child.join()
+        self.wait()
         return said, None
 
 

@@ -236,6 +236,7 @@ def test_every_address_opens_the_planner_and_what_it_refuses_is_said(
     assert page.evaluate("() => window.stoodStill") < HANG_MS * slowness()
 
 
+@pytest.mark.matrix
 def test_every_config_is_a_plan_or_a_sentence(page: Page, static_site: Any, each: slice) -> None:
     reader = PlannerReader(page, static_site.url)
     page.evaluate(WATCH)

@@ -39,6 +39,7 @@ def warm(chromium: Browser, static_site: StaticSite) -> Iterator[PageRunReader]:
     """A reader who has trained once, with what the page offers first: now Python is there."""
     with watched_page(chromium.new_context(accept_downloads=True)) as page:
         reader = PageRunReader(page, static_site.url)
+        reader.choices = QUICK | {"sample_tokens": 2}
         reader.root.get_by_role("button", name="Fine-tune it here").click()
         reader.wait(lambda: reader.state["status"] == "finished", "first run")
         reader.wait(lambda: reader.phase == "ready", "its last word")

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from accessibility import is_wider_than_the_window
 from browser.decision_reader import DecisionReader
 from browser.planner_reader import PlannerReader
-from conftest import Server, StaticSite, watched_page
+from conftest import Server, StaticSite, matrix, watched_page
 
 SMALLEST_TARGET = 24
 SMALLEST_LETTERS = 16
@@ -138,7 +138,7 @@ def test_what_scrolls_sideways_shows_it_at_its_edge(
     assert set(wide) == {"local, local, scroll, scroll"}
 
 
-@pytest.mark.parametrize("width", [320, 360, 390])
+@pytest.mark.parametrize("width", matrix([320, 360, 390], 320))
 def test_formulas_stay_inside_their_column(page: Page, static_site: StaticSite, width: int) -> None:
     size: Any = {"width": width, "height": 800}
     page.set_viewport_size(size)

@@ -36,7 +36,7 @@ def answers(run: Path, when: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("demo")
-    process = runner("train", "--model", "demo", "--runs", str(runs))
+    process = runner("train", "--model", "demo", "--runs", str(runs), "--eval-every", "100")
     output, _ = process.communicate()
     assert process.returncode == 0, output
     (run,) = runs.iterdir()

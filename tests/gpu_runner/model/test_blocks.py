@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import tiny_families
-from conftest import matrix
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import pack
@@ -64,7 +63,8 @@ def test_what_is_computed_again_is_the_same(family: str, kind: Checkpointing) ->
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="without g++ nothing can be compiled")
-@pytest.mark.parametrize("kind", matrix(["none", "selective"], "selective"))
+@pytest.mark.matrix  # train/test_compiled.py compiles in every run
+@pytest.mark.parametrize("kind", ["none", "selective"])
 def test_what_is_compiled_computes_the_same(kind: Checkpointing) -> None:
     plain, other = tiny_families.model("llama"), tiny_families.model("llama")
     blocks.prepare(other, kind, compiled=True)

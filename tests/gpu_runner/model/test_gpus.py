@@ -7,7 +7,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fake_gpu
-from conftest import matrix
 from gpu_runner.model import attention
 
 AMPERE, ADA, TURING, BLACKWELL = (8, 0), (8, 9), (7, 5), (12, 0)
@@ -79,28 +78,26 @@ CASES: dict[str, dict[str, Any]] = {
     "muon": {"optimizer": "muon"},
     "in the backward pass": {"early": True},
 }  # fmt: skip
-EVERY_RUN = ("llama", "padded rows", "muon")
 
 
 @pytest.fixture(scope="module")
-def walked(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     if fake_gpu.COMPILER is None:
         pytest.skip("without g++ there is no GPU to stand in")
-    wanted = CASES if request.config.option.all else {name: CASES[name] for name in EVERY_RUN}
-    cases = {**wanted, "found": {"looks": True}}
+    cases = {**CASES, "found": {"looks": True}}
     return fake_gpu.waits_of(cases, tmp_path_factory.mktemp("gpu"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", matrix(CASES, *EVERY_RUN))
+@pytest.mark.matrix
+@pytest.mark.parametrize("case", CASES)
 def test_a_whole_step_waits_for_its_gpu_once_at_its_end(case: str, walked: dict[str, Any]) -> None:
     """Forward, backward and update, of two steps; whatever else asks the GPU is named."""
     assert walked[case] == 2 * PROMISED
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_a_loss_that_looks_at_its_tokens_is_found(walked: dict[str, Any]) -> None:
     """What `loss_sum` did once: places of trained tokens asked of the GPU, three times a batch."""
     found = {operator for operator, _ in walked["found"]}

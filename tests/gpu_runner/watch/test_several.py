@@ -17,6 +17,7 @@ import run_process
 import tiny_llama
 import unfrozen
 from conftest import matrix
+from gpu_runner.world.processes import Rendezvous
 from watched_loops import alerts, events, model_of, rows, series, train
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,8 @@ def together(options: dict[str, Any]) -> None:
             fully_shard(block)
         fully_shard(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    if "waits" in options:  # seconds for the other process, in place of twenty
+        Rendezvous.wait_for_all.__defaults__ = (options["waits"],)
     run = (
         unfrozen.watch(model, optimizer, **options["watch"]) if rank < options["watchers"] else None
     )
@@ -122,7 +125,7 @@ def test_watched_processes_compute_the_same_and_forgetting_is_measured(
 
 
 def test_a_sharded_model_is_not_scored_unless_all_processes_watch(tmp_path: Path) -> None:
-    weights, codes = run(tmp_path, "parts", 1)
+    weights, codes = run(tmp_path, "parts", 1, waits=2.0)
     assert codes == [0, 0]
     log = tmp_path / "parts-1"
     assert len(series(log, "train/loss")) == 4
@@ -134,7 +137,7 @@ def test_a_sharded_model_is_not_scored_unless_all_processes_watch(tmp_path: Path
 @pytest.mark.parametrize("kind", matrix(["copies", "parts"], "parts"))
 def test_a_dead_process_is_how_the_run_ended(tmp_path: Path, kind: str) -> None:
     begun = time.monotonic()
-    told, codes = run(tmp_path, kind, 2, dies=2)
+    told, codes = run(tmp_path, kind, 2, dies=2, waits=8.0)
     assert codes == [0, 9]
     assert time.monotonic() - begun < 250  # nobody waits for who is gone
     assert "RuntimeError" in told.read_text()  # gloo's own, as without us
