@@ -112,7 +112,7 @@ def begin_with_numbers_of_ones_own(page: Page, reader: RunReader, server: Server
     return run
 
 
-def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
+def test_a_run_is_started_paused_saved_resumed_and_stopped_by_the_keyboard(
     page: Page, reader: RunReader, server: Server
 ) -> None:
     run = begin_with_numbers_of_ones_own(page, reader, server)
@@ -129,6 +129,20 @@ def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
     said(page).to_have_text("Training resumed.")
     reader.wait(lambda: reader.brief["step"] > step, "steps after the pause")
 
+    page.evaluate("document.querySelector('run-view').state.marked = true")
+    kill_what_was_started(server)
+    reader.wait_notice("trainer-gone")
+    assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
+    step = reader.brief["step"]
+    press(page, "Resume")
+    press(page, "Cancel")
+    said(page).to_have_text("")
+    press(page, "Resume")
+    said(page).to_contain_text("Restarting")
+    reader.wait_notice("live")
+    reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
+    assert reader.state["marked"]  # news that it was started does not make the page read it anew
+
     press(page, "Stop…")
     assert page.evaluate(FOCUS) == "Keep training"
     page.keyboard.press("Escape")
@@ -136,23 +150,9 @@ def test_a_run_is_started_paused_saved_stopped_and_resumed_by_the_keyboard(
     stop(page, reader)
     expect(page.locator("run-start .primary")).to_have_attribute("aria-disabled", "false")
     assert f"unfrozen resume {run.name}" in page.locator(".run-notice").inner_text()
+    assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
     assert events(run)[-1]["reason"] == "asked to stop by the page"
-
-    assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
-    step = reader.brief["step"]
-    press(page, "Resume")
-    press(page, "Cancel")
-    said(page).to_have_text("")
-    page.evaluate("document.querySelector('run-view').state.marked = true")
-    press(page, "Resume")
-    said(page).to_contain_text("Restarting")
-    reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
-    reader.wait_notice("live")
-    assert reader.state["marked"]  # news that it was started does not make the page read it anew
     assert reader.state["gaps"] == 0
-    kill_what_was_started(server)
-    reader.wait_notice("trainer-gone")
-    assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
 
 
 def test_a_start_that_fails_shows_its_last_lines(page: Page, reader: RunReader) -> None:
