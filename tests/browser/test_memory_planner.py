@@ -14,6 +14,11 @@ from unfrozen.planner import glance, view
 
 CHAPTERS = ("the-planner",)
 
+FAINT = """(texts) => texts.filter((text) => {
+  for (let each = text; each.localName !== "memory-planner"; each = each.parentElement)
+    if (getComputedStyle(each).opacity !== "1") return true;
+  return false;
+}).length"""
 SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
 
 
@@ -127,6 +132,7 @@ def test_a_wrong_number_is_told_at_its_control_even_in_a_closed_fold(
     planner.type("seq_len", "many")
     planner.wait("stale")
     assert "whole number" in planner.root.locator("#mp-error-seq_len").inner_text()
+    assert planner.root.locator("svg text").evaluate_all(FAINT) == 0  # it can still be read
     planner.type("seq_len", "4,096")
     planner.settle("#planner?optimizer=sgd&seq_len=4096")
 

@@ -75,20 +75,6 @@ def test_colours_that_a_reader_forces_leave_every_sign_apart(
     context.close()
 
 
-def test_a_plan_that_is_out_of_date_can_still_be_read(page: Page, static_site: StaticSite) -> None:
-    reader = PlannerReader(page, static_site.url)
-    reader.type("seq_len", "many")
-    reader.wait("stale")
-    faint = reader.root.locator("svg text").evaluate_all(
-        """(texts) => texts.filter((text) => {
-          for (let each = text; each.localName !== "memory-planner"; each = each.parentElement)
-            if (getComputedStyle(each).opacity !== "1") return true;
-          return false;
-        }).length"""
-    )
-    assert faint == 0
-
-
 def test_without_scripts_every_gap_says_what_it_needs(
     chromium: Browser, static_site: StaticSite
 ) -> None:

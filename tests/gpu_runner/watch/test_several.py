@@ -137,7 +137,7 @@ def test_a_sharded_model_is_not_scored_unless_all_processes_watch(tmp_path: Path
 @pytest.mark.parametrize("kind", matrix(["copies", "parts"], "parts"))
 def test_a_dead_process_is_how_the_run_ended(tmp_path: Path, kind: str) -> None:
     begun = time.monotonic()
-    told, codes = run(tmp_path, kind, 2, dies=2, waits=8.0)
+    told, codes = run(tmp_path, kind, 2, dies=2, waits=5.0)
     assert codes == [0, 9]
     assert time.monotonic() - begun < 250  # nobody waits for who is gone
     assert "RuntimeError" in told.read_text()  # gloo's own, as without us
