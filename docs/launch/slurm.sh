@@ -25,7 +25,7 @@ trap : TERM  # a preemption tells this script too, which has to outlive the run 
 RUNS=${RUNS:-$PWD/runs/$SLURM_JOB_NAME}  # on a file system that all machines see
 PYTHON=${PYTHON:-$PWD/.venv/bin/python}
 
-# What is trained, on what: the same options as on one card. --grad-accum counts the micro-batches
+# What is trained, on what: the same options as on one GPU. --grad-accum counts the micro-batches
 # of all cards together and must be a multiple of their number.
 TRAIN=(
   --model "${MODEL:?a directory that all machines see}"

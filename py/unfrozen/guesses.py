@@ -20,7 +20,7 @@ Published = Mapping[str, str]
 
 _YOURS: Final = "Your guess"
 _CLOSE: Final = 0.1
-_TALLEST: Final = 3  # times what the plot shows: a guess above that is told in words alone
+_TALLEST: Final = 3  # times what the plot shows: a higher guess is not drawn, only written
 
 
 @dataclass(frozen=True, slots=True)

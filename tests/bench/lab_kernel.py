@@ -28,13 +28,13 @@ START: Final = """async ({ packages, files, code }) => {
   installPackage(pyodide, "numpy", await fetchPackage("numpy", () => {}));
   const bytes = async (path) => (await fetch(path)).arrayBuffer();
   const imports = { env: { memory } };
-  const { instance } = await WebAssembly.instantiate(await bytes("product.wasm"), imports);
+  const { instance } = await WebAssembly.instantiate(await bytes("matmul.wasm"), imports);
   pyodide.FS.mkdirTree("/demo/model");
   pyodide.FS.mkdirTree("/demo/data");
   for (const name of files) {
     pyodide.FS.writeFile(`/demo/${name}`, new Uint8Array(await bytes(`../demo/${name}`)));
   }
-  pyodide.globals.set("kernel", instance.exports.product);
+  pyodide.globals.set("kernel", instance.exports.multiply);
   return JSON.parse(pyodide.runPython(code));
 }"""
 CODE: Final = """

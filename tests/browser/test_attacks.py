@@ -126,7 +126,7 @@ def opened(chromium: Browser, static_site: Any) -> Iterator[Page]:
 
 @pytest.fixture
 def attacked(opened: Page, static_site: Any) -> Iterator[Page]:
-    """That page; whatever it asks for meanwhile beside its own files is told."""
+    """That page; whatever it asks for meanwhile beside its own files is reported."""
     asked: list[str] = []
 
     def note(request: Request) -> None:
@@ -222,7 +222,7 @@ def test_an_address_that_leads_nowhere_harms_nothing(attacked: Page, address: st
     attacked.evaluate(WATCH)
 
 
-def test_every_address_opens_the_planner_and_what_it_refuses_is_said(
+def test_every_address_opens_the_planner_and_what_it_refuses_is_reported(
     page: Page, static_site: Any, each: slice
 ) -> None:
     reader = PlannerReader(page, f"{static_site.url}#planner?{'a=b&' * 101}")

@@ -93,7 +93,7 @@ def test_without_a_guess_the_cell_runs_as_ever(guesser: Guesser) -> None:
     assert "Your guess" not in guesser.marks()
 
 
-def test_a_guess_that_is_no_number_is_told_so_and_the_cell_runs(guesser: Guesser) -> None:
+def test_a_guess_that_is_no_number_is_reported_so_and_the_cell_runs(guesser: Guesser) -> None:
     guesser.begin_anew("stall")
     guesser.field.fill("a lot")
     assert guesser.reader.run_as_is("stall")["ok"]

@@ -219,7 +219,7 @@ def test_a_hundred_thousand_lines_are_capped_with_a_count(reader: CellReader) ->
     json.dumps(result)
 
 
-def test_all_cells_of_the_page_are_told_in_a_few_words(reader: CellReader) -> None:
+def test_all_cells_of_the_page_are_reported_in_a_few_words(reader: CellReader) -> None:
     page = reader.page
     page.evaluate("() => document.querySelectorAll('live-cell').forEach((c) => (c.code = '1'))")
     page.evaluate(LISTEN)

@@ -67,7 +67,7 @@ def test_a_dropped_trainer_state_becomes_a_run(dropped: RunReader) -> None:
     assert "40 steps, as logged by Hugging Face Trainer" in text(reader, ".run-state")
 
 
-def test_what_it_lacks_is_said_and_no_box_stays_empty(dropped: RunReader) -> None:
+def test_what_it_lacks_is_reported_and_no_box_stays_empty(dropped: RunReader) -> None:
     reader, view = dropped, dropped.page.locator("run-view").first
     view.scroll_into_view_if_needed()
     said = text(reader, ".run-lacks")

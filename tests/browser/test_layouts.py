@@ -89,7 +89,7 @@ def test_another_plan_ends_the_search_and_is_shown_at_once(
     assert page.locator(FIND).inner_text() == "Rank the layouts"
 
 
-def test_what_cannot_be_held_is_said(planner: PlannerReader) -> None:
+def test_what_cannot_be_held_is_reported(planner: PlannerReader) -> None:
     page = asked(planner, {"gpu": "L4"}).page
     page.locator(FIND).click()
     page.get_by_text("Nothing that fits").wait_for(timeout=SECONDS * 1000)

@@ -120,7 +120,7 @@ def test_a_config_is_pasted_or_dropped_and_a_broken_one_explained(planner: Plann
     assert error.is_hidden()
 
 
-def test_a_wrong_number_is_told_at_its_control_even_in_a_closed_fold(
+def test_a_wrong_number_is_reported_at_its_control_even_in_a_closed_fold(
     planner: PlannerReader,
 ) -> None:
     planner.page.evaluate("() => { location.hash = 'planner?optimizer=sgd&moments=fp32' }")

@@ -21,7 +21,7 @@ OPEN_ALL = (
 )
 STATES = {
     "priced": ("#decision?gpus=8&tasks=20&price=2.5&model=meta-llama/Llama-3.1-70B", "live"),
-    "nothing": ("#decision?model=meta-llama/Llama-3.1-70B&gpu=RTX 4090&learn=matter", "live"),
+    "nothing": ("#decision?model=meta-llama/Llama-3.1-70B&gpu=RTX 4090&learn=knowledge", "live"),
     "stale": ("#decision?gpus=none", "stale"),
 }
 
@@ -117,7 +117,7 @@ def test_a_method_opens_in_the_planner_with_the_same_memory(decision: DecisionRe
 
 
 def test_a_link_brings_the_same_decision(page: Page, static_site: StaticSite) -> None:
-    query = "model=Qwen/Qwen3-4B&gpu=L4&gpus=2&tasks=3&learn=matter&want=keep&price=1.2"
+    query = "model=Qwen/Qwen3-4B&gpu=L4&gpus=2&tasks=3&learn=knowledge&want=keep&price=1.2"
     reader = DecisionReader(page, f"{static_site.url}#decision?{query}")
     reader.settle(f"#decision?{query}")
     assert reader.view == json.loads(json.dumps(view(query)))
@@ -127,7 +127,7 @@ def test_a_link_brings_the_same_decision(page: Page, static_site: StaticSite) ->
     assert "Cost" in reader.root.inner_text()
 
 
-def test_a_wrong_number_is_told_at_its_control_and_the_answer_stays(
+def test_a_wrong_number_is_reported_at_its_control_and_the_answer_stays(
     page: Page, static_site: StaticSite
 ) -> None:
     reader = DecisionReader(page, static_site.url)

@@ -1,4 +1,4 @@
-"""`import numpy` in any cell: it comes when it is needed, once, and every way to fail is told."""
+"""`import numpy` in any cell: it comes when needed, once, and every way to fail is reported."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("broken", FAILURES)
-def test_a_numpy_that_cannot_be_had_is_told_at_its_import_and_the_page_goes_on(
+def test_a_numpy_that_cannot_be_had_is_reported_at_its_import_and_the_page_goes_on(
     reader: CellReader, host: Host, broken: Callable[[Host], Callable[[], None]]
 ) -> None:
     mend = broken(host)
@@ -81,7 +81,7 @@ def test_a_numpy_that_cannot_be_had_is_told_at_its_import_and_the_page_goes_on(
     assert reader.run("kept + 1")["value"] == "42"
 
 
-def test_a_reader_who_is_offline_is_told(reader: CellReader) -> None:
+def test_a_reader_who_is_offline_is_reported(reader: CellReader) -> None:
     reader.page.context.set_offline(True)
     assert "numpy could not be downloaded" in reader.run(NUMPY)["error"]
     assert reader.run("try:\n    import numpy\nexcept ImportError:\n    'without'")["ok"]

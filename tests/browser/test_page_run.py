@@ -65,7 +65,7 @@ def test_nothing_is_fetched_for_it_before_the_button_is_pressed(
         reader.begin(SHORT)
         reader.ended()
         fetched = {path.lstrip("/") for path in host.asked}
-        assert {"demo/model/model.safetensors", "python/product.wasm"} <= fetched
+        assert {"demo/model/model.safetensors", "python/matmul.wasm"} <= fetched
         heaviest = [name for name in fetched if name.startswith(heavy)]
         total = sum((site / name).stat().st_size for name in heaviest)
         assert told

@@ -76,7 +76,9 @@ def reader(page: Page, serve_site: Any, logs: None) -> RunReader:  # noqa: ARG00
     return reader
 
 
-def test_place_bound_and_settings_are_told_in_the_words_of_the_trainer(reader: RunReader) -> None:
+def test_place_bound_and_settings_are_reported_in_the_words_of_the_trainer(
+    reader: RunReader,
+) -> None:
     panel = reader.page.locator("run-view .run-post-mortem")
     told = found()
     expect(panel.get_by_role("heading", name="Why memory ran out")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Python starts lazily and truthfully; every way to fail is told, and Retry gets out of it."""
+"""Python starts lazily and truthfully; every way to fail is reported, and Retry gets out of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCRIPTS = {
 }
 
 
-def test_whatever_cannot_be_had_is_told_and_retry_works_once_it_is_there(
+def test_whatever_cannot_be_had_is_reported_and_retry_works_once_it_is_there(
     reader: CellReader, host: Host
 ) -> None:
     page = reader.page
@@ -78,13 +78,13 @@ def test_whatever_cannot_be_had_is_told_and_retry_works_once_it_is_there(
     assert reader.shown()["message"] is None
 
 
-def test_a_damaged_runtime_is_told(reader: CellReader, host: Host) -> None:
+def test_a_damaged_runtime_is_reported(reader: CellReader, host: Host) -> None:
     wasm = host.folder / "pyodide" / "pyodide.asm.wasm"
     wasm.write_bytes(wasm.read_bytes()[:1000])
     assert "WebAssembly" in reader.run("40 + 2")["error"]
 
 
-def test_a_policy_that_forbids_webassembly_is_told(reader: CellReader, host: Host) -> None:
+def test_a_policy_that_forbids_webassembly_is_reported(reader: CellReader, host: Host) -> None:
     host.headers["Content-Security-Policy"] = "script-src 'self'; worker-src 'self' blob:"
     reader.page.reload()
     result = reader.run("40 + 2")

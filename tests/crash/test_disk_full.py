@@ -25,7 +25,7 @@ def resume_with_small_files(run: Path) -> None:
     main()
 
 
-def test_a_full_disk_is_said_and_the_last_checkpoint_goes_on(
+def test_a_full_disk_is_reported_and_the_last_checkpoint_goes_on(
     model_dir: Path, sums_file: Path, tmp_path: Path
 ) -> None:
     make = run_process.children().Process

@@ -153,7 +153,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(broken: Path, sums_fil
         ("tokenizer.json", "{}", ("the tokenizer of model", "cannot be loaded")),
     ],
 )
-def test_a_damaged_model_file_is_said_in_one_sentence(
+def test_a_damaged_model_file_is_reported_in_one_sentence(
     broken: Path, sums_file: Path, file: str, text: str, parts: tuple[str, ...]
 ) -> None:
     (broken / file).write_text(text)

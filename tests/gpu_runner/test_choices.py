@@ -223,7 +223,7 @@ def test_a_balanced_router_is_more_even_in_the_end(
     assert busiest[1] < busiest[0]
 
 
-def test_rates_that_change_at_a_resume_are_told(
+def test_rates_that_change_at_a_resume_are_reported(
     config: TrainConfig, console: Console, stop_after: Callable[[int], Console]
 ) -> None:
     fine_tune(config, stop_after(4))

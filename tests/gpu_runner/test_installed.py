@@ -59,7 +59,7 @@ def test_a_link_on_the_path_is_the_command_too(
     assert installed.program() == "unfrozen"
 
 
-def test_without_a_script_the_interpreter_and_the_module_are_said(
+def test_without_a_script_the_interpreter_and_the_module_are_reported(
     script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script.unlink()

@@ -1,4 +1,4 @@
-"""Whole runs with each optimizer and penalty: what is said, skipped, gone back to, resumed."""
+"""Whole runs with each optimizer and penalty: what is reported, skipped, gone back to, resumed."""
 
 import json
 import shutil

@@ -208,7 +208,7 @@ def test_sigterm_stops_all_processes_after_the_same_step(
     ("files", "largest"),
     [("whole", 150_000), ("shards", 100_000)],  # moments: 216,000, and half of that each
 )
-def test_a_full_disk_is_said_once_and_ends_every_process(
+def test_a_full_disk_is_reported_once_and_ends_every_process(
     files: str, largest: int, options: list[str], tmp_path: Path
 ) -> None:
     more = ["--steps", "4", "--save-every", "2", "--runs", str(tmp_path / "runs")]
@@ -220,7 +220,7 @@ def test_a_full_disk_is_said_once_and_ends_every_process(
     assert output.count("\nError: ") == 1, output
 
 
-def test_a_disk_too_full_for_the_fisher_is_said_once_and_ends_every_process(
+def test_a_disk_too_full_for_the_fisher_is_reported_once_and_ends_every_process(
     options: list[str], tmp_path: Path
 ) -> None:
     more = ["--set", "ewc=0.1", "--set", "fisher_rows=4", "--runs", str(tmp_path / "runs")]

@@ -77,11 +77,11 @@ def test_what_we_found_ourselves_is_worked_out_from_the_quote(given: dict[str, A
     assert any(abs(size / number - 1) < 1e-3 for size in sizes for number in told if number)
 
 
-def test_what_is_said_of_rows_is_about_rows_and_has_a_reason() -> None:
+def test_what_is_reported_of_rows_is_about_rows_and_has_a_reason() -> None:
     names = {row.id for row in read_later_runs() if not row.found}
-    for entry in read("said.json"):
-        assert set(entry) <= {"rows", "of", "job", "no_word", "because"}
-        assert entry.get("job") or entry.get("no_word"), entry
+    for entry in read("documented.json"):
+        assert set(entry) <= {"rows", "of", "job", "unsupported", "because"}
+        assert entry.get("job") or entry.get("unsupported"), entry
         assert len(entry["because"]) > 20
         for pattern in entry["rows"]:
             assert any(fnmatchcase(name, pattern) for name in names), pattern

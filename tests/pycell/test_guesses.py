@@ -113,7 +113,7 @@ def test_a_guess_in_another_unit_is_converted(reader: Reader) -> None:
     assert "by 25%" in reader.run(PLOT, "one-by-one", "15000 MB")["guessed"]
 
 
-def test_a_guess_far_above_the_plot_is_told_and_not_drawn(reader: Reader) -> None:
+def test_a_guess_far_above_the_plot_is_reported_and_not_drawn(reader: Reader) -> None:
     said = reader.run(PLOT, "one-by-one", "5000")["guessed"]
     assert "above it, by a factor of 250" in said
     assert "thresholds" not in reader.plot
@@ -133,7 +133,7 @@ def test_a_guess_far_above_the_plot_is_told_and_not_drawn(reader: Reader) -> Non
         "{'headers': ['a'], 'rows': [['LoRA 7B'], ['2e-5']]})",
     ],
 )
-def test_a_cell_that_no_longer_answers_is_told_so(reader: Reader, key: str, source: str) -> None:
+def test_a_cell_that_no_longer_answers_is_reported(reader: Reader, key: str, source: str) -> None:
     found = reader.run(source, key, "20")
     assert found["ok"]
     assert "no longer publishes what was asked" in found["guessed"]

@@ -65,7 +65,7 @@ def test_another_version_of_what_is_here_is_refused_with_the_one_that_is(micropi
     assert refusal(micropip, "numpy<2") == "numpy is available in version 2.4.3 only."
 
 
-def test_a_download_that_fails_is_told_as_it_was(micropip: Any) -> None:
+def test_a_download_that_fails_is_reported_as_it_was(micropip: Any) -> None:
     assert "this device is offline" in refusal(micropip, "numpy==2.4.3")
 
 

@@ -33,31 +33,31 @@ def evaluation(step: int, loss: float) -> dict[str, Any]:
     return {"kind": "eval", "step": step, "suite": "task", **scores}
 
 
-def test_a_start_is_said_and_steps_are_not(js: JavaScript) -> None:
+def test_a_start_is_reported_and_steps_are_not(js: JavaScript) -> None:
     assert spoken(js, steps(1, 2, 3)) == ["Live. Step 1.", "", ""]
 
 
-def test_an_evaluation_and_an_alert_are_said_with_their_numbers(js: JavaScript) -> None:
+def test_an_evaluation_and_an_alert_are_reported_with_their_numbers(js: JavaScript) -> None:
     alert = {"kind": "alert", "level": "warn", "text": "the loss rises", "step": 2}
     said = spoken(js, [*steps(1), evaluation(1, 2.5), alert])
     assert said[1] == "Evaluated at step 1. Task loss 2.500, \u22120.500 since step 0."
     assert said[2] == "Alert: the loss rises."
 
 
-def test_evaluations_that_come_thick_are_said_every_few_seconds(js: JavaScript) -> None:
+def test_evaluations_that_come_thick_are_reported_every_few_seconds(js: JavaScript) -> None:
     events = [*steps(0), *(evaluation(step, 2.0) for step in range(1, 101))]
     said = [text for text in spoken(js, events, gap=100) if text]
     assert len(said) <= 4
 
 
-def test_nothing_is_said_while_a_log_is_read_and_its_past_is_not_told_again(
+def test_nothing_is_reported_while_a_log_is_read_and_its_past_is_not_told_again(
     js: JavaScript,
 ) -> None:
     past = [{**event, "title": "Reading"} for event in (*steps(1), evaluation(1, 2.0))]
     assert spoken(js, [*past, *steps(2)]) == ["", "", "Live. Step 2."]
 
 
-def test_a_change_of_state_is_said_once(js: JavaScript) -> None:
+def test_a_change_of_state_is_reported_once(js: JavaScript) -> None:
     titles = ["Live", "Stalled", "Stalled", "Live", "Finished"]
     events = [
         {**event, "title": title} for event, title in zip(steps(1, 2, 3, 4, 5), titles, strict=True)

@@ -35,7 +35,7 @@ def test_a_log_without_rows_has_no_panel(js: JavaScript) -> None:
     assert (found["rows"], found["html"]) == (None, None)
 
 
-def test_what_is_told_later_is_added_to_what_was_told_first(js: JavaScript) -> None:
+def test_what_is_reported_later_is_added_to_what_was_reported_first(js: JavaScript) -> None:
     found = seen(js, told(), scored())
     assert found["refused"] == []
     assert found["rows"] == told() | scored()
@@ -103,7 +103,7 @@ SHOWN = "return toHtml(h('p', null, revealHidden(input)));"
         ("a\ue000b", "U+E000"),
     ],
 )
-def test_what_cannot_be_seen_or_turns_text_around_is_told_by_its_number(
+def test_what_cannot_be_seen_or_turns_text_around_is_reported_by_its_number(
     js: JavaScript, text: str, number: str
 ) -> None:
     html = js(SHOWN, text)

@@ -173,7 +173,7 @@ def test_names_and_alerts_without_end_are_bounded_and_counted(js: JavaScript) ->
     assert (len(run["alerts"]), run["alertCount"], run["alerts"][-1]["text"]) == (200, 250, "249")
 
 
-def test_what_is_no_event_is_refused_and_the_first_reasons_are_told(js: JavaScript) -> None:
+def test_what_is_no_event_is_refused_and_the_first_reasons_are_reported(js: JavaScript) -> None:
     bad: list[Any] = [{}, {"seq": "1", "kind": "beat"}, {"seq": 1}, None, 5, [], "x"]
     lines = [json.dumps(one) for one in bad]
     run = js("return input.map(parseEvent).reduce(fold, emptyRun());", lines)

@@ -48,7 +48,9 @@ def test_what_lies_between_two_attempts_does_not_count(js: JavaScript) -> None:
 
 
 @pytest.mark.parametrize("events", [[], [stepped(1, 1001)], [stepped(1, 1001), stepped(1, 1002)]])
-def test_before_two_steps_nothing_is_said_of_the_rest(js: JavaScript, events: list[Event]) -> None:
+def test_before_two_steps_nothing_is_reported_of_the_rest(
+    js: JavaScript, events: list[Event]
+) -> None:
     assert time_of(js, events)["left"] is None
 
 

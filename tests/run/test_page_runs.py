@@ -22,7 +22,7 @@ def event(seq: int, kind: str = "metrics", **more: object) -> str:
     return json.dumps(head | more)
 
 
-def test_lines_are_told_as_events_in_order_and_damaged_ones_left_out(js: JavaScript) -> None:
+def test_lines_are_reported_as_events_in_order_and_damaged_ones_left_out(js: JavaScript) -> None:
     lines = [event(0), "{torn", "[]", event(1)]
     found = js(
         LOGS + "input.forEach((one) => pageRuns.append('page-1', [one])); return heard;", lines
@@ -32,7 +32,7 @@ def test_lines_are_told_as_events_in_order_and_damaged_ones_left_out(js: JavaScr
     assert told == [[0], [], ["refused"], [1]]
 
 
-def test_the_end_is_known_once_it_is_said_and_stays(js: JavaScript) -> None:
+def test_the_end_is_known_once_it_is_reported_and_stays(js: JavaScript) -> None:
     body = (
         LOGS + "return input.map((lines) => (pageRuns.append('page-1', lines), run.end?.status));"
     )
@@ -50,7 +50,7 @@ def test_the_file_is_the_log_line_by_line_as_it_was_written(js: JavaScript) -> N
     assert js(LOGS + body, lines) == ["page-1.jsonl", "".join(f"{one}\n" for one in lines)]
 
 
-def test_a_new_run_is_told_at_once_and_stands_behind_the_older_ones(js: JavaScript) -> None:
+def test_a_new_run_is_reported_at_once_and_stands_behind_the_older_ones(js: JavaScript) -> None:
     body = (
         LOGS + "pageRuns.add({ ...run, id: 'page-0' }); return [changes, [...pageRuns.all.keys()]];"
     )

@@ -47,7 +47,7 @@ def test_what_is_asked_while_python_loads_waits_for_it_in_order(js: JavaScript) 
     assert found == [["boot"], ["boot", "ask", "start", "ask"]]
 
 
-def test_a_refused_run_is_told_and_leaves_nothing_behind(js: JavaScript) -> None:
+def test_a_refused_run_is_reported_and_leaves_nothing_behind(js: JavaScript) -> None:
     found = ran(
         js,
         """

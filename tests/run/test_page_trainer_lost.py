@@ -22,7 +22,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("death", DEATHS)
-def test_a_worker_that_is_lost_is_told_its_log_ends_and_another_takes_its_place(
+def test_a_worker_that_is_lost_is_reported_its_log_ends_and_another_takes_its_place(
     js: JavaScript, death: str
 ) -> None:
     found = ran(
@@ -83,7 +83,7 @@ def test_a_worker_that_is_slow_but_speaks_is_left_alone_and_so_is_one_with_nothi
     assert found == [True, "ready", False]
 
 
-def test_a_browser_without_workers_is_told_and_nothing_is_thrown(js: JavaScript) -> None:
+def test_a_browser_without_workers_is_reported_and_nothing_is_thrown(js: JavaScript) -> None:
     found = ran(
         js,
         """

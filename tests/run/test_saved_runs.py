@@ -104,7 +104,7 @@ def test_damaged_runs_are_left_out_and_do_not_hide_the_others(tab: Page) -> None
     assert call(tab, "loadSavedRuns")["value"] == [run("page-5", "{torn")]
 
 
-def test_a_store_of_another_make_is_told_and_not_waited_for(tab: Page) -> None:
+def test_a_store_of_another_make_is_reported_and_not_waited_for(tab: Page) -> None:
     tab.evaluate(
         "() => new Promise((resolve) => { const opening = indexedDB.open('unfrozen-runs', 1);"
         " opening.onsuccess = () => (opening.result.close(), resolve()) })"

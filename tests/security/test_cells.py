@@ -92,8 +92,8 @@ def test_an_odd_cell_ends_as_any_other(hunter: Visitor, attack: Attack) -> None:
     assert (after["value"], after["phase"]) == ("42", "ready")
 
 
-@pytest.mark.parametrize("attack", some(attacks("ends"), ENDS), ids=str)
-def test_an_end_of_python_is_said_and_python_starts_anew(
+@pytest.mark.parametrize("attack", some(attacks("exits"), ENDS), ids=str)
+def test_an_end_of_python_is_reported_and_python_starts_anew(
     visitor: Visitor, host: Host, attack: Attack
 ) -> None:
     assert visitor.run("kept = 1\n6 * 7")["value"] == "42"

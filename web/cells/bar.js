@@ -1,6 +1,6 @@
 /** The bar below a cell's source: its buttons (Run, Stop, Reset, Copy) and its status. */
 
-import { python } from "../python/client.js";
+import { python } from "../python/python-client.js";
 import { textButton } from "../figures/tools.js";
 
 /** @typedef {"" | "waiting" | "running" | "ended"} Stage */
@@ -60,7 +60,7 @@ export class CellBar {
   /**
    * Shows the stage of the run.
    * @param {Stage} stage
-   * @param {import("../python/client.js").Outcome} [outcome] for "ended"
+   * @param {import("../python/python-client.js").Outcome} [outcome] for "ended"
    */
   show(stage, outcome) {
     this.stage = stage;
@@ -111,7 +111,7 @@ export class CellBar {
   }
 }
 
-/** @param {import("../python/client.js").Outcome} outcome */
+/** @param {import("../python/python-client.js").Outcome} outcome */
 function outcomeText({ ok, stopped, cleared, error }) {
   if (ok) return "Done";
   if (stopped) return "Stopped";

@@ -7,7 +7,7 @@
  * `errorType` and `errorLine` beside it.
  */
 
-import { python } from "../python/client.js";
+import { python } from "../python/python-client.js";
 import { CellBar } from "./bar.js";
 import { CellOutput } from "./output.js";
 import { CellSource } from "./source.js";

@@ -74,7 +74,7 @@ export class CellOutput {
 
   /**
    * Ends a run: shows its value and error, removes what it did not produce.
-   * @param {import("../python/client.js").Outcome} outcome
+   * @param {import("../python/python-client.js").Outcome} outcome
    * @param {string} note on the origin of the output
    * @returns {Promise<void>} settles when everything is on screen
    */

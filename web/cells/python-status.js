@@ -5,8 +5,8 @@
  * Texts that change often (40%, 41%, …) are hidden from screen readers, which get each phase once.
  */
 
-import { python } from "../python/client.js";
-import { planner } from "../python/planner.js";
+import { python } from "../python/python-client.js";
+import { planner } from "../python/planner-client.js";
 import { textButton } from "../figures/tools.js";
 
 const CLEARED = "The variables of all cells are gone; Run all defines them again.";

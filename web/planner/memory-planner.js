@@ -5,7 +5,7 @@
 
 import { toDom } from "../figures/vnode.js";
 import { stateOf } from "./answers.js";
-import { planner } from "../python/planner.js";
+import { planner } from "../python/planner-client.js";
 import { editOf, field, syncControls } from "./controls.js";
 import { configText } from "./hub-config.js";
 import { FIND, LayoutSearch } from "./layouts.js";

@@ -14,7 +14,7 @@
  */
 
 import { copyText } from "../figures/tools.js";
-import { planner } from "../python/planner.js";
+import { planner } from "../python/planner-client.js";
 import { followHistory, isAddressed, queryOfAddress, remember } from "../page/address.js";
 import { statusOf } from "./status-line.js";
 

@@ -9,7 +9,7 @@ export function bakedStatus() {
   return h("p", { class: "row widget-status" }, BUILT, " ", h("span", { class: "no-script" }, "The controls need JavaScript."));
 }
 
-/** How far Python has loaded. @param {import("../python/planner.js").Status} python */
+/** How far Python has loaded. @param {import("../python/planner-client.js").Status} python */
 export function loadingText({ starting, progress }) {
   return starting ? "Python starts." : `Python loads: ${Math.floor(progress * 100)}%.`;
 }
@@ -21,7 +21,7 @@ export function loadingText({ starting, progress }) {
  */
 
 /**
- * @param {import("../python/planner.js").Status | {phase: "absent"}} python
+ * @param {import("../python/planner-client.js").Status | {phase: "absent"}} python
  *   absent: what the controls need did not arrive
  * @param {{changed: boolean, computed: boolean, problem: object | null, noun?: string}} about
  *   changed: the reader changed something; computed: the figures are from this browser; noun: what

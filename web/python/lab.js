@@ -78,7 +78,7 @@ async function instantiate(kernel, memory) {
   if (kernel === null) return undefined;
   try {
     const { instance } = await WebAssembly.instantiate(kernel, { env: { memory } });
-    return instance.exports.product;
+    return instance.exports.multiply;
   } catch {
     return undefined; // no SIMD in this browser: numpy's own matmuls are correct, but slow
   }

@@ -1,7 +1,7 @@
 /** The exercises of the quiz that the planner's Python makes and judges: one to compute, one to find a fault in. */
 
 import { loadingText } from "../planner/status-line.js";
-import { planner } from "../python/planner.js";
+import { planner } from "../python/planner-client.js";
 import { toDom } from "../figures/vnode.js";
 import { fill } from "./article-quiz.js";
 import { helpView, jobView } from "./exercise-view.js";

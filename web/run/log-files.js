@@ -3,7 +3,7 @@
  * reader code, in pieces: between two pieces it answers other questions, and the reader can stop.
  */
 
-import { planner } from "../python/planner.js";
+import { planner } from "../python/planner-client.js";
 
 const HEAD_BYTES = 64;
 const PIECE_BYTES = 512 * 1024;

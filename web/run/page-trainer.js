@@ -215,7 +215,7 @@ async function fetchDemo(onProgress, signal) {
 /** Fetches the kernel; null where it cannot be fetched: numpy's own matmuls are correct, but slow. */
 async function fetchKernel() {
   try {
-    return await fetchBytes(new URL("python/product.wasm", SITE), () => {}, { what: "The kernel" });
+    return await fetchBytes(new URL("python/matmul.wasm", SITE), () => {}, { what: "The kernel" });
   } catch {
     return null;
   }

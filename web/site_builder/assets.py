@@ -66,7 +66,7 @@ def write_assets(out: Path) -> Assets:
     assets = _bundle(out, options)
     # A fixed name: the server sends the worker with a Content-Security-Policy of its own.
     _esbuild([f"web/{WORKER}", "--format=esm", *options, f"--outfile={out / WORKER}"], out)
-    _assemble(WEB / "python" / "product.wat", out / "python" / "product.wasm")
+    _assemble(WEB / "python" / "matmul.wat", out / "python" / "matmul.wasm")
     _copy_recordings(out / "recordings")
     for widget in WIDGETS:
         if widget.python and not widget.inline:

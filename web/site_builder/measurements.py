@@ -66,11 +66,11 @@ def read_other_calculators() -> list[dict[str, Any]]:
 
 def read_later_runs() -> list[LaterRun]:
     """Return every run of memory_later.json, speeds_later.json and found_later.json."""
-    said = read_json("said.json")
+    documented = read_json("documented.json")
     return [
-        *read_runs(read_json("memory_later.json"), said, found=False),
-        *read_runs(read_json("speeds_later.json"), said, found=False),
-        *read_runs(read_json("found_later.json"), said, found=True),
+        *read_runs(read_json("memory_later.json"), documented, found=False),
+        *read_runs(read_json("speeds_later.json"), documented, found=False),
+        *read_runs(read_json("found_later.json"), documented, found=True),
     ]
 
 

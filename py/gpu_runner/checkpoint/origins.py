@@ -35,7 +35,7 @@ class Origins:
     data      sha256 of the training rows as the model reads them
     suites    the same of every held-out set, by name
     choices   the run's `TrainConfig` as plain data
-    computed  what computes it: versions, device, precision of products, processes, threads
+    computed  what computes it: versions, device, precision of matmuls, processes, threads
     sets      fingerprint and weight of each set that is trained on, by option and file; empty where
               a checkpoint is too old to tell
     """

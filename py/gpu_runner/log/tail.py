@@ -160,7 +160,7 @@ def is_line_start(path: Path, offset: int) -> bool:
 def writer_alive(log: Path) -> bool | None:
     """Whether a process holds the log open for writing; None where the system cannot tell.
 
-    `EventLog` holds an advisory lock as long as its process lives, so a kill −9 lets go of it.
+    `EventLog` holds an advisory lock as long as its process lives, so kill −9 releases it.
     """
     if sys.platform == "win32":
         return None
@@ -172,5 +172,5 @@ def writer_alive(log: Path) -> bool | None:
     except OSError:
         return None
     finally:
-        os.close(fd)  # lets go of the lock, if it was taken
+        os.close(fd)  # releases the lock, if it was taken
     return False

@@ -94,7 +94,7 @@ class EventLog:
         self._clock = clock
         self._started = clock.monotonic()
         self._next_seq = 0
-        self._unreported = 0  # dropped, and not yet said in the log
+        self._unreported = 0  # dropped, not yet reported in the log
         self._reason = ""
         self._torn = False  # the file ends inside a line
         self._lock = threading.RLock()  # a finalizer may emit inside of a write
@@ -123,7 +123,7 @@ class EventLog:
             return self._append(kind, step, payload)
 
     def close(self) -> None:
-        """Report drops if the disk allows it, flush to the device, let go of the file."""
+        """Report drops if the disk allows it, flush to the device, close the file."""
         with self._lock:
             if self._fd < 0:
                 return

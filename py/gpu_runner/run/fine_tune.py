@@ -314,7 +314,7 @@ def _origins(plan: RunPlan, pretrained: InitialWeights, world: World) -> Origins
     computed = {
         **versions(),
         "device": plan.device.type,
-        "products in": plan.compute,
+        "matmuls in": plan.compute,
         "processes": str(world.size),
         "threads": str(torch.get_num_threads()),
     }

@@ -209,18 +209,18 @@ def scored_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
 def _example(rows: EncodedDataset, encoder: Encoder, index: int, most: int) -> dict[str, Any]:
     """Return one example; of a long one `most` tokens near its first answer."""
     example = rows.examples[index]
-    spoken = preview.example_tokens(encoder, rows.rows[index], example, most, most // 2)
+    shown_tokens = preview.example_tokens(encoder, rows.rows[index], example, most, most // 2)
     kinds = [
-        ("end" if place in spoken.ends else "trained" if learned else "read", _short(text))
-        for place, (text, learned) in enumerate(spoken.tokens)
+        ("end" if place in shown_tokens.ends else "trained" if learned else "read", _short(text))
+        for place, (text, learned) in enumerate(shown_tokens.tokens)
     ]
     return {
         "place": _short_place(rows.places[index]),
         "tokens": len(example.ids),
         "trained": example.trainable_tokens,
         "cut": example.cut_tokens,
-        "before": spoken.before,
-        "after": spoken.after,
+        "before": shown_tokens.before,
+        "after": shown_tokens.after,
         "parts": [
             {"as": kind, "texts": [text for _, text in some]}
             for kind, some in groupby(kinds, key=lambda pair: pair[0])

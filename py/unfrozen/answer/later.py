@@ -1,8 +1,8 @@
 """Compares runs that others published after the planner was written with its memory and time.
 
 A run is a peak or a speed with a quote of its source. What its job lacked when it was first
-compared stands beside the job: `said`, settings that a planner may know or not, and `no_word`, what
-no setting describes.
+compared stands beside the job: `documented`, settings that a planner may know or not, and
+`unsupported`, what no setting describes.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class LaterRun:
     """A published peak in bytes (`memory`), or tokens per second and GPU (`speed`).
 
     `counter` names the counter of a memory and is empty for a speed; `found` says that we searched
-    for the run ourselves; `said` is merged into the job, key by key.
+    for the run ourselves; `documented` is merged into the job, key by key.
     """
 
     id: str
     of: str
     kind: str
     job: Json
-    said: Json
-    no_word: str
+    documented: Json
+    unsupported: str
     measured: float
     counter: str
     quality: str
@@ -48,16 +48,16 @@ class LaterRun:
     found: bool
 
     @classmethod
-    def read(cls, given: Json, said: Json, found: bool) -> LaterRun:
-        """Return a row of a file with its entry of said.json, which may be empty."""
+    def read(cls, given: Json, documented: Json, found: bool) -> LaterRun:
+        """Return a row of a file with its entry of documented.json, which may be empty."""
         peak = given.get("measured_peak_gib")
         return cls(
             id=given["id"],
             of=SPEED if peak is None else MEMORY,
             kind=given["kind"],
             job=given["job"],
-            said=said.get("job", {}),
-            no_word=said.get("no_word", ""),
+            documented=documented.get("job", {}),
+            unsupported=documented.get("unsupported", ""),
             measured=given["measured_tokens_per_second_per_gpu"] if peak is None else peak * GIB,
             counter=given.get("counter", ""),
             quality=given["quality"],
@@ -78,14 +78,14 @@ class Comparison:
 
     error    signed, relative to the measurement; None where the planner refuses the job
     refused  the key of the job that it refuses, or nothing
-    unsaid   settings of `said` that it does not know and left out
+    ignored  settings of `documented` that it does not know and left out
     kind     the kind of the job, one of `unfrozen.plan.record.KINDS`; empty for a refused one
     """
 
     row: LaterRun
     error: float | None
     refused: str = ""
-    unsaid: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     kind: str = ""
 
 
@@ -100,21 +100,21 @@ class Group:
     refused: tuple[str, ...]
 
 
-def read_runs(given: Sequence[Json], said: Sequence[Json], found: bool) -> list[LaterRun]:
-    """Return the rows of a file; entries of said.json name their rows by pattern.
+def read_runs(given: Sequence[Json], documented: Sequence[Json], found: bool) -> list[LaterRun]:
+    """Return the rows of a file; entries of documented.json name their rows by pattern.
 
     A run that we found ourselves carries its own settings.
     """
     rows = []
     for row in given:
         of = MEMORY if "measured_peak_gib" in row else SPEED
-        about = [row["said"]] if "said" in row else []
-        about += [entry for entry in said if _is_about(entry, of, row["id"])]
-        words: dict[str, Any] = {}
+        about = [row["documented"]] if "documented" in row else []
+        about += [entry for entry in documented if _is_about(entry, of, row["id"])]
+        settings: dict[str, Any] = {}
         for entry in about:
-            words = merge_settings(words, entry.get("job", {}))
-        no_word = "; ".join(entry["no_word"] for entry in about if entry.get("no_word"))
-        rows.append(LaterRun.read(row, {"job": words, "no_word": no_word}, found))
+            settings = merge_settings(settings, entry.get("job", {}))
+        unsupported = "; ".join(entry["unsupported"] for entry in about if entry.get("unsupported"))
+        rows.append(LaterRun.read(row, {"job": settings, "unsupported": unsupported}, found))
     return rows
 
 
@@ -123,9 +123,9 @@ def _is_about(entry: Json, of: str, row_id: str) -> bool:
 
 
 def compare(row: LaterRun, overlay: bool = True) -> Comparison:
-    """Plan the job of a run, with those settings of `said` that the planner knows."""
-    given: Json = row.said if overlay else {}
-    unsaid: list[str] = []
+    """Plan the job of a run, with those settings of `documented` that the planner knows."""
+    given: Json = row.documented if overlay else {}
+    ignored: list[str] = []
     while True:
         try:
             job = Job.read(merge_settings(row.job, given))
@@ -133,28 +133,30 @@ def compare(row: LaterRun, overlay: bool = True) -> Comparison:
         except PlanError as error:
             shorter = _without(given, error.key)
             if shorter == given:
-                return Comparison(row, None, error.key, tuple(unsaid))
+                return Comparison(row, None, error.key, tuple(ignored))
             given = shorter
-            unsaid.append(error.key)
-    return Comparison(row, _predicted(row, job) / row.measured - 1, "", tuple(unsaid), kind_of(job))
+            ignored.append(error.key)
+    return Comparison(
+        row, _predicted(row, job) / row.measured - 1, "", tuple(ignored), kind_of(job)
+    )
 
 
-def merge_settings(job: Json, said: Json) -> dict[str, Any]:
+def merge_settings(job: Json, documented: Json) -> dict[str, Any]:
     """Return a job with further settings, merged into its parts."""
     new = {
         key: merge_settings(job.get(key) or {}, value) if isinstance(value, Mapping) else value
-        for key, value in said.items()
+        for key, value in documented.items()
     }
     return {**job, **new}
 
 
-def _without(said: Json, key: str) -> dict[str, Any]:
+def _without(documented: Json, key: str) -> dict[str, Any]:
     """Return the settings without one of them ("recipe.loss"), or without a whole part."""
     part, _, word = key.partition(".")
-    if isinstance(said.get(part), Mapping) and word:
-        rest = {name: value for name, value in said[part].items() if name != word}
-        return {**said, part: rest}
-    return {name: value for name, value in said.items() if name != part}
+    if isinstance(documented.get(part), Mapping) and word:
+        rest = {name: value for name, value in documented[part].items() if name != word}
+        return {**documented, part: rest}
+    return {name: value for name, value in documented.items() if name != part}
 
 
 def _predicted(row: LaterRun, job: Job) -> float:

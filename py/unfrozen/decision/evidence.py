@@ -24,7 +24,7 @@ BITS_PER_PARAMETER: Final = 2
 BITS_PER_TOKEN: Final = 1
 RANKS: Final = (16, 32, 64, 128, 256, 512)
 """Ranks that are offered; 512 is the largest that "LoRA Without Regret" tried."""
-LEAST_RANK: Final = {"manner": 16, "matter": 256}
+LEAST_RANK: Final = {"style": 16, "knowledge": 256}
 """Where the search for a rank begins. In code and mathematics ranks of 16 and 64 fell short of full
 fine-tuning and 256 did not, on the same instructions (Biderman et al., arXiv 2405.09673, section
 4.1), though by the count above 16 had room. On a mixture for chat LoRA was on par (section 4.4)."""
@@ -79,7 +79,7 @@ def rank_for(model: ModelConfig, tokens: int, learn: str) -> tuple[int, bool]:
     Where there is none it is the largest. A rank above half the width is not low: its two thin
     matrices hold as much as the matrix that they stand beside.
 
-    `learn` is "manner" (what the model can do, done your way) or "matter" (what it hardly knows).
+    `learn` is "style" (what the model can do, done your way) or "knowledge" (what it hardly knows).
     """
     low = [rank for rank in RANKS if 2 * rank <= model.architecture.hidden]
     usual = [rank for rank in low if rank >= LEAST_RANK[learn]] or low[-1:]

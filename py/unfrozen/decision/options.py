@@ -284,7 +284,7 @@ def _prompt(task: Task) -> Option:
     return Option(
         key="prompt",
         fits=storage.at(1) <= room,
-        lacks=HAS_ROOM if task.learn == "manner" else LEARNS_NOTHING,
+        lacks=HAS_ROOM if task.learn == "style" else LEARNS_NOTHING,
         serves=storage.at(task.tasks) <= room,
         rank=0,
         trained=0,

@@ -205,7 +205,7 @@ def flip_text(flip: Flip, task: Task) -> str:
         return {
             "gpu": f"on {value}",
             "model": f"with {value.rpartition('/')[2]}",
-            "learn": "for new knowledge" if value == "matter" else "for style and format only",
+            "learn": "for new knowledge" if value == "knowledge" else "for style and format only",
             "want": {"enough": "if good enough will do", "most": "to learn as much as it can"}.get(
                 value, "to forget as little as possible"
             ),

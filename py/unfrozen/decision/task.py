@@ -50,8 +50,8 @@ GPU_NAMES: Final = (
     "MI300X",
 )
 LEARN: Final = {
-    "manner": "style and format: a tone, a layout, labels; it can do the rest",
-    "matter": "new knowledge: code, mathematics, a language, a subject",
+    "style": "style and format: a tone, a layout, labels; it can do the rest",
+    "knowledge": "new knowledge: code, mathematics, a language, a subject",
 }
 WANT: Final = {
     "enough": "good enough, for the least GPU-hours",
@@ -87,7 +87,7 @@ DEFAULTS: Final[State] = {
     "tasks": "1",
     "tokens": "10000000",
     "requests": "1000000",
-    "learn": "manner",
+    "learn": "style",
     "want": "enough",
 }
 KEYS: Final = (*DEFAULTS, "price")
@@ -102,7 +102,7 @@ class Task:
     tasks       models that are wanted, each for a task of its own
     tokens      of the data of one task, seen once
     requests    that one task will ever answer
-    learn       "manner" or "matter", see `evidence.LEAST_RANK`
+    learn       "style" or "knowledge", see `evidence.LEAST_RANK`
     want        what counts between methods that can do it: "enough", "most" or "keep"
     price       of a GPU for an hour, in any currency; None: no cost is shown
     """

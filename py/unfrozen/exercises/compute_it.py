@@ -88,8 +88,8 @@ def judge(seed: int, text: str) -> Json:
             "text": f"{quote_value(text.strip())} is more than any memory.",
         }
     if abs(typed / answer - 1) <= TOLERANCE:
-        told = f"Right. You say {read}, the planner {both_sizes(answer)}."
-        return {"standing": "right", "text": told}
+        verdict = f"Right. You say {read}, the planner {both_sizes(answer)}."
+        return {"standing": "right", "text": verdict}
     return {"standing": "wrong", "text": f"Not {read}. {_reason(found, typed, unit)}"}
 
 

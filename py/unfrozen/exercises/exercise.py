@@ -85,8 +85,8 @@ class Exercise:
 
     def terms(self) -> list[Term]:
         """Return the terms of the answer, with formula, inputs and source of each."""
-        told = explain(Moment(self.job, self.instant))
-        return [term for term in told if term.component in self.components]
+        terms = explain(Moment(self.job, self.instant))
+        return [term for term in terms if term.component in self.components]
 
     def is_fair(self) -> bool:
         """Return whether the hints lead to the answer, and no slip counts as right."""

@@ -1,6 +1,6 @@
 """Find the lie: what a calculator answers for a random job; which part of its peak is missing?
 
-The calculator adds up everything but one part. The reader is told its answer, the job and the true
+The calculator adds up everything but one part. The reader sees its answer, the job and the true
 peak, and finds the part whose size is the gap. No other part on offer comes near that size.
 """
 
@@ -81,10 +81,10 @@ def as_json(seed: int) -> Json:
     found = lie(seed)
     recipe, model = found.plan.job.recipe, found.plan.job.model
     batch = f"{format_quantity(recipe.micro_batch, 'sequence')} of {recipe.seq_len:,} tokens"
-    told = size(found.plan.allocated_bytes - found.gap_bytes)
+    wrong_sum = size(found.plan.allocated_bytes - found.gap_bytes)
     story = (
         f"{found.model}, with {count(model.num_parameters)} parameters, is trained by"
-        f" {found.recipe} on {batch}. A calculator answers {told}. The tensors of the step peak at"
+        f" {found.recipe} on {batch}. A calculator answers {wrong_sum}. The step's tensors peak at"
         f" {size(found.plan.allocated_bytes)}, when the forward pass ends."
     )
     return {

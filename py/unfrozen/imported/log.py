@@ -130,12 +130,12 @@ class _Log:
         return self._line("run.resume", before, from_step=before)
 
     def _steps(self, attempt: Attempt) -> Iterator[str]:
-        for step, time, said in moments(attempt):
+        for step, time, values in moments(attempt):
             if _is_date(time):
                 self.time = time
             metrics: dict[str, float] = {}
             room = _METRICS_MOST
-            for name, value in said.items():
+            for name, value in values.items():
                 place = self.places[name]
                 if place.kind != "metric":
                     continue
@@ -146,11 +146,11 @@ class _Log:
                 metrics[place.name] = value
             if metrics:
                 yield self._line("metrics", step, m=metrics)
-            yield from self._scores(step, said)
+            yield from self._scores(step, values)
 
-    def _scores(self, step: int, said: Mapping[str, float]) -> Iterator[str]:
+    def _scores(self, step: int, values: Mapping[str, float]) -> Iterator[str]:
         """Yield evaluations of a step; the first of a suite is what its change is counted from."""
-        scores = ((self.places[name], loss) for name, loss in said.items())
+        scores = ((self.places[name], loss) for name, loss in values.items())
         for suite, loss in ((p.name, loss) for p, loss in scores if _is_score(p)):
             _, first = self.first.setdefault(suite, (step, loss))
             yield self._line(

@@ -20,7 +20,7 @@ MOST_ATTEMPTS: Final = 250
 LAST_STEP: Final = 10**9
 
 Moment = tuple[int, float, dict[str, float]]
-"""A step, Unix seconds (0: not known), and what is said of it by name."""
+"""A step, Unix seconds (0: not known), and its values by name."""
 
 
 @dataclass(slots=True)
@@ -98,11 +98,11 @@ def moments(attempt: Attempt) -> Iterator[Moment]:
     """Yield the events of an attempt step by step; names in the order in which they came."""
     rising = merge(*(_rising(place, name, curve) for place, (name, curve) in _named(attempt)))
     for step, rows in groupby(rising, key=lambda row: row[0]):
-        said, latest = {}, 0.0
+        values, latest = {}, 0.0
         for _, _, name, value, time in rows:
-            said[name] = value
+            values[name] = value
             latest = max(latest, time)
-        yield step, latest, said
+        yield step, latest, values
 
 
 def _named(attempt: Attempt) -> Iterator[tuple[int, tuple[str, Curve]]]:

@@ -154,10 +154,10 @@ _START: Final = 1  # of SessionLog.SessionStatus
 _FORMATS: Final = {1: "<f", 2: "<d", 3: "<i", 9: "<q", 19: "<e"}  # of DataType, as content has them
 _BFLOAT16: Final = 14
 _BRAIN: Final = "brain.Event:"
-_FINISHED: Final = "train/train_runtime"  # Trainer's last words, in its own TensorBoard log
+_FINISHED: Final = "train/train_runtime"  # the last event of Trainer in its own TensorBoard log
 _MOST_TAGS: Final = 10_000
 _MOST_NOTES: Final = 20
-_MOST_NAMES: Final = 12  # of what was passed over, told
+_MOST_NAMES: Final = 12  # listed, of what was skipped
 
 
 class EventFilesReader:
@@ -171,7 +171,7 @@ class EventFilesReader:
         self._notes: list[str] = []
         self._others = 0
         self._other_names: dict[str, str] = {}  # tag → its plugin, of what is no scalar
-        self._known = False  # this file said that it is an event file
+        self._known = False  # the version record of an event file was read
 
     def begin(self, file: str) -> None:
         """Another file of the run."""
@@ -191,11 +191,11 @@ class EventFilesReader:
         if cutter.damage:
             self._note(f"{cutter.damage}: nothing was read from there on", cutter.offset)
         elif cutter.is_inside:
-            words = "the file ends inside a record: it is still being written, or was cut short"
-            self._note(words, cutter.offset)
+            note = "the file ends inside a record: it is still being written, or was cut short"
+            self._note(note, cutter.offset)
         if cutter.large:
-            words = f"{cutter.large:,} records of more than {MOST_RECORD:,} bytes were passed over"
-            self._note(words)
+            note = f"{cutter.large:,} records of more than {MOST_RECORD:,} bytes were passed over"
+            self._note(note)
 
     def run(self, digest: str) -> ForeignRun:
         """Return the run. Raises `ForeignFileError` where no number was found."""
@@ -221,18 +221,18 @@ class EventFilesReader:
 
     def _named(self) -> str:
         """Return the skipped tags, with what they hold where the file says it."""
-        told = [
+        names = [
             f"{tag} ({plugin})" if plugin else tag
             for tag, plugin in list(self._other_names.items())[:_MOST_NAMES]
         ]
-        more = len(self._other_names) - len(told)
-        told += [f"and {more:,} more"] if more else []
-        return f": {', '.join(told)}" if told else ""
+        more = len(self._other_names) - len(names)
+        names += [f"and {more:,} more"] if more else []
+        return f": {', '.join(names)}" if names else ""
 
-    def _note(self, words: str, offset: int | None = None) -> None:
+    def _note(self, note: str, offset: int | None = None) -> None:
         if len(self._notes) < _MOST_NOTES:
             where = "" if offset is None else f" at byte {offset:,}"
-            self._notes.append(f"{format_file_name(self._file)}{where}: {words}")
+            self._notes.append(f"{format_file_name(self._file)}{where}: {note}")
 
     def _take(self, record: bytes, offset: int) -> None:
         time, step, start = 0.0, 0, False

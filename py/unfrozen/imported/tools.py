@@ -72,9 +72,9 @@ _LACKS: Final = {
 
 def describe_losses(tool: str, has: Iterable[str]) -> dict[str, str]:
     """Return how the losses of a run of `tool` were averaged, by name."""
-    told, there = TOOLS[tool], set(has)
-    found = {"train/loss": told.loss} if "train/loss" in there else {}
-    return found | ({"eval": told.eval_loss} if any(n[:5] == "eval/" for n in there) else {})
+    averages, there = TOOLS[tool], set(has)
+    found = {"train/loss": averages.loss} if "train/loss" in there else {}
+    return found | ({"eval": averages.eval_loss} if any(n[:5] == "eval/" for n in there) else {})
 
 
 def list_missing(has: Iterable[str], *, timed: bool) -> list[str]:

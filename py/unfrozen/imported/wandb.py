@@ -97,7 +97,7 @@ class OfflineRunReader:
         elif kind not in (_MIDDLE, _LAST):
             return self._damage(f"a record is of type {kind}", where)
         elif self._record is None:
-            return None  # its beginning was damaged, and that was said
+            return None  # its beginning was damaged, and a note says so
         elif len(self._record) + len(data) > MOST_RECORD:
             self._large += 1
             self._record = None
@@ -141,27 +141,27 @@ class OfflineRunReader:
     def _take_history(self, data: bytes) -> None:
         row = dict(_flat(_pairs(data, 1)))
         media = tuple(name.removesuffix("_type") for name in row if name.endswith("._type"))
-        said: dict[str, float] = {}
+        values: dict[str, float] = {}
         for name, value in row.items():
             found = None if media and name.startswith(media) else number(value)
             if found is None:
                 self._others += 1
             else:
-                said[name] = found
+                values[name] = found
         counts = (
             signed(v)
             for p in parts(data, 2)
             for n, _, v in fields(p)
             if n == 1 and isinstance(v, int)
         )
-        own = said.get("_step", float(next(counts, 0)))
-        by_step = next((said[name] for name in _STEPS if name in said), None)
+        own = values.get("_step", float(next(counts, 0)))
+        by_step = next((values[name] for name in _STEPS if name in values), None)
         self._by_step |= by_step is not None
         step = by_step if by_step is not None else self._step if self._by_step else own
         if is_step := 0 <= step <= LAST_STEP:
             self._step = int(step)
-        self._time = said.get("_timestamp", self._time)
-        for name, value in said.items():
+        self._time = values.get("_timestamp", self._time)
+        for name, value in values.items():
             self.points.add(name, self._step if is_step else -1, value, self._time)
 
     def _take_stats(self, data: bytes) -> None:
@@ -170,15 +170,15 @@ class OfflineRunReader:
             if name == _RESIDENT and found is not None:
                 self.points.add("sys/rss_bytes", self._step, found * 2**20, _stamp(data))
 
-    def _note(self, words: str, offset: int | None = None) -> None:
+    def _note(self, note: str, offset: int | None = None) -> None:
         if len(self._notes) < _MOST_NOTES:
             where = "" if offset is None else f" at byte {offset:,}"
-            self._notes.append(f"{format_file_name(self._file)}{where}: {words}")
+            self._notes.append(f"{format_file_name(self._file)}{where}: {note}")
 
-    def _damage(self, words: str, offset: int) -> None:
+    def _damage(self, note: str, offset: int) -> None:
         """What belongs to it is lost."""
         self._record = None
-        self._note(f"{words}: what belongs to it was passed over", offset)
+        self._note(f"{note}: what belongs to it was passed over", offset)
 
     def run(self, digest: str) -> ForeignRun:
         """Return the run. Raises `ForeignFileError` where no number was found."""

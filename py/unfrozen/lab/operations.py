@@ -4,7 +4,7 @@ Shapes: T tokens, h width, f ffn, V vocabulary, P positions that predict. Elemen
 arrays takes ROWS rows at a time, so that temporaries stay small and fit the caches.
 
 In the browser numpy comes without BLAS, and a matmul of this size takes twenty times as long as it
-has to. `web/python/product.wat` does it with the vector instructions of WebAssembly, adding up in
+has to. `web/python/matmul.wat` does it with the vector instructions of WebAssembly, adding up in
 numpy's own order; a page hands it to `set_kernel`. Everywhere else numpy does it.
 
 Causal attention runs over packed documents, one length of document at a time:
@@ -38,7 +38,7 @@ _panel = np.zeros(0, np.float32)
 
 
 def set_kernel(kernel: Callable[[int], object] | None) -> None:
-    """Let `kernel` do products of fp32 arrays, or numpy again for None.
+    """Let `kernel` multiply fp32 matrices, or numpy again for None.
 
     It is called with the address of 20 ints: of a, b and out their address and strides in bytes
     (two of the batch, then rows and columns; out's columns lie side by side), the batch's two

@@ -106,7 +106,7 @@ def _assumptions(
     if job.gpu is None:
         found.append(f"No GPU is named; this assumes {gpu.name}.")
     if mfu is None:
-        found.append(measured.sentence() if measured else _products(job, gpu))
+        found.append(measured.sentence() if measured else _matmul_rate(job, gpu))
         found.append(f"Accuracy: {_confidence(job)}")
         found += _unmeasured(job) + _links(job, gpu)
     found.append(
@@ -116,7 +116,7 @@ def _assumptions(
     return tuple(found)
 
 
-def _products(job: Job, gpu: Gpu) -> str:
+def _matmul_rate(job: Job, gpu: Gpu) -> str:
     """Return the rate of matmuls, and its source."""
     compute = job.recipe.compute
     rate, peak = sustained_tflops(gpu, compute), peak_tflops(gpu, compute)

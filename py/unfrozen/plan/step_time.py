@@ -51,7 +51,7 @@ def _step_time(job: Job, measured: Calibration | None) -> StepTime:
     cluster = job.cluster
     weights = backward.busy / 3  # gradients of weights: about as long as the forward pass
     found = StepTime(
-        products=late * both.products + times * waits.crowded + once.crowded,
+        products=late * both.matmuls + times * waits.crowded + once.crowded,
         attention=late * both.attention,
         memory=late * both.memory,
         launches=launches,

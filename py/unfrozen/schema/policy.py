@@ -1,4 +1,4 @@
-"""What a browser may load and run for the page: one Content-Security-Policy, said twice.
+"""What a browser may load and run for the page: one Content-Security-Policy, stated twice.
 
 The page carries it in a `<meta>`, for hosts that send none; our server sends it as a header, with
 `frame-ancestors`, which has no effect in a `<meta>`. Trusted Types are a net below it: no text

@@ -64,7 +64,7 @@ def test_what_is_not_private_has_the_rights_that_the_umask_leaves(tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_without_permission_is_said(tmp_path: Path) -> None:
+def test_a_directory_without_permission_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(SystemFailure, match="Permission denied"):
         checkpoint.publish(tmp_path / "step-000001", write_two)

@@ -76,7 +76,7 @@ def test_help_names_every_command() -> None:
     assert all(f" {name} " in text for name in COMMANDS)
 
 
-def test_its_version_is_said() -> None:
+def test_its_version_is_reported() -> None:
     assert told("--version").startswith("unfrozen 0.")
 
 

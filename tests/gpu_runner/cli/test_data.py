@@ -28,7 +28,7 @@ def test_rows_ends_and_the_hardest_rows_are_shown(model_dir: Path, sums_file: Pa
     assert text.count("hardest") == 3
 
 
-def test_bad_rows_are_told_and_stop_nothing(model_dir: Path, tmp_path: Path) -> None:
+def test_bad_rows_are_reported_and_stop_nothing(model_dir: Path, tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [*tiny_llama.sums(2), {"words": 1}]
     source = tiny_llama.write_rows(tmp_path / "rows.jsonl", rows)
     code, text = said(str(source), "--model", str(model_dir), "--score", "0")

@@ -186,7 +186,7 @@ def test_a_bucket_is_refused_where_each_machine_would_have_its_own_disk(
     assert "--bucket with --nnodes 2: each machine" in capsys.readouterr().err
 
 
-def test_a_bucket_that_is_not_there_is_told(
+def test_a_bucket_that_is_not_there_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()

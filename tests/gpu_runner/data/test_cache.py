@@ -55,7 +55,7 @@ def test_rows_from_disk_are_those_of_memory(file: Path, monkeypatch: pytest.Monk
     assert disk.places[0] == f"{file}[{0 if memory.places[0].endswith(':1') else 1}]"
 
 
-def test_what_is_said_of_rows_is_said_from_disk_too(file: Path) -> None:
+def test_what_is_reported_of_rows_is_reported_from_disk_too(file: Path) -> None:
     held = tiny_llama.write_rows(file.parent / "held.jsonl", tiny_llama.sums(2))
     for _ in range(2):
         train, _ = run_data.load_datasets(config(file, eval_data=str(held)), encoder())

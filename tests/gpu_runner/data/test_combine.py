@@ -41,7 +41,7 @@ def test_replayed_rows_have_their_share_of_the_tokens(encoder: Encoder, share: f
     assert rows.remarks()[-1] == f"training: {told}"
 
 
-def test_what_is_cut_or_left_out_of_the_replayed_rows_is_said(encoder: Encoder) -> None:
+def test_what_is_cut_or_left_out_of_the_replayed_rows_is_reported(encoder: Encoder) -> None:
     task = encode_dataset("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
     before = task.remarks()
     words = [
@@ -183,7 +183,7 @@ def test_slices_of_joined_rows_are_those_of_a_list() -> None:
         joined[6]
 
 
-def test_a_part_of_a_mix_of_which_nothing_is_left_is_told(
+def test_a_part_of_a_mix_of_which_nothing_is_left_is_reported(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files["one"] = tiny_llama.write_rows(tmp_path / "one.jsonl", [{"text": "one"}])

@@ -58,7 +58,7 @@ def test_a_set_without_trainable_tokens_is_refused_and_its_first_row_shown(
     assert "'111111111111'" in str(caught.value)
 
 
-def test_chats_without_an_answer_are_told_so(encoder: Encoder) -> None:
+def test_chats_without_an_answer_are_reported(encoder: Encoder) -> None:
     row = {"messages": [{"role": "system", "content": "Be nice."}]}
     with pytest.raises(DataError, match=r"no message is the assistant's.*add the answers"):
         encode_dataset("training", [("a", row)] * 2, encoder)
@@ -106,7 +106,9 @@ def test_a_file_of_bad_rows_only_is_refused_with_the_first(
         without_bad_rows(source, encoder)
 
 
-def test_what_is_not_used_of_a_row_is_said_with_the_count_and_the_first(encoder: Encoder) -> None:
+def test_what_is_not_used_of_a_row_is_reported_with_the_count_and_the_first(
+    encoder: Encoder,
+) -> None:
     rows = [
         ("a:1", {"prompt": "1", "completion": "2"}),
         ("a:2", {"prompt": "1", "completion": "", "meta": {}}),
@@ -127,7 +129,7 @@ def test_rows_of_very_many_keys_do_not_fill_the_terminal(encoder: Encoder) -> No
     assert said[-1] == "training: 12 more kinds of such remarks."
 
 
-def test_a_chat_whose_answers_change_becomes_several_rows_and_that_is_said() -> None:
+def test_a_chat_whose_answers_change_becomes_several_rows_and_that_is_reported() -> None:
     source = chat_corpus.source("hybrid")
     made = Encoder(chat_corpus.tokenizer(source), 10_000)
     chats = [("a:1", chat_corpus.CHATS["turns"]), ("a:2", chat_corpus.CHATS["single"])]
@@ -138,14 +140,14 @@ def test_a_chat_whose_answers_change_becomes_several_rows_and_that_is_said() -> 
     assert [made.prompt_text(row).count("Hi?") for row in rows.rows] == [1, 1, 1]
 
 
-def test_chats_of_which_no_answer_has_weight_are_told_so(encoder: Encoder) -> None:
+def test_chats_of_which_no_answer_has_weight_are_reported(encoder: Encoder) -> None:
     said = {"role": "assistant", "content": "b", "weight": 0}
     chat = {"messages": [{"role": "user", "content": "a"}, said]}
     with pytest.raises(DataError, match='every answer has "weight": 0: leave that out'):
         encode_dataset("training", [("a", chat)] * 2, encoder)
 
 
-def test_a_tokenizer_without_an_end_is_told() -> None:
+def test_a_tokenizer_without_an_end_is_reported() -> None:
     tokenizer = tiny_llama.tokenizer()
     tokenizer.eos_token = None
     rows = encode_dataset("training", [("a:1", {"text": "abc"})], Encoder(tokenizer, 12))

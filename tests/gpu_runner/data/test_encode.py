@@ -74,14 +74,14 @@ def test_a_question_after_the_last_answer_is_not_trained(chatty: Encoder) -> Non
     assert trained_text(chatty, tiny_llama.tokenizer(chat=True), row) == "b</s>"
 
 
-def test_an_error_of_the_template_is_told() -> None:
+def test_an_error_of_the_template_is_reported() -> None:
     tokenizer = tiny_llama.tokenizer(chat=True)
     tokenizer.chat_template = "{{ raise_exception('no such turn') }}"
     with pytest.raises(BadRow, match="refuses it: no such turn"):
         Encoder(tokenizer, 50).encode({"prompt": "a", "completion": "b"})
 
 
-def test_a_chat_that_begins_with_an_answer_is_told_so(chatty: Encoder) -> None:
+def test_a_chat_that_begins_with_an_answer_is_reported(chatty: Encoder) -> None:
     with pytest.raises(BadRow, match="message 0 is the assistant's: put before it what it answers"):
         chatty.encode({"messages": [{"role": "assistant", "content": "a"}]})
 

@@ -142,7 +142,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line[:24])
-def test_a_hostile_line_is_told_by_its_number_in_few_words(line: str, tmp_path: Path) -> None:
+def test_a_hostile_line_is_reported_by_its_number_in_few_words(line: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "good"}\n' + line + "\n", "utf-8")
     with pytest.raises(DataError) as refused:

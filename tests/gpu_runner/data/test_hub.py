@@ -27,13 +27,13 @@ def _no_way_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"{kind}_proxy".upper(), raising=False)
 
 
-def test_a_hub_without_an_address_is_told_once_and_for_all() -> None:
+def test_a_hub_without_an_address_is_reported_once_and_for_all() -> None:
     assert hub.is_away()
     assert constants.HF_HUB_OFFLINE
     assert hub.is_away()
 
 
-def test_behind_a_proxy_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_proxy_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
     assert not hub.is_away()
 

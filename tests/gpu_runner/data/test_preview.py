@@ -74,7 +74,7 @@ def test_a_character_of_several_tokens_is_told_with_the_first_of_them(encoder: E
     assert found.ends == {8}
 
 
-def test_a_row_that_is_encoded_otherwise_now_is_told_by_its_tokens(encoder: Encoder) -> None:
+def test_a_row_that_is_encoded_otherwise_now_is_reported_by_its_tokens(encoder: Encoder) -> None:
     row = {"prompt": "ab", "completion": "c"}
     other = encoder.encode({"prompt": "ab", "completion": "d"})
     texts = [text for text, _ in preview.example_tokens(encoder, row, other).tokens]
@@ -113,7 +113,9 @@ def test_rows_that_end_in_text_never_tell_to_stop() -> None:
         (None, ""),
     ],
 )
-def test_a_model_that_stops_elsewhere_is_told(encoder: Encoder, settings: Any, said: str) -> None:
+def test_a_model_that_stops_elsewhere_is_reported(
+    encoder: Encoder, settings: Any, said: str
+) -> None:
     tokenizer = tiny_llama.tokenizer()
     tokenizer.eos_token = None
     found = preview.count_end_tokens(read(encoder, "ab"), encoder)

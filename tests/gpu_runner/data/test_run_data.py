@@ -78,7 +78,7 @@ def test_rows_that_are_trained_on_as_well_are_counted_where_they_are_scored(
     assert (train.trained_rows, suites["task"].trained_rows) == (0, 2)
 
 
-def test_what_is_wrong_with_a_single_row_is_said_before_that_it_is_alone(
+def test_what_is_wrong_with_a_single_row_is_reported_before_that_it_is_alone(
     tmp_path: Path, encoder: Encoder
 ) -> None:
     rows = tmp_path / "rows.jsonl"
@@ -108,7 +108,7 @@ def test_bad_rows_are_left_out_of_every_set_when_asked(tmp_path: Path, encoder: 
         assert len(train.bad_rows) == 1
 
 
-def test_bad_rows_are_told_of_the_set_they_are_in(
+def test_bad_rows_are_reported_of_the_set_they_are_in(
     tmp_path: Path, sums_file: Path, encoder: Encoder
 ) -> None:
     good = tiny_llama.write_rows(tmp_path / "good.jsonl", tiny_llama.sums(3)).read_text()

@@ -112,7 +112,7 @@ def test_few_rows_of_a_large_file_are_read_and_not_kept(
     assert len(rows.read_rows(str(held), most=3)) == 3
 
 
-def test_bad_rows_among_scored_ones_are_told_every_time(trained: Path, held: Path) -> None:
+def test_bad_rows_among_scored_ones_are_reported_every_time(trained: Path, held: Path) -> None:
     held.write_text("no row\n" + held.read_text())
     for _ in range(2):
         chosen = config(trained, held, skip_bad_rows=True)

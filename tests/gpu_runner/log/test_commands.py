@@ -38,7 +38,7 @@ def test_commands_that_come_before_they_are_read_add_up(tmp_path: Path) -> None:
     assert mailbox.read().stop
 
 
-def test_what_an_earlier_attempt_was_told_is_over(tmp_path: Path) -> None:
+def test_what_an_earlier_attempt_was_reported_is_over(tmp_path: Path) -> None:
     stop = post_command(tmp_path, "one", 0, "stop")
     assert wanted(tmp_path, attempt=1) == Commands()
     pause = post_command(tmp_path, "one", 1, "pause")

@@ -42,7 +42,7 @@ def test_an_imported_run_is_listed_like_any_other(tmp_path: Path) -> None:
     assert [entry.name for entry in found.directory.iterdir()] == ["events.jsonl"]
 
 
-def test_the_same_content_is_imported_once_and_that_is_said(tmp_path: Path) -> None:
+def test_the_same_content_is_imported_once_and_that_is_reported(tmp_path: Path) -> None:
     runs = str(tmp_path / "runs")
     first = imported(str(state(tmp_path / "a", 4)), "--runs", runs)
     log = next((tmp_path / "runs").glob("*/events.jsonl"))

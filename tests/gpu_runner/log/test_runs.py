@@ -41,7 +41,7 @@ def start(t: float = 100.0) -> dict[str, Any]:
     return {**head, "model": {"name": "demo"}, "plan": {"steps": 40}}
 
 
-def test_a_run_is_told_from_its_first_and_last_event(tmp_path: Path) -> None:
+def test_a_run_is_reported_from_its_first_and_last_event(tmp_path: Path) -> None:
     end = {"kind": "run.end", "t": 190.0, "step": 40, "status": "finished"}
     path = write(tmp_path, "a", start(), end)
     (info,) = RunIndex(tmp_path, At(500.0)).infos()

@@ -96,7 +96,7 @@ def test_a_model_that_was_trained_with_them_is_left_as_it_is() -> None:
     assert torch.equal(model.get_input_embeddings().weight, before)
 
 
-def test_one_that_no_row_has_is_told() -> None:
+def test_one_that_no_row_has_is_reported() -> None:
     tokenizer = tiny_llama.tokenizer()
     found = add_tokens(tokenizer, NEW, 264)
     rows = tuple(Encoder(tokenizer, 40).encode({"text": f"use the <tool> {n}"}) for n in range(3))

@@ -15,7 +15,7 @@ from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers, RouterSite, routers_of
 from gpu_runner.world import World
-from heard_routers import heard
+from routers_after_batch import routers_after
 
 FAMILIES = ("mixtral", "qwen2_moe", "qwen3_moe")
 STRENGTH = 0.5
@@ -60,7 +60,7 @@ def test_the_balance_is_that_of_the_formula(
 ) -> None:
     model = tiny_families.model(family)
     (batch,) = Feed(examples, 0, 8, 1, 0, packed=packed).step(1)
-    routers, added = heard(model, batch, STRENGTH)
+    routers, added = routers_after(model, batch, STRENGTH)
     real = None if packed else batch.non_padding()
     assert (batch.non_padding() is None) is packed
     expected = by_hand(logits_of(model, batch), 2, real)
@@ -76,7 +76,7 @@ def test_transformers_own_loss_is_twice_ours_where_there_is_one_layer(
 
     model = tiny_families.model("mixtral", num_hidden_layers=1)
     batch = collate(examples[:5], 0)
-    _, added = heard(model, batch, STRENGTH)
+    _, added = routers_after(model, batch, STRENGTH)
     real = batch.non_padding()
     assert real is not None
     mask = real.view(batch.input_ids.shape).long()
@@ -89,12 +89,14 @@ def test_an_even_router_is_1_and_one_that_takes_one_expert_is_as_many_as_there_a
     batch = collate([Example(tuple(range(1, 9)), (False,) + (True,) * 7)], 0)
     for layer in model.model.layers:
         layer.mlp.gate.weight.data.zero_()
-    assert float(heard(model, batch, STRENGTH)[1].detach()) == pytest.approx(STRENGTH)
+    assert float(routers_after(model, batch, STRENGTH)[1].detach()) == pytest.approx(STRENGTH)
     for layer in model.model.layers:  # all rows are sent where they are large along a direction
         layer.post_attention_layernorm.weight.data.zero_()
         layer.mlp.gate.register_forward_pre_hook(lambda _, given: (torch.ones_like(given[0]),))
         layer.mlp.gate.weight.data[0] = 10.0
-    assert float(heard(model, batch, STRENGTH)[1].detach()) == pytest.approx(4 * STRENGTH, rel=1e-4)
+    assert float(routers_after(model, batch, STRENGTH)[1].detach()) == pytest.approx(
+        4 * STRENGTH, rel=1e-4
+    )
 
 
 @pytest.mark.slow
@@ -121,7 +123,9 @@ def test_its_gradient_is_that_of_the_formula_whatever_is_computed_again(
         torch.testing.assert_close(grads[1][name], gradient, rtol=1e-4, atol=1e-7)
 
 
-def test_that_of_a_step_is_told_of_all_its_parts_together(examples: tuple[Example, ...]) -> None:
+def test_that_of_a_step_is_reported_of_all_its_parts_together(
+    examples: tuple[Example, ...],
+) -> None:
     model = tiny_families.model("qwen3_moe")
     found = []
     for micro_batch, parts in ((8, 1), (2, 4)):

@@ -115,7 +115,7 @@ def test_a_config_that_is_no_object_is_refused(altered: Path, text: str) -> None
         ({"head_dim": 7}, "'validate_rope': ValueError: RoPE requires an even rotary dimension"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_in_one_sentence(
+def test_a_value_that_cannot_be_is_reported_in_one_sentence(
     altered: Path, change: dict[str, Any], said: str
 ) -> None:
     change_config(altered, **change)

@@ -21,7 +21,7 @@ from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers, RouterSite, find_routers, routers_of
 from gpu_runner.world import World
-from heard_routers import heard
+from routers_after_batch import routers_after
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def test_the_loss_of_a_family_is_the_formula_and_makes_its_routers_more_even(fam
     sites = find_routers(model)
     torch.manual_seed(0)
     with recorded(sites) as seen:
-        routers, added = heard(model, BATCH, 0.5)
+        routers, added = routers_after(model, BATCH, 0.5)
     each = [
         by_hand(family, *said, site.router)
         for said, site in zip(seen, sites, strict=True)
@@ -130,7 +130,7 @@ def more_even(model: Any, added: Tensor, before: float) -> None:
         optimizer.step()
         optimizer.zero_grad()
         torch.manual_seed(0)
-        routers, added = heard(model, BATCH, 0.5)
+        routers, added = routers_after(model, BATCH, 0.5)
     assert (routers.balance(World()) or 9) < before
 
 
@@ -173,7 +173,7 @@ def test_what_is_computed_again_is_counted_once(family: str, kind: Any) -> None:
 
 def test_a_layer_whose_experts_follow_from_the_token_is_left_out() -> None:
     model = sparse_families.model("deepseek_v4")
-    load = heard(model, BATCH, 0.5)[0].load(World())
+    load = routers_after(model, BATCH, 0.5)[0].load(World())
     assert load is not None
     assert len(find_routers(model)) == 2
     assert len(load) == 1
@@ -185,7 +185,7 @@ def test_a_bias_that_steers_the_choice_is_in_the_choice_and_stays_as_it_is() -> 
     for site in find_routers(model):
         site.router.e_score_correction_bias[2:4] = 10.0
     biases = [site.router.e_score_correction_bias.clone() for site in find_routers(model)]
-    routers, added = heard(model, BATCH, 0.5)
+    routers, added = routers_after(model, BATCH, 0.5)
     load = routers.load(World())
     assert load is not None
     assert load[:, 2:4].tolist() == [[0.5, 0.5]] * 2
@@ -210,8 +210,8 @@ def test_a_router_that_is_not_understood_is_refused_when_it_is_heard() -> None:
             hidden.new_zeros(hidden.reshape(-1, 32).shape[0], 2).long(),
         )
     with pytest.raises(UsageError, match=r"chooses in a way that is not understood"):
-        heard(model, BATCH, 0.5)
-    routers, _ = heard(model, BATCH, 0.0)
+        routers_after(model, BATCH, 0.5)
+    routers, _ = routers_after(model, BATCH, 0.0)
     assert routers.load(World()) is None
 
 

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def stepped(*, early: bool, steps: int = 3) -> tuple[list[torch.Tensor], list[float]]:
-    """Weights after some steps of AdamW, and the norms that were told."""
+    """Weights after some steps of AdamW, and the norms that were reported."""
     model = tiny_families.model("llama", tie_word_embeddings=True)
     optimizer = optim.build(model, lr=1e-2, weight_decay=0.1)
     within = OptimizerInBackward(model, optimizer, lambda: 1e-2, CPU) if early else None
@@ -67,7 +67,7 @@ def test_the_share_of_weights_that_stood_still_is_that_of_all_of_them() -> None:
     assert len(set(theirs)) == 2, "two steps are looked at, the first and the last"
 
 
-def test_a_bad_gradient_skips_its_own_weight_and_is_told() -> None:
+def test_a_bad_gradient_skips_its_own_weight_and_is_reported() -> None:
     model = tiny_families.model("llama")
     within = OptimizerInBackward(
         model, optim.build(model, lr=1e-2, weight_decay=0.0), lambda: 1e-2, CPU

@@ -36,7 +36,7 @@ def shape(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
     return next(iter(CATALOGUE.values()))
 
 
-def test_what_is_faster_is_said_where_nobody_has_chosen(shape: ModelConfig) -> None:
+def test_what_is_faster_is_reported_where_nobody_has_chosen(shape: ModelConfig) -> None:
     (said,) = machine.suggest_bf16(CONFIG, shape, "fp32", "cpu")
     assert "bf16 would be faster here" in said
     assert not machine.suggest_bf16(replace(CONFIG, compute="fp32"), shape, "fp32", "cpu")
@@ -45,7 +45,7 @@ def test_what_is_faster_is_said_where_nobody_has_chosen(shape: ModelConfig) -> N
     assert not machine.suggest_bf16(CONFIG, None, "fp32", "cpu")
 
 
-def test_without_such_instructions_nothing_is_said(
+def test_without_such_instructions_nothing_is_reported(
     shape: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine.torch.cpu, "get_capabilities", avx512, raising=False)

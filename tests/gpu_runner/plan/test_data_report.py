@@ -41,7 +41,7 @@ def test_on_a_terminal_they_are_green_unless_colours_are_not_wanted() -> None:
     assert "[2][</s>]" in printed(encoder, force_terminal=True, no_color=True)
 
 
-def test_numbers_and_the_hardest_row_are_told() -> None:
+def test_numbers_and_the_hardest_row_are_reported() -> None:
     said = printed(Encoder(tiny_llama.tokenizer(), 50))
     for words in (
         "2 to train on, of 2 read",
@@ -55,7 +55,7 @@ def test_numbers_and_the_hardest_row_are_told() -> None:
         assert words in said
 
 
-def test_prompts_that_go_through_a_chat_template_are_told_so() -> None:
+def test_prompts_that_go_through_a_chat_template_are_reported() -> None:
     said = printed(Encoder(tiny_llama.tokenizer(chat=True), 50))
     assert "prompt and completion are formatted with the model's chat template" in said
     assert "(--chat-template none: without)" in said

@@ -71,7 +71,9 @@ def test_switches_reach_pytorch() -> None:
 
 
 @pytest.mark.parametrize("name", machine.ALLOCATOR)
-def test_segments_grow_unless_something_else_was_said(name: str, unset: pytest.MonkeyPatch) -> None:
+def test_segments_grow_unless_something_else_was_reported(
+    name: str, unset: pytest.MonkeyPatch
+) -> None:
     """PyTorch reads the newer of the two names first, and warns of the older one."""
     unset.setenv(name, "max_split_size_mb:64")
     machine.configure_torch(asked(), GPU)

@@ -57,7 +57,7 @@ def test_advised_settings_fit_in_what_is_free(model_dir: Path, sums_file: Path) 
     assert none.advice().startswith("No combination of settings fits; these need the least: --")
 
 
-def test_too_little_memory_and_disk_are_said_before_the_start(
+def test_too_little_memory_and_disk_are_reported_before_the_start(
     model_dir: Path, sums_file: Path
 ) -> None:
     planned = made(model_dir, sums_file)

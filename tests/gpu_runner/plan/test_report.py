@@ -33,13 +33,13 @@ def told(options: dict[str, Any], processes: int) -> dict[str, str]:
     return {line.split("  ")[0].strip(): line for line in lines if line.strip()}
 
 
-def test_alone_on_a_cpu_everything_is_said_by_what_top_shows(options: dict[str, Any]) -> None:
+def test_alone_on_a_cpu_everything_is_reported_by_what_top_shows(options: dict[str, Any]) -> None:
     lines = told(options, 1)
     assert "in top" in lines
     assert "host memory" not in lines
 
 
-def test_of_several_both_ways_are_said(
+def test_of_several_both_ways_are_reported(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

@@ -169,7 +169,7 @@ def test_a_signal_ends_a_pause_and_the_run(
     directory.verify(run / "checkpoints" / f"step-{end['step']:06d}")
 
 
-def test_a_torn_or_foreign_file_is_said_once_and_changes_nothing(
+def test_a_torn_or_foreign_file_is_reported_once_and_changes_nothing(
     started: tuple[ForkServerProcess, Path], undisturbed: Path
 ) -> None:
     child, run = started

@@ -160,7 +160,7 @@ def test_an_output_directory_that_exists_is_refused(
         fine_tune(resolve({**config.as_json(), "out": str(tmp_path)}), console)
 
 
-def test_a_runs_directory_that_cannot_be_made_is_said(
+def test_a_runs_directory_that_cannot_be_made_is_reported(
     config: TrainConfig, console: Console, sums_file: Path
 ) -> None:
     with pytest.raises(SystemFailure, match="cannot create a run there"):

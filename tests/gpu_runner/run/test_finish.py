@@ -27,7 +27,7 @@ def test_a_better_step_is_named_also_where_its_checkpoint_was_being_replaced(
     assert f"Step 1000000 had a lower task loss (0.500): its weights are in {kept}." in said
 
 
-def test_of_a_better_step_in_shards_it_is_said_how_it_becomes_a_model(
+def test_of_a_better_step_in_shards_it_is_reported_how_it_becomes_a_model(
     model_dir: Path, sums_file: Path, tmp_path: Path
 ) -> None:
     planned = plan.make_plan(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
@@ -39,7 +39,7 @@ def test_of_a_better_step_in_shards_it_is_said_how_it_becomes_a_model(
     assert f"export {tmp_path.name} --to hf --step 4 --runs {tmp_path.parent}" in said
 
 
-def test_a_model_that_did_not_load_is_said_with_its_size_and_what_was_free(
+def test_a_model_that_did_not_load_is_reported_with_its_size_and_what_was_free(
     model_dir: Path, sums_file: Path
 ) -> None:
     planned = plan.make_plan(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))

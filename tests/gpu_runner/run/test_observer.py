@@ -12,7 +12,7 @@ from gpu_runner.train.loop import State
 
 
 class Shelf:
-    """Recorder and checkpointer: keeps the steps it is given, writes down what it is told."""
+    """Recorder and checkpointer: keeps the steps it is given, writes down what it is reported."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

@@ -231,7 +231,7 @@ def test_of_a_mix_the_set_that_changed_is_named(
         resume(run, console)
 
 
-def test_versions_and_choices_that_changed_are_said(stopped: Path, console: Console) -> None:
+def test_versions_and_choices_that_changed_are_reported(stopped: Path, console: Console) -> None:
     state = stopped / "checkpoints" / "step-000004" / "state.json"
     rewrite(state, lambda kept: kept["origins"]["computed"].update(torch="1.0", processes="2"))
     rewrite(stopped / "config.json", lambda kept: kept.update(lr=2e-2))

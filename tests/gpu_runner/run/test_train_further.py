@@ -60,7 +60,7 @@ def test_a_longer_run_that_is_killed_goes_on_to_its_new_end(
     assert config.steps == 6
 
 
-def test_the_rate_before_and_after_is_said_for_a_schedule_that_falls(
+def test_the_rate_before_and_after_is_reported_for_a_schedule_that_falls(
     finished: Path, console: Console
 ) -> None:
     resume(finished, console, ResumeOptions(steps=12))

@@ -260,7 +260,7 @@ def test_a_port_in_use_is_one_sentence_and_an_exit_code(server: Server, small_si
         ([], "secret", "UNFROZEN_TOKEN must be 32 to 128 lower-case hex digits; it has 6"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_sentence(
+def test_what_cannot_be_served_is_reported_in_one_sentence(
     small_site: Path,
     options: list[str],
     token: str,

@@ -243,7 +243,7 @@ def start_of(server: Server, answer: httpx.Response) -> int:
     return int(json.loads((server.runs / "started.json").read_text())["pid"])
 
 
-def test_a_start_that_fails_is_told_from_its_last_lines(
+def test_a_start_that_fails_is_reported_from_its_last_lines(
     server: Server, client: httpx.Client
 ) -> None:
     before = sorted(path.name for path in server.runs.iterdir() if path.is_dir())
@@ -267,7 +267,7 @@ def test_a_start_that_fails_is_told_from_its_last_lines(
         ),
     ],
 )
-def test_what_makes_no_sense_together_is_said(
+def test_what_makes_no_sense_together_is_reported(
     server: Server, options: tuple[str, ...], reason: str
 ) -> None:
     words = ["serve", "--site", str(server.site), *options]

@@ -96,7 +96,7 @@ def result(number: int, way: Any, seconds: float) -> StepResult:
         (1.5, "warn", "compiling does not pay off here. Set compile = false."),
     ],
 )
-def test_what_compiling_gains_is_told_once(compiled: float, level: str, said: str) -> None:
+def test_what_compiling_gains_is_reported_once(compiled: float, level: str, said: str) -> None:
     told: list[tuple[str, str, int]] = []
     gain = CompileGain(lambda *one: told.append(one))
     gain.step(result(2, "measured", 3.0))

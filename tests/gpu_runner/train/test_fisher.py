@@ -78,7 +78,7 @@ def test_its_rows_are_fisher_data_then_replay_then_the_general_ones(
     assert fisher.rows(planned(model_dir, sums_file, general=general))[0] == "general"
 
 
-def test_what_is_cut_or_left_out_of_its_rows_is_said(
+def test_what_is_cut_or_left_out_of_its_rows_is_reported(
     model_dir: Path, sums_file: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "dogs.jsonl"

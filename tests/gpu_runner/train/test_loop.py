@@ -17,7 +17,7 @@ from unfrozen.schedules import Schedule
 
 @dataclass
 class Diary:
-    """An observer that writes down what it is told."""
+    """An observer that writes down what it is reported."""
 
     told: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)

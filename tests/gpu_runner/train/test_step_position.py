@@ -14,7 +14,7 @@ from unfrozen.schedules import Schedule
 
 
 class Observer:
-    """Nobody is told."""
+    """Nobody is reported."""
 
     def step_done(self, state: object, result: object) -> None: ...
     def look(self, state: object) -> None: ...
@@ -73,7 +73,7 @@ def test_step_micro_batch_and_phase_are_known(
     assert bool(position.resident) == measured  # on a CPU somebody must have counted
 
 
-def test_what_lived_is_told_by_component_with_what_was_growing() -> None:
+def test_what_lived_is_reported_by_component_with_what_was_growing() -> None:
     run = training(measured=True)
     fail_in(run, "forward", 2)
     with pytest.raises(RuntimeError):

@@ -103,7 +103,7 @@ def test_places_without_sense_are_refused(places: str, tmp_path: Path) -> None:
         StoredTensors([file])
 
 
-def test_what_is_told_of_a_file_is_true_of_it(tmp_path: Path) -> None:
+def test_what_is_reported_of_a_file_is_true_of_it(tmp_path: Path) -> None:
     file = tmp_path / "one.safetensors"
     told = write(file, {name: Shard(tensor) for name, tensor in WHOLE.items()}, {"a": "b"})
     assert told.size_bytes == file.stat().st_size

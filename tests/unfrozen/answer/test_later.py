@@ -50,28 +50,28 @@ def test_one_run_may_tell_its_peak_and_its_speed() -> None:
     assert row(speed()).key == "speed x"
 
 
-def test_what_is_said_of_rows_is_found_by_pattern_and_by_what_was_measured() -> None:
+def test_what_is_reported_of_rows_is_found_by_pattern_and_by_what_was_measured() -> None:
     longer = {"rows": ["x*"], "of": "memory", "job": {"recipe": {"seq_len": 4096}}}
     other = {"rows": ["y"], "job": {"recipe": {"seq_len": 8192}}}
-    assert row(peak(), longer, other).said == {"recipe": {"seq_len": 4096}}
-    assert row(speed(), longer, other).said == {}
+    assert row(peak(), longer, other).documented == {"recipe": {"seq_len": 4096}}
+    assert row(speed(), longer, other).documented == {}
     assert (compare(row(peak(), longer)).error or 0) > 0.1
     assert compare(row(peak(), longer), overlay=False).error == pytest.approx(0, abs=1e-12)
 
 
-def test_a_row_may_carry_what_is_said_of_it() -> None:
-    own = peak(said={"job": {"recipe": {"seq_len": 2048}}, "no_word": "a held gpu"})
-    read = row(own, {"rows": ["*"], "no_word": "a strange kernel"}, found=True)
-    assert read.said == {"recipe": {"seq_len": 2048}}
-    assert read.no_word == "a held gpu; a strange kernel"
+def test_a_row_may_carry_what_is_reported_of_it() -> None:
+    own = peak(documented={"job": {"recipe": {"seq_len": 2048}}, "unsupported": "a held gpu"})
+    read = row(own, {"rows": ["*"], "unsupported": "a strange kernel"}, found=True)
+    assert read.documented == {"recipe": {"seq_len": 2048}}
+    assert read.unsupported == "a held gpu; a strange kernel"
     assert read.found
 
 
 def test_words_that_the_planner_does_not_know_are_left_out_one_by_one() -> None:
     words = {"framework": "nobody's", "recipe": {"seq_len": 4096, "prayer": True}}
     found = compare(row(peak(), {"rows": ["x"], "job": words}))
-    assert set(found.unsaid) <= {"framework", "recipe.prayer"}
-    assert "recipe.prayer" in found.unsaid
+    assert set(found.ignored) <= {"framework", "recipe.prayer"}
+    assert "recipe.prayer" in found.ignored
     assert (found.error or 0) > 0.1, "the word that is known was left out too"
 
 

@@ -15,9 +15,9 @@ STATES: dict[str, dict[str, str]] = {
     "default": {},
     "many tasks": {"tasks": "50", "price": "2.5"},
     "one GPU, 70B": {"model": "meta-llama/Llama-3.1-70B", "gpu": "H100 SXM"},
-    "nothing fits": {"model": "meta-llama/Llama-3.1-70B", "gpu": "RTX 4090", "learn": "matter"},
+    "nothing fits": {"model": "meta-llama/Llama-3.1-70B", "gpu": "RTX 4090", "learn": "knowledge"},
     "eight GPUs": {"model": "meta-llama/Llama-3.1-8B", "gpu": "RTX 4090", "gpus": "8"},
-    "too much data": {"tokens": "10000000000", "learn": "matter", "want": "most"},
+    "too much data": {"tokens": "10000000000", "learn": "knowledge", "want": "most"},
     "tiny": {"model": "HuggingFaceTB/SmolLM2-135M", "tokens": "10000000000"},
 }
 

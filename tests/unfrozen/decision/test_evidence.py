@@ -43,8 +43,8 @@ def test_the_least_rank_with_room_is_taken(learn: str) -> None:
 
 
 def test_more_data_than_any_rank_holds_leaves_the_largest_and_says_so() -> None:
-    assert rank_for(EIGHT, 10**10, "manner") == (512, False)
-    assert rank_for(TINY, 10**10, "manner") == (256, False)  # 512 is almost its width
+    assert rank_for(EIGHT, 10**10, "style") == (512, False)
+    assert rank_for(TINY, 10**10, "style") == (256, False)  # 512 is almost its width
 
 
 def test_a_model_too_narrow_for_the_rank_that_matter_takes_has_no_room() -> None:
@@ -52,8 +52,8 @@ def test_a_model_too_narrow_for_the_rank_that_matter_takes_has_no_room() -> None
     assert narrow.architecture.hidden >= 2 * 256
     config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2}
     small = type(narrow).from_hf(config | {"n_positions": 128, "vocab_size": 100})
-    assert rank_for(small, 10, "matter") == (32, False)
-    assert rank_for(small, 10, "manner") == (16, True)
+    assert rank_for(small, 10, "knowledge") == (32, False)
+    assert rank_for(small, 10, "style") == (16, True)
 
 
 def test_published_gaps_close_on_instructions_and_not_on_raw_text() -> None:

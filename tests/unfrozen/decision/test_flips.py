@@ -83,7 +83,7 @@ def test_a_decision_can_be_flipped_by_each_input() -> None:
     given = (
         "",
         "model=meta-llama/Llama-3.1-70B&gpu=H100 SXM",
-        "model=meta-llama/Llama-3.1-8B&gpu=RTX 4090&learn=matter",
+        "model=meta-llama/Llama-3.1-8B&gpu=RTX 4090&learn=knowledge",
         "tasks=5",
         "requests=1000",
     )
@@ -111,19 +111,19 @@ def test_counts_of_three_digits_stand_in_a_row_without_gap_or_double(key: str) -
         ("requests", 1, "up to 1 request"),
         ("gpu", "H200", "on H200"),
         ("model", "Qwen/Qwen3-0.6B", "with Qwen3-0.6B"),
-        ("learn", "matter", "for new knowledge"),
+        ("learn", "knowledge", "for new knowledge"),
         ("want", "most", "to learn as much as it can"),
         ("want", "keep", "to forget as little as possible"),
     ],
 )
-def test_a_change_is_said_as_a_person_would(key: str, value: int | str, words: str) -> None:
+def test_a_change_is_reported_as_a_person_would(key: str, value: int | str, words: str) -> None:
     assert flip_text(Flip("lora", key, value), read_task({})) == words
 
 
 def test_fewer_gpus_and_less_to_learn_are_said_too() -> None:
-    task = read_task({"gpus": "4", "learn": "matter", "want": "most"})
+    task = read_task({"gpus": "4", "learn": "knowledge", "want": "most"})
     assert flip_text(Flip("full", "gpus", 1), task) == "with 3 fewer GPUs"
-    assert flip_text(Flip("full", "learn", "manner"), task) == "for style and format only"
+    assert flip_text(Flip("full", "learn", "style"), task) == "for style and format only"
     assert flip_text(Flip("full", "want", "enough"), task) == "if good enough will do"
 
 

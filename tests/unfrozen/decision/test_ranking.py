@@ -30,7 +30,7 @@ def check_numbers(option: Option, task: Task) -> None:
     assert option.device_bytes > 0
     assert option.hours > 0
     if option.way is None:
-        assert option.lacks == (HAS_ROOM if task.learn == "manner" else LEARNS_NOTHING)
+        assert option.lacks == (HAS_ROOM if task.learn == "style" else LEARNS_NOTHING)
         return
     assert option.fits == option.way.plan.fits == option.way.fits
     if option.key == "full":
@@ -84,13 +84,13 @@ def test_the_order_follows_from_the_numbers_on_every_gpu_in_every_number(model: 
         check_hardware(*each, first=place % 5, every=5)
 
 
-def test_the_reason_that_is_told_is_the_one_that_decided() -> None:
+def test_the_reason_that_is_reported_is_the_one_that_decided() -> None:
     told: dict[str, tuple[str, str]] = {
-        "fits": ("does not fit", "model=meta-llama/Llama-3.1-70B&gpu=H100 SXM&learn=matter"),
-        "learns": ("falls short", "tokens=10000000000&learn=matter"),
+        "fits": ("does not fit", "model=meta-llama/Llama-3.1-70B&gpu=H100 SXM&learn=knowledge"),
+        "learns": ("falls short", "tokens=10000000000&learn=knowledge"),
         "serves": (
             "all tasks at once",
-            "model=HuggingFaceTB/SmolLM2-1.7B&gpu=RTX 5090&tasks=50&learn=matter",
+            "model=HuggingFaceTB/SmolLM2-1.7B&gpu=RTX 5090&tasks=50&learn=knowledge",
         ),
         "worth": ("GPU-hours to", "tokens=1000000000&requests=10000000"),
         "taste": ("fewer parts", ""),
@@ -117,10 +117,10 @@ def test_a_title_names_the_method_its_rank_and_its_lack() -> None:
         "tasks=50": "LoRA, rank 16.",
         "want=keep": "A prompt.",
         "model=meta-llama/Llama-3.1-8B&gpu=L4&tokens=10000000000": "A prompt.",
-        "model=meta-llama/Llama-3.1-8B&gpu=RTX 5090&tokens=10000000000&learn=matter": (
+        "model=meta-llama/Llama-3.1-8B&gpu=RTX 5090&tokens=10000000000&learn=knowledge": (
             "QLoRA, rank 512, with too little room."
         ),
-        "model=meta-llama/Llama-3.1-70B&gpu=A100 40GB&learn=matter": (
+        "model=meta-llama/Llama-3.1-70B&gpu=A100 40GB&learn=knowledge": (
             "Nothing that fits can learn this."
         ),
         "model=meta-llama/Llama-3.1-70B&gpu=RTX 4090": "None of them fits.",

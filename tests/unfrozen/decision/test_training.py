@@ -34,7 +34,7 @@ def test_full_fine_tuning_climbs_down_only_where_exact_numbers_do_not_fit() -> N
     assert best_way("full", SEVENTY, "H100 SXM", 1, 0).fits is False
 
 
-def test_what_does_not_fit_is_told_by_the_way_that_takes_least() -> None:
+def test_what_does_not_fit_is_reported_by_the_way_that_takes_least() -> None:
     way = best_way("full", SEVENTY, "H100 SXM", 1, 0)
     assert (way.rung, way.plan.job.recipe.moments) == (EIGHT_BIT, "int8")
 

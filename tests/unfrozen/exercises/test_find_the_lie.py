@@ -64,7 +64,7 @@ def test_no_wrong_part_could_be_taken_for_the_gap(seeds: range) -> None:
                 assert max(size / gap, gap / size) >= 1.29, (seed, option)
 
 
-def test_what_is_said_of_a_part_that_is_there_is_its_size(seeds: range) -> None:
+def test_what_is_reported_of_a_part_that_is_there_is_its_size(seeds: range) -> None:
     for seed in seeds:
         for option in shown(seed)["options"]:
             part = PARTS.get(option["text"])

@@ -40,7 +40,7 @@ def test_the_page_ranks_what_the_command_line_ranks(framework: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_chosen_layout_is_planned_as_it_was_told() -> None:
+def test_a_chosen_layout_is_planned_as_it_was_reported() -> None:
     state = {"gpu": "H100 SXM", "gpus": "8", "model": "Qwen/Qwen3-30B-A3B", "params": "bf16"}
     found, _ = asked(state | {"checkpointing": "full", "micro_batch": "2"})
     assert found["rows"]

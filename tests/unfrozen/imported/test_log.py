@@ -75,7 +75,7 @@ def test_what_it_has_is_not_said_to_be_lacking() -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_every_tool_is_told_in_words(tool: str) -> None:
+def test_every_tool_is_reported_in_words(tool: str) -> None:
     found = events(run(points(("loss", 1, 2.0)), tool), "my run")
     assert found[0]["tool"] == TOOLS[tool].label
     assert found[0]["model"]["name"] == "my run"

@@ -77,7 +77,7 @@ def test_a_newer_file_takes_the_place_of_the_one_that_is_read() -> None:
     assert found == {"problem": "another file has taken its place"}
 
 
-def test_no_file_and_too_many_are_said() -> None:
+def test_no_file_and_too_many_are_reported() -> None:
     assert "from 1 to 200" in ask("imported.page.import_files", files=[])["problem"]
     many = [{"name": str(n), "modified": 0} for n in range(201)]
     assert "201 files" in ask("imported.page.import_files", files=many)["problem"]

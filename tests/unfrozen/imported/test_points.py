@@ -6,7 +6,7 @@ from unfrozen.imported import points as module
 from unfrozen.imported.points import LAST_STEP, Points, first_step, moments
 
 
-def test_what_is_said_of_a_step_comes_together_in_order() -> None:
+def test_what_is_reported_of_a_step_comes_together_in_order() -> None:
     points = Points()
     for name, step in (("a", 1), ("a", 3), ("b", 2), ("b", 3)):
         points.add(name, step, step / 2, 100.0 + step)

@@ -101,7 +101,7 @@ def test_a_log_that_dates_nothing_takes_the_files_time_and_its_own_length() -> N
         (ENTRIES, {"max_steps": "?"}, "stopped", "this was saved at step 4; what came after is"),
     ],
 )
-def test_how_it_ended_is_said_as_far_as_it_is_known(
+def test_how_it_ended_is_reported_as_far_as_it_is_known(
     entries: list[Any], fields: dict[str, Any], status: str, reason: str
 ) -> None:
     run = reading_bytes(state(*entries, **fields))

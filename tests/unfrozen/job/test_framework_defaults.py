@@ -194,7 +194,7 @@ def test_the_answer_names_each_word_its_reason_and_its_file() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_without_a_framework_nothing_is_said() -> None:
+def test_without_a_framework_nothing_is_reported() -> None:
     found = plan({"model": LLAMA})
     assert "framework" not in answer(found)
     assert framework_text(found.job) == ""

@@ -62,7 +62,7 @@ def test_what_a_method_or_an_optimizer_needs_has_a_default() -> None:
         ({"compiled_loss": True}, True),
     ],
 )
-def test_a_loss_is_compiled_as_its_kernels_are_unless_that_is_said(
+def test_a_loss_is_compiled_as_its_kernels_are_unless_that_is_reported(
     given: dict[str, Any], compiled: bool
 ) -> None:
     assert Recipe.read(given).loss_compiled == compiled

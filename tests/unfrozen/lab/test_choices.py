@@ -49,7 +49,7 @@ def test_half_a_step_is_refused_and_a_whole_float_is_a_number_of_steps() -> None
     assert repr(Choices.read({"steps": 20.0}).steps) == "20"
 
 
-def test_what_is_no_choice_is_told_beside_those_there_are() -> None:
+def test_what_is_no_choice_is_reported_beside_those_there_are() -> None:
     with pytest.raises(PlanError, match="the choices are lr, steps, replay_share"):
         Choices.read({"rate": 1})
 

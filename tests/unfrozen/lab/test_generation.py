@@ -30,7 +30,7 @@ def test_the_pieces_of_an_answer_are_its_tokens() -> None:
     assert found == Answer(" Paris.", (" P", "aris", "."), True, 5, True)
 
 
-def test_of_a_long_prompt_the_end_is_read_and_that_is_said() -> None:
+def test_of_a_long_prompt_the_end_is_read_and_that_is_reported() -> None:
     found = asked(LONG, 8)
     assert (found.read_tokens, found.whole) == (120, False)
 

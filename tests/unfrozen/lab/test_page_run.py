@@ -135,7 +135,7 @@ class TestEveryPresetWithEverySeed:
             assert loss(run, "general") > CHALLENGE.general
 
 
-def test_all_seeds_together_lose_the_share_that_is_said() -> None:
+def test_all_seeds_together_lose_the_share_that_is_reported() -> None:
     assert 0.35 < share_lost("replay") < 0.65
     assert share_lost("held") < 0.5
     assert share_lost("ewc") < 0.25

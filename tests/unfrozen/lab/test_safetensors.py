@@ -1,4 +1,4 @@
-"""Weights are read as the safetensors library writes them; damage is told."""
+"""Weights are read as the safetensors library writes them; damage is reported."""
 
 import numpy as np
 import pytest

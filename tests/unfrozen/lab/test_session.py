@@ -55,7 +55,9 @@ def test_a_run_is_a_log_under_the_name_it_was_given(session: LabSession) -> None
 
 
 @pytest.mark.slow
-def test_both_models_are_asked_and_the_place_where_they_part_is_told(session: LabSession) -> None:
+def test_both_models_are_asked_and_the_place_where_they_part_is_reported(
+    session: LabSession,
+) -> None:
     begun(session, {"steps": 6, "lr": 0.01, "eval_rows": 2, "sample_tokens": 2, "warmup": 0})
     worked(session)
     found = asked(session, "The capital of France is")
@@ -81,7 +83,7 @@ def test_a_question_between_two_steps_is_answered_with_the_weights_as_they_are(
     ("prompt", "note"),
     [("", "an empty line"), ("word " * 4000, "the last 112 tokens"), ("🙂🙂", ""), ("x", "")],
 )
-def test_any_prompt_is_answered_and_what_was_not_read_is_said(
+def test_any_prompt_is_answered_and_what_was_not_read_is_reported(
     session: LabSession, prompt: str, note: str
 ) -> None:
     found = asked(session, prompt)

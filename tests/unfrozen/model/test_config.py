@@ -160,7 +160,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_gpt2_is_computed_as_transformers_reads_it_not_as_another_family_is_told() -> None:
+def test_gpt2_is_computed_as_transformers_reads_it_not_as_another_family_is_reported() -> None:
     sizes = {"n_embd": 64, "n_layer": 3, "n_head": 4, "vocab_size": 128}
     told = {"model_type": "gpt2", **sizes, "intermediate_size": 100, "hidden_act": "relu"}
     theirs, ours = AutoConfig.for_model(**told), ModelConfig.from_hf(told).architecture

@@ -222,5 +222,5 @@ def test_a_job_that_fits_needs_nothing_and_one_without_a_gpu_asks_for_nothing() 
     assert cheapest_fit(planned(gpu=None)) is None
 
 
-def test_what_three_changes_cannot_fit_is_told() -> None:
+def test_what_three_changes_cannot_fit_is_reported() -> None:
     assert cheapest_fit(planned({"seq_len": 2_000_000}, gpu="L4")) is None

@@ -47,7 +47,7 @@ def test_no_price_no_cost() -> None:
     assert estimate(JOB, 1e9).cost is None
 
 
-def test_what_is_assumed_is_said() -> None:
+def test_what_is_assumed_is_reported() -> None:
     told = " ".join(estimate(Job.read({"model": CONFIG}), 1e6).assumptions)
     assert "No GPU is named" in told
     assert "published runs on one GPU, half were within" in told
@@ -56,7 +56,7 @@ def test_what_is_assumed_is_said() -> None:
     assert "communication" in " ".join(estimate(JOB, 1e6).assumptions)
 
 
-def test_what_is_assumed_of_links_is_said_where_they_are_used() -> None:
+def test_what_is_assumed_of_links_is_reported_where_they_are_used() -> None:
     def told(recipe: dict[str, Any], cluster: dict[str, Any], gpu: str = "H100") -> str:
         given = {"model": CONFIG, "recipe": recipe, "cluster": cluster, "gpu": gpu}
         return " ".join(estimate(Job.read(given), 1e6).assumptions)
@@ -70,7 +70,7 @@ def test_what_is_assumed_of_links_is_said_where_they_are_used() -> None:
     assert "CPU updates" not in told({"paged": True}, {})
 
 
-def test_what_nobody_measured_is_said() -> None:
+def test_what_nobody_measured_is_reported() -> None:
     def told(recipe: dict[str, Any], gpu: str = "H100") -> str:
         given = {"model": CONFIG, "recipe": recipe, "gpu": gpu}
         return " ".join(estimate(Job.read(given), 1e6).assumptions)

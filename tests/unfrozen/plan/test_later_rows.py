@@ -80,7 +80,7 @@ def test_no_row_that_could_be_planned_once_is_refused_now() -> None:
     ]
 
 
-def test_what_is_said_of_rows_makes_memory_no_worse() -> None:
+def test_what_is_reported_of_rows_makes_memory_no_worse() -> None:
     rows = [item for item in looked_at("memory") if item.row.said]
     without = [compare(item.row, overlay=False).error for item in rows]
     plain = Spread.of([error for error in without if error is not None])
@@ -89,7 +89,7 @@ def test_what_is_said_of_rows_makes_memory_no_worse() -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "unseen", "all"])
-def test_the_band_that_is_told_is_the_record(kind: str) -> None:
+def test_the_band_that_is_reported_is_the_record(kind: str) -> None:
     errors = [
         item.error
         for item in compare_later_runs()

@@ -62,7 +62,7 @@ def test_a_band_says_of_how_many_runs_it_is() -> None:
     assert f"of the {SPEEDS['unseen'].runs} among them" in overall()
 
 
-def test_of_few_runs_the_worst_is_told() -> None:
+def test_of_few_runs_the_worst_is_reported() -> None:
     few = [kind for kind in KINDS if SPEEDS[kind].runs < ENOUGH]
     adapters = band(job(method="lora"))
     assert ("the worst within" in adapters) == ("adapters" in few)

@@ -37,7 +37,7 @@ def test_a_small_model_needs_one_consumer_gpu() -> None:
     assert min_gpus(plan({"model": config, "gpu": "RTX 4090", "recipe": {"seq_len": 512}})) == 1
 
 
-def test_a_sequence_too_long_for_any_gpu_is_told_as_zero_gpus() -> None:
+def test_a_sequence_too_long_for_any_gpu_is_reported_as_zero_gpus() -> None:
     planned = plan({"model": LLAMA_7B, "recipe": {"seq_len": 4_000_000}})
     assert min_gpus(planned) == 0
 
@@ -110,7 +110,7 @@ def test_the_largest_value_fits_and_the_next_does_not(key: str, attention: str, 
         assert plan(changed).fits is expected
 
 
-def test_what_never_fits_is_told_as_zero() -> None:
+def test_what_never_fits_is_reported_as_zero() -> None:
     assert largest(plan({"model": LLAMA_7B, "gpu": "L4"}), "micro_batch") == 0
 
 

@@ -48,7 +48,7 @@ def test_half_of_the_published_speeds_lie_within_an_eighth_and_nine_in_ten_withi
     assert found.nine_in_ten <= TARGET_NINE_IN_TEN
 
 
-def test_the_record_that_readers_are_told_is_the_one_that_is_counted_here(
+def test_the_record_that_readers_are_reported_is_the_one_that_is_counted_here(
     errors: list[float],
 ) -> None:
     found = counted(errors)

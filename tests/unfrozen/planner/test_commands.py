@@ -184,7 +184,9 @@ def test_where_the_command_needs_more_than_the_plan_it_says_whether_that_fits() 
     assert needs(batch | {"gpu": ""})["text"].endswith("GiB on each GPU.")
 
 
-def test_what_blocks_logits_and_attention_of_a_model_are_is_said_where_the_plan_differs() -> None:
+def test_what_blocks_logits_and_attention_of_a_model_are_is_reported_where_the_plan_differs() -> (
+    None
+):
     assert "needs no mask" in differs({"attention": "sdpa"})
     assert "rounded to the nearest" in differs(RECIPES["8-bit"] | {"rounding": "kahan"})
     assert "rounded" not in differs(RECIPES["kahan"])
@@ -237,7 +239,7 @@ def test_accumulation_counts_the_micro_batches_of_all_gpus() -> None:
     assert (config.micro_batch, config.grad_accum) == (3, 8)
 
 
-def test_what_gpus_share_in_the_plan_and_not_in_the_run_is_said() -> None:
+def test_what_gpus_share_in_the_plan_and_not_in_the_run_is_reported() -> None:
     exact = {"params": "fp32"}
     assert differs(CLUSTERS["machine"] | exact) == ""
     assert "FSDP2" in differs(CLUSTERS["pair"] | exact)

@@ -59,7 +59,7 @@ def test_stages_are_told_apart_by_commas() -> None:
         read_job(read_state({**UNEVEN, "pipeline_layers": "many"}))
 
 
-def test_a_pipeline_is_told_in_the_words_of_those_who_have_it() -> None:
+def test_a_pipeline_is_reported_in_the_words_of_those_who_have_it() -> None:
     told = differs(INTERLEAVED)
     assert "it has no pipeline parallelism" in told
     assert "--parallelism.pipeline_parallel_degree 4" in told
@@ -70,7 +70,7 @@ def test_a_pipeline_is_told_in_the_words_of_those_who_have_it() -> None:
     assert "Megatron" not in own
 
 
-def test_uneven_stages_are_told_in_megatrons_letters() -> None:
+def test_uneven_stages_are_reported_in_megatrons_letters() -> None:
     assert "--pipeline-model-parallel-layout 'Et*7|t*9|t*9|t*7L'" in differs(UNEVEN)
     assert "torchtitan" not in differs(UNEVEN)
 

@@ -67,7 +67,9 @@ def test_a_view_is_plain_json_and_never_empty_handed(state: dict[str, str]) -> N
         ({"kernels": "eager", "loss": "logits_fp32"}, "not one gradient exists yet"),
     ],
 )
-def test_what_is_said_of_the_peak_is_what_its_parts_show(state: dict[str, str], said: str) -> None:
+def test_what_is_reported_of_the_peak_is_what_its_parts_show(
+    state: dict[str, str], said: str
+) -> None:
     found: Any = glance(state)
     [peak] = [row for row in found["timeline"]["rows"] if row["peak"]]
     held = {part["key"]: part["bytes"] for part in peak["parts"]}

@@ -97,7 +97,7 @@ def test_of_what_it_cannot_train_it_takes_nothing_for_granted(model_type: str) -
         (EXACT | {"sharding": "zero2"}, "one GPU has nothing to shard"),
     ],
 )
-def test_what_the_runner_does_otherwise_is_said(state: State, text: str) -> None:
+def test_what_the_runner_does_otherwise_is_reported(state: State, text: str) -> None:
     assert text in "; ".join(glance(state)["commands"]["differs"])  # type: ignore[index]
 
 

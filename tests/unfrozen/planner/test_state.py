@@ -129,7 +129,7 @@ def test_whatever_is_set_there_is_a_plan_or_one_reason(state: dict[str, str]) ->
         ({"config": '{"model_type": "rwkv7"}'}, "config", "Supported are"),
     ],
 )
-def test_what_cannot_be_planned_is_told_at_its_control(
+def test_what_cannot_be_planned_is_reported_at_its_control(
     state: dict[str, object], control: str, words: str
 ) -> None:
     found = problem(state)

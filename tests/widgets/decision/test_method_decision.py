@@ -13,7 +13,7 @@ from widgets.node import Node, texts, with_class
 STATES: dict[str, dict[str, str]] = {
     "default": {},
     "priced": {"price": "2", "gpus": "8", "model": "meta-llama/Llama-3.1-70B"},
-    "nothing": {"model": "meta-llama/Llama-3.1-70B", "gpu": "RTX 4090", "learn": "matter"},
+    "nothing": {"model": "meta-llama/Llama-3.1-70B", "gpu": "RTX 4090", "learn": "knowledge"},
 }
 
 

@@ -22,7 +22,9 @@ def test_nothing_but_a_config_of_the_hub_is_asked_for(node: Node) -> None:
     ("status", "says"),
     [(401, "sign in"), (404, "sign in"), (500, "error (500)"), (200, "")],
 )
-def test_an_answer_without_a_file_is_told_in_a_sentence(node: Node, status: int, says: str) -> None:
+def test_an_answer_without_a_file_is_reported_in_a_sentence(
+    node: Node, status: int, says: str
+) -> None:
     told = node.call("planner/hub-config", "refusal", status, LINK.replace("raw", "resolve"))
     assert says in told if says else told == ""
 

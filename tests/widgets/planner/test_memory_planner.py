@@ -184,7 +184,7 @@ def test_the_planner_says_where_its_numbers_come_from(
     assert words in found["text"]
 
 
-def test_a_problem_without_a_control_is_told_above_the_figures(node: Node) -> None:
+def test_a_problem_without_a_control_is_reported_above_the_figures(node: Node) -> None:
     problem = {"placed": False, "key": "speed", "text": "No control."}
     about = {"changed": True, "computed": True, "problem": problem}
     found = node.call("planner/status-line", "statusOf", {"phase": "ready"}, about)

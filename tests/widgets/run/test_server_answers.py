@@ -33,7 +33,9 @@ def answer(node: Node, text: str) -> Any:
         *(RUN | {"problem": 3}, {"id": "a"}, RUN | {"model": "m" * 2000}),
     ],
 )
-def test_an_entry_that_is_no_run_is_told_as_one_and_hides_no_other(node: Node, wrong: Any) -> None:
+def test_an_entry_that_is_no_run_is_reported_as_one_and_hides_no_other(
+    node: Node, wrong: Any
+) -> None:
     first, second, third = runs(node, [RUN, wrong, RUN | {"id": "b"}])
     assert (first, second) == (RUN, RUN | {"id": "b"})
     assert (third["id"], third["status"]) == ("", "unreadable")

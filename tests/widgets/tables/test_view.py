@@ -67,7 +67,7 @@ def test_html_in_a_table_is_shown_as_text(node: Node, attack: str) -> None:
     assert {each.tag for each in tree.iter()}.isdisjoint({"img", "script", "b"})
 
 
-def test_no_rows_are_said_so(node: Node) -> None:
+def test_no_rows_are_reported(node: Node) -> None:
     html = node.html("tables/view", "tableView", {"headers": ["a", "b"], "rows": []})
     assert "No rows yet" in html
 

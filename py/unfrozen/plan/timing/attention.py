@@ -77,7 +77,7 @@ def kernel(job: Job) -> Kernel:
     return "flash-2"
 
 
-def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: float) -> Attention:
+def attention(job: Job, local: Architecture, gpu: Gpu, matmuls: float, memory: float) -> Attention:
     """Return one layer's attention, or the scan in its place, on one tensor-parallel GPU.
 
     `matmuls` operations and `memory` bytes per second are those of the GPU's plain kernels.
@@ -93,7 +93,7 @@ def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: 
     if chosen == "eager":
         width = SCORE_BYTES * (2 if recipe.compute == "fp32" else 1)
         moved = width * recipe.tokens * recipe.seq_len * local.heads / ranks / memory
-        return Attention(flops / products + moved, 2 * flops / products + moved)
+        return Attention(flops / matmuls + moved, 2 * flops / matmuls + moved)
     forward, backward = _rates(chosen, gpu, recipe.seq_len, local.head_dim)
     flops *= 1.0 if chosen == "masked" else 0.5
     return Attention(flops / forward + scans, BACKWARD * flops / backward + AGAIN * scans)

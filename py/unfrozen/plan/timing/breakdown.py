@@ -98,10 +98,10 @@ def bound_words(found: StepTime) -> str:
         return f"Bound by {CAUSES[name]}: nearly every second."
     part = Fraction(share).limit_denominator(10)
     part = part or Fraction(1, 10)
-    told = f"{_NUMBERS[part.numerator]} of {_NUMBERS[part.denominator]} seconds"
+    fraction = f"{_NUMBERS[part.numerator]} of {_NUMBERS[part.denominator]} seconds"
     second = next(iter(list(found.parts().items())[1:]), None)
     then = f", then {CAUSES[second[0]]}" if second and second[1] > 0.1 * found.seconds else ""
-    return f"Bound by {CAUSES[name]}: {told}{then}."
+    return f"Bound by {CAUSES[name]}: {fraction}{then}."
 
 
 def record_words() -> str:

@@ -38,7 +38,7 @@ from unfrozen.hardware.rates import LINK_SHARE
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
-from unfrozen.plan.timing.layers import Product
+from unfrozen.plan.timing.layers import Matmul
 from unfrozen.plan.timing.passes import IN_PARTS, BatchTime, LayerTime, Seconds, trained
 from unfrozen.units import GB
 
@@ -149,7 +149,7 @@ class Sharing:
             found = found.plus(self._dispatch())
         stage = self.job.cluster.stage
         summed = stage == 2 or (stage == 1 and self.job.recipe.grad_accum == 1)
-        gathered, scattered = self._sharded(self.part.products(sparse, kind))
+        gathered, scattered = self._sharded(self.part.matmuls(sparse, kind))
         if self.job.recipe.accumulates_whole:  # once for all micro-batches
             scattered /= self.job.recipe.grad_accum
         if stage == 3:
@@ -157,10 +157,10 @@ class Sharing:
             return found.plus(self._beside(gathered + scattered, layer.backward))
         return found.plus(self._beside(scattered, layer.backward)) if summed else found
 
-    def _sharded(self, products: tuple[Product, ...]) -> tuple[float, float]:
+    def _sharded(self, matmuls: tuple[Matmul, ...]) -> tuple[float, float]:
         """Return the seconds to gather one layer's weights, and to reduce-scatter its gradients."""
-        own = sum(p.weights for p in products if p.groups == 1)
-        experts = sum(p.weights for p in products if p.groups > 1)
+        own = sum(p.weights for p in matmuls if p.groups == 1)
+        experts = sum(p.weights for p in matmuls if p.groups > 1)
         found = []
         for width in (self._gathered_width(), self.gradient_width() * self._trained_share()):
             apart = self.expert_data.gather(width * experts) if experts else 0.0

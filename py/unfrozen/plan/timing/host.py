@@ -16,7 +16,7 @@ from unfrozen.units import GB
 
 LAUNCH_SECONDS: Final = 8e-6
 """Assumed of eager PyTorch: Python, dispatcher, autograd and launch of one kernel. The least that a
-launch alone takes is 2.5 µs; the whole way is told as 5 to 25 µs."""
+launch alone takes is 2.5 µs; the whole way is given as 5 to 25 µs."""
 COMPILED_SECONDS: Final = 5e-6
 """Assumed of a compiled kernel: the launcher that Inductor writes, without the dispatcher."""
 HOOK_KERNELS: Final = 40

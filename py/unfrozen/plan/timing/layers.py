@@ -23,7 +23,7 @@ FILL_SECONDS: Final = 1e-6
 479 cycles on A100 and H100 (Luo et al., arXiv 2402.13499, table 4)."""
 
 
-class Product(NamedTuple):
+class Matmul(NamedTuple):
     """T x `inputs` by `inputs` x `outputs`, so many `times`; experts run as `groups` in one kernel,
     each of which sees `share` of the tokens.
     """
@@ -62,7 +62,7 @@ class Rates(NamedTuple):
 
 
 @lru_cache(maxsize=16384)
-def product_seconds(
+def matmul_seconds(
     m: int, n: int, k: int, rates: Rates, width: int = 2, out: int = 2, groups: int = 1
 ) -> float:
     """Return the seconds of `groups` m × k by k × n matmuls in one kernel, of numbers `width` bytes
@@ -89,15 +89,15 @@ its kernels save nothing of (mamba_ssm/ops/triton/ssd_combined.py)."""
 
 
 @lru_cache(maxsize=4096)
-def layer_products(
+def layer_matmuls(
     a: Architecture, sparse: bool = False, expert_ranks: int = 1, places: float = 1.0
-) -> tuple[Product, ...]:
+) -> tuple[Matmul, ...]:
     """Return the matmuls of one layer of a tensor-parallel rank, forward.
 
     GPUs that share the experts send each other their tokens: each has fewer experts, and each of
     those more tokens. `places` are those of an expert over its even share of the tokens.
     """
-    mixed = mixer_products(a.mixer, a.hidden) if a.mixer else ()
+    mixed = mixer_matmuls(a.mixer, a.hidden) if a.mixer else ()
     if a.mixer is None or a.beside:
         mixed = (*_attention(a), *mixed)
     if not a.feeds:
@@ -111,21 +111,21 @@ def layer_products(
         p._replace(groups=own, share=places * e.per_token / own) for p in _feed_forward(a, e.ffn)
     )
     shared = _feed_forward(a, e.shared_ffn) if e.shared_ffn else ()
-    return (*mixed, Product(e.count, d), *experts, *shared)
+    return (*mixed, Matmul(e.count, d), *experts, *shared)
 
 
-def _attention(a: Architecture) -> tuple[Product, ...]:
+def _attention(a: Architecture) -> tuple[Matmul, ...]:
     d, q, kv = a.hidden, a.q_width, a.kv_width
     gate = q if a.gates_output else 0
     if a.fused_projections:
-        return (Product(q + gate + 2 * kv, d), Product(d, q))
-    return (Product(q + gate, d), Product(kv, d, 2), Product(d, q))
+        return (Matmul(q + gate + 2 * kv, d), Matmul(d, q))
+    return (Matmul(q + gate, d), Matmul(kv, d, 2), Matmul(d, q))
 
 
-def _feed_forward(a: Architecture, width: int) -> tuple[Product, ...]:
+def _feed_forward(a: Architecture, width: int) -> tuple[Matmul, ...]:
     if a.gated and a.fused_projections:
-        return (Product(2 * width, a.hidden), Product(a.hidden, width))
-    return (Product(width, a.hidden, 2 if a.gated else 1), Product(a.hidden, width))
+        return (Matmul(2 * width, a.hidden), Matmul(a.hidden, width))
+    return (Matmul(width, a.hidden, 2 if a.gated else 1), Matmul(a.hidden, width))
 
 
 @lru_cache(maxsize=4096)
@@ -241,36 +241,36 @@ def _casts(a: Architecture, setup: LayerSetup) -> Moved:
     return Moved(each, each, 2 * count, 2 * count)
 
 
-def mixer_products(mixer: Mixer, d: int) -> tuple[Product, ...]:
+def mixer_matmuls(mixer: Mixer, d: int) -> tuple[Matmul, ...]:
     """Return the matmuls whose weights a mixer holds, from D numbers per token and back to D."""
     if isinstance(mixer, Latent):
         return _latent(mixer, d)
     if isinstance(mixer, Delta):
         wide = 2 * mixer.keys + 2 * mixer.values
         return (
-            Product(wide, d),
-            Product(2 * mixer.value_heads, d),
-            Product(d, mixer.values),
+            Matmul(wide, d),
+            Matmul(2 * mixer.value_heads, d),
+            Matmul(d, mixer.values),
         )
     if isinstance(mixer, Dual):
-        return (Product(mixer.inner + mixer.convolved + mixer.heads, d), Product(d, mixer.inner))
+        return (Matmul(mixer.inner + mixer.convolved + mixer.heads, d), Matmul(d, mixer.inner))
     if isinstance(mixer, Selective):
-        narrow = Product(mixer.rank + 2 * mixer.state, mixer.inner)
-        steps = Product(mixer.inner, mixer.rank)
-        return (Product(2 * mixer.inner, d), narrow, steps, Product(d, mixer.inner))
+        narrow = Matmul(mixer.rank + 2 * mixer.state, mixer.inner)
+        steps = Matmul(mixer.inner, mixer.rank)
+        return (Matmul(2 * mixer.inner, d), narrow, steps, Matmul(d, mixer.inner))
     if isinstance(mixer, Convolution):
-        return (Product(3 * mixer.width, d), Product(d, mixer.width))
+        return (Matmul(3 * mixer.width, d), Matmul(d, mixer.width))
     return ()
 
 
-def _latent(m: Latent, d: int) -> tuple[Product, ...]:
+def _latent(m: Latent, d: int) -> tuple[Matmul, ...]:
     queries = m.heads * (m.nope + m.rope)
-    compressed = (Product(m.q_rank, d), Product(queries, m.q_rank))
+    compressed = (Matmul(m.q_rank, d), Matmul(queries, m.q_rank))
     return (
-        *(compressed if m.q_rank else (Product(queries, d),)),
-        Product(m.kv_rank + m.rope, d),
-        Product(m.heads * (m.nope + m.value), m.kv_rank),
-        Product(d, m.heads * m.value),
+        *(compressed if m.q_rank else (Matmul(queries, d),)),
+        Matmul(m.kv_rank + m.rope, d),
+        Matmul(m.heads * (m.nope + m.value), m.kv_rank),
+        Matmul(d, m.heads * m.value),
     )
 
 

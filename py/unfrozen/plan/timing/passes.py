@@ -18,7 +18,7 @@ from unfrozen.model import Architecture
 from unfrozen.plan.flops import adapter_parameters, frozen
 from unfrozen.plan.timing.attention import Attention, attention, kernel
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.plan.timing.layers import Product, Rates, layer_moved, layer_products, product_seconds
+from unfrozen.plan.timing.layers import Matmul, Rates, layer_matmuls, layer_moved, matmul_seconds
 
 _LOGIT_BYTES: Final = {
     ("logits_fp32", False): 36,
@@ -124,7 +124,7 @@ of the peak against 0.738 in the median (simumax-a100; on a B200 0.476 against 0
 class Seconds(NamedTuple):
     """Device time by cause, and kernels launched."""
 
-    products: float = 0.0
+    matmuls: float = 0.0
     attention: float = 0.0
     memory: float = 0.0
     kernels: float = 0.0
@@ -132,7 +132,7 @@ class Seconds(NamedTuple):
     @property
     def busy(self) -> float:
         """Time that the GPU computes or moves."""
-        return self.products + self.attention + self.memory
+        return self.matmuls + self.attention + self.memory
 
     def plus(self, other: Seconds, times: float = 1.0) -> Seconds:
         """Return the sum with `times` the other."""
@@ -183,21 +183,21 @@ class BatchTime:
         rates = self.machine.wide
         return attention(self.job, kind, self.machine.gpu, rates.flops, rates.memory)
 
-    def products(self, sparse: bool, kind: Architecture | None = None) -> tuple[Product, ...]:
+    def matmuls(self, sparse: bool, kind: Architecture | None = None) -> tuple[Matmul, ...]:
         """Return the matmuls of one layer on this GPU; experts compute their whole capacity."""
         ranks = self.job.cluster.expert_parallel
-        return layer_products(kind or self.local, sparse, ranks, self.setup.padding)
+        return layer_matmuls(kind or self.local, sparse, ranks, self.setup.padding)
 
     def layer(self, sparse: bool, kind: Architecture | None = None) -> LayerTime:
         """Return the seconds of one layer, dense or sparse; of this `kind` where layers differ."""
         kind = kind or self.local
-        products, scores = self.products(sparse, kind), self.attention(kind)
-        forward, inputs, weights = self._products(products)
-        moved = self._moved(sparse, kind, products)
-        ahead = Seconds(forward, scores.forward, moved[0], moved[2] + self._kernels(products, 0))
+        matmuls, scores = self.matmuls(sparse, kind), self.attention(kind)
+        forward, inputs, weights = self._matmuls(matmuls)
+        moved = self._moved(sparse, kind, matmuls)
+        ahead = Seconds(forward, scores.forward, moved[0], moved[2] + self._kernels(matmuls, 0))
         gradients = inputs + (0.0 if frozen(self.job) else weights * trained_share(self.job))
-        back = Seconds(gradients, scores.backward, moved[1], moved[3] + self._kernels(products, 1))
-        spared = 0.0 if sparse else self._spared(products)
+        back = Seconds(gradients, scores.backward, moved[1], moved[3] + self._kernels(matmuls, 1))
+        spared = 0.0 if sparse else self._spared(matmuls)
         return LayerTime(ahead, self._with_recomputation(ahead, back, spared))
 
     def outside(self) -> LayerTime:
@@ -210,20 +210,20 @@ class BatchTime:
         if job.recipe.loss == "classification":
             return LayerTime(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
         t, d, v = int(self.tokens), local.hidden, local.vocab
-        head = product_seconds(t, v, d, rates, width, width)
-        back = product_seconds(t, d, v, rates, width, width)
-        weight = 0.0 if frozen(job) else WEIGHT_GRADIENT * product_seconds(v, d, t, rates)
+        head = matmul_seconds(t, v, d, rates, width, width)
+        back = matmul_seconds(t, d, v, rates, width, width)
+        weight = 0.0 if frozen(job) else WEIGHT_GRADIENT * matmul_seconds(v, d, t, rates)
         return LayerTime(
             Seconds(head, 0, memory + looked_up, 12),
             Seconds(back + weight, 0, memory + looked_up, 14),
         )
 
-    def _products(self, products: tuple[Product, ...]) -> tuple[float, float, float]:
+    def _matmuls(self, matmuls: tuple[Matmul, ...]) -> tuple[float, float, float]:
         """Return seconds of matmuls forward, for input gradients and for weight gradients."""
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
-        found = _directions(products, self.tokens, self.machine.rates, width, out)
-        experts = tuple(p for p in products if p.groups > 1)
+        found = _directions(matmuls, self.tokens, self.machine.rates, width, out)
+        experts = tuple(p for p in matmuls if p.groups > 1)
         if self.setup.in_experts <= width or not experts:
             return found
         asked = _directions(experts, self.tokens, self.machine.rates, width, out)
@@ -234,7 +234,7 @@ class BatchTime:
         return forward, inputs, weights
 
     def _moved(
-        self, sparse: bool, kind: Architecture, products: tuple[Product, ...]
+        self, sparse: bool, kind: Architecture, matmuls: tuple[Matmul, ...]
     ) -> tuple[float, float, float, float]:
         """Return the seconds of memory-bound kernels forward and backward, and their number."""
         cluster, recipe = self.job.cluster, self.job.recipe
@@ -244,34 +244,34 @@ class BatchTime:
         forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
         if recipe.compute in LOW_BITS:
             engine = kernel(self.job) == "newest"
-            forward += self._cast(products, weights=not engine)
-            backward += 2 * self._cast(products, weights=False)
-        added = self._accumulated(products)
+            forward += self._cast(matmuls, weights=not engine)
+            backward += 2 * self._cast(matmuls, weights=False)
+        added = self._accumulated(matmuls)
         if recipe.base:
-            weights = sum(p.weights for p in products if p.groups == 1)
+            weights = sum(p.weights for p in matmuls if p.groups == 1)
             forward, backward = (n + UNPACKED_BYTES * weights for n in (forward, backward))
         return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
 
-    def _cast(self, products: tuple[Product, ...], weights: bool) -> float:
+    def _cast(self, matmuls: tuple[Matmul, ...], weights: bool) -> float:
         """Return the bytes moved by casts to fp8: the inputs of matmuls, and the weights unless
         they are cast once a step, as in Transformer Engine.
         """
         width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
-        inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.times for p in products)
-        own = sum(p.weights for p in products) if weights else 0
+        inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.times for p in matmuls)
+        own = sum(p.weights for p in matmuls) if weights else 0
         return width * (inputs + own)
 
-    def _accumulated(self, products: tuple[Product, ...]) -> float:
+    def _accumulated(self, matmuls: tuple[Matmul, ...]) -> float:
         """Return the bytes moved by gradient accumulation: both read, one written."""
         recipe, cluster = self.job.recipe, self.job.cluster
         if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
             return 0.0
-        weights = sum(p.weights for p in products)
+        weights = sum(p.weights for p in matmuls)
         return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
 
-    def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
+    def _kernels(self, matmuls: tuple[Matmul, ...], direction: int) -> int:
         """Return how many kernels matmuls and attention take; experts are one grouped matmul."""
-        count = sum(p.times for p in products)
+        count = sum(p.times for p in matmuls)
         flash = (1, 3)
         return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
 
@@ -287,33 +287,33 @@ class BatchTime:
         if chosen == "selective" and eager:
             return back.plus(Seconds(0, ahead.attention, 0, 6))
         if chosen == "selective":
-            return back.plus(Seconds(ahead.products / 2, 0, ahead.memory, ahead.kernels / 2))
+            return back.plus(Seconds(ahead.matmuls / 2, 0, ahead.memory, ahead.kernels / 2))
         return back
 
-    def _spared(self, products: tuple[Product, ...]) -> float:
+    def _spared(self, matmuls: tuple[Matmul, ...]) -> float:
         """Return the seconds of a dense layer's last matmul, which PyTorch does not repeat:
         recomputation stops at the last tensor that backward reads (torch/utils/checkpoint.py,
         `_StopRecomputationError`). Megatron repeats it.
         """
         if kernel(self.job) == "newest":
             return 0.0
-        return self._products(products[-1:])[0]
+        return self._matmuls(matmuls[-1:])[0]
 
 
 @lru_cache(maxsize=4096)
 def _directions(
-    products: tuple[Product, ...], tokens: float, rates: Rates, width: int, out: int
+    matmuls: tuple[Matmul, ...], tokens: float, rates: Rates, width: int, out: int
 ) -> tuple[float, float, float]:
     """Return the seconds of matmuls forward, for their inputs and for their weights, whose
     gradients are `out` bytes wide.
     """
     totals = [0.0, 0.0, 0.0]
-    for p in products:
+    for p in matmuls:
         t = max(1, round(tokens * p.share))
         sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
         for place, size in enumerate(sizes):
             written = out if place == 2 else width
-            each = product_seconds(*size, rates, width, written, p.groups)
+            each = matmul_seconds(*size, rates, width, written, p.groups)
             totals[place] += p.times * each * (WEIGHT_GRADIENT if place == 2 else 1.0)
     return totals[0], totals[1], totals[2]
 

@@ -65,7 +65,7 @@ def test_words_may_come_in_parts() -> None:
     assert read_chat({"messages": [{"role": "user", "content": parts}]}).messages == [asks("Hi?")]
 
 
-def test_what_nothing_is_made_of_is_told() -> None:
+def test_what_nothing_is_made_of_is_reported() -> None:
     row = {"messages": [asks("Hi?"), says("Yes.", mood="glad")], "meta": 1, "empty": None}
     assert read_chat(row).notes == (
         "of its messages, the key 'mood' is not used",

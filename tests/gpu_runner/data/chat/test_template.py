@@ -80,7 +80,7 @@ def test_marks_lie_around_what_the_template_marks_whatever_it_does_with_it() -> 
         (says(""), "an answer is empty, so that only its end token is trained"),
     ],
 )
-def test_what_the_template_leaves_out_of_an_answer_is_told(
+def test_what_the_template_leaves_out_of_an_answer_is_reported(
     message: dict[str, object], note: str
 ) -> None:
     source = (
@@ -92,7 +92,7 @@ def test_what_the_template_leaves_out_of_an_answer_is_told(
     assert any(note in told for told in one.notes)
 
 
-def test_what_the_template_leaves_out_of_the_rest_is_told() -> None:
+def test_what_the_template_leaves_out_of_the_rest_is_reported() -> None:
     source = chat_corpus.source("phi3")
     row = {**CHATS["single"], "tools": [chat_corpus.WEATHER]}
     row["messages"] = [asks("a"), {**RESULT}, says("b")]
@@ -103,7 +103,7 @@ def test_what_the_template_leaves_out_of_the_rest_is_told() -> None:
     )
 
 
-def test_where_nothing_ends_an_answer_that_is_told() -> None:
+def test_where_nothing_ends_an_answer_that_is_reported() -> None:
     tokenizer = chat_corpus.tokenizer(chat_corpus.source("words"))
     assert "ends no answer, so that </s> is appended" in str(
         Encoder(tokenizer, 100).render(CHATS["single"])[0].notes

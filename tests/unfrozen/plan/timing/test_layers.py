@@ -1,4 +1,4 @@
-"""Layers: their products hold all weights, and the bytes of kernels follow from their tensors."""
+"""Layers: their matmuls hold all weights, and the bytes of kernels follow from their tensors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.flops import layer_matrices
 from unfrozen.plan.step_time import step_time
 from unfrozen.plan.timing.layers import (
+    layer_matmuls,
     layer_moved,
-    layer_products,
+    mixer_matmuls,
     mixer_moved,
-    mixer_products,
     scan_flops,
 )
 from unfrozen.plan.timing.passes import layer_kinds
@@ -37,16 +37,16 @@ def model(name: str) -> ModelConfig:
 
 
 def held(a: Architecture) -> float:
-    """Weights of the products of all layers that act on one token."""
+    """Weights of the matmuls of all layers that act on one token."""
     return sum(
         count * p.weights * (p.share if p.groups > 1 else 1)
         for kind, sparse, count in layer_kinds(a)
-        for p in layer_products(kind, sparse)
+        for p in layer_matmuls(kind, sparse)
     )
 
 
-def test_products_of_all_layers_hold_the_matrices_that_act_on_a_token() -> None:
-    """Matrices are counted by their tensors, products by the sizes of each kind of layer."""
+def test_matmuls_of_all_layers_hold_the_matrices_that_act_on_a_token() -> None:
+    """Matrices are counted by their tensors, matmuls by the sizes of each kind of layer."""
     for name in CATALOGUE.keys() - ROUGH:
         a = model(name).architecture
         assert held(a) == pytest.approx(layer_matrices(a), rel=0.01), name
@@ -67,9 +67,9 @@ def test_so_do_those_of_every_decoder_of_transformers_that_is_read() -> None:
 
 def test_experts_see_their_share_of_the_tokens_and_more_where_they_are_shared_out() -> None:
     a = model("Qwen/Qwen3-30B-A3B").architecture
-    gate = layer_products(a, sparse=True)[-2]
+    gate = layer_matmuls(a, sparse=True)[-2]
     assert (gate.groups, gate.share) == (128, 8 / 128)
-    shared = layer_products(a, sparse=True, expert_ranks=8)[-2]
+    shared = layer_matmuls(a, sparse=True, expert_ranks=8)[-2]
     assert (shared.groups, shared.share) == (16, 8 / 16)
     done = {p.groups * p.share for p in (gate, shared)}
     assert done == {8}, "every token meets eight experts either way"
@@ -77,7 +77,7 @@ def test_experts_see_their_share_of_the_tokens_and_more_where_they_are_shared_ou
 
 def test_every_place_of_an_expert_is_computed_the_empty_ones_too() -> None:
     a = model("Qwen/Qwen3-30B-A3B").architecture
-    even, padded = (layer_products(a, sparse=True, places=n)[-1] for n in (1.0, 16.0))
+    even, padded = (layer_matmuls(a, sparse=True, places=n)[-1] for n in (1.0, 16.0))
     assert (padded.groups, padded.share) == (even.groups, 16 * even.share)
 
 
@@ -111,7 +111,7 @@ def test_sequence_parallel_ranks_share_norms_and_additions() -> None:
 
 
 def weights(mixer: Any, width: int) -> int:
-    return sum(p.weights for p in mixer_products(mixer, width))
+    return sum(p.weights for p in mixer_matmuls(mixer, width))
 
 
 def seconds(config: dict[str, Any], **recipe: Any) -> float:
@@ -151,7 +151,7 @@ def test_scans_in_chunks_are_products_within_them_and_between(mixer: Any, flops:
 
 def test_what_is_not_there_computes_and_moves_nothing() -> None:
     setup = LayerSetup.of(ModelConfig.from_hf(CATALOGUE["openai-community/gpt2"].config), Recipe())
-    assert mixer_products(Absent(), 512) == ()
+    assert mixer_matmuls(Absent(), 512) == ()
     assert mixer_moved(Absent(), setup).forward == 0
 
 

@@ -1,4 +1,4 @@
-"""One micro-batch: products at the rate that lasts, recomputation, accumulation, casts."""
+"""One micro-batch: matmuls at the rate that lasts, recomputation, accumulation, casts."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def part(recipe: dict[str, Any] | None = None, gpu: str = "H100", **cluster: Any
     return BatchTime(job, Machine.of(find(gpu), job.recipe.compute))
 
 
-def test_products_of_a_layer_take_their_operations_at_the_rate_that_lasts() -> None:
+def test_matmuls_of_a_layer_take_their_operations_at_the_rate_that_lasts() -> None:
     found = part().layer(sparse=False)
     weights = 4096 * (2 * 4096 + 2 * 1024 + 3 * 14336)
     by_hand = 2 * 16384 * weights / 720e12
-    assert by_hand < found.forward.products < 1.1 * by_hand
-    back = found.backward.products / found.forward.products
+    assert by_hand < found.forward.matmuls < 1.1 * by_hand
+    back = found.backward.matmuls / found.forward.matmuls
     assert back == pytest.approx(1 + WEIGHT_GRADIENT, rel=0.05)
 
 
 def test_full_checkpointing_repeats_all_but_the_last_product() -> None:
     plain, again = part().layer(False), part({"checkpointing": "full"}).layer(False)
-    repeated = again.backward.products - plain.backward.products
+    repeated = again.backward.matmuls - plain.backward.matmuls
     last = 14336 / (2 * 4096 + 2 * 1024 + 3 * 14336)
-    assert repeated == pytest.approx((1 - last) * plain.forward.products, rel=0.02)
+    assert repeated == pytest.approx((1 - last) * plain.forward.matmuls, rel=0.02)
     assert again.backward.attention == plain.backward.attention + plain.forward.attention
 
 
@@ -43,21 +43,21 @@ def test_megatron_repeats_all_of_it() -> None:
         part(megatron).layer(False),
         part(megatron | {"checkpointing": "full"}).layer(False),
     )
-    repeated = again.backward.products - plain.backward.products
-    assert repeated == pytest.approx(plain.forward.products)
+    repeated = again.backward.matmuls - plain.backward.matmuls
+    assert repeated == pytest.approx(plain.forward.matmuls)
 
 
 def test_frozen_weights_need_no_gradient() -> None:
     trained, frozen = part().layer(False), part({"method": "lora"}).layer(False)
-    assert frozen.backward.products < 0.6 * trained.backward.products
+    assert frozen.backward.matmuls < 0.6 * trained.backward.matmuls
 
 
 def test_fp8_products_are_faster_and_cast_and_the_head_stays_in_16_bits() -> None:
     half, eighth = part(), part({"compute": "fp8"})
-    assert eighth.layer(False).forward.products < 0.65 * half.layer(False).forward.products
+    assert eighth.layer(False).forward.matmuls < 0.65 * half.layer(False).forward.matmuls
     assert eighth.layer(False).forward.memory > half.layer(False).forward.memory
     assert eighth.layer(False).forward.attention == half.layer(False).forward.attention
-    assert eighth.outside().forward.products == half.outside().forward.products
+    assert eighth.outside().forward.matmuls == half.outside().forward.matmuls
 
 
 def test_micro_batches_that_add_up_read_and_write_whole_gradients() -> None:
@@ -69,7 +69,7 @@ def test_micro_batches_that_add_up_read_and_write_whole_gradients() -> None:
 
 
 def test_a_classifier_has_no_head_of_words() -> None:
-    assert part({"loss": "classification"}).outside().forward.products == 0
+    assert part({"loss": "classification"}).outside().forward.matmuls == 0
 
 
 def test_seconds_add_up_by_cause() -> None:
@@ -78,14 +78,14 @@ def test_seconds_add_up_by_cause() -> None:
 
 
 def test_experts_that_take_no_part_in_autocast_go_at_the_rate_of_fp32() -> None:
-    def products(recipe: dict[str, Any], **cluster: Any) -> float:
+    def matmuls(recipe: dict[str, Any], **cluster: Any) -> float:
         config = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
         given = {"model": config, "recipe": recipe, "cluster": cluster, "gpu": "H100"}
         job = Job.read(given)
         found = BatchTime(job, Machine.of(find("H100"), job.recipe.compute))
-        return found.layer(sparse=True).forward.products
+        return found.layer(sparse=True).forward.matmuls
 
     wide = {"params": "fp32"}
-    narrow = products(wide | {"experts_cast": True})
-    assert narrow == products({}) == products(wide, gpus=8, sharding="zero3")
-    assert 3 < products(wide) / narrow < 15  # 67 TFLOP/s on the sheet, not 990
+    narrow = matmuls(wide | {"experts_cast": True})
+    assert narrow == matmuls({}) == products(wide, gpus=8, sharding="zero3")
+    assert 3 < matmuls(wide) / narrow < 15  # 67 TFLOP/s on the sheet, not 990

@@ -8,7 +8,7 @@ import pytest
 
 from unfrozen.hardware.gpus import find
 from unfrozen.hardware.rates import memory_bytes_per_second, sustained_tflops
-from unfrozen.plan.timing.layers import FILL_SECONDS, Rates, product_seconds
+from unfrozen.plan.timing.layers import FILL_SECONDS, Rates, matmul_seconds
 
 RATES = Rates(100e12, 100, 1e12)
 PEAK = 312  # TFLOP/s of an A100
@@ -32,38 +32,38 @@ MEASURED = (
 
 def test_tiles_that_fill_their_waves_cost_their_operations_and_a_fill_each() -> None:
     # 256 x 128 tiles: 10 · 10 of them, one a multiprocessor
-    seconds = product_seconds(2560, 1280, 4096, RATES)
+    seconds = matmul_seconds(2560, 1280, 4096, RATES)
     by_hand = 2 * 2560 * 1280 * 4096 / 100e12 + FILL_SECONDS
     assert seconds == pytest.approx(by_hand)
 
 
 def test_one_tile_more_costs_a_wave_more() -> None:
-    one = product_seconds(2560, 1280, 4096, RATES)
-    assert product_seconds(2561, 1280, 4096, RATES) > 1.5 * one
+    one = matmul_seconds(2560, 1280, 4096, RATES)
+    assert matmul_seconds(2561, 1280, 4096, RATES) > 1.5 * one
 
 
 def test_a_thin_product_takes_as_long_as_its_operands_are_read() -> None:
-    seconds = product_seconds(4096, 4096, 1, Rates(1e18, 100, 1e12))
+    seconds = matmul_seconds(4096, 4096, 1, Rates(1e18, 100, 1e12))
     assert seconds == pytest.approx(2 * 4096 * 4096 / 1e12, rel=0.1)
 
 
-def test_products_of_one_kernel_share_its_waves() -> None:
+def test_matmuls_of_one_kernel_share_its_waves() -> None:
     rates = RATES._replace(memory=1e15)
-    single = product_seconds(128, 128, 1024, rates)
-    assert product_seconds(128, 128, 1024, rates, groups=100) == pytest.approx(single)
-    assert product_seconds(128, 128, 1024, rates, groups=101) == pytest.approx(2 * single)
+    single = matmul_seconds(128, 128, 1024, rates)
+    assert matmul_seconds(128, 128, 1024, rates, groups=100) == pytest.approx(single)
+    assert matmul_seconds(128, 128, 1024, rates, groups=101) == pytest.approx(2 * single)
 
 
 def test_nothing_to_multiply_takes_no_time() -> None:
-    assert product_seconds(0, 128, 128, RATES) == 0
+    assert matmul_seconds(0, 128, 128, RATES) == 0
 
 
 def test_more_of_anything_is_never_slower() -> None:
     sizes = (5000, 3000, 7000)
-    slow = product_seconds(*sizes, RATES)
-    assert product_seconds(*sizes, RATES._replace(flops=2e14)) <= slow
-    assert product_seconds(*sizes, RATES._replace(memory=2e12)) <= slow
-    assert product_seconds(*sizes, RATES._replace(multiprocessors=200, flops=2e14)) <= slow
+    slow = matmul_seconds(*sizes, RATES)
+    assert matmul_seconds(*sizes, RATES._replace(flops=2e14)) <= slow
+    assert matmul_seconds(*sizes, RATES._replace(memory=2e12)) <= slow
+    assert matmul_seconds(*sizes, RATES._replace(multiprocessors=200, flops=2e14)) <= slow
 
 
 def test_measured_products_of_an_a100_are_met_within_a_tenth() -> None:
@@ -73,6 +73,6 @@ def test_measured_products_of_an_a100_are_met_within_a_tenth() -> None:
     ratios = []
     for m, k, n, share in MEASURED:
         seconds = 2 * m * n * k / (share * PEAK * 1e12)
-        ratios.append(product_seconds(m, n, k, rates) / seconds)
+        ratios.append(matmul_seconds(m, n, k, rates) / seconds)
     assert 0.9 < statistics.median(ratios) < 1.1
     assert all(0.75 < ratio < 1.25 for ratio in ratios)

@@ -1,4 +1,4 @@
-"""Every way in which a fine-tune in the page may end early is said, and the next one works."""
+"""Every way in which a fine-tune in the page may end early is reported, and the next one works."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_stop_ends_a_run_within_a_step_and_what_it_has_learned_can_be_asked(
 def test_a_worker_that_goes_on_no_more_is_ended_by_force_and_another_takes_its_place(
     reader: PageRunReader, host: Host
 ) -> None:
-    host.lose("python/product.wasm")
+    host.lose("python/matmul.wasm")
     reader.page.reload()
     reader.come_near()
     by_numpy = reader.train(SMALL)
@@ -173,7 +173,7 @@ def test_a_worker_that_goes_on_no_more_is_ended_by_force_and_another_takes_its_p
     assert ended["problem"] in reader.said
     assert reader.state["status"] == "failed"
     assert reader.root.locator(".page-run-item-score").last.inner_text() == "failed"
-    host.find("python/product.wasm")
+    host.find("python/matmul.wasm")
     assert reader.ask("The capital of France is")["after"] is None
     by_kernel = reader.train(SMALL)
     assert by_kernel["losses"] == by_numpy["losses"], "the kernel gives numpy's bits"

@@ -24,12 +24,12 @@ class Kernel:
     """The kernel in a running Node."""
 
     def __init__(self, node: str, folder: Path) -> None:
-        wasm = folder / "product.wasm"
+        wasm = folder / "matmul.wasm"
         assembler = build.ROOT / "web" / "site_builder" / "wat.mjs"
-        source = build.ROOT / "web" / "python" / "product.wat"
+        source = build.ROOT / "web" / "python" / "matmul.wat"
         subprocess.run([node, str(assembler), str(source), str(wasm)], check=True)
         self.bytes = wasm.stat().st_size
-        program = Path(__file__).with_name("product.mjs")
+        program = Path(__file__).with_name("matmul-kernel.mjs")
         self.process = subprocess.Popen(
             [node, str(program), str(wasm)],
             stdin=subprocess.PIPE,

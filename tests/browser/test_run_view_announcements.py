@@ -30,7 +30,7 @@ def server(site: Path, tmp_path: Path) -> Iterator[Server]:
     running.stop()
 
 
-def test_a_hundred_steps_are_told_in_a_dozen_sentences(server: Server, page: Page) -> None:
+def test_a_hundred_steps_are_reported_in_a_dozen_sentences(server: Server, page: Page) -> None:
     reader = RunReader(page, server.url)
     reader.wait_notice("no-run-yet")
     page.evaluate(LISTEN)
@@ -57,7 +57,7 @@ def test_a_log_that_is_half_read_is_given_no_verdict(server: Server, page: Page)
     assert set(page.evaluate("window.states")) <= {"connecting", "reading", "finished"}
 
 
-def test_a_run_whose_trainer_was_killed_is_told_so_once_it_is_read(
+def test_a_run_whose_trainer_was_killed_is_reported_so_once_it_is_read(
     server: Server, page: Page
 ) -> None:
     log = written(server.runs, "killed", "--steps", "30000")

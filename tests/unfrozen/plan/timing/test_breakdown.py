@@ -30,7 +30,7 @@ def test_the_second_longest_is_named_where_it_counts() -> None:
     assert "then" not in bound_words(step(products=19, attention=1))
 
 
-def test_shares_are_told_in_hundredths_and_crumbs_left_out() -> None:
+def test_shares_are_reported_in_hundredths_and_crumbs_left_out() -> None:
     assert spent_words(step(products=0.75, inside=0.245, launches=0.005)) == (
         "75% matmuls, 24% communication within a machine"
     )

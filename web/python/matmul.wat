@@ -4,7 +4,7 @@
 ;; one line whatever B's strides; four rows of A at a time run along it, their 32 sums in registers.
 ;; Each entry is added up in the order of k, as numpy does it without BLAS: the same numbers.
 ;;
-;; `product(call)` reads 20 ints at address `call`: A's address and four strides in bytes (outer and
+;; `multiply(call)` reads 20 ints at address `call`: A's address and four strides in bytes (outer and
 ;; inner of the batch, row, column), B's, C's address and three (its columns lie side by side), the
 ;; batch's outer and inner size, m, n, k, and the address of the panel: 8·k + 32 floats.
 (module
@@ -150,7 +150,7 @@
         (call $pack (local.get $b) (i32.load offset=32 (local.get $call)) (i32.load offset=36 (local.get $call)) (local.get $k) (local.get $panel) (local.get $left))
         (call $tail (local.get $a) (local.get $row) (local.get $column) (local.get $panel) (local.get $k) (local.get $c) (local.get $line) (local.get $m) (local.get $left)))))
 
-  (func (export "product") (param $call i32)
+  (func (export "multiply") (param $call i32)
     (local $outer i32) (local $inner i32) (local $a i32) (local $b i32) (local $c i32)
     (loop $outers
       (local.set $a (i32.add (i32.load (local.get $call)) (i32.mul (local.get $outer) (i32.load offset=4 (local.get $call)))))

@@ -19,7 +19,7 @@ def array_at(address: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> 
 
 
 def kernel(address: int) -> None:
-    """What product.wat does, read off the same 20 ints."""
+    """What matmul.wat does, read off the same 20 ints."""
     values = list((ctypes.c_int64 * 20).from_address(address))
     a, a_strides, b, b_strides = values[0], values[1:5], values[5], values[6:10]
     out, out_strides, (outer, inner, m, n, k) = values[10], values[11:14], values[14:19]

@@ -1,4 +1,4 @@
-"""Whatever ends Python is said; a restart is always at hand; the tab gets its memory back."""
+"""Whatever ends Python is reported; a restart is offered; the tab gets its memory back."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_death_runs_the_cells_above_again_with_one_button(reader: CellReader) 
     reader.cell = first
 
 
-def test_a_python_that_dies_between_two_runs_is_told_in_the_bar(reader: CellReader) -> None:
+def test_a_python_that_dies_between_two_runs_is_reported_in_the_bar(reader: CellReader) -> None:
     code = "import asyncio, os\nasyncio.get_running_loop().call_later(0.2, os._exit, 4)\nNone"
     assert reader.run(code)["ok"]
     reader.wait_for_phase("stopped")

@@ -9,7 +9,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers, routers_of
 
 
-def heard(model: Any, batch: Batch, strength: float) -> tuple[Routers, torch.Tensor]:
+def routers_after(model: Any, batch: Batch, strength: float) -> tuple[Routers, torch.Tensor]:
     """The routers after the batch, and what they add to a loss of 0."""
     routers = routers_of(model, strength)
     routers.begin(lambda: sum(batch.lengths))

@@ -1,4 +1,4 @@
-// Multiplies with the lab's kernel, `node product.mjs FILE.wasm`: one JSON line in, one out, floats
+// Multiplies with the lab's kernel, `node matmul-kernel.mjs FILE.wasm`: one JSON line in, one out, floats
 // as their bits. What lies around the result and behind the panel is filled, and given back.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -25,7 +25,7 @@ function multiply({ a, b, c, sizes, fill }) {
   words.set(b.bits, atB / 4);
   const call = [atA + a.at, ...a.strides, atB + b.at, ...b.strides, atC + c.at, ...c.strides, ...sizes, panel];
   new Int32Array(memory.buffer).set(call, CALL / 4);
-  instance.exports.product(CALL);
+  instance.exports.multiply(CALL);
   const beyond = [...words.subarray(end / 4 - 4, end / 4 + 64)];
   return { bits: [...words.subarray(atC / 4, atC / 4 + c.floats)], beyond };
 }
