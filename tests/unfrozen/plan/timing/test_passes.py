@@ -87,5 +87,5 @@ def test_experts_that_take_no_part_in_autocast_go_at_the_rate_of_fp32() -> None:
 
     wide = {"params": "fp32"}
     narrow = matmuls(wide | {"experts_cast": True})
-    assert narrow == matmuls({}) == products(wide, gpus=8, sharding="zero3")
+    assert narrow == matmuls({}) == matmuls(wide, gpus=8, sharding="zero3")
     assert 3 < matmuls(wide) / narrow < 15  # 67 TFLOP/s on the sheet, not 990
