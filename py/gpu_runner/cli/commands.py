@@ -135,6 +135,10 @@ def resume(
     restart: Annotated[
         bool, typer.Option("--restart", help="Start again at step 0 if no checkpoint is whole.")
     ] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Directory for the trained model, as given to train; else in the run."),
+    ] = None,
     trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
     """Resume a stopped or killed run, bit for bit as if it had never stopped."""
@@ -144,7 +148,7 @@ def resume(
         from gpu_runner.run.resume import ResumeOptions
         from gpu_runner.run.resume import resume as resume_run
 
-        options = ResumeOptions(trust_remote_code, steps, accept_changes, restart)
+        options = ResumeOptions(trust_remote_code, steps, accept_changes, restart, out)
         return resume_run(run_directory(run, runs), console, options)
 
     exit_with(go)

@@ -55,7 +55,9 @@ def main(words: list[str]) -> int:
         print(f"{done} is finished: there is nothing to do.")
         return int(ExitCode.OK)
     run = newest(runs)
-    command = ["train", *train, "--runs", str(runs)] if run is None else ["resume", str(run)]
+    command = ["train", *train, "--runs", str(runs)]
+    if run is not None:
+        command = ["resume", *output_option(train), str(run)]
     with _copied(runs, bucket, options.copy_every):
         code = _torchrun([*torchrun, "-m", "gpu_runner", *command])
     if _finished(runs):
@@ -72,6 +74,12 @@ def newest(runs: Path) -> Path | None:
     """The run that was begun last."""
     found = runs_in(runs)
     return found[-1] if found else None
+
+
+def output_option(train: list[str]) -> list[str]:
+    """Return the option of `train` that says where the model goes: `resume` is asked it again."""
+    last = max((n for n, word in enumerate(train) if word.partition("=")[0] == "--out"), default=-1)
+    return train[last : last + (1 if "=" in train[last] else 2)] if last >= 0 else []
 
 
 def _finished(runs: Path | None) -> Path | None:

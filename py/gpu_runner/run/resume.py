@@ -9,6 +9,7 @@ schedule of a run of that length.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,9 +30,9 @@ from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model.load import Source
 from gpu_runner.plain import read_whole
 from gpu_runner.plan.data_report import show_reading
-from gpu_runner.plan.plan import RunPlan, make_plan, schedule_for
+from gpu_runner.plan.plan import RunPlan, check_new, make_plan, schedule_for
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED, remove_derived
-from gpu_runner.run.directory import claim, write_config
+from gpu_runner.run.directory import check_output, claim, write_config
 from gpu_runner.run.fine_tune import (
     PreparedRun,
     describe_sets,
@@ -55,12 +56,14 @@ class ResumeOptions:
     steps           train to this step in all, by the schedule of a run of that length
     accept_changes  although its model, its data or its held-out sets have changed
     restart         at step 0, if no checkpoint is whole
+    out             directory for the trained model, asked again likewise; None: the run's own
     """
 
     trusted: bool = False
     steps: int | None = None
     accept_changes: bool = False
     restart: bool = False
+    out: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
         console = console if world.first else Console(quiet=True)
         found = _read(*world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS)))
         world.on_first(lambda: _check_found(directory, found, options))
+        world.on_first(lambda: check_output(config.out))
         with show_reading(console) as progress:
             plan = make_plan(config, world.rank, world.size, predict_by_tracing, progress)
         source = plan.source
@@ -116,18 +120,25 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
 def _read_settings(directory: Path, options: ResumeOptions) -> tuple[TrainConfig, list[str]]:
     """Return the settings of a run as they apply where it lies now, and notes about that.
 
-    The record of a run that was copied still names the place for the model of the other one.
+    A record may be somebody else's: it never says where to write. Raises `UsageError` for an
+    output directory that exists.
     """
-    config = dataclasses.replace(_read_config(directory), trust_remote_code=options.trusted)
-    runs = directory.absolute().parent
-    made = Path(config.runs).expanduser() / directory.name
-    if config.out is None or made.resolve() == directory.resolve():
-        return dataclasses.replace(config, runs=str(runs)), []
-    note = (
-        f"This run was copied or moved from {made}: its model is written into its own folder, not"
-        f" to {config.out}."
+    check_new(options.out)
+    record = _read_config(directory)
+    config = dataclasses.replace(
+        record,
+        trust_remote_code=options.trusted,
+        runs=str(directory.absolute().parent),
+        out=options.out,
     )
-    return dataclasses.replace(config, runs=str(runs), out=None), [note]
+    if record.out is None or options.out is not None:
+        return config, []
+    note = (
+        f"The record of this run names {record.out} for the trained model, and a record can come"
+        " from anywhere: the model is written into the run's own folder. To write it there, stop"
+        f" and resume with --out {shlex.quote(record.out)}."
+    )
+    return config, [note]
 
 
 def _read_config(directory: Path) -> TrainConfig:

@@ -208,3 +208,17 @@ def test_the_exit_code_is_that_of_the_run_and_not_of_torchrun(
     output, _ = done.communicate()
     assert done.returncode == ExitCode.MODEL, output
     assert f"Process 0 of the run ended with exit code {done.returncode}: " in output
+
+
+@pytest.mark.parametrize(
+    ("train", "again"),
+    [
+        (["--lr", "1"], []),
+        (["--out", "a", "--lr", "1"], ["--out", "a"]),
+        (["--out=a", "--lr=1", "--out=b"], ["--out=b"]),
+    ],
+)
+def test_a_run_that_goes_on_is_told_again_where_its_model_goes(
+    train: list[str], again: list[str]
+) -> None:
+    assert launch.output_option(train) == again

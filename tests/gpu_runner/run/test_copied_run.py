@@ -1,4 +1,4 @@
-"""A run that was copied or moved: what goes on is the copy, in its own folder."""
+"""A run that was copied, or is somebody else's: it goes on in its own folder, and writes there."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from rich.console import Console
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode
-from gpu_runner.run.resume import resume
+from gpu_runner.run.resume import ResumeOptions, resume
 
 pytestmark = pytest.mark.slow
 
@@ -46,12 +46,22 @@ def test_a_copy_goes_on_in_its_own_folder_and_says_so(
     assert not out.exists()
     assert sorted(path.name for path in made.rglob("*")) == before
     said = (copy / "events.jsonl").read_text()
-    assert (
-        f"copied or moved from {made}: its model is written into its own folder, not to {out}"
-        in said
-    )
-    assert resume(made, console) == ExitCode.OK  # and the first one is as it was
-    assert (out / "model.safetensors").is_file()
+    assert f"names {out} for the trained model" in said
+    assert f"resume with --out {out}" in said
+    assert resume(made, console, ResumeOptions(out=str(out))) == ExitCode.OK
+    assert (out / "model.safetensors").is_file()  # asked for again, it is written there
+
+
+def test_a_record_that_calls_its_folder_home_does_not_say_where_to_write(
+    run: tuple[Path, Path], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, out = run
+    record = json.loads((made / "config.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    (made / "config.json").write_text(json.dumps(record | {"runs": "runs", "out": str(out)}))
+    assert resume(Path("runs") / made.name, console) == ExitCode.OK
+    assert not out.exists()
+    assert (made / "model" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
