@@ -236,7 +236,7 @@ class RunPlan:
     @property
     def disk_bytes(self) -> int:
         """Most bytes on disk at once: the model, θ₀, three checkpoints and one being written."""
-        copies_initial = self.source.kind in ("gguf", "hub") or self.vocabulary is not None
+        copies_initial = self.source.kind == "gguf" or self.vocabulary is not None
         initial = self.weight_bytes if copies_initial else 0
         checkpoints = 0 if self.save_every == 0 else 4 * self.checkpoint_bytes
         return self.weight_bytes + initial + checkpoints

@@ -27,6 +27,7 @@ from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.save import save, save_around, save_weights
 from gpu_runner.optim.optimizer import Optimizer
+from gpu_runner.train.initial_weights import REVISION
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, full_tensor
 
@@ -215,7 +216,8 @@ class Checkpointer:
 
 
 def remove_derived(run: Path) -> None:
-    """Remove the files that a run has derived from its θ₀."""
+    """Remove what a run has derived from its θ₀, and which θ₀ that was."""
+    (run / REVISION).unlink(missing_ok=True)
     for name in DERIVED:
         (run / f"{name}.safetensors").unlink(missing_ok=True)
         shutil.rmtree(run / name, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 runs/<id>/config.json            the settings; `resume` needs nothing else
           events.jsonl           everything that happened (see `log`)
-          initial.safetensors    θ₀, only where the source is no safetensors file
+          initial.safetensors    θ₀, only where no safetensors files of the model hold it
+          initial.json           the revision of a model of the hub, whose cache holds θ₀
           checkpoints/step-…/    what `resume` continues from
           model/                 the result; loads in transformers unchanged
 """

@@ -1,18 +1,24 @@
 """θ₀, the pre-trained weights on disk; and how far training has moved from them.
 
 θ₀ costs no memory: it is read tensor by tensor from memory-mapped safetensors files, the model's
-own where its names are those of the loaded model, else some written into the run's directory (GGUF,
-stacked experts). Where each process holds a part, each writes and reads that.
+own where its names are those of the loaded model (in the hub's cache too), else some written into
+the run's directory (GGUF, stacked experts). Where each process holds a part, each writes and reads
+that.
+
+A run on a model of the hub notes the revision in its directory, so that it finds the same θ₀ after
+a newer one has been downloaded. Whether files still hold what they held is checked whenever they
+are read, by size and time, and tensor by tensor when a run is resumed (`origins.fingerprint`).
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -21,10 +27,15 @@ from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.sharded_directory import INITIAL, publish_sharded
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.errors import CheckpointError
+from gpu_runner.model.load import WEIGHTS as MODEL_FILES
 from gpu_runner.model.load import Source
+from gpu_runner.plain import read_whole
 from gpu_runner.world import World, local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 from unfrozen.parameter_groups import layer_of
+
+REVISION: Final = f"{INITIAL}.json"  # of a run: which revision of a hub model is its θ₀
+_MOST_REVISION_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +73,10 @@ class InitialWeights:
     def pairs(self, model: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, the parameter, its initial value in fp32), of what this process holds.
 
-        One initial value at a time is in memory; the parameter is the live one, detached.
+        One initial value at a time is in memory; the parameter is the live one, detached. Raises
+        `CheckpointError` where the files are not there any more or have changed.
         """
+        self._check_files()
         parameters = dict(model.named_parameters())
         with self._stored.reading() as reader:
             for name in self.names:
@@ -74,6 +87,20 @@ class InitialWeights:
     @cached_property
     def _stored(self) -> StoredTensors:
         return StoredTensors(self.files)
+
+    @cached_property
+    def _stamps(self) -> dict[Path, tuple[int, int] | None]:
+        return {file: _stamp(file) for file in self.files}
+
+    def _check_files(self) -> None:
+        for file, stamp in self._stamps.items():
+            now = _stamp(file)
+            if now is None or now != stamp:
+                raise CheckpointError(
+                    f"{file} holds the pre-trained weights, from which drift is measured, and"
+                    f" {'is gone' if now is None else 'has changed'}: put the model back as it was"
+                    " (from the hub: hf download), then resume the run."
+                )
 
     def drift(self, model: Any) -> Drift:
         """Distance of `model` from θ₀ (drift of a layer without weights or of norm 0 is 0)."""
@@ -102,16 +129,21 @@ def find_initial_weights(
 
     All processes of `world` call it alike; a model that is cut is written to `initial/`, by each
     what it holds, a whole one to `initial.safetensors` by the first. A model that has grown is not
-    `as_published`: its source has other shapes. Raises `CheckpointError` when
-    a resumed run finds θ₀ neither at its source nor in its directory, `SystemFailure` where it
-    cannot be written.
+    `as_published`: its source has other shapes. Raises `CheckpointError` when a resumed run finds
+    θ₀ neither at its source nor in its directory, `SystemFailure` where it cannot be written.
     """
     world = world or World()
     named = dict(model.named_parameters())  # tied ones once
-    states = {"untrained": untrained, "as_published": as_published}
-    found = world.on_first(lambda: _found(source, tuple(named), run_dir, **states))
-    if found:
+    found = world.on_first(lambda: _found(source, tuple(named), run_dir, as_published=as_published))
+    (missed,) = world.any(not all(file.exists() for file in found))  # on another machine
+    if found and not missed:
         return InitialWeights(found, tuple(named), world)
+    if not untrained:
+        raise CheckpointError(
+            f"the pre-trained weights are neither at {source.place} nor in {run_dir}: drift cannot"
+            " be measured. Put the model back where the run found it"
+            f"{_download(source, run_dir)}."
+        )
     if any(local(parameter) is not parameter for parameter in named.values()):
         folder = run_dir / INITIAL
         publish_sharded(folder, world, {WEIGHTS: shards_of(named, world)})
@@ -123,23 +155,63 @@ def find_initial_weights(
 
 
 def _found(
-    source: Source, names: tuple[str, ...], run_dir: Path, *, untrained: bool, as_published: bool
+    source: Source, names: tuple[str, ...], run_dir: Path, *, as_published: bool
 ) -> tuple[Path, ...]:
-    """The files that hold θ₀ already; none where it is still to be written."""
+    """The files that hold θ₀ already; none where there are none."""
     written = run_dir / f"{INITIAL}.safetensors"
     shards = tuple((run_dir / INITIAL / WEIGHTS).glob("*.safetensors"))
     if shards or written.exists():
         return shards or (written,)
-    if as_published and source.kind in ("demo", "directory"):
-        stored = StoredTensors(Path(source.place).glob("*.safetensors"))
-        if all(name in stored for name in names):
-            return stored.files(names)
-    if not untrained:
-        raise CheckpointError(
-            f"the initial weights are neither at {source.place} nor at {written}: drift cannot be"
-            " measured. Put the model back where the run found it."
-        )
-    return ()
+    folder = _published(source, run_dir)
+    if folder is None or not as_published:
+        return ()
+    stored = StoredTensors(folder.glob("*.safetensors"))
+    if not all(name in stored for name in names):
+        return ()
+    if source.kind == "hub":
+        (run_dir / REVISION).write_text(json.dumps({"revision": folder.name}) + "\n", "utf-8")
+    return stored.files(names)
+
+
+def _published(source: Source, run_dir: Path) -> Path | None:
+    """The directory of the model as it was published; None where there is none with its files."""
+    if source.kind in ("demo", "directory"):
+        return Path(source.place)
+    if source.kind != "hub":
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in MODEL_FILES:
+        found = try_to_load_from_cache(source.place, name, revision=_revision(run_dir))
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
+def _revision(run_dir: Path) -> str | None:
+    """The revision that a run has noted, None if none. Raises `CheckpointError` for no revision."""
+    try:
+        found = json.loads(read_whole(run_dir / REVISION, _MOST_REVISION_BYTES))["revision"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{run_dir / REVISION} cannot be read ({error}).") from None
+    if not isinstance(found, str) or not found.isalnum():
+        raise CheckpointError(f"{run_dir / REVISION} names no revision of a model.")
+    return found
+
+
+def _download(source: Source, run_dir: Path) -> str:
+    revision = _revision(run_dir) if source.kind == "hub" else None
+    return f": hf download {source.place} --revision {revision}" if revision else ""
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _ratio(moved: float, initial: float) -> float:
