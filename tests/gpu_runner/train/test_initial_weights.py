@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants
+from transformers.utils.hub import constants
 
 import tiny_llama
 from gpu_runner.errors import CheckpointError, SystemFailure
