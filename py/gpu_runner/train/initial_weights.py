@@ -179,7 +179,9 @@ def _published(source: Source, run_dir: Path) -> Path | None:
         return Path(source.place)
     if source.kind != "hub":
         return None
-    from transformers.utils.hub import try_to_load_from_cache
+    from transformers.utils.hub import (
+        try_to_load_from_cache,  # type: ignore[attr-defined]  # of the hub's own client
+    )
 
     for name in MODEL_FILES:
         found = try_to_load_from_cache(source.place, name, revision=_revision(run_dir))

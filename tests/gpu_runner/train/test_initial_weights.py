@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.utils.hub import constants
+from transformers.utils.hub import constants  # type: ignore[attr-defined]
 
 import tiny_llama
 from gpu_runner.errors import CheckpointError, SystemFailure
