@@ -179,8 +179,8 @@ def _published(source: Source, run_dir: Path) -> Path | None:
         return Path(source.place)
     if source.kind != "hub":
         return None
-    from transformers.utils.hub import (
-        try_to_load_from_cache,  # type: ignore[attr-defined]  # of the hub's own client
+    from transformers.utils.hub import (  # type: ignore[attr-defined]  # of the hub's own client
+        try_to_load_from_cache,
     )
 
     for name in MODEL_FILES:
