@@ -121,7 +121,7 @@ def test_a_link_brings_the_same_decision(page: Page, static_site: StaticSite) ->
     reader = DecisionReader(page, f"{static_site.url}#decision?{query}")
     reader.settle(f"#decision?{query}")
     assert reader.view == json.loads(json.dumps(view(query)))
-    assert reader.root.locator("[value=matter]").is_checked()
+    assert reader.root.locator("[value=knowledge]").is_checked()
     assert reader.root.locator("[value=keep]").is_checked()
     assert reader.control("price").input_value() == "1.2"
     assert "Cost" in reader.root.inner_text()
