@@ -77,6 +77,70 @@ def test_every_cell_computes_what_was_baked_and_moves_nothing(reader: CellReader
     assert page.evaluate("window.shifts.map((entry) => entry.value)") == []
 
 
+SLIPS = """
+import asyncio, builtins, gc, json, logging, math, random, statistics, sys, weakref
+import unfrozen.units as units, unfrozen.plan, unfrozen.schedules
+from unfrozen.model.catalogue import CATALOGUE
+units.GIB = 1
+units.GB = 1
+CATALOGUE.clear()
+unfrozen.plan.plan = lambda *_: 1 / 0
+unfrozen.schedules.warmup_cosine = lambda *_: lambda step: 0.0
+builtins.round = builtins.sum = builtins.max = lambda *_: 7
+math.cos = math.sqrt = lambda _: 1.0
+statistics.mean = lambda _: 7
+json.dumps = lambda *_, **__: '[]'
+json.JSONEncoder.encode = lambda *_: '[]'
+random.random = lambda: 0.5
+builtins.print = lambda *_: sys.stdout.write("forged")
+builtins.open = None
+sys.modules["dataclasses"] = None
+class Late:
+    def __del__(self): sys.stdout.write("late")
+sys.leftover = late = Late()
+gc.callbacks.append(lambda *_: sys.stdout.write("gc"))
+logging.basicConfig(stream=sys.stdout, force=True)
+asyncio.get_running_loop().call_later(0.05, lambda: sys.stdout.write("timer"))
+sys.settrace(lambda *_: sys.stdout.write("trace") and None)
+"""
+"""What an edited cell may replace, or leave running; nothing of it reaches a cell as printed."""
+
+
+def test_a_cell_as_printed_shows_the_articles_result_whatever_edited_cells_did(
+    reader: CellReader,
+) -> None:
+    printed = ("memory-table", "optimizers", "rule-checked", "peaks", "schedules")
+    for cell in printed:
+        reader.page.evaluate("(id) => document.getElementById(id).reset()", cell)
+        reader.run_as_is(cell)
+    before = {cell: reader.shown(cell) for cell in printed}
+    try:
+        reader.run(SLIPS)
+        for cell in printed:
+            assert reader.run_as_is(cell)["ok"], cell
+            live = reader.shown(cell)
+            assert str(live.pop("note")).startswith("Computed in your browser in")
+            assert live.items() <= before[cell].items(), cell
+        assert reader.run("units.GIB")["value"] == "1"
+        assert str(reader.shown()["note"]).startswith("Your version, computed in your browser in")
+    finally:
+        reader.page.locator("python-status .python-restart").click()
+
+
+def test_an_edited_cell_sees_cells_run_as_printed_once_they_run_beside_it(
+    reader: CellReader,
+) -> None:
+    reader.run("mine = 1")
+    reader.run_as_is("memory-table")
+    assert reader.run("rows", "rule-checked")["errorType"] == "NameError"
+    message = reader.page.locator("#rule-checked .cell-message button")
+    assert message.inner_text() == "Run the cells above among yours"
+    message.click()
+    reader.page.locator("#memory-table .cell-note", has_text="Your version").wait_for()
+    assert reader.run("len(rows)", "rule-checked")["ok"]
+    reader.page.evaluate("document.getElementById('rule-checked').reset()")
+
+
 def test_opening_the_editor_moves_nothing(page: Page, static_site: Any) -> None:
     reader = CellReader(page, static_site.url)
     before = reader.page.evaluate(BOXES)

@@ -53,7 +53,7 @@ class Reader:
         steps = self.session.run("cell", source, lambda *parts: said.extend(parts), key, text)
         with pytest.raises(StopIteration):  # no cell here waits for anything
             steps.send(None)
-        value, error, *_, notice, guessed, _changed = said
+        value, error, *_, notice, guessed = said
         return {"ok": error is None, "value": value, "notice": notice, "guessed": guessed}
 
     @property

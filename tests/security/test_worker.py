@@ -27,7 +27,7 @@ NODE = {"tag": "img", "props": {"src": "x", "onerror": "document.title='in'"}, "
 TABLE = json.dumps({"headers": ["forged"], "rows": [["forged"]]})
 DONE = {
     "type": "done", "value": "'forged'", "error": None, "notice": "", "guessed": "",
-    "changed": "", "seconds": 0.1, "heapBytes": 0,
+    "seconds": 0.1, "heapBytes": 0,
 }  # fmt: skip
 ERROR = {"type": "E", "message": "m", "traceback": "t", "line": None}
 OTHER = {"run": 1_000_000, "cell": "forged"}
@@ -67,7 +67,6 @@ FORGED: dict[str, dict[str, list[Any]]] = {
     "a value that is an object": {"during": [own(**DONE | {"value": NODE})]},
     "a notice that is an object": {"during": [own(**DONE | {"notice": NODE})]},
     "a comparison that is an object": {"during": [own(**DONE | {"guessed": NODE})]},
-    "changes that are an object": {"during": [own(**DONE | {"changed": NODE})]},
     "a time that is text": {"during": [own(**DONE | {"seconds": "0.1"})]},
     "a time below zero": {"during": [own(**DONE | {"seconds": -1})]},
     "a size that is an object": {"during": [own(**DONE | {"heapBytes": NODE})]},

@@ -45,14 +45,18 @@ export class LiveCell extends HTMLElement {
     this.source.code = code;
   }
 
-  /** Runs the code. Called again before that run has ended, it returns the same promise. */
-  run() {
+  /**
+   * Runs the code. Called again before that run has ended, it returns the same promise.
+   * @param {{own?: boolean}} [how] own: among the reader's edited cells, although it is as printed
+   */
+  run({ own = false } = {}) {
     const { code } = this;
     if (this.runs?.code === code) return this.runs.promise;
     const previous = this.runs?.promise;
     const handle = python.run({
       cell: this.id,
       source: code,
+      edited: own || code !== this.source.original,
       guess: this.guess?.given,
       onStart: () => this.#begin(),
       onStdout: (text) => this.output.write(text),
@@ -148,15 +152,22 @@ export class LiveCell extends HTMLElement {
   }
 
   /** Explains an unusual end, with what can be done. */
-  #explain({ ok, stopped, cleared, reason, error }) {
+  #explain({ ok, edited, stopped, cleared, reason, error }) {
     if (cleared) {
       const text = `${reason || "Stopped."} Python was restarted, so the variables of all cells are gone.`;
-      const above = cellsAbove(this);
-      if (above.length === 0) this.output.showMessage(text);
-      else this.output.showMessage(text, "Run the cells above again", () => above.forEach((cell) => cell.run()));
+      this.#offerCellsAbove(text, "Run the cells above again");
+    } else if (edited && error?.type === "NameError" && python.isDivided) {
+      const text = "Cells as printed run apart from those you edit: their variables may be missing here.";
+      this.#offerCellsAbove(text, "Run the cells above among yours");
     } else if (!ok && !stopped && python.status.phase === "failed") {
       this.output.showMessage(error.message, "Try again", () => this.run());
     }
+  }
+
+  #offerCellsAbove(text, label) {
+    const above = cellsAbove(this);
+    if (above.length === 0) this.output.showMessage(text);
+    else this.output.showMessage(text, label, () => above.forEach((cell) => cell.run({ own: true })));
   }
 
   #clearRun(mine) {
@@ -198,12 +209,11 @@ export class LiveCell extends HTMLElement {
   }
 }
 
-function noteText({ ok, stopped, seconds, changed }) {
+function noteText({ ok, edited, stopped, seconds }) {
   if (stopped) return "Stopped before it was done";
   if (!ok) return "Ended with an error";
-  const computed = `Computed in your browser in ${seconds < 0.1 ? seconds.toFixed(3) : seconds.toFixed(2)} s`;
-  if (!changed) return computed;
-  return `${computed}. Cells have replaced ${changed}, so this may not be the article's own result`;
+  const time = seconds < 0.1 ? seconds.toFixed(3) : seconds.toFixed(2);
+  return `${edited ? "Your version, computed" : "Computed"} in your browser in ${time} s`;
 }
 
 /** Returns the live cells before `cell` in the page. */

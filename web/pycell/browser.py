@@ -17,11 +17,11 @@ from typing import Any
 
 from pycell.cell import CappedOutput, run_cell_async, streams
 from pycell.micropip_layer import FetchWheel, PageLayer
-from pycell.monkey_patches import MonkeyPatchWatch
 from pycell.packages import Packages, Wait
 from pycell.window import Help, make_js_module, raise_system_exit, refuse_input
 
 NAP_SECONDS = 0.05
+_NEEDED = ("builtins", "sys", "asyncio", "contextvars", "traceback", "linecache", "io")
 
 
 class Session:
@@ -42,7 +42,11 @@ class Session:
         self._pong = pong
         self._namespace: dict[str, Any] = {}
         self._published: dict[str, str] = {}
-        self._patches = MonkeyPatchWatch()
+        self._needed = {
+            name: module
+            for name, module in sys.modules.items()
+            if name in _NEEDED or name.startswith("pycell.")
+        }
 
     def publish(self, name: str, json_text: str) -> None:
         """Pass on what a cell publishes, and keep it until the next run.
@@ -69,17 +73,19 @@ class Session:
         """Run one cell; call `end` with its value, error (type, message, traceback, line), notices.
 
         `guess` is a key of `unfrozen.guesses`, `guessed` what the reader typed. The notices
-        are what was left out, the guess beside the result, and what cells have monkeypatched.
+        are what was left out, and the guess beside the result. Raises SystemError when the cell
+        has removed modules without which no further run is possible.
         """
         output = CappedOutput(self._write)
         self._published.clear()
         prepare = self._packages.prepare
         result = await run_cell_async(source, self._namespace, output, cell_id, prepare)
-        patched = self._patches.changed()  # raises SystemError when no further run is possible
+        if gone := [name for name, it in self._needed.items() if sys.modules.get(name) is not it]:
+            raise SystemError(f"cells have removed {', '.join(gone[:3])}")
         compared = self._compare(guess, guessed) if guessed and result.ok else ""
         error = result.error
         parts = (error.type, error.message, error.traceback, error.line) if error else (None,) * 4
-        end(result.value_repr, *parts, result.notice or self._packages.notice, compared, patched)
+        end(result.value_repr, *parts, result.notice or self._packages.notice, compared)
 
     def ping(self) -> None:
         """Have the event loop, if it still runs, call `pong`."""

@@ -41,11 +41,6 @@ def remember_source(filename: str, source: str) -> None:
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
 
 
-def is_cell(filename: str) -> bool:
-    """Return whether `filename` is the name of a cell's source."""
-    return filename in _known_filenames
-
-
 def describe_error(error: BaseException, filename: str) -> CellError:
     """Return what the reader sees of `error`, raised by the cell compiled as `filename`.
 

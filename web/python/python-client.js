@@ -1,5 +1,10 @@
 /**
- * The page's side of the cells' Python: one interpreter, one queue of runs, one status that widgets show.
+ * The page's side of the cells' Python: one queue of runs, one status that widgets show, and one interpreter at work.
+ *
+ * Cells as printed and cells that the reader has edited never share an interpreter once an edited one has run in it:
+ * what the article's own code shows is the article's own result, whatever a reader's code has replaced or left
+ * running. The first edited cell takes over the interpreter, with the variables of the cells above it; the next cell
+ * as printed starts another. The one that is not at work is set aside: nothing it sends is read.
  *
  *            run()               ready               run begins
  *   idle ───────────▶ loading ──────────▶ ready ───────────────────▶ running ───┐
@@ -38,15 +43,16 @@ const FULL_BYTES = 2 ** 30; // of memory: from here on, Python is restarted at t
  *   share: how much of the download has arrived, as text ("40%"); reason: why it failed or restarted; cleared:
  *   variables were lost since the last run; fetching: the package that the running cell waits for; refused:
  *   how many messages of its worker were refused
- * @typedef {{cell: string, source: string, guess?: {key: string, text: string},
+ * @typedef {{cell: string, source: string, edited: boolean, guess?: {key: string, text: string},
  *   onStart?: () => void, onStdout?: (text: string) => void, onTable?: (json: string) => void,
- *   onPlots?: (json: string) => void}} Job guess: what the reader expects, see `unfrozen.guesses`
+ *   onPlots?: (json: string) => void}} Job edited: it runs among the reader's own; guess: what they expect, see
+ *   `unfrozen.guesses`
  * @typedef {{ok: boolean, value: string | null, error: object | null, notice: string,
- *   guessed: string, changed: string, seconds: number, stopped: boolean, cleared: boolean,
+ *   guessed: string, edited: boolean, seconds: number, stopped: boolean, cleared: boolean,
  *   reason: string}} Outcome
  *   error: {type, message, traceback, line}; notice: what was left out; guessed: the reader's guess beside the
- *   result; changed: what cells have monkeypatched; stopped: by the reader; cleared: the variables of all cells
- *   are gone, because Python was restarted, for a `reason` or by the reader
+ *   result; edited: as in the job; stopped: by the reader; cleared: the variables of all cells are gone, because
+ *   Python was restarted, for a `reason` or by the reader
  */
 
 export class PythonClient extends WorkerClient {
@@ -54,7 +60,9 @@ export class PythonClient extends WorkerClient {
   #running = null;
   #alive = false; // the worker has sent "ready"
   #isSpawned = false; // a worker was started, or is being started
-  #signal = globalThis.crossOriginIsolated ? new Int32Array(new SharedArrayBuffer(4)) : null;
+  #signal = null; // of the worker, where it can be interrupted
+  #edited = false; // edited cells have run in the worker
+  #aside = null; // {worker, signal} of the other kind
   #fetcher = new PackageFetcher((fetching, share) => this.setStatus({ fetching, share }));
   #grace = 0;
   #ping = 0;
@@ -77,6 +85,11 @@ export class PythonClient extends WorkerClient {
     return this.#running;
   }
 
+  /** Whether cells as printed and edited ones have interpreters of their own by now. */
+  get isDivided() {
+    return this.#aside !== null;
+  }
+
   /** How many runs are queued. */
   get waiting() {
     return this.#queue.length;
@@ -84,7 +97,7 @@ export class PythonClient extends WorkerClient {
 
   async load(onProgress) {
     const loaded = await super.load(onProgress);
-    if (this.#signal) Atomics.store(this.#signal, 0, 0); // it was meant for the previous worker
+    this.#signal = globalThis.crossOriginIsolated ? new Int32Array(new SharedArrayBuffer(4)) : null;
     return { ...loaded, signal: this.#signal };
   }
 
@@ -118,6 +131,8 @@ export class PythonClient extends WorkerClient {
   restart() {
     if (this.status.phase === "idle") return;
     for (const entry of this.#queue.splice(0)) entry.settle(makeOutcome({ stopped: true }));
+    this.#aside?.worker.terminate();
+    this.#aside = null;
     if (this.status.phase === "failed") this.retry();
     else this.#restartWorker("You restarted Python.", { stopped: true });
   }
@@ -134,6 +149,7 @@ export class PythonClient extends WorkerClient {
     if (this.#running || this.#queue.length === 0) return;
     if (!this.#isSpawned) return this.#spawn();
     if (!this.#alive) return this.setStatus({ phase: "loading" });
+    if (this.#queue[0].edited !== this.#edited && !this.#exchange()) return this.#spawn();
     this.#running = this.#queue.shift();
     const { run, cell, source, guess } = this.#running;
     Object.assign(this.#running, { started: false, printed: 0 });
@@ -143,9 +159,22 @@ export class PythonClient extends WorkerClient {
     this.#schedulePing();
   }
 
+  /** Turns to the interpreter of the other kind of cells; returns whether there is one. */
+  #exchange() {
+    this.#edited = !this.#edited;
+    const { worker, signal } = this.#aside ?? {};
+    if (!worker && this.#edited) return true; // the first edited cell takes over what there is
+    this.#aside = { worker: this.park(), signal: this.#signal };
+    if (worker) this.resume(worker);
+    this.#signal = signal ?? null;
+    this.#alive = Boolean(worker);
+    return this.#alive;
+  }
+
   /** Starts a worker; widgets meanwhile show `phase`. */
   #spawn(phase = "loading") {
     this.#isSpawned = true;
+    this.#edited &&= this.#aside !== null; // a lone interpreter serves the article until an edited cell takes it over
     this.setStatus({ phase, share: "0%", starting: runtime.files !== null, fetching: "" });
     void this.start((ratio) => this.setStatus({ share: `${Math.floor(ratio * 100)}%` }));
   }
@@ -206,17 +235,21 @@ export class PythonClient extends WorkerClient {
     else this.#schedulePing();
   }
 
-  #finish({ value, error, notice, guessed, changed, seconds, heapBytes }) {
-    const known = { ok: error === null, value, error, notice, guessed, changed, seconds };
+  #finish({ value, error, notice, guessed, seconds, heapBytes }) {
+    const known = { ok: error === null, value, error, notice, guessed, seconds };
     const stopped = this.status.phase === "stopping";
     if (error?.type === "MemoryError" && heapBytes >= FULL_BYTES) {
       const gigabytes = (heapBytes / 1e9).toFixed(1);
       const reason = `The run had filled ${gigabytes} GB of memory, all this page can have.`;
       return this.#restartWorker(reason, { ...known, stopped });
     }
+    if (!known.ok && !this.#edited) { // it may have been left in the middle of something
+      if (this.#aside) return this.#restartWorker("", { ...known, stopped });
+      this.#edited = true;
+    }
     const entry = this.#release();
     this.setStatus({ phase: stopped ? "stopped" : "ready", fetching: "" });
-    entry.settle(makeOutcome({ ...known, stopped }));
+    entry.settle(makeOutcome({ ...known, edited: entry.edited, stopped }));
     this.#startNext();
   }
 
@@ -238,9 +271,10 @@ export class PythonClient extends WorkerClient {
   /** Terminates the worker and starts another at once; the run in progress ends with `result`. */
   #restartWorker(reason, result = { error: pythonError(reason) }) {
     const entry = this.#endWorker();
-    this.setStatus({ reason, cleared: true });
+    const cleared = this.#edited || !this.#aside; // else the reader's own variables are set aside
+    this.setStatus({ reason, cleared });
     this.#spawn("stopped");
-    entry?.settle(makeOutcome({ ...result, cleared: true, reason }));
+    entry?.settle(makeOutcome({ ...result, edited: entry.edited, cleared, reason }));
     this.#startNext();
   }
 
@@ -280,7 +314,7 @@ export class PythonClient extends WorkerClient {
 
 /** @returns {Outcome} of a run; everything not given is empty */
 function makeOutcome(known) {
-  const empty = { ok: false, value: null, error: null, notice: "", guessed: "", changed: "", seconds: 0 };
+  const empty = { ok: false, value: null, error: null, notice: "", guessed: "", edited: false, seconds: 0 };
   return { ...empty, stopped: false, cleared: false, reason: "", ...known };
 }
 

@@ -171,6 +171,20 @@ export class WorkerClient extends EventTarget {
     this.#watchdog = setTimeout(() => (this.#watchdog = setTimeout(giveUp, grace)), timeoutMs - grace);
   }
 
+  /** Sets the worker aside, alive; its messages are ignored until `resume`. @returns {Worker} */
+  park() {
+    const worker = this.#worker;
+    this.#worker = null;
+    this.end();
+    return worker;
+  }
+
+  /** Takes a worker back that was set aside, in place of the one before. @param {Worker} worker */
+  resume(worker) {
+    this.end();
+    this.#worker = worker;
+  }
+
   /** Terminates the worker, if there is one, and aborts a start that still loads. */
   end() {
     this.#starting.abort();

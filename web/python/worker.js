@@ -236,10 +236,10 @@ async function run({ run, cell, source, guess }) {
     const seconds = (performance.now() - start - waitedMs) / 1000;
     output.flush();
     output.end();
-    const [value, type, message, traceback, line, notice, guessed, changed] = result;
+    const [value, type, message, traceback, line, notice, guessed] = result;
     const error = type === undefined ? null : { type, message, traceback, line: line ?? null };
     const heapBytes = memory?.buffer.byteLength ?? 0;
-    post({ type: "done", ...address, value: value ?? null, error, notice, guessed, changed, seconds, heapBytes });
+    post({ type: "done", ...address, value: value ?? null, error, notice, guessed, seconds, heapBytes });
     address = null;
   } catch (error) {
     reportCrash(error);

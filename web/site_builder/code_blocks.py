@@ -131,11 +131,10 @@ class CapturedOutput:
 
 
 class CellRunner:
-    """Runs the cells of the page in order in one namespace, as the reader's interpreter does."""
+    """Runs the cells of the page, each in a namespace of its own: none needs another's variables."""
 
     def __init__(self, queue: RenderQueue) -> None:
         """Tables and plots are drawn through `queue`."""
-        self._namespace: dict[str, Any] = {}
         self._queue = queue
         self._where: dict[str, str] = {}
 
@@ -167,7 +166,7 @@ class CellRunner:
                 output.plots = json.loads(text)
 
         with _js_module(publish):
-            result = run_cell(source, self._namespace, pieces.append, cell_id)
+            result = run_cell(source, {}, pieces.append, cell_id)
         if result.error is not None:
             chapter, _, fence = where.rpartition(":")
             line = int(fence) + (result.error.line or 0)
