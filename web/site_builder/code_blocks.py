@@ -131,7 +131,7 @@ class CapturedOutput:
 
 
 class CellRunner:
-    """Runs the cells of the page, each in a namespace of its own: none needs another's variables."""
+    """Runs the cells of the page, each in a new namespace: none needs another's variables."""
 
     def __init__(self, queue: RenderQueue) -> None:
         """Tables and plots are drawn through `queue`."""
