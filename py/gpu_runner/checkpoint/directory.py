@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,29 @@ def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise _refused(final, error) from error
+
+
+PROBE_BYTES: Final = 32 * 1024 * 1024
+
+
+def time_writing(folder: Path, size_bytes: int) -> float:
+    """Return the seconds that a checkpoint of this size takes to write in a folder.
+
+    A directory of up to PROBE_BYTES is written there as a checkpoint is, and removed. Raises
+    `SystemFailure`.
+    """
+    size = max(1, min(size_bytes, PROBE_BYTES))
+    content, place = os.urandom(size), folder / f"write-test-{os.getpid()}"
+    def fill(inside: Path) -> None:
+        (inside / "content").write_bytes(content)
+
+    started = time.monotonic()
+    try:
+        publish(place, fill)
+    finally:
+        seconds = time.monotonic() - started
+        shutil.rmtree(place, ignore_errors=True)
+    return seconds * max(1.0, size_bytes / size)
 
 
 def _refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:

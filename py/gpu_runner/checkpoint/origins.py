@@ -25,6 +25,8 @@ _ELSEWHERE: Final = frozenset(
 )
 _OF_THE_STATE: Final = ("optimizer", "params", "rounding")
 """Choices that say what the tensors of a checkpoint are."""
+_CHOSEN: Final = ("eval_every", "save_every")
+"""None in a checkpoint that is older than the run's own choice of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def changes(before: Origins, now: Origins) -> Changes:
         )
     found.kinds = _different(before.choices, now.choices, _OF_THE_STATE)
     others = sorted((before.choices.keys() & now.choices.keys()) - _ELSEWHERE - {*_OF_THE_STATE})
+    others = [name for name in others if name not in _CHOSEN or before.choices[name] is not None]
     if changed := _different(before.choices, now.choices, others):
         found.notes.append(f"Choices that hold from here on: {', '.join(changed)}.")
     if changed := _different(before.computed, now.computed, sorted(before.computed)):

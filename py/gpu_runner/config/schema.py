@@ -229,8 +229,11 @@ class TrainConfig:
     ] = None
 
     eval_every: Annotated[
-        int, SettingSpec("Steps between two evaluations", EVALUATION, 1, MOST_STEPS)
-    ] = 10
+        int | None,
+        SettingSpec(
+            "Steps between evaluations; else as 5% of the time allows.", EVALUATION, 1, MOST_STEPS
+        ),
+    ] = None
     eval_rows: Annotated[
         int, SettingSpec("Most examples scored of a held-out set", EVALUATION, 1, 1_000_000)
     ] = 128
@@ -260,7 +263,10 @@ class TrainConfig:
     save_every: Annotated[
         int | None,
         SettingSpec(
-            "Steps between checkpoints; 0: none; else --eval-every.", OUTPUT, 0, MOST_STEPS
+            "Steps between checkpoints; 0: none; else as 5% of the time allows.",
+            OUTPUT,
+            0,
+            MOST_STEPS,
         ),
     ] = None
     checkpoint_files: Annotated[

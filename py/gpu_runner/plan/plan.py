@@ -238,7 +238,7 @@ class RunPlan:
         """Most bytes on disk at once: the model, θ₀, three checkpoints and one being written."""
         copies_initial = self.source.kind == "gguf" or self.vocabulary is not None
         initial = self.weight_bytes if copies_initial else 0
-        checkpoints = 0 if self.save_every == 0 else 4 * self.checkpoint_bytes
+        checkpoints = 0 if self.config.save_every == 0 else 4 * self.checkpoint_bytes
         return self.weight_bytes + initial + checkpoints
 
     @property
@@ -254,12 +254,6 @@ class RunPlan:
         """Bytes of the weights; 0 if unknown."""
         width = 4 if self.config.params == "fp32" else 2
         return self.shape.num_parameters * width if self.shape else 0
-
-    @property
-    def save_every(self) -> int:
-        """Steps between checkpoints; 0: none."""
-        every = self.config.save_every
-        return self.config.eval_every if every is None else every
 
     def remarks(self) -> list[str]:
         """Return what the user should know about data, memory and disk before the launch."""

@@ -15,8 +15,14 @@ from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.resident import predict_resident_set
 from gpu_runner.optim.optimizer import describe_factors
 from gpu_runner.plan.data_report import describe_marks, describe_trained, format_near_answer
+from gpu_runner.plan.intervals import (
+    choose_intervals,
+    describe_intervals,
+    describe_rule,
+    upkeep_seconds,
+)
 from gpu_runner.plan.plan import RunPlan, writes_shards
-from gpu_runner.plan.step_time import StepEstimate, estimate_step_time
+from gpu_runner.plan.step_time import StepEstimate, estimate_costs, estimate_step_time
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.plan.host_memory import HostBytes, Reading, Writing, host_bytes
@@ -146,10 +152,20 @@ def _moments(found: HostBytes, local: int) -> str:
 def _time(plan: RunPlan) -> list[tuple[str, str]]:
     """Return how long it takes, and with a price what that costs."""
     found, price = estimate_step_time(plan), plan.price
-    rows = [("time", "unknown" if found is None else _length(found, plan.steps))]
+    if found is None:
+        rule = describe_rule(plan.config)
+        rows, seconds = [("time", "unknown"), *([("evaluated", rule)] if rule else [])], 0.0
+    else:
+        costs = estimate_costs(plan, found.step_seconds)
+        intervals = choose_intervals(plan.config, plan.steps, costs)
+        upkeep = upkeep_seconds(plan.config, intervals, costs)
+        seconds = found.step_seconds * plan.steps + upkeep
+        rows = [
+            ("time", _length(found, seconds)),
+            ("evaluated", describe_intervals(plan.config, intervals, costs)),
+        ]
     if price is None:
         return rows
-    seconds = found.step_seconds * plan.steps if found else 0.0
     total = f"about {price.format_amount(price.cost_of(seconds))}, " if found else ""
     return [
         *rows,
@@ -157,12 +173,14 @@ def _time(plan: RunPlan) -> list[tuple[str, str]]:
     ]
 
 
-def _length(found: StepEstimate, steps: int) -> str:
-    """Return the time of a step and of all of them, and where the estimate comes from."""
-    step, all_steps = found.step_seconds, found.step_seconds * steps
+def _length(found: StepEstimate, whole_seconds: float) -> str:
+    """Return the time of a step and of the run, and where the estimate comes from."""
+    step = found.step_seconds
     short = f"{step:.2g} s" if step >= 1 else f"{1e3 * step:.2g} ms"
     each = format_elapsed(step) if step >= 10 else short
-    whole = f"{format_elapsed(all_steps)} in all" if all_steps >= 0.1 else "under 0.1 s in all"
+    whole = "under 0.1 s in all"
+    if whole_seconds >= 0.1:
+        whole = f"{format_elapsed(whole_seconds)} in all with evaluations and checkpoints"
     return f"{'at least' if found.least else 'about'} {each} a step, {whole}; {found.source}"
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 import torch
 
+from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.memory.formula import build_recipe
-from gpu_runner.plan.device_speed import best_matmul_flops
-from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.device_speed import PEAK_SECONDS, best_matmul_flops, measure_bandwidth
+from gpu_runner.plan.intervals import Costs
+from gpu_runner.plan.plan import RunPlan, existing, writes_shards
 from gpu_runner.system.calibration import load_calibration
 from gpu_runner.system.names import cpu_name
 from unfrozen.hardware.gpus import GPUS, Gpu
@@ -24,12 +28,14 @@ CPU_SHARE: Final = 0.75
 """Share of that rate that a whole step reaches: the largest of `build.py bench three_sizes`."""
 SMALL: Final = 20_000_000
 """Parameters below which a CPU reaches less than that: `build.py bench three_sizes`."""
+DRIFT_PASSES: Final = 10
+"""Reads and writes of the fp32 weights that measuring the distance from θ₀ takes."""
 _FORMS: Final = ("pcie", "nvl")
 
 
 @dataclass(frozen=True, slots=True)
 class StepEstimate:
-    """Seconds of a step without evaluations and checkpoints, and where the estimate comes from.
+    """Seconds of a step, without evaluations and checkpoints, and where the estimate comes from.
 
     `least`: a lower bound, because launching the kernels of so small a model may take longer than
     they do.
@@ -76,6 +82,40 @@ def _on_processor(job: Job, tokens: float, compute: str) -> StepEstimate:
     rate = best_matmul_flops(torch.device("cpu"), compute)
     seconds = flops(job).total * tokens / (CPU_SHARE * rate)
     return StepEstimate(seconds, f"from a matmul measured now, {rate / 1e9:,.0f} GFLOP/s", least)
+
+
+def evaluation_seconds(planned: RunPlan, step_seconds: float) -> float:
+    """Return about how long an evaluation takes, from the seconds of a step.
+
+    A forward pass is a third of a step's work a token; then the distance from θ₀ is measured, which
+    reads every weight a few times.
+    """
+    rows = planned.train
+    tokens = planned.feed.sequences_per_step * rows.tokens / len(rows.examples)
+    scored = sum(suite.tokens for suite in planned.suites.values())
+    weights = planned.weight_bytes / planned.feed.ranks
+    passes = weights * DRIFT_PASSES / (1e9 * _host_bandwidth())
+    return step_seconds * scored / (3 * tokens) + passes
+
+
+@cache
+def _host_bandwidth() -> float:
+    return measure_bandwidth(torch.device("cpu"), PEAK_SECONDS)
+
+
+def estimate_costs(planned: RunPlan, step_seconds: float) -> Costs:
+    """Return about what a step, an evaluation and writing a checkpoint and the model take.
+
+    Writing is tried where the run would write. Raises `SystemFailure` where that is not possible.
+    """
+    size, weights = planned.checkpoint_bytes, planned.weight_bytes
+    checkpoint = model = 0.0
+    if size and (planned.config.save_every != 0 or planned.config.early_stop is not None):
+        parts = planned.feed.ranks if writes_shards(planned.config, planned.feed.ranks) else 1
+        place = existing(Path(planned.config.runs).expanduser())
+        checkpoint = time_writing(place, size // parts)
+        model = checkpoint * weights / size
+    return Costs(step_seconds, evaluation_seconds(planned, step_seconds), checkpoint, model)
 
 
 def peak_flops(device: torch.device, width: str) -> float | None:

@@ -7,6 +7,7 @@ Reading order:
 - `terminal` — what the terminal shows: one live line, then a summary
 - `recorder` — what a run logs and shows while it trains; its heartbeat
 - `payloads` — the events at its launch: what runs, on what, and what is trained
+- `interval_chooser` — how often it is evaluated and saved, from what that has taken
 - `observer` — between steps: evaluate, save, restore the best
 - `checkpointer` — checkpoints, of which the best and the last stay, and the trained model
 - `out_of_memory` — why memory ran out

@@ -68,6 +68,11 @@ class Checkpointer:
     """Whether a finished run keeps what it needs to train further: last checkpoint, θ₀, Fisher."""
     _pending: tuple[ShardedDirectory, State, dict[str, Any]] | None = None
 
+    def choose(self, **settings: int | None) -> None:
+        """Record settings that the run has chosen itself in the checkpoints from here on."""
+        if self.origins is not None:
+            self.origins = replace(self.origins, choices={**self.origins.choices, **settings})
+
     def save(self, state: State) -> Saved | None:
         """Write a checkpoint at `state` and return it; None while it is written, until `settled`.
 
@@ -118,6 +123,14 @@ class Checkpointer:
             training_state.write_state(directory, record)
 
         return state, one.end(fill)
+
+    def sizes(self) -> tuple[int, int]:
+        """Return the bytes of a checkpoint that one process writes, and of them the weights'."""
+        states = (value for state in self.optimizer.state.values() for value in state.values())
+        moments = sum(value.nbytes for value in states if isinstance(value, Tensor))
+        weights = sum(parameter.nbytes for parameter in self.model.parameters())
+        parts = self.world.size if self.sharded else 1
+        return (weights + moments) // parts, weights // parts
 
     @property
     def pending(self) -> bool:

@@ -23,6 +23,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
+from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.schema import TrainConfig
@@ -51,12 +52,15 @@ from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from gpu_runner.plan.data_report import show_reading
+from gpu_runner.plan.intervals import Intervals
 from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids
 from gpu_runner.plan.plan import RunPlan, check_new, make_plan, writes_shards
+from gpu_runner.plan.step_time import evaluation_seconds
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop, StopRequest
-from gpu_runner.run.directory import check_output, claim, make_directory
+from gpu_runner.run.directory import check_output, claim, make_directory, write_config
 from gpu_runner.run.finish import RunEnd, describe_load_failure, end_by_error, summarize
+from gpu_runner.run.interval_chooser import IntervalChooser
 from gpu_runner.run.observer import EarlyStop, RunObserver, Sampling, Validation
 from gpu_runner.run.out_of_memory import examine
 from gpu_runner.run.payloads import (
@@ -203,7 +207,7 @@ class PreparedRun:
             world=self.world,
             sharded=writes_shards(self.plan.config, self.world.size),
             asynchronous=self.plan.config.async_checkpoints,
-            keep_state=self.plan.config.keep_state and self.plan.save_every > 0,
+            keep_state=self.plan.config.keep_state and self.plan.config.save_every != 0,
         )
 
 
@@ -352,13 +356,16 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
         recorder = Recorder(log, terminal, run.history, spending)
         sampler = _sampler(run, log, recorder, spending)
         checkpointer = run.checkpointer()
+        intervals = Intervals(plan.steps, plan.config.eval_every, plan.config.save_every)
         try:
-            observer = _observer(run, recorder, checkpointer)
+            chooser = _chooser(run, recorder, checkpointer, intervals)
+            observer = _observer(run, recorder, checkpointer, chooser)
             control = _control(run, log, recorder, observer, stop)
             terminal.begin(plan, run.directory.name, run.state.step)
             _announce(run, log, recorder, notes)
             sampler.start()
-            _train(_training(run, observer, control, _penalty(run, recorder)), observer)
+            penalty = _penalty(run, recorder)
+            _train(_training(run, observer, control, penalty, intervals), observer)
             end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
         except BaseException as error:  # logged here, raised again below
             where = plan, run.position, run.state, recorder
@@ -447,7 +454,11 @@ def _control(
 
 
 def _training(
-    run: PreparedRun, observer: RunObserver, control: ControlLoop, penalty: Penalty
+    run: PreparedRun,
+    observer: RunObserver,
+    control: ControlLoop,
+    penalty: Penalty,
+    intervals: Intervals,
 ) -> Training:
     plan = run.plan
     measured = steps_to_measure(plan.steps, plan.heaviest_step)
@@ -456,8 +467,7 @@ def _training(
         state=run.state,
         observer=observer,
         go_on=control.go_on,
-        eval_every=plan.config.eval_every,
-        save_every=plan.save_every,
+        intervals=intervals,
         measured_steps=measured,
         written_step=uncompiled_step(plan.config, measured),
         position=run.position,
@@ -491,7 +501,38 @@ def _next_rate(plan: RunPlan, state: State) -> float:
     return plan.schedule.at(state.step + 1)
 
 
-def _observer(run: PreparedRun, recorder: Recorder, checkpointer: Checkpointer) -> RunObserver:
+def _chooser(
+    run: PreparedRun, recorder: Recorder, checkpointer: Checkpointer, intervals: Intervals
+) -> IntervalChooser:
+    """Return what chooses the intervals; what it chooses joins the settings of the run."""
+    config = run.plan.config
+
+    def writing() -> tuple[float, float]:
+        if config.save_every is not None and config.early_stop is None:
+            return 0.0, 0.0
+        size, weights = checkpointer.sizes()
+        seconds = time_writing(run.directory, size)
+        return seconds, seconds * weights / size
+
+    def chosen(settings: TrainConfig, step: int, text: str) -> None:
+        checkpointer.choose(eval_every=settings.eval_every, save_every=settings.save_every)
+        if run.world.first:
+            write_config(settings, run.directory)
+        recorder.alert("info", text, step)
+
+    return IntervalChooser(
+        config,
+        intervals,
+        run.world,
+        guess=partial(evaluation_seconds, run.plan),
+        writing=writing,
+        chosen=chosen,
+    )
+
+
+def _observer(
+    run: PreparedRun, recorder: Recorder, checkpointer: Checkpointer, chooser: IntervalChooser
+) -> RunObserver:
     plan, config = run.plan, run.plan.config
     validation = Validation(
         model=run.model,
@@ -513,7 +554,7 @@ def _observer(run: PreparedRun, recorder: Recorder, checkpointer: Checkpointer) 
         recorder=recorder,
     )
     return RunObserver(
-        recorder, validation, EarlyStop(config.early_stop, run.history), checkpointer
+        recorder, validation, EarlyStop(config.early_stop, run.history), checkpointer, chooser
     )
 
 

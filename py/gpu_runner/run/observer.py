@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.training_state import History
+from gpu_runner.run.interval_chooser import IntervalChooser
 from gpu_runner.run.recorder import BEAT_SECONDS, PATIENCE_SECONDS, Recorder
 from gpu_runner.train.evaluate import Evaluator, continuation
 from gpu_runner.train.initial_weights import InitialWeights
@@ -68,12 +69,14 @@ class Validation:
     world: World
     stalled_share: Callable[[], float | None]
     recorder: Recorder
-    _seconds: float = PATIENCE_SECONDS
+    seconds: float = 0.0
+    """What the newest evaluation took, without samples; 0 before the first."""
+    _patience: float = PATIENCE_SECONDS
 
     def run(self, state: State, *, counts: bool = True) -> bool:
         """Evaluate the model; return whether no earlier evaluation had a task loss as low."""
         started = time.monotonic()
-        self.recorder.busy("evaluating", state.step, 3 * self._seconds)
+        self.recorder.busy("evaluating", state.step, 3 * self._patience)
         history = self.recorder.history
         scores = self.world.run(self.evaluator.run, self.model)
         drift = self.initial_weights.drift(self.model)
@@ -82,9 +85,10 @@ class Validation:
         load = self.evaluator.routers.load(self.world)
         shares = [] if load is None else load.tolist()
         self.recorder.evaluated(state.step, scores, drift, self.stalled_share(), shares)
+        self.seconds = time.monotonic() - started
         if state.step in (0, self.steps):
             self.sample(state.step, "before" if state.step == 0 else "after")
-        self._seconds = max(BEAT_SECONDS, time.monotonic() - started)
+        self._patience = max(BEAT_SECONDS, time.monotonic() - started)
         return is_best
 
     def sample(self, step: int, when: str) -> None:
@@ -167,6 +171,7 @@ class RunObserver:
         validation: Validation,
         stop: EarlyStop,
         checkpointer: SavesCheckpoints,
+        chooser: IntervalChooser | None = None,
     ) -> None:
         self.stop = stop
         self.kept_step = -1
@@ -176,12 +181,15 @@ class RunObserver:
         self._recorder = recorder
         self._validation = validation
         self._checkpointer = checkpointer
+        self._chooser = chooser
         self._gain = CompileGain(lambda *alert: recorder.alert(*alert))
 
     def step_done(self, state: State, result: StepResult) -> None:
-        """Log a finished step."""
+        """Log a finished step; choose the intervals once enough steps are timed."""
         self._recorder.step_done(state, result)
         self._gain.step(result)
+        if self._chooser is not None:
+            self._chooser.step_done(result, self._validation.seconds)
 
     def look(self, state: State, *, counts: bool = True) -> None:
         """Evaluate; save the best model so far where early stopping may restore it.
@@ -200,12 +208,14 @@ class RunObserver:
         if self.kept_step == state.step:
             return
         self.settle()
-        self.kept_step = state.step
+        self.kept_step, started = state.step, time.monotonic()
         self._recorder.saving(state.step)
         saved = self._checkpointer.save(state)
         if saved is not None:
             self._complete(state, saved)
         self._recorder.resting()
+        if self._chooser is not None:
+            self._chooser.saved(state.step, time.monotonic() - started)
 
     def settle(self) -> None:
         """Wait for a checkpoint that is being written, and log it."""

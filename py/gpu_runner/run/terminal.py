@@ -18,6 +18,7 @@ from rich.text import Text
 
 from gpu_runner.installed import short
 from gpu_runner.plan.data_report import describe_marks, describe_trained, format_near_answer
+from gpu_runner.plan.intervals import describe_rule
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.text import counted, printable, sentence, signed
 from gpu_runner.train.evaluate import Score
@@ -86,6 +87,8 @@ class Terminal:
             Text.assemble(f"Example 1, {describe_marks(console)}: ", example), soft_wrap=True
         )
         self.say(f"Its log and checkpoints are in {short(Path(plan.config.runs) / run)}.")
+        if rule := describe_rule(plan.config):
+            self.say(f"{rule[0].upper()}{rule[1:]}.")
 
     def say(self, text: str) -> None:
         """Print one line that stays above the live one."""

@@ -23,6 +23,7 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.optim.optimizer import StepOptimizer
+from gpu_runner.plan.intervals import Intervals
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.step_position import StepPosition, resident_bytes
 from gpu_runner.world import World
@@ -113,8 +114,7 @@ class Training:
     state: State
     observer: Observer
     go_on: Callable[[], bool]
-    eval_every: int
-    save_every: int
+    intervals: Intervals
     measured_steps: frozenset[int] = frozenset()
     written_step: int = 0
     """The step that runs compiled blocks uncompiled, for comparison; 0 is none."""
@@ -171,9 +171,9 @@ def train(training: Training) -> None:
                 f" step {state.step}). Lower --lr (now {result.lr:.3g} at this step), or look at"
                 " the rows of these steps; the last checkpoint is from before."
             )
-        if state.step % training.eval_every == 0 or state.step == last:
+        if training.intervals.evaluates(state.step):
             training.observer.look(state)
-        if training.save_every and state.step % training.save_every == 0 and state.step < last:
+        if training.intervals.saves(state.step):
             training.observer.keep(state)
             saved_step = state.step
     if saved_step < state.step < last:  # stopped on request

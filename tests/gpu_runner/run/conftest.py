@@ -15,7 +15,7 @@ from resumed_runs import elsewhere, the_run
 
 
 def six_steps(model: Path, rows: Path, cats: Path, runs: Path) -> TrainConfig:
-    """A run of six steps, looked at every three, in `runs`."""
+    """A run of six steps, looked at and saved every three, in `runs`."""
     return resolve(
         {
             "model": str(model),
@@ -23,6 +23,7 @@ def six_steps(model: Path, rows: Path, cats: Path, runs: Path) -> TrainConfig:
             "general": (("cats", str(cats)),),
             "steps": 6,
             "eval_every": 3,
+            "save_every": 3,
             "lr": 1e-2,
             "sample_tokens": 4,
             "runs": str(runs),

@@ -28,6 +28,7 @@ def run(
     options = {"model": str(model_dir), "data": str(sums_file), "general": (), "steps": 6}
     options |= {
         "eval_every": 2,
+        "save_every": 2,
         "sample_tokens": 0,
         "out": str(out),
         "runs": str(tmp_path / "runs"),

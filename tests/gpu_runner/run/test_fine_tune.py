@@ -114,7 +114,14 @@ def test_a_step_that_did_better_keeps_its_checkpoint_and_is_named(
     config: TrainConfig, console: Console
 ) -> None:
     """At a rate of 0.3 the task loss falls once and then jumps about."""
-    wild = {"lr": 0.3, "clip": 0.0, "eval_every": 1, "schedule": "constant", "warmup": 0}
+    wild = {
+        "lr": 0.3,
+        "clip": 0.0,
+        "eval_every": 1,
+        "save_every": 1,
+        "schedule": "constant",
+        "warmup": 0,
+    }
     fine_tune(resolve({**config.as_json(), **wild}), console)
     run = the_run(config)
     task = {e["step"]: e["loss"] for e in events(run, "eval") if e["suite"] == "task" and e["step"]}
@@ -140,7 +147,7 @@ def test_a_run_that_was_scored_once_shows_no_change(
     config: TrainConfig, stop_after: StopAfter
 ) -> None:
     console = stop_after(2)
-    fine_tune(resolve({**config.as_json(), "eval_every": 5}), console)
+    fine_tune(resolve({**config.as_json(), "eval_every": 5, "save_every": 5}), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "Stopped after 2 of 6 steps" in text
     assert "before" not in text

@@ -21,7 +21,7 @@ def test_a_finished_run_goes_on_to_more_steps_as_if_they_had_been_asked_for(
     config: TrainConfig, console: Console
 ) -> None:
     """At a constant rate: there the first steps of a longer run are the same."""
-    steady = {"schedule": "constant", "warmup": 2, "eval_every": 2}
+    steady = {"schedule": "constant", "warmup": 2, "eval_every": 2, "save_every": 2}
     fine_tune(elsewhere(config, "long", steps=9, **steady), console)
     fine_tune(elsewhere(config, "short", **steady), console)
     long, short = (the_run(elsewhere(config, name)) for name in ("long", "short"))
@@ -90,7 +90,9 @@ def test_a_run_that_stopped_early_goes_on_from_where_it_stood(
     config: TrainConfig, console: Console
 ) -> None:
     """The finished model is that of the best step; what goes on is the last one."""
-    early = elsewhere(config, "early", lr=0.3, clip=0.0, eval_every=1, early_stop=2, warmup=0)
+    early = elsewhere(
+        config, "early", lr=0.3, clip=0.0, eval_every=1, save_every=1, early_stop=2, warmup=0
+    )
     early = replace(early, steps=30, schedule="constant")
     fine_tune(early, console)
     run = the_run(early)

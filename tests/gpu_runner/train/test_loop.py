@@ -11,6 +11,7 @@ from gpu_runner.errors import Diverged
 from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model import attention
 from gpu_runner.optim import optimizer
+from gpu_runner.plan.intervals import Intervals
 from gpu_runner.train.loop import State, StepResult, Training, TrainingStep, train, train_step
 from unfrozen.schedules import Schedule
 
@@ -57,8 +58,7 @@ def job(
         state=State(),
         observer=diary,
         go_on=go_on,
-        eval_every=2,
-        save_every=3,
+        intervals=Intervals(steps, evaluate=2, save=3),
         measured_steps=frozenset({1}),
     )
     return made, diary

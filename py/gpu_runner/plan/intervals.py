@@ -1,0 +1,122 @@
+"""How often a run is evaluated and saved: as its settings say, else as often as its time allows.
+
+Where they say nothing, all evaluations together take at most SHARE of the time of the steps, and
+all checkpoints likewise. Those at the ends happen anyway and count first: the evaluations before
+the first and after the last step, the last checkpoint and the trained model. A checkpoint is
+written at an evaluation, so that its task loss is that of its weights.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from gpu_runner.config.schema import TrainConfig
+from unfrozen.units import format_elapsed
+
+SHARE: Final = 0.05
+TIMED_STEPS: Final = 10
+"""Steps that are timed before an interval is chosen, and the fewest between two evaluations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds of one step, one evaluation, one checkpoint, and of writing the trained model."""
+
+    step: float
+    evaluation: float
+    checkpoint: float
+    model: float
+
+
+@dataclass(slots=True)
+class Intervals:
+    """After which of `steps` steps a run is evaluated and saved; None: not chosen yet."""
+
+    steps: int
+    evaluate: int | None
+    save: int | None
+    """0: no checkpoints."""
+
+    def evaluates(self, step: int) -> bool:
+        """Return whether the model is evaluated after this step."""
+        return step == self.steps or (self.evaluate is not None and step % self.evaluate == 0)
+
+    def saves(self, step: int) -> bool:
+        """Return whether a checkpoint is written after this step; the last one is not asked for."""
+        return bool(self.save) and step < self.steps and step % (self.save or 1) == 0
+
+
+def choose_intervals(config: TrainConfig, steps: int, costs: Costs) -> Intervals:
+    """Return the intervals of a run of `steps` steps: those of its settings, else what fits."""
+    budget = SHARE * steps * costs.step
+    each, best = costs.evaluation, config.early_stop is not None
+    if best:  # each of them may be the best, which is saved
+        each += costs.checkpoint
+        budget *= 1 + (config.save_every is None)
+    evaluate = config.eval_every
+    if evaluate is None:
+        evaluate = max(TIMED_STEPS, _between(steps, budget - 2 * each, each))
+    if config.save_every is not None:
+        return Intervals(steps, evaluate, config.save_every)
+    if best:
+        return Intervals(steps, evaluate, evaluate)
+    last = costs.model + config.keep_state * costs.checkpoint
+    save = _between(steps, budget - last, costs.checkpoint)
+    return Intervals(steps, evaluate, -(-save // evaluate) * evaluate)
+
+
+def _between(steps: int, budget: float, each: float) -> int:
+    """Return the interval at which as many fit between the ends as the budget, in seconds, pays."""
+    fitting = max(0, math.floor(budget / each)) if each > 0 else steps
+    return -(-steps // (fitting + 1))
+
+
+def upkeep_seconds(config: TrainConfig, intervals: Intervals, costs: Costs) -> float:
+    """Return the seconds of all evaluations and checkpoints of a run, those at the ends too."""
+    steps, evaluate, save = intervals.steps, intervals.evaluate, intervals.save
+    looks = 1 + -(-steps // (evaluate or steps))
+    found = looks * costs.evaluation + costs.model
+    if save == 0:
+        return found
+    between = (steps - 1) // (save or steps)
+    return found + (between + config.keep_state) * costs.checkpoint
+
+
+def describe_intervals(config: TrainConfig, intervals: Intervals, costs: Costs) -> str:
+    """Return the intervals, what they cost and their share of the run, as one sentence."""
+    steps, evaluate, save = intervals.steps, intervals.evaluate, intervals.save
+    looks = "at the start and the end only"
+    if evaluate is not None and evaluate < steps:
+        looks = f"every {evaluate:,} steps"
+    saved = f"every {save:,} steps" if save and save < steps else "none before the last step"
+    seconds = upkeep_seconds(config, intervals, costs)
+    share = seconds / (seconds + steps * costs.step)
+    saved = "no checkpoints" if save == 0 else f"checkpoints {saved}"
+    return (
+        f"evaluations {looks}, {saved}: about {share:.0%} of the time"
+        f" (a step {_short(costs.step)}, an evaluation {_short(costs.evaluation)}"
+        f"{'' if save == 0 else f', a checkpoint {_short(costs.checkpoint)}'})"
+    )
+
+
+def describe_rule(config: TrainConfig) -> str:
+    """Return how open intervals will be chosen, as one sentence; "" where none is open."""
+    given = {"evaluations": config.eval_every, "checkpoints": config.save_every}
+    left = [name for name, every in given.items() if every is None]
+    if not left:
+        return ""
+    each = "each " if len(left) > 1 else ""
+    return (
+        f"how often there are {' and '.join(left)} is chosen after {TIMED_STEPS} steps, so that"
+        f" they {each}take at most {SHARE:.0%} of the time"
+    )
+
+
+def _short(seconds: float) -> str:
+    if seconds >= 10:
+        return format_elapsed(seconds)
+    if seconds >= 1:
+        return f"{seconds:.2g} s"
+    return f"{1e3 * seconds:.0f} ms" if seconds >= 0.01 else f"{1e3 * seconds:.2g} ms"
