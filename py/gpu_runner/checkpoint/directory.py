@@ -135,6 +135,7 @@ def time_writing(folder: Path, size_bytes: int) -> float:
     """
     size = max(1, min(size_bytes, PROBE_BYTES))
     content, place = os.urandom(size), folder / f"write-test-{os.getpid()}"
+
     def fill(inside: Path) -> None:
         (inside / "content").write_bytes(content)
 
