@@ -5,7 +5,9 @@ from typing import Any
 import torch
 import transformers
 
+import small_models
 from gpu_runner.model import attention
+from unfrozen.model import ModelConfig
 
 SIZES = {
     "vocab_size": 264,
@@ -44,6 +46,7 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "phi3": {},
     "olmo2": {},
+    "gpt_oss": {"num_local_experts": 4, "sliding_window": 8},
     "mixtral": {"num_local_experts": 4},
     "qwen3_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     "qwen2_moe": {
@@ -64,4 +67,50 @@ def model(family: str, implementation: str = attention.NAME, **changes: object) 
     made: Any = transformers.AutoModelForCausalLM.from_config(
         config, attn_implementation=implementation
     )
+    return made.train()
+
+
+DECODERS: dict[str, dict[str, Any]] = {
+    **dict(reversed(small_models.DECODERS)),
+    **{name: SIZES | more for name, more in EXTRAS.items()},
+    "gpt2": GPT2,
+}
+"""Every decoder that the planner knows."""
+SHORT = {
+    **{"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 1},
+    "attention_chunk_size": 4,
+}
+DRAWN = (
+    *("attn_pdrop", "resid_pdrop", "embd_pdrop", "attention_dropout", "dropout"),
+    *("residual_dropout", "router_jitter_noise", "input_jitter_noise"),
+)
+
+
+def settings(family: str) -> dict[str, Any]:
+    """The settings of a decoder with windows and chunks of four tokens, and without dropout."""
+    kind = transformers.CONFIG_MAPPING[family]
+    known = {key for base in kind.__mro__ for key in getattr(base, "__annotations__", {})}
+    short = {key: value for key, value in SHORT.items() if key in known}
+    found = DECODERS[family] | short | dict.fromkeys(DRAWN, 0.0)
+    if "kv_lora_rank" in found:  # a head of latent attention has keys of its own
+        found["num_key_value_heads"] = found["num_attention_heads"]
+    return found
+
+
+def shape_of(family: str) -> ModelConfig:
+    """What the planner reads off these settings."""
+    return ModelConfig.from_hf({"model_type": family, **settings(family)})
+
+
+def decoder(family: str, **attended: Any) -> Any:
+    """A decoder with these settings in training mode, no vector as it is initialized: sinks near 0,
+    norms of 1 and biases of 0 could be left out, and nothing would be different."""
+    config = transformers.AutoConfig.for_model(family, **settings(family))
+    torch.manual_seed(0)
+    made: Any = transformers.AutoModelForCausalLM.from_config(config, **attended)
+    draw = torch.Generator().manual_seed(1)
+    for name, weight in made.named_parameters():
+        if weight.ndim == 1:
+            scale = 2.0 if "sinks" in name else 0.1
+            weight.data += scale * torch.randn(weight.shape, generator=draw)
     return made.train()

@@ -5,11 +5,12 @@ the bounds of its documents (`cu_seq_lens_q` in transformers). Each document the
 only: isolation is exact, and no score is computed only to be masked.
 
     CUDA, 16-bit                     PyTorch's variable-length FlashAttention, where the GPU has it
-    CPU; windows; soft caps          our operator, see `gpu_runner.model.document_attention`
+    CPU; windows; caps; sinks        our operator, see `gpu_runner.model.document_attention`
     anything else                    PyTorch's scaled_dot_product_attention, document by document
 
-Sequences without bounds are padded on the right and need no mask either. Sliding windows count
-within a document. A padding mask is refused: padding on the left would be ignored.
+Sequences without bounds are padded on the right and need no mask either. Sliding windows and chunks
+count within a document. What a model asks of its attention is computed or refused, never ignored:
+keywords, masks, padding on the left, attention to later tokens.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpu_runner.model.document_attention import documents
+from gpu_runner.errors import ModelLoadError
+from gpu_runner.model.document_attention import add_sinks, documents, sinks_gradient
 from unfrozen.model import ModelConfig
 from unfrozen.runner import OWN_ATTENTION
 
@@ -40,7 +42,7 @@ def register() -> str:
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, _no_mask)
+    AttentionMaskInterface.register(NAME, _mask)
     return NAME
 
 
@@ -87,9 +89,97 @@ def skip_packing_detection() -> Iterator[None]:
         masking_utils.find_packed_sequence_indices = original
 
 
-def _no_mask(*_: Any, attention_mask: Tensor | None = None, **__: Any) -> None:
+_WINDOW: Final = "sliding_window_overlay"
+_CHUNKS: Final = "chunked_overlay"
+_PACKED: Final = "packed_sequence_mask_function"
+_MASKS: Final = ("causal_mask_function", _WINDOW, _CHUNKS, _PACKED)
+"""Functions in `masking_utils` of transformers whose masks our attention knows …"""
+_WRAPPERS: Final = ("and_masks", "remap_positions_for_packed_sequence")
+"""… and those that combine them."""
+
+
+class Mask(NamedTuple):
+    """What a layer attends to of the tokens before it: `window` tokens, or those of its chunk.
+
+    `packed`: they are of several documents, whose bounds the layer must be given.
+    """
+
+    window: int | None = None
+    chunk: int | None = None
+    packed: bool = False
+
+
+def _mask(
+    *_: Any,
+    attention_mask: Tensor | None = None,
+    mask_function: Any = None,
+    local_size: int | None = None,
+    q_length: int = 0,
+    kv_length: int = 0,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    device: Any = None,
+    **__: Any,
+) -> Tensor | Mask | None:
+    """Return what layers of one kind attend to, as `attend` takes it; None for all before it.
+
+    Only chunks after a cache are a mask (T, S). Raises `ModelLoadError` for any other mask.
+    """
     if attention_mask is not None and not bool(attention_mask.all()):
-        raise ValueError(f"{NAME} takes no padding mask: pad on the right, or pack")
+        raise ModelLoadError(f"{NAME} takes no padding mask: pad on the right, or pack.")
+    kinds = set(_mask_kinds(mask_function))
+    if unknown := kinds.difference(_MASKS):
+        raise _refused(f"a mask by {', '.join(sorted(unknown))}")
+    if _CHUNKS not in kinds or local_size is None or q_offset + q_length <= local_size:
+        window = local_size if _WINDOW in kinds else None
+        return Mask(window, packed=_PACKED in kinds) if kinds & {_WINDOW, _PACKED} else None
+    if not q_offset:
+        return Mask(chunk=local_size, packed=_PACKED in kinds)
+    rows = torch.arange(q_offset, q_offset + q_length, device=device)[:, None]
+    keys = torch.arange(kv_offset, kv_offset + kv_length, device=device)
+    return (keys <= rows) & (keys // local_size == rows // local_size)
+
+
+def _mask_kinds(function: Any) -> Iterator[str]:
+    """Yield the names of the functions that a mask function of transformers is combined of."""
+    if function is None:
+        return
+    name = function.__qualname__.partition(".")[0]
+    if name not in _WRAPPERS:
+        yield name
+        return
+    for cell in function.__closure__:
+        held = cell.cell_contents
+        for part in held if isinstance(held, tuple) else (held,):
+            if callable(part):
+                yield from _mask_kinds(part)
+
+
+def _refused(what: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"this model gives its attention {what}, which the runner does not compute: another model"
+        " would be trained. Give a model of another type, and please report this one."
+    )
+
+
+_OUTSIDE: Final = frozenset(
+    {
+        *("cu_seq_lens_k", "max_length_k"),  # those of the queries
+        *("position_ids", "use_cache", "cache_position", "logits_to_keep"),
+        *("num_items_in_batch", "return_dict", "output_hidden_states", "output_router_logits"),
+    }
+)
+"""Keywords of a model's forward pass that models hand on, and that do not change attention."""
+
+
+def _check_keywords(module: Any, is_causal: bool | None, others: dict[str, Any]) -> None:
+    """Raise `ModelLoadError` for what would change attention and is not computed here."""
+    asked = [name for name, value in others.items() if value is not None and name not in _OUTSIDE]
+    if unknown := [name for name in asked if name != "output_attentions" or others[name]]:
+        raise _refused(", ".join(sorted(unknown)))
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    if not causal:
+        raise _refused("tokens that come later")
 
 
 def attend(
@@ -97,7 +187,7 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None = None,
+    attention_mask: Tensor | Mask | None = None,
     dropout: float = 0.0,
     scaling: float | None = None,
     *,
@@ -105,15 +195,19 @@ def attend(
     max_length_q: int = 0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    is_causal: bool | None = None,
     seen_bounds: Tensor | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Return the attention of query (B, H, T, d) to key and value (B, K, S, d), and no weights.
 
     The output is (B, T, H, d). With `cu_seq_lens_q` (D + 1,) int32, B is 1; `seen_bounds` are the
-    same on the CPU. The arguments are those of transformers' attention interface.
+    same on the CPU. `s_aux` (H,) are sinks. The arguments are those of transformers' attention
+    interface, `attention_mask` is what `_mask` returns. Raises `ModelLoadError` for a keyword
+    that it does not know.
     """
-    del module, attention_mask
+    _check_keywords(module, is_causal, others)
     if torch.is_autocast_enabled(
         query.device.type
     ):  # autocast covers PyTorch's attention, not ours
@@ -121,21 +215,56 @@ def attend(
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     longest = max_length_q if cu_seq_lens_q is not None else key.shape[2]
-    window = sliding_window if sliding_window is not None and sliding_window < longest else None
-    cached = query.shape[2] < key.shape[2]
     bounds = cu_seq_lens_q if seen_bounds is None else seen_bounds
-    limited = window is not None or softcap is not None
-    if dropout or cached or (cu_seq_lens_q is None and not limited):
-        given = (query, key, value, scale, dropout, window, softcap)
-        return _attend_each(*given, bounds=bounds), None
-    if cu_seq_lens_q is not None and softcap is None and has_flash(query):
-        return _varlen(query, key, value, cu_seq_lens_q, longest, scale, window), None
-    if limited or query.device.type == "cpu":
+    asked, mask = _split(attention_mask)
+    if asked.packed and bounds is None:
+        raise _refused("several documents without their bounds")
+    if asked.chunk is not None:
         if bounds is None:
             bounds = torch.tensor([0, longest], dtype=torch.int32)
-        limits = (window or 0, softcap or 0.0)
-        return documents(query, key, value, bounds, scale, *limits)[0], None
-    return _attend_each(query, key, value, scale, bounds=bounds), None
+        bounds = _chunk_bounds(bounds, asked.chunk, longest)
+        if cu_seq_lens_q is not None:
+            cu_seq_lens_q = _chunk_bounds(cu_seq_lens_q, asked.chunk, longest)
+        longest = min(longest, asked.chunk)
+    window = sliding_window if asked.window is None else asked.window  # some models give one alone
+    limits = _Limits(scale, window if window and window < longest else None, softcap, s_aux)
+    if mask is not None and (bounds is not None or limits.any or mask.dtype != torch.bool):
+        raise _refused("a mask of its own")
+    if dropout or query.shape[2] < key.shape[2] or mask is not None:
+        return _attend_each(query, key, value, limits, dropout, mask, bounds=bounds), None
+    if cu_seq_lens_q is not None and softcap is None and has_flash(query):
+        return _varlen(query, key, value, cu_seq_lens_q, longest, limits), None
+    if limits.any or (bounds is not None and query.device.type == "cpu"):
+        if bounds is None:
+            bounds = torch.tensor([0, longest], dtype=torch.int32)
+        settings = scale, window or 0, softcap or 0.0, s_aux
+        return documents(query, key, value, bounds, *settings)[0], None
+    return _attend_each(query, key, value, limits, bounds=bounds), None
+
+
+def _split(given: Tensor | Mask | None) -> tuple[Mask, Tensor | None]:
+    """Return what a layer attends to, and a mask (T, S) if that says it."""
+    return (Mask(), given) if isinstance(given, Tensor) else (given or Mask(), None)
+
+
+class _Limits(NamedTuple):
+    """What distinguishes attention from a plain causal softmax of scores times `scale`."""
+
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+
+    @property
+    def any(self) -> bool:
+        return any(limit is not None for limit in self[1:])
+
+
+def _chunk_bounds(bounds: Tensor, chunk: int, longest: int) -> Tensor:
+    """Return bounds of documents of at most `longest` tokens, cut into chunks; some are empty."""
+    starts = torch.arange(0, longest, chunk, dtype=bounds.dtype, device=bounds.device)
+    cut = torch.minimum(bounds[:-1, None] + starts, bounds[1:, None])
+    return torch.cat((cut.flatten(), bounds[-1:]))
 
 
 def has_flash(query: Tensor) -> bool:
@@ -179,15 +308,18 @@ def _attend_each(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    *settings: Any,
+    limits: _Limits,
+    dropout: float = 0.0,
+    mask: Tensor | None = None,
+    *,
     bounds: Tensor | None,
 ) -> Tensor:
     """Return the attention of each document, or of padded sequences: (B, T, H, d)."""
     if bounds is None:
-        return _attend_all(query, key, value, *settings).transpose(1, 2)
+        return _attend_all(query, key, value, limits, dropout, mask).transpose(1, 2)
     lengths = _lengths(bounds)
     parts = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
-    found = [_attend_all(q, k, v, *settings) for q, k, v in zip(*parts, strict=True)]
+    found = [_attend_all(q, k, v, limits, dropout) for q, k, v in zip(*parts, strict=True)]
     return torch.cat([part.transpose(1, 2) for part in found], dim=1)
 
 
@@ -198,46 +330,73 @@ def _lengths(bounds: Tensor) -> list[int]:
 
 
 def _varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    bounds: Tensor,
-    longest: int,
-    scale: float,
-    window: int | None,
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, limits: _Limits
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (N, heads, d)
-    left = -1 if window is None else window - 1
-    found = varlen_attn(
-        q, k, v, bounds, bounds, longest, longest,
-        scale=scale, window_size=(left, 0), enable_gqa=q.shape[1] != k.shape[1],
-    )  # fmt: skip
+    left = -1 if limits.window is None else limits.window - 1
+    if limits.sinks is not None:
+        settings = bounds, longest, limits.scale, left
+        found = _VarlenWithSinks.apply(q, k, v, limits.sinks, *settings)  # type: ignore[no-untyped-call]
+    else:
+        found = varlen_attn(
+            q, k, v, bounds, bounds, longest, longest,
+            scale=limits.scale, window_size=(left, 0), enable_gqa=q.shape[1] != k.shape[1],
+        )  # fmt: skip
     assert isinstance(found, Tensor)
     return found.unsqueeze(0)
+
+
+class _VarlenWithSinks(torch.autograd.Function):
+    """Variable-length FlashAttention (N, H, d), whose kernels know no sinks; see `add_sinks`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor,
+        bounds: Tensor, longest: int, scale: float, left: int,
+    ) -> Tensor:  # fmt: skip
+        from torch.nn.attention import varlen  # noqa: F401 (registers the operators)
+
+        causal, window, gqa = left < 0, [left, 0], q.shape[1] != k.shape[1]
+        output, sums, drawn = torch.ops.torch_attn._varlen_attn(
+            q, k, v, bounds, bounds, longest, longest, causal, scale, window, gqa
+        )
+        output, total = add_sinks(output, sums.T, sinks)
+        ctx.save_for_backward(q, k, v, sinks, output, total, bounds, drawn)
+        ctx.settings = longest, causal, scale, window
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, sinks, output, total, bounds, drawn = ctx.saved_tensors
+        longest, causal, scale, window = ctx.settings
+        found = torch.ops.torch_attn._varlen_attn_backward(
+            gradient.contiguous(), q, k, v, output, total.T.contiguous(), bounds, bounds,
+            longest, longest, causal, drawn, scale, window,
+        )  # fmt: skip
+        by_sinks = sinks_gradient(gradient, output, total, sinks)
+        return *found, by_sinks, None, None, None, None
 
 
 def _attend_all(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    scale: float,
+    limits: _Limits,
     dropout: float = 0.0,
-    window: int | None = None,
-    softcap: float | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Return the attention of a document, or of sequences after a cache: (B, H, T, d)."""
     new, seen = query.shape[2], key.shape[2]
-    shared = query.shape[1] != key.shape[1]
-    if softcap is not None:
-        return _capped(query, key, value, scale, dropout, window, softcap)
-    mask = None
-    if window is not None or 1 < new < seen:
-        mask = _allowed(new, seen, window, query.device)
+    if limits.softcap is not None or limits.sinks is not None:
+        return _materialized(query, key, value, limits, dropout)
+    if mask is None and (limits.window is not None or 1 < new < seen):
+        mask = _allowed(new, seen, limits.window, query.device)
     causal = mask is None and new > 1
+    shared = query.shape[1] != key.shape[1]
     return F.scaled_dot_product_attention(
-        query, key, value, mask, dropout, causal, scale=scale, enable_gqa=shared
+        query, key, value, mask, dropout, causal, scale=limits.scale, enable_gqa=shared
     )
 
 
@@ -249,19 +408,19 @@ def _allowed(new: int, seen: int, window: int | None, device: torch.device) -> T
     return (back >= 0) & (back < (window or seen))
 
 
-def _capped(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float,
-    dropout: float,
-    window: int | None,
-    softcap: float,
+def _materialized(
+    query: Tensor, key: Tensor, value: Tensor, limits: _Limits, dropout: float
 ) -> Tensor:
+    """Return attention by all of its scores (B, H, T, S): with dropout, or of a few new tokens."""
     groups = query.shape[1] // key.shape[1]
     key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
-    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scale / softcap)  # (B, H, T, S)
-    allowed = _allowed(scores.shape[2], scores.shape[3], window, scores.device)
+    scores = query @ key.transpose(2, 3) * limits.scale
+    if limits.softcap is not None:
+        scores = limits.softcap * torch.tanh(scores / limits.softcap)
+    allowed = _allowed(scores.shape[2], scores.shape[3], limits.window, scores.device)
     scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+    if limits.sinks is not None:
+        sinks = limits.sinks.to(scores.dtype).view(-1, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat((scores, sinks), dim=-1)
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    return F.dropout(weights, dropout) @ value
+    return F.dropout(weights[..., : key.shape[2]], dropout) @ value

@@ -109,12 +109,14 @@ def documents(
     scale: float,
     window: int = 0,
     cap: float = 0.0,
+    sinks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the attention of query (B, H, N, d) to key and value (B, K, N, d) within documents.
 
     The documents of each sequence lie between neighbours of `bounds` (D + 1,). A token attends to
     itself and earlier tokens, `window` in all; a score becomes `cap` · tanh(score / cap). 0 is no
-    window, no cap. Returns (B, N, H, d) and the log-sum-exp of the scores (B, N, H).
+    window, no cap. A head's sink (H,) is one more score of each row, whose value is 0. Returns
+    (B, N, H, d) and the log-sum-exp of the scores (B, N, H).
     """
     rows, heads, tokens, width = query.shape
     output = query.new_empty(rows, tokens, heads, width)
@@ -125,7 +127,25 @@ def documents(
         out, lse = output[row].transpose(0, 1), sums[row].T  # (H, N, d), (H, N)
         for part in parts(bounds.tolist(), window):
             kernel(part, *of_row, out, lse, scale, cap)
-    return output, sums
+    return (output, sums) if sinks is None else add_sinks(output, sums, sinks)
+
+
+def add_sinks(output: Tensor, sums: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return attention (…, H, d) and its log-sum-exp (…, H) with a sink (H,) among the scores.
+
+    `output` is changed in place. A backward kernel that is given both computes the right gradients
+    of query, key and value: it reads the shares of the keys off the one, and the sum of all shares'
+    gradients, to which a sink adds 0, off the other.
+    """
+    total = torch.logaddexp(sums, sinks.float())
+    return output.mul_((sums - total).exp_()[..., None]), total
+
+
+def sinks_gradient(gradient: Tensor, output: Tensor, sums: Tensor, sinks: Tensor) -> Tensor:
+    """Return the gradient (H,) of sinks from that of the output and what `add_sinks` returned."""
+    inner = (gradient.float() * output.float()).sum(-1)  # (…, H)
+    share = (sinks.float() - sums).exp_()
+    return share.mul_(inner).flatten(0, -2).sum(0).neg_().to(sinks.dtype)
 
 
 _FORWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -190,10 +210,12 @@ def documents_backward(
     scale: float,
     window: int,
     cap: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of query, key and value from that of `documents`' output.
+    sinks: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of query, key, value and sinks from that of `documents`' output.
 
-    Where several blocks attend to a key, its gradients are summed in fp32.
+    Where several blocks attend to a key, its gradients are summed in fp32. Without sinks the last
+    one is empty.
     """
     exact = torch.float32 if window or cap else key.dtype
     by_query = torch.empty_like(query)
@@ -205,7 +227,11 @@ def documents_backward(
         known = (gradient[row].transpose(0, 1), output[row].transpose(0, 1), sums[row].T)
         for part in parts(bounds.tolist(), window):
             kernel(part, found, of_row, known, scale, cap)
-    return by_query, by_key.to(key.dtype), by_value.to(value.dtype)
+    if sinks is None:
+        by_sinks = query.new_empty(0)
+    else:
+        by_sinks = sinks_gradient(gradient, output, sums, sinks)
+    return by_query, by_key.to(key.dtype), by_value.to(value.dtype), by_sinks
 
 
 _Three = tuple[Tensor, Tensor, Tensor]
@@ -258,21 +284,23 @@ def _(query: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
 
 @documents_backward.register_fake
 def _(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any
-) -> tuple[Tensor, Tensor, Tensor]:
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *others: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     del gradient
-    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    sinks = others[-1]
+    by_sinks = query.new_empty(0) if sinks is None else torch.empty_like(sinks)
+    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), by_sinks
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, bounds, *ctx.settings = inputs
-    ctx.save_for_backward(query, key, value, *output, bounds)
+    query, key, value, bounds, *ctx.settings, sinks = inputs
+    ctx.save_for_backward(query, key, value, *output, bounds, sinks)
 
 
 def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
-    query, key, value, output, sums, bounds = ctx.saved_tensors
-    found = documents_backward(gradient, query, key, value, output, sums, bounds, *ctx.settings)
-    return (*found, None, None, None, None)
+    *saved, sinks = ctx.saved_tensors
+    *found, by_sinks = documents_backward(gradient, *saved, *ctx.settings, sinks)
+    return (*found, None, None, None, None, None if sinks is None else by_sinks)
 
 
 documents.register_autograd(_differentiate, setup_context=_save_for_backward)

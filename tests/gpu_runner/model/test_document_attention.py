@@ -13,9 +13,15 @@ BOUNDS = [sum(LENGTHS[:end]) for end in range(len(LENGTHS) + 1)]
 
 
 def by_formula(
-    query: Tensor, key: Tensor, value: Tensor, bounds: list[int], window: int, cap: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bounds: list[int],
+    window: int = 0,
+    cap: float = 0.0,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """(B, N, H, d): every score of every pair, most of them masked."""
+    """(B, N, H, d): every score of every pair, most of them masked, and sinks (H,)."""
     tokens, groups = query.shape[2], query.shape[1] // key.shape[1]
     key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
     scores = query @ key.transpose(2, 3) * 0.3
@@ -24,26 +30,31 @@ def by_formula(
     document = torch.bucketize(place, torch.tensor(bounds[1:]), right=True)
     back = place[:, None] - place
     seen = (document[:, None] == document) & (back >= 0) & (back < (window or tokens))
-    return (scores.masked_fill(~seen, -math.inf).softmax(-1) @ value).transpose(1, 2)
+    scores = scores.masked_fill(~seen, -math.inf)
+    if sinks is not None:
+        scores = torch.cat((scores, sinks.view(-1, 1, 1).expand(*scores.shape[:3], 1)), dim=-1)
+    return (scores.softmax(-1)[..., :tokens] @ value).transpose(1, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cap", [0.0, 2.0])
 @pytest.mark.parametrize("window", [0, 7, 64, 100, 300])
-@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize(("rows", "sunk"), [(1, True), (2, False)])
 def test_values_and_gradients_are_those_of_the_formula(
-    window: int, cap: float, rows: int, monkeypatch: pytest.MonkeyPatch
+    window: int, cap: float, rows: int, sunk: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "SCORES", 4 * 50 * 40)  # or so little would be one part
     torch.manual_seed(window)
     q = torch.randn(rows, 4, BOUNDS[-1], 8, requires_grad=True)
     k, v = (torch.randn(rows, 2, BOUNDS[-1], 8, requires_grad=True) for _ in range(2))
-    found, _ = kernels.documents(q, k, v, torch.tensor(BOUNDS), 0.3, window, cap)
-    expected = by_formula(q, k, v, BOUNDS, window, cap)
+    sinks = torch.randn(4, requires_grad=True)
+    sink = (sinks,) if sunk else ()
+    found, _ = kernels.documents(q, k, v, torch.tensor(BOUNDS), 0.3, window, cap, *sink)
+    expected = by_formula(q, k, v, BOUNDS, window, cap, *sink)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     weight = torch.randn_like(found)
-    ours = torch.autograd.grad((found * weight).sum(), (q, k, v))
-    theirs = torch.autograd.grad((expected * weight).sum(), (q, k, v))
+    ours = torch.autograd.grad((found * weight).sum(), (q, k, v, *sink))
+    theirs = torch.autograd.grad((expected * weight).sum(), (q, k, v, *sink))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -56,13 +67,13 @@ def test_no_part_sees_more_than_its_window_and_some_rows() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", [0, 3])
-def test_the_operator_agrees_with_its_own_declaration(window: int) -> None:
+@pytest.mark.parametrize(("window", "sunk"), [(0, False), (3, False), (0, True)])
+def test_the_operator_agrees_with_its_own_declaration(window: int, sunk: bool) -> None:
     q = torch.randn(1, 4, 9, 8, requires_grad=True)
     k, v = (torch.randn(1, 2, 9, 8, requires_grad=True) for _ in range(2))
     bounds = torch.tensor([0, 4, 9], dtype=torch.int32)
     torch.library.opcheck(
         kernels.documents,
-        (q, k, v, bounds, 0.3, window, 0.0),
+        (q, k, v, bounds, 0.3, window, 0.0, torch.randn(4, requires_grad=True) if sunk else None),
         test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
     )

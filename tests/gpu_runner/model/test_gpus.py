@@ -1,5 +1,7 @@
 """Paths of a GPU, walked with tensors that have a CUDA device and a shape, and nothing else."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -52,6 +54,67 @@ def test_this_pytorch_has_every_argument() -> None:
     assert attention._kernel_arguments() >= ALL
 
 
+Heads = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def of_documents(bounds: torch.Tensor, *tensors: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    """Each document's part of tensors (N, heads, d) as (1, heads, n, d)."""
+    for start, end in pairwise(bounds.tolist()):
+        yield [tensor[start:end].transpose(0, 1)[None] for tensor in tensors]
+
+
+def flash(q: Any, k: Any, v: Any, bounds: Any, *_: Any, scale: float, **__: Any) -> Any:
+    """The forward kernel of a GPU by that of the CPU, document by document."""
+    found = [
+        FORWARD(*heads, 0.0, True, scale=scale) for heads in of_documents(bounds, q, k, v)
+    ]
+    output = torch.cat([one[0].transpose(0, 1) for one, _ in found])
+    sums = torch.cat([lse[0].to(torch.float32) for _, lse in found], dim=-1)
+    nothing = torch.zeros(())
+    return output, sums, nothing, nothing.clone(), nothing.clone()
+
+
+def flash_backward(
+    slope: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, bounds: Any, *_: Any, **more: Any
+) -> Heads:
+    """The backward kernel: shares of the keys follow from `lse`, their mean slope from `out`."""
+    parts = of_documents(bounds, slope, q, k, v, out, lse.T[..., None])
+    found = [
+        BACKWARD(*heads, sums[..., 0], 0.0, True, scale=more["scale"]) for *heads, sums in parts
+    ]
+    by_query, by_key, by_value = (
+        torch.cat([one[0].transpose(0, 1) for one in parts]) for parts in zip(*found, strict=True)
+    )
+    return by_query, by_key, by_value
+
+
+FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def test_sinks_join_what_the_kernels_of_a_gpu_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels know none; the CPU's, which compute the same, stand in for them."""
+    bounds = torch.tensor([0, 5, 12], dtype=torch.int32)
+    heads = [torch.randn(1, count, 12, 8) for count in (4, 2, 2)]
+    given = [one.requires_grad_() for one in (*heads, torch.randn(4))]
+    weight = torch.randn(1, 12, 4, 8)
+    found = []
+    library = torch.library.Library("aten", "IMPL")  # noqa: TOR901
+    library.impl("_flash_attention_forward", flash, "CPU")
+    library.impl("_flash_attention_backward", flash_backward, "CPU")
+    try:
+        for on_gpu in (False, True):
+            monkeypatch.setattr(attention, "has_flash", lambda _, on_gpu=on_gpu: on_gpu)
+            output, _ = attention.attend(
+                None, *given[:3], s_aux=given[3], **attention.bounds_arguments(bounds, 7)
+            )
+            slopes = torch.autograd.grad((output * weight).sum(), given)
+            found.append((output, *slopes))
+    finally:
+        library._destroy()
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-5)
+
+
 PROMISED = 3 * [["item", "train_step"]]  # loss, norm and whether it was skipped: one list
 CASES: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -62,6 +125,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a window in fp32": {"family": "mistral", "compute": "fp32"},
     "padded rows with a window": {"family": "mistral", "packed": False},
     "capped scores": {"family": "gemma2"},
+    "sinks by the kernel": {"family": "gpt_oss"},
     "gpt2": {"family": "gpt2"},
     "experts of bf16 weights on Hopper": {
         "family": "qwen3_moe", "params": "bf16", "capability": (9, 0)

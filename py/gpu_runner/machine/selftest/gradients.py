@@ -236,6 +236,7 @@ class AttentionCase:
     head_dim: int = 64
     window: int | None = None
     cap: float | None = None
+    sinks: bool = False
     packed: bool = True
 
 
@@ -250,6 +251,11 @@ CASES: Final[dict[str, tuple[AttentionCase, ...]]] = {
         AttentionCase(window=16),
         AttentionCase(window=16, packed=False),
     ),
+    "Attention with sinks": (
+        AttentionCase(kv_heads=2, sinks=True),
+        AttentionCase(window=16, sinks=True),
+        AttentionCase(sinks=True, packed=False),
+    ),
     "Soft-capped attention scores": (AttentionCase(cap=2.0), AttentionCase(cap=2.0, window=16)),
     f"Attention with head dimensions {', '.join(map(str, HEAD_DIMS))}": tuple(
         AttentionCase(head_dim=size) for size in HEAD_DIMS
@@ -257,8 +263,13 @@ CASES: Final[dict[str, tuple[AttentionCase, ...]]] = {
 }
 
 
-def reference_attention(q: Tensor, k: Tensor, v: Tensor, case: AttentionCase) -> Tensor:
-    """Return softmax attention (T, H, d) of queries (H, T, d), keys and values (K, T, d)."""
+def reference_attention(
+    q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, case: AttentionCase
+) -> Tensor:
+    """Return softmax attention (T, H, d) of queries (H, T, d), keys and values (K, T, d).
+
+    Sinks (H,) are one more score of each row where the case has them.
+    """
     groups = HEADS // case.kv_heads
     k, v = (tensor.repeat_interleave(groups, dim=0) for tensor in (k, v))
     scores = q @ k.transpose(1, 2) * case.head_dim**-0.5
@@ -270,7 +281,10 @@ def reference_attention(q: Tensor, k: Tensor, v: Tensor, case: AttentionCase) ->
     if case.packed:
         document = torch.arange(len(LENGTHS)).repeat_interleave(torch.tensor(LENGTHS))
         seen &= document[:, None] == document
-    found: Tensor = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v
+    scores = scores.masked_fill(~seen, -torch.inf)
+    if case.sinks:
+        scores = torch.cat((scores, sinks.view(-1, 1, 1).expand(*scores.shape[:2], 1)), dim=-1)
+    found: Tensor = scores.softmax(-1)[..., : len(place)] @ v
     return found.transpose(0, 1)
 
 
@@ -279,10 +293,11 @@ def _attention_error(demo: DemoModel, case: AttentionCase, dtype: torch.dtype) -
     draw = torch.Generator().manual_seed(2)
     count = sum(LENGTHS)
     shapes = [(heads, count, case.head_dim) for heads in (HEADS, case.kv_heads, case.kv_heads)]
-    given = [torch.randn(shape, generator=draw).to(dtype) for shape in shapes]
+    drawn = [torch.randn(shape, generator=draw) for shape in (*shapes, (HEADS,))]
+    given = [tensor.to(dtype) for tensor in drawn[: 3 + case.sinks]]
     weight = torch.randn(count, HEADS, case.head_dim, generator=draw).to(dtype)
     exact = [tensor.double().requires_grad_() for tensor in given]
-    wanted = reference_attention(exact[0], exact[1], exact[2], case)
+    wanted = reference_attention(exact[0], exact[1], exact[2], exact[-1], case)
     (wanted * weight.double()).sum().backward()
     here = [tensor.to(demo.device).requires_grad_() for tensor in given]
     bounds = torch.tensor([0, *LENGTHS]).cumsum(0).int()
@@ -291,6 +306,7 @@ def _attention_error(demo: DemoModel, case: AttentionCase, dtype: torch.dtype) -
         *(None, here[0][None], here[1][None], here[2][None]),
         sliding_window=case.window,
         softcap=case.cap,
+        s_aux=here[3] if case.sinks else None,
         **(packed if case.packed else {}),
     )
     (found[0] * weight.to(demo.device)).sum().backward()
@@ -302,7 +318,7 @@ def _attention_error(demo: DemoModel, case: AttentionCase, dtype: torch.dtype) -
 
 def _kernel_name(query: Tensor, case: AttentionCase) -> str:
     """Return the name of the kernel that `attend` chooses."""
-    limited = case.window is not None or case.cap is not None
+    limited = case.sinks or case.window is not None or case.cap is not None
     if case.packed and case.cap is None and attention.has_flash(query):
         return "FlashAttention"
     if limited or (case.packed and query.device.type == "cpu"):
