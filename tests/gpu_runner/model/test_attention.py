@@ -80,9 +80,9 @@ def test_sixteen_bits_are_isolated_too() -> None:
 def test_generation_writes_what_eager_attention_writes(family: str) -> None:
     ids = torch.tensor([[id_ % 100 for id_ in DOCUMENTS[3].ids]])
     written = [
-        families.decoder(family, attn_implementation=name).eval().generate(
-            ids, max_new_tokens=8, do_sample=False, eos_token_id=None
-        )
+        families.decoder(family, attn_implementation=name)
+        .eval()
+        .generate(ids, max_new_tokens=8, do_sample=False, eos_token_id=None)
         for name in (attention.register(), "eager")
     ]
     assert written[0].tolist() == written[1].tolist()

@@ -1,5 +1,5 @@
-"""Every decoder that the planner knows, in every way that the runner trains it, beside transformers'
-eager attention of each document alone: the loss and the gradient of every weight.
+"""Every decoder that the planner knows, in every way that the runner trains it, beside eager
+attention of transformers, each document alone: the loss and the gradient of every weight.
 
 Windows and chunks are shorter than the documents, and no vector is what it is initialized to: sinks
 near 0, norms of 1 and biases of 0 could be left out without a difference that is seen.
@@ -8,7 +8,7 @@ near 0, norms of 1 and biases of 0 could be left out without a difference that i
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pytest

@@ -65,9 +65,7 @@ def of_documents(bounds: torch.Tensor, *tensors: torch.Tensor) -> Iterator[list[
 
 def flash(q: Any, k: Any, v: Any, bounds: Any, *_: Any, scale: float, **__: Any) -> Any:
     """The forward kernel of a GPU by that of the CPU, document by document."""
-    found = [
-        FORWARD(*heads, 0.0, True, scale=scale) for heads in of_documents(bounds, q, k, v)
-    ]
+    found = [FORWARD(*heads, 0.0, True, scale=scale) for heads in of_documents(bounds, q, k, v)]
     output = torch.cat([one[0].transpose(0, 1) for one, _ in found])
     sums = torch.cat([lse[0].to(torch.float32) for _, lse in found], dim=-1)
     nothing = torch.zeros(())
@@ -99,7 +97,7 @@ def test_sinks_join_what_the_kernels_of_a_gpu_return(monkeypatch: pytest.MonkeyP
     given = [one.requires_grad_() for one in (*heads, torch.randn(4))]
     weight = torch.randn(1, 12, 4, 8)
     found = []
-    library = torch.library.Library("aten", "IMPL")  # noqa: TOR901
+    library = torch.library.Library("aten", "IMPL")
     library.impl("_flash_attention_forward", flash, "CPU")
     library.impl("_flash_attention_backward", flash_backward, "CPU")
     try:
