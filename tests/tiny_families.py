@@ -47,6 +47,7 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "phi3": {},
     "olmo2": {},
     "gpt_oss": {"num_local_experts": 4, "sliding_window": 8},
+    "ernie4_5_moe": {"moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": 32},
     "mixtral": {"num_local_experts": 4},
     "qwen3_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     "qwen2_moe": {

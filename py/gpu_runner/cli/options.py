@@ -19,7 +19,10 @@ _FILES: Final = "Settings from a file"
 _SWITCHES: Final = "Switches"  # whose second name takes room
 _FIELDS: Final = TrainConfig.__dataclass_fields__
 _TYPES: Final = get_type_hints(TrainConfig)
-_REPEATABLE: Final = ("general", "mix", "add_tokens", "sample_prompts", *TABLES)
+_REPEATABLE: Final = (
+    *("general", "mix", "add_tokens", "sample_prompts", "allow_untrained"),
+    *TABLES,
+)
 
 
 def _kind(name: str) -> Any:
@@ -43,7 +46,7 @@ def config_from_options(options: Mapping[str, Any]) -> TrainConfig:
     given = {name: value for name, value in options.items() if value not in (None, [], ())}
     file, pairs = given.pop("config", None), given.pop("set", [])
     given.pop("dry_run", None)  # of the command, not of the run
-    for name in ("mix", "sample_prompts"):
+    for name in ("mix", "sample_prompts", "allow_untrained"):
         if name in given:
             given[name] = tuple(given[name])
     if "add_tokens" in given:

@@ -161,6 +161,10 @@ class TrainConfig:
     decays: Annotated[
         Pairs | None, SettingSpec("PART=FACTOR: times --weight-decay, likewise.", OPTIMIZER)
     ] = None
+    allow_untrained: Annotated[
+        tuple[str, ...] | None,
+        SettingSpec("A part or pattern that may get no gradient; repeatable.", OPTIMIZER),
+    ] = None
     neftune_alpha: Annotated[
         float,
         SettingSpec("Noise on embeddings in training; NEFTune: 5 to 15", OPTIMIZER, 0.0, 1000.0),
@@ -321,7 +325,7 @@ class TrainConfig:
             raise ValueError(f"{', '.join(unknown[:3])} is not a setting of a run")
         if values.get("general") is not None:
             values["general"] = tuple((str(name), str(path)) for name, path in values["general"])
-        for name in ("sample_prompts", "mix", "add_tokens"):
+        for name in ("sample_prompts", "mix", "add_tokens", "allow_untrained"):
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
         for name in TABLES:

@@ -63,10 +63,10 @@ def check_weights(name: str, report: dict[str, Any]) -> None:
 def check_count(name: str, model: Any, shape: ModelConfig | None) -> None:
     """Raise `ModelLoadError` unless a model has as many parameters as its configuration says."""
     counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
-    if shape is not None and counted != shape.num_parameters:
+    if shape is not None and counted != shape.num_parameters + shape.frozen:
         raise ModelLoadError(
             f"{name} has {counted:,} parameters, but its configuration says"
-            f" {shape.num_parameters:,}: the memory prediction would be wrong. Please report the"
+            f" {shape.num_parameters + shape.frozen:,}: the memory prediction would be wrong. Please report the"
             " model's config.json."
         )
 
@@ -189,7 +189,7 @@ def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
     if not known:
         return None
     try:
-        return ModelConfig.from_hf(raw)
+        return ModelConfig.from_hf(raw).language  # its inputs are text
     except ModelError as error:
         raise ModelLoadError(f"model {source.name}: config.json: {error}") from None
 

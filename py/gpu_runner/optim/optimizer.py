@@ -127,6 +127,9 @@ class StepOptimizer(Protocol):
     def param_groups(self) -> list[dict[str, Any]]:
         """Every parameter, with its learning rate and decay."""
 
+    def reached(self) -> set[Tensor]:
+        """Return the weights that have got a gradient since the last step."""
+
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
         """Return the L2 norm of this process's gradients, on their device."""
 
@@ -204,6 +207,10 @@ class Optimizer:
         for parameter in parameters:
             parameter.grad = None
         return skipped
+
+    def reached(self) -> set[Tensor]:
+        """Return the weights that have got a gradient since the last step."""
+        return {parameter for parameter in self._parameters if parameter.grad is not None}
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
         """Return the L2 norm of this process's gradients; see `gradient_norm`."""

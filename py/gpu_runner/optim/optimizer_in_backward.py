@@ -39,6 +39,7 @@ class OptimizerInBackward:
         self._world = world or World()
         self._square = torch.zeros((), device=device)
         self._skipped = torch.zeros((), device=device)
+        self._reached: set[Tensor] = set()
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(self._update)
 
@@ -53,11 +54,16 @@ class OptimizerInBackward:
         return self._optimizer.param_groups
 
     def _update(self, parameter: Tensor) -> None:
+        self._reached.add(parameter)
         here = optim.gradient_norm([parameter])
         norm = self._world.norm(here)
         skipped = self._optimizer.update_one(parameter, self._rate(), norm)
         self._square += here.square()
         self._skipped = torch.maximum(self._skipped, skipped)
+
+    def reached(self) -> set[Tensor]:
+        """Return the weights that have been updated since the last step."""
+        return set(self._reached)
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
         """Return the norm of this process's gradients of the step, which are freed by now."""
@@ -68,6 +74,7 @@ class OptimizerInBackward:
         """End the step, whose weights are updated; return 1 if any update was skipped, else 0."""
         del lr, norm, clip
         self._optimizer.end_step()
+        self._reached.clear()
         skipped = self._skipped
         self._square, self._skipped = torch.zeros_like(skipped), torch.zeros_like(skipped)
         return skipped

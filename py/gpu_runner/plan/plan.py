@@ -253,7 +253,7 @@ class RunPlan:
     def weight_bytes(self) -> int:
         """Bytes of the weights; 0 if unknown."""
         width = 4 if self.config.params == "fp32" else 2
-        return self.shape.num_parameters * width if self.shape else 0
+        return (self.shape.num_parameters + self.shape.frozen) * width if self.shape else 0
 
     def remarks(self) -> list[str]:
         """Return what the user should know about data, memory and disk before the launch."""
@@ -262,6 +262,11 @@ class RunPlan:
         if self.vocabulary is not None:
             found.append(f"{self.vocabulary}.")
             found += self.vocabulary.find_unused(self.train.examples)
+        if self.shape is not None and self.shape.frozen:
+            found.append(
+                f"{self.source.name} reads text alone here: the {self.shape.frozen:,} parameters of"
+                " its vision encoder get no gradient and stay as they are."
+            )
         found += suggest_bf16(self.config, self.shape, self.compute, self.device.type)
         if 0 < self.positions < self.train.longest_tokens:
             found.append(

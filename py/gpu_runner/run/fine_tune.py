@@ -82,6 +82,7 @@ from gpu_runner.train.initial_weights import InitialWeights, find_initial_weight
 from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.step_position import StepPosition
+from gpu_runner.train.untrained import GradientCheck
 from gpu_runner.world import World, join
 from unfrozen.runner import WHOLE
 
@@ -493,6 +494,7 @@ def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
         loss=training_loss(config.loss, config.neftune_alpha),
         penalty=penalty,
         routers=routers_of(run.model, strength) if strength else Routers(),
+        check=GradientCheck(config.allow_untrained or ()),
         world=run.world,
     )
 

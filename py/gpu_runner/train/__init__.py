@@ -6,6 +6,7 @@ Reading order:
 - `initial_weights` — θ₀ on disk, and how far training has moved from it
 - `penalties` — L2-SP and EWC: ways to stay near θ₀
 - `step_position` — where in a step a run is, in case it ends there
+- `untrained` — weights without a gradient: which may be so
 - `loop` — the whole algorithm, and nothing else
 - `evaluate` — held-out loss beside its value before training
 - `fisher` — EWC's Fisher, estimated once before the first step

@@ -26,6 +26,7 @@ from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.plan.intervals import Intervals
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.step_position import StepPosition, resident_bytes
+from gpu_runner.train.untrained import GradientCheck
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 
@@ -90,7 +91,8 @@ class TrainingStep:
     """What one optimizer step is made of.
 
     `autocast` is the precision of the forward pass, `saving` where the tensors saved for backward
-    lie. `routers` are those of a mixture of experts that are trained to balance their load.
+    lie. `routers` are those of a mixture of experts that are trained to balance their load. `check`
+    raises for weights that backward has not reached.
     """
 
     model: Any
@@ -103,6 +105,7 @@ class TrainingStep:
     loss: Callable[[Any, Batch], tuple[torch.Tensor, int]] = loss_sum
     penalty: Penalty = field(default_factory=Penalty)
     routers: Routers = field(default_factory=Routers)
+    check: Callable[[Any, StepOptimizer], None] = field(default_factory=GradientCheck)
     world: World = field(default_factory=World)
 
 
@@ -141,6 +144,7 @@ def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, fl
                 objective.backward()
         loss += part.detach()
         del total, part, objective  # or their graph would live on into the next forward
+    step.check(step.model, step.optimizer)
     step.penalty.add_gradients(step.model)  # towards θ₀
     norm = step.world.norm(step.optimizer.norm(step.model.parameters()))
     loss = step.world.sum(loss)

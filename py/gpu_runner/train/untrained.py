@@ -1,0 +1,108 @@
+"""Weights that the loss of a step gives no gradient: which may be so, and which are an error.
+
+A full fine-tune trains every weight. One without a gradient would be saved as it was, whatever is
+trained around it, and no loss would show it: such a run ends at its first step. May be left out:
+
+    another modality        what stands outside the language model, whose inputs are text
+    experts without tokens  where each expert is a module of its own
+    constants               what the model's own class creates frozen: biases that correct a router
+    --allow-untrained       what the user has named
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from os.path import commonprefix
+from typing import Any, Final
+
+import torch
+from torch.distributed.fsdp import FSDPModule
+
+from gpu_runner.errors import ModelLoadError, UsageError, everyones
+from gpu_runner.optim.optimizer import StepOptimizer
+from unfrozen.parameter_groups import match_names, nearest_patterns
+
+_EXPERT: Final = re.compile(r"(^|\.)experts\.\d+\.")
+MOST_NAMED: Final = 5
+
+
+@dataclass(slots=True)
+class GradientCheck:
+    """Checks the first step that it is given; `allowed` are patterns of names."""
+
+    allowed: tuple[str, ...] = ()
+    _done: bool = field(default=False, init=False)
+
+    def __call__(self, model: Any, optimizer: StepOptimizer) -> None:
+        """Raise `ModelLoadError` for weights without a gradient, before the optimizer step.
+
+        Raises `UsageError` for an allowed pattern that matches no weight.
+        """
+        if self._done:
+            return
+        self._done = True
+        reached = optimizer.reached()
+        names = [name for name, _ in model.named_parameters()]
+        _check_patterns(self.allowed, names)
+        missing = [name for name, weight in model.named_parameters() if weight not in reached]
+        if wrong := _unexpected(model, missing, self.allowed):
+            raise everyones(ModelLoadError(_message(wrong, len(names))))
+
+
+def _check_patterns(allowed: Iterable[str], names: list[str]) -> None:
+    for pattern in allowed:
+        if not match_names(pattern, names):
+            near = ", ".join(nearest_patterns(pattern, names))
+            raise everyones(
+                UsageError(
+                    f"--allow-untrained {pattern!r} matches no weight of this model; did you mean"
+                    f" {near}?"
+                )
+            )
+
+
+def _unexpected(model: Any, missing: list[str], allowed: tuple[str, ...]) -> list[str]:
+    """Return those of the weights without a gradient that are none of the kinds above."""
+    named = {name for pattern in allowed for name in match_names(pattern, missing)}
+    left = [name for name in missing if name not in named and not _EXPERT.search(name)]
+    if not left:
+        return []
+    inside = _language(model)
+    left = [name for name in left if name in inside]
+    return [name for name in left if name not in _constants(model)] if left else []
+
+
+def _language(model: Any) -> set[str]:
+    """Return the names of the weights of the language model and its head."""
+    names = dict(model.named_parameters())
+    if model.config.get_text_config() is model.config:
+        return set(names)
+    parts = (model.get_decoder(), model.get_output_embeddings())
+    weights = {weight for part in parts for weight in part.parameters()}
+    return {name for name, weight in names.items() if weight in weights}
+
+
+def _constants(model: Any) -> set[str]:
+    """Return the names of weights that a new model of the same configuration does not train."""
+    kind: Any = next(one for one in type(model).__mro__ if not issubclass(one, FSDPModule))
+    with torch.device("meta"):
+        new = kind(model.config)
+    return {name for name, weight in new.named_parameters() if not weight.requires_grad}
+
+
+def _message(wrong: list[str], of: int) -> str:
+    more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+    return (
+        f"{len(wrong)} of {of} weights get no gradient: {', '.join(wrong[:MOST_NAMED])}{more}. They"
+        " would be saved as they are, whatever is trained around them. If this model does not"
+        f" train them, give --allow-untrained {_pattern(wrong)}; if it should, please report it."
+    )
+
+
+def _pattern(names: list[str]) -> str:
+    """Return a pattern that matches these names: what they share behind the number of a layer."""
+    ends = [re.split(r"\.\d+\.", name)[-1].split(".") for name in names]
+    shared: list[str] = commonprefix(ends)
+    return ".".join(shared or ends[0])
