@@ -63,11 +63,12 @@ def check_weights(name: str, report: dict[str, Any]) -> None:
 def check_count(name: str, model: Any, shape: ModelConfig | None) -> None:
     """Raise `ModelLoadError` unless a model has as many parameters as its configuration says."""
     counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
-    if shape is not None and counted != shape.num_parameters + shape.frozen:
+    planned = counted if shape is None else shape.num_parameters + shape.frozen
+    if counted != planned:
         raise ModelLoadError(
             f"{name} has {counted:,} parameters, but its configuration says"
-            f" {shape.num_parameters + shape.frozen:,}: the memory prediction would be wrong. Please report the"
-            " model's config.json."
+            f" {planned:,}: the memory prediction would be wrong. Please report the model's"
+            " config.json."
         )
 
 

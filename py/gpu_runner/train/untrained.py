@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any, Final
 
 import torch
@@ -104,5 +104,5 @@ def _message(wrong: list[str], of: int) -> str:
 def _pattern(names: list[str]) -> str:
     """Return a pattern that matches these names: what they share behind the number of a layer."""
     ends = [re.split(r"\.\d+\.", name)[-1].split(".") for name in names]
-    shared: list[str] = commonprefix(ends)
-    return ".".join(shared or ends[0])
+    parts = takewhile(lambda same: len(set(same)) == 1, zip(*ends, strict=False))
+    return ".".join([part for part, *_ in parts] or ends[0])

@@ -1,4 +1,4 @@
-"""Weights that a step does not reach: an error with their names, or one of the kinds that may be."""
+"""Weights that a step does not reach: an error that names them, or one of the kinds that may be."""
 
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ def without_sinks(monkeypatch: pytest.MonkeyPatch) -> Any:
     """gpt-oss with an attention that forgets them."""
     own = attention.attend
 
-    def forgets(*given: Any, s_aux: Any = None, **more: Any) -> Any:
-        return own(*given, **more)
+    def forgets(*given: Any, **more: Any) -> Any:
+        return own(*given, **more | {"s_aux": None})
 
     monkeypatch.setattr(attention, "attend", forgets)
     return tiny_families.model("gpt_oss", **SINKS)
