@@ -211,6 +211,44 @@ def train_here(options: dict[str, Any]) -> None:
     fine_tune(resolve(options), _quiet_console())
 
 
+def train_until_one_ends(options_and_way: tuple[dict[str, Any], str]) -> None:
+    """A run whose process 1 ends before step 3, in a way, while process 0 waits without an error.
+
+    It waits as for a kernel of NCCL, outside of Python: gloo would see a closed connection.
+    """
+    import signal
+    from dataclasses import replace
+    from datetime import timedelta
+
+    import torch.distributed as dist
+
+    from gpu_runner.train import loop
+    from gpu_runner.world import peers
+
+    options, way = options_and_way
+    step, rank = loop.timed_step, int(os.environ["RANK"])
+    if way == "stop":  # each process on a machine of its own, of which one is lost
+        this = peers.Peer.this()
+        peers.Peer.this = lambda: replace(this, machine=f"machine {rank}")
+        peers.SILENT_SECONDS = 3.0
+
+    def until_third(training: Any, number: int) -> Any:
+        if number < 3:
+            return step(training, number)
+        if rank == 0:
+            dist.distributed_c10d._get_default_store().wait(["never"], timedelta(minutes=30))
+        if way == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if way == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if way == "exit":
+            sys.exit(3)
+        raise ZeroDivisionError("of process 1")
+
+    loop.timed_step = until_third
+    train_here(options)
+
+
 def resume_here(run: str) -> None:
     """The same for a run that goes on."""
     from gpu_runner.run.resume import resume

@@ -6,10 +6,11 @@ import gc
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 def exit_with(command: Callable[[], int]) -> None:
     """Run a command and exit; an error of the user becomes one message and its exit code."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
     try:
         code = int(command())
     except RunnerError as error:
@@ -41,10 +43,22 @@ def exit_with(command: Callable[[], int]) -> None:
         code = ExitCode.INTERRUPTED
     except Exception as error:
         if not is_out_of_memory(error):
+            if several:
+                traceback.print_exc()
+                _leave(ExitCode.INTERNAL)
             raise
         typer.secho(f"Error: out of memory: {error}", err=True, fg="red")
         code = ExitCode.MEMORY
+    if several and code:
+        _leave(code)
     raise typer.Exit(int(code))
+
+
+def _leave(code: int) -> NoReturn:
+    """End a process of several now: libraries that clean up would wait for the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _prints(error: RunnerError) -> bool:

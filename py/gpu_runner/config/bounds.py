@@ -235,9 +235,9 @@ def _check_optimizer_in_backward(config: Any) -> None:
     for name, found, why, remedy in (
         (
             "grad-accum",
-            config.grad_accum > _processes(),  # one micro-batch each
+            config.grad_accum > processes(),  # one micro-batch each
             "a weight is updated at its first gradient and cannot accumulate more",
-            _processes(),
+            processes(),
         ),
         ("clip", config.clip > 0, "the global norm is known only after the last gradient", 0),
     ):
@@ -257,14 +257,14 @@ def _check_auto_micro_batch(config: Any) -> None:
             "--auto-micro-batch with --optimizer-in-backward: a smaller micro-batch needs gradient"
             " accumulation, which --optimizer-in-backward forbids. Drop one of them."
         )
-    if _processes() > 1:
+    if processes() > 1:
         raise UsageError(
             "--auto-micro-batch with several processes: each would see its own free memory. Run"
             " `train --dry-run --auto-micro-batch` on one, and give --micro-batch."
         )
 
 
-def _processes() -> int:
+def processes() -> int:
     """Return how many processes torchrun has launched; `world` refuses what is no number."""
     given = os.environ.get("WORLD_SIZE", "1")
     return int(given) if given.isdecimal() else 1

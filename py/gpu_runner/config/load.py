@@ -25,7 +25,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from gpu_runner.config.bounds import LONGEST_PATTERN, TABLES, Pairs, check_config, check_used
+from gpu_runner.config.bounds import (
+    LONGEST_PATTERN,
+    TABLES,
+    Pairs,
+    check_config,
+    check_used,
+    processes,
+)
 from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.installed import runs_folder
@@ -304,6 +311,24 @@ def _describe_type(kind: Any) -> str:
     return names.get(kind, "a list of texts")
 
 
+def _fitting_batch(
+    given: Mapping[str, Any], ranks: int, fixed: int | None = None
+) -> dict[str, int]:
+    """Return a default micro-batch and accumulation that so many processes can share evenly.
+
+    A step has the sequences of a step on one process where that is possible, and the micro-batch is
+    not `fixed`.
+    """
+    fields = TrainConfig.__dataclass_fields__
+    size, times = (
+        int(given.get(name, fields[name].default)) for name in ("micro_batch", "grad_accum")
+    )
+    if times % ranks == 0:
+        return {}
+    several = -(-times // ranks) * ranks
+    return {"grad_accum": several, "micro_batch": fixed or max(1, size * times // several)}
+
+
 def resolve(options: Mapping[str, Any]) -> TrainConfig:
     """Fill in what `options` leaves out (absent or None) and check every bound.
 
@@ -341,6 +366,8 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
         given["epochs"] = 1.0
     given.setdefault("runs", str(runs_folder()))
     given.setdefault("today", date.today().isoformat())
+    if options.get("grad_accum") is None:
+        given |= _fitting_batch(given, max(1, processes()), fixed=options.get("micro_batch"))
     config = TrainConfig(**given)
     check_config(config)
     check_used(options, config)

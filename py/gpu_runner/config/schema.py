@@ -86,7 +86,7 @@ class TrainConfig:
     ] = "assistant"
     seq_len: Annotated[
         int, SettingSpec("Longest sequence in tokens; longer ones are truncated", DATA, *LENGTHS)
-    ] = 512
+    ] = 1024
     packing: Annotated[
         bool, SettingSpec("Pack examples into sequences; each attends to itself only", DATA)
     ] = True

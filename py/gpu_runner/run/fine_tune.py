@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from gpu_runner.errors import (
 )
 from gpu_runner.log.commands import CommandReader
 from gpu_runner.log.tail import LOG_NAME, last_value
-from gpu_runner.log.writer import EventLog, Log, open_log
+from gpu_runner.log.writer import EventLog, Log, LogError, open_log
 from gpu_runner.memory.formula import steps_to_measure, uncompiled_step
 from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model import added_tokens, blocks, sharded_load
@@ -59,7 +59,13 @@ from gpu_runner.plan.step_time import evaluation_seconds
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop, StopRequest
 from gpu_runner.run.directory import check_output, claim, make_directory, write_config
-from gpu_runner.run.finish import RunEnd, describe_load_failure, end_by_error, summarize
+from gpu_runner.run.finish import (
+    RunEnd,
+    describe_load_failure,
+    describe_lost,
+    end_by_error,
+    summarize,
+)
 from gpu_runner.run.interval_chooser import IntervalChooser
 from gpu_runner.run.observer import EarlyStop, RunObserver, Sampling, Validation
 from gpu_runner.run.out_of_memory import examine
@@ -84,6 +90,7 @@ from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.step_position import StepPosition
 from gpu_runner.train.untrained import GradientCheck
 from gpu_runner.world import World, join
+from gpu_runner.world.peers import report
 from unfrozen.runner import WHOLE
 
 SAMPLED_ROWS: Final = 2
@@ -126,8 +133,10 @@ def join_world(config: TrainConfig) -> Iterator[World]:
     try:
         check_processes(config, world)
         yield world
-    finally:
-        world.close()
+    except BaseException as error:
+        world.fail(error)
+        raise
+    world.close()
 
 
 def check_processes(config: TrainConfig, world: World) -> None:
@@ -358,6 +367,7 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
         sampler = _sampler(run, log, recorder, spending)
         checkpointer = run.checkpointer()
         intervals = Intervals(plan.steps, plan.config.eval_every, plan.config.save_every)
+        _log_when_lost(run, log, spending)
         try:
             chooser = _chooser(run, recorder, checkpointer, intervals)
             observer = _observer(run, recorder, checkpointer, chooser)
@@ -370,7 +380,7 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
             end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
         except BaseException as error:  # logged here, raised again below
             where = plan, run.position, run.state, recorder
-            end = end_by_error(error, plan, lambda e: examine(e, *where))
+            end = end_by_error(error, plan, lambda e: examine(e, *where), run.world)
         sampler.stop()
         log.emit("run.end", run.state.step, **end.payload(plan, run.state, run.history, spending))
         if end.status == "finished":
@@ -380,6 +390,21 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
     if end.error is not None:
         raise end.error
     return end.code
+
+
+def _log_when_lost(run: PreparedRun, log: Log, spending: Spending | None) -> None:
+    """Log the end of a run whose main thread waits for a process that has ended."""
+    if run.world.peers is None:
+        return
+
+    def ended(reason: str) -> None:
+        end = RunEnd("failed", describe_lost(reason))
+        payload = end.payload(run.plan, run.state, run.history, spending)
+        with suppress(LogError):  # its end is logged already
+            log.emit("run.end", run.state.step, **payload)
+        report(reason)
+
+    run.world.peers.on_lost = ended
 
 
 def _train(training: Training, observer: RunObserver) -> None:

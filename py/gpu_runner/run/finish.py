@@ -27,6 +27,7 @@ from gpu_runner.run.terminal import RunSummary
 from gpu_runner.system.price import Spending
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
+from gpu_runner.world import World
 from gpu_runner.world.sharded_files import WEIGHTS
 from unfrozen.events import RunStatus
 from unfrozen.runner import ROUNDED
@@ -85,14 +86,23 @@ def losses(history: History) -> dict[str, list[float]]:
     return {suite: [first, history.latest[suite]] for suite, first in history.first.items()}
 
 
+def describe_lost(reason: str) -> str:
+    """Return how a run ended whose process has ended elsewhere; "": nobody knows why."""
+    text = "another process of this run has ended"
+    return f"{text}: {reason}" if reason else f"{text}: its last message says why"
+
+
 def end_by_error(
-    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], OutOfMemoryReport]
+    error: BaseException,
+    plan: RunPlan,
+    examine: Callable[[BaseException], OutOfMemoryReport],
+    world: World | None = None,
 ) -> RunEnd:
     """Return the end that an exception means; out of memory is examined."""
     if is_out_of_memory(error):
         return _out_of_memory(error, plan, examine)
     if is_lost_process(error):
-        text = "another process of this run has ended: its last message says why"
+        text = describe_lost(world.peers.reason() if world and world.peers else "")
         return RunEnd("failed", text, SystemFailure(f"{text}. Resume from the last checkpoint."))
     if isinstance(error, KeyboardInterrupt):
         return RunEnd("stopped", "interrupted twice: exited without saving", error)

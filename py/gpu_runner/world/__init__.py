@@ -2,6 +2,7 @@
 
 Reading order:
 
+- `peers` — who has ended before its time takes the others along
 - `processes` — what each process holds, what is reduced over all, how a model is sharded
 - `sharded_files` — shards of tensors in files, written by each, read by any
 """

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -29,6 +30,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from gpu_runner.errors import RunnerError, SystemFailure, UsageError, everyones
+from gpu_runner.errors import is_lost_process as lost
+from gpu_runner.world.peers import Peer, Peers
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -189,6 +192,8 @@ class World:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     parts: int = 1
     """Into how many parts a model is cut: `size`, or fewer where there are copies of it."""
+    peers: Peers | None = None
+    """The other processes, looked at; None alone."""
     _mesh: Any = None
     _root: Root | None = None
 
@@ -261,7 +266,8 @@ class World:
         unforeseen: Exception | None = None
         if self.first:
             try:
-                answer[0] = function()
+                with nullcontext() if self.peers is None else self.peers.working():
+                    answer[0] = function()
             except RunnerError as error:
                 answer[1] = (type(error), str(error))
             except Exception as error:
@@ -323,8 +329,22 @@ class World:
         """Leave the others in order: without it, gloo aborts when Python ends."""
         if self.size > 1:
             self._root = self._mesh = None
+            if self.peers is not None:
+                self.peers.leave()
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+    def fail(self, error: BaseException) -> None:
+        """Leave because of an error: the others are told, and no kernel is waited for.
+
+        NCCL would wait for kernels that wait for the others: its communicators are aborted.
+        """
+        if self.peers is not None and not (getattr(error, "shared", False) or lost(error)):
+            self.peers.fail(error)
+        if self.device.type == "cuda" and dist.is_initialized():
+            self._root = self._mesh = None
+            dist.distributed_c10d._abort_process_group()
+        self.close()
 
 
 def join(device: torch.device, parts: int | None = None) -> World:
@@ -366,7 +386,12 @@ def join(device: torch.device, parts: int | None = None) -> World:
             f"process {rank} of {size} found no way to the others"
             f" ({os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}): {error}"
         ) from None
-    return World(rank, size, device, parts, mesh)
+    everyone: list[Any] = [None] * size
+    dist.all_gather_object(everyone, Peer.this())
+    groups: Any = dist.distributed_c10d
+    store = groups.PrefixStore("unfrozen/peers", groups._get_default_store().clone())
+    peers = Peers(rank, everyone, store)
+    return World(rank, size, device, parts, peers, mesh)
 
 
 def _parts(asked: int, size: int) -> int:

@@ -36,6 +36,32 @@ def test_a_model_without_a_task_needs_data() -> None:
 
 
 @pytest.mark.parametrize(
+    ("processes", "options", "batch"),
+    [
+        ("1", {}, (4, 2)),
+        ("2", {}, (4, 2)),
+        ("4", {}, (2, 4)),  # as many sequences in a step as on one
+        ("8", {}, (1, 8)),
+        ("3", {}, (2, 3)),
+        ("64", {}, (1, 64)),
+        ("8", {"micro_batch": 4}, (4, 8)),
+        ("8", {"grad_accum": 2}, (4, 2)),  # asked for: refused when the processes meet
+        ("2", {"model": "demo", "data": None}, (demo.RECIPE.micro_batch // 2, 2)),
+        ("0", {}, (4, 2)),
+    ],
+)
+def test_what_is_left_out_can_be_shared_by_the_processes_of_a_run(
+    processes: str,
+    options: dict[str, object],
+    batch: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    config = resolve({"model": "m", "data": "d.jsonl", **options})
+    assert (config.micro_batch, config.grad_accum) == batch
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"lr": 0.0}, "--lr 0.0 is out of bounds: give a number from 1e-12 to 1"),
