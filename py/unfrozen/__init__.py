@@ -60,7 +60,7 @@ def __getattr__(name: str) -> Any:
             return getattr(import_module(_WATCHING[name]), name)
         except ModuleNotFoundError as error:
             raise ImportError(
-                f"unfrozen.{name} needs {error.name}: pip install 'unfrozen[train]'"
+                f"unfrozen.{name} needs {error.name}: `unfrozen doctor` prints how to install it"
             ) from None
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version

@@ -104,9 +104,13 @@ def test_what_is_missing_to_train_is_installed_as_one_installs_here(
     wheel: Path, script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = script.with_name("python")
-    assert installed.pip_install() == f"'{python}' -m pip install 'unfrozen[train]'"
+    pip = f"'{python}' -m pip install"
+    locked = wheel / "requirements.txt"
+    assert installed.pip_install() == (
+        f"{pip} --require-hashes --no-deps -r '{locked}' && {pip} 'torch>=2.12'"
+    )
     monkeypatch.setattr(installed, "package", lambda: ROOT / "py" / "gpu_runner")
-    assert installed.pip_install() == "`python3 build.py build` installs it"
+    assert installed.pip_install() == "`python3 build.py serve` installs it"
     assert wheel.is_dir()
 
 

@@ -234,7 +234,11 @@ def test_the_base_plans_and_says_what_training_needs(base: Installed) -> None:
     lacks = base("doctor")
     assert lacks.returncode == 10
     assert "Not ready: torch, transformers," in lacks.stdout
-    assert lacks.stdout.endswith("Or all at once: python -m pip install 'unfrozen[train]'\n")
+    lock = base.packages / "gpu_runner" / "requirements.txt"
+    pip = f"python -m pip install --require-hashes --no-deps -r {lock}"
+    assert lacks.stdout.endswith(f"Or all at once: {pip} && python -m pip install 'torch>=2.12'\n")
+    dry = [sys.executable, *pip.split()[1:], "--dry-run", "--no-index", "--quiet"]
+    assert subprocess.run(dry, capture_output=True, check=False).returncode == 0
 
 
 def test_the_whole_article_is_there_offline(address: str, page: Page, site: Path) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from conftest import StaticSite
 from site_builder import disk_cache, fonts
-from site_builder.assets import FONT_LICENCES
+from site_builder.third_party import NOTICES
 from site_builder.fonts import SIGNS, unicode_range
 
 FACE = re.compile(r"@font-face\{(.*?)\}")
@@ -128,7 +128,7 @@ def test_cut_fonts_say_whose_they_are_and_bear_no_reserved_name(site: Path) -> N
         assert not {1, 3, 4, 6, 16} & set(names), face.path.name
         assert "Source" not in face.family
         assert names[13] == "SIL Open Font License, Version 1.1"
-    text = (site / FONT_LICENCES).read_text(encoding="utf-8")
+    text = (site / NOTICES).read_text(encoding="utf-8")
     owners = ("Adobe", "Inter Project", "JetBrains Mono Project", "STIX Fonts Project")
     assert all(f"{owner}" in text for owner in owners)
     assert "PERMISSION & CONDITIONS" in text

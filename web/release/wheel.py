@@ -1,7 +1,8 @@
 """Makes a wheel and an sdist that hold the built page and need no Node: `python3 build.py wheel`.
 
-    pyproject.toml README.md LICENSE py/  ─┐
-    dist/ → py/gpu_runner/page/           ─┴→ .cache/package → sdist → wheel → packages/
+    pyproject.toml README.md LICENSE py/                    ─┐
+    dist/ → py/gpu_runner/page/                             ─┤
+    requirements.txt (train) → py/gpu_runner/requirements.txt ┴→ .cache/package → sdist → wheel → packages/
 
 The wheel is built from the sdist, which shows that the sdist is complete. Files of the page that
 contain the demo model or its data, alone or in a package for cells, are split: the server inserts
@@ -25,6 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from build import locked
 from gpu_runner.serve.site import PACKED, SPLICED
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -55,6 +57,7 @@ def stage(site: Path, folder: Path) -> Path:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "py", folder / "py", ignore=UNWANTED)
     runner = folder / "py" / "gpu_runner"
+    (runner / "requirements.txt").write_text(locked("train"), "utf-8")
     page = shutil.copytree(site, runner / "page", ignore=NOT_PACKAGED)
     shared = {
         str(path.relative_to(runner)): path.read_bytes()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
@@ -23,16 +24,17 @@ from site_builder.browser_python import (
     write_demo_wheel,
 )
 from site_builder.config import ROOT, WEB, WIDGETS, widget_loaders
-from site_builder.fonts import PRELOADED, font_licences, write_fonts
+from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
+from site_builder.third_party import NOTICES, SBOM, components, notices, sbom
 from unfrozen.lab.demo import FILES
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 STYLE_LAYERS: Final = ("base", "components", "parts", "print")
-FONT_LICENCES: Final = "font-licences.txt"
 MAIN: Final = "web/main.js"
 THEME: Final = "web/page/theme-first.js"
 WORKER: Final = "python/worker.js"
+_PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Assets:
     cost: str = ""
 
 
-def write_assets(out: Path) -> Assets:
+def write_assets(out: Path, version: str) -> Assets:
     """Write all assets below `out`; raises SiteError when a source is missing or altered."""
     for path, data in python_files().items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def write_assets(out: Path) -> Assets:
         "RUNTIME_BYTES": progress_bytes(),
     }
     options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
-    assets = _bundle(out, options)
+    assets, bundled = _bundle(out, options)
     # A fixed name: the server sends the worker with a Content-Security-Policy of its own.
     _esbuild([f"web/{WORKER}", "--format=esm", *options, f"--outfile={out / WORKER}"], out)
     _assemble(WEB / "python" / "matmul.wat", out / "python" / "matmul.wasm")
@@ -73,7 +75,9 @@ def write_assets(out: Path) -> Assets:
             text = json.dumps(widget.first_view(), ensure_ascii=False, separators=(",", ":"))
             (out / f"{widget.block}.json").write_text(text, encoding="utf-8")
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
-    (out / FONT_LICENCES).write_text(font_licences(), encoding="utf-8")
+    shipped = components(bundled)
+    (out / NOTICES).write_text(notices(shipped), encoding="utf-8")
+    (out / SBOM).write_text(sbom(shipped, version), encoding="utf-8")
     first_run = (out / WORKER).stat().st_size + sum(map(len, python_files().values()))
     return replace(
         assets,
@@ -119,8 +123,11 @@ def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
     return outputs
 
 
-def _bundle(out: Path, options: list[str]) -> Assets:
-    """Bundle scripts (in chunks), styles and the fonts that these name."""
+def _bundle(out: Path, options: list[str]) -> tuple[Assets, set[str]]:
+    """Bundle scripts (in chunks), styles and the fonts that these name.
+
+    Returns their paths, and the npm packages that they contain.
+    """
     faces = out / ".faces"
     write_fonts(faces)
     into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
@@ -146,7 +153,9 @@ def _bundle(out: Path, options: list[str]) -> Assets:
         if path.endswith(".woff2")
         for source in output["inputs"]
     }
-    return Assets(fonts=tuple(fonts[f"{name}.woff2"] for name in PRELOADED), **named)
+    inputs = (source for output in outputs.values() for source in output["inputs"])
+    bundled = {match[1] for match in map(_PACKAGE.search, inputs) if match}
+    return Assets(fonts=tuple(fonts[f"{name}.woff2"] for name in PRELOADED), **named), bundled
 
 
 def _copy_demo(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from site_builder import SiteError
-from site_builder.assets import FONT_LICENCES, write_assets
+from site_builder.assets import write_assets
 from site_builder.bibliography import Bibliography
 from site_builder.blocks import BIBLIOGRAPHY_MARK, TAKEAWAYS_MARK, PageContext
 from site_builder.code_blocks import CellRunner
@@ -25,6 +25,7 @@ from site_builder.config import AUTHORS, SUBTITLE, TITLE, WEB, project
 from site_builder.markdown import ChapterRenderer, Section, make_parser, slug
 from site_builder.quiz import Quiz
 from site_builder.rendering import TEMPLATES, RenderQueue, embed_json
+from site_builder.third_party import NOTICES
 from unfrozen.schema import page_schema, policy
 
 DESCRIPTION: Final = (
@@ -69,8 +70,8 @@ def build_site(out: Path, article: Path = WEB / "article") -> list[Chapter]:
         authors=AUTHORS,
         project=project(),
         policy=policy.PAGE,
-        assets=write_assets(out),
-        licences=FONT_LICENCES,
+        assets=write_assets(out, project().version),
+        licences=NOTICES,
         chapters=chapters,
         schema=Markup(embed_json(page_schema(), element_id="event-schema")),
     )

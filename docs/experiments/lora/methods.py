@@ -81,7 +81,7 @@ def adapt(model: Any, rank: int) -> Trained:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise UsageError(
-            "LoRA needs the library peft: pip install 'peft>=0.18', or install unfrozen[lora]."
+            "LoRA needs the library peft: pip install 'peft>=0.18'."
         ) from None
     wanted = LoraConfig(
         r=rank, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=list(TARGETS), bias="none"
