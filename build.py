@@ -181,7 +181,7 @@ def locked(group: str) -> str:
 
 def torch() -> str:
     """The range of PyTorch in pyproject.toml: which build fits depends on the machine."""
-    return re.search(r'"(torch[^"]*)"', (ROOT / "pyproject.toml").read_text())[1]
+    return re.findall(r'"(torch\W[^"]*)"', (ROOT / "pyproject.toml").read_text())[0]
 
 
 def make_venv() -> None:

@@ -107,7 +107,7 @@ def test_what_is_missing_to_train_is_installed_as_one_installs_here(
     pip = f"'{python}' -m pip install"
     locked = wheel / "requirements.txt"
     assert installed.pip_install() == (
-        f"{pip} --require-hashes --no-deps -r '{locked}' && {pip} 'torch>=2.12'"
+        f"{pip} --require-hashes --no-deps -r {locked} && {pip} 'torch>=2.12'"
     )
     monkeypatch.setattr(installed, "package", lambda: ROOT / "py" / "gpu_runner")
     assert installed.pip_install() == "`python3 build.py serve` installs it"

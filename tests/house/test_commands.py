@@ -20,6 +20,7 @@ BUILD_COMMANDS = {
     "wheel": set(),
     "release": set(),
     "bench": {"name"},
+    "lock": set(),
     "clean": set(),
 }
 UNFROZEN_COMMANDS = {

@@ -11,8 +11,8 @@ from playwright.sync_api import Page
 
 from conftest import StaticSite
 from site_builder import disk_cache, fonts
-from site_builder.third_party import NOTICES
 from site_builder.fonts import SIGNS, unicode_range
+from site_builder.third_party import NOTICES
 
 FACE = re.compile(r"@font-face\{(.*?)\}")
 FALLS_BACK = {  # on purpose: our faces lack them, and every system has them

@@ -1,1 +1,3 @@
-"""Builds the wheel and the sdist (`wheel`) and checks a version before a release (`checklist`)."""
+"""Pins what is installed (`lock`), builds the wheel and the sdist (`wheel`), and checks a version
+before a release (`checklist`).
+"""

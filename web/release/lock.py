@@ -43,7 +43,9 @@ def resolve(requirements: list[str], *options: str) -> dict[str, str]:
     if done.returncode:
         raise SystemExit(f"uv could not lock {', '.join(requirements)}:\n{done.stderr}")
     entries = (match[0] for match in _ENTRY.finditer(done.stdout))
-    return {entry.partition(" \\\n")[0]: entry for entry in entries if not _BY_PLATFORM.match(entry)}
+    return {
+        entry.partition(" \\\n")[0]: entry for entry in entries if not _BY_PLATFORM.match(entry)
+    }
 
 
 def _pin(line: str) -> str:

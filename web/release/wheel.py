@@ -1,8 +1,7 @@
 """Makes a wheel and an sdist that hold the built page and need no Node: `python3 build.py wheel`.
 
-    pyproject.toml README.md LICENSE py/                    ─┐
-    dist/ → py/gpu_runner/page/                             ─┤
-    requirements.txt (train) → py/gpu_runner/requirements.txt ┴→ .cache/package → sdist → wheel → packages/
+    pyproject.toml README.md LICENSE py/     ─┐
+    dist/, requirements.txt → py/gpu_runner/ ─┴→ .cache/package → sdist → wheel → packages/
 
 The wheel is built from the sdist, which shows that the sdist is complete. Files of the page that
 contain the demo model or its data, alone or in a package for cells, are split: the server inserts

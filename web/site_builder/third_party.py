@@ -37,7 +37,7 @@ _WHEEL_LICENCES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Something of others in the page: `licence` by SPDX, `purl` its package URL, `text` in full."""
+    """Something of others in the page: licence by SPDX, package URL, and the licence in full."""
 
     name: str
     version: str
@@ -107,14 +107,15 @@ def notices(shipped: Iterable[Component]) -> str:
         for text, owners in by_text.items()
     ]
     rule = f"\n{'=' * 96}\n\n"
-    return "Unfrozen contains the work of others, each under the licence that follows its name.\n" + (
-        rule + rule.join(blocks)
+    return (
+        "Unfrozen contains the work of others, each under the licence that follows its name.\n"
+        + (rule + rule.join(blocks))
     )
 
 
 def sbom(shipped: Iterable[Component], version: str) -> str:
-    """Return a software bill of materials in CycloneDX 1.6 (https://cyclonedx.org): what is shipped,
-    and the Python packages that requirements.txt pins.
+    """Return a software bill of materials, CycloneDX 1.6: what is shipped, and the Python packages
+    that requirements.txt pins.
     """
     entries: list[dict[str, Any]] = [
         {

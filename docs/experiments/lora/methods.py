@@ -80,9 +80,7 @@ def adapt(model: Any, rank: int) -> Trained:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise UsageError(
-            "LoRA needs the library peft: pip install 'peft>=0.18'."
-        ) from None
+        raise UsageError("LoRA needs the library peft: pip install 'peft>=0.18'.") from None
     wanted = LoraConfig(
         r=rank, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=list(TARGETS), bias="none"
     )
