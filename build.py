@@ -181,7 +181,8 @@ def locked(group: str) -> str:
 
 def torch() -> str:
     """The range of PyTorch in pyproject.toml: which build fits depends on the machine."""
-    return re.findall(r'"(torch\W[^"]*)"', (ROOT / "pyproject.toml").read_text())[0]
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    return next(line.strip(' ",') for line in lines if line.startswith('  "torch>'))
 
 
 def make_venv() -> None:
