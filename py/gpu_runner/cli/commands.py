@@ -452,8 +452,9 @@ def calibrate(
         folder = runs_folder() if runs is None else Path(runs).expanduser()
         path = calibration_path() if to is None else Path(to).expanduser()
         found = calibrate(choose_device(device), folder, date.today().isoformat())
-        save_calibration(found, path)
-        console.print(found.sentence(), highlight=False, soft_wrap=True)
+        save_calibration(found.measured, path)
+        for text in (found.measured.sentence(), *found.sentences()):
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
         shown = "" if to is None else f" Set UNFROZEN_CALIBRATION={short(path)} to use it."
         console.print(
             f"Written to {short(path)}: `{program()} plan` and `{program()} train` use it.{shown}",

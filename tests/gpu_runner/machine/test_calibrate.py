@@ -11,10 +11,18 @@ from typer.testing import CliRunner
 
 from gpu_runner.cli.application import application
 from gpu_runner.config.load import resolve
-from gpu_runner.machine.calibrate import calibrate, estimate_ratio, matmul_share, read_runs
+from gpu_runner.machine.calibrate import (
+    Calibrated,
+    RecordedSteps,
+    believe,
+    calibrate,
+    estimate_ratio,
+    matmul_share,
+    read_runs,
+)
 from gpu_runner.plan import plan, step_time
 from gpu_runner.system.calibration import FILE_ENV, load_calibration
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware.gpus import Gpu, find
 from unfrozen.plan.flops import flops
 from unfrozen.plan.step_time import step_time as estimate
 from unfrozen.plan.timing.calibration import Calibration
@@ -75,12 +83,19 @@ def run(runs: Path, name: str, seconds: list[float], cpu: str = "mine", **hardwa
     return directory
 
 
+def counted(runs: Path, device: str, gpu: Gpu | None) -> list[RecordedSteps]:
+    """The runs in a folder, of which each counts."""
+    found = list(read_runs(runs, device, gpu))
+    assert all(isinstance(one, RecordedSteps) for one in found)
+    return [one for one in found if isinstance(one, RecordedSteps)]
+
+
 def test_steps_of_this_device_are_read_without_warm_up_steps(tmp_path: Path) -> None:
     run(tmp_path, "one", [9.0, 9.0, 9.0, 0.2, 0.1, 0.3])
     run(tmp_path, "other-device", [0.5] * 9, cpu="another")
     run(tmp_path, "several", [0.5] * 9, processes=4)
     run(tmp_path, "short", [0.5])
-    (found,) = read_runs(tmp_path, "mine", None)
+    (found,) = counted(tmp_path, "mine", None)
     assert (found.number, found.seconds) == (3, 0.2)
     assert found.job.recipe.micro_batch == 4
 
@@ -88,17 +103,64 @@ def test_steps_of_this_device_are_read_without_warm_up_steps(tmp_path: Path) -> 
 def test_folders_that_are_no_run_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("no run")
-    broken = run(tmp_path, "broken", [0.5] * 9)
-    (broken / "model" / "config.json").write_text("{")
+    (run(tmp_path, "without-model", [0.5] * 9) / "model" / "config.json").unlink()
     assert list(read_runs(tmp_path, "mine", None)) == []
     assert list(read_runs(tmp_path / "nowhere", "mine", None)) == []
     assert estimate_ratio([], Calibration(device="mine")) is None
     assert matmul_share([], {}) is None
 
 
+RATES = Calibration(device="mine", products=(("fp32", 0.05),))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "config", "why"),
+    [
+        (1e-6, None, "its steps of 1e-06 s reach 4,0"),
+        (5e-324, None, "over a million times the matmul rate measured here"),
+        (0.0, None, "its log has a step of 0 s"),
+        (-1.0, None, "its log has a step of -1 s"),
+        (float("inf"), None, "its log has a step of inf s"),
+        (6e5, None, "its log has a step of 6e+05 s: more than 0 and at most 100,000 s count"),
+        (9e4, None, "of the matmul rate measured here: too slow"),
+        (0.1, '{"a":' * 100_000, "its model/config.json"),
+        (0.1, "{", "its model/config.json"),
+        (0.1, json.dumps(CONFIG | {"num_hidden_layers": 10**9}), "the planner does not take its"),
+        (0.1, json.dumps(CONFIG | {"vocab_size": -1}), "the planner does not take its job"),
+    ],
+)
+def test_a_run_that_this_device_cannot_have_taken_is_refused_with_the_reason(
+    seconds: float, config: str | None, why: str, tmp_path: Path
+) -> None:
+    run(tmp_path, "good", [0.1] * 9)
+    bad = run(tmp_path, "bad\x1b[31m", [0.1] * 3 + [seconds] * 9)
+    log = bad / "events.jsonl"
+    log.write_text(log.read_text().replace("Infinity", "1e999"))
+    if config is not None:
+        (bad / "model" / "config.json").write_text(config)
+    used, refused = believe(read_runs(tmp_path, "mine", None), RATES, None)
+    assert [one.run for one in used] == ["good"]
+    ((name, reason),) = refused
+    assert "\x1b" not in name
+    assert why in reason
+    said = Calibrated(RATES, used, refused).sentences()
+    assert said[0] == "Their steps count: good (6 steps of 0.1 s)."
+    assert said[1] == f"Not used: {name}: {reason}."
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 50.0])
+def test_a_run_far_from_the_estimate_of_a_gpu_is_refused(seconds: float, tmp_path: Path) -> None:
+    gpu = find("RTX 3090")
+    run(tmp_path, "one", [seconds] * 9, gpu="NVIDIA GeForce RTX 3090")
+    measured = Calibration(device="NVIDIA GeForce RTX 3090", card=gpu.name)
+    used, refused = believe(read_runs(tmp_path, measured.device, gpu), measured, gpu)
+    assert used == []
+    assert "times the estimate" in refused[0].why
+
+
 def test_steps_on_a_cpu_reach_a_share_of_its_matmul_rate(tmp_path: Path) -> None:
     run(tmp_path, "one", [0.1] * 9)
-    found = list(read_runs(tmp_path, "mine", None))
+    found = counted(tmp_path, "mine", None)
     done = flops(found[0].job).total * 4 * 64
     reached = matmul_share(found, {"fp32": 0.05})
     assert reached is not None
@@ -109,7 +171,7 @@ def test_steps_on_a_cpu_reach_a_share_of_its_matmul_rate(tmp_path: Path) -> None
 def test_steps_on_a_gpu_are_compared_with_the_estimate(tmp_path: Path) -> None:
     gpu = find("RTX 3090")
     run(tmp_path, "one", [0.1] * 9, gpu="NVIDIA GeForce RTX 3090")
-    found = list(read_runs(tmp_path, "NVIDIA GeForce RTX 3090", gpu))
+    found = counted(tmp_path, "NVIDIA GeForce RTX 3090", gpu)
     measured = Calibration(device="NVIDIA GeForce RTX 3090", card=gpu.name)
     beside = estimate_ratio(found, measured)
     assert beside == (pytest.approx(0.1 / estimate(found[0].job).seconds), 6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,14 @@ from typing import Final
 from unfrozen.errors import PlanError
 
 PRECISIONS: Final = ("fp32", "bf16", "fp16", "fp8")
-_LARGEST: Final = 1e6
+_BOUNDS: Final = {
+    "products": (1e-6, 1e5),
+    "memory_gb_s": (1e-3, 1e5),
+    "launch_us": (1e-3, 1e5),
+    "step_ratio": (0.03, 30.0),
+    "step_share": (1e-3, 1.25),
+}
+"""What a device can do: TFLOP/s, GB/s, microseconds, and what steps take of that."""
 _KEYS: Final = (
     *("device", "card", "day", "products", "memory_gb_s", "launch_us"),
     *("step_ratio", "step_share", "steps"),
@@ -58,10 +64,10 @@ class Calibration:
             if name not in PRECISIONS:
                 bound = f"known precisions are {', '.join(PRECISIONS)}"
                 raise PlanError("calibration.products", name, bound, _AGAIN)
-            _positive(f"products.{name}", value)
+            _within(f"products.{name}", value)
         for key in ("memory_gb_s", "launch_us", "step_ratio", "step_share"):
             if given.get(key) is not None:
-                _positive(key, given[key])
+                _within(key, given[key])
         for key in ("device", "day"):
             _text(key, given.get(key, ""))
         if given.get("card") is not None:
@@ -96,10 +102,11 @@ class Calibration:
 _AGAIN: Final = "measure again: unfrozen calibrate"
 
 
-def _positive(key: str, value: object) -> None:
-    good = type(value) in (int, float) and math.isfinite(value) and 0 < value <= _LARGEST  # type: ignore[arg-type,operator]
+def _within(key: str, value: object) -> None:
+    low, high = _BOUNDS[key.partition(".")[0]]
+    good = type(value) in (int, float) and low <= value <= high  # type: ignore[operator]
     if not good:
-        bound = f"it must be a number above 0 and up to {_LARGEST:g}"
+        bound = f"it must be a number from {low:g} to {high:g}"
         raise PlanError(f"calibration.{key}", value, bound, _AGAIN)
 
 
