@@ -71,7 +71,7 @@ def print_outcomes(console: Console, outcomes: list[Outcome]) -> ExitCode:
             Text(f"Not ready: {names}. The remedy is at the end of its line.", "bold red")
         )
         if len(missing) > 1 and any(one.name == "torch" for one in missing):
-            console.print(Text(f"Or all at once: {pip_install()}", "bold"))
+            console.print(Text(f"Or all at once: {pip_install()}", "bold"), soft_wrap=True)
         return ExitCode.NOT_READY
     console.print(Text(f"Ready: {program()} train --model demo", "bold"))
     return ExitCode.OK
