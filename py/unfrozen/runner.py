@@ -31,8 +31,15 @@ OWN_ATTENTION: Final = ("bloom", "falcon", "mpt")
 _IGNORE_DOCUMENTS: Final = ("nemotron", "stablelm")
 """Model types whose layers, in transformers 5.24, do not pass on document boundaries."""
 
-ATTENTION: Final = "flash"
-"""Sequences are packed without a mask; windows and soft caps are in the kernel."""
+
+def attention(a: Architecture, compute: str, *, on_gpu: bool = True) -> str:
+    """Return the recipe's attention for matmuls in `compute`: none has a mask.
+
+    FlashAttention computes in 16 bits. In fp32 a GPU has PyTorch's memory-efficient kernel, and the
+    runner's own operator, which saves as much as FlashAttention, for windows, soft caps and sinks.
+    """
+    own = a.caps_scores or a.sinks or (a.windows and all(a.windows))
+    return "efficient" if compute == "fp32" and on_gpu and not own else "flash"
 
 
 def packs(a: Architecture) -> bool:

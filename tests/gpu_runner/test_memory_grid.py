@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from gpu_runner.memory import formula
+from gpu_runner.model import attention
 from measured_steps import Case, Measured, measure, on_several
 from unfrozen.job.optimizers import RUNNER_OPTIMIZERS
 
@@ -159,3 +161,24 @@ def test_two_processes_hold_what_was_predicted_whatever_they_choose(
         assert one.instants["optimizer_step"].get("moments", 0) == pytest.approx(kept, rel=1e-3), (
             case
         )
+
+
+FP32_ON_GPU = [
+    Case({"micro_batch": rows, **choices}, sizes={"num_key_value_heads": heads}, longest=400)
+    for rows, heads in ((1, 2), (8, 2), (1, 1), (8, 4))
+    for choices in ({}, {"packing": False}, {"checkpointing": "full"}, {"fused": False})
+    if rows > 1 or choices != {"packing": False}  # a CPU lays the output out as a row's q
+]
+
+
+@pytest.mark.slow
+def test_fp32_on_a_gpu_holds_what_was_predicted_with_groups_of_heads(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's way through attention, on a CPU: its kernel saves what the memory-efficient one does,
+    q, k, v, output and a number a row."""
+    monkeypatch.setattr(attention, "_on_gpu", lambda _: True)
+    monkeypatch.setattr(formula, "on_gpu", lambda _: True)
+    cases = in_this_run(FP32_ON_GPU, request, 5)
+    found = [measure(case) for case in cases]
+    assert max(abs(one.error) for one in found) <= 0.03, worst(cases, found)

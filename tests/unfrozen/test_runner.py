@@ -70,7 +70,8 @@ def test_momentum_of_sgd_is_kept_in_the_width_of_the_weights() -> None:
     [
         ("llama", {}, "flash", "fused_block", "linear"),
         ("llama", {"fused": False, "loss": "full"}, "flash", "eager", "logits_fp32"),
-        ("llama", {"compile": True, "device": "cuda"}, "flash", "fused", "linear"),
+        ("llama", {"compile": True, "device": "cuda"}, "efficient", "fused", "linear"),
+        ("gemma2", {"device": "cuda"}, "flash", "eager", "logits_fp32"),  # our own operator
         ("llama", {"compile": True, "device": "cpu"}, "flash", "eager", "linear"),
         ("llama", {"checkpointing": "selective"}, "flash", "eager", "linear"),
         ("gpt2", {"loss": "chunked"}, "flash", "eager", "chunked"),

@@ -34,11 +34,11 @@ def build_recipe(
     if model is not None:
         a = model.architecture
         chosen |= {
-            "attention": runner.ATTENTION,  # see `attention`
+            "attention": runner.attention(a, compute, on_gpu=on_gpu(config)),
             "kernels": runner.kernels(
                 a,
                 config.checkpointing,
-                compiled=config.compile and measures_compiled(config),
+                compiled=config.compile and on_gpu(config),
                 fuse=config.fused and not config.compile,
             ),
             "loss": runner.loss(a, config.loss),  # see `loss.is_plain_head`
@@ -46,8 +46,8 @@ def build_recipe(
         }
     else:
         chosen |= {
-            "attention": runner.ATTENTION,
-            "kernels": "fused" if config.compile and measures_compiled(config) else "eager",
+            "attention": "flash",
+            "kernels": "fused" if config.compile and on_gpu(config) else "eager",
             "loss": runner.LOSSES[config.loss],
         }
     return Recipe(
@@ -114,10 +114,10 @@ def _undominated(shapes: Iterable[BatchShape]) -> list[BatchShape]:
     return found
 
 
-def measures_compiled(config: TrainConfig) -> bool:
-    """Return whether measured steps run compiled blocks: only on a GPU.
+def on_gpu(config: TrainConfig) -> bool:
+    """Return whether a run computes on a GPU, where measured steps run compiled blocks, too.
 
-    On a CPU the tracker needs eager code, so measured steps run uncompiled.
+    On a CPU the tracker needs eager code.
     """
     return config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
 
@@ -128,7 +128,7 @@ def uncompiled_step(config: TrainConfig, measured: frozenset[int]) -> int:
     It is the first step that is not measured. On a GPU there is none: it would need more memory
     than predicted.
     """
-    if not config.compile or measures_compiled(config):
+    if not config.compile or on_gpu(config):
         return 0
     return next(number for number in range(1, len(measured) + 2) if number not in measured)
 

@@ -6,7 +6,8 @@ only: isolation is exact, and no score is computed only to be masked.
 
     CUDA, 16-bit                     PyTorch's variable-length FlashAttention, where the GPU has it
     CPU; windows; caps; sinks        our operator, see `gpu_runner.model.document_attention`
-    anything else                    PyTorch's scaled_dot_product_attention, document by document
+    anything else                    PyTorch's scaled_dot_product_attention, document by document,
+                                     its heads in groups: see `_attend_groups`
 
 Sequences without bounds are padded on the right and need no mask either. Sliding windows and chunks
 count within a document. What a model asks of its attention is computed or refused, never ignored:
@@ -234,7 +235,7 @@ def attend(
         return _attend_each(query, key, value, limits, dropout, mask, bounds=bounds), None
     if cu_seq_lens_q is not None and softcap is None and has_flash(query):
         return _varlen(query, key, value, cu_seq_lens_q, longest, limits), None
-    if limits.any or (bounds is not None and query.device.type == "cpu"):
+    if limits.any or (bounds is not None and not _on_gpu(query)):
         if bounds is None:
             bounds = torch.tensor([0, longest], dtype=torch.int32)
         settings = scale, window or 0, softcap or 0.0, s_aux
@@ -316,11 +317,11 @@ def _attend_each(
 ) -> Tensor:
     """Return the attention of each document, or of padded sequences: (B, T, H, d)."""
     if bounds is None:
-        return _attend_all(query, key, value, limits, dropout, mask).transpose(1, 2)
+        return _attend_all(query, key, value, limits, dropout, mask)
     lengths = _lengths(bounds)
     parts = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
     found = [_attend_all(q, k, v, limits, dropout) for q, k, v in zip(*parts, strict=True)]
-    return torch.cat([part.transpose(1, 2) for part in found], dim=1)
+    return torch.cat(found, dim=1)
 
 
 def _lengths(bounds: Tensor) -> list[int]:
@@ -387,17 +388,54 @@ def _attend_all(
     dropout: float = 0.0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Return the attention of a document, or of sequences after a cache: (B, H, T, d)."""
+    """Return the attention of a document, or of sequences after a cache: (B, T, H, d)."""
     new, seen = query.shape[2], key.shape[2]
     if limits.softcap is not None or limits.sinks is not None:
-        return _materialized(query, key, value, limits, dropout)
+        return _materialized(query, key, value, limits, dropout).transpose(1, 2)
     if mask is None and (limits.window is not None or 1 < new < seen):
         mask = _allowed(new, seen, limits.window, query.device)
     causal = mask is None and new > 1
     shared = query.shape[1] != key.shape[1]
+    if shared and _on_gpu(query) and (mask is not None or not _takes_groups(query)):
+        return _attend_groups(query, key, value, mask, dropout, causal, limits.scale)
     return F.scaled_dot_product_attention(
         query, key, value, mask, dropout, causal, scale=limits.scale, enable_gqa=shared
+    ).transpose(1, 2)
+
+
+def _on_gpu(query: Tensor) -> bool:
+    return query.device.type != "cpu"
+
+
+def _takes_groups(query: Tensor) -> bool:
+    """Return whether FlashAttention, which takes fewer keys than queries, computes these here."""
+    narrow = query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= WIDEST
+    return narrow and query.is_cuda and _capability(query.device) >= OLDEST
+
+
+def _attend_groups(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    causal: bool,
+    scale: float,
+) -> Tensor:
+    """Return attention (B, T, H, d) with the K groups of heads as a batch.
+
+    The heads of a group read the same keys by a stride of 0. PyTorch 2.12 takes its
+    memory-efficient kernel for as many heads of keys as of queries alone, else the one that
+    stores all scores (`sdp_utils.cpp`); copies of the keys would be saved for backward.
+    """
+    rows, groups = key.shape[:2]
+    each = query.shape[1] // groups
+    queries = query.unflatten(1, (groups, each)).flatten(0, 1)  # (B·K, H/K, T, d)
+    keys, values = (one.flatten(0, 1)[:, None].expand(-1, each, -1, -1) for one in (key, value))
+    found = F.scaled_dot_product_attention(
+        queries, keys, values, mask, dropout, causal, scale=scale
     )
+    return found.unflatten(0, (rows, groups)).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
 def _allowed(new: int, seen: int, window: int | None, device: torch.device) -> Tensor:

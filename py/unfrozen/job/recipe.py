@@ -262,12 +262,15 @@ class Recipe:
         "Activations",
         {
             "flash": "FlashAttention (no mask)",
+            "efficient": "memory-efficient SDPA (no mask)",
             "sdpa": "SDPA (mask in every layer)",
             "sdpa_masked": "SDPA (one shared mask)",
             "eager": "eager (stores the scores)",
         },
     )
-    """flash takes no mask (sequences without padding, or FlashAttention itself); sdpa is what
+    """flash takes no mask (sequences without padding, or FlashAttention itself); efficient is
+    PyTorch's kernel in fp32 and on GPUs before Ampere, as the runner calls it: no mask, keys and
+    values not repeated, its output copied; sdpa is what
     transformers runs on padded sequences: a boolean mask that every layer casts, keys and values
     repeated for every head; sdpa_masked shares one mask in the compute dtype; eager builds the
     score matrix."""

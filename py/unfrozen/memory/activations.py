@@ -39,8 +39,11 @@ def attention_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTen
     eager = setup.attention == "eager"
     reads_output = setup.adapters is None or setup.adapters.out or setup.keeps_inputs
     outputs = int(not eager or bool(reads_output))
-    if a.copies_rotated and not eager and reads_output and not setup.packed:
-        outputs += 1  # a copy is made where the layout differs
+    copies = a.copies_rotated and not setup.packed  # where the layout differs
+    if setup.attention == "efficient":  # that of its groups, or of its documents
+        copies = copies or setup.packed or 1 < a.kv_heads < a.heads
+    if copies and not eager and reads_output:
+        outputs += 1
     found.append(SavedTensor("attention output", f"{outputs}·{c}·q", outputs * c * q))
     if a.gates_output:
         gates = 3 if c == 4 else 2  # in fp32 the norm of q saves a view of both
@@ -90,7 +93,7 @@ def qkv_numbers(a: Architecture, setup: LayerSetup) -> tuple[int, str]:
     repeated = k < q and a.kv_heads > 1  # one head is repeated by a view
     if setup.attention == "eager":
         repeated = k < q or setup.batched  # the batched matmul needs its own copies
-    if repeated and setup.attention != "flash":
+    if repeated and setup.attention not in ("flash", "efficient"):
         return 3 * q, "3·q"
     # a view of the fused matmul keeps all of it alive, beside the rotated copies of q and k
     fused = setup.adapters is not None and setup.adapters.library == "litgpt"
@@ -182,7 +185,11 @@ def shared_saved_tensors(
     a: Architecture, setup: LayerSetup, checkpointed: bool, batch: int
 ) -> list[SavedTensor]:
     """Return saved tensors that all layers read, which live until the first layer's backward."""
-    masks = {"flash": 0, "sdpa_masked": setup.compute}  # … or truth values, kept by a checkpoint
+    masks = {
+        "flash": 0,
+        "efficient": 0,
+        "sdpa_masked": setup.compute,
+    }  # … or truth values, kept by a checkpoint
     mask = 0 if setup.kernels == "fused" else masks.get(setup.attention, int(checkpointed))
     turned = a.mixer.rope if isinstance(a.mixer, Latent) else a.head_dim
     rotary = 0 if a.positions else 2 * turned * setup.stream // batch

@@ -62,16 +62,16 @@ def score_widths(a: Architecture) -> int:
 
 
 def flops(job: Job) -> Flops:
-    """Return the FLOPs per token of a job; only flash skips the masked half of the scores.
+    """Return the FLOPs per token of a job.
 
-    Only flash skips the half of the scores that the mask hides.
+    Only kernels without a mask skip the half of the scores that it would hide.
     """
     a, recipe = job.model.architecture, job.recipe
     layers = 2 * layer_matrices(a)
     head = 0 if recipe.loss == "classification" else 2 * a.vocab * a.hidden
     scored = score_widths(a)
     causal = (recipe.seq_len + 1) * scored * seen_share(a.windows, recipe.seq_len)
-    scores = causal if recipe.attention == "flash" else 2 * recipe.seq_len * scored
+    scores = causal if recipe.attention in ("flash", "efficient") else 2 * recipe.seq_len * scored
     beside = 2 * adapter_parameters(job)
     forward = layers + head + beside
     backward = (1 if frozen(job) else 2) * (layers + head) + 2 * beside

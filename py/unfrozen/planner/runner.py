@@ -42,7 +42,7 @@ def runner_defaults(a: Architecture, recipe: Mapping[str, object]) -> dict[str, 
     if not can_train(a):
         return {}
     return {
-        "attention": runner.ATTENTION,
+        "attention": runner.attention(a, str(recipe.get("compute", "bf16"))),
         "packed": runner.packs(a),
         "kernels": runner.kernels(a, str(recipe.get("checkpointing"))),
         "loss": runner.loss(a, "linear"),
@@ -289,9 +289,8 @@ def run_of(job: Job, found: Launch) -> Job:
     recipe, a = job.recipe, job.model.architecture
     exact = recipe.params == "fp32" or recipe.master == "fp32"
     width = "fp32" if exact else "bf16"
-    own: dict[str, Any] = runner_defaults(
-        a, {"checkpointing": recipe.checkpointing, "kernels": recipe.kernels}
-    )
+    asked = ("checkpointing", "kernels", "compute")
+    own: dict[str, Any] = runner_defaults(a, {key: getattr(recipe, key) for key in asked})
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
     if recipe.loss in runner.LOSSES.values() and not a.caps_logits:
         own["loss"] = recipe.loss

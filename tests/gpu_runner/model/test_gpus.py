@@ -113,6 +113,34 @@ def test_sinks_join_what_the_kernels_of_a_gpu_return(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_groups_of_heads_share_their_keys_without_a_copy_of_them(
+    rows: int, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the memory-efficient kernel takes them: as many heads of keys as of queries."""
+    q, k, v = (torch.randn(rows, 9, h, 8).transpose(1, 2).requires_grad_() for h in (6, 2, 2))
+    limits = attention._Limits(0.3, 4 if masked else None)
+    asked = []
+    own = torch.nn.functional.scaled_dot_product_attention
+
+    def taken(*heads: torch.Tensor, **more: Any) -> torch.Tensor:
+        asked.append(heads)
+        return own(*heads, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", taken)
+    found = []
+    for on_gpu in (False, True):
+        monkeypatch.setattr(attention, "_on_gpu", lambda _, on_gpu=on_gpu: on_gpu)
+        output = attention._attend_all(q, k, v, limits)
+        found.append((output, *torch.autograd.grad(output.square().sum(), (q, k, v))))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+    queries, keys, values = asked[1][:3]
+    assert queries.shape == keys.shape == values.shape == (2 * rows, 3, 9, 8)
+    assert keys.stride(1) == values.stride(1) == 0
+    assert keys.untyped_storage().nbytes() == k.nbytes
+
+
 PROMISED = 3 * [["item", "train_step"]]  # loss, norm and whether it was skipped: one list
 CASES: dict[str, dict[str, Any]] = {
     "llama": {},

@@ -65,7 +65,7 @@ def kernel(job: Job) -> Kernel:
     recipe, a = job.recipe, job.model.architecture
     if recipe.attention == "eager" or recipe.compute == "fp32":
         return "eager" if recipe.attention == "eager" else "masked"
-    if recipe.attention == "sdpa_masked":
+    if recipe.attention in ("sdpa_masked", "efficient"):
         return "masked"
     named = job.framework.name if job.framework else ""
     if named == "megatron" or (not named and BYTES[recipe.grads] > BYTES[recipe.params]):
@@ -88,7 +88,7 @@ def attention(job: Job, local: Architecture, gpu: Gpu, matmuls: float, memory: f
     flops = 2.0 * recipe.tokens * recipe.seq_len * sum(local.score_widths) / ranks
     if not flops:
         return Attention(scans, AGAIN * scans)
-    if recipe.attention == "flash":  # the others compute what a window hides
+    if recipe.attention in ("flash", "efficient"):  # the others compute what a window hides
         flops *= seen_share(local.windows, recipe.seq_len)
     if chosen == "eager":
         width = SCORE_BYTES * (2 if recipe.compute == "fp32" else 1)
