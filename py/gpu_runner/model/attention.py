@@ -435,7 +435,8 @@ def _attend_groups(
     found = F.scaled_dot_product_attention(
         queries, keys, values, mask, dropout, causal, scale=scale
     )
-    return found.unflatten(0, (rows, groups)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+    found = found.unflatten(0, (rows, groups))  # (B, K, H/K, T, d)
+    return found.permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
 def _allowed(new: int, seen: int, window: int | None, device: torch.device) -> Tensor:
