@@ -432,11 +432,11 @@ def _attend_groups(
     each = query.shape[1] // groups
     queries = query.unflatten(1, (groups, each)).flatten(0, 1)  # (B·K, H/K, T, d)
     keys, values = (one.flatten(0, 1)[:, None].expand(-1, each, -1, -1) for one in (key, value))
-    found = F.scaled_dot_product_attention(
+    found: Tensor = F.scaled_dot_product_attention(
         queries, keys, values, mask, dropout, causal, scale=scale
     )
-    found = found.unflatten(0, (rows, groups))  # (B, K, H/K, T, d)
-    return found.permute(0, 3, 1, 2, 4).flatten(2, 3)
+    found = found.unflatten(0, (rows, groups))
+    return found.permute(0, 3, 1, 2, 4).flatten(2, 3)  # (B, T, K, H/K, d) → (B, T, H, d)
 
 
 def _allowed(new: int, seen: int, window: int | None, device: torch.device) -> Tensor:
