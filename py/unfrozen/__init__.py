@@ -7,6 +7,7 @@ package; only `__main__` touches other files.
 Reading order (each module uses only those above it; packages give their own order):
 
 - `errors` — exceptions with key, value, bound and remedy
+- `random_state` — random numbers of the caller, left as they are
 - `data_files` — the JSON tables that are part of this package: models, GPUs
 - `units` — bytes and numbers, formatted and parsed: GB and GiB, three significant digits
 - `events` — names that the trainer writes and the page reads
@@ -50,14 +51,17 @@ def __getattr__(name: str) -> Any:
     """Return `watch`, `Callback`, `Tracker` or the `__version__` that pyproject.toml gave the
     installed package.
 
-    And `watch`, `Callback`, `Tracker`. Raises AttributeError for other names, ImportError where
+    Raises AttributeError for other names, ImportError where
     what they need is not installed.
     """
     from importlib import import_module
 
     if name in _WATCHING:
+        from unfrozen.random_state import undisturbed
+
         try:
-            return getattr(import_module(_WATCHING[name]), name)
+            with undisturbed():
+                return getattr(import_module(_WATCHING[name]), name)
         except ModuleNotFoundError as error:
             raise ImportError(
                 f"unfrozen.{name} needs {error.name}: `unfrozen doctor` prints how to install it"

@@ -102,6 +102,7 @@ class LoopBehavior:
     """How a loop takes its steps, as far as its model does not tell."""
 
     micro_batches: int = 1
+    """Backward passes in a step."""
     keeps_output: Literal["", "backward", "step"] = "step"
     """Whether the model's output stays alive through the backward pass, or until the next forward
     pass has ended, as under a variable of the loop.
@@ -114,6 +115,8 @@ class LoopBehavior:
     """Whether DistributedDataParallel keeps a second copy of all gradients."""
     deferred_sync: DeferredSync = ""
     """The gradient reduction of a sharded model that waits for the last micro-batch."""
+    passes: int = 1
+    """Forward passes before a backward pass, which goes through all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +198,9 @@ def predict_loop_step(step: LoopStep) -> Prediction:
 
 def is_compiled(model: Any) -> bool:
     """Return whether torch.compile runs the model, or any part of it."""
-    return isinstance(model, torch._dynamo.OptimizedModule) or any(
-        module._compiled_call_impl is not None for module in model.modules()
+    calls = (module._compiled_call_impl for module in model.modules())
+    return any(isinstance(one, torch._dynamo.OptimizedModule) for one in model.modules()) or any(
+        getattr(call, "compiled", call) is not None for call in calls
     )
 
 
@@ -264,16 +268,18 @@ def _autocast_dtypes(autocast: Autocast) -> str:
 
 
 def _trace(step: LoopStep) -> Prediction:
+    """Return the memory of two traced steps; whatever they compile runs eagerly.
+
+    Dynamo must not see a frame under fake tensors: it would never compile that frame again.
+    """
     mode = FakeTensorMode()
     copied = copy_model(step.model, mode)
     model = copied.model
     if step.behavior.checkpointing:
         model.config.use_cache = False  # transformers warns about it beside checkpointing
         model.activation_checkpointing_enable()
-    # A compiled model is traced eagerly: compiled from fake tensors, its real forward would break.
-    eager = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
     positions = nullcontext() if step.inputs.packed else skip_packing_detection()
-    with fake_tensors(mode), positions, eager:
+    with fake_tensors(mode), positions, torch.compiler.set_stance("force_eager"):
         optimizers = _copy_optimizers(copied.parameters, step.optimizers)
         inputs = step.inputs.make(next(model.parameters()).device)
         for _ in range(2):  # the first step allocates the optimizer state
@@ -309,9 +315,13 @@ def _take_step(
     parts = min(behavior.micro_batches, 2)  # further micro-batches add to the same gradients
     for part in range(parts):
         defer_sync(model, behavior.deferred_sync if part < parts - 1 else "")
-        with tracker.phase("forward"), step.autocast():
-            output = model(**inputs)
-            loss = _compute_loss(output, inputs)
+        outputs = []
+        for _ in range(behavior.passes):
+            with tracker.phase("forward"), step.autocast():
+                output = model(**inputs)
+                outputs.append(_compute_loss(output, inputs))
+        loss = outputs[0] if len(outputs) == 1 else sum(outputs[1:], outputs[0])
+        del outputs
         if not behavior.keeps_output:
             output = None
         with tracker.phase("backward"):

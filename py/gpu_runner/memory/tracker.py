@@ -181,6 +181,11 @@ class TensorTracker(TorchDispatchMode):
         self._weight_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         self._hooks: list[Any] = []
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Return True: what torch.compile runs, it runs as without the tracker."""
+        return True
+
     def __enter__(self) -> TensorTracker:
         """Count the tensors alive now, then start watching."""
         for tensor in (*self._model.parameters(), *self._model.buffers()):

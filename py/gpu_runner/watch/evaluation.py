@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.data.dataset import GENERAL, TASK, EncodedDataset, encode_dataset
@@ -25,7 +26,7 @@ from gpu_runner.data.feed import Batch
 from gpu_runner.data.rows import Row, read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.memory.fsdp import gathered_parameters, reshard_all_except
-from gpu_runner.memory.loop import Autocast, is_compiled
+from gpu_runner.memory.loop import Autocast
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.train.evaluate import Evaluator, Score, continuation
 from gpu_runner.train.initial_weights import Drift, InitialWeights
@@ -43,15 +44,12 @@ Examples = str | Path | Sequence[Mapping[str, Any]] | Any
 
 @contextmanager
 def without_side_effects(model: nn.Module) -> Iterator[None]:
-    """Restore random numbers, modes, compiled code and sharding after the block."""
+    """Restore modes and sharding after the block; nothing in it is compiled or counted."""
     modes = [(module, module.training) for module in model.modules()]
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     gathered = gathered_parameters(model)
-    eager: AbstractContextManager[Any] = nullcontext()
-    if is_compiled(model):
-        eager = torch.compiler.set_stance("force_eager")
+    eager = torch.compiler.set_stance("force_eager")
     try:
-        with torch.random.fork_rng(list(devices)), torch.no_grad(), eager:
+        with torch.no_grad(), eager, _disable_current_modes():
             model.eval()
             yield
     finally:

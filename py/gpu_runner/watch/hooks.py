@@ -1,20 +1,20 @@
 """The hooks on a training loop: they observe it without a change to it, and never raise into it.
 
-    forward pre-hook and hook of the outermost module     the inputs and the output
-    hooks on the output                                   the backward pass has begun
-    torch.autograd.backward                               the loss, where the model returns none
+    the call of the model                                 the inputs and the output
+    the call of what torch.compile made of it             the same
+    torch.autograd.backward, torch.autograd.grad          the losses, and whose they are
     torch.nn.utils.clip_grad_norm_                        the gradient norm before clipping
+    torch.amp.GradScaler.scale                            the loss before it was scaled
     step hooks of all optimizers                          the update, of those with our parameters
 
 `remove` removes all of them. Forward passes without gradients are evaluations and are not reported;
-nor are those inside `silence`, which are ours. Hooks return None, so no value is changed.
+nor are those inside `silence`, which are ours. No value is changed, and nothing is attached to a
+model, an optimizer or a tensor that could be pickled, copied or traced (see `patches`).
 """
 
 from __future__ import annotations
 
-import functools
 import os
-import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,10 +22,23 @@ from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.eval_frame import set_eval_frame
+from torch._dynamo.eval_frame import OptimizedModule, skip_code
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+
+from gpu_runner.watch.patches import (
+    BACKWARD,
+    CLIPPING,
+    COMPILED,
+    COMPILING,
+    SCALING,
+    ModelCall,
+    Observer,
+)
+from unfrozen.random_state import undisturbed
 
 Inputs = Mapping[str, Any]
 MOST_ERRORS: Final = 20
@@ -52,9 +65,21 @@ class ErrorBoundary:
         except Exception as error:  # whatever it is, training goes on
             self._count(what, error)
 
-    def hook(self, what: str, function: Callable[..., None]) -> Hook:
-        """Return a hook that never raises and returns None."""
-        return Hook(self, what, function)
+    def hook(self, what: str, function: Callable[..., None]) -> Callable[..., None]:
+        """Return the function as a hook that never raises, returns None, and Dynamo steps over."""
+
+        def hook(*arguments: Any) -> None:
+            if torch.compiler.is_compiling():
+                return
+            compiling = set_eval_frame(None)
+            try:
+                with self.around(what):
+                    function(*arguments)
+            finally:
+                set_eval_frame(compiling)
+
+        skip_code(hook.__code__)
+        return hook
 
     def warn_once(self, text: str) -> None:
         """Warn of something that is not an error of ours, the first time only."""
@@ -75,32 +100,10 @@ class ErrorBoundary:
             self._give_up()
 
 
-class Hook:
-    """A guarded function as PyTorch calls it. In a copy of the hooked model it does nothing."""
-
-    def __init__(self, guard: ErrorBoundary, what: str, function: Callable[..., None]) -> None:
-        self._guard = guard
-        self._what = what
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> None:
-        """Call the function; whatever it raises, training goes on."""
-        with self._guard.around(self._what):
-            self._function(*arguments)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
-        del memo
-        return _do_nothing
-
-
-def _do_nothing(*_: Any) -> None:
-    """The hook of a copy."""
-
-
 class Listener(Protocol):
     """What the hooks report to."""
 
-    def begin_forward(self, inputs: Inputs) -> None:
+    def begin_forward(self, inputs: Inputs, *, compiled: bool) -> None:
         """A forward pass that may train begins with these inputs."""
 
     def end_forward(self, inputs: Inputs, output: Any) -> None:
@@ -109,11 +112,8 @@ class Listener(Protocol):
     def handle_error(self, error: BaseException) -> None:
         """A forward or backward pass has raised `error`, which goes on."""
 
-    def begin_backward(self) -> None:
-        """The backward pass through the newest output has begun."""
-
-    def start_from(self, losses: list[Tensor]) -> None:
-        """`torch.autograd.backward` was called on these scalars."""
+    def begin_backward(self, roots: list[Tensor], values: list[Tensor]) -> None:
+        """A backward pass begins from these tensors; `values` are theirs before any scaling."""
 
     def end_backward(self) -> None:
         """A backward pass has ended."""
@@ -144,91 +144,139 @@ class LoopHooks:
         self._parameters: set[int] = {id(parameter) for parameter in parameters}
         self._known: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
         self._handles: list[Any] = []
-        self._patched: list[tuple[Any, str, Any, Any]] = []
+        self._patched: list[tuple[Any, Observer]] = []
         self._silent = False
         self._process = os.getpid()
-        self._depth = 0
+        self._calls = 0
+        """Nested calls: what torch.compile made of the model calls the model."""
+        self._reported = False
+        """Whether the beginning of the current call was reported."""
+        self._backwards = 0
         """Nested backward passes: reentrant checkpointing calls one within another."""
+        self._scaled: tuple[weakref.ref[Tensor], Tensor] | None = None
+        """The newest loss that a scaler has scaled: scaled, and before that."""
+        self._call = Observer(
+            self._hook("the inputs of a step could not be read", self._begin_call),
+            self._hook("the output of a step could not be read", self._end_call),
+            self._hook("an error could not be examined", self._fail_call),
+        )
 
     def install(self) -> None:
         """Observe the loop from now on."""
-        hook, listener, model = self._guard.hook, self._listener, self._model()
+        hook, model = self._hook, self._model()
         if model is None:
             return
-        before = hook("the inputs of a step could not be read", self._before_forward)
-        after = hook("the output of a step could not be read", self._after_forward)
+        ModelCall.observe(model, self._call)
+        what = "an update could not be watched"
+        before, after = self._listener.begin_update, self._listener.end_update
         self._handles += [
-            model.register_forward_pre_hook(before, prepend=True, with_kwargs=True),
-            model.register_forward_hook(after, with_kwargs=True),
-            model.register_forward_hook(
-                hook("an error could not be examined", self._after_any_forward), always_call=True
-            ),
+            register_optimizer_step_pre_hook(hook(what, self._if_ours(before))),
+            register_optimizer_step_post_hook(hook(what, self._if_ours(after))),
         ]
-        before_step = self._if_ours(listener.begin_update)
-        after_step = self._if_ours(listener.end_update)
-        self._handles += [
-            register_optimizer_step_pre_hook(hook("an update could not be watched", before_step)),
-            register_optimizer_step_post_hook(hook("an update could not be watched", after_step)),
-        ]
-        self._patch(torch.autograd, "backward", self._before_backward, self._after_backward)
-        self._patch(torch.nn.utils, "clip_grad_norm_", after=self._after_clipping)
+        loss, norm = "a loss could not be read", "a gradient norm could not be read"
+        self._patch(
+            BACKWARD,
+            hook(loss, self._before_backward),
+            hook(loss, self._after_backward),
+            hook("an error could not be examined", self._fail_backward),
+        )
+        self._patch(CLIPPING, after=hook(norm, self._after_clipping))
+        self._patch(SCALING, after=hook(loss, self._after_scaling))
+        what = "a compiled model could not be watched"
+        self._patch(COMPILING, after=hook(what, self._after_compiling))
+        self._patch(
+            COMPILED,
+            hook(what, self._before_compiled),
+            hook(what, self._after_compiled),
+            hook(what, self._fail_compiled),
+        )
 
     def remove(self) -> None:
-        """Remove all hooks and patches."""
+        """Remove all hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        for module, name, original, patch in reversed(self._patched):
-            if getattr(module, name) is patch:  # else somebody has wrapped it since
-                setattr(module, name, original)
+        for patch, observer in self._patched:
+            patch.remove(observer)
         self._patched.clear()
+        if (model := self._model()) is not None:
+            ModelCall.leave(model, self._call)
+        self._scaled = None
         self._silent = True
 
     @contextmanager
     def silence(self) -> Iterator[None]:
-        """Report nothing of what the model does inside: it is ours."""
+        """Report nothing of what the model does inside: it is ours, and draws no random number."""
         before, self._silent = self._silent, True
         try:
-            yield
+            with undisturbed():
+                yield
         finally:
             self._silent = before
 
+    def _hook(self, what: str, function: Callable[..., None]) -> Callable[..., None]:
+        return self._guard.hook(what, function)
+
+    def _patch(self, patch: Any, *hooks: Any, **more: Any) -> None:
+        observer = Observer(*hooks, **more)
+        patch.add(observer)
+        self._patched.append((patch, observer))
+
     def _is_listening(self) -> bool:
-        return not self._silent and torch.is_grad_enabled() and not self.forked
+        return (
+            not self._silent
+            and torch.is_grad_enabled()
+            and not self.forked
+            and not torch._C._is_tracing()
+            and torch._C._functorch.peek_interpreter_stack() is None  # not in vmap or a transform
+        )
 
     @property
     def forked(self) -> bool:
         """Whether this process was forked from the watched one; the log is not its own then."""
         return os.getpid() != self._process
 
-    def _before_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del module
-        if self._is_listening():
-            self._listener.begin_forward(_name_inputs(args, kwargs))
-
-    def _after_forward(
-        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    def _begin_call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, compiled: bool = False
     ) -> None:
-        del module
-        if not self._is_listening():
+        self._calls += 1
+        if self._calls > 1:
             return
-        self._listener.end_forward(_name_inputs(args, kwargs), output)
-        began = self._guard.hook("a backward pass could not be watched", self._in_backward)
-        for one in tensors_of(output):  # the loop may call backward on any of them
-            if one.requires_grad:
-                one.register_hook(began)
+        self._reported = self._is_listening()
+        if self._reported:
+            call = vars(self._model()).get("_compiled_call_impl")
+            compiled = compiled or getattr(call, "compiled", None) is not None
+            self._listener.begin_forward(_name_inputs(args, kwargs), compiled=compiled)
 
-    def _after_any_forward(self, module: Any, args: Any, output: Any) -> None:
-        """Report the error that left a forward pass; such a pass has no output."""
-        del module, args
-        error = sys.exc_info()[1]
-        if output is None and error is not None and self._is_listening():
+    def _end_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self._calls = max(0, self._calls - 1)
+        if not self._calls and self._reported and self._is_listening():
+            self._listener.end_forward(_name_inputs(args, kwargs), output)
+
+    def _fail_call(self, args: Any, kwargs: Any, error: BaseException) -> None:
+        del args, kwargs
+        self._calls = max(0, self._calls - 1)
+        if not self._calls and self._reported and isinstance(error, Exception):
             self._listener.handle_error(error)
 
-    def _in_backward(self, gradient: Tensor) -> None:
-        del gradient
-        if not self._silent:
-            self._listener.begin_backward()
+    def _before_compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if args[0]._orig_mod is self._model():
+            self._begin_call(args[1:], kwargs, compiled=True)
+
+    def _after_compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if args[0]._orig_mod is self._model():
+            self._end_call(args[1:], kwargs, output)
+
+    def _fail_compiled(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
+    ) -> None:
+        if args[0]._orig_mod is self._model():
+            self._fail_call(args[1:], kwargs, error)
+
+    def _after_compiling(self, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> None:
+        del kwargs, found
+        if (model := self._model()) is not None and model is args[0]:
+            ModelCall.observe(model, self._call)
 
     def _if_ours(
         self, report: Callable[[torch.optim.Optimizer], None]
@@ -236,6 +284,7 @@ class LoopHooks:
         def stepping(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             del args, kwargs
             if not self._silent and self.holds(optimizer):
+                self._calls = 0  # an interrupt may have left a call without its end
                 report(optimizer)
 
         return stepping
@@ -249,56 +298,42 @@ class LoopHooks:
         return known
 
     def _before_backward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        roots = args[0] if args else kwargs.get("tensors")
-        self._depth += 1
-        found = [roots] if isinstance(roots, Tensor) else list(roots or ())
-        if not self._silent:
-            self._listener.start_from([one.detach() for one in found if one.numel() == 1])
+        self._backwards += 1
+        if self._silent or self._backwards > 1 or self.forked:
+            return
+        accumulates = kwargs.get("accumulate_grad", False)
+        if not accumulates and not any(id(one) in self._parameters for one in args[4] or ()):
+            return  # gradients of something else
+        roots = [one for one in args[0] if isinstance(one, Tensor)]
+        scaled, value = self._scaled or (None, None)
+        self._scaled = None
+        values = [
+            value if value is not None and scaled is not None and one is scaled() else one.detach()
+            for one in roots
+        ]
+        self._listener.begin_backward(roots, values)
 
-    def _after_backward(self, found: Any) -> None:
-        del found
-        self._depth -= 1
-        if not self._silent and not self._depth:
+    def _after_backward(self, args: Any, kwargs: Any, found: Any) -> None:
+        del args, kwargs, found
+        self._backwards = max(0, self._backwards - 1)
+        if not self._silent and not self._backwards:
             self._listener.end_backward()
 
-    def _after_clipping(self, norm: Any) -> None:
-        if not self._silent and isinstance(norm, Tensor):
-            self._listener.clip(norm.detach())
-
-    def _handle_error(self, error: BaseException) -> None:
-        self._depth = 0
+    def _fail_backward(self, args: Any, kwargs: Any, error: BaseException) -> None:
+        del args, kwargs
+        self._backwards = 0
         if not self._silent:
             self._listener.handle_error(error)
 
-    def _patch(
-        self,
-        module: Any,
-        name: str,
-        before: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None,
-        after: Callable[[Any], None] | None = None,
-    ) -> None:
-        """Wrap a function of PyTorch that loops call through its module."""
-        original = getattr(module, name)
-        guard = self._guard
+    def _after_clipping(self, args: Any, kwargs: Any, norm: Any) -> None:
+        del args, kwargs
+        if not self._silent and isinstance(norm, Tensor):
+            self._listener.clip(norm.detach())
 
-        @functools.wraps(original)
-        def patch(*args: Any, **kwargs: Any) -> Any:
-            if before is not None:
-                with guard.around("a loss could not be read"):
-                    before(args, kwargs)
-            try:
-                found = original(*args, **kwargs)
-            except BaseException as error:
-                with guard.around("an error could not be examined"):
-                    self._handle_error(error)
-                raise
-            if after is not None:
-                with guard.around("a gradient norm could not be read"):
-                    after(found)
-            return found
-
-        setattr(module, name, patch)
-        self._patched.append((module, name, original, patch))
+    def _after_scaling(self, args: tuple[Any, ...], kwargs: dict[str, Any], scaled: Any) -> None:
+        given = args[1] if len(args) > 1 else kwargs.get("outputs")
+        if isinstance(given, Tensor) and isinstance(scaled, Tensor) and given is not scaled:
+            self._scaled = weakref.ref(scaled), given.detach()
 
 
 def unwrap_optimizer(optimizer: Any) -> Any:
@@ -321,10 +356,15 @@ def world_size() -> int:
     return torch.distributed.get_world_size() if there else 1
 
 
+def unwrap_compiled(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the model that `torch.compile(model)` calls."""
+    return model._orig_mod if isinstance(model, OptimizedModule) else model
+
+
 def unwrap_model(model: torch.nn.Module) -> torch.nn.Module:
     """Return the model without a data-parallel wrapper, so that one process can call it alone."""
     wrappers = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
-    return model.module if isinstance(model, wrappers) else model
+    return unwrap_compiled(model.module) if isinstance(model, wrappers) else model
 
 
 def has_ddp_buckets(model: torch.nn.Module) -> bool:

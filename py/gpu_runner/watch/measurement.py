@@ -115,6 +115,8 @@ class StepMeasurement:
         self._probe: StallProbe | None = None
         self._stalled: float | None = None
         self._updated: set[int] = set()
+        self.compiled = False
+        """Whether the newest forward pass is one that torch.compile runs."""
 
     @property
     def is_running(self) -> bool:
@@ -186,7 +188,7 @@ class StepMeasurement:
         model = self._model()
         if not self._wanted or model is None:
             return False
-        return self._device.type == "cuda" or not is_compiled(model)
+        return self._device.type == "cuda" or not (self.compiled or is_compiled(model))
 
 
 def _sample(parameter: Tensor) -> Tensor:

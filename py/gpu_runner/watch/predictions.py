@@ -165,8 +165,13 @@ class LoopPredictions:
 
     def end_step(self, done: WatchedStep) -> bool:
         """Return whether the loop behaves differently than the newest prediction assumed."""
-        parts, deferred = max(1, len(done.parts)), self._deferred
-        self._observed = replace(self._observed, micro_batches=parts, deferred_sync=deferred)
+        parts = max(1, done.backwards)
+        self._observed = replace(
+            self._observed,
+            micro_batches=parts,
+            passes=max(1, len(done.parts) // parts),
+            deferred_sync=self._deferred,
+        )
         self._deferred, self._steps = "", self._steps + 1
         observed, assumed = self._observed, self._assumed
         same = (observed.micro_batches > 1) == (assumed.micro_batches > 1)

@@ -40,6 +40,7 @@ from gpu_runner.watch.hooks import (
     LoopHooks,
     has_ddp_buckets,
     rank,
+    unwrap_compiled,
     unwrap_model,
     unwrap_optimizer,
     world_size,
@@ -60,6 +61,7 @@ from gpu_runner.watch.run_log import (
 from gpu_runner.watch.steps import StepCollector, WatchedStep, describe_batch
 from gpu_runner.world import is_cut, local
 from unfrozen.events import RunStatus
+from unfrozen.random_state import undisturbed
 
 
 def watch(
@@ -127,12 +129,13 @@ def watch(
         currency=currency,
         can=("pause", "evaluate") if world_size() == 1 else (),  # the others would go on
     )
-    return WatchedRun(model, Optimizers(*map(unwrap_optimizer, given)), options)
+    return WatchedRun(unwrap_compiled(model), Optimizers(*map(unwrap_optimizer, given)), options)
 
 
 class WatchedRun:
     """What `watch` returns: `close` it, or use it as a context manager."""
 
+    @undisturbed()
     def __init__(self, model: nn.Module, optimizers: Optimizers, options: WatchOptions) -> None:
         self.should_stop = False
         """Whether the page asked the run to stop; a custom loop can read it."""
@@ -147,6 +150,7 @@ class WatchedRun:
         self._started = self._closed = False
         self._save_commands = self._eval_commands = 0
         self._evaluated_at = -1
+        self._versions = 0
         self._budget = TimeBudget()
         self._utilization: Utilization | None = None
         self._collector = StepCollector(options.start_step)
@@ -189,18 +193,22 @@ class WatchedRun:
         """How many errors of ours were caught."""
         return self._guard.errors
 
-    def begin_forward(self, inputs: Inputs) -> None:
+    def begin_forward(self, inputs: Inputs, *, compiled: bool) -> None:
         """The loop calls its model: the first call of a step ends the previous step."""
         self.end_of_step()
         if not self._started:
             self._start(inputs)
-        part = self._collector.begin_forward(inputs)
+        model = self._inner()
+        part = self._collector.begin_forward(
+            inputs, in_training=model is not None and model.training
+        )
         at = self._collector.number + 1, len(self._collector.parts)
+        self._measurement.compiled = compiled
         self._memory.begin_forward(part, inputs, at, self._autocast.with_cache)
 
     def end_forward(self, inputs: Inputs, output: Any) -> None:
         """The model has returned its output."""
-        self._collector.end_forward(inputs, output)
+        self._collector.end_forward(output)
         if not self._measurement.is_running and self._budget.allows("accuracy"):
             with self._budget.spend("accuracy"):
                 self._collector.accuracy = token_accuracy(inputs, output)
@@ -218,14 +226,11 @@ class WatchedRun:
         """A backward pass has ended."""
         self._collector.doing = BETWEEN
 
-    def begin_backward(self) -> None:
-        """The backward pass of the newest output has begun."""
-        self._collector.begin_backward()
-        self._memory.predictions.observe_backward()
-
-    def start_from(self, losses: list[Tensor]) -> None:
-        """The loop calls `backward` on these scalars."""
-        self._collector.start_from(losses)
+    def begin_backward(self, roots: list[Tensor], values: list[Tensor]) -> None:
+        """The loop calls `backward` on these tensors."""
+        if self._collector.begin_backward(roots, values, has_gradients=self._has_gradients()):
+            self._memory.predictions.observe_backward()
+            self._versions = self._weight_versions()
 
     def clip(self, norm: Tensor) -> None:
         """Gradients were clipped; the norm of sharded gradients would need a collective."""
@@ -250,6 +255,8 @@ class WatchedRun:
         """Log the step that has ended, evaluate and pause when due; return whether one had."""
         if self._closed or not self._started or self._log is None:
             return False
+        if self._collector.backwards and self._versions != self._weight_versions():
+            self._collector.updated = True  # by an optimizer that calls no hook, or is compiled
         if (done := self._collector.finish()) is None:
             return False
         memory, stalled = self._measurement.take()
@@ -303,6 +310,7 @@ class WatchedRun:
                 self.handle_error(error)
         self.close(*exit_status(error), error=error)
 
+    @undisturbed()
     def close(
         self, status: RunStatus = "finished", reason: str = "", error: BaseException | None = None
     ) -> None:
@@ -335,6 +343,8 @@ class WatchedRun:
         self._closed = True
         self._measurement.drop()
         self._hooks.remove()
+        if (model := self._model()) is not None:
+            self._model = weakref.ref(model)  # without the callback, which is only for open runs
         atexit.unregister(self._at_exit)
 
     def _open_log(self) -> None:
@@ -345,6 +355,7 @@ class WatchedRun:
             self._log = RunLog(place, self._device, options.spending(self._device))
             self._log.state.step = options.start_step
 
+    @undisturbed()
     def _start(self, inputs: Inputs) -> None:
         """Log the start at the first forward pass, which shows what trains."""
         self._started = True
@@ -365,6 +376,16 @@ class WatchedRun:
             given = model, self._optimizers, inputs, options.tokenizer
             log.alert(*check_before_first(*given))
         self.evaluate()
+
+    def _weight_versions(self) -> int:
+        """Return a number that changes whenever weights that are not sharded change in place."""
+        model = self._inner()
+        return 0 if model is None or is_cut(model) else sum(p._version for p in model.parameters())
+
+    def _has_gradients(self) -> bool:
+        """Return whether there are gradients; True where a sharded model may still defer them."""
+        model = self._inner()
+        return model is None or is_cut(model) or any(p.grad is not None for p in model.parameters())
 
     def _check_first_steps(self, done: WatchedStep) -> None:
         """Warn of what the first step shows; predict anew where the loop behaves differently."""

@@ -2,18 +2,19 @@
 
 A step is everything from a forward pass to the update after it, with any number of micro-batches;
 it is over when the next one begins, or when a callback or the end of the run says so. A forward
-pass that no backward pass follows was an evaluation with gradients enabled: it is left out.
+pass that no backward pass goes through was an evaluation with gradients enabled: it is left out.
 
-The loss of a step is the mean over its trained tokens, as in the runner:
+The loss of a step is the one that `backward` was called on (`autograd_graph`):
 
-    the model returns a mean                  weighted by the trained tokens of each micro-batch
-    it is given num_items_in_batch (Trainer)  the sum of the shares that it returns
-    it returns none                           the sum of what `backward` was called on
+    the mean that the model returns           weighted by the trained tokens of each micro-batch
+    with num_items_in_batch (Trainer)         the sum of the shares that the model returns
+    anything else                             the sum of what `backward` was called on
 """
 
 from __future__ import annotations
 
 import time
+import weakref
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,7 +24,8 @@ from torch import Tensor
 from gpu_runner.data.feed import IGNORED
 from gpu_runner.memory.loop import find_loss
 from gpu_runner.train.step_position import BETWEEN
-from gpu_runner.watch.hooks import Inputs
+from gpu_runner.watch.autograd_graph import ForwardPass, follow
+from gpu_runner.watch.hooks import Inputs, tensors_of
 
 ITEMS: Final = "num_items_in_batch"
 
@@ -42,13 +44,34 @@ class MicroBatch:
     padding: Tensor | int = 0
     loss: Tensor | None = None
     is_share: bool = False
-    """Whether the loss is a share of the step's mean rather than the micro-batch's mean."""
+    """Whether the loss is a share of the step's loss rather than the micro-batch's mean."""
     trains: bool = False
+    """Whether a backward pass went through it."""
+    graph: ForwardPass = field(default_factory=ForwardPass.begin)
+    own: Tensor | None = None
+    """The loss that the model returned."""
+    in_training: bool = True
+    output: weakref.ref[Tensor] | None = None
+    """The largest tensor that the model returned."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """(sequences, tokens per sequence)."""
         return self.sequences, self.length
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its output is, so that a backward pass may still go through it."""
+        return self.output is not None and self.output() is not None
+
+    def add_root(self, value: Tensor, *, is_own: bool, is_share: bool) -> None:
+        """Take in that `backward` was called on a tensor of this value."""
+        if is_own and self.loss is None:
+            self.loss, self.is_share = self.own, is_share
+        elif value.numel() == 1:
+            value = value.reshape(())
+            self.loss = value if self.loss is None else self.loss + value
+            self.is_share = True
 
 
 @dataclass(slots=True)
@@ -57,6 +80,7 @@ class WatchedStep:
 
     number: int
     parts: list[MicroBatch]
+    backwards: int
     norm: Tensor | None
     lr: float
     seconds: float
@@ -82,7 +106,7 @@ class WatchedStep:
         known = [(part, float(part.loss)) for part in self.parts if part.loss is not None]
         if not known:
             return None
-        if all(part.is_share for part, _ in known):
+        if any(part.is_share for part, _ in known):
             return sum(loss for _, loss in known)
         counts = [int(part.trained) for part, _ in known]
         total = sum(counts)
@@ -109,44 +133,74 @@ class StepCollector:
     norm: Tensor | None = None
     lr: float = 0.0
     accuracy: Tensor | None = None
+    backwards: int = 0
+    """Backward passes through the model since the step began."""
+    _passes: int = 1
+    """Forward passes before the first backward pass of the step before."""
+    _items: bool = False
+    """Whether the model was given the number of items over which the Trainer takes its mean."""
     _since: float | None = None
 
-    def begin_forward(self, inputs: Inputs) -> MicroBatch:
+    def begin_forward(self, inputs: Inputs, *, in_training: bool = True) -> MicroBatch:
         """Add the micro-batch of a forward pass that begins with these inputs."""
         if self._since is None:
             self._since = time.perf_counter()
-        self.parts = [part for part in self.parts if part.trains]
+        waiting = len(self.parts) < self._passes
+        self.parts = [
+            part
+            for part in self.parts
+            if part.trains or waiting or (part.is_alive and part.in_training == in_training)
+        ]
         part = describe_batch(inputs)
+        part.in_training = in_training
+        self._items = inputs.get(ITEMS) is not None
         self.parts.append(part)
         self.doing = "forward"
         return part
 
-    def end_forward(self, inputs: Inputs, output: Any) -> None:
-        """Take the loss from what the model returned."""
+    def end_forward(self, output: Any) -> None:
+        """Take in what the model returned."""
         if not self.parts:
             return
         part = self.parts[-1]
         loss = find_loss(output)
-        part.loss = None if loss is None else loss.detach().reshape(())
-        part.is_share = loss is not None and inputs.get(ITEMS) is not None
+        part.own = None if loss is None else loss.detach().reshape(())
+        part.graph.end(loss)
+        largest = max(tensors_of(output), key=Tensor.numel, default=None)
+        part.output = None if largest is None else weakref.ref(largest)
 
-    def begin_backward(self) -> None:
-        """Mark the newest forward pass as one that trains."""
+    def begin_backward(
+        self, roots: list[Tensor], values: list[Tensor], *, has_gradients: bool
+    ) -> bool:
+        """Mark the forward passes that these roots go through; return whether there are any.
+
+        Without gradients, those of an earlier backward pass were thrown away: that was not a part
+        of the step (of a GAN's discriminator, the pass that trains the generator).
+        """
+        found = [follow(root, [part.graph for part in self.parts]) for root in roots]
+        reached = {index for one in found for index in one.passes}
+        if not reached:
+            return False
         self.doing = "backward"
-        if self.parts:
-            self.parts[-1].trains = True
+        if not (has_gradients or self.updated):
+            for part in self.parts:
+                part.trains, part.loss = False, None
+            self.backwards = 0
+        if not self.backwards:
+            self._passes = len(reached)
+        self.backwards += 1
+        for index in reached:
+            self.parts[index].trains = True
+        for one, value in zip(found, values, strict=True):
+            if one.passes:
+                part = self.parts[one.passes[-1]]
+                part.add_root(value, is_own=one.is_own, is_share=self._items)
+        return True
 
     def leave_out(self) -> None:
         """Drop the newest micro-batch: an error left its forward or backward pass."""
         if self.parts:
             self.parts[-1].trains = False
-
-    def start_from(self, losses: list[Tensor]) -> None:
-        """Take the loss from these roots of the backward pass, if the model returned none."""
-        self.doing = "backward"
-        if self.parts and self.parts[-1].loss is None and losses:
-            self.parts[-1].loss = losses[0]
-            self.parts[-1].is_share = True
 
     def finish(self) -> WatchedStep | None:
         """Return the finished step, if there is one; the next one begins now."""
@@ -156,8 +210,11 @@ class StepCollector:
         seconds = max(1e-9, now - (self._since or now))
         self.number += 1
         parts = [part for part in self.parts if part.trains]
-        done = WatchedStep(self.number, parts, self.norm, self.lr, seconds, self.accuracy)
+        done = WatchedStep(
+            self.number, parts, self.backwards, self.norm, self.lr, seconds, self.accuracy
+        )
         self.parts, self.norm, self.accuracy, self.updated, self._since = [], None, None, False, now
+        self.backwards = 0
         self.doing = BETWEEN
         return done
 

@@ -1,0 +1,164 @@
+"""Functions of PyTorch that training loops call, wrapped for as long as a run observes them.
+
+    Patch        a function of a module or class of PyTorch
+    ModelCall    the call of one model, at the place where `Module.compile` puts a compiled one
+
+Each has one wrapper and the wrapper a list of observers, so runs may be closed in any order: the
+last one to leave restores the function. A wrapper that somebody else has wrapped meanwhile stays,
+does nothing and keeps nothing alive. Dynamo steps over the wrappers: what it compiles, and into how
+many graphs, is the same with and without them. A model called through `ModelCall` has no hook,
+and a copy of it, pickled or deep, has no observer.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import torch
+from torch import nn
+from torch._dynamo.eval_frame import OptimizedModule, skip_code
+
+_CALL: Final = "_compiled_call_impl"
+"""Where `Module.__call__` looks for a function to call in place of its own."""
+
+
+def _ignore(*_: Any) -> None:
+    """Observe nothing."""
+
+
+skip_code(_ignore.__code__)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Observer:
+    """What is called around a function: hooks of an `ErrorBoundary`, which never raise.
+
+    before    with its positional and keyword arguments
+    after     with these and the result
+    failed    with these and the error that it raised
+    """
+
+    before: Callable[[tuple[Any, ...], dict[str, Any]], None] = _ignore
+    after: Callable[[tuple[Any, ...], dict[str, Any], Any], None] = _ignore
+    failed: Callable[[tuple[Any, ...], dict[str, Any], BaseException], None] = _ignore
+
+
+def _observe(
+    observers: list[Observer],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Return what the function returns. Dynamo sees the function, and nothing around it."""
+    present = tuple(observers)
+    for one in present:
+        one.before(args, kwargs)
+    try:
+        found = function(*args, **kwargs)
+    except BaseException as error:
+        for one in present:
+            one.failed(args, kwargs, error)
+        raise
+    for one in present:
+        one.after(args, kwargs, found)
+    return found
+
+
+class Patch:
+    """The function `name` of `owner`, wrapped while it has observers."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self._owner, self._name = owner, name
+        self._observers: list[Observer] = []
+        self._original: Any = None
+        self._wrapper: Any = None
+
+    def add(self, observer: Observer) -> None:
+        """Call the observer around the function from now on."""
+        if not self._observers:
+            self._original = getattr(self._owner, self._name)
+            self._wrapper = _wrap(self._original, self._observers)
+            setattr(self._owner, self._name, self._wrapper)
+        self._observers.append(observer)
+
+    def remove(self, observer: Observer) -> None:
+        """Call it no longer; the last observer to leave restores the function."""
+        self._observers.remove(observer)
+        if self._observers:
+            return
+        if getattr(self._owner, self._name) is self._wrapper:
+            setattr(self._owner, self._name, self._original)
+        self._observers = []  # a wrapper that somebody has wrapped has none for good
+        self._original = self._wrapper = None
+
+
+def _wrap(original: Callable[..., Any], observers: list[Observer]) -> Callable[..., Any]:
+    def patch(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or not observers:
+            return original(*args, **kwargs)
+        return _observe(observers, original, args, kwargs)
+
+    skip_code(patch.__code__)
+    return functools.wraps(original)(patch)
+
+
+class ModelCall:
+    """The call of one model: it calls what the model would call by itself, between its observers.
+
+    `compiled` is what `Module.compile` has put in its place, None for a model that runs eagerly.
+    """
+
+    def __init__(self, model: nn.Module, compiled: Any) -> None:
+        self.compiled = compiled
+        self._model = weakref.ref(model)
+        self._observers: list[Observer] = []
+
+    @staticmethod
+    def observe(model: nn.Module, observer: Observer) -> None:
+        """Call the observer around each call of the model from now on."""
+        call = vars(model).get(_CALL)
+        if not isinstance(call, ModelCall):
+            call = vars(model)[_CALL] = ModelCall(model, call)
+        call._observers.append(observer)
+
+    @staticmethod
+    def leave(model: nn.Module, observer: Observer) -> None:
+        """Call it no longer; the last observer to leave restores the call."""
+        call = vars(model).get(_CALL)
+        if not isinstance(call, ModelCall) or observer not in call._observers:
+            return
+        call._observers.remove(observer)
+        if call._observers:
+            return
+        if call.compiled is None:
+            del vars(model)[_CALL]
+        else:
+            vars(model)[_CALL] = call.compiled
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model; a replica that shares its attributes (DataParallel) is not observed."""
+        caller: Any = sys._getframe(1).f_locals["self"]
+        if caller is not cast(Any, self._model()):
+            return caller._call_impl(*args, **kwargs)
+        return _observe(self._observers, self.compiled or caller._call_impl, args, kwargs)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Return how to copy it: to None, as for a model that nobody observes."""
+        return type(None), ()
+
+
+skip_code(_observe.__code__)
+skip_code(ModelCall.__call__.__code__)
+
+BACKWARD: Final = Patch(torch.autograd, "_engine_run_backward")
+"""Under `Tensor.backward`, `torch.autograd.backward` and `torch.autograd.grad`."""
+CLIPPING: Final = Patch(nn.utils, "clip_grad_norm_")
+SCALING: Final = Patch(torch.amp.GradScaler, "scale")
+COMPILING: Final = Patch(nn.Module, "compile")
+COMPILED: Final = Patch(OptimizedModule, "__call__")
+"""What `torch.compile(model)` returns, called."""
