@@ -51,7 +51,7 @@ class ForwardPass:
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
+class BackwardRoot:
     """One tensor that `backward` was called on.
 
     passes    the newest forward passes that it goes through, as indices
@@ -62,12 +62,12 @@ class Root:
     is_own: bool = False
 
 
-def follow(root: Tensor, passes: Sequence[ForwardPass]) -> Root:
+def follow(root: Tensor, passes: Sequence[ForwardPass]) -> BackwardRoot:
     """Return which of the passes, in the order in which they were made, a root goes through."""
     if root.grad_fn is None or not passes:
-        return Root(())
+        return BackwardRoot(())
     if (own := _find_own(root.grad_fn, passes)) is not None:
-        return Root((own,), is_own=True)
+        return BackwardRoot((own,), is_own=True)
     oldest = min(one.first for one in passes)
     found: set[int] = set()
     stack, seen = [root.grad_fn], {root.grad_fn}
@@ -84,7 +84,7 @@ def follow(root: Tensor, passes: Sequence[ForwardPass]) -> Root:
         if len(seen) > MOST_NODES:
             found.add(len(passes) - 1)
             break
-    return Root(tuple(sorted(found)))
+    return BackwardRoot(tuple(sorted(found)))
 
 
 def _find_own(node: Any, passes: Sequence[ForwardPass]) -> int | None:

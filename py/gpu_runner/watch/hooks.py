@@ -36,7 +36,7 @@ from gpu_runner.watch.patches import (
     COMPILING,
     SCALING,
     ModelCall,
-    Observer,
+    CallObserver,
 )
 from unfrozen.random_state import undisturbed
 
@@ -144,7 +144,7 @@ class LoopHooks:
         self._parameters: set[int] = {id(parameter) for parameter in parameters}
         self._known: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
         self._handles: list[Any] = []
-        self._patched: list[tuple[Any, Observer]] = []
+        self._patched: list[tuple[Any, CallObserver]] = []
         self._silent = False
         self._process = os.getpid()
         self._calls = 0
@@ -155,7 +155,7 @@ class LoopHooks:
         """Nested backward passes: reentrant checkpointing calls one within another."""
         self._scaled: tuple[weakref.ref[Tensor], Tensor] | None = None
         """The newest loss that a scaler has scaled: scaled, and before that."""
-        self._call = Observer(
+        self._call = CallObserver(
             self._hook("the inputs of a step could not be read", self._begin_call),
             self._hook("the output of a step could not be read", self._end_call),
             self._hook("an error could not be examined", self._fail_call),
@@ -218,7 +218,7 @@ class LoopHooks:
         return self._guard.hook(what, function)
 
     def _patch(self, patch: Any, *hooks: Any, **more: Any) -> None:
-        observer = Observer(*hooks, **more)
+        observer = CallObserver(*hooks, **more)
         patch.add(observer)
         self._patched.append((patch, observer))
 

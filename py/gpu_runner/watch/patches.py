@@ -35,7 +35,7 @@ skip_code(_ignore.__code__)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Observer:
+class CallObserver:
     """What is called around a function: hooks of an `ErrorBoundary`, which never raise.
 
     before    with its positional and keyword arguments
@@ -49,7 +49,7 @@ class Observer:
 
 
 def _observe(
-    observers: list[Observer],
+    observers: list[CallObserver],
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -74,11 +74,11 @@ class Patch:
 
     def __init__(self, owner: Any, name: str) -> None:
         self._owner, self._name = owner, name
-        self._observers: list[Observer] = []
+        self._observers: list[CallObserver] = []
         self._original: Any = None
         self._wrapper: Any = None
 
-    def add(self, observer: Observer) -> None:
+    def add(self, observer: CallObserver) -> None:
         """Call the observer around the function from now on."""
         if not self._observers:
             self._original = getattr(self._owner, self._name)
@@ -86,7 +86,7 @@ class Patch:
             setattr(self._owner, self._name, self._wrapper)
         self._observers.append(observer)
 
-    def remove(self, observer: Observer) -> None:
+    def remove(self, observer: CallObserver) -> None:
         """Call it no longer; the last observer to leave restores the function."""
         self._observers.remove(observer)
         if self._observers:
@@ -97,7 +97,7 @@ class Patch:
         self._original = self._wrapper = None
 
 
-def _wrap(original: Callable[..., Any], observers: list[Observer]) -> Callable[..., Any]:
+def _wrap(original: Callable[..., Any], observers: list[CallObserver]) -> Callable[..., Any]:
     def patch(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling() or not observers:
             return original(*args, **kwargs)
@@ -116,10 +116,10 @@ class ModelCall:
     def __init__(self, model: nn.Module, compiled: Any) -> None:
         self.compiled = compiled
         self._model = weakref.ref(model)
-        self._observers: list[Observer] = []
+        self._observers: list[CallObserver] = []
 
     @staticmethod
-    def observe(model: nn.Module, observer: Observer) -> None:
+    def observe(model: nn.Module, observer: CallObserver) -> None:
         """Call the observer around each call of the model from now on."""
         call = vars(model).get(_CALL)
         if not isinstance(call, ModelCall):
@@ -127,7 +127,7 @@ class ModelCall:
         call._observers.append(observer)
 
     @staticmethod
-    def leave(model: nn.Module, observer: Observer) -> None:
+    def leave(model: nn.Module, observer: CallObserver) -> None:
         """Call it no longer; the last observer to leave restores the call."""
         call = vars(model).get(_CALL)
         if not isinstance(call, ModelCall) or observer not in call._observers:
