@@ -35,8 +35,8 @@ from gpu_runner.watch.patches import (
     COMPILED,
     COMPILING,
     SCALING,
-    ModelCall,
     CallObserver,
+    ModelCall,
 )
 from unfrozen.random_state import undisturbed
 
