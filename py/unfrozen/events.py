@@ -52,7 +52,7 @@ KINDS: Final[dict[str, str]] = {
     "sample": "Text generated from a fixed prompt, before or after training.",
     "checkpoint": "A checkpoint that is complete and verified on disk.",
     "alert": "Something the user should know.",
-    "beat": "The trainer lives: when its next event is due, whether it is paused.",
+    "beat": "The trainer lives: when its next event is due, if it is paused, what it does else.",
     "run.resume": "A new attempt resumes from a checkpoint.",
     "run.end": "The run is over, and why.",
 }

@@ -52,6 +52,13 @@ NOTHING = {"kind": "none", "name": ""}
         ({"health": "stalled"}, {"beat": {"expectNextIn": 10}}, "Stalled", "every 10 s"),
         ({"health": "paused"}, {}, "Paused", "is paused after step 7"),
         ({}, {"plan": {"steps": 40}}, "Live", "Step 7 of 40"),
+        (
+            {},
+            {"beat": {"expectNextIn": 10, "doing": "evaluating", "done": 0.4}},
+            "Live",
+            "Step 7. Evaluating, 40%. Events",
+        ),
+        ({}, {"beat": {"expectNextIn": 10, "doing": ""}}, "Live", "Step 7. Events appear"),
         ({}, {"nonFinite": 5}, "Diverging", "since step 5"),
         ({"stream": "unreadable", "problem": "x holds no event"}, {}, "Not readable", "x holds no"),
         (

@@ -161,6 +161,8 @@ def test_a_beat_of_the_attempt_before_says_nothing_of_this_one(js: JavaScript) -
         "expectNextIn": 5,
         "paused": True,
         "heard": 9,
+        "doing": "",
+        "done": 0,
     }
     assert js("return folded(input).beat;", events) is None
 

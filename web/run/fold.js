@@ -53,7 +53,7 @@ export function emptyRun() {
     checkpoint: null,
     attempts: [],
     nonFinite: null, // the first step whose training loss was NaN or infinite
-    beat: null, // {time, expectNextIn, paused, heard}: the newest heartbeat, and the newest command that was obeyed
+    beat: null, // {time, expectNextIn, paused, heard, doing, done}: the newest heartbeat, the newest command that was obeyed
     end: null,
   };
 }
@@ -174,8 +174,8 @@ function takeAlert(run, { level = "info", text, step, t }) {
   if (run.alerts.length > ALERT_LIMIT) run.alerts.shift();
 }
 
-function takeBeat(run, { t, expect_next_in: expectNextIn, paused, heard }) {
-  run.beat = { time: t, expectNextIn, paused: paused === true, heard: heard ?? 0 };
+function takeBeat(run, { t, expect_next_in: expectNextIn, paused, heard, doing, done }) {
+  run.beat = { time: t, expectNextIn, paused: paused === true, heard: heard ?? 0, doing: doing ?? "", done: done ?? 0 };
 }
 
 /** A new attempt starts at `from_step`; what the previous one logged beyond it is drawn faintly. */

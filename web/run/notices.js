@@ -193,7 +193,14 @@ function liveText(run, shared) {
   const when = shared
     ? `Other windows of this browser hold the open connections, so this one updates every ${POLL_MS / 1000} seconds.`
     : "Events appear here as they are written.";
-  return `Step ${run.step}${steps}. ${when}`;
+  return `Step ${run.step}${steps}. ${doingText(run.beat)}${when}`;
+}
+
+/** What takes time instead of steps: "Evaluating, 40%. ". */
+function doingText(beat) {
+  if (!beat?.doing) return "";
+  const share = beat.done ? `, ${Math.round(100 * beat.done)}%` : "";
+  return `${sentence(`${beat.doing}${share}`)} `;
 }
 
 function sentence(text) {

@@ -7,6 +7,7 @@ PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -176,6 +177,7 @@ def export(
     def go() -> ExitCode:
         directory = run_directory(run, runs)
         if to == "hf":
+            console_with_libraries()
             from gpu_runner.run.export_model import export_model
 
             place = Path(out).expanduser() if out else None
@@ -288,6 +290,8 @@ def serve(
 MOST_SHOWN: Final = 10_000
 _SCORED: Final = 64
 """Examples that are scored where the weights are on this machine."""
+SCORING_SECONDS: Final = 30.0
+"""For them, where their number was not asked for."""
 
 
 def _help(name: str) -> str:
@@ -359,10 +363,22 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     device = choose_device(config.device)
     chosen = list(spread(len(found.examples), many))
     examples: Sequence[Example] = [found.examples[index] for index in chosen]
-    with console.status(f"scoring {len(chosen)} examples"):
+    with console.status(f"loading {source.name}"):
         weights = load(source, tokenizer, config.params, device)
-        losses = example_losses(weights, examples, pad_token(tokenizer), device)
-    show_losses(console, found, encoder, list(zip(chosen, losses, strict=True)))
+    with show_reading(console) as progress:
+
+        def scored(share: float) -> None:
+            progress("scoring examples", share, round(share * len(chosen)))
+
+        limit = math.inf if score is not None else SCORING_SECONDS
+        pad = pad_token(tokenizer)
+        losses = example_losses(weights, examples, pad, device, seconds=limit, progress=scored)
+    pairs = zip(chosen, losses, strict=True)
+    show_losses(console, found, encoder, [(n, loss) for n, loss in pairs if loss is not None])
+    if None in losses:
+        console.print(
+            f"That is what fits into {SCORING_SECONDS:.0f} s; --score {len(chosen)} scores more."
+        )
     return ExitCode.OK
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +96,8 @@ from unfrozen.runner import WHOLE
 
 SAMPLED_ROWS: Final = 2
 """Held-out examples whose prompts are continued when no prompts are given."""
+LOOKED_AT: Final = 64
+"""Held-out examples among which different prompts are looked for."""
 
 
 def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
@@ -376,6 +379,7 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
             _announce(run, log, recorder, notes)
             sampler.start()
             penalty = _penalty(run, recorder)
+            observer.compiles_at = _compiles_at(run)
             _train(_training(run, observer, control, penalty, intervals), observer)
             end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
         except BaseException as error:  # logged here, raised again below
@@ -500,6 +504,18 @@ def _training(
     )
 
 
+def _compiles_at(run: PreparedRun) -> int:
+    """Return the first step of this attempt that runs compiled blocks; 0 where none does."""
+    plan = run.plan
+    if not plan.config.compile:
+        return 0
+    measured = steps_to_measure(plan.steps, plan.heaviest_step)
+    eager = {uncompiled_step(plan.config, measured)}
+    eager |= measured if plan.device.type == "cpu" else set()  # measured there tensor by tensor
+    later = range(run.state.step + 1, plan.steps + 1)
+    return next((number for number in later if number not in eager), 0)
+
+
 def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
     plan, config = run.plan, run.plan.config
     optimizer: Any = run.optimizer
@@ -588,14 +604,21 @@ def _observer(
 def _sampling(plan: RunPlan) -> Sampling:
     config, encoder = plan.config, plan.encoder
     if config.sample_prompts is not None:
-        asked = tuple((prompt, encoder.render_question(prompt)) for prompt in config.sample_prompts)
+        prompts = dict.fromkeys(config.sample_prompts)
+        asked = tuple((prompt, encoder.render_question(prompt)) for prompt in prompts)
         return Sampling(asked, config.sample_tokens, config.seq_len)
-    rows = plan.suites[TASK].rows[:SAMPLED_ROWS]
-    texts = [(encoder.question_of(row), encoder.prompt_text(row)) for row in rows]
-    return Sampling(tuple(texts), config.sample_tokens, config.seq_len)
+    texts: dict[str, str] = {}
+    for row in islice(plan.suites[TASK].rows, LOOKED_AT):
+        texts.setdefault(encoder.prompt_text(row), encoder.question_of(row))
+        if len(texts) == SAMPLED_ROWS:
+            break
+    found = tuple((asked, read) for read, asked in texts.items())
+    return Sampling(found, config.sample_tokens, config.seq_len)
 
 
 def _penalty(run: PreparedRun, recorder: Recorder) -> Penalty:
+    if run.plan.config.ewc and run.state.step == 0:
+        recorder.busy("estimating the Fisher", 0, PATIENCE_SECONDS)
     return fisher.prepare(
         run.plan,
         run.model,
@@ -604,6 +627,7 @@ def _penalty(run: PreparedRun, recorder: Recorder) -> Penalty:
         run.directory,
         untrained=run.state.step == 0,
         tell=lambda level, text: recorder.alert(level, text, run.state.step),
+        progress=recorder.progress,
     )
 
 
@@ -620,7 +644,7 @@ def _announce(
         log.emit("rows", step, **rows_payload(run.plan))
     if step == 0 and run.world.size == 1:  # what θ₀ makes of the examples
         recorder.busy("scoring examples", step, PATIENCE_SECONDS)
-        log.emit("rows", step, **scored_payload(run.plan, run.model))
+        log.emit("rows", step, **scored_payload(run.plan, run.model, recorder.progress))
     remarks = [("warn", text) for text in run.plan.remarks()]
     for level, text in (*remarks, *notes):
         recorder.alert(level, text, step)

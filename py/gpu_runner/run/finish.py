@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner.checkpoint.directory import finished, step_dir, step_of
+from gpu_runner.checkpoint.sharded_directory import FISHER, INITIAL
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.errors import (
     Diverged,
@@ -23,7 +24,7 @@ from gpu_runner.installed import program, runs_folder
 from gpu_runner.memory.out_of_memory import OutOfMemoryReport
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
-from gpu_runner.run.terminal import RunSummary
+from gpu_runner.run.terminal import RunSummary, distinct
 from gpu_runner.system.price import Spending
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
@@ -159,10 +160,11 @@ def summarize(
         "failed": f"Failed after {state.step} of {plan.steps} steps.",
     }[end.status]
     found = losses(history)
+    shown = distinct(found)
     scored = any(before != after for before, after in found.values())  # not at step 0 alone
     return RunSummary(
         headline=headline,
-        losses={suite: (pair[0], pair[1]) for suite, pair in found.items() if scored},
+        losses={suite: (found[suite][0], found[suite][1]) for suite in shown} if scored else {},
         drift=history.drift,
         training=list(training_losses),
         predicted_bytes=plan.prediction.peak_bytes if plan.prediction else 0,
@@ -170,11 +172,11 @@ def summarize(
         seconds=history.seconds,
         cost="" if spending is None else spending.sentence(),
         samples=history.samples if end.status == "finished" else [],
-        next_steps=_next_steps(end, directory),
+        next_steps=_next_steps(end, plan, directory),
     )
 
 
-def _next_steps(end: RunEnd, directory: Path) -> list[str]:
+def _next_steps(end: RunEnd, plan: RunPlan, directory: Path) -> list[str]:
     """Return what to do now, a command in each sentence."""
     place, usual = directory.parent, runs_folder()
     same = place.absolute() == usual.absolute()
@@ -183,19 +185,46 @@ def _next_steps(end: RunEnd, directory: Path) -> list[str]:
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
         steps += [_name_better(one, directory, runs) for one in end.better]
-        if (last := step_dir(directory / CHECKPOINTS, end.step)).exists():
-            files = [file for file in last.rglob("*") if file.is_file()]
-            size = format_bytes(sum(file.stat().st_size for file in files))
+        if step_dir(directory / CHECKPOINTS, end.step).exists():
             steps.append(
                 f"To train it further: {program()} resume {_typed(directory)} --steps N{runs}"
-                f" (this uses the checkpoint in {last}, {size})."
             )
+        steps += _on_disk(end, directory)
     elif isinstance(end.error, Diverged):
         steps.append(_suggest_other_settings(directory))
     else:
-        steps.append(f"To resume: {program()} resume {_typed(directory)}{runs}")
+        out = f" --out {shlex.quote(plan.config.out)}" if plan.config.out else ""
+        steps.append(f"To resume: {program()} resume {_typed(directory)}{out}{runs}")
     steps.append(f"To see it in the page: {program()} serve{runs}")
     return steps
+
+
+def _on_disk(end: RunEnd, directory: Path) -> list[str]:
+    """Say what a finished run leaves on the disk, and how to keep its model alone."""
+    saved = directory / CHECKPOINTS
+    last = step_dir(saved, end.step) if end.better else saved
+    beside = {
+        "the last checkpoint": [last],
+        "the pre-trained weights": [directory / INITIAL, directory / f"{INITIAL}.safetensors"],
+        "the Fisher": [directory / FISHER, directory / f"{FISHER}.safetensors"],
+    }
+    there = {name: [p for p in places if p.exists()] for name, places in beside.items()}
+    found = {name: places for name, places in there.items() if places}
+    if end.model is None or not found:
+        return []
+    sizes = [f"the model {format_bytes(_size(end.model))}"]
+    sizes += [f"{name} {format_bytes(sum(map(_size, places)))}" for name, places in found.items()]
+    places = " ".join(shlex.quote(str(place)) for each in found.values() for place in each)
+    return [
+        f"On disk: {', '.join(sizes)}. Only training it further needs more than the model; to"
+        f" remove the rest: rm -r -- {places}"
+    ]
+
+
+def _size(place: Path) -> int:
+    """Return the bytes of a file, or of all files in a directory."""
+    files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def _name_better(one: Standing, directory: Path, runs: str) -> str:

@@ -78,7 +78,7 @@ class Validation:
         started = time.monotonic()
         self.recorder.busy("evaluating", state.step, 3 * self._patience)
         history = self.recorder.history
-        scores = self.world.run(self.evaluator.run, self.model)
+        scores = self.world.run(self.evaluator.run, self.model, self.recorder.progress)
         drift = self.initial_weights.drift(self.model)
         losses = {score.suite: score.loss for score in scores}
         is_best = history.add_evaluation(state.step, losses, drift.total, counts=counts)
@@ -98,6 +98,7 @@ class Validation:
         self.recorder.writing()
         for index, (asked, read) in enumerate(self.sampling.prompts):
             sizes = self.sampling.new_tokens, self.sampling.most_read
+            self.recorder.progress(index / len(self.sampling.prompts))
             text = self.world.run(continuation, self.model, self.tokenizer, read, *sizes)
             self.recorder.sampled(step, index, asked, text, when)
 
@@ -128,6 +129,8 @@ class EarlyStop:
         )
 
 
+COMPILE_SECONDS: Final = 900.0
+"""How long a first compiled step may take before the run counts as stalled."""
 COMPARED: Final = 3
 """Compiled steps, of which the fastest is compared."""
 
@@ -178,11 +181,20 @@ class RunObserver:
         """The step of this attempt's newest checkpoint."""
         self.looked_step = -1
         """The step of this attempt's newest evaluation."""
+        self.compiles_at = 0
+        """The first step of this attempt that runs compiled; 0: none does."""
         self._recorder = recorder
         self._validation = validation
         self._checkpointer = checkpointer
         self._chooser = chooser
         self._gain = CompileGain(lambda *alert: recorder.alert(*alert))
+
+    def step_begins(self, number: int) -> None:
+        """Announce the step that compiles the model."""
+        if number == self.compiles_at:
+            text = f"Step {number} compiles the model's blocks first, and takes that much longer."
+            self._recorder.alert("info", text, number - 1)
+            self._recorder.busy("compiling", number - 1, COMPILE_SECONDS)
 
     def step_done(self, state: State, result: StepResult) -> None:
         """Log a finished step; choose the intervals once enough steps are timed."""

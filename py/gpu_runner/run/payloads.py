@@ -26,7 +26,7 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.plan.data_report import describe_trained
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.system.names import cpu_name
-from gpu_runner.train.evaluate import example_losses
+from gpu_runner.train.evaluate import Progress, example_losses, no_progress
 from unfrozen.data_order import spread
 from unfrozen.schedules import Schedule
 
@@ -129,7 +129,10 @@ def planned_rates(schedule: Schedule) -> dict[str, Any]:
 FIRST: Final = 3
 """Examples that are shown."""
 SCORED: Final = 16
-"""Examples whose loss under θ₀ is computed."""
+"""Examples whose loss under θ₀ is computed, at most."""
+SCORING_SHARE: Final = 0.01
+FORWARDS: Final = 3.0
+"""A step's work on a token in forward passes."""
 EXTREME: Final = 3
 """How many of the hardest and of the easiest are shown."""
 MOST_BYTES: Final = 12 * 1024
@@ -182,16 +185,29 @@ def rows_payload(plan: RunPlan) -> dict[str, Any]:
     return _fit_line(found, "first", lambda most: [_example(rows, encoder, n, most) for n in first])
 
 
-def scored_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
-    """Return a payload of `rows`: the hardest and the easiest examples for the untrained model."""
+def scored_payload(plan: RunPlan, model: Any, progress: Progress = no_progress) -> dict[str, Any]:
+    """Return a payload of `rows`: the hardest and the easiest examples for the untrained model.
+
+    They take a second, or SCORING_SHARE of the time of the run.
+    """
     rows, encoder = plan.train, plan.encoder
     chosen = spread(len(rows.examples), SCORED)
     examples = [rows.examples[index] for index in chosen]
+    trained = plan.steps * plan.feed.sequences_per_step * rows.tokens / len(rows.examples)
+
+    def budget(token_seconds: float) -> float:
+        return max(1.0, SCORING_SHARE * FORWARDS * token_seconds * trained)
+
     with as_written(model), plan.autocast():
-        losses = example_losses(model, examples, pad_token(plan.tokenizer), plan.device)
-    ranked = sorted(zip(losses, chosen, strict=True), reverse=True)
+        pad, device = pad_token(plan.tokenizer), plan.device
+        losses = example_losses(model, examples, pad, device, seconds=budget, progress=progress)
+    found_losses = zip(losses, chosen, strict=True)
+    ranked = sorted(((loss, n) for loss, n in found_losses if loss is not None), reverse=True)
     most = min(EXTREME, len(ranked) // 2)
-    found: dict[str, Any] = {"rows": len(ranked), "mean": sum(losses) / len(losses)}
+    found: dict[str, Any] = {
+        "rows": len(ranked),
+        "mean": sum(loss for loss, _ in ranked) / len(ranked),
+    }
 
     def extreme(tokens: int) -> dict[str, Any]:
         hard, easy = ranked[:most], ranked[::-1][:most]

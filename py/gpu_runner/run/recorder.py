@@ -37,6 +37,7 @@ class Heartbeat:
         """`expect_next_in` of the newest beat outside a pause."""
         self._log = log
         self._last_beat = -math.inf
+        self._doing = ""
         self._started = time.monotonic()
         self._paused_at: float | None = None
 
@@ -63,13 +64,27 @@ class Heartbeat:
         self._paused_at = None
         return lost
 
-    def beat(self, step: int, expect_next_in: float, *, force: bool = False) -> None:
-        """Log that the run lives and when its next event is due, at most every BEAT_SECONDS."""
-        now = time.monotonic()
-        if not force and now - self._last_beat < BEAT_SECONDS:
+    def beat(
+        self,
+        step: int,
+        expect_next_in: float,
+        *,
+        force: bool = False,
+        doing: str = "",
+        done: float = 0.0,
+    ) -> None:
+        """Log that the run lives and when its next event is due, at most every BEAT_SECONDS.
+
+        `doing` is what takes time instead of steps, `done` the share of it that is done. The first
+        beat without it is logged at once.
+        """
+        now, over = time.monotonic(), self._doing != "" and doing == ""
+        if not (force or over) and now - self._last_beat < BEAT_SECONDS:
             return
-        self._last_beat = now
+        self._last_beat, self._doing = now, doing
         more: dict[str, object] = {"heard": self.heard} if self.heard else {}
+        if doing:
+            more |= {"doing": doing, "done": round(done, 3)}
         if self.paused:
             more["paused"] = True
         else:
@@ -109,6 +124,7 @@ class Recorder:
         self.doing = ""
         """What takes time instead of steps."""
         self.heartbeat = Heartbeat(log)
+        self._expected = 0, PATIENCE_SECONDS
         self._log = log
         self._display = display
         self._spending = spending
@@ -166,9 +182,15 @@ class Recorder:
 
     def busy(self, what: str, step: int, seconds: float) -> None:
         """Announce something other than a step, which takes about so many seconds."""
-        self.doing = what
+        self.doing, self._expected = what, (step, seconds)
         self._display.busy(what)
-        self.heartbeat.beat(step, seconds, force=True)
+        self.heartbeat.beat(step, seconds, force=True, doing=what)
+
+    def progress(self, share: float) -> None:
+        """Report how much of what takes time is done."""
+        step, seconds = self._expected
+        self._display.busy(f"{self.doing}: {share:.0%}")
+        self.heartbeat.beat(step, seconds, doing=self.doing, done=share)
 
     def writing(self) -> None:
         """Announce that samples are being generated."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gpu_runner.data.dataset import GENERAL
 from gpu_runner.installed import short
 from gpu_runner.plan.data_report import describe_marks, describe_trained, format_near_answer
 from gpu_runner.plan.intervals import describe_rule
@@ -26,6 +28,8 @@ from gpu_runner.train.loop import State, StepResult
 from unfrozen.units import format_bytes, format_elapsed
 
 LEVELS: Final = "▁▂▃▄▅▆▇█"
+QUIET_SECONDS: Final = 10.0
+"""Without a line in a pipe, after which one says what takes so long."""
 
 
 class Terminal:
@@ -41,6 +45,7 @@ class Terminal:
         self._predicted = predicted_bytes
         self._paused_at: float | None = None
         self._paused_seconds = 0.0
+        self._printed = time.monotonic()
         self._bar = Progress(
             BarColumn(bar_width=max(8, min(24, console.width - 72))),
             MofNCompleteColumn(),
@@ -92,6 +97,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print one line that stays above the live one."""
+        self._printed = time.monotonic()
         sentence(self.console, Text(printable(text)))
 
     def warn(self, text: str) -> None:
@@ -99,7 +105,10 @@ class Terminal:
         sentence(self.console, Text.assemble(("Note: ", "bold yellow"), printable(text)))
 
     def busy(self, text: str) -> None:
-        """Show what takes time instead of steps."""
+        """Show what takes time instead of steps; in a pipe, where nothing was printed for long."""
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._printed > QUIET_SECONDS:
+            self.say(f"{text} …")
         self._bar.update(self._task, description=f"{text} …  {self._shown}".rstrip())
 
     def hold(self, *, still: bool) -> None:
@@ -133,13 +142,21 @@ class Terminal:
     def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
         """Print an evaluation: task loss, and the change of the others since step 0."""
         parts = []
-        for score in scores:
+        names = distinct(score.suite for score in scores)
+        for score in (score for score in scores if score.suite in names):
             change = score.loss - first.get(score.suite, score.loss)
             name = score.suite.removeprefix("general/")
             is_task = score.suite == "task"
             shown = f"{score.loss:.3f}" if is_task or step == 0 else signed(change)
             parts.append(f"{name} {shown}" + (f" ({signed(change)})" if is_task and step else ""))
         self.say(f"step {step}/{self._steps}  held-out loss: " + ", ".join(parts))
+
+
+def distinct(suites: Iterable[str]) -> list[str]:
+    """Return the suites without the mean of the general ones where there is only one of them."""
+    names = list(suites)
+    members = [name for name in names if name.startswith(f"{GENERAL}/")]
+    return [name for name in names if name != GENERAL or len(members) != 1]
 
 
 def _memory(measured_bytes: int, predicted_bytes: int, *, short: bool) -> str:

@@ -6,6 +6,8 @@ at step 0 with the same rows and the same code, so a change is a change of the w
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +25,13 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.world import World
+
+Progress = Callable[[float], None]
+"""Is called with the share of something that is done."""
+
+
+def no_progress(share: float) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +58,23 @@ class Evaluator:
     """Of a mixture of experts: where the tokens of all sets went is counted anew by each `run`."""
     loss: Callable[[Any, Batch], tuple[Tensor, int]] = loss_sum
 
-    def run(self, model: Any) -> list[Score]:
+    def run(self, model: Any, progress: Progress = no_progress) -> list[Score]:
         """Score every suite; with general ones, `general` is the mean over all their tokens."""
         self.routers.begin()
+        done, every = 0, sum(len(rows.examples) for rows in self.suites.values())
+
+        def scored(examples: int) -> None:
+            nonlocal done
+            done += examples
+            progress(min(1.0, done / every))
+
         was_training = model.training
         model.eval()
         try:
             with as_written(model):
-                scores = [self._score(model, name, rows) for name, rows in self.suites.items()]
+                scores = [
+                    self._score(model, name, rows, scored) for name, rows in self.suites.items()
+                ]
         finally:
             model.train(was_training)
         parts = [score for score in scores if score.suite.startswith(f"{GENERAL}/")]
@@ -66,7 +84,9 @@ class Evaluator:
             scores.append(Score(GENERAL, total / tokens, tokens))
         return scores
 
-    def _score(self, model: Any, suite: str, rows: EncodedDataset) -> Score:
+    def _score(
+        self, model: Any, suite: str, rows: EncodedDataset, scored: Callable[[int], None]
+    ) -> Score:
         by_length = np.argsort(rows.examples.lengths, kind="stable")  # little padding
         starts = range(0, len(by_length), self.batch_size)
         total, tokens = 0.0, 0
@@ -81,6 +101,7 @@ class Evaluator:
                     part, count = self.loss(model, batch)
                 if mine:
                     total, tokens = total + float(part), tokens + count
+                scored(self.batch_size * self.world.size)
         totals = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))
         return Score(suite, float(totals[0] / totals[1]), int(totals[1]))
 
@@ -120,14 +141,44 @@ def _first_token(tokenizer: Any) -> int:
 
 
 def example_losses(
-    model: Any, examples: Sequence[Example], pad_id: int, device: torch.device
-) -> list[float]:
-    """Return the mean −log p of each example's trained tokens, in nats, one example at a time."""
-    was_training = model.training
+    model: Any,
+    examples: Sequence[Example],
+    pad_id: int,
+    device: torch.device,
+    *,
+    seconds: Callable[[float], float] | float = math.inf,
+    progress: Progress = no_progress,
+) -> list[float | None]:
+    """Return the mean −log p of each example's trained tokens, in nats, one example at a time.
+
+    None where time ran out: after `seconds`, which may follow from those that a token took. What is
+    scored until then lies all over the examples; the first two of these are scored in any case.
+    """
+    found: list[float | None] = [None] * len(examples)
+    was_training, started, tokens = model.training, time.monotonic(), 0
     model.eval()
     try:
         with torch.no_grad():
-            found = [loss_sum(model, collate([example], pad_id).to(device)) for example in examples]
+            for done, index in enumerate(scattered(len(examples))):
+                spent = time.monotonic() - started
+                if done >= 2:
+                    most = seconds(spent / tokens) if callable(seconds) else seconds
+                    if spent > most:
+                        break
+                example = examples[index]
+                total, count = loss_sum(model, collate([example], pad_id).to(device))
+                found[index] = float(total) / count
+                tokens += len(example.ids)
+                progress((done + 1) / len(examples))
     finally:
         model.train(was_training)
-    return [float(total) / count for total, count in found]
+    return found
+
+
+def scattered(count: int) -> list[int]:
+    """Return 0 … count − 1 in an order whose every beginning lies all over them.
+
+    By the digits of the binary number from behind (van der Corput).
+    """
+    bits = max(1, (count - 1).bit_length())
+    return sorted(range(count), key=lambda index: int(f"{index:0{bits}b}"[::-1], 2))

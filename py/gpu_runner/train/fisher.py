@@ -9,7 +9,7 @@ means on average what it means for L2-SP, however sure the model is of these row
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,7 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plan.plan import RunPlan
+from gpu_runner.train.evaluate import Progress, no_progress
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World, as_sharded, local
@@ -50,6 +51,7 @@ def prepare(
     *,
     untrained: bool,
     tell: Tell,
+    progress: Progress = no_progress,
 ) -> Penalty:
     """Return the penalties of a run, and estimate the Fisher if it needs one and has none yet.
 
@@ -64,7 +66,7 @@ def prepare(
                 f"{file} is gone, and only untrained weights can estimate it: put it back, or start"
                 " a new run."
             )
-        _estimate_for(planned, model, directory / FILE, initial_weights.world, tell)
+        _estimate_for(planned, model, directory / FILE, initial_weights.world, tell, progress)
         file = _fisher_path(directory)
     if config.anchor_in_memory and (config.l2sp or config.l2sp_pull or config.ewc):
         copies = 2 if config.ewc else 1
@@ -89,7 +91,9 @@ def _fisher_path(directory: Path) -> Path:
     return folder if folder.exists() else directory / FILE
 
 
-def _estimate_for(planned: RunPlan, model: Any, file: Path, world: World, tell: Tell) -> None:
+def _estimate_for(
+    planned: RunPlan, model: Any, file: Path, world: World, tell: Tell, progress: Progress
+) -> None:
     what, examples, remarks = rows(planned)
     for text in remarks:
         tell("warn", text)
@@ -101,8 +105,13 @@ def _estimate_for(planned: RunPlan, model: Any, file: Path, world: World, tell: 
         )
     started = time.monotonic()
     pad_id = pad_token(planned.tokenizer)
-    batches = (collate([example], pad_id).to(planned.device) for example in examples)
-    estimate(model, batches, file, world=world, autocast=planned.autocast)
+
+    def reported() -> Iterator[Batch]:
+        for done, example in enumerate(examples):
+            progress(done / len(examples))
+            yield collate([example], pad_id).to(planned.device)
+
+    estimate(model, reported(), file, world=world, autocast=planned.autocast)
     seconds = time.monotonic() - started
     size = sum(p.numel() for p in model.parameters()) * 4
     tell(

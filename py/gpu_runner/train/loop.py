@@ -76,6 +76,9 @@ class State:
 class Observer(Protocol):
     """What is called between steps: the recorder of the run."""
 
+    def step_begins(self, number: int) -> None:
+        """One optimizer step is about to be taken."""
+
     def step_done(self, state: State, result: StepResult) -> None:
         """One optimizer step is done."""
 
@@ -166,6 +169,7 @@ def train(training: Training) -> None:
         training.observer.look(state)
     saved_step = state.step
     while state.step < last and training.go_on():
+        training.observer.step_begins(state.step + 1)
         result = timed_step(training, state.step + 1)
         state.advance(result)
         training.observer.step_done(state, result)

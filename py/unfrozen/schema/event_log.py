@@ -259,7 +259,15 @@ EVENTS: Final[dict[str, Shape]] = {
     "alert": record(
         {"level": enum("info", "warn", "error"), "text": PROSE, "cut": ANYTHING}, required=("text",)
     ),
-    "beat": record({"expect_next_in": number(0, 1e9), "paused": BOOLEAN, "heard": integer()}),
+    "beat": record(
+        {
+            "expect_next_in": number(0, 1e9),
+            "paused": BOOLEAN,
+            "heard": integer(),
+            "doing": string(100),
+            "done": number(0, 1),
+        }
+    ),
     "run.resume": record({"from_step": STEPS, "plan": _PLAN}, required=("from_step",)),
     "run.end": record(
         {

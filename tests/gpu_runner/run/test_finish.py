@@ -1,6 +1,7 @@
 """What is said at the end of a run: of steps that did better, and of how to go on."""
 
 import errno
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import torch
 
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.load import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import OutOfMemory, is_out_of_memory
 from gpu_runner.memory.out_of_memory import OutOfMemoryReport
+from gpu_runner.model.load import find
 from gpu_runner.plan import plan
 from gpu_runner.run.checkpointer import Standing
 from gpu_runner.run.finish import RunEnd, describe_load_failure, end_by_error, summarize
 from gpu_runner.train.loop import State
+from unfrozen.units import format_bytes
 
 
 def test_a_better_step_is_named_also_where_its_checkpoint_was_being_replaced(
@@ -37,6 +41,37 @@ def test_of_a_better_step_in_shards_it_is_reported_how_it_becomes_a_model(
     said = " ".join(summarize(end, planned, tmp_path, State(), History()).next_steps)
     assert f"its weights are in {kept}; to make a model of them: " in said
     assert f"export {tmp_path.name} --to hf --step 4 --runs {tmp_path.parent}" in said
+
+
+@pytest.mark.slow
+def test_what_lies_on_the_disk_is_said_and_goes_by_the_command_that_is_printed(
+    shared_config: TrainConfig, finished: Path
+) -> None:
+    end = RunEnd("finished", "done", model=finished / "model", step=6)
+    (finished / "initial.safetensors").write_bytes(bytes(2048))
+    planned = plan.make_plan(shared_config)
+
+    def said() -> str:
+        return " ".join(summarize(end, planned, finished, State(), History()).next_steps)
+
+    checkpoint = sum(f.stat().st_size for f in (finished / "checkpoints").rglob("*") if f.is_file())
+    size = f"the last checkpoint {format_bytes(checkpoint)}, the pre-trained weights 2.00 KiB."
+    assert size in said()
+    command = said().split("to remove the rest: ")[1].split(" To see it")[0]
+    subprocess.run(command, shell=True, check=True)
+    assert sorted(path.name for path in finished.iterdir() if path.is_dir()) == ["model"]
+    assert not (finished / "initial.safetensors").exists()
+    assert find(str(finished / "model")).kind == "directory"
+    assert "On disk" not in said()
+    better = replace(end, better=[_better(finished)])
+    text = " ".join(summarize(better, planned, finished, State(), History()).next_steps)
+    assert "rm -r" not in text  # what did better stays
+
+
+def _better(run: Path) -> Standing:
+    kept = run / "checkpoints" / "step-000003"
+    kept.mkdir(parents=True, exist_ok=True)
+    return Standing(kept, 0.5, True)
 
 
 def test_a_model_that_did_not_load_is_reported_with_its_size_and_what_was_free(

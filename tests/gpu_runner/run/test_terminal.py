@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from gpu_runner.run.terminal import RunSummary, Terminal, show_summary, sparkline
+from gpu_runner.run import terminal
+from gpu_runner.run.terminal import RunSummary, Terminal, distinct, show_summary, sparkline
 from gpu_runner.text import sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
@@ -25,6 +26,7 @@ def drawn(*, terminal: bool, width: int = 120) -> str:
         for number in range(1, 21):
             shown.step(State(step=number), step(number), 1_900_000)
         found = [Score("task", 2.5, 10), Score("general/sums", 1.25, 10)]
+        found.append(Score("general", 1.25, 10))  # the same once more
         shown.scores(20, found, {"task": 3.0, "general/sums": 1.0})
         shown.warn("look out [not markup]")
     return text.getvalue()
@@ -37,8 +39,26 @@ def test_a_pipe_gets_plain_lines_at_tenths_and_evaluations() -> None:
         "step 20/100",
     ]
     assert "step 20/100  held-out loss: task 2.500 (-0.500), sums +0.250" in lines
+    assert distinct(["task", "general/sums", "general"]) == ["task", "general/sums"]
+    both = ["task", "general/sums", "general/cats", "general"]
+    assert distinct(both) == both
     assert "Note: look out [not markup]" in lines
     assert "\x1b" not in drawn(terminal=False)
+
+
+def test_what_takes_long_before_a_step_is_said_in_a_pipe_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    text = io.StringIO()
+    with Terminal(Console(file=text, width=80), 100, 0) as shown:
+        for share in range(0, 100, 10):
+            shown.busy(f"evaluating: {share}%")
+            now += 3.0
+        shown.say("done")
+        shown.busy("saving")
+    assert text.getvalue().splitlines() == ["evaluating: 40% …", "evaluating: 80% …", "done"]
 
 
 def test_a_terminal_gets_one_live_line() -> None:

@@ -12,6 +12,7 @@ from gpu_runner.data.feed import Batch, Feed
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
+from gpu_runner.plan.intervals import Intervals
 from gpu_runner.run.observer import CompileGain
 from gpu_runner.train.evaluate import continuation
 from gpu_runner.train.loop import State, StepResult, Training, TrainingStep, timed_step
@@ -66,7 +67,13 @@ def test_every_block_of_every_step_is_compiled_but_in_those_that_are_measured(
     )
     observer: Any = None
     training = Training(
-        step, State(), observer, lambda: True, 9, 0, measured_steps=MEASURED, written_step=WRITTEN
+        step,
+        State(),
+        observer,
+        lambda: True,
+        Intervals(STEPS, 9, 0),
+        measured_steps=MEASURED,
+        written_step=WRITTEN,
     )
     ways = []
     for number in range(1, STEPS + 1):

@@ -10,7 +10,7 @@ from gpu_runner.data.dataset import EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import collate
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.train.evaluate import Evaluator, continuation, example_losses
+from gpu_runner.train.evaluate import Evaluator, continuation, example_losses, scattered
 
 
 def rows(name: str, count: int) -> EncodedDataset:
@@ -100,3 +100,32 @@ def test_a_row_is_scored_alone_as_all_rows_together() -> None:
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True))
     assert total / sum(counts) == pytest.approx(score.loss, rel=1e-5)
     assert model.training
+
+
+@pytest.mark.slow
+def test_scoring_ends_when_its_time_is_over_and_what_is_scored_lies_all_over() -> None:
+    encoder = Encoder(tiny_llama.tokenizer(), 60)
+    examples = [encoder.encode(row) for row in tiny_llama.sums(12)]
+    model, device = tiny_llama.model(), torch.device("cpu")
+    shares: list[float] = []
+    asked: list[float] = []
+
+    def budget(token_seconds: float) -> float:
+        asked.append(token_seconds)
+        return 0.0 if len(asked) == 3 else 1e9
+
+    found = example_losses(model, examples, 0, device, seconds=budget, progress=shares.append)
+    scored = [index for index, loss in enumerate(found) if loss is not None]
+    assert scored == sorted(scattered(12)[:4]) == [0, 2, 4, 8]
+    assert shares == pytest.approx([1 / 12, 2 / 12, 3 / 12, 4 / 12])
+    assert min(asked) > 0
+    whole = example_losses(model, examples, 0, device)
+    assert [whole[index] for index in scored] == [found[index] for index in scored]
+    assert len(example_losses(model, examples[:1], 0, device, seconds=0.0)) == 1
+
+
+def test_every_beginning_of_the_order_lies_all_over() -> None:
+    assert scattered(1) == [0]
+    assert scattered(8) == [0, 4, 2, 6, 1, 5, 3, 7]
+    for count in (2, 5, 16, 63):
+        assert sorted(scattered(count)) == list(range(count))

@@ -23,6 +23,9 @@ class Diary:
     told: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
+    def step_begins(self, number: int) -> None:
+        pass
+
     def step_done(self, state: State, result: StepResult) -> None:
         self.told.append(f"step {state.step}" + (" skipped" if result.skipped else ""))
         self.losses.append(result.loss)

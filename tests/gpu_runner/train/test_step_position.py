@@ -8,6 +8,7 @@ import tiny_llama
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.optim import optimizer as optim
+from gpu_runner.plan.intervals import Intervals
 from gpu_runner.train.loop import State, Training, TrainingStep, timed_step
 from gpu_runner.train.step_position import BETWEEN
 from unfrozen.schedules import Schedule
@@ -32,7 +33,7 @@ def training(*, measured: bool) -> Training:
         clip=1.0,
     )
     steps = frozenset({1, 2}) if measured else frozenset()
-    return Training(step, State(), Observer(), lambda: True, 1, 0, steps)
+    return Training(step, State(), Observer(), lambda: True, Intervals(1, 1, 0), steps)
 
 
 def fail_in(run: Training, at: str, micro_batch: int) -> None:
