@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from gpu_runner.cli import command_line
+from gpu_runner.cli.application import alone
+from gpu_runner.cli.options import OPTIONS
 from run_process import ROOT, runner
 
 pytestmark = pytest.mark.slow
@@ -106,6 +109,17 @@ def test_a_command_explains_itself_without_loading_what_only_it_needs() -> None:
         text, modules = one.split("MODULES ")
         assert f"unfrozen {name}" in text.lower()
         assert not set(modules.split()) & {"torch", "transformers", "starlette", "pydantic"}, name
+
+
+def test_the_help_of_train_explains_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("TERMINAL_WIDTH", "400")
+    command = alone("train")
+    assert command is not None
+    words = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
+    for name, (_, help_text, _) in OPTIONS.items():
+        assert f"--{name.replace('_', '-')} " in words
+        assert " ".join(help_text.rstrip(".").split()) in words, name
 
 
 def test_a_dry_run_is_what_the_runners_plan_was(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import (
@@ -225,3 +229,38 @@ def test_bf16_weights_train_at_half_the_bytes(config: TrainConfig, console: Cons
     assert events(run, "run.start")[0]["bytes_per_parameter"] == 8
     assert any("rounded away" in event["text"] for event in events(run, "alert"))
     assert events(run, "run.end")[0]["summary"]["memory_ratio"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_samples_have_different_prompts_where_the_held_out_examples_have(
+    config: TrainConfig, tmp_path: Path, console: Console
+) -> None:
+    rows: list[dict[str, object]] = [{"prompt": "1+1=", "completion": str(n)} for n in range(5)]
+    held_out = tiny_llama.write_rows(
+        tmp_path / "held-out.jsonl", [*rows, {"prompt": "2+2=", "completion": "4"}]
+    )
+    once = replace(config, eval_data=str(held_out), steps=1, general=())
+    fine_tune(once, console)
+    before = [e["prompt"] for e in events(the_run(config), "sample") if e["when"] == "before"]
+    assert before == ["1+1=", "2+2="]
+
+
+def test_before_the_first_step_the_log_says_what_is_done_and_how_far(finished: Path) -> None:
+    lines = (finished / "events.jsonl").read_text("utf-8").splitlines()
+    log = [json.loads(line) for line in lines]
+    first = next(n for n, event in enumerate(log) if "train/loss" in event.get("m", {}))
+    done = [event["doing"] for event in log[:first] if "doing" in event]
+    assert done[:2] == ["scoring examples", "evaluating"]
+    beats = [event for event in log if event["kind"] == "beat"]
+    after = next(event for event in beats if event["seq"] > log[first]["seq"])
+    assert "doing" not in after
+
+
+@pytest.mark.matrix
+def test_an_export_prints_the_path_and_no_noise_of_libraries(finished: Path) -> None:
+    command = [sys.executable, "-m", "gpu_runner", "export", str(finished), "--to", "hf"]
+    settings = {k: v for k, v in os.environ.items() if not k.startswith(("TQDM", "TRANSFORMERS"))}
+    done = subprocess.run(
+        [*command, "--dtype", "bf16"], env=settings, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{finished / 'export' / 'hf'}\n"
+    assert done.stderr == ""

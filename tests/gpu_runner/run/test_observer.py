@@ -86,6 +86,26 @@ def test_a_step_is_kept_once() -> None:
     assert watching.kept_step == 5
 
 
+def test_the_step_that_compiles_is_announced_and_no_other() -> None:
+    class Told(Shelf):
+        def alert(self, level: str, text: str, step: int) -> None:
+            self.told.append(f"{level} {step}: {text}")
+
+        def busy(self, what: str, step: int, seconds: float) -> None:
+            self.told.append(f"{what} {step}, at most {seconds:.0f} s")
+
+    told = Told()
+    watching = observer(told, Looks(best=False), None)
+    watching.step_begins(1)
+    watching.compiles_at = 3
+    for number in range(1, 6):
+        watching.step_begins(number)
+    assert told.told == [
+        "info 2: Step 3 compiles the model's blocks first, and takes that much longer.",
+        "compiling 2, at most 900 s",
+    ]
+
+
 def test_why_it_is_over_names_the_step_that_is_gone_back_to() -> None:
     history = History(looks_since_best=3, best_step=7, best_loss=1.25)
     assert EarlyStop(3, history).reason() == (
