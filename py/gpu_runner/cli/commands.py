@@ -25,7 +25,11 @@ from gpu_runner.installed import RUNS_ENV, built_page, program, runs_folder, sho
 from gpu_runner.text import counted, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from gpu_runner.config.schema import TrainConfig
+    from gpu_runner.data.dataset import EncodedDataset
+    from gpu_runner.data.encode import Encoder
     from gpu_runner.data.examples import Example
     from gpu_runner.log.import_runs import Imported
     from gpu_runner.model.load import Source
@@ -339,12 +343,8 @@ def data(
 def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     console = console_with_libraries()
     from gpu_runner.data import run_data
-    from gpu_runner.data.encode import pad_token
-    from gpu_runner.model.load import find, load, load_tokenizer
-    from gpu_runner.plan.data_report import show_data, show_examples, show_losses, show_reading
-    from gpu_runner.plan.machine import choose_device
-    from gpu_runner.train.evaluate import example_losses
-    from unfrozen.data_order import spread
+    from gpu_runner.model.load import find, load_tokenizer
+    from gpu_runner.plan.data_report import show_data, show_examples, show_reading
 
     source = find(config.model, trusted=config.trust_remote_code)
     tokenizer = load_tokenizer(source)
@@ -360,8 +360,29 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
                 "\nGive --score 64 to download the model too and see its hardest examples."
             )
         return ExitCode.OK
+    _score_data(console, config, source, tokenizer, found, encoder, score)
+    return ExitCode.OK
+
+
+def _score_data(
+    console: Console,
+    config: TrainConfig,
+    source: Source,
+    tokenizer: Any,
+    found: EncodedDataset,
+    encoder: Encoder,
+    asked: int | None,
+) -> None:
+    """Print the hardest and the easiest of some examples, or of what fits into SCORING_SECONDS."""
+    from gpu_runner.data.encode import pad_token
+    from gpu_runner.model.load import load
+    from gpu_runner.plan.data_report import show_losses, show_reading
+    from gpu_runner.plan.machine import choose_device
+    from gpu_runner.train.evaluate import example_losses
+    from unfrozen.data_order import spread
+
     device = choose_device(config.device)
-    chosen = list(spread(len(found.examples), many))
+    chosen = list(spread(len(found.examples), _SCORED if asked is None else asked))
     examples: Sequence[Example] = [found.examples[index] for index in chosen]
     with console.status(f"loading {source.name}"):
         weights = load(source, tokenizer, config.params, device)
@@ -370,7 +391,7 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
         def scored(share: float) -> None:
             progress("scoring examples", share, round(share * len(chosen)))
 
-        limit = math.inf if score is not None else SCORING_SECONDS
+        limit = SCORING_SECONDS if asked is None else math.inf
         pad = pad_token(tokenizer)
         losses = example_losses(weights, examples, pad, device, seconds=limit, progress=scored)
     pairs = zip(chosen, losses, strict=True)
@@ -379,7 +400,6 @@ def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
         console.print(
             f"That is what fits into {SCORING_SECONDS:.0f} s; --score {len(chosen)} scores more."
         )
-    return ExitCode.OK
 
 
 def _generation_config(source: Source) -> Any:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny_llama
+from gpu_runner.cli import commands
 from gpu_runner.cli.application import alone
 
 RUNNER = CliRunner()
@@ -26,6 +27,17 @@ def test_rows_ends_and_the_hardest_rows_are_shown(model_dir: Path, sums_file: Pa
     assert f"{sums_file}:1  (6 tokens, 2 trained)\n0+0=[0][</s>]\n" in text
     assert "Loss before training on 5 examples" in text
     assert text.count("hardest") == 3
+
+
+@pytest.mark.slow
+def test_scoring_ends_in_time_where_no_number_was_asked_for(
+    model_dir: Path, sums_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "SCORING_SECONDS", 0.0)
+    code, text = said(str(sums_file), "--model", str(model_dir), "--rows", "0")
+    assert code == 0
+    assert "Loss before training on 2 examples" in text
+    assert "That is what fits into 0 s; --score 40 scores more." in text
 
 
 def test_bad_rows_are_reported_and_stop_nothing(model_dir: Path, tmp_path: Path) -> None:

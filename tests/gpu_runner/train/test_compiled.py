@@ -65,16 +65,8 @@ def test_every_block_of_every_step_is_compiled_but_in_those_that_are_measured(
         clip=1.0,
         loss=loss,
     )
-    observer: Any = None
-    training = Training(
-        step,
-        State(),
-        observer,
-        lambda: True,
-        Intervals(STEPS, 9, 0),
-        measured_steps=MEASURED,
-        written_step=WRITTEN,
-    )
+    between: Any = None, lambda: True, Intervals(STEPS, 9, 0)
+    training = Training(step, State(), *between, measured_steps=MEASURED, written_step=WRITTEN)
     ways = []
     for number in range(1, STEPS + 1):
         if number in (1, 5):
