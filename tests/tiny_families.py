@@ -1,9 +1,12 @@
 """Tiny models of the families that people fine-tune; their random weights follow from a seed."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import small_models
 from gpu_runner.model import attention
@@ -69,6 +72,35 @@ def model(family: str, implementation: str = attention.NAME, **changes: object) 
         config, attn_implementation=implementation
     )
     return made.train()
+
+
+FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+PACKED = {"hidden_size": 64, "intermediate_size": 32, "head_dim": 16, "num_local_experts": 4}
+
+
+def pack_experts(folder: Path) -> dict[str, torch.Tensor]:
+    """Give a saved gpt-oss experts in MXFP4 of random bytes, as its makers publish them: per expert
+    and output, blocks of 32 numbers (two a byte, the lower half first) and the power of two of each.
+
+    Returns what the bytes mean, by name.
+    """
+    file, config = folder / "model.safetensors", folder / "config.json"
+    weights, meant, draw = load_file(file), {}, torch.Generator().manual_seed(0)
+    for name in [name for name in weights if name.endswith(("gate_up_proj", "down_proj"))]:
+        experts, inputs, outputs = weights.pop(name).shape
+        shape = experts, outputs, inputs // 32
+        blocks = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8, generator=draw)
+        scales = torch.randint(120, 124, shape, dtype=torch.uint8, generator=draw)
+        weights |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        halves = torch.stack((blocks & 15, blocks >> 4), dim=-1).flatten(3).long()
+        values = torch.tensor([*FP4, *(-number for number in FP4)])[halves]
+        values = values * torch.exp2(scales.float() - 127)[..., None]
+        meant[name] = values.flatten(2).transpose(1, 2)
+    save_file(weights, file, {"format": "pt"})
+    told = json.loads(config.read_text("utf-8"))
+    told["quantization_config"] = {"quant_method": "mxfp4"}
+    config.write_text(json.dumps(told), "utf-8")
+    return meant
 
 
 DECODERS: dict[str, dict[str, Any]] = {

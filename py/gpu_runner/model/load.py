@@ -283,21 +283,49 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.place, **source.arguments)
 
 
+MXFP4: Final = "mxfp4"
+"""The quantization of gpt-oss' published experts: 4-bit numbers, 32 of which share a scale."""
+
+
+def quantization_of(config: Any) -> str:
+    """Return the name of a configuration's quantization; "" where it has none."""
+    given = getattr(config, "quantization_config", None)
+    method = given.get("quant_method") if isinstance(given, Mapping) else None
+    return "" if given is None else str(method or "an unknown method")
+
+
+def check_quantization(source: Source, config: Any) -> None:
+    """Raise `ModelLoadError` for quantized weights that cannot be unpacked."""
+    method = quantization_of(config)
+    if source.kind != "gguf" and method not in ("", MXFP4):
+        raise _quantized(source, f"by {method}")
+
+
+def _quantized(source: Source, how: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"{source.name} is quantized {how}: its weights cannot take small updates. Give the original"
+        " model, in bf16 or fp32."
+    )
+
+
 def load(
     source: Source, tokenizer: Any, params: Precision, device: torch.device, added: int = 0
 ) -> Any:
     """Return the model in `params` precision on `device`, trainable, in training mode.
 
-    A model whose type `unfrozen.model` knows attends within documents; see `attention`. The last
-    `added` tokens get their embedding rows later. Raises `ModelLoadError` for weights that are
+    A model whose type `unfrozen.model` knows attends within documents; see `attention`. Weights in
+    MXFP4 are unpacked. The last `added` tokens get their embedding rows later. Raises `ModelLoadError` for weights that are
     missing, unexpected or of another shape, a tokenizer with more tokens than the embedding has
     rows, and an unexpected number of parameters.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, Mxfp4Config
 
     config, shape = read_config(source)
     check_vocabulary(source.name, len(tokenizer) - added, config.vocab_size)
+    check_quantization(source, config)
     known = attention.arguments_for(shape) | ({"config": config} if source.gguf_file else {})
+    if quantization_of(config) == MXFP4:
+        known["quantization_config"] = Mxfp4Config(dequantize=True)
     with readable_errors(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,
@@ -323,10 +351,7 @@ def _unquantize(source: Source, model: Any) -> None:
     if quantizer is None:
         return
     if source.kind != "gguf":
-        raise ModelLoadError(
-            f"{source.name} is quantized: its weights cannot take small updates. Give the original"
-            " model, in bf16 or fp32."
-        )
+        raise _quantized(source, "after loading")
     quantizer.remove_quantization_config(model)  # so that the saved model loads like any other
 
 

@@ -31,11 +31,14 @@ from gpu_runner.model import attention
 from gpu_runner.model.load import (
     CUSTOM_CODE,
     DTYPES,
+    MXFP4,
     Source,
     check_count,
+    check_quantization,
     check_vocabulary,
     check_weights,
     forget_custom_code,
+    quantization_of,
     read_config,
     read_json,
     readable_errors,
@@ -81,13 +84,21 @@ class Conversion:
         return {name: one[0] if isinstance(one, list) else one for name, one in made.items()}
 
 
-def conversion_rules(model: Any) -> list[Any]:
-    """Return transformers' conversion rules of a model. Raises `WholeOnly` where it has no such."""
+def conversion_rules(model: Any, quantization: str = "") -> list[Any]:
+    """Return transformers' conversion rules of a model. Raises `WholeOnly` where it has no such.
+
+    They unpack weights in MXFP4 where that is their `quantization`.
+    """
     try:
+        from transformers import Mxfp4Config
         from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
     except ImportError as error:
         raise WholeOnly(f"this transformers converts in another way ({error})") from None
-    found: list[Any] = get_model_conversion_mapping(model)
+    unpacking = None
+    if quantization == MXFP4:
+        unpacking = Mxfp4HfQuantizer(Mxfp4Config(dequantize=True), pre_quantized=True)
+    found: list[Any] = get_model_conversion_mapping(model, hf_quantizer=unpacking)
     return found
 
 
@@ -103,7 +114,9 @@ def match_weights(
         grouped, unexpected = _grouped(model, stored, rules, wanted)
         found = [_apply(one, model, stored) for one in grouped]
         if rules:  # else it would be saved under the names of a new model
-            model._weight_conversions = [rule for rule in rules if rule.was_used()]
+            model._weight_conversions = [
+                rule for rule in rules if rule.was_used() and not _unpacks(rule)
+            ]
     except Exception as error:  # other versions of transformers can raise anything
         raise WholeOnly(
             f"its names need a conversion that cannot be tried ({type(error).__name__}: {error})"
@@ -122,6 +135,11 @@ def match_weights(
         "mismatched_keys": mismatched,
     }
     return chosen, report
+
+
+def _unpacks(rule: Any) -> bool:
+    """Return whether a rule makes a weight of packed numbers, which no saved model has again."""
+    return any("Dequantize" in type(one).__name__ for one in getattr(rule, "operations", ()))
 
 
 def _grouped(
@@ -319,7 +337,12 @@ class UnfilledModel:
             chosen = take.some(held)
         else:
             chosen = take
-        made = chosen.convert(self.model, lambda name: reader.rows(name).to(first.dtype))
+
+        def read(name: str) -> Tensor:
+            rows = reader.rows(name)
+            return rows.to(first.dtype) if rows.is_floating_point() else rows  # packed ones stay
+
+        made = chosen.convert(self.model, read)
         for name, tensor in made.items():
             rows = slice(None) if take.by_rows else rows_of(parameters[name])
             yield name, tensor[rows]
@@ -335,7 +358,10 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
     place = Path(source.place)
     own = has_sharded_weights(place)
     files = sorted((place / WEIGHTS).glob("*.safetensors")) if own else _files(source)
+    check_quantization(source, config)
     _refuse(source, config, files)
+    quantization = quantization_of(config)
+    vars(config).pop("quantization_config", None)  # of the files, not of the model
     known = attention.arguments_for(shape)
     with readable_errors(source, "weights"):
         model = _skeleton(source, config, DTYPES[params], known)
@@ -344,7 +370,9 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
     except (OSError, SafetensorError, CheckpointError) as error:
         raise WholeOnly(str(error)) from None
     _keep_precisions(model, DTYPES[params], stored if own else None)
-    found, report = match_weights(model, stored, [] if own else conversion_rules(model))
+    found, report = match_weights(
+        model, stored, [] if own else conversion_rules(model, quantization)
+    )
     check_weights(source.name, report)
     if not source.trusted:
         forget_custom_code(model.config)
@@ -384,7 +412,6 @@ def _refuse(source: Source, config: Any, files: list[Path]) -> None:
     """Raise `WholeOnly` for what only `load` can read, or refuse."""
     reasons = {
         "its weights are not safetensors files": not files,
-        "it is quantized": getattr(config, "quantization_config", None) is not None,
         "it brings code of its own": source.trusted and hasattr(config, CUSTOM_CODE),
         "it names files of its own": bool(
             getattr(config, "transformers_weights", None)

@@ -27,7 +27,16 @@ from gpu_runner.memory.formula import build_recipe, heaviest_micro_batch, predic
 from gpu_runner.memory.prediction import MARGIN, NotPredictable, Prediction, Suggestion
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens
 from gpu_runner.model.blocks import check_compiler
-from gpu_runner.model.load import Source, describe_custom_code, find, load_tokenizer, read_config
+from gpu_runner.model.load import (
+    MXFP4,
+    Source,
+    check_quantization,
+    describe_custom_code,
+    find,
+    load_tokenizer,
+    quantization_of,
+    read_config,
+)
 from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
 from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_bf16
@@ -203,6 +212,8 @@ class RunPlan:
     """Why there is no prediction."""
     positions: int = 0
     """Tokens that the model was trained for; 0 if its configuration does not say."""
+    unpacks: bool = False
+    """Whether the published weights are in MXFP4."""
     code: str = ""
     """A remark about code that the model brings and that is not run."""
     vocabulary: Vocabulary | None = None
@@ -236,8 +247,8 @@ class RunPlan:
     @property
     def disk_bytes(self) -> int:
         """Most bytes on disk at once: the model, θ₀, three checkpoints and one being written."""
-        copies_initial = self.source.kind == "gguf" or self.vocabulary is not None
-        initial = self.weight_bytes if copies_initial else 0
+        changed = self.unpacks or self.source.kind == "gguf" or self.vocabulary is not None
+        initial = self.weight_bytes if changed else 0
         checkpoints = 0 if self.config.save_every == 0 else 4 * self.checkpoint_bytes
         return self.weight_bytes + initial + checkpoints
 
@@ -262,6 +273,11 @@ class RunPlan:
         if self.vocabulary is not None:
             found.append(f"{self.vocabulary}.")
             found += self.vocabulary.find_unused(self.train.examples)
+        if self.unpacks:
+            found.append(
+                f"{self.source.name} is published in MXFP4: it is unpacked to {self.config.params} as"
+                " it loads, and trained and saved so."
+            )
         if self.shape is not None and self.shape.frozen:
             found.append(
                 f"{self.source.name} reads text alone here: the {self.shape.frozen:,} parameters of"
@@ -346,6 +362,7 @@ def _made(
     device = _device(config)
     source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
+    check_quantization(source, architecture)
     tokenizer = load_tokenizer(source)
     vocabulary = _added(config, tokenizer, architecture)
     rows = 0 if vocabulary is None else vocabulary.rows
@@ -375,6 +392,7 @@ def _made(
         heaviest_step=step,
         heaviest=heaviest,
         positions=positions,
+        unpacks=quantization_of(architecture) == MXFP4,
         code="" if source.trusted else describe_custom_code(source.name, vars(architecture)),
         predictor=predictor,
         prediction=prediction,

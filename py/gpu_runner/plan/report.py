@@ -131,6 +131,7 @@ def _host(plan: RunPlan) -> list[tuple[str, str]]:
             reading=read,
             writing=write,
             on_card=on_gpu,
+            unpacked=plan.unpacks,
         )
         rows.append((name, _moments(found, local)))
     return rows[:1] if (reading, now) == ("whole", "whole") else rows

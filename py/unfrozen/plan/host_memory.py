@@ -39,11 +39,13 @@ def host_bytes(
     reading: Reading = "parts",
     writing: Writing = "shards",
     on_card: bool = True,
+    unpacked: bool = False,
 ) -> HostBytes:
     """Return the host memory of a model sharded into `parts`, by `local` processes on a machine.
 
     What is on a GPU passes through the host one tensor at a time; on a CPU it is there anyway, and
-    what is gathered from several processes is a copy.
+    what is gathered from several processes is a copy. Experts in MXFP4 are `unpacked` a tensor at a
+    time: its numbers, their copy in the layout of the model, and an index and a value of each half.
     """
     sizes = state_bytes(model, recipe)
     weights, moments = sizes["params"] + sizes["adapters"], sizes["moments"]
@@ -53,6 +55,9 @@ def host_bytes(
     load = 2 * piece if on_card else piece
     if reading == "whole":
         load = weights if on_card or parts == 1 else weights + share
+    if unpacked:
+        width = BYTES[recipe.params]
+        load += round(model.largest_matrix * (2 * width + 2 + width / 2))
     gathered = weights + moments
     copied = on_card or parts > 1
     first, other = {

@@ -7,9 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from typer.testing import CliRunner
 
+import tiny_families
 import tiny_llama
-from gpu_runner.errors import ModelLoadError
+from gpu_runner.cli.application import application
+from gpu_runner.errors import ExitCode, ModelLoadError
 from gpu_runner.model import load as model
 from gpu_runner.model.save import save
 
@@ -176,3 +179,55 @@ def test_a_saved_model_loads_in_transformers_unchanged(model_dir: Path, tmp_path
         assert torch.equal(one, other), name
     kept = AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert kept("ab").input_ids == tokenizer("ab").input_ids
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A gpt-oss as it is published, and its experts' numbers."""
+    folder = tmp_path_factory.mktemp("mxfp4")
+    tiny_families.model("gpt_oss", **tiny_families.PACKED).save_pretrained(folder)
+    tiny_llama.tokenizer().save_pretrained(folder)
+    return folder, tiny_families.pack_experts(folder)
+
+
+@pytest.mark.slow
+def test_experts_in_mxfp4_are_unpacked(packed: tuple[Path, dict[str, torch.Tensor]]) -> None:
+    folder, meant = packed
+    loaded = load(folder)
+    assert len(meant) == 4
+    weights = dict(loaded.named_parameters())
+    for name, numbers in meant.items():
+        assert torch.equal(weights[name], numbers)
+        assert weights[name].requires_grad
+    assert getattr(loaded.config, "quantization_config", None) is None
+
+
+@pytest.mark.slow
+def test_a_run_on_mxfp4_plans_trains_resumes_and_saves_what_it_unpacks(
+    packed: tuple[Path, dict[str, torch.Tensor]], sums_file: Path, tmp_path: Path
+) -> None:
+    folder, meant = packed
+    typed = ["--model", str(folder), "--data", str(sums_file), "--general", "none", "--steps", "2"]
+    typed += ["--sample-tokens", "0", "--save-every", "1", "--runs", str(tmp_path)]
+    terminal = CliRunner(env={"COLUMNS": "400"})
+    planned = terminal.invoke(application(), ["train", "--dry-run", *typed])
+    assert "is published in MXFP4: it is unpacked to fp32 as it loads" in planned.output
+    done = terminal.invoke(application(), ["train", *typed])
+    assert done.exit_code == ExitCode.OK, done.output
+    (run,) = tmp_path.iterdir()
+    initial = load_file(run / "initial.safetensors")
+    assert all(torch.equal(initial[name], numbers) for name, numbers in meant.items())
+    further = terminal.invoke(application(), ["resume", str(run), "--steps", "3"])
+    assert further.exit_code == ExitCode.OK, further.output
+    saved = load(run / "model")
+    assert getattr(saved.config, "quantization_config", None) is None
+    moved = [name for name, one in saved.named_parameters() if not torch.equal(one, initial[name])]
+    assert "model.layers.0.self_attn.sinks" in moved
+    assert set(meant) <= set(moved)
+
+
+def test_other_quantizations_are_refused_before_anything_is_loaded(altered: Path) -> None:
+    change_config(altered, quantization_config={"quant_method": "gptq", "bits": 4})
+    (altered / "model.safetensors").write_bytes(b"not read")
+    with pytest.raises(ModelLoadError, match="is quantized by gptq: its weights cannot take small"):
+        load(altered)

@@ -30,6 +30,17 @@ def of_70b(
     )
 
 
+def test_experts_in_mxfp4_are_unpacked_one_tensor_at_a_time() -> None:
+    """Its numbers and their copy in fp32; of each half of a byte an index and a value."""
+    model = Job.read({"model": find("gpt-oss-20b").config, "recipe": RECIPE})
+    sizes = {"parts": 8, "local": 8, "reading": "parts"}
+    plain, unpacked = (
+        host_bytes(model.model, model.recipe, **sizes, unpacked=packed).process["load"]
+        for packed in (False, True)
+    )
+    assert unpacked - plain == 32 * 2 * 2_880 * 2_880 * (4 + 4 + 2 + 2)
+
+
 def test_eight_processes_that_read_and_gather_all_need_terabytes() -> None:
     found = of_70b("whole", "whole")
     assert found.process == {
