@@ -80,7 +80,7 @@ PACKED = {"hidden_size": 64, "intermediate_size": 32, "head_dim": 16, "num_local
 
 def pack_experts(folder: Path) -> dict[str, torch.Tensor]:
     """Give a saved gpt-oss experts in MXFP4 of random bytes, as its makers publish them: per expert
-    and output, blocks of 32 numbers (two a byte, the lower half first) and the power of two of each.
+    and output, blocks of 32 numbers (two a byte, the lower half first), each with a power of two.
 
     Returns what the bytes mean, by name.
     """

@@ -303,8 +303,8 @@ def check_quantization(source: Source, config: Any) -> None:
 
 def _quantized(source: Source, how: str) -> ModelLoadError:
     return ModelLoadError(
-        f"{source.name} is quantized {how}: its weights cannot take small updates. Give the original"
-        " model, in bf16 or fp32."
+        f"{source.name} is quantized {how}: its weights cannot take small updates. Give the"
+        " original model, in bf16 or fp32."
     )
 
 
@@ -314,9 +314,9 @@ def load(
     """Return the model in `params` precision on `device`, trainable, in training mode.
 
     A model whose type `unfrozen.model` knows attends within documents; see `attention`. Weights in
-    MXFP4 are unpacked. The last `added` tokens get their embedding rows later. Raises `ModelLoadError` for weights that are
-    missing, unexpected or of another shape, a tokenizer with more tokens than the embedding has
-    rows, and an unexpected number of parameters.
+    MXFP4 are unpacked. The last `added` tokens get their embedding rows later. Raises
+    `ModelLoadError` for weights that are missing, unexpected or of another shape, a tokenizer with
+    more tokens than the embedding has rows, and an unexpected number of parameters.
     """
     from transformers import AutoModelForCausalLM, Mxfp4Config
 

@@ -275,8 +275,8 @@ class RunPlan:
             found += self.vocabulary.find_unused(self.train.examples)
         if self.unpacks:
             found.append(
-                f"{self.source.name} is published in MXFP4: it is unpacked to {self.config.params} as"
-                " it loads, and trained and saved so."
+                f"{self.source.name} is published in MXFP4: it is unpacked to {self.config.params}"
+                " as it loads, and trained and saved so."
             )
         if self.shape is not None and self.shape.frozen:
             found.append(
