@@ -318,7 +318,8 @@ def load(
     `ModelLoadError` for weights that are missing, unexpected or of another shape, a tokenizer with
     more tokens than the embedding has rows, and an unexpected number of parameters.
     """
-    from transformers import AutoModelForCausalLM, Mxfp4Config
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.quantization_config import Mxfp4Config
 
     config, shape = read_config(source)
     check_vocabulary(source.name, len(tokenizer) - added, config.vocab_size)

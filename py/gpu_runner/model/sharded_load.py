@@ -90,9 +90,9 @@ def conversion_rules(model: Any, quantization: str = "") -> list[Any]:
     They unpack weights in MXFP4 where that is their `quantization`.
     """
     try:
-        from transformers import Mxfp4Config
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
+        from transformers.utils.quantization_config import Mxfp4Config
     except ImportError as error:
         raise WholeOnly(f"this transformers converts in another way ({error})") from None
     unpacking = None
