@@ -284,21 +284,20 @@ def load_tokenizer(source: Source) -> Any:
 
 
 MXFP4: Final = "mxfp4"
-"""The quantization of gpt-oss' published experts: 4-bit numbers, 32 of which share a scale."""
 
 
-def quantization_of(config: Any) -> str:
-    """Return the name of a configuration's quantization; "" where it has none."""
+def is_packed(source: Source, config: Any) -> bool:
+    """Return whether a model's weights are in MXFP4 and must be unpacked, as gpt-oss' experts are.
+
+    Raises `ModelLoadError` for another quantization.
+    """
     given = getattr(config, "quantization_config", None)
+    if given is None or source.kind == "gguf":
+        return False
     method = given.get("quant_method") if isinstance(given, Mapping) else None
-    return "" if given is None else str(method or "an unknown method")
-
-
-def check_quantization(source: Source, config: Any) -> None:
-    """Raise `ModelLoadError` for quantized weights that cannot be unpacked."""
-    method = quantization_of(config)
-    if source.kind != "gguf" and method not in ("", MXFP4):
-        raise _quantized(source, f"by {method}")
+    if method != MXFP4:
+        raise _quantized(source, f"by {method or 'an unknown method'}")
+    return True
 
 
 def _quantized(source: Source, how: str) -> ModelLoadError:
@@ -323,9 +322,8 @@ def load(
 
     config, shape = read_config(source)
     check_vocabulary(source.name, len(tokenizer) - added, config.vocab_size)
-    check_quantization(source, config)
     known = attention.arguments_for(shape) | ({"config": config} if source.gguf_file else {})
-    if quantization_of(config) == MXFP4:
+    if is_packed(source, config):
         known["quantization_config"] = Mxfp4Config(dequantize=True)
     with readable_errors(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(

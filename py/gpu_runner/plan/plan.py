@@ -28,13 +28,11 @@ from gpu_runner.memory.prediction import MARGIN, NotPredictable, Prediction, Sug
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens
 from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.load import (
-    MXFP4,
     Source,
-    check_quantization,
     describe_custom_code,
     find,
+    is_packed,
     load_tokenizer,
-    quantization_of,
     read_config,
 )
 from gpu_runner.model.routers import no_routers
@@ -273,16 +271,7 @@ class RunPlan:
         if self.vocabulary is not None:
             found.append(f"{self.vocabulary}.")
             found += self.vocabulary.find_unused(self.train.examples)
-        if self.unpacks:
-            found.append(
-                f"{self.source.name} is published in MXFP4: it is unpacked to {self.config.params}"
-                " as it loads, and trained and saved so."
-            )
-        if self.shape is not None and self.shape.frozen:
-            found.append(
-                f"{self.source.name} reads text alone here: the {self.shape.frozen:,} parameters of"
-                " its vision encoder get no gradient and stay as they are."
-            )
+        found += self._changed()
         found += suggest_bf16(self.config, self.shape, self.compute, self.device.type)
         if 0 < self.positions < self.train.longest_tokens:
             found.append(
@@ -308,6 +297,21 @@ class RunPlan:
                 "bf16 weights: an update smaller than about 1/256 of a weight is rounded away, so"
                 " training stalls at small learning rates. Give --rounding stochastic, or --params"
                 " fp32."
+            )
+        return found
+
+    def _changed(self) -> list[str]:
+        """Return in what the trained weights are not those that are published."""
+        name, found = self.source.name, []
+        if self.unpacks:
+            found.append(
+                f"{name} is published in MXFP4: it is unpacked to {self.config.params} as it loads,"
+                " and trained and saved so."
+            )
+        if self.shape is not None and self.shape.frozen:
+            found.append(
+                f"{name} reads text alone here: the {self.shape.frozen:,} parameters of its vision"
+                " encoder get no gradient and stay as they are."
             )
         return found
 
@@ -362,8 +366,7 @@ def _made(
     device = _device(config)
     source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
-    check_quantization(source, architecture)
-    tokenizer = load_tokenizer(source)
+    unpacks, tokenizer = is_packed(source, architecture), load_tokenizer(source)
     vocabulary = _added(config, tokenizer, architecture)
     rows = 0 if vocabulary is None else vocabulary.rows
     shape = shape.with_vocabulary(rows) if shape and rows else shape
@@ -392,7 +395,7 @@ def _made(
         heaviest_step=step,
         heaviest=heaviest,
         positions=positions,
-        unpacks=quantization_of(architecture) == MXFP4,
+        unpacks=unpacks,
         code="" if source.trusted else describe_custom_code(source.name, vars(architecture)),
         predictor=predictor,
         prediction=prediction,
