@@ -31,14 +31,12 @@ from gpu_runner.model import attention
 from gpu_runner.model.load import (
     CUSTOM_CODE,
     DTYPES,
-    MXFP4,
     Source,
     check_count,
-    check_quantization,
     check_vocabulary,
     check_weights,
     forget_custom_code,
-    quantization_of,
+    is_packed,
     read_config,
     read_json,
     readable_errors,
@@ -84,10 +82,10 @@ class Conversion:
         return {name: one[0] if isinstance(one, list) else one for name, one in made.items()}
 
 
-def conversion_rules(model: Any, quantization: str = "") -> list[Any]:
+def conversion_rules(model: Any, *, packed: bool = False) -> list[Any]:
     """Return transformers' conversion rules of a model. Raises `WholeOnly` where it has no such.
 
-    They unpack weights in MXFP4 where that is their `quantization`.
+    With `packed` they unpack weights in MXFP4.
     """
     try:
         from transformers.conversion_mapping import get_model_conversion_mapping
@@ -96,7 +94,7 @@ def conversion_rules(model: Any, quantization: str = "") -> list[Any]:
     except ImportError as error:
         raise WholeOnly(f"this transformers converts in another way ({error})") from None
     unpacking = None
-    if quantization == MXFP4:
+    if packed:
         unpacking = Mxfp4HfQuantizer(Mxfp4Config(dequantize=True), pre_quantized=True)
     found: list[Any] = get_model_conversion_mapping(model, hf_quantizer=unpacking)
     return found
@@ -358,9 +356,8 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
     place = Path(source.place)
     own = has_sharded_weights(place)
     files = sorted((place / WEIGHTS).glob("*.safetensors")) if own else _files(source)
-    check_quantization(source, config)
+    packed = is_packed(source, config)
     _refuse(source, config, files)
-    quantization = quantization_of(config)
     vars(config).pop("quantization_config", None)  # of the files, not of the model
     known = attention.arguments_for(shape)
     with readable_errors(source, "weights"):
@@ -371,7 +368,7 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
         raise WholeOnly(str(error)) from None
     _keep_precisions(model, DTYPES[params], stored if own else None)
     found, report = match_weights(
-        model, stored, [] if own else conversion_rules(model, quantization)
+        model, stored, [] if own else conversion_rules(model, packed=packed)
     )
     check_weights(source.name, report)
     if not source.trusted:
