@@ -138,7 +138,10 @@ async function boot(message) {
   try {
     signal = message.signal ?? null;
     const pyodide = await startPyodide(message.files, (found) => (memory = found));
-    pyodide._api.on_fatal = reportCrash;
+    // A cell that has found these objects cannot replace their hooks.
+    Object.defineProperty(pyodide._api, "on_fatal", { value: reportCrash });
+    const onAbort = (what) => reportCrash(new WebAssembly.RuntimeError(`Aborted(${what})`));
+    Object.defineProperty(pyodide._module, "onAbort", { value: onAbort });
     if (message.role === "planner") planner = pyodide.pyimport("unfrozen.ask");
     else if (message.role === "lab") lab = await openLab(pyodide, message, { memory, post, reportCrash });
     else session = openSession(pyodide);
