@@ -115,7 +115,8 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
         with claim(directory, world):
             try:
                 model, warnings = load_model(plan, plan.source, world, console)
-                run = setup(plan, directory, model, world)
+                with console.status(f"noting the weights of {plan.source.name}"):
+                    run = setup(plan, directory, model, world)
             except BaseException as error:
                 if world.first:  # nothing is lost: there is no run yet
                     shutil.rmtree(directory, ignore_errors=True)
@@ -389,8 +390,9 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
         log.emit("run.end", run.state.step, **end.payload(plan, run.state, run.history, spending))
         if end.status == "finished":
             checkpointer.clean_up(run.state)
-    summary = summarize(end, plan, run.directory, run.state, run.history, spending, terminal.losses)
-    show_summary(console, summary)
+    if run.world.first:  # it alone changes what lies in the directory, and shows what does
+        stood = run.directory, run.state, run.history
+        show_summary(console, summarize(end, plan, *stood, spending, terminal.losses))
     if end.error is not None:
         raise end.error
     return end.code

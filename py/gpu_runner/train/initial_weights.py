@@ -13,7 +13,6 @@ are read, by size and time, and tensor by tensor when a run is resumed (`origins
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -104,15 +103,14 @@ class InitialWeights:
 
     def drift(self, model: Any) -> Drift:
         """Distance of `model` from θ₀ (drift of a layer without weights or of norm 0 is 0)."""
-        moved: dict[str, float] = defaultdict(float)  # Σ (θ−θ₀)² by layer
-        initial: dict[str, float] = defaultdict(float)  # Σ θ₀²
+        sums: dict[str, Tensor] = {}  # Σ (θ−θ₀)² and Σ θ₀² by layer, read from the device once
         with torch.no_grad():
             for name, now, start in self.pairs(model):
-                moved[layer_of(name)] += float((now.float() - start).square().sum())
-                initial[layer_of(name)] += float(start.square().sum())
-        sums = [(moved[name], initial[name]) for name in initial]
-        totals = self.world.sum(torch.tensor(sums, dtype=torch.float64)).tolist()
-        layers = {name: _ratio(*pair) for name, pair in zip(initial, totals, strict=True)}
+                pair = torch.stack(((now.float() - start).square().sum(), start.square().sum()))
+                layer = layer_of(name)
+                sums[layer] = sums[layer] + pair.double() if layer in sums else pair.double()
+        totals = self.world.sum(torch.stack(list(sums.values())).cpu()).tolist()
+        layers = {name: _ratio(*pair) for name, pair in zip(sums, totals, strict=True)}
         return Drift(layers, _ratio(sum(m for m, _ in totals), sum(i for _, i in totals)))
 
 
