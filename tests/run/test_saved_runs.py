@@ -80,7 +80,7 @@ PLANTED = [
 
 
 def test_a_saved_command_is_shown_only_if_the_page_could_have_made_it(tab: Page) -> None:
-    assert len({*OURS} - {''}) > 4
+    assert len({*OURS} - {""}) > 4
     rows = [run(f"page-{n:02}", command=text) for n, text in enumerate([*OURS, *PLANTED])]
     tab.evaluate(PUT, rows)
     loaded = call(tab, "loadSavedRuns")["value"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -15,7 +16,7 @@ from unfrozen.imported.wandb import MAGIC, OfflineRunReader
 
 HEAD_BYTES: Final = max(HEAD, len(MAGIC)) + 4
 """How many bytes tell the tool."""
-_OWN: Final = re.compile(rb'\s*\{"v":\d')
+_OWN: Final = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{"v":\d')
 _WRITTEN: Final = re.compile(r"tfevents\.(\d+)")
 
 ToolName = Literal["trainer", "tensorboard", "wandb"]
@@ -27,7 +28,7 @@ def tool_of(head: bytes) -> ToolName | None:
         return "wandb"
     if is_head(head):
         return "tensorboard"
-    return "trainer" if head.lstrip().startswith(b"{") else None
+    return "trainer" if head.removeprefix(BOM_UTF8).lstrip().startswith(b"{") else None
 
 
 def order(file: str) -> tuple[int, str]:
@@ -87,6 +88,8 @@ class ForeignFiles:
             raise ForeignFileError(self._file, "it is a log of Unfrozen already", remedy)
         if tool is None or (tool == "wandb" and not head.startswith(MAGIC)):
             problem = "it is empty" if not head else "it is of no tool that is known here"
+            if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+                problem = "it is UTF-16: save it as UTF-8"
             if tool == "wandb":
                 problem = "its first 7 bytes are not those of W&B's format, version 0"
             raise ForeignFileError(self._file, problem, EXPECTED, 0)

@@ -87,7 +87,7 @@ class TrainerStateReader:
     def _state(self) -> dict[str, Any]:
         data = b"".join(self._pieces)
         try:
-            text = data.decode("utf-8")
+            text = data.decode("utf-8-sig")  # editors of Windows put a byte-order mark in front
         except UnicodeDecodeError as error:
             raise ForeignFileError(self._file, "it is not UTF-8", _AGAIN, error.start) from None
         if is_deep(text):

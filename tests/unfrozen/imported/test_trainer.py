@@ -60,6 +60,13 @@ def test_losses_that_are_no_numbers_stay_what_they_are() -> None:
     assert curve(found, "train/grad_norm")[1] == (4, math.inf)
 
 
+def test_a_byte_order_mark_in_front_changes_nothing_but_the_id() -> None:
+    plain = state(*ENTRIES)
+    marked, bare = (reading_bytes(data) for data in (b"\xef\xbb\xbf" + plain, plain))
+    ids = [events(run)[0]["run"] for run in (marked, bare)]
+    assert json.dumps(events(marked)).replace(*ids) == json.dumps(events(bare))
+
+
 def test_an_evaluation_changes_from_its_first() -> None:
     first, last = of_kind(events(reading_bytes(state(*ENTRIES))), "eval")
     assert (first["delta"], first["baseline"]) == (0.0, 3.0)
@@ -122,6 +129,11 @@ def test_how_it_ended_is_reported_as_far_as_it_is_known(
         (state(), "its log_history holds no number"),
         (state({"loss": 1.0}, 7, None), "its log_history holds no number"),
         (b'{"v":1,"run":"r","seq":0}', "it is a log of Unfrozen already"),
+        (b'\xef\xbb\xbf{"v":1,"run":"r","seq":0}', "it is a log of Unfrozen already"),
+        (
+            state({"step": 1, "loss": 1.0}).decode().encode("utf-16"),
+            "it is UTF-16: save it as UTF-8",
+        ),
     ],
 )
 def test_what_is_no_state_is_refused_with_what_to_do(data: bytes, problem: str) -> None:
