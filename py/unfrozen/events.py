@@ -43,7 +43,7 @@ KINDS: Final[dict[str, str]] = {
     "run.start": "Configuration, versions, hardware, predicted memory, planned learning rates; of a"
     " run of another tool, which, what its numbers mean and what it lacks.",
     "predicted": "Memory predicted for later steps, where that is known only after the launch.",
-    "metrics": "Scalars of one optimizer step.",
+    "metrics": "Scalars of one optimizer step, and what they are where a name does not say it.",
     "mem": "Measured memory at one instant of the step, by component.",
     "sys": "Measurements of the machine: memory, processors, GPUs.",
     "eval": "Loss on a held-out set, with its change since step 0.",
@@ -60,6 +60,7 @@ KINDS: Final[dict[str, str]] = {
 METRICS: Final[tuple[Metric, ...]] = (
     Metric("train/loss", "nats", "Training loss", "Mean cross-entropy per trained token."),
     Metric("train/tokens", "tokens", "Tokens seen", "Trained tokens seen so far."),
+    Metric("train/samples", "1", "Examples seen", "Trained examples that are no text, so far."),
     Metric(
         "train/token_accuracy",
         "ratio",
@@ -142,6 +143,13 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Model FLOPs utilization: the model's FLOPs over the processor's.",
     ),
     Metric("perf/tokens_per_second", "tokens/second", "Speed", "Trained tokens per second."),
+    Metric(
+        "perf/samples_per_second",
+        "1",
+        "Speed",
+        "Trained examples that are no text per second.",
+        fact="examples per second",
+    ),
     Metric("mem/peak_bytes", "bytes", "Peak memory", "Largest measured sum of live tensors."),
     Metric(
         "sys/rss_bytes",
@@ -227,10 +235,7 @@ COMPONENTS: Final[dict[str, str]] = {
 _PLACES: Final = {name: place for place, name in enumerate(COMPONENTS)}
 METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
 OTHER: Final = "other/"
-"""Prefix of a metric of an imported run that has no name here.
-
-Our own trainer writes no such name.
-"""
+"""Prefix of a metric that has no name here: of an imported run, or of a watched loop's own."""
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
 LIVE_STATUSES: Final = ("running", "paused", "stalled")
 RESUMABLE_STATUSES: Final = ("stopped", "failed", "oom", "gone")
@@ -252,7 +257,8 @@ def unknown_metrics(series: Collection[str]) -> list[str]:
     """Return the names that are no metric of ours, sorted."""
     if METRIC_NAMES.issuperset(series):
         return []
-    return sorted(name for name in series if metric_of(name) not in METRIC_NAMES)
+    others = (name for name in series if not name.startswith(OTHER))
+    return sorted(name for name in others if metric_of(name) not in METRIC_NAMES)
 
 
 def in_order(components: Iterable[str]) -> list[str]:

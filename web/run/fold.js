@@ -117,7 +117,8 @@ function number(value) {
   return typeof value === "string" ? Number(value) : value;
 }
 
-function takeMetrics(run, { step = run.step, m }) {
+function takeMetrics(run, { step = run.step, m, meanings }) {
+  if (meanings && run.start) Object.assign(run.start.meanings, meanings);
   for (const [name, value] of Object.entries(m ?? {})) {
     const series = seriesNamed(run, run.series, name, newSeries);
     if (!series) continue;
@@ -310,12 +311,12 @@ export function isImported(run) {
   return run.start?.source === "imported";
 }
 
-/** @param {Run} run @param {string} name of a metric @returns {string} how another tool defines it; "" where as ours */
+/** @param {Run} run @param {string} name of a metric @returns {string} what it is where its name does not say it, else "" */
 export function meaningOf(run, name) {
   return run.start?.meanings?.[name] ?? "";
 }
 
-/** @param {Run} run @returns {string[]} series that only another tool knows, under its names */
+/** @param {Run} run @returns {string[]} series of another tool, or of the loop's own, under its names */
 export function otherSeries(run) {
   return Object.keys(run.series).filter((name) => name.startsWith(schema().other));
 }

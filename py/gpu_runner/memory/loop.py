@@ -8,17 +8,19 @@ as the loop has, under the tracker that also measures real steps. So no architec
 
 from __future__ import annotations
 
+import gc
 import inspect
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.tensor import DTensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from gpu_runner.memory.fsdp import (
     DeferredSync,
@@ -33,7 +35,7 @@ from gpu_runner.memory.tracing import fake_tensors
 from gpu_runner.memory.tracker import TensorTracker
 from gpu_runner.model.attention import skip_packing_detection
 from gpu_runner.model.loss import cross_entropy_of
-from gpu_runner.world import local
+from gpu_runner.world import is_cut, local
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -121,38 +123,52 @@ class LoopBehavior:
 
 @dataclass(frozen=True, slots=True)
 class StepInputs:
-    """The shapes of a model's inputs, and the facts that follow from their values."""
+    """The shapes of a model's inputs, and the facts that follow from their values.
+
+    An input without a name has its position, "0" for the first one. Those of a tuple, list or dict
+    are `name.0`, `name.1`, …, and `nested` has its structure.
+    """
 
     tensors: tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
     constants: tuple[tuple[str, Any], ...]
     packed: bool
     """Whether positions restart within a sequence, so that attention needs a mask."""
+    nested: tuple[tuple[str, TreeSpec], ...] = ()
 
     @staticmethod
     def of(inputs: Mapping[str, Any]) -> StepInputs:
         """Describe real inputs. A mask of ones counts as none, as in transformers."""
-        tensors, constants = [], []
+        tensors, constants, nested = [], [], []
         for name, value in inputs.items():
             if name == "attention_mask" and _is_full(value):
                 continue
-            if isinstance(value, Tensor):
-                tensors.append((name, tuple(value.shape), value.dtype))
-            elif value is None or isinstance(value, bool | int | float | str):
-                constants.append((name, value))
+            leaves, structure = tree_flatten(dict(value) if isinstance(value, Mapping) else value)
+            names = [name]
+            if not structure.is_leaf():
+                names = [f"{name}.{index}" for index in range(len(leaves))]
+                nested.append((name, structure))
+            for own, leaf in zip(names, leaves, strict=True):
+                if isinstance(leaf, Tensor):
+                    tensors.append((own, tuple(leaf.shape), leaf.dtype))
+                elif leaf is None or isinstance(leaf, bool | int | float | str):
+                    constants.append((own, leaf))
         positions = inputs.get("position_ids")
         packed = isinstance(positions, Tensor) and _restarts(positions)
-        return StepInputs(tuple(tensors), tuple(constants), packed)
+        return StepInputs(tuple(tensors), tuple(constants), packed, tuple(nested))
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(sequences, tokens per sequence), read from the first tensor of two dimensions."""
-        return next((one[:2] for _, one, _ in self.tensors if len(one) > 1), (1, 1))  # type: ignore[return-value]
+        """(sequences, tokens per sequence), or (examples, 1) where an example is no text."""
+        return batch_shape(self.tensors)
 
     def resized(self, sequences: int, length: int) -> StepInputs:
         """Return the inputs of a batch of another size."""
         now = self.shape
+        is_text = now[1] > 1
 
         def resize(shape: tuple[int, ...]) -> tuple[int, ...]:
+            if not is_text:
+                return (sequences, *shape[1:]) if shape[:1] == now[:1] else shape
             if shape[:2] == now:
                 return sequences, length, *shape[2:]
             return (shape[0], length, *shape[2:]) if shape[1:2] == now[1:] else shape
@@ -160,13 +176,39 @@ class StepInputs:
         tensors = tuple((name, resize(shape), dtype) for name, shape, dtype in self.tensors)
         return replace(self, tensors=tensors)
 
-    def make(self, device: torch.device) -> dict[str, Any]:
-        """Return arguments of these shapes; to be called under a fake mode."""
-        made = {
+    def make(self, device: torch.device) -> tuple[list[Any], dict[str, Any]]:
+        """Return arguments of these shapes, by position and by name; for use under a fake mode."""
+        made = dict(self.constants) | {
             name: torch.zeros(shape, dtype=dtype, device=device)
             for name, shape, dtype in self.tensors
         }
-        return {**dict(self.constants), **made}
+        for name, structure in self.nested:
+            leaves = [made.pop(f"{name}.{i}", None) for i in range(structure.num_leaves)]
+            made[name] = tree_unflatten(leaves, structure)
+        positions = sorted(filter(str.isdecimal, made), key=int)
+        return [made.pop(name) for name in positions], made
+
+
+def batch_shape(
+    tensors: Iterable[tuple[str, tuple[int, ...], torch.dtype]],
+) -> tuple[int, int]:
+    """Return (sequences, tokens per sequence) of a model's inputs, given as (name, shape, dtype).
+
+    Text is integers of one or two dimensions, or `inputs_embeds`. Of other inputs (images, series)
+    the result is (examples, 1).
+    """
+    given = list(tensors)
+    named = {name: (shape, dtype) for name, shape, dtype in given}
+    first = next((name for name in ("input_ids", "inputs_embeds") if name in named), "")
+    if not first and given:
+        first = given[0][0]
+    if not first:
+        return 1, 1
+    shape, dtype = named[first]
+    is_ids = not dtype.is_floating_point and dtype != torch.bool and len(shape) in (1, 2)
+    if is_ids or (first == "inputs_embeds" and len(shape) == 3):
+        return (1, shape[0]) if len(shape) == 1 else (shape[0], shape[1])
+    return (shape[0] if shape else 1), 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +220,8 @@ class LoopStep:
     inputs: StepInputs
     behavior: LoopBehavior = field(default_factory=LoopBehavior)
     autocast: Autocast = nullcontext
+    other_models: int = 0
+    """Bytes of the weights of other models; see `other_weights`."""
 
     @property
     def checkpoints(self) -> bool:
@@ -193,7 +237,30 @@ def predict_loop_step(step: LoopStep) -> Prediction:
     Raises whatever PyTorch raises where the step cannot be traced: where shapes depend on values,
     or a kernel does not support fake tensors.
     """
-    return load_or_trace(_cache_inputs(step), lambda: _trace(step))
+    traced = load_or_trace(_cache_inputs(step), lambda: _trace(step))
+    return traced.adding("params", step.other_models) if step.other_models else traced
+
+
+def other_weights(model: Any, optimizers: Optimizers, device: torch.device) -> int:
+    """Return the bytes of the weights on this kind of device that belong to no part of the run.
+
+    They are those of a reference model, a teacher or a critic, and of a model that was left in
+    memory. Of a sharded model nothing is returned: what it gathers cannot be told apart.
+    """
+    if is_cut(model):
+        return 0
+    own = [*model.parameters(), *(p for group in optimizers.param_groups for p in group["params"])]
+    counted = {id(one.untyped_storage()) for one in own} | {id(one) for one in own}
+    total = 0
+    gc.collect()  # models that are garbage are about to go
+    for one in gc.get_objects():
+        if type(one) is not nn.Parameter or one.device.type != device.type or id(one) in counted:
+            continue
+        storage = one.untyped_storage()
+        if id(storage) not in counted:
+            counted.add(id(storage))
+            total += storage.nbytes()
+    return total
 
 
 def is_compiled(model: Any) -> bool:
@@ -249,6 +316,7 @@ def _cache_inputs(step: LoopStep) -> list[Any]:
         step.inputs.tensors,
         step.inputs.constants,
         step.inputs.packed,
+        [[name, str(structure)] for name, structure in step.inputs.nested],
         [behavior.micro_batches > 1, *astuple(behavior)[1:]],
         _autocast_dtypes(step.autocast),
     ]
@@ -288,20 +356,10 @@ def _trace(step: LoopStep) -> Prediction:
                 _take_step(step, model, optimizers, tracker, inputs)
         count = sum(local(parameter).numel() for parameter in model.parameters())
     found = Prediction.from_traced(tracker.memory, count)
-    return _add_buckets(found, step.model) if step.behavior.ddp_buckets else found
-
-
-def _add_buckets(found: Prediction, model: Any) -> Prediction:
-    """Return the prediction with a second copy of all gradients, from the first step on."""
-    size = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    instants = {
-        instant: {
-            **components,
-            "workspace": components.get("workspace", 0) + (0 if instant == "load" else size),
-        }
-        for instant, components in found.instants.items()
-    }
-    return replace(found, instants=instants)
+    if not step.behavior.ddp_buckets:
+        return found
+    size = sum(p.nbytes for p in step.model.parameters() if p.requires_grad)
+    return found.adding("workspace", size, to_load=False)
 
 
 def _take_step(
@@ -309,7 +367,7 @@ def _take_step(
     model: Any,
     optimizers: list[torch.optim.Optimizer],
     tracker: LoopTracker,
-    inputs: dict[str, Any],
+    inputs: tuple[list[Any], dict[str, Any]],
 ) -> None:
     behavior = step.behavior
     parts = min(behavior.micro_batches, 2)  # further micro-batches add to the same gradients
@@ -318,7 +376,7 @@ def _take_step(
         outputs = []
         for _ in range(behavior.passes):
             with tracker.phase("forward"), step.autocast():
-                output = model(**inputs)
+                output = model(*inputs[0], **inputs[1])
                 outputs.append(_compute_loss(output, inputs))
         loss = outputs[0] if len(outputs) == 1 else sum(outputs[1:], outputs[0])
         del outputs
@@ -336,15 +394,23 @@ def _take_step(
         optimizer.zero_grad(set_to_none=not behavior.keeps_zeroed_gradients)
 
 
-def _compute_loss(output: Any, inputs: Mapping[str, Any]) -> Tensor:
-    """Return the loss that the model returned, or the next-token loss of its logits."""
+def _compute_loss(output: Any, inputs: tuple[list[Any], dict[str, Any]]) -> Tensor:
+    """Return the loss that the model returned, or the next-token loss of its logits.
+
+    The loss of another output is unknown; a mean square needs as much memory as most.
+    """
     if (loss := find_loss(output)) is not None:
         return loss
-    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if logits is None:
-        logits = output["logits"] if isinstance(output, Mapping) else output[0]
-    labels = inputs.get("labels", inputs.get("input_ids"))
-    return cross_entropy_of(logits, labels)
+    logits = getattr(output, "logits", output)
+    leaves = [one for one in tree_leaves(logits) if isinstance(one, Tensor) and one.requires_grad]
+    logits = max(leaves, key=Tensor.numel)
+    first = next((one for one in inputs[0] if isinstance(one, Tensor)), None)
+    labels = inputs[1].get("labels", inputs[1].get("input_ids", first))
+    if labels is None:
+        labels = next((one for one in inputs[1].values() if isinstance(one, Tensor)), None)
+    if labels is not None and not labels.is_floating_point() and logits.shape[:-1] == labels.shape:
+        return cross_entropy_of(logits, labels)
+    return logits.float().square().mean()
 
 
 def _copy_optimizers(

@@ -69,6 +69,19 @@ class Prediction:
             },
         }
 
+    def adding(self, component: str, size: int, *, to_load: bool = True) -> Prediction:
+        """Return the prediction with `size` more bytes of a component at every instant.
+
+        `to_load` is whether they are there before the first step.
+        """
+        instants = {
+            instant: {**components, component: components.get(component, 0) + size}
+            if to_load or instant != "load"
+            else components
+            for instant, components in self.instants.items()
+        }
+        return Prediction(instants, self.bytes_per_parameter)
+
     def scaled(self, share: float) -> Prediction:
         """Return an estimate for a batch with this share of the tokens: states keep their size."""
         instants = {

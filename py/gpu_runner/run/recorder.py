@@ -123,6 +123,8 @@ class Recorder:
         self.history = history
         self.doing = ""
         """What takes time instead of steps."""
+        self.unit = "tokens"
+        """What is counted: "tokens", or "samples" where those are no text."""
         self.heartbeat = Heartbeat(log)
         self._expected = 0, PATIENCE_SECONDS
         self._log = log
@@ -145,11 +147,16 @@ class Recorder:
         return 0.0
 
     def step_done(
-        self, state: State, result: StepResult, more: Mapping[str, float] | None = None
+        self,
+        state: State,
+        result: StepResult,
+        more: Mapping[str, float] | None = None,
+        meanings: Mapping[str, str] | None = None,
     ) -> None:
         """Log the scalars of a step, its memory if measured, and that the next one is due.
 
-        `more` are metrics beside those of every run.
+        `more` are metrics beside those of every run, `meanings` those that mean something else than
+        their names say.
         """
         self._clock()
         self.doing = ""
@@ -159,12 +166,12 @@ class Recorder:
         seen = {"train/loss": result.loss, "train/grad_norm": result.grad_norm}
         m = {
             **{name: value for name, value in seen.items() if value is not None},
-            "train/tokens": state.tokens,
+            f"train/{self.unit}": state.tokens,
             "train/skipped": state.skipped,
             "opt/lr": 0.0 if result.skipped else result.lr,
             "opt/lr_planned": result.lr,
             "perf/step_seconds": round(result.seconds, 6),
-            "perf/tokens_per_second": round(speed, 3),
+            f"perf/{self.unit}_per_second": round(speed, 3),
             **(more or {}),
         }
         if result.balance is not None:
@@ -173,7 +180,7 @@ class Recorder:
             m["mem/peak_bytes"] = self.history.peak_bytes
         if self._spending is not None:
             m |= self._spending.after(state.step, self.heartbeat.working_seconds)
-        self._log.emit("metrics", state.step, m=m)
+        self._log.emit("metrics", state.step, m=m, **({"meanings": meanings} if meanings else {}))
         if result.skipped:
             text = f"step {state.step} was skipped: its gradients were not finite"
             self.alert("warn", f"{text} (loss {result.loss:g}).", state.step)

@@ -9,7 +9,7 @@ none of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,6 +85,22 @@ def follow(root: Tensor, passes: Sequence[ForwardPass]) -> BackwardRoot:
             found.add(len(passes) - 1)
             break
     return BackwardRoot(tuple(sorted(found)))
+
+
+def leads_to(root: Tensor, owned: Callable[[Tensor], bool]) -> bool:
+    """Return whether a backward pass from this root gives a gradient to any owned parameter."""
+    stack = [root.grad_fn]
+    seen = set(stack)
+    while stack and len(seen) <= MOST_NODES:
+        node = stack.pop()
+        if node is None:
+            continue
+        if (leaf := getattr(node, "variable", None)) is not None and owned(leaf):
+            return True
+        following = {one for one, _ in node.next_functions} - seen
+        seen |= following
+        stack += following
+    return False
 
 
 def _find_own(node: Any, passes: Sequence[ForwardPass]) -> int | None:

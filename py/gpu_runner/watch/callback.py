@@ -1,8 +1,8 @@
 """`unfrozen.Callback`: watches the Trainer of transformers, and those of TRL.
 
 The page may pause, save and stop such a run through the Trainer's own control after a step. What
-the Trainer logs is not shown: its loss is a mean over some steps without NaN, its evaluation loss a
-mean of batch means; neither is comparable with what is measured here.
+the Trainer logs is shown beside what is measured here, but not what both have: its loss is a mean
+over some steps without NaN.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from gpu_runner.watch.predictions import read_lengths
 from gpu_runner.watch.run import WatchedRun
 
 MOST_POINTS: Final = 300  # of the planned learning rates
+MEASURED: Final = frozenset(("loss", "grad_norm", "learning_rate", "epoch", "num_tokens"))
+"""What a Trainer logs and every run has."""
 
 
 class Callback(TrainerCallback):
@@ -119,6 +121,20 @@ class Callback(TrainerCallback):
                 self.run.wants_save = False
                 control.should_save = True
         return control
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show what the Trainer logs beside its loss, such as the rewards of TRL's trainers."""
+        del args, state, control, kwargs
+        if self.run is not None:
+            own = {name: value for name, value in (logs or {}).items() if name not in MEASURED}
+            self.run.log({name: one for name, one in own.items() if not name.startswith("train_")})
 
     def on_save(
         self,

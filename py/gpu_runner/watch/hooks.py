@@ -14,6 +14,7 @@ model, an optimizer or a tensor that could be pickled, copied or traced (see `pa
 
 from __future__ import annotations
 
+import inspect
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -246,12 +247,16 @@ class LoopHooks:
         if self._reported:
             call = vars(self._model()).get("_compiled_call_impl")
             compiled = compiled or getattr(call, "compiled", None) is not None
-            self._listener.begin_forward(_name_inputs(args, kwargs), compiled=compiled)
+            self._listener.begin_forward(self._name(args, kwargs), compiled=compiled)
+
+    def _name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        model = self._model()
+        return kwargs if model is None else name_inputs(model, args, kwargs)
 
     def _end_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         self._calls = max(0, self._calls - 1)
         if not self._calls and self._reported and self._is_listening():
-            self._listener.end_forward(_name_inputs(args, kwargs), output)
+            self._listener.end_forward(self._name(args, kwargs), output)
 
     def _fail_call(self, args: Any, kwargs: Any, error: BaseException) -> None:
         del args, kwargs
@@ -297,12 +302,16 @@ class LoopHooks:
             known = self._known[optimizer] = any(id(p) in self._parameters for p in own)
         return known
 
+    def owns(self, parameter: Tensor) -> bool:
+        """Return whether a parameter is one of the model's."""
+        return id(parameter) in self._parameters
+
     def _before_backward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._backwards += 1
         if self._silent or self._backwards > 1 or self.forked:
             return
         accumulates = kwargs.get("accumulate_grad", False)
-        if not accumulates and not any(id(one) in self._parameters for one in args[4] or ()):
+        if not accumulates and not any(map(self.owns, args[4] or ())):
             return  # gradients of something else
         roots = [one for one in args[0] if isinstance(one, Tensor)]
         scaled, value = self._scaled or (None, None)
@@ -342,6 +351,13 @@ def unwrap_optimizer(optimizer: Any) -> Any:
     while isinstance(inner, torch.optim.Optimizer):
         optimizer, inner = inner, getattr(inner, "optimizer", None)
     return optimizer
+
+
+def predicts_next_token(model: torch.nn.Module) -> bool:
+    """Return whether labels are shifted: not in a decoder beside an encoder, nor in an encoder."""
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return False
+    return not any(one in type(model).__name__ for one in ("MaskedLM", "TokenClassification"))
 
 
 def rank() -> int:
@@ -386,8 +402,18 @@ def tensors_of(output: Any) -> Iterable[Tensor]:
     return [value for value in values if isinstance(value, Tensor)]
 
 
-def _name_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's inputs by name; the first positional one is `input_ids`."""
-    if args and "input_ids" not in kwargs and isinstance(args[0], Tensor):
-        return {"input_ids": args[0], **kwargs}
-    return dict(kwargs)
+def name_inputs(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a model's inputs by the names that its `forward` gives them.
+
+    A positional one without a name there, as in `forward(self, *images)`, is named by its position.
+    """
+    if not args:
+        return dict(kwargs)
+    own = inspect.signature(unwrap_model(model).forward).parameters.values()
+    names = [one.name for one in own if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    names = [*names, *map(str, range(len(names), len(args)))]
+    if any(name.isdecimal() for name in names[: len(args)]):
+        names = [str(position) for position in range(len(args))]
+    return dict(zip(names, args, strict=False)) | kwargs

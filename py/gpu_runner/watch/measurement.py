@@ -42,11 +42,17 @@ class MemoryNow:
 
 
 class StepMeter:
-    """One measured step, from its first forward pass to its last update."""
+    """One measured step, from its first forward pass to its last update.
 
-    def __init__(self, model: Any, optimizers: Optimizers, device: torch.device) -> None:
+    `others` are the bytes of the weights of other models, which lie in memory all the while.
+    """
+
+    def __init__(
+        self, model: Any, optimizers: Optimizers, device: torch.device, others: int
+    ) -> None:
         self._phase = ExitStack()
         self._step = ExitStack()
+        self._others = others
         if device.type == "cuda":
             self._meter: Any = CudaMeter(ShardView(model), optimizers, device)
         else:
@@ -63,14 +69,27 @@ class StepMeter:
         meter = self._meter
         if isinstance(meter, TensorTracker):
             now = {name: size for name, size in meter.now.items() if size}
-            return MemoryNow(dict(meter.memory.instants), now, meter.instant, meter.kind)
-        return MemoryNow(dict(meter.memory.instants))
+            now = self._with_others(now)
+            return MemoryNow(self._instants(), now, meter.instant, meter.kind)
+        return MemoryNow(self._instants())
 
     def end(self) -> StepMemory:
         """End the step and return its memory. Safe to call at any point, also after an error."""
         self._phase.close()
         self._step.close()
         found: StepMemory = self._meter.memory
+        more = 0 if found.source == "cuda" else self._others  # the allocator counts them anyway
+        return StepMemory(found.source, self._instants(), found.peak_bytes + more)
+
+    def _instants(self) -> dict[str, Components]:
+        return {at: self._with_others(one) for at, one in self._meter.memory.instants.items()}
+
+    def _with_others(self, components: Components) -> Components:
+        """Return components in which the weights of other models count as weights."""
+        found = {**components, "params": components.get("params", 0) + self._others}
+        if self._meter.memory.source == "cuda":
+            rest = "workspace" if "workspace" in found else "activations"
+            found[rest] = max(0, found.get(rest, 0) - self._others)
         return found
 
 
@@ -115,6 +134,8 @@ class StepMeasurement:
         self._probe: StallProbe | None = None
         self._stalled: float | None = None
         self._updated: set[int] = set()
+        self.other_models = 0
+        """Bytes of the weights of other models."""
         self.compiled = False
         """Whether the newest forward pass is one that torch.compile runs."""
 
@@ -131,7 +152,9 @@ class StepMeasurement:
         chosen = number <= 2 or heavier or self._postponed or number % MEASURED_EVERY == 0
         if first and chosen and self._can_measure():
             self._postponed = False
-            self._meter = StepMeter(self._model(), self._optimizers, self._device)
+            self._meter = StepMeter(
+                self._model(), self._optimizers, self._device, self.other_models
+            )
         elif heavier:
             self._postponed = True  # within a step: the next one is measured from its beginning
         if self._meter is not None:

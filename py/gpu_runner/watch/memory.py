@@ -78,7 +78,7 @@ class LoopMemory:
         self.measurement = StepMeasurement(model, optimizers, device, wanted=options.measure)
         self._model, self._guard, self._silence = model, guard, silence
         typed = options.options
-        self.predictions = LoopPredictions(model, optimizers, options.behavior, report)
+        self.predictions = LoopPredictions(model, optimizers, device, options.behavior, report)
         self.shortage = Shortage(model, optimizers, device, self.predictions, typed)
         self._fit = FitWarning(device, typed, options.lengths, options.per_batch, warn)
 
@@ -136,6 +136,7 @@ class LoopMemory:
                 self._guard.warn_once(NOT_PREDICTED.format(why))
                 return
             self.predictions.predict(autocast)
+            self.measurement.other_models = self.predictions.other_models
         what = "it is not known whether the heaviest batch will fit"
         with self._guard.around(what), self._silence():
             self._fit.check(self.predictions, autocast)
@@ -242,6 +243,7 @@ class Shortage:
     def _alive(self, message: AllocatorMessage, *, on_gpu: bool) -> Components:
         """Return what is known of a step without tracker: states, and on a GPU all the rest."""
         known = known_bytes(ShardView(self._model()), self._optimizers)
+        known["params"] += self._predictions.other_models
         if on_gpu:
             allocated = message.allocated_bytes or torch.cuda.memory_allocated(self._device)
             known["activations"] = max(0, allocated - sum(known.values()))

@@ -85,8 +85,11 @@ class TimeBudget:
             self._spent[kind] += time.perf_counter() - started
 
 
-def token_accuracy(inputs: Inputs, output: Any) -> Tensor | None:
-    """Return the share of trained tokens with the highest logit; None where there are no logits."""
+def token_accuracy(inputs: Inputs, output: Any, *, shifted: bool = True) -> Tensor | None:
+    """Return the share of trained tokens with the highest logit; None where there are no logits.
+
+    `shifted` is whether each token predicts the next one.
+    """
     logits = getattr(output, "logits", None)
     labels = inputs.get("labels")
     if not isinstance(logits, Tensor) or not isinstance(labels, Tensor):
@@ -94,7 +97,8 @@ def token_accuracy(inputs: Inputs, output: Any) -> Tensor | None:
     if logits.ndim != 3 or logits.shape[:2] != labels.shape:
         return None
     with torch.no_grad():
-        targets = labels[:, 1:]
+        logits = logits.detach()
+        targets, guesses = (labels[:, 1:], logits[:, :-1]) if shifted else (labels, logits)
         chosen = targets != IGNORED
-        correct = (logits.detach()[:, :-1].argmax(dim=-1) == targets) & chosen
+        correct = (guesses.argmax(dim=-1) == targets) & chosen
         return correct.sum() / chosen.sum()

@@ -79,7 +79,7 @@ class WatchOptions:
 def describe_run(
     model: Any,
     optimizers: Optimizers,
-    part: MicroBatch,
+    part: MicroBatch | None,
     options: WatchOptions,
     compute: torch.dtype | None,
 ) -> dict[str, Any]:
@@ -109,16 +109,15 @@ def describe_run(
 
 
 def _describe_recipe(
-    model: Any, optimizers: Optimizers, part: MicroBatch, compute: torch.dtype | None
+    model: Any, optimizers: Optimizers, part: MicroBatch | None, compute: torch.dtype | None
 ) -> dict[str, Any]:
     """Return dtypes, optimizer and batch as observed, under the keys of a job's recipe."""
     trained = [p for p in ShardView(model).parameters() if p.requires_grad]
     dtypes = sorted({_DTYPES.get(p.dtype, str(p.dtype)) for p in trained})
-    found: dict[str, Any] = {
-        "params": " and ".join(dtypes),
-        "micro_batch": part.sequences,
-        "seq_len": part.length,
-    }
+    found: dict[str, Any] = {"params": " and ".join(dtypes)}
+    if part is not None:
+        found |= {"micro_batch": part.sequences}
+        found |= {"seq_len": part.length} if part.length > 1 else {}
     if compute is not None:
         found["compute"] = _DTYPES.get(compute, str(compute))
     if optimizers.alive:

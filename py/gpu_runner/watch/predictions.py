@@ -27,6 +27,7 @@ from gpu_runner.memory.loop import (
     LoopStep,
     Optimizers,
     StepInputs,
+    other_weights,
     predict_loop_step,
 )
 from gpu_runner.memory.loop_advice import LoopOptions, suggest_for_loop
@@ -75,12 +76,16 @@ class LoopPredictions:
         self,
         model: Callable[[], Any],
         optimizers: Optimizers,
+        device: torch.device,
         behavior: LoopBehavior,
         report: Callable[[Prediction], None],
     ) -> None:
         self.newest: Prediction | None = None
         self._model = model
         self._optimizers = optimizers
+        self._device = device
+        self.other_models = 0
+        """Bytes of the weights of other models at the newest prediction."""
         self._assumed = self._observed = behavior
         self._report = report
         self._inputs: StepInputs | None = None
@@ -113,6 +118,8 @@ class LoopPredictions:
         if step is None or self._made == MOST_PREDICTIONS:
             return
         self._made += 1
+        self.other_models = other_weights(step.model, self._optimizers, self._device)
+        step = replace(step, other_models=self.other_models)
         self._assumed = self._observed
         self.newest = run_in_thread(lambda: predict_loop_step(step))
         self._report(self.newest)
@@ -122,7 +129,8 @@ class LoopPredictions:
         model = self._model()
         if not self._optimizers.alive or self._inputs is None or model is None:
             return None
-        return LoopStep(model, self._optimizers, self._inputs, self._observed, autocast)
+        own = model, self._optimizers, self._inputs, self._observed, autocast
+        return LoopStep(*own, self.other_models)
 
     @property
     def is_settled(self) -> bool:
@@ -239,6 +247,7 @@ class FitWarning:
         """Return how many bytes of tensors fit in all, those alive now included."""
         limit, on_gpu = read_limit(self._device), self._device.type == "cuda"
         alive = known_bytes(ShardView(step.model), step.optimizers)
+        alive["params"] += step.other_models
         return bytes_for_tensors(limit, alive, on_gpu=on_gpu)
 
 

@@ -25,6 +25,7 @@ from gpu_runner.memory.fsdp import ShardView
 from gpu_runner.memory.loop import LoopBehavior, Optimizers
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.train.step_position import BETWEEN
+from gpu_runner.watch.autograd_graph import leads_to
 from gpu_runner.watch.checks import check_after_first, check_before_first
 from gpu_runner.watch.evaluation import (
     Examples,
@@ -39,6 +40,7 @@ from gpu_runner.watch.hooks import (
     Inputs,
     LoopHooks,
     has_ddp_buckets,
+    predicts_next_token,
     rank,
     unwrap_compiled,
     unwrap_model,
@@ -50,6 +52,7 @@ from gpu_runner.watch.metrics import TimeBudget, Utilization, token_accuracy
 from gpu_runner.watch.options import WatchOptions, describe_run
 from gpu_runner.watch.run_log import (
     GONE,
+    NEVER_CALLED,
     NOT_JOINED,
     CloseAtExit,
     RunLog,
@@ -57,6 +60,7 @@ from gpu_runner.watch.run_log import (
     create_run_directory,
     exit_status,
     format_start,
+    own_metrics,
 )
 from gpu_runner.watch.steps import StepCollector, WatchedStep, describe_batch
 from gpu_runner.world import is_cut, local
@@ -151,6 +155,11 @@ class WatchedRun:
         self._save_commands = self._eval_commands = 0
         self._evaluated_at = -1
         self._versions = 0
+        self._own_metrics: dict[str, float] = {}
+        """Numbers that the loop logged since its last step."""
+        self._is_called = False
+        """Whether the loop has called the model with gradients."""
+        self._shifted = predicts_next_token(unwrap_model(model))
         self._budget = TimeBudget()
         self._utilization: Utilization | None = None
         self._collector = StepCollector(options.start_step)
@@ -199,8 +208,9 @@ class WatchedRun:
         if not self._started:
             self._start(inputs)
         model = self._inner()
+        self._is_called = True
         part = self._collector.begin_forward(
-            inputs, in_training=model is not None and model.training
+            inputs, in_training=model is not None and model.training, shifted=self._shifted
         )
         at = self._collector.number + 1, len(self._collector.parts)
         self._measurement.compiled = compiled
@@ -211,7 +221,7 @@ class WatchedRun:
         self._collector.end_forward(output)
         if not self._measurement.is_running and self._budget.allows("accuracy"):
             with self._budget.spend("accuracy"):
-                self._collector.accuracy = token_accuracy(inputs, output)
+                self._collector.accuracy = token_accuracy(inputs, output, shifted=self._shifted)
         self._memory.end_forward(output)
 
     def handle_error(self, error: BaseException) -> None:
@@ -231,6 +241,19 @@ class WatchedRun:
         if self._collector.begin_backward(roots, values, has_gradients=self._has_gradients()):
             self._memory.predictions.observe_backward()
             self._versions = self._weight_versions()
+        elif not self._is_called:
+            self._begin_unseen(roots, values)
+
+    def _begin_unseen(self, roots: list[Tensor], values: list[Tensor]) -> None:
+        """A backward pass of a model whose `forward` the loop never calls."""
+        found = [one for root, one in zip(roots, values, strict=True) if one.numel() == 1]
+        if not found or not any(leads_to(root, self._hooks.owns) for root in roots):
+            return
+        self.end_of_step()
+        if not self._started:
+            self._start({})
+        self._collector.add_unseen(torch.stack([one.reshape(()) for one in found]).sum())
+        self._versions = self._weight_versions()
 
     def clip(self, norm: Tensor) -> None:
         """Gradients were clipped; the norm of sharded gradients would need a collective."""
@@ -238,6 +261,10 @@ class WatchedRun:
 
     def begin_update(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
+        if not self._started:
+            self._start({})
+        if not self._is_called:
+            self._guard.warn_once(NEVER_CALLED.format(type(self._inner()).__name__))
         self._optimizers.add(optimizer)
         self._collector.doing = "optimizer_step"
         self._collector.lr = max(float(group["lr"]) for group in self._optimizers.param_groups)
@@ -267,6 +294,7 @@ class WatchedRun:
         if memory is None and mfu is not None:
             more["perf/mfu"] = mfu
         self._log.write_step(done, memory, more)
+        self._write_own_metrics()
         with self._guard.around("the first steps could not be checked"):
             self._check_first_steps(done)
         if done.number % self._options.evaluates_every == 0:
@@ -292,6 +320,29 @@ class WatchedRun:
             log.recorder.busy("evaluating", step, 600.0)
             wanted = self._options.prompts, self._options.new_tokens
             log.write_evaluation(*self._evaluator.evaluate(self._autocast, *wanted))
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Show numbers of the loop's own in the page, each as a chart by its name.
+
+        They belong to the newest step. What is not a number of one element is left out.
+        """
+        with self._guard.around("what the loop logs could not be written"):
+            if self._log is None or self._closed:
+                return
+            found, others = own_metrics(values)
+            if others:
+                self._guard.warn_once(
+                    f"Not shown, because they are not numbers: {', '.join(others)}."
+                )
+            if found:
+                self._own_metrics |= found
+                if not self._collector.backwards:
+                    self._write_own_metrics()
+
+    def _write_own_metrics(self) -> None:
+        found, self._own_metrics = self._own_metrics, {}
+        if found and self._log is not None and self._started:
+            self._log.write_own_metrics(found)
 
     def describe(self, config: Mapping[str, Any]) -> None:
         """Add settings of the loop for the page; to be called before its first step."""
@@ -364,8 +415,8 @@ class WatchedRun:
             return
         self._autocast = LoopAutocast.read(self._device.type)
         with self._guard.around("the run could not be described"):
-            part = describe_batch(inputs)
-            self._evaluator.batch_size = min(8, max(1, part.sequences))
+            part = describe_batch(inputs) if inputs else None
+            self._evaluator.batch_size = min(8, part.sequences) if part else 8
             compute = self._autocast.dtype if self._autocast.enabled else None
             log.start(describe_run(model, self._optimizers, part, options, compute))
             self._utilization = Utilization(model, self._device, compute)

@@ -12,7 +12,7 @@ import secrets
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -39,13 +39,23 @@ from gpu_runner.train.evaluate import Score
 from gpu_runner.train.initial_weights import Drift
 from gpu_runner.train.loop import State, StepResult
 from gpu_runner.watch.steps import WatchedStep
-from unfrozen.events import RunStatus
+from unfrozen.events import OTHER, RunStatus
 
 TICK_SECONDS: Final = 0.1
 NOT_JOINED: Final = (
     "The weights are sharded, and not all processes watch: no held-out example is scored. Call"
     " unfrozen.watch in every process, with the same arguments."
 )
+NEVER_CALLED: Final = (
+    "The loop never calls {} itself, so its inputs and its memory are unknown. Loss, gradient norm,"
+    " learning rate and speed are shown. For the rest, pass unfrozen.watch the module that the loop"
+    " calls."
+)
+OWN_LOSS: Final = "what backward() was called on, as the loop computes it"
+OF_EXAMPLES: Final = "the loss that the model returns, by step"
+MOST_LETTERS: Final = 120  # of a name of a loop's own metric
+MOST_OWN: Final = 64
+"""Names of a loop's own metrics that are shown."""
 GONE: Final[tuple[RunStatus, str]] = ("stopped", "the model was deleted")
 
 
@@ -80,6 +90,7 @@ class RunLog:
         self._spending = spending
         self._sampler: Sampler | None = None
         self._over = False
+        self._own_names: dict[str, None] = {}
         self._waiting: tuple[WatchedStep, StepMemory | None, dict[str, float]] | None = None
 
     def start(self, payload: dict[str, Any]) -> None:
@@ -142,7 +153,16 @@ class RunLog:
         if not math.isnan(accuracy):
             more = {**more, "train/token_accuracy": accuracy}
         self.state.advance(result)
-        self.recorder.step_done(self.state, result, more)
+        self.recorder.unit = "tokens" if done.has_tokens else "samples"
+        self.recorder.step_done(self.state, result, more, _meanings(done))
+
+    def write_own_metrics(self, values: dict[str, float]) -> None:
+        """Write numbers of the loop's own, at the newest step."""
+        self.flush()
+        self._own_names |= dict.fromkeys(values)
+        shown = set(list(self._own_names)[:MOST_OWN])
+        found = {name: value for name, value in values.items() if name in shown}
+        self._log.emit("metrics", self.state.step, m=found)
 
     def write_evaluation(
         self, scores: list[Score], drift: Drift | None, samples: list[Any]
@@ -224,6 +244,25 @@ class RunLog:
         if self._sampler is not None:
             self._sampler.stop()
             self._sampler = None
+
+
+def _meanings(done: WatchedStep) -> dict[str, str]:
+    """Return what the loss of a step is, where it is not nats per trained token."""
+    if done.has_own_loss:
+        return {} if done.has_tokens else {"train/loss": OF_EXAMPLES}
+    return {"train/loss": OWN_LOSS}
+
+
+def own_metrics(values: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+    """Return a loop's own numbers under the names of the page, and the names of all others."""
+    found, others = {}, []
+    for name, value in values.items():
+        number = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+        try:
+            found[OTHER + printable(str(name))[:MOST_LETTERS]] = float(number)
+        except (TypeError, ValueError):
+            others.append(str(name)[:MOST_LETTERS])
+    return found, others
 
 
 class WatchTerminal:

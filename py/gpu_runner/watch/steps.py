@@ -20,9 +20,10 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from gpu_runner.data.feed import IGNORED
-from gpu_runner.memory.loop import find_loss
+from gpu_runner.memory.loop import batch_shape, find_loss
 from gpu_runner.train.step_position import BETWEEN
 from gpu_runner.watch.autograd_graph import ForwardPass, follow
 from gpu_runner.watch.hooks import Inputs, tensors_of
@@ -34,8 +35,8 @@ ITEMS: Final = "num_items_in_batch"
 class MicroBatch:
     """One forward pass: `sequences` of `length` tokens, `padding` of them padding.
 
-    `trained` is the number of predictions in the loss. Counts on a GPU stay there until the step is
-    logged.
+    `trained` is the number of predictions in the loss, or of examples where those are no text.
+    Counts on a GPU stay there until the step is logged.
     """
 
     sequences: int
@@ -50,7 +51,10 @@ class MicroBatch:
     graph: ForwardPass = field(default_factory=ForwardPass.begin)
     own: Tensor | None = None
     """The loss that the model returned."""
+    is_own: bool = False
+    """Whether that is the loss that trains."""
     in_training: bool = True
+    has_tokens: bool = True
     output: weakref.ref[Tensor] | None = None
     """The largest tensor that the model returned."""
 
@@ -67,11 +71,11 @@ class MicroBatch:
     def add_root(self, value: Tensor, *, is_own: bool, is_share: bool) -> None:
         """Take in that `backward` was called on a tensor of this value."""
         if is_own and self.loss is None:
-            self.loss, self.is_share = self.own, is_share
+            self.loss, self.is_share, self.is_own = self.own, is_share, True
         elif value.numel() == 1:
             value = value.reshape(())
             self.loss = value if self.loss is None else self.loss + value
-            self.is_share = True
+            self.is_share, self.is_own = True, False
 
 
 @dataclass(slots=True)
@@ -91,6 +95,16 @@ class WatchedStep:
     def trained(self) -> int:
         """Trained tokens of all micro-batches."""
         return sum(int(part.trained) for part in self.parts)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it trains on tokens; else on examples of another kind."""
+        return any(part.has_tokens for part in self.parts)
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether the loss is the one that the model returned."""
+        return any(part.is_own for part in self.parts)
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -141,7 +155,9 @@ class StepCollector:
     """Whether the model was given the number of items over which the Trainer takes its mean."""
     _since: float | None = None
 
-    def begin_forward(self, inputs: Inputs, *, in_training: bool = True) -> MicroBatch:
+    def begin_forward(
+        self, inputs: Inputs, *, in_training: bool = True, shifted: bool = True
+    ) -> MicroBatch:
         """Add the micro-batch of a forward pass that begins with these inputs."""
         if self._since is None:
             self._since = time.perf_counter()
@@ -151,7 +167,7 @@ class StepCollector:
             for part in self.parts
             if part.trains or waiting or (part.is_alive and part.in_training == in_training)
         ]
-        part = describe_batch(inputs)
+        part = describe_batch(inputs, shifted=shifted)
         part.in_training = in_training
         self._items = inputs.get(ITEMS) is not None
         self.parts.append(part)
@@ -197,6 +213,16 @@ class StepCollector:
                 part.add_root(value, is_own=one.is_own, is_share=self._items)
         return True
 
+    def add_unseen(self, value: Tensor) -> None:
+        """Add a micro-batch of a model that is not called: only its loss is known."""
+        if self._since is None:
+            self._since = time.perf_counter()
+        part = MicroBatch(0, 0, 0, has_tokens=False, trains=True)
+        part.add_root(value, is_own=False, is_share=True)
+        self.parts.append(part)
+        self.backwards += 1
+        self.doing = "backward"
+
     def leave_out(self) -> None:
         """Drop the newest micro-batch: an error left its forward or backward pass."""
         if self.parts:
@@ -224,34 +250,35 @@ class StepCollector:
             self._since = time.perf_counter()
 
 
-def describe_batch(inputs: Inputs) -> MicroBatch:
-    """Return the sizes and counts of a model's inputs; labels of −100 are not trained."""
-    ids = inputs.get("input_ids")
-    if not isinstance(ids, Tensor):
-        ids = inputs.get("inputs_embeds")
-    if not isinstance(ids, Tensor):
-        ids = next((one for one in inputs.values() if isinstance(one, Tensor)), None)
-    if ids is None:
-        return MicroBatch(1, 1, 0)
-    sequences, length = (1, len(ids)) if ids.ndim == 1 else (ids.shape[0], ids.shape[1])
+def describe_batch(inputs: Inputs, *, shifted: bool = True) -> MicroBatch:
+    """Return the sizes and counts of a model's inputs; labels of −100 are not trained.
+
+    `shifted` is whether each token predicts the next one; not in a decoder beside an encoder.
+    """
+    tensors = [(name, one) for name, one in inputs.items() if isinstance(one, Tensor)]
+    if not tensors:
+        leaves = [one for one in tree_leaves(dict(inputs)) if isinstance(one, Tensor)]
+        tensors = [("", one) for one in leaves[:1]]
+    sequences, length = batch_shape((name, tuple(one.shape), one.dtype) for name, one in tensors)
+    labels = inputs.get("labels")
+    is_labelled = isinstance(labels, Tensor)
+    has_tokens = labels.ndim == 2 if is_labelled else length > 1  # type: ignore[union-attr]
     mask = inputs.get("attention_mask")
     with torch.no_grad():
         padding: Tensor | int = 0
-        if isinstance(mask, Tensor) and mask.ndim == 2:
+        if isinstance(mask, Tensor) and mask.shape == (sequences, length):
             padding = (mask == 0).sum()
-        return MicroBatch(
-            sequences,
-            length,
-            _count_trained(inputs, sequences * (length - 1) - padding),
-            padding,
-        )
+        otherwise = sequences * (length - shifted) - padding if has_tokens else sequences
+        trained = _count_trained(inputs, otherwise, shifted=shifted)
+        return MicroBatch(sequences, length, trained, padding, has_tokens=has_tokens)
 
 
-def _count_trained(inputs: Inputs, otherwise: Tensor | int) -> Tensor | int:
+def _count_trained(inputs: Inputs, otherwise: Tensor | int, *, shifted: bool) -> Tensor | int:
     """Return the predictions in the loss: labels not ignored, without the first of a sequence."""
-    shifted, labels = inputs.get("shift_labels"), inputs.get("labels")
-    if isinstance(shifted, Tensor):
-        return (shifted != IGNORED).sum()
-    if isinstance(labels, Tensor) and labels.ndim == 2:
-        return (labels[:, 1:] != IGNORED).sum()
+    labels = inputs.get("shift_labels")
+    if isinstance(labels, Tensor):
+        return (labels != IGNORED).sum()
+    labels = inputs.get("labels")
+    if isinstance(labels, Tensor) and labels.ndim == 2 and not labels.is_floating_point():
+        return (labels[:, int(shifted) :] != IGNORED).sum()
     return otherwise

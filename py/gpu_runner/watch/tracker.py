@@ -5,7 +5,7 @@
     …
     accelerator.end_training()
 
-What the loop logs itself is not needed: losses are read where the model returns them.
+Losses are read where `backward` is called; what the loop logs is shown beside them.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ class Tracker(GeneralTracker):
             self.run.describe(values)
 
     def log(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
-        """Log a step that has ended; the values of the loop are ignored."""
-        del values, step, kwargs
+        """Log a step that has ended, and the values of the loop."""
+        del step, kwargs
         if self.run is not None:
+            self.run.log(values)
             self.run.end_of_step()
 
     def finish(self) -> None:

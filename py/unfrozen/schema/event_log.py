@@ -170,7 +170,10 @@ _ROWS: Final = record(
         "cut": array(string(80), 64),
     }
 )
-_MEASURES: Final = record({"m": mapping(NAME, METRIC, 256), "cut": array(string(80), 64)})
+_MEANINGS: Final = mapping(NAME, string(1024), 32)
+_MEASURES: Final = record(
+    {"m": mapping(NAME, METRIC, 256), "meanings": _MEANINGS, "cut": array(string(80), 64)}
+)
 _GPU_INDEX: Final = string(3, r"[0-9]{1,3}", "the number of a GPU")
 _SYSTEM: Final = record(
     {

@@ -230,7 +230,7 @@ def test_a_copy_of_a_watched_model_is_not_watched(tmp_path: Path, kind: str) -> 
         optimizer.zero_grad()
         steps(model, optimizer)
     assert len(series(run, "train/loss")) == 4
-    assert series(run, "train/tokens")[-1] == series(run, "train/tokens")[0] * 4
+    assert series(run, "train/samples") == [2, 4, 6, 8]
 
 
 def sum_of_weights(model: Any, place: str) -> None:

@@ -42,6 +42,7 @@ def test_a_loop_with_accelerate_is_watched(tmp_path: Path, family: str) -> None:
     accelerator.end_training()
     means = [(one + other) / 2 for one, other in zip(losses[::2], losses[1::2], strict=True)]
     assert series(run, "train/loss") == pytest.approx(means)
+    assert series(run, "other/loss")[-1] == pytest.approx(losses[-1])
     start = events(run, "run.start")[0]
     assert start["trainer"].startswith("a loop with Accelerate")
     assert start["config"]["lr"] == 1e-3

@@ -181,3 +181,11 @@ def test_machine_and_gpus_share_a_chart_by_what_they_measure(node: Node) -> None
     assert found["GPU memory"]["unit"] == "GiB"
     assert ends(found["GPU memory"]) == [""]  # one GPU needs no name
     assert found["GPU utilization"] is found["RAM"] is None
+
+
+def test_a_loss_of_the_loops_own_is_not_called_nats_per_token(node: Node) -> None:
+    run = plain_run([0.69, 0.68])
+    run["start"] = {"source": "watched", "meanings": {"train/loss": "what the loop computes"}}
+    loss = node.call("run/view/charts", "makeCharts", run)["loss"]
+    assert loss["unit"] == "1"
+    assert loss["note"] == "Line: what the loop computes."

@@ -39,7 +39,7 @@ function lossChart(run, beside, { smooth }) {
   return {
     title: log ? "Loss on the task (log scale)" : "Loss on the task",
     log,
-    unit: "nats",
+    unit: meaningOf(run, "train/loss") && !isImported(run) ? "1" : "nats",
     room: 112,
     note: `${lossNote(run, smooth, isScored)}${greyNote(other)}${comparisonNote(run, beside, other)}`,
     lines: [
@@ -70,10 +70,11 @@ function besideLine(suite, beside) {
 
 function lossNote(run, smooth, isScored) {
   const mean = smooth ? ", and its moving average" : "";
+  const loss = meaningOf(run, "train/loss");
   if (!isImported(run)) {
+    if (loss) return `Line: ${loss}${mean}.`;
     return `Nats per trained token. Line: each step's batch${mean}. Dots: held-out examples, with the change since step 0.`;
   }
-  const loss = meaningOf(run, "train/loss");
   const scored = isScored ? ` Dots: held-out examples; ${meaningOf(run, "eval")}.` : "";
   return `${loss && `Line: ${loss}${mean}.`}${scored}`;
 }

@@ -1,7 +1,7 @@
 /** The head of a run: its model, progress, speed and newest values, and its notice. */
 
 import { h } from "../../figures/vnode.js";
-import { firstStep, isImported } from "../fold.js";
+import { firstStep, isImported, meaningOf } from "../fold.js";
 import { formatBytes, formatCount, formatDelta, formatDuration, formatLoss, formatMetric, formatMoney } from "../../figures/number.js";
 import { spellCommand } from "../command-line.js";
 import { factMetrics } from "../../schema/schema.js";
@@ -68,7 +68,7 @@ function costText({ start, series }, goesOn) {
 
 function factsView(run) {
   const facts = [
-    ["Training loss", lastText(run, "train/loss", "nats"), isImported(run) ? "as logged" : "nats per token"],
+    ["Training loss", lastText(run, "train/loss", "nats"), lossNote(run)],
     evalFact(run, "task", "Task loss"),
     evalFact(run, "general", "General loss"),
     ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trained tokens"],
@@ -78,6 +78,11 @@ function factsView(run) {
   ].filter((fact) => fact && fact[1] !== null);
   if (facts.length === 0) return null;
   return h("dl", { class: "numbers run-numbers" }, facts.map(factView));
+}
+
+function lossNote(run) {
+  if (isImported(run)) return "as logged";
+  return meaningOf(run, "train/loss") ? "as the loop computes it" : "nats per token";
 }
 
 function factView([name, value, note, tone]) {

@@ -312,7 +312,10 @@ function drawOthers(others, run, before) {
   const count = otherSeries(run).length;
   others.run = run;
   if (count === 0) return others.remove();
-  if (!others.isConnected) before.after(others);
+  if (!others.isConnected) {
+    before.after(others);
+    others.open = !isImported(run); // the loop's own numbers were asked for
+  }
   const text = `${count} more ${count === 1 ? "curve" : "curves"}, under the names in the log`;
   if (others.firstChild.textContent !== text) others.firstChild.textContent = text;
   if (others.open) fillOthers(others, run);
