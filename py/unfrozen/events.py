@@ -146,9 +146,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "perf/samples_per_second",
         "1",
-        "Speed",
+        "Examples per second",
         "Trained examples that are no text per second.",
-        fact="examples per second",
+        fact="trained examples",
     ),
     Metric("mem/peak_bytes", "bytes", "Peak memory", "Largest measured sum of live tensors."),
     Metric(

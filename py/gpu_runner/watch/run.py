@@ -157,12 +157,11 @@ class WatchedRun:
         self._versions = 0
         self._own_metrics: dict[str, float] = {}
         """Numbers that the loop logged since its last step."""
-        self._is_called = False
-        """Whether the loop has called the model with gradients."""
-        self._shifted = predicts_next_token(unwrap_model(model))
         self._budget = TimeBudget()
         self._utilization: Utilization | None = None
-        self._collector = StepCollector(options.start_step)
+        self._collector = StepCollector(
+            options.start_step, shifted=predicts_next_token(unwrap_model(model))
+        )
         self._log: RunLog | None = None
         self._guard = ErrorBoundary(self._warn, self._detach)
         self._hooks = LoopHooks(model, ShardView(model).parameters(), self, self._guard)
@@ -208,9 +207,8 @@ class WatchedRun:
         if not self._started:
             self._start(inputs)
         model = self._inner()
-        self._is_called = True
         part = self._collector.begin_forward(
-            inputs, in_training=model is not None and model.training, shifted=self._shifted
+            inputs, in_training=model is not None and model.training
         )
         at = self._collector.number + 1, len(self._collector.parts)
         self._measurement.compiled = compiled
@@ -221,7 +219,9 @@ class WatchedRun:
         self._collector.end_forward(output)
         if not self._measurement.is_running and self._budget.allows("accuracy"):
             with self._budget.spend("accuracy"):
-                self._collector.accuracy = token_accuracy(inputs, output, shifted=self._shifted)
+                self._collector.accuracy = token_accuracy(
+                    inputs, output, shifted=self._collector.shifted
+                )
         self._memory.end_forward(output)
 
     def handle_error(self, error: BaseException) -> None:
@@ -241,7 +241,7 @@ class WatchedRun:
         if self._collector.begin_backward(roots, values, has_gradients=self._has_gradients()):
             self._memory.predictions.observe_backward()
             self._versions = self._weight_versions()
-        elif not self._is_called:
+        elif not self._collector.is_called:
             self._begin_unseen(roots, values)
 
     def _begin_unseen(self, roots: list[Tensor], values: list[Tensor]) -> None:
@@ -263,7 +263,7 @@ class WatchedRun:
         """An optimizer is about to step."""
         if not self._started:
             self._start({})
-        if not self._is_called:
+        if not self._collector.is_called:
             self._guard.warn_once(NEVER_CALLED.format(type(self._inner()).__name__))
         self._optimizers.add(optimizer)
         self._collector.doing = "optimizer_step"

@@ -139,6 +139,10 @@ class StepCollector:
     """Collects one step. `number` is that of the last finished one."""
 
     number: int = 0
+    shifted: bool = True
+    """Whether each token predicts the next one."""
+    is_called: bool = False
+    """Whether the loop has called the model, with gradients."""
     parts: list[MicroBatch] = field(default_factory=list)
     doing: str = BETWEEN
     """What the loop does now, a key of `gpu_runner.memory.out_of_memory.ACTIVITIES`."""
@@ -155,19 +159,18 @@ class StepCollector:
     """Whether the model was given the number of items over which the Trainer takes its mean."""
     _since: float | None = None
 
-    def begin_forward(
-        self, inputs: Inputs, *, in_training: bool = True, shifted: bool = True
-    ) -> MicroBatch:
+    def begin_forward(self, inputs: Inputs, *, in_training: bool = True) -> MicroBatch:
         """Add the micro-batch of a forward pass that begins with these inputs."""
         if self._since is None:
             self._since = time.perf_counter()
+        self.is_called = True
         waiting = len(self.parts) < self._passes
         self.parts = [
             part
             for part in self.parts
             if part.trains or waiting or (part.is_alive and part.in_training == in_training)
         ]
-        part = describe_batch(inputs, shifted=shifted)
+        part = describe_batch(inputs, shifted=self.shifted)
         part.in_training = in_training
         self._items = inputs.get(ITEMS) is not None
         self.parts.append(part)
