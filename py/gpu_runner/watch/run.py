@@ -176,6 +176,10 @@ class WatchedRun:
             unwrap_model(model), self._load_suites(), options.tokenizer, self._device
         )
         self._at_exit = CloseAtExit(self)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Observe the loop from now on, if there is a log."""
         if self._log is None:
             self._closed = True
             return
