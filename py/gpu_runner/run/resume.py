@@ -85,6 +85,7 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
     differ from before. Raises `CheckpointError` when the run is finished, is no run, has no whole
     checkpoint, or its model or data have changed; `UsageError` for options that contradict it.
     """
+    _check_links(directory)
     before, notes = _read_settings(directory, options)
     config = before
     if options.steps is not None:
@@ -115,6 +116,21 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
         if found.path is not None:
             training_state.restore(found.path, model, run.optimizer, world)
         return fit(run, console, [("warn", text) for text in notes])
+
+
+def _check_links(directory: Path) -> None:
+    """Refuse links in a run's folder: what is written through them lies elsewhere.
+
+    Raises `CheckpointError`.
+    """
+    for place in (directory, directory / CHECKPOINTS):
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.is_symlink():
+                text = (
+                    f"{path} is a link to {path.readlink()}, and a run writes into its own folder"
+                    " only. Put there what it leads to, or remove it."
+                )
+                raise everyones(CheckpointError(text))
 
 
 def _read_settings(directory: Path, options: ResumeOptions) -> tuple[TrainConfig, list[str]]:

@@ -381,13 +381,13 @@ def join(device: torch.device, parts: int | None = None) -> World:
             ((size,), ("part",)) if parts == size else ((size // parts, parts), ("copy", "part"))
         )
         mesh = dist.device_mesh.init_device_mesh(device.type, shape, mesh_dim_names=names)
+        everyone: list[Any] = [None] * size
+        dist.all_gather_object(everyone, Peer.this())
     except (RuntimeError, ValueError) as error:
         raise SystemFailure(
             f"process {rank} of {size} found no way to the others"
             f" ({os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}): {error}"
         ) from None
-    everyone: list[Any] = [None] * size
-    dist.all_gather_object(everyone, Peer.this())
     groups: Any = dist.distributed_c10d
     store = groups.PrefixStore("unfrozen/peers", groups._get_default_store().clone())
     peers = Peers(rank, everyone, store)

@@ -66,6 +66,24 @@ def test_a_record_that_calls_its_folder_home_does_not_say_where_to_write(
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["config.json.tmp", "finished", "initial.json", "checkpoints", "model", "checkpoints/step-1"],
+)
+def test_a_folder_with_a_link_is_refused_before_anything_is_written(
+    name: str, tmp_path: Path, console: Console
+) -> None:
+    outside, run = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    (run / name).parent.mkdir(parents=True)
+    record = dataclasses.asdict(TrainConfig(model="demo", data="demo"))
+    (run / "config.json").write_text(json.dumps(record))
+    (run / name).symlink_to(outside)
+    with pytest.raises(CheckpointError, match=f"{name} is a link to {outside}"):
+        resume(run, console)
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "damage",
     [
         '{"lr": 1e999}', '{"steps": 1e18}', '{"lr": "1"}', '{"model": null}', '{"general": [[1]]}',
