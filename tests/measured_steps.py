@@ -25,11 +25,13 @@ from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.tracker import StepMemory, measure_step
 from gpu_runner.model import blocks
 from gpu_runner.model.fused_blocks import fuses
+from gpu_runner.model.load import DTYPES
 from gpu_runner.model.loss import training_loss
 from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.plan.machine import choose_precision
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World, join
 from run_process import together
@@ -99,10 +101,10 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
     known = ModelConfig.from_hf(model.config.to_dict())
     kind: Checkpointing = config.checkpointing
     blocks.prepare(model, kind, compiled=config.compile, fused=fuses(config, known))
-    compute = "bf16" if "bf16" in (config.compute, config.params) else "fp32"
-    exact = compute == config.params
-    world.shard(model, None if exact else torch.bfloat16)
-    taken = _step(model, config, world, rows(case.longest), exact=exact)
+    compute = choose_precision(config, CPU)
+    narrow = None if compute == config.params else DTYPES[compute]
+    world.shard(model, narrow)
+    taken = _step(model, config, world, rows(case.longest), narrow)
     with measure_step(model, taken.optimizer, CPU, wanted=config.compile) as (meter, _):
         train_step(taken, 1, meter)  # measured, blocks are not compiled, which takes long
     with measure_step(model, taken.optimizer, CPU, wanted=True) as (meter, memory):
@@ -119,7 +121,11 @@ def _model(case: Case, config: TrainConfig) -> Any:
 
 
 def _step(
-    model: Any, config: TrainConfig, world: World, rows: tuple[Example, ...], *, exact: bool
+    model: Any,
+    config: TrainConfig,
+    world: World,
+    rows: tuple[Example, ...],
+    narrow: torch.dtype | None,
 ) -> TrainingStep:
     choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
     optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
@@ -141,7 +147,7 @@ def _step(
         feed=feed,
         schedule=Schedule("cosine", 4, RATE, 1),
         clip=config.clip,
-        autocast=nullcontext if exact else partial(torch.autocast, "cpu", torch.bfloat16),
+        autocast=nullcontext if narrow is None else partial(torch.autocast, "cpu", narrow),
         world=world,
         loss=training_loss(config.loss, config.neftune_alpha),
         routers=routers_of(model, config.router_balance) if config.router_balance else Routers(),

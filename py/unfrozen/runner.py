@@ -32,14 +32,15 @@ _IGNORE_DOCUMENTS: Final = ("nemotron", "stablelm")
 """Model types whose layers, in transformers 5.24, do not pass on document boundaries."""
 
 
-def attention(a: Architecture, compute: str, *, on_gpu: bool = True) -> str:
-    """Return the recipe's attention for matmuls in `compute`: none has a mask.
+def attention(a: Architecture, compute: str, *, flash: bool = True) -> str:
+    """Return the recipe's attention for matmuls in `compute` on a GPU: none has a mask.
 
-    FlashAttention computes in 16 bits. In fp32 a GPU has PyTorch's memory-efficient kernel, and the
-    runner's own operator, which saves as much as FlashAttention, for windows, soft caps and sinks.
+    FlashAttention computes in 16 bits, and not on every GPU (`flash`). Else a GPU has PyTorch's
+    memory-efficient kernel, and the runner's own operator, which saves as much as FlashAttention,
+    for windows, soft caps and sinks. A CPU has that operator.
     """
     own = a.caps_scores or a.sinks or (a.windows and all(a.windows))
-    return "efficient" if compute == "fp32" and on_gpu and not own else "flash"
+    return "flash" if own or (flash and compute != "fp32") else "efficient"
 
 
 def packs(a: Architecture) -> bool:
@@ -53,9 +54,12 @@ def packs(a: Architecture) -> bool:
     return supported and all(kind.mixer is None for kind in (a, *a.variants))
 
 
-def casts_experts(a: Architecture, *, compiled: bool = False) -> bool:
-    """Return whether experts are autocast like other layers; in compiled blocks they are not."""
-    return a.experts is not None and not compiled
+def casts_experts(a: Architecture, *, compiled: bool = False, grouped: bool = True) -> bool:
+    """Return whether experts are autocast like other layers; in compiled blocks they are not.
+
+    Nor are they where the device has no `grouped` matmuls in the compute dtype.
+    """
+    return a.experts is not None and not compiled and grouped
 
 
 def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[str, str | None]:

@@ -111,10 +111,10 @@ def check_config(config: Any) -> None:
             f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
             f" give at most {config.steps}."
         )
-    if config.params == "bf16" and config.compute == "fp32":
+    if config.params == "bf16" and config.compute in ("fp32", "fp16"):
         raise UsageError(
-            "--compute fp32 with --params bf16: the weights are bf16, so matmuls would compute in"
-            " bf16 anyway. Give --compute auto, or --params fp32."
+            f"--compute {config.compute} with --params bf16: the weights are bf16, so matmuls would"
+            " compute in bf16 anyway. Give --compute auto, or --params fp32."
         )
     _check_optimizer_in_backward(config)
     _check_auto_micro_batch(config)
@@ -188,6 +188,12 @@ def _misplaced_settings(config: Any) -> tuple[tuple[Any, str, str], ...]:
             config.rounding != "nearest" and config.optimizer not in ROUNDED,
             f"--rounding {config.rounding}",
             f"--optimizer {config.optimizer} rounds to nearest: choose adamw or adafactor",
+        ),
+        (
+            config.compute == "fp16" and (config.optimizer_in_backward or config.ewc),
+            f"--compute fp16 with {'--ewc' if config.ewc else '--optimizer-in-backward'}",
+            "gradients that overflow in fp16 are known only after backward: give --compute fp32, or"
+            " drop it",
         ),
         (
             config.router_balance and config.compile,

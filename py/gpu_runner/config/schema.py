@@ -198,8 +198,10 @@ class TrainConfig:
         Precision, SettingSpec("Weight dtype: fp32 (16 bytes a parameter) or bf16 (8)", PRECISION)
     ] = "fp32"
     compute: Annotated[
-        Literal["auto", "fp32", "bf16"],
-        SettingSpec("Compute dtype of matmuls: auto, fp32 or bf16", PRECISION),
+        Literal["auto", "fp32", "bf16", "fp16"],
+        SettingSpec(
+            "Compute dtype of matmuls: auto, fp32, bf16 or fp16 (scales the loss)", PRECISION
+        ),
     ] = "auto"
     device: Annotated[Device, SettingSpec("auto, cpu or cuda", PRECISION)] = "auto"
     tf32: Annotated[

@@ -164,7 +164,11 @@ def check_gpu(torch: Any, index: int) -> Outcome:
             " for an older CUDA, or use another GPU"
         )
         return Outcome(f"cuda:{index}", "failed", text, remedy)
-    lacking = [] if about["bf16"] else ["bf16 is only emulated: runs compute in fp32"]
+    lacking = (
+        []
+        if about["bf16"]
+        else ["bf16 is only emulated: runs compute in fp32, or with --compute fp16"]
+    )
     if not about["flash_attention"]:
         lacking.append("no FlashAttention: packed documents are attended one by one")
     return Outcome(f"cuda:{index}", "noted" if lacking else "passed", text, "; ".join(lacking))

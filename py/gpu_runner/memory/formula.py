@@ -13,12 +13,13 @@ import torch
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.memory.prediction import Prediction
+from gpu_runner.model.attention import OLDEST
 from unfrozen import runner
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import instants
 from unfrozen.memory.states import state_bytes
-from unfrozen.model import ModelConfig
+from unfrozen.model import Architecture, ModelConfig
 
 STEPS_SEARCHED: Final = 2000
 MEASURED_EVERY: Final = 100
@@ -34,7 +35,7 @@ def build_recipe(
     if model is not None:
         a = model.architecture
         chosen |= {
-            "attention": runner.attention(a, compute, on_gpu=on_gpu(config)),
+            "attention": _attention(a, config, compute),
             "kernels": runner.kernels(
                 a,
                 config.checkpointing,
@@ -42,7 +43,9 @@ def build_recipe(
                 fuse=config.fused and not config.compile,
             ),
             "loss": runner.loss(a, config.loss),  # see `loss.is_plain_head`
-            "experts_cast": runner.casts_experts(a, compiled=config.compile),
+            "experts_cast": runner.casts_experts(
+                a, compiled=config.compile, grouped=compute != "fp16" or not on_gpu(config)
+            ),
         }
     else:
         chosen |= {
@@ -65,6 +68,14 @@ def build_recipe(
         optimizer_in_backward=config.optimizer_in_backward,
         rounding=config.rounding,
     )
+
+
+def _attention(a: Architecture, config: TrainConfig, compute: str) -> str:
+    """Return the recipe's attention on the device of a run."""
+    if not on_gpu(config):
+        return runner.attention(a, "bf16")  # our operator, whatever it computes in
+    old = torch.cuda.is_available() and torch.cuda.get_device_capability() < OLDEST
+    return runner.attention(a, compute, flash=not old)
 
 
 def predict(

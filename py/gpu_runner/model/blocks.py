@@ -171,9 +171,12 @@ def _autocast_dtype(device: torch.device, weights: list[torch.dtype]) -> torch.d
     place = device.type
     if not torch.is_autocast_enabled(place) or set(weights) != {torch.float32}:
         return None
-    if place == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+    dtype = torch.get_autocast_dtype(place)
+    if place == "cuda" and (
+        dtype != torch.bfloat16 or torch.cuda.get_device_capability(device) < (8, 0)
+    ):
         return None
-    return torch.get_autocast_dtype(place)
+    return dtype
 
 
 def _up(experts: nn.Module) -> str:

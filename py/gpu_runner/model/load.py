@@ -72,7 +72,11 @@ def check_count(name: str, model: Any, shape: ModelConfig | None) -> None:
         )
 
 
-DTYPES: Final[dict[str, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: Final[dict[str, torch.dtype]] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files of a tokenizer
 WEIGHTS: Final = (  # in the order in which transformers looks for them
     "model.safetensors",

@@ -28,6 +28,7 @@ from gpu_runner.memory.prediction import MARGIN, NotPredictable, Prediction, Sug
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens
 from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.load import (
+    DTYPES,
     Source,
     describe_custom_code,
     find,
@@ -37,7 +38,7 @@ from gpu_runner.model.load import (
 )
 from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
-from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_bf16
+from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_16_bits
 from gpu_runner.system.price import Price
 from unfrozen.data_order import steps_in
 from unfrozen.errors import InputError
@@ -226,10 +227,10 @@ class RunPlan:
         return self.schedule.total_steps
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context of every forward pass: inside one, fp32 weights compute in bf16."""
+        """Return the context of every forward pass, in which fp32 weights compute in 16 bits."""
         if self.compute == self.config.params:
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=DTYPES[self.compute])
 
     @property
     def trainable_tokens(self) -> int:
@@ -272,7 +273,7 @@ class RunPlan:
             found.append(f"{self.vocabulary}.")
             found += self.vocabulary.find_unused(self.train.examples)
         found += self._changed()
-        found += suggest_bf16(self.config, self.shape, self.compute, self.device.type)
+        found += suggest_16_bits(self.config, self.shape, self.compute, self.device.type)
         if 0 < self.positions < self.train.longest_tokens:
             found.append(
                 f"{self.source.name} was trained for {self.positions:,} tokens, and the longest"

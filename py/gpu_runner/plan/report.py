@@ -90,7 +90,7 @@ def _resident(plan: RunPlan) -> list[tuple[str, str]]:
         weights * parts,
         ranks=parts,
         read_whole=_reads_whole(plan),
-        in_16_bits=plan.compute == "bf16",
+        in_16_bits=plan.compute != "fp32",
     )
     return [("in top", str(found))]
 

@@ -45,7 +45,7 @@ from gpu_runner.memory.formula import steps_to_measure, uncompiled_step
 from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model import added_tokens, blocks, sharded_load
 from gpu_runner.model.fused_blocks import fuses
-from gpu_runner.model.load import Source, load
+from gpu_runner.model.load import DTYPES, Source, load
 from gpu_runner.model.loss import training_loss
 from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
@@ -83,7 +83,7 @@ from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
 from gpu_runner.text import printable
-from gpu_runner.train import allocator, fisher
+from gpu_runner.train import allocator, fisher, loss_scale
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.initial_weights import InitialWeights, find_initial_weights
 from gpu_runner.train.loop import State, Training, TrainingStep, train
@@ -268,7 +268,7 @@ def _prepare_blocks(plan: RunPlan, model: Any) -> None:
 
 def gather_dtype(plan: RunPlan) -> torch.dtype | None:
     """Return the dtype in which sharded blocks are gathered; None for that of the parameters."""
-    return torch.bfloat16 if plan.compute != plan.config.params else None
+    return DTYPES[plan.compute] if plan.compute != plan.config.params else None
 
 
 def _warn_read_whole(source: Source, why: WholeOnly) -> str:
@@ -291,6 +291,8 @@ def setup(
     """Note θ₀, shard the model and build the optimizer on the shards; return the prepared run."""
     config = plan.config
     state, history = state or State(), history or History()
+    if plan.compute == "fp16" and not state.loss_scale:
+        state.loss_scale = loss_scale.FIRST
     torch.manual_seed(config.seed + world.rank)  # dropout, where a model has it
     pretrained = find_initial_weights(
         plan.source,

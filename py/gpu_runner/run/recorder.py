@@ -183,7 +183,11 @@ class Recorder:
         self._log.emit("metrics", state.step, m=m, **({"meanings": meanings} if meanings else {}))
         if result.skipped:
             text = f"step {state.step} was skipped: its gradients were not finite"
-            self.alert("warn", f"{text} (loss {result.loss:g}).", state.step)
+            text += f" (loss {result.loss:g})."
+            if state.loss_scale:  # which finds its height in this way
+                text += f" The loss of fp16 is now scaled by {state.loss_scale:g}."
+            scaled = state.loss_scale and not state.skipped_in_a_row
+            self.alert("info" if scaled else "warn", text, state.step)
         self.heartbeat.beat(state.step, max(BEAT_SECONDS, 3 * result.seconds))
         self._display.step(state, result, self.history.peak_bytes)
 

@@ -24,6 +24,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.plan.intervals import Intervals
+from gpu_runner.train.loss_scale import next_scale, unscale
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.step_position import StepPosition, resident_bytes
 from gpu_runner.train.untrained import GradientCheck
@@ -64,13 +65,22 @@ class State:
     tokens: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    """Without those that a smaller scale of the loss may still mend."""
+    loss_scale: float = 0.0
+    """Of fp16; 0 is none."""
+    steady_steps: int = 0
+    """Since the scale changed."""
 
     def advance(self, result: StepResult) -> None:
         """Count one finished step."""
         self.step = result.number
         self.tokens += result.trainable_tokens
         self.skipped += result.skipped
-        self.skipped_in_a_row = self.skipped_in_a_row + 1 if result.skipped else 0
+        hopeless = result.skipped and self.loss_scale <= 1
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if hopeless else 0
+        if self.loss_scale:
+            scale = next_scale(self.loss_scale, self.steady_steps, skipped=result.skipped)
+            self.loss_scale, self.steady_steps = scale
 
 
 class Observer(Protocol):
@@ -127,11 +137,14 @@ class Training:
     position: StepPosition = field(default_factory=StepPosition)
 
 
-def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, float, bool]:
+def train_step(
+    step: TrainingStep, number: int, meter: Meter, scale: float = 0.0
+) -> tuple[float, float, bool]:
     """θ ← AdamW(θ, ∇ mean loss over every trainable token of step `number` + ∇ penalties).
 
-    Returns the loss, the gradient norm before clipping, and whether the step was skipped because
-    that norm is not finite (then nothing has changed).
+    `scale` is that of the loss in backward; 0 is none. Returns the loss, the gradient norm before
+    clipping, and whether the step was skipped because that norm is not finite (then nothing has
+    changed).
     """
     tokens = step.feed.trainable_tokens(number)  # over all micro-batches, before any forward
     loss = torch.zeros((), device=step.world.device)
@@ -144,10 +157,12 @@ def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, fl
                 part = total / tokens  # this micro-batch's share of the mean over the whole step
                 objective = step.routers.add_loss(part)  # and of what spreads tokens over experts
             with meter.phase("backward"):
-                objective.backward()
+                (objective * scale if scale else objective).backward()
         loss += part.detach()
         del total, part, objective  # or their graph would live on into the next forward
     step.check(step.model, step.optimizer)
+    if scale:
+        unscale(step.model.parameters(), scale)
     step.penalty.add_gradients(step.model)  # towards θ₀
     norm = step.world.norm(step.optimizer.norm(step.model.parameters()))
     loss = step.world.sum(loss)
@@ -203,7 +218,7 @@ def timed_step(training: Training, number: int) -> StepResult:
     ):
         look = partial(resident_bytes, meter, step.model, step.optimizer, step.world.device)
         meter = training.position.begin(number, meter, memory, look)
-        loss, norm, skipped = train_step(step, number, meter)
+        loss, norm, skipped = train_step(step, number, meter, training.state.loss_scale)
     training.position.end()
     return StepResult(
         number=number,

@@ -291,6 +291,8 @@ def run_of(job: Job, found: Launch) -> Job:
     width = "fp32" if exact else "bf16"
     asked = ("checkpointing", "kernels", "compute")
     own: dict[str, Any] = runner_defaults(a, {key: getattr(recipe, key) for key in asked})
+    if job.gpu is not None and not job.gpu.bf16:
+        own["attention"] = runner.attention(a, recipe.compute, flash=False)
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
     if recipe.loss in runner.LOSSES.values() and not a.caps_logits:
         own["loss"] = recipe.loss
@@ -298,7 +300,7 @@ def run_of(job: Job, found: Launch) -> Job:
     own["step"] = optimizer.pop("step")
     run = Recipe(
         params=width,
-        compute=recipe.compute if recipe.compute in ("fp32", "bf16") else "bf16",
+        compute=_compute(recipe, width),
         master=None,
         grads=width,
         **optimizer,
@@ -313,6 +315,12 @@ def run_of(job: Job, found: Launch) -> Job:
     replica = replica_size(job.cluster, found.gpus)
     cluster = replace(Cluster.of_runner(found.gpus), shard_size=replica, **SHARDED)
     return replace(job, recipe=run, cluster=cluster)
+
+
+def _compute(recipe: Recipe, width: str) -> str:
+    """Return the runner's compute dtype: fp16 is that of fp32 weights alone."""
+    known = ("fp32", "bf16", "fp16") if width == "fp32" else ("fp32", "bf16")
+    return recipe.compute if recipe.compute in known else "bf16"
 
 
 def optimizer_name(recipe: Recipe) -> str:

@@ -62,6 +62,8 @@ STATE: Final[Shape] = record(
                 "tokens": integer(),
                 "skipped": integer(),
                 "skipped_in_a_row": integer(),
+                "loss_scale": number(0, 2.0**40),
+                "steady_steps": integer(),
             },
             required=("step", "tokens", "skipped", "skipped_in_a_row"),
         ),

@@ -37,16 +37,19 @@ def shape(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
 
 
 def test_what_is_faster_is_reported_where_nobody_has_chosen(shape: ModelConfig) -> None:
-    (said,) = machine.suggest_bf16(CONFIG, shape, "fp32", "cpu")
+    (said,) = machine.suggest_16_bits(CONFIG, shape, "fp32", "cpu")
     assert "bf16 would be faster here" in said
-    assert not machine.suggest_bf16(replace(CONFIG, compute="fp32"), shape, "fp32", "cpu")
-    assert not machine.suggest_bf16(CONFIG, shape, "bf16", "cpu")
-    assert not machine.suggest_bf16(CONFIG, shape, "bf16", "cuda")
-    assert not machine.suggest_bf16(CONFIG, None, "fp32", "cpu")
+    assert not machine.suggest_16_bits(replace(CONFIG, compute="fp32"), shape, "fp32", "cpu")
+    assert not machine.suggest_16_bits(CONFIG, shape, "bf16", "cpu")
+    assert not machine.suggest_16_bits(CONFIG, shape, "bf16", "cuda")
+    (said,) = machine.suggest_16_bits(CONFIG, shape, "fp32", "cuda")
+    assert "Give --compute fp16 to use it" in said
+    assert not machine.suggest_16_bits(replace(CONFIG, compute="fp32"), shape, "fp32", "cuda")
+    assert not machine.suggest_16_bits(CONFIG, None, "fp32", "cpu")
 
 
 def test_without_such_instructions_nothing_is_reported(
     shape: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine.torch.cpu, "get_capabilities", avx512, raising=False)
-    assert not machine.suggest_bf16(CONFIG, shape, "fp32", "cpu")
+    assert not machine.suggest_16_bits(CONFIG, shape, "fp32", "cpu")

@@ -32,8 +32,11 @@ def test_bf16_is_taken_only_where_the_gpu_computes_in_it(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
     assert machine.choose_precision(resolve({"model": "x", "data": "y"}), gpu) == "fp32"
     for asked in ({"compute": "bf16"}, {"params": "bf16"}):
-        with pytest.raises(UsageError, match=r"Tesla T4 only emulates bf16: .*--compute fp32"):
+        with pytest.raises(UsageError, match=r"Tesla T4 only emulates bf16: .*--compute fp16"):
             machine.choose_precision(resolve({"model": "x", "data": "y", **asked}), gpu)
+    for device in (gpu, torch.device("cpu")):
+        asked = resolve({"model": "x", "data": "y", "compute": "fp16"})
+        assert machine.choose_precision(asked, device) == "fp16"
     monkeypatch.setattr(machine, "computes_bf16", lambda _: True)
     assert machine.choose_precision(resolve({"model": "x", "data": "y"}), gpu) == "bf16"
     assert (
