@@ -116,6 +116,12 @@ def check_config(config: Any) -> None:
             f"--compute {config.compute} with --params bf16: the weights are bf16, so matmuls would"
             " compute in bf16 anyway. Give --compute auto, or --params fp32."
         )
+    if config.compute == "fp16" and (config.optimizer_in_backward or config.ewc):
+        beside = "--ewc" if config.ewc else "--optimizer-in-backward"
+        raise UsageError(
+            f"--compute fp16 with {beside}: whether a gradient overflows in fp16 is known only"
+            f" after the whole backward pass. Give --compute fp32, or drop {beside}."
+        )
     _check_optimizer_in_backward(config)
     _check_auto_micro_batch(config)
     _check_combinations(config)
@@ -188,12 +194,6 @@ def _misplaced_settings(config: Any) -> tuple[tuple[Any, str, str], ...]:
             config.rounding != "nearest" and config.optimizer not in ROUNDED,
             f"--rounding {config.rounding}",
             f"--optimizer {config.optimizer} rounds to nearest: choose adamw or adafactor",
-        ),
-        (
-            config.compute == "fp16" and (config.optimizer_in_backward or config.ewc),
-            f"--compute fp16 with {'--ewc' if config.ewc else '--optimizer-in-backward'}",
-            "gradients that overflow in fp16 are known only after backward: give --compute fp32, or"
-            " drop it",
         ),
         (
             config.router_balance and config.compile,

@@ -73,6 +73,11 @@ def test_what_is_left_out_can_be_shared_by_the_processes_of_a_run(
         ({"steps": 3, "epochs": 1.0}, "--steps 3 and --epochs 1.0 both set the length"),
         ({"steps": 3, "warmup": 4}, "--warmup 4 is longer than the run of 3 steps"),
         ({"params": "bf16", "compute": "fp32"}, "--compute fp32 with --params bf16"),
+        ({"params": "bf16", "compute": "fp16"}, "--compute fp16 with --params bf16"),
+        (
+            {"compute": "fp16", "ewc": 1.0},
+            "--compute fp16 with --ewc: whether a gradient overflows",
+        ),
     ],
 )
 def test_a_bad_option_is_named_with_its_value_and_bound(
