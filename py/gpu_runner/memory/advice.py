@@ -67,16 +67,20 @@ def suggest_settings(
     longest: int,
     offloads: bool = False,
     ranks: int = 1,
+    bf16: bool = True,
 ) -> list[Suggestion]:
     """Return at most MOST_SUGGESTIONS settings with a peak within `budget_bytes`, cheapest first.
 
     None of them contains another one, as long as there are enough. Where nothing fits, the result
     is the settings that need least, with `fits` False. `longest` is the longest example in tokens,
-    `offloads` whether activations can be offloaded to the CPU.
+    `offloads` whether activations can be offloaded to the CPU, `bf16` whether the device computes
+    in it; else fp16 is suggested.
     """
     base = _with_rounding(config)
     pace = cost(config)[1]
-    dials = [dial for dial in _dials(base, longest, offloads=offloads, ranks=ranks) if dial]
+    narrow = _sixteen_bits(base, bf16=bf16)
+    dials = [*_dials(base, longest, offloads=offloads, ranks=ranks), narrow]
+    dials = [dial for dial in dials if dial]
     always = _Change("rounding", 1, {"rounding": base.rounding}) if base is not config else None
     tried: list[_Candidate] = []
     for count in range(1, MOST_CHANGES + 1):
@@ -155,12 +159,21 @@ def _dials(
     if ranks == 1 and not config.optimizer_in_backward:
         early = {"optimizer_in_backward": True, "clip": 0.0}
         yield [_Change("early", 1, early, _COARSER, "gradients are not clipped")]
-    if config.params == "fp32" and config.compute != "fp32" and config.optimizer in ROUNDED:
-        bf16 = {"params": "bf16", "rounding": "stochastic"}
-        yield [_Change("params", 1, bf16, _COARSER, "bf16 weights, stochastic rounding")]
     full = config.params == "fp32" and config.optimizer == "adamw" and ranks == 1
     if full and any(find_spec(name) for name in _8BIT_LIBRARIES):
         yield [_Change("moments", 1, {"optimizer": "adamw8bit"}, _COARSER, "8-bit moments")]
+
+
+def _sixteen_bits(config: TrainConfig, *, bf16: bool) -> list[_Change]:
+    """Return the change to 16 bits that the device computes in; none where one is set."""
+    if config.params != "fp32" or config.compute == "fp32":
+        return []
+    if not bf16:
+        fp16 = [_Change("params", 1, {"compute": "fp16"}, _COARSER, "fp16 matmuls, a scaled loss")]
+        return fp16 if config.compute == "auto" else []
+    chosen = {"params": "bf16", "rounding": "stochastic"}
+    bf16_weights = _Change("params", 1, chosen, _COARSER, "bf16 weights, stochastic rounding")
+    return [bf16_weights] if config.optimizer in ROUNDED else []
 
 
 def _smaller_micro_batches(config: TrainConfig, ranks: int) -> Iterator[_Change]:

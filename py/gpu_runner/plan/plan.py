@@ -171,14 +171,22 @@ class Predictor:
             if choice.seq_len != now.seq_len:
                 shape = _cut(shape, min(1.0, choice.seq_len / self.train.longest_tokens))
             compute = "bf16" if choice.params == "bf16" else self.compute
+            compute = "fp16" if choice.compute == "fp16" else compute
             job = Job(model, build_recipe(choice, compute, shape, model), cluster)
             seconds = step_time(job).seconds / step_tokens(job)
             return predict(model, choice, compute, shape, self.ranks).peak_bytes, seconds
 
         offloads = self.device.type == "cuda" and self.ranks == 1
         longest = self.train.longest_tokens
+        lacks_bf16 = self.device.type == "cuda" and (now.compute, self.compute) == ("auto", "fp32")
         return suggest_settings(
-            now, budget, cost, longest=longest, offloads=offloads, ranks=self.ranks
+            now,
+            budget,
+            cost,
+            longest=longest,
+            offloads=offloads,
+            ranks=self.ranks,
+            bf16=not lacks_bf16,
         )
 
 

@@ -33,15 +33,16 @@ def cost(choice: TrainConfig) -> tuple[int, float]:
     length = choice.micro_batch * min(choice.seq_len, LONGEST)
     parts = choice.grad_accum
     compute = "bf16" if choice.params == "bf16" else "fp32"
+    compute = "fp16" if choice.compute == "fp16" else compute
     found = predict(LLAMA, choice, compute, BatchShape(1, length, length // 2, parts))
     return found.peak_bytes, {"none": 1.0, "selective": 1.1, "full": 1.3}[choice.checkpointing]
 
 
 def found(budget_share: float, **choices: Any) -> list[Suggestion]:
-    ranks = choices.pop("ranks", 1)
+    ranks, bf16 = choices.pop("ranks", 1), choices.pop("bf16", True)
     given = config(**choices)
     budget = round(budget_share * cost(given)[0])
-    return suggest_settings(given, budget, cost, longest=LONGEST, ranks=ranks)
+    return suggest_settings(given, budget, cost, longest=LONGEST, ranks=ranks, bf16=bf16)
 
 
 def read_back(base: TrainConfig, options: str) -> TrainConfig:
@@ -111,6 +112,14 @@ def test_bf16_weights_are_suggested_only_with_stochastic_rounding(
         assert choice.params == "fp32" or choice.rounding != "nearest"
         if choice.params == "bf16":
             assert choice.optimizer in ("adamw", "adafactor")
+
+
+def test_fp16_is_suggested_where_a_gpu_has_no_bf16() -> None:
+    several = [found(share, bf16=False) for share in (0.9, 0.6, 0.3, 0.05)]
+    options = [one.options for some in several for one in some]
+    assert any("--compute fp16" in one for one in options)
+    assert not any("bf16" in one for one in options)
+    assert not any("fp16" in one.options for one in found(0.05, bf16=False, compute="fp32"))
 
 
 def test_an_update_within_the_backward_pass_is_not_advised_beside_accumulation() -> None:
