@@ -313,7 +313,7 @@ def data(
     score: Annotated[
         int | None,
         typer.Option(
-            help="Examples to score with the model; else 64, or 0 if it must be downloaded."
+            help="Examples to score; else 64 or what 30 s allow; 0 if it must be downloaded."
         ),
     ] = None,
     trust_remote_code: Annotated[bool, TRUST] = False,

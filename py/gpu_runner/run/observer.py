@@ -23,6 +23,9 @@ from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.train.loop import State, StepResult
 from gpu_runner.world import World
 
+SAMPLE_SECONDS: Final = 10.0
+"""For each sample; a step may take less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -98,8 +101,9 @@ class Validation:
         self.recorder.writing()
         for index, (asked, read) in enumerate(self.sampling.prompts):
             sizes = self.sampling.new_tokens, self.sampling.most_read
+            limit = SAMPLE_SECONDS if self.world.size == 1 else None  # all write the same tokens
             self.recorder.progress(index / len(self.sampling.prompts))
-            text = self.world.run(continuation, self.model, self.tokenizer, read, *sizes)
+            text = self.world.run(continuation, self.model, self.tokenizer, read, *sizes, limit)
             self.recorder.sampled(step, index, asked, text, when)
 
 

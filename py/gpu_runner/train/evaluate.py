@@ -107,12 +107,18 @@ class Evaluator:
 
 
 def continuation(
-    model: Any, tokenizer: Any, text: str, new_tokens: int, most_read: int = 512
+    model: Any,
+    tokenizer: Any,
+    text: str,
+    new_tokens: int,
+    most_read: int = 512,
+    seconds: float | None = None,
 ) -> str:
     """Return what the model writes after `text`: greedy, at most `new_tokens`, none special.
 
-    Of a long text the last `most_read` tokens are read, or as many as the model was made for; of an
-    empty one, a token that begins texts.
+    It ends with the token that is being written when `seconds` are over. Of a long text the last
+    `most_read` tokens are read, or as many as the model was made for; of an empty one, a token that
+    begins texts.
     """
     room = int(getattr(model.config, "max_position_embeddings", None) or most_read + new_tokens)
     new_tokens = min(new_tokens, room - 1)
@@ -127,6 +133,7 @@ def continuation(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=new_tokens,
+                max_time=seconds,
                 do_sample=False,
                 pad_token_id=pad_token(tokenizer),
             )

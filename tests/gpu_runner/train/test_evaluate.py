@@ -129,3 +129,12 @@ def test_every_beginning_of_the_order_lies_all_over() -> None:
     assert scattered(8) == [0, 4, 2, 6, 1, 5, 3, 7]
     for count in (2, 5, 16, 63):
         assert sorted(scattered(count)) == list(range(count))
+
+
+@pytest.mark.slow
+def test_a_sample_ends_when_its_time_is_over() -> None:
+    model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
+    whole = continuation(model, tokenizer, "1+1=", 12)
+    cut = continuation(model, tokenizer, "1+1=", 12, seconds=0.0)
+    assert whole.startswith(cut)
+    assert len(cut) < len(whole)
