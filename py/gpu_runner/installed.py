@@ -89,10 +89,10 @@ def wait_for_training_setup() -> None:
     importlib.invalidate_caches()
 
 
-def installed_version() -> str:
-    """Return the version of this installation; "unknown" where it is not installed."""
+def installed_version(package: str = NAME) -> str:
+    """Return the version of a package, by default this one; "unknown" where it is not installed."""
     try:
-        return version(NAME)
+        return version(package)
     except PackageNotFoundError:
         return "unknown"
 

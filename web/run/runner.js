@@ -10,6 +10,7 @@
  *   refused     it answers, but does not accept our token: it was restarted
  */
 
+import { formatDate } from "../figures/number.js";
 import { check } from "../schema/check.js";
 import { shapes } from "../schema/schema.js";
 
@@ -139,6 +140,15 @@ function unreadable(problem) {
 }
 
 let memoryToken = null; // where the browser refuses storage, the token lasts as long as the page
+
+const TIME_AND_NUMBER = /^\d{8}-\d{6}-[0-9a-f]{4}$/; // the name of a run that was given none
+
+/** @param {object} run as the server lists it @returns {string} its line in a list of runs: the name that it was given first */
+export function runTitle({ id, model, started, status, problem }) {
+  if (problem) return [id, problem].filter(Boolean).join(" · ");
+  const name = TIME_AND_NUMBER.test(id) ? "" : id;
+  return [name, model || (name ? "" : id), formatDate(started), status].filter(Boolean).join(" · ");
+}
 
 /**
  * Takes the token out of the address, if it has one. Call it once, before anything is fetched. The server prints the token

@@ -7,8 +7,10 @@ every reader skips and counts it.
 
 The trainer never waits for and never fails because of this file: when the disk is full the event is
 counted as dropped, its `seq` stays used (so that readers see the gap), and the first line that fits
-again says how many were lost. Wrong *names*, on the other hand, raise at once: they are mistakes in
-our own code, and a metric under a misspelt name would vanish from the page without a sound.
+again says how many were lost. Such a log ends in a whole line. Some space is reserved in a file
+without a name: it is given back when the disk is full, for alerts and the end of the run alone.
+Wrong *names*, on the other hand, raise at once: they are mistakes in our own code, and a metric
+under a misspelt name would vanish from the page without a sound.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import json
 import math
 import os
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Protocol
@@ -34,6 +37,9 @@ if sys.platform != "win32":
 
 
 MAX_LINE_BYTES: Final = 16 * 1024
+RESERVED_BYTES: Final = 64 * 1024
+ESSENTIAL: Final = ("alert", "run.end", "run.start", "run.resume")
+"""Kinds that may fill the space that was reserved."""
 LOCK_WAIT_SECONDS: Final = 0.5
 
 # ASCII only: U+2028 and its kin end a line for some readers, and lone surrogates stay writable.
@@ -78,13 +84,22 @@ class EventLog:
 
     `attempt=0` starts a new log and refuses a path that exists (`O_EXCL`). `attempt >= 1` continues
     an existing log after a resume: `seq` goes on where the file ends, and `att` is the larger of
-    `attempt` and one more than the last attempt in the file.
+    `attempt` and one more than the last attempt in the file. `report` is called with a sentence
+    when an event is dropped for the first time.
 
     Raises `LogError` when a new log exists already, a resumed log does not, it belongs to another
     run, or another process is writing it.
     """
 
-    def __init__(self, path: Path, *, run: str, clock: Clock, attempt: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        run: str,
+        clock: Clock,
+        attempt: int = 0,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
         self.path = path
         self.run = run
         self.attempt = attempt
@@ -97,12 +112,15 @@ class EventLog:
         self._unreported = 0  # dropped, not yet reported in the log
         self._reason = ""
         self._torn = False  # the file ends inside a line
+        self._report = report
+        self._reserve = -1  # a file of RESERVED_BYTES; −1 once its space was given back
         self._lock = threading.RLock()  # a finalizer may emit inside of a write
         self._fd = _open_new(path) if attempt == 0 else _open_again(path)
         try:
             _lock_for_writing(self._fd, path)
             if attempt:
                 self._continue()
+            self._reserve = _reserve_space(path)
         except BaseException:
             os.close(self._fd)
             raise
@@ -117,6 +135,11 @@ class EventLog:
         with self._lock:
             if self._fd < 0:
                 raise LogError(f"{self.path} is closed: {kind} at step {step} came too late")
+            if self._is_short() and kind not in ESSENTIAL:
+                self._drop()
+                if self.dropped == 1:
+                    self._report_drops(step)
+                return False
             if self._unreported and not self._report_drops(step):
                 self._drop()
                 return False
@@ -135,6 +158,7 @@ class EventLog:
                 self._reason = error.strerror or str(error)
             os.close(self._fd)
             self._fd = -1
+            self._give_back()
 
     def __enter__(self) -> EventLog:
         return self
@@ -197,24 +221,59 @@ class EventLog:
         return (_dumps(event) + "\n").encode("ascii")
 
     def _write(self, line: bytes) -> bool:
-        """Give `line` to the kernel whole; on failure count it and remember the torn end."""
+        """Give `line` to the kernel whole; on failure take back what it took, and count it.
+
+        Where space was reserved, it is given back and the line is tried again.
+        """
         data = b"\n" + line if self._torn else line
+        if self._write_whole(data) or (self._give_back() and self._write_whole(data)):
+            self._torn = False
+            self._next_seq += 1
+            return True
+        self._drop()
+        return False
+
+    def _write_whole(self, data: bytes) -> bool:
+        before, written = os.fstat(self._fd).st_size, 0
         try:
-            written = os.write(self._fd, data)
+            while written < len(data):  # the device may fill up inside the line
+                written += os.write(self._fd, data[written:])
         except OSError as error:
             self._reason = error.strerror or str(error)
-            self._drop()
+            self._take_back(before, written)
             return False
-        if written < len(data):  # the device filled up inside the line
-            self._torn = True
-            self._reason = "the device took only part of a line"
-            self._drop()
-            return False
-        self._torn = False
-        self._next_seq += 1
         return True
 
+    def _take_back(self, before: int, written: int) -> None:
+        """Cut off the first part of a line that was not written whole."""
+        try:
+            if written:
+                os.ftruncate(self._fd, before)
+        except OSError:
+            self._torn = True
+
+    def _give_back(self) -> bool:
+        """Give back the space that was reserved; return whether there was any."""
+        if self._reserve < 0:
+            return False
+        os.ftruncate(self._reserve, 0)  # a forked process may have it open too
+        os.close(self._reserve)
+        self._reserve = -1
+        return True
+
+    def _is_short(self) -> bool:
+        """Return whether the disk was full and has hardly more space than was reserved."""
+        if self._reserve >= 0:
+            return False
+        disk = os.fstatvfs(self._fd)
+        return disk.f_bavail * disk.f_frsize < 2 * RESERVED_BYTES
+
     def _drop(self) -> None:
+        if not self.dropped and self._report is not None:
+            self._report(
+                f"{self.path} lacks what happens from here on, because it cannot be written"
+                f" ({self._reason}). The run itself goes on."
+            )
         self.dropped += 1
         self._unreported += 1
         self._next_seq += 1
@@ -284,6 +343,21 @@ def _open_again(path: Path) -> int:
         raise LogError(f"{path} does not exist: there is no run to resume") from None
     except NotPlain as error:
         raise LogError(f"{path}: {error.strerror}") from None
+
+
+def _reserve_space(path: Path) -> int:
+    """Return a file without a name that takes RESERVED_BYTES beside the log; −1 where none can."""
+    try:
+        file, name = tempfile.mkstemp(dir=path.parent)
+    except OSError:
+        return -1
+    try:
+        Path(name).unlink()
+        os.write(file, os.urandom(RESERVED_BYTES))  # zeros would be compressed
+    except OSError:
+        os.close(file)
+        return -1
+    return file
 
 
 def _lock_for_writing(fd: int, path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -346,7 +347,8 @@ def _trace(step: LoopStep) -> Prediction:
     if step.behavior.checkpointing:
         model.config.use_cache = False  # transformers warns about it beside checkpointing
         model.activation_checkpointing_enable()
-    positions = nullcontext() if step.inputs.packed else skip_packing_detection()
+    needs_none = step.inputs.packed or sys.modules.get("transformers") is None
+    positions = nullcontext() if needs_none else skip_packing_detection()
     with fake_tensors(mode), positions, torch.compiler.set_stance("force_eager"):
         optimizers = _copy_optimizers(copied.parameters, step.optimizers)
         inputs = step.inputs.make(next(model.parameters()).device)

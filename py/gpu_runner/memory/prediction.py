@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-import transformers
 from platformdirs import user_cache_path
 
 from gpu_runner.installed import NAME, installed_version
@@ -121,7 +120,7 @@ def load_or_trace(inputs: object, trace: Callable[[], Prediction]) -> Prediction
     `inputs` is everything the prediction depends on, as plain data; the versions of PyTorch,
     transformers and this program are added here.
     """
-    versions = [torch.__version__, transformers.__version__, installed_version()]
+    versions = [torch.__version__, installed_version("transformers"), installed_version()]
     key = json.dumps([inputs, versions], sort_keys=True, default=str)
     path = user_cache_path(NAME, appauthor=False) / "traced"
     path /= f"{sha256(key.encode()).hexdigest()}.json"

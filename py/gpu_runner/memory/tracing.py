@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Final
 
 import torch
-import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -97,6 +96,8 @@ class _GroupedMatmulInFp32(TorchDispatchMode):
 
 
 def _trace(settings: Any, config: TrainConfig, compute: str, shape: BatchShape) -> Prediction:
+    import transformers  # only here: other modules use `fake_tensors`, and it may be missing
+
     autocast: Any = nullcontext
     if compute != config.params:
         autocast = partial(torch.autocast, "cpu", DTYPES["bf16"])

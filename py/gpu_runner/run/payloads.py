@@ -10,7 +10,6 @@ import os
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from importlib.metadata import version
 from itertools import groupby
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from gpu_runner.config.bounds import TABLES, WITH_BETAS
 from gpu_runner.data import preview
 from gpu_runner.data.dataset import EncodedDataset, Note
 from gpu_runner.data.encode import Encoder, pad_token
+from gpu_runner.installed import installed_version
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.model.blocks import as_written
 from gpu_runner.plan.data_report import describe_trained
@@ -59,13 +59,11 @@ def start_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes this run."""
-    import transformers
-
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "transformers": str(transformers.__version__),
-        "unfrozen": version("unfrozen"),
+        "transformers": installed_version("transformers"),
+        "unfrozen": installed_version(),
     }
 
 

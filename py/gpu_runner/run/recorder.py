@@ -125,6 +125,8 @@ class Recorder:
         """What takes time instead of steps."""
         self.unit = "tokens"
         """What is counted: "tokens", or "samples" where those are no text."""
+        self.counts_skipped = True
+        """Whether it is known how many steps were skipped."""
         self.heartbeat = Heartbeat(log)
         self._expected = 0, PATIENCE_SECONDS
         self._log = log
@@ -167,7 +169,7 @@ class Recorder:
         m = {
             **{name: value for name, value in seen.items() if value is not None},
             f"train/{self.unit}": state.tokens,
-            "train/skipped": state.skipped,
+            **({"train/skipped": state.skipped} if self.counts_skipped else {}),
             "opt/lr": 0.0 if result.skipped else result.lr,
             "opt/lr_planned": result.lr,
             "perf/step_seconds": round(result.seconds, 6),

@@ -7,6 +7,7 @@ that the loop computes in.
 
 from __future__ import annotations
 
+import os
 import shutil
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,6 +145,7 @@ class LoopEvaluator:
         self._tokenizer = tokenizer
         self._device = device
         self._initial_weights: InitialWeights | None = None
+        self._file = -1
         self._meeting = Rendezvous() if is_cut(model) else None
         self.batch_size = 8
 
@@ -167,7 +169,9 @@ class LoopEvaluator:
             return f"drift is not measured: there is no space for a copy of the weights in {run}"
         named = {name: p.detach().contiguous() for name, p in model.named_parameters()}
         checkpoint.write_tensors(named, run / INITIAL)
-        self._initial_weights = InitialWeights((run / INITIAL,), tuple(named))
+        self._file = os.open(run / INITIAL, os.O_RDONLY)
+        (run / INITIAL).unlink()  # the space is free when this process ends, however it ends
+        self._initial_weights = InitialWeights((Path(f"/dev/fd/{self._file}"),), tuple(named))
         return ""
 
     def all_processes_join(self) -> bool:
@@ -202,8 +206,8 @@ class LoopEvaluator:
 
     def remove_initial_weights(self) -> None:
         """Remove the copy of θ₀."""
-        for file in () if self._initial_weights is None else self._initial_weights.files:
-            file.unlink(missing_ok=True)
+        if self._initial_weights is not None:
+            os.close(self._file)
         self._initial_weights = None
 
 

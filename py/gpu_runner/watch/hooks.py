@@ -35,6 +35,7 @@ from gpu_runner.watch.patches import (
     CLIPPING,
     COMPILED,
     COMPILING,
+    LEAVING,
     SCALING,
     CallObserver,
     ModelCall,
@@ -119,6 +120,9 @@ class Listener(Protocol):
     def end_backward(self) -> None:
         """A backward pass has ended."""
 
+    def leave(self, code: Any) -> None:
+        """The script calls `sys.exit` with this code."""
+
     def clip(self, norm: Tensor) -> None:
         """Gradients were clipped; `norm` is their norm before."""
 
@@ -181,6 +185,8 @@ class LoopHooks:
             hook(loss, self._after_backward),
             hook("an error could not be examined", self._fail_backward),
         )
+        what = "the exit code could not be read"
+        self._patch(LEAVING, hook(what, lambda args, _: self._listener.leave(*args[:1] or (0,))))
         self._patch(CLIPPING, after=hook(norm, self._after_clipping))
         self._patch(SCALING, after=hook(loss, self._after_scaling))
         what = "a compiled model could not be watched"

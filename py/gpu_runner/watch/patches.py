@@ -157,6 +157,7 @@ skip_code(ModelCall.__call__.__code__)
 
 BACKWARD: Final = Patch(torch.autograd, "_engine_run_backward")
 """Under `Tensor.backward`, `torch.autograd.backward` and `torch.autograd.grad`."""
+LEAVING: Final = Patch(sys, "exit")
 CLIPPING: Final = Patch(nn.utils, "clip_grad_norm_")
 SCALING: Final = Patch(torch.amp.GradScaler, "scale")
 COMPILING: Final = Patch(nn.Module, "compile")

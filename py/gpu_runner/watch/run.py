@@ -60,6 +60,7 @@ from gpu_runner.watch.run_log import (
     create_run_directory,
     exit_status,
     format_start,
+    is_interactive,
     own_metrics,
 )
 from gpu_runner.watch.steps import StepCollector, WatchedStep, describe_batch
@@ -136,6 +137,9 @@ def watch(
     return WatchedRun(unwrap_compiled(model), Optimizers(*map(unwrap_optimizer, given)), options)
 
 
+_OPEN: weakref.WeakSet[WatchedRun] = weakref.WeakSet()
+
+
 class WatchedRun:
     """What `watch` returns: `close` it, or use it as a context manager."""
 
@@ -183,6 +187,10 @@ class WatchedRun:
         if self._log is None:
             self._closed = True
             return
+        if is_interactive():  # the cell that watches was run again
+            for one in [one for one in _OPEN if one._model() is self._model()]:
+                one.close("stopped", "the model is watched by another run")
+        _OPEN.add(self)
         self._hooks.install()
         atexit.register(self._at_exit)
         if self._log.place is not None:
@@ -259,6 +267,10 @@ class WatchedRun:
         self._collector.add_unseen(torch.stack([one.reshape(()) for one in found]).sum())
         self._versions = self._weight_versions()
 
+    def leave(self, code: Any) -> None:
+        """The script calls `sys.exit`; if no step follows, that is how the run ends."""
+        self._at_exit.leaving = SystemExit(code)
+
     def clip(self, norm: Tensor) -> None:
         """Gradients were clipped; the norm of sharded gradients would need a collective."""
         self._collector.norm = norm if local(norm) is norm else None
@@ -290,6 +302,7 @@ class WatchedRun:
             self._collector.updated = True  # by an optimizer that calls no hook, or is compiled
         if (done := self._collector.finish()) is None:
             return False
+        self._at_exit.leaving = None
         memory, stalled = self._measurement.take()
         self._memory.shortage.clear()
         self._budget.add_step(done.seconds)
@@ -396,6 +409,7 @@ class WatchedRun:
     def _detach(self) -> None:
         """Stop watching the loop."""
         self._closed = True
+        _OPEN.discard(self)
         self._measurement.drop()
         self._hooks.remove()
         if (model := self._model()) is not None:

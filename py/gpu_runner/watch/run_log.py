@@ -51,6 +51,10 @@ NEVER_CALLED: Final = (
     " learning rate and speed are shown. For the rest, pass unfrozen.watch the module that the loop"
     " calls."
 )
+NOT_FINITE: Final = (
+    "The loss is {} at step {}: from here on the weights are probably lost. A lower learning rate,"
+    " gradient clipping or bf16 in place of fp16 are the usual remedies."
+)
 OWN_LOSS: Final = "what backward() was called on, as the loop computes it"
 OF_EXAMPLES: Final = "the loss that the model returns, by step"
 MOST_LETTERS: Final = 120  # of a name of a loop's own metric
@@ -61,7 +65,12 @@ GONE: Final[tuple[RunStatus, str]] = ("stopped", "the model was deleted")
 
 def _open_log(place: Path) -> EventLog:
     try:
-        return EventLog(place / "events.jsonl", run=place.name, clock=SystemClock())
+        return EventLog(
+            place / "events.jsonl",
+            run=place.name,
+            clock=SystemClock(),
+            report=WatchTerminal().warn,
+        )
     except LogError as error:
         raise SystemFailure(str(error)) from None
 
@@ -82,6 +91,7 @@ class RunLog:
         self.recorder = Recorder(
             self._log, WatchTerminal(silent=place is None), self.history, spending
         )
+        self.recorder.counts_skipped = False  # a scaler skips a step without a call that we see
         self.predicted_bytes = 0
         self.orders = Commands()
         self._mailbox = None if place is None else CommandReader(place, place.name, 0)
@@ -90,6 +100,9 @@ class RunLog:
         self._spending = spending
         self._sampler: Sampler | None = None
         self._over = False
+        self.lost_at = 0
+        """The step since which the loss is not finite; 0 while it is."""
+        self._alerted_loss = False
         self._own_names: dict[str, None] = {}
         self._waiting: tuple[WatchedStep, StepMemory | None, dict[str, float]] | None = None
 
@@ -149,12 +162,23 @@ class RunLog:
             seconds=done.seconds,
             memory=memory,
         )
+        self._check_loss(done.number, loss)
         accuracy = math.nan if done.accuracy is None else float(done.accuracy)
         if not math.isnan(accuracy):
             more = {**more, "train/token_accuracy": accuracy}
         self.state.advance(result)
         self.recorder.unit = "tokens" if done.has_tokens else "samples"
         self.recorder.step_done(self.state, result, more, _meanings(done))
+
+    def _check_loss(self, number: int, loss: float | None) -> None:
+        """Alert once when the loss is no number any more; the end says so if it stays that way."""
+        if loss is None or math.isfinite(loss):
+            self.lost_at = 0 if loss is not None else self.lost_at
+        elif not self.lost_at:
+            self.lost_at = number
+            if not self._alerted_loss:
+                self.recorder.alert("error", NOT_FINITE.format(loss, number), number)
+            self._alerted_loss = True
 
     def write_own_metrics(self, values: dict[str, float]) -> None:
         """Write numbers of the loop's own, at the newest step."""
@@ -214,6 +238,9 @@ class RunLog:
         self._over = True
         self.flush()
         self._stop_sampling()
+        if self.lost_at and status != "oom":
+            lost = f"the loss is not finite since step {self.lost_at}"
+            status, reason = "failed", f"{lost}; {reason}" if reason else lost
         measured, predicted = self.history.peak_bytes, self.predicted_bytes
         summary = {
             "steps": self.state.step,
@@ -327,8 +354,12 @@ def exit_status(error: BaseException | None) -> tuple[RunStatus, str]:
     """Return the status and reason of a run whose loop ended with `error`, or without one."""
     if error is None:
         return "finished", ""
-    if isinstance(error, KeyboardInterrupt | SystemExit):
+    if isinstance(error, KeyboardInterrupt):
         return "stopped", "interrupted"
+    if isinstance(error, SystemExit):
+        if not error.code:
+            return "finished", ""
+        return "failed", f"the script ended itself: sys.exit({error.code!r})"[:1000]
     text = f"{type(error).__name__}: {error}"[:1000]
     if is_lost_process(error):
         return "failed", f"another process ended ({text})"[:1000]
@@ -342,14 +373,28 @@ class Closable(Protocol):
         """Close the run of a loop that ended with `error`, or without one."""
 
 
+def is_interactive() -> bool:
+    """Return whether somebody types at a prompt, or runs the cells of a notebook."""
+    return hasattr(sys, "ps1") or hasattr(sys.modules.get("builtins"), "__IPYTHON__")
+
+
 class CloseAtExit:
     """Closes a run when the interpreter exits; keeps nothing alive until then."""
 
     def __init__(self, run: Closable) -> None:
         self._run = weakref.ref(run)
+        self._earlier = id(getattr(sys, "last_value", None))
+        self.leaving: SystemExit | None = None
+        """What `sys.exit` raised, if it was called and no step came after."""
 
     def __call__(self) -> None:
-        """Close the run, with the error that ended the interpreter where there is one."""
+        """Close the run, with the error that ended the interpreter where there is one.
+
+        An error of a notebook or a prompt ends a cell and not the interpreter.
+        """
+        error = None if is_interactive() else getattr(sys, "last_value", None)
+        if id(error) == self._earlier:
+            error = None
         run = self._run()
         if run is not None:
-            run.close_after(getattr(sys, "last_value", None))
+            run.close_after(error or self.leaving)

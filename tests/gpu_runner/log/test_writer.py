@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -194,3 +197,38 @@ def test_a_full_disk_costs_events_but_never_the_training(path: Path) -> None:
     assert f"{lost} events were not written" in report["text"]
     assert (last["step"], last["seq"], report["seq"]) == (20, 21, 20)
     assert len(kept) == written.count(True) + 2
+
+
+FULL = """
+import json, pathlib, sys
+from gpu_runner.log.writer import EventLog, SystemClock
+path = pathlib.Path(sys.argv[1]) / "run" / "events.jsonl"
+with EventLog(path, run="run-1", clock=SystemClock(), report=print) as log:
+    for step in range(5000):
+        log.emit("metrics", step, m={"train/loss": 1.0})
+    assert log.emit("run.end", 5000, status="finished", reason="")
+lines = path.read_text().splitlines()
+print(json.dumps([json.loads(line) for line in (lines[0], *lines[-3:])]))
+"""
+
+
+def test_on_a_full_disk_the_log_ends_with_what_was_lost_and_how_the_run_ended(
+    tmp_path: Path,
+) -> None:
+    mount = f"mount -t tmpfs -o size=300k tmpfs {tmp_path} && exec {sys.executable} -c '{FULL}' "
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mount + str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare" in done.stderr:
+        pytest.skip("A FULL DISK IS NOT TESTED: this system lets nobody mount one")
+    told, last = done.stdout.splitlines()
+    assert "No space left on device" in told
+    assert "lacks what happens from here on" in told
+    first, *_, lost, end = json.loads(last)
+    assert first["step"] == 0
+    assert "events were not written before this line: No space left on device" in lost["text"]
+    assert (end["kind"], end["step"], end["status"]) == ("run.end", 5000, "finished")

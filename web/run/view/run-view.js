@@ -7,11 +7,10 @@
  */
 
 import { control } from "../control.js";
-import { formatDate } from "../../figures/number.js";
 import { EXPECTED, readDrop } from "../log-files.js";
 import { pageRuns } from "../page-runs.js";
 import { listRecordings } from "../log-reader.js";
-import { runner } from "../runner.js";
+import { runTitle, runner } from "../runner.js";
 import { Announcements, judgeHealth, makeNotice } from "../notices.js";
 import { RunWatch } from "../watch.js";
 import { whenNearViewport } from "../../page/visibility.js";
@@ -229,7 +228,7 @@ class RunChooser extends HTMLElement {
     if (drawn === this.#drawn || !this.#main) return;
     this.#drawn = drawn;
     const groups = (chosen) => [
-      ...group("On this machine", runs.map((run) => [`live:${run.id}`, liveText(run), run.problem]), chosen),
+      ...group("On this machine", runs.map((run) => [`live:${run.id}`, runTitle(run), run.problem]), chosen),
       ...group("Trained in this page", own.map((run, index) => [`page:${run.id}`, `${index + 1} · ${run.title}`]), chosen),
       ...group("Recorded", recordings.map(({ name, title }) => [`recording:${name}`, title]), chosen),
     ];
@@ -291,11 +290,6 @@ function group(label, entries, chosen) {
 
 function option(value, text, selected) {
   return new Option(text, value, selected, selected);
-}
-
-function liveText(run) {
-  if (run.problem) return [run.id, run.problem].filter(Boolean).join(" · ");
-  return [run.model || run.id, formatDate(run.started), run.status].join(" · ");
 }
 
 customElements.define("run-chooser", RunChooser);
