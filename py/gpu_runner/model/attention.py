@@ -119,6 +119,7 @@ def _mask(
     kv_length: int = 0,
     q_offset: int = 0,
     kv_offset: int = 0,
+    cache_position: Tensor | None = None,
     device: Any = None,
     **__: Any,
 ) -> Tensor | Mask | None:
@@ -128,6 +129,8 @@ def _mask(
     """
     if attention_mask is not None and not bool(attention_mask.all()):
         raise ModelLoadError(f"{NAME} takes no padding mask: pad on the right, or pack.")
+    if cache_position is not None:  # of transformers 5.0, in place of `q_length` and `q_offset`
+        q_length, q_offset = len(cache_position), int(cache_position[0])
     kinds = set(_mask_kinds(mask_function))
     if unknown := kinds.difference(_MASKS):
         raise _refused(f"a mask by {', '.join(sorted(unknown))}")
@@ -145,7 +148,7 @@ def _mask_kinds(function: Any) -> Iterator[str]:
     """Yield the names of the functions that a mask function of transformers is combined of."""
     if function is None:
         return
-    name = function.__qualname__.partition(".")[0]
+    name = getattr(function, "__qualname__", type(function).__name__).partition(".")[0]
     if name not in _WRAPPERS:
         yield name
         return

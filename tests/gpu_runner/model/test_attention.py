@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from transformers.masking_utils import create_causal_mask
+from transformers.masking_utils import chunked_causal_mask_function, create_causal_mask
 
 import tiny_families as families
 from gpu_runner.data.examples import Example
@@ -137,6 +137,18 @@ def test_a_mask_of_another_kind_is_refused(changed: dict[str, Any], named: str) 
     config = families.model("llama").config
     with pytest.raises(ModelLoadError, match=named):
         create_causal_mask(config, torch.zeros(1, 6, 32), None, None, **changed)
+
+
+def test_chunks_are_told_by_every_transformers() -> None:
+    """5.0 gives positions in place of lengths."""
+    chunks = chunked_causal_mask_function(4, torch.zeros(1, dtype=torch.long))
+    given: dict[str, Any] = {"mask_function": chunks, "local_size": 4}
+    assert attention._mask(**given, cache_position=torch.arange(6)) == attention.Mask(chunk=4)
+    assert attention._mask(**given, q_length=6, kv_length=6) == attention.Mask(chunk=4)
+    assert attention._mask(**given, q_length=4, kv_length=4) is None
+    after = attention._mask(**given, q_length=2, kv_length=6, q_offset=4)
+    assert isinstance(after, torch.Tensor)
+    assert after.int().tolist() == [[0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1]]
 
 
 def test_an_encoder_is_refused() -> None:
