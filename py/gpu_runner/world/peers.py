@@ -31,8 +31,10 @@ from gpu_runner.errors import ExitCode
 
 TICK_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 5.0
-SILENT_SECONDS: Final = 60.0
-"""Without a new count, after which a machine is lost; without the store, its own."""
+SILENT_SECONDS: Final = 300.0
+"""Without a new count, after which a machine is lost; without the store, its own. The library that
+writes whole files holds Python's lock for minutes.
+"""
 _FAILED: Final = "failed"
 
 
@@ -64,6 +66,13 @@ class Peer:
             return True
         except psutil.Error:  # not to be looked at
             return False
+
+
+def end_soon() -> None:
+    """End this process in a while, whatever it waits for by then."""
+    timer = threading.Timer(2 * GRACE_SECONDS, os._exit, (int(ExitCode.SYSTEM),))
+    timer.daemon = True
+    timer.start()
 
 
 def report(reason: str) -> None:

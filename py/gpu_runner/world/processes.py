@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -31,7 +31,7 @@ from torch.distributed.tensor import DTensor
 
 from gpu_runner.errors import RunnerError, SystemFailure, UsageError, everyones
 from gpu_runner.errors import is_lost_process as lost
-from gpu_runner.world.peers import Peer, Peers
+from gpu_runner.world.peers import Peer, Peers, end_soon
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -343,7 +343,9 @@ class World:
             self.peers.fail(error)
         if self.device.type == "cuda" and dist.is_initialized():
             self._root = self._mesh = None
-            dist.distributed_c10d._abort_process_group()
+            end_soon()
+            with suppress(Exception):  # the error that is raised already says more
+                dist.distributed_c10d._abort_process_group()
         self.close()
 
 
