@@ -20,7 +20,7 @@ from math import gcd
 from typing import Any, Final
 
 from unfrozen import runner
-from unfrozen.hardware.gpus import NODE_GPUS
+from unfrozen.hardware.gpus import NODE_GPUS, Gpu
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
@@ -33,16 +33,21 @@ _UNTRAINABLE: Final = (
 )  # model types that it cannot load, or that are no language models
 
 
-def runner_defaults(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str | bool]:
+def runner_defaults(
+    a: Architecture, recipe: Mapping[str, object], gpu: Gpu | None = None
+) -> dict[str, str | bool]:
     """Return the runner's settings for a model beside those of `recipe`: attention, kernels, loss,
     update.
 
-    Blocks are compiled only where the recipe asks for it.
+    Blocks are compiled only where the recipe asks for it. A `gpu` without bf16 has no
+    FlashAttention either.
     """
     if not can_train(a):
         return {}
     return {
-        "attention": runner.attention(a, str(recipe.get("compute", "bf16"))),
+        "attention": runner.attention(
+            a, str(recipe.get("compute", "bf16")), flash=gpu is None or gpu.bf16
+        ),
         "packed": runner.packs(a),
         "kernels": runner.kernels(a, str(recipe.get("checkpointing"))),
         "loss": runner.loss(a, "linear"),
@@ -290,9 +295,7 @@ def run_of(job: Job, found: Launch) -> Job:
     exact = recipe.params == "fp32" or recipe.master == "fp32"
     width = "fp32" if exact else "bf16"
     asked = ("checkpointing", "kernels", "compute")
-    own: dict[str, Any] = runner_defaults(a, {key: getattr(recipe, key) for key in asked})
-    if job.gpu is not None and not job.gpu.bf16:
-        own["attention"] = runner.attention(a, recipe.compute, flash=False)
+    own: dict[str, Any] = runner_defaults(a, {key: getattr(recipe, key) for key in asked}, job.gpu)
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
     if recipe.loss in runner.LOSSES.values() and not a.caps_logits:
         own["loss"] = recipe.loss

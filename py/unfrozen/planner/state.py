@@ -216,7 +216,8 @@ def recipe_json(state: State) -> dict[str, object]:
     recipe = {key: _value(key, state) for key in given}
     model = read_model(model_config(state)).architecture
     if not text_of(state, "framework"):  # whose defaults then apply
-        recipe = runner_defaults(model, recipe) | recipe
+        gpu = find(name) if (name := text_of(state, "gpu")) else None
+        recipe = runner_defaults(model, recipe, gpu) | recipe
     lora = {SETTINGS[key].name: _value(key, state) for key in LORA if state.get(key)}
     return recipe | ({"lora": lora} if lora else {})
 

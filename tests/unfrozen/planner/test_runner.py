@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from unfrozen.hardware.gpus import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
@@ -73,6 +74,25 @@ def test_the_default_update_is_the_one_that_the_optimizer_has() -> None:
         ({"params": "fp32", "rounding": "kahan"}, "fused"),
     ):
         assert runner_defaults(llama, given)["step"] == step
+
+
+def test_the_default_attention_is_the_kernel_that_the_gpu_has() -> None:
+    architectures = {
+        name: CATALOGUE[name].model.architecture
+        for name in ("meta-llama/Llama-3.1-8B", "google/gemma-2-9b", "openai/gpt-oss-20b")
+    }
+    for compute, gpu, kernel in (
+        ("bf16", "H100 SXM", "flash"),
+        ("fp32", "H100 SXM", "efficient"),
+        ("fp16", "T4", "efficient"),
+        ("fp32", None, "efficient"),
+    ):
+        found = [
+            runner_defaults(a, {"compute": compute}, find(gpu) if gpu else None)["attention"]
+            for a in architectures.values()
+        ]
+        own = "flash"  # for caps and sinks the runner's operator, which saves as much
+        assert found == [kernel, own, own]
 
 
 @pytest.mark.parametrize("model_type", ["bert", "gpt"])
