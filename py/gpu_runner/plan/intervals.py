@@ -90,27 +90,29 @@ def describe_intervals(config: TrainConfig, intervals: Intervals, costs: Costs) 
     looks = "at the start and the end only"
     if evaluate is not None and evaluate < steps:
         looks = f"every {evaluate:,} steps"
-    saved = f"every {save:,} steps" if save and save < steps else "none before the last step"
+    saves = "no checkpoints"
+    if save != 0:
+        saves = f"every {save:,} steps" if save and save < steps else "after the last step only"
+        saves = f"a checkpoint {saves}"
     seconds = upkeep_seconds(config, intervals, costs)
     share = seconds / (seconds + steps * costs.step)
-    saved = "no checkpoints" if save == 0 else f"checkpoints {saved}"
+    checkpoint = "" if save == 0 else f", a checkpoint {_short(costs.checkpoint)}"
     return (
-        f"evaluations {looks}, {saved}: about {share:.0%} of the time"
-        f" (a step {_short(costs.step)}, an evaluation {_short(costs.evaluation)}"
-        f"{'' if save == 0 else f', a checkpoint {_short(costs.checkpoint)}'})"
+        f"an evaluation {looks}, {saves}: about {share:.0%} of the time (a step takes"
+        f" {_short(costs.step)}, an evaluation {_short(costs.evaluation)}{checkpoint})"
     )
 
 
 def describe_rule(config: TrainConfig) -> str:
     """Return how open intervals will be chosen, as one sentence; "" where none is open."""
-    given = {"evaluations": config.eval_every, "checkpoints": config.save_every}
-    left = [name for name, every in given.items() if every is None]
+    given = {"evaluation": config.eval_every, "checkpoint": config.save_every}
+    left = " and ".join(name for name, every in given.items() if every is None)
     if not left:
         return ""
-    each = "each " if len(left) > 1 else ""
+    each = "each take" if " and " in left else "take"
     return (
-        f"how often there are {' and '.join(left)} is chosen after {TIMED_STEPS} steps, so that"
-        f" they {each}take at most {SHARE:.0%} of the time"
+        f"{left} intervals are chosen after {TIMED_STEPS} timed steps, to {each} at most"
+        f" {SHARE:.0%} of the time"
     )
 
 

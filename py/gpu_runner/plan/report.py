@@ -155,7 +155,7 @@ def _time(plan: RunPlan) -> list[tuple[str, str]]:
     found, price = estimate_step_time(plan), plan.price
     if found is None:
         rule = describe_rule(plan.config)
-        rows, seconds = [("time", "unknown"), *([("evaluated", rule)] if rule else [])], 0.0
+        rows, seconds = [("time", "unknown"), *([("intervals", rule)] if rule else [])], 0.0
     else:
         costs = estimate_costs(plan, found.step_seconds)
         intervals = choose_intervals(plan.config, plan.steps, costs)
@@ -163,7 +163,7 @@ def _time(plan: RunPlan) -> list[tuple[str, str]]:
         seconds = found.step_seconds * plan.steps + upkeep
         rows = [
             ("time", _length(found, seconds)),
-            ("evaluated", describe_intervals(plan.config, intervals, costs)),
+            ("intervals", describe_intervals(plan.config, intervals, costs)),
         ]
     if price is None:
         return rows

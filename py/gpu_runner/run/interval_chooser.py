@@ -93,5 +93,5 @@ class IntervalChooser:
             return
         text = describe_intervals(self._config, found, self._costs)
         now = replace(self._config, eval_every=found.evaluate, save_every=found.save)
-        end = "--eval-every and --save-every set others."
+        end = "Set other intervals with --eval-every and --save-every."
         self._chosen(now, step, f"From here on {text}. {end}")

@@ -83,8 +83,8 @@ def test_what_is_chosen_is_described_with_its_costs_and_its_share() -> None:
     costs = Costs(1.0, 10.0, 20.0, 5.0)
     found = choose_intervals(config(), 1000, costs)
     assert describe_intervals(config(), found, costs) == (
-        "evaluations every 250 steps, checkpoints every 500 steps: about 9% of the time"
-        " (a step 1 s, an evaluation 10.0 s, a checkpoint 20.0 s)"
+        "an evaluation every 250 steps, a checkpoint every 500 steps: about 9% of the time"
+        " (a step takes 1 s, an evaluation 10.0 s, a checkpoint 20.0 s)"
     )
     none = choose_intervals(config(save_every=0), 5, costs)
     assert "at the start and the end only, no checkpoints" in describe_intervals(
@@ -94,5 +94,5 @@ def test_what_is_chosen_is_described_with_its_costs_and_its_share() -> None:
 
 def test_what_is_still_to_be_chosen_is_said() -> None:
     assert describe_rule(config(eval_every=1, save_every=0)) == ""
-    assert describe_rule(config(eval_every=1)).startswith("how often there are checkpoints is")
-    assert "evaluations and checkpoints" in describe_rule(config())
+    assert describe_rule(config(eval_every=1)).startswith("checkpoint intervals are chosen")
+    assert "evaluation and checkpoint intervals" in describe_rule(config())

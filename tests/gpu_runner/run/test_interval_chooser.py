@@ -59,8 +59,8 @@ def test_nothing_is_chosen_before_ten_steps_are_timed() -> None:
     assert (run.settings.eval_every, run.settings.save_every) == (42, 126)
     ((step, text),) = run.told
     assert step == TIMED_STEPS
-    assert "evaluations every 42 steps, checkpoints every 126 steps: about 8%" in text
-    assert "--eval-every and --save-every set others" in text
+    assert "an evaluation every 42 steps, a checkpoint every 126 steps: about 8%" in text
+    assert "Set other intervals with --eval-every and --save-every" in text
 
 
 def test_steps_that_compile_or_fill_caches_do_not_count() -> None:
@@ -124,7 +124,9 @@ def test_a_run_writes_what_it_has_chosen_and_resumes_with_it(
     chosen = {name: record[name] for name in ("eval_every", "save_every")}
     assert chosen.items() <= choices.items()
     assert None not in chosen.values()
-    assert f"From here on evaluations {'every' if chosen['eval_every'] < 14 else 'at'}" in said(run)
+    assert f"From here on an evaluation {'every' if chosen['eval_every'] < 14 else 'at'}" in said(
+        run
+    )
     assert resume(run, console) == ExitCode.OK
     assert json.loads((run / "config.json").read_text()) == record
     assert said(run).count("From here on") == 1
@@ -132,7 +134,7 @@ def test_a_run_writes_what_it_has_chosen_and_resumes_with_it(
     looks = {event["step"] for event in kinds(run, "eval")}
     assert looks == {0, 14, *range(chosen["eval_every"], 14, chosen["eval_every"])}
     text = stopping.file.getvalue()  # type: ignore[attr-defined]
-    assert "How often there are evaluations and checkpoints is chosen after 10 steps" in text
+    assert "Evaluation and checkpoint intervals are chosen after 10 timed steps" in text
 
 
 @pytest.mark.slow
@@ -144,4 +146,4 @@ def test_two_processes_choose_the_same(open_config: TrainConfig, tmp_path: Path)
         assert child.exitcode == 0
     (run,) = (tmp_path / "two").iterdir()
     assert events(run)[-1]["status"] == "finished"
-    assert said(run).count("From here on evaluations") == 1
+    assert said(run).count("From here on an evaluation") == 1
