@@ -1,6 +1,8 @@
 """Connections that never become requests: they shut nobody out, and end by themselves."""
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +78,36 @@ def test_any_number_of_waiting_connections_keeps_no_holder_of_the_token_out(
         assert answer.status == 200
     for wire in wires:
         wire.close()
+
+
+FLOOD = """
+import socket, sys, time
+port, rate, seconds = map(int, sys.argv[1:])
+start, opened, count = time.time(), [], 0
+while time.time() < start + seconds:
+    time.sleep(max(0, start + count / rate - time.time()))
+    wire = socket.socket()
+    wire.setblocking(False)
+    wire.connect_ex(("127.0.0.1", port))
+    opened.append(wire)
+    count += 1
+    if len(opened) > 200:
+        opened.pop(0).close()
+"""
+
+
+def test_the_owner_is_answered_under_thousands_of_connections_a_second(server: Server) -> None:
+    command = [sys.executable, "-c", FLOOD, str(server.port), "1200", "6"]
+    floods = [subprocess.Popen(command) for _ in range(3)]
+    time.sleep(0.5)
+    answers = []
+    while len(answers) < 20 and all(flood.poll() is None for flood in floods):
+        answers.append(ask(server, "/api/runs"))
+    for flood in floods:
+        flood.kill()
+        flood.wait()
+    assert len(answers) >= 5
+    assert {answer and answer.status for answer in answers} == {200}
 
 
 def test_an_open_stream_stays_while_strangers_come(server: Server) -> None:

@@ -164,7 +164,8 @@ class _Server(uvicorn.Server):
             lifespan="off",
             log_level="warning",
             server_header=False,
-            limit_concurrency=STRANGERS + HOLDERS,
+            backlog=STRANGERS,  # so many come at once, before any of those in excess has gone
+            limit_concurrency=2 * STRANGERS + HOLDERS,
             h11_max_incomplete_event_size=32 * 1024,
             timeout_graceful_shutdown=1,
         )

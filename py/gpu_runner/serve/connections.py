@@ -2,10 +2,11 @@
 
 Anyone who can reach the port can hold connections open: silent ones, half a request, a byte a
 second. None of them has shown the token. So a request has a deadline for its head and for its body,
-and of the connections without the token the oldest makes room for a new one: however many there
-are, one that brings the token is always answered.
+and of the connections without the token the silent ones make room for new ones: however many there
+are, one that brings the token is answered.
 
-    STRANGERS   connections that may wait at once without having shown the token
+    STRANGERS   connections that may wait at once without having shown the token; fewer where the
+                process may open few files
     HOLDERS     connections with it; beyond them the answer is 503
 
 uvicorn knows one limit for all, and a deadline only between two requests (its keep-alive).
@@ -15,20 +16,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
+import select
 from collections import Counter
 from typing import Any, Final
 
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-STRANGERS: Final = 64
+STRANGERS: Final = min(512, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 HOLDERS: Final = 128
+HUNG_UP: Final = getattr(select, "POLLRDHUP", 0)  # Linux only
 HEAD_SECONDS: Final = 5.0
 BODY_SECONDS: Final = 5.0
 
 
 class Door:
-    """The open connections of one server, the oldest first, and which have shown the token."""
+    """The open connections of one server that have not shown the token, the oldest first."""
 
     def __init__(self) -> None:
         self._strangers: dict[Any, Connection] = {}
@@ -42,11 +46,28 @@ class Door:
         return Bound
 
     def come(self, connection: Connection) -> None:
-        """Add a connection; the oldest stranger is closed when there are too many."""
+        """Add a connection; when there are too many, the oldest half of the silent ones goes.
+
+        One whose bytes have arrived and are not read yet is not silent, and one whose request is not
+        answered yet: it may have brought the token. One that has hung up is.
+        """
         self._strangers[connection.client] = connection
-        if len(self._strangers) > STRANGERS:
-            oldest = next(iter(self._strangers))
-            self._strangers.pop(oldest).transport.abort()
+        if len(self._strangers) <= STRANGERS:
+            return
+        files = {
+            c: a.transport.get_extra_info("socket").fileno() for c, a in self._strangers.items()
+        }
+        arrived = select.poll()
+        for file in files.values():
+            arrived.register(file, select.POLLIN | HUNG_UP)
+        speaking = {file for file, event in arrived.poll(0) if event == select.POLLIN}
+        silent = [
+            client
+            for client, connection in self._strangers.items()
+            if files[client] not in speaking and connection.is_idle
+        ]
+        for client in silent[: STRANGERS // 2] or [next(iter(files))]:
+            self._strangers.pop(client).transport.abort()
 
     def go(self, connection: Connection) -> None:
         """Remove a connection that has ended."""
@@ -80,7 +101,7 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of a request: the rest has its own deadline."""
-        if self._idle and self._deadline is None:
+        if self.is_idle and self._deadline is None:
             self._expect(HEAD_SECONDS)
         super().data_received(data)
         self._await_body()
@@ -100,13 +121,13 @@ class Connection(H11Protocol):
         return self.transport.abort()
 
     @property
-    def _idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _await_body(self) -> None:
         """Give the body of a request a deadline of its own, once its head is there."""
-        if self._idle or self._awaited is self.cycle:
+        if self.is_idle or self._awaited is self.cycle:
             return
         self._awaited = self.cycle
         self._expect(BODY_SECONDS if self.cycle.more_body else None)
@@ -121,7 +142,7 @@ class Connection(H11Protocol):
 
     def _close(self) -> None:
         """Close it, unless a body has arrived in the meantime and is being answered."""
-        if self._idle or self.cycle.more_body:
+        if self.is_idle or self.cycle.more_body:
             self.transport.abort()
 
 
