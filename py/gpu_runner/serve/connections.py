@@ -48,8 +48,8 @@ class Door:
     def come(self, connection: Connection) -> None:
         """Add a connection; when there are too many, the oldest half of the silent ones goes.
 
-        One whose bytes have arrived and are not read yet is not silent, and one whose request is not
-        answered yet: it may have brought the token. One that has hung up is.
+        One whose bytes wait to be read, or whose request is not answered yet, may have brought the
+        token, so it is not silent; one that has hung up is.
         """
         self._strangers[connection.client] = connection
         if len(self._strangers) <= STRANGERS:
