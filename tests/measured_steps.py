@@ -98,7 +98,7 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
     given = {"model": "x", "data": "y", "micro_batch": 8, "grad_accum": world.size}
     config = resolve({**given, **case.choices})
     model = _model(case, config)
-    known = ModelConfig.from_hf(model.config.to_dict())
+    known = ModelConfig.from_hf(model.config.to_dict()).language
     kind: Checkpointing = config.checkpointing
     blocks.prepare(model, kind, compiled=config.compile, fused=fuses(config, known))
     compute = choose_precision(config, CPU)
@@ -116,7 +116,8 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
 
 def _model(case: Case, config: TrainConfig) -> Any:
     sizes: dict[str, Any] = GPT2_SIZES if case.family == "gpt2" else SIZES
-    model = tiny_families.model(case.family, **{**sizes, **case.sizes})
+    make = partial(tiny_families.model, case.family)
+    model = (tiny_families.seeing if case.family == "gemma3" else make)(**sizes | case.sizes)
     return model.bfloat16() if config.params == "bf16" else model
 
 

@@ -74,6 +74,29 @@ def model(family: str, implementation: str = attention.NAME, **changes: object) 
     return made.train()
 
 
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 56,
+    "patch_size": 14,
+}
+
+
+def seeing(**changes: object) -> Any:
+    """A Gemma 3 with a vision encoder, in training mode; `changes` are of its language model."""
+    attention.register()
+    config = transformers.Gemma3Config(
+        text_config=SIZES | changes, vision_config=VISION, mm_tokens_per_image=4
+    )
+    torch.manual_seed(0)
+    made: Any = transformers.AutoModelForCausalLM.from_config(
+        config, attn_implementation=attention.NAME
+    )
+    return made.train()
+
+
 FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 PACKED = {"hidden_size": 64, "intermediate_size": 32, "head_dim": 16, "num_local_experts": 4}
 

@@ -52,7 +52,11 @@ ALONE = [
     for kind in ("full", "selective")
     for precision in ({}, {"compute": "bf16"})
 ]
-ALONE += [Case({"compute": "fp16", **more}) for more in ({}, {"checkpointing": "full"})]
+ALONE += [
+    Case({**precision, **more}, family)
+    for family, precision in (("llama", {"compute": "fp16"}), ("gemma3", {}))
+    for more in ({}, {"checkpointing": "full"})
+]
 LONG: dict[str, Any] = {"max_position_embeddings": 4096}
 GROUPED = {"intermediate_size": 176}  # a grouped product in 16 bits takes rows of 16 bytes
 WINDOWS = [

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from torch import nn
 from typer.testing import CliRunner
 
@@ -21,7 +20,6 @@ from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from gpu_runner.train.untrained import GradientCheck
 from measured_steps import ROWS
 from run_process import events
-from tiny_families import SIZES
 
 SINKS = {"num_hidden_layers": 3, "num_local_experts": 4}
 
@@ -69,10 +67,7 @@ def test_what_the_user_has_named_may_be_left_out(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 def test_a_vision_encoder_may_be_left_out_of_a_run_on_text() -> None:
-    seen = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
-    seen |= {"num_attention_heads": 4, "image_size": 56, "patch_size": 14}
-    config = transformers.Gemma3Config(text_config=SIZES, vision_config=seen, mm_tokens_per_image=4)
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    model = tiny_families.seeing()
     checked(model)
     model.model.language_model.layers[0].unused = nn.Parameter(torch.zeros(2))
     with pytest.raises(
