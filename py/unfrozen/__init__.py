@@ -43,16 +43,15 @@ _WATCHING: Final = {
     "WatchedRun": "gpu_runner.watch",
     "Callback": "gpu_runner.watch.callback",
     "Tracker": "gpu_runner.watch.tracker",
+    "LightningCallback": "gpu_runner.watch.lightning",
 }
 """Names of the watcher of training loops, imported on first use: it needs PyTorch."""
 
 
 def __getattr__(name: str) -> Any:
-    """Return `watch`, `Callback`, `Tracker` or the `__version__` that pyproject.toml gave the
-    installed package.
+    """Return a name of the watcher, or the `__version__` that pyproject.toml gave the package.
 
-    Raises AttributeError for other names, ImportError where
-    what they need is not installed.
+    Raises AttributeError for other names, ImportError where what they need is not installed.
     """
     from importlib import import_module
 

@@ -3,6 +3,7 @@
     run = unfrozen.watch(model, optimizer, task=rows, general={"english": rows})     any loop
     Trainer(…, callbacks=[unfrozen.Callback(task=rows)])                  transformers and TRL
     Accelerator(log_with=unfrozen.Tracker(model, optimizer, task=rows))         Accelerate
+    Trainer(…, callbacks=[unfrozen.LightningCallback(task=rows)])               Lightning
 
 Reading order:
 
@@ -21,6 +22,7 @@ Reading order:
 - `run` — `watch`, and the run that it returns
 - `callback` — for transformers and TRL
 - `tracker` — for Accelerate
+- `lightning` — for Lightning
 """
 
 from gpu_runner.watch.run import WatchedRun, watch

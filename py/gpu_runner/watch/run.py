@@ -88,6 +88,7 @@ def watch(
     lengths: Sequence[int] = (),
     price: float | None = None,
     currency: str = "USD",
+    can: Sequence[str] = ("pause", "evaluate"),
 ) -> WatchedRun:
     """Watch the training of `model` from now on; return the run, logged to `runs/<name>`.
 
@@ -102,6 +103,7 @@ def watch(
     trainer        the name of the trainer in the page
     lengths        tokens of the training examples: the run warns before the longest will not fit
     price          of an hour of one GPU, or of the machine for a CPU, in `currency`
+    can            commands of the page that the loop obeys; "stop" by reading `should_stop`
 
     Training computes the same as without this, bit for bit. Errors in here are reported once, and
     training goes on; only arguments of a wrong type raise `TypeError`.
@@ -132,7 +134,7 @@ def watch(
         ),
         price=price,
         currency=currency,
-        can=("pause", "evaluate") if world_size() == 1 else (),  # the others would go on
+        can=tuple(can) if world_size() == 1 else (),  # the others would go on
     )
     return WatchedRun(unwrap_compiled(model), Optimizers(*map(unwrap_optimizer, given)), options)
 

@@ -20,6 +20,7 @@ TRAINERS = {
     "trainer": "transformers Trainer",
     "sft": "transformers Trainer",
     "accelerate_loop": "a loop with Accelerate",
+    "lightning_loop": "Lightning",
 }
 
 
