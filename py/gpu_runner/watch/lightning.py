@@ -34,7 +34,7 @@ def _find_library() -> Any:
 _LIBRARY: Final = _find_library()
 
 
-class LightningCallback(_LIBRARY.Callback):  # type: ignore[misc]
+class LightningCallback(_LIBRARY.Callback):  # type: ignore[name-defined, misc]
     """A callback for Lightning's Trainer, with the options of `unfrozen.watch`.
 
     `run` is the watched run while the Trainer trains.

@@ -161,6 +161,7 @@ class WatchedRun:
         self._save_commands = self._eval_commands = 0
         self._evaluated_at = -1
         self._versions = 0
+        self._waiting: torch.optim.Optimizer | None = None
         self._own_metrics: dict[str, float] = {}
         """Numbers that the loop logged since its last step."""
         self._budget = TimeBudget()
@@ -247,8 +248,10 @@ class WatchedRun:
             self._log.alert(f"Out of memory: {found.sentence}.", level="error")
 
     def end_backward(self) -> None:
-        """A backward pass has ended."""
+        """A backward pass has ended, perhaps in the closure that an optimizer's step calls."""
         self._collector.doing = BETWEEN
+        if self._collector.backwards:
+            self._begin_waiting_update()
 
     def begin_backward(self, roots: list[Tensor], values: list[Tensor]) -> None:
         """The loop calls `backward` on these tensors."""
@@ -278,7 +281,15 @@ class WatchedRun:
         self._collector.norm = norm if local(norm) is norm else None
 
     def begin_update(self, optimizer: torch.optim.Optimizer) -> None:
-        """An optimizer is about to step."""
+        """An optimizer is about to step; with a closure, before there are gradients."""
+        self._waiting = optimizer
+        if self._collector.backwards:
+            self._begin_waiting_update()
+
+    def _begin_waiting_update(self) -> None:
+        optimizer, self._waiting = self._waiting, None
+        if optimizer is None:
+            return
         if not self._started:
             self._start({})
         if not self._collector.is_called:
@@ -293,6 +304,7 @@ class WatchedRun:
 
     def end_update(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped; the step is over when the next one begins."""
+        self._begin_waiting_update()
         self._collector.updated, self._collector.doing = True, BETWEEN
         self._measurement.end_update(optimizer)
 

@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 class Classifier(lightning.LightningModule):
     """A module without a forward of its own around a network that it calls."""
 
-    def __init__(self, width: int = 2048) -> None:
+    def __init__(self, width: int = 256) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.net = nn.Sequential(nn.Linear(4, width), nn.Dropout(0.2), nn.Linear(width, 3))
+        self.net = nn.Sequential(nn.Linear(64, width), nn.Dropout(0.2), nn.Linear(width, 3))
 
     def training_step(self, batch: Any, index: int) -> torch.Tensor:
         loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
@@ -52,7 +52,7 @@ def fitted(place: Path, module: Any, steps: int = 4, **options: Any) -> tuple[An
     lightning.seed_everything(3, verbose=False)
     torch.manual_seed(3)
     module = module()
-    rows = torch.utils.data.TensorDataset(torch.randn(64, 4), torch.randint(3, (64,)))
+    rows = torch.utils.data.TensorDataset(torch.randn(64, 64), torch.randint(3, (64,)))
     callback = unfrozen.LightningCallback(runs=place, **options) if options else None
     trainer = lightning.Trainer(
         max_steps=steps,
@@ -72,13 +72,14 @@ def test_a_trainer_of_lightning_is_watched_and_computes_the_same(tmp_path: Path)
     weights, callback = fitted(tmp_path, Classifier, name="mine")
     assert weights == fitted(tmp_path, Classifier)[0]
     run = callback.run
+    assert alerts(run) == ""
     assert len(series(run, "train/loss")) == 4
     assert series(run, "other/my_loss") == pytest.approx(series(run, "train/loss"))
     assert series(run, "train/samples") == [8, 16, 24, 32]
     start, end = events(run, "run.start")[0], events(run, "run.end")[0]
     assert start["trainer"].startswith("Lightning")
     assert start["plan"]["steps"] == 4
-    assert start["config"] == {"width": 2048}
+    assert start["config"] == {"width": 256}
     assert "stop" in start["can"]
     assert end["status"] == "finished"
     assert end["summary"]["memory_ratio"] == pytest.approx(1, abs=0.03)

@@ -278,3 +278,24 @@ def test_numbers_of_the_loops_own_are_shown_at_their_step(tmp_path: Path) -> Non
     assert found == [(1, 0.5), (2, 1.5)]
     assert series(run, "other/entropy/mean") == [0.0, 1.0]
     assert "Not shown, because they are not numbers: kind." in alerts(run)
+
+
+def test_an_optimizer_with_a_closure_has_the_norm_of_its_own_gradients(
+    tmp_path: Path,
+) -> None:
+    model: Any = nn.Linear(3, 1)
+    optimizer = sgd(model)
+    norms = []
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss: torch.Tensor = model(torch.randn(4, 3)).square().mean()
+        loss.backward()
+        norms.append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
+        return loss
+
+    with unfrozen.watch(model, optimizer, runs=tmp_path, measure=False) as run:
+        for _ in range(3):
+            optimizer.step(closure)
+    assert len(series(run, "train/loss")) == 3
+    assert series(run, "train/grad_norm")[0] == pytest.approx(norms[0])
