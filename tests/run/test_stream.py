@@ -118,14 +118,18 @@ await followLines({
     const status = statuses.shift();
     if (status === undefined) { stop.abort(); throw new TypeError("Failed to fetch"); }
     if (status === 0) throw new TypeError("Failed to fetch");
-    const body = status === 200 ? 'id: 9\\ndata: {"seq":0,"kind":"beat"}\\n\\n' : null;
-    return new Response(body, { status });
+    const frames = ': size 29\\n\\nid: 9\\ndata: {"seq":0,"kind":"beat"}\\n\\n';
+    return new Response(status === 200 ? frames : null, { status });
   },
   onLines: (lines) => { seen.push(`${lines.length} event`); },
   onState: (state) => seen.push(state), onWriter() {}, onRestart: () => seen.push("restart"),
+  onSize: (unread, read) => seen.push(`${read} of ${unread + read} bytes`),
 });
 return seen;
 """
+
+
+READ = ["1 event", "9 of 29 bytes"]
 
 
 @pytest.mark.parametrize(
@@ -136,8 +140,14 @@ return seen;
         ([403], ["connecting", "refused"]),
         ([404], ["connecting", "missing"]),
         ([0, 0, 204], ["connecting", "gone", "gone", "over"]),
-        ([503, 200, 204], ["connecting", "gone", "back", "1 event", "gone", "over"]),
-        ([200, 400, 204], ["connecting", "live", "1 event", "gone", "restart", "gone", "over"]),
+        (
+            [503, 200, 204],
+            ["connecting", "gone", "back", *READ, "gone", "over"],
+        ),
+        (
+            [200, 400, 204],
+            ["connecting", "live", "1 event", "9 of 29 bytes", "gone", "restart", "gone", "over"],
+        ),
     ],
 )
 def test_every_answer_of_the_server_leads_to_its_state(

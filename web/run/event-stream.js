@@ -42,6 +42,7 @@ const FINAL_STATES = { 204: "over", 401: "refused", 403: "refused", 404: "missin
  * @param {() => void} source.onRestart the log was replaced: start over from an empty run
  * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer's process runs
  * @param {(caughtUp: boolean) => void} source.onCaughtUp whether all that the log holds was read
+ * @param {(unread: number, read: number) => void} source.onSize bytes of the log, every few seconds
  * @param {(shared: boolean) => void} source.onShared whether other windows hold the open connections
  * @param {object} [browser] stand-ins for tests
  */
@@ -89,6 +90,7 @@ async function read(visible, reader, isShort) {
     onLines: (lines) => takeLines(reader, lines),
     onState: (state) => setState(reader, state),
     onWriter: reader.onWriter,
+    onSize: reader.onSize,
     onRestart: () => {
       reader.offset = 0;
       reader.onRestart();
@@ -186,6 +188,7 @@ function whileVisible(page, signal) {
  * @param {(state: StreamState) => void} source.onState
  * @param {() => void} source.onRestart the log was replaced: start over from an empty run
  * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer's process runs
+ * @param {(unread: number, read: number) => void} [source.onSize] bytes of the log, every few seconds
  * @param {() => void} [source.onCaughtUp] what the log held when the connection opened has been read
  * @param {typeof fetch} [source.fetch]
  * @returns {Promise<boolean>} whether it ended with an answer rather than a broken connection
@@ -260,11 +263,13 @@ async function readAll(reader, body, watchdog) {
 async function takeEvents(reader, events, batch) {
   const lines = [];
   let caughtUp = false;
+  let size = 0;
   for (const event of events) {
     if ("comment" in event) {
       const [word, value] = event.comment.split(" ");
       if (word === "skipped") batch.skipped += Number(value);
       if (word === "writer") reader.onWriter(value);
+      if (word === "size") size = Number(value);
       if (word === "caught-up") caughtUp = true;
       continue;
     }
@@ -277,6 +282,7 @@ async function takeEvents(reader, events, batch) {
     await reader.onLines(lines);
   }
   if (caughtUp) reader.onCaughtUp?.();
+  if (size) reader.onSize?.(size - reader.offset, reader.offset);
 }
 
 /** Whether a line is the last of its run, without checking it. */

@@ -29,6 +29,7 @@ const TRAIN = "unfrozen train --model demo";
  * @param {string} view.problem
  * @param {string} [view.progress] how much of a large file has been read
  * @param {boolean} [view.shared] whether other windows hold the open connections, and this one polls
+ * @param {number | null} [view.readPercent] how much of a log that grows faster than it is read has been read
  * @param {boolean} [view.reading] whether the log has not been read to its end yet
  * @returns {Notice}
  */
@@ -36,7 +37,7 @@ export function makeNotice(view) {
   return connectionNotice(view) ?? lifeNotice(view) ?? endNotice(view) ?? replayNotice(view);
 }
 
-function connectionNotice({ source, stream, runner, problem, run, reading, progress }) {
+function connectionNotice({ source, stream, runner, problem, run, reading, readPercent, progress }) {
   if (stream === "unreadable") {
     return { tone: "bad", title: "Not readable", text: /[.!?]$/.test(problem) ? problem : `${problem}.` };
   }
@@ -48,6 +49,12 @@ function connectionNotice({ source, stream, runner, problem, run, reading, progr
     return { tone: "quiet", title: "Reading", text: "Reading the log…" };
   }
   if (source.kind !== "live" || run.end) return null;
+  if (typeof readPercent === "number" && ["live", "back"].includes(stream)) {
+    const text =
+      `This page has read ${readPercent}% of the log, up to step ${run.step}. The log grows faster than it is read, so ` +
+      "the run itself is further, or over.";
+    return { tone: "warn", title: "Behind", text };
+  }
   if (stream === "refused") {
     const text = "The server was restarted and has a new token. Open the address it printed.";
     return { tone: "bad", title: "Access denied", text };

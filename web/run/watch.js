@@ -10,6 +10,7 @@ import { fetchRecording, readLog } from "./log-reader.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
 
 const BACK_MS = 4000;
+const BEHIND_BYTES = 4_000_000; // unread: more than a page folds between two frames
 const FOLLOWING = ["connecting", "live", "gone", "back"];
 
 /** @typedef {{kind: "none" | "live" | "page" | "recording" | "file", name: string}} Source */
@@ -28,6 +29,8 @@ export class RunWatch extends EventTarget {
   wasRead = false;
   /** Whether other windows hold the open connections, so that this one polls every few seconds. */
   shared = false;
+  /** How much of the log has been read, in percent, while it grows faster than this page reads it. */
+  readPercent = null;
   /** Why a file or a recording could not be read, and which ones can. */
   problem = "";
   /** How much of a large file has been read. */
@@ -49,6 +52,7 @@ export class RunWatch extends EventTarget {
       onWriter: guarded((writer) => this.#setWriter(writer)),
       onRestart: guarded(() => Object.assign(this, { run: emptyRun(), caughtUp: false, wasRead: false })),
       onCaughtUp: guarded((caughtUp) => this.#setCaughtUp(caughtUp)),
+      onSize: guarded((unread, read) => this.#setUnread(unread, read)),
       onShared: guarded((shared) => this.#setShared(shared)),
     });
   }
@@ -114,7 +118,7 @@ export class RunWatch extends EventTarget {
     this.#stop.abort();
     this.#stop = new AbortController();
     Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "", progress: "" });
-    Object.assign(this, { caughtUp: false, wasRead: false, shared: false });
+    Object.assign(this, { caughtUp: false, wasRead: false, shared: false, readPercent: null });
     this.#changed();
     return this.#stop.signal;
   }
@@ -134,6 +138,11 @@ export class RunWatch extends EventTarget {
     this.caughtUp = caughtUp;
     if (caughtUp) this.#readAt = Date.now();
     this.wasRead ||= caughtUp;
+    this.#changed();
+  }
+
+  #setUnread(unread, read) {
+    this.readPercent = unread > BEHIND_BYTES ? Math.floor((100 * read) / (unread + read)) : null;
     this.#changed();
   }
 

@@ -5,6 +5,7 @@ goes on. What does not belong to the log travels in comments, which other client
 
     : writer yes|no|unknown    does a process still hold the log open? (at the start, every 5 s, and
                                when events come from one that was not there before)
+    : size N                   the log has N bytes now (every 5 s): how far the reader is behind
     : skipped N                N damaged lines lie before the next event
     : caught-up                once: what the log held when it was opened has been sent
 
@@ -127,6 +128,7 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
         if time.monotonic() >= beat_at:
             beat_at = time.monotonic() + HEARTBEAT_SECONDS
             yield (sent := await _in_thread(_writer, tail))
+            yield b": size %d\n\n" % tail.path.stat(follow_symlinks=False).st_size
         yield b""
         if tail.offset > begun:
             await asyncio.sleep(0)  # sending may not wait: let others run, and notice a disconnect

@@ -205,14 +205,17 @@ def test_a_resumed_run_streams_through_its_first_end(server: Server, client: htt
     assert kinds[-3:] == ["run.end", "run.resume", "run.end"]
 
 
-def test_a_heartbeat_says_whether_the_trainer_lives(server: Server, client: httpx.Client) -> None:
-    write_run(server, "dead", 2, end=False)
+def test_a_heartbeat_says_whether_the_trainer_lives_and_how_long_the_log_is(
+    server: Server, client: httpx.Client
+) -> None:
+    path = write_run(server, "dead", 2, end=False)
     with client.stream("GET", "/api/runs/dead/events") as stream:
         lines = stream.iter_lines()
         assert next(lines) == ": writer no"
         started = time.monotonic()
         assert next(line for line in lines if line == ": writer no")
         assert 4 < time.monotonic() - started < 7 * slowness()
+        assert f": size {path.stat().st_size}" in (next(lines), next(lines))
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])

@@ -161,11 +161,12 @@ export class RunView extends HTMLElement {
     const started = performance.now();
     // Drawing a long log may take longer than a frame: three quarters of the time are left for everything else.
     if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#scheduleDraw();
-    const { run, source, stream, writer, problem, progress, caughtUp, wasRead, shared } = this.#watch;
+    const { run, source, stream, writer, problem, progress, caughtUp, wasRead, readPercent, shared } = this.#watch;
     const isLive = source.kind === "live";
     const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
     const reading = isLive && !wasRead;
-    const notice = makeNotice({ run, source, stream, health, runner: runner.state, problem, progress, reading, shared });
+    const about = { source, stream, health, runner: runner.state, problem, progress, reading, readPercent, shared };
+    const notice = makeNotice({ run, ...about });
     this.#parts.announce(this.#announcements.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };
