@@ -124,9 +124,8 @@ def test_a_run_writes_what_it_has_chosen_and_resumes_with_it(
     chosen = {name: record[name] for name in ("eval_every", "save_every")}
     assert chosen.items() <= choices.items()
     assert None not in chosen.values()
-    assert f"From here on an evaluation {'every' if chosen['eval_every'] < 14 else 'at'}" in said(
-        run
-    )
+    where = "every" if chosen["eval_every"] < 14 else "at the start"
+    assert f"From here on an evaluation {where}" in said(run)
     assert resume(run, console) == ExitCode.OK
     assert json.loads((run / "config.json").read_text()) == record
     assert said(run).count("From here on") == 1
