@@ -133,12 +133,13 @@ def documents(
 def add_sinks(output: Tensor, sums: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor]:
     """Return attention (…, H, d) and its log-sum-exp (…, H) with a sink (H,) among the scores.
 
-    `output` is changed in place. A backward kernel that is given both computes the right gradients
-    of query, key and value: it reads the shares of the keys off the one, and the sum of all shares'
-    gradients, to which a sink adds 0, off the other.
+    A backward kernel that is given both computes the right gradients of query, key and value: it
+    reads the shares of the keys off the one, and the sum of all shares' gradients, to which a sink
+    adds 0, off the other. `output` stays: selective checkpointing keeps that of a kernel.
     """
     total = torch.logaddexp(sums, sinks.float())
-    return output.mul_((sums - total).exp_()[..., None]), total
+    share = (sums - total).exp_()[..., None]
+    return torch.mul(output, share, out=torch.empty_like(output)), total
 
 
 def sinks_gradient(gradient: Tensor, output: Tensor, sums: Tensor, sinks: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """Paths of a GPU, walked with tensors that have a CUDA device and a shape, and nothing else."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
 
 import fake_gpu
-from gpu_runner.model import attention
+from gpu_runner.model import attention, blocks
 
 AMPERE, ADA, TURING, BLACKWELL = (8, 0), (8, 9), (7, 5), (12, 0)
 ALL = {"scale", "window_size", "enable_gqa"}
@@ -101,16 +103,23 @@ def test_sinks_join_what_the_kernels_of_a_gpu_return(monkeypatch: pytest.MonkeyP
     library.impl("_flash_attention_forward", flash, "CPU")
     library.impl("_flash_attention_backward", flash_backward, "CPU")
     try:
-        for on_gpu in (False, True):
+        for on_gpu, again in ((False, False), (True, False), (True, True)):
             monkeypatch.setattr(attention, "has_flash", lambda _, on_gpu=on_gpu: on_gpu)
-            output, _ = attention.attend(
-                None, *given[:3], s_aux=given[3], **attention.bounds_arguments(bounds, 7)
+            call = partial(
+                attention.attend,
+                *(None, *given[:3]),
+                s_aux=given[3],
+                **attention.bounds_arguments(bounds, 7),
             )
+            if again:  # of which the kernel's output is kept
+                call = partial(checkpoint, call, use_reentrant=False, context_fn=blocks._selective)
+            output, _ = call()
             slopes = torch.autograd.grad((output * weight).sum(), given)
             found.append((output, *slopes))
     finally:
         library._destroy()
-    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-5)
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("masked", [False, True])
