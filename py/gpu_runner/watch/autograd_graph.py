@@ -62,11 +62,15 @@ class BackwardRoot:
     is_own: bool = False
 
 
-def follow(root: Tensor, passes: Sequence[ForwardPass]) -> BackwardRoot:
-    """Return which of the passes, in the order in which they were made, a root goes through."""
+def follow(root: Tensor, passes: Sequence[ForwardPass], *, through: bool = False) -> BackwardRoot:
+    """Return which of the passes, in the order in which they were made, a root goes through.
+
+    `through` is whether to look for others behind a pass, as behind that of another model.
+    """
     if root.grad_fn is None or not passes:
         return BackwardRoot(())
-    if (own := _find_own(root.grad_fn, passes)) is not None:
+    own = _find_own(root.grad_fn, passes)
+    if own is not None and not through:
         return BackwardRoot((own,), is_own=True)
     oldest = min(one.first for one in passes)
     found: set[int] = set()
@@ -77,14 +81,16 @@ def follow(root: Tensor, passes: Sequence[ForwardPass]) -> BackwardRoot:
         reached = next((i for i, one in enumerate(passes) if one.has(number)), None)
         if reached is not None:
             found.add(reached)
-        elif number >= oldest:  # a node is younger than all that it leads to
+        if (
+            reached is None or through
+        ) and number >= oldest:  # a node is younger than all that it leads to
             following = {one for one, _ in node.next_functions if one is not None} - seen
             seen |= following
             stack += following
         if len(seen) > MOST_NODES:
             found.add(len(passes) - 1)
             break
-    return BackwardRoot(tuple(sorted(found)))
+    return BackwardRoot(tuple(sorted(found)), is_own=own is not None)
 
 
 def leads_to(root: Tensor, owned: Callable[[Tensor], bool]) -> bool:

@@ -19,7 +19,8 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -45,6 +46,24 @@ from unfrozen.random_state import undisturbed
 Inputs = Mapping[str, Any]
 MOST_ERRORS: Final = 20
 """After this many errors of ours the loop is no longer watched."""
+
+
+class SeveralModels(torch.nn.Module):
+    """Models that train together, as one: their weights by the models' names. It is not called."""
+
+    def __init__(self, models: Mapping[str, torch.nn.Module]) -> None:
+        super().__init__()
+        for name, model in models.items():
+            self.add_module(name.replace(".", "_"), unwrap_compiled(model))
+
+    def holders(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        """Return the names of the models of which an optimizer updates weights."""
+        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        return [
+            name
+            for name, model in self.named_children()
+            if any(id(p) in own for p in model.parameters())
+        ]
 
 
 class ErrorBoundary:
@@ -105,8 +124,8 @@ class ErrorBoundary:
 class Listener(Protocol):
     """What the hooks report to."""
 
-    def begin_forward(self, inputs: Inputs, *, compiled: bool) -> None:
-        """A forward pass that may train begins with these inputs."""
+    def begin_forward(self, inputs: Inputs, *, compiled: bool, number: int) -> None:
+        """A forward pass of the model of this number begins, with these inputs; it may train."""
 
     def end_forward(self, inputs: Inputs, output: Any) -> None:
         """The forward pass has returned `output`."""
@@ -143,7 +162,8 @@ class LoopHooks:
         listener: Listener,
         guard: ErrorBoundary,
     ) -> None:
-        self._model = weakref.ref(model)
+        called = list(model.children()) if isinstance(model, SeveralModels) else [model]
+        self._called = [weakref.ref(one) for one in called]
         self._listener = listener
         self._guard = guard
         self._parameters: set[int] = {id(parameter) for parameter in parameters}
@@ -160,18 +180,13 @@ class LoopHooks:
         """Nested backward passes: reentrant checkpointing calls one within another."""
         self._scaled: tuple[weakref.ref[Tensor], Tensor] | None = None
         """The newest loss that a scaler has scaled: scaled, and before that."""
-        self._call = CallObserver(
-            self._hook("the inputs of a step could not be read", self._begin_call),
-            self._hook("the output of a step could not be read", self._end_call),
-            self._hook("an error could not be examined", self._fail_call),
-        )
+        self._observers = [self._observer(number) for number in range(len(self._called))]
 
     def install(self) -> None:
         """Observe the loop from now on."""
-        hook, model = self._hook, self._model()
-        if model is None:
-            return
-        ModelCall.observe(model, self._call)
+        hook = self._hook
+        for model, observer in zip(self._called, self._observers, strict=True):
+            ModelCall.observe(cast(torch.nn.Module, model()), observer)
         what = "an update could not be watched"
         before, after = self._listener.begin_update, self._listener.end_update
         self._handles += [
@@ -206,8 +221,9 @@ class LoopHooks:
         for patch, observer in self._patched:
             patch.remove(observer)
         self._patched.clear()
-        if (model := self._model()) is not None:
-            ModelCall.leave(model, self._call)
+        for reference, observer in zip(self._called, self._observers, strict=True):
+            if (model := reference()) is not None:
+                ModelCall.leave(model, observer)
         self._scaled = None
         self._silent = True
 
@@ -223,6 +239,19 @@ class LoopHooks:
 
     def _hook(self, what: str, function: Callable[..., None]) -> Callable[..., None]:
         return self._guard.hook(what, function)
+
+    def _observer(self, number: int) -> CallObserver:
+        """Return the observer of the calls of the model of this number."""
+        begin, end = partial(self._begin_call, number), partial(self._end_call, number)
+        return CallObserver(
+            self._hook("the inputs of a step could not be read", begin),
+            self._hook("the output of a step could not be read", end),
+            self._hook("an error could not be examined", self._fail_call),
+        )
+
+    def _number_of(self, model: Any) -> int | None:
+        """Return the number of a model; None of one that is not observed."""
+        return next((i for i, one in enumerate(self._called) if one() is model), None)
 
     def _patch(self, patch: Any, *hooks: Any, **more: Any) -> None:
         observer = CallObserver(*hooks, **more)
@@ -244,25 +273,26 @@ class LoopHooks:
         return os.getpid() != self._process
 
     def _begin_call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, compiled: bool = False
+        self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], *, compiled: bool = False
     ) -> None:
         self._calls += 1
-        if self._calls > 1:
+        model = self._called[number]()
+        if self._calls > 1 or model is None:
             return
         self._reported = self._is_listening()
         if self._reported:
-            call = vars(self._model()).get("_compiled_call_impl")
+            call = vars(model).get("_compiled_call_impl")
             compiled = compiled or getattr(call, "compiled", None) is not None
-            self._listener.begin_forward(self._name(args, kwargs), compiled=compiled)
+            named = name_inputs(model, args, kwargs)
+            self._listener.begin_forward(named, compiled=compiled, number=number)
 
-    def _name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        model = self._model()
-        return kwargs if model is None else name_inputs(model, args, kwargs)
-
-    def _end_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def _end_call(
+        self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
         self._calls = max(0, self._calls - 1)
-        if not self._calls and self._reported and self._is_listening():
-            self._listener.end_forward(self._name(args, kwargs), output)
+        model = self._called[number]()
+        if not self._calls and self._reported and self._is_listening() and model is not None:
+            self._listener.end_forward(name_inputs(model, args, kwargs), output)
 
     def _fail_call(self, args: Any, kwargs: Any, error: BaseException) -> None:
         del args, kwargs
@@ -271,23 +301,23 @@ class LoopHooks:
             self._listener.handle_error(error)
 
     def _before_compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if args[0]._orig_mod is self._model():
-            self._begin_call(args[1:], kwargs, compiled=True)
+        if (number := self._number_of(args[0]._orig_mod)) is not None:
+            self._begin_call(number, args[1:], kwargs, compiled=True)
 
     def _after_compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if args[0]._orig_mod is self._model():
-            self._end_call(args[1:], kwargs, output)
+        if (number := self._number_of(args[0]._orig_mod)) is not None:
+            self._end_call(number, args[1:], kwargs, output)
 
     def _fail_compiled(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
     ) -> None:
-        if args[0]._orig_mod is self._model():
+        if self._number_of(args[0]._orig_mod) is not None:
             self._fail_call(args[1:], kwargs, error)
 
     def _after_compiling(self, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> None:
         del kwargs, found
-        if (model := self._model()) is not None and model is args[0]:
-            ModelCall.observe(model, self._call)
+        if (number := self._number_of(args[0])) is not None:
+            ModelCall.observe(args[0], self._observers[number])
 
     def _if_ours(
         self, report: Callable[[torch.optim.Optimizer], None]
@@ -376,6 +406,23 @@ def world_size() -> int:
     """Return how many processes train together; 1 without torch.distributed."""
     there = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if there else 1
+
+
+def join_models(model: Any) -> torch.nn.Module:
+    """Return what trains as one module; a list or dict of models becomes `SeveralModels`.
+
+    Raises `TypeError` for anything else.
+    """
+    if isinstance(model, torch.nn.Module):
+        return unwrap_compiled(model)
+    named = model if isinstance(model, Mapping) else None
+    if isinstance(model, list | tuple):
+        named = {f"model_{number}": one for number, one in enumerate(model, 1)}
+    if not named or not all(isinstance(one, torch.nn.Module) for one in named.values()):
+        raise TypeError(
+            f"model is a {type(model).__name__}: pass the torch.nn.Module that trains, or several."
+        )
+    return SeveralModels({str(name): one for name, one in named.items()})
 
 
 def unwrap_compiled(model: torch.nn.Module) -> torch.nn.Module:

@@ -32,12 +32,13 @@ from gpu_runner.memory.out_of_memory import (
 )
 from gpu_runner.memory.prediction import Prediction, Suggestion
 from gpu_runner.memory.tracker import Components, known_bytes
-from gpu_runner.watch.hooks import ErrorBoundary, Inputs, rank
+from gpu_runner.watch.hooks import ErrorBoundary, Inputs, SeveralModels, rank
 from gpu_runner.watch.measurement import MemoryNow, StepMeasurement
 from gpu_runner.watch.predictions import FitWarning, LoopPredictions, run_in_thread
 from gpu_runner.watch.steps import MicroBatch, StepCollector, WatchedStep
 
 NOT_PREDICTED: Final = "The weights are sharded: memory is measured and not predicted, because {}."
+SEVERAL: Final = "Several models train together: their memory is measured and not predicted."
 _MESSAGE_LENGTH: Final = 4096
 
 
@@ -132,6 +133,9 @@ class LoopMemory:
         if rank() > 0:
             return  # the other processes need as much memory, and the first one reports it
         with self._guard.around("memory could not be predicted"), self._silence():
+            if isinstance(self._model(), SeveralModels):
+                self._guard.warn_once(SEVERAL)
+                return
             if why := find_obstacle(self._model()):
                 self._guard.warn_once(NOT_PREDICTED.format(why))
                 return

@@ -14,6 +14,7 @@ from gpu_runner.memory.loop import Optimizers
 from gpu_runner.run.payloads import hardware, versions
 from gpu_runner.system.price import MOST_LETTERS, Price, Spending
 from gpu_runner.watch.evaluation import Examples
+from gpu_runner.watch.hooks import SeveralModels
 from gpu_runner.watch.memory import MemoryOptions
 from gpu_runner.watch.steps import MicroBatch
 from gpu_runner.world import blocks_of
@@ -131,6 +132,8 @@ def _describe_recipe(
 
 def _name_model(model: Any) -> str:
     """Return where the model came from, or its class."""
+    if isinstance(model, SeveralModels):
+        return ", ".join(map(_name_model, model.children()))[:1000]
     name = getattr(getattr(model, "config", None), "_name_or_path", "")
     return str(name or type(model).__name__)[:1000]
 

@@ -39,10 +39,11 @@ from gpu_runner.watch.hooks import (
     ErrorBoundary,
     Inputs,
     LoopHooks,
+    SeveralModels,
     has_ddp_buckets,
+    join_models,
     predicts_next_token,
     rank,
-    unwrap_compiled,
     unwrap_model,
     unwrap_optimizer,
     world_size,
@@ -65,12 +66,12 @@ from gpu_runner.watch.run_log import (
 )
 from gpu_runner.watch.steps import StepCollector, WatchedStep, describe_batch
 from gpu_runner.world import is_cut, local
-from unfrozen.events import RunStatus
+from unfrozen.events import OTHER, RunStatus
 from unfrozen.random_state import undisturbed
 
 
 def watch(
-    model: nn.Module,
+    model: nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
     *,
     task: Examples | None = None,
@@ -92,6 +93,7 @@ def watch(
 ) -> WatchedRun:
     """Watch the training of `model` from now on; return the run, logged to `runs/<name>`.
 
+    model          what trains; of several that train together a list, or a dict by name
     task, general  held-out examples as `unfrozen train` reads them (dicts, or a file's path): those
                    of the task, and by name those that may be forgotten; they need `tokenizer`
     optimizer      found at its first step if it is not passed; memory is predicted after that
@@ -108,8 +110,9 @@ def watch(
     Training computes the same as without this, bit for bit. Errors in here are reported once, and
     training goes on; only arguments of a wrong type raise `TypeError`.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is a {type(model).__name__}: pass the torch.nn.Module that trains.")
+    model = join_models(model)
+    if isinstance(model, SeveralModels) and (task is not None or general):
+        raise TypeError("task and general are scored by one model: watch it in a run of its own.")
     given = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer or ())
     for one in given:
         if not isinstance(one, torch.optim.Optimizer):
@@ -136,7 +139,7 @@ def watch(
         currency=currency,
         can=tuple(can) if world_size() == 1 else (),  # the others would go on
     )
-    return WatchedRun(unwrap_compiled(model), Optimizers(*map(unwrap_optimizer, given)), options)
+    return WatchedRun(model, Optimizers(*map(unwrap_optimizer, given)), options)
 
 
 _OPEN: weakref.WeakSet[WatchedRun] = weakref.WeakSet()
@@ -160,14 +163,16 @@ class WatchedRun:
         self._started = self._closed = False
         self._save_commands = self._eval_commands = 0
         self._evaluated_at = -1
-        self._versions = 0
+        self._several = model if isinstance(model, SeveralModels) else None
         self._waiting: torch.optim.Optimizer | None = None
         self._own_metrics: dict[str, float] = {}
         """Numbers that the loop logged since its last step."""
         self._budget = TimeBudget()
         self._utilization: Utilization | None = None
         self._collector = StepCollector(
-            options.start_step, shifted=predicts_next_token(unwrap_model(model))
+            options.start_step,
+            shifted=predicts_next_token(unwrap_model(model)),
+            several=isinstance(model, SeveralModels),
         )
         self._log: RunLog | None = None
         self._guard = ErrorBoundary(self._warn, self._detach)
@@ -216,7 +221,7 @@ class WatchedRun:
         """How many errors of ours were caught."""
         return self._guard.errors
 
-    def begin_forward(self, inputs: Inputs, *, compiled: bool) -> None:
+    def begin_forward(self, inputs: Inputs, *, compiled: bool, number: int) -> None:
         """The loop calls its model: the first call of a step ends the previous step."""
         self.end_of_step()
         if not self._started:
@@ -225,6 +230,8 @@ class WatchedRun:
         part = self._collector.begin_forward(
             inputs, in_training=model is not None and model.training
         )
+        if number:  # of several models the first one's examples are counted
+            part.trained = 0
         at = self._collector.number + 1, len(self._collector.parts)
         self._measurement.compiled = compiled
         self._memory.begin_forward(part, inputs, at, self._autocast.with_cache)
@@ -257,7 +264,8 @@ class WatchedRun:
         """The loop calls `backward` on these tensors."""
         if self._collector.begin_backward(roots, values, has_gradients=self._has_gradients()):
             self._memory.predictions.observe_backward()
-            self._versions = self._weight_versions()
+            self._collector.losses += [value for value in values if value.numel() == 1]
+            self._collector.versions = self._weight_versions()
         elif not self._collector.is_called:
             self._begin_unseen(roots, values)
 
@@ -270,7 +278,7 @@ class WatchedRun:
         if not self._started:
             self._start({})
         self._collector.add_unseen(torch.stack([one.reshape(()) for one in found]).sum())
-        self._versions = self._weight_versions()
+        self._collector.versions = self._weight_versions()
 
     def leave(self, code: Any) -> None:
         """The script calls `sys.exit`; if no step follows, that is how the run ends."""
@@ -306,17 +314,37 @@ class WatchedRun:
         """An optimizer has stepped; the step is over when the next one begins."""
         self._begin_waiting_update()
         self._collector.updated, self._collector.doing = True, BETWEEN
+        if isinstance(model := self._inner(), SeveralModels):
+            self._collector.updated = self._end_update_of(model.holders(optimizer))
+        self._collector.losses = []
         self._measurement.end_update(optimizer)
+
+    def _end_update_of(self, names: list[str]) -> bool:
+        """Log the loss of some of several models; return whether all have been updated."""
+        if self._collector.losses:
+            loss = float(torch.stack([one.reshape(()) for one in self._collector.losses]).sum())
+            self._own_metrics |= {f"{OTHER}loss/{name}": loss for name in names}
+        self._collector.updated_models |= set(names)
+        known = {name for one in self._optimizers.alive for name in self._holders(one)}
+        return self._collector.updated_models >= known
+
+    def _holders(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        model = self._inner()
+        return model.holders(optimizer) if isinstance(model, SeveralModels) else []
 
     def end_of_step(self) -> bool:
         """Log the step that has ended, evaluate and pause when due; return whether one had."""
         if self._closed or not self._started or self._log is None:
             return False
-        if self._collector.backwards and self._versions != self._weight_versions():
+        if self._collector.backwards and self._collector.versions != self._weight_versions():
             self._collector.updated = True  # by an optimizer that calls no hook, or is compiled
         if (done := self._collector.finish()) is None:
             return False
         self._at_exit.leaving = None
+        self._collector.updated_models.clear()
+        if self._several is not None:  # each model has a loss of its own
+            for part in done.parts:
+                part.loss = None
         memory, stalled = self._measurement.take()
         self._memory.shortage.clear()
         self._budget.add_step(done.seconds)
@@ -422,7 +450,7 @@ class WatchedRun:
 
     def _detach(self) -> None:
         """Stop watching the loop."""
-        self._closed = True
+        self._closed, self._several = True, None
         _OPEN.discard(self)
         self._measurement.drop()
         self._hooks.remove()
@@ -463,11 +491,15 @@ class WatchedRun:
     def _weight_versions(self) -> int:
         """Return a number that changes whenever weights that are not sharded change in place."""
         model = self._inner()
+        if self._several is not None:
+            return 0
         return 0 if model is None or is_cut(model) else sum(p._version for p in model.parameters())
 
     def _has_gradients(self) -> bool:
         """Return whether there are gradients; True where a sharded model may still defer them."""
         model = self._inner()
+        if self._several is not None:
+            return True
         return model is None or is_cut(model) or any(p.grad is not None for p in model.parameters())
 
     def _check_first_steps(self, done: WatchedStep) -> None:

@@ -141,6 +141,8 @@ class StepCollector:
     number: int = 0
     shifted: bool = True
     """Whether each token predicts the next one."""
+    several: bool = False
+    """Whether several models train together."""
     is_called: bool = False
     """Whether the loop has called the model, with gradients."""
     parts: list[MicroBatch] = field(default_factory=list)
@@ -153,6 +155,12 @@ class StepCollector:
     accuracy: Tensor | None = None
     backwards: int = 0
     """Backward passes through the model since the step began."""
+    versions: int = 0
+    """A number that changed if the weights did, taken when the newest backward pass began."""
+    losses: list[Tensor] = field(default_factory=list)
+    """What `backward` was called on since an optimizer stepped."""
+    updated_models: set[str] = field(default_factory=set)
+    """Of several models those that were updated since the step began."""
     _passes: int = 1
     """Forward passes before the first backward pass of the step before."""
     _items: bool = False
@@ -196,7 +204,8 @@ class StepCollector:
         Without gradients, those of an earlier backward pass were thrown away: that was not a part
         of the step (of a GAN's discriminator, the pass that trains the generator).
         """
-        found = [follow(root, [part.graph for part in self.parts]) for root in roots]
+        graphs = [part.graph for part in self.parts]
+        found = [follow(root, graphs, through=self.several) for root in roots]
         reached = {index for one in found for index in one.passes}
         if not reached:
             return False

@@ -299,3 +299,37 @@ def test_an_optimizer_with_a_closure_has_the_norm_of_its_own_gradients(
             optimizer.step(closure)
     assert len(series(run, "train/loss")) == 3
     assert series(run, "train/grad_norm")[0] == pytest.approx(norms[0])
+
+
+def test_several_models_are_one_run_with_a_loss_each(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    nets: dict[str, Any] = {"generator": nn.Linear(3, 5), "judge": nn.Linear(5, 1)}
+    rules = [sgd(net) for net in nets.values()]
+    losses: dict[str, list[float]] = {name: [] for name in nets}
+    with unfrozen.watch(nets, rules, runs=tmp_path) as run:
+        for _ in range(3):
+            fake = nets["generator"](torch.randn(8, 3))
+            rules[1].zero_grad()
+            loss = bce(nets["judge"](torch.randn(8, 5)), torch.ones(8, 1))
+            loss = loss + bce(nets["judge"](fake.detach()), torch.zeros(8, 1))
+            loss.backward()
+            rules[1].step()
+            losses["judge"].append(loss.item())
+            rules[0].zero_grad()
+            loss = bce(nets["judge"](fake), torch.ones(8, 1))
+            loss.backward()
+            rules[0].step()
+            losses["generator"].append(loss.item())
+    assert len(series(run, "perf/step_seconds")) == 3
+    for name, values in losses.items():
+        assert series(run, f"other/loss/{name}") == pytest.approx(values)
+    assert series(run, "train/samples") == [8, 16, 24]
+    assert not series(run, "train/loss")
+    assert events(run, "run.start")[0]["model"]["name"] == "Linear, Linear"
+    assert events(run, "mem")
+    assert "measured and not predicted" in alerts(run)
+
+
+def test_held_out_examples_of_several_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="scored by one model"):
+        unfrozen.watch([nn.Linear(1, 1), nn.Linear(1, 1)], runs=tmp_path, task=[{}])
