@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_runner.errors import ModelLoadError
-from gpu_runner.model.document_attention import add_sinks, documents, sinks_gradient
+from gpu_runner.model.document_attention import documents, sink_shares, sinks_gradient
 from unfrozen.model import ModelConfig
 from unfrozen.runner import OWN_ATTENTION
 
@@ -353,7 +353,10 @@ def _varlen(
 
 
 class _VarlenWithSinks(torch.autograd.Function):
-    """Variable-length FlashAttention (N, H, d), whose kernels know no sinks; see `add_sinks`."""
+    """Variable-length FlashAttention (N, H, d), whose kernels know no sinks; see `sink_shares`.
+
+    The kernel's output stays as it is: selective checkpointing keeps it.
+    """
 
     @staticmethod
     def forward(
@@ -366,10 +369,11 @@ class _VarlenWithSinks(torch.autograd.Function):
         output, sums, drawn = torch.ops.torch_attn._varlen_attn(
             q, k, v, bounds, bounds, longest, longest, causal, scale, window, gqa
         )
-        output, total = add_sinks(output, sums.T, sinks)
-        ctx.save_for_backward(q, k, v, sinks, output, total, bounds, drawn)
+        share, total = sink_shares(sums.T, sinks)
+        found: Tensor = (output * share).to(output.dtype)
+        ctx.save_for_backward(q, k, v, sinks, found, total, bounds, drawn)
         ctx.settings = longest, causal, scale, window
-        return output
+        return found
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

@@ -127,23 +127,29 @@ def documents(
         out, lse = output[row].transpose(0, 1), sums[row].T  # (H, N, d), (H, N)
         for part in parts(bounds.tolist(), window):
             kernel(part, *of_row, out, lse, scale, cap)
-    return (output, sums) if sinks is None else add_sinks(output, sums, sinks)
+    if sinks is None:
+        return output, sums
+    share, total = sink_shares(sums, sinks)
+    return output.mul_(share), total
 
 
-def add_sinks(output: Tensor, sums: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return attention (…, H, d) and its log-sum-exp (…, H) with a sink (H,) among the scores.
+def sink_shares(sums: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the share (…, H, 1) that sinks (H,) leave to the keys, and all scores' log-sum-exp.
 
-    A backward kernel that is given both computes the right gradients of query, key and value: it
-    reads the shares of the keys off the one, and the sum of all shares' gradients, to which a sink
-    adds 0, off the other. `output` stays: selective checkpointing keeps that of a kernel.
+    `sums` (…, H) is that of the keys' scores. A backward kernel that is given the new one, and the
+    output times the share, computes the right gradients of query, key and value: it reads the
+    shares of the keys off the one, and the sum of all shares' gradients, to which a sink adds 0,
+    off the other.
     """
     total = torch.logaddexp(sums, sinks.float())
-    share = (sums - total).exp_()[..., None]
-    return torch.mul(output, share, out=torch.empty_like(output)), total
+    return (sums - total).exp_()[..., None], total
 
 
 def sinks_gradient(gradient: Tensor, output: Tensor, sums: Tensor, sinks: Tensor) -> Tensor:
-    """Return the gradient (H,) of sinks from that of the output and what `add_sinks` returned."""
+    """Return the gradient (H,) of sinks from that of an output (…, H, d) without their share.
+
+    `sums` (…, H) are the log-sum-exp of all scores.
+    """
     inner = (gradient.float() * output.float()).sum(-1)  # (…, H)
     share = (sinks.float() - sums).exp_()
     return share.mul_(inner).flatten(0, -2).sum(0).neg_().to(sinks.dtype)

@@ -68,7 +68,7 @@ def of_documents(bounds: torch.Tensor, *tensors: torch.Tensor) -> Iterator[list[
 def flash(q: Any, k: Any, v: Any, bounds: Any, *_: Any, scale: float, **__: Any) -> Any:
     """The forward kernel of a GPU by that of the CPU, document by document."""
     found = [FORWARD(*heads, 0.0, True, scale=scale) for heads in of_documents(bounds, q, k, v)]
-    output = torch.cat([one[0].transpose(0, 1) for one, _ in found])
+    output = torch.empty_like(q).copy_(torch.cat([one[0].transpose(0, 1) for one, _ in found]))
     sums = torch.cat([lse[0].to(torch.float32) for _, lse in found], dim=-1)
     nothing = torch.zeros(())
     return output, sums, nothing, nothing.clone(), nothing.clone()
@@ -82,8 +82,11 @@ def flash_backward(
     found = [
         BACKWARD(*heads, sums[..., 0], 0.0, True, scale=more["scale"]) for *heads, sums in parts
     ]
-    by_query, by_key, by_value = (
+    joined = (
         torch.cat([one[0].transpose(0, 1) for one in parts]) for parts in zip(*found, strict=True)
+    )
+    by_query, by_key, by_value = (
+        torch.empty_like(like).copy_(one) for like, one in zip((q, k, v), joined, strict=True)
     )
     return by_query, by_key, by_value
 
