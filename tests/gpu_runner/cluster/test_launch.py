@@ -210,6 +210,32 @@ def test_the_exit_code_is_that_of_the_run_and_not_of_torchrun(
     assert f"Process 0 of the run ended with exit code {done.returncode}: " in output
 
 
+@pytest.mark.slow
+@pytest.mark.matrix
+def test_a_process_that_is_killed_ends_the_run_of_a_scheduler_in_seconds(
+    model_dir: Path, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "gpu_runner.cluster", "--runs", str(runs), "--standalone"]
+    command += ["--nproc-per-node", "2", "--", "--model", str(model_dir), "--steps", "4000"]
+    command += ["--data", rows(tmp_path / "rows.jsonl", 40), "--general", "none"]
+    job = begin(command, os.environ | settings | {"OMP_NUM_THREADS": "1"})
+    wait(lambda: (run := the_run(runs)) and last_step(run) >= 2, job)
+    started = psutil.Process(job.pid).children(recursive=True)
+    (victim,) = (one for one in started if one.environ().get("RANK") == "1")
+    victim.kill()
+    began = time.monotonic()
+    output, _ = job.communicate()
+    assert time.monotonic() - began < 60  # not the 900 s that processes may take to save
+    assert job.returncode == 128 + signal.SIGKILL, output
+    run = the_run(runs)
+    assert run is not None
+    end = events(run)[-1]
+    assert (end["kind"], end["status"]) == ("run.end", "failed")
+    assert "process 1 of 2 ended without a word" in end["reason"]
+    assert "process 1 of 2 ended without a word" in output
+
+
 @pytest.mark.parametrize(
     ("train", "again"),
     [
