@@ -17,6 +17,7 @@ import signal
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -30,7 +31,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from gpu_runner.config.source import RowSource, parse
-from gpu_runner.data import hub
+from gpu_runner.data import foreign, hub
 from gpu_runner.data.dataset import EncodedDataset, EncodingSummary
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import (
@@ -379,7 +380,14 @@ def _in_order(jobs: Iterator[_Job], encoder: Encoder) -> Iterator[tuple[_Job, En
                 while len(waiting) < workers * _AHEAD and (more := next(jobs, None)) is not None:
                     send(more)
                 job, done = waiting.pop(0)
-                yield job, done.result()
+                try:
+                    yield job, done.result()
+                except BrokenProcessPool:
+                    raise DataError(
+                        f"{job.rows[0][0]}, or a row up to {_AT_ONCE:,} behind it: the model's chat"
+                        f" template or tokenizer worked for more than {foreign.CPU_SECONDS} seconds"
+                        f" or needed more than {foreign.ROOM_BYTES / 2**30:g} GiB of memory."
+                    ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -407,10 +415,12 @@ def _jobs(reader: SourceReader, most: int | None) -> Iterator[_Job]:
 def _begin(encoder: Encoder) -> None:
     global _encoder
     _encoder = encoder
+    foreign.limit_process()
 
 
 def _work(start: int, rows: list[PlacedRow]) -> EncodedPart:
     assert _encoder is not None
+    foreign.grant_time()
     return encode_part(_encoder, start, rows)
 
 

@@ -25,11 +25,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from gpu_runner.data import foreign
 from gpu_runner.data.chat import messages
 from gpu_runner.data.chat.answers import Answers, Span
-from gpu_runner.data.chat.messages import THOUGHTS, BadRow, Chat, check_unicode, string
+from gpu_runner.data.chat.messages import THOUGHTS, BadRow, Chat, Message, check_unicode, string
 from gpu_runner.data.chat.template import Template
 from gpu_runner.data.examples import Example
+from gpu_runner.data.foreign import ForeignCodeError
 from gpu_runner.data.rows import PlacedRow, refusal
 from gpu_runner.errors import DataError
 
@@ -106,7 +108,22 @@ class Encoder:
         return (program, tokens, self._seq_len, self._train_on, self._template.cache_key())
 
     def encode_rows(self, rows: Iterable[PlacedRow]) -> Iterator[RowExamples | str]:
-        """Yield each row encoded, or the sentence that says where it is and why it cannot be."""
+        """Yield each row encoded, or the sentence that says where it is and why it cannot be.
+
+        Raises `DataError` where the template or the tokenizer works without end or fills memory.
+        """
+        rows, done = list(rows), 0
+        try:
+            for one in foreign.limited(lambda: self._encode_rows(rows)):
+                yield one
+                done += 1
+        except ForeignCodeError as error:
+            raise DataError(
+                f"{rows[done][0]}, or a row up to {_AT_ONCE} behind it: the model's chat template"
+                f" or tokenizer {error}: give another with --chat-template, or another model."
+            ) from None
+
+    def _encode_rows(self, rows: Iterable[PlacedRow]) -> Iterator[RowExamples | str]:
         waiting = iter(rows)
         while some := list(islice(waiting, _AT_ONCE)):
             rendered = [self._render_placed(place, row) for place, row in some]
@@ -302,10 +319,18 @@ class Encoder:
 
     def render_question(self, question: str) -> str:
         """Return a question as the model is given it: in the chat template, if there is one."""
-        if self.has_template:
-            asked, _ = self._template.fit([{"role": "user", "content": question}], None, {})
-            return self._template.render(asked, answer_next=True).text
-        return self._start + question
+        if not self.has_template:
+            return self._start + question
+        asked: list[Message] = [{"role": "user", "content": question}]
+
+        def render() -> str:
+            fitting, _ = self._template.fit(asked, None, {})
+            return self._template.render(fitting, answer_next=True).text
+
+        try:
+            return foreign.call(render)
+        except ForeignCodeError as error:
+            raise BadRow(f"the model's chat template {error}") from None
 
     def has_answer(self, row: Row) -> bool:
         """Return whether a row has anything that a model could learn to write."""
@@ -344,9 +369,17 @@ def _tokens_between(encoding: Any, start: int, end: int) -> tuple[int, int]:
 
 
 def _start_text(tokenizer: Any) -> str:
-    """Return the token that the tokenizer puts before a text: Llama's does, GPT-2's does not."""
+    """Return the token that the tokenizer puts before a text: Llama's does, GPT-2's does not.
+
+    Raises `DataError` where it works without end or fills memory.
+    """
     bos = tokenizer.bos_token
-    ids = tokenizer("a").input_ids
+    try:
+        ids = foreign.call(lambda: tokenizer("a").input_ids)
+    except ForeignCodeError as error:
+        raise DataError(
+            f"the model's tokenizer {error} on the text a: take another model."
+        ) from None
     return str(bos) if bos and ids and ids[0] == tokenizer.bos_token_id else ""
 
 

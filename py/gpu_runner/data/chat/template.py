@@ -272,7 +272,7 @@ class Template:
         try:
             program = _compile(self.source(tools))
             text = _join_bounded(program.root_render_func(program.new_context(variables)))
-        except BadRow:
+        except (BadRow, MemoryError):
             raise
         except Exception as error:  # a program of the model's author can raise anything
             reason = str(error).rstrip(".") or type(error).__name__

@@ -1,0 +1,145 @@
+"""Runs code that came with a model, its chat template and its tokenizer, with limits.
+
+A template may loop for ever, and a tokenizer's normalizer may double a text until memory is full;
+neither can be interrupted from inside the process. So they run in a forked child, which may take
+CPU_SECONDS for each of its results and ROOM_BYTES more memory than its parent had; what it makes is
+pickled back. Processes of a pool of ours are limited themselves, by `limit_process`.
+
+Only Linux forks safely beside PyTorch's threads and holds both limits: elsewhere the code runs in
+the process itself.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import math
+import os
+import pickle
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO, Final, TypeVar
+
+import psutil
+
+if sys.platform != "win32":
+    import resource
+
+CPU_SECONDS: Final = 60
+ROOM_BYTES: Final = 4 * 2**30
+_MEMORY_CODE: Final = 77  # exit code of a child whose memory ran out
+T = TypeVar("T")
+_is_limited = sys.platform != "linux"  # in this process, or not to be had
+
+
+class ForeignCodeError(Exception):
+    """A child was ended by a limit; the message is the rest of a sentence about its code."""
+
+
+def limited(work: Callable[[], Iterable[T]]) -> Iterator[T]:
+    """Yield what `work()` yields in a child process; its results and its errors can be pickled.
+
+    Raises `ForeignCodeError` where a limit ended the child, and what `work` raises.
+    """
+    if _is_limited:
+        yield from work()
+        return
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child uses none
+        child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _run_child(work, writer)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb") as pipe:
+            yield from _results(pipe)
+    except EOFError:
+        reason = _reason(os.waitpid(child, 0)[1])
+        child = 0
+        raise ForeignCodeError(reason) from None
+    finally:
+        if child:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def call(work: Callable[[], T]) -> T:
+    """Return what `work()` returns in a child process; see `limited`."""
+    return next(limited(lambda: [work()]))
+
+
+def limit_process() -> None:
+    """Limit this process, which runs nothing else, for good; `grant_time` renews its time."""
+    global _is_limited
+    if _is_limited:
+        return
+    _is_limited = True
+    room = psutil.Process().memory_info().vms + ROOM_BYTES
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    room = room if hard == resource.RLIM_INFINITY else min(room, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (room, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    grant_time()
+
+
+def grant_time() -> None:
+    """Let this limited process work CPU_SECONDS from now on."""
+    if sys.platform != "linux":
+        return
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = math.ceil(time.process_time()) + CPU_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _run_child(work: Callable[[], Iterable[Any]], writer: int) -> None:
+    """Send what `work` yields, then end this process without anything that its parent would do."""
+    code = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU):
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+        faulthandler.disable()
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), 2
+        )  # the parent reports its end
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads are not in this process
+        limit_process()
+        with os.fdopen(writer, "wb") as pipe:
+            try:
+                for one in work():
+                    pickle.dump(("result", one), pipe)
+                    pipe.flush()
+                    grant_time()
+                pickle.dump(("end", None), pipe)
+            except MemoryError:
+                raise
+            except Exception as error:
+                pickle.dump(("error", error), pipe)
+        code = 0
+    except MemoryError:
+        code = _MEMORY_CODE
+    finally:
+        os._exit(code)
+
+
+def _results(pipe: BinaryIO) -> Iterator[Any]:
+    while True:
+        kind, value = pickle.load(pipe)  # written by our own child
+        if kind == "error":
+            raise value
+        if kind == "end":
+            return
+        yield value
+
+
+def _reason(status: int) -> str:
+    ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if ended_by == signal.SIGXCPU:
+        return f"worked for more than {CPU_SECONDS} seconds"
+    if ended_by == signal.SIGABRT or os.waitstatus_to_exitcode(status) == _MEMORY_CODE:
+        return f"needed more than {ROOM_BYTES / 2**30:g} GiB of memory"
+    name = signal.Signals(ended_by).name if ended_by else f"exit code {os.WEXITSTATUS(status)}"
+    return f"ended its process ({name})"

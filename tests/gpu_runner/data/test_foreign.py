@@ -1,0 +1,109 @@
+"""Templates and tokenizers that come with a model may not hang the run or fill memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tokenizers import Regex, normalizers
+
+import tiny_llama
+from gpu_runner.data import foreign
+from gpu_runner.data.chat.messages import BadRow
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.foreign import ForeignCodeError
+from gpu_runner.errors import DataError
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the limits"),
+]
+
+CHAT = {"messages": [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c"}]}
+ROWS = [(f"rows[{n}]", CHAT) for n in range(3)]
+ENDLESS = (
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"
+    "{% if c < 0 %}x{% endif %}{% endfor %}{% endfor %}{% endfor %}"
+)
+GROWING = (
+    "{% set ns = namespace(s='ab') %}"
+    "{% for a in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"
+)
+TEMPLATES = {
+    "endless": (ENDLESS, "worked for more than 1 seconds"),
+    "growing": (GROWING, "needed more than 0.5 GiB"),
+    "one large text": ("{{ ('a' * 10**10) | length }}", "needed more than 0.5 GiB"),
+    "one large text per message": (
+        "{{ messages[0].content * 10**10 }}",
+        "needed more than 0.5 GiB",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "CPU_SECONDS", 1)
+    monkeypatch.setattr(foreign, "ROOM_BYTES", 2**29)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_that_never_ends_or_fills_memory_is_refused(name: str) -> None:
+    template, reason = TEMPLATES[name]
+    encoder = Encoder(tiny_llama.tokenizer(), 60, template=template)
+    with pytest.raises(DataError, match=r"rows\[0\], or a row up to 256 behind it") as refused:
+        list(encoder.encode_rows(ROWS))
+    assert reason in str(refused.value)
+    with pytest.raises(BadRow, match=reason):
+        encoder.render_question("a b")
+
+
+def test_a_normalizer_that_doubles_a_text_is_refused() -> None:
+    tokenizer = tiny_llama.tokenizer()
+    encoder = Encoder(tokenizer, 60)
+    double = normalizers.Replace(Regex("(?<=c)|(?=c)"), "cccccccccccccccc")
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([double] * 40)
+    reason = r"(needed more than 0\.5 GiB|worked for more than 1 s)"
+    with pytest.raises(DataError, match=reason):
+        list(encoder.encode_rows([("rows[0]", {"text": "b c b"})]))
+    double = normalizers.Replace(Regex("(?<=a)|(?=a)"), "aaaaaaaaaaaaaaaa")
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([double] * 40)
+    with pytest.raises(DataError, match=f"tokenizer {reason}.* on the text a"):
+        Encoder(tokenizer, 60)
+
+
+def test_results_and_errors_come_as_they_would_without_a_child() -> None:
+    def work() -> Iterator[Any]:
+        yield {"a": (1, None)}
+        yield None
+        raise BadRow("key: reason")
+
+    found = foreign.limited(work)
+    assert (next(found), next(found)) == ({"a": (1, None)}, None)
+    with pytest.raises(BadRow, match="key: reason"):
+        next(found)
+    assert foreign.call(lambda: None) is None
+
+
+def test_each_result_has_its_own_time() -> None:
+    def work() -> Iterator[int]:
+        for number in range(6):
+            end = foreign.time.process_time() + 0.4
+            while foreign.time.process_time() < end:
+                pass
+            yield number
+
+    assert [*foreign.limited(work)] == [*range(6)]
+
+
+def test_a_child_that_is_killed_is_reported_and_one_that_is_left_ends() -> None:
+    def die() -> Iterator[int]:
+        yield 1
+        foreign.os.kill(foreign.os.getpid(), 11)
+
+    with pytest.raises(ForeignCodeError, match="ended its process \\(SIGSEGV\\)"):
+        list(foreign.limited(die))
+    endless = foreign.limited(lambda: iter(int, 1))
+    assert next(endless) == 0
+    endless.close()  # waits for the child
