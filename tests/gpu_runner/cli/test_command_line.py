@@ -162,7 +162,7 @@ def test_without_pytorch_training_says_what_to_install() -> None:
     assert done.returncode == 10
     said = " ".join(done.stderr.split())
     assert (
-        said == "Error: this needs torch, not installed here: `python3 build.py build` installs it"
+        said == "Error: this needs torch, not installed here: `python3 build.py serve` installs it"
     )
 
 

@@ -81,7 +81,7 @@ def test_no_row_that_could_be_planned_once_is_refused_now() -> None:
 
 
 def test_what_is_reported_of_rows_makes_memory_no_worse() -> None:
-    rows = [item for item in looked_at("memory") if item.row.said]
+    rows = [item for item in looked_at("memory") if item.row.documented]
     without = [compare(item.row, overlay=False).error for item in rows]
     plain = Spread.of([error for error in without if error is not None])
     told = Spread.of([item.error for item in rows if item.error is not None])
