@@ -102,9 +102,7 @@ def _run_child(work: Callable[[], Iterable[Any]], writer: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU):
             signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
         faulthandler.disable()
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), 2
-        )  # the parent reports its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the parent reports its end
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads are not in this process
         limit_process()
         with os.fdopen(writer, "wb") as pipe:
