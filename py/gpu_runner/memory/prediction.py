@@ -81,6 +81,18 @@ class Prediction:
         }
         return Prediction(instants, self.bytes_per_parameter)
 
+    def without(self, component: str, instants: tuple[str, ...], absent: bool = True) -> Prediction:
+        """Return the prediction without a component at these instants, if it is `absent`."""
+        if not absent:
+            return self
+        found = {
+            at: {
+                name: size for name, size in one.items() if at not in instants or name != component
+            }
+            for at, one in self.instants.items()
+        }
+        return Prediction(found, self.bytes_per_parameter)
+
     def scaled(self, share: float) -> Prediction:
         """Return an estimate for a batch with this share of the tokens: states keep their size."""
         instants = {

@@ -81,6 +81,9 @@ class LoopMemory:
         typed = options.options
         self.predictions = LoopPredictions(model, optimizers, device, options.behavior, report)
         self.shortage = Shortage(model, optimizers, device, self.predictions, typed)
+        self._measured: list[tuple[int, list[int], bool]] = []
+        """Peak, tokens of each micro-batch, and whether there were moments, of measured steps."""
+        self._updates = 0
         self._fit = FitWarning(device, typed, options.lengths, options.per_batch, warn)
 
     def begin_forward(
@@ -103,12 +106,27 @@ class LoopMemory:
 
     def observe(self, done: WatchedStep, autocast: Autocast) -> None:
         """Predict anew where one of the first steps shows that the loop behaves differently."""
+        self._updates += 1
         if self.predictions.is_settled:
             return
         if any(parameter.grad is not None for parameter in self._model().parameters()):
             self.predictions.observe_zeroed_gradients()
         if self.predictions.end_step(done):
             self._predict(autocast)
+
+    def compare(self, peak_bytes: int, done: WatchedStep) -> None:
+        """Remember the measured peak of a step, to be compared with what it should have needed."""
+        tokens = [part.sequences * part.length for part in done.parts]
+        self._measured.append((peak_bytes, tokens, self._updates > 0))
+
+    def ratio(self) -> float:
+        """Return measured over predicted memory of the heaviest measured step; 0 if unknown."""
+        compared = [
+            (self.predictions.expected_peak(tokens, has_moments=has_moments), peak)
+            for peak, tokens, has_moments in self._measured
+        ]
+        expected, peak = max(compared, default=(0, 0))
+        return peak / expected if expected else 0.0
 
     def examine(
         self, error: BaseException, at: StepCollector, earlier: Mapping[str, Sizes]

@@ -142,6 +142,22 @@ class LoopPredictions:
         """Micro-batches per step, as far as is known."""
         return self._observed.micro_batches
 
+    def expected_peak(self, tokens: Sequence[int], *, has_moments: bool) -> int:
+        """Return the predicted peak of a step of micro-batches with so many tokens; 0 if unknown.
+
+        Before the first update there are no moments, and in the first forward pass of a step that
+        accumulates there are no gradients.
+        """
+        if self.newest is None or not tokens:
+            return 0
+        accumulates = self._observed.micro_batches > 1
+        shares = [count / max(1, self._heaviest) for count in tokens]
+        first = self.newest.scaled(shares[0]).without("grads", ("end_of_forward",), accumulates)
+        others = [self.newest.scaled(share) for share in shares[1:]]
+        absent = ("end_of_forward", "backward", "end_of_backward")
+        found = [one.without("moments", absent, not has_moments) for one in (first, *others)]
+        return max(one.peak_bytes for one in found)
+
     def share_of(self, part: MicroBatch) -> float:
         """Return the tokens of a micro-batch over those of the heaviest one, which is predicted."""
         return part.sequences * part.length / max(1, self._heaviest)

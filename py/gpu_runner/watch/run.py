@@ -346,6 +346,8 @@ class WatchedRun:
             for part in done.parts:
                 part.loss = None
         memory, stalled = self._measurement.take()
+        if memory is not None:
+            self._memory.compare(memory.peak_bytes, done)
         self._memory.shortage.clear()
         self._budget.add_step(done.seconds)
         more = {} if stalled is None else {"opt/stalled_ratio": stalled}
@@ -444,7 +446,7 @@ class WatchedRun:
         if report is not None:
             status, reason = "oom", report.sentence
         with self._guard.around("the end could not be written"):
-            self._log.write_end(status, reason, report)
+            self._log.write_end(status, reason, report, self._memory.ratio())
         with self._guard.around("the copy of the initial weights could not be removed"):
             self._evaluator.remove_initial_weights()
 

@@ -230,9 +230,16 @@ class RunLog:
             time.sleep(TICK_SECONDS)
 
     def write_end(
-        self, status: RunStatus, reason: str, report: OutOfMemoryReport | None = None
+        self,
+        status: RunStatus,
+        reason: str,
+        report: OutOfMemoryReport | None = None,
+        memory_ratio: float = 0.0,
     ) -> None:
-        """Write the last event, with the report if memory ran out, and close the log."""
+        """Write the last event, with the report if memory ran out, and close the log.
+
+        `memory_ratio` is measured over predicted memory of one step, the heaviest one measured.
+        """
         if self._over:
             return
         self._over = True
@@ -251,7 +258,7 @@ class RunLog:
             "drift": self.history.drift,
             "predicted_peak_bytes": predicted,
             "measured_peak_bytes": measured,
-            "memory_ratio": measured / predicted if predicted else 0.0,
+            "memory_ratio": memory_ratio,
             "model": "",
         }
         if self._spending is not None:

@@ -158,3 +158,18 @@ def test_positions_that_restart_need_a_mask() -> None:
         {"input_ids": ids, "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2]])}
     ).packed
     assert not StepInputs.of({"input_ids": ids, "position_ids": torch.arange(6)[None]}).packed
+
+
+def test_a_heaviest_batch_that_comes_before_gradients_and_moments_is_compared_with_its_like(
+    tmp_path: Path,
+) -> None:
+    model = model_of(num_hidden_layers=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
+        for step in range(3):
+            for length in (64 if step == 0 else 16, 16):
+                (batch,) = batches(1, length=length)
+                model(**batch).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert ratio(run) == pytest.approx(1, abs=CLOSE)
