@@ -85,7 +85,7 @@ class LoopPredictions:
         self._optimizers = optimizers
         self._device = device
         self.other_models = 0
-        """Bytes of the weights of other models at the newest prediction."""
+        """Bytes of the weights of other models when the first step began."""
         self._assumed = self._observed = behavior
         self._report = report
         self._inputs: StepInputs | None = None
@@ -117,8 +117,9 @@ class LoopPredictions:
         step = self.step(autocast)
         if step is None or self._made == MOST_PREDICTIONS:
             return
+        if not self._made:  # looking for them takes a tenth of a second and more
+            self.other_models = other_weights(step.model, self._optimizers, self._device)
         self._made += 1
-        self.other_models = other_weights(step.model, self._optimizers, self._device)
         step = replace(step, other_models=self.other_models)
         self._assumed = self._observed
         self.newest = run_in_thread(lambda: predict_loop_step(step))

@@ -14,8 +14,8 @@ Reading order:
 
 - `sanitize` — foreign names, texts and numbers, made fit for a log
 - `protobuf` — the fields of a protobuf message
-- `points` — numbers by name and step, and attempts
 - `tools` — the tools: their names for our metrics, what their logs mean and lack
+- `points` — numbers by name and step, and attempts
 - `log` — a foreign run as the lines of an events.jsonl
 - `trainer` — trainer_state.json
 - `tensorboard` — event files

@@ -14,8 +14,11 @@ from heapq import merge
 from itertools import groupby
 from typing import Final
 
+from unfrozen.imported.tools import has_place
+
 MOST_POINTS: Final = 2_000_000
 MOST_NAMES: Final = 240  # a page holds 256 series of a run
+MOST_OTHERS: Final = 200  # names that have no place among ours: these may come last
 MOST_ATTEMPTS: Final = 250
 LAST_STEP: Final = 10**9
 
@@ -61,8 +64,9 @@ class Points:
             return self._leave(f"at steps outside 0 to {LAST_STEP:,}")
         if self.count >= MOST_POINTS:
             return self._leave(f"beyond the first {MOST_POINTS:,}")
-        if name not in self._names and len(self._names) >= MOST_NAMES:
-            return self._leave(f"of more than {MOST_NAMES} names")
+        most = MOST_NAMES if has_place(name) else MOST_OTHERS
+        if name not in self._names and len(self._names) >= most:
+            return self._leave(f"of more than {MOST_OTHERS} names")
         if self._again and len(self.attempts) < MOST_ATTEMPTS:
             self.attempts.append({})
         self._again = False

@@ -165,6 +165,8 @@ class EventFilesReader:
 
     def __init__(self) -> None:
         self.points = Points()
+        self._counted: dict[str, int] = {}
+        """The newest step of a tag as counted; −1 after a step that the file gives."""
         self._file = ""
         self._cutter = RecordCutter()
         self._plugins: dict[str, str] = {}
@@ -278,7 +280,16 @@ class EventFilesReader:
             if len(self._other_names) < _MOST_TAGS:
                 self._other_names[tag] = text(self._plugins.get(tag, ""))
         else:
-            self.points.add(tag, step, found, time)
+            self.points.add(tag, self._count_step(tag, step), found, time)
+
+    def _count_step(self, tag: str, step: int) -> int:
+        """Return the step of a value; a writer without `global_step` counts each tag from 0."""
+        if step or tag not in self._counted:
+            if len(self._counted) < _MOST_TAGS:
+                self._counted[tag] = -1 if step else 0
+            return step
+        self._counted[tag] += 1
+        return self._counted[tag]
 
 
 def scalar(tensor: bytes) -> float | None:

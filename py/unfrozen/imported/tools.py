@@ -85,7 +85,11 @@ def list_missing(has: Iterable[str], *, timed: bool) -> list[str]:
 
 
 _ALSO: Final = {
-    "train/loss": ("loss", "train_loss", "training_loss", "loss/train"),
+    "train/loss": (
+        *("loss", "train_loss", "training_loss", "loss/train"),
+        *("train_loss_step", "train/loss_step", "loss_step"),  # Lightning, with on_step and …
+        *("train_loss_epoch", "train/loss_epoch", "loss_epoch"),  # … with on_epoch
+    ),
     "train/grad_norm": ("grad_norm", "gradient_norm", "train/gradient_norm"),
     "opt/lr": ("train/learning_rate", "learning_rate", "lr", "train/lr"),
 }
@@ -135,6 +139,11 @@ def find_series(name: str) -> tuple[Placement, int]:
     if found := _SUITE.fullmatch(name):
         return Placement("eval", text(found["suite"] or found["ours"], NAME_MOST)), _LAST - 1
     return Placement("metric", OTHER + text(name, NAME_MOST)), _LAST
+
+
+def has_place(name: str) -> bool:
+    """Return whether a name is a spelling of one of our series."""
+    return name.lower() in _EXACT
 
 
 def assign_series(names: Iterable[str]) -> dict[str, Placement]:

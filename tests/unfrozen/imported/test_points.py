@@ -53,7 +53,15 @@ def test_names_attempts_and_numbers_are_bounded(monkeypatch: pytest.MonkeyPatch)
         points.add("n0", n, 1.0)
     for n in range(500, 900):
         points.add("n0", n, 1.0)
-    assert len(points.names) == module.MOST_NAMES
+    assert len(points.names) == module.MOST_OTHERS
     assert len(points.attempts) == module.MOST_ATTEMPTS
     assert points.count == 600
     assert points.count + sum(points.left.values()) == 300 + 400 + 400
+
+
+def test_a_name_that_has_a_place_among_ours_is_taken_after_all_others() -> None:
+    points = Points()
+    for number in range(300):
+        points.add(f"layer/{number}", 1, 1.0)
+    points.add("train/loss", 1, 2.5)
+    assert points.names[-1] == "train/loss"

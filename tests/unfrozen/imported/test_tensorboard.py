@@ -181,3 +181,13 @@ def test_trainers_own_event_file_is_finished_when_it_says_its_runtime(tmp_path: 
     run = reading(*files(tmp_path))
     assert run.status == "finished"
     assert curve(events(run), "train/loss") == [(1, 1.0)]
+
+
+def test_a_writer_without_steps_has_its_values_counted(tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(tmp_path) as writer:
+        for number in range(10):
+            writer.add_scalar("train/loss", 10.0 - number)
+    found = curve(events(reading(*files(tmp_path))), "train/loss")
+    assert found == [(number, 10.0 - number) for number in range(10)]

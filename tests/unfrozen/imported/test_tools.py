@@ -61,3 +61,18 @@ def test_of_two_for_one_place_the_better_spelling_has_it_and_both_are_kept() -> 
 def test_names_that_look_alike_once_cleaned_are_not_merged() -> None:
     found = assign_series(["a\x00", "a\x01"])
     assert sorted(place.kind for place in found.values()) == ["left", "metric"]
+
+
+@pytest.mark.parametrize(
+    ("names", "loss"),
+    [
+        (("train_loss_step", "train_loss_epoch"), "train_loss_step"),
+        (("train_loss_epoch", "val_loss"), "train_loss_epoch"),
+        (("loss", "train_loss_step"), "loss"),
+    ],
+)
+def test_the_loss_of_a_step_in_lightning_is_the_training_loss(
+    names: tuple[str, ...], loss: str
+) -> None:
+    found = assign_series(names)
+    assert [name for name, place in found.items() if place.name == "train/loss"] == [loss]
