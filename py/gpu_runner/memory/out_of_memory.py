@@ -62,6 +62,8 @@ class BatchSize:
     loss_tokens: int
 
     def __str__(self) -> str:
+        if self.length == 1:  # no text
+            return f"{self.rows:,} examples"
         return f"{self.rows:,} × {self.length:,} tokens, loss at {self.loss_tokens:,} of them"
 
 

@@ -253,9 +253,9 @@ class FitWarning:
         changes = "; or ".join(one.options for one in fitting or found)
         advice = "To make it fit" if fitting else "It needs least with"
         sequences, length = step.inputs.shape
+        size = f"{sequences:,} examples" if length == 1 else f"{sequences:,} × {length:,} tokens"
         return (
-            f"{'This step' if is_now else 'A later batch'} will not fit: {sequences:,} ×"
-            f" {length:,} tokens are predicted to need {format_bytes(newest.peak_bytes)}, and"
+            f"{'This step' if is_now else 'A later batch'} will not fit: {size} are predicted to need {format_bytes(newest.peak_bytes)}, and"
             f" {format_bytes(available)} are available."
             + (f" {advice}: {changes}." if changes else "")
         )
