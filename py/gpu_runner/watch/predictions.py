@@ -254,9 +254,10 @@ class FitWarning:
         advice = "To make it fit" if fitting else "It needs least with"
         sequences, length = step.inputs.shape
         size = f"{sequences:,} examples" if length == 1 else f"{sequences:,} × {length:,} tokens"
+        what = "This step" if is_now else "A later batch"
         return (
-            f"{'This step' if is_now else 'A later batch'} will not fit: {size} are predicted to need {format_bytes(newest.peak_bytes)}, and"
-            f" {format_bytes(available)} are available."
+            f"{what} will not fit: {size} are predicted to need {format_bytes(newest.peak_bytes)},"
+            f" and {format_bytes(available)} are available."
             + (f" {advice}: {changes}." if changes else "")
         )
 
