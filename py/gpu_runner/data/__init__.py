@@ -6,7 +6,6 @@ Reading order:
 - `rows` — the rows of a file or of a hub data set; bad ones are refused with their line
 - `chat` — chats as text, and which of its characters are trained
 - `examples` — encoded examples, in memory or on disk
-- `foreign` — a child process with limits, for templates and tokenizers that came with a model
 - `encode` — rows to examples: token ids, and the mask of what is trained
 - `dataset` — encoded data sets, and the count of everything left out
 - `cache` — large sources, encoded once and found again

@@ -31,7 +31,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from gpu_runner.config.source import RowSource, parse
-from gpu_runner.data import foreign, hub
+from gpu_runner.data import hub
 from gpu_runner.data.dataset import EncodedDataset, EncodingSummary
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import (
@@ -46,6 +46,7 @@ from gpu_runner.data.examples import (
 from gpu_runner.data.rows import PlacedRow, ReportProgress, SourceReader, no_progress, no_rows
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.installed import installed_version
+from gpu_runner.system import foreign
 
 CACHE_ENV: Final = "UNFROZEN_CACHE"
 LEAST_BYTES: Final = 16 * 2**20

@@ -25,15 +25,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from gpu_runner.data import foreign
 from gpu_runner.data.chat import messages
 from gpu_runner.data.chat.answers import Answers, Span
 from gpu_runner.data.chat.messages import THOUGHTS, BadRow, Chat, Message, check_unicode, string
 from gpu_runner.data.chat.template import Template
 from gpu_runner.data.examples import Example
-from gpu_runner.data.foreign import ForeignCodeError
 from gpu_runner.data.rows import PlacedRow, refusal
 from gpu_runner.errors import DataError
+from gpu_runner.system import foreign
+from gpu_runner.system.foreign import ForeignCodeError
 
 Row = Mapping[str, Any]
 NO_TEMPLATE: Final = "none"

@@ -13,12 +13,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.plain import open_plain, read_plain
+from gpu_runner.system import foreign
+from gpu_runner.system.foreign import ForeignCodeError
 from unfrozen.errors import ForeignFileError
 from unfrozen.imported.foreign_files import HEAD_BYTES, ForeignFiles, order, tool_of
 from unfrozen.imported.log import ForeignRun, lines
@@ -55,9 +58,11 @@ def import_runs(path: Path, runs: Path, name: str = "") -> Iterator[Imported]:
         raise DataError(f"{path}: there is no run of another tool in it; {EXPECTED}.")
     for files in found:
         try:
-            run, written = _read(files)
+            run, written = foreign.call(partial(_read, files))
         except ForeignFileError as error:
             yield Imported(files, problem=f"{files[0].parent}: {error}")
+        except ForeignCodeError as error:
+            yield Imported(files, problem=f"{files[0]}: reading it {error}")
         except OSError as error:
             yield Imported(files, problem=f"{files[0]}: {error.strerror or error}")
         else:

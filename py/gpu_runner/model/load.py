@@ -13,6 +13,7 @@ other is refused.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,8 @@ from gpu_runner.config.schema import DEMO
 from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
 from gpu_runner.model import attention
+from gpu_runner.system import foreign
+from gpu_runner.system.foreign import ForeignCodeError
 from gpu_runner.world.sharded_files import WEIGHTS as SHARDS
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
@@ -208,8 +211,23 @@ def _transformers_config(source: Source) -> Any:
 
 @lru_cache(maxsize=1)
 def _read_of_gguf(source: Source, *_: int) -> Any:
-    """Return a configuration, cached until the file changes: parsing it takes seconds."""
+    """Return a configuration, cached until the file changes: parsing it takes seconds.
+
+    A child process with limits parses it first: a small file may claim to hold anything.
+    """
+    file = Path(source.place, source.gguf_file or "")
+    try:
+        foreign.call(lambda: _try_to_read_gguf(file))
+    except ForeignCodeError as error:
+        raise ModelLoadError(f"model {source.name}: reading {file.name} {error}.") from None
     return _read_by_transformers(source)
+
+
+def _try_to_read_gguf(file: Path) -> None:
+    from gguf import GGUFReader
+
+    with contextlib.suppress(Exception):  # transformers reports what is wrong with it
+        GGUFReader(file)
 
 
 def _read_by_transformers(source: Source) -> Any:

@@ -4,6 +4,7 @@ Reading order:
 
 - `names` — the name of the processor
 - `limits` — the limits on this process's memory, and what each leaves
+- `foreign` — a child process with limits, for templates, tokenizers and files of others
 - `gpus` — NVIDIA GPUs through NVML: memory, utilization, power, temperature, throttling
 - `price` — the cost of a run, so far and in total
 - `calibration` — the file of what `unfrozen calibrate` measured

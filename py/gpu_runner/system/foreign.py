@@ -1,9 +1,11 @@
-"""Runs code that came with a model, its chat template and its tokenizer, with limits.
+"""Runs what is foreign in a child process with limits: templates, tokenizers, GGUF files, other
+tools' logs.
 
-A template may loop for ever, and a tokenizer's normalizer may double a text until memory is full;
-neither can be interrupted from inside the process. So they run in a forked child, which may take
-CPU_SECONDS for each of its results and ROOM_BYTES more memory than its parent had; what it makes is
-pickled back. Processes of a pool of ours are limited themselves, by `limit_process`.
+A chat template may loop for ever, and a tokenizer's normalizer may double a text until memory is
+full; neither can be interrupted from inside the process. So they run in a forked child, which may
+take CPU_SECONDS for each of its results and ROOM_BYTES more memory than its parent had, mapped
+files apart; what it makes is pickled back. Processes of a pool of ours are limited themselves, by
+`limit_process`.
 
 Only Linux forks safely beside PyTorch's threads and holds both limits: elsewhere the code runs in
 the process itself.
@@ -78,10 +80,10 @@ def limit_process() -> None:
     if _is_limited:
         return
     _is_limited = True
-    room = psutil.Process().memory_info().vms + ROOM_BYTES
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    room = psutil.Process().memory_info().data + ROOM_BYTES
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     room = room if hard == resource.RLIM_INFINITY else min(room, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (room, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (room, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     grant_time()
 
@@ -115,7 +117,7 @@ def _run_child(work: Callable[[], Iterable[Any]], writer: int) -> None:
             except MemoryError:
                 raise
             except Exception as error:
-                pickle.dump(("error", error), pipe)
+                pickle.dump(("error", (type(error), error.args, vars(error))), pipe)
         code = 0
     except MemoryError:
         code = _MEMORY_CODE
@@ -127,7 +129,10 @@ def _results(pipe: BinaryIO) -> Iterator[Any]:
     while True:
         kind, value = pickle.load(pipe)  # written by our own child
         if kind == "error":
-            raise value
+            raised, args, state = value
+            error = raised.__new__(raised, *args)  # whatever its class takes to be made
+            vars(error).update(state)
+            raise error
         if kind == "end":
             return
         yield value

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import Regex, normalizers
 
 import tiny_llama
-from gpu_runner.data import foreign
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.foreign import ForeignCodeError
 from gpu_runner.errors import DataError
+from gpu_runner.log.import_runs import import_runs
+from gpu_runner.system import foreign
+from gpu_runner.system.foreign import ForeignCodeError
+from unfrozen.errors import ForeignFileError
 
 pytestmark = [
     pytest.mark.slow,
@@ -77,13 +81,27 @@ def test_results_and_errors_come_as_they_would_without_a_child() -> None:
     def work() -> Iterator[Any]:
         yield {"a": (1, None)}
         yield None
-        raise BadRow("key: reason")
+        raise ForeignFileError("file", "it is torn", "copy it again", 7)
 
     found = foreign.limited(work)
     assert (next(found), next(found)) == ({"a": (1, None)}, None)
-    with pytest.raises(BadRow, match="key: reason"):
+    with pytest.raises(ForeignFileError, match="file at byte 7: it is torn; copy it again"):
         next(found)
     assert foreign.call(lambda: None) is None
+
+
+def test_a_log_of_another_tool_that_fills_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"log_history": [{"step": n, "loss": n / 7} for n in range(300_000)], "global_step": 1}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    monkeypatch.setattr(foreign, "ROOM_BYTES", 2**26)
+    (found,) = import_runs(tmp_path, tmp_path / "runs")
+    assert "reading it needed more than 0.0625 GiB of memory" in found.problem
+    monkeypatch.setattr(foreign, "ROOM_BYTES", 2**30)
+    monkeypatch.setattr(foreign, "CPU_SECONDS", 60)
+    (found,) = import_runs(tmp_path, tmp_path / "runs")
+    assert (found.problem, found.is_new) == ("", True)
 
 
 def test_each_result_has_its_own_time() -> None:
