@@ -17,7 +17,7 @@ def test_a_run_is_loaded_begun_followed_and_ended_in_this_order(js: JavaScript) 
         return { ended, phases, heard, logs: logs() };
         """,
     )
-    assert found["phases"] == ["loading", "ready", "training", "ready"]
+    assert found["phases"] == ["loading", "training", "ready"]
     assert found["heard"] == [["boot", None], ["start", '{"lr":1}']]
     assert found["ended"] == {
         "ok": True,
@@ -60,11 +60,13 @@ def test_a_refused_run_is_reported_and_leaves_nothing_behind(js: JavaScript) -> 
         const refused = await trainer.train({ lr: 99 });
         const listed = pageRuns.all.size;
         says = sound(1);
-        return { refused, listed, next: await trainer.train({}), workers: workers.length };
+        const known = [...phases];
+        return { refused, listed, known, next: await trainer.train({}), workers: workers.length };
         """,
     )
     assert (found["refused"]["status"], found["refused"]["problem"]) == ("refused", "lr: too high")
     assert found["listed"] == 0
+    assert found["known"] == ["loading", "training", "ready"]
     assert found["next"]["ok"]
     assert found["workers"] == 1
 
@@ -173,7 +175,7 @@ def test_a_message_that_is_out_of_turn_or_of_another_form_is_ignored(js: JavaScr
         return [phases, logs().map(({ events }) => events.map(({ seq }) => seq))];
         """,
     )
-    assert found == [["loading", "ready", "training", "stopping", "ready"], [[0, 1, 9]]]
+    assert found == [["loading", "training", "stopping", "ready"], [[0, 1, 9]]]
 
 
 def test_runs_of_two_tabs_that_begin_in_the_same_second_have_names_of_their_own(

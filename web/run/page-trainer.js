@@ -1,13 +1,14 @@
 /**
  * The page's own trainer: one worker that fine-tunes the demo model, and the logs of its runs.
  *
- *            train(), ask()           ready                  run begins
+ *            train(), ask()           ready                    train()
  *   idle ───────────────────▶ loading ─────────▶ ready ───────────────────▶ training ──┐
  *                             ▲    │              ▲                           │        │ stop()
- *            train(), ask()   │    ▼              └───────── run ends ────────┘        ▼
+ *            train(), ask()   │    ▼              └─── run ends, refused ─────┘        ▼
  *                             └── failed ◀─── crash or timeout ─────────── training ◀ stopping
  *                                                                          (timeout: terminated)
  *
+ * A run that waited for Python goes from loading to training at once.
  * A run is its log: lines of events, the same as a runner's, in `pageRuns`.
  */
 
@@ -71,6 +72,7 @@ export class PageTrainer extends WorkerClient {
     return new Promise((resolve) => {
       this.#training = { run, resolve };
       this.#send({ type: "start", run: id, choices: JSON.stringify(choices) });
+      if (this.status.phase === "ready") this.setStatus({ phase: "training" });
     });
   }
 
@@ -148,7 +150,8 @@ export class PageTrainer extends WorkerClient {
   }
 
   #handleReady() {
-    this.setStatus({ phase: "ready", what: "", share: "", starting: false });
+    const phase = this.#training ? "training" : "ready";
+    this.setStatus({ phase, what: "", share: "", starting: false });
     for (const message of this.#waiting.splice(0)) this.post(message);
   }
 
@@ -163,9 +166,9 @@ export class PageTrainer extends WorkerClient {
     Object.assign(run, { title, command });
     if (problem) {
       this.#training = null;
+      this.setStatus({ phase: "ready" });
       return resolve(makeResult("refused", problem));
     }
-    this.setStatus({ phase: "training" });
     pageRuns.add(run);
   }
 
