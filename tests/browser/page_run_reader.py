@@ -95,7 +95,9 @@ class PageRunReader:
 
     def until_training(self) -> None:
         """Wait for the first step of the run that was begun."""
-        self.wait(lambda: self.state["status"] == "running" and self.state["step"] > 0, "first step")
+        self.wait(
+            lambda: self.state["status"] == "running" and self.state["step"] > 0, "first step"
+        )
 
     def stop(self) -> tuple[dict[str, Any], float]:
         """Press Stop; how the run ended, and after how many seconds."""
