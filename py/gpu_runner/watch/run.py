@@ -266,11 +266,11 @@ class WatchedRun:
             self._memory.predictions.observe_backward()
             self._collector.losses += [value for value in values if value.numel() == 1]
             self._collector.versions = self._weight_versions()
-        elif not self._collector.is_called:
+        elif self._collector.updated or not any(one.sequences for one in self._collector.parts):
             self._begin_unseen(roots, values)
 
     def _begin_unseen(self, roots: list[Tensor], values: list[Tensor]) -> None:
-        """A backward pass of a model whose `forward` the loop never calls."""
+        """A backward pass in a step in which the loop has not called the model, as it seems."""
         found = [one for root, one in zip(roots, values, strict=True) if one.numel() == 1]
         if not found or not any(leads_to(root, self._hooks.owns) for root in roots):
             return

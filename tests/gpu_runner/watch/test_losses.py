@@ -333,3 +333,15 @@ def test_several_models_are_one_run_with_a_loss_each(tmp_path: Path) -> None:
 def test_held_out_examples_of_several_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="scored by one model"):
         unfrozen.watch([nn.Linear(1, 1), nn.Linear(1, 1)], runs=tmp_path, task=[{}])
+
+
+def test_a_step_that_is_compiled_as_a_whole_is_shown_with_its_loss(tmp_path: Path) -> None:
+    model: Any = Images()
+    optimizer = sgd(model)
+    step = torch.compile(lambda x: model(x).square().mean(), backend="eager", fullgraph=True)
+    with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
+        for call in (lambda x: model(x).mean(), step, step):
+            call(images()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert len(series(run, "train/loss")) == 3
