@@ -270,8 +270,28 @@ def test_time_and_asyncio_work_as_in_any_python(reader: CellReader) -> None:
     assert reader.run(code + "time.perf_counter() - start > 0.19")["value"] == "True"
     assert reader.run("await asyncio.sleep(0.01, 'awaited')")["value"] == "'awaited'"
     assert reader.run("async def f(): return 5\nasyncio.run(f())")["value"] == "5"
-    refused = reader.run("input('name? ')")
-    assert "assign the value in the cell" in refused["error"]
+    for code in ("input('name? ')", "import sys\nsys.stdin.read()", "open(0).read()"):
+        assert "in the cell and run it again" in reader.run(code)["error"], code
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from pyodide.http import pyfetch\nawait pyfetch('https://example.com')",
+        "from pyodide.http import open_url\nopen_url('https://example.com')",
+        "from pyodide.http import pyxhr\npyxhr.get('https://example.com')",
+        "import urllib.request\nurllib.request.urlopen('https://example.com')",
+        "import http.client\nhttp.client.HTTPConnection('example.com').request('GET', '/')",
+        "import socket\nsocket.create_connection(('example.com', 80))",
+        "import socket\nsocket.gethostbyname('example.com')",
+        "import asyncio\nawait asyncio.open_connection('example.com', 80)",
+        "import http.server\nhttp.server.HTTPServer(('', 8000), None)",
+        "import requests",
+    ],
+)
+def test_what_needs_a_network_says_that_cells_have_none(reader: CellReader, code: str) -> None:
+    *_, last = reader.run(code)["error"].strip().splitlines()
+    assert "Cells have no network: paste the data into the cell, or run" in last
 
 
 def test_a_hundred_thousand_lines_are_capped_with_a_count(reader: CellReader) -> None:

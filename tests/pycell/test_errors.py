@@ -132,6 +132,7 @@ def test_an_error_without_words_still_has_its_type(source: str) -> None:
     ("name", "words"),
     [
         ("not_there", "Cells of this page can import Python's standard library, unfrozen"),
+        ("pyodide_http", "Cells have no network: paste the data into the cell"),
         ("msvcrt", "msvcrt is a module of the standard library that Python in a browser"),
     ],
 )

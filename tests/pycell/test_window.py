@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pycell.cell import CellResult, run_cell
-from pycell.window import Help, make_js_module, raise_system_exit, refuse_input
+from pycell.window import Help, NoInput, make_js_module, raise_system_exit, refuse_input
 from unfrozen.publish import PublishError
 
 TABLE = json.dumps({"headers": ["Model", "GB"], "rows": [["7B", 112.0]]})
@@ -107,6 +107,7 @@ def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "help", Help())
     monkeypatch.setattr(builtins, "exit", raise_system_exit)
     monkeypatch.setattr(builtins, "input", refuse_input)
+    monkeypatch.setattr(sys, "stdin", NoInput())
 
 
 def printed(source: str) -> str:
@@ -132,6 +133,27 @@ def test_help_without_a_question_says_how_to_ask_and_with_one_prints_its_answer(
     assert "help(len)" in str(run("help").value_repr)
     assert "Return the number of items in a container." in printed("help(len)")
     assert "keywords" in printed("help('keywords')")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "sys.stdin.read()",
+        "sys.stdin.readline()",
+        "sys.stdin.readlines()",
+        "sys.stdin.buffer.read(1)",
+        "for line in sys.stdin: pass",
+        "import fileinput\nlist(fileinput.input())",
+    ],
+)
+@pytest.mark.usefixtures("_no_terminal")
+def test_reading_standard_input_says_what_to_do_instead(
+    monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cell"])
+    error = run(f"import sys\n{source}").error
+    assert error is not None
+    assert "sys.stdin has nothing to read here: assign the text in the cell" in error.message
 
 
 @pytest.mark.usefixtures("_no_terminal")

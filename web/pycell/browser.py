@@ -18,7 +18,15 @@ from typing import Any
 from pycell.cell import CappedOutput, run_cell_async, streams
 from pycell.micropip_layer import FetchWheel, PageLayer
 from pycell.packages import Packages, Wait
-from pycell.window import Help, make_js_module, raise_system_exit, refuse_input
+from pycell.window import (
+    Help,
+    NoInput,
+    make_js_module,
+    raise_system_exit,
+    refuse_audited,
+    refuse_connection,
+    refuse_input,
+)
 
 NAP_SECONDS = 0.05
 _NEEDED = ("builtins", "sys", "asyncio", "contextvars", "traceback", "linecache", "io")
@@ -122,6 +130,7 @@ def open_session(
     packages = Packages(known["packages"], fetch_package, download_stopped, _waiter)
     packages.on_load = PageLayer(known, packages, fetch_wheel).note_loaded
     builtins.input = refuse_input
+    sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[misc]
     builtins.help = Help()  # type: ignore[assignment]
     builtins.exit = builtins.quit = raise_system_exit  # type: ignore[assignment]
     time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
@@ -129,6 +138,8 @@ def open_session(
     session = Session(write, publish, packages, pong)
     sys.modules["js"] = make_js_module(session.publish)
     _close_pyodide_js()
+    _refuse_fetching()
+    sys.addaudithook(refuse_audited)
     sys.meta_path.append(packages)
     return session
 
@@ -152,6 +163,14 @@ def _close_pyodide_js() -> None:
     api.__dict__["config"] = SimpleNamespace(enableRunUntilComplete=True)
     closed.__dict__["_api"] = api
     sys.modules.update({"pyodide_js": closed, "pyodide_js._api": api})
+
+
+def _refuse_fetching() -> None:
+    """Make the functions of Pyodide that fetch raise OSError with what to do."""
+    from pyodide import http  # type: ignore[import-not-found]
+
+    http.pyfetch = http._pyfetch.pyfetch = http.open_url = refuse_connection
+    http.pyxhr._xhr_request = refuse_connection
 
 
 def _interruptible_sleep(

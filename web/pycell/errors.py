@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pycell.window import NO_NETWORK
+
 NAME_LIMIT_CHARS = 100
 MESSAGE_LIMIT_CHARS = 20_000
 TRACEBACK_LIMIT_CHARS = 40_000
@@ -197,6 +199,9 @@ def note_on_renamed(module: str) -> str:
     return ""
 
 
+HTTP_CLIENTS = ("aiohttp", "httpx", "pyodide_http", "requests", "urllib3", "websockets")
+
+
 def note_on(name: str) -> str:
     """Return one or two sentences on a top-level module that could not be found."""
     if name in CARRIED:
@@ -209,6 +214,8 @@ def note_on(name: str) -> str:
             "Cells can import one part of gpu_runner, with `from gpu_runner import demo`; "
             "the rest needs PyTorch and runs on your own machine."
         )
+    if name in HTTP_CLIENTS:
+        return f"{NO_NETWORK}."
     if name in sys.stdlib_module_names:
         return f"{name} is a module of the standard library that Python in a browser does not have."
     return (

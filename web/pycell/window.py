@@ -1,4 +1,4 @@
-"""What cells have instead of a browser and a terminal: the `js` module, `input`, `help`, `exit`.
+"""What cells have instead of a browser, a terminal and a network: `js`, `input`, `help`, `exit`.
 
 A cell publishes its table and plots through `js`: `js.window.py_table_data = json.dumps(…)`. The
 assignment is validated at once, so a wrong value raises in the reader's own line and nothing
@@ -64,6 +64,54 @@ def make_js_module(on_publish: Callable[[str, str], None]) -> ModuleType:
 def refuse_input(_prompt: object = "", /) -> NoReturn:
     """Raise RuntimeError with what to do, where `input` would fail as an I/O error."""
     raise RuntimeError("input() does not work here: assign the value in the cell and run it again")
+
+
+NO_STDIN = "sys.stdin has nothing to read here: assign the text in the cell and run it again"
+
+
+class NoInput(io.TextIOBase):
+    """Stands for `sys.stdin`, and for its bytes: every way to read raises RuntimeError."""
+
+    def read(self, _size: int | None = -1, /) -> NoReturn:
+        """Raise RuntimeError with what to do, where the terminal's stream has an I/O error."""
+        raise RuntimeError(NO_STDIN)
+
+    readline = readlines = __next__ = read  # type: ignore[assignment]
+
+    @property
+    def buffer(self) -> NoInput:
+        """Return itself: bytes are refused as text is."""
+        return self
+
+
+NO_NETWORK = (
+    "Cells have no network: paste the data into the cell, or run this code in Python on your own "
+    "machine"
+)
+CONNECTING = frozenset(
+    f"socket.{name}"
+    for name in (
+        *("bind", "connect", "getaddrinfo", "gethostbyaddr", "gethostbyname", "getnameinfo"),
+        *("sendmsg", "sendto"),
+    )
+)
+"""Audit events of every connection that Python opens, whichever module asks for it."""
+
+
+def refuse_connection(*_request: object, **_options: object) -> NoReturn:
+    """Raise OSError with what to do, in the place of a function that fetches."""
+    raise OSError(NO_NETWORK)
+
+
+def refuse_audited(event: str, arguments: tuple[object, ...]) -> None:
+    """Raise OSError for an audit event of the network, before an address is invented for a name.
+
+    Raises RuntimeError for `open(0)`, which is standard input by another name.
+    """
+    if event in CONNECTING:
+        raise OSError(NO_NETWORK)
+    if event == "open" and type(arguments[0]) is int and arguments[0] == 0:
+        raise RuntimeError(NO_STDIN)
 
 
 def raise_system_exit(code: object = None, /) -> NoReturn:
