@@ -130,7 +130,7 @@ def open_session(
     packages = Packages(known["packages"], fetch_package, download_stopped, _waiter)
     packages.on_load = PageLayer(known, packages, fetch_wheel).note_loaded
     builtins.input = refuse_input
-    sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[misc]
+    sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[assignment,misc]
     builtins.help = Help()  # type: ignore[assignment]
     builtins.exit = builtins.quit = raise_system_exit  # type: ignore[assignment]
     time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
@@ -167,7 +167,7 @@ def _close_pyodide_js() -> None:
 
 def _refuse_fetching() -> None:
     """Make the functions of Pyodide that fetch raise OSError with what to do."""
-    from pyodide import http  # type: ignore[import-not-found]
+    from pyodide import http
 
     http.pyfetch = http._pyfetch.pyfetch = http.open_url = refuse_connection
     http.pyxhr._xhr_request = refuse_connection

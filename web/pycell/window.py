@@ -76,7 +76,7 @@ class NoInput(io.TextIOBase):
         """Raise RuntimeError with what to do, where the terminal's stream has an I/O error."""
         raise RuntimeError(NO_STDIN)
 
-    readline = readlines = __next__ = read  # type: ignore[assignment]
+    readline = readlines = __next__ = read
 
     @property
     def buffer(self) -> NoInput:
