@@ -8,8 +8,6 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pycell.window import NO_NETWORK
-
 NAME_LIMIT_CHARS = 100
 MESSAGE_LIMIT_CHARS = 20_000
 TRACEBACK_LIMIT_CHARS = 40_000
@@ -199,6 +197,10 @@ def note_on_renamed(module: str) -> str:
     return ""
 
 
+NO_NETWORK = (
+    "Cells have no network: paste the data into the cell, or run this code in Python on your own "
+    "machine"
+)
 HTTP_CLIENTS = ("aiohttp", "httpx", "pyodide_http", "requests", "urllib3", "websockets")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
 
+from pycell.errors import NO_NETWORK
 from unfrozen.publish import parse_plots, parse_table
 
 PARSERS: dict[str, Callable[[object], object]] = {
@@ -84,10 +85,6 @@ class NoInput(io.TextIOBase):
         return self
 
 
-NO_NETWORK = (
-    "Cells have no network: paste the data into the cell, or run this code in Python on your own "
-    "machine"
-)
 CONNECTING = frozenset(
     f"socket.{name}"
     for name in (
