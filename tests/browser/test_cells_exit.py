@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ end = time.monotonic() + 9
 while time.monotonic() < end: pass
 "done"
 """
+SENT = """() => performance.getEntriesByType("resource")
+  .filter(({ name }) => /[/](pyodide|python)[/]/.test(name))
+  .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
 WAITING = "import asyncio\nawait asyncio.sleep(9)\n'done'"
 
 
@@ -32,8 +36,13 @@ def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellRe
 def test_the_first_run_says_what_it_loads_before_it_does(reader: CellReader) -> None:
     cost = reader.page.locator(f"#{reader.cell} .cell-cost")
     if reader.phase == "idle":
-        assert cost.inner_text().startswith("The first Run loads ")
-        assert cost.inner_text().endswith("\N{NO-BREAK SPACE}MB")
+        said = re.fullmatch(r"The first Run loads ([\d.]+)\sMB", cost.inner_text())
+        assert said
+        assert reader.run("1")["ok"]
+        bytes_sent = reader.page.evaluate(SENT)
+        assert float(said[1]) == pytest.approx(
+            bytes_sent / 1e6, rel=0.05
+        )  # less what the worker fetches
     assert reader.run("1")["ok"]
     assert not cost.is_visible()
 
@@ -41,14 +50,25 @@ def test_the_first_run_says_what_it_loads_before_it_does(reader: CellReader) -> 
 def test_python_can_be_restarted_at_any_time(reader: CellReader) -> None:
     page = reader.page
     assert reader.run("kept = 1")["ok"]
-    page.locator("python-status .python-restart").click()
-    assert "variables of all cells are gone" in page.locator(".python-reason").inner_text()
+    note = page.locator("python-status .python-note")
+    page.set_viewport_size({"width": 320, "height": 700})
+    for close in (lambda: page.keyboard.press("Escape"), note.get_by_text("Close").click):
+        page.locator("python-status .python-restart").click()
+        assert "variables of all cells are gone" in note.inner_text()
+        box = note.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 320
+        close()
+        assert not note.is_visible()
+    page.set_viewport_size({"width": 1280, "height": 720})
     assert reader.run("kept")["errorType"] == "NameError"
     reader.start("while True: pass")
     page.locator("python-status .python-restart").click()
     ended = page.evaluate("window.runInTest")
     assert (ended["stopped"], ended["cleared"]) == (True, True)
     assert "You restarted Python." in str(reader.shown()["message"])
+    assert not note.is_visible(), "the cell says it"
     assert reader.run("6 * 7")["value"] == "42"
 
 

@@ -33,6 +33,14 @@ TARGETS = """(least) => {
     .filter(([{ width, height }]) => width > 1 && (width < least || height < least))
     .map(([{ width, height }, each]) => `${each.outerHTML.slice(0, 90)} ${width} × ${height}`);
 }"""
+BARS = """() => [...document.querySelectorAll(".cell-bar")].flatMap((bar) => {
+  const edges = bar.getBoundingClientRect();
+  return [...bar.children]
+    .filter((each) => each.checkVisibility() && !each.matches(".visually-hidden"))
+    .map((each) => [each, each.getBoundingClientRect()])
+    .filter(([, box]) => box.right > edges.right || box.bottom > edges.bottom || box.top < edges.top)
+    .map(([each]) => each.outerHTML.slice(0, 90));
+})"""
 LETTERS = """(least) => [...document.querySelectorAll("input, select, textarea")]
   .filter((field) => !/range|checkbox|radio/.test(field.type))
   .filter((field) => Number.parseFloat(getComputedStyle(field).fontSize) < least)
@@ -130,12 +138,30 @@ def test_what_scrolls_sideways_shows_it_at_its_edge(
 ) -> None:
     telephone.goto(static_site.url)
     wide = telephone.evaluate(
-        """() => [...document.querySelectorAll(".table-scroll, .plain-table, .scroll-x")]
+        """() => [...document.querySelectorAll(
+          ".table-scroll, .plain-table, .scroll-x, .cell-source, .listing")]
           .filter((box) => box.scrollWidth > box.clientWidth + 1)
           .map((box) => getComputedStyle(box).backgroundAttachment)"""
     )
     assert wide
     assert set(wide) == {"local, local, scroll, scroll"}
+
+
+@pytest.mark.parametrize("width", matrix([320, 390], 320))
+def test_the_bar_of_a_cell_holds_all_that_it_says(
+    page: Page, static_site: StaticSite, width: int
+) -> None:
+    size: Any = {"width": width, "height": 800}
+    page.set_viewport_size(size)
+    page.goto(static_site.url)
+    page.locator(".cell-cost").first.wait_for()
+    for stopped in (True, False):
+        page.evaluate(
+            "(hidden) => { for (const stop of document.querySelectorAll('.cell-stop'))"
+            " stop.hidden = hidden }",
+            stopped,
+        )
+        assert page.evaluate(BARS) == []
 
 
 @pytest.mark.parametrize("width", matrix([320, 360, 390], 320))

@@ -52,4 +52,5 @@ def test_the_page_says_which_python_it_runs_and_what_that_fetches(site: Path) ->
     html = (site / "index.html").read_text()
     sentence = "Cells run Python 3.14 in your browser (Pyodide 314."
     assert html.count(sentence) == 2, "in the top bar and in the colophon"
+    assert "where the host compresses" in html
     assert "import numpy 2.92" in html

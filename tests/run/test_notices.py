@@ -31,6 +31,12 @@ NOTHING = {"kind": "none", "name": ""}
     [
         ({"source": NOTHING, "runner": "absent"}, {}, "No runner", "not connected to a runner"),
         ({"source": NOTHING, "runner": "live"}, {}, "No run yet", "Start one"),
+        (
+            {"source": NOTHING, "started": {"name": "demo", "alive": True, "run": None}},
+            {},
+            "Starting",
+            "with its first event",
+        ),
         ({"source": NOTHING, "runner": "connecting"}, {}, "Connecting", "Asking"),
         ({"source": NOTHING, "runner": "gone"}, {}, "Server gone", "Start it again"),
         ({"source": NOTHING, "runner": "refused"}, {}, "Access denied", "new token"),

@@ -1,13 +1,11 @@
-"""Errors in chapters name the place and the reason; files that gzip makes smaller have a twin."""
+"""Errors in chapters name the place and the reason."""
 
-import gzip
-import os
 from pathlib import Path
 
 import pytest
 
 from site_builder import SiteError
-from site_builder.page import GZIP_MAX_RATIO, GZIP_MIN_BYTES, compress, render_chapters
+from site_builder.page import render_chapters
 
 REFERENCES = """
 [known2020]
@@ -129,25 +127,3 @@ def test_a_chapter_without_a_title_is_refused(article: Path) -> None:
 def test_an_empty_folder_is_not_an_article(article: Path) -> None:
     with pytest.raises(SiteError, match="no chapter"):
         render_chapters(article)
-
-
-def test_only_files_that_shrink_have_a_gzip_twin(tmp_path: Path) -> None:
-    (tmp_path / "assets").mkdir()
-    files = {
-        "index.html": b"<p>again and again</p>" * 500,
-        "assets/main.js": b"let x = 1;" * 500,
-        "assets/font.woff2": os.urandom(5000),
-        "small.json": b"1" * (GZIP_MIN_BYTES - 1),
-    }
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    compress(tmp_path)
-    first = {path.name: path.read_bytes() for path in tmp_path.rglob("*.gz")}
-    assert first.keys() == {"index.html.gz", "main.js.gz"}
-    for name, packed in first.items():
-        (path,) = tmp_path.rglob(name)
-        data = path.with_suffix("").read_bytes()
-        assert gzip.decompress(packed) == data
-        assert len(packed) <= GZIP_MAX_RATIO * len(data)
-    compress(tmp_path)  # twins have no twin of their own, and no date
-    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.gz")} == first

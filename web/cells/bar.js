@@ -1,6 +1,7 @@
 /** The bar below a cell's source: its buttons (Run, Stop, Reset, Copy) and its status. */
 
 import { python } from "../python/python-client.js";
+import { textForHost } from "../python/runtime-files.js";
 import { textButton } from "../figures/tools.js";
 
 /** @typedef {"" | "waiting" | "running" | "ended"} Stage */
@@ -36,7 +37,8 @@ export class CellBar {
     this.link.setAttribute("aria-label", `Link to the cell ${cell.id}`);
     this.cost = document.createElement("span");
     this.cost.className = "cell-cost faint";
-    this.cost.textContent = document.querySelector("python-status")?.dataset.cost ?? "";
+    const { costCompressed, costPlain } = document.querySelector("python-status")?.dataset ?? {};
+    this.cost.textContent = textForHost({ compressed: costCompressed, plain: costPlain }) ?? "";
     const tools = [this.runButton, this.stopButton, this.resetButton, this.copyButton, this.link];
     this.element.append(...tools, this.cost, this.status, this.progress);
     python.addEventListener("status", () => this.#showWaiting());

@@ -20,13 +20,17 @@ class PythonStatus extends HTMLElement {
     for (const silent of [dot, this.text]) silent.setAttribute("aria-hidden", "true");
     this.announcement.setAttribute("role", "status");
     this.reason = element("span", "python-reason");
+    this.note = element("div", "python-note");
+    this.note.append(this.reason, textButton("python-close", "Close", () => this.#close()));
+    this.note.hidden = true;
+    document.addEventListener("keydown", ({ key }) => key === "Escape" && this.#close());
     this.retry = textButton("python-retry", "Retry", () => python.retry());
     this.all = textButton("python-all", "Run all", () => this.#runOrStopAll());
     this.all.title = "Run every cell of the page, in order";
-    this.restart = textButton("python-restart", "", () => python.restart());
+    this.restart = textButton("python-restart", "", () => this.#restart());
     this.restart.title = "Restart Python: the variables of all cells are lost";
     this.restart.append(element("span", "python-restart-words", "Restart Python"));
-    this.replaceChildren(this.all, this.retry, this.restart, dot, this.text, this.announcement, this.reason);
+    this.replaceChildren(this.all, this.retry, this.restart, dot, this.text, this.announcement, this.note);
     for (const each of [python, planner]) each.addEventListener("status", () => this.#show());
     this.#show();
   }
@@ -41,12 +45,28 @@ class PythonStatus extends HTMLElement {
     this.text.textContent = arriving ? `${arriving} ${share}` : text;
     const between = phase === "ready" && python.waiting > 0; // between two cells nothing is announced
     if (!between && this.announcement.textContent !== text) this.announcement.textContent = text;
-    this.reason.textContent = problemText(python.status);
-    this.reason.hidden = this.reason.textContent === "";
+    this.#note(problemText(python.status));
     this.retry.hidden = phase !== "failed";
     this.restart.hidden = ["idle", "loading", "failed"].includes(python.status.phase);
     this.all.hidden = phase === "failed";
     this.all.textContent = busy ? "Stop" : "Run all";
+  }
+
+  /** Shows a note until it is closed or another one takes its place; an empty text removes it. */
+  #note(text) {
+    if (text === this.reason.textContent) return;
+    this.reason.textContent = text;
+    this.note.hidden = text === "";
+  }
+
+  #close() {
+    if (this.note.contains(document.activeElement)) this.all.focus();
+    this.note.hidden = true;
+  }
+
+  #restart() {
+    this.#note(""); // one that was closed is shown again
+    python.restart();
   }
 
   #runOrStopAll() {

@@ -6,6 +6,7 @@
 import { deleteRun, eventsOf, loadSavedRuns, pageRuns, saveRun } from "../run/page-runs.js";
 import { trainer } from "../run/page-trainer.js";
 import { spellCommand } from "../run/command-line.js";
+import { textForHost } from "../python/runtime-files.js";
 import { planeView } from "./plane.js";
 import { answersView, pageRunView, runsView } from "./view.js";
 import "../run/view/run-view.js";
@@ -184,7 +185,7 @@ export class LivePageRun {
     button.textContent = busy ? "Stop" : "Fine-tune it here";
     button.classList.toggle("page-run-stop", busy);
     button.disabled = phase === "stopping";
-    this.#find(".page-run-note").textContent = busy ? workText(trainer.status) : this.view.fetches;
+    this.#find(".page-run-note").textContent = busy ? workText(trainer.status) : textForHost(this.view.fetches);
     this.#showMessage(phase === "failed" ? `${reason} Try again.` : "");
     this.host.dataset.phase = phase;
   }

@@ -12,7 +12,7 @@ const PRINTED = [
 ];
 
 /**
- * @param {object} view from `unfrozen.lab.choices`, with `plane` and `fetches` of the site builder
+ * @param {object} view from `unfrozen.lab.choices`, with `plane` of the site builder
  * @param {{live?: boolean}} [opts] live: it can be used
  */
 export function pageRunView(view, { live = false } = {}) {
@@ -23,7 +23,7 @@ export function pageRunView(view, { live = false } = {}) {
       "div",
       { class: "row page-run-head" },
       h("button", { type: "button", class: "button primary page-run-start", disabled: !live }, "Fine-tune it here"),
-      h("p", { class: "page-run-note faint" }, live ? view.fetches : PRINTED),
+      h("p", { class: "page-run-note faint" }, live ? "" : PRINTED),
     ),
     h("p", { class: "page-run-status bad", role: "status" }),
     dialsView(view, live),

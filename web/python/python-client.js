@@ -40,7 +40,8 @@ const FULL_BYTES = 2 ** 30; // of memory: from here on, Python is restarted at t
  * @typedef {"idle" | "loading" | "ready" | "running" | "stopping" | "stopped" | "failed"} Phase
  * @typedef {{phase: Phase, share: string, starting: boolean, reason: string, cleared: boolean,
  *   fetching: string, refused: number}} Status
- *   share: how much of the download has arrived, as text ("40%"); reason: why it failed or restarted; cleared:
+ *   share: how much of the download has arrived, as text ("40%"); reason: why it failed, or why it restarted
+ *   between two runs (a run that it ended has that in its outcome); cleared:
  *   variables were lost since the last run; fetching: the package that the running cell waits for; refused:
  *   how many messages of its worker were refused
  * @typedef {{cell: string, source: string, edited: boolean, guess?: {key: string, text: string},
@@ -272,7 +273,7 @@ export class PythonClient extends WorkerClient {
   #restartWorker(reason, result = { error: pythonError(reason) }) {
     const entry = this.#endWorker();
     const cleared = this.#edited || !this.#aside; // else the reader's own variables are set aside
-    this.setStatus({ reason, cleared });
+    this.setStatus(entry ? { reason: "", cleared: false } : { reason, cleared });
     this.#spawn("stopped");
     entry?.settle(makeOutcome({ ...result, edited: entry.edited, cleared, reason }));
     this.#startNext();

@@ -21,6 +21,15 @@ const DOWNLOAD_TIMEOUT_MS = 30_000; // without a byte
 export const FIRST_BYTES = Object.values(RUNTIME_BYTES).reduce((sum, bytes) => sum + bytes, 0);
 
 /**
+ * Returns what is true of this host: whether it compresses what it sends, as it has the page and its scripts.
+ * @param {{compressed: string, plain: string}} texts
+ */
+export function textForHost({ compressed, plain }) {
+  const sent = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+  return sent.some((file) => file.encodedBodySize < file.decodedBodySize) ? compressed : plain;
+}
+
+/**
  * Fetches the files of an interpreter.
  * @param {(ratio: number) => void} onProgress share of the bytes that have arrived, 0 … 1
  * @param {AbortSignal} [signal]

@@ -26,6 +26,7 @@ const TRAIN = "unfrozen train --model demo";
  * @param {string} view.stream
  * @param {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"} view.health
  * @param {string} view.runner state of the runner
+ * @param {import("./control.js").Started | null} [view.started] the newest launch from a page
  * @param {string} view.problem
  * @param {string} [view.progress] how much of a large file has been read
  * @param {boolean} [view.shared] whether other windows hold the open connections, and this one polls
@@ -37,11 +38,11 @@ export function makeNotice(view) {
   return connectionNotice(view) ?? lifeNotice(view) ?? endNotice(view) ?? replayNotice(view);
 }
 
-function connectionNotice({ source, stream, runner, problem, run, reading, readPercent, progress }) {
+function connectionNotice({ source, stream, runner, started, problem, run, reading, readPercent, progress }) {
   if (stream === "unreadable") {
     return { tone: "bad", title: "Not readable", text: /[.!?]$/.test(problem) ? problem : `${problem}.` };
   }
-  if (source.kind === "none") return nothingNotice(runner);
+  if (source.kind === "none") return nothingNotice(runner, started);
   if (stream === "loading") {
     return { tone: "quiet", title: "Reading", text: `Reading ${source.name}. ${progress ?? ""}`.trim() };
   }
@@ -75,7 +76,10 @@ function connectionNotice({ source, stream, runner, problem, run, reading, readP
   return null;
 }
 
-function nothingNotice(runner) {
+function nothingNotice(runner, started) {
+  if (runner === "live" && started?.alive && !started.run) {
+    return { tone: "quiet", title: "Starting", text: "The run appears here with its first event." };
+  }
   if (runner === "live") {
     const text = "The runner is ready and has no run yet. Start one, and it appears here.";
     return { tone: "quiet", title: "No run yet", text, command: TRAIN };
@@ -231,7 +235,7 @@ export function judgeHealth(run, writer, now) {
 }
 
 const ANNOUNCEMENT_GAP_MS = 5000; // between two announced evaluations
-const BRIEF_STATES = ["Connecting", "Reading"];
+const BRIEF_STATES = ["Connecting", "Reading", "Starting"];
 
 /**
  * Announcements of a run view: that a run begins, was evaluated, has an alert, changes its state or ends. Steps are not

@@ -20,9 +20,11 @@ from site_builder.browser_python import (
     DEMO,
     DEMO_PACKAGE,
     progress_bytes,
+    python_bytes,
     python_files,
     write_demo_wheel,
 )
+from site_builder.compression import transferred_bytes
 from site_builder.config import ROOT, WEB, WIDGETS, widget_loaders
 from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
@@ -41,7 +43,8 @@ _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 class Assets:
     """What the page's template needs: paths of bundled files, relative to the page, and notes.
 
-    `python` says which Python runs the cells, `cost` what the first Run downloads.
+    `python` says which Python runs the cells, `cost` what the first Run downloads: from a host
+    that compresses, and from any other.
     """
 
     main: str
@@ -49,7 +52,7 @@ class Assets:
     theme: str
     fonts: tuple[str, ...]
     python: str = ""
-    cost: str = ""
+    cost: tuple[str, str] = ("", "")
 
 
 def write_assets(out: Path, version: str) -> Assets:
@@ -78,20 +81,24 @@ def write_assets(out: Path, version: str) -> Assets:
     shipped = components(bundled)
     (out / NOTICES).write_text(notices(shipped), encoding="utf-8")
     (out / SBOM).write_text(sbom(shipped, version), encoding="utf-8")
-    first_run = (out / WORKER).stat().st_size + sum(map(len, python_files().values()))
+    worker = (out / WORKER).read_bytes()
+    packed, plain = python_bytes()
+    first_run = packed + transferred_bytes([worker]), plain + len(worker)
     return replace(
         assets,
         python=_python_note(first_run, packages["numpy"]["bytes"]),
-        cost=f"The first Run loads {mb(first_run)}",
+        cost=(f"The first Run loads {mb(first_run[0])}", f"The first Run loads {mb(first_run[1])}"),
     )
 
 
-def _python_note(first_run_bytes: int, numpy_bytes: int) -> str:
+def _python_note(first_run_bytes: tuple[int, int], numpy_bytes: int) -> str:
     package = json.loads((ROOT / "node_modules" / "pyodide" / "package.json").read_text())
     version = wheels.read_lock()["info"]["python"].rpartition(".")[0]
+    packed, plain = map(mb, first_run_bytes)
     return (
-        f"Cells run Python {version} in your browser (Pyodide {package['version']}): "
-        f"the first Run fetches {mb(first_run_bytes)}, import numpy {mb(numpy_bytes)} more."
+        f"Cells run Python {version} in your browser (Pyodide {package['version']}): the first Run"
+        f" fetches {packed} where the host compresses, {plain} where it does not;"
+        f" import numpy {mb(numpy_bytes)} more."
     )
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from site_builder import SiteError
+from site_builder.compression import transferred_bytes
 from site_builder.config import ROOT, project
 from unfrozen.lab.demo import FILES
 
@@ -60,6 +61,13 @@ def python_files() -> dict[str, bytes]:
         compiled = {n.removeprefix(top): data for n, data in bytecode.items() if n.startswith(top)}
         files[path] = _zip(compiled, files[path])
     return files
+
+
+@cache
+def python_bytes() -> tuple[int, int]:
+    """Return the bytes of `python_files`: from a host that compresses, and from any other."""
+    files = python_files().values()
+    return transferred_bytes(files), sum(map(len, files))
 
 
 def progress_bytes() -> dict[str, int]:

@@ -5,7 +5,6 @@ The page needs no script, no network and no server.
 
 from __future__ import annotations
 
-import gzip
 import re
 import shutil
 from collections import Counter
@@ -21,6 +20,7 @@ from site_builder.assets import write_assets
 from site_builder.bibliography import Bibliography
 from site_builder.blocks import BIBLIOGRAPHY_MARK, TAKEAWAYS_MARK, PageContext
 from site_builder.code_blocks import CellRunner
+from site_builder.compression import compress
 from site_builder.config import AUTHORS, SUBTITLE, TITLE, WEB, project
 from site_builder.markdown import ChapterRenderer, Section, make_parser, slug
 from site_builder.quiz import Quiz
@@ -32,8 +32,6 @@ DESCRIPTION: Final = (
     "An article about full fine-tuning that you can run: live Python in the page, "
     "and a real training run on your own machine, drawn as it happens."
 )
-GZIP_MIN_BYTES: Final = 1000
-GZIP_MAX_RATIO: Final = 0.9
 _FIGURE_NUMBER: Final = re.compile(r"<!--figure:([^:]*):(.*?)-->")
 _FIGURE: Final = re.compile(r'<figure id="fig-([^"]+)".*?</figure>', re.DOTALL)
 _ID: Final = re.compile(r'\sid="([^"]+)"')
@@ -78,19 +76,6 @@ def build_site(out: Path, article: Path = WEB / "article") -> list[Chapter]:
     (out / "index.html").write_text(html + "\n", encoding="utf-8")
     compress(out)
     return chapters
-
-
-def compress(folder: Path) -> None:
-    """Write `NAME.gz` next to each file below `folder` that it makes smaller, without a date.
-
-    `gpu_runner.serve.site` sends them, and so does nginx with `gzip_static on`.
-    """
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix != ".gz" and path.stat().st_size >= GZIP_MIN_BYTES:
-            data = path.read_bytes()
-            packed = gzip.compress(data, 6, mtime=0)
-            if len(packed) <= GZIP_MAX_RATIO * len(data):
-                path.with_name(f"{path.name}.gz").write_bytes(packed)
 
 
 def render_chapters(folder: Path) -> list[Chapter]:

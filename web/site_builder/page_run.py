@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from site_builder import wheels
-from site_builder.browser_python import DEMO, python_files
+from site_builder.browser_python import DEMO, python_bytes
+from site_builder.compression import transferred_bytes
 from site_builder.formats import mb
 from site_builder.measurements import read_json, read_presets
 from unfrozen.lab import choices
@@ -31,14 +32,18 @@ def view(_: Mapping[str, object]) -> dict[str, Any]:
     before = read_presets()["presets"]["plain"]["losses"]
     start = {"task": before["task"][0], "general": before["general"][0]}
     plane = {"start": start, "known": dots, "text": text}
-    return choices.view() | {"plane": plane, "fetches": _download_note()}
-
-
-def _download_note() -> str:
     numpy = wheels.CACHE / wheels.read_lock()["packages"]["numpy"]["file_name"]
-    paths = [numpy, *(DEMO / name for name in FILES)]
-    total = sum(path.stat().st_size for path in paths) + sum(map(len, python_files().values()))
+    files = [path.read_bytes() for path in (numpy, *(DEMO / name for name in FILES))]
+    packed, plain = python_bytes()
+    fetches = {
+        "compressed": _download_note(packed + transferred_bytes(files)),
+        "plain": _download_note(plain + sum(map(len, files))),
+    }
+    return choices.view() | {"plane": plane, "fetches": fetches}
+
+
+def _download_note(total_bytes: int) -> str:
     return (
-        f"The first time, it loads {mb(total)}: Python, numpy and a language model and its data."
-        " Nothing leaves this page."
+        f"The first time, it loads {mb(total_bytes)}: Python, numpy and a language model and its"
+        " data. Nothing leaves this page."
     )

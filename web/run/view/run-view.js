@@ -165,7 +165,7 @@ export class RunView extends HTMLElement {
     const isLive = source.kind === "live";
     const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
     const reading = isLive && !wasRead;
-    const about = { source, stream, health, runner: runner.state, problem, progress, reading, readPercent, shared };
+    const about = { source, stream, health, runner: runner.state, started: control.started, problem, progress, reading, readPercent, shared };
     const notice = makeNotice({ run, ...about });
     this.#parts.announce(this.#announcements.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
