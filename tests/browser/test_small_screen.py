@@ -38,7 +38,8 @@ BARS = """() => [...document.querySelectorAll(".cell-bar")].flatMap((bar) => {
   return [...bar.children]
     .filter((each) => each.checkVisibility() && !each.matches(".visually-hidden"))
     .map((each) => [each, each.getBoundingClientRect()])
-    .filter(([, box]) => box.right > edges.right || box.bottom > edges.bottom || box.top < edges.top)
+    .filter(([, { right, top, bottom }]) =>
+      right > edges.right || top < edges.top || bottom > edges.bottom)
     .map(([each]) => each.outerHTML.slice(0, 90));
 })"""
 LETTERS = """(least) => [...document.querySelectorAll("input, select, textarea")]

@@ -1,4 +1,4 @@
-"""Files that gzip makes smaller have a twin, and hosts that compress send as many bytes as it has."""
+"""Files that gzip makes smaller have a twin, whose bytes are what a host that compresses sends."""
 
 import gzip
 import os
