@@ -20,6 +20,7 @@ end = time.monotonic() + 9
 while time.monotonic() < end: pass
 "done"
 """
+# Of the page alone: the worker fetches a few scripts itself.
 SENT = """() => performance.getEntriesByType("resource")
   .filter(({ name }) => /[/](pyodide|python)[/]/.test(name))
   .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
@@ -40,9 +41,7 @@ def test_the_first_run_says_what_it_loads_before_it_does(reader: CellReader) -> 
         assert said
         assert reader.run("1")["ok"]
         bytes_sent = reader.page.evaluate(SENT)
-        assert float(said[1]) == pytest.approx(
-            bytes_sent / 1e6, rel=0.05
-        )  # less what the worker fetches
+        assert float(said[1]) == pytest.approx(bytes_sent / 1e6, rel=0.05)
     assert reader.run("1")["ok"]
     assert not cost.is_visible()
 

@@ -43,8 +43,8 @@ _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 class Assets:
     """What the page's template needs: paths of bundled files, relative to the page, and notes.
 
-    `python` says which Python runs the cells, `cost` what the first Run downloads: from a host
-    that compresses, and from any other.
+    `python` says which Python runs the cells, `cost_…` what the first Run downloads: from a
+    host that compresses, and from any other.
     """
 
     main: str
@@ -52,7 +52,8 @@ class Assets:
     theme: str
     fonts: tuple[str, ...]
     python: str = ""
-    cost: tuple[str, str] = ("", "")
+    cost_compressed: str = ""
+    cost_plain: str = ""
 
 
 def write_assets(out: Path, version: str) -> Assets:
@@ -87,7 +88,8 @@ def write_assets(out: Path, version: str) -> Assets:
     return replace(
         assets,
         python=_python_note(first_run, packages["numpy"]["bytes"]),
-        cost=(f"The first Run loads {mb(first_run[0])}", f"The first Run loads {mb(first_run[1])}"),
+        cost_compressed=f"The first Run loads {mb(first_run[0])}",
+        cost_plain=f"The first Run loads {mb(first_run[1])}",
     )
 
 
