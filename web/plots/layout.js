@@ -92,7 +92,8 @@ function numberTicks(x, frame, width) {
     const at = x.map(value);
     const half = textWidth(label, FONT_SIZE) / 2;
     const anchor = at + half > width ? "end" : at - half < 0 ? "start" : "middle";
-    return { at, rows: [label], anchor, half };
+    const from = at - (anchor === "end" ? 2 : anchor === "start" ? 0 : 1) * half;
+    return { at, rows: [label], anchor, from, to: from + 2 * half };
   });
   return { ticks: thinned(ticks), rows: 1 };
 }
@@ -111,12 +112,12 @@ function categoryTicks(x) {
   return { ticks, rows: Math.max(1, ...ticks.map(({ rows }) => rows.length)) };
 }
 
-/** Drops labels that would run into the one before (log axes crowd). */
+/** Drops labels that would run into the one before: log axes crowd, and labels at the edge move inwards. */
 function thinned(ticks) {
   let edge = -Infinity;
   return ticks.map((tick) => {
-    const fits = tick.at - tick.half > edge + 6;
-    if (fits) edge = tick.at + tick.half;
+    const fits = tick.from > edge + 6;
+    if (fits) edge = tick.to;
     return fits ? tick : { ...tick, rows: [] };
   });
 }

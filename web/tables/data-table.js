@@ -47,10 +47,20 @@ export class DataTable extends HTMLElement {
   }
 
   connectedCallback() {
+    addEventListener("beforeprint", this.#showWhole);
     const folded = this.closest("details:not([open])"); // as printed until it is unfolded
     if (folded) folded.addEventListener("toggle", () => this.#upgrade(), { once: true });
     else this.#upgrade();
   }
+
+  disconnectedCallback() {
+    removeEventListener("beforeprint", this.#showWhole);
+  }
+
+  /** Draws every row: paper has no button that does. */
+  #showWhole = () => {
+    if (!this.#problem && this.#data?.rows.length > this.#limit) this.#showAll();
+  };
 
   #upgrade() {
     if (Object.hasOwn(this, "data")) {
@@ -123,8 +133,10 @@ export class DataTable extends HTMLElement {
 
   async #act(action) {
     const table = { ...this.#data, rows: sortedRows(this.#data.rows, this.#sort) };
-    if (action === "all") this.#showAll();
-    else if (action === "csv") {
+    if (action === "all") {
+      this.#showAll();
+      this.querySelector(".table-scroll").focus({ preventScroll: true });
+    } else if (action === "csv") {
       const name = fileName(String(table.caption ?? "") || placeName(this), "table", "csv");
       saveFile(name, new Blob([toCsv(table)], { type: "text/csv" }));
       this.#announce(`Saved ${name}`);
@@ -137,9 +149,10 @@ export class DataTable extends HTMLElement {
   }
 
   #showAll() {
+    const { scrollTop } = this.querySelector(".table-scroll");
     this.#limit = Infinity;
     this.#draw();
-    this.querySelector(".table-scroll").focus();
+    this.querySelector(".table-scroll").scrollTop = scrollTop;
   }
 
   #announce(text) {

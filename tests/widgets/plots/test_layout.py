@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -67,3 +68,15 @@ def test_counts_that_double_are_read_off_at_their_own_places(node: Node) -> None
     tree = node.tree("plots/view", "plotView", plot, {"width": 680})
     ticks = ["".join(text.itertext()) for text in with_class(tree, "plot-tick")]
     assert [tick for tick in ticks if tick in {*map(str, gpus)}] == [*map(str, gpus)]
+
+
+def test_labels_of_ticks_do_not_touch_where_the_last_is_moved_inwards(node: Node) -> None:
+    for end in (99_999, 100_000, 95_000, 1_000_000):
+        plot = {"x_data": [0, end], "lines": [{"label": "a", "data": [0, 1]}]}
+        layout = node.call(
+            "plots/layout", "layoutPlot", node.call("plots/model", "readPlot", plot), {"width": 683}
+        )
+        shown = [tick for tick in layout["xTicks"] if tick["rows"]]
+        assert len(shown) > 5
+        for left, right in pairwise(shown):
+            assert left["to"] + 6 < right["from"], (left, right)
