@@ -111,6 +111,12 @@ def _log_offline(folder: Path, kind: str) -> None:
         "optim": {"name": "adamw", "betas": [0.9, 0.95]},
     }
     run = wandb.init(project="p", name="a run", mode="offline", dir=str(folder), config=config)
+    if kind == "failed":
+        run.define_metric("epoch")
+        run.define_metric("val/*", step_metric="epoch")
+        run.define_metric("half", step_metric="share")
+        for epoch in (3, 5, 9):
+            run.log({"epoch": epoch, "val/accuracy": epoch / 10, "share": epoch / 2, "half": 1.0})
     for step, row in enumerate(ROWS, 1):
         row = {**row, "train/global_step": 10 * step, "reward": {"mean": step / 7, "std": 0.5}}
         if step % 10 == 0:

@@ -30,7 +30,7 @@ _MOST_NOTES: Final = 20
 _MOST_CONFIG: Final = 2000
 _DEEPEST: Final = 4
 
-_HISTORY, _SUMMARY, _CONFIG, _STATS, _RUN, _EXIT = 2, 3, 5, 7, 17, 18  # of Record
+_HISTORY, _SUMMARY, _CONFIG, _STATS, _METRIC, _RUN, _EXIT = 2, 3, 5, 7, 12, 17, 18  # of Record
 _KEY, _NESTED, _JSON = 1, 2, 16  # of HistoryItem, SummaryItem, ConfigItem
 _STEPS: Final = ("train/global_step", "trainer/global_step", "global_step")
 """Names under which Trainer and others log the optimizer step; W&B's own counts calls of `log`."""
@@ -51,6 +51,9 @@ class OfflineRunReader:
         self._others = 0
         self._step = 0
         self._by_step = False
+        self._metrics: list[str] = []  # that `define_metric` names, in order
+        self._step_metrics: dict[str, str] = {}  # name or pattern → the metric of its steps
+        self._latest: dict[str, float] = {}  # of those metrics
         self._config: dict[str, Any] = {}
         self._summary: dict[str, Any] = {}
         self._name = ""
@@ -124,6 +127,8 @@ class OfflineRunReader:
                 self._summary |= _items(value, self._summary)
             elif kind == _CONFIG:
                 self._config |= _items(value, self._config)
+            elif kind == _METRIC:
+                self._take_metric(value)
             elif kind == _RUN:
                 self._take_run(value)
             elif kind == _EXIT:
@@ -137,6 +142,27 @@ class OfflineRunReader:
                 self._name = text(utf8(value), 200)
             elif kind == 4 and isinstance(value, bytes):
                 self._config |= _items(value, self._config)
+
+    def _take_metric(self, data: bytes) -> None:
+        """Note what counts the steps of a metric, as `define_metric(name, step_metric=…)` says."""
+        found = {number: value for number, _, value in fields(data)}
+        name = found.get(1, found.get(2, b""))  # its name, or a pattern that ends in *
+        name = utf8(name) if isinstance(name, bytes) else ""
+        self._metrics.append(name)
+        by, index = found.get(4), found.get(5)  # by its name, or as the n-th that was defined
+        if isinstance(by, bytes):
+            self._step_metrics[name] = utf8(by)
+        elif isinstance(index, int) and 0 < index <= len(self._metrics):
+            self._step_metrics[name] = self._metrics[index - 1]
+
+    def _step_of(self, name: str, usual: int) -> int:
+        """Return the step of a metric in the row that is read: its own, or the usual one."""
+        by = self._step_metrics.get(name)
+        if by is None:
+            patterns = (p for p in self._step_metrics if p[-1:] == "*" and name.startswith(p[:-1]))
+            by = self._step_metrics.get(max(patterns, key=len, default=""))
+        step = self._latest.get(by or "", -1.0)
+        return int(step) if by != name and 0 <= step <= LAST_STEP and step == int(step) else usual
 
     def _take_history(self, data: bytes) -> None:
         row = dict(_flat(_pairs(data, 1)))
@@ -161,8 +187,11 @@ class OfflineRunReader:
         if is_step := 0 <= step <= LAST_STEP:
             self._step = int(step)
         self._time = values.get("_timestamp", self._time)
+        usual = self._step if is_step else -1
+        counted = set(self._step_metrics.values()) & values.keys()
+        self._latest |= {name: values[name] for name in counted}
         for name, value in values.items():
-            self.points.add(name, self._step if is_step else -1, value, self._time)
+            self.points.add(name, self._step_of(name, usual), value, self._time)
 
     def _take_stats(self, data: bytes) -> None:
         for name, value in _pairs(data, 3):
