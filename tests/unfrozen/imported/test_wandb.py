@@ -90,7 +90,11 @@ def test_a_run_that_failed_says_with_which_code_and_metrics_have_steps_of_their_
     assert (run.status, run.reason) == ("failed", "its process ended with exit code 3")
     found = events(run)
     assert curve(found, "other/val/accuracy") == [(3, 0.3), (5, 0.5), (9, 0.9)]
-    assert [step for step, _ in curve(found, "other/half")] == [0, 1, 2]  # its steps are no whole numbers
+    assert [step for step, _ in curve(found, "other/half")] == [
+        0,
+        1,
+        2,
+    ]  # its steps are no whole numbers
 
 
 def test_a_run_whose_end_was_not_logged_was_stopped() -> None:
