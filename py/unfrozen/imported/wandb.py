@@ -146,8 +146,8 @@ class OfflineRunReader:
     def _take_metric(self, data: bytes) -> None:
         """Note what counts the steps of a metric, as `define_metric(name, step_metric=…)` says."""
         found = {number: value for number, _, value in fields(data)}
-        name = found.get(1, found.get(2, b""))  # its name, or a pattern that ends in *
-        name = utf8(name) if isinstance(name, bytes) else ""
+        given = found.get(1, found.get(2, b""))  # its name, or a pattern that ends in *
+        name = utf8(given) if isinstance(given, bytes) else ""
         self._metrics.append(name)
         by, index = found.get(4), found.get(5)  # by its name, or as the n-th that was defined
         if isinstance(by, bytes):
