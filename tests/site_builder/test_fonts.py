@@ -88,6 +88,15 @@ def test_a_face_promises_the_characters_it_holds_and_no_other(site: Path) -> Non
             assert face.characters == there, face.path.name
 
 
+def test_exponents_beside_text_are_drawn_larger_than_those_of_formulas(site: Path) -> None:
+    (sheet,) = site.glob("assets/style-*.css")
+    adjusted = [rule for rule in FACE.findall(sheet.read_text()) if "size-adjust" in rule]
+    (given,) = (dict(line.split(":", 1) for line in rule.split(";")) for rule in adjusted)
+    assert given["font-family"].strip("\"'") == SIGNS
+    assert {*codes(given["unicode-range"])} == {*map(ord, fonts.EXPONENTS)}
+    assert int(given["size-adjust"].rstrip("%")) >= 125
+
+
 @pytest.mark.slow
 def test_a_face_is_cut_to_the_same_bytes_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
