@@ -250,6 +250,28 @@ html
     assert reader.page.title() == title
 
 
+def test_a_long_table_scrolls_under_its_header_and_is_printed_whole(reader: CellReader) -> None:
+    rows = "[[i, i / 7] for i in range(600)]"
+    ran = reader.run(f"import js, json\njs.window.py_table_data = json.dumps({{'headers': "
+                      f"['step', 'loss'], 'rows': {rows}}})")  # fmt: skip
+    assert ran["ok"], ran["error"]
+    page, box = reader.page, reader.page.locator(f"#{reader.cell} .table-scroll")
+    height = page.evaluate("innerHeight")
+    assert box.bounding_box()["height"] <= 0.8 * height + 1  # type: ignore[index]
+    box.focus()
+    page.keyboard.press("End")
+    page.wait_for_function("(box) => box.scrollTop > 10_000", arg=box.element_handle())
+    top = box.bounding_box()["y"]  # type: ignore[index]
+    assert box.locator("thead th").first.bounding_box()["y"] == pytest.approx(top, abs=1)  # type: ignore[index]
+    try:
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert box.locator("tbody tr").count() == 600
+        assert box.evaluate("(box) => box.clientHeight === box.scrollHeight")
+    finally:
+        page.emulate_media(media="screen")
+
+
 def test_the_browser_is_out_of_reach_of_reader_code(reader: CellReader) -> None:
     for code in (
         "import js\njs.fetch",
@@ -301,28 +323,6 @@ def test_a_hundred_thousand_lines_are_capped_with_a_count(reader: CellReader) ->
     assert shown["stdout"] == result["stdout"]
     assert "100,000 more bytes" in shown["overflow"]
     json.dumps(result)
-
-
-def test_a_long_table_scrolls_under_its_header_and_is_printed_whole(reader: CellReader) -> None:
-    rows = "[[i, i / 7] for i in range(600)]"
-    ran = reader.run(f"import js, json\njs.window.py_table_data = json.dumps({{'headers': "
-                      f"['step', 'loss'], 'rows': {rows}}})")  # fmt: skip
-    assert ran["ok"], ran["error"]
-    page, box = reader.page, reader.page.locator(f"#{reader.cell} .table-scroll")
-    height = page.evaluate("innerHeight")
-    assert box.bounding_box()["height"] <= 0.8 * height + 1  # type: ignore[index]
-    box.focus()
-    page.keyboard.press("End")
-    page.wait_for_function("(box) => box.scrollTop > 10_000", arg=box.element_handle())
-    top = box.bounding_box()["y"]  # type: ignore[index]
-    assert box.locator("thead th").first.bounding_box()["y"] == pytest.approx(top, abs=1)  # type: ignore[index]
-    try:
-        page.emulate_media(media="print")
-        page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        assert box.locator("tbody tr").count() == 600
-        assert box.evaluate("(box) => box.clientHeight === box.scrollHeight")
-    finally:
-        page.emulate_media(media="screen")
 
 
 def test_all_cells_of_the_page_are_reported_in_a_few_words(reader: CellReader) -> None:
