@@ -122,10 +122,11 @@ def environment(*groups: str) -> None:
         if needed:
             options = ["--no-deps", "--no-build-isolation", "--no-index"]
             install("installing Unfrozen itself", *options, "--editable", ".")
+    if "dev" in groups:  # what training needs is a part of it
+        install_locked("installing what the tests need", "dev")
+        (VENV / "train.stamp").write_text(locked("train"))
     if "train" in groups:
         install_training()
-    if "dev" in groups:
-        install_locked("installing what the tests need", "dev")
 
 
 def install_training() -> None:

@@ -130,6 +130,7 @@ def test_a_cell_as_printed_shows_the_articles_result_whatever_edited_cells_did(
 def test_an_edited_cell_sees_cells_run_as_printed_once_they_run_beside_it(
     reader: CellReader,
 ) -> None:
+    reader.restart()
     reader.run("mine = 1")
     reader.run_as_is("memory-table")
     assert reader.run("rows", "rule-checked")["errorType"] == "NameError"

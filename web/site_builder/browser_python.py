@@ -34,7 +34,7 @@ from unfrozen.lab.demo import FILES
 RUNTIME: Final = ROOT / "node_modules" / "pyodide"
 LIBRARY: Final = "pyodide/python_stdlib.zip"
 MODULES: Final = "python/unfrozen.zip"
-IMPORTED_AT_START: Final = ("pycell.browser", "unfrozen.ask")
+IMPORTED_AT_START: Final = ("pycell.browser", "pyodide.http", "unfrozen.ask")
 """What workers import before they answer; what cells import later is small."""
 BYTECODE_CACHE: Final = ROOT / ".cache" / "bytecode.zip"
 DEMO: Final = ROOT / "py" / "gpu_runner" / "demo"
