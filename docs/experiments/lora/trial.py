@@ -208,8 +208,10 @@ def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
     torch.manual_seed(config.seed)  # the start of the adapters
     trained = adapt(model, rank)
     optimizer = optim.build(trained, lr=config.lr, weight_decay=config.weight_decay)
+    frozen = tuple(name for name, one in model.named_parameters() if not one.requires_grad)
+    config = replace(config, allow_untrained=frozen)
     return PreparedAdapterRun(
-        plan=replace(planned, prediction=predicted(planned, rank)),
+        plan=replace(planned, config=config, prediction=predicted(planned, rank)),
         directory=directory,
         model=model,
         initial_weights=cast(InitialWeights, AdapterDrift()),

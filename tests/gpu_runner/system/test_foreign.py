@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,13 +92,15 @@ def test_results_and_errors_come_as_they_would_without_a_child() -> None:
 def test_a_log_of_another_tool_that_fills_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = {"log_history": [{"step": n, "loss": n / 7} for n in range(300_000)], "global_step": 1}
-    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    file = tmp_path / "trainer_state.json"
+    entry = '{"step": 7, "loss": 0.5}'
+    many = f"{entry}, " * 900_000  # objects of more memory than may lie free in this process
+    file.write_text(f'{{"global_step": 1, "log_history": [{many}{entry}]}}')
+    monkeypatch.setattr(foreign, "CPU_SECONDS", 60)
     monkeypatch.setattr(foreign, "ROOM_BYTES", 2**26)
     (found,) = import_runs(tmp_path, tmp_path / "runs")
     assert "reading it needed more than 0.0625 GiB of memory" in found.problem
-    monkeypatch.setattr(foreign, "ROOM_BYTES", 2**30)
-    monkeypatch.setattr(foreign, "CPU_SECONDS", 60)
+    file.write_text(f'{{"global_step": 1, "log_history": [{entry}]}}')
     (found,) = import_runs(tmp_path, tmp_path / "runs")
     assert (found.problem, found.is_new) == ("", True)
 
