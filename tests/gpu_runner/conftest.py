@@ -12,6 +12,7 @@ import transformers
 from rich.console import Console
 
 import tiny_llama
+from gpu_runner.system import foreign
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +20,7 @@ def _one_thread_and_quiet_libraries() -> None:
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    foreign.limited_here = True  # a fork of this large process for every encoding costs much
 
 
 @pytest.fixture(scope="session")

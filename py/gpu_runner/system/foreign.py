@@ -33,7 +33,8 @@ CPU_SECONDS: Final = 60
 ROOM_BYTES: Final = 4 * 2**30
 _MEMORY_CODE: Final = 77  # exit code of a child whose memory ran out
 T = TypeVar("T")
-_is_limited = sys.platform != "linux"  # in this process, or not to be had
+limited_here = sys.platform != "linux"
+"""Whether this process itself is limited, or cannot be: what is foreign runs in it then."""
 
 
 class ForeignCodeError(Exception):
@@ -45,7 +46,7 @@ def limited(work: Callable[[], Iterable[T]]) -> Iterator[T]:
 
     Raises `ForeignCodeError` where a limit ended the child, and what `work` raises.
     """
-    if _is_limited:
+    if limited_here:
         yield from work()
         return
     reader, writer = os.pipe()
@@ -76,10 +77,10 @@ def call(work: Callable[[], T]) -> T:
 
 def limit_process() -> None:
     """Limit this process, which runs nothing else, for good; `grant_time` renews its time."""
-    global _is_limited
-    if _is_limited:
+    global limited_here
+    if limited_here:
         return
-    _is_limited = True
+    limited_here = True
     room = psutil.Process().memory_info().data + ROOM_BYTES
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     room = room if hard == resource.RLIM_INFINITY else min(room, hard)

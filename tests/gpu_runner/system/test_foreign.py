@@ -47,6 +47,7 @@ TEMPLATES = {
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "limited_here", False)
     monkeypatch.setattr(foreign, "CPU_SECONDS", 1)
     monkeypatch.setattr(foreign, "ROOM_BYTES", 2**29)
 
