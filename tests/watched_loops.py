@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch import nn
 
 SIZES: dict[str, Any] = {
     "vocab_size": 264,
@@ -113,3 +114,18 @@ def alerts(run: Any) -> str:
 def rows(count: int = 6) -> list[dict[str, str]]:
     """Return held-out examples."""
     return [{"prompt": f"add {n} and {n}", "completion": f"{2 * n}"} for n in range(count)]
+
+
+def small() -> tuple[Any, torch.optim.Optimizer]:
+    """A linear layer and its optimizer."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 4)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def steps(model: Any, optimizer: torch.optim.Optimizer, count: int = 2) -> None:
+    """Train it for so many steps."""
+    for _ in range(count):
+        model(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()

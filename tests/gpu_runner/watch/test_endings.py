@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import build
 import run_process
 import unfrozen
-from watched_loops import alerts, events, series
+from watched_loops import alerts, events, series, small, steps
 
 pytestmark = pytest.mark.slow
 
@@ -57,19 +56,6 @@ def test_a_script_without_transformers_is_watched_to_its_exit_code_in_silence(
     assert events(run)[-1]["status"] == "failed"
     assert events(run)[-1]["reason"] == "the script ended itself: sys.exit(3)"
     assert [one.name for one in run.iterdir()] == ["events.jsonl"]
-
-
-def small() -> tuple[Any, torch.optim.Optimizer]:
-    torch.manual_seed(0)
-    model = nn.Linear(4, 4)
-    return model, torch.optim.SGD(model.parameters(), lr=0.1)
-
-
-def steps(model: Any, optimizer: torch.optim.Optimizer, count: int = 2) -> None:
-    for _ in range(count):
-        model(torch.ones(2, 4)).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ import run_process
 import tiny_llama
 import unfrozen
 from conftest import matrix
-from watched_loops import model_of, series, train
+from watched_loops import model_of, series, small, steps, train
 
 pytestmark = pytest.mark.slow
 
@@ -168,19 +168,6 @@ def test_watching_changes_nothing(
         warnings.simplefilter("ignore")
         watched = trained(tmp_path, compiled, loss, rule, when)
         assert watched == alone(compiled, loss, rule, when)
-
-
-def small() -> tuple[Any, torch.optim.Optimizer]:
-    torch.manual_seed(0)
-    model = nn.Linear(4, 4)
-    return model, torch.optim.SGD(model.parameters(), lr=0.1)
-
-
-def steps(model: Any, optimizer: torch.optim.Optimizer, count: int = 2) -> None:
-    for _ in range(count):
-        model(torch.ones(2, 4)).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 COPIES: dict[str, Callable[[Any], Any]] = {
