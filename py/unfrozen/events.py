@@ -169,7 +169,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "sys/machine_cpu",
         "ratio",
-        "CPU, all processes",
+        "CPU, machine",
         "Share of all cores busy with anything.",
         chart="CPU",
     ),

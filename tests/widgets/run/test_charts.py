@@ -169,7 +169,7 @@ def test_machine_and_gpus_share_a_chart_by_what_they_measure(node: Node) -> None
     }.items():
         run["series"][name] = {"x": [1, 2], "y": values, "old": []}
     found = node.call("run/view/charts", "makeCharts", run)
-    assert ends(found["CPU"]) == ["CPU, this process", "CPU, all processes"]
+    assert ends(found["CPU"]) == ["CPU, this process", "CPU, machine"]
     assert found["CPU"]["unit"] == "%"
     power = found["GPU power"]
     assert (power["title"], power["unit"], ends(power)) == (
