@@ -95,8 +95,8 @@ def test_a_log_of_another_tool_that_fills_memory_is_refused(
 ) -> None:
     file = tmp_path / "trainer_state.json"
     entry = '{"step": 7, "loss": 0.5}'
-    many = f"{entry}, " * 900_000  # objects of more memory than may lie free in this process
-    file.write_text(f'{{"global_step": 1, "log_history": [{many}{entry}]}}')
+    large = "a" * 2**27  # one block, which no memory that lies free in this process can hold
+    file.write_text(f'{{"global_step": 1, "log_history": [{entry}], "note": "{large}"}}')
     monkeypatch.setattr(foreign, "CPU_SECONDS", 60)
     monkeypatch.setattr(foreign, "ROOM_BYTES", 2**26)
     (found,) = import_runs(tmp_path, tmp_path / "runs")
