@@ -11,7 +11,7 @@ const PIECE_BYTES = 512 * 1024;
 /** The files that can be opened, for a reader who chose another one. */
 export const EXPECTED =
   "Choose an events.jsonl, a trainer_state.json of Hugging Face Trainer, event files of TensorBoard " +
-  "(events.out.tfevents.…) or an offline run of W&B (run-….wandb)";
+  "(events.out.tfevents.…), an offline run of W&B (run-….wandb) or a table of metrics (.csv)";
 
 /**
  * Whether a file is another tool's, judged by its first bytes; Python checks the rest.
@@ -19,7 +19,7 @@ export const EXPECTED =
  */
 export async function isOtherFormat(file) {
   const head = new TextDecoder("latin1").decode(await file.slice(0, HEAD_BYTES).arrayBuffer());
-  if (head.startsWith(":W&B") || head.includes("brain.Event:") || file.name.includes("tfevents")) return true;
+  if (head.startsWith(":W&B") || head.includes("brain.Event:") || /tfevents|\.csv$/.test(file.name)) return true;
   return /^\s*\{/.test(head) && file.name.endsWith(".json") && !head.startsWith('{"v":');
 }
 
@@ -90,7 +90,7 @@ const MOST_FILES = 5000; // of a folder
 const DEEPEST = 8;
 
 /** Kinds of log files, the most complete first. */
-const KINDS = [/^events\.jsonl$/, /\.wandb$/, /tfevents/, /^trainer_state\.json$/];
+const KINDS = [/^events\.jsonl$/, /\.wandb$/, /tfevents/, /^trainer_state\.json$/, /^metrics\.csv$/];
 
 /**
  * @param {DataTransfer} transfer of a drop, valid only during its event

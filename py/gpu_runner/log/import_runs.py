@@ -2,7 +2,10 @@
 
     a file                     that run; of an event file, with those beside it
     a folder                   every run in it: event files of one folder are one run, as for
-                               TensorBoard; of checkpoints side by side the furthest counts
+                               TensorBoard, with the folders of `add_scalars` below it; of
+                               checkpoints side by side the furthest counts; of tables of metrics
+                               those named as Lightning names them
+    a database                 every run in it; of MLflow's folders of runs each one
 
 Links are not followed. A run's id is made of what its files hold, so that a second import finds the
 first one. The log appears whole or not at all.
@@ -11,13 +14,14 @@ first one. The log appears whole or not at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from gpu_runner.errors import DataError, SystemFailure
+from gpu_runner.log.stores import META, SQLITE, run_in_folder, runs_in_database
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.plain import open_plain, read_plain
 from gpu_runner.system import foreign
@@ -25,6 +29,7 @@ from gpu_runner.system.foreign import ForeignCodeError
 from unfrozen.errors import ForeignFileError
 from unfrozen.imported.foreign_files import HEAD_BYTES, ForeignFiles, order, tool_of
 from unfrozen.imported.log import ForeignRun, lines
+from unfrozen.imported.tensorboard import first_tag, scalars_key
 from unfrozen.imported.tools import EXPECTED
 
 MOST_ENTRIES: Final = 20_000
@@ -32,6 +37,8 @@ MOST_ENTRIES: Final = 20_000
 _DEEPEST: Final = 8
 _PIECE_BYTES: Final = 2**20
 _STATE: Final = "trainer_state.json"
+_TABLE: Final = "metrics.csv"  # of Lightning's CSVLogger
+_DATABASES: Final = (".db", ".sqlite", ".sqlite3")
 _CHECKPOINT: Final = "checkpoint-"
 
 
@@ -58,7 +65,7 @@ def import_runs(path: Path, runs: Path, name: str = "") -> Iterator[Imported]:
         raise DataError(f"{path}: there is no run of another tool in it; {EXPECTED}.")
     for files in found:
         try:
-            run, written = foreign.call(partial(_read, files))
+            read, written = foreign.call(partial(_read, files))
         except ForeignFileError as error:
             yield Imported(files, problem=f"{files[0].parent}: {error}")
         except ForeignCodeError as error:
@@ -66,12 +73,13 @@ def import_runs(path: Path, runs: Path, name: str = "") -> Iterator[Imported]:
         except OSError as error:
             yield Imported(files, problem=f"{files[0]}: {error.strerror or error}")
         else:
-            directory = runs / run.id
-            title = name or run.name or _title(files[0])
-            is_new = not (directory / LOG_NAME).exists()
-            if is_new:
-                _write(directory, run, title, written)
-            yield Imported(files, directory, is_new, run)
+            for run in read:
+                directory = runs / run.id
+                title = name or run.name or _title(files[0])
+                is_new = not (directory / LOG_NAME).exists()
+                if is_new:
+                    _write(directory, run, title, written)
+                yield Imported(files, directory, is_new, run)
 
 
 def find_runs(path: Path) -> list[tuple[Path, ...]]:
@@ -81,18 +89,17 @@ def find_runs(path: Path) -> list[tuple[Path, ...]]:
         raise DataError(f"{path}: {what}; give the file, or the folder it lies in.")
     if path.is_file():
         return [_with_its_run(path)]
-    events: dict[Path, list[Path]] = {}
+    events: list[Path] = []
     states: dict[Path, list[Path]] = {}
     others: list[tuple[Path, ...]] = []
     for file in _files(path):
         if "tfevents" in file.name:
-            events.setdefault(file.parent, []).append(file)
+            events.append(file)
         elif file.name == _STATE:
             states.setdefault(_output_folder(file), []).append(file)
-        elif file.suffix == ".wandb":
+        elif file.suffix == ".wandb" or file.name == _TABLE or _is_store(file):
             others.append((file,))
-    found = [tuple(_sorted(files)) for files in events.values()]
-    found += [(max(files, key=_progress),) for files in states.values()]
+    found = [*_event_runs(events), *((max(files, key=_progress),) for files in states.values())]
     return sorted(found + others)
 
 
@@ -104,12 +111,36 @@ def _with_its_run(file: Path) -> tuple[Path, ...]:
         raise DataError(f"{file}: {error.strerror or error}.") from None
     if tool_of(head) != "tensorboard":
         return (file,)
-    beside = [other for other in _files(file.parent, 0) if "tfevents" in other.name]
-    return tuple(_sorted({file, *beside}))
+    beside = [other for other in _files(file.parent, 1) if "tfevents" in other.name]
+    return next(files for files in _event_runs({file, *beside}) if file in files)
 
 
-def _sorted(files: list[Path] | set[Path]) -> list[Path]:
-    return sorted(files, key=lambda file: order(file.name))
+def _event_runs(files: Iterable[Path]) -> list[tuple[Path, ...]]:
+    """Return event files run by run: those of a folder, then those that `add_scalars` put below."""
+    folders: dict[Path, list[Path]] = {}
+    for file in sorted(files, key=lambda file: order(file.name)):
+        folders.setdefault(file.parent, []).append(file)
+    for folder in sorted(folders, reverse=True):
+        if folder.parent in folders and _is_of_add_scalars(folders[folder][0]):
+            folders[folder.parent] += folders.pop(folder)
+    return [tuple(found) for found in folders.values()]
+
+
+def _is_of_add_scalars(file: Path) -> bool:
+    try:
+        return bool(scalars_key(file.parent.name, first_tag(read_plain(file, _PIECE_BYTES))))
+    except OSError:
+        return False
+
+
+def _is_store(file: Path) -> bool:
+    """Return whether a file is a database, or describes a run in MLflow's folders."""
+    if file.name == META:
+        return (file.parent / "metrics").is_dir()
+    try:
+        return file.suffix in _DATABASES and read_plain(file, len(SQLITE)) == SQLITE
+    except OSError:
+        return False
 
 
 def _output_folder(state: Path) -> Path:
@@ -150,18 +181,21 @@ def _files(folder: Path, deep: int = _DEEPEST) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _read(files: tuple[Path, ...]) -> tuple[ForeignRun, float]:
-    """Return the run in some files, and when the last of them was written."""
-    reading, written = ForeignFiles(), 0.0
+def _read(files: tuple[Path, ...]) -> tuple[list[ForeignRun], float]:
+    """Return the runs in some files, and when the last of them was written."""
+    home, written = files[0].parent, max(file.stat().st_mtime for file in files)
+    if files[0].name == META:
+        return [run_in_folder(home)], written
+    if read_plain(files[0], len(SQLITE)) == SQLITE:
+        return runs_in_database(files[0]), written
+    reading = ForeignFiles()
     for file in files:
-        reading.begin(file.name)
-        descriptor = open_plain(file)
-        with os.fdopen(descriptor, "rb", buffering=0) as source:
-            written = max(written, os.fstat(descriptor).st_mtime)
+        reading.begin(file.relative_to(home).as_posix())
+        with os.fdopen(open_plain(file), "rb", buffering=0) as source:
             while data := source.read(_PIECE_BYTES):
                 reading.feed(data)
         reading.end()
-    return reading.run(), written
+    return [reading.run()], written
 
 
 def _title(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Logs of other tools as runs: Trainer's state, TensorBoard's event files, W&B's offline runs.
+"""Logs of other tools as runs: Trainer's state, event files, W&B's offline runs, tables.
 
     reading = ForeignFiles()
     reading.begin("trainer_state.json")       for TensorBoard once for each event file of the run
@@ -17,9 +17,11 @@ Reading order:
 - `tools` — the tools: their names for our metrics, what their logs mean and lack
 - `points` — numbers by name and step, and attempts
 - `log` — a foreign run as the lines of an events.jsonl
+- `whole_file` — a text file, up to a bound
 - `trainer` — trainer_state.json
 - `tensorboard` — event files
 - `wandb` — run-….wandb
+- `csv_table` — a table of metrics
 - `foreign_files` — which of them a file is, from its first bytes
 - `page` — the same for the page's own interpreter, piece by piece
 """

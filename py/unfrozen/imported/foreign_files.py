@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Final, Literal
 
 from unfrozen.errors import ForeignFileError
+from unfrozen.imported.csv_table import CsvReader
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.tensorboard import HEAD, EventFilesReader, is_head
 from unfrozen.imported.tools import EXPECTED
@@ -17,18 +18,22 @@ from unfrozen.imported.wandb import MAGIC, OfflineRunReader
 HEAD_BYTES: Final = max(HEAD, len(MAGIC)) + 4
 """How many bytes tell the tool."""
 _OWN: Final = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{"v":\d')
+_WORDS: Final = re.compile(r"[\w\"' ][^\x00-\x08\x0b\x0c\x0e-\x1f]*")
 _WRITTEN: Final = re.compile(r"tfevents\.(\d+)")
 
-ToolName = Literal["trainer", "tensorboard", "wandb"]
+ToolName = Literal["trainer", "tensorboard", "wandb", "csv"]
 
 
 def tool_of(head: bytes) -> ToolName | None:
-    """Return which tool writes files that begin like this; None for neither."""
+    """Return which tool writes files that begin like this; None for none of them."""
     if head.startswith(MAGIC[:4]):
         return "wandb"
     if is_head(head):
         return "tensorboard"
-    return "trainer" if head.removeprefix(BOM_UTF8).lstrip().startswith(b"{") else None
+    plain = head.removeprefix(BOM_UTF8)
+    if plain.lstrip().startswith(b"{"):
+        return "trainer"
+    return "csv" if _WORDS.fullmatch(plain.decode(errors="ignore")) else None
 
 
 def order(file: str) -> tuple[int, str]:
@@ -42,7 +47,9 @@ class ForeignFiles:
 
     def __init__(self) -> None:
         self._hash = sha256()
-        self._reader: TrainerStateReader | EventFilesReader | OfflineRunReader | None = None
+        self._reader: (
+            EventFilesReader | OfflineRunReader | TrainerStateReader | CsvReader | None
+        ) = None
         self._file = ""
         self._head: bytes | None = None  # while the tool of this file is not known
         self._first = ""
@@ -103,6 +110,8 @@ class ForeignFiles:
             self._reader.begin(self._file)
         elif tool == "trainer":
             self._reader = TrainerStateReader(self._file)
+        elif tool == "csv":
+            self._reader = CsvReader(self._file)
         else:
             self._reader = OfflineRunReader(self._file)
         self._first = self._first or self._file

@@ -8,12 +8,16 @@ Field numbers are those of tensorboard/compat/proto: event.proto, summary.proto,
 types.proto. Numbers are `simple_value`s, and tensors of one element under the plugin "scalars"; the
 first value of a tag names its plugin for all. Of a run that was started again, a session's START
 says from which step on what was written before no longer counts.
+
+torch's `SummaryWriter.add_scalars(tag, {key: …})` writes each key into a folder of its own below
+that of the run, named after the tag and the key (torch/utils/tensorboard/writer.py).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from typing import Final
@@ -167,7 +171,7 @@ class EventFilesReader:
         self.points = Points()
         self._counted: dict[str, int] = {}
         """The newest step of a tag as counted; −1 after a step that the file gives."""
-        self._file = ""
+        self._file = self._folder = ""
         self._cutter = RecordCutter()
         self._plugins: dict[str, str] = {}
         self._notes: list[str] = []
@@ -176,8 +180,9 @@ class EventFilesReader:
         self._known = False  # the version record of an event file was read
 
     def begin(self, file: str) -> None:
-        """Another file of the run."""
+        """Another file of the run: its name, for `add_scalars` behind that of its folder."""
         self._file, self._cutter, self._known = file, RecordCutter(), False
+        self._folder = file.rpartition("/")[0]
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes. Raises `ForeignFileError` for records that are no events."""
@@ -280,6 +285,8 @@ class EventFilesReader:
             if len(self._other_names) < _MOST_TAGS:
                 self._other_names[tag] = text(self._plugins.get(tag, ""))
         else:
+            key = scalars_key(self._folder, tag)
+            tag = f"{tag}/{key}" if key else tag
             self.points.add(tag, self._count_step(tag, step), found, time)
 
     def _count_step(self, tag: str, step: int) -> int:
@@ -290,6 +297,22 @@ class EventFilesReader:
             return step
         self._counted[tag] += 1
         return self._counted[tag]
+
+
+def scalars_key(folder: str, tag: str) -> str:
+    """Return the key in the name of a folder that `add_scalars(tag, …)` made; "" for another."""
+    begin = f"{tag.replace('/', '_')}_"
+    return folder[len(begin) :] if tag and folder.startswith(begin) else ""
+
+
+def first_tag(head: bytes) -> str:
+    """Return the tag of the first summary in the first bytes of an event file; "" for none."""
+    for _, record in RecordCutter().feed(head):
+        with suppress(WireError):
+            values = (value for summary in parts(record, _SUMMARY) for value in parts(summary, 1))
+            for tag in (tag for value in values for tag in parts(value, _TAG)):
+                return utf8(tag)
+    return ""
 
 
 def scalar(tensor: bytes) -> float | None:

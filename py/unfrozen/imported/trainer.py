@@ -15,8 +15,8 @@ from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import LAST_STEP, Points
 from unfrozen.imported.sanitize import number, whole_number
 from unfrozen.imported.tools import EXPECTED
+from unfrozen.imported.whole_file import WholeFile
 
-MOST_BYTES: Final = 64 * 2**20
 _SETTINGS: Final = (
     "num_train_epochs",
     "train_batch_size",
@@ -34,21 +34,8 @@ _RESULTS: Final = (
 _AGAIN: Final = "copy it again, or take that of an earlier checkpoint"
 
 
-class TrainerStateReader:
+class TrainerStateReader(WholeFile):
     """Reads one trainer_state.json, which comes whole or not at all."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises `ForeignFileError` for more than `MOST_BYTES`."""
-        self._size += len(data)
-        if self._size > MOST_BYTES:
-            problem = f"it has more than {MOST_BYTES:,} bytes"
-            raise ForeignFileError(self._file, problem, "no log of Trainer is as long", MOST_BYTES)
-        self._pieces.append(data)
 
     def run(self, digest: str) -> ForeignRun:
         """Return the run. Raises `ForeignFileError` for an incomplete state of Trainer."""
@@ -85,11 +72,7 @@ class TrainerStateReader:
         )
 
     def _state(self) -> dict[str, Any]:
-        data = b"".join(self._pieces)
-        try:
-            text = data.decode("utf-8-sig")  # editors of Windows put a byte-order mark in front
-        except UnicodeDecodeError as error:
-            raise ForeignFileError(self._file, "it is not UTF-8", _AGAIN, error.start) from None
+        text = self._text(_AGAIN)
         if is_deep(text):
             raise ForeignFileError(self._file, "it is nested deeper than any state", EXPECTED)
         try:

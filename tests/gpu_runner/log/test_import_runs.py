@@ -98,6 +98,27 @@ def test_an_event_file_is_read_with_those_beside_it(tmp_path: Path) -> None:
     assert '"kind":"run.resume"' in text
 
 
+def test_what_add_scalars_wrote_is_one_run_and_another_run_below_stays_another(
+    tmp_path: Path,
+) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(tmp_path / "tb") as writer:
+        for step in range(1, 4):
+            writer.add_scalar("lr", 1e-4, step)
+            writer.add_scalars("loss", {"train": 2.0 / step, "val": 3.0 / step}, step)
+            writer.add_scalars("gap/of losses", {"mean": 1.0}, step)
+    foreign_runs.event_file(tmp_path / "tb" / "loss", [{"loss": 2.0}])
+    other, whole = sorted(import_runs(tmp_path, tmp_path / "runs"), key=lambda one: len(one.files))
+    assert len(other.files) == 1
+    assert whole.run is not None
+    names = ["gap/of losses/mean", "loss/train", "loss/val", "lr"]
+    assert sorted(whole.run.points.names) == names
+    log = (whole.directory / "events.jsonl").read_text()  # type: ignore[operator]
+    assert '"m":{"opt/lr":' in log
+    assert '"suite":"task","loss":1.0,"delta":-2.0' in log
+
+
 def test_a_folder_of_everything_gives_every_run_and_names_what_failed(tmp_path: Path) -> None:
     state(tmp_path / "all" / "good", 4)
     (tmp_path / "all" / "bad").mkdir()

@@ -1,0 +1,127 @@
+"""A table of metrics (CSV): a line a step, a column a metric, as Lightning's CSVLogger and most
+tools' exports have them.
+
+The column of steps is the first of `STEPS` that is there; `TIMES` hold Unix seconds, milliseconds
+or ISO 8601. W&B's export begins the names of its columns with the run's own, and adds columns of
+minima and maxima, which are left out. An empty cell is no number, and nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from unfrozen.errors import ForeignFileError
+from unfrozen.imported.log import ForeignRun
+from unfrozen.imported.points import LAST_STEP, Points
+from unfrozen.imported.sanitize import text
+from unfrozen.imported.tools import EXPECTED
+from unfrozen.imported.whole_file import WholeFile
+
+STEPS: Final = ("step", "global_step", "train/global_step", "trainer/global_step", "_step")
+STEPS_ELSE: Final = ("iteration", "iter", "epoch")
+TIMES: Final = ("_timestamp", "timestamp", "wall time", "wall_time", "time", "date")
+_BOUNDS: Final = ("__MIN", "__MAX")
+_MILLISECONDS: Final = 1e11  # a time beyond is not in seconds
+
+
+class CsvReader(WholeFile):
+    """Reads one table, which comes whole."""
+
+    def run(self, digest: str) -> ForeignRun:
+        """Return the run. Raises `ForeignFileError` for a table without steps or numbers."""
+        lines = self._lines()
+        header = next(lines, [])
+        lower = [name.strip().lower() for name in header]
+        step_at = next((lower.index(n) for n in (*STEPS, *STEPS_ELSE) if n in lower), None)
+        if step_at is None:
+            known = f"a table has a column {', '.join(STEPS)}, {' or '.join(STEPS_ELSE)}"
+            problem = "it is of no tool that is known here, and no table of metrics"
+            raise ForeignFileError(self._file, problem, f"{known}; {EXPECTED}", 0)
+        time_at = next((lower.index(name) for name in TIMES if name in lower), None)
+        names, run_name = _metric_names(header, {step_at, time_at})
+        points, passed = Points(), dict.fromkeys(names.values(), 0)
+        for cells in lines:
+            _take_line(points, passed, names, cells, step_at, time_at)
+        if not points.count:
+            remedy = "each line below the first needs a step and a number"
+            raise ForeignFileError(self._file, "no number is in it", remedy)
+        notes = [f"{n:,} cells of {text(name, 60)} are no numbers" for name, n in passed.items()]
+        return ForeignRun(
+            "csv",
+            points,
+            digest,
+            name=run_name,
+            last_step=points.last_step,
+            reason="a table does not say how its run ended",
+            notes=[note for note in notes if note[:2] != "0 "][:20],
+        )
+
+    def _lines(self) -> Iterator[list[str]]:
+        whole = self._text("save the table as UTF-8")
+        first = whole[: whole.find("\n")]
+        delimiter = max(",;\t", key=first.count)
+        reader = csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter)
+        try:
+            yield from reader
+        except csv.Error as error:
+            problem = f"line {reader.line_num:,} is no line of a table ({str(error)[:80]})"
+            raise ForeignFileError(self._file, problem, "export it again") from None
+
+
+def _metric_names(header: Sequence[str], taken: set[int | None]) -> tuple[dict[int, str], str]:
+    """Return the metrics by place, and the name of the run that all of them begin with."""
+    found: dict[int, str] = {}
+    for place, raw in enumerate(header):
+        name = raw.strip()
+        wanted = place not in taken and name and not name.endswith(_BOUNDS)
+        if wanted and name not in found.values():
+            found[place] = name
+    runs = {name.partition(" - ")[0] if " - " in name else "" for name in found.values()}
+    if len(runs) != 1 or runs == {""}:
+        return found, ""
+    return {place: name.partition(" - ")[2] for place, name in found.items()}, runs.pop()
+
+
+def _take_line(
+    points: Points,
+    passed: dict[str, int],
+    names: dict[int, str],
+    cells: Sequence[str],
+    step_at: int,
+    time_at: int | None,
+) -> None:
+    """Take the numbers of one line; count in `passed` the cells that are none."""
+    step = _number(cells[step_at]) if step_at < len(cells) else None
+    if step is None or step != step // 1 or not 0 <= step <= LAST_STEP:
+        step = -1.0  # which `points` counts
+    time = _seconds(cells[time_at]) if time_at is not None and time_at < len(cells) else 0.0
+    for place, name in names.items():
+        cell = cells[place].strip() if place < len(cells) else ""
+        value = _number(cell)
+        if value is not None:
+            points.add(name, int(step), value, time)
+        elif cell:
+            passed[name] += 1
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+
+
+def _seconds(cell: str) -> float:
+    """Return Unix seconds; 0 where the cell is no time. A time without a zone is taken as UTC."""
+    found = _number(cell)
+    if found is not None:
+        return found / 1000 if found > _MILLISECONDS else found
+    try:
+        date = datetime.fromisoformat(cell.strip())
+    except ValueError:
+        return 0.0
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,67 @@
+-- Two runs of five steps, as MLflow 3.18.0 stored them; other tables are left out.
+CREATE TABLE "runs" (
+	run_uuid VARCHAR(32) NOT NULL,
+	name VARCHAR(250),
+	source_type VARCHAR(20),
+	source_name VARCHAR(500),
+	entry_point_name VARCHAR(50),
+	user_id VARCHAR(256),
+	status VARCHAR(9),
+	start_time BIGINT,
+	end_time BIGINT,
+	source_version VARCHAR(50),
+	lifecycle_stage VARCHAR(20),
+	artifact_uri VARCHAR(200),
+	experiment_id INTEGER, deleted_time BIGINT,
+	CONSTRAINT run_pk PRIMARY KEY (run_uuid),
+	CONSTRAINT source_type CHECK (source_type IN ('NOTEBOOK', 'JOB', 'LOCAL', 'UNKNOWN', 'PROJECT')),
+	CONSTRAINT runs_lifecycle_stage CHECK (lifecycle_stage IN ('active', 'deleted')),
+	FOREIGN KEY(experiment_id) REFERENCES experiments (experiment_id),
+	CHECK (status IN ('SCHEDULED', 'FAILED', 'FINISHED', 'RUNNING', 'KILLED'))
+);
+INSERT INTO runs VALUES ('180b024d94f840d881111e9668f6505f', 'first', 'UNKNOWN', '', '', '', 'FINISHED', 1795973254929, 1795973255255, '', 'active', 'mlruns/1/180b024d94f840d881111e9668f6505f/artifacts', 1, NULL);
+INSERT INTO runs VALUES ('0c33013db51545aa993dc06f0f561df5', 'second', 'UNKNOWN', '', '', '', 'FAILED', 1795973255288, 1795973255515, '', 'active', 'mlruns/1/0c33013db51545aa993dc06f0f561df5/artifacts', 1, NULL);
+CREATE TABLE "metrics" (
+	"key" VARCHAR(250) NOT NULL,
+	value FLOAT NOT NULL,
+	timestamp BIGINT NOT NULL,
+	run_uuid VARCHAR(32) NOT NULL,
+	step BIGINT DEFAULT '0' NOT NULL,
+	is_nan BOOLEAN DEFAULT '0' NOT NULL,
+	CONSTRAINT metric_pk PRIMARY KEY ("key", timestamp, step, run_uuid, value, is_nan),
+	FOREIGN KEY(run_uuid) REFERENCES runs (run_uuid),
+	CHECK (is_nan IN (0, 1))
+);
+INSERT INTO metrics VALUES ('train/loss', 2.5, 1795973255036, '180b024d94f840d881111e9668f6505f', 1, 0);
+INSERT INTO metrics VALUES ('lr', 0.0001, 1795973255036, '180b024d94f840d881111e9668f6505f', 1, 0);
+INSERT INTO metrics VALUES ('train/loss', 1.25, 1795973255079, '180b024d94f840d881111e9668f6505f', 2, 0);
+INSERT INTO metrics VALUES ('lr', 5e-05, 1795973255079, '180b024d94f840d881111e9668f6505f', 2, 0);
+INSERT INTO metrics VALUES ('train/loss', 0.8333333333333334, 1795973255118, '180b024d94f840d881111e9668f6505f', 3, 0);
+INSERT INTO metrics VALUES ('lr', 3.3333333333333335e-05, 1795973255118, '180b024d94f840d881111e9668f6505f', 3, 0);
+INSERT INTO metrics VALUES ('train/loss', 0.625, 1795973255154, '180b024d94f840d881111e9668f6505f', 4, 0);
+INSERT INTO metrics VALUES ('lr', 2.5e-05, 1795973255154, '180b024d94f840d881111e9668f6505f', 4, 0);
+INSERT INTO metrics VALUES ('train/loss', 0.5, 1795973255195, '180b024d94f840d881111e9668f6505f', 5, 0);
+INSERT INTO metrics VALUES ('lr', 2e-05, 1795973255195, '180b024d94f840d881111e9668f6505f', 5, 0);
+INSERT INTO metrics VALUES ('odd', 0.0, 1795973255228, '180b024d94f840d881111e9668f6505f', 5, 1);
+INSERT INTO metrics VALUES ('train/loss', 2.5, 1795973255334, '0c33013db51545aa993dc06f0f561df5', 1, 0);
+INSERT INTO metrics VALUES ('lr', 0.0001, 1795973255334, '0c33013db51545aa993dc06f0f561df5', 1, 0);
+INSERT INTO metrics VALUES ('train/loss', 1.25, 1795973255362, '0c33013db51545aa993dc06f0f561df5', 2, 0);
+INSERT INTO metrics VALUES ('lr', 5e-05, 1795973255362, '0c33013db51545aa993dc06f0f561df5', 2, 0);
+INSERT INTO metrics VALUES ('train/loss', 0.8333333333333334, 1795973255394, '0c33013db51545aa993dc06f0f561df5', 3, 0);
+INSERT INTO metrics VALUES ('lr', 3.3333333333333335e-05, 1795973255394, '0c33013db51545aa993dc06f0f561df5', 3, 0);
+INSERT INTO metrics VALUES ('train/loss', 0.625, 1795973255422, '0c33013db51545aa993dc06f0f561df5', 4, 0);
+INSERT INTO metrics VALUES ('lr', 2.5e-05, 1795973255422, '0c33013db51545aa993dc06f0f561df5', 4, 0);
+INSERT INTO metrics VALUES ('train/loss', 0.5, 1795973255450, '0c33013db51545aa993dc06f0f561df5', 5, 0);
+INSERT INTO metrics VALUES ('lr', 2e-05, 1795973255450, '0c33013db51545aa993dc06f0f561df5', 5, 0);
+INSERT INTO metrics VALUES ('odd', 0.0, 1795973255479, '0c33013db51545aa993dc06f0f561df5', 5, 1);
+CREATE TABLE "params" (
+	"key" VARCHAR(250) NOT NULL,
+	value VARCHAR(8000) NOT NULL,
+	run_uuid VARCHAR(32) NOT NULL,
+	CONSTRAINT param_pk PRIMARY KEY ("key", run_uuid),
+	FOREIGN KEY(run_uuid) REFERENCES runs (run_uuid)
+);
+INSERT INTO params VALUES ('lr', '0.0001', '180b024d94f840d881111e9668f6505f');
+INSERT INTO params VALUES ('optimizer', 'adamw', '180b024d94f840d881111e9668f6505f');
+INSERT INTO params VALUES ('lr', '0.0001', '0c33013db51545aa993dc06f0f561df5');
+INSERT INTO params VALUES ('optimizer', 'adamw', '0c33013db51545aa993dc06f0f561df5');
