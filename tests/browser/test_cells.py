@@ -293,8 +293,15 @@ def test_time_and_asyncio_work_as_in_any_python(reader: CellReader) -> None:
     assert reader.run(code + "time.perf_counter() - start > 0.19")["value"] == "True"
     assert reader.run("await asyncio.sleep(0.01, 'awaited')")["value"] == "'awaited'"
     assert reader.run("async def f(): return 5\nasyncio.run(f())")["value"] == "5"
-    for code in ("input('name? ')", "import sys\nsys.stdin.read()", "open(0).read()"):
+    for code in (
+        "input('name? ')",
+        "import sys\nsys.stdin.read()",
+        "open(0).read()",
+        "import os\nos.read(0, 1)",
+        "import getpass\ngetpass.getpass()",
+    ):
         assert "in the cell and run it again" in reader.run(code)["error"], code
+    assert "Cells have no shell" in reader.run("import os\nos.system('ls')")["error"]
 
 
 @pytest.mark.parametrize(
@@ -308,6 +315,7 @@ def test_time_and_asyncio_work_as_in_any_python(reader: CellReader) -> None:
         "import socket\nsocket.create_connection(('example.com', 80))",
         "import socket\nsocket.gethostbyname('example.com')",
         "import asyncio\nawait asyncio.open_connection('example.com', 80)",
+        "import asyncio\nawait asyncio.start_server(print, '', 8000)",
         "import http.server\nhttp.server.HTTPServer(('', 8000), None)",
         "import requests",
     ],

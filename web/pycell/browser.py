@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,7 @@ from pycell.window import (
     raise_system_exit,
     refuse_audited,
     refuse_connection,
+    refuse_descriptor,
     refuse_input,
 )
 
@@ -131,6 +133,7 @@ def open_session(
     packages.on_load = PageLayer(known, packages, fetch_wheel).note_loaded
     builtins.input = refuse_input
     sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[assignment,misc]
+    os.read = refuse_descriptor(os.read)
     builtins.help = Help()  # type: ignore[assignment]
     builtins.exit = builtins.quit = raise_system_exit  # type: ignore[assignment]
     time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
@@ -166,11 +169,14 @@ def _close_pyodide_js() -> None:
 
 
 def _refuse_fetching() -> None:
-    """Make the functions of Pyodide that fetch raise OSError with what to do."""
+    """Make what fetches or connects in Pyodide raise OSError with what to do."""
     from pyodide import http
+    from pyodide.webloop import WebLoop  # type: ignore[import-not-found]
 
     http.pyfetch = http._pyfetch.pyfetch = http.open_url = refuse_connection
     http.pyxhr._xhr_request = refuse_connection
+    for name in ("connection", "server", "datagram_endpoint", "unix_connection", "unix_server"):
+        setattr(WebLoop, f"create_{name}", refuse_connection)
 
 
 def _interruptible_sleep(

@@ -67,6 +67,7 @@ def refuse_input(_prompt: object = "", /) -> NoReturn:
     raise RuntimeError("input() does not work here: assign the value in the cell and run it again")
 
 
+NO_SHELL = "Cells have no shell and no other programs: do it in Python"
 NO_STDIN = "sys.stdin has nothing to read here: assign the text in the cell and run it again"
 
 
@@ -103,12 +104,28 @@ def refuse_connection(*_request: object, **_options: object) -> NoReturn:
 def refuse_audited(event: str, arguments: tuple[object, ...]) -> None:
     """Raise OSError for an audit event of the network, before an address is invented for a name.
 
-    Raises RuntimeError for `open(0)`, which is standard input by another name.
+    Raises OSError for `os.system` too, which would return −1 without a word, and RuntimeError for
+    `open(0)` and the terminal of `getpass`, which are standard input by other names.
     """
     if event in CONNECTING:
         raise OSError(NO_NETWORK)
-    if event == "open" and type(arguments[0]) is int and arguments[0] == 0:
+    if event == "os.system":
+        raise OSError(NO_SHELL)
+    if event == "open" and type(arguments[0]) in (int, str) and arguments[0] in (0, "/dev/tty"):
         raise RuntimeError(NO_STDIN)
+
+
+def refuse_descriptor(read: Callable[..., bytes]) -> Callable[..., bytes]:
+    """Return `os.read` but for standard input, of which a browser would make a prompt."""
+
+    def read_file(descriptor: int, length: int, /) -> bytes:
+        """Read at most `length` bytes, as `os.read`; raises RuntimeError for descriptor 0."""
+        if descriptor == 0:
+            raise RuntimeError(NO_STDIN)
+        return read(descriptor, length)
+
+    read_file.__name__ = "read"
+    return read_file
 
 
 def raise_system_exit(code: object = None, /) -> NoReturn:
