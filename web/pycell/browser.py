@@ -171,7 +171,7 @@ def _close_pyodide_js() -> None:
 def _refuse_fetching() -> None:
     """Make what fetches or connects in Pyodide raise OSError with what to do."""
     from pyodide import http
-    from pyodide.webloop import WebLoop  # type: ignore[import-not-found]
+    from pyodide.webloop import WebLoop
 
     http.pyfetch = http._pyfetch.pyfetch = http.open_url = refuse_connection
     http.pyxhr._xhr_request = refuse_connection
