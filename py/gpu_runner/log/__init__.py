@@ -7,5 +7,6 @@ Reading order:
 - `commands` — commands of the page to a run: one small file, replaced whole
 - `runs` — which runs there are, and the status of each
 - `export_metrics` — a run's metrics for other tools
+- `stores` — runs in the stores of MLflow and trackio
 - `import_runs` — runs of other tools, as logs of ours
 """

@@ -1,17 +1,15 @@
 """A table of metrics (CSV): a line a step, a column a metric, as Lightning's CSVLogger and most
 tools' exports have them.
 
-The column of steps is the first of `STEPS` that is there; `TIMES` hold Unix seconds, milliseconds
-or ISO 8601. W&B's export begins the names of its columns with the run's own, and adds columns of
+The column of steps is the first of `STEPS` that is there; `TIMES` hold Unix seconds or
+milliseconds. W&B's export begins the names of its columns with that of the run, and adds columns of
 minima and maxima, which are left out. An empty cell is no number, and nothing.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from unfrozen.errors import ForeignFileError
@@ -64,7 +62,7 @@ class CsvReader(WholeFile):
         whole = self._text("save the table as UTF-8")
         first = whole[: whole.find("\n")]
         delimiter = max(",;\t", key=first.count)
-        reader = csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter)
+        reader = csv.reader((f"{line}\n" for line in whole.split("\n")), delimiter=delimiter)
         try:
             yield from reader
         except csv.Error as error:
@@ -116,12 +114,6 @@ def _number(cell: str) -> float | None:
 
 
 def _seconds(cell: str) -> float:
-    """Return Unix seconds; 0 where the cell is no time. A time without a zone is taken as UTC."""
-    found = _number(cell)
-    if found is not None:
-        return found / 1000 if found > _MILLISECONDS else found
-    try:
-        date = datetime.fromisoformat(cell.strip())
-    except ValueError:
-        return 0.0
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    """Return Unix seconds; 0 where the cell is no number."""
+    found = _number(cell) or 0.0
+    return found / 1000 if found > _MILLISECONDS else found

@@ -60,14 +60,14 @@ def test_other_delimiters_a_byte_order_mark_and_windows_lines_are_read(mark: str
     assert math.isnan(found["loss"][1][1])
 
 
-@pytest.mark.parametrize("time", ["1795973255", "1795973255000", "2026-11-29T17:27:35+00:00"])
-def test_times_are_seconds_milliseconds_or_dates(time: str) -> None:
+@pytest.mark.parametrize("time", ["1795973255", "1795973255000"])
+def test_times_are_seconds_or_milliseconds(time: str) -> None:
     run = read(f"timestamp,step,loss\n{time},1,2.5\n")
     assert [at for _, at, _ in moments(run.points.attempts[0])] == [1795973255.0]
 
 
 def test_what_is_no_number_is_counted_by_its_column() -> None:
-    run = read("step,loss,note\n1,2.5,a\n2,1_000,b\nx,1.0,\n")
+    run = read("step,loss,note\n1,2.5,"a\nb"\n2,1_000,b\nx,1.0,\n")
     assert curves(run) == {"loss": [(1, 2.5)]}
     assert list(run.notes) == ["1 cells of loss are no numbers", "2 cells of note are no numbers"]
     assert run.points.left == {"at steps outside 0 to 1,000,000,000": 1}
