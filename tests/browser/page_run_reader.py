@@ -11,9 +11,12 @@ from playwright.sync_api import Locator, Page
 from browser.drawing import drawn
 
 PATIENCE_SECONDS = 240.0
-SHORT = {"steps": 4, "warmup": 1, "eval_rows": 2, "eval_every": 2, "sample_tokens": 2}
+SHORT = {
+    **{"steps": 4, "warmup": 1, "rows_per_step": 2},
+    **{"eval_rows": 2, "eval_every": 2, "sample_tokens": 2},
+}
 """Choices of a run that takes a moment."""
-LONG = {"steps": 400, "eval_rows": 2, "sample_tokens": 0}
+LONG = {"steps": 400, "rows_per_step": 2, "eval_rows": 2, "sample_tokens": 0}
 """… and of one that outlasts any test."""
 STATE = """() => {
   const { run, step, status, evals } = document.querySelector('page-run').state;

@@ -12,14 +12,15 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser.page_run_reader import SHORT, PageRunReader
-from browser.plain_host import hosted
-from conftest import StaticSite, watched_page
+from browser.plain_host import Host
+from conftest import watched_page
 from unfrozen.lab.choices import CHALLENGE, PRESETS, Choices
 
 CHAPTERS = ("forgetting",)
 
-QUICK = {"eval_rows": 4, "eval_every": 400, "sample_tokens": 0, "fisher_rows": 4}
+QUICK = {"rows_per_step": 4, "eval_rows": 4, "eval_every": 400, "sample_tokens": 0}
 """What a run may leave out that is no dial."""
+HEAVY = ("demo/", "pyodide/", "python/")
 KNOWN_BEFORE = {
     "The capital of Jordan is": "Amman",
     "Q: What is the capital of Iran? A:": "Tehran",
@@ -35,11 +36,13 @@ PUT = """(row) => new Promise((resolve) => {
 
 
 @pytest.fixture(scope="module")
-def warm(chromium: Browser, static_site: StaticSite) -> Iterator[PageRunReader]:
+def warm(chromium: Browser, host: Host) -> Iterator[PageRunReader]:
     """A reader who has trained once, with what the page offers first: now Python is there."""
     with watched_page(chromium.new_context(accept_downloads=True)) as page:
-        reader = PageRunReader(page, static_site.url)
+        reader = PageRunReader(page, host.url)
         reader.choices = QUICK | {"sample_tokens": 2}
+        page.wait_for_timeout(300)
+        assert not heavy(host), "fetched before the button was pressed"
         reader.root.get_by_role("button", name="Fine-tune it here").click()
         reader.wait(lambda: reader.state["status"] == "finished", "first run")
         reader.wait(lambda: reader.phase == "ready", "its last word")
@@ -53,23 +56,18 @@ def reader(warm: PageRunReader) -> PageRunReader:
     return warm
 
 
-def test_nothing_is_fetched_for_it_before_the_button_is_pressed(
-    page: Page, site: Path, tmp_path: Path
-) -> None:
-    with hosted(site, tmp_path / "site") as host:
-        reader = PageRunReader(page, host.url)
-        page.wait_for_timeout(300)
-        heavy = ("demo/", "pyodide/", "python/")
-        assert not [path for path in host.asked if path.lstrip("/").startswith(heavy)]
-        told = re.search(r"loads ([\d.]+)", reader.root.locator(".page-run-note").inner_text())
-        reader.begin(SHORT)
-        reader.ended()
-        fetched = {path.lstrip("/") for path in host.asked}
-        assert {"demo/model/model.safetensors", "python/matmul.wasm"} <= fetched
-        heaviest = [name for name in fetched if name.startswith(heavy)]
-        total = sum((site / name).stat().st_size for name in heaviest)
-        assert told
-        assert float(told[1]) == pytest.approx(total / 1e6, rel=0.01)
+def heavy(host: Host) -> set[str]:
+    """What was asked for that is needed for a run alone."""
+    return {path.lstrip("/") for path in host.asked if path.lstrip("/").startswith(HEAVY)}
+
+
+def test_the_button_says_what_it_loads(reader: PageRunReader, host: Host, page: Page) -> None:
+    assert {"demo/model/model.safetensors", "python/matmul.wasm"} <= heavy(host)
+    note = PageRunReader(page, host.url).root.locator(".page-run-note").inner_text()
+    told = re.search(r"loads ([\d.]+)", note)
+    assert told
+    total = sum((host.folder / name).stat().st_size for name in heavy(host))
+    assert float(told[1]) == pytest.approx(total / 1e6, rel=0.01)
 
 
 def test_the_default_run_learns_the_numerals_and_loses_the_capitals(reader: PageRunReader) -> None:
@@ -137,13 +135,13 @@ def test_a_lower_rate_leaves_a_second_dot_and_a_line_between_them(reader: PageRu
     gentle = next(preset for preset in PRESETS if preset.id == "gentle")
     assert reader.choices["lr"] == gentle.choices["lr"]
     assert reader.root.locator(".page-run-preset-note").inner_text() == gentle.says
-    ended = reader.train(dict(gentle.choices) | {"rows_per_step": 4} | QUICK)
+    ended = reader.train(dict(gentle.choices) | QUICK | {"steps": 20})
     assert ended["ok"]
     assert ended["losses"]["task"][1] > CHALLENGE.task
     assert reader.dots.count() == before + 1
     assert reader.root.locator(".page-run-pareto").count() == 1
     spoken = reader.root.locator(".page-run-svg").get_attribute("aria-label") or ""
-    assert "A third of the rate" in spoken
+    assert reader.titles[-1] in spoken
 
 
 def test_a_run_is_saved_as_the_log_that_a_runner_writes(
@@ -162,7 +160,7 @@ def test_a_run_is_saved_as_the_log_that_a_runner_writes(
 
 
 def test_a_saved_run_is_there_on_the_next_visit_until_it_is_removed(
-    reader: PageRunReader, static_site: StaticSite
+    reader: PageRunReader, host: Host
 ) -> None:
     save = reader.root.locator(".page-run-item").first.get_by_role("button", name="Save in browser")
     devtools = reader.page.context.new_cdp_session(reader.page)
@@ -174,9 +172,9 @@ def test_a_saved_run_is_there_on_the_next_visit_until_it_is_removed(
     save.click()
     reader.shows("Saved in this browser")
     page = reader.page.context.new_page()
-    page.goto(static_site.url)
+    page.goto(host.url)
     page.evaluate(PUT, {"id": "page-0", "title": "damaged", "command": "", "lines": 7})
-    visit = PageRunReader(page, static_site.url)
+    visit = PageRunReader(page, host.url)
     visit.wait(lambda: visit.titles == reader.titles[:1], "the run that was saved, and no other")
     assert visit.dots.count() == 1
     run = visit.root.locator(".page-run-item")
@@ -235,10 +233,8 @@ def test_a_choice_beyond_its_bounds_is_refused_in_words(
     assert reader.phase == "ready"
 
 
-def test_choices_given_before_the_element_is_there_are_kept(
-    page: Page, static_site: StaticSite
-) -> None:
-    page.goto(static_site.url)
+def test_choices_given_before_the_element_is_there_are_kept(page: Page, host: Host) -> None:
+    page.goto(host.url)
     asked = {"lr": 1e-3, "steps": 20, "eval_rows": 3}
     page.evaluate("(given) => { document.querySelector('page-run').choices = given }", asked)
     found = page.evaluate("document.querySelector('page-run').choices")
@@ -251,8 +247,8 @@ def test_choices_given_before_the_element_is_there_are_kept(
 
 
 def test_the_extremes_of_the_dials_end_well_or_in_words(reader: PageRunReader) -> None:
-    quick = SHORT | {"steps": 8, "eval_every": 8, "fisher_rows": 4}
-    failed = reader.train(quick | {"lr": 10})
+    quick = SHORT | {"rows_per_step": 2, "fisher_rows": 2}
+    failed = reader.train(quick | {"lr": 10, "steps": 8})
     assert failed["status"] == "failed"
     assert "diverged" in failed["problem"]
     notice = reader.root.locator("run-view .run-notice").first
