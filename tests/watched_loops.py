@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+
+import unfrozen
 
 SIZES: dict[str, Any] = {
     "vocab_size": 264,
@@ -92,6 +95,18 @@ def train(
             optimizer.step()
             optimizer.zero_grad()
     return losses
+
+
+def train_until_stopped(runs: str) -> None:
+    """A loop that goes on, a step at a time, until the page asks it to stop."""
+    torch.set_num_threads(1)
+    model = model_of()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    with unfrozen.watch(model, optimizer, runs=runs, name="loop") as run:
+        while not run.should_stop:
+            train(model, optimizer, 1)
+            run.log({"reward": 0.5})
+            time.sleep(0.02)
 
 
 def events(run: Any, kind: str | None = None) -> list[dict[str, Any]]:

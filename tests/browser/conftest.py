@@ -1,5 +1,6 @@
-"""A host that a test may slow down, break and mend; planner and decision with Python up."""
+"""Hosts and servers that a test may break and mend; planner and decision with Python up."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from playwright.sync_api import Browser, Page
 from browser.decision_reader import DecisionReader
 from browser.plain_host import Host, hosted
 from browser.planner_reader import PlannerReader
-from conftest import StaticSite, watched_page
+from conftest import Server, StaticSite, watched_page
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,16 @@ def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]
     """A plain host of a copy of the site, for the tests of one module."""
     with hosted(site, tmp_path_factory.mktemp("host") / "site") as server:
         yield server
+
+
+@pytest.fixture
+def server(serve_site: Server) -> Iterator[Server]:
+    """The server of the site without a run; a test may kill it, and give it another token."""
+    for run in serve_site.runs.iterdir():
+        shutil.rmtree(run)
+    yield serve_site
+    if serve_site.process is None:
+        serve_site.start()
 
 
 @pytest.fixture(scope="module")

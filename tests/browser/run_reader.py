@@ -16,8 +16,9 @@ from browser.drawing import drawn
 WRITER = build.ROOT / "tests" / "run" / "writer.py"
 STATE = "() => document.querySelector('run-view').state"
 BRIEF = """() => {
-  const { run, lastSeq, step, status, gaps } = document.querySelector('run-view').state;
-  return { run, lastSeq, step, status, gaps };
+  const { run, lastSeq, step, status, events, gaps, duplicates } =
+    document.querySelector('run-view').state;
+  return { run, lastSeq, step, status, events, gaps, duplicates };
 }"""
 CHOOSER = "run-chooser label:first-of-type"
 NOTICE = "() => document.querySelector('run-view').dataset.state ?? ''"

@@ -61,7 +61,8 @@ def heavy(host: Host) -> set[str]:
     return {path.lstrip("/") for path in host.asked if path.lstrip("/").startswith(HEAVY)}
 
 
-def test_the_button_says_what_it_loads(reader: PageRunReader, host: Host, page: Page) -> None:
+@pytest.mark.usefixtures("warm")
+def test_the_button_says_what_it_loads(page: Page, host: Host) -> None:
     assert {"demo/model/model.safetensors", "python/matmul.wasm"} <= heavy(host)
     note = PageRunReader(page, host.url).root.locator(".page-run-note").inner_text()
     told = re.search(r"loads ([\d.]+)", note)

@@ -1,9 +1,5 @@
 """The page names the command as it is typed where its server was started."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import Page, expect
 
 import build
@@ -13,15 +9,6 @@ CHAPTERS = ("run-it-for-real",)
 
 BLOCK = "pre > code.language-sh"
 DEMO = "train --model demo"
-
-
-@pytest.fixture
-def server(site: Path, tmp_path: Path) -> Iterator[Server]:
-    """One without a run."""
-    running = Server(site, tmp_path / "runs", tmp_path / "server.log")
-    running.start()
-    yield running
-    running.stop()
 
 
 def test_a_served_page_spells_the_command_of_its_server(server: Server, page: Page) -> None:

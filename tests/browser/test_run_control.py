@@ -152,7 +152,7 @@ def test_a_run_is_started_paused_saved_resumed_and_stopped_by_the_keyboard(
     assert f"unfrozen resume {run.name}" in page.locator(".run-notice").inner_text()
     assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
     assert events(run)[-1]["reason"] == "asked to stop by the page"
-    assert reader.state["gaps"] == 0
+    assert reader.brief["gaps"] == 0
 
 
 def test_a_start_that_fails_shows_its_last_lines(page: Page, reader: RunReader) -> None:

@@ -70,7 +70,7 @@ def test_the_token_leaves_the_address_and_survives_a_reload(reader: RunReader) -
 def test_a_live_run_arrives_whole_and_ends(reader: RunReader, serve_site: Any) -> None:
     options = ("--steps", "60", "--pace", "0.03", "--linger", "--end", "finished")
     with write(serve_site.runs, "live-1", *options) as trainer:
-        reader.wait(lambda: reader.state["run"] == "live-1", "live-1")
+        reader.wait(lambda: reader.brief["run"] == "live-1", "live-1")
         reader.wait_notice("live")
         trainer.send_signal(signal.SIGUSR1)
         reader.wait_notice("finished")
@@ -104,7 +104,7 @@ def test_what_is_written_is_on_the_screen_within_150_ms(reader: RunReader, serve
     }"""
     reader.page.evaluate(watch)
     with write(serve_site.runs, "quick", "--steps", "80", "--pace", "0.05", "--end", "finished"):
-        reader.wait(lambda: reader.state["run"] == "quick", "quick")
+        reader.wait(lambda: reader.brief["run"] == "quick", "quick")
         reader.wait_notice("finished")
     delays = sorted(reader.page.evaluate("window.delays"))
     assert len(delays) > 10
@@ -126,11 +126,11 @@ def test_a_killed_trainer_is_called_gone_and_comes_back_when_resumed(
     reader: RunReader, serve_site: Any
 ) -> None:
     with write(serve_site.runs, "killed", "--steps", "400", "--pace", "0.05") as trainer:
-        reader.wait(lambda: reader.state["run"] == "killed" and reader.state["step"] > 5, "steps")
+        reader.wait(lambda: reader.brief["run"] == "killed" and reader.brief["step"] > 5, "steps")
         reader.wait_notice("live")
         trainer.kill()
     reader.wait_notice("trainer-gone")
-    step = reader.state["step"]
+    step = reader.brief["step"]
     assert f"ended after step {step}" in text(reader.page, ".run-state")
     option = reader.page.locator(f"{CHOOSER} option[value='live:killed']")
     expect(option).to_have_text(re.compile("gone$"))
@@ -146,7 +146,7 @@ def test_a_killed_trainer_is_called_gone_and_comes_back_when_resumed(
 def test_a_silent_trainer_is_called_stalled(reader: RunReader, serve_site: Any) -> None:
     options = ("--steps", "50", "--until", "10", "--hang")
     with write(serve_site.runs, "silent", *options) as trainer:
-        reader.wait(lambda: reader.state["run"] == "silent", "silent")
+        reader.wait(lambda: reader.brief["run"] == "silent", "silent")
         reader.wait_notice("stalled")  # it promised a beat a second, and is patiently waited for
         assert "promised a heartbeat every 1 s" in text(reader.page, ".run-state")
         trainer.kill()
@@ -158,7 +158,7 @@ def test_a_dropped_file_is_read_like_a_run(reader: RunReader, tmp_path: Path) ->
     with path.open("a") as file:
         file.write('damage\n{"v":1,"run":"elsewh')
     reader.page.locator("run-chooser input[type=file]").set_input_files(path)
-    reader.wait(lambda: reader.state["run"] == "elsewhere", "the file")
+    reader.wait(lambda: reader.brief["run"] == "elsewhere", "the file")
     reader.wait(lambda: "2 damaged lines" in text(reader.page, ".run-log"), "the damage")
     assert reader.state["series"]["train/loss"]["x"] == list(range(1, 31))
     reader.wait_notice("finished")

@@ -1,8 +1,5 @@
 """What a run view says, aloud and in words, while a run goes on and while its log is read."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -21,20 +18,11 @@ WATCH_STATES = """() => {
 }"""
 
 
-@pytest.fixture
-def server(site: Path, tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "runs").mkdir()
-    running = Server(site=site, runs=tmp_path / "runs", log=tmp_path / "server.log")
-    running.start()
-    yield running
-    running.stop()
-
-
 def test_a_hundred_steps_are_reported_in_a_dozen_sentences(server: Server, page: Page) -> None:
     reader = RunReader(page, server.url)
     reader.wait_notice("no-run-yet")
     page.evaluate(LISTEN)
-    with write(server.runs, "demo", "--steps", "100", "--pace", "0.06", "--end", "finished"):
+    with write(server.runs, "demo", "--steps", "100", "--pace", "0.03", "--end", "finished"):
         reader.wait_notice("finished")
     page.wait_for_timeout(300)
     said = announced(page)
@@ -60,14 +48,14 @@ def test_a_log_that_is_half_read_is_given_no_verdict(server: Server, page: Page)
 def test_a_run_whose_trainer_was_killed_is_reported_so_once_it_is_read(
     server: Server, page: Page
 ) -> None:
-    log = written(server.runs, "killed", "--steps", "30000")
+    log = written(server.runs, "killed", "--steps", "8000")
     with log.open("a") as file:
         file.write('{"v":1,"run":"killed"')  # a line that it never finished
     reader = RunReader(page, server.origin)
     page.evaluate(WATCH_STATES)
     page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
     reader.wait_notice("trainer-gone")
-    assert reader.brief["step"] == 30_000
+    assert reader.brief["step"] == 8000
     assert page.evaluate("window.states")[-2:] == ["reading", "trainer-gone"]
 
 

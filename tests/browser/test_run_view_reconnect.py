@@ -1,8 +1,6 @@
 """The server dies again and again under an open page while a real log grows: nothing is missed."""
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
@@ -23,15 +21,6 @@ HOLD = """() => new Promise((done) => {
 EXPECTED_ON_THE_CONSOLE = ["Failed to load resource", "net::ERR_"]
 
 
-@pytest.fixture
-def server(site: Path, tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "runs").mkdir()
-    running = Server(site=site, runs=tmp_path / "runs", log=tmp_path / "server.log")
-    running.start()
-    yield running
-    running.stop()
-
-
 def test_a_server_killed_again_and_again_leaves_no_gap_and_no_repetition(
     page: Page, server: Server, request: pytest.FixtureRequest
 ) -> None:
@@ -39,10 +28,10 @@ def test_a_server_killed_again_and_again_leaves_no_gap_and_no_repetition(
     reader = RunReader(page, server.url)
     seen = set()
     with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
-        reader.wait(lambda: reader.state["run"] == "long", "the run")
+        reader.wait(lambda: reader.brief["run"] == "long", "the run")
         for kill in range(KILLS if request.config.option.all else 3):
-            before = reader.state["step"]
-            reader.wait(lambda at=before: reader.state["step"] > at, "progress")  # type: ignore[misc]
+            before = reader.brief["step"]
+            reader.wait(lambda at=before: reader.brief["step"] > at, "progress")  # type: ignore[misc]
             if kill % 2:
                 server.kill()
             else:
@@ -55,7 +44,7 @@ def test_a_server_killed_again_and_again_leaves_no_gap_and_no_repetition(
         trainer.terminate()
     log = server.runs / "long" / "events.jsonl"
     written = log.read_bytes().count(b"\n")
-    reader.wait(lambda: bool(reader.state["lastSeq"] == written - 1), "the last event")
+    reader.wait(lambda: bool(reader.brief["lastSeq"] == written - 1), "the last event")
     state = reader.state
     assert (state["events"], state["gaps"], state["duplicates"]) == (written, 0, 0)
     steps = state["series"]["train/loss"]["x"]
@@ -71,7 +60,7 @@ def test_a_server_with_a_new_token_says_so_and_lets_the_page_in_by_its_new_addre
     reader = RunReader(page, server.url)
     options = ("--steps", "20", "--pace", "0.2", "--linger", "--end", "finished")
     with write(server.runs, "one", *options) as trainer:
-        reader.wait(lambda: reader.state["step"] > 2, "steps")
+        reader.wait(lambda: reader.brief["step"] > 2, "steps")
         server.kill()
         server.token = server.token[::-1]
         server.start()
@@ -80,7 +69,7 @@ def test_a_server_with_a_new_token_says_so_and_lets_the_page_in_by_its_new_addre
         trainer.send_signal(signal.SIGUSR1)
         reader.wait_notice("finished")
     assert "#" not in page.url
-    assert reader.state["gaps"] == 0
+    assert reader.brief["gaps"] == 0
 
 
 def test_a_page_that_gets_no_frames_folds_and_does_not_draw(server: Server, page: Page) -> None:
@@ -88,13 +77,13 @@ def test_a_page_that_gets_no_frames_folds_and_does_not_draw(server: Server, page
     shown = page.locator("run-view .run-step")
     options = ("--steps", "9000", "--pace", "0.02", "--end", "finished")
     with write(server.runs, "one", *options) as trainer:
-        reader.wait(lambda: reader.state["step"] > 5, "steps")
+        reader.wait(lambda: reader.brief["step"] > 5, "steps")
         shown.wait_for()
         page.evaluate(HOLD)
-        drawn, step = shown.inner_text(), reader.state["step"]
-        reader.poll(lambda: reader.state["step"] > step + 20, "steps that are not drawn")
+        drawn, step = shown.inner_text(), reader.brief["step"]
+        reader.poll(lambda: reader.brief["step"] > step + 20, "steps that are not drawn")
         trainer.send_signal(signal.SIGUSR1)
-        reader.poll(lambda: bool(reader.state["status"] == "finished"), "the end")
+        reader.poll(lambda: bool(reader.brief["status"] == "finished"), "the end")
     assert shown.inner_text() == drawn
     assert page.evaluate("held.length") <= 2  # one drawing is asked for, not one an event
     page.evaluate("() => held.splice(0).forEach((draw) => draw(performance.now()))")

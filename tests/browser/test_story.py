@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,6 @@ from conftest import Server
 
 TRAINING_SECONDS = 1800  # about one minute on a quiet machine with two cores
 EXPECTED_WITHOUT_A_SERVER = ["Failed to load resource", "net::ERR_"]
-
-
-@pytest.fixture
-def server(site: Path, tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "runs").mkdir()
-    running = Server(site=site, runs=tmp_path / "runs", log=tmp_path / "server.log")
-    running.start()
-    yield running
-    running.stop()
 
 
 def train_demo(runs: Path, output: Path) -> "subprocess.Popen[bytes]":

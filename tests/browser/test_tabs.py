@@ -9,28 +9,19 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page
 
-import tiny_llama
 from browser.cell_reader import CellReader
 from browser.run_reader import RunReader, write, written
 from conftest import Server
+from run_process import children
 from slowness import slowness
+from watched_loops import train_until_stopped
 
 CHAPTERS = ("what-full-fine-tuning-is", "run-it-for-real")
 
-CONTROL = ("--allow-control",)
 HIDE = """(hidden) => {
   Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
   document.dispatchEvent(new Event('visibilitychange'));
 }"""
-
-
-@pytest.fixture
-def server(site: Path, tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "runs").mkdir()
-    running = Server(site=site, runs=tmp_path / "runs", log=tmp_path / "server.log")
-    running.start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture
@@ -67,30 +58,20 @@ def connections(server: Server) -> int:
 
 def is_whole(reader: RunReader, log: Path) -> bool:
     written_lines = log.read_bytes().count(b"\n")
-    state = reader.state
-    whole = (written_lines, 0, 0)
-    return (state["events"], state["gaps"], state["duplicates"]) == whole
+    found = reader.brief
+    return (found["events"], found["gaps"], found["duplicates"]) == (written_lines, 0, 0)
 
 
 def test_eight_windows_follow_and_a_pause_is_obeyed_within_a_step(
     context: BrowserContext, site: Path, tmp_path: Path
 ) -> None:
-    model = tiny_llama.directory(tmp_path / "model")
-    data = tiny_llama.write_rows(tmp_path / "sums.jsonl", tiny_llama.sums(40))
-    recipes = tmp_path / "recipes"
-    recipes.mkdir()
-    lines = [f'model = "{model}"', f'data = "{data}"', 'general = "none"', "steps = 90000"]
-    lines += ["eval_every = 90000", "sample_tokens = 0"]
-    (recipes / "sums.toml").write_text("\n".join(lines))
-    options = (*CONTROL, "--recipes", str(recipes))
-    server = Server(site, tmp_path / "runs", tmp_path / "server.log", options=options)
+    runs, options = tmp_path / "runs", ("--allow-control",)
+    server = Server(site, runs, tmp_path / "server.log", options=options)
     server.start()
+    trainer = children().Process(target=train_until_stopped, args=(str(runs),))
+    trainer.start()
     try:
         readers = open_tabs(context, server, 4)
-        start = readers[-1].page
-        start.locator("run-start summary").click()
-        start.locator("run-start select").select_option("sums")
-        start.get_by_role("button", name="Start the run").click()
         readers[0].wait(lambda: readers[0].brief["step"] > 2, "steps")
         run = readers[0].brief["run"]
         all_move(readers, run)
@@ -109,17 +90,11 @@ def test_eight_windows_follow_and_a_pause_is_obeyed_within_a_step(
             reader.wait_notice("paused")
         assert len(set(steps(readers))) == 1
         assert last.brief["step"] - before < waited / 0.005  # no more than the time holds
-        all_whole(readers, tmp_path / "runs" / run / "events.jsonl")
+        all_whole(readers, runs / run / "events.jsonl")
     finally:
-        end_the_run(server)
+        trainer.kill()
+        trainer.join()
         server.stop()
-
-
-def end_the_run(server: Server) -> None:
-    assert server.process is not None
-    with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(server.process.pid).children(recursive=True):
-            child.kill()
 
 
 def test_tabs_that_crash_or_close_take_nothing_from_the_others(
@@ -168,12 +143,12 @@ def test_hidden_tabs_rest_and_catch_up_when_they_are_seen(
         for reader in readers:
             reader.page.evaluate(HIDE, False)
         all_move(readers, "long")
-        assert all(reader.state["gaps"] == 0 for reader in readers)
+        assert all(reader.brief["gaps"] == 0 for reader in readers)
         trainer.terminate()
 
 
 def test_a_late_tab_gets_the_history_of_a_long_run(context: BrowserContext, server: Server) -> None:
-    log = written(server.runs, "done", "--steps", "8000", "--end", "finished")
+    log = written(server.runs, "done", "--steps", "2000", "--end", "finished")
     readers = open_tabs(context, server, 3)
     for reader in readers:
         reader.wait_notice("finished")

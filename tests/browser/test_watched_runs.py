@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from playwright.sync_api import Page, expect
 
-import unfrozen
 from accessibility import is_wider_than_the_window, violations
 from browser.run_reader import CHOOSER, RunReader
 from conftest import Server
 from run_process import children
-from watched_loops import model_of, train
+from watched_loops import train_until_stopped
 
 CHAPTERS = ("run-it-for-real",)
 
@@ -31,19 +29,8 @@ def server(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     running.stop()
 
 
-def loop(runs: str) -> None:
-    """A loop that goes on until the page asks it to stop."""
-    torch.set_num_threads(1)
-    model = model_of()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    with unfrozen.watch(model, optimizer, runs=runs, name="loop") as run:
-        while not run.should_stop:
-            train(model, optimizer, 1)
-            run.log({"reward": 0.5})
-
-
 def test_a_watched_run_shows_its_trainer_and_obeys_its_commands(page: Page, server: Server) -> None:
-    child = children().Process(target=loop, args=(str(server.runs),))
+    child = children().Process(target=train_until_stopped, args=(str(server.runs),))
     child.start()
     try:
         reader = RunReader(page, server.url)
