@@ -17,7 +17,7 @@ import numpy as np
 
 from unfrozen.events import VERSION
 from unfrozen.lab.choices import Choices
-from unfrozen.lab.demo import GENERAL, PROMPTS, TASK, Demo, documents
+from unfrozen.lab.demo import GENERAL, PROMPTS, TASK, Demo
 from unfrozen.lab.generation import generate
 from unfrozen.lab.llama import NullMeter
 from unfrozen.lab.memory import (
@@ -27,6 +27,7 @@ from unfrozen.lab.memory import (
     predict_instants,
     step_recipe,
 )
+from unfrozen.lab.scoring import NOTHING, Exact, Score, score
 from unfrozen.lab.step import Result, Trainer
 from unfrozen.memory.instants import peak
 from unfrozen.memory.states import state_bytes
@@ -35,7 +36,6 @@ Event = dict[str, Any]
 SKIPPED_IN_A_ROW: Final = 5
 DIVERGED_AT: Final = 3.0  # times the first loss, and more than guessing costs, …
 DIVERGED_FOR: Final = 5  # … so many steps in a row
-SCORED_AT_ONCE: Final = 16  # rows
 BEAT_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 60.0
 
@@ -66,7 +66,9 @@ class FineTune:
         self.status = "running"
         self.losses: dict[str, list[float]] = {}
         """By suite: before, and as it was last scored."""
-        self._demo, self._choices, self._clock = demo, choices, clock
+        self.exact: dict[str, list[Exact]] = {}
+        """The same, of rows by how they are answered."""
+        self._demo, self.choices, self._clock = demo, choices, clock
         self._place = place or Place()
         self._began = clock.monotonic()
         self._beaten = -math.inf
@@ -95,13 +97,13 @@ class FineTune:
             pieces.close()  # a step that was being measured is given up
             self.status = "stopped"
             yield self._end(
-                f"the page asked for it after {self.step} of {self._choices.steps} steps"
+                f"the page asked for it after {self.step} of {self.choices.steps} steps"
             )
 
     def _pieces(self) -> Generator[Event | None]:
         yield self._event("run.start", **self._start())
         yield from self._look()
-        if self._choices.ewc:
+        if self.choices.ewc:
             yield from self.trainer.estimate_fisher()
         yield from self._samples("before")
         status, reason = yield from self._train()
@@ -111,13 +113,13 @@ class FineTune:
 
     def _train(self) -> Generator[Event | None, None, tuple[str, str]]:
         """Take all steps; return the status and why the run ended."""
-        last = self._choices.steps
+        last = self.choices.steps
         for number in range(1, last + 1):
             yield from self._one(number)
             if why := self._diverged():
                 yield from self._look()
                 return "failed", why
-            if number % self._choices.eval_every == 0 or number == last:
+            if number % self.choices.eval_every == 0 or number == last:
                 yield from self._look()
         return "finished", f"all {last} steps are done" if last else "no step was asked for"
 
@@ -160,7 +162,7 @@ class FineTune:
 
     def _diverged(self) -> str:
         """Return why training cannot go on; an empty text while it can."""
-        lower = f"Lower the rate, which is {self._choices.lr:g} at its peak."
+        lower = f"Lower the rate, which is {self.choices.lr:g} at its peak."
         if self._in_a_row >= SKIPPED_IN_A_ROW:
             return f"the gradients of {self._in_a_row} steps in a row were not finite. {lower}"
         if self._high >= DIVERGED_FOR:
@@ -175,35 +177,36 @@ class FineTune:
     def _look(self) -> Iterator[Event | None]:
         """Score every held-out set, then the drift."""
         yield from self._beat(PATIENCE_SECONDS, force=True)
-        sums: dict[str, tuple[float, int]] = {}
+        general = NOTHING
         for suite, rows in self._demo.suites.items():
-            total, tokens = 0.0, 0
-            chosen = rows[: self._choices.eval_rows]
-            for start in range(0, len(chosen), SCORED_AT_ONCE):
-                packed = documents(chosen[start : start + SCORED_AT_ONCE])
-                total += self._demo.model.loss(self.trainer.weights, packed)
-                tokens += len(packed.targets)
+            found = NOTHING
+            for part in score(
+                self._demo.model, self.trainer.weights, rows[: self.choices.eval_rows]
+            ):
+                found += part
                 yield None
-            sums[suite] = total, tokens
-            yield self._score(suite, total, tokens)
-        skills = [pair for suite, pair in sums.items() if suite != TASK]
-        yield self._score(GENERAL, sum(t for t, _ in skills), sum(n for _, n in skills))
+            general += found if suite != TASK else NOTHING
+            yield self._score(suite, found)
+        yield self._score(GENERAL, general)
         layers, self._drift = self.trainer.drift()
         now = {f"eval/{suite}_loss": self.losses[suite][1] for suite in (TASK, GENERAL)}
         yield self._event("metrics", m={"drift/total": self._drift} | now)
         yield self._event("drift", layers=layers, total=self._drift)
 
-    def _score(self, suite: str, total: float, tokens: int) -> Event:
-        loss = total / tokens
-        before = self.losses.setdefault(suite, [loss, loss])
-        before[1] = loss
-        parts = {"loss": loss, "delta": loss - before[0], "baseline": before[0]}
-        return self._event("eval", suite=suite, **parts, tokens=tokens)
+    def _score(self, suite: str, found: Score) -> Event:
+        before = self.losses.setdefault(suite, [found.loss, found.loss])
+        before[1] = found.loss
+        exact = self.exact.setdefault(suite, [found.exact, found.exact])
+        exact[1] = found.exact
+        parts = {"loss": found.loss, "delta": found.loss - before[0], "baseline": before[0]}
+        return self._event(
+            "eval", suite=suite, **parts, tokens=found.tokens, exact=found.exact.as_json()
+        )
 
     def _samples(self, when: str) -> Iterator[Event]:
-        if not self._choices.sample_tokens:
+        if not self.choices.sample_tokens:
             return
-        sizes = self._demo.tokenizer, self._choices.sample_tokens
+        sizes = self._demo.tokenizer, self.choices.sample_tokens
         for prompt in PROMPTS:
             tokenizer, tokens = sizes
             written = generate(self._demo.model, self.trainer.weights, tokenizer, prompt, tokens)
@@ -229,12 +232,12 @@ class FineTune:
     # --- its first and last words ---------------------------------------------------------------
     def _start(self) -> Event:
         instant, size = peak(self._predicted)
-        config, steps = self._demo.config, self._choices.steps
+        config, steps = self._demo.config, self.choices.steps
         held = sum(state_bytes(config, step_recipe(1)).values())
         suites = self._demo.suites
         rates = self.trainer.schedule.planned()[:steps]
         return {
-            "config": {"model": "demo", "data": "demo"} | self._choices.as_json(),
+            "config": {"model": "demo", "data": "demo"} | self.choices.as_json(),
             "versions": dict(self._place.versions or {}),
             "hardware": {"device": "browser", "processes": 1} | dict(self._place.hardware or {}),
             "model": {
@@ -246,9 +249,9 @@ class FineTune:
                 "train_rows": len(self.trainer.rows),
                 "train_tokens": sum(len(row.ids) for row in self.trainer.rows),
                 "trainable_tokens": sum(row.trained_tokens for row in self.trainer.rows),
-                "eval_rows": min(self._choices.eval_rows, len(suites[TASK])),
+                "eval_rows": min(self.choices.eval_rows, len(suites[TASK])),
             },
-            "recipe": step_recipe(self._shape.tokens).as_json() | {"lr": self._choices.lr},
+            "recipe": step_recipe(self._shape.tokens).as_json() | {"lr": self.choices.lr},
             "plan": {"steps": steps, "lr": rates, "lr_steps": list(range(1, len(rates) + 1))},
             "bytes_per_parameter": round(held / config.num_parameters),
             "predicted": {
@@ -270,6 +273,10 @@ class FineTune:
             "skipped": self._skipped,
             "seconds": round(self._clock.monotonic() - self._began, 3),
             "losses": self.losses,
+            "exact": {
+                suite: {"before": before.as_json(), "after": after.as_json()}
+                for suite, (before, after) in self.exact.items()
+            },
             "drift": self._drift,
             "predicted_peak_bytes": predicted_peak,
             "measured_peak_bytes": measured_peak,
@@ -293,6 +300,6 @@ class FineTune:
 
     def _sizes(self) -> list[tuple[int, int]]:
         """Return the tokens, and the trained tokens, of every step."""
-        steps = range(1, max(1, self._choices.steps) + 1)
+        steps = range(1, max(1, self.choices.steps) + 1)
         rows = (self.trainer.rows_of(number) for number in steps)
         return [(sum(len(r.ids) for r in s), sum(r.trained_tokens for r in s)) for s in rows]

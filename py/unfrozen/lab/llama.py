@@ -156,14 +156,19 @@ class Llama:
         return Tables.at(positions, self.shape.head_dim, self.theta)
 
     # --- forward --------------------------------------------------------------------------------
-    def loss(self, weights: Weights, documents: Documents) -> float:
-        """Return the sum of −log p(token | before) over the trained tokens, in nats."""
+    def loss(
+        self, weights: Weights, documents: Documents, hits: NDArray[np.bool_] | None = None
+    ) -> float:
+        """Return the sum of −log p(token | before) over the P trained tokens, in nats.
+
+        Fills `hits` (P,) with whether each is the likeliest token.
+        """
         tables, x = self.tables(documents.positions), weights[EMBEDDING][documents.ids]
         for index in range(self.shape.layers):
             x, _ = self._layer(Layer.of(weights, index), x, tables, documents)
         x = x[documents.predicting]  # (P, h)
         n = norm(x, inverse_rms(x, self.epsilon), weights[LAST_NORM])
-        return cross_entropy(n, self.head(weights)[1], documents.targets)
+        return cross_entropy(n, self.head(weights)[1], documents.targets, hits=hits)
 
     def _layer(
         self, w: Layer, x: Floats, tables: Tables, documents: Documents

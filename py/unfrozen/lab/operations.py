@@ -165,11 +165,13 @@ def cross_entropy(
     targets: NDArray[np.int64],
     by_n: Floats | None = None,
     by_head: Floats | None = None,
+    hits: NDArray[np.bool_] | None = None,
 ) -> float:
     """Return Σ −log softmax(n headᵀ)[target] over the P rows of n (P, h), in nats; head (V, h).
 
-    Fills by_n and by_head with its gradients by n and by the head: softmax − 1[target], made in the
-    place of the logits, LINEAR_CHUNK positions at a time.
+    Fills `hits` (P,) with whether the target is the likeliest token, and by_n and by_head with the
+    gradients by n and by the head: softmax − 1[target], made in the place of the logits,
+    LINEAR_CHUNK positions at a time.
     """
     total = 0.0
     for start in range(0, len(n), LINEAR_CHUNK):
@@ -177,7 +179,10 @@ def cross_entropy(
         chosen = np.arange(len(targets[part])), targets[part]
         logits = matmul(n[part], head.T)  # (chunk, V)
         logits -= logits.max(1, keepdims=True)
-        total -= float(logits[chosen].sum(dtype=np.float64))
+        below = logits[chosen]
+        total -= float(below.sum(dtype=np.float64))
+        if hits is not None:
+            np.equal(below, 0, out=hits[part])
         np.exp(logits, out=logits)
         sums = logits.sum(1, keepdims=True)
         total += float(np.log(sums).sum(dtype=np.float64))

@@ -2,6 +2,9 @@
 
 start(choices) ─▶ work() ─▶ work() ─▶ … ─▶ None         events as lines of JSON, piece by piece
                     └── stop() ends after the piece that is on; ask() answers between pieces
+
+After a run, `ask` and `blend` take a model between θ₀ and what it has become: α of the way, without
+some parts.
 """
 
 from __future__ import annotations
@@ -10,15 +13,20 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from unfrozen.errors import InputError, PlanError
-from unfrozen.events import line
+from unfrozen.events import finite, line
 from unfrozen.lab.choices import Choices, format_title
-from unfrozen.lab.demo import Demo
+from unfrozen.lab.demo import GENERAL, TASK, Demo
 from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune, Place
 from unfrozen.lab.generation import Answer, generate
+from unfrozen.lab.llama import Weights
+from unfrozen.lab.scoring import NOTHING, Score, blend, parts, score
 
 ANSWER_TOKENS: Final = 16
 PROMPT_CHARACTERS: Final = 20_000
+NO_RUN: Final = "There is no run yet: train first."
 
 
 class LabSession:
@@ -57,29 +65,64 @@ class LabSession:
         if self._run is not None:
             self._run.stop()
 
-    def ask(self, prompt: str) -> str:
+    def ask(self, prompt: str, alpha: float = 1.0, back: str = "[]") -> str:
         """Return JSON of what θ₀ writes after `prompt`, and what the newest run's weights write.
 
         `before` and `after` hold `text` and `pieces`, its tokens, and `parts`, the place of the
         first token in which the two differ; `after` is null before the first run. `note` says what
-        was not read.
+        was not read. `alpha` and `back` as for `blend`; while a run trains they have no effect.
         """
         prompt = prompt[-PROMPT_CHARACTERS:]
-        before = self._answer(prompt, None)
-        after = self._answer(prompt, self._run) if self._run else None
-        parts = _first_difference(before, after) if after else None
+        before = self._answer(prompt, self._demo.start)
+        names = json.loads(back)
+        if problem := _refuse(alpha, names, self._parts()):
+            return json.dumps({"problem": problem})
+        after = self._run and self._answer(prompt, self._weights(self._run, alpha, names))
+        differ = _first_difference(before, after) if after else None
         found = {
             "prompt": prompt,
             "before": _plain(before),
             "after": _plain(after) if after else None,
-            "parts": parts,
+            "parts": differ,
             "step": self._run.step if self._run else 0,
             "note": _note(prompt, before),
         }
         return json.dumps(found, ensure_ascii=False)
 
-    def _answer(self, prompt: str, run: FineTune | None) -> Answer:
-        weights = run.trainer.weights if run else self._demo.start
+    def blend(self, alpha: float, back: str = "[]") -> str:
+        """Return JSON of the losses and the exact matches, by suite, of θ₀ + α(θ* − θ₀).
+
+        `back` is a JSON list of parts of the model that stay as in θ₀. `problem` says why there is
+        no answer: no run, one that still trains, an α beyond 0 … 1, a part that is none.
+        """
+        names = json.loads(back)
+        if self._run is None or self._run.status == "running":
+            problem = "It still trains: wait for its end, or stop it." if self._run else NO_RUN
+        else:
+            problem = _refuse(alpha, names, self._parts())
+        if problem or self._run is None:
+            return json.dumps({"problem": problem, "losses": {}, "exact": {}})
+        weights = self._weights(self._run, alpha, names)
+        found: dict[str, Score] = {GENERAL: NOTHING}
+        with np.errstate(all="ignore"):
+            for suite, rows in self._demo.suites.items():
+                chosen = rows[: self._run.choices.eval_rows]
+                found[suite] = sum(score(self._demo.model, weights, chosen), NOTHING)
+                found[GENERAL] += found[suite] if suite != TASK else NOTHING
+        losses = {suite: finite(one.loss) for suite, one in found.items()}
+        exact = {suite: one.exact.as_json() for suite, one in found.items()}
+        return json.dumps({"problem": "", "losses": losses, "exact": exact})
+
+    def _parts(self) -> list[str]:
+        return parts(self._demo.config.architecture.layers)
+
+    def _weights(self, run: FineTune, alpha: float, back: list[str]) -> Weights:
+        """Return θ₀ + α(θ − θ₀) without these parts; of a run that trains, θ."""
+        end = run.trainer.weights
+        is_between = run.status != "running" and (alpha != 1 or back)
+        return blend(self._demo.start, end, alpha, back) if is_between else end
+
+    def _answer(self, prompt: str, weights: Weights) -> Answer:
         return generate(self._demo.model, weights, self._demo.tokenizer, prompt, ANSWER_TOKENS)
 
 
@@ -88,6 +131,15 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise PlanError("choices", found, "they must be an object", "such as {lr: 0.001}")
     return found
+
+
+def _refuse(alpha: object, back: list[str], known: list[str]) -> str:
+    """Return why there is no such model between θ₀ and θ*; "" where there is."""
+    is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    if not is_number or not 0 <= alpha <= 1:  # type: ignore[operator]
+        return f"α is {alpha}: it must be a number from 0, before training, to 1, after it."
+    unknown = [str(part) for part in back if part not in known]
+    return f"{unknown[0]} is no part of this model: {', '.join(known)}." if unknown else ""
 
 
 def _first_difference(before: Answer, after: Answer) -> int:

@@ -245,6 +245,14 @@ EVENTS: Final[dict[str, Shape]] = {
             "delta": METRIC,
             "baseline": METRIC,
             "tokens": integer(),
+            "exact": record(
+                {
+                    "right": integer(),
+                    "does_not_stop": integer(),
+                    "wrong": integer(),
+                    "of": integer(),
+                }
+            ),
         },
         required=("suite", "loss"),
     ),
