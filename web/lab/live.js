@@ -9,6 +9,7 @@ import { spellCommand } from "../run/command-line.js";
 import { textForHost } from "../python/runtime-files.js";
 import { planeView } from "./plane.js";
 import { answersView, pageRunView, runsView } from "./view.js";
+import { WayBack } from "./way-back.js";
 import "../run/view/run-view.js";
 import { saveFile } from "../figures/tools.js";
 import { toDom } from "../figures/vnode.js";
@@ -32,6 +33,7 @@ export class LivePageRun {
     this.run.toggleAttribute("data-own", true);
     tree.querySelector(".page-run-ask").after(this.run);
     host.replaceChildren(host.querySelector("script.data"), tree);
+    this.wayBack = new WayBack(this.#find(".page-run-back"));
     this.#listen();
     this.#drawStatus();
     this.#drawRuns();
@@ -71,9 +73,14 @@ export class LivePageRun {
     trainer.stop();
   }
 
-  /** Resolves to the continuations of `prompt` before training and after the newest run. */
+  /** Resolves to the continuations of `prompt` before training and after the newest run, mixed as it is now. */
   ask(prompt) {
-    return trainer.ask(String(prompt));
+    return trainer.ask(String(prompt), this.wayBack.mix);
+  }
+
+  /** Resolves to the losses and exact matches of the model at α on the way from before training to after it. */
+  blend(alpha) {
+    return this.wayBack.blend(alpha);
   }
 
   #find(selector) {
@@ -138,6 +145,7 @@ export class LivePageRun {
     if (newest && newest !== this.newest && !pageRuns.all.get(newest).saved) this.#show(newest);
     this.newest = newest;
     this.#drawRuns();
+    this.#showWayBack();
   }
 
   #show(id) {
@@ -188,6 +196,12 @@ export class LivePageRun {
     this.#find(".page-run-note").textContent = busy ? workText(trainer.status) : textForHost(this.view.fetches);
     this.#showMessage(phase === "failed" ? `${reason} Try again.` : "");
     this.host.dataset.phase = phase;
+    this.#showWayBack();
+  }
+
+  /** Shows the way back from the newest run of this visit, whose weights the worker holds. */
+  #showWayBack() {
+    this.wayBack.show([...pageRuns.all.values()].findLast(({ saved }) => !saved));
   }
 
   #showMessage(text) {

@@ -3,8 +3,10 @@
  *
  * Properties `choices` (an object: `lr`, `steps`, `seed`, `replay_share`, `l2sp`, `ewc`,
  * `weight_decay`) and `state`, the folded run as `<run-view>` has it; methods `start()` → a promise
- * of `{ok, status, losses, problem}`, `stop()`, `ask(prompt)` → a promise of `{before, after, …}`, see
- * `unfrozen.lab.session`. The rest of it is loaded when it comes near the viewport, or is called.
+ * of `{ok, status, losses, exact, problem}`, `stop()`, `ask(prompt)` → a promise of `{before, after, …}`, `blend(alpha)` →
+ * one of `{losses, exact, problem}` of θ₀ + α(θ* − θ₀) after a run, see `unfrozen.lab.session`. `exact` holds, by set,
+ * `{before, after}` of a run, each `{right, does_not_stop, wrong, of}` in rows; of a blend, the latter alone. The rest
+ * of it is loaded when it comes near the viewport, or is called.
  */
 
 import { emptyRun } from "../run/fold.js";
@@ -43,6 +45,10 @@ export class PageRun extends HTMLElement {
 
   async ask(prompt) {
     return (await this.#load()).ask(prompt);
+  }
+
+  async blend(alpha) {
+    return (await this.#load()).blend(alpha);
   }
 
   #view() {

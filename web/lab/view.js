@@ -5,6 +5,7 @@
 import { planeView } from "./plane.js";
 import { formatLoss } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
+import { wayBackView } from "./way-back-view.js";
 
 const PRINTED = [
   h("span", { class: "no-script" }, "Training here needs JavaScript. "),
@@ -29,6 +30,7 @@ export function pageRunView(view, { live = false } = {}) {
     dialsView(view, live),
     h("div", { class: "page-run-plane" }, planeView(view.plane, view.challenge, [])),
     h("ol", { class: "page-run-list", "aria-label": "Your runs" }),
+    live && wayBackView(view.parts),
     askView(live),
   );
 }

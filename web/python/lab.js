@@ -58,7 +58,10 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
   }
 
   return {
-    ask: (prompt) => session.ask(prompt),
+    ask({ prompt, alpha, back }) {
+      const parts = JSON.stringify(back);
+      return prompt === undefined ? session.blend(alpha, parts) : session.ask(prompt, alpha, parts);
+    },
     stop: () => session.stop(),
     async start({ run, choices }) {
       try {

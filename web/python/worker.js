@@ -12,7 +12,8 @@
  *                   {type: "fetched", id, bytes?, reason, stopped}   a wheel, or why there is none
  *                   {type: "ping"}                       answer if Python's event loop runs
  *                   {type: "ask", call, name, value}     see `unfrozen.ask`; `value` as JSON
- *                   {type: "ask", call, prompt}          in the lab: both models, also between two steps
+ *                   {type: "ask", call, prompt?, alpha, back}   in the lab: both models continue `prompt`, also
+ *                                                        between two steps; without one, scores of their blend
  *                   {type: "start", run, choices}        in the lab: a fine-tune, `choices` as JSON
  *                   {type: "stop"}                       in the lab: after the current slice of work
  *   worker → page   {type: "unguarded"}                  no policy guards it: nothing was started
@@ -272,9 +273,9 @@ function ping() {
   }
 }
 
-function ask({ call, name, value, prompt }) {
+function ask({ call, name, value, ...question }) {
   try {
-    post({ type: "answer", call, json: lab ? lab.ask(prompt) : planner.answer(name, value) });
+    post({ type: "answer", call, json: lab ? lab.ask(question) : planner.answer(name, value) });
   } catch (error) {
     reportCrash(error);
   }

@@ -63,7 +63,7 @@ export class PageTrainer extends WorkerClient {
   /**
    * Fine-tunes with these choices; Python starts at the first run.
    * @param {object} choices names of `unfrozen.lab.choices`
-   * @returns {Promise<{ok: boolean, status: string, losses: object, problem: string}>} never rejects
+   * @returns {Promise<{ok: boolean, status: string, losses: object, exact: object, problem: string}>} never rejects
    */
   train(choices) {
     if (this.#training) return Promise.resolve(makeResult("busy", "A run is in progress: stop it first."));
@@ -88,15 +88,31 @@ export class PageTrainer extends WorkerClient {
   }
 
   /**
-   * Asks both models to continue a text.
+   * Asks both models to continue a text; `alpha` and `back` mix the second one, see `blend`.
    * @param {string} prompt
+   * @param {{alpha?: number, back?: string[]}} [mix]
    * @returns {Promise<object | {problem: string}>} never rejects; see `unfrozen.lab.session`
    */
-  ask(prompt) {
+  ask(prompt, { alpha = 1, back = [] } = {}) {
+    return this.#call({ prompt, alpha, back });
+  }
+
+  /**
+   * Scores θ₀ + α(θ* − θ₀) of the newest run, with the parts in `back` as before training.
+   * @param {number} alpha from 0 to 1
+   * @param {string[]} [back]
+   * @returns {Promise<{losses: object, exact: object, problem: string}>} never rejects
+   */
+  blend(alpha, back = []) {
+    if (this.status.phase === "idle") return Promise.resolve({ losses: {}, exact: {}, problem: "There is no run yet: train first." });
+    return this.#call({ alpha, back });
+  }
+
+  #call(question) {
     const call = ++this.#lastCall;
     return new Promise((resolve) => {
       this.#calls.set(call, resolve);
-      this.#send({ type: "ask", call, prompt });
+      this.#send({ type: "ask", call, ...question });
     });
   }
 
@@ -184,7 +200,8 @@ export class PageTrainer extends WorkerClient {
     if (this.status.phase !== "failed") this.setStatus({ phase: "ready" });
     pageRuns.changed();
     const { status = "failed", reason = "", summary } = run.end ?? {};
-    resolve({ ok: status === "finished", status, losses: summary?.losses ?? {}, problem: reason });
+    const { losses = {}, exact = {} } = summary ?? {};
+    resolve({ ok: status === "finished", status, losses, exact, problem: reason });
   }
 
   #handleAnswer({ call, json }) {
@@ -225,7 +242,7 @@ async function fetchKernel() {
 }
 
 function makeResult(status, problem) {
-  return { ok: false, status, losses: {}, problem };
+  return { ok: false, status, losses: {}, exact: {}, problem };
 }
 
 /** Returns the time for a name: 20261126-104907. */

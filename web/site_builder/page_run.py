@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from site_builder.formats import mb
 from site_builder.measurements import read_json, read_presets
 from unfrozen.lab import choices
 from unfrozen.lab.demo import FILES
+from unfrozen.lab.scoring import parts
 
 
 def view(_: Mapping[str, object]) -> dict[str, Any]:
@@ -39,7 +41,8 @@ def view(_: Mapping[str, object]) -> dict[str, Any]:
         "compressed": _download_note(packed + transferred_bytes(files)),
         "plain": _download_note(plain + sum(map(len, files))),
     }
-    return choices.view() | {"plane": plane, "fetches": fetches}
+    layers = json.loads((DEMO / "model/config.json").read_text())["num_hidden_layers"]
+    return choices.view() | {"plane": plane, "fetches": fetches, "parts": parts(layers)}
 
 
 def _download_note(total_bytes: int) -> str:

@@ -27,7 +27,7 @@ from unfrozen.lab.memory import (
     predict_instants,
     step_recipe,
 )
-from unfrozen.lab.scoring import NOTHING, Exact, Score, score
+from unfrozen.lab.scoring import NOTHING, Exact, RowScore, score
 from unfrozen.lab.step import Result, Trainer
 from unfrozen.memory.instants import peak
 from unfrozen.memory.states import state_bytes
@@ -175,7 +175,7 @@ class FineTune:
 
     # --- what it looks at -----------------------------------------------------------------------
     def _look(self) -> Iterator[Event | None]:
-        """Score every held-out set, then the drift."""
+        """RowScore every held-out set, then the drift."""
         yield from self._beat(PATIENCE_SECONDS, force=True)
         general = NOTHING
         for suite, rows in self._demo.suites.items():
@@ -193,7 +193,7 @@ class FineTune:
         yield self._event("metrics", m={"drift/total": self._drift} | now)
         yield self._event("drift", layers=layers, total=self._drift)
 
-    def _score(self, suite: str, found: Score) -> Event:
+    def _score(self, suite: str, found: RowScore) -> Event:
         before = self.losses.setdefault(suite, [found.loss, found.loss])
         before[1] = found.loss
         exact = self.exact.setdefault(suite, [found.exact, found.exact])

@@ -38,7 +38,7 @@ class Exact(NamedTuple):
         return self._asdict() | {"of": sum(self)}
 
 
-class Score(NamedTuple):
+class RowScore(NamedTuple):
     """Of some rows: the sum of the losses of their trained tokens, in nats, and the answers."""
 
     loss_sum: float
@@ -50,19 +50,19 @@ class Score(NamedTuple):
         """The mean over the trained tokens, in nats."""
         return self.loss_sum / self.tokens
 
-    def __add__(self, other: object) -> Score:
+    def __add__(self, other: object) -> RowScore:
         """Return the score of both."""
-        if not isinstance(other, Score):
+        if not isinstance(other, RowScore):
             return NotImplemented
-        return Score(
+        return RowScore(
             self.loss_sum + other.loss_sum, self.tokens + other.tokens, self.exact + other.exact
         )
 
 
-NOTHING: Final = Score(0.0, 0, Exact(0, 0, 0))
+NOTHING: Final = RowScore(0.0, 0, Exact(0, 0, 0))
 
 
-def score(model: Llama, weights: Weights, rows: Sequence[EncodedRow]) -> Iterator[Score]:
+def score(model: Llama, weights: Weights, rows: Sequence[EncodedRow]) -> Iterator[RowScore]:
     """Yield the scores of these rows, SCORED_AT_ONCE rows at a time."""
     for start in range(0, len(rows), SCORED_AT_ONCE):
         some = rows[start : start + SCORED_AT_ONCE]
@@ -70,7 +70,7 @@ def score(model: Llama, weights: Weights, rows: Sequence[EncodedRow]) -> Iterato
         hits = np.empty(len(packed.targets), bool)
         loss_sum = model.loss(weights, packed, hits)
         ends = np.cumsum([row.trained_tokens for row in some])
-        yield Score(loss_sum, len(hits), _count(np.split(hits, ends[:-1])))
+        yield RowScore(loss_sum, len(hits), _count(np.split(hits, ends[:-1])))
 
 
 def _count(answers: Sequence[NDArray[np.bool_]]) -> Exact:

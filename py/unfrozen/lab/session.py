@@ -22,7 +22,7 @@ from unfrozen.lab.demo import GENERAL, TASK, Demo
 from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune, Place
 from unfrozen.lab.generation import Answer, generate
 from unfrozen.lab.llama import Weights
-from unfrozen.lab.scoring import NOTHING, Score, blend, parts, score
+from unfrozen.lab.scoring import NOTHING, RowScore, blend, parts, score
 
 ANSWER_TOKENS: Final = 16
 PROMPT_CHARACTERS: Final = 20_000
@@ -103,7 +103,7 @@ class LabSession:
         if problem or self._run is None:
             return json.dumps({"problem": problem, "losses": {}, "exact": {}})
         weights = self._weights(self._run, alpha, names)
-        found: dict[str, Score] = {GENERAL: NOTHING}
+        found: dict[str, RowScore] = {GENERAL: NOTHING}
         with np.errstate(all="ignore"):
             for suite, rows in self._demo.suites.items():
                 chosen = rows[: self._run.choices.eval_rows]

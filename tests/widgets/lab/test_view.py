@@ -53,6 +53,18 @@ def test_live_every_dial_has_a_name_a_value_and_what_it_does(node: Node) -> None
     assert texts(with_class(tree, "hint")) == [dial["note"] for dial in VIEW["dials"]]
 
 
+def test_bars_tell_right_answers_from_those_that_do_not_stop(node: Node) -> None:
+    before = {"right": 32, "does_not_stop": 0, "wrong": 0, "of": 32}
+    now = {"right": 8, "does_not_stop": 4, "wrong": 20, "of": 32}
+    sets = {name: {"before": before, "now": now} for name in ("task", "general", "general/tenses")}
+    found = node.html("lab/way-back-view", "barsView", sets)
+    tree = ElementTree.fromstring(f"<div>{found}</div>")
+    names = [text.removesuffix(" (before 32)") for text in texts(with_class(tree, "page-run-bar"))]
+    assert names == [f"{name}8 of 32 right, 4 more but do not stop" for name in ("task", "tenses")]
+    widths = [float(rect.attrib["width"]) for rect in tree.iter("rect")][:3]
+    assert widths == [100, 37.5, 25]
+
+
 def test_tokens_are_marked_from_where_the_two_part(node: Node) -> None:
     tree = answers(node, before=wrote("a", "b", "c"), after=wrote("a", "x"), parts=1, step=5)
     assert texts(with_class(tree, "page-run-token-differs")) == ["b", "c", "x"]
