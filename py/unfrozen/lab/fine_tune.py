@@ -175,7 +175,7 @@ class FineTune:
 
     # --- what it looks at -----------------------------------------------------------------------
     def _look(self) -> Iterator[Event | None]:
-        """RowScore every held-out set, then the drift."""
+        """Score every held-out set, then the drift."""
         yield from self._beat(PATIENCE_SECONDS, force=True)
         general = NOTHING
         for suite, rows in self._demo.suites.items():
