@@ -36,6 +36,11 @@ MOST_BOUNDARIES = 200
 LAST_TWO = {"step-000001", "step-000002"}
 
 
+@pytest.fixture(autouse=True)
+def _no_flush_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 def checkpointer(directory: Path, **ways: bool) -> Checkpointer:
     """Who saves a trained tiny model in `directory`, in some `ways`."""
     history = History(latest={"task": 1.0})
@@ -89,7 +94,6 @@ def watch(boundary: int, below: Path) -> None:
     """Count this process's touches of `below` and die at the `boundary`-th of them."""
     count = 0
     safe: set[str] = set()
-    flush = os.fsync
 
     def reached(path: str) -> None:
         nonlocal count
@@ -108,7 +112,6 @@ def watch(boundary: int, below: Path) -> None:
     def fsync(descriptor: int) -> None:
         path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         reached(path)
-        flush(descriptor)
         safe.add(path)
         reached(path)
 

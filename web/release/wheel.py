@@ -42,6 +42,7 @@ XZ_MAX_RATIO: Final = 0.85
 """A file is stored as .xz when that takes at most this ratio of deflate's bytes."""
 SHARED_MIN_BYTES: Final = 1000
 XZ_MIN_BYTES: Final = 100_000
+XZ_PRESET = 9
 
 
 class PackageError(Exception):
@@ -82,7 +83,7 @@ def compress(data: bytes, *, is_zip: bool) -> bytes:
     """Return the file compressed by xz, or nothing where that gains too little."""
     if len(data) < XZ_MIN_BYTES:
         return b""
-    packed = lzma.compress(store_zip(data) if is_zip else data, preset=9)
+    packed = lzma.compress(store_zip(data) if is_zip else data, preset=XZ_PRESET)
     return packed if len(packed) <= XZ_MAX_RATIO * len(zlib.compress(data, 9)) else b""
 
 

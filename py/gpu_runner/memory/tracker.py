@@ -45,6 +45,7 @@ Phase = Literal["forward", "backward", "optimizer_step"]
 _REST: Final = ("activations", "workspace")
 _PHASES: Final = ("activations", "logits_loss", "workspace")
 _RESIZE: Final = torch.UntypedStorage.resize_
+_DEVICE: Final = torch.ops.prim.device.default
 
 
 @dataclass
@@ -231,8 +232,13 @@ class TensorTracker(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the operator and count the storages it returns."""
+        """Run the operator and count the storages it returns.
+
+        Most of what autograd asks of a fake tensor is its device, which it knows itself.
+        """
         del types
+        if func is _DEVICE:
+            return args[0].device
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and not self._existed(leaf, args):
