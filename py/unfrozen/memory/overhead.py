@@ -13,6 +13,7 @@ on several GPUs the buffers of their communication (NCCL), 1 to 2 GiB.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from unfrozen.job.recipe import BYTES
@@ -28,23 +29,23 @@ CONTEXT_RANGE: Final = (GIB // 5, 9 * GIB // 5)
 COMMUNICATION_BYTES: Final = GIB
 
 
-def reserved_bytes(step: Step, peak_instant: str, allocated: int) -> int:
-    """Return the bytes that the caching allocator reserves for a peak of `allocated` bytes."""
-    freed = 0
+def reserved_bytes(step: Step, instant: str, parts: Mapping[str, int]) -> int:
+    """Return the bytes that the caching allocator reserves for an instant of these components."""
+    allocated, freed = sum(parts.values()), 0
     part = step.micro_batch
     upcast = part.loss_kind in ("logits_fp32", "loss_parallel")
-    if upcast and peak_instant == "end_of_forward":
+    if upcast and instant == "end_of_forward":
         freed = part.setup.compute * part.loss_tokens * part.vocab if part.setup.compute == 2 else 0
-    return allocated + max(round(ROUNDING * allocated), freed) + _other_streams(step, peak_instant)
+    more = max(round(ROUNDING * allocated), freed)
+    return allocated + more + _other_streams(step, parts.get("grads", 0))
 
 
-def _other_streams(step: Step, peak_instant: str) -> int:
-    """Return gradient shards that the peak does not count, and the buffer of their reduction."""
+def _other_streams(step: Step, counted: int) -> int:
+    """Return gradient shards beyond those `counted`, and the buffer of their reduction."""
     recipe, cluster = step.recipe, step.cluster
     if cluster.stage < 3 or cluster.shards == 1 or recipe.lora:
         return 0
     if recipe.accumulates_whole:  # they are shards after the peak, in the place of whole ones
         return 0
-    counted = peak_instant in ("end_of_backward", "optimizer_step") or recipe.resident_grads()
-    shards = 0 if counted else step.states["grads"]
+    shards = 0 if recipe.early_update else max(0, step.states["grads"] - counted)
     return shards + BYTES[recipe.grads] * step.local.largest_tensor

@@ -77,8 +77,7 @@ def plan_job(job: Job) -> Plan:
     step = Step(job.model, job.recipe, job.cluster)
     found = step.instants()
     name, size = peak(found)
-    totals = {instant: sum(parts.values()) for instant, parts in found.items()}
-    reserved = max(reserved_bytes(step, instant, total) for instant, total in totals.items())
+    reserved = max(reserved_bytes(step, instant, parts) for instant, parts in found.items())
     return Plan(job, found, name, size, reserved)
 
 

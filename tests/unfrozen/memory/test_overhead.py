@@ -14,8 +14,11 @@ MODEL = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 GIVEN = 100 * 2**30
 
 
-def reserved(instant: str, cluster: Cluster | None = None, **recipe: object) -> int:
-    return reserved_bytes(Step(MODEL, Recipe.read(recipe), cluster), instant, GIVEN) - GIVEN
+def reserved(
+    instant: str, cluster: Cluster | None = None, grads: int = 0, **recipe: object
+) -> int:
+    step = Step(MODEL, Recipe.read(recipe), cluster)
+    return reserved_bytes(step, instant, {"params": GIVEN - grads, "grads": grads}) - GIVEN
 
 
 def test_blocks_are_a_little_too_large() -> None:
@@ -29,10 +32,12 @@ def test_the_block_of_the_16_bit_logits_cannot_hold_fp32_ones() -> None:
     assert reserved("end_of_forward", seq_len=32768, params="fp32", compute="fp32") < freed
 
 
-@pytest.mark.parametrize("instant", ["end_of_forward", "end_of_backward"])
-def test_gradients_of_fsdp_come_from_a_stream_that_shares_no_blocks(instant: str) -> None:
-    sharded = reserved(instant, Cluster(8, "zero3"), params="fp32")
+SHARDS = -(-4 * MODEL.num_parameters // 8)
+
+
+@pytest.mark.parametrize("counted", [0, SHARDS // 3, SHARDS])
+def test_gradients_of_fsdp_come_from_a_stream_that_shares_no_blocks(counted: int) -> None:
+    sharded = reserved("backward", Cluster(8, "zero3"), counted, params="fp32")
     buffer = 4 * 128256 * 4096  # in which the head's gradient is reduced
-    shards = 0 if instant == "end_of_backward" else -(-4 * MODEL.num_parameters // 8)
-    assert sharded == round(ROUNDING * GIVEN) + buffer + shards
-    assert reserved(instant, Cluster(8, "zero2"), params="fp32") == round(ROUNDING * GIVEN)
+    assert sharded == round(ROUNDING * GIVEN) + buffer + SHARDS - counted
+    assert reserved("backward", Cluster(8, "zero2"), params="fp32") == round(ROUNDING * GIVEN)

@@ -145,8 +145,7 @@ def predicted(row: dict[str, Any]) -> float:
     held = found.instants()
     if row["counter"] == "allocated":
         return peak(held)[1] / GIB
-    totals = {name: sum(parts.values()) for name, parts in held.items()}
-    return max(reserved_bytes(found, name, size) for name, size in totals.items()) / GIB
+    return max(reserved_bytes(found, name, parts) for name, parts in held.items()) / GIB
 
 
 def test_published_pipelines_are_met() -> None:
