@@ -14,9 +14,7 @@ MODEL = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 GIVEN = 100 * 2**30
 
 
-def reserved(
-    instant: str, cluster: Cluster | None = None, grads: int = 0, **recipe: object
-) -> int:
+def reserved(instant: str, cluster: Cluster | None = None, grads: int = 0, **recipe: object) -> int:
     step = Step(MODEL, Recipe.read(recipe), cluster)
     return reserved_bytes(step, instant, {"params": GIVEN - grads, "grads": grads}) - GIVEN
 
