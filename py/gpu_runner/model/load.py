@@ -30,7 +30,7 @@ from gpu_runner.config.bounds import Precision
 from gpu_runner.config.schema import DEMO
 from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
-from gpu_runner.model import attention
+from gpu_runner.model import attention, gguf_file
 from gpu_runner.system import foreign
 from gpu_runner.system.foreign import ForeignCodeError
 from gpu_runner.world.sharded_files import WEIGHTS as SHARDS
@@ -224,16 +224,14 @@ def _read_of_gguf(source: Source, *_: int) -> Any:
 
 
 def _try_to_read_gguf(file: Path) -> None:
-    from gguf import GGUFReader
-
     with contextlib.suppress(Exception):  # transformers reports what is wrong with it
-        GGUFReader(file)
+        gguf_file.parse(file)
 
 
 def _read_by_transformers(source: Source) -> Any:
     from transformers import AutoConfig
 
-    with readable_errors(source, "configuration"):
+    with _reading(source, "configuration"):
         return AutoConfig.from_pretrained(source.place, **source.arguments)
 
 
@@ -301,7 +299,7 @@ def load_tokenizer(source: Source) -> Any:
     settings = place / "tokenizer_config.json"
     if source.kind == "directory" and not source.trusted and settings.exists():
         refuse_custom_code(source.name, settings.name, read_json(settings))
-    with readable_errors(source, "tokenizer"):
+    with _reading(source, "tokenizer"):
         return AutoTokenizer.from_pretrained(source.place, **source.arguments)
 
 
@@ -347,7 +345,7 @@ def load(
     known = attention.arguments_for(shape) | ({"config": config} if source.gguf_file else {})
     if is_packed(source, config):
         known["quantization_config"] = Mxfp4Config(dequantize=True)
-    with readable_errors(source, "weights"):
+    with _reading(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,
             **known,
@@ -357,6 +355,7 @@ def load(
             **source.arguments,
         )
         model, report = loaded
+    gguf_file.forget()
     check_weights(source.name, report)
     _unquantize(source, model)
     if not source.trusted:
@@ -382,6 +381,14 @@ def _about_file(place: Path, reason: str) -> str:
         text = "its .bin file is damaged or holds more than tensors, and such a file may run"
         return f"{text} programs. Get the model as safetensors."
     return f"{reason.rstrip('.')}. Download the file again."
+
+
+@contextmanager
+def _reading(source: Source, part: str) -> Iterator[None]:
+    """The same for a GGUF file, which is parsed once for all its parts."""
+    once = gguf_file.parsed_once() if source.kind == "gguf" else contextlib.nullcontext()
+    with readable_errors(source, part), once:
+        yield
 
 
 @contextmanager
