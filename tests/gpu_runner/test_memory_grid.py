@@ -2,7 +2,7 @@
 
 A subset of the grid that the memory model was held against: every optimizer, precision, rounding,
 kind of checkpointing and family at least once, on one process and on two, where the activations
-are what counts (8 rows) and where the weights are (1 row).
+are what counts (4 rows) and where the weights are (1 row).
 """
 
 from pathlib import Path
@@ -45,9 +45,9 @@ CHOICES: tuple[dict[str, Any], ...] = (
 ALONE = [
     Case({"micro_batch": rows, **choices}, sizes={**ends, "num_key_value_heads": heads})
     for choices in CHOICES
-    for rows, ends, heads in ((1, TIED, 4), (1, UNTIED, 2), (8, UNTIED, 4))
+    for rows, ends, heads in ((1, TIED, 4), (1, UNTIED, 2), (4, UNTIED, 4))
 ] + [
-    Case({"checkpointing": kind, **precision}, family)
+    Case({"micro_batch": 4, "checkpointing": kind, **precision}, family)
     for family in ("qwen3", "gemma", "phi3", "gpt2", "olmo2", "mistral")
     for kind in ("full", "selective")
     for precision in ({}, {"compute": "bf16"})
@@ -57,19 +57,19 @@ ALONE += [
     for family, precision in (("llama", {"compute": "fp16"}), ("gemma3", {}))
     for more in ({}, {"checkpointing": "full"})
 ]
-LONG: dict[str, Any] = {"max_position_embeddings": 4096}
+LONG: dict[str, Any] = {"max_position_embeddings": 2048}
 GROUPED = {"intermediate_size": 176}  # a grouped product in 16 bits takes rows of 16 bytes
 WINDOWS = [
-    Case({"micro_batch": 1, **choices}, family, {**LONG, "sliding_window": window}, longest=4096)
+    Case({"micro_batch": 1, **choices}, family, {**LONG, "sliding_window": window}, longest=2048)
     for family, window in (
         ("mistral", 128),
-        ("mistral", 1024),
+        ("mistral", 512),
         ("gemma2", 256),
         ("gemma3_text", 128),
     )
     for choices in ({}, {"checkpointing": "full"})
 ] + [
-    Case({**choices}, family)
+    Case({"micro_batch": 4, **choices}, family)
     for family in ("mistral", "gemma2", "gemma3_text", "gpt_neox")
     for choices in (
         {"packing": False},
@@ -79,7 +79,7 @@ WINDOWS = [
     )
 ]
 EXPERTS = [
-    Case(choices, family, GROUPED if family == "mixtral" else {})
+    Case({"micro_batch": 4, **choices}, family, GROUPED if family == "mixtral" else {})
     for family in ("mixtral", "qwen2_moe", "qwen3_moe")
     for choices in (
         {"micro_batch": 1},
@@ -104,7 +104,7 @@ COMPILED = [
 ]
 TOGETHER = [
     Case({"micro_batch": rows, **choices}, sizes={**sizes, **ends})
-    for sizes, rows in ((WORDY, 1), (WIDE, 1), (WIDE, 8))
+    for sizes, rows in ((WORDY, 1), (WIDE, 1), (WIDE, 4))
     for ends in (TIED, UNTIED)
     for choices in (
         {"checkpointing": "full", "compute": "bf16"},
@@ -170,7 +170,7 @@ def test_two_processes_hold_what_was_predicted_whatever_they_choose(
 
 FP32_ON_GPU = [
     Case({"micro_batch": rows, **choices}, sizes={"num_key_value_heads": heads}, longest=400)
-    for rows, heads in ((1, 2), (8, 2), (1, 1), (8, 4))
+    for rows, heads in ((1, 2), (4, 2), (1, 1), (4, 4))
     for choices in ({}, {"packing": False}, {"checkpointing": "full"}, {"fused": False})
     if rows > 1 or choices != {"packing": False}  # a CPU lays the output out as a row's q
 ]

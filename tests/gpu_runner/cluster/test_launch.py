@@ -23,7 +23,7 @@ import yaml
 import tiny_llama
 from gpu_runner.cluster import __main__ as launch
 from gpu_runner.errors import ExitCode
-from run_process import ROOT, events, last_step, losses
+from run_process import ROOT, call_main, children, events, last_step, losses
 
 LAUNCH = ROOT / "docs" / "launch"
 
@@ -96,7 +96,7 @@ def the_run(runs: Path) -> Path | None:
 
 @pytest.mark.slow
 def test_a_slurm_job_out_of_time_saves_is_requeued_and_goes_on(
-    model_dir: Path, tmp_path: Path, settings: dict[str, str]
+    model_dir: Path, tmp_path: Path, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bin").mkdir()
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
@@ -129,10 +129,9 @@ def test_a_slurm_job_out_of_time_saves_is_requeued_and_goes_on(
     assert again.returncode == 0, output
     assert events(run)[-1]["status"] == "finished"
     assert len(losses(run)) == events(run)[-1]["step"]
-    idle = begin(script, settings)
-    output, _ = idle.communicate()
-    assert (idle.returncode, "is finished: there is nothing to do" in output) == (0, True)
     assert said.read_text() == "requeue 7\n"
+    assert launch.main(["--runs", str(runs), "--standalone"]) == 0
+    assert "is finished: there is nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -199,15 +198,15 @@ def test_a_bucket_that_is_not_there_is_reported(
 
 
 @pytest.mark.slow
-def test_the_exit_code_is_that_of_the_run_and_not_of_torchrun(
-    tmp_path: Path, settings: dict[str, str]
-) -> None:
-    command = [sys.executable, "-m", "gpu_runner.cluster", "--runs", str(tmp_path / "runs")]
-    command += ["--standalone", "--", "--model", "none-of-that", "--data", "demo"]
-    done = begin(command, os.environ | settings)
-    output, _ = done.communicate()
-    assert done.returncode == ExitCode.MODEL, output
-    assert f"Process 0 of the run ended with exit code {done.returncode}: " in output
+def test_the_exit_code_is_that_of_the_run_and_not_of_torchrun(tmp_path: Path) -> None:
+    words = ["--runs", str(tmp_path / "runs"), "--standalone", "--", "--lr", "high"]
+    given = (str(tmp_path / "said"), "gpu_runner.cluster.__main__", words)
+    done = children().Process(target=call_main, args=(given,))
+    done.start()
+    done.join()
+    output = (tmp_path / "said").read_text("utf-8")
+    assert done.exitcode == ExitCode.USAGE, output
+    assert f"Process 0 of the run ended with exit code {done.exitcode}: " in output
 
 
 @pytest.mark.slow
