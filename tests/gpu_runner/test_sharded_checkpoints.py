@@ -25,24 +25,24 @@ from run_process import events
 pytestmark = pytest.mark.slow
 
 
-def six_steps(model_dir: Path, sums_file: Path) -> dict[str, Any]:
+def three_steps(model_dir: Path, sums_file: Path) -> dict[str, Any]:
     """With a constant rate more steps are as if they had been asked for from the start."""
-    steps = {"steps": 6, "eval_every": 3, "save_every": 3, "lr": 1e-3, "schedule": "constant"}
-    more = {"grad_accum": 4, "micro_batch": 1, "warmup": 0, "sample_tokens": 0, "general": ()}
+    steps = {"steps": 3, "eval_every": 3, "save_every": 3, "lr": 1e-3, "schedule": "constant"}
+    more = {"grad_accum": 2, "micro_batch": 1, "warmup": 0, "sample_tokens": 0, "general": ()}
     return {"model": str(model_dir), "data": str(sums_file), **steps, **more}
 
 
 @pytest.fixture
 def options(model_dir: Path, sums_file: Path) -> dict[str, Any]:
-    return six_steps(model_dir, sums_file)
+    return three_steps(model_dir, sums_file)
 
 
 @pytest.fixture(scope="module")
 def run_of_shards(
     model_dir: Path, sums_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A run of six steps on two processes, to be copied."""
-    return trained(six_steps(model_dir, sums_file), tmp_path_factory.mktemp("shards"), 2)
+    """A run of three steps on two processes, to be copied."""
+    return trained(three_steps(model_dir, sums_file), tmp_path_factory.mktemp("shards"), 2)
 
 
 @pytest.fixture
@@ -127,13 +127,13 @@ def test_four_two_one_and_four_processes_go_on_with_each_others_shards(
     model = tmp_path / "model"
     tiny_families.model(family, "eager").save_pretrained(model)
     tiny_llama.tokenizer().save_pretrained(model)
-    options |= {"model": str(model)}
-    alone = trained(options | {"steps": 12}, tmp_path / "alone", 1)
+    options |= {"model": str(model), "grad_accum": 4}
+    alone = trained(options | {"steps": 6}, tmp_path / "alone", 1)
     cut = {"checkpoint_files": "shards", **({"shard_size": 2} if copies == 2 else {})}
     run = trained(options | cut, tmp_path / "changing", 4)
-    for steps, processes in ((8, 2), (10, 1), (12, 4)):
+    for steps, processes in ((4, 2), (5, 1), (6, 4)):
         live(run_process.resume_further, (str(run), steps), processes)
-    assert last_of(run).name == "step-000012"
+    assert last_of(run).name == "step-000006"
     assert_close(weights(alone), weights(run), 2e-5)
     expected = moments(last_of(alone))
     assert_close(expected, moments(last_of(run)), 2e-4)
@@ -145,8 +145,8 @@ def test_four_two_one_and_four_processes_go_on_with_each_others_shards(
 def test_the_same_processes_go_on_to_the_last_bit(
     options: dict[str, Any], in_shards: Path, tmp_path: Path
 ) -> None:
-    once, twice = trained(options | {"steps": 12}, tmp_path / "once", 2), in_shards
-    live(run_process.resume_further, (str(twice), 12), 2)
+    once, twice = trained(options | {"steps": 6}, tmp_path / "once", 2), in_shards
+    live(run_process.resume_further, (str(twice), 6), 2)
     assert_close(weights(once), weights(twice), 0.0)
     for kind in ("weights", "optimizer"):
         for file in (last_of(once) / kind).iterdir():
@@ -155,27 +155,27 @@ def test_the_same_processes_go_on_to_the_last_bit(
 
 def test_whole_files_and_shards_follow_one_another(options: dict[str, Any], tmp_path: Path) -> None:
     one = trained(options | {"checkpoint_files": "whole"}, tmp_path / "run", 1)
-    live(run_process.resume_further, (str(one), 8), 2)
+    live(run_process.resume_further, (str(one), 4), 2)
     config = json.loads((one / "config.json").read_text())
     (one / "config.json").write_text(json.dumps(config | {"checkpoint_files": "auto"}))
-    live(run_process.resume_further, (str(one), 10), 2)
+    live(run_process.resume_further, (str(one), 5), 2)
     assert (last_of(one) / "weights").is_dir()
-    live(run_process.resume_further, (str(one), 12), 1)
+    live(run_process.resume_further, (str(one), 6), 1)
     assert (last_of(one) / "model.safetensors").is_file()
-    alone = trained(options | {"steps": 12}, tmp_path / "alone", 1)
+    alone = trained(options | {"steps": 6}, tmp_path / "alone", 1)
     assert_close(weights(alone), weights(one), 2e-5)
 
 
 def test_a_damaged_shard_is_passed_over(in_shards: Path) -> None:
     run = in_shards
-    shutil.copytree(last_of(run), run / "checkpoints" / "step-000003")
+    shutil.copytree(last_of(run), run / "checkpoints" / "step-000002")
     file = last_of(run) / "optimizer" / "shard-00002-of-00002.safetensors"
     raw = bytearray(file.read_bytes())
     raw[-5] ^= 1
     file.write_bytes(raw)
     newest, (refused,) = directory.newest(run / "checkpoints")
     assert newest is not None
-    assert newest.name == "step-000003"
+    assert newest.name == "step-000002"
     assert "shard-00002-of-00002.safetensors is not the file that was saved" in refused
     file.unlink()
     assert "is missing" in directory.newest(run / "checkpoints")[1][0]
@@ -200,13 +200,13 @@ def test_ewc_and_stacked_experts_keep_their_start_in_shards(
     tiny_families.model("mixtral", "eager").save_pretrained(model)
     tiny_llama.tokenizer().save_pretrained(model)
     held = options | {"model": str(model), "ewc": 0.5, "l2sp": 0.1, "fisher_data": options["data"]}
-    held |= {"fisher_rows": 4}
-    alone = trained(held | {"steps": 8}, tmp_path / "alone", 1)
+    held |= {"fisher_rows": 4, "grad_accum": 4}
+    alone = trained(held | {"steps": 5}, tmp_path / "alone", 1)
     run = trained(held, tmp_path / "run", 2)
     assert sorted(p.name for p in (run / "initial" / "weights").iterdir())[0].startswith("shard-")
     assert (run / "fisher" / "manifest.json").exists()
     assert not list(run.glob("*.safetensors"))
-    live(run_process.resume_further, (str(run), 8), 4)
+    live(run_process.resume_further, (str(run), 5), 4)
     assert_close(weights(alone), weights(run), 5e-5)
     drifts = [[e["total"] for e in events(r) if e["kind"] == "drift"] for r in (alone, run)]
     assert drifts[1] == pytest.approx(drifts[0], rel=1e-4)
@@ -228,7 +228,7 @@ def test_an_export_is_a_model_that_transformers_loads(
     loaded = AutoModelForCausalLM.from_pretrained(narrow)
     assert loaded.dtype == torch.bfloat16
     assert find(str(narrow)).kind == "directory"
-    again = export_model(run, tmp_path / "again", step=6).path
+    again = export_model(run, tmp_path / "again", step=3).path
     assert_close(expected, load_file(again / "model.safetensors"), 0.0)
 
 
@@ -236,13 +236,13 @@ def test_what_cannot_be_exported_is_refused(in_shards: Path) -> None:
     run = in_shards
     with pytest.raises(UsageError, match=r"--dtype 'fp8' is unknown: choose fp32 or bf16"):
         export_model(run, dtype="fp8")
-    with pytest.raises(CheckpointError, match=r"no checkpoint of step 4: 6\."):
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 4: 3\."):
         export_model(run, step=4)
     with pytest.raises(ModelLoadError, match=r"is in shards: unfrozen export"):
         find(str(last_of(run)))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", matrix([1, 2], 2))
 def test_steps_go_on_while_shards_are_written_and_nothing_changes(
     processes: int, options: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from shared_updates import CASES, Leg, walk, walk_in
 pytestmark = pytest.mark.slow
 
 PROCESSES = 3  # no size of the models is a multiple of it: parts are uneven
-STEPS = 7
+STEPS = 5
 COPIED = ("adamw", "muon-experts", "adafactor-stochastic")  # of each kind one, in every run
 
 
@@ -24,8 +24,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("walked")
     walk_in(World(), Leg(1, STEPS, root / "alone"))
     together(Leg(1, 3, root / "first"))
-    walk_in(World(), Leg(4, 5, root / "second", root / "first"))
-    together(Leg(6, STEPS, root / "third", root / "second"))
+    walk_in(World(), Leg(4, 4, root / "second", root / "first"))
+    together(Leg(5, STEPS, root / "third", root / "second"))
     return root / "alone", root / "third"
 
 
@@ -57,8 +57,8 @@ def copied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     root = tmp_path_factory.mktemp("copied")
     cases = tuple(CASES) if request.config.option.all else COPIED
     together(Leg(1, 3, root / "first", parts=2, cases=cases), 4)
-    walk_in(World(), Leg(4, 5, root / "second", root / "first", cases=cases))
-    together(Leg(6, STEPS, root / "third", root / "second", parts=2, cases=cases), 4)
+    walk_in(World(), Leg(4, 4, root / "second", root / "first", cases=cases))
+    together(Leg(5, STEPS, root / "third", root / "second", parts=2, cases=cases), 4)
     return root / "third"
 
 

@@ -240,7 +240,7 @@ class TensorTracker(TorchDispatchMode):
         if func is _DEVICE:
             return args[0].device
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
+        for leaf in [result] if isinstance(result, Tensor) else tree_leaves(result):
             if isinstance(leaf, Tensor) and not self._existed(leaf, args):
                 self._count(leaf, self._kind_of(leaf))
         return result
@@ -248,8 +248,9 @@ class TensorTracker(TorchDispatchMode):
     def _existed(self, tensor: Tensor, args: Any) -> bool:
         """Return whether its storage existed before: a tracked one, or a buffer of gloo's."""
         key = _key(tensor)
-        given = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
-        return key in self._live or any(_key(leaf) == key for leaf in given)
+        if key in self._live:
+            return True
+        return any(isinstance(leaf, Tensor) and _key(leaf) == key for leaf in tree_leaves(args))
 
     def _kind_of(self, tensor: Tensor) -> str:
         if self.kind == "activations" or tuple(tensor.shape) not in self._weight_shapes:

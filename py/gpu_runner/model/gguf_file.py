@@ -40,12 +40,13 @@ def parsed_once() -> Iterator[None]:
         found = Path(file).stat()
         return _parse_once(Path(file), found.st_mtime_ns, found.st_size)
 
-    own = gguf.GGUFReader, gguf.get_tensor_name_map
-    gguf.GGUFReader, gguf.get_tensor_name_map = reader, cache(own[1])
+    names = gguf.get_tensor_name_map
+    own = {"GGUFReader": gguf.GGUFReader, "get_tensor_name_map": names}
+    vars(gguf).update(GGUFReader=reader, get_tensor_name_map=cache(names))
     try:
         yield
     finally:
-        gguf.GGUFReader, gguf.get_tensor_name_map = own
+        vars(gguf).update(own)
 
 
 forget = _parse_once.cache_clear
