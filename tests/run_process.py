@@ -224,6 +224,14 @@ def train_here(options: dict[str, Any]) -> None:
     fine_tune(resolve(options), _quiet_console())
 
 
+def train_with_short_beats(options: dict[str, Any]) -> None:
+    """The same, with a sign of life twice a second."""
+    from gpu_runner.run import control, recorder
+
+    control.BEAT_SECONDS = recorder.BEAT_SECONDS = 0.5
+    train_here(options)
+
+
 def train_until_one_ends(options_and_way: tuple[dict[str, Any], str]) -> None:
     """A run whose process 1 ends before step 3, in a way, while process 0 waits without an error.
 
@@ -240,6 +248,8 @@ def train_until_one_ends(options_and_way: tuple[dict[str, Any], str]) -> None:
 
     options, way = options_and_way
     step, rank = loop.timed_step, int(os.environ["RANK"])
+    if way == "kill":
+        peers.GRACE_SECONDS = 1.0  # nothing that process 0 waits for comes in this time or a longer
     if way == "stop":  # each process on a machine of its own, of which one is lost
         this = peers.Peer.this()
         peers.Peer.this = lambda: replace(this, machine=f"machine {rank}")

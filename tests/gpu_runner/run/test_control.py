@@ -16,6 +16,7 @@ from gpu_runner.log import commands
 from gpu_runner.log.runs import describe, processes_of
 from run_process import events, losses, runner
 from slowness import slowness
+from unfrozen.events import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -112,26 +113,31 @@ def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_be
     ask(run, "evaluate")
     ask(run, "resume")
     assert "paused" not in last_beat(run)
+    (run / commands.NAME).write_text('{"v":1,"run":')  # a torn file changes nothing
     child.join()
     assert_same(run, undisturbed)
     said = [event["text"] for event in events(run) if event["kind"] == "alert"]
     assert f"Paused after step {step}, as the page asked. Ctrl-C saves and stops." in said
     assert f"Step {step} is saved already." in said
+    assert sum("is ignored" in text for text in said) == 1
     assert f"Step {step} is evaluated already." in said
     assert any(text.startswith(f"Resumed after step {step}; the pause took") for text in said)
     end = events(run)[-1]
     assert end["summary"]["seconds"] < end["rt"] - 0.6  # the seconds of work, without the pause
 
 
-def test_a_paused_run_keeps_beating(started: tuple[ForkServerProcess, Path]) -> None:
-    _, run = started
+def test_a_paused_run_keeps_beating(options: dict[str, Any], tmp_path: Path) -> None:
+    child = begin(run_process.train_with_short_beats, options | {"runs": str(tmp_path)})
+    run = begun(tmp_path, 3)
     ask(run, "pause")
     first = last_beat(run)
     wait(lambda: last_beat(run)["seq"] > first["seq"], "second beat")
     second = last_beat(run)
+    child.kill()
+    child.join()
     assert second["paused"] is True
-    assert first["expect_next_in"] > 7 / 3
-    assert 4.5 < second["t"] - first["t"] < 7 * slowness()
+    promised = first["expect_next_in"]
+    assert 0.9 * promised < second["t"] - first["t"] < PATIENCE * promised * slowness()
 
 
 def test_a_stopped_run_is_saved_and_the_next_attempt_does_not_obey_the_old_stop(
@@ -167,17 +173,6 @@ def test_a_signal_ends_a_pause_and_the_run(
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", f"asked to stop by {number.name}")
     directory.verify(run / "checkpoints" / f"step-{end['step']:06d}")
-
-
-def test_a_torn_or_foreign_file_is_reported_once_and_changes_nothing(
-    started: tuple[ForkServerProcess, Path], undisturbed: Path
-) -> None:
-    child, run = started
-    (run / commands.NAME).write_text('{"v":1,"run":')
-    child.join()
-    assert_same(run, undisturbed)
-    said = [event["text"] for event in events(run) if event["kind"] == "alert"]
-    assert sum("is ignored" in text for text in said) == 1
 
 
 def test_a_terminal_says_that_the_run_is_paused_and_by_whom_it_was_stopped(

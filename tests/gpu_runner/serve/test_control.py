@@ -99,33 +99,21 @@ def test_the_recipes_come_with_numbers_bounds_and_what_is_wrong_with_them(
 def test_a_run_is_started_paused_saved_and_stopped_from_outside(
     server: Server, client: httpx.Client
 ) -> None:
-    answer = start(client, "sums", steps=4000, lr=1e-3, seed=7)
+    answer = start(client, "sums", steps=20_000, lr=1e-3, seed=7)
     assert answer.status_code == 202
     assert answer.json()["started"]["alive"] is True
     name = wait(lambda: control(client)["started"]["run"], "run")
     run = server.runs / name
     config = json.loads((run / "config.json").read_text())
-    assert (config["steps"], config["lr"], config["seed"]) == (4000, 1e-3, 7)
+    assert (config["steps"], config["lr"], config["seed"]) == (20_000, 1e-3, 7)
     wait(lambda: last_step(run) > 2, "step")
     (server.runs / "started.txt").write_text("")  # whatever a run prints, its id is known
     assert control(client)["started"]["run"] == name
-
-    seq = tell(client, name, "pause")
-    wait(lambda: heard(run) == seq, "pause")
-    step = last_step(run)
-    (info,) = [info for info in client.get("/api/runs").json() if info["id"] == name]
-    assert info["status"] == "paused"
-    seq = tell(client, name, "checkpoint")
-    wait(lambda: heard(run) == seq, "checkpoint")
-    directory.verify(run / "checkpoints" / f"step-{step:06d}")
-    tell(client, name, "resume")
-    wait(lambda: last_step(run) > step, "step after the pause")
-    tell(client, name, "stop")
-    wait(lambda: not control(client)["started"]["alive"], "end")
+    assert_is_the_only_run_and_outlives_the_server(server, client, run)
+    assert_is_paused_and_saved(client, run)
+    assert_is_stopped_before_its_first_line(server, client, run)
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")
-    state = control(client)["started"]
-    assert (state["code"], state["run"], state["lines"]) == (0, name, [])
 
     late = client.post(f"/api/runs/{name}/control", json={"command": "pause"})
     assert late.status_code == 409
@@ -138,6 +126,65 @@ def test_a_run_is_started_paused_saved_and_stopped_from_outside(
     assert start(client, "sums").status_code == 409
     seq = tell(client, name, "pause")
     wait(lambda: heard(run) == seq, "pause of the second attempt")
+    tell(client, name, "stop")
+    wait(lambda: not control(client)["started"]["alive"], "end")
+    state = control(client)["started"]
+    assert (state["code"], state["run"], state["lines"]) == (0, name, [])
+
+
+def assert_is_the_only_run_and_outlives_the_server(
+    server: Server, client: httpx.Client, run: Path
+) -> None:
+    """One run at a time, in a session of its own; a server that begins anew knows it."""
+    second = start(client, "demo")
+    assert second.status_code == 409
+    assert "sums, launched at" in second.json()["error"]
+    assert "stop it first" in second.json()["error"]
+    pid = json.loads((server.runs / "started.json").read_text())["pid"]
+    assert "UNFROZEN_TOKEN" not in psutil.Process(pid).environ()
+    assert os.getsid(pid) == pid
+    if sys.platform == "linux" and server.process is not None:
+        loaded = psutil.Process(server.process.pid).memory_maps()
+        assert not [file.path for file in loaded if "libtorch" in file.path]
+    server.kill()
+    server.start()
+    step = last_step(run)
+    wait(lambda: last_step(run) > step, "step without the server")
+    assert start(client, "demo").status_code == 409
+    assert control(client)["started"]["run"] == run.name
+    server.restart()
+    answer = client.post("/api/start/cancel", json={"name": "sums"})
+    assert "has begun: stop it instead" in answer.json()["error"]
+
+
+def assert_is_paused_and_saved(client: httpx.Client, run: Path) -> None:
+    """A run stands still until it is told to go on."""
+    seq = tell(client, run.name, "pause")
+    wait(lambda: heard(run) == seq, "pause")
+    step = last_step(run)
+    (info,) = [info for info in client.get("/api/runs").json() if info["id"] == run.name]
+    assert info["status"] == "paused"
+    seq = tell(client, run.name, "checkpoint")
+    wait(lambda: heard(run) == seq, "checkpoint")
+    directory.verify(run / "checkpoints" / f"step-{step:06d}")
+    tell(client, run.name, "resume")
+    wait(lambda: last_step(run) > step, "step after the pause")
+
+
+def assert_is_stopped_before_its_first_line(
+    server: Server, client: httpx.Client, run: Path
+) -> None:
+    """One that has not written its first line hears what it is told, too."""
+    process = psutil.Process(json.loads((server.runs / "started.json").read_text())["pid"])
+    log = run / "events.jsonl"
+    process.suspend()
+    told = log.read_bytes()
+    log.write_bytes(b"")
+    tell(client, run.name, "stop")
+    log.write_bytes(told)
+    process.resume()
+    process.wait(PATIENCE_SECONDS)
+    assert control(client)["started"]["alive"] is False
 
 
 def assert_start_is_cancelled(client: httpx.Client, run: Path) -> None:
@@ -177,42 +224,6 @@ def heard(run: Path) -> int:
     """The newest command that the run has obeyed."""
     beats = [event for event in events(run) if event["kind"] == "beat"]
     return int(beats[-1].get("heard", 0))
-
-
-def test_one_run_at_a_time_and_the_end_of_the_server_is_not_its_end(
-    server: Server, client: httpx.Client
-) -> None:
-    assert start(client, "sums").status_code == 202
-    name = wait(lambda: control(client)["started"]["run"], "run")
-    second = start(client, "demo")
-    assert second.status_code == 409
-    assert "sums, launched at" in second.json()["error"]
-    assert "stop it first" in second.json()["error"]
-    pid = json.loads((server.runs / "started.json").read_text())["pid"]
-    process = psutil.Process(pid)
-    assert "UNFROZEN_TOKEN" not in process.environ()
-    assert os.getsid(pid) == pid
-    if sys.platform == "linux" and server.process is not None:
-        loaded = psutil.Process(server.process.pid).memory_maps()
-        assert not [file.path for file in loaded if "libtorch" in file.path]
-    server.kill()
-    server.start()
-    wait(lambda: last_step(server.runs / name) > 5, "step without the server")
-    assert start(client, "demo").status_code == 409
-    assert control(client)["started"]["run"] == name
-    server.restart()
-    answer = client.post("/api/start/cancel", json={"name": "sums"})
-    assert "has begun: stop it instead" in answer.json()["error"]
-    log = server.runs / name / "events.jsonl"
-    process.suspend()
-    told = log.read_bytes()
-    log.write_bytes(b"")  # one that has not written its first line hears what it is told, too
-    tell(client, name, "stop")
-    log.write_bytes(told)
-    process.resume()
-    process.wait(PATIENCE_SECONDS)
-    assert control(client)["started"]["alive"] is False
-    assert events(server.runs / name)[-1]["status"] == "stopped"
 
 
 def test_a_start_that_still_loads_is_cancelled_and_leaves_nothing(
