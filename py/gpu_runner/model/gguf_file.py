@@ -19,11 +19,11 @@ def parse(file: Path) -> Any:
     """Return gguf's reader of a file, which slices an array instead of a memory map."""
     from gguf.gguf_reader import GGUFReader
 
-    class Reader(GGUFReader):
+    class ArrayReader(GGUFReader):
         def __setattr__(self, name: str, value: object) -> None:
             super().__setattr__(name, np.asarray(value) if name == "data" else value)
 
-    return Reader(file)
+    return ArrayReader(file)
 
 
 @lru_cache(maxsize=1)
