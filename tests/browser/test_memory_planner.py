@@ -4,7 +4,6 @@ import json
 import re
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from browser.planner_reader import SECONDS, PlannerReader
@@ -208,10 +207,8 @@ def test_a_link_brings_the_same_plan_and_leaves_the_token_to_the_runner(
     assert page.locator("runner-status").get_attribute("data-state") != "absent"
 
 
-def test_a_cell_that_runs_for_ever_does_not_hold_the_planner(
-    page: Page, static_site: StaticSite
-) -> None:
-    reader = PlannerReader(page, static_site.url)
+def test_a_cell_that_runs_for_ever_does_not_hold_the_planner(planner: PlannerReader) -> None:
+    page = planner.page
     page.evaluate(
         """() => {
           const cell = document.querySelector("live-cell");
@@ -220,11 +217,11 @@ def test_a_cell_that_runs_for_ever_does_not_hold_the_planner(
         }"""
     )
     page.locator("python-status[data-phase=running]").wait_for(timeout=SECONDS * 1000)
-    reader.root.locator("[data-preset=qlora]").click()
-    reader.settle("#planner?method=qlora")
+    planner.root.locator("[data-preset=qlora]").click()
+    planner.settle("#planner?method=qlora")
     expected: Any = glance({"method": "qlora"})
-    assert reader.verdict == expected["verdict"]["title"]
-    assert reader.root.locator("[data-preset=qlora]").get_attribute("aria-pressed") == "true"
+    assert planner.verdict == expected["verdict"]["title"]
+    assert planner.root.locator("[data-preset=qlora]").get_attribute("aria-pressed") == "true"
     page.evaluate("() => document.querySelector('live-cell').stop()")
 
 
@@ -247,17 +244,15 @@ def test_everything_is_reached_and_kept_by_keyboard(planner: PlannerReader) -> N
     assert planner.page.evaluate(inside)
 
 
-@pytest.mark.parametrize("name", ["run", "job"])
-def test_a_command_is_copied(chromium: Browser, static_site: StaticSite, name: str) -> None:
-    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
-    reader = PlannerReader(context.new_page(), static_site.url)
-    if name == "job":
-        reader.root.locator("[data-key=job] > summary").click()
-    reader.root.locator(f"[data-copies={name}]").click()
-    reader.root.get_by_text("Copied", exact=True).first.wait_for()
-    copied = reader.page.evaluate("() => navigator.clipboard.readText()")
-    assert copied == reader.view["commands"][name]
-    context.close()
+def test_a_command_is_copied(planner: PlannerReader) -> None:
+    page = planner.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    planner.root.locator("[data-key=job] > summary").click()
+    for name in ("run", "job"):
+        planner.root.locator(f"[data-copies={name}]").click()
+        expect(planner.root.locator(f"[data-copies={name}]")).to_have_text("Copied")
+        copied = page.evaluate("() => navigator.clipboard.readText()")
+        assert copied == planner.view["commands"][name]
 
 
 def test_python_that_does_not_come_leaves_the_baked_plan_and_a_way_on(

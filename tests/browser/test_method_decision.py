@@ -26,6 +26,20 @@ STATES = {
 }
 
 
+@pytest.fixture(scope="module")
+def decision_up(page_up: Page, static_site: StaticSite) -> DecisionReader:
+    """A page whose decision computes: a link that brings a decision has opened it."""
+    query = "model=Qwen/Qwen3-4B&gpu=L4&gpus=2&tasks=3&learn=knowledge&want=keep&price=1.2"
+    reader = DecisionReader(page_up, f"{static_site.url}#decision?{query}")
+    reader.settle(f"#decision?{query}")
+    assert reader.view == json.loads(json.dumps(view(query)))
+    assert reader.root.locator("[value=knowledge]").is_checked()
+    assert reader.root.locator("[value=keep]").is_checked()
+    assert reader.control("price").input_value() == "1.2"
+    assert "Cost" in reader.root.inner_text()
+    return reader
+
+
 def test_the_default_is_complete_without_script(chromium: Browser, static_site: StaticSite) -> None:
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -116,32 +130,6 @@ def test_a_method_opens_in_the_planner_with_the_same_memory(decision: DecisionRe
     assert decision.title.startswith("Full fine-tuning")
 
 
-def test_a_link_brings_the_same_decision(page: Page, static_site: StaticSite) -> None:
-    query = "model=Qwen/Qwen3-4B&gpu=L4&gpus=2&tasks=3&learn=knowledge&want=keep&price=1.2"
-    reader = DecisionReader(page, f"{static_site.url}#decision?{query}")
-    reader.settle(f"#decision?{query}")
-    assert reader.view == json.loads(json.dumps(view(query)))
-    assert reader.root.locator("[value=knowledge]").is_checked()
-    assert reader.root.locator("[value=keep]").is_checked()
-    assert reader.control("price").input_value() == "1.2"
-    assert "Cost" in reader.root.inner_text()
-
-
-def test_a_wrong_number_is_reported_at_its_control_and_the_answer_stays(
-    page: Page, static_site: StaticSite
-) -> None:
-    reader = DecisionReader(page, static_site.url)
-    reader.control("gpus").fill("65")
-    reader.wait("stale")
-    assert "1 … 64" in reader.root.locator("#md-error-gpus").inner_text()
-    assert reader.control("gpus").get_attribute("aria-invalid") == "true"
-    assert reader.title == "Full fine-tuning."
-    assert "when this page was built" in reader.root.locator(".widget-status").inner_text()
-    reader.control("gpus").fill("2")
-    reader.settle("#decision?gpus=2")
-    assert reader.root.locator("#md-error-gpus").is_hidden()
-
-
 def test_everything_is_reached_by_keyboard(decision: DecisionReader) -> None:
     decision.root.locator("[value=enough]").focus()
     decision.page.keyboard.press("ArrowDown")
@@ -157,30 +145,38 @@ def test_everything_is_reached_by_keyboard(decision: DecisionReader) -> None:
     assert decision.page.evaluate("() => document.activeElement.dataset.key") == "tasks"
 
 
-def test_a_command_is_copied(chromium: Browser, static_site: StaticSite) -> None:
-    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
-    reader = DecisionReader(context.new_page(), static_site.url)
-    reader.root.locator("[data-key=md-qlora] > summary").click()
-    reader.root.locator("[data-copies=qlora]").click()
-    reader.root.get_by_text("Copied", exact=True).first.wait_for()
-    copied = reader.page.evaluate("() => navigator.clipboard.readText()")
-    assert copied == reader.view["methods"][2]["command"]["text"]
-    context.close()
+def test_a_command_is_copied(decision: DecisionReader) -> None:
+    decision.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    decision.root.locator("[data-key=md-qlora] > summary").click()
+    decision.root.locator("[data-copies=qlora]").click()
+    decision.root.get_by_text("Copied", exact=True).first.wait_for()
+    copied = decision.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == decision.view["methods"][2]["command"]["text"]
 
 
-def test_python_that_does_not_come_leaves_the_baked_answer_and_a_way_on(
+def test_python_that_does_not_come_leaves_the_baked_answer_and_so_does_a_wrong_number(
     page: Page, static_site: StaticSite
 ) -> None:
     page.allowed_errors.append("net::ERR_FAILED")  # type: ignore[attr-defined]
     page.route("**/pyodide.asm.wasm", lambda route: route.abort())
     reader = DecisionReader(page, static_site.url)
-    reader.root.locator("[value=keep]").check()
+    reader.control("gpus").fill("65")
     reader.wait("failed")
-    assert "Python could not be downloaded" in reader.root.locator(".widget-status").inner_text()
+    status = reader.root.locator(".widget-status")
+    assert "Python could not be downloaded" in status.inner_text()
     assert reader.title == "Full fine-tuning."
     page.unroute("**/pyodide.asm.wasm")
-    reader.root.locator(".widget-status button").click()
-    reader.settle("#decision?want=keep")
+    status.locator("button").click()
+    reader.wait("stale")
+    assert "1 … 64" in reader.root.locator("#md-error-gpus").inner_text()
+    assert reader.control("gpus").get_attribute("aria-invalid") == "true"
+    assert reader.title == "Full fine-tuning."
+    assert "when this page was built" in status.inner_text()
+    reader.control("gpus").fill("2")
+    reader.settle("#decision?gpus=2")
+    assert reader.root.locator("#md-error-gpus").is_hidden()
+    reader.root.locator("[value=keep]").check()
+    reader.settle("#decision?gpus=2&want=keep")
     assert reader.title == "A prompt."
 
 

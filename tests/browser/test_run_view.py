@@ -103,7 +103,7 @@ def test_what_is_written_is_on_the_screen_within_150_ms(reader: RunReader, serve
       look();
     }"""
     reader.page.evaluate(watch)
-    with write(serve_site.runs, "quick", "--steps", "80", "--pace", "0.05", "--end", "finished"):
+    with write(serve_site.runs, "quick", "--steps", "40", "--pace", "0.05", "--end", "finished"):
         reader.wait(lambda: reader.brief["run"] == "quick", "quick")
         reader.wait_notice("finished")
     delays = sorted(reader.page.evaluate("window.delays"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Final
 
 from unfrozen.data_files import read_json
@@ -24,7 +25,7 @@ class PublishedModel:
     config: dict[str, Any]
     num_parameters: int
 
-    @property
+    @cached_property
     def model(self) -> ModelConfig:
         """The model this config names."""
         return ModelConfig.from_hf(self.config)

@@ -79,7 +79,12 @@ def _can(gpu: Gpu, recipe: dict[str, Any]) -> bool:
 
 
 def _fits(model: ModelConfig, gpu: Gpu, recipe: dict[str, Any]) -> bool:
-    half = {} if gpu.bf16 else {"params": "fp16", "compute": "fp16", "grads": "fp16"}
+    return _device_bytes(model, gpu.bf16, tuple(recipe.items())) <= gpu.capacity_bytes
+
+
+@lru_cache(maxsize=4 * _MOST)  # every GPU asks for the same models
+def _device_bytes(model: ModelConfig, bf16: bool, recipe: tuple[tuple[str, Any], ...]) -> int:
+    half = {} if bf16 else {"params": "fp16", "compute": "fp16", "grads": "fp16"}
     length = min(SEQ_LEN, model.architecture.positions or SEQ_LEN)
-    read = Recipe.read({"attention": "flash", "seq_len": length} | half | recipe)
-    return bool(plan_job(Job(model, read, Cluster(), gpu)).fits)
+    read = Recipe.read({"attention": "flash", "seq_len": length} | half | dict(recipe))
+    return plan_job(Job(model, read, Cluster())).device_bytes
