@@ -212,7 +212,7 @@ def test_a_balanced_router_is_more_even_in_the_end(
     mixture: Path, sums_file: Path, tmp_path: Path, console: Console
 ) -> None:
     given: dict[str, Any] = {"model": str(mixture), "data": str(sums_file), "general": ()}
-    given |= {"steps": 30, "eval_every": 30, "lr": 1e-2, "sample_tokens": 0, "save_every": 0}
+    given |= {"steps": 15, "eval_every": 15, "lr": 1e-2, "sample_tokens": 0, "save_every": 0}
     busiest = []
     for strength in (0.0, 1.0):
         config = resolve(

@@ -1,4 +1,7 @@
-"""The demo run as a reader starts it: a real process, from the command line to a loadable model."""
+"""The demo run as a reader starts it: a real process, from the command line to a loadable model.
+
+Three quarters of its steps show all of it; `--all` takes every one.
+"""
 
 import json
 from pathlib import Path
@@ -34,9 +37,11 @@ def answers(run: Path, when: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("demo")
-    process = runner("train", "--model", "demo", "--runs", str(runs), "--eval-every", "100")
+    fewer = () if request.config.option.all else ("--steps", "150")
+    words = ("--runs", str(runs), "--eval-every", "200")
+    process = runner("train", "--model", "demo", *words, *fewer)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     (run,) = runs.iterdir()
@@ -60,7 +65,7 @@ def test_forgetting_can_be_read_in_what_the_model_writes(demo_run: Path) -> None
     }
     assert {prompt: before[prompt] for prompt in right} == right
     kept = [prompt for prompt in right if after[prompt] == right[prompt]]
-    assert len(kept) <= 1  # which ones, if any, hangs on the last bit of 200 fast steps
+    assert len(kept) <= 1  # which ones, if any, hangs on the last bit of many fast steps
     assert after["Write 826 in Roman numerals:"].startswith("DCCCX")
 
 
@@ -78,10 +83,10 @@ def test_the_trained_model_loads_in_transformers_and_writes_roman_numerals(demo_
     model = AutoModelForCausalLM.from_pretrained(weights.parent)
     right = 0
     rows = [json.loads(line) for line in demo.task_eval().read_text("utf-8").splitlines()]
-    for row in rows[:16]:
+    for row in rows[:32]:
         ids = torch.tensor([tokenizer(row["prompt"]).input_ids])
         out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=16,
                              do_sample=False)  # fmt: skip
         answer = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
         right += answer == row["completion"]
-    assert right >= 4
+    assert right >= 8

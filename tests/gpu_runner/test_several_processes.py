@@ -26,7 +26,7 @@ from run_process import (
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def options(model_dir: Path, sums_file: Path, cats_file: Path) -> list[str]:
     return [
         *("--model", str(model_dir), "--data", str(sums_file), "--general", f"cats={cats_file}"),
@@ -44,9 +44,9 @@ def finished(*arguments: str, runs: Path, processes: int) -> Path:
     return run
 
 
-@pytest.fixture
-def alone(options: list[str], tmp_path: Path) -> Path:
-    return finished("train", *options, runs=tmp_path / "alone", processes=1)
+@pytest.fixture(scope="module")
+def alone(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished("train", *options, runs=tmp_path_factory.mktemp("alone"), processes=1)
 
 
 def assert_same(one: Path, two: Path, tolerance: float, weights: float | None = None) -> None:

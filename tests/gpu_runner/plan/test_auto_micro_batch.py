@@ -42,7 +42,7 @@ def test_an_unknown_model_type_is_traced_for_each_size(
     given = {"model": str(persimmon), "data": str(sums_file), "general": (), "steps": 2}
     given |= {"micro_batch": 8, "grad_accum": 2}
     peaks = {}
-    for rows in (16, 8, 4, 2, 1):
+    for rows in (16, 4, 1):
         sizes = {"micro_batch": rows, "grad_accum": 16 // rows}
         made = plan.make_plan(resolve({**given, **sizes}), trace=predict_by_tracing)
         assert made.prediction is not None
