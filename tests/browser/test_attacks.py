@@ -114,6 +114,14 @@ TOLD = {
     "5,000 prompts": "4935 samples of too many prompts",
 }
 
+SINKS = (
+    "document.createElement('p').innerHTML = '<img src=/owned>'",
+    "document.createElement('script').text = 'owned = 1'",
+    "new Worker('assets/owned.js')",
+    "trustedTypes.createPolicy('mine', {})",
+    "setTimeout('owned = 1')",
+)
+
 
 @pytest.fixture(scope="module")
 def opened(chromium: Browser, static_site: Any) -> Iterator[Page]:
@@ -195,7 +203,7 @@ def test_a_live_run_with_hostile_lines_shows_the_others_and_why_not_these(
     reader = RunReader(page, serve_site.url)
     page.evaluate(WATCH)
     reader.choose("live:hostile")
-    reader.wait(lambda: reader.state["lastSeq"] == 5009, "the good lines")
+    reader.wait(lambda: reader.brief["lastSeq"] == 5009, "the good lines")
     state = reader.state
     assert state["refusedLines"] > len(lines) / 2
     assert len(state["refusals"]) == 5
@@ -247,20 +255,11 @@ def test_every_config_is_a_plan_or_a_sentence(page: Page, static_site: Any, each
     assert reader.root.locator(".verdict-title").count() == 1
 
 
-@pytest.mark.parametrize(
-    "sink",
-    [
-        "document.createElement('p').innerHTML = '<img src=/owned>'",
-        "document.createElement('script').text = 'owned = 1'",
-        "new Worker('assets/owned.js')",
-        "trustedTypes.createPolicy('mine', {})",
-        "setTimeout('owned = 1')",
-    ],
-)
 def test_on_a_host_without_a_policy_no_text_becomes_markup_or_a_script(
-    page: Page, static_site: Any, sink: str
+    page: Page, static_site: Any
 ) -> None:
     page.allowed_errors += ["rusted", "Content Security Policy"]  # type: ignore[attr-defined]
     page.goto(static_site.url)
-    thrown = page.evaluate(f"() => {{ try {{ {sink}; }} catch (error) {{ return error.name; }} }}")
-    assert thrown in ("TypeError", "EvalError")
+    for sink in SINKS:
+        tried = f"() => {{ try {{ {sink}; }} catch (error) {{ return error.name; }} }}"
+        assert page.evaluate(tried) in ("TypeError", "EvalError"), sink

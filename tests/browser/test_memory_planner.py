@@ -265,6 +265,8 @@ def test_python_that_does_not_come_leaves_the_baked_plan_and_a_way_on(
 
     page.route("**/pyodide.asm.wasm", refuse)
     reader = PlannerReader(page, static_site.url)
+    bar = page.locator("python-status")
+    expect(bar).to_have_attribute("data-phase", "idle")
     reader.root.locator("[data-preset=bf16]").click()
     reader.wait("failed")
     assert "Python could not be downloaded" in reader.root.locator(".widget-status").inner_text()
@@ -274,6 +276,8 @@ def test_python_that_does_not_come_leaves_the_baked_plan_and_a_way_on(
     expected: Any = glance({"master": "null", "moments": "bf16", "rounding": "stochastic"})
     reader.settle(f"#planner?{expected['query']}")
     assert reader.view["bar"]["total"] == expected["bar"]["total"]
+    expect(bar).to_have_attribute("data-phase", "ready")
+    expect(page.get_by_role("button", name="Run all")).to_be_visible()
 
 
 def test_controls_that_do_not_arrive_are_missed_in_words(

@@ -1,10 +1,9 @@
 """The planner's fields take what a reader means, and give back what was there before."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from browser.planner_reader import PlannerReader
-from conftest import StaticSite
 
 CHAPTERS = ("the-planner",)
 
@@ -70,23 +69,12 @@ def test_a_number_is_understood_and_an_emptied_field_falls_back(
     planner.settle("#planner")
 
 
-def test_a_name_of_the_command_line_stands_in_the_list_of_gpus(
-    page: Page, static_site: StaticSite
-) -> None:
-    reader = PlannerReader(page, f"{static_site.url}#planner?gpu=H100")
-    reader.wait("live")
-    expect(reader.control("gpu")).to_have_value("H100 SXM")
+def test_a_name_of_the_command_line_stands_in_the_list_of_gpus(planner: PlannerReader) -> None:
+    planner.page.evaluate("() => { location.hash = 'planner?gpu=H100' }")
+    expect(planner.control("gpu")).to_have_value("H100 SXM")
+    planner.wait("live")
 
 
 def test_a_unit_is_a_word_of_its_own_to_a_screen_reader(planner: PlannerReader) -> None:
     expect(planner.root.get_by_role("textbox", name="Sequence length tokens")).to_be_visible()
     expect(planner.root.get_by_role("textbox", name="Micro-batch size sequences")).to_be_visible()
-
-
-def test_the_bar_says_that_the_planner_computes(page: Page, static_site: StaticSite) -> None:
-    reader = PlannerReader(page, static_site.url)
-    assert page.locator("python-status").get_attribute("data-phase") == "idle"
-    reader.root.locator("[data-preset=qlora]").click()
-    reader.settle("#planner?method=qlora")
-    assert page.locator("python-status").get_attribute("data-phase") == "ready"
-    assert page.get_by_role("button", name="Run all").is_visible()

@@ -1,19 +1,27 @@
 """What stands between the paragraphs, in a browser: sliders, answers, terms, diagrams."""
 
+from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from accessibility import objections
 from browser.drawing import drawn
-from conftest import StaticSite
+from conftest import StaticSite, watched_page
 
 OPEN = "() => document.querySelectorAll('details').forEach((d) => (d.open = true))"
 
 
-def test_pulling_a_slider_changes_the_sentence_and_what_is_spoken(
-    page: Page, static_site: StaticSite
-) -> None:
-    page.goto(static_site.url)
+@pytest.fixture(scope="module")
+def article(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
+    """The whole article, opened once for all that leaves it as it is."""
+    with watched_page(chromium.new_context()) as page:
+        page.goto(static_site.url)
+        yield page
+
+
+def test_pulling_a_slider_changes_the_sentence_and_what_is_spoken(article: Page) -> None:
+    page = article
     sentence = page.locator("prose-slider").first
     slider = sentence.get_by_role("slider", name="Parameters")
     expect(sentence.locator("p")).to_contain_text("7 billion parameters are 112 GB")
@@ -26,15 +34,14 @@ def test_pulling_a_slider_changes_the_sentence_and_what_is_spoken(
     expect(sentence.locator("p")).to_contain_text("70 billion")
 
 
-def test_two_sliders_of_one_sentence_work_together(page: Page, static_site: StaticSite) -> None:
-    page.goto(static_site.url)
-    sentence = page.locator("prose-slider").nth(1)
+def test_two_sliders_of_one_sentence_work_together(article: Page) -> None:
+    sentence = article.locator("prose-slider").nth(1)
     for name in ("Tokens, s", "Examples, b"):
         sentence.get_by_role("slider", name=name).focus()
-        page.keyboard.press("Home")
+        article.keyboard.press("Home")
     expect(sentence.locator("p")).to_contain_text("512 tokens and one example")
     sentence.get_by_role("slider", name="Examples, b").focus()
-    page.keyboard.press("ArrowRight")
+    article.keyboard.press("ArrowRight")
     expect(sentence.locator("p")).to_contain_text("512 tokens and 2 examples")
 
 
@@ -85,8 +92,8 @@ def test_controls_of_a_slider_move_nothing_when_they_arrive(
     assert after["height"] == pytest.approx(before["height"], abs=1)
 
 
-def test_a_term_shows_its_meaning_beside_its_link(page: Page, static_site: StaticSite) -> None:
-    page.goto(static_site.url)
+def test_a_term_shows_its_meaning_beside_its_link(article: Page) -> None:
+    page = article
     link = page.locator('a[href="#term-optimizer-moments"]').first
     link.focus()  # far below: the page scrolls there
     card = page.locator(".hover-card")
@@ -114,18 +121,17 @@ def test_axe_finds_nothing_in_diagrams_and_prose_and_nothing_sticks_out(
     page.locator("prose-slider input").first.wait_for()
     page.evaluate(OPEN)
     within = ".diagram, prose-slider, .takeaway, .problem, .glossary, .masthead"
+    within += ", .chapter:first-of-type > p:has(a)"
     assert objections(page, within, ("dark", 320)) == []
     context.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_words_of_a_diagram_stay_inside_it_and_off_each_other(
-    page: Page, static_site: StaticSite, width: int
-) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto(static_site.url)
-    page.evaluate("document.fonts.ready.then(() => true)")
-    problems = page.evaluate(
+def test_words_of_a_diagram_stay_inside_it_and_off_each_other(article: Page, width: int) -> None:
+    article.set_viewport_size({"width": width, "height": 900})
+    drawn(article)
+    article.evaluate("document.fonts.ready.then(() => true)")
+    problems = article.evaluate(
         """() => {
           const found = [];
           for (const diagram of document.querySelectorAll(".diagram")) {
@@ -146,4 +152,5 @@ def test_words_of_a_diagram_stay_inside_it_and_off_each_other(
           return found;
         }"""
     )
+    article.set_viewport_size({"width": 1280, "height": 720})
     assert not problems
