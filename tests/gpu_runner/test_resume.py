@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import matrix
 from gpu_runner.cli.command_line import main
 from gpu_runner.errors import ExitCode
 from run_process import children, events, last_step, losses, runner, wait_for_step
@@ -51,7 +52,10 @@ def test_killed_and_resumed_equals_uninterrupted(options: list[str], tmp_path: P
     assert len({event["seq"] for event in events(run)}) == len(events(run))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",  # a closed terminal sends SIGHUP, below
+    matrix([signal.SIGTERM, signal.SIGHUP, signal.SIGINT], signal.SIGTERM, signal.SIGINT),
+)
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     options: list[str], tmp_path: Path, number: signal.Signals
 ) -> None:
