@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -106,6 +107,8 @@ def _typed(given: tuple[Connection, tuple[str, ...], dict[int, int], dict[str, s
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.update(settings)
+    # Who starts the tests in the background ignores Ctrl-C, and a child would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for limit, most in limits.items():
         resource.setrlimit(limit, (most, most))
     main(list(arguments))
@@ -237,7 +240,6 @@ def train_until_one_ends(options_and_way: tuple[dict[str, Any], str]) -> None:
 
     It waits as for a kernel of NCCL, outside of Python: gloo would see a closed connection.
     """
-    import signal
     from dataclasses import replace
     from datetime import timedelta
 

@@ -26,7 +26,7 @@ from forgetting import (
 from gpu_runner import demo
 
 ROOT = Path(__file__).parents[2]
-SHORT = replace(TRIALS["demo"], choices={"steps": 60, "micro_batch": 16, "eval_rows": 16})
+SHORT = replace(TRIALS["demo"], choices={"steps": 40, "micro_batch": 16, "eval_rows": 16})
 CONTROLS = [control.id for control in SHORT.controls if control.id != "plain"]
 
 
