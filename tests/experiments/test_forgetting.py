@@ -26,19 +26,19 @@ from forgetting import (
 from gpu_runner import demo
 
 ROOT = Path(__file__).parents[2]
-SHORT = replace(TRIALS["demo"], choices={"steps": 40, "micro_batch": 16, "eval_rows": 16})
+SHORT = replace(TRIALS["demo"], choices={"steps": 60, "micro_batch": 16, "eval_rows": 16})
 CONTROLS = [control.id for control in SHORT.controls if control.id != "plain"]
 
 
 class Outcomes(dict[str, list[Outcome]]):
     """Control → what it ends with, seed by seed; a control is run when it is first asked for."""
 
-    def __init__(self, seeds: tuple[int, ...], folder: Callable[[], Path]) -> None:
-        self.seeds, self.folder = seeds, folder
+    def __init__(self, trial: Trial, seeds: tuple[int, ...], folder: Callable[[], Path]) -> None:
+        self.trial, self.seeds, self.folder = trial, seeds, folder
 
     def __missing__(self, control: str) -> list[Outcome]:
         (wanted,) = (one for one in SHORT.controls if one.id == control)
-        self[control] = [run(SHORT, wanted, seed, self.folder()) for seed in self.seeds]
+        self[control] = [run(self.trial, wanted, seed, self.folder()) for seed in self.seeds]
         return self[control]
 
 
@@ -46,8 +46,11 @@ class Outcomes(dict[str, list[Outcome]]):
 def found(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list[Outcome]]:
-    seeds = SEEDS[:2] if request.config.option.all else SEEDS[:1]
-    return Outcomes(seeds, lambda: tmp_path_factory.mktemp("runs"))
+    """Two seeds for each control; of the one of every run one, and two thirds of the steps."""
+    seeds, trial = SEEDS[:2], SHORT
+    if not request.config.option.all:
+        seeds, trial = SEEDS[:1], replace(SHORT, choices=SHORT.choices | {"steps": 40})
+    return Outcomes(trial, seeds, lambda: tmp_path_factory.mktemp("runs"))
 
 
 @pytest.mark.slow
