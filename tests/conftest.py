@@ -63,7 +63,7 @@ START_SECONDS: Final = 120.0
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Of all tests without the slow ones, a file that has no others is not even read."""
-    if config.option.markexpr != "not slow" or [Path(one).name for one in config.args] != ["tests"]:
+    if config.option.markexpr != "not slow" or not collects_all(config):
         return None
     if collection_path.name in SLOW_ROOMS:
         return True
@@ -72,9 +72,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return bool(ALL_SLOW.search(collection_path.read_text("utf-8"))) or None
 
 
+def collects_all(config: pytest.Config) -> bool:
+    """Whether no folder or file is named but the one of all tests."""
+    return [Path(one).name for one in config.option.file_or_dir] in ([], ["tests"])
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Nothing of what is imported and collected becomes garbage: do not look for it there."""
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Nothing of what is imported and collected becomes garbage: do not look for it there.
+
+    Every second worker begins with the last file: what one compiles, the other finds compiled.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    if int(worker.removeprefix("gw")) % 2 and collects_all(session.config):
+        files = sorted(Path(__file__).parent.rglob("test_*.py"), reverse=True)
+        session.config.args[:] = [str(file) for file in files]
     gc.disable()
     try:
         return (yield)
@@ -118,6 +130,7 @@ def matrix(values: Iterable[object], *always: object) -> list[object]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the matrix out unless it is asked for; mark as slow what asks for a browser."""
+    items.sort(key=lambda item: item.path.parts)
     if not config.option.all:
         dropped = [item for item in items if item.get_closest_marker("matrix")]
         config.hook.pytest_deselected(items=dropped)
