@@ -116,6 +116,13 @@ class PageRunReader:
         )
         return found
 
+    def blend(self, alpha: float) -> dict[str, Any]:
+        """Losses and exact matches at α on the way, as the element gives them."""
+        found: dict[str, Any] = self.page.evaluate(
+            "(alpha) => document.querySelector('page-run').blend(alpha)", alpha
+        )
+        return found
+
     def wait(self, until: Callable[[], Any], what: str) -> None:
         """Poll: `wait_for_function` needs eval, which the page's policy refuses."""
         deadline = time.monotonic() + PATIENCE_SECONDS

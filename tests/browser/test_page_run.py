@@ -110,6 +110,29 @@ def test_what_it_has_forgotten_can_be_asked(reader: PageRunReader) -> None:
     assert "Paris" in kept["after"]["text"]
 
 
+def test_the_way_back_leads_to_what_it_knew_and_every_point_can_be_asked(
+    reader: PageRunReader,
+) -> None:
+    back = reader.root.locator(".page-run-back")
+    slider, layer = back.locator("input"), back.get_by_role("button", name="Layer 0")
+    end, start = reader.blend(1), reader.blend(0)
+    assert end["exact"]["general/capitals"]["of"] == QUICK["eval_rows"]
+    assert start["losses"]["task"] > 10 * end["losses"]["task"]
+    slider.fill("0")
+    reader.wait(lambda: "α = 0:" in back.inner_text(), "scores before training")
+    assert back.locator(".page-run-bar").count() == 5
+    answers = reader.ask("The capital of Jordan is")
+    assert answers["before"] == answers["after"]
+    slider.fill("1")
+    layer.click()
+    reader.wait(lambda: "without what training made of Layer 0" in back.inner_text(), "a tile")
+    assert reader.blend(1)["losses"]["general"] < end["losses"]["general"]
+    layer.click()
+    reader.wait(lambda: "α = 1:" in back.inner_text(), "the end again")
+    refused = reader.blend(1.5)
+    assert "a number from 0, before training, to 1, after it" in refused["problem"]
+
+
 @pytest.mark.parametrize(
     ("prompt", "note"),
     [
