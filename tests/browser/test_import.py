@@ -123,6 +123,14 @@ WRONG = {
 }
 
 
+def test_a_dropped_table_of_metrics_becomes_a_run(reader: RunReader) -> None:
+    table = "step,train_loss,lr\n10,2.5,1e-4\n20,1.25,5e-5\n"
+    reader.page.locator("run-view").first.evaluate(DROP, ["metrics.csv", table])
+    wait_for_another(reader, "imported")
+    series = reader.state["series"]["train/loss"]
+    assert (series["x"], series["y"]) == ([10, 20], [2.5, 1.25])
+
+
 def test_a_wrong_file_says_what_was_expected(reader: RunReader) -> None:
     for name, (content, expected) in WRONG.items():
         reader.page.locator("run-view").first.evaluate(DROP, [name, content])
