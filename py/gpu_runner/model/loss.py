@@ -33,10 +33,13 @@ Kind = Literal["full", "chunked", "linear"]
 LINEAR: Final[Kind] = "linear"
 
 
-def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int]:
+def loss_sum(
+    model: Any, batch: Batch, kind: Kind = LINEAR, hits: Tensor | None = None
+) -> tuple[Tensor, int]:
     """Return the sum of −log p over the trainable tokens of `batch` in nats, and their count.
 
-    The cross-entropy is computed in fp32, whatever the compute dtype of the model.
+    The cross-entropy is computed in fp32, whatever the compute dtype of the model. `hits` (N,) is
+    filled with whether each of these tokens is the likeliest; the kind is linear then.
     """
     positions, selected, targets = batch.find_targets()  # (K,), (N,), (N,)
     arguments: dict[str, Any] = {
@@ -57,6 +60,8 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         inputs = hidden.flatten(0, 1)  # (B·K, h)
         if selected is not None:
             inputs = inputs.index_select(0, selected)
+        if plain and hits is not None:
+            return _linear(inputs, head.weight, targets, hits)
         if plain:
             return _LOSSES[kind](inputs, head.weight, targets)
         logits: Tensor = forward(inputs[None])  # (1, N, V), which the model then changes
@@ -66,6 +71,8 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         found: Tensor = model(**arguments).logits
     if plain:
         return found, batch.trainable_tokens
+    if hits is not None:
+        torch.eq(found[0].argmax(dim=1), targets, out=hits)
     total = F.cross_entropy(found[0].float(), targets, reduction="sum")
     return total, batch.trainable_tokens
 
@@ -113,11 +120,11 @@ def _chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return torch.stack(found).sum()
 
 
-def _linear(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def _linear(hidden: Tensor, weight: Tensor, targets: Tensor, hits: Tensor | None = None) -> Tensor:
     dtype = hidden.dtype
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
-    total: Tensor = _LinearEntropy.apply(hidden, weight, targets, dtype)  # type: ignore[no-untyped-call]
+    total: Tensor = _LinearEntropy.apply(hidden, weight, targets, dtype, hits)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -164,7 +171,12 @@ class _LinearEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        hits: Tensor | None,
     ) -> Tensor:
         wanted = hidden.requires_grad or weight.requires_grad
         with torch.autocast(hidden.device.type, enabled=False):
@@ -180,7 +192,11 @@ class _LinearEntropy(torch.autograd.Function):
                 slope = logits.float()
                 chosen = targets[part, None]
                 highest = slope.amax(dim=1, keepdim=True)
-                total += (highest - slope.gather(1, chosen)).sum()
+                below = highest - slope.gather(1, chosen)
+                total += below.sum()
+                if hits is not None:
+                    torch.eq(below.flatten(), 0, out=hits[part])
+                del below
                 slope.sub_(highest).exp_()
                 sums = slope.sum(dim=1, keepdim=True)
                 total += sums.log().sum()
@@ -207,7 +223,7 @@ class _LinearEntropy(torch.autograd.Function):
         by_hidden, by_weight = ctx.gradients
         del ctx.gradients  # or the weight's gradient would be copied
         moved = None if by_weight is None else by_weight.mul_(gradient)
-        return (by_hidden * gradient).to(ctx.dtype), moved, None, None
+        return (by_hidden * gradient).to(ctx.dtype), moved, None, None, None
 
 
 Loss = Callable[[Any, Batch], tuple[Tensor, int]]

@@ -250,6 +250,7 @@ class Recorder:
         m = {} if drift is None else {"drift/total": drift.total}
         for score in scores:
             baseline = self.history.first.get(score.suite, score.loss)
+            answers = {"exact": score.exact.as_json()} if score.exact else {}
             self._log.emit(
                 "eval",
                 step,
@@ -258,6 +259,7 @@ class Recorder:
                 delta=score.loss - baseline,
                 baseline=baseline,
                 tokens=score.tokens,
+                **answers,
             )
             if score.suite in (TASK, GENERAL):
                 m[f"eval/{score.suite}_loss"] = score.loss

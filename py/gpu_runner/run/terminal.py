@@ -25,6 +25,7 @@ from gpu_runner.plan.plan import RunPlan
 from gpu_runner.text import counted, printable, sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
+from unfrozen.exact_match import ExactMatch
 from unfrozen.units import format_bytes, format_elapsed
 
 LEVELS: Final = "▁▂▃▄▅▆▇█"
@@ -140,7 +141,7 @@ class Terminal:
             self.say(f"step {state.step}/{self._steps}  {line}")
 
     def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
-        """Print an evaluation: task loss, and the change of the others since step 0."""
+        """Print an evaluation: task loss, the change of the others since step 0, exact match."""
         parts = []
         names = distinct(score.suite for score in scores)
         for score in (score for score in scores if score.suite in names):
@@ -150,6 +151,14 @@ class Terminal:
             shown = f"{score.loss:.3f}" if is_task or step == 0 else signed(change)
             parts.append(f"{name} {shown}" + (f" ({signed(change)})" if is_task and step else ""))
         self.say(f"step {step}/{self._steps}  held-out loss: " + ", ".join(parts))
+        exact = [(s.suite.removeprefix("general/"), s.exact) for s in scores if s.suite in names]
+        answered = [f"{name} {e.right}/{sum(e)}{_unstopped(e)}" for name, e in exact if e]
+        if answered:
+            self.say(f"step {step}/{self._steps}  exact match: " + ", ".join(answered))
+
+
+def _unstopped(exact: ExactMatch) -> str:
+    return f" (+{exact.does_not_stop} that do not stop)" if exact.does_not_stop else ""
 
 
 def distinct(suites: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the model can do: loss on held-out sets, beside its loss before training; and a few words.
+"""What the model can do: loss and exact match on held-out sets; and a few words.
 
 The task set says what is being learned, the general sets what is being forgotten. Both are scored
 at step 0 with the same rows and the same code, so a change is a change of the weights.
@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -25,7 +26,10 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.world import World
+from unfrozen.exact_match import ExactMatch
 
+ANSWER_TOKENS: Final = 32
+"""The end among them: answers that are no longer are counted by exact match."""
 Progress = Callable[[float], None]
 """Is called with the share of something that is done."""
 
@@ -41,6 +45,8 @@ class Score:
     suite: str
     loss: float
     tokens: int
+    exact: ExactMatch | None = None
+    """Its examples by how they are answered; None where their answers are no short ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,9 @@ class Evaluator:
         if parts:
             tokens = sum(part.tokens for part in parts)
             total = sum(part.loss * part.tokens for part in parts)
-            scores.append(Score(GENERAL, total / tokens, tokens))
+            answered = [part.exact for part in parts if part.exact]
+            exact = sum(answered, ExactMatch()) if answered else None
+            scores.append(Score(GENERAL, total / tokens, tokens, exact))
         return scores
 
     def _score(
@@ -89,21 +97,41 @@ class Evaluator:
     ) -> Score:
         by_length = np.argsort(rows.examples.lengths, kind="stable")  # little padding
         starts = range(0, len(by_length), self.batch_size)
-        total, tokens = 0.0, 0
+        counts_answers = self.loss is loss_sum and has_short_answers(rows.examples)
+        total, tokens, exact = 0.0, 0, ExactMatch()
         with torch.no_grad(), self.autocast():
             for turn in range(0, len(starts), self.world.size):
                 mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
                 start = starts[turn + self.world.rank if mine else 0]
                 chosen = by_length[start : start + self.batch_size]
-                batch = collate([rows.examples[index] for index in chosen], self.pad_id)
-                batch = batch.to(self.device)
+                examples = [rows.examples[index] for index in chosen]
+                batch = collate(examples, self.pad_id).to(self.device)
+                hits = torch.empty(batch.trainable_tokens, dtype=torch.bool, device=self.device)
+                loss = partial(loss_sum, hits=hits) if counts_answers else self.loss
                 with self.routers.watching(batch) if mine else nullcontext():
-                    part, count = self.loss(model, batch)
+                    part, count = loss(model, batch)
                 if mine:
                     total, tokens = total + float(part), tokens + count
+                if mine and counts_answers:
+                    lengths = [example.trainable_tokens for example in examples]
+                    exact += ExactMatch.of(part.tolist() for part in hits.split(lengths))
                 scored(self.batch_size * self.world.size)
-        totals = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))
-        return Score(suite, float(totals[0] / totals[1]), int(totals[1]))
+        sums = self.world.sum(torch.tensor((total, tokens, *exact), dtype=torch.float64)).tolist()
+        answered = ExactMatch(*map(int, sums[2:])) if counts_answers else None
+        return Score(suite, sums[0] / sums[1], int(sums[1]), answered)
+
+
+def has_short_answers(examples: Sequence[Example]) -> bool:
+    """Return whether each example has a prompt and a whole answer of at most ANSWER_TOKENS.
+
+    Of others hardly any would be an exact match, whatever the model can do.
+    """
+    return all(
+        not example.cut_tokens
+        and 0 < example.trainable_tokens <= ANSWER_TOKENS
+        and example.trained_positions[0] > 1
+        for example in examples
+    )
 
 
 def continuation(

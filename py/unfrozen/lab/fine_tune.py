@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from unfrozen.events import VERSION
+from unfrozen.exact_match import ExactMatch
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import GENERAL, PROMPTS, TASK, Demo
 from unfrozen.lab.generation import generate
@@ -27,7 +28,7 @@ from unfrozen.lab.memory import (
     predict_instants,
     step_recipe,
 )
-from unfrozen.lab.scoring import NOTHING, Exact, RowScore, score
+from unfrozen.lab.scoring import NOTHING, RowScore, score
 from unfrozen.lab.step import Result, Trainer
 from unfrozen.memory.instants import peak
 from unfrozen.memory.states import state_bytes
@@ -66,7 +67,7 @@ class FineTune:
         self.status = "running"
         self.losses: dict[str, list[float]] = {}
         """By suite: before, and as it was last scored."""
-        self.exact: dict[str, list[Exact]] = {}
+        self.exact: dict[str, list[ExactMatch]] = {}
         """The same, of rows by how they are answered."""
         self._demo, self.choices, self._clock = demo, choices, clock
         self._place = place or Place()

@@ -1,8 +1,6 @@
 """Held-out rows scored by their loss and by exact match; models between two models.
 
-A row is answered right where, each time all tokens before are given, the likeliest token is the
-row's: greedy decoding then writes the completion and ends. So one forward pass scores both, and
-nothing is generated.
+One forward pass gives both.
 """
 
 from __future__ import annotations
@@ -11,31 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from unfrozen.exact_match import ExactMatch
 from unfrozen.lab.demo import EncodedRow, documents
 from unfrozen.lab.llama import Llama, Weights
 
 SCORED_AT_ONCE: Final = 16  # rows
-
-
-class Exact(NamedTuple):
-    """Rows by how they are answered."""
-
-    right: int
-    does_not_stop: int
-    """The completion is right, and the model writes on where it should end."""
-    wrong: int
-
-    def __add__(self, other: object) -> Exact:
-        """Return the rows of both."""
-        if not isinstance(other, Exact):
-            return NotImplemented
-        return Exact(*(a + b for a, b in zip(self, other, strict=True)))
-
-    def as_json(self) -> dict[str, int]:
-        """Return the counts by name, with `of`, how many rows there are."""
-        return self._asdict() | {"of": sum(self)}
 
 
 class RowScore(NamedTuple):
@@ -43,7 +22,7 @@ class RowScore(NamedTuple):
 
     loss_sum: float
     tokens: int
-    exact: Exact
+    exact: ExactMatch
 
     @property
     def loss(self) -> float:
@@ -59,7 +38,7 @@ class RowScore(NamedTuple):
         )
 
 
-NOTHING: Final = RowScore(0.0, 0, Exact(0, 0, 0))
+NOTHING: Final = RowScore(0.0, 0, ExactMatch())
 
 
 def score(model: Llama, weights: Weights, rows: Sequence[EncodedRow]) -> Iterator[RowScore]:
@@ -70,14 +49,7 @@ def score(model: Llama, weights: Weights, rows: Sequence[EncodedRow]) -> Iterato
         hits = np.empty(len(packed.targets), bool)
         loss_sum = model.loss(weights, packed, hits)
         ends = np.cumsum([row.trained_tokens for row in some])
-        yield RowScore(loss_sum, len(hits), _count(np.split(hits, ends[:-1])))
-
-
-def _count(answers: Sequence[NDArray[np.bool_]]) -> Exact:
-    """Return the kinds of answers: of each row, whether every trained token is the likeliest."""
-    right = sum(bool(hits.all()) for hits in answers)
-    written = sum(bool(hits[:-1].all()) for hits in answers)
-    return Exact(right, written - right, len(answers) - written)
+        yield RowScore(loss_sum, len(hits), ExactMatch.of(part.tolist() for part in np.split(hits, ends[:-1])))
 
 
 def blend(start: Weights, end: Weights, alpha: float, back: Sequence[str] = ()) -> Weights:

@@ -11,6 +11,7 @@ from gpu_runner.run.terminal import RunSummary, Terminal, distinct, show_summary
 from gpu_runner.text import sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
+from unfrozen.exact_match import ExactMatch
 
 
 def step(number: int) -> StepResult:
@@ -25,7 +26,8 @@ def drawn(*, terminal: bool, width: int = 120) -> str:
         shown.scores(0, [Score("task", 3.0, 10)], {"task": 3.0})
         for number in range(1, 21):
             shown.step(State(step=number), step(number), 1_900_000)
-        found = [Score("task", 2.5, 10), Score("general/sums", 1.25, 10)]
+        answers = ExactMatch(5, 2, 1)
+        found = [Score("task", 2.5, 10, answers), Score("general/sums", 1.25, 10)]
         found.append(Score("general", 1.25, 10))  # the same once more
         shown.scores(20, found, {"task": 3.0, "general/sums": 1.0})
         shown.warn("look out [not markup]")
@@ -39,6 +41,7 @@ def test_a_pipe_gets_plain_lines_at_tenths_and_evaluations() -> None:
         "step 20/100",
     ]
     assert "step 20/100  held-out loss: task 2.500 (-0.500), sums +0.250" in lines
+    assert "step 20/100  exact match: task 5/8 (+2 that do not stop)" in lines
     assert distinct(["task", "general/sums", "general"]) == ["task", "general/sums"]
     both = ["task", "general/sums", "general/cats", "general"]
     assert distinct(both) == both

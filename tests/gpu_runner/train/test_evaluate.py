@@ -1,16 +1,28 @@
+import json
 import math
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 import tiny_families
 import tiny_llama
+from gpu_runner import demo
 from gpu_runner.data.dataset import EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder, pad_token
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.train.evaluate import Evaluator, continuation, example_losses, scattered
+from gpu_runner.train.evaluate import (
+    Evaluator,
+    continuation,
+    example_losses,
+    has_short_answers,
+    scattered,
+)
+from unfrozen.exact_match import ExactMatch
 
 
 def rows(name: str, count: int) -> EncodedDataset:
@@ -138,3 +150,52 @@ def test_a_sample_ends_when_its_time_is_over() -> None:
     cut = continuation(model, tokenizer, "1+1=", 12, seconds=0.0)
     assert whole.startswith(cut)
     assert len(cut) < len(whole)
+
+
+def shipped(skills: dict[str, Path]) -> tuple[LlamaForCausalLM, Evaluator]:
+    """The demo model, and these of its held-out sets."""
+    model = LlamaForCausalLM.from_pretrained(demo.model_dir(), dtype=torch.float32)
+    encoder = Encoder(AutoTokenizer.from_pretrained(demo.model_dir()), 64)
+    suites = {}
+    for name, path in skills.items():
+        lines = enumerate(path.read_text("utf-8").splitlines())
+        suites[name] = encode_dataset(
+            name, [(str(n), json.loads(row)) for n, row in lines], encoder
+        )
+    return model, Evaluator(suites, 16, 0, torch.device("cpu"), nullcontext)
+
+
+@pytest.mark.slow
+def test_answers_are_counted_as_greedy_decoding_wrote_them_when_the_demo_was_made() -> None:
+    card = json.loads(demo.card().read_text("utf-8"))["scores"]
+    general = demo.general_eval()
+    skills = {"task": demo.task_eval(), "general/reversal": general["reversal"]}
+    model, scorer = shipped(skills | {"general/capitals": general["capitals"]})
+    found = {score.suite: score.exact for score in scorer.run(model)}
+    for suite in ("task", "general/reversal", "general/capitals"):
+        known = card[suite.removeprefix("general/")]
+        right = round(known["exact"] * known["rows"])
+        assert found[suite] == ExactMatch(right, 0, known["rows"] - right), suite
+    assert found["general"] == found["general/reversal"] + found["general/capitals"]  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_an_answer_that_does_not_stop_is_counted_apart() -> None:
+    model, scorer = shipped({"task": demo.general_eval()["capitals"]})
+    end = scorer.suites["task"].examples[0].ids[-1]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[end] = 0  # the head is tied: its logit is 0 now
+    (score,) = scorer.run(model)
+    assert score.exact == ExactMatch(right=0, does_not_stop=64, wrong=0)
+
+
+def test_long_and_cut_answers_and_texts_without_a_prompt_are_no_exact_match() -> None:
+    encoder = Encoder(tiny_llama.tokenizer(), 60)
+
+    def encoded(row: dict[str, object]) -> list[Example]:
+        return list(encode_dataset("x", [("0", row)], encoder).examples)
+
+    assert has_short_answers(encoded({"prompt": "1+1=", "completion": "2"}))
+    assert not has_short_answers(encoded({"text": "1+1=2"}))
+    assert not has_short_answers(encoded({"prompt": "1+1=", "completion": "2" * 40}))
+    assert not has_short_answers(encoded({"prompt": "1" * 57, "completion": "2" * 9}))

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from lab_demo import loaded
+from unfrozen.exact_match import ExactMatch
 from unfrozen.lab.generation import generate
 from unfrozen.lab.llama import Weights
-from unfrozen.lab.scoring import NOTHING, Exact, blend, parts, score
+from unfrozen.lab.scoring import NOTHING, blend, parts, score
 
 ROWS = 12
 
@@ -21,7 +22,7 @@ def disturbed(seed: int, share: float) -> Weights:
     }
 
 
-def generated(weights: Weights, suite: str) -> Exact:
+def generated(weights: Weights, suite: str) -> ExactMatch:
     """Rows by the text that greedy decoding writes."""
     demo, counts = loaded(), [0, 0, 0]
     for row in demo.suites[suite][:ROWS]:
@@ -30,7 +31,7 @@ def generated(weights: Weights, suite: str) -> Exact:
         answer = generate(demo.model, weights, demo.tokenizer, row.prompt, len(ids) + 1)
         begins = answer.text.startswith(wanted)
         counts[2 if not begins else 0 if answer.ended and answer.text == wanted else 1] += 1
-    return Exact(*counts)
+    return ExactMatch(*counts)
 
 
 @pytest.mark.slow
@@ -51,7 +52,7 @@ def test_an_answer_that_does_not_stop_is_counted_apart() -> None:
     weights["model.embed_tokens.weight"][end] = 0  # the head is tied: its logit is 0 now
     rows = demo.suites["general/capitals"][:ROWS]
     found = sum(score(demo.model, weights, rows), NOTHING)
-    assert found.exact == Exact(right=0, does_not_stop=ROWS, wrong=0)
+    assert found.exact == ExactMatch(right=0, does_not_stop=ROWS, wrong=0)
 
 
 def test_a_blend_has_its_ends_its_middle_and_parts_put_back() -> None:
