@@ -49,7 +49,9 @@ def score(model: Llama, weights: Weights, rows: Sequence[EncodedRow]) -> Iterato
         hits = np.empty(len(packed.targets), bool)
         loss_sum = model.loss(weights, packed, hits)
         ends = np.cumsum([row.trained_tokens for row in some])
-        yield RowScore(loss_sum, len(hits), ExactMatch.of(part.tolist() for part in np.split(hits, ends[:-1])))
+        yield RowScore(
+            loss_sum, len(hits), ExactMatch.of(part.tolist() for part in np.split(hits, ends[:-1]))
+        )
 
 
 def blend(start: Weights, end: Weights, alpha: float, back: Sequence[str] = ()) -> Weights:
