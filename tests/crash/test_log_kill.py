@@ -48,7 +48,7 @@ def die_while_writing(path: Path, attempt: int, seconds: float) -> list[tuple[in
 def test_no_acknowledged_event_is_lost_in_many_kills(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    kills = KILLS if request.config.option.all else KILLS // 3
+    kills = KILLS if request.config.option.all else KILLS // 5
     chance = random.Random(20261125)
     path = tmp_path / "r" / "events.jsonl"
     safe: list[tuple[int, int]] = []
