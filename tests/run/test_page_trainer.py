@@ -23,6 +23,7 @@ def test_a_run_is_loaded_begun_followed_and_ended_in_this_order(js: JavaScript) 
         "ok": True,
         "status": "finished",
         "losses": {"task": [9, 1], "general": [0.1, 0.2]},
+        "exact": {},
         "problem": "why",
     }
     (log,) = found["logs"]
