@@ -30,6 +30,7 @@ from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
 from gpu_runner.world import World, as_sharded, full_tensor, is_replica, local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, RowReader, Shard, StoredTensors
+from unfrozen.exact_match import ExactMatch
 from unfrozen.schema import check
 from unfrozen.schema.files import STATE as STATE_SHAPE
 from unfrozen.schema.shapes import Shape, array, string
@@ -46,6 +47,9 @@ class History:
     """Loss of each suite at step 0."""
     latest: dict[str, float] = field(default_factory=dict)
     """Loss of each suite at the newest evaluation."""
+    first_exact: dict[str, list[int]] = field(default_factory=dict)
+    """`ExactMatch` of each suite that has one, at step 0."""
+    latest_exact: dict[str, list[int]] = field(default_factory=dict)
     measured: dict[str, dict[str, int]] = field(default_factory=dict)
     """Largest measured bytes by instant and component."""
     peak_bytes: int = 0
@@ -64,13 +68,23 @@ class History:
     """Shares of the tokens that each expert of each layer got at the first evaluation."""
 
     def add_evaluation(
-        self, step: int, losses: dict[str, float], drift: float | None, *, counts: bool = True
+        self,
+        step: int,
+        losses: dict[str, float],
+        drift: float | None,
+        *,
+        exact: Mapping[str, ExactMatch] | None = None,
+        counts: bool = True,
     ) -> bool:
         """Add an evaluation; return whether no earlier one had a task loss as low.
 
         Early stopping ignores one that does not count, unless it is the best.
         """
         self.latest = losses
+        self.latest_exact = {suite: list(found) for suite, found in (exact or {}).items()}
+        begun = {} if step == 0 else self.first  # what was scored before exact match is left out
+        new = {suite: found for suite, found in self.latest_exact.items() if suite not in begun}
+        self.first_exact = new | ({} if step == 0 else self.first_exact)
         self.drift = self.drift if drift is None else drift
         if step == 0:
             self.first = dict(losses)
@@ -116,6 +130,7 @@ class History:
     def restore_evaluation(self, saved: Mapping[str, Any]) -> None:
         """Take losses and drift from the history of the checkpoint whose weights are restored."""
         self.latest, self.drift = saved.get("latest", {}), saved.get("drift", 0.0)
+        self.latest_exact = saved.get("latest_exact", {})
 
     def reset_patience(self) -> None:
         """Let early stopping count from here."""
@@ -124,8 +139,8 @@ class History:
     def forget(self, suites: set[str]) -> None:
         """Forget what these suites scored: they have other examples now."""
         for suite in suites:
-            self.first.pop(suite, None)
-            self.latest.pop(suite, None)
+            for found in (self.first, self.latest, self.first_exact, self.latest_exact):
+                found.pop(suite, None)
             self.load = []
         if TASK in suites:
             self.best_step, self.best_loss, self.looks_since_best = 0, None, 0

@@ -31,6 +31,7 @@ from gpu_runner.train.loop import State
 from gpu_runner.world import World
 from gpu_runner.world.sharded_files import WEIGHTS
 from unfrozen.events import RunStatus
+from unfrozen.exact_match import ExactMatch
 from unfrozen.runner import ROUNDED
 from unfrozen.units import format_bytes
 
@@ -73,6 +74,7 @@ class RunEnd:
             "skipped": state.skipped,
             "seconds": round(history.seconds, 3),
             "losses": losses(history),
+            "exact": exact_matches(history),
             "drift": history.drift,
             "predicted_peak_bytes": predicted,
             "measured_peak_bytes": history.peak_bytes,
@@ -85,6 +87,18 @@ class RunEnd:
 def losses(history: History) -> dict[str, list[float]]:
     """Return, for each suite, [loss at step 0, loss at the newest evaluation]."""
     return {suite: [first, history.latest[suite]] for suite, first in history.first.items()}
+
+
+def exact_matches(history: History) -> dict[str, dict[str, dict[str, int]]]:
+    """Return, for each suite with short answers, its rows by answer before and after."""
+    return {
+        suite: {
+            "before": ExactMatch(*before).as_json(),
+            "after": ExactMatch(*history.latest_exact[suite]).as_json(),
+        }
+        for suite, before in history.first_exact.items()
+        if suite in history.latest_exact
+    }
 
 
 def describe_lost(reason: str) -> str:
@@ -165,6 +179,7 @@ def summarize(
     return RunSummary(
         headline=headline,
         losses={suite: (found[suite][0], found[suite][1]) for suite in shown} if scored else {},
+        exact=exact_matches(history) if scored else {},
         drift=history.drift,
         training=list(training_losses),
         predicted_bytes=plan.prediction.peak_bytes if plan.prediction else 0,

@@ -84,7 +84,10 @@ class Validation:
         scores = self.world.run(self.evaluator.run, self.model, self.recorder.progress)
         drift = self.initial_weights.drift(self.model)
         losses = {score.suite: score.loss for score in scores}
-        is_best = history.add_evaluation(state.step, losses, drift.total, counts=counts)
+        exact = {score.suite: score.exact for score in scores if score.exact}
+        is_best = history.add_evaluation(
+            state.step, losses, drift.total, exact=exact, counts=counts
+        )
         load = self.evaluator.routers.load(self.world)
         shares = [] if load is None else load.tolist()
         self.recorder.evaluated(state.step, scores, drift, self.stalled_share(), shares)

@@ -185,6 +185,8 @@ class RunSummary:
     headline: str
     losses: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Suite → (loss at step 0, loss now)."""
+    exact: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    """Suite with short answers → its rows by answer, "before" and "after"."""
     drift: float = 0.0
     training: list[float] = field(default_factory=list)
     """Training loss of each step of this attempt."""
@@ -202,7 +204,7 @@ def show_summary(console: Console, summary: RunSummary) -> None:
     console.print()
     console.print(Text(printable(summary.headline), style="bold"), soft_wrap=True)
     if summary.losses:
-        console.print(_losses(summary.losses))
+        console.print(_losses(summary.losses, summary.exact))
     if curve := sparkline(summary.training):
         ends = f"{summary.training[0]:.3f} → {summary.training[-1]:.3f}"
         console.print(Text.assemble(("training loss  ", "dim"), f"{curve}  {ends}"), soft_wrap=True)
@@ -236,19 +238,23 @@ def sparkline(values: list[float], width: int = 40) -> str:
     return "".join(LEVELS[round((mean - low) / span * (len(LEVELS) - 1))] for mean in means)
 
 
-def _losses(losses: dict[str, tuple[float, float]]) -> Table:
+def _losses(
+    losses: dict[str, tuple[float, float]], exact: dict[str, dict[str, dict[str, int]]]
+) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("held-out loss")
-    for name in ("before", "after", "change"):
+    for name in ("before", "after", "change", *(("exact before", "exact after") if exact else ())):
         table.add_column(name, justify="right")
     for suite, (before, after) in losses.items():
         change = after - before
         style = "green" if change < 0 else "red" if change > 0.005 else ""
+        answers = exact.get(suite, {}).values()
         table.add_row(
             Text(printable(suite)),
             f"{before:.3f}",
             f"{after:.3f}",
             Text(signed(change), style=style),
+            *(f"{rows['right']}/{rows['of']}" for rows in answers),
         )
     return table
 

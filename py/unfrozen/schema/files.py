@@ -52,6 +52,7 @@ COMMANDS: Final[Shape] = record(
 
 _DIGEST: Final = string(64, r"[0-9a-f]*", "a hexadecimal digest")
 _LOSSES: Final = mapping(NAME, METRIC, 1000)
+_ANSWERS: Final = mapping(NAME, array(integer(), 3), 1000)
 _LOSS: Final = any_of(METRIC, NULL)
 
 STATE: Final[Shape] = record(
@@ -71,6 +72,8 @@ STATE: Final[Shape] = record(
             {
                 "first": _LOSSES,
                 "latest": _LOSSES,
+                "first_exact": _ANSWERS,
+                "latest_exact": _ANSWERS,
                 "measured": mapping(WORD, SIZES, 64),
                 "peak_bytes": BYTES,
                 "drift": METRIC,

@@ -2,6 +2,7 @@ import json
 import math
 
 from gpu_runner.checkpoint.training_state import History
+from unfrozen.exact_match import ExactMatch
 
 
 def test_the_best_evaluation_is_the_first_of_the_lowest_task_loss() -> None:
@@ -24,16 +25,20 @@ def test_a_loss_that_is_no_number_is_never_the_best() -> None:
 
 def test_a_history_survives_a_checkpoint() -> None:
     history = History()
-    history.add_evaluation(0, {"task": 3.0, "general": 1.0}, None)
+    answers = {"task": ExactMatch(1, 2, 3)}
+    history.add_evaluation(0, {"task": 3.0, "general": 1.0}, None, exact=answers)
+    assert history.first_exact == {"task": [1, 2, 3]}
     assert History(**json.loads(json.dumps(history.as_json()))) == history
 
 
 def test_a_set_that_was_exchanged_begins_anew_and_others_go_on() -> None:
-    history = History()
-    history.add_evaluation(0, {"task": 3.0, "general": 1.0}, None)
-    history.add_evaluation(5, {"task": 2.0, "general": 1.5}, None)
+    history, answers = History(), [ExactMatch(right, 0, 8 - right) for right in range(4)]
+    history.add_evaluation(0, {"task": 3.0, "general": 1.0}, None, exact={"task": answers[0]})
+    history.add_evaluation(5, {"task": 2.0, "general": 1.5}, None, exact={"task": answers[1]})
     history.forget({"task"})
     assert (history.first, history.best_loss) == ({"general": 1.0}, None)
-    assert history.add_evaluation(10, {"task": 9.0, "general": 1.6}, None)
+    scored = {"task": answers[2], "general": answers[3]}
+    assert history.add_evaluation(10, {"task": 9.0, "general": 1.6}, None, exact=scored)
     assert history.first == {"task": 9.0, "general": 1.0}
+    assert history.first_exact == {"task": list(answers[2])}  # nobody counted general at step 0
     assert (history.best_step, history.best_loss) == (10, 9.0)

@@ -130,6 +130,7 @@ def test_the_summary_shows_before_and_after() -> None:
     summary = RunSummary(
         headline="Finished: 3 steps.",
         losses={"task": (3.0, 1.0), "general": (1.0, 1.25)},
+        exact={"task": {"before": {"right": 0, "of": 8}, "after": {"right": 7, "of": 8}}},
         drift=0.01,
         predicted_bytes=2**20,
         measured_bytes=2**20,
@@ -140,7 +141,8 @@ def test_the_summary_shows_before_and_after() -> None:
     )
     show_summary(Console(file=text, width=100), summary)
     for part in (
-        "-2.000",
+        "change  exact before  exact after",
+        "-2.000           0/8          7/8",
         "+0.250",
         "1.00% of their norm",
         "1.00 MiB measured, 1.00 MiB predicted (1.00×)",
