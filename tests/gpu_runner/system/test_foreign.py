@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,6 @@ import tiny_llama
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import Encoder
 from gpu_runner.errors import DataError
-from gpu_runner.log.import_runs import import_runs
 from gpu_runner.system import foreign
 from gpu_runner.system.foreign import ForeignCodeError
 from unfrozen.errors import ForeignFileError
@@ -90,20 +90,29 @@ def test_results_and_errors_come_as_they_would_without_a_child() -> None:
     assert foreign.call(lambda: None) is None
 
 
-def test_a_log_of_another_tool_that_fills_memory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "trainer_state.json"
+IMPORT = """
+import sys
+from pathlib import Path
+from gpu_runner.log.import_runs import import_runs
+from gpu_runner.system import foreign
+foreign.ROOM_BYTES = 2**24
+for found in import_runs(Path(sys.argv[1]), Path(sys.argv[1]) / "runs"):
+    print(found.problem or f"new: {found.is_new}")
+"""
+
+
+def test_a_log_of_another_tool_that_fills_memory_is_refused(tmp_path: Path) -> None:
+    def imported(history: str) -> str:
+        """What a process says in which no freed memory lies."""
+        file = tmp_path / "trainer_state.json"
+        file.write_text(f'{{"global_step": 1, "log_history": [{history}]}}')
+        words = [sys.executable, "-c", IMPORT, str(tmp_path)]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
     entry = '{"step": 7, "loss": 0.5}'
-    large = "a" * 2**27  # one block, which no memory that lies free in this process can hold
-    file.write_text(f'{{"global_step": 1, "log_history": [{entry}], "note": "{large}"}}')
-    monkeypatch.setattr(foreign, "CPU_SECONDS", 60)
-    monkeypatch.setattr(foreign, "ROOM_BYTES", 2**26)
-    (found,) = import_runs(tmp_path, tmp_path / "runs")
-    assert "reading it needed more than 0.0625 GiB of memory" in found.problem
-    file.write_text(f'{{"global_step": 1, "log_history": [{entry}]}}')
-    (found,) = import_runs(tmp_path, tmp_path / "runs")
-    assert (found.problem, found.is_new) == ("", True)
+    refused = imported(f"{entry}, " * 300_000 + entry)
+    assert "reading it needed more than 0.015625 GiB of memory" in refused
+    assert imported(entry) == "new: True\n"
 
 
 def test_each_result_has_its_own_time() -> None:
