@@ -105,6 +105,11 @@ def test_every_result_is_on_the_page_before_any_script_runs(outline: Outline) ->
         assert "data-plot" not in tags or "path" in tags or "rect" in tags, f"{cell} drew nothing"
 
 
+def test_no_mark_of_a_template_is_left_in_the_text(html: str) -> None:
+    for mark in ("{%", "%}", "{#", "{{ "):
+        assert mark not in html, mark
+
+
 def test_the_source_of_a_cell_is_unchanged(html: str) -> None:
     written = "".join(path.read_text() for path in sorted(ARTICLE.glob("*.md")))
     sources = re.findall(r"```python cell [^\n]*\n(.*?)\n```", written, re.DOTALL)
