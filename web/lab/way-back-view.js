@@ -58,7 +58,8 @@ export function barsView(exact) {
   return names.map((suite) => {
     const { before, now } = exact[suite];
     const x = (rows) => (WIDTH * rows) / Math.max(1, now.of);
-    const text = `${now.right} of ${now.of} right${now.does_not_stop ? `, ${now.does_not_stop} more but do not stop` : ""}`;
+    const more = now.does_not_stop;
+    const text = `${now.right} of ${now.of} right${more ? `, ${more} more ${more === 1 ? "does" : "do"} not stop` : ""}`;
     return h(
       "div",
       { class: "page-run-bar" },

@@ -60,7 +60,7 @@ def test_bars_tell_right_answers_from_those_that_do_not_stop(node: Node) -> None
     found = node.html("lab/way-back-view", "barsView", sets)
     tree = ElementTree.fromstring(f"<div>{found}</div>")
     names = [text.removesuffix(" (before 32)") for text in texts(with_class(tree, "page-run-bar"))]
-    assert names == [f"{name}8 of 32 right, 4 more but do not stop" for name in ("task", "tenses")]
+    assert names == [f"{name}8 of 32 right, 4 more do not stop" for name in ("task", "tenses")]
     widths = [float(rect.attrib["width"]) for rect in tree.iter("rect")][:3]
     assert widths == [100, 37.5, 25]
 
