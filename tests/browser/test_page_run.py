@@ -123,7 +123,11 @@ def test_the_way_back_leads_to_what_it_knew_and_every_point_can_be_asked(
     assert back.locator(".page-run-bar").count() == 5
     answers = reader.ask("The capital of Jordan is")
     assert answers["before"] == answers["after"]
+    form = reader.root.locator(".page-run-ask")
+    form.locator("input").press("Enter")
+    form.get_by_text("α = 0", exact=True).wait_for()
     slider.fill("1")
+    form.get_by_text("After", exact=False).wait_for()  # the answer follows the hand
     layer.click()
     reader.wait(lambda: "without what training made of Layer 0" in back.inner_text(), "a tile")
     assert reader.blend(1)["losses"]["general"] < end["losses"]["general"]

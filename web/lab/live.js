@@ -20,6 +20,7 @@ export class LivePageRun {
   #more = {}; // choices without a dial, or between two of its stops
   #shown = "";
   #width = 0; // of the plane as it was drawn
+  #asked = 0; // questions, of which the newest is shown
 
   /**
    * @param {HTMLElement} host the element
@@ -33,7 +34,7 @@ export class LivePageRun {
     this.run.toggleAttribute("data-own", true);
     tree.querySelector(".page-run-ask").after(this.run);
     host.replaceChildren(host.querySelector("script.data"), tree);
-    this.wayBack = new WayBack(this.#find(".page-run-back"));
+    this.wayBack = new WayBack(this.#find(".page-run-back"), () => this.#askAgain());
     this.#listen();
     this.#drawStatus();
     this.#drawRuns();
@@ -251,12 +252,25 @@ export class LivePageRun {
 
   async #askModels(event) {
     event.preventDefault();
-    const place = this.#find(".page-run-answers");
     const button = this.#find(".page-run-ask .button");
     button.disabled = true;
-    const answers = await this.ask(this.#find(".page-run-prompt").value);
+    await this.#showAnswers(this.#find(".page-run-prompt").value);
     button.disabled = false;
-    place.replaceChildren(toDom(answersView(answers)));
+  }
+
+  /** Answers the question that is shown once more, by the mixture as it is now. */
+  #askAgain() {
+    const { prompt } = this.#find(".page-run-answers").dataset;
+    if (prompt !== undefined) void this.#showAnswers(prompt);
+  }
+
+  async #showAnswers(prompt) {
+    const place = this.#find(".page-run-answers");
+    const asked = ++this.#asked;
+    const { mix } = this.wayBack;
+    place.dataset.prompt = prompt;
+    const answers = await this.ask(prompt);
+    if (asked === this.#asked) place.replaceChildren(toDom(answersView({ ...answers, mix })));
   }
 }
 

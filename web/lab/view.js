@@ -5,7 +5,7 @@
 import { planeView } from "./plane.js";
 import { formatLoss } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
-import { wayBackView } from "./way-back-view.js";
+import { partName, wayBackView } from "./way-back-view.js";
 
 const PRINTED = [
   h("span", { class: "no-script" }, "Training here needs JavaScript. "),
@@ -96,19 +96,25 @@ function askView(live) {
 
 /**
  * Draws the continuations of both models, token by token; where they differ, they are marked.
- * @param {object} answer from `unfrozen.lab.session`
+ * @param {object} answer from `unfrozen.lab.session`, with the `mix` of the second model
  */
-export function answersView({ before, after, parts, step, note, problem }) {
+export function answersView({ before, after, parts, step, note, problem, mix = { alpha: 1, back: [] } }) {
   if (problem) return h("p", { class: "page-run-problem bad" }, problem);
   return h(
     "div",
     null,
     answerLine("Before", before, after ? parts : Infinity),
     after
-      ? answerLine(step ? `After ${step} steps` : "Not trained yet", after, parts)
+      ? answerLine(step ? mixName(step, mix) : "Not trained yet", after, parts)
       : h("p", { class: "faint" }, "Train it, and what it has become answers beside it."),
     note && h("p", { class: "faint" }, note),
   );
+}
+
+/** Whose answer it is: that of the trained weights, or of a mixture with those before. */
+function mixName(step, { alpha, back }) {
+  if (alpha === 1 && !back.length) return `After ${step} steps`;
+  return [`α = ${alpha}`, ...back.map((part) => `${partName(part)} put back`)].join(", ");
 }
 
 function answerLine(who, { pieces, ended }, parts) {

@@ -13,11 +13,16 @@ export class WayBack {
   #scores = new Map(); // stop and parts → what `blend` resolved to
   #run = "";
   #exact = {}; // of the run, by set: {before, after}
+  #onMove;
 
-  /** @param {HTMLElement} place drawn by `wayBackView` */
-  constructor(place) {
+  /**
+   * @param {HTMLElement} place drawn by `wayBackView`
+   * @param {() => void} onMove is called when another mixture was chosen
+   */
+  constructor(place, onMove) {
     this.#place = place;
-    place.querySelector("input").addEventListener("input", () => this.#draw());
+    this.#onMove = onMove;
+    place.querySelector("input").addEventListener("input", () => this.#move());
     place.querySelector(".chips").addEventListener("click", ({ target }) => this.#togglePart(target.closest("[data-part]")));
   }
 
@@ -52,7 +57,7 @@ export class WayBack {
     this.#input.step = "any";
     this.#input.value = alpha;
     this.#input.step = 1 / STOPS;
-    this.#draw();
+    this.#move();
     return answer;
   }
 
@@ -72,7 +77,7 @@ export class WayBack {
     const { part } = chip.dataset;
     if (!this.#back.delete(part)) this.#back.add(part);
     chip.setAttribute("aria-pressed", String(this.#back.has(part)));
-    this.#draw();
+    this.#move();
     void this.#scoreAhead();
   }
 
@@ -94,6 +99,11 @@ export class WayBack {
     if (answer.problem || this.#run !== run) return;
     this.#scores.set(key, answer);
     if (key === keyOf(this.mix)) this.#draw();
+  }
+
+  #move() {
+    this.#draw();
+    this.#onMove();
   }
 
   #draw() {

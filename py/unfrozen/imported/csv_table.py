@@ -47,7 +47,11 @@ class CsvReader(WholeFile):
         if not points.count:
             remedy = "each line below the first needs a step and a number"
             raise ForeignFileError(self._file, "no number is in it", remedy)
-        notes = [f"{n:,} cells of {text(name, 60)} are no numbers" for name, n in passed.items()]
+        notes = [
+            f"cells of {text(name, 60)} that are no numbers: {count:,}"
+            for name, count in passed.items()
+            if count
+        ]
         return ForeignRun(
             "csv",
             points,
@@ -55,12 +59,12 @@ class CsvReader(WholeFile):
             name=run_name,
             last_step=points.last_step,
             reason="a table does not say how its run ended",
-            notes=[note for note in notes if note[:2] != "0 "][:20],
+            notes=notes[:20],
         )
 
     def _lines(self) -> Iterator[list[str]]:
         whole = self._text("save the table as UTF-8")
-        first = whole[: whole.find("\n")]
+        first = whole.partition("\n")[0]
         delimiter = max(",;\t", key=first.count)
         reader = csv.reader((f"{line}\n" for line in whole.split("\n")), delimiter=delimiter)
         try:

@@ -69,7 +69,10 @@ def test_times_are_seconds_or_milliseconds(time: str) -> None:
 def test_what_is_no_number_is_counted_by_its_column() -> None:
     run = read('step,loss,note\n1,2.5,"a\nb"\n2,1_000,b\nx,1.0,\n')
     assert curves(run) == {"loss": [(1, 2.5)]}
-    assert list(run.notes) == ["1 cells of loss are no numbers", "2 cells of note are no numbers"]
+    assert list(run.notes) == [
+        "cells of loss that are no numbers: 1",
+        "cells of note that are no numbers: 2",
+    ]
     assert run.points.left == {"at steps outside 0 to 1,000,000,000": 1}
 
 

@@ -71,6 +71,17 @@ def test_tokens_are_marked_from_where_the_two_part(node: Node) -> None:
     assert texts(with_class(tree, "faint")) == ["Before", "After 5 steps"]
 
 
+def test_a_mixture_answers_under_its_own_name(node: Node) -> None:
+    said = {"before": wrote("a"), "after": wrote("b"), "parts": 0, "step": 5}
+    for mix, name in (
+        ({"alpha": 1, "back": []}, "After 5 steps"),
+        ({"alpha": 0.7, "back": []}, "α = 0.7"),
+        ({"alpha": 1, "back": ["layers.0", "mlp"]}, "α = 1, Layer 0 put back, MLP put back"),
+    ):
+        tree = answers(node, **said, mix=mix)
+        assert texts(with_class(tree, "faint")) == ["Before", name]
+
+
 def test_before_the_first_run_the_start_answers_alone(node: Node) -> None:
     tree = answers(node, before=wrote("a", "b"))
     assert with_class(tree, "page-run-token-differs") == []
