@@ -1,6 +1,11 @@
-"""Tables and plots that a live cell publishes to the page, as JSON text.
+"""Tables and plots that a live cell publishes to the page: a call each, or JSON text.
 
-The keys an author needs:
+    show_table(["Model", "GB"], [["7B", 112.0]], units=["", "GB"])
+    show_plot("Loss", "Step", "Nats", range(3), {"Task": [3, 2, 1]}, y_log=True)
+
+A plot of a title that the run has shown already replaces that one, so that a loop can redraw it;
+others stand below it. Both calls assign to the page's window what JSON text assigns without them.
+The keys that text needs:
 
     js.window.py_table_data  {"headers": [str], "rows": [[cell]]}
     js.window.py_plot_data   [{"title", "x_label", "y_label", "x_data": [str | number],
@@ -21,8 +26,9 @@ numpy's numbers and arrays may stand wherever a number or a list of numbers may.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any, Final, Literal
 
 from unfrozen.errors import PublishError
@@ -44,10 +50,13 @@ __all__ = [
     "parse_plots",
     "parse_table",
     "plots_as_json",
+    "show_plot",
+    "show_table",
 ]
 
 MAX_JSON_LENGTH: Final = 32_000_000
 _Json = dict[str, object]
+_shown_plots: dict[str, _Json] = {}  # by title, those of the cell that runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,10 @@ class Table:
         json_text = _json_text(self.as_dict())
         parse_table(json_text)
         return json_text
+
+    def show(self) -> None:
+        """Show the table, as `show_table` does."""
+        _show("py_table_data", TABLE, self.as_dict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +135,70 @@ class Plot:
         """Return JSON text of this one plot; `plots_as_json` makes what a cell assigns."""
         return plots_as_json([self])[1:-1]  # the list's brackets taken off
 
+    def show(self) -> None:
+        """Show the plot, as `show_plot` does."""
+        _show_plot(self.as_dict())
+
 
 def plots_as_json(plots: Sequence[Plot]) -> str:
     """Return JSON text to assign to `js.window.py_plot_data`; raises PublishError for a NaN."""
     json_text = _json_text([plot.as_dict() for plot in plots])
     parse_plots(json_text)
     return json_text
+
+
+def show_table(
+    headers: Iterable[str],
+    rows: Iterable[Iterable[Cell]],
+    *,
+    align: Iterable[str] = (),
+    units: Iterable[str] = (),
+    caption: str = "",
+) -> None:
+    """Show a table below the cell. Raises PublishError, and RuntimeError where no page is."""
+    given: _Json = {"headers": headers, "rows": rows, "caption": caption}
+    given |= {"align": _as_list(align), "units": _as_list(units)}
+    _show("py_table_data", TABLE, _without_defaults(given, ("headers", "rows")))
+
+
+def show_plot(
+    title: str,
+    x_label: str,
+    y_label: str,
+    x: Iterable[str | float],
+    lines: Mapping[str, Iterable[float | None]] | Iterable[Mapping[str, object]],
+    *,
+    type: PlotType = "line",
+    dashed: Iterable[str] = (),
+    thresholds: Mapping[str, float] | Iterable[Mapping[str, object]] = (),
+    x_log: bool = False,
+    y_log: bool = False,
+    x_unit: str = "",
+    y_unit: str = "",
+    caption: str = "",
+) -> None:
+    """Show a plot below the cell. Raises PublishError, and RuntimeError where no page is.
+
+    `lines` and `thresholds` are values by label, or dictionaries of the published keys; `dashed`
+    names lines by their labels.
+    """
+    given = {
+        "title": title,
+        "x_label": x_label,
+        "y_label": y_label,
+        "x_data": x,
+        "lines": _dash(_labelled(lines, "data"), dashed),
+        "type": "" if type == "line" else type,
+        "thresholds": _labelled(thresholds, "value"),
+    }
+    options = {"x_log": x_log, "y_log": y_log, "x_unit": x_unit, "y_unit": y_unit}
+    required = ("title", "x_label", "y_label", "x_data", "lines")
+    _show_plot(_without_defaults({**given, **options, "caption": caption}, required))
+
+
+def start_run() -> None:
+    """Forget the plots of the last run; whatever runs cells calls this before each."""
+    _shown_plots.clear()
 
 
 def parse_table(json_text: object) -> Table:
@@ -151,6 +222,69 @@ def parse_plots(json_text: object) -> list[Plot]:
         _check_points(plot, f"{where}[{index}]")
         _check_log_axes(plot, f"{where}[{index}]")
     return plots
+
+
+def _show_plot(plot: _Json) -> None:
+    shown = _shown_plots | {str(plot["title"]): plot}
+    _show("py_plot_data", PLOTS, list(shown.values()))
+    _shown_plots.update(shown)
+
+
+def _show(name: str, shape: Shape, value: object) -> None:
+    """Assign a table or plots to the page's window; raises RuntimeError where there is no page."""
+    value = _as_json_value(value)
+    _check(shape, value, name)
+    json_text = _json_text(value)
+    try:
+        window = import_module("js").window
+    except ImportError:
+        raise RuntimeError(
+            "there is no page here to show this on: run the code in a cell of the article, or take "
+            "its numbers in your own Python and draw them there"
+        ) from None
+    setattr(window, name, json_text)
+
+
+def _labelled(given: object, key: str) -> object:
+    """Return values by label as a list of dictionaries; anything else as it is."""
+    if not isinstance(given, Mapping):
+        return _as_list(given)
+    return [{"label": label, key: value} for label, value in given.items()]
+
+
+def _dash(lines: object, dashed: str | Iterable[str]) -> object:
+    """Return the lines, those of the labels in `dashed` marked; PublishError for an unknown one."""
+    names = [dashed] if isinstance(dashed, str) else list(dashed)
+    if not names or not isinstance(lines, list):
+        return lines
+    labels = [line.get("label") if isinstance(line, Mapping) else None for line in lines]
+    for name in names:
+        if name not in labels:
+            known = ", ".join(map(repr, labels)) or "there is none"
+            raise PublishError("dashed", name, f"name lines by their labels: {known}")
+    return [
+        {**line, "dashed": True} if label in names else line
+        for line, label in zip(lines, labels, strict=True)
+    ]
+
+
+def _as_list(given: object) -> object:
+    """Return what can be iterated over as a list; text, mappings and all else as they are."""
+    if isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)):
+        return list(given)
+    return given
+
+
+def _as_json_value(given: object) -> object:
+    """Return nested iterables as lists and numpy's numbers as Python's, for the check."""
+    if is_numpy(given):
+        return plain(given)
+    given = _as_list(given)
+    if isinstance(given, list):
+        return [_as_json_value(value) for value in given]
+    if isinstance(given, dict):
+        return {key: _as_json_value(value) for key, value in given.items()}
+    return given
 
 
 def _parse(text: object, where: str) -> Any:

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import math
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,9 @@ from unfrozen.publish import (
     parse_plots,
     parse_table,
     plots_as_json,
+    show_plot,
+    show_table,
+    start_run,
 )
 
 PLOT: dict[str, Any] = {
@@ -246,3 +251,123 @@ def test_a_nan_is_refused_where_it_stands_with_none_as_the_way_out() -> None:
     assert "None for a gap" in caught.value.remedy
     with pytest.raises(PublishError, match="None for an empty cell"):
         Table(("n",), ((math.inf,),)).as_json()
+
+
+@pytest.fixture
+def window(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What a page's window holds; a run has begun."""
+    js = ModuleType("js")
+    js.window = SimpleNamespace()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "js", js)
+    start_run()
+    return js.window  # type: ignore[no-any-return]
+
+
+def test_one_line_shows_a_table(window: SimpleNamespace) -> None:
+    show_table(("Model", "Total"), (row for row in [("7B", 1)]), units=["", "GB"])
+    assert json.loads(window.py_table_data) == {
+        "headers": ["Model", "Total"],
+        "rows": [["7B", 1]],
+        "units": ["", "GB"],
+    }
+
+
+def test_one_line_shows_a_plot_of_lines_by_label(window: SimpleNamespace) -> None:
+    show_plot("Loss", "Step", "Loss", [0, 10, 20], {"task": [3.0, None, 1.5]})
+    [line] = PLOT["lines"]
+    assert json.loads(window.py_plot_data) == [
+        PLOT | {"lines": [{key: line[key] for key in ("label", "data")}]}
+    ]
+
+
+def test_every_key_of_a_plot_has_an_option(window: SimpleNamespace) -> None:
+    units = {"x_unit": "GPUs", "y_unit": "GB"}
+    lines = {"a": (3, 2), "b": iter([1, 1])}
+    show_plot("t", "x", "y", range(1, 3), lines, type="bar", dashed=["b"], caption="c",
+              thresholds={"A100": 80}, x_log=True, y_log=True, **units)  # fmt: skip
+    assert json.loads(window.py_plot_data) == [
+        {"title": "t", "x_label": "x", "y_label": "y", "x_data": [1, 2], "type": "bar",
+         "lines": [{"label": "a", "data": [3, 2]}, {"label": "b", "data": [1, 1], "dashed": True}],
+         "thresholds": [{"label": "A100", "value": 80}], "x_log": True, "y_log": True,
+         "caption": "c", **units}
+    ]  # fmt: skip
+
+
+def test_lines_may_have_the_published_keys(window: SimpleNamespace) -> None:
+    show_plot("Loss", "Step", "Loss", [0, 10, 20], PLOT["lines"])
+    assert json.loads(window.py_plot_data) == [PLOT]
+
+
+def test_a_plot_stands_below_the_others_of_its_run_and_replaces_the_one_of_its_title(
+    window: SimpleNamespace,
+) -> None:
+    def shown() -> list[tuple[str, list[float]]]:
+        return [(p["title"], p["lines"][0]["data"]) for p in json.loads(window.py_plot_data)]
+
+    for title, y in (("task", 1), ("rest", 2), ("task", 3)):
+        show_plot(title, "x", "y", [0], {"a": [y]})
+    assert shown() == [("task", [3]), ("rest", [2])]
+    with pytest.raises(PublishError):
+        show_plot("wrong", "x", "y", [0], {"a": [math.nan]})
+    Plot("last", "x", "y", (0,), (Line("a", (4,)),)).show()
+    assert [title for title, _ in shown()] == ["task", "rest", "last"]
+    start_run()
+    show_plot("next", "x", "y", [0], {"a": [5]})
+    assert shown() == [("next", [5])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "remedy"),
+    [
+        ({"lines": {"a": [1, 2]}}, "py_plot_data[0].lines[0].data", "as long as x_data, 1"),
+        ({"lines": {"a": [1j]}}, "py_plot_data[0].lines[0].data[0]", "a finite number"),
+        ({"lines": {"a": [math.inf]}}, "py_plot_data[0].lines[0].data[0]", "None for a gap"),
+        ({"lines": {"a": "1"}}, "py_plot_data[0].lines[0].data", "list"),
+        ({"lines": {1: [1]}}, "py_plot_data[0].lines[0].label", "text"),
+        ({"lines": 3}, "py_plot_data[0].lines", "list"),
+        ({"lines": ["a"], "dashed": "a"}, "dashed", "by their labels"),
+        ({"x": 3}, "py_plot_data[0].x_data", "list"),
+        ({"title": 3}, "py_plot_data[0].title", "text"),
+        ({"type": "pie"}, "py_plot_data[0].type", "stacked_bar"),
+        ({"y_log": "yes"}, "py_plot_data[0].y_log", "true or false"),
+        ({"dashed": ["b"]}, "dashed", "'a'"),
+        ({"thresholds": {"A100": "80"}}, "py_plot_data[0].thresholds[0].value", "number"),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_its_place_and_a_remedy(
+    window: SimpleNamespace, changes: dict[str, Any], key: str, remedy: str
+) -> None:
+    right: dict[str, Any] = {"title": "t", "x_label": "x", "y_label": "y", "x": [0]}
+    with pytest.raises(PublishError) as caught:
+        show_plot(**right | {"lines": {"a": [1]}} | changes)
+    assert caught.value.key == key
+    assert remedy in str(caught.value)
+    assert not hasattr(window, "py_plot_data")
+
+
+def test_a_wrong_table_of_one_line_is_refused_too(window: SimpleNamespace) -> None:
+    with pytest.raises(PublishError, match=r"py_table_data\.rows\[0\].*as long as headers"):
+        show_table(["a"], [[1, 2]])
+    with pytest.raises(PublishError, match=r"py_table_data\.headers.*list"):
+        show_table("a", [])
+    assert not hasattr(window, "py_table_data")
+
+
+def test_numpy_needs_no_word_of_its_own(window: SimpleNamespace) -> None:
+    np: Any = pytest.importorskip("numpy")
+    show_plot("t", "x", "y", np.arange(2), {"a": np.ones(2), "b": [np.float32(1), None]})
+    [plot] = json.loads(window.py_plot_data)
+    assert (plot["x_data"], plot["lines"][0]["data"]) == ([0, 1], [1.0, 1.0])
+    show_table(["n", "m"], np.eye(2, dtype=int))
+    assert json.loads(window.py_table_data)["rows"] == [[1, 0], [0, 1]]
+
+
+def test_without_a_page_both_calls_say_where_they_work() -> None:
+    assert "js" not in sys.modules
+    start_run()
+    with pytest.raises(RuntimeError, match="in a cell of the article"):
+        show_table(["Model", "Total"], [["7B", 112.0]])
+    with pytest.raises(RuntimeError, match="in a cell of the article"):
+        show_plot("Loss", "Step", "Loss", [0], {"task": [1]})
+    with pytest.raises(PublishError):  # what is wrong anywhere comes first
+        show_plot("Loss", "Step", "Loss", [0], {"task": ["1"]})

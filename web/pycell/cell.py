@@ -23,7 +23,7 @@ from types import CodeType
 from typing import Any
 
 from pycell.errors import CellError, describe_error, remember_source
-from unfrozen.publish import is_numpy, plain
+from unfrozen.publish import is_numpy, plain, start_run
 
 OUTPUT_LIMIT_BYTES = 200_000
 VALUE_LIMIT_CHARS = 20_000
@@ -183,6 +183,7 @@ async def run_cell_async(
     namespace.setdefault("__name__", "__main__")
     namespace.setdefault("__builtins__", __builtins__)
     remember_source(filename, source)
+    start_run()
     value_repr: str | None = None
     error: CellError | None = None
     redirected = contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams)
