@@ -99,7 +99,8 @@ def counted(looks: list[Comparison]) -> str:
 
 def shown(spread: Spread) -> str:
     """A spread as source, to a thousandth."""
-    return f"Spread({spread.runs}, {spread.half:.3f}, {spread.most:.3f}, {spread.worst:.3f})"
+    ratios = (spread.half, spread.most, spread.worst, spread.low, spread.high)
+    return f"Spread({spread.runs}, {', '.join(f'{ratio:.3f}' for ratio in ratios)})"
 
 
 def print_table(of: str, looks: list[Comparison]) -> None:

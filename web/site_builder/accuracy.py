@@ -58,6 +58,7 @@ LABELS: Final = {
     "adapters": "Adapters",
     "experts": "Experts",
     "low": "8 bits or fewer",
+    "unlinked": "No NVLink",
     "one": "One GPU",
     "machine": "One machine",
     "machines": "Several machines",

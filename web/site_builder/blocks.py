@@ -6,7 +6,6 @@ A block that only wraps its content is a line in `BLOCKS`; one that draws someth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -18,15 +17,11 @@ from site_builder.code_blocks import CellRunner, listing
 from site_builder.config import WIDGETS, Widget, project
 from site_builder.diagrams import memory, training
 from site_builder.rendering import RenderQueue, embed_json
-from unfrozen.events import METRICS
 
 Parts = Mapping[str, Callable[..., str]]
 DIAGRAMS: Final = memory.DIAGRAMS | training.DIAGRAMS
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
-TAKEAWAYS_MARK: Final = "<!--takeaways-->"
 QUIZ_MARK: Final = "<!--quiz:{words}:{where}-->"
-_BREAKS: Final = re.compile(r"(?<=[/_])")
-_UNITS_SHOWN: Final = ("nats", "seconds", "bytes")  # the meaning of a metric names the others
 
 
 @dataclass
@@ -37,7 +32,6 @@ class PageContext:
     queue: RenderQueue
     cells: CellRunner
     figures: dict[str, int] = field(default_factory=dict)
-    takeaways: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +57,6 @@ def _figure(context: PageContext, arguments: list[str], where: str) -> str:
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
 
 
-def _takeaway(context: PageContext, _: list[str], where: str) -> str:
-    """A takeaway of a section; the article's end repeats all of them."""
-    context.takeaways.append(where)
-    return (
-        f'<div class="takeaway" role="note" id="takeaway-{len(context.takeaways)}">\n'
-        '<p class="takeaway-label">Takeaway</p>\n<div class="takeaway-text">\n'
-    )
-
-
 def _problem(_: PageContext, arguments: list[str], where: str) -> str:
     """A worked problem, `::: problem Its title`; its solution is an `::: answer` inside it."""
     if not arguments:
@@ -80,18 +65,6 @@ def _problem(_: PageContext, arguments: list[str], where: str) -> str:
         '<div class="problem">\n<p class="problem-label">Worked problem</p>\n'
         f'<p class="problem-title">{escape(" ".join(arguments))}</p>\n'
     )
-
-
-def _metrics(_: PageContext, __: list[str], ___: str) -> str:
-    """A list of every metric that a run may report."""
-    rows = "".join(
-        f'<dt id="metric-{metric.name.replace("/", "-").replace("_", "-")}">'
-        f"<code>{_BREAKS.sub('<wbr>', metric.name)}</code></dt>\n"
-        f"<dd>{escape(metric.label)}: {escape(metric.meaning)}"
-        f"{f' <span>In {metric.unit}.</span>' if metric.unit in _UNITS_SHOWN else ''}</dd>\n"
-        for metric in METRICS
-    )
-    return f'<div class="glossary"><dl>\n{rows}</dl></div>\n'
 
 
 def _bibtex(_: PageContext, __: list[str], where: str) -> str:
@@ -146,12 +119,14 @@ def _quiz(_: PageContext, arguments: list[str], where: str) -> str:
 BLOCKS: Final[dict[str, Block]] = {
     "figure": Block(_figure, "</figure>\n"),
     "wide": Block('<div class="wide">\n'),
-    "takeaway": Block(_takeaway, "</div>\n</div>\n"),
-    "takeaways": Block(TAKEAWAYS_MARK, ""),
+    "takeaway": Block(
+        '<div class="takeaway" role="note">\n<p class="takeaway-label">Takeaway</p>\n'
+        '<div class="takeaway-text">\n',
+        "</div>\n</div>\n",
+    ),
     "problem": Block(_problem),
     "answer": Block('<details class="answer">\n<summary>Answer</summary>\n', "</details>\n"),
     "glossary": Block('<div class="glossary">\n'),
-    "metrics": Block(_metrics, ""),
     "bibtex": Block(_bibtex, ""),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
     "diagram": Block(_diagram, ""),

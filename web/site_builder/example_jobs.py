@@ -16,6 +16,17 @@ SECOND_STEP_OOM: Final = {
 }
 """Its first step fits the GPU; its second, with optimizer states, does not."""
 
+PROJECT: Final = {
+    "model": find("meta-llama/Llama-3.1-8B").config,
+    "recipe": {"micro_batch": 1, "seq_len": 4096, "grad_accum": 4, "attention": "flash"},
+    "cluster": {"gpus": 8, "sharding": "zero3"},
+    "gpu": "A100-80GB",
+}
+"""The project that the article follows from chapter to chapter: all of Llama-3.1-8B."""
+EXAMPLES: Final = 40_000
+TOKENS: Final = 10e6
+"""The project's data: examples, and their tokens in one epoch."""
+
 
 def tensor_room_bytes(job: Job) -> float:
     """Return the bytes left for tensors on the job's GPU, after CUDA's context and rounding."""

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from site_builder import SiteError
 from site_builder.assets import write_assets
 from site_builder.bibliography import Bibliography
-from site_builder.blocks import BIBLIOGRAPHY_MARK, TAKEAWAYS_MARK, PageContext
+from site_builder.blocks import BIBLIOGRAPHY_MARK, PageContext
 from site_builder.code_blocks import CellRunner
 from site_builder.compression import compress
 from site_builder.config import AUTHORS, SUBTITLE, TITLE, WEB, project
@@ -35,9 +35,6 @@ DESCRIPTION: Final = (
 _FIGURE_NUMBER: Final = re.compile(r"<!--figure:([^:]*):(.*?)-->")
 _FIGURE: Final = re.compile(r'<figure id="fig-([^"]+)".*?</figure>', re.DOTALL)
 _ID: Final = re.compile(r'\sid="([^"]+)"')
-_TAKEAWAY: Final = re.compile(
-    r'id="(takeaway-\d+)">\n.*?<div class="takeaway-text">\n(.*?)</div>\n</div>\n', re.DOTALL
-)
 _LINK: Final = re.compile(r'href="#([^"]*)"')
 
 
@@ -95,7 +92,6 @@ def render_chapters(folder: Path) -> list[Chapter]:
     whole = "\0".join(chapter.html for chapter in chapters)
     whole = Quiz(folder / "quiz.toml", context).fill(whole, titles)
     whole = whole.replace(BIBLIOGRAPHY_MARK, context.bibliography.html())
-    whole = whole.replace(TAKEAWAYS_MARK, _repeat_takeaways(whole))
     whole = _number_figures(queue.fill(whole), context)
     _check_links(whole, titles.keys())
     return [replace(c, html=html) for c, html in zip(chapters, whole.split("\0"), strict=True)]
@@ -127,16 +123,6 @@ def _number_figures(html: str, context: PageContext) -> str:
 def _figure_kind(figure: str) -> str:
     pictures = any(tag in figure for tag in ("<data-plot", "<svg"))
     return "Table" if not pictures and ("<data-table" in figure or "<table" in figure) else "Figure"
-
-
-def _repeat_takeaways(html: str) -> str:
-    """Return a list of every takeaway of the article, each with a link to its section."""
-    items = "".join(
-        f'<li>{_ID.sub("", text).strip()} <a class="back" href="#{name}" '
-        f'aria-label="Where this stands">↑</a></li>\n'
-        for name, text in _TAKEAWAY.findall(html)
-    )
-    return f'<ol class="takeaways">\n{items}</ol>\n'
 
 
 def _check_links(html: str, chapter_ids: Set[str]) -> None:

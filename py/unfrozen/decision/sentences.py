@@ -20,7 +20,7 @@ from unfrozen.decision.ranking import WORTH_GPU_HOURS, Flip, decided_by, sort_ke
 from unfrozen.decision.serving import prompt_tokens
 from unfrozen.decision.task import Task, as_state, config_of
 from unfrozen.hardware.gpus import find
-from unfrozen.plan.record import overall
+from unfrozen.plan.record import half_within
 from unfrozen.planner.commands import commands as planner_commands
 from unfrozen.planner.controls import Json
 from unfrozen.planner.state import State
@@ -45,8 +45,8 @@ _RULE: Final = (
     " tasks the same GPUs can serve together."
 )
 NOTE: Final = (
-    f"Times are estimates; {overall()}. Room is counted at two bits a trained weight and one bit a"
-    " token."
+    "Times are estimates; beside each stands what half of the estimates for published runs of its"
+    " kind stayed within. Room is counted at two bits a trained weight and one bit a token."
 )
 _WANTED: Final = {
     "enough": f"Among equals, more than {WORTH_GPU_HOURS:g} GPU-hour saved decides; below that,"
@@ -183,7 +183,7 @@ def numbers(option: Option, task: Task) -> list[Json]:
         (
             "Training" if option.way else "Answers",
             format_duration(3600 * option.hours, space=NO_BREAK),
-            f"{_hours(option)} GPU-hours",
+            _hours_text(option),
         ),
         ("Energy", f"{format_positive(option.kwh)} kWh", "the GPUs alone, at their limit"),
         ("Disk", format_bytes(option.storage.at(task.tasks), binary=False), "for all tasks"),
@@ -221,6 +221,14 @@ def flip_text(flip: Flip, task: Task) -> str:
 
 def _hours(option: Option) -> str:
     return format_positive(option.gpu_hours)
+
+
+def _hours_text(option: Option) -> str:
+    """Return the GPU-hours and, of training, how far estimates of the same kind were off."""
+    text = f"{_hours(option)} GPU-hours"
+    if option.way is None:
+        return text
+    return f"{text}, half within {half_within(option.way.plan.job)}"
 
 
 _ALPHA: Final = 32

@@ -32,10 +32,6 @@ class Storage:
         """Return the bytes that so many tasks take."""
         return self.once + self.each * tasks
 
-    def most_tasks(self, room_bytes: int) -> int:
-        """Return how many tasks fit; -1 where not even the shared part does."""
-        return -1 if room_bytes < self.once else (room_bytes - self.once) // self.each
-
 
 def copies(model: ModelConfig) -> Storage:
     """Return the storage of a fully fine-tuned model for every task."""
@@ -68,9 +64,3 @@ def prompt_tokens(model: ModelConfig) -> int:
     """Return the length of a prompt, at most half of the learned positions of the model."""
     positions = model.architecture.positions
     return min(PROMPT_TOKENS, positions // 2) if positions else PROMPT_TOKENS
-
-
-def fewer_bytes_from(apart: Storage, together: Storage) -> int:
-    """Return how many tasks from which adapters on one model take less than copies; 0: never."""
-    saved = apart.each - together.each
-    return 0 if saved <= 0 else (together.once - apart.once) // saved + 1

@@ -24,7 +24,7 @@ _PARTS: Final = {
     "master": ("The master copy", "#sixteen-bytes-a-parameter", "Sixteen bytes a parameter"),
     "moments": ("The optimizer's moments", "#fig-optimizers", "The table of recipes"),
     "activations": ("The activations", "#what-the-batch-adds", "What the batch adds"),
-    "logits_loss": ("The logits and their loss", "#the-logits", "The logits"),
+    "logits_loss": ("The logits and their loss", "#fig-losses", "The loss in four ways"),
     "grads": ("The gradients", "#fig-peaks", "The peak of each step"),
     "context": ("The driver's share of the GPU's memory", "#the-planner", "The planner"),
 }

@@ -155,7 +155,7 @@ def _stage_slips(parts: Parts, stage: int, gpus: int, number: int) -> list[Slip]
 _LENGTHS: Final = (512, 1024, 2048, 4096, 8192)
 _LOSSES: Final = ((32, "logits_fp32", 12), (16, "logits_bf16", 6))
 _OUTSIDE: Final = 4  # vectors a token: what a norm keeps in 32 and in 16 bits, the head's input
-_LOGITS: Final = See("#the-logits", "The logits")
+_LOGITS: Final = See("#fig-losses", "The loss in four ways")
 _RULE: Final = See("#fig-rule-checked", "The rule of thumb, checked")
 _PEAKS: Final = See("#fig-peaks", "The peak of each step")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -13,9 +14,9 @@ from unfrozen.frameworks.registry import FRAMEWORKS, LAUNCHED, commands
 from unfrozen.job import Job
 from unfrozen.plan import Plan, format_gpu
 from unfrozen.plan.layouts import Layout, job_on_fewest_gpus, layouts
+from unfrozen.plan.record import band
 from unfrozen.plan.solve import MOST, largest, min_gpus
 from unfrozen.plan.step_time import job_gpu
-from unfrozen.plan.timing.breakdown import RECORD
 from unfrozen.units import gib, sig3
 
 WIDEST: Final = 80
@@ -79,7 +80,7 @@ def layouts_text(
     lines = table(rows, left=3)
     if max(map(len, lines.splitlines())) > WIDEST:
         lines = table([[*cells, last.partition(" ")[0]] for *cells, last in rows], left=3)
-    return "\n".join([head, "", lines, "", _notes(price), "", _typed(first, framework)])
+    return "\n".join([head, "", lines, "", _notes(first.job, price), "", _typed(first, framework)])
 
 
 def layouts_data(found: Sequence[Layout], price: float | None) -> list[dict[str, Any]]:
@@ -124,17 +125,14 @@ def _row(one: Layout, price: float | None) -> list[str]:
     ]
 
 
-def _notes(price: float | None) -> str:
+def _notes(job: Job, price: float | None) -> str:
     cost = "h/B: GPU-hours" if price is None else "cost/B: what"
-    return (
-        "dp data, tp tensor, cp context, pp pipeline, ep expert parallel. redo: what\n"
-        "backward recomputes. batch: micro-batches of a replica × sequences in\n"
-        f"each. {cost} a billion tokens take. Estimates: {_record()}"
+    text = (
+        "dp data, tp tensor, cp context, pp pipeline, ep expert parallel. redo: what backward"
+        " recomputes. batch: micro-batches of a replica × sequences in each."
+        f" {cost} a billion tokens take. Estimates: {band(job)}."
     )
-
-
-def _record() -> str:
-    return f"nine in ten published\nsteps took {RECORD.low:.2f} to {RECORD.high:.2f} times as long."
+    return textwrap.fill(text, WIDEST - 1)
 
 
 def _typed(first: Layout, framework: str | None) -> str:

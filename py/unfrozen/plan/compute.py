@@ -19,10 +19,10 @@ from unfrozen.hardware.rates import (
 from unfrozen.job import Job
 from unfrozen.job.settings import LOW_BITS
 from unfrozen.plan.flops import flops
-from unfrozen.plan.record import band
+from unfrozen.plan.record import band, spread_of
 from unfrozen.plan.step_time import job_gpu, step_time, step_tokens
 from unfrozen.plan.timing.attention import SCORE_BYTES
-from unfrozen.plan.timing.breakdown import RECORD, bound_words, record_words, spent_words
+from unfrozen.plan.timing.breakdown import bound_words, record_words, spent_words
 from unfrozen.plan.timing.calibration import Calibration
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
@@ -34,7 +34,7 @@ class Estimate:
 
     `parts` are the seconds of a step by cause, `spent` their shares in words, `bound` the sentence
     that names the largest; all empty where a utilisation was given. `step_band` is what nine in ten
-    published steps took beside such an estimate, in seconds.
+    published steps of the same kind took beside such an estimate, in seconds.
     """
 
     tokens: float
@@ -78,7 +78,8 @@ def estimate(
     step = None if mfu is not None else step_time(job, measured)
     speed = step_tokens(job) / step.seconds if step else gpus * (mfu or 0) * peak / model
     hours = gpus * tokens / speed / 3600
-    low, high = (edge * step_tokens(job) / speed for edge in (RECORD.low, RECORD.high))
+    near = spread_of(job)
+    low, high = (edge * step_tokens(job) / speed for edge in (near.low, near.high))
     return Estimate(
         tokens=tokens,
         flops_per_token=model,

@@ -1,8 +1,8 @@
 """The largest model that a GPU can train.
 
-Two answers. Of the published models, the largest that fits. And of a family that has every size,
-Llama 2 drawn larger or smaller: width 4096 with 32 layers is Llama-2-7B itself, and depth follows
-width. One sequence of 2048 tokens, layers recomputed, so that what is left is the states.
+It is of a family that has every size, Llama 2 drawn larger or smaller: width 4096 with 32 layers is
+Llama-2-7B itself, and depth follows width. One sequence of 2048 tokens, layers recomputed, so that
+what is left is the states.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.model import ModelConfig
-from unfrozen.model.catalogue import CATALOGUE, PublishedModel
 from unfrozen.plan.memory_plan import plan_job
 
 _WIDTH, _LAYERS, _FFN, _VOCAB, _HEAD = 4096, 32, 11_008, 32_000, 64
@@ -53,7 +52,7 @@ def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
     """Return the parameters of the largest model of the family that one GPU can train; None where
     the GPU lacks the recipe's precision.
     """
-    if not _can(gpu, recipe):
+    if not gpu.bf16 and recipe.get("rounding", "nearest") != "nearest":  # that needs bf16
         return None
     low, high = 0, _MOST
     while high - low > 1:
@@ -63,19 +62,6 @@ def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
         else:
             high = middle
     return llama(low).num_parameters if low else 0
-
-
-def published(gpu: Gpu, recipe: dict[str, Any]) -> PublishedModel | None:
-    """Return the largest model of the catalogue that one GPU can train; None where none fits."""
-    if not _can(gpu, recipe):
-        return None
-    by_size = sorted(CATALOGUE.values(), key=lambda each: -each.num_parameters)
-    return next((each for each in by_size if _fits(each.model, gpu, recipe)), None)
-
-
-def _can(gpu: Gpu, recipe: dict[str, Any]) -> bool:
-    """Return whether the GPU has the dtype: stochastic rounding needs bf16."""
-    return gpu.bf16 or recipe.get("rounding", "nearest") == "nearest"
 
 
 def _fits(model: ModelConfig, gpu: Gpu, recipe: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ KINDS: Final = {
     "adapters": "with adapters",
     "experts": "of models with experts",
     "low": "with matmuls of 8 bits or fewer",
+    "unlinked": "on GPUs without NVLink",
     "one": "on one GPU",
     "machine": "on the GPUs of one machine",
     "machines": "on several machines",
@@ -34,32 +35,46 @@ ENOUGH: Final = 10
 class Spread:
     """Errors without their sign, as ratios: of how many runs, and within what half of them, nine in
     ten and all of them lie.
+
+    `low` and `high` are what nine in ten of the runs or more took, as ratios of the estimated time;
+    the estimate itself lies between them.
     """
 
     runs: int
     half: float
     most: float
     worst: float
+    low: float
+    high: float
 
     @classmethod
     def of(cls, errors: list[float]) -> Spread:
-        """Return the spread of some errors, at least one."""
+        """Return the spread of some errors with their sign, at least one."""
         found = sorted(map(abs, errors))
-        middle = len(found) // 2
+        middle, last = len(found) // 2, len(found) - 1
         half = found[middle] if len(found) % 2 else (found[middle - 1] + found[middle]) / 2
-        return cls(len(found), half, found[math.ceil(0.9 * len(found)) - 1], found[-1])
+        signed = sorted(errors)
+        return cls(
+            runs=len(found),
+            half=half,
+            most=found[math.ceil(0.9 * len(found)) - 1],
+            worst=found[-1],
+            low=1 + min(0, signed[math.floor(0.05 * last)]),
+            high=1 + max(0, signed[math.ceil(0.95 * last)]),
+        )
 
 
 # counted by docs/first_look.py
 SPEEDS: Final[dict[str, Spread]] = {
-    "adapters": Spread(8, 0.199, 0.230, 0.230),
-    "experts": Spread(15, 0.163, 0.359, 0.381),
-    "low": Spread(35, 0.137, 0.416, 0.650),
-    "one": Spread(13, 0.206, 1.526, 1.596),
-    "machine": Spread(106, 0.053, 0.269, 3.930),
-    "machines": Spread(54, 0.065, 0.192, 0.765),
-    "unseen": Spread(42, 0.212, 0.635, 1.596),
-    "all": Spread(231, 0.072, 0.327, 3.930),
+    "adapters": Spread(8, 0.199, 0.230, 0.230, 0.770, 1.149),
+    "experts": Spread(15, 0.163, 0.359, 0.381, 0.641, 1.381),
+    "low": Spread(35, 0.137, 0.416, 0.650, 0.688, 1.607),
+    "unlinked": Spread(2, 1.883, 2.239, 2.239, 1.000, 3.239),
+    "one": Spread(12, 0.194, 1.202, 1.596, 0.794, 2.596),
+    "machine": Spread(105, 0.053, 0.267, 3.930, 0.931, 1.339),
+    "machines": Spread(54, 0.065, 0.192, 0.765, 0.957, 1.383),
+    "unseen": Spread(42, 0.212, 0.635, 1.596, 0.726, 2.202),
+    "all": Spread(231, 0.072, 0.327, 3.930, 0.787, 1.607),
 }
 # end
 
@@ -72,9 +87,12 @@ def kind_of(job: Job) -> str:
         return "experts"
     if job.recipe.compute not in _WIDE:
         return "low"
+    gpu = job_gpu(job)
+    if gpu.link_gb_s is None:
+        return "unlinked"
     if job.cluster.gpus == 1:
         return "one"
-    return "machine" if job.cluster.gpus <= job_gpu(job).node_gpus else "machines"
+    return "machine" if job.cluster.gpus <= gpu.node_gpus else "machines"
 
 
 def band(job: Job) -> str:
@@ -82,18 +100,17 @@ def band(job: Job) -> str:
 
     "of 45 published runs on several machines, half were within 23% and nine in ten within 55%"
     """
-    kind = kind_of(job)
-    return _format_spread(SPEEDS[kind], KINDS[kind])
+    return _format_spread(spread_of(job), KINDS[kind_of(job)])
 
 
-def overall() -> str:
-    """Return half a sentence on all runs, and on those that no figure was fitted to."""
-    found, unseen = SPEEDS["all"], SPEEDS["unseen"]
-    return (
-        f"half of {found.runs} published runs were within {_percent(found.half)} of such an"
-        f" estimate and nine in ten within {_percent(found.most)}; of the {unseen.runs} among them"
-        f" that were not at hand when it was made, half within {_percent(unseen.half)}"
-    )
+def spread_of(job: Job) -> Spread:
+    """Return the spread of the published runs of the same kind as a job."""
+    return SPEEDS[kind_of(job)]
+
+
+def half_within(job: Job) -> str:
+    """Return what half of the estimates for runs of the same kind stayed within: "5%"."""
+    return _percent(spread_of(job).half)
 
 
 def _format_spread(found: Spread, words: str) -> str:

@@ -6,7 +6,8 @@ import pytest
 
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.record import ENOUGH, KINDS, SPEEDS, Spread, band, kind_of, overall
+from unfrozen.plan.compute import estimate
+from unfrozen.plan.record import ENOUGH, KINDS, SPEEDS, Spread, band, half_within, kind_of
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
 MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].config
@@ -24,16 +25,20 @@ def test_half_and_nine_in_ten_and_all_of_the_errors_lie_within_a_spread() -> Non
     assert sum(abs(error) <= found.half for error in errors) == 5
     assert sum(abs(error) <= found.most for error in errors) == 9
     assert found.worst == 1.5
+    assert sum(found.low <= 1 + error <= found.high for error in errors) >= 9
 
 
 def test_a_single_error_is_half_most_and_worst() -> None:
-    assert Spread.of([-0.25]) == Spread(1, 0.25, 0.25, 0.25)
+    assert Spread.of([-0.25]) == Spread(1, 0.25, 0.25, 0.25, 0.75, 1.0)
 
 
 @pytest.mark.parametrize(
     ("given", "kind"),
     [
         ({}, "one"),
+        ({"gpu": "RTX 4090"}, "unlinked"),
+        ({"gpus": 4, "gpu": "A100 80GB PCIe"}, "unlinked"),
+        ({"gpu": "RTX 4090", "method": "lora"}, "adapters"),
         ({"gpus": 8}, "machine"),
         ({"gpus": 16}, "machines"),
         ({"gpus": 8, "gpu": "GB200"}, "machines"),
@@ -51,6 +56,7 @@ def test_every_kind_has_a_spread_and_all_runs_are_in_one() -> None:
     assert SPEEDS["all"].runs == sum(SPEEDS[kind].runs for kind in KINDS)
     for found in SPEEDS.values():
         assert 0 <= found.half <= found.most <= found.worst
+        assert found.low <= 1 <= found.high
 
 
 def test_a_band_says_of_how_many_runs_it_is() -> None:
@@ -58,8 +64,16 @@ def test_a_band_says_of_how_many_runs_it_is() -> None:
     found = SPEEDS["machines"]
     assert told.startswith(f"of {found.runs} published runs on several machines, half were within ")
     assert told.endswith(f"nine in ten within {100 * found.most:.0f}%")
-    assert f"half of {SPEEDS['all'].runs} published runs" in overall()
-    assert f"of the {SPEEDS['unseen'].runs} among them" in overall()
+
+
+def test_the_band_beside_a_time_is_that_of_its_kind() -> None:
+    for asked in (job(), job(gpus=8), job(gpus=16)):
+        near = SPEEDS[kind_of(asked)]
+        found = estimate(asked, 1e9)
+        assert half_within(asked) == f"{100 * near.half:.0f}%"
+        assert found.step_band == pytest.approx(
+            (near.low * found.step_seconds, near.high * found.step_seconds)
+        )
 
 
 def test_of_few_runs_the_worst_is_reported() -> None:
