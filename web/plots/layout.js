@@ -10,20 +10,27 @@ import { bandScale, linearScale, logScale } from "./scale.js";
 import { FONT_SIZE, heightFor, LEADING, NARROW_BELOW, textWidth, wrapText } from "./text.js";
 
 const LABEL_GAP = 8;
+/** From here on, in pixels, a name and the end of its line are joined by a stroke. */
+export const FAR = 24;
 const TICK_SPACING = 76;
 const MOST_DIRECT_LABELS = 16;
 
 /**
- * Lays out a plot that has data.
+ * Lays out a plot that has data. Names stand at the ends of lines, unless one would be joined to its line across others.
  * @param {object} plot from `readPlot`
  * @param {{width: number, height?: number}} opts pixels
  */
 export function layoutPlot(plot, { width, height = heightFor(width) }) {
+  const layout = layoutWith(plot, width, height, true);
+  return layout.ends.some((end) => crosses(end, layout)) ? layoutWith(plot, width, height, false) : layout;
+}
+
+function layoutWith(plot, width, height, mayNameLines) {
   const isNarrow = width < NARROW_BELOW;
   const axisTitle = plot.yLabel || plot.yUnit ? 22 : 8;
   const columnWidth = width * (isNarrow ? 0.27 : 0.24);
   const room = height - axisTitle - 50;
-  const ends = endLabels(plot, columnWidth, room);
+  const ends = endLabels(plot, columnWidth, room, mayNameLines);
   const legend = needsLegend(plot, ends)
     ? legendLayout(plot.lines, width)
     : { entries: [], rows: 0 };
@@ -144,6 +151,23 @@ function placed(labels, { plot, frame, x, y }) {
   });
 }
 
+/** Whether the stroke that joins a name to the end of its line, inside the frame, crosses another line. */
+function crosses(end, { plot, frame, x, y }) {
+  if (end.index === null || end.x - end.pointX <= FAR) return false;
+  const name = [Math.min(end.x, frame.right), end.y];
+  return plot.lines.some((line) => {
+    if (line.paint === end.paint) return false;
+    const points = line.values.map((value, index) => value !== null && [x.map(plot.isCategory ? index : plot.x[index]), y.map(value)]);
+    return points.some((point, index) => point && points[index - 1] && cut([end.pointX, end.pointY], name, points[index - 1], point));
+  });
+}
+
+/** Whether two segments have a point in common. */
+function cut(a, b, c, d) {
+  const side = ([px, py], [qx, qy], [rx, ry]) => Math.sign((qx - px) * (ry - py) - (qy - py) * (rx - px));
+  return side(a, b, c) !== side(a, b, d) && side(c, d, a) !== side(c, d, b);
+}
+
 /**
  * Moves intervals apart with the least displacement: neighbours that touch form a block centred on
  * the mean of the wanted places of its members (pool adjacent violators), within the bounds.
@@ -200,16 +224,17 @@ function lastPoint(line) {
  * @param {object} plot from `readPlot`
  * @param {number} columnWidth pixels
  * @param {number} room pixels of height
+ * @param {boolean} mayNameLines
  * @returns {{labels: object[], width: number, namesLines: boolean}} labels `{rows, value, index, paint}`
  */
-function endLabels(plot, columnWidth, room) {
+function endLabels(plot, columnWidth, room, mayNameLines) {
   const limits = plot.thresholds.map(({ label, value }) => ({
     rows: wrapText(thresholdText(label, value, plot.yUnit), columnWidth, FONT_SIZE),
     value,
     index: null,
     paint: null,
   }));
-  const names = plot.type === "line" ? lineNames(plot, columnWidth) : null;
+  const names = mayNameLines && plot.type === "line" ? lineNames(plot, columnWidth) : null;
   const height = (labels) => labels.reduce((sum, { rows }) => sum + rows.length * LEADING + 2, 0);
   const namesLines = names !== null && height([...names, ...limits]) <= room;
   const labels = namesLines ? [...names, ...limits] : limits;

@@ -139,7 +139,10 @@ export function barSpans(plot) {
   );
 }
 
-/** The y extent: bars and thresholds from zero; lines from zero too unless that would waste half. */
+/**
+ * The y extent: bars and thresholds from zero; lines too, unless that would waste half of the picture, or, of an amount
+ * with a unit, whose heights are compared, nine tenths.
+ */
 export function yExtent(plot) {
   const marks =
     plot.type === "line" ? plot.lines.map((line) => line.values) : barSpans(plot).flat();
@@ -148,7 +151,7 @@ export function yExtent(plot) {
   const [low, high] = extentOf(extents.flat());
   if (plot.yLog) return [low, high];
   if (plot.type !== "line") return [Math.min(0, low), Math.max(0, high)];
-  return low > 0 && low < high / 2 ? [0, high] : [low, high];
+  return low > 0 && low < high * (plot.yUnit ? 0.9 : 0.5) ? [0, high] : [low, high];
 }
 
 /** The x extent of a numeric axis. */

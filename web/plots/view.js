@@ -8,7 +8,7 @@ import { h } from "../figures/vnode.js";
 import { axisTitleView, legendView, xAxisView, yAxisView } from "./guides.js";
 import { barMarks, barNumbers, lineMarks, round } from "./marks.js";
 import { hasData, readPlot } from "./model.js";
-import { layoutPlot } from "./layout.js";
+import { FAR, layoutPlot } from "./layout.js";
 import { LEADING, NARROW, WIDE } from "./text.js";
 
 const KINDS = { line: "Line chart", bar: "Bar chart", stacked_bar: "Stacked bar chart" };
@@ -149,7 +149,7 @@ function thresholdRules({ plot, frame, y }) {
 function endLabelViews({ ends }) {
   return ends.map(({ rows, x, y, pointX, pointY, paint }) => {
     const first = y - ((rows.length - 1) * LEADING) / 2;
-    const isFar = Math.abs(y - pointY) > 5 || x - pointX > 24;
+    const isFar = Math.abs(y - pointY) > 5 || x - pointX > FAR;
     return h(
       "g",
       paint ?? { class: "plot-limit" },

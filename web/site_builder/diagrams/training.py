@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -120,20 +120,21 @@ def _packing() -> str:
         _bar(example, 0, longest) | {"y": index * BAR_HEIGHT + 2}
         for index, example in enumerate(examples)
     ]
-    packed, start = [], 0
-    for example in examples:
-        packed.append(_bar(example, start, tokens))
-        start += example["tokens"]
+    packed = list(_packed(examples, longest))
     return render(
         "packing.html.j2",
         padded=padded,
         packed=packed,
         height=BAR_HEIGHT * len(examples),
+        packed_height=BAR_HEIGHT * (packed[-1]["line"] + 1),
         padded_text=(
             f"Padded: {len(examples)} examples of {longest} positions, {positions:,} in all, "
             f"{percent(1 - tokens / positions)} of them padding"
         ),
-        packed_text=f"Packed: one sequence of {tokens:,} positions, none of them padding",
+        packed_text=(
+            f"Packed: one sequence of {tokens:,} positions, none of them padding; "
+            "to the same scale, it goes on in the next line"
+        ),
     )
 
 
@@ -148,6 +149,31 @@ def _bar(example: dict[str, int], start: int, scale: int) -> dict[str, Any]:
         "end": coordinate(100 * (start + example["tokens"]) / scale),
         "rest": coordinate(100 * (1 - (start + example["tokens"]) / scale)),
     }
+
+
+def _packed(examples: Sequence[dict[str, int]], scale: int) -> Iterator[dict[str, Any]]:
+    """Yield the stretches of one sequence, broken into lines of `scale` positions.
+
+    `seam` is set where an example begins.
+    """
+    start = 0
+    for example in examples:
+        trained = example["trained"]
+        for length, is_trained in ((example["tokens"] - trained, False), (trained, True)):
+            end = start + length
+            seam = not is_trained and start > 0
+            while start < end:
+                line, place = divmod(start, scale)
+                size = min(end - start, scale - place)
+                yield {
+                    "line": line,
+                    "y": line * BAR_HEIGHT + 2,
+                    "x": coordinate(100 * place / scale),
+                    "width": coordinate(100 * size / scale),
+                    "trained": is_trained,
+                    "seam": seam,
+                }
+                start, seam = start + size, False
 
 
 # --- pulls --------------------------------------------------------------------------------------
