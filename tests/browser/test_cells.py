@@ -147,6 +147,7 @@ def test_an_edited_cell_sees_cells_run_as_printed_once_they_run_beside_it(
 
 def test_opening_the_editor_moves_nothing(page: Page, static_site: Any) -> None:
     reader = CellReader(page, static_site.url)
+    page.evaluate("() => document.querySelectorAll('.cell-fold').forEach((f) => (f.open = true))")
     before = reader.page.evaluate(BOXES)
     for cell in reader.cells:
         reader.page.evaluate("(id) => document.getElementById(id).source.edit()", cell)

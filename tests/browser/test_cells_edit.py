@@ -59,6 +59,28 @@ def test_the_keyboard_alone_edits_runs_leaves_and_resets(reader: CellReader) -> 
     assert reader.shown() == baked
 
 
+def test_a_long_cell_is_unfolded_by_key_or_edit_and_runs_folded(reader: CellReader) -> None:
+    page = reader.page
+    cell = page.locator(f"#{reader.cell}")
+    imports, summary = cell.locator(".cell-source .kn").first, cell.locator("summary")
+    whole = code(reader)
+    assert whole.count("\n") > 12
+    expect(imports).to_be_hidden()
+    assert "import" not in cell.locator(".cell-source").inner_text()
+    cell.locator(".cell-run").click()
+    expect(cell.locator(".cell-bar [role=status]")).to_have_text("Done", timeout=90_000)
+    summary.focus()
+    page.keyboard.press("Enter")
+    expect(imports).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(imports).to_be_hidden()
+    assert code(reader) == whole
+    cell.locator(".cell-source .mi").first.click()
+    cell.locator(".cm-focused").wait_for()
+    assert cell.locator(".cm-content").inner_text().count("import") >= 2
+    expect(cell.locator("details")).to_have_attribute("open", "")
+
+
 def test_tab_is_no_trap_in_the_editor(reader: CellReader) -> None:
     page = reader.page
     page.locator(f"#{reader.cell} .cell-source").click()

@@ -234,16 +234,17 @@ function jump({ cell, line }) {
 class CellGuess {
   /** Returns the guess of a cell, or null where its info string has none. @param {HTMLElement} cell */
   static of(cell) {
-    const line = cell.querySelector(":scope > .cell-guess");
+    const line = cell.querySelector(".cell-guess");
     return line && new CellGuess(cell, line);
   }
 
+  /** The comparison will stand below the output. @param {LiveCell} cell @param {HTMLElement} line */
   constructor(cell, line) {
     this.key = line.dataset.guess;
     this.input = line.querySelector("input");
     this.comparison = Object.assign(document.createElement("p"), { className: "cell-guessed" });
     this.comparison.setAttribute("role", "status");
-    cell.append(this.comparison);
+    cell.output.box.after(this.comparison);
     this.input.addEventListener("keydown", ({ key }) => key === "Enter" && cell.run());
   }
 

@@ -31,6 +31,7 @@ export class CellOutput {
     this.onForged = onForged;
     this.stream = null;
     this.fresh = new Set(); // slots the current run has filled
+    this.shown = new Map(); // tag → how many tables or plots the current run has published last
     this.waiting = new Map(); // "table" | "plots" → JSON text not yet drawn
     this.drawnAt = 0;
     this.drawCostMs = 0;
@@ -40,6 +41,7 @@ export class CellOutput {
   /** Begins a run: fixes the height, sets aria-busy, keeps the last output. */
   begin() {
     this.fresh.clear();
+    this.shown.clear();
     this.waiting.clear();
     this.stream = null;
     this.box.style.minHeight = `${this.box.getBoundingClientRect().height}px`;
@@ -85,6 +87,7 @@ export class CellOutput {
     if (outcome.error) this.#error(outcome.error);
     const keep = outcome.ok ? [] : ["data-table", "data-plot"]; // an error does not tear them down
     for (const slot of SLOTS.slice(1, -1)) if (!this.fresh.has(slot)) this.#clear(slot, keep);
+    for (const [tag, count] of this.shown) this.#removeAfter(tag, count);
     this.#fill(".cell-note", "p", note);
     delete this.box.dataset.baked;
     for (const pre of this.box.querySelectorAll(".cell-stdout, .cell-value")) {
@@ -133,6 +136,8 @@ export class CellOutput {
     }
     this.#show("data-table", table);
     this.#show("data-plot", plots);
+    this.#removeAfter("data-table", table.length);
+    this.#removeAfter("data-plot", plots.length);
   }
 
   #draw() {
@@ -152,16 +157,23 @@ export class CellOutput {
     else this.onForged();
   }
 
-  /** Shows one element of `tag` for each item of data; existing elements are reused. */
+  /**
+   * Shows one element of `tag` for each item of data; existing elements are reused. Those in surplus stay until the run
+   * ends: a cell may publish its plots one after another.
+   */
   #show(tag, items) {
     this.fresh.add(tag);
+    this.shown.set(tag, items.length);
     const there = [...this.box.querySelectorAll(`:scope > ${tag}`)];
-    for (const surplus of there.slice(items.length)) surplus.remove();
     items.forEach((data, index) => {
       const element = there[index] ?? this.#place(document.createElement(tag), tag);
       element.classList.remove("is-stale");
       element.data = data;
     });
+  }
+
+  #removeAfter(tag, count) {
+    for (const surplus of [...this.box.querySelectorAll(`:scope > ${tag}`)].slice(count)) surplus.remove();
   }
 
   #error(error) {

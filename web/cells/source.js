@@ -10,6 +10,7 @@ export class CellSource extends EventTarget {
   constructor(pre, name) {
     super();
     this.pre = pre;
+    this.fold = pre.previousElementSibling?.matches("details") ? pre.previousElementSibling : null;
     this.codeElement = pre.querySelector("code") ?? pre;
     this.name = name;
     this.text = this.codeElement.textContent;
@@ -49,8 +50,9 @@ export class CellSource extends EventTarget {
     this.tools.focusAt(this.editor, place);
   }
 
-  /** Replaces the printed source by the editor, once. */
+  /** Unfolds the source and replaces it by the editor, once. */
   mount() {
+    if (this.fold) this.fold.open = true;
     this.opening ??= loadEditor().then((tools) => {
       const host = document.createElement("div");
       host.className = "cell-editor";

@@ -4,8 +4,9 @@
     ```source gpu_runner/train/loop.py train_step
 
 A cell may also have `guess=` and a key of `unfrozen.guesses`: the reader is asked for a
-guess first. `<live-cell>` takes its source from the text of `pre.cell-source` and upgrades in
-place, so that nothing moves.
+guess first; and `show=3-9`, see site_builder.cell_folding. `<live-cell>` takes its source from the
+text of `pre.cell-source` and upgrades in place, so that nothing moves. A folded one is unfolded by
+the `<details>` before it, which needs no script.
 
 A `source` block is empty: the function or class comes from its file below py/, so that it cannot
 go out of date.
@@ -34,6 +35,7 @@ from pygments.util import ClassNotFound  # type: ignore[import-untyped]
 from pycell.cell import run_cell
 from pycell.window import make_js_module
 from site_builder import SiteError
+from site_builder.cell_folding import fold_lines, lines_in_sight
 from site_builder.config import ROOT
 from site_builder.rendering import RenderQueue, data_element
 from unfrozen.guesses import GUESSES
@@ -95,11 +97,12 @@ def _find_definition(source: str, wanted: str, name: str, where: str) -> tuple[i
 
 @dataclass(frozen=True)
 class CellOptions:
-    """The options of a cell: its element id, the label of its Run button, and its guess."""
+    """The options of a cell: id, label of its Run button, guess, and the lines it shows folded."""
 
     id: str
     run_label: str
     guess: str = ""
+    show: str = ""
 
     @classmethod
     def parse(cls, info: str, where: str) -> CellOptions | None:
@@ -111,13 +114,24 @@ class CellOptions:
             given = dict(pair.split("=", 1) for pair in shlex.split(info)[2:])
         except ValueError as raised:
             raise SiteError(where, f"cannot read the info string {info!r}: {raised}") from raised
-        guess = given.pop("guess", "")
+        guess, show = given.pop("guess", ""), given.pop("show", "")
         if set(given) != {"id", "run"} or not _ID.fullmatch(given["id"]):
             remedy = 'write it as ```python cell id=lower-case-name run="What the button does"'
             raise SiteError(where, f"the cell has {info!r}; {remedy}")
         if guess and guess not in GUESSES:
             raise SiteError(where, f"no guess is called {guess!r}; there are {', '.join(GUESSES)}")
-        return cls(given["id"], given["run"], guess)
+        return cls(given["id"], given["run"], guess, show)
+
+
+@dataclass(frozen=True)
+class CellHtml:
+    """A cell in parts, for the order in which they stand: in a figure its code comes last."""
+
+    open: str
+    guess: str
+    output: str
+    code: str
+    close: str = "</live-cell>\n"
 
 
 @dataclass
@@ -138,21 +152,20 @@ class CellRunner:
         self._queue = queue
         self._where: dict[str, str] = {}
 
-    def render(self, options: CellOptions, source: str, where: str) -> str:
-        """Run a cell whose fence opens at `where`; return its element, or raise SiteError."""
+    def render(self, options: CellOptions, source: str, where: str) -> CellHtml:
+        """Run a cell whose fence opens at `where`; return its HTML, or raise SiteError."""
         if options.id in self._where:
             raise SiteError(where, f"cell id {options.id!r} is taken by {self._where[options.id]}")
         self._where[options.id] = where
         output = self._run(options.id, source, where)
         digest = hashlib.sha256(source.encode()).hexdigest()[:16]
         label = escape(options.run_label)
-        return (
-            f'<live-cell id="{options.id}" data-hash="{digest}" data-run-label="{label}">\n'
-            f"{_guess_line(options.guess)}"
-            '<pre class="cell-source" tabindex="0">'
-            f'<code class="language-python">{highlight(source, "python", where)}</code></pre>\n'
+        return CellHtml(
+            f'<live-cell id="{options.id}" data-hash="{digest}" data-run-label="{label}">\n',
+            _guess_line(options.guess),
             f'<div class="cell-output" data-baked>\n{"".join(self._elements(output, where))}'
-            f'<p class="cell-note">{NOTE}</p>\n</div>\n</live-cell>\n'
+            f'<p class="cell-note">{NOTE}</p>\n</div>\n',
+            _code(source, options.show, where),
         )
 
     def _run(self, cell_id: str, source: str, where: str) -> CapturedOutput:
@@ -184,6 +197,18 @@ class CellRunner:
             yield data_element("table", output.table, where, self._queue)
         for plot in output.plots:
             yield data_element("plot", plot, where, self._queue)
+
+
+def _code(source: str, show: str, where: str) -> str:
+    """Return the source of a cell, folded where it is long."""
+    lines = source.count("\n") + 1
+    shown = lines_in_sight(source, show, where)
+    code = fold_lines(highlight(source, "python", where), shown)
+    fold = f'<details class="fold cell-fold"><summary>All {lines} lines</summary></details>\n'
+    return (
+        f"{fold if len(shown) < lines else ''}"
+        f'<pre class="cell-source" tabindex="0"><code class="language-python">{code}</code></pre>\n'
+    )
 
 
 def _guess_line(key: str) -> str:

@@ -5,6 +5,8 @@
     ^[a margin note]    a note, moved to the end of its paragraph
     [](#fig-name)       a link whose text is the figure's number
 
+A figure that shows the output of a cell stands in the cell, above its code: picture, caption, code.
+
 Inline and core rules make tokens of it; the methods of `ChapterRenderer` make HTML of the tokens.
 """
 
@@ -26,7 +28,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from site_builder import SiteError
 from site_builder.blocks import BLOCKS, PageContext
-from site_builder.code_blocks import CellOptions, include_source, listing
+from site_builder.code_blocks import CellHtml, CellOptions, include_source, listing
 from site_builder.expressions import EXPRESSION, Expressions, SliderBlock
 
 _CITATION: Final = re.compile(r"\[(@[\w-]+(?:\s*;\s*@[\w-]+)*)\]")
@@ -50,6 +52,7 @@ class ChapterRenderer:
         self.expressions = Expressions()
         self.sections: list[Section] = []
         self.slider: SliderBlock | None = None
+        self.cell: CellHtml | None = None
 
     def where(self, token: Token) -> str:
         """Return the place of a token: "chapter.md:line"."""
@@ -83,9 +86,31 @@ class ChapterRenderer:
         if info.split()[:1] == ["source"]:
             return include_source(info.split()[1:], where)
         options = CellOptions.parse(info, where)
-        if options is not None:
-            return self.context.cells.render(options, token.content.rstrip("\n"), where)
-        return listing(token.content, info or "text", where)
+        if options is None:
+            return listing(token.content, info or "text", where)
+        if self.cell:
+            raise SiteError(where, "a figure shows the output of one cell: give this one its own")
+        cell = self.context.cells.render(options, token.content.rstrip("\n"), where)
+        return f"{cell.open}{cell.guess}{cell.code}{cell.output}{cell.close}"
+
+    def cell_open(self, token: Token) -> str:
+        """The start of a cell whose figure follows; it runs here."""
+        options = CellOptions.parse(token.info.strip(), self.where(token))
+        assert options
+        source = token.content.rstrip("\n")
+        self.cell = self.context.cells.render(options, source, self.where(token))
+        return self.cell.open
+
+    def cell_output(self, _: Token) -> str:
+        """The output of the cell that is open, in its figure."""
+        assert self.cell
+        return self.cell.guess + self.cell.output
+
+    def cell_close(self, _: Token) -> str:
+        """The code of the cell that is open, below its figure."""
+        assert self.cell
+        cell, self.cell = self.cell, None
+        return cell.code + cell.close
 
     def block_open(self, token: Token) -> str:
         """The start of a block, see site_builder.blocks."""
@@ -148,7 +173,7 @@ def make_parser(renderer: ChapterRenderer) -> MarkdownIt:
     parser.inline.ruler.before("link", "expression", _expression)
     parser.inline.ruler.before("link", "citation", _citation)
     parser.inline.ruler.before("link", "note", _note)
-    for rule in (_lines, _notes_last, _figure_links, _captions, _alignment):
+    for rule in (_lines, _notes_last, _figure_links, _captions, _cells_in_figures, _alignment):
         parser.core.ruler.push(rule.__name__, rule)
     for name, render in {
         "expression": renderer.expression,
@@ -156,6 +181,9 @@ def make_parser(renderer: ChapterRenderer) -> MarkdownIt:
         "math_inline": renderer.math,
         "math_block": renderer.math,
         "fence": renderer.fence,
+        "cell_open": renderer.cell_open,
+        "cell_output": renderer.cell_output,
+        "cell_close": renderer.cell_close,
         "container_slider_open": renderer.slider_open,
         "container_slider_close": renderer.slider_close,
         "figure_number": renderer.figure_number,
@@ -309,6 +337,30 @@ def _captions(state: StateCore) -> None:
         name = opened.info.split()[1:2]
         paragraph[0].type, paragraph[2].type = "caption_open", "caption_close"
         paragraph[0].content = "".join(name)
+
+
+def _cells_in_figures(state: StateCore) -> None:
+    """Put a figure that shows the output of a cell into the cell, before its code.
+
+    figure( cell, caption )  ─▶  cell( figure( output, caption ), code )
+    """
+    tokens: list[Token] = []
+    start = 0
+    for token in state.tokens:
+        if token.type == "container_figure_open":
+            start = len(tokens)
+        tokens.append(token)
+        if token.type != "container_figure_close":
+            continue
+        cells = (i for i in range(start, len(tokens)) if tokens[i].info.startswith("python cell"))
+        if (place := next(cells, None)) is None:
+            continue
+        fence = tokens[place]
+        tokens[place] = Token("cell_output", "", 0)
+        opened = Token("cell_open", "", 0, info=fence.info, content=fence.content, map=fence.map)
+        tokens.insert(start, opened)
+        tokens.append(Token("cell_close", "", 0))
+    state.tokens = tokens
 
 
 def _alignment(state: StateCore) -> None:

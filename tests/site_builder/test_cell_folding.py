@@ -1,0 +1,93 @@
+"""Long cells are folded to a dozen lines, their text unchanged; in a figure code comes last."""
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from site_builder import SiteError
+from site_builder.cell_folding import fold_lines, lines_in_sight
+from site_builder.code_blocks import highlight
+from site_builder.page import render_chapters
+
+ARTICLE = Path(__file__).parents[2] / "web" / "article"
+CELL = re.compile(r"```python cell ([^\n]*)\n(.*?)\n```", re.DOTALL)
+CELLS = [match for path in sorted(ARTICLE.glob("*.md")) for match in CELL.findall(path.read_text())]
+IMPORTS, CALL = "import math\nfrom a import b\n\n", "\n\nshow_plot(\n    't',\n    lines={},\n)"
+
+
+def in_sight(source: str, show: str = "") -> str:
+    """The lines of a folded cell, as a reader sees them."""
+    shown = lines_in_sight(source, show, "x.md:1")
+    return "\n".join(line for n, line in enumerate(source.split("\n"), 1) if n in shown)
+
+
+def lines(count: int) -> str:
+    return "\n".join(f"x{n} = {n}" for n in range(count))
+
+
+def test_a_dozen_lines_are_shown_whole() -> None:
+    source = IMPORTS + lines(7) + "\n\n# end"
+    assert in_sight(source) == source
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        (IMPORTS + lines(11), lines(11)),
+        (IMPORTS + lines(7) + CALL, lines(7) + CALL),
+        (IMPORTS + lines(9) + CALL, lines(9)),
+        (IMPORTS + lines(20) + CALL, lines(12)),
+        (IMPORTS + lines(2) + CALL + "\n" + lines(20), lines(2) + "\n" + lines(10)),
+        (lines(11) + "\n\n" + lines(11), lines(11)),
+    ],
+)
+def test_of_more_imports_go_first_then_what_publishes_then_the_end(source: str, seen: str) -> None:
+    assert in_sight(source) == seen
+
+
+def test_the_raw_form_of_publishing_is_folded_too() -> None:
+    source = lines(9) + "\njs.window.py_table_data = json.dumps({\n" + "    1,\n" * 9 + "})"
+    assert in_sight(source) == lines(9)
+
+
+def test_a_fence_may_name_the_lines_in_sight() -> None:
+    assert in_sight(lines(30), "2,5-6") == "x1 = 1\nx4 = 4\nx5 = 5"
+    for show, problem in (
+        ("1-13", "13 lines"),
+        ("31", "of 1-30"),
+        ("a", "cannot read"),
+        ("0", "1 lines"),
+    ):
+        with pytest.raises(SiteError, match=problem):
+            in_sight(lines(30), show)
+
+
+def test_folding_leaves_the_text_as_it_is() -> None:
+    assert CELLS
+    for _, source in CELLS:
+        code = highlight(source, "python", "x.md:1")
+        folded = fold_lines(code, lines_in_sight(source, "", "x.md:1"))
+        assert unescape(re.sub(r"<[^>]+>", "", folded)) == unescape(re.sub(r"<[^>]+>", "", code))
+
+
+def test_in_a_figure_the_picture_comes_first_then_its_caption_then_the_code(tmp_path: Path) -> None:
+    (tmp_path / "references.toml").write_text("")
+    cell = f'```python cell id=sum run="Add" guess=cliff\n{lines(13)}\nprint(1)\n```'
+    text = f"# One\n\n::: figure sum wide\n\n{cell}\n\nA sum.\n:::\n\nMore.\n"
+    (tmp_path / "01-one.md").write_text(text)
+    html = render_chapters(tmp_path)[0].html
+    order = ["<live-cell", "<figure", "cell-guess", 'class="cell-output', "<figcaption"]
+    order += ["</figure>", "<details", "All 14 lines", '<pre class="cell-source', "</live-cell>"]
+    places = [html.index(mark) for mark in order]
+    assert places == sorted(places)
+    assert [html.count(mark) for mark in order] == [1] * len(order)
+
+
+def test_a_figure_with_two_cells_stops_the_build(tmp_path: Path) -> None:
+    (tmp_path / "references.toml").write_text("")
+    cells = "\n\n".join(f'```python cell id={name} run="Add"\n1\n```' for name in "ab")
+    (tmp_path / "01-one.md").write_text(f"# One\n\n::: figure sum\n\n{cells}\n\nA sum.\n:::\n")
+    with pytest.raises(SiteError, match="the output of one cell"):
+        render_chapters(tmp_path)
