@@ -9,13 +9,14 @@ import "./cells/live-cell.js";
 import "./run/view/run-view.js";
 import "./lab/page-run.js";
 import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
-import { goToPlace, isAddressed, keepStates } from "./page/address.js";
+import { followMoved, goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/runner.js";
 import { bringContents, followReading, addCopyButtons, addHoverNotes } from "./page/reading-aids.js";
 import { whenNearViewport } from "./page/visibility.js";
 
 takeToken();
+followMoved();
 keepStates();
 goToPlace();
 followReading(document.querySelector(".toc"));

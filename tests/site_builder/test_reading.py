@@ -78,7 +78,7 @@ def test_the_contents_follow_the_reader(article: Page) -> None:
     article.locator("#the-step-that-moves-nothing").evaluate("heading => heading.scrollIntoView()")
     expect(current).to_have_text("The step that moves nothing")
     article.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    last = article.locator(".toc a").last
+    last = article.locator(".toc a[href^='#']").last
     expect(last).to_have_attribute("aria-current", "location")
 
 
@@ -121,6 +121,7 @@ def test_paper_is_white_even_for_those_who_read_in_the_dark(
     assert page.evaluate(BACKGROUND) == LIGHT
     expect(page.locator(".top-bar")).to_be_hidden()
     expect(page.locator("thead").first).to_be_visible()
+    expect(page.locator(".cell-folded").first).to_be_visible()
 
 
 def test_the_article_is_whole_without_javascript(
@@ -133,4 +134,7 @@ def test_the_article_is_whole_without_javascript(
     expect(page.locator("#schedules svg").first).to_be_visible()
     expect(page.locator("#first-step .cell-stdout")).to_contain_text("gradient")
     expect(page.locator("math").first).to_be_visible()
+    expect(page.locator("#memory-table .cell-folded").first).to_be_hidden()
+    page.locator("#memory-table summary").click()
+    expect(page.locator("#memory-table .cell-folded").first).to_be_visible()
     context.close()

@@ -107,6 +107,21 @@ export function followHistory(show, name = "planner") {
   listeners.set(name, show);
 }
 
+/**
+ * Leads to the page that has a place now, where this one no longer does: `#runs-that-came-later` became
+ * `accuracy/#runs-that-came-later`. The site builder lists such places in the page. Call it once, before `keepStates`.
+ */
+export function followMoved() {
+  const moved = Object.entries(JSON.parse(document.getElementById("moved")?.textContent ?? "{}"));
+  const follow = () => {
+    const { place } = readFragment(location.hash);
+    const there = place && !document.getElementById(place) && moved.find(([, places]) => places.includes(place));
+    if (there) location.replace(`${there[0]}#${place}`);
+  };
+  follow();
+  addEventListener("hashchange", follow);
+}
+
 /** Scrolls to the place of an address with queries; the browser does it for others. */
 export function goToPlace() {
   const { place, queries } = readFragment(location.hash);

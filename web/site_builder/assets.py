@@ -25,7 +25,7 @@ from site_builder.browser_python import (
     write_demo_wheel,
 )
 from site_builder.compression import transferred_bytes
-from site_builder.config import ROOT, WEB, WIDGETS, widget_loaders
+from site_builder.config import PAGES, ROOT, WEB, WIDGETS, widget_loaders
 from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
 from site_builder.third_party import NOTICES, SBOM, components, notices, sbom
@@ -33,7 +33,7 @@ from unfrozen.lab.demo import FILES
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 STYLE_LAYERS: Final = ("base", "components", "parts", "print")
-MAIN: Final = "web/main.js"
+SCRIPTS: Final = {page.script: f"web/{page.script}" for page in PAGES}
 THEME: Final = "web/page/theme-first.js"
 WORKER: Final = "python/worker.js"
 _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
@@ -41,13 +41,13 @@ _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 
 @dataclass(frozen=True)
 class Assets:
-    """What the page's template needs: paths of bundled files, relative to the page, and notes.
+    """What the template of a page needs: paths of bundled files in the site, and notes.
 
-    `python` says which Python runs the cells, `cost_…` what the first Run downloads: from a
-    host that compresses, and from any other.
+    `scripts` holds them by the name in web/pages.toml. `python` says which Python runs the cells,
+    `cost_…` what the first Run downloads: from a host that compresses, and from any other.
     """
 
-    main: str
+    scripts: dict[str, str]
     style: str
     theme: str
     fonts: tuple[str, ...]
@@ -147,13 +147,14 @@ def _bundle(out: Path, options: list[str]) -> tuple[Assets, set[str]]:
     into.append(f"--alias:widgets={loaders}")
     style = out / ".style.css"
     style.write_text(f'{style_sheet()}@import "faces/faces.css";\n', encoding="utf-8")
-    entries = {"main": MAIN, "style": os.path.relpath(style, ROOT), "theme": THEME}
-    modules = [f"{name}={entries[name]}" for name in ("main", "style")]
+    sheet = os.path.relpath(style, ROOT)
+    modules = [f"{Path(name).stem}={source}" for name, source in SCRIPTS.items()]
+    modules.append(f"style={sheet}")
     outputs = _esbuild([*modules, "--splitting", "--format=esm", *options, *into], out)
     # A classic script blocks the first paint, which would otherwise have the wrong theme.
     outputs |= _esbuild([f"theme={THEME}", "--format=iife", *into], out)
-    built = {output.get("entryPoint"): Path(path).name for path, output in outputs.items()}
-    named = {name: f"assets/{built[path]}" for name, path in entries.items()}
+    built = {o.get("entryPoint"): f"assets/{Path(path).name}" for path, o in outputs.items()}
+    scripts = {name: built[source] for name, source in SCRIPTS.items()}
     shutil.rmtree(faces)
     style.unlink()
     fonts = {
@@ -164,7 +165,8 @@ def _bundle(out: Path, options: list[str]) -> tuple[Assets, set[str]]:
     }
     inputs = (source for output in outputs.values() for source in output["inputs"])
     bundled = {match[1] for match in map(_PACKAGE.search, inputs) if match}
-    return Assets(fonts=tuple(fonts[f"{name}.woff2"] for name in PRELOADED), **named), bundled
+    preloaded = tuple(fonts[f"{name}.woff2"] for name in PRELOADED)
+    return Assets(scripts, built[sheet], built[THEME], preloaded), bundled
 
 
 def _copy_demo(folder: Path) -> dict[str, Any]:

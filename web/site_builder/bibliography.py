@@ -42,9 +42,13 @@ class Bibliography:
 
     @classmethod
     def read(cls, path: Path) -> Bibliography:
-        """Read a TOML file of `[key]` tables; raises SiteError for a missing or unknown entry."""
+        """Read a TOML file of `[key]` tables; raises SiteError for a missing or unknown entry.
+
+        Without the file there is nothing to cite.
+        """
         references = {}
-        for key, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for key, entry in tomllib.loads(text).items():
             if set(entry) != _KEYS:
                 raise SiteError(f"{path.name}:[{key}]", f"needs exactly the keys {sorted(_KEYS)}")
             references[key] = Reference(**entry)

@@ -1,4 +1,4 @@
-"""What the build reads about the project: metadata in pyproject.toml, widgets in web/widgets.toml.
+"""What the build reads about the project: pyproject.toml, web/widgets.toml and web/pages.toml.
 
 `[tool.unfrozen] date` is the day of the version, written by hand next to it, so that two builds of
 the same files give the same page.
@@ -20,10 +20,6 @@ from site_builder import SiteError
 ROOT: Final = Path(__file__).resolve().parents[2]
 WEB: Final = ROOT / "web"
 AUTHORS: Final = "The Unfrozen authors"
-TITLE: Final = "Unfrozen"
-SUBTITLE: Final = (
-    "Full fine-tuning of language models: what it costs, what it moves, and how to watch it happen"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,7 @@ class Project:
         """Return the BibTeX entry that cites this version."""
         fields = {
             "author": f"{{{AUTHORS}}}",
-            "title": f"{TITLE}: {SUBTITLE}",
+            "title": f"{FRONT.title}: {FRONT.subtitle}",
             "year": str(self.date.year),
             "month": f"{self.date:%b}".lower(),
             "note": f"Version {self.version}, {self.day}",
@@ -91,6 +87,38 @@ class Widget:
         """Return the view of the default state, which the element draws before any script runs."""
         view: dict[str, Any] = import_module(self.python).view({})
         return view
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the site; the fields are explained in `web/pages.toml`."""
+
+    path: str
+    label: str
+    chapters: str
+    script: str
+    title: str
+    subtitle: str
+    description: str
+    live: bool
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the site, as a link ends: "accuracy/"; empty for the front page."""
+        return f"{self.path}/" if self.path else ""
+
+    def link_to(self, path: str) -> str:
+        """Return the relative address of a file or folder of the site: "../assets/style.css"."""
+        return "../" * bool(self.path) + path or "./"
+
+
+def _read_pages() -> tuple[Page, ...]:
+    table = tomllib.loads((WEB / "pages.toml").read_text(encoding="utf-8"))
+    return tuple(Page(**fields) for fields in table["page"])
+
+
+PAGES: Final = _read_pages()
+FRONT: Final = PAGES[0]
 
 
 def _read_widgets() -> tuple[Widget, ...]:

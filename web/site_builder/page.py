@@ -1,6 +1,7 @@
-"""Builds the page: the chapters, rendered in order, and the assets become one `index.html`.
+"""Builds the pages: chapters, rendered in order, become one `index.html` for each of `PAGES`.
 
-The page needs no script, no network and no server.
+A page needs no script, no network and no server. `#anchor` in a chapter leads to wherever the
+anchor is: on this page, or else on the one that has it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,21 +22,18 @@ from site_builder.bibliography import Bibliography
 from site_builder.blocks import BIBLIOGRAPHY_MARK, PageContext
 from site_builder.code_blocks import CellRunner
 from site_builder.compression import compress
-from site_builder.config import AUTHORS, SUBTITLE, TITLE, WEB, project
+from site_builder.config import AUTHORS, FRONT, PAGES, WEB, Page, project
 from site_builder.markdown import ChapterRenderer, Section, make_parser, slug
 from site_builder.quiz import Quiz
 from site_builder.rendering import TEMPLATES, RenderQueue, embed_json
 from site_builder.third_party import NOTICES
 from unfrozen.schema import page_schema, policy
 
-DESCRIPTION: Final = (
-    "An article about full fine-tuning that you can run: live Python in the page, "
-    "and a real training run on your own machine, drawn as it happens."
-)
 _FIGURE_NUMBER: Final = re.compile(r"<!--figure:([^:]*):(.*?)-->")
 _FIGURE: Final = re.compile(r'<figure id="fig-([^"]+)".*?</figure>', re.DOTALL)
 _ID: Final = re.compile(r'\sid="([^"]+)"')
 _LINK: Final = re.compile(r'href="#([^"]*)"')
+_PLACE: Final = re.compile(r'<(?:h\d|figure) id="([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -49,30 +47,49 @@ class Chapter:
     sections: tuple[Section, ...]
 
 
-def build_site(out: Path, article: Path = WEB / "article") -> list[Chapter]:
-    """Write the site to `out`, replacing what was there; return the chapters.
+def build_site(out: Path) -> list[Chapter]:
+    """Write the site to `out`, replacing what was there; return the chapters of all pages.
 
     Raises SiteError before anything is replaced when a chapter cannot be rendered.
     """
-    chapters = render_chapters(article)
+    pages = {page: _render_folder(WEB / page.chapters) for page in PAGES}
+    places = {page: _ids(chapters) for page, chapters in pages.items()}
+    for page, chapters in pages.items():
+        pages[page] = [_lead_to_pages(chapter, page, places) for chapter in chapters]
+        _check_links(pages[page])
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    html = TEMPLATES.get_template("page.html.j2").render(
-        title=TITLE,
-        subtitle=SUBTITLE,
-        description=DESCRIPTION,
-        authors=AUTHORS,
-        project=project(),
-        policy=policy.PAGE,
-        assets=write_assets(out, project().version),
-        licences=NOTICES,
-        chapters=chapters,
-        schema=Markup(embed_json(page_schema(), element_id="event-schema")),
-    )
-    (out / "index.html").write_text(html + "\n", encoding="utf-8")
+    assets = write_assets(out, project().version)
+    moved = {
+        page.folder: [place for c in chapters for place in (c.id, *_PLACE.findall(c.html))]
+        for page, chapters in pages.items()
+        if page is not FRONT
+    }
+    for page, chapters in pages.items():
+        html = TEMPLATES.get_template("page.html.j2").render(
+            page=page,
+            pages=PAGES,
+            front=FRONT,
+            authors=AUTHORS,
+            project=project(),
+            policy=policy.PAGE,
+            assets=assets,
+            licences=NOTICES,
+            chapters=chapters,
+            schema=Markup(embed_json(_schema(page), element_id="event-schema")),
+            moved=Markup(embed_json(moved, element_id="moved") if page is FRONT else ""),
+        )
+        (out / page.path).mkdir(exist_ok=True)
+        (out / page.path / "index.html").write_text(html + "\n", encoding="utf-8")
     compress(out)
-    return chapters
+    return [chapter for chapters in pages.values() for chapter in chapters]
+
+
+def _schema(page: Page) -> dict[str, Any]:
+    """Return what the scripts of a page check with; one without runs has tables and plots only."""
+    whole: dict[str, Any] = page_schema()
+    return whole if page.live else {"shapes": {k: whole["shapes"][k] for k in ("table", "plots")}}
 
 
 def render_chapters(folder: Path) -> list[Chapter]:
@@ -81,6 +98,13 @@ def render_chapters(folder: Path) -> list[Chapter]:
     Raises SiteError, which names chapter and line, when a cell fails, an expression cannot be
     evaluated, or a link, citation or figure does not exist.
     """
+    chapters = _render_folder(folder)
+    _check_links(chapters)
+    return chapters
+
+
+def _render_folder(folder: Path) -> list[Chapter]:
+    """Do what `render_chapters` does, but for links to what is not on this page."""
     queue = RenderQueue()
     context = PageContext(Bibliography.read(folder / "references.toml"), queue, CellRunner(queue))
     env: dict[str, Any] = {"notes": 0}
@@ -93,7 +117,6 @@ def render_chapters(folder: Path) -> list[Chapter]:
     whole = Quiz(folder / "quiz.toml", context).fill(whole, titles)
     whole = whole.replace(BIBLIOGRAPHY_MARK, context.bibliography.html())
     whole = _number_figures(queue.fill(whole), context)
-    _check_links(whole, titles.keys())
     return [replace(c, html=html) for c, html in zip(chapters, whole.split("\0"), strict=True)]
 
 
@@ -125,8 +148,26 @@ def _figure_kind(figure: str) -> str:
     return "Table" if not pictures and ("<data-table" in figure or "<table" in figure) else "Figure"
 
 
-def _check_links(html: str, chapter_ids: Set[str]) -> None:
+def _ids(chapters: Iterable[Chapter]) -> Set[str]:
+    return {name for c in chapters for name in (c.id, *_ID.findall(c.html))}
+
+
+def _lead_to_pages(chapter: Chapter, page: Page, places: Mapping[Page, Set[str]]) -> Chapter:
+    """Return the chapter, each link to a place that another page has leading there."""
+
+    def led(match: re.Match[str]) -> str:
+        there = [other for other in PAGES if match[1] in places[other]]
+        if page in there or not there:
+            return match[0]
+        return f'href="{page.link_to(there[0].folder)}#{match[1]}"'
+
+    return replace(chapter, html=_LINK.sub(led, chapter.html))
+
+
+def _check_links(chapters: Iterable[Chapter]) -> None:
     """Raise SiteError unless every `#target` exists and no id is used twice."""
+    chapter_ids = {chapter.id for chapter in chapters}
+    html = "".join(chapter.html for chapter in chapters)
     ids = _ID.findall(html)
     twice = {name for name, times in Counter(ids).items() if times > 1} | (set(ids) & chapter_ids)
     if twice:

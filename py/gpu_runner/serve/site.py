@@ -87,7 +87,7 @@ class SiteTable:
             compressed = _fitting(body, packed.read_bytes()) if packed else None
             if package is not None and path.suffix == SPLICED:
                 address, body = address.removesuffix(SPLICED), spliced(body, package)
-            if address == "/index.html":
+            if path.name == "index.html":
                 body, compressed = _typed(body, compressed, program)
             self._assets[address] = asset = _asset(address, body, compressed)
             if path.name == "index.html":
@@ -96,6 +96,8 @@ class SiteTable:
     def answer(self, request: Request) -> Response:
         """The file at the request's path: 200, 304 if the client has it, 404 for the rest.
 
+        A folder without its slash is led to the address with it, on which relative links rely.
+
         Compressed where there is such a form and `Accept-Encoding` takes it: another form of the
         same file, with an ETag of its own (RFC 9110, 8.8.3 and 12.5.3).
         """
@@ -103,6 +105,8 @@ class SiteTable:
         if (packed := self._packed.pop(path, None)) is not None:
             self._assets[path] = _asset(path, lzma.decompress(packed.read_bytes()), None)
         if (asset := self._assets.get(path)) is None:
+            if f"{path}/" in self._assets:
+                return Response(status_code=308, headers={"Location": f"{path.split('/')[-1]}/"})
             return PlainTextResponse("There is no such page here.\n", 404)
         headers = {"ETag": asset.etag, "Cache-Control": asset.cache_control}
         body = asset.body

@@ -41,6 +41,19 @@ def test_the_page_says_once_how_its_command_is_typed(root: Path) -> None:
     assert plain.headers["etag"] != asked.get("/index.html").headers["etag"]
 
 
+def test_a_page_in_a_folder_is_found_with_and_without_a_slash_and_says_the_command(
+    root: Path,
+) -> None:
+    (root / "page" / "deep").mkdir()
+    (root / "page" / "deep" / "index.html").write_text(PAGE)
+    asked = client(SiteTable(root / "page", program="uv run unfrozen"))
+    assert 'data-program="uv run unfrozen"' in asked.get("/deep/").text
+    led = asked.get("/deep", follow_redirects=False)
+    assert (led.status_code, led.headers["location"]) == (308, "deep/")
+    assert asked.get("/deep").text == asked.get("/deep/").text
+    assert asked.get("/shallow").status_code == 404
+
+
 def test_a_file_is_put_together_from_parts_that_the_package_has(root: Path) -> None:
     parts = [{"base64": "YQ=="}, {"file": "demo/weights"}, {"base64": "Yg=="}]
     (root / "page" / "a.whl.spliced").write_text(json.dumps(parts))

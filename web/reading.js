@@ -1,0 +1,9 @@
+/** The entry of a page to read: tables that sort, plots that answer the pointer, and no Python. */
+
+import "./page/theme-toggle.js";
+import "./tables/data-table.js";
+import "./plots/data-plot.js";
+import { bringContents, followReading } from "./page/reading-aids.js";
+
+followReading(document.querySelector(".toc"));
+bringContents(document.querySelector(".top-contents"), document.querySelector(".toc"));
