@@ -34,6 +34,9 @@ from site_builder.expressions import EXPRESSION, Expressions, SliderBlock
 _CITATION: Final = re.compile(r"\[(@[\w-]+(?:\s*;\s*@[\w-]+)*)\]")
 
 
+_CELL_PARTS: Final = ("open", "output", "close")
+
+
 @dataclass
 class Section:
     """A section of a chapter, for the table of contents."""
@@ -170,20 +173,17 @@ def make_parser(renderer: ChapterRenderer) -> MarkdownIt:
     parser.use(deflist_plugin)
     for name in (*BLOCKS, "slider"):
         parser.use(container_plugin, name)
-    parser.inline.ruler.before("link", "expression", _expression)
-    parser.inline.ruler.before("link", "citation", _citation)
-    parser.inline.ruler.before("link", "note", _note)
-    for rule in (_lines, _notes_last, _figure_links, _captions, _cells_in_figures, _alignment):
-        parser.core.ruler.push(rule.__name__, rule)
+    for rule in (_expression, _citation, _note):
+        parser.inline.ruler.before("link", rule.__name__, rule)
+    for turn in (_lines, _notes_last, _figure_links, _captions, _cells_in_figures, _alignment):
+        parser.core.ruler.push(turn.__name__, turn)
     for name, render in {
         "expression": renderer.expression,
         "citation": renderer.citation,
         "math_inline": renderer.math,
         "math_block": renderer.math,
         "fence": renderer.fence,
-        "cell_open": renderer.cell_open,
-        "cell_output": renderer.cell_output,
-        "cell_close": renderer.cell_close,
+        **{f"cell_{part}": getattr(renderer, f"cell_{part}") for part in _CELL_PARTS},
         "container_slider_open": renderer.slider_open,
         "container_slider_close": renderer.slider_close,
         "figure_number": renderer.figure_number,
