@@ -219,6 +219,14 @@ def test_every_work_in_the_bibliography_is_cited(html: str) -> None:
     assert [key for key in listed if f'id="ref-{key}"' not in html] == []
 
 
+def test_every_term_of_the_glossary_is_used_outside_it(html: str) -> None:
+    [glossary] = re.findall(r'<div class="glossary">.*?</dl>', html, re.DOTALL)
+    shown = re.sub(r"<script.*?</script>|<[^>]+>", "", html.replace(glossary, ""), flags=re.DOTALL)
+    names = ", ".join(re.findall(r'<dt id="term-[^"]+">(.*?)</dt>', glossary)).split(", ")
+    assert len(names) > 20
+    assert [name for name in names if name.lower() not in shown.lower()] == []
+
+
 def test_the_archive_for_the_browser_has_what_cells_import() -> None:
     names = [name for name, _ in browser_python.python_sources()]
     assert "unfrozen/schedules.py" in names
