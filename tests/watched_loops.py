@@ -106,7 +106,7 @@ def train_until_stopped(runs: str) -> None:
         while not run.should_stop:
             train(model, optimizer, 1)
             run.log({"reward": 0.5})
-            time.sleep(0.02)
+            time.sleep(0.1)
 
 
 def events(run: Any, kind: str | None = None) -> list[dict[str, Any]]:

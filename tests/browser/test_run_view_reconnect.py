@@ -27,7 +27,7 @@ def test_a_server_killed_again_and_again_leaves_no_gap_and_no_repetition(
     page.allowed_errors += EXPECTED_ON_THE_CONSOLE  # type: ignore[attr-defined]
     reader = RunReader(page, server.url)
     seen = set()
-    with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
+    with write(server.runs, "long", "--steps", "100000", "--pace", "0.1") as trainer:
         reader.wait(lambda: reader.brief["run"] == "long", "the run")
         for kill in range(KILLS if request.config.option.all else 3):
             before = reader.brief["step"]

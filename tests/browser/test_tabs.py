@@ -100,7 +100,7 @@ def test_eight_windows_follow_and_a_pause_is_obeyed_within_a_step(
 def test_tabs_that_crash_or_close_take_nothing_from_the_others(
     context: BrowserContext, server: Server
 ) -> None:
-    with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
+    with write(server.runs, "long", "--steps", "100000", "--pace", "0.1") as trainer:
         readers = open_tabs(context, server, 4)
         all_move(readers, "long")
         while len(readers) > 2:
@@ -128,7 +128,7 @@ def crash(page: Page) -> None:
 def test_hidden_tabs_rest_and_catch_up_when_they_are_seen(
     context: BrowserContext, server: Server
 ) -> None:
-    with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
+    with write(server.runs, "long", "--steps", "100000", "--pace", "0.1") as trainer:
         readers = open_tabs(context, server, 3)
         all_move(readers, "long")
         for reader in readers[1:]:
