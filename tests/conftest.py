@@ -51,7 +51,7 @@ CHROMIUM_FLAGS: Final = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
     f"--disable-features={','.join(SPARED)}",
     "--font-render-hinting=none",  # letters as wide as in a browser with windows
-    # Hardly a function of Python runs long enough to be worth optimizing: starts take half as much.
+    # Few functions of Python run long enough to be worth optimizing: starts take two thirds.
     "--js-flags=--wasm-tiering-budget=2000000000",
 ]
 expect.set_options(timeout=60_000)  # what is awaited comes sooner; a busy machine is no failure
