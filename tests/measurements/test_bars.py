@@ -1,4 +1,4 @@
-"""How right the plan is, class by class: the accuracy chapter held to its bars."""
+"""How right the plan is, class by class: the accuracy page held to its bars."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The accuracy chapter: every measured step and every later run is there, with its numbers."""
+"""The accuracy page: every measured step and every later run is there, with its numbers."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The figures of the accuracy chapter: each entry of `PARTS` is an `::: accuracy NAME` block.
+"""The figures of the accuracy page: each entry of `PARTS` is an `::: accuracy NAME` block.
 
     strips      a row of dots per class of steps, with the median and the worst error
     published   every step that others measured and published, with its source
@@ -55,13 +55,13 @@ _URL = re.compile(r"https://[^\s,;)]+|arXiv:[\d.]+\d")
 
 TITLES: Final = {MEMORY: "Memory", SPEED: "Speed"}
 LABELS: Final = {
-    "adapters": "Adapters",
-    "experts": "Experts",
-    "low": "8 bits or fewer",
+    "adapters": "LoRA",
+    "experts": "MoE",
+    "low": "≤ 8 bits",
     "unlinked": "No NVLink",
     "one": "One GPU",
-    "machine": "One machine",
-    "machines": "Several machines",
+    "machine": "One node",
+    "machines": "Many nodes",
 }
 """Short labels of the kinds of jobs, in the order of `unfrozen.plan.record.KINDS`."""
 
