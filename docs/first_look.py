@@ -85,14 +85,11 @@ def git(*words: str) -> str:
 
 
 def counted(looks: list[Comparison]) -> str:
-    """The lines of `SPEEDS`: of every kind, of rows that nobody has tuned on, and of all."""
-    errors: dict[str, list[float]] = {kind: [] for kind in (*KINDS, "unseen", "all")}
+    """The lines of `SPEEDS`, one of every kind."""
+    errors: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for item in looks:
         if item.row.of == SPEED and item.error is not None:
             errors[item.kind].append(item.error)
-            errors["all"].append(item.error)
-            if item.row.found:
-                errors["unseen"].append(item.error)
     rows = "".join(f'    "{kind}": {shown(Spread.of(found))},\n' for kind, found in errors.items())
     return rf"\1SPEEDS: Final[dict[str, Spread]] = {{\n{rows}}}\n\2"
 

@@ -22,7 +22,7 @@ from unfrozen.plan.flops import flops
 from unfrozen.plan.record import band, spread_of
 from unfrozen.plan.step_time import job_gpu, step_time, step_tokens
 from unfrozen.plan.timing.attention import SCORE_BYTES
-from unfrozen.plan.timing.breakdown import bound_words, record_words, spent_words
+from unfrozen.plan.timing.breakdown import bound_words, spent_words
 from unfrozen.plan.timing.calibration import Calibration
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
@@ -108,7 +108,7 @@ def _assumptions(
         found.append(f"No GPU is named; this assumes {gpu.name}.")
     if mfu is None:
         found.append(measured.sentence() if measured else _matmul_rate(job, gpu))
-        found.append(f"Accuracy: {_confidence(job)}")
+        found.append(f"Accuracy: {band(job)}.")
         found += _unmeasured(job) + _links(job, gpu)
     found.append(
         f"Each GPU is counted at its power limit of {gpu.power_watts} W;"
@@ -131,11 +131,6 @@ def _matmul_rate(job: Job, gpu: Gpu) -> str:
         f"Assumed: {text}; the best matmul on a {gpu.name}, which nobody measured, reaches"
         f" {100 * UNMEASURED_SHARE:.0f}% of its peak."
     )
-
-
-def _confidence(job: Job) -> str:
-    """Return how far estimates were off for published runs of the same kind, and of all kinds."""
-    return f"{band(job)}; {record_words()}"
 
 
 def _unmeasured(job: Job) -> list[str]:

@@ -1,7 +1,7 @@
 """Errors of time estimates against published speeds: the band of each estimate.
 
 An error is the estimated speed over the measured one, less 1. `docs/first_look.py` computes
-`SPEEDS` from the published runs, and tests/measurements computes it again: it is neither an
+`SPEEDS` from the published runs, and test_later_rows.py computes it again: it is neither an
 assumption nor a bound, only the error observed so far.
 """
 
@@ -73,8 +73,6 @@ SPEEDS: Final[dict[str, Spread]] = {
     "one": Spread(12, 0.194, 1.202, 1.596, 0.794, 2.596),
     "machine": Spread(105, 0.053, 0.267, 3.930, 0.931, 1.339),
     "machines": Spread(54, 0.065, 0.192, 0.765, 0.957, 1.383),
-    "unseen": Spread(42, 0.212, 0.635, 1.596, 0.726, 2.202),
-    "all": Spread(231, 0.072, 0.327, 3.930, 0.787, 1.607),
 }
 # end
 

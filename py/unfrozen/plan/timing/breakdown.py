@@ -1,10 +1,10 @@
-"""Seconds of a step by cause, and sentences on what bounds it and how sure the estimate is."""
+"""Seconds of a step by cause, and sentences on what bounds it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +66,6 @@ CAUSES: Final = {
 }
 """What each part of a step's time is spent on, or waits for."""
 
-
-class Record(NamedTuple):
-    """How published steps lie beside their estimates; see tests/unfrozen/plan/test_speed_record.py.
-
-    `rows` steps; `median` of the errors without sign, `nine_in_ten` of them are smaller than that,
-    as ratios of the measured speed; `low` and `high`: what nine in ten steps took, of the estimate.
-    """
-
-    rows: int
-    median: float
-    nine_in_ten: float
-    low: float
-    high: float
-
-
-RECORD: Final = Record(rows=189, median=0.063, nine_in_ten=0.294, low=0.905, high=1.528)
-"""Computed from web/measurements/speeds_later.json; a test computes it again and compares."""
-
 _NUMBERS: Final = (
     *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
 )
@@ -102,14 +84,6 @@ def bound_words(found: StepTime) -> str:
     second = next(iter(list(found.parts().items())[1:]), None)
     then = f", then {CAUSES[second[0]]}" if second and second[1] > 0.1 * found.seconds else ""
     return f"Bound by {CAUSES[name]}: {fraction}{then}."
-
-
-def record_words() -> str:
-    """Return the confidence of an estimate: what nine in ten published steps took of theirs."""
-    return (
-        f"nine in ten of {RECORD.rows} published steps took {RECORD.low:.2f} to {RECORD.high:.2f}"
-        " times as long as estimated."
-    )
 
 
 def spent_words(found: StepTime) -> str:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from unfrozen.plan.timing.breakdown import RECORD, StepTime, bound_words, record_words, spent_words
+from unfrozen.plan.timing.breakdown import StepTime, bound_words, spent_words
 
 NOTHING = StepTime(*[0.0] * 9)
 
@@ -34,7 +34,3 @@ def test_shares_are_reported_in_hundredths_and_crumbs_left_out() -> None:
     assert spent_words(step(products=0.75, inside=0.245, launches=0.005)) == (
         "75% matmuls, 24% communication within a machine"
     )
-
-
-def test_the_record_is_told_with_its_number_of_rows() -> None:
-    assert f"of {RECORD.rows} published steps" in record_words()
