@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from unfrozen.errors import quote_value
-from unfrozen.publish import Line, Plot, Threshold, parse_plots, parse_table, plots_as_json
+from unfrozen.publish import Plot, Threshold, parse_plots, parse_table, plots_as_json
 from unfrozen.units import NumberError, TypedNumber, parse_bytes, parse_number, sig3
 
 Published = Mapping[str, str]
@@ -28,14 +28,12 @@ class Guess:
     """A question about a cell: `truth` returns its answer from what the cell published, or None.
 
     `unit` stands behind the field; `says` is a sentence with `{}` for the answer and its unit.
-    `marked` returns the plot with the guess in it.
     """
 
     question: str
     unit: str
     says: str
     truth: Callable[[Published], float | None]
-    marked: Callable[[Plot, float], Plot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def compare(key: str, text: str, published: Published) -> Compared:
         value = _in_unit(parse_number(text), guess.unit)
     except NumberError as unread:
         return Compared(f"Your guess: {unread}", None)
-    plots = _marked(guess, value, published)
+    plots = _marked(value, published)
     try:
         found = guess.truth(published)
     except (LookupError, ValueError, StopIteration):  # an edited cell may publish anything
@@ -68,8 +66,8 @@ def _in_unit(typed: TypedNumber, unit: str) -> float:
     try:
         return typed.value * parse_bytes(f"1 {typed.unit}") / parse_bytes(f"1 {unit}")
     except ValueError:
-        kind = f"this guess is in {unit}" if unit else "this guess is a number alone"
-        raise NumberError(f"{quote_value(typed.unit)} does not fit here: {kind}.") from None
+        problem = f"{quote_value(typed.unit)} does not fit here: this guess is in {unit}."
+        raise NumberError(problem) from None
 
 
 def _compare(guess: Guess, value: float, found: float | None) -> str:
@@ -93,19 +91,17 @@ def _nearness(guessed: float, found: float) -> str:
 
 
 def _amount(value: float, unit: str) -> str:
-    if not unit:
-        return f"{value:.3g}"
     text = sig3(value)
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return f"{text}%" if unit == "%" else f"{text}\u00a0{unit}"
 
 
-def _marked(guess: Guess, value: float, published: Published) -> str | None:
+def _marked(value: float, published: Published) -> str | None:
     """Return the published plots with the guess in the first of them."""
     plots = parse_plots(published["py_plot_data"]) if "py_plot_data" in published else []
     if not plots or value <= 0:
         return None
-    return plots_as_json([guess.marked(plots[0], value), *plots[1:]])
+    return plots_as_json([_level(plots[0], value), *plots[1:]])
 
 
 def _level(plot: Plot, value: float) -> Plot:
@@ -116,17 +112,6 @@ def _level(plot: Plot, value: float) -> Plot:
     if value > _TALLEST * top:
         return plot
     return replace(plot, thresholds=(*plot.thresholds, Threshold(_YOURS, value)))
-
-
-def _point(plot: Plot, value: float) -> Plot:
-    """Return the plot with a point of the first line, at the x nearest to the guess."""
-    xs = [x for x in plot.x_data if not isinstance(x, str)]
-    if not xs or len(xs) < len(plot.x_data) or not plot.lines:
-        return plot
-    near = min(range(len(xs)), key=lambda index: abs(xs[index] - value))
-    height = plot.lines[0].data[near]
-    point = tuple(height if index == near else None for index in range(len(xs)))
-    return replace(plot, lines=(*plot.lines, Line(_YOURS, point)))
 
 
 def _line(plot: Plot, label: str) -> tuple[float | None, ...]:
@@ -148,15 +133,6 @@ def _at(label: str, x: float) -> Callable[[Published], float | None]:
     return read
 
 
-def _cliff(published: Published) -> float | None:
-    """Return the least x from which the first line stays above its start."""
-    plot = _first_plot(published)
-    heights = [y for y in plot.lines[0].data if y is not None]
-    last_good = max(index for index, y in enumerate(heights) if y <= heights[0])
-    found = plot.x_data[last_good + 1]  # IndexError where nothing explodes
-    return None if isinstance(found, str) else found
-
-
 def _cell(row_starts: Callable[[str], bool]) -> Callable[[Published], float | None]:
     """Return a reader of the last cell of the first row whose first cell `row_starts` accepts."""
 
@@ -169,40 +145,29 @@ def _cell(row_starts: Callable[[str], bool]) -> Callable[[Published], float | No
 
 
 GUESSES: Final[dict[str, Guess]] = {
-    "cliff": Guess(
-        "at which learning rate does the network explode?",
-        "",
-        "The network explodes at {}",
-        _cliff,
-        _point,
-    ),
     "one-by-one": Guess(
         "where does the step peak when eight examples go through one by one?",
         "GB",
         "One by one, eight examples peak at {}",
         _at("One by one", 8),
-        _level,
     ),
     "moves": Guess(
         "at a rate of 2 × 10⁻⁵, how many of the weights move?",
         "%",
         "At that rate {} of the weights move",
         _cell(lambda first: parse_number(first).value == 2e-5),
-        _level,
     ),
     "shared-out": Guess(
         "sharded by ZeRO-3, what does each of 64 GPUs hold?",
         "GiB",
         "Each of the 64 GPUs holds {}",
         _at("ZeRO-3", 64),
-        _level,
     ),
     "adapters": Guess(
         "what does the same 7B model take when LoRA trains it?",
         "GB",
         "With LoRA it takes {}",
         _cell(lambda first: first == "LoRA 7B"),
-        _level,
     ),
 }
 """Every guess a cell may ask for, by the key its info string gives."""

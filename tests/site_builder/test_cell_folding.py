@@ -74,7 +74,7 @@ def test_folding_leaves_the_text_as_it_is() -> None:
 
 def test_in_a_figure_the_picture_comes_first_then_its_caption_then_the_code(tmp_path: Path) -> None:
     (tmp_path / "references.toml").write_text("")
-    cell = f'```python cell id=sum run="Add" guess=cliff\n{lines(13)}\nprint(1)\n```'
+    cell = f'```python cell id=sum run="Add" guess=moves\n{lines(13)}\nprint(1)\n```'
     text = f"# One\n\n::: figure sum wide\n\n{cell}\n\nA sum.\n:::\n\nMore.\n"
     (tmp_path / "01-one.md").write_text(text)
     html = render_chapters(tmp_path)[0].html

@@ -25,8 +25,7 @@ PRETRAINING_RATE: Final = 0.1
 DECIMALS: Final = 9  # of a weight after a step: see _descend
 CEILING: Final = 100.0  # a loss beyond it, or not a number, counts as this: training diverged
 
-RATES: Final = tuple(10 ** (-3 + index * 4 / 11) for index in range(12))  # 0.001 … 10
-FINE_RATES: Final = tuple(10 ** (tenths / 10) for tenths in range(-30, -4))  # 0.001 … 0.3
+RATES: Final = tuple(10 ** (tenths / 10) for tenths in range(-30, -4))  # 0.001 … 0.3
 
 Points = tuple[tuple[float, float], ...]
 
@@ -80,18 +79,6 @@ class FineTuned:
     weights: Weights
     task: tuple[float, ...]
     old: tuple[float, ...]
-    diverged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPoint:
-    """Where fine-tuning at one rate ends, from θ₀ and from random weights."""
-
-    rate: float
-    task_loss: float
-    old_loss: float
-    scratch_task_loss: float
-    drift: float  # ‖θ − θ₀‖ / ‖θ₀‖
     diverged: bool
 
 
@@ -159,34 +146,16 @@ def fine_tune(
     return FineTuned(weights, tuple(task), tuple(old), diverged=task[-1] > task[0])
 
 
-def best_rate(start: Weights, steps: int = 40, rates: Sequence[float] = FINE_RATES) -> float:
+def best_rate(start: Weights, steps: int = 40, rates: Sequence[float] = RATES) -> float:
     """Return the rate of `rates` at which fine-tuning ends lowest on the new task."""
     return min(rates, key=lambda rate: fine_tune(start, rate, steps).task[-1])
 
 
-def sweep(rates: Sequence[float] = RATES, steps: int = 40, seed: int = 0) -> list[SweepPoint]:
-    """Fine-tune once for each rate, from θ₀ and from random weights."""
-    start, scratch = pretrained(seed), random_weights(seed + 1)
-    found = []
-    for rate in rates:
-        tuned = fine_tune(start, rate, steps)
-        found.append(
-            SweepPoint(
-                rate=rate,
-                task_loss=tuned.task[-1],
-                old_loss=tuned.old[-1],
-                scratch_task_loss=fine_tune(scratch, rate, steps).task[-1],
-                drift=drift(start, tuned.weights),
-                diverged=tuned.diverged,
-            )
-        )
-    return found
-
-
-def drift(start: Weights, end: Weights) -> float:
-    """Return ‖θ − θ₀‖ / ‖θ₀‖ over all parameters, at most `CEILING`."""
-    moved = math.dist(start.flat(), end.flat())
-    return min(moved / math.hypot(*start.flat()), CEILING)
+def reach(start: Weights, rate: float, target: float, most: int = 500) -> FineTuned:
+    """Fine-tune until the task loss is at most `target`, for at most so many steps."""
+    found = fine_tune(start, rate, most)
+    steps = next((step for step, reached in enumerate(found.task) if reached <= target), most)
+    return fine_tune(start, rate, steps)
 
 
 def fisher(weights: Weights, points: Points = REPLAY) -> list[float]:

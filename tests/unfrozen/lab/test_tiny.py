@@ -1,9 +1,8 @@
-"""The tiny network, by five seeds: a U and a cliff, what is forgotten, and what holds it."""
+"""The tiny network, by five seeds: rates and their edge, what is forgotten, and what holds it."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -12,19 +11,12 @@ from typing import Any
 import pytest
 
 from conftest import matrix
-from slowness import slowness
 from unfrozen.errors import PlanError
 from unfrozen.lab import tiny
-from unfrozen.lab.tiny import GENERAL, OLD, REPLAY, TASK, FineTuned, SweepPoint, Weights
+from unfrozen.lab.tiny import GENERAL, OLD, REPLAY, TASK, FineTuned, Weights
 
 SEEDS = range(5)
 EVERY_SEED = pytest.mark.parametrize("seed", matrix(SEEDS, 0))
-FINE = [10 ** (tenths / 10) for tenths in range(-35, -5)]  # the rates of the article's sweep
-
-
-@cache
-def swept(seed: int, steps: int = 40) -> list[SweepPoint]:
-    return tiny.sweep(FINE, steps, seed)
 
 
 @cache
@@ -33,19 +25,7 @@ def tuned(seed: int, **controls: float) -> FineTuned:
 
 
 def drift_of(seed: int, **controls: float) -> float:
-    return tiny.drift(tiny.pretrained(seed), tuned(seed, **controls).weights)
-
-
-def best(points: list[SweepPoint], loss: Callable[[SweepPoint], float]) -> SweepPoint:
-    return min(points, key=loss)
-
-
-def both(point: SweepPoint) -> float:
-    return point.task_loss + point.old_loss
-
-
-def cliff(points: list[SweepPoint]) -> float:
-    return next(point.rate for point in points if point.diverged)
+    return math.dist(tiny.pretrained(seed).flat(), tuned(seed, **controls).weights.flat())
 
 
 def test_what_it_knew_is_asked_where_neither_the_task_nor_the_replay_answers() -> None:
@@ -67,39 +47,32 @@ def test_pre_training_learns_the_old_curve_and_not_the_new_one(seed: int) -> Non
 
 
 @EVERY_SEED
-def test_the_task_loss_is_a_u_with_a_cliff(seed: int) -> None:
-    points = tiny.sweep(seed=seed)
-    losses = [point.task_loss for point in points]
-    lowest = losses.index(min(losses))
-    assert 0 < lowest < len(losses) - 1
-    assert losses[0] > 7 * losses[lowest]
-    assert losses[-1] == tiny.CEILING
-    assert [point.diverged for point in points] == sorted(point.diverged for point in points)
+def test_a_rate_can_be_too_low_right_or_over_the_edge(seed: int) -> None:
+    slow, right, lost = (tiny.fine_tune(tiny.pretrained(seed), rate) for rate in (0.001, 0.03, 0.5))
+    assert slow.task[-1] > 2 * right.task[-1]
+    assert list(slow.task) == sorted(slow.task, reverse=True)
+    assert lost.diverged
+    assert lost.task[-1] == tiny.CEILING
 
 
-@pytest.mark.slow
 @EVERY_SEED
-def test_the_rate_that_learns_best_pays_with_what_the_network_knew(seed: int) -> None:
-    before = tiny.loss(tiny.pretrained(seed), OLD)
-    brisk = best(swept(seed), lambda point: point.task_loss)
-    assert brisk.old_loss > 4 * before
-    assert swept(seed)[0].old_loss < brisk.old_loss / 1.2
+def test_at_the_same_task_loss_it_has_forgotten_the_same_at_every_rate_below_the_edge(
+    seed: int,
+) -> None:
+    ends = [tiny.reach(tiny.pretrained(seed), rate, 0.0125, 2000) for rate in (0.005, 0.01)]
+    assert len(ends[0].task) > 1.9 * len(ends[1].task)
+    assert all(end.task[-1] <= 0.0125 < end.task[-2] for end in ends)
+    assert ends[0].old[-1] == pytest.approx(ends[1].old[-1], rel=0.03)
 
 
-@pytest.mark.slow
 @EVERY_SEED
-def test_the_best_rate_for_both_lies_far_to_the_left_of_the_cliff(seed: int) -> None:
-    brisk, gentle = best(swept(seed), lambda point: point.task_loss), best(swept(seed), both)
-    assert gentle.rate < brisk.rate / 20 < cliff(swept(seed)) / 20
-    assert gentle.old_loss < 0.7 * brisk.old_loss
-    assert gentle.task_loss < tiny.loss(tiny.pretrained(seed), TASK) / 10
-
-
-@pytest.mark.slow
-@EVERY_SEED
-def test_a_longer_run_wants_a_lower_rate_and_the_cliff_stays(seed: int) -> None:
-    assert best(swept(seed, 100), both).rate < best(swept(seed), both).rate
-    assert cliff(swept(seed, 100)) == cliff(swept(seed))
+def test_overshoot_forgets_more_at_the_same_task_loss(seed: int) -> None:
+    calm, edge, beyond = (
+        tiny.reach(tiny.pretrained(seed), rate, 0.0125, 1000) for rate in (0.01, 0.1, 0.15)
+    )
+    overshot = edge if beyond.diverged else beyond
+    assert calm.task[-1] == pytest.approx(overshot.task[-1], abs=0.004)
+    assert overshot.old[-1] > 1.4 * calm.old[-1]
 
 
 @EVERY_SEED
@@ -208,24 +181,6 @@ def test_pre_training_does_not_magnify_a_last_bit() -> None:
     for _ in range(tiny.PRETRAINING_STEPS):
         nudged = tiny._descend(nudged, GENERAL, tiny.PRETRAINING_RATE)
     assert nudged == tiny.pretrained()
-
-
-def test_everything_a_sweep_returns_can_be_published() -> None:
-    points = tiny.sweep()
-    for point in points:
-        values = (point.task_loss, point.old_loss, point.scratch_task_loss, point.drift)
-        assert all(map(math.isfinite, values))
-    drifts = [point.drift for point in points]
-    assert drifts == sorted(drifts)
-
-
-@pytest.mark.slow
-def test_a_sweep_is_fast_enough_for_a_page_and_repeats_itself() -> None:
-    first = tiny.sweep()
-    tiny.pretrained.cache_clear()
-    begin = time.process_time()
-    assert tiny.sweep() == first
-    assert time.process_time() - begin < slowness()  # 0.4 s on an idle core
 
 
 def test_a_fine_tune_tells_the_loss_before_and_after_each_step() -> None:
