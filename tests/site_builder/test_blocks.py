@@ -8,7 +8,7 @@ import pytest
 from site_builder import SiteError
 from site_builder.page import render_chapters
 
-GLOSSARY = Path(__file__).parents[2] / "web" / "article" / "10-glossary.md"
+GLOSSARY = Path(__file__).parents[2] / "web" / "article" / "11-glossary.md"
 
 
 def printed(folder: Path, text: str) -> str:
@@ -18,22 +18,10 @@ def printed(folder: Path, text: str) -> str:
     return render_chapters(folder)[0].html
 
 
-def test_an_answer_is_hidden_until_it_is_asked_for_and_needs_no_script(tmp_path: Path) -> None:
-    html = printed(tmp_path, ":::: problem How many?\nAsk.\n\n::: answer\nSeven.\n:::\n::::")
-    assert '<p class="problem-title">How many?</p>' in html
-    assert "<p>Ask.</p>\n<details" in html
-    assert re.search(r"<summary>Answer</summary>\n<p>Seven.</p>\n</details>", html)
-
-
-def test_a_problem_without_a_title_stops_the_build(tmp_path: Path) -> None:
-    with pytest.raises(SiteError, match="needs a title"):
-        printed(tmp_path, "::: problem\nAsk.\n:::")
-
-
 @pytest.mark.parametrize(
     ("block", "parts"),
     [
-        ("diagram", "step, recompute, zero, formats, row, packing, pulls"),
+        ("diagram", "step, recompute, zero, formats, row, packing, pulls, symptoms"),
         ("accuracy", "strips, published, traced, others, record, unseen, kinds, words"),
         ("lora-runs", "methods"),
     ],

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any, Final
 
 from site_builder import SiteError, accuracy, lora_runs
 from site_builder.bibliography import Bibliography
 from site_builder.code_blocks import CellRunner, listing
 from site_builder.config import WIDGETS, Widget, project
-from site_builder.diagrams import memory, training
+from site_builder.diagrams import memory, symptoms, training
 from site_builder.rendering import RenderQueue, embed_json
 
 Parts = Mapping[str, Callable[..., str]]
-DIAGRAMS: Final = memory.DIAGRAMS | training.DIAGRAMS
+DIAGRAMS: Final = memory.DIAGRAMS | training.DIAGRAMS | symptoms.DIAGRAMS
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
 QUIZ_MARK: Final = "<!--quiz:{words}:{where}-->"
 
@@ -55,16 +54,6 @@ def _figure(context: PageContext, arguments: list[str], where: str) -> str:
         raise SiteError(where, f"::: figure needs a name of its own, got {name!r}")
     context.figures[name] = len(context.figures) + 1
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
-
-
-def _problem(_: PageContext, arguments: list[str], where: str) -> str:
-    """A worked problem, `::: problem Its title`; its solution is an `::: answer` inside it."""
-    if not arguments:
-        raise SiteError(where, "::: problem needs a title")
-    return (
-        '<div class="problem">\n<p class="problem-label">Worked problem</p>\n'
-        f'<p class="problem-title">{escape(" ".join(arguments))}</p>\n'
-    )
 
 
 def _bibtex(_: PageContext, __: list[str], where: str) -> str:
@@ -124,8 +113,6 @@ BLOCKS: Final[dict[str, Block]] = {
         '<div class="takeaway-text">\n',
         "</div>\n</div>\n",
     ),
-    "problem": Block(_problem),
-    "answer": Block('<details class="answer">\n<summary>Answer</summary>\n', "</details>\n"),
     "glossary": Block('<div class="glossary">\n'),
     "bibtex": Block(_bibtex, ""),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),

@@ -34,12 +34,6 @@ def tensor_room_bytes(job: Job) -> float:
     return (job.gpu.capacity_bytes - CONTEXT_BYTES) / (1 + ROUNDING)
 
 
-def hours_on_eight_a100s(tokens: float) -> float:
-    """Return how many hours Llama-2-7B takes for so many tokens on eight A100s with ZeRO-3."""
-    job = {
-        "model": find("meta-llama/Llama-2-7b-hf").config,
-        "recipe": {"micro_batch": 4, "attention": "flash"},
-        "cluster": {"gpus": 8, "sharding": "zero3"},
-        "gpu": "A100-80GB",
-    }
-    return estimate(Job.read(job), tokens).seconds / 3600
+def project_hours(tokens: float) -> float:
+    """Return how many hours the project's GPUs take to train on so many tokens."""
+    return estimate(Job.read(PROJECT), tokens).seconds / 3600
