@@ -249,7 +249,7 @@ html
     assert reader.run(code)["ok"]
     raised = reader.run(f"raise ValueError({html!r})")
     assert html in raised["error"]
-    assert reader.page.locator(f"#{reader.cell} :is(img, b)").count() == 0
+    assert reader.page.locator(f"#{reader.cell} :is(img, b):not(figcaption b)").count() == 0
     assert html in str(reader.shown()["error"])
     assert html in reader.page.locator(f"#{reader.cell} data-table").inner_text()
     assert reader.page.title() == title
