@@ -16,7 +16,7 @@ from unfrozen.guesses import GUESSES
 pytestmark = pytest.mark.slow
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
-CELL = re.compile(r"```python cell (id=[^\n]*) guess=(\S+)\n(.*?)\n```", re.DOTALL)
+CELL = re.compile(r"```python cell (id=[^\n]*) guess=(\S+)[^\n]*\n(.*?)\n```", re.DOTALL)
 CELLS = {
     match[2]: match[3]
     for path in sorted(ARTICLE.glob("[0-9][0-9]-*.md"))

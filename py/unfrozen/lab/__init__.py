@@ -4,7 +4,7 @@
 
 Reading order:
 
-- `tiny` — a network of one hidden layer: pre-training, fine-tuning, forgetting, warm-up
+- `tiny` — a network of one hidden layer: pre-training, fine-tuning, forgetting
 - `pulls` — two weights and three penalties: weight decay, L2-SP, EWC
 - `optimizer` — AdamW over arrays, L2-SP and EWC: what the runner's are tested against
 - `operations` — matmul, norm, rotation, gated unit, cross-entropy, attention, with derivatives

@@ -3,8 +3,8 @@
 Every bar is a plan of `unfrozen.plan` at its peak, for one sequence of 2048 tokens and
 FlashAttention: mixed-precision AdamW for what trains, adapters of rank 16 beside every linear layer
 (Hu et al., arXiv 2106.09685); under QLoRA 4-bit NormalFloat with doubly quantized scales (Dettmers
-et al., arXiv 2305.14314). All bars of a chart keep their activations, or all recompute their
-layers. Totals quoted elsewhere are kept beside ours; the chapter says why they differ.
+et al., arXiv 2305.14314). Totals quoted elsewhere are kept beside ours; the chapter says why they
+differ.
 """
 
 from __future__ import annotations
@@ -77,30 +77,12 @@ def planned(hub_id: str, recipe: dict[str, object]) -> Plan:
 
 
 def methods(*, recomputed: bool = False) -> list[MethodMemory]:
-    """Return the four bars of a chart, with activations saved or layers recomputed."""
+    """Return the four bars, with activations saved or layers recomputed."""
     setting = _AGAIN if recomputed else {}
     return [
         _method(label, planned(hub_id, recipe | setting), quoted_gb)
         for label, hub_id, recipe, quoted_gb in _BARS
     ]
-
-
-def sequences_within(size_bytes: float) -> int:
-    """Return how many sequences QLoRA of the 7B model takes in so much memory, recomputing."""
-    fitting = 0
-    while _qlora_bytes(fitting + 1) <= size_bytes:
-        fitting += 1
-    return fitting
-
-
-def _qlora_bytes(micro_batch: int) -> int:
-    return planned(SEVEN_B, _QLORA | _AGAIN | {"micro_batch": micro_batch}).device_bytes
-
-
-def rank_64_bytes() -> int:
-    """Return the 70B bar with adapters of rank 64, recomputed: that of the QLoRA paper."""
-    lora = {"rank": 64, "dtype": "bf16", "library": "peft"}
-    return planned(SEVENTY_B, _QLORA | _AGAIN | {"lora": lora}).device_bytes
 
 
 def _method(label: str, found: Plan, quoted_gb: float) -> MethodMemory:
@@ -110,11 +92,11 @@ def _method(label: str, found: Plan, quoted_gb: float) -> MethodMemory:
     return MethodMemory(label, **parts, other=other, quoted_gb=quoted_gb)
 
 
-def chart(*, recomputed: bool = False) -> Plot:
+def chart() -> Plot:
     """Return the stacked bars with the GPUs they fit, in decimal gigabytes."""
-    bars = methods(recomputed=recomputed)
+    bars = methods()
     return Plot(
-        title=f"Memory by method, {'layers recomputed' if recomputed else 'activations saved'}",
+        title="Memory by method, activations saved",
         x_label="Method",
         y_label="Memory",
         x_data=tuple(bar.label for bar in bars),

@@ -14,8 +14,6 @@ from unfrozen.plan.methods import (
     chart,
     methods,
     planned,
-    rank_64_bytes,
-    sequences_within,
 )
 from unfrozen.publish import parse_plots, plots_as_json
 from unfrozen.units import GB, gb
@@ -43,9 +41,6 @@ def test_the_quoted_figures_keep_activations_for_lora_and_recompute_for_qlora() 
     kept, again = methods(), methods(recomputed=True)
     quoted = [kept[0], kept[1], again[3]]
     assert all(abs(gb(bar.total) / bar.quoted_gb - 1) < 0.05 for bar in quoted)
-    assert sequences_within(10 * GB) == 3
-    assert sequences_within(1 * GB) == 0
-    assert again[3].total < rank_64_bytes() < 49 * GB
     small, middle, large = (gpu.value * GB for gpu in THRESHOLDS)
     assert again[1].total < small < kept[1].total < middle
     assert again[3].total < middle < large < kept[3].total
@@ -79,14 +74,11 @@ def test_a_4_bit_weight_with_its_scales_takes_a_little_over_half_a_byte() -> Non
 
 
 def test_the_chart_can_be_published() -> None:
-    text = plots_as_json([chart(), chart(recomputed=True)])
-    assert list(parse_plots(text)) == [chart(), chart(recomputed=True)]
-    assert chart().title != chart(recomputed=True).title
+    text = plots_as_json([chart()])
+    assert list(parse_plots(text)) == [chart()]
     assert [threshold["value"] for threshold in json.loads(text)[0]["thresholds"]] == [24, 48, 80]
 
 
-@pytest.mark.parametrize("recomputed", [False, True])
-def test_a_bar_says_what_its_row_of_the_table_says(recomputed: bool) -> None:
-    parts = [line.data for line in chart(recomputed=recomputed).lines]
-    bars = [f"{sum(bar):.1f}" for bar in zip(*parts, strict=True)]
-    assert bars == [f"{m.total / 1e9:.1f}" for m in methods(recomputed=recomputed)]
+def test_a_bar_says_what_its_row_of_the_table_says() -> None:
+    bars = [f"{sum(bar):.1f}" for bar in zip(*(line.data for line in chart().lines), strict=True)]
+    assert bars == [f"{m.total / 1e9:.1f}" for m in methods()]
