@@ -72,6 +72,10 @@ def test_folding_leaves_the_text_as_it_is() -> None:
         assert unescape(re.sub(r"<[^>]+>", "", folded)) == unescape(re.sub(r"<[^>]+>", "", code))
 
 
+def test_a_blank_line_between_two_in_sight_is_not_marked_as_hidden() -> None:
+    assert fold_lines("a\n\nb\nc\n", {1, 3}).startswith("a\n\nb\n<span")
+
+
 def test_in_a_figure_the_picture_comes_first_then_its_caption_then_the_code(tmp_path: Path) -> None:
     (tmp_path / "references.toml").write_text("")
     cell = f'```python cell id=sum run="Add" guess=moves\n{lines(13)}\nprint(1)\n```'
