@@ -53,9 +53,9 @@ def fold_lines(html: str, shown: Set[int]) -> str:
 
 
 def _group(html: str, seen: bool) -> str:
-    return (
-        html if seen else f'<span class="cell-gap"><span class="cell-folded">{html}</span></span>'
-    )
+    if seen or not html.strip():  # blank lines hide nothing
+        return html
+    return f'<span class="cell-gap"><span class="cell-folded">{html}</span></span>'
 
 
 def _named_lines(show: str, count: int, where: str) -> Set[int]:
