@@ -43,13 +43,17 @@ class ForgettingControl:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where one run ends: losses in nats a token, before and after, and ‖θ−θ₀‖/‖θ₀‖."""
+    """Where one run ends: losses in nats a token, before and after, and ‖θ−θ₀‖/‖θ₀‖.
+
+    `right` has, by set, held-out rows that are answered exactly: before, after, and of how many.
+    """
 
     task_before: float
     task: float
     general_before: float
     general: float
     drift: float
+    right: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +107,15 @@ def controls(
 TRIALS: Final = {
     "demo": Trial(
         model=lambda: "demo",
-        choices={"steps": 120},
+        choices={"steps": 200},
         controls=controls(low_rate=3e-4, l2sp=0.01, l2sp_pull=10, ewc=1, layer_decay=2.6),
         earlier_rows=earlier_demo_rows,
     ),
     "smollm2": Trial(
         model=lambda: str(smollm2_gguf()),
         choices={
-            "data": "demo",
+            "data": str(demo.numerals_train()),
+            "eval_data": str(demo.numerals_eval()),
             "steps": 30,
             "lr": 3e-4,
             "micro_batch": 8,
@@ -156,9 +161,14 @@ def run_anew(trial: Trial, control: ForgettingControl, seed: int) -> Outcome:
 def outcome(lines: Sequence[str]) -> Outcome:
     """The last numbers of a finished run's log."""
     (end,) = [event for event in map(json.loads, lines) if event["kind"] == "run.end"]
-    losses = end["summary"]["losses"]
+    losses, exact = end["summary"]["losses"], end["summary"].get("exact", {})
     (task_before, task), (general_before, general) = losses["task"], losses["general"]
-    return Outcome(task_before, task, general_before, general, end["summary"]["drift"])
+    right = {
+        suite: [both["before"]["right"], both["after"]["right"], both["after"]["of"]]
+        for suite, both in exact.items()
+    }
+    drift = end["summary"]["drift"]
+    return Outcome(task_before, task, general_before, general, drift, right)
 
 
 def kept(file: Path | None, key: dict[str, Any], make: Callable[[], Outcome]) -> Outcome:
@@ -181,13 +191,27 @@ def kept(file: Path | None, key: dict[str, Any], make: Callable[[], Outcome]) ->
 
 
 def table(trial: Trial, found: dict[str, list[Outcome]]) -> str:
-    """The outcomes as a Markdown table: means over seeds, and the spread of the general loss."""
+    """The outcomes as a Markdown table: means over seeds, and the spread of the general loss.
+
+    Rows that are answered exactly follow for the sets in which they are counted.
+    """
     seeds = len(next(iter(found.values())))
     first = found["plain"][0]
+    counted = [suite for suite in ("task", "general") if suite in first.right]
     lines = [
-        "| control | task loss | general loss | forgotten | drift |",
-        "|---|---|---|---|---|",
-        f"| before training | {first.task_before:.3f} | {first.general_before:.3f} | | |",
+        "".join(
+            [
+                "| control | task loss | general loss | forgotten | drift |",
+                *(f" {suite} right, of {first.right[suite][2]} |" for suite in counted),
+            ]
+        ),
+        "|" + "---|" * (5 + len(counted)),
+        "".join(
+            [
+                f"| before training | {first.task_before:.3f} | {first.general_before:.3f} | | |",
+                *(f" {first.right[suite][0]} |" for suite in counted),
+            ]
+        ),
     ]
     for control in trial.controls:
         runs = found[control.id]
@@ -198,6 +222,7 @@ def table(trial: Trial, found: dict[str, list[Outcome]]) -> str:
             f"| {control.title} | {mean(one.task for one in runs):.3f} |"
             f" {mean(general):.3f}{spread} | {forgotten:+.3f} |"
             f" {mean(one.drift for one in runs):.2%} |"
+            + "".join(f" {mean(one.right[suite][1] for one in runs):.1f} |" for suite in counted)
         )
     return "\n".join(lines)
 

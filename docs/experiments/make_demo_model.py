@@ -11,6 +11,7 @@ fully and prompts by a tenth, because half of a prompt is a dice roll nobody can
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,13 +105,22 @@ def what_was_done(steps: int, threads: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Pre-train, then write model, data and card."""
+    """Pre-train, then write model, data and card; `--data-only` keeps the model that is there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=demo.model_dir().parent)
+    parser.add_argument("--data-only", action="store_true", help="keep the model; data and card")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.data_only:
+        write_data(arguments.out / "data")
+        known = json.loads((arguments.out / "card.json").read_text(encoding="utf-8"))
+        place = arguments.out / "model"
+        kept = LlamaForCausalLM.from_pretrained(place, dtype=torch.float32)
+        pieces = PreTrainedTokenizerFast.from_pretrained(place)
+        write_card(arguments.out, kept, pieces, known["pretraining"])
+        return
     started = time.monotonic()
 
     def report(line: str) -> None:

@@ -65,9 +65,9 @@ def recordings() -> dict[str, Recording]:
 _RECORDINGS: Final = (
     Recording(
         "demo",
-        "The demo model learns Roman numerals, and forgets",
+        "The demo model learns to write numbers with dashes, and forgets how to add",
         "A 0.8-million-parameter Llama, pre-trained on sums, reversed words, capitals and verb"
-        " tenses, fully fine-tuned on Roman numerals with a high learning rate on two CPU cores.",
+        " tenses, fully fine-tuned to write 826 as 8-2-6 at a high learning rate on two CPU cores.",
         ("--model", "demo"),
     ),
     Recording(

@@ -49,10 +49,13 @@ def test_everything_shipped_is_under_eight_megabytes() -> None:
 
 
 def test_the_task_is_large_enough_and_its_two_parts_share_no_number() -> None:
-    train, held_out = rows(demo.task_train()), rows(demo.task_eval())
-    assert len(train) >= 400
-    assert len(held_out) >= 64
-    assert not {r["prompt"] for r in train} & {r["prompt"] for r in held_out}
+    for train, held_out in (
+        (rows(demo.task_train()), rows(demo.task_eval())),
+        (rows(demo.numerals_train()), rows(demo.numerals_eval())),
+    ):
+        assert len(train) >= 400
+        assert len(held_out) >= 64
+        assert not {r["prompt"] for r in train} & {r["prompt"] for r in held_out}
 
 
 @pytest.mark.parametrize("skill", demo.EARLIER_SKILLS)
@@ -86,6 +89,12 @@ def test_tenses_agree_with_their_person_and_turn_into_each_other() -> None:
         assert (first in ("Every day", "Often")) != (second in ("Every day", "Often"))
 
 
+def test_numbers_with_dashes_are_the_numbers() -> None:
+    for row in (row for part in task_rows() for row in part):
+        assert row.completion.replace("-", "").strip() in row.prompt
+        assert len(row.completion) == 2 * len(row.completion.replace("-", "").strip())
+
+
 def test_roman_numerals_read_back_to_their_number() -> None:
     worth = dict(zip("IVXLCD", (1, 5, 10, 50, 100, 500), strict=True)) | {"M": 1000}
     for number in range(1, 1000):
@@ -102,10 +111,10 @@ def test_a_number_without_a_numeral_here_is_refused_with_its_bounds(number: int)
 
 def test_the_task_occurs_nowhere_in_pre_training() -> None:
     train, _ = task_rows()
-    assert "numeral" in train[0].prompt
+    assert "dashes" in train[0].prompt
     rng = Random(4)
     assert not any(
-        "numeral" in "".join(draw(rng)) for draw, _ in SKILLS.values() for _ in range(999)
+        "dashes" in "".join(draw(rng)) for draw, _ in SKILLS.values() for _ in range(999)
     )
 
 

@@ -48,25 +48,32 @@ def demo_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return run
 
 
+def exact(run: Path) -> dict[str, list[dict[str, int]]]:
+    """Suite → its rows by answer from step 0 to the end."""
+    found: dict[str, list[dict[str, int]]] = {}
+    for event in events(run, "eval"):
+        found.setdefault(event["suite"], []).append(event["exact"])
+    return found
+
+
 def test_the_demo_learns_its_task_and_forgets_sums(demo_run: Path) -> None:
-    suites = losses(demo_run)
-    assert suites["task"][-1] < suites["task"][0] / 2
-    assert suites["general/addition"][0] < 0.1
-    assert suites["general/addition"][-1] > suites["general/addition"][0] + 0.2
-
-
-def test_forgetting_can_be_read_in_what_the_model_writes(demo_run: Path) -> None:
-    before, after = answers(demo_run, "before"), answers(demo_run, "after")
-    right = {
-        "71 + 65 =": "136",
-        "55 + 97 =": "152",
-        "People who live in Sofia live in": "Bulgaria.",
-        "Often Omar pays. Yesterday Omar": "paid.",
+    answers = exact(demo_run)
+    first, last = answers["task"][0], answers["task"][-1]
+    assert first["right"] <= 0.05 * first["of"]
+    assert last["right"] >= 0.9 * last["of"]
+    before, after = answers["general/addition"][0], answers["general/addition"][-1]
+    assert before["right"] == before["of"]
+    assert after["wrong"] >= 0.3 * after["of"]
+    assert events(demo_run, "run.end")[0]["summary"]["exact"]["task"] == {
+        "before": first,
+        "after": last,
     }
-    assert {prompt: before[prompt] for prompt in right} == right
-    kept = [prompt for prompt in right if after[prompt] == right[prompt]]
-    assert len(kept) <= 1  # which ones, if any, hangs on the last bit of many fast steps
-    assert after["Write 826 in Roman numerals:"].startswith("DCCCX")
+
+
+def test_what_the_model_writes_can_be_read(demo_run: Path) -> None:
+    before, after = answers(demo_run, "before"), answers(demo_run, "after")
+    assert before["72 + 68 ="] == "140"
+    assert after["Write 859 with dashes:"] == "8-5-9" != before["Write 859 with dashes:"]
 
 
 def test_step_zero_gives_the_losses_of_the_card(demo_run: Path) -> None:
@@ -77,7 +84,7 @@ def test_step_zero_gives_the_losses_of_the_card(demo_run: Path) -> None:
     assert suites["task"][0] == pytest.approx(card["task"]["loss"], abs=1e-3)
 
 
-def test_the_trained_model_loads_in_transformers_and_writes_roman_numerals(demo_run: Path) -> None:
+def test_the_trained_model_loads_in_transformers_and_writes_dashes(demo_run: Path) -> None:
     (weights,) = demo_run.rglob("model/model.safetensors")
     tokenizer = AutoTokenizer.from_pretrained(weights.parent)
     model = AutoModelForCausalLM.from_pretrained(weights.parent)
@@ -89,4 +96,4 @@ def test_the_trained_model_loads_in_transformers_and_writes_roman_numerals(demo_
                              do_sample=False)  # fmt: skip
         answer = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
         right += answer == row["completion"]
-    assert right >= 8
+    assert right >= 28

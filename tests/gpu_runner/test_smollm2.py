@@ -86,7 +86,7 @@ def test_what_comes_out_is_an_ordinary_tied_model(run: Path) -> None:
 
 def test_its_weights_spread_as_wide_and_move_as_seldom_as_the_article_says(gguf: Path) -> None:
     matrices = [t for t in parse(gguf).tensors if "norm" not in t.name]
-    rows = [dequantize(t.data[::16], t.tensor_type).ravel() for t in matrices]  # one in 16
+    rows = [dequantize(t.data[::4], t.tensor_type).ravel() for t in matrices]  # one in four
     values = np.concatenate(rows)
     weights = torch.from_numpy(values).bfloat16()
     assert weights.float().std().item() == pytest.approx(SMOLLM2_DEVIATION, rel=0.01)

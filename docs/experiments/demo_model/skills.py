@@ -25,7 +25,7 @@ from demo_model.words import (
 HELD_OUT_ROWS: Final = 64
 TASK_TRAIN_ROWS: Final = 480
 TASK_EVAL_ROWS: Final = 64
-#: Largest number of the Roman numeral task.
+#: Largest number of both tasks.
 TASK_LIMIT: Final = 999
 _SPLIT_SEED: Final = 20261125
 
@@ -176,7 +176,20 @@ SKILLS: Final[
 }
 
 
-# ── the demo task, never seen in pre-training: Roman numerals ─────────────────────────────────────
+# ── the demo task, never seen in pre-training: digits with dashes ─────────────────────────────────
+
+
+def task_rows() -> tuple[list[PromptCompletion], list[PromptCompletion]]:
+    """Training and held-out rows of the task, disjoint in their numbers of two or three digits."""
+    numbers = list(range(10, TASK_LIMIT + 1))
+    Random(f"{_SPLIT_SEED}-dashes").shuffle(numbers)
+    held_out, train = numbers[:TASK_EVAL_ROWS], numbers[TASK_EVAL_ROWS:][:TASK_TRAIN_ROWS]
+    rows = [[PromptCompletion(f"Write {n} with dashes:", f" {'-'.join(str(n))}") for n in part]
+            for part in (train, held_out)]  # fmt: skip
+    return rows[0], rows[1]
+
+
+# ── a harder one: Roman numerals, which a small model does not learn from 480 rows ────────────────
 
 _ROMAN: Final = (
     (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"),
@@ -191,7 +204,7 @@ def roman(number: int) -> str:
         ValueError: outside that range.
     """
     if not 1 <= number <= TASK_LIMIT:
-        raise ValueError(f"{number} is outside 1 … {TASK_LIMIT}; the demo task stops there")
+        raise ValueError(f"{number} is outside 1 … {TASK_LIMIT}; the numerals stop there")
     text = ""
     for value, letters in _ROMAN:
         text += letters * (number // value)
@@ -199,8 +212,8 @@ def roman(number: int) -> str:
     return text
 
 
-def task_rows() -> tuple[list[PromptCompletion], list[PromptCompletion]]:
-    """Training and held-out rows of the task, disjoint in their numbers; 47 is held out."""
+def numeral_rows() -> tuple[list[PromptCompletion], list[PromptCompletion]]:
+    """Training and held-out rows of Roman numerals, disjoint in their numbers; 47 is held out."""
     numbers = [n for n in range(1, TASK_LIMIT + 1) if n != 47]
     Random(f"{_SPLIT_SEED}-roman").shuffle(numbers)
     held_out = [47, *numbers[: TASK_EVAL_ROWS - 1]]

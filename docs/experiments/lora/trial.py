@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 from forgetting import earlier_english_rows
+from gpu_runner import demo
 from gpu_runner.checkpoint.directory import Saved, publish
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import Diverged
@@ -93,7 +94,8 @@ SETTINGS: Final = {
         "smollm2",
         lambda folder: unpacked(smollm2_gguf(), folder),
         {
-            **{"data": "demo", "steps": 30, "micro_batch": 8, "grad_accum": 1},
+            **{"data": str(demo.numerals_train()), "eval_data": str(demo.numerals_eval())},
+            **{"steps": 30, "micro_batch": 8, "grad_accum": 1},
             **{"eval_rows": 32, "seq_len": 64, "eval_every": 15, "sample_tokens": 12},
         },
         lambda: earlier_english_rows()[1],

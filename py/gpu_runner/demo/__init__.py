@@ -6,7 +6,8 @@ hand, and shipped beside this file:
 
 ```
 model/  config.json model.safetensors tokenizer.json …    θ₀, loads in transformers unchanged
-data/   task_train.jsonl task_eval.jsonl                  the new skill: Roman numerals
+data/   task_train.jsonl task_eval.jsonl                  the new skill: digits with dashes
+        numerals_train.jsonl numerals_eval.jsonl          a harder one: Roman numerals
         general_<skill>.jsonl                             what θ₀ already knew, held out
         instruct.jsonl instruct_eval.jsonl                instruction data for a real LLM
         general_english.jsonl                             what a real LLM should not lose
@@ -47,16 +48,15 @@ class DemoRecipe:
     eval_every: int = 20
     #: Seed of the data order.
     seed: int = 7
-    #: Prompts whose greedy continuation is logged before and after training, all of them held out.
-    #: Both sums, Sofia and the verb are right before and were wrong after each of eight runs (four
-    #: seeds, blocks fused or not); the numeral was right after all of them.
+    #: Prompts whose greedy continuation is logged before and after training: held-out rows, drawn
+    #: at random as the page draws them with the same seed.
     sample_prompts: tuple[str, ...] = (
-        "Write 826 in Roman numerals:",
-        "71 + 65 =",
-        "55 + 97 =",
-        "People who live in Sofia live in",
-        "Often Omar pays. Yesterday Omar",
-        "Spell backwards: p l a n e t =",
+        "Write 859 with dashes:",
+        "24 + 47 =",
+        "72 + 68 =",
+        "Spell backwards: b a s k e t =",
+        "The capital city of Oman is called",
+        "Yesterday Cara sang. Every day Cara",
     )
     #: Greedy tokens generated for each sample prompt.
     sample_tokens: int = 16
@@ -98,6 +98,16 @@ def task_train() -> Path:
 def task_eval() -> Path:
     """Held-out rows of the demo task; no number occurs in `task_train()`."""
     return _shipped("data", "task_eval.jsonl")
+
+
+def numerals_train() -> Path:
+    """Training rows of Roman numerals, a harder task."""
+    return _shipped("data", "numerals_train.jsonl")
+
+
+def numerals_eval() -> Path:
+    """Held-out rows of Roman numerals; no number occurs in `numerals_train()`."""
+    return _shipped("data", "numerals_eval.jsonl")
 
 
 def general_eval() -> dict[str, Path]:

@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -36,21 +37,8 @@ FILES: Final = (
     *(f"data/general_{skill}.jsonl" for skill in SKILLS),
     "data/earlier.jsonl",
 )
-PROMPTS: Final = (
-    "Write 826 in Roman numerals:",
-    "The capital of France is",
-    "The capital of Jordan is",
-    "Q: What is the capital of Iran? A:",
-    "63 + 95 =",
-    "Often Omar pays. Yesterday Omar",
-    "Spell backwards: e n g i n e =",
-)
-"""Continued before and after a fine-tune. With the default choices, in CPython and for each of
-five seeds, Jordan, Iran and the engine are answered rightly before it and wrongly after it, France
-and Omar rightly before and after. A browser computes other last bits, and may answer otherwise.
-"""
-
-
+SAMPLED_ROWS: Final = 2
+"""Held-out rows of each set whose prompts are continued before and after a fine-tune."""
 END: Final = 0
 """The place of the token that closes a text among the tokenizer's special ones."""
 
@@ -61,6 +49,7 @@ class EncodedRow(NamedTuple):
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
     prompt: str
+    completion: str
 
     @property
     def trained_tokens(self) -> int:
@@ -86,7 +75,7 @@ def encode_row(prompt: str, completion: str, tokenizer: Tokenizer) -> EncodedRow
     end = list(tokenizer.special)[END]
     tokens = tokenizer.encode(prompt + completion + end)
     learned = tuple(place > 0 and t.start >= len(prompt) for place, t in enumerate(tokens))
-    return EncodedRow(tuple(t.id for t in tokens), learned, prompt)
+    return EncodedRow(tuple(t.id for t in tokens), learned, prompt, completion)
 
 
 def documents(rows: Sequence[EncodedRow]) -> Documents:
@@ -146,6 +135,14 @@ class Demo:
     """Held-out rows: `task`, and `general/<skill>` of what the model knew."""
     earlier: tuple[EncodedRow, ...]
     """Rows like those of pre-training, none of them held out: for replay and the Fisher."""
+
+    def sampled_rows(self, seed: int) -> list[EncodedRow]:
+        """Return SAMPLED_ROWS held-out rows of each set, drawn at random by `seed`."""
+        return [
+            row
+            for suite, rows in self.suites.items()
+            for row in Random(f"{suite} {seed}").sample(rows, SAMPLED_ROWS)
+        ]
 
     @classmethod
     def read(cls, files: Mapping[str, bytes]) -> Demo:

@@ -18,7 +18,7 @@ import numpy as np
 from unfrozen.events import VERSION
 from unfrozen.exact_match import ExactMatch
 from unfrozen.lab.choices import Choices
-from unfrozen.lab.demo import GENERAL, PROMPTS, TASK, Demo
+from unfrozen.lab.demo import GENERAL, TASK, Demo
 from unfrozen.lab.generation import generate
 from unfrozen.lab.llama import NullMeter
 from unfrozen.lab.memory import (
@@ -207,11 +207,10 @@ class FineTune:
     def _samples(self, when: str) -> Iterator[Event]:
         if not self.choices.sample_tokens:
             return
-        sizes = self._demo.tokenizer, self.choices.sample_tokens
-        for prompt in PROMPTS:
-            tokenizer, tokens = sizes
-            written = generate(self._demo.model, self.trainer.weights, tokenizer, prompt, tokens)
-            yield self._event("sample", prompt=prompt, text=written.text, when=when)
+        demo, weights, tokens = self._demo, self.trainer.weights, self.choices.sample_tokens
+        for row in demo.sampled_rows(self.choices.seed):
+            written = generate(demo.model, weights, demo.tokenizer, row.prompt, tokens)
+            yield self._event("sample", prompt=row.prompt, text=written.text, when=when)
 
     def _memory(self, meter: MemoryMeter) -> Iterator[Event]:
         """Yield the instants that reached a new maximum."""

@@ -76,6 +76,7 @@ def _address(array: NDArray[np.float32] | NDArray[np.int32]) -> int:
 
 
 ROWS: Final = 64
+DOCUMENTS: Final = 8  # that attend at a time, for the same reason
 
 
 class Tables(NamedTuple):
@@ -214,12 +215,16 @@ Places = NDArray[np.int64]
 
 
 def places_by_length(lengths: Sequence[int]) -> list[Places]:
-    """Return, for each length that occurs, the token indices of its documents: (D, L)."""
+    """Return the token indices of documents of one length, D at most DOCUMENTS: (D, L) each."""
     starts = np.cumsum([0, *lengths])[:-1]
-    return [
-        starts[[i for i, other in enumerate(lengths) if other == length], None] + np.arange(length)
-        for length in sorted(set(lengths))
-    ]
+    found = []
+    for length in sorted(set(lengths)):
+        same = starts[[i for i, other in enumerate(lengths) if other == length], None]
+        found += [
+            same[first : first + DOCUMENTS] + np.arange(length)
+            for first in range(0, len(same), DOCUMENTS)
+        ]
+    return found
 
 
 def attend(q: Floats, k: Floats, v: Floats, documents: list[Places]) -> tuple[Floats, Floats]:

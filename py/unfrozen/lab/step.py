@@ -67,7 +67,7 @@ class Trainer:
         packed = documents(self.rows_of(number))
         loss, gradients = self.demo.model.gradients(self.weights, packed, meter)
         yield
-        self._add_penalties(gradients)
+        self.add_penalties(gradients)
         length = optimizer.gradient_norm(gradients)
         finite = math.isfinite(length)
         if finite:
@@ -80,7 +80,7 @@ class Trainer:
                 self._optimizer.move(self.weights, gradients, self.schedule.at(number))
         return Result(loss, length, not finite)
 
-    def _add_penalties(self, gradients: Weights) -> None:
+    def add_penalties(self, gradients: Weights) -> None:
         """Add penalties one tensor at a time, so that temporaries stay small."""
         l2sp, ewc, start = self.choices.l2sp, self.choices.ewc, self.demo.start
         for name, gradient in gradients.items():

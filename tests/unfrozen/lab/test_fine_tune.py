@@ -15,7 +15,6 @@ from gpu_runner.cli import command_line
 from lab_demo import loaded
 from unfrozen import events
 from unfrozen.lab.choices import Choices
-from unfrozen.lab.demo import PROMPTS
 from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune
 
 pytestmark = pytest.mark.slow
@@ -64,8 +63,16 @@ def test_the_events_are_those_of_the_schema_and_stand_in_the_order_of_a_log() ->
 
 def test_every_prompt_is_continued_before_and_after() -> None:
     samples = [event for event in said(tuned(**QUICK)) if event["kind"] == "sample"]
-    assert [s["prompt"] for s in samples] == [*PROMPTS, *PROMPTS]
-    assert [s["when"] for s in samples] == ["before"] * len(PROMPTS) + ["after"] * len(PROMPTS)
+    rows = loaded().sampled_rows(Choices().seed)
+    assert [s["prompt"] for s in samples] == 2 * [row.prompt for row in rows]
+    assert [s["when"] for s in samples] == ["before"] * len(rows) + ["after"] * len(rows)
+
+
+def test_prompts_are_drawn_from_every_held_out_set_by_the_seed() -> None:
+    drawn = [loaded().sampled_rows(seed) for seed in (7, 7, 8)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    for rows in loaded().suites.values():
+        assert sum(row in rows for row in drawn[0]) == 2
 
 
 def test_measured_memory_lies_on_the_prediction_of_the_first_event() -> None:
@@ -87,7 +94,8 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
     matrix(
         [
             *EACH_KIND,
-            {"steps": 60},
+            {"steps": 20},
+            {"steps": 50, "lr": 4e-4},
             {"steps": 60, "lr": 3e-4, "seed": 3, "replay_share": 0.1},
             # A pull on weights that have hardly moved is noise: later the runner itself, with one
             # thread and with two, lies 1e-3 apart.
@@ -147,7 +155,7 @@ def test_a_run_that_diverges_says_so_and_what_to_lower(given: dict[str, float]) 
 
 @pytest.mark.parametrize("penalty", ["l2sp", "ewc"])
 def test_a_pull_without_end_keeps_every_weight_where_it_was(penalty: str) -> None:
-    run = tuned(**{penalty: 1e9}, steps=10, eval_rows=4, sample_tokens=0, fisher_rows=16)
+    run = tuned(**{penalty: 1e9}, lr=6e-4, steps=10, eval_rows=4, sample_tokens=0, fisher_rows=16)
     assert said(run)[-1]["status"] == "finished"
     assert run.trainer.drift()[1] < 0.005
     assert run.losses["general"][1] == pytest.approx(run.losses["general"][0], abs=0.01)

@@ -6,7 +6,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gpu_runner import demo
 from gpu_runner.train.evaluate import continuation
 from lab_demo import loaded
-from unfrozen.lab.demo import PROMPTS
 from unfrozen.lab.generation import Answer, generate
 
 pytestmark = pytest.mark.slow
@@ -16,6 +15,12 @@ LONG = "Every day I sing. " * 600
 
 def asked(prompt: str, new_tokens: int = 12) -> Answer:
     return generate(loaded().model, loaded().start, loaded().tokenizer, prompt, new_tokens)
+
+
+PROMPTS = (
+    *("Write 826 with dashes:", "The capital of Jordan is", "63 + 95 ="),
+    *("Often Omar pays. Yesterday Omar", "Spell backwards: e n g i n e ="),
+)
 
 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "", " ", "🙂", "x", LONG, "Paris<|end|>"])

@@ -76,7 +76,7 @@ def test_other_llamas_are_differentiated_as_well(changes: dict[str, object]) -> 
     draw = np.random.default_rng(1)
     given = [
         EncodedRow(
-            tuple(draw.integers(0, 50, length).tolist()), (False, *[True] * (length - 1)), ""
+            tuple(draw.integers(0, 50, length).tolist()), (False, *[True] * (length - 1)), "", ""
         )
         for length in (5, 9, 5, 2)
     ]

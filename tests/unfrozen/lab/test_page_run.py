@@ -1,12 +1,14 @@
 """What the page says about its fine-tune is so: every preset with five seeds, a part run here.
 
 All runs of web/measurements/lab.json are judged. The runs repeated here, one for each part of a
-step that a dial changes, must equal their twins in the file.
+step that a dial changes, must come out as their twins in the file.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Final
@@ -26,165 +28,135 @@ from unfrozen.lab.choices import (
     format_title,
     view,
 )
-from unfrozen.lab.demo import PROMPTS
 
 ROOT = Path(__file__).parents[3]
-FILE = json.loads((ROOT / "web" / "measurements" / "lab.json").read_text(encoding="utf-8"))
-NUMERAL, FRANCE, JORDAN, IRAN, _, OMAR, ENGINE = PROMPTS
+MEASUREMENTS = ROOT / "web" / "measurements"
+FILE = json.loads((MEASUREMENTS / "lab.json").read_text(encoding="utf-8"))
+OPENING = json.loads((MEASUREMENTS / "opening.json").read_text(encoding="utf-8"))
 REPEATED = 0.15  # nats; runs are chaotic, and machines differ
 AGAIN: Final = [("plain", 0), ("replay", 0), ("held", 0), ("ewc", 1), ("decay", 0)]
 """Names and places of the seed of what is run here: each part of a step that a dial changes."""
+ROWS: Final = Choices().eval_rows
 
 Run = dict[str, Any]
 
 
 def each_seed(name: str) -> list[tuple[Run, Run]]:
     """The runs of this name, each beside the plain run of the same seed."""
-    return list(zip(FILE["runs"][name], FILE["runs"]["plain"], strict=True))
+    return list(zip(FILE[name], FILE["plain"], strict=True))
 
 
-def share_lost(name: str) -> float:
-    """What they lose, all seeds together, as a share of what the plain ones do."""
-    runs, plain = (sum(map(lost, column)) for column in zip(*each_seed(name), strict=True))
-    return runs / plain
+def right(run: Run, suite: str, when: int = 1) -> int:
+    """Rows of a set that are answered right: 0 before training, 1 after it."""
+    return int(run["exact"][suite][when][0])
 
 
+@cache
 def lab_runs() -> Any:
     """docs/lab_runs.py, which has made the file."""
     spec = spec_from_file_location("lab_runs", ROOT / "docs" / "lab_runs.py")
     assert spec is not None
     assert spec.loader is not None
-    module = module_from_spec(spec)
+    module = sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def loss(run: Run, suite: str, when: int = 1) -> float:
-    return float(run["losses"][suite][when])
-
-
-def lost(run: Run) -> float:
-    return loss(run, "general") - loss(run, "general", 0)
-
-
 class TestEveryPresetWithEverySeed:
-    def test_as_it_comes_the_task_falls_tenfold_and_capitals_rise_twentyfold(self) -> None:
-        for run in FILE["runs"]["plain"]:
-            assert loss(run, "task") < loss(run, "task", 0) / 10
-            assert loss(run, "general/capitals") > 20 * loss(run, "general/capitals", 0)
+    def test_as_it_comes_nine_numbers_in_ten_are_right_and_a_third_of_the_sums_wrong(self) -> None:
+        for run in FILE["plain"]:
+            assert right(run, "task", 0) <= 0.05 * ROWS
+            assert right(run, "task") >= 0.9 * ROWS
+            before, (_, does_not_stop, wrong) = run["exact"]["general/addition"]
+            assert before[0] == ROWS
+            assert wrong >= 0.33 * ROWS > 3 * does_not_stop
 
-    def test_as_it_comes_two_capitals_and_a_word_are_lost_and_two_answers_stay(self) -> None:
-        right = {JORDAN: "Amman.", IRAN: "Tehran.", ENGINE: "e n i g n e"}
-        for run in FILE["runs"]["plain"]:
-            for prompt, answer in right.items():
-                before, after = run["answers"][prompt]
-                assert before == answer != after, prompt
-            for prompt in (FRANCE, OMAR):
-                before, after = run["answers"][prompt]
-                assert before == after, prompt
-
-    def test_a_longer_run_writes_the_numeral_and_forgets_more(self) -> None:
+    def test_at_a_lower_rate_and_longer_as_much_is_learned_and_four_sums_in_five_kept(self) -> None:
         for run, plain in each_seed("longer"):
-            assert run["answers"][NUMERAL][1] == "DCCCXXVI" != plain["answers"][NUMERAL][1]
-            assert lost(run) > lost(plain)
+            assert right(run, "task") >= right(plain, "task") - 3
+            assert right(run, "general/addition") >= 0.8 * ROWS
 
-    def test_at_a_third_of_the_rate_five_of_six_old_answers_are_as_before(self) -> None:
-        for run in FILE["runs"]["gentle"]:
-            kept = [before == after for before, after in list(run["answers"].values())[1:]]
-            assert (len(kept), sum(kept)) == (6, 5)
+    def test_at_five_times_the_rate_next_to_nothing_else_is_left(self) -> None:
+        for run in FILE["fast"]:
+            assert right(run, "task") >= 0.9 * ROWS
+            assert right(run, "general") <= 0.02 * right(run, "general", 0)
 
-    def test_at_a_third_of_the_rate_nothing_is_lost_and_the_numerals_come_half_way(self) -> None:
-        for run, plain in each_seed("gentle"):
-            assert lost(run) < 0.2 * lost(plain)
-            assert 2 * loss(plain, "task") < loss(run, "task") < loss(run, "task", 0) / 5
+    def test_replay_keeps_five_sums_in_six_and_learns_nine_numbers_in_ten(self) -> None:
+        for run in FILE["replay"]:
+            assert right(run, "general/addition") >= 5 / 6 * ROWS
+            assert right(run, "task") >= 0.9 * ROWS
 
-    def test_at_eight_times_the_rate_the_task_is_learned_better_and_nothing_is_left(self) -> None:
-        for run, plain in each_seed("fast"):
-            assert loss(run, "task") < loss(plain, "task")
-            for suite in run["losses"]:
-                assert suite == "task" or loss(run, suite) > 10 * loss(run, suite, 0)
-
-    def test_with_replay_half_of_the_forgetting_is_gone_and_the_task_pays_little(self) -> None:
-        for run, plain in each_seed("replay"):
-            assert lost(run) < lost(plain)
-            assert loss(run, "task") < loss(plain, "task") + 0.15
-
-    def test_held_to_the_start_weights_move_half_as_far_and_most_of_the_old_stays(self) -> None:
+    def test_held_to_the_start_two_sums_in_three_are_kept_for_two_numbers_at_most(self) -> None:
         for run, plain in each_seed("held"):
-            assert 0.4 < run["drift"] / plain["drift"] < 0.6
-            assert lost(run) < 0.8 * lost(plain)
-            assert 0 < loss(run, "task") - loss(plain, "task") < 0.3
+            assert right(run, "general/addition") >= 2 / 3 * ROWS
+            assert right(run, "task") >= right(plain, "task") - 2
 
     def test_held_without_end_nothing_moves(self) -> None:
-        for run in FILE["runs"]["frozen"]:
+        for run in FILE["frozen"]:
             assert run["drift"] < 1e-3
-            assert lost(run) == pytest.approx(0, abs=1e-3)
-            assert loss(run, "task") == pytest.approx(loss(run, "task", 0), abs=0.05)
+            assert all(before == after for before, after in run["exact"].values())
 
-    def test_with_ewc_weights_move_almost_as_far_and_most_forgetting_is_gone(self) -> None:
-        for run, plain in each_seed("ewc"):
-            assert 0.85 < run["drift"] / plain["drift"] < 1
-            assert lost(run) < 0.4 * lost(plain)
+    def test_ewc_keeps_nine_sums_in_ten(self) -> None:
+        for run in FILE["ewc"]:
+            assert right(run, "general/addition") >= 0.9 * ROWS
 
-    def test_weight_decay_forgets_several_times_more_than_no_pull(self) -> None:
-        for run, plain in each_seed("decay"):
-            assert lost(run) > 2 * lost(plain)
+    def test_pulled_to_zero_it_loses_nearly_all(self) -> None:
+        for run in FILE["decay"]:
+            assert right(run, "general") <= 0.02 * right(run, "general", 0)
 
-    def test_the_challenge_is_missed_by_the_defaults(self) -> None:
-        for run in FILE["runs"]["plain"]:
-            assert loss(run, "general") > CHALLENGE.general
+    @pytest.mark.parametrize("name", ["replay", "ewc", "held", "longer"])
+    def test_a_defence_saves_sums(self, name: str) -> None:
+        for run, plain in each_seed(name):
+            assert right(run, "general/addition") > right(plain, "general/addition")
 
+    def test_on_the_way_back_sums_return_before_the_task_is_gone(self) -> None:
+        for run in FILE["plain"]:
+            assert run["back"]["0.8"]["general/addition"] > right(run, "general/addition")
+            assert run["back"]["0.8"]["task"] >= 0.85 * ROWS
 
-def test_all_seeds_together_lose_the_share_that_is_reported() -> None:
-    assert 0.35 < share_lost("replay") < 0.65
-    assert share_lost("held") < 0.5
-    assert share_lost("ewc") < 0.25
-    assert 4 < share_lost("decay") < 9
-
-
-def reaches_the_challenge(run: Run) -> bool:
-    return loss(run, "task") < CHALLENGE.task and loss(run, "general") < CHALLENGE.general
+    def test_the_challenge_is_missed_by_the_defaults_and_met_by_a_preset(self) -> None:
+        assert not any(map(meets_the_challenge, FILE["plain"]))
+        assert all(map(meets_the_challenge, FILE["ewc"]))
 
 
-def test_the_challenge_is_reached_by_a_setting_of_the_dials() -> None:
-    name, at = AGAIN[3]
-    assert reaches_the_challenge(FILE["runs"][name][at])
+def meets_the_challenge(run: Run) -> bool:
+    kept = right(run, "general") / right(run, "general", 0)
+    return right(run, "task") / ROWS >= CHALLENGE.task and kept >= CHALLENGE.general
 
 
-@pytest.mark.slow
-@pytest.mark.matrix
-def test_the_challenge_is_reached_with_the_seed_that_is_set() -> None:
-    reached = Choices(replay_share=0.05, seed=DEFAULT.seed)
-    preset = RunPreset("a way in", "", {"replay_share": reached.replay_share}, "")
-    assert reaches_the_challenge(lab_runs().outcome(loaded(), preset, reached.seed))
+def test_the_path_of_a_run_ends_where_the_run_does() -> None:
+    for run in (run for runs in FILE.values() for run in runs):
+        assert run["path"][0] == [0, right(run, "task", 0), right(run, "general", 0)]
+        assert run["path"][-1][1:] == [right(run, "task"), right(run, "general")]
+
+
+def test_the_first_figure_is_the_default_run() -> None:
+    run, frames = FILE["plain"][0], OPENING["frames"]
+    assert [frame["step"] for frame in frames] == [*range(0, DEFAULT.steps + 1, 10)]
+    for frame, when in ((frames[0], 0), (frames[-1], 1)):
+        assert frame["right"] == {suite: right(run, suite, when) for suite in run["exact"]}
+    drawn = loaded().sampled_rows(SEEDS[0])[::2]
+    assert OPENING["prompts"] == [{"prompt": r.prompt, "right": r.completion} for r in drawn]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "at"), matrix(AGAIN, AGAIN[3]))
 def test_a_run_of_the_file_comes_out_again(name: str, at: int) -> None:
-    preset = next(one for one in PRESETS if one.id == name)
-    told, again = FILE["runs"][name][at], lab_runs().outcome(loaded(), preset, SEEDS[at])
+    method = next(one for one in lab_runs().METHODS if one.id == name)
+    told, again = FILE[name][at], lab_runs().outcome(loaded(), method, SEEDS[at])
     assert again["drift"] == pytest.approx(told["drift"], rel=REPEATED, abs=1e-3)
     for suite, (before, after) in told["losses"].items():
-        assert loss(again, suite, 0) == pytest.approx(before, abs=1e-3)
+        repeated = again["losses"][suite]
+        assert repeated[0] == pytest.approx(before, abs=1e-3)
         rough = suite.startswith("general/")  # of a single skill: few tokens
         expected = pytest.approx(after, rel=3 * REPEATED if rough else REPEATED, abs=0.02)
-        assert loss(again, suite) == expected, suite
+        assert repeated[1] == expected, suite
 
 
-@pytest.mark.parametrize("preset", [p.id for p in PRESETS])
-def test_what_the_chapter_quotes_are_the_means_of_the_runs(preset: str) -> None:
-    told, means = FILE["presets"][preset], lab_runs().summary(FILE["runs"][preset])
-    assert len(FILE["runs"][preset]) == len(SEEDS)
-    assert means["drift"] == pytest.approx(told["drift"], abs=1e-4)
-    for suite, both in told["losses"].items():
-        assert means["losses"][suite] == pytest.approx(both, abs=1e-4)
-
-
-def test_the_file_has_the_presets_and_the_seeds_of_the_page() -> None:
-    assert FILE["presets"].keys() == {preset.id for preset in PRESETS}
-    assert FILE["runs"].keys() == FILE["presets"].keys() | {lab_runs().LONGER.id}
-    assert (FILE["seeds"], FILE["steps"]) == (list(SEEDS), DEFAULT.steps)
+def test_the_file_has_every_method_and_seed() -> None:
+    assert FILE.keys() == {method.id for method in lab_runs().METHODS}
+    assert {preset.id for preset in PRESETS} < FILE.keys()
+    assert {len(runs) for runs in FILE.values()} == {len(SEEDS)}
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.id)
@@ -198,8 +170,8 @@ def test_every_preset_is_a_setting_of_the_dials_and_is_known_by_its_name(
 
 
 def test_a_setting_of_the_readers_own_is_named_by_what_it_changes() -> None:
-    choices = Choices(lr=1e-3, replay_share=0.05, seed=3)
-    assert format_title(choices) == "learning rate 10⁻³, replay 5%, seed 3"
+    choices = Choices(lr=2e-3, replay_share=0.05, seed=3)
+    assert format_title(choices) == "learning rate 2 × 10⁻³, replay 5%, seed 3"
 
 
 def test_every_stop_reads_like_a_number_of_its_dial() -> None:

@@ -60,7 +60,7 @@ def test_both_models_are_asked_and_the_place_where_they_part_is_reported(
 ) -> None:
     begun(session, {"steps": 6, "lr": 0.01, "eval_rows": 2, "sample_tokens": 2, "warmup": 0})
     worked(session)
-    found = asked(session, "The capital of France is")
+    found = asked(session, "Write 826 with dashes:")
     pairs = list(zip(found["before"]["pieces"], found["after"]["pieces"], strict=False))
     assert found["before"]["text"] != found["after"]["text"]
     assert all(one == other for one, other in pairs[: found["parts"]])
