@@ -21,11 +21,7 @@ CHAPTERS = ("forgetting",)
 QUICK = {"rows_per_step": 4, "eval_rows": 4, "eval_every": 400, "sample_tokens": 0}
 """What a run may leave out that is no dial."""
 HEAVY = ("demo/", "pyodide/", "python/")
-KNOWN_BEFORE = {
-    "The capital of Jordan is": "Amman",
-    "Q: What is the capital of Iran? A:": "Tehran",
-    "63 + 95 =": "158",
-}
+KNOWN_BEFORE = {"63 + 95 =": "158", "71 + 65 =": "136", "55 + 97 =": "152"}
 PUT = """(row) => new Promise((resolve) => {
   const opening = indexedDB.open("unfrozen-runs", 1);
   opening.onsuccess = () => {
@@ -71,7 +67,7 @@ def test_the_button_says_what_it_loads(page: Page, host: Host) -> None:
     assert float(told[1]) == pytest.approx(total / 1e6, rel=0.01)
 
 
-def test_the_default_run_learns_the_numerals_and_loses_the_capitals(reader: PageRunReader) -> None:
+def test_the_default_run_learns_the_task_and_loses_sums(reader: PageRunReader) -> None:
     page = reader.page
     losses = page.evaluate(
         "() => { const { evals } = document.querySelector('page-run').state;"
@@ -79,7 +75,7 @@ def test_the_default_run_learns_the_numerals_and_loses_the_capitals(reader: Page
         " [suite, [y[0], y[y.length - 1]]])) }"
     )
     assert losses["task"][1] < losses["task"][0] / 10
-    assert losses["general/capitals"][1] > 20 * losses["general/capitals"][0]
+    assert losses["general/addition"][1] > 20 * losses["general/addition"][0]
     refused, planned, predicted = page.evaluate(
         "() => { const { refusedLines, plan, memory } = document.querySelector('page-run').state;"
         " return [refusedLines, plan.x.length, Object.keys(memory.predicted)] }"
@@ -89,7 +85,7 @@ def test_the_default_run_learns_the_numerals_and_loses_the_capitals(reader: Page
     shown = reader.root.locator("run-view")
     assert shown.locator("run-chart").count() >= 3
     assert reader.dots.count() == 1
-    assert reader.titles == ["As it comes"]
+    assert reader.titles == ["Default"]
 
 
 def test_what_it_has_forgotten_can_be_asked(reader: PageRunReader) -> None:
@@ -98,13 +94,16 @@ def test_what_it_has_forgotten_can_be_asked(reader: PageRunReader) -> None:
     for prompt, right in KNOWN_BEFORE.items():
         form.locator("input").fill(prompt)
         form.locator("input").press("Enter")
-        reader.wait(lambda: form.locator("button").is_enabled(), "an answer")
+        ask = form.get_by_role("button", name="Ask", exact=True)
+        reader.wait(ask.is_enabled, "an answer")
         before, after = form.locator(".page-run-answer-text").all_inner_texts()
         assert right in before
         changed += after != before
         marked = "".join(form.locator(".page-run-token-differs").all_inner_texts())
         assert bool(marked) is (before != after)
     assert changed
+    reader.root.get_by_role("button", name="Another question").click()
+    form.get_by_text("Right", exact=True).wait_for()
     kept = reader.ask("The capital of France is")
     assert kept["before"]["text"] == kept["after"]["text"]
     assert "Paris" in kept["after"]["text"]
@@ -157,17 +156,19 @@ def test_whatever_is_asked_is_answered(reader: PageRunReader, prompt: str, note:
     assert len(said["after"]["pieces"]) <= 16
 
 
-def test_a_lower_rate_leaves_a_second_dot_and_a_line_between_them(reader: PageRunReader) -> None:
+def test_a_lower_rate_leaves_a_path_of_its_own(reader: PageRunReader) -> None:
     before = reader.dots.count()
-    reader.root.get_by_role("button", name="A third of the rate").click()
-    gentle = next(preset for preset in PRESETS if preset.id == "gentle")
-    assert reader.choices["lr"] == gentle.choices["lr"]
-    assert reader.root.locator(".page-run-preset-note").inner_text() == gentle.says
-    ended = reader.train(dict(gentle.choices) | QUICK | {"steps": 20})
+    reader.root.get_by_role("button", name="A lower rate, longer").click()
+    longer = next(preset for preset in PRESETS if preset.id == "longer")
+    assert reader.choices["lr"] == longer.choices["lr"]
+    assert reader.root.locator(".page-run-preset-note").inner_text() == longer.says
+    ended = reader.train(dict(longer.choices) | QUICK | {"steps": 20})
     assert ended["ok"]
-    assert ended["losses"]["task"][1] > CHALLENGE.task
+    after = ended["exact"]["task"]["after"]
+    assert after["right"] < CHALLENGE.task * after["of"]
     assert reader.dots.count() == before + 1
-    assert reader.root.locator(".page-run-pareto").count() == 1
+    path = reader.dots.last.locator("path").get_attribute("d") or ""
+    assert path.count("L") == 1  # from before training to the end: scored twice
     spoken = reader.root.locator(".page-run-svg").get_attribute("aria-label") or ""
     assert reader.titles[-1] in spoken
 
@@ -222,7 +223,7 @@ def test_the_command_that_makes_a_run_again_can_be_copied(reader: PageRunReader)
     reader.root.locator(".page-run-item").first.get_by_role("button", name="Copy command").click()
     reader.shows("copied")
     text = reader.page.evaluate("navigator.clipboard.readText()")
-    assert "unfrozen train --model demo --steps 120 --lr 0.0006 " in text
+    assert "unfrozen train --model demo --steps 240 --lr 0.001 " in text
 
 
 def test_a_run_is_laid_beside_a_recording(reader: PageRunReader) -> None:

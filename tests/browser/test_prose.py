@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from accessibility import objections
 from browser.drawing import drawn
 from conftest import StaticSite, watched_page
 
+SENTENCES = "#article prose-slider"
 OPEN = "() => document.querySelectorAll('details').forEach((d) => (d.open = true))"
 
 
@@ -20,9 +21,35 @@ def article(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
         yield page
 
 
+def test_the_first_figure_follows_its_slider_without_python(article: Page) -> None:
+    figure = article.locator("#opening")
+    rows = figure.locator("tbody tr")
+    expect(figure).to_be_in_viewport()
+    figure.get_by_role("slider").focus()
+    article.keyboard.press("Home")
+    expect(figure).to_contain_text("0 of 32")
+    for row in rows.all():
+        _, before, now = row.locator("th, td").all_inner_texts()
+        assert now.startswith(before)
+    before, width = figure.inner_text(), bar_width(figure)
+    article.keyboard.press("End")
+    expect(rows.first).to_contain_text("✓")
+    assert figure.inner_text() != before
+    assert bar_width(figure) > width
+    fetched = article.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
+    assert fetched
+    assert not [name for name in fetched if "pyodide" in name]
+
+
+def bar_width(figure: Locator) -> float:
+    """Of what was learned, in pixels."""
+    box = figure.locator(".opening-learned").bounding_box()
+    return box["width"] if box else 0.0
+
+
 def test_pulling_a_slider_changes_the_sentence_and_what_is_spoken(article: Page) -> None:
     page = article
-    sentence = page.locator("prose-slider").first
+    sentence = page.locator(SENTENCES).first
     slider = sentence.get_by_role("slider", name="Parameters")
     expect(sentence.locator("p")).to_contain_text("8 billion parameters are 128 GB")
     slider.focus()
@@ -35,7 +62,7 @@ def test_pulling_a_slider_changes_the_sentence_and_what_is_spoken(article: Page)
 
 
 def test_two_sliders_of_one_sentence_work_together(article: Page) -> None:
-    sentence = article.locator("prose-slider").nth(1)
+    sentence = article.locator(SENTENCES).nth(1)
     for name in ("Tokens, s", "Examples, b"):
         sentence.get_by_role("slider", name=name).focus()
         article.keyboard.press("Home")
@@ -49,13 +76,13 @@ def test_a_finger_moves_a_slider(chromium: Browser, static_site: StaticSite) -> 
     context = chromium.new_context(has_touch=True, viewport={"width": 390, "height": 844})
     page = context.new_page()
     page.goto(static_site.url)
-    slider = page.locator("prose-slider input").first
+    slider = page.locator(f"{SENTENCES} input").first
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     assert box is not None
     assert box["height"] >= 24
     page.touchscreen.tap(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
-    expect(page.locator("prose-slider p").first).to_contain_text("405 billion")
+    expect(page.locator(f"{SENTENCES} p").first).to_contain_text("405 billion")
     context.close()
 
 
@@ -63,7 +90,7 @@ def test_without_scripts_sentences_stand(chromium: Browser, static_site: StaticS
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(static_site.url)
-    expect(page.locator("prose-slider p").first).to_contain_text("128 GB")
+    expect(page.locator(f"{SENTENCES} p").first).to_contain_text("128 GB")
     assert page.locator("prose-slider input").count() == 0
     expect(page.locator(".slider-controls").first).to_be_hidden()
     context.close()

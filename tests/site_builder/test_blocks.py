@@ -21,7 +21,7 @@ def printed(folder: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("block", "parts"),
     [
-        ("diagram", "step, recompute, zero, formats, row, packing, pulls, symptoms"),
+        ("diagram", "step, recompute, zero, formats, row, packing, pulls, frontier, symptoms"),
         ("accuracy", "strips, published, traced, others, record, unseen, kinds, words"),
         ("lora-runs", "methods"),
     ],

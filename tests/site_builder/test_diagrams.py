@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from site_builder.blocks import DIAGRAMS
+from site_builder.diagrams.forgetting import LEARNED, SHOWN, Point, at_equal_learning, path_of
 from site_builder.diagrams.memory import (
     RECOMPUTE_HEIGHT,
     RECOMPUTE_MODEL,
@@ -134,3 +135,19 @@ def test_every_bit_of_every_format_is_drawn() -> None:
 )
 def test_numbers_of_any_size_are_short(value: float, words: str) -> None:
     assert format_number(value) == words
+
+
+def test_methods_are_compared_where_their_path_first_reaches_the_level() -> None:
+    path = [Point(0, 0, 1), Point(20, LEARNED / 2, 0.9), Point(40, LEARNED * 1.5, 0.7)]
+    assert at_equal_learning([*path, Point(60, 1, 0.5)]) == pytest.approx((30, LEARNED, 0.8))
+    assert at_equal_learning(path[:2]) is None
+
+
+def test_every_method_of_the_frontier_has_a_path_a_name_and_a_row() -> None:
+    html = DIAGRAMS["frontier"]()
+    lines = attributes(html, "polyline", "frontier-path")
+    assert len(lines) == len(SHOWN) + 1  # the way back
+    for _, label in SHOWN:
+        assert html.count(f">{label}</") == 2  # beside its path, and in the table
+    for name, _ in SHOWN:
+        assert at_equal_learning(path_of(name)) is not None

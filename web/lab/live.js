@@ -32,7 +32,7 @@ export class LivePageRun {
     const tree = toDom(pageRunView(view, { live: true }));
     this.run = Object.assign(document.createElement("run-view"), { hidden: true });
     this.run.toggleAttribute("data-own", true);
-    tree.querySelector(".page-run-ask").after(this.run);
+    tree.querySelector(".page-run-settings").after(this.run);
     host.replaceChildren(host.querySelector("script.data"), tree);
     this.wayBack = new WayBack(this.#find(".page-run-back"), () => this.#askAgain());
     this.#listen();
@@ -95,11 +95,13 @@ export class LivePageRun {
   #listen() {
     trainer.addEventListener("status", () => this.#drawStatus());
     pageRuns.addEventListener("change", () => this.#runsChanged());
+    pageRuns.addEventListener("events", ({ detail }) => this.#follow(detail.events));
     this.#find(".page-run-start").addEventListener("click", () => this.#startOrStop());
     this.#find(".page-run-grid").addEventListener("input", ({ target }) => this.#dialChanged(target));
     this.#find(".chips").addEventListener("click", ({ target }) => this.#preset(target.dataset.preset));
     this.#find(".page-run-list").addEventListener("click", ({ target }) => this.#runCommand(target));
     this.#find(".page-run-ask").addEventListener("submit", (event) => this.#askModels(event));
+    this.#find(".page-run-another").addEventListener("click", () => this.#askAnother());
     new ResizeObserver(() => this.#resized()).observe(this.#find(".page-run-plane"));
   }
 
@@ -178,13 +180,18 @@ export class LivePageRun {
 
   #drawPlane() {
     const place = this.#find(".page-run-plane");
-    const open = place.querySelector("details")?.open ?? false;
-    const dots = [...pageRuns.all.values()].map((run, index) => dotOf(run, index, this.#shown)).filter(Boolean);
+    const runs = [...pageRuns.all.values()].map(({ id, title, path }, index) => ({ number: index + 1, title, path, isShown: id === this.#shown }));
     this.#width = place.clientWidth;
     const width = Math.max(280, Math.min(760, this.#width || 640));
-    const nodes = planeView(this.view.plane, this.view.challenge, dots, width).map((node) => toDom(node));
+    const nodes = planeView(this.view.challenge, runs.filter(({ path }) => path.length), width).map((node) => toDom(node));
     place.replaceChildren(...nodes);
-    place.querySelector("details").open = open;
+  }
+
+  /** Shows how far the run that trains is: its step beside the button, its path on the plane. */
+  #follow(events) {
+    if (events.some(({ kind }) => kind === "eval")) this.#drawPlane();
+    const step = events.findLast(({ kind }) => kind === "metrics")?.step;
+    if (step && trainer.status.phase === "training") this.#find(".page-run-note").textContent = `Step ${step}. The page stays usable.`;
   }
 
   #drawStatus() {
@@ -250,11 +257,19 @@ export class LivePageRun {
     }
   }
 
+  /** Asks a held-out row, drawn at random. */
+  #askAnother() {
+    const { questions } = this.view;
+    this.#find(".page-run-prompt").value = questions[Math.floor(Math.random() * questions.length)].prompt;
+    this.#find(".page-run-ask").requestSubmit();
+  }
+
   async #askModels(event) {
     event.preventDefault();
     const button = this.#find(".page-run-ask .button");
+    const prompt = this.#find(".page-run-prompt").value;
     button.disabled = true;
-    await this.#showAnswers(this.#find(".page-run-prompt").value);
+    await this.#showAnswers(prompt);
     button.disabled = false;
   }
 
@@ -270,15 +285,9 @@ export class LivePageRun {
     const { mix } = this.wayBack;
     place.dataset.prompt = prompt;
     const answers = await this.ask(prompt);
-    if (asked === this.#asked) place.replaceChildren(toDom(answersView({ ...answers, mix })));
+    const question = this.view.questions.find((row) => row.prompt === prompt);
+    if (asked === this.#asked) place.replaceChildren(toDom(answersView({ ...answers, mix, expected: question?.answer })));
   }
-}
-
-function dotOf({ id, title, end }, index, shown) {
-  const losses = end?.summary?.losses;
-  const [task, general] = [losses?.task?.[1], losses?.general?.[1]];
-  if (!Number.isFinite(task) || !Number.isFinite(general)) return null;
-  return { number: index + 1, title, task, general, isShown: id === shown };
 }
 
 function nearest(stops, value) {
@@ -288,7 +297,7 @@ function nearest(stops, value) {
 
 function workText({ phase, what, share, starting }) {
   if (phase === "stopping") return "Stopping after the current step.";
-  if (phase === "training") return "Training. The page stays usable; each step shows below.";
+  if (phase === "training") return "Training. The page stays usable.";
   if (starting) return "Starting Python, with numpy and the model.";
   return what ? `Loading ${what} ${share}` : "Loading";
 }

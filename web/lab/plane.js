@@ -1,110 +1,66 @@
 /**
- * The plane of learning and forgetting: task loss to the right, loss on what it knew upwards, both
- * logarithmic. Letters are the runs of docs/forgetting.md, numbers the reader's own; the best of
- * these, which no other beats at both, are joined. Pure: data in, tree out.
+ * The plane of learning and forgetting: held-out rows of the task that are right to the right, rows of what the model
+ * knew that are still right upwards. Each run is a path through its evaluations, with its number at the end.
+ * Pure: data in, tree out.
  */
 
-import { formatLoss } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
 import { axisTitleView, xAxisView, yAxisView } from "../plots/guides.js";
-import { logScale } from "../plots/scale.js";
 
 const HEIGHT = 340;
-const MARGIN = { top: 30, right: 14, bottom: 44, left: 52 };
-const TASK = [0.15, 25]; // each axis grows with the runs that lie beyond it
-const GENERAL = [0.03, 1];
-const FLOOR = 1e-3; // nats: what lies lower is drawn here
+const MARGIN = { top: 30, right: 18, bottom: 44, left: 52 };
+const TICKS = [0, 0.25, 0.5, 0.75, 1];
 
-/** @typedef {{task: number, general: number}} Score losses in nats a token */
+/** @typedef {{task: number, general: number}} Score shares of rows, from 0 to 1 */
 
 /**
- * @param {{start: Score, known: (Score & {title: string, flags: string})[], text: string}} plane
  * @param {{task: number, general: number, says: string}} challenge
- * @param {{number: number, task: number, general: number, title: string, isShown: boolean}[]} runs
+ * @param {{number: number, path: Score[], title: string, isShown: boolean}[]} runs
  * @param {number} [width] pixels
  */
-export function planeView(plane, challenge, runs, width = 640) {
-  const wide = around(TASK, runs.map(({ task }) => task));
-  const high = around(GENERAL, runs.map(({ general }) => general));
-  const x = logScale(wide, [MARGIN.left, width - MARGIN.right], { count: width / 90, nice: false });
-  const y = logScale(high, [HEIGHT - MARGIN.bottom, MARGIN.top], { count: 5, nice: false });
-  const at = ({ task, general }) => [x.map(floored(task)), y.map(floored(general))].map(round);
-  const scores = runs.map(({ number, title, task, general }) => `${number}, ${title}: task ${formatLoss(task)}, old ${formatLoss(general)}`);
-  const label = `Task loss and loss on what it knew. ${scores.length ? scores.join("; ") : "No run of yours yet"}.`;
+export function planeView(challenge, runs, width = 640) {
+  const at = ({ task, general }) => [
+    round(MARGIN.left + task * (width - MARGIN.left - MARGIN.right)),
+    round(HEIGHT - MARGIN.bottom - general * (HEIGHT - MARGIN.bottom - MARGIN.top)),
+  ];
+  const ends = runs.map(({ number, title, path }) => `${number}, ${title}: learned ${percent(path.at(-1).task)}, kept ${percent(path.at(-1).general)}`);
+  const label = `What was learned, and what was kept. ${ends.length ? ends.join("; ") : "No run of yours yet"}.`;
   return [
     h(
       "svg",
       { class: "page-run-svg drawing", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
-      axesView(x, y, width),
-      challengeView(at(challenge), challenge),
-      paretoView(runs.map(at), x, y),
-      plane.known.map((dot, index) => knownView(at(dot), index, dot)),
-      startView(at(plane.start)),
-      runs.map((run) => runView(at(run), run)),
+      axesView(at, width),
+      challengeView(at(challenge), at({ task: 1, general: 1 })),
+      startView(at({ task: 0, general: 1 })),
+      runs.map((run) => runView(run.path.map(at), run)),
     ),
     h("p", { class: "faint" }, challenge.says),
-    h(
-      "details",
-      { class: "page-run-known soft" },
-      h("summary", null, plane.text),
-      h("ol", { type: "a" }, plane.known.map(({ title, flags, task, general }) =>
-        h("li", null, `${title}: task ${formatLoss(task)}, old ${formatLoss(general)}`, flags && [" ", h("code", null, flags)]),
-      )),
-    ),
   ];
-}
-
-/** A range of an axis, made wide enough for values: a loss may be huge. */
-function around([low, high], values) {
-  const losses = values.map(floored);
-  return [Math.min(low, ...losses.map((value) => value / 1.3)), Math.max(high, ...losses.map((value) => value * 1.3))];
-}
-
-function floored(loss) {
-  return Math.max(loss, FLOOR);
 }
 
 function round(value) {
   return Math.round(value * 10) / 10;
 }
 
-function axesView(x, y, width) {
-  const bottom = HEIGHT - MARGIN.bottom;
+export function percent(share) {
+  return `${Math.round(100 * share)}%`;
+}
+
+function axesView(at, width) {
   const right = width - MARGIN.right;
   return h(
     "g",
     null,
-    yAxisView({ left: MARGIN.left, right }, y.ticks.map(({ value, label }) => ({ at: y.map(value), label }))),
-    xAxisView(bottom, x.ticks.map(({ value, label }) => ({ at: x.map(value), rows: [label] })), true),
-    axisTitleView("loss on the task →", { x: right, y: HEIGHT - 6, anchor: "end" }),
-    axisTitleView("↑ loss on what it knew (nats a token)", { x: MARGIN.left, y: 14 }),
+    yAxisView({ left: MARGIN.left, right }, TICKS.map((share) => ({ at: at({ task: 0, general: share })[1], label: percent(share) }))),
+    xAxisView(HEIGHT - MARGIN.bottom, TICKS.map((share) => ({ at: at({ task: share, general: 0 })[0], rows: [percent(share)] })), true),
+    axisTitleView("learned: right rows of the task →", { x: right, y: HEIGHT - 6, anchor: "end" }),
+    axisTitleView("↑ kept: right rows of what it knew", { x: MARGIN.left, y: 14 }),
   );
 }
 
-function challengeView([right, top]) {
-  const bottom = HEIGHT - MARGIN.bottom;
-  const box = { x: MARGIN.left, y: top, width: round(right - MARGIN.left), height: round(bottom - top) };
-  return h("g", { class: "page-run-challenge" }, h("rect", box), h("text", { x: MARGIN.left + 6, y: bottom - 6 }, "challenge"));
-}
-
-/** Steps through the runs that no other beats at both losses. */
-function paretoView(points, x, y) {
-  const sorted = [...points].sort((a, b) => a[0] - b[0] || b[1] - a[1]);
-  const best = sorted.filter(([, top], index) => sorted.slice(0, index).every(([, other]) => other < top));
-  if (best.length < 2) return null;
-  const path = best.map(([left, top], index) => (index === 0 ? `M${left},${top}` : `H${left}V${top}`)).join("");
-  return h("path", { class: "page-run-pareto", d: path });
-}
-
-function knownView([left, top], index, { title, flags }) {
-  const letter = String.fromCharCode(97 + index);
-  return h(
-    "g",
-    { class: "page-run-dot page-run-dot-known" },
-    h("title", null, `${letter}: ${title}${flags ? `, ${flags}` : ""}`),
-    h("circle", { cx: left, cy: top, r: 8 }),
-    h("text", { x: left, y: top + 4, "text-anchor": "middle" }, letter),
-  );
+function challengeView([left, bottom], [right, top]) {
+  const box = { x: left, y: top - 8, width: round(right - left + 8), height: round(bottom - top + 8) };
+  return h("g", { class: "page-run-challenge" }, h("rect", box), h("text", { x: left - 6, y: top + 4, "text-anchor": "end" }, "challenge"));
 }
 
 function startView([left, top]) {
@@ -112,15 +68,17 @@ function startView([left, top]) {
     "g",
     { class: "page-run-dot page-run-dot-start" },
     h("circle", { cx: left, cy: top, r: 5 }),
-    h("text", { x: left - 10, y: top - 10, "text-anchor": "end" }, "before: θ₀"),
+    h("text", { x: left + 10, y: top + 4 }, "before"),
   );
 }
 
-function runView([left, top], { number, title, isShown }) {
+function runView(points, { number, title, isShown }) {
+  const [left, top] = points.at(-1);
   return h(
     "g",
     { class: isShown ? "page-run-dot page-run-dot-run page-run-dot-shown" : "page-run-dot page-run-dot-run", "data-number": number },
     h("title", null, title),
+    h("path", { d: `M${points.map((point) => point.join(",")).join("L")}` }),
     h("circle", { cx: left, cy: top, r: 10 }),
     h("text", { x: left, y: top + 4, "text-anchor": "middle" }, number),
   );

@@ -2,18 +2,17 @@
  * The view of `<page-run>`: printed when the site is built, and upgraded in place.
  */
 
-import { planeView } from "./plane.js";
-import { formatLoss } from "../figures/number.js";
+import { percent, planeView } from "./plane.js";
 import { h } from "../figures/vnode.js";
 import { partName, wayBackView } from "./way-back-view.js";
 
 const PRINTED = [
   h("span", { class: "no-script" }, "Training here needs JavaScript. "),
-  "What the presets do stands in the table below.",
+  "What each method does stands in the figure below.",
 ];
 
 /**
- * @param {object} view from `unfrozen.lab.choices`, with `plane` of the site builder
+ * @param {object} view from `unfrozen.lab.choices`, with questions and downloads of the site builder
  * @param {{live?: boolean}} [opts] live: it can be used
  */
 export function pageRunView(view, { live = false } = {}) {
@@ -27,18 +26,19 @@ export function pageRunView(view, { live = false } = {}) {
       h("p", { class: "page-run-note faint" }, live ? "" : PRINTED),
     ),
     h("p", { class: "page-run-status bad", role: "status" }),
-    dialsView(view, live),
-    h("div", { class: "page-run-plane" }, planeView(view.plane, view.challenge, [])),
+    presetsView(view.presets, live),
+    h("div", { class: "page-run-plane" }, planeView(view.challenge, [])),
     h("ol", { class: "page-run-list", "aria-label": "Your runs" }),
+    askView(live, view.questions),
     live && wayBackView(view.parts),
-    askView(live),
+    settingsView(view.dials, live),
   );
 }
 
-function dialsView({ presets, dials }, live) {
+function presetsView(presets, live) {
   return h(
     "fieldset",
-    { class: "page-run-dials stack", disabled: !live },
+    { class: "page-run-presets stack", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to train with"),
     h(
       "div",
@@ -48,7 +48,15 @@ function dialsView({ presets, dials }, live) {
       ),
     ),
     h("p", { class: "page-run-preset-note soft" }, presets[0].says),
-    h("div", { class: "page-run-grid" }, dials.map(dialView)),
+  );
+}
+
+function settingsView(dials, live) {
+  return h(
+    "details",
+    { class: "page-run-settings" },
+    h("summary", null, "All settings"),
+    h("fieldset", { class: "page-run-grid", disabled: !live }, dials.map(dialView)),
   );
 }
 
@@ -74,7 +82,7 @@ function dialView({ name, label, note, stops, texts, at }) {
   );
 }
 
-function askView(live) {
+function askView(live, questions) {
   return h(
     "form",
     { class: "page-run-ask" },
@@ -86,19 +94,25 @@ function askView(live) {
       autocomplete: "off",
       autocapitalize: "off",
       spellcheck: "false",
-      value: "The capital of France is",
+      value: questions[0].prompt,
       disabled: !live,
     }),
-    h("button", { type: "submit", class: "button", disabled: !live }, "Ask"),
+    h(
+      "span",
+      { class: "row" },
+      h("button", { type: "submit", class: "button", disabled: !live }, "Ask"),
+      h("button", { type: "button", class: "button page-run-another", disabled: !live }, "Another question"),
+    ),
     h("div", { class: "page-run-answers", role: "status" }),
   );
 }
 
 /**
  * Draws the continuations of both models, token by token; where they differ, they are marked.
- * @param {object} answer from `unfrozen.lab.session`, with the `mix` of the second model
+ * @param {object} answer from `unfrozen.lab.session`, with the `mix` of the second model and, of
+ *   a held-out row, the `expected` answer
  */
-export function answersView({ before, after, parts, step, note, problem, mix = { alpha: 1, back: [] } }) {
+export function answersView({ before, after, parts, step, note, problem, expected, mix = { alpha: 1, back: [] } }) {
   if (problem) return h("p", { class: "page-run-problem bad" }, problem);
   return h(
     "div",
@@ -107,6 +121,7 @@ export function answersView({ before, after, parts, step, note, problem, mix = {
     after
       ? answerLine(step ? mixName(step, mix) : "Not trained yet", after, parts)
       : h("p", { class: "faint" }, "Train it, and what it has become answers beside it."),
+    expected && h("p", { class: "page-run-answer" }, h("span", { class: "faint" }, "Right"), h("span", { class: "page-run-answer-text" }, expected)),
     note && h("p", { class: "faint" }, note),
   );
 }
@@ -145,15 +160,12 @@ function visible(piece) {
  */
 export function runsView(runs, shown) {
   return runs.map((run, index) => {
-    const losses = run.end?.summary?.losses;
-    const score = (suite) => losses?.[suite]?.[1];
-    const scored = Number.isFinite(score("task"));
     return h(
       "li",
       { class: "row page-run-item", "data-run": run.id, "aria-current": run.id === shown ? "true" : null },
       h("span", { class: "page-run-number", "aria-hidden": "true" }, index + 1),
       h("span", { class: "page-run-item-title" }, run.title),
-      h("span", { class: "page-run-item-score soft numeric" }, scored ? `task ${formatLoss(score("task"))}, old ${formatLoss(score("general"))}` : run.over ? endText(run) : "training"),
+      h("span", { class: "page-run-item-score soft numeric" }, scoreText(run)),
       h("span", { class: "row" }, buttonsOf(run)),
     );
   });
@@ -171,6 +183,10 @@ function buttonsOf(run) {
   ];
 }
 
-function endText({ end }) {
-  return { stopped: "stopped", failed: "failed", oom: "out of memory" }[end?.status] ?? "ended";
+function scoreText({ over, end, path }) {
+  if (!over) return "training";
+  const status = { stopped: "stopped", failed: "failed", oom: "out of memory" }[end?.status] ?? "ended";
+  if (!path.length || !["finished", "stopped"].includes(end?.status)) return status;
+  const { task, general } = path.at(-1);
+  return `learned ${percent(task)}, kept ${percent(general)}`;
 }

@@ -198,15 +198,16 @@ class ProseSlider extends HTMLElement {
     return input;
   }
 
-  /** Fills in the texts of these stops; each control's value text is its own stop and the results. */
+  /** Fills in the texts of these stops, and widths of bars; each control's value text is its own stop and the results. */
   #show() {
     const { sliders, sentences } = this.data;
     const at = this.inputs.map((input) => Number(input.value));
     const row = sentences[at.reduce((index, stop, i) => index * sliders[i].texts.length + stop, 0)];
-    this.holes.forEach((hole, i) => (hole.textContent = row[i]));
+    const isBar = this.holes.map((hole) => hole.localName === "rect");
+    this.holes.forEach((hole, i) => (isBar[i] ? hole.setAttribute("width", row[i]) : (hole.textContent = row[i])));
     sliders.forEach(({ texts }, i) => {
       const own = texts[at[i]];
-      const rest = row.filter((text) => text !== own);
+      const rest = row.filter((text, hole) => text !== own && !isBar[hole]);
       this.inputs[i].setAttribute("aria-valuetext", [own, ...rest].join(", "));
     });
   }

@@ -14,6 +14,8 @@ import { parseLines } from "./log-reader.js";
  * @property {string[]} lines of its log
  * @property {boolean} over
  * @property {object | null} end its last event
+ * @property {{task: number, general: number}[]} path share of the task's held-out rows that are right, and of what the
+ *   model knew before, at each evaluation
  * @property {boolean} [saved] in this browser, for the next visit
  */
 
@@ -23,7 +25,7 @@ class PageRuns extends EventTarget {
 
   /** @param {PageRun} run */
   add(run) {
-    this.all.set(run.id, run);
+    this.all.set(run.id, Object.assign(run, { path: pathOf(eventsOf(run.lines)) }));
     this.changed();
   }
 
@@ -33,6 +35,7 @@ class PageRuns extends EventTarget {
     run.lines.push(...lines);
     const events = eventsOf(lines);
     run.end = events.find(({ kind }) => kind === "run.end") ?? run.end;
+    if (events.some(({ kind }) => kind === "eval")) run.path = pathOf(eventsOf(run.lines));
     this.dispatchEvent(new CustomEvent("events", { detail: { id, events } }));
   }
 
@@ -51,6 +54,15 @@ class PageRuns extends EventTarget {
 /** @returns {import("./log-reader.js").Line[]} the events in lines of a log; damaged ones left out */
 export function eventsOf(lines) {
   return parseLines(lines).events;
+}
+
+function pathOf(events) {
+  const exact = (name) => events.filter(({ kind, suite, exact }) => kind === "eval" && suite === name && exact).map(({ exact }) => exact);
+  const general = exact("general");
+  return exact("task").slice(0, general.length).map(({ right, of }, index) => ({
+    task: right / of,
+    general: Math.min(1, general[index].right / Math.max(1, general[0].right)),
+  }));
 }
 
 /** The runs of this page. */

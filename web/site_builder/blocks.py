@@ -14,11 +14,11 @@ from site_builder import SiteError, accuracy, lora_runs
 from site_builder.bibliography import Bibliography
 from site_builder.code_blocks import CellRunner, listing
 from site_builder.config import WIDGETS, Widget, project
-from site_builder.diagrams import memory, symptoms, training
+from site_builder.diagrams import forgetting, memory, symptoms, training
 from site_builder.rendering import RenderQueue, embed_json
 
 Parts = Mapping[str, Callable[..., str]]
-DIAGRAMS: Final = memory.DIAGRAMS | training.DIAGRAMS | symptoms.DIAGRAMS
+DIAGRAMS: Final = memory.DIAGRAMS | training.DIAGRAMS | forgetting.DIAGRAMS | symptoms.DIAGRAMS
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
 QUIZ_MARK: Final = "<!--quiz:{words}:{where}-->"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from statistics import mean
 from typing import Any, Final
 
 from site_builder.config import WEB
@@ -92,10 +93,26 @@ def read_first_medians() -> dict[str, dict[str, Any]]:
     return {row["of"]: row for row in read_json("first_look.json")["whole"]}
 
 
-def read_presets() -> dict[str, Any]:
-    """Return the results of the page run's presets, means over five seeds; see docs/lab_runs.py."""
-    presets: dict[str, Any] = read_json("lab.json")
-    return presets
+def read_methods() -> dict[str, list[dict[str, Any]]]:
+    """Return the runs of the page's fine-tune by method, one for each seed; docs/lab_runs.py."""
+    methods: dict[str, list[dict[str, Any]]] = read_json("lab.json")
+    return methods
+
+
+def mean_right(method: str, suite: str, when: int = 1) -> float:
+    """Return how many held-out rows are right, before (0) or after (1), the mean over seeds."""
+    return float(mean(run["exact"][suite][when][0] for run in read_methods()[method]))
+
+
+def mean_drift(method: str) -> float:
+    """Return ‖θ − θ₀‖ / ‖θ₀‖ after training, the mean over seeds."""
+    return float(mean(run["drift"] for run in read_methods()[method]))
+
+
+def mean_path(method: str) -> list[tuple[float, float, float]]:
+    """Return each evaluation of a method: its step, right rows of the task, and of the rest."""
+    paths = [run["path"] for run in read_methods()[method]]
+    return [tuple(map(mean, zip(*points, strict=True))) for points in zip(*paths, strict=True)]
 
 
 @cache
@@ -117,6 +134,14 @@ def losses(recording: str, suite: str) -> tuple[float, float]:
     events = read_events(recording)
     found = [e["loss"] for e in events if e["kind"] == "eval" and e["suite"] == suite]
     return float(found[0]), float(found[-1])
+
+
+def right_rows(recording: str, suite: str) -> dict[str, int]:
+    """Return how many rows of a set are answered exactly after the last step, and `of` how many."""
+    events = read_events(recording)
+    found = [e["exact"] for e in events if e["kind"] == "eval" and e["suite"] == suite]
+    last: dict[str, int] = found[-1]
+    return last
 
 
 def steps(recording: str) -> int:

@@ -29,14 +29,15 @@ def runs(node: Node, *given: dict[str, Any], shown: str = "") -> ElementTree.Ele
 
 def run(name: str, **more: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {"id": name, "title": f"title of {name}", "command": "", "end": None}
-    return plain | {"over": False, "saved": False} | more
+    return plain | {"over": False, "saved": False, "path": []} | more
 
 
 def test_baked_it_can_be_read_and_nothing_pretends_to_work(node: Node) -> None:
     tree = node.tree("lab/view", "pageRunView", VIEW)
     assert "needs JavaScript" in texts(with_class(tree, "page-run-note"))[0]
-    (fields,) = tree.iter("fieldset")
-    assert "disabled" in fields.attrib
+    fields = list(tree.iter("fieldset"))
+    assert len(fields) == 2
+    assert all("disabled" in each.attrib for each in fields)
     loose = [*with_class(tree, "page-run-start"), *with_class(tree, "page-run-prompt")]
     assert all("disabled" in each.attrib for each in loose)
 
@@ -82,6 +83,12 @@ def test_a_mixture_answers_under_its_own_name(node: Node) -> None:
         assert texts(with_class(tree, "faint")) == ["Before", name]
 
 
+def test_the_right_answer_of_a_held_out_row_stands_below_both(node: Node) -> None:
+    said = {"before": wrote("a"), "after": wrote("b"), "parts": 0, "step": 5}
+    tree = answers(node, **said, expected="5-2-7")
+    assert texts(with_class(tree, "page-run-answer-text")) == ["a", "b", "5-2-7"]
+
+
 def test_before_the_first_run_the_start_answers_alone(node: Node) -> None:
     tree = answers(node, before=wrote("a", "b"))
     assert with_class(tree, "page-run-token-differs") == []
@@ -109,14 +116,14 @@ def test_a_problem_stands_where_an_answer_would(node: Node) -> None:
 
 
 def test_a_run_offers_what_can_be_done_with_it(node: Node) -> None:
-    losses = {"task": [16.0, 0.91], "general": [0.03, 0.05]}
-    done = {"over": True, "end": {"status": "finished", "summary": {"losses": losses}}}
+    path = [{"task": 0, "general": 1}, {"task": 0.9375, "general": 0.8}]
+    done = {"over": True, "path": path, "end": {"status": "finished", "summary": {}}}
     tree = runs(
         node,
         run("on"),
         run("done", **done, command="unfrozen train"),
         run("saved", **done, saved=True),
-        run("died", over=True, end={"status": "failed", "summary": {}}),
+        run("died", over=True, path=path, end={"status": "failed", "summary": {}}),
         run("cut", over=True, end=None),
         shown="done",
     )
@@ -130,6 +137,6 @@ def test_a_run_offers_what_can_be_done_with_it(node: Node) -> None:
     ]
     scores = [texts(with_class(item, "page-run-item-score"))[0] for item in items]
     assert scores[0] == "training"
-    assert scores[1].startswith("task 0.91")
+    assert scores[1] == "learned 94%, kept 80%"
     assert scores[3:] == ["failed", "ended"]
     assert [item.get("aria-current") for item in items] == [None, "true", None, None, None]

@@ -5,7 +5,7 @@ that name. Shapes stand at percentages of the width while text keeps its size, s
 serves a desk, a phone and paper. Colours are CSS classes; hatches replace them in print and high
 contrast (style/parts/diagrams.css).
 
-Reading order: memory, training, symptoms.
+Reading order: memory, training, forgetting, symptoms.
 """
 
 from __future__ import annotations
