@@ -1,6 +1,7 @@
 """The decision in the page: every way to set it, and what it does when it cannot decide."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from accessibility import objections, violations
 from browser.decision_reader import SECONDS, DecisionReader
-from conftest import StaticSite, matrix
+from conftest import StaticSite, matrix, watched_page
 from unfrozen.decision import view
 from unfrozen.decision.ranking import flips
 from unfrozen.decision.task import read_task
@@ -40,12 +41,26 @@ def decision_up(page_up: Page, static_site: StaticSite) -> DecisionReader:
     return reader
 
 
-def test_the_default_is_complete_without_script(chromium: Browser, static_site: StaticSite) -> None:
+@pytest.fixture(scope="module")
+def printed(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
+    """The page without scripts."""
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(static_site.url)
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def baked(chromium: Browser, static_site: StaticSite) -> Iterator[DecisionReader]:
+    """The decision alive, as it was baked: nobody has touched it."""
+    with watched_page(chromium.new_context()) as page:
+        yield DecisionReader(page, static_site.url)
+
+
+def test_the_default_is_complete_without_script(printed: Page) -> None:
     found: Any = view({})
-    root = page.locator("method-decision")
+    root = printed.locator("method-decision")
     text = root.inner_text()
     assert found["title"] in text
     assert found["text"] in text
@@ -55,24 +70,18 @@ def test_the_default_is_complete_without_script(chromium: Browser, static_site: 
         assert all(flip["text"] in text for flip in found["flips"][method["key"]])
     root.locator("summary").first.click()
     assert "unfrozen train" in root.locator("[data-copy=full]").inner_text()
+    root.locator("summary").first.click()
     assert root.locator("button:visible").count() == 0
     assert root.locator("select").first.is_disabled()
     assert "need JavaScript" in text
-    context.close()
 
 
-def test_what_turns_live_says_what_was_baked(page: Page, static_site: StaticSite) -> None:
-    reader = DecisionReader(page, static_site.url)
-    assert page.context.browser is not None
-    silent = page.context.browser.new_context(java_script_enabled=False)
-    printed = silent.new_page()
-    printed.goto(static_site.url)
+def test_what_turns_live_says_what_was_baked(baked: DecisionReader, printed: Page) -> None:
     words = "(result) => result.textContent"
     result = "method-decision .widget-result"
-    assert page.locator(result).evaluate(words) == printed.locator(result).evaluate(words)
-    silent.close()
-    assert reader.root.get_attribute("data-standing") == "baked"
-    assert reader.address == ""
+    assert baked.page.locator(result).evaluate(words) == printed.locator(result).evaluate(words)
+    assert baked.root.get_attribute("data-standing") == "baked"
+    assert baked.address == ""
 
 
 def test_an_edit_gives_the_answer_of_the_command_line(decision: DecisionReader) -> None:
@@ -218,30 +227,18 @@ def test_axe_finds_nothing_before_it_comes_alive(
     context.close()
 
 
-def test_nothing_moves_when_it_comes_alive(chromium: Browser, static_site: StaticSite) -> None:
-    heights = []
-    for script in (False, True):
-        context = chromium.new_context(java_script_enabled=script)
-        page = context.new_page()
-        page.goto(static_site.url)
-        root = page.locator("method-decision")
-        root.scroll_into_view_if_needed()
-        if script:
-            page.locator("method-decision[data-standing=baked]").wait_for()
-        box = root.bounding_box()
-        assert box is not None
-        heights.append(box["height"])
-        context.close()
-    assert abs(heights[0] - heights[1]) < 2
+def test_nothing_moves_when_it_comes_alive(baked: DecisionReader, printed: Page) -> None:
+    assert baked.root.get_attribute("data-standing") == "baked"
+    boxes = [page.locator("method-decision").bounding_box() for page in (baked.page, printed)]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert abs(boxes[0]["height"] - boxes[1]["height"]) < 2
 
 
-def test_on_paper_the_answer_is_there_and_its_controls_are_not(
-    chromium: Browser, static_site: StaticSite
-) -> None:
-    page = chromium.new_page()
+def test_on_paper_the_answer_is_there_and_its_controls_are_not(baked: DecisionReader) -> None:
+    page = baked.page
     page.emulate_media(media="print")
-    page.goto(static_site.url)
     assert page.locator("method-decision .verdict-title").is_visible()
     assert page.locator(".md-methods").is_visible()
     assert not page.locator(".md-controls").is_visible()
-    page.close()
+    page.emulate_media(media="screen")
