@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from browser.planner_reader import SECONDS, PlannerReader
@@ -21,12 +23,18 @@ FAINT = """(texts) => texts.filter((text) => {
 SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
 
 
-def test_the_default_plan_is_complete_without_script(
-    chromium: Browser, static_site: StaticSite
-) -> None:
+@pytest.fixture(scope="module")
+def printed(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
+    """The page without scripts."""
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(static_site.url)
+    yield page
+    context.close()
+
+
+def test_the_default_plan_is_complete_without_script(printed: Page) -> None:
+    page = printed
     text = page.locator("memory-planner").inner_text()
     found: Any = view({})
     for words in (
@@ -38,22 +46,19 @@ def test_the_default_plan_is_complete_without_script(
     assert page.locator(".mp-bar .predicted").count() == len(found["bar"]["parts"])
     page.locator("[data-key=part-params] > summary").click()
     assert page.locator("[data-key=part-params] .mp-formula").first.is_visible()
+    page.locator("[data-key=part-params] > summary").click()
     assert page.locator(".range").first.is_disabled()
     assert not page.locator(".mp-apply").first.is_visible()
     assert "need JavaScript" in text
-    context.close()
 
 
-def test_what_turns_live_is_what_was_baked(page: Page, static_site: StaticSite) -> None:
+def test_what_turns_live_is_what_was_baked(
+    page: Page, printed: Page, static_site: StaticSite
+) -> None:
     reader = PlannerReader(page, static_site.url)
-    assert page.context.browser is not None
-    silent = page.context.browser.new_context(java_script_enabled=False)
-    printed = silent.new_page()
-    printed.goto(static_site.url)
     html = "(result) => result.outerHTML"
     result = "memory-planner .widget-result"
     assert page.locator(result).evaluate(html) == printed.locator(result).evaluate(html)
-    silent.close()
     assert reader.root.get_attribute("data-standing") == "baked"
     assert reader.plan == ""
 

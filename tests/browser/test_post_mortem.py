@@ -1,5 +1,6 @@
 """Why a run had no memory, its machine and its cost, in the page: accessible in every width."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from accessibility import looks, objections
 from browser.run_reader import RunReader, reaches, written
+from conftest import watched_page
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.memory.limit import MemoryLimit, OtherProcess
 from gpu_runner.memory.out_of_memory import BatchSize, Failure, OutOfMemoryReport, explain
@@ -68,12 +70,14 @@ def logs(serve_site: Any) -> None:
     written(serve_site.runs, "on-a-cpu", "--steps", "20", "--end", "finished")
 
 
-@pytest.fixture
-def reader(page: Page, serve_site: Any, logs: None) -> RunReader:  # noqa: ARG001
-    reader = RunReader(page, serve_site.url)
-    reader.choose("live:without-memory")
-    reader.wait_notice("out-of-memory")
-    return reader
+@pytest.fixture(scope="module")
+def reader(chromium: Browser, serve_site: Any, logs: None) -> Iterator[RunReader]:  # noqa: ARG001
+    """One page that shows the run without memory; axe may work in it."""
+    with watched_page(chromium.new_context(bypass_csp=True)) as page:
+        reader = RunReader(page, serve_site.url)
+        reader.choose("live:without-memory")
+        reader.wait_notice("out-of-memory")
+        yield reader
 
 
 def test_place_bound_and_settings_are_reported_in_the_words_of_the_trainer(
@@ -124,12 +128,7 @@ def test_a_run_that_told_nothing_of_it_shows_nothing_of_it(page: Page, serve_sit
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_hidden()
 
 
-@pytest.mark.usefixtures("logs")
-def test_axe_finds_nothing_and_nothing_sticks_out(chromium: Browser, serve_site: Any) -> None:
-    context = chromium.new_context(bypass_csp=True)
-    reader = RunReader(context.new_page(), serve_site.url)
-    reader.choose("live:without-memory")
-    reader.wait_notice("out-of-memory")
+def test_axe_finds_nothing_and_nothing_sticks_out(reader: RunReader) -> None:
     panel = reader.page.locator("run-view .run-post-mortem")
     panel.wait_for()
     assert objections(reader.page, "run-view", ("dark", 390)) == []
@@ -142,4 +141,3 @@ def test_axe_finds_nothing_and_nothing_sticks_out(chromium: Browser, serve_site:
             assert box["width"] > 0.5 * room["width"]
             assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
             assert text.evaluate("(e) => e.scrollWidth <= e.clientWidth")
-    context.close()
