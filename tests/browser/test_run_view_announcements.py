@@ -48,14 +48,14 @@ def test_a_log_that_is_half_read_is_given_no_verdict(server: Server, page: Page)
 def test_a_run_whose_trainer_was_killed_is_reported_so_once_it_is_read(
     server: Server, page: Page
 ) -> None:
-    log = written(server.runs, "killed", "--steps", "8000")
+    log = written(server.runs, "killed", "--steps", "2000")
     with log.open("a") as file:
         file.write('{"v":1,"run":"killed"')  # a line that it never finished
     reader = RunReader(page, server.origin)
     page.evaluate(WATCH_STATES)
     page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
     reader.wait_notice("trainer-gone")
-    assert reader.brief["step"] == 8000
+    assert reader.brief["step"] == 2000
     assert page.evaluate("window.states")[-2:] == ["reading", "trainer-gone"]
 
 

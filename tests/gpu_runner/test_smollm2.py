@@ -31,7 +31,7 @@ def gguf() -> Path:
 def run(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     words = ["train", "--model", str(gguf), "--data", "instruct", "--runs", str(runs)]
-    words += ["--steps", "2", "--lr", "5e-5", "--seq-len", "64", "--micro-batch", "2"]
+    words += ["--steps", "1", "--lr", "5e-5", "--seq-len", "64", "--micro-batch", "2"]
     words += ["--grad-accum", "1", "--eval-rows", "1", "--save-every", "0", "--sample-tokens", "0"]
     words += ["--general", "none"]
     process = runner(*words)
@@ -86,7 +86,7 @@ def test_what_comes_out_is_an_ordinary_tied_model(run: Path) -> None:
 
 def test_its_weights_spread_as_wide_and_move_as_seldom_as_the_article_says(gguf: Path) -> None:
     matrices = [t for t in parse(gguf).tensors if "norm" not in t.name]
-    rows = [dequantize(t.data[::4], t.tensor_type).ravel() for t in matrices]  # one in four
+    rows = [dequantize(t.data[::16], t.tensor_type).ravel() for t in matrices]  # one in 16
     values = np.concatenate(rows)
     weights = torch.from_numpy(values).bfloat16()
     assert weights.float().std().item() == pytest.approx(SMOLLM2_DEVIATION, rel=0.01)

@@ -40,7 +40,7 @@ def packages(site: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
     """The sdist and the wheel of this repository as it is, packed fast: a tenth larger."""
     folder = tmp_path_factory.mktemp("package")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maker, "XZ_PRESET", 1)
+        patch.setattr(maker, "XZ_PRESET", 0)
         patch.setattr(maker, "XZ_MAX_RATIO", 0.95)
         maker.stage(site, folder / "stage")
     return maker.build(folder / "stage", folder / "out")

@@ -11,6 +11,7 @@ import torch
 
 import build
 import run_process
+from conftest import matrix
 from gpu_runner import demo
 from watched_loops import events, series
 
@@ -43,14 +44,15 @@ def _longest(path: Path, count: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.stem))
-def test_a_script_of_the_docs_is_watched(script: Path, tmp_path: Path, cached: Path) -> None:
+@pytest.mark.parametrize("name", matrix(TRAINERS, "loop", "sft", "lightning_loop"))
+def test_a_script_of_the_docs_is_watched(name: str, tmp_path: Path, cached: Path) -> None:
+    (script,) = (one for one in SCRIPTS if one.stem == name)
     child = run_process.children().Process(target=run_script, args=(script, tmp_path, cached))
     child.start()
     child.join(600)
     assert child.exitcode == 0
     (run,) = (tmp_path / "runs").iterdir()
-    assert events(run, "run.start")[0]["trainer"].startswith(TRAINERS[script.stem])
+    assert events(run, "run.start")[0]["trainer"].startswith(TRAINERS[name])
     assert len(series(run, "train/loss")) == 20
     end = events(run, "run.end")[0]
     assert end["status"] == "finished", end
