@@ -15,17 +15,22 @@ pytestmark = pytest.mark.slow
 
 PROCESSES = 3  # no size of the models is a multiple of it: parts are uneven
 STEPS = 5
+USUAL = ("adamw", "adamw-stochastic", "adamw-kahan", "sgd-momentum", "muon", "muon-experts")
+USUAL += ("adafactor-stochastic",)
 COPIED = ("adamw", "muon-experts", "adafactor-stochastic")  # of each kind one, in every run
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def walked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """What all steps on one process left, and what the same steps left on changing ones."""
     root = tmp_path_factory.mktemp("walked")
-    walk_in(World(), Leg(1, STEPS, root / "alone"))
-    together(Leg(1, 3, root / "first"))
-    walk_in(World(), Leg(4, 4, root / "second", root / "first"))
-    together(Leg(5, STEPS, root / "third", root / "second"))
+    cases = tuple(CASES) if request.config.option.all else USUAL
+    walk_in(World(), Leg(1, STEPS, root / "alone", cases=cases))
+    together(Leg(1, 3, root / "first", cases=cases))
+    walk_in(World(), Leg(4, 4, root / "second", root / "first", cases=cases))
+    together(Leg(5, STEPS, root / "third", root / "second", cases=cases))
     return root / "alone", root / "third"
 
 
@@ -35,7 +40,7 @@ def together(leg: Leg, processes: int = PROCESSES) -> None:
         assert child.exitcode == 0
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", matrix(CASES, *USUAL))
 def test_the_number_of_processes_changes_no_weight_and_no_state(
     case: str, walked: tuple[Path, Path]
 ) -> None:
