@@ -1,7 +1,7 @@
 """The page on a telephone: everything within reach, nothing too small, nothing that jumps."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -48,14 +48,36 @@ LETTERS = """(least) => [...document.querySelectorAll("input, select, textarea")
   .map((field) => field.outerHTML.slice(0, 90))"""
 
 
-@pytest.fixture
-def telephone(chromium: Browser) -> Iterator[Page]:
+@contextmanager
+def telephone_page(chromium: Browser) -> Iterator[Page]:
     """A page of 390 pixels under a finger, watched for errors."""
     context = chromium.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     )
     with watched_page(context) as found:
         yield found
+
+
+@pytest.fixture
+def telephone(chromium: Browser) -> Iterator[Page]:
+    with telephone_page(chromium) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def opened(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
+    """The article on one, for all that look at it as it stands."""
+    with telephone_page(chromium) as found:
+        found.goto(static_site.url)
+        yield found
+
+
+@pytest.fixture
+def article(opened: Page) -> Page:
+    """The same, from its beginning."""
+    opened.set_viewport_size({"width": 390, "height": 844})
+    opened.evaluate("() => scrollTo({ top: 0, behavior: 'instant' })")
+    return opened
 
 
 def awaken(page: Page) -> None:
@@ -67,36 +89,30 @@ def awaken(page: Page) -> None:
     )
 
 
-def test_contents_and_run_all_are_at_hand_far_down_the_page(
-    telephone: Page, static_site: StaticSite
-) -> None:
-    telephone.goto(static_site.url)
-    telephone.locator("#forgetting").scroll_into_view_if_needed()
-    before = telephone.evaluate("() => scrollY")
-    expect(telephone.get_by_role("button", name="Run all")).to_be_in_viewport()
-    button = telephone.get_by_role("button", name="Contents")
+def test_contents_and_run_all_are_at_hand_far_down_the_page(article: Page) -> None:
+    article.locator("#forgetting").scroll_into_view_if_needed()
+    before = article.evaluate("() => scrollY")
+    expect(article.get_by_role("button", name="Run all")).to_be_in_viewport()
+    button = article.get_by_role("button", name="Contents")
     button.tap()
     expect(button).to_have_attribute("aria-expanded", "true")
-    current = telephone.locator(".toc [aria-current]")
+    current = article.locator(".toc [aria-current]")
     expect(current).to_be_in_viewport()
     expect(current).to_be_focused()
-    assert telephone.evaluate("() => scrollY") == before
-    telephone.locator(".toc a[href='#references']").tap()
+    assert article.evaluate("() => scrollY") == before
+    article.locator(".toc a[href='#references']").tap()
     expect(button).to_have_attribute("aria-expanded", "false")
-    expect(telephone.locator("#references")).to_be_in_viewport()
+    expect(article.locator("#references")).to_be_in_viewport()
 
 
-def test_escape_and_a_tap_beside_it_put_the_contents_away(
-    telephone: Page, static_site: StaticSite
-) -> None:
-    telephone.goto(static_site.url)
-    button = telephone.get_by_role("button", name="Contents")
+def test_escape_and_a_tap_beside_it_put_the_contents_away(article: Page) -> None:
+    button = article.get_by_role("button", name="Contents")
     button.tap()
-    telephone.keyboard.press("Escape")
+    article.keyboard.press("Escape")
     expect(button).to_have_attribute("aria-expanded", "false")
     expect(button).to_be_focused()
     button.tap()
-    telephone.touchscreen.tap(130, 20)
+    article.touchscreen.tap(130, 20)
     expect(button).to_have_attribute("aria-expanded", "false")
 
 
@@ -113,13 +129,10 @@ def test_without_scripts_the_bar_leads_to_the_contents(
     context.close()
 
 
-def test_no_field_is_zoomed_into_and_no_target_is_too_small_for_a_finger(
-    telephone: Page, static_site: StaticSite
-) -> None:
-    telephone.goto(static_site.url)
-    awaken(telephone)
-    assert telephone.evaluate(LETTERS, SMALLEST_LETTERS) == []
-    assert telephone.evaluate(TARGETS, SMALLEST_TARGET) == []
+def test_no_field_is_zoomed_into_and_no_target_is_too_small_for_a_finger(article: Page) -> None:
+    awaken(article)
+    assert article.evaluate(LETTERS, SMALLEST_LETTERS) == []
+    assert article.evaluate(TARGETS, SMALLEST_TARGET) == []
 
 
 @pytest.mark.parametrize("served", [True, False])
@@ -134,11 +147,8 @@ def test_nothing_jumps_while_the_page_loads_and_asks_for_a_runner(
     assert telephone.evaluate("() => window.shift") <= MOST_SHIFT
 
 
-def test_what_scrolls_sideways_shows_it_at_its_edge(
-    telephone: Page, static_site: StaticSite
-) -> None:
-    telephone.goto(static_site.url)
-    wide = telephone.evaluate(
+def test_what_scrolls_sideways_shows_it_at_its_edge(article: Page) -> None:
+    wide = article.evaluate(
         """() => [...document.querySelectorAll(
           ".table-scroll, .plain-table, .scroll-x, .cell-source, .listing")]
           .filter((box) => box.scrollWidth > box.clientWidth + 1)
@@ -149,32 +159,26 @@ def test_what_scrolls_sideways_shows_it_at_its_edge(
 
 
 @pytest.mark.parametrize("width", matrix([320, 390], 320))
-def test_the_bar_of_a_cell_holds_all_that_it_says(
-    page: Page, static_site: StaticSite, width: int
-) -> None:
-    size: Any = {"width": width, "height": 800}
-    page.set_viewport_size(size)
-    page.goto(static_site.url)
-    page.locator(".cell-cost").first.wait_for()
-    for stopped in (True, False):
-        page.evaluate(
+def test_the_bar_of_a_cell_holds_all_that_it_says(article: Page, width: int) -> None:
+    article.set_viewport_size({"width": width, "height": 800})
+    article.locator(".cell-cost").first.wait_for()
+    for stopped in (False, True):
+        article.evaluate(
             "(hidden) => { for (const stop of document.querySelectorAll('.cell-stop'))"
             " stop.hidden = hidden }",
             stopped,
         )
-        assert page.evaluate(BARS) == []
+        assert article.evaluate(BARS) == []
 
 
 @pytest.mark.parametrize("width", matrix([320, 360, 390], 320))
-def test_formulas_stay_inside_their_column(page: Page, static_site: StaticSite, width: int) -> None:
-    size: Any = {"width": width, "height": 800}
-    page.set_viewport_size(size)
-    page.goto(static_site.url)
-    page.evaluate("document.fonts.ready.then(() => true)")
-    cut = page.evaluate(
+def test_formulas_stay_inside_their_column(article: Page, width: int) -> None:
+    article.set_viewport_size({"width": width, "height": 800})
+    article.evaluate("document.fonts.ready.then(() => true)")
+    cut = article.evaluate(
         """() => [...document.querySelectorAll(".formula")]
           .filter((box) => box.scrollWidth > box.clientWidth + 1)
           .map((box) => `${box.textContent.slice(0, 40)} ${box.scrollWidth - box.clientWidth}`)"""
     )
     assert cut == []
-    assert not is_wider_than_the_window(page)
+    assert not is_wider_than_the_window(article)
