@@ -74,7 +74,7 @@ def started(chromium: Browser, static_site: StaticSite) -> Iterator[Quiz]:
         yield Quiz(page, static_site.url)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scriptless(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
     """The page without scripts."""
     context = chromium.new_context(java_script_enabled=False)

@@ -1,11 +1,13 @@
 """The charts of a run under pointer, keyboard, paper and a reader's own colours."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from browser.run_reader import RunReader, reaches, write, written
+from conftest import watched_page
 
 CHAPTERS = ("run-it-for-real",)
 
@@ -38,10 +40,24 @@ def logs(serve_site: Any) -> None:
     written(serve_site.runs, "charts", "--steps", "200", "--end", "finished")
 
 
+@pytest.fixture(scope="module")
+def opened(chromium: Browser, serve_site: Any, logs: None) -> Iterator[RunReader]:  # noqa: ARG001
+    """One page for all that look at a run of 200 steps."""
+    with watched_page(chromium.new_context(viewport={"width": 1280, "height": 900})) as page:
+        yield shown(page, serve_site)
+
+
 @pytest.fixture
-def reader(page: Page, serve_site: Any, logs: None) -> RunReader:  # noqa: ARG001
-    page.set_viewport_size({"width": 1280, "height": 900})
-    return shown(page, serve_site)
+def reader(opened: RunReader) -> RunReader:
+    """The same as it first was: wide, whole, and each batch as it is."""
+    page = opened.page
+    page.evaluate("() => document.activeElement.blur()")
+    page.get_by_label("Smooth the loss").uncheck()
+    opened.resize(1280, 900)
+    loss = chart(page, "Loss on the task")
+    reaches(loss, 200)
+    loss.scroll_into_view_if_needed()
+    return opened
 
 
 def shown(page: Page, serve_site: Any) -> RunReader:
