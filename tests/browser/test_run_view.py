@@ -3,13 +3,15 @@
 import json
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from browser.run_reader import CHOOSER, RunReader, reaches, write, written
+from conftest import watched_page
 from slowness import slowness
 
 CHAPTERS = ("run-it-for-real",)
@@ -51,6 +53,13 @@ REPLAY = """async () => {
 @pytest.fixture
 def reader(page: Page, serve_site: Any) -> RunReader:
     return RunReader(page, serve_site.url)
+
+
+@pytest.fixture(scope="module")
+def chooser(chromium: Browser, serve_site: Any) -> Iterator[RunReader]:
+    """One page for all that choose what it shows."""
+    with watched_page(chromium.new_context()) as page:
+        yield RunReader(page, serve_site.url)
 
 
 def text(page: Page, selector: str) -> str:
@@ -112,14 +121,16 @@ def test_what_is_written_is_on_the_screen_within_150_ms(reader: RunReader, serve
 
 
 def test_numbers_that_stop_being_numbers_show_as_divergence(
-    reader: RunReader, serve_site: Any
+    chooser: RunReader, serve_site: Any
 ) -> None:
     options = ("--steps", "50", "--nan-at", "20", "--until", "25", "--end", "failed")
     written(serve_site.runs, "nan-1", *options)
-    reader.choose("live:nan-1")
-    reader.wait_notice("diverged")
-    assert "became NaN or infinite at step 20. The test said so." in text(reader.page, ".run-state")
-    assert text(reader.page, ".run-numbers dd >> nth=0") == "NaN"
+    chooser.choose("live:nan-1")
+    chooser.wait_notice("diverged")
+    assert "became NaN or infinite at step 20. The test said so." in text(
+        chooser.page, ".run-state"
+    )
+    assert text(chooser.page, ".run-numbers dd >> nth=0") == "NaN"
 
 
 def test_a_killed_trainer_is_called_gone_and_comes_back_when_resumed(
@@ -153,25 +164,25 @@ def test_a_silent_trainer_is_called_stalled(reader: RunReader, serve_site: Any) 
     reader.wait_notice("trainer-gone")
 
 
-def test_a_dropped_file_is_read_like_a_run(reader: RunReader, tmp_path: Path) -> None:
+def test_a_dropped_file_is_read_like_a_run(chooser: RunReader, tmp_path: Path) -> None:
     path = written(tmp_path, "elsewhere", "--steps", "30", "--end", "finished")
     with path.open("a") as file:
         file.write('damage\n{"v":1,"run":"elsewh')
-    reader.page.locator("run-chooser input[type=file]").set_input_files(path)
-    reader.wait(lambda: reader.brief["run"] == "elsewhere", "the file")
-    reader.wait(lambda: "2 damaged lines" in text(reader.page, ".run-log"), "the damage")
-    assert reader.state["series"]["train/loss"]["x"] == list(range(1, 31))
-    reader.wait_notice("finished")
+    chooser.page.locator("run-chooser input[type=file]").set_input_files(path)
+    chooser.wait(lambda: chooser.brief["run"] == "elsewhere", "the file")
+    chooser.wait(lambda: "2 damaged lines" in text(chooser.page, ".run-log"), "the damage")
+    assert chooser.state["series"]["train/loss"]["x"] == list(range(1, 31))
+    chooser.wait_notice("finished")
 
 
-def test_a_file_that_is_no_log_is_said_to_be_none(reader: RunReader, tmp_path: Path) -> None:
+def test_a_file_that_is_no_log_is_said_to_be_none(chooser: RunReader, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("<b>no</b>\nlog\n")
-    reader.page.locator("run-chooser input[type=file]").set_input_files(tmp_path / "notes.txt")
-    reader.wait_notice("not-readable")
-    assert "notes.txt holds no event of a run" in text(reader.page, ".run-state")
+    chooser.page.locator("run-chooser input[type=file]").set_input_files(tmp_path / "notes.txt")
+    chooser.wait_notice("not-readable")
+    assert "notes.txt holds no event of a run" in text(chooser.page, ".run-state")
 
 
-def test_text_from_a_log_is_never_markup(reader: RunReader, tmp_path: Path) -> None:
+def test_text_from_a_log_is_never_markup(chooser: RunReader, tmp_path: Path) -> None:
     evil = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
     head = {"run": evil, "att": 0, "t": 1.0, "step": 1}
     events: list[dict[str, Any]] = [
@@ -186,13 +197,13 @@ def test_text_from_a_log_is_never_markup(reader: RunReader, tmp_path: Path) -> N
     lines = [json.dumps({**head, "seq": seq, **event}) for seq, event in enumerate(events)]
     path = tmp_path / "evil.jsonl"
     path.write_text("\n".join(lines) + "\n")
-    reader.page.locator("run-chooser input[type=file]").set_input_files(path)
-    reader.wait_notice("failed")
-    reader.page.locator("run-view summary").click()
-    reader.page.locator("run-view data-table table").first.wait_for()
-    assert reader.page.title() != "owned"
-    assert reader.page.locator("run-view img, run-view script, run-view [onclick]").count() == 0
-    assert evil in text(reader.page, ".run-model")
+    chooser.page.locator("run-chooser input[type=file]").set_input_files(path)
+    chooser.wait_notice("failed")
+    chooser.page.locator("run-view summary").click()
+    chooser.page.locator("run-view data-table table").first.wait_for()
+    assert chooser.page.title() != "owned"
+    assert chooser.page.locator("run-view img, run-view script, run-view [onclick]").count() == 0
+    assert evil in text(chooser.page, ".run-model")
 
 
 def test_a_hundred_thousand_events_replay_in_two_seconds(reader: RunReader) -> None:
