@@ -1,13 +1,16 @@
 """What is trained, in the run view of a real browser: seen, read aloud, narrow, dark, on paper."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, Page
 
 from accessibility import objections
 from browser.run_reader import RunReader, written
+from conftest import watched_page
 from run.example_events import row, scored, told
 
 CHAPTERS = ("run-it-for-real",)
@@ -39,6 +42,22 @@ def drop(reader: RunReader, path: Path) -> None:
     reader.wait_notice("finished")
 
 
+@pytest.fixture(scope="module")
+def opened(
+    chromium: Browser, static_site: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    with watched_page(chromium.new_context()) as page:
+        drop(RunReader(page, static_site.url), with_rows(tmp_path_factory.mktemp("told"), told()))
+        yield page
+
+
+@pytest.fixture
+def shown(opened: Page) -> Page:
+    """A page that shows what is trained, on a screen."""
+    opened.emulate_media(media="screen")
+    return opened
+
+
 def test_the_panel_stands_in_its_column_and_axe_finds_nothing(
     chromium: Browser, static_site: Any, tmp_path: Path
 ) -> None:
@@ -53,12 +72,8 @@ def test_the_panel_stands_in_its_column_and_axe_finds_nothing(
     context.close()
 
 
-def test_trained_and_read_tokens_differ_by_their_line_and_an_end_by_its_box(
-    page: Page, static_site: Any, tmp_path: Path
-) -> None:
-    reader = RunReader(page, static_site.url)
-    drop(reader, with_rows(tmp_path, told()))
-    token = page.locator(f"{PANEL} .run-rows li:first-child")
+def test_trained_and_read_tokens_differ_by_their_line_and_an_end_by_its_box(shown: Page) -> None:
+    token = shown.locator(f"{PANEL} .run-rows li:first-child")
     assert token.locator(".run-part-read .run-token").first.evaluate(LINE) == "dotted"
     assert token.locator(".run-part-trained .run-token").first.evaluate(LINE) == "solid"
     box = token.locator(".run-part-end .run-token").evaluate(
@@ -67,12 +82,8 @@ def test_trained_and_read_tokens_differ_by_their_line_and_an_end_by_its_box(
     assert "1px" in box
 
 
-def test_a_sentence_from_right_to_left_is_laid_out_so(
-    page: Page, static_site: Any, tmp_path: Path
-) -> None:
-    reader = RunReader(page, static_site.url)
-    drop(reader, with_rows(tmp_path, told()))
-    tokens = page.locator(f"{PANEL} .run-rows li:nth-child(2) .run-token")
+def test_a_sentence_from_right_to_left_is_laid_out_so(shown: Page) -> None:
+    tokens = shown.locator(f"{PANEL} .run-rows li:nth-child(2) .run-token")
     first, second = (tokens.nth(place).bounding_box() for place in (0, 1))
     assert first is not None
     assert second is not None
@@ -98,15 +109,11 @@ def test_an_older_log_has_no_panel(page: Page, static_site: Any, tmp_path: Path)
     assert page.locator(PANEL).inner_text() == ""
 
 
-def test_on_paper_the_lines_below_trained_tokens_stay(
-    page: Page, static_site: Any, tmp_path: Path
-) -> None:
-    reader = RunReader(page, static_site.url)
-    drop(reader, with_rows(tmp_path, told()))
-    page.emulate_media(media="print")
-    token = page.locator(f"{PANEL} .run-part-trained .run-token").first
+def test_on_paper_the_lines_below_trained_tokens_stay(shown: Page) -> None:
+    shown.emulate_media(media="print")
+    token = shown.locator(f"{PANEL} .run-part-trained .run-token").first
     assert token.evaluate(LINE) == "solid"
-    assert page.locator(PANEL).evaluate("(panel) => panel.scrollWidth <= panel.clientWidth")
+    assert shown.locator(PANEL).evaluate("(panel) => panel.scrollWidth <= panel.clientWidth")
 
 
 def test_a_live_run_shows_its_rows_while_it_goes_on(page: Page, serve_site: Any) -> None:
