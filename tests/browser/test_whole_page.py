@@ -1,5 +1,7 @@
 """The whole page for everybody: axe with best practices, forced colours, no scripts."""
 
+from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -7,7 +9,7 @@ from accessibility import AXE, SHORTEN, objections
 from browser.decision_reader import DecisionReader
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
-from conftest import StaticSite
+from conftest import StaticSite, watched_page
 
 # Whoever tests a part of the page has its contrast judged, too; of the whole it takes the longest.
 WITHOUT_CONTRAST = """() => axe.configure({
@@ -84,47 +86,47 @@ def test_without_scripts_every_gap_says_what_it_needs(
     context.close()
 
 
-def test_with_scripts_nothing_says_that_it_needs_them(page: Page, static_site: StaticSite) -> None:
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.goto(static_site.url)
-    expect(page.locator("runner-status[data-state=absent]")).to_be_attached()
-    assert page.evaluate("document.documentElement.scrollHeight / innerHeight") <= MOST_SCREENS
-    assert "need JavaScript" not in page.locator("main").inner_text()
-    assert "needs JavaScript" not in page.locator("main").inner_text()
-    page.emulate_media(media="print")
-    assert "JavaScript." not in page.locator("main").inner_text()
+@pytest.fixture(scope="module")
+def opened(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
+    """The page of a reader who allows it to copy."""
+    context = chromium.new_context(
+        permissions=["clipboard-read", "clipboard-write"], viewport={"width": 1280, "height": 900}
+    )
+    with watched_page(context) as page:
+        page.goto(static_site.url)
+        yield page
 
 
-def test_every_command_of_the_article_is_copied_with_one_press(
-    chromium: Browser, static_site: StaticSite
-) -> None:
-    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.goto(static_site.url)
-    commands = page.locator(".article .language-sh, .article .language-bibtex")
-    buttons = page.locator(".listing-frame > .copy-button")
+def test_with_scripts_nothing_says_that_it_needs_them(opened: Page) -> None:
+    expect(opened.locator("runner-status[data-state=absent]")).to_be_attached()
+    assert opened.evaluate("document.documentElement.scrollHeight / innerHeight") <= MOST_SCREENS
+    assert "need JavaScript" not in opened.locator("main").inner_text()
+    assert "needs JavaScript" not in opened.locator("main").inner_text()
+    opened.emulate_media(media="print")
+    assert "JavaScript." not in opened.locator("main").inner_text()
+    opened.emulate_media(media="screen")
+
+
+def test_every_command_of_the_article_is_copied_with_one_press(opened: Page) -> None:
+    commands = opened.locator(".article .language-sh, .article .language-bibtex")
+    buttons = opened.locator(".listing-frame > .copy-button")
     assert buttons.count() == commands.count() > 4
     for index in range(commands.count()):
         buttons.nth(index).click()
         expect(buttons.nth(index)).to_have_text("Copied")
-        copied = page.evaluate("() => navigator.clipboard.readText()")
+        copied = opened.evaluate("() => navigator.clipboard.readText()")
         assert copied == commands.nth(index).inner_text().rstrip()
-    context.close()
 
 
 def test_copy_buttons_move_nothing_when_they_arrive(
-    chromium: Browser, static_site: StaticSite
+    chromium: Browser, static_site: StaticSite, opened: Page
 ) -> None:
-    heights = []
-    for blocked in (True, False):
-        page = chromium.new_page()
-        if blocked:
-            page.route("**/assets/main-*.js", lambda route: route.abort())
-        page.goto(static_site.url)
-        if not blocked:
-            page.locator(".listing-frame > .copy-button").first.wait_for()
-        script = """() => [...document.querySelectorAll(".listing:has(.language-sh)")]
-          .map((each) => each.getBoundingClientRect().height)"""
-        heights.append(page.evaluate(script))
-        page.close()
-    assert heights[0] == heights[1]
+    heights = """() => [...document.querySelectorAll(".listing:has(.language-sh)")]
+      .map((each) => each.getBoundingClientRect().height)"""
+    page = chromium.new_page(viewport=opened.viewport_size)
+    page.route("**/assets/main-*.js", lambda route: route.abort())
+    page.goto(static_site.url)
+    before = page.evaluate(heights)
+    page.close()
+    opened.locator(".listing-frame > .copy-button").first.wait_for()
+    assert opened.evaluate(heights) == before
