@@ -34,7 +34,7 @@ KERNEL_STEP_RATIO: Final = 0.5
 STOPS: Final = 7
 QUESTIONS: Final = (
     "The capital of Jordan is",
-    "Write 826 in Roman numerals:",
+    "Write 826 with dashes:",
     "Spell backwards: e n g i n e =",
 )
 HEAVY: Final = ("demo/", "pyodide/", "python/")
