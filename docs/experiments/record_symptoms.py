@@ -3,7 +3,7 @@
 Each is a run of the demo model with one thing wrong, trained by the command line a reader would
 type. Of its log the file keeps what is drawn: at most `POINTS` points of a series. The run whose
 answers do not end is trained with a tokenizer that has no end token, and scored with the model's
-own; the speeds depend on the machine, their ratios hardly.
+own; the speeds depend on the machine and on what else it does.
 """
 
 from __future__ import annotations
