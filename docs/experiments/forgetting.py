@@ -27,6 +27,8 @@ from gpu_runner.config.load import resolve
 from record_runs import smollm2_gguf
 
 SEEDS: Final = (7, 8, 9)
+NUMERALS: Final = "numerals"
+"""The shipped rows of Roman numerals as `data`: a table names no path of a machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,13 @@ class Trial:
     controls: tuple[ForgettingControl, ...]
     earlier_rows: Callable[[], tuple[str, str | None]]
     """(text of the earlier rows to train on, text of those to score or None for the shipped)."""
+
+
+def with_paths(choices: dict[str, Any]) -> dict[str, Any]:
+    """The same choices, NUMERALS as the files that a run reads."""
+    if choices.get("data") != NUMERALS:
+        return choices
+    return choices | {"data": str(demo.numerals_train()), "eval_data": str(demo.numerals_eval())}
 
 
 def earlier_demo_rows() -> tuple[str, None]:
@@ -114,8 +123,7 @@ TRIALS: Final = {
     "smollm2": Trial(
         model=lambda: str(smollm2_gguf()),
         choices={
-            "data": str(demo.numerals_train()),
-            "eval_data": str(demo.numerals_eval()),
+            "data": NUMERALS,
             "steps": 30,
             "lr": 3e-4,
             "micro_batch": 8,
@@ -140,7 +148,7 @@ def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Ou
     earlier = folder / "earlier.jsonl"
     earlier.write_text(to_train, encoding="utf-8")
     given = {"model": trial.model(), "runs": str(runs), "seed": seed}
-    given |= {"save_every": 0, "sample_tokens": 0} | trial.choices
+    given |= {"save_every": 0, "sample_tokens": 0} | with_paths(trial.choices)
     given["eval_every"] = given["steps"]
     if to_score is not None:
         scored = folder / "scored.jsonl"

@@ -1,4 +1,4 @@
-"""The lab's matrix products by WebAssembly beside numpy's, taking turns in one interpreter.
+"""The lab's matmuls and AdamW by WebAssembly beside numpy's, taking turns in one interpreter.
 
 The interpreter is started by the worker's own files, on a page of the site that has no policy.
 """
@@ -19,10 +19,9 @@ ROUNDS: Final = 5
 SOURCES: Final = build.ROOT / "web" / "python"
 START: Final = """async ({ packages, files, code }) => {
   globalThis.PACKAGES = packages;
-  const { startPyodide } = await import("./boot.js");
-  const { fetchFiles } = await import("./files.js");
-  const { installPackage } = await import("./packages.js");
-  const { fetchPackage } = await import("./supply.js");
+  const { installPackage, startPyodide } = await import("./boot.js");
+  const { fetchFiles } = await import("./runtime-files.js");
+  const { fetchPackage } = await import("./package-fetcher.js");
   let memory;
   const pyodide = await startPyodide(await fetchFiles(() => {}), (found) => (memory = found));
   installPackage(pyodide, "numpy", await fetchPackage("numpy", () => {}));
@@ -34,7 +33,8 @@ START: Final = """async ({ packages, files, code }) => {
   for (const name of files) {
     pyodide.FS.writeFile(`/demo/${name}`, new Uint8Array(await bytes(`../demo/${name}`)));
   }
-  pyodide.globals.set("kernel", instance.exports.multiply);
+  const { multiply, adamw } = instance.exports;
+  pyodide.globals.set("kernels", pyodide.toPy([multiply, adamw]));
   return JSON.parse(pyodide.runPython(code));
 }"""
 CODE: Final = """
@@ -44,7 +44,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from unfrozen.lab import operations
+from unfrozen.lab import operations, optimizer
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import FILES, Demo
 from unfrozen.lab.llama import NullMeter
@@ -63,7 +63,9 @@ times = {}
 
 
 def timed(name, kind, work):
-    operations.set_kernel(kernel if kind == "kernel" else None)
+    multiply, adamw = kernels if kind == "kernel" else (None, None)
+    operations.set_kernel(multiply)
+    optimizer.set_kernel(adamw)
     start = time.perf_counter()
     found = work()
     times.setdefault(name, {}).setdefault(kind, []).append(time.perf_counter() - start)
@@ -79,6 +81,11 @@ def step(kind, number):
             return done.value.loss
 
 
+def moved(kind):
+    trainer = trainers[kind]
+    trainer._optimizer.move(trainer.weights, {n: w * 0 for n, w in trainer.weights.items()}, 1e-3)
+
+
 same = True
 for number in range(1, ROUNDS + 2):
     for kind in trainers:
@@ -86,6 +93,8 @@ for number in range(1, ROUNDS + 2):
     for name, (a, b) in factors.items():
         one, other = (timed(name, kind, lambda: operations.matmul(a, b)) for kind in trainers)
         same = same and one.tobytes() == other.tobytes()
+    for kind in trainers:
+        timed("AdamW, all weights", kind, lambda: moved(kind))
 warm = {name: {kind: median(of[1:]) for kind, of in by.items()} for name, by in times.items()}
 json.dumps({"times": warm, "same": same and results["kernel"] == results["numpy"]})
 """

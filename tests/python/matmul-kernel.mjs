@@ -1,5 +1,5 @@
-// Multiplies with the lab's kernel, `node matmul-kernel.mjs FILE.wasm`: one JSON line in, one out, floats
-// as their bits. What lies around the result and behind the panel is filled, and given back.
+// Multiplies with the lab's kernel, or moves weights, `node matmul-kernel.mjs FILE.wasm`: one JSON line in, one
+// out, floats as their bits. What lies around a result and behind the panel is filled, and given back.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
@@ -30,6 +30,19 @@ function multiply({ a, b, c, sizes, fill }) {
   return { bits: [...words.subarray(atC / 4, atC / 4 + c.floats)], beyond };
 }
 
+function adamw({ arrays, floats, fill }) {
+  const words = new Uint32Array(memory.buffer);
+  words.fill(fill);
+  const n = arrays[0].length;
+  const places = placed([...arrays.map(() => n), floats.length, 0]);
+  [...arrays, floats].forEach((bits, i) => words.set(bits, places[i] / 4));
+  words.set([...places.slice(0, 4), n, places[4]], CALL / 4);
+  instance.exports.adamw(CALL);
+  const at = (place, count) => [...words.subarray(place / 4, place / 4 + count)];
+  return { bits: places.slice(0, 4).map((place) => at(place, n)), beyond: places.slice(1).flatMap((place) => at(place - 16, 4)) };
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
-  process.stdout.write(`${JSON.stringify(multiply(JSON.parse(line)))}\n`);
+  const call = JSON.parse(line);
+  process.stdout.write(`${JSON.stringify(call.arrays ? adamw(call) : multiply(call))}\n`);
 }

@@ -1,7 +1,8 @@
-"""The lab's kernel, assembled as in the site builder, gives the bits of a sum in the order of k."""
+"""The lab's kernel, assembled as in the site builder, gives the bits that numpy's order gives."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import build
+from unfrozen.lab import optimizer
 
 Floats = NDArray[np.float32]
 FILL = 0x7FABCDEF  # a NaN of its own: read by mistake, it spoils a sum; written over, it is missed
@@ -44,16 +46,32 @@ class Kernel:
         room = np.zeros((*batch, m, n + margin), np.float32)
         place = {"floats": room.size, "at": 0, "strides": room.strides[:-1]}
         call = {"a": sent(a), "b": sent(b), "c": place, "sizes": (*batch, m, n, k), "fill": FILL}
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(call) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        answer = self.answer(call)
         assert set(answer["beyond"]) == {FILL}, "it wrote behind its panel"
         found = np.array(answer["bits"], np.uint32).reshape(room.shape)
         assert (found[..., n:] == FILL).all(), "it wrote beside the columns of the result"
         whole = found[..., :n].copy().view(np.float32)
         return whole.reshape(*a.shape[:-1], n)
+
+    def answer(self, call: dict[str, Any]) -> dict[str, Any]:
+        """What the program says of one call."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(call) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def adamw(self, address: int) -> None:
+        """Do what the six ints at an address of this process ask for."""
+        *places, n, at_floats = (ctypes.c_int64 * 6).from_address(address)
+        arrays = [np.ctypeslib.as_array((ctypes.c_uint32 * n).from_address(at)) for at in places]
+        floats = list((ctypes.c_uint32 * 8).from_address(at_floats))
+        call = {"arrays": [array.tolist() for array in arrays], "floats": floats, "fill": FILL}
+        answer = self.answer(call)
+        assert set(answer["beyond"]) == {FILL}, "it wrote beside an array"
+        for array, found in zip(arrays, answer["bits"], strict=True):
+            array[:] = found
 
 
 def sent(array: Floats) -> dict[str, Any]:
@@ -157,3 +175,39 @@ def test_infinity_times_nothing_and_infinity_less_infinity_are_no_number(kernel:
     assert np.isnan(found).tolist() == [[True, False], [True, True], [False, False]]
     assert found[0, 1] == np.inf
     assert not np.signbit(found[2]).any()
+
+
+def moved(steps: int, size: int) -> list[bytes]:
+    """Weights and moments after updates by gradients of every magnitude."""
+    draw = np.random.default_rng(0)
+    adamw = optimizer.ArrayAdamW(1e-3, undecayed=frozenset({"norm"}))
+    weights = {name: draw.standard_normal(size, np.float32) for name in ("matrix", "norm")}
+    for number in range(steps):
+        gradients = {
+            name: draw.standard_normal(size, np.float32)
+            * np.float32(10.0 ** draw.integers(-30, 20))
+            for name in weights
+        }
+        with np.errstate(all="ignore"):
+            adamw.move(weights, gradients, 1e-3 * number)
+    return [array.tobytes() for of in (weights, adamw.first, adamw.second) for array in of.values()]
+
+
+@pytest.mark.parametrize("size", [4, 128, 4100])
+def test_weights_are_moved_to_the_bits_that_numpy_gives(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    with_numpy = moved(6, size)
+    monkeypatch.setattr(optimizer, "_ints", np.zeros(6, np.int64))  # addresses here have 64 bits
+    asked: list[int] = []
+    monkeypatch.setattr(
+        optimizer, "_kernel", lambda address: asked.append(1) or kernel.adamw(address)
+    )
+    assert moved(6, size) == with_numpy
+    assert len(asked) == 12
+
+
+def test_what_the_kernel_cannot_move_numpy_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_numpy = moved(2, 6)
+    monkeypatch.setattr(optimizer, "_kernel", lambda _: pytest.fail("six are no multiple of four"))
+    assert moved(2, 6) == with_numpy

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unfrozen.lab import operations
+from unfrozen.lab import operations, optimizer
 from unfrozen.lab.fine_tune import ClockFunctions
 from unfrozen.lab.session import LabSession
 
@@ -30,9 +30,12 @@ def add_file(name: str, data: Any, sha256: str) -> str:
     return ""
 
 
-def open_lab(kernel: Callable[[int], object] | None) -> LabSession:
-    """Return a session over the files that were added; `kernel`, if any, does its matmuls."""
-    operations.set_kernel(kernel)
+def open_lab(
+    multiply: Callable[[int], object] | None, adamw: Callable[[int], object] | None
+) -> LabSession:
+    """Return a session over the files that were added; without a kernel numpy does its work."""
+    operations.set_kernel(multiply)
+    optimizer.set_kernel(adamw)
     session = LabSession(_files, ClockFunctions(time.time, time.monotonic))
     _files.clear()
     return session

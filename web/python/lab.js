@@ -14,7 +14,7 @@ const SEND_MS = 50;
  * @param {object} boot the first message
  * @param {ArrayBuffer} boot.numpy wheel
  * @param {Record<string, {bytes: ArrayBuffer, sha256: string}>} boot.demo the model and its data, by file
- * @param {ArrayBuffer | null} boot.kernel matmuls in WebAssembly; null where it could not be fetched
+ * @param {ArrayBuffer | null} boot.kernel matmuls and AdamW in WebAssembly; null where it could not be fetched
  * @param {object} worker
  * @param {WebAssembly.Memory} worker.memory that Python's arrays lie in
  * @param {(message: object) => void} worker.post
@@ -29,7 +29,8 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
     const reason = lab.add_file(name, new Uint8Array(bytes), sha256);
     if (reason) throw new BootError(reason);
   }
-  const session = lab.open_lab(await instantiate(kernel, memory));
+  const { multiply, adamw } = await instantiate(kernel, memory);
+  const session = lab.open_lab(multiply, adamw);
 
   /** Trains; events are sent together every SEND_MS. */
   async function train(run) {
@@ -76,13 +77,13 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
   };
 }
 
-/** The matmul of the kernel; undefined, which Python gets as None (null is not), without one. */
+/** The kernel's functions; undefined, which Python gets as None (null is not), without one. */
 async function instantiate(kernel, memory) {
-  if (kernel === null) return undefined;
+  if (kernel === null) return {};
   try {
     const { instance } = await WebAssembly.instantiate(kernel, { env: { memory } });
-    return instance.exports.multiply;
+    return instance.exports;
   } catch {
-    return undefined; // no SIMD in this browser: numpy's own matmuls are correct, but slow
+    return {}; // no SIMD in this browser: numpy is correct, but slow
   }
 }

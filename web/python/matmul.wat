@@ -1,12 +1,18 @@
-;; C = A · B in fp32 with the vector instructions of WebAssembly, for `unfrozen.lab.operations`.
+;; What the fine-tune of the page spends its time on, in fp32 with the vector instructions of
+;; WebAssembly: matmuls for `unfrozen.lab.operations`, AdamW for `unfrozen.lab.optimizer`. Both compute
+;; in numpy's own order: the same numbers.
 ;;
-;; Eight columns of B at a time are copied into a panel, row after row, so that they are read in
+;; C = A · B. Eight columns of B at a time are copied into a panel, row after row, so that they are read in
 ;; one line whatever B's strides; four rows of A at a time run along it, their 32 sums in registers.
-;; Each entry is added up in the order of k, as numpy does it without BLAS: the same numbers.
+;; Each entry is added up in the order of k, as numpy does it without BLAS.
 ;;
 ;; `multiply(call)` reads 20 ints at address `call`: A's address and four strides in bytes (outer and
 ;; inner of the batch, row, column), B's, C's address and three (its columns lie side by side), the
 ;; batch's outer and inner size, m, n, k, and the address of the panel: 8·k + 32 floats.
+;;
+;; `adamw(call)` moves n weights, a multiple of four. It reads six ints: the addresses of weights,
+;; gradients and both moments, n, and the address of eight floats: β₁, 1 − β₁, β₂, 1 − β₂, √(1 − β₂ᵗ),
+;; ε, 1 − η·decay, and the step size η/(1 − β₁ᵗ).
 (module
   (import "env" "memory" (memory 1))
 
@@ -163,4 +169,43 @@
         (local.set $b (i32.add (local.get $b) (i32.load offset=28 (local.get $call))))
         (local.set $c (i32.add (local.get $c) (i32.load offset=48 (local.get $call))))
         (br_if $inners (i32.lt_u (local.tee $inner (i32.add (local.get $inner) (i32.const 1))) (i32.load offset=60 (local.get $call)))))
-      (br_if $outers (i32.lt_u (local.tee $outer (i32.add (local.get $outer) (i32.const 1))) (i32.load offset=56 (local.get $call)))))))
+      (br_if $outers (i32.lt_u (local.tee $outer (i32.add (local.get $outer) (i32.const 1))) (i32.load offset=56 (local.get $call))))))
+
+  (func (export "adamw") (param $call i32)
+    (local $w i32) (local $g i32) (local $m i32) (local $v i32) (local $i i32) (local $end i32)
+    (local $floats i32) (local $beta1 v128) (local $rest1 v128) (local $beta2 v128) (local $rest2 v128)
+    (local $bias v128) (local $eps v128) (local $keep v128) (local $size v128)
+    (local $gradient v128) (local $first v128) (local $second v128)
+    (local.set $w (i32.load (local.get $call)))
+    (local.set $g (i32.load offset=4 (local.get $call)))
+    (local.set $m (i32.load offset=8 (local.get $call)))
+    (local.set $v (i32.load offset=12 (local.get $call)))
+    (local.set $end (i32.shl (i32.load offset=16 (local.get $call)) (i32.const 2)))
+    (local.set $floats (i32.load offset=20 (local.get $call)))
+    (local.set $beta1 (v128.load32_splat (local.get $floats)))
+    (local.set $rest1 (v128.load32_splat offset=4 (local.get $floats)))
+    (local.set $beta2 (v128.load32_splat offset=8 (local.get $floats)))
+    (local.set $rest2 (v128.load32_splat offset=12 (local.get $floats)))
+    (local.set $bias (v128.load32_splat offset=16 (local.get $floats)))
+    (local.set $eps (v128.load32_splat offset=20 (local.get $floats)))
+    (local.set $keep (v128.load32_splat offset=24 (local.get $floats)))
+    (local.set $size (v128.load32_splat offset=28 (local.get $floats)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $i) (local.get $end)))
+        (local.set $gradient (v128.load (i32.add (local.get $g) (local.get $i))))
+        (local.set $first (f32x4.add
+          (f32x4.mul (local.get $beta1) (v128.load (i32.add (local.get $m) (local.get $i))))
+          (f32x4.mul (local.get $rest1) (local.get $gradient))))
+        (local.set $second (f32x4.add
+          (f32x4.mul (local.get $beta2) (v128.load (i32.add (local.get $v) (local.get $i))))
+          (f32x4.mul (f32x4.mul (local.get $rest2) (local.get $gradient)) (local.get $gradient))))
+        (v128.store (i32.add (local.get $m) (local.get $i)) (local.get $first))
+        (v128.store (i32.add (local.get $v) (local.get $i)) (local.get $second))
+        (v128.store (i32.add (local.get $w) (local.get $i)) (f32x4.sub
+          (f32x4.mul (v128.load (i32.add (local.get $w) (local.get $i))) (local.get $keep))
+          (f32x4.div
+            (f32x4.mul (local.get $size) (local.get $first))
+            (f32x4.add (f32x4.div (f32x4.sqrt (local.get $second)) (local.get $bias)) (local.get $eps)))))
+        (local.set $i (i32.add (local.get $i) (i32.const 16)))
+        (br $next)))))

@@ -18,8 +18,7 @@ from typing import Any, Final, cast
 import torch
 from rich.console import Console
 
-from forgetting import earlier_english_rows
-from gpu_runner import demo
+from forgetting import NUMERALS, earlier_english_rows, with_paths
 from gpu_runner.checkpoint.directory import Saved, publish
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import Diverged
@@ -94,8 +93,7 @@ SETTINGS: Final = {
         "smollm2",
         lambda folder: unpacked(smollm2_gguf(), folder),
         {
-            **{"data": str(demo.numerals_train()), "eval_data": str(demo.numerals_eval())},
-            **{"steps": 30, "micro_batch": 8, "grad_accum": 1},
+            **{"data": NUMERALS, "steps": 30, "micro_batch": 8, "grad_accum": 1},
             **{"eval_rows": 32, "seq_len": 64, "eval_every": 15, "sample_tokens": 12},
         },
         lambda: earlier_english_rows()[1],
@@ -119,7 +117,7 @@ def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[TrialR
     KeyboardInterrupt when it was asked to stop.
     """
     given: dict[str, Any] = {"model": model, "runs": str(folder), "seed": wanted.seed}
-    given |= {"lr": wanted.rate, "fused": False, "save_every": 0} | setting.choices
+    given |= {"lr": wanted.rate, "fused": False, "save_every": 0} | with_paths(setting.choices)
     text = setting.general()
     if text is not None:
         scored = folder / "scored.jsonl"

@@ -17,9 +17,9 @@ decoupled, its strength is exactly λ, as weight decay's is in arXiv 1711.05101.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,25 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 Weights = dict[str, Array]
 BLOCK: Final = 2048
+_FP32: Final = np.dtype(np.float32)
+_VECTOR: Final = 4  # numbers that the kernel takes at a time
+
+_kernel: Callable[[int], object] | None = None
+_ints = np.zeros(6, np.int32)  # of a call
+_floats = np.zeros(8, np.float32)
+
+
+def set_kernel(kernel: Callable[[int], object] | None) -> None:
+    """Let `kernel` move fp32 weights, or numpy again for None; see web/python/matmul.wat.
+
+    It is called with the address of the six ints that are named there.
+    """
+    global _kernel
+    _kernel = kernel
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 @dataclass(slots=True)
@@ -64,10 +83,25 @@ class ArrayAdamW:
             decay = 0.0 if name in self.undecayed else self.weight_decay
             states = self.first[name], self.second[name]
             arrays = [array.reshape(-1) for array in (weights[name], gradient, *states)]
+            lr = rate * self.lr_multipliers.get(name, 1.0)
+            if _kernel and gradient.size % _VECTOR == 0 and {a.dtype for a in arrays} == {_FP32}:
+                self._call_kernel(_kernel, arrays, lr, decay)
+                continue
             for start in range(0, gradient.size, BLOCK):
                 block = slice(start, start + BLOCK)
                 weight, slope, m, v = (array[block] for array in arrays)
-                self._move(weight, slope, m, v, rate * self.lr_multipliers.get(name, 1.0), decay)
+                self._move(weight, slope, m, v, lr, decay)
+
+    def _call_kernel(
+        self, kernel: Callable[[int], object], arrays: list[Array], lr: float, decay: float
+    ) -> None:
+        _ints[:] = (*map(_address, arrays), arrays[0].size, _address(_floats))
+        _floats[:] = (
+            *(self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2),
+            *(math.sqrt(1 - self.beta2**self.step), self.eps),
+            *(1 - lr * decay, lr / (1 - self.beta1**self.step)),
+        )
+        kernel(_address(_ints))
 
     def _move(
         self, weight: Array, gradient: Array, first: Array, second: Array, lr: float, decay: float
