@@ -14,12 +14,13 @@ from playwright.sync_api import Browser, Page
 from browser.page_run_reader import SHORT, PageRunReader
 from browser.plain_host import Host
 from conftest import watched_page
-from unfrozen.lab.choices import CHALLENGE, PRESETS, Choices
+from unfrozen.lab.choices import CHALLENGE, PRESETS
 
 CHAPTERS = ("forgetting",)
 
 QUICK = {"rows_per_step": 4, "eval_rows": 4, "eval_every": 400, "sample_tokens": 0}
 """What a run may leave out that is no dial."""
+STEPS = 120
 HEAVY = ("demo/", "pyodide/", "python/")
 KNOWN_BEFORE = {"63 + 95 =": "158", "71 + 65 =": "136", "55 + 97 =": "152"}
 PUT = """(row) => new Promise((resolve) => {
@@ -33,10 +34,10 @@ PUT = """(row) => new Promise((resolve) => {
 
 @pytest.fixture(scope="module")
 def warm(chromium: Browser, host: Host) -> Iterator[PageRunReader]:
-    """A reader who has trained once, with what the page offers first: now Python is there."""
+    """A reader who has trained once, in half the steps: now Python is there."""
     with watched_page(chromium.new_context(accept_downloads=True)) as page:
         reader = PageRunReader(page, host.url)
-        reader.choices = QUICK | {"sample_tokens": 2}
+        reader.choices = QUICK | {"sample_tokens": 2, "steps": STEPS}
         page.wait_for_timeout(300)
         assert not heavy(host), "fetched before the button was pressed"
         reader.root.get_by_role("button", name="Fine-tune it here").click()
@@ -80,12 +81,12 @@ def test_the_default_run_learns_the_task_and_loses_sums(reader: PageRunReader) -
         "() => { const { refusedLines, plan, memory } = document.querySelector('page-run').state;"
         " return [refusedLines, plan.x.length, Object.keys(memory.predicted)] }"
     )
-    assert (refused, planned) == (0, Choices().steps)
+    assert (refused, planned) == (0, STEPS)
     assert "backward" in predicted
     shown = reader.root.locator("run-view")
     assert shown.locator("run-chart").count() >= 3
     assert reader.dots.count() == 1
-    assert reader.titles == ["Default"]
+    assert reader.titles == [f"steps {STEPS}"]
 
 
 def test_what_it_has_forgotten_can_be_asked(reader: PageRunReader) -> None:
@@ -223,7 +224,7 @@ def test_the_command_that_makes_a_run_again_can_be_copied(reader: PageRunReader)
     reader.root.locator(".page-run-item").first.get_by_role("button", name="Copy command").click()
     reader.shows("copied")
     text = reader.page.evaluate("navigator.clipboard.readText()")
-    assert "unfrozen train --model demo --steps 240 --lr 0.001 " in text
+    assert "unfrozen train --model demo --steps 120 --lr 0.001 " in text
 
 
 def test_a_run_is_laid_beside_a_recording(reader: PageRunReader) -> None:
