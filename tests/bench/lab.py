@@ -171,7 +171,7 @@ def main() -> int:
         kernel, same_bits = measured_kernel(page, url)
     show("a fine-tune in the page, Python warm", "its bar", rows)
     print("".join(f"  {note}\n" for note in notes), end="")
-    show("matrix products by WebAssembly", "numpy in the same interpreter", kernel)
+    show("matmuls, exponentials and AdamW by WebAssembly", "numpy in the same interpreter", kernel)
     print(f"  bits: {'the same' if same_bits else 'not those of numpy'}")
     problems = [row.what for row in rows if row.value > row.baseline]
     if kernel[0].value > KERNEL_STEP_RATIO * kernel[0].baseline or not same_bits:

@@ -18,7 +18,7 @@ from unfrozen.lab.demo import FILES
 ROUNDS: Final = 5
 SOURCES: Final = build.ROOT / "web" / "python"
 START: Final = """async ({ packages, files, code }) => {
-  globalThis.PACKAGES = packages;
+  Object.assign(globalThis, { PACKAGES: packages, RUNTIME_BYTES: {} }); // the builder writes them in
   const { installPackage, startPyodide } = await import("./boot.js");
   const { fetchFiles } = await import("./runtime-files.js");
   const { fetchPackage } = await import("./package-fetcher.js");
@@ -33,8 +33,8 @@ START: Final = """async ({ packages, files, code }) => {
   for (const name of files) {
     pyodide.FS.writeFile(`/demo/${name}`, new Uint8Array(await bytes(`../demo/${name}`)));
   }
-  const { multiply, adamw } = instance.exports;
-  pyodide.globals.set("kernels", pyodide.toPy([multiply, adamw]));
+  const { multiply, exp, adamw } = instance.exports;
+  pyodide.globals.set("kernels", pyodide.toPy([multiply, exp, adamw]));
   return JSON.parse(pyodide.runPython(code));
 }"""
 CODE: Final = """
@@ -63,8 +63,8 @@ times = {}
 
 
 def timed(name, kind, work):
-    multiply, adamw = kernels if kind == "kernel" else (None, None)
-    operations.set_kernel(multiply)
+    multiply, exp, adamw = kernels if kind == "kernel" else (None, None, None)
+    operations.set_kernel(multiply, exp)
     optimizer.set_kernel(adamw)
     start = time.perf_counter()
     found = work()

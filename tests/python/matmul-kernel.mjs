@@ -1,4 +1,4 @@
-// Multiplies with the lab's kernel, or moves weights, `node matmul-kernel.mjs FILE.wasm`: one JSON line in, one
+// Multiplies with the lab's kernel, takes exponentials or moves weights, `node matmul-kernel.mjs FILE.wasm`: one JSON line in, one
 // out, floats as their bits. What lies around a result and behind the panel is filled, and given back.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -42,7 +42,19 @@ function adamw({ arrays, floats, fill }) {
   return { bits: places.slice(0, 4).map((place) => at(place, n)), beyond: places.slice(1).flatMap((place) => at(place - 16, 4)) };
 }
 
+function exp({ numbers, table, fill }) {
+  const words = new Uint32Array(memory.buffer);
+  words.fill(fill);
+  const [at, atTable, end] = placed([numbers.length, table.length, 0]);
+  words.set(numbers, at / 4);
+  words.set(table, atTable / 4);
+  words.set([at, numbers.length, atTable], CALL / 4);
+  instance.exports.exp(CALL);
+  const beyond = [...words.subarray(atTable / 4 - 4, atTable / 4), ...words.subarray(end / 4 - 4, end / 4)];
+  return { bits: [...words.subarray(at / 4, at / 4 + numbers.length)], beyond };
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   const call = JSON.parse(line);
-  process.stdout.write(`${JSON.stringify(call.arrays ? adamw(call) : multiply(call))}\n`);
+  process.stdout.write(`${JSON.stringify(call.arrays ? adamw(call) : call.numbers ? exp(call) : multiply(call))}\n`);
 }

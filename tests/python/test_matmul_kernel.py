@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import build
-from unfrozen.lab import optimizer
+from unfrozen.lab import operations, optimizer
 
 Floats = NDArray[np.float32]
 FILL = 0x7FABCDEF  # a NaN of its own: read by mistake, it spoils a sum; written over, it is missed
@@ -72,6 +72,15 @@ class Kernel:
         assert set(answer["beyond"]) == {FILL}, "it wrote beside an array"
         for array, found in zip(arrays, answer["bits"], strict=True):
             array[:] = found
+
+    def exp(self, address: int) -> None:
+        """Do what the three ints at an address of this process ask for."""
+        at, n, at_table = (ctypes.c_int64 * 3).from_address(address)
+        numbers = np.ctypeslib.as_array((ctypes.c_uint32 * n).from_address(at))
+        table = list((ctypes.c_uint32 * 64).from_address(at_table))
+        answer = self.answer({"numbers": numbers.tolist(), "table": table, "fill": FILL})
+        assert set(answer["beyond"]) == {FILL}, "it wrote beside the numbers"
+        numbers[:] = answer["bits"]
 
 
 def sent(array: Floats) -> dict[str, Any]:
@@ -175,6 +184,26 @@ def test_infinity_times_nothing_and_infinity_less_infinity_are_no_number(kernel:
     assert np.isnan(found).tolist() == [[True, False], [True, True], [False, False]]
     assert found[0, 1] == np.inf
     assert not np.signbit(found[2]).any()
+
+
+def test_exponentials_are_those_of_doubles_rounded_to_half_a_unit_and_little_more(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.502 units in the last place, says the library whose arithmetic it is."""
+    monkeypatch.setattr(operations, "_exp_call", np.zeros(3, np.int64))  # 64 bits here
+    monkeypatch.setattr(operations, "_exp_kernel", kernel.exp)
+    scales = np.array([1e-6, 1e-3, 1, 10, 60], np.float32)
+    x = np.minimum(np.outer(scales, numbers(4000)).ravel(), np.float32(88))
+    found = x.copy()
+    operations.exponentiate(found)
+    exact = np.exp(x.astype(float))
+    unit = np.spacing(exact.astype(np.float32)).astype(float)
+    assert (np.abs(found - exact) <= 0.503 * unit).all()
+    ends = np.array([0, -0.0, np.nan, -np.inf, -104, -103, 88], np.float32)
+    operations.exponentiate(ends)
+    assert np.array_equal(
+        ends, [1, 1, np.nan, 0, 0, 2**-149, np.float32(np.exp(88))], equal_nan=True
+    )
 
 
 def moved(steps: int, size: int) -> list[bytes]:

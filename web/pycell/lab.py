@@ -31,10 +31,12 @@ def add_file(name: str, data: Any, sha256: str) -> str:
 
 
 def open_lab(
-    multiply: Callable[[int], object] | None, adamw: Callable[[int], object] | None
+    multiply: Callable[[int], object] | None,
+    exp: Callable[[int], object] | None,
+    adamw: Callable[[int], object] | None,
 ) -> LabSession:
     """Return a session over the files that were added; without a kernel numpy does its work."""
-    operations.set_kernel(multiply)
+    operations.set_kernel(multiply, exp)
     optimizer.set_kernel(adamw)
     session = LabSession(_files, ClockFunctions(time.time, time.monotonic))
     _files.clear()

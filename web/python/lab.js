@@ -14,7 +14,7 @@ const SEND_MS = 50;
  * @param {object} boot the first message
  * @param {ArrayBuffer} boot.numpy wheel
  * @param {Record<string, {bytes: ArrayBuffer, sha256: string}>} boot.demo the model and its data, by file
- * @param {ArrayBuffer | null} boot.kernel matmuls and AdamW in WebAssembly; null where it could not be fetched
+ * @param {ArrayBuffer | null} boot.kernel matmuls, exponentials and AdamW in WebAssembly; null where it could not be fetched
  * @param {object} worker
  * @param {WebAssembly.Memory} worker.memory that Python's arrays lie in
  * @param {(message: object) => void} worker.post
@@ -29,8 +29,8 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
     const reason = lab.add_file(name, new Uint8Array(bytes), sha256);
     if (reason) throw new BootError(reason);
   }
-  const { multiply, adamw } = await instantiate(kernel, memory);
-  const session = lab.open_lab(multiply, adamw);
+  const { multiply, exp, adamw } = await instantiate(kernel, memory);
+  const session = lab.open_lab(multiply, exp, adamw);
 
   /** Trains; events are sent together every SEND_MS. */
   async function train(run) {

@@ -1,6 +1,6 @@
 ;; What the fine-tune of the page spends its time on, in fp32 with the vector instructions of
-;; WebAssembly: matmuls for `unfrozen.lab.operations`, AdamW for `unfrozen.lab.optimizer`. Both compute
-;; in numpy's own order: the same numbers.
+;; WebAssembly: matmuls and exponentials for `unfrozen.lab.operations`, AdamW for
+;; `unfrozen.lab.optimizer`. All compute in numpy's own order: the same numbers.
 ;;
 ;; C = A · B. Eight columns of B at a time are copied into a panel, row after row, so that they are read in
 ;; one line whatever B's strides; four rows of A at a time run along it, their 32 sums in registers.
@@ -13,6 +13,11 @@
 ;; `adamw(call)` moves n weights, a multiple of four. It reads six ints: the addresses of weights,
 ;; gradients and both moments, n, and the address of eight floats: β₁, 1 − β₁, β₂, 1 − β₂, √(1 − β₂ᵗ),
 ;; ε, 1 − η·decay, and the step size η/(1 − β₁ᵗ).
+;;
+;; `exp(call)` puts e^x in the place of n numbers x up to 88, as the C library does that Pyodide's numpy
+;; calls (musl's expf, after ARM's optimized routines): with k the integer nearest to x·32/ln 2, it is
+;; 2^(k/32), of which a table has the 32 fractions, times a polynomial of the rest. It reads three ints:
+;; the address of the numbers, n, and that of the table: 32 doubles 2^(i/32), less i·2^47 as integers.
 (module
   (import "env" "memory" (memory 1))
 
@@ -208,4 +213,32 @@
             (f32x4.mul (local.get $size) (local.get $first))
             (f32x4.add (f32x4.div (f32x4.sqrt (local.get $second)) (local.get $bias)) (local.get $eps)))))
         (local.set $i (i32.add (local.get $i) (i32.const 16)))
+        (br $next))))
+
+  (func (export "exp") (param $call i32)
+    (local $at i32) (local $end i32) (local $table i32) (local $k i64)
+    (local $z f64) (local $shifted f64) (local $r f64)
+    (local.set $at (i32.load (local.get $call)))
+    (local.set $end (i32.add (local.get $at) (i32.shl (i32.load offset=4 (local.get $call)) (i32.const 2))))
+    (local.set $table (i32.load offset=8 (local.get $call)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+        (local.set $z (f64.mul
+          (f64.const 0x1.71547652b82fep+5)
+          (f64.max (f64.promote_f32 (f32.load (local.get $at))) (f64.const -104)))) ;; e^−104 rounds to 0
+        (local.set $shifted (f64.add (local.get $z) (f64.const 0x1.8p+52))) ;; its last bits are k
+        (local.set $k (i64.reinterpret_f64 (local.get $shifted)))
+        (local.set $r (f64.sub (local.get $z) (f64.sub (local.get $shifted) (f64.const 0x1.8p+52))))
+        (f32.store (local.get $at) (f32.demote_f64 (f64.mul
+          (f64.add
+            (f64.mul
+              (f64.add (f64.mul (f64.const 0x1.c6af84b912394p-20) (local.get $r)) (f64.const 0x1.ebfce50fac4f3p-13))
+              (f64.mul (local.get $r) (local.get $r)))
+            (f64.add (f64.mul (f64.const 0x1.62e42ff0c52d6p-6) (local.get $r)) (f64.const 1)))
+          (f64.reinterpret_i64 (i64.add
+            (i64.load (i32.add (local.get $table)
+              (i32.shl (i32.and (i32.wrap_i64 (local.get $k)) (i32.const 31)) (i32.const 3))))
+            (i64.shl (local.get $k) (i64.const 47)))))))
+        (local.set $at (i32.add (local.get $at) (i32.const 4)))
         (br $next)))))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,20 +32,31 @@ _CALL_INTS: Final = 20
 _PANEL_FLOATS: Final = 8  # columns the kernel takes at a time
 _ROW_FLOATS: Final = 32  # where it puts the rest of a row whose end is no multiple of that
 
+_FRACTIONS: Final = 32  # of an octave, in the table of exponentials
+_LARGEST: Final = 88.0  # beyond it e^x is no fp32 number
+
 _kernel: Callable[[int], object] | None = None
+_exp_kernel: Callable[[int], object] | None = None
 _call = np.zeros(_CALL_INTS, np.int32)
 _panel = np.zeros(0, np.float32)
+_exp_call = np.zeros(3, np.int32)
+_octave = (2 ** (np.arange(_FRACTIONS) / _FRACTIONS)).view(np.int64) - (
+    np.arange(_FRACTIONS, dtype=np.int64) << 47
+)
 
 
-def set_kernel(kernel: Callable[[int], object] | None) -> None:
-    """Let `kernel` multiply fp32 matrices, or numpy again for None.
+def set_kernel(
+    kernel: Callable[[int], object] | None, exp: Callable[[int], object] | None = None
+) -> None:
+    """Let `kernel` multiply fp32 matrices and `exp` take exponentials, or numpy again for None.
 
     It is called with the address of 20 ints: of a, b and out their address and strides in bytes
     (two of the batch, then rows and columns; out's columns lie side by side), the batch's two
-    sizes, m, n, k, and the address of 8·k + 32 floats to work in.
+    sizes, m, n, k, and the address of 8·k + 32 floats to work in. `exp` reads three ints, see
+    web/python/matmul.wat.
     """
-    global _kernel
-    _kernel = kernel
+    global _kernel, _exp_kernel
+    _kernel, _exp_kernel = kernel, exp
 
 
 def matmul(a: Floats, b: Floats, out: Floats | None = None) -> Floats:
@@ -67,11 +78,20 @@ def matmul(a: Floats, b: Floats, out: Floats | None = None) -> Floats:
     return out
 
 
+def exponentiate(x: Floats) -> None:
+    """Put e^x in the place of x, which lies in one piece and is at most _LARGEST."""
+    if _exp_kernel is None or x.dtype != np.float32:
+        np.exp(x, out=x)
+        return
+    _exp_call[:] = _address(x), x.size, _address(_octave)
+    _exp_kernel(_address(_exp_call))
+
+
 def _place(array: Floats) -> tuple[int, ...]:
     return _address(array), *(0, 0, *array.strides)[-4:]
 
 
-def _address(array: NDArray[np.float32] | NDArray[np.int32]) -> int:
+def _address(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
@@ -184,7 +204,7 @@ def cross_entropy(
         total -= float(below.sum(dtype=np.float64))
         if hits is not None:
             np.equal(below, 0, out=hits[part])
-        np.exp(logits, out=logits)
+        exponentiate(logits)
         sums = logits.sum(1, keepdims=True)
         total += float(np.log(sums).sum(dtype=np.float64))
         if by_n is not None and by_head is not None:
@@ -201,8 +221,8 @@ def cross_entropy(
 
 def _one_plus_exp_minus(x: Floats) -> Floats:
     found = np.negative(x)
-    np.minimum(found, np.float32(88), out=found)  # beyond it e^x is no fp32 number
-    np.exp(found, out=found)
+    np.minimum(found, np.float32(_LARGEST), out=found)
+    exponentiate(found)
     found += 1
     return found
 
