@@ -157,7 +157,8 @@ def outcome(given: Demo, method: Method, seed: int) -> dict[str, Any]:
     The path has `[step, right rows of the task, right rows of what it knew]` at every twentieth
     step; `back` has right rows by set at each α, `parts` with one part put back to θ₀.
     """
-    choices = Choices.read({"sample_tokens": 0, "seed": seed} | dict(method.choices))
+    given_choices = {"eval_every": 20, "sample_tokens": 0, "seed": seed}
+    choices = Choices.read(given_choices | dict(method.choices))
     run = FineTune(method.demo(given), choices, ClockFunctions(time.time, time.monotonic))
     run.trainer = method.trainer(method.demo(given), choices)
     path: list[list[int]] = []

@@ -18,7 +18,7 @@ from unfrozen.lab.demo import FILES
 ROUNDS: Final = 5
 SOURCES: Final = build.ROOT / "web" / "python"
 START: Final = """async ({ packages, files, code }) => {
-  Object.assign(globalThis, { PACKAGES: packages, RUNTIME_BYTES: {} }); // the builder writes them in
+  Object.assign(globalThis, { PACKAGES: packages, RUNTIME_BYTES: {} }); // as the builder does
   const { installPackage, startPyodide } = await import("./boot.js");
   const { fetchFiles } = await import("./runtime-files.js");
   const { fetchPackage } = await import("./package-fetcher.js");

@@ -66,7 +66,7 @@ class Choices:
     floor_ratio: float = 0.1
     clip: float = 1.0
     layer_decay: float = 1.0
-    eval_every: int = 20
+    eval_every: int = 30
     eval_rows: int = 32
     """Rows of each held-out set that are scored."""
     sample_tokens: int = 12
