@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any, Final
 
 from site_builder import SiteError, accuracy, lora_runs
@@ -55,13 +54,6 @@ def _figure(context: PageContext, arguments: list[str], where: str) -> str:
         raise SiteError(where, f"::: figure needs a name of its own, got {name!r}")
     context.figures[name] = len(context.figures) + 1
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
-
-
-def _fold(_: PageContext, arguments: list[str], where: str) -> str:
-    """What is looked up and not read, `::: fold Its title`: links into it open it."""
-    if not arguments:
-        raise SiteError(where, "::: fold needs a title")
-    return f'<details class="fold">\n<summary>{escape(" ".join(arguments))}</summary>\n'
 
 
 def _bibtex(_: PageContext, __: list[str], where: str) -> str:
@@ -121,7 +113,6 @@ BLOCKS: Final[dict[str, Block]] = {
         '<div class="takeaway-text">\n',
         "</div>\n</div>\n",
     ),
-    "fold": Block(_fold, "</details>\n"),
     "glossary": Block('<div class="glossary">\n'),
     "bibtex": Block(_bibtex, ""),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
