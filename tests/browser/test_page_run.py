@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from browser.page_run_reader import SHORT, PageRunReader
 from browser.plain_host import Host
 from conftest import watched_page
-from unfrozen.lab.choices import CHALLENGE, PRESETS
+from unfrozen.lab.choices import CHALLENGE, PRESETS, SEEDS
 
 CHAPTERS = ("forgetting",)
 
@@ -288,3 +288,21 @@ def test_the_extremes_of_the_dials_end_well_or_in_words(reader: PageRunReader) -
     for given in ({"steps": 0}, {"replay_share": 1.0}, {"l2sp": 1e9}, {"ewc": 1e9}):
         assert reader.train(quick | given)["ok"], given
     assert "NaN" not in reader.root.inner_text()
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_default_run_learns_and_forgets_in_a_browser_and_part_of_it_returns(
+    reader: PageRunReader, seed: int
+) -> None:
+    """What chapter 3 says of CPython's runs: here the same seed takes another course."""
+    exact = reader.train({"seed": seed, "eval_every": 400, "sample_tokens": 0})["exact"]
+    task, sums, known = (exact[name]["after"] for name in ("task", "general/addition", "general"))
+    assert exact["task"]["before"]["right"] <= 0.05 * task["of"]
+    assert task["right"] >= 0.9 * task["of"]
+    assert exact["general/addition"]["before"]["right"] == sums["of"]
+    assert sums["wrong"] >= 0.3 * sums["of"]
+    nearly, back = reader.blend(0.9)["exact"], reader.blend(0.6)["exact"]
+    assert nearly["task"]["right"] >= task["right"] - 1
+    assert nearly["general"]["right"] > known["right"]
+    assert back["general/addition"]["right"] > sums["right"] + 4
