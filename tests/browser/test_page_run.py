@@ -68,7 +68,7 @@ def test_the_button_says_what_it_loads(page: Page, host: Host) -> None:
     assert float(told[1]) == pytest.approx(total / 1e6, rel=0.01)
 
 
-def test_the_default_run_learns_the_task_and_loses_sums(reader: PageRunReader) -> None:
+def test_a_run_learns_the_task_and_loses_sums(reader: PageRunReader) -> None:
     page = reader.page
     losses = page.evaluate(
         "() => { const { evals } = document.querySelector('page-run').state;"
