@@ -132,9 +132,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave the matrix out unless it is asked for; mark as slow what asks for a browser."""
     items.sort(key=lambda item: item.path.parts)
     if not config.option.all:
-        dropped = [item for item in items if item.get_closest_marker("matrix")]
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if item not in set(dropped)]
+        dropped = {item for item in items if item.get_closest_marker("matrix")}
+        config.hook.pytest_deselected(items=list(dropped))
+        items[:] = [item for item in items if item not in dropped]
     for item in items:
         asked = BROWSER_FIXTURES & set(getattr(item, "fixturenames", ()))
         if asked or SLOW_ROOMS & set(item.path.relative_to(build.ROOT).parts):

@@ -71,12 +71,8 @@ def save_and_prune(directory: Path, step: int, **ways: bool) -> None:
     kept.prune(saved)
 
 
-ASYNCHRONOUS = {"sharded": True, "asynchronous": True}
-WAYS = pytest.mark.parametrize(
-    "ways",
-    matrix([{}, {"sharded": True}, ASYNCHRONOUS], {}, ASYNCHRONOUS),
-    ids=["whole", "shards", "beside-steps"],
-)
+SHARDED = {"sharded": True}
+WAYS = {"whole": {}, "shards": SHARDED, "beside-steps": {**SHARDED, "asynchronous": True}}
 
 
 def dies_at(boundary: int, work: Callable[[], None], below: Path) -> bool:
@@ -129,11 +125,12 @@ def lose_what_is_not_flushed(below: Path, safe: set[str]) -> None:
             os.truncate(file, file.stat().st_size // 2)
 
 
-@WAYS
+@pytest.mark.parametrize("way", matrix(WAYS, "beside-steps"))
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(
-    ways: dict[str, bool], tmp_path: Path
+    way: str, tmp_path: Path
 ) -> None:
+    ways = WAYS[way]
     deaths, newer, before = 0, 0, tmp_path / "before"
     for step in (0, 1):
         save_and_prune(before, step, **ways)
@@ -158,11 +155,12 @@ def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(
     assert newer > 2  # some of them died after the rename, while older ones were removed
 
 
-@WAYS
+@pytest.mark.parametrize("way", matrix(WAYS, "whole"))
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_replacing_a_checkpoint_of_the_same_step_never_leaves_none(
-    ways: dict[str, bool], tmp_path: Path
+    way: str, tmp_path: Path
 ) -> None:
+    ways = WAYS[way]
     save_and_prune(tmp_path / "before", 1, **ways)
     for boundary in range(1, MOST_BOUNDARIES):
         directory = copytree(tmp_path / "before", tmp_path / str(boundary))

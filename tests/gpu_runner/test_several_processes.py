@@ -155,6 +155,7 @@ def test_every_way_to_move_the_weights_moves_them_on_two_processes_alike(
     assert_same(*runs, tolerance, weights)
 
 
+@pytest.mark.matrix
 def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(
     options: list[str], tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(
     assert_same(one, two, 1e-6)
 
 
+@pytest.mark.matrix
 def test_a_run_goes_on_with_two_then_one_then_two_processes(
     options: list[str], tmp_path: Path
 ) -> None:
@@ -204,7 +206,8 @@ def test_sigterm_stops_all_processes_after_the_same_step(
 
 @pytest.mark.parametrize(
     ("files", "largest"),
-    [("whole", 150_000), ("shards", 100_000)],  # moments: 216,000, and half of that each
+    # moments: 216,000, and half of that each
+    matrix([("whole", 150_000), ("shards", 100_000)], ("shards", 100_000)),
 )
 def test_a_full_disk_is_reported_once_and_ends_every_process(
     files: str, largest: int, options: list[str], tmp_path: Path

@@ -27,9 +27,8 @@ ASKED += ("mount", "micropip elsewhere", "timer of text", "constructor")
 ODD = ("sys.exit", "SystemExit in a task", "KeyboardInterrupt", "a task that cancels the run")
 ODD += ("a loop of causes", "a message of a million", "a class that lies", "a repr that is no text")
 ODD += ("half a pair", "print replaced", "print put back", "stdout closed")
-ENDS = ("os._exit", "_exit in a task", "a list nested", "deep parentheses")
-ENDS += ("builtins emptied", "the loop closed", "no result", "the stack of the machine")
-ENDS += ("exit in a message", "a script of C with an answer")
+ENDS = ("os._exit", "a list nested", "builtins emptied", "the loop closed")
+ENDS += ("no result", "a script of C with an answer")
 TOLD = ("location", "sessionStorage", "cookie", "getEntries", "token", "headers", "everything")
 TOLD += ("every text", "environment", "files", "memory")
 
@@ -110,7 +109,7 @@ def test_an_end_of_python_is_reported_and_python_starts_anew(
     assert not [path for path in host.asked if STOLEN in path]
 
 
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
+@pytest.fixture(scope="module", params=matrix(["chromium", "firefox"], "chromium"))
 def let_in(request: pytest.FixtureRequest, serve_site: Server) -> Iterator[Visitor]:
     """A reader of the page on our server, who holds its token."""
     with visit(request, serve_site.url) as found:

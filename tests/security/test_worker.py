@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from browser.plain_host import hosted
+from conftest import matrix
 from security.visitor import Visitor, in_chromium, in_firefox
 
 CHAPTERS = ("what-full-fine-tuning-is", "forgetting")
@@ -109,7 +110,7 @@ WANTED = {
 }
 
 
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
+@pytest.fixture(scope="module", params=matrix(["chromium", "firefox"], "chromium"))
 def visitor(
     request: pytest.FixtureRequest, site: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Visitor, list[str]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import torch
@@ -72,8 +73,12 @@ def _time_squares(
     return time_calls(lambda: torch.mm(a, b, out=out), device, seconds, clock)
 
 
+@cache
 def best_matmul_flops(device: torch.device, name: str) -> float:
-    """Return the FLOP/s of the best square matmul in the dtype `name` within PEAK_SECONDS."""
+    """Return the FLOP/s of the best square matmul in the dtype `name` within PEAK_SECONDS.
+
+    Measured once: a notebook watches one run after the other.
+    """
     return 1 / min(time_matmuls(device, name, PEAK_SECONDS, time.perf_counter))
 
 

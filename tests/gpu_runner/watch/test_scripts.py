@@ -44,7 +44,7 @@ def _longest(path: Path, count: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", matrix(TRAINERS, "loop", "sft", "lightning_loop"))
+@pytest.mark.parametrize("name", matrix(TRAINERS, "loop", "lightning_loop"))
 def test_a_script_of_the_docs_is_watched(name: str, tmp_path: Path, cached: Path) -> None:
     (script,) = (one for one in SCRIPTS if one.stem == name)
     child = run_process.children().Process(target=run_script, args=(script, tmp_path, cached))

@@ -101,7 +101,10 @@ def unwatched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[
     return train
 
 
-@pytest.mark.parametrize(("kind", "watchers"), [("copies", 1), ("copies", 2), ("parts", 2)])
+@pytest.mark.parametrize(
+    ("kind", "watchers"),
+    matrix([("copies", 1), ("copies", 2), ("parts", 2)], ("copies", 1), ("parts", 2)),
+)
 def test_watched_processes_compute_the_same_and_forgetting_is_measured(
     tmp_path: Path, kind: str, watchers: int, unwatched: Callable[[str], dict[str, Any]]
 ) -> None:
