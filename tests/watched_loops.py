@@ -19,7 +19,7 @@ SIZES: dict[str, Any] = {
     "vocab_size": 264,
     "hidden_size": 64,
     "intermediate_size": 160,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
@@ -36,7 +36,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt2": {},
     "smollm3": {"num_key_value_heads": 2},
     "qwen2": {},
-    "gemma2": {"head_dim": 16, "sliding_window": 32},
+    "gemma2": {"head_dim": 16, "sliding_window": 32, "num_hidden_layers": 2},  # one of each kind
     "gpt_neox": {},
     "phi": {"num_key_value_heads": 4},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
@@ -55,7 +55,7 @@ def model_of(family: str = "llama", seed: int = 0, **more: Any) -> Any:
         sizes = {
             "vocab_size": 264,
             "n_embd": 64,
-            "n_layer": 2,
+            "n_layer": 1,
             "n_head": 4,
             "n_positions": 128,
             **more,

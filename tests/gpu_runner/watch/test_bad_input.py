@@ -189,7 +189,7 @@ def test_a_compiled_model_is_watched_and_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # so that it is predicted here
-    model = model_of(num_hidden_layers=1)
+    model = model_of()
     compiled = torch.compile(model, backend="eager")
     optimizer = adamw(model)
     with unfrozen.watch(compiled, optimizer, runs=tmp_path) as run:

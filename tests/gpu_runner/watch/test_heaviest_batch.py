@@ -101,7 +101,7 @@ def test_a_trainer_reads_the_lengths_of_its_examples(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cached")
 def test_there_is_no_warning_where_the_batch_fits(tmp_path: Path) -> None:
-    model = model_of(num_hidden_layers=1)
+    model = model_of()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with unfrozen.watch(model, optimizer, runs=tmp_path, lengths=[64]) as run:
         train(model, optimizer, 2, length=16)

@@ -19,7 +19,7 @@ BRIEF = LoopOptions("sequences {sequences} parts {parts}", "checkpoint", "length
 @pytest.fixture(scope="module")
 def loop() -> Any:
     """A step of 16 sequences, the optimizer that it needs, and its prediction."""
-    model = model_of(num_hidden_layers=1)
+    model = model_of()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     (batch,) = batches(1, rows=16, length=32)
     step = LoopStep(model, Optimizers(optimizer), StepInputs.of(batch))

@@ -76,7 +76,7 @@ def test_grpo_shows_its_own_loss_and_its_reward(tmp_path: Path) -> None:
 
 
 def test_distillation_shows_the_sum_that_is_trained(tmp_path: Path) -> None:
-    student, teacher = model_of(num_hidden_layers=1), model_of(seed=1, num_hidden_layers=1)
+    student, teacher = model_of(), model_of(seed=1)
     optimizer = sgd(student)
     losses = []
     with unfrozen.watch(student, optimizer, runs=tmp_path) as run:

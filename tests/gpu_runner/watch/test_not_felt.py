@@ -271,7 +271,7 @@ def trainer_weights(place: Path, callbacks: list[Any], **options: Any) -> list[A
         **{"save_strategy": "no", "disable_tqdm": True, "seed": 3},
     }
     arguments = TrainingArguments(str(place / "out"), **settings, **options)
-    model = model_of("gpt2", n_layer=1)
+    model = model_of("gpt2")
     more: dict[str, Any] = {"data_collator": default_data_collator, "callbacks": callbacks}
     Trainer(model, arguments, train_dataset=rows, **more).train()
     graphs = [dict(counters[kind]) for kind in ("stats", "graph_break")]

@@ -32,7 +32,8 @@ def ratio(run: Any) -> float:
     return found
 
 
-@pytest.mark.parametrize("family", matrix(FAMILIES, "llama"))
+@pytest.mark.matrix
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_needs_what_was_predicted(family: str, tmp_path: Path) -> None:
     model = model_of(family)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -41,18 +42,16 @@ def test_a_family_needs_what_was_predicted(family: str, tmp_path: Path) -> None:
     assert ratio(run) == pytest.approx(1, abs=CLOSE)
 
 
-@pytest.mark.parametrize(
-    ("change", "family", "options"),
-    [
-        ("bf16 weights", "llama", {}),
-        ("autocast", "gpt2", {"autocast": partial(torch.autocast, "cpu", torch.bfloat16)}),
-        ("three micro-batches", "llama", {"micro_batches": 3}),
-        ("checkpointing", "gemma2", {}),
-        ("sgd", "mixtral", {}),
-        ("foreach", "gpt_neox", {}),
-        ("padding", "gemma2", {}),
-    ],
+FOREACH = ("foreach", "gpt_neox", {})
+CHANGES = (
+    ("bf16 weights", "llama", {}),
+    ("autocast", "gpt2", {"autocast": partial(torch.autocast, "cpu", torch.bfloat16)}),
+    ("three micro-batches", "llama", {"micro_batches": 3}),
+    *(("checkpointing", "gemma2", {}), ("sgd", "mixtral", {}), ("padding", "gemma2", {})),
 )
+
+
+@pytest.mark.parametrize(("change", "family", "options"), matrix((*CHANGES, FOREACH), *CHANGES))
 def test_a_loop_needs_what_was_predicted(
     change: str, family: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -80,7 +79,7 @@ def test_the_prediction_comes_before_the_first_step_and_from_the_cache_the_secon
     tmp_path: Path, cache: Path
 ) -> None:
     for _ in range(2):
-        model = model_of(num_hidden_layers=1)
+        model = model_of()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
             train(model, optimizer, 1)
@@ -90,7 +89,7 @@ def test_the_prediction_comes_before_the_first_step_and_from_the_cache_the_secon
 
 
 def test_a_heavier_batch_is_predicted_anew(tmp_path: Path) -> None:
-    model = model_of(num_hidden_layers=1)
+    model = model_of()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
         for length in (16, 16, 64, 16):
@@ -110,7 +109,7 @@ def run_backward(model: Any, batch: dict[str, torch.Tensor]) -> Any:
 
 @pytest.mark.parametrize("alive", [True, False], ids=["alive", "deleted"])
 def test_the_output_counts_for_as_long_as_it_is_alive(alive: bool, tmp_path: Path) -> None:
-    model = model_of(num_hidden_layers=1)
+    model = model_of()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
         for batch in batches(2, rows=8, length=64):
@@ -125,7 +124,7 @@ def test_the_output_counts_for_as_long_as_it_is_alive(alive: bool, tmp_path: Pat
 
 
 def test_predictions_with_and_without_autocast_are_cached_apart(cache: Path) -> None:
-    model = model_of(num_hidden_layers=1)
+    model = model_of()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     (batch,) = batches(1)
     step = LoopStep(model, Optimizers(optimizer), StepInputs.of(batch))
@@ -163,7 +162,7 @@ def test_positions_that_restart_need_a_mask() -> None:
 def test_a_heaviest_batch_that_comes_before_gradients_and_moments_is_compared_with_its_like(
     tmp_path: Path,
 ) -> None:
-    model = model_of(num_hidden_layers=1)
+    model = model_of()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
         for step in range(3):
