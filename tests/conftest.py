@@ -371,7 +371,12 @@ def static_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path
 
 @pytest.fixture(scope="module")
 def static_site(site: Path, static_host: tuple[Path, str]) -> StaticSite:
-    """The site on a host that knows only files, below `/some/…/` as a project page would be."""
+    """The site on a host that knows only files."""
+    return below(static_host, site)
+
+
+def below(static_host: tuple[Path, str], site: Path) -> StaticSite:
+    """Lay a site below `/some/…/` of that host, as a project page would be."""
     folder, url = static_host
     place = folder / "some" / site.parent.name
     if not place.exists():

@@ -1,16 +1,16 @@
 """Hosts and servers that a test may break and mend; planner and decision with Python up."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from browser.decision_reader import DecisionReader
 from browser.plain_host import Host, hosted
-from browser.planner_reader import PlannerReader
-from conftest import Server, StaticSite, watched_page
+from browser.planner_reader import PLANNED, PlannerReader
+from conftest import Server, below, watched_page
 
 
 @pytest.fixture(scope="module")
@@ -30,40 +30,32 @@ def server(serve_site: Server) -> Iterator[Server]:
         serve_site.start()
 
 
-@pytest.fixture(scope="module")
-def page_up(chromium: Browser) -> Iterator[Page]:
-    """A page for many tests: Python takes seconds to start in each."""
+@pytest.fixture(scope="session")
+def planner_up(
+    chromium: Browser, sites: Callable[..., Path], static_host: tuple[Path, str]
+) -> Iterator[PlannerReader]:
+    """A page whose planner computes, for all tests: Python takes seconds to start in each."""
     with watched_page(chromium.new_context()) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def planner_up(page_up: Page, static_site: StaticSite) -> PlannerReader:
-    """A page whose planner computes."""
-    reader = PlannerReader(page_up, static_site.url)
-    reader.type("micro_batch", "4")
-    reader.settle("#planner?micro_batch=4")
-    return reader
+        reader = PlannerReader(page, below(static_host, sites(*PLANNED)).url)
+        reader.type("micro_batch", "4")
+        reader.settle("#planner?micro_batch=4")
+        yield reader
 
 
 @pytest.fixture
 def planner(planner_up: PlannerReader) -> PlannerReader:
     """The planner as a reader finds it, with Python up."""
+    planner_up.page.set_viewport_size({"width": 1280, "height": 720})
     planner_up.begin_anew()
     return planner_up
 
 
-@pytest.fixture(scope="module")
-def decision_up(page_up: Page, static_site: StaticSite) -> DecisionReader:
-    """A page whose decision computes."""
-    reader = DecisionReader(page_up, static_site.url)
-    reader.control("tasks").fill("5")
-    reader.settle("#decision?tasks=5")
-    return reader
-
-
 @pytest.fixture
-def decision(decision_up: DecisionReader) -> DecisionReader:
-    """The decision as a reader finds it, with Python up."""
-    decision_up.begin_anew()
-    return decision_up
+def decision(planner: PlannerReader) -> DecisionReader:
+    """The decision beside it, as a reader finds it."""
+    reader = DecisionReader(planner.page)
+    if reader.root.get_attribute("data-standing") == "baked":  # as nobody has touched it yet
+        reader.control("tasks").fill("5")
+        reader.settle("#decision?tasks=5")
+    reader.begin_anew()
+    return reader

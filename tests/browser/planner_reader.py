@@ -6,6 +6,16 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
+PLANNED = (
+    "the-memory-wall",
+    "forgetting",
+    "the-learning-rate",
+    "when-full-fine-tuning-wins",
+    "the-planner",
+    "references",
+)
+"""The chapters that a plan, its address or a link beside it are tested in."""
+
 SECONDS = 90  # a first start of Python on a busy machine
 ANEW = """() => {
   const folds = ":is(memory-planner, method-decision) details[open]";

@@ -5,6 +5,8 @@ from playwright.sync_api import Browser, Page, expect
 from accessibility import SHORTEN, objections
 from conftest import Server, StaticSite
 
+CHAPTERS = ("the-planner",)
+
 
 def test_the_page_is_light_and_its_tables_sort(page: Page, static_site: StaticSite) -> None:
     asked: list[str] = []

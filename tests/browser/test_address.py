@@ -1,20 +1,17 @@
 """A plan stays in the address: through links, a reload, and Back."""
 
+import json
+
 import pytest
 from playwright.sync_api import Page
 
 from browser.decision_reader import DecisionReader
-from browser.planner_reader import PlannerReader
-from conftest import StaticSite
+from browser.planner_reader import PLANNED, PlannerReader
+from conftest import Server, StaticSite
+from unfrozen.decision import view as decided
+from unfrozen.planner import view
 
-CHAPTERS = (
-    "the-memory-wall",
-    "forgetting",
-    "the-learning-rate",
-    "when-full-fine-tuning-wins",
-    "the-planner",
-    "references",
-)
+CHAPTERS = PLANNED
 
 PLAN = "planner?micro_batch=4"
 STATE = {"micro_batch": "4"}
@@ -33,6 +30,29 @@ def stands(page: Page, fragment: str, place: str = "") -> None:
             return
         page.wait_for_timeout(50)
     raise AssertionError(f"the address says {hash!r}, not {fragment!r}, or {place} is not in sight")
+
+
+def test_a_link_brings_decision_and_plan_and_leaves_the_token_to_the_runner(
+    page: Page, serve_site: Server
+) -> None:
+    task = "model=Qwen/Qwen3-4B&gpu=L4&gpus=2&tasks=3&learn=knowledge&want=keep&price=1.2"
+    plan = "method=lora&seq_len=8192&lora_rank=64&gpus=4&sharding=zero2&unit=GB"
+    link = f"#decision?{task}&planner?{plan}"
+    page.goto(f"{serve_site.origin}/{link}&t={serve_site.token}")
+    decision, planner = DecisionReader(page), PlannerReader(page)
+    decision.settle(link)
+    planner.settle(link)
+    assert decision.view == json.loads(json.dumps(decided(task)))
+    assert decision.root.locator("[value=knowledge]").is_checked()
+    assert decision.root.locator("[value=keep]").is_checked()
+    assert decision.control("price").input_value() == "1.2"
+    assert "Cost" in decision.root.inner_text()
+    state = dict(part.split("=") for part in plan.split("&"))
+    assert planner.view == json.loads(json.dumps(view(state)))
+    assert planner.control("lora_rank").input_value() == "64"
+    assert planner.control("sharding").input_value() == "zero2"
+    assert planner.root.locator("[data-unit=GB]").get_attribute("aria-pressed") == "true"
+    assert page.locator("runner-status").get_attribute("data-state") != "absent"
 
 
 @pytest.fixture

@@ -133,8 +133,7 @@ def test_a_cell_as_printed_shows_the_articles_result_whatever_edited_cells_did(
 def test_an_edited_cell_sees_cells_run_as_printed_once_they_run_beside_it(
     reader: CellReader,
 ) -> None:
-    reader.restart()
-    reader.run("mine = 1")
+    reader.run("mine = 1\nglobals().pop('rows', None)")
     reader.run_as_is("memory-table")
     assert reader.run("rows", "rule-checked")["errorType"] == "NameError"
     message = reader.page.locator("#rule-checked .cell-message button")
@@ -282,6 +281,9 @@ def test_the_browser_is_out_of_reach_of_reader_code(reader: CellReader) -> None:
         "import js\njs.fetch",
         "from js import eval",
         "import js\njs.window.indexedDB",
+        "import js\njs.window.SharedWorker",
+        "import js\njs.window.BroadcastChannel",
+        "import js\njs.window.navigator",
         "from pyodide.code import run_js\nrun_js('1')",
         "from pyodide_js import loadPackage",
         "import pyodide.http\nawait pyodide.http.pyfetch('/')",
@@ -329,6 +331,7 @@ def test_what_needs_a_network_says_that_cells_have_none(reader: CellReader, code
     assert "Cells have no network: paste the data into the cell, or run" in last
 
 
+@pytest.mark.matrix
 def test_a_hundred_thousand_lines_are_capped_with_a_count(reader: CellReader) -> None:
     result = reader.run("for _ in range(150_000): print('y')")
     assert len(result["stdout"]) == 200_000

@@ -73,7 +73,8 @@ def test_python_can_be_restarted_at_any_time(reader: CellReader) -> None:
     assert reader.run("6 * 7")["value"] == "42"
 
 
-@pytest.mark.parametrize("source", matrix([LONG, WAITING], LONG), ids=["computing", "waiting"])
+@pytest.mark.matrix
+@pytest.mark.parametrize("source", [LONG, WAITING], ids=["computing", "waiting"])
 def test_an_honest_run_is_not_taken_for_dead(reader: CellReader, source: str) -> None:
     result = reader.run(source)
     assert (result["value"], result["cleared"]) == ("'done'", False)
@@ -101,6 +102,7 @@ def test_a_python_that_dies_between_two_runs_is_reported_in_the_bar(reader: Cell
     assert reader.run("6 * 7")["value"] == "42"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("reader", ["serve_site"], indirect=True)  # once: it fills 4 GB
 def test_memory_that_a_run_has_filled_is_given_back(reader: CellReader) -> None:
     result = reader.run("x = []\nwhile True: x.append(bytearray(10**8))")
@@ -110,6 +112,7 @@ def test_memory_that_a_run_has_filled_is_given_back(reader: CellReader) -> None:
     assert reader.run("len(bytearray(15 * 10**8))")["value"] == "1500000000"
 
 
+@pytest.mark.matrix
 def test_a_request_for_too_much_at_once_keeps_the_names(reader: CellReader) -> None:
     reader.restart()  # what earlier tests have taken does not shrink
     assert reader.run("kept = 1")["ok"]

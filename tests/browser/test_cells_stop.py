@@ -46,10 +46,7 @@ CASES = [("serve_site", what) for what in STUBBORN] + [
 ]
 USUAL = [
     ("serve_site", "a busy loop"),
-    ("serve_site", "a long sleep"),
     ("serve_site", "a loop that catches everything"),
-    ("serve_site", "endless publishing"),
-    ("serve_site", "an endless await"),
     ("static_site", "endless printing"),
 ]
 
@@ -87,6 +84,7 @@ def test_stop_ends(reader: CellReader, what: str) -> None:
     assert (after["errorType"] == "NameError") if result["cleared"] else after["value"] == "42"
 
 
+@pytest.mark.matrix
 def test_the_page_stays_smooth_while_a_cell_prints_for_ever(reader: CellReader) -> None:
     page = reader.page
     reader.run("1")
@@ -131,6 +129,7 @@ def test_stop_in_the_bar_ends_everything(reader: CellReader) -> None:
     reader.wait_for_phase("stopped")
 
 
+@pytest.mark.matrix
 def test_the_cells_above_can_be_run_again_with_one_button(reader: CellReader) -> None:
     page = reader.page
     first, second = reader.cells[:2]

@@ -108,13 +108,6 @@ def test_event_files_of_a_run_are_chosen_together(reader: RunReader, tmp_path: P
     assert "an event file does not say how its run ended" in text(reader, ".run-state").lower()
 
 
-def test_an_offline_run_of_wandb_becomes_a_run(reader: RunReader, tmp_path: Path) -> None:
-    reader.page.locator(INPUT).set_input_files(foreign_runs.offline_run(tmp_path))
-    wait_for_another(reader, "finished")
-    assert len(reader.state["series"]["train/loss"]["x"]) == len(foreign_runs.ROWS)
-    assert text(reader, ".run-model") == "a run"
-
-
 WRONG = {
     "config.json": ('{"hidden_size": 8}', "config.json: it is JSON without a log_history"),
     "trainer_state.json": (state(40)[:60], "at byte 60: it is no whole JSON"),
@@ -192,6 +185,7 @@ def test_a_folder_of_wandb_and_one_of_ours_are_read(reader: RunReader, tmp_path:
     run = foreign_runs.offline_run(tmp_path / "wandb")
     drop_folder(reader, run.parent)
     wait_for_another(reader, "finished")
+    assert len(reader.state["series"]["train/loss"]["x"]) == len(foreign_runs.ROWS)
     assert text(reader, ".run-model") == "a run"
     log = written(tmp_path / "runs", "ours", "--steps", "4")
     drop_folder(reader, log.parent.parent)

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from browser.planner_reader import SECONDS, PlannerReader
-from conftest import Server, StaticSite
+from conftest import StaticSite
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
 
@@ -195,21 +195,6 @@ def test_the_cheapest_set_makes_it_fit(planner: PlannerReader) -> None:
     assert planner.verdict == "It does not fit."
     planner.root.locator(".mp-cheapest .mp-apply").click()
     expect(planner.root.locator(".verdict-title")).to_have_text(re.compile("^It fits"))
-
-
-def test_a_link_brings_the_same_plan_and_leaves_the_token_to_the_runner(
-    page: Page, serve_site: Server
-) -> None:
-    plan = "method=lora&seq_len=8192&lora_rank=64&gpus=4&sharding=zero2&unit=GB"
-    url = f"{serve_site.origin}/#planner?{plan}&t={serve_site.token}"
-    reader = PlannerReader(page, url)
-    reader.settle(f"#planner?{plan}")
-    state = dict(part.split("=") for part in plan.split("&"))
-    assert reader.view == json.loads(json.dumps(view(state)))
-    assert reader.control("lora_rank").input_value() == "64"
-    assert reader.control("sharding").input_value() == "zero2"
-    assert reader.root.locator("[data-unit=GB]").get_attribute("aria-pressed") == "true"
-    assert page.locator("runner-status").get_attribute("data-state") != "absent"
 
 
 def test_a_cell_that_runs_for_ever_does_not_hold_the_planner(planner: PlannerReader) -> None:

@@ -28,20 +28,6 @@ STATES = {
 
 
 @pytest.fixture(scope="module")
-def decision_up(page_up: Page, static_site: StaticSite) -> DecisionReader:
-    """A page whose decision computes: a link that brings a decision has opened it."""
-    query = "model=Qwen/Qwen3-4B&gpu=L4&gpus=2&tasks=3&learn=knowledge&want=keep&price=1.2"
-    reader = DecisionReader(page_up, f"{static_site.url}#decision?{query}")
-    reader.settle(f"#decision?{query}")
-    assert reader.view == json.loads(json.dumps(view(query)))
-    assert reader.root.locator("[value=knowledge]").is_checked()
-    assert reader.root.locator("[value=keep]").is_checked()
-    assert reader.control("price").input_value() == "1.2"
-    assert "Cost" in reader.root.inner_text()
-    return reader
-
-
-@pytest.fixture(scope="module")
 def printed(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
     """The page without scripts."""
     context = chromium.new_context(java_script_enabled=False)
@@ -163,6 +149,7 @@ def test_a_command_is_copied(decision: DecisionReader) -> None:
     assert copied == decision.view["methods"][2]["command"]["text"]
 
 
+@pytest.mark.matrix
 def test_python_that_does_not_come_leaves_the_baked_answer_and_so_does_a_wrong_number(
     page: Page, static_site: StaticSite
 ) -> None:
@@ -189,6 +176,7 @@ def test_python_that_does_not_come_leaves_the_baked_answer_and_so_does_a_wrong_n
     assert reader.title == "A prompt."
 
 
+@pytest.mark.matrix
 def test_controls_that_do_not_arrive_are_missed_in_words(
     page: Page, static_site: StaticSite
 ) -> None:
@@ -211,6 +199,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(decision: DecisionReader, stat
     assert objections(decision.page, "method-decision", ("dark", 390)) == []
 
 
+@pytest.mark.matrix
 def test_axe_finds_nothing_before_it_comes_alive(
     chromium: Browser, static_site: StaticSite
 ) -> None:

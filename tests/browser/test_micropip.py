@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page
 
 from browser.cell_reader import CellReader, one_page
 from browser.plain_host import ISOLATION, Host, hosted
-from conftest import matrix
 from slowness import slowness
 
 CHAPTERS = ("what-full-fine-tuning-is",)
@@ -100,9 +99,8 @@ def test_numpy_can_be_installed_and_is_listed(reader: CellReader) -> None:
     assert frozen["value"] == "['gpu_runner', 'micropip', 'numpy', 'packaging']"
 
 
-@pytest.mark.parametrize(
-    "whole", matrix([True, False], True), ids=["a whole address", "relative to the page"]
-)
+@pytest.mark.matrix
+@pytest.mark.parametrize("whole", [True, False], ids=["a whole address", "relative to the page"])
 def test_a_wheel_of_this_origin_is_installed_with_what_it_needs(
     reader: CellReader, host: Host, whole: bool
 ) -> None:
@@ -112,6 +110,7 @@ def test_a_wheel_of_this_origin_is_installed_with_what_it_needs(
     assert result["value"] == "5.0", result["error"]
 
 
+@pytest.mark.matrix
 def test_a_wheel_that_is_elsewhere_after_all_is_not_followed(
     reader: CellReader, host: Host, site: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +136,7 @@ def test_the_page_stays_sealed_when_numpy_and_micropip_are_here(reader: CellRead
         assert not reader.run(code)["ok"], code
 
 
+@pytest.mark.matrix
 def test_numpy_and_micropip_work_under_the_policy_of_the_server(
     page: Page, serve_site: Any
 ) -> None:

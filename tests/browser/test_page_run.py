@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from accessibility import Look, looks, objections
 from browser.page_run_reader import SHORT, PageRunReader
 from browser.plain_host import Host
 from conftest import watched_page
@@ -21,6 +22,8 @@ CHAPTERS = ("forgetting",)
 QUICK = {"rows_per_step": 4, "eval_rows": 4, "eval_every": 400, "sample_tokens": 0}
 """What a run may leave out that is no dial."""
 STEPS = 120
+LIGHT: Look = ("light", 1280)
+DARK: Look = ("dark", 320)
 HEAVY = ("demo/", "pyodide/", "python/")
 KNOWN_BEFORE = {"63 + 95 =": "158", "71 + 65 =": "136", "55 + 97 =": "152"}
 PUT = """(row) => new Promise((resolve) => {
@@ -276,17 +279,70 @@ def test_choices_given_before_the_element_is_there_are_kept(page: Page, host: Ho
     assert page.locator("page-run #page-run-lr").get_attribute("aria-valuetext") == "10⁻³"
 
 
-def test_the_extremes_of_the_dials_end_well_or_in_words(reader: PageRunReader) -> None:
-    quick = SHORT | {"rows_per_step": 2, "fisher_rows": 2}
-    failed = reader.train(quick | {"lr": 10, "steps": 8})
+def test_a_rate_that_is_too_high_fails_in_words(reader: PageRunReader) -> None:
+    failed = reader.train(SHORT | {"lr": 10, "steps": 8})
     assert failed["status"] == "failed"
     assert "diverged" in failed["problem"]
     notice = reader.root.locator("run-view .run-notice").first
     assert "iverged" in notice.inner_text()
     assert "NaN" not in reader.root.inner_text()
     assert reader.ask("The capital of France is").get("problem", "") == ""
-    for given in ({"steps": 0}, {"replay_share": 1.0}, {"l2sp": 1e9}, {"ewc": 1e9}):
-        assert reader.train(quick | given)["ok"], given
+
+
+def do_everything_with_the_keyboard(reader: PageRunReader) -> None:
+    page = reader.page
+    reader.choices = SHORT
+    start = reader.root.locator(".page-run-start")
+    start.focus()
+    for _ in PRESETS:
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert reader.choices["weight_decay"] == PRESETS[-1].choices["weight_decay"]
+    reader.root.locator(".page-run-settings summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    dial = reader.root.locator(".page-run-grid input").first
+    assert dial.evaluate("(dial) => dial === document.activeElement")
+    before = reader.choices["lr"]
+    page.keyboard.press("ArrowLeft")
+    assert reader.choices["lr"] < before
+    reader.choices, listed = SHORT, len(reader.titles)
+    start.focus()
+    page.keyboard.press("Enter")
+    reader.wait(lambda: reader.phase == "ready" and len(reader.titles) > listed, "a run")
+    assert start.evaluate("(button) => button === document.activeElement")
+    item = reader.root.locator(".page-run-item").last
+    item.get_by_role("button", name="Save in browser").focus()
+    page.keyboard.press("Enter")
+    reader.shows("Saved in this browser")
+    remove = item.get_by_role("button", name="Remove from browser")
+    assert remove.evaluate("(button) => button === document.activeElement")
+    page.keyboard.press("Enter")
+    reader.shows("No longer saved")
+    reader.root.locator("#page-run-prompt").focus()
+    page.keyboard.press("Enter")
+    reader.root.locator(".page-run-answer").first.wait_for()
+
+
+def test_everything_is_done_with_the_keyboard_and_axe_finds_nothing_and_nothing_sticks_out(
+    reader: PageRunReader,
+) -> None:
+    do_everything_with_the_keyboard(reader)
+    reader.page.allowed_errors.append("Applying inline style")  # type: ignore[attr-defined]
+    assert objections(reader.page, "page-run", LIGHT) == []
+    for _ in looks(reader.page, LIGHT, DARK):
+        for button in reader.root.locator("button:visible").all():
+            box = button.bounding_box()
+            assert box is not None
+            assert box["height"] >= 24, button.inner_text()
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    "given", [{"steps": 0}, {"replay_share": 1.0}, {"l2sp": 1e9}, {"ewc": 1e9}]
+)
+def test_the_extremes_of_the_dials_end_well(reader: PageRunReader, given: dict[str, Any]) -> None:
+    assert reader.train(SHORT | {"fisher_rows": 2} | given)["ok"]
     assert "NaN" not in reader.root.inner_text()
 
 

@@ -85,15 +85,27 @@ def damaged(host: Host) -> Callable[[], object]:
     return lambda: file.write_bytes(whole)
 
 
+NO_MODEL = "The model could not be downloaded: the server answered 404"
 MISHAPS = [
     (missing("pyodide/pyodide.asm.wasm"), "server answered 404 for pyodide/pyodide.asm.wasm"),
     (broken_off(".whl"), "numpy"),
-    (missing(MODEL), "The model could not be downloaded: the server answered 404"),
+    (missing(MODEL), NO_MODEL),
     (broken_off(".safetensors"), "The download of The model broke off"),
     (damaged, "model.safetensors arrived damaged"),
 ]
 
 
+def test_a_model_that_is_missing_is_named_and_the_next_try_has_it(
+    reader: PageRunReader, host: Host
+) -> None:
+    reader.page.reload()
+    reader.come_near()
+    assert_it_fails(reader, missing(MODEL)(host), NO_MODEL)
+    assert reader.train(SHORT)["ok"]
+    assert reader.said == ""
+
+
+@pytest.mark.matrix
 def test_every_download_that_fails_is_named_and_the_next_try_begins_where_it_failed(
     reader: PageRunReader, host: Host
 ) -> None:
@@ -156,6 +168,7 @@ def test_stop_ends_a_run_within_a_step_and_what_it_has_learned_can_be_asked(
     assert reader.train(SHORT)["ok"]
 
 
+@pytest.mark.matrix
 def test_a_worker_that_goes_on_no_more_is_ended_by_force_and_another_takes_its_place(
     reader: PageRunReader,
 ) -> None:
@@ -172,6 +185,7 @@ def test_a_worker_that_goes_on_no_more_is_ended_by_force_and_another_takes_its_p
     assert reader.ask("The capital of France is")["after"] is None
 
 
+@pytest.mark.matrix
 def test_memory_that_runs_out_is_told_with_a_remedy_and_the_next_run_has_it_again(
     reader: PageRunReader,
 ) -> None:
@@ -188,6 +202,7 @@ def test_memory_that_runs_out_is_told_with_a_remedy_and_the_next_run_has_it_agai
     assert reader.said == ""
 
 
+@pytest.mark.matrix
 def test_runs_go_on_in_a_hidden_tab_and_a_frozen_one_and_two_tabs_do_not_meet(
     reader: PageRunReader, host: Host
 ) -> None:

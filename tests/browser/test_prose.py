@@ -133,6 +133,7 @@ def test_a_term_shows_its_meaning_beside_its_link(article: Page) -> None:
     expect(page.locator(".hover-card")).to_be_hidden()
 
 
+@pytest.mark.matrix
 def test_axe_finds_nothing_in_diagrams_and_prose_and_nothing_sticks_out(
     chromium: Browser, static_site: StaticSite
 ) -> None:

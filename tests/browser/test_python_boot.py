@@ -78,12 +78,14 @@ def test_whatever_cannot_be_had_is_reported_and_retry_works_once_it_is_there(
     assert reader.shown()["message"] is None
 
 
+@pytest.mark.matrix
 def test_a_damaged_runtime_is_reported(reader: CellReader, host: Host) -> None:
     wasm = host.folder / "pyodide" / "pyodide.asm.wasm"
     wasm.write_bytes(wasm.read_bytes()[:1000])
     assert "WebAssembly" in reader.run("40 + 2")["error"]
 
 
+@pytest.mark.matrix
 def test_a_policy_that_forbids_webassembly_is_reported(reader: CellReader, host: Host) -> None:
     host.headers["Content-Security-Policy"] = "script-src 'self'; worker-src 'self' blob:"
     reader.page.reload()
@@ -92,6 +94,7 @@ def test_a_policy_that_forbids_webassembly_is_reported(reader: CellReader, host:
     assert reader.phase == "failed"
 
 
+@pytest.mark.matrix
 def test_a_host_that_forbids_workers_of_a_blob_gets_one_of_its_script(
     reader: CellReader, host: Host
 ) -> None:
@@ -100,12 +103,13 @@ def test_a_host_that_forbids_workers_of_a_blob_gets_one_of_its_script(
     assert reader.run("40 + 2")["value"] == "42"
 
 
-def test_python_is_fetched_at_the_first_run_and_neither_before_nor_at_a_restart(
-    page: Page, host: Host
+def test_python_is_fetched_at_the_first_run_and_neither_before_nor_at_a_restart_nor_later(
+    page: Page, serve_site: Server
 ) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    reader = CellReader(page, host.url)
+    received = note_received(page)
+    reader = CellReader(page, serve_site.url)
     page.wait_for_timeout(500)
     assert reader.phase == "idle"
     assert not [url for url in asked if "pyodide" in url or "worker" in url]
@@ -123,6 +127,21 @@ def test_python_is_fetched_at_the_first_run_and_neither_before_nor_at_a_restart(
     assert reader.stop()["cleared"]
     assert reader.run("1")["ok"]
     assert not [url for url in asked if url.endswith((".wasm", ".zip"))]
+    page.goto("about:blank")
+    first = sum(received)
+    received.clear()
+    assert CellReader(page, serve_site.url).run("40 + 2")["value"] == "42"
+    page.goto("about:blank")
+    assert sum(received) < first / 20, f"{first:.0f} bytes, then {sum(received):.0f}"
+
+
+def note_received(page: Page) -> list[float]:
+    """Note from now on how many bytes come, file by file."""
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    received: list[float] = []
+    network.on("Network.loadingFinished", lambda end: received.append(end["encodedDataLength"]))
+    return received
 
 
 def assert_it_compiles_nothing(reader: CellReader) -> None:
@@ -130,22 +149,3 @@ def assert_it_compiles_nothing(reader: CellReader) -> None:
     assert reader.run(COMPILED_HERE)["value"] == "[]"
     source = "import inspect, typing\ninspect.getsource(typing.cast).splitlines()[0]"
     assert reader.run(source)["value"] == "'def cast(typ, val):'"
-
-
-def test_a_second_visit_starts_python_from_what_the_browser_kept(
-    page: Page, serve_site: Server
-) -> None:
-    network = page.context.new_cdp_session(page)
-    network.send("Network.enable")
-    received: list[float] = []
-    network.on("Network.loadingFinished", lambda end: received.append(end["encodedDataLength"]))
-
-    def visit() -> float:
-        received.clear()
-        reader = CellReader(page, serve_site.url)
-        assert reader.run("40 + 2")["value"] == "42"
-        page.goto("about:blank")
-        return sum(received)
-
-    first, second = visit(), visit()
-    assert second < first / 20, f"{first:.0f} bytes at the first visit, {second:.0f} at the second"

@@ -135,7 +135,7 @@ def test_no_field_is_zoomed_into_and_no_target_is_too_small_for_a_finger(article
     assert article.evaluate(TARGETS, SMALLEST_TARGET) == []
 
 
-@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("served", matrix([True, False], True))
 def test_nothing_jumps_while_the_page_loads_and_asks_for_a_runner(
     telephone: Page, serve_site: Server, static_site: StaticSite, served: bool
 ) -> None:

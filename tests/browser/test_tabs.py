@@ -9,14 +9,13 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page
 
-from browser.cell_reader import CellReader
 from browser.run_reader import RunReader, write, written
 from conftest import Server
 from run_process import children
 from slowness import slowness
 from watched_loops import train_until_stopped
 
-CHAPTERS = ("what-full-fine-tuning-is", "run-it-for-real")
+CHAPTERS = ("run-it-for-real",)
 
 HIDE = """(hidden) => {
   Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
@@ -62,6 +61,7 @@ def is_whole(reader: RunReader, log: Path) -> bool:
     return (found["events"], found["gaps"], found["duplicates"]) == (written_lines, 0, 0)
 
 
+@pytest.mark.matrix
 def test_eight_windows_follow_and_a_pause_is_obeyed_within_a_step(
     context: BrowserContext, site: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +125,7 @@ def crash(page: Page) -> None:
         page.goto("chrome://crash", timeout=2000)
 
 
+@pytest.mark.matrix
 def test_hidden_tabs_rest_and_catch_up_when_they_are_seen(
     context: BrowserContext, server: Server
 ) -> None:
@@ -147,6 +148,7 @@ def test_hidden_tabs_rest_and_catch_up_when_they_are_seen(
         trainer.terminate()
 
 
+@pytest.mark.matrix
 def test_a_late_tab_gets_the_history_of_a_long_run(context: BrowserContext, server: Server) -> None:
     log = written(server.runs, "done", "--steps", "2000", "--end", "finished")
     readers = open_tabs(context, server, 3)
@@ -155,6 +157,7 @@ def test_a_late_tab_gets_the_history_of_a_long_run(context: BrowserContext, serv
         assert is_whole(reader, log)
 
 
+@pytest.mark.matrix
 def test_a_browser_without_web_locks_reads_too(chromium: Browser, server: Server) -> None:
     context = chromium.new_context()
     context.add_init_script("delete Navigator.prototype.locks")
@@ -163,17 +166,3 @@ def test_a_browser_without_web_locks_reads_too(chromium: Browser, server: Server
     reader.wait_notice("finished")
     assert is_whole(reader, log)
     context.close()
-
-
-CELL = """
-from js import window
-
-names = ("SharedWorker", "BroadcastChannel", "navigator")
-print("reached", [name for name in names if hasattr(window, name)])
-"""
-
-
-def test_a_cell_can_take_no_connection_from_the_windows(server: Server, page: Page) -> None:
-    reader = CellReader(page, server.url)
-    assert reader.run(CELL)["ok"]
-    assert str(reader.shown()["stdout"]).strip() == "reached []"
