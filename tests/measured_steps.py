@@ -43,11 +43,11 @@ RATE = 1e-3
 SIZES = {
     "hidden_size": 64,
     "intermediate_size": 172,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 2,
     "vocab_size": 512,
     "head_dim": 16,
 }
-GPT2_SIZES = {"n_embd": 64, "n_layer": 4, "vocab_size": 512}
+GPT2_SIZES = {"n_embd": 64, "n_layer": 2, "vocab_size": 512}
 
 
 @dataclass(frozen=True, slots=True)

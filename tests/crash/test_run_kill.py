@@ -121,7 +121,7 @@ def test_kills_at_any_time_change_nothing(
 def test_two_processes_killed_and_resumed_are_the_same_two(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    shared = options | {"grad_accum": 2, "save_every": 3}
+    shared = options | {"grad_accum": 2, "save_every": 3, "steps": 12}
     places = [tmp_path / "whole", tmp_path / "broken"]
     whole, broken = (shared | {"runs": str(place)} for place in places)
     train, copied = run_process.train_here, run_process.train_here_and_copy_checkpoints

@@ -95,22 +95,6 @@ def test_plan_predicts_and_runs_nothing(model_dir: Path, sums_file: Path, tmp_pa
     assert not (tmp_path / "r").exists()
 
 
-@pytest.mark.slow
-def test_a_run_says_nothing_but_its_own_words(
-    model_dir: Path, sums_file: Path, tmp_path: Path
-) -> None:
-    """Libraries that come with it have much to say of other machines, torchao first of all."""
-    options = ["--steps", "1", "--general", "none", "--runs", str(tmp_path)]
-    command = [sys.executable, "-m", "gpu_runner", "train", "--model", str(model_dir)]
-    done = subprocess.run(
-        [*command, "--data", str(sums_file), *options],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "py")},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_a_run_is_found_by_a_path_that_does_not_name_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

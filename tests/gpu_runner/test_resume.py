@@ -26,6 +26,7 @@ def options(model_dir: Path, sums_file: Path, cats_file: Path) -> list[str]:
     ]
 
 
+@pytest.mark.matrix
 def test_killed_and_resumed_equals_uninterrupted(options: list[str], tmp_path: Path) -> None:
     whole = runner("train", *options, "--runs", str(tmp_path / "whole"))
     whole.communicate()

@@ -15,9 +15,8 @@ pytestmark = pytest.mark.slow
 
 PROCESSES = 3  # no size of the models is a multiple of it: parts are uneven
 STEPS = 5
-USUAL = ("adamw", "adamw-stochastic", "adamw-kahan", "sgd-momentum", "muon", "muon-experts")
-USUAL += ("adafactor-stochastic",)
-COPIED = ("adamw", "muon-experts", "adafactor-stochastic")  # of each kind one, in every run
+USUAL = ("adamw", "adamw-stochastic", "adamw-kahan", "muon", "muon-experts", "adafactor-stochastic")
+COPIED = ("adamw", "muon-experts")  # of each kind one, in every run
 
 
 @pytest.fixture(scope="module")

@@ -268,7 +268,8 @@ def test_the_whole_article_is_there_offline(address: str, page: Page, site: Path
 def test_what_it_trains_appears_in_the_page(full: Installed, address: str, page: Page) -> None:
     page.goto(address)
     done = full(*TRAIN)
-    assert done.returncode == 0, done.stderr
+    # Libraries that come with it have much to say of other machines, torchao first of all.
+    assert (done.returncode, done.stderr) == (0, "")
     assert "/.local/share/unfrozen/runs/" in done.stdout
     assert "To see it in the page: unfrozen serve" in done.stdout
     watcher = RunReader(page)

@@ -20,7 +20,7 @@ from unfrozen.events import PATIENCE
 
 pytestmark = pytest.mark.slow
 
-STEPS = 150
+STEPS = 90
 PATIENCE_SECONDS = 120.0
 
 

@@ -12,6 +12,7 @@ import pytest
 from tokenizers import Regex, normalizers
 
 import tiny_llama
+from conftest import matrix
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import Encoder
 from gpu_runner.errors import DataError
@@ -52,7 +53,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign, "ROOM_BYTES", 2**29)
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", matrix(TEMPLATES, "endless", "one large text"))
 def test_a_template_that_never_ends_or_fills_memory_is_refused(name: str) -> None:
     template, reason = TEMPLATES[name]
     encoder = Encoder(tiny_llama.tokenizer(), 60, template=template)
@@ -117,13 +118,13 @@ def test_a_log_of_another_tool_that_fills_memory_is_refused(tmp_path: Path) -> N
 
 def test_each_result_has_its_own_time() -> None:
     def work() -> Iterator[int]:
-        for number in range(6):
-            end = foreign.time.process_time() + 0.4
+        for number in range(3):
+            end = foreign.time.process_time() + 0.5
             while foreign.time.process_time() < end:
                 pass
             yield number
 
-    assert [*foreign.limited(work)] == [*range(6)]
+    assert [*foreign.limited(work)] == [*range(3)]
 
 
 def test_a_child_that_is_killed_is_reported_and_one_that_is_left_ends() -> None:

@@ -1,7 +1,7 @@
-"""What the page says about its fine-tune is so: every preset with five seeds, a part run here.
+"""What the page says about its fine-tune is so: every preset with five seeds.
 
-All runs of web/measurements/lab.json are judged. The runs repeated here, one for each part of a
-step that a dial changes, must come out as their twins in the file.
+All runs of web/measurements/lab.json are judged. With `--all` one for each part of a step that a
+dial changes is run again, and must come out as its twin in the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import pytest
 
-from conftest import matrix
 from lab_demo import loaded
 from unfrozen.lab.choices import (
     CHALLENGE,
@@ -141,7 +140,8 @@ def test_the_first_figure_is_the_default_run() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "at"), matrix(AGAIN, AGAIN[3]))
+@pytest.mark.matrix
+@pytest.mark.parametrize(("name", "at"), AGAIN)
 def test_a_run_of_the_file_comes_out_again(name: str, at: int) -> None:
     method = next(one for one in lab_runs().METHODS if one.id == name)
     told, again = FILE[name][at], lab_runs().outcome(loaded(), method, SEEDS[at])
