@@ -13,7 +13,7 @@ from gpu_runner.data import cache
 from gpu_runner.errors import ExitCode
 from run_process import runner
 
-ROWS = 24_000
+ROWS = 20_000
 PATIENCE_SECONDS = 120
 
 
@@ -25,7 +25,7 @@ def test_ctrl_c_ends_all_that_encode_without_a_traceback(
     encoding: bool, tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, place = tmp_path / "rows.jsonl", tmp_path / "cache" / "rows"
-    row = json.dumps({"text": "some words " * 40, "meta": "not encoded " * 30})
+    row = json.dumps({"text": "some words " * 10, "meta": "not encoded " * 60})
     file.write_text(f"{row}\n" * ROWS)
     assert file.stat().st_size > cache.LEAST_BYTES
     monkeypatch.setenv(cache.CACHE_ENV, str(place.parent))
