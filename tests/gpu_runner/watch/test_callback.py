@@ -9,7 +9,6 @@ import pytest
 import torch
 from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from trl import SFTConfig, SFTTrainer
 
 import tiny_llama
 import unfrozen
@@ -101,6 +100,8 @@ def test_a_trainer_needs_what_was_predicted(
 
 @pytest.mark.parametrize("family", matrix(SIX, "llama", "gpt_neox"))
 def test_an_sft_trainer_needs_what_was_predicted(tmp_path: Path, family: str) -> None:
+    from trl import SFTConfig, SFTTrainer
+
     settings: dict[str, Any] = {
         **{"max_steps": 3, "per_device_train_batch_size": 8, "max_length": 64, "use_cpu": True},
         **{"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "bf16": False},

@@ -11,7 +11,6 @@ from datasets import Dataset
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from transformers import T5Config, T5ForConditionalGeneration, ViTConfig, ViTForImageClassification
-from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
 
 import tiny_llama
 import unfrozen
@@ -38,6 +37,8 @@ def logged(trainer: Any, name: str = "loss") -> list[float]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_dpo_shows_its_own_loss_its_rewards_and_the_memory_of_its_reference(tmp_path: Path) -> None:
+    from trl import DPOConfig, DPOTrainer
+
     pairs = [{"prompt": "a b", "chosen": " c d", "rejected": f" {n} e"} for n in range(8)]
     arguments = DPOConfig(**settings(tmp_path), per_device_train_batch_size=4, max_length=32)
     callback = unfrozen.Callback(runs=tmp_path)
@@ -60,6 +61,8 @@ def test_dpo_shows_its_own_loss_its_rewards_and_the_memory_of_its_reference(tmp_
 
 @pytest.mark.filterwarnings("ignore")
 def test_grpo_shows_its_own_loss_and_its_reward(tmp_path: Path) -> None:
+    from trl import GRPOConfig, GRPOTrainer
+
     more = {"per_device_train_batch_size": 4, "num_generations": 4, "max_completion_length": 6}
     callback = unfrozen.Callback(runs=tmp_path)
     trainer = GRPOTrainer(

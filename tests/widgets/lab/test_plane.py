@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from site_builder.page_run import view
+from unfrozen.lab import choices
 from widgets.node import SVG, Node, with_class
 
-CHALLENGE = view({})["challenge"]
+CHALLENGE = choices.view()["challenge"]
 WIDTH = 640
 
 

@@ -10,7 +10,11 @@ import pytest
 from site_builder.page_run import view
 from widgets.node import Node, texts, with_class
 
-VIEW = view({})
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    """Everything that the element draws."""
+    return view({})
 
 
 def answers(node: Node, **said: Any) -> ElementTree.Element:
@@ -32,8 +36,10 @@ def run(name: str, **more: Any) -> dict[str, Any]:
     return plain | {"over": False, "saved": False, "path": []} | more
 
 
-def test_baked_it_can_be_read_and_nothing_pretends_to_work(node: Node) -> None:
-    tree = node.tree("lab/view", "pageRunView", VIEW)
+def test_baked_it_can_be_read_and_nothing_pretends_to_work(
+    node: Node, whole: dict[str, Any]
+) -> None:
+    tree = node.tree("lab/view", "pageRunView", whole)
     assert "needs JavaScript" in texts(with_class(tree, "page-run-note"))[0]
     fields = list(tree.iter("fieldset"))
     assert len(fields) == 2
@@ -42,16 +48,18 @@ def test_baked_it_can_be_read_and_nothing_pretends_to_work(node: Node) -> None:
     assert all("disabled" in each.attrib for each in loose)
 
 
-def test_live_every_dial_has_a_name_a_value_and_what_it_does(node: Node) -> None:
-    tree = node.tree("lab/view", "pageRunView", VIEW, {"live": True})
+def test_live_every_dial_has_a_name_a_value_and_what_it_does(
+    node: Node, whole: dict[str, Any]
+) -> None:
+    tree = node.tree("lab/view", "pageRunView", whole, {"live": True})
     labels = {each.attrib["for"] for each in tree.iter("label")}
-    for dial in VIEW["dials"]:
+    for dial in whole["dials"]:
         name = f"page-run-{dial['name']}"
         (slider,) = (each for each in tree.iter("input") if each.get("id") == name)
         assert name in labels
         assert slider.attrib["aria-valuetext"] == dial["texts"][dial["at"]]
         assert int(slider.attrib["max"]) == len(dial["stops"]) - 1
-    assert texts(with_class(tree, "hint")) == [dial["note"] for dial in VIEW["dials"]]
+    assert texts(with_class(tree, "hint")) == [dial["note"] for dial in whole["dials"]]
 
 
 def test_bars_tell_right_answers_from_those_that_do_not_stop(node: Node) -> None:
