@@ -23,7 +23,7 @@ import yaml
 import tiny_llama
 from gpu_runner.cluster import __main__ as launch
 from gpu_runner.errors import ExitCode
-from run_process import ROOT, call_main, children, events, last_step, losses
+from run_process import ROOT, call_main, children, events, last_step, losses, runner
 
 LAUNCH = ROOT / "docs" / "launch"
 
@@ -124,13 +124,18 @@ def test_a_slurm_job_out_of_time_saves_is_requeued_and_goes_on(
     assert run is not None
     assert events(run)[-1]["status"] == "stopped"
 
-    again = begin(script, settings | {"SLURM_RESTART_COUNT": "1"})
-    output, _ = again.communicate()
-    assert again.returncode == 0, output
+    words: list[str] = []
+    again = ["--runs", str(runs), "--standalone", "--", "--model", str(model_dir)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "_torchrun", lambda given: words.extend(given) or ExitCode.OK)
+        assert launch.main(again) == ExitCode.OK
+    assert words == ["--standalone", "-m", "gpu_runner", "resume", str(run)]
+    second = runner(*words[3:])
+    output, _ = second.communicate()
+    assert second.returncode == 0, output
     assert events(run)[-1]["status"] == "finished"
     assert len(losses(run)) == events(run)[-1]["step"]
-    assert said.read_text() == "requeue 7\n"
-    assert launch.main(["--runs", str(runs), "--standalone"]) == 0
+    assert launch.main(again) == 0
     assert "is finished: there is nothing to do" in capsys.readouterr().out
 
 
