@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.error import URLError
@@ -36,6 +36,7 @@ from playwright.sync_api import (
 )
 
 import build
+import run_process
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other processors have tests of their own
 SPARED: Final = (
@@ -323,6 +324,20 @@ class Server:
         """Stop (when it still runs) and start again: same port, same token, same runs."""
         self.stop()
         self.start()
+
+
+@contextmanager
+def quick(server: Server) -> Iterator[Server]:
+    """Another server of the same site and runs, which waits a second where others wait five."""
+    other = replace(server, port=free_port(), process=None)
+    words = ["--site", str(other.site), "--runs", str(other.runs), "--port", str(other.port)]
+    given = [*words, *other.options], other.token
+    child = run_process.children().Process(target=run_process.serve_quickly, args=given)
+    child.start()
+    wait_for(f"{other.origin}/")
+    yield other
+    child.terminate()
+    child.join()
 
 
 @pytest.fixture(scope="session")

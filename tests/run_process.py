@@ -219,6 +219,21 @@ def call_main(given: tuple[str, str, Any]) -> None:
     sys.exit(code)
 
 
+def serve_quickly(words: list[str], token: str) -> None:
+    """`unfrozen serve` in this process, which is a child: it waits a second in place of five."""
+    from gpu_runner.cli.command_line import main
+    from gpu_runner.serve import connections, stream
+
+    for module, name in (
+        (connections, "HEAD_SECONDS"),
+        (connections, "BODY_SECONDS"),
+        (stream, "HEARTBEAT_SECONDS"),
+    ):
+        setattr(module, name, 1.0)
+    os.environ["UNFROZEN_TOKEN"] = token
+    main(["serve", "--no-open", *words])
+
+
 def train_here(options: dict[str, Any]) -> None:
     """A new run in this process, which is a child."""
     from gpu_runner.config.load import resolve

@@ -83,7 +83,7 @@ def model() -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block_bytes", matrix([1 << 28, 1 << 17], 1 << 17))
-@pytest.mark.parametrize("lane", [CpuCopies, LateLane])
+@pytest.mark.parametrize("lane", matrix([CpuCopies, LateLane], LateLane))
 def test_step_after_step_the_gradients_are_the_same(lane: Any, block_bytes: int) -> None:
     trained = model()
     plain = passed(None, trained)

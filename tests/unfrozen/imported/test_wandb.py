@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import foreign_runs
+from conftest import matrix
 from imported_logs import curve, events, of_kind, reading, reading_bytes, scores
 from unfrozen.errors import ForeignFileError
 from unfrozen.imported.wandb import MAGIC, OfflineRunReader
@@ -46,7 +47,7 @@ def log(*records: bytes) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("piece", [1 << 20, 1013])
+@pytest.mark.parametrize("piece", matrix([1 << 20, 1013], 1013))
 def test_every_number_is_the_one_that_wandb_reads(offline_file: Path, piece: int) -> None:
     found = events(reading(offline_file, piece=piece))
     theirs = foreign_runs.history(offline_file)
