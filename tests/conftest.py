@@ -328,7 +328,7 @@ class Server:
 
 @contextmanager
 def quick(server: Server) -> Iterator[Server]:
-    """Another server of the same site and runs, which waits a second where others wait five."""
+    """Another server of the same site and runs, which waits less: see `serve_quickly`."""
     other = replace(server, port=free_port(), process=None)
     words = ["--site", str(other.site), "--runs", str(other.runs), "--port", str(other.port)]
     given = [*words, *other.options], other.token
