@@ -9,7 +9,7 @@ import "./cells/live-cell.js";
 import "./run/view/run-view.js";
 import "./lab/page-run.js";
 import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
-import { followMoved, goToPlace, isAddressed, keepStates } from "./page/address.js";
+import { carryStates, followMoved, goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/runner.js";
 import { bringContents, followReading, addCopyButtons, addHoverNotes } from "./page/reading-aids.js";
@@ -18,6 +18,7 @@ import { whenNearViewport } from "./page/visibility.js";
 takeToken();
 followMoved();
 keepStates();
+carryStates(document.querySelectorAll(".top-pages [href='planner/'], .toc-page [href='planner/']"));
 goToPlace();
 followReading(document.querySelector(".toc"));
 bringContents(document.querySelector(".top-contents"), document.querySelector(".toc"));

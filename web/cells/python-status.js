@@ -48,7 +48,7 @@ class PythonStatus extends HTMLElement {
     this.#note(problemText(python.status));
     this.retry.hidden = phase !== "failed";
     this.restart.hidden = ["idle", "loading", "failed"].includes(python.status.phase);
-    this.all.hidden = phase === "failed";
+    this.all.hidden = phase === "failed" || !document.querySelector("live-cell");
     this.all.textContent = busy ? "Stop" : "Run all";
   }
 

@@ -15,8 +15,12 @@ export class MethodDecision extends StateElement {
 
   build() {
     const open = openFolds(this);
-    this.querySelector(".md").replaceWith(toDom(methodDecisionView(this.shown, { live: true })));
+    this.querySelector(".md").replaceWith(toDom(methodDecisionView(this.shown, this.#opts)));
     this.#settleLinks(open);
+  }
+
+  get #opts() {
+    return { live: true, figure: this.hasAttribute("data-figure") };
   }
 
   listen() {
@@ -30,7 +34,7 @@ export class MethodDecision extends StateElement {
     const result = this.querySelector(".widget-result");
     const open = openFolds(result);
     const hadFocus = result.contains(document.activeElement);
-    result.replaceChildren(...resultView(this.shown, { live: true }).map((node) => toDom(node)));
+    result.replaceChildren(...resultView(this.shown, this.#opts).map((node) => toDom(node)));
     this.#settleLinks(open);
     if (hadFocus) this.#focusTitle();
   }

@@ -7,36 +7,40 @@ import { controlsView } from "./controls.js";
 import { commandParts } from "../planner/answers.js";
 import { bakedStatus } from "../planner/status-line.js";
 import { h } from "../figures/vnode.js";
+import { fragment } from "../page/address.js";
 
 /**
  * @param {object} view from `unfrozen.decision`
- * @param {{live?: boolean}} [opts] live: controls and buttons can be used
+ * @param {{live?: boolean, figure?: boolean}} [opts] live: controls and buttons can be used; figure: the order and its
+ *   numbers alone, which lead to the page of the whole
  */
-export function methodDecisionView(view, { live = false } = {}) {
+export function methodDecisionView(view, { live = false, figure = false } = {}) {
   return h(
     "div",
     { class: "md" },
     controlsView(view, { live }),
     bakedStatus(),
-    h("div", { class: "widget-result" }, resultView(view, { live })),
+    h("div", { class: "widget-result" }, resultView(view, { live, figure })),
   );
 }
 
 /** The answer, and the four methods in their order. */
-export function resultView({ title, text, rule, methods, flips }, { live }) {
+export function resultView({ title, text, rule, methods, flips, query }, { live, figure }) {
   return [
     h("h4", { class: "verdict-title" }, title),
     h("p", { class: "verdict-text" }, text),
     h(
       "ol",
       { class: "md-methods" },
-      methods.map((method, index) => methodView(method, flips?.[method.key] ?? [], index === 0, live)),
+      methods.map((method, index) => methodView(method, flips?.[method.key] ?? [], { isFirst: index === 0, live, figure })),
     ),
-    h("p", { class: "md-rule faint" }, rule),
+    figure
+      ? h("p", null, h("a", { href: `planner/${fragment(query, "decision")}` }, "Why this order, what would change it, and what to type"))
+      : h("p", { class: "md-rule faint" }, rule),
   ];
 }
 
-function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, command, planner }, flips, isFirst, live) {
+function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, command, planner }, flips, { isFirst, live, figure }) {
   return h(
     "li",
     { class: doesIt ? "stack md-method" : "stack md-method md-cannot" },
@@ -48,16 +52,20 @@ function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, comma
         h("div", null, h("dt", { class: "quiet" }, label), h("dd", { class: "numeric" }, text, " ", h("span", { class: "md-note quiet" }, note))),
       ),
     ),
-    h("ul", { class: "md-checks" }, checks.map(checkView)),
-    !isFirst && flipsView(key, flips, live),
-    h(
-      "details",
-      { class: "fold", "data-key": `md-${key}` },
-      h("summary", null, command ? "How, and what to type" : "How"),
-      h("p", { class: "md-how soft" }, recipe),
-      command && commandView(key, command),
-      planner !== null && h("p", null, h("a", { class: "md-planner", href: "#planner", "data-query": planner }, "Open in the planner")),
-    ),
+    !figure && h("ul", { class: "md-checks" }, checks.map(checkView)),
+    !figure && !isFirst && flipsView(key, flips, live),
+    !figure && howView({ key, recipe, command, planner }),
+  );
+}
+
+function howView({ key, recipe, command, planner }) {
+  return h(
+    "details",
+    { class: "fold", "data-key": `md-${key}` },
+    h("summary", null, command ? "How, and what to type" : "How"),
+    h("p", { class: "md-how soft" }, recipe),
+    command && commandView(key, command),
+    planner !== null && h("p", null, h("a", { class: "md-planner", href: "#planner", "data-query": planner }, "Open in the planner")),
   );
 }
 

@@ -19,7 +19,7 @@ const TAGS = new Set(
 );
 const NAME = /^[a-zA-Z][a-zA-Z0-9:-]*$/;
 const REFUSED = /^(on|style$|srcdoc$|formaction$|action$|src$|srcset$|poster$|data$|background$|ping$|xlink)/i;
-const ADDRESS = /^(#|https:\/\/)/; // no scheme that runs code, no relative path
+const ADDRESS = /^(#|https:\/\/|(planner|runs)\/(#|$))/; // no scheme that runs code; of this site, its pages
 
 /** A node made by `h`; an object of the same shape is none. */
 class VNode {
@@ -69,7 +69,7 @@ function cleanAttrs(attrs) {
     if (value === null || value === undefined || value === false) continue;
     clean[name] = value === true ? "" : String(value);
     if (/^href$/i.test(name) && !ADDRESS.test(clean[name])) {
-      throw new TypeError(`href ${clean[name].slice(0, 80)} is refused; use a #fragment or an https address`);
+      throw new TypeError(`href ${clean[name].slice(0, 80)} is refused; use a #fragment, a page of this site or an https address`);
     }
   }
   return clean;

@@ -3,7 +3,7 @@
  * newest run in a `<run-view>` of its own.
  */
 
-import { deleteRun, eventsOf, loadSavedRuns, pageRuns, saveRun } from "../run/page-runs.js";
+import { addSavedRuns, deleteRun, pageRuns, saveRun } from "../run/page-runs.js";
 import { trainer } from "../run/page-trainer.js";
 import { spellCommand } from "../run/command-line.js";
 import { textForHost } from "../python/runtime-files.js";
@@ -38,7 +38,7 @@ export class LivePageRun {
     this.#listen();
     this.#drawStatus();
     this.#drawRuns();
-    void this.#loadSaved();
+    void addSavedRuns();
   }
 
   get choices() {
@@ -245,16 +245,6 @@ export class LivePageRun {
       this.#showMessage(`This browser cannot save the run (${error.message}): save the log instead.`);
     }
     pageRuns.changed();
-  }
-
-  /** Lists the runs that an earlier visit saved. */
-  async #loadSaved() {
-    const found = await loadSavedRuns().catch(() => []);
-    for (const run of found) {
-      if (pageRuns.all.has(run.id)) continue;
-      const end = eventsOf(run.lines).findLast(({ kind }) => kind === "run.end") ?? null;
-      pageRuns.add({ ...run, over: true, saved: true, end });
-    }
   }
 
   /** Asks a held-out row, drawn at random. */

@@ -75,6 +75,7 @@ function readAddress() {
 /** Restores every widget to what it showed at an earlier entry of the history. */
 function restore(shown) {
   queriesShown.clear();
+  carry();
   for (const [name, query] of Object.entries(shown)) setQuery(name, query);
   for (const [name, show] of listeners) show(queryOfAddress(name));
 }
@@ -82,6 +83,19 @@ function restore(shown) {
 function setQuery(name, query) {
   if (query) queriesShown.set(name, query);
   else queriesShown.delete(name);
+  carry();
+}
+
+let carrying = []; // links to pages that show the same states
+
+/** Has links to other pages take the state of every widget along. @param {Iterable<HTMLAnchorElement>} links */
+export function carryStates(links) {
+  carrying = [...links];
+  carry();
+}
+
+function carry() {
+  for (const link of carrying) link.hash = fragmentOf("", queriesShown);
 }
 
 function historyState() {

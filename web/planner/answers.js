@@ -96,16 +96,15 @@ function whyView({ terms, inputs, sources }) {
   );
 }
 
-/** The cheapest set of changes that fits, then every single one with its button, and what helps nothing. */
-export function adviceView({ cheapest, advice, without_effect: withoutEffect }) {
+/** Every single change with its button, and what helps nothing. */
+export function adviceView({ advice, without_effect: withoutEffect }) {
   const idle = withoutEffect && h("p", { class: "mp-sentence soft" }, withoutEffect);
-  if (!cheapest && advice.length === 0) {
+  if (advice.length === 0) {
     return [h("p", { class: "mp-sentence soft" }, "No single change of this recipe saves memory."), idle];
   }
   return h(
     "div",
     { class: "mp-ways" },
-    cheapest && cheapestView(cheapest),
     advice.length > 0 && [
       h(
         "p",
@@ -125,7 +124,8 @@ export function adviceView({ cheapest, advice, without_effect: withoutEffect }) 
   );
 }
 
-function cheapestView({ what, text, state }) {
+/** The cheapest set of changes that fits. */
+export function cheapestView({ what, text, state }) {
   if (!state) return h("p", { class: "row mp-cheapest mp-cheapest-none" }, text);
   return h(
     "div",

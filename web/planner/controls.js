@@ -9,10 +9,11 @@ import { h } from "../figures/vnode.js";
 import { SENT } from "./hub-config.js";
 
 /**
- * All controls. What only a live control can show (lists, closed folds) is left out until then.
+ * All controls; a figure has those of the first lines. What only a live control can show (lists, closed
+ * folds) is left out until then.
  * @param {object} view from `unfrozen.planner`
  */
-export function controlsView(view, { live }) {
+export function controlsView(view, { live, figure }) {
   return h(
     "fieldset",
     { class: "mp-controls widget-controls stack", disabled: !live },
@@ -20,7 +21,7 @@ export function controlsView(view, { live }) {
     h("div", { class: "mp-line stack" }, modelField(view, live), gpuField(view, live)),
     presetsView(view.presets),
     h("div", { class: "mp-sliders stack" }, view.sliders.map(sliderField)),
-    h("div", { class: "mp-folds row" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), unitField(view)),
+    !figure && h("div", { class: "mp-folds row" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), unitField(view)),
   );
 }
 
@@ -235,15 +236,20 @@ export function syncControls(root, view, { skip = null } = {}) {
   set(model, view.config ? "" : view.model);
   model.placeholder = view.config ? "your config.json" : "search, or owner/name of the hub";
   set(field(root, "gpu"), view.gpu);
-  set(field(root, "config"), view.config);
   for (const slider of view.sliders) syncSlider(root, slider, set);
+  for (const { key, chosen } of view.presets) press(root.querySelector(`[data-preset="${key}"]`), chosen);
+  if (root.querySelector(".mp-folds")) syncFolds(root, view, set);
+  syncErrors(root, view.problem ?? null);
+}
+
+/** What a figure does not have. */
+function syncFolds(root, view, set) {
+  set(field(root, "config"), view.config);
   for (const group of view.groups) syncGroup(root, group, set, !view.problem);
   const alsoSet = root.querySelector("[data-also-set]");
   alsoSet.textContent = view.also_set;
   alsoSet.hidden = view.also_set === "";
-  for (const { key, chosen } of view.presets) press(root.querySelector(`[data-preset="${key}"]`), chosen);
   for (const name of view.units) press(root.querySelector(`[data-unit="${name}"]`), name === view.unit);
-  syncErrors(root, view.problem ?? null);
 }
 
 /** The control of a key. */
@@ -306,7 +312,7 @@ function errorNodes({ text, link }) {
   const button = document.createElement("button");
   Object.assign(button, { type: "button", textContent: "Ask huggingface.co for its config.json" });
   button.dataset.asks = link;
-  return [`${text} `, button, ` (${SENT}). `, anchor, ", then drop the file here or paste it below."];
+  return [`${text} `, button, ` (${SENT}). `, anchor, ", then drop the file on the planner."];
 }
 
 function reveal(slot) {

@@ -11,11 +11,10 @@ import { configText } from "./hub-config.js";
 import { FIND, LayoutSearch } from "./layouts.js";
 import { ModelSearch } from "./model-search.js";
 import { StateElement } from "./state-element.js";
-import { memoryPlannerView, openFolds, PART_NAMES, PlannerParts, reopen } from "./view.js";
+import { memoryPlannerView, openFolds, partNames, PlannerParts, reopen } from "./view.js";
 
 const MOST_FILE_BYTES = 200_001; // Python refuses half of that; more need not be read to say so
-const LATER = ["advice", "solves"]; // parts that come with `ways`
-const PARTS = { first: PART_NAMES.filter((name) => !LATER.includes(name)), later: LATER };
+const LATER = ["cheapest", "advice", "solves"]; // parts that come with `ways`
 
 export class MemoryPlanner extends StateElement {
   static questions = { name: "planner", first: "planner.glance", later: "planner.ways", typing: "input:not([type=checkbox]), textarea" };
@@ -25,9 +24,9 @@ export class MemoryPlanner extends StateElement {
   /** The same tree as the baked one, with controls that work. */
   build() {
     const open = openFolds(this);
-    this.querySelector(".mp").replaceWith(toDom(memoryPlannerView(this.shown, { live: true })));
+    this.querySelector(".mp").replaceWith(toDom(memoryPlannerView(this.shown, { live: true, figure: this.#isFigure })));
     reopen(this, open);
-    this.#parts = new PlannerParts(this, this.shown);
+    this.#parts = new PlannerParts(this, this.shown, partNames(this.#isFigure));
     this.search = new ModelSearch(this, (name) => this.edit({ model: name, config: "" }));
   }
 
@@ -45,7 +44,12 @@ export class MemoryPlanner extends StateElement {
   }
 
   draw(when) {
-    this.#parts.draw(this.#all, PARTS[when]);
+    const names = partNames(this.#isFigure).filter((name) => LATER.includes(name) === (when === "later"));
+    this.#parts.draw(this.#all, names);
+  }
+
+  get #isFigure() {
+    return this.hasAttribute("data-figure");
   }
 
   #drawLayouts() {
@@ -85,9 +89,7 @@ export class MemoryPlanner extends StateElement {
   async #askHub(pressed, link) {
     pressed.disabled = true;
     try {
-      const text = await configText(link);
-      field(this, "config").value = text;
-      this.edit({ config: text });
+      this.#take(await configText(link));
     } catch (error) {
       pressed.disabled = false;
       pressed.after(` ${error.message}`);
@@ -109,9 +111,14 @@ export class MemoryPlanner extends StateElement {
     this.#onDrag(event, false);
     const [file] = event.dataTransfer.files;
     const text = file ? await file.slice(0, MOST_FILE_BYTES).text() : event.dataTransfer.getData("text");
-    if (!text) return;
-    field(this, "config").value = text;
-    this.edit({ config: text });
+    if (text) this.#take(text);
+  }
+
+  /** Plans the model of a config.json. */
+  #take(config) {
+    const box = field(this, "config");
+    if (box) box.value = config;
+    this.edit({ config });
   }
 }
 

@@ -16,6 +16,7 @@
 import { copyText } from "../figures/tools.js";
 import { planner } from "../python/planner-client.js";
 import { followHistory, isAddressed, queryOfAddress, remember } from "../page/address.js";
+import { SITE } from "../page/site.js";
 import { statusOf } from "./status-line.js";
 
 const QUIET_MS = 150;
@@ -39,7 +40,7 @@ export class StateElement extends HTMLElement {
     if (this.dataset.standing) return;
     this.dataset.standing = "quiet";
     try {
-      this.#begin(await (await fetch(`${this.#questions.name}.json`)).json());
+      this.#begin(await (await fetch(new URL(`${this.#questions.name}.json`, SITE))).json());
     } catch {
       this.querySelector(".widget-status").textContent = statusOf({ phase: "absent" }, {}).text;
     }

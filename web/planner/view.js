@@ -5,42 +5,71 @@
  * here, so the baked and the live planner agree.
  */
 
-import { adviceView, commandsView, numbersView, partsList, solvesView, verdictView } from "./answers.js";
+import { adviceView, cheapestView, commandsView, numbersView, partsList, solvesView, verdictView } from "./answers.js";
 import { controlsView } from "./controls.js";
 import { barView, timelineView } from "./figures.js";
 import { layoutsView } from "./layouts.js";
 import { h, toDom, toHtml } from "../figures/vnode.js";
+import { fragment } from "../page/address.js";
 import { bakedStatus } from "./status-line.js";
+
+const STRIP = "strip"; // the answer at the bottom of a narrow screen, while a control moves
 
 /** Parts in order: name, heading, what it needs of a view. */
 const PARTS = [
   ["verdict", "", (view) => verdictView(view.verdict, view.facts)],
   ["bar", "", (view) => barView(view.bar)],
+  ["cheapest", "", (view) => view.cheapest && cheapestView(view.cheapest)],
+  ["more", "", moreView],
   ["parts", "GPU memory at the peak", partsView],
-  ["timeline", "Memory over one step", (view) => timelineView(view.timeline)],
-  ["advice", "Changes that save memory", (view) => view.advice && adviceView(view)],
-  ["solves", "The largest that fits", (view) => view.solves && solvesView(view.solves)],
   ["layouts", "The fastest layout", (view) => layoutsView(view.layouts)],
   ["run", "Time, energy and cost", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],
+  ["advice", "Changes that save memory", (view) => view.advice && adviceView(view)],
+  ["solves", "The largest that fits", (view) => view.solves && solvesView(view.solves)],
+  ["timeline", "Memory over one step", (view) => timelineView(view.timeline)],
   ["commands", "Commands", (view) => commandsView(view.commands)],
+  [STRIP, "", stripView],
 ];
+const IN_FIGURE = ["verdict", "bar", "cheapest", "more"];
 
-/** Names of the parts, in order. */
-export const PART_NAMES = PARTS.map(([name]) => name);
+/** Names of the parts of a figure, or of the whole planner, in order. */
+export function partNames(figure) {
+  return PARTS.map(([name]) => name).filter((name) => (figure ? IN_FIGURE.includes(name) : name !== "more"));
+}
 
 /**
- * The whole planner.
+ * The planner.
  * @param {object} view from `unfrozen.planner.view`
- * @param {{live?: boolean}} [opts] live: controls can be used
+ * @param {{live?: boolean, figure?: boolean}} [opts] live: controls can be used; figure: the answer alone, which leads
+ *   to the page of the whole
  */
-export function memoryPlannerView(view, { live = false } = {}) {
+export function memoryPlannerView(view, { live = false, figure = false } = {}) {
   return h(
     "div",
     { class: "mp" },
-    controlsView(view, { live }),
+    controlsView(view, { live, figure }),
     bakedStatus(),
-    h("div", { class: "widget-result" }, PARTS.map(([name]) => partSlot(name, view))),
+    h("div", { class: "widget-result" }, partNames(figure).filter((name) => name !== STRIP).map((name) => partSlot(name, view))),
+    !figure && partSlot(STRIP, view),
   );
+}
+
+/** From a figure to all settings: the same plan on the page of the planner. */
+function moreView({ state, query, groups }) {
+  const labels = new Map(groups.flatMap(({ settings }) => settings.map(({ key, label }) => [key, label])));
+  const set = [...labels].filter(([key]) => key in state).map(([, label]) => label.replaceAll("`", ""));
+  const href = `planner/${fragment(query)}`;
+  return h(
+    "p",
+    { class: "soft" },
+    set.length > 0 && `Also set: ${set.join(", ")}. `,
+    h("a", { class: "mp-more", href }, "All settings, every formula, layouts and commands"),
+  );
+}
+
+function stripView({ verdict, bar }) {
+  const room = bar.limit ? ` of ${bar.limit.label.split(": ").at(-1)}` : "";
+  return h("p", { class: `numeric mp-verdict-${verdict.kind}`, "aria-hidden": "true" }, h("b", null, verdict.title), ` ${bar.total.text}${room}`);
 }
 
 function partsView({ bar, memory }) {
@@ -74,10 +103,11 @@ export class PlannerParts {
   /**
    * @param {HTMLElement} root holds the drawn parts
    * @param {object} view what they show
+   * @param {string[]} names of the parts that are there
    */
-  constructor(root, view) {
+  constructor(root, view, names) {
     this.root = root;
-    this.printed = new Map(PART_NAMES.map((name) => [name, print(partContent(name, view))]));
+    this.printed = new Map(names.map((name) => [name, print(partContent(name, view))]));
   }
 
   /** Draws the named parts of a view. */

@@ -9,8 +9,8 @@
 
 import { fetchBytes } from "./runtime-files.js";
 import { BootError } from "./errors.js";
+import { SITE } from "../page/site.js";
 
-const site = new URL("../", import.meta.url);
 const fetched = new Map(); // name → bytes, for this visit
 const damaged = new Set();
 const FETCHES_LIMIT = 100; // of one run
@@ -92,7 +92,7 @@ export async function fetchPackage(name, onProgress, signal) {
   let loaded = 0;
   const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / total));
   const cache = damaged.has(name) ? "reload" : "default"; // the browser's copy is the damaged one
-  const bytes = await fetchBytes(new URL(`pyodide/${file}`, site), onBytes, { what: name, signal, cache });
+  const bytes = await fetchBytes(new URL(`pyodide/${file}`, SITE), onBytes, { what: name, signal, cache });
   fetched.set(name, bytes);
   return bytes;
 }
@@ -105,10 +105,10 @@ export async function fetchPackage(name, onProgress, signal) {
  * @throws {BootError} also for another host, or a file that is no wheel
  */
 function fetchWheel(address, signal) {
-  const url = URL.canParse(address, site) ? new URL(address, site) : null;
-  if (url?.origin !== site.origin || url.search || !url.pathname.endsWith(".whl")) {
+  const url = URL.canParse(address, SITE) ? new URL(address, SITE) : null;
+  if (url?.origin !== SITE.origin || url.search || !url.pathname.endsWith(".whl")) {
     throw new BootError(
-      `micropip can only install wheels from this page's own host, ${site.origin}; ` + `${address} is not one of them.`,
+      `micropip can only install wheels from this page's own host, ${SITE.origin}; ` + `${address} is not one of them.`,
     );
   }
   const what = url.pathname.split("/").at(-1);

@@ -9,6 +9,7 @@
  * site sent, whatever a cell has done to its own.
  */
 
+import { SITE } from "../page/site.js";
 import { BootError, orExplain } from "./errors.js";
 
 /* global RUNTIME_BYTES -- written in by web/site_builder/assets.py: bytes by name of what it ships */
@@ -36,13 +37,12 @@ export function textForHost({ compressed, plain }) {
  * @returns {Promise<Files>}
  */
 export async function fetchFiles(onProgress, signal) {
-  const site = new URL("../", import.meta.url); // scripts and workers lie one folder deep
   let loaded = 0;
   const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / FIRST_BYTES));
   const [module, stdlib, core] = await Promise.all([
-    compile(new URL("pyodide/pyodide.asm.wasm", site), onBytes, signal),
-    fetchBytes(new URL("pyodide/python_stdlib.zip", site), onBytes, { signal }),
-    fetchBytes(new URL("python/unfrozen.zip", site), () => {}, { signal }),
+    compile(new URL("pyodide/pyodide.asm.wasm", SITE), onBytes, signal),
+    fetchBytes(new URL("pyodide/python_stdlib.zip", SITE), onBytes, { signal }),
+    fetchBytes(new URL("python/unfrozen.zip", SITE), () => {}, { signal }),
   ]);
   return { module, stdlib, core };
 }

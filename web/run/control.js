@@ -3,6 +3,7 @@
  * carries the token of this tab.
  */
 
+import { SITE } from "../page/site.js";
 import { check } from "../schema/check.js";
 import { shapes } from "../schema/schema.js";
 import { currentToken, runner } from "./runner.js";
@@ -90,7 +91,7 @@ class Control extends EventTarget {
 /** @returns {Promise<{data: any, problem: string}>} the server's answer to a command; never rejects */
 async function post(path, body) {
   try {
-    const answer = await fetch(path, {
+    const answer = await fetch(new URL(path, SITE), {
       method: "POST",
       headers: { Authorization: `Bearer ${currentToken()}`, "Content-Type": "application/json" },
       body: JSON.stringify(body),

@@ -21,6 +21,7 @@
  * nothing ("stalled") is no matter of the connection: notices.js judges it by the heartbeat that the trainer promised.
  */
 
+import { SITE } from "../page/site.js";
 import { LineSplitter, parseLines } from "./log-reader.js";
 import { currentToken } from "./runner.js";
 
@@ -82,7 +83,7 @@ async function read(visible, reader, isShort) {
   visible.addEventListener("abort", end);
   if (visible.aborted) end();
   await reader.follow({
-    url: `api/runs/${encodeURIComponent(reader.run)}/events`,
+    url: new URL(`api/runs/${encodeURIComponent(reader.run)}/events`, SITE),
     token: currentToken(),
     signal: abort.signal,
     offset: reader.offset,

@@ -6,6 +6,7 @@
 
 /* global MAX_LINE_LENGTH -- written in by web/site_builder/assets.py: of an event's line, in `unfrozen.schema.event_log` */
 
+import { SITE } from "../page/site.js";
 import { readLine } from "../schema/event-log.js";
 
 const BATCH_LINES = 2000;
@@ -98,7 +99,7 @@ function nextMessage() {
 /** @returns {Promise<Recording[]>} empty when the list cannot be read */
 export async function listRecordings() {
   try {
-    const answer = await fetch("recordings/index.json");
+    const answer = await fetch(new URL("recordings/index.json", SITE));
     const listed = answer.ok ? await answer.json() : [];
     return listed.map(({ file, title, description }) => ({ name: file, title, description }));
   } catch {
@@ -108,7 +109,7 @@ export async function listRecordings() {
 
 /** Fetches a recording. Rejects when it cannot be read. */
 export async function fetchRecording(name) {
-  const answer = await fetch(`recordings/${encodeURIComponent(name)}`);
+  const answer = await fetch(new URL(`recordings/${encodeURIComponent(name)}`, SITE));
   if (!answer.ok) throw new Error(`the recording ${name} cannot be read (${answer.status})`);
   return answer;
 }

@@ -182,13 +182,14 @@ function importedNotice(run) {
   return { tone, title, text: whole };
 }
 
-function replayNotice({ run, source, shared }) {
+function replayNotice({ run, source, shared, stream }) {
   if (run.nonFinite !== null) {
     const text = `The training loss has been NaN or infinite since step ${run.nonFinite}.`;
     return { tone: "bad", title: "Diverging", text };
   }
   if (source.kind === "live") return { tone: "good", title: "Live", text: liveText(run, shared) };
   if (source.kind === "page") return { tone: "good", title: "Training", text: pageText(run) };
+  if (stream === "playing") return { tone: "quiet", title: "Playing", text: "A recorded run, from its first step to its last." };
   const text = `This log ends at step ${run.step} without the end of the run.`;
   return { tone: "quiet", title: "Unfinished log", text };
 }

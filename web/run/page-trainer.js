@@ -14,6 +14,7 @@
 
 /* global DEMO -- written in by web/site_builder/assets.py: name → {sha256, bytes} of the demo's files */
 
+import { SITE } from "../page/site.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
 import { dropPackage, fetchPackage } from "../python/package-fetcher.js";
 import { fetchBytes, runtime, watchDownload } from "../python/runtime-files.js";
@@ -22,7 +23,6 @@ import { WorkerClient } from "../python/worker-client.js";
 const WORK_TIMEOUT_MS = 60_000; // a step takes about a second, and longer on a slow device
 const STOP_TIMEOUT_MS = 5_000;
 const LOST = 'its weights are lost: until the next run only the model "before" can answer';
-const SITE = new URL("../", import.meta.url);
 
 /**
  * @typedef {{phase: "idle" | "loading" | "ready" | "training" | "stopping" | "failed", what: string,

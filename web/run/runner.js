@@ -11,6 +11,7 @@
  */
 
 import { formatDate } from "../figures/number.js";
+import { SITE } from "../page/site.js";
 import { check } from "../schema/check.js";
 import { shapes } from "../schema/schema.js";
 
@@ -48,14 +49,14 @@ class Runner extends EventTarget {
 
   /**
    * Sends a GET request.
-   * @param {string} path
+   * @param {string} path below the site
    * @returns {Promise<{status: number, text: string}>} status 0 when it does not answer
    */
   async get(path) {
     try {
       const headers = { Authorization: `Bearer ${this.#token}` };
       const signal = AbortSignal.timeout(TIMEOUT_MS);
-      const answer = await fetch(path, { headers, cache: "no-store", signal });
+      const answer = await fetch(new URL(path, SITE), { headers, cache: "no-store", signal });
       return { status: answer.status, text: await answer.text() };
     } catch {
       return { status: 0, text: "" }; // offline, ended or too slow: the state says so

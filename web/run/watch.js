@@ -10,6 +10,7 @@ import { fetchRecording, readLog } from "./log-reader.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
 
 const BACK_MS = 4000;
+const PLAY_MS = 8000; // of a recording, however long its run took
 const BEHIND_BYTES = 4_000_000; // unread: more than a page folds between two frames
 const FOLLOWING = ["connecting", "live", "gone", "back"];
 
@@ -19,7 +20,7 @@ export class RunWatch extends EventTarget {
   run = emptyRun();
   /** @type {Source} */
   source = { kind: "none", name: "" };
-  /** @type {import("./event-stream.js").StreamState | "loading" | "unreadable"} */
+  /** @type {import("./event-stream.js").StreamState | "loading" | "playing" | "unreadable"} */
   stream = "connecting";
   /** @type {"yes" | "no" | "unknown"} */
   writer = "unknown";
@@ -69,6 +70,27 @@ export class RunWatch extends EventTarget {
   /** Shows a recording of this site. */
   showRecording(name) {
     return this.#read({ kind: "recording", name }, () => fetchRecording(name));
+  }
+
+  /** Plays a recording of this site: its steps arrive one after the other. */
+  async playRecording(name) {
+    const signal = this.#start({ kind: "recording", name }, "playing");
+    const events = [];
+    try {
+      await readLog(await fetchRecording(name), (batch) => events.push(...batch), signal);
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error.message);
+      return;
+    }
+    this.caughtUp = this.wasRead = true;
+    const begun = performance.now();
+    for (let played = 0; played < events.length && !signal.aborted; ) {
+      const now = await new Promise((draw) => requestAnimationFrame(draw)); // a hidden page waits
+      const due = Math.ceil((events.length * Math.max(0, now - begun)) / PLAY_MS);
+      this.#fold(events.slice(played, due), 0);
+      played = Math.max(played, due);
+    }
+    if (!signal.aborted) this.#finishReading();
   }
 
   /**

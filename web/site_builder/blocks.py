@@ -62,13 +62,19 @@ def _bibtex(_: PageContext, __: list[str], where: str) -> str:
 
 
 def _widget_block(widget: Widget) -> Block:
-    """Return the block of a widget, which shows its first view before any script runs."""
+    """Return the block of a widget, which shows its first view before any script runs.
 
-    def render_open(context: PageContext, _: list[str], where: str) -> str:
+    `::: planner figure` is its short form, which leads to the page that has the whole.
+    """
+
+    def render_open(context: PageContext, arguments: list[str], where: str) -> str:
         view = widget.first_view()
-        html = context.queue.add(where, "widget", draw=widget.draw, data=view)
+        is_figure = arguments == ["figure"]
+        opts = {"figure": is_figure}
+        html = context.queue.add(where, "widget", draw=widget.draw, data=view, opts=opts)
         inline = embed_json(view, "data") if widget.inline else ""
-        return f'<{widget.tag} id="{widget.block}" class="wide">{inline}{html}'
+        mark = " data-figure" if is_figure else ""
+        return f'<{widget.tag} id="{widget.block}" class="wide"{mark}>{inline}{html}'
 
     return Block(render_open, f"</{widget.tag}>\n")
 

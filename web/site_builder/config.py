@@ -101,6 +101,7 @@ class Page:
     subtitle: str
     description: str
     live: bool
+    tool: bool = False
 
     @property
     def folder(self) -> str:

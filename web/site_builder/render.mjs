@@ -2,7 +2,7 @@
 //
 //   [{"kind": "math", "tex": "16N", "display": false},
 //    {"kind": "table" | "plot" | "exercise", "data": {…}, "opts": {…}},
-//    {"kind": "widget", "draw": "planner/view.js#memoryPlannerView", "data": {…}}]
+//    {"kind": "widget", "draw": "planner/view.js#memoryPlannerView", "data": {…}, "opts": {…}}]
 //      →  [{"html": "…"} | {"error": "…"}]
 //
 // Tables and plots go through the widgets' own pure renderers: what is baked is what turns live.
@@ -19,9 +19,9 @@ const RENDERERS = {
   table: ({ data, opts }) => toHtml(tableView(data, opts)),
   exercise: ({ data }) => toHtml(exerciseView(data)),
   plot: ({ data, opts }) => toHtml(plotView(data, opts)),
-  widget: async ({ draw, data }) => {
+  widget: async ({ draw, data, opts }) => {
     const [file, name] = draw.split("#");
-    return toHtml((await import(`../${file}`))[name](data));
+    return toHtml((await import(`../${file}`))[name](data, opts));
   },
 };
 

@@ -9,10 +9,11 @@ import { factMetrics } from "../../schema/schema.js";
 /**
  * @param {ReturnType<typeof import("../fold.js").emptyRun>} run
  * @param {boolean} [goesOn] whether more steps are to come
+ * @param {boolean} [isFigure] whether only the facts of the first line are shown
  * @returns {import("../../figures/vnode.js").VNode}
  */
-export function headView(run, goesOn = false) {
-  return h("div", { class: "run-head" }, titleView(run), progressView(run, goesOn), factsView(run));
+export function headView(run, goesOn = false, isFigure = false) {
+  return h("div", { class: "run-head" }, titleView(run), progressView(run, goesOn), factsView(run, isFigure));
 }
 
 function titleView(run) {
@@ -66,7 +67,7 @@ function costText({ start, series }, goesOn) {
   return ` · ${formatMoney(spent, currency)} so far${toCome}`;
 }
 
-function factsView(run) {
+function factsView(run, isFigure) {
   const facts = [
     ["Training loss", lastText(run, "train/loss", "nats"), lossNote(run)],
     evalFact(run, "task", "Task loss"),
@@ -74,7 +75,7 @@ function factsView(run) {
     ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trained tokens"],
     memoryFact(run),
     costFact(run),
-    ...factMetrics().map((metric) => measuredFact(run, metric)),
+    ...(isFigure ? [] : factMetrics().map((metric) => measuredFact(run, metric))),
   ].filter((fact) => fact && fact[1] !== null);
   if (facts.length === 0) return null;
   return h("dl", { class: "numbers run-numbers" }, facts.map(factView));

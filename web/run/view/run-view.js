@@ -1,11 +1,13 @@
 /**
- * `<run-view>`: a training run, live or recorded. `state` is the folded run.
+ * `<run-view>`: a training run, live or recorded. `state` is the folded run. With `data-figure` it shows the curves that
+ * matter most, plays a recording until there is a run, and leads to the page of runs.
  *
  * It folds every event at once and draws at most once a frame; a hidden window pauses until it is visible again. It follows
  * the newest run of this runner until the reader chooses another one; with the attribute `data-own` it shows only runs
  * that were trained in this page, as chosen by `showPage`.
  */
 
+import { queryOfRun, rememberRun, runOfAddress } from "../address.js";
 import { control } from "../control.js";
 import { EXPECTED, readDrop } from "../log-files.js";
 import { pageRuns } from "../page-runs.js";
@@ -59,7 +61,7 @@ export class RunView extends HTMLElement {
   }
 
   async #begin() {
-    this.#parts = buildParts(this);
+    this.#parts = buildParts(this, this.#isFigure);
     for (const watch of [this.#watch, this.#beside]) watch.addEventListener("change", this.#scheduleDraw);
     pageRuns.addEventListener("change", this.#scheduleDraw);
     this.addEventListener("choose", ({ detail }) => this.#choose(detail));
@@ -67,6 +69,8 @@ export class RunView extends HTMLElement {
     this.addEventListener("compare", ({ detail }) => show(this.#beside, detail));
     if (!this.#own) this.#follow();
     this.#scheduleDraw();
+    const named = this.#own || this.#isFigure ? null : runOfAddress();
+    if (named) this.#choose(named);
     await whenNearViewport(this); // only then a recording is fetched
     this.#recordings = await listRecordings();
     this.#runnerChanged();
@@ -74,6 +78,10 @@ export class RunView extends HTMLElement {
 
   get #own() {
     return this.hasAttribute("data-own");
+  }
+
+  get #isFigure() {
+    return this.hasAttribute("data-figure");
   }
 
   /** Follows the runner, unless the view shows only runs of this page. */
@@ -96,6 +104,7 @@ export class RunView extends HTMLElement {
   #choose(detail) {
     this.#chosenByReader = true;
     show(this.#watch, detail);
+    if (!this.#own && !this.#isFigure) rememberRun(detail);
   }
 
   /** Shows the newest run, unless the reader has chosen one; a run that was resumed is followed again. */
@@ -122,8 +131,14 @@ export class RunView extends HTMLElement {
     if (newest && !(source.kind === "live" && source.name === newest.id)) {
       this.#watch.showLive(newest.id);
     } else if (!newest && source.kind === "none" && runner.state === "absent" && runner.isSettled) {
-      if (this.#recordings.length) this.#watch.showRecording(this.#recordings[0].name);
+      if (this.#recordings.length) this.#showFirst(this.#recordings[0].name);
     }
+  }
+
+  /** Shows a recording where there is no run: in a figure, as it grew. */
+  #showFirst(name) {
+    const plays = this.#isFigure && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    void (plays ? this.#watch.playRecording(name) : this.#watch.showRecording(name));
   }
 
   #takeDrops() {
@@ -170,6 +185,7 @@ export class RunView extends HTMLElement {
     this.#parts.announce(this.#announcements.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };
+    if (this.#parts.more) this.#parts.more.href = `runs/${queryOfRun(source)}`;
     const goesOn = !run.end && (source.kind === "page" || (isLive && wasRead && LIVE.includes(health)));
     drawParts(this.#parts, { run, notice, about: this.#about(source), beside, goesOn, halts: stream === "loading" && progress !== "" });
     this.#parts.chooser.show({

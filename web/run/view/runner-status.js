@@ -3,6 +3,7 @@
  * to screen readers: `<run-view>` announces changes.
  */
 
+import { SITE } from "../../page/site.js";
 import { currentToken, runner } from "../runner.js";
 
 const SETUP_MS = 5000;
@@ -71,7 +72,7 @@ export class RunnerStatus extends HTMLElement {
 async function fetchSetup() {
   try {
     const headers = { Authorization: `Bearer ${currentToken()}` };
-    const answer = await fetch("/api/setup", { headers, cache: "no-store" });
+    const answer = await fetch(new URL("api/setup", SITE), { headers, cache: "no-store" });
     return answer.ok ? (await answer.json()).installing : null;
   } catch {
     return null; // the server is gone, which `runner` reports

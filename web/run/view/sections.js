@@ -13,8 +13,10 @@ import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
 
 const ALERTS_SHOWN = 20;
 
-/** Builds the empty frame inside `view` and returns its parts. */
-export function buildParts(view) {
+const FIGURE_CHARTS = ["loss", "evals"];
+
+/** Builds the empty frame inside `view` and returns its parts; of those a figure shows few. */
+export function buildParts(view, isFigure) {
   const part = (tag, className) => Object.assign(document.createElement(tag), { className });
   const parts = {
     chooser: part("run-chooser", "row"),
@@ -48,15 +50,26 @@ export function buildParts(view) {
   for (const name of measured) {
     parts[name] = Object.assign(document.createElement("run-chart"), { className: "run-chart-low", hidden: true });
   }
-  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...measured.map((name) => parts[name]));
+  const charts = isFigure ? FIGURE_CHARTS : [...FIGURE_CHARTS, "memory", "rate", "drift", ...measured];
+  parts.charts.append(...charts.map((name) => parts[name]));
   buildTools(parts);
   buildTables(parts);
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
-  const { chooser, about, notice, halt, announced, postMortem, head, tools } = parts;
-  const { charts, lacks, alerts, rows, samples, tables, log } = parts;
-  view.replaceChildren(chooser, about, notice, halt, announced, postMortem, head, tools);
-  view.append(charts, lacks, alerts, rows, samples, tables, log);
+  const shown = ["chooser", "about", "notice", "halt", "announced", "postMortem", "head"];
+  if (isFigure) shown.push("charts", "samples");
+  else shown.push("tools", "charts", "lacks", "alerts", "rows", "samples", "tables", "log");
+  view.replaceChildren(...shown.map((name) => parts[name]));
+  if (isFigure) view.append(moreLink(parts));
   return parts;
+}
+
+/** From a figure to all of the run, on the page of runs. */
+function moreLink(parts) {
+  const line = Object.assign(document.createElement("p"), { className: "soft" });
+  parts.more = Object.assign(document.createElement("a"), { className: "run-more", href: "runs/" });
+  parts.more.textContent = "The whole run: every chart and table, its data, its alerts";
+  line.append(parts.more);
+  return line;
 }
 
 /** Loads the elements that control runs and inserts them. */
@@ -95,9 +108,9 @@ export function drawParts(parts, view) {
   redraw(parts, parts.notice, noticeView(notice));
   redraw(parts, parts.postMortem, postMortemView(run));
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
-  redraw(parts, parts.head, isEmpty ? null : headView(run, goesOn));
+  redraw(parts, parts.head, isEmpty ? null : headView(run, goesOn, Boolean(parts.more)));
   parts.halt.hidden = !halts;
-  drawOthers(parts.others, run, parts.charts);
+  if (!parts.more) drawOthers(parts.others, run, parts.charts);
   redraw(parts, parts.lacks, lacksView(run));
   redraw(parts, parts.alerts, alertsView(run));
   redraw(parts, parts.rows, examplesView(run.rows, parts.rows.clientWidth || 480));

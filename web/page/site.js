@@ -1,0 +1,2 @@
+/** The root of the site: the page may lie in a folder of it, scripts and workers lie one folder deep. */
+export const SITE = new URL("../", import.meta.url);
