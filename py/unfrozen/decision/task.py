@@ -81,11 +81,11 @@ PRICES: Final = {
 dearest (Mercatus, "Cloud GPU pricing", May 2026). Shown as an example, never computed with."""
 PRICES_OF: Final = "May 2026"
 DEFAULTS: Final[State] = {
-    "model": "meta-llama/Llama-3.2-3B",
+    "model": "meta-llama/Llama-3.1-8B",
     "gpu": "A100 80GB SXM",
-    "gpus": "1",
+    "gpus": "8",
     "tasks": "1",
-    "tokens": "10000000",
+    "tokens": "30000000",
     "requests": "1000000",
     "learn": "style",
     "want": "enough",

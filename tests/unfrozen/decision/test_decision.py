@@ -71,7 +71,7 @@ def test_full_fine_tuning_comes_with_the_command_of_the_runner() -> None:
 
 
 def test_the_command_of_exact_full_fine_tuning_does_as_planned() -> None:
-    found: Any = decide({})
+    found: Any = decide({"model": "meta-llama/Llama-3.2-3B", "gpus": "1"})
     [full] = [method for method in found["methods"] if method["key"] == "full"]
     assert full["command"]["note"] == ""
 
@@ -113,6 +113,6 @@ def test_controls_offer_what_can_be_read() -> None:
 
 
 def test_a_narrow_fit_is_called_one() -> None:
-    found: Any = decide({"model": "meta-llama/Llama-3.2-1B", "gpu": "RTX 4090"})
+    found: Any = decide({"model": "meta-llama/Llama-3.2-1B", "gpu": "RTX 4090", "gpus": "1"})
     [full] = [method for method in found["methods"] if method["key"] == "full"]
     assert "narrowly" in full["checks"][0]["text"]

@@ -117,7 +117,7 @@ def test_counts_of_three_digits_stand_in_a_row_without_gap_or_double(key: str) -
     ],
 )
 def test_a_change_is_reported_as_a_person_would(key: str, value: int | str, words: str) -> None:
-    assert flip_text(Flip("lora", key, value), read_task({})) == words
+    assert flip_text(Flip("lora", key, value), read_task({"gpus": "1"})) == words
 
 
 def test_fewer_gpus_and_less_to_learn_are_said_too() -> None:

@@ -86,13 +86,19 @@ def test_the_order_follows_from_the_numbers_on_every_gpu_in_every_number(model: 
 
 def test_the_reason_that_is_reported_is_the_one_that_decided() -> None:
     told: dict[str, tuple[str, str]] = {
-        "fits": ("does not fit", "model=meta-llama/Llama-3.1-70B&gpu=H100 SXM&learn=knowledge"),
-        "learns": ("falls short", "tokens=10000000000&learn=knowledge"),
+        "fits": (
+            "does not fit",
+            "gpus=1&model=meta-llama/Llama-3.1-70B&gpu=H100 SXM&learn=knowledge",
+        ),
+        "learns": ("falls short", "gpus=1&tokens=10000000000&learn=knowledge"),
         "serves": (
             "all tasks at once",
-            "model=HuggingFaceTB/SmolLM2-1.7B&gpu=RTX 5090&tasks=50&learn=knowledge",
+            "gpus=1&model=HuggingFaceTB/SmolLM2-1.7B&gpu=RTX 5090&tasks=50&learn=knowledge",
         ),
-        "worth": ("GPU-hours to", "tokens=1000000000&requests=10000000"),
+        "worth": (
+            "GPU-hours to",
+            "gpus=1&model=meta-llama/Llama-3.2-3B&tokens=1000000000&requests=10000000",
+        ),
         "taste": ("fewer parts", ""),
     }
     for question, (words, query) in told.items():
@@ -126,4 +132,4 @@ def test_a_title_names_the_method_its_rank_and_its_lack() -> None:
         "model=meta-llama/Llama-3.1-70B&gpu=RTX 4090": "None of them fits.",
     }
     for query, words in titles.items():
-        assert title(ranked(read_task(query))[0]) == words, query
+        assert title(ranked(read_task(f"{query}&gpus=1" if query else ""))[0]) == words, query
