@@ -11,7 +11,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -57,11 +57,19 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"unfrozen: {message}; see {self.prog} --help\n")
 
 
-def main(arguments: list[str] | None = None, program: str = "python -m unfrozen") -> int:
-    """Run the command line of `program`; return the exit code, 2 for unusable input."""
+def main(
+    arguments: list[str] | None = None,
+    program: str = "python -m unfrozen",
+    open_plan: Callable[[str], None] | None = None,
+) -> int:
+    """Run the command line of `program`; return the exit code, 2 for unusable input.
+
+    `open_plan` opens the planner's page at a query; without it there is no page to open.
+    """
     options = parser(program).parse_args(arguments)
     try:
         given = _load_jobs(options)
+        query = _query(given, open_plan is not None) if options.open else None
         if isinstance(given, list):
             with _uncollected():
                 asked = list(_plan_each(given))
@@ -76,7 +84,20 @@ def main(arguments: list[str] | None = None, program: str = "python -m unfrozen"
         print(text, flush=True)
     except BrokenPipeError:  # the reader has seen enough: nothing more, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if query is not None and open_plan is not None:
+        open_plan(query)
     return 0
+
+
+def _query(given: object, has_page: bool) -> str:
+    """Return the query of a plan's address. Raises PlanError where there is none to open."""
+    if not has_page:
+        raise PlanError("--open", "a plan", "this program has no page", "type `unfrozen plan`")
+    if not isinstance(given, dict):
+        raise PlanError("--open", "a list", "one address is one plan", "give one job")
+    from unfrozen.planner.state import as_query, state_of  # most plans need no address
+
+    return as_query(state_of(given))
 
 
 @contextlib.contextmanager
@@ -158,6 +179,7 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
         help=f"file of `unfrozen calibrate`; default: ${CALIBRATION_ENV}",
     )
     add("--json", action="store_true", help="print JSON")
+    add("--open", action="store_true", help="open this plan in the page of the planner")
 
 
 # --- what is asked ------------------------------------------------------------------------------

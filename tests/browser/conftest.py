@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from browser.decision_reader import DecisionReader
 from browser.plain_host import Host, hosted
-from browser.planner_reader import PLANNED, PlannerReader
+from browser.planner_reader import PlannerReader
 from conftest import Server, below, watched_page
 
 
@@ -23,7 +23,7 @@ def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]
 @pytest.fixture
 def server(serve_site: Server) -> Iterator[Server]:
     """The server of the site without a run; a test may kill it, and give it another token."""
-    for run in serve_site.runs.iterdir():
+    for run in serve_site.runs.glob("[!.]*"):
         shutil.rmtree(run)
     yield serve_site
     if serve_site.process is None:
@@ -32,11 +32,11 @@ def server(serve_site: Server) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def planner_up(
-    chromium: Browser, sites: Callable[..., Path], static_host: tuple[Path, str]
+    chromium: Browser, whole_site: Path, static_host: tuple[Path, str]
 ) -> Iterator[PlannerReader]:
     """A page whose planner computes, for all tests: Python takes seconds to start in each."""
     with watched_page(chromium.new_context()) as page:
-        reader = PlannerReader(page, below(static_host, sites(*PLANNED)).url)
+        reader = PlannerReader(page, below(static_host, whole_site).url)
         reader.type("micro_batch", "4")
         reader.settle("#planner?micro_batch=4")
         yield reader

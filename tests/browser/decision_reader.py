@@ -7,6 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
+from browser.door import door
 from browser.planner_reader import ANEW
 
 SECONDS = 90  # a first start of Python on a busy machine
@@ -14,12 +15,12 @@ SHOWN = "() => document.querySelector('method-decision').view"
 
 
 class DecisionReader:
-    """Drives the decision of one page; opens `url` first when it is given."""
+    """Drives the decision of one page; opens that of the site at `url` first when it is given."""
 
     def __init__(self, page: Page, url: str = "") -> None:
         self.page = page
         if url:
-            page.goto(url)
+            page.goto(door(url, "planner"))
         self.root = page.locator("method-decision")
         self.root.scroll_into_view_if_needed()
         page.locator("method-decision[data-standing]:not([data-standing=quiet])").wait_for()

@@ -6,15 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
-PLANNED = (
-    "the-memory-wall",
-    "forgetting",
-    "the-learning-rate",
-    "when-full-fine-tuning-wins",
-    "the-planner",
-    "references",
-)
-"""The chapters that a plan, its address or a link beside it are tested in."""
+from browser.door import door
 
 SECONDS = 90  # a first start of Python on a busy machine
 ANEW = """() => {
@@ -28,12 +20,12 @@ SHOWN = "() => document.querySelector('memory-planner').view"
 
 
 class PlannerReader:
-    """Drives the planner of one page; opens `url` first when it is given."""
+    """Drives the planner of one page; opens that of the site at `url` first when it is given."""
 
     def __init__(self, page: Page, url: str = "") -> None:
         self.page = page
         if url:
-            page.goto(url)
+            page.goto(door(url, "planner"))
         self.root = page.locator("memory-planner")
         self.root.scroll_into_view_if_needed()
         self.page.locator("memory-planner[data-standing]:not([data-standing=quiet])").wait_for()

@@ -11,6 +11,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 import build
+from browser.door import door
 from browser.drawing import drawn
 
 WRITER = build.ROOT / "tests" / "run" / "writer.py"
@@ -65,13 +66,13 @@ def reaches(chart: Locator, step: int) -> None:
 
 
 class RunReader:
-    """Looks at the run view of one page; opens `url` first when it is given."""
+    """Looks at the run view of one page; opens that of the site at `url` first when it is given."""
 
     def __init__(self, page: Page, url: str = "") -> None:
         self.page = page
         self.patience_seconds = PATIENCE_SECONDS
         if url:
-            page.goto(url)
+            page.goto(door(url, "runs"))
         page.locator("run-view[data-state]").wait_for(state="attached")
 
     @property

@@ -1,17 +1,25 @@
 """A plan stays in the address: through links, a reload, and Back."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from browser.decision_reader import DecisionReader
-from browser.planner_reader import PLANNED, PlannerReader
-from conftest import Server, StaticSite
+from browser.planner_reader import PlannerReader
+from conftest import Server, StaticSite, watched_page
 from unfrozen.decision import view as decided
 from unfrozen.planner import view
 
-CHAPTERS = PLANNED
+CHAPTERS = (
+    "the-memory-wall",
+    "forgetting",
+    "the-learning-rate",
+    "when-full-fine-tuning-wins",
+    "the-planner",
+    "references",
+)
 
 PLAN = "planner?micro_batch=4"
 STATE = {"micro_batch": "4"}
@@ -38,7 +46,7 @@ def test_a_link_brings_decision_and_plan_and_leaves_the_token_to_the_runner(
     task = "model=Qwen/Qwen3-4B&gpu=L4&gpus=2&tasks=3&learn=knowledge&want=keep&price=1.2"
     plan = "method=lora&seq_len=8192&lora_rank=64&gpus=4&sharding=zero2&unit=GB"
     link = f"#decision?{task}&planner?{plan}"
-    page.goto(f"{serve_site.origin}/{link}&t={serve_site.token}")
+    page.goto(f"{serve_site.origin}/planner/{link}&t={serve_site.token}")
     decision, planner = DecisionReader(page), PlannerReader(page)
     decision.settle(link)
     planner.settle(link)
@@ -53,6 +61,17 @@ def test_a_link_brings_decision_and_plan_and_leaves_the_token_to_the_runner(
     assert planner.control("sharding").input_value() == "zero2"
     assert planner.root.locator("[data-unit=GB]").get_attribute("aria-pressed") == "true"
     assert page.locator("runner-status").get_attribute("data-state") != "absent"
+
+
+@pytest.fixture(scope="module")
+def planner_up(chromium: Browser, static_site: StaticSite) -> Iterator[PlannerReader]:
+    """The article, its planner up."""
+    with watched_page(chromium.new_context()) as page:
+        page.goto(static_site.url)
+        reader = PlannerReader(page)
+        reader.type("micro_batch", "4")
+        reader.settle(f"#{PLAN}")
+        yield reader
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
+from browser.door import door
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
 from conftest import matrix, watched_page
@@ -127,7 +128,7 @@ SINKS = (
 def opened(chromium: Browser, static_site: Any) -> Iterator[Page]:
     """A page on a host that sends no policy, for one attack after the other."""
     with watched_page(chromium.new_context()) as page:
-        page.goto(static_site.url)
+        page.goto(door(static_site.url, "runs"))
         page.locator("run-view[data-state]").wait_for(state="attached")
         yield page
 

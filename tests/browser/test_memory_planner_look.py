@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from accessibility import Look, objections, violations
+from browser.door import door
 from browser.planner_reader import PlannerReader
 from conftest import StaticSite, matrix
 
@@ -43,7 +44,7 @@ def test_nothing_moves_when_the_planner_comes_alive(
     for script in (False, True):
         context = chromium.new_context(java_script_enabled=script)
         page = context.new_page()
-        page.goto(static_site.url)
+        page.goto(door(static_site.url, "planner"))
         planner = page.locator("memory-planner")
         planner.scroll_into_view_if_needed()
         if script:
@@ -60,7 +61,7 @@ def test_on_paper_the_plan_is_there_and_its_controls_are_not(
 ) -> None:
     page = chromium.new_page()
     page.emulate_media(media="print")
-    page.goto(static_site.url)
+    page.goto(door(static_site.url, "planner"))
     assert page.locator(".mp-bar").is_visible()
     assert page.locator(".mp-verdict").is_visible()
     assert not page.locator(".mp-controls").is_visible()

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from accessibility import objections, violations
 from browser.decision_reader import SECONDS, DecisionReader
+from browser.door import door
 from conftest import StaticSite, matrix, watched_page
 from unfrozen.decision import view
 from unfrozen.decision.ranking import flips
@@ -32,7 +33,7 @@ def printed(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
     """The page without scripts."""
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(static_site.url)
+    page.goto(door(static_site.url, "planner"))
     yield page
     context.close()
 
@@ -55,7 +56,7 @@ def test_the_default_is_complete_without_script(printed: Page) -> None:
         assert all(number["text"] in text for number in method["numbers"])
         assert all(flip["text"] in text for flip in found["flips"][method["key"]])
     root.locator("summary").first.click()
-    assert "unfrozen train" in root.locator("[data-copy=full]").inner_text()
+    assert "gpu_runner train" in root.locator("[data-copy=full]").inner_text()
     root.locator("summary").first.click()
     assert root.locator("button:visible").count() == 0
     assert root.locator("select").first.is_disabled()
@@ -71,16 +72,16 @@ def test_what_turns_live_says_what_was_baked(baked: DecisionReader, printed: Pag
 
 
 def test_an_edit_gives_the_answer_of_the_command_line(decision: DecisionReader) -> None:
-    decision.control("model").select_option("meta-llama/Llama-3.1-8B")
+    decision.control("model").select_option("Qwen/Qwen3-4B")
     decision.control("gpu").select_option("RTX 4090")
-    decision.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090")
-    state = {"model": "meta-llama/Llama-3.1-8B", "gpu": "RTX 4090"}
+    decision.settle("#decision?model=Qwen/Qwen3-4B&gpu=RTX+4090")
+    state = {"model": "Qwen/Qwen3-4B", "gpu": "RTX 4090"}
     assert decision.view == json.loads(json.dumps(view(state)))
     assert decision.title == decision.view["title"]
     assert decision.order == [method["name"] for method in decision.view["methods"]]
     decision.root.locator("[data-slides=gpus]").focus()
     decision.page.keyboard.press("End")
-    decision.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090&gpus=64")
+    decision.settle("#decision?model=Qwen/Qwen3-4B&gpu=RTX+4090&gpus=64")
     assert decision.control("gpus").input_value() == "64"
     text = decision.root.locator("[data-slides=gpus]").get_attribute("aria-valuetext")
     assert text == "64 GPUs"
@@ -90,12 +91,12 @@ def test_a_flip_is_pressed_and_its_method_comes_first_and_back_undoes_it(
     decision: DecisionReader,
 ) -> None:
     assert decision.order[0] == "Full fine-tuning"
-    tasks = flips(read_task({}), "lora")[0].value
+    flip = flips(read_task({}), "lora")[0]
     decision.root.locator("[data-flip^=lora]").first.click()
     decision.shows("LoRA")
-    decision.settle(f"#decision?tasks={tasks}")
+    decision.settle(f"#decision?{flip.key}={flip.value}")
     assert decision.order[0].startswith("LoRA")
-    assert decision.control("tasks").input_value() == str(tasks)
+    assert decision.control(flip.key).input_value() == str(flip.value)
     focus = decision.page.evaluate("() => document.activeElement.className")
     assert focus == "verdict-title"
     decision.page.go_back()
@@ -182,7 +183,7 @@ def test_controls_that_do_not_arrive_are_missed_in_words(
 ) -> None:
     page.allowed_errors.append("net::ERR_FAILED")  # type: ignore[attr-defined]
     page.route("**/decision.json", lambda route: route.abort())
-    page.goto(static_site.url)
+    page.goto(door(static_site.url, "planner"))
     page.locator("method-decision").scroll_into_view_if_needed()
     page.get_by_text("The controls could not be loaded").wait_for()
     assert page.locator("method-decision .verdict-title").inner_text() == "Full fine-tuning."
@@ -210,7 +211,7 @@ def test_axe_finds_nothing_before_it_comes_alive(
         """Leave the request waiting."""
 
     page.route("**/decision.json", never_answered)
-    page.goto(static_site.url)
+    page.goto(door(static_site.url, "planner"))
     page.locator("method-decision").scroll_into_view_if_needed()
     assert violations(page, "method-decision") == []
     context.close()

@@ -73,7 +73,7 @@ def test_an_address_without_its_token_says_which_one_to_open(server: Server, pag
 def test_a_second_tab_of_a_contents_link_says_it_too(chromium: Browser, server: Server) -> None:
     context = chromium.new_context()
     first = RunReader(context.new_page(), server.url)
-    link = first.page.locator(".toc a").first
+    link = first.page.locator(".top-pages [aria-current]")
     with context.expect_page() as opened:
         link.click(modifiers=["ControlOrMeta"])
     second = RunReader(opened.value)

@@ -55,6 +55,7 @@ def test_a_reader_runs_the_cells_trains_the_demo_and_watches_it_to_the_end(
     page.allowed_errors += EXPECTED_WITHOUT_A_SERVER  # type: ignore[attr-defined]
     read_the_cells(CellReader(page, server.url))
     assert "#" not in page.url
+    page.get_by_role("link", name="Runs").first.click()
     watcher = RunReader(page)
     terminal = tmp_path / "terminal.txt"
     with train_demo(server.runs, terminal) as trainer:

@@ -27,7 +27,7 @@ export function methodDecisionView(view, { live = false, figure = false } = {}) 
 /** The answer, and the four methods in their order. */
 export function resultView({ title, text, rule, methods, flips, query }, { live, figure }) {
   return [
-    h("h4", { class: "verdict-title" }, title),
+    h("h3", { class: "verdict-title" }, title),
     h("p", { class: "verdict-text" }, text),
     h(
       "ol",
@@ -44,7 +44,7 @@ function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, comma
   return h(
     "li",
     { class: doesIt ? "stack md-method" : "stack md-method md-cannot" },
-    h("h5", { class: "md-name" }, name),
+    h("h4", { class: "md-name" }, name),
     h(
       "dl",
       { class: "numbers md-numbers" },

@@ -7,7 +7,6 @@ completion, because that loads all of it.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from inspect import Parameter, Signature
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gpu_runner.cli.command_line import run_planner
 from gpu_runner.cli.commands import COMMANDS, EXIT_CODES
 
 SAYS: Final = "An article on full fine-tuning that you can run, and a runner that does it for real."
@@ -61,12 +61,7 @@ def unfrozen(
 
 def plan() -> None:
     """Predict the memory of a training job before it is launched. Needs no PyTorch."""
-    from gpu_runner.system.calibration import FILE_ENV, calibration_path
-    from unfrozen.__main__ import main
-
-    if calibration_path().is_file():
-        os.environ.setdefault(FILE_ENV, str(calibration_path()))
-    sys.exit(main(sys.argv[1:], "unfrozen"))
+    run_planner(sys.argv[1:])
 
 
 def planner() -> Callable[..., None]:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gpu_runner.address import find
 from gpu_runner.data.dataset import GENERAL
 from gpu_runner.installed import short
 from gpu_runner.plan.data_report import describe_marks, describe_trained, format_near_answer
@@ -92,7 +93,10 @@ class Terminal:
         console.print(
             Text.assemble(f"Example 1, {describe_marks(console)}: ", example), soft_wrap=True
         )
-        self.say(f"Its log and checkpoints are in {short(Path(plan.config.runs) / run)}.")
+        runs = Path(plan.config.runs)
+        self.say(f"Its log and checkpoints are in {short(runs / run)}.")
+        if served := find(runs):
+            self.say(f"Watch it at  {served.run(run)}")
         if rule := describe_rule(plan.config):
             self.say(f"{rule[0].upper()}{rule[1:]}.")
 

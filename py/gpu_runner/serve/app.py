@@ -32,6 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gpu_runner.address import Address, published
 from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.installed import package, program, short, training_setup
 from gpu_runner.log.runs import RunIndex
@@ -118,14 +119,15 @@ def run_server(
     port: int = DEFAULT_PORT,
     host: str = "127.0.0.1",
     open_page: bool,
+    plan: str | None = None,
     allow_control: bool = False,
     recipes: Path | None = None,
 ) -> int:
     """Serve until Ctrl-C or SIGTERM (which ends the process once the streams are closed).
 
-    Prints the address and the token once connections are accepted. Returns the exit code of a clean
-    end. Raises `PortInUse`, or `UsageError` for an address, a token, runs or a
-    folder of recipes that cannot be served.
+    Prints the address and the token once connections are accepted: of the article, or of the
+    planner with the query of a `plan`. Returns the exit code of a clean end. Raises `PortInUse`, or
+    `UsageError` for an address, a token, runs or a folder of recipes that cannot be served.
     """
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"--runs {runs} is a file: give the directory of the runs.")
@@ -145,9 +147,11 @@ def run_server(
             door=door,
             recipes=launchable,
         )
-        shown = f"[{host}]" if ":" in host else host
-        address = f"http://{shown}:{bound_port}/#t={token}"
-        _Server(app, streams, door, address, open_page).run([listener])
+        name = f"[{host}]" if ":" in host else host
+        address = Address(f"http://{name}:{bound_port}", token, os.getpid())
+        shown = address.front() if plan is None else address.plan(plan)
+        with published(runs, address):
+            _Server(app, streams, door, shown, open_page).run([listener])
     return 0
 
 

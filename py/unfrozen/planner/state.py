@@ -8,6 +8,7 @@ catalogue. The keys are those of the settings of a job, and the planner's own (`
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -232,6 +233,38 @@ def job_json(state: State) -> dict[str, object]:
     }
     named = {key: text_of(state, key) for key in ("gpu", "framework")}
     return job | {key: name for key, name in named.items() if name}
+
+
+def state_of(given: Mapping[str, object]) -> State:
+    """Return the shortest state with the job of this JSON, which its address then opens.
+
+    Raises PlanError for a job that cannot be planned, or that no state says.
+    """
+    job = Job.read(given)
+    config = given["model"]
+    known = next((name for name, entry in CATALOGUE.items() if entry.config == config), None)
+    texts: dict[str, object] = {"model": known} if known else {"config": json.dumps(config)}
+    texts |= {"gpu": job.gpu.name if job.gpu else "", "framework": given.get("framework") or ""}
+    for key in RECIPE_SETTINGS:
+        texts[key] = getattr(job.recipe, key)
+    for key in CLUSTER_SETTINGS:
+        texts[key] = getattr(job.cluster, key)
+    if job.recipe.lora is not None:
+        texts |= {key: getattr(job.recipe.lora, SETTINGS[key].name) for key in LORA}
+    said = {
+        key: value
+        for key, value in texts.items()
+        if value is not None or (SETTINGS[key].kind == "choice" and "null" in SETTINGS[key].choices)
+    }
+    state = read_state(said)
+    found = read_job(state)
+    if found != job:
+        raise PlanError("job", "this job", "no address says all of it", "plan it without --open")
+    for key in list(state):
+        shorter = {name: text for name, text in state.items() if name != key}
+        with suppress(PlanError):
+            state = shorter if read_job(shorter) == job else state
+    return state
 
 
 def read_job(state: State) -> Job:

@@ -1,6 +1,7 @@
 """The planner's state: short addresses, one refusal for each wrong value, at its control."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfrozen.errors import PlanError
+from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
 from unfrozen.planner.figures import byte_axis, format_share
@@ -21,9 +23,11 @@ from unfrozen.planner.state import (
     patched,
     read_job,
     read_state,
+    state_of,
 )
 from unfrozen.units import format_size
 
+MEASURED = ("measured.json", "further.json", "found_later.json", "memory_later.json")
 SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
 
 
@@ -217,3 +221,31 @@ def test_a_scale_holds_what_it_must_and_has_few_round_marks(largest: float, unit
 
 def test_a_scale_stands_still_while_a_number_moves_a_little() -> None:
     assert byte_axis(101e9, "GB") == byte_axis(109e9, "GB")
+
+
+def test_the_address_of_a_job_opens_that_job() -> None:
+    folder = Path(__file__).parents[3] / "web" / "measurements"
+    rows = [row for name in MEASURED for row in json.loads((folder / name).read_text("utf-8"))]
+    jobs, opened = [row["job"] for row in rows if "job" in row], 0
+    for job in jobs:
+        try:
+            state = state_of(job)
+        except PlanError as error:
+            assert "no address says all of it" in str(error)
+            continue
+        assert read_job(parse_query(as_query(state))) == Job.read(job)
+        opened += 1
+    assert opened > 0.95 * len(jobs) > 100
+
+
+def test_an_address_of_a_job_says_nothing_twice() -> None:
+    assert state_of({"model": CATALOGUE["meta-llama/Llama-3.1-8B"].config, "gpu": "H100"}) == {
+        "gpu": "H100 SXM",
+        "attention": "sdpa",
+        "kernels": "eager",
+        "loss": "logits_fp32",
+        "packed": "false",
+        "outer_apart": "false",
+    }
+    with pytest.raises(PlanError, match="a job needs a model"):
+        state_of({})

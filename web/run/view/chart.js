@@ -92,7 +92,7 @@ export class RunChart extends HTMLElement {
   #build() {
     const make = (tag, className) => Object.assign(document.createElement(tag), { className });
     const head = make("div", "pair run-chart-head");
-    const title = make("h4", "run-chart-title");
+    const title = make("h3", "run-chart-title");
     const all = Object.assign(make("button", "button-link run-chart-all"), { type: "button", hidden: true });
     const legend = make("div", "run-lines");
     const stage = make("div", "run-stage");

@@ -24,7 +24,7 @@ export function examplesView(rows, width) {
   return h(
     "section",
     { class: "run-section" },
-    h("h4", { class: "run-chart-title" }, "What is trained"),
+    h("h3", { class: "run-chart-title" }, "What is trained"),
     how && h("p", { class: "run-rows-how soft" }, revealHidden(how), "."),
     rows.counts && factsView(rows),
     notes.length > 0 && notesView(notes),
@@ -150,7 +150,7 @@ function lengthsView(lengths, padding, width) {
   return h(
     "figure",
     { class: "run-figure" },
-    h("h4", { class: "run-chart-title" }, "Length of the examples"),
+    h("h3", { class: "run-chart-title" }, "Length of the examples"),
     lengths.from?.length > 0 && histogram(lengths, width),
     h(
       "p",
@@ -201,7 +201,7 @@ function scoredView({ rows, mean, hardest = [], easiest = [] }) {
     { class: "run-rows-scored" },
     h("summary", null, "Examples that the untrained model finds hardest and easiest"),
     h("p", { class: "run-chart-note quiet" }, note),
-    named.map(([title, some]) => [h("h4", { class: "run-chart-title" }, title), rowList(some, title)]),
+    named.map(([title, some]) => [h("h3", { class: "run-chart-title" }, title), rowList(some, title)]),
   );
 }
 

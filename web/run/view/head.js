@@ -28,7 +28,7 @@ function titleView(run) {
   return h(
     "div",
     { class: "row run-title" },
-    h("h4", { class: "run-model" }, model.name ? String(model.name) : "A training run"),
+    h("h3", { class: "run-model" }, model.name ? String(model.name) : "A training run"),
     parts.length > 0 && h("p", { class: "run-facts faint numeric" }, parts.join(" · ")),
   );
 }
@@ -152,7 +152,7 @@ export function postMortemView({ end }) {
   return h(
     "section",
     { class: "run-section run-post-mortem" },
-    h("h4", { class: "run-chart-title" }, "Why memory ran out"),
+    h("h3", { class: "run-chart-title" }, "Why memory ran out"),
     facts.length > 0 && h("dl", null, facts.map(causeView)),
     advice && h("p", null, advice),
     settings.length > 0 && h("ul", null, settings.map(settingView)),

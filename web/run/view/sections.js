@@ -167,7 +167,7 @@ function memoryFigure(memory, width) {
   return h(
     "figure",
     { class: "run-figure" },
-    h("h4", { class: "run-chart-title" }, "Memory by instant"),
+    h("h3", { class: "run-chart-title" }, "Memory by instant"),
     picture ?? h("p", { class: "faint" }, "No measurement yet."),
     picture && memoryLegend(memory),
     h("p", { class: "run-chart-note quiet" }, "The largest measurement at each instant, over the prediction made before the first step."),
@@ -182,7 +182,7 @@ function driftFigure({ x, total, layers }, width) {
   return h(
     "figure",
     { class: "run-figure" },
-    h("h4", { class: "run-chart-title" }, "Weight change by layer"),
+    h("h3", { class: "run-chart-title" }, "Weight change by layer"),
     picture ?? h("p", { class: "faint" }, "Nothing has changed yet."),
     picture && h("p", { class: "run-chart-note quiet" }, note),
   );
@@ -195,7 +195,7 @@ function lacksView(run) {
   return h(
     "section",
     { class: "run-section" },
-    h("h4", { class: "run-chart-title" }, "Not in this log"),
+    h("h3", { class: "run-chart-title" }, "Not in this log"),
     h("p", { class: "run-chart-note quiet" }, `${run.start.tool || "Its trainer"} did not log ${lacks.join("; ")}.`),
   );
 }
@@ -207,7 +207,7 @@ function alertsView({ alerts, alertCount }) {
   return h(
     "section",
     { class: "run-section" },
-    h("h4", { class: "run-chart-title" }, "Alerts"),
+    h("h3", { class: "run-chart-title" }, "Alerts"),
     h("ol", { class: "run-alert-list" }, shown.map(alertView)),
     hidden > 0 && h("p", { class: "run-chart-note quiet" }, `${hidden} earlier alerts are in the log.`),
   );
@@ -237,7 +237,7 @@ function samplesView({ samples }) {
   return h(
     "section",
     { class: "run-section" },
-    h("h4", { class: "run-chart-title" }, "Samples"),
+    h("h3", { class: "run-chart-title" }, "Samples"),
     h(
       "div",
       { class: "scroll-x", tabindex: 0, role: "region", "aria-label": "Samples before and after" },

@@ -1,0 +1,126 @@
+"""The pages of the site: the article's figures lead to them, and the same plan or run is there."""
+
+from playwright.sync_api import Browser, Page, expect
+
+from accessibility import SHORTEN, objections
+from browser.decision_reader import DecisionReader
+from browser.door import door
+from browser.planner_reader import PlannerReader
+from browser.run_reader import RunReader, written
+from conftest import Server, StaticSite
+
+CHAPTERS = ("when-full-fine-tuning-wins", "the-planner", "run-it-for-real")
+ON_TOP = """() => {
+  const boxes = [".mp-controls", ".mp-bar", ".mp-cheapest"].map((part) =>
+    document.querySelector(`memory-planner ${part}`).getBoundingClientRect());
+  return Math.max(...boxes.map((box) => box.bottom));
+}"""
+
+
+def test_a_plan_goes_from_the_article_to_its_page_and_back(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.goto(static_site.url)
+    figure = PlannerReader(page)
+    assert not figure.root.locator("[data-fold]").count()
+    figure.root.locator("[data-preset=qlora]").click()
+    figure.settle("#planner?method=qlora")
+    assert "Also set: Method." in figure.root.inner_text()
+    figure.root.locator(".mp-more").click()
+    page.wait_for_url(f"{static_site.url}planner/#planner?method=qlora")
+    whole = PlannerReader(page)
+    whole.settle("#planner?method=qlora")
+    assert whole.verdict == "It fits."
+    whole.fold("settings")
+    whole.type("lora_rank", "64")
+    whole.settle("#planner?method=qlora&lora_rank=64")
+    page.get_by_role("link", name="Article", exact=True).click()
+    page.wait_for_url(f"{static_site.url}#&planner?method=qlora&lora_rank=64")
+    again = PlannerReader(page)
+    again.shows({"method": "qlora", "lora_rank": "64"})
+    page.go_back()
+    page.wait_for_url(f"{static_site.url}planner/#planner?method=qlora&lora_rank=64")
+
+
+def test_a_decision_goes_from_the_article_to_its_page(page: Page, static_site: StaticSite) -> None:
+    page.goto(static_site.url)
+    figure = DecisionReader(page)
+    figure.control("tasks").fill("5")
+    figure.settle("#decision?tasks=5")
+    order = figure.order
+    assert not figure.root.locator(".md-checks").count()
+    figure.root.get_by_role("link", name="Why this order").click()
+    page.wait_for_url(f"{static_site.url}planner/#decision?tasks=5")
+    whole = DecisionReader(page)
+    whole.settle("#decision?tasks=5")
+    assert whole.order == order
+    expect(whole.root.locator(".md-checks").first).to_be_visible()
+
+
+def test_the_article_plays_a_recording_and_leads_to_all_of_it(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.goto(static_site.url)
+    page.locator("run-view").scroll_into_view_if_needed()
+    figure = RunReader(page)
+    figure.wait(lambda: figure.notice == "playing" and figure.brief["step"] > 0, "first step")
+    played = figure.brief["step"]
+    figure.wait(lambda: figure.brief["step"] > played, "later step")
+    figure.poll(lambda: figure.notice == "finished", "end")
+    assert not page.locator("run-view .run-tools").count()
+    page.locator(".run-more").click()
+    page.wait_for_url(f"{static_site.url}runs/?recording=demo.jsonl")
+    whole = RunReader(page)
+    whole.wait_notice("finished")
+    assert page.locator("run-chart canvas").count() > 4
+    whole.choose("recording:demo-careful.jsonl")
+    page.wait_for_url(f"{static_site.url}runs/?recording=demo-careful.jsonl")
+    whole.wait_notice("finished")
+    chosen = whole.brief["run"]
+    page.reload()
+    again = RunReader(page)
+    again.wait(lambda: again.brief["run"] == chosen, "the chosen recording")
+
+
+def test_the_address_of_a_run_opens_it_and_its_token_leaves_the_address(
+    page: Page, serve_site: Server
+) -> None:
+    written(serve_site.runs, "older", "--steps", "3", "--end", "finished")
+    written(serve_site.runs, "newer", "--steps", "4", "--end", "finished")
+    page.goto(f"{serve_site.origin}/runs/?run=older#t={serve_site.token}")
+    reader = RunReader(page)
+    reader.wait_notice("finished")
+    assert reader.brief["run"] == "older"
+    assert page.url == f"{serve_site.origin}/runs/?run=older"
+    reader.choose("live:newer")
+    reader.wait(lambda: reader.brief["run"] == "newer", "the other run")
+    assert page.url == f"{serve_site.origin}/runs/?run=newer"
+
+
+def test_controls_and_answer_are_in_one_view_and_on_a_telephone_the_answer_stays(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    reader = PlannerReader(page, static_site.url)
+    assert page.evaluate(ON_TOP) < 800
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate("() => scrollTo(0, 0)")
+    strip = reader.root.locator(".mp-slot-strip")
+    expect(strip).to_be_in_viewport()
+    expect(reader.control("model")).to_be_in_viewport()
+    expect(strip).to_have_text("It does not fit. 125 GiB of 79.1 GiB")
+    reader.root.locator("[data-preset=qlora]").click()
+    expect(strip).to_contain_text("It fits.")
+    reader.fold("settings")
+    reader.control("optimizer").scroll_into_view_if_needed()
+    expect(strip).to_be_in_viewport()
+
+
+def test_axe_finds_nothing_on_the_pages(chromium: Browser, static_site: StaticSite) -> None:
+    context = chromium.new_context(bypass_csp=True)
+    page = context.new_page()
+    for name in ("planner", "runs"):
+        page.goto(door(static_site.url, name))
+        page.evaluate(SHORTEN)
+        assert objections(page, "html", ("dark", 390)) == [], name
+    context.close()
