@@ -1,7 +1,7 @@
 """Hosts and servers that a test may break and mend; planner and decision with Python up."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest

@@ -25,7 +25,7 @@ BUILD_COMMANDS = {
 }
 UNFROZEN_COMMANDS = {
     "plan": {
-        *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain"),
+        *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain", "--open"),
         *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu", "--calibration"),
         *("--framework", "--gpus", "--sequences", "--run-by"),
     },

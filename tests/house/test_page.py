@@ -83,7 +83,7 @@ def test_internal_links_lead_to_something(site: Path) -> None:
 def test_no_two_elements_share_an_id(site: Path) -> None:
     for page in pages(site):
         ids = links(page).ids
-        assert len(ids) > 10
+        assert ids
         assert len(ids) == len(set(ids)), sorted({name for name in ids if ids.count(name) > 1})
 
 

@@ -287,3 +287,19 @@ def test_the_module_runs_by_its_name(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "unfrozen", "plan", written(tmp_path, JOB), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["peak_instant"] == "end_of_forward"
+
+
+def test_a_plan_is_opened_in_the_page_where_there_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    command = ["plan", written(tmp_path, JOB | {"recipe": {"micro_batch": 4}}), "--open"]
+    assert main(command, "unfrozen", opened.append) == 0
+    assert "gpu=" not in opened[0]  # the page's own default
+    assert "model=meta-llama/Llama-2-7b-hf&micro_batch=4" in opened[0]
+    assert "Peak memory per GPU" in capsys.readouterr().out
+    assert main(command) == 2
+    assert "this program has no page" in capsys.readouterr().err
+    assert main(["plan", written(tmp_path, [JOB]), "--open"], "unfrozen", opened.append) == 2
+    assert "one address is one plan" in capsys.readouterr().err
+    assert len(opened) == 1

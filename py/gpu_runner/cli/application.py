@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gpu_runner.cli.command_line import run_planner
 from gpu_runner.cli.commands import COMMANDS, EXIT_CODES
+from gpu_runner.cli.plan import run_planner
 
 SAYS: Final = "An article on full fine-tuning that you can run, and a runner that does it for real."
 

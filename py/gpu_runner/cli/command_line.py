@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-import webbrowser
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 COMPLETE_ENV: Final = "_UNFROZEN_COMPLETE"  # typer's: set by a shell that asks for completions
 
@@ -32,6 +31,8 @@ def main(arguments: list[str] | None = None) -> Any:
     arguments = sys.argv[1:] if arguments is None else arguments
     completing = COMPLETE_ENV in os.environ
     if arguments[:1] == ["plan"] and not completing:
+        from gpu_runner.cli.plan import run_planner
+
         run_planner(arguments)
     if not arguments and not completing:
         print(welcome(), end="")
@@ -41,34 +42,6 @@ def main(arguments: list[str] | None = None) -> Any:
     if not completing and (one := alone(arguments[0])) is not None:
         return one(args=arguments[1:], prog_name=f"unfrozen {arguments[0]}")
     return application(completing=completing)(args=arguments, prog_name="unfrozen")
-
-
-def run_planner(arguments: list[str]) -> NoReturn:
-    """Run `unfrozen plan`; what `unfrozen calibrate` measured of this machine applies."""
-    from gpu_runner.system.calibration import FILE_ENV, calibration_path
-    from unfrozen.__main__ import main as planner
-
-    if calibration_path().is_file():
-        os.environ.setdefault(FILE_ENV, str(calibration_path()))
-    sys.exit(planner(arguments, "unfrozen", _open_plan))
-
-
-def _open_plan(query: str) -> None:
-    """Open the planner at a plan: on the server of this machine, else on one that starts now."""
-    from gpu_runner.address import find
-    from gpu_runner.cli.console import exit_with
-    from gpu_runner.installed import built_page, runs_folder
-
-    runs = runs_folder()
-    if (address := find(runs)) is not None:
-        print(f"The plan is at  {address.plan(query)}")
-        webbrowser.open(address.plan(query))
-        return
-    from gpu_runner.serve.app import run_server
-
-    exit_with(
-        lambda: run_server(runs=runs, site=built_page(None), port=0, open_page=True, plan=query)
-    )
 
 
 def welcome() -> str:
