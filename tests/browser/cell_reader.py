@@ -26,6 +26,10 @@ WATCH = """(selector) => {
     if (window.said.at(-1) !== text) window.said.push(text);
   }).observe(element, { subtree: true, childList: true, characterData: true });
 }"""
+BOXES = """() => [...document.querySelectorAll('.article :is(h2, p, live-cell, .cell-output > *)')]
+  .filter((e) => e.checkVisibility() && !e.matches('.visually-hidden'))
+  .map((e) => [e.tagName, e.getBoundingClientRect()])
+  .map(([tag, box]) => [tag, box.top + scrollY, box.height])"""
 SHOWN = """(id) => {
   const cell = document.getElementById(id);
   const text = (slot) => cell.querySelector(`.cell-output > ${slot}`)?.textContent ?? null;

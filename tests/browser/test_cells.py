@@ -8,16 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from accessibility import LISTEN, announced
-from browser.cell_reader import CellReader, one_page
+from browser.cell_reader import BOXES, CellReader, one_page
 from conftest import matrix
 
-BOXES = """() => [...document.querySelectorAll('.article :is(h2, p, live-cell, .cell-output > *)')]
-  .filter((e) => e.checkVisibility() && !e.matches('.visually-hidden'))
-  .map((e) => [e.tagName, e.getBoundingClientRect()])
-  .map(([tag, box]) => [tag, box.top + scrollY, box.height])"""
 WATCH_SHIFTS = """() => {
   window.shifts = [];
   const inText = ({ node }) => {
@@ -142,17 +138,6 @@ def test_an_edited_cell_sees_cells_run_as_printed_once_they_run_beside_it(
     reader.page.locator("#memory-table .cell-note", has_text="Your version").wait_for()
     assert reader.run("len(rows)", "rule-checked")["ok"]
     reader.page.evaluate("document.getElementById('rule-checked').reset()")
-
-
-def test_opening_the_editor_moves_nothing(page: Page, static_site: Any) -> None:
-    reader = CellReader(page, static_site.url)
-    page.evaluate("() => document.querySelectorAll('.cell-fold').forEach((f) => (f.open = true))")
-    before = reader.page.evaluate(BOXES)
-    for cell in reader.cells:
-        reader.page.evaluate("(id) => document.getElementById(id).source.edit()", cell)
-    after = reader.page.evaluate(BOXES)
-    for (name, top, height), (_, new_top, new_height) in zip(before, after, strict=True):
-        assert (new_top, new_height) == pytest.approx((top, height), abs=0.5), name
 
 
 def test_the_table_follows_an_edit(reader: CellReader) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser.cell_reader import CellReader
+from browser.cell_reader import BOXES, CellReader
 from slowness import slowness
 
 CHAPTERS = ("what-full-fine-tuning-is",)
@@ -37,79 +37,66 @@ def test_nothing_of_the_editor_is_fetched_before_it_is_wanted(page: Page, static
     assert [url for url in asked if "/editor-" in url]
 
 
-def test_the_keyboard_alone_edits_runs_leaves_and_resets(reader: CellReader) -> None:
-    page = reader.page
-    baked = reader.shown()
-    source = page.locator(f"#{reader.cell} .cell-source")
+def test_opening_the_editor_moves_nothing(page: Page, static_site: Any) -> None:
+    reader = CellReader(page, static_site.url)
+    page.evaluate("() => document.querySelectorAll('.cell-fold').forEach((f) => (f.open = true))")
+    before = reader.page.evaluate(BOXES)
+    for cell in reader.cells:
+        reader.page.evaluate("(id) => document.getElementById(id).source.edit()", cell)
+    after = reader.page.evaluate(BOXES)
+    for (name, top, height), (_, new_top, new_height) in zip(before, after, strict=True):
+        assert (new_top, new_height) == pytest.approx((top, height), abs=0.5), name
+
+
+def test_a_long_cell_runs_folded_and_the_keyboard_alone_unfolds_edits_runs_leaves_and_resets(
+    reader: CellReader,
+) -> None:
+    page, cell, baked = reader.page, reader.page.locator(f"#{reader.cell}"), reader.shown()
+    source, summary = cell.locator(".cell-source"), cell.locator("summary")
+    imports, status = source.locator(".kn").first, cell.locator(".cell-bar [role=status]")
+    whole = code(reader)
+    assert whole.count("\n") > 12
+    expect(imports).to_be_hidden()
+    assert "import" not in source.inner_text()
+    cell.locator(".cell-run").click()
+    expect(status).to_have_text("Done", timeout=90_000)
+    for state in (expect(imports).to_be_visible, expect(imports).to_be_hidden):
+        summary.focus()
+        page.keyboard.press("Enter")
+        state()
+    assert code(reader) == whole
     assert "press Enter to edit" in str(source.get_attribute("aria-label"))
     source.focus()
     page.keyboard.press("Enter")
-    page.locator(f"#{reader.cell} .cm-focused").wait_for()
+    cell.locator(".cm-focused").wait_for()
+    assert cell.locator(".cm-content").inner_text().count("import") >= 2
+    expect(cell.locator("details")).to_have_attribute("open", "")
     page.keyboard.press("Control+A")
     page.keyboard.type("for i in range(3):\nprint(i)\n")
     assert code(reader).startswith("for i in range(3):\n    print(i)\n")
     page.keyboard.press("Shift+Enter")
-    status = page.locator(f"#{reader.cell} .cell-bar [role=status]")
-    expect(status).to_have_text("Done", timeout=90_000)
-    assert reader.shown()["stdout"] == "0\n1\n2\n"
+    cell.locator(".cell-stdout", has_text="0\n1\n2\n").wait_for()
+    expect(status).to_have_text("Done")
     page.keyboard.press("Escape")
     assert focused(reader) == "cell-run"
-    page.locator(f"#{reader.cell} .cell-reset").focus()
+    cell.locator(".cell-reset").focus()
     page.keyboard.press("Enter")
     assert reader.shown() == baked
 
 
-def test_a_long_cell_is_unfolded_by_key_or_edit_and_runs_folded(reader: CellReader) -> None:
-    page = reader.page
-    cell = page.locator(f"#{reader.cell}")
-    imports, summary = cell.locator(".cell-source .kn").first, cell.locator("summary")
-    whole = code(reader)
-    assert whole.count("\n") > 12
-    expect(imports).to_be_hidden()
-    assert "import" not in cell.locator(".cell-source").inner_text()
-    cell.locator(".cell-run").click()
-    expect(cell.locator(".cell-bar [role=status]")).to_have_text("Done", timeout=90_000)
-    summary.focus()
-    page.keyboard.press("Enter")
-    expect(imports).to_be_visible()
-    page.keyboard.press("Enter")
-    expect(imports).to_be_hidden()
-    assert code(reader) == whole
-    cell.locator(".cell-source .mi").first.click()
+def test_a_click_puts_the_cursor_where_it_fell_and_tab_is_no_trap(reader: CellReader) -> None:
+    page, cell, before = reader.page, reader.page.locator(f"#{reader.cell}"), code(reader)
+    cell.locator(":is(.cell-source .mi, .cell-source .mf)").first.click()
     cell.locator(".cm-focused").wait_for()
-    assert cell.locator(".cm-content").inner_text().count("import") >= 2
-    expect(cell.locator("details")).to_have_attribute("open", "")
-
-
-def test_tab_is_no_trap_in_the_editor(reader: CellReader) -> None:
-    page = reader.page
-    page.locator(f"#{reader.cell} .cell-source").click()
-    page.locator(f"#{reader.cell} .cm-focused").wait_for()
-    before = code(reader)
-    page.keyboard.press("Tab")
-    assert focused(reader) == "cell-run"
-    assert code(reader) == before
-
-
-def test_line_numbers_show_only_while_editing(reader: CellReader) -> None:
-    page = reader.page
-    page.locator(f"#{reader.cell} .cell-source").click()
-    gutter = page.locator(f"#{reader.cell} .cm-gutters")
-    page.locator(f"#{reader.cell} .cm-focused").wait_for()
-    gutter.wait_for(state="visible")
-    page.keyboard.press("Escape")
-    gutter.wait_for(state="hidden")
-
-
-def test_a_click_puts_the_cursor_where_it_fell(reader: CellReader) -> None:
-    page = reader.page
-    page.locator(f"#{reader.cell} .cell-source .mi, .cell-source .mf").first.click()
-    page.locator(f"#{reader.cell} .cm-focused").wait_for()
     at = page.evaluate(
         "(id) => document.getElementById(id).source.editor.state.selection.main.head", reader.cell
     )
-    assert code(reader)[at - 4 : at + 4].strip("\n") != ""
-    assert any(letter.isdigit() for letter in code(reader)[at - 4 : at + 4])
+    assert any(letter.isdigit() for letter in before[at - 4 : at + 4])
+    cell.locator(".cm-gutters").wait_for(state="visible")
+    page.keyboard.press("Tab")
+    assert focused(reader) == "cell-run"
+    assert code(reader) == before
+    cell.locator(".cm-gutters").wait_for(state="hidden")  # they number what is edited alone
 
 
 def test_an_edit_survives_a_reload_and_reset_takes_it_back_and_undo_again(

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 import build
+from conftest import watched_page
 from site_builder.assets import style_sheet
 from unfrozen.schema import page_schema
 from widgets.node import HERE, Node
@@ -31,13 +33,28 @@ def node() -> Iterator[Node]:
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def opened(chromium: Browser) -> Iterator[Page]:
+    """One page for the tests of a module: it keeps the files of the gallery."""
+    with watched_page(chromium.new_context()) as found:
+        yield found
+
+
+@pytest.fixture
+def page(opened: Page) -> Page:
+    """The same, as wide as at first and with no pointer over it; a test opens what it looks at."""
+    opened.set_viewport_size({"width": 1280, "height": 720})
+    opened.mouse.move(0, 0)
+    return opened
+
+
 class PolicyHandler(http.server.SimpleHTTPRequestHandler):
     """Files under the content security policy of the site."""
 
     def end_headers(self) -> None:
         """Add the policy to every answer."""
         self.send_header("Content-Security-Policy", POLICY)
-        self.send_header("Cache-Control", "no-store")
+        self.send_header("Cache-Control", "max-age=3600")
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:

@@ -75,6 +75,7 @@ def test_the_table_can_be_copied_as_it_is_sorted(page: Page, table: Locator) -> 
 
 
 def test_a_refused_clipboard_names_the_way_out(page: Page, table: Locator) -> None:
+    page.context.clear_permissions()
     page.context.grant_permissions(["geolocation"])  # and none other
     table.get_by_role("button", name="Copy", exact=True).click()
     expect(table.locator(".figure-message")).to_contain_text("download the CSV instead")
