@@ -52,7 +52,7 @@ def test_the_model_comes_with_its_first_import_visibly_and_only_once(
     reader: CellReader, host: Host
 ) -> None:
     host.asked.clear()
-    host.pause_seconds = 0.02
+    host.pause_seconds = 0.005
     reader.watch("python-status .python-words")
     baked = reader.shown(CELL)
     result = reader.run_as_is(CELL)

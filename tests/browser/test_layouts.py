@@ -29,6 +29,7 @@ def asked(planner: PlannerReader, state: dict[str, str]) -> PlannerReader:
     address = f"planner?{as_query(state)}"
     planner.page.evaluate("(address) => { location.hash = address }", address)
     planner.shows(state)
+    planner.page.locator("memory-planner:not([data-waits])").wait_for()  # nothing is drawn anew
     return planner
 
 

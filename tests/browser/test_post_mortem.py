@@ -128,6 +128,7 @@ def test_a_run_that_told_nothing_of_it_shows_nothing_of_it(page: Page, serve_sit
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_hidden()
 
 
+@pytest.mark.matrix
 def test_axe_finds_nothing_and_nothing_sticks_out(reader: RunReader) -> None:
     panel = reader.page.locator("run-view .run-post-mortem")
     panel.wait_for()

@@ -96,6 +96,7 @@ def test_without_scripts_sentences_stand(chromium: Browser, static_site: StaticS
     context.close()
 
 
+@pytest.mark.matrix
 def test_controls_of_a_slider_move_nothing_when_they_arrive(
     chromium: Browser, static_site: StaticSite
 ) -> None:

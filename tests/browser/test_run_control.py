@@ -155,6 +155,7 @@ def test_a_run_is_started_paused_saved_resumed_and_stopped_by_the_keyboard(
     assert reader.brief["gaps"] == 0
 
 
+@pytest.mark.matrix
 def test_a_start_that_fails_shows_its_last_lines(page: Page, reader: RunReader) -> None:
     open_form(page, "lost")
     press(page, "Start the run")

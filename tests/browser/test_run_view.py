@@ -130,35 +130,26 @@ def test_numbers_that_stop_being_numbers_show_as_divergence(
     assert text(chooser.page, ".run-numbers dd >> nth=0") == "NaN"
 
 
-def test_a_killed_trainer_is_called_gone_and_comes_back_when_resumed(
+def test_a_silent_trainer_is_called_stalled_a_killed_one_gone_and_a_resumed_one_comes_back(
     reader: RunReader, serve_site: Any
 ) -> None:
-    with write(serve_site.runs, "killed", "--steps", "400", "--pace", "0.05") as trainer:
-        reader.wait(lambda: reader.brief["run"] == "killed" and reader.brief["step"] > 5, "steps")
-        reader.wait_notice("live")
+    with write(serve_site.runs, "killed", "--steps", "100", "--until", "10", "--hang") as trainer:
+        reader.wait(lambda: reader.brief["run"] == "killed", "killed")
+        reader.wait_notice("stalled")  # it promised a beat a second, and is patiently waited for
+        assert "promised a heartbeat every 1 s" in text(reader.page, ".run-state")
         trainer.kill()
     reader.wait_notice("trainer-gone")
     step = reader.brief["step"]
     assert f"ended after step {step}" in text(reader.page, ".run-state")
     option = reader.page.locator(f"{CHOOSER} option[value='live:killed']")
     expect(option).to_have_text(re.compile("gone$"))
-    resume = ("--steps", "400", "--first", str(step - 2), "--until", str(step + 5))
+    resume = ("--steps", "100", "--first", str(step - 2), "--until", str(step + 5))
     with write(serve_site.runs, "killed", *resume, "--end", "stopped"):
         reader.wait_notice("stopped")
     state = reader.state
     assert state["series"]["train/loss"]["x"] == list(range(1, step + 6))
     assert state["series"]["train/loss"]["old"][0]["x"] == [step - 2, step - 1, step]
     assert (state["gaps"], state["duplicates"], len(state["attempts"])) == (0, 0, 1)
-
-
-def test_a_silent_trainer_is_called_stalled(reader: RunReader, serve_site: Any) -> None:
-    options = ("--steps", "50", "--until", "10", "--hang")
-    with write(serve_site.runs, "silent", *options) as trainer:
-        reader.wait(lambda: reader.brief["run"] == "silent", "silent")
-        reader.wait_notice("stalled")  # it promised a beat a second, and is patiently waited for
-        assert "promised a heartbeat every 1 s" in text(reader.page, ".run-state")
-        trainer.kill()
-    reader.wait_notice("trainer-gone")
 
 
 def test_a_dropped_file_is_read_like_a_run(chooser: RunReader, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_progress_counts_the_bytes_that_the_site_serves() -> None:
     assert sizes["python_stdlib.zip"] == len(python_files()[LIBRARY])
 
 
+@pytest.mark.matrix
 def test_a_module_that_does_not_start_stops_the_build(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
