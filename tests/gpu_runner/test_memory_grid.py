@@ -5,6 +5,7 @@ kind of checkpointing and family at least once, on one process and on two, where
 are what counts (4 rows) and where the weights are (1 row).
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,17 @@ TOGETHER = [
 
 
 def in_this_run(cases: list[Case], request: pytest.FixtureRequest, each: int) -> list[Case]:
-    """All cases with `--all`, else one of `each`: strides that meet every choice and family."""
-    return cases if request.config.option.all else cases[::each]
+    """All cases with `--all`, twice as deep: among so many, a few lie above what shallow ones show.
+
+    Else one of `each`: strides that meet every choice and family.
+    """
+    if not request.config.option.all:
+        return cases[::each]
+    layers = {"gpt2": "n_layer"}
+    return [
+        replace(one, sizes={layers.get(one.family, "num_hidden_layers"): 4, **one.sizes})
+        for one in cases
+    ]
 
 
 def worst(cases: list[Case], found: list[Measured]) -> str:

@@ -70,7 +70,7 @@ def test_every_flip_flips_and_one_step_less_does_not(place_of: int) -> None:
 @pytest.mark.parametrize("model", matrix(MODELS, "Qwen/Qwen3-0.6B"))
 def test_every_flip_flips_on_every_gpu_in_every_number(model: str) -> None:
     kinds = [each for each in HARDWARE if each[0] == model]
-    assert sum(check_flips(drawn(*each, seed)) for each in kinds for seed in (1, 2)) > len(kinds)
+    assert sum(check_flips(drawn(*each, seed=1)) for each in kinds) > len(kinds) / 2
 
 
 def test_what_is_first_needs_no_flip() -> None:
