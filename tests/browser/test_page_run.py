@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from accessibility import Look, looks, objections
 from browser.page_run_reader import SHORT, PageRunReader
 from browser.plain_host import Host
-from conftest import watched_page
+from conftest import matrix, watched_page
 from unfrozen.lab.choices import CHALLENGE, PRESETS, SEEDS
 
 CHAPTERS = ("forgetting",)
@@ -244,14 +244,18 @@ def test_a_run_is_laid_beside_a_recording(reader: PageRunReader) -> None:
 
 @pytest.mark.parametrize(
     ("choices", "words"),
-    [
+    matrix(
+        [
+            ({"lr": 100.0}, "lr"),
+            ({"steps": 1.5}, "steps"),
+            ({"steps": -1}, "steps"),
+            ({"seed": "seven"}, "seed"),
+            ({"momentum": 0.9}, "momentum"),
+            ({"replay_share": 1.1}, "replay_share"),
+        ],
         ({"lr": 100.0}, "lr"),
-        ({"steps": 1.5}, "steps"),
-        ({"steps": -1}, "steps"),
-        ({"seed": "seven"}, "seed"),
         ({"momentum": 0.9}, "momentum"),
-        ({"replay_share": 1.1}, "replay_share"),
-    ],
+    ),
 )
 def test_a_choice_beyond_its_bounds_is_refused_in_words(
     reader: PageRunReader, choices: dict[str, Any], words: str

@@ -194,6 +194,7 @@ def test_charts_are_printed_in_the_colours_of_paper(chromium: Browser, serve_sit
     context.close()
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("logs")
 def test_legend_and_progress_keep_their_colours_where_a_reader_sets_their_own(
     chromium: Browser, serve_site: Any

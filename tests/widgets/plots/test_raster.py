@@ -5,7 +5,7 @@ import base64
 import pytest
 from playwright.sync_api import Page
 
-from conftest import StaticSite
+from conftest import StaticSite, matrix
 
 SAVED = """async (base64) => {
   const image = new Image();
@@ -39,7 +39,7 @@ WIDTH = """(font) => {
 }"""
 
 
-@pytest.mark.parametrize("figure", ["#fig-methods", "#fig-zero-curve"])
+@pytest.mark.parametrize("figure", matrix(["#fig-methods", "#fig-zero-curve"], "#fig-methods"))
 def test_a_png_has_the_fonts_of_the_page_and_a_margin_on_every_side(
     page: Page, static_site: StaticSite, figure: str
 ) -> None:
