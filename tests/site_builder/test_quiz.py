@@ -81,7 +81,9 @@ def test_the_four_questions_every_reader_must_be_able_to_answer_are_there() -> N
     assert QUESTIONS.keys() >= FOUR_OF_THE_BRIEF
 
 
-def test_every_question_stands_once_at_a_chapters_end_and_once_among_all(page: Quizzes) -> None:
+def test_every_question_stands_at_a_chapters_end_and_the_quiz_leads_to_all(
+    page: Quizzes, site: Path
+) -> None:
     ends = [key for keys in ASKED_BY_CHAPTER.values() for key in keys if key not in PARTS]
     assert len(ends) == len(set(ends))
     for path, keys in ASKED_BY_CHAPTER.items():
@@ -90,8 +92,8 @@ def test_every_question_stands_once_at_a_chapters_end_and_once_among_all(page: Q
             assert path.read_text().endswith(f"::: quiz {keys[0]}\n:::\n"), path
     assert set(ends) == QUESTIONS.keys()
     assert [quiz["id"] for quiz in page.quizzes if quiz["id"]] == [f"quiz-{key}" for key in ends]
-    (together,) = [quiz for quiz in page.quizzes if len(quiz["fieldsets"]) > 1]
-    assert len(together["fieldsets"]) == len(QUESTIONS)
+    listed = re.findall(r'<li><a href="#quiz-([^"]+)">', (site / "index.html").read_text("utf-8"))
+    assert listed == list(QUESTIONS)
 
 
 def test_a_question_is_a_fieldset_of_labelled_radios_of_one_name(page: Quizzes) -> None:

@@ -1,7 +1,7 @@
 """The quiz as HTML that works without a script.
 
-A question stands at its chapter's end (`::: quiz key`) and again among all of them (`::: quiz
-all`). It is a fieldset of radio buttons and a fold that explains every option; the script of
+A question stands at its chapter's end (`::: quiz key`); `::: quiz all` is a list that leads to
+each. It is a fieldset of radio buttons and a fold that explains every option; the script of
 `<article-quiz>` shows the explanation of the option that the reader chose. `::: quiz compute` and
 `::: quiz lie` show the first exercise of each kind.
 
@@ -43,6 +43,7 @@ _ANOTHER_BUTTON: Final = (
     '<p class="row quiz-more faint"><button type="button" class="button">Another job</button> '
     '<span role="status"></span></p>\n'
 )
+_TAG: Final = re.compile(r"<[^>]+>")
 _KEY: Final = re.compile(r"[a-z][a-z0-9-]*")
 _MIN_OPTIONS: Final = 3
 PARTS: Final = ("all", "compute", "lie")
@@ -156,7 +157,7 @@ class Quiz:
     def _block(self, part: str, where: str) -> str:
         questions = self._questions
         if part == "all":
-            return _quiz("".join(self._question(key, f"quiz-{key}-again") for key in questions))
+            return self._list()
         if part == "compute":
             return self._compute(where)
         if part == "lie":
@@ -165,6 +166,12 @@ class Quiz:
             known = ", ".join([*PARTS, *questions])
             raise SiteError(where, f"no question is called {part!r}; there are {known}")
         return _quiz(self._question(part, f"quiz-{part}"), f' id="quiz-{part}"')
+
+    def _list(self) -> str:
+        """Return links to all questions; what a question emphasizes or links is plain here."""
+        asked = {key: self._html(q.text, self._name) for key, q in self._questions.items()}
+        links = [f'<li><a href="#quiz-{k}">{_TAG.sub("", q)}</a></li>' for k, q in asked.items()]
+        return "\n".join(["<ol>", *links, "</ol>\n"])
 
     def _question(self, key: str, name: str) -> str:
         question, where = self._questions[key], f"{self._name} [{key}]"
