@@ -116,6 +116,32 @@ def test_controls_and_answer_are_in_one_view_and_on_a_telephone_the_answer_stays
     expect(strip).to_be_in_viewport()
 
 
+def test_plans_are_kept_side_by_side_in_the_address_and_back_takes_one_away(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = PlannerReader(page, static_site.url)
+    rows = reader.root.locator(".mp-slot-kept li")
+    reader.root.get_by_role("button", name="Keep this plan").click()
+    expect(rows).to_have_count(1)
+    reader.root.locator("[data-preset=qlora]").click()
+    expect(rows).to_have_count(2)
+    expect(rows.nth(1)).to_contain_text("Method: QLoRA")
+    expect(rows.nth(1)).to_contain_text("−111 GiB")
+    rows.nth(1).get_by_role("button", name="Keep").click()
+    address = "#planner?method=qlora&kept?plan=&plan=method%3Dqlora"
+    page.wait_for_url(f"{static_site.url}planner/{address}")
+    rows.nth(0).get_by_role("button", name="Use").click()
+    expect(reader.root.locator(".verdict-title")).to_have_text("It does not fit.")
+    page.wait_for_url(f"{static_site.url}planner/#planner&kept?plan=&plan=method%3Dqlora")
+    page.reload()
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("shown")
+    rows.nth(1).get_by_role("button", name="Remove").click()
+    expect(rows).to_have_count(1)
+    page.go_back()
+    expect(rows).to_have_count(2)
+
+
 def test_axe_finds_nothing_on_the_pages(chromium: Browser, static_site: StaticSite) -> None:
     context = chromium.new_context(bypass_csp=True)
     page = context.new_page()

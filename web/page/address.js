@@ -9,7 +9,7 @@
  * (`t=…`) is taken out before, see web/run/runner.js.
  */
 
-const NAMES = ["planner", "decision"];
+const NAMES = ["planner", "decision", "kept"]; // kept: plans side by side
 const NEXT = new RegExp(`&(?=(?:${NAMES.join("|")})\\?)`);
 const AT = new RegExp(`^(${NAMES.join("|")})(?![\\w-])\\??([^]*)$`);
 
@@ -106,11 +106,12 @@ function historyState() {
  * Makes a state the newest entry of the history, so that Back returns to the previous one.
  * @param {string} before the state until now
  * @param {string} query the new one
+ * @param {string} [at] the widget that the address then leads to
  */
-export function remember(before, query, name = "planner") {
+export function remember(before, query, name = "planner", at = name) {
   if (before === query) return;
   setQuery(name, query);
-  history.pushState(historyState(), "", fragmentOf(name, queriesShown));
+  history.pushState(historyState(), "", fragmentOf(at, queriesShown));
 }
 
 /**

@@ -5,9 +5,11 @@
 
 import { toDom } from "../figures/vnode.js";
 import { stateOf } from "./answers.js";
+import { followHistory } from "../page/address.js";
 import { planner } from "../python/planner-client.js";
 import { editOf, field, syncControls } from "./controls.js";
 import { configText } from "./hub-config.js";
+import { KEPT, keptQueries, toggleKept } from "./kept.js";
 import { FIND, LayoutSearch } from "./layouts.js";
 import { ModelSearch } from "./model-search.js";
 import { StateElement } from "./state-element.js";
@@ -19,6 +21,7 @@ const LATER = ["cheapest", "advice", "solves"]; // parts that come with `ways`
 export class MemoryPlanner extends StateElement {
   static questions = { name: "planner", first: "planner.glance", later: "planner.ways", typing: "input:not([type=checkbox]), textarea" };
   #parts = null;
+  #kept = null; // rows of plans side by side
   #layouts = new LayoutSearch((name, value) => planner.ask(name, value), () => this.#drawLayouts());
 
   /** The same tree as the baked one, with controls that work. */
@@ -27,6 +30,8 @@ export class MemoryPlanner extends StateElement {
     this.querySelector(".mp").replaceWith(toDom(memoryPlannerView(this.shown, { live: true, figure: this.#isFigure })));
     reopen(this, open);
     this.#parts = new PlannerParts(this, this.shown, partNames(this.#isFigure));
+    followHistory(() => void this.#compare(), KEPT);
+    if (keptQueries().length > 0) void this.#compare();
     this.search = new ModelSearch(this, (name) => this.edit({ model: name, config: "" }));
   }
 
@@ -44,6 +49,7 @@ export class MemoryPlanner extends StateElement {
   }
 
   draw(when) {
+    if (when === "later") void this.#compare();
     const names = partNames(this.#isFigure).filter((name) => LATER.includes(name) === (when === "later"));
     this.#parts.draw(this.#all, names);
   }
@@ -52,13 +58,23 @@ export class MemoryPlanner extends StateElement {
     return this.hasAttribute("data-figure");
   }
 
+  /** Shows the plans that are kept beside the one that is shown. */
+  async #compare() {
+    const plans = keptQueries();
+    if (this.#isFigure || (plans.length === 0 && !this.#kept)) return;
+    const answer = await planner.ask("planner.kept", { plans, now: this.shown.query });
+    if (!answer) return;
+    this.#kept = answer.rows;
+    this.#parts.draw(this.#all, [KEPT]);
+  }
+
   #drawLayouts() {
     this.#parts.draw(this.#all, ["layouts"]);
   }
 
   /** The view, and the layouts that were asked for beside it. */
   get #all() {
-    return { ...this.shown, layouts: this.#layouts.about(this.shown.state) };
+    return { ...this.shown, kept: this.#kept, layouts: this.#layouts.about(this.shown.state) };
   }
 
   sync(skip) {
@@ -79,10 +95,19 @@ export class MemoryPlanner extends StateElement {
     const { preset, unit, way, copies, asks } = pressed.dataset;
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
+    else if (way?.startsWith(KEPT)) this.#changeKept(way, pressed);
     else if (way === FIND) void this.#layouts.find(this.shown.state, this.#all.layouts?.framework);
     else if (way) this.go(stateOf(way, this.#all));
     else if (copies) void this.copy(pressed, copies);
     else if (asks) void this.#askHub(pressed, asks);
+  }
+
+  /** Keeps or removes a plan, or shows one that is kept. */
+  #changeKept(way, pressed) {
+    const query = pressed.closest("[data-query]")?.dataset.query ?? this.shown.query;
+    if (way.startsWith(`${KEPT}-use`)) return this.go(query);
+    toggleKept(query);
+    void this.#compare();
   }
 
   /** A model of no list: its file comes from the hub, and is read like one that was dropped. */

@@ -8,6 +8,7 @@
 import { adviceView, cheapestView, commandsView, numbersView, partsList, solvesView, verdictView } from "./answers.js";
 import { controlsView } from "./controls.js";
 import { barView, timelineView } from "./figures.js";
+import { keptView } from "./kept.js";
 import { layoutsView } from "./layouts.js";
 import { h, toDom, toHtml } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
@@ -21,6 +22,7 @@ const PARTS = [
   ["bar", "", (view) => barView(view.bar)],
   ["cheapest", "", (view) => view.cheapest && cheapestView(view.cheapest)],
   ["more", "", moreView],
+  ["kept", "", (view) => keptView(view.kept)],
   ["parts", "GPU memory at the peak", partsView],
   ["layouts", "The fastest layout", (view) => layoutsView(view.layouts)],
   ["run", "Time, energy and cost", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],

@@ -49,7 +49,7 @@ def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
     changed = _all(plan.job, state, steps)
     after = plan_job(read_job(changed))
     need = format_size(after.device_bytes, unit)
-    text = f"{need} in all; a step takes {_time_text(_product(steps))}."
+    text = f"{need} in all; a step takes {time_text(_product(steps))}."
     return {"what": _list([step.label for step in steps]), "text": text, "state": changed}
 
 
@@ -75,7 +75,7 @@ def _advice_json(each: Advice, plan: Plan, state: State, unit: str) -> Json:
         "note": each.note,
         "saved": format_size(each.saved_gib * GIB, unit),
         "total": format_size(each.device_gib * GIB, unit),
-        "time": _time_text(each.time_ratio),
+        "time": time_text(each.time_ratio),
         "fits": each.fits,
         "state": apply_patch(plan.job, state, each.patch),
     }
@@ -125,7 +125,7 @@ def _product(steps: Iterable[Advice]) -> float:
     return ratio
 
 
-def _time_text(ratio: float) -> str:
+def time_text(ratio: float) -> str:
     """Return a change of step time: "the same time", "1.31× the time", "6% less time"."""
     if abs(ratio - 1) < 0.005:
         return "the same time"
