@@ -70,7 +70,7 @@ def _row(one: _Kept, first: _Kept) -> Json:
     unit, plan = one.request.unit, one.plan
     is_first = one is first
     more = plan.device_bytes - first.plan.device_bytes
-    sign = "+" if more > 0 else "−"  # noqa: RUF001 -- a minus sign
+    sign = "+" if more > 0 else "−"
     return {
         "name": _title(one.request) if is_first else "; ".join(_changes(one, first)),
         "memory": format_size(plan.device_bytes, unit),
