@@ -110,7 +110,7 @@ def _value(key: str, request: PlanRequest) -> str:
         text = as_text(getattr(request.job.recipe, key))
     elif not text and key in CLUSTER_SETTINGS:
         text = as_text(getattr(request.job.cluster, key))
-    words: Mapping[str, str] = SETTINGS[key].choices | {"true": "on", "false": "off", "": "none"}
+    words = {**SETTINGS[key].choices, "true": "on", "false": "off", "": "none"}
     return words.get(text, text)
 
 
