@@ -120,7 +120,7 @@ def test_plans_are_kept_side_by_side_in_the_address_and_back_takes_one_away(
     page: Page, static_site: StaticSite
 ) -> None:
     reader = PlannerReader(page, static_site.url)
-    rows = reader.root.locator(".mp-slot-kept li")
+    rows = reader.root.locator(".mp-slot-plans li")
     reader.root.get_by_role("button", name="Keep this plan").click()
     expect(rows).to_have_count(1)
     reader.root.locator("[data-preset=qlora]").click()
@@ -128,11 +128,11 @@ def test_plans_are_kept_side_by_side_in_the_address_and_back_takes_one_away(
     expect(rows.nth(1)).to_contain_text("Method: QLoRA")
     expect(rows.nth(1)).to_contain_text("−111 GiB")
     rows.nth(1).get_by_role("button", name="Keep").click()
-    address = "#planner?method=qlora&kept?plan=&plan=method%3Dqlora"
+    address = "#planner?method=qlora&plans?plan=&plan=method%3Dqlora"
     page.wait_for_url(f"{static_site.url}planner/{address}")
     rows.nth(0).get_by_role("button", name="Use").click()
     expect(reader.root.locator(".verdict-title")).to_have_text("It does not fit.")
-    page.wait_for_url(f"{static_site.url}planner/#planner&kept?plan=&plan=method%3Dqlora")
+    page.wait_for_url(f"{static_site.url}planner/#planner&plans?plan=&plan=method%3Dqlora")
     page.reload()
     expect(rows).to_have_count(2)
     expect(rows.nth(0)).to_contain_text("shown")

@@ -9,7 +9,7 @@
  * (`t=…`) is taken out before, see web/run/runner.js.
  */
 
-const NAMES = ["planner", "decision", "kept"]; // kept: plans side by side
+const NAMES = ["planner", "decision", "plans"]; // plans: those kept side by side
 const NEXT = new RegExp(`&(?=(?:${NAMES.join("|")})\\?)`);
 const AT = new RegExp(`^(${NAMES.join("|")})(?![\\w-])\\??([^]*)$`);
 

@@ -9,7 +9,7 @@ import { followHistory } from "../page/address.js";
 import { planner } from "../python/planner-client.js";
 import { editOf, field, syncControls } from "./controls.js";
 import { configText } from "./hub-config.js";
-import { KEPT, keptQueries, toggleKept } from "./kept.js";
+import { PLANS, keptQueries, toggleKept } from "./side-by-side.js";
 import { FIND, LayoutSearch } from "./layouts.js";
 import { ModelSearch } from "./model-search.js";
 import { StateElement } from "./state-element.js";
@@ -21,7 +21,7 @@ const LATER = ["cheapest", "advice", "solves"]; // parts that come with `ways`
 export class MemoryPlanner extends StateElement {
   static questions = { name: "planner", first: "planner.glance", later: "planner.ways", typing: "input:not([type=checkbox]), textarea" };
   #parts = null;
-  #kept = null; // rows of plans side by side
+  #beside = null; // rows of plans side by side
   #layouts = new LayoutSearch((name, value) => planner.ask(name, value), () => this.#drawLayouts());
 
   /** The same tree as the baked one, with controls that work. */
@@ -30,7 +30,7 @@ export class MemoryPlanner extends StateElement {
     this.querySelector(".mp").replaceWith(toDom(memoryPlannerView(this.shown, { live: true, figure: this.#isFigure })));
     reopen(this, open);
     this.#parts = new PlannerParts(this, this.shown, partNames(this.#isFigure));
-    followHistory(() => void this.#compare(), KEPT);
+    followHistory(() => void this.#compare(), PLANS);
     if (keptQueries().length > 0) void this.#compare();
     this.search = new ModelSearch(this, (name) => this.edit({ model: name, config: "" }));
   }
@@ -61,11 +61,11 @@ export class MemoryPlanner extends StateElement {
   /** Shows the plans that are kept beside the one that is shown. */
   async #compare() {
     const plans = keptQueries();
-    if (this.#isFigure || (plans.length === 0 && !this.#kept)) return;
-    const answer = await planner.ask("planner.kept", { plans, now: this.shown.query });
+    if (this.#isFigure || (plans.length === 0 && !this.#beside)) return;
+    const answer = await planner.ask("planner.compare_plans", { plans, now: this.shown.query });
     if (!answer) return;
-    this.#kept = answer.rows;
-    this.#parts.draw(this.#all, [KEPT]);
+    this.#beside = answer.rows;
+    this.#parts.draw(this.#all, [PLANS]);
   }
 
   #drawLayouts() {
@@ -74,7 +74,7 @@ export class MemoryPlanner extends StateElement {
 
   /** The view, and the layouts that were asked for beside it. */
   get #all() {
-    return { ...this.shown, kept: this.#kept, layouts: this.#layouts.about(this.shown.state) };
+    return { ...this.shown, plans: this.#beside, layouts: this.#layouts.about(this.shown.state) };
   }
 
   sync(skip) {
@@ -95,7 +95,7 @@ export class MemoryPlanner extends StateElement {
     const { preset, unit, way, copies, asks } = pressed.dataset;
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
-    else if (way?.startsWith(KEPT)) this.#changeKept(way, pressed);
+    else if (way?.startsWith(PLANS)) this.#changeKept(way, pressed);
     else if (way === FIND) void this.#layouts.find(this.shown.state, this.#all.layouts?.framework);
     else if (way) this.go(stateOf(way, this.#all));
     else if (copies) void this.copy(pressed, copies);
@@ -105,7 +105,7 @@ export class MemoryPlanner extends StateElement {
   /** Keeps or removes a plan, or shows one that is kept. */
   #changeKept(way, pressed) {
     const query = pressed.closest("[data-query]")?.dataset.query ?? this.shown.query;
-    if (way.startsWith(`${KEPT}-use`)) return this.go(query);
+    if (way.startsWith(`${PLANS}-use`)) return this.go(query);
     toggleKept(query);
     void this.#compare();
   }

@@ -8,8 +8,8 @@
 import { adviceView, cheapestView, commandsView, numbersView, partsList, solvesView, verdictView } from "./answers.js";
 import { controlsView } from "./controls.js";
 import { barView, timelineView } from "./figures.js";
-import { keptView } from "./kept.js";
 import { layoutsView } from "./layouts.js";
+import { plansView } from "./side-by-side.js";
 import { h, toDom, toHtml } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
 import { bakedStatus } from "./status-line.js";
@@ -22,7 +22,7 @@ const PARTS = [
   ["bar", "", (view) => barView(view.bar)],
   ["cheapest", "", (view) => view.cheapest && cheapestView(view.cheapest)],
   ["more", "", moreView],
-  ["kept", "", (view) => keptView(view.kept)],
+  ["plans", "", (view) => plansView(view.plans)],
   ["parts", "GPU memory at the peak", partsView],
   ["layouts", "The fastest layout", (view) => layoutsView(view.layouts)],
   ["run", "Time, energy and cost", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],

@@ -16,7 +16,7 @@ Reading order:
 7. `numbers` — the numbers beside the figures, and how each is computed
 8. `advice` — changes that save memory, and the largest that fits
 9. `commands` — what to type
-10. `kept` — plans side by side
+10. `side_by_side` — plans that a reader keeps
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from unfrozen.planner.advice import advice, cheapest, solve
 from unfrozen.planner.commands import commands
 from unfrozen.planner.controls import Json, as_problem, nearest_job
 from unfrozen.planner.figures import bar, settings_without_effect, timeline, verdict
-from unfrozen.planner.kept import read_kept, side_by_side
 from unfrozen.planner.numbers import (
     assumptions,
     memory_numbers,
@@ -39,6 +38,7 @@ from unfrozen.planner.numbers import (
     run_numbers,
     with_formulas,
 )
+from unfrozen.planner.side_by_side import compare, read_plans
 from unfrozen.planner.state import (
     UNITS,
     PlanRequest,
@@ -49,7 +49,7 @@ from unfrozen.planner.state import (
     text_of,
 )
 
-__all__ = ["glance", "kept", "view", "ways"]
+__all__ = ["compare_plans", "glance", "view", "ways"]
 
 Given = Mapping[str, object] | str
 
@@ -93,13 +93,13 @@ def ways(given: Given) -> Json:
         return {}
 
 
-def kept(given: Mapping[str, object]) -> Json:
+def compare_plans(given: Mapping[str, object]) -> Json:
     """Return the plans that a reader keeps, and the one that is shown, side by side.
 
     `given` is `{"plans": [query, …], "now": query}`. Never raises: a plan that cannot be made has
     its problem in its row.
     """
-    return {"rows": side_by_side(*read_kept(given))}
+    return {"rows": compare(*read_plans(given))}
 
 
 def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:

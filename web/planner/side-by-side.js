@@ -3,11 +3,11 @@
 import { h } from "../figures/vnode.js";
 import { queryOfAddress, remember } from "../page/address.js";
 
-export const KEPT = "kept"; // its name in the address; `data-way` of its buttons begins so
+export const PLANS = "plans"; // its name in the address; `data-way` of its buttons begins so
 
 /** The queries of the kept plans, in the order in which they were kept. */
 export function keptQueries() {
-  return new URLSearchParams(queryOfAddress(KEPT)).getAll("plan");
+  return new URLSearchParams(queryOfAddress(PLANS)).getAll("plan");
 }
 
 /** Keeps one more plan, or takes one away, as a step of the history. @param {string} query */
@@ -15,11 +15,11 @@ export function toggleKept(query) {
   const before = keptQueries();
   const after = before.includes(query) ? before.filter((each) => each !== query) : [...before, query];
   const text = (queries) => new URLSearchParams(queries.map((each) => ["plan", each])).toString();
-  remember(queryOfAddress(KEPT), text(after), KEPT, "planner");
+  remember(queryOfAddress(PLANS), text(after), PLANS, "planner");
 }
 
-/** @param {object[] | null} rows from `unfrozen.planner.kept`; null before a plan was kept */
-export function keptView(rows) {
+/** @param {object[] | null} rows from `unfrozen.planner.compare_plans`; null before a plan was kept */
+export function plansView(rows) {
   if (!rows?.some(({ kept }) => kept)) return h("p", null, button("toggle", "Keep this plan to compare it", "Keep this plan to compare it"));
   return [
     h(
@@ -47,5 +47,5 @@ function rowView({ query, name, now, kept, memory, fits, saved, time, ratio, cos
 }
 
 function button(way, text, label) {
-  return h("button", { type: "button", class: "button button-small", "data-way": `${KEPT}-${way}`, "aria-label": label }, text);
+  return h("button", { type: "button", class: "button button-small", "data-way": `${PLANS}-${way}`, "aria-label": label }, text);
 }

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from unfrozen.planner import glance, kept
-from unfrozen.planner.kept import MOST_KEPT
+from unfrozen.planner import compare_plans, glance
+from unfrozen.planner.side_by_side import MOST_KEPT
 
 
 def rows(plans: list[object], now: str = "") -> list[Any]:
     """The rows of these plans."""
-    found: Any = kept({"plans": plans, "now": now})["rows"]
+    found: Any = compare_plans({"plans": plans, "now": now})["rows"]
     return list(found)
 
 
@@ -48,4 +48,4 @@ def test_no_text_is_no_plan_and_of_too_many_the_first_are_taken() -> None:
     assert len(rows([7, None, "gpus=2"], "gpus=2")) == 1
     many: list[object] = [f"gpus={n}" for n in range(1, 40)]
     assert len(rows(many, "gpus=1")) == MOST_KEPT
-    assert kept({})["rows"] == rows([])
+    assert compare_plans({})["rows"] == rows([])

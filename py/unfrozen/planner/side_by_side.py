@@ -31,13 +31,13 @@ MOST_KEPT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _PlannedRow:
     request: PlanRequest
     plan: Plan
     run: Estimate
 
 
-def side_by_side(queries: list[str], now: str) -> list[Json]:
+def compare(queries: list[str], now: str) -> list[Json]:
     """Return a row for each kept plan, and for the one that is shown `now` if it is not kept.
 
     Of more than `MOST_KEPT` queries the first are taken. One that cannot be planned has a problem
@@ -46,7 +46,7 @@ def side_by_side(queries: list[str], now: str) -> list[Json]:
     taken = list(dict.fromkeys(queries))[:MOST_KEPT]
     asked = taken if now in taken else [*taken, now]
     rows: list[Json] = []
-    first: _Kept | None = None
+    first: _PlannedRow | None = None
     for query in asked:
         row: Json = {"query": query, "now": query == now, "kept": query in taken}
         try:
@@ -60,13 +60,13 @@ def side_by_side(queries: list[str], now: str) -> list[Json]:
     return rows
 
 
-def _read(query: str) -> _Kept:
+def _read(query: str) -> _PlannedRow:
     request = read_request(query)
     run = estimate(request.job, request.tokens, price=request.price)
-    return _Kept(request, plan_job(request.job), run)
+    return _PlannedRow(request, plan_job(request.job), run)
 
 
-def _row(one: _Kept, first: _Kept) -> Json:
+def _row(one: _PlannedRow, first: _PlannedRow) -> Json:
     unit, plan = one.request.unit, one.plan
     is_first = one is first
     more = plan.device_bytes - first.plan.device_bytes
@@ -91,7 +91,7 @@ def _title(request: PlanRequest) -> str:
     return f"{name}, {gpus:,} × {gpu}" if gpu else name
 
 
-def _changes(one: _Kept, first: _Kept) -> list[str]:
+def _changes(one: _PlannedRow, first: _PlannedRow) -> list[str]:
     """Return the settings that differ, each with its value: "Method: LoRA"."""
     states = (one.request.state, first.request.state)
     keys = [key for key in SETTINGS if states[0].get(key, "") != states[1].get(key, "")]
@@ -114,7 +114,7 @@ def _value(key: str, request: PlanRequest) -> str:
     return words.get(text, text)
 
 
-def read_kept(given: Mapping[str, object]) -> tuple[list[str], str]:
+def read_plans(given: Mapping[str, object]) -> tuple[list[str], str]:
     """Return the queries of `{"plans": […], "now": …}`; what is no text is left out."""
     plans = given.get("plans")
     queries = (
