@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from accessibility import objections, violations
-from browser.decision_reader import SECONDS, DecisionReader
+from browser.decision_reader import DecisionReader
 from browser.door import door
+from browser.planner_reader import PlannerReader
 from conftest import StaticSite, matrix, watched_page
 from unfrozen.decision import view
 from unfrozen.decision.ranking import flips
@@ -111,11 +112,10 @@ def test_a_method_opens_in_the_planner_with_the_same_memory(decision: DecisionRe
     query = decision.view["methods"][1]["planner"]
     assert link.get_attribute("href") == f"#planner?{query}"
     link.click()
-    decision.page.locator("memory-planner[data-standing=live]").wait_for(timeout=SECONDS * 1000)
-    shown = decision.page.evaluate(
-        "() => document.querySelector('memory-planner').view.bar.total.text"
-    )
     expected: Any = glance(query)
+    planner = PlannerReader(decision.page)
+    planner.shows(expected["state"])
+    shown = planner.view["bar"]["total"]["text"]
     assert shown == expected["bar"]["total"]["text"]
     memory = decision.view["methods"][1]["numbers"][0]["text"]
     assert shown.replace("\xa0", " ") == memory

@@ -24,6 +24,7 @@ from playwright.sync_api import Page
 from starlette.requests import Request
 
 from browser.cell_reader import CellReader
+from browser.door import door
 from browser.run_reader import RunReader
 from conftest import free_port, wait_for
 from gpu_runner.serve.site import SiteTable, spliced
@@ -266,7 +267,7 @@ def test_the_whole_article_is_there_offline(address: str, page: Page, site: Path
 
 
 def test_what_it_trains_appears_in_the_page(full: Installed, address: str, page: Page) -> None:
-    page.goto(address)
+    page.goto(door(address, "runs"))
     done = full(*TRAIN)
     # Libraries that come with it have much to say of other machines, torchao first of all.
     assert (done.returncode, done.stderr) == (0, "")

@@ -73,7 +73,7 @@ def _nothing_happens(server: Server, request: pytest.FixtureRequest) -> Iterator
         test_commands_that_come_too_fast_are_counted_and_refused,
     ):
         orders.unlink(missing_ok=True)
-    assert sorted(path.name for path in server.runs.iterdir()) == ["one"]
+    assert sorted(path.name for path in server.runs.glob("[!.]*")) == ["one"]
     assert [path.name for path in (server.runs / "one").iterdir()] == ["events.jsonl"]
 
 

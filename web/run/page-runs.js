@@ -78,16 +78,21 @@ const NAME = "unfrozen-runs";
 const STORE = "runs";
 
 /**
- * Lists the runs that an earlier visit saved, in the order in which they began; entries that are damaged or no runs are
- * left out, and so is a command of another form.
+ * Loads the saved runs; entries that are damaged or no runs are left out, and so is a command of another form.
+ * @returns {Promise<PageRun[]>} in the order in which they began
  */
+export async function loadSavedRuns() {
+  const found = (await inStore("readonly", (store) => store.getAll())).filter(isRun);
+  const runs = found.map((run) => (COMMAND.test(run.command) ? run : { ...run, command: "" }));
+  return runs.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** Lists the saved runs among those of this page; without storage there are none. */
 export async function addSavedRuns() {
-  const found = await inStore("readonly", (store) => store.getAll()).catch(() => []); // without storage there are none
-  for (const run of found.filter(isRun).sort((a, b) => (a.id < b.id ? -1 : 1))) {
+  for (const run of await loadSavedRuns().catch(() => [])) {
     if (pageRuns.all.has(run.id)) continue;
     const end = eventsOf(run.lines).findLast(({ kind }) => kind === "run.end") ?? null;
-    const command = COMMAND.test(run.command) ? run.command : "";
-    pageRuns.add({ ...run, command, over: true, saved: true, end });
+    pageRuns.add({ ...run, over: true, saved: true, end });
   }
 }
 

@@ -21,11 +21,14 @@ needs_library = pytest.mark.skipif(
 )
 
 
-def built(choice: OptimizerChoice) -> tuple[torch.nn.Module, optim.Optimizer]:
-    """A Llama with matrices beyond 4,096 weights, below which both libraries keep fp32.
+@pytest.fixture(autouse=True)
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torchao compiles is its update as it is written: compiling it takes half a minute."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
 
-    All are square: torchao compiles its update for every shape.
-    """
+
+def built(choice: OptimizerChoice) -> tuple[torch.nn.Module, optim.Optimizer]:
+    """A Llama with matrices beyond 4,096 weights, below which both libraries keep fp32."""
     square = {"vocab_size": 128, "hidden_size": 128, "intermediate_size": 128}
     model: torch.nn.Module = tiny_llama.model(**square, num_key_value_heads=4)
     return model, optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
@@ -45,7 +48,6 @@ def test_without_a_library_it_is_refused_with_the_remedy(monkeypatch: pytest.Mon
         built(OptimizerChoice(name="adamw8bit"))
 
 
-@pytest.mark.slow  # torchao compiles its update
 @needs_library
 @pytest.mark.filterwarnings("ignore")
 def test_it_stays_near_adamw_and_keeps_a_quarter_of_its_moments() -> None:
@@ -67,7 +69,6 @@ def test_it_stays_near_adamw_and_keeps_a_quarter_of_its_moments() -> None:
     assert size(small) < 0.35 * size(plain)
 
 
-@pytest.mark.slow  # torchao compiles its update
 @needs_library
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("at", [0, 2])
@@ -84,7 +85,6 @@ def test_a_bad_step_is_skipped_and_recovered_from(at: int) -> None:
     assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
 
 
-@pytest.mark.slow  # torchao compiles its update
 @needs_library
 @pytest.mark.filterwarnings("ignore")
 def test_it_goes_on_from_the_plain_tensors_of_a_checkpoint() -> None:
@@ -106,7 +106,6 @@ def test_it_goes_on_from_the_plain_tensors_of_a_checkpoint() -> None:
 
 
 @pytest.mark.matrix
-@pytest.mark.slow  # torchao compiles its update
 @needs_library
 @pytest.mark.filterwarnings("ignore")
 def test_a_measured_step_holds_the_moments_that_were_predicted() -> None:
