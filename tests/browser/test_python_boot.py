@@ -149,3 +149,59 @@ def assert_it_compiles_nothing(reader: CellReader) -> None:
     assert reader.run(COMPILED_HERE)["value"] == "[]"
     source = "import inspect, typing\ninspect.getsource(typing.cast).splitlines()[0]"
     assert reader.run(source)["value"] == "'def cast(typ, val):'"
+
+
+KEPT = """async () => {
+  const store = await caches.open("unfrozen-python");
+  return (await store.keys()).map(({ url }) => url);
+}"""
+SPOIL = """async () => {
+  const store = await caches.open("unfrozen-python");
+  const [request] = await store.keys();
+  await store.put(request, new Response(new Uint8Array(40_000_000)));
+}"""
+DRAWN = "import random\nrandom.random()"
+
+
+def kept(reader: CellReader) -> list[str]:
+    """The snapshots in the browser's store, once there is one."""
+    found: list[str] = []
+    for _ in range(200):
+        found = reader.page.evaluate(KEPT)
+        if found:
+            break
+        reader.page.wait_for_timeout(50)
+    return found
+
+
+def test_a_start_is_kept_for_the_next_and_one_that_was_spoiled_is_replaced(
+    reader: CellReader, host: Host
+) -> None:
+    first = reader.run(DRAWN)["value"]
+    (name,) = kept(reader)
+    assert re.fullmatch(r".*/python/snapshot-[0-9a-f]{16}", name)
+    reader.page.locator("python-status .python-restart").click()
+    assert reader.run(DRAWN)["value"] != first, "random numbers repeat themselves"
+    assert reader.run("import numpy\nint(numpy.arange(4).sum())")["value"] == "6"
+    reader.page.evaluate(SPOIL)
+    again = CellReader(reader.page, host.url)
+    assert again.run("40 + 2")["value"] == "42"
+    assert kept(again) == [name]
+    assert CellReader(reader.page, host.url).run(DRAWN)["value"] not in (first, None)
+
+
+def test_python_starts_as_a_pointer_rests_on_a_cell_and_says_nothing_of_a_failure(
+    reader: CellReader, host: Host
+) -> None:
+    host.lose("pyodide/pyodide.asm.wasm")
+    cell = reader.page.locator("live-cell .cell-bar").first
+    with reader.page.expect_response("**/pyodide.asm.wasm"):
+        cell.hover()
+    bar = reader.page.locator("python-status")
+    expect(bar).to_have_attribute("data-phase", "idle")
+    assert "answered 404" in reader.run("40 + 2")["error"]
+    host.find("pyodide/pyodide.asm.wasm")
+    reader.page.reload()
+    cell.hover()
+    expect(bar).to_have_attribute("data-phase", "ready")
+    assert reader.run("40 + 2")["value"] == "42"

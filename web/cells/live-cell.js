@@ -8,6 +8,7 @@
  */
 
 import { python } from "../python/python-client.js";
+import { whenApproached } from "../page/visibility.js";
 import { CellBar } from "./bar.js";
 import { CellOutput } from "./output.js";
 import { CellSource } from "./source.js";
@@ -35,6 +36,7 @@ export class LiveCell extends HTMLElement {
     this.addEventListener("cell-jump", (event) => jump(event.detail));
     addEventListener("pagehide", () => this.#save());
     this.#restoreEdit();
+    void whenApproached(this).then(() => python.prepare());
   }
 
   get code() {

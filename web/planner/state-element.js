@@ -17,6 +17,7 @@ import { copyText } from "../figures/tools.js";
 import { planner } from "../python/planner-client.js";
 import { followHistory, isAddressed, queryOfAddress, remember } from "../page/address.js";
 import { SITE } from "../page/site.js";
+import { whenApproached } from "../page/visibility.js";
 import { statusOf } from "./status-line.js";
 
 const QUIET_MS = 150;
@@ -64,6 +65,7 @@ export class StateElement extends HTMLElement {
     const query = queryOfAddress(this.#questions.name);
     if (isAddressed(this.#questions.name)) this.scrollIntoView();
     if (query) this.#show(query);
+    else void whenApproached(this).then(() => planner.prepare());
   }
 
   /** What only a live element has: a status line, a button to try again, and a live region. */

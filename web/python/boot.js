@@ -12,6 +12,8 @@
 import { BootError, orExplain } from "./errors.js";
 import { jsGlobals } from "./sandbox.js";
 
+const RUNTIME = new URL("../pyodide/", import.meta.url).href;
+
 /** What the packages of this Pyodide are built for. */
 const INFO = {
   abi_version: "2026_0",
@@ -25,31 +27,64 @@ export const LOCK = { info: INFO, packages: PACKAGES };
 /** @typedef {{file_name: string, sha256: string, bytes: number, version: string}} Package */
 
 /**
- * Starts an interpreter with the article's own Python.
+ * Starts an interpreter with the article's own Python: from a snapshot of an earlier start, which holds what that one
+ * had imported, or from the beginning, where there is none or it is of no use here.
  * @param {import("./runtime-files.js").Files} files
- * @param {(memory: WebAssembly.Memory) => void} [onMemory] gets the memory that its arrays lie in
+ * @param {object} options
+ * @param {string} options.module what to import
+ * @param {(memory: WebAssembly.Memory) => void} options.onMemory gets the memory that its arrays lie in
+ * @param {(snapshot: ArrayBuffer) => void} options.onSnapshot gets the memory, before anything else has run in it, where
+ *   it has more than the snapshot that it was started from
  * @returns {Promise<any>} the Pyodide API
  */
-export async function startPyodide(files, onMemory = () => {}) {
-  const runtime = new URL("../pyodide/", import.meta.url).href;
+export async function startPyodide(files, { module, onMemory, onSnapshot }) {
+  const stored = files.snapshot?.arrayBuffer();
+  const scripts = await loadScripts();
+  const start = (options) => startRuntime(scripts, files, onMemory, { ...options, _makeSnapshot: true });
+  const restore = async () => start({ _loadSnapshot: await stored });
+  const pyodide = await (stored ? restore().catch(() => start()) : start());
+  if (!pyodide.runPython(IMPORT.replaceAll("MODULE", module))) return pyodide;
+  try {
+    onSnapshot(pyodide.makeMemorySnapshot().buffer);
+  } catch {
+    // Python is up; the next start takes as long as this one
+  }
+  return pyodide;
+}
+
+/** Imports a module, and says whether that was new; a snapshot must not repeat the seed of random numbers. */
+const IMPORT = `
+import sys
+if "/lib/unfrozen.zip" not in sys.path:
+    sys.path.insert(0, "/lib/unfrozen.zip")
+if "random" in sys.modules:
+    sys.modules["random"].seed()
+is_new = "MODULE" not in sys.modules
+import MODULE
+is_new
+`;
+
+/** Loads Pyodide's two scripts. */
+function loadScripts() {
   delete self.importScripts; // Pyodide would try it, to see whether it is there: not in a module
   const broken = "A part of Python could not be loaded. Check the connection and try again";
-  const [{ loadPyodide }, { default: createPyodideModule }] = await orExplain(broken, () =>
-    Promise.all([import(`${runtime}pyodide.mjs`), import(`${runtime}pyodide.asm.mjs`)]),
-  );
+  return orExplain(broken, () => Promise.all([import(`${RUNTIME}pyodide.mjs`), import(`${RUNTIME}pyodide.asm.mjs`)]));
+}
+
+async function startRuntime([{ loadPyodide }, { default: createPyodideModule }], files, onMemory, start) {
   const pyodide = await new Promise((resolve, reject) => {
     const restore = answerFromMemory(files, reject, onMemory);
     const options = {
-      indexURL: runtime,
+      indexURL: RUNTIME,
       createPyodideModule,
       lockFileContents: { info: INFO, packages: {} }, // the full one has 114 kB; ours are installed below
-      packageBaseUrl: runtime,
+      packageBaseUrl: RUNTIME,
       jsglobals: jsGlobals(),
+      ...start,
     };
     loadPyodide(options).then(resolve, reject).finally(restore);
   });
   pyodide.FS.writeFile("/lib/unfrozen.zip", new Uint8Array(files.core));
-  pyodide.runPython("import sys; sys.path.insert(0, '/lib/unfrozen.zip')");
   return pyodide;
 }
 

@@ -2,7 +2,8 @@
  * The messages that a Python worker may send, and when. Reader code runs in one of the workers, so the page trusts
  * none: a message of another form, too long, out of turn or of another run is refused.
  *
- *   boot   {type: "ready"}
+ *   boot   {type: "snapshot", snapshot}          the memory of an interpreter in which nothing has run
+ *          {type: "ready"}
  *          {type: "failed", reason}              the worker can do no more
  *   sent   {type: "started", run, cell}          the first of a run, once
  *   run    {type: "fetch", run, cell, id, name, isUrl}    asks the page for a wheel
@@ -31,6 +32,7 @@ const SHORT = text(300);
 const ERROR = { type: SHORT, message: text(40_000), traceback: text(60_000), line: orNull(count) };
 const RUN = { run: count, cell: SHORT };
 const FORMS = {
+  snapshot: { snapshot: (value) => value instanceof ArrayBuffer && value.byteLength <= 64 * MB },
   ready: {},
   failed: { reason: text(2000) },
   started: RUN,
@@ -51,7 +53,7 @@ const FORMS = {
   pong: { running: count },
 };
 const TURNS = {
-  boot: ["ready", "failed", "crashed"],
+  boot: ["snapshot", "ready", "failed", "crashed"],
   sent: ["started", "crashed", "pong"],
   run: ["fetch", "damaged", "stdout", "table", "plots", "done", "crashed", "pong"],
   ask: ["answer", "crashed"],

@@ -23,6 +23,7 @@ export class PlannerClient extends WorkerClient {
   #waiting = new Map(); // name → {name, value, settle}
   #current = null; // the question that was sent
   #lastCall = 0;
+  #isPreparing = false; // started before anything was asked
 
   /** @param {URL} workerUrl */
   constructor(workerUrl) {
@@ -41,11 +42,19 @@ export class PlannerClient extends WorkerClient {
    */
   ask(name, value) {
     this.#waiting.get(name)?.settle(null);
+    this.#isPreparing = false;
     return new Promise((settle) => {
       this.#waiting.set(name, { name, value: JSON.stringify(value), settle });
       if (this.status.phase === "idle" || this.status.phase === "failed") void this.start();
       else this.#pump();
     });
+  }
+
+  /** Starts Python before it is asked, as the reader comes near; a failure is told when it is asked. */
+  prepare() {
+    if (this.status.phase !== "idle") return;
+    this.#isPreparing = true;
+    void this.start();
   }
 
   /** Drops a question that waits. */
@@ -80,7 +89,7 @@ export class PlannerClient extends WorkerClient {
     this.#waiting.clear();
     this.#current = null;
     this.end();
-    this.setStatus({ phase: "failed", reason, starting: false });
+    this.setStatus({ phase: this.#isPreparing ? "idle" : "failed", reason, starting: false });
     for (const { settle } of open) settle(null);
   }
 

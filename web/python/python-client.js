@@ -68,6 +68,7 @@ export class PythonClient extends WorkerClient {
   #grace = 0;
   #ping = 0;
   #lastRun = 0;
+  #isPreparing = false; // started before anything was run
 
   /** @param {URL} workerUrl the worker's script; the runtime lies beside its folder */
   constructor(workerUrl) {
@@ -111,9 +112,17 @@ export class PythonClient extends WorkerClient {
     const entry = { ...job, run: ++this.#lastRun };
     const done = new Promise((resolve) => (entry.settle = resolve));
     this.#queue.push(entry);
+    this.#isPreparing = false;
     if (this.status.phase === "failed") this.retry();
     else this.#startNext();
     return { done, stop: () => this.#stop(entry) };
+  }
+
+  /** Starts Python before a cell runs, as the reader comes near; a failure is told when one runs. */
+  prepare() {
+    if (this.#isSpawned) return;
+    this.#isPreparing = true;
+    this.#spawn();
   }
 
   /** Stops the running cell and clears the queue. */
@@ -291,7 +300,8 @@ export class PythonClient extends WorkerClient {
 
   fail(reason) {
     this.#endWorker();
-    this.setStatus({ phase: "failed", reason, starting: false });
+    this.#isSpawned = !this.#isPreparing;
+    this.setStatus({ phase: this.#isPreparing ? "idle" : "failed", reason, starting: false });
     for (const entry of this.#queue.splice(0)) entry.settle(makeOutcome({ error: pythonError(reason) }));
   }
 

@@ -12,11 +12,12 @@
 import { SITE } from "../page/site.js";
 import { BootError, orExplain } from "./errors.js";
 
-/* global RUNTIME_BYTES -- written in by web/site_builder/assets.py: bytes by name of what it ships */
+/* global RUNTIME_BYTES, PYTHON_HASH -- written in by web/site_builder/assets.py: bytes by name of what it ships, and the
+   hash of all of it */
 
 const DOWNLOAD_TIMEOUT_MS = 30_000; // without a byte
 
-/** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer}} Files */
+/** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer, snapshot: Blob | null}} Files */
 
 /** Bytes that a start fetches, uncompressed and without packages. */
 export const FIRST_BYTES = Object.values(RUNTIME_BYTES).reduce((sum, bytes) => sum + bytes, 0);
@@ -44,7 +45,7 @@ export async function fetchFiles(onProgress, signal) {
     fetchBytes(new URL("pyodide/python_stdlib.zip", SITE), onBytes, { signal }),
     fetchBytes(new URL("python/unfrozen.zip", SITE), () => {}, { signal }),
   ]);
-  return { module, stdlib, core };
+  return { module, stdlib, core, snapshot: null };
 }
 
 async function compile(url, onBytes, signal) {
@@ -81,11 +82,42 @@ class Runtime {
     const reportAll = (ratio) => {
       for (const listener of this.#listeners) listener(ratio);
     };
-    return (this.files = await watchDownload(fetchFiles, reportAll));
+    const [files, snapshot] = await Promise.all([watchDownload(fetchFiles, reportAll), storedSnapshot()]);
+    return (this.files = { ...files, snapshot });
+  }
+
+  /** Keeps the memory of a start for those that follow, on this visit and the next. @param {ArrayBuffer} memory */
+  keep(memory) {
+    const snapshot = new Blob([memory]);
+    this.files = { ...this.files, snapshot };
+    void storeSnapshot(snapshot);
   }
 }
 
 export const runtime = new Runtime();
+
+const STORE = "unfrozen-python"; // in Cache Storage: one snapshot, of the files that made it
+const snapshotAddress = () => new URL(`python/snapshot-${PYTHON_HASH}`, SITE).href;
+
+/** @returns {Promise<Blob | null>} null where there is none, or the browser keeps nothing */
+async function storedSnapshot() {
+  try {
+    const found = await (await caches.open(STORE)).match(snapshotAddress());
+    return (await found?.blob()) ?? null;
+  } catch {
+    return null; // a private window, or storage is forbidden
+  }
+}
+
+async function storeSnapshot(snapshot) {
+  try {
+    const [store, address] = [await caches.open(STORE), snapshotAddress()];
+    const older = (await store.keys()).filter(({ url }) => url !== address);
+    await Promise.all([store.put(address, new Response(snapshot)), ...older.map((request) => store.delete(request))]);
+  } catch {
+    // the next visit starts from the beginning
+  }
+}
 
 /**
  * Runs a download, and aborts it when nothing arrives for DOWNLOAD_TIMEOUT_MS.

@@ -129,8 +129,9 @@ export class WorkerClient extends EventTarget {
       const isUnguarded = isFirst && data?.type === "unguarded" && policy === "own";
       isFirst = false;
       if (isUnguarded) this.#relaunch("page", message);
-      else if (isAllowed(data, this.turn, this.current)) this.receive(data);
-      else this.refuse();
+      else if (!isAllowed(data, this.turn, this.current)) this.refuse();
+      else if (data.type === "snapshot") runtime.keep(data.snapshot);
+      else this.receive(data);
     });
     worker.addEventListener("error", (event) => {
       if (worker !== this.#worker) return;

@@ -138,7 +138,11 @@ async function boot(message) {
   if (!message.unguarded && canRunText()) return post({ type: "unguarded" });
   try {
     signal = message.signal ?? null;
-    const pyodide = await startPyodide(message.files, (found) => (memory = found));
+    const pyodide = await startPyodide(message.files, {
+      module: message.role === "planner" ? "unfrozen.ask" : "pycell.browser",
+      onMemory: (found) => (memory = found),
+      onSnapshot: (snapshot) => post({ type: "snapshot", snapshot }, [snapshot]),
+    });
     // A cell that has found these objects cannot replace their hooks.
     Object.defineProperty(pyodide._api, "on_fatal", { value: reportCrash });
     const onAbort = (what) => reportCrash(new WebAssembly.RuntimeError(`Aborted(${what})`));

@@ -22,6 +22,7 @@ from site_builder.browser_python import (
     progress_bytes,
     python_bytes,
     python_files,
+    python_hash,
     write_demo_wheel,
 )
 from site_builder.compression import transferred_bytes
@@ -67,6 +68,7 @@ def write_assets(out: Path, version: str) -> Assets:
         "DEMO": _copy_demo(out / "demo"),
         "MAX_LINE_LENGTH": MAX_LINE_LENGTH,
         "RUNTIME_BYTES": progress_bytes(),
+        "PYTHON_HASH": python_hash(),
     }
     options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
     assets, bundled = _bundle(out, options)

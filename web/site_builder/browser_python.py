@@ -70,6 +70,13 @@ def python_bytes() -> tuple[int, int]:
     return transferred_bytes(files), sum(map(len, files))
 
 
+def python_hash() -> str:
+    """Return a short hash of `python_files`: a snapshot of an interpreter belongs to one."""
+    files = sorted(python_files().items())
+    digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in files))
+    return digest.hexdigest()[:16]
+
+
 def progress_bytes() -> dict[str, int]:
     """Return the size by name of those files whose download the page shows as progress."""
     return {
