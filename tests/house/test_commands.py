@@ -32,7 +32,7 @@ UNFROZEN_COMMANDS = {
 }
 RUNNER_COMMANDS = {
     *("train", "plan", "resume", "serve"),
-    *("export", "import", "doctor", "selftest", "bench", "trace", "data", "calibrate"),
+    *("export", "import", "publish", "doctor", "selftest", "bench", "trace", "data", "calibrate"),
 }
 
 

@@ -21,7 +21,7 @@ from gpu_runner.cli.console import console_with_libraries, exit_with
 from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import MEANINGS, ExitCode, UsageError
-from gpu_runner.installed import RUNS_ENV, built_page, program, runs_folder, short
+from gpu_runner.installed import RUNS_ENV, built_page, package, program, runs_folder, short
 from gpu_runner.text import counted, printable
 
 if TYPE_CHECKING:
@@ -291,6 +291,32 @@ def serve(
     exit_with(go)
 
 
+def publish(
+    run: Annotated[list[str], typer.Argument(help="Runs that have ended: ids or directories.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the site.")] = Path("published"),
+    runs: Runs = None,
+    site: Annotated[Path | None, typer.Option(help="Folder of another built page.")] = None,
+) -> None:
+    """Copy the page with these runs in it, for any static host. Needs no PyTorch."""
+
+    def go() -> ExitCode:
+        from gpu_runner.serve.publish import publish as freeze
+
+        directories = [run_directory(each, runs) for each in run]
+        for done in freeze(directories, built_page(site), out.expanduser(), package()):
+            lost = f", {counted(done.damaged, 'damaged line')} left out" if done.damaged else ""
+            typer.echo(printable(f"{done.run}: {counted(done.events, 'event')}{lost}"))
+            if done.traces:
+                named = ", ".join(done.traces[:MOST_TRACES])
+                typer.echo(printable(f"  It still names {named}: look whether that may be public."))
+        where = f"runs/?recording={done.file}"
+        typer.echo(f"{short(out)} is a site for any static host; the last run is at {where}")
+        return ExitCode.OK
+
+    exit_with(go)
+
+
+MOST_TRACES: Final = 5
 MOST_SHOWN: Final = 10_000
 _SCORED: Final = 64
 """Examples that are scored where the weights are on this machine."""
@@ -513,6 +539,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     trace,
     data,
     import_,
+    publish,
     calibrate,
 )
 """All commands of the runner; `plan` is the planner's."""

@@ -5,6 +5,7 @@ Reading order:
 - `guard` — which requests are let in: Host, Sec-Fetch-Site, token
 - `connections` — how many connections may wait, and how long
 - `site` — the built site as a table from address to bytes
+- `publish` — finished runs in a copy of the site
 - `stream` — a log as server-sent events
 - `launch` — runs that the page may launch, by name, as processes of their own
 - `control` — what the page may change, where that is allowed

@@ -76,7 +76,7 @@ class SiteTable:
     ) -> None:
         self._assets: dict[str, Asset] = {}
         self._packed: dict[str, Path] = {}
-        files = dict(_files(root))
+        files = dict(site_files(root))
         for address, path in files.items():
             if path.suffix == COMPRESSED and address.removesuffix(COMPRESSED) in files:
                 continue
@@ -136,7 +136,7 @@ def _has(tags: str, etag: str) -> bool:
     return etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
+def site_files(root: Path) -> Iterator[tuple[str, Path]]:
     """Address and path of every file of the site, in order."""
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
