@@ -217,6 +217,9 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=str(build.chromium()), args=CHROMIUM_FLAGS
         )
+        for opens in ("new_context", "new_page"):  # what is kept offline has tests of its own
+            blocked = functools.partial(getattr(browser, opens), service_workers="block")
+            setattr(browser, opens, blocked)
         yield browser
         browser.close()
 

@@ -10,6 +10,7 @@ import "./run/view/run-view.js";
 import "./lab/page-run.js";
 import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
 import { carryStates, followMoved, goToPlace, isAddressed, keepStates } from "./page/address.js";
+import { keepOffline } from "./page/offline.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/runner.js";
 import { bringContents, followReading, addCopyButtons, addHoverNotes } from "./page/reading-aids.js";
@@ -32,3 +33,4 @@ for (const [tag, block, load] of WIDGETS) {
     void (block && isAddressed(block) ? Promise.resolve() : whenNearViewport(element)).then(load);
   }
 }
+void keepOffline();

@@ -5,6 +5,7 @@ import "./cells/python-status.js";
 import "./run/view/runner-status.js";
 import "./decision/method-decision.js";
 import "./planner/memory-planner.js";
+import { keepOffline } from "./page/offline.js";
 import { carryStates, goToPlace, keepStates } from "./page/address.js";
 import { takeToken } from "./run/runner.js";
 
@@ -12,3 +13,4 @@ takeToken();
 keepStates();
 carryStates(document.querySelectorAll(".top-bar [href='../']"));
 goToPlace();
+void keepOffline();

@@ -3,7 +3,9 @@
 import "./page/theme-toggle.js";
 import "./tables/data-table.js";
 import "./plots/data-plot.js";
+import { keepOffline } from "./page/offline.js";
 import { bringContents, followReading } from "./page/reading-aids.js";
 
 followReading(document.querySelector(".toc"));
 bringContents(document.querySelector(".top-contents"), document.querySelector(".toc"));
+void keepOffline();

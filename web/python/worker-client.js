@@ -16,6 +16,7 @@
  *   own policy ──"unguarded"──▶ page's policy ──script error before its first message──▶ no policy
  */
 
+import { blobAddress, trustedAddress } from "../page/trusted.js";
 import { isAllowed } from "./messages.js";
 import { runtime } from "./runtime-files.js";
 
@@ -194,38 +195,4 @@ export class WorkerClient extends EventTarget {
     this.#worker?.terminate();
     this.#worker = null;
   }
-}
-
-const blobs = new Map(); // script → its `blob:`
-// Where the browser has Trusted Types, the page's policy lets no other text become a script's address, nor any text
-// become markup or code.
-const trustedTypes = globalThis.trustedTypes?.createPolicy("unfrozen", { createScriptURL: assertOwn });
-
-/**
- * @param {URL} url of a script of this site
- * @returns {TrustedScriptURL | URL} what `new Worker` takes
- * @throws {TypeError} for anything else, where the browser has Trusted Types
- */
-function trustedAddress(url) {
-  return trustedTypes ? trustedTypes.createScriptURL(url.href) : url;
-}
-
-/**
- * @param {URL} url of a script of this site
- * @returns {TrustedScriptURL | string} a `blob:` that imports it: its worker inherits the policy of this page
- */
-function blobAddress(url) {
-  if (!blobs.has(url.href)) {
-    const source = `import ${JSON.stringify(assertOwn(url.href))};`;
-    blobs.set(url.href, URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-  }
-  const blob = blobs.get(url.href);
-  return trustedTypes ? trustedTypes.createScriptURL(blob) : blob;
-}
-
-function assertOwn(address) {
-  if ([...blobs.values()].includes(address)) return address;
-  const { origin, pathname, href } = new URL(address);
-  if (origin === location.origin && pathname.endsWith(".js")) return href;
-  throw new TypeError(`${href.slice(0, 80)} is no script of this site`);
 }

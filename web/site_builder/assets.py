@@ -95,6 +95,12 @@ def write_assets(out: Path, version: str) -> Assets:
     )
 
 
+def bundle_script(source: str, target: Path, defines: dict[str, Any]) -> None:
+    """Bundle one classic script under a fixed name, with values written in."""
+    options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
+    _esbuild([source, "--format=iife", *options, f"--outfile={target}"], target.parent)
+
+
 def _python_note(first_run_bytes: tuple[int, int], numpy_bytes: int) -> str:
     package = json.loads((ROOT / "node_modules" / "pyodide" / "package.json").read_text())
     version = wheels.read_lock()["info"]["python"].rpartition(".")[0]

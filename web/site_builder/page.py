@@ -24,6 +24,7 @@ from site_builder.code_blocks import CellRunner
 from site_builder.compression import compress
 from site_builder.config import AUTHORS, FRONT, PAGES, WEB, Page, project
 from site_builder.markdown import ChapterRenderer, Section, make_parser, slug
+from site_builder.offline import write_service_worker
 from site_builder.quiz import Quiz
 from site_builder.rendering import TEMPLATES, RenderQueue, embed_json
 from site_builder.third_party import NOTICES
@@ -83,6 +84,7 @@ def build_site(out: Path) -> list[Chapter]:
         )
         (out / page.path).mkdir(exist_ok=True)
         (out / page.path / "index.html").write_text(html + "\n", encoding="utf-8")
+    write_service_worker(out)
     compress(out)
     return [chapter for chapters in pages.values() for chapter in chapters]
 

@@ -1,0 +1,92 @@
+"""The site without a network, and a newer version of it: on a plain host below a path."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from browser.cell_reader import CellReader
+from browser.plain_host import Host, hosted
+from browser.planner_reader import PlannerReader
+from browser.run_reader import RunReader
+from conftest import Server, watched_page
+from site_builder.offline import write_service_worker
+
+READY = "async () => (await navigator.serviceWorker.ready).active.state"
+CONTROLLED = "() => navigator.serviceWorker.controller !== null"
+REGISTERED = "async () => (await navigator.serviceWorker.getRegistrations()).length"
+
+
+@pytest.fixture
+def host(site: Path, tmp_path: Path) -> Iterator[Host]:
+    """A host whose site may change."""
+    with hosted(site, tmp_path / "site") as server:
+        yield server
+
+
+@pytest.fixture
+def reader(chromium: Browser) -> Iterator[Page]:
+    """A browser that keeps what it is allowed to."""
+    with watched_page(chromium.new_context(service_workers="allow")) as found:
+        yield found
+
+
+def stay(page: Page) -> None:
+    """Stay on a page until it is kept."""
+    page.evaluate(READY)
+    for _ in range(200):
+        if page.evaluate(CONTROLLED):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("nothing keeps this page")
+
+
+def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, host: Host) -> None:
+    cells = CellReader(reader, host.url)
+    stay(reader)
+    assert cells.run("6 * 7")["value"] == "42"
+    assert not reader.evaluate("crossOriginIsolated")  # this host sends no headers
+    reader.wait_for_timeout(500)  # what has arrived is kept a moment later
+    host.shutdown()
+    host.server_close()
+    planner = PlannerReader(reader, host.url)
+    planner.root.locator("[data-preset=qlora]").click()
+    planner.settle("#planner?method=qlora")
+    assert planner.verdict == "It fits."
+    RunReader(reader, host.url).wait_notice("finished")
+    reader.goto(f"{host.url}accuracy")
+    expect(reader.locator("h1")).to_have_text("How right the planner is")
+    cells = CellReader(reader, host.url)
+    assert reader.evaluate("crossOriginIsolated")
+    assert cells.run("40 + 2")["value"] == "42"
+    cells.start("while True: pass")
+    assert not cells.stop()["cleared"]  # Stop interrupts here as on our own server
+
+
+def test_a_newer_version_is_offered_and_never_forced(reader: Page, host: Host) -> None:
+    reader.goto(host.url)
+    stay(reader)
+    page = host.folder / "index.html"
+    page.write_text(page.read_text("utf-8").replace("<h1>Unfrozen", "<h1>Newer"), "utf-8")
+    write_service_worker(host.folder)
+    reader.reload()
+    expect(reader.locator("h1")).to_have_text("Unfrozen")
+    note = reader.locator(".version-note")
+    expect(note).to_contain_text("A newer version of this page is here.")
+    note.get_by_role("button", name="Reload").click()
+    expect(reader.locator("h1")).to_have_text("Newer")
+
+
+def test_a_half_copied_site_is_not_kept_and_a_runner_s_never(
+    reader: Page, host: Host, serve_site: Server
+) -> None:
+    styles = next(host.folder.glob("assets/style-*.css"))
+    styles.write_text(styles.read_text("utf-8") + " ")
+    reader.goto(host.url)
+    reader.wait_for_timeout(4000)
+    assert not reader.evaluate(CONTROLLED)
+    assert reader.evaluate("async () => (await caches.keys()).length") <= 1
+    reader.goto(serve_site.url)
+    reader.wait_for_timeout(4000)
+    assert reader.evaluate(REGISTERED) == 0
