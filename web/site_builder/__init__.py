@@ -1,9 +1,9 @@
 """Builds the article as a static site: chapters in Markdown, cells that run, and the front end.
 
 Reading order: config, formats, rendering, expressions, cell_folding, code_blocks, bibliography,
-wheels, bytecode, compression, browser_python, disk_cache, fonts, third_party, assets, offline, measurements,
-page_run, accuracy, lora_runs, example_jobs, diagrams, blocks, markdown, quiz, opening, page,
-__main__.
+wheels, bytecode, compression, browser_python, disk_cache, fonts, third_party, assets, offline,
+measurements, page_run, accuracy, lora_runs, example_jobs, diagrams, blocks, markdown, quiz,
+opening, page, __main__.
 
 A chapter is Markdown. A live cell is a fenced code block: the build runs it with the code that
 runs it in the reader's browser, and the page contains everything it printed and drew.
