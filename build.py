@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -35,6 +36,7 @@ HEADLESS = "chromium-headless-shell"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PROGRESS_SECONDS = 15.0
+AT_ONCE = 40  # packages that one pip installs; of more, two share the work
 WORKERS = ["-nlogical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
@@ -215,9 +217,19 @@ def install_locked(title: str, group: str) -> None:
     wanted = locked(group)
     with once(VENV / f"{group}.stamp", wanted, "packages") as needed:
         if needed:
-            file = CACHE / f"{group}.txt"
-            file.write_text(wanted)
-            install(title, "--require-hashes", "--no-deps", "--requirement", str(file))
+            entries = re.split(r"^(?=\w)", wanted, flags=re.MULTILINE)
+            parts = [entries[0::2], entries[1::2]] if len(entries) > AT_ONCE else [entries]
+            with ThreadPoolExecutor() as pips:  # each mostly unpacks, on one processor
+                list(pips.map(partial(install_entries, title, group), parts, range(1, 9)))
+
+
+def install_entries(title: str, group: str, entries: "Sequence[str]", part: int) -> None:
+    """Install entries of a group; two parts of one have no package in common."""
+    named = group if part == 1 else f"{group}-{part}"
+    file = CACHE / f"{named}.txt"
+    file.write_text("".join(entries))
+    shown = title if part == 1 else f"{title}, part {part}"
+    install(shown, "--require-hashes", "--no-deps", "--requirement", str(file))
 
 
 def smollm2() -> None:

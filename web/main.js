@@ -11,12 +11,14 @@ import "./lab/page-run.js";
 import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
 import { carryStates, followMoved, goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { keepOffline } from "./page/offline.js";
+import { sharedVersion } from "./cells/versions.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/runner.js";
 import { bringContents, followReading, addCopyButtons, addHoverNotes } from "./page/reading-aids.js";
 import { whenNearViewport } from "./page/visibility.js";
 
 takeToken();
+void sharedVersion();
 followMoved();
 keepStates();
 carryStates(document.querySelectorAll(".top-pages [href='planner/'], .toc-page [href='planner/']"));

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from browser.cell_reader import BOXES, CellReader
 from slowness import slowness
@@ -135,9 +135,54 @@ def test_a_changed_article_keeps_the_reader_s_version_and_offers_the_new(
         "([key, kept]) => localStorage.setItem(key, kept)", [f"unfrozen-cell:{reader.cell}", kept]
     )
     page.reload()
-    page.locator(f"#{reader.cell} .cell-message").wait_for()
+    note = page.locator(f"#{reader.cell} .cell-versions")
+    expect(note).to_contain_text("has changed since you edited yours")
     assert code(reader) == "mine = 2"
-    assert "has changed since you edited yours" in str(reader.shown()["message"])
-    page.locator(f"#{reader.cell} .cell-message button").click()
+    assert note.locator("ins").all_inner_texts() == ["+ mine = 2"]
+    assert note.locator("del").count() == len(article.splitlines()) + 1
+    note.get_by_role("button", name="Take the new version").click()
     assert code(reader) == article
-    assert reader.shown()["message"] is None
+    page.locator(f"#{reader.cell} .cell-reset").click()  # undone: it is asked for again
+    page.wait_for_timeout(400 * slowness())
+    page.evaluate(
+        "([key, kept]) => localStorage.setItem(key, kept)", [f"unfrozen-cell:{reader.cell}", kept]
+    )
+    page.reload()
+    note.get_by_role("button", name="Keep mine").click()
+    page.reload()
+    page.locator(f"#{reader.cell} .cell-run").wait_for()
+    assert code(reader) == "mine = 2"
+    assert note.count() == 0
+
+
+def test_a_version_is_shared_by_a_link_and_neither_run_nor_saved_before_it_is_taken(
+    reader: CellReader, chromium: Browser
+) -> None:
+    page = reader.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    article = code(reader)
+    mine = article.replace("steps = 40", "steps = 20") + "print('é')\n"
+    page.evaluate(
+        "([id, mine]) => { document.getElementById(id).code = mine; }", [reader.cell, mine]
+    )
+    page.locator(f"#{reader.cell} .cell-share").click()
+    expect(page.locator(f"#{reader.cell} .cell-status")).to_have_text("Link copied")
+    link = page.evaluate("() => navigator.clipboard.readText()")
+    assert f"#{reader.cell}&edit?" in link
+    other = chromium.new_page()
+    other.goto(link)
+    note = other.locator(f"#{reader.cell} .cell-versions")
+    expect(note).to_contain_text("It was neither run nor saved.")
+    expect(note).to_be_in_viewport()
+    assert note.locator("ins").all_inner_texts() == ["+ steps = 20", "+ print('é')"]
+    assert other.url.endswith(f"#{reader.cell}")
+    read = "(id) => [document.getElementById(id).code, localStorage.length]"
+    assert other.evaluate(read, reader.cell) == [article, 0]
+    note.get_by_role("button", name="Take it").click()
+    assert other.evaluate(read, reader.cell)[0] == mine
+    for damaged in (link[:-4], f"{link[:-9]}%00", link.replace("edit?", "edit?" + "A" * 100_001)):
+        other.goto("about:blank")
+        other.goto(damaged)
+        other.locator(f"#{reader.cell} .cell-run").wait_for()
+        assert other.evaluate(read, reader.cell)[0] == mine  # as it was taken before
+    other.close()

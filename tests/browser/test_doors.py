@@ -1,5 +1,6 @@
 """The pages of the site: the article's figures lead to them, and the same plan or run is there."""
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from accessibility import SHORTEN, objections
@@ -142,6 +143,7 @@ def test_plans_are_kept_side_by_side_in_the_address_and_back_takes_one_away(
     expect(rows).to_have_count(2)
 
 
+@pytest.mark.matrix  # the tests of what is on them have their own
 def test_axe_finds_nothing_on_the_pages(chromium: Browser, static_site: StaticSite) -> None:
     context = chromium.new_context(bypass_csp=True)
     page = context.new_page()

@@ -78,6 +78,7 @@ def test_a_newer_version_is_offered_and_never_forced(reader: Page, host: Host) -
     expect(reader.locator("h1")).to_have_text("Newer")
 
 
+@pytest.mark.matrix
 def test_a_half_copied_site_is_not_kept_and_a_runner_s_never(
     reader: Page, host: Host, serve_site: Server
 ) -> None:

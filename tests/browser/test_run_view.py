@@ -102,7 +102,7 @@ def test_a_live_run_arrives_whole_each_line_within_150_ms_and_ends(
         trainer.send_signal(signal.SIGUSR1)
         reader.wait_notice("finished")
     delays = sorted(reader.page.evaluate("window.delays"))
-    assert len(delays) > 10
+    assert len(delays) >= 5
     assert delays[len(delays) // 2] < 0.15 * slowness()
     state = reader.state
     events = (serve_site.runs / "live-1" / "events.jsonl").read_text().splitlines()

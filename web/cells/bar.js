@@ -1,8 +1,9 @@
-/** The bar below a cell's source: its buttons (Run, Stop, Reset, Copy) and its status. */
+/** The bar below a cell's source: its buttons (Run, Stop, Reset, Share, Copy) and its status. */
 
 import { python } from "../python/python-client.js";
 import { textForHost } from "../python/runtime-files.js";
 import { textButton } from "../figures/tools.js";
+import { linkTo } from "./versions.js";
 
 /** @typedef {"" | "waiting" | "running" | "ended"} Stage */
 
@@ -21,6 +22,8 @@ export class CellBar {
     this.runButton = textButton("cell-run", label, () => cell.run());
     this.stopButton = textButton("cell-stop", "Stop", () => cell.stop());
     this.resetButton = textButton("cell-reset", "Reset", () => cell.reset());
+    this.shareButton = textButton("cell-share", "Share", () => this.#share(cell));
+    this.shareButton.title = "Copy a link that brings your version of this cell";
     this.status = document.createElement("span");
     this.status.className = "cell-status faint";
     this.status.setAttribute("aria-hidden", "true"); // it changes often; screen readers get `announcement`
@@ -39,7 +42,7 @@ export class CellBar {
     this.cost.className = "cell-cost faint";
     const { costCompressed, costPlain } = document.querySelector("python-status")?.dataset ?? {};
     this.cost.textContent = textForHost({ compressed: costCompressed, plain: costPlain }) ?? "";
-    const tools = [this.runButton, this.stopButton, this.resetButton, this.copyButton, this.link];
+    const tools = [this.runButton, this.stopButton, this.resetButton, this.shareButton, this.copyButton, this.link];
     this.element.append(...tools, this.cost, this.status, this.progress);
     python.addEventListener("status", () => this.#showWaiting());
     this.element.append(this.announcement);
@@ -55,6 +58,7 @@ export class CellBar {
   /** Offers to reset the code, to undo a reset, or neither. @param {"" | "reset" | "undo"} what */
   offer(what) {
     this.resetButton.hidden = what === "";
+    this.shareButton.hidden = what !== "reset";
     this.resetButton.textContent = what === "undo" ? "Undo reset" : "Reset";
     this.runButton.textContent = what === "reset" ? "Run your version" : this.label;
   }
@@ -105,6 +109,15 @@ export class CellBar {
       this.#setStatus("Copied");
     } catch {
       this.#setStatus("The browser refused the clipboard: select the code instead");
+    }
+  }
+
+  async #share({ id, code }) {
+    try {
+      await navigator.clipboard.writeText(await linkTo(id, code));
+      this.#setStatus("Link copied");
+    } catch {
+      this.#setStatus("The browser refused the clipboard: send the code instead");
     }
   }
 

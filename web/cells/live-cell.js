@@ -12,6 +12,7 @@ import { whenApproached } from "../page/visibility.js";
 import { CellBar } from "./bar.js";
 import { CellOutput } from "./output.js";
 import { CellSource } from "./source.js";
+import { sharedVersion, versionsNote } from "./versions.js";
 
 const SAVE_AFTER_MS = 300;
 const BEFORE_EDIT = "From before your edit: run the cell to update it";
@@ -36,6 +37,7 @@ export class LiveCell extends HTMLElement {
     this.addEventListener("cell-jump", (event) => jump(event.detail));
     addEventListener("pagehide", () => this.#save());
     this.#restoreEdit();
+    void this.#offerShared();
     void whenApproached(this).then(() => python.prepare());
   }
 
@@ -206,8 +208,29 @@ export class LiveCell extends HTMLElement {
     if (!saved || saved.code === this.code) return;
     this.code = saved.code;
     if (saved.hash === this.dataset.hash) return;
-    const text = "The article's version of this cell has changed since you edited yours.";
-    this.output.showMessage(text, "Take the new version", () => this.reset());
+    this.source.pre.before(
+      versionsNote({
+        text: "The article's version of this cell has changed since you edited yours, which is here.",
+        before: this.source.original,
+        after: saved.code,
+        actions: [
+          ["Keep mine", () => saveEdit(this.id, this.dataset.hash, this.code)],
+          ["Take the new version", () => this.reset()],
+        ],
+      }),
+    );
+  }
+
+  /** Offers the version that a link brings. */
+  async #offerShared() {
+    const shared = await sharedVersion();
+    if (shared?.id !== this.id || (!shared.problem && shared.code === this.code)) return;
+    if (shared.problem) return void this.output.showMessage(shared.problem);
+    const [before, after] = [this.code, shared.code];
+    const text = "A link brings another version of this cell. It was neither run nor saved.";
+    const actions = [["Take it", () => (this.code = after)], ["Dismiss", () => {}]];
+    this.source.pre.before(versionsNote({ text, before, after, actions }));
+    this.scrollIntoView();
   }
 }
 

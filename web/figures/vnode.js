@@ -10,8 +10,8 @@
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
 const VOID_TAGS = new Set(["br", "col", "hr", "input", "wbr"]);
 const TAGS = new Set(
-  ("a abbr b br button caption cite code col colgroup dd details dfn div dl dt em fieldset figcaption " +
-    "figure footer form h1 h2 h3 h4 h5 h6 header hr i input kbd label legend li mark meter nav ol optgroup " +
+  ("a abbr b br button caption cite code col colgroup dd del details dfn div dl dt em fieldset figcaption " +
+    "figure footer form h1 h2 h3 h4 h5 h6 header hr i input ins kbd label legend li mark meter nav ol optgroup " +
     "option output p pre progress q s samp section select small span strong sub summary sup table tbody td " +
     "textarea tfoot th thead time tr u ul var wbr " +
     "svg circle clipPath defs desc ellipse g line linearGradient path pattern polygon polyline rect stop " +

@@ -96,6 +96,7 @@ def test_the_recipes_come_with_numbers_bounds_and_what_is_wrong_with_them(
     assert start(client, "broken").status_code == 422
 
 
+@pytest.mark.matrix  # tests/browser/test_run_control.py does it from the page
 def test_a_run_is_started_paused_saved_and_stopped_from_outside(
     server: Server, client: httpx.Client
 ) -> None:
