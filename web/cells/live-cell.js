@@ -208,7 +208,7 @@ export class LiveCell extends HTMLElement {
     if (!saved || saved.code === this.code) return;
     this.code = saved.code;
     if (saved.hash === this.dataset.hash) return;
-    this.source.pre.before(
+    this.#place(
       versionsNote({
         text: "The article's version of this cell has changed since you edited yours, which is here.",
         before: this.source.original,
@@ -229,8 +229,13 @@ export class LiveCell extends HTMLElement {
     const [before, after] = [this.code, shared.code];
     const text = "A link brings another version of this cell. It was neither run nor saved.";
     const actions = [["Take it", () => (this.code = after)], ["Dismiss", () => {}]];
-    this.source.pre.before(versionsNote({ text, before, after, actions }));
-    this.scrollIntoView();
+    this.#place(versionsNote({ text, before, after, actions })).scrollIntoView({ block: "center" });
+  }
+
+  /** Puts a note above the source and its fold. */
+  #place(note) {
+    (this.source.fold ?? this.source.pre).before(note);
+    return note;
   }
 }
 
