@@ -24,9 +24,8 @@ def printed(chromium: Browser, static_site: StaticSite) -> Iterator[RunReader]:
     """A reader of the dark page prints a run, and what is then asked of the print."""
     context = chromium.new_context(color_scheme="dark", viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.goto(static_site.url)
-    page.locator("run-view").scroll_into_view_if_needed()
-    reader = RunReader(page)
+    reader = RunReader(page, static_site.url)
+    reader.wait_notice("finished")
     page.locator("run-view run-chart canvas").first.wait_for()
     page.evaluate(HEAR)
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")

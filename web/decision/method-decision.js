@@ -3,7 +3,7 @@
  * `unfrozen.decision` answers for a task: which method first, and later what would flip that.
  */
 
-import { toDom } from "../figures/vnode.js";
+import { toDom, toHtml } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
 import { StateElement } from "../planner/state-element.js";
 import { openFolds, reopen } from "../planner/view.js";
@@ -12,6 +12,8 @@ import { methodDecisionView, resultView } from "./view.js";
 
 export class MethodDecision extends StateElement {
   static questions = { name: "decision", first: "decision.decide", later: "decision.reversals", typing: 'input[type="text"]', noun: "answer" };
+
+  #drawn = ""; // what the result says
 
   build() {
     const open = openFolds(this);
@@ -30,11 +32,16 @@ export class MethodDecision extends StateElement {
     this.addEventListener("click", ({ target }) => this.#onClick(target.closest("button, a.md-planner")));
   }
 
+  /** Nothing is replaced that says the same: a click that leaves a field would be lost with its target. */
   draw() {
     const result = this.querySelector(".widget-result");
+    const content = resultView(this.shown, this.#opts);
+    const html = content.map(toHtml).join("");
+    if (html === this.#drawn) return;
+    this.#drawn = html;
     const open = openFolds(result);
     const hadFocus = result.contains(document.activeElement);
-    result.replaceChildren(...resultView(this.shown, this.#opts).map((node) => toDom(node)));
+    result.replaceChildren(...content.map((node) => toDom(node)));
     this.#settleLinks(open);
     if (hadFocus) this.#focusTitle();
   }

@@ -22,6 +22,7 @@ from unfrozen.imported.whole_file import WholeFile
 STEPS: Final = ("step", "global_step", "train/global_step", "trainer/global_step", "_step")
 STEPS_ELSE: Final = ("iteration", "iter", "epoch")
 TIMES: Final = ("_timestamp", "timestamp", "wall time", "wall_time", "time", "date")
+MOST_CHARACTERS: Final = 131_072  # of a field
 _BOUNDS: Final = ("__MIN", "__MAX")
 _MILLISECONDS: Final = 1e11  # a time beyond is not in seconds
 
@@ -68,7 +69,12 @@ class CsvReader(WholeFile):
         delimiter = max(",;\t", key=first.count)
         reader = csv.reader((f"{line}\n" for line in whole.split("\n")), delimiter=delimiter)
         try:
-            yield from reader
+            for row in reader:
+                if (
+                    max(map(len, row), default=0) > MOST_CHARACTERS
+                ):  # csv's own limit is the process's
+                    raise csv.Error(f"a field is longer than {MOST_CHARACTERS:,} characters")
+                yield row
         except csv.Error as error:
             problem = f"line {reader.line_num:,} is no line of a table ({str(error)[:80]})"
             raise ForeignFileError(self._file, problem, "export it again") from None
