@@ -22,7 +22,7 @@ from unfrozen.imported.whole_file import WholeFile
 STEPS: Final = ("step", "global_step", "train/global_step", "trainer/global_step", "_step")
 STEPS_ELSE: Final = ("iteration", "iter", "epoch")
 TIMES: Final = ("_timestamp", "timestamp", "wall time", "wall_time", "time", "date")
-MOST_CHARACTERS: Final = 131_072  # of a field
+MOST_CHARACTERS: Final = 131_072  # of a field; any library may move csv's own limit
 _BOUNDS: Final = ("__MIN", "__MAX")
 _MILLISECONDS: Final = 1e11  # a time beyond is not in seconds
 
@@ -70,9 +70,7 @@ class CsvReader(WholeFile):
         reader = csv.reader((f"{line}\n" for line in whole.split("\n")), delimiter=delimiter)
         try:
             for row in reader:
-                if (
-                    max(map(len, row), default=0) > MOST_CHARACTERS
-                ):  # csv's own limit is the process's
+                if max(map(len, row), default=0) > MOST_CHARACTERS:
                     raise csv.Error(f"a field is longer than {MOST_CHARACTERS:,} characters")
                 yield row
         except csv.Error as error:
