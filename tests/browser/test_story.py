@@ -76,6 +76,8 @@ def test_a_reader_runs_the_cells_trains_the_demo_and_watches_it_to_the_end(
         server.restart()
         watcher.wait_notice("finished")
         assert trainer.wait(60) == 0, terminal.read_text()[-2000:]
+    told = " ".join(terminal.read_text().split())  # as wide as the terminal is
+    assert f"Watch it at {server.origin}/runs/?run={watcher.brief['run']}#t={server.token}" in told
     assert_the_page_shows_the_log(watcher, server.runs)
 
 

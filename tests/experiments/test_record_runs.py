@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from gpu_runner import demo
+from gpu_runner.serve.publish import traces, without
 from record_runs import (
     MOST_BYTES,
-    clean,
     cleaned_log,
     places,
     recordings,
-    traces,
     write_index,
 )
 
@@ -76,7 +75,7 @@ def test_the_language_model_learns_the_house_style() -> None:
 
 def test_paths_of_the_machine_are_cut_down_to_what_they_mean() -> None:
     event = {"config": {"runs": "/tmp/x", "eval": ["/srv/py/gpu_runner/demo/a.jsonl", 3]}}
-    cleaned = clean(event, ["/tmp/x", "/srv/py/"])
+    cleaned = without(event, ["/tmp/x", "/srv/py/"])
     assert cleaned == {"config": {"runs": "", "eval": ["gpu_runner/demo/a.jsonl", 3]}}
 
 

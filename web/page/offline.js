@@ -1,11 +1,10 @@
 /** Keeps the site for readers without a network, and offers a newer version when one is there; see service-worker.js. */
 
 import { textButton } from "../figures/tools.js";
-import { SITE } from "./site.js";
+import { MARK, SITE } from "./site.js";
 import { trustedAddress } from "./trusted.js";
 
 const QUIET_MS = 3000; // after the page has loaded: nobody waits for this
-const MARK = "Unfrozen-Runner"; // a header of every answer of a runner's server
 
 /** Keeps the site, unless a runner serves it, which is on this machine anyway. */
 export async function keepOffline() {

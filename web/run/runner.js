@@ -11,13 +11,12 @@
  */
 
 import { formatDate } from "../figures/number.js";
-import { SITE } from "../page/site.js";
+import { MARK, SITE } from "../page/site.js";
 import { check } from "../schema/check.js";
 import { shapes } from "../schema/schema.js";
 
 const TOKEN_KEY = "unfrozen-token";
 const TOKEN_PATTERN = /^[0-9a-f]{32,128}$/;
-const MARK = "Unfrozen-Runner"; // a header of every answer of a runner's server
 const POLL_MS = 1500;
 const LAST_POLL_MS = 5000;
 const TIMEOUT_MS = 10_000;

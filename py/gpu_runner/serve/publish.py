@@ -116,7 +116,7 @@ def _description(info: RunInfo) -> dict[str, str]:
 def _freeze(directory: Path, target: Path, info: RunInfo) -> Published:
     places = _places(directory)
     events = damaged = 0
-    traces: dict[str, None] = {}
+    named: dict[str, None] = {}
     with target.open("w", encoding="utf-8") as out:
         for line in _lines(directory / LOG_NAME):
             try:
@@ -124,11 +124,11 @@ def _freeze(directory: Path, target: Path, info: RunInfo) -> Published:
             except ValueError:
                 damaged += 1
                 continue
-            text = json.dumps(_without(event, places), ensure_ascii=False, separators=(",", ":"))
+            text = json.dumps(without(event, places), ensure_ascii=False, separators=(",", ":"))
             out.write(f"{text}\n")
             events += 1
-            traces |= dict.fromkeys(_traces(text))
-    return Published(info.id, target.name, events, damaged, tuple(traces))
+            named |= dict.fromkeys(traces(text))
+    return Published(info.id, target.name, events, damaged, tuple(named))
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -144,21 +144,20 @@ def _places(directory: Path) -> list[str]:
     return sorted((place for place in found if len(place) > 1), key=len, reverse=True)
 
 
-def _without(event: Any, places: Sequence[str]) -> Any:
+def without(event: Any, places: Sequence[str]) -> Any:
     """Return the event with every place cut out of its texts; lists and objects are walked."""
     if isinstance(event, dict):
-        return {key: _without(value, places) for key, value in event.items()}
+        return {key: without(value, places) for key, value in event.items()}
     if isinstance(event, list):
-        return [_without(value, places) for value in event]
+        return [without(value, places) for value in event]
     if isinstance(event, str):
         for place in places:
             event = event.replace(place, "").replace(place.rstrip(os.sep), "")
     return event
 
 
-def _traces(text: str) -> Iterator[str]:
-    """Yield what still tells of the machine: folders from its root, its name."""
-    yield from (match.group(1) for match in _ROOTED.finditer(text))
-    name = platform.node()
-    if len(name) > 3 and re.search(rf"\b{re.escape(name)}\b", text):
-        yield name
+def traces(text: str) -> list[str]:
+    """Return what still tells of the machine: folders from its root, its name, its user's."""
+    names = [platform.node(), os.environ.get("USER", ""), Path.home().name]
+    found = [match.group(1) for match in _ROOTED.finditer(text)]
+    return found + [n for n in names if len(n) > 3 and re.search(rf"\b{re.escape(n)}\b", text)]
