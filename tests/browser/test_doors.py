@@ -83,6 +83,17 @@ def test_the_article_plays_a_recording_and_leads_to_all_of_it(
     again.wait(lambda: again.brief["run"] == chosen, "the chosen recording")
 
 
+def test_the_article_plays_a_recording_beside_a_runner_until_it_has_a_run(
+    page: Page, server: Server
+) -> None:
+    page.goto(server.url)
+    page.locator("run-view").scroll_into_view_if_needed()
+    figure = RunReader(page)
+    figure.poll(lambda: figure.notice == "playing", "recording")
+    written(server.runs, "mine", "--steps", "3", "--end", "finished")
+    figure.poll(lambda: figure.brief["run"] == "mine", "run of this machine")
+
+
 def test_the_address_of_a_run_opens_it_and_its_token_leaves_the_address(
     page: Page, serve_site: Server
 ) -> None:

@@ -17,7 +17,8 @@ def test_a_served_page_spells_the_command_of_its_server(server: Server, page: Pa
     block = page.locator(BLOCK, has_text=DEMO)
     expect(block).to_have_text(f"{own} train --model demo")
     expect(page.locator("html")).to_have_attribute("data-program", str(own))
-    page.locator("run-view").first.scroll_into_view_if_needed()
+    page.goto(f"{server.origin}/runs/")
+    expect(block).to_have_text(f"{own} serve\n{own} train --model demo")
     expect(page.locator("run-view .run-notice code")).to_have_text(f"{own} train --model demo")
 
 

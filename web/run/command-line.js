@@ -20,11 +20,16 @@ export function spellCommand(text, own = program()) {
   return text.replace(COMMANDS, (name) => (name === "unfrozen" ? own : folder + name));
 }
 
-/** Does so in the article: in blocks of code that start with such a command. */
+/** Does so in the article: in each line of blocks of code that start with such a command. */
 export function spellCommands(article) {
+  const own = spellCommand("unfrozen ").trimEnd();
   for (const code of article.querySelectorAll("pre > code")) {
     if (!code.textContent.startsWith("unfrozen ")) continue;
-    const first = document.createTreeWalker(code, NodeFilter.SHOW_TEXT).nextNode();
-    first.data = first.data.replace(/^unfrozen/, spellCommand("unfrozen ").trimEnd());
+    const texts = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+    for (let text = texts.nextNode(), begins = true; text; text = texts.nextNode()) {
+      const spelled = text.data.replace(/(^|\n)unfrozen\b/g, (all, before) => (before || begins ? before + own : all));
+      begins = text.data.endsWith("\n");
+      text.data = spelled;
+    }
   }
 }

@@ -130,9 +130,15 @@ export class RunView extends HTMLElement {
   #followNewest(newest, source) {
     if (newest && !(source.kind === "live" && source.name === newest.id)) {
       this.#watch.showLive(newest.id);
-    } else if (!newest && source.kind === "none" && runner.state === "absent" && runner.isSettled) {
+    } else if (!newest && source.kind === "none" && this.#waitsForNoRun()) {
       if (this.#recordings.length) this.#showFirst(this.#recordings[0].name);
     }
+  }
+
+  /** Whether a recording is shown: no runner is there, or a figure's has no run yet. */
+  #waitsForNoRun() {
+    if (this.#isFigure && ["live", "keyless"].includes(runner.state)) return true;
+    return runner.state === "absent" && runner.isSettled;
   }
 
   /** Shows a recording where there is no run: in a figure, as it grew. */
