@@ -84,13 +84,14 @@ export class RunWatch extends EventTarget {
     }
     this.caughtUp = this.wasRead = true;
     const begun = performance.now();
-    for (let played = 0; played < events.length && !signal.aborted; ) {
+    for (let played = 0; played < events.length; ) {
       const now = await new Promise((draw) => requestAnimationFrame(draw)); // a hidden page waits
+      if (signal.aborted) return;
       const due = Math.ceil((events.length * Math.max(0, now - begun)) / PLAY_MS);
       this.#fold(events.slice(played, due), 0);
       played = Math.max(played, due);
     }
-    if (!signal.aborted) this.#finishReading();
+    this.#finishReading();
   }
 
   /**
