@@ -9,6 +9,7 @@ fails says in one sentence what to do. An old Python is to be refused, so quote 
 """
 
 import argparse
+import ast
 import contextlib
 import hashlib
 import importlib.util
@@ -21,7 +22,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -36,7 +36,6 @@ HEADLESS = "chromium-headless-shell"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PROGRESS_SECONDS = 15.0
-AT_ONCE = 40  # packages that one pip installs; of more, two share the work
 WORKERS = ["-nlogical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
@@ -69,9 +68,9 @@ def log_of(title: str) -> Path:
 
 
 def reason(log: Path) -> str:
-    """The first line of `log` that names an error as pip, npm and apt do, else its last line."""
+    """The first line of `log` that names an error as uv, npm and apt do, else its last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"ERROR: |^E: |Error: ", line)]
+    errors = [line for line in lines if re.search(r"ERROR: |^E: |[Ee]rror: ", line)]
     return (errors[:1] or lines[-1:] or ["it printed nothing"])[0].rstrip(".") + "."
 
 
@@ -189,47 +188,55 @@ def torch() -> str:
 
 
 def make_venv() -> None:
-    """Make .venv unless it is there and has pip."""
-
-    def is_made() -> bool:
-        return PYTHON.exists() and any(VENV.glob("lib/*/site-packages/pip/__main__.py"))
-
-    if is_made():
+    """Make .venv, with pip and uv, unless it is there."""
+    stamp, wanted = VENV / "uv.stamp", locked("uv")
+    if stamp.is_file() and stamp.read_text() == wanted:
         return
     with lock("packages"):
-        if is_made():
-            return
-        if not all(map(importlib.util.find_spec, ("venv", "ensurepip"))):
-            package = "python{}.{}-venv".format(*sys.version_info)
-            raise BuildError(f"This Python has no venv module (Debian: apt-get install {package}).")
-        remedy = "Is the disk full, or is this folder not yours to write?"
-        run_stage("making .venv", [sys.executable, "-m", "venv", "--clear", VENV], remedy)
+        if not any(VENV.glob("lib/*/site-packages/pip/__main__.py")):
+            if not all(map(importlib.util.find_spec, ("venv", "ensurepip"))):
+                package = "python{}.{}-venv".format(*sys.version_info)
+                remedy = f"(Debian: apt-get install {package})"
+                raise BuildError(f"This Python has no venv module {remedy}.")
+            remedy = "Is the disk full, or is this folder not yours to write?"
+            run_stage("making .venv", [sys.executable, "-m", "venv", "--clear", VENV], remedy)
+        with once(stamp, wanted) as needed:
+            if needed:
+                listed = CACHE / "uv.txt"
+                listed.write_text(wanted)
+                options = ["--require-hashes", "--no-deps", "--requirement", listed]
+                run_stage("installing uv", [PYTHON, "-m", "pip", "install", *options], OFFLINE)
 
 
 def install(title: str, *arguments: str) -> None:
-    """Run pip in .venv; it never asks. What is imported is compiled then, the rest never."""
-    options = ["--no-input", "--disable-pip-version-check", "--prefer-binary", "--no-compile"]
-    run_stage(title, [PYTHON, "-m", "pip", "install", *options, *arguments], OFFLINE)
+    """Install into .venv with uv, from where pip would. What is imported is compiled then."""
+    uv = [PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, *pip_settings()]
+    run_stage(title, [*uv, *arguments], OFFLINE)
+
+
+def pip_settings() -> "list[str]":
+    """Where pip is told to find packages, by its files and variables, as options of uv."""
+    command = [PYTHON, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    pairs = re.findall(r"^(\S+)\.([\w-]+)=('.*')$", listed, flags=re.MULTILINE)
+    pairs.sort(key=lambda pair: pair[0] == ":env:")  # which overrides the files
+    settings = {name: ast.literal_eval(value) for _, name, value in pairs}
+    one = ("index-url", "cert")
+    many = ("extra-index-url", "find-links", "trusted-host", "constraint")
+    options = [f"--{name}={settings[name]}" for name in one if name in settings]
+    options += [f"--{name}={value}" for name in many for value in settings.get(name, "").split()]
+    no_index = settings.get("no-index", "").lower() in ("1", "true", "yes", "on")
+    return [*options, *(["--no-index"] if no_index else []), "--index-strategy=unsafe-best-match"]
 
 
 def install_locked(title: str, group: str) -> None:
-    """Install a group of requirements.txt; pip refuses a file whose hash is not listed there."""
+    """Install a group of requirements.txt; a file whose hash is not listed there is refused."""
     wanted = locked(group)
     with once(VENV / f"{group}.stamp", wanted, "packages") as needed:
         if needed:
-            entries = re.split(r"^(?=\w)", wanted, flags=re.MULTILINE)
-            parts = [entries[0::2], entries[1::2]] if len(entries) > AT_ONCE else [entries]
-            with ThreadPoolExecutor() as pips:  # each mostly unpacks, on one processor
-                list(pips.map(partial(install_entries, title, group), parts, range(1, 9)))
-
-
-def install_entries(title: str, group: str, entries: "Sequence[str]", part: int) -> None:
-    """Install entries of a group; two parts of one have no package in common."""
-    named = group if part == 1 else f"{group}-{part}"
-    file = CACHE / f"{named}.txt"
-    file.write_text("".join(entries))
-    shown = title if part == 1 else f"{title}, part {part}"
-    install(shown, "--require-hashes", "--no-deps", "--requirement", str(file))
+            listed = CACHE / f"{group}.txt"
+            listed.write_text(wanted)
+            install(title, "--require-hashes", "--no-deps", "--requirement", str(listed))
 
 
 def smollm2() -> None:
@@ -391,7 +398,6 @@ def bench(options: argparse.Namespace) -> int:
 def lock_requirements(_: argparse.Namespace) -> int:
     """Write requirements.txt anew: the newest versions that pyproject.toml allows, with hashes."""
     environment()
-    install("installing uv", "uv>=0.9")
     return module("release.lock")
 
 

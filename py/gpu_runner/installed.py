@@ -32,12 +32,12 @@ RUNS_ENV: Final = "UNFROZEN_RUNS"
 PAGE: Final = "page"  # inside the package, in a wheel
 INDEX: Final = "index.html"
 SETUP: Final = "training-setup.json"  # in .venv, written and locked by build.py
-PIP_STEPS: Final = ("Collecting", "Installing collected")
+UV_STEPS: Final = ("Resolved", "Downloading", "Prepared")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSetup:
-    """A running installation of PyTorch: its seconds so far and pip's latest line."""
+    """A running installation of PyTorch: its seconds so far and uv's latest line."""
 
     seconds: float
     doing: str
@@ -69,7 +69,7 @@ def _read_setup(text: str) -> TrainingSetup:
         log = Path(written["log"]).read_text("utf-8", "replace").split("\n")
     except (OSError, ValueError):  # it has only just started
         return TrainingSetup(0.0, "")
-    steps = [line.strip() for line in log if line.startswith(PIP_STEPS) or "Downloading" in line]
+    steps = [line.strip() for line in log if line.startswith(UV_STEPS)]
     return TrainingSetup(time.time() - written["since"], steps[-1][:60] if steps else "")
 
 

@@ -138,11 +138,11 @@ def test_the_version_is_that_of_the_project() -> None:
 
 @contextlib.contextmanager
 def setup_going_on(folder: Path, log: str) -> Iterator[Path]:
-    """`build.py` at work in an environment: its status file, locked, and pip's log."""
-    (folder / "pip.log").write_text(log)
+    """`build.py` at work in an environment: its status file, locked, and uv's log."""
+    (folder / "uv.log").write_text(log)
     with (folder / installed.SETUP).open("w") as status:
         fcntl.flock(status, fcntl.LOCK_EX)
-        json.dump({"since": time.time() - 30, "log": str(folder / "pip.log")}, status)
+        json.dump({"since": time.time() - 30, "log": str(folder / "uv.log")}, status)
         status.flush()
         yield folder / installed.SETUP
 
@@ -152,12 +152,11 @@ def test_an_installation_that_is_going_on_is_reported_with_its_latest_step(
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert installed.training_setup() is None
-    with setup_going_on(
-        tmp_path, "Collecting torch\n  Downloading torch-2.12.whl (900 MB)\n   ━\n"
-    ):
+    log = "Resolved 9 packages in 1s\nDownloading torch (858MiB)\n Downloaded nothing yet\n"
+    with setup_going_on(tmp_path, log):
         going_on = installed.training_setup()
         assert going_on
-        assert going_on.doing == "Downloading torch-2.12.whl (900 MB)"
+        assert going_on.doing == "Downloading torch (858MiB)"
         assert 30 <= going_on.seconds < 60
     assert installed.training_setup() is None  # also where the installer was killed: no lock
 
@@ -166,7 +165,7 @@ def test_a_command_waits_for_an_installation_that_is_going_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with setup_going_on(tmp_path, "Collecting torch\n"):
+    with setup_going_on(tmp_path, "Downloading torch (858MiB)\n"):
         waiting = threading.Thread(target=installed.wait_for_training_setup)
         waiting.start()
         waiting.join(0.2)
@@ -174,4 +173,4 @@ def test_a_command_waits_for_an_installation_that_is_going_on(
     waiting.join(5)
     assert not waiting.is_alive()
     said = capsys.readouterr().err
-    assert said.startswith("Waiting for PyTorch, which build.py is installing (30 s: Collecting")
+    assert said.startswith("Waiting for PyTorch, which build.py is installing (30 s: Downloading")

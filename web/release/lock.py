@@ -3,7 +3,7 @@
     pyproject.toml → uv pip compile, for every platform and Python → requirements.txt
 
 Above each entry stand the groups it belongs to. PyTorch and its CUDA libraries are left out: their
-builds differ by machine and index, and pip gets the range of pyproject.toml. `python3 build.py
+builds differ by machine and index, and uv gets the range of pyproject.toml. `python3 build.py
 lock` takes the newest versions that pyproject.toml allows.
 """
 
@@ -24,7 +24,7 @@ GROUPS: Final = {
     "dev": ("site", "train", "lora", "dev"),
 }
 """What each group needs: the package's own requirements and these extras of pyproject.toml."""
-ALONE: Final = ("smollm2", "node")
+ALONE: Final = ("smollm2", "node", "uv")
 """Extras whose packages are installed without what they ask for."""
 HEAD: Final = """\
 # Written by `python3 build.py lock`; see web/release/lock.py. Groups stand above each entry.

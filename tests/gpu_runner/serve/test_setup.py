@@ -32,10 +32,10 @@ def client(tmp_path: Path) -> TestClient:
 def test_an_installation_that_is_going_on_is_reported_with_its_seconds_and_step(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "training_setup", lambda: TrainingSetup(31.5, "Collecting torch"))
+    monkeypatch.setattr(app, "training_setup", lambda: TrainingSetup(31.5, "Downloading torch"))
     answer = client.get("/api/setup")
     assert answer.status_code == 200
-    assert answer.json() == {"installing": {"seconds": 31.5, "doing": "Collecting torch"}}
+    assert answer.json() == {"installing": {"seconds": 31.5, "doing": "Downloading torch"}}
 
 
 def test_without_an_installation_there_is_nothing_to_wait_for(
