@@ -210,19 +210,23 @@ def make_venv() -> None:
 
 def install(title: str, *arguments: str) -> None:
     """Install into .venv with uv, from where pip would. What is imported is compiled then."""
-    uv = [PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, *pip_settings()]
+    uv = [PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, *pip_settings(arguments)]
     run_stage(title, [*uv, *arguments], OFFLINE)
 
 
-def pip_settings() -> "list[str]":
-    """Where pip is told to find packages, by its files and variables, as options of uv."""
+def pip_settings(arguments: "Sequence[str]") -> "list[str]":
+    """Where pip is told to find packages, by its files and variables, as options of uv.
+
+    A locked version needs no constraint, and uv takes none beside hashes.
+    """
     command = [PYTHON, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     pairs = re.findall(r"^(\S+)\.([\w-]+)=('.*')$", listed, flags=re.MULTILINE)
     pairs.sort(key=lambda pair: pair[0] == ":env:")  # which overrides the files
     settings = {name: ast.literal_eval(value) for _, name, value in pairs}
     one = ("index-url", "cert")
-    many = ("extra-index-url", "find-links", "trusted-host", "constraint")
+    many = ["extra-index-url", "find-links", "trusted-host"]
+    many += [] if "--require-hashes" in arguments else ["constraint"]
     options = [f"--{name}={settings[name]}" for name in one if name in settings]
     options += [f"--{name}={value}" for name in many for value in settings.get(name, "").split()]
     no_index = settings.get("no-index", "").lower() in ("1", "true", "yes", "on")
