@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import build
-from site_builder import SiteError, browser_python
+from site_builder import SiteError, browser_python, disk_cache
 from site_builder.browser_python import (
     LIBRARY,
     MODULES,
@@ -65,7 +65,7 @@ def test_progress_counts_the_bytes_that_the_site_serves() -> None:
 def test_a_module_that_does_not_start_stops_the_build(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(browser_python, "BYTECODE_CACHE", tmp_path / "bytecode.zip")
+    monkeypatch.setattr(disk_cache, "CACHE", tmp_path)
     monkeypatch.setattr(browser_python, "IMPORTED_AT_START", ("pycell.nowhere",))
     with pytest.raises(SiteError, match=r"ModuleNotFoundError.*pycell\.nowhere"):
         build_files()

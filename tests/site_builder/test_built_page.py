@@ -89,7 +89,6 @@ def test_the_same_sources_give_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(disk_cache, "CACHE", tmp_path / "made")
     monkeypatch.setenv("UNFROZEN_NODE", node)
-    monkeypatch.setattr(browser_python, "BYTECODE_CACHE", tmp_path / "bytecode.zip")
     browser_python.python_files.cache_clear()  # compile everything again
     build_site(tmp_path / "again")
     assert digests(tmp_path / "again") == digests(site)

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from site_builder import SiteError
+from site_builder.browser_python import python_files
+from site_builder.fonts import FACES, subset_face
 from site_builder.page import build_site
+
+
+def make_ahead() -> None:
+    """Make what takes longest in processes beside this one, which finds it in the cache."""
+    for make in (python_files, lambda: [*map(subset_face, FACES)]):
+        if os.fork() == 0:
+            try:
+                make()
+            finally:
+                os._exit(0)  # what went wrong goes wrong in the build itself again, and is said
 
 
 def main() -> int:
@@ -17,6 +30,7 @@ def main() -> int:
     )
     parser.add_argument("out", type=Path, help="folder to write, replaced as a whole")
     arguments = parser.parse_args()
+    make_ahead()
     try:
         chapters = build_site(arguments.out)
     except SiteError as error:

@@ -2,7 +2,7 @@
 
     node_modules/pyodide ──────── hashes checked ──▶ pyodide/             runtime, standard library
     py/unfrozen, web/pycell ──────────── zipped ──▶ python/unfrozen.zip
-    .cache/bytecode.zip ───── next to each source ──▶ both archives
+    bytecode, by Node ─────── next to each source ──▶ both archives
     two files of py/gpu_runner, the demo model ───▶ pyodide/gpu_runner_demo-….whl
 
 Pyodide ships its standard library as source, and compiling it was most of the time to start. The
@@ -22,13 +22,14 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 from site_builder import SiteError
 from site_builder.compression import transferred_bytes
 from site_builder.config import ROOT, project
+from site_builder.disk_cache import make_once
 from unfrozen.lab.demo import FILES
 
 RUNTIME: Final = ROOT / "node_modules" / "pyodide"
@@ -36,7 +37,6 @@ LIBRARY: Final = "pyodide/python_stdlib.zip"
 MODULES: Final = "python/unfrozen.zip"
 IMPORTED_AT_START: Final = ("pycell.browser", "pyodide.http", "unfrozen.ask")
 """What workers import before they answer; what cells import later is small."""
-BYTECODE_CACHE: Final = ROOT / ".cache" / "bytecode.zip"
 DEMO: Final = ROOT / "py" / "gpu_runner" / "demo"
 DEMO_PACKAGE: Final = "gpu_runner"
 _DEMO_FILES: Final = (
@@ -130,18 +130,18 @@ def _bytecode(library: bytes, modules: bytes) -> dict[str, bytes]:
     """Return the bytecode of two archives; compiled again when something has changed."""
     script = Path(__file__).with_name("bytecode.mjs")
     inputs = [library, modules, script.read_bytes(), script.with_suffix(".py").read_bytes()]
-    digest = hashlib.sha256(b"".join(inputs) + repr(IMPORTED_AT_START).encode()).hexdigest()
-    if not BYTECODE_CACHE.is_file() or zipfile.ZipFile(BYTECODE_CACHE).comment != digest.encode():
-        BYTECODE_CACHE.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BYTECODE_CACHE.parent) as folder:
-            given, made = Path(folder, "modules.zip"), Path(folder, "bytecode.zip")
-            given.write_bytes(modules)
-            _run_node([str(script), str(given), str(made), *IMPORTED_AT_START])
-            with zipfile.ZipFile(made, "a") as archive:
-                archive.comment = digest.encode()
-            made.replace(BYTECODE_CACHE)
-    with zipfile.ZipFile(BYTECODE_CACHE) as cached:
-        return {name: cached.read(name) for name in cached.namelist()}
+    inputs.append(repr(IMPORTED_AT_START).encode())
+    made = make_once(b"".join(inputs), partial(_compile, script, modules))
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _compile(script: Path, modules: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder, "modules.zip"), Path(folder, "bytecode.zip")
+        given.write_bytes(modules)
+        _run_node([str(script), str(given), str(made), *IMPORTED_AT_START])
+        return made.read_bytes()
 
 
 def _run_node(arguments: list[str]) -> None:
