@@ -204,14 +204,14 @@ def make_venv() -> None:
             if needed:
                 listed = CACHE / "uv.txt"
                 listed.write_text(wanted)
-                options = ["--require-hashes", "--no-deps", "--requirement", listed]
+                options = ["--require-hashes", "--no-deps", "--requirement", str(listed)]
                 run_stage("installing uv", [PYTHON, "-m", "pip", "install", *options], OFFLINE)
 
 
 def install(title: str, *arguments: str) -> None:
     """Install into .venv with uv, from where pip would. What is imported is compiled then."""
-    uv = [PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, *pip_settings(arguments)]
-    run_stage(title, [*uv, *arguments], OFFLINE)
+    options = ["--python", str(PYTHON), *pip_settings(arguments), *arguments]
+    run_stage(title, [PYTHON, "-m", "uv", "pip", "install", *options], OFFLINE)
 
 
 def pip_settings(arguments: "Sequence[str]") -> "list[str]":
@@ -219,9 +219,9 @@ def pip_settings(arguments: "Sequence[str]") -> "list[str]":
 
     A locked version needs no constraint, and uv takes none beside hashes.
     """
-    command = [PYTHON, "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    pairs = re.findall(r"^(\S+)\.([\w-]+)=('.*')$", listed, flags=re.MULTILINE)
+    command = ["-m", "pip", "config", "list"]
+    listed = subprocess.run([PYTHON, *command], capture_output=True, text=True, check=True).stdout
+    pairs = re.findall(r"^(\S+)\.([\w-]+)=(.+)$", listed, flags=re.MULTILINE)
     pairs.sort(key=lambda pair: pair[0] == ":env:")  # which overrides the files
     settings = {name: ast.literal_eval(value) for _, name, value in pairs}
     one = ("index-url", "cert")

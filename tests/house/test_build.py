@@ -147,6 +147,22 @@ def test_a_chromium_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) 
         build.chromium()
 
 
+def test_uv_looks_where_pip_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "pip.conf"
+    file.write_text("[global]\nindex-url = https://a/simple\ntrusted-host = b\nno-index = true\n")
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    monkeypatch.setenv("PIP_INDEX_URL", "https://b/it's")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/x /y")
+    monkeypatch.setenv("PIP_CONSTRAINT", "/c.txt")
+    hashed = build.pip_settings(["--require-hashes"])
+    assert {"--find-links=/x", "--find-links=/y", "--trusted-host=b", "--no-index"} <= {*hashed}
+    assert "--constraint=/c.txt" in build.pip_settings([])
+    assert "--constraint=/c.txt" not in hashed
+    assert [option for option in hashed if "index-url" in option] == ["--index-url=https://b/it's"]
+
+
 def test_a_missing_chromium_is_refused_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
