@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from zipimport import zipimporter
 
@@ -18,9 +19,10 @@ from zipimport import zipimporter
 def write_bytecode(target: str) -> None:
     """Write `ARCHIVE/MODULE.pyc` of every module imported from an archive into the zip `target`."""
     with zipfile.ZipFile(target, "w") as out, tempfile.TemporaryDirectory() as folder:
+        opened = cache(zipfile.ZipFile)
         for archive, name in sorted(_imported_sources()):
             source = Path(folder, "source.py")
-            source.write_bytes(zipfile.ZipFile(archive).read(name))
+            source.write_bytes(opened(archive).read(name))
             out.writestr(f"{Path(archive).name}/{name}c", _compile(source, f"{archive}/{name}"))
 
 

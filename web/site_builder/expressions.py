@@ -22,6 +22,7 @@ import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from html import escape
 from itertools import product
 from types import MappingProxyType
@@ -48,7 +49,8 @@ class Expressions:
     def __init__(self) -> None:
         """Start with the formats only."""
         self._names: dict[str, Any] = {"__name__": "facts"}
-        self._environment = Environment(undefined=StrictUndefined, autoescape=False)
+        environment = Environment(undefined=StrictUndefined, autoescape=False)
+        self._compile = cache(partial(environment.compile_expression, undefined_to_none=False))
 
     def define(self, source: str, filename: str, first_line: int) -> None:
         """Run a facts block; raises SiteError with its traceback at the line that failed."""
@@ -66,8 +68,7 @@ class Expressions:
         Raises SiteError when it cannot be computed.
         """
         try:
-            compiled = self._environment.compile_expression(expression, undefined_to_none=False)
-            value = compiled(**{**_FORMATS, **self._names, **names})
+            value = self._compile(expression)(**{**_FORMATS, **self._names, **names})
             if isinstance(value, Undefined):
                 str(value)  # raises, and names what is missing
             return value
