@@ -1,8 +1,7 @@
 /** Keeps the site for readers without a network, and offers a newer version when one is there; see service-worker.js. */
 
 import { textButton } from "../figures/tools.js";
-import { MARK, SITE } from "./site.js";
-import { trustedAddress } from "./trusted.js";
+import { MARK, SITE, trustedAddress } from "./site.js";
 
 const QUIET_MS = 3000; // after the page has loaded: nobody waits for this
 

@@ -16,7 +16,7 @@
  *   own policy ──"unguarded"──▶ page's policy ──script error before its first message──▶ no policy
  */
 
-import { blobAddress, trustedAddress } from "../page/trusted.js";
+import { blobAddress, trustedAddress } from "../page/site.js";
 import { isAllowed } from "./messages.js";
 import { runtime } from "./runtime-files.js";
 
