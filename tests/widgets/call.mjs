@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { toHtml } from "../../web/figures/vnode.js";
 
 const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the site builder bakes it
-globalThis.document = { getElementById: (id) => baked[id] ?? null };
+globalThis.document = { getElementById: (id) => baked[id] ?? null, documentElement: { style: {} } };
 globalThis.HTMLElement = class {};
 globalThis.customElements = { define() {} };
 

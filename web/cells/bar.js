@@ -103,6 +103,12 @@ export class CellBar {
     this.cost.hidden = phase !== "idle";
   }
 
+  /** Shows and announces a sentence. @param {string} text */
+  say(text) {
+    this.#setStatus(text);
+    this.announcement.textContent = text;
+  }
+
   async #copy(code) {
     try {
       await navigator.clipboard.writeText(code);

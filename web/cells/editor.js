@@ -2,15 +2,18 @@
  * The editor of a cell: CodeMirror 6, loaded when the reader first wants to edit.
  *
  * It has the exact size of the source that it replaces: same type, lines and padding; the line numbers stand in the padding,
- * and only while it has the focus. Tab moves the focus, as everywhere in the page; Ctrl-] and Ctrl-[ indent.
+ * and only while it has the focus. Tab moves the focus, as everywhere in the page, unless a list of names is open, from which
+ * it takes one; Ctrl-] and Ctrl-[ indent.
  */
 
+import { acceptCompletion, autocompletion } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { python } from "@codemirror/lang-python";
 import { bracketMatching, indentOnInput, indentUnit, syntaxHighlighting, HighlightStyle } from "@codemirror/language";
-import { EditorSelection, EditorState, StateEffect, StateField } from "@codemirror/state";
+import { EditorSelection, EditorState, Prec, StateEffect, StateField } from "@codemirror/state";
 import { Decoration, EditorView, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
+import { nameSource } from "./completion.js";
 
 const markEffect = StateEffect.define();
 const FAILED = Decoration.line({ class: "cm-failed" });
@@ -28,9 +31,9 @@ const mark = StateField.define({
 
 /**
  * @param {{parent: HTMLElement, code: string, label: string, onChange: (code: string) => void,
- *   onRun: () => void, onLeave: () => void}} options
+ *   onRun: () => void, onLeave: () => void, names: import("./completion.js").Names, onNoNames: () => void}} options
  */
-export function createEditor({ parent, code, label, onChange, onRun, onLeave }) {
+export function createEditor({ parent, code, label, onChange, onRun, onLeave, names, onNoNames }) {
   const act = (action) => () => {
     action();
     return true;
@@ -42,6 +45,8 @@ export function createEditor({ parent, code, label, onChange, onRun, onLeave }) 
   ];
   const extensions = [
     keymap.of([...own, ...defaultKeymap, ...historyKeymap]),
+    autocompletion({ override: [nameSource(names, onNoNames)], icons: false, interactionDelay: 0 }),
+    Prec.highest(keymap.of([{ key: "Tab", run: acceptCompletion }])),
     lineNumbers(),
     history(),
     python(),
@@ -109,6 +114,36 @@ const theme = EditorView.theme({
   ".cm-line::selection, .cm-line ::selection": { background: "var(--selection)" },
   "&.cm-focused .cm-matchingBracket": { background: "var(--selection)" },
   "&.cm-focused .cm-nonmatchingBracket": { background: "none", color: "var(--bad)" },
+  ".cm-tooltip": {
+    border: "1px solid var(--rule-strong)",
+    borderRadius: "var(--radius)",
+    background: "var(--paper)",
+    color: "var(--ink)",
+    boxShadow: "var(--shadow)",
+    overflow: "hidden",
+  },
+  ".cm-tooltip.cm-tooltip-autocomplete > ul": {
+    minWidth: "12rem",
+    maxHeight: "13.5em",
+    fontFamily: "var(--font-mono)",
+    fontSize: "0.8125rem",
+  },
+  ".cm-tooltip.cm-tooltip-autocomplete > ul > li": {
+    display: "flex",
+    justifyContent: "space-between",
+    gap: "var(--space-4)",
+    minHeight: "24px",
+    padding: "0 var(--space-2)",
+    lineHeight: "24px",
+  },
+  ".cm-tooltip.cm-tooltip-autocomplete > ul > li[aria-selected]": {
+    outline: "1px solid transparent", // of forced colours
+    outlineOffset: "-1px",
+    background: "var(--selection)",
+    color: "var(--ink)",
+  },
+  ".cm-completionDetail": { color: "var(--ink-3)", fontStyle: "normal" },
+  ".cm-completionMatchedText": { color: "var(--accent)", textDecoration: "none" },
   ".cm-failed": { boxShadow: "inset 2px 0 var(--bad)" },
   ".cm-gutters": {
     width: "var(--cell-indent)",

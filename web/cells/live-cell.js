@@ -20,7 +20,8 @@ const BEFORE_EDIT = "From before your edit: run the cell to update it";
 export class LiveCell extends HTMLElement {
   connectedCallback() {
     if (this.source) return;
-    this.source = new CellSource(this.querySelector(".cell-source"), this.id);
+    const names = (place) => python.names(place);
+    this.source = new CellSource(this.querySelector(".cell-source"), this.id, names, () => this.bar.say(noNamesText()));
     const box = this.querySelector(".cell-output") ?? this.#newOutput();
     this.output = new CellOutput(box, () => python.refuse());
     this.bar = new CellBar(this, this.dataset.runLabel || "Run");
@@ -237,6 +238,14 @@ export class LiveCell extends HTMLElement {
     (this.source.fold ?? this.source.pre).before(note);
     return note;
   }
+}
+
+/** Returns why Ctrl-Space has opened nothing. */
+function noNamesText() {
+  const { phase } = python.status;
+  if (["running", "stopping"].includes(phase)) return "Python is busy: names come when the run has ended";
+  if (["ready", "stopped"].includes(phase)) return "Python knows no names here";
+  return "Python is not running: run a cell, then its names are here";
 }
 
 function noteText({ ok, edited, stopped, seconds }) {

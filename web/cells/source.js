@@ -6,13 +6,16 @@ export class CellSource extends EventTarget {
    * be loaded.
    * @param {HTMLPreElement} pre the baked source
    * @param {string} name the cell's name, for screen readers
+   * @param {import("./completion.js").Names} names what Python knows at a place
+   * @param {() => void} onNoNames the reader asked for names and there are none
    */
-  constructor(pre, name) {
+  constructor(pre, name, names, onNoNames) {
     super();
     this.pre = pre;
     this.fold = pre.previousElementSibling?.matches("details") ? pre.previousElementSibling : null;
     this.codeElement = pre.querySelector("code") ?? pre;
     this.name = name;
+    this.completion = { names, onNoNames };
     this.text = this.codeElement.textContent;
     this.baked = [...this.codeElement.childNodes];
     this.original = this.text;
@@ -60,7 +63,8 @@ export class CellSource extends EventTarget {
       this.editor = tools.createEditor({
         parent: host,
         code: this.#lines,
-        label: `Python code of ${this.name}; press Escape to leave`,
+        label: `Python code of ${this.name}; press Escape to leave, Control and Space for names`,
+        ...this.completion,
         onChange: (code) => code !== this.#lines && this.#setText(code + this.tail),
         onRun: () => this.dispatchEvent(new Event("run")),
         onLeave: () => this.dispatchEvent(new Event("leave")),

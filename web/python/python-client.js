@@ -32,6 +32,7 @@ import { WorkerClient } from "./worker-client.js";
 const INTERRUPT = 2;
 const GRACE_MS = 250;
 const PING_MS = 2000;
+const NAMES_MS = 1000; // that an editor waits for names
 const PRINTED_LIMIT = 400_000; // characters of a run; Python stops at half of it
 const REFUSALS_LIMIT = 200; // then the worker is terminated
 const FULL_BYTES = 2 ** 30; // of memory: from here on, Python is restarted at the first MemoryError to free it
@@ -68,6 +69,7 @@ export class PythonClient extends WorkerClient {
   #grace = 0;
   #ping = 0;
   #lastRun = 0;
+  #asked = { call: 0, settle: (_names) => {} }; // the editor's last question
   #isPreparing = false; // started before anything was run
 
   /** @param {URL} workerUrl the worker's script; the runtime lies beside its folder */
@@ -123,6 +125,24 @@ export class PythonClient extends WorkerClient {
     if (this.#isSpawned) return;
     this.#isPreparing = true;
     this.#spawn();
+  }
+
+  /**
+   * Asks for the names at a place of an edited cell, while nothing runs; never starts Python. A newer question, and a
+   * second without an answer, end the one before.
+   * @param {object} place see `pycell.completion`
+   * @returns {Promise<[name: string, detail: string][]>}
+   */
+  names(place) {
+    this.#asked.settle([]);
+    if (!this.#alive || this.#running || this.#queue.length > 0) return Promise.resolve([]);
+    if (this.#aside && !this.#edited) this.#exchange(); // the reader's variables are there
+    const call = this.#asked.call + 1;
+    return new Promise((settle) => {
+      this.#asked = { call, settle };
+      this.post({ type: "names", call, place: JSON.stringify(place) });
+      setTimeout(() => settle([]), NAMES_MS);
+    });
   }
 
   /** Stops the running cell and clears the queue. */
@@ -194,6 +214,7 @@ export class PythonClient extends WorkerClient {
     else if (data.type === "failed") this.fail(data.reason);
     else if (data.type === "crashed") this.#handleCrash(data.reason);
     else if (data.type === "pong") this.#handlePong(data.running);
+    else if (data.type === "names") this.#handleNames(data);
     else this.#receiveOfRun(data);
   }
 
@@ -230,6 +251,15 @@ export class PythonClient extends WorkerClient {
     const entry = this.#running;
     const answer = await this.#fetcher.fetch(request);
     if (entry === this.#running) this.post({ type: "fetched", ...answer });
+  }
+
+  #handleNames({ call, json }) {
+    try {
+      const named = JSON.parse(json).map(([name, detail]) => [String(name), String(detail)]);
+      if (call === this.#asked.call) this.#asked.settle(named);
+    } catch {
+      this.refuse();
+    }
   }
 
   /** Sends a ping in a while; Python answers as soon as it computes nothing. */
