@@ -194,7 +194,7 @@ def test_the_editor_offers_what_the_live_interpreter_knows(reader: CellReader) -
     page.keyboard.press("Tab")
     page.keyboard.type("1) # ")
     page.keyboard.press("Control+Space")
-    expect(cell.locator(".cell-bar [role=status]")).to_have_text("Python knows no names here")
+    expect(cell.locator(".cell-bar [role=status]")).to_have_text("No names known here")
     page.keyboard.press("Tab")  # leaves
     expect(cell.locator(".cell-run")).to_be_focused()
     assert page.evaluate("(id) => document.getElementById(id).code", reader.cell).endswith(

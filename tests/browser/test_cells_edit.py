@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +154,26 @@ def test_a_changed_article_keeps_the_reader_s_version_and_offers_the_new(
     page.locator(f"#{reader.cell} .cell-run").wait_for()
     assert code(reader) == "mine = 2"
     assert note.count() == 0
+
+
+def test_all_edits_are_saved_as_one_file_also_those_that_the_browser_refuses_to_store(
+    reader: CellReader,
+) -> None:
+    page = reader.page
+    old = "localStorage.setItem('unfrozen-cell:gone', JSON.stringify({ code: 'old = 1' }))"
+    page.evaluate(f"() => {{ {old}; Storage.prototype.setItem = () => {{ throw Error('full'); }}; }}")
+    page.evaluate("(id) => { document.getElementById(id).code = 'mine = 1\\n'; }", reader.cell)
+    status = page.locator(f"#{reader.cell} .cell-bar [role=status]")
+    expect(status).to_have_text("This browser stores no edits: they last as long as this page.")
+    with page.expect_download() as button:
+        page.locator(f"#{reader.cell} .cell-message button").click()
+    expect(status).to_have_text("2 edits saved")
+    page.evaluate("(id) => document.getElementById(id).source.edit()", reader.cell)
+    with page.expect_download() as keys:
+        page.keyboard.press("Control+s")
+    for download in (button.value, keys.value):
+        text = Path(download.path()).read_text(encoding="utf-8")
+        assert text.endswith(f"# %% {reader.cell}\nmine = 1\n\n# %% gone\nold = 1\n")
 
 
 def test_a_version_is_shared_by_a_link_and_neither_run_nor_saved_before_it_is_taken(

@@ -1,4 +1,4 @@
-/** The bar below a cell's source: its buttons (Run, Stop, Reset, Share, Copy) and its status. */
+/** The bar below a cell's source: its buttons (Run, Stop, Reset, Share, Save edits, Copy) and its status. */
 
 import { python } from "../python/python-client.js";
 import { textForHost } from "../python/runtime-files.js";
@@ -9,7 +9,7 @@ import { linkTo } from "./versions.js";
 
 export class CellBar {
   /**
-   * @param {{run: () => void, stop: () => void, reset: () => void, id: string, code: string}} cell
+   * @param {{run: () => void, stop: () => void, reset: () => void, saveEdits: () => void, id: string, code: string}} cell
    * @param {string} label of the button that runs the article's code
    */
   constructor(cell, label) {
@@ -24,6 +24,8 @@ export class CellBar {
     this.resetButton = textButton("cell-reset", "Reset", () => cell.reset());
     this.shareButton = textButton("cell-share", "Share", () => this.#share(cell));
     this.shareButton.title = "Copy a link that brings your version of this cell";
+    this.saveButton = textButton("cell-save", "Save edits", () => cell.saveEdits());
+    this.saveButton.title = "Save every cell that you have edited as one file of Python";
     this.status = document.createElement("span");
     this.status.className = "cell-status faint";
     this.status.setAttribute("aria-hidden", "true"); // it changes often; screen readers get `announcement`
@@ -42,8 +44,8 @@ export class CellBar {
     this.cost.className = "cell-cost faint";
     const { costCompressed, costPlain } = document.querySelector("python-status")?.dataset ?? {};
     this.cost.textContent = textForHost({ compressed: costCompressed, plain: costPlain }) ?? "";
-    const tools = [this.runButton, this.stopButton, this.resetButton, this.shareButton, this.copyButton, this.link];
-    this.element.append(...tools, this.cost, this.status, this.progress);
+    this.element.append(this.runButton, this.stopButton, this.resetButton, this.shareButton, this.saveButton);
+    this.element.append(this.copyButton, this.link, this.cost, this.status, this.progress);
     python.addEventListener("status", () => this.#showWaiting());
     this.element.append(this.announcement);
     this.offer("");
@@ -58,7 +60,7 @@ export class CellBar {
   /** Offers to reset the code, to undo a reset, or neither. @param {"" | "reset" | "undo"} what */
   offer(what) {
     this.resetButton.hidden = what === "";
-    this.shareButton.hidden = what !== "reset";
+    this.shareButton.hidden = this.saveButton.hidden = what !== "reset";
     this.resetButton.textContent = what === "undo" ? "Undo reset" : "Reset";
     this.runButton.textContent = what === "reset" ? "Run your version" : this.label;
   }
@@ -128,7 +130,9 @@ export class CellBar {
   }
 
   #setStatus(text) {
-    if (this.status.textContent !== text) this.status.textContent = text;
+    if (this.status.textContent === text) return;
+    this.status.textContent = text;
+    this.status.title = text; // it is cut where there is little room
   }
 }
 

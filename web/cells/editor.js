@@ -31,9 +31,10 @@ const mark = StateField.define({
 
 /**
  * @param {{parent: HTMLElement, code: string, label: string, onChange: (code: string) => void,
- *   onRun: () => void, onLeave: () => void, names: import("./completion.js").Names, onNoNames: () => void}} options
+ *   onRun: () => void, onSave: () => void, onLeave: () => void, names: import("./completion.js").Names,
+ *   onNoNames: () => void}} options
  */
-export function createEditor({ parent, code, label, onChange, onRun, onLeave, names, onNoNames }) {
+export function createEditor({ parent, code, label, onChange, onRun, onSave, onLeave, names, onNoNames }) {
   const act = (action) => () => {
     action();
     return true;
@@ -41,6 +42,7 @@ export function createEditor({ parent, code, label, onChange, onRun, onLeave, na
   const own = [
     { key: "Shift-Enter", run: act(onRun) },
     { key: "Mod-Enter", run: act(onRun) },
+    { key: "Mod-s", run: act(onSave) },
     { key: "Escape", run: act(onLeave) },
   ];
   const extensions = [

@@ -9,7 +9,9 @@
 
 import { python } from "../python/python-client.js";
 import { whenApproached } from "../page/visibility.js";
+import { saveFile } from "../figures/tools.js";
 import { CellBar } from "./bar.js";
+import { EDITS_NAME, editsFile, editsOfRemovedCells, loadEdit, removeEdit, saveEdit } from "./edits.js";
 import { CellOutput } from "./output.js";
 import { CellSource } from "./source.js";
 import { sharedVersion, versionsNote } from "./versions.js";
@@ -33,6 +35,7 @@ export class LiveCell extends HTMLElement {
     this.article = null; // the baked output, taken when the first run replaces it
     this.source.addEventListener("change", () => this.#handleChange());
     this.source.addEventListener("run", () => this.run());
+    this.source.addEventListener("save", () => this.saveEdits());
     this.source.addEventListener("leave", () => this.bar.focus());
     this.source.addEventListener("lost", () => this.#showEditorFailure());
     this.addEventListener("cell-jump", (event) => jump(event.detail));
@@ -193,8 +196,28 @@ export class LiveCell extends HTMLElement {
     if (!this.saving) return;
     clearTimeout(this.saving);
     this.saving = 0;
-    if (this.bar.edited) saveEdit(this.id, this.dataset.hash, this.code);
-    else removeEdit(this.id);
+    if (!this.bar.edited) removeEdit(this.id);
+    else if (!saveEdit(this.id, this.dataset.hash, this.code)) this.#warnOfStorage();
+  }
+
+  /** Says, once, that the edit lasts as long as the page. */
+  #warnOfStorage() {
+    if (this.isWarned) return;
+    this.isWarned = true;
+    const text = "This browser stores no edits: they last as long as this page.";
+    this.output.showMessage(text, "Save edits", () => this.saveEdits());
+    this.bar.announcement.textContent = text;
+  }
+
+  /** Saves every edited cell of the page as one file. */
+  saveEdits() {
+    const cells = [...document.querySelectorAll("live-cell")];
+    const edited = cells.filter(({ bar }) => bar?.edited).map(({ id, code }) => ({ id, code }));
+    const all = [...edited, ...editsOfRemovedCells(cells.map(({ id }) => id))];
+    if (all.length === 0) return this.bar.say("No cell is edited");
+    const where = `${location.origin}${location.pathname}`;
+    saveFile(EDITS_NAME, new Blob([editsFile(all, where)], { type: "text/x-python" }));
+    return this.bar.say(all.length === 1 ? "1 edit saved" : `${all.length} edits saved`);
   }
 
   #undoReset() {
@@ -243,9 +266,9 @@ export class LiveCell extends HTMLElement {
 /** Returns why Ctrl-Space has opened nothing. */
 function noNamesText() {
   const { phase } = python.status;
-  if (["running", "stopping"].includes(phase)) return "Python is busy: names come when the run has ended";
-  if (["ready", "stopped"].includes(phase)) return "Python knows no names here";
-  return "Python is not running: run a cell, then its names are here";
+  if (["running", "stopping"].includes(phase)) return "Python is busy";
+  if (["ready", "stopped"].includes(phase)) return "No names known here";
+  return "Python is not running";
 }
 
 function noteText({ ok, edited, stopped, seconds }) {
@@ -296,38 +319,6 @@ class CellGuess {
   /** Shows Python's comparison of guess and result; an empty text removes it. */
   showComparison(text) {
     this.comparison.textContent = text;
-  }
-}
-
-// The reader's version of a cell, stored with the hash of the article's source: a changed article can be distinguished
-// from a changed cell. Without storage the edit lasts as long as the page.
-const key = (id) => `unfrozen-cell:${id}`;
-
-/** @returns {{hash: string, code: string} | null} what was saved for a cell */
-function loadEdit(id) {
-  try {
-    const saved = JSON.parse(localStorage.getItem(key(id)));
-    return typeof saved?.code === "string" ? saved : null;
-  } catch {
-    return null; // storage is blocked, or the entry is not ours
-  }
-}
-
-/** Saves `code`, an edit of the article's source with `hash`. */
-function saveEdit(id, hash, code) {
-  try {
-    localStorage.setItem(key(id), JSON.stringify({ hash, code }));
-  } catch {
-    // storage is full or blocked: the edit lasts as long as the page
-  }
-}
-
-/** Removes what was saved for a cell. */
-function removeEdit(id) {
-  try {
-    localStorage.removeItem(key(id));
-  } catch {
-    // nothing could have been saved
   }
 }
 

@@ -2,8 +2,8 @@
 
 export class CellSource extends EventTarget {
   /**
-   * Dispatches "change" when the code changes, "run" at Shift-Enter, "leave" at Esc, and "lost" when the editor could not
-   * be loaded.
+   * Dispatches "change" when the code changes, "run" at Shift-Enter, "save" at Ctrl-S, "leave" at Esc, and "lost" when the
+   * editor could not be loaded.
    * @param {HTMLPreElement} pre the baked source
    * @param {string} name the cell's name, for screen readers
    * @param {import("./completion.js").Names} names what Python knows at a place
@@ -67,6 +67,7 @@ export class CellSource extends EventTarget {
         ...this.completion,
         onChange: (code) => code !== this.#lines && this.#setText(code + this.tail),
         onRun: () => this.dispatchEvent(new Event("run")),
+        onSave: () => this.dispatchEvent(new Event("save")),
         onLeave: () => this.dispatchEvent(new Event("leave")),
       });
       this.pre.after(host);
