@@ -161,7 +161,9 @@ def test_all_edits_are_saved_as_one_file_also_those_that_the_browser_refuses_to_
 ) -> None:
     page = reader.page
     old = "localStorage.setItem('unfrozen-cell:gone', JSON.stringify({ code: 'old = 1' }))"
-    page.evaluate(f"() => {{ {old}; Storage.prototype.setItem = () => {{ throw Error('full'); }}; }}")
+    page.evaluate(
+        f"() => {{ {old}; Storage.prototype.setItem = () => {{ throw Error('full'); }}; }}"
+    )
     page.evaluate("(id) => { document.getElementById(id).code = 'mine = 1\\n'; }", reader.cell)
     status = page.locator(f"#{reader.cell} .cell-bar [role=status]")
     expect(status).to_have_text("This browser stores no edits: they last as long as this page.")
