@@ -19,20 +19,22 @@
  *                                                    (variables cleared)          without isolation
  *
  * Stop always works, because a worker can be terminated whatever it does. The interrupt comes first only because
- * it keeps the reader's variables. A restart reuses the compiled module and the files of this page, so it downloads
- * nothing. When Python itself ends, it is restarted with a reason: its worker reports a crash, or a ping, sent
- * every two seconds, finds it idle and its event loop stopped. Code that computes answers no ping, for hours if it
- * likes.
+ * it keeps the reader's variables. A restart takes a spare that has started meanwhile (spare.js), else it reuses the
+ * compiled module and the files of this page: it downloads nothing. When Python itself ends, it is restarted with a
+ * reason: its worker reports a crash, or a ping, sent every two seconds, finds it idle and its event loop stopped.
+ * Code that computes answers no ping, for hours if it likes.
  */
 
 import { dropPackage, PackageFetcher } from "./package-fetcher.js";
 import { runtime } from "./runtime-files.js";
+import { loadReader, Spare } from "./spare.js";
 import { WorkerClient } from "./worker-client.js";
 
 const INTERRUPT = 2;
 const GRACE_MS = 250;
 const PING_MS = 2000;
 const NAMES_MS = 1000; // that an editor waits for names
+const SPARE_MS = 200; // after Python is ready: what the reader has pressed comes first
 const PRINTED_LIMIT = 400_000; // characters of a run; Python stops at half of it
 const REFUSALS_LIMIT = 200; // then the worker is terminated
 const FULL_BYTES = 2 ** 30; // of memory: from here on, Python is restarted at the first MemoryError to free it
@@ -71,12 +73,15 @@ export class PythonClient extends WorkerClient {
   #lastRun = 0;
   #asked = { call: 0, settle: (_names) => {} }; // the editor's last question
   #isPreparing = false; // started before anything was run
+  #spare;
+  #spareTimer = 0;
 
   /** @param {URL} workerUrl the worker's script; the runtime lies beside its folder */
   constructor(workerUrl) {
     super(workerUrl, "reader", {
       phase: "idle", share: "0%", starting: false, reason: "", cleared: false, fetching: "", refused: 0,
     });
+    this.#spare = new Spare(workerUrl);
   }
 
   get turn() {
@@ -100,9 +105,9 @@ export class PythonClient extends WorkerClient {
   }
 
   async load(onProgress) {
-    const loaded = await super.load(onProgress);
-    this.#signal = globalThis.crossOriginIsolated ? new Int32Array(new SharedArrayBuffer(4)) : null;
-    return { ...loaded, signal: this.#signal };
+    const loaded = await loadReader(onProgress);
+    this.#signal = loaded.signal;
+    return loaded;
   }
 
   /**
@@ -206,7 +211,16 @@ export class PythonClient extends WorkerClient {
     this.#isSpawned = true;
     this.#edited &&= this.#aside !== null; // a lone interpreter serves the article until an edited cell takes it over
     this.setStatus({ phase, share: "0%", starting: runtime.files !== null, fetching: "" });
+    const spare = this.#spare.take();
+    if (spare) return this.#adopt(spare);
     void this.start((ratio) => this.setStatus({ share: `${Math.floor(ratio * 100)}%` }));
+  }
+
+  /** Takes the spare; the caller ends its own work before a run begins. */
+  #adopt({ worker, signal }) {
+    this.adopt(worker);
+    this.#signal = signal;
+    queueMicrotask(() => this.hasWorker && this.#handleReady());
   }
 
   receive(data) {
@@ -233,6 +247,8 @@ export class PythonClient extends WorkerClient {
     this.#alive = true;
     if (this.status.phase === "loading") this.setStatus({ phase: "ready" });
     this.setStatus({ starting: false });
+    clearTimeout(this.#spareTimer);
+    this.#spareTimer = setTimeout(() => this.#spare.prepare(), SPARE_MS);
     this.#startNext();
   }
 

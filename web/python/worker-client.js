@@ -123,8 +123,8 @@ export class WorkerClient extends EventTarget {
     this.#worker.postMessage({ ...message, unguarded: policy !== "own" });
   }
 
-  #listen(worker, message) {
-    let isFirst = true;
+  #listen(worker, message = null) {
+    let isFirst = message !== null;
     worker.addEventListener("message", ({ data }) => {
       if (worker !== this.#worker) return;
       const isUnguarded = isFirst && data?.type === "unguarded" && policy === "own";
@@ -185,6 +185,12 @@ export class WorkerClient extends EventTarget {
   resume(worker) {
     this.end();
     this.#worker = worker;
+  }
+
+  /** Takes over a worker that another client has started, and set aside ready. @param {Worker} worker */
+  adopt(worker) {
+    this.resume(worker);
+    this.#listen(worker);
   }
 
   /** Terminates the worker, if there is one, and aborts a start that still loads. */
