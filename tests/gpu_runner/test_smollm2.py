@@ -31,7 +31,7 @@ def gguf() -> Path:
 def run(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     words = ["train", "--model", str(gguf), "--data", "instruct", "--runs", str(runs)]
-    words += ["--steps", "2", "--lr", "5e-5", "--seq-len", "64", "--micro-batch", "2"]
+    words += ["--steps", "2", "--lr", "5e-5", "--seq-len", "64", "--micro-batch", "1"]
     words += ["--grad-accum", "1", "--eval-rows", "1", "--save-every", "0", "--sample-tokens", "0"]
     words += ["--general", "none"]
     process = runner(*words)
