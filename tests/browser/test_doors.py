@@ -18,7 +18,7 @@ ON_TOP = """() => {
 }"""
 
 
-def test_a_plan_goes_from_the_article_to_its_page_and_back(
+def test_plan_and_decision_go_from_the_article_to_their_page_and_back(
     page: Page, static_site: StaticSite
 ) -> None:
     page.goto(static_site.url)
@@ -37,43 +37,46 @@ def test_a_plan_goes_from_the_article_to_its_page_and_back(
     whole.settle("#planner?method=qlora&lora_rank=64")
     page.get_by_role("link", name="Article", exact=True).click()
     page.wait_for_url(f"{static_site.url}#&planner?method=qlora&lora_rank=64")
-    again = PlannerReader(page)
-    again.shows({"method": "qlora", "lora_rank": "64"})
-    page.go_back()
-    page.wait_for_url(f"{static_site.url}planner/#planner?method=qlora&lora_rank=64")
+    PlannerReader(page).shows({"method": "qlora", "lora_rank": "64"})
+    decides_on_the_page(page, static_site.url, "planner?method=qlora&lora_rank=64")
 
 
-def test_a_decision_goes_from_the_article_to_its_page(page: Page, static_site: StaticSite) -> None:
-    page.goto(static_site.url)
+def decides_on_the_page(page: Page, url: str, plan: str) -> None:
+    """Follow the article's decision to its page, and come back to what was decided and planned."""
     figure = DecisionReader(page)
     figure.control("tasks").fill("5")
-    figure.settle("#decision?tasks=5")
+    decided = f"#decision?tasks=5&{plan}"
+    figure.settle(decided)
     order = figure.order
     assert not figure.root.locator(".md-checks").count()
     figure.root.get_by_role("link", name="Why this order").click()
-    page.wait_for_url(f"{static_site.url}planner/#decision?tasks=5")
+    page.wait_for_url(f"{url}planner/#decision?tasks=5")
     whole = DecisionReader(page)
     whole.settle("#decision?tasks=5")
     assert whole.order == order
     expect(whole.root.locator(".md-checks").first).to_be_visible()
+    page.go_back()
+    page.wait_for_url(f"{url}{decided}")
 
 
 def test_the_article_plays_a_recording_and_leads_to_all_of_it(
     page: Page, static_site: StaticSite
 ) -> None:
+    page.clock.install()
     page.goto(static_site.url)
     page.locator("run-view").scroll_into_view_if_needed()
     figure = RunReader(page)
     figure.wait(lambda: figure.notice == "playing" and figure.brief["step"] > 0, "first step")
     played = figure.brief["step"]
     figure.wait(lambda: figure.brief["step"] > played, "later step")
+    page.clock.fast_forward(8000)
     figure.poll(lambda: figure.notice == "finished", "end")
     assert not page.locator("run-view .run-tools").count()
     page.locator(".run-more").click()
     page.wait_for_url(f"{static_site.url}runs/?recording=demo.jsonl")
     whole = RunReader(page)
     whole.wait_notice("finished")
-    assert page.locator("run-chart canvas").count() > 4
+    expect(page.locator("run-chart canvas").nth(4)).to_be_attached()
     whole.choose("recording:demo-careful.jsonl")
     page.wait_for_url(f"{static_site.url}runs/?recording=demo-careful.jsonl")
     whole.wait_notice("finished")
@@ -110,41 +113,40 @@ def test_the_address_of_a_run_opens_it_and_its_token_leaves_the_address(
 
 
 def test_controls_and_answer_are_in_one_view_and_on_a_telephone_the_answer_stays(
-    page: Page, static_site: StaticSite
+    planner: PlannerReader,
 ) -> None:
+    page = planner.page
     page.set_viewport_size({"width": 1280, "height": 800})
-    reader = PlannerReader(page, static_site.url)
     assert page.evaluate(ON_TOP) < 800
     page.set_viewport_size({"width": 390, "height": 844})
     page.evaluate("() => scrollTo(0, 0)")
-    strip = reader.root.locator(".mp-slot-strip")
+    strip = planner.root.locator(".mp-slot-strip")
     expect(strip).to_be_in_viewport()
-    expect(reader.control("model")).to_be_in_viewport()
+    expect(planner.control("model")).to_be_in_viewport()
     expect(strip).to_have_text("It does not fit. 125 GiB of 79.1 GiB")
-    reader.root.locator("[data-preset=qlora]").click()
+    planner.root.locator("[data-preset=qlora]").click()
     expect(strip).to_contain_text("It fits.")
-    reader.fold("settings")
-    reader.control("optimizer").scroll_into_view_if_needed()
+    planner.fold("settings")
+    planner.control("optimizer").scroll_into_view_if_needed()
     expect(strip).to_be_in_viewport()
 
 
 def test_plans_are_kept_side_by_side_in_the_address_and_back_takes_one_away(
-    page: Page, static_site: StaticSite
+    planner: PlannerReader,
 ) -> None:
-    reader = PlannerReader(page, static_site.url)
-    rows = reader.root.locator(".mp-slot-plans li")
-    reader.root.get_by_role("button", name="Keep this plan").click()
+    page, url = planner.page, planner.page.url.partition("#")[0]
+    rows = planner.root.locator(".mp-slot-plans li")
+    planner.root.get_by_role("button", name="Keep this plan").click()
     expect(rows).to_have_count(1)
-    reader.root.locator("[data-preset=qlora]").click()
+    planner.root.locator("[data-preset=qlora]").click()
     expect(rows).to_have_count(2)
     expect(rows.nth(1)).to_contain_text("Method: QLoRA")
     expect(rows.nth(1)).to_contain_text("−111 GiB")
     rows.nth(1).get_by_role("button", name="Keep").click()
-    address = "#planner?method=qlora&plans?plan=&plan=method%3Dqlora"
-    page.wait_for_url(f"{static_site.url}planner/{address}")
+    page.wait_for_url(f"{url}#planner?method=qlora&plans?plan=&plan=method%3Dqlora")
     rows.nth(0).get_by_role("button", name="Use").click()
-    expect(reader.root.locator(".verdict-title")).to_have_text("It does not fit.")
-    page.wait_for_url(f"{static_site.url}planner/#planner&plans?plan=&plan=method%3Dqlora")
+    expect(planner.root.locator(".verdict-title")).to_have_text("It does not fit.")
+    page.wait_for_url(f"{url}#planner&plans?plan=&plan=method%3Dqlora")
     page.reload()
     expect(rows).to_have_count(2)
     expect(rows.nth(0)).to_contain_text("shown")
