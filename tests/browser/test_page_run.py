@@ -21,7 +21,7 @@ CHAPTERS = ("forgetting",)
 
 QUICK = {"rows_per_step": 4, "eval_rows": 4, "eval_every": 400, "sample_tokens": 0}
 """What a run may leave out that is no dial."""
-STEPS = 120
+STEPS = 60
 LIGHT: Look = ("light", 1280)
 DARK: Look = ("dark", 320)
 HEAVY = ("demo/", "pyodide/", "python/")
@@ -37,10 +37,10 @@ PUT = """(row) => new Promise((resolve) => {
 
 @pytest.fixture(scope="module")
 def warm(chromium: Browser, host: Host) -> Iterator[PageRunReader]:
-    """A reader who has trained once, in half the steps: now Python is there."""
+    """A reader who has trained once, in a quarter of the steps: now Python is there."""
     with watched_page(chromium.new_context(accept_downloads=True)) as page:
         reader = PageRunReader(page, host.url)
-        reader.choices = QUICK | {"sample_tokens": 2, "steps": STEPS}
+        reader.choices = QUICK | {"sample_tokens": 2, "steps": STEPS, "lr": 2e-3}
         page.wait_for_timeout(300)
         assert not heavy(host), "fetched before the button was pressed"
         reader.root.get_by_role("button", name="Fine-tune it here").click()
@@ -89,7 +89,7 @@ def test_a_run_learns_the_task_and_loses_sums(reader: PageRunReader) -> None:
     shown = reader.root.locator("run-view")
     assert shown.locator("run-chart").count() >= 3
     assert reader.dots.count() == 1
-    assert reader.titles == [f"steps {STEPS}"]
+    assert reader.titles == [f"learning rate 2 × 10⁻³, steps {STEPS}"]
 
 
 def test_what_it_has_forgotten_can_be_asked(reader: PageRunReader) -> None:
@@ -227,7 +227,7 @@ def test_the_command_that_makes_a_run_again_can_be_copied(reader: PageRunReader)
     reader.root.locator(".page-run-item").first.get_by_role("button", name="Copy command").click()
     reader.shows("copied")
     text = reader.page.evaluate("navigator.clipboard.readText()")
-    assert "unfrozen train --model demo --steps 120 --lr 0.001 " in text
+    assert "unfrozen train --model demo --steps 60 --lr 0.002 " in text
 
 
 def test_a_run_is_laid_beside_a_recording(reader: PageRunReader) -> None:
