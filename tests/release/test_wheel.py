@@ -83,7 +83,10 @@ def link(names: list[str], target: Path) -> None:
 
 
 class Installed:
-    """An environment of its own with the wheel in it, and a reader's home without anything."""
+    """An environment of its own with the wheel in it, and a reader's home without anything.
+
+    The base is installed by pip, what has extras by uv.
+    """
 
     def __init__(self, folder: Path, wheel: Path, extras: tuple[str, ...]) -> None:
         venv.create(folder / "env", with_pip=False, symlinks=True)
@@ -91,9 +94,11 @@ class Installed:
         self.home = folder / "home"
         self.home.mkdir()
         (self.packages,) = (folder / "env").glob("lib/*/site-packages")
-        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install"]
-        pip += ["--quiet", "--no-deps", "--no-index", "--no-compile", str(wheel)]
-        subprocess.run(pip, check=True, env=self.environment)
+        python = ["--python", str(self.bin / "python")]
+        tool = ["uv", "pip", "install", *python] if extras else ["pip", *python, "install"]
+        words = ["--quiet", "--no-deps", "--no-index", "--no-compile", str(wheel)]
+        install = [sys.executable, "-m", *tool, *words]
+        subprocess.run(install, check=True, env=self.environment)
         info = next(self.packages.glob("unfrozen-*.dist-info"))
         lines = (info / "METADATA").read_text().splitlines()
         asked = [line.removeprefix("Requires-Dist: ") for line in lines if "Requires-Dist" in line]

@@ -84,7 +84,7 @@ def compress(data: bytes, *, is_zip: bool) -> bytes:
     if len(data) < XZ_MIN_BYTES:
         return b""
     packed = lzma.compress(store_zip(data) if is_zip else data, preset=XZ_PRESET)
-    return packed if len(packed) <= XZ_MAX_RATIO * len(zlib.compress(data, 9)) else b""
+    return packed if len(packed) <= XZ_MAX_RATIO * len(zlib.compress(data)) else b""
 
 
 def store_zip(data: bytes) -> bytes:
