@@ -202,6 +202,21 @@ def test_the_editor_offers_what_the_live_interpreter_knows(reader: CellReader) -
     )
 
 
+def test_a_cell_reads_the_run_that_the_page_shows(reader: CellReader) -> None:
+    code = "import json\n[json.loads(line)['kind'] for line in open('run.jsonl')][-1]"
+    assert reader.run(code)["value"] == "'run.end'"  # of a recording, where there is no run
+    line = json.dumps({"run": "r", "seq": 0, "att": 0, "t": 1, "kind": "beat"})
+    show = """(text) => {
+      const detail = { kind: "file", files: [new File([text], "events.jsonl")] };
+      const view = document.querySelector("run-view:not([data-own])");
+      view.dispatchEvent(new CustomEvent("choose", { detail }));
+    }"""
+    reader.page.evaluate(show, f"{line}\nhalf a line\n")
+    assert reader.run(code)["value"] == "'beat'"
+    message = reader.page.locator(f"#{reader.cell} .cell-message")
+    expect(message).to_have_text("One damaged line of the run is left out of run.jsonl.")
+
+
 def test_a_module_by_its_older_name_is_refused_with_the_newer(reader: CellReader) -> None:
     result = reader.run("from unfrozen.catalogue import CATALOGUE")
     assert not result["ok"]

@@ -224,3 +224,25 @@ def test_an_unpacked_wheel_can_be_imported_and_knows_where_it_came_from(
     found = distribution("packaging")
     assert (found.version, found.read_text("PYODIDE_SOURCE")) == (ENTRY["version"], "pyodide")
     assert hashlib.sha256(wheel).hexdigest() == ENTRY["sha256"]
+
+
+def test_a_cell_that_names_the_log_of_a_run_gets_it_or_the_reason_in_its_own_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[str] = []
+
+    async def refuse(name: str) -> str:
+        asked.append(name)
+        return "No run is shown."
+
+    packages = Packages([], refuse, lambda: False)
+    result = run("x = 1\nopen('run.jsonl')", packages)
+    assert result.error is not None
+    assert (result.error.type, result.error.line) == ("FileNotFoundError", 2)
+    assert result.error.traceback.endswith("No run is shown.\n")
+    assert run("open('walk.jsonl')", packages).error is not None
+    assert asked == ["run.jsonl"]
+    stopped = run("'run.jsonl'", Packages([], refuse, lambda: True))
+    assert stopped.error is not None
+    assert stopped.error.type == "KeyboardInterrupt"

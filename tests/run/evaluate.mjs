@@ -4,6 +4,7 @@ import "./baked.mjs";
 import { createInterface } from "node:readline";
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
+import { readLogBytes } from "../../web/run/log-bytes.js";
 import { commandState, launchState } from "../../web/run/view/run-controls.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
@@ -22,7 +23,7 @@ const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
 const known = { alignedData, emptyRun, fold, folded, followLines, judgeHealth, hurry, lonePoints, makeNotice, numbers };
-Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, SseParser, launchState, spellCommand });
+Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);

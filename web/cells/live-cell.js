@@ -7,6 +7,7 @@
  * `errorType` and `errorLine` beside it.
  */
 
+import { RUN_LOG } from "../python/messages.js";
 import { python } from "../python/python-client.js";
 import { whenApproached } from "../page/visibility.js";
 import { saveFile } from "../figures/tools.js";
@@ -66,6 +67,7 @@ export class LiveCell extends HTMLElement {
       source: code,
       edited: own || code !== this.source.original,
       guess: this.guess?.given,
+      files: { [RUN_LOG]: (signal) => this.#readRunLog(signal) },
       onStart: () => this.#begin(),
       onStdout: (text) => this.output.write(text),
       onTable: (json) => this.output.publish("table", json),
@@ -76,6 +78,15 @@ export class LiveCell extends HTMLElement {
     this.runs = mine;
     this.bar.show("waiting");
     return mine.promise;
+  }
+
+  /** Returns the log of the run that the page shows. */
+  async #readRunLog(signal) {
+    const { bytes, damaged } = await document.querySelector("run-view:not([data-own])").readBytes(signal);
+    if (damaged === 0) return bytes;
+    const lines = damaged === 1 ? "One damaged line of the run is" : `${damaged} damaged lines of the run are`;
+    this.output.showMessage(`${lines} left out of ${RUN_LOG}.`);
+    return bytes;
   }
 
   /** Stops the run, also a queued one. It ends within half a second, whatever the code does. */

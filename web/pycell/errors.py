@@ -17,6 +17,8 @@ EXIT_NOTE = (
 )
 
 _known_filenames: set[str] = set()
+missing_files: dict[str, str] = {}
+"""Why a file that the page hands over is not there, by its name."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def _described(error: BaseException, name: str, filename: str) -> CellError:
 def _explain(error: BaseException) -> None:
     """Add a note on what to do instead; once, even if the error is raised again."""
     note = EXIT_NOTE if isinstance(error, SystemExit) else ""
+    if isinstance(error, FileNotFoundError):
+        note = missing_files.get(str(error.filename), "")
     if isinstance(error, ImportError) and error.name:
         # `from unfrozen import catalogue` names the package, and the module apart from it
         note = note_on_renamed(f"{error.name}.{getattr(error, 'name_from', '')}")

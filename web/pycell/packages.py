@@ -9,6 +9,8 @@ needs it as much as the cell itself. Nothing is imported for that. Of our own mo
 `unfrozen.lab` imports a package, which tests/house/test_imports.py checks: parsing the others would
 cost a second for nothing. What could not be fetched is reported where it is imported: an
 ImportError in the reader's own line.
+
+The log of the run that the page shows comes the same way, for a cell that names its file.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ from site import getsitepackages
 from types import ModuleType
 from typing import Any
 
+from pycell.errors import missing_files
+
+RUN_LOG = "run.jsonl"  # the run that the page shows, in the working folder; as in messages.js
 Wait = Callable[[Coroutine[Any, Any, None]], None]
 _IMPORTERS = {"import_module", "__import__"}
 _OURS = re.compile(r"unfrozen(?!\.lab\b)(\.|$)")  # those that import no package
@@ -58,12 +63,17 @@ class Packages:
         self.notice = ""
 
     async def prepare(self, source: str) -> None:
-        """Load what `source` is going to import; raises KeyboardInterrupt when the reader stops it.
+        """Load what `source` is going to need; raises KeyboardInterrupt when the reader stops it.
 
-        A package that cannot be loaded raises nothing here: its import does, if it is reached.
+        A package that cannot be loaded raises nothing here: its import does, if it is reached, and
+        so does opening a log that the page cannot hand over.
         """
         self._refused.clear()
         self.notice = ""
+        if RUN_LOG in source:
+            missing_files[RUN_LOG] = await self._fetch(RUN_LOG)
+            self.stop_notice(RUN_LOG)
+            self._raise_if_stopped()
         for name in packages_imported(source, self.names):
             if PathFinder.find_spec(name) is None:
                 await self.load(name)

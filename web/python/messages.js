@@ -6,7 +6,7 @@
  *          {type: "ready"}
  *          {type: "failed", reason}              the worker can do no more
  *   sent   {type: "started", run, cell}          the first of a run, once
- *   run    {type: "fetch", run, cell, id, name, isUrl}    asks the page for a wheel
+ *   run    {type: "fetch", run, cell, id, name, isUrl}    asks the page for a wheel, or for a file of the job
  *          {type: "damaged", run, cell, name}    what was fetched is not that package's wheel
  *          {type: "stdout", run, cell, text}
  *          {type: "table" | "plots", run, cell, json}
@@ -19,6 +19,9 @@
  *   always {type: "crashed", run, cell, reason}  Python itself crashed; run 0: between two runs
  *          {type: "pong", running}               answers a ping: the run in progress, or 0
  */
+
+/** The file that a cell names to read the run that the page shows. */
+export const RUN_LOG = "run.jsonl";
 
 const MB = 1_000_000;
 

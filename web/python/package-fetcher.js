@@ -1,5 +1,6 @@
 /**
- * Fetches wheels for an interpreter: packages of this site by name, other wheels of its host by URL.
+ * Fetches wheels for an interpreter: packages of this site by name, other wheels of its host by URL. And files that the
+ * page makes for a run.
  *
  * It runs in the page. A worker that runs reader code may fetch nothing: it sends a message, and its request is
  * checked here. A package that was fetched is cached for this visit.
@@ -38,26 +39,29 @@ export class PackageFetcher {
   }
 
   /**
-   * Fetches one wheel.
+   * Fetches one wheel, or one of the files of a run.
    * @param {{id: number, name: string, isUrl: boolean}} request
+   * @param {Record<string, (signal: AbortSignal) => Promise<ArrayBuffer>>} [files]
    * @returns {Promise<{id: number, bytes?: ArrayBuffer, reason: string, stopped: boolean}>}
    */
-  async fetch({ id, name, isUrl }) {
+  async fetch({ id, name, isUrl }, files = {}) {
     const { signal } = this.#abort;
+    const file = !isUrl && Object.hasOwn(files, name) ? files[name] : null;
     try {
-      return { id, bytes: await this.#fetchBytes(name, isUrl, signal), reason: "", stopped: false };
+      return { id, bytes: await this.#fetchBytes(name, isUrl, signal, file), reason: "", stopped: false };
     } catch (error) {
       return { id, reason: error.reason ?? error.message, stopped: signal.aborted };
     }
   }
 
-  async #fetchBytes(name, isUrl, signal) {
+  async #fetchBytes(name, isUrl, signal, file) {
     if (--this.#left < 0) throw new BootError(`One run may fetch at most ${FETCHES_LIMIT} wheels.`);
-    if (!isUrl && !isPackage(name)) throw new BootError("This site has no such package.");
+    if (!isUrl && !file && !isPackage(name)) throw new BootError("This site has no such package.");
     if (!isUrl && fetched.has(name)) return fetched.get(name);
     const label = isUrl ? name.split("/").at(-1).slice(0, 80) : name;
     this.#report(label, "");
     try {
+      if (file) return await file(signal);
       if (isUrl) return await fetchWheel(name, signal);
       return await fetchPackage(name, (ratio) => this.#report(label, `${Math.floor(ratio * 100)}%`), signal);
     } finally {

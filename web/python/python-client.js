@@ -49,8 +49,9 @@ const FULL_BYTES = 2 ** 30; // of memory: from here on, Python is restarted at t
  *   how many messages of its worker were refused
  * @typedef {{cell: string, source: string, edited: boolean, guess?: {key: string, text: string},
  *   onStart?: () => void, onStdout?: (text: string) => void, onTable?: (json: string) => void,
- *   onPlots?: (json: string) => void}} Job edited: it runs among the reader's own; guess: what they expect, see
- *   `unfrozen.guesses`
+ *   onPlots?: (json: string) => void, files?: Record<string, (signal: AbortSignal) => Promise<ArrayBuffer>>}} Job
+ *   edited: it runs among the reader's own; guess: what they expect, see `unfrozen.guesses`; files: what the page hands
+ *   over when the source names it (RUN_LOG)
  * @typedef {{ok: boolean, value: string | null, error: object | null, notice: string,
  *   guessed: string, edited: boolean, seconds: number, stopped: boolean, cleared: boolean,
  *   reason: string}} Outcome
@@ -265,7 +266,7 @@ export class PythonClient extends WorkerClient {
 
   async #fetch(request) {
     const entry = this.#running;
-    const answer = await this.#fetcher.fetch(request);
+    const answer = await this.#fetcher.fetch(request, entry.files);
     if (entry === this.#running) this.post({ type: "fetched", ...answer });
   }
 

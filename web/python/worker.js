@@ -26,6 +26,7 @@
 import { installPackage, LOCK, startPyodide } from "./boot.js";
 import { explainCrash } from "./errors.js";
 import { openLab } from "./lab.js";
+import { RUN_LOG } from "./messages.js";
 import { sandboxWorker } from "./sandbox.js";
 
 const INTERRUPT = 2; // SIGINT, the value that Pyodide looks for in its interrupt buffer
@@ -182,7 +183,7 @@ function openSession(pyodide) {
     (name, json) => output.publish(name, json),
     takeSignal,
     JSON.stringify(LOCK),
-    (name) => addPackage(pyodide, name),
+    (name) => (name === RUN_LOG ? putRunLog(pyodide.FS) : addPackage(pyodide, name)),
     async (url) => {
       const { bytes, reason } = await fetchWheel(url, true);
       return bytes ? new Uint8Array(bytes) : reason;
@@ -191,6 +192,18 @@ function openSession(pyodide) {
     () => (missedPings = 0),
   );
   return { run: session.run, ping: session.ping, complete: session.complete };
+}
+
+/** Writes the log of the run that the page shows into the working folder; resolves to "", or to why it is not there. */
+async function putRunLog(FS) {
+  const { bytes, reason } = await fetchWheel(RUN_LOG, false);
+  try {
+    if (FS.analyzePath(RUN_LOG).exists) FS.unlink(RUN_LOG); // that of another run
+    if (bytes) FS.writeFile(RUN_LOG, new Uint8Array(bytes));
+    return reason;
+  } catch (error) {
+    return `${RUN_LOG} could not be written (${error.message}).`;
+  }
 }
 
 /** Makes a package importable; resolves to "", or to the reason why it is not. */

@@ -67,22 +67,40 @@ export class LineSplitter {
  * @param {AbortSignal} signal stops between two batches
  */
 export async function readLog(source, onEvents, signal) {
+  const take = (lines) => {
+    const { events, damaged } = parseLines(lines);
+    onEvents(events, damaged);
+  };
+  if (await readLines(source, take, signal)) onEvents([], 1); // the last line was never finished
+}
+
+/**
+ * Reads the lines of a whole log.
+ * @param {Blob | Response} source
+ * @param {(lines: string[]) => void} onLines every batch, in order, without empty ones
+ * @param {AbortSignal} signal stops between two batches
+ * @returns {Promise<boolean>} whether it ends inside a line
+ */
+export async function readLines(source, onLines, signal) {
   const body = source instanceof Blob ? source.stream() : source.body;
   const chunks = body.pipeThrough(new TextDecoderStream()).getReader();
   const splitter = new LineSplitter();
   for (;;) {
     const { done, value } = await chunks.read();
-    if (signal.aborted) return void chunks.cancel();
-    if (done) break;
+    if (signal.aborted) return cancelled(chunks);
+    if (done) return splitter.isInside;
     const lines = splitter.push(value);
     for (let from = 0; from < lines.length; from += BATCH_LINES) {
-      const { events, damaged } = parseLines(lines.slice(from, from + BATCH_LINES).filter((line) => line !== ""));
-      onEvents(events, damaged);
+      onLines(lines.slice(from, from + BATCH_LINES).filter((line) => line !== ""));
       await nextMessage();
-      if (signal.aborted) return void chunks.cancel();
+      if (signal.aborted) return cancelled(chunks);
     }
   }
-  if (splitter.isInside) onEvents([], 1); // the last line was never finished
+}
+
+function cancelled(chunks) {
+  void chunks.cancel();
+  return false;
 }
 
 /** Lets input and drawing run. A message is not throttled the way nested timers are. */

@@ -5,6 +5,7 @@
 
 import { followRun } from "./event-stream.js";
 import { emptyRun, fold } from "./fold.js";
+import { readLogBytes } from "./log-bytes.js";
 import { convertLog, EXPECTED, isOtherFormat } from "./log-files.js";
 import { fetchRecording, readLog } from "./log-reader.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
@@ -37,6 +38,7 @@ export class RunWatch extends EventTarget {
   /** How much of a large file has been read. */
   progress = "";
   #readAt = 0;
+  #opened = null; // promise of the file that is shown, converted
   #stop = new AbortController();
 
   /** Follows a run of this page's runner; one that is followed already is not read again. */
@@ -112,6 +114,17 @@ export class RunWatch extends EventTarget {
     this.#start({ kind: "none", name: "" }, "connecting");
   }
 
+  /** @returns {Promise<{bytes: ArrayBuffer, damaged: number}>} the log that is shown, see log-bytes.js */
+  readBytes(signal) {
+    const { kind, name } = this.source;
+    const open = async () => {
+      if (kind === "page") return pageRuns.file(name);
+      if (kind === "recording") return fetchRecording(name);
+      return (await this.#opened) ?? new Blob();
+    };
+    return readLogBytes(this.source, open, signal);
+  }
+
   /** Stops reading; what was read stays on the screen. */
   stop() {
     this.#stop.abort();
@@ -120,7 +133,8 @@ export class RunWatch extends EventTarget {
   async #read(source, open) {
     const signal = this.#start(source, "loading");
     try {
-      await readLog(await open(signal), (events, skipped) => this.#fold(events, skipped), signal);
+      this.#opened = open(signal);
+      await readLog(await this.#opened, (events, skipped) => this.#fold(events, skipped), signal);
       if (!signal.aborted) this.#finishReading();
     } catch (error) {
       if (!signal.aborted) this.#fail(error.message);
@@ -140,6 +154,7 @@ export class RunWatch extends EventTarget {
   #start(source, stream) {
     this.#stop.abort();
     this.#stop = new AbortController();
+    this.#opened = null;
     Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "", progress: "" });
     Object.assign(this, { caughtUp: false, wasRead: false, shared: false, readPercent: null });
     this.#changed();

@@ -49,6 +49,12 @@ export class RunView extends HTMLElement {
     this.#choose({ kind: "page", name: id });
   }
 
+  /** Reads the log of the run that is shown. @returns {Promise<{bytes: ArrayBuffer, damaged: number}>} */
+  async readBytes(signal) {
+    if (this.#watch.source.kind === "none") await this.#listRecordings(); // nobody has come near the view
+    return this.#watch.readBytes(signal);
+  }
+
   connectedCallback() {
     if (!this.#parts) this.#begin();
     this.#tick = setInterval(this.#scheduleDraw, HEALTH_MS); // a run without events becomes "stalled"
@@ -72,6 +78,10 @@ export class RunView extends HTMLElement {
     const named = this.#own || this.#isFigure ? null : runOfAddress();
     if (named) this.#choose(named);
     await whenNearViewport(this); // only then a recording is fetched
+    await this.#listRecordings();
+  }
+
+  async #listRecordings() {
     this.#recordings = await listRecordings();
     this.#runnerChanged();
   }
