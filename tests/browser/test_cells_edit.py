@@ -178,6 +178,27 @@ def test_all_edits_are_saved_as_one_file_also_those_that_the_browser_refuses_to_
         assert text.endswith(f"# %% {reader.cell}\nmine = 1\n\n# %% gone\nold = 1\n")
 
 
+def test_edits_in_two_tabs_are_both_kept_until_one_is_chosen(reader: CellReader) -> None:
+    write = "([id, code]) => { document.getElementById(id).code = code; }"
+    other = CellReader(reader.page.context.new_page(), reader.page.url)
+    reader.page.evaluate(write, [reader.cell, "mine = 1\n"])
+    note = other.page.locator(f"#{reader.cell} .cell-versions")
+    expect(note.locator("ins")).to_have_text("+ mine = 1")
+    expect(note).to_contain_text("You changed this cell in another tab")
+    other.page.evaluate(write, [reader.cell, "yours = 2\n"])
+    first = reader.page.locator(f"#{reader.cell} .cell-versions")
+    expect(first.locator("ins")).to_have_text("+ yours = 2")
+    reader.page.close()
+    other.page.reload()  # both are stored
+    expect(note.locator("del")).to_have_text("− yours = 2")
+    expect(note.locator("ins")).to_have_text("+ mine = 1")
+    note.get_by_role("button", name="Take the other").click()
+    assert code(other) == "mine = 1\n"
+    other.page.reload()
+    other.page.locator(f"#{reader.cell} .cell-run").wait_for()
+    assert (code(other), note.count()) == ("mine = 1\n", 0)
+
+
 def test_a_version_is_shared_by_a_link_and_neither_run_nor_saved_before_it_is_taken(
     reader: CellReader, chromium: Browser
 ) -> None:

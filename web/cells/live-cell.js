@@ -12,12 +12,13 @@ import { python } from "../python/python-client.js";
 import { whenApproached } from "../page/visibility.js";
 import { saveFile } from "../figures/tools.js";
 import { CellBar } from "./bar.js";
-import { EDITS_NAME, editsFile, editsOfRemovedCells, loadEdit, removeEdit, saveEdit } from "./edits.js";
+import { EDITS_NAME, editsFile, editsOfRemovedCells, StoredEdit } from "./edits.js";
 import { CellOutput } from "./output.js";
 import { CellSource } from "./source.js";
 import { sharedVersion, versionsNote } from "./versions.js";
 
 const SAVE_AFTER_MS = 300;
+const OTHER_TAB = "You changed this cell in another tab too. Both versions are kept until you choose.";
 const BEFORE_EDIT = "From before your edit: run the cell to update it";
 
 export class LiveCell extends HTMLElement {
@@ -40,7 +41,9 @@ export class LiveCell extends HTMLElement {
     this.source.addEventListener("leave", () => this.bar.focus());
     this.source.addEventListener("lost", () => this.#showEditorFailure());
     this.addEventListener("cell-jump", (event) => jump(event.detail));
+    this.edit = new StoredEdit(this.id, this.dataset.hash, this.source.original);
     addEventListener("pagehide", () => this.#save());
+    addEventListener("storage", ({ key, newValue }) => key === this.edit.key && this.#takeStored(newValue));
     this.#restoreEdit();
     void this.#offerShared();
     void whenApproached(this).then(() => python.prepare());
@@ -207,8 +210,31 @@ export class LiveCell extends HTMLElement {
     if (!this.saving) return;
     clearTimeout(this.saving);
     this.saving = 0;
-    if (!this.bar.edited) removeEdit(this.id);
-    else if (!saveEdit(this.id, this.dataset.hash, this.code)) this.#warnOfStorage();
+    if (!this.bar.edited) this.edit.remove();
+    else if (!this.edit.save(this.code)) this.#warnOfStorage();
+    this.#offerOther();
+  }
+
+  /** Takes note of what another tab has stored for this cell. */
+  #takeStored(text) {
+    this.edit.take(text, this.code);
+    this.#offerOther();
+    if (this.edit.other !== null) this.bar.announcement.textContent = OTHER_TAB;
+  }
+
+  /** Shows the version of another tab beside this one, until the reader has chosen. */
+  #offerOther() {
+    this.otherNote?.remove();
+    const { other } = this.edit;
+    this.otherNote = null;
+    if (other === null) return;
+    const choose = (code) => {
+      this.edit.choose();
+      this.code = code;
+      if (this.bar.edited) this.edit.save(code);
+    };
+    const actions = [["Keep this one", () => choose(this.code)], ["Take the other", () => choose(other)]];
+    this.otherNote = this.#place(versionsNote({ text: OTHER_TAB, before: this.code, after: other, actions }));
   }
 
   /** Says, once, that the edit lasts as long as the page. */
@@ -239,9 +265,12 @@ export class LiveCell extends HTMLElement {
 
   /** Shows the reader's edit of an earlier visit; a button restores the article's version. */
   #restoreEdit() {
-    const saved = loadEdit(this.id);
-    if (!saved || saved.code === this.code) return;
+    const saved = this.edit.load();
+    if (!saved || (saved.code === this.code && this.edit.other === null)) return;
     this.code = saved.code;
+    clearTimeout(this.saving); // it is stored already, with the hash of the article that it changes
+    this.saving = 0;
+    this.#offerOther();
     if (saved.hash === this.dataset.hash) return;
     this.#place(
       versionsNote({
@@ -249,7 +278,7 @@ export class LiveCell extends HTMLElement {
         before: this.source.original,
         after: saved.code,
         actions: [
-          ["Keep mine", () => saveEdit(this.id, this.dataset.hash, this.code)],
+          ["Keep mine", () => this.edit.save(this.code)],
           ["Take the new version", () => this.reset()],
         ],
       }),
