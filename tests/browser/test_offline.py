@@ -1,5 +1,6 @@
 """The site without a network, and a newer version of it: on a plain host below a path."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from browser.plain_host import Host, hosted
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
 from conftest import Server, watched_page
-from site_builder.offline import write_service_worker
+from site_builder.offline import SCRIPT, write_service_worker
+
+CHAPTERS = ("what-full-fine-tuning-is",)
 
 READY = "async () => (await navigator.serviceWorker.ready).active.state"
 CONTROLLED = "() => navigator.serviceWorker.controller !== null"
@@ -22,6 +25,7 @@ REGISTERED = "async () => (await navigator.serviceWorker.getRegistrations()).len
 def host(site: Path, tmp_path: Path) -> Iterator[Host]:
     """A host whose site may change."""
     with hosted(site, tmp_path / "site") as server:
+        write_service_worker(server.folder)
         yield server
 
 
@@ -40,6 +44,13 @@ def stay(page: Page) -> None:
             return
         page.wait_for_timeout(50)
     raise AssertionError("nothing keeps this page")
+
+
+def test_the_built_script_knows_every_file_of_the_site(whole_site: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "site"
+    shutil.copytree(whole_site, copy, ignore=shutil.ignore_patterns(".*"))  # what build.py notes
+    write_service_worker(copy)
+    assert (copy / SCRIPT).read_bytes() == (whole_site / SCRIPT).read_bytes()
 
 
 def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, host: Host) -> None:
