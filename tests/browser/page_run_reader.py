@@ -18,6 +18,8 @@ SHORT = {
 """Choices of a run that takes a moment."""
 LONG = {"steps": 400, "rows_per_step": 2, "eval_rows": 2, "sample_tokens": 0}
 """… and of one that outlasts any test."""
+MODEL = "demo/model/model.safetensors"
+STOPPED_WITHIN_SECONDS = 2.0  # on a busy machine; `build.py bench lab` has the bar
 STATE = """() => {
   const { run, step, status, evals } = document.querySelector('page-run').state;
   return { run, step, status, evals: Object.keys(evals).length };

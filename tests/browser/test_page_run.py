@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from accessibility import Look, looks, objections
-from browser.page_run_reader import SHORT, PageRunReader
-from browser.plain_host import Host
+from browser.page_run_reader import LONG, MODEL, SHORT, STOPPED_WITHIN_SECONDS, PageRunReader
+from browser.plain_host import ISOLATION, Host
 from conftest import matrix, watched_page
+from slowness import slowness
 from unfrozen.lab.choices import CHALLENGE, PRESETS, SEEDS
 
 CHAPTERS = ("forgetting",)
@@ -36,17 +37,35 @@ PUT = """(row) => new Promise((resolve) => {
 
 
 @pytest.fixture(scope="module")
-def warm(chromium: Browser, host: Host) -> Iterator[PageRunReader]:
-    """A reader who has trained once, in a quarter of the steps: now Python is there."""
+def cold(chromium: Browser, host: Host) -> Iterator[PageRunReader]:
+    """A reader before the first run, on a host that isolates its pages."""
+    host.headers = ISOLATION
     with watched_page(chromium.new_context(accept_downloads=True)) as page:
+        page.allowed_errors.append("404")  # type: ignore[attr-defined]
         reader = PageRunReader(page, host.url)
         reader.choices = QUICK | {"sample_tokens": 2, "steps": STEPS, "lr": 2e-3}
         page.wait_for_timeout(300)
         assert not heavy(host), "fetched before the button was pressed"
-        reader.root.get_by_role("button", name="Fine-tune it here").click()
-        reader.wait(lambda: reader.state["status"] == "finished", "first run")
-        reader.wait(lambda: reader.phase == "ready", "its last word")
         yield reader
+
+
+@pytest.fixture(scope="module")
+def failed(cold: PageRunReader, host: Host) -> dict[str, Any]:
+    """How a first try without the model ended, with what was said and listed then."""
+    host.lose(MODEL)
+    ended = cold.train()
+    host.find(MODEL)
+    return ended | {"said": cold.said, "titles": cold.titles}
+
+
+@pytest.fixture(scope="module")
+def warm(cold: PageRunReader, failed: dict[str, Any]) -> PageRunReader:
+    """A reader who has trained once, in a quarter of the steps: now Python is there."""
+    assert not failed["ok"]
+    cold.root.get_by_role("button", name="Fine-tune it here").click()
+    cold.wait(lambda: cold.state["status"] == "finished", "first run")
+    cold.wait(lambda: cold.phase == "ready", "its last word")
+    return cold
 
 
 @pytest.fixture
@@ -59,6 +78,13 @@ def reader(warm: PageRunReader) -> PageRunReader:
 def heavy(host: Host) -> set[str]:
     """What was asked for that is needed for a run alone."""
     return {path.lstrip("/") for path in host.asked if path.lstrip("/").startswith(HEAVY)}
+
+
+def test_a_model_that_is_missing_is_named(failed: dict[str, Any]) -> None:
+    assert failed["status"] == "failed"
+    assert "The model could not be downloaded: the server answered 404" in failed["problem"]
+    assert failed["said"] == f"{failed['problem']} Try again."
+    assert failed["titles"] == []
 
 
 @pytest.mark.usefixtures("warm")
@@ -291,6 +317,24 @@ def test_a_rate_that_is_too_high_fails_in_words(reader: PageRunReader) -> None:
     assert "iverged" in notice.inner_text()
     assert "NaN" not in reader.root.inner_text()
     assert reader.ask("The capital of France is").get("problem", "") == ""
+
+
+def test_stop_ends_a_run_within_a_step_and_what_it_has_learned_can_be_asked(
+    reader: PageRunReader,
+) -> None:
+    assert reader.page.evaluate("crossOriginIsolated")
+    reader.begin(LONG)
+    reader.until_training()
+    ended, seconds = reader.stop()
+    assert ended["status"] == "stopped"
+    assert seconds < STOPPED_WITHIN_SECONDS * slowness()
+    step = reader.state["step"]
+    assert 0 < step < LONG["steps"]
+    assert f"after {step} of {LONG['steps']} steps" in ended["problem"]
+    said = reader.ask("The capital of France is")
+    assert said["step"] == step
+    assert said["after"]["pieces"]
+    assert reader.train(SHORT)["ok"]
 
 
 def do_everything_with_the_keyboard(reader: PageRunReader) -> None:
