@@ -14,7 +14,7 @@ from conftest import StaticSite, watched_page
 # Whoever tests a part of the page has its contrast judged, too; of the whole it takes the longest.
 WITHOUT_CONTRAST = """() => axe.configure({
   rules: ["color-contrast", "link-in-text-block"].map((id) => ({ id, enabled: false })) })"""
-MOST_SCREENS = 70
+MOST_SCREENS = 50
 OPEN = "() => document.querySelectorAll('details').forEach((fold) => (fold.open = true))"
 
 
@@ -107,6 +107,25 @@ def test_with_scripts_nothing_says_that_it_needs_them(opened: Page) -> None:
     opened.emulate_media(media="print")
     assert "JavaScript." not in opened.locator("main").inner_text()
     opened.emulate_media(media="screen")
+
+
+def test_what_stands_in_the_margin_covers_nothing(opened: Page) -> None:
+    covered = opened.evaluate(
+        """() => {
+          const box = (each) => each.getBoundingClientRect();
+          const edge = box(document.querySelector(".article")).right;
+          const aside = [...document.querySelectorAll(".takeaway, .try, .note")];
+          const wide = document.querySelectorAll(".article :is(live-cell, .wide, article-quiz)");
+          const others = [...wide, ...aside];
+          const inside = aside.filter((each) => box(each).left < edge);
+          if (aside.length < 15 || inside.length > 0) return ["not in the margin"];
+          const meet = (a, b) => a.top < b.bottom && b.top < a.bottom && b.right > edge;
+          const covers = (one) =>
+            others.some((other) => one !== other && meet(box(one), box(other)));
+          return aside.filter(covers).map((each) => each.textContent);
+        }"""
+    )
+    assert covered == []
 
 
 def test_every_command_of_the_article_is_copied_with_one_press(opened: Page) -> None:

@@ -29,6 +29,15 @@ def test_a_function_is_included_exactly_with_its_path_and_lines() -> None:
     assert 'id="source-train-step"' in html
 
 
+def test_what_the_text_explains_of_a_step_is_in_sight() -> None:
+    chapter = (ARTICLE / "07-run-it-for-real.md").read_text()
+    [words] = re.findall(r"^```source (.*train_step.*)$", chapter, re.MULTILINE)
+    html = include_source(words.split(), "x.md:1")
+    seen = re.sub(r'<span class="cell-folded">.*?</span></span>\n?', "", html, flags=re.DOTALL)
+    for explained in ("trainable_tokens", "detach", "del", "norm", "tolist"):
+        assert f">{explained}<" in seen, explained
+
+
 def test_decorators_belong_to_what_they_decorate(tmp_path: Path) -> None:
     definition = "@cache\ndef b():\n    return 1\n"
     (tmp_path / "one.py").write_text(f"a = 1\n\n\n{definition}")
@@ -56,7 +65,7 @@ def test_a_block_without_both_words_says_how_to_write_it() -> None:
 def test_the_site_is_rebuilt_when_an_included_file_changes() -> None:
     chapters = "".join(path.read_text() for path in ARTICLE.glob("*.md"))
     watched = build.SITE_SOURCES.split()
-    for name, wanted in re.findall(r"^```source (\S+) (\S+)$", chapters, re.MULTILINE):
+    for name, wanted in re.findall(r"^```source (\S+) (\S+)", chapters, re.MULTILINE):
         assert any(f"py/{name}".startswith(source) for source in watched), name
         defined = {
             node.name

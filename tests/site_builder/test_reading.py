@@ -131,7 +131,7 @@ def test_the_article_is_whole_without_javascript(
     page = context.new_page()
     page.goto(static_site.url)
     expect(page.locator("#memory-table td", has_text="1136.1 GB")).to_be_visible()
-    expect(page.locator("#schedules svg").first).to_be_visible()
+    expect(page.locator("#schedules svg").filter(visible=True)).to_have_count(1)
     expect(page.locator("#first-step .cell-stdout")).to_contain_text("gradient")
     expect(page.locator("math").first).to_be_visible()
     expect(page.locator("#memory-table .cell-folded").first).to_be_hidden()

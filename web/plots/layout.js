@@ -35,7 +35,7 @@ function layoutWith(plot, width, height, mayNameLines) {
     ? legendLayout(plot.lines, width)
     : { entries: [], rows: 0 };
   const legendHeight = legend.rows ? legend.rows * LEGEND_ROW + 6 : 0;
-  const top = legendHeight + axisTitle + 10;
+  const top = legendHeight + axisTitle + (plot.type === "line" ? 10 : 18); // a number stands on the highest bar
   const yCount = Math.max(2, Math.min(6, Math.round((height - top - 40) / 58)));
   const makeY = plot.yLog ? logScale : linearScale;
   const extent = yExtent(plot);

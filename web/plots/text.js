@@ -80,5 +80,5 @@ export const NARROW_BELOW = 520;
 
 /** The height that goes with a width, so that turning live moves nothing. */
 export function heightFor(width) {
-  return Math.round(width * (width < NARROW_BELOW ? 0.85 : 0.56) * 10) / 10;
+  return Math.round(width * (width < NARROW_BELOW ? 0.72 : 0.5) * 10) / 10;
 }

@@ -120,7 +120,7 @@ function yAxis({ plot, frame, y }) {
     { class: "plot-axis" },
     plot.yLog ? h("path", { class: "plot-rule", d: floor }) : null,
     yAxisView(frame, ticks),
-    axisTitleView(axisTitle(plot.yLabel, plot.yUnit, plot.yLog), { x: 0, y: frame.top - 16 }),
+    axisTitleView(axisTitle(plot.yLabel, plot.yUnit, plot.yLog), { x: 0, y: frame.top - (plot.type === "line" ? 16 : 24) }),
   );
 }
 

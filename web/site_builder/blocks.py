@@ -114,6 +114,8 @@ def _quiz(_: PageContext, arguments: list[str], where: str) -> str:
 BLOCKS: Final[dict[str, Block]] = {
     "figure": Block(_figure, "</figure>\n"),
     "wide": Block('<div class="wide">\n'),
+    "columns": Block('<div class="wide columns">\n'),
+    "column": Block("<div>\n"),
     "takeaway": Block(
         '<div class="takeaway" role="note">\n<p class="takeaway-label">Takeaway</p>\n'
         '<div class="takeaway-text">\n',

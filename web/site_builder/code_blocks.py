@@ -1,7 +1,7 @@
 """Fenced code blocks: live cells that run here, definitions included from a file, plain listings.
 
     ```python cell id=memory-table run="Compute the table"
-    ```source gpu_runner/train/loop.py train_step
+    ```source gpu_runner/train/loop.py train_step show=1,10-20
 
 A cell may also have `guess=` and a key of `unfrozen.guesses`: the reader is asked for a
 guess first; and `show=3-9`, see site_builder.cell_folding. `<live-cell>` takes its source from the
@@ -9,7 +9,7 @@ text of `pre.cell-source` and upgrades in place, so that nothing moves. A folded
 the `<details>` before it, which needs no script.
 
 A `source` block is empty: the function or class comes from its file below py/, so that it cannot
-go out of date.
+go out of date. Its lines are counted from 1, and all are in sight where `show=` names none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
@@ -66,20 +66,24 @@ def listing(source: str, language: str, where: str) -> str:
 
 def include_source(words: list[str], where: str, folder: Path = PY) -> str:
     """Return the listing of a definition; raises SiteError when the file or definition is gone."""
-    if len(words) != 2:
-        raise SiteError(where, "write it as ```source package/file.py function")
-    name, wanted = words
+    if len(words) not in (2, 3) or not all(word.startswith("show=") for word in words[2:]):
+        raise SiteError(where, "write it as ```source package/file.py function show=3-9")
+    name, wanted, *options = words
     path = folder / name
     if not path.is_file():
         raise SiteError(where, f"includes {wanted} of py/{name}, but there is no such file")
     lines = path.read_text(encoding="utf-8").splitlines()
     first, last = _find_definition("\n".join(lines), wanted, name, where)
     source = "".join(f"{line}\n" for line in lines[first - 1 : last])
+    code = listing(source, "python", where)
+    for option in options:
+        shown = lines_in_sight(source, option.removeprefix("show="), where)
+        code = _code(source, shown, "listing", where)
     place = f'<code class="source-path">py/{escape(name)}</code>'
     return (
         f'<div class="source-listing wide" id="source-{wanted.lower().replace("_", "-")}">\n'
         f'<p class="source-name">{place}, lines {first} to {last}</p>\n'
-        f"{listing(source, 'python', where)}</div>\n"
+        f"{code}</div>\n"
     )
 
 
@@ -165,7 +169,7 @@ class CellRunner:
             _guess_line(options.guess),
             f'<div class="cell-output" data-baked>\n{"".join(self._elements(output, where))}'
             f'<p class="cell-note">{NOTE}</p>\n</div>\n',
-            _code(source, options.show, where),
+            _code(source, lines_in_sight(source, options.show, where), "cell-source", where),
         )
 
     def _run(self, cell_id: str, source: str, where: str) -> CapturedOutput:
@@ -199,15 +203,14 @@ class CellRunner:
             yield data_element("plot", plot, where, self._queue)
 
 
-def _code(source: str, show: str, where: str) -> str:
-    """Return the source of a cell, folded where it is long."""
-    lines = source.count("\n") + 1
-    shown = lines_in_sight(source, show, where)
+def _code(source: str, shown: Set[int], name: str, where: str) -> str:
+    """Return a source whose lines are folded, but for those of these numbers."""
+    lines = len(source.splitlines())
     code = fold_lines(highlight(source, "python", where), shown)
     fold = f'<details class="fold cell-fold"><summary>All {lines} lines</summary></details>\n'
     return (
         f"{fold if len(shown) < lines else ''}"
-        f'<pre class="cell-source" tabindex="0"><code class="language-python">{code}</code></pre>\n'
+        f'<pre class="{name}" tabindex="0"><code class="language-python">{code}</code></pre>\n'
     )
 
 

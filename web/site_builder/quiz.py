@@ -171,7 +171,7 @@ class Quiz:
         """Return links to all questions; what a question emphasizes or links is plain here."""
         asked = {key: self._html(q.text, self._name) for key, q in self._questions.items()}
         links = [f'<li><a href="#quiz-{k}">{_TAG.sub("", q)}</a></li>' for k, q in asked.items()]
-        return "\n".join(["<ol>", *links, "</ol>\n"])
+        return "\n".join(['<ol class="quiz-list">', *links, "</ol>\n"])
 
     def _question(self, key: str, name: str) -> str:
         question, where = self._questions[key], f"{self._name} [{key}]"

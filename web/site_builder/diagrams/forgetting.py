@@ -29,7 +29,7 @@ LOWEST: Final = 0.6
 """The share of rows kept at the lower edge."""
 KEPT_MARKS: Final = (1.0, 0.9, 0.8, 0.7, LOWEST)
 LEARNED_MARKS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
-HEIGHT: Final = 320
+HEIGHT: Final = 280
 WIDTH: Final = 1000
 TOP: Final = 10
 LINE: Final = 17

@@ -32,7 +32,7 @@ COMPONENTS: Final = (
 )
 """From the bottom of the stack to its top."""
 PLOT_WIDTH: Final = 1000.0
-PLOT_HEIGHT: Final = 320.0
+PLOT_HEIGHT: Final = 260.0
 AXIS_GB: Final = 35
 TICK_GB: Final = 10
 PHASE_LABELS: Final = {
@@ -156,7 +156,7 @@ def _table_rows(turns: list[Turn]) -> list[dict[str, Any]]:
 
 # --- recompute ----------------------------------------------------------------------------------
 RECOMPUTE_MODEL: Final = find("meta-llama/Llama-2-7b-hf")
-RECOMPUTE_HEIGHT: Final = 96.0
+RECOMPUTE_HEIGHT: Final = 72.0
 CHECKPOINTING: Final = {
     "none": ("None", "Every layer saves all that its backward pass will read."),
     "selective": (
@@ -213,7 +213,7 @@ def _recompute_row(kind: str) -> dict[str, Any]:
 # --- zero ---------------------------------------------------------------------------------------
 ZERO_PARAMETERS: Final = 7e9
 ZERO_GPUS: Final = 4
-ZERO_HEIGHT: Final = 176.0
+ZERO_HEIGHT: Final = 144.0
 ZERO_BANDS: Final = {"params": ("params",), "grads": ("grads",), "moments": ("master", "moments")}
 """Three bands, drawn from the bottom; the optimizer's is master copy and moments together."""
 ZERO_LABELS: Final = {
