@@ -18,7 +18,8 @@ import { CellSource } from "./source.js";
 import { sharedVersion, versionsNote } from "./versions.js";
 
 const SAVE_AFTER_MS = 300;
-const OTHER_TAB = "You changed this cell in another tab too. Both versions are kept until you choose.";
+const OTHER_TAB =
+  "You changed this cell in another tab: − marks lines of this one, + lines of the other. Both versions are kept until you choose.";
 const BEFORE_EDIT = "From before your edit: run the cell to update it";
 
 export class LiveCell extends HTMLElement {

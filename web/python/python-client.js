@@ -271,9 +271,9 @@ export class PythonClient extends WorkerClient {
   }
 
   #handleNames({ call, json }) {
+    if (call !== this.#asked.call) return; // too late
     try {
-      const named = JSON.parse(json).map(([name, detail]) => [String(name), String(detail)]);
-      if (call === this.#asked.call) this.#asked.settle(named);
+      this.#asked.settle(JSON.parse(json).map(([name, detail]) => [String(name), String(detail)]));
     } catch {
       this.refuse();
     }
