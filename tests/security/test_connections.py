@@ -100,7 +100,7 @@ def test_the_owner_is_answered_under_thousands_of_connections_a_second(server: S
     command = [sys.executable, "-c", FLOOD, str(server.port), "1200", "120"]
     floods = [subprocess.Popen(command) for _ in range(3)]
     time.sleep(0.5)
-    answers = [ask(server, "/api/runs") for _ in range(4)]
+    answers = [ask(server, "/api/runs") for _ in range(2)]
     assert all(flood.poll() is None for flood in floods)
     for flood in floods:
         flood.kill()
