@@ -12,9 +12,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 
@@ -77,6 +78,11 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
+
+    def copyfile(self, *files: Any) -> None:
+        """Send a file, unless the browser has gone."""
+        with suppress(ConnectionError):
+            super().copyfile(*files)
 
     def end_headers(self) -> None:
         """Let a browser keep what it was sent, for a while."""

@@ -28,6 +28,7 @@ ANSWER_SECONDS: Final = 2.0
 ANSWER_TOKENS: Final = 8
 STOP_SECONDS: Final = 0.5
 LONGEST_TASK_MILLISECONDS: Final = 50.0
+REDRAW_MILLISECONDS: Final = 50.0
 MEMORY_APART: Final = 0.03
 KERNEL_STEP_RATIO: Final = 0.5
 """A step with the kernel over one without: above it, the kernel does not pay for its bytes."""
@@ -61,6 +62,28 @@ RUN: Final = """async () => {
   watcher.disconnect();
   const { predicted, measured } = element.state.memory;
   return { ended, seconds, tasks: tasks.map(({ duration }) => duration), predicted, measured };
+}"""
+BACK: Final = """async () => {
+  const element = document.querySelector("page-run");
+  const slider = element.querySelector(".page-run-back input");
+  const status = element.querySelector(".page-run-back-status");
+  const rest = () => new Promise((resolve) => setTimeout(resolve));
+  const moved = async (alpha) => {
+    slider.value = alpha;
+    const start = performance.now();
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    while (!status.textContent.startsWith(`α = ${alpha}`)) await rest();
+    slider.getBoundingClientRect();
+    return performance.now() - start;
+  };
+  const start = performance.now();
+  await element.blend(0.55);
+  const mixture = (performance.now() - start) / 1000;
+  const stops = Array.from({ length: 11 }, (_, stop) => stop / 10);
+  for (const alpha of stops) await moved(alpha);
+  const took = [];
+  for (const alpha of stops) took.push(await moved(alpha));
+  return { mixture, redraw: Math.max(...took) };
 }"""
 STOP: Final = """async (pause) => {
   const element = document.querySelector("page-run");
@@ -141,6 +164,7 @@ def measured_page(page: Page, url: str) -> tuple[list[Ratio], list[str]]:
     found, tasks, worker_seconds = traced(page, RUN)
     assert found["ended"]["ok"], found["ended"]
     seconds, apart, long = found["seconds"], memory_apart(found), found["tasks"]
+    back = page.evaluate(BACK)
     answer, stops = seconds_of_an_answer(reader), seconds_to_stop(reader)
     furthest = max(map(abs, apart.values()))
     share = min(1.0, worker_seconds / seconds["over"])
@@ -149,6 +173,7 @@ def measured_page(page: Page, url: str) -> tuple[list[Ratio], list[str]]:
         Ratio("first point on a chart", seconds["point"], FIRST_POINT_SECONDS, "s"),
         Ratio(f"an answer of {ANSWER_TOKENS} tokens", answer, ANSWER_SECONDS, "s"),
         Ratio(f"Stop, the slowest of {STOPS}", share * max(stops), STOP_SECONDS, "s"),
+        Ratio("α to its bars, slowest stop", back["redraw"], REDRAW_MILLISECONDS, "ms"),
         Ratio("longest task of the page", max(tasks), LONGEST_TASK_MILLISECONDS, "ms"),
         Ratio("memory off its prediction", 100 * furthest, 100 * MEMORY_APART, "%"),
         Ratio("files fetched unasked", len(early), 0.5, ""),
@@ -159,6 +184,7 @@ def measured_page(page: Page, url: str) -> tuple[list[Ratio], list[str]]:
         f" worker had {share:.0%} of a processor",
         f"tasks are judged by processor time; by the clock {len(long)} of {len(tasks):,} took over"
         f" 50 ms, the longest {max(long, default=0):.0f} ms",
+        f"a mixture that no stop has, asked for at the end of the run: {back['mixture']:.1f} s",
         f"memory: {instants}",
     ]
     return rows, notes + early
