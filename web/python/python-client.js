@@ -218,10 +218,10 @@ export class PythonClient extends WorkerClient {
   }
 
   /** Takes the spare; the caller ends its own work before a run begins. */
-  #adopt({ worker, signal }) {
-    this.adopt(worker);
+  #adopt({ worker, signal, isReady }) {
+    this.adopt(worker, isReady);
     this.#signal = signal;
-    queueMicrotask(() => this.hasWorker && this.#handleReady());
+    if (isReady) queueMicrotask(() => this.hasWorker && this.#handleReady());
   }
 
   receive(data) {

@@ -3,7 +3,8 @@
  *
  *   pyodide/pyodide.asm.wasm   ─ streamed, counted, compiled ─┐
  *   pyodide/python_stdlib.zip  ─ streamed, counted ───────────┼─▶ Files, for any worker
- *   python/unfrozen.zip        ─ fetched ─────────────────────┘
+ *   python/unfrozen.zip        ─ fetched ─────────────────────┤
+ *   python/snapshot.bin        ─ fetched where it pays ───────┘
  *
  * No worker that runs reader code fetches or returns any of this: the planner's interpreter is made of what the
  * site sent, whatever a cell has done to its own.
@@ -16,6 +17,8 @@ import { BootError, orExplain } from "./errors.js";
    hash of all of it */
 
 const DOWNLOAD_TIMEOUT_MS = 30_000; // without a byte
+const SAVED_MS = 1200; // of a start, by a snapshot
+const KNOWN_SHARE = 0.1; // of the files: then the pace of their download is known
 
 /** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer, snapshot: Blob | null}} Files */
 
@@ -79,11 +82,17 @@ class Runtime {
   }
 
   async #fetch() {
-    const reportAll = (ratio) => {
+    const [begun, stored] = [performance.now(), storedSnapshot()];
+    let shipped = null;
+    const report = (ratio) => {
       for (const listener of this.#listeners) listener(ratio);
+      if (ratio < KNOWN_SHARE) return;
+      const allMs = (performance.now() - begun) / ratio; // a snapshot has about as many bytes
+      const isOfUse = allMs < SAVED_MS && "Suspending" in WebAssembly; // JSPI, which it was made for
+      shipped ??= stored.then((found) => (found || !isOfUse ? null : shippedSnapshot()));
     };
-    const [files, snapshot] = await Promise.all([watchDownload(fetchFiles, reportAll), storedSnapshot()]);
-    return (this.files = { ...files, snapshot });
+    const files = await watchDownload(fetchFiles, report);
+    return (this.files = { ...files, snapshot: (await stored) ?? (await shipped) });
   }
 
   /** Keeps the memory of a start for those that follow, on this visit and the next. @param {ArrayBuffer} memory */
@@ -98,6 +107,19 @@ export const runtime = new Runtime();
 
 const STORE = "unfrozen-python"; // in Cache Storage: one snapshot, of the files that made it
 const snapshotAddress = () => new URL(`python/snapshot-${PYTHON_HASH}`, SITE).href;
+
+/** @returns {Promise<Blob | null>} the memory of an interpreter that the build has started; null where it does not come */
+async function shippedSnapshot() {
+  try {
+    const { ok, body } = await fetch(new URL("python/snapshot.bin", SITE), { signal: AbortSignal.timeout(2 * SAVED_MS) });
+    if (!ok) return null;
+    const snapshot = await new Response(body.pipeThrough(new DecompressionStream("gzip"))).blob();
+    void storeSnapshot(snapshot);
+    return snapshot;
+  } catch {
+    return null; // too slow after all, or broken: Python starts without
+  }
+}
 
 /** @returns {Promise<Blob | null>} null where there is none, or the browser keeps nothing */
 async function storedSnapshot() {

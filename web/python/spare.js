@@ -28,11 +28,15 @@ export class Spare extends WorkerClient {
     if (!this.hasWorker && (navigator.deviceMemory ?? LEAST_MEMORY) >= LEAST_MEMORY) void this.start(() => {});
   }
 
-  /** Gives it away. @returns {{worker: Worker, signal: Int32Array | null} | null} null while there is none that is ready */
+  /**
+   * Gives it away; its client gets "ready" yet, unless it is.
+   * @returns {{worker: Worker, signal: Int32Array | null, isReady: boolean} | null} null while there is none
+   */
   take() {
-    if (!this.#isReady) return null;
+    if (!this.hasWorker) return null;
+    const isReady = this.#isReady;
     this.#isReady = false;
-    return { worker: this.park(), signal: this.#signal };
+    return { worker: this.park(), signal: this.#signal, isReady };
   }
 
   async load(onProgress) {

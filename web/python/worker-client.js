@@ -109,7 +109,7 @@ export class WorkerClient extends EventTarget {
   #begin(loaded) {
     this.setStatus({ starting: true });
     this.#launch({ type: "boot", role: this.#role, ...loaded });
-    if (this.hasWorker) this.watch(START_TIMEOUT_MS, "while starting. Try again");
+    if (this.hasWorker) this.#watchStart();
   }
 
   #launch(message) {
@@ -187,10 +187,19 @@ export class WorkerClient extends EventTarget {
     this.#worker = worker;
   }
 
-  /** Takes over a worker that another client has started, and set aside ready. @param {Worker} worker */
-  adopt(worker) {
+  /**
+   * Takes over a worker that another client has started and set aside.
+   * @param {Worker} worker
+   * @param {boolean} isReady else it is still starting
+   */
+  adopt(worker, isReady) {
     this.resume(worker);
     this.#listen(worker);
+    if (!isReady) this.#watchStart();
+  }
+
+  #watchStart() {
+    this.watch(START_TIMEOUT_MS, "while starting. Try again");
   }
 
   /** Terminates the worker, if there is one, and aborts a start that still loads. */

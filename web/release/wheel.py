@@ -27,6 +27,7 @@ from typing import Final
 
 from build import locked
 from gpu_runner.serve.site import PACKED, SPLICED
+from site_builder.browser_python import SNAPSHOT
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SITE: Final = ROOT / "dist"
@@ -34,8 +35,9 @@ STAGE: Final = ROOT / ".cache" / "package"
 OUT: Final = ROOT / "packages"
 FILES: Final = ("pyproject.toml", "README.md", "LICENSE")
 UNWANTED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
-NOT_PACKAGED: Final = shutil.ignore_patterns("*.gz", ".*")
-"""A package is compressed itself, and would otherwise contain the page twice."""
+NOT_PACKAGED: Final = shutil.ignore_patterns("*.gz", ".*", Path(SNAPSHOT).name)
+"""A package is compressed itself, and would otherwise contain the page twice; the snapshot saves a
+second of the first visit, and would be a third of it."""
 MAX_BYTES: Final = 15_000_000
 """Of each package: most of it is Python for the page, and the demo model is 3.1 MB."""
 XZ_MAX_RATIO: Final = 0.85

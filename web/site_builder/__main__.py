@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 from site_builder import SiteError
-from site_builder.browser_python import python_files
+from site_builder.browser_python import snapshot
 from site_builder.fonts import FACES, subset_face
 from site_builder.page import build_site
 
 
 def make_ahead() -> None:
     """Make what takes longest in processes beside this one, which finds it in the cache."""
-    for make in (python_files, lambda: [*map(subset_face, FACES)]):
+    for make in (snapshot, lambda: [*map(subset_face, FACES)]):
         if os.fork() == 0:
             try:
                 make()

@@ -19,10 +19,12 @@ from site_builder import SiteError, wheels
 from site_builder.browser_python import (
     DEMO,
     DEMO_PACKAGE,
+    SNAPSHOT,
     progress_bytes,
     python_bytes,
     python_files,
     python_hash,
+    snapshot,
     write_demo_wheel,
 )
 from site_builder.compression import transferred_bytes
@@ -62,6 +64,7 @@ def write_assets(out: Path, version: str) -> Assets:
     for path, data in python_files().items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_bytes(data)
+    (out / SNAPSHOT).write_bytes(snapshot())
     packages = _copy_wheels(out / "pyodide")
     defines = {
         "PACKAGES": packages,
@@ -90,8 +93,8 @@ def write_assets(out: Path, version: str) -> Assets:
     return replace(
         assets,
         python=_python_note(first_run, packages["numpy"]["bytes"]),
-        cost_compressed=f"The first Run loads {mb(first_run[0])}",
-        cost_plain=f"The first Run loads {mb(first_run[1])}",
+        cost_compressed=_cost(first_run[0]),
+        cost_plain=_cost(first_run[1]),
     )
 
 
@@ -101,13 +104,19 @@ def bundle_script(source: str, target: Path, defines: dict[str, Any]) -> None:
     _esbuild([source, "--format=iife", *options, f"--outfile={target}"], target.parent)
 
 
+def _cost(first_run_bytes: int) -> str:
+    more = mb(first_run_bytes + len(snapshot()))
+    return f"The first Run loads {mb(first_run_bytes)}, on a fast connection {more}"
+
+
 def _python_note(first_run_bytes: tuple[int, int], numpy_bytes: int) -> str:
     package = json.loads((ROOT / "node_modules" / "pyodide" / "package.json").read_text())
     version = wheels.read_lock()["info"]["python"].rpartition(".")[0]
     packed, plain = map(mb, first_run_bytes)
     return (
         f"Cells run Python {version} in your browser (Pyodide {package['version']}): the first Run"
-        f" fetches {packed} where the host compresses, {plain} where it does not;"
+        f" fetches {packed} where the host compresses, {plain} where it does not, and on a fast"
+        f" connection {mb(len(snapshot()))} more to start sooner;"
         f" import numpy {mb(numpy_bytes)} more."
     )
 

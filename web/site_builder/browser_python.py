@@ -3,11 +3,13 @@
     node_modules/pyodide ──────── hashes checked ──▶ pyodide/             runtime, standard library
     py/unfrozen, web/pycell ──────────── zipped ──▶ python/unfrozen.zip
     bytecode, by Node ─────── next to each source ──▶ both archives
+    memory, in Node ───────────────────── gzip ──▶ python/snapshot.bin
     two files of py/gpu_runner, the demo model ───▶ pyodide/gpu_runner_demo-….whl
 
 Pyodide ships its standard library as source, and compiling it was most of the time to start. The
 build therefore starts it once in Node and adds the bytecode of every module imported. The sources
-stay: tracebacks show their lines, and `inspect` finds them.
+stay: tracebacks show their lines, and `inspect` finds them. Started again with that, its memory is
+the snapshot, which a page restores in place of a start.
 
 A cell may `from gpu_runner import demo`, and nothing else of the runner. That package is
 downloaded, checked and cached like numpy.
@@ -15,6 +17,7 @@ downloaded, checked and cached like numpy.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
@@ -35,6 +38,7 @@ from unfrozen.lab.demo import FILES
 RUNTIME: Final = ROOT / "node_modules" / "pyodide"
 LIBRARY: Final = "pyodide/python_stdlib.zip"
 MODULES: Final = "python/unfrozen.zip"
+SNAPSHOT: Final = "python/snapshot.bin"
 IMPORTED_AT_START: Final = ("pycell.browser", "pyodide.http", "unfrozen.ask")
 """What workers import before they answer; what cells import later is small."""
 DEMO: Final = ROOT / "py" / "gpu_runner" / "demo"
@@ -61,6 +65,30 @@ def python_files() -> dict[str, bytes]:
         compiled = {n.removeprefix(top): data for n, data in bytecode.items() if n.startswith(top)}
         files[path] = _zip(compiled, files[path])
     return files
+
+
+@cache
+def snapshot() -> bytes:
+    """Return the memory of an interpreter that has imported what workers import, by gzip.
+
+    A page fetches it beside `python_files` where that is faster than to start without.
+    """
+    files = python_files()
+    script = Path(__file__).with_name("snapshot.mjs")
+    inputs = [*files.values(), script.read_bytes(), repr(IMPORTED_AT_START).encode()]
+    inputs.append(_run_node(["--version"]).encode())
+    return make_once(b"".join(inputs), lambda: _snapshot(script, files[LIBRARY], files[MODULES]))
+
+
+def _snapshot(script: Path, library: bytes, modules: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(Path(folder, name)) for name in ("library.zip", "modules.zip", "memory.bin")]
+        for path, data in zip(paths, (library, modules), strict=False):
+            Path(path).write_bytes(data)
+        waits = _run_node(["--print", "'Suspending' in WebAssembly"]).strip() == "true"
+        flags = [] if waits else ["--experimental-wasm-jspi"]  # as browsers have it
+        _run_node([*flags, str(script), *paths, *IMPORTED_AT_START])
+        return gzip.compress(Path(paths[-1]).read_bytes(), 9, mtime=0)
 
 
 @cache
@@ -144,11 +172,13 @@ def _compile(script: Path, modules: bytes) -> bytes:
         return made.read_bytes()
 
 
-def _run_node(arguments: list[str]) -> None:
+def _run_node(arguments: list[str]) -> str:
     node = os.environ.get("UNFROZEN_NODE", "node")
     done = subprocess.run([node, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SiteError("web/site_builder/bytecode.mjs", done.stderr.strip().rpartition("\n")[2])
+        where = next((Path(one).name for one in arguments if one.endswith(".mjs")), "node")
+        raise SiteError(f"web/site_builder/{where}", done.stderr.strip().rpartition("\n")[2])
+    return done.stdout
 
 
 @cache

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from site_builder.assets import bundle_script
+from site_builder.browser_python import SNAPSHOT
 from unfrozen.schema import policy
 
 SCRIPT: Final = "service-worker.js"
-LEFT_OUT: Final = (SCRIPT, ".gz", ".txt", ".cdx.json")
-"""The script itself, other forms of a file, and what nobody reads without a network."""
+LEFT_OUT: Final = (SCRIPT, SNAPSHOT, ".gz", ".txt", ".cdx.json")
+"""The script, what pages keep themselves, other forms, and what nobody reads without a network."""
 
 
 def write_service_worker(out: Path) -> None:
@@ -20,7 +21,7 @@ def write_service_worker(out: Path) -> None:
     files = {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and not path.name.endswith(LEFT_OUT)
+        if path.is_file() and not path.as_posix().endswith(LEFT_OUT)
     }
     listed = {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
