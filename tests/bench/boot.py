@@ -1,7 +1,8 @@
 """Python in the page beside a stock page of the same Pyodide, in Chromium, in one run.
 
 Each reader has a browser's profile of their own, on disk, and comes back to it for a second visit.
-A stock page calls `loadPyodide()` on its main thread and runs one line.
+A stock page calls `loadPyodide()` on its main thread and runs one line. What a tab holds is what
+the browser itself counts, once every cell has run; that needs a browser with windows.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ KILL = f"""async () => {{
   {LINE}
   cell.code = "import time\\ntime.sleep(1e6)";
   const long = cell.run();
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await new Promise((resolve) => setTimeout(resolve, 1000)); // nobody stops a run sooner
   cell.stop();
   if (!(await long).cleared) throw new Error("it was not killed");
   return run();
@@ -70,6 +71,11 @@ BARS = {
     "on a second visit": 0.2,
     "the planner's first answer": 0.35,
 }
+HELD = """async () => {
+  for (const cell of document.querySelectorAll("live-cell")) await cell.run();
+  return (await performance.measureUserAgentSpecificMemory()).bytes / 1e6;
+}"""
+TAB_MEGABYTES = 300.0
 MILLISECONDS = {"a pristine interpreter": 150.0, "after a Stop that had to kill": 300.0}
 
 
@@ -90,14 +96,24 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
 
+class Isolated(Quiet):
+    """One whose pages share a process with no others, so that their memory can be told."""
+
+    def end_headers(self) -> None:
+        """Isolate every page."""
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path, host: type[Quiet] = Quiet) -> Iterator[str]:
     """The address of a folder."""
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as host:
-        threading.Thread(target=host.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{host.server_address[1]}/"
-        host.shutdown()
+    handler = functools.partial(host, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
 
 
 def profile(player: Playwright, folder: Path) -> BrowserContext:
@@ -151,6 +167,25 @@ def measure(player: Playwright, site: str, stock: str, took: dict[str, list[floa
         context.close()
 
 
+def tab_megabytes(player: Playwright) -> float | None:
+    """What the article's tab holds after all its cells; None without a browser that has windows."""
+    program = next(filter(None, map(shutil.which, build.CHROMIUM_NAMES)), None)
+    if program is None:
+        return None
+    with served(build.site(), Isolated) as site:
+        browser = player.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--site-per-process"],
+            ignore_default_args=["--disable-site-isolation-trials"],
+        )
+        page = browser.new_page()
+        page.goto(site)
+        page.locator("python-status[data-phase]").wait_for(state="attached")
+        held = float(page.evaluate(HELD))
+        browser.close()
+    return held
+
+
 def main() -> None:
     """Visit by turns and compare."""
     took: dict[str, list[float]] = {
@@ -163,6 +198,7 @@ def main() -> None:
         with served(build.site()) as site, served(runtime) as stock:
             for _ in range(VISITS):
                 measure(player, site, stock, took)
+        held = tab_megabytes(player)
     middle = {name: median(values) for name, values in took.items()}
     again = {"on a second visit": "stock again"}
     show(
@@ -173,6 +209,9 @@ def main() -> None:
     print("  bars: " + ", ".join(f"{name} {bar}" for name, bar in BARS.items()))
     rows = [Ratio(name, 1000 * middle[name], bar, "ms") for name, bar in MILLISECONDS.items()]
     show("Python anew", "its bar", rows)
+    if held is not None:
+        tab = Ratio("the article after every cell", held, TAB_MEGABYTES, "MB")
+        show("What a tab holds", "its bar", [tab])
 
 
 if __name__ == "__main__":

@@ -37,12 +37,11 @@ def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellRe
 def test_the_first_run_says_what_it_loads_before_it_does(reader: CellReader) -> None:
     cost = reader.page.locator(f"#{reader.cell} .cell-cost")
     if reader.phase == "idle":
-        words = r"The first Run loads ([\d.]+)\sMB, on a fast connection ([\d.]+)\sMB"
-        said = re.fullmatch(words, cost.inner_text())
+        said = re.fullmatch(r"The first Run loads (\d+)–(\d+)\sMB", cost.inner_text())
         assert said
         assert reader.run("1")["ok"]
         bytes_sent = reader.page.evaluate(SENT)
-        assert any(float(one) == pytest.approx(bytes_sent / 1e6, rel=0.05) for one in said.groups())
+        assert any(float(one) == pytest.approx(bytes_sent / 1e6, abs=0.8) for one in said.groups())
     assert reader.run("1")["ok"]
     assert not cost.is_visible()
 

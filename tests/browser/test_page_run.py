@@ -93,10 +93,10 @@ def test_a_model_that_is_missing_is_named(failed: dict[str, Any]) -> None:
 def test_the_button_says_what_it_loads(page: Page, host: Host) -> None:
     assert {"demo/model/model.safetensors", "python/matmul.wasm"} <= heavy(host)
     note = PageRunReader(page, host.url).root.locator(".page-run-note").inner_text()
-    told = re.search(r"loads ([\d.]+)", note)
+    told = re.search(r"loads (\d+)–", note)
     assert told
     total = sum((host.folder / name).stat().st_size for name in heavy(host))
-    assert float(told[1]) == pytest.approx(total / 1e6, rel=0.01)
+    assert float(told[1]) == pytest.approx(total / 1e6, abs=0.6)
 
 
 def test_a_run_learns_the_task_and_loses_sums(reader: PageRunReader) -> None:

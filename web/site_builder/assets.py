@@ -20,6 +20,7 @@ from site_builder.browser_python import (
     DEMO,
     DEMO_PACKAGE,
     SNAPSHOT,
+    first_bytes,
     progress_bytes,
     python_bytes,
     python_files,
@@ -93,8 +94,8 @@ def write_assets(out: Path, version: str) -> Assets:
     return replace(
         assets,
         python=_python_note(first_run, packages["numpy"]["bytes"]),
-        cost_compressed=_cost(first_run[0]),
-        cost_plain=_cost(first_run[1]),
+        cost_compressed=f"The first Run loads {first_bytes(first_run[0])}",
+        cost_plain=f"The first Run loads {first_bytes(first_run[1])}",
     )
 
 
@@ -102,11 +103,6 @@ def bundle_script(source: str, target: Path, defines: dict[str, Any]) -> None:
     """Bundle one classic script under a fixed name, with values written in."""
     options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
     _esbuild([source, "--format=iife", *options, f"--outfile={target}"], target.parent)
-
-
-def _cost(first_run_bytes: int) -> str:
-    more = mb(first_run_bytes + len(snapshot()))
-    return f"The first Run loads {mb(first_run_bytes)}, on a fast connection {more}"
 
 
 def _python_note(first_run_bytes: tuple[int, int], numpy_bytes: int) -> str:

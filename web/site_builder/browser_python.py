@@ -33,6 +33,7 @@ from site_builder import SiteError
 from site_builder.compression import transferred_bytes
 from site_builder.config import ROOT, project
 from site_builder.disk_cache import make_once
+from site_builder.formats import mb
 from unfrozen.lab.demo import FILES
 
 RUNTIME: Final = ROOT / "node_modules" / "pyodide"
@@ -96,6 +97,11 @@ def python_bytes() -> tuple[int, int]:
     """Return the bytes of `python_files`: from a host that compresses, and from any other."""
     files = python_files().values()
     return transferred_bytes(files), sum(map(len, files))
+
+
+def first_bytes(total: int) -> str:
+    """Return what a first start loads, `total` bytes and on a fast connection the snapshot."""
+    return f"{total / 1e6:.0f}–{mb(round(total + len(snapshot()), -6))}"
 
 
 def python_hash() -> str:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from site_builder import wheels
-from site_builder.browser_python import DEMO, python_bytes, snapshot
+from site_builder.browser_python import DEMO, first_bytes, python_bytes
 from site_builder.compression import transferred_bytes
-from site_builder.formats import mb
 from unfrozen.lab import choices
 from unfrozen.lab.demo import FILES
 from unfrozen.lab.scoring import parts
@@ -51,7 +50,6 @@ def _questions() -> list[dict[str, str]]:
 
 def _download_note(total_bytes: int) -> str:
     return (
-        f"The first time, it loads {mb(total_bytes)}: Python, numpy and a language model and its"
-        f" data; on a fast connection {mb(len(snapshot()))} more, to start sooner. Nothing leaves"
-        " this page."
+        f"The first time, it loads {first_bytes(total_bytes)}: Python, numpy, a language model and"
+        " its data. Nothing leaves this page."
     )
