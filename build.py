@@ -37,8 +37,7 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrom
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PROGRESS_SECONDS = 15.0
 NODE = 24  # its WebAssembly is that of browsers, which restore what it has started
-AT_ONCE = min(4, (os.cpu_count() or 1) + 1)  # tests wait a fifth of their time
-WORKERS = [f"-n{AT_ONCE}", "--dist=loadfile", "--no-loadscope-reorder"]
+WORKERS = ["--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
 class BuildError(Exception):
@@ -364,7 +363,8 @@ def test(options: argparse.Namespace) -> int:
     if options.extra in ([], ["--all"]):
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
         gate = ["--cov"] if options.extra else []
-        options.extra += ["--quiet", *gate, *WORKERS]
+        at_once = (os.cpu_count() or 1) + 1  # they wait a fifth of their time; the fast ones do not
+        options.extra += ["--quiet", *gate, f"-n{at_once}", *WORKERS]
     return module("pytest", *options.extra)
 
 
@@ -372,7 +372,7 @@ def check(_: argparse.Namespace) -> int:
     """Run format, lint, types and the fast tests: all of them, also after one has failed."""
     environment_and_site("train", "dev")
     codes = [module(*tool.split()) for tool in ("ruff format --check", "ruff check", "mypy")]
-    return int(any([*codes, module("pytest", "-q", *WORKERS, "-m", "not slow")]))
+    return int(any([*codes, module("pytest", "-q", "-nlogical", *WORKERS, "-m", "not slow")]))
 
 
 def build(_: argparse.Namespace) -> int:
