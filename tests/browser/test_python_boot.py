@@ -210,4 +210,6 @@ def test_a_pointer_on_a_cell_starts_python_which_is_kept_for_the_next_and_replac
     assert "python/snapshot.bin" in asked
     assert kept(fast) == [name]
     assert fast.run("import sys\n'unfrozen.ask' in sys.modules")["value"] == "True"  # of its memory
+    slept = "import time\ntime.sleep(0.01)\n'slept'"  # crashes in the memory of a Node without JSPI
+    assert fast.run(slept)["value"] == "'slept'"
     assert_it_compiles_nothing(fast)
