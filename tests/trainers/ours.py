@@ -18,7 +18,7 @@ from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model import attention, blocks
 from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer
-from gpu_runner.train import allocator
+from gpu_runner.plan.machine import keep_freed
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.initial_weights import find_initial_weights
 from gpu_runner.train.loop import TrainingStep, train_step
@@ -38,7 +38,7 @@ def run(work: Work) -> Outcome:
     from transformers import AutoModelForCausalLM
 
     if not on_card():
-        allocator.keep_freed()
+        keep_freed()
     model = AutoModelForCausalLM.from_pretrained(
         work.model, dtype=torch.float32, attn_implementation=attention.register()
     )

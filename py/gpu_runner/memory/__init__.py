@@ -8,11 +8,9 @@ Reading order:
 - `tracing` — predictions for unknown model types, from a step under fake tensors
 - `fsdp` — models sharded by FSDP2, copied so that their step can be traced
 - `loop` — predictions for any training loop, from its own model and optimizer
-- `resident` — the resident set of a run on a CPU
 - `advice` — settings of a run that fit, cheapest first
 - `loop_advice` — settings of any training loop that fit
-- `allocator_message` — the numbers in an allocator's error
-- `limit` — the memory limit, and what is left for tensors
+- `limit` — the memory limit, what an allocator says of it, and what is left for tensors
 - `out_of_memory` — where memory ran out, why, and what would have fit
 - `traced_job` — a step of a planner's job, traced tensor by tensor
 - `trace_report` — the trace beside the plan, as a table or as JSON

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from gpu_runner.memory.allocator_message import AllocatorMessage
 from gpu_runner.memory.limit import (
+    AllocatorMessage,
     MemoryLimit,
     OtherProcess,
     bytes_for_tensors,

@@ -15,7 +15,7 @@ from typing import Final
 
 import torch
 
-from gpu_runner.system.names import cpu_name
+from gpu_runner.plan.machine import cpu_name
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SECONDS: Final = 1.0

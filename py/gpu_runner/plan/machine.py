@@ -9,8 +9,11 @@ them (`unfrozen.memory.overhead`).
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -30,6 +33,9 @@ WORKSPACE_BYTES: Final = 2 * 32 * MIB
 """What cuBLAS takes at most, for the threads of the forward and of the backward pass, on Hopper and
 later; 8 MiB each before.
 """
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
+MOST_KEPT: Final = 2**31 - 1  # bytes: `mallopt` takes an int
+LARGEST_KEPT: Final = (2**30, 2**25)  # bytes of a block; older releases take 32 MiB at most
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -40,6 +46,16 @@ def choose_device(wanted: str) -> torch.device:
             " build of PyTorch and check nvidia-smi."
         )
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def cpu_name() -> str:
+    """Return the CPU's marketing name where Linux has it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def configure_torch(config: TrainConfig, device: torch.device) -> None:
@@ -64,6 +80,22 @@ def _check_workspace(given: str) -> None:
             f"--deterministic with {CUBLAS}={given}: cuBLAS is deterministic only with"
             f" {' or '.join(REPEATABLE)}. Unset the variable, or give --no-deterministic."
         )
+
+
+def keep_freed() -> bool:
+    """From now on freed blocks stay with this process for its next ones, the largest ones too.
+
+    glibc gives a freed block of many megabytes back to the system at once, and the system zeroes
+    and maps every page of the next one again. A step frees and takes gigabytes in the same sizes as
+    the one before: on a CPU that is a tenth of its time and more (`docs/speed.md`).
+
+    Returns whether the C library was told: only glibc has it, and only there is it needed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return False
+    larger = any(mallopt(MMAP_THRESHOLD, size) for size in LARGEST_KEPT)
+    return bool(mallopt(TRIM_THRESHOLD, MOST_KEPT)) and larger
 
 
 def choose_precision(config: TrainConfig, device: torch.device) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,7 +13,6 @@ from rich.text import Text
 from gpu_runner.config.bounds import TABLES
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import Prediction
-from gpu_runner.memory.resident import predict_resident_set
 from gpu_runner.optim.optimizer import describe_factors
 from gpu_runner.plan.data_report import describe_marks, describe_trained, format_near_answer
 from gpu_runner.plan.intervals import (
@@ -25,7 +25,7 @@ from gpu_runner.plan.plan import RunPlan, writes_shards
 from gpu_runner.plan.step_time import StepEstimate, estimate_costs, estimate_step_time
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
-from unfrozen.plan.host_memory import HostBytes, Reading, Writing, host_bytes
+from unfrozen.plan.host_memory import HostBytes, Reading, Writing, host_bytes, predict_resident_set
 from unfrozen.units import format_bytes, format_elapsed
 
 
@@ -88,6 +88,7 @@ def _resident(plan: RunPlan) -> list[tuple[str, str]]:
     found = predict_resident_set(
         plan.prediction.peak_bytes,
         weights * parts,
+        psutil.Process().memory_info().rss,
         ranks=parts,
         read_whole=_reads_whole(plan),
         in_16_bits=plan.compute != "fp32",

@@ -15,9 +15,9 @@ from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.device_speed import PEAK_SECONDS, best_matmul_flops, measure_bandwidth
 from gpu_runner.plan.intervals import Costs
+from gpu_runner.plan.machine import cpu_name
 from gpu_runner.plan.plan import RunPlan, existing, writes_shards
 from gpu_runner.system.calibration import load_calibration
-from gpu_runner.system.names import cpu_name
 from unfrozen.hardware.gpus import GPUS, Gpu
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster

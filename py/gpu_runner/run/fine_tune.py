@@ -54,7 +54,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.intervals import Intervals
-from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids
+from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids, keep_freed
 from gpu_runner.plan.plan import RunPlan, check_new, make_plan, writes_shards
 from gpu_runner.plan.step_time import evaluation_seconds
 from gpu_runner.run.checkpointer import Checkpointer
@@ -83,13 +83,13 @@ from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
 from gpu_runner.text import printable
-from gpu_runner.train import allocator, fisher, loss_scale
+from gpu_runner.train import fisher
 from gpu_runner.train.evaluate import Evaluator
+from gpu_runner.train.gradients import FIRST_SCALE, GradientCheck
 from gpu_runner.train.initial_weights import InitialWeights, find_initial_weights
 from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.step_position import StepPosition
-from gpu_runner.train.untrained import GradientCheck
 from gpu_runner.world import World, join
 from gpu_runner.world.peers import report
 from unfrozen.runner import WHOLE
@@ -131,7 +131,7 @@ def join_world(config: TrainConfig) -> Iterator[World]:
     """Join the processes of this run, on its device, for as long as the run lasts."""
     device = choose_device(config.device)
     if device.type == "cpu":
-        allocator.keep_freed()
+        keep_freed()
     configure_torch(config, device)
     world = join(device, config.shard_size)
     try:
@@ -292,7 +292,7 @@ def setup(
     config = plan.config
     state, history = state or State(), history or History()
     if plan.compute == "fp16" and not state.loss_scale:
-        state.loss_scale = loss_scale.FIRST
+        state.loss_scale = FIRST_SCALE
     torch.manual_seed(config.seed + world.rank)  # dropout, where a model has it
     pretrained = find_initial_weights(
         plan.source,

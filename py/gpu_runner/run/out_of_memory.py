@@ -7,9 +7,8 @@ from dataclasses import replace
 from itertools import islice
 
 from gpu_runner.data.feed import BatchShape
-from gpu_runner.memory.allocator_message import AllocatorMessage
 from gpu_runner.memory.formula import predict
-from gpu_runner.memory.limit import find_other_processes, read_limit
+from gpu_runner.memory.limit import AllocatorMessage, find_other_processes, read_limit
 from gpu_runner.memory.out_of_memory import (
     ACTIVITIES,
     BatchSize,

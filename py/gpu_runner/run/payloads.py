@@ -24,8 +24,8 @@ from gpu_runner.installed import installed_version
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.model.blocks import as_written
 from gpu_runner.plan.data_report import describe_trained
+from gpu_runner.plan.machine import cpu_name
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.system.names import cpu_name
 from gpu_runner.train.evaluate import Progress, example_losses, no_progress
 from unfrozen.data_order import spread
 from unfrozen.schedules import Schedule

@@ -1,8 +1,7 @@
-"""The machine of a run, without PyTorch: limits, names, GPUs, price, calibration, samples.
+"""The machine of a run, without PyTorch: limits, GPUs, price, calibration, samples.
 
 Reading order:
 
-- `names` — the name of the processor
 - `limits` — the limits on this process's memory, and what each leaves
 - `foreign` — a child process with limits, for templates, tokenizers and files of others
 - `gpus` — NVIDIA GPUs through NVML: memory, utilization, power, temperature, throttling

@@ -24,10 +24,9 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.plan.intervals import Intervals
-from gpu_runner.train.loss_scale import next_scale, unscale
+from gpu_runner.train.gradients import GradientCheck, next_scale, unscale
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.step_position import StepPosition, resident_bytes
-from gpu_runner.train.untrained import GradientCheck
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 

@@ -17,9 +17,8 @@ from typing import Any, Final
 import torch
 
 from gpu_runner.errors import is_out_of_memory
-from gpu_runner.memory.allocator_message import AllocatorMessage
 from gpu_runner.memory.fsdp import ShardView, find_obstacle
-from gpu_runner.memory.limit import find_other_processes, read_limit
+from gpu_runner.memory.limit import AllocatorMessage, find_other_processes, read_limit
 from gpu_runner.memory.loop import Autocast, LoopBehavior, Optimizers
 from gpu_runner.memory.loop_advice import LoopOptions, suggest_for_loop
 from gpu_runner.memory.out_of_memory import (

@@ -8,7 +8,7 @@ Reading order:
 - `timing` — seconds of matmuls, attention, memory and communication, term by term
 - `step_time` — seconds of a step by cause
 - `timeline` — two steps through time, turn by turn
-- `host_memory` — what loading and saving need of a machine's own memory
+- `host_memory` — what loading and saving need of a machine's own memory; what `top` shows
 - `record` — how far such estimates were from published runs, by kind of job
 - `compute` — time, energy and cost of a number of tokens
 - `solve` — fewest GPUs, largest micro-batch, longest sequence

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from gpu_runner.memory.allocator_message import AllocatorMessage
-from gpu_runner.memory.limit import MemoryLimit, OtherProcess
+from gpu_runner.memory.limit import AllocatorMessage, MemoryLimit, OtherProcess
 from gpu_runner.memory.out_of_memory import BatchSize, Failure, explain
 from gpu_runner.memory.prediction import Suggestion
 from unfrozen.schema import read_event

@@ -16,7 +16,7 @@ from gpu_runner.data.feed import Feed
 from gpu_runner.errors import ExitCode
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.train import loss_scale
+from gpu_runner.train import gradients
 from gpu_runner.train.loop import (
     MOST_SKIPPED_IN_A_ROW,
     State,
@@ -52,7 +52,7 @@ def training(scale: float, steps: int, **more: Any) -> Training:
 @pytest.mark.slow
 def test_its_steps_are_those_of_pytorchs_scaler(monkeypatch: pytest.MonkeyPatch) -> None:
     """From a scale that overflows at first, and grows again."""
-    monkeypatch.setattr(loss_scale, "GROWTH_STEPS", 3)
+    monkeypatch.setattr(gradients, "GROWTH_STEPS", 3)
     first, steps = 2.0**25, 16
     ours = training(first, steps)
     theirs = training(first, steps).step
@@ -108,8 +108,8 @@ def test_a_run_whose_smallest_scale_overflows_has_diverged() -> None:
 def test_a_run_in_fp16_is_resumed_bit_by_bit(
     model_dir: Path, sums_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss_scale, "FIRST", 2.0**21)
-    monkeypatch.setattr(loss_scale, "GROWTH_STEPS", 3)
+    monkeypatch.setattr(gradients, "FIRST_SCALE", 2.0**21)
+    monkeypatch.setattr(gradients, "GROWTH_STEPS", 3)
     typed = ["--model", str(model_dir), "--data", str(sums_file), "--general", "none"]
     typed += ["--sample-tokens", "0", "--save-every", "1", "--compute", "fp16", "--lr", "1e-2"]
     typed += ["--schedule", "constant", "--warmup", "0"]

@@ -1,18 +1,47 @@
-"""Memory of the hosts, worked out by hand for Llama-3.1-70B and for a CPU."""
+"""Memory of the hosts, worked out by hand for Llama-3.1-70B and for a CPU.
+
+The resident set is also what a process with tensors of a known size measures for itself.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+from run_process import ROOT
 from unfrozen.job import Job
 from unfrozen.model.catalogue import find
-from unfrozen.plan.host_memory import FILE_BYTES, HostBytes, Reading, Writing, host_bytes
+from unfrozen.plan.host_memory import (
+    FILE_BYTES,
+    ONEDNN_BYTES,
+    HostBytes,
+    Reading,
+    Writing,
+    host_bytes,
+    predict_resident_set,
+)
+from unfrozen.units import MIB
 
 PARAMETERS = 70_553_706_496
 EMBEDDING = 128_256 * 8_192
 PIECE = EMBEDDING * 4 // 8
 SAVED = 12 * PARAMETERS + 4 * (80 * 9 + 3)  # weights, two moments, a count of steps a tensor
 RECIPE = {"params": "fp32", "grads": "fp32", "moments": "fp32", "master": None, "compute": "bf16"}
+LIBRARIES = 300 * MIB
+HOLD = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "py")!r})
+import psutil
+import torch
+import transformers
+from unfrozen.plan.host_memory import predict_resident_set
+
+found = predict_resident_set(300 << 20, 100 << 20, psutil.Process().memory_info().rss)
+held = [torch.ones(1 << 20) for _ in range(75)]
+print(psutil.Process().memory_info().rss, found.least, found.most)
+"""
 
 
 def of_70b(
@@ -87,3 +116,29 @@ def test_alone_on_a_cpu_nothing_is_gathered() -> None:
 def test_the_machine_needs_no_less_than_its_first_process(writing: Writing) -> None:
     found = of_70b("parts", writing)
     assert all(found.machine[name] >= size for name, size in found.process.items())
+
+
+@pytest.mark.slow
+def test_a_process_shows_its_libraries_beside_its_tensors() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", HOLD]
+    shown, least, most = map(int, subprocess.check_output(command, text=True).split())
+    assert least * 0.97 <= shown <= most
+    assert shown > 300 * MIB + 150 * MIB  # half of it is no tensor
+
+
+def test_memory_beyond_tensors_is_counted() -> None:
+    alone = predict_resident_set(1000 * MIB, 100 * MIB, LIBRARIES)
+    assert alone.least - LIBRARIES == 1000 * MIB
+    assert alone.most - LIBRARIES == 1240 * MIB
+    in_16_bits = predict_resident_set(1000 * MIB, 100 * MIB, LIBRARIES, in_16_bits=True)
+    assert in_16_bits.most - LIBRARIES == 1240 * MIB + ONEDNN_BYTES
+    together = predict_resident_set(1000 * MIB, 100 * MIB, LIBRARIES, ranks=2)
+    assert together.most - LIBRARIES == 1190 * MIB  # each reads half of the model
+    whole = predict_resident_set(1000 * MIB, 100 * MIB, LIBRARIES, ranks=2, read_whole=True)
+    assert whole.most - LIBRARIES == 1340 * MIB  # each holds all of it, and its file
+
+
+def test_the_text_is_one_line() -> None:
+    text = str(predict_resident_set(1 << 30, 1 << 28, LIBRARIES))
+    assert text.startswith("about ")
+    assert "of Python and libraries" in text

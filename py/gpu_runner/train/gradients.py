@@ -1,7 +1,15 @@
-"""Weights that the loss of a step gives no gradient: which may be so, and which are an error.
+"""Gradients before the update: scaled where matmuls are in fp16, and checked for missing ones.
 
-A full fine-tune trains every weight. One without a gradient would be saved as it was, whatever is
-trained around it, and no loss would show it: such a run ends at its first step. May be left out:
+fp16. Gradients of activations below 2⁻²⁴ are 0 in it. The loss is therefore multiplied by a power
+of two before backward, and the gradients of the weights, which are fp32, are divided by it
+afterwards, as PyTorch's GradScaler does it: both are exact. Where a gradient overflows, the step is
+skipped and the scale halved; after GROWTH_STEPS steps without that it is doubled (Micikevicius et
+al., arXiv 1710.03740, section 3.2). The scale and the steps since it changed are part of a run's
+`State`: a resumed run has the same.
+
+None at all. A full fine-tune trains every weight. One without a gradient would be saved as it was,
+whatever is trained around it, and no loss would show it: such a run ends at its first step. May be
+left out:
 
     another modality        what stands outside the language model, whose inputs are text
     experts without tokens  where each expert is a module of its own
@@ -18,14 +26,36 @@ from itertools import takewhile
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from gpu_runner.errors import ModelLoadError, UsageError, everyones
 from gpu_runner.optim.optimizer import StepOptimizer
+from gpu_runner.world import local
 from unfrozen.parameter_groups import match_names, nearest_patterns
 
+FIRST_SCALE: Final = 2.0**16
+LARGEST_SCALE: Final = 2.0**40
+"""Losses are summed in fp32, whose largest number is 2¹²⁸."""
+GROWTH_STEPS: Final = 2000
 _EXPERT: Final = re.compile(r"(^|\.)experts\.\d+\.")
 MOST_NAMED: Final = 5
+
+
+def next_scale(scale: float, steady: int, *, skipped: bool) -> tuple[float, int]:
+    """Return the scale after a step, and the steps since it changed; never below 1."""
+    if skipped:
+        return max(1.0, scale / 2), 0
+    if steady + 1 < GROWTH_STEPS:
+        return scale, steady + 1
+    return min(LARGEST_SCALE, 2 * scale), 0
+
+
+@torch.no_grad()
+def unscale(parameters: Iterable[Tensor], scale: float) -> None:
+    """Divide the gradients of this process by the scale of the loss."""
+    grads = [local(one.grad) for one in parameters if one.grad is not None]
+    torch._foreach_mul_(grads, 1 / scale)
 
 
 @dataclass(slots=True)

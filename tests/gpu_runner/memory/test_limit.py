@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_runner.memory.allocator_message import AllocatorMessage
+from gpu_runner.memory.limit import AllocatorMessage
 
 MIB, GIB = 2**20, 2**30
 NEW = (

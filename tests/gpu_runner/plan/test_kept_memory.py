@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpu_runner.cli.command_line import main
-from gpu_runner.train import allocator
+from gpu_runner.plan.machine import keep_freed
 from run_process import children
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +23,7 @@ def faults() -> int:
 def take_and_free(place: str, words: list[str]) -> None:
     """Page faults of 15 large tensors, in a child that has done what `words` say, go to `place`."""
     if words == ["keep"]:
-        assert allocator.keep_freed()
+        assert keep_freed()
     elif words:
         with pytest.raises(SystemExit) as end:
             main([*words, f"--runs={place}-runs"])
