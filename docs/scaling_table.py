@@ -15,15 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from unfrozen.hardware.gpus import NODE_GPUS
-from unfrozen.hardware.rates import LINK_SHARE, peak_tflops, sustained_tflops
+from unfrozen.hardware.gpus import LINK_SHARE, NODE_GPUS, peak_tflops, sustained_tflops
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import find
 from unfrozen.plan import plan_job
 from unfrozen.plan.host_memory import Reading, Writing, host_bytes
-from unfrozen.plan.step_time import job_gpu, step_time, step_tokens
-from unfrozen.plan.timing.breakdown import StepTime
+from unfrozen.plan.step_time import StepTime, job_gpu, step_time, step_tokens
 from unfrozen.plan.timing.communication import CROWD
 
 PAGE: Final = Path(__file__).parent / "scale.md"

@@ -7,7 +7,6 @@ package; only `__main__` touches other files.
 Reading order (each module uses only those above it; packages give their own order):
 
 - `errors` — exceptions with key, value, bound and remedy
-- `random_state` — random numbers of the caller, left as they are
 - `data_files` — the JSON tables that are part of this package: models, GPUs
 - `units` — bytes and numbers, formatted and parsed: GB and GiB, three significant digits
 - `events` — names that the trainer writes and the page reads
@@ -37,6 +36,9 @@ Reading order (each module uses only those above it; packages give their own ord
 - `__main__` — the command line
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 _WATCHING: Final = {
@@ -49,6 +51,33 @@ _WATCHING: Final = {
 """Names of the watcher of training loops, imported on first use: it needs PyTorch."""
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Restore the random numbers of Python, numpy and PyTorch after a block or a function.
+
+    Importing a library may draw from them (rich does), and so may a model that is evaluated. Only
+    generators of modules that are loaded already can have been seeded.
+    """
+    python, numpy, torch = (sys.modules.get(name) for name in ("random", "numpy.random", "torch"))
+    states = (
+        python and python.getstate(),
+        numpy and numpy.get_state(),
+        torch and torch.get_rng_state(),
+    )
+    cuda = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        if python:
+            python.setstate(states[0])
+        if numpy:
+            numpy.set_state(states[1])
+        if torch:
+            torch.set_rng_state(states[2])
+        if torch and cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
 def __getattr__(name: str) -> Any:
     """Return a name of the watcher, or the `__version__` that pyproject.toml gave the package.
 
@@ -57,8 +86,6 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name in _WATCHING:
-        from unfrozen.random_state import undisturbed
-
         try:
             with undisturbed():
                 return getattr(import_module(_WATCHING[name]), name)

@@ -147,7 +147,7 @@ RENAMED = {
     "frontier": "schema",
     "gpus": "hardware.gpus",
     "hardware.boards": "hardware.gpus",
-    "hardware.reached": "hardware.rates",
+    "hardware.reached": "hardware.gpus",
     "job.choices": "job.settings",
     "job.framework": "job.framework_defaults",
     "job.targets": "job.lora",

@@ -219,7 +219,7 @@ def selftest(
 
     def go() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.machine.selftest.run import run
+        from gpu_runner.machine.selftest import run
 
         return run(console, device, report)
 

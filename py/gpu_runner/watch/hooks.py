@@ -41,7 +41,7 @@ from gpu_runner.watch.patches import (
     CallObserver,
     ModelCall,
 )
-from unfrozen.random_state import undisturbed
+from unfrozen import undisturbed
 
 Inputs = Mapping[str, Any]
 MOST_ERRORS: Final = 20

@@ -66,8 +66,8 @@ from gpu_runner.watch.run_log import (
 )
 from gpu_runner.watch.steps import StepCollector, WatchedStep, describe_batch
 from gpu_runner.world import is_cut, local
+from unfrozen import undisturbed
 from unfrozen.events import OTHER, RunStatus
-from unfrozen.random_state import undisturbed
 
 
 def watch(

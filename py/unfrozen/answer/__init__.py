@@ -1,13 +1,92 @@
 """A plan as plain data, as text, and beside measurements.
 
+Here is the plain data, with fixed keys: what `plan --json` prints.
+
 Reading order:
 
-- `plain` — a plan as plain data, with fixed keys
 - `text` — a plan as text for a terminal
 - `accuracy` — measured peaks beside the plan
 - `later` — runs that others published after the planner was written
 """
 
-from unfrozen.answer.plain import ADVISED_JOBS, answer, on_all_gpus
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from unfrozen.errors import PlanError
+from unfrozen.hardware.gpus import GPUS, Gpu
+from unfrozen.job import Job
+from unfrozen.memory.explain import peak_rank
+from unfrozen.plan import Plan
+from unfrozen.plan.advice import advise
+from unfrozen.plan.solve import min_gpus
+from unfrozen.units import gib
 
 __all__ = ["ADVISED_JOBS", "answer", "on_all_gpus"]
+
+
+ADVISED_JOBS: Final = 100
+"""Lists of more jobs than this are answered without advice, which takes ten plans a job."""
+
+
+def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
+    """Return a plan as plain data; sizes are in GiB where the key says so, else in bytes.
+
+    `band` is of the device memory, in GiB. `framework` is there where the job names one: what it
+    set, why, and the source; `holder` where GPUs hold different layers: the rank that the plan
+    describes, of how many.
+    """
+    return {
+        "allocated_gib": gib(planned.allocated_bytes),
+        "reserved_gib": gib(planned.reserved_bytes),
+        "device_gib": gib(planned.device_bytes),
+        "peak_instant": planned.peak_instant,
+        "instants": planned.instants,
+        "fits": planned.fits,
+        "min_gpus": min_gpus(planned),
+        "band": list(planned.band_gib),
+        "advice": [entry.as_json() for entry in advise(planned)] if with_advice else [],
+        **framework_json(planned.job),
+        **_peak_rank_json(planned),
+    }
+
+
+def framework_json(job: Job) -> dict[str, object]:
+    """Return {"framework": {"name", "words"}}; empty where the job names none."""
+    if job.framework is None:
+        return {}
+    words = [word._asdict() for word in job.framework.defaults]
+    return {"framework": {"name": job.framework.name, "words": words}}
+
+
+def _peak_rank_json(planned: Plan) -> dict[str, object]:
+    found = peak_rank(planned.job)
+    return {} if found is None else {"holder": asdict(found)}
+
+
+def on_all_gpus(planned: Plan) -> list[dict[str, Any]]:
+    """Return a record for each GPU: its capacity, what the job needs there, and the headroom, in
+    GiB.
+
+    Needs are None where the GPU lacks a precision of the job; `fits` is False then.
+    """
+    return [_on_gpu(planned, gpu) for gpu in GPUS]
+
+
+def _on_gpu(planned: Plan, gpu: Gpu) -> dict[str, Any]:
+    holds = gib(gpu.capacity_bytes)
+    found: dict[str, Any] = {"gpu": gpu.name, "capacity_gib": holds}
+    try:
+        moved = replace(planned, job=planned.job.on(gpu))
+    except PlanError as error:
+        nothing = {"device_gib": None, "headroom_gib": None, "fits": False, "min_gpus": 0}
+        return found | nothing | {"lacks": error.bound}
+    need = gib(moved.device_bytes)
+    return found | {
+        "device_gib": need,
+        "headroom_gib": holds - need,
+        "fits": moved.fits,
+        "min_gpus": min_gpus(moved),
+        "lacks": None,
+    }

@@ -2,6 +2,6 @@
 
 Reading order:
 
-- `gpus` — the table of GPUs, read from `gpus.json`, with the sources of its figures
-- `rates` — what a training step reaches of those figures: matmuls, memory, links
+- `gpus` — the table of GPUs, read from `gpus.json`, with the sources of its figures; what a
+  training step reaches of them: matmuls, memory, links
 """

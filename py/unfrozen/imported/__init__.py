@@ -12,12 +12,11 @@ and the run reports it.
 
 Reading order:
 
-- `sanitize` — foreign names, texts and numbers, made fit for a log
+- `sanitize` — foreign names, texts and numbers, made fit for a log; a text file, up to a bound
 - `protobuf` — the fields of a protobuf message
 - `tools` — the tools: their names for our metrics, what their logs mean and lack
 - `points` — numbers by name and step, and attempts
 - `log` — a foreign run as the lines of an events.jsonl
-- `whole_file` — a text file, up to a bound
 - `trainer` — trainer_state.json
 - `tensorboard` — event files
 - `wandb` — run-….wandb

@@ -15,9 +15,8 @@ from typing import Final
 from unfrozen.errors import ForeignFileError
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import LAST_STEP, Points
-from unfrozen.imported.sanitize import text
+from unfrozen.imported.sanitize import WholeFile, text
 from unfrozen.imported.tools import EXPECTED
-from unfrozen.imported.whole_file import WholeFile
 
 STEPS: Final = ("step", "global_step", "train/global_step", "trainer/global_step", "_step")
 STEPS_ELSE: Final = ("iteration", "iter", "epoch")

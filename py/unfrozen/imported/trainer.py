@@ -13,9 +13,8 @@ from unfrozen.errors import ForeignFileError, is_deep
 from unfrozen.events import RunStatus
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import LAST_STEP, Points
-from unfrozen.imported.sanitize import number, whole_number
+from unfrozen.imported.sanitize import WholeFile, number, whole_number
 from unfrozen.imported.tools import EXPECTED
-from unfrozen.imported.whole_file import WholeFile
 
 _SETTINGS: Final = (
     "num_train_epochs",

@@ -1,4 +1,11 @@
-"""A job: a model, a recipe, a cluster, a GPU, a framework.
+"""A job: which model, trained how, on what; the one input of `unfrozen plan`.
+
+    {"model": {a Hugging Face config.json}, "recipe": {…}, "cluster": {…}, "gpu": "A100-80GB",
+     "framework": "torchtitan"}
+
+Only `model` is needed. `recipe` and `cluster` document their keys and defaults; `gpu` names a GPU
+of the table, and without it the question whether the job fits has no answer; `framework` gives
+settings that the job leaves out that framework's defaults (`unfrozen.job.framework_defaults`).
 
 Reading order:
 
@@ -9,9 +16,164 @@ Reading order:
 - `cluster` — on how many GPUs
 - `layout` — whether a layout fits a model
 - `framework_defaults` — what a framework does where a job does not say it
-- `job` — all of it, read from plain data and checked
 """
 
-from unfrozen.job.job import KEYS, LARGEST_CONFIG_BYTES, Job, read_model
+from __future__ import annotations
+
+import marshal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+from unfrozen.errors import ModelError, PlanError
+from unfrozen.hardware.gpus import Gpu, find
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
+from unfrozen.job.layout import check_layout
+from unfrozen.job.lora import targets
+from unfrozen.job.recipe import Recipe
+from unfrozen.model import ModelConfig
 
 __all__ = ["KEYS", "LARGEST_CONFIG_BYTES", "Job", "read_model"]
+
+
+KEYS: Final = ("model", "recipe", "cluster", "gpu", "framework")
+_BLACKWELL: Final = ("B200", "GB200", "B300", "GB300", "RTX 5090", "RTX PRO 6000 Blackwell")
+BLOCK_SCALED: Final = {"mxfp8": (*_BLACKWELL, "MI355X"), "nvfp4": _BLACKWELL}
+"""GPUs whose matrix units multiply blocks with scales of their own: NVIDIA's from Blackwell on
+(PTX ISA 9.0, `.block_scale`), AMD's from CDNA 4 on (its white paper)."""
+LARGEST_CONFIG_BYTES: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job to plan."""
+
+    model: ModelConfig
+    recipe: Recipe
+    cluster: Cluster
+    gpu: Gpu | None = None
+    framework: ChosenFramework | None = None
+
+    @classmethod
+    def read(cls, given: object) -> Job:
+        """Check and read plain data. Raises PlanError with key, value, bound and remedy."""
+        if not isinstance(given, Mapping):
+            raise PlanError("job", given, "it must be an object", 'give {"model": {…}}')
+        for key, value in given.items():
+            if key not in KEYS:
+                raise PlanError(str(key), value, f"known keys are {', '.join(KEYS)}", "drop it")
+        if "model" not in given:
+            raise PlanError("model", "nothing", "a job needs a model", "give its config.json")
+        model = read_model(given["model"])
+        recipe, cluster, chosen = given.get("recipe") or {}, given.get("cluster") or {}, None
+        if given.get("framework") is not None:
+            _check_objects(recipe, cluster)
+            a = model.architecture
+            has = {"experts": a.experts is not None, "tower": a.vision is not None}
+            chosen, recipe, cluster = apply_framework(
+                given["framework"], recipe, cluster, a.model_type, **has
+            )
+        read = Recipe.read(recipe)
+        job = cls(
+            model.language if read.frozen_tower else model,
+            read,
+            Cluster.read(cluster),
+            _gpu(given.get("gpu")),
+            chosen,
+        )
+        job = _within_positions(job, given.get("recipe") or {})
+        _check_dtype(job)
+        _check_parts(job)
+        return job
+
+    def on(self, gpu: Gpu) -> Job:
+        """Return the same job on another GPU. Raises PlanError where that lacks a precision."""
+        moved = replace(self, gpu=gpu)
+        _check_dtype(moved)
+        return moved
+
+
+def read_model(given: object) -> ModelConfig:
+    """Return the model of a config.json, cached by its content. Raises PlanError."""
+    try:
+        # unlike JSON it keeps types apart; version 2 writes no references
+        key = marshal.dumps(given, 2)  # type: ignore[arg-type]
+    except ValueError:  # not plain data
+        key = b""
+    if len(key) > LARGEST_CONFIG_BYTES:
+        bound = f"a config.json is smaller than {LARGEST_CONFIG_BYTES:,} bytes"
+        raise PlanError("model", given, bound, "give the model's own config.json")
+    try:
+        return _cached_model(key) if key else ModelConfig.from_hf(given)  # type: ignore[arg-type]
+    except ModelError as error:
+        key_of_job = error.key if error.key == "model" else f"model.{error.key}"
+        raise PlanError(key_of_job, error.value, error.bound, error.remedy) from None
+
+
+@lru_cache(maxsize=128)
+def _cached_model(key: bytes) -> ModelConfig:
+    return ModelConfig.from_hf(marshal.loads(key))
+
+
+def _within_positions(job: Job, recipe: object) -> Job:
+    """Return the job with its default sequence length cut to the model's learned positions."""
+    most = job.model.architecture.positions
+    if not most or job.recipe.seq_len <= most:
+        return job
+    if isinstance(recipe, Mapping) and "seq_len" in recipe:
+        bound = f"the model has {most:,} learned positions"
+        raise PlanError("recipe.seq_len", job.recipe.seq_len, bound, f"use at most {most}")
+    return replace(job, recipe=replace(job.recipe, seq_len=most))
+
+
+def _check_parts(job: Job) -> None:
+    """Ranks must divide the model, and adapters must find the layers they sit beside."""
+    ranks = job.cluster.tensor_parallel
+    try:
+        local = job.model.split(ranks)
+    except ModelError as error:
+        bound = f"it must divide model.{error.key} = {error.value}"
+        remedy = "use a divisor, and no more ranks than heads"
+        raise PlanError("cluster.tensor_parallel", ranks, bound, remedy) from None
+    sharing, length = job.cluster.context_parallel, job.recipe.seq_len
+    if sharing > length:
+        bound = f"a sequence of {length} has no token for each of them"
+        raise PlanError("cluster.context_parallel", sharing, bound, "use fewer ranks")
+    check_layout(job.model, job.recipe, job.cluster)
+    if job.recipe.lora:
+        targets(local, job.recipe.lora)
+
+
+def _check_objects(recipe: object, cluster: object) -> None:
+    for name, part in (("recipe", recipe), ("cluster", cluster)):
+        if not isinstance(part, Mapping):
+            raise PlanError(name, part, "it must be an object", "give {} for the defaults")
+
+
+def _gpu(given: object) -> Gpu | None:
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise PlanError("gpu", given, "it must be the name of a GPU", 'for example "A100-80GB"')
+    return find(given)
+
+
+def _check_dtype(job: Job) -> None:
+    recipe = job.recipe
+    if job.gpu is None:
+        return
+    if recipe.compute == "fp8" and not job.gpu.fp8:
+        bound = f"the {job.gpu.name} has no fp8"
+        raise PlanError("recipe.compute", "fp8", bound, "use bf16, or a GPU that has it")
+    if recipe.compute in BLOCK_SCALED and job.gpu.name not in BLOCK_SCALED[recipe.compute]:
+        bound = f"the {job.gpu.name} has no {recipe.compute}"
+        remedy = f"use bf16, or one of {', '.join(BLOCK_SCALED[recipe.compute])}"
+        raise PlanError("recipe.compute", recipe.compute, bound, remedy)
+    if job.gpu.bf16:
+        return
+    for key in ("params", "compute", "grads", "moments"):
+        if getattr(recipe, key) == "bf16":
+            bound = f"the {job.gpu.name} has no bf16"
+            raise PlanError(f"recipe.{key}", "bf16", bound, "use fp16 or fp32")

@@ -23,7 +23,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.number_formats import stall_share
-from unfrozen.plan.memory_plan import DEFAULT_GPU, Plan, plan_job
+from unfrozen.plan import DEFAULT_GPU, Plan, plan_job
 from unfrozen.plan.step_time import replicas, step_time, step_tokens
 from unfrozen.units import gib
 

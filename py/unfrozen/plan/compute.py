@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import Gpu, measured_sources
-from unfrozen.hardware.rates import (
+from unfrozen.hardware.gpus import (
     HOST_MEMORY_GB_S,
     LINK_SHARE,
     SUSTAINED_SHARE,
     UNMEASURED_SHARE,
+    Gpu,
+    measured_sources,
     peak_tflops,
     sustained_tflops,
 )
@@ -20,9 +21,8 @@ from unfrozen.job import Job
 from unfrozen.job.settings import LOW_BITS
 from unfrozen.plan.flops import flops
 from unfrozen.plan.record import band, spread_of
-from unfrozen.plan.step_time import job_gpu, step_time, step_tokens
+from unfrozen.plan.step_time import bound_words, job_gpu, spent_words, step_time, step_tokens
 from unfrozen.plan.timing.attention import SCORE_BYTES
-from unfrozen.plan.timing.breakdown import bound_words, spent_words
 from unfrozen.plan.timing.calibration import Calibration
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand

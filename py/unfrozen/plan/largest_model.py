@@ -15,7 +15,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.model import ModelConfig
-from unfrozen.plan.memory_plan import plan_job
+from unfrozen.plan import plan_job
 
 _WIDTH, _LAYERS, _FFN, _VOCAB, _HEAD = 4096, 32, 11_008, 32_000, 64
 SEQ_LEN: Final = 2048

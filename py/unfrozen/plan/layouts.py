@@ -31,10 +31,9 @@ from unfrozen.errors import ModelError, PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.layout import check_layout
-from unfrozen.plan.memory_plan import Plan, plan_job
+from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.solve import fewest_gpus, min_gpus
-from unfrozen.plan.step_time import job_gpu, step_time
-from unfrozen.plan.timing.breakdown import StepTime
+from unfrozen.plan.step_time import StepTime, job_gpu, step_time
 
 MOST_GPUS: Final = 4096
 RECOMPUTED: Final = ("none", "selective", "full")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.memory_plan import Plan, plan
+from unfrozen.plan import Plan, plan
 from unfrozen.publish import Line, Plot, Threshold
 from unfrozen.units import gb
 

@@ -17,7 +17,7 @@ from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import find
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS
-from unfrozen.plan.memory_plan import DEFAULT_GPU, Plan, plan_job
+from unfrozen.plan import DEFAULT_GPU, Plan, plan_job
 
 MOST_GPUS: Final = 4096
 MOST: Final = {"micro_batch": 65_536, "seq_len": 16_777_216}

@@ -1,5 +1,5 @@
 """Seconds of one optimizer step by cause: a roofline of the step from measured rates of
-GPUs. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.rates`.
+GPUs. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.gpus`.
 
 A micro-batch computes, moves and launches; what it waits for comes on top as far as nothing hides
 it. No number here was fitted to a training run: those in web/measurements judge it.
@@ -7,13 +7,14 @@ it. No number here was fitted to a training run: those in web/measurements judge
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
+from typing import Final
 
-from unfrozen.hardware.gpus import Gpu, find
-from unfrozen.hardware.rates import slowest_factor
+from unfrozen.hardware.gpus import Gpu, find, slowest_factor
 from unfrozen.job import Job
-from unfrozen.plan.memory_plan import DEFAULT_GPU
-from unfrozen.plan.timing.breakdown import CAUSES, StepTime
+from unfrozen.plan import DEFAULT_GPU
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.communication import Sharing, Waits, bubble_seconds
 from unfrozen.plan.timing.host import (
@@ -30,6 +31,93 @@ from unfrozen.plan.timing.passes import (
     Seconds,
     layer_kinds,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Seconds of one optimizer step on every GPU.
+
+    matmuls   matmuls, and what collectives beside them slow them down
+    attention  scores, softmax and their matmuls
+    memory     norms, activation functions, additions, the loss: kernels that only read and write
+    launches   gaps between kernels, and the host where it launches slower than the GPU computes
+    update     the optimizer's
+    host       states and activations that go to the host and back, as far as nothing hides it
+    inside     waits for GPUs of the same machine
+    between    waits for other machines
+    bubbles    waits of a pipeline's ranks for each other
+    """
+
+    products: float
+    attention: float
+    memory: float
+    launches: float
+    update: float
+    host: float
+    inside: float
+    between: float
+    bubbles: float
+
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return self.passes + self.update + self.host + self.communication + self.bubbles
+
+    @property
+    def passes(self) -> float:
+        """What the forward and backward passes of all micro-batches take the GPU itself."""
+        return self.products + self.attention + self.memory + self.launches
+
+    @property
+    def communication(self) -> float:
+        """Waits for other GPUs, those of a pipeline apart."""
+        return self.inside + self.between
+
+    def parts(self) -> dict[str, float]:
+        """Return the seconds by cause, the longest first, without those of 0."""
+        found = {name: getattr(self, name) for name in CAUSES if getattr(self, name) > 0}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+CAUSES: Final = {
+    "products": "matmuls",
+    "attention": "attention",
+    "memory": "memory-bound kernels",
+    "launches": "kernel launches",
+    "update": "the optimizer step",
+    "host": "CPU offload",
+    "inside": "communication within a machine",
+    "between": "communication between machines",
+    "bubbles": "pipeline bubbles",
+}
+"""What each part of a step's time is spent on, or waits for."""
+
+_NUMBERS: Final = (
+    *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+)
+_NEARLY_ALL: Final = 0.95
+
+
+def bound_words(found: StepTime) -> str:
+    """Return the cause that takes most of a step: "Bound by matmuls: three of four seconds."."""
+    name, seconds = next(iter(found.parts().items()))
+    share = seconds / found.seconds
+    if share > _NEARLY_ALL:
+        return f"Bound by {CAUSES[name]}: nearly every second."
+    part = Fraction(share).limit_denominator(10)
+    part = part or Fraction(1, 10)
+    fraction = f"{_NUMBERS[part.numerator]} of {_NUMBERS[part.denominator]} seconds"
+    second = next(iter(list(found.parts().items())[1:]), None)
+    then = f", then {CAUSES[second[0]]}" if second and second[1] > 0.1 * found.seconds else ""
+    return f"Bound by {CAUSES[name]}: {fraction}{then}."
+
+
+def spent_words(found: StepTime) -> str:
+    """Return the shares of a step by cause, the largest first, without those below a hundredth."""
+    shares = {name: value / found.seconds for name, value in found.parts().items()}
+    return ", ".join(
+        f"{share:.0%} {CAUSES[name]}" for name, share in shares.items() if share >= 0.01
+    )
 
 
 def step_time(job: Job, measured: Calibration | None = None) -> StepTime:

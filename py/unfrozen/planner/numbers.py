@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final, cast
 
 from unfrozen.errors import strict_json
-from unfrozen.hardware.gpus import board_sources
-from unfrozen.hardware.rates import peak_tflops
+from unfrozen.hardware.gpus import board_sources, peak_tflops
 from unfrozen.job import Job
 from unfrozen.memory.explain import SYMBOLS, Term, explain
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE, ROUNDING
@@ -14,8 +13,7 @@ from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.record import band
-from unfrozen.plan.step_time import job_gpu, step_tokens
-from unfrozen.plan.timing.breakdown import CAUSES
+from unfrozen.plan.step_time import CAUSES, job_gpu, step_tokens
 from unfrozen.planner.controls import Json
 from unfrozen.planner.figures import band_text, instant_label, overhead
 from unfrozen.planner.state import State, has_text_config, text_of

@@ -15,12 +15,11 @@ from rich.console import Console
 
 import run_process
 from gpu_runner.errors import ExitCode, SystemFailure, UsageError
-from gpu_runner.machine import description
+from gpu_runner.machine import description, selftest
 from gpu_runner.machine.description import Outcome
 from gpu_runner.machine.selftest import check as check_module
-from gpu_runner.machine.selftest import gradients, optimizers, run, steps
+from gpu_runner.machine.selftest import gradients, optimizers, run_check, steps, write_report
 from gpu_runner.machine.selftest.check import Check, DemoModel, Figure, Skipped, demo_config
-from gpu_runner.machine.selftest.run import run_check, write_report
 from gpu_runner.plan.plan import make_plan
 
 
@@ -30,7 +29,7 @@ def demo() -> DemoModel:
 
 
 def find_check(name: str) -> Check:
-    (found,) = [check for check in run.CHECKS if check.name.startswith(name)]
+    (found,) = [check for check in selftest.CHECKS if check.name.startswith(name)]
     return found
 
 
@@ -67,13 +66,13 @@ def test_this_machine_passes_with_a_line_a_check_and_a_report(
     What it starts with torchrun, which other tests start, runs in children then.
     """
     if not request.config.option.all:
-        monkeypatch.setattr(run, "CHECKS", [one for one in run.CHECKS if one != COMPILER])
+        monkeypatch.setattr(selftest, "CHECKS", [one for one in selftest.CHECKS if one != COMPILER])
         monkeypatch.setattr(steps.subprocess, "run", in_children)
     report = tmp_path / "report.json"
-    assert run.run(console, "cpu", report) == ExitCode.OK, printed(console)
+    assert selftest.run(console, "cpu", report) == ExitCode.OK, printed(console)
     first, *lines, written, last = printed(console).splitlines()
     assert first.startswith("PyTorch ")
-    assert len(lines) == len(run.CHECKS)
+    assert len(lines) == len(selftest.CHECKS)
     assert {line[0] for line in lines} == {"✓", "·"}
     assert not any("0e+00" in line for line in lines), "what is exact says so"
     skipped = [line for line in lines if line[0] == "·"]
@@ -101,8 +100,8 @@ def test_a_check_that_raises_fails_alone_and_the_others_run(
 
     checks = [Check("a", broken), Check("b", absent), Check("c", lambda _: Figure(1e-9, 1e-5))]
     checks += [Check("d", lambda _: Figure(float("nan"), 1.0)), Check("e", lambda _: Figure(0, 0))]
-    monkeypatch.setattr(run, "CHECKS", checks)
-    assert run.run(console, "cpu") == ExitCode.NOT_READY
+    monkeypatch.setattr(selftest, "CHECKS", checks)
+    assert selftest.run(console, "cpu") == ExitCode.NOT_READY
     lines = printed(console).splitlines()[1:]
     assert lines[0].startswith("✗ a: RuntimeError: no kernel image is available, ")
     assert lines[1] == "· b: skipped, this machine has one GPU"
@@ -114,16 +113,16 @@ def test_a_check_that_raises_fails_alone_and_the_others_run(
 
 def test_a_report_of_another_ending_is_refused_before_any_check_runs(console: Console) -> None:
     with pytest.raises(UsageError, match=r"--report x\.txt: give a name that ends in \.json or"):
-        run.run(console, "cpu", Path("x.txt"))
+        selftest.run(console, "cpu", Path("x.txt"))
     assert not printed(console)
 
 
 def test_a_report_that_cannot_be_written_says_so(
     console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "CHECKS", ())
+    monkeypatch.setattr(selftest, "CHECKS", ())
     with pytest.raises(SystemFailure, match=r"cannot be written \(No such file"):
-        run.run(console, "cpu", tmp_path / "nowhere" / "x.md")
+        selftest.run(console, "cpu", tmp_path / "nowhere" / "x.md")
 
 
 @pytest.mark.slow

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from unfrozen.hardware.gpus import GPUS, Gpu, find
-from unfrozen.hardware.rates import (
+from unfrozen.hardware.gpus import (
+    GPUS,
+    Gpu,
     best_matmul_tflops,
+    find,
     memory_bytes_per_second,
     peak_tflops,
     slowest_factor,

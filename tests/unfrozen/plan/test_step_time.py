@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from unfrozen.hardware.gpus import find
-from unfrozen.hardware.rates import peak_tflops
+from unfrozen.hardware.gpus import find, peak_tflops
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.flops import flops
-from unfrozen.plan.step_time import job_gpu, replicas, step_time, step_tokens
-from unfrozen.plan.timing.breakdown import CAUSES
+from unfrozen.plan.step_time import CAUSES, job_gpu, replicas, step_time, step_tokens
 from unfrozen.plan.timing.calibration import Calibration
 
 

@@ -3,7 +3,6 @@
 Reading order:
 
 - `calibration` — what was measured on the reader's own machine
-- `breakdown` — a step's seconds by cause, and what bounds it
 - `layers` — matmuls, scans, bytes and kernels of one layer; seconds of a matmul
 - `attention` — seconds of attention, by kernel
 - `passes` — one micro-batch on one GPU; embedding, head, loss, bytes of an update

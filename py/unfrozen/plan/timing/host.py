@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from unfrozen.hardware.gpus import Gpu
-from unfrozen.hardware.rates import HOST_MEMORY_GB_S, host_link_gb_s
+from unfrozen.hardware.gpus import HOST_MEMORY_GB_S, Gpu, host_link_gb_s
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
-from unfrozen.plan.memory_plan import plan_job
+from unfrozen.plan import plan_job
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.passes import moment_width, trained, update_bytes
 from unfrozen.units import GB

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from unfrozen.plan.timing.breakdown import StepTime, bound_words, spent_words
+from unfrozen.plan.step_time import StepTime, bound_words, spent_words
 
 NOTHING = StepTime(*[0.0] * 9)
 
