@@ -12,7 +12,7 @@ from browser.plain_host import Host, hosted
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
 from conftest import Server, watched_page
-from site_builder.offline import SCRIPT, write_service_worker
+from site_builder.assets import SERVICE_WORKER, write_service_worker
 
 CHAPTERS = ("what-full-fine-tuning-is",)
 
@@ -50,7 +50,7 @@ def test_the_built_script_knows_every_file_of_the_site(whole_site: Path, tmp_pat
     copy = tmp_path / "site"
     shutil.copytree(whole_site, copy, ignore=shutil.ignore_patterns(".*"))  # what build.py notes
     write_service_worker(copy)
-    assert (copy / SCRIPT).read_bytes() == (whole_site / SCRIPT).read_bytes()
+    assert (copy / SERVICE_WORKER).read_bytes() == (whole_site / SERVICE_WORKER).read_bytes()
 
 
 def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, host: Host) -> None:

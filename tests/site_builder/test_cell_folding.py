@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from site_builder import SiteError
-from site_builder.cell_folding import fold_lines, lines_in_sight
-from site_builder.code_blocks import highlight
+from site_builder.code_blocks import fold_lines, highlight, lines_in_sight
 from site_builder.page import render_chapters
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"

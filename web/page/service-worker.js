@@ -11,7 +11,7 @@
  * policy.
  */
 
-/* global FILES, VERSION, CELLS_POLICY -- written in by web/site_builder/offline.py: sha256 and bytes of each file by its
+/* global FILES, VERSION, CELLS_POLICY -- written in by web/site_builder/assets.py: sha256 and bytes of each file by its
    path, their hash, and the Content-Security-Policy of the worker */
 
 const KEPT = "unfrozen-site-";

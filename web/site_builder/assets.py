@@ -1,4 +1,4 @@
-"""Every file of the site but the page: scripts, styles, fonts, Python for the browser.
+"""Every file of the site but the pages: scripts, styles, fonts, Python, the service worker.
 
 Bundled files have a hash of their content in their name, so that browsers may cache them for ever.
 The same input gives the same bytes.
@@ -6,6 +6,7 @@ The same input gives the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -34,12 +35,16 @@ from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
 from site_builder.third_party import NOTICES, SBOM, components, notices, sbom
 from unfrozen.lab.demo import FILES
+from unfrozen.schema import policy
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 STYLE_LAYERS: Final = ("base", "components", "parts", "print")
 SCRIPTS: Final = {page.script: f"web/{page.script}" for page in PAGES}
 THEME: Final = "web/page/theme-first.js"
 WORKER: Final = "python/worker.js"
+SERVICE_WORKER: Final = "service-worker.js"
+_NOT_KEPT: Final = (SERVICE_WORKER, SNAPSHOT, ".gz", ".txt", ".cdx.json")
+"""By it: itself, what pages keep themselves, other forms, what nobody reads without a network."""
 _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 
 
@@ -97,12 +102,6 @@ def write_assets(out: Path, version: str) -> Assets:
         cost_compressed=f"The first Run loads {first_bytes(first_run[0])}",
         cost_plain=f"The first Run loads {first_bytes(first_run[1])}",
     )
-
-
-def bundle_script(source: str, target: Path, defines: dict[str, Any]) -> None:
-    """Bundle one classic script under a fixed name, with values written in."""
-    options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
-    _esbuild([source, "--format=iife", *options, f"--outfile={target}"], target.parent)
 
 
 def _python_note(first_run_bytes: tuple[int, int], numpy_bytes: int) -> str:
@@ -228,3 +227,21 @@ def _copy_recordings(folder: Path) -> None:
     index = json.loads((source / "index.json").read_text(encoding="utf-8"))
     for name in ("index.json", *(recording["file"] for recording in index)):
         shutil.copy(source / name, folder / name)
+
+
+def write_service_worker(out: Path) -> None:
+    """Write the service worker of the finished site in `out`, with the hash of each file in it."""
+    files = {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and not path.as_posix().endswith(_NOT_KEPT)
+    }
+    listed = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in files.items()
+    }
+    version = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+    defines = {"FILES": listed, "VERSION": version, "CELLS_POLICY": policy.CELLS}
+    options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
+    script = f"web/page/{SERVICE_WORKER}"
+    _esbuild([script, "--format=iife", *options, f"--outfile={out / SERVICE_WORKER}"], out)

@@ -36,6 +36,7 @@ from site_builder.disk_cache import make_once
 from site_builder.formats import mb
 from unfrozen.lab.demo import FILES
 
+IN_NODE: Final = Path(__file__).with_name("browser_python.mjs")
 RUNTIME: Final = ROOT / "node_modules" / "pyodide"
 LIBRARY: Final = "pyodide/python_stdlib.zip"
 MODULES: Final = "python/unfrozen.zip"
@@ -75,20 +76,19 @@ def snapshot() -> bytes:
     A page fetches it beside `python_files` where that is faster than to start without.
     """
     files = python_files()
-    script = Path(__file__).with_name("snapshot.mjs")
-    inputs = [*files.values(), script.read_bytes(), repr(IMPORTED_AT_START).encode()]
+    inputs = [*files.values(), IN_NODE.read_bytes(), repr(IMPORTED_AT_START).encode()]
     inputs.append(_run_node(["--version"]).encode())
-    return make_once(b"".join(inputs), lambda: _snapshot(script, files[LIBRARY], files[MODULES]))
+    return make_once(b"".join(inputs), lambda: _snapshot(files[LIBRARY], files[MODULES]))
 
 
-def _snapshot(script: Path, library: bytes, modules: bytes) -> bytes:
+def _snapshot(library: bytes, modules: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder, name)) for name in ("library.zip", "modules.zip", "memory.bin")]
         for path, data in zip(paths, (library, modules), strict=False):
             Path(path).write_bytes(data)
         waits = _run_node(["--print", "'Suspending' in WebAssembly"]).strip() == "true"
         flags = [] if waits else ["--experimental-wasm-jspi"]  # as browsers have it
-        _run_node([*flags, str(script), *paths, *IMPORTED_AT_START])
+        _run_node([*flags, str(IN_NODE), "snapshot", *paths, *IMPORTED_AT_START])
         return gzip.compress(Path(paths[-1]).read_bytes(), 9, mtime=0)
 
 
@@ -162,19 +162,19 @@ def _zip(files: Mapping[str, bytes], archive: bytes = b"") -> bytes:
 
 def _bytecode(library: bytes, modules: bytes) -> dict[str, bytes]:
     """Return the bytecode of two archives; compiled again when something has changed."""
-    script = Path(__file__).with_name("bytecode.mjs")
-    inputs = [library, modules, script.read_bytes(), script.with_suffix(".py").read_bytes()]
+    scripts = [IN_NODE.read_bytes(), IN_NODE.with_name("bytecode.py").read_bytes()]
+    inputs = [library, modules, *scripts]
     inputs.append(repr(IMPORTED_AT_START).encode())
-    made = make_once(b"".join(inputs), partial(_compile, script, modules))
+    made = make_once(b"".join(inputs), partial(_compile, modules))
     with zipfile.ZipFile(io.BytesIO(made)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def _compile(script: Path, modules: bytes) -> bytes:
+def _compile(modules: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder, "modules.zip"), Path(folder, "bytecode.zip")
         given.write_bytes(modules)
-        _run_node([str(script), str(given), str(made), *IMPORTED_AT_START])
+        _run_node([str(IN_NODE), "bytecode", str(given), str(made), *IMPORTED_AT_START])
         return made.read_bytes()
 
 
@@ -182,8 +182,7 @@ def _run_node(arguments: list[str]) -> str:
     node = os.environ.get("UNFROZEN_NODE", "node")
     done = subprocess.run([node, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        where = next((Path(one).name for one in arguments if one.endswith(".mjs")), "node")
-        raise SiteError(f"web/site_builder/{where}", done.stderr.strip().rpartition("\n")[2])
+        raise SiteError(f"web/site_builder/{IN_NODE.name}", done.stderr.strip().rpartition("\n")[2])
     return done.stdout
 
 

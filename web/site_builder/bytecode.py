@@ -1,4 +1,4 @@
-"""Compiles what starting Python imports. Runs in the page's own Python, in Node: see bytecode.mjs.
+"""Compiles what starting Python imports. Runs in the page's own Python: see browser_python.mjs.
 
 Standard library only. Python imports from zip archives here; without bytecode, each module that has
 been imported would be compiled again for every reader and at every restart.

@@ -17,14 +17,13 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from site_builder import SiteError, opening
-from site_builder.assets import write_assets
+from site_builder.assets import write_assets, write_service_worker
 from site_builder.bibliography import Bibliography
 from site_builder.blocks import BIBLIOGRAPHY_MARK, PageContext
 from site_builder.code_blocks import CellRunner
 from site_builder.compression import compress
 from site_builder.config import AUTHORS, FRONT, PAGES, WEB, Page, project
 from site_builder.markdown import ChapterRenderer, Section, make_parser, slug
-from site_builder.offline import write_service_worker
 from site_builder.quiz import Quiz
 from site_builder.rendering import TEMPLATES, RenderQueue, embed_json
 from site_builder.third_party import NOTICES
