@@ -4,7 +4,7 @@ import "./baked.mjs";
 import { createInterface } from "node:readline";
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
-import { readLogBytes } from "../../web/run/log-bytes.js";
+import { readLogBytes } from "../../web/run/watch.js";
 import { commandState, launchState } from "../../web/run/view/run-controls.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";

@@ -7,8 +7,7 @@ import { toDom, toHtml } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
 import { StateElement } from "../planner/state-element.js";
 import { openFolds, reopen } from "../planner/view.js";
-import { editOf, syncControls } from "./controls.js";
-import { methodDecisionView, resultView } from "./view.js";
+import { editOf, methodDecisionView, resultView, syncControls } from "./view.js";
 
 export class MethodDecision extends StateElement {
   static questions = { name: "decision", first: "decision.decide", later: "decision.reversals", typing: 'input[type="text"]', noun: "answer" };

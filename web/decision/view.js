@@ -1,13 +1,14 @@
 /**
- * The view of the decision: printed when the site is built, and upgraded in place.
+ * The view of the decision: printed when the site is built, and upgraded in place. Every control carries its key of the state
+ * as `data-key`; its error stands below it.
  */
 
 import { spellCommand } from "../run/command-line.js";
-import { controlsView } from "./controls.js";
 import { commandParts } from "../planner/answers.js";
 import { bakedStatus } from "../planner/status-line.js";
 import { h } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
+import { nearestStop, steppedInputs } from "../planner/controls.js";
 
 /**
  * @param {object} view from `unfrozen.decision`
@@ -104,4 +105,132 @@ function commandView(key, { text, note }) {
     ),
     note !== "" && h("p", { class: "quiet" }, note),
   );
+}
+
+/** All controls. @param {object} view from `unfrozen.decision` */
+export function controlsView({ selects, counts, radios, price }, { live }) {
+  return h(
+    "fieldset",
+    { class: "md-controls widget-controls stack", disabled: !live },
+    h("legend", { class: "visually-hidden" }, "The task"),
+    selects.map((each) => selectField(each, live)),
+    counts.map(countField),
+    radios.map(radioField),
+    priceField(price),
+  );
+}
+
+function selectField({ key, label, value, options }, live) {
+  const shown = live ? options : options.filter((option) => option.value === value);
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: `md-${key}` }, label),
+    h(
+      "select",
+      { id: `md-${key}`, class: "field-input", "data-key": key, ...described(key) },
+      shown.map((option) => h("option", { value: option.value, selected: option.value === value }, option.label)),
+    ),
+    errorSlot(key),
+  );
+}
+
+function countField({ key, label, note, value, digits, steps, texts }) {
+  return h(
+    "div",
+    { class: "field field-slider md-count" },
+    h("label", { for: `md-${key}` }, label, " ", h("span", { class: "md-note quiet" }, note)),
+    steppedInputs(`md-${key}`, { key, label, value, texts, steps, at: digits }, described(key)),
+    errorSlot(key),
+  );
+}
+
+function radioField({ key, label, value, options }) {
+  return h(
+    "fieldset",
+    { class: "md-radios" },
+    h("legend", null, label),
+    options.map((option) =>
+      h(
+        "label",
+        null,
+        h("input", { type: "radio", name: `md-${key}`, value: option.value, "data-key": key, checked: option.value === value }),
+        h("span", null, option.label),
+      ),
+    ),
+    errorSlot(key),
+  );
+}
+
+function priceField({ key, label, value, placeholder }) {
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: `md-${key}` }, label),
+    h("input", {
+      id: `md-${key}`,
+      class: "field-input",
+      type: "text",
+      inputmode: "decimal",
+      autocomplete: "off",
+      "data-key": key,
+      value,
+      placeholder,
+      ...described(key),
+    }),
+    errorSlot(key),
+  );
+}
+
+function described(key) {
+  return { "aria-describedby": `md-error-${key}` };
+}
+
+function errorSlot(key) {
+  return h("p", { id: `md-error-${key}`, class: "field-error", "data-error": key, hidden: true });
+}
+
+/** Puts every control where a view has it, but the one the reader types in. */
+export function syncControls(root, { selects, counts, radios, price, problem }, { skip = null } = {}) {
+  const set = (element, value) => {
+    if (element !== skip && element.value !== value) element.value = value;
+  };
+  for (const { key, value } of selects) set(field(root, key), value);
+  for (const { key, value, digits, steps, texts } of counts) {
+    const range = root.querySelector(`[data-slides="${key}"]`);
+    const index = nearestStop(steps, digits);
+    set(field(root, key), value);
+    set(range, String(index));
+    range.setAttribute("aria-valuetext", steps[index] === digits ? texts[index] : value);
+  }
+  for (const { key, value } of radios) {
+    for (const radio of root.querySelectorAll(`[data-key="${key}"]`)) radio.checked = radio.value === value;
+  }
+  set(field(root, "price"), price.value);
+  field(root, "price").placeholder = price.placeholder;
+  syncErrors(root, problem ?? null);
+}
+
+function syncErrors(root, problem) {
+  for (const slot of root.querySelectorAll("[data-error]")) {
+    const isHere = slot.dataset.error === problem?.key;
+    slot.hidden = !isHere;
+    slot.textContent = isHere ? problem.text : "";
+    const control = field(root, slot.dataset.error);
+    if (isHere) control.setAttribute("aria-invalid", "true");
+    else control.removeAttribute("aria-invalid");
+  }
+}
+
+function field(root, key) {
+  return root.querySelector(`[data-key="${key}"]`);
+}
+
+/** The change of the state that an edited element asks for; null for none yet. */
+export function editOf({ dataset, type, checked, value }, counts) {
+  const { key, slides } = dataset;
+  if (slides) return { [slides]: counts.find((count) => count.key === slides).steps[value] };
+  if (!key || (type === "radio" && !checked)) return null;
+  const text = value.trim();
+  return text === "" && key !== "price" ? null : { [key]: text }; // a new number is coming
 }

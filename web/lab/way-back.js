@@ -5,7 +5,7 @@
 
 import { trainer } from "../run/page-trainer.js";
 import { toDom } from "../figures/vnode.js";
-import { barsView, partName, STOPS } from "./way-back-view.js";
+import { barsView, partName, STOPS } from "./view.js";
 
 export class WayBack {
   #place;

@@ -9,7 +9,7 @@
 
 /* global PACKAGES -- written in by web/site_builder/assets.py, from the lock of the Pyodide we ship */
 
-import { BootError, orExplain } from "./errors.js";
+import { BootError, orExplain } from "./messages.js";
 import { jsGlobals } from "./sandbox.js";
 
 const RUNTIME = new URL("../pyodide/", import.meta.url).href;

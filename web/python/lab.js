@@ -4,7 +4,7 @@
  */
 
 import { installPackage } from "./boot.js";
-import { BootError } from "./errors.js";
+import { BootError } from "./messages.js";
 
 const SEND_MS = 50;
 

@@ -9,7 +9,7 @@
 /* global PACKAGES -- written in by web/site_builder/assets.py, from the lock of the Pyodide we ship */
 
 import { fetchBytes } from "./runtime-files.js";
-import { BootError } from "./errors.js";
+import { BootError } from "./messages.js";
 import { SITE } from "../page/site.js";
 
 const fetched = new Map(); // name → bytes, for this visit

@@ -19,7 +19,7 @@
  *                                                    (variables cleared)          without isolation
  *
  * Stop always works, because a worker can be terminated whatever it does. The interrupt comes first only because
- * it keeps the reader's variables. A restart takes a spare that has started meanwhile (spare.js), else it reuses the
+ * it keeps the reader's variables. A restart takes a spare that has started meanwhile, else it reuses the
  * compiled module and the files of this page: it downloads nothing. When Python itself ends, it is restarted with a
  * reason: its worker reports a crash, or a ping, sent every two seconds, finds it idle and its event loop stopped.
  * Code that computes answers no ping, for hours if it likes.
@@ -27,7 +27,6 @@
 
 import { dropPackage, PackageFetcher } from "./package-fetcher.js";
 import { runtime } from "./runtime-files.js";
-import { loadReader, Spare } from "./spare.js";
 import { WorkerClient } from "./worker-client.js";
 
 const INTERRUPT = 2;
@@ -35,6 +34,7 @@ const GRACE_MS = 250;
 const PING_MS = 2000;
 const NAMES_MS = 1000; // that an editor waits for names
 const SPARE_MS = 200; // after Python is ready: what the reader has pressed comes first
+const LEAST_MEMORY = 4; // GiB of the device, as browsers that tell it round it: below, none is kept
 const PRINTED_LIMIT = 400_000; // characters of a run; Python stops at half of it
 const REFUSALS_LIMIT = 200; // then the worker is terminated
 const FULL_BYTES = 2 ** 30; // of memory: from here on, Python is restarted at the first MemoryError to free it
@@ -379,6 +379,64 @@ function makeOutcome(known) {
 /** @param {string} reason a sentence @returns {object} the error of a run when Python itself failed */
 function pythonError(reason) {
   return { type: "PythonError", message: reason, traceback: reason, line: null };
+}
+
+/** Loads what a worker for cells starts from. @returns {Promise<object>} its first message */
+async function loadReader(onProgress) {
+  const signal = globalThis.crossOriginIsolated ? new Int32Array(new SharedArrayBuffer(4)) : null;
+  return { files: await runtime.load(onProgress), signal };
+}
+
+/**
+ * A Python that has started and run nothing, kept for the next restart: after a Stop that had to kill, or a cell as
+ * printed that follows edited ones, the next run begins at once.
+ */
+class Spare extends WorkerClient {
+  #signal = null;
+  #isReady = false;
+
+  /** @param {URL} workerUrl */
+  constructor(workerUrl) {
+    super(workerUrl, "reader", {});
+  }
+
+  /** Starts one, unless there is one or the device is small. */
+  prepare() {
+    if (!this.hasWorker && (navigator.deviceMemory ?? LEAST_MEMORY) >= LEAST_MEMORY) void this.start(() => {});
+  }
+
+  /**
+   * Gives it away; its client gets "ready" yet, unless it is.
+   * @returns {{worker: Worker, signal: Int32Array | null, isReady: boolean} | null} null while there is none
+   */
+  take() {
+    if (!this.hasWorker) return null;
+    const isReady = this.#isReady;
+    this.#isReady = false;
+    return { worker: this.park(), signal: this.#signal, isReady };
+  }
+
+  async load(onProgress) {
+    const loaded = await loadReader(onProgress);
+    this.#signal = loaded.signal;
+    return loaded;
+  }
+
+  receive({ type }) {
+    this.watch(0);
+    this.#isReady = type === "ready";
+    if (!this.#isReady) this.end();
+  }
+
+  handleScriptError() {
+    this.fail();
+  }
+
+  /** The next restart starts one itself, and says what is wrong. */
+  fail() {
+    this.#isReady = false;
+    this.end();
+  }
 }
 
 /** The interpreter of the cells. */

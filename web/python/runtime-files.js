@@ -11,7 +11,7 @@
  */
 
 import { SITE } from "../page/site.js";
-import { BootError, orExplain } from "./errors.js";
+import { BootError, orExplain } from "./messages.js";
 
 /* global RUNTIME_BYTES, PYTHON_HASH -- written in by web/site_builder/assets.py: bytes by name of what it ships, and the
    hash of all of it */

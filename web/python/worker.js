@@ -24,9 +24,8 @@
  */
 
 import { installPackage, LOCK, startPyodide } from "./boot.js";
-import { explainCrash } from "./errors.js";
 import { openLab } from "./lab.js";
-import { RUN_LOG } from "./messages.js";
+import { explainCrash, RUN_LOG } from "./messages.js";
 import { sandboxWorker } from "./sandbox.js";
 
 const INTERRUPT = 2; // SIGINT, the value that Pyodide looks for in its interrupt buffer

@@ -118,7 +118,7 @@ def test_links_lead_to_the_planner_and_carry_their_plan_beside(node: Node) -> No
 def test_an_edit_is_a_change_of_the_state(
     node: Node, element: dict[str, Any], change: dict[str, str] | None
 ) -> None:
-    found = node.call("decision/controls", "editOf", element, seen("default")["counts"])
+    found = node.call("decision/view", "editOf", element, seen("default")["counts"])
     assert found == change
 
 

@@ -66,7 +66,7 @@ def test_bars_tell_right_answers_from_those_that_do_not_stop(node: Node) -> None
     before = {"right": 32, "does_not_stop": 0, "wrong": 0, "of": 32}
     now = {"right": 8, "does_not_stop": 4, "wrong": 20, "of": 32}
     sets = {name: {"before": before, "now": now} for name in ("task", "general", "general/tenses")}
-    found = node.html("lab/way-back-view", "barsView", sets)
+    found = node.html("lab/view", "barsView", sets)
     tree = ElementTree.fromstring(f"<div>{found}</div>")
     names = [text.removesuffix(" (before 32)") for text in texts(with_class(tree, "page-run-bar"))]
     assert names == [f"{name}8 of 32 right, 4 more do not stop" for name in ("task", "tenses")]

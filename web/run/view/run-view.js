@@ -7,14 +7,13 @@
  * that were trained in this page, as chosen by `showPage`.
  */
 
-import { queryOfRun, rememberRun, runOfAddress } from "../address.js";
 import { control } from "../control.js";
 import { EXPECTED, readDrop } from "../log-files.js";
 import { pageRuns } from "../page-runs.js";
 import { listRecordings } from "../log-reader.js";
 import { runTitle, runner } from "../runner.js";
 import { Announcements, judgeHealth, makeNotice } from "../notices.js";
-import { RunWatch } from "../watch.js";
+import { queryOfRun, rememberRun, runOfAddress, RunWatch } from "../watch.js";
 import { whenNearViewport } from "../../page/visibility.js";
 import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
 
