@@ -23,13 +23,12 @@ from typing import Any, Final
 import numpy as np
 
 from gpu_runner import demo
+from unfrozen.lab.answers import Reader, blend, generate, parts, score
 from unfrozen.lab.choices import DEFAULT, PRESETS, SEEDS, Choices
 from unfrozen.lab.demo import END, FILES, GENERAL, TASK, Demo, EncodedRow, documents
 from unfrozen.lab.fine_tune import ClockFunctions, FineTune
-from unfrozen.lab.generation import Reader, generate
 from unfrozen.lab.llama import NullMeter, Weights
 from unfrozen.lab.optimizer import ArrayAdamW, gradient_norm
-from unfrozen.lab.scoring import blend, parts, score
 from unfrozen.lab.step import Result, Trainer
 
 ALPHAS: Final = tuple(round(0.1 * tenth, 1) for tenth in range(9, -1, -1))

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from unfrozen.hardware.gpus import LINK_SHARE, NODE_GPUS, peak_tflops, sustained_tflops
+from unfrozen.hardware import LINK_SHARE, NODE_GPUS, peak_tflops, sustained_tflops
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import find

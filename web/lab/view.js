@@ -198,7 +198,7 @@ function scoreText({ over, end, path }) {
 /** @typedef {{right: number, does_not_stop: number, wrong: number, of: number}} Exact rows */
 
 /**
- * @param {string[]} parts of the model, from `unfrozen.lab.scoring`
+ * @param {string[]} parts of the model, from `unfrozen.lab.answers`
  */
 export function wayBackView(parts) {
   return h(

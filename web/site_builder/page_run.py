@@ -10,8 +10,8 @@ from site_builder import wheels
 from site_builder.browser_python import DEMO, first_bytes, python_bytes
 from site_builder.compression import transferred_bytes
 from unfrozen.lab import choices
+from unfrozen.lab.answers import parts
 from unfrozen.lab.demo import FILES
-from unfrozen.lab.scoring import parts
 
 QUESTIONS: Final = 16
 """Held-out rows of each set that the page can ask."""

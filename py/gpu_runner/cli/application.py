@@ -107,7 +107,7 @@ def _known(action: argparse.Action) -> list[str]:
 
         return [name.rpartition("/")[2] for name in CATALOGUE]
     if action.dest == "gpu":
-        from unfrozen.hardware.gpus import GPUS
+        from unfrozen.hardware import GPUS
 
         return [gpu.name for gpu in GPUS]
     return [str(choice) for choice in action.choices or ()]

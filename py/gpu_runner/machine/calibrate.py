@@ -25,7 +25,7 @@ from gpu_runner.plan import device_speed
 from gpu_runner.plan.step_time import find_gpu
 from gpu_runner.text import counted, printable
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware import Gpu
 from unfrozen.job import LARGEST_CONFIG_BYTES, Job
 from unfrozen.job.recipe import Recipe
 from unfrozen.plan.flops import flops

@@ -18,7 +18,7 @@ from gpu_runner.plan.intervals import Costs
 from gpu_runner.plan.machine import cpu_name
 from gpu_runner.plan.plan import RunPlan, existing, writes_shards
 from gpu_runner.system.calibration import load_calibration
-from unfrozen.hardware.gpus import GPUS, Gpu
+from unfrozen.hardware import GPUS, Gpu
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.plan.flops import flops

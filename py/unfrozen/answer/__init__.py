@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import GPUS, Gpu
+from unfrozen.hardware import GPUS, Gpu
 from unfrozen.job import Job
 from unfrozen.memory.explain import peak_rank
 from unfrozen.plan import Plan

@@ -34,19 +34,12 @@ fine-tuning and 256 did not, on the same instructions (Biderman et al., arXiv 24
 class PublishedComparison:
     """One comparison by Biderman et al. of Llama-2-7B, section 4.1, each method at its own best
     rate and length: scores from 0 to 1, HumanEval for code and GSM8K for mathematics.
-
-    `gap_closes` is whether LoRA of rank 256 comes within a hundredth of full fine-tuning.
     """
 
     data: str
     tokens: float
     full: float
     rank_256: float
-
-    @property
-    def gap_closes(self) -> bool:
-        """Whether rank 256 is as good, to a hundredth."""
-        return self.full - self.rank_256 < 0.01
 
 
 PUBLISHED: Final = (

@@ -31,7 +31,7 @@ from unfrozen.decision.serving import (
     prompts,
 )
 from unfrozen.decision.task import Task, config_of
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.memory.overhead import CONTEXT_BYTES
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.step_time import step_time, step_tokens

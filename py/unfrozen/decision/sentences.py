@@ -19,7 +19,7 @@ from unfrozen.decision.options import (
 from unfrozen.decision.ranking import WORTH_GPU_HOURS, Flip, decided_by, sort_keys
 from unfrozen.decision.serving import prompt_tokens
 from unfrozen.decision.task import Task, as_state, config_of
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.plan.record import half_within
 from unfrozen.planner.commands import commands as planner_commands
 from unfrozen.planner.controls import Json

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.controls import Json

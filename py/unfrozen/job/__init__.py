@@ -27,7 +27,7 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.errors import ModelError, PlanError
-from unfrozen.hardware.gpus import Gpu, find
+from unfrozen.hardware import Gpu, find
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout

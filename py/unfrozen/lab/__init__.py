@@ -11,8 +11,7 @@ Reading order:
 - `llama` — the model: loss and gradients by hand
 - `tokenizer` — text to token ids and back
 - `demo` — the demo model and its data, out of their files
-- `generation` — greedy answers
-- `scoring` — losses and exact match of held-out rows; models between two models
+- `answers` — greedy ones; losses and exact match of held-out rows; models between two models
 - `choices` — the settings of a run: bounds, dials, presets, a challenge
 - `step` — one step: gradients, penalties, update
 - `memory` — what numpy holds at each instant, and the prediction

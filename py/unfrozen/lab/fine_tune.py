@@ -17,9 +17,9 @@ import numpy as np
 
 from unfrozen.events import VERSION
 from unfrozen.exact_match import ExactMatch
+from unfrozen.lab.answers import NOTHING, RowScore, generate, score
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import GENERAL, TASK, Demo
-from unfrozen.lab.generation import generate
 from unfrozen.lab.llama import NullMeter
 from unfrozen.lab.memory import (
     Components,
@@ -28,7 +28,6 @@ from unfrozen.lab.memory import (
     predict_instants,
     step_recipe,
 )
-from unfrozen.lab.scoring import NOTHING, RowScore, score
 from unfrozen.lab.step import Result, Trainer
 from unfrozen.memory.instants import peak
 from unfrozen.memory.states import state_bytes

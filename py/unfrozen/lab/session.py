@@ -17,12 +17,11 @@ import numpy as np
 
 from unfrozen.errors import InputError, PlanError
 from unfrozen.events import finite, line
+from unfrozen.lab.answers import NOTHING, Answer, RowScore, blend, generate, parts, score
 from unfrozen.lab.choices import Choices, format_title
 from unfrozen.lab.demo import GENERAL, TASK, Demo
 from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune, Place
-from unfrozen.lab.generation import Answer, generate
 from unfrozen.lab.llama import Weights
-from unfrozen.lab.scoring import NOTHING, RowScore, blend, parts, score
 
 ANSWER_TOKENS: Final = 16
 PROMPT_CHARACTERS: Final = 20_000

@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware import Gpu
 from unfrozen.job import Job
 from unfrozen.memory.instants import Instants, Step, peak
 from unfrozen.memory.overhead import (

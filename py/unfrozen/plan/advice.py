@@ -18,7 +18,7 @@ from operator import sub
 from typing import Any, Final, NamedTuple
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.recipe import Recipe

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import (
+from unfrozen.hardware import (
     HOST_MEMORY_GB_S,
     LINK_SHARE,
     SUSTAINED_SHARE,

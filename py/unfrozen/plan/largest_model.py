@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware import Gpu
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe

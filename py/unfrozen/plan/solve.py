@@ -14,7 +14,7 @@ from operator import add
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS
 from unfrozen.plan import DEFAULT_GPU, Plan, plan_job

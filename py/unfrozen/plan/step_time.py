@@ -1,5 +1,5 @@
 """Seconds of one optimizer step by cause: a roofline of the step from measured rates of
-GPUs. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.gpus`.
+GPUs. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware`.
 
 A micro-batch computes, moves and launches; what it waits for comes on top as far as nothing hides
 it. No number here was fitted to a training run: those in web/measurements judge it.
@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
-from unfrozen.hardware.gpus import Gpu, find, slowest_factor
+from unfrozen.hardware import Gpu, find, slowest_factor
 from unfrozen.job import Job
 from unfrozen.plan import DEFAULT_GPU
 from unfrozen.plan.timing.calibration import Calibration

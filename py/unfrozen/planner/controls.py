@@ -11,7 +11,7 @@ import re
 from typing import Any, Final
 
 from unfrozen.errors import InputError, quote_value
-from unfrozen.hardware.gpus import GPUS
+from unfrozen.hardware import GPUS
 from unfrozen.job import Job
 from unfrozen.job.lora import LORA_SETTINGS
 from unfrozen.job.settings import GROUPS, Setting

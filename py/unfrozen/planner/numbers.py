@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, cast
 
 from unfrozen.errors import strict_json
-from unfrozen.hardware.gpus import board_sources, peak_tflops
+from unfrozen.hardware import board_sources, peak_tflops
 from unfrozen.job import Job
 from unfrozen.memory.explain import SYMBOLS, Term, explain
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE, ROUNDING

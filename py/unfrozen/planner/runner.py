@@ -20,7 +20,7 @@ from math import gcd
 from typing import Any, Final
 
 from unfrozen import runner
-from unfrozen.hardware.gpus import NODE_GPUS, Gpu
+from unfrozen.hardware import NODE_GPUS, Gpu
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe

@@ -18,7 +18,7 @@ from typing import Final, cast
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.job import Job, read_model
 from unfrozen.job.cluster import CLUSTER_SETTINGS
 from unfrozen.job.framework_defaults import FRAMEWORKS

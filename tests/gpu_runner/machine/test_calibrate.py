@@ -22,7 +22,7 @@ from gpu_runner.machine.calibrate import (
 )
 from gpu_runner.plan import plan, step_time
 from gpu_runner.system.calibration import FILE_ENV, load_calibration
-from unfrozen.hardware.gpus import Gpu, find
+from unfrozen.hardware import Gpu, find
 from unfrozen.plan.flops import flops
 from unfrozen.plan.step_time import step_time as estimate
 from unfrozen.plan.timing.calibration import Calibration

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unfrozen.answer import answer, on_all_gpus
-from unfrozen.hardware.gpus import GPUS
+from unfrozen.hardware import GPUS
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.units import GIB

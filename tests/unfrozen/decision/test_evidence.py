@@ -4,7 +4,6 @@ import pytest
 
 from unfrozen.decision.evidence import (
     LEAST_RANK,
-    PUBLISHED,
     RANKS,
     rank_for,
     room_tokens,
@@ -53,10 +52,6 @@ def test_a_model_too_narrow_for_the_rank_that_matter_takes_has_no_room() -> None
     small = type(narrow).from_hf(config | {"n_positions": 128, "vocab_size": 100})
     assert rank_for(small, 10, "knowledge") == (32, False)
     assert rank_for(small, 10, "style") == (16, True)
-
-
-def test_published_gaps_close_on_instructions_and_not_on_raw_text() -> None:
-    assert [each.gap_closes for each in PUBLISHED] == [True, True, False, False]
 
 
 def test_a_line_counts_what_is_there_once_and_what_each_task_adds() -> None:

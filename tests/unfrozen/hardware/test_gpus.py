@@ -4,7 +4,7 @@ import pytest
 
 from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import COMPARED, GPUS, SOURCES, Gpu, board_sources, find, peak_tflops
+from unfrozen.hardware import COMPARED, GPUS, SOURCES, Gpu, board_sources, find, peak_tflops
 from unfrozen.units import GB, gib
 
 EACH = pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)

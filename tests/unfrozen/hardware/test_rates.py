@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unfrozen.hardware.gpus import (
+from unfrozen.hardware import (
     GPUS,
     Gpu,
     best_matmul_tflops,

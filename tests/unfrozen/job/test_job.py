@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.job.recipe import Recipe
 from unfrozen.model.catalogue import CATALOGUE

@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gpu_runner import demo
 from gpu_runner.train.evaluate import continuation
 from lab_demo import loaded
-from unfrozen.lab.generation import Answer, generate
+from unfrozen.lab.answers import Answer, generate
 
 pytestmark = pytest.mark.slow
 

@@ -5,9 +5,8 @@ import pytest
 
 from lab_demo import loaded
 from unfrozen.exact_match import ExactMatch
-from unfrozen.lab.generation import generate
+from unfrozen.lab.answers import NOTHING, blend, generate, parts, score
 from unfrozen.lab.llama import Weights
-from unfrozen.lab.scoring import NOTHING, blend, parts, score
 
 ROWS = 12
 

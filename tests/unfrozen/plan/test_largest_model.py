@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import matrix
-from unfrozen.hardware.gpus import GPUS, Gpu, find
+from unfrozen.hardware import GPUS, Gpu, find
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.largest_model import EIGHT_BIT, MIXED, _fits, largest, llama
 

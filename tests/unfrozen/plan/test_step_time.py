@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from unfrozen.hardware.gpus import find, peak_tflops
+from unfrozen.hardware import find, peak_tflops
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.flops import flops

@@ -18,7 +18,7 @@ from gpu_runner.memory.formula import build_recipe
 from gpu_runner.run.fine_tune import check_processes
 from gpu_runner.world import World
 from unfrozen import runner
-from unfrozen.hardware.gpus import NODE_GPUS
+from unfrozen.hardware import NODE_GPUS
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import Gemma3TextConfig
 
-from unfrozen.hardware.gpus import GPUS
+from unfrozen.hardware import GPUS
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job

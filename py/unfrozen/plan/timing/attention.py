@@ -3,7 +3,7 @@
 Forward it takes two matmuls of a score and a head, backward five (Dao, arXiv 2307.08691, section
 3.1); under a causal mask half the scores are computed. Attention never runs at the rate of plain
 matmuls: between them lies a softmax. Scans in chunks are matmuls of the same sizes, and are taken
-to run as fast. Rates are published ones of `unfrozen.hardware.gpus`, for
+to run as fast. Rates are published ones of `unfrozen.hardware`, for
 heads of 128 and 4,096 positions, moved to other lengths and heads by the same figures.
 """
 
@@ -13,7 +13,7 @@ import math
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-from unfrozen.hardware.gpus import ATTENTION_SHARE, Gpu, best_matmul_tflops
+from unfrozen.hardware import ATTENTION_SHARE, Gpu, best_matmul_tflops
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture

@@ -33,7 +33,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from unfrozen.hardware.gpus import LINK_SHARE, Gpu
+from unfrozen.hardware import LINK_SHARE, Gpu
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
@@ -53,7 +53,7 @@ collectives, C + M = 1.102 · 1.189 C, so that 0.189 C is lost where M = 0.310 C
 collective take multiprocessors, memory and power."""
 PCIE_SHARE: Final = 0.45
 """What a ring over PCIe reaches of a GPU's lane figure where eight share two host bridges, 13.5 of
-30 GB/s (simumax-a100 of `unfrozen.hardware.gpus`)."""
+30 GB/s (simumax-a100 of `unfrozen.hardware`)."""
 RELAY: Final = 0.5
 """GPUs that cannot read each other's memory (GeForce from the 40 series on) pass every byte
 through the host's: written once and read once over the same lanes (NCCL, SHM transport)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from unfrozen.hardware.gpus import HOST_MEMORY_GB_S, Gpu, host_link_gb_s
+from unfrozen.hardware import HOST_MEMORY_GB_S, Gpu, host_link_gb_s
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan import plan_job

@@ -6,7 +6,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from unfrozen.hardware.gpus import Gpu, memory_bytes_per_second, sustained_tflops
+from unfrozen.hardware import Gpu, memory_bytes_per_second, sustained_tflops
 from unfrozen.job import Job
 from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.recipe import BYTES, Recipe

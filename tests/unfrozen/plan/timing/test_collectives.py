@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unfrozen.hardware.gpus import find
+from unfrozen.hardware import find
 from unfrozen.plan.timing.communication import BASE_SECONDS, CROWD, HOP_SECONDS, ring
 
 GB = 1e9

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from unfrozen.hardware.gpus import HOST_MEMORY_GB_S, find
+from unfrozen.hardware import HOST_MEMORY_GB_S, find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.timing.host import activation_seconds, state_seconds, update_seconds

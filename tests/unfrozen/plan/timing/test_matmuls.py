@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from unfrozen.hardware.gpus import find, memory_bytes_per_second, sustained_tflops
+from unfrozen.hardware import find, memory_bytes_per_second, sustained_tflops
 from unfrozen.plan.timing.layers import FILL_SECONDS, Rates, matmul_seconds
 
 RATES = Rates(100e12, 100, 1e12)
