@@ -15,7 +15,7 @@ import { sharedVersion } from "./cells/versions.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/runner.js";
 import { bringContents, followReading, addCopyButtons, addHoverNotes } from "./page/reading-aids.js";
-import { whenNearViewport } from "./page/visibility.js";
+import { layOut, whenNearViewport } from "./page/visibility.js";
 
 takeToken();
 void sharedVersion();
@@ -35,4 +35,5 @@ for (const [tag, block, load] of WIDGETS) {
     void (block && isAddressed(block) ? Promise.resolve() : whenNearViewport(element)).then(load);
   }
 }
+void layOut(document.querySelectorAll(".chapter > :is(live-cell, .figure)"));
 void keepOffline();

@@ -1,8 +1,8 @@
-"""What a page has been told is drawn with one of its next frames: tests look after that."""
+"""What a page draws with one of its next frames, or once a reader comes near: tests wait for it."""
 
 import time
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 _ASK = """() => {
   self.framesDrawn = false;
@@ -32,3 +32,27 @@ def drawn(page: Page) -> None:
         if page.evaluate(_IS_DRAWN, waited > LATE_SECONDS):
             return
         page.wait_for_timeout(10)
+
+
+_COME_NEAR = """async () => {
+  const root = document.documentElement;
+  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  for (let y = 0; y < root.scrollHeight; y += innerHeight) {
+    scrollTo({ top: y, behavior: "instant" });
+    await frame();
+  }
+  scrollTo({ top: 0, behavior: "instant" });
+  await frame();
+}"""
+
+
+def laid_out(page: Page) -> None:
+    """Wait until cells and figures far from the window have their heights, too."""
+    for element in ("live-cell", ".figure"):
+        expect(page.locator(f".chapter > {element}:not(.is-laid-out)")).to_have_count(0)
+
+
+def come_near_all(page: Page) -> None:
+    """Read the page to its end, so that all of it stands as it does for a reader who is near."""
+    laid_out(page)
+    page.evaluate(_COME_NEAR)

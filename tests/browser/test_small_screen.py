@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from accessibility import is_wider_than_the_window
 from browser.decision_reader import DecisionReader
+from browser.drawing import come_near_all
 from browser.planner_reader import PlannerReader
 from conftest import Server, StaticSite, matrix, watched_page
 
@@ -69,6 +70,7 @@ def opened(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
     """The article on one, for all that look at it as it stands."""
     with telephone_page(chromium) as found:
         found.goto(static_site.url)
+        come_near_all(found)
         yield found
 
 

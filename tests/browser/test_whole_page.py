@@ -7,6 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from accessibility import AXE, SHORTEN, objections
 from browser.decision_reader import DecisionReader
+from browser.drawing import come_near_all, laid_out
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
 from conftest import StaticSite, watched_page
@@ -96,12 +97,15 @@ def opened(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
     )
     with watched_page(context) as page:
         page.goto(static_site.url)
+        laid_out(page)
+        screens = page.evaluate("document.documentElement.scrollHeight / innerHeight")
+        assert screens <= MOST_SCREENS
+        come_near_all(page)
         yield page
 
 
 def test_with_scripts_nothing_says_that_it_needs_them(opened: Page) -> None:
     expect(opened.locator("runner-status[data-state=absent]")).to_be_attached()
-    assert opened.evaluate("document.documentElement.scrollHeight / innerHeight") <= MOST_SCREENS
     assert "need JavaScript" not in opened.locator("main").inner_text()
     assert "needs JavaScript" not in opened.locator("main").inner_text()
     opened.emulate_media(media="print")

@@ -1,6 +1,7 @@
 /** Reading aids: the table of contents, copy buttons, notes beside citations and terms, sliders in sentences. */
 
 import { textButton, copyText } from "../figures/tools.js";
+import { whenNearViewport } from "./visibility.js";
 
 const READING_LINE = 0.3; // of the window, from its top
 const BESIDE = "(min-width: 1100px)"; // from there on the list stands beside the text, see style/base/page.css
@@ -55,7 +56,7 @@ export function followReading(nav) {
     waiting = false;
     const line = innerHeight * READING_LINE;
     const atEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
-    const passed = headings.findLastIndex((h) => atEnd || h.getBoundingClientRect().top <= line);
+    const passed = headings.findLastIndex((heading) => atEnd || isAbove(line, heading));
     const current = Math.max(passed, 0); // above the first heading, the first chapter comes next
     links.forEach((link, index) => setCurrent(link, index === current));
   };
@@ -66,7 +67,14 @@ export function followReading(nav) {
   };
   addEventListener("scroll", later, { passive: true });
   addEventListener("resize", later);
-  mark();
+  later();
+}
+
+/** Whether `heading` is above `line`; one in a chapter that is far is told from its chapter, which is not laid out then. */
+function isAbove(line, heading) {
+  const chapter = heading.closest(".chapter")?.getBoundingClientRect();
+  if (chapter && chapter.top > line) return false;
+  return chapter?.bottom <= line || heading.getBoundingClientRect().top <= line;
 }
 
 function setCurrent(link, isCurrent) {
@@ -84,14 +92,16 @@ const FEEDBACK_MS = 2000;
 
 /** @param {HTMLElement} article holds the listings */
 export function addCopyButtons(article) {
-  for (const code of article.querySelectorAll(COPIED)) {
-    const frame = Object.assign(document.createElement("div"), { className: "listing-frame" });
-    const button = textButton("button button-small copy-button", "Copy", () => void copy(button, code));
-    const status = Object.assign(document.createElement("span"), { className: "visually-hidden" });
-    status.setAttribute("role", "status");
-    code.parentElement.replaceWith(frame);
-    frame.append(code.parentElement, button, status);
-  }
+  for (const code of article.querySelectorAll(COPIED)) void whenNearViewport(code).then(() => addCopyButton(code));
+}
+
+function addCopyButton(code) {
+  const frame = Object.assign(document.createElement("div"), { className: "listing-frame" });
+  const button = textButton("button button-small copy-button", "Copy", () => void copy(button, code));
+  const status = Object.assign(document.createElement("span"), { className: "visually-hidden" });
+  status.setAttribute("role", "status");
+  code.parentElement.replaceWith(frame);
+  frame.append(code.parentElement, button, status);
 }
 
 async function copy(button, code) {

@@ -1,15 +1,21 @@
+const waiting = new Map(); // element → functions to call once it is near
+const near = new IntersectionObserver(arrive, { rootMargin: "1200px" });
+
+function arrive(entries) {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    near.unobserve(target);
+    for (const resolve of waiting.get(target)) resolve();
+    waiting.delete(target);
+  }
+}
+
 /** Resolves once `element` is about a screen away from the visible part of the page, or nearer. */
 export function whenNearViewport(element) {
   return new Promise((resolve) => {
-    const watcher = new IntersectionObserver(
-      (entries) => {
-        if (!entries.some((entry) => entry.isIntersecting)) return;
-        watcher.disconnect();
-        resolve();
-      },
-      { rootMargin: "1200px" },
-    );
-    watcher.observe(element);
+    if (waiting.has(element)) waiting.get(element).push(resolve);
+    else waiting.set(element, [resolve]);
+    near.observe(element);
   });
 }
 
@@ -35,4 +41,16 @@ export function whenApproached(element) {
     listen("touchstart", approach);
     listen("focusin", approach);
   });
+}
+
+const IDLE_MS = 2000; // a browser that is never idle goes on after this
+
+/** Lays out cells and figures far from the window, one at a time, as soon as the browser has nothing else to do. */
+export async function layOut(elements) {
+  const idle = () =>
+    new Promise((resolve) => (globalThis.requestIdleCallback ?? setTimeout)(resolve, { timeout: IDLE_MS }));
+  for (const element of elements) {
+    await idle();
+    element.classList.add("is-laid-out");
+  }
 }

@@ -11,6 +11,7 @@
 
 import { fileName, placeName, saveFile, stateView, keepFocus, toolViews } from "../figures/tools.js";
 import { h, toDom } from "../figures/vnode.js";
+import { whenNearViewport } from "../page/visibility.js";
 import { plotProblem } from "../schema/check.js";
 import { cursorStops, cursorView, nearestStop, readout, readoutText } from "./cursor.js";
 import { hasData, plotTable, readPlot, zoomed } from "./model.js";
@@ -51,11 +52,14 @@ export class DataPlot extends HTMLElement {
       const early = this.data;
       delete this.data;
       this.data = early;
-    } else if (this.#data === undefined) {
-      const baked = bakedData(this);
-      if (baked !== undefined) this.data = baked;
     } else if (this.#plot) this.#redraw();
+    else void whenNearViewport(this).then(() => this.#upgrade()); // as printed until then
     this.#observer.observe(this);
+  }
+
+  #upgrade() {
+    const baked = this.#data === undefined ? bakedData(this) : undefined;
+    if (baked !== undefined) this.data = baked;
   }
 
   disconnectedCallback() {
@@ -64,6 +68,7 @@ export class DataPlot extends HTMLElement {
 
   /** The plot as parsed JSON; setting it draws the plot, or why it cannot be drawn. */
   get data() {
+    this.#upgrade();
     return this.#data;
   }
 

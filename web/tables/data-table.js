@@ -10,6 +10,7 @@ import { tableProblem } from "../schema/check.js";
 import { toCsv, toMarkdown, toTsv } from "./export.js";
 import { nextSort, sortedRows, tableView } from "./view.js";
 import { toDom } from "../figures/vnode.js";
+import { whenNearViewport } from "../page/visibility.js";
 
 /** Rows drawn at first; a button draws the rest. */
 const FIRST_ROWS = 500;
@@ -48,9 +49,11 @@ export class DataTable extends HTMLElement {
 
   connectedCallback() {
     addEventListener("beforeprint", this.#showWhole);
-    const folded = this.closest("details:not([open])"); // as printed until it is unfolded
-    if (folded) folded.addEventListener("toggle", () => this.#upgrade(), { once: true });
-    else this.#upgrade();
+    if (Object.hasOwn(this, "data")) {
+      const early = this.data;
+      delete this.data;
+      this.data = early;
+    } else void whenNearViewport(this).then(() => this.#upgrade()); // as printed until then
   }
 
   disconnectedCallback() {
@@ -59,22 +62,18 @@ export class DataTable extends HTMLElement {
 
   /** Draws every row: paper has no button that does. */
   #showWhole = () => {
+    this.#upgrade();
     if (!this.#problem && this.#data?.rows.length > this.#limit) this.#showAll();
   };
 
   #upgrade() {
-    if (Object.hasOwn(this, "data")) {
-      const early = this.data;
-      delete this.data;
-      this.data = early;
-    } else if (this.#data === undefined) {
-      const baked = bakedData(this);
-      if (baked !== undefined) this.data = baked;
-    }
+    const baked = this.#data === undefined ? bakedData(this) : undefined;
+    if (baked !== undefined) this.data = baked;
   }
 
   /** The table as parsed JSON; setting it draws the table, or why it cannot be drawn. */
   get data() {
+    this.#upgrade();
     return this.#data;
   }
 
