@@ -18,6 +18,7 @@ def test_the_page_is_light_and_its_tables_sort(page: Page, static_site: StaticSi
     table = page.locator("data-table", has=page.get_by_role("columnheader", name="Traced"))
     table.get_by_role("button", name="Error").click()
     expect(table.locator("th[aria-sort=ascending]")).to_contain_text("Error")
+    page.locator("data-plot").first.scroll_into_view_if_needed()
     expect(page.locator("data-plot .figure-button").first).to_be_attached()
     assert {path.split("/")[0] for path in asked} == {"accuracy", "assets"}
     assert not page.locator("python-status, runner-status").count()

@@ -7,7 +7,7 @@ from accessibility import LISTEN, announced
 from browser.run_reader import RunReader, write, written
 from conftest import Server
 
-CHAPTERS = ("run-it-for-real",)
+CHAPTERS = ("run-it-for-real", "when-a-run-goes-wrong")
 
 WATCH_STATES = """() => {
   const view = document.querySelector('run-view');
@@ -38,6 +38,8 @@ def test_a_hundred_steps_are_reported_in_a_dozen_sentences(server: Server, page:
     assert any("Alert: general loss is 0.25 nats above step 0." in text for text in said)
     assert "Finished. " in said[-1]
     assert len(said) == len(set(said))
+    page.get_by_role("link", name="What to try first").click()
+    expect(page.locator("#when-a-run-goes-wrong")).to_be_in_viewport()
 
 
 @pytest.mark.matrix

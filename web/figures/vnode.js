@@ -19,7 +19,7 @@ const TAGS = new Set(
 );
 const NAME = /^[a-zA-Z][a-zA-Z0-9:-]*$/;
 const REFUSED = /^(on|style$|srcdoc$|formaction$|action$|src$|srcset$|poster$|data$|background$|ping$|xlink)/i;
-const ADDRESS = /^(#|https:\/\/|(planner|runs)\/(#|$))/; // no scheme that runs code; of this site, its pages
+const ADDRESS = /^(#|https:\/\/|\.\.\/#|(planner|runs)\/(#|$))/; // no scheme that runs code; of this site, its pages
 
 /** A node made by `h`; an object of the same shape is none. */
 class VNode {

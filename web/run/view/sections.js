@@ -200,6 +200,8 @@ function lacksView(run) {
   );
 }
 
+const REMEDIES = "../#when-a-run-goes-wrong";
+
 function alertsView({ alerts, alertCount }) {
   if (alerts.length === 0) return null;
   const shown = alerts.slice(-ALERTS_SHOWN).reverse();
@@ -210,6 +212,7 @@ function alertsView({ alerts, alertCount }) {
     h("h3", { class: "run-chart-title" }, "Alerts"),
     h("ol", { class: "run-alert-list" }, shown.map(alertView)),
     hidden > 0 && h("p", { class: "run-chart-note quiet" }, `${hidden} earlier alerts are in the log.`),
+    shown.some(({ level }) => level !== "info") && h("p", { class: "run-chart-note" }, h("a", { href: REMEDIES }, "What to try first")),
   );
 }
 
