@@ -184,7 +184,7 @@ def sites(whole_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         if not chapters:
             return whole_site
         site = tmp_path_factory.mktemp("chapters") / "site"
-        shutil.copytree(whole_site, site, ignore=shutil.ignore_patterns("index.html.gz"))
+        shutil.copytree(whole_site, site, ignore=shutil.ignore_patterns("index.html.*"))
         page = (whole_site / "index.html").read_text("utf-8")
         head, *rest = re.split(r'(?=<section class="chapter")', page)
         rest[-1], end, foot = rest[-1].partition("</article>")

@@ -1,8 +1,10 @@
-"""Files that gzip makes smaller have a twin, whose bytes are what a host that compresses sends."""
+"""Files that gzip makes smaller have compressed twins; a host sends the bytes of one of them."""
 
 import gzip
 import os
 from pathlib import Path
+
+import brotli
 
 from site_builder.compression import (
     GZIP_MAX_RATIO,
@@ -12,7 +14,7 @@ from site_builder.compression import (
 )
 
 
-def test_only_files_that_shrink_have_a_gzip_twin(tmp_path: Path) -> None:
+def test_only_files_that_shrink_have_compressed_twins(tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir()
     files = {
         "index.html": b"<p>again and again</p>" * 500,
@@ -33,5 +35,10 @@ def test_only_files_that_shrink_have_a_gzip_twin(tmp_path: Path) -> None:
         data = path.with_suffix("").read_bytes()
         assert gzip.decompress(packed) == data
         assert len(packed) <= GZIP_MAX_RATIO * len(data)
+        smallest = path.with_suffix(".br").read_bytes()
+        assert brotli.decompress(smallest) == data
+        assert len(smallest) < len(packed)
+    names = {path.name for path in tmp_path.rglob("*")}
     compress(tmp_path)  # twins have no twin of their own, and no date
+    assert {path.name for path in tmp_path.rglob("*")} == names
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.gz")} == first

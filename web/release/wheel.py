@@ -35,7 +35,7 @@ STAGE: Final = ROOT / ".cache" / "package"
 OUT: Final = ROOT / "packages"
 FILES: Final = ("pyproject.toml", "README.md", "LICENSE")
 UNWANTED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
-NOT_PACKAGED: Final = shutil.ignore_patterns("*.gz", ".*", Path(SNAPSHOT).name)
+NOT_PACKAGED: Final = shutil.ignore_patterns("*.gz", "*.br", ".*", Path(SNAPSHOT).name)
 """A package is compressed itself, and would otherwise contain the page twice; the snapshot saves a
 second of the first visit, and would be a third of it."""
 MAX_BYTES: Final = 15_000_000

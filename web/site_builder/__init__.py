@@ -1,7 +1,7 @@
 """Builds the article as a static site: chapters in Markdown, cells that run, and the front end.
 
 Reading order: config, formats, rendering, expressions, code_blocks, bibliography,
-wheels, bytecode, compression, disk_cache, browser_python, fonts, third_party, assets,
+wheels, bytecode, disk_cache, compression, browser_python, fonts, third_party, assets,
 measurements, page_run, accuracy, lora_runs, example_jobs, diagrams, blocks, markdown, quiz,
 opening, page, __main__.
 

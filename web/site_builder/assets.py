@@ -29,7 +29,7 @@ from site_builder.browser_python import (
     snapshot,
     write_demo_wheel,
 )
-from site_builder.compression import transferred_bytes
+from site_builder.compression import COMPRESSED, transferred_bytes
 from site_builder.config import PAGES, ROOT, WEB, WIDGETS, widget_loaders
 from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
@@ -43,7 +43,7 @@ SCRIPTS: Final = {page.script: f"web/{page.script}" for page in PAGES}
 THEME: Final = "web/page/theme-first.js"
 WORKER: Final = "python/worker.js"
 SERVICE_WORKER: Final = "service-worker.js"
-_NOT_KEPT: Final = (SERVICE_WORKER, SNAPSHOT, ".gz", ".txt", ".cdx.json")
+_NOT_KEPT: Final = (SERVICE_WORKER, SNAPSHOT, *COMPRESSED, ".txt", ".cdx.json")
 """By it: itself, what pages keep themselves, other forms, what nobody reads without a network."""
 _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 CACHE: Final = Path(__file__).resolve().parents[2] / ".cache" / "made"
-MOST_FILES: Final = 100
+MOST_FILES: Final = 200
 
 
 def make_once(inputs: bytes, make: Callable[[], bytes]) -> bytes:

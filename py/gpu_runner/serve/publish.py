@@ -25,7 +25,7 @@ from gpu_runner.log.runs import RunIndex, RunInfo
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.plain import open_plain
-from gpu_runner.serve.site import COMPRESSED, PACKED, SPLICED, site_files, spliced
+from gpu_runner.serve.site import FORMS, PACKED, SPLICED, site_files, spliced
 
 RECORDINGS: Final = "recordings"
 INDEX: Final = "index.json"
@@ -65,7 +65,8 @@ def publish(directories: Sequence[Path], site: Path, out: Path, package: Path) -
         done.append(_freeze(directory, out / RECORDINGS / name, info))
         entries.append({"id": Path(name).stem, "file": name, **_description(info)})
     listing.write_text(json.dumps([*entries, *before], ensure_ascii=False, indent=2), "utf-8")
-    listing.with_name(f"{INDEX}{COMPRESSED}").unlink(missing_ok=True)  # of the list before
+    for suffix in FORMS.values():  # of the list before
+        listing.with_name(f"{INDEX}{suffix}").unlink(missing_ok=True)
     return done
 
 

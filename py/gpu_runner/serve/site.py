@@ -16,7 +16,7 @@ import mimetypes
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,7 +46,8 @@ HASHED_NAME: Final = re.compile(r"-[0-9A-Za-z]{8,}\.[a-z0-9]+$")
 
 
 SPLICED: Final = ".spliced"  # what a wheel holds once for the page and the runner
-COMPRESSED: Final = ".gz"
+FORMS: Final = {"br": ".br", "gzip": ".gz"}
+"""Suffix of each compressed form, by its name in `Accept-Encoding`; the smallest first."""
 PACKED: Final = ".xz"  # how a wheel holds what deflate shrinks too little; unpacked when asked for
 PROGRAM: Final = b'data-program="%s"'  # of the page's html element
 
@@ -59,16 +60,17 @@ class Asset:
     content_type: str
     etag: str
     cache_control: str
-    compressed: bytes | None = None
-    """The same by gzip, where the build found that worth it."""
+    forms: Mapping[str, bytes]
+    """The same compressed, by the name of the form, where the build found that worth it."""
 
 
 class SiteTable:
     """Every file under `root` at its address; `index.html` also at the address of its folder.
 
     Links and hidden files are left out. `NAME.spliced` is served as NAME, put together from parts
-    that lie in `package` too; `NAME.xz` is unpacked when NAME is first asked for; `NAME.gz` is sent
-    of NAME to clients that accept gzip; `program` is what the page tells its reader to type.
+    that lie in `package` too; `NAME.xz` is unpacked when NAME is first asked for; `NAME.br` or
+    `NAME.gz` is sent of NAME to clients that accept it; `program` is what the page tells its reader
+    to type.
     """
 
     def __init__(
@@ -78,18 +80,19 @@ class SiteTable:
         self._packed: dict[str, Path] = {}
         files = dict(site_files(root))
         for address, path in files.items():
-            if path.suffix == COMPRESSED and address.removesuffix(COMPRESSED) in files:
+            if path.suffix in FORMS.values() and address.removesuffix(path.suffix) in files:
                 continue
             if path.suffix == PACKED:
                 self._packed[address.removesuffix(PACKED)] = path
                 continue
-            body, packed = path.read_bytes(), files.get(f"{address}{COMPRESSED}")
-            compressed = _fitting(body, packed.read_bytes()) if packed else None
+            body = path.read_bytes()
+            found = {name: files.get(f"{address}{suffix}") for name, suffix in FORMS.items()}
+            forms = _fitting(body, {name: of.read_bytes() for name, of in found.items() if of})
             if package is not None and path.suffix == SPLICED:
                 address, body = address.removesuffix(SPLICED), spliced(body, package)
             if path.name == "index.html":
-                body, compressed = _typed(body, compressed, program)
-            self._assets[address] = asset = _asset(address, body, compressed)
+                body, forms = _typed(body, forms, program)
+            self._assets[address] = asset = _asset(address, body, forms)
             if path.name == "index.html":
                 self._assets[address.removesuffix("index.html")] = asset
 
@@ -103,32 +106,35 @@ class SiteTable:
         """
         path = request.scope["path"]
         if (packed := self._packed.pop(path, None)) is not None:
-            self._assets[path] = _asset(path, lzma.decompress(packed.read_bytes()), None)
+            self._assets[path] = _asset(path, lzma.decompress(packed.read_bytes()), {})
         if (asset := self._assets.get(path)) is None:
             if f"{path}/" in self._assets:
                 return Response(status_code=308, headers={"Location": f"{path.split('/')[-1]}/"})
             return PlainTextResponse("There is no such page here.\n", 404)
         headers = {"ETag": asset.etag, "Cache-Control": asset.cache_control}
         body = asset.body
-        if asset.compressed is not None:
+        if asset.forms:
             headers["Vary"] = "Accept-Encoding"
-            if takes_gzip(request.headers.get("accept-encoding", "")):
-                body = asset.compressed
-                headers |= {"ETag": f'{asset.etag[:-1]}-gzip"', "Content-Encoding": "gzip"}
+            taken = taken_encodings(request.headers.get("accept-encoding", ""))
+            if form := next((name for name in asset.forms if name in taken), None):
+                body = asset.forms[form]
+                headers |= {"ETag": f'{asset.etag[:-1]}-{form}"', "Content-Encoding": form}
         if _has(request.headers.get("if-none-match", ""), headers["ETag"]):
             headers.pop("Content-Encoding", None)
             return Response(status_code=304, headers=headers)
         return Response(body, 200, headers, asset.content_type)
 
 
-def takes_gzip(accepted: str) -> bool:
-    """Whether an `Accept-Encoding` takes gzip, by name or by `*`, with a weight above 0."""
+def taken_encodings(accepted: str) -> set[str]:
+    """Those of FORMS that an `Accept-Encoding` takes, by name or by `*`, with a weight above 0."""
     weights: dict[str, float] = {}
     for part in accepted.lower().split(","):
         name, _, parameter = part.partition(";")
         found = re.fullmatch(r"\s*q=([01](?:\.\d{0,3})?)\s*", parameter)
         weights[name.strip()] = float(found[1]) if found else 0.0 if parameter.strip() else 1.0
-    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
+    if "x-gzip" in weights:
+        weights.setdefault("gzip", weights["x-gzip"])
+    return {form for form in FORMS if weights.get(form, weights.get("*", 0.0)) > 0}
 
 
 def _has(tags: str, etag: str) -> bool:
@@ -145,17 +151,18 @@ def site_files(root: Path) -> Iterator[tuple[str, Path]]:
             yield f"/{relative.as_posix()}", path
 
 
-def _fitting(body: bytes, packed: bytes) -> bytes | None:
-    """`packed` if it is `body` by gzip, as length and checksum at its end say; None for another."""
-    return packed if packed[-8:] == struct.pack("<II", zlib.crc32(body), len(body)) else None
+def _fitting(body: bytes, forms: dict[str, bytes]) -> dict[str, bytes]:
+    """`forms` if they are of `body`: length and checksum end that of gzip, made with the others."""
+    fits = forms.get("gzip", b"")[-8:] == struct.pack("<II", zlib.crc32(body), len(body))
+    return forms if fits else {}
 
 
-def _typed(body: bytes, compressed: bytes | None, program: str) -> tuple[bytes, bytes | None]:
+def _typed(body: bytes, forms: dict[str, bytes], program: str) -> tuple[bytes, dict[str, bytes]]:
     """The page with what its reader types in it; compressed anew, where that changed it."""
     typed = body.replace(PROGRAM % b"unfrozen", PROGRAM % html.escape(program).encode(), 1)
-    if typed != body and compressed is not None:
-        compressed = gzip.compress(typed, mtime=0)
-    return typed, compressed
+    if typed != body and forms:
+        forms = {"gzip": gzip.compress(typed, mtime=0)}
+    return typed, forms
 
 
 def spliced(parts: bytes, package: Path) -> bytes:
@@ -168,7 +175,7 @@ def spliced(parts: bytes, package: Path) -> bytes:
     )
 
 
-def _asset(name: str, body: bytes, compressed: bytes | None) -> Asset:
+def _asset(name: str, body: bytes, forms: Mapping[str, bytes]) -> Asset:
     guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Asset(
         body=body,
@@ -177,7 +184,7 @@ def _asset(name: str, body: bytes, compressed: bytes | None) -> Asset:
         cache_control=(
             "public, max-age=31536000, immutable" if HASHED_NAME.search(name) else "no-cache"
         ),
-        compressed=compressed,
+        forms=forms,
     )
 
 
