@@ -211,8 +211,9 @@ class TrainConfig:
         bool, SettingSpec("Bitwise reproducible kernels on a GPU", PRECISION)
     ] = False
     compile: Annotated[
-        bool, SettingSpec("torch.compile each block; packed sequences get one length", PRECISION)
-    ] = False
+        bool | None,
+        SettingSpec("torch.compile each block; else measured on a GPU, off on a CPU.", PRECISION),
+    ] = None
     fused: Annotated[
         bool, SettingSpec("Fused Llama-like blocks, which save less; not with compile", PRECISION)
     ] = True

@@ -39,12 +39,12 @@ def build_recipe(
             "kernels": runner.kernels(
                 a,
                 config.checkpointing,
-                compiled=config.compile and on_gpu(config),
+                compiled=bool(config.compile) and on_gpu(config),
                 fuse=config.fused and not config.compile,
             ),
             "loss": runner.loss(a, config.loss),  # see `loss.is_plain_head`
             "experts_cast": runner.casts_experts(
-                a, compiled=config.compile, grouped=compute != "fp16" or not on_gpu(config)
+                a, compiled=bool(config.compile), grouped=compute != "fp16" or not on_gpu(config)
             ),
         }
     else:

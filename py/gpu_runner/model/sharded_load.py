@@ -361,7 +361,8 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
     vars(config).pop("quantization_config", None)  # of the files, not of the model
     known = attention.arguments_for(shape)
     with readable_errors(source, "weights"):
-        model = _skeleton(source, config, DTYPES[params], known)
+        model = skeleton(source, config, DTYPES[params], known)
+        _add_generation_config(model, source.place)
     try:
         stored = StoredTensors(files)
     except (OSError, SafetensorError, CheckpointError) as error:
@@ -431,22 +432,28 @@ def _keep_precisions(model: Any, dtype: torch.dtype, own: StoredTensors | None) 
             parameter.data = parameter.data.to(own.dtype(name))
 
 
-def _skeleton(source: Source, config: Any, dtype: torch.dtype, known: dict[str, Any]) -> Any:
+def skeleton(source: Source, config: Any, dtype: torch.dtype, known: dict[str, Any]) -> Any:
     """Return the model with parameters on the meta device; no random number is drawn for them."""
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoModelForCausalLM
 
     with _meta_parameters():
         model: Any = AutoModelForCausalLM.from_config(
             config, dtype=dtype, trust_remote_code=source.trusted, **known
         )
-    if model.can_generate():
-        try:
-            model.generation_config = GenerationConfig.from_pretrained(source.place)
-        except OSError:
-            model.generation_config = GenerationConfig.from_pretrained(
-                source.place, config_file_name="config.json", _from_model_config=True
-            )
     return model
+
+
+def _add_generation_config(model: Any, place: str) -> None:
+    from transformers import GenerationConfig
+
+    if not model.can_generate():
+        return
+    try:
+        model.generation_config = GenerationConfig.from_pretrained(place)
+    except OSError:
+        model.generation_config = GenerationConfig.from_pretrained(
+            place, config_file_name="config.json", _from_model_config=True
+        )
 
 
 @contextmanager

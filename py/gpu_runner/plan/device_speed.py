@@ -39,11 +39,11 @@ def time_calls(
     """Return the seconds of each call, after one to warm up, as many as fit into `seconds`."""
     call()
     taken: list[float] = []
-    _synchronize(device)
+    synchronize(device)
     started = now = clock()
     while now < started + seconds or len(taken) < 2:
         call()
-        _synchronize(device)
+        synchronize(device)
         before, now = now, clock()
         taken.append(now - before)
     return taken
@@ -117,6 +117,7 @@ def measure_launch(
     return 1e6 * sustained(time_calls(many, device, seconds, clock)) / _SMALL_OPERATIONS
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has computed all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

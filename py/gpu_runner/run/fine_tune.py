@@ -52,6 +52,7 @@ from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.plan.compile_choice import choose_compile
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.intervals import Intervals
 from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids, keep_freed
@@ -110,6 +111,7 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
         console = console if world.first else Console(quiet=True)
         with show_reading(console) as progress:
             plan = make_plan(config, world.rank, world.size, predict_by_tracing, progress)
+        plan = choose_compile(plan, world, console)
         world.on_first(lambda: check_output(config.out))
         directory = world.on_first(lambda: make_directory(plan.config))
         with claim(directory, world):
@@ -123,7 +125,8 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
                 if is_out_of_memory(error):
                     raise OutOfMemory(describe_load_failure(plan)) from error
                 raise
-            return fit(run, console, [("warn", text) for text in warnings])
+            about = [("info", plan.about_compile)] if plan.about_compile else []
+            return fit(run, console, [*about, *(("warn", text) for text in warnings)])
 
 
 @contextmanager
@@ -263,7 +266,7 @@ def _prepare_blocks(plan: RunPlan, model: Any) -> None:
     blocks.check(model.config)
     config = plan.config
     fused = fuses(config, plan.shape)
-    blocks.prepare(model, config.checkpointing, compiled=config.compile, fused=fused)
+    blocks.prepare(model, config.checkpointing, compiled=bool(config.compile), fused=fused)
 
 
 def gather_dtype(plan: RunPlan) -> torch.dtype | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from gpu_runner.cli.options import config_from_options
-from gpu_runner.config.load import parse_assignments, read_toml
+from gpu_runner.config.load import load_record, parse_assignments, read_toml
 from gpu_runner.errors import UsageError
 
 RUN = """
@@ -42,6 +43,19 @@ def test_tables_only_group_what_they_hold(tmp_path: Path) -> None:
 def test_an_assignment_is_read_as_toml_and_as_text_where_it_is_none() -> None:
     found = parse_assignments(["lr=1", "micro-batch=8", "data=rows.jsonl", 'out="a b"'])
     assert found == {"lr": 1.0, "micro_batch": 8, "data": "rows.jsonl", "out": "a b"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "text", "found"),
+    [(None, "", None), (None, "compile = true", True), (False, "compile = true", False)],
+)
+def test_compile_is_left_to_the_runner_unless_it_is_given(
+    tmp_path: Path, typed: bool | None, text: str, found: bool | None
+) -> None:
+    config = config_from_options({"config": written(tmp_path, RUN + text), "compile": typed})
+    assert config.compile is found
+    record = json.dumps(config.as_json()).encode()
+    assert load_record(record, "a record").compile is found
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:

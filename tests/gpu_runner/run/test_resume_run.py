@@ -17,6 +17,7 @@ import tiny_llama
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
+from gpu_runner.model import blocks
 from gpu_runner.run.directory import claim
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.resume import ResumeOptions, resume
@@ -42,6 +43,25 @@ def test_a_stopped_run_goes_on_bit_by_bit(finished: Path, stopped: Path, console
     baselines = {e["baseline"] for e in kinds(stopped, "eval") if e["suite"] == "task"}
     assert len(baselines) == 1
     assert said(stopped) == ""
+
+
+def test_it_compiles_as_its_first_attempt_did(
+    stopped: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = stopped / "config.json"
+    settings = json.loads(record.read_text("utf-8"))
+    assert settings["compile"] is False, "chosen for a CPU"
+    record.write_text(json.dumps(settings | {"compile": True}), "utf-8")
+    asked: list[bool] = []
+    own = blocks.prepare
+
+    def prepare(*given: Any, compiled: bool, **more: Any) -> None:
+        asked.append(compiled)
+        own(*given, compiled=False, **more)  # which is faster
+
+    monkeypatch.setattr(blocks, "prepare", prepare)
+    assert resume(stopped, console) == ExitCode.OK
+    assert asked == [True]
 
 
 def test_two_checkpoints_stay_so_that_one_bad_bit_costs_one_interval(
