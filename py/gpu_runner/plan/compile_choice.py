@@ -76,12 +76,13 @@ class LayerTimes:
 def choose_compile(plan: RunPlan, world: World, console: Console) -> RunPlan:
     """Return the plan of a run that knows whether it compiles, the same on every process.
 
-    On a CPU nothing is compiled unless asked: a run there is measured by eager steps.
+    On a CPU nothing is compiled unless asked for: a step waits for matmuls there, not for kernels
+    to be launched, and C++ compiles for a minute.
     """
     if plan.config.compile is not None:
         return plan
     if plan.device.type == "cpu":
-        return replace(plan, config=replace(plan.config, compile=False))
+        return plan.with_compile(False)
     with console.status("timing layers, eager and compiled"):
         return plan.with_compile(*world.on_first(lambda: choose(plan)))
 
@@ -144,7 +145,9 @@ def _measured(plan: RunPlan) -> Choice:
     taken = eager.time(sample.batch(plan, compiled=False)).eager
     whole = taken * passes * plan.steps
     if whole < LEAST_SECONDS:
-        brief = f"the layers of the whole run take {format_elapsed(whole)}, too little to gain from"
+        brief = (
+            f"its layers take {format_elapsed(whole)} in the whole run, too little to pay it off"
+        )
         return Choice(False, f"Not compiled: {brief}.")
     found = _layers(plan, compiled=True).time(sample.batch(plan, compiled=True))
     return verdict(replace(found, eager=taken), passes, plan.steps)
@@ -305,7 +308,8 @@ def _traceless(device: torch.device) -> Iterator[None]:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
     finally:
-        torch._dynamo.reset()
+        if (dynamo := sys.modules.get("torch._dynamo")) is not None:
+            dynamo.reset()
         if (workers := sys.modules.get("torch._inductor.async_compile")) is not None:
             workers.shutdown_compile_workers()
 

@@ -314,6 +314,8 @@ class RunPlan:
     def with_compile(self, chosen: bool, why: str = "") -> RunPlan:
         """Return the same run with its blocks compiled or not: its batches and memory differ."""
         config = replace(self.config, compile=chosen)
+        if chosen == self.feed.fixed:
+            return replace(self, config=config, about_compile=why)
         feed = replace(self.predictor.feed(config), rank=self.feed.rank)
         step, heaviest = self.predictor.heaviest(config)
         prediction, not_predicted = self.predictor.try_to_predict(config, heaviest)

@@ -96,7 +96,7 @@ def test_the_time_of_the_whole_run_decides(times: LayerTimes, steps: int, chosen
 @pytest.mark.parametrize(
     ("steps", "timed", "says"),
     [
-        (3000, [False], "Not compiled: the layers of the whole run take 26.4 s, too little"),
+        (3000, [False], "Not compiled: its layers take 26.4 s in the whole run, too little"),
         (5000, [False, True], "Not compiled: a layer would take 3.10 ms in place of 4.40, which"),
         (9000, [False, True], "Compiled: a layer takes 3.10 ms in place of 4.40, which repays"),
     ],
@@ -131,7 +131,7 @@ def test_a_short_run_is_timed_eagerly_alone_and_draws_nothing(
 ) -> None:
     backend(refuse)
     before = states()
-    assert choose(made(steps=3)).reason.endswith("too little to gain from.")
+    assert choose(made(steps=3)).reason.endswith("too little to pay it off.")
     assert states() == before
 
 
