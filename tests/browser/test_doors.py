@@ -86,6 +86,19 @@ def test_the_article_plays_a_recording_and_leads_to_all_of_it(
     again.wait(lambda: again.brief["run"] == chosen, "the chosen recording")
 
 
+def test_who_wants_less_motion_is_shown_the_recording_whole(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    page = chromium.new_context(reduced_motion="reduce").new_page()
+    page.goto(static_site.url)
+    page.locator("run-view").scroll_into_view_if_needed()
+    figure = RunReader(page)
+    seen = []
+    figure.wait(lambda: seen.append(figure.notice) or figure.notice == "finished", "end")
+    assert "playing" not in seen
+    page.context.close()
+
+
 def test_the_article_plays_a_recording_beside_a_runner_until_it_has_a_run(
     page: Page, server: Server
 ) -> None:

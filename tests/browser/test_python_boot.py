@@ -213,3 +213,29 @@ def test_a_pointer_on_a_cell_starts_python_which_is_kept_for_the_next_and_replac
     slept = "import time\ntime.sleep(0.01)\n'slept'"  # crashes in the memory of a Node without JSPI
     assert fast.run(slept)["value"] == "'slept'"
     assert_it_compiles_nothing(fast)
+
+
+SAVING_DATA = "Object.defineProperty(navigator, 'connection', { value: { saveData: true } });"
+WITHOUT_STORAGE = """
+for (const name of ["localStorage", "sessionStorage", "indexedDB", "caches"])
+  Object.defineProperty(self, name, { get() { throw new DOMException(name, "SecurityError"); } });
+"""
+
+
+def test_a_reader_who_saves_data_and_stores_nothing_gets_python_when_a_cell_is_run(
+    reader: CellReader, host: Host
+) -> None:
+    page = reader.page
+    page.add_init_script(SAVING_DATA + WITHOUT_STORAGE)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(host.url)))
+    CellReader(page, host.url)
+    page.locator(CELL_BAR).first.hover()
+    page.wait_for_timeout(1000)
+    assert reader.phase == "idle"
+    assert not [path for path in asked if path.startswith("pyodide/")]
+    assert reader.run("40 + 2")["value"] == "42"
+    page.locator("theme-toggle button").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    page.locator("python-status .python-restart").click()
+    assert reader.run("40 + 3")["value"] == "43"
