@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Request
 
 from browser.cell_reader import CellReader, one_page
 from conftest import matrix
@@ -20,10 +20,6 @@ end = time.monotonic() + 9
 while time.monotonic() < end: pass
 "done"
 """
-# Of the page alone: the worker fetches a few scripts itself.
-SENT = """() => performance.getEntriesByType("resource")
-  .filter(({ name }) => /[/](pyodide|python)[/]/.test(name))
-  .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
 WAITING = "import asyncio\nawait asyncio.sleep(9)\n'done'"
 
 
@@ -39,9 +35,12 @@ def test_the_first_run_says_what_it_loads_before_it_does(reader: CellReader) -> 
     if reader.phase == "idle":
         said = re.fullmatch(r"The first Run loads (\d+)–(\d+)\sMB", cost.inner_text())
         assert said
+        sent: list[Request] = []
+        reader.page.on("requestfinished", lambda request: sent.append(request))
         assert reader.run("1")["ok"]
-        bytes_sent = reader.page.evaluate(SENT)
-        assert any(float(one) == pytest.approx(bytes_sent / 1e6, abs=0.8) for one in said.groups())
+        files = [one for one in sent if re.search("/(pyodide|python)/", one.url)]
+        megabytes = sum(one.sizes()["responseBodySize"] for one in files) / 1e6
+        assert any(float(one) == pytest.approx(megabytes, abs=0.6) for one in said.groups())
     assert reader.run("1")["ok"]
     assert not cost.is_visible()
 
