@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_runner.data.examples import Example, as_store
@@ -26,12 +27,10 @@ IGNORED: Final = -100  # label of a position that does not enter the loss
 class Targets(NamedTuple):
     """The predictions of a batch that enter the loss.
 
-    `positions` t (K,), ascending: those whose next label is trained in some sequence. `selected`
-    (N,): which of their B·K predictions are trained, None if all are. `targets` (N,): the labels.
+    `positions` (N,), ascending: which of the B·T positions, row by row. `targets` (N,): the labels.
     """
 
     positions: Tensor
-    selected: Tensor | None
     targets: Tensor
 
 
@@ -45,7 +44,7 @@ class Batch:
     less for backward. Packed, B is 1, document i is `bounds[i]` to `bounds[i + 1]` (D + 1,) int32,
     and the longest has `longest` tokens.
 
-    The targets are found on the CPU, where the batch is made: on a GPU, each of their sizes would
+    The targets are found on the CPU, where the batch is made: on a GPU, their number would
     be a synchronization. `lengths` are the tokens of each sequence or document without padding;
     `example_seeds` seed the noise of each in this step (empty where none is drawn).
     """
@@ -88,13 +87,9 @@ class Batch:
         """Return the predictions of this batch that enter the loss, and their labels."""
         if self.chosen is not None:
             return self.chosen
-        following = self.labels[:, 1:]  # (B, T - 1)
-        positions = torch.nonzero((following != IGNORED).any(dim=0)).flatten()
-        targets = following[:, positions].flatten()  # (B·K,)
-        selected = torch.nonzero(targets != IGNORED).flatten()
-        if len(selected) == len(targets):
-            return Targets(positions, None, targets)
-        return Targets(positions, selected, targets[selected])
+        following = F.pad(self.labels[:, 1:], (0, 1), value=IGNORED).flatten()  # (B·T,)
+        positions = torch.nonzero(following != IGNORED).flatten()
+        return Targets(positions, following[positions])
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on `device`; a copy to a GPU does not synchronize."""

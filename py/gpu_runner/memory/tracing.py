@@ -143,8 +143,6 @@ def _take_step(
 def _fake_batch(shape: BatchShape) -> Batch:
     """Return a padded batch of that shape; its values do not exist."""
     ids = torch.zeros(shape.rows, shape.length, dtype=torch.long)
-    positions = torch.zeros(min(shape.length - 1, shape.loss_tokens), dtype=torch.long)
     targets = torch.zeros(shape.loss_tokens, dtype=torch.long)
-    every = shape.rows * len(positions) == len(targets)
-    chosen = Targets(positions, None if every else torch.zeros_like(targets), targets)
+    chosen = Targets(torch.zeros_like(targets), targets)
     return Batch(ids, torch.zeros_like(ids), shape.loss_tokens, chosen=chosen)

@@ -41,12 +41,8 @@ def loss_sum(
     The cross-entropy is computed in fp32, whatever the compute dtype of the model. `hits` (N,) is
     filled with whether each of these tokens is the likeliest; the kind is linear then.
     """
-    positions, selected, targets = batch.find_targets()  # (K,), (N,), (N,)
-    arguments: dict[str, Any] = {
-        "input_ids": batch.input_ids,  # (B, T)
-        "use_cache": False,
-        "logits_to_keep": positions,
-    }
+    positions, targets = batch.find_targets()  # (N,), (N,)
+    arguments: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}  # (B, T)
     if batch.bounds is not None:
         if not isolates(model):
             raise AssertionError("this model would attend across the documents of a packed batch")
@@ -57,9 +53,7 @@ def loss_sum(
     plain = is_plain_head(model, head)
 
     def at_head(hidden: Tensor) -> Tensor:
-        inputs = hidden.flatten(0, 1)  # (B·K, h)
-        if selected is not None:
-            inputs = inputs.index_select(0, selected)
+        inputs = hidden.flatten(0, 1).index_select(0, positions)  # (N, h) of (B·T, h)
         if plain and hits is not None:
             return _linear(inputs, head.weight, targets, hits)
         if plain:

@@ -71,16 +71,13 @@ def test_the_shapes_of_a_step_are_those_of_its_batches(
 
 def test_the_position_before_a_trained_token_predicts_it() -> None:
     labels = torch.tensor([[IGNORED, IGNORED, 5, IGNORED], [IGNORED, IGNORED, IGNORED, 7]])
-    positions, kept, targets = Batch(torch.zeros_like(labels), labels, 2).find_targets()
-    assert positions.tolist() == [1, 2]
-    assert kept is not None
-    assert kept.tolist() == [0, 3]  # of two rows with two positions each
+    positions, targets = Batch(torch.zeros_like(labels), labels, 2).find_targets()
+    assert positions.tolist() == [1, 4 + 2]  # of two rows with four positions each
     assert targets.tolist() == [5, 7]
 
 
-def test_nothing_is_left_out_of_a_packed_batch_and_a_batch_that_was_sent_knows_it() -> None:
+def test_a_batch_that_was_sent_knows_its_targets() -> None:
     batch = Batch(torch.zeros(1, 4), torch.tensor([[IGNORED, IGNORED, 5, 6]]), 2)
-    assert batch.find_targets().selected is None
     sent = batch.to(torch.device("meta"))  # where nothing could be counted
     assert sent.find_targets().positions.shape == (2,)
     assert sent.find_targets().targets.device.type == "meta"

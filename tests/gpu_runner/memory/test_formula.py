@@ -38,6 +38,7 @@ TIED = {"tie_word_embeddings": True}
         ],
         {"loss": "chunked"},
         {"checkpointing": "selective", "compute": "bf16"},
+        {"compute": "bf16"},
         {"fused": False, "checkpointing": "full"},
         {"grad_accum": 2},
         {"optimizer_in_backward": True, "clip": 0.0},
