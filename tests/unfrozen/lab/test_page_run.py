@@ -1,7 +1,7 @@
 """What the page says about its fine-tune is so: every preset with five seeds.
 
 All runs of web/measurements/lab.json are judged. With `--all` one for each part of a step that a
-dial changes is run again, and must come out as its twin in the file.
+dial changes is run again, and must answer as many rows right as its five seeds in the file.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from unfrozen.lab.choices import (
     format_title,
     view,
 )
+from unfrozen.lab.demo import GENERAL
 
 ROOT = Path(__file__).parents[3]
 MEASUREMENTS = ROOT / "web" / "measurements"
 FILE = json.loads((MEASUREMENTS / "lab.json").read_text(encoding="utf-8"))
 OPENING = json.loads((MEASUREMENTS / "opening.json").read_text(encoding="utf-8"))
-REPEATED = 0.15  # nats; runs are chaotic, and machines differ
+REPEATED = 3
+"""Rows beyond those of the five seeds: rounding, in which machines differ, is a seed, too."""
 AGAIN: Final = [("plain", 0), ("replay", 0), ("held", 0), ("ewc", 1), ("decay", 0)]
 """Names and places of the seed of what is run here: each part of a step that a dial changes."""
 ROWS: Final = Choices().eval_rows
@@ -145,13 +147,12 @@ def test_the_first_figure_is_the_default_run() -> None:
 def test_a_run_of_the_file_comes_out_again(name: str, at: int) -> None:
     method = next(one for one in lab_runs().METHODS if one.id == name)
     told, again = FILE[name][at], lab_runs().outcome(loaded(), method, SEEDS[at])
-    assert again["drift"] == pytest.approx(told["drift"], rel=REPEATED, abs=1e-3)
-    for suite, (before, after) in told["losses"].items():
-        repeated = again["losses"][suite]
-        assert repeated[0] == pytest.approx(before, abs=1e-3)
-        rough = suite.startswith("general/")  # of a single skill: few tokens
-        expected = pytest.approx(after, rel=3 * REPEATED if rough else REPEATED, abs=0.02)
-        assert repeated[1] == expected, suite
+    assert again["drift"] == pytest.approx(told["drift"], rel=0.15, abs=1e-3)
+    for suite, (before, _) in told["losses"].items():
+        assert again["losses"][suite][0] == pytest.approx(before, abs=1e-3)
+    for suite in told["exact"].keys() - {GENERAL}:  # the sum of others
+        seeds = [right(run, suite) for run in FILE[name]]
+        assert min(seeds) - REPEATED <= right(again, suite) <= max(seeds) + REPEATED, suite
 
 
 def test_the_file_has_every_method_and_seed() -> None:
