@@ -2,8 +2,8 @@
 
     python3 build.py bench runs
 
-A real server and real logs. The first content is the list and the newest run, drawn; the long run is
-whole when its curve reaches its last step.
+A real server and real logs. The first content is the list and the newest run, drawn; the long run
+is whole when its curve reaches its last step.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def write_runs(runs: Path) -> str:
 
 
 def visit(page: Page, url: str, long: str) -> tuple[float, float]:
-    """Seconds until the first content of a first visit, and from the choice of `long` to its end."""
+    """Seconds until the first content of a visit, and from the choice of `long` to its end."""
     page.goto(door(url, "runs"))
     first = page.wait_for_function(LISTED, arg=RUNS).json_value()
     return first, page.evaluate(OPENED, [long, STEPS])
@@ -71,7 +71,9 @@ def main() -> int:
         program = str(build.chromium())
         browser = player.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
         try:
-            found = [visit(browser.new_context().new_page(), server.url, long) for _ in range(VISITS)]
+            found = [
+                visit(browser.new_context().new_page(), server.url, long) for _ in range(VISITS)
+            ]
         finally:
             browser.close()
             server.stop()

@@ -70,6 +70,8 @@ class Firefox:
         )
         parameters = {"script": script, "args": [list(arguments)], "sandbox": None}
         answer = self._say("WebDriver:ExecuteAsyncScript", parameters)["value"]
+        if answer is None:
+            raise FirefoxError("the page was left meanwhile")
         if "error" in answer:
             raise FirefoxError(answer["error"])
         return answer["value"]
