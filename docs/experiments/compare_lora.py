@@ -3,7 +3,8 @@
     python docs/experiments/compare_lora.py NAME --keep FILE    runs what FILE does not hold yet
 
 With `--publish` the runs go to the page's copy, with `--write` the table goes into the document.
-`--kept-only` trains nothing.
+`--kept-only` trains nothing. `--record RATE` trains each of `--methods` once at that rate instead,
+with more evaluations on the way, and leaves the events in `--logs`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import re
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -26,6 +30,8 @@ from lora.report import published, tables
 from lora.study import METHODS, SEEDS, Done, ResultsFile, carry_out
 from lora.trial import SETTINGS, Run, Setting, TrialResult, run
 
+RECORDED_LOOKS: Final = 8
+
 
 def main() -> None:
     """Carry out a comparison; a refusal is one sentence and the exit code of its kind."""
@@ -35,6 +41,9 @@ def main() -> None:
         _check(given)
         methods = tuple(map(Method.of, given.methods))
         setting = SETTINGS[given.name]
+        if given.record is not None:
+            _record(setting, methods, given)
+            return
         kept = ResultsFile(given.keep, setting)
         if not given.kept_only:
             _train(setting, methods, tuple(given.seeds), kept, given)
@@ -56,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="of torch; fewer leave room for other work")
     parser.add_argument("--keep", type=Path, help="a file of the runs that are done, to go on from")
     parser.add_argument("--logs", type=Path, help="a folder for the events of every run")
+    parser.add_argument("--record", type=float, metavar="RATE", help="for the page's recordings")
     parser.add_argument("--publish", type=Path, help="the page's copy, web/measurements/lora.json")
     parser.add_argument("--write", type=Path, help="the document, docs/lora.md")
     parser.add_argument("--kept-only", action="store_true", help="train nothing")
@@ -69,6 +79,8 @@ def _check(given: argparse.Namespace) -> None:
         torch.set_num_threads(given.threads)
     if len(set(given.seeds)) < len(given.seeds):
         raise UsageError("--seeds names a seed twice: give each once.")
+    if given.record is not None and given.logs is None:
+        raise UsageError("--record leaves events: give --logs a folder for them.")
 
 
 def _train(
@@ -80,16 +92,27 @@ def _train(
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
         model = setting.model(Path(place))
-
-        def make(wanted: Run) -> TrialResult:
-            with tempfile.TemporaryDirectory() as folder:
-                found, log = run(setting, model, wanted, Path(folder))
-                if given.logs is not None:
-                    given.logs.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(log, given.logs / f"{wanted.id}.jsonl")
-            return found
-
+        make = partial(_make, setting, model, given.logs)
         carry_out(methods, seeds, kept, make, _tell)
+
+
+def _record(setting: Setting, methods: tuple[Method, ...], given: argparse.Namespace) -> None:
+    every = max(1, setting.choices["steps"] // RECORDED_LOOKS)
+    watched = replace(setting, choices=setting.choices | {"eval_every": every})
+    with tempfile.TemporaryDirectory() as place:
+        model = setting.model(Path(place))
+        for method in methods:
+            _make(watched, model, given.logs, Run(method, given.record, given.seeds[0]))
+
+
+def _make(setting: Setting, model: str, logs: Path | None, wanted: Run) -> TrialResult:
+    """Train once; the events go to the folder `logs`, if there is one."""
+    with tempfile.TemporaryDirectory() as folder:
+        found, log = run(setting, model, wanted, Path(folder))
+        if logs is not None:
+            logs.mkdir(parents=True, exist_ok=True)
+            shutil.copy(log, logs / f"{wanted.id}.jsonl")
+    return found
 
 
 def _report(

@@ -28,7 +28,8 @@ from record_runs import smollm2_gguf
 
 SEEDS: Final = (7, 8, 9)
 NUMERALS: Final = "numerals"
-"""The shipped rows of Roman numerals as `data`: a table names no path of a machine."""
+DASHES: Final = "dashes"
+"""Shipped rows as `data`: a table names no path of a machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,14 @@ class Trial:
 
 
 def with_paths(choices: dict[str, Any]) -> dict[str, Any]:
-    """The same choices, NUMERALS as the files that a run reads."""
-    if choices.get("data") != NUMERALS:
+    """The same choices, NUMERALS or DASHES as the files that a run reads."""
+    if choices.get("data") == NUMERALS:
+        files = demo.numerals_train(), demo.numerals_eval()
+    elif choices.get("data") == DASHES:
+        files = demo.task_train(), demo.task_eval()
+    else:
         return choices
-    return choices | {"data": str(demo.numerals_train()), "eval_data": str(demo.numerals_eval())}
+    return choices | dict(zip(("data", "eval_data"), map(str, files), strict=True))
 
 
 def earlier_demo_rows() -> tuple[str, None]:

@@ -1,7 +1,7 @@
 """Our comparison of full fine-tuning and LoRA: table and numbers of chapter 5; see docs/lora.md.
 
-`::: lora-runs methods` is a table of each method at its best learning rate, from
-web/measurements/lora.json. A seed decides the order of the examples, the same for every method.
+`::: lora-runs methods` is a table of each method at its best learning rate, the lowest that learned
+the task, from web/measurements/lora.json. A seed decides the order of the examples, the same for every method.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from site_builder.formats import NO_BREAK, rate
+from site_builder.formats import rate
 from site_builder.measurements import read_json
 from site_builder.rendering import RenderQueue, data_element
 
@@ -20,7 +20,10 @@ FULL: Final = "full"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method at its best rate; losses in nats a token, means over seeds; spreads are ±."""
+    """One method at its best rate, means over seeds; losses in nats a token, spreads are ±.
+
+    `task_right` and `general_right` are held-out rows that are answered exactly.
+    """
 
     id: str
     title: str
@@ -32,15 +35,11 @@ class Method:
     task_spread: float
     general: float
     general_spread: float
+    task_right: float
+    general_right: float
     drift: float
     predicted_bytes: int
     measured_bytes: int
-    seconds: float
-
-    @property
-    def forgotten(self) -> float:
-        """The increase of the loss on what the model knew; negative when it fell."""
-        return self.general - float(read_study()["before"]["general"])
 
 
 def read_study() -> dict[str, Any]:
@@ -55,6 +54,21 @@ def read_methods() -> dict[str, Method]:
     return {given["id"]: Method(**given) for given in read_study()["methods"]}
 
 
+def read_rates(method: str) -> dict[float, dict[str, Any]]:
+    """Return the runs of a method with the first seed, by rate, the lowest first."""
+    study = read_study()
+    runs = [
+        run for run in study["runs"] if (run["method"], run["seed"]) == (method, study["seeds"][0])
+    ]
+    return {run["rate"]: run for run in sorted(runs, key=lambda run: run["rate"])}
+
+
+def run_above(method: str) -> dict[str, Any]:
+    """Return the run of a method at the next rate above its own, with the first seed."""
+    own = read_methods()[method].rate
+    return next(run for rate, run in read_rates(method).items() if rate > own)
+
+
 def best_rate_ratios() -> tuple[float, float]:
     """Return the lowest and highest ratio of a LoRA method's best rate to full fine-tuning's."""
     methods = read_methods()
@@ -63,13 +77,29 @@ def best_rate_ratios() -> tuple[float, float]:
 
 
 def _methods(where: str, queue: RenderQueue) -> str:
-    before = read_study()["before"]
+    before, rows = read_study()["before"], read_study()["rows"]
     table = {
-        "headers": ["Trained", "Weights", "Best rate", "Task", "English", "Change", "Memory"],
-        "units": ["", "million", "", "nats", "nats", "nats", "GB"],
+        "headers": ["Trained", "Weights", "Rate", "Task", "Capitals", "English", "Memory"],
+        "units": [
+            "",
+            "million",
+            "",
+            f"right of {rows['task']}",
+            f"right of {rows['general']}",
+            "nats",
+            "GB",
+        ],
         "align": ["left", *["right"] * 6],
         "rows": [
-            ["nothing yet", "", "", f"{before['task']:.2f}", f"{before['general']:.2f}", "", ""],
+            [
+                "nothing yet",
+                "",
+                "",
+                f"{before['task_right']}",
+                f"{before['general_right']}",
+                f"{before['general']:.2f}",
+                "",
+            ],
             *(_method_row(method) for method in read_methods().values()),
         ],
     }
@@ -81,21 +111,11 @@ def _method_row(method: Method) -> list[Any]:
         method.title,
         f"{method.trained / 1e6:.3g}",
         rate(method.rate),
-        _format_spread(method.task, method.task_spread),
-        _format_spread(method.general, method.general_spread),
-        format_change(method.forgotten),
+        f"{method.task_right:.1f}",
+        f"{method.general_right:.1f}",
+        f"{method.general:.2f}",
         f"{method.measured_bytes / 1e9:.2f}",
     ]
-
-
-def _format_spread(mean: float, half: float) -> str:
-    return f"{mean:.2f}{NO_BREAK}±{NO_BREAK}{half:.2f}"
-
-
-def format_change(nats: float) -> str:
-    """Return the change of a loss: "−0.12", "+0.30"; one that rounds to zero has no sign."""
-    text = f"{nats:+.2f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 PARTS: Final[dict[str, Callable[[str, RenderQueue], str]]] = {

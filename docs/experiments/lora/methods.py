@@ -22,6 +22,8 @@ from unfrozen.parameter_groups import layer_of
 
 ALPHA: Final = 32
 TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FROZEN: Final = ("base_layer", "*norm", "embed_tokens")
+"""Patterns of all that stays as it is; a list of names would be too long for a line of a log."""
 MOST_RANK: Final = 4096
 
 

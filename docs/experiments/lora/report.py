@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import ceil
 from statistics import mean
 from typing import Any, Final
 
 from lora.methods import ALPHA, TARGETS
-from lora.study import METHODS, Done, best_rate
+from lora.study import LEARNED, METHODS, Done, best_rate
 from lora.trial import Setting
 from unfrozen.units import format_bytes
 
@@ -14,7 +15,7 @@ DIGITS: Final = 5  # of what is published: more than three seeds can tell apart
 
 
 def published(setting: Setting, seeds: tuple[int, ...], done: list[Done]) -> dict[str, Any]:
-    """Plain data, nats a token and bytes: `methods` at their best rates, and all `runs`.
+    """Plain data: `methods` at their best rates, and all `runs`; losses in nats a token, bytes.
 
     A method whose ladder is not climbed yet is among the runs only; one whose seeds are not all
     there says with `seeds` how many are. Raises ValueError where nothing is done.
@@ -25,12 +26,21 @@ def published(setting: Setting, seeds: tuple[int, ...], done: list[Done]) -> dic
     found = [(method, best_rate(method, done, seeds[0])) for method in METHODS]
     return {
         "setting": setting.id,
+        "text_set": setting.text_set,
+        "answer_set": setting.answer_set,
         "choices": setting.choices,
         "alpha": ALPHA,
         "targets": list(TARGETS),
         "seeds": list(seeds),
         "made": _made(done),
-        "before": {"task": _short(first.task_before), "general": _short(first.general_before)},
+        "learned": ceil(LEARNED * first.task_right[2]),
+        "rows": {"task": first.task_right[2], "general": first.general_right[2]},
+        "before": {
+            "task": _short(first.task_before),
+            "general": _short(first.general_before),
+            "task_right": first.task_right[0],
+            "general_right": first.general_right[0],
+        },
         "methods": [
             _at_best([one for one in done if (one.run.method, one.run.rate) == (method, rate)])
             for method, rate in found
@@ -70,10 +80,11 @@ def _at_best(runs: list[Done]) -> dict[str, Any]:
         numbers[name] = _short(mean(values)) if whole else None
         numbers[f"{name}_spread"] = _short((max(values) - min(values)) / 2) if whole else None
     return numbers | {
+        "task_right": _short(mean(one.task_right[1] for one in outcomes)),
+        "general_right": _short(mean(one.general_right[1] for one in outcomes)),
         "drift": _short(mean(one.drift for one in outcomes)),
         "predicted_bytes": max(one.predicted_bytes for one in outcomes),
         "measured_bytes": max(one.measured_bytes for one in outcomes),
-        "seconds": _short(mean(one.seconds for one in outcomes)),
     }
 
 
@@ -85,8 +96,10 @@ def _run(one: Done) -> dict[str, Any]:
         "seed": one.run.seed,
         "task": _short(outcome.task),
         "general": _short(outcome.general),
+        "task_right": outcome.task_right[1],
+        "general_right": outcome.general_right[1],
+        "answers": outcome.answers,
         "drift": _short(outcome.drift),
-        "seconds": outcome.seconds,
         "looks": [[int(step), *map(_short, losses)] for step, *losses in outcome.looks],
     }
 
@@ -101,25 +114,27 @@ def tables(found: dict[str, Any]) -> str:
 
 
 def _methods(found: dict[str, Any]) -> str:
-    before = found["before"]
+    before, rows = found["before"], found["rows"]
+    text, answers = (found[key].rpartition("/")[2] for key in ("text_set", "answer_set"))
     lines = [
-        "| method | trained | rate | task loss | general loss | forgotten | drift | memory |"
-        " measured | minutes |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-        f"| before training | | | {before['task']:.3f} | {before['general']:.3f} | | | | | |",
+        f"| method | trained | rate | task right, of {rows['task']} | {answers} right, of"
+        f" {rows['general']} | task loss | {text} loss | drift | memory | measured |",
+        f"|---|{'--:|' * 9}",
+        f"| before training | | | {before['task_right']} | {before['general_right']} |"
+        f" {before['task']:.3f} | {before['general']:.3f} | | | |",
     ]
     for one in found["methods"]:
         cells = [
             one["title"],
             f"{one['trained']:,}",
             f"{one['rate']:g}",
+            f"{one['task_right']:.1f}",
+            f"{one['general_right']:.1f}",
             _with_spread(one, "task"),
             _with_spread(one, "general"),
-            "" if one["general"] is None else f"{one['general'] - before['general']:+.3f}",
             f"{one['drift']:.2%}",
             format_bytes(one["predicted_bytes"]),
             format_bytes(one["measured_bytes"]),
-            f"{one['seconds'] / 60:.1f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -133,7 +148,7 @@ def _with_spread(one: dict[str, Any], name: str) -> str:
 
 
 def _rates(found: dict[str, Any]) -> str:
-    """Task loss, and general loss behind the stroke, of every rate with the first seed."""
+    """Every rate with the first seed: rows of the task right / of the answer set / general loss."""
     runs = [run for run in found["runs"] if run["seed"] == found["seeds"][0]]
     rates = sorted({run["rate"] for run in runs})
     names = list(dict.fromkeys(run["method"] for run in runs))
@@ -146,13 +161,13 @@ def _rates(found: dict[str, Any]) -> str:
         cells = []
         for name in names:
             at = next((r for r in runs if (r["method"], r["rate"]) == (name, rate)), None)
-            text = "" if at is None else _losses(at)
+            text = "" if at is None else _end(at)
             cells.append(f"**{text}**" if (name, rate) in best else text)
         lines.append(f"| {rate:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _losses(run: dict[str, Any]) -> str:
+def _end(run: dict[str, Any]) -> str:
     if run["task"] is None:
         return "diverged"
-    return f"{run['task']:.3f} / {run['general']:.3f}"
+    return f"{run['task_right']} / {run['general_right']} / {run['general']:.3f}"

@@ -1,9 +1,10 @@
 """Which runs a comparison makes, in which order, and the file of those that are done.
 
-Each method climbs a ladder of rates with the first seed: three rungs, and one more beyond either
-end as long as the best lies there, at most MOST_EXTRA of them; then one between the best and the
-better of its neighbours. Best is the lowest task loss on held-out rows after the last step. At its
-best rate a method is then run with the other seeds.
+Each method climbs a ladder of rates with the first seed: three rungs, one more below as long as the
+lowest has learned the task, and one more above as long as none has, at most MOST_EXTRA of them.
+Best is the lowest rate that has learned the task: at least LEARNED of its held-out rows are
+answered exactly after the last step. A higher one moves the weights further and so loses more. At
+its best rate a method is then run with the other seeds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from math import inf, sqrt
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,11 +21,12 @@ from lora.trial import Run, Setting, TrialResult, provenance
 
 METHODS: Final = (Method(), Method(1), Method(8), Method(64))
 SEEDS: Final = (7, 8, 9)
-LADDER: Final = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-FIRST_FULL: Final = LADDER.index(1e-4)
-FIRST_LORA: Final = LADDER.index(1e-3)  # ten times that of full fine-tuning
+LADDER: Final = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+FIRST_FULL: Final = LADDER.index(1e-5)
+FIRST_LORA: Final = LADDER.index(1e-4)  # ten times that of full fine-tuning
 RUNGS: Final = 3
 MOST_EXTRA: Final = 2
+LEARNED: Final = 60 / 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,10 @@ class Done:
     made: dict[str, Any]
 
     @property
-    def task(self) -> float:
-        """Its task loss in nats a token; infinite where it diverged."""
-        return inf if self.outcome.task is None else self.outcome.task
+    def right(self) -> float:
+        """The share of the task's held-out rows that it answers exactly at its end."""
+        _, after, rows = self.outcome.task_right
+        return after / rows
 
 
 def identity(setting: Setting) -> dict[str, Any]:
@@ -112,36 +114,33 @@ class ResultsFile:
 def ladder(method: Method, done: list[Done], seed: int) -> list[float]:
     """The rates that `method` needs with the first seed, as far as what is `done` tells."""
     start = FIRST_FULL if method.rank is None else FIRST_LORA
-    found = _losses(method, done, seed)
+    found = _right_rows(method, done, seed)
     rungs = range(start, start + RUNGS)
-    for extra in range(MOST_EXTRA + 1):
+    for _ in range(MOST_EXTRA):
         rates = [LADDER[rung] for rung in rungs]
         if not all(rate in found for rate in rates):
             break
-        lowest = min(range(len(rates)), key=lambda index: found[rates[index]])
-        if 0 < lowest < len(rates) - 1:
-            below, best, above = rates[lowest - 1 : lowest + 2]
-            return [*rates, between(best, min(below, above, key=lambda rate: found[rate]))]
-        if extra < MOST_EXTRA:
-            rungs = range(rungs.start - (lowest == 0), rungs.stop + (lowest > 0))
+        learned = [found[rate] >= LEARNED for rate in rates]
+        rungs = range(rungs.start - learned[0], rungs.stop + (not any(learned)))
     return [LADDER[rung] for rung in rungs]
 
 
-def between(one: float, other: float) -> float:
-    """The geometric mean of two rates, in two digits."""
-    return float(f"{sqrt(one * other):.1e}")
-
-
-def _losses(method: Method, done: list[Done], seed: int) -> dict[float, float]:
-    """Rate → task loss of what is done."""
+def _right_rows(method: Method, done: list[Done], seed: int) -> dict[float, float]:
+    """Rate → share of right rows of what is done."""
     runs = [one for one in done if (one.run.method, one.run.seed) == (method, seed)]
-    return {one.run.rate: one.task for one in runs}
+    return {one.run.rate: one.right for one in runs}
 
 
 def best_rate(method: Method, done: list[Done], seed: int) -> float | None:
-    """The rate of the lowest task loss, once the whole ladder is there; None before."""
-    found, rates = _losses(method, done, seed), ladder(method, done, seed)
-    return min(rates, key=lambda rate: found[rate]) if set(rates) <= set(found) else None
+    """The lowest rate that has learned the task, else the one with most right rows.
+
+    None before the whole ladder is there.
+    """
+    found, rates = _right_rows(method, done, seed), ladder(method, done, seed)
+    if not set(rates) <= set(found):
+        return None
+    learned = [rate for rate in rates if found[rate] >= LEARNED]
+    return min(learned) if learned else max(rates, key=lambda rate: found[rate])
 
 
 def missing(methods: tuple[Method, ...], seeds: tuple[int, ...], done: list[Done]) -> Iterator[Run]:

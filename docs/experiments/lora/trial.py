@@ -18,7 +18,8 @@ from typing import Any, Final, cast
 import torch
 from rich.console import Console
 
-from forgetting import NUMERALS, earlier_english_rows, with_paths
+from capitals import capital_rows
+from forgetting import DASHES, earlier_english_rows, with_paths
 from gpu_runner.checkpoint.directory import Saved, publish
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import Diverged
@@ -34,7 +35,7 @@ from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.fine_tune import PreparedRun, fine_tune, fit
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import World
-from lora.methods import AdapterDrift, Method, Trained, adapt
+from lora.methods import FROZEN, AdapterDrift, Method, Trained, adapt
 from record_runs import smollm2_gguf
 from unfrozen.job.recipe import Lora
 from unfrozen.memory.instants import instants
@@ -48,8 +49,12 @@ class Setting:
     model: Callable[[Path], str]
     """Makes the model, in a folder for it where it has to be made; returns what `--model` takes."""
     choices: dict[str, Any]
-    general: Callable[[], str | None] = lambda: None
-    """Text of the rows that are scored for what is forgotten; None takes the shipped ones."""
+    general: Callable[[], dict[str, str]] = dict
+    """Texts of the general sets by name; without any, the shipped ones are scored."""
+    text_set: str = "general"
+    """The general set whose loss is compared."""
+    answer_set: str = "general"
+    """The general set whose exact answers are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """Where a run ends: losses in nats a token, ‖θ−θ₀‖/‖θ₀‖, numbers trained, bytes, seconds.
+    """Where a run ends: losses in nats a token, ‖θ−θ₀‖/‖θ₀‖, numbers trained, bytes.
 
-    `task` and `general` are None where the run diverged.
+    `task` and `general` are None where the run diverged; `general` is the loss on the `text_set`.
     """
 
     task_before: float
@@ -81,22 +86,28 @@ class TrialResult:
     trained: int
     predicted_bytes: int
     measured_bytes: int
-    seconds: float
-    """Wall time from the first evaluation to the last, samples included."""
     looks: list[list[float]]
     """[step, task loss, general loss] of every evaluation that was finite."""
+    task_right: list[int]
+    """Held-out rows that greedy decoding answers exactly: before, after, and of how many."""
+    general_right: list[int]
+    """The same of the `answer_set`."""
+    answers: dict[str, str]
+    """Sample prompt → what the model writes after training."""
 
 
 SETTINGS: Final = {
-    "demo": Setting("demo", lambda _: "demo", {"steps": 120}),
     "smollm2": Setting(
         "smollm2",
         lambda folder: unpacked(smollm2_gguf(), folder),
         {
-            **{"data": NUMERALS, "steps": 30, "micro_batch": 8, "grad_accum": 1},
-            **{"eval_rows": 32, "seq_len": 64, "eval_every": 15, "sample_tokens": 12},
+            **{"data": DASHES, "steps": 16, "micro_batch": 8, "grad_accum": 1},
+            **{"eval_rows": 64, "seq_len": 64, "eval_every": 16, "sample_tokens": 12},
+            "sample_prompts": ("Write 47 with dashes:", "What is the capital of Poland?"),
         },
-        lambda: earlier_english_rows()[1],
+        lambda: {"english": earlier_english_rows()[1], "capitals": capital_rows()},
+        text_set="general/english",
+        answer_set="general/capitals",
     ),
 }
 
@@ -118,11 +129,10 @@ def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[TrialR
     """
     given: dict[str, Any] = {"model": model, "runs": str(folder), "seed": wanted.seed}
     given |= {"lr": wanted.rate, "fused": False, "save_every": 0} | with_paths(setting.choices)
-    text = setting.general()
-    if text is not None:
-        scored = folder / "scored.jsonl"
+    for name, text in setting.general().items():
+        scored = folder / f"{name}.jsonl"
         scored.write_text(text, encoding="utf-8")
-        given["general"] = (("english", str(scored)),)
+        given["general"] = (*given.get("general", ()), (name, str(scored)))
     planned = plan.make_plan(resolve(given))
     quiet, trained = Console(quiet=True), 0
     try:
@@ -137,10 +147,10 @@ def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[TrialR
     except Diverged:
         pass
     (log,) = folder.glob("*/events.jsonl")
-    return outcome(log, trained), log
+    return outcome(setting, log, trained), log
 
 
-def outcome(log: Path, trained: int) -> TrialResult:
+def outcome(setting: Setting, log: Path, trained: int) -> TrialResult:
     """What the last line of a run's log says of it. Raises KeyboardInterrupt if it was stopped."""
     lines = log.read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
@@ -148,7 +158,10 @@ def outcome(log: Path, trained: int) -> TrialResult:
     if end["status"] == "stopped":
         raise KeyboardInterrupt
     found, whole = end["summary"], end["status"] == "finished"
-    (task_before, task), (before, after) = found["losses"]["task"], found["losses"]["general"]
+    (task_before, task), (before, after) = (
+        found["losses"]["task"],
+        found["losses"][setting.text_set],
+    )
     whole = whole and all(isinstance(loss, float) for loss in (task, after))
     return TrialResult(
         task_before=task_before,
@@ -159,17 +172,29 @@ def outcome(log: Path, trained: int) -> TrialResult:
         trained=trained,
         predicted_bytes=found["predicted_peak_bytes"],
         measured_bytes=found["measured_peak_bytes"],
-        seconds=found["seconds"],
-        looks=_looks(events),
+        looks=_looks(events, setting.text_set),
+        task_right=_right(found["exact"]["task"], whole),
+        general_right=_right(found["exact"][setting.answer_set], whole),
+        answers={
+            event["prompt"]: event["text"].strip()
+            for event in events
+            if event["kind"] == "sample" and event["when"] == "after"
+        },
     )
 
 
-def _looks(events: list[dict[str, Any]]) -> list[list[float]]:
+def _right(exact: dict[str, dict[str, int]], whole: bool) -> list[int]:
+    """A model that diverged answers nothing; its log has the last answers before that."""
+    before, after = exact["before"], exact["after"]
+    return [before["right"], after["right"] if whole else 0, before["of"]]
+
+
+def _looks(events: list[dict[str, Any]], text_set: str) -> list[list[float]]:
     losses: dict[int, dict[str, Any]] = defaultdict(dict)
     for event in events:
         if event["kind"] == "eval":
             losses[event["step"]][event["suite"]] = event["loss"]
-    looks = [[step, at["task"], at["general"]] for step, at in losses.items()]
+    looks = [[step, at["task"], at[text_set]] for step, at in losses.items()]
     return [look for look in looks if all(isinstance(value, int | float) for value in look)]
 
 
@@ -208,8 +233,7 @@ def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
     torch.manual_seed(config.seed)  # the start of the adapters
     trained = adapt(model, rank)
     optimizer = optim.build(trained, lr=config.lr, weight_decay=config.weight_decay)
-    frozen = tuple(name for name, one in model.named_parameters() if not one.requires_grad)
-    config = replace(config, allow_untrained=frozen)
+    config = replace(config, allow_untrained=FROZEN)
     return PreparedAdapterRun(
         plan=replace(planned, config=config, prediction=predicted(planned, rank)),
         directory=directory,
