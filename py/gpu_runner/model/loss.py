@@ -42,7 +42,11 @@ def loss_sum(
     filled with whether each of these tokens is the likeliest; the kind is linear then.
     """
     positions, targets = batch.find_targets()  # (N,), (N,)
-    arguments: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}  # (B, T)
+    arguments: dict[str, Any] = {
+        "input_ids": batch.input_ids,  # (B, T)
+        "use_cache": False,
+        "logits_to_keep": slice(None),  # for 0, the default, Gemma 4 cuts inputs of its last layers
+    }
     if batch.bounds is not None:
         if not isolates(model):
             raise AssertionError("this model would attend across the documents of a packed batch")

@@ -54,7 +54,7 @@ def made(family: str) -> tuple[Any, bool]:
     return model.eval(), packs(shape.architecture)
 
 
-@pytest.mark.parametrize("family", matrix(FAMILIES, *KINDS))
+@pytest.mark.parametrize("family", matrix(FAMILIES, *KINDS, "gemma4_text"))
 def test_the_loss_of_a_row_follows_from_what_stands_before_it_in_the_row(family: str) -> None:
     model, packed = made(family)
     if packed:
