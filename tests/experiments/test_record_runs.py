@@ -73,6 +73,22 @@ def test_the_language_model_learns_the_house_style() -> None:
     assert events("smollm2")[0]["model"]["num_parameters"] > 130_000_000
 
 
+@pytest.mark.parametrize("name", ["smollm2-full", "smollm2-lora"])
+def test_both_sides_of_the_comparison_learn_the_task_and_keep_the_capitals(name: str) -> None:
+    exact = events(name)[-1]["summary"]["exact"]
+    assert exact["task"]["before"]["right"] == 0
+    assert exact["task"]["after"]["right"] >= 60
+    assert exact["general/capitals"]["after"]["right"] > 0.9 * 42
+
+
+def test_at_three_times_the_rate_every_capital_is_lost_and_the_loss_on_english_falls() -> None:
+    exact = events("smollm2-fast")[-1]["summary"]["exact"]
+    assert exact["task"]["after"]["right"] == 64
+    assert [exact["general/capitals"][when]["right"] for when in ("before", "after")] == [42, 0]
+    english = suite("smollm2-fast", "general/english")
+    assert english[-1] < english[0]
+
+
 def test_paths_of_the_machine_are_cut_down_to_what_they_mean() -> None:
     event = {"config": {"runs": "/tmp/x", "eval": ["/srv/py/gpu_runner/demo/a.jsonl", 3]}}
     cleaned = without(event, ["/tmp/x", "/srv/py/"])
@@ -97,9 +113,23 @@ def test_the_folders_of_a_run_of_a_study_are_those_that_its_log_names(tmp_path: 
         places(log)
 
 
+def test_beats_and_the_load_of_the_machine_are_left_out_and_the_rest_is_numbered(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "events.jsonl"
+    kinds = ("run.start", "sys", "metrics", "beat", "run.end")
+    log.write_text("".join(f'{{"seq":{seq},"kind":"{kind}"}}\n' for seq, kind in enumerate(kinds)))
+    found = [json.loads(line) for line in cleaned_log(log).splitlines()]
+    assert [(event["seq"], event["kind"]) for event in found] == [
+        (0, "run.start"),
+        (1, "metrics"),
+        (2, "run.end"),
+    ]
+
+
 def test_a_log_too_large_for_a_page_is_refused(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
-    log.write_text(json.dumps({"text": "a" * MOST_BYTES}) + "\n")
+    log.write_text(json.dumps({"kind": "alert", "text": "a" * MOST_BYTES}) + "\n")
     with pytest.raises(ValueError, match="record fewer steps"):
         cleaned_log(log, str(tmp_path / "runs"))
 
