@@ -85,8 +85,11 @@ def test_at_three_times_the_rate_every_capital_is_lost_and_the_loss_on_english_f
     exact = events("smollm2-fast")[-1]["summary"]["exact"]
     assert exact["task"]["after"]["right"] == 64
     assert [exact["general/capitals"][when]["right"] for when in ("before", "after")] == [42, 0]
-    english = suite("smollm2-fast", "general/english")
+    english, capitals = (
+        suite("smollm2-fast", f"general/{name}") for name in ("english", "capitals")
+    )
     assert english[-1] < english[0]
+    assert capitals[-1] > 2 * capitals[0]
 
 
 def test_paths_of_the_machine_are_cut_down_to_what_they_mean() -> None:
