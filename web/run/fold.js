@@ -44,6 +44,7 @@ export function emptyRun() {
     plan: { steps: 0, x: [], lr: [] },
     series: table(),
     evals: table(),
+    right: table(), // by set: the share of rows that were answered exactly, of `of` rows
     memory: { predicted: table(), measured: table(), peakInstant: "", peakBytes: 0 },
     drift: { x: [], total: [], layers: table(), earlier: [] }, // layers: the newest of `earlier`
     rows: null, // the examples that are trained, as far as they are logged
@@ -134,6 +135,10 @@ function newSeries() {
   return { x: [], y: [], old: [] };
 }
 
+function newRight() {
+  return { x: [], y: [], of: 0, old: [] };
+}
+
 function newSuite() {
   return { x: [], y: [], delta: [], baseline: NaN, old: [] };
 }
@@ -153,6 +158,13 @@ function takeEval(run, event) {
   suite.y.push(number(event.loss));
   suite.delta.push(number(event.delta));
   suite.baseline = number(event.baseline);
+  if (event.exact?.of) takeRight(seriesNamed(run, run.right, event.suite, newRight), event);
+}
+
+function takeRight(answers, { step, exact: { right, of } }) {
+  answers?.x.push(step);
+  answers?.y.push(right / of);
+  if (answers) answers.of = of;
 }
 
 function takeDrift(run, { step, total, layers }) {
@@ -188,7 +200,7 @@ function takeResume(run, event) {
   run.beat = null; // of the previous attempt
   if (event.plan) takePlan(run, event.plan); // resumed to another last step
   run.nonFinite = run.nonFinite > event.from_step ? null : run.nonFinite;
-  for (const points of [...Object.values(run.series), ...Object.values(run.evals)]) {
+  for (const points of [run.series, run.evals, run.right].flatMap(Object.values)) {
     moveToOld(points, event.from_step);
   }
   const { x, total, earlier } = run.drift;

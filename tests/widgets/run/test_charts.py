@@ -27,6 +27,7 @@ def plain_run(losses: list[Any], **evals: Any) -> dict[str, Any]:
             "opt/lr": {"x": steps[:-1], "y": [1e-3] * (len(steps) - 1), "old": []},
         },
         "evals": evals,
+        "right": {},
         "plan": {"steps": len(losses), "x": steps, "lr": [1e-3] * len(losses)},
         "attempts": [],
         "nonFinite": None,
@@ -52,6 +53,16 @@ def test_a_loss_that_falls_to_a_small_part_gets_a_log_scale_and_says_so(
     loss = charts(node, losses)["loss"]
     assert loss["log"] is is_log
     assert loss["title"].endswith("(log scale)") is is_log
+
+
+def test_right_answers_are_drawn_by_set_without_their_sum(node: Node) -> None:
+    assert charts(node, [1.0], task=scores(2.0))["right"] is None
+    run = plain_run([1.0])
+    answers = {"x": [0, 4], "y": [42 / 64, 0.5], "of": 64, "old": [{"x": [5], "y": [0.0]}]}
+    run["right"] = {name: answers for name in ("task", "general", "general/capitals")}
+    right = node.call("run/view/charts", "makeCharts", run)["right"]
+    assert ends(right) == ["", "", "task 32 of 64", "capitals 32 of 64"]
+    assert right["unit"] == "ratio"
 
 
 def test_every_skill_and_their_mean_have_a_line_with_its_change(node: Node) -> None:

@@ -20,6 +20,7 @@ export function makeCharts(run, beside = null, options = {}) {
     loss: unlessMissing(run, { ...lossChart(run, beside, options), ...reach }),
     rate: unlessMissing(run, { ...rateChart(run), of: run.run }),
     evals: unlessMissing(run, { ...generalChart(run, beside), ...reach }),
+    right: answersChart(run, reach),
     ...seriesCharts(run, reach),
   };
 }
@@ -139,6 +140,29 @@ function generalChart(run, beside) {
     ],
     marks: run.attempts.map(resumeMark),
     zero: true,
+  };
+}
+
+/** Returns null where no set has answers to compare. */
+function answersChart(run, reach) {
+  const sets = Object.entries(run.right).filter(([, answers]) => answers.x.length);
+  if (sets.length === 0) return null;
+  const skills = Object.entries(run.evals).filter(([name]) => name.includes("/"));
+  const shown = sets.some(([name]) => name.includes("/")) ? sets.filter(([name]) => name !== "general") : sets; // general is their sum
+  const color = (name) => (name === "task" ? "--series-4" : name === "general" ? "--series-2" : skillColor(name, skills));
+  const end = (name, { y, of }) => `${suiteName(name)} ${Math.round(y.at(-1) * of)} of ${of}`;
+  return {
+    title: "Right answers",
+    unit: "ratio",
+    room: 132,
+    note: "Held-out examples whose whole answer the model writes, its end included.",
+    lines: [
+      ...shown.flatMap(([, answers]) => abandonedLines(answers, "abandoned")),
+      ...shown.map(([name, answers]) => ({ label: suiteName(name), color: color(name), x: answers.x, y: answers.y, end: end(name, answers), dots: answers.x.length < 60 })),
+    ],
+    marks: run.attempts.map(resumeMark),
+    zero: true,
+    ...reach,
   };
 }
 

@@ -33,6 +33,7 @@ export function buildParts(view, isFigure) {
     lacks: part("div", "run-lacks"),
     loss: document.createElement("run-chart"),
     evals: document.createElement("run-chart"),
+    right: Object.assign(document.createElement("run-chart"), { hidden: true }),
     rate: document.createElement("run-chart"),
     memory: part("div", "run-memory-slot"),
     drift: part("div", "run-drift-slot"),
@@ -50,7 +51,7 @@ export function buildParts(view, isFigure) {
   for (const name of measured) {
     parts[name] = Object.assign(document.createElement("run-chart"), { className: "run-chart-low", hidden: true });
   }
-  const charts = isFigure ? FIGURE_CHARTS : [...FIGURE_CHARTS, "memory", "rate", "drift", ...measured];
+  const charts = isFigure ? FIGURE_CHARTS : [...FIGURE_CHARTS, "right", "memory", "rate", "drift", ...measured];
   parts.charts.append(...charts.map((name) => parts[name]));
   buildTools(parts);
   buildTables(parts);
