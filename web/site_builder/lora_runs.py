@@ -1,7 +1,8 @@
 """Our comparison of full fine-tuning and LoRA: table and numbers of chapter 5; see docs/lora.md.
 
 `::: lora-runs methods` is a table of each method at its best learning rate, the lowest that learned
-the task, from web/measurements/lora.json. A seed decides the order of the examples, the same for every method.
+the task, from web/measurements/lora.json. A seed decides the order of the examples, the same for
+every method.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def test_right_answers_are_drawn_by_set_without_their_sum(node: Node) -> None:
     assert charts(node, [1.0], task=scores(2.0))["right"] is None
     run = plain_run([1.0])
     answers = {"x": [0, 4], "y": [42 / 64, 0.5], "of": 64, "old": [{"x": [5], "y": [0.0]}]}
-    run["right"] = {name: answers for name in ("task", "general", "general/capitals")}
+    run["right"] = dict.fromkeys(("task", "general", "general/capitals"), answers)
     right = node.call("run/view/charts", "makeCharts", run)["right"]
     assert ends(right) == ["", "", "task 32 of 64", "capitals 32 of 64"]
     assert right["unit"] == "ratio"
