@@ -25,7 +25,7 @@ def test_only_files_that_shrink_have_compressed_twins(tmp_path: Path) -> None:
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     compress(tmp_path)
-    sent = [tmp_path / f"{name}.gz" for name in files]
+    sent = [tmp_path / f"{name}.br" for name in files]
     sent = [path if path.exists() else path.with_suffix("") for path in sent]
     assert transferred_bytes(files.values()) == sum(path.stat().st_size for path in sent)
     first = {path.name: path.read_bytes() for path in tmp_path.rglob("*.gz")}

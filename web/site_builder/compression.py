@@ -35,10 +35,13 @@ def _compress(path: Path) -> None:
     data = path.read_bytes()
     if packed := gzip_form(data):
         path.with_name(f"{path.name}.gz").write_bytes(packed)
-        quality = BROTLI_QUALITY if len(data) < LARGE else LARGE_QUALITY
-        make = partial(brotli.compress, data, quality=quality, lgwin=24)
-        inputs = f"brotli {brotli.__version__} {quality} ".encode() + data
-        path.with_name(f"{path.name}.br").write_bytes(make_once(inputs, make))
+        path.with_name(f"{path.name}.br").write_bytes(_brotli_form(data))
+
+
+def _brotli_form(data: bytes) -> bytes:
+    quality = BROTLI_QUALITY if len(data) < LARGE else LARGE_QUALITY
+    make = partial(brotli.compress, data, quality=quality, lgwin=24)
+    return make_once(f"brotli {brotli.__version__} {quality} ".encode() + data, make)
 
 
 def gzip_form(data: bytes) -> bytes:
@@ -48,5 +51,5 @@ def gzip_form(data: bytes) -> bytes:
 
 
 def transferred_bytes(files: Iterable[bytes]) -> int:
-    """Return the bytes of `files` as a host that compresses with gzip sends them."""
-    return sum(len(gzip_form(data) or data) for data in files)
+    """Return the bytes of `files` as a host that compresses sends them."""
+    return sum(len(_brotli_form(data) if gzip_form(data) else data) for data in files)
