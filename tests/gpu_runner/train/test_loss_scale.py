@@ -108,7 +108,7 @@ def test_a_run_whose_smallest_scale_overflows_has_diverged() -> None:
 def test_a_run_in_fp16_is_resumed_bit_by_bit(
     model_dir: Path, sums_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gradients, "FIRST_SCALE", 2.0**21)
+    monkeypatch.setattr("gpu_runner.run.fine_tune.FIRST_SCALE", 2.0**21)
     monkeypatch.setattr(gradients, "GROWTH_STEPS", 3)
     typed = ["--model", str(model_dir), "--data", str(sums_file), "--general", "none"]
     typed += ["--sample-tokens", "0", "--save-every", "1", "--compute", "fp16", "--lr", "1e-2"]
