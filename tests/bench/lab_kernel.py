@@ -6,7 +6,6 @@ The interpreter is started by the worker's own files, on a page of the site that
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Final
 
 from playwright.sync_api import Page, Route
@@ -16,14 +15,15 @@ from tests.bench import Ratio
 from unfrozen.lab.demo import FILES
 
 ROUNDS: Final = 5
-SOURCES: Final = build.ROOT / "web" / "python"
+SOURCES: Final = build.ROOT / "web"
 START: Final = """async ({ packages, files, code }) => {
   Object.assign(globalThis, { PACKAGES: packages, RUNTIME_BYTES: {} }); // as the builder does
   const { installPackage, startPyodide } = await import("./boot.js");
   const { fetchFiles } = await import("./runtime-files.js");
   const { fetchPackage } = await import("./package-fetcher.js");
   let memory;
-  const pyodide = await startPyodide(await fetchFiles(() => {}), (found) => (memory = found));
+  const options = { module: "unfrozen", onMemory: (found) => (memory = found), onSnapshot() {} };
+  const pyodide = await startPyodide(await fetchFiles(() => {}), options);
   installPackage(pyodide, "numpy", await fetchPackage("numpy", () => {}));
   const bytes = async (path) => (await fetch(path)).arrayBuffer();
   const imports = { env: { memory } };
@@ -112,11 +112,11 @@ def measured_kernel(page: Page, url: str) -> tuple[list[Ratio], bool]:
     """Milliseconds of a step and of its products by both; whether their bits are the same."""
 
     def source(route: Route) -> None:
-        name = Path(route.request.url).name
-        route.fulfill(body=(SOURCES / name).read_text(), content_type="text/javascript")
+        script = SOURCES / route.request.url.removeprefix(url)
+        route.fulfill(body=script.read_text(), content_type="text/javascript")
 
-    for path in SOURCES.glob("*.js"):
-        page.route(f"{url}python/{path.name}", source)
+    for path in [*SOURCES.glob("python/*.js"), *SOURCES.glob("page/*.js")]:
+        page.route(f"{url}{path.relative_to(SOURCES)}", source)
     page.goto(f"{url}python/")
     code = CODE.replace("ROUNDS", str(ROUNDS))
     given = {"packages": {"numpy": numpy_of_the_site()}, "files": list(FILES), "code": code}
