@@ -11,12 +11,21 @@ from browser.decision_reader import DecisionReader
 from browser.plain_host import Host, hosted
 from browser.planner_reader import PlannerReader
 from conftest import Server, below, watched_page
+from site_builder.assets import write_service_worker
 
 
 @pytest.fixture(scope="module")
 def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A plain host of a copy of the site, for the tests of one module."""
     with hosted(site, tmp_path_factory.mktemp("host") / "site") as server:
+        yield server
+
+
+@pytest.fixture
+def kept_host(site: Path, tmp_path: Path) -> Iterator[Host]:
+    """A plain host for one test, whose pages a browser keeps; it may change and go away."""
+    with hosted(site, tmp_path / "site") as server:
+        write_service_worker(server.folder)
         yield server
 
 

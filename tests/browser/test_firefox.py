@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from browser.plain_host import Host, hosted
+from browser.plain_host import Host
 from security.firefox import Firefox, FirefoxError, firefox, program
-from site_builder.assets import write_service_worker
 
 CHAPTERS = ("what-full-fine-tuning-is", "the-planner", "run-it-for-real")
 
@@ -40,14 +38,6 @@ FOLLOW = "(selector) => document.querySelector(selector).click()"
 
 
 @pytest.fixture
-def host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    """A host that the test may take away."""
-    with hosted(site, tmp_path / "site") as server:
-        write_service_worker(server.folder)
-        yield server
-
-
-@pytest.fixture
 def reader() -> Iterator[Firefox]:
     """A Firefox that has seen nothing."""
     path = program()
@@ -68,9 +58,9 @@ def wait(reader: Firefox, function: str, wanted: Any, seconds: float = 90.0) -> 
 
 
 def test_a_reader_with_firefox_runs_plans_comes_back_and_goes_on_without_a_network(
-    reader: Firefox, host: Host
+    reader: Firefox, kept_host: Host
 ) -> None:
-    reader.go(host.url)
+    reader.go(kept_host.url)
     assert reader.evaluate(MOVE)
     assert reader.evaluate(RUN, "6 * 7") == "42"
     reader.evaluate("() => navigator.serviceWorker.ready.then(() => null)")
@@ -87,11 +77,11 @@ def test_a_reader_with_firefox_runs_plans_comes_back_and_goes_on_without_a_netwo
     wait(reader, "() => location.pathname", "/")
     wait(reader, "() => location.hash", f"#&{plan[1:]}")
     time.sleep(0.5)  # what has arrived is kept a moment later
-    host.shutdown()
-    host.server_close()
-    reader.go(host.url)
+    kept_host.shutdown()
+    kept_host.server_close()
+    reader.go(kept_host.url)
     assert reader.evaluate(RUN, "40 + 2") == "42"
-    reader.go(f"{host.url}runs/?recording=demo.jsonl")
+    reader.go(f"{kept_host.url}runs/?recording=demo.jsonl")
     wait(reader, NOTICE, "finished")
-    reader.go(f"{host.url}planner/{plan}")
+    reader.go(f"{kept_host.url}planner/{plan}")
     wait(reader, PLAN, [plan, "It fits."])

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser.cell_reader import CellReader
-from browser.plain_host import Host, hosted
+from browser.plain_host import Host
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
 from conftest import Server, watched_page
@@ -19,14 +19,6 @@ CHAPTERS = ("what-full-fine-tuning-is",)
 READY = "async () => (await navigator.serviceWorker.ready).active.state"
 CONTROLLED = "() => navigator.serviceWorker.controller !== null"
 REGISTERED = "async () => (await navigator.serviceWorker.getRegistrations()).length"
-
-
-@pytest.fixture
-def host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    """A host whose site may change."""
-    with hosted(site, tmp_path / "site") as server:
-        write_service_worker(server.folder)
-        yield server
 
 
 @pytest.fixture
@@ -53,34 +45,34 @@ def test_the_built_script_knows_every_file_of_the_site(whole_site: Path, tmp_pat
     assert (copy / SERVICE_WORKER).read_bytes() == (whole_site / SERVICE_WORKER).read_bytes()
 
 
-def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, host: Host) -> None:
-    cells = CellReader(reader, host.url)
+def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, kept_host: Host) -> None:
+    cells = CellReader(reader, kept_host.url)
     stay(reader)
     assert cells.run("6 * 7")["value"] == "42"
     assert not reader.evaluate("crossOriginIsolated")  # this host sends no headers
     reader.wait_for_timeout(500)  # what has arrived is kept a moment later
-    host.shutdown()
-    host.server_close()
-    planner = PlannerReader(reader, host.url)
+    kept_host.shutdown()
+    kept_host.server_close()
+    planner = PlannerReader(reader, kept_host.url)
     planner.root.locator("[data-preset=qlora]").click()
     planner.settle("#planner?method=qlora")
     assert planner.verdict == "It fits."
-    RunReader(reader, host.url).wait_notice("finished")
-    reader.goto(f"{host.url}accuracy")
+    RunReader(reader, kept_host.url).wait_notice("finished")
+    reader.goto(f"{kept_host.url}accuracy")
     expect(reader.locator("h1")).to_have_text("How right the planner is")
-    cells = CellReader(reader, host.url)
+    cells = CellReader(reader, kept_host.url)
     assert reader.evaluate("crossOriginIsolated")
     assert cells.run("40 + 2")["value"] == "42"
     cells.start("while True: pass")
     assert not cells.stop()["cleared"]  # Stop interrupts here as on our own server
 
 
-def test_a_newer_version_is_offered_and_never_forced(reader: Page, host: Host) -> None:
-    reader.goto(host.url)
+def test_a_newer_version_is_offered_and_never_forced(reader: Page, kept_host: Host) -> None:
+    reader.goto(kept_host.url)
     stay(reader)
-    page = host.folder / "index.html"
+    page = kept_host.folder / "index.html"
     page.write_text(page.read_text("utf-8").replace("<h1>Unfrozen", "<h1>Newer"), "utf-8")
-    write_service_worker(host.folder)
+    write_service_worker(kept_host.folder)
     reader.reload()
     expect(reader.locator("h1")).to_have_text("Unfrozen")
     note = reader.locator(".version-note")
@@ -91,11 +83,11 @@ def test_a_newer_version_is_offered_and_never_forced(reader: Page, host: Host) -
 
 @pytest.mark.matrix
 def test_a_half_copied_site_is_not_kept_and_a_runner_s_never(
-    reader: Page, host: Host, serve_site: Server
+    reader: Page, kept_host: Host, serve_site: Server
 ) -> None:
-    styles = next(host.folder.glob("assets/style-*.css"))
+    styles = next(kept_host.folder.glob("assets/style-*.css"))
     styles.write_text(styles.read_text("utf-8") + " ")
-    reader.goto(host.url)
+    reader.goto(kept_host.url)
     reader.wait_for_timeout(4000)
     assert not reader.evaluate(CONTROLLED)
     assert reader.evaluate("async () => (await caches.keys()).length") <= 1

@@ -155,3 +155,18 @@ def test_copy_buttons_move_nothing_when_they_arrive(
     page.close()
     opened.locator(".listing-frame > .copy-button").first.wait_for()
     assert opened.evaluate(heights) == before
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_an_address_leads_to_its_heading_though_what_is_above_is_laid_out_later(
+    chromium: Browser, static_site: StaticSite, width: int
+) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 844})
+    page.goto(f"{static_site.url}#run-it-for-real")
+    for place in ("run-it-for-real", "the-learning-rate"):
+        page.evaluate("(place) => { location.hash = place; }", place)
+        laid_out(page)
+        page.wait_for_timeout(300)
+        top = page.locator(f"#{place}").evaluate("(each) => each.getBoundingClientRect().top")
+        assert 40 <= top <= 100, place
+    page.close()
