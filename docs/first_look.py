@@ -12,6 +12,7 @@ all speeds, as this code estimates them, is written into py/unfrozen/plan/record
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -21,7 +22,14 @@ from pathlib import Path
 from typing import Final
 
 from site_builder.measurements import MEASUREMENTS, compare_later_runs
-from unfrozen.answer.later import SPEED, Comparison, group_comparisons
+from unfrozen.answer.later import (
+    LATER,
+    MEMORY,
+    SPEED,
+    THIRD,
+    Comparison,
+    group_comparisons,
+)
 from unfrozen.plan.record import KINDS, Spread
 
 ROOT: Final = Path(__file__).parents[1]
@@ -43,7 +51,7 @@ def main() -> None:
     given = parser.parse_args()
     looks = list(compare_later_runs())
     if given.table:
-        for of in ("memory", "speed"):
+        for of in (MEMORY, SPEED):
             print_table(of, [item for item in looks if item.row.of == of])
         return
     if given.bars:
@@ -116,14 +124,14 @@ def print_table(of: str, looks: list[Comparison]) -> None:
 
 def print_bars(looks: list[Comparison]) -> None:
     """Half and nine in ten of the rows that were looked at since, 3% above what is reached."""
-    for of in ("memory", "speed"):
-        seen = [item for item in looks if item.row.of == of and not item.row.found]
+    for name, of in itertools.product((LATER, THIRD), (MEMORY, SPEED)):
+        seen = [i for i in looks if (i.row.collection, i.row.of) == (name, of)]
         for kind in (*KINDS, "all"):
             errors = [i.error for i in seen if i.error is not None and kind in (i.kind, "all")]
             if errors:
                 found = Spread.of(errors)
                 half, most = (math.ceil(1030 * size) / 1000 for size in (found.half, found.most))
-                print(f'    ("{of}", "{kind}"): ({half:.3f}, {most:.3f}),')
+                print(f'    ("{name}", "{of}", "{kind}"): ({half:.3f}, {most:.3f}),')
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from site_builder.measurements import (
+    LATER_FILES,
     MEASUREMENTS,
     compare_later_runs,
     read_first_errors,
@@ -16,11 +17,10 @@ from site_builder.measurements import (
     read_later_runs,
     read_steps,
 )
-from unfrozen.answer.later import MEMORY, SPEED
+from unfrozen.answer.later import FOUND, LATER, MEMORY, SPEED
 from unfrozen.units import GIB
 
 FIGURES = re.compile(r"\d[\d,]*(?:\.\d+)?")
-FILES = ("memory_later.json", "speeds_later.json", "found_later.json")
 
 
 def read(name: str) -> Any:
@@ -42,7 +42,7 @@ def test_no_two_rows_are_called_the_same_and_none_is_among_the_first() -> None:
 
 
 def test_the_sets_are_as_large_as_promised() -> None:
-    assert [len(read(name)) for name in FILES] == [68, 189, 57]
+    assert [len(read(name)) for name in LATER_FILES] == [68, 189, 47, 69, 57]
 
 
 def test_every_row_has_a_source_a_quote_and_a_measurement() -> None:
@@ -78,7 +78,7 @@ def test_what_we_found_ourselves_is_worked_out_from_the_quote(given: dict[str, A
 
 
 def test_what_is_reported_of_rows_is_about_rows_and_has_a_reason() -> None:
-    names = {row.id for row in read_later_runs() if not row.found}
+    names = {row.id for row in read_later_runs() if row.collection != FOUND}
     for entry in read("documented.json"):
         assert set(entry) <= {"rows", "of", "job", "unsupported", "because"}
         assert entry.get("job") or entry.get("unsupported"), entry
@@ -98,10 +98,12 @@ def test_every_row_that_can_be_planned_has_its_first_look_and_a_commit() -> None
 
 def test_first_looks_are_those_that_were_told_when_the_rows_came() -> None:
     known = read_first_errors()
-    came = [row for row in read_later_runs() if row.of == MEMORY and not row.found][:60]
+    came = [row for row in read_later_runs() if (row.of, row.collection) == (MEMORY, LATER)][:60]
     peaks = sorted(abs(known[row.key]) for row in came)  # others were looked for, and moved
     speeds = sorted(
-        abs(known[row.key]) for row in read_later_runs() if row.of == SPEED and not row.found
+        abs(known[row.key])
+        for row in read_later_runs()
+        if (row.of, row.collection) == (SPEED, LATER)
     )
     assert (len(peaks), len(speeds)) == (60, 189)
     assert (peaks[29] + peaks[30]) / 2 == pytest.approx(0.116, abs=0.001)

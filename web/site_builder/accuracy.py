@@ -40,7 +40,16 @@ from unfrozen.answer.accuracy import (
     setting,
     summarize,
 )
-from unfrozen.answer.later import MEMORY, SPEED, Comparison, Group, group_comparisons
+from unfrozen.answer.later import (
+    FOUND,
+    LATER,
+    MEMORY,
+    SPEED,
+    THIRD,
+    Comparison,
+    Group,
+    group_comparisons,
+)
 from unfrozen.plan.record import KINDS, Spread
 from unfrozen.units import gib
 
@@ -272,9 +281,13 @@ def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- later runs ---------------------------------------------------------------------------------
-def later_runs(of: str, found: bool) -> list[Comparison]:
-    """Return the later runs of memory or of speed that we looked for ourselves, or the others."""
-    return [item for item in compare_later_runs() if (item.row.of, item.row.found) == (of, found)]
+def later_runs(of: str, *collections: str) -> list[Comparison]:
+    """Return the later runs of memory or of speed that belong to one of `collections`."""
+    return [
+        item
+        for item in compare_later_runs()
+        if item.row.of == of and item.row.collection in collections
+    ]
 
 
 def spread(looks: Iterable[Comparison]) -> Spread:
@@ -294,7 +307,7 @@ def _record(where: str, queue: RenderQueue) -> str:
 
 
 def _record_plot(of: str) -> dict[str, Any]:
-    looks = later_runs(of, found=False)
+    looks = later_runs(of, LATER, THIRD)
     kinds = [kind for kind in KINDS if any(item.kind == kind for item in looks)]
     by_kind = {kind: [item for item in looks if item.kind == kind] for kind in kinds}
     return {
@@ -321,7 +334,7 @@ def _unseen(where: str, queue: RenderQueue) -> str:
     groups = [
         (TITLES[of], group)
         for of in (MEMORY, SPEED)
-        for group in group_comparisons(later_runs(of, found=True))
+        for group in group_comparisons(later_runs(of, FOUND))
     ]
     table = _error_table([[title, group.name, *_errors(group)] for title, group in groups])
     return data_element("table", table, where, queue)
@@ -330,7 +343,7 @@ def _unseen(where: str, queue: RenderQueue) -> str:
 def _kinds(where: str, queue: RenderQueue) -> str:
     rows = []
     for of in (MEMORY, SPEED):
-        looks = later_runs(of, found=False)
+        looks = later_runs(of, LATER, THIRD)
         for group in group_comparisons(looks):
             runs = [item for item in looks if item.row.kind == group.name]
             first = round(100 * first_spread(runs).half, 1)

@@ -12,9 +12,25 @@ from typing import Any, Final
 
 from site_builder.config import WEB
 from unfrozen.answer.accuracy import MeasuredStep, Verdict, judge
-from unfrozen.answer.later import Comparison, LaterRun, compare, read_runs
+from unfrozen.answer.later import (
+    FOUND,
+    LATER,
+    THIRD,
+    Comparison,
+    LaterRun,
+    compare,
+    read_runs,
+)
 
 MEASUREMENTS: Final = WEB / "measurements"
+LATER_FILES: Final = {
+    "memory_later.json": LATER,
+    "speeds_later.json": LATER,
+    "memory_third.json": THIRD,
+    "speeds_third.json": THIRD,
+    "found_later.json": FOUND,
+}
+"""Files of runs that came later, and the collection that each belongs to."""
 REFERENCE: Final = "traced with transformers 5.24 and torch 2.13, published with its job"
 
 
@@ -66,12 +82,12 @@ def read_other_calculators() -> list[dict[str, Any]]:
 
 
 def read_later_runs() -> list[LaterRun]:
-    """Return every run of memory_later.json, speeds_later.json and found_later.json."""
+    """Return every run of the files of `LATER_FILES`."""
     documented = read_json("documented.json")
     return [
-        *read_runs(read_json("memory_later.json"), documented, found=False),
-        *read_runs(read_json("speeds_later.json"), documented, found=False),
-        *read_runs(read_json("found_later.json"), documented, found=True),
+        row
+        for name, collection in LATER_FILES.items()
+        for row in read_runs(read_json(name), documented, collection)
     ]
 
 

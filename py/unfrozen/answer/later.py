@@ -23,6 +23,12 @@ Json = Mapping[str, Any]
 
 MEMORY: Final = "memory"
 SPEED: Final = "speed"
+LATER: Final = "later"
+THIRD: Final = "third"
+FOUND: Final = "found"
+COLLECTIONS: Final = (LATER, THIRD, FOUND)
+"""Rows that were given to us when the planner was done; again when it had been changed for those;
+and rows of further kinds that we searched for ourselves."""
 _TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
 
 
@@ -30,8 +36,8 @@ _TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
 class LaterRun:
     """A published peak in bytes (`memory`), or tokens per second and GPU (`speed`).
 
-    `counter` names the counter of a memory and is empty for a speed; `found` says that we searched
-    for the run ourselves; `documented` is merged into the job, key by key.
+    `counter` names the counter of a memory and is empty for a speed; `collection` is one of
+    `COLLECTIONS`; `documented` is merged into the job, key by key.
     """
 
     id: str
@@ -45,10 +51,10 @@ class LaterRun:
     quality: str
     source: str
     quote: str
-    found: bool
+    collection: str
 
     @classmethod
-    def read(cls, given: Json, documented: Json, found: bool) -> LaterRun:
+    def read(cls, given: Json, documented: Json, collection: str) -> LaterRun:
         """Return a row of a file with its entry of documented.json, which may be empty."""
         peak = given.get("measured_peak_gib")
         return cls(
@@ -63,7 +69,7 @@ class LaterRun:
             quality=given["quality"],
             source=given["source"],
             quote=given["quote"],
-            found=found,
+            collection=collection,
         )
 
     @property
@@ -100,7 +106,7 @@ class Group:
     refused: tuple[str, ...]
 
 
-def read_runs(given: Sequence[Json], documented: Sequence[Json], found: bool) -> list[LaterRun]:
+def read_runs(given: Sequence[Json], documented: Sequence[Json], collection: str) -> list[LaterRun]:
     """Return the rows of a file; entries of documented.json name their rows by pattern.
 
     A run that we found ourselves carries its own settings.
@@ -114,7 +120,7 @@ def read_runs(given: Sequence[Json], documented: Sequence[Json], found: bool) ->
         for entry in about:
             settings = merge_settings(settings, entry.get("job", {}))
         unsupported = "; ".join(entry["unsupported"] for entry in about if entry.get("unsupported"))
-        rows.append(LaterRun.read(row, {"job": settings, "unsupported": unsupported}, found))
+        rows.append(LaterRun.read(row, {"job": settings, "unsupported": unsupported}, collection))
     return rows
 
 
