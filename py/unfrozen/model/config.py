@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Final, NamedTuple
+from functools import cached_property, lru_cache, partial
+from typing import Any, Final, NamedTuple
 
 from unfrozen.data_files import read_json
 from unfrozen.errors import ModelError
@@ -96,9 +96,35 @@ def with_blueprint(a: Architecture) -> Architecture:
     for kind in (0, 1):
         index = order.index(kind) if kind in order else 0
         prefix = f"{at.format(index)}."
-        layer = style.layer(a, index)
+        layer = _with_cuts(a, partial(_layer, style, index))
         kinds.append([replace(t, name=t.name.removeprefix(prefix)) for t in layer])
-    return replace(a, blueprint=Blueprint(style.before(a), kinds, order, style.after(a), at))
+    before, after = (
+        [replace(t, vocabulary=t.cut is not None) for t in _with_cuts(a, part)]
+        for part in (style.before, style.after)
+    )
+    return replace(a, blueprint=Blueprint(before, kinds, order, after, at))
+
+
+def _layer(style: TensorList, index: int, a: Architecture) -> Iterator[Tensor]:
+    return style.layer(a, index)
+
+
+def _with_cuts(a: Architecture, listed: Callable[[Architecture], Iterator[Tensor]]) -> list[Tensor]:
+    """Return the listed tensors with the dimension that tensor-parallel ranks share: the one that
+    grows with heads, inner width and vocabulary.
+    """
+    experts = a.experts
+    if experts:
+        experts = replace(experts, ffn=2 * experts.ffn, shared_ffn=2 * experts.shared_ffn)
+    outer: dict[str, Any] = {"ffn": 2 * a.ffn, "vocab": 2 * a.vocab, "experts": experts}
+    queries = replace(a, heads=2 * a.heads, **outer)
+    whole = replace(queries, kv_heads=2 * a.kv_heads)
+    found = []
+    for tensor, without, wide in zip(listed(a), listed(queries), listed(whole), strict=True):
+        cut = next((i for i, n in enumerate(tensor.shape) if n != wide.shape[i]), None)
+        least = 1 if without.shape == wide.shape else a.head_dim
+        found.append(replace(tensor, cut=cut, least=least))
+    return found
 
 
 def _model_type(config: Mapping[str, object]) -> str:

@@ -1,7 +1,9 @@
 """Vision-language models by their `model_type`: vision encoder, projector, language model.
 
 Names, order and defaults are those of the `…ForConditionalGeneration` classes of transformers 5.24.
-The head is tied as the whole model's file says, not as that of its language model does.
+The head is tied as the whole model's file says, not as that of its language model does. Tensor
+parallelism leaves encoder and projector whole on each GPU: the `base_model_tp_plan` of transformers
+names matrices of the language model alone.
 """
 
 from __future__ import annotations
@@ -72,10 +74,13 @@ class Wrapper(NamedTuple):
         tower = build(self.tower_at, seen)
         projector = self.join(fields, tower, text.hidden)
         assert text.blueprint is not None
+        encoder, joint = (
+            [replace(t, cut=None) for t in part.tensors] for part in (tower, projector)
+        )
         written = text.blueprint.under(
             self.model_at,
-            _ordered([*tower.tensors, *([] if self.projector_last else projector.tensors)]),
-            projector.tensors if self.projector_last else (),
+            _ordered([*encoder, *([] if self.projector_last else joint)]),
+            joint if self.projector_last else (),
             self.head_at,
         )
         size = sum(t.size for t in (*tower.tensors, *projector.tensors))

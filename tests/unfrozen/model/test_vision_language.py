@@ -153,6 +153,18 @@ def test_every_tensor_of_a_model_that_sees_is_counted_in_its_order(case: Any) ->
     assert found.tower_parameters == vision_of.parameters
 
 
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_tensor_parallel_gpus_share_the_language_model_and_hold_the_tower(case: Any) -> None:
+    model_type, _, text, vision, more = case
+    sizes = {"text_config": text, "vision_config": vision, **more}
+    whole = ModelConfig.from_hf({"model_type": model_type, **sizes})
+    alone = ModelConfig.from_hf(WRAPPERS[model_type].text(sizes))
+    share, language = whole.split(2), alone.split(2)
+    assert share.tower_parameters == whole.tower_parameters
+    assert share.num_parameters - share.tower_parameters == language.num_parameters
+    assert language.num_parameters < 0.57 * alone.num_parameters
+
+
 def test_every_kind_of_model_that_sees_is_tried() -> None:
     assert {case[0] for case in CASES} == set(WRAPPERS)
 
