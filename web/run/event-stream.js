@@ -275,7 +275,8 @@ async function takeEvents(reader, events, batch) {
       continue;
     }
     reader.offset = event.id;
-    lines.push({ ...event, skipped: batch.skipped });
+    event.skipped = batch.skipped;
+    lines.push(event);
     batch.skipped = 0;
   }
   if (lines.length) {

@@ -120,12 +120,13 @@ function number(value) {
 
 function takeMetrics(run, { step = run.step, m, meanings }) {
   if (meanings && run.start) Object.assign(run.start.meanings, meanings);
-  for (const [name, value] of Object.entries(m ?? {})) {
+  for (const name of Object.keys(m ?? {})) {
     const series = seriesNamed(run, run.series, name, newSeries);
     if (!series) continue;
+    const value = number(m[name]);
     series.x.push(step);
-    series.y.push(number(value));
-    if (name === "train/loss" && run.nonFinite === null && !Number.isFinite(number(value))) {
+    series.y.push(value);
+    if (name === "train/loss" && run.nonFinite === null && !Number.isFinite(value)) {
       run.nonFinite = step;
     }
   }

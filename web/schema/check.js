@@ -14,6 +14,8 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 const BRACKETS = /"[^"\\]*(?:\\[^][^"\\]*)*"?|[[\]{}]/g;
 const isUnicode = "".isWellFormed ? (text) => text.isWellFormed() : (text) => !LONE_SURROGATE.test(text);
 const patterns = new Map();
+const fitting = new Map(); // by pattern: texts that have fit, as a log repeats its names on every line
+const MOST_FITTING = 1000;
 const propertyLists = new WeakMap(); // of a shape
 
 /**
@@ -101,8 +103,10 @@ const TYPE_OF = { string: "string", enum: "string", integer: "number", number: "
 /** Each takes (shape, value, count) and returns what may be used, or throws a `ShapeFault` with its place. */
 const CHECKS = {
   string(shape, value) {
-    const fits = typeof value === "string" && value.length <= shape.maxLength && isUnicode(value);
-    if (!fits || (shape.pattern && !compiled(shape.pattern).test(value))) refuse(shape, value);
+    const fits = typeof value === "string" && value.length <= shape.maxLength;
+    if (fits && shape.pattern && hasFit(shape.pattern, value)) return value;
+    if (!fits || !isUnicode(value) || (shape.pattern && !compiled(shape.pattern).test(value))) refuse(shape, value);
+    if (shape.pattern) remember(shape.pattern, value);
     return value;
   },
   integer(shape, value) {
@@ -175,9 +179,11 @@ function checkMap(shape, value, count) {
   if (names.length > shape.maxProperties) refuse(shape, value);
   const found = new Bare();
   try {
+    const isMetric = shape.values.type === "metric";
     for (const name of names) {
       CHECKS.string(shape.names, name);
-      found[name] = checked(shape.values, value[name], count);
+      const one = value[name];
+      found[name] = isMetric && Number.isFinite(one) ? one : checked(shape.values, one, count);
     }
   } catch (error) {
     if (!(error instanceof ShapeFault)) throw error;
@@ -301,6 +307,16 @@ function isObject(value) {
 function compiled(pattern) {
   if (!patterns.has(pattern)) patterns.set(pattern, new RegExp(`^(?:${pattern})$`));
   return patterns.get(pattern);
+}
+
+function hasFit(pattern, text) {
+  return fitting.get(pattern)?.has(text) === true;
+}
+
+function remember(pattern, text) {
+  if (!fitting.has(pattern)) fitting.set(pattern, new Set());
+  const texts = fitting.get(pattern);
+  if (texts.size < MOST_FITTING) texts.add(text);
 }
 
 /** A value in a sentence: short, one line, ASCII. */

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -57,18 +58,19 @@ class Tail:
         data = read_plain(self.path, CHUNK_BYTES, self.offset)
         *whole, rest = data.split(b"\n")
         self._size = -1 if whole else self.offset + len(data)
-        lines = [line for piece in whole if (line := self._take(piece)) is not None]
+        known = not self._long and are_events(whole)
+        lines = [line for piece in whole if (line := self._take(piece, known)) is not None]
         if len(rest) > MOST_LINE_BYTES or self._long:
             self._pass_over(rest)
         return lines
 
-    def _take(self, piece: bytes) -> tuple[int, bytes] | None:
-        """A line, or the end of a long one; None for damage."""
+    def _take(self, piece: bytes, known: bool) -> tuple[int, bytes] | None:
+        """A line, `known` to be an event, or the end of a long one; None for damage."""
         self.offset += len(piece) + 1
         if self._long:  # it was counted at its start
             self._long = False
             return None
-        if parse(piece) is None:
+        if not known and parse(piece) is None:
             self.bad_lines += 1
             return None
         return self.offset, piece
@@ -90,8 +92,27 @@ def parse(line: bytes) -> dict[str, Any] | None:
         event = _decode(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    good = all(type(event.get(name)) is kind for name, kind in _HEAD.items())
-    return event if good else None
+    return event if _has_head(event) else None
+
+
+def are_events(lines: list[bytes]) -> bool:
+    """Whether `parse` finds an event in every line; decoded in one call, in a third of the time.
+
+    Between two lines stands a number that nobody can foresee: torn lines cannot pass as others.
+    """
+    if not all(line.startswith(b"{") and len(line) <= MOST_LINE_BYTES for line in lines):
+        return False
+    between = secrets.randbits(60)
+    try:
+        found = _decode_roughly(f"[{f',{between},'.join(map(bytes.decode, lines))}]")
+    except (ValueError, RecursionError):
+        return False
+    whole = len(found) == max(0, 2 * len(lines) - 1) and found[1::2] == [between] * (len(lines) - 1)
+    return whole and all(type(event) is dict and _has_head(event) for event in found[::2])
+
+
+def _has_head(event: dict[str, Any]) -> bool:
+    return all(type(event.get(name)) is kind for name, kind in _HEAD.items())
 
 
 def _no_number(word: str) -> NoReturn:
@@ -99,6 +120,7 @@ def _no_number(word: str) -> NoReturn:
 
 
 _decode: Final = json.JSONDecoder(parse_constant=_no_number).decode
+_decode_roughly: Final = json.JSONDecoder(parse_constant=_no_number, parse_float=str).decode
 
 
 def last_event(path: Path, within: int | None = None) -> dict[str, Any] | None:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_runner.log.tail import CHUNK_BYTES, Tail, is_line_start, last_event, last_value, parse
+from gpu_runner.log.tail import (
+    CHUNK_BYTES,
+    Tail,
+    are_events,
+    is_line_start,
+    last_event,
+    last_value,
+    parse,
+)
 
 
 def line(seq: int, **more: object) -> bytes:
@@ -57,6 +65,28 @@ def test_a_damaged_line_is_skipped_and_counted(log: Path, damage: bytes) -> None
     assert seqs(tail.read()) == [0, 1, 2]
     assert tail.bad_lines == 1
     assert tail.offset == log.stat().st_size
+
+
+HEAD = line(2)[:-2]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [line(0)[:-1], line(1, m={"train/loss": 1.5}, text="},{")[:-1]],
+        [line(0)[:-1], b""],
+        [HEAD + b',"m":{"x":NaN}}'],
+        [HEAD + b',"text":"\xff"}', line(1)[:-1]],
+        [HEAD + b',"m":[1', b"2]}"],
+        [HEAD + b"}," + HEAD + b',"m":[{}', b"{}]}"],
+        [HEAD + b',"m":[{}', b"{}]}", HEAD + b"}," + HEAD + b"}"],
+        [line(0)[:-1], b'{"seq":2}'],
+        [HEAD + b',"m":' + b"[" * 9000 + b"]" * 9000 + b"}"],
+    ],
+)
+def test_lines_read_at_once_are_events_where_each_alone_is_one(lines: list[bytes]) -> None:
+    assert are_events(lines) == all(parse(each) is not None for each in lines)
 
 
 @pytest.mark.slow

@@ -463,10 +463,23 @@ export function lonePoints(values) {
 
 function commonSteps(lists) {
   const longest = lists.reduce((a, b) => (b.length > a.length ? b : a), []);
-  const known = new Set(longest);
-  const extra = lists.flatMap((x) => (x === longest ? [] : x.filter((step) => !known.has(step))));
-  if (extra.length === 0) return longest.slice();
-  return [...new Set([...longest, ...extra])].sort((a, b) => a - b);
+  const extra = new Set(lists.flatMap((x) => (x === longest ? [] : stepsBeside(longest, x))));
+  const steps = [];
+  let place = 0;
+  for (const step of [...extra].sort((a, b) => a - b)) {
+    while (longest[place] < step) steps.push(longest[place++]);
+    steps.push(step);
+  }
+  return steps.length ? steps.concat(longest.slice(place)) : longest.slice();
+}
+
+/** The steps of `x` that are not in `known`; both rise, so each is walked once. */
+function stepsBeside(known, x) {
+  let place = 0;
+  return x.filter((step) => {
+    while (known[place] < step) place += 1;
+    return known[place] !== step;
+  });
 }
 
 function column({ x, y }, steps) {

@@ -36,7 +36,7 @@ function lossChart(run, beside, { smooth }) {
   const scores = run.evals.task;
   const isScored = scores?.x.length > 0;
   const other = besideLine("task", beside);
-  const log = spansDecades([...batches.y, ...(scores?.y ?? []), ...other.flatMap(({ y }) => y)]);
+  const log = spansDecades([batches, ...(scores ? [scores] : []), ...other]);
   return {
     title: log ? "Loss on the task (log scale)" : "Loss on the task",
     log,
@@ -92,10 +92,16 @@ function greyNote([line]) {
 }
 
 /** Whether a loss falls so far that its end would lie on a linear axis. */
-function spansDecades(values) {
-  const finite = values.filter(Number.isFinite);
-  const lowest = finite.reduce((a, b) => Math.min(a, b), Infinity);
-  const highest = finite.reduce((a, b) => Math.max(a, b), 0);
+function spansDecades(lines) {
+  let lowest = Infinity;
+  let highest = 0;
+  for (const { y } of lines) {
+    for (const value of y) {
+      if (!Number.isFinite(value)) continue;
+      if (value < lowest) lowest = value;
+      if (value > highest) highest = value;
+    }
+  }
   return lowest > 0 && highest > 20 * lowest;
 }
 

@@ -19,6 +19,7 @@ import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
 
 const LIVE = ["running", "paused", "stalled"];
 const HEALTH_MS = 1000;
+const READING_MS = 400; // between two drawings of a log that is read: they take the time of its lines
 
 export class RunView extends HTMLElement {
   #watch = new RunWatch();
@@ -112,6 +113,7 @@ export class RunView extends HTMLElement {
 
   #choose(detail) {
     this.#chosenByReader = true;
+    this.#pace.drawnAt = -Infinity;
     show(this.#watch, detail);
     if (!this.#own && !this.#isFigure) rememberRun(detail);
   }
@@ -189,12 +191,13 @@ export class RunView extends HTMLElement {
   #draw() {
     this.#frame = 0;
     const started = performance.now();
-    // Drawing a long log may take longer than a frame: three quarters of the time are left for everything else.
-    if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#scheduleDraw();
     const { run, source, stream, writer, problem, progress, caughtUp, wasRead, readPercent, shared } = this.#watch;
     const isLive = source.kind === "live";
-    const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
     const reading = isLive && !wasRead;
+    // Drawing a long log may take longer than a frame: three quarters of the time are left for everything else.
+    const rest = Math.max(3 * this.#pace.tookMs, reading || stream === "loading" ? READING_MS : 0);
+    if (started - this.#pace.drawnAt < rest) return this.#scheduleDraw();
+    const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
     const about = { source, stream, health, runner: runner.state, started: control.started, problem, progress, reading, readPercent, shared };
     const notice = makeNotice({ run, ...about });
     this.#parts.announce(this.#announcements.next(run, notice, started));
