@@ -32,7 +32,18 @@ UNFROZEN_COMMANDS = {
 }
 RUNNER_COMMANDS = {
     *("train", "plan", "resume", "serve"),
-    *("export", "import", "publish", "doctor", "selftest", "bench", "trace", "data", "calibrate"),
+    *(
+        "export",
+        "ask",
+        "import",
+        "publish",
+        "doctor",
+        "selftest",
+        "bench",
+        "trace",
+        "data",
+        "calibrate",
+    ),
 }
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from inspect import Parameter, signature
 from pathlib import Path
@@ -194,6 +195,90 @@ def export(
         return ExitCode.OK
 
     exit_with(go)
+
+
+def ask(
+    run: Run,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to ask; left out: a prompt a line, from stdin.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(metavar="<number>", help="Ask the checkpoint of this step.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<run[@step]>",
+            help="Compare with another run or checkpoint; else with θ₀, the model before.",
+            autocompletion=run_ids,
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 64,
+    temperature: Annotated[
+        float, typer.Option(help="0: greedy; else sample at this temperature.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a prompt.")] = False,
+    device: DeviceName = "auto",
+    runs: Runs = None,
+    trust_remote_code: Annotated[bool, TRUST] = False,
+) -> None:
+    """Ask the model before and after a run the same: one prompt, two answers."""
+
+    def go() -> ExitCode:
+        console = console_with_libraries()
+        from gpu_runner.plan.machine import choose_device
+        from gpu_runner.run.ask import AskOptions, check_prompt, load_pair
+
+        options = AskOptions(tokens, temperature, seed)
+        options.check()
+        if prompt is not None:
+            check_prompt(prompt)
+        other = None if against is None else _run_at_step(against, runs)
+        place, where = run_directory(run, runs), choose_device(device)
+        with console.status("loading both models"):
+            pair = load_pair(place, step, other, where, trusted=trust_remote_code)
+        for asked in _prompts(prompt):
+            try:
+                answers = pair.ask(asked, options)
+            except UsageError as error:
+                if prompt is not None:
+                    raise
+                problem = {"prompt": asked[:MOST_NAME], "error": str(error)}
+                text = json.dumps(problem) if as_json else f"Error: {printable(str(error))}"
+                typer.echo(text, err=not as_json)
+                continue
+            if as_json:
+                typer.echo(json.dumps(answers.as_json()))
+            else:
+                answers.show(console)
+        return ExitCode.OK
+
+    exit_with(go)
+
+
+def _run_at_step(text: str, runs: str | None) -> tuple[Path, int | None]:
+    """Return the directory of a run and the step of "RUN@STEP". Raises `UsageError`."""
+    run, at, step = text.rpartition("@")
+    if not at:
+        return run_directory(text, runs), None
+    if not step.isdecimal():
+        raise UsageError(f"--against {text}: {step!r} is no step: give RUN or RUN@STEP.")
+    return run_directory(run, runs), int(step)
+
+
+def _prompts(given: str | None) -> Iterator[str]:
+    """Yield the prompt that was given, else the lines of stdin that are not empty."""
+    if given is not None:
+        yield given
+        return
+    while True:
+        if sys.stdin.isatty():
+            typer.echo("> ", nl=False, err=True)
+        if not (line := sys.stdin.readline()):
+            return
+        if line.strip():
+            yield line.rstrip("\n")
 
 
 def doctor(runs: Runs = None) -> None:
@@ -534,6 +619,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     train,
     resume,
     export,
+    ask,
     doctor,
     selftest,
     bench,

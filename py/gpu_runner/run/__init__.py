@@ -13,8 +13,10 @@ Reading order:
 - `out_of_memory` — why memory ran out
 - `finish` — how a run ended: log, terminal, exit code
 - `control` — between steps: commands of the page and signals, all processes alike
-- `export_model` — its model as one directory, from a sharded checkpoint too
 - `directory` — its directory: made, and claimed by one process
+- `run_models` — its models, loaded: θ₀, a checkpoint's, the trained one
+- `export_model` — its model as one directory, from a sharded checkpoint too
+- `ask` — one prompt, two models, two answers
 - `fine_tune` — the whole way of a new run
 - `resume` — the way of a run that is resumed
 """

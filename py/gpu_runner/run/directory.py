@@ -17,16 +17,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Final
 
+from gpu_runner.config.bounds import check_config
+from gpu_runner.config.load import load_record
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME, RUN_ID_ENV, new_run_id
 from gpu_runner.log.tail import LOG_NAME, writer_alive
-from gpu_runner.plain import open_plain
+from gpu_runner.plain import open_plain, read_whole
 from gpu_runner.world import World
 
 if sys.platform != "win32":
     import fcntl
+
+MOST_CONFIG_BYTES: Final = 1024 * 1024
 
 
 def make_directory(config: TrainConfig) -> Path:
@@ -56,6 +61,24 @@ def write_config(config: TrainConfig, directory: Path) -> None:
     new = directory / f"{CONFIG_NAME}.tmp"
     new.write_text(text + "\n", "utf-8")
     new.replace(directory / CONFIG_NAME)
+
+
+def read_config(directory: Path) -> TrainConfig:
+    """Return the settings that a run has recorded. Raises `CheckpointError` where it is no run."""
+    path = directory / CONFIG_NAME
+    try:
+        config = load_record(read_whole(path, MOST_CONFIG_BYTES), "its record")
+        check_config(config)
+        return config
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{directory} is not a run of `train`: it has no {CONFIG_NAME}. Give a run's id or"
+            " path."
+        ) from None
+    except (OSError, ValueError, TypeError, UsageError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}): without it the run cannot be used."
+        ) from None
 
 
 def check_output(out: str | None) -> None:

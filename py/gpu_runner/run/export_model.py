@@ -15,7 +15,7 @@ from gpu_runner.model import sharded_load
 from gpu_runner.model.load import DTYPES, Source, load_tokenizer, read_config
 from gpu_runner.model.save import save_around, save_weights
 from gpu_runner.model.sharded_load import WholeOnly
-from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
+from gpu_runner.run.run_models import model_place
 
 
 def export_model(
@@ -30,7 +30,7 @@ def export_model(
     """
     if dtype not in (None, *DTYPES):
         raise UsageError(f"--dtype {dtype!r} is unknown: choose {' or '.join(DTYPES)}.")
-    place = _place(run, step)
+    place = model_place(run, step)
     source = Source("directory", run.name, str(place))
     own, _ = read_config(source)
     tokenizer = load_tokenizer(source)
@@ -48,25 +48,3 @@ def export_model(
 
     where = out or run / "export" / "hf"
     return checkpoint.publish(where, fill, private=False)
-
-
-def _place(run: Path, step: int | None) -> Path:
-    """The directory of the model that is meant, verified."""
-    root = run / CHECKPOINTS
-    if step is not None:
-        place = checkpoint.step_dir(root, step)
-        if not place.is_dir():
-            there = ", ".join(str(checkpoint.step_of(path)) for path in checkpoint.finished(root))
-            raise CheckpointError(
-                f"{run.name} has no checkpoint of step {step}: {there or 'none'}."
-            )
-        checkpoint.verify(place)
-        return place
-    if (run / FINISHED).exists() and (run / "model" / checkpoint.MANIFEST).exists():
-        checkpoint.verify(run / "model")
-        return run / "model"
-    newest, refused = checkpoint.newest(root)
-    if newest is None:
-        why = f": {refused[0]}" if refused else ""
-        raise CheckpointError(f"{run} has neither a finished model nor a whole checkpoint{why}.")
-    return newest

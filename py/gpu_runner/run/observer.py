@@ -18,7 +18,7 @@ from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.run.interval_chooser import IntervalChooser
 from gpu_runner.run.recorder import BEAT_SECONDS, PATIENCE_SECONDS, Recorder
-from gpu_runner.train.evaluate import Evaluator, continuation
+from gpu_runner.train.evaluate import Evaluator, generate
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.train.loop import State, StepResult
 from gpu_runner.world import World
@@ -106,8 +106,8 @@ class Validation:
             sizes = self.sampling.new_tokens, self.sampling.most_read
             limit = SAMPLE_SECONDS if self.world.size == 1 else None  # all write the same tokens
             self.recorder.progress(index / len(self.sampling.prompts))
-            text = self.world.run(continuation, self.model, self.tokenizer, read, *sizes, limit)
-            self.recorder.sampled(step, index, asked, text, when)
+            written = self.world.run(generate, self.model, self.tokenizer, read, *sizes, limit)
+            self.recorder.sampled(step, index, asked, written.text, when)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.origins import Changes, Origins, changes
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.bounds import check_config
-from gpu_runner.config.load import load_record
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, RunnerError, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
@@ -32,7 +31,7 @@ from gpu_runner.plain import read_whole
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.plan import RunPlan, check_new, make_plan, schedule_for
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED, remove_derived
-from gpu_runner.run.directory import check_output, claim, write_config
+from gpu_runner.run.directory import check_output, claim, read_config, write_config
 from gpu_runner.run.fine_tune import (
     PreparedRun,
     describe_sets,
@@ -44,7 +43,6 @@ from gpu_runner.run.fine_tune import (
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
 
-MOST_CONFIG_BYTES: Final = 1024 * 1024
 _MOST_MARK_BYTES: Final = 64
 
 
@@ -140,7 +138,7 @@ def _read_settings(directory: Path, options: ResumeOptions) -> tuple[TrainConfig
     output directory that exists.
     """
     check_new(options.out)
-    record = _read_config(directory)
+    record = read_config(directory)
     config = dataclasses.replace(
         record,
         trust_remote_code=options.trusted,
@@ -155,23 +153,6 @@ def _read_settings(directory: Path, options: ResumeOptions) -> tuple[TrainConfig
         f" and resume with --out {shlex.quote(record.out)}."
     )
     return config, [note]
-
-
-def _read_config(directory: Path) -> TrainConfig:
-    path = directory / CONFIG_NAME
-    try:
-        config = load_record(read_whole(path, MOST_CONFIG_BYTES), "its record")
-        check_config(config)
-        return config
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{directory} is not a run of `train`: it has no {CONFIG_NAME}. Give a run's id or"
-            " path."
-        ) from None
-    except (OSError, ValueError, TypeError, UsageError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error}): the run cannot be resumed."
-        ) from None
 
 
 def _check_unfinished(directory: Path, options: ResumeOptions) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -134,40 +134,83 @@ def has_short_answers(examples: Sequence[Example]) -> bool:
     )
 
 
-def continuation(
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a model wrote: its text without special tokens, all its tokens, whether it ended."""
+
+    text: str
+    tokens: tuple[int, ...]
+    ended: bool
+    """It wrote a token that ends texts; else it was stopped."""
+
+
+def generate(
     model: Any,
     tokenizer: Any,
     text: str,
     new_tokens: int,
     most_read: int = 512,
     seconds: float | None = None,
-) -> str:
-    """Return what the model writes after `text`: greedy, at most `new_tokens`, none special.
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> Continuation:
+    """Return what the model writes after `text`, at most `new_tokens`.
 
-    It ends with the token that is being written when `seconds` are over. Of a long text the last
-    `most_read` tokens are read, or as many as the model was made for; of an empty one, a token that
-    begins texts.
+    Greedy at temperature 0, else sampled from all tokens; the same seed draws the same tokens, and
+    no other random numbers change. It ends with the token that is being written when `seconds` are
+    over. Of a long text the last `most_read` tokens are read, or as many as the model was made for;
+    of an empty one, a token that begins texts.
     """
-    room = int(getattr(model.config, "max_position_embeddings", None) or most_read + new_tokens)
-    new_tokens = min(new_tokens, room - 1)
+    new_tokens, room = _room(model, new_tokens, most_read)
     read = tokenizer(text, add_special_tokens=False)["input_ids"]
-    read = read[-min(most_read, room - new_tokens) :] or [_first_token(tokenizer)]
+    read = read[-min(most_read, room) :] or [_first_token(tokenizer)]
     ids = torch.tensor([read], device=model.device)  # (1, T)
+    sampling: dict[str, Any] = {"do_sample": False}
+    if temperature:
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), as_written(model):
+        with torch.no_grad(), as_written(model), _seeded(model.device, seed, temperature):
             output = model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=new_tokens,
                 max_time=seconds,
-                do_sample=False,
                 pad_token_id=pad_token(tokenizer),
+                **sampling,
             )
     finally:
         model.train(was_training)
-    return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
+    tokens = tuple(output[0, ids.shape[1] :].tolist())
+    ended = bool(tokens) and tokens[-1] in end_tokens(model)
+    return Continuation(tokenizer.decode(tokens, skip_special_tokens=True), tokens, ended)
+
+
+def _room(model: Any, new_tokens: int, most_read: int) -> tuple[int, int]:
+    """Return how many tokens can be written, and how many read before them."""
+    room = int(getattr(model.config, "max_position_embeddings", None) or most_read + new_tokens)
+    new_tokens = min(new_tokens, room - 1)
+    return new_tokens, room - new_tokens
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int, temperature: float) -> Iterator[None]:
+    """Sample from `seed` inside; random numbers outside do not change."""
+    if not temperature:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def end_tokens(model: Any) -> frozenset[int]:
+    """Return the tokens at which the model's generation ends."""
+    settings = getattr(model, "generation_config", None) or model.config
+    found = settings.eos_token_id
+    return frozenset(found if isinstance(found, list | tuple) else () if found is None else [found])
 
 
 def _first_token(tokenizer: Any) -> int:

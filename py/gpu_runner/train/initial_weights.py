@@ -160,7 +160,7 @@ def _found(
     shards = tuple((run_dir / INITIAL / WEIGHTS).glob("*.safetensors"))
     if shards or written.exists():
         return shards or (written,)
-    folder = _published(source, run_dir)
+    folder = published_folder(source, run_dir)
     if folder is None or not as_published:
         return ()
     stored = StoredTensors(folder.glob("*.safetensors"))
@@ -171,8 +171,11 @@ def _found(
     return stored.files(names)
 
 
-def _published(source: Source, run_dir: Path) -> Path | None:
-    """The directory of the model as it was published; None where there is none with its files."""
+def published_folder(source: Source, run_dir: Path) -> Path | None:
+    """Return the directory of the model as it was published; None where its files are not here.
+
+    Of the hub, it is the revision that the run in `run_dir` noted.
+    """
     if source.kind in ("demo", "directory"):
         return Path(source.place)
     if source.kind != "hub":

@@ -29,7 +29,7 @@ from gpu_runner.errors import DataError
 from gpu_runner.memory.fsdp import gathered_parameters, reshard_all_except
 from gpu_runner.memory.loop import Autocast
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.train.evaluate import Evaluator, Score, continuation
+from gpu_runner.train.evaluate import Evaluator, Score, generate
 from gpu_runner.train.initial_weights import Drift, InitialWeights
 from gpu_runner.world import Rendezvous, is_cut
 
@@ -202,7 +202,7 @@ class LoopEvaluator:
         return evaluator.run(self._model)
 
     def _generate(self, prompt: str, new_tokens: int) -> str:
-        return continuation(self._model, self._tokenizer, prompt, new_tokens)
+        return generate(self._model, self._tokenizer, prompt, new_tokens).text
 
     def remove_initial_weights(self) -> None:
         """Remove the copy of θ₀."""

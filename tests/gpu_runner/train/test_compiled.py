@@ -14,7 +14,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.intervals import Intervals
 from gpu_runner.run.observer import CompileGain
-from gpu_runner.train.evaluate import continuation
+from gpu_runner.train.evaluate import generate
 from gpu_runner.train.loop import State, StepResult, Training, TrainingStep, timed_step
 from measured_steps import RATE, ROWS
 from unfrozen.schedules import Schedule
@@ -70,7 +70,7 @@ def test_every_block_of_every_step_is_compiled_but_in_those_that_are_measured(
     ways = []
     for number in range(1, STEPS + 1):
         if number in (1, 5):
-            continuation(model, tiny_llama.tokenizer(), "abc", 6)
+            generate(model, tiny_llama.tokenizer(), "abc", 6)
         counts.clear()
         ways.append(timed_step(training, number).way)
         usual = number not in (*MEASURED, WRITTEN)

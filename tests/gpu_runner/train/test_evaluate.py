@@ -17,8 +17,8 @@ from gpu_runner.data.feed import collate
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.train.evaluate import (
     Evaluator,
-    continuation,
     example_losses,
+    generate,
     has_short_answers,
     scattered,
 )
@@ -68,15 +68,38 @@ def test_a_random_model_scores_near_a_uniform_guess() -> None:
 
 def test_a_continuation_is_greedy_and_bounded() -> None:
     model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
-    text = continuation(model, tokenizer, "1+1=", 5)
-    assert text == continuation(model, tokenizer, "1+1=", 5)
-    assert len(tokenizer(text).input_ids) <= 5
+    found = generate(model, tokenizer, "1+1=", 5)
+    assert found == generate(model, tokenizer, "1+1=", 5)
+    assert len(found.tokens) == 5
+    assert not found.ended
+
+
+def test_a_continuation_ends_with_an_end_token() -> None:
+    model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
+    second = generate(model, tokenizer, "1+1=", 5).tokens[1]
+    model.generation_config.eos_token_id = [second]
+    found = generate(model, tokenizer, "1+1=", 5)
+    assert found.ended
+    assert found.tokens[-1] == second
+
+
+def test_the_same_seed_samples_the_same_and_no_other_draw_changes() -> None:
+    model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
+    torch.manual_seed(5)
+    undisturbed = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (
+        generate(model, tokenizer, "1+1=", 8, temperature=1.0, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+    assert torch.equal(torch.rand(3), undisturbed)
 
 
 def test_nothing_is_continued_from_a_first_token() -> None:
     model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
     first = tokenizer.bos_token or tokenizer.eos_token
-    assert continuation(model, tokenizer, "", 5) == continuation(model, tokenizer, first, 5)
+    assert generate(model, tokenizer, "", 5) == generate(model, tokenizer, first, 5)
 
 
 @pytest.mark.slow
@@ -86,14 +109,14 @@ def test_of_a_long_text_the_end_is_read() -> None:
     ids = tokenizer(text, add_special_tokens=False).input_ids[-12:]
     end = tokenizer.decode(ids)
     assert tokenizer(end, add_special_tokens=False).input_ids == ids
-    assert continuation(model, tokenizer, text, 5, 12) == continuation(model, tokenizer, end, 5)
+    assert generate(model, tokenizer, text, 5, 12) == generate(model, tokenizer, end, 5)
 
 
 def test_a_continuation_stays_within_the_positions_of_the_model() -> None:
     model, tokenizer = tiny_families.model("gpt2", n_positions=8), tiny_llama.tokenizer()
-    text = continuation(model, tokenizer, "1+1=2 " * 9, 5)
-    assert text == continuation(model, tokenizer, "=2 ", 5)
-    continuation(model, tokenizer, "1+1=", 50)
+    found = generate(model, tokenizer, "1+1=2 " * 9, 5)
+    assert found == generate(model, tokenizer, "=2 ", 5)
+    generate(model, tokenizer, "1+1=", 50)
 
 
 def test_any_token_pads_where_a_tokenizer_has_none() -> None:
@@ -146,10 +169,10 @@ def test_every_beginning_of_the_order_lies_all_over() -> None:
 @pytest.mark.slow
 def test_a_sample_ends_when_its_time_is_over() -> None:
     model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
-    whole = continuation(model, tokenizer, "1+1=", 12)
-    cut = continuation(model, tokenizer, "1+1=", 12, seconds=0.0)
-    assert whole.startswith(cut)
-    assert len(cut) < len(whole)
+    whole = generate(model, tokenizer, "1+1=", 12)
+    cut = generate(model, tokenizer, "1+1=", 12, seconds=0.0)
+    assert whole.tokens[: len(cut.tokens)] == cut.tokens
+    assert len(cut.tokens) < len(whole.tokens)
 
 
 def shipped(skills: dict[str, Path]) -> tuple[LlamaForCausalLM, Evaluator]:

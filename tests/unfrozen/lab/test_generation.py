@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner import demo
-from gpu_runner.train.evaluate import continuation
+from gpu_runner.train import evaluate
 from lab_demo import loaded
 from unfrozen.lab.answers import Answer, generate
 
@@ -27,7 +27,7 @@ PROMPTS = (
 def test_the_model_says_what_transformers_lets_it_say(prompt: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(demo.model_dir())
     tokenizer = AutoTokenizer.from_pretrained(demo.model_dir(), model_max_length=10**9)
-    assert asked(prompt).text == continuation(model, tokenizer, prompt, 12)
+    assert asked(prompt).text == evaluate.generate(model, tokenizer, prompt, 12).text
 
 
 def test_the_pieces_of_an_answer_are_its_tokens() -> None:

@@ -1,0 +1,127 @@
+"""The models of a run, loaded: θ₀, that of a checkpoint, and the one it trained.
+
+All of them read text through the tokenizer and the chat template that the run saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.encode import NO_TEMPLATE, Encoder
+from gpu_runner.errors import CheckpointError, ModelLoadError
+from gpu_runner.model import sharded_load
+from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
+from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config
+from gpu_runner.plain import read_whole
+from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
+from gpu_runner.run.directory import read_config as read_settings
+from gpu_runner.train.initial_weights import published_folder
+
+_MOST_MARK_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RunModel:
+    """A loaded model of a run, in evaluation mode, with what turns text into its tokens."""
+
+    name: str
+    """For a person: "θ₀ (demo)", "step 200 of 20261130-…"."""
+    model: Any
+    tokenizer: Any
+    encoder: Encoder
+
+
+def model_place(run: Path, step: int | None = None) -> Path:
+    """Return the verified directory of the run's finished model, or of a checkpoint.
+
+    Of a run that is not finished, or with `step`, it is that of a checkpoint. Raises
+    `CheckpointError` where there is none, or it is not as it was saved.
+    """
+    root = run / CHECKPOINTS
+    if step is not None:
+        place = checkpoint.step_dir(root, step)
+        if not place.is_dir():
+            there = ", ".join(str(checkpoint.step_of(path)) for path in checkpoint.finished(root))
+            raise CheckpointError(
+                f"{run.name} has no checkpoint of step {step}; it has {there or 'none'}."
+            )
+        checkpoint.verify(place)
+        return place
+    if (run / FINISHED).exists() and (run / "model" / checkpoint.MANIFEST).exists():
+        checkpoint.verify(run / "model")
+        return run / "model"
+    newest, refused = checkpoint.newest(root)
+    if newest is None:
+        why = f": {refused[0]}" if refused else ""
+        raise CheckpointError(f"{run} has neither a finished model nor a whole checkpoint{why}.")
+    return newest
+
+
+def load_trained(
+    run: Path, step: int | None, device: torch.device, *, trusted: bool = False
+) -> RunModel:
+    """Load what a run trained, or its checkpoint of `step`. Raises as `model_place` and `load`."""
+    config = read_settings(run)
+    place = model_place(run, step)
+    source = Source("directory", run.name, str(place), trusted=trusted)
+    tokenizer, encoder = _read_tokenizer(config, place, trusted=trusted)
+    if sharded_load.has_sharded_weights(place):
+        found = sharded_load.begin(source, tokenizer, config.params)
+        found.fill(device)
+        model = found.model
+    else:
+        model = load(source, tokenizer, config.params, device)
+    name = f"step {_step_of(run, place):,} of {run.name}"
+    return RunModel(name, model.eval(), tokenizer, encoder)
+
+
+def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> RunModel:
+    """Load the pre-trained model that a run began with. Raises `ModelLoadError` where it is gone.
+
+    Of the hub it is the revision that the run noted; tokens that the run added have their rows.
+    """
+    config = read_settings(run)
+    source = find(config.model, trusted=trusted)
+    if source.kind == "hub" and (folder := published_folder(source, run)) is not None:
+        source = Source("directory", source.name, str(folder), trusted=trusted)
+    try:
+        architecture, _ = read_config(source)
+        vocabulary = _added(config, source, architecture)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"the pre-trained model of {run.name} is needed: {error}") from None
+    tokenizer, encoder = _read_tokenizer(config, model_place(run), trusted=trusted)
+    model = load(
+        source, tokenizer, config.params, device, len(vocabulary.added) if vocabulary else 0
+    )
+    if vocabulary is not None:
+        grow_embeddings(model, vocabulary, untrained=True)
+    return RunModel(f"θ₀ ({config.model})", model.eval(), tokenizer, encoder)
+
+
+def _read_tokenizer(config: TrainConfig, place: Path, *, trusted: bool) -> tuple[Any, Encoder]:
+    """Return the tokenizer that a run saved, with the chat template it trained with."""
+    tokenizer = load_tokenizer(Source("directory", place.name, str(place), trusted=trusted))
+    template = NO_TEMPLATE if config.chat_template == NO_TEMPLATE else None
+    return tokenizer, Encoder(
+        tokenizer, config.seq_len, template=template, train_on=config.train_on, today=config.today
+    )
+
+
+def _added(config: TrainConfig, source: Source, architecture: Any) -> Vocabulary | None:
+    if not config.add_tokens:
+        return None
+    rows = int(architecture.get_text_config().vocab_size)
+    return add_tokens(load_tokenizer(source), config.add_tokens, rows)
+
+
+def _step_of(run: Path, place: Path) -> int:
+    """Return the last step of the model in a directory of a run."""
+    if place.name == "model":
+        return int(read_whole(run / FINISHED, _MOST_MARK_BYTES).decode("utf-8", "replace"))
+    return checkpoint.step_of(place) or 0
