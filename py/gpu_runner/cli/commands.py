@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from gpu_runner.config.schema import TrainConfig
     from gpu_runner.data.dataset import EncodedDataset
-    from gpu_runner.data.encode import Encoder
     from gpu_runner.data.examples import Example
     from gpu_runner.log.import_runs import Imported
     from gpu_runner.model.load import Source
@@ -417,6 +416,9 @@ def _help(name: str) -> str:
 def data(
     file: Annotated[str, typer.Argument(help="Data as --data of `train` takes it.")],
     model: Annotated[str | None, typer.Option(help=_help("model"))] = None,
+    eval_data: Annotated[
+        str | None, typer.Option(help="Held-out data: how much of it is in the file as well.")
+    ] = None,
     chat_template: Annotated[str | None, typer.Option(help=_help("chat_template"))] = None,
     train_on: Annotated[str | None, typer.Option(help=_help("train_on"))] = None,
     seq_len: Annotated[int | None, typer.Option(help=_help("seq_len"))] = None,
@@ -428,6 +430,7 @@ def data(
             help="Examples to score; else 64 or what 30 s allow; 0 if it must be downloaded."
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
     """Show what will be trained of your data: tokens, ends, lengths, duplicates; train nothing."""
@@ -441,38 +444,54 @@ def data(
         given = {
             "model": model,
             "data": file,
+            "eval_data": eval_data,
             "chat_template": chat_template,
             "train_on": train_on,
             "seq_len": seq_len,
             "micro_batch": micro_batch,
             "trust_remote_code": trust_remote_code,
         }
-        return _show_data(resolve(given), rows, score)
+        return _show_data(resolve(given), rows, score, as_json=as_json)
 
     exit_with(go)
 
 
-def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
+def _show_data(config: TrainConfig, rows: int, score: int | None, *, as_json: bool) -> ExitCode:
     console = console_with_libraries()
-    from gpu_runner.data import run_data
+    from gpu_runner.data import preview, run_data
     from gpu_runner.model.load import find, load_tokenizer
-    from gpu_runner.plan.data_report import show_data, show_examples, show_reading
+    from gpu_runner.plan import data_report
+    from gpu_runner.run import payloads
 
     source = find(config.model, trusted=config.trust_remote_code)
     tokenizer = load_tokenizer(source)
     encoder = run_data.make_encoder(config, tokenizer)
-    with show_reading(console) as progress:
+    with data_report.show_reading(console) as progress:
         found = run_data.load_all(config, encoder, progress)
-    show_data(console, config, found, encoder, tokenizer, _generation_config(source))
-    show_examples(console, found, encoder, rows)
+        shared = run_data.count_shared(config, encoder, found, progress)
     many = score if score is not None else 0 if source.kind == "hub" else _SCORED
-    if not many:
-        if score is None:
-            console.print(
-                "\nGive --score 64 to download the model too and see its hardest examples."
-            )
+    if as_json:
+        data = payloads.describe_rows(config, found, encoder)
+        data |= {"file": config.data, "model": source.name, "held_out": shared}
+        data["template_ratio"] = preview.template_share(found, encoder)
+        data["first"] = payloads.first_examples(found, encoder, rows)
+        if many:
+            losses = _score_data(console, config, source, tokenizer, found, score)
+            data["scored"] = payloads.rank_examples(found, encoder, losses, 0)
+        typer.echo(json.dumps(data))
         return ExitCode.OK
-    _score_data(console, config, source, tokenizer, found, encoder, score)
+    settings = _generation_config(source)
+    data_report.show_data(console, config, found, encoder, tokenizer, settings, shared)
+    data_report.show_examples(console, found, encoder, rows)
+    if many:
+        losses = _score_data(console, config, source, tokenizer, found, score)
+        data_report.show_losses(console, found, encoder, [(n, loss) for loss, n in losses])
+        if len(losses) < (most := min(many, len(found.examples))):
+            console.print(
+                f"That is what fits into {SCORING_SECONDS:.0f} s; --score {most} scores more."
+            )
+    elif score is None:
+        console.print("\nGive --score 64 to download the model too and see its hardest examples.")
     return ExitCode.OK
 
 
@@ -482,13 +501,12 @@ def _score_data(
     source: Source,
     tokenizer: Any,
     found: EncodedDataset,
-    encoder: Encoder,
     asked: int | None,
-) -> None:
-    """Print the hardest and the easiest of some examples, or of what fits into SCORING_SECONDS."""
+) -> list[tuple[float, int]]:
+    """Return (loss, index) of some examples, or of what fits into SCORING_SECONDS."""
     from gpu_runner.data.encode import pad_token
     from gpu_runner.model.load import load
-    from gpu_runner.plan.data_report import show_losses, show_reading
+    from gpu_runner.plan.data_report import show_reading
     from gpu_runner.plan.machine import choose_device
     from gpu_runner.train.evaluate import example_losses
     from unfrozen.data_order import spread
@@ -506,12 +524,7 @@ def _score_data(
         limit = SCORING_SECONDS if asked is None else math.inf
         pad = pad_token(tokenizer)
         losses = example_losses(weights, examples, pad, device, seconds=limit, progress=scored)
-    pairs = zip(chosen, losses, strict=True)
-    show_losses(console, found, encoder, [(n, loss) for n, loss in pairs if loss is not None])
-    if None in losses:
-        console.print(
-            f"That is what fits into {SCORING_SECONDS:.0f} s; --score {len(chosen)} scores more."
-        )
+    return [(loss, n) for n, loss in zip(chosen, losses, strict=True) if loss is not None]
 
 
 def _generation_config(source: Source) -> Any:

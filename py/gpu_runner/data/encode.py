@@ -317,6 +317,17 @@ class Encoder:
                 return string(row, key)
         return self.prompt_text(row).removeprefix(self._start)
 
+    def contents(self, row: Row) -> list[str]:
+        """Return the texts of a row, without a template."""
+        if messages.is_chat(row):
+            return [str(one.get("content") or "") for one in messages.read_chat(row).messages]
+        known = ("text", "instruction", "input", "output", "prompt", "completion")
+        return [string(row, key) for key in known if isinstance(row.get(key), str)]
+
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has, without any added."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def render_question(self, question: str) -> str:
         """Return a question as the model is given it: in the chat template, if there is one."""
         if not self.has_template:

@@ -15,6 +15,7 @@ from unfrozen.data_order import step_rows, steps_in
 
 MOST_STEPS: Final = 500  # of an epoch, from which padding is measured
 MOST_ROWS: Final = 50_000  # in those steps
+MOST_TEMPLATED: Final = 200
 _BARS: Final = 24
 
 
@@ -76,6 +77,18 @@ def _end_token(example: Example, trained: Sequence[int], encoder: Encoder) -> in
         if encoder.decode_token(example.ids[position]).strip():
             return example.ids[position]
     return example.ids[trained[-1]]
+
+
+def template_share(data: EncodedDataset, encoder: Encoder) -> float:
+    """Return the share of tokens that the chat template adds, over the first MOST_TEMPLATED rows.
+
+    They are those of the rendered examples beyond those of the contents, each tokenized alone.
+    """
+    whole = contents = 0
+    for row, example in zip(data.rows[:MOST_TEMPLATED], data.examples, strict=False):
+        whole += len(example.ids) + example.cut_tokens
+        contents += sum(encoder.count_tokens(text) for text in encoder.contents(row))
+    return max(0.0, 1 - contents / whole)
 
 
 def count_without_end(found: Sequence[EndToken], encoder: Encoder) -> int:

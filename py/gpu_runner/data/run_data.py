@@ -195,6 +195,28 @@ def load_all(
     return select_trainable(loader.encode(source, large=cache.is_large(source)), "data")
 
 
+def count_shared(
+    config: TrainConfig,
+    encoder: Encoder,
+    rows: EncodedDataset,
+    progress: ReportProgress = no_progress,
+) -> dict[str, int] | None:
+    """Return how many examples --eval-data has, and how many of them `rows` has, too.
+
+    They are compared token for token. None where no --eval-data is given. Raises `DataError`.
+    """
+    named = _find_sources(config).held_out
+    if not named:
+        return None
+    source = named[0][1]
+    loader = _Loader(encoder, progress, skip_bad=True)
+    held_out = select_trainable(loader.encode(source, large=cache.is_large(source)), "held-out")
+    return {
+        "rows": len(held_out.examples),
+        "trained": held_out.examples.count_in(rows.examples),
+    }
+
+
 def _labels(config: TrainConfig) -> list[str]:
     """Return a label for each source that is trained on: its option and its file, none twice."""
     found = [f"--data {_short(config.data)}", *(f"--mix {_short(one)}" for one in config.mix or ())]

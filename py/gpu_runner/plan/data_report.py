@@ -6,7 +6,7 @@ Trained tokens are bold and green on a terminal with colours, and in [brackets] 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from operator import itemgetter
@@ -88,8 +88,12 @@ def show_data(
     encoder: Encoder,
     tokenizer: Any,
     settings: Any,
+    shared: Mapping[str, int] | None = None,
 ) -> None:
-    """Print everything about a data set but its examples."""
+    """Print everything about a data set but its examples.
+
+    `shared` says of held-out examples how many are trained as well.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
     found = preview.count_end_tokens(rows, encoder)
@@ -103,10 +107,13 @@ def show_data(
         ("trained", describe_trained(config, rows, encoder)),
         ("end tokens", _stops(found, len(rows.examples))),
         ("lengths", _lengths(preview.measure_lengths(rows))),
+        ("template", _template(rows, encoder)),
         ("duplicates", _repeated(*preview.find_duplicates(rows))),
+        ("held out", _shared(shared)),
         ("padding", _padding(config, rows)),
     ):
-        table.add_row(name, Text(printable(text)))
+        if text:
+            table.add_row(name, Text(printable(text)))
     console.print(table)
     if rows.bad_rows:
         note = "train stops at the first bad example; --skip-bad-rows skips them."
@@ -175,6 +182,19 @@ def _lengths(found: preview.Lengths) -> str:
 
 def _repeated(again: int, first: str) -> str:
     return f"{again:,} exact duplicates; {first} is the first" if again else "none"
+
+
+def _template(rows: EncodedDataset, encoder: Encoder) -> str:
+    if not encoder.has_template:
+        return ""
+    return f"adds {preview.template_share(rows, encoder):.0%} of the tokens"
+
+
+def _shared(found: Mapping[str, int] | None) -> str:
+    if found is None:
+        return ""
+    total = counted(found["rows"], "example")
+    return f"{found['trained']:,} of {total} trained as well, token for token"
 
 
 def _padding(config: TrainConfig, rows: EncodedDataset) -> str:

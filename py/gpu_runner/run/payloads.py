@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from gpu_runner.config.bounds import TABLES, WITH_BETAS
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import preview
 from gpu_runner.data.dataset import EncodedDataset, Note
 from gpu_runner.data.encode import Encoder, pad_token
@@ -141,14 +142,25 @@ _LONGEST: Final = 64  # characters of a token; four times as many of a place or 
 
 def rows_payload(plan: RunPlan) -> dict[str, Any]:
     """Return the payload of `rows`: how many examples, how long, what is special, the first."""
-    rows, encoder, config = plan.train, plan.encoder, plan.config
+    rows, encoder = plan.train, plan.encoder
+    found = describe_rows(plan.config, rows, encoder)
+    found["padding"]["packed"] = plan.feed.packed
+    return _fit_line(found, "first", lambda most: first_examples(rows, encoder, FIRST, most))
+
+
+def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -> dict[str, Any]:
+    """Return everything about a data set but its examples, as plain data.
+
+    Tokens are counted without padding; `padding` has the share of a padded epoch's tokens, and how
+    many packed sequences a step has at most.
+    """
     ends = preview.count_end_tokens(rows, encoder)
     again, where = preview.find_duplicates(rows)
     lengths = preview.measure_lengths(rows)
     step = (config.micro_batch, config.grad_accum, config.seed)
     ratio, sequences = preview.measure_padding(rows, *step)
     sets = rows.sets()
-    found = {
+    return {
         "how": _short(describe_trained(config, rows, encoder), 8 * _LONGEST),
         "counts": {
             "rows": len(rows.examples),
@@ -177,10 +189,33 @@ def rows_payload(plan: RunPlan) -> dict[str, Any]:
             "from": lengths.starts,
             "rows": lengths.bars,
         },
-        "padding": {"ratio": ratio, "sequences": sequences, "packed": plan.feed.packed},
+        "padding": {"ratio": ratio, "sequences": sequences},
     }
-    first = range(min(FIRST, len(rows.examples)))
-    return _fit_line(found, "first", lambda most: [_example(rows, encoder, n, most) for n in first])
+
+
+def first_examples(
+    rows: EncodedDataset, encoder: Encoder, count: int, most: int = 0
+) -> list[dict[str, Any]]:
+    """Return the first examples; of a long one `most` tokens near its first answer, 0 for all."""
+    return [_example(rows, encoder, n, most) for n in range(min(count, len(rows.examples)))]
+
+
+def rank_examples(
+    rows: EncodedDataset, encoder: Encoder, losses: Iterable[tuple[float, int]], tokens: int
+) -> dict[str, Any]:
+    """Return the hardest and the easiest of examples, given as (loss, index), `tokens` of each."""
+    ranked = sorted(losses, reverse=True)
+    most = min(EXTREME, len(ranked) // 2)
+
+    def shown(some: list[tuple[float, int]]) -> list[dict[str, Any]]:
+        return [{**_example(rows, encoder, n, tokens), "loss": loss} for loss, n in some]
+
+    return {
+        "rows": len(ranked),
+        "mean": sum(loss for loss, _ in ranked) / len(ranked),
+        "hardest": shown(ranked[:most]),
+        "easiest": shown(ranked[::-1][:most]),
+    }
 
 
 def scored_payload(plan: RunPlan, model: Any, progress: Progress = no_progress) -> dict[str, Any]:
@@ -199,25 +234,8 @@ def scored_payload(plan: RunPlan, model: Any, progress: Progress = no_progress) 
     with as_written(model), plan.autocast():
         pad, device = pad_token(plan.tokenizer), plan.device
         losses = example_losses(model, examples, pad, device, seconds=budget, progress=progress)
-    found_losses = zip(losses, chosen, strict=True)
-    ranked = sorted(((loss, n) for loss, n in found_losses if loss is not None), reverse=True)
-    most = min(EXTREME, len(ranked) // 2)
-    found: dict[str, Any] = {
-        "rows": len(ranked),
-        "mean": sum(loss for loss, _ in ranked) / len(ranked),
-    }
-
-    def extreme(tokens: int) -> dict[str, Any]:
-        hard, easy = ranked[:most], ranked[::-1][:most]
-        return {
-            **found,
-            **{
-                name: [{**_example(rows, encoder, n, tokens), "loss": loss} for loss, n in some]
-                for name, some in (("hardest", hard), ("easiest", easy))
-            },
-        }
-
-    return _fit_line({}, "scored", extreme)
+    found = [(loss, n) for loss, n in zip(losses, chosen, strict=True) if loss is not None]
+    return _fit_line({}, "scored", lambda most: rank_examples(rows, encoder, found, most))
 
 
 def _example(rows: EncodedDataset, encoder: Encoder, index: int, most: int) -> dict[str, Any]:

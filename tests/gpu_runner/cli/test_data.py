@@ -1,5 +1,7 @@
 """`data ROWS --model M`, as one types it."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,32 @@ def test_what_cannot_be_is_refused(
     code, text = said(str(sums_file), "--model", str(model_dir), *words)
     assert code == 2
     assert reason in text
+
+
+@pytest.mark.slow
+def test_as_json_it_is_all_that_is_printed(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    held_out = tiny_llama.write_rows(tmp_path / "held.jsonl", tiny_llama.sums(45)[38:])
+    words = (str(sums_file), "--model", str(model_dir), "--score", "5", "--rows", "1", "--json")
+    code, text = said(*words, "--eval-data", str(held_out))
+    found = json.loads(text)
+    assert code == 0
+    assert found["counts"]["rows"] == 40
+    assert sum(found["lengths"]["rows"]) == 40
+    assert found["held_out"] == {"rows": 7, "trained": 2}
+    assert [part["texts"] for part in found["first"][0]["parts"]][-1] == ["</s>"]
+    assert found["scored"]["rows"] == 5
+    hardest, easiest = (found["scored"][name][0]["loss"] for name in ("hardest", "easiest"))
+    assert hardest > found["scored"]["mean"] > easiest
+
+
+def test_what_the_template_adds_and_what_is_held_out_is_printed(
+    model_dir: Path, sums_file: Path
+) -> None:
+    template = Path(__file__).parents[1] / "data" / "chat" / "corpus" / "chatml.jinja"
+    words = (str(sums_file), "--model", str(model_dir), "--score", "0", "--rows", "0")
+    code, text = said(*words, "--chat-template", str(template), "--eval-data", str(sums_file))
+    assert code == 0
+    assert re.search(r"template +adds [1-9]\d% of the tokens", text)
+    assert "40 of 40 examples trained as well, token for token" in text
