@@ -55,7 +55,7 @@ class ModelAnswer:
             "ended": self.written.ended,
         }
 
-    def formatted(self) -> Text:
+    def as_text(self) -> Text:
         """Return the text, what differs from the other answer in bold, and how it ended."""
         tokenizer = self.asked.tokenizer
         start = tokenizer.decode(self.written.tokens[: self.same], skip_special_tokens=True)
@@ -87,7 +87,7 @@ class AnswerPair:
         """Print both."""
         for answer in (self.before, self.after):
             console.print(Text(printable(answer.asked.name), "dim"))
-            console.print(Padding(answer.formatted(), (0, 0, 0, 2)))
+            console.print(Padding(answer.as_text(), (0, 0, 0, 2)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def test_only_what_differs_is_bold(pair: ModelPair) -> None:
     found.show(console)
     assert "\x1b[1m" in console.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
     same = ModelPair(pair.after, pair.after).ask("1+1=", GREEDY)
-    assert not any("bold" in str(span.style) for span in same.after.formatted().spans)
+    assert not any("bold" in str(span.style) for span in same.after.as_text().spans)
 
 
 def test_two_checkpoints_are_compared(once_stopped: Path, once_finished: Path) -> None:
