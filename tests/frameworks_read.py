@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import typer.main
+import yaml
 from torch.distributed.run import get_args_parser
 
 from gpu_runner.cli.application import application
@@ -22,6 +24,7 @@ from gpu_runner.data.feed import BatchShape
 from gpu_runner.memory.formula import build_recipe
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
+from unfrozen.job.lora import Lora
 
 
 def read(name: str, text: str, base: Job) -> Job:
@@ -31,12 +34,23 @@ def read(name: str, text: str, base: Job) -> Job:
         "megatron": megatron,
         "accelerate": accelerate,
         "deepspeed": deepspeed,
+        "axolotl": axolotl,
+        "llama-factory": llama_factory,
+        "unsloth": unsloth,
         "unfrozen": ours,
     }[name](text, base)
 
 
 def words(text: str) -> list[str]:
-    return shlex.split(text.replace("\\\n", " "))
+    """The words of the command below comments, files and variables."""
+    typed = text.rpartition("\nEND\n")[2].replace("\\\n", " ")
+    argv = shlex.split(typed, comments=True)
+    return argv[next(index for index, word in enumerate(argv) if "=" not in word) :]
+
+
+def files(text: str) -> dict[str, str]:
+    """What a command writes first, by the name of each file."""
+    return dict(re.findall(r"cat > (\S+) <<'END'\n(.*?)\nEND\n", text, re.DOTALL))
 
 
 def world(argv: list[str]) -> int:
@@ -59,10 +73,10 @@ def torchtitan(text: str, base: Job) -> Job:
     shard = gpus // (replicate * pp * tp * cp) if shard == -1 else shard
     assert replicate * shard * pp * tp * cp == gpus
     fsdp = shard * cp
-    local = found.num_tokens_per_microbatch_per_dp_rank
-    rounds = found.num_pp_microbatches if pp > 1 else 1
-    step = found.num_tokens_per_train_step
-    accumulated, left = divmod(step, local * rounds * replicate * shard)
+    local, micro = found.local_batch_size, found.local_batch_size
+    if pp > 1:
+        micro = found.pipeline_parallel_microbatch_size
+    accumulated, left = divmod(found.global_batch_size, local * replicate * shard)
     assert not left
     cluster = _torchtitan_cluster(found, gpus, fsdp)
     return started(
@@ -75,9 +89,9 @@ def torchtitan(text: str, base: Job) -> Job:
         loss="loss_parallel" if tp > 1 else base.recipe.loss,
         outer_apart=cluster.sharding == "zero3",
         kernels="fused" if found.compile else "eager",
-        seq_len=found.max_context_length,
-        micro_batch=local // found.max_context_length,
-        grad_accum=accumulated * rounds,
+        seq_len=found.seq_len,
+        micro_batch=micro,
+        grad_accum=accumulated * local // micro,
         checkpointing=recomputed.partition(":")[2],
     )
 
@@ -85,16 +99,16 @@ def torchtitan(text: str, base: Job) -> Job:
 def _torchtitan_options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     options = argparse.ArgumentParser(allow_abbrev=False)
     for key, default in (
-        ("training.max_context_length", 2048),
-        ("training.num_tokens_per_microbatch_per_dp_rank", 16384),
-        ("training.num_tokens_per_train_step", -1),
+        ("training.seq_len", 2048),
+        ("training.local_batch_size", 8),
+        ("training.global_batch_size", -1),
         ("parallelism.data_parallel_replicate_degree", 1),
         ("parallelism.data_parallel_shard_degree", -1),
         ("parallelism.tensor_parallel_degree", 1),
         ("parallelism.context_parallel_degree", 1),
         ("parallelism.pipeline_parallel_degree", 1),
         ("parallelism.expert_parallel_degree", 1),
-        ("parallelism.num_pp_microbatches", 1),
+        ("parallelism.pipeline_parallel_microbatch_size", 1),
     ):
         options.add_argument(f"--{key}", dest=key.split(".")[1], type=int, default=default)
     options.add_argument("--parallelism.fsdp_reshard_after_forward", dest="reshard", default="")
@@ -209,7 +223,38 @@ def trl(argv: list[str]) -> dict[str, Any]:
         "attention": {"flash_attention_2": "flash"}.get(
             found.attn_implementation, found.attn_implementation
         ),
+        "loss": "fused_linear",
+        **trl_adapters(argv),
     }
+
+
+def trl_adapters(argv: list[str]) -> dict[str, Any]:
+    options = argparse.ArgumentParser(allow_abbrev=False)
+    options.add_argument("--lora_r", type=int, default=16)
+    options.add_argument("--lora_dropout", type=float, default=0.05)
+    options.add_argument("--lora_target_modules", nargs="+")
+    options.add_argument("--dtype", default="float32")
+    for flag in ("use_peft", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant"):
+        options.add_argument(f"--{flag}", action="store_true")
+    found, _ = options.parse_known_args(argv)
+    if not found.use_peft:
+        return {"method": "full", "lora": None, "base": None}
+    assert found.dtype == "bfloat16"
+    four = "nf4-dq" if found.use_bnb_nested_quant else "nf4"
+    base = four if found.load_in_4bit else "int8" if found.load_in_8bit else None
+    # TRL casts adapters beside quantized weights to bf16; PEFT has fp32 ones beside others
+    dtype = {"dtype": "bf16"} if base else {"dtype": "fp32", "autocast": True}
+    return adapters(base, found.lora_r, found.lora_dropout, found.lora_target_modules, **dtype)
+
+
+def adapters(
+    base: str | None, rank: int, dropout: float, targets: list[str], **more: Any
+) -> dict[str, Any]:
+    """The recipe's part of adapters; those without dropout are those of a job that says none."""
+    drops = dropout or None
+    lora = Lora(rank, targets=tuple(targets), **{"library": "peft", "dropout": drops, **more})
+    states = {"params": "bf16", "master": None, "grads": lora.dtype, "moments": lora.dtype}
+    return {"method": "qlora" if base else "lora", "base": base, "lora": lora, **states}
 
 
 def accelerate(text: str, base: Job) -> Job:
@@ -241,15 +286,18 @@ def accelerate(text: str, base: Job) -> Job:
     assert found.mixed_precision == "bf16"
     if found.use_fsdp:
         recipe |= {"reduce": "bf16", "no_sync": True}
-    return started(base, cluster, params="fp32", master=None, grads="fp32", **recipe)
+    states = {"params": "fp32", "master": None, "grads": "fp32"}
+    return started(base, cluster, **{**states, **recipe})
 
 
 def deepspeed(text: str, base: Job) -> Job:
-    written, _, typed = text.partition("\nEND\n")
-    config = json.loads(written.partition("\n")[2])
-    argv = words(typed)
-    recipe = trl(argv)
+    argv = words(text)
     gpus = int(argv[argv.index("--num_processes") + 1])
+    config = json.loads(files(text)[argv[argv.index("--deepspeed_config_file") + 1]])
+    return under_deepspeed(config, base, gpus, trl(argv))
+
+
+def under_deepspeed(config: dict[str, Any], base: Job, gpus: int, recipe: dict[str, Any]) -> Job:
     zero = config["zero_optimization"]
     offload = "optimizer" if "offload_optimizer" in zero else "none"
     cluster = Cluster(
@@ -263,7 +311,104 @@ def deepspeed(text: str, base: Job) -> Job:
     each = config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"]
     assert config["train_batch_size"] == each * gpus
     recipe |= {"grad_buckets": False, "step": "sub_groups" if zero["stage"] == 3 else "fused"}
-    return started(base, cluster, params="bf16", master="fp32", grads="bf16", **recipe)
+    recipe |= {"params": "bf16", "master": "fp32", "grads": "bf16", "moments": "fp32"}
+    if recipe["lora"]:  # everything is bf16 in DeepSpeed's engine
+        recipe["lora"] = replace(recipe["lora"], dtype="bf16", autocast=False)
+    return started(base, cluster, **recipe)
+
+
+def axolotl(text: str, base: Job) -> Job:
+    argv = words(text)
+    assert argv[:2] == ["axolotl", "train"]
+    found = yaml.safe_load(files(text)[argv[2]])
+    gpus = int(argv[argv.index("--num_processes") + 1])
+    assert found["bf16"]
+    fsdp = found.get("fsdp_config")
+    sharding = ("zero3" if fsdp["reshard_after_forward"] else "zero2") if fsdp else "none"
+    recipe: dict[str, Any] = {
+        "seq_len": found["sequence_len"],
+        "micro_batch": found["micro_batch_size"],
+        "grad_accum": found["gradient_accumulation_steps"],
+        "checkpointing": "full" if found["gradient_checkpointing"] else "none",
+        "kernels": "fused" if found.get("torch_compile") else "eager",
+        "attention": {"flash_attention_2": "flash"}[found["attn_implementation"]],
+        "loss": "logits_fp32",
+        **({"reduce": "bf16", "no_sync": True} if fsdp else {}),
+    }
+    if "adapter" in found:
+        targets = (
+            ["all-linear"] if found.get("lora_target_linear") else found["lora_target_modules"]
+        )
+        dq = found.get("bnb_config_kwargs", {}).get("bnb_4bit_use_double_quant", True)
+        four = ("nf4-dq" if dq else "nf4") if found.get("load_in_4bit") else None
+        base_weights = "int8" if found.get("load_in_8bit") else four
+        sizes = (found["lora_r"], found["lora_dropout"], targets)
+        recipe |= adapters(base_weights, *sizes, dtype="fp32", autocast=True)
+    elif fsdp:
+        recipe |= {"params": "fp32", "master": None, "grads": "fp32"}
+    else:
+        recipe |= {"params": "bf16", "master": None, "grads": "bf16", "moments": "bf16"}
+    return started(base, Cluster(gpus, sharding), **recipe)
+
+
+def llama_factory(text: str, base: Job) -> Job:
+    argv = words(text)
+    assert argv[:2] == ["llamafactory-cli", "train"]
+    found = yaml.safe_load(files(text)[argv[2]])
+    each = re.search(r"NPROC_PER_NODE=(\d+)", text)
+    nodes = re.search(r"NNODES=(\d+)", text)
+    gpus = (int(each[1]) if each else 1) * (int(nodes[1]) if nodes else 1)
+    recipe: dict[str, Any] = {
+        "seq_len": found["cutoff_len"],
+        "micro_batch": found["per_device_train_batch_size"],
+        "grad_accum": found["gradient_accumulation_steps"],
+        "checkpointing": "none" if found["disable_gradient_checkpointing"] else "full",
+        "kernels": "fused" if found.get("torch_compile") else "eager",
+        "attention": {"fa2": "flash", "disabled": "eager"}.get(found["flash_attn"], "sdpa"),
+        "loss": "logits_fp32",
+        **{"params": "fp32", "master": None, "grads": "fp32", "lora": None},
+    }
+    if found["finetuning_type"] == "lora":
+        targets = (
+            ["all-linear"] if found["lora_target"] == "all" else found["lora_target"].split(",")
+        )
+        four = "nf4-dq" if found.get("double_quantization", True) else "nf4"
+        weights = {4: four, 8: "int8", None: None}[found.get("quantization_bit")]
+        sizes = (found["lora_rank"], found["lora_dropout"], targets)
+        recipe |= adapters(weights, *sizes, dtype="fp32", autocast=True)
+    if "deepspeed" in found:
+        return under_deepspeed(json.loads(files(text)[found["deepspeed"]]), base, gpus, recipe)
+    return started(base, Cluster(gpus), **recipe)
+
+
+def unsloth(text: str, base: Job) -> Job:
+    argv = words(text)
+    assert argv[:2] == ["unsloth", "train"]
+    options = argparse.ArgumentParser(allow_abbrev=False)
+    for name, default in (("max-seq-length", 2048), ("batch-size", 2), ("lora-r", 64)):
+        options.add_argument(f"--{name}", type=int, default=default)
+    options.add_argument("--gradient-accumulation-steps", type=int, default=4)
+    options.add_argument("--training-type", default="lora")
+    options.add_argument("--gradient-checkpointing", default="unsloth")
+    options.add_argument("--load-in-4bit", action=argparse.BooleanOptionalAction, default=True)
+    options.add_argument("--lora-dropout", type=float, default=0.0)
+    options.add_argument("--target-modules", default="all-linear")
+    found, _ = options.parse_known_args(argv)
+    recipe: dict[str, Any] = {
+        "seq_len": found.max_seq_length,
+        "micro_batch": found.batch_size,
+        "grad_accum": found.gradient_accumulation_steps,
+        "checkpointing": "none" if found.gradient_checkpointing == "none" else "full",
+        "activation_offload": found.gradient_checkpointing == "unsloth",
+        "kernels": "fused_block" if found.training_type == "lora" else "eager",
+        **{"attention": "flash", "loss": "logits_bf16", "compiled_loss": True},
+        **{"params": "bf16", "master": None, "grads": "bf16"},
+    }
+    if found.training_type == "lora":
+        weights = "nf4-dq" if found.load_in_4bit else None
+        sizes = (found.lora_r, found.lora_dropout, found.target_modules.split(","))
+        recipe |= adapters(weights, *sizes, dtype="bf16")
+    return started(base, Cluster(), **{**recipe, "moments": "int8"})
 
 
 def ours(text: str, base: Job) -> Job:
@@ -286,8 +431,8 @@ def ours(text: str, base: Job) -> Job:
     return replace(base, recipe=recipe, cluster=replace(cluster, outer_apart=True))
 
 
-def started(base: Job, cluster: Cluster, **recipe: Any) -> Job:
+def started(job: Job, cluster: Cluster, /, **recipe: Any) -> Job:
     cluster = replace(cluster, outer_apart=recipe.pop("outer_apart", False))
     recipe = {"compute": "bf16", "moments": "fp32", "step": "fused", **recipe}
-    own = replace(base.recipe, **recipe)
-    return replace(base, cluster=cluster, recipe=own)
+    own = replace(job.recipe, **recipe)
+    return replace(job, cluster=cluster, recipe=own)

@@ -1,15 +1,18 @@
-"""A layout as the command of a framework: torchtitan, Megatron-LM, DeepSpeed, accelerate, ours.
+"""A layout as the command of a framework: torchtitan, Megatron-LM, TRL, Axolotl, ours and others.
 
 Each framework adapts a job (its own dtypes, or a refusal of what it has no option for) and has the
-command for that. Options were read in the sources that each module names. What a command leaves out
-(the model, the data, the learning rate) is the reader's own.
+command for that. Options were read in the sources that each module names, and are tested against
+them. What no plan knows (the model, the data, the learning rate) is a word in capitals.
 
 Reading order:
 
 - `command_lines` — refusals, launchers and lines that all of them need
 - `torchtitan` — FSDP2, tensor, context, pipeline and expert parallelism
 - `megatron` — the same, with ZeRO-1 or Megatron-FSDP
-- `trl` — TRL's trainer over accelerate (DDP, FSDP2) or DeepSpeed (ZeRO 1 to 3)
+- `trl` — TRL's trainer over accelerate (DDP, FSDP2) or DeepSpeed (ZeRO 1 to 3), with adapters
+- `axolotl` — the same over accelerate, as a file of settings
+- `llama_factory` — alone, under DDP or DeepSpeed, as a file of settings
+- `unsloth` — adapters or all weights on one GPU
 - `registry` — all of them by name, and `gpu_runner`
 - `tables` — ranked layouts and inverse questions as text and as data
 - `page` — … as the page shows them

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
+from unfrozen.job.framework_defaults import adapter_defaults
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.planner.runner import RENDEZVOUS
 
 FIRST_HOST: Final = "FIRST_HOST"
 """A placeholder for the name of one machine that the others can reach."""
-_COMMON: Final = {"method": "full", "optimizer": "adamw", "rounding": "nearest"}
-_OFF: Final = ("paged", "optimizer_in_backward", "activation_offload", "packed", "no_sync")
+_COMMON: Final = {"optimizer": "adamw", "rounding": "nearest"}
+_OFF: Final = {
+    **dict.fromkeys(("paged", "optimizer_in_backward", "activation_offload", "packed"), False),
+    **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held"), False),
+    **{"checkpoint_every": 1, "dropout": None, "compiled_loss": None, "reduce": None},
+}
+"""What no framework's command has an option for, as all of them train."""
 
 
 def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:
@@ -27,13 +34,35 @@ def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:
             raise PlanError(f"{part}.{key}", value, bound, f"use {options}")
 
 
-def trained_by_adamw(job: Job, framework: str, **own: Any) -> Job:
-    """Return a job of AdamW with all weights, in the dtypes of a framework. Raises PlanError."""
-    refuse(job, framework, **{key: (value,) for key, value in _COMMON.items()})
+def trained_by_adamw(
+    job: Job, framework: str, states: Mapping[str, Any], methods: tuple[str, ...] = ("full",)
+) -> Job:
+    """Return the job of AdamW by one of the methods, in the states of a framework. PlanError."""
+    refuse(job, framework, method=methods, **{key: (value,) for key, value in _COMMON.items()})
     refuse(job, framework, compute=("bf16", "fp32"), device_map=(False,))
-    off = dict.fromkeys(_OFF, False)
-    own = {"compute": "bf16", "moments": "fp32", "step": "fused", **off, **own}
-    return replace(job, recipe=replace(job.recipe, **own))
+    if job.recipe.lora is None:
+        refuse(job, framework, base=(None,))
+    own: dict[str, Any] = {"compute": "bf16", "moments": "fp32", "step": "fused", **_OFF, **states}
+    cluster = replace(job.cluster, whole_embedding=False, root_resharded=False)
+    return replace(job, recipe=replace(job.recipe, **own), cluster=cluster)
+
+
+ADAPTERS: Final = ("lora", "qlora")
+
+
+def adapter_states(job: Job, framework: str, **lora: Any) -> dict[str, Any]:
+    """Return the dtypes of a job of 16-bit weights with a framework's adapters, or with `lora`."""
+    assert job.recipe.lora
+    own = adapter_defaults(framework, job.recipe.method) | lora
+    adapters = replace(job.recipe.lora, **own)
+    moments = "fp32" if adapters.dtype == "fp32" else adapters.dtype
+    return {
+        "params": "bf16",
+        "master": None,
+        "grads": adapters.dtype,
+        "moments": moments,
+        "lora": adapters,
+    }
 
 
 def machines(job: Job) -> tuple[int, int]:
@@ -52,9 +81,14 @@ def torchrun(job: Job) -> str:
 
 
 def accelerate_launch(job: Job) -> str:
-    """Return accelerate's launcher; RANK is the machine's number, from 0."""
+    """Return accelerate's launcher."""
+    return f"accelerate launch {accelerate_options(job)}"
+
+
+def accelerate_options(job: Job) -> str:
+    """Return its options for machines and processes; RANK is the machine's number, from 0."""
     count, _ = machines(job)
-    text = f"accelerate launch --num_machines {count} --num_processes {job.cluster.gpus}"
+    text = f"--num_machines {count} --num_processes {job.cluster.gpus}"
     reach = f" --machine_rank RANK --main_process_ip {FIRST_HOST} --main_process_port 29500"
     return text + (reach if count > 1 else "")
 
@@ -62,3 +96,22 @@ def accelerate_launch(job: Job) -> str:
 def lines(*parts: str) -> str:
     """Return the parts of a command, one per line."""
     return " \\\n  ".join(part for part in parts if part)
+
+
+def written(path: str, text: str) -> str:
+    """Return the command that writes a file, and a line break."""
+    return f"cat > {path} <<'END'\n{text}\nEND\n"
+
+
+def yaml(settings: Mapping[str, Any], indent: str = "") -> str:
+    """Return settings as YAML: words, numbers, flags, lists of words, and such settings inside."""
+    found = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found.append(f"{indent}{key}:\n{yaml(value, indent + '  ')}")
+        elif isinstance(value, (list, tuple)):
+            found.append(f"{indent}{key}: [{', '.join(map(str, value))}]")
+        else:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            found.append(f"{indent}{key}: {text}")
+    return "\n".join(found)

@@ -1,4 +1,4 @@
-"""Megatron-LM: `megatron/training/arguments.py` @d98e8a64 and the classes its options come from.
+"""Megatron-LM, core 0.19: `megatron/training/arguments.py` and the classes its options come from.
 
 `--bf16` keeps 16-bit weights, fp32 main weights and, summed, fp32 main gradients (`core/optimizer/
 optimizer_config.py`). The distributed optimizer is ZeRO-1; Megatron-FSDP shards gradients and
@@ -6,18 +6,20 @@ weights too (`--data-parallel-sharding-strategy`), in groups by `--num-distribut
 instances`. Logits are always split by vocabulary over tensor ranks. Its selective recomputation is
 of the attention's core, which flash attention never stores; ours is another, so it is not offered.
 Stages have equal layers (`core/transformer/transformer_block.py`). The checkpoint names the model
-(`--use-checkpoint-args`).
+(`--use-checkpoint-args`). Tensor and context parallelism are refused before Blackwell without
+CUDA_DEVICE_MAX_CONNECTIONS=1, which Megatron-FSDP refuses (`validate_args`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.command_lines import lines, refuse, torchrun, trained_by_adamw
-from unfrozen.job import Job
+from unfrozen.job import BLOCK_SCALED, Job
 from unfrozen.plan.layouts import WHOLE_LOGITS
+from unfrozen.plan.step_time import job_gpu
 
 NAME: Final = "megatron"
 _STRATEGIES: Final = {"zero2": "optim_grads", "zero3": "optim_grads_params"}
@@ -41,21 +43,27 @@ def megatron_job(job: Job) -> Job:
         bound = f"Megatron-LM cuts {layers} layers into equal stages"
         raise PlanError("cluster.pipeline_parallel", cluster.pipeline_parallel, bound, "use less")
     own = replace(cluster, sequence_parallel=cluster.tensor_parallel > 1, outer_apart=False)
-    states = {"params": "bf16", "master": "fp32", "grads": "fp32", "grad_buckets": False}
+    states: dict[str, Any] = {
+        "params": "bf16",
+        "master": "fp32",
+        "grads": "fp32",
+        "grad_buckets": False,
+    }
     if job.recipe.loss in WHOLE_LOGITS:
         states["loss"] = "vocab_parallel"
-    return trained_by_adamw(
-        replace(job, cluster=own), NAME, kernels="fused", attention="flash", **states
-    )
+    states |= {"kernels": "fused", "attention": "flash", "grad_buckets": False}
+    return trained_by_adamw(replace(job, cluster=own), NAME, states)
 
 
 def command(job: Job) -> str:
     """Return what to type on every machine."""
     cluster, recipe = job.cluster, job.recipe
     sequences = recipe.micro_batch * recipe.grad_accum * cluster.replicas
-    return lines(
+    return _one_connection(job) + lines(
         torchrun(job),
         "pretrain_gpt.py --use-checkpoint-args --load CHECKPOINT --finetune --bf16",
+        "--data-path DATA --tokenizer-type HuggingFaceTokenizer --tokenizer-model MODEL",
+        "--train-iters STEPS --lr RATE",
         f"--seq-length {recipe.seq_len} --max-position-embeddings {recipe.seq_len}",
         f"--micro-batch-size {recipe.micro_batch} --global-batch-size {sequences}",
         " ".join(_model_parallel(job)),
@@ -64,6 +72,14 @@ def command(job: Job) -> str:
         if recipe.checkpointing == "full"
         else "",
     )
+
+
+def _one_connection(job: Job) -> str:
+    """Return the variable without which Megatron-LM refuses to start, and a space."""
+    cluster, blackwell = job.cluster, job_gpu(job).name in BLOCK_SCALED["nvfp4"]
+    split = cluster.tensor_parallel > 1 or cluster.context_parallel > 1
+    needed = split and cluster.stage < 2 and not blackwell
+    return "CUDA_DEVICE_MAX_CONNECTIONS=1 " if needed else ""
 
 
 def _model_parallel(job: Job) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks import megatron, torchtitan, trl
+from unfrozen.frameworks import axolotl, llama_factory, megatron, torchtitan, trl, unsloth
 from unfrozen.frameworks.command_lines import refuse
 from unfrozen.job import Job
 from unfrozen.planner.commands import typed_command
@@ -16,12 +17,43 @@ from unfrozen.planner.runner import can_train, launch, run_of
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """A framework: `adapt` returns a job as it trains it, or raises PlanError."""
+    """A framework: `adapt` returns a job as it trains it, or raises PlanError; `write` its command
+    by the options of `version`.
+    """
 
     name: str
     label: str
+    version: str
     adapt: Callable[[Job], Job]
-    command: Callable[[Job], str]
+    write: Callable[[Job], str]
+
+    def command(self, job: Job) -> str:
+        """Return the command below a comment: its version, and the words to fill in."""
+        text = self.write(job)
+        found = [f"{word}: {what}" for word, what in FILLED_IN.items() if _stands(word, text)]
+        notes = [f"{self.label}{self.version and f' ({self.version})'}", "; ".join(found)]
+        return "\n".join([*(f"# {note}" for note in notes), text])
+
+
+FILLED_IN: Final = {
+    "MODEL": "of the hub or a folder",
+    "CHECKPOINT": "its weights as Megatron-LM saves them",
+    "MODULE": "of torchtitan, such as llama3",
+    "CONFIG": "a function of its config_registry.py",
+    "DATA": "of the hub or a folder",
+    "FILE.jsonl": "your data",
+    "TEMPLATE": "of chats, such as llama3",
+    "RATE": "of learning",
+    "STEPS": "how many",
+    "OUT": "a new folder",
+    "RANK": "the machine's number, from 0",
+    "FIRST_HOST": "a machine that the others can reach",
+}
+"""Words of a command that stand for what no plan knows."""
+
+
+def _stands(word: str, text: str) -> bool:
+    return re.search(rf"(?<![\w/]){re.escape(word)}(?!\w)", text) is not None
 
 
 UNFROZEN: Final = "unfrozen"
@@ -62,14 +94,43 @@ def _runner_command(job: Job) -> str:
     return typed_command(job, launch(job), "MODEL") + grouped
 
 
+_TRL: Final = "TRL 1.16, transformers 5.24"
+
 FRAMEWORKS: Final = {
     found.name: found
     for found in (
-        Framework(torchtitan.NAME, "torchtitan", torchtitan.torchtitan_job, torchtitan.command),
-        Framework(megatron.NAME, "Megatron-LM", megatron.megatron_job, megatron.command),
-        Framework(trl.DEEPSPEED, "DeepSpeed, TRL", trl.deepspeed_job, trl.deepspeed_command),
-        Framework(trl.ACCELERATE, "accelerate, TRL", trl.accelerate_job, trl.accelerate_command),
-        Framework(UNFROZEN, "unfrozen train", _runner_job, _runner_command),
+        Framework(
+            *(torchtitan.NAME, "torchtitan", "0.3"),
+            *(torchtitan.torchtitan_job, torchtitan.command),
+        ),
+        Framework(
+            *(megatron.NAME, "Megatron-LM", "core 0.19"),
+            *(megatron.megatron_job, megatron.command),
+        ),
+        Framework(
+            *(trl.DEEPSPEED, "TRL with DeepSpeed", f"0.19, {_TRL}"),
+            *(trl.deepspeed_job, trl.deepspeed_command),
+        ),
+        Framework(
+            *(trl.ACCELERATE, "TRL with accelerate", f"1.15, {_TRL}"),
+            *(trl.accelerate_job, trl.accelerate_command),
+        ),
+        Framework(
+            *(axolotl.NAME, "Axolotl", "0.19"),
+            *(axolotl.axolotl_job, axolotl.command),
+        ),
+        Framework(
+            *(llama_factory.NAME, "LLaMA-Factory", "0.9.5"),
+            *(llama_factory.llama_factory_job, llama_factory.command),
+        ),
+        Framework(
+            *(unsloth.NAME, "Unsloth", "2026.10"),
+            *(unsloth.unsloth_job, unsloth.command),
+        ),
+        Framework(
+            *(UNFROZEN, "unfrozen train", ""),
+            *(_runner_job, _runner_command),
+        ),
     )
 }
 

@@ -10,10 +10,16 @@ from typing import Any, Final
 from unfrozen.answer.text import solved_text as largest_text
 from unfrozen.answer.text import table
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.registry import FRAMEWORKS, LAUNCHED, commands
+from unfrozen.frameworks.registry import FRAMEWORKS, LAUNCHED, Framework, commands
 from unfrozen.job import Job
 from unfrozen.plan import Plan, format_gpu
-from unfrozen.plan.layouts import Layout, job_on_fewest_gpus, layouts
+from unfrozen.plan.layouts import (
+    Layout,
+    clusters,
+    job_on_fewest_gpus,
+    layouts,
+    with_cluster,
+)
 from unfrozen.plan.record import band
 from unfrozen.plan.solve import MOST, largest, min_gpus
 from unfrozen.plan.step_time import job_gpu
@@ -69,6 +75,8 @@ def layouts_text(
     """Return the best layouts, a line each, and the command of the first."""
     gpu = job_gpu(job)
     if not found:
+        if framework and (refused := _refused(job, gpus, FRAMEWORKS[framework])):
+            return refused
         run = f" that {FRAMEWORKS[framework].label} runs" if framework else ""
         return f"No layout{run} fits {gpus:,} × {format_gpu(gpu)}; --solve gpus finds how many do."
     first = found[0]
@@ -81,6 +89,32 @@ def layouts_text(
     if max(map(len, lines.splitlines())) > WIDEST:
         lines = table([[*cells, last.partition(" ")[0]] for *cells, last in rows], left=3)
     return "\n".join([head, "", lines, "", _notes(first.job, price), "", _typed(first, framework)])
+
+
+def _refused(job: Job, gpus: int, framework: Framework) -> str:
+    """Return why a framework runs no layout of a job, and who does; "" where it runs one."""
+    found = {name: _first_refusal(job, gpus, one) for name, one in FRAMEWORKS.items()}
+    refused = found[framework.name]
+    if refused is None:
+        return ""
+    others = [FRAMEWORKS[name].label for name, why in found.items() if why is None]
+    rest = f" This job runs in {', '.join(others)}." if others else ""
+    key, value = refused.key, refused.value
+    text = f"{framework.label} does not run {key} = {value}: {refused.bound}; {refused.remedy}.{rest}"
+    return textwrap.fill(text, WIDEST - 1)
+
+
+def _first_refusal(job: Job, gpus: int, framework: Framework) -> PlanError | None:
+    """Return what a framework refuses of the layouts that share most; None where it takes one."""
+    refused = None
+    for cluster in clusters(job, gpus):
+        try:
+            framework.adapt(with_cluster(job, cluster))
+        except PlanError as error:
+            refused = refused or error
+        else:
+            return None
+    return refused
 
 
 def layouts_data(found: Sequence[Layout], price: float | None) -> list[dict[str, Any]]:
@@ -139,12 +173,12 @@ def _typed(first: Layout, framework: str | None) -> str:
     """Return the command of the named framework, or of each that starts the first as is."""
     if framework:
         chosen = FRAMEWORKS[framework]
-        return f"The first, with {chosen.label}:\n\n{chosen.command(first.job)}"
+        return f"The first, by {chosen.label}:\n\n{chosen.command(first.job)}"
     known = commands(first.job)
     if not known:
         names = ", ".join(FRAMEWORKS)
         return f"For a command, name the framework, which may change the recipe: --run-by\n{names}."
-    parts = [f"The first, with {FRAMEWORKS[name].label}:\n\n{text}" for name, text in known.items()]
+    parts = [f"The first, by {FRAMEWORKS[name].label}:\n\n{text}" for name, text in known.items()]
     return "\n\n".join(parts)
 
 

@@ -1,17 +1,18 @@
-"""torchtitan: `torchtitan/config/configs.py` @b5bcd76c, class by class the groups of its options.
+"""torchtitan 0.3: `torchtitan/config/configs.py`, class by class the groups of its options.
 
 Weights and optimizer are fp32, matmuls bf16 (`training.dtype`, `mixed_precision_param`), and
 FSDP's precision is there without sharding too (`models/llama3/parallelize.py`). States are spread
 over data and context together (`distributed/parallel_dims.py`: fsdp = dp_shard · cp); weights that
-stay after the forward pass are ZeRO-2. A pipeline takes all micro-batches of a step (`trainer.py`:
-accumulation comes on top). Experts are whole on each GPU: their ranks come from data and tensor.
-MODULE and CONFIG name model, loss and data of its registry, such as llama3 and llama3_8b.
+stay after the forward pass are ZeRO-2. A pipeline takes the micro-batches of a step as one local
+batch (`trainer.py`: accumulation comes on top). Experts are whole on each GPU: their ranks come
+from data and tensor. MODULE and CONFIG name model, loss and data of its registry, such as llama3
+and llama3_8b.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.command_lines import lines, refuse, torchrun, trained_by_adamw
@@ -54,12 +55,16 @@ def torchtitan_job(job: Job) -> Job:
         expert_tensor_parallel=experts,
     )
     kernels = "fused" if job.recipe.kernels == "fused" else "eager"
-    states = {"params": "fp32", "master": None, "grads": "fp32", "grad_buckets": False}
+    states: dict[str, Any] = {
+        "params": "fp32",
+        "master": None,
+        "grads": "fp32",
+        "grad_buckets": False,
+    }
     if job.recipe.loss == "vocab_parallel":
         states["loss"] = "loss_parallel"
-    return trained_by_adamw(
-        replace(job, cluster=own), NAME, kernels=kernels, attention="flash", **states
-    )
+    states |= {"kernels": kernels, "attention": "flash", "grad_buckets": False}
+    return trained_by_adamw(replace(job, cluster=own), NAME, states)
 
 
 def command(job: Job) -> str:
@@ -77,17 +82,18 @@ def command(job: Job) -> str:
     shared = [f"--parallelism.{name} {count}" for name, count in ranks.items() if count > 1]
     if cluster.stage:
         shared.append(f"--parallelism.fsdp_reshard_after_forward {_RESHARD[cluster.sharding]}")
+    local = recipe.micro_batch
     if cluster.pipeline_parallel > 1:
         schedule = SCHEDULES[cluster.pipeline_schedule]
         shared.append(f"--parallelism.pipeline_parallel_schedule {schedule}")
-        shared.append(f"--parallelism.num_pp_microbatches {recipe.grad_accum}")
-    step = recipe.tokens * recipe.grad_accum * cluster.replicas
+        shared.append(f"--parallelism.pipeline_parallel_microbatch_size {local}")
+        local *= recipe.grad_accum
+    step = recipe.micro_batch * recipe.grad_accum * cluster.replicas
     return lines(
         torchrun(job),
-        "-m torchtitan.train --module MODULE --config CONFIG",
-        f"--training.max_context_length {recipe.seq_len}",
-        f"--training.num_tokens_per_microbatch_per_dp_rank {recipe.tokens}",
-        f"--training.num_tokens_per_train_step {step}",
+        "-m torchtitan.train --module MODULE --config CONFIG --training.steps STEPS",
+        f"--training.seq_len {recipe.seq_len}",
+        f"--training.local_batch_size {local} --training.global_batch_size {step}",
         *(shared if shards > 1 else ["--parallelism.data_parallel_shard_degree 1", *shared]),
         "--compile.enable" if recipe.kernels == "fused" else "",
         f"activation-checkpoint:{recipe.checkpointing}",

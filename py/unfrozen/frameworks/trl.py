@@ -1,10 +1,15 @@
-"""TRL's trainer @f2cd5771 over accelerate @16cb6eb8 (DDP, FSDP2, contexts) or DeepSpeed @edaa7221.
+"""TRL 1.16 over accelerate 1.15 (DDP, FSDP2, contexts) or DeepSpeed 0.19, with PEFT 0.21.
 
 FSDP2 of accelerate trains fp32 copies of 16-bit weights and computes in `--mixed_precision`
 (`utils/fsdp_utils.py`); weights that stay after forward are ZeRO-2. Replicas, groups, contexts and
 tensors multiply to the processes (`parallelism_config.py`); TRL documents contexts
 (`docs/source/distributing_training.md`), which need SDPA, and no tensors. TRL recomputes by default
-(`trainer/base_config.py`), so that the command always sets it.
+(`trainer/base_config.py`), so that the command always sets it; its loss never computes full logits
+(`trainer/utils.py`, `add_fused_lm_head`).
+
+Adapters are fp32 beside 16-bit weights, 16-bit beside quantized ones (`trainer/sft_trainer.py`).
+Quantized weights are sharded where they are stored in 16-bit pieces (`bnb_4bit_quant_storage`);
+DeepSpeed's ZeRO-3 does not take them.
 
 DeepSpeed's `bf16` has 16-bit weights and gradients (`runtime/engine.py`, `get_data_types`) and fp32
 copies in the optimizer, which it shards even at stage 0, so that plain replicas are not offered.
@@ -19,12 +24,21 @@ from dataclasses import replace
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.command_lines import accelerate_launch, lines, refuse, trained_by_adamw
+from unfrozen.frameworks.command_lines import (
+    ADAPTERS,
+    accelerate_launch,
+    adapter_states,
+    lines,
+    refuse,
+    trained_by_adamw,
+    written,
+)
 from unfrozen.job import Job
 
 ACCELERATE: Final = "accelerate"
+METHODS: Final = ("full", *ADAPTERS)
 _RESHARD: Final = {"zero2": "false", "zero3": "true"}
-_ATTENTION: Final = {"flash": "flash_attention_2", "sdpa": "sdpa", "eager": "eager"}
+ATTENTION: Final = {"flash": "flash_attention_2", "sdpa": "sdpa", "eager": "eager"}
 
 
 def accelerate_job(job: Job) -> Job:
@@ -39,23 +53,27 @@ def accelerate_job(job: Job) -> Job:
         pipeline_parallel=(1,),
         expert_parallel=(1,),
         checkpointing=("none", "full"),
-        attention=tuple(_ATTENTION),
+        attention=tuple(ATTENTION),
+        base=(None, "nf4", "nf4-dq") if cluster.stage else (None, "nf4", "nf4-dq", "int8"),
     )
     ranks = cluster.context_parallel
     if ranks > 1 and (cluster.shard_size or cluster.stage < 2 or recipe.attention != "flash"):
         bound = "accelerate splits a sequence under FSDP2 over all GPUs and without a mask"
         raise PlanError("cluster.context_parallel", ranks, bound, "use zero3 and flash")
-    own = replace(cluster, outer_apart=False, sequence_parallel=False)
-    kernels = "fused" if recipe.kernels == "fused" else "eager"
-    states: dict[str, Any] = {
-        "params": "fp32",
-        "master": None,
-        "grads": "fp32",
-        "grad_buckets": None,
-    }
+    return trained_with_accelerate(job, ACCELERATE, "trl", loss="fused_linear")
+
+
+def trained_with_accelerate(job: Job, framework: str, adapters: str, **own: Any) -> Job:
+    """Return the job as a trainer of transformers runs it, with the adapters of a framework."""
+    cluster, recipe = job.cluster, job.recipe
+    states: dict[str, Any] = {"params": "fp32", "master": None, "grads": "fp32"}
+    states = adapter_states(job, adapters) if recipe.lora else states
     if cluster.stage:  # accelerate reduces in its compute dtype, and after the last micro-batch
-        states |= {"reduce": "bf16", "no_sync": True}
-    return trained_by_adamw(replace(job, cluster=own), ACCELERATE, kernels=kernels, **states)
+        own |= {"reduce": "bf16", "no_sync": True}
+    kernels = "fused" if recipe.kernels == "fused" else "eager"
+    plain = replace(cluster, outer_apart=False, sequence_parallel=False)
+    own = {"kernels": kernels, "grad_buckets": None, **states, **own}
+    return trained_by_adamw(replace(job, cluster=plain), framework, own, METHODS)
 
 
 def accelerate_command(job: Job) -> str:
@@ -75,23 +93,43 @@ def accelerate_command(job: Job) -> str:
         "--mixed_precision bf16",
         paradigm,
         _sizes(job),
-        _trainer(job, "sft.py"),
+        _trainer(job),
     )
 
 
-def _trainer(job: Job, script: str) -> str:
+def _trainer(job: Job) -> str:
     """Return the options of TRL's trainer: model, data, batch, activation checkpointing."""
     recipe = job.recipe
     ranks = job.cluster.context_parallel > 1
-    attention = "sdpa" if ranks else _ATTENTION[recipe.attention]
+    attention = "sdpa" if ranks else ATTENTION[recipe.attention]
     return lines(
-        f"trl/scripts/{script} --model_name_or_path MODEL --dataset_name DATA",
+        "-m trl.scripts.sft --model_name_or_path MODEL --dataset_name DATA",
         f"--max_length {recipe.seq_len} --attn_implementation {attention}",
         f"--per_device_train_batch_size {recipe.micro_batch}"
         f" --gradient_accumulation_steps {recipe.grad_accum}",
         f"--gradient_checkpointing {str(recipe.checkpointing == 'full').lower()}",
         "--torch_compile true" if recipe.kernels == "fused" else "",
+        *_adapters(job),
     )
+
+
+def _adapters(job: Job) -> list[str]:
+    """Return the options of PEFT's adapters, and of bitsandbytes' quantization below them."""
+    lora, base = job.recipe.lora, job.recipe.base
+    if lora is None:
+        return []
+    found = [
+        "--dtype bfloat16 --use_peft"
+        f" --lora_r {lora.rank} --lora_alpha {2 * lora.rank} --lora_dropout {lora.dropout or 0}",
+        f"--lora_target_modules {' '.join(lora.targets)}",
+    ]
+    if base == "int8":
+        found.append("--load_in_8bit")
+    elif base:
+        nested = " --use_bnb_nested_quant" if base == "nf4-dq" else ""
+        storage = " --bnb_4bit_quant_storage bfloat16" if job.cluster.stage else ""
+        found.append(f"--load_in_4bit --bnb_4bit_quant_type nf4{nested}{storage}")
+    return found
 
 
 def _sizes(job: Job) -> str:
@@ -109,7 +147,7 @@ def _sizes(job: Job) -> str:
 
 
 DEEPSPEED: Final = "deepspeed"
-_CONFIG_FILE: Final = "ds.json"
+CONFIG_FILE: Final = "ds.json"
 
 
 def deepspeed_job(job: Job) -> Job:
@@ -118,24 +156,43 @@ def deepspeed_job(job: Job) -> Job:
     refuse(
         job,
         DEEPSPEED,
+        checkpointing=("none", "full"),
+        attention=tuple(ATTENTION),
+        sharding=("none",) if cluster.gpus == 1 else ("zero1", "zero2", "zero3"),
+    )
+    return trained_with_deepspeed(job, DEEPSPEED, "trl", loss="fused_linear")
+
+
+def trained_with_deepspeed(job: Job, framework: str, adapters: str, **own: Any) -> Job:
+    """Return the job as DeepSpeed trains it, with the adapters of a framework."""
+    cluster, recipe = job.cluster, job.recipe
+    refuse(
+        job,
+        framework,
         tensor_parallel=(1,),
         context_parallel=(1,),
         pipeline_parallel=(1,),
         expert_parallel=(1,),
         shard_size=(None,),
-        checkpointing=("none", "full"),
-        attention=("flash", "sdpa", "eager"),
-        sharding=("none",) if cluster.gpus == 1 else ("zero1", "zero2", "zero3"),
+        base=(None,) if cluster.stage == 3 else (None, "nf4", "nf4-dq", "int8"),
     )
-    own = replace(cluster, outer_apart=False, sequence_parallel=False)
-    kernels = "fused" if job.recipe.kernels == "fused" else "eager"
-    states = {"params": "bf16", "master": "fp32", "grads": "bf16", "grad_buckets": False}
-    states["step"] = "sub_groups" if cluster.stage == 3 else "fused"
-    return trained_by_adamw(replace(job, cluster=own), DEEPSPEED, kernels=kernels, **states)
+    states = adapter_states(job, adapters, dtype="bf16", autocast=False) if recipe.lora else {}
+    states |= {"params": "bf16", "master": "fp32", "grads": "bf16", "moments": "fp32"}
+    own["step"] = "sub_groups" if cluster.stage == 3 else "fused"
+    own["kernels"] = "fused" if recipe.kernels == "fused" else "eager"
+    plain = replace(cluster, outer_apart=False, sequence_parallel=False)
+    own = {"grad_buckets": False, **states, **own}
+    return trained_by_adamw(replace(job, cluster=plain), framework, own, METHODS)
 
 
 def deepspeed_command(job: Job) -> str:
     """Return what to type on every machine, after the config file that it names."""
+    deepspeed = f"--mixed_precision bf16 --use_deepspeed --deepspeed_config_file {CONFIG_FILE}"
+    return deepspeed_file(job) + lines(accelerate_launch(job), deepspeed, _trainer(job))
+
+
+def deepspeed_file(job: Job) -> str:
+    """Return the command that writes DeepSpeed's file."""
     cluster, recipe = job.cluster, job.recipe
     zero: dict[str, Any] = {"stage": cluster.stage}
     if cluster.offload != "none":
@@ -150,6 +207,4 @@ def deepspeed_command(job: Job) -> str:
         "gradient_accumulation_steps": recipe.grad_accum,
         "train_batch_size": recipe.micro_batch * recipe.grad_accum * cluster.replicas,
     }
-    written = f"cat > {_CONFIG_FILE} <<'END'\n{json.dumps(config, indent=2)}\nEND\n"
-    deepspeed = f"--mixed_precision bf16 --use_deepspeed --deepspeed_config_file {_CONFIG_FILE}"
-    return written + lines(accelerate_launch(job), deepspeed, _trainer(job, "sft.py"))
+    return written(CONFIG_FILE, json.dumps(config, indent=2))

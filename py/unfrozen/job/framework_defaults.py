@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from unfrozen.errors import PlanError
 from unfrozen.job.cluster import CLUSTER_SETTINGS
@@ -133,6 +133,10 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
     "accelerate": _defaults(_BELOW, *_TRAINER[:2]),
     "trl": _defaults(
         f"its trainers are those of {_BELOW}",
+        (
+            *("loss", "fused_linear", "the head's loss runs in tiles, without full logits"),
+            "TRL 1.16 trl/trainer/utils.py (add_fused_lm_head)",
+        ),
         *_TRAINER,
         (*_PEFT, "TRL 1.16 trl/trainer/sft_trainer.py"),
         (*_WIDE, _not_quantised, "TRL 1.16 trl/trainer/sft_trainer.py"),
@@ -405,6 +409,16 @@ def _adapter_settings(recipe: Settings) -> dict[str, object]:
     """Return the settings of adapters by the keys that defaults have for them."""
     given = recipe.get("lora")
     return {LORA + key: v for key, v in given.items()} if isinstance(given, Mapping) else {}
+
+
+def adapter_defaults(name: str, method: str) -> dict[str, Any]:
+    """Return the settings that a framework's adapters have under a method, by name in `lora`."""
+    asked = {"method": method}
+    return {
+        each.key.removeprefix(LORA): each.value
+        for each in FRAMEWORKS[name]
+        if each.key.startswith(LORA) and (each.when is None or each.when(asked))
+    }
 
 
 def _canonical_name(name: object) -> str:

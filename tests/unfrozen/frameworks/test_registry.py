@@ -59,7 +59,27 @@ def test_a_command_read_back_is_the_job_that_was_planned(
         again = read(name, FRAMEWORKS[name].command(one), base(one))
         assert again == one
         count += 1
-    assert count >= 2
+    assert count >= 2 or (name == "unsloth" and gpus > 1)
+
+
+ADAPTERS: tuple[dict[str, Any], ...] = (
+    {"method": "lora", "lora": {"rank": 8, "targets": ["q_proj", "v_proj"], "dropout": 0.1}},
+    {"method": "qlora"},
+    {"method": "qlora", "base": "nf4-dq"},
+    {"method": "qlora", "base": "int8"},
+)
+
+
+@pytest.mark.parametrize("name", ["accelerate", "deepspeed", "axolotl", "llama-factory", "unsloth"])
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_adapters_are_read_back_as_planned(name: str, gpus: int) -> None:
+    methods = set()
+    for recipe in ADAPTERS:
+        for one in taken(name, job(**recipe), gpus):
+            assert FRAMEWORKS[name].adapt(one) == one
+            assert read(name, FRAMEWORKS[name].command(one), base(one)) == one
+            methods.add(one.recipe.method)
+    assert methods == ({"lora", "qlora"} if name != "unsloth" or gpus == 1 else set())
 
 
 @pytest.mark.slow
@@ -75,7 +95,8 @@ def test_experts_are_shared_out_as_told(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_layouts_of_a_framework_fit_and_keep_their_plan(name: str) -> None:
-    found = layouts(job(seq_len=2048), 8, 32, FRAMEWORKS[name].adapt)
+    gpus, gpu = (1, "H200") if name == "unsloth" else (8, "H100")
+    found = layouts(job(gpu=gpu, seq_len=2048), gpus, 4 * gpus, FRAMEWORKS[name].adapt)
     assert found
     for one in found:
         again = read(name, FRAMEWORKS[name].command(one.job), base(one.job))
@@ -86,8 +107,10 @@ def test_the_layouts_of_a_framework_fit_and_keep_their_plan(name: str) -> None:
 
 
 def test_a_framework_is_not_named_for_a_job_that_it_would_change() -> None:
-    deepspeed = replace(job(grads="bf16", grad_buckets=False), cluster=Cluster(8, "zero2"))
-    assert set(commands(deepspeed)) == {"deepspeed"}
+    states = {"grads": "bf16", "grad_buckets": False}
+    for loss, name in (("fused_linear", "deepspeed"), ("logits_fp32", "llama-factory")):
+        one = replace(job(loss=loss, **states), cluster=Cluster(8, "zero2"))
+        assert set(commands(one)) == {name}
     assert not commands(replace(job(method="lora"), cluster=Cluster(8, "zero2")))
     assert not commands(replace(job(optimizer="lion"), cluster=Cluster(8, "zero2")))
 

@@ -60,7 +60,7 @@ def test_a_table_is_no_wider_than_a_terminal(name: str) -> None:
 def test_the_first_comes_with_the_command_of_who_runs_it() -> None:
     asked = job()
     found = layouts(asked, 8, 32, FRAMEWORKS["deepspeed"].adapt)
-    assert "The first, with DeepSpeed, TRL:" in layouts_text(asked, 8, found, "deepspeed", None)
+    assert "The first, by TRL with DeepSpeed:" in layouts_text(asked, 8, found, "deepspeed", None)
     assert '"zero_optimization"' in layouts_text(asked, 8, found, None, None)
 
 
@@ -115,6 +115,28 @@ def test_data_has_everything_of_every_layout() -> None:
 def test_the_fewest_gpus_are_a_sentence(asked: Job, cluster: Cluster, says: str) -> None:
     planned = plan_job(replace(asked, cluster=cluster))
     assert says in fewest_text(planned, job_on_fewest_gpus(planned))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "says", "others"),
+    [
+        (
+            *({"method": "lora"}, "megatron"),
+            "does not run recipe.method = lora: megatron has no option for it; use full. This job",
+            "LLaMA-Factory",
+        ),
+        ({"method": "qlora"}, "unsloth", "does not run cluster.gpus = 8", "Axolotl"),
+        ({"optimizer": "lion"}, "axolotl", "not run recipe.optimizer = lion", "unfrozen train"),
+        ({}, "deepspeed", "No layout that TRL with DeepSpeed runs fits 8 × H100", ""),
+    ],
+)
+def test_what_a_framework_refuses_is_named_beside_those_that_run_it(
+    recipe: dict[str, Any], name: str, says: str, others: str
+) -> None:
+    text = layouts_text(job(**recipe), 8, [], name, None).replace("\n", " ")
+    assert says in text
+    assert others in text
+    assert ("This job runs in" in text) == bool(others)
 
 
 def test_every_question_has_an_answer_as_data_and_as_text() -> None:

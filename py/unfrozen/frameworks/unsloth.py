@@ -1,0 +1,72 @@
+"""Unsloth 2026.10: `unsloth train` of `unsloth_cli/config.py`, on one GPU.
+
+It quantizes twice (`bnb_4bit_use_double_quant`, `unsloth/models/llama.py`). Its optimizer is 8-bit
+AdamW (`unsloth_cli/commands/train.py`, `_optimizer_for_host`). All weights train in 16 bits without
+master weights (`unsloth/models/vision.py`, `full_finetuning`). Its checkpoints wait in CPU memory
+("unsloth") or on the GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from unfrozen.frameworks.command_lines import (
+    ADAPTERS,
+    adapter_states,
+    lines,
+    refuse,
+    trained_by_adamw,
+)
+from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+
+NAME: Final = "unsloth"
+
+
+def unsloth_job(job: Job) -> Job:
+    """Return the job as Unsloth trains it. Raises PlanError where it cannot."""
+    recipe = job.recipe
+    refuse(
+        job,
+        NAME,
+        gpus=(1,),
+        sharding=("none",),
+        offload=("none",),
+        checkpointing=("none", "full"),
+        base=(None, "nf4", "nf4-dq"),
+        frozen_tower=(False,),
+    )
+    own: dict[str, Any] = {"params": "bf16", "master": None, "grads": "bf16"}
+    if recipe.lora:
+        own = adapter_states(job, NAME) | {"base": "nf4-dq" if recipe.base else None}
+    own |= {"moments": "int8", "kernels": "fused_block" if recipe.lora else "eager"}
+    own |= {"attention": "flash", "loss": "logits_bf16", "compiled_loss": True}
+    own["activation_offload"] = recipe.activation_offload and recipe.checkpointing == "full"
+    return trained_by_adamw(replace(job, cluster=Cluster()), NAME, own, ("full", *ADAPTERS))
+
+
+def command(job: Job) -> str:
+    """Return what to type."""
+    recipe = job.recipe
+    again = {"none": "none", "full": "unsloth" if recipe.activation_offload else "true"}
+    return lines(
+        "unsloth train --model MODEL --dataset DATA --learning-rate RATE --num-epochs 1",
+        f"--training-type {'lora' if recipe.lora else 'full'} --max-seq-length {recipe.seq_len}",
+        f"--batch-size {recipe.micro_batch}"
+        f" --gradient-accumulation-steps {recipe.grad_accum}"
+        f" --gradient-checkpointing {again[recipe.checkpointing]}",
+        _adapters(job),
+    )
+
+
+def _adapters(job: Job) -> str:
+    lora = job.recipe.lora
+    if lora is None:
+        return ""
+    named = () if "all-linear" in lora.targets else lora.targets
+    targets = f" --target-modules {','.join(named)}" if named else ""
+    return (
+        f"--{'' if job.recipe.base else 'no-'}load-in-4bit --lora-r {lora.rank}"
+        f" --lora-alpha {2 * lora.rank} --lora-dropout {lora.dropout or 0}{targets}"
+    )
