@@ -9,6 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+PREPARE = {"type": "prepare", "unguarded": False, "snapshot": None}
 SCENES = Path(__file__).with_name("worker-client.mjs")
 
 
@@ -17,7 +18,7 @@ SCENES = Path(__file__).with_name("worker-client.mjs")
     [
         (
             "spoken",
-            [True, "planner", [{"type": "boot", "role": "planner", "unguarded": False}, "ask"]],
+            [True, "planner", [PREPARE, {"type": "boot", "role": "planner"}, "ask"]],
             [["receive", 1], ["refuse"]],
         ),
         ("replaced", [[True, True], False], [["receive", 2]]),
@@ -32,7 +33,13 @@ SCENES = Path(__file__).with_name("worker-client.mjs")
             [["fail", "The browser refused to start a worker for Python (forbidden)."]],
         ),
         ("silent", [], [["fail", "Python sent nothing for 0.03 seconds while it worked."]]),
-        ("abandoned", 0, []),
+        ("abandoned", [[True, 1]], []),
+        (
+            "scriptless",
+            [False, ["file:", True, False]],
+            [["error", "its script could not be loaded"]],
+        ),
+        ("unloaded", [False], [["fail", "Python could not be loaded (no wasm)."]]),
         (
             "unguarded",
             [["file:", True, False], ["blob:", False, True]],

@@ -13,6 +13,7 @@ class Sound extends EventTarget {
   }
   postMessage(message) {
     this.told.push(message);
+    if (message.type === "prepare") queueMicrotask(() => answers(this));
   }
   terminate() {
     this.ended = true;
@@ -27,6 +28,7 @@ class Sound extends EventTarget {
   }
 }
 
+let answers = (worker) => worker.say({ type: "prepared" });
 globalThis.Worker = Sound;
 globalThis.location = { origin: "null" }; // that of a file
 
@@ -44,6 +46,8 @@ const pong = (running) => ({ type: "pong", running });
 const begin = async () => {
   await client.start(() => {});
 };
+const unguarded = (worker) => worker.say({ type: worker.told[0].unguarded ? "prepared" : "unguarded" });
+const summary = () => made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].unguarded]);
 const rest = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const scenes = {
@@ -69,19 +73,29 @@ const scenes = {
     return [made[0].break("boom"), made[0].break("")];
   },
   async unguarded() {
+    answers = unguarded;
     await begin();
-    made[0].say({ type: "unguarded" });
     made[1].say(pong(4));
     made[1].say({ type: "unguarded" });
-    return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].unguarded]);
+    return summary();
   },
   async unguardable() {
+    answers = (worker) => (worker.url.startsWith("blob:") ? worker.break("blob: is forbidden here") : unguarded(worker));
     await begin();
-    made[0].say({ type: "unguarded" });
-    made[1].break("blob: is forbidden here");
     made[2].say(pong(3));
     await begin();
-    return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].unguarded]);
+    return summary();
+  },
+  async scriptless() {
+    answers = (worker) => worker.break("");
+    await begin();
+    return [client.hasWorker, ...summary()];
+  },
+  async unloaded() {
+    client.load = () => Promise.reject(new Error("no wasm"));
+    answers = (worker) => worker.break("told second");
+    await begin();
+    return [client.hasWorker];
   },
   async refused() {
     globalThis.Worker = class {
@@ -107,7 +121,8 @@ const scenes = {
     const early = client.start(() => {});
     client.end();
     await early;
-    return made.length;
+    await rest(5);
+    return made.map(({ ended, told }) => [ended, told.length]);
   },
 };
 

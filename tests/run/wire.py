@@ -18,6 +18,7 @@ globalThis.Worker = class extends EventTarget {
   dead = false;
   constructor() { super(); workers.push(this); }
   postMessage(message) {
+    if (message.type === "prepare") return queueMicrotask(() => this.say({ type: "prepared" }));
     this.heard.push(message);
     queueMicrotask(() => this.dead || says(this, message));
   }

@@ -38,8 +38,9 @@ export const LOCK = { info: INFO, packages: PACKAGES };
  * @returns {Promise<any>} the Pyodide API
  */
 export async function startPyodide(files, { module, onMemory, onSnapshot }) {
-  const stored = files.snapshot?.arrayBuffer();
-  const scripts = await loadScripts();
+  const stored = prepared.memory ?? files.snapshot?.arrayBuffer();
+  prepared.memory = null; // 30 MB
+  const scripts = await prepared.scripts;
   const start = (options) => startRuntime(scripts, files, onMemory, { ...options, _makeSnapshot: true });
   const restore = async () => start({ _loadSnapshot: await stored });
   const pyodide = await (stored ? restore().catch(() => start()) : start());
@@ -64,11 +65,16 @@ import MODULE
 is_new
 `;
 
-/** Loads Pyodide's two scripts. */
-function loadScripts() {
+/** Promises of Pyodide's two scripts, and of the bytes of a snapshot that was known before the files were. */
+const prepared = { scripts: null, memory: null };
+
+/** @param {Blob | null} snapshot */
+export function prepareScripts(snapshot) {
   delete self.importScripts; // Pyodide would try it, to see whether it is there: not in a module
   const broken = "A part of Python could not be loaded. Check the connection and try again";
-  return orExplain(broken, () => Promise.all([import(`${RUNTIME}pyodide.mjs`), import(`${RUNTIME}pyodide.asm.mjs`)]));
+  prepared.scripts = orExplain(broken, () => Promise.all([import(`${RUNTIME}pyodide.mjs`), import(`${RUNTIME}pyodide.asm.mjs`)]));
+  prepared.memory = snapshot?.arrayBuffer() ?? null;
+  for (const one of [prepared.scripts, prepared.memory]) one?.catch(() => {}); // told at the start
 }
 
 async function startRuntime([{ loadPyodide }, { default: createPyodideModule }], files, onMemory, start) {

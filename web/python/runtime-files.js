@@ -65,7 +65,14 @@ class Runtime {
   /** @type {Files | null} null until they have arrived */
   files = null;
   #loading = null;
+  #stored = null; // promise of the snapshot of an earlier visit
   #listeners = new Set();
+
+  /** The memory of an earlier start, known before the files are; a promise of null where there is none. */
+  get snapshot() {
+    if (this.files) return Promise.resolve(this.files.snapshot);
+    return (this.#stored ??= storedSnapshot());
+  }
 
   /**
    * @param {(ratio: number) => void} onProgress called while this download goes on
@@ -82,7 +89,7 @@ class Runtime {
   }
 
   async #fetch() {
-    const [begun, stored] = [performance.now(), storedSnapshot()];
+    const [begun, stored] = [performance.now(), this.snapshot];
     let shipped = null;
     const report = (ratio) => {
       for (const listener of this.#listeners) listener(ratio);

@@ -1,30 +1,32 @@
 /**
  * The page's side of one Python worker. The clients of the cells, of the planner and of the page's trainer extend it.
  *
- *   start() ──▶ its files are loaded ──▶ the worker gets its first message ──▶ "ready" ──▶ messages
- *      │               └── a file is missing          └── its script fails, or times out
+ *   start() ─┬▶ its files are loaded ─────────┬▶ the worker boots ──▶ "ready" ──▶ messages
+ *      │     │         └── a file is missing    │         └── it fails, or times out
+ *      │     └▶ the worker loads its scripts ───┘
  *      └── a later start, or end(), aborts this one
  *
  * Every failure calls `handleScriptError` or `fail` once. Messages of a worker that was terminated are ignored, and
  * all others are checked against messages.js, because reader code may have taken over the worker.
  *
  * Our server sends a Content-Security-Policy with the worker's script: no requests, no code from text. On a host
- * that sends none the worker reports that it is "unguarded" before it starts anything, and is started again from a
+ * that sends none the worker reports that it is "unguarded" before it starts anything, and another one is made from a
  * `blob:` of this page, which inherits the page's policy and imports the same file. Where that is forbidden too,
  * the worker starts without a policy: sandbox.js still removes what Python does not need.
  *
- *   own policy ──"unguarded"──▶ page's policy ──script error before its first message──▶ no policy
+ *   own policy ──"unguarded"──▶ page's policy ──script error──▶ no policy
  */
 
 import { blobAddress, trustedAddress } from "../page/site.js";
-import { isAllowed } from "./messages.js";
+import { BootError, isAllowed } from "./messages.js";
 import { runtime } from "./runtime-files.js";
 
 const START_TIMEOUT_MS = 120_000; // nothing is sent while Python starts, which takes long on a slow device
 const GRACE_MS = 2_000; // after a suspend, timers are overdue: a worker that lives answers by then
 
-/** @type {"own" | "page" | "none"} the policy of this page's workers; the first worker finds out */
-let policy = "own";
+/** From the strictest to none. */
+const POLICIES = ["own", "page", "none"];
+let strictest = 0; // that this host allows; the first worker finds out
 
 export class WorkerClient extends EventTarget {
   #url;
@@ -98,55 +100,65 @@ export class WorkerClient extends EventTarget {
   async start(onProgress) {
     this.end();
     const { signal } = this.#starting;
+    const opening = this.#open(signal);
+    const drop = () => opening.then((worker) => worker.terminate(), () => {});
+    signal.addEventListener("abort", drop);
+    opening.catch(() => {}); // what is wrong with the files is told first
     try {
       const loaded = await this.load((...progress) => signal.aborted || onProgress(...progress), signal);
-      if (!signal.aborted) this.#begin(loaded);
+      if (signal.aborted) return;
+      this.setStatus({ starting: true });
+      this.#watchStart();
+      const worker = await opening;
+      if (signal.aborted) return;
+      signal.removeEventListener("abort", drop);
+      this.#worker = worker;
+      this.#listen(worker);
+      this.post({ type: "boot", role: this.#role, ...loaded });
     } catch (error) {
-      if (!signal.aborted) this.fail(error.reason ?? `Python could not be loaded (${error.message}).`);
+      if (signal.aborted) return;
+      if (error instanceof ScriptError) this.handleScriptError(error.message);
+      else this.fail(error.reason ?? `Python could not be loaded (${error.message}).`);
     }
   }
 
-  #begin(loaded) {
-    this.setStatus({ starting: true });
-    this.#launch({ type: "boot", role: this.#role, ...loaded });
-    if (this.hasWorker) this.#watchStart();
+  /** Makes a worker that has loaded its scripts, under the strictest policy that this host allows. */
+  async #open(signal) {
+    for (;;) {
+      const tried = strictest;
+      const worker = this.#make(POLICIES[tried]);
+      const answer = firstAnswer(worker, signal);
+      worker.postMessage({ type: "prepare", unguarded: tried > 0, snapshot: await runtime.snapshot });
+      const { type, problem } = await answer;
+      if (type === "prepared") return worker;
+      worker.terminate();
+      const isOther = type === "unguarded" ? tried === 0 : tried === 1;
+      if (signal.aborted || !isOther) throw new ScriptError(problem);
+      strictest = Math.max(strictest, tried + 1);
+    }
   }
 
-  #launch(message) {
+  #make(policy) {
     const script = policy === "page" ? blobAddress(this.#url) : trustedAddress(this.#url);
     try {
-      this.#worker = new Worker(script, { type: "module", name: this.#role });
+      return new Worker(script, { type: "module", name: this.#role });
     } catch (error) {
-      return this.fail(`The browser refused to start a worker for Python (${error.message}).`);
+      throw new BootError(`The browser refused to start a worker for Python (${error.message}).`);
     }
-    this.#listen(this.#worker, message);
-    this.#worker.postMessage({ ...message, unguarded: policy !== "own" });
   }
 
-  #listen(worker, message = null) {
-    let isFirst = message !== null;
+  #listen(worker) {
     worker.addEventListener("message", ({ data }) => {
       if (worker !== this.#worker) return;
-      const isUnguarded = isFirst && data?.type === "unguarded" && policy === "own";
-      isFirst = false;
-      if (isUnguarded) this.#relaunch("page", message);
-      else if (!isAllowed(data, this.turn, this.current)) this.refuse();
+      if (!isAllowed(data, this.turn, this.current)) this.refuse();
       else if (data.type === "snapshot") runtime.keep(data.snapshot);
       else this.receive(data);
     });
     worker.addEventListener("error", (event) => {
       if (worker !== this.#worker) return;
       event.preventDefault();
-      if (isFirst && policy === "page") this.#relaunch("none", message);
-      else this.handleScriptError(event.message || "its script could not be loaded");
+      this.handleScriptError(problemOf(event));
     });
-  }
-
-  #relaunch(next, message) {
-    policy = next;
-    this.#worker.terminate();
-    this.#worker = null;
-    this.#launch(message);
   }
 
   /** Sends a message to the worker. */
@@ -210,4 +222,23 @@ export class WorkerClient extends EventTarget {
     this.#worker?.terminate();
     this.#worker = null;
   }
+}
+
+class ScriptError extends Error {}
+
+/** The first answer of a worker that was just made: its message, or the problem of its script, or "" once aborted. */
+function firstAnswer(worker, signal) {
+  return new Promise((resolve) => {
+    worker.addEventListener("message", ({ data }) => resolve({ type: data?.type, problem: "it sent something else" }), { once: true });
+    const onError = (event) => {
+      event.preventDefault();
+      resolve({ type: "", problem: problemOf(event) });
+    };
+    worker.addEventListener("error", onError, { once: true });
+    signal.addEventListener("abort", () => resolve({ type: "", problem: "" }), { once: true });
+  });
+}
+
+function problemOf({ message }) {
+  return message || "its script could not be loaded";
 }

@@ -5,9 +5,9 @@
  *   planner   answers questions, and runs no reader code
  *   lab       fine-tunes the demo model, and runs no reader code (lab.js)
  *
- *   page → worker   {type: "boot", role, signal?, files, unguarded, numpy?, demo?, kernel?}
- *                                                        start; `signal`: a shared Int32Array[1];
- *                                                        `unguarded`: even without a policy
+ *   page → worker   {type: "prepare", unguarded, snapshot}   load the scripts; `unguarded`: even without a policy
+ *                   {type: "boot", role, signal?, files, numpy?, demo?, kernel?}
+ *                                                        start; `signal`: a shared Int32Array[1]
  *                   {type: "run", run, cell, source, guess?}  `guess`: {key, text}, see pycell
  *                   {type: "fetched", id, bytes?, reason, stopped}   a wheel, or why there is none
  *                   {type: "ping"}                       answer if Python's event loop runs
@@ -17,13 +17,14 @@
  *                                                        between two steps; without one, scores of their blend
  *                   {type: "start", run, choices}        in the lab: a fine-tune, `choices` as JSON
  *                   {type: "stop"}                       in the lab: after the current slice of work
- *   worker → page   {type: "unguarded"}                  no policy guards it: nothing was started
+ *   worker → page   {type: "unguarded"}                  no policy guards it: nothing was loaded
+ *                   {type: "prepared"}                   it may boot
  *                   and what messages.js lists: the page accepts nothing else, and nothing out of turn
  *
  * Only Pyodide's two scripts are fetched here: the worker's policy can forbid every other request.
  */
 
-import { installPackage, LOCK, startPyodide } from "./boot.js";
+import { installPackage, LOCK, prepareScripts, startPyodide } from "./boot.js";
 import { openLab } from "./lab.js";
 import { explainCrash, RUN_LOG } from "./messages.js";
 import { sandboxWorker } from "./sandbox.js";
@@ -120,6 +121,7 @@ let waitsSince = 0;
 let missedPings = 0;
 
 self.addEventListener("message", ({ data }) => {
+  if (data.type === "prepare") prepare(data);
   if (data.type === "boot") boot(data);
   if (data.type === "run") run(data);
   if (data.type === "fetched") resolveFetch(data);
@@ -136,8 +138,14 @@ for (const kind of ["error", "unhandledrejection"]) {
   self.addEventListener(kind, (event) => hasCrashed && event.preventDefault());
 }
 
+/** Loads what needs no files of the page, while these are on their way. */
+function prepare({ unguarded, snapshot }) {
+  if (!unguarded && canRunText()) return post({ type: "unguarded" });
+  prepareScripts(snapshot);
+  post({ type: "prepared" });
+}
+
 async function boot(message) {
-  if (!message.unguarded && canRunText()) return post({ type: "unguarded" });
   try {
     signal = message.signal ?? null;
     const pyodide = await startPyodide(message.files, {
