@@ -99,8 +99,8 @@ def _refused(job: Job, gpus: int, framework: Framework) -> str:
         return ""
     others = [FRAMEWORKS[name].label for name, why in found.items() if why is None]
     rest = f" This job runs in {', '.join(others)}." if others else ""
-    key, value = refused.key, refused.value
-    text = f"{framework.label} does not run {key} = {value}: {refused.bound}; {refused.remedy}.{rest}"
+    text = f"{framework.label} does not run {refused.key} = {refused.value}: {refused.bound};"
+    text += f" {refused.remedy}.{rest}"
     return textwrap.fill(text, WIDEST - 1)
 
 
