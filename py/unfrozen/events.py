@@ -50,6 +50,7 @@ KINDS: Final[dict[str, str]] = {
     "drift": "Distance of the weights from the pre-trained ones, by layer.",
     "rows": "The training examples: trained tokens, lengths, loss before training.",
     "sample": "Text generated from a fixed prompt, before or after training.",
+    "answer": "The answers of the model now and before training to a prompt somebody asked.",
     "checkpoint": "A checkpoint that is complete and verified on disk.",
     "alert": "Something the user should know.",
     "beat": "The trainer lives: when its next event is due, if it is paused, what it does else.",

@@ -21,7 +21,7 @@ import typer
 from gpu_runner.cli.console import console_with_libraries, exit_with
 from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
 from gpu_runner.config.load import resolve
-from gpu_runner.errors import MEANINGS, ExitCode, UsageError
+from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError
 from gpu_runner.installed import RUNS_ENV, built_page, package, program, runs_folder, short
 from gpu_runner.text import counted, printable
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gpu_runner.data.dataset import EncodedDataset
     from gpu_runner.data.examples import Example
     from gpu_runner.log.import_runs import Imported
+    from gpu_runner.log.questions import AnswerPair, Question
     from gpu_runner.model.load import Source
 
 
@@ -225,22 +226,22 @@ def ask(
     """Ask the model before and after a run the same: one prompt, two answers."""
 
     def go() -> ExitCode:
-        console = console_with_libraries()
-        from gpu_runner.plan.machine import choose_device
-        from gpu_runner.run.ask import AskOptions, check_prompt, load_pair
+        from rich.console import Console
 
-        options = AskOptions(tokens, temperature, seed)
-        options.check()
+        from gpu_runner.log.questions import Question
+
+        place, other = run_directory(run, runs), _run_at_step(against, runs)
         if prompt is not None:
-            check_prompt(prompt)
-        other = None if against is None else _run_at_step(against, runs)
-        place, where = run_directory(run, runs), choose_device(device)
-        with console.status("loading both models"):
-            pair = load_pair(place, step, other, where, trusted=trust_remote_code)
+            Question(prompt, tokens, temperature, seed).check()
+        answer = _ask_live(place) if step is None and other is None else None
+        console = Console(highlight=False)
+        if answer is None:
+            console = console_with_libraries()
+            answer = _ask_loaded(console, place, step, other, device, trusted=trust_remote_code)
         for asked in _prompts(prompt):
             try:
-                answers = pair.ask(asked, options)
-            except UsageError as error:
+                answers = answer(Question(asked, tokens, temperature, seed))
+            except RunnerError as error:
                 if prompt is not None:
                     raise
                 problem = {"prompt": asked[:MOST_NAME], "error": str(error)}
@@ -256,8 +257,48 @@ def ask(
     exit_with(go)
 
 
-def _run_at_step(text: str, runs: str | None) -> tuple[Path, int | None]:
+def _ask_live(place: Path) -> Callable[[Question], AnswerPair] | None:
+    """Return what asks a run that trains, through its commands; None where it does not train."""
+    from gpu_runner.log.questions import AnswerPair, post_question, wait_for_answer
+    from gpu_runner.log.runs import read_summary
+    from gpu_runner.log.tail import LOG_NAME, writer_alive
+
+    log = place / LOG_NAME
+    if not log.is_file() or not writer_alive(log):
+        return None
+    summary = read_summary(log)
+    if isinstance(summary, str):
+        return None
+
+    def answer(question: Question) -> AnswerPair:
+        written = log.stat().st_size
+        seq = post_question(place, place.name, summary.attempt, question).ask
+        return AnswerPair.of(wait_for_answer(log, seq, written, ANSWER_SECONDS), place.name)
+
+    return answer
+
+
+def _ask_loaded(
+    console: Console,
+    place: Path,
+    step: int | None,
+    other: tuple[Path, int | None] | None,
+    device: str,
+    *,
+    trusted: bool,
+) -> Callable[[Question], AnswerPair]:
+    """Return what asks two models of runs that it has loaded."""
+    from gpu_runner.plan.machine import choose_device
+    from gpu_runner.run.ask import load_pair
+
+    with console.status("loading both models"):
+        return load_pair(place, step, other, choose_device(device), trusted=trusted).ask
+
+
+def _run_at_step(text: str | None, runs: str | None) -> tuple[Path, int | None] | None:
     """Return the directory of a run and the step of "RUN@STEP". Raises `UsageError`."""
+    if text is None:
+        return None
     run, at, step = text.rpartition("@")
     if not at:
         return run_directory(text, runs), None
@@ -402,6 +443,8 @@ def publish(
 
 
 MOST_TRACES: Final = 5
+ANSWER_SECONDS: Final = 120.0
+"""For a run that trains: it answers between two steps."""
 MOST_SHOWN: Final = 10_000
 _SCORED: Final = 64
 """Examples that are scored where the weights are on this machine."""

@@ -19,7 +19,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,8 +38,9 @@ VERSION: Final = 1
 MAX_BYTES: Final = 4096
 LOCK_SECONDS: Final = 2.0
 
-Command = Literal["pause", "resume", "checkpoint", "evaluate", "stop"]
-COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
+Command = Literal["pause", "resume", "checkpoint", "evaluate", "stop", "ask"]
+COMMANDS: Final[tuple[Command, ...]] = get_args(Command)[:-1]
+"""Those that say everything by themselves; a question has a file of its own."""
 
 
 class CommandFileError(Exception):
@@ -58,6 +59,8 @@ class Commands:
     stop: bool = False
     look: int = 0
     """The `seq` of the newest command to evaluate; 0 for none."""
+    ask: int = 0
+    """The `seq` of the newest question; 0 for none. It lies in a file of its own."""
 
     def after(self, command: Command, seq: int) -> Commands:
         """Return the wanted state once `command` is added."""
@@ -65,6 +68,8 @@ class Commands:
             return replace(self, seq=seq, save=seq)
         if command == "evaluate":
             return replace(self, seq=seq, look=seq)
+        if command == "ask":
+            return replace(self, seq=seq, ask=seq)
         if command == "stop":
             return replace(self, seq=seq, stop=True)
         return replace(self, seq=seq, paused=command == "pause")
@@ -76,9 +81,10 @@ class CommandReader:
     def __init__(self, directory: Path, run: str, attempt: int) -> None:
         self.problem = ""
         """Why the newest file was ignored; "" when it was not."""
+        self.directory = directory
+        self.run = run
+        self.attempt = attempt
         self._path = directory / NAME
-        self._run = run
-        self._attempt = attempt
         self._seen: tuple[int, int, int] | None = None
         self._wanted = Commands()
 
@@ -90,7 +96,7 @@ class CommandReader:
             before = self._wanted
             self._seen, self._wanted = (
                 None,
-                Commands(before.seq, save=before.save, look=before.look),
+                Commands(before.seq, save=before.save, look=before.look, ask=before.ask),
             )
             return self._wanted
         sign = (found.st_ino, found.st_mtime_ns, found.st_size)
@@ -102,7 +108,7 @@ class CommandReader:
     def _take(self) -> None:
         try:
             data = _read(self._path)
-            wanted = _parse(data, self._run, self._attempt)
+            wanted = _parse(data, self.run, self.attempt)
         except (OSError, CommandFileError) as error:
             self.problem = f"{self._path} is ignored: {error}"
             return
@@ -110,10 +116,16 @@ class CommandReader:
             self._wanted = wanted
 
 
-def post_command(directory: Path, run: str, attempt: int, command: Command) -> Commands:
+def post_command(
+    directory: Path,
+    run: str,
+    attempt: int,
+    command: Command,
+    beside: Callable[[int], None] = lambda seq: None,
+) -> Commands:
     """The server's side: add `command` for `attempt` of `run`; return the state now wanted.
 
-    Raises `OSError` where the file cannot be written. A file that is not ours is replaced.
+    `beside` writes what belongs to it, given its `seq`, before the run can read it. Raises `OSError` where the file cannot be written. A file that is not ours is replaced.
     """
     path = directory / NAME
     with locked(directory):
@@ -125,6 +137,7 @@ def post_command(directory: Path, run: str, attempt: int, command: Command) -> C
         seq = max(newest + 1, time.time_ns() // 1000)
         wanted = (before or Commands()).after(command, seq)
         head = {"v": VERSION, "run": run, "att": attempt}
+        beside(seq)
         write_private(path, json.dumps(head | asdict(wanted)) + "\n", mtime_ns=seq * 1000)
     return wanted
 
@@ -171,7 +184,8 @@ def _parse(data: dict[str, Any], run: str, attempt: int) -> Commands | None:
         raise CommandFileError(f"it is version {data['v']} for run {data['run'][:80]!r}")
     if data["att"] != attempt:
         return None
-    return Commands(data["seq"], data["paused"], data["save"], data["stop"], data.get("look", 0))
+    asked = data.get("look", 0), data.get("ask", 0)
+    return Commands(data["seq"], data["paused"], data["save"], data["stop"], *asked)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from gpu_runner.log.commands import CommandReader, Commands
+from gpu_runner.log.questions import Question, read_question
 from gpu_runner.run.observer import RunObserver
 from gpu_runner.run.recorder import BEAT_SECONDS, Recorder
 from gpu_runner.train.loop import State
@@ -114,7 +115,7 @@ class ControlLoop:
         self._signals = signals
         self._reader = commands  # of the first process only
         self._commands = Commands()
-        self._saved = self._looked = 0
+        self._saved = self._looked = self._asked = 0
         self._reported = ""
 
     @property
@@ -126,13 +127,15 @@ class ControlLoop:
     def go_on(self) -> bool:
         """Return whether to take another step, once a pause is over. All processes call it."""
         while True:
-            stop, pause, save, look, writing = self._agree()
+            stop, pause, save, look, asked, writing = self._agree()
             if self._observer.pending and not writing:
                 self._observer.settle()
             if save:
                 self._save()
             if look:
                 self._evaluate()
+            if asked and not writing:
+                self._answer()
             still = pause and not stop
             changed = still != self._recorder.heartbeat.paused
             if changed:
@@ -149,8 +152,9 @@ class ControlLoop:
             self._report(self._reader.problem)
         commands = self._commands
         stop = self._signals.requested() or self._observer.stop.reached or commands.stop
-        asked = commands.paused, commands.save > self._saved, commands.look > self._looked
-        return self._world.any(stop, *asked, self._observer.writing)
+        news = commands.save > self._saved, commands.look > self._looked
+        wanted = commands.paused, *news, commands.ask > self._asked
+        return self._world.any(stop, *wanted, self._observer.writing)
 
     def _save(self) -> None:
         self._saved = self._commands.save
@@ -171,6 +175,21 @@ class ControlLoop:
         else:
             self._observer.look(self._state, counts=False)
             self._recorder.resting()
+
+    def _answer(self) -> None:
+        """Answer the newest question; processes answer it together."""
+        seq = self._asked = self._commands.ask
+        question = self._world.on_first(lambda: self._read_question(seq))
+        if question is not None:
+            self._observer.answer(self._state, question, seq)
+            self._recorder.resting()
+
+    def _read_question(self, seq: int) -> Question | None:
+        """Return the question, on the process that reads commands."""
+        reader = self._reader
+        if reader is None:
+            return None
+        return read_question(reader.directory, reader.run, reader.attempt, seq)
 
     def _pause(self, *, still: bool) -> None:
         step = self._state.step

@@ -587,6 +587,7 @@ def _observer(
     validation = Validation(
         model=run.model,
         tokenizer=plan.tokenizer,
+        encoder=plan.encoder,
         evaluator=Evaluator(
             plan.suites,
             config.micro_batch,

@@ -10,15 +10,20 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.training_state import History
+from gpu_runner.data.chat.messages import BadRow
+from gpu_runner.data.encode import Encoder
+from gpu_runner.errors import DataError, RunnerError
+from gpu_runner.log.questions import Question
 from gpu_runner.run.interval_chooser import IntervalChooser
 from gpu_runner.run.recorder import BEAT_SECONDS, PATIENCE_SECONDS, Recorder
-from gpu_runner.train.evaluate import Evaluator, generate
+from gpu_runner.train.evaluate import Continuation, Evaluator, generate
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.train.loop import State, StepResult
 from gpu_runner.world import World
@@ -65,6 +70,7 @@ class Validation:
 
     model: Any
     tokenizer: Any
+    encoder: Encoder
     evaluator: Evaluator
     initial_weights: InitialWeights
     sampling: Sampling
@@ -96,6 +102,22 @@ class Validation:
             self.sample(state.step, "before" if state.step == 0 else "after")
         self._patience = max(BEAT_SECONDS, time.monotonic() - started)
         return is_best
+
+    def answer(self, question: Question) -> tuple[Continuation, Continuation]:
+        """Return what θ₀ and the model now write. Raises `DataError`, `CheckpointError`."""
+        try:
+            read = self.encoder.render_question(question.prompt)
+        except BadRow as error:
+            raise DataError(f"{error}.") from None
+        after = self._write(read, question)
+        with self.initial_weights.swapped_into(self.model):
+            return self._write(read, question), after
+
+    def _write(self, read: str, question: Question) -> Continuation:
+        limit = SAMPLE_SECONDS if self.world.size == 1 else None  # all write the same tokens
+        write = partial(generate, temperature=question.temperature, seed=question.seed)
+        sizes = question.tokens, self.sampling.most_read, limit
+        return self.world.run(write, self.model, self.tokenizer, read, *sizes)
 
     def sample(self, step: int, when: str) -> None:
         """Let the model continue every prompt."""
@@ -218,6 +240,16 @@ class RunObserver:
         self.looked_step = state.step
         if self._validation.run(state, counts=counts) and self.stop.wanted:
             self.keep(state)
+
+    def answer(self, state: State, question: Question, seq: int) -> None:
+        """Answer a question with the weights of now and with θ₀; no weight changes."""
+        self._recorder.busy("answering", state.step, PATIENCE_SECONDS)
+        try:
+            found = self._validation.answer(question)
+        except RunnerError as error:  # of the prompt, or θ₀ is gone
+            self._recorder.alert("warn", f"A question is not answered: {error}", state.step)
+            return
+        self._recorder.answered(state.step, seq, question, *found)
 
     def keep(self, state: State) -> None:
         """Write a checkpoint, log that it is complete, remove what it replaces.

@@ -14,10 +14,11 @@ from typing import Final, Protocol
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.data.dataset import GENERAL, TASK
+from gpu_runner.log.questions import Question
 from gpu_runner.log.writer import Log
 from gpu_runner.memory.tracker import StepMemory
 from gpu_runner.system.price import Spending
-from gpu_runner.train.evaluate import Score
+from gpu_runner.train.evaluate import Continuation, Score
 from gpu_runner.train.initial_weights import Drift
 from gpu_runner.train.loop import State, StepResult
 
@@ -311,6 +312,17 @@ class Recorder:
         """Log the model's answer to prompt `index`, "before" or "after" training."""
         self._log.emit("sample", step, prompt=asked, text=text, when=when)
         self.history.add_sample(index, asked, text, when)
+
+    def answered(
+        self, step: int, seq: int, question: Question, before: Continuation, after: Continuation
+    ) -> None:
+        """Log the answers of θ₀ and of the model now to question `seq`."""
+        sides = {
+            name: {"text": found.text, "ended": found.ended, "pieces": list(found.pieces)}
+            for name, found in (("before", before), ("after", after))
+        }
+        how = {"temperature": question.temperature, "seed": question.seed}
+        self._log.emit("answer", step, prompt=question.prompt, asked=seq, **how, **sides)
 
     def _memory(self, step: int, memory: StepMemory) -> None:
         """Log instants whose memory is higher than before in this run."""

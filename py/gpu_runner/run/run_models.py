@@ -15,6 +15,7 @@ from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
 from gpu_runner.errors import CheckpointError, ModelLoadError
+from gpu_runner.log.questions import THETA_0
 from gpu_runner.model import sharded_load
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
 from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config
@@ -31,7 +32,7 @@ class RunModel:
     """A loaded model of a run, in evaluation mode, with what turns text into its tokens."""
 
     name: str
-    """For a person: "θ₀ (demo)", "step 200 of 20261130-…"."""
+    """For a person: "θ₀, the model before", "step 200 of 20261130-…"."""
     model: Any
     tokenizer: Any
     encoder: Encoder
@@ -101,7 +102,7 @@ def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> R
     )
     if vocabulary is not None:
         grow_embeddings(model, vocabulary, untrained=True)
-    return RunModel(f"θ₀ ({config.model})", model.eval(), tokenizer, encoder)
+    return RunModel(THETA_0, model.eval(), tokenizer, encoder)
 
 
 def _read_tokenizer(config: TrainConfig, place: Path, *, trusted: bool) -> tuple[Any, Encoder]:

@@ -30,6 +30,9 @@ from unfrozen.exact_match import ExactMatch
 
 ANSWER_TOKENS: Final = 32
 """The end among them: answers that are no longer are counted by exact match."""
+_WINDOW: Final = 16
+_LONGEST: Final = 64
+"""Tokens that are decoded together."""
 Progress = Callable[[float], None]
 """Is called with the share of something that is done."""
 
@@ -140,6 +143,8 @@ class Continuation:
 
     text: str
     tokens: tuple[int, ...]
+    pieces: tuple[str, ...]
+    """The texts of its tokens, those of special ones empty; none where they are not the text."""
     ended: bool
     """It wrote a token that ends texts; else it was stopped."""
 
@@ -185,7 +190,31 @@ def generate(
         model.train(was_training)
     tokens = tuple(output[0, ids.shape[1] :].tolist())
     ended = bool(tokens) and tokens[-1] in end_tokens(model)
-    return Continuation(tokenizer.decode(tokens, skip_special_tokens=True), tokens, ended)
+    text = str(tokenizer.decode(tokens, skip_special_tokens=True))
+    pieces = token_pieces(tokenizer, tokens)
+    return Continuation(text, tokens, pieces if "".join(pieces) == text else (), ended)
+
+
+def token_pieces(tokenizer: Any, tokens: Sequence[int]) -> tuple[str, ...]:
+    """Return the text of each token, such that together they are the text of all.
+
+    A character of several tokens stands with its last one.
+    """
+
+    def decode(start: int, end: int) -> str:
+        return str(tokenizer.decode(tokens[start:end], skip_special_tokens=True))
+
+    pieces, start, done = [], 0, ""
+    for end in range(1, len(tokens) + 1):
+        text = decode(start, end)
+        if text.endswith("\ufffd") and end < len(tokens) and end - start < _LONGEST:
+            pieces.append("")
+            continue
+        pieces.append(text[len(done) :])
+        done = text
+        if end - start >= _WINDOW:  # spaces depend on the token before
+            start, done = end - 1, decode(end - 1, end)
+    return tuple(pieces)
 
 
 def _room(model: Any, new_tokens: int, most_read: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,24 @@ class InitialWeights:
         """Copy these weights back into `model`."""
         for _, now, start in self.pairs(model):
             now.copy_(start)
+
+    @contextmanager
+    def swapped_into(self, model: Any) -> Iterator[None]:
+        """Hold these weights in `model` inside; then its own again, bit for bit.
+
+        Those of this process are copied to host memory meanwhile.
+        """
+        own: list[tuple[Tensor, Tensor]] = []
+        try:
+            with torch.no_grad():
+                for _, now, start in self.pairs(model):
+                    own.append((now, now.to("cpu", copy=True)))
+                    now.copy_(start)
+            yield
+        finally:
+            with torch.no_grad():
+                for now, before in own:
+                    now.copy_(before)
 
     def pairs(self, model: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, the parameter, its initial value in fp32), of what this process holds.

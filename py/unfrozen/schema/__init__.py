@@ -30,10 +30,11 @@ from unfrozen.errors import MOST_DEEP
 from unfrozen.schema import event_log, published, server
 from unfrozen.schema.check import Checked, check, read_file
 from unfrozen.schema.event_log import LogOrder, read_event, read_line
-from unfrozen.schema.files import COMMANDS, RECIPE, STARTED, STATE
+from unfrozen.schema.files import COMMANDS, QUESTION, RECIPE, STARTED, STATE
 
 __all__ = [
     "COMMANDS",
+    "QUESTION",
     "RECIPE",
     "STARTED",
     "STATE",

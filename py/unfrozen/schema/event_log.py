@@ -227,6 +227,11 @@ _POST_MORTEM: Final = record(
 )
 """Why memory ran out (`gpu_runner.memory.out_of_memory`): `facts`, `advice`, `settings` show."""
 
+_ANSWER: Final = record(
+    {"text": PROSE, "ended": BOOLEAN, "pieces": array(string(64), 256)}, required=("text", "ended")
+)
+"""What a model wrote, token by token, and whether it ended by itself."""
+
 EVENTS: Final[dict[str, Shape]] = {
     "run.start": _START,
     "predicted": record(
@@ -263,6 +268,18 @@ EVENTS: Final[dict[str, Shape]] = {
     "sample": record(
         {"prompt": PROSE, "text": PROSE, "when": enum("before", "after"), "cut": ANYTHING},
         required=("prompt", "text"),
+    ),
+    "answer": record(
+        {
+            "prompt": PROSE,
+            "asked": integer(),
+            "temperature": number(0, 5),
+            "seed": integer(),
+            "before": _ANSWER,
+            "after": _ANSWER,
+            "cut": ANYTHING,
+        },
+        required=("prompt", "after"),
     ),
     "checkpoint": record(
         {"path": string(1024), "bytes": BYTES, "sha256": string(64), "best": BOOLEAN}

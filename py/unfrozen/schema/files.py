@@ -44,11 +44,27 @@ COMMANDS: Final[Shape] = record(
         "paused": BOOLEAN,
         "save": integer(),
         "look": integer(),
+        "ask": integer(),
         "stop": BOOLEAN,
     },
     required=("v", "run", "att", "seq", "paused", "save", "stop"),
 )
 """`commands.json`: what is wanted of a run."""
+
+QUESTION: Final[Shape] = record(
+    {
+        "v": integer(1, 1000),
+        "run": NAME,
+        "att": integer(0, 10**6),
+        "seq": integer(),
+        "prompt": string(4000),
+        "tokens": integer(1, 256),
+        "temperature": number(0, 5),
+        "seed": integer(),
+    },
+    required=("v", "run", "att", "seq", "prompt", "tokens", "temperature", "seed"),
+)
+"""`question.json`: what a live run is asked."""
 
 _DIGEST: Final = string(64, r"[0-9a-f]*", "a hexadecimal digest")
 _LOSSES: Final = mapping(NAME, METRIC, 1000)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ import torch
 from rich.console import Console
 
 from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
+from gpu_runner.log.questions import AnswerPair, Question
 from gpu_runner.model.load import find, load, load_tokenizer
-from gpu_runner.run.ask import MOST_CHARACTERS, AskOptions, ModelPair, check_prompt, load_pair
+from gpu_runner.run.ask import ModelPair, load_pair
 from gpu_runner.run.run_models import load_initial, load_trained
 from gpu_runner.train.evaluate import generate
 
 CPU = torch.device("cpu")
-GREEDY = AskOptions(tokens=8)
+QUESTION = Question("1+1=", tokens=8)
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +31,19 @@ def pair(once_finished: Path) -> ModelPair:
 def test_the_answers_are_those_of_the_models_on_disk(
     pair: ModelPair, once_finished: Path, model_dir: Path
 ) -> None:
-    found = pair.ask("1+1=", GREEDY)
+    found = pair.ask(QUESTION)
+    read = pair.after.encoder.render_question("1+1=")
     for answer, place in ((found.before, model_dir), (found.after, once_finished / "model")):
         source = find(str(place))
         tokenizer = load_tokenizer(source)
-        model = load(source, tokenizer, "fp32", CPU)
-        read = answer.asked.encoder.render_question("1+1=")
-        assert answer.written == generate(model, tokenizer, read, 8)
-    assert found.before.written != found.after.written
+        written = generate(load(source, tokenizer, "fp32", CPU), tokenizer, read, 8)
+        assert (answer.text, answer.ended) == (written.text, written.ended)
+        assert "".join(answer.pieces) == answer.text
+    assert found.before.text != found.after.text
 
 
 def test_as_json_each_side_has_its_text_and_whether_it_ended(pair: ModelPair) -> None:
-    found = pair.ask("1+1=", GREEDY).as_json()
+    found = pair.ask(QUESTION).as_json()
     assert found["prompt"] == "1+1="
     assert found["after"]["model"].startswith("step 6 of ")
     for side in ("before", "after"):
@@ -48,46 +51,29 @@ def test_as_json_each_side_has_its_text_and_whether_it_ended(pair: ModelPair) ->
         assert isinstance(found[side]["ended"], bool)
 
 
+def shown(found: AnswerPair) -> str:
+    with io.StringIO() as text:
+        found.show(Console(file=text, force_terminal=True, width=100))
+        return text.getvalue()
+
+
 def test_only_what_differs_is_bold(pair: ModelPair) -> None:
-    found = pair.ask("1+1=", GREEDY)
-    console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    found.show(console)
-    assert "\x1b[1m" in console.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
-    same = ModelPair(pair.after, pair.after).ask("1+1=", GREEDY)
-    assert not any("bold" in str(span.style) for span in same.after.as_text().spans)
+    assert "\x1b[1m" in shown(pair.ask(QUESTION))
+    assert "\x1b[1m" not in shown(ModelPair(pair.after, pair.after).ask(QUESTION))
 
 
 def test_two_checkpoints_are_compared(once_stopped: Path, once_finished: Path) -> None:
     pair = load_pair(once_finished, None, (once_stopped, 3), CPU)
     assert pair.before.name == f"step 3 of {once_stopped.name}"
-    assert pair.ask("1+1=", GREEDY).before.written.tokens
-
-
-@pytest.mark.parametrize("options", [{"tokens": 0}, {"temperature": float("nan")}, {"seed": -1}])
-def test_options_out_of_bounds_are_refused(options: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="is out of bounds: give a number from"):
-        AskOptions(**options).check()
-
-
-@pytest.mark.parametrize(
-    ("prompt", "why"),
-    [
-        (" \n", "is empty"),
-        ("a" * (MOST_CHARACTERS + 1), "100,001 characters: give at most 100,000"),
-        ("\ud800", "holds half a character"),
-    ],
-)
-def test_a_prompt_that_cannot_be_asked_is_refused(prompt: str, why: str) -> None:
-    with pytest.raises(UsageError, match=why):
-        check_prompt(prompt)
+    assert pair.ask(QUESTION).before.pieces
 
 
 def test_a_prompt_longer_than_the_model_reads_is_refused_and_another_script_is_not(
     pair: ModelPair,
 ) -> None:
     with pytest.raises(UsageError, match=r"give at most .* with --tokens 8"):
-        pair.ask("1+1=" * 2000, GREEDY)
-    assert pair.ask("один и один?", GREEDY).after.written.tokens
+        pair.ask(replace(QUESTION, prompt="1+1=" * 2000))
+    assert pair.ask(replace(QUESTION, prompt="один и один?")).after.pieces
 
 
 def test_models_that_are_not_there_are_named(once_stopped: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import run_process
 from gpu_runner.checkpoint import directory
 from gpu_runner.log import commands
+from gpu_runner.log.questions import Question, post_question, wait_for_answer
 from gpu_runner.log.runs import describe, processes_of
 from run_process import events, losses, runner
 from slowness import slowness
@@ -89,6 +90,27 @@ def assert_same(run: Path, undisturbed: Path) -> None:
     assert len(losses(run)) == STEPS
     model = "model/model.safetensors"
     assert (run / model).read_bytes() == (undisturbed / model).read_bytes()
+
+
+def test_a_run_answers_with_the_weights_of_now_and_of_before_and_trains_on_as_if_not_asked(
+    started: tuple[ForkServerProcess, Path], undisturbed: Path
+) -> None:
+    child, run = started
+    log, again = run / "events.jsonl", Question("1+1=", tokens=4, temperature=1.0, seed=2)
+    found = []
+    ask(run, "pause")
+    for question in (Question("1+1=", tokens=4), again, again):
+        seq = post_question(run, run.name, 0, question).ask
+        found.append(wait_for_answer(log, seq, 0, PATIENCE_SECONDS))
+    ask(run, "resume")
+    live = post_question(run, run.name, 0, Question("2+2=", tokens=4)).ask
+    found.append(wait_for_answer(log, live, 0, PATIENCE_SECONDS))
+    child.join()
+    assert_same(run, undisturbed)
+    assert [answer["prompt"] for answer in found] == ["1+1="] * 3 + ["2+2="]
+    assert all({"text", "ended", "pieces"} == set(answer["before"]) for answer in found)
+    assert found[1]["after"] == found[2]["after"]
+    assert any(answer["before"] != answer["after"] for answer in found)
 
 
 def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_been(
