@@ -5,6 +5,7 @@ Reading order:
 - `tail` — read a log while it grows, by byte offset
 - `writer` — write it: one object a line, one write a line
 - `commands` — commands of the page to a run: one small file, replaced whole
+- `questions` — questions to a model, and to a run that trains
 - `runs` — which runs there are, and the status of each
 - `export_metrics` — a run's metrics for other tools
 - `stores` — runs in the stores of MLflow and trackio

@@ -121,11 +121,12 @@ def post_command(
     run: str,
     attempt: int,
     command: Command,
-    beside: Callable[[int], None] = lambda seq: None,
+    beside: Callable[[int], None] = lambda _: None,
 ) -> Commands:
     """The server's side: add `command` for `attempt` of `run`; return the state now wanted.
 
-    `beside` writes what belongs to it, given its `seq`, before the run can read it. Raises `OSError` where the file cannot be written. A file that is not ours is replaced.
+    `beside` writes what belongs to it, given its `seq`, before the run can read it. Raises
+    `OSError` where the file cannot be written. A file that is not ours is replaced.
     """
     path = directory / NAME
     with locked(directory):

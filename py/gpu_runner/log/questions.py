@@ -82,7 +82,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """What a model wrote, and whether it ended by itself.
 
     `model` names it for a person; `pieces` are the texts of its tokens, or none.
@@ -99,15 +99,15 @@ class AnswerPair:
     """The answers of two models to a prompt."""
 
     prompt: str
-    before: Answer
-    after: Answer
+    before: ModelAnswer
+    after: ModelAnswer
 
     @classmethod
     def of(cls, event: Mapping[str, Any], run: str) -> AnswerPair:
         """Return the answers that an event of a run's log holds."""
 
-        def answer(name: str, found: Mapping[str, Any]) -> Answer:
-            return Answer(name, found["text"], found["ended"], found.get("pieces") or ())
+        def answer(name: str, found: Mapping[str, Any]) -> ModelAnswer:
+            return ModelAnswer(name, found["text"], found["ended"], found.get("pieces") or ())
 
         now = f"step {event['step']:,} of {run}"
         return cls(event["prompt"], answer(THETA_0, event["before"]), answer(now, event["after"]))

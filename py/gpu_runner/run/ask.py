@@ -9,7 +9,7 @@ import torch
 
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.errors import DataError, UsageError
-from gpu_runner.log.questions import Answer, AnswerPair, Question
+from gpu_runner.log.questions import AnswerPair, ModelAnswer, Question
 from gpu_runner.run.run_models import RunModel, load_initial, load_trained
 from gpu_runner.text import counted
 from gpu_runner.train.evaluate import generate
@@ -48,7 +48,7 @@ def load_pair(
     return ModelPair(load_trained(*against, device, trusted=trusted), after)
 
 
-def _answer(asked: RunModel, question: Question) -> Answer:
+def _answer(asked: RunModel, question: Question) -> ModelAnswer:
     try:
         read = asked.encoder.render_question(question.prompt)
     except BadRow as error:
@@ -70,4 +70,4 @@ def _answer(asked: RunModel, question: Question) -> Answer:
         temperature=question.temperature,
         seed=question.seed,
     )
-    return Answer(asked.name, found.text, found.ended, found.pieces)
+    return ModelAnswer(asked.name, found.text, found.ended, found.pieces)

@@ -207,14 +207,14 @@ def rank_examples(
     ranked = sorted(losses, reverse=True)
     most = min(EXTREME, len(ranked) // 2)
 
-    def shown(some: list[tuple[float, int]]) -> list[dict[str, Any]]:
+    def list_examples(some: list[tuple[float, int]]) -> list[dict[str, Any]]:
         return [{**_example(rows, encoder, n, tokens), "loss": loss} for loss, n in some]
 
     return {
         "rows": len(ranked),
         "mean": sum(loss for loss, _ in ranked) / len(ranked),
-        "hardest": shown(ranked[:most]),
-        "easiest": shown(ranked[::-1][:most]),
+        "hardest": list_examples(ranked[:most]),
+        "easiest": list_examples(ranked[::-1][:most]),
     }
 
 

@@ -62,6 +62,7 @@ def test_what_the_writer_writes_is_let_through_kind_by_kind(tmp_path: Path) -> N
         "run.resume": {"from_step": 1},
         "eval": {"suite": "task", "loss": float("nan"), "delta": 0.0, "baseline": 1.0},
         "sample": {"prompt": "p", "text": "é", "when": "before"},
+        "answer": {"prompt": "p", "after": {"text": "a", "ended": True}},
         "predicted": {"predicted": {"peak_instant": "load", "peak_bytes": 1}},
         "metrics": {"m": dict.fromkeys(METRIC_NAMES, float("inf"))},
         "alert": {"level": "warn", "text": "x" * 20_000},  # over the line: the writer cuts it
