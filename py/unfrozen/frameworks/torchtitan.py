@@ -5,8 +5,9 @@ FSDP's precision is there without sharding too (`models/llama3/parallelize.py`).
 over data and context together (`distributed/parallel_dims.py`: fsdp = dp_shard · cp); weights that
 stay after the forward pass are ZeRO-2. A pipeline takes the micro-batches of a step as one local
 batch (`trainer.py`: accumulation comes on top). Experts are whole on each GPU: their ranks come
-from data and tensor. MODULE and CONFIG name model, loss and data of its registry, such as llama3
-and llama3_8b.
+from data and tensor. CUDA graphs, which no plan here counts, are off; pipelines and most exchanges
+of experts are refused with them (`trainer.py`, `_validate_cuda_graphs`). MODULE and CONFIG name
+model, loss and data of its registry, such as llama3 and llama3_8b.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ def command(job: Job) -> str:
         f"--training.seq_len {recipe.seq_len}",
         f"--training.local_batch_size {local} --training.global_batch_size {step}",
         *(shared if shards > 1 else ["--parallelism.data_parallel_shard_degree 1", *shared]),
+        "--training.disable_cuda_graphs",
         "--compile.enable" if recipe.kernels == "fused" else "",
         f"activation-checkpoint:{recipe.checkpointing}",
     )

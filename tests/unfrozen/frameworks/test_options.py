@@ -152,6 +152,9 @@ def torchtitan(job: Job, text: str) -> None:
     read_options(options, OPTIONS["torchtitan"])
     name, _, value = way.partition(":")
     accepts(name, OPTIONS["torchtitan"][name], value)
+    assert (
+        "--training.disable_cuda_graphs" in options
+    )  # pipelines and experts are refused with them
     schedule = "--parallelism.pipeline_parallel_schedule"
     assert (schedule in options) == (job.cluster.pipeline_parallel > 1)
     if schedule in options:
