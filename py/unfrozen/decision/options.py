@@ -40,7 +40,7 @@ from unfrozen.units import GB, gib
 
 METHODS: Final = ("full", "lora", "qlora")
 EXACT, ROUNDED, EIGHT_BIT = "exact", "rounded", "8-bit"
-_PEFT: Final[State] = {"lora_library": "peft", "lora_dtype": "fp32"}
+_PEFT: Final[State] = {"lora_library": "peft", "lora_dtype": "fp32", "lora_autocast": "true"}
 """PEFT trains adapters in fp32 beside 16-bit weights by default."""
 _LADDER: Final[dict[str, dict[str, State]]] = {
     "full": {

@@ -18,8 +18,8 @@ from unfrozen.plan import DEFAULT_GPU
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.communication import Sharing, Waits, bubble_seconds
 from unfrozen.plan.timing.host import (
-    HOOK_KERNELS,
     activation_seconds,
+    hook_seconds,
     launch_seconds,
     state_seconds,
     update_seconds,
@@ -95,6 +95,8 @@ CAUSES: Final = {
 _NUMBERS: Final = (
     *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
 )
+RECOMPUTED: Final = {"none": 0.0, "selective": 0.5, "full": 1.0}
+"""Of the kernels of the forward pass, those that recomputation launches again."""
 _NEARLY_ALL: Final = 0.95
 
 
@@ -134,7 +136,7 @@ def _step_time(job: Job, measured: Calibration | None) -> StepTime:
     once = sharing.step(backward, forward)
     both = forward.plus(backward)
     late = slowest_factor(job.cluster.gpus) * times
-    launches = times * _launches(job, both, measured)
+    launches = times * _launches(job, forward, both, measured)
     offloaded = max(0.0, activation_seconds(job, gpu) - times * both.busy)
     cluster = job.cluster
     weights = backward.busy / 3  # gradients of weights: about as long as the forward pass
@@ -174,13 +176,12 @@ def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, W
     return forward.plus(ends.forward), backward.plus(ends.backward), waits
 
 
-def _launches(job: Job, both: Seconds, measured: Calibration | None) -> float:
+def _launches(job: Job, ahead: Seconds, both: Seconds, measured: Calibration | None) -> float:
     """Return the seconds of a micro-batch that kernels wait for each other, or for the host."""
     gaps = KERNEL_SECONDS * both.kernels
-    hooks = 0.0
-    if job.cluster.stage == 3 and job.cluster.shards > 1:
-        hooks = 3 * HOOK_KERNELS * job.model.architecture.layers
-    host = launch_seconds(job, measured) * (both.kernels + hooks)
+    forward, backward = launch_seconds(job, measured)
+    written = ahead.kernels * (1 + RECOMPUTED[job.recipe.checkpointing])  # in Python
+    host = forward * written + backward * (both.kernels - written) + hook_seconds(job)
     return gaps + max(0.0, host - both.busy - gaps)
 
 

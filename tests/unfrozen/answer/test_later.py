@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from unfrozen.answer.later import LaterRun, compare, group_comparisons, merge_settings, read_runs
+from unfrozen.answer.later import (
+    FOUND,
+    LATER,
+    LaterRun,
+    compare,
+    group_comparisons,
+    merge_settings,
+    read_runs,
+)
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
@@ -34,9 +42,9 @@ def speed(name: str = "x", job: Any = JOB, **more: Any) -> dict[str, Any]:
     return row | FACTS | more
 
 
-def row(given: dict[str, Any], *said: dict[str, Any], found: bool = False) -> LaterRun:
+def row(given: dict[str, Any], *said: dict[str, Any], collection: str = LATER) -> LaterRun:
     """The one row of a file of one."""
-    (only,) = read_runs([given], said, found)
+    (only,) = read_runs([given], said, collection)
     return only
 
 
@@ -61,10 +69,10 @@ def test_what_is_reported_of_rows_is_found_by_pattern_and_by_what_was_measured()
 
 def test_a_row_may_carry_what_is_reported_of_it() -> None:
     own = peak(documented={"job": {"recipe": {"seq_len": 2048}}, "unsupported": "a held gpu"})
-    read = row(own, {"rows": ["*"], "unsupported": "a strange kernel"}, found=True)
+    read = row(own, {"rows": ["*"], "unsupported": "a strange kernel"}, collection=FOUND)
     assert read.documented == {"recipe": {"seq_len": 2048}}
     assert read.unsupported == "a held gpu; a strange kernel"
-    assert read.found
+    assert read.collection == FOUND
 
 
 def test_words_that_the_planner_does_not_know_are_left_out_one_by_one() -> None:

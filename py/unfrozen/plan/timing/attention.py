@@ -52,6 +52,13 @@ class Attention(NamedTuple):
     backward: float
 
 
+def by_megatron(job: Job) -> bool:
+    """Return whether Megatron-Core runs a job: it is named, or gradients are wider than weights."""
+    if job.framework:
+        return job.framework.name == "megatron"
+    return BYTES[job.recipe.grads] > BYTES[job.recipe.params]
+
+
 def kernel(job: Job) -> Kernel:
     """Return the kernel that a job's attention runs.
 
@@ -66,9 +73,9 @@ def kernel(job: Job) -> Kernel:
         return "eager" if recipe.attention == "eager" else "masked"
     if recipe.attention in ("sdpa_masked", "efficient"):
         return "masked"
-    named = job.framework.name if job.framework else ""
-    if named == "megatron" or (not named and BYTES[recipe.grads] > BYTES[recipe.params]):
+    if by_megatron(job):
         return "newest"
+    named = job.framework.name if job.framework else ""
     if named == "llm-foundry":
         return "flash-1"
     if not named and a.model_type == "gpt" and not a.mlp_bias and recipe.params == "fp32":

@@ -30,6 +30,7 @@ micro-batches, and never less than nothing:
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -37,8 +38,16 @@ from unfrozen.hardware import LINK_SHARE, Gpu
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
-from unfrozen.plan.timing.layers import Matmul
-from unfrozen.plan.timing.passes import IN_PARTS, BatchTime, LayerTime, Seconds, trained
+from unfrozen.plan.timing.attention import by_megatron
+from unfrozen.plan.timing.layers import Matmul, places_of_token
+from unfrozen.plan.timing.passes import (
+    IN_PARTS,
+    BatchTime,
+    LayerTime,
+    Seconds,
+    layer_kinds,
+    trained,
+)
 from unfrozen.units import GB
 
 BASE_SECONDS: Final = 8.4e-6
@@ -66,6 +75,8 @@ class Ring(NamedTuple):
     rate: float
     latency: float
     outside: bool  # between machines
+    machines: int = 1
+    adapter: float = math.inf  # bytes per second of one GPU's own
 
     def gather(self, size: float) -> float:
         """Return the seconds of an all-gather of `size` bytes, or of a reduce-scatter."""
@@ -77,9 +88,15 @@ class Ring(NamedTuple):
         """Return the seconds of an all-reduce: a reduce-scatter and a gather."""
         return 2 * self.gather(size)
 
-    def exchange(self, size: float) -> float:
-        """Return seconds of an all-to-all in which each GPU sends `size` bytes."""
-        return self.gather(size)
+    def exchange(self, size: float, apart: float) -> float:
+        """Return the seconds of an all-to-all in which each GPU sends `size` bytes to all GPUs,
+        itself included, and `apart` to all machines: each through its own adapter.
+        """
+        if self.gpus <= 1:
+            return 0.0
+        inside = size / self.machines * (1 - self.machines / self.gpus) / self.rate
+        between = apart * (1 - 1 / self.machines) / self.adapter
+        return self.latency + max(inside, between)
 
 
 @lru_cache(maxsize=4096)
@@ -94,7 +111,8 @@ def ring(gpu: Gpu, gpus: int, stride: int = 1) -> Ring:
     far = LINK_SHARE * GB * gpu.network_gb_s * near
     latency = (gpus - machines) * hop + (machines - 1) * HOP_SECONDS["network"]
     slowest = min(rate, far) if near > 1 else far
-    return Ring(gpus, slowest, BASE_SECONDS + latency, True)
+    adapter = LINK_SHARE * GB * gpu.network_gb_s
+    return Ring(gpus, slowest, BASE_SECONDS + latency, True, machines, adapter)
 
 
 def _inside(gpu: Gpu) -> tuple[float, float]:
@@ -173,14 +191,22 @@ class Sharing:
 
     def _dispatch(self) -> Waits:
         """Return the waits for tokens to the GPUs of their experts and back, forward and backward
-        (Lepikhin et al., GShard, arXiv 2006.16668, section 3.1).
+        (Lepikhin et al., GShard, arXiv 2006.16668, section 3.1): a copy for each of its experts;
+        by Megatron's flex dispatcher once to each GPU, and between machines once to each of them
+        (DeepEP, README; HybridEP, "no redundant communication").
         """
-        a, recipe = self.part.local, self.job.recipe
+        a, recipe, cluster = self.part.local, self.job.recipe, self.job.cluster
         if self.experts.gpus <= 1 or a.experts is None:
             return Waits()
-        size = self.part.tokens * a.experts.per_token * a.hidden * BYTES[recipe.compute]
+        ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        token = self.part.tokens / ranks * a.hidden * max(2, BYTES[recipe.compute])
+        copies = apart = float(a.experts.per_token)
+        if by_megatron(self.job):
+            copies = places_of_token(self.experts.gpus, a.experts.per_token)
+            apart = places_of_token(self.experts.machines, a.experts.per_token)
         times = 6 if recipe.checkpointing == "full" else 4
-        return Waits.on(self.experts, times * self.experts.exchange(size))
+        seconds = self.experts.exchange(copies * token, apart * token)
+        return Waits.on(self.experts, times * seconds)
 
     def ends(self, weights: float) -> Waits:
         """Return waits without overlap: the first gather, the last scatter, the embedding."""
@@ -201,18 +227,41 @@ class Sharing:
     def step(self, backward: Seconds, forward: Seconds) -> Waits:
         """Return the waits once a step: gradient reduction, and the new weights below ZeRO-3."""
         cluster, recipe = self.job.cluster, self.job.recipe
-        own = trained(self.job) / (cluster.tensor_parallel * cluster.pipeline_parallel)
-        gradients = self.gradient_width() * own
-        apart = self.copies.reduce(gradients / cluster.shards)
+        own, experts = self._weights()
+        width = self.gradient_width()
+        apart = self.copies.reduce(width * (own + experts) / cluster.shards)
         found = self._beside(apart, backward) if cluster.stage else Waits()
         if self.data.gpus <= 1 or cluster.stage == 3:
             return found
+
+        def gathered(each: int) -> float:
+            return self.data.gather(each * own) + self.expert_data.gather(each * experts)
+
         if cluster.stage == 0:
-            return self._beside(self.data.reduce(gradients), backward)
-        found = found.plus(self._beside(self.data.gather(BYTES[recipe.params] * own), forward))
+            return self._beside(2 * gathered(width), backward)
+        found = found.plus(self._beside(gathered(BYTES[recipe.params]), forward))
         if cluster.stage == 1 and recipe.grad_accum > 1:
-            found = found.plus(self._beside(self.data.gather(gradients), backward))
+            found = found.plus(self._beside(gathered(width), backward))
         return found
+
+    def _weights(self) -> tuple[float, float]:
+        """Return the weights that train on one GPU, before they are sharded: those outside experts,
+        which all GPUs alike hold, and its own experts'.
+        """
+        cluster, part = self.job.cluster, self.part
+        parts = cluster.tensor_parallel * cluster.pipeline_parallel
+        whole = trained(self.job) / parts
+        if part.job.recipe.lora or cluster.expert_parallel == 1:
+            return whole, 0.0
+        counted = sum(
+            count * p.weights
+            for kind, sparse, count in layer_kinds(part.local)
+            for p in part.matmuls(sparse, kind)
+            if p.groups > 1
+        )
+        experts = counted * self._trained_share() / cluster.pipeline_parallel
+        shared = experts * cluster.expert_parallel * cluster.expert_ranks / cluster.tensor_parallel
+        return max(0.0, whole - shared), experts
 
     def gradient_width(self) -> int:
         """Return the bytes of a gradient as it is reduced."""

@@ -7,20 +7,30 @@ from typing import Final
 
 from unfrozen.hardware import HOST_MEMORY_GB_S, Gpu, host_link_gb_s
 from unfrozen.job import Job
+from unfrozen.job.lora import targets
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan import plan_job
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.passes import moment_width, trained, update_bytes
 from unfrozen.units import GB
 
-LAUNCH_SECONDS: Final = 8e-6
-"""Assumed of eager PyTorch: Python, dispatcher, autograd and launch of one kernel. The least that a
-launch alone takes is 2.5 µs; the whole way is given as 5 to 25 µs."""
+FORWARD_SECONDS: Final = 18e-6
+BACKWARD_SECONDS: Final = 10e-6
+"""Of the host for one kernel of eager PyTorch: Python, dispatcher and autograd forward; backward
+the engine alone, which is C++. Layers of a Llama 32 wide, of transformers 5.24 with PEFT 0.21 and
+PyTorch 2.13 on an AMD EPYC, take 1.5 ms of processor time forward and 1.1 ms backward: 15.5 and 7.5
+µs for each kernel that a GPU would run (docs/host_floor.py, as all below). The launch itself adds
+at least 2.5 µs."""
 COMPILED_SECONDS: Final = 5e-6
 """Assumed of a compiled kernel: the launcher that Inductor writes, without the dispatcher."""
-HOOK_KERNELS: Final = 40
-"""Assumed: what FSDP's hooks cost the host a layer and pass, in kernels: wait, copy in, gather,
-copy out, free, and what a scatter adds (torch/distributed/fsdp, `_fsdp_param_group.py`)."""
+FSDP_SECONDS: Final = 0.8e-3
+"""Of the host for the hooks of one layer and one pass under FSDP2 (`fully_shard` of the same layers
+on the same processor, one process)."""
+DEEPSPEED_SECONDS: Final = 0.4e-3
+"""Of the host to gather one weight and release it, once in each pass, recomputation included, under
+ZeRO-3 of DeepSpeed 0.19 (the same layers, with hooks on every module)."""
+DEEPSPEED_GRADIENT_SECONDS: Final = 0.09e-3
+"""Of the host for the gradient of one weight under ZeRO-1 and ZeRO-2 of DeepSpeed (the same)."""
 TENSORS_A_LAYER: Final = 9
 """Of a Llama's: four matrices of attention, three of the MLP, two norms."""
 UPDATE_KERNELS: Final = {
@@ -30,11 +40,30 @@ UPDATE_KERNELS: Final = {
 """Assumed: kernels of the update a tensor; fused and foreach ones take many tensors at once."""
 
 
-def launch_seconds(job: Job, measured: Calibration | None = None) -> float:
-    """Return the host's seconds per kernel launch of the passes."""
+def launch_seconds(job: Job, measured: Calibration | None = None) -> tuple[float, float]:
+    """Return the host's seconds for a kernel of the forward pass and of the backward pass.
+
+    What `calibrate` measures is a kernel without the Python of a model.
+    """
+    if job.recipe.kernels == "fused":
+        return (COMPILED_SECONDS,) * 2
     if measured and measured.launch_us:
-        return measured.launch_us * 1e-6
-    return COMPILED_SECONDS if job.recipe.kernels == "fused" else LAUNCH_SECONDS
+        backward = measured.launch_us * 1e-6
+        return backward * FORWARD_SECONDS / BACKWARD_SECONDS, backward
+    return FORWARD_SECONDS, BACKWARD_SECONDS
+
+
+def hook_seconds(job: Job) -> float:
+    """Return the host's seconds for the hooks of sharding, of one micro-batch."""
+    cluster, lora = job.cluster, job.recipe.lora
+    layers = job.model.architecture.layers / cluster.pipeline_parallel
+    weights = layers * TENSORS_A_LAYER
+    if job.framework and job.framework.name == "deepspeed":
+        adapted = 2 * layers * len(targets(job.model, lora)) if lora else 0
+        if cluster.stage == 3:
+            return DEEPSPEED_SECONDS * passes(job) * (weights + adapted)
+        return DEEPSPEED_GRADIENT_SECONDS * (adapted or weights) if cluster.stage else 0.0
+    return 2 * FSDP_SECONDS * layers if cluster.stage == 3 else 0.0
 
 
 def update_seconds(job: Job, memory: float) -> float:
@@ -46,7 +75,7 @@ def update_seconds(job: Job, memory: float) -> float:
     own = trained(job) / parts / (cluster.shards if cluster.stage else 1)
     tensors = TENSORS_A_LAYER * job.model.architecture.layers / cluster.pipeline_parallel
     kernels = UPDATE_KERNELS[recipe.step] * tensors
-    return own * update_bytes(recipe) / memory + kernels * launch_seconds(job)
+    return own * update_bytes(recipe) / memory + kernels * launch_seconds(job)[1]
 
 
 def passes(job: Job) -> int:

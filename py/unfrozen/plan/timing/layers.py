@@ -128,13 +128,25 @@ def _feed_forward(a: Architecture, width: int) -> tuple[Matmul, ...]:
     return (Matmul(width, a.hidden, 2 if a.gated else 1), Matmul(a.hidden, width))
 
 
+def places_of_token(ranks: int, chosen: int) -> float:
+    """Return on how many of `ranks` GPUs or machines the `chosen` experts of a token stand, in the
+    mean, where routing is even.
+    """
+    return ranks * (1 - (1 - 1 / ranks) ** chosen)
+
+
 @lru_cache(maxsize=4096)
 def layer_moved(
-    a: Architecture, setup: LayerSetup, sparse: bool = False, whole_ranks: int = 1
+    a: Architecture,
+    setup: LayerSetup,
+    sparse: bool = False,
+    whole_ranks: int = 1,
+    places: float | None = None,
 ) -> Moved:
     """Return the bytes that one layer moves beside its matmuls, per token.
 
-    `whole_ranks` GPUs share what tensor parallelism leaves whole.
+    `whole_ranks` GPUs share what tensor parallelism leaves whole. `places` are the GPUs that a
+    token is sent to, by kernels that also sort it there; None: it is copied for each expert first.
     """
     fused = setup.kernels == "fused"
     whole = _stream_fused(a, setup) if fused else _stream_eager(a, setup)
@@ -142,13 +154,9 @@ def layer_moved(
     if a.mixer:
         own = own.plus(mixer_moved(a.mixer, setup))
     if sparse:
-        own = own.plus(_routing(a, setup))
+        own = own.plus(_routing(a, setup, places))
     if setup.autocast:
         own = own.plus(_casts(a, setup))
-    if setup.adapters:
-        extra = setup.adapters.in_layer
-        width = 6 * setup.compute * extra * a.hidden
-        own = own.plus(Moved(width, width, 4 * extra, 8 * extra))
     return Moved(whole.forward / whole_ranks, whole.backward / whole_ranks, *whole[2:]).plus(own)
 
 
@@ -218,15 +226,27 @@ def _inner_fused(a: Architecture, setup: LayerSetup) -> Moved:
     return Moved(positions + inner[0] * c * f, positions + inner[1] * c * f, 3, 4)
 
 
-def _routing(a: Architecture, setup: LayerSetup) -> Moved:
-    """Return what routing moves: scores in fp32, copies for t experts sorted and summed."""
+def _routing(a: Architecture, setup: LayerSetup, places: float | None) -> Moved:
+    """Return what routing moves: scores in fp32; copies for t experts, sorted and summed.
+
+    Where the kernels that send a token also sort it, it is read once for each GPU it went to and
+    written once for each expert there, and the other way round; backward is the same (Megatron-LM,
+    docs/discussions/deepseek-v3-gb200-optimization, 2.1.1 and 2.5).
+    """
     e = a.experts
     assert e is not None
     c, d = setup.compute, a.hidden
     t = e.per_token * setup.padding
-    inner = (5 if a.gated else 2) * c * (t * e.ffn + e.shared_ffn - a.ffn)
-    copies = c * t * d * (2 + 2 + 2) + 12 * e.count
-    return Moved(copies + inner, 2 * copies + 1.8 * inner, 14, 24)
+    inner = c * (t * e.ffn + e.shared_ffn - a.ffn)
+    ahead, back = (3, 5) if setup.kernels == "fused" else (5, 9)
+    if not a.gated:
+        ahead, back = 2, 3
+    scores = 12 * e.count
+    if places is None:
+        copies = 6 * c * t * d + scores
+        return Moved(copies + ahead * inner, 2 * copies + back * inner, 14, 24)
+    copies = 2 * c * d * (t + places) + scores
+    return Moved(copies + ahead * inner, copies + back * inner, 8, 10)
 
 
 def _casts(a: Architecture, setup: LayerSetup) -> Moved:

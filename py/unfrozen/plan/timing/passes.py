@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -15,9 +16,17 @@ from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.loss import LINEAR_CHUNK
 from unfrozen.model import Architecture
 from unfrozen.plan.flops import adapter_parameters, frozen
-from unfrozen.plan.timing.attention import Attention, attention, kernel
+from unfrozen.plan.timing.adapters import adapter_seconds
+from unfrozen.plan.timing.attention import Attention, attention, by_megatron, kernel
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.plan.timing.layers import Matmul, Rates, layer_matmuls, layer_moved, matmul_seconds
+from unfrozen.plan.timing.layers import (
+    Matmul,
+    Rates,
+    layer_matmuls,
+    layer_moved,
+    matmul_seconds,
+    places_of_token,
+)
 
 _LOGIT_BYTES: Final = {
     ("logits_fp32", False): 36,
@@ -176,6 +185,7 @@ class BatchTime:
         self.local = job.model.architecture.split(job.cluster.tensor_parallel)
         self.setup = LayerSetup.of(job.model, job.recipe, job.cluster.stage == 3)
         self.tokens = job.recipe.tokens / job.cluster.context_parallel
+        self.adapters = adapter_seconds(job, self.setup, self.tokens, machine.wide, machine.widest)
 
     def attention(self, kind: Architecture) -> Attention:
         """Return the time of one layer's attention, or of the scan in its place."""
@@ -184,8 +194,9 @@ class BatchTime:
 
     def matmuls(self, sparse: bool, kind: Architecture | None = None) -> tuple[Matmul, ...]:
         """Return the matmuls of one layer on this GPU; experts compute their whole capacity."""
-        ranks = self.job.cluster.expert_parallel
-        return layer_matmuls(kind or self.local, sparse, ranks, self.setup.padding)
+        ranks, kind = self.job.cluster.expert_parallel, kind or self.local
+        kind = _joined(kind) if by_megatron(self.job) else kind
+        return layer_matmuls(kind, sparse, ranks, self.setup.padding)
 
     def layer(self, sparse: bool, kind: Architecture | None = None) -> LayerTime:
         """Return the seconds of one layer, dense or sparse; of this `kind` where layers differ."""
@@ -196,8 +207,14 @@ class BatchTime:
         ahead = Seconds(forward, scores.forward, moved[0], moved[2] + self._kernels(matmuls, 0))
         gradients = inputs + (0.0 if frozen(self.job) else weights * trained_share(self.job))
         back = Seconds(gradients, scores.backward, moved[1], moved[3] + self._kernels(matmuls, 1))
+        ahead, back = self._with_adapters(ahead, back)
         spared = 0.0 if sparse else self._spared(matmuls)
         return LayerTime(ahead, self._with_recomputation(ahead, back, spared))
+
+    def _with_adapters(self, ahead: Seconds, back: Seconds) -> tuple[Seconds, Seconds]:
+        """Return both passes of a layer with its adapters."""
+        here, there = (Seconds(one.matmuls, 0.0, one.memory, one.kernels) for one in self.adapters)
+        return ahead.plus(here), back.plus(there)
 
     def outside(self) -> LayerTime:
         """Return the seconds of embedding, last norm, head and loss."""
@@ -238,7 +255,10 @@ class BatchTime:
         """Return the seconds of memory-bound kernels forward and backward, and their number."""
         cluster, recipe = self.job.cluster, self.job.recipe
         whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
-        moved = layer_moved(kind, self.setup, sparse, whole_ranks)
+        places = None
+        if sparse and kind.experts and by_megatron(self.job):
+            places = places_of_token(cluster.expert_parallel, kind.experts.per_token)
+        moved = layer_moved(kind, self.setup, sparse, whole_ranks, places)
         memory = self.machine.wide.memory
         forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
         if recipe.compute in LOW_BITS:
@@ -297,6 +317,14 @@ class BatchTime:
         if kernel(self.job) == "newest":
             return 0.0
         return self._matmuls(matmuls[-1:])[0]
+
+
+@lru_cache(maxsize=1024)
+def _joined(a: Architecture) -> Architecture:
+    """Return a layer whose projections of one input are one matmul: `linear_qkv`, `linear_fc1` of
+    Megatron-Core.
+    """
+    return replace(a, fused_projections=True)
 
 
 @lru_cache(maxsize=4096)

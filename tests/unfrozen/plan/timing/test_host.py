@@ -9,7 +9,18 @@ import pytest
 from unfrozen.hardware import HOST_MEMORY_GB_S, find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.timing.host import activation_seconds, state_seconds, update_seconds
+from unfrozen.plan.step_time import step_time
+from unfrozen.plan.timing.calibration import Calibration
+from unfrozen.plan.timing.host import (
+    DEEPSPEED_GRADIENT_SECONDS,
+    DEEPSPEED_SECONDS,
+    FSDP_SECONDS,
+    activation_seconds,
+    hook_seconds,
+    launch_seconds,
+    state_seconds,
+    update_seconds,
+)
 
 H100 = find("H100")
 CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
@@ -48,3 +59,37 @@ def test_an_update_reads_and_writes_its_states_and_twice_as_much_where_it_is_loo
 def test_activations_move_only_where_they_are_offloaded() -> None:
     assert activation_seconds(job(), H100) == 0
     assert activation_seconds(job({"activation_offload": True}), H100) > 0
+
+
+def test_kernels_cost_the_host_more_forward_than_backward_and_least_compiled() -> None:
+    forward, backward = launch_seconds(job())
+    assert forward > backward > launch_seconds(job({"kernels": "fused"}))[0]
+    mine = Calibration(device="mine", launch_us=5.0)
+    assert launch_seconds(job(), mine) == pytest.approx((5e-6 * forward / backward, 5e-6))
+
+
+def test_hooks_of_deepspeed_cost_each_weight_and_pass_and_those_of_fsdp_each_layer() -> None:
+    def hooks(recipe: dict[str, Any], framework: str | None = "deepspeed", **cluster: Any) -> float:
+        given = {"model": CONFIG, "recipe": recipe, "cluster": cluster, "gpu": "H100"}
+        return hook_seconds(Job.read(given | ({"framework": framework} if framework else {})))
+
+    plain = hooks({"checkpointing": "none"}, gpus=2, sharding="zero3")
+    assert plain == pytest.approx(DEEPSPEED_SECONDS * 2 * 32 * 9)
+    again = hooks({"checkpointing": "full"}, gpus=2, sharding="zero3")
+    assert again == pytest.approx(1.5 * plain)
+    lora = hooks({"method": "lora", "checkpointing": "none"}, gpus=2, sharding="zero3")
+    assert lora == pytest.approx(DEEPSPEED_SECONDS * 2 * 32 * (9 + 2 * 7))
+    gradients = hooks({}, gpus=2, sharding="zero2")
+    assert gradients == pytest.approx(DEEPSPEED_GRADIENT_SECONDS * 32 * 9)
+    assert hooks({}, None, gpus=2, sharding="zero3") == pytest.approx(2 * FSDP_SECONDS * 32)
+    assert hooks({}, None, gpus=2, sharding="zero1") == 0
+
+
+def test_a_short_micro_batch_takes_as_long_as_the_host_needs_for_it() -> None:
+    def seconds(length: int) -> float:
+        recipe = {"attention": "flash", "micro_batch": 1, "seq_len": length}
+        given = {"model": CONFIG, "recipe": recipe, "cluster": {"gpus": 2, "sharding": "zero3"}}
+        return step_time(Job.read(given | {"gpu": "H100", "framework": "deepspeed"})).seconds
+
+    assert seconds(256) == pytest.approx(seconds(64), rel=0.05)
+    assert seconds(16384) > 2 * seconds(256)

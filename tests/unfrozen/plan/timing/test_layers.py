@@ -22,6 +22,7 @@ from unfrozen.plan.timing.layers import (
     layer_moved,
     mixer_matmuls,
     mixer_moved,
+    places_of_token,
     scan_flops,
 )
 from unfrozen.plan.timing.passes import layer_kinds
@@ -101,6 +102,18 @@ def test_eager_kernels_move_more_and_launch_more_than_fused_ones() -> None:
     )
     for part in range(4):
         assert eager[part] > block[part] >= 0.9 * fused[part]
+
+
+def test_a_token_is_read_once_a_gpu_and_written_once_an_expert_where_kernels_sort_it() -> None:
+    """Four of eight experts stand on 2 · (1 − 1/2⁴) of two GPUs in the mean."""
+    assert places_of_token(2, 4) == pytest.approx(1.875)
+    assert places_of_token(1, 4) == 1
+    found = model("Qwen/Qwen3-30B-A3B")
+    setup = LayerSetup.of(found, Recipe(kernels="fused"))
+    a, width = found.architecture, 2 * found.architecture.hidden
+    copied, sorted_there = (layer_moved(a, setup, True, 1, places) for places in (None, 4.0))
+    assert copied.forward - sorted_there.forward == (6 * 8 - 2 * (8 + 4)) * width
+    assert sorted_there.kernels < copied.kernels
 
 
 def test_sequence_parallel_ranks_share_norms_and_additions() -> None:

@@ -47,6 +47,39 @@ def test_context_parallel_exchange_hides_behind_long_attention() -> None:
     assert long._context(long.part.local) == Waits()
 
 
+def experts(framework: str, **cluster: Any) -> Sharing:
+    model = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+    recipe = {"attention": "flash", "micro_batch": 2, "seq_len": 2048}
+    given = {"model": model, "recipe": recipe, "gpu": "H100", "framework": framework}
+    return sharing(Job.read(given | {"cluster": cluster}))
+
+
+def test_megatron_sends_a_token_once_to_each_gpu_and_others_a_copy_to_each_expert() -> None:
+    """Eight of 128 experts, over eight GPUs: 8 · (1 − (7/8)⁸) of them, in the mean."""
+    each = 4096 * 2048 * 2 * 7 / 8 / (0.8 * 450e9)
+    latency = 8.4e-6 + 7 * 3.4e-6
+    copies = experts("torchtitan", gpus=8, expert_parallel=8)._dispatch().inside
+    assert copies == pytest.approx(4 * (latency + 8 * each))
+    once = experts("megatron", gpus=8, expert_parallel=8)._dispatch().inside
+    assert once == pytest.approx(4 * (latency + 8 * (1 - (7 / 8) ** 8) * each))
+
+
+def test_between_machines_each_gpu_sends_through_its_own_adapter() -> None:
+    found = experts("torchtitan", gpus=16, expert_parallel=16)
+    half = 4096 * 8 * 2048 * 2 / 2 / (0.8 * 50e9)  # the other machine has half of the experts
+    assert found._dispatch().between == pytest.approx(4 * half, rel=0.05)  # and its latency
+
+
+def test_gradients_of_experts_are_summed_among_those_that_hold_them() -> None:
+    """Sixteen GPUs, eight shares of the experts: two GPUs hold the same, of an eighth of them."""
+    found = experts("megatron", gpus=16, expert_parallel=8, sharding="zero1")
+    own, held = found._weights()
+    whole = 48 * 128 * 3 * 2048 * 768
+    assert held == pytest.approx(whole / 8)
+    assert own == pytest.approx(found.job.model.num_parameters - whole)
+    assert found.expert_data.gpus == 2
+
+
 def test_a_gpu_alone_waits_for_nobody() -> None:
     assert step_time(job()).communication == 0
 
