@@ -28,9 +28,10 @@ from unfrozen.answer.later import (
     SPEED,
     THIRD,
     Comparison,
+    errors_by_project,
     group_comparisons,
 )
-from unfrozen.plan.record import KINDS, Spread
+from unfrozen.plan.record import KINDS, Band, Spread
 
 ROOT: Final = Path(__file__).parents[1]
 FIRST: Final = MEASUREMENTS / "first_look.json"
@@ -94,18 +95,12 @@ def git(*words: str) -> str:
 
 def counted(looks: list[Comparison]) -> str:
     """The lines of `SPEEDS`, one of every kind."""
-    errors: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for item in looks:
-        if item.row.of == SPEED and item.error is not None:
-            errors[item.kind].append(item.error)
-    rows = "".join(f'    "{kind}": {shown(Spread.of(found))},\n' for kind, found in errors.items())
-    return rf"\1SPEEDS: Final[dict[str, Spread]] = {{\n{rows}}}\n\2"
-
-
-def shown(spread: Spread) -> str:
-    """A spread as source, to a thousandth."""
-    ratios = (spread.half, spread.most, spread.worst, spread.low, spread.high)
-    return f"Spread({spread.runs}, {', '.join(f'{ratio:.3f}' for ratio in ratios)})"
+    rows = ""
+    for kind, errors in errors_by_project(looks).items():
+        found = Band.of(errors)
+        numbers = f"{found.runs}, {found.projects}, {found.half:.3f}, {found.most:.3f}"
+        rows += f'    "{kind}": Band({numbers}),\n'
+    return rf"\1SPEEDS: Final[dict[str, Band]] = {{\n{rows}}}\n\2"
 
 
 def print_table(of: str, looks: list[Comparison]) -> None:

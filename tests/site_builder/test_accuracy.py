@@ -20,7 +20,7 @@ from site_builder.measurements import compare_later_runs, judge_steps, read_othe
 from site_builder.rendering import RenderQueue
 from unfrozen.answer.accuracy import GROUPS, PUBLISHED, TRACED, summarize
 from unfrozen.answer.later import FOUND, LATER, MEMORY, SPEED, THIRD
-from unfrozen.plan.record import KINDS
+from unfrozen.plan.record import KINDS, SPEEDS
 from unfrozen.units import GIB
 
 DATA = re.compile(r'<script type="application/json" class="data">(.*?)</script>', re.DOTALL)
@@ -138,3 +138,14 @@ def test_refused_runs_are_counted_by_the_setting_that_the_planner_refuses() -> N
 
 def test_labels_are_those_of_the_kinds() -> None:
     assert list(LABELS) == list(KINDS)
+
+
+def test_every_kind_of_job_has_its_band_and_the_share_that_the_other_projects_hold() -> None:
+    (table,) = data_of("bands")
+    assert [row[0] for row in table["rows"]] == list(LABELS.values())
+    for row, (kind, found) in zip(table["rows"], SPEEDS.items(), strict=True):
+        assert row[1:3] == [found.runs, found.projects], kind
+        assert (row[3] is None) != found.known, kind
+        if found.known:
+            assert row[4] == pytest.approx(100 * found.most, abs=0.11), kind
+            assert 88 <= row[5] <= 100, kind

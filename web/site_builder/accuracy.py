@@ -5,6 +5,7 @@
     traced      every traced step, in a table that sorts
     others      the answers of other calculators
     record      plots: the median error on later runs, at first and today, by kind of job
+    bands       a table: the band of each kind of job, and whether it holds runs of other projects
     unseen      a table: later runs that we looked for ourselves and never tuned on
     kinds       a folded table: the other later runs, by the kind that their sources name
     words       a table: settings of later runs that the planner refuses or ignores
@@ -48,9 +49,10 @@ from unfrozen.answer.later import (
     THIRD,
     Comparison,
     Group,
+    errors_by_project,
     group_comparisons,
 )
-from unfrozen.plan.record import KINDS, Spread
+from unfrozen.plan.record import KINDS, Band, Spread, held_apart
 from unfrozen.units import gib
 
 _LOW, _HIGH = -0.30, 0.50  # ends of the axis of errors
@@ -68,7 +70,6 @@ LABELS: Final = {
     "experts": "MoE",
     "low": "≤ 8 bits",
     "unlinked": "No NVLink",
-    "one": "One GPU",
     "machine": "One node",
     "machines": "Many nodes",
 }
@@ -330,6 +331,18 @@ def _medians(
     return [round(100 * spread_of(looks).half, 1) for looks in kinds]
 
 
+def _bands(where: str, queue: RenderQueue) -> str:
+    rows = []
+    for kind, errors in errors_by_project(compare_later_runs()).items():
+        found, (held, asked) = Band.of(errors), held_apart(errors)
+        sizes = (found.half, found.most, held / asked) if asked else (None,) * 3
+        shares = (size and round(100 * size, 1) for size in sizes)
+        rows.append([LABELS[kind], found.runs, found.projects, *shares])
+    headers = ["Kind of job", "Runs", "Projects", "Half within", "Band", "Of the project left out"]
+    table = {"headers": headers, "units": ["", "", "", "%", "%", "%"], "rows": rows}
+    return data_element("table", table, where, queue)
+
+
 def _unseen(where: str, queue: RenderQueue) -> str:
     groups = [
         (TITLES[of], group)
@@ -393,6 +406,7 @@ PARTS: Final[dict[str, Callable[[str, RenderQueue], str]]] = {
     "traced": _traced,
     "others": _others,
     "record": _record,
+    "bands": _bands,
     "unseen": _unseen,
     "kinds": _kinds,
     "words": _unsupported_settings,

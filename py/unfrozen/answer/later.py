@@ -16,7 +16,7 @@ from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.plan import plan_job
 from unfrozen.plan.compute import estimate
-from unfrozen.plan.record import Spread, kind_of
+from unfrozen.plan.record import KINDS, Spread, kind_of
 from unfrozen.units import GIB
 
 Json = Mapping[str, Any]
@@ -71,6 +71,11 @@ class LaterRun:
             quote=given["quote"],
             collection=collection,
         )
+
+    @property
+    def project(self) -> str:
+        """Whose run it is: the repository that published it."""
+        return self.source.partition(" ")[0]
 
     @property
     def key(self) -> str:
@@ -190,6 +195,15 @@ def group_comparisons(
         found.setdefault(name, []).append(item)
     groups = [_group(name, rows) for name, rows in found.items() if rows and name]
     return groups if names else sorted(groups, key=lambda group: -group.rows)
+
+
+def errors_by_project(looks: Iterable[Comparison]) -> dict[str, dict[str, list[float]]]:
+    """Return the errors of speeds by kind of job and project, with every kind."""
+    found: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
+    for item in looks:
+        if item.row.of == SPEED and item.error is not None:
+            found[item.kind].setdefault(item.row.project, []).append(item.error)
+    return found
 
 
 def _group(name: str, rows: list[Comparison]) -> Group:

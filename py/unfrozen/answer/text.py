@@ -13,6 +13,7 @@ from unfrozen.memory.explain import Term, format_layout, format_peak_rank
 from unfrozen.plan import DEFAULT_GPU, Plan, format_gpu
 from unfrozen.plan.advice import advise, cheapest_fit
 from unfrozen.plan.compute import Estimate
+from unfrozen.plan.record import most_words
 from unfrozen.plan.solve import min_gpus
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3
@@ -256,7 +257,7 @@ def _step(job: Job, found: Estimate) -> str:
     if found.step_band is None:
         return text
     low, high = map(format_duration, found.step_band)
-    return f"{text}; nine in ten take {low} to {high}"
+    return f"{text}; {most_words(job)} take {low} to {high}"
 
 
 def change(ratio: float) -> str:

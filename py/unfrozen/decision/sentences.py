@@ -228,7 +228,7 @@ def _hours_text(option: Option) -> str:
     text = f"{_hours(option)} GPU-hours"
     if option.way is None:
         return text
-    return f"{text}, half within {half_within(option.way.plan.job)}"
+    return f"{text}, {half_within(option.way.plan.job)}"
 
 
 _ALPHA: Final = 32

@@ -20,7 +20,7 @@ from unfrozen.hardware import (
 from unfrozen.job import Job
 from unfrozen.job.settings import LOW_BITS
 from unfrozen.plan.flops import flops
-from unfrozen.plan.record import band, spread_of
+from unfrozen.plan.record import band, band_of
 from unfrozen.plan.step_time import bound_words, job_gpu, spent_words, step_time, step_tokens
 from unfrozen.plan.timing.attention import SCORE_BYTES
 from unfrozen.plan.timing.calibration import Calibration
@@ -33,8 +33,8 @@ class Estimate:
     """What training on a number of tokens takes. Cost is None without a price.
 
     `parts` are the seconds of a step by cause, `spent` their shares in words, `bound` the sentence
-    that names the largest; all empty where a utilisation was given. `step_band` is what nine in ten
-    published steps of the same kind took beside such an estimate, in seconds.
+    that names the largest; all empty where a utilisation was given. `step_band` is what most
+    published steps of the same kind took beside such an estimate (`record.Band`), in seconds.
     """
 
     tokens: float
@@ -78,14 +78,14 @@ def estimate(
     step = None if mfu is not None else step_time(job, measured)
     speed = step_tokens(job) / step.seconds if step else gpus * (mfu or 0) * peak / model
     hours = gpus * tokens / speed / 3600
-    near = spread_of(job)
-    low, high = (edge * step_tokens(job) / speed for edge in (near.low, near.high))
+    seconds, near = step_tokens(job) / speed, band_of(job)
+    low, high = seconds / (1 + near.most), seconds * (1 + near.most)
     return Estimate(
         tokens=tokens,
         flops_per_token=model,
         total_flops=model * tokens,
         tokens_per_second=speed,
-        step_seconds=step_tokens(job) / speed,
+        step_seconds=seconds,
         mfu=speed * model / (gpus * peak),
         seconds=tokens / speed,
         gpu_hours=hours,
@@ -96,7 +96,7 @@ def estimate(
         parts=step.parts() if step else {},
         spent=spent_words(step) if step else "",
         bound=bound_words(step) if step else "",
-        step_band=(low, high) if step else None,
+        step_band=(low, high) if step and near.known else None,
     )
 
 

@@ -7,7 +7,18 @@ import pytest
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.compute import estimate
-from unfrozen.plan.record import ENOUGH, KINDS, SPEEDS, Spread, band, half_within, kind_of
+from unfrozen.plan.record import (
+    ENOUGH,
+    KINDS,
+    LEAST,
+    SPEEDS,
+    Band,
+    Spread,
+    band,
+    half_within,
+    held_apart,
+    kind_of,
+)
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
 MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].config
@@ -25,18 +36,18 @@ def test_half_and_nine_in_ten_and_all_of_the_errors_lie_within_a_spread() -> Non
     assert sum(abs(error) <= found.half for error in errors) == 5
     assert sum(abs(error) <= found.most for error in errors) == 9
     assert found.worst == 1.5
-    assert sum(found.low <= 1 + error <= found.high for error in errors) >= 9
 
 
 def test_a_single_error_is_half_most_and_worst() -> None:
-    assert Spread.of([-0.25]) == Spread(1, 0.25, 0.25, 0.25, 0.75, 1.0)
+    assert Spread.of([-0.25]) == Spread(1, 0.25, 0.25, 0.25)
 
 
 @pytest.mark.parametrize(
     ("given", "kind"),
     [
-        ({}, "one"),
-        ({"gpu": "RTX 4090"}, "unlinked"),
+        ({}, "machine"),
+        ({"gpu": "RTX 4090"}, "machine"),
+        ({"gpu": "RTX 4090", "gpus": 2}, "unlinked"),
         ({"gpus": 4, "gpu": "A100 80GB PCIe"}, "unlinked"),
         ({"gpu": "RTX 4090", "method": "lora"}, "adapters"),
         ({"gpus": 8}, "machine"),
@@ -51,31 +62,60 @@ def test_a_job_is_of_the_first_kind_that_it_is(given: dict[str, Any], kind: str)
     assert kind_of(job(**given)) == kind
 
 
-def test_every_kind_has_a_spread() -> None:
+def test_every_kind_has_a_band() -> None:
     assert list(SPEEDS) == list(KINDS)
     for found in SPEEDS.values():
-        assert 0 <= found.half <= found.most <= found.worst
-        assert found.low <= 1 <= found.high
+        assert 0 <= found.half <= found.most
+        assert found.projects <= found.runs
 
 
-def test_a_band_says_of_how_many_runs_it_is() -> None:
-    told = band(job(gpus=16))
-    found = SPEEDS["machines"]
-    assert told.startswith(f"of {found.runs} published runs on several machines, half were within ")
-    assert told.endswith(f"nine in ten within {100 * found.most:.0f}%")
+def test_each_project_counts_once_however_many_runs_it_published() -> None:
+    one_in_ten = {f"p{n}": [0.1 * n] for n in range(1, 10)} | {"many": [0.05] * 500}
+    found = Band.of(one_in_ten)
+    assert (found.runs, found.projects) == (509, 10)
+    assert found.half == pytest.approx(0.4)
+    assert found.most == pytest.approx(0.8)
+    few = Band.of({"a": [0.1, 0.7], "b": [0.2]})
+    assert few.most == pytest.approx(0.7), "of few projects the band is that of the worst run"
+
+
+def test_half_as_fast_is_as_far_off_as_twice_as_fast() -> None:
+    found = Band.of({"a": [-0.5], "b": [0.0], "c": [0.1]})
+    assert found.most == pytest.approx(1.0)
+    assert found.holds(1.0)
+    assert found.holds(-0.5)
+    assert not found.holds(1.01)
+    assert not found.holds(-0.51)
+
+
+def test_runs_are_held_against_the_band_of_the_other_projects() -> None:
+    assert held_apart({"a": [0.1], "b": [0.2, -0.1], "c": [0.3], "d": [2.0]}) == (4, 5)
+    assert held_apart({"a": [0.1], "b": [0.2], "c": [0.1]}) == (0, 0), "two are no band"
+
+
+def test_a_band_says_of_how_many_runs_and_projects_it_is() -> None:
+    for asked, words in ((job(gpus=8), "on one machine"), (job(gpus=16), "on several machines")):
+        told, found = band(asked), SPEEDS[kind_of(asked)]
+        assert told.startswith(
+            f"of {found.runs} published runs {words}, of {found.projects} projects"
+        )
+        last = "nine in ten" if found.projects >= ENOUGH else "the worst"
+        assert told.endswith(f"{last} within {100 * found.most:.0f}%")
 
 
 def test_the_band_beside_a_time_is_that_of_its_kind() -> None:
     for asked in (job(), job(gpus=8), job(gpus=16)):
-        near = SPEEDS[kind_of(asked)]
-        found = estimate(asked, 1e9)
-        assert half_within(asked) == f"{100 * near.half:.0f}%"
+        near, found = SPEEDS[kind_of(asked)], estimate(asked, 1e9)
+        assert half_within(asked) == f"half within {100 * near.half:.0f}%"
+        factor = 1 + near.most
         assert found.step_band == pytest.approx(
-            (near.low * found.step_seconds, near.high * found.step_seconds)
+            (found.step_seconds / factor, found.step_seconds * factor)
         )
 
 
-def test_of_few_runs_the_worst_is_reported() -> None:
-    few = [kind for kind in KINDS if SPEEDS[kind].runs < ENOUGH]
-    adapters = band(job(method="lora"))
-    assert ("the worst within" in adapters) == ("adapters" in few)
+def test_a_kind_that_hardly_anybody_measured_has_no_band() -> None:
+    asked = job(gpu="RTX 4090", gpus=2)
+    assert SPEEDS["unlinked"].projects < LEAST
+    assert estimate(asked, 1e9).step_band is None
+    assert band(asked).startswith("too few published runs on several GPUs without NVLink")
+    assert half_within(asked) == "no published run to judge by"
