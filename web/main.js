@@ -1,13 +1,7 @@
 /** The page's entry. The article is complete without it; this makes it live. */
 
 import "./page/theme-toggle.js";
-import "./cells/python-status.js";
 import "./run/view/runner-status.js";
-import "./tables/data-table.js";
-import "./plots/data-plot.js";
-import "./cells/live-cell.js";
-import "./run/view/run-view.js";
-import "./lab/page-run.js";
 import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
 import { carryStates, followMoved, goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { keepOffline } from "./page/offline.js";
@@ -28,6 +22,16 @@ bringContents(document.querySelector(".top-contents"), document.querySelector(".
 addHoverNotes(document.querySelector(".article"));
 spellCommands(document.querySelector(".article"));
 addCopyButtons(document.querySelector(".article"));
+
+// In tasks of their own, so that the page answers in between. The bar, with *Run all*, is live when all of them are.
+const parts = [
+  import("./tables/data-table.js"),
+  import("./plots/data-plot.js"),
+  import("./cells/live-cell.js"),
+  import("./run/view/run-view.js"),
+  import("./lab/page-run.js"),
+];
+void Promise.all(parts).then(() => import("./cells/python-status.js"));
 
 // Widgets are complete as printed; what makes them live is fetched when the reader comes near.
 for (const [tag, block, load] of WIDGETS) {

@@ -4,11 +4,10 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from playwright.sync_api import Page
 
-BUDGET_BYTES = 350_000
+BUDGET_BYTES = {"": 350_000, "planner/": 200_000, "runs/": 200_000, "accuracy/": 200_000}
 COMPRESSED = {".woff2", ".png", ".zip", ".whl", ".jpg"}  # brotli has nothing left to take out
 COMPRESS = """
 const { readFileSync } = require("node:fs");
@@ -18,17 +17,15 @@ console.log(JSON.stringify(sizes));
 """
 
 
-def fetched_paths(page: Page, url: str) -> list[str]:
-    """Open `url`, wait for its fonts and scripts, and give the site's paths that were fetched."""
+def fetched_paths(page: Page, root: str, name: str) -> list[str]:
+    """Open a page, wait until nothing more is fetched, and give what was, below the site's root."""
     urls: list[str] = []
-    page.on("request", lambda request: urls.append(request.url))
-    page.goto(url, wait_until="load")
+    page.on("request", lambda asked: urls.append(asked.url) if asked.method == "GET" else None)
+    page.goto(root + name, wait_until="networkidle")
     page.evaluate("document.fonts.ready.then(() => true)")
-    base = urlsplit(url).path
-    names = [
-        urlsplit(name).path.removeprefix(base) or "index.html" for name in urls if "://" in name
-    ]
-    return sorted({name for name in names if not name.startswith(("python/", "pyodide/"))})
+    paths = [url.removeprefix(root).partition("?")[0] for url in urls if "://" in url]
+    names = {f"{path}index.html" if path in BUDGET_BYTES else path for path in paths}
+    return sorted(name for name in names if not name.startswith(("python/", "pyodide/")))
 
 
 def brotli_bytes(site: Path, names: list[str]) -> dict[str, int]:

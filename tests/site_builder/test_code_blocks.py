@@ -9,7 +9,7 @@ import pytest
 
 import build
 from site_builder import SiteError
-from site_builder.code_blocks import PY, include_source
+from site_builder.code_blocks import COLOURED, PY, highlight, include_source
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 
@@ -35,7 +35,16 @@ def test_what_the_text_explains_of_a_step_is_in_sight() -> None:
     html = include_source(words.split(), "x.md:1")
     seen = re.sub(r'<span class="cell-folded">.*?</span></span>\n?', "", html, flags=re.DOTALL)
     for explained in ("trainable_tokens", "detach", "del", "norm", "tolist"):
-        assert f">{explained}<" in seen, explained
+        assert re.search(rf"\b{explained}\b", seen), explained
+
+
+def test_a_token_is_marked_where_its_kind_has_a_colour() -> None:
+    styles = (build.ROOT / "web" / "style" / "components" / "code.css").read_text()
+    rules = re.findall(r"\.listing\) :is\(([^)]*)\)", styles)
+    assert {name for rule in rules for name in re.findall(r"\.(\w+)", rule)} == COLOURED
+    html = highlight("for x in f(2):  # so\n    s = 'a' + x\n", "python", "x.md:1")
+    marked = re.findall(r'<span class="(\w+)">(.*?)</span>', html)
+    assert marked == [("k", "for"), ("ow", "in"), ("mi", "2"), ("c1", "# so"), ("s1", "'a'")]
 
 
 def test_decorators_belong_to_what_they_decorate(tmp_path: Path) -> None:

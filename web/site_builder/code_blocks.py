@@ -50,6 +50,9 @@ MOST_LINES: Final = 12
 LEAST_LINES: Final = 3  # fewer say nothing: what publishes stays in sight then
 _RANGES: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
+COLOURED: Final = set("c c1 fm k kc kn mf mi nb nf ow s1 s2 sa sd se si".split())
+"""Kinds of tokens that style/components/code.css colours; others would be a fifth of all elements."""
+_UNCOLOURED: Final = re.compile(rf'<span class="(?!(?:{"|".join(COLOURED)})")\w+">([^<]*)</span>')
 _CALLS: Final = {"show_plot", "show_table"}
 _PUBLISHED: Final = {"py_plot_data", "py_table_data"}
 
@@ -63,7 +66,7 @@ def highlight(source: str, language: str, where: str) -> str:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound as raised:
         raise SiteError(where, f"no highlighter for a block marked {language!r}") from raised
-    return str(pygments_highlight(source, lexer, HtmlFormatter(nowrap=True)))
+    return _UNCOLOURED.sub(r"\1", pygments_highlight(source, lexer, HtmlFormatter(nowrap=True)))
 
 
 def listing(source: str, language: str, where: str) -> str:
