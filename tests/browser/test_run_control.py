@@ -1,6 +1,7 @@
 """The buttons of a run in a real browser, before a real server and real runs on a tiny model."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -111,6 +112,20 @@ def begin_with_numbers_of_ones_own(page: Page, reader: RunReader, server: Server
     assert (config["steps"], config["seed"]) == (8000, 4)
     said(page, "run-start").to_contain_text("sums is running. Only one run at a time")
     return run
+
+
+
+def test_a_prompt_is_answered_by_the_model_now_and_before(page: Page, reader: RunReader) -> None:
+    begin(page, reader, 5)
+    page.locator("run-ask textarea").fill("1+1=")
+    page.locator("run-ask input[name=tokens]").fill("3")
+    press(page, "Ask both models")
+    answer = page.locator(".run-answers li")
+    expect(answer).to_have_count(1)
+    expect(answer).to_contain_text("1+1=")
+    expect(answer.locator("dt")).to_have_text(["Before training", re.compile(r"After step \d+")])
+    said(page, "run-ask").to_have_text("")
+    assert not objections(page, "run-ask")
 
 
 def test_a_run_is_started_paused_saved_resumed_and_stopped_by_the_keyboard(

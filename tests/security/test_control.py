@@ -21,8 +21,10 @@ from security.wire import SECRET, Answer, ask, assert_refused
 pytestmark = pytest.mark.slow
 
 COMMAND, START, CANCEL = "/api/runs/one/control", "/api/start", "/api/start/cancel"
+ASK = "/api/runs/one/ask"
 ROUTES: dict[str, dict[str, Any]] = {
     COMMAND: {"command": "pause"},
+    ASK: {"prompt": "Who?"},
     START: {"recipe": "demo", "numbers": {"steps": 1}},
     CANCEL: {"name": "demo"},
 }

@@ -42,6 +42,15 @@ class Control extends EventTarget {
     return { seq: data?.seq ?? null, problem, answered: true };
   }
 
+  /**
+   * Asks the model of a run. A run that trains answers in its log: then there is a `seq` only.
+   * @param {{prompt: string, tokens: number, temperature: number, seed: number}} question
+   * @returns {Promise<{data: any, problem: string}>} both answers, or why it was refused
+   */
+  ask(run, question) {
+    return post(`api/runs/${encodeURIComponent(run)}/ask`, question);
+  }
+
   /** Starts a recipe with some numbers changed; @returns {Promise<string>} why it was refused, or "" */
   launch(recipe, numbers) {
     return this.#post("api/start", { recipe, numbers });

@@ -12,6 +12,7 @@ const ALERT_LIMIT = 200;
 const REFUSAL_LIMIT = 5; // reasons that are shown
 const ATTEMPT_LIMIT = 256;
 const SAMPLE_LIMIT = 64;
+const ANSWER_LIMIT = 20;
 
 /**
  * @typedef {{x: number[], y: number[]}} Points x: optimizer steps; y may hold NaN and ±Infinity
@@ -49,6 +50,7 @@ export function emptyRun() {
     drift: { x: [], total: [], layers: table(), earlier: [] }, // layers: the newest of `earlier`
     rows: null, // the examples that are trained, as far as they are logged
     samples: [],
+    answers: [], // the newest of those that somebody asked for: {prompt, asked, step, before, after}
     alerts: [],
     alertCount: 0,
     checkpoint: null,
@@ -106,6 +108,7 @@ const FOLDS = {
   drift: takeDrift,
   rows: takeRows,
   sample: takeSample,
+  answer: takeAnswer,
   checkpoint: (run, { step, path, bytes }) => (run.checkpoint = { step, path, bytes }),
   alert: takeAlert,
   beat: takeBeat,
@@ -180,6 +183,11 @@ function takeSample(run, { prompt, text, when }) {
   if (!sample && run.samples.length === SAMPLE_LIMIT) return void (run.droppedSamples += 1);
   if (!sample) run.samples.push((sample = { prompt, before: null, after: null }));
   sample[when === "before" ? "before" : "after"] = text;
+}
+
+function takeAnswer(run, { prompt, asked = 0, step, before = null, after }) {
+  run.answers.push({ prompt, asked, step, before, after });
+  if (run.answers.length > ANSWER_LIMIT) run.answers.shift();
 }
 
 function takeAlert(run, { level = "info", text, step, t }) {

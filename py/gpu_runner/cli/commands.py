@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from inspect import Parameter, signature
 from pathlib import Path
@@ -200,7 +201,10 @@ def export(
 def ask(
     run: Run,
     prompt: Annotated[
-        str | None, typer.Argument(help="What to ask; left out: a prompt a line, from stdin.")
+        str | None,
+        typer.Argument(
+            help="What to ask; left out: a prompt a line, from stdin, as JSON with --json."
+        ),
     ] = None,
     step: Annotated[
         int | None, typer.Option(metavar="<number>", help="Ask the checkpoint of this step.")
@@ -231,30 +235,34 @@ def ask(
         from gpu_runner.log.questions import Question
 
         place, other = run_directory(run, runs), _run_at_step(against, runs)
+        usual = Question(prompt or "", tokens, temperature, seed)
         if prompt is not None:
-            Question(prompt, tokens, temperature, seed).check()
+            usual.check()
         answer = _ask_live(place) if step is None and other is None else None
         console = Console(highlight=False)
         if answer is None:
             console = console_with_libraries()
             answer = _ask_loaded(console, place, step, other, device, trusted=trust_remote_code)
-        for asked in _prompts(prompt):
+        if prompt is not None:
+            _print_answers(console, answer(usual), as_json=as_json)
+            return ExitCode.OK
+        for line in _lines():
             try:
-                answers = answer(Question(asked, tokens, temperature, seed))
+                question = Question.read(line, usual) if as_json else replace(usual, prompt=line)
+                _print_answers(console, answer(question), as_json=as_json)
             except RunnerError as error:
-                if prompt is not None:
-                    raise
-                problem = {"prompt": asked[:MOST_NAME], "error": str(error)}
-                text = json.dumps(problem) if as_json else f"Error: {printable(str(error))}"
-                typer.echo(text, err=not as_json)
-                continue
-            if as_json:
-                typer.echo(json.dumps(answers.as_json()))
-            else:
-                answers.show(console)
+                text = json.dumps({"error": str(error)}) if as_json else f"Error: {error}"
+                typer.echo(printable(text), err=not as_json)
         return ExitCode.OK
 
     exit_with(go)
+
+
+def _print_answers(console: Console, answers: AnswerPair, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answers.as_json()))
+    else:
+        answers.show(console)
 
 
 def _ask_live(place: Path) -> Callable[[Question], AnswerPair] | None:
@@ -307,11 +315,8 @@ def _run_at_step(text: str | None, runs: str | None) -> tuple[Path, int | None] 
     return run_directory(run, runs), int(step)
 
 
-def _prompts(given: str | None) -> Iterator[str]:
-    """Yield the prompt that was given, else the lines of stdin that are not empty."""
-    if given is not None:
-        yield given
-        return
+def _lines() -> Iterator[str]:
+    """Yield the lines of stdin that are not empty."""
     while True:
         if sys.stdin.isatty():
             typer.echo("> ", nl=False, err=True)

@@ -23,6 +23,8 @@ from gpu_runner.log.tail import Tail, parse
 from gpu_runner.plain import read_whole
 from gpu_runner.text import printable
 from unfrozen.schema import QUESTION, read_file
+from unfrozen.schema.check import check as check_shape
+from unfrozen.schema.shapes import Shape, integer, number, record, string
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +35,16 @@ MOST_CHARACTERS: Final = 100_000
 MOST_LIVE: Final = {"characters": 4000, "tokens": 256}
 """The answer of a run that trains has to fit into a line of its log."""
 BOUNDS: Final = {"tokens": (1, 4096), "temperature": (0, 5), "seed": (0, 2**53 - 1)}
+ASKED: Final[Shape] = record(
+    {
+        "prompt": string(MOST_CHARACTERS),
+        "tokens": integer(*BOUNDS["tokens"]),
+        "temperature": number(*BOUNDS["temperature"]),
+        "seed": integer(*BOUNDS["seed"]),
+    },
+    ("prompt",),
+    closed=True,
+)
 LOOK_SECONDS: Final = 0.05
 THETA_0: Final = "θ₀, the model before"
 
@@ -49,6 +61,25 @@ class Question:
     tokens: int = 64
     temperature: float = 0.0
     seed: int = 0
+
+    @classmethod
+    def read(cls, line: str, usual: Question) -> Question:
+        """Return the question of a line of JSON: a text, or an object with some of these fields.
+
+        What it leaves out is as `usual`. Raises `UsageError` for anything else.
+        """
+        try:
+            found = json.loads(line)
+            given = {"prompt": found} if isinstance(found, str) else dict(found)
+            whole = asdict(usual) | given
+            verdict = check_shape(ASKED, whole, "the question")
+        except (ValueError, TypeError, RecursionError):
+            raise UsageError(
+                'a line is no question: give "TEXT" or {"prompt": "TEXT", "tokens": 64}.'
+            ) from None
+        if verdict.problem:
+            raise UsageError(f"{verdict.problem}.")
+        return cls(**whole)
 
     def check(self) -> Question:
         """Return it, if it can be asked. Raises `UsageError` with the bound."""
@@ -117,10 +148,7 @@ class AnswerPair:
         sides = {"before": self.before, "after": self.after}
         return {
             "prompt": self.prompt,
-            **{
-                name: {"model": one.model, "text": one.text, "ended": one.ended}
-                for name, one in sides.items()
-            },
+            **{name: asdict(one) | {"pieces": list(one.pieces)} for name, one in sides.items()},
         }
 
     def show(self, console: Console) -> None:

@@ -37,6 +37,7 @@ from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.installed import package, program, short, training_setup
 from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.writer import SystemClock
+from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
 from gpu_runner.serve.control import ControlRoutes, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
@@ -98,7 +99,8 @@ def make_app(
 
     control = [Route("/api/control", no_control)]
     if recipes is not None:
-        control = ControlRoutes(index, recipes, Launcher(runs, index, (TOKEN_ENV,))).routes()
+        launcher, asker = Launcher(runs, index, (TOKEN_ENV,)), Asker((TOKEN_ENV,))
+        control = ControlRoutes(index, recipes, launcher, asker).routes()
     routed = Starlette(
         routes=[
             *control,

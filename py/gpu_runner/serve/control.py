@@ -5,6 +5,9 @@
                                     "evaluate" | "stop"};
                                     resume also launches a run again that was stopped
                                     or killed, failed or ran out of memory
+    POST /api/runs/ID/ask           {"prompt": TEXT, "tokens": 64, "temperature": 0, "seed": 0}:
+                                    a run that trains answers in its log, of another the answer
+                                    is the model's before and after
     POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}
     POST /api/start/cancel          {"name": NAME}, as long as the launched run still loads
 
@@ -34,8 +37,10 @@ from starlette.routing import Route
 
 from gpu_runner.errors import RunnerError
 from gpu_runner.log import commands
+from gpu_runner.log.questions import ASKED, Question, post_question
 from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_summary
 from gpu_runner.plain import read_plain
+from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
 from gpu_runner.serve.launch import Busy, Launcher, RecipeIndex, TooLate
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
@@ -88,7 +93,10 @@ class CommandRefused(Exception):
 class ControlRoutes:
     """The routes above, over the runs and the recipes of one server."""
 
-    def __init__(self, index: RunIndex, recipes: RecipeIndex, launcher: Launcher) -> None:
+    def __init__(
+        self, index: RunIndex, recipes: RecipeIndex, launcher: Launcher, asker: Asker
+    ) -> None:
+        self._asker = asker
         self._index = index
         self._recipes = recipes
         self._launcher = launcher
@@ -98,6 +106,7 @@ class ControlRoutes:
         return [
             Route("/api/control", self._state),
             Route("/api/runs/{run_id}/control", self._command, methods=["POST"]),
+            Route("/api/runs/{run_id}/ask", self._ask, methods=["POST"]),
             Route("/api/start", self._start, methods=["POST"]),
             Route("/api/start/cancel", self._cancel, methods=["POST"]),
         ]
@@ -132,6 +141,25 @@ class ControlRoutes:
         if status not in LIVE_STATUSES:
             raise CommandRefused(409, f"run {run_id} is {status}: it cannot {command}")
         return {"seq": commands.post_command(log.parent, run_id, found.attempt, command).seq}
+
+    async def _ask(self, request: Request) -> Response:
+        try:
+            asked = Question(**await _object(request, ASKED))
+            found = await run_in_threadpool(self._answers, request.path_params["run_id"], asked)
+        except (CommandRefused, RunnerError, OSError) as error:
+            return _refusal(error)
+        return JSONResponse(found, 202 if "seq" in found else 200)
+
+    def _answers(self, run_id: str, question: Question) -> dict[str, Any]:
+        """Return both answers, or the number of the question where the run itself answers it."""
+        if (log := self._index.log(run_id)) is None:
+            raise CommandRefused(404, f"there is no run {run_id!r} here")
+        found, info = read_summary(log), describe(run_id, log, time.time())
+        if isinstance(found, str) or info is None or not _is_ours(log):
+            raise CommandRefused(409, f"run {run_id} is none of train: its model cannot be asked")
+        if info.status in LIVE_STATUSES:
+            return {"seq": post_question(log.parent, run_id, found.attempt, question).ask}
+        return self._asker.ask(log.parent, question)
 
     def _again(self, log: Path) -> dict[str, Any]:
         if (processes := processes_of(log)) > 1:

@@ -193,7 +193,7 @@ def _sizes(scope: Scope) -> Refusal | None:
 
 def is_control(path: str) -> bool:
     """Whether `path` is one of the few where something is done: the only ones that take a POST."""
-    return re.fullmatch(r"/api/(start|start/cancel|runs/[^/]+/control)", path) is not None
+    return re.fullmatch(r"/api/(start|start/cancel|runs/[^/]+/(control|ask))", path) is not None
 
 
 def _method(scope: Scope, headers: Headers) -> Refusal | None:

@@ -227,8 +227,9 @@ _POST_MORTEM: Final = record(
 )
 """Why memory ran out (`gpu_runner.memory.out_of_memory`): `facts`, `advice`, `settings` show."""
 
-_ANSWER: Final = record(
-    {"text": PROSE, "ended": BOOLEAN, "pieces": array(string(64), 256)}, required=("text", "ended")
+ANSWER: Final = record(
+    {"text": PROSE, "ended": BOOLEAN, "pieces": array(string(1024), 4096), "model": string(300)},
+    required=("text", "ended"),
 )
 """What a model wrote, token by token, and whether it ended by itself."""
 
@@ -275,8 +276,8 @@ EVENTS: Final[dict[str, Shape]] = {
             "asked": integer(),
             "temperature": number(0, 5),
             "seed": integer(),
-            "before": _ANSWER,
-            "after": _ANSWER,
+            "before": ANSWER,
+            "after": ANSWER,
             "cut": ANYTHING,
         },
         required=("prompt", "after"),

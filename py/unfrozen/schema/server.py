@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from unfrozen.schema.event_log import ANSWER as WRITTEN
 from unfrozen.schema.event_log import BYTES, PROSE, SECONDS, STEPS, WORD
 from unfrozen.schema.shapes import (
     BOOLEAN,
@@ -76,8 +77,15 @@ _STARTED: Final = record(
 )
 
 ANSWER: Final[Shape] = record(
-    {"allowed": BOOLEAN, "seq": integer(), "started": any_of(_STARTED, NULL)}
+    {
+        "allowed": BOOLEAN,
+        "seq": integer(),
+        "started": any_of(_STARTED, NULL),
+        "prompt": string(100_000),
+        "before": WRITTEN,
+        "after": WRITTEN,
+    }
 )
 """An answer of `/api/control` or to a command, without its recipes: may this page change anything,
-the number of the command, how the last start stands.
+the number of the command, how the last start stands, what two models answered.
 """

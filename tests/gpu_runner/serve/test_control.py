@@ -76,6 +76,44 @@ def start(client: httpx.Client, recipe: str, **numbers: float) -> httpx.Response
     return client.post("/api/start", json={"recipe": recipe, "numbers": numbers})
 
 
+def test_a_run_that_trains_is_asked_and_answers_in_its_log(
+    client: httpx.Client, server: Server
+) -> None:
+    start(client, "sums")
+    run = wait(lambda: control(client)["started"]["run"], "run")
+    directory_of_run = server.runs / run
+    wait(lambda: last_step(directory_of_run) > 1, "steps")
+    answer = client.post(f"/api/runs/{run}/ask", json={"prompt": "1+1=", "tokens": 3})
+    assert answer.status_code == 202
+    seq = answer.json()["seq"]
+
+    def answered() -> list[dict[str, Any]]:
+        return [event for event in events(directory_of_run) if event["kind"] == "answer"]
+
+    (event,) = wait(answered, "answer")
+    assert (event["asked"], event["prompt"]) == (seq, "1+1=")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        ({"prompt": " "}, 422, "the prompt is empty"),
+        ({"prompt": "a", "tokens": 9999}, 400, "tokens"),
+        ({"prompt": "a", "temperature": "hot"}, 400, "temperature"),
+        ({"prompt": "a", "model": "/etc"}, 400, "model"),
+        ({}, 400, "prompt"),
+    ],
+)
+def test_what_is_no_question_is_refused(
+    client: httpx.Client, body: dict[str, Any], status: int, why: str
+) -> None:
+    answer = client.post("/api/runs/none/ask", json=body)
+    if status == 422:  # it is read, and there is no such run
+        status, why = 404, "there is no run 'none' here"
+    assert answer.status_code == status
+    assert why in answer.json()["error"]
+
+
 def tell(client: httpx.Client, run: str, command: str) -> int:
     """The number of a command that was taken."""
     answer = client.post(f"/api/runs/{run}/control", json={"command": command})

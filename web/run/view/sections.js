@@ -1,6 +1,7 @@
 /** The sections of a run view: built once, and redrawn only when their content changes. */
 
 import "./chart.js";
+import { answersView } from "./answers.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 import { isImported, otherName, otherSeries } from "../fold.js";
 import { formatTime } from "../../figures/number.js";
@@ -40,6 +41,8 @@ export function buildParts(view, isFigure) {
     alerts: part("div", "run-alerts"),
     rows: part("div", "run-rows-slot"),
     samples: part("div", "run-samples"),
+    answers: part("div", "run-answers-slot"),
+    askedHere: [], // answers of runs that have ended, which are in no log
     tables: part("details", "run-tables"),
     log: part("p", "run-log quiet numeric"),
     drawn: new WeakMap(),
@@ -58,7 +61,7 @@ export function buildParts(view, isFigure) {
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
   const shown = ["chooser", "about", "notice", "halt", "announced", "postMortem", "head"];
   if (isFigure) shown.push("charts", "samples");
-  else shown.push("tools", "charts", "lacks", "alerts", "rows", "samples", "tables", "log");
+  else shown.push("tools", "charts", "lacks", "alerts", "rows", "samples", "answers", "tables", "log");
   view.replaceChildren(...shown.map((name) => parts[name]));
   if (isFigure) view.append(moreLink(parts));
   return parts;
@@ -80,12 +83,20 @@ export async function addControl(parts) {
   parts.start = document.createElement("run-start");
   parts.chooser.after(parts.start);
   parts.announced.after(parts.commands);
-  await import("./run-controls.js");
+  parts.ask = document.createElement("run-ask");
+  parts.answers.before(parts.ask);
+  parts.ask.addEventListener("answered", ({ detail }) => {
+    parts.askedHere.push(detail);
+    drawAnswers(parts, parts.view.run);
+  });
+  await Promise.all([import("./run-controls.js"), import("./run-ask.js")]);
 }
 
 /** Updates the controls to the state of the view; they are hidden where the server allows none. */
-export function drawControl({ commands, start }, view, allowed) {
+export function drawControl({ commands, start, ask }, view, allowed) {
   if (!commands?.show) return;
+  if (allowed) ask.show(view);
+  else ask.hidden = true;
   start.hidden = !allowed;
   start.show(view.runner);
   if (allowed) commands.show(view);
@@ -116,6 +127,7 @@ export function drawParts(parts, view) {
   redraw(parts, parts.alerts, alertsView(run));
   redraw(parts, parts.rows, examplesView(run.rows, parts.rows.clientWidth || 480));
   redraw(parts, parts.samples, samplesView(run));
+  drawAnswers(parts, run);
   parts.view = view;
   if (isEmpty) return;
   parts.memory.hidden = isImported(run) && Object.keys(run.memory.measured).length === 0; // none will come
@@ -126,6 +138,10 @@ export function drawParts(parts, view) {
   drawCharts(parts, view);
   if (parts.tables.open) fillTables(parts, run);
   else parts.run = run;
+}
+
+function drawAnswers(parts, run) {
+  redraw(parts, parts.answers, answersView([...run.answers, ...parts.askedHere.filter((one) => one.run === run.run)]));
 }
 
 /** Replaces the content of `element` when the new one differs. */

@@ -1,0 +1,94 @@
+/**
+ * `<run-ask>`: a prompt to the model of the run that is shown. A run that trains answers between two steps, and its answer is in
+ * its log; of a run that has ended, the server loads the model before and the model after.
+ */
+
+import { control } from "../control.js";
+import { isImported } from "../fold.js";
+
+const MOST_CHARACTERS = 4000;
+const FIELDS = [
+  ["tokens", "Most tokens", { value: 64, min: 1, max: 256, step: 1 }],
+  ["temperature", "Temperature", { value: 0, min: 0, max: 5, step: "any" }],
+  ["seed", "Seed", { value: 0, min: 0, max: 2 ** 31, step: 1 }],
+];
+
+export class RunAsk extends HTMLElement {
+  #parts = null;
+  #view = null;
+  #asked = null; // {run, seq, problem, busy}: the newest question
+
+  connectedCallback() {
+    if (!this.#parts) this.#build();
+  }
+
+  /** Shows the form where the run's model can be asked: `{run, kind, health, runner}`. */
+  show(view) {
+    this.#view = view;
+    if (!this.#parts) return;
+    const { form, status, ask } = this.#parts;
+    const { shown, ready, text } = askState({ ...view, asked: this.#asked });
+    form.hidden = !shown;
+    this.hidden = !shown;
+    ask.ariaDisabled = String(!ready);
+    if (status.textContent !== text) status.textContent = text;
+  }
+
+  #build() {
+    const make = (tag, more) => Object.assign(document.createElement(tag), more);
+    const form = make("form", { className: "stack run-ask-form" });
+    const prompt = make("textarea", { className: "field-input", name: "prompt", rows: 2, maxLength: MOST_CHARACTERS, required: true });
+    const row = make("div", { className: "row run-command-group" });
+    const ask = make("button", { className: "button", textContent: "Ask both models" });
+    const status = make("p", { className: "run-command-status soft" });
+    status.setAttribute("role", "status");
+    row.append(ask, ...FIELDS.map(([name, text, more]) => label(text, make("input", { className: "field-input", type: "number", name, ...more }))));
+    form.append(label("Prompt", prompt), row);
+    form.addEventListener("submit", (event) => this.#submit(event));
+    prompt.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+    });
+    this.#parts = { form, prompt, ask, status };
+    this.replaceChildren(make("h3", { className: "run-chart-title", textContent: "Ask" }), form, status);
+    if (this.#view) this.show(this.#view);
+  }
+
+  async #submit(event) {
+    event.preventDefault();
+    const { form, prompt, ask } = this.#parts;
+    if (ask.ariaDisabled === "true" || !prompt.value.trim()) return;
+    const { run } = this.#view;
+    const numbers = FIELDS.map(([name]) => [name, Number(form.elements.namedItem(name).value)]);
+    const asked = (this.#asked = { run: run.run, seq: null, problem: "", busy: true });
+    this.show(this.#view);
+    const { data, problem } = await control.ask(run.run, { prompt: prompt.value, ...Object.fromEntries(numbers) });
+    Object.assign(asked, { seq: data?.seq ?? null, problem, busy: false });
+    if (data?.after) this.dispatchEvent(new CustomEvent("answered", { detail: { run: run.run, ...data }, bubbles: true }));
+    this.show(this.#view);
+  }
+}
+
+/**
+ * @param {{run: ReturnType<typeof import("../fold.js").emptyRun>, kind: string, health: string, runner: string,
+ *   asked: {run: string, seq: number | null, problem: string, busy: boolean} | null}} view
+ * @returns {{shown: boolean, ready: boolean, text: string}} whether there is a form, it takes a prompt, and the line below it
+ */
+export function askState({ run, kind, health, runner, asked }) {
+  const shown = kind === "live" && run.events > 0 && !run.start?.trainer && !isImported(run);
+  if (runner !== "live") return { shown, ready: false, text: shown ? "The server does not answer: nothing can be asked now." : "" };
+  if (asked?.run !== run.run) return { shown, ready: shown, text: "" };
+  if (asked.problem) return { shown, ready: true, text: asked.problem };
+  const lives = !run.end && health !== "gone";
+  const isAnswered = asked.seq === null || run.answers.some((answer) => answer.asked >= asked.seq);
+  if (asked.busy && !lives) return { shown, ready: false, text: "Loading both models, the first time; then they answer." };
+  if (asked.busy || (!isAnswered && lives)) return { shown, ready: false, text: "Asked. The run answers after the step in progress." };
+  return { shown, ready: true, text: isAnswered ? "" : "The run ended before it answered: ask again." };
+}
+
+function label(text, element) {
+  const made = document.createElement("label");
+  made.append(text, element);
+  return made;
+}
+
+customElements.define("run-ask", RunAsk);
