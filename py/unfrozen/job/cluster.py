@@ -336,6 +336,9 @@ def _check_ranks(cluster: Cluster) -> None:
     if not cluster.device_map and cluster.gpus % together:
         bound = f"{' · '.join(keys)} = {together} must divide it"
         raise PlanError("cluster.gpus", cluster.gpus, bound, f"use a multiple of {together}")
+    if cluster.shard_size and not cluster.stage:
+        bound = "nothing is sharded"
+        raise PlanError("cluster.shard_size", cluster.shard_size, bound, "set sharding, or drop it")
     if cluster.shard_size and cluster.alike % cluster.shard_size:
         bound = f"it must divide the {cluster.alike} GPUs that hold the same part of a layer"
         raise PlanError("cluster.shard_size", cluster.shard_size, bound, "use a divisor of it")

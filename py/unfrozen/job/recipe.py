@@ -28,6 +28,7 @@ from unfrozen.job.settings import (
     settings_of,
     whole_number,
 )
+from unfrozen.model.architecture import Latent
 
 __all__ = ["BYTES", "Lora", "Recipe"]
 
@@ -85,6 +86,18 @@ def _accumulates_replicas(job: Any) -> bool:
 
 def _compiles(job: Any) -> bool:
     return bool(job.recipe.kernels != "eager")
+
+
+def _copies_outputs(job: Any) -> bool:
+    a, attention = job.model.architecture, job.recipe.attention
+    if isinstance(a.mixer, Latent):
+        return bool(attention != "eager")
+    if a.mixer and not a.variants:  # no layer has attention
+        return False
+    shares_keys = 1 < a.kv_heads < a.heads
+    if attention == "efficient":
+        return not (a.copies_rotated or shares_keys)
+    return bool(a.copies_rotated and attention != "eager")
 
 
 def _checkpoints(job: Any) -> bool:
@@ -442,8 +455,9 @@ class Recipe:
         "Packing",
         "Several documents share a sequence and do not attend to each other (`packing` in TRL).",
         "Batch",
+        applies=_copies_outputs,
     )
-    """No output of their attention is copied (`gpu_runner`)."""
+    """Some attention kernels then copy no output (`gpu_runner`); nothing else changes."""
     rounding: str = choice(
         "nearest",
         "Rounding of bf16 updates",
