@@ -131,6 +131,14 @@ class Gpu:
         return self.bf16_tflops is not None
 
     @property
+    def groups_matmuls(self) -> bool:
+        """Whether PyTorch multiplies all experts in one kernel: `grouped_mm` has one for Hopper and
+        the Blackwell of data centers, and goes from expert to expert elsewhere
+        (aten/src/ATen/native/cuda/GroupedBlas.cpp, `_grouped_mm_fallback`).
+        """
+        return re.match(r"G?[HB]\d", self.name) is not None
+
+    @property
     def capacity_bytes(self) -> int:
         """Bytes that a program can allocate; the nominal size where nobody reported them."""
         return self.nominal_gb * GB if self.usable_gib is None else int(self.usable_gib * GIB)

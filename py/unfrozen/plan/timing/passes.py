@@ -115,6 +115,13 @@ KERNEL_SECONDS: Final = 1.3e-6
 launch for straight-line CUDA graphs, 2024)."""
 ATTENTION_KERNELS: Final = {"eager": (6, 9), "masked": (2, 4)}
 """Kernels of one layer's attention forward and backward; one and three of FlashAttention."""
+EXPERT_KERNELS: Final = (6, 10)
+"""Kernels of one expert beside its matmuls, in a loop over experts: where its tokens are, their
+rows, function and product, scaling, the sum (transformers 4.48, modeling_mixtral.py)."""
+_OF_TRANSFORMERS: Final = (
+    *("transformers", "accelerate", "trl", "axolotl", "ms-swift", "llama-factory", "deepspeed"),
+)
+"""Frameworks that train the modules of transformers as they are."""
 UNPACKED_BYTES: Final = 4.5
 """A quantized weight: half a byte or one read, two written, two read by the product."""
 CAST_BYTES: Final = 5
@@ -185,6 +192,7 @@ class BatchTime:
         self.local = job.model.architecture.split(job.cluster.tensor_parallel)
         self.setup = LayerSetup.of(job.model, job.recipe, job.cluster.stage == 3)
         self.tokens = job.recipe.tokens / job.cluster.context_parallel
+        self.loops = _loops_over_experts(job, machine.gpu)
         self.adapters = adapter_seconds(job, self.setup, self.tokens, machine.wide, machine.widest)
 
     def attention(self, kind: Architecture) -> Attention:
@@ -238,12 +246,14 @@ class BatchTime:
         """Return seconds of matmuls forward, for input gradients and for weight gradients."""
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
-        found = _directions(matmuls, self.tokens, self.machine.rates, width, out)
+        apart = self.loops
+        found = _directions(matmuls, self.tokens, self.machine.rates, width, out, apart)
         experts = tuple(p for p in matmuls if p.groups > 1)
         if self.setup.in_experts <= width or not experts:
             return found
-        asked = _directions(experts, self.tokens, self.machine.rates, width, out)
-        wide = _directions(experts, self.tokens, self.machine.widest, self.setup.in_experts, out)
+        asked = _directions(experts, self.tokens, self.machine.rates, width, out, apart)
+        widest, in_experts = self.machine.widest, self.setup.in_experts
+        wide = _directions(experts, self.tokens, widest, in_experts, out, apart)
         forward, inputs, weights = (
             all_of + w - a for all_of, w, a in zip(found, wide, asked, strict=True)
         )
@@ -267,7 +277,7 @@ class BatchTime:
             backward += 2 * self._cast(matmuls, weights=False)
         added = self._accumulated(matmuls)
         if recipe.base:
-            weights = sum(p.weights for p in matmuls if p.groups == 1)
+            weights = sum(p.weights for p in matmuls)
             forward, backward = (n + UNPACKED_BYTES * weights for n in (forward, backward))
         return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
 
@@ -281,18 +291,28 @@ class BatchTime:
         return width * (inputs + own)
 
     def _accumulated(self, matmuls: tuple[Matmul, ...]) -> float:
-        """Return the bytes moved by gradient accumulation: both read, one written."""
+        """Return the bytes moved by gradient accumulation: both read, one written; Megatron's
+        matmuls add to what is there and only read it (`gradient_accumulation_fusion`).
+        """
         recipe, cluster = self.job.recipe, self.job.cluster
         if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
             return 0.0
         weights = sum(p.weights for p in matmuls)
-        return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
+        named = self.job.framework is not None and by_megatron(self.job)
+        moved = BYTES[recipe.grads] * (1.0 if named else 3.0)
+        return moved * weights * (recipe.grad_accum - 1) / recipe.grad_accum
 
     def _kernels(self, matmuls: tuple[Matmul, ...], direction: int) -> int:
-        """Return how many kernels matmuls and attention take; experts are one grouped matmul."""
-        count = sum(p.times for p in matmuls)
-        flash = (1, 3)
-        return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
+        """Return how many kernels matmuls and attention take; experts are one grouped matmul, or
+        as many as there are, each with its own tokens to find, gather, scale and add.
+        """
+        count = sum(p.times * (p.groups if self.loops else 1) for p in matmuls)
+        found = (1, 2)[direction] * count
+        if self.loops:
+            found += EXPERT_KERNELS[direction] * max(
+                (p.groups for p in matmuls if p.groups > 1), default=0
+            )
+        return found + ATTENTION_KERNELS.get(kernel(self.job), (1, 3))[direction]
 
     def _with_recomputation(self, ahead: Seconds, back: Seconds, spared: float) -> Seconds:
         """Return the seconds with recomputation: full checkpointing repeats the layer; selective
@@ -319,6 +339,14 @@ class BatchTime:
         return self._matmuls(matmuls[-1:])[0]
 
 
+def _loops_over_experts(job: Job, gpu: Gpu) -> bool:
+    """Return whether a job computes one expert after the other: modules of transformers do where
+    `grouped_mm` has no kernel, and all did before version 5.
+    """
+    named = job.framework.name if job.framework else ""
+    return named in _OF_TRANSFORMERS and not gpu.groups_matmuls
+
+
 @lru_cache(maxsize=1024)
 def _joined(a: Architecture) -> Architecture:
     """Return a layer whose projections of one input are one matmul: `linear_qkv`, `linear_fc1` of
@@ -329,10 +357,10 @@ def _joined(a: Architecture) -> Architecture:
 
 @lru_cache(maxsize=4096)
 def _directions(
-    matmuls: tuple[Matmul, ...], tokens: float, rates: Rates, width: int, out: int
+    matmuls: tuple[Matmul, ...], tokens: float, rates: Rates, width: int, out: int, apart: bool
 ) -> tuple[float, float, float]:
     """Return the seconds of matmuls forward, for their inputs and for their weights, whose
-    gradients are `out` bytes wide.
+    gradients are `out` bytes wide; experts in one kernel, or in a kernel each (`apart`).
     """
     totals = [0.0, 0.0, 0.0]
     for p in matmuls:
@@ -340,7 +368,8 @@ def _directions(
         sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
         for place, size in enumerate(sizes):
             written = out if place == 2 else width
-            each = matmul_seconds(*size, rates, width, written, p.groups)
+            kernels, groups = (p.groups, 1) if apart else (1, p.groups)
+            each = kernels * matmul_seconds(*size, rates, width, written, groups)
             totals[place] += p.times * each * (WEIGHT_GRADIENT if place == 2 else 1.0)
     return totals[0], totals[1], totals[2]
 

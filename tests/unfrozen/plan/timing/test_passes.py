@@ -89,3 +89,31 @@ def test_experts_that_take_no_part_in_autocast_go_at_the_rate_of_fp32() -> None:
     narrow = matmuls(wide | {"experts_cast": True})
     assert narrow == matmuls({}) == matmuls(wide, gpus=8, sharding="zero3")
     assert 3 < matmuls(wide) / narrow < 15  # 67 TFLOP/s on the sheet, not 990
+
+
+def test_experts_go_one_by_one_where_no_kernel_takes_them_together() -> None:
+    """A loop over 128 experts launches three matmuls and six kernels each, and 256 tokens of one
+    expert fill few multiprocessors.
+    """
+    model = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+
+    def run(gpu: str, framework: str = "trl") -> BatchTime:
+        recipe = {"attention": "flash", "micro_batch": 1, "seq_len": 4096, "compute": "bf16"}
+        given = {"model": model, "recipe": recipe | {"params": "bf16"}, "gpu": gpu}
+        return BatchTime(Job.read(given | {"framework": framework}), Machine.of(find(gpu), "bf16"))
+
+    assert not run("H100").loops
+    assert not run("A100 80GB SXM", "torchtitan").loops
+    found = run("A100 80GB SXM")
+    alone = found.layer(sparse=True).forward
+    found.loops = False
+    together = found.layer(sparse=True).forward
+    assert alone.kernels - together.kernels == 3 * 127 + 6 * 128
+    assert alone.matmuls > 1.5 * together.matmuls
+
+
+def test_a_4_bit_layer_unpacks_its_experts_too() -> None:
+    found = part({"method": "qlora"}), part({"method": "lora"})
+    more = found[0].layer(False).forward.memory - found[1].layer(False).forward.memory
+    weights = 4096 * (2 * 4096 + 2 * 1024 + 3 * 14336)
+    assert more == pytest.approx(4.5 * weights / (0.75 * 3350e9), rel=0.2)
