@@ -18,6 +18,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `number_formats` — floating-point formats, rounding to bf16
 - `adamw` — AdamW by hand
 - `data_order` — the order in which examples are seen
+- `training_data` — rows, how long they are, how often they are seen
 - `schedules` — learning rate as a pure function of the step
 - `parameter_groups` — parameters by layer, part and pattern
 - `model` — from config.json to the exact tensors of a model, and published ones
@@ -29,6 +30,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `answer` — a plan as data, as text, and beside measurements
 - `planner` — the planner of the page: from a state to all that it shows
 - `frameworks` — a layout as commands of the frameworks, and the fastest layouts
+- `project` — from a model, data, and GPUs or a budget to one plan
 - `decision` — full, LoRA, QLoRA or a prompt: which first, and what would change that
 - `exercises` — the quiz: random jobs to work out, and a judge of answers
 - `ask` — calls of functions of the core by name, for the page

@@ -20,7 +20,7 @@ from unfrozen.answer import ADVISED_JOBS, answer, on_all_gpus, text
 from unfrozen.answer.text import framework_text
 from unfrozen.errors import InputError, PlanError, strict_json
 from unfrozen.frameworks.registry import FRAMEWORKS
-from unfrozen.frameworks.tables import KEYS, Inverse, solved_data, solved_text
+from unfrozen.frameworks.tables import KEYS, solved_data, solved_text
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
@@ -28,14 +28,20 @@ from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.calibration import Calibration
+from unfrozen.project.best import Work, find
+from unfrozen.project.budget import rent
+from unfrozen.project.questions import question, with_gpus
+from unfrozen.project.text import answer_data, answer_text
+from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
 from unfrozen.units import parse_count
 
 CALIBRATION_ENV: Final = "UNFROZEN_CALIBRATION"
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
 _EXAMPLES: Final = """examples:
+  unfrozen plan --model Qwen2.5-7B --data FILE.jsonl --epochs 3 --gpus 8xH100
+  unfrozen plan --model Qwen2.5-7B --data "10,000 x 3 x 512" --budget 200
   unfrozen plan --model Llama-3.1-8B --gpu H100
   unfrozen plan job.json --solve seq_len
-  unfrozen plan job.json --solve layout --gpus 64 --run-by torchtitan
   unfrozen plan job.json --compare zero1,zero2,zero3
   unfrozen plan job.json --compare micro_batch=1,micro_batch=8
   unfrozen plan job.json --tokens 1B --price 2.50
@@ -61,16 +67,20 @@ def main(
     arguments: list[str] | None = None,
     program: str = "python -m unfrozen",
     open_plan: Callable[[str], None] | None = None,
+    read_lengths: ReadLengths | None = None,
 ) -> int:
     """Run the command line of `program`; return the exit code, 2 for unusable input.
 
     `open_plan` opens the planner's page at a query; without it there is no page to open.
+    `read_lengths` reads a file of data with the model's tokenizer; without it tokens are estimated.
     """
     options = parser(program).parse_args(arguments)
     try:
         given = _load_jobs(options)
         query = _query(given, open_plan is not None) if options.open else None
-        if isinstance(given, list):
+        if _is_project(options):
+            text = _project(options, given, read_lengths or _estimated_lengths)
+        elif isinstance(given, list):
             with _uncollected():
                 asked = list(_plan_each(given))
                 text = _list_as_json(options, asked) if options.json else _list_text(options, asked)
@@ -123,8 +133,21 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_job_options(command)
+    _add_project_options(command)
     _add_question_options(command)
     return top
+
+
+def _add_project_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group(
+        "one plan for your data, and your GPUs or your budget"
+    ).add_argument
+    add("--data", metavar="FILE", help='a file of rows, or "rows x epochs x tokens of a row"')
+    add("--epochs", type=parse_count, metavar="N", help="passes over the rows of a file; default 1")
+    add("--gpus", metavar="8xH100", help="GPUs to plan for: a number, with their name or without")
+    add("--budget", type=parse_count, metavar="USD", help="which GPUs, and how many, for this much")
+    add("--sequences", type=int, metavar="N", help="sequences of a step")
+    add("--run-by", choices=tuple(FRAMEWORKS), help="only plans that this framework runs")
 
 
 def _add_job_options(command: argparse.ArgumentParser) -> None:
@@ -145,19 +168,7 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--explain", action="store_true", help="every term of the peak with its formula")
     add("--all-gpus", action="store_true", help="which GPUs can hold the job")
-    add("--solve", choices=KEYS, help="largest value that fits, fewest GPUs, fastest layout")
-    add("--gpus", type=int, metavar="N", help="GPUs of --solve layout; default: those of the job")
-    add(
-        "--sequences",
-        type=int,
-        metavar="N",
-        help="sequences per step of --solve layout; default: those of the job",
-    )
-    add(
-        "--run-by",
-        choices=tuple(FRAMEWORKS),
-        help="only layouts that this framework runs, with its command",
-    )
+    add("--solve", choices=KEYS, help="largest value that fits, fewest GPUs")
     add(
         "--compare",
         metavar="A,B",
@@ -168,7 +179,7 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
         "--price",
         type=parse_count,
         metavar="P",
-        help="price of a GPU-hour; adds the cost to --tokens",
+        help="price of a GPU-hour, for --data, --budget or --tokens",
     )
     add(
         "--mfu", type=parse_count, metavar="M", help="measured model FLOPs utilization, such as 0.4"
@@ -188,7 +199,7 @@ def _load_jobs(options: argparse.Namespace) -> object:
     if options.job is None and options.model is None:
         raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
     for name in ("price", "mfu"):
-        used = options.tokens is not None or (name == "price" and options.solve == "layout")
+        used = options.tokens is not None or (name == "price" and _is_project(options))
         if getattr(options, name) is not None and not used:
             raise PlanError(name, getattr(options, name), "it needs a number of tokens", "--tokens")
     given = {} if options.job is None else _read_json(options.job, "job")
@@ -240,6 +251,8 @@ def _object(text: str, key: str) -> dict[str, Any]:
 
 
 def _model(name: str) -> object:
+    if Path(name, "config.json").is_file():
+        return _read_json(str(Path(name, "config.json")), "model")
     if name.endswith(".json") or Path(name).is_file():
         return _read_json(name, "model")
     return catalogue.find(name).config
@@ -252,6 +265,93 @@ def _plan_each(jobs: list[object]) -> Iterator[PlannedJob]:
         except PlanError as error:
             key = f"job {number} of {len(jobs)}, {error.key}"
             raise PlanError(key, error.value, error.bound, error.remedy) from None
+
+
+# --- one plan -----------------------------------------------------------------------------------
+ReadLengths = Callable[[str, str], tuple[list[int], str]]
+"""Reads the tokens of each row of a file for a model, and says how they are known."""
+_OF_PROJECT: Final = ("data", "budget", "gpus")
+_OF_JOB: Final = ("explain", "all_gpus", "solve", "compare", "tokens", "mfu", "open")
+MOST_BYTES: Final = 2**30
+
+
+def _is_project(options: argparse.Namespace) -> bool:
+    """Return whether one plan is asked for: with data, a budget or GPUs to plan for."""
+    return any(getattr(options, name) is not None for name in _OF_PROJECT)
+
+
+def _project(options: argparse.Namespace, given: object, read: ReadLengths) -> str:
+    """Return the one plan, as text or JSON. Raises PlanError, also for contradictory options."""
+    if not isinstance(given, dict):
+        raise PlanError("job", "a list", "one plan is for one job", "give one")
+    asked = next(f"--{name}" for name in _OF_PROJECT if getattr(options, name) is not None)
+    for name in _OF_JOB:
+        if getattr(options, name) not in (None, False):
+            option = f"--{name.replace('_', '-')}"
+            raise PlanError(
+                option, getattr(options, name), f"{asked} asks for one plan", "drop one"
+            )
+    if options.budget is not None and options.gpus is not None:
+        bound = f"--budget {options.budget:g} chooses how many GPUs"
+        raise PlanError("--gpus", options.gpus, bound, "drop one")
+    job, gpus = with_gpus(given, options.gpus)
+    if options.budget is None and job.get("gpu") is None:
+        bound = "nothing says which GPUs there are, or what they may cost"
+        raise PlanError("gpus", "nothing", bound, "for example --gpus 8xH100, or --budget 200")
+    data = _data(options, read)
+    names = (_hub_id(options.model), options.data if data and data.lengths else "FILE.jsonl")
+    found = question(
+        *(job, gpus, data),
+        sequences=options.sequences,
+        framework=options.run_by or "",
+        price=options.price,
+        names=names,
+    )
+    with _uncollected():
+        rented = options.budget is not None
+        steps = rent(options.budget, found, found.job.gpu) if rented else find(found)
+        answer = Work(steps).finish()
+    return json.dumps(answer_data(answer), allow_nan=False) if options.json else answer_text(answer)
+
+
+def _data(options: argparse.Namespace, read: ReadLengths) -> Data | None:
+    if options.data is None:
+        if options.epochs is not None:
+            raise PlanError("epochs", options.epochs, "there are no rows to see", "give --data")
+        return None
+    typed = None if Path(options.data).is_file() else read_numbers(options.data)
+    if typed is None:
+        lengths, source = read(options.data, _hub_id(options.model))
+        return Data.of(lengths, 1 if options.epochs is None else options.epochs, source)
+    if options.epochs is not None:
+        bound = f"--data {options.data} says {typed.epochs:g}"
+        raise PlanError("epochs", options.epochs, bound, "name one of them")
+    return typed
+
+
+def _hub_id(model: str | None) -> str:
+    """Return the name of a model for a command: its folder, or its id on the hub."""
+    if model is None or Path(model).is_file():
+        return "MODEL"
+    return model if Path(model).is_dir() else catalogue.find(model).hub_id
+
+
+def _estimated_lengths(name: str, _: str) -> tuple[list[int], str]:
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        remedy = 'give a file, or "rows x epochs x tokens of a row"'
+        raise PlanError("data", name, f"the file cannot be read ({reason})", remedy) from None
+    except UnicodeDecodeError:
+        remedy = "give lines of JSON or CSV in UTF-8; `unfrozen plan` reads Parquet and gzip too"
+        raise PlanError("data", name, "this is not text in UTF-8", remedy) from None
+    if len(content) > MOST_BYTES:
+        bound = f"it is larger than {MOST_BYTES >> 30} GiB"
+        raise PlanError("data", name, bound, "give a part of it, or the three numbers")
+    return row_lengths(name, text), ESTIMATED
 
 
 # --- what is answered ---------------------------------------------------------------------------
@@ -275,7 +375,7 @@ def _answer(options: argparse.Namespace, one: PlannedJob, advised: bool) -> dict
     if options.all_gpus:
         found["gpus"] = on_all_gpus(one.planned)
     if options.solve:
-        found["solve"] = solved_data(one.planned, _asked_of(options))
+        found["solve"] = solved_data(one.planned, options.solve)
     if options.compare:
         pairs = _compared(one.given, options.compare)
         found["compare"] = {name: answer(p, with_advice=False) for name, p in pairs}
@@ -298,7 +398,7 @@ def _text(options: argparse.Namespace, one: PlannedJob) -> str:
     if options.all_gpus:
         parts.append(text.gpus_table(on_all_gpus(one.planned)))
     if options.solve:
-        parts.append(solved_text(one.planned, _asked_of(options)))
+        parts.append(solved_text(one.planned, options.solve))
     if options.compare:
         parts.append(text.compare_table(_compared(one.given, options.compare)))
     if options.tokens is not None:
@@ -307,10 +407,6 @@ def _text(options: argparse.Namespace, one: PlannedJob) -> str:
         return text.report(one.planned)
     job = one.planned.job
     return "\n\n".join(filter(None, [text.title(job), framework_text(job), *parts]))
-
-
-def _asked_of(options: argparse.Namespace) -> Inverse:
-    return Inverse(options.solve, options.gpus, options.sequences, options.run_by, options.price)
 
 
 def _estimate(options: argparse.Namespace, one: PlannedJob) -> Estimate:

@@ -27,7 +27,7 @@ UNFROZEN_COMMANDS = {
     "plan": {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain", "--open"),
         *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu", "--calibration"),
-        *("--framework", "--gpus", "--sequences", "--run-by"),
+        *("--framework", "--data", "--epochs", "--gpus", "--budget", "--sequences", "--run-by"),
     },
 }
 RUNNER_COMMANDS = {

@@ -217,12 +217,13 @@ export function applyButton(way, text, label) {
 }
 
 /** The state a button of these leads to. @param {string} way its `data-way` */
-export function stateOf(way, { cheapest, advice, solves, layouts }) {
+export function stateOf(way, { cheapest, advice, solves, onePlan }) {
   if (way === "cheapest") return cheapest.state;
   const ways = [
     ...advice.map((each) => [`advice-${each.key}`, each]),
     ...solves.map((each) => [`solve-${each.key}`, each]),
-    ...(layouts?.rows ?? []).map((each, index) => [`layouts-${index}`, each]),
+    ["one-plan-0", onePlan?.first],
+    ...(onePlan?.rows ?? []).map((each, index) => [`one-plan-${index + 1}`, each]),
   ];
   return new Map(ways).get(way).state;
 }

@@ -21,6 +21,7 @@ export function controlsView(view, { live, figure }) {
     h("div", { class: "mp-line stack" }, modelField(view, live), gpuField(view, live)),
     presetsView(view.presets),
     h("div", { class: "mp-sliders stack" }, view.sliders.map(sliderField)),
+    !figure && h("div", { class: "mp-sliders stack" }, view.asked.map(askedField)),
     !figure && h("div", { class: "mp-folds row" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), unitField(view)),
   );
 }
@@ -85,6 +86,19 @@ function presetsView(presets) {
         label,
       ),
     ),
+  );
+}
+
+/** A field of what the one plan is for: the reader's data, which a file can tell, and budget. */
+function askedField({ key, label, help, value, placeholder, reads }) {
+  const attrs = { id: `mp-${key}`, class: "field-input", type: "text", autocomplete: "off", "data-key": key };
+  return h(
+    "div",
+    { class: "field", "data-asked": key },
+    h("label", { for: `mp-${key}` }, label, " ", h("span", { class: "field-unit" }, help)),
+    h("input", { ...attrs, value, placeholder, ...describedBy(key) }),
+    reads && h("input", { type: "file", accept: reads, "data-file": key, "aria-label": `${label}: a file, which stays on this page` }),
+    errorSlot(key),
   );
 }
 
@@ -236,6 +250,7 @@ export function syncControls(root, view, { skip = null } = {}) {
   set(model, view.config ? "" : view.model);
   model.placeholder = view.config ? "your config.json" : "search, or owner/name of the hub";
   set(field(root, "gpu"), view.gpu);
+  for (const { key, value } of view.asked) set(field(root, key), value);
   for (const slider of view.sliders) syncSlider(root, slider, set);
   for (const { key, chosen } of view.presets) press(root.querySelector(`[data-preset="${key}"]`), chosen);
   if (root.querySelector(".mp-folds")) syncFolds(root, view, set);

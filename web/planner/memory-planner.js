@@ -10,7 +10,7 @@ import { planner } from "../python/planner-client.js";
 import { editOf, field, syncControls } from "./controls.js";
 import { configText } from "./hub-config.js";
 import { PLANS, keptQueries, toggleKept } from "./side-by-side.js";
-import { FIND, LayoutSearch } from "./layouts.js";
+import { FIND, PlanSearch } from "./one-plan.js";
 import { ModelSearch } from "./model-search.js";
 import { StateElement } from "./state-element.js";
 import { memoryPlannerView, openFolds, partNames, PlannerParts, reopen } from "./view.js";
@@ -18,11 +18,20 @@ import { memoryPlannerView, openFolds, partNames, PlannerParts, reopen } from ".
 const MOST_FILE_BYTES = 200_001; // Python refuses half of that; more need not be read to say so
 const LATER = ["cheapest", "advice", "solves"]; // parts that come with `ways`
 
+const MOST_DATA_BYTES = 2 ** 26;
+const TOO_LONG = "The file is larger than 64 MB: give its rows × epochs × tokens, or plan it with `unfrozen plan --data`.";
+
+/** Whether a dropped file holds rows rather than a config.json. */
+function isData({ name, size }) {
+  return /\.(?:jsonl|ndjson|csv|tsv)$/i.test(name) || size > MOST_FILE_BYTES;
+}
+
 export class MemoryPlanner extends StateElement {
   static questions = { name: "planner", first: "planner.glance", later: "planner.ways", typing: "input:not([type=checkbox]), textarea" };
   #parts = null;
+  #dataProblem = "";
   #beside = null; // rows of plans side by side
-  #layouts = new LayoutSearch((name, value) => planner.ask(name, value), () => this.#drawLayouts());
+  #search = new PlanSearch((name, value) => planner.ask(name, value), () => this.#drawPlan());
 
   /** The same tree as the baked one, with controls that work. */
   build() {
@@ -37,10 +46,16 @@ export class MemoryPlanner extends StateElement {
 
   listen() {
     for (const kind of ["input", "change"]) {
-      this.addEventListener(kind, ({ target }) => this.edit(editOf(target, this.controls.sliders)));
+      this.addEventListener(kind, ({ target }) => {
+        if (target.dataset.key === "tokens") this.#dataProblem = "";
+        this.edit(editOf(target, this.controls.sliders));
+      });
     }
     this.addEventListener("change", ({ target }) => {
-      if (target.dataset.way === `${FIND}-by`) void this.#layouts.find(this.shown.state, target.value);
+      if (target.dataset.way === `${FIND}-by`) void this.#search.find(this.shown.state, target.value);
+      if (!target.dataset.file) return;
+      void this.#readData(target.files[0]);
+      target.value = ""; // the same file, corrected, is read again
     });
     this.addEventListener("click", ({ target }) => this.#onClick(target.closest("button")));
     this.addEventListener("dragover", (event) => this.#onDrag(event, true));
@@ -68,18 +83,19 @@ export class MemoryPlanner extends StateElement {
     this.#parts.draw(this.#all, [PLANS]);
   }
 
-  #drawLayouts() {
-    this.#parts.draw(this.#all, ["layouts"]);
+  #drawPlan() {
+    this.#parts.draw(this.#all, [FIND]);
   }
 
-  /** The view, and the layouts that were asked for beside it. */
+  /** The view, and the plan that was asked for beside it. */
   get #all() {
-    return { ...this.shown, plans: this.#beside, layouts: this.#layouts.about(this.shown.state) };
+    return { ...this.shown, plans: this.#beside, onePlan: this.#search.about(this.shown.state) };
   }
 
   sync(skip) {
     syncControls(this, this.controls, { skip });
     this.search.value = this.controls.config ? "" : this.controls.model;
+    this.#showDataProblem();
   }
 
   controlOf({ control }) {
@@ -96,7 +112,7 @@ export class MemoryPlanner extends StateElement {
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
     else if (way?.startsWith(PLANS)) this.#changeKept(way, pressed);
-    else if (way === FIND) void this.#layouts.find(this.shown.state, this.#all.layouts?.framework);
+    else if (way === FIND) void this.#search.find(this.shown.state, this.#all.onePlan?.framework);
     else if (way) this.go(stateOf(way, this.#all));
     else if (copies) void this.copy(pressed, copies);
     else if (asks) void this.#askHub(pressed, asks);
@@ -135,8 +151,30 @@ export class MemoryPlanner extends StateElement {
   async #onDrop(event) {
     this.#onDrag(event, false);
     const [file] = event.dataTransfer.files;
+    if (file && isData(file) && !this.#isFigure) return this.#readData(file);
     const text = file ? await file.slice(0, MOST_FILE_BYTES).text() : event.dataTransfer.getData("text");
     if (text) this.#take(text);
+  }
+
+  /** Reads a file of data in this page; its rows, and how long they are, become the reader's data. */
+  async #readData(file) {
+    if (!file) return;
+    const isTooLong = file.size > MOST_DATA_BYTES;
+    const text = isTooLong ? "" : await file.text();
+    const { tokens, problem } = isTooLong
+      ? { tokens: "", problem: TOO_LONG }
+      : ((await planner.ask("project.page.read_file", { name: file.name, text })) ?? { tokens: "", problem: "Python failed." });
+    this.#dataProblem = problem;
+    if (tokens) this.edit({ tokens });
+    else this.#showDataProblem();
+  }
+
+  /** What is wrong with a file of data stays until the reader gives other data. */
+  #showDataProblem() {
+    if (!this.#dataProblem) return;
+    const slot = this.querySelector('[data-error="tokens"]');
+    slot.hidden = false;
+    slot.textContent = this.#dataProblem;
   }
 
   /** Plans the model of a config.json. */

@@ -8,7 +8,7 @@
 import { adviceView, cheapestView, commandsView, numbersView, partsList, solvesView, verdictView } from "./answers.js";
 import { controlsView } from "./controls.js";
 import { barView, timelineView } from "./figures.js";
-import { layoutsView } from "./layouts.js";
+import { onePlanView } from "./one-plan.js";
 import { plansView } from "./side-by-side.js";
 import { h, toDom, toHtml } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
@@ -24,7 +24,7 @@ const PARTS = [
   ["more", "", moreView],
   ["plans", "", (view) => plansView(view.plans)],
   ["parts", "GPU memory at the peak", partsView],
-  ["layouts", "The fastest layout", (view) => layoutsView(view.layouts)],
+  ["one-plan", "One plan", (view) => onePlanView(view.onePlan)],
   ["run", "Time, energy and cost", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],
   ["advice", "Changes that save memory", (view) => view.advice && adviceView(view)],
   ["solves", "The largest that fits", (view) => view.solves && solvesView(view.solves)],

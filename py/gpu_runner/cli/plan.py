@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def run_planner(arguments: list[str]) -> NoReturn:
@@ -18,7 +18,47 @@ def run_planner(arguments: list[str]) -> NoReturn:
 
     if calibration_path().is_file():
         os.environ.setdefault(FILE_ENV, str(calibration_path()))
-    sys.exit(planner(arguments, "unfrozen", _open_plan))
+    sys.exit(planner(arguments, "unfrozen", _open_plan, _read_lengths))
+
+
+def _read_lengths(source: str, model: str) -> tuple[list[int], str]:
+    """Return the tokens of each row of a file or data set, and how they are known: by the model's
+    tokenizer where it is on this machine, else estimated.
+
+    Raises PlanError for data that cannot be read.
+    """
+    from gpu_runner.data.rows import SourceReader
+    from gpu_runner.errors import DataError
+    from unfrozen.errors import PlanError
+    from unfrozen.training_data import ESTIMATED, estimated_tokens
+
+    try:
+        rows = SourceReader(source).read()
+        if (encoder := _encoder(model)) is None:
+            return [estimated_tokens(row) for _, row in rows], ESTIMATED
+        lengths: list[int] = []
+        for one in encoder.encode_rows(rows):
+            if isinstance(one, str):
+                raise DataError(one)
+            lengths += [len(example.ids) for example in one.examples]
+    except DataError as error:
+        raise PlanError("data", source, str(error).rstrip("."), "") from None
+    return lengths, f"by the tokenizer of {model}"
+
+
+def _encoder(model: str) -> Any:
+    """Return the encoder of a model whose tokenizer is on this machine, else None."""
+    import contextlib
+
+    from gpu_runner.data.encode import Encoder
+    from gpu_runner.errors import DataError, ModelLoadError
+    from unfrozen.runner import LENGTHS
+
+    with contextlib.suppress(DataError, ModelLoadError, ImportError):
+        from gpu_runner.model.load import find, load_tokenizer
+
+        return Encoder(load_tokenizer(find(model)), LENGTHS[1])
+    return None
 
 
 def _open_plan(query: str) -> None:

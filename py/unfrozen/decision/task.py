@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware import find
+from unfrozen.hardware import PRICES, PRICES_OF, find
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.controls import Json
@@ -72,14 +72,6 @@ BOUNDS: Final = {
     "requests": (1, 10**12),
 }
 MOST_PRICE: Final = 10_000
-PRICES: Final = {
-    "A100 80GB SXM": (0.8, 3.0),
-    "H100 SXM": (2.0, 5.0),
-    "H200": (2.5, 7.0),
-}
-"""What a GPU was offered at, US dollars an hour on demand, from the cheapest provider to the
-dearest (Mercatus, "Cloud GPU pricing", May 2026). Shown as an example, never computed with."""
-PRICES_OF: Final = "May 2026"
 DEFAULTS: Final[State] = {
     "model": "meta-llama/Llama-3.1-8B",
     "gpu": "A100 80GB SXM",

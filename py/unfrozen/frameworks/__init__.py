@@ -14,6 +14,5 @@ Reading order:
 - `llama_factory` — alone, under DDP or DeepSpeed, as a file of settings
 - `unsloth` — adapters or all weights on one GPU
 - `registry` — all of them by name, and `gpu_runner`
-- `tables` — ranked layouts and inverse questions as text and as data
-- `page` — … as the page shows them
+- `tables` — a layout in letters; inverse questions as text and as data
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,9 +27,13 @@ class Framework:
     adapt: Callable[[Job], Job]
     write: Callable[[Job], str]
 
-    def command(self, job: Job) -> str:
-        """Return the command below a comment: its version, and the words to fill in."""
+    def command(self, job: Job, known: Mapping[str, str] | None = None) -> str:
+        """Return the command below a comment: its version, and the words to fill in, but those that
+        are `known`.
+        """
         text = self.write(job)
+        for word, value in (known or {}).items():
+            text = _standing(word).sub(value.replace("\\", r"\\"), text)
         found = [f"{word}: {what}" for word, what in FILLED_IN.items() if _stands(word, text)]
         notes = [f"{self.label}{self.version and f' ({self.version})'}", "; ".join(found)]
         return "\n".join([*(f"# {note}" for note in notes), text])
@@ -52,8 +56,12 @@ FILLED_IN: Final = {
 """Words of a command that stand for what no plan knows."""
 
 
+def _standing(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w/]){re.escape(word)}(?!\w)")
+
+
 def _stands(word: str, text: str) -> bool:
-    return re.search(rf"(?<![\w/]){re.escape(word)}(?!\w)", text) is not None
+    return _standing(word).search(text) is not None
 
 
 UNFROZEN: Final = "unfrozen"

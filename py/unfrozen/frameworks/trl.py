@@ -153,12 +153,13 @@ CONFIG_FILE: Final = "ds.json"
 def deepspeed_job(job: Job) -> Job:
     """Return the job as TRL trains it with DeepSpeed. Raises PlanError where it cannot."""
     cluster = job.cluster
+    alone = cluster.gpus == 1 and cluster.offload == "none"  # has nothing to shard, nor to offload
     refuse(
         job,
         DEEPSPEED,
         checkpointing=("none", "full"),
         attention=tuple(ATTENTION),
-        sharding=("none",) if cluster.gpus == 1 else ("zero1", "zero2", "zero3"),
+        sharding=("none",) if alone else ("zero1", "zero2", "zero3"),
     )
     return trained_with_deepspeed(job, DEEPSPEED, "trl", loss="fused_linear")
 

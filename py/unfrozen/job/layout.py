@@ -62,6 +62,7 @@ def _dealt(layers: int, stages: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
+@lru_cache(maxsize=4096)
 def _check_stages(layers: int, cluster: Cluster) -> None:
     given, stages = cluster.pipeline_layers, cluster.stages
     if given is not None and sum(given) != layers:

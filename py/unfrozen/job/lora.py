@@ -92,6 +92,7 @@ class Lora:
         "Adapter matmuls run in the dtype of the weights (`bf16=True` in the Trainer).",
         "Method",
         applies=_narrow_weights,
+        json_only=True,
     )
 
     @property

@@ -304,6 +304,7 @@ class Recipe:
         " once.",
         "Activations",
         applies=_compiles,
+        json_only=True,
         instead="it compiles blocks, not the whole model",
     )
     checkpointing: str = choice(
@@ -406,6 +407,7 @@ class Recipe:
         " kernels are fused or compiled.",
         "Loss",
         optional=True,
+        json_only=True,
     )
     keeps_outputs: bool = flag(
         False,

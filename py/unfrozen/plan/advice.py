@@ -259,8 +259,8 @@ _ZERO: Final = {
 
 FREE: Final = 0.01
 """Changes that cost less time than this share rank alike, by what they save."""
-MOST_CHANGES: Final = 3  # in a set that fits
-MOST_TRIED: Final = 80  # sets looked at closely
+MOST_CHANGES: Final = 4  # in a set that fits
+MOST_TRIED: Final = 300  # sets looked at closely
 _HOPE: Final = 1.2  # changes may save more together than one by one
 
 
@@ -297,7 +297,7 @@ def advise(planned: Plan) -> list[Advice]:
 
 
 def cheapest_fit(planned: Plan) -> list[Advice] | None:
-    """Return the changes, at most three, that fit the GPU with the least time; None if none do.
+    """Return the changes, at most four, that fit the GPU with the least time; None if none do.
 
     Sets that go on training every weight come first, however long they take. `saved_gib`,
     `device_gib` and `time_ratio` count on top of the changes before; an empty list means that the

@@ -4,8 +4,10 @@ fit, found by search.
 A layout is a mesh (GPUs that share a layer, a sequence, the depth) and how the states of GPUs that
 hold the same are sharded. What does not divide is left out, and so is what nobody would run: tensor
 parallelism beyond the GPUs that fast links join, or else the machine (Narayanan et al., arXiv
-2104.04473, takeaway 1; Llama 3, arXiv 2407.21783, section 3.3.2). The sequences of a step stay the
-same, so that all layouts train alike and compare by time; of each cluster the fastest is kept.
+2104.04473, takeaway 1; Llama 3, arXiv 2407.21783, section 3.3.2), and context parallelism of short
+sequences (`LEAST_CHUNK`). The sequences of a step stay the
+same, so that all layouts train alike and compare by time; of each cluster the fastest is kept, and
+the simplest of those that no estimate can tell apart goes first (`NEAR`).
 
 The search goes by the least time that a cluster could take, and ends where that is more than what
 was found. Within a cluster, not planned is what cannot win:
@@ -21,18 +23,19 @@ was found. Within a cluster, not planned is what cannot win:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from heapq import heappop, heappush
 from math import gcd, inf, prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from unfrozen.errors import ModelError, PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.layout import check_layout
+from unfrozen.job.recipe import Recipe
 from unfrozen.plan import Plan, plan_job
-from unfrozen.plan.solve import fewest_gpus, min_gpus
 from unfrozen.plan.step_time import StepTime, job_gpu, step_time
 
 MOST_GPUS: Final = 4096
@@ -93,11 +96,17 @@ def _shares_layers(job: Job, ranks: int) -> bool:
     return True
 
 
+LEAST_CHUNK: Final = 4096
+"""Tokens that each GPU of context parallelism has at least: Megatron Bridge 0.3.1 splits no
+sequence below 8,192 tokens in any of its recipes, and that one in two."""
+
+
 def _divides_sequences(job: Job, ranks: int) -> bool:
     """Return whether context parallelism divides a sequence: each takes a chunk from its head and
-    one from its tail, as torchtitan and Megatron-LM demand.
+    one from its tail, as torchtitan and Megatron-LM demand, and enough of them.
     """
-    return ranks == 1 or job.recipe.seq_len % (2 * ranks) == 0
+    length = job.recipe.seq_len
+    return ranks == 1 or (length % (2 * ranks) == 0 and length >= ranks * LEAST_CHUNK)
 
 
 def _shares_depth(job: Job, ranks: int) -> bool:
@@ -119,7 +128,7 @@ def _other_settings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[
     alike *= mesh["context_parallel"]
     experts = job.model.architecture.experts
     counts = divisors(experts.count) if experts else [1]
-    for spread in _zero_stages(alike, linked_gpus(job) // tensor):
+    for spread in _zero_stages(alike, linked_gpus(job) // tensor, job.cluster.offload):
         for schedule in SCHEDULES if mesh["pipeline_parallel"] > 1 else SCHEDULES[:1]:
             for count in counts:
                 if count <= alike * tensor:
@@ -134,10 +143,14 @@ def _other_settings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[
                     }
 
 
-def _zero_stages(alike: int, near: int) -> Iterator[dict[str, Any]]:
-    """Yield the ZeRO stages over all replicas, and over those that fast links join."""
+def _zero_stages(alike: int, near: int, offload: str) -> Iterator[dict[str, Any]]:
+    """Yield the ZeRO stages over all replicas, and over those that fast links join.
+
+    One GPU has nothing to shard, but gradients and weights to offload by the stages that do it.
+    """
     if alike == 1:
-        yield {"sharding": "none"}
+        for sharding in SHARDINGS if offload != "none" else SHARDINGS[:1]:
+            yield {"sharding": sharding}
         return
     for sharding in SHARDINGS:
         yield {"sharding": sharding}
@@ -159,30 +172,45 @@ LAID_OUT: Final = frozenset(
 """What a layout says of a cluster, or leaves at its default."""
 
 
-def with_cluster(job: Job, cluster: Cluster, **recipe: Any) -> Job:
+def with_cluster(job: Job, cluster: Cluster) -> Job:
     """Return the job on a cluster, full logits split by the vocabulary under tensor parallelism.
 
     Whole logits are split by the vocabulary where GPUs share a layer, as Megatron-LM, torchtitan
     and accelerate do.
     """
-    if cluster.tensor_parallel > 1 and job.recipe.loss in WHOLE_LOGITS:
-        recipe["loss"] = "vocab_parallel"
-    return replace(job, cluster=cluster, recipe=replace(job.recipe, **recipe))
+    recipe = job.recipe
+    if cluster.tensor_parallel > 1 and recipe.loss in WHOLE_LOGITS:
+        recipe = replace(recipe, loss="vocab_parallel")
+    return replace(job, cluster=cluster, recipe=recipe)
 
 
 MOST_SEQUENCES: Final = 1_000_000
 MOST_KEPT: Final = 20
+NEAR: Final = 0.1
+"""Share of its time by which an estimate does not tell two layouts apart: half of the published
+speeds on GPUs with fast links lie within 5 to 7% of theirs, and a comparison has two estimates."""
 Takes = Callable[[Job], Job]
 """What a framework makes of a job; raises PlanError where it cannot run it."""
 
 
+class Route(NamedTuple):
+    """A way to run a job: a recipe and an offload, in a framework that `takes` it (None: any)."""
+
+    job: Job
+    takes: Takes | None = None
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A layout that fits: its job, what a GPU holds (bytes), and seconds of a step by cause."""
+    """A layout that fits: its job, what a GPU holds (bytes), seconds of a step by cause, and the
+    name of the way it is run.
+    """
 
     job: Job
     device_bytes: int
     time: StepTime
+    way: str = ""
 
     @property
     def seconds(self) -> float:
@@ -219,29 +247,26 @@ def layouts(
     most: int = MOST_KEPT,
 ) -> list[Layout]:
     """Return the fastest layouts of this many GPUs that fit, at most `most`; see `Search`."""
-    search = Search(job, gpus, sequences, takes, most)
-    while search.advance():
-        pass
-    return search.found
+    return Search((Route(job, takes),), gpus, sequences, most).finish()
 
 
 class Search:
-    """A search for layouts that can pause between two plans.
+    """A search for layouts of a job, run in one of several ways, that can pause between two plans.
 
-    `sequences` of a step default to the job's own, in proportion where the number of GPUs is
+    `sequences` of a step default to the first job's own, in proportion where the number of GPUs is
     another. The GPU is the job's, or one of 80 GB where it names none. Raises PlanError for a
-    number that cannot be searched. `found` has the fastest layouts so far, `most` at the end.
+    number that cannot be searched. `found` has the layouts so far; at the end `most` of
+    them, the simplest of the fastest first.
     """
 
     def __init__(
         self,
-        job: Job,
+        ways: Sequence[Route],
         gpus: int,
         sequences: int | None = None,
-        takes: Takes | None = None,
         most: int = MOST_KEPT,
     ) -> None:
-        self.sequences = step_sequences(job, gpus) if sequences is None else sequences
+        self.sequences = step_sequences(ways[0].job, gpus) if sequences is None else sequences
         if type(self.sequences) is not int or not 1 <= self.sequences <= MOST_SEQUENCES:
             bound = f"a step has a whole number of them in 1 … {MOST_SEQUENCES:,}"
             raise PlanError("sequences", self.sequences, bound, "correct it")
@@ -249,36 +274,51 @@ class Search:
         self.looked = self.planned = 0  # clusters that can run the step; plans of their jobs
         self.over = False
         self._work: Iterator[bool] = iter(())
-        self._job, self._takes, self._most = job, takes, most
-        self._left = clusters(job, gpus)
-        self._queue: list[tuple[float, int, list[list[Job]]]] = []
+        self._most = most
+        self._seen: set[tuple[str, Job]] = set()
+        self._names = [way.name for way in ways]
+        self._left = ((way, cluster) for way in ways for cluster in clusters(way.job, gpus))
+        self._queue: list[tuple[float, int, str, list[list[Job]]]] = []
+
+    def finish(self) -> list[Layout]:
+        """Search to the end; return the layouts."""
+        while self.advance():
+            pass
+        return self.found
 
     def advance(self) -> bool:
         """Look at one more cluster, or one more plan of it; return whether anything is left."""
         if next(self._work, None) is not None:
             return True
-        cluster = next(self._left, None)
-        if cluster is not None:
-            return self._enqueue(cluster)
-        least, _, jobs = heappop(self._queue) if self._queue else (inf, 0, [])
-        if not jobs or (len(self.found) == self._most and least > self.found[-1].seconds):
+        if (one := next(self._left, None)) is not None:
+            return self._enqueue(*one)
+        least, _, name, jobs = heappop(self._queue) if self._queue else (inf, 0, "", [])
+        if not jobs or least > self._limit():
             self._queue.clear()
+            self.found = simplest_first(self.found, self._names)[: self._most]
             self.over = True
             return False
-        self._work = self._find_fastest(jobs)
+        self._work = self._find_fastest(name, jobs)
         return True
 
-    def _enqueue(self, cluster: Cluster) -> bool:
+    def _limit(self) -> float:
+        """Return the seconds above which a layout is neither kept nor near the fastest."""
+        if len(self.found) < self._most:
+            return inf
+        return max(self.found[self._most - 1].seconds, (1 + NEAR) * self.found[0].seconds)
+
+    def _enqueue(self, way: Route, cluster: Cluster) -> bool:
         if self.sequences % cluster.replicas == 0:
-            jobs = _jobs(self._job, cluster, self.sequences // cluster.replicas, self._takes)
-            if jobs:
+            jobs = _jobs(way.job, cluster, self.sequences // cluster.replicas, way.takes)
+            if jobs and (way.name, jobs[-1][-1]) not in self._seen:
+                self._seen.add((way.name, jobs[-1][-1]))
                 self.looked += 1
-                heappush(self._queue, (_least_seconds(jobs), len(self._queue), jobs))
+                heappush(self._queue, (_least_seconds(jobs), len(self._queue), way.name, jobs))
         return True
 
-    def _find_fastest(self, jobs: list[list[Job]]) -> Iterator[bool]:
+    def _find_fastest(self, name: str, jobs: list[list[Job]]) -> Iterator[bool]:
         """Find the fastest plan of a cluster that fits and could be kept, a plan at a time."""
-        limit = self.found[-1].seconds if len(self.found) == self._most else inf
+        limit = self._limit()
         best: Layout | None = None
         first, last = jobs[0], jobs[-1]
         too_large = self._holds(first[-1]) is None
@@ -293,20 +333,39 @@ class Search:
                 device_bytes = self._holds(job)
                 yield True
                 if device_bytes is not None:
-                    layout = Layout(job, device_bytes, time)
+                    layout = Layout(job, device_bytes, time, name)
                     best = layout if best is None else min(best, layout, key=_rank)
                     limit = best.seconds
                     break
             else:
                 too_large = True
         if best:
-            self.found = sorted([*self.found, best], key=_rank)[: self._most]
+            self.found = sorted([*self.found, best], key=_rank)
 
     def _holds(self, job: Job) -> int | None:
         """Return the bytes of a job on a GPU; None where it does not fit."""
         self.planned += 1
         size = plan_job(job).device_bytes
         return size if size <= job_gpu(job).capacity_bytes else None
+
+
+def simplest_first(found: Sequence[Layout], names: Sequence[str] = ()) -> list[Layout]:
+    """Return layouts, the fastest first, with the simplest of those near it in front: the one with
+    the fewest kinds of parallelism beside data and experts, then of the way that `names` has first.
+    """
+    ranked = sorted(found, key=lambda one: (1 / one.tokens_per_second, _rank(one)))
+    least = ranked[0].tokens_per_second / (1 + NEAR) if ranked else 0.0
+    near = [one for one in ranked if one.tokens_per_second >= least]
+    order = {name: place for place, name in reversed(list(enumerate(names)))}
+    first = sorted(near, key=lambda one: (_kinds(one.job.cluster), order.get(one.way, len(order))))[
+        :1
+    ]
+    return [*first, *(one for one in ranked if one not in first)]
+
+
+def _kinds(cluster: Cluster) -> int:
+    shared = (cluster.tensor_parallel, cluster.context_parallel, cluster.pipeline_parallel)
+    return sum(count > 1 for count in shared)
 
 
 def step_sequences(job: Job, gpus: int) -> int:
@@ -317,23 +376,27 @@ def step_sequences(job: Job, gpus: int) -> int:
 
 
 def job_on_fewest_gpus(planned: Plan) -> Job | None:
-    """Return the job on the fewest GPUs that hold it; None where no number does.
+    """Return the job on the fewest GPUs that hold it, by the first of their layouts; None where no
+    number does.
 
-    As it is sharded, else with everything sharded (ZeRO-3), else by the fastest layout of the
-    fewest GPUs in powers of two.
+    Sharding, parallelism, micro-batch and recomputation are searched; a machine's GPUs are counted
+    one by one, more of them by whole machines.
     """
-    job = planned.job
-    for sharding, count in ((job.cluster.sharding, fewest_gpus), ("zero3", min_gpus)):
-        if gpus := count(planned):
-            over_all = replace(job.cluster, gpus=gpus, device_map=False, shard_size=None)
-            shared = sharding if over_all.alike > 1 else "none"
-            return replace(job, cluster=replace(over_all, sharding=shared))
-    gpus = 1
-    while gpus <= MOST_GPUS:
+    job, each = planned.job, job_gpu(planned.job).node_gpus
+    for gpus in range(1, each + 1):
         if _holds(job, gpus) and (found := layouts(job, gpus, most=1)):
             return found[0].job
-        gpus *= 2
-    return None
+    machines = 2
+    while machines * each <= MOST_GPUS and not _holds(job, machines * each):
+        machines *= 2
+    if machines * each > MOST_GPUS:
+        return None
+    low = machines // 2
+    while machines - low > 1:
+        middle = (low + machines) // 2
+        low, machines = (low, middle) if _holds(job, middle * each) else (middle, machines)
+    found = layouts(job, machines * each, most=1)
+    return found[0].job if found else None
 
 
 def _holds(job: Job, gpus: int) -> bool:
@@ -351,14 +414,27 @@ def _holds(job: Job, gpus: int) -> bool:
 
 def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[list[Job]]:
     """Return jobs on a cluster with `own` sequences a replica, by micro-batch and recompute."""
-    found = []
+    found: list[list[Job]] = []
     for micro in divisors(own):
-        if gcd(micro, cluster.context_parallel) == 1:
-            size = {"micro_batch": micro, "grad_accum": own // micro}
-            asked = (with_cluster(job, cluster, checkpointing=name, **size) for name in RECOMPUTED)
-            taken = [legal for one in asked if (legal := _adapt(one, takes))]
-            found += [taken] if taken else []
+        if gcd(micro, cluster.context_parallel) > 1:
+            continue
+        taken = []
+        for name in RECOMPUTED:
+            recipe = _batch(job.recipe, micro, own // micro, name)
+            try:
+                taken.append(_adapt(with_cluster(replace(job, recipe=recipe), cluster), takes))
+            except PlanError as error:
+                if error.key.startswith("cluster."):  # whatever the batch
+                    return []
+        found += [taken] if taken else []
     return found
+
+
+@lru_cache(maxsize=1024)
+def _batch(recipe: Recipe, micro_batch: int, grad_accum: int, checkpointing: str) -> Recipe:
+    return replace(
+        recipe, micro_batch=micro_batch, grad_accum=grad_accum, checkpointing=checkpointing
+    )
 
 
 def _least_seconds(jobs: list[list[Job]]) -> float:
@@ -371,14 +447,12 @@ def _least_seconds(jobs: list[list[Job]]) -> float:
     return large.seconds - large.bubbles + min(small.bubbles, large.bubbles)
 
 
-def _adapt(job: Job, takes: Takes | None) -> Job | None:
-    """Return the job as the framework runs it; None where it cannot."""
-    try:
-        check_layout(job.model, job.recipe, job.cluster)
-        _check_rounds(job)
-        return takes(job) if takes else job
-    except PlanError:
-        return None
+def _adapt(job: Job, takes: Takes | None) -> Job:
+    """Return the job as the framework runs it. Raises PlanError where it cannot."""
+    found = takes(job) if takes else job
+    check_layout(found.model, found.recipe, found.cluster)
+    _check_rounds(found)
+    return found
 
 
 def _check_rounds(job: Job) -> None:

@@ -42,11 +42,6 @@ def min_gpus(planned: Plan) -> int:
     return _fewest(planned, "zero3")
 
 
-def fewest_gpus(planned: Plan) -> int:
-    """Return the least number of GPUs under the job's own sharding; 0 where there is none."""
-    return _fewest(planned, planned.job.cluster.sharding)
-
-
 def largest(planned: Plan, key: str) -> int:
     """Return the largest `micro_batch` or `seq_len` that fits the job's GPU; 0 where there is none.
 

@@ -114,6 +114,7 @@ def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:
         "units": list(UNITS),
         "presets": presets.as_json(state, job),
         "sliders": controls.sliders(state, job),
+        "asked": controls.open_questions(state),
         "groups": controls.groups(state, job, nearest),
         "also_set": controls.also_set(state),
     }

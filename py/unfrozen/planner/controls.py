@@ -69,6 +69,29 @@ def sliders(state: State, job: Job | None) -> list[Json]:
     ]
 
 
+_EXAMPLES: Final = {"tokens": "10,000 × 3 × 512", "budget": "200"}
+_FILES: Final = ".jsonl,.ndjson,.json,.csv,.tsv"
+
+
+def open_questions(state: State) -> list[Json]:
+    """Return the controls of what the one plan is for: data, which the page reads from a file of
+    these endings too, and budget.
+    """
+    tokens = re.sub(r"\d{4,}", lambda found: f"{int(found[0]):,}", text_of(state, "tokens"))
+    values = {"tokens": tokens.replace(" x ", " × "), "budget": text_of(state, "budget")}
+    return [
+        {
+            "key": key,
+            "label": SETTINGS[key].label,
+            "help": SETTINGS[key].help,
+            "value": value,
+            "placeholder": _EXAMPLES[key],
+            "reads": _FILES if key == "tokens" else "",
+        }
+        for key, value in values.items()
+    ]
+
+
 def groups(state: State, job: Job | None, nearest: Job | None) -> list[Json]:
     """Return the settings under their headings. `job` has the default of each setting; `nearest`
     decides which of them apply.
@@ -120,8 +143,6 @@ def _control(setting: Setting, state: State, job: Job | None, nearest: Job | Non
         first = {"value": "", "label": f"{default} (default)" if default else "default"}
         rest = [{"value": value, "label": label} for value, label in setting.choices.items()]
         return control | {"options": [first, *rest]}
-    if key == "tokens" and text_of(state, "tokens").isdecimal():
-        control["value"] = f"{int(text_of(state, 'tokens')):,}"
     return control | {"placeholder": default, "numeric": setting.kind in ("whole", "real")}
 
 
@@ -161,7 +182,7 @@ def gpu_options() -> list[dict[str, str]]:
     return [*known, {"value": "", "label": "no GPU: sizes alone"}]
 
 
-_CONTROL_OF: Final = {"job": "model", "lora": "lora_rank", "solve": "gpu"}
+_CONTROL_OF: Final = {"job": "model", "lora": "lora_rank", "solve": "gpu", "data": "tokens"}
 _NO_ENGLISH: Final = {"params", "master", "grads"}
 """Keys without an underscore that no sentence would hold for another reason."""
 _SHORT: Final = re.compile(r": | \(| / ")

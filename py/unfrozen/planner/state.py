@@ -30,14 +30,15 @@ from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.config import CONFIG_DEFAULTS
 from unfrozen.planner.runner import SHARDED, runner_defaults
 from unfrozen.schema.address import readable, settings
+from unfrozen.training_data import MOST_TOKENS, Data, read_numbers
 from unfrozen.units import NumberError, parse_number
 
 State = dict[str, str]
 
 UNITS: Final = ("GiB", "GB")
 LONGEST_CONFIG: Final = 100_000
-MOST_TOKENS: Final = 10**15
 MOST_PRICE: Final = 10_000
+MOST_BUDGET: Final = 10**9
 HUB: Final = "https://huggingface.co"
 
 DEFAULTS: Final[dict[str, str]] = {
@@ -66,12 +67,20 @@ _OWN: Final = {
         {name: name for name in sorted(FRAMEWORKS)},
     ),
     "tokens": Setting(
-        "Training tokens",
-        "Tokens that the whole run sees, in all its epochs.",
-        "Run",
-        "whole",
+        "Your data",
+        "Rows × epochs × tokens of a row, such as 10,000 × 3 × 512, or all tokens of the run.",
         "",
-        most=MOST_TOKENS,
+        "names",
+        "",
+    ),
+    "budget": Setting(
+        "Budget",
+        "What the run may cost: the plan then says which GPUs to rent, and how many.",
+        "",
+        "real",
+        "",
+        least=0,
+        most=MOST_BUDGET,
     ),
     # The range over providers in May 2026 (mercatus-ai.com, cloud GPU pricing).
     "price": Setting(
@@ -114,14 +123,17 @@ _STAYS_OFF: Final = frozenset(
 class PlanRequest:
     """A state and what was read from it: the job, and what the page shows beside its plan.
 
-    tokens  that the run sees; price  of a GPU for an hour, None where the reader gave none
+    data    that the run sees, None where the reader gave no more than its tokens
+    price   of a GPU for an hour, budget of the whole run: None where the reader gave none
     """
 
     state: State
     job: Job
     unit: str
     tokens: int
+    data: Data | None
     price: float | None
+    budget: float | None
 
 
 def read_request(given: Mapping[str, object] | str) -> PlanRequest:
@@ -130,7 +142,10 @@ def read_request(given: Mapping[str, object] | str) -> PlanRequest:
     unit = text_of(state, "unit")
     if unit not in UNITS:
         raise PlanError("unit", unit, "sizes are shown in GiB or in GB", "choose one")
-    return PlanRequest(state, read_job(state), unit, _tokens(state), _price(state))
+    data = read_numbers(text_of(state, "tokens"))
+    tokens = data.tokens if data else _tokens(state)
+    price, budget = (_money(key, state) for key in ("price", "budget"))
+    return PlanRequest(state, read_job(state), unit, tokens, data, price, budget)
 
 
 def read_state(given: Mapping[str, object]) -> State:
@@ -333,18 +348,21 @@ def _parsed(text: str) -> dict[str, object]:
 
 
 def _tokens(state: State) -> int:
-    count = cast(int, _value("tokens", state))
-    if not 1 <= count <= MOST_TOKENS:
-        raise PlanError("tokens", count, f"it must lie in 1 … {MOST_TOKENS:,}", "correct it")
-    return count
+    text = text_of(state, "tokens")
+    if not text.isdecimal():
+        remedy = "write rows × epochs × tokens of a row, or one whole number"
+        raise PlanError("tokens", text, "it must be a whole number, or three", remedy)
+    if not 1 <= int(text) <= MOST_TOKENS:
+        raise PlanError("tokens", int(text), f"it must lie in 1 … {MOST_TOKENS:,}", "correct it")
+    return int(text)
 
 
-def _price(state: State) -> float | None:
-    if not text_of(state, "price"):
+def _money(key: str, state: State) -> float | None:
+    if not text_of(state, key):
         return None
-    found = cast(float, _value("price", state))
-    if not 0 <= found <= MOST_PRICE:  # a NaN is not in it either
-        raise PlanError("price", found, f"it must lie in 0 … {MOST_PRICE:,}", "correct it")
+    found, most = cast(float, _value(key, state)), SETTINGS[key].most or MOST_PRICE
+    if not 0 <= found <= most:  # a NaN is not in it either
+        raise PlanError(key, found, f"it must lie in 0 … {most:,}", "correct it")
     return found
 
 
@@ -388,8 +406,18 @@ def _canonical(key: str, text: str) -> str:
         return DEFAULTS.get(key, "")
     if key in ("gpu", "model"):
         return (gpu_name if key == "gpu" else hub_id)(text) if text else text
+    if key == "tokens":
+        data = _typed_data(text)
+        return data.numbers if data else whole_text(key, text)
     kind = SETTINGS[key].kind
     return whole_text(key, text) if kind == "whole" else real_text(text) if kind == "real" else text
+
+
+def _typed_data(text: str) -> Data | None:
+    """Return data as three numbers; None for another text, also for what `read_request` refuses."""
+    with suppress(PlanError):
+        return read_numbers(text)
+    return None
 
 
 _THOUSANDS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "t": 10**12}

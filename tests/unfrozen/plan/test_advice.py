@@ -9,7 +9,7 @@ import pytest
 
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan, plan_job
-from unfrozen.plan.advice import FREE, Advice, advise, cheapest_fit, patched
+from unfrozen.plan.advice import FREE, MOST_CHANGES, Advice, advise, cheapest_fit, patched
 from unfrozen.units import gib
 
 LLAMA_8B = CATALOGUE["meta-llama/Llama-3.1-8B"].config
@@ -119,7 +119,7 @@ def test_the_cheapest_set_fits_and_each_change_counts_on_top_of_those_before() -
     before = planned({"micro_batch": 4})
     steps = cheapest_fit(before)
     assert steps
-    assert len(steps) <= 3
+    assert len(steps) <= MOST_CHANGES
     job, need = before.job, gib(before.device_bytes)
     for step in steps:
         job = patched(job, step.patch)
@@ -209,12 +209,13 @@ def test_nothing_that_is_advised_is_worse_than_what_the_article_teaches(
 
 
 def test_adapters_are_the_last_resort() -> None:
-    steps = cheapest_fit(planned(gpu="L4"))
+    steps = cheapest_fit(planned(gpu="L4", model=CATALOGUE["meta-llama/Llama-2-13b-hf"].config))
     assert steps
     assert {step.kind for step in steps} >= {"less"}
-    steps = cheapest_fit(planned(gpu="H100"))
-    assert steps
-    assert not {step.kind for step in steps} & {"less"}
+    for gpu in ("H100", "RTX 4090", "L4"):
+        steps = cheapest_fit(planned(gpu=gpu))
+        assert steps
+        assert not {step.kind for step in steps} & {"less"}
 
 
 def test_a_job_that_fits_needs_nothing_and_one_without_a_gpu_asks_for_nothing() -> None:
@@ -222,5 +223,5 @@ def test_a_job_that_fits_needs_nothing_and_one_without_a_gpu_asks_for_nothing() 
     assert cheapest_fit(planned(gpu=None)) is None
 
 
-def test_what_three_changes_cannot_fit_is_reported() -> None:
+def test_what_no_changes_fit_is_reported() -> None:
     assert cheapest_fit(planned({"seq_len": 2_000_000}, gpu="L4")) is None

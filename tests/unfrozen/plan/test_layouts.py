@@ -11,12 +11,21 @@ import pytest
 
 from conftest import matrix
 from unfrozen.errors import PlanError
+from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
-from unfrozen.plan.layouts import job_on_fewest_gpus, layouts, linked_gpus, step_sequences
-from unfrozen.plan.solve import fewest_gpus, min_gpus
+from unfrozen.plan.layouts import (
+    LEAST_CHUNK,
+    NEAR,
+    clusters,
+    job_on_fewest_gpus,
+    layouts,
+    linked_gpus,
+    step_sequences,
+)
+from unfrozen.plan.solve import min_gpus
 from unfrozen.plan.step_time import job_gpu, step_time
 
 SEVERAL = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -77,8 +86,10 @@ def legal(asked: Job, cluster: dict[str, Any], recipe: dict[str, Any]) -> Iterat
     except PlanError:
         return
     rounds = found.cluster.pipeline_parallel if cluster["pipeline_schedule"] != "1f1b" else 1
-    halves = 2 * found.cluster.context_parallel if found.cluster.context_parallel > 1 else 1
+    shared = found.cluster.context_parallel
+    halves = 2 * shared if shared > 1 else 1
     odd = found.recipe.grad_accum % rounds or found.recipe.seq_len % halves
+    odd = odd or (shared > 1 and found.recipe.seq_len < shared * LEAST_CHUNK)
     near = found.cluster.tensor_parallel <= linked_gpus(found)
     spread = found.cluster.shard_size in (None, linked_gpus(found) // found.cluster.tensor_parallel)
     alone = found.cluster.alike == 1 and found.cluster.stage  # has nothing to shard
@@ -115,7 +126,9 @@ def test_the_best_is_what_trying_everything_finds(
     found = layouts(asked, gpus, sequences)
     assert bool(found) == bool(fitting)
     if fitting:
-        assert found[0].seconds == pytest.approx(min(step_time(one).seconds for one in fitting))
+        fastest = min(step_time(one).seconds for one in fitting)
+        assert min(one.seconds for one in found) == pytest.approx(fastest)
+        assert found[0].seconds <= (1 + NEAR) * fastest
         assert {one.job for one in found} <= set(fitting)
         assert found[0].job in fitting
 
@@ -125,7 +138,7 @@ def test_what_is_listed_fits_and_trains_the_same_sequences() -> None:
     asked = job(seq_len=8192)
     found = layouts(asked, 16, 64, most=40)
     assert len({one.job.cluster for one in found}) == len(found) == 40
-    assert layouts(asked, 16, 64, most=7) == found[:7]
+    assert {one.job for one in layouts(asked, 16, 64, most=7)} <= {one.job for one in found[:8]}
     for one in found:
         again = plan_job(one.job)
         assert again.fits
@@ -134,7 +147,7 @@ def test_what_is_listed_fits_and_trains_the_same_sequences() -> None:
         assert one.tokens_per_second == 64 * 8192 / one.seconds
         assert one.seconds == step_time(one.job).seconds
         assert one.job.cluster.gpus == 16
-    assert [one.seconds for one in found] == sorted(one.seconds for one in found)
+    assert [one.seconds for one in found[1:]] == sorted(one.seconds for one in found[1:])
 
 
 def test_a_step_keeps_its_sequences_and_grows_with_the_gpus() -> None:
@@ -165,16 +178,42 @@ def test_a_framework_that_refuses_a_layout_is_not_offered_it() -> None:
     assert {one.job.cluster.tensor_parallel for one in found} == {1}
 
 
-def test_the_fewest_gpus_are_those_of_the_plan_under_its_own_sharding_or_zero3() -> None:
-    for sharding in ("none", "zero1"):
-        eight = replace(job(params="bf16", seq_len=512), cluster=Cluster(8, sharding))
-        found = job_on_fewest_gpus(plan_job(eight))
+def test_the_fewest_gpus_are_found_with_recomputation_and_one_less_holds_no_layout() -> None:
+    asked = plan_job(job("Qwen/Qwen3-32B", seq_len=2048, params="bf16"))
+    found = job_on_fewest_gpus(asked)
+    assert found
+    assert plan_job(found).fits
+    assert found.recipe.checkpointing != "none"
+    assert found.cluster.gpus < min_gpus(asked)
+    assert not layouts(asked.job, found.cluster.gpus - 1)
+
+
+def test_the_fewest_gpus_are_not_more_than_those_of_the_plan_under_zero3() -> None:
+    for gpu in ("H100", "A100-40GB", "L4"):
+        asked = plan_job(job("meta-llama/Llama-3.2-3B", gpu, params="bf16"))
+        found = job_on_fewest_gpus(asked)
         assert found
-        assert plan_job(found).fits
-        assert found.cluster.sharding == ("zero1" if sharding == "zero1" else "zero3")
-        assert found.cluster.gpus == (fewest_gpus if sharding == "zero1" else min_gpus)(
-            plan_job(eight)
-        )
+        assert found.cluster.gpus <= min_gpus(asked)
+
+
+def test_the_simplest_of_those_near_the_fastest_goes_first() -> None:
+    takes = FRAMEWORKS["torchtitan"].adapt
+    found = layouts(job(seq_len=4096, kernels="eager"), 8, 64, takes)
+    fastest = min(found, key=lambda one: one.seconds)
+    assert fastest.job.cluster.tensor_parallel == 2
+    assert found[0].job.cluster.replicas == 8
+    assert found[0].seconds <= (1 + NEAR) * fastest.seconds
+
+
+def test_a_sequence_is_split_where_each_gpu_gets_enough_of_it() -> None:
+    for length, most in ((4096, 1), (8192, 2), (16_384, 4)):
+        found = {one.context_parallel for one in clusters(job(seq_len=length), 8)}
+        assert max(found) == most
+
+
+def test_one_gpu_offloads_by_the_stages_that_do() -> None:
+    asked = replace(job(), cluster=Cluster(offload="params"))
+    assert {one.sharding for one in clusters(asked, 1)} == {"zero3"}
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan, plan_job
-from unfrozen.plan.solve import MOST, MOST_GPUS, fewest_gpus, largest, min_gpus
+from unfrozen.plan.solve import MOST, MOST_GPUS, largest, min_gpus
 
 LLAMA_7B = CATALOGUE["meta-llama/Llama-2-7b-hf"].config
 LLAMA_1B = CATALOGUE["meta-llama/Llama-3.2-1B"].config
@@ -70,12 +70,11 @@ def test_the_fewest_gpus_hold_the_job_and_one_less_does_not(
             "gpu": gpu,
         }
     )
-    for found, stage in ((min_gpus(planned), "zero3"), (fewest_gpus(planned), sharding)):
-        if found:
-            assert fits(planned, found, stage)
-            assert found == 1 or not fits(planned, found - 1, stage)
-        else:
-            assert not fits(planned, MOST_GPUS, stage)
+    if found := min_gpus(planned):
+        assert fits(planned, found, "zero3")
+        assert found == 1 or not fits(planned, found - 1, "zero3")
+    else:
+        assert not fits(planned, MOST_GPUS, "zero3")
 
 
 def test_ranks_that_share_a_layer_or_a_sequence_stay_as_they_are() -> None:
@@ -91,11 +90,6 @@ def test_ranks_that_share_a_layer_or_a_sequence_stay_as_they_are() -> None:
     clusters = [job["cluster"] | {"gpus": n, "sharding": "zero3"} for n in (found, found - 8)]
     fit = [n["gpus"] > 0 and plan(job | {"cluster": n}).fits for n in clusters]
     assert fit == [True, False]
-
-
-def test_without_sharding_more_gpus_do_not_help() -> None:
-    assert fewest_gpus(plan({"model": LLAMA_7B, "gpu": "H100", "cluster": {"gpus": 8}})) == 0
-    assert fewest_gpus(plan({"model": LLAMA_1B, "gpu": "H100", "cluster": {"gpus": 8}})) == 1
 
 
 @pytest.mark.parametrize("key", ["micro_batch", "seq_len"])

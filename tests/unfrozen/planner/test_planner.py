@@ -12,7 +12,7 @@ from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.planner import glance, view
-from unfrozen.planner.controls import OFFERED, SLIDERS
+from unfrozen.planner.controls import OFFERED, SLIDERS, open_questions
 from unfrozen.planner.presets import PRESETS
 from unfrozen.planner.state import SETTINGS, read_job
 
@@ -171,6 +171,7 @@ def test_a_preset_leaves_batch_and_length_alone() -> None:
 
 def test_every_setting_of_a_job_has_a_control_or_is_json_only() -> None:
     offered = {setting.key for group in OFFERED.values() for setting in group} | set(SLIDERS)
+    offered |= {str(one["key"]) for one in open_questions({})}
     parts = {"model", "config", "gpu", "unit"}
     hidden = {key for key, setting in SETTINGS.items() if setting.json_only}
     assert offered | parts | hidden == set(SETTINGS)
@@ -208,7 +209,9 @@ def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
     assert shown["master"]["options"][0]["label"] == "none (default)"
     assert shown["kernels"]["options"][0]["label"] == "fused blocks (default)"
     assert shown["base"]["hidden"]
-    assert shown["tokens"]["value"] == "10,000,000"
+    assert [one["value"] for one in found["asked"]] == ["10,000,000", ""]
+    typed: Any = glance({"tokens": "9000 x 3 x 300-4000"})
+    assert typed["asked"][0]["value"] == "9,000 × 3 × 300-4,000"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,152 @@
+"""The ways to run a job: which recipe and offload, in which framework.
+
+What costs nothing else goes first. Full fine-tuning in the job's own arithmetic on the GPUs alone
+is taken where it fits. Else the fastest of these is, as far as usual machines have the host memory
+for it: the same arithmetic with states or activations in host memory, or weights rounded at random
+without a master copy, their optimizer states smaller, the update inside backward. Adapters are
+never taken: they are named beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
+
+from unfrozen.errors import PlanError
+from unfrozen.frameworks import megatron, torchtitan
+from unfrozen.frameworks.command_lines import refuse
+from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
+from unfrozen.frameworks.trl import ACCELERATE, DEEPSPEED
+from unfrozen.job import Job
+from unfrozen.plan.advice import is_unimplemented, patched
+from unfrozen.plan.layouts import Route, Takes
+from unfrozen.planner.runner import runner_defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a way changes of a job, in words and as a patch."""
+
+    words: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+    cluster: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def early(self) -> bool:
+        """Whether each tensor is updated in backward, so that a step has one micro-batch."""
+        return bool(self.recipe.get("optimizer_in_backward"))
+
+
+_OFFLOADED: Final = {"activation_offload": True}
+_RANDOM: Final = {
+    **{"params": "bf16", "compute": "bf16", "grads": "bf16", "master": None},
+    **{"rounding": "stochastic", "moments": "bf16"},
+}
+_EIGHT: Final = _RANDOM | {"moments": "int8"}
+_ADAFACTOR: Final = _RANDOM | {"optimizer": "adafactor", "moments": None}
+_EARLY: Final = {"optimizer_in_backward": True}
+
+ON_GPU: Final = (Variant(""), Variant("fused kernels", {"kernels": "fused"}))
+"""The job's own arithmetic, on the GPUs alone."""
+
+
+def _with_activations(one: Variant) -> Variant:
+    words = f"{one.words}, activations in host memory"
+    return Variant(words, one.recipe | _OFFLOADED, one.cluster)
+
+
+_AWAY: Final = (
+    Variant("activations in host memory", _OFFLOADED),
+    Variant("optimizer in host memory", {}, {"offload": "optimizer"}),
+    Variant("optimizer and weights in host memory", {}, {"offload": "params"}),
+)
+_SMALLER: Final = (
+    Variant("stochastic rounding instead of a master copy", _RANDOM),
+    Variant("stochastic rounding, 8-bit optimizer states", _EIGHT),
+    Variant("stochastic rounding, update in backward", _RANDOM | _EARLY),
+    Variant("stochastic rounding, 8-bit optimizer states, update in backward", _EIGHT | _EARLY),
+    Variant("Adafactor with stochastic rounding, update in backward", _ADAFACTOR | _EARLY),
+)
+AWAY: Final = (*_AWAY, *(_with_activations(one) for one in _AWAY[1:]))
+"""The same arithmetic, part of it in the host's memory."""
+SMALLER: Final = (*_SMALLER, *map(_with_activations, _SMALLER))
+"""Every weight trains, and the optimizer remembers less exactly."""
+ADAPTERS: Final = (
+    Variant("LoRA", {"method": "lora", "master": None}),
+    Variant("QLoRA", {"method": "qlora", "base": "nf4", "master": None}),
+)
+"""What trains less than every weight."""
+
+
+TRL: Final = (ACCELERATE, DEEPSPEED)
+_FIRST: Final = (UNFROZEN, *TRL)
+_LAST: Final = (torchtitan.NAME, megatron.NAME)
+PREFERRED: Final = (*_FIRST, *(n for n in FRAMEWORKS if n not in _FIRST + _LAST), *_LAST)
+"""Frameworks, of equals the one first that reads the reader's data as it is: torchtitan and
+Megatron-LM want data, and Megatron-LM weights, in formats of their own."""
+
+
+def ways(
+    job: Job, change: Variant, framework: str = "", left: Set[str] = frozenset()
+) -> list[Route]:
+    """Return the ways to run a job with a change: in the named framework, else in each, and with
+    adapters by data parallelism alone in any. Keys of the recipe that a reader `left` open are
+    those of the runner where it trains.
+    """
+    changed = _changed(job, change)
+    if changed is None:
+        return []
+    found = []
+    for name in [framework] if framework else PREFERRED:
+        own = _as_runner(changed, left - change.recipe.keys()) if name == UNFROZEN else changed
+        found.append(Route(own, _keeps(name, change), name))
+    return [*found, Route(changed, _alone)] if changed.recipe.lora and not framework else found
+
+
+def _as_runner(job: Job, left: Set[str]) -> Job:
+    recipe = job.recipe
+    given = {"checkpointing": recipe.checkpointing, "compute": recipe.compute}
+    own = runner_defaults(job.model.architecture, given, job.gpu)
+    own = {key: value for key, value in own.items() if key in left}
+    return replace(job, recipe=replace(recipe, **cast("dict[str, Any]", own)))
+
+
+def _alone(job: Job) -> Job:
+    """Return a job whose GPUs share no layer, sequence or depth. Raises PlanError for another."""
+    keys = ("tensor_parallel", "context_parallel", "pipeline_parallel", "expert_parallel")
+    refuse(job, "PEFT", **dict.fromkeys(keys, (1,)))
+    return job
+
+
+def _changed(job: Job, change: Variant) -> Job | None:
+    """Return the job with the change; None where it cannot be planned or nothing implements it."""
+    recipe, cluster = dict(change.recipe), dict(change.cluster)
+    if "method" in recipe:
+        recipe["lora"] = job.recipe.lora or {}
+    if cluster.get("offload") == "params":
+        cluster["sharding"] = "zero3"
+    try:
+        found = patched(job, {"recipe": recipe, "cluster": cluster})
+    except PlanError:
+        return None
+    return None if is_unimplemented(found.recipe) else found
+
+
+def _keeps(name: str, change: Variant) -> Takes:
+    """Return what a framework makes of a job, refused where it drops the change."""
+    adapt = FRAMEWORKS[name].adapt
+
+    def takes(job: Job) -> Job:
+        found = adapt(job)
+        recipe = found.recipe
+        exact = recipe.params == "fp32" or recipe.master is not None or recipe.rounds
+        if recipe.method == "full" and not exact:
+            bound = f"{name} rounds 16-bit weights to the nearest, without a master copy"
+            raise PlanError("recipe.master", None, bound, "use another")
+        for key, value in change.recipe.items():
+            if getattr(found.recipe, key) != value:
+                raise PlanError(f"recipe.{key}", value, f"{name} has no option for it", "drop it")
+        return found
+
+    return takes

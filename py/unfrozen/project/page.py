@@ -1,0 +1,194 @@
+"""The one plan in the page, a few plans at a time, and a file of data as three numbers.
+
+A turn ends before a slider would have to wait for it: the worker answers other questions between
+two of them. The search that is under way is kept; another question begins another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from unfrozen.errors import InputError, PlanError
+from unfrozen.frameworks.registry import FRAMEWORKS
+from unfrozen.job import Job
+from unfrozen.job.cluster import CLUSTER_SETTINGS, Cluster
+from unfrozen.job.lora import LORA_SETTINGS
+from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
+from unfrozen.plan.layouts import LAID_OUT
+from unfrozen.plan.step_time import job_gpu
+from unfrozen.planner.controls import as_problem
+from unfrozen.planner.state import (
+    PlanRequest,
+    State,
+    as_text,
+    job_json,
+    read_job,
+    read_request,
+    read_state,
+    recipe_json,
+)
+from unfrozen.project.best import PlannedRun, Work, find
+from unfrozen.project.budget import rent
+from unfrozen.project.questions import question
+from unfrozen.project.text import (
+    data_words,
+    facts,
+    layout_words,
+    method_words,
+    nothing_words,
+    other_words,
+    remarks,
+)
+from unfrozen.training_data import ESTIMATED, Data, row_lengths
+from unfrozen.units import format_duration, format_size
+
+__all__ = ["plan", "read_file"]
+
+TURN: Final = 6
+"""Looks at a cluster or a plan in a turn: a few milliseconds."""
+
+
+@dataclass
+class _Current:
+    """The search in progress, its state, who shall run it, and its request."""
+
+    asked: tuple[State, str] | None = None
+    search: Work | None = None
+
+
+_CURRENT: Final = _Current()
+
+
+def plan(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a search: `done`, and at the end the plan and what else it could be.
+
+    Never raises: what cannot be searched comes back as `problem`.
+    """
+    state: State = {}
+    try:
+        state = read_state(given.get("state") or {})
+        framework = str(given.get("framework") or "")
+        request = read_request(state)
+        search = _search(request, framework)
+        for _ in islice(iter(search.advance, False), TURN):
+            pass
+        return _found(search, request, framework) | {"problem": None}
+    except InputError as error:
+        _CURRENT.search = None
+        return {"done": True, "rows": [], "problem": as_problem(error, state)}
+
+
+def read_file(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file of data, `name` and `text`, as the text of a control, or its problem."""
+    try:
+        lengths = row_lengths(str(given.get("name")), str(given.get("text")))
+        found = Data.of(lengths, 1, ESTIMATED)
+    except PlanError as error:
+        return {"tokens": "", "problem": f"{error.value}: {error.bound}. {error.remedy}."}
+    return {"tokens": found.numbers, "problem": ""}
+
+
+def _search(request: PlanRequest, framework: str) -> Work:
+    state, asked = request.state, (request.state, framework)
+    if _CURRENT.search is None or _CURRENT.asked != asked:
+        given = job_json(state)
+        recipe = recipe_json(state)
+        given["recipe"] = {key: recipe[key] for key in recipe if key in state or key == "lora"}
+        data = request.data
+        if data is None:
+            length = request.job.recipe.seq_len
+            data = Data(-(-request.tokens // length), 1, length, length)
+        found = question(
+            *(given, request.job.cluster.gpus, data), framework=framework, price=request.price
+        )
+        gpu = request.job.gpu if request.price is not None else None
+        steps = find(found) if request.budget is None else rent(request.budget, found, gpu)
+        _CURRENT.search, _CURRENT.asked = Work(steps), asked
+    return _CURRENT.search
+
+
+def _found(search: Work, request: PlanRequest, framework: str) -> dict[str, Any]:
+    by = [{"value": "", "label": "anyone"}, *_OPTIONS]
+    shown: dict[str, Any] = {"by": by, "framework": framework, "text": "", "none": "", "rows": []}
+    answer = search.answer
+    if answer is None:
+        return shown | {"done": False}
+    data = answer.question.data
+    if data is not None:
+        shown["text"] = data_words(data, answer.question.job.recipe.seq_len)
+    first = answer.first
+    if first is None:
+        shown["none"] = " ".join(nothing_words(answer))
+    return shown | {
+        "done": True,
+        "first": first and _first(first, request),
+        "rows": [_row(one, remark, request) for one, remark in remarks(answer)],
+    }
+
+
+_OPTIONS: Final = [{"value": name, "label": one.label} for name, one in FRAMEWORKS.items()]
+
+
+def _first(choice: PlannedRun, request: PlanRequest) -> dict[str, Any]:
+    label = FRAMEWORKS[choice.framework].label if choice.framework else ""
+    return {
+        "title": layout_words(choice.job),
+        "method": method_words(choice.job),
+        "facts": [{"label": name, "text": text} for name, text in facts(choice)],
+        "by": label,
+        "command": choice.command,
+        "state": state_of(choice.job, request.state),
+    }
+
+
+def _row(choice: PlannedRun, remark: str, request: PlanRequest) -> dict[str, Any]:
+    run, cost = choice.run, choice.cost
+    return {
+        "label": other_words(choice),
+        "note": remark,
+        "memory": format_size(choice.plan.device_bytes, request.unit),
+        "time": format_duration(run.seconds) if run else "",
+        "cost": "" if cost is None else f"{cost:,.2f}",
+        "state": state_of(choice.job, request.state),
+    }
+
+
+def state_of(wanted: Job, state: State) -> State:
+    """Return the state whose job is `wanted`, which differs by method, recipe, GPUs and layout."""
+    plain = Cluster()
+    texts = {
+        key: ""
+        if getattr(wanted.cluster, key) == getattr(plain, key)
+        else as_text(getattr(wanted.cluster, key))
+        for key in LAID_OUT
+    }
+    texts |= {"gpu": job_gpu(wanted).name, "seq_len": str(wanted.recipe.seq_len)}
+    texts["method"] = wanted.recipe.method
+    found = read_state({**state, **texts})
+    recipe = Recipe.read(recipe_json(found))
+    found = read_state({**found, **_differences(recipe, wanted.recipe, RECIPE_SETTINGS)})
+    if wanted.recipe.lora is not None:
+        own = read_job(found).recipe.lora
+        lora = {one.key: one.name for one in LORA_SETTINGS.values()}
+        found = read_state(
+            {**found}
+            | {
+                key: as_text(getattr(wanted.recipe.lora, name))
+                for key, name in lora.items()
+                if getattr(own, name, None) != getattr(wanted.recipe.lora, name)
+            }
+        )
+    rest = _differences(read_job(found).cluster, wanted.cluster, CLUSTER_SETTINGS)
+    return read_state({**found, **rest})
+
+
+def _differences(found: Recipe | Cluster, wanted: Recipe | Cluster, keys: Iterable[str]) -> State:
+    """Return the keys whose values differ between two parts of a job, with the wanted values."""
+    return {
+        key: as_text(getattr(wanted, key))
+        for key in keys
+        if getattr(found, key) != getattr(wanted, key)
+    }

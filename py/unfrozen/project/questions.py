@@ -1,0 +1,90 @@
+"""A question as it is asked: a job as plain data, GPUs like "8xH100", data and money.
+
+What a reader leaves open is what an expert would set: FlashAttention where the GPU has bf16, and
+sequences as long as the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from unfrozen.errors import PlanError
+from unfrozen.frameworks.registry import LAUNCHED
+from unfrozen.hardware import find
+from unfrozen.job import Job
+from unfrozen.job.recipe import RECIPE_SETTINGS
+from unfrozen.plan.layouts import MOST_GPUS, step_sequences
+from unfrozen.project.best import TrainingProject
+from unfrozen.training_data import Data
+
+_GPUS: Final = re.compile(r"\s*(\d[\d,]*)(?:\s*(?:[x×*]\s*|\s)([A-Za-z].*?))?\s*")
+_BATCH: Final = ("micro_batch", "grad_accum")
+
+
+def read_gpus(text: str) -> tuple[int, str | None]:
+    """Return how many GPUs, and their name where there is one: "8xH100", "8 × RTX 4090", "64".
+
+    Raises PlanError for another text, and for a number that cannot be searched.
+    """
+    found = _GPUS.fullmatch(text)
+    if found is None:
+        bound = "it must be a number, with the GPU's name or without"
+        raise PlanError("gpus", text, bound, "for example 8xH100")
+    count = int(found[1].replace(",", ""))
+    if not 1 <= count <= MOST_GPUS:
+        raise PlanError(
+            "gpus", count, f"plans are searched for 1 … {MOST_GPUS:,} GPUs", "correct it"
+        )
+    return count, found[2]
+
+
+def with_gpus(given: Mapping[str, Any], text: str | None) -> tuple[dict[str, Any], int]:
+    """Return a job on the GPUs of a text, and their number: else that of the job's cluster.
+
+    Raises PlanError where the job, or an option, names another GPU or number.
+    """
+    job, cluster = dict(given), given.get("cluster") or {}
+    own = cluster.get("gpus") if isinstance(cluster, Mapping) else None
+    if text is None:
+        return job, own if isinstance(own, int) else 1
+    count, name = read_gpus(text)
+    if name is not None:
+        gpu, named = find(name), job.get("gpu")
+        if named is not None and find(str(named)) is not gpu:
+            raise PlanError("gpus", text, f"gpu says {named}", "name one of them")
+        job["gpu"] = gpu.name
+    if own is not None and own != count:
+        raise PlanError("gpus", text, f"cluster.gpus says {own}", "name one of them")
+    return job, count
+
+
+def question(
+    given: Mapping[str, Any],
+    gpus: int,
+    data: Data | None,
+    *,
+    sequences: int | None = None,
+    framework: str = "",
+    price: float | None = None,
+    names: tuple[str, str] = ("MODEL", "FILE.jsonl"),
+) -> TrainingProject:
+    """Return the question of a job as plain data. Raises PlanError as `Job.read` does."""
+    asked = dict(given.get("recipe") or {})
+    left = frozenset(RECIPE_SETTINGS.keys() - asked.keys())
+    named = given.get("gpu")
+    if "attention" in left and (named is None or find(str(named)).bf16):
+        asked["attention"] = "flash"
+    cluster = {
+        key: value for key, value in (given.get("cluster") or {}).items() if key == "offload"
+    }
+    job = Job.read({**given, "recipe": asked, "cluster": cluster})
+    if data is not None and "seq_len" in left:
+        asked["seq_len"] = data.length(job.model.architecture.positions)
+        job = Job.read({**given, "recipe": asked, "cluster": cluster})
+    if job.framework is not None and not framework:
+        framework = LAUNCHED.get(job.framework.name, "")
+    if sequences is None and any(key in asked for key in _BATCH):
+        sequences = step_sequences(job, gpus)
+    return TrainingProject(job, gpus, data, sequences, framework, price, left, names)

@@ -1,0 +1,279 @@
+"""The answer to a project in words: for a terminal, for the page, and as plain data."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final
+
+from unfrozen.answer.text import WIDTH, recipe_words, table
+from unfrozen.frameworks.registry import FRAMEWORKS
+from unfrozen.frameworks.tables import mesh, refusal, zero_stage
+from unfrozen.hardware import PRICES, PRICES_OF
+from unfrozen.job import Job
+from unfrozen.plan import format_gpu
+from unfrozen.plan.record import band
+from unfrozen.plan.step_time import job_gpu
+from unfrozen.project.best import OnePlan, PlannedRun
+from unfrozen.project.changes import TRL
+from unfrozen.project.host import EVALUATED, evaluation_bytes, usual_host_bytes
+from unfrozen.training_data import Data
+from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3
+
+METHODS: Final = {"full": "full fine-tuning", "lora": "LoRA", "qlora": "QLoRA", "lisa": "LISA"}
+_RECOMPUTED: Final = {
+    "none": "",
+    "selective": "some activations recomputed",
+    "full": "layers recomputed",
+}
+_OFFLOADED: Final = {
+    "none": "",
+    "optimizer": "optimizer in host memory",
+    "params": "optimizer and weights in host memory",
+}
+_LABEL: Final = 13
+
+
+def method_words(job: Job) -> str:
+    """Return the method and what of it a reader should know: "full fine-tuning, adamw in bf16"."""
+    recipe = job.recipe
+    parts = [METHODS[recipe.method]]
+    parts += [recipe_words(job).partition(", ")[2] or recipe_words(job)]
+    if recipe.rounds:
+        parts[-1] += " with stochastic rounding"
+    if recipe.moments in ("int8", "int4"):
+        parts.append(f"{'8' if recipe.moments == 'int8' else '4'}-bit optimizer states")
+    parts += ["update in backward"] if recipe.optimizer_in_backward else []
+    return ", ".join(parts)
+
+
+def layout_words(job: Job) -> str:
+    """Return GPUs and layout: "8 × H100 SXM (dp8, ZeRO-3), layers recomputed"."""
+    cluster, recipe, stage = job.cluster, job.recipe, zero_stage(job)
+    shared = [mesh(job)] if cluster.gpus > 1 else []
+    shared += [f"ZeRO-{stage}"] if stage != "–" and cluster.gpus > 1 else []
+    parts = [
+        f"{cluster.gpus:,} × {job_gpu(job).name}" + (f" ({', '.join(shared)})" if shared else ""),
+        _RECOMPUTED[recipe.checkpointing],
+        _OFFLOADED[cluster.offload],
+        "activations in host memory" if recipe.activation_offload else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def data_words(data: Data, length: int) -> str:
+    """Return the data of a run: rows, epochs, tokens, how they are known, and how they are cut."""
+    epochs = f"{data.epochs:g} epoch{'' if data.epochs == 1 else 's'}"
+    text = (
+        f"{data.rows:,} rows × {epochs}, {format_count(data.tokens)} tokens ({data.source}); a row"
+        f" has {data.mean:,.0f}, the longest {data.longest:,}"
+    )
+    cut = data.too_long(length)
+    if cut:
+        rows = "one row" if cut == 1 else f"{cut:,} rows"
+        text += f"; sequences of {length:,} cut {rows}"
+    elif cut is None:
+        text += f"; sequences of {length:,} cut longer rows"
+    return f"{text}; packed into sequences of {length:,}"
+
+
+def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
+    """Yield what a plan holds, takes and costs, each with its name."""
+    job, run = choice.job, choice.run
+    recipe = job.recipe
+    count = recipe.micro_batch * recipe.grad_accum * job.cluster.replicas
+    yield (
+        "batch",
+        f"{count:,} × {recipe.seq_len:,} tokens a step; a GPU takes {recipe.micro_batch:,} at once,"
+        f" {recipe.grad_accum:,} time{'' if recipe.grad_accum == 1 else 's'}",
+    )
+    yield "GPU memory", _memory(choice)
+    data = choice.question.data
+    if run is not None and data is not None:
+        steps = choice.steps
+        edge = ""
+        if run.step_band is not None:
+            low, high = (steps * one for one in run.step_band)
+            edge = f"; nine in ten take {format_duration(low)} to {format_duration(high)}"
+        each = f"{steps:,} step{'' if steps == 1 else 's'} of {format_duration(run.step_seconds)}"
+        yield "time", f"{format_duration(run.seconds)}, {each}{edge}"
+        if padded := data.padded_tokens(recipe.micro_batch):
+            longer = format_duration(run.seconds * padded / data.tokens)
+            yield "padded", f"{longer} instead: each row as long as the longest of its micro-batch"
+        if run.cost is not None:
+            yield "cost", _cost(choice)
+    else:
+        yield (
+            "speed",
+            f"{choice.layout.tokens_per_second:,.0f} tokens/s; data tell the hours: --data",
+        )
+    yield "host memory", _host(choice)
+    need = choice.needs
+    yield (
+        "disk",
+        f"{format_bytes(need.checkpoint, binary=False)} a checkpoint to resume from,"
+        f" {format_bytes(need.finished, binary=False)} the finished"
+        f" {'adapters' if recipe.lora else 'model'}",
+    )
+    yield "longest row", _longest(choice)
+    yield "evaluation", _evaluation(choice)
+    yield "estimates", f"of time: {band(job)}"
+
+
+def _memory(choice: PlannedRun) -> str:
+    planned, gpu = choice.plan, job_gpu(choice.job)
+    low, high = planned.band_gib
+    spare = gib(gpu.capacity_bytes - planned.device_bytes)
+    return (
+        f"{format_bytes(planned.device_bytes)} of the {format_gpu(gpu)}: {sig3(spare)} GiB to spare"
+        f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)"
+    )
+
+
+def _cost(choice: PlannedRun) -> str:
+    gpu, price = job_gpu(choice.job), choice.price or 0.0
+    hours = choice.run.gpu_hours if choice.run else 0.0
+    text = f"{choice.cost or 0:,.2f} at {price:g} a GPU-hour, {sig3(hours)} GPU-hours"
+    if choice.question.price is None and gpu.name in PRICES:
+        low, high = PRICES[gpu.name]
+        text += f" (dollars; offered at {low:g} to {high:g} in {PRICES_OF}: --price)"
+    return text
+
+
+def _host(choice: PlannedRun) -> str:
+    need, gpu = choice.needs, job_gpu(choice.job)
+    usual = usual_host_bytes(gpu, choice.job.cluster.gpus)
+    away = f"{format_bytes(need.steps)} offloaded during steps, " if need.steps else ""
+    text = (
+        f"{away}{format_bytes(need.load)} to load, {format_bytes(need.save)} to save, on each"
+        f" machine; {format_bytes(usual, binary=False)} are usual"
+    )
+    return text if need.host <= usual else f"{text}: more than that"
+
+
+def _longest(choice: PlannedRun) -> str:
+    length = choice.job.recipe.seq_len
+    return (
+        f"every step is planned at {length:,} tokens a sequence, so no row takes more memory than"
+        " another"
+    )
+
+
+def _evaluation(choice: PlannedRun) -> str:
+    job, gpu = choice.job, job_gpu(choice.job)
+    own = job.recipe.micro_batch
+    text = f"{format_bytes(evaluation_bytes(job, own))} with the micro-batch of training"
+    if choice.framework not in TRL or own >= EVALUATED:
+        return text
+    more = evaluation_bytes(job, EVALUATED)
+    fits = more <= gpu.capacity_bytes
+    verdict = "fit too" if fits else f"do not fit: --per_device_eval_batch_size {own}"
+    return f"{text}; transformers' own {EVALUATED} take {format_bytes(more)} and {verdict}"
+
+
+def answer_text(answer: OnePlan) -> str:
+    """Return the answer for a terminal: the plan, its command, and what else it could be."""
+    question, first = answer.question, answer.first
+    model = question.job.model
+    lines = [f"{model.architecture.model_type}, {format_count(model.num_parameters)} parameters"]
+    if question.data is not None:
+        lines += _wrapped(data_words(question.data, question.job.recipe.seq_len))
+    if first is None:
+        remedy = "--solve gpus finds how many GPUs hold it."
+        return "\n".join([*lines, "", *nothing_words(answer), remedy])
+    lines += ["", *_wrapped(f"Plan: {method_words(first.job)}, on {layout_words(first.job)}"), ""]
+    for label, text in facts(first):
+        lines += _wrapped(text, label.ljust(_LABEL), " " * _LABEL)
+    if first.command:
+        lines += ["", f"With {FRAMEWORKS[first.framework].label}:", "", first.command]
+    if others := remarks(answer):
+        cells = [["", "GiB", "time", "cost"], *(_row(one) for one, _ in others)]
+        notes = ["", *(remark for _, remark in others)]
+        rows = zip(table(cells).splitlines(), notes, strict=True)
+        lines += ["", *(f"{line}  {note}".rstrip() for line, note in rows)]
+    return "\n".join(lines)
+
+
+def _row(choice: PlannedRun) -> list[str]:
+    run, cost = choice.run, choice.cost
+    return [
+        other_words(choice),
+        sig3(gib(choice.plan.device_bytes)),
+        format_duration(run.seconds) if run else "",
+        "" if cost is None else f"{cost:,.2f}",
+    ]
+
+
+def _wrapped(text: str, first: str = "", then: str = "") -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=then)
+
+
+def nothing_words(answer: OnePlan) -> Iterator[str]:
+    """Yield sentences on a job that does not fit, and on what does."""
+    question = answer.question
+    gpus = f"{question.gpus:,} × {format_gpu(job_gpu(question.job))}"
+    if question.framework:
+        chosen = FRAMEWORKS[question.framework]
+        if refused := refusal(question.job, question.gpus, chosen):
+            yield refused
+            return
+    yield f"No full fine-tuning fits {gpus}, with every change that keeps all weights trained."
+    if answer.lacking is not None:
+        need = format_bytes(answer.lacking.needs.host)
+        yield f"With {need} of host memory on each machine: {layout_words(answer.lacking.job)}."
+    for one in answer.adapters:
+        yield f"{METHODS[one.job.recipe.method]} fits {layout_words(one.job)}."
+
+
+def remarks(answer: OnePlan) -> list[tuple[PlannedRun, str]]:
+    """Return every other choice, the fastest first, with who runs it and a remark."""
+    found = [(one, "") for one in (*answer.others, *answer.fewer)]
+    found += [(one, "trains adapters alone") for one in answer.adapters]
+    if answer.lacking is not None:
+        host = format_bytes(answer.lacking.needs.host)
+        found.append((answer.lacking, f"needs {host} of host memory"))
+    every = [answer.first, *(one for one, _ in found)]
+    costs = [one.cost for one in every if one and one.cost is not None]
+    noted = []
+    for one, remark in sorted(found, key=lambda pair: -pair[0].layout.tokens_per_second):
+        by = FRAMEWORKS[one.framework].label if one.framework else ""
+        cheapest = "the cheapest" if one.cost is not None and one.cost == min(costs) else ""
+        noted.append((one, ", ".join(part for part in (by, remark, cheapest) if part)))
+    return noted
+
+
+def other_words(choice: PlannedRun) -> str:
+    """Return a choice in a line: what trains where it is not every weight, and the layout."""
+    method, words = choice.job.recipe.method, layout_words(choice.job)
+    return words if method == "full" else f"{METHODS[method]}, {words}"
+
+
+def answer_data(answer: OnePlan) -> dict[str, Any]:
+    """Return the answer as plain data: the plan, and lists of what else it could be."""
+    return {
+        "plan": answer.first and choice_data(answer.first),
+        "others": [choice_data(one) for one in (*answer.others, *answer.fewer)],
+        "adapters": [choice_data(one) for one in answer.adapters],
+        "lacks_host_memory": answer.lacking and choice_data(answer.lacking),
+    }
+
+
+def choice_data(choice: PlannedRun) -> dict[str, Any]:
+    """Return a choice as plain data; sizes are in GiB where the key says so, else in bytes."""
+    run, planned = choice.run, choice.plan
+    return {
+        "cluster": asdict(choice.job.cluster),
+        "recipe": choice.job.recipe.as_json(),
+        "gpu": job_gpu(choice.job).name,
+        "device_gib": gib(planned.device_bytes),
+        "band": list(planned.band_gib),
+        "fits": planned.fits,
+        "tokens_per_second": choice.layout.tokens_per_second,
+        "seconds": run and run.seconds,
+        "gpu_hours": run and run.gpu_hours,
+        "cost": choice.cost,
+        "host": asdict(choice.needs),
+        "framework": choice.framework or None,
+        "command": choice.command or None,
+    }

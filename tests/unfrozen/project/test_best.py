@@ -1,0 +1,143 @@
+"""The one plan: what an expert would run, what it takes, and what else it could be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conftest import matrix
+from unfrozen.errors import PlanError
+from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
+from unfrozen.frameworks.trl import DEEPSPEED
+from unfrozen.job.cluster import Cluster
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import plan_job
+from unfrozen.plan.step_time import job_gpu
+from unfrozen.project.best import LEAST_STEPS, USUAL_SEQUENCES, OnePlan, PlannedRun, Work, find
+from unfrozen.project.host import usual_host_bytes
+from unfrozen.project.questions import question
+from unfrozen.training_data import Data
+
+EIGHT_B = "meta-llama/Llama-3.1-8B"
+DATA = Data(52_000, 3, 300, 900)
+
+
+def answered(
+    name: str = EIGHT_B, gpu: str = "H100", gpus: int = 8, data: Data | None = DATA, **more: Any
+) -> OnePlan:
+    """The answer for a model; `more` are keys of its recipe, or what `question` takes."""
+    own = {key: more.pop(key) for key in ("sequences", "framework", "price") if key in more}
+    given = {"model": CATALOGUE[name].config, "gpu": gpu, "recipe": more}
+    return Work(find(question(given, gpus, data, **own))).finish()
+
+
+def first(answer: OnePlan) -> PlannedRun:
+    assert answer.first
+    return answer.first
+
+
+def test_eight_gpus_share_the_states_of_an_8b_model_and_no_layer() -> None:
+    found = first(answered())
+    assert found.job.cluster == Cluster.of_runner(8)
+    assert found.framework == UNFROZEN
+    assert found.job.recipe.method == "full"
+    assert "--epochs 3" in found.command
+    cluster = first(answered(seq_len=8192)).job.cluster
+    assert cluster.replicas == 8
+    assert cluster.stage >= 2
+
+
+def test_an_8b_model_is_fully_fine_tuned_on_24_gb() -> None:
+    answer = answered(gpu="RTX 4090", gpus=1)
+    recipe = first(answer).job.recipe
+    assert recipe.method == "full"
+    assert recipe.rounds  # no master copy, so weights round at random
+    assert recipe.optimizer_in_backward
+    assert recipe.grad_accum == 1
+    assert {one.job.recipe.method for one in answer.adapters} == {"lora", "qlora"}
+
+
+def test_where_usual_machines_lack_memory_for_offload_it_says_how_much_it_takes() -> None:
+    lacking = answered(gpu="RTX 4090", gpus=1).lacking
+    assert lacking
+    assert lacking.job.cluster.offload == "optimizer"
+    assert lacking.needs.host > usual_host_bytes(job_gpu(lacking.job), 1)
+
+
+@pytest.mark.slow
+def test_a_70b_model_on_eight_gpus_keeps_its_optimizer_in_host_memory() -> None:
+    found = first(answered("meta-llama/Llama-3.1-70B"))
+    assert found.framework == DEEPSPEED
+    assert found.job.cluster.offload == "optimizer"
+    states = 14 * found.job.model.num_parameters  # fp32 copy, two moments, gradients in 16 bits
+    assert found.needs.steps == pytest.approx(states, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seq_len", [4096, 8192])
+def test_short_sequences_are_not_split(seq_len: int) -> None:
+    found = first(answered("Qwen/Qwen3-30B-A3B", gpus=64, seq_len=seq_len))
+    assert found.job.cluster.context_parallel == 1
+    assert found.job.cluster.expert_parallel > 1
+
+
+@pytest.mark.parametrize("name", matrix([EIGHT_B, "Qwen/Qwen3-30B-A3B"], EIGHT_B))
+def test_every_choice_fits_and_every_command_is_that_of_its_framework(name: str) -> None:
+    answer = answered(name)
+    every = [first(answer), *answer.others, *answer.fewer, *answer.adapters]
+    for one in every:
+        assert plan_job(one.job).device_bytes == one.layout.device_bytes
+        assert one.plan.fits
+        assert one.needs.host <= usual_host_bytes(job_gpu(one.job), one.job.cluster.gpus)
+        if one.framework:
+            assert FRAMEWORKS[one.framework].adapt(one.job) == one.job
+            assert one.command
+    assert answer.fewer[0].job.cluster.gpus == 4
+
+
+def test_steps_seconds_and_cost_are_those_of_the_rows_and_epochs() -> None:
+    found = first(answered(price=2.0, sequences=64))
+    run, steps = found.run, -(-52_000 * 3 * 300 // (64 * 2048))
+    assert run
+    assert found.steps == steps
+    assert run.seconds == pytest.approx(steps * found.layout.seconds)
+    assert found.cost == pytest.approx(2.0 * 8 * run.seconds / 3600)
+    assert first(answered(gpu="RTX 4090", gpus=1)).cost is None  # nobody's price is known
+
+
+def test_without_data_there_is_a_plan_without_hours() -> None:
+    found = first(answered(data=None))
+    assert found.run is None
+    assert "--epochs" not in found.command
+
+
+def test_a_step_has_fewer_sequences_where_rows_are_few() -> None:
+    def sequences(**more: Any) -> int:
+        given = {"model": CATALOGUE[EIGHT_B].config, "gpu": "H100", "recipe": more}
+        return question(given, 8, data).step_sequences
+
+    data = Data(52_000, 3, 300, 900)
+    assert sequences() == USUAL_SEQUENCES
+    data = Data(1000, 1, 2048, 2048)
+    assert sequences() == 16
+    assert LEAST_STEPS <= 1000 / 16
+    assert sequences(micro_batch=2, grad_accum=3) == 48
+
+
+def test_a_named_framework_runs_the_plan() -> None:
+    assert {first(answered(framework=name)).framework for name in ("accelerate", DEEPSPEED)} == {
+        "accelerate",
+        DEEPSPEED,
+    }
+
+
+def test_what_fits_nowhere_has_no_plan() -> None:
+    answer = answered("meta-llama/Llama-3.1-70B", "L4", 1)
+    assert answer.first is None
+
+
+@pytest.mark.parametrize("gpus", [0, 5000])
+def test_gpus_that_cannot_be_searched_are_refused(gpus: int) -> None:
+    with pytest.raises(PlanError):
+        answered(gpus=gpus, sequences=8)
