@@ -23,7 +23,8 @@ addHoverNotes(document.querySelector(".article"));
 spellCommands(document.querySelector(".article"));
 addCopyButtons(document.querySelector(".article"));
 
-// In tasks of their own, so that the page answers in between. The bar, with *Run all*, is live when all of them are.
+// In tasks of their own, so that the page answers in between. One that does not
+// come takes no other with it. The bar, with *Run all*, is live once all of them are.
 const parts = [
   import("./tables/data-table.js"),
   import("./plots/data-plot.js"),
@@ -31,7 +32,7 @@ const parts = [
   import("./run/view/run-view.js"),
   import("./lab/page-run.js"),
 ];
-void Promise.all(parts).then(() => import("./cells/python-status.js"));
+void Promise.allSettled(parts).then(() => import("./cells/python-status.js"));
 
 // Widgets are complete as printed; what makes them live is fetched when the reader comes near.
 for (const [tag, block, load] of WIDGETS) {

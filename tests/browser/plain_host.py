@@ -33,6 +33,8 @@ class Host(ThreadingHTTPServer):
         """Between two pieces of such a file."""
         self.breaks_after = 0
         """Bytes of it after which the line goes dead; 0 for never."""
+        self.types: dict[str, str] = {}
+        """Types by the ending of a file, where they are not as usual."""
         self.redirects: dict[str, str] = {}
         """Paths that lead to another address."""
         self.asked: list[str] = []
@@ -77,6 +79,10 @@ class Handler(SimpleHTTPRequestHandler):
             with source:
                 self.drip(source.read())
         return None
+
+    def guess_type(self, path: str) -> str:  # type: ignore[override]
+        """Give a file the type that the host is told to."""
+        return self.server.types.get(Path(path).suffix) or super().guess_type(path)
 
     def drip(self, data: bytes) -> None:
         """Send a body piece by piece."""

@@ -18,6 +18,17 @@ CHAPTERS = ("what-full-fine-tuning-is",)
 
 READY = "async () => (await navigator.serviceWorker.ready).active.state"
 CONTROLLED = "() => navigator.serviceWorker.controller !== null"
+KEPT_SCRIPTS = """async () => {
+  const [name] = (await caches.keys()).filter((each) => each.startsWith("unfrozen-site-"));
+  const kept = (await (await caches.open(name)).keys()).map(({ url }) => url);
+  return kept.filter((url) => url.includes("/assets/") && url.endsWith(".js"));
+}"""
+LOSE_SCRIPTS = f"""async () => {{
+  const scripts = await ({KEPT_SCRIPTS})();
+  for (const name of await caches.keys())
+    for (const script of scripts) await (await caches.open(name)).delete(script);
+  return scripts;
+}}"""
 REGISTERED = "async () => (await navigator.serviceWorker.getRegistrations()).length"
 
 
@@ -67,9 +78,13 @@ def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, kept_host
     assert not cells.stop()["cleared"]  # Stop interrupts here as on our own server
 
 
-def test_a_newer_version_is_offered_and_never_forced(reader: Page, kept_host: Host) -> None:
+def test_a_newer_version_is_offered_to_every_tab_and_never_forced(
+    reader: Page, kept_host: Host
+) -> None:
     reader.goto(kept_host.url)
     stay(reader)
+    other = reader.context.new_page()
+    other.goto(kept_host.url)
     page = kept_host.folder / "index.html"
     page.write_text(page.read_text("utf-8").replace("<h1>Unfrozen", "<h1>Newer"), "utf-8")
     write_service_worker(kept_host.folder)
@@ -77,8 +92,46 @@ def test_a_newer_version_is_offered_and_never_forced(reader: Page, kept_host: Ho
     expect(reader.locator("h1")).to_have_text("Unfrozen")
     note = reader.locator(".version-note")
     expect(note).to_contain_text("A newer version of this page is here.")
+    expect(other.locator(".version-note")).to_be_visible()
     note.get_by_role("button", name="Reload").click()
     expect(reader.locator("h1")).to_have_text("Newer")
+    expect(other.locator("h1")).to_have_text("Unfrozen")
+    expect(other.locator(".version-note")).to_have_count(1)
+    other.locator(".version-note").get_by_role("button", name="Reload").click()
+    expect(other.locator("h1")).to_have_text("Newer")
+
+
+def test_what_a_browser_has_lost_of_the_site_is_fetched_and_kept_again(
+    reader: Page, kept_host: Host
+) -> None:
+    reader.goto(kept_host.url)
+    stay(reader)
+    lost = reader.evaluate(LOSE_SCRIPTS)
+    assert len(lost) > 10
+    assert CellReader(reader, kept_host.url).phase == "idle"
+    for _ in range(100):
+        if reader.evaluate(KEPT_SCRIPTS):
+            break
+        reader.wait_for_timeout(50)
+    assert set(reader.evaluate(KEPT_SCRIPTS)) <= set(lost)
+    reader.evaluate(LOSE_SCRIPTS)
+    kept_host.shutdown()
+    kept_host.server_close()
+    reader.allowed_errors += ["ERR_", "Failed"]  # type: ignore[attr-defined]
+    reader.reload()
+    expect(reader.locator("h1")).to_have_text("Unfrozen")
+    expect(reader.locator("live-cell .cell-output").first).to_be_visible()
+
+
+def test_a_browser_without_room_keeps_nothing_and_computes(reader: Page, kept_host: Host) -> None:
+    devtools = reader.context.new_cdp_session(reader)
+    full = {"origin": kept_host.url, "quotaSize": 1000}
+    devtools.send("Storage.overrideQuotaForOrigin", full)
+    cells = CellReader(reader, kept_host.url)
+    assert cells.run("6 * 7")["value"] == "42"
+    reader.wait_for_timeout(4000)
+    assert not reader.evaluate(CONTROLLED)
+    assert cells.run("40 + 3")["value"] == "43"
 
 
 @pytest.mark.matrix

@@ -38,7 +38,7 @@ def reader(page: Page, host: Host) -> CellReader:
 
 
 FILES = {"pyodide/pyodide.asm.wasm", "pyodide/python_stdlib.zip", "python/unfrozen.zip"}
-PARTS = ("pyodide/pyodide.mjs", "pyodide/pyodide.asm.mjs")
+PARTS = ("pyodide/pyodide.js", "pyodide/pyodide.asm.js")
 CELL_BAR = "live-cell .cell-bar"
 PART_IS_MISSING = "A part of Python could not be loaded"
 

@@ -114,7 +114,6 @@ def begin_with_numbers_of_ones_own(page: Page, reader: RunReader, server: Server
     return run
 
 
-
 def test_a_prompt_is_answered_by_the_model_now_and_before(page: Page, reader: RunReader) -> None:
     begin(page, reader, 5)
     page.locator("run-ask textarea").fill("1+1=")

@@ -10,6 +10,10 @@ import pytest
 pytestmark = pytest.mark.slow
 
 PREPARE = {"type": "prepare", "unguarded": False, "snapshot": None}
+OTHER_VERSION = (
+    "This page and the Python of its site are of two versions. "
+    "Reload the page; your edits are kept."
+)
 SCENES = Path(__file__).with_name("worker-client.mjs")
 
 
@@ -39,6 +43,7 @@ SCENES = Path(__file__).with_name("worker-client.mjs")
             [False, ["file:", True, False]],
             [["error", "its script could not be loaded"]],
         ),
+        ("older", [["file:", True, False]], [["fail", OTHER_VERSION]]),
         ("unloaded", [False], [["fail", "Python could not be loaded (no wasm)."]]),
         (
             "unguarded",

@@ -1,5 +1,6 @@
 // A worker's client and a Worker of our own: what the client was called with, in order, as one JSON line.
 globalThis.RUNTIME_BYTES = {};
+globalThis.PYTHON_HASH = "new";
 const { WorkerClient } = await import("../../web/python/worker-client.js");
 
 const heard = [];
@@ -28,7 +29,7 @@ class Sound extends EventTarget {
   }
 }
 
-let answers = (worker) => worker.say({ type: "prepared" });
+let answers = (worker) => worker.say({ type: "prepared", version: "new" });
 globalThis.Worker = Sound;
 globalThis.location = { origin: "null" }; // that of a file
 
@@ -46,7 +47,7 @@ const pong = (running) => ({ type: "pong", running });
 const begin = async () => {
   await client.start(() => {});
 };
-const unguarded = (worker) => worker.say({ type: worker.told[0].unguarded ? "prepared" : "unguarded" });
+const unguarded = (worker) => worker.say({ type: worker.told[0].unguarded ? "prepared" : "unguarded", version: "new" });
 const summary = () => made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].unguarded]);
 const rest = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -90,6 +91,11 @@ const scenes = {
     answers = (worker) => worker.break("");
     await begin();
     return [client.hasWorker, ...summary()];
+  },
+  async older() {
+    answers = (worker) => worker.say({ type: "prepared", version: "old" });
+    await begin();
+    return summary();
   },
   async unloaded() {
     client.load = () => Promise.reject(new Error("no wasm"));

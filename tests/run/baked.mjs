@@ -3,6 +3,7 @@ const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } };
 globalThis.document = { getElementById: (id) => baked[id] ?? null };
 globalThis.PACKAGES = {};
 globalThis.RUNTIME_BYTES = {};
+globalThis.PYTHON_HASH = "new";
 globalThis.MAX_LINE_LENGTH = JSON.parse(process.env.EVENT_SCHEMA).shapes.max_line_length;
 globalThis.HTMLElement = class {};
 globalThis.customElements = { define() {} };

@@ -18,7 +18,8 @@ globalThis.Worker = class extends EventTarget {
   dead = false;
   constructor() { super(); workers.push(this); }
   postMessage(message) {
-    if (message.type === "prepare") return queueMicrotask(() => this.say({ type: "prepared" }));
+    const prepared = () => this.say({ type: "prepared", version: PYTHON_HASH });
+    if (message.type === "prepare") return queueMicrotask(prepared);
     this.heard.push(message);
     queueMicrotask(() => this.dead || says(this, message));
   }

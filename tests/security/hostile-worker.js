@@ -3,7 +3,7 @@
 const post = (message) => self.postMessage(message);
 
 self.addEventListener("message", ({ data }) => {
-  if (data.type === "prepare") return post({ type: "prepared" });
+  if (data.type === "prepare") return post({ type: "prepared", version: "OURS" });
   if (data.type === "boot") return post({ type: "ready" });
   if (data.type !== "run") return undefined;
   const { run, cell } = data;

@@ -7,7 +7,7 @@ had turned Python's worker around.
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,9 @@ def visitor(
 ) -> Iterator[tuple[Visitor, list[str]]]:
     """A reader of a page whose worker is hostile; and what its host was asked for."""
     with hosted(site, tmp_path_factory.mktemp("hostile") / "site") as host:
-        shutil.copy(HOSTILE, host.folder / "python" / "worker.js")
+        worker = host.folder / "python" / "worker.js"
+        [version] = re.findall(r'version: ?"([0-9a-f]{16})"', worker.read_text())
+        worker.write_text(HOSTILE.read_text().replace("OURS", version))
         if request.param == "firefox":
             with in_firefox(host.url) as found:
                 yield found, host.asked

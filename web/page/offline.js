@@ -8,6 +8,10 @@ const QUIET_MS = 3000; // after the page has loaded: nobody waits for this
 /** Keeps the site, unless a runner serves it, which is on this machine anyway. */
 export async function keepOffline() {
   if (!navigator.serviceWorker) return; // not a secure context, or switched off
+  if (navigator.serviceWorker.controller) {
+    // Another tab has taken a newer version: what this page still loads would be of that one.
+    navigator.serviceWorker.addEventListener("controllerchange", () => offer(navigator.serviceWorker.controller));
+  }
   await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
   try {
     const { headers } = await fetch(SITE, { method: "HEAD", cache: "no-store" });
@@ -39,12 +43,14 @@ function watch({ installing }) {
   });
 }
 
-/** Offers a version that waits; it is never taken without being asked for. */
+/** Offers a version that waits, or is here for other tabs; it is never taken without being asked for. */
 function offer(worker) {
+  document.querySelector(".version-note")?.remove();
   const note = Object.assign(document.createElement("div"), { className: "version-note" });
   note.setAttribute("role", "status");
   const later = textButton("button button-small", "Later", () => note.remove());
   const now = textButton("button button-small", "Reload", () => {
+    if (worker.state !== "installed") return location.reload();
     navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
     worker.postMessage("take over");
   });

@@ -91,7 +91,7 @@ async function isOurs(path, body) {
 }
 
 function withHeaders(response, path) {
-  if (!/\.(html|js|mjs)$/.test(path)) return response;
+  if (!/\.(html|js)$/.test(path)) return response;
   const headers = new Headers(response.headers);
   headers.delete("content-encoding"); // the body is decoded
   headers.delete("content-length");

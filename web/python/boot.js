@@ -4,7 +4,7 @@
  *
  * Pyodide fetches its own files, and when one fails it logs a warning and waits for ever. So the page
  * fetches them first (runtime-files.js), where a failure can be reported, and they are passed on when Pyodide
- * asks. The worker itself requests nothing over the network but `pyodide.mjs` and `pyodide.asm.mjs`.
+ * asks. The worker itself requests nothing over the network but `pyodide.js` and `pyodide.asm.js`.
  */
 
 /* global PACKAGES -- written in by web/site_builder/assets.py, from the lock of the Pyodide we ship */
@@ -72,7 +72,7 @@ const prepared = { scripts: null, memory: null };
 export function prepareScripts(snapshot) {
   delete self.importScripts; // Pyodide would try it, to see whether it is there: not in a module
   const broken = "A part of Python could not be loaded. Check the connection and try again";
-  prepared.scripts = orExplain(broken, () => Promise.all([import(`${RUNTIME}pyodide.mjs`), import(`${RUNTIME}pyodide.asm.mjs`)]));
+  prepared.scripts = orExplain(broken, () => Promise.all([import(`${RUNTIME}pyodide.js`), import(`${RUNTIME}pyodide.asm.js`)]));
   prepared.memory = snapshot?.arrayBuffer() ?? null;
   for (const one of [prepared.scripts, prepared.memory]) one?.catch(() => {}); // told at the start
 }

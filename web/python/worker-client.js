@@ -17,11 +17,14 @@
  *   own policy ──"unguarded"──▶ page's policy ──script error──▶ no policy
  */
 
+/* global PYTHON_HASH -- written in by web/site_builder/assets.py: of all that starts Python */
+
 import { blobAddress, trustedAddress } from "../page/site.js";
 import { BootError, isAllowed } from "./messages.js";
 import { runtime } from "./runtime-files.js";
 
 const START_TIMEOUT_MS = 120_000; // nothing is sent while Python starts, which takes long on a slow device
+const OTHER_VERSION = "This page and the Python of its site are of two versions. Reload the page; your edits are kept.";
 const GRACE_MS = 2_000; // after a suspend, timers are overdue: a worker that lives answers by then
 
 /** From the strictest to none. */
@@ -129,9 +132,10 @@ export class WorkerClient extends EventTarget {
       const worker = this.#make(POLICIES[tried]);
       const answer = firstAnswer(worker, signal);
       worker.postMessage({ type: "prepare", unguarded: tried > 0, snapshot: await runtime.snapshot });
-      const { type, problem } = await answer;
-      if (type === "prepared") return worker;
+      const { type, version, problem } = await answer;
+      if (type === "prepared" && version === PYTHON_HASH) return worker;
       worker.terminate();
+      if (type === "prepared") throw new BootError(OTHER_VERSION);
       const isOther = type === "unguarded" ? tried === 0 : tried === 1;
       if (signal.aborted || !isOther) throw new ScriptError(problem);
       strictest = Math.max(strictest, tried + 1);
@@ -229,7 +233,7 @@ class ScriptError extends Error {}
 /** The first answer of a worker that was just made: its message, or the problem of its script, or "" once aborted. */
 function firstAnswer(worker, signal) {
   return new Promise((resolve) => {
-    worker.addEventListener("message", ({ data }) => resolve({ type: data?.type, problem: "it sent something else" }), { once: true });
+    worker.addEventListener("message", ({ data }) => resolve({ problem: "it sent something else", ...data }), { once: true });
     const onError = (event) => {
       event.preventDefault();
       resolve({ type: "", problem: problemOf(event) });

@@ -18,11 +18,13 @@
  *                   {type: "start", run, choices}        in the lab: a fine-tune, `choices` as JSON
  *                   {type: "stop"}                       in the lab: after the current slice of work
  *   worker → page   {type: "unguarded"}                  no policy guards it: nothing was loaded
- *                   {type: "prepared"}                   it may boot
+ *                   {type: "prepared", version}          it may boot, for a page of this version
  *                   and what messages.js lists: the page accepts nothing else, and nothing out of turn
  *
  * Only Pyodide's two scripts are fetched here: the worker's policy can forbid every other request.
  */
+
+/* global PYTHON_HASH -- written in by web/site_builder/assets.py: of all that starts Python */
 
 import { installPackage, LOCK, prepareScripts, startPyodide } from "./boot.js";
 import { openLab } from "./lab.js";
@@ -142,7 +144,7 @@ for (const kind of ["error", "unhandledrejection"]) {
 function prepare({ unguarded, snapshot }) {
   if (!unguarded && canRunText()) return post({ type: "unguarded" });
   prepareScripts(snapshot);
-  post({ type: "prepared" });
+  post({ type: "prepared", version: PYTHON_HASH });
 }
 
 async function boot(message) {

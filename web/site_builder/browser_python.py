@@ -105,8 +105,9 @@ def first_bytes(total: int) -> str:
 
 
 def python_hash() -> str:
-    """Return a short hash of `python_files`: a snapshot of an interpreter belongs to one."""
-    files = sorted(python_files().items())
+    """Return a short hash of all that starts Python: a page and its worker must have the same."""
+    scripts = {path.name: path.read_bytes() for path in (ROOT / "web" / "python").glob("*.js")}
+    files = sorted((python_files() | scripts).items())
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in files))
     return digest.hexdigest()[:16]
 
@@ -140,7 +141,8 @@ def _runtime_files() -> dict[str, bytes]:
         if found != expected:
             problem = f"has sha256 {found}, pyodide.sha256 says {expected}; run `npm ci` again"
             raise SiteError(f"node_modules/pyodide/{name}", problem)
-        files[f"pyodide/{name}"] = data
+        # Many hosts give a browser no script under the other ending.
+        files[f"pyodide/{path.with_suffix('.js').name if path.suffix == '.mjs' else name}"] = data
     return files
 
 

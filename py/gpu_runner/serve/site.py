@@ -33,7 +33,6 @@ CONTENT_TYPES: Final = {
     ".json": "application/json",
     ".jsonl": "application/jsonl; charset=utf-8",
     ".map": "application/json",
-    ".mjs": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
     ".wasm": "application/wasm",
