@@ -33,13 +33,31 @@ Kind = Literal["full", "chunked", "linear"]
 LINEAR: Final[Kind] = "linear"
 
 
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What is noted of N trainable tokens: whether each is the likeliest, and −log p in nats."""
+
+    hits: Tensor
+    """(N,), bool."""
+    losses: Tensor
+    """(N,), fp32."""
+
+    @classmethod
+    def of(cls, tokens: int, device: torch.device) -> TokenScores:
+        """Return room for so many tokens."""
+        return cls(
+            torch.empty(tokens, dtype=torch.bool, device=device),
+            torch.empty(tokens, dtype=torch.float32, device=device),
+        )
+
+
 def loss_sum(
-    model: Any, batch: Batch, kind: Kind = LINEAR, hits: Tensor | None = None
+    model: Any, batch: Batch, kind: Kind = LINEAR, scores: TokenScores | None = None
 ) -> tuple[Tensor, int]:
     """Return the sum of −log p over the trainable tokens of `batch` in nats, and their count.
 
-    The cross-entropy is computed in fp32, whatever the compute dtype of the model. `hits` (N,) is
-    filled with whether each of these tokens is the likeliest; the kind is linear then.
+    The cross-entropy is computed in fp32, whatever the compute dtype of the model. `scores` of
+    these tokens are filled; the kind is linear then.
     """
     positions, targets = batch.find_targets()  # (N,), (N,)
     arguments: dict[str, Any] = {
@@ -58,8 +76,8 @@ def loss_sum(
 
     def at_head(hidden: Tensor) -> Tensor:
         inputs = hidden.flatten(0, 1).index_select(0, positions)  # (N, h) of (B·T, h)
-        if plain and hits is not None:
-            return _linear(inputs, head.weight, targets, hits)
+        if plain and scores is not None:
+            return _linear(inputs, head.weight, targets, scores)
         if plain:
             return _LOSSES[kind](inputs, head.weight, targets)
         logits: Tensor = forward(inputs[None])  # (1, N, V), which the model then changes
@@ -69,8 +87,9 @@ def loss_sum(
         found: Tensor = model(**arguments).logits
     if plain:
         return found, batch.trainable_tokens
-    if hits is not None:
-        torch.eq(found[0].argmax(dim=1), targets, out=hits)
+    if scores is not None:
+        torch.eq(found[0].argmax(dim=1), targets, out=scores.hits)
+        scores.losses.copy_(F.cross_entropy(found[0].float(), targets, reduction="none"))
     total = F.cross_entropy(found[0].float(), targets, reduction="sum")
     return total, batch.trainable_tokens
 
@@ -118,11 +137,15 @@ def _chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return torch.stack(found).sum()
 
 
-def _linear(hidden: Tensor, weight: Tensor, targets: Tensor, hits: Tensor | None = None) -> Tensor:
+def _linear(
+    hidden: Tensor, weight: Tensor, targets: Tensor, scores: TokenScores | None = None
+) -> Tensor:
     dtype = hidden.dtype
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
-    total: Tensor = _LinearEntropy.apply(hidden, weight, targets, dtype, hits)  # type: ignore[no-untyped-call]
+    total: Tensor = _LinearEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, targets, dtype, scores
+    )
     return total
 
 
@@ -174,7 +197,7 @@ class _LinearEntropy(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         dtype: torch.dtype,
-        hits: Tensor | None,
+        scores: TokenScores | None,
     ) -> Tensor:
         wanted = hidden.requires_grad or weight.requires_grad
         with torch.autocast(hidden.device.type, enabled=False):
@@ -192,12 +215,15 @@ class _LinearEntropy(torch.autograd.Function):
                 highest = slope.amax(dim=1, keepdim=True)
                 below = highest - slope.gather(1, chosen)
                 total += below.sum()
-                if hits is not None:
-                    torch.eq(below.flatten(), 0, out=hits[part])
+                if scores is not None:
+                    torch.eq(below.flatten(), 0, out=scores.hits[part])
+                    scores.losses[part] = below.flatten()
                 del below
                 slope.sub_(highest).exp_()
                 sums = slope.sum(dim=1, keepdim=True)
                 total += sums.log().sum()
+                if scores is not None:
+                    scores.losses[part] += sums.log().flatten()
                 if by_hidden is not None:
                     slope.div_(sums)  # probabilities replace the logits
                     slope.scatter_add_(1, chosen, torch.full_like(sums, -1.0))

@@ -251,7 +251,11 @@ class Recorder:
         m = {} if drift is None else {"drift/total": drift.total}
         for score in scores:
             baseline = self.history.first.get(score.suite, score.loss)
-            answers = {"exact": score.exact.as_json()} if score.exact else {}
+            answers: dict[str, object] = {"exact": score.exact.as_json()} if score.exact else {}
+            if score.row_losses:
+                answers["row_losses"] = [float(f"{loss:.5g}") for loss in score.row_losses]
+            if score.row_right:
+                answers["row_right"] = "".join("01"[right] for right in score.row_right)
             self._log.emit(
                 "eval",
                 step,

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -23,13 +23,15 @@ from gpu_runner.data.encode import pad_token
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.model.blocks import as_written
-from gpu_runner.model.loss import loss_sum
+from gpu_runner.model.loss import TokenScores, loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.world import World
 from unfrozen.exact_match import ExactMatch
 
 ANSWER_TOKENS: Final = 32
 """The end among them: answers that are no longer are counted by exact match."""
+MOST_ROWS: Final = 256
+"""Examples whose losses are logged one by one."""
 _WINDOW: Final = 16
 _LONGEST: Final = 64
 """Tokens that are decoded together."""
@@ -50,6 +52,10 @@ class Score:
     tokens: int
     exact: ExactMatch | None = None
     """Its examples by how they are answered; None where their answers are no short ones."""
+    row_losses: Sequence[float] = ()
+    """The mean loss of each example in their order, of at most MOST_ROWS; else none."""
+    row_right: Sequence[bool] = ()
+    """Whether each of them is answered exactly; none without `exact`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ class Evaluator:
         starts = range(0, len(by_length), self.batch_size)
         counts_answers = self.loss is loss_sum and has_short_answers(rows.examples)
         total, tokens, exact = 0.0, 0, ExactMatch()
+        by_row = np.zeros((2, len(by_length)))  # mean loss; whether it is answered exactly
         with torch.no_grad(), self.autocast():
             for turn in range(0, len(starts), self.world.size):
                 mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
@@ -109,19 +116,29 @@ class Evaluator:
                 chosen = by_length[start : start + self.batch_size]
                 examples = [rows.examples[index] for index in chosen]
                 batch = collate(examples, self.pad_id).to(self.device)
-                hits = torch.empty(batch.trainable_tokens, dtype=torch.bool, device=self.device)
-                loss = partial(loss_sum, hits=hits) if counts_answers else self.loss
+                noted = TokenScores.of(batch.trainable_tokens, self.device)
+                ours = self.loss is loss_sum
+                loss = partial(loss_sum, scores=noted) if ours else self.loss
                 with self.routers.watching(batch) if mine else nullcontext():
                     part, count = loss(model, batch)
                 if mine:
                     total, tokens = total + float(part), tokens + count
-                if mine and counts_answers:
+                if mine and ours:
                     lengths = [example.trainable_tokens for example in examples]
-                    exact += ExactMatch.of(part.tolist() for part in hits.split(lengths))
+                    hits = [part.tolist() for part in noted.hits.split(lengths)]
+                    losses = [float(part.mean()) for part in noted.losses.cpu().split(lengths)]
+                    by_row[:, chosen] = losses, [all(each) for each in hits]
+                    exact += ExactMatch.of(hits)
                 scored(self.batch_size * self.world.size)
         sums = self.world.sum(torch.tensor((total, tokens, *exact), dtype=torch.float64)).tolist()
         answered = ExactMatch(*map(int, sums[2:])) if counts_answers else None
-        return Score(suite, sums[0] / sums[1], int(sums[1]), answered)
+        score = Score(suite, sums[0] / sums[1], int(sums[1]), answered)
+        if self.loss is not loss_sum or len(by_length) > MOST_ROWS:
+            return score
+        losses, right = self.world.sum(torch.from_numpy(by_row)).tolist()
+        return replace(
+            score, row_losses=losses, row_right=[r > 0 for r in right] if answered else ()
+        )
 
 
 def has_short_answers(examples: Sequence[Example]) -> bool:

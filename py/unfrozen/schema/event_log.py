@@ -251,6 +251,8 @@ EVENTS: Final[dict[str, Shape]] = {
             "delta": METRIC,
             "baseline": METRIC,
             "tokens": integer(),
+            "row_losses": array(METRIC, 256),
+            "row_right": string(256, "[01]*", "of each row 1 if it is right, else 0,"),
             "exact": record(
                 {
                     "right": integer(),

@@ -47,6 +47,17 @@ def test_a_score_is_the_mean_over_tokens_whatever_the_batch() -> None:
     assert again == pytest.approx({name: score.loss for name, score in scores.items()}, rel=1e-6)
 
 
+def test_rows_are_scored_one_by_one_in_their_order() -> None:
+    model, examples = tiny_llama.model(), rows("task", 9).examples
+    found = evaluator(4).run(model)[0]
+    alone = [loss_sum(model, collate([example], 0)) for example in examples]
+    expected = [float(total.detach()) / count for total, count in alone]
+    assert list(found.row_losses) == pytest.approx(expected, rel=1e-4)
+    assert found.exact is not None
+    assert sum(found.row_right) == found.exact.right
+    assert len(found.row_right) == len(examples)
+
+
 def test_general_is_the_mean_over_the_tokens_of_all_skills() -> None:
     scores = {score.suite: score for score in evaluator(4).run(tiny_llama.model())}
     a, b = scores["general/a"], scores["general/b"]
