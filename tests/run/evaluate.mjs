@@ -2,6 +2,7 @@
 // one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
 import "./baked.mjs";
 import { createInterface } from "node:readline";
+import { axisOf, differingSettings, frontier, lossDifference, pathOf } from "../../web/run/compare.js";
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
 import { readLogBytes } from "../../web/run/watch.js";
@@ -24,6 +25,7 @@ const hurry = () => {
 };
 const known = { alignedData, emptyRun, fold, folded, followLines, judgeHealth, hurry, lonePoints, makeNotice, numbers };
 Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
+Object.assign(known, { axisOf, differingSettings, frontier, lossDifference, pathOf });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);

@@ -108,6 +108,7 @@ def test_after_a_resume_the_old_attempt_is_set_aside_not_joined(js: JavaScript) 
     assert run["evals"]["task"] == {
         "x": [],
         "y": [],
+        "rows": [],
         "delta": [],
         "baseline": 3,
         "old": [{"x": [6], "y": [2]}],

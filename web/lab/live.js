@@ -7,7 +7,7 @@ import { addSavedRuns, deleteRun, pageRuns, saveRun } from "../run/page-runs.js"
 import { trainer } from "../run/page-trainer.js";
 import { spellCommand } from "../run/command-line.js";
 import { textForHost } from "../python/runtime-files.js";
-import { planeView } from "./plane.js";
+import { planeView } from "../plots/plane.js";
 import { answersView, pageRunView, runsView } from "./view.js";
 import { WayBack } from "./way-back.js";
 import "../run/view/run-view.js";

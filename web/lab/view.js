@@ -3,7 +3,7 @@
  * parts of the model, and bars of exact match.
  */
 
-import { percent, planeView } from "./plane.js";
+import { percent, planeView } from "../plots/plane.js";
 import { h } from "../figures/vnode.js";
 
 const PRINTED = [

@@ -41,6 +41,7 @@ export function emptyRun() {
     firstTime: 0, // Unix seconds
     lastTime: 0,
     time: newTime(),
+    clock: newSeries(), // seconds elapsed at each step
     start: null,
     plan: { steps: 0, x: [], lr: [] },
     series: table(),
@@ -95,6 +96,7 @@ export function fold(run, event) {
   if (Object.hasOwn(FOLDS, event.kind)) FOLDS[event.kind](run, event);
   else run.unknownKinds += 1;
   takeTime(run, event);
+  if (event.kind === "metrics") takeClock(run);
   return run;
 }
 
@@ -135,6 +137,12 @@ function takeMetrics(run, { step = run.step, m, meanings }) {
   }
 }
 
+function takeClock({ clock, step, time }) {
+  if (clock.x.at(-1) === step) return;
+  clock.x.push(step);
+  clock.y.push(time.elapsed);
+}
+
 function newSeries() {
   return { x: [], y: [], old: [] };
 }
@@ -144,7 +152,7 @@ function newRight() {
 }
 
 function newSuite() {
-  return { x: [], y: [], delta: [], baseline: NaN, old: [] };
+  return { x: [], y: [], delta: [], rows: [], baseline: NaN, old: [] }; // rows: the loss of each example, if logged
 }
 
 /** Returns the series of a name, created if there is room for it; else null, and it is counted. */
@@ -162,6 +170,7 @@ function takeEval(run, event) {
   suite.y.push(number(event.loss));
   suite.delta.push(number(event.delta));
   suite.baseline = number(event.baseline);
+  suite.rows.push(event.row_losses?.map(number) ?? null);
   if (event.exact?.of) takeRight(seriesNamed(run, run.right, event.suite, newRight), event);
 }
 
@@ -209,7 +218,7 @@ function takeResume(run, event) {
   run.beat = null; // of the previous attempt
   if (event.plan) takePlan(run, event.plan); // resumed to another last step
   run.nonFinite = run.nonFinite > event.from_step ? null : run.nonFinite;
-  for (const points of [run.series, run.evals, run.right].flatMap(Object.values)) {
+  for (const points of [run.series, run.evals, run.right, { clock: run.clock }].flatMap(Object.values)) {
     moveToOld(points, event.from_step);
   }
   const { x, total, earlier } = run.drift;
@@ -222,6 +231,7 @@ function moveToOld(points, fromStep) {
   if (first < 0) return;
   points.old.push({ x: points.x.splice(first), y: points.y.splice(first) });
   points.delta?.splice(first);
+  points.rows?.splice(first);
 }
 
 function takeEnd(run, { status, reason, summary, t, post_mortem: postMortem }) {

@@ -42,6 +42,11 @@ class TokenScores:
     losses: Tensor
     """(N,), fp32."""
 
+    def note(self, part: slice, below: Tensor, log_sums: Tensor) -> None:
+        """Note tokens that lie `below` the likeliest, of logits whose exponentials sum to these."""
+        torch.eq(below, 0, out=self.hits[part])
+        self.losses[part] = below + log_sums
+
     @classmethod
     def of(cls, tokens: int, device: torch.device) -> TokenScores:
         """Return room for so many tokens."""
@@ -215,15 +220,11 @@ class _LinearEntropy(torch.autograd.Function):
                 highest = slope.amax(dim=1, keepdim=True)
                 below = highest - slope.gather(1, chosen)
                 total += below.sum()
-                if scores is not None:
-                    torch.eq(below.flatten(), 0, out=scores.hits[part])
-                    scores.losses[part] = below.flatten()
-                del below
                 slope.sub_(highest).exp_()
                 sums = slope.sum(dim=1, keepdim=True)
                 total += sums.log().sum()
                 if scores is not None:
-                    scores.losses[part] += sums.log().flatten()
+                    scores.note(part, below.flatten(), sums.log().flatten())
                 if by_hidden is not None:
                     slope.div_(sums)  # probabilities replace the logits
                     slope.scatter_add_(1, chosen, torch.full_like(sums, -1.0))
@@ -237,7 +238,7 @@ class _LinearEntropy(torch.autograd.Function):
                         by_weight += slope.T @ inputs[part]
                     else:
                         by_weight.copy_(slope.T @ inputs[part])
-                del slope  # before the next chunk allocates its own
+                del slope, below  # before the next chunk allocates its own
         ctx.gradients = by_hidden, by_weight
         ctx.dtype = hidden.dtype
         return total

@@ -5,7 +5,7 @@
  */
 
 import { h } from "../figures/vnode.js";
-import { axisTitleView, xAxisView, yAxisView } from "../plots/guides.js";
+import { axisTitleView, xAxisView, yAxisView } from "./guides.js";
 
 const HEIGHT = 340;
 const MARGIN = { top: 30, right: 18, bottom: 44, left: 52 };
@@ -14,11 +14,12 @@ const TICKS = [0, 0.25, 0.5, 0.75, 1];
 /** @typedef {{task: number, general: number}} Score shares of rows, from 0 to 1 */
 
 /**
- * @param {{task: number, general: number, says: string}} challenge
+ * @param {{task: number, general: number, says: string} | null} challenge
  * @param {{number: number, path: Score[], title: string, isShown: boolean}[]} runs
  * @param {number} [width] pixels
+ * @param {Score[]} [frontier] points that are joined by a line of their own
  */
-export function planeView(challenge, runs, width = 640) {
+export function planeView(challenge, runs, width = 640, frontier = []) {
   const at = ({ task, general }) => [
     round(MARGIN.left + task * (width - MARGIN.left - MARGIN.right)),
     round(HEIGHT - MARGIN.bottom - general * (HEIGHT - MARGIN.bottom - MARGIN.top)),
@@ -30,11 +31,12 @@ export function planeView(challenge, runs, width = 640) {
       "svg",
       { class: "page-run-svg drawing", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
       axesView(at, width),
-      challengeView(at(challenge), at({ task: 1, general: 1 })),
-      startView(at({ task: 0, general: 1 })),
+      challenge && challengeView(at(challenge), at({ task: 1, general: 1 })),
+      frontier.length > 1 && h("polyline", { class: "page-run-frontier", points: frontier.map((point) => at(point).join()).join(" ") }),
+      startView(at(challenge ? { task: 0, general: 1 } : (runs[0]?.path[0] ?? { task: 0, general: 1 }))),
       runs.map((run) => runView(run.path.map(at), run)),
     ),
-    h("p", { class: "faint" }, challenge.says),
+    challenge && h("p", { class: "faint" }, challenge.says),
   ];
 }
 

@@ -1,0 +1,100 @@
+"""What several runs have in common and where they differ, by the script of the page."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from run.javascript import JavaScript
+
+
+def runs(*changes: dict[str, Any]) -> dict[str, Any]:
+    return {"runs": [{"start": {"config": change, "model": {}}} for change in changes]}
+
+
+DIFFER = "return differingSettings(input.runs);"
+
+
+def test_only_settings_that_differ_are_listed(js: JavaScript) -> None:
+    one = {"lr": 1e-3, "seed": 7, "runs": "/a", "replay": None}
+    other = {"lr": 1e-4, "seed": 7, "runs": "/b", "replay": "own"}
+    assert js(DIFFER, runs(one, other)) == [
+        ["lr", "0.001", "0.0001"],
+        ["replay", "none", "own"],
+    ]
+    assert js(DIFFER, runs(one, one)) == []
+
+
+def test_a_setting_that_a_log_does_not_name_is_no_difference(js: JavaScript) -> None:
+    assert js(DIFFER, runs({"lr": 1, "ewc": 0}, {"lr": 1})) == []
+    found = js(DIFFER, runs({"ewc": 0}, {}, {"ewc": 2}))
+    assert found == [["ewc", "0", None, "2"]]
+
+
+def test_runs_without_settings_of_a_trainer_are_compared_by_those_of_the_planner(
+    js: JavaScript,
+) -> None:
+    given = [{"start": {"config": None, "recipe": {"lr": rate}, "model": {}}} for rate in (1, 2)]
+    assert js(DIFFER, {"runs": given}) == [["lr", "1", "2"]]
+
+
+AXIS = "return axisOf(input.run, input.axis)(input.steps);"
+
+
+def test_steps_become_tokens_and_seconds(js: JavaScript) -> None:
+    tokens, seconds = ({"x": [1, 2, 4], "y": y} for y in ([10, 20, 40], [0.5, 0.75, 1.75]))
+    given = {"run": {"series": {"train/tokens": tokens}, "clock": seconds}, "steps": [0, 1, 3, 4]}
+    assert js(AXIS, given | {"axis": "tokens"}) == [0, 10, 20, 40]
+    assert js(AXIS, given | {"axis": "seconds"}) == [0, 0.5, 0.75, 1.75]
+    assert js(AXIS, given | {"axis": "step"}) == [0, 1, 3, 4]
+
+
+def test_the_frontier_is_what_no_other_point_beats(js: JavaScript) -> None:
+    points = [(0.0, 1.0), (0.5, 0.9), (0.4, 0.8), (0.9, 0.5), (0.9, 0.4), (1.0, 0.1)]
+    given = [{"task": task, "general": general} for task, general in points]
+    found = js("return frontier(input.points);", {"points": given})
+    assert [(one["task"], one["general"]) for one in found] == [
+        (0.0, 1.0),
+        (0.5, 0.9),
+        (0.9, 0.5),
+        (1.0, 0.1),
+    ]
+
+
+DIFFERENCE = "return lossDifference(input.one, input.other, input.suite);"
+
+
+def scored(**suites: list[float]) -> dict[str, Any]:
+    return {"evals": {name.replace("_", "/"): {"rows": [rows]} for name, rows in suites.items()}}
+
+
+def test_an_interval_by_bootstrap_is_that_of_the_normal_distribution_for_many_rows(
+    js: JavaScript,
+) -> None:
+    draw = np.random.default_rng(1)
+    one = draw.normal(2.0, 1.0, 200)
+    other = one + draw.normal(0.3, 0.5, 200)
+    given = {"one": scored(task=one.tolist()), "other": scored(task=other.tolist())}
+    found = js(DIFFERENCE, given | {"suite": "task"})
+    mean = float((other - one).mean())
+    half = 1.96 * float((other - one).std()) / math.sqrt(200)
+    assert found["rows"] == 200
+    assert found["mean"] == pytest.approx(mean)
+    assert found["low"] == pytest.approx(mean - half, abs=0.02)
+    assert found["high"] == pytest.approx(mean + half, abs=0.02)
+    assert js(DIFFERENCE, given | {"suite": "task"}) == found  # the same draws
+
+
+def test_the_general_set_is_all_rows_of_its_skills(js: JavaScript) -> None:
+    one = scored(general_a=[1.0, 2.0], general_b=[3.0])
+    other = scored(general_b=[3.5], general_a=[1.5, 2.5])
+    found = js(DIFFERENCE, {"one": one, "other": other, "suite": "general"})
+    assert found == {"mean": 0.5, "low": 0.5, "high": 0.5, "rows": 3}
+
+
+def test_rows_that_are_not_logged_or_not_the_same_have_no_difference(js: JavaScript) -> None:
+    one, other, none = scored(task=[1.0]), scored(task=[1.0, 2.0]), {"evals": {}}
+    for pair in ((one, other), (one, none), (none, none)):
+        given = {"one": pair[0], "other": pair[1], "suite": "task"}
+        assert js(DIFFERENCE, given) is None
