@@ -326,6 +326,17 @@ class Recipe:
         applies=_checkpoints,
         instead="it recomputes every layer, or none",
     )
+    reentrant: bool = flag(
+        False,
+        "Reentrant checkpoints",
+        "Checkpoints are `use_reentrant=True`, transformers' default before 5.0; ZeRO-3 is FSDP1.",
+        "Activations",
+        applies=_checkpoints,
+        json_only=True,
+        instead="its checkpoints are not reentrant",
+    )
+    """The output of a recomputed layer and its gradient stay until its backward pass is over. FSDP1
+    then gathers no layer in advance, and keeps the inputs of frozen layers; see `gathering`."""
     activation_offload: bool = flag(
         False,
         "Offload activations to CPU",
@@ -442,16 +453,6 @@ class Recipe:
         applies=_quantizes_base,
     )
     """int8 also where all weights train (torchao, Q-GaLore)."""
-    zero_in_place: bool | None = flag(
-        None,
-        "Keep zeroed gradients (`set_to_none=False`)",
-        "Gradients are zeroed after a step instead of freed, PyTorch's default before 2.0.",
-        "Optimizer",
-        optional=True,
-        json_only=True,
-        instead="its gradients are freed after a step",
-    )
-    """By default no, but for BERT, whose published measurements are of that time."""
     packed: bool = flag(
         False,
         "Packing",
@@ -500,13 +501,12 @@ class Recipe:
     def resident_grads(self, encoder: bool = False) -> bool:
         """Return whether gradients live through the forward pass.
 
-        They do where earlier micro-batches left them there, where they are zeroed in place, and
-        where they are accumulated in a wider buffer that is never freed (Megatron's main
-        gradients).
+        They do where earlier micro-batches left them there, where they are accumulated in a wider
+        buffer that is never freed (Megatron's main gradients), and those of an encoder, whose
+        published measurements are of a time when PyTorch zeroed gradients in place.
         """
-        zeroed = encoder if self.zero_in_place is None else self.zero_in_place
         trained = self.lora.dtype if self.lora else self.params
-        return self.grad_accum > 1 or zeroed or BYTES[self.grads] > BYTES[trained]
+        return self.grad_accum > 1 or encoder or BYTES[self.grads] > BYTES[trained]
 
     def as_json(self) -> dict[str, object]:
         """Return plain data that `read` takes back."""

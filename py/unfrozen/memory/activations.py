@@ -359,10 +359,13 @@ def _fused_items(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
     c, h = setup.compute, a.hidden
     adapters = setup.adapters
     inputs = 2 if adapters is None else int(adapters.qkv > 0) + int(adapters.up > 0)
+    read = [SavedTensor("inputs of the linear layers", f"{inputs}·{c}·h", inputs * c * h, True)]
+    if adapters and adapters.drops and adapters.library == "peft":  # each copy is a dropped one
+        read = adapter_inputs(a, setup)
     qkv, written = qkv_numbers(a, setup)
     return [
         SavedTensor("inputs of the norms", f"2·{setup.stream}·h", 2 * setup.stream * h, True),
-        SavedTensor("inputs of the linear layers", f"{inputs}·{c}·h", inputs * c * h, True),
+        *read,
         SavedTensor("q, k, v and attention output", f"{c}·({written} + q)", c * (qkv + a.q_width)),
     ]
 

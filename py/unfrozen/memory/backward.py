@@ -55,11 +55,21 @@ class MicroBatchMemory(SavedActivations):
         self._largest_grad = round(grads_bytes * min(1.0, at_once / of))
         self.loss_kind = loss_kind(a, recipe, sharded_weights=cluster.stage == 3)
         sizes = self.setup.compute, loss_tokens, a.hidden, vocab
-        compiled = recipe.loss_compiled
-        self.loss = loss_memory(self.loss_kind, compiled, *sizes, capped=a.caps_logits)
+        upcast = self.loss_kind == "logits_fp32"  # outside the model, and what compiles it
+        self.one_kernel = recipe.compiled_loss is True if upcast else recipe.loss_compiled
+        self.loss = loss_memory(self.loss_kind, self.one_kernel, *sizes, capped=a.caps_logits)
         held = alive_output_bytes(self.loss_kind, self.setup.compute) if recipe.keeps_outputs else 0
         self.held = held * loss_tokens * vocab
         self._held: Point = {"held": self.held} if self.held else {}
+
+    @property
+    def watched(self) -> int:
+        """Bytes of the gradients of all layers' inputs, where they stay until the pass is over."""
+        a, recipe = self.model.architecture, self.recipe
+        stays = (
+            recipe.reentrant and recipe.checkpointing != "none" and self.gathering.watches_inputs
+        )
+        return self.setup.stream * self.tokens * a.hidden * a.layers if stays else 0
 
     def saved_point(self) -> Point:
         """Return what is saved when the loss is computed."""
@@ -165,7 +175,8 @@ class MicroBatchMemory(SavedActivations):
         for index, reached in self._places():
             left, first = a.layers - index, index == 0
             recomputed = self.recomputed(left - 1)
-            layers = self.layers if first else self.first_layers_bytes(left)
+            stays = self.recipe.reentrant and recomputed > 0
+            layers = self.layers if first or self.watched else self.first_layers_bytes(left)
             for name, freed, added, grads, fixed in workspace_points(
                 model, self.setup, self.whole_ranks, left - 1
             ):
@@ -177,6 +188,8 @@ class MicroBatchMemory(SavedActivations):
                 pieces["recomputed"] -= gone
                 pieces["layers"] -= t * freed - gone
                 pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
+                pieces["layers"] += stays * self.setup.stream * t * a.hidden
+                pieces["layers"] += self.watched * index // a.layers
                 late = self.gathering.late + grads
                 point = shared | pieces | {name: t * added + fixed}
                 here = self._tied + (grads if name == "feed_forward" else 0)

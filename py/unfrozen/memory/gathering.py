@@ -10,6 +10,13 @@ are reduced after the last micro-batch only (`no_sync`), they wait unsharded, in
 and are accumulated in place: no buffer waits beside them (torch/distributed/fsdp/
 _fully_shard/_fsdp_param.py, `to_accumulated_grad_if_needed`, torch 2.13). Under ZeRO-2 weights are
 whole, and a unit's gradients pass through a buffer where the reduce dtype is wider.
+
+With reentrant checkpoints it is FSDP1 that shards. Their first forward pass records no graph, so
+that it registers no hook before a layer's backward pass, and gathers none in advance
+(torch/distributed/fsdp/_runtime_utils.py, `_register_pre_backward_hooks`, torch 2.4). It gathers
+into the unsharded weights themselves, and has no buffer beside them. Of a unit whose weights are
+frozen it watches the inputs' gradients (`_register_post_backward_reshard_only_hook`): the hook
+holds input and gradient of the checkpoint until the whole backward pass is over.
 """
 
 from __future__ import annotations
@@ -48,6 +55,7 @@ class ShardTraffic:
         waits = not recipe.accumulates_whole and (self._whole or summed > self._width)
         self._summed = summed if waits else 0
         self._leaves_root = cluster.root_resharded
+        self._ahead = 0 if recipe.reentrant else 1
         outer = model.outer_parameters
         self._root = outer - 2 * self._vocab if self._apart else outer
         if cluster.whole_embedding:
@@ -74,6 +82,21 @@ class ShardTraffic:
         return max(self._model.largest_layer, self._root, self._vocab) if self._whole else 0
 
     @property
+    def most_gathered(self) -> int:
+        """Bytes of gathered weights at the most: two layers run ahead (`limit_all_gathers`)."""
+        return self._gathered(2).get("gathered", 0)
+
+    @property
+    def most_summed(self) -> int:
+        """Bytes of the largest buffer in which gradients are summed over GPUs."""
+        return self._summed * self.largest if self._scatters else 0
+
+    @property
+    def watches_inputs(self) -> bool:
+        """Whether inputs of checkpoints, and their gradients, stay until the backward pass ends."""
+        return self._whole and not self._ahead and not self._scatters
+
+    @property
     def last(self) -> int:
         """Parameters of the unit whose gradients are scattered last: root or embedding."""
         return self._vocab if self._apart or not self._whole else self._root
@@ -85,7 +108,7 @@ class ShardTraffic:
         In the `forward` pass, of the unit gathered last the buffer it came in is there too, until
         another is gathered; in the backward pass the last layer is on its way.
         """
-        found = {} if self._leaves_root and not early else self._gathered(2)
+        found = {} if self._leaves_root and not early else self._gathered(2 * self._ahead)
         if self._apart:
             layers, heads = (0, 2) if forward else (1, 1)
             found = self._gathered(layers, heads * self._vocab)
@@ -100,7 +123,7 @@ class ShardTraffic:
     def at_norm(self) -> Point:
         """Return the traffic in the last norm's backward, while the last layer is gathered."""
         before = 0 if self.late else self._vocab
-        return self._gathered(2) | {"unreduced": self._waiting(before)}
+        return self._gathered(2 * self._ahead) | {"unreduced": self._waiting(before)}
 
     def in_layer(self, reached: int, *, first: bool, last: bool) -> Point:
         """Return the traffic in a layer of which `reached` gradients exist; `first` and `last` in
@@ -117,7 +140,7 @@ class ShardTraffic:
         if last:
             found = self._gathered(1, self._vocab if self._apart else 0)
             return found | {"unreduced": unreduced}
-        return self._gathered(2) | {"unreduced": unreduced}
+        return self._gathered(1 + self._ahead) | {"unreduced": unreduced}
 
     def at_embedding(self) -> Point:
         """Return the traffic in the embedding's backward: its gradient, and a layer's buffer."""
@@ -154,7 +177,7 @@ class ShardTraffic:
 
     def at_update(self) -> Point:
         """Return the traffic while the largest unit is updated in backward, buffer included."""
-        return {"unreduced": self._summed * self.largest if self._scatters else 0}
+        return {"unreduced": self.most_summed}
 
     def _waiting(self, before: int) -> int:
         """Return the buffer of the previous unit, and the gradient of a head in the root."""

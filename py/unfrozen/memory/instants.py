@@ -73,6 +73,7 @@ class Step:
         if rank is None:
             rank = peak_rank_number(model, recipe, one, loss_tokens) if apart else 0
         self.rank = rank
+        self._points: dict[str, Point] | None = None
         stages = stages_of_rank(split, one, rank) if apart else (split,)
         self.local = joined_stages(stages, split)
         self.states = self._states(self.local)
@@ -141,6 +142,11 @@ class Step:
 
     def points(self) -> dict[str, Point]:
         """Return the point of each instant that computes, without the states."""
+        if self._points is None:
+            self._points = self._highest_points()
+        return self._points
+
+    def _highest_points(self) -> dict[str, Point]:
         forward: list[Point] = []
         backward: list[Point] = []
         for part, beside in zip(self._batches, self._beside, strict=True):

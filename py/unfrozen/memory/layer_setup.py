@@ -65,7 +65,9 @@ class LayerSetup:
     mask, 0 without dropout: the width of its input in eager kernels (what PyTorch saves on a CPU,
     and what published CUDA measurements of BERT agree with), one byte where it is fused.
     `padding`: slots that experts have for each token routed to one.
-    `keeps_inputs`: the 4-bit matmuls of bitsandbytes save the inputs of frozen layers.
+    `keeps_inputs`: the 4-bit matmuls of bitsandbytes before 0.42, with which LitGPT was measured,
+    save the inputs of frozen layers (bitsandbytes/autograd/_functions.py, MatMul4Bit; 0.50 saves
+    none).
     """
 
     compute: int
@@ -115,11 +117,16 @@ class LayerSetup:
             recipe.micro_batch > 1,
             dropout > 0,
             _adapters(model, recipe.lora, _product_width(recipe)) if recipe.lora else None,
-            recipe.base is not None and recipe.kernels == "eager",
+            _keeps_inputs(recipe),
             recipe.packed,
             _padding(model, recipe.expert_padding),
             recipe.experts_cast,
         )
+
+
+def _keeps_inputs(recipe: Recipe) -> bool:
+    of_old = recipe.lora is not None and recipe.lora.library == "litgpt"
+    return of_old and recipe.base is not None and recipe.kernels == "eager"
 
 
 def _padding(model: ModelConfig, chosen: str | float | None) -> float:

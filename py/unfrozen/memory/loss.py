@@ -4,7 +4,9 @@ In bytes per logit, c those of the compute precision, at two points: the loss an
 and the backward pass of the head.
 
     logits_fp32    log-softmax in fp32, the gradient of the chosen entries, that of the logits: 12;
-                   then the gradient in the precision of the head: c
+                   then the gradient in the precision of the head: c. One kernel that recomputes the
+                   log-softmax has logits and gradient: 8 (unslothai/unsloth, kernels/
+                   cross_entropy_loss.py, which writes the gradient over a shifted copy)
     logits_bf16    the same without upcast: 3c, then c; where it is one kernel (a compiled loss, as
                    in torchtitan from 2025 on), the logits and their gradient: 2c
     chunked        the logits of all chunks stay: c. In the backward pass a chunk is upcast when its
@@ -62,7 +64,7 @@ class LossMemory(NamedTuple):
 
 
 FORMULAS: Final = {
-    "logits_fp32": "12·T·V",
+    "logits_fp32": "12·T·V, 8·T·V in one kernel",
     "logits_bf16": "3c·T·V, 2c·T·V in one kernel",
     "chunked": "c·T·V",
     "fused_linear": "(4 + c)·chunk·V + c·T·h",
@@ -123,7 +125,7 @@ def loss_memory(
         )
     matrices = 2 if compiled else 3
     width = {
-        "logits_fp32": 12,
+        "logits_fp32": 4 * matrices,
         "logits_bf16": matrices * c,
         "vocab_parallel": 4 + c,
         "loss_parallel": 16,

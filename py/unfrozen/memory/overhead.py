@@ -1,51 +1,101 @@
 """Overheads beside tensors: the allocator's reserve, the CUDA context, communication buffers.
 
-`reserved` is what the caching allocator takes. Published pairs put it at 1.007 to 1.14 times
-`allocated`, mostly near 1.03. Two things make it more, and can be counted: the 16-bit logits are
-freed before the fp32 ones exist, and their block is too small to hold those; and under ZeRO-3 the
-gradient shards and the buffers they are reduced in come from streams of their own, which share no
-blocks with the stream that computes.
+In a process that has run some steps the caching allocator has `reserved` more than tensors take,
+since blocks serve one purpose only:
 
-`device` adds the context of the driver and its libraries, 0.2 to 1.8 GiB by GPU and version (the
-documentation of transformers measures 1343 MiB after one tensor, which is taken here), and
-on several GPUs the buffers of their communication (NCCL), 1 to 2 GiB.
+- where layers are recomputed gradients have their own: they are born in blocks that a few large
+  tensors left, and the first moments settle in between, so that these are never whole again. On
+  several GPUs they come from a stream of their own, which shares no blocks.
+- the blocks of a recomputed layer are smaller than logits, and wait while the loss is computed; so
+  do 16-bit logits once they are upcast. The gradient of shifted logits, where one kernel computes
+  it, takes the block of the whole ones, which are a row longer and then need another.
+- of what backward frees and allocates inside a layer, and of the smaller of activations and
+  temporaries of the update, a quarter (`LEFT_OVER`) is blocks that fit nothing that follows. FSDP1
+  updates flat shards of whole layers, for which none of the blocks of activations will do.
+- gathered weights and buffers of reduce-scatter belong to streams of their own.
+
+A GPU that is nearly full gives free segments back and tries again. What a step `needs` is then less:
+of gradients and of blocks that wait for the loss a quarter stays, in segments that are in use.
+Both were derived from traced steps, replayed through `unfrozen.memory.allocator`;
+docs/allocator_replays.py compares them: most replays needed between half of that reserve and 4%
+(`OFF`) above all of it.
+
+`device` adds the context of the driver and its libraries and, on several GPUs, the buffers of their
+communication (NCCL), 1 to 2 GiB. The context is 0.2 to 1.8 GiB by GPU and version; CUDA 12 loads
+its libraries as they are needed, and takes about half a GiB (NVIDIA, CUDA C++ Programming Guide,
+“Lazy Loading”).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from unfrozen.job.recipe import BYTES
-from unfrozen.memory.instants import Step
+from unfrozen.memory.instants import Instants, Step
 from unfrozen.units import GIB, MIB
 
+OFF: Final = 0.04
+"""Share by which a replayed step may exceed what is derived here."""
+LEFT_OVER: Final = 0.25
+"""Share of freed blocks that nothing after them can use, in replayed steps."""
 ROUNDING: Final = 0.03
-"""Share of the allocated bytes that blocks are too large."""
-
-RESERVED_RANGE: Final = (1.0, 1.14)
-CONTEXT_BYTES: Final = 1343 * MIB
+"""Share of saved activations that blocks are too large, where no layer is recomputed."""
+CONTEXT_BYTES: Final = 512 * MIB
 CONTEXT_RANGE: Final = (GIB // 5, 9 * GIB // 5)
-COMMUNICATION_BYTES: Final = GIB
+COMMUNICATION_BYTES: Final = 3 * GIB // 2
+_WHOLE_LOGITS: Final = ("logits_fp32", "logits_bf16", "loss_parallel", "vocab_parallel", "chunked")
 
 
-def reserved_bytes(step: Step, instant: str, parts: Mapping[str, int]) -> int:
-    """Return the bytes that the caching allocator reserves for an instant of these components."""
-    allocated, freed = sum(parts.values()), 0
-    part = step.micro_batch
-    upcast = part.loss_kind in ("logits_fp32", "loss_parallel")
-    if upcast and instant == "end_of_forward":
-        freed = part.setup.compute * part.loss_tokens * part.vocab if part.setup.compute == 2 else 0
-    more = max(round(ROUNDING * allocated), freed)
-    return allocated + more + _other_streams(step, parts.get("grads", 0))
+class Reserve(NamedTuple):
+    """Bytes of the allocator: what a step needs, and what it reserves where there is room."""
+
+    needed: int
+    reserved: int
 
 
-def _other_streams(step: Step, counted: int) -> int:
-    """Return gradient shards beyond those `counted`, and the buffer of their reduction."""
-    recipe, cluster = step.recipe, step.cluster
-    if cluster.stage < 3 or cluster.shards == 1 or recipe.lora:
-        return 0
-    if recipe.accumulates_whole:  # they are shards after the peak, in the place of whole ones
-        return 0
-    shards = 0 if recipe.early_update else max(0, step.states["grads"] - counted)
-    return shards + BYTES[recipe.grads] * step.local.largest_tensor
+def reserve_of(step: Step, found: Instants) -> Reserve:
+    """Return what the caching allocator takes for a step with these instants."""
+    states = sum(size for name, size in step.states.items() if name != "grads")
+    grads = 0 if step.recipe.early_update else step.states["grads"]
+    recomputes, sharded = step.recipe.checkpointing != "none", step.cluster.stage >= 2
+    apart = recomputes or sharded
+    update = found["optimizer_step"].get("workspace", 0)
+    passes, needs = [], [float(sum(found["optimizer_step"].values()))]
+    for name in ("end_of_forward", "backward"):
+        parts, waiting = found[name], _waiting(step, name, found[name])
+        size = sum(parts.values())
+        own = size - states - parts.get("grads", 0)
+        late = max(0, grads - parts.get("grads", 0))
+        stays = waiting * (LEFT_OVER if name == "end_of_forward" else 1)
+        needs.append(size + stays + LEFT_OVER * min(late, own) * recomputes)
+        beside = 0 if apart else parts.get("grads", 0)
+        passes.append(own + beside + waiting + _other_streams(step, name, parts))
+    most = max(passes)
+    if apart:
+        flat = step.recipe.reentrant and step.cluster.stage == 3  # shards of whole layers
+        shared = max(most, update) + (1 if flat else LEFT_OVER) * min(most, update)
+        most = grads + shared
+    needed = round(max(needs))
+    return Reserve(needed, max(needed, round(states + most)))
+
+
+def _waiting(step: Step, instant: str, parts: Mapping[str, int]) -> int:
+    """Return the free blocks that nothing can use at an instant of the forward or backward pass."""
+    part, recomputes = step.micro_batch, step.recipe.checkpointing != "none"
+    inside = part.recomputed(part.model.architecture.layers - 1)
+    if instant == "end_of_forward":
+        logits = part.loss_tokens * part.vocab
+        kind, narrow = part.loss_kind, part.setup.compute == 2
+        upcast = 2 if kind in ("logits_fp32", "loss_parallel") and narrow else 0
+        upcast += 4 if kind == "logits_fp32" and part.one_kernel else 0
+        return upcast * logits + (inside if kind in _WHOLE_LOGITS else 0)
+    if recomputes:
+        return round(LEFT_OVER * (inside + parts.get("workspace", 0) + part.watched))
+    return round(ROUNDING * parts.get("activations", 0))
+
+
+def _other_streams(step: Step, instant: str, parts: Mapping[str, int]) -> int:
+    """Return what the streams of FSDP hold beyond what an instant has of it."""
+    traffic, point = step.micro_batch.gathering, step.points()[instant]
+    gathered = traffic.most_gathered - parts.get("gathered", 0)
+    return max(0, gathered) + max(0, traffic.most_summed - point.get("unreduced", 0))

@@ -347,7 +347,7 @@ class SavedActivations:
         if cluster.expert_parallel > 1 and layer:
             found["dispatched"] = dispatched_bytes(a, self.setup, self.tokens) // self.whole_ranks
         if self.recipe.base and layer:
-            found["dequantised"] = c * self.model.largest_matrix
+            found["dequantised"] = c * self.model.largest_linear
         return found
 
     def casts(self, layers: int, *, forward: bool = False, head: bool = False) -> int:

@@ -273,6 +273,13 @@ class ModelConfig:
         return max(t.size for layer in layers for t in layer if len(t.shape) > 1)
 
     @cached_property
+    def largest_linear(self) -> int:
+        """Elements of the largest linear layer, of which stacked experts are one each."""
+        layers = (self.layer_tensors(kind.first) for kind in self.kinds)
+        shapes = (t.shape for layer in layers for t in layer if len(t.shape) > 1)
+        return max(shape[-2] * shape[-1] for shape in shapes)
+
+    @cached_property
     def largest_tensor(self) -> int:
         """Elements of the largest tensor."""
         layers = (self.layer_tensors(kind.first) for kind in self.kinds)

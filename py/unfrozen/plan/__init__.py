@@ -32,8 +32,8 @@ from unfrozen.memory.overhead import (
     COMMUNICATION_BYTES,
     CONTEXT_BYTES,
     CONTEXT_RANGE,
-    RESERVED_RANGE,
-    reserved_bytes,
+    OFF,
+    reserve_of,
 )
 from unfrozen.units import gib, sig3
 
@@ -41,6 +41,10 @@ __all__ = ["DEFAULT_GPU", "Plan", "format_gpu", "plan", "plan_job"]
 
 
 DEFAULT_GPU: Final = "A100 80GB SXM"
+SURE: Final = 0.9
+"""The margin of every layout, solved number and advice: the probability with which it fits."""
+VERDICTS: Final = ("fits", "tight", "does not fit")
+"""Words for a probability: `SURE` and more, between, 1 − `SURE` and less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +55,58 @@ class Plan:
     instants: Instants
     peak_instant: str
     allocated_bytes: int
+    needed_bytes: int
     reserved_bytes: int
 
     @property
+    def beside_bytes(self) -> int:
+        """What the GPU holds beside tensors: driver and communication buffers."""
+        return CONTEXT_BYTES + (COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0)
+
+    @property
     def device_bytes(self) -> int:
-        """What the GPU has to hold, driver and communication buffers included."""
-        extra = COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0
-        return self.reserved_bytes + CONTEXT_BYTES + extra
+        """What the GPU holds in all where it has room to spare."""
+        return self.reserved_bytes + self.beside_bytes
+
+    @property
+    def safe_bytes(self) -> int:
+        """What a GPU must have for the step to run with probability `SURE`."""
+        least, most = self._needs
+        return round(least + SURE * (most - least)) + self.beside_bytes
+
+    @property
+    def shown_bytes(self) -> int:
+        """What the GPU shows: no more than it has, where the step may run in that."""
+        gpu = self.job.gpu
+        return (
+            min(self.device_bytes, gpu.capacity_bytes) if gpu and self.chance else self.device_bytes
+        )
+
+    @property
+    def _needs(self) -> tuple[float, float]:
+        """Between what the allocator needs, every number as likely as any other."""
+        return (self.allocated_bytes + self.needed_bytes) / 2, (1 + OFF) * self.needed_bytes
+
+    @property
+    def chance(self) -> float | None:
+        """The probability that the step runs on its GPU; None where no GPU is named."""
+        if self.job.gpu is None:
+            return None
+        least, most = self._needs
+        room = self.job.gpu.capacity_bytes - self.beside_bytes
+        return min(1.0, max(0.0, (room - least) / (most - least)))
 
     @property
     def fits(self) -> bool | None:
-        """Whether the GPU holds it; None where no GPU is named."""
-        return None if self.job.gpu is None else self.device_bytes <= self.job.gpu.capacity_bytes
+        """Whether the step is sure to run, `SURE`; None where no GPU is named."""
+        return None if self.chance is None else self.chance >= SURE
+
+    @property
+    def verdict(self) -> str | None:
+        """One of `VERDICTS`; None where no GPU is named."""
+        if self.chance is None:
+            return None
+        return VERDICTS[0 if self.chance >= SURE else 1 if self.chance > 1 - SURE else 2]
 
     @property
     def guessed_bytes(self) -> int:
@@ -74,16 +118,13 @@ class Plan:
 
     @property
     def band_gib(self) -> tuple[float, float]:
-        """Lowest and highest `device` that the overheads seen in public rows allow."""
-        extra = COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0
-        guessed = self.guessed_bytes
-        low = RESERVED_RANGE[0] * (self.allocated_bytes - guessed / 2) + CONTEXT_RANGE[0] + extra
-        high = (
-            max(RESERVED_RANGE[1] * (self.allocated_bytes + guessed), self.reserved_bytes)
-            + CONTEXT_RANGE[1]
-            + 2 * extra
-        )
-        return gib(low), gib(high)
+        """Lowest and highest memory that the GPU may show, from tensors alone to all blocks."""
+        communication, guessed = self.beside_bytes - CONTEXT_BYTES, self.guessed_bytes
+        low = self.allocated_bytes - guessed / 2 + CONTEXT_RANGE[0] + communication
+        high = (1 + OFF) * self.reserved_bytes + guessed + CONTEXT_RANGE[1] + 2 * communication
+        if self.chance and self.job.gpu is not None:
+            high = min(high, self.job.gpu.capacity_bytes)
+        return gib(min(low, high)), gib(high)
 
 
 def plan(given: object) -> Plan:
@@ -96,8 +137,7 @@ def plan_job(job: Job) -> Plan:
     step = Step(job.model, job.recipe, job.cluster)
     found = step.instants()
     name, size = peak(found)
-    reserved = max(reserved_bytes(step, instant, parts) for instant, parts in found.items())
-    return Plan(job, found, name, size, reserved)
+    return Plan(job, found, name, size, *reserve_of(step, found))
 
 
 def format_gpu(gpu: Gpu) -> str:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from unfrozen.job.recipe import Lora, Recipe
+from unfrozen.memory.activations import layer_saved_tensors
 from unfrozen.memory.adapters import (
     adapter_inputs,
     adapter_parameters,
     frozen_bytes,
     linear_parameters,
 )
+from unfrozen.memory.instants import Step
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
@@ -90,11 +92,39 @@ def test_litgpts_adapters_of_q_k_and_v_share_a_dropped_copy() -> None:
     assert found["feed-forward"] == 2 * 3 * H
 
 
+FUSED = {"kernels": "fused", "params": "bf16", "attention": "flash"}
+
+
 def peak(**recipe: Any) -> int:
     given = {"method": "qlora", "base": "nf4", "seq_len": 1024, **recipe}
     return plan(
         {"model": CATALOGUE["meta-llama/Llama-2-7b-hf"].config, "recipe": given}
     ).allocated_bytes
+
+
+@pytest.mark.parametrize(("library", "kept_inputs"), [("peft", False), ("litgpt", True)])
+def test_only_old_4_bit_matmuls_keep_the_inputs_of_frozen_layers(
+    library: str, *, kept_inputs: bool
+) -> None:
+    recipe = Recipe.read({"method": "qlora", "params": "bf16", "lora": {"library": library}})
+    assert LayerSetup.of(SEVEN_B, recipe).keeps_inputs == kept_inputs
+
+
+def test_fused_kernels_leave_pefts_dropout_as_it_is() -> None:
+    def layer(dropout: float) -> dict[str, int]:
+        lora = peft("bf16", dropout=dropout, targets=("q_proj", "v_proj"))
+        setup = LayerSetup.of(SEVEN_B, Recipe.read({"method": "lora", "lora": lora} | FUSED))
+        items = layer_saved_tensors(SEVEN_B.architecture, setup)
+        return {item.label: item.size for item in items}
+
+    assert layer(0.0)["inputs of the linear layers"] == 2 * H
+    assert layer(0.1)["inputs of adapters: attention"] == 2 * (2 + 1) * H
+
+
+def test_experts_are_dequantised_one_at_a_time() -> None:
+    mixtral = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
+    step = Step(mixtral, Recipe.read({"method": "qlora", "params": "bf16"}))
+    assert step.micro_batch.parallel_buffers(layer=True)["dequantised"] == 2 * 4096 * 2 * 14336
 
 
 def test_autocast_makes_no_copy_of_quantised_weights() -> None:

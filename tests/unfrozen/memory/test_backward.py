@@ -58,7 +58,7 @@ def test_temporaries_of_early_updates_stand_beside_what_is_still_kept() -> None:
 
 
 def test_main_gradients_that_are_wider_than_the_weights_live_through_the_forward_pass() -> None:
-    for given in ({"grads": "fp32"}, {"grad_accum": 2}, {"zero_in_place": True}):
+    for given in ({"grads": "fp32"}, {"grad_accum": 2}):
         part = micro_batch(**given)
         assert highest(part.forward_points())["grads"] == part.grads_bytes
 

@@ -70,3 +70,42 @@ def test_a_layer_made_again_stands_beside_what_was_kept_of_all_of_them() -> None
     shared = overlap_bytes(LLAMA.architecture, part.setup, "selective")
     assert {point["recomputed"] for point in inside} == {part.layer - part.tokens * shared}
     assert inside[0]["layers"] == 2 * part.kept
+
+
+T = 2 * S
+ADAPTERS = {"method": "lora", "params": "bf16", "checkpointing": "full", "micro_batch": 2}
+
+
+def highest_layers(cluster: Cluster, **recipe: Any) -> int:
+    """The most that layers hold of their inputs, outputs and gradients inside one of them."""
+    given = {"attention": "flash", "seq_len": S, **ADAPTERS, **recipe}
+    part = Step(DEEP, Recipe.read(given), cluster).micro_batch
+    return max(point["layers"] for point in part.layer_points() if "recomputed" in point)
+
+
+DEEP = ModelConfig.from_hf(
+    {
+        "model_type": "llama",
+        "hidden_size": H,
+        "intermediate_size": F,
+        "num_hidden_layers": 10,
+        "num_attention_heads": A,
+        "num_key_value_heads": 2,
+        "vocab_size": 96,
+    }
+)
+
+
+def test_a_reentrant_checkpoint_holds_the_output_it_recomputed() -> None:
+    inputs = 10 * 2 * T * H
+    assert highest_layers(Cluster()) == inputs
+    assert highest_layers(Cluster(), reentrant=True) == inputs + 2 * T * H
+
+
+def test_fsdp1_holds_inputs_and_gradients_of_frozen_checkpoints_to_the_end() -> None:
+    inputs, each = 10 * 2 * T * H, 2 * T * H
+    sharded = Cluster(2, "zero3")
+    assert highest_layers(sharded, reentrant=True) == inputs + 10 * each
+    trained = {"method": "full", "master": None, "reentrant": True}
+    assert highest_layers(sharded, **trained) == inputs + each
+    assert highest_layers(sharded) == inputs

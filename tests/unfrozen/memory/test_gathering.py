@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from unfrozen.job.cluster import Cluster
@@ -23,6 +24,13 @@ def traffic(**cluster: Any) -> ShardTraffic:
 def test_only_stage_three_gathers_weights() -> None:
     assert "gathered" not in traffic(sharding="zero2").at_loss(0, forward=True)
     assert traffic().at_loss(0, forward=True)["gathered"] == 2 * (ROOT + 2 * LAYER)
+
+
+def test_with_reentrant_checkpoints_no_layer_is_gathered_before_its_turn() -> None:
+    found = ShardTraffic(LLAMA, replace(EXACT, reentrant=True), Cluster(8, "zero3"))
+    assert found.at_loss(0, forward=True)["gathered"] == 2 * ROOT
+    assert found.in_layer(0, first=True, last=False)["gathered"] == 2 * (ROOT + LAYER)
+    assert not found.watches_inputs  # but those of layers that are frozen
 
 
 def test_a_root_keeps_the_gradient_of_the_head_until_that_of_the_embedding_is_there() -> None:

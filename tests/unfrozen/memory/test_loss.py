@@ -18,7 +18,7 @@ LOGITS = TOKENS * VOCAB
     ("kind", "compiled", "bytes_a_logit"),
     [
         ("logits_fp32", False, 12),
-        ("logits_fp32", True, 12),
+        ("logits_fp32", True, 8),
         ("logits_bf16", False, 6),
         ("logits_bf16", True, 4),
         ("chunked", True, 2),

@@ -15,6 +15,7 @@ from unfrozen.planner.state import SETTINGS, State, read_job, read_state
 from unfrozen.units import format_size
 
 EXACT: State = {"params": "fp32"}
+RECOMPUTED: State = {"checkpointing": "full"}
 NARROW: State = {"params": "bf16", "master": "null"}
 STARTS: dict[str, State] = {
     "exact": EXACT,
@@ -109,7 +110,10 @@ def test_of_what_it_cannot_train_it_takes_nothing_for_granted(model_type: str) -
         (EXACT | {"grads": "bf16"}, "its gradients have the dtype of its weights"),
         (NARROW | {"moments": "fp32"}, "its optimizer states have the dtype of its weights"),
         ({"moments": "bf16"}, "its optimizer states have the dtype of its weights"),
-        (EXACT | {"zero_in_place": "true"}, "its gradients are freed after a step"),
+        (
+            EXACT | {"checkpointing": "full", "reentrant": "true"},
+            "its checkpoints are not reentrant",
+        ),
         (EXACT | {"step": "foreach"}, "its optimizer step is fused"),
         (NARROW | {"optimizer": "adafactor", "step": "fused"}, "over slices of a tensor"),
         (EXACT | {"dropout": "0.1"}, "its dropout is the model's own"),

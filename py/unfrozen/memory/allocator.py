@@ -1,0 +1,166 @@
+"""PyTorch's caching allocator: what it reserves for allocations in a given order.
+
+A model of c10/cuda/CUDACachingAllocator.cpp (torch 2.4 to 2.13), for one stream at a time:
+
+    rounding   a request is rounded up to 512 bytes
+    pools      one to 1 MiB is cut from a segment of 2 MiB, one below 10 MiB from one of 20 MiB,
+               a larger one is a segment of its own, rounded up to 2 MiB
+    best fit   the smallest free block of the stream's pool that holds it, split where 512 bytes are
+               left in the small pool, more than 1 MiB in the large one
+    freeing    a block joins its free neighbours in the segment; segments stay reserved
+    full       where the GPU has no room for a segment, all free segments are given back, and the
+               request is tried once more; then it is out of memory
+
+With expandable segments a pool has one segment, which grows by pages of 2 MiB (20 MiB in the large
+pool): what is free in pieces is then one block, as far as its neighbours are free.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+from typing import Final
+
+from unfrozen.units import MIB
+
+_ROUND: Final = 512
+_SMALL: Final = MIB  # the largest request of the small pool
+_SMALL_SEGMENT: Final = 2 * MIB
+_LARGE_SEGMENT: Final = 20 * MIB  # of requests below …
+_OWN: Final = 10 * MIB
+_PAGE: Final = 2 * MIB
+
+
+class OutOfMemory(Exception):
+    """No room for a request, with all free segments given back."""
+
+
+@dataclass(eq=False, slots=True)
+class Block:
+    """A piece of a segment, with its neighbours in it."""
+
+    pool: tuple[int, bool]  # stream, whether small
+    segment: int
+    start: int
+    size: int
+    free: bool = False
+    before: Block | None = None
+    after: Block | None = None
+
+
+class CachingAllocator:
+    """Blocks by request, and the bytes allocated and reserved.
+
+    `capacity` is what the GPU can give; None for no limit. `retries` counts how often free segments
+    had to be given back.
+    """
+
+    def __init__(self, capacity: int | None = None, *, expandable: bool = False) -> None:
+        self.allocated = self.reserved = self.most_allocated = self.most_reserved = 0
+        self.retries = 0
+        self._capacity, self._expandable = capacity, expandable
+        self._free: dict[tuple[int, bool], list[tuple[int, int, int]]] = {}
+        self._blocks: dict[tuple[int, int], Block] = {}  # free ones, by segment and start
+        self._segments = 0
+        self._ends: dict[tuple[int, bool], Block] = {}  # of expandable segments
+
+    def allocate(self, size: int, stream: int = 0) -> Block:
+        """Return a block for a request of `size` bytes; raises OutOfMemory."""
+        size = max(_ROUND, -(-size // _ROUND) * _ROUND)
+        pool = (stream, size <= _SMALL)
+        block = self._best_fit(pool, size) or self._new_block(pool, size)
+        left = block.size - size
+        if left >= _ROUND if pool[1] or self._expandable else left > _SMALL:
+            rest = Block(pool, block.segment, block.start + size, left, True, block, block.after)
+            if block.after:
+                block.after.before = rest
+            elif pool in self._ends and self._ends[pool] is block:
+                self._ends[pool] = rest
+            block.after, block.size = rest, size
+            self._keep(rest)
+        self.allocated += block.size
+        self.most_allocated = max(self.most_allocated, self.allocated)
+        return block
+
+    def free(self, block: Block) -> None:
+        """Give a block back to its pool."""
+        self.allocated -= block.size
+        block.free = True
+        for other in (block.before, block.after):
+            if other is not None and other.free:
+                self._drop(other)
+                self._join(block, other)
+        self._keep(block)
+
+    def release(self) -> None:
+        """Give the segments that are free as a whole back to the GPU (`empty_cache`)."""
+        for block in [*self._blocks.values()]:
+            if block.before is None and block.after is None and not self._expandable:
+                self._drop(block)
+                self.reserved -= block.size
+        if self._expandable:
+            for end in self._ends.values():
+                if end.free:
+                    pages = end.size // _PAGE * _PAGE
+                    self._drop(end)
+                    end.size -= pages
+                    self.reserved -= pages
+                    self._keep(end)
+
+    def _best_fit(self, pool: tuple[int, bool], size: int) -> Block | None:
+        free = self._free.get(pool, [])
+        index = bisect_left(free, (size, 0, 0))
+        if index == len(free):
+            return None
+        block = self._blocks[free[index][1:]]
+        self._drop(block)
+        block.free = False
+        return block
+
+    def _new_block(self, pool: tuple[int, bool], size: int) -> Block:
+        small = _SMALL_SEGMENT if pool[1] else _LARGE_SEGMENT
+        wanted = small if size < _OWN else -(-size // _PAGE) * _PAGE
+        end = self._ends.get(pool) if self._expandable else None
+        if end is not None:
+            wanted -= end.size if end.free else 0
+            wanted = -(-wanted // _PAGE) * _PAGE
+        if self._capacity is not None and self.reserved + wanted > self._capacity:
+            self.retries += 1
+            self.release()
+            if self.reserved + wanted > self._capacity:
+                raise OutOfMemory
+        self.reserved += wanted
+        self.most_reserved = max(self.most_reserved, self.reserved)
+        if end is None:
+            self._segments += 1
+            block = Block(pool, self._segments, 0, wanted)
+        elif end.free:
+            self._drop(end)
+            end.size, end.free = end.size + wanted, False
+            return end
+        else:
+            block = Block(pool, end.segment, end.start + end.size, wanted, before=end)
+            end.after = block
+        if self._expandable:
+            self._ends[pool] = block
+        return block
+
+    def _join(self, block: Block, other: Block) -> None:
+        first, second = (other, block) if other is block.before else (block, other)
+        block.start, block.size = first.start, first.size + second.size
+        block.before, block.after = first.before, second.after
+        if block.before:
+            block.before.after = block
+        if block.after:
+            block.after.before = block
+        elif self._ends.get(block.pool) in (first, second):
+            self._ends[block.pool] = block
+
+    def _keep(self, block: Block) -> None:
+        insort(self._free.setdefault(block.pool, []), (block.size, block.segment, block.start))
+        self._blocks[block.segment, block.start] = block
+
+    def _drop(self, block: Block) -> None:
+        free = self._free[block.pool]
+        del free[bisect_left(free, (block.size, block.segment, block.start))]
+        del self._blocks[block.segment, block.start]
