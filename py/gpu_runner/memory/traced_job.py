@@ -31,6 +31,7 @@ from unfrozen.errors import PlanError, quote_value
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
+from unfrozen.memory.allocator import Request
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 UNMASKED: Final = "sdpa_unmasked"  # sdpa on CUDA without padding: FlashAttention
@@ -137,19 +138,30 @@ def trace(given: Mapping[str, Any]) -> Trace:
     """Return the traced step of a job. Raises as `read_job` and `build_model` do."""
     job = read_job(given)
     with FakeTensorMode():
-        model = build_model(given["model"], job.recipe)
-        counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
-        if counted != job.model.num_parameters:
-            raise ModelLoadError(
-                f"transformers builds {counted:,} parameters from this model, the planner counts"
-                f" {job.model.num_parameters:,}, so trace and plan cannot be compared. Check the"
-                " keys of the model."
-            )
-        if lora := job.recipe.lora:
-            found = attach_adapters(model, lora.targets, lora.rank, DTYPES[lora.dtype])
-            for name in sorted({*lora.targets} - found - {"all-linear"}):
-                _refuse("recipe.lora.targets", name, "no linear layer of the model has this name")
-        return _TracedJob(given, job.recipe, model, counted).run()
+        return _prepare(given, job).run()
+
+
+def record_allocations(given: Mapping[str, Any], steps: int = 3) -> list[Request]:
+    """Return what a process allocates and frees in its first `steps` steps of a job, in order."""
+    job = read_job(given)
+    with FakeTensorMode():
+        return _prepare(given, job).record(steps)
+
+
+def _prepare(given: Mapping[str, Any], job: Job) -> _TracedJob:
+    model = build_model(given["model"], job.recipe)
+    counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
+    if counted != job.model.num_parameters:
+        raise ModelLoadError(
+            f"transformers builds {counted:,} parameters from this model, the planner counts"
+            f" {job.model.num_parameters:,}, so trace and plan cannot be compared. Check the"
+            " keys of the model."
+        )
+    if lora := job.recipe.lora:
+        found = attach_adapters(model, lora.targets, lora.rank, DTYPES[lora.dtype])
+        for name in sorted({*lora.targets} - found - {"all-linear"}):
+            _refuse("recipe.lora.targets", name, "no linear layer of the model has this name")
+    return _TracedJob(given, job.recipe, model, counted)
 
 
 def build_model(config: Mapping[str, Any], recipe: Recipe) -> Any:
@@ -215,6 +227,28 @@ class _Tracker(TensorTracker):
         return "activations" if recomputes else self.kind
 
 
+class _Recorder(_Tracker):
+    """Writes down when storages appear and go."""
+
+    def __init__(self, model: Any, optimizer: Any) -> None:
+        super().__init__(model, optimizer)
+        self.requests: list[Request] = []
+        self._numbers: dict[int, int] = {}
+
+    def _add(self, storage: Any, kind: str) -> None:
+        new = id(storage) not in self._live and storage.nbytes() > 0
+        super()._add(storage, kind)
+        if new:
+            self._numbers[id(storage)] = len(self.requests)
+            self.requests.append(Request(len(self.requests), storage.nbytes()))
+
+    def _forget(self, key: int) -> None:
+        super()._forget(key)
+        number = self._numbers.pop(key, None)
+        if number is not None:
+            self.requests.append(Request(number, 0))
+
+
 class _TracedJob:
     """One model and two steps, the second of which is recorded."""
 
@@ -236,6 +270,13 @@ class _TracedJob:
                 self._take_step(tracker)
         instants = {name: self._split(found) for name, found in tracker.memory.instants.items()}
         return Trace(self._given, self._num_parameters, instants, **self._snapshots)
+
+    def record(self, steps: int) -> list[Request]:
+        """Return what the first steps allocate and free."""
+        with _Recorder(self._model, self._optimizer) as recorder:
+            for _ in range(steps):
+                self._take_step(recorder)
+            return [*recorder.requests]
 
     def _take_step(self, tracker: TensorTracker) -> None:
         for _ in range(self._recipe.grad_accum):

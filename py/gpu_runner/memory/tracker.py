@@ -30,7 +30,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -187,7 +187,7 @@ class TensorTracker(TorchDispatchMode):
         """Return True: what torch.compile runs, it runs as without the tracker."""
         return True
 
-    def __enter__(self) -> TensorTracker:
+    def __enter__(self) -> Self:
         """Count the tensors alive now, then start watching."""
         for tensor in (*self._model.parameters(), *self._model.buffers()):
             self._count(tensor, "params")

@@ -7,6 +7,7 @@ Reading order:
 - `text` — a plan as text for a terminal
 - `accuracy` — measured peaks beside the plan
 - `later` — runs that others published after the planner was written
+- `fits` — published runs, some of which ran out of memory, beside the verdicts
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from unfrozen.errors import PlanError
 from unfrozen.hardware import GPUS, Gpu
 from unfrozen.job import Job
 from unfrozen.memory.explain import peak_rank
-from unfrozen.plan import Plan
+from unfrozen.plan import VERDICTS, Plan
 from unfrozen.plan.advice import advise
 from unfrozen.plan.solve import min_gpus
 from unfrozen.units import gib
@@ -33,9 +34,10 @@ ADVISED_JOBS: Final = 100
 def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
     """Return a plan as plain data; sizes are in GiB where the key says so, else in bytes.
 
-    `band` is of the device memory, in GiB. `framework` is there where the job names one: what it
-    set, why, and the source; `holder` where GPUs hold different layers: the rank that the plan
-    describes, of how many.
+    `band` is of the device memory, in GiB. `chance` is the probability that the job runs on its
+    GPU, `verdict` the word for it, and `fits` whether it is as high as a margin must be.
+    `framework` is there where the job names one: what it set, why, and the source; `holder` where
+    GPUs hold different layers: the rank that the plan describes, of how many.
     """
     return {
         "allocated_gib": gib(planned.allocated_bytes),
@@ -44,6 +46,8 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
         "peak_instant": planned.peak_instant,
         "instants": planned.instants,
         "fits": planned.fits,
+        "chance": planned.chance,
+        "verdict": planned.verdict,
         "min_gpus": min_gpus(planned),
         "band": list(planned.band_gib),
         "advice": [entry.as_json() for entry in advise(planned)] if with_advice else [],
@@ -81,12 +85,12 @@ def _on_gpu(planned: Plan, gpu: Gpu) -> dict[str, Any]:
         moved = replace(planned, job=planned.job.on(gpu))
     except PlanError as error:
         nothing = {"device_gib": None, "headroom_gib": None, "fits": False, "min_gpus": 0}
-        return found | nothing | {"lacks": error.bound}
-    need = gib(moved.device_bytes)
+        return found | nothing | {"verdict": VERDICTS[-1], "lacks": error.bound}
     return found | {
-        "device_gib": need,
-        "headroom_gib": holds - need,
+        "device_gib": gib(moved.device_bytes),
+        "headroom_gib": holds - gib(moved.safe_bytes),
         "fits": moved.fits,
+        "verdict": moved.verdict,
         "min_gpus": min_gpus(moved),
         "lacks": None,
     }

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from unfrozen.events import COMPONENTS, INSTANTS
+from unfrozen.hardware import Gpu
 from unfrozen.job import Job
 from unfrozen.job.framework_defaults import AppliedDefault
 from unfrozen.memory.explain import Term, format_layout, format_peak_rank
-from unfrozen.plan import DEFAULT_GPU, Plan, format_gpu
+from unfrozen.plan import DEFAULT_GPU, VERDICTS, Plan, format_gpu
 from unfrozen.plan.advice import advise, cheapest_fit
 from unfrozen.plan.compute import Estimate
+from unfrozen.plan.fit_record import FITS
 from unfrozen.plan.record import most_words
 from unfrozen.plan.solve import min_gpus
 from unfrozen.plan.step_time import step_time, step_tokens
@@ -97,13 +99,24 @@ def verdict(planned: Plan) -> str:
     gpu = planned.job.gpu
     if gpu is None:
         return f"{first}\nName a GPU to see whether it fits: --gpu H100."
-    spare = gpu.capacity_bytes - planned.device_bytes
-    if spare >= 0:
-        return f"{first}\nFits the {format_gpu(gpu)} with {format_bytes(spare)} to spare."
+    return f"{first}\n{_whether_it_fits(planned, gpu)}"
+
+
+def _whether_it_fits(planned: Plan, gpu: Gpu) -> str:
+    spare = gpu.capacity_bytes - planned.safe_bytes
+    if planned.verdict == VERDICTS[0]:
+        return f"Fits the {format_gpu(gpu)} with {format_bytes(spare)} to spare. {FITS.sentence}"
+    if planned.verdict == VERDICTS[1]:
+        lines = textwrap.wrap(
+            f"Tight on the {format_gpu(gpu)}: it runs with a probability of {planned.chance:.0%}."
+            " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True leaves fewer blocks unused.",
+            WIDTH,
+        )
+        return "\n".join(lines)
     gpus = min_gpus(planned)
     alone = "no number of GPUs would hold it with ZeRO-3 alone"
     more = f"{gpus:,} GPUs would hold it with ZeRO-3" if gpus else alone
-    return f"{first}\nDoes not fit the {format_gpu(gpu)}: {format_bytes(-spare)} short; {more}."
+    return f"Does not fit the {format_gpu(gpu)}: {format_bytes(-spare)} short; {more}."
 
 
 def advice_text(planned: Plan) -> str:
@@ -158,7 +171,7 @@ def jobs_table(plans: Sequence[Plan]) -> str:
                 job.gpu.name if job.gpu else "",
                 sig3(gib(planned.device_bytes)),
                 INSTANTS[planned.peak_instant].lower(),
-                _yes(planned.fits),
+                _word(planned.verdict),
                 _count(gpus),
             ]
         )
@@ -193,7 +206,7 @@ def gpus_table(gpus: Sequence[Mapping[str, Any]]) -> str:
             rows.append([*row, gpu["lacks"].rpartition("has ")[2], "", "no", ""])
             continue
         row += [sig3(gpu["device_gib"]), sig3(gpu["headroom_gib"]).replace("-", "−")]
-        rows.append([*row, _yes(gpu["fits"]), _count(gpu["min_gpus"])])
+        rows.append([*row, _word(gpu["verdict"]), _count(gpu["min_gpus"])])
     return table(rows)
 
 
@@ -226,7 +239,7 @@ def compare_table(plans: Sequence[tuple[str, Plan]]) -> str:
         ["Step time", *(change(ratio) for ratio in ratios)],
     ]
     if first.job.gpu is not None:
-        rows.append([f"Fits the {first.job.gpu.name}", *(_yes(p.fits) for _, p in plans)])
+        rows.append([f"Fits the {first.job.gpu.name}", *(_word(p.verdict) for _, p in plans)])
     return table(rows)
 
 
@@ -278,6 +291,11 @@ def _cell(size_bytes: int) -> str:
 
 def _count(gpus: int) -> str:
     return f"{gpus:,}" if gpus else "none"
+
+
+def _word(verdict: str | None) -> str:
+    """Return "yes", "tight" or "no"."""
+    return {None: "", VERDICTS[0]: "yes", VERDICTS[2]: "no"}.get(verdict, VERDICTS[1])
 
 
 def _yes(fits: bool | None) -> str:

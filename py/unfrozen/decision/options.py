@@ -36,7 +36,7 @@ from unfrozen.memory.overhead import CONTEXT_BYTES
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.planner.state import State, read_job, read_state
-from unfrozen.units import GB, gib
+from unfrozen.units import GB
 
 METHODS: Final = ("full", "lora", "qlora")
 EXACT, ROUNDED, EIGHT_BIT = "exact", "rounded", "8-bit"
@@ -75,12 +75,6 @@ class Way:
     kilowatts: float
 
     @property
-    def narrow(self) -> bool:
-        """Whether the planner's error band reaches past the GPU's memory."""
-        gpu = self.plan.job.gpu
-        return gpu is not None and self.plan.band_gib[1] > gib(gpu.capacity_bytes)
-
-    @property
     def burden(self) -> float:
         """Seconds a token, and a hundredth more for each complication: so little is no reason."""
         eight = self.plan.job.recipe.micro_batch > 1
@@ -102,8 +96,6 @@ def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
     """Return the fastest way that fits, on the highest rung that has one; else the one that takes
     least.
 
-    What fits with room for the planner's error goes before what fits narrowly.
-
     `rank` is that of the adapters and means nothing for full fine-tuning.
     """
     found: list[Way] = []
@@ -113,9 +105,9 @@ def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
         ways = [way for group in _groups(method, gpus) for way in _ways(base, group, rung)]
         fitting = [way for way in ways if way.fits]
         if fitting:
-            return min(fitting, key=lambda way: (way.narrow, way.burden))
+            return min(fitting, key=lambda way: way.burden)
         found += ways
-    return min(found, key=lambda way: way.plan.device_bytes)
+    return min(found, key=lambda way: way.plan.safe_bytes)
 
 
 def _groups(method: str, gpus: int) -> list[list[State]]:
@@ -133,7 +125,7 @@ def _ways(base: State, group: list[State], rung: str) -> Iterator[Way]:
     """
     plain = [_way(base | more, rung) for more in group]
     yield from plain
-    if plain[-1].narrow or not plain[-1].fits:
+    if not plain[-1].fits:
         yield from (_way(base | more | _RECOMPUTED, rung) for more in group)
 
 

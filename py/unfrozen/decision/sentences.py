@@ -117,10 +117,9 @@ def fits(option: Option, task: Task) -> str:
     if option.way is None:
         return f"to answer, {each} holds {need} of {room} GiB."
     if not option.fits:
-        return f"to train, {each} would hold {need} GiB and has {room}."
-    closely = ", narrowly: the planner's error band reaches past the edge"
-    closely = closely if option.way.narrow else ""
-    return f"to train, {each} holds {need} of {room} GiB{closely}."
+        safe = sig3(gib(option.way.plan.safe_bytes))
+        return f"to train, {each} would need {safe} GiB and has {room}."
+    return f"to train, {each} holds {need} of {room} GiB."
 
 
 def learns(option: Option, task: Task) -> str:

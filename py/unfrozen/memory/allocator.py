@@ -18,8 +18,9 @@ pool): what is free in pieces is then one block, as far as its neighbours are fr
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from unfrozen.units import MIB
 
@@ -29,6 +30,13 @@ _SMALL_SEGMENT: Final = 2 * MIB
 _LARGE_SEGMENT: Final = 20 * MIB  # of requests below …
 _OWN: Final = 10 * MIB
 _PAGE: Final = 2 * MIB
+
+
+class Request(NamedTuple):
+    """What a process allocates, by its number, or frees (0 bytes)."""
+
+    number: int
+    size: int
 
 
 class OutOfMemory(Exception):
@@ -118,15 +126,12 @@ class CachingAllocator:
         return block
 
     def _new_block(self, pool: tuple[int, bool], size: int) -> Block:
-        small = _SMALL_SEGMENT if pool[1] else _LARGE_SEGMENT
-        wanted = small if size < _OWN else -(-size // _PAGE) * _PAGE
         end = self._ends.get(pool) if self._expandable else None
-        if end is not None:
-            wanted -= end.size if end.free else 0
-            wanted = -(-wanted // _PAGE) * _PAGE
+        wanted = self._growth(pool, size, end)
         if self._capacity is not None and self.reserved + wanted > self._capacity:
             self.retries += 1
             self.release()
+            wanted = self._growth(pool, size, end)
             if self.reserved + wanted > self._capacity:
                 raise OutOfMemory
         self.reserved += wanted
@@ -144,6 +149,13 @@ class CachingAllocator:
         if self._expandable:
             self._ends[pool] = block
         return block
+
+    def _growth(self, pool: tuple[int, bool], size: int, end: Block | None) -> int:
+        """Return the bytes of the segment, or of the pages, that a request needs."""
+        small = _SMALL_SEGMENT if pool[1] else _LARGE_SEGMENT
+        wanted = small if size < _OWN else -(-size // _PAGE) * _PAGE
+        there = end.size if end is not None and end.free else 0
+        return -(-(wanted - there) // _PAGE) * _PAGE
 
     def _join(self, block: Block, other: Block) -> None:
         first, second = (other, block) if other is block.before else (block, other)
@@ -164,3 +176,31 @@ class CachingAllocator:
         free = self._free[block.pool]
         del free[bisect_left(free, (block.size, block.segment, block.start))]
         del self._blocks[block.segment, block.start]
+
+
+def replay(
+    requests: Iterable[Request], capacity: int | None = None, *, expandable: bool = False
+) -> CachingAllocator:
+    """Return the allocator after these requests; raises OutOfMemory."""
+    allocator = CachingAllocator(capacity, expandable=expandable)
+    held: dict[int, Block] = {}
+    for number, size in requests:
+        if size:
+            held[number] = allocator.allocate(size)
+        else:
+            allocator.free(held.pop(number))
+    return allocator
+
+
+def least_capacity(requests: list[Request], within: int = 32 * MIB) -> int:
+    """Return the bytes a GPU must give for the requests to succeed, at most `within` too many."""
+    free = replay(requests)
+    low, high = free.most_allocated, free.most_reserved
+    while high - low > within:
+        middle = (low + high) // 2
+        try:
+            replay(requests, middle)
+            high = middle
+        except OutOfMemory:
+            low = middle
+    return high

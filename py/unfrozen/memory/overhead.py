@@ -14,16 +14,14 @@ since blocks serve one purpose only:
   updates flat shards of whole layers, for which none of the blocks of activations will do.
 - gathered weights and buffers of reduce-scatter belong to streams of their own.
 
-A GPU that is nearly full gives free segments back and tries again. What a step `needs` is then less:
+A GPU that is nearly full gives free segments back and tries again. What a step then needs is less:
 of gradients and of blocks that wait for the loss a quarter stays, in segments that are in use.
 Both were derived from traced steps, replayed through `unfrozen.memory.allocator`;
 docs/allocator_replays.py compares them: most replays needed between half of that reserve and 4%
 (`OFF`) above all of it.
 
-`device` adds the context of the driver and its libraries and, on several GPUs, the buffers of their
-communication (NCCL), 1 to 2 GiB. The context is 0.2 to 1.8 GiB by GPU and version; CUDA 12 loads
-its libraries as they are needed, and takes about half a GiB (NVIDIA, CUDA C++ Programming Guide,
-“Lazy Loading”).
+`device` adds the context of the driver and its libraries, 0.2 to 1.8 GiB by GPU and version, and
+on several GPUs the buffers of their communication (NCCL), 1 to 2 GiB: the middle of both.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from unfrozen.memory.instants import Instants, Step
-from unfrozen.units import GIB, MIB
+from unfrozen.units import GIB
 
 OFF: Final = 0.04
 """Share by which a replayed step may exceed what is derived here."""
@@ -40,7 +38,7 @@ LEFT_OVER: Final = 0.25
 """Share of freed blocks that nothing after them can use, in replayed steps."""
 ROUNDING: Final = 0.03
 """Share of saved activations that blocks are too large, where no layer is recomputed."""
-CONTEXT_BYTES: Final = 512 * MIB
+CONTEXT_BYTES: Final = GIB
 CONTEXT_RANGE: Final = (GIB // 5, 9 * GIB // 5)
 COMMUNICATION_BYTES: Final = 3 * GIB // 2
 _WHOLE_LOGITS: Final = ("logits_fp32", "logits_bf16", "loss_parallel", "vocab_parallel", "chunked")
@@ -70,7 +68,7 @@ def reserve_of(step: Step, found: Instants) -> Reserve:
         needs.append(size + stays + LEFT_OVER * min(late, own) * recomputes)
         beside = 0 if apart else parts.get("grads", 0)
         passes.append(own + beside + waiting + _other_streams(step, name, parts))
-    most = max(passes)
+    most: float = max(passes)
     if apart:
         flat = step.recipe.reentrant and step.cluster.stage == 3  # shards of whole layers
         shared = max(most, update) + (1 if flat else LEFT_OVER) * min(most, update)

@@ -12,6 +12,7 @@ Reading order:
 - `step_time` — seconds of a step by cause, and what bounds it
 - `timeline` — two steps through time, turn by turn
 - `host_memory` — what loading and saving need of a machine's own memory; what `top` shows
+- `fit_record` — verdicts on published runs, and which of these ran
 - `record` — how far such estimates were from published runs, by kind of job
 - `compute` — time, energy and cost of a number of tokens
 - `solve` — fewest GPUs, largest micro-batch, longest sequence
@@ -65,7 +66,13 @@ class Plan:
 
     @property
     def device_bytes(self) -> int:
-        """What the GPU holds in all where it has room to spare."""
+        """What the GPU shows: no more than it has, where the step may run in that."""
+        size, gpu = self.roomy_bytes, self.job.gpu
+        return min(size, gpu.capacity_bytes) if gpu and self.chance else size
+
+    @property
+    def roomy_bytes(self) -> int:
+        """What a GPU shows that has room to spare."""
         return self.reserved_bytes + self.beside_bytes
 
     @property
@@ -73,14 +80,6 @@ class Plan:
         """What a GPU must have for the step to run with probability `SURE`."""
         least, most = self._needs
         return round(least + SURE * (most - least)) + self.beside_bytes
-
-    @property
-    def shown_bytes(self) -> int:
-        """What the GPU shows: no more than it has, where the step may run in that."""
-        gpu = self.job.gpu
-        return (
-            min(self.device_bytes, gpu.capacity_bytes) if gpu and self.chance else self.device_bytes
-        )
 
     @property
     def _needs(self) -> tuple[float, float]:

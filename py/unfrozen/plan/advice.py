@@ -266,8 +266,8 @@ _HOPE: Final = 1.2  # changes may save more together than one by one
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One change. `time_ratio` is step time a token after it over before; `fits` is None where no
-    GPU is named.
+    """One change. `saved_gib` counts where GPUs have room to spare; `time_ratio` is step time a
+    token after it over before; `fits` is None where no GPU is named.
     """
 
     key: str
@@ -289,9 +289,9 @@ def advise(planned: Plan) -> list[Advice]:
     """Return every single change that saves memory, most GiB saved per cost in time first."""
     pace = _pace(planned.job)
     found = [
-        _advice(change, changed, planned.device_bytes, pace)
+        _advice(change, changed, planned.roomy_bytes, pace)
         for change, changed in _legal(planned)
-        if changed.device_bytes < planned.device_bytes
+        if changed.roomy_bytes < planned.roomy_bytes
     ]
     return sorted(found, key=lambda a: (-a.saved_gib / max(FREE, a.time_ratio - 1), a.key))
 
@@ -342,7 +342,7 @@ def _advice(change: Change, changed: Plan, before_bytes: int, pace: float) -> Ad
         key=change.key,
         label=change.label,
         patch=change.patch,
-        saved_gib=gib(before_bytes - changed.device_bytes),
+        saved_gib=gib(before_bytes - changed.roomy_bytes),
         device_gib=gib(changed.device_bytes),
         time_ratio=_pace(changed.job) / pace,
         fits=changed.fits,
@@ -389,7 +389,7 @@ def _promising(planned: Plan, pace: float) -> list[tuple[Change, ...]]:
             keys = frozenset((*change.recipe, *change.cluster))
             single.append(_Single(change, saved, _pace(changed.job) / pace, keys))
     gpu = planned.job.gpu or find(DEFAULT_GPU)
-    room = _HOPE * planned.allocated_bytes * gpu.capacity_bytes / planned.device_bytes
+    room = _HOPE * planned.allocated_bytes * gpu.capacity_bytes / planned.safe_bytes
     sets = [_Set((), list(totals.values()), 1.0, 1.0, frozenset(), -1)]
     found: list[_Set] = []
     for _ in range(MOST_CHANGES):
@@ -424,6 +424,6 @@ def _chain(planned: Plan, changes: tuple[Change, ...], pace: float) -> list[Advi
     steps, before = [], planned
     for count in range(1, len(changes) + 1):
         after = _applied(planned.job, changes[:count]) or before
-        steps.append(_advice(changes[count - 1], after, before.device_bytes, pace))
+        steps.append(_advice(changes[count - 1], after, before.roomy_bytes, pace))
         before, pace = after, _pace(after.job)
     return steps

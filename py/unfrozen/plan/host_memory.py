@@ -28,11 +28,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.overhead import RESERVED_RANGE
 from unfrozen.memory.states import state_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.units import GIB, format_bytes
 
+FREED_KEPT: Final = 0.14
+"""Share of freed tensors that the allocator of the C library keeps, at most."""
 FILE_BYTES: Final = 5 * 10**9  # of the largest file of a finished model
 ONEDNN_BYTES: Final = GIB // 2
 """Kernels for as many shapes as oneDNN caches (1,024); 0.3 to 0.5 GiB were measured."""
@@ -124,7 +125,7 @@ def predict_resident_set(
     `in_16_bits` whether matmuls run in 16 bits. The buffers of gloo, through which several
     processes communicate, are not counted.
     """
-    most = round(RESERVED_RANGE[1] * peak_bytes)
+    most = round((1 + FREED_KEPT) * peak_bytes)
     most += weights_bytes if read_whole or ranks == 1 else -(-weights_bytes // ranks)
     most += ONEDNN_BYTES if in_16_bits else 0
     most += weights_bytes if read_whole and ranks > 1 else 0

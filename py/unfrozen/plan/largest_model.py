@@ -65,12 +65,12 @@ def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
 
 
 def _fits(model: ModelConfig, gpu: Gpu, recipe: dict[str, Any]) -> bool:
-    return _device_bytes(model, gpu.bf16, tuple(recipe.items())) <= gpu.capacity_bytes
+    return _safe_bytes(model, gpu.bf16, tuple(recipe.items())) <= gpu.capacity_bytes
 
 
 @lru_cache(maxsize=4 * _MOST)  # every GPU asks for the same models
-def _device_bytes(model: ModelConfig, bf16: bool, recipe: tuple[tuple[str, Any], ...]) -> int:
+def _safe_bytes(model: ModelConfig, bf16: bool, recipe: tuple[tuple[str, Any], ...]) -> int:
     half = {} if bf16 else {"params": "fp16", "compute": "fp16", "grads": "fp16"}
     length = min(SEQ_LEN, model.architecture.positions or SEQ_LEN)
     read = Recipe.read({"attention": "flash", "seq_len": length} | half | dict(recipe))
-    return plan_job(Job(model, read, Cluster())).device_bytes
+    return plan_job(Job(model, read, Cluster())).safe_bytes

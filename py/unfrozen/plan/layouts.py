@@ -345,8 +345,9 @@ class Search:
     def _holds(self, job: Job) -> int | None:
         """Return the bytes of a job on a GPU; None where it does not fit."""
         self.planned += 1
-        size = plan_job(job).device_bytes
-        return size if size <= job_gpu(job).capacity_bytes else None
+        planned = plan_job(job)
+        holds = planned.safe_bytes <= job_gpu(job).capacity_bytes
+        return planned.device_bytes if holds else None
 
 
 def simplest_first(found: Sequence[Layout], names: Sequence[str] = ()) -> list[Layout]:
@@ -407,7 +408,7 @@ def _holds(job: Job, gpus: int) -> bool:
         if least and not cluster.shard_size and sequences % cluster.replicas == 0:
             jobs = _jobs(job, cluster, sequences // cluster.replicas, None)
             ends = (jobs[0][-1], jobs[-1][-1]) if jobs else ()
-            if any(plan_job(one).device_bytes <= capacity for one in ends):
+            if any(plan_job(one).safe_bytes <= capacity for one in ends):
                 return True
     return False
 

@@ -57,19 +57,19 @@ def largest(planned: Plan, key: str) -> int:
         )
     capacity, now = job.gpu.capacity_bytes, getattr(job.recipe, key)
 
-    def device_bytes(value: int) -> float:
+    def safe_bytes(value: int) -> float:
         change: dict[str, Any] = {key: value}
         try:
-            return plan_job(replace(job, recipe=replace(job.recipe, **change))).device_bytes
+            return plan_job(replace(job, recipe=replace(job.recipe, **change))).safe_bytes
         except PlanError:  # more than the model takes
             return math.inf
 
-    slope = device_bytes(now + 1) - planned.device_bytes
-    room = capacity - planned.device_bytes
+    slope = safe_bytes(now + 1) - planned.safe_bytes
+    room = capacity - planned.safe_bytes
     guess = now + math.floor(room / slope) if 0 < slope < math.inf else now
     positions = job.model.architecture.positions
     most = min(MOST[key], positions) if key == "seq_len" and positions else MOST[key]
-    return _last(lambda value: device_bytes(value) <= capacity, guess, most)
+    return _last(lambda value: safe_bytes(value) <= capacity, guess, most)
 
 
 def _fewest(planned: Plan, sharding: str) -> int:
@@ -88,7 +88,7 @@ def _fewest(planned: Plan, sharding: str) -> int:
         return known[cluster]
 
     def lacks(replicas: int) -> bool:
-        return at(replicas).device_bytes > capacity
+        return at(replicas).safe_bytes > capacity
 
     kept = [sum(parts.get(name, 0) for name in _KEPT) for parts in planned.instants.values()]
     states = [spread for spread, _ in _terms(planned, "zero3")]
@@ -144,14 +144,14 @@ def _gathered_bytes(planned: Plan, sharding: str) -> int:
 def _at_least_bytes(near: Plan, sharding: str, replicas: int) -> float:
     """Return a lower bound of a GPU's memory with these replicas, from a plan with more."""
     shards = replicas * near.job.cluster.context_parallel
-    overhead = near.device_bytes - near.reserved_bytes
+    overhead = near.beside_bytes
     return overhead + max(spread / shards + rest for spread, rest in _terms(near, sharding))
 
 
 def _replicas(near: Plan, sharding: str, capacity: int, most: int) -> int:
     """Return how many replicas must shard the states to fit, from a plan nearby."""
-    overhead = near.device_bytes - near.reserved_bytes
-    room = (capacity - overhead) * near.allocated_bytes / max(1, near.reserved_bytes)
+    overhead = near.beside_bytes
+    room = (capacity - overhead) * near.allocated_bytes / max(1, near.safe_bytes - overhead)
     wanted = max(
         spread / (room - rest) if room > rest else math.inf
         for spread, rest in _terms(near, sharding)

@@ -11,8 +11,9 @@ from unfrozen.errors import InputError
 from unfrozen.events import COMPONENTS, INSTANTS, in_order
 from unfrozen.memory.explain import format_peak_rank
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
-from unfrozen.plan import Plan, plan_job
+from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan.advice import patched
+from unfrozen.plan.fit_record import FITS
 from unfrozen.planner.controls import Json
 from unfrozen.planner.state import SETTINGS
 from unfrozen.units import GIB, UNIT_BYTES, format_size
@@ -22,6 +23,11 @@ OVERHEAD: Final = {
     "context": COMPONENTS["context"],
     "communication": "Communication buffers",
 }
+EXPANDABLE: Final = (
+    "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True leaves fewer blocks unused; try it before you"
+    " rely on it."
+)
+"""Advice for a job that is tight."""
 _ROOM: Final = 1.02  # of what the scale shows beyond its largest value
 
 
@@ -29,7 +35,7 @@ def overhead(plan: Plan) -> dict[str, int]:
     """Return the GPU memory beside tensors, in bytes, by the keys of `OVERHEAD`."""
     many = plan.job.cluster.gpus > 1
     parts = {
-        "reserve": plan.reserved_bytes - plan.allocated_bytes,
+        "reserve": plan.device_bytes - plan.beside_bytes - plan.allocated_bytes,
         "context": CONTEXT_BYTES,
         "communication": COMMUNICATION_BYTES if many else 0,
     }
@@ -39,13 +45,12 @@ def overhead(plan: Plan) -> dict[str, int]:
 def tensor_room_bytes(plan: Plan) -> int | None:
     """Return the bytes tensors may take on the plan's GPU; None without a GPU.
 
-    The allocator's reserve is assumed to grow with them in the proportion of this plan.
+    What the allocator needs beside them is assumed to grow with them, as in this plan.
     """
     if plan.job.gpu is None:
         return None
-    beside = sum(size for key, size in overhead(plan).items() if key != "reserve")
-    share = plan.allocated_bytes / max(1, plan.reserved_bytes)
-    return int((plan.job.gpu.capacity_bytes - beside) * share)
+    share = plan.allocated_bytes / max(1, plan.safe_bytes - plan.beside_bytes)
+    return int((plan.job.gpu.capacity_bytes - plan.beside_bytes) * share)
 
 
 def bar(plan: Plan, unit: str) -> Json:
@@ -102,28 +107,30 @@ def timeline(plan: Plan, unit: str) -> Json:
 
 
 def verdict(plan: Plan, unit: str) -> Json:
-    """Return whether it fits: headline, sentence, `kind` (yes, narrow, short, no or open)."""
+    """Return whether it fits: headline, sentence, `kind` (yes, narrow, no or open)."""
     need, gpu = plan.device_bytes, plan.job.gpu
     each = " on each GPU" if plan.job.cluster.gpus > 1 else ""
-    if gpu is None:
+    if gpu is None or plan.chance is None:
         title = f"It needs {format_size(need, unit)}{each}."
         return {"kind": "open", "title": title, "text": "Choose a GPU to see whether it fits."}
     room = gpu.capacity_bytes
-    low, high = (edge * GIB for edge in plan.band_gib)
-    of = f"{format_size(need, unit)} of {format_size(room, unit)}{each}"
     rank = format_peak_rank(plan.job)
     after = f" {rank}" if rank else ""
-    if need <= room:
-        free = f"{of}; {format_size(room - need, unit)} stay free.{after}"
-        if high <= room:
-            return {"kind": "yes", "title": "It fits.", "text": free}
-        text = f"{free} The error band reaches past the edge: try it before you rely on it."
-        return {"kind": "narrow", "title": "It fits, narrowly.", "text": text}
-    missing = f"{of}; {format_size(need - room, unit)} are missing.{after}"
-    if low > room:
-        return {"kind": "no", "title": "It does not fit.", "text": missing}
-    text = f"{missing} The lower end of the error band would fit; do not count on it."
-    return {"kind": "short", "title": "It does not fit, narrowly.", "text": text}
+    if plan.verdict == VERDICTS[0]:
+        free = format_size(room - plan.safe_bytes, unit)
+        of = f"{format_size(need, unit)} of {format_size(room, unit)}{each}"
+        return {
+            "kind": "yes",
+            "title": "It fits.",
+            "text": f"{of}; {free} are to spare.{after} {FITS.sentence}",
+        }
+    if plan.verdict == VERDICTS[1]:
+        text = f"It runs with a probability of {plan.chance:.0%}.{after} {EXPANDABLE}"
+        return {"kind": "narrow", "title": "It is tight.", "text": text}
+    wanted = format_size(plan.safe_bytes, unit)
+    missing = format_size(plan.safe_bytes - room, unit)
+    text = f"{wanted} are safe{each}; {missing} are missing.{after}"
+    return {"kind": "no", "title": "It does not fit.", "text": text}
 
 
 def band_text(plan: Plan, unit: str) -> str:

@@ -8,10 +8,11 @@ from unfrozen.errors import strict_json
 from unfrozen.hardware import board_sources, peak_tflops
 from unfrozen.job import Job
 from unfrozen.memory.explain import SYMBOLS, Term, explain
-from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE, ROUNDING
+from unfrozen.memory.overhead import CONTEXT_RANGE
 from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
+from unfrozen.plan.fit_record import FITS
 from unfrozen.plan.record import band
 from unfrozen.plan.step_time import CAUSES, job_gpu, step_tokens
 from unfrozen.planner.controls import Json
@@ -27,7 +28,8 @@ from unfrozen.units import (
     sig3,
 )
 
-_ALLOCATOR: Final = "reserved ÷ allocated in public measurements: 1.007 to 1.14"
+_ALLOCATOR: Final = "PyTorch's caching allocator, replayed (unfrozen.memory.allocator)"
+_BLOCKS: Final = "blocks of gradients, logits and layers that serve nothing else"
 
 
 def memory_numbers(plan: Plan, unit: str) -> list[Json]:
@@ -65,8 +67,8 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
             "band",
             "Error band",
             band_text(plan, unit),
-            "with the overheads of public measurements",
-            f"{RESERVED_RANGE[0]} … {RESERVED_RANGE[1]} · tensors + context{extra}",
+            f"in which {FITS.inside} of {FITS.shown} published runs lie",
+            f"tensors … tensors + reserve + 4% + context{extra}",
             [*inputs[:1], ("context", f"{sig3(low)} … {sig3(high)} GiB")],
             _ALLOCATOR,
         ),
@@ -233,22 +235,20 @@ def _tensor_terms(plan: Plan, unit: str) -> dict[str, Json]:
 
 
 def _overhead_terms(plan: Plan, unit: str) -> dict[str, Json]:
-    low, high = RESERVED_RANGE
     least, most = (sig3(gib(edge)) for edge in CONTEXT_RANGE)
     tensors = format_size(plan.allocated_bytes, unit)
     beside = {key: format_size(size, unit) for key, size in overhead(plan).items()}
-    reserve = f"max({ROUNDING} · tensors, freed 16-bit logits) + buffers of other streams"
     return {
         "reserve": explanation(
             [
                 (
                     "what the allocator has reserved and no tensor uses",
-                    reserve,
+                    _BLOCKS,
                     beside.get("reserve", ""),
                 )
             ],
             [("tensors", "", tensors)],
-            [f"reserved ÷ allocated in public measurements: {low} to {high}"],
+            [_ALLOCATOR],
         ),
         "context": explanation(
             [("driver and libraries", "a constant", beside["context"])],

@@ -110,9 +110,3 @@ def test_controls_offer_what_can_be_read() -> None:
     assert sorted([*keys, "price"]) == sorted(KEYS)
     assert found["price"]["placeholder"] == "in your currency"
     assert "2026" in decide({"gpu": "H200"})["price"]["placeholder"]  # type: ignore[index]
-
-
-def test_a_narrow_fit_is_called_one() -> None:
-    found: Any = decide({"model": "meta-llama/Llama-3.2-1B", "gpu": "RTX 4090", "gpus": "1"})
-    [full] = [method for method in found["methods"] if method["key"] == "full"]
-    assert "narrowly" in full["checks"][0]["text"]

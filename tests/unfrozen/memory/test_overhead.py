@@ -1,41 +1,89 @@
-"""From tensors to the GPU: rounding, freed logits, other streams."""
+"""From tensors to the allocator: what waits, what has blocks of its own, other streams."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.instants import Step
-from unfrozen.memory.overhead import ROUNDING, reserved_bytes
+from unfrozen.memory.instants import Step, peak
+from unfrozen.memory.overhead import LEFT_OVER, ROUNDING, Reserve, reserve_of
 from unfrozen.model.catalogue import CATALOGUE
 
 MODEL = CATALOGUE["meta-llama/Llama-3.1-8B"].model
-GIVEN = 100 * 2**30
+TOKENS = 4096
+LOGITS = TOKENS * 128256
+AGAIN = {"checkpointing": "full"}
+LORA = {"method": "lora", "params": "bf16", "lora": {"library": "peft"}}
 
 
-def reserved(instant: str, cluster: Cluster | None = None, grads: int = 0, **recipe: object) -> int:
-    step = Step(MODEL, Recipe.read(recipe), cluster)
-    return reserved_bytes(step, instant, {"params": GIVEN - grads, "grads": grads}) - GIVEN
+def taken(cluster: Cluster | None = None, **recipe: Any) -> tuple[Step, int, Reserve]:
+    """A step with its peak and reserve."""
+    given = {"params": "bf16", "seq_len": TOKENS, "attention": "flash", **recipe}
+    step = Step(MODEL, Recipe.read(given), cluster)
+    found = step.instants()
+    return step, peak(found)[1], reserve_of(step, found)
 
 
-def test_blocks_are_a_little_too_large() -> None:
-    assert reserved("backward") == round(ROUNDING * GIVEN)
+def test_tensors_take_no_more_than_is_needed_and_that_no_more_than_is_reserved() -> None:
+    for recipe in ({}, AGAIN, LORA, LORA | AGAIN, {"optimizer_in_backward": True, "master": None}):
+        for cluster in (None, Cluster(8, "zero3"), Cluster(8, "zero2")):
+            _, tensors, reserve = taken(cluster, **recipe)
+            assert 0 < tensors <= reserve.needed <= reserve.reserved
 
 
-def test_the_block_of_the_16_bit_logits_cannot_hold_fp32_ones() -> None:
-    freed = 2 * 32768 * 128256
-    assert reserved("end_of_forward", seq_len=32768) == freed > ROUNDING * GIVEN
-    assert reserved("end_of_forward", seq_len=32768, loss="logits_bf16") < freed
-    assert reserved("end_of_forward", seq_len=32768, params="fp32", compute="fp32") < freed
+def test_16_bit_logits_and_the_blocks_of_a_layer_wait_while_the_loss_is_computed() -> None:
+    step, tensors, reserve = taken(**LORA, **AGAIN, micro_batch=4)
+    inside = step.micro_batch.recomputed(31)
+    waiting = 2 * 4 * LOGITS + inside
+    grads = step.states["grads"]  # their blocks are their own
+    update = step.instants()["optimizer_step"].get("workspace", 0)
+    assert reserve.reserved == tensors + waiting + grads + round(LEFT_OVER * update)
+    stays = round(LEFT_OVER * waiting + LEFT_OVER * grads)
+    assert reserve.needed == pytest.approx(tensors + stays, abs=1)
 
 
-SHARDS = -(-4 * MODEL.num_parameters // 8)
+def test_the_gradient_of_shifted_logits_breaks_the_block_of_the_whole_ones() -> None:
+    recipe = LORA | AGAIN | {"micro_batch": 4}
+    _, tensors, reserve = taken(**recipe)
+    _, fewer, one_kernel = taken(**recipe, compiled_loss=True)
+    assert tensors - fewer == 4 * 4 * LOGITS
+    more = (one_kernel.reserved - fewer) - (reserve.reserved - tensors)
+    assert more == 4 * 4 * LOGITS
 
 
-@pytest.mark.parametrize("counted", [0, SHARDS // 3, SHARDS])
-def test_gradients_of_fsdp_come_from_a_stream_that_shares_no_blocks(counted: int) -> None:
-    sharded = reserved("backward", Cluster(8, "zero3"), counted, params="fp32")
-    buffer = 4 * 128256 * 4096  # in which the head's gradient is reduced
-    assert sharded == round(ROUNDING * GIVEN) + buffer + SHARDS - counted
-    assert reserved("backward", Cluster(8, "zero2"), params="fp32") == round(ROUNDING * GIVEN)
+def test_where_layers_are_saved_blocks_are_a_little_too_large() -> None:
+    step, tensors, reserve = taken(loss="fused_linear", **LORA)
+    saved = step.instants()["backward"]["activations"]
+    assert reserve.reserved == pytest.approx(tensors + ROUNDING * saved, rel=1e-4)
+
+
+def test_gradients_share_no_blocks_with_layers_that_are_recomputed() -> None:
+    pure = {"master": None, "loss": "fused_linear", "micro_batch": 8}
+    step, tensors, reserve = taken(**pure, **AGAIN)
+    parts = step.instants()["backward"]
+    waiting = LEFT_OVER * (step.micro_batch.recomputed(0) + parts["workspace"])
+    late = step.states["grads"] - parts["grads"]
+    assert reserve.reserved == pytest.approx(sum(parts.values()) + late + waiting, rel=1e-3)
+    assert reserve.needed < reserve.reserved
+    assert tensors < reserve.reserved
+
+
+def test_fsdp1_updates_shards_that_fit_no_other_blocks() -> None:
+    given: dict[str, Any] = {"master": None, "step": "foreach", "params": "fp32", **AGAIN}
+    step, _, flat = taken(Cluster(4, "zero3"), **given, reentrant=True, loss="fused_linear")
+    update = step.instants()["optimizer_step"]["workspace"]
+    assert update == step.states["grads"]
+    _, _, cut = taken(Cluster(4, "zero3"), **given, loss="fused_linear")
+    assert flat.reserved - cut.reserved > update // 2
+
+
+def test_blocks_of_other_streams_stand_beside_each_other() -> None:
+    step, tensors, reserve = taken(Cluster(8, "zero3"), params="fp32", loss="fused_linear")
+    traffic = step.micro_batch.gathering
+    assert traffic.most_summed == 4 * 2 * 128256 * 4096 + 4 * 4096
+    assert reserve.reserved > tensors
+    _, _, unsharded = taken(Cluster(8, "zero2"), params="fp32", loss="fused_linear")
+    assert unsharded.reserved > unsharded.needed - 1

@@ -13,7 +13,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step, peak, peak_rank_number
-from unfrozen.memory.overhead import reserved_bytes
+from unfrozen.memory.overhead import reserve_of
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.units import GIB
@@ -145,7 +145,7 @@ def predicted(row: dict[str, Any]) -> float:
     held = found.instants()
     if row["counter"] == "allocated":
         return peak(held)[1] / GIB
-    return max(reserved_bytes(found, name, parts) for name, parts in held.items()) / GIB
+    return reserve_of(found, held).reserved / GIB
 
 
 def test_published_pipelines_are_met() -> None:

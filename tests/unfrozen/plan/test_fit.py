@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from unfrozen.memory.overhead import CONTEXT_BYTES
+from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan import format_gpu, plan
+from unfrozen.plan import SURE, VERDICTS, Plan, format_gpu, plan
 from unfrozen.units import GIB
 
 LLAMA_7B = CATALOGUE["meta-llama/Llama-2-7b-hf"].config
@@ -38,7 +40,7 @@ def test_the_gpu_also_holds_the_drivers_context_and_communication_buffers() -> N
     one = plan({"model": LLAMA_1B})
     two = plan({"model": LLAMA_1B, "cluster": {"gpus": 2}})
     assert one.device_bytes - one.reserved_bytes == CONTEXT_BYTES
-    assert two.device_bytes - two.reserved_bytes == CONTEXT_BYTES + GIB
+    assert two.device_bytes - two.reserved_bytes == CONTEXT_BYTES + COMMUNICATION_BYTES
     assert two.band_gib[0] > one.band_gib[0]
 
 
@@ -46,3 +48,39 @@ def test_the_band_holds_the_prediction() -> None:
     low, high = plan({"model": LLAMA_7B}).band_gib
     assert low < plan({"model": LLAMA_7B}).device_bytes / GIB < high
     assert low == pytest.approx(high, rel=0.3)
+
+
+LENGTHS = range(128, 1793, 128)
+
+
+def llama(seq_len: int) -> Plan:
+    recipe = {"method": "lora", "seq_len": seq_len, "attention": "flash"}
+    return plan({"model": LLAMA_7B, "gpu": "RTX 4090", "recipe": recipe})
+
+
+def test_a_chance_falls_with_the_length_and_has_a_word() -> None:
+    plans = [llama(length) for length in LENGTHS]
+    chances = [planned.chance or 0.0 for planned in plans]
+    assert chances == sorted(chances, reverse=True)
+    assert (chances[0], chances[-1]) == (1.0, 0.0)
+    for planned, chance in zip(plans, chances, strict=True):
+        word = "fits" if chance >= SURE else "tight" if chance > 1 - SURE else "does not fit"
+        assert planned.verdict == word
+        assert planned.fits == (word == "fits")
+    assert {planned.verdict for planned in plans} == set(VERDICTS)
+
+
+def test_what_is_safe_has_the_margin() -> None:
+    planned = llama(1024)
+    assert planned.job.gpu is not None
+    edge = replace(planned.job.gpu, usable_gib=planned.safe_bytes / GIB)
+    at_the_edge = replace(planned, job=replace(planned.job, gpu=edge))
+    assert at_the_edge.chance == pytest.approx(SURE, abs=1e-6)
+
+
+def test_a_gpu_shows_no_more_than_it_has() -> None:
+    room = llama(128).job.gpu
+    assert room is not None
+    shown = [planned.device_bytes for planned in map(llama, LENGTHS) if planned.chance]
+    assert max(shown) <= room.capacity_bytes
+    assert llama(LENGTHS[-1]).device_bytes > room.capacity_bytes

@@ -19,13 +19,13 @@ from unfrozen.plan.record import KINDS, SPEEDS, Band, Spread, held_apart
 
 # from docs/first_look.py --bars
 BARS: dict[tuple[str, str, str], tuple[float, float]] = {
-    ("later", "memory", "adapters"): (0.073, 0.203),
-    ("later", "memory", "experts"): (0.043, 0.095),
-    ("later", "memory", "low"): (0.063, 0.173),
-    ("later", "memory", "unlinked"): (0.016, 0.016),
-    ("later", "memory", "machine"): (0.033, 0.147),
+    ("later", "memory", "adapters"): (0.038, 0.088),
+    ("later", "memory", "experts"): (0.043, 0.052),
+    ("later", "memory", "low"): (0.054, 0.166),
+    ("later", "memory", "unlinked"): (0.089, 0.089),
+    ("later", "memory", "machine"): (0.037, 0.147),
     ("later", "memory", "machines"): (0.012, 0.062),
-    ("later", "memory", "all"): (0.036, 0.147),
+    ("later", "memory", "all"): (0.041, 0.130),
     ("later", "speed", "adapters"): (0.184, 0.234),
     ("later", "speed", "experts"): (0.152, 0.220),
     ("later", "speed", "low"): (0.105, 0.625),

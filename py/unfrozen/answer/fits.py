@@ -1,0 +1,74 @@
+"""Compares published runs, some of which ran out of memory, with the verdicts of the planner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from unfrozen.plan import VERDICTS, Plan, plan
+from unfrozen.plan.fit_record import FitCounts
+from unfrozen.units import gib
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FitRun:
+    """A published run and its plan: whether it ran, and what PyTorch and nvidia-smi counted, None
+    where it ran out of memory.
+    """
+
+    id: str
+    plan: Plan
+    ran: bool
+    allocated_gib: float | None
+    shown_gib: float | None
+
+
+def read_fits(given: Json) -> list[FitRun]:
+    """Return the runs of fits_third.json, with the settings that their sources document."""
+    found = []
+    for values in given["runs"]:
+        row = dict(zip(given["columns"], values, strict=True))
+        recipe = {**given["recipes"][row["recipe"]], "micro_batch": row["micro_batch"]}
+        for entry in given["documented"]:
+            if any(fnmatchcase(row["id"], pattern) for pattern in entry["rows"]):
+                recipe |= entry["recipe"]
+        sharding = "zero3" if row["gpus"] > 1 else "none"
+        job = {
+            "model": given["models"][row["model"]],
+            "recipe": recipe,
+            "cluster": {"gpus": row["gpus"], "sharding": sharding},
+            "gpu": "A100 80GB SXM",
+            "framework": "transformers",
+        }
+        shown = row["nvidia_smi_gib"] if row["ran"] else None
+        found.append(FitRun(row["id"], plan(job), row["ran"], row["allocated_gib"], shown))
+    return found
+
+
+def count_fits(runs: list[FitRun]) -> FitCounts:
+    """Return the verdicts on runs, and how many of what GPUs showed the bands hold."""
+    fits, _, not_fits = ([run for run in runs if run.plan.verdict == word] for word in VERDICTS)
+    shown = [run for run in runs if run.shown_gib is not None]
+    return FitCounts(
+        runs=len(runs),
+        fitting=len(fits),
+        failed=sum(not run.ran for run in fits),
+        not_fitting=len(not_fits),
+        ran_yet=sum(run.ran for run in not_fits),
+        shown=len(shown),
+        inside=sum(_is_inside(run) for run in shown),
+    )
+
+
+def _is_inside(run: FitRun) -> bool:
+    """Return whether the band holds what the GPU showed, which may be all that it has: nvidia-smi
+    counts what no program can allocate.
+    """
+    low, high = run.plan.band_gib
+    assert run.shown_gib is not None
+    assert run.plan.job.gpu is not None
+    return low <= min(run.shown_gib, gib(run.plan.job.gpu.capacity_bytes)) <= high
