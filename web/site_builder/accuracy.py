@@ -55,7 +55,7 @@ from unfrozen.answer.later import (
 from unfrozen.plan.record import KINDS, Band, Spread, held_apart
 from unfrozen.units import gib
 
-_LOW, _HIGH = -0.30, 0.50  # ends of the axis of errors
+_LOW, _HIGH = -0.30, 0.55  # ends of the axis of errors
 _TICKS = (-0.2, 0.0, 0.2, 0.4)
 _BAND = 0.05
 _LANES = 7

@@ -39,12 +39,12 @@ class Request(NamedTuple):
     size: int
 
 
-class OutOfMemory(Exception):
+class NoRoom(Exception):
     """No room for a request, with all free segments given back."""
 
 
 @dataclass(eq=False, slots=True)
-class Block:
+class Piece:
     """A piece of a segment, with its neighbours in it."""
 
     pool: tuple[int, bool]  # stream, whether small
@@ -52,8 +52,8 @@ class Block:
     start: int
     size: int
     free: bool = False
-    before: Block | None = None
-    after: Block | None = None
+    before: Piece | None = None
+    after: Piece | None = None
 
 
 class CachingAllocator:
@@ -68,18 +68,18 @@ class CachingAllocator:
         self.retries = 0
         self._capacity, self._expandable = capacity, expandable
         self._free: dict[tuple[int, bool], list[tuple[int, int, int]]] = {}
-        self._blocks: dict[tuple[int, int], Block] = {}  # free ones, by segment and start
+        self._blocks: dict[tuple[int, int], Piece] = {}  # free ones, by segment and start
         self._segments = 0
-        self._ends: dict[tuple[int, bool], Block] = {}  # of expandable segments
+        self._ends: dict[tuple[int, bool], Piece] = {}  # of expandable segments
 
-    def allocate(self, size: int, stream: int = 0) -> Block:
-        """Return a block for a request of `size` bytes; raises OutOfMemory."""
+    def allocate(self, size: int, stream: int = 0) -> Piece:
+        """Return a block for a request of `size` bytes; raises NoRoom."""
         size = max(_ROUND, -(-size // _ROUND) * _ROUND)
         pool = (stream, size <= _SMALL)
         block = self._best_fit(pool, size) or self._new_block(pool, size)
         left = block.size - size
         if left >= _ROUND if pool[1] or self._expandable else left > _SMALL:
-            rest = Block(pool, block.segment, block.start + size, left, True, block, block.after)
+            rest = Piece(pool, block.segment, block.start + size, left, True, block, block.after)
             if block.after:
                 block.after.before = rest
             elif pool in self._ends and self._ends[pool] is block:
@@ -90,7 +90,7 @@ class CachingAllocator:
         self.most_allocated = max(self.most_allocated, self.allocated)
         return block
 
-    def free(self, block: Block) -> None:
+    def free(self, block: Piece) -> None:
         """Give a block back to its pool."""
         self.allocated -= block.size
         block.free = True
@@ -115,7 +115,7 @@ class CachingAllocator:
                     self.reserved -= pages
                     self._keep(end)
 
-    def _best_fit(self, pool: tuple[int, bool], size: int) -> Block | None:
+    def _best_fit(self, pool: tuple[int, bool], size: int) -> Piece | None:
         free = self._free.get(pool, [])
         index = bisect_left(free, (size, 0, 0))
         if index == len(free):
@@ -125,7 +125,7 @@ class CachingAllocator:
         block.free = False
         return block
 
-    def _new_block(self, pool: tuple[int, bool], size: int) -> Block:
+    def _new_block(self, pool: tuple[int, bool], size: int) -> Piece:
         end = self._ends.get(pool) if self._expandable else None
         wanted = self._growth(pool, size, end)
         if self._capacity is not None and self.reserved + wanted > self._capacity:
@@ -133,31 +133,31 @@ class CachingAllocator:
             self.release()
             wanted = self._growth(pool, size, end)
             if self.reserved + wanted > self._capacity:
-                raise OutOfMemory
+                raise NoRoom
         self.reserved += wanted
         self.most_reserved = max(self.most_reserved, self.reserved)
         if end is None:
             self._segments += 1
-            block = Block(pool, self._segments, 0, wanted)
+            block = Piece(pool, self._segments, 0, wanted)
         elif end.free:
             self._drop(end)
             end.size, end.free = end.size + wanted, False
             return end
         else:
-            block = Block(pool, end.segment, end.start + end.size, wanted, before=end)
+            block = Piece(pool, end.segment, end.start + end.size, wanted, before=end)
             end.after = block
         if self._expandable:
             self._ends[pool] = block
         return block
 
-    def _growth(self, pool: tuple[int, bool], size: int, end: Block | None) -> int:
+    def _growth(self, pool: tuple[int, bool], size: int, end: Piece | None) -> int:
         """Return the bytes of the segment, or of the pages, that a request needs."""
         small = _SMALL_SEGMENT if pool[1] else _LARGE_SEGMENT
         wanted = small if size < _OWN else -(-size // _PAGE) * _PAGE
         there = end.size if end is not None and end.free else 0
         return -(-(wanted - there) // _PAGE) * _PAGE
 
-    def _join(self, block: Block, other: Block) -> None:
+    def _join(self, block: Piece, other: Piece) -> None:
         first, second = (other, block) if other is block.before else (block, other)
         block.start, block.size = first.start, first.size + second.size
         block.before, block.after = first.before, second.after
@@ -168,11 +168,11 @@ class CachingAllocator:
         elif self._ends.get(block.pool) in (first, second):
             self._ends[block.pool] = block
 
-    def _keep(self, block: Block) -> None:
+    def _keep(self, block: Piece) -> None:
         insort(self._free.setdefault(block.pool, []), (block.size, block.segment, block.start))
         self._blocks[block.segment, block.start] = block
 
-    def _drop(self, block: Block) -> None:
+    def _drop(self, block: Piece) -> None:
         free = self._free[block.pool]
         del free[bisect_left(free, (block.size, block.segment, block.start))]
         del self._blocks[block.segment, block.start]
@@ -181,9 +181,9 @@ class CachingAllocator:
 def replay(
     requests: Iterable[Request], capacity: int | None = None, *, expandable: bool = False
 ) -> CachingAllocator:
-    """Return the allocator after these requests; raises OutOfMemory."""
+    """Return the allocator after these requests; raises NoRoom."""
     allocator = CachingAllocator(capacity, expandable=expandable)
-    held: dict[int, Block] = {}
+    held: dict[int, Piece] = {}
     for number, size in requests:
         if size:
             held[number] = allocator.allocate(size)
@@ -201,6 +201,6 @@ def least_capacity(requests: list[Request], within: int = 32 * MIB) -> int:
         try:
             replay(requests, middle)
             high = middle
-        except OutOfMemory:
+        except NoRoom:
             low = middle
     return high

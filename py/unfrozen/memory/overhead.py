@@ -6,9 +6,10 @@ since blocks serve one purpose only:
 - where layers are recomputed gradients have their own: they are born in blocks that a few large
   tensors left, and the first moments settle in between, so that these are never whole again. On
   several GPUs they come from a stream of their own, which shares no blocks.
-- the blocks of a recomputed layer are smaller than logits, and wait while the loss is computed; so
-  do 16-bit logits once they are upcast. The gradient of shifted logits, where one kernel computes
-  it, takes the block of the whole ones, which are a row longer and then need another.
+- the blocks of a recomputed layer whose operations run one by one are smaller than logits, and wait
+  while the loss is computed; so do 16-bit logits once they are upcast. The gradient of shifted
+  logits, where one kernel computes it, takes the block of the whole ones, which are a row longer
+  and then need another.
 - of what backward frees and allocates inside a layer, and of the smaller of activations and
   temporaries of the update, a quarter (`LEFT_OVER`) is blocks that fit nothing that follows. FSDP1
   updates flat shards of whole layers, for which none of the blocks of activations will do.
@@ -86,7 +87,8 @@ def _waiting(step: Step, instant: str, parts: Mapping[str, int]) -> int:
         kind, narrow = part.loss_kind, part.setup.compute == 2
         upcast = 2 if kind in ("logits_fp32", "loss_parallel") and narrow else 0
         upcast += 4 if kind == "logits_fp32" and part.one_kernel else 0
-        return upcast * logits + (inside if kind in _WHOLE_LOGITS else 0)
+        alone = kind in _WHOLE_LOGITS and part.setup.kernels == "eager"
+        return upcast * logits + (inside if alone else 0)
     if recomputes:
         return round(LEFT_OVER * (inside + parts.get("workspace", 0) + part.watched))
     return round(ROUNDING * parts.get("activations", 0))

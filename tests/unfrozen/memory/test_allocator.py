@@ -6,7 +6,7 @@ import pytest
 
 from unfrozen.memory.allocator import (
     CachingAllocator,
-    OutOfMemory,
+    NoRoom,
     Request,
     least_capacity,
     replay,
@@ -69,7 +69,7 @@ def test_a_full_gpu_gives_free_segments_back_but_not_those_in_use() -> None:
     broken = CachingAllocator(capacity=100 * MIB)
     broken.free(broken.allocate(60 * MIB))
     broken.allocate(20 * MIB)  # of the same segment
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(NoRoom):
         broken.allocate(70 * MIB)
 
 
@@ -89,7 +89,7 @@ def test_an_expandable_segment_gives_back_only_its_free_end() -> None:
     allocator.free(allocator.allocate(30 * MIB))
     allocator.allocate(40 * MIB, stream=1)
     assert (allocator.retries, allocator.reserved) == (1, 100 * MIB)
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(NoRoom):
         allocator.allocate(2 * MIB)
 
 
@@ -110,5 +110,5 @@ def test_a_replay_tells_what_is_reserved_and_what_is_needed() -> None:
     needed = least_capacity(REQUESTS)
     assert needed == pytest.approx(2 * GIB, abs=32 * MIB)  # what holds a quarter cannot go
     replay(REQUESTS, needed)
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(NoRoom):
         replay(REQUESTS, needed - 64 * MIB)
