@@ -47,6 +47,7 @@ export function emptyRun() {
     series: table(),
     evals: table(),
     right: table(), // by set: the share of rows that were answered exactly, of `of` rows
+    ends: table(), // by set, at each of these evaluations: how many rows are right but do not stop
     memory: { predicted: table(), measured: table(), peakInstant: "", peakBytes: 0 },
     drift: { x: [], total: [], layers: table(), earlier: [] }, // layers: the newest of `earlier`
     rows: null, // the examples that are trained, as far as they are logged
@@ -171,13 +172,15 @@ function takeEval(run, event) {
   suite.delta.push(number(event.delta));
   suite.baseline = number(event.baseline);
   suite.rows.push(event.row_losses?.map(number) ?? null);
-  if (event.exact?.of) takeRight(seriesNamed(run, run.right, event.suite, newRight), event);
+  if (event.exact?.of) takeRight(run, seriesNamed(run, run.right, event.suite, newRight), event);
 }
 
-function takeRight(answers, { step, exact: { right, of } }) {
-  answers?.x.push(step);
-  answers?.y.push(right / of);
-  if (answers) answers.of = of;
+function takeRight(run, answers, { suite, step, exact: { right, of, does_not_stop: endless = 0 } }) {
+  if (!answers) return;
+  answers.x.push(step);
+  answers.y.push(right / of);
+  answers.of = of;
+  (run.ends[suite] ??= []).push(endless);
 }
 
 function takeDrift(run, { step, total, layers }) {
@@ -218,6 +221,9 @@ function takeResume(run, event) {
   run.beat = null; // of the previous attempt
   if (event.plan) takePlan(run, event.plan); // resumed to another last step
   run.nonFinite = run.nonFinite > event.from_step ? null : run.nonFinite;
+  for (const [name, { x }] of Object.entries(run.right)) {
+    run.ends[name].length = x.filter((step) => step <= event.from_step).length;
+  }
   for (const points of [run.series, run.evals, run.right, { clock: run.clock }].flatMap(Object.values)) {
     moveToOld(points, event.from_step);
   }

@@ -3,6 +3,7 @@
 import { h } from "../../figures/vnode.js";
 import { firstStep, isImported, meaningOf } from "../fold.js";
 import { formatBytes, formatCount, formatDelta, formatDuration, formatLoss, formatMetric, formatMoney } from "../../figures/number.js";
+import { standingText } from "../standing.js";
 import { spellCommand } from "../command-line.js";
 import { factMetrics } from "../../schema/schema.js";
 
@@ -13,7 +14,12 @@ import { factMetrics } from "../../schema/schema.js";
  * @returns {import("../../figures/vnode.js").VNode}
  */
 export function headView(run, goesOn = false, isFigure = false) {
-  return h("div", { class: "run-head" }, titleView(run), progressView(run, goesOn), factsView(run, isFigure));
+  return h("div", { class: "run-head" }, titleView(run), progressView(run, goesOn), standingView(run, goesOn), factsView(run, isFigure));
+}
+
+function standingView(run, goesOn) {
+  const text = standingText(run, goesOn);
+  return text && h("p", { class: "run-standing" }, text);
 }
 
 function titleView(run) {

@@ -198,7 +198,7 @@ function settingsTable(runs) {
     ["General loss since step 0", ({ evals }) => change(evals.general)],
     ["Right answers, task", ({ right }) => (right.task?.y.length ? of(right.task) : null)],
     ["Right answers, general", ({ right }) => (right.general?.y.length ? of(right.general) : null)],
-    ["Peak memory", ({ memory, series }) => (memory.peakBytes ? formatBytes(memory.peakBytes) : last(series["mem/peak_bytes"], formatBytes))],
+    ["Peak memory", ({ memory }) => peakText(Object.values(memory.measured))],
   ].map(([name, valueOf]) => [name, ...runs.map(({ run }) => valueOf(run))]);
   const settings = differingSettings(runs.map(({ run }) => run));
   return {
@@ -206,6 +206,10 @@ function settingsTable(runs) {
     rows: [...results.filter(([, ...values]) => values.some((value) => value !== null)), ...settings],
     caption: settings.length ? "Results, and the settings in which they differ" : "Results; no setting differs",
   };
+}
+
+function peakText(instants) {
+  return instants.length ? formatBytes(Math.max(...instants.map(({ bytes }) => bytes))) : null;
 }
 
 /** Says of each run and the first one whether they differ by more than the noise of the held-out rows. @param {Compared[]} runs */
