@@ -258,18 +258,6 @@ def test_the_command_that_makes_a_run_again_can_be_copied(reader: PageRunReader)
     assert "unfrozen train --model demo --steps 60 --lr 0.002 " in text
 
 
-def test_a_run_is_laid_beside_a_recording(reader: PageRunReader) -> None:
-    view = reader.root.locator("run-view")
-    choice = view.get_by_label("Compare with")
-    recording = choice.locator("option[value^='recording:']").first
-    choice.select_option(recording.get_attribute("value"))
-    title = recording.text_content() or "?"
-    chart = view.locator("run-chart").first
-    reader.wait(lambda: title in chart.inner_text(), f"{title} below the chart")
-    choice.select_option("none:")
-    reader.wait(lambda: title not in chart.inner_text(), "its end")
-
-
 @pytest.mark.parametrize(
     ("choices", "words"),
     matrix(

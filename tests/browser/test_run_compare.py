@@ -52,6 +52,19 @@ def test_runs_are_chosen_by_the_keyboard_and_stay_in_the_address(
     expect(page.locator("run-compare data-table")).to_be_hidden()
 
 
+def test_a_log_file_is_laid_over_a_recording_and_in_no_address(
+    page: Page, serve_site: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    scored(Path("web/recordings/demo.jsonl"), "mine", 0.0, tmp_path / "runs")
+    shutil.copy(tmp_path / "runs" / "mine" / "events.jsonl", file)
+    page.goto(serve_site.url.replace("#", "runs/?compare=demo-careful.jsonl#"))
+    page.locator("run-compare input[type=file]").set_input_files(file)
+    expect(page.locator("run-compare run-chart canvas")).to_have_count(3)
+    assert table(page)["lr"] == ["0.0001", "0.001"]
+    assert "mine" not in page.url
+
+
 def scored(log: Path, run: str, shift: float, runs: Path) -> None:
     """Write a log again as `run`, whose evaluations name the loss of each example."""
     lines = []

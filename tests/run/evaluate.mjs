@@ -2,7 +2,7 @@
 // one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
 import "./baked.mjs";
 import { createInterface } from "node:readline";
-import { axisOf, differingSettings, frontier, lossDifference, pathOf } from "../../web/run/compare.js";
+import { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf } from "../../web/run/compare.js";
 import { standingText } from "../../web/run/standing.js";
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
@@ -26,7 +26,7 @@ const hurry = () => {
 };
 const known = { alignedData, emptyRun, fold, folded, followLines, judgeHealth, hurry, lonePoints, makeNotice, numbers };
 Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
-Object.assign(known, { axisOf, differingSettings, frontier, lossDifference, pathOf, standingText });
+Object.assign(known, { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf, standingText });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);

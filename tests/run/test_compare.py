@@ -98,3 +98,15 @@ def test_rows_that_are_not_logged_or_not_the_same_have_no_difference(js: JavaScr
     for pair in ((one, other), (one, none), (none, none)):
         given = {"one": pair[0], "other": pair[1], "suite": "task"}
         assert js(DIFFERENCE, given) is None
+
+
+def test_losses_that_were_not_taken_alike_are_told_apart(js: JavaScript) -> None:
+    ours, theirs = (
+        {"start": {"meanings": {}}},
+        {"start": {"meanings": {"eval": "a mean of rows"}}},
+    )
+    warn = "return meaningWarning(input);"
+    assert js(warn, [ours, ours]) == ""
+    assert js(warn, [ours, theirs]) == (
+        "Their losses are not comparable: 1 is a mean over tokens; 2 is a mean of rows."
+    )

@@ -4,6 +4,8 @@
  * folded runs.
  */
 
+import { meaningOf } from "./fold.js";
+
 export const MOST_RUNS = 8;
 const APART = ["runs", "out", "today", "trust_remote_code", "price", "currency", "sample_prompts", "sample_tokens"]; // settings that change no number
 const RESAMPLES = 2000;
@@ -86,6 +88,13 @@ export function lossDifference(run, other, suite) {
   const [a, b] = [run, other].map((one) => lastRows(one, suite));
   if (!a || !b || a.length !== b.length) return null;
   return bootstrap(b.map((value, index) => value - a[index]));
+}
+
+/** Returns a warning where the losses of runs are not defined alike; "" where they are. @param {Run[]} runs */
+export function meaningWarning(runs) {
+  const meanings = runs.map((run) => meaningOf(run, "eval") || "a mean over tokens");
+  if (new Set(meanings).size === 1) return "";
+  return `Their losses are not comparable: ${meanings.map((meaning, index) => `${index + 1} is ${meaning}`).join("; ")}.`;
 }
 
 /** Returns the losses of all rows of a set at the newest evaluation; of "general", of all its skills one after the other. */

@@ -82,25 +82,6 @@ def test_while_a_run_goes_on_only_the_plan_is_named(node: Node) -> None:
     assert ends(charts(node, [1.0, 0.9, 0.8])["rate"]) == ["planned", ""]
 
 
-def test_a_run_laid_beside_stands_behind_and_is_named_below_the_chart(node: Node) -> None:
-    run = plain_run([3.0, 2.0], task=scores(3.0, 2.0), general=scores(1.0, 1.1))
-    other = plain_run([3.0] * 5, task=scores(3.0, 2.5, 2.4), general=scores(1.0, 1.5))
-    beside = {"run": other, "title": "2 · EWC"}
-    found = node.call("run/view/charts", "makeCharts", run, beside, {"whole": True})
-    for name, losses in (("loss", [3.0, 2.5, 2.4]), ("evals", [1.0, 1.5])):
-        first = found[name]["lines"][0]
-        assert (first["end"], first["faint"], first["y"]) == ("compared", True, losses)
-        assert found[name]["note"].endswith("Grey: 2 · EWC.")
-        assert found[name]["lastStep"] == 5
-
-
-def test_a_run_without_scores_leaves_no_line_beside_another(node: Node) -> None:
-    run = plain_run([3.0, 2.0], task=scores(3.0, 2.0))
-    found = node.call("run/view/charts", "makeCharts", run, {"run": plain_run([]), "title": "2"})
-    assert "compared" not in ends(found["loss"])
-    assert "Grey" not in found["loss"]["note"]
-
-
 def measured(name: str, *values: float) -> dict[str, Any]:
     run = plain_run([3.0, 2.0])
     run["series"][name] = {"x": list(range(1, len(values) + 1)), "y": list(values), "old": []}
@@ -131,7 +112,7 @@ def test_a_measured_series_has_a_chart_of_its_own(
 
 def test_a_smoothed_loss_keeps_its_batches_as_a_shadow(node: Node) -> None:
     run = plain_run([3.0, 1.0, 3.0])
-    lines = node.call("run/view/charts", "makeCharts", run, None, {"smooth": True})["loss"]["lines"]
+    lines = node.call("run/view/charts", "makeCharts", run, {"smooth": True})["loss"]["lines"]
     shadow, mean = lines
     assert (shadow["y"], shadow["pale"]) == ([3.0, 1.0, 3.0], True)
     assert mean["label"] == "moving average"
@@ -151,22 +132,11 @@ def test_of_an_imported_run_no_chart_stays_empty_for_what_will_not_come(node: No
     assert all(ours[name] is not None for name in ("loss", "rate", "evals"))
 
 
-def test_losses_that_were_not_taken_alike_are_told_apart_where_they_share_an_axis(
-    node: Node,
-) -> None:
-    ours = plain_run([3.0, 2.0], task=scores(3.0, 2.0))
+def test_a_loss_of_another_tool_says_how_it_was_taken(node: Node) -> None:
     theirs = imported(plain_run([3.0, 2.0], task=scores(3.0, 2.0)))
     alone = node.call("run/view/charts", "makeCharts", theirs)["loss"]
     assert alone["note"] == "Line: a mean of a window. Dots: held-out examples; a mean of batches."
     assert alone["lines"][0]["label"] == "as logged"
-    beside = {"run": theirs, "title": "theirs"}
-    note = node.call("run/view/charts", "makeCharts", ours, beside)["loss"]["note"]
-    assert note.endswith("Not comparable: the grey line is a mean of batches.")
-    beside = {"run": ours, "title": "ours"}
-    note = node.call("run/view/charts", "makeCharts", theirs, beside)["loss"]["note"]
-    assert note.endswith("Not comparable: the grey line is a mean over tokens.")
-    note = node.call("run/view/charts", "makeCharts", ours, beside)["loss"]["note"]
-    assert "Not comparable" not in note
 
 
 def test_machine_and_gpus_share_a_chart_by_what_they_measure(node: Node) -> None:

@@ -26,7 +26,16 @@ def test_it_says_how_many_numbers_are_trained(
 ) -> None:
     start = {"model": model, "data": {}}
     nothing: dict[str, Any] = {"measured": {}}
-    run = {"start": start, "step": 0, "plan": {}, "series": {}, "evals": {}, "memory": nothing}
+    run = {
+        "start": start,
+        "step": 0,
+        "plan": {},
+        "series": {},
+        "evals": {},
+        "right": {},
+        "ends": {},
+        "memory": nothing,
+    }
     run["time"] = {"elapsed": 0, "left": None}
     (said, *_) = texts(node.tree("run/view/head", "headView", run))
     assert said.replace("\xa0", " ").endswith(words)
@@ -43,7 +52,15 @@ def test_it_says_how_many_numbers_are_trained(
 def test_it_says_how_long_it_took_and_how_long_it_still_takes(
     node: Node, left: float | None, goes_on: bool, words: str
 ) -> None:
-    run = {"start": None, "step": 4, "plan": {"steps": 9}, "series": {}, "evals": {}}
+    run = {
+        "start": None,
+        "step": 4,
+        "plan": {"steps": 9},
+        "series": {},
+        "evals": {},
+        "right": {},
+        "ends": {},
+    }
     run |= {"memory": {"measured": {}}, "time": {"elapsed": 3900, "left": left}}
     tree = node.tree("run/view/head", "headView", run, goes_on)
     (time,) = texts(with_class(tree, "run-time"))
@@ -55,7 +72,15 @@ def test_what_was_measured_last_stands_in_the_head(node: Node) -> None:
     values = {"train/grad_norm": 1.25, "perf/step_seconds": 0.5, "train/skipped": 2}
     values |= {"sys/rss_bytes": 3 * 2**30, "opt/stalled_ratio": 0.125, "router/load_max": 2.5}
     series = {name: {"x": [1], "y": [value]} for name, value in values.items()}
-    run = {"start": None, "step": 1, "plan": {"steps": 9}, "series": series, "evals": {}}
+    run = {
+        "start": None,
+        "step": 1,
+        "plan": {"steps": 9},
+        "series": series,
+        "evals": {},
+        "right": {},
+        "ends": {},
+    }
     run |= {"memory": {"measured": {}}, "time": {"elapsed": 1, "left": None}}
     said = "".join(texts(node.tree("run/view/head", "headView", run)))
     facts = ["Gradient norm1.25", "Step time0.5 s", "Skipped steps2"]
@@ -81,7 +106,7 @@ def test_it_says_what_it_has_cost_and_what_it_will(
     price = {"hourly": 10.0, "currency": "EUR", "per": "an hour of one GPU, times 4"}
     points = {name: {"x": [4], "y": [value]} for name, value in series.items()}
     run = {"start": {"model": {}, "data": {}, "price": price}, "step": 4, "plan": {"steps": 9}}
-    run |= {"series": points, "evals": {}, "memory": {"measured": {}}}
+    run |= {"series": points, "evals": {}, "right": {}, "ends": {}, "memory": {"measured": {}}}
     run |= {"time": {"elapsed": 8, "left": None}}
     tree = node.tree("run/view/head", "headView", run, goes_on)
     (time,) = texts(with_class(tree, "run-time"))

@@ -8,18 +8,17 @@ import { chartMetrics, metricOf, suiteLabel } from "../../schema/schema.js";
 
 /**
  * @param {Run} run
- * @param {{run: Run, title: string} | null} [beside] a run to compare with, drawn behind this one
  * @param {{smooth?: boolean, whole?: boolean}} [options] smooth: with a moving average of the loss; whole: the axis
  *   reaches to the planned end
  * @returns {Record<string, import("./chart.js").Chart | null>} null for a chart without a series
  */
-export function makeCharts(run, beside = null, options = {}) {
-  const planned = Math.max(run.plan.steps, beside?.run.plan.steps ?? 0);
+export function makeCharts(run, options = {}) {
+  const planned = run.plan.steps;
   const reach = { of: run.run, planned, lastStep: options.whole ? planned : 0 };
   return {
-    loss: unlessMissing(run, { ...lossChart(run, beside, options), ...reach }),
+    loss: unlessMissing(run, { ...lossChart(run, options), ...reach }),
     rate: unlessMissing(run, { ...rateChart(run), of: run.run }),
-    evals: unlessMissing(run, { ...generalChart(run, beside), ...reach }),
+    evals: unlessMissing(run, { ...generalChart(run), ...reach }),
     right: answersChart(run, reach),
     ...seriesCharts(run, reach),
   };
@@ -30,21 +29,19 @@ function unlessMissing(run, chart) {
   return isImported(run) && chart.lines.every(({ x }) => x.length === 0) ? null : chart;
 }
 
-function lossChart(run, beside, { smooth }) {
+function lossChart(run, { smooth }) {
   const loss = run.series["train/loss"];
   const batches = { label: isImported(run) ? "as logged" : "each batch", color: "--series-1", x: loss?.x ?? [], y: loss?.y ?? [] };
   const scores = run.evals.task;
   const isScored = scores?.x.length > 0;
-  const other = besideLine("task", beside);
-  const log = spansDecades([batches, ...(scores ? [scores] : []), ...other]);
+  const log = spansDecades([batches, ...(scores ? [scores] : [])]);
   return {
     title: log ? "Loss on the task (log scale)" : "Loss on the task",
     log,
     unit: meaningOf(run, "train/loss") && !isImported(run) ? "1" : "nats",
     room: 112,
-    note: `${lossNote(run, smooth, isScored)}${greyNote(other)}${comparisonNote(run, beside, other)}`,
+    note: lossNote(run, smooth, isScored),
     lines: [
-      ...other,
       ...abandonedLines(loss, "abandoned"),
       ...abandonedLines(scores, "abandoned, held-out"),
       ...batchLines(batches, smooth, isScored ? "" : undefined),
@@ -61,14 +58,6 @@ function batchLines(batches, smooth, end) {
   return [{ ...batches, thin: true, pale: true, end: "" }, mean];
 }
 
-/** Returns the held-out loss of the compared run, which is named below the chart. */
-function besideLine(suite, beside) {
-  const scores = beside?.run.evals[suite];
-  if (!scores || scores.x.length === 0) return [];
-  const look = { color: "--ink-3", faint: true, dots: scores.x.length < 60, end: "compared" };
-  return [{ label: beside.title, x: scores.x, y: scores.y, ...look }];
-}
-
 function lossNote(run, smooth, isScored) {
   const mean = smooth ? ", and its moving average" : "";
   const loss = meaningOf(run, "train/loss");
@@ -78,17 +67,6 @@ function lossNote(run, smooth, isScored) {
   }
   const scored = isScored ? ` Dots: held-out examples; ${meaningOf(run, "eval")}.` : "";
   return `${loss && `Line: ${loss}${mean}.`}${scored}`;
-}
-
-/** Returns a warning where the losses of both runs are not defined alike. */
-function comparisonNote(run, beside, line) {
-  const [own, other] = [run, beside?.run ?? run].map((one) => meaningOf(one, "eval"));
-  if (line.length === 0 || own === other) return "";
-  return other ? ` Not comparable: the grey line is ${other}.` : " Not comparable: the grey line is a mean over tokens.";
-}
-
-function greyNote([line]) {
-  return line ? ` Grey: ${line.label}.` : "";
 }
 
 /** Whether a loss falls so far that its end would lie on a linear axis. */
@@ -125,21 +103,19 @@ function rateChart(run) {
 }
 
 /** Returns the chart of general skills, on its own axis: their change is often small beside that of the task. */
-function generalChart(run, beside) {
+function generalChart(run) {
   const suites = Object.entries(run.evals).filter(([name, scores]) => name !== "task" && scores.x.length);
   const skills = suites.filter(([name]) => name.includes("/"));
   const isAlone = skills.length === 1; // then the mean over the skills is the same line
   const main = isAlone ? skills : suites.filter(([name]) => !name.includes("/"));
   const details = isAlone ? [] : skills;
-  const other = besideLine("general", beside);
   const isOurs = !isImported(run) || main.some(([name]) => name === "general");
   return {
     title: isOurs ? "Loss on what it knew before" : "Loss on other held-out sets",
     unit: "nats",
     room: 132,
-    note: `${generalNote(run, isOurs)}${greyNote(other)}${comparisonNote(run, beside, other)}`,
+    note: generalNote(run, isOurs),
     lines: [
-      ...other,
       ...main.flatMap(([, scores]) => abandonedLines(scores, "abandoned")),
       ...details.map(([name, s]) => suiteLine(suiteName(name), s, skillColor(name, skills), { thin: true })),
       ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),

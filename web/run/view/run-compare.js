@@ -8,7 +8,7 @@ import "../../tables/data-table.js";
 import { formatBytes, formatDelta, formatLoss } from "../../figures/number.js";
 import { h, toDom } from "../../figures/vnode.js";
 import { planeView } from "../../plots/plane.js";
-import { AXES, axisOf, differingSettings, frontier, lossDifference, MOST_RUNS, pathOf } from "../compare.js";
+import { AXES, axisOf, differingSettings, frontier, lossDifference, meaningWarning, MOST_RUNS, pathOf } from "../compare.js";
 import { listRecordings } from "../log-reader.js";
 import { pageRuns } from "../page-runs.js";
 import { runTitle, runner } from "../runner.js";
@@ -26,6 +26,8 @@ export class RunCompare extends HTMLElement {
   #chosen = [];
   #parts = null;
   #recordings = [];
+  /** @type {Map<string, File>} */
+  #files = new Map();
   #listed = [];
   #options = { axis: "step", smooth: false, log: false };
   #timer = 0;
@@ -44,7 +46,8 @@ export class RunCompare extends HTMLElement {
   #list() {
     const usable = runner.runs.filter(({ problem }) => !problem).map((run) => ({ kind: "live", name: run.id, title: runTitle(run) }));
     const own = [...pageRuns.all.values()].map(({ id, title }) => ({ kind: "page", name: id, title }));
-    const listed = [...usable, ...own, ...this.#recordings.map(({ name, title }) => ({ kind: "recording", name, title }))];
+    const files = [...this.#files.keys()].map((name) => ({ kind: "file", name, title: name }));
+    const listed = [...files, ...usable, ...own, ...this.#recordings.map(({ name, title }) => ({ kind: "recording", name, title }))];
     if (JSON.stringify(listed) === JSON.stringify(this.#listed)) return;
     this.#listed = listed;
     const names = this.#chosen.length ? this.#chosen.map(({ name }) => name) : namesOfAddress();
@@ -56,12 +59,16 @@ export class RunCompare extends HTMLElement {
     const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const choice = make("details", { className: "run-compare-choice", open: namesOfAddress().length === 1 });
     const boxes = make("fieldset", { className: "run-compare-list" });
+    const file = make("input", { type: "file" });
+    file.addEventListener("change", () => file.files.length && this.#add(file.files[0]));
+    const adding = make("label", { className: "run-choice faint", textContent: "Or a log file " });
+    adding.append(file);
     const problem = make("p", { className: "run-command-status soft" });
     problem.setAttribute("role", "status");
-    choice.append(make("summary", { textContent: "Compare runs" }), boxes, problem);
+    choice.append(make("summary", { textContent: "Compare runs" }), boxes, adding, problem);
     const body = make("div", { className: "stack", hidden: true });
     const tools = make("div", { className: "row run-tools soft" });
-    tools.append(this.#axisSelect(), this.#option("smooth", "Smooth the loss"), this.#option("log", "Log scale"));
+    tools.append(this.#axisSelect(), this.#option("smooth", "Moving average"), this.#option("log", "Log scale"));
     const table = make("data-table", {});
     const differences = make("div", {});
     const plane = make("figure", { className: "run-figure run-compare-plane" });
@@ -115,10 +122,17 @@ export class RunCompare extends HTMLElement {
     problem.textContent = absent.length ? `Not here: ${absent.join(", ")}. It was removed, or is on another machine.` : "";
   }
 
+  /** Lists a log that the reader has chosen, and compares it; it is in no address. */
+  #add(file) {
+    this.#files.set(file.name, file);
+    this.#list();
+    this.#toggle(file.name, true);
+  }
+
   #toggle(name, isChosen) {
     const names = this.#chosen.map((one) => one.name).filter((other) => other !== name);
     this.#choose(isChosen ? [...names, name] : names);
-    rememberNames(this.#chosen.map((one) => one.name));
+    rememberNames(this.#chosen.map((one) => one.name).filter((one) => !this.#files.has(one)));
     this.#drawChoice();
     this.#parts.boxes.querySelector(`input[value="${CSS.escape(name)}"]`)?.focus();
   }
@@ -138,6 +152,7 @@ export class RunCompare extends HTMLElement {
     watch.addEventListener("change", () => this.#later());
     if (listed.kind === "live") watch.showLive(name);
     else if (listed.kind === "page") watch.showPage(name);
+    else if (listed.kind === "file") void watch.showFiles([this.#files.get(name)]);
     else void watch.showRecording(name);
     return [{ name, watch }];
   }
@@ -158,7 +173,8 @@ export class RunCompare extends HTMLElement {
     if (runs.length < 2 || version === this.#drawn) return;
     this.#drawn = version;
     this.#parts.table.data = settingsTable(runs);
-    this.#parts.differences.replaceChildren(toDom(differencesView(runs)));
+    const warning = meaningWarning(runs.map(({ run }) => run));
+    this.#parts.differences.replaceChildren(toDom(warning ? h("p", { class: "bad" }, warning) : differencesView(runs)));
     for (const [name, chart] of Object.entries(chartsOf(runs, this.#options))) {
       this.#parts[name].hidden = chart === null;
       if (chart) this.#parts[name].chart = chart;

@@ -23,7 +23,6 @@ const READING_MS = 400; // between two drawings of a log that is read: they take
 
 export class RunView extends HTMLElement {
   #watch = new RunWatch();
-  #beside = new RunWatch();
   #announcements = new Announcements();
   #parts = null;
   #recordings = [];
@@ -68,11 +67,10 @@ export class RunView extends HTMLElement {
 
   async #begin() {
     this.#parts = buildParts(this, this.#isFigure);
-    for (const watch of [this.#watch, this.#beside]) watch.addEventListener("change", this.#scheduleDraw);
+    this.#watch.addEventListener("change", this.#scheduleDraw);
     pageRuns.addEventListener("change", this.#scheduleDraw);
     this.addEventListener("choose", ({ detail }) => this.#choose(detail));
     this.addEventListener("halt", () => this.#halt());
-    this.addEventListener("compare", ({ detail }) => show(this.#beside, detail));
     if (!this.#own) this.#follow();
     this.#scheduleDraw();
     const named = this.#own || this.#isFigure ? null : runOfAddress();
@@ -177,12 +175,6 @@ export class RunView extends HTMLElement {
     return recording?.description ?? "";
   }
 
-  /** Returns the label of the lines of the compared run. */
-  #titleOf({ kind, name }) {
-    if (kind === "page") return `${[...pageRuns.all.keys()].indexOf(name) + 1} · ${pageRuns.all.get(name).title}`;
-    return this.#recordings.find((other) => other.name === name)?.title ?? name;
-  }
-
   /** Draws in the next frame. Hidden pages get no frames, so they do not draw. */
   #scheduleDraw = () => {
     if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
@@ -202,16 +194,14 @@ export class RunView extends HTMLElement {
     const notice = makeNotice({ run, ...about });
     this.#parts.announce(this.#announcements.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
-    const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };
     if (this.#parts.more) this.#parts.more.href = `runs/${queryOfRun(source)}`;
     const goesOn = !run.end && (source.kind === "page" || (isLive && wasRead && LIVE.includes(health)));
-    drawParts(this.#parts, { run, notice, about: this.#about(source), beside, goesOn, halts: stream === "loading" && progress !== "" });
+    drawParts(this.#parts, { run, notice, about: this.#about(source), goesOn, halts: stream === "loading" && progress !== "" });
     this.#parts.chooser.show({
       runs: this.#own ? [] : runner.runs,
       own: [...pageRuns.all.values()],
       recordings: this.#recordings,
       source,
-      beside: this.#beside.source,
     });
     const controls = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state };
     drawControl(this.#parts, controls, control.allowed);
@@ -236,63 +226,53 @@ customElements.define("run-view", RunView);
  * @property {import("../page-runs.js").PageRun[]} own runs of this page
  * @property {import("../log-reader.js").Recording[]} recordings
  * @property {import("../watch.js").Source} source what is shown now
- * @property {import("../watch.js").Source} beside what it is compared with
  */
 
 /**
- * `<run-chooser>`: which run to show, and which one to compare it with: of this runner, of this page, a recording, or a
- * file. It dispatches "choose" with `detail` {kind, name} or {kind: "file", files}, and "compare" with {kind, name}, kind
- * "none" for none.
+ * `<run-chooser>`: which run to show: of this runner, of this page, a recording, or a file. It dispatches "choose" with
+ * `detail` {kind, name} or {kind: "file", files}.
  */
 class RunChooser extends HTMLElement {
-  #main = null;
-  #beside = null;
+  #select = null;
   #drawn = "";
 
   connectedCallback() {
-    if (this.#main) return;
-    this.#main = this.#select("Run", "choose");
-    this.#beside = this.#select("Compare with", "compare");
-    this.replaceChildren(this.#main.parentElement, this.#beside.parentElement, this.#fileButton());
+    if (this.#select) return;
+    const label = Object.assign(document.createElement("label"), { className: "run-choice faint" });
+    this.#select = Object.assign(document.createElement("select"), { className: "field-input" });
+    this.#select.addEventListener("change", () => this.#chosen(this.#select.value));
+    label.append("Run", this.#select);
+    this.replaceChildren(label, this.#fileButton());
   }
 
   /** @param {Choices} choices */
-  show({ runs, own, recordings, source, beside }) {
+  show({ runs, own, recordings, source }) {
     const listed = [runs.map((r) => [r.id, r.status]), own.map((r) => [r.id, r.title])];
-    const drawn = JSON.stringify([listed, recordings, source, beside]);
-    if (drawn === this.#drawn || !this.#main) return;
+    const drawn = JSON.stringify([listed, recordings, source]);
+    if (drawn === this.#drawn || !this.#select) return;
     this.#drawn = drawn;
-    const groups = (chosen) => [
+    const chosen = keyOf(source);
+    const groups = [
       ...group("On this machine", runs.map((run) => [`live:${run.id}`, runTitle(run), run.problem]), chosen),
       ...group("Trained in this page", own.map((run, index) => [`page:${run.id}`, `${index + 1} · ${run.title}`]), chosen),
       ...group("Recorded", recordings.map(({ name, title }) => [`recording:${name}`, title]), chosen),
     ];
     const file = source.kind === "file" ? [option(`file:${source.name}`, source.name, true)] : [];
     const none = source.kind === "none" ? [option("", "Choose a run", true)] : [];
-    this.#main.replaceChildren(...none, ...file, ...groups(keyOf(source)));
-    this.#beside.replaceChildren(option("none:", "nothing", beside.kind === "none"), ...groups(keyOf(beside)));
-    this.#beside.parentElement.hidden = source.kind === "none";
+    this.#select.replaceChildren(...none, ...file, ...groups);
   }
 
-  #select(text, event) {
-    const label = Object.assign(document.createElement("label"), { className: "run-choice faint" });
-    const select = Object.assign(document.createElement("select"), { className: "field-input" });
-    select.addEventListener("change", () => this.#chosen(select.value, event));
-    label.append(text, select);
-    return select;
-  }
-
-  #chosen(value, event) {
+  #chosen(value) {
     const [kind, ...name] = value.split(":");
     if (kind === "file" || kind === "") return;
-    this.#dispatch(event, { kind, name: name.join(":") });
+    this.#dispatch({ kind, name: name.join(":") });
   }
 
   #fileButton() {
     const input = Object.assign(document.createElement("input"), { type: "file", hidden: true });
     input.multiple = true; // event files of one run; of any ending, because those of TensorBoard have none
     input.addEventListener("change", () => {
-      if (input.files.length) this.#dispatch("choose", { kind: "file", files: [...input.files] });
+      if (input.files.length) this.#dispatch({ kind: "file", files: [...input.files] });
       input.value = "";
     });
     const button = Object.assign(document.createElement("button"), { type: "button" });
@@ -305,8 +285,8 @@ class RunChooser extends HTMLElement {
     return holder;
   }
 
-  #dispatch(event, detail) {
-    this.dispatchEvent(new CustomEvent(event, { detail, bubbles: true }));
+  #dispatch(detail) {
+    this.dispatchEvent(new CustomEvent("choose", { detail, bubbles: true }));
   }
 }
 

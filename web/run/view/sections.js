@@ -109,7 +109,6 @@ export function drawControl({ commands, start, ask }, view, allowed) {
  * @param {ReturnType<typeof import("../fold.js").emptyRun>} view.run
  * @param {import("../notices.js").Notice} view.notice
  * @param {string} view.about description of a recording
- * @param {{run: object, title: string} | null} view.beside a run to compare it with
  * @param {boolean} view.goesOn whether more steps will come
  * @param {boolean} [view.halts] whether a large file is being read, and can be stopped
  */
@@ -153,12 +152,11 @@ function redraw(parts, element, node) {
 }
 
 /** Draws the charts again when events have arrived. */
-function drawCharts(parts, { run, beside }) {
-  const runs = [run, beside?.run].map((one) => `${one?.run} ${one?.events} ${one?.firstTime}`);
-  const version = [...runs, ...Object.values(parts.options)].join();
+function drawCharts(parts, { run }) {
+  const version = [run.run, run.events, run.firstTime, ...Object.values(parts.options)].join();
   if (parts.version === version) return;
   parts.version = version;
-  for (const [name, chart] of Object.entries(makeCharts(run, beside, parts.options))) {
+  for (const [name, chart] of Object.entries(makeCharts(run, parts.options))) {
     parts[name].hidden = chart === null;
     if (chart) parts[name].chart = chart;
   }
