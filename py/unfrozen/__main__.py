@@ -160,7 +160,7 @@ def _add_job_options(command: argparse.ArgumentParser) -> None:
     )
     add("--recipe", metavar="JSON", help="keys of the recipe, such as '{\"micro_batch\": 4}'")
     add("--cluster", metavar="JSON", help="keys of the cluster, such as '{\"gpus\": 8}'")
-    add("--gpu", metavar="NAME", help="the GPU, such as H100")
+    add("--gpu", metavar="NAME", help="the GPU, such as H100, or its numbers as JSON")
     add("--framework", metavar="NAME", help="whose defaults apply to keys that the job leaves out")
 
 
@@ -206,9 +206,11 @@ def _load_jobs(options: argparse.Namespace) -> object:
     changes: dict[str, Any] = {}
     if options.model is not None:
         changes["model"] = _model(options.model)
-    for name in ("gpu", "framework"):
-        if getattr(options, name) is not None:
-            changes[name] = getattr(options, name)
+    if options.gpu is not None:
+        numbers = options.gpu.startswith("{")
+        changes["gpu"] = _object(options.gpu, "--gpu") if numbers else options.gpu
+    if options.framework is not None:
+        changes["framework"] = options.framework
     parts = {
         name: _object(getattr(options, name), f"--{name}")
         for name in ("recipe", "cluster")
@@ -255,6 +257,8 @@ def _model(name: str) -> object:
         return _read_json(str(Path(name, "config.json")), "model")
     if name.endswith(".json") or Path(name).is_file():
         return _read_json(name, "model")
+    if Path(name).is_dir():
+        raise PlanError("model", name, "this folder has no config.json", "download it into it")
     return catalogue.find(name).config
 
 
@@ -401,12 +405,11 @@ def _text(options: argparse.Namespace, one: PlannedJob) -> str:
         parts.append(solved_text(one.planned, options.solve))
     if options.compare:
         parts.append(text.compare_table(_compared(one.given, options.compare)))
-    if options.tokens is not None:
-        parts.append(text.estimate_text(one.planned.job, _estimate(options, one)))
-    if not parts:
-        return text.report(one.planned)
     job = one.planned.job
-    return "\n\n".join(filter(None, [text.title(job), framework_text(job), *parts]))
+    head = [text.title(job), framework_text(job)] if parts else [text.report(one.planned)]
+    if options.tokens is not None:
+        parts.append(text.estimate_text(job, _estimate(options, one)))
+    return "\n\n".join(filter(None, [*head, *parts]))
 
 
 def _estimate(options: argparse.Namespace, one: PlannedJob) -> Estimate:

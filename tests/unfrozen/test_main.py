@@ -175,6 +175,7 @@ def test_tokens_give_time_energy_and_cost(
     assert found["cost"] == pytest.approx(2 * found["gpu_hours"])
     text = printed(capsys, job, "--tokens", "2.5e8")
     assert "250M tokens on A100 80GB SXM" in text
+    assert "Peak memory per GPU" in text
     assert printed(capsys, written(tmp_path, [JOB, JOB]), "--tokens", "1k").count("kWh") == 2
 
 
@@ -221,6 +222,8 @@ def test_a_job_that_cannot_be_planned_is_one_line_on_stderr(
         (["--model", "gpt2", "--recipe", "{"], "--recipe: got '{'; this is not JSON"),
         (["--model", "gpt2", "--cluster", "8"], "--cluster: got '8'; it must be an object"),
         (["--model", "gpt2", "--gpu", "ZX81"], "choose one of"),
+        (["--model", "gpt2", "--gpu", '{"nominal_gb": 0}'], "gpu.nominal_gb: got 0"),
+        (["--model", "."], "this folder has no config.json"),
         (["--model", "gpt2", "--compare", "zero9"], "none, zero1, zero2, zero3, or key=value"),
         (["--model", "gpt2", "--compare", ","], "nothing to compare"),
         (["--model", "gpt2", "--compare", "batch=4"], "recipe.batch"),

@@ -12,6 +12,7 @@ of the nearest one of their kind, and the estimate says so.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -163,16 +164,82 @@ GPUS: Final = tuple(Gpu.read(entry) for entry in _TABLE["gpus"])
 
 @lru_cache(maxsize=256)
 def find(name: str) -> Gpu:
-    """Return the GPU of this name; case and punctuation do not matter, and the first match of a
-    prefix wins ("A100-80GB" is the SXM version). Raises PlanError that lists the GPUs there are.
+    """Return the GPU that is called so; case, punctuation, "RTX" and the form ("A100-80GB" is the
+    SXM version) are optional, the memory is not where it differs. Raises PlanError.
     """
-    wanted = _normalized(name)
-    matches = [gpu for gpu in GPUS if _normalized(gpu.name) == wanted]
-    matches += [gpu for gpu in GPUS if wanted and _normalized(gpu.name).startswith(wanted)]
-    if not matches:
-        names = ", ".join(gpu.name for gpu in GPUS)
-        raise PlanError("gpu", name, "this GPU is not in the table", f"choose one of {names}")
-    return matches[0]
+    wanted = _words(name)
+    whole = [gpu for gpu in GPUS if wanted in _spellings(gpu.name)]
+    begin = [
+        gpu for gpu in GPUS if any(spelt[: len(wanted)] == wanted for spelt in _spellings(gpu.name))
+    ]
+    mixed = [gpu for gpu in GPUS if len(wanted) > 2 and {*wanted} <= {*_words(gpu.name)}]
+    found = whole or begin or mixed
+    if not found and wanted[2:] and wanted[-1] == "gb":  # memory that its name does not have
+        return find(" ".join(wanted[:-2]))
+    if not wanted or not found:
+        remedy = 'give its numbers, as {"nominal_gb": 16, "bandwidth_gb_s": 500, "bf16_tflops": 60}'
+        remedy += f", or choose one of {', '.join(gpu.name for gpu in GPUS)}"
+        raise PlanError("gpu", name, "this GPU is not in the table", remedy)
+    if len({_memory(gpu.name) for gpu in found}) > 1:
+        names = ", ".join(gpu.name for gpu in found)
+        raise PlanError("gpu", name, "it is sold with different memory", f"choose one of {names}")
+    return found[0]
+
+
+_MAKERS: Final = re.compile(
+    r"\b(nvidia|geforce|tesla|quadro|amd|instinct|generation|gpu|hbm\w*)\b|(?<=sxm)\d"
+)
+
+
+@lru_cache(maxsize=1024)
+def _words(name: str) -> tuple[str, ...]:
+    """Return words and numbers of a GPU's name, without who makes it."""
+    return tuple(re.findall(r"[a-z]+|\d+", _MAKERS.sub("", name.lower())))
+
+
+def _spellings(name: str) -> tuple[tuple[str, ...], ...]:
+    words = _words(name)
+    return (words, words[1:]) if words[0] == "rtx" else (words,)
+
+
+def _memory(name: str) -> str:
+    found = re.search(r"\d+GB", name)
+    return found[0] if found else ""
+
+
+_GIVEN: Final = (
+    *("nominal_gb", "usable_gib", "bandwidth_gb_s", "bf16_tflops", "fp16_tflops", "fp32_tflops"),
+    *("power_watts", "host_gb_s", "link_gb_s", "network_gb_s", "node_gpus"),
+)
+_MOST: Final = 1_000_000
+
+
+def given(numbers: Mapping[str, Any]) -> Gpu:
+    """Return a GPU by its numbers: memory, bandwidth and 16-bit TFLOP/s at least; others are those
+    of a plain PCIe 3 card. Raises PlanError.
+    """
+    for key, value in numbers.items():
+        if key == "name" and type(value) is str and 0 < len(value) <= 60:
+            continue
+        if key not in _GIVEN:
+            raise PlanError(
+                f"gpu.{key}", value, f"known keys are name, {', '.join(_GIVEN)}", "drop it"
+            )
+        if type(value) not in (int, float) or not 0 < value <= _MOST:
+            bound = f"it must be a number above 0, at most {_MOST:,}"
+            raise PlanError(f"gpu.{key}", value, bound, "correct it")
+        if key in ("nominal_gb", "node_gpus") and type(value) is not int:
+            raise PlanError(f"gpu.{key}", value, "it must be a whole number", "round it")
+    tflops = numbers.get("bf16_tflops") or numbers.get("fp16_tflops")
+    for key in ("nominal_gb", "bandwidth_gb_s"):
+        if key not in numbers:
+            raise PlanError(f"gpu.{key}", "nothing", "a GPU has one", "give it")
+    if tflops is None:
+        raise PlanError(
+            "gpu.bf16_tflops", "nothing", "matmuls have a rate", "give it, or fp16_tflops"
+        )
+    plain = {"name": "your GPU", "fp32_tflops": tflops / 4, "host_gb_s": 15.75}
+    return Gpu(**{**plain, **numbers})
 
 
 def board_sources(gpu: Gpu) -> list[str]:
@@ -183,10 +250,6 @@ def board_sources(gpu: Gpu) -> list[str]:
 def measured_sources(gpu: Gpu) -> list[str]:
     """Return who measured the sustained rates of a GPU."""
     return [SOURCES[key] for key in gpu.measured_sources]
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower().removeprefix("nvidia"))
 
 
 def peak_tflops(gpu: Gpu, precision: str) -> float:

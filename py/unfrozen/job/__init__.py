@@ -3,13 +3,15 @@
     {"model": {a Hugging Face config.json}, "recipe": {…}, "cluster": {…}, "gpu": "A100-80GB",
      "framework": "torchtitan"}
 
-Only `model` is needed. `recipe` and `cluster` document their keys and defaults; `gpu` names a GPU
-of the table, and without it the question whether the job fits has no answer; `framework` gives
-settings that the job leaves out that framework's defaults (`unfrozen.job.framework_defaults`).
+Only `model` is needed, which may be the name of a published one. `recipe` and `cluster` document
+their keys and defaults; `gpu` names a GPU of the table, or has its numbers, and without it the
+question whether the job fits has no answer; `framework` gives settings that the job leaves out that
+framework's defaults (`unfrozen.job.framework_defaults`).
 
 Reading order:
 
 - `optimizers` — every optimizer: its states, its traffic, what the runner does with it
+- `unplanned` — what no plan counts, and what to plan instead
 - `settings` — what a setting is: type, default, bounds, label, help
 - `lora` — the adapters of a recipe, and the layers they sit beside
 - `recipe` — how a model is trained
@@ -26,6 +28,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
+from unfrozen import hardware
 from unfrozen.errors import ModelError, PlanError
 from unfrozen.hardware import Gpu, find
 from unfrozen.job.cluster import Cluster
@@ -33,13 +36,22 @@ from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout
 from unfrozen.job.lora import targets
 from unfrozen.job.recipe import Recipe
-from unfrozen.model import ModelConfig
+from unfrozen.job.unplanned import instead_of, refuse_key
+from unfrozen.model import ModelConfig, catalogue
 
 __all__ = ["KEYS", "LARGEST_CONFIG_BYTES", "Job", "read_model"]
 
 
 KEYS: Final = ("model", "recipe", "cluster", "gpu", "framework")
-_BLACKWELL: Final = ("B200", "GB200", "B300", "GB300", "RTX 5090", "RTX PRO 6000 Blackwell")
+_BLACKWELL: Final = (
+    "B200",
+    "GB200",
+    "B300",
+    "GB300",
+    "RTX 5080",
+    "RTX 5090",
+    "RTX PRO 6000 Blackwell",
+)
 BLOCK_SCALED: Final = {"mxfp8": (*_BLACKWELL, "MI355X"), "nvfp4": _BLACKWELL}
 """GPUs whose matrix units multiply blocks with scales of their own: NVIDIA's from Blackwell on
 (PTX ISA 9.0, `.block_scale`), AMD's from CDNA 4 on (its white paper)."""
@@ -63,7 +75,7 @@ class Job:
             raise PlanError("job", given, "it must be an object", 'give {"model": {…}}')
         for key, value in given.items():
             if key not in KEYS:
-                raise PlanError(str(key), value, f"known keys are {', '.join(KEYS)}", "drop it")
+                raise refuse_key("", str(key), value, KEYS)
         if "model" not in given:
             raise PlanError("model", "nothing", "a job needs a model", "give its config.json")
         model = read_model(given["model"])
@@ -96,7 +108,11 @@ class Job:
 
 
 def read_model(given: object) -> ModelConfig:
-    """Return the model of a config.json, cached by its content. Raises PlanError."""
+    """Return the model of a config.json, cached by its content, or of a published name. Raises
+    PlanError.
+    """
+    if isinstance(given, str):
+        return catalogue.find(given).model
     try:
         # unlike JSON it keeps types apart; version 2 writes no references
         key = marshal.dumps(given, 2)  # type: ignore[arg-type]
@@ -155,9 +171,16 @@ def _check_objects(recipe: object, cluster: object) -> None:
 def _gpu(given: object) -> Gpu | None:
     if given is None:
         return None
+    if isinstance(given, Mapping):
+        return hardware.given(given)
     if not isinstance(given, str):
-        raise PlanError("gpu", given, "it must be the name of a GPU", 'for example "A100-80GB"')
-    return find(given)
+        bound = "it must be the name of a GPU, or its numbers"
+        raise PlanError("gpu", given, bound, 'for example "A100-80GB"')
+    try:
+        return find(given)
+    except PlanError as error:
+        told = instead_of(given)
+        raise (PlanError("gpu", given, error.bound, told) if told else error) from None
 
 
 def _check_dtype(job: Job) -> None:

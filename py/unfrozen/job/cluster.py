@@ -17,6 +17,7 @@ from unfrozen.job.settings import (
     settings_of,
     whole_number,
 )
+from unfrozen.job.unplanned import refuse_key
 
 SHARDINGS: Final = ("none", "zero1", "zero2", "zero3")
 SCHEDULE_LABELS: Final = {
@@ -305,8 +306,7 @@ class Cluster:
             raise PlanError("cluster", given, "it must be an object", "give {} for one GPU")
         for key, value in given.items():
             if key not in CLUSTER_SETTINGS:
-                bound = f"known keys are {', '.join(CLUSTER_SETTINGS)}"
-                raise PlanError(f"cluster.{key}", value, bound, "drop it")
+                raise refuse_key("cluster.", key, value, CLUSTER_SETTINGS)
             check_setting(CLUSTER_SETTINGS[key], value)
         cluster = cls(**given)
         if cluster.pipeline_layers is not None:

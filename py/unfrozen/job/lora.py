@@ -18,12 +18,12 @@ from unfrozen.job.settings import (
     check_setting,
     choice,
     flag,
-    join,
     listing,
     probability,
     settings_of,
     whole_number,
 )
+from unfrozen.job.unplanned import refuse_key
 from unfrozen.model import ModelConfig, Tensor
 
 MOST_RANK: Final = 65_536
@@ -109,8 +109,7 @@ class Lora:
             raise PlanError("recipe.lora", given, "it must be an object", 'give {"rank": 16}')
         for key, value in given.items():
             if key not in LORA_SETTINGS:
-                bound = f"known keys are {join(LORA_SETTINGS)}"
-                raise PlanError(f"recipe.lora.{key}", value, bound, "drop it")
+                raise refuse_key("recipe.lora.", key, value, LORA_SETTINGS)
             check_setting(LORA_SETTINGS[key], value)
         targets = given.get("targets", ("all-linear",))
         names = (targets,) if isinstance(targets, str) else tuple(targets)

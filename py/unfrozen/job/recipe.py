@@ -22,12 +22,12 @@ from unfrozen.job.settings import (
     check_setting,
     choice,
     flag,
-    join,
     listing,
     probability,
     settings_of,
     whole_number,
 )
+from unfrozen.job.unplanned import refuse_key
 from unfrozen.model.architecture import Latent
 
 __all__ = ["BYTES", "Lora", "Recipe"]
@@ -521,8 +521,7 @@ class Recipe:
             if key in RECIPE_SETTINGS:
                 check_setting(RECIPE_SETTINGS[key], value)
             elif key != "lora":
-                bound = f"known keys are {join(sorted((*RECIPE_SETTINGS, 'lora')))}"
-                raise PlanError(f"recipe.{key}", value, bound, "drop it")
+                raise refuse_key("recipe.", key, value, sorted((*RECIPE_SETTINGS, "lora")))
         values = {**_defaults(given), **given}
         if values.get("lora") is not None:
             values["lora"] = Lora.read(values["lora"])

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, cast
 
 from unfrozen.errors import PlanError
+from unfrozen.job.unplanned import instead_of
 
 LOW_BITS: Final = ("fp8", "mxfp8", "nvfp4", "int8")
 """Dtypes of matmuls alone: they cast 16-bit tensors as they read them and return 16 bits, as
@@ -140,7 +141,7 @@ def check_setting(setting: Setting, value: object) -> None:
         return
     bound, remedy = _CHECKS[setting.kind](setting, value)
     if bound:
-        raise PlanError(setting.path, value, bound, remedy)
+        raise PlanError(setting.path, value, bound, instead_of(value) or remedy)
 
 
 def join(values: object) -> str:

@@ -7,6 +7,7 @@ every one with transformers and compare names, shapes and counts.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -31,20 +32,56 @@ class PublishedModel:
         return ModelConfig.from_hf(self.config)
 
 
-CATALOGUE: Final[dict[str, PublishedModel]] = {
-    hub_id: PublishedModel(hub_id, entry["config"], entry["parameters"])
+class _Catalogue(dict[str, PublishedModel]):
+    """Models by hub id, and by every name that `find` takes."""
+
+    def __missing__(self, name: str) -> PublishedModel:
+        """Return the model that somebody calls so. Raises PlanError."""
+        return find(name)
+
+
+CATALOGUE: Final = _Catalogue(
+    (hub_id, PublishedModel(hub_id, entry["config"], entry["parameters"]))
     for hub_id, entry in read_json("model/published.json")["models"].items()
-}
+)
 """Every published model of this table by its hub id."""
+
+_TUNED: Final = frozenset(["base", "chat", "hf", "instruct", "it", "meta", "pt", "thinking"])
+"""Words of a name that say how a model was trained, not how large it is."""
+_ALIKE: Final = {
+    "deepseek-r1": "deepseek-ai/DeepSeek-V3",
+    "llama-3-8b": "meta-llama/Llama-3.1-8B",
+    "llama-3-70b": "meta-llama/Llama-3.1-70B",
+    "mistral-7b": "mistralai/Mistral-7B-v0.3",
+    "qwen3-4b-2507": "Qwen/Qwen3-4B",
+    "qwen3-30b-a3b-2507": "Qwen/Qwen3-30B-A3B",
+    "qwen3-235b-a22b-2507": "Qwen/Qwen3-235B-A22B",
+    "tinyllama-1.1b": "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
+    "tinyllama-1.1b-v1.0": "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
+}
+"""Models whose tensors are those of another, by name."""
+
+
+def words_of(name: str) -> tuple[str, ...]:
+    """Return what tells a model from others: the words and numbers of its name without owner."""
+    found = re.findall(r"\d+(?:\.\d+)*|[a-z]+", name.lower().rpartition("/")[2])
+    return tuple(word for word in found if word not in _TUNED)
+
+
+_BY_WORDS: Final = {words_of(hub_id): model for hub_id, model in CATALOGUE.items()} | {
+    words_of(name): CATALOGUE[hub_id] for name, hub_id in _ALIKE.items()
+}
 
 
 def find(name: str) -> PublishedModel:
-    """Return the model of this hub id, owner and case optional; PlanError names similar ones."""
-    wanted = name.lower()
-    for hub_id, published in CATALOGUE.items():
-        if wanted in (hub_id.lower(), hub_id.lower().partition("/")[2]):
-            return published
+    """Return the model of this name, as its owner, Ollama or a tuned version of it writes it:
+    its size is the same. PlanError names similar ones.
+    """
+    found = _BY_WORDS.get(words_of(name))
+    if found:
+        return found
     names = {hub_id.partition("/")[2].lower(): hub_id for hub_id in CATALOGUE}
-    near = get_close_matches(wanted.rpartition("/")[2], names, n=3, cutoff=0.4)
+    near = get_close_matches(name.lower().rpartition("/")[2], names, n=3, cutoff=0.4)
     matches = ", ".join(names[key] for key in near) or ", ".join(CATALOGUE)
-    raise PlanError("model", name, "this model is not in the catalogue", f"did you mean {matches}")
+    remedy = f"give its config.json, or did you mean {matches}"
+    raise PlanError("model", name, "this model is not in the catalogue", remedy)

@@ -9,7 +9,6 @@ catalogue. The keys are those of the settings of a job, and the planner's own (`
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.job.settings import Setting
 from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.model.catalogue import find as find_model
 from unfrozen.model.config import CONFIG_DEFAULTS
 from unfrozen.planner.runner import SHARDED, runner_defaults
 from unfrozen.schema.address import readable, settings
@@ -424,7 +424,6 @@ _THOUSANDS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "t"
 _POWERS: Final = {"": 1, "k": 2**10, "m": 2**20}
 """A sequence of "4k" tokens has 4,096 of them: lengths come in powers of two."""
 _EXACT: Final = 2**53  # whole numbers up to here are exact as floats
-_VARIANT: Final = re.compile(r"-(?:instruct|chat|it|pt|hf)(?=-|$)")
 
 
 def whole_text(key: str, text: str) -> str:
@@ -466,15 +465,8 @@ def gpu_name(text: str) -> str:
 
 
 def hub_id(text: str) -> str:
-    """Return the hub id of a model of the list; owner, case and the suffix of an instruct model are
-    optional.
-
-    A model tuned on instructions is listed as its base, which has the same tensors.
-    """
-    wanted = text.lower()
-    for same in (lambda name: name, lambda name: _VARIANT.sub("", name)):
-        for known in CATALOGUE:
-            names = (known.lower(), known.lower().partition("/")[2])
-            if same(wanted) in map(same, names):
-                return known
-    return text
+    """Return the hub id of a model of the list, by any name that it has."""
+    try:
+        return find_model(text).hub_id
+    except PlanError:
+        return text

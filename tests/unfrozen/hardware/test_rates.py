@@ -61,5 +61,5 @@ def test_the_peak_depends_on_the_precision_of_the_matmuls() -> None:
     assert peak_tflops(find("H100"), "bf16") == 989
     assert peak_tflops(find("H100"), "fp8") == 2 * 989
     assert peak_tflops(find("H100"), "fp32") == 67
-    assert peak_tflops(find("A100"), "fp8") == 312, "it has no fp8"
+    assert peak_tflops(find("A100-80GB"), "fp8") == 312, "it has no fp8"
     assert peak_tflops(find("T4"), "fp16") == 65

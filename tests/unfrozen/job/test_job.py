@@ -37,7 +37,7 @@ def test_a_model_is_all_a_job_needs() -> None:
         ({"model": LLAMA, "gpu": "ZX81"}, "gpu", "choose one of RTX 3090"),
         ({"model": LLAMA, "gpu": "T4"}, "recipe.params", "T4 has no bf16"),
         (
-            {"model": LLAMA, "gpu": "V100", "recipe": {"params": "fp32"}},
+            {"model": LLAMA, "gpu": "V100 SXM 32GB", "recipe": {"params": "fp32"}},
             "recipe.compute",
             "use fp16 or fp32",
         ),
@@ -53,7 +53,7 @@ def test_a_model_is_all_a_job_needs() -> None:
             "no token for each",
         ),
         (
-            {"model": LLAMA, "gpu": "A100", "recipe": {"compute": "fp8"}},
+            {"model": LLAMA, "gpu": "A100-80GB", "recipe": {"compute": "fp8"}},
             "recipe.compute",
             "has no fp8",
         ),

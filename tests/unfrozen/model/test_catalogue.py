@@ -5,13 +5,37 @@ import pytest
 from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
 from unfrozen.model import SUPPORTED
-from unfrozen.model.catalogue import CATALOGUE, find
+from unfrozen.model.catalogue import CATALOGUE, find, words_of
+from unfrozen.plan import plan
 
 
 def test_every_model_is_found_by_its_hub_id_and_without_its_owner_in_any_case() -> None:
     for hub_id, published in CATALOGUE.items():
         for name in (hub_id, hub_id.upper(), hub_id.partition("/")[2]):
             assert find(name) is published
+
+
+@pytest.mark.parametrize(
+    ("name", "hub_id"),
+    [
+        ("Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B"),
+        ("meta-llama/Meta-Llama-3-8B", "meta-llama/Llama-3.1-8B"),
+        ("llama3.1:8b", "meta-llama/Llama-3.1-8B"),
+        ("Llama-3.1-405B-Instruct", "meta-llama/Llama-3.1-405B"),
+        ("Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B"),
+        ("Qwen2.5-VL-7B", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("Qwen3.5-9B-Base", "Qwen/Qwen3.5-9B"),
+        ("gemma-3-12b-it", "google/gemma-3-12b-pt"),
+        ("Mistral-7B-Instruct-v0.3", "mistralai/Mistral-7B-v0.3"),
+    ],
+)
+def test_a_tuned_version_has_the_size_of_its_base(name: str, hub_id: str) -> None:
+    assert find(name).hub_id == CATALOGUE[name].hub_id == hub_id
+    assert plan({"model": name}).job.model == CATALOGUE[hub_id].model
+
+
+def test_no_two_models_have_the_same_words() -> None:
+    assert len({words_of(hub_id) for hub_id in CATALOGUE}) == len(CATALOGUE)
 
 
 @pytest.mark.parametrize(

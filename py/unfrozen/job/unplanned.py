@@ -1,0 +1,64 @@
+"""What people ask for that no plan counts, and what to plan instead: one row for each word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from unfrozen.errors import PlanError
+
+_PREFERENCE: Final = (
+    "plan full or lora with twice the micro_batch, for chosen and rejected; a frozen reference"
+    " model adds its weights"
+)
+_ROLLOUTS: Final = (
+    "plan the step of its trainer by full or lora; a frozen reference model adds its weights, and"
+    " vLLM takes the share of the GPU that gpu_memory_utilization says"
+)
+_SAME: Final = "plan lora: its tensors are the same"
+_FEWER: Final = "plan lora with a small rank: it trains no fewer weights"
+_FOUR_BITS: Final = "plan qlora with base nf4: it has as many bits a weight"
+_EIGHT_BIT: Final = "set optimizer to adamw and moments to int8"
+
+INSTEAD: Final = {
+    **dict.fromkeys(("gptq", "awq", "aqlm", "hqq", "exl2", "gguf"), _FOUR_BITS),
+    "eetq": "plan qlora with base int8",
+    "dora": "plan lora: it adds a vector for each layer, and takes longer",
+    **dict.fromkeys(("rslora", "loraplus", "pissa", "loftq", "olora", "corda"), _SAME),
+    **dict.fromkeys(("adalora", "vera", "ia3", "oft", "loha", "lokr", "prefix", "prompt"), _FEWER),
+    "modules_to_save": "plan full: embedding and head then have gradients and optimizer states",
+    "lora_target_parameters": "plan full: adapters of experts are not counted",
+    **dict.fromkeys(("badam", "freeze"), "plan lisa, which trains some layers at a time"),
+    **dict.fromkeys(("tiled_mlp", "alst"), "set checkpointing to full, or context_parallel"),
+    "recompute_modules": "set checkpointing to selective",
+    **dict.fromkeys(("dpo", "orpo", "kto", "simpo", "ipo", "cpo"), _PREFERENCE),
+    **dict.fromkeys(("grpo", "ppo", "rloo", "dapo", "vllm"), _ROLLOUTS),
+    **dict.fromkeys(("image_size", "pixels", "max_pixels"), "give seq_len with the images' tokens"),
+    **dict.fromkeys(("adamw_8bit", "adamw_bnb_8bit", "adamw8bit"), _EIGHT_BIT),
+    **dict.fromkeys(("paged_adamw_8bit", "paged_adamw8bit"), f"{_EIGHT_BIT}, and paged to true"),
+    **dict.fromkeys(("fsdp", "fsdp2"), "set sharding to zero3, or to zero2"),
+    "ddp": "set sharding to none",
+    **dict.fromkeys(
+        ("apple", "mps", "mlx"), "give its numbers: nominal_gb is the memory that its GPU may use"
+    ),
+    **dict.fromkeys(("tpu", "gaudi", "trainium"), "plan a GPU: the memory of XLA is not counted"),
+}
+"""By word, in lower case with underscores."""
+
+
+def instead_of(word: object) -> str:
+    """Return what to plan instead of a word that people type; "" for one that nobody does."""
+    if not isinstance(word, str):
+        return ""
+    name = re.sub(r"[\s-]+", "_", word.strip().lower()).removeprefix("use_")
+    if re.fullmatch(r"(apple_)?m\d(_(pro|max|ultra))?", name):
+        name = "apple"
+    return INSTEAD.get(name) or INSTEAD.get(name.partition("_")[0], "")
+
+
+def refuse_key(path: str, key: str, value: object, known: Iterable[str]) -> PlanError:
+    """Return the refusal of a key that a part of a job does not have."""
+    told = instead_of(key)
+    bound = "no plan counts it" if told else f"known keys are {', '.join(known)}"
+    return PlanError(f"{path}{key}", value, bound, told or "drop it")
