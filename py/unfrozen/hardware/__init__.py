@@ -167,12 +167,12 @@ def find(name: str) -> Gpu:
     """Return the GPU that is called so; case, punctuation, "RTX" and the form ("A100-80GB" is the
     SXM version) are optional, the memory is not where it differs. Raises PlanError.
     """
-    wanted = _words(name)
+    wanted = _words_of(name)
     whole = [gpu for gpu in GPUS if wanted in _spellings(gpu.name)]
     begin = [
         gpu for gpu in GPUS if any(spelt[: len(wanted)] == wanted for spelt in _spellings(gpu.name))
     ]
-    mixed = [gpu for gpu in GPUS if len(wanted) > 2 and {*wanted} <= {*_words(gpu.name)}]
+    mixed = [gpu for gpu in GPUS if len(wanted) > 2 and {*wanted} <= {*_words_of(gpu.name)}]
     found = whole or begin or mixed
     if not found and wanted[2:] and wanted[-1] == "gb":  # memory that its name does not have
         return find(" ".join(wanted[:-2]))
@@ -192,13 +192,13 @@ _MAKERS: Final = re.compile(
 
 
 @lru_cache(maxsize=1024)
-def _words(name: str) -> tuple[str, ...]:
+def _words_of(name: str) -> tuple[str, ...]:
     """Return words and numbers of a GPU's name, without who makes it."""
     return tuple(re.findall(r"[a-z]+|\d+", _MAKERS.sub("", name.lower())))
 
 
 def _spellings(name: str) -> tuple[tuple[str, ...], ...]:
-    words = _words(name)
+    words = _words_of(name)
     return (words, words[1:]) if words[0] == "rtx" else (words,)
 
 
@@ -214,7 +214,7 @@ _GIVEN: Final = (
 _MOST: Final = 1_000_000
 
 
-def given(numbers: Mapping[str, Any]) -> Gpu:
+def gpu_of(numbers: Mapping[str, Any]) -> Gpu:
     """Return a GPU by its numbers: memory, bandwidth and 16-bit TFLOP/s at least; others are those
     of a plain PCIe 3 card. Raises PlanError.
     """

@@ -28,9 +28,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from unfrozen import hardware
 from unfrozen.errors import ModelError, PlanError
-from unfrozen.hardware import Gpu, find
+from unfrozen.hardware import Gpu, find, gpu_of
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout
@@ -172,7 +171,7 @@ def _gpu(given: object) -> Gpu | None:
     if given is None:
         return None
     if isinstance(given, Mapping):
-        return hardware.given(given)
+        return gpu_of(given)
     if not isinstance(given, str):
         bound = "it must be the name of a GPU, or its numbers"
         raise PlanError("gpu", given, bound, 'for example "A100-80GB"')

@@ -77,8 +77,8 @@ def find(name: str) -> PublishedModel:
     """Return the model of this name, as its owner, Ollama or a tuned version of it writes it:
     its size is the same. PlanError names similar ones.
     """
-    found = _BY_WORDS.get(words_of(name))
-    if found:
+    owner, found = name.lower().rpartition("/")[0], _BY_WORDS.get(words_of(name))
+    if found and owner in ("", found.hub_id.lower().partition("/")[0]):
         return found
     names = {hub_id.partition("/")[2].lower(): hub_id for hub_id in CATALOGUE}
     near = get_close_matches(name.lower().rpartition("/")[2], names, n=3, cutoff=0.4)

@@ -12,7 +12,7 @@ from unfrozen.hardware import (
     Gpu,
     board_sources,
     find,
-    given,
+    gpu_of,
     peak_tflops,
 )
 from unfrozen.plan import plan
@@ -62,7 +62,7 @@ SIXTEEN = {"nominal_gb": 16, "bandwidth_gb_s": 500, "bf16_tflops": 60}
 
 def test_a_gpu_that_nobody_knows_is_given_by_its_numbers() -> None:
     planned = plan({"model": "Qwen2.5-0.5B", "gpu": SIXTEEN | {"name": "X1"}})
-    assert (planned.job.gpu, planned.fits) == (given(SIXTEEN | {"name": "X1"}), True)
+    assert (planned.job.gpu, planned.fits) == (gpu_of(SIXTEEN | {"name": "X1"}), True)
     assert "X1" in report(planned)
     slower = plan({"model": "Qwen2.5-0.5B", "gpu": SIXTEEN | {"bandwidth_gb_s": 100}}).job
     assert step_time(slower).seconds > step_time(planned.job).seconds

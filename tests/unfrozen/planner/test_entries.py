@@ -94,7 +94,7 @@ def test_a_model_trained_further_on_instructions_is_planned_as_its_base(
 
 
 @pytest.mark.parametrize(
-    "name", ["Qwen/Qwen3-14B-Base", "nobody/Llama-3.1-8B-Instruct", "llama", "Qwen/Qwen3-3B"]
+    "name", ["Qwen/Qwen3-14B-Coder", "nobody/Llama-3.1-8B-Instruct", "llama", "Qwen/Qwen3-3B"]
 )
 def test_a_model_of_another_name_is_no_model_of_the_list(name: str) -> None:
     assert hub_id(name) == name

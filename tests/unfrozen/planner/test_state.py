@@ -157,8 +157,8 @@ def test_a_wrong_value_stays_in_its_control() -> None:
 
 
 def test_a_hub_id_outside_the_list_leads_to_its_file() -> None:
-    address = "https://huggingface.co/Qwen/Qwen3-14B-Base/raw/main/config.json"
-    assert problem({"model": "Qwen/Qwen3-14B-Base"})["link"] == address
+    address = "https://huggingface.co/Qwen/Qwen3-14B-Coder/raw/main/config.json"
+    assert problem({"model": "Qwen/Qwen3-14B-Coder"})["link"] == address
     assert config_address("javascript:alert(1)") == ""
     assert config_address("a/b/c") == ""
     assert config_address('a/"><b') == ""

@@ -54,7 +54,7 @@ def test_the_reader_of_a_runner_counts_tokens(capsys: pytest.CaptureFixture[str]
     ("options", "says"),
     [
         (("--data", "nowhere.jsonl", "--gpus", "8xH100"), "nowhere.jsonl"),
-        (("--gpus", "8xH100", "--gpu", "A100"), "gpu says A100"),
+        (("--gpus", "8xH100", "--gpu", "H200"), "gpu says H200"),
         (("--gpus", "8xH100", "--budget", "9"), "--budget 9 chooses how many"),
         (("--gpus", "8xH100", "--tokens", "1B"), "--gpus asks for one plan"),
         (("--gpus", "8xH100", "--solve", "gpus"), "--solve"),

@@ -36,7 +36,7 @@ def test_another_text_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("given", "names"),
     [
-        ({"gpu": "A100"}, ("8xH100", "A100")),
+        ({"gpu": "H200"}, ("8xH100", "H200")),
         ({"cluster": {"gpus": 4}}, ("8xH100", "4")),
     ],
 )
