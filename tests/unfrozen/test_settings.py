@@ -59,7 +59,6 @@ SAME = {
         "0.1",
     ): "some models drop by default, and a mask is as large whatever it drops",
     ("recipe.rounding", "stochastic"): "it rounds within the update; the runner's command has it",
-    ("recipe.zero_in_place", "False"): "the default of all but encoders",
 }
 """Values that change nothing, and why."""
 
