@@ -82,11 +82,28 @@ def test_whatever_cannot_be_had_is_reported_for_a_run_and_retry_works_once_it_is
     assert reader.shown()["message"] is None
 
 
-@pytest.mark.matrix
-def test_a_damaged_runtime_is_reported(reader: CellReader, host: Host) -> None:
-    wasm = host.folder / "pyodide" / "pyodide.asm.wasm"
-    wasm.write_bytes(wasm.read_bytes()[:1000])
-    assert "WebAssembly" in reader.run("40 + 2")["error"]
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("pyodide/pyodide.asm.wasm", "This browser refused to compile WebAssembly"),
+        ("pyodide/python_stdlib.zip", "python_stdlib.zip is not whole, or of another version"),
+        ("python/unfrozen.zip", "unfrozen.zip is not whole, or of another version"),
+        ("pyodide/pyodide.asm.js", PART_IS_MISSING),
+        ("python/worker.js", "Python could not start"),
+        ("python/snapshot.bin", None),
+    ],
+)
+def test_a_file_that_broke_off_is_reported_and_retry_works_once_it_is_whole(
+    reader: CellReader, host: Host, name: str, told: str | None
+) -> None:
+    file = host.folder / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    result = reader.run("40 + 2")
+    assert result["value"] == ("42" if told is None else None)
+    assert told is None or told in result["error"]
+    file.write_bytes(whole)
+    assert reader.run("40 + 3")["value"] == "43"
 
 
 @pytest.mark.matrix

@@ -57,8 +57,9 @@ def test_other_modules_have_no_bytecode() -> None:
 
 def test_progress_counts_the_bytes_that_the_site_serves() -> None:
     sizes = progress_bytes()
-    assert sorted(sizes) == ["pyodide.asm.wasm", "python_stdlib.zip"]
-    assert sizes["python_stdlib.zip"] == len(python_files()[LIBRARY])
+    assert sorted(sizes) == ["pyodide.asm.wasm", "python_stdlib.zip", "unfrozen.zip"]
+    for path in (LIBRARY, MODULES):
+        assert sizes[Path(path).name] == len(python_files()[path])
 
 
 @pytest.mark.matrix

@@ -23,7 +23,7 @@ const KNOWN_SHARE = 0.1; // of the files: then the pace of their download is kno
 /** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer, snapshot: Blob | null}} Files */
 
 /** Bytes that a start fetches, uncompressed and without packages. */
-export const FIRST_BYTES = Object.values(RUNTIME_BYTES).reduce((sum, bytes) => sum + bytes, 0);
+const FIRST_BYTES = Object.values(RUNTIME_BYTES).reduce((sum, bytes) => sum + bytes, 0);
 
 /**
  * Returns what is true of this host: whether it compresses what it sends, as it has the page and its scripts.
@@ -45,10 +45,20 @@ export async function fetchFiles(onProgress, signal) {
   const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / FIRST_BYTES));
   const [module, stdlib, core] = await Promise.all([
     compile(new URL("pyodide/pyodide.asm.wasm", SITE), onBytes, signal),
-    fetchBytes(new URL("pyodide/python_stdlib.zip", SITE), onBytes, { signal }),
-    fetchBytes(new URL("python/unfrozen.zip", SITE), () => {}, { signal }),
+    fetchWhole("pyodide/python_stdlib.zip", onBytes, signal),
+    fetchWhole("python/unfrozen.zip", onBytes, signal),
   ]);
   return { module, stdlib, core, snapshot: null };
+}
+
+/** Fetches a file of which this page knows the size; one that a cache holds in part is asked for again. */
+async function fetchWhole(path, onBytes, signal) {
+  const [url, name] = [new URL(path, SITE), path.split("/").at(-1)];
+  for (const cache of ["default", "reload"]) {
+    const bytes = await fetchBytes(url, onBytes, { signal, cache });
+    if (bytes.byteLength === RUNTIME_BYTES[name]) return bytes;
+  }
+  throw new BootError(`Python could not be loaded: ${name} is not whole, or of another version than this page. Reload the page.`);
 }
 
 async function compile(url, onBytes, signal) {

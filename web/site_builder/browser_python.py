@@ -113,11 +113,11 @@ def python_hash() -> str:
 
 
 def progress_bytes() -> dict[str, int]:
-    """Return the size by name of those files whose download the page shows as progress."""
+    """Return the size by name of the files whose download the page counts, and checks."""
     return {
         Path(path).name: len(data)
         for path, data in python_files().items()
-        if path.startswith("pyodide/") and path.endswith((".wasm", ".zip"))
+        if path.endswith((".wasm", ".zip"))
     }
 
 
