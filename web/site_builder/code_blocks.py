@@ -50,8 +50,11 @@ MOST_LINES: Final = 12
 LEAST_LINES: Final = 3  # fewer say nothing: what publishes stays in sight then
 _RANGES: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
-COLOURED: Final = set("c c1 fm k kc kn mf mi nb nf ow s1 s2 sa sd se si".split())
-"""Kinds of tokens that style/components/code.css colours; others would be a fifth of all elements."""
+COLOURED: Final = {
+    *("c", "c1", "fm", "k", "kc", "kn", "mf", "mi", "nb", "nf", "ow"),
+    *("s1", "s2", "sa", "sd", "se", "si"),
+}
+"""Tokens that style/components/code.css colours; others would be a fifth of all elements."""
 _UNCOLOURED: Final = re.compile(rf'<span class="(?!(?:{"|".join(COLOURED)})")\w+">([^<]*)</span>')
 _CALLS: Final = {"show_plot", "show_table"}
 _PUBLISHED: Final = {"py_plot_data", "py_table_data"}
