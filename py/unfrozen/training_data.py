@@ -66,15 +66,17 @@ class Data:
         """What the run sees in all its epochs."""
         return max(1, round(self.rows * self.epochs * self.mean))
 
-    def length(self, most: int | None) -> int:
+    def length(self, most: int | None, *, packed: bool = True) -> int:
         """Return the tokens of a sequence: the power of two that holds all rows but one in a
-        thousand, as far as the model takes them (`most`).
+        thousand, as far as the model takes them (`most`); where rows are packed, at least
+        `LEAST_LENGTH`.
         """
         last = self.longest
         if self.lengths:
             last = max(1, self.lengths[math.ceil((1 - CUT) * len(self.lengths)) - 1])
         wanted = 1 << math.ceil(math.log2(last))
-        return min(max(LEAST_LENGTH, wanted), MOST_LENGTH, most or MOST_LENGTH)
+        least = LEAST_LENGTH if packed else 1
+        return min(max(least, wanted), MOST_LENGTH, most or MOST_LENGTH)
 
     def too_long(self, length: int) -> int | None:
         """Return how many rows a sequence cuts; None where only the longest is known."""

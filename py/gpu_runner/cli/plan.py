@@ -18,10 +18,10 @@ def run_planner(arguments: list[str]) -> NoReturn:
 
     if calibration_path().is_file():
         os.environ.setdefault(FILE_ENV, str(calibration_path()))
-    sys.exit(planner(arguments, "unfrozen", _open_plan, _read_lengths))
+    sys.exit(planner(arguments, "unfrozen", _open_plan, read_lengths))
 
 
-def _read_lengths(source: str, model: str) -> tuple[list[int], str]:
+def read_lengths(source: str, model: str) -> tuple[list[int], str]:
     """Return the tokens of each row of a file or data set, and how they are known: by the model's
     tokenizer where it is on this machine, else estimated.
 

@@ -147,15 +147,3 @@ LAUNCHED: Final = {
     **dict.fromkeys(("trl", "transformers"), trl.ACCELERATE),
 }
 """Who starts a job that takes the defaults of a framework (`unfrozen.job.framework_defaults`)."""
-
-
-def commands(job: Job) -> dict[str, str]:
-    """Return the commands for exactly this job, by framework that can run it."""
-    found = {}
-    for name, framework in FRAMEWORKS.items():
-        try:
-            if framework.adapt(job) == job:
-                found[name] = framework.command(job)
-        except PlanError:
-            continue
-    return found

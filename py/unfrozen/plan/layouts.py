@@ -227,17 +227,6 @@ class Layout:
         """Of one step, all GPUs together."""
         return step_sequences(self.job, self.job.cluster.gpus)
 
-    @property
-    def gpu_hours(self) -> float:
-        """Of a billion tokens."""
-        return self.job.cluster.gpus * 1e9 / self.tokens_per_second / 3600
-
-    @property
-    def binds(self) -> tuple[str, float]:
-        """What takes the largest share of a step: a cause of `StepTime`, and that share."""
-        cause, seconds = next(iter(self.time.parts().items()))
-        return cause, seconds / self.seconds
-
 
 def layouts(
     job: Job,

@@ -34,6 +34,7 @@ from unfrozen.project.changes import (
     ways,
 )
 from unfrozen.project.host import Needs, needs, usual_host_bytes
+from unfrozen.runner import packs
 from unfrozen.training_data import Data
 
 USUAL_SEQUENCES: Final = 64
@@ -61,13 +62,26 @@ class TrainingProject:
     names: tuple[str, str] = ("MODEL", "FILE.jsonl")
 
     @property
+    def packs(self) -> bool:
+        """Whether several rows share a sequence; else each is padded to the end of one."""
+        return packs(self.job.model.architecture)
+
+    @property
+    def run_sequences(self) -> int:
+        """Sequences of all epochs; 0 without data."""
+        if self.data is None:
+            return 0
+        length = self.job.recipe.seq_len if self.packs else self.data.mean
+        return math.ceil(self.data.tokens / length)
+
+    @property
     def step_sequences(self) -> int:
         """The sequences of a step: a multiple of the GPUs where nobody says how many."""
         if self.sequences is not None:
             return self.sequences
         wanted = USUAL_SEQUENCES
         if self.data is not None:
-            own = self.data.tokens // self.job.recipe.seq_len // LEAST_STEPS
+            own = self.run_sequences // LEAST_STEPS
             wanted = min(wanted, 2 ** max(0, own.bit_length() - 1))
         return -(-max(1, wanted) // self.gpus) * self.gpus
 
@@ -104,8 +118,7 @@ class PlannedRun:
     @property
     def steps(self) -> int:
         """Of the whole run; 0 without data."""
-        data = self.question.data
-        return math.ceil(data.tokens / step_tokens(self.job)) if data else 0
+        return math.ceil(self.question.run_sequences / self.layout.sequences)
 
     @property
     def run(self) -> Estimate | None:
@@ -142,7 +155,8 @@ class PlannedRun:
         assert self.question.data is not None
         epochs = f"{self.question.data.epochs:g}"
         added = {UNFROZEN: f"--epochs {epochs}"}
-        added |= dict.fromkeys(TRL, f"--num_train_epochs {epochs} --packing true")
+        packing = " --packing true" if self.question.packs else ""
+        added |= dict.fromkeys(TRL, f"--num_train_epochs {epochs}{packing}")
         if self.framework in added:
             return f"{text} \\\n  {added[self.framework]}"
         return re.sub(r"(num[_-](?:train_)?epochs:? )1\b", rf"\g<1>{epochs}", text)

@@ -118,7 +118,8 @@ def _found(search: Work, request: PlanRequest, framework: str) -> dict[str, Any]
         return shown | {"done": False}
     data = answer.question.data
     if data is not None:
-        shown["text"] = data_words(data, answer.question.job.recipe.seq_len)
+        length = answer.question.job.recipe.seq_len
+        shown["text"] = data_words(data, length, packed=answer.question.packs)
     first = answer.first
     if first is None:
         shown["none"] = " ".join(nothing_words(answer))

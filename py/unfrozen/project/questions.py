@@ -17,6 +17,7 @@ from unfrozen.job import Job
 from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.plan.layouts import MOST_GPUS, step_sequences
 from unfrozen.project.best import TrainingProject
+from unfrozen.runner import packs
 from unfrozen.training_data import Data
 
 _GPUS: Final = re.compile(r"\s*(\d[\d,]*)(?:\s*(?:[x×*]\s*|\s)([A-Za-z].*?))?\s*")
@@ -81,7 +82,8 @@ def question(
     }
     job = Job.read({**given, "recipe": asked, "cluster": cluster})
     if data is not None and "seq_len" in left:
-        asked["seq_len"] = data.length(job.model.architecture.positions)
+        a = job.model.architecture
+        asked["seq_len"] = data.length(a.positions, packed=packs(a))
         job = Job.read({**given, "recipe": asked, "cluster": cluster})
     if job.framework is not None and not framework:
         framework = LAUNCHED.get(job.framework.name, "")

@@ -62,7 +62,7 @@ def layout_words(job: Job) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def data_words(data: Data, length: int) -> str:
+def data_words(data: Data, length: int, *, packed: bool) -> str:
     """Return the data of a run: rows, epochs, tokens, how they are known, and how they are cut."""
     epochs = f"{data.epochs:g} epoch{'' if data.epochs == 1 else 's'}"
     text = (
@@ -75,7 +75,8 @@ def data_words(data: Data, length: int) -> str:
         text += f"; sequences of {length:,} cut {rows}"
     elif cut is None:
         text += f"; sequences of {length:,} cut longer rows"
-    return f"{text}; packed into sequences of {length:,}"
+    how = f"packed into sequences of {length:,}" if packed else f"each padded to {length:,}"
+    return f"{text}; {how}"
 
 
 def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
@@ -98,7 +99,8 @@ def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
             edge = f"; nine in ten take {format_duration(low)} to {format_duration(high)}"
         each = f"{steps:,} step{'' if steps == 1 else 's'} of {format_duration(run.step_seconds)}"
         yield "time", f"{format_duration(run.seconds)}, {each}{edge}"
-        if padded := data.padded_tokens(recipe.micro_batch):
+        padded = data.padded_tokens(recipe.micro_batch)
+        if padded and choice.question.packs:
             longer = format_duration(run.seconds * padded / data.tokens)
             yield "padded", f"{longer} instead: each row as long as the longest of its micro-batch"
         if run.cost is not None:
@@ -178,7 +180,8 @@ def answer_text(answer: OnePlan) -> str:
     model = question.job.model
     lines = [f"{model.architecture.model_type}, {format_count(model.num_parameters)} parameters"]
     if question.data is not None:
-        lines += _wrapped(data_words(question.data, question.job.recipe.seq_len))
+        length = question.job.recipe.seq_len
+        lines += _wrapped(data_words(question.data, length, packed=question.packs))
     if first is None:
         remedy = "--solve gpus finds how many GPUs hold it."
         return "\n".join([*lines, "", *nothing_words(answer), remedy])

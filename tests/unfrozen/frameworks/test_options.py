@@ -7,6 +7,7 @@ are here, so that their own parsers read the commands, too.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -27,6 +28,9 @@ from unfrozen.frameworks.registry import FILLED_IN, FRAMEWORKS
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.project.best import Work, find
+from unfrozen.project.questions import question
+from unfrozen.training_data import Data
 
 OPTIONS = json.loads((Path(__file__).parent / "options.json").read_text(encoding="utf-8"))
 METHODS: tuple[dict[str, Any], ...] = (
@@ -197,6 +201,24 @@ def test_a_framework_accepts_each_of_its_commands(name: str) -> None:
     assert len(found) >= 6
     for job, text in found:
         READ[name](job, text)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", READ)
+def test_a_framework_accepts_the_command_of_one_plan(name: str) -> None:
+    given = {"model": CATALOGUE["Qwen/Qwen2.5-7B"].config, "gpu": "H200"}
+    names = ("Qwen/Qwen2.5-7B", "rows.jsonl")
+    gpus, data = 1 if name == "unsloth" else 8, Data(52_000, 3, 300, 900)
+    asked = question(given, gpus, data, framework=name, names=names)
+    answer = Work(find(asked)).finish()
+    every = [one for one in (answer.first, *answer.others, *answer.adapters) if one]
+    assert every
+    for one in every:
+        READ[name](one.job, one.command)
+        assert "Qwen/Qwen2.5-7B" in one.command or name == "torchtitan"
+        assert "STEPS" not in one.command
+        assert re.search(rf"epochs:? 3\b|(iters|steps) {one.steps}\b", one.command)
 
 
 @pytest.mark.parametrize(

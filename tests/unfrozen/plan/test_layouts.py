@@ -159,14 +159,6 @@ def test_a_step_keeps_its_sequences_and_grows_with_the_gpus() -> None:
     assert step_sequences(eight, 1) == 8
 
 
-def test_what_binds_is_the_largest_cause_of_a_step() -> None:
-    for one in layouts(job(seq_len=4096), 8, 32):
-        cause, share = one.binds
-        causes = asdict(one.time)
-        assert causes[cause] == max(causes.values())
-        assert share == causes[cause] / one.seconds
-
-
 def test_a_framework_that_refuses_a_layout_is_not_offered_it() -> None:
     def only_data(asked: Job) -> Job:
         if asked.cluster.tensor_parallel > 1:
