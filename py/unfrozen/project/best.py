@@ -41,6 +41,8 @@ USUAL_SEQUENCES: Final = 64
 """Of a step, where nobody says how many: between torchtune's 2 to 16 and the 128 of Tülu 3."""
 LEAST_STEPS: Final = 50
 """Steps below which a step takes fewer sequences, where nobody says how many."""
+KEPT: Final = 12
+"""Layouts of a search, of which the others are named."""
 OTHERS: Final = 2
 """Other layouts of the same GPUs that are named."""
 
@@ -214,7 +216,7 @@ class Work:
 
 def find(question: TrainingProject, *, beside: bool = True, stages: Stages = STAGES) -> PlanSteps:
     """Find the plan of a question, and what else it could be where that is asked for (`beside`)."""
-    finder, gpus = _Finder(question), question.gpus
+    finder, gpus = _Finder(question, KEPT if beside else 1), question.gpus
     found: list[PlannedRun] = []
     for changes in stages:
         if found := (yield from finder.fitting(changes, gpus)):
@@ -237,9 +239,9 @@ def find(question: TrainingProject, *, beside: bool = True, stages: Stages = STA
 class _Finder:
     """Finds choices of one question; of what lacks host memory alone, it keeps the first."""
 
-    def __init__(self, question: TrainingProject) -> None:
+    def __init__(self, question: TrainingProject, most: int) -> None:
         self.lacking: PlannedRun | None = None
-        self._question = question
+        self._question, self._most = question, most
 
     def fitting(self, changes: Sequence[Variant], gpus: int) -> PlannedRuns:
         """Find what fits with any of these changes and in usual machines, the first choice first.
@@ -281,7 +283,7 @@ class _Finder:
         ]
         if not asked:
             return []
-        search = Search(asked, gpus, sequences or question.step_sequences)
+        search = Search(asked, gpus, sequences or question.step_sequences, self._most)
         while search.advance():
             yield
         return search.found

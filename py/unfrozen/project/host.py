@@ -126,4 +126,4 @@ def evaluation_bytes(job: Job, sequences: int) -> int:
     )
     parts = found.instants["end_of_forward"]
     held = sum(size for name, size in parts.items() if name != "grads")
-    return held + found.device_bytes - found.allocated_bytes
+    return held + found.roomy_bytes - found.allocated_bytes

@@ -93,6 +93,8 @@ def read_file(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _search(request: PlanRequest, framework: str) -> Work:
     state, asked = request.state, (request.state, framework)
+    if request.job.gpu is None and request.budget is None:
+        raise PlanError("gpu", "nothing", "a plan is for some GPUs", "choose one, or give a budget")
     if _CURRENT.search is None or _CURRENT.asked != asked:
         given = job_json(state)
         recipe = recipe_json(state)

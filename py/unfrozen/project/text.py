@@ -124,11 +124,11 @@ def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
 
 
 def _memory(choice: PlannedRun) -> str:
-    planned, gpu = choice.plan, job_gpu(choice.job)
+    planned = choice.plan
     low, high = planned.band_gib
-    spare = gib(gpu.capacity_bytes - planned.device_bytes)
     return (
-        f"{format_bytes(planned.device_bytes)} of the {format_gpu(gpu)}: {sig3(spare)} GiB to spare"
+        f"{format_bytes(planned.device_bytes)} of the {format_gpu(job_gpu(choice.job))}:"
+        f" {planned.verdict} with a probability of {planned.chance or 0:.0%}"
         f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)"
     )
 
@@ -272,6 +272,7 @@ def choice_data(choice: PlannedRun) -> dict[str, Any]:
         "device_gib": gib(planned.device_bytes),
         "band": list(planned.band_gib),
         "fits": planned.fits,
+        "chance": planned.chance,
         "tokens_per_second": choice.layout.tokens_per_second,
         "seconds": run and run.seconds,
         "gpu_hours": run and run.gpu_hours,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from conftest import matrix
 from unfrozen.errors import PlanError
 from unfrozen.hardware import PRICES, Gpu, find, usual_price
 from unfrozen.model.catalogue import CATALOGUE
@@ -29,6 +30,7 @@ def spent(answer: OnePlan) -> tuple[float, float]:
     return answer.first.run.seconds / 3600, answer.first.cost or 0.0
 
 
+@pytest.mark.slow
 def test_more_money_ends_sooner_and_is_never_exceeded() -> None:
     hours, costs = zip(*(spent(rented(budget)) for budget in (170, 200, 1000)), strict=True)
     assert list(hours) == sorted(hours, reverse=True)
@@ -42,6 +44,7 @@ def test_a_short_run_takes_the_cheapest_of_those_that_end_soon() -> None:
     assert cost < 20
 
 
+@pytest.mark.slow
 def test_a_named_gpu_is_the_one_that_is_rented_at_the_readers_price() -> None:
     answer = rented(500, find("RTX 4090"), price=0.5)
     assert answer.first
@@ -51,7 +54,7 @@ def test_a_named_gpu_is_the_one_that_is_rented_at_the_readers_price() -> None:
         rented(500, find("RTX 4090"))
 
 
-@pytest.mark.parametrize("budget", [0, -5, 3])
+@pytest.mark.parametrize("budget", matrix([0, -5, 3], 0))
 def test_too_little_money_is_told_what_the_cheapest_costs(budget: float) -> None:
     with pytest.raises(PlanError) as refused:
         rented(budget)

@@ -81,7 +81,11 @@ def test_where_nothing_fits_and_where_nothing_can_be_read_it_says_so() -> None:
     nothing, _ = told({"gpu": "L4", "model": "meta-llama/Llama-3.1-70B"})
     assert nothing["first"] is None
     assert "No full fine-tuning fits" in nothing["none"]
-    for state, control in (({"tokens": "0 x 1 x 5"}, "tokens"), ({"gpus": "5000"}, "gpus")):
+    for state, control in (
+        ({"tokens": "0 x 1 x 5"}, "tokens"),
+        ({"gpus": "5000"}, "gpus"),
+        ({"gpu": ""}, "gpu"),
+    ):
         wrong = plan({"state": state})
         assert wrong["done"]
         assert wrong["problem"]["control"] == control

@@ -9,6 +9,7 @@ import pytest
 
 from unfrozen.answer.text import WIDTH
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import SURE
 from unfrozen.project.best import OnePlan, Work, find
 from unfrozen.project.questions import question
 from unfrozen.project.text import answer_data, answer_text, facts, remarks
@@ -42,6 +43,7 @@ def test_every_fact_has_its_label() -> None:
     assert set(LABELS) < found.keys()
     assert "GPU-hour" in found["cost"]
     assert "offered at 2 to 5" in found["cost"]
+    assert f"fits with a probability of {first.plan.chance:.0%}" in found["GPU memory"]
     assert all(found.values())
     assert "cost" not in dict(facts(answer("RTX 4090", 1).first or first))
 
@@ -64,6 +66,7 @@ def test_data_has_the_plan_as_it_can_be_planned_again() -> None:
     found = json.loads(json.dumps(answer_data(answer())))
     first = answer().first
     assert first
+    assert found["plan"]["chance"] >= SURE
     assert found["plan"]["device_gib"] == pytest.approx(first.plan.device_bytes / 2**30)
     assert found["plan"]["cluster"]["gpus"] == 8
     assert {one["recipe"]["method"] for one in found["adapters"]} == {"lora", "qlora"}
