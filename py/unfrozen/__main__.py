@@ -337,7 +337,7 @@ def _hub_id(model: str | None) -> str:
     """Return the name of a model for a command: its folder, or its id on the hub."""
     if model is None or Path(model).is_file():
         return "MODEL"
-    return model if Path(model).is_dir() else catalogue.find(model).hub_id
+    return model if Path(model).is_dir() else catalogue.loaded_name(model) or "MODEL"
 
 
 def _estimated_lengths(name: str, _: str) -> tuple[list[int], str]:

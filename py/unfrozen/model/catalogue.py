@@ -85,3 +85,16 @@ def find(name: str) -> PublishedModel:
     matches = ", ".join(names[key] for key in near) or ", ".join(CATALOGUE)
     remedy = f"give its config.json, or did you mean {matches}"
     raise PlanError("model", name, "this model is not in the catalogue", remedy)
+
+
+def loaded_name(name: str) -> str:
+    """Return what the hub calls a model that `find` takes: a tuned version keeps its own name; ""
+    where the name is of no model on the hub, as Ollama's are.
+    """
+    found, (owner, _, own) = find(name), name.rpartition("/")
+    theirs, _, base = found.hub_id.partition("/")
+    if own.lower() == base.lower():
+        return found.hub_id
+    if ":" in own or words_of(own) != words_of(base):
+        return name if owner else ""
+    return f"{owner or theirs}/{own}"

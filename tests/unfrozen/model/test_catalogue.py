@@ -5,7 +5,7 @@ import pytest
 from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
 from unfrozen.model import SUPPORTED
-from unfrozen.model.catalogue import CATALOGUE, find, words_of
+from unfrozen.model.catalogue import CATALOGUE, find, loaded_name, words_of
 from unfrozen.plan import plan
 
 
@@ -32,6 +32,21 @@ def test_every_model_is_found_by_its_hub_id_and_without_its_owner_in_any_case() 
 def test_a_tuned_version_has_the_size_of_its_base(name: str, hub_id: str) -> None:
     assert find(name).hub_id == CATALOGUE[name].hub_id == hub_id
     assert plan({"model": name}).job.model == CATALOGUE[hub_id].model
+
+
+@pytest.mark.parametrize(
+    ("name", "loaded"),
+    [
+        ("llama-3.1-8b", "meta-llama/Llama-3.1-8B"),
+        ("Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct"),
+        ("meta-llama/Meta-Llama-3-8B", "meta-llama/Meta-Llama-3-8B"),
+        ("llama3.1:8b", ""),
+        ("Llama-3-8B", ""),
+    ],
+)
+def test_a_tuned_version_is_loaded_by_its_own_name(name: str, loaded: str) -> None:
+    assert loaded_name(name) == loaded
 
 
 def test_no_two_models_have_the_same_words() -> None:
