@@ -127,3 +127,32 @@ def test_every_setting_is_tried() -> None:
     tried = {setting.path for plan in PLANS for setting, _, _ in changes(*plan)}
     declared = (*RECIPE_SETTINGS.values(), *CLUSTER_SETTINGS.values(), *LORA_SETTINGS.values())
     assert tried == {setting.path for setting in declared}
+
+
+SAME_TIME = {
+    "recipe.grad_buckets": "a copy of the gradients, once a step",
+    "recipe.keeps_outputs": "tensors that live longer",
+    "recipe.optimizer_in_backward": "the same update, earlier",
+    "recipe.packed": "how long its documents are is not said",
+    "recipe.projection_rank": "products of a few columns, once a step",
+    "recipe.reentrant": "where all layers have experts, both kinds repeat all of a layer",
+    "recipe.router_held": "tensors that live longer",
+    "recipe.whole_compile": "the kernels are those of `kernels`",
+    "recipe.zero_in_place": "tensors that live longer",
+    "cluster.whole_embedding": "what is looked up is as wide",
+}
+"""Settings of memory alone, and why."""
+
+
+@pytest.mark.parametrize("family", matrix(FAMILIES, "llama", "qwen3_moe", "qwen2_5_vl"))
+def test_every_setting_but_those_of_memory_alone_changes_the_time(family: str) -> None:
+    config = CATALOGUE[FAMILIES[family]].config
+    seen: dict[str, set[bool]] = defaultdict(set)
+    for recipe, cluster in PLANS:
+        base = planned(config, recipe, cluster)
+        for setting, value, job in changes(recipe, cluster) if base else ():
+            found = None if has(setting, base[0]) == value else planned(config, *job)
+            if found and (setting.applies(base[0]) or setting.applies(found[0])):
+                seen[setting.path].add(found[1][2] != base[1][2])
+    assert {path for path, shown in seen.items() if shown == {False}} <= SAME_TIME.keys()
+    assert len(seen) > 30

@@ -7,6 +7,7 @@ it. No number here was fitted to a training run: those in web/measurements judge
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -14,6 +15,8 @@ from typing import Final
 
 from unfrozen.hardware import Gpu, find, slowest_factor
 from unfrozen.job import Job
+from unfrozen.job.layout import stage_layers, stages_of
+from unfrozen.model import Architecture
 from unfrozen.plan import DEFAULT_GPU
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.communication import Sharing, Waits, bubble_seconds
@@ -27,9 +30,11 @@ from unfrozen.plan.timing.host import (
 from unfrozen.plan.timing.passes import (
     KERNEL_SECONDS,
     BatchTime,
+    LayerKind,
+    LayerTime,
     Machine,
     Seconds,
-    layer_kinds,
+    layer_order,
 )
 
 
@@ -162,18 +167,48 @@ def _scaled(found: StepTime, ratio: float) -> StepTime:
 
 
 def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, Waits]:
-    """Return the device time and the waits of one micro-batch on one GPU, all its layers."""
+    """Return the device time and the waits of one micro-batch on one GPU, all its layers: in a
+    pipeline, of the rank that takes longest, for which the others wait.
+    """
     job, a = part.job, part.job.model.architecture
+    layers = {key: part.layer(*key) for key in set(layer_order(part.local))}
+    ends = part.outside()
+    held, outside = _slowest_rank(job, part.local, layers, ends)
     forward, backward, waits = Seconds(), Seconds(), sharing.stages()
-    for kind, sparse, count in layer_kinds(part.local):
-        one, times = part.layer(sparse, kind), count / job.cluster.pipeline_parallel
+    for (sparse, kind), times in held.items():
+        one = layers[sparse, kind]
         forward = forward.plus(one.forward, times)
         backward = backward.plus(one.backward, times)
         waits = waits.plus(sharing.layer(one, sparse, kind), times)
-    ends = part.outside()
-    outer = a.vocab * a.hidden * (1 if a.tied else 2) / job.cluster.tensor_parallel
-    waits = waits.plus(sharing.ends(outer)).plus(sharing.logits())
-    return forward.plus(ends.forward), backward.plus(ends.backward), waits
+    if outside:
+        outer = a.vocab * a.hidden * (1 if a.tied else 2) / job.cluster.tensor_parallel
+        waits = waits.plus(sharing.ends(outer)).plus(sharing.logits())
+        forward, backward = forward.plus(ends.forward), backward.plus(ends.backward)
+    return forward, backward, waits
+
+
+def _slowest_rank(
+    job: Job, a: Architecture, layers: dict[LayerKind, LayerTime], ends: LayerTime
+) -> tuple[Counter[LayerKind], bool]:
+    """Return how many layers of each kind the slowest pipeline rank holds, and whether it is the
+    one with the last stage, to which embedding, head and loss are counted.
+    """
+    cluster, order = job.cluster, layer_order(a)
+    stages = stage_layers(len(order), cluster)
+    busy = {key: _busy(one) for key, one in layers.items()}
+    found: list[tuple[float, Counter[LayerKind], bool]] = []
+    for rank in range(cluster.pipeline_parallel):
+        own = stages_of(rank, cluster)
+        held = Counter(order[index] for stage in own for index in stages[stage])
+        last = len(stages) - 1 in own
+        seconds = sum(times * busy[key] for key, times in held.items())
+        found.append((seconds + (_busy(ends) if last else 0.0), held, last))
+    _, held, last = max(found, key=lambda each: each[0])
+    return held, last
+
+
+def _busy(one: LayerTime) -> float:
+    return one.forward.busy + one.backward.busy
 
 
 def _launches(job: Job, ahead: Seconds, both: Seconds, measured: Calibration | None) -> float:

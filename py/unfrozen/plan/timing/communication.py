@@ -90,13 +90,15 @@ class Ring(NamedTuple):
 
     def exchange(self, size: float, apart: float) -> float:
         """Return the seconds of an all-to-all in which each GPU sends `size` bytes to all GPUs,
-        itself included, and `apart` to all machines: each through its own adapter.
+        itself included, and `apart` to all machines: each through its own adapter. All send at
+        once, so that the latency is that of one hop.
         """
         if self.gpus <= 1:
             return 0.0
         inside = size / self.machines * (1 - self.machines / self.gpus) / self.rate
         between = apart * (1 - 1 / self.machines) / self.adapter
-        return self.latency + max(inside, between)
+        hop = HOP_SECONDS["network" if self.outside else "nvlink"]
+        return BASE_SECONDS + hop + max(inside, between)
 
 
 @lru_cache(maxsize=4096)
@@ -212,9 +214,10 @@ class Sharing:
         """Return waits without overlap: the first gather, the last scatter, the embedding."""
         if self.data.gpus <= 1 or self.job.cluster.stage != 3:
             return Waits()
-        size = self._gathered_width() * weights
-        scattered = self.gradient_width() * self._trained_share() * weights
-        return Waits.on(self.data, self.data.gather(size) + self.data.gather(scattered))
+        gathered = self.data.gather(self._gathered_width() * weights)
+        scattered = self.data.gather(self.gradient_width() * self._trained_share() * weights)
+        times = 2 if self.job.cluster.root_resharded else 1
+        return Waits.on(self.data, times * gathered + scattered)
 
     def logits(self) -> Waits:
         """Return waits for logits gathered over tensor-parallel ranks, and their gradients."""

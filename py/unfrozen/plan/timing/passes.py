@@ -102,7 +102,8 @@ def moment_width(recipe: Recipe) -> float:
 def update_bytes(recipe: Recipe) -> float:
     """Return the bytes moved per weight by the update and by gradient clipping."""
     weights = BYTES[recipe.params]
-    kept = 2 * (weights + (4 if recipe.master else 0) + moment_width(recipe))
+    lost = 2 if recipe.rounds and recipe.rounding == "kahan" else 0
+    kept = 2 * (weights + (4 if recipe.master else 0) + moment_width(recipe) + lost)
     loose = 0.0
     if recipe.step in ("foreach", "for_loop"):
         exact = recipe.master or recipe.params == "fp32"
@@ -332,9 +333,9 @@ class BatchTime:
     def _spared(self, matmuls: tuple[Matmul, ...]) -> float:
         """Return the seconds of a dense layer's last matmul, which PyTorch does not repeat:
         recomputation stops at the last tensor that backward reads (torch/utils/checkpoint.py,
-        `_StopRecomputationError`). Megatron repeats it.
+        `_StopRecomputationError`). Megatron and reentrant checkpoints repeat it.
         """
-        if kernel(self.job) == "newest":
+        if kernel(self.job) == "newest" or self.job.recipe.reentrant:
             return 0.0
         return self._matmuls(matmuls[-1:])[0]
 
@@ -374,12 +375,20 @@ def _directions(
     return totals[0], totals[1], totals[2]
 
 
+LayerKind = tuple[bool, Architecture]
+"""Whether a layer has experts, and its sizes."""
+
+
+@lru_cache(maxsize=1024)
+def layer_order(a: Architecture) -> tuple[LayerKind, ...]:
+    """Return the kind of each layer, first to last."""
+    return tuple(
+        (a.is_sparse(index), a.variants[a.order[index]] if a.variants else a)
+        for index in range(a.layers)
+    )
+
+
 @lru_cache(maxsize=4096)
 def layer_kinds(a: Architecture) -> tuple[tuple[Architecture, bool, int], ...]:
     """Return the kinds of layers: sizes, whether they are sparse, and their number."""
-    if not a.variants:
-        sparse = sum(map(a.is_sparse, range(a.layers)))
-        found = ((a, False, a.layers - sparse), (a, True, sparse))
-        return tuple(kind for kind in found if kind[2])
-    counted = Counter((a.order[index], a.is_sparse(index)) for index in range(a.layers))
-    return tuple((a.variants[at], sparse, n) for (at, sparse), n in counted.items())
+    return tuple((kind, sparse, n) for (sparse, kind), n in Counter(layer_order(a)).items())

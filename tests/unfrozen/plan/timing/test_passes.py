@@ -47,6 +47,13 @@ def test_megatron_repeats_all_of_it() -> None:
     assert repeated == pytest.approx(plain.forward.matmuls)
 
 
+def test_reentrant_checkpoints_repeat_all_of_it() -> None:
+    plain = part().layer(False)
+    again = part({"checkpointing": "full", "reentrant": True}).layer(False)
+    repeated = again.backward.matmuls - plain.backward.matmuls
+    assert repeated == pytest.approx(plain.forward.matmuls)
+
+
 def test_frozen_weights_need_no_gradient() -> None:
     trained, frozen = part().layer(False), part({"method": "lora"}).layer(False)
     assert frozen.backward.matmuls < 0.6 * trained.backward.matmuls

@@ -57,7 +57,7 @@ def experts(framework: str, **cluster: Any) -> Sharing:
 def test_megatron_sends_a_token_once_to_each_gpu_and_others_a_copy_to_each_expert() -> None:
     """Eight of 128 experts, over eight GPUs: 8 · (1 − (7/8)⁸) of them, in the mean."""
     each = 4096 * 2048 * 2 * 7 / 8 / (0.8 * 450e9)
-    latency = 8.4e-6 + 7 * 3.4e-6
+    latency = 8.4e-6 + 3.4e-6
     copies = experts("torchtitan", gpus=8, expert_parallel=8)._dispatch().inside
     assert copies == pytest.approx(4 * (latency + 8 * each))
     once = experts("megatron", gpus=8, expert_parallel=8)._dispatch().inside
@@ -67,7 +67,7 @@ def test_megatron_sends_a_token_once_to_each_gpu_and_others_a_copy_to_each_exper
 def test_between_machines_each_gpu_sends_through_its_own_adapter() -> None:
     found = experts("torchtitan", gpus=16, expert_parallel=16)
     half = 4096 * 8 * 2048 * 2 / 2 / (0.8 * 50e9)  # the other machine has half of the experts
-    assert found._dispatch().between == pytest.approx(4 * half, rel=0.05)  # and its latency
+    assert found._dispatch().between == pytest.approx(4 * half, rel=0.02)  # and its latency
 
 
 def test_gradients_of_experts_are_summed_among_those_that_hold_them() -> None:
