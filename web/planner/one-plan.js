@@ -102,8 +102,8 @@ function firstView(first, chosen) {
     h("p", { class: "hint" }, first.method),
     h(
       "dl",
-      { class: "mp-inputs soft" },
-      first.facts.map(({ label, text }) => h("div", { class: "pair" }, h("dt", null, label), h("dd", { class: "numeric" }, text))),
+      { class: "mp-first-facts numeric" },
+      first.facts.map(({ label, text }) => [h("dt", { class: "hint" }, label), h("dd", null, text)]),
     ),
     first.command &&
       h(

@@ -29,6 +29,7 @@ from unfrozen.planner.state import (
     read_request,
     read_state,
     recipe_json,
+    text_of,
 )
 from unfrozen.project.best import PlannedRun, Work, find
 from unfrozen.project.budget import rent
@@ -47,7 +48,7 @@ from unfrozen.units import format_duration, format_size
 
 __all__ = ["plan", "read_file"]
 
-TURN: Final = 6
+TURN: Final = 3
 """Looks at a cluster or a plan in a turn: a few milliseconds."""
 
 
@@ -103,8 +104,12 @@ def _search(request: PlanRequest, framework: str) -> Work:
         if data is None:
             length = request.job.recipe.seq_len
             data = Data(-(-request.tokens // length), 1, length, length)
+        model = "MODEL" if text_of(state, "config") else text_of(state, "model")
         found = question(
-            *(given, request.job.cluster.gpus, data), framework=framework, price=request.price
+            *(given, request.job.cluster.gpus, data),
+            framework=framework,
+            price=request.price,
+            names=(model, "FILE.jsonl"),
         )
         gpu = request.job.gpu if request.price is not None else None
         steps = find(found) if request.budget is None else rent(request.budget, found, gpu)

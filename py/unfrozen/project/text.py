@@ -83,11 +83,11 @@ def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
     """Yield what a plan holds, takes and costs, each with its name."""
     job, run = choice.job, choice.run
     recipe = job.recipe
-    count = recipe.micro_batch * recipe.grad_accum * job.cluster.replicas
+    times = "" if recipe.grad_accum == 1 else f", {recipe.grad_accum:,} times"
     yield (
         "batch",
-        f"{count:,} × {recipe.seq_len:,} tokens a step; a GPU takes {recipe.micro_batch:,} at once,"
-        f" {recipe.grad_accum:,} time{'' if recipe.grad_accum == 1 else 's'}",
+        f"{choice.layout.sequences:,} × {recipe.seq_len:,} tokens a step; a GPU takes"
+        f" {recipe.micro_batch:,} at once{times}",
     )
     yield "GPU memory", _memory(choice)
     data = choice.question.data
@@ -108,7 +108,7 @@ def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
     else:
         yield (
             "speed",
-            f"{choice.layout.tokens_per_second:,.0f} tokens/s; data tell the hours: --data",
+            f"{choice.layout.tokens_per_second:,.0f} tokens/s; rows and epochs tell the hours",
         )
     yield "host memory", _host(choice)
     need = choice.needs
@@ -139,7 +139,7 @@ def _cost(choice: PlannedRun) -> str:
     text = f"{choice.cost or 0:,.2f} at {price:g} a GPU-hour, {sig3(hours)} GPU-hours"
     if choice.question.price is None and gpu.name in PRICES:
         low, high = PRICES[gpu.name]
-        text += f" (dollars; offered at {low:g} to {high:g} in {PRICES_OF}: --price)"
+        text += f" (dollars, the middle of {low:g} to {high:g} in {PRICES_OF})"
     return text
 
 

@@ -42,7 +42,7 @@ def test_every_fact_has_its_label() -> None:
     found = dict(facts(first))
     assert set(LABELS) < found.keys()
     assert "GPU-hour" in found["cost"]
-    assert "offered at 2 to 5" in found["cost"]
+    assert "the middle of 2 to 5" in found["cost"]
     assert f"fits with a probability of {first.plan.chance:.0%}" in found["GPU memory"]
     assert all(found.values())
     assert "cost" not in dict(facts(answer("RTX 4090", 1).first or first))
