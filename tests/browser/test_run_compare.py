@@ -1,4 +1,4 @@
-"""Runs over one another in a real browser: recordings of the site, as somebody sends their address."""
+"""Runs over one another in a real browser: recordings of the site, by an address that was sent."""
 
 import json
 import re

@@ -35,6 +35,7 @@ RUNNER_COMMANDS = {
     *(
         "export",
         "ask",
+        "blend",
         "import",
         "publish",
         "doctor",

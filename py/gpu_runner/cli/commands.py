@@ -326,6 +326,49 @@ def _lines() -> Iterator[str]:
             yield line.rstrip("\n")
 
 
+def blend(
+    run: Run,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Write this blend: 0 is the model before, 1 the trained one."),
+    ] = None,
+    points: Annotated[int, typer.Option(help="Blends to score, from 0 to 1.")] = 11,
+    step: Annotated[
+        int | None, typer.Option(metavar="<number>", help="Blend the checkpoint of this step.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Directory for the blended model; else blend/ in the run.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    device: DeviceName = "auto",
+    runs: Runs = None,
+    trust_remote_code: Annotated[bool, TRUST] = False,
+) -> None:
+    """Win back what a run lost: score blends with the model before, and write the best one."""
+
+    def go() -> ExitCode:
+        console = console_with_libraries()
+        from gpu_runner.plan.machine import choose_device
+        from gpu_runner.run.blend import BlendOptions, show_blend
+        from gpu_runner.run.blend import blend as blend_models
+
+        options = BlendOptions(step, points, alpha, Path(out).expanduser() if out else None)
+        place, where = run_directory(run, runs), choose_device(device)
+        with console.status("loading both models") as status:
+
+            def report(scored: float) -> None:
+                status.update(f"scoring α = {scored:.2f}")
+
+            found = blend_models(place, options, where, trusted=trust_remote_code, report=report)
+        if as_json:
+            typer.echo(json.dumps(found.as_json()))
+        else:
+            show_blend(console, found)
+        return ExitCode.OK
+
+    exit_with(go)
+
+
 def doctor(runs: Runs = None) -> None:
     """Check what is installed, which device is there, what is missing and how to get it."""
 
@@ -681,6 +724,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     resume,
     export,
     ask,
+    blend,
     doctor,
     selftest,
     bench,
