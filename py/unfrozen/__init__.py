@@ -11,6 +11,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `units` — bytes and numbers, formatted and parsed: GB and GiB, three significant digits
 - `events` — names that the trainer writes and the page reads
 - `exact_match` — held-out rows by how they are answered
+- `bootstrap` — how sure a mean over held-out examples is
 - `schema` — the shape, type, length and order of everything that comes from outside
 - `publish` — the tables and plots a cell may hand to the page
 - `imported` — logs of other tools as runs
