@@ -168,15 +168,8 @@ def find(name: str) -> Gpu:
     SXM version) are optional, the memory is not where it differs. Raises PlanError.
     """
     wanted = _words_of(name)
-    whole = [gpu for gpu in GPUS if wanted in _spellings(gpu.name)]
-    begin = [
-        gpu for gpu in GPUS if any(spelt[: len(wanted)] == wanted for spelt in _spellings(gpu.name))
-    ]
-    mixed = [gpu for gpu in GPUS if len(wanted) > 2 and {*wanted} <= {*_words_of(gpu.name)}]
-    found = whole or begin or mixed
-    if not found and wanted[2:] and wanted[-1] == "gb":  # memory that its name does not have
-        return find(" ".join(wanted[:-2]))
-    if not wanted or not found:
+    found = _called(wanted) or (_called(wanted[:-2]) if wanted[-1:] == ("gb",) else [])
+    if not found:
         remedy = 'give its numbers, as {"nominal_gb": 16, "bandwidth_gb_s": 500, "bf16_tflops": 60}'
         remedy += f", or choose one of {', '.join(gpu.name for gpu in GPUS)}"
         raise PlanError("gpu", name, "this GPU is not in the table", remedy)
@@ -189,6 +182,17 @@ def find(name: str) -> Gpu:
 _MAKERS: Final = re.compile(
     r"\b(nvidia|geforce|tesla|quadro|amd|instinct|generation|gpu|hbm\w*)\b|(?<=sxm)\d"
 )
+
+
+def _called(wanted: tuple[str, ...]) -> list[Gpu]:
+    """Return the GPUs of this name, else those that begin so, else those with all its words."""
+
+    def begins(gpu: Gpu) -> bool:
+        return any(spelt[: len(wanted)] == wanted for spelt in _spellings(gpu.name))
+
+    whole = [gpu for gpu in GPUS if wanted in _spellings(gpu.name)]
+    mixed = [gpu for gpu in GPUS if len(wanted) > 2 and {*wanted} <= {*_words_of(gpu.name)}]
+    return whole or [gpu for gpu in GPUS if wanted and begins(gpu)] or mixed
 
 
 @lru_cache(maxsize=1024)
@@ -215,8 +219,8 @@ _MOST: Final = 1_000_000
 
 
 def gpu_of(numbers: Mapping[str, Any]) -> Gpu:
-    """Return a GPU by its numbers: memory, bandwidth and 16-bit TFLOP/s at least; others are those
-    of a plain PCIe 3 card. Raises PlanError.
+    """Return a GPU by its numbers: memory, bandwidth and 16-bit TFLOP/s at least; the others are
+    assumed: PCIe 3, 300 W, a quarter of the TFLOP/s in fp32. Raises PlanError.
     """
     for key, value in numbers.items():
         if key == "name" and type(value) is str and 0 < len(value) <= 60:
@@ -238,7 +242,8 @@ def gpu_of(numbers: Mapping[str, Any]) -> Gpu:
         raise PlanError(
             "gpu.bf16_tflops", "nothing", "matmuls have a rate", "give it, or fp16_tflops"
         )
-    plain = {"name": "your GPU", "fp32_tflops": tflops / 4, "host_gb_s": 15.75}
+    plain = {"name": f"GPU of {numbers['nominal_gb']} GB", "fp32_tflops": tflops / 4}
+    plain |= {"host_gb_s": 15.75, "power_watts": 300}
     return Gpu(**{**plain, **numbers})
 
 

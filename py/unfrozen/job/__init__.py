@@ -38,7 +38,7 @@ from unfrozen.job.recipe import Recipe
 from unfrozen.job.unplanned import instead_of, refuse_key
 from unfrozen.model import ModelConfig, catalogue
 
-__all__ = ["KEYS", "LARGEST_CONFIG_BYTES", "Job", "read_model"]
+__all__ = ["KEYS", "LARGEST_CONFIG_BYTES", "Job", "read_gpu", "read_model"]
 
 
 KEYS: Final = ("model", "recipe", "cluster", "gpu", "framework")
@@ -91,7 +91,7 @@ class Job:
             model.language if read.frozen_tower else model,
             read,
             Cluster.read(cluster),
-            _gpu(given.get("gpu")),
+            None if given.get("gpu") is None else read_gpu(given["gpu"]),
             chosen,
         )
         job = _within_positions(job, given.get("recipe") or {})
@@ -167,9 +167,8 @@ def _check_objects(recipe: object, cluster: object) -> None:
             raise PlanError(name, part, "it must be an object", "give {} for the defaults")
 
 
-def _gpu(given: object) -> Gpu | None:
-    if given is None:
-        return None
+def read_gpu(given: object) -> Gpu:
+    """Return the GPU of a name, or of its numbers. Raises PlanError."""
     if isinstance(given, Mapping):
         return gpu_of(given)
     if not isinstance(given, str):

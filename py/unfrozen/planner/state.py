@@ -256,7 +256,12 @@ def state_of(given: Mapping[str, object]) -> State:
     Raises PlanError for a job that cannot be planned, or that no state says.
     """
     job = Job.read(given)
+    if isinstance(given.get("gpu"), Mapping):
+        bound = "an address names a GPU of the table"
+        raise PlanError("gpu", job.gpu and job.gpu.name, bound, "plan it without --open")
     config = given["model"]
+    if isinstance(config, str):
+        config = find_model(config).config
     known = next((name for name, entry in CATALOGUE.items() if entry.config == config), None)
     texts: dict[str, object] = {"model": known} if known else {"config": json.dumps(config)}
     texts |= {"gpu": job.gpu.name if job.gpu else "", "framework": given.get("framework") or ""}

@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.registry import LAUNCHED
-from unfrozen.hardware import find
-from unfrozen.job import Job
+from unfrozen.job import Job, read_gpu
 from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.plan.layouts import MOST_GPUS, step_sequences
 from unfrozen.project.best import TrainingProject
@@ -52,8 +51,8 @@ def with_gpus(given: Mapping[str, Any], text: str | None) -> tuple[dict[str, Any
         return job, own if isinstance(own, int) else 1
     count, name = read_gpus(text)
     if name is not None:
-        gpu, named = find(name), job.get("gpu")
-        if named is not None and find(str(named)) is not gpu:
+        gpu, named = read_gpu(name), job.get("gpu")
+        if named is not None and read_gpu(named) != gpu:
             raise PlanError("gpus", text, f"gpu says {named}", "name one of them")
         job["gpu"] = gpu.name
     if own is not None and own != count:
@@ -75,7 +74,7 @@ def question(
     asked = dict(given.get("recipe") or {})
     left = frozenset(RECIPE_SETTINGS.keys() - asked.keys())
     named = given.get("gpu")
-    if "attention" in left and (named is None or find(str(named)).bf16):
+    if "attention" in left and (named is None or read_gpu(named).bf16):
         asked["attention"] = "flash"
     cluster = {
         key: value for key, value in (given.get("cluster") or {}).items() if key == "offload"

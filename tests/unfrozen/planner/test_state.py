@@ -156,6 +156,16 @@ def test_a_wrong_value_stays_in_its_control() -> None:
     assert found["state"] == {"seq_len": "zero"}
 
 
+def test_a_job_with_a_published_name_has_an_address_and_one_with_a_gpu_of_numbers_has_none() -> (
+    None
+):
+    assert state_of({"model": "Qwen2.5-7B-Instruct"})["model"] == "Qwen/Qwen2.5-7B"
+    numbers = {"nominal_gb": 16, "bandwidth_gb_s": 500, "bf16_tflops": 60}
+    with pytest.raises(PlanError) as refused:
+        state_of({"model": "Llama-3.1-8B", "gpu": numbers})
+    assert refused.value.key == "gpu"
+
+
 def test_a_hub_id_outside_the_list_leads_to_its_file() -> None:
     address = "https://huggingface.co/Qwen/Qwen3-14B-Coder/raw/main/config.json"
     assert problem({"model": "Qwen/Qwen3-14B-Coder"})["link"] == address

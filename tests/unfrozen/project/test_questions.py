@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from unfrozen.errors import PlanError
+from unfrozen.job import read_gpu
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.project.questions import question, read_gpus, with_gpus
 from unfrozen.training_data import Data
@@ -44,6 +45,13 @@ def test_a_contradiction_names_both(given: dict[str, Any], names: tuple[str, str
     with pytest.raises(PlanError) as refused:
         with_gpus(given, "8xH100")
     assert all(name in str(refused.value) for name in names)
+
+
+def test_gpus_may_have_numbers_alone() -> None:
+    numbers = {"nominal_gb": 24, "bandwidth_gb_s": 500, "bf16_tflops": 60}
+    job, gpus = with_gpus({"model": MODEL, "gpu": numbers}, "2")
+    assert (job["gpu"], gpus) == (numbers, 2)
+    assert question(job, gpus, Data(1000, 1, 300, 300)).job.gpu == read_gpu(numbers)
 
 
 def test_the_same_gpu_in_other_words_is_no_contradiction() -> None:
