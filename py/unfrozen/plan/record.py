@@ -42,22 +42,21 @@ LEAST: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Errors without their sign, as ratios: of how many runs, and within what half of them, nine in
-    ten and all of them lie.
+    """Errors without their sign, as ratios: of how many runs, and within what half of them and nine
+    in ten lie.
     """
 
     runs: int
     half: float
     most: float
-    worst: float
 
     @classmethod
     def of(cls, errors: Sequence[float]) -> Spread:
         """Return the spread of some errors with their sign, at least one."""
         found = sorted(map(abs, errors))
-        middle, last = len(found) // 2, len(found) - 1
+        middle = len(found) // 2
         half = found[middle] if len(found) % 2 else (found[middle - 1] + found[middle]) / 2
-        return cls(len(found), half, found[math.ceil(0.9 * len(found)) - 1], found[last])
+        return cls(len(found), half, found[math.ceil(0.9 * len(found)) - 1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,13 +49,14 @@ def adapter_seconds(
     if lora is None or adapters is None:
         return ahead, back
     rates = widest if adapters.reads == 4 else wide
-    together = 0
+    fused = setup.kernels == "fused" and not (adapters.drops and lora.library == "peft")
+    seen = set()
     for target in targets(job.model, lora):
         outputs, inputs = _split(target, job.cluster.tensor_parallel)
-        if lora.library == "litgpt" and target.reads == "qkv":
-            inputs, together = (0.0 if together else inputs), together + 1
+        if lora.library == "litgpt" and target.reads == "qkv" and "qkv" in seen:
+            inputs = 0.0
+        seen.add(target.reads)
         sizes = (int(tokens * inputs), int(tokens * outputs), lora.rank)
-        fused = setup.kernels == "fused" and not (adapters.drops and lora.library == "peft")
         moved = _fused(sizes, setup) if fused else _eager(sizes, setup, job.recipe.base is not None)
         here, there = _thin(sizes, adapters.reads, rates)
         ahead = ahead.plus(AdapterTime(here, moved[0] / wide.memory, moved[1]))
@@ -91,16 +92,14 @@ def _eager(
     cast, again, dropped, back = w != c, w != r, adapters.drops, r > c
     read = cast * (c + w) + dropped * (2 * w + 1) + again * (w + r)
     written = 2 * r + (c + r + max(c, r)) + back * (r + c)
-    kernels = cast + dropped + again + 2 * (adapters.width != r) + 2 + 1 + 1 + back
+    kernels = cast + dropped + again + 2 * (adapters.width != r) + 2 + 2 + back
     read_back = read + 3 * c  # and the sum with the gradient of the frozen layer's input
     written_back = 2 * r + 2 * back * (r + c)
-    kernels_back = cast + dropped + again + 2 * (adapters.width != r) + 4 + 1 + 1 + 2 * back
-    return (
+    moved, moved_back = (
         read * inputs + written * outputs,
-        kernels,
         read_back * inputs + written_back * outputs,
-        kernels_back,
     )
+    return moved, kernels, moved_back, kernels + 2 + back
 
 
 def _fused(sizes: tuple[int, int, int], setup: LayerSetup) -> tuple[float, int, float, int]:

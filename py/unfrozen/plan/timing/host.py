@@ -31,6 +31,8 @@ DEEPSPEED_SECONDS: Final = 0.4e-3
 ZeRO-3 of DeepSpeed 0.19 (the same layers, with hooks on every module)."""
 DEEPSPEED_GRADIENT_SECONDS: Final = 0.09e-3
 """Of the host for the gradient of one weight under ZeRO-1 and ZeRO-2 of DeepSpeed (the same)."""
+_BY_DEEPSPEED: Final = ("deepspeed", "llama-factory", "ms-swift")
+"""Frameworks whose ZeRO is DeepSpeed's (`--deepspeed zero3`)."""
 TENSORS_A_LAYER: Final = 9
 """Of a Llama's: four matrices of attention, three of the MLP, two norms."""
 UPDATE_KERNELS: Final = {
@@ -58,7 +60,7 @@ def hook_seconds(job: Job) -> float:
     cluster, lora = job.cluster, job.recipe.lora
     layers = job.model.architecture.layers / cluster.pipeline_parallel
     weights = layers * TENSORS_A_LAYER
-    if job.framework and job.framework.name == "deepspeed":
+    if job.framework and job.framework.name in _BY_DEEPSPEED:
         adapted = 2 * layers * len(targets(job.model, lora)) if lora else 0
         if cluster.stage == 3:
             return DEEPSPEED_SECONDS * passes(job) * (weights + adapted)
