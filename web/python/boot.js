@@ -33,7 +33,7 @@ export const LOCK = { info: INFO, packages: PACKAGES };
  * @param {object} options
  * @param {string} options.module what to import
  * @param {(memory: WebAssembly.Memory) => void} options.onMemory gets the memory that its arrays lie in
- * @param {(snapshot: ArrayBuffer) => void} options.onSnapshot gets the memory, before anything else has run in it, where
+ * @param {(snapshot: Blob) => void} options.onSnapshot gets the memory, before anything else has run in it, where
  *   it has more than the snapshot that it was started from
  * @returns {Promise<any>} the Pyodide API
  */
@@ -46,7 +46,7 @@ export async function startPyodide(files, { module, onMemory, onSnapshot }) {
   const pyodide = await (stored ? restore().catch(() => start()) : start());
   if (!pyodide.runPython(IMPORT.replaceAll("MODULE", module))) return pyodide;
   try {
-    onSnapshot(pyodide.makeMemorySnapshot().buffer);
+    onSnapshot(new Blob([pyodide.makeMemorySnapshot()])); // copied here, not by the page
   } catch {
     // Python is up; the next start takes as long as this one
   }

@@ -46,7 +46,7 @@ const SHORT = text(300);
 const ERROR = { type: SHORT, message: text(40_000), traceback: text(60_000), line: orNull(count) };
 const RUN = { run: count, cell: SHORT };
 const FORMS = {
-  snapshot: { snapshot: (value) => value instanceof ArrayBuffer && value.byteLength <= 64 * MB },
+  snapshot: { snapshot: (value) => value instanceof Blob && value.size <= 64 * MB },
   ready: {},
   failed: { reason: text(2000) },
   started: RUN,

@@ -112,9 +112,8 @@ class Runtime {
     return (this.files = { ...files, snapshot: (await stored) ?? (await shipped) });
   }
 
-  /** Keeps the memory of a start for those that follow, on this visit and the next. @param {ArrayBuffer} memory */
-  keep(memory) {
-    const snapshot = new Blob([memory]);
+  /** Keeps the memory of a start for those that follow, on this visit and the next. @param {Blob} snapshot */
+  keep(snapshot) {
     this.files = { ...this.files, snapshot };
     void storeSnapshot(snapshot);
   }

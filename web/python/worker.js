@@ -153,7 +153,7 @@ async function boot(message) {
     const pyodide = await startPyodide(message.files, {
       module: message.role === "planner" ? "unfrozen.ask" : "pycell.browser",
       onMemory: (found) => (memory = found),
-      onSnapshot: (snapshot) => post({ type: "snapshot", snapshot }, [snapshot]),
+      onSnapshot: (snapshot) => post({ type: "snapshot", snapshot }),
     });
     // A cell that has found these objects cannot replace their hooks.
     Object.defineProperty(pyodide._api, "on_fatal", { value: reportCrash });
