@@ -16,7 +16,6 @@ from typing import Any, Final
 from unfrozen.errors import PlanError
 from unfrozen.hardware import find
 from unfrozen.job import Job
-from unfrozen.job.cluster import SHARDINGS
 from unfrozen.plan import DEFAULT_GPU, Plan, plan_job
 
 MOST_GPUS: Final = 4096
@@ -39,7 +38,41 @@ def min_gpus(planned: Plan) -> int:
     Counts GPUs of the job's kind, or 80 GB GPUs where it names none. What else they shard
     stays as it is, so that the answer is a multiple of the GPUs of one replica.
     """
-    return _fewest(planned, "zero3")
+    job = planned.job
+    capacity = (job.gpu or find(DEFAULT_GPU)).capacity_bytes
+    over_all = replace(job.cluster, device_map=False, shard_size=None)
+    unit = over_all.unit
+    known = {job.cluster: planned}
+
+    def at(replicas: int) -> Plan:
+        cluster = replace(over_all, gpus=replicas * unit)
+        cluster = replace(cluster, sharding="zero3" if cluster.alike > 1 else "none")
+        if cluster not in known:
+            known[cluster] = plan_job(Job(job.model, job.recipe, cluster, job.gpu))
+        return known[cluster]
+
+    def lacks(replicas: int) -> bool:
+        return at(replicas).safe_bytes > capacity
+
+    kept = [sum(parts.get(name, 0) for name in _KEPT) for parts in planned.instants.values()]
+    states = [spread for spread, _ in _terms(planned)]
+    if max(map(add, kept, states)) <= capacity and not lacks(1):
+        return unit
+    most = MOST_GPUS // unit
+    if most < 2 or (max(kept) > capacity and not _autocast(planned)):
+        return 0
+    guess = _replicas(planned, capacity - _gathered_bytes(planned), most)
+    for _ in range(_REFINEMENTS):
+        better = _replicas(at(guess), capacity, most)
+        if better == guess:
+            break
+        guess = better
+    if lacks(guess):
+        last = _last(lacks, guess, most)
+        return 0 if last == most else (last + 1) * unit
+    if guess == 2 or _at_least_bytes(at(guess), guess - 1) > capacity:
+        return guess * unit  # one less is too few without planning it
+    return (_last(lacks, guess - 1, most) + 1) * unit
 
 
 def largest(planned: Plan, key: str) -> int:
@@ -72,54 +105,15 @@ def largest(planned: Plan, key: str) -> int:
     return _last(lambda value: safe_bytes(value) <= capacity, guess, most)
 
 
-def _fewest(planned: Plan, sharding: str) -> int:
-    """Return the fewest GPUs under a sharding over all of them, in multiples of one replica's."""
-    job = planned.job
-    capacity = (job.gpu or find(DEFAULT_GPU)).capacity_bytes
-    over_all = replace(job.cluster, device_map=False, shard_size=None)
-    unit = over_all.unit
-    known = {job.cluster: planned}
-
-    def at(replicas: int) -> Plan:
-        cluster = replace(over_all, gpus=replicas * unit)
-        cluster = replace(cluster, sharding=sharding if cluster.alike > 1 else "none")
-        if cluster not in known:
-            known[cluster] = plan_job(Job(job.model, job.recipe, cluster, job.gpu))
-        return known[cluster]
-
-    def lacks(replicas: int) -> bool:
-        return at(replicas).safe_bytes > capacity
-
-    kept = [sum(parts.get(name, 0) for name in _KEPT) for parts in planned.instants.values()]
-    states = [spread for spread, _ in _terms(planned, "zero3")]
-    if max(map(add, kept, states)) <= capacity and not lacks(1):
-        return unit
-    most = MOST_GPUS // unit
-    if sharding == "none" or most < 2 or (max(kept) > capacity and not _autocast(planned)):
-        return 0
-    guess = _replicas(planned, sharding, capacity - _gathered_bytes(planned, sharding), most)
-    for _ in range(_REFINEMENTS):
-        better = _replicas(at(guess), sharding, capacity, most)
-        if better == guess:
-            break
-        guess = better
-    if lacks(guess):
-        last = _last(lacks, guess, most)
-        return 0 if last == most else (last + 1) * unit
-    if guess == 2 or _at_least_bytes(at(guess), sharding, guess - 1) > capacity:
-        return guess * unit  # one less is too few without planning it
-    return (_last(lacks, guess - 1, most) + 1) * unit
-
-
 def _autocast(planned: Plan) -> bool:
     """Return whether fp32 weights are cast in each layer, which sharded ones are not."""
     return planned.job.recipe.params != planned.job.recipe.compute
 
 
-def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
-    """Return, at each instant, the bytes that sharding divides and those on every GPU."""
+def _terms(near: Plan) -> list[tuple[int, int]]:
+    """Return, at each instant, the bytes that ZeRO-3 divides and those on every GPU."""
     cluster = near.job.cluster
-    now, then = _SHARDED[cluster.stage], _SHARDED[SHARDINGS.index(sharding)]
+    now, then = _SHARDED[cluster.stage], _SHARDED[-1]
     found, shards = [], cluster.shards
     for parts in near.instants.values():
         spread = rest = 0
@@ -133,28 +127,27 @@ def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
     return found
 
 
-def _gathered_bytes(planned: Plan, sharding: str) -> int:
+def _gathered_bytes(planned: Plan) -> int:
     """Return roughly what ZeRO-3 gathers for compute, where the plan does not count it yet."""
-    if sharding != "zero3" or any("gathered" in parts for parts in planned.instants.values()):
+    if any("gathered" in parts for parts in planned.instants.values()):
         return 0
     model = planned.job.model
     return 2 * (model.outer_parameters + 2 * model.num_parameters // model.architecture.layers)
 
 
-def _at_least_bytes(near: Plan, sharding: str, replicas: int) -> float:
+def _at_least_bytes(near: Plan, replicas: int) -> float:
     """Return a lower bound of a GPU's memory with these replicas, from a plan with more."""
     shards = replicas * near.job.cluster.context_parallel
     overhead = near.beside_bytes
-    return overhead + max(spread / shards + rest for spread, rest in _terms(near, sharding))
+    return overhead + max(spread / shards + rest for spread, rest in _terms(near))
 
 
-def _replicas(near: Plan, sharding: str, capacity: int, most: int) -> int:
+def _replicas(near: Plan, capacity: int, most: int) -> int:
     """Return how many replicas must shard the states to fit, from a plan nearby."""
     overhead = near.beside_bytes
     room = (capacity - overhead) * near.allocated_bytes / max(1, near.safe_bytes - overhead)
     wanted = max(
-        spread / (room - rest) if room > rest else math.inf
-        for spread, rest in _terms(near, sharding)
+        spread / (room - rest) if room > rest else math.inf for spread, rest in _terms(near)
     )
     return max(2, math.ceil(min(wanted / near.job.cluster.context_parallel, most)))
 
