@@ -30,7 +30,7 @@ from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.project.best import Work, find
 from unfrozen.project.budget import rent
-from unfrozen.project.questions import question, with_gpus
+from unfrozen.project.questions import check_open, question, with_gpus
 from unfrozen.project.text import answer_data, answer_text
 from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
 from unfrozen.units import parse_count
@@ -298,6 +298,7 @@ def _project(options: argparse.Namespace, given: object, read: ReadLengths) -> s
     if options.budget is not None and options.gpus is not None:
         bound = f"--budget {options.budget:g} chooses how many GPUs"
         raise PlanError("--gpus", options.gpus, bound, "drop one")
+    check_open(given)
     job, gpus = with_gpus(given, options.gpus)
     if options.budget is None and job.get("gpu") is None:
         bound = "nothing says which GPUs there are, or what they may cost"

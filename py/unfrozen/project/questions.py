@@ -14,7 +14,7 @@ from unfrozen.errors import PlanError
 from unfrozen.frameworks.registry import LAUNCHED
 from unfrozen.job import Job, read_gpu
 from unfrozen.job.recipe import RECIPE_SETTINGS
-from unfrozen.plan.layouts import MOST_GPUS, step_sequences
+from unfrozen.plan.layouts import LAID_OUT, MOST_GPUS, step_sequences
 from unfrozen.project.best import TrainingProject
 from unfrozen.runner import packs
 from unfrozen.training_data import Data
@@ -38,6 +38,18 @@ def read_gpus(text: str) -> tuple[int, str | None]:
             "gpus", count, f"plans are searched for 1 … {MOST_GPUS:,} GPUs", "correct it"
         )
     return count, found[2]
+
+
+def check_open(given: Mapping[str, Any]) -> None:
+    """Raises PlanError where a job says what one plan searches: the first such key."""
+    searched = {"cluster": LAID_OUT - {"gpus"}, "recipe": frozenset({"checkpointing"})}
+    for part, keys in searched.items():
+        found = given.get(part) or {}
+        for key in found if isinstance(found, Mapping) else ():
+            if key in keys:
+                bound = "one plan searches it"
+                remedy = "drop it, or plan this job without --data, --gpus and --budget"
+                raise PlanError(f"{part}.{key}", found[key], bound, remedy)
 
 
 def with_gpus(given: Mapping[str, Any], text: str | None) -> tuple[dict[str, Any], int]:

@@ -63,6 +63,8 @@ def test_the_reader_of_a_runner_counts_tokens(capsys: pytest.CaptureFixture[str]
         (("--data", "9x1x9", "--epochs", "2", "--gpu", "H100"), "says 1"),
         (("--epochs", "2", "--gpus", "8xH100"), "there are no rows"),
         (("--budget", "10"), "nothing says how long it is"),
+        (("--gpus", "8xH100", "--cluster", '{"tensor_parallel": 2}'), "one plan searches it"),
+        (("--gpus", "8xH100", "--recipe", '{"checkpointing": "full"}'), "recipe.checkpointing"),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(
