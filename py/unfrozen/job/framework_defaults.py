@@ -63,6 +63,10 @@ def _whole_and_full(asked: Settings) -> bool:
     return _full(asked) and not _weights_sharded(asked)
 
 
+def _weights_sharded_and_full(asked: Settings) -> bool:
+    return _full(asked) and _weights_sharded(asked)
+
+
 def _not_quantised(asked: Settings) -> bool:
     return asked.get("method") == "lora"
 
@@ -93,7 +97,12 @@ _ALIVE: Final = "the training loop still references the logits during backward"
 _PURE: Final = "weights are bf16, without master weights"
 _FP32: Final = "weights are fp32; FSDP gathers them in bf16"
 _SUMMED: Final = "FSDP reduces gradients in fp32"
+_FSDP: Final = (
+    *("params", "fp32", "accelerate casts trainable weights to fp32 under FSDP"),
+    *(_weights_sharded_and_full, "with accelerate 1.15 utils/fsdp_utils.py (fsdp2_prepare_model)"),
+)
 _TRAINER: Final = (
+    _FSDP,
     ("no_sync", True, _NO_SYNC, _sharded, "trainer.py (accelerator.no_sync)"),
     ("loss", "logits_fp32", _UPCAST, "loss/loss_utils.py"),
     ("step", "fused", "adamw_torch_fused", "training_args.py (optim)"),
@@ -130,7 +139,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
         (*_PEFT, "with PEFT 0.21 src/peft/mapping_func.py"),
         (*_WIDE, "with PEFT 0.21 src/peft/mapping_func.py (autocast_adapter_dtype)"),
     ),
-    "accelerate": _defaults(_BELOW, *_TRAINER[:2]),
+    "accelerate": _defaults(_BELOW, *_TRAINER[:3]),
     "trl": _defaults(
         f"its trainers are those of {_BELOW}",
         (

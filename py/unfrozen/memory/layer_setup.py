@@ -65,7 +65,7 @@ class LayerSetup:
     mask, 0 without dropout: the width of its input in eager kernels (what PyTorch saves on a CPU,
     and what published CUDA measurements of BERT agree with), one byte where it is fused.
     `padding`: slots that experts have for each token routed to one.
-    `keeps_inputs`: the 4-bit matmuls of bitsandbytes before 0.42, with which LitGPT was measured,
+    `keeps_inputs`: the 4-bit matmuls of bitsandbytes before 0.43, with which LitGPT was measured,
     save the inputs of frozen layers (bitsandbytes/autograd/_functions.py, MatMul4Bit; 0.50 saves
     none).
     """

@@ -21,10 +21,12 @@ from gpu_runner.memory.traced_job import (
     attach_adapters,
     build_model,
     read_job,
+    record_allocations,
     trace,
 )
 from gpu_runner.memory.tracker import StepMemory, measure_step
 from unfrozen.job.recipe import Recipe
+from unfrozen.memory.allocator import least_capacity, replay
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +59,22 @@ def plain() -> Trace:
 def total(traced: Trace, instant: str) -> int:
     """Bytes of an instant."""
     return sum(traced.instants[instant].values())
+
+
+def test_a_recorded_process_holds_at_most_what_its_trace_does(plain: Trace) -> None:
+    requests = record_allocations(job())
+    held: dict[int, int] = {}
+    most = 0
+    for number, size in requests:
+        if size:
+            assert number not in held
+            held[number] = size
+        else:
+            del held[number]
+        most = max(most, sum(held.values()))
+    assert most == plain.peak_bytes
+    found = replay(requests)
+    assert most <= found.most_allocated <= least_capacity(requests) <= found.most_reserved
 
 
 def real_step(given: dict[str, Any]) -> StepMemory:

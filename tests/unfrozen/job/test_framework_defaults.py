@@ -225,3 +225,11 @@ def test_every_expert_of_llama_4_computes_all_tokens_in_transformers_alone() -> 
         found = Job.read({"model": llama4, "framework": name})
         assert found.recipe.expert_padding == padding
     assert Job.read({"model": MIXTRAL, "framework": "trl"}).recipe.expert_padding is None
+
+
+@pytest.mark.parametrize("name", ["transformers", "accelerate", "trl", "axolotl"])
+def test_accelerate_trains_sharded_weights_in_fp32_unless_they_are_frozen(name: str) -> None:
+    assert job(name, cluster=SHARDED).recipe.params == "fp32"
+    assert job(name).recipe.params == "bf16"
+    assert job(name, cluster=SHARDED, recipe={"method": "lora"}).recipe.params == "bf16"
+    assert job(name, cluster=SHARDED, recipe={"params": "bf16"}).recipe.params == "bf16"
