@@ -44,7 +44,7 @@ from unfrozen.project.text import (
     remarks,
 )
 from unfrozen.training_data import ESTIMATED, Data, row_lengths
-from unfrozen.units import format_duration, format_size
+from unfrozen.units import format_count, format_duration, format_size
 
 __all__ = ["plan", "read_file"]
 
@@ -123,10 +123,11 @@ def _found(search: Work, request: PlanRequest, framework: str) -> dict[str, Any]
     answer = search.answer
     if answer is None:
         return shown | {"done": False}
-    data = answer.question.data
-    if data is not None:
-        length = answer.question.job.recipe.seq_len
-        shown["text"] = data_words(data, length, packed=answer.question.packs)
+    project = answer.question
+    shown["text"] = f"{format_count(request.tokens)} tokens"
+    if request.data is not None:
+        length = project.job.recipe.seq_len
+        shown["text"] = data_words(request.data, length, packed=project.packs)
     first = answer.first
     if first is None:
         shown["none"] = " ".join(nothing_words(answer))

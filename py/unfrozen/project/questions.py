@@ -85,17 +85,17 @@ def question(
     """Return the question of a job as plain data. Raises PlanError as `Job.read` does."""
     asked = dict(given.get("recipe") or {})
     left = frozenset(RECIPE_SETTINGS.keys() - asked.keys())
-    named = given.get("gpu")
-    if "attention" in left and (named is None or read_gpu(named).bf16):
+    offload = (given.get("cluster") or {}).get("offload")
+    cluster = {} if offload is None else {"offload": offload}
+    cluster |= {"sharding": "zero3"} if offload == "params" else {}
+    plain = {**given, "cluster": cluster}
+    job = Job.read(plain)
+    if "attention" in left and (job.gpu is None or job.gpu.bf16):
         asked["attention"] = "flash"
-    cluster = {
-        key: value for key, value in (given.get("cluster") or {}).items() if key == "offload"
-    }
-    job = Job.read({**given, "recipe": asked, "cluster": cluster})
     if data is not None and "seq_len" in left:
         a = job.model.architecture
         asked["seq_len"] = data.length(a.positions, packed=packs(a))
-        job = Job.read({**given, "recipe": asked, "cluster": cluster})
+    job = Job.read(plain | {"recipe": asked})
     if job.framework is not None and not framework:
         framework = LAUNCHED.get(job.framework.name, "")
     if sequences is None and any(key in asked for key in _BATCH):

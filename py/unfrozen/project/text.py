@@ -81,8 +81,7 @@ def data_words(data: Data, length: int, *, packed: bool) -> str:
 
 def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
     """Yield what a plan holds, takes and costs, each with its name."""
-    job, run = choice.job, choice.run
-    recipe = job.recipe
+    job, recipe = choice.job, choice.job.recipe
     times = "" if recipe.grad_accum == 1 else f", {recipe.grad_accum:,} times"
     yield (
         "batch",
@@ -90,26 +89,7 @@ def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
         f" {recipe.micro_batch:,} at once{times}",
     )
     yield "GPU memory", _memory(choice)
-    data = choice.question.data
-    if run is not None and data is not None:
-        steps = choice.steps
-        edge = ""
-        if run.step_band is not None:
-            low, high = (steps * one for one in run.step_band)
-            edge = f"; nine in ten take {format_duration(low)} to {format_duration(high)}"
-        each = f"{steps:,} step{'' if steps == 1 else 's'} of {format_duration(run.step_seconds)}"
-        yield "time", f"{format_duration(run.seconds)}, {each}{edge}"
-        padded = data.padded_tokens(recipe.micro_batch)
-        if padded and choice.question.packs:
-            longer = format_duration(run.seconds * padded / data.tokens)
-            yield "padded", f"{longer} instead: each row as long as the longest of its micro-batch"
-        if run.cost is not None:
-            yield "cost", _cost(choice)
-    else:
-        yield (
-            "speed",
-            f"{choice.layout.tokens_per_second:,.0f} tokens/s; rows and epochs tell the hours",
-        )
+    yield from _length(choice)
     yield "host memory", _host(choice)
     need = choice.needs
     yield (
@@ -118,9 +98,33 @@ def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
         f" {format_bytes(need.finished, binary=False)} the finished"
         f" {'adapters' if recipe.lora else 'model'}",
     )
-    yield "longest row", _longest(choice)
+    yield (
+        "longest row",
+        f"every step is planned at {recipe.seq_len:,} tokens a sequence: no row takes more memory",
+    )
     yield "evaluation", _evaluation(choice)
     yield "estimates", f"of time: {band(job)}"
+
+
+def _length(choice: PlannedRun) -> Iterator[tuple[str, str]]:
+    """Yield hours and cost; without data the speed."""
+    run, data = choice.run, choice.question.data
+    if run is None or data is None:
+        speed = f"{choice.layout.tokens_per_second:,.0f} tokens/s"
+        yield "speed", f"{speed}; rows and epochs tell the hours"
+        return
+    steps, edge = choice.steps, ""
+    if run.step_band is not None:
+        low, high = (steps * one for one in run.step_band)
+        edge = f"; nine in ten take {format_duration(low)} to {format_duration(high)}"
+    each = f"{steps:,} step{'' if steps == 1 else 's'} of {format_duration(run.step_seconds)}"
+    yield "time", f"{format_duration(run.seconds)}, {each}{edge}"
+    padded = data.padded_tokens(choice.job.recipe.micro_batch)
+    if padded and choice.question.packs:
+        longer = format_duration(run.seconds * padded / data.tokens)
+        yield "padded", f"{longer} instead: each row as long as the longest of its micro-batch"
+    if run.cost is not None:
+        yield "cost", _cost(choice)
 
 
 def _memory(choice: PlannedRun) -> str:
@@ -152,14 +156,6 @@ def _host(choice: PlannedRun) -> str:
         f" machine; {format_bytes(usual, binary=False)} are usual"
     )
     return text if need.host <= usual else f"{text}: more than that"
-
-
-def _longest(choice: PlannedRun) -> str:
-    length = choice.job.recipe.seq_len
-    return (
-        f"every step is planned at {length:,} tokens a sequence, so no row takes more memory than"
-        " another"
-    )
 
 
 def _evaluation(choice: PlannedRun) -> str:
