@@ -105,14 +105,14 @@ def verdict(planned: Plan) -> str:
 def _whether_it_fits(planned: Plan, gpu: Gpu) -> str:
     spare = gpu.capacity_bytes - planned.safe_bytes
     if planned.verdict == VERDICTS[0]:
-        return f"Fits the {format_gpu(gpu)} with {format_bytes(spare)} to spare. {FITS.sentence}"
+        first = f"Fits the {format_gpu(gpu)} with {format_bytes(spare)} to spare."
+        return f"{first}\n{textwrap.fill(FITS.sentence, WIDTH)}"
     if planned.verdict == VERDICTS[1]:
-        lines = textwrap.wrap(
+        text = (
             f"Tight on the {format_gpu(gpu)}: it runs with a probability of {planned.chance:.0%}."
-            " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True leaves fewer blocks unused.",
-            WIDTH,
+            " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True leaves fewer blocks unused."
         )
-        return "\n".join(lines)
+        return textwrap.fill(text, WIDTH)
     gpus = min_gpus(planned)
     alone = "no number of GPUs would hold it with ZeRO-3 alone"
     more = f"{gpus:,} GPUs would hold it with ZeRO-3" if gpus else alone

@@ -483,6 +483,11 @@ class Recipe:
         return self.optimizer_in_backward or self.optimizer == "lomo"
 
     @property
+    def reenters(self) -> bool:
+        """Whether layers are recomputed in reentrant checkpoints."""
+        return self.reentrant and self.checkpointing != "none"
+
+    @property
     def loss_compiled(self) -> bool:
         """Whether the loss is one kernel."""
         return self.kernels == "fused" if self.compiled_loss is None else self.compiled_loss

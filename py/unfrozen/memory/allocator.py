@@ -11,8 +11,8 @@ A model of c10/cuda/CUDACachingAllocator.cpp (torch 2.4 to 2.13), for one stream
     full       where the GPU has no room for a segment, all free segments are given back, and the
                request is tried once more; then it is out of memory
 
-With expandable segments a pool has one segment, which grows by pages of 2 MiB (20 MiB in the large
-pool): what is free in pieces is then one block, as far as its neighbours are free.
+With expandable segments a pool has one segment, which grows at its end, by pages of 2 MiB in the
+small pool and 20 MiB in the large one, and gives back free pages at its end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ _SMALL: Final = MIB  # the largest request of the small pool
 _SMALL_SEGMENT: Final = 2 * MIB
 _LARGE_SEGMENT: Final = 20 * MIB  # of requests below …
 _OWN: Final = 10 * MIB
-_PAGE: Final = 2 * MIB
+_ROUND_LARGE: Final = 2 * MIB
+
+
+def _page(pool: tuple[int, bool]) -> int:
+    return _SMALL_SEGMENT if pool[1] else _LARGE_SEGMENT
 
 
 class Request(NamedTuple):
@@ -106,14 +110,13 @@ class CachingAllocator:
             if block.before is None and block.after is None and not self._expandable:
                 self._drop(block)
                 self.reserved -= block.size
-        if self._expandable:
-            for end in self._ends.values():
-                if end.free:
-                    pages = end.size // _PAGE * _PAGE
-                    self._drop(end)
-                    end.size -= pages
-                    self.reserved -= pages
-                    self._keep(end)
+        for end in self._ends.values():
+            if end.free:
+                pages = end.size // _page(end.pool) * _page(end.pool)
+                self._drop(end)
+                end.size -= pages
+                self.reserved -= pages
+                self._keep(end)
 
     def _best_fit(self, pool: tuple[int, bool], size: int) -> Piece | None:
         free = self._free.get(pool, [])
@@ -152,10 +155,10 @@ class CachingAllocator:
 
     def _growth(self, pool: tuple[int, bool], size: int, end: Piece | None) -> int:
         """Return the bytes of the segment, or of the pages, that a request needs."""
-        small = _SMALL_SEGMENT if pool[1] else _LARGE_SEGMENT
-        wanted = small if size < _OWN else -(-size // _PAGE) * _PAGE
-        there = end.size if end is not None and end.free else 0
-        return -(-(wanted - there) // _PAGE) * _PAGE
+        if self._expandable:
+            there = end.size if end is not None and end.free else 0
+            return -(-(size - there) // _page(pool)) * _page(pool)
+        return _page(pool) if size < _OWN else -(-size // _ROUND_LARGE) * _ROUND_LARGE
 
     def _join(self, block: Piece, other: Piece) -> None:
         first, second = (other, block) if other is block.before else (block, other)

@@ -65,10 +65,8 @@ class MicroBatchMemory(SavedActivations):
     @property
     def watched(self) -> int:
         """Bytes of the gradients of all layers' inputs, where they stay until the pass is over."""
-        a, recipe = self.model.architecture, self.recipe
-        stays = (
-            recipe.reentrant and recipe.checkpointing != "none" and self.gathering.watches_inputs
-        )
+        a = self.model.architecture
+        stays = self.recipe.reenters and self.gathering.watches_inputs
         return self.setup.stream * self.tokens * a.hidden * a.layers if stays else 0
 
     def saved_point(self) -> Point:
@@ -175,7 +173,7 @@ class MicroBatchMemory(SavedActivations):
         for index, reached in self._places():
             left, first = a.layers - index, index == 0
             recomputed = self.recomputed(left - 1)
-            stays = self.recipe.reentrant and recomputed > 0
+            stays = self.recipe.reenters and recomputed > 0
             layers = self.layers if first or self.watched else self.first_layers_bytes(left)
             for name, freed, added, grads, fixed in workspace_points(
                 model, self.setup, self.whole_ranks, left - 1

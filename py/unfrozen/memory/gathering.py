@@ -55,7 +55,7 @@ class ShardTraffic:
         waits = not recipe.accumulates_whole and (self._whole or summed > self._width)
         self._summed = summed if waits else 0
         self._leaves_root = cluster.root_resharded
-        self._ahead = 0 if recipe.reentrant else 1
+        self._ahead = 0 if recipe.reenters else 1
         outer = model.outer_parameters
         self._root = outer - 2 * self._vocab if self._apart else outer
         if cluster.whole_embedding:

@@ -71,7 +71,7 @@ def reserve_of(step: Step, found: Instants) -> Reserve:
         passes.append(own + beside + waiting + _other_streams(step, name, parts))
     most: float = max(passes)
     if apart:
-        flat = step.recipe.reentrant and step.cluster.stage == 3  # shards of whole layers
+        flat = step.recipe.reenters and step.cluster.stage == 3  # shards of whole layers
         shared = max(most, update) + (1 if flat else LEFT_OVER) * min(most, update)
         most = grads + shared
     needed = round(max(needs))

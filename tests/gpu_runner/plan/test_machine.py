@@ -11,7 +11,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine
 from gpu_runner.system import limits
-from unfrozen.memory.overhead import CONTEXT_BYTES, ROUNDING
+from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES, ROUNDING
 from unfrozen.units import MIB
 
 GIB = 2**30
@@ -113,7 +113,8 @@ def test_of_a_gpu_tensors_get_what_nothing_else_will_take(monkeypatch: pytest.Mo
     alone = machine.free_bytes(GPU)
     context = 24 * GIB - CONTEXT_BYTES - machine.WORKSPACE_BYTES
     assert alone == round(context / (1 + ROUNDING))
-    assert alone - machine.free_bytes(GPU, 2) == pytest.approx(GIB / (1 + ROUNDING), abs=2)
+    several = alone - machine.free_bytes(GPU, 2)
+    assert several == pytest.approx(COMMUNICATION_BYTES / (1 + ROUNDING), abs=2)
     told(8 * GIB)  # others are on it
     assert machine.free_bytes(GPU) == round((8 * GIB - machine.WORKSPACE_BYTES) / (1 + ROUNDING))
     told(0)

@@ -15,6 +15,7 @@ LLAMA = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
 VOCAB, LAYER = 32000 * 4096, 202_383_360
 ROOT = 2 * VOCAB + 4096
 EXACT = Recipe.read({"params": "fp32", "compute": "bf16"})
+AGAIN: dict[str, Any] = {"reentrant": True, "checkpointing": "full"}
 
 
 def traffic(**cluster: Any) -> ShardTraffic:
@@ -27,7 +28,7 @@ def test_only_stage_three_gathers_weights() -> None:
 
 
 def test_with_reentrant_checkpoints_no_layer_is_gathered_before_its_turn() -> None:
-    found = ShardTraffic(LLAMA, replace(EXACT, reentrant=True), Cluster(8, "zero3"))
+    found = ShardTraffic(LLAMA, replace(EXACT, **AGAIN), Cluster(8, "zero3"))
     assert found.at_loss(0, forward=True)["gathered"] == 2 * ROOT
     assert found.in_layer(0, first=True, last=False)["gathered"] == 2 * (ROOT + LAYER)
     assert not found.watches_inputs  # but those of layers that are frozen
