@@ -330,6 +330,7 @@ def axolotl(text: str, base: Job) -> Job:
         "micro_batch": found["micro_batch_size"],
         "grad_accum": found["gradient_accumulation_steps"],
         "checkpointing": "full" if found["gradient_checkpointing"] else "none",
+        "reentrant": found["gradient_checkpointing_kwargs"]["use_reentrant"],
         "kernels": "fused" if found.get("torch_compile") else "eager",
         "attention": {"flash_attention_2": "flash"}[found["attn_implementation"]],
         "loss": "logits_fp32",
@@ -363,6 +364,7 @@ def llama_factory(text: str, base: Job) -> Job:
         "micro_batch": found["per_device_train_batch_size"],
         "grad_accum": found["gradient_accumulation_steps"],
         "checkpointing": "none" if found["disable_gradient_checkpointing"] else "full",
+        "reentrant": found["use_reentrant_gc"],
         "kernels": "fused" if found.get("torch_compile") else "eager",
         "attention": {"fa2": "flash", "disabled": "eager"}.get(found["flash_attn"], "sdpa"),
         "loss": "logits_fp32",
@@ -407,7 +409,7 @@ def unsloth(text: str, base: Job) -> Job:
     if found.training_type == "lora":
         weights = "nf4-dq" if found.load_in_4bit else None
         sizes = (found.lora_r, found.lora_dropout, found.target_modules.split(","))
-        recipe |= adapters(weights, *sizes, dtype="bf16")
+        recipe |= adapters(weights, *sizes, dtype="fp32", autocast=True)
     return started(base, Cluster(), **{**recipe, "moments": "int8"})
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from conftest import matrix
 from unfrozen.errors import PlanError
+from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
 from unfrozen.job.cluster import CLUSTER_SETTINGS
 from unfrozen.job.lora import LORA_SETTINGS
@@ -156,3 +158,31 @@ def test_every_setting_but_those_of_memory_alone_changes_the_time(family: str) -
                 seen[setting.path].add(found[1][2] != base[1][2])
     assert {path for path, shown in seen.items() if shown == {False}} <= SAME_TIME.keys()
     assert len(seen) > 30
+
+
+def told(job: Job) -> object:
+    """What a plan of a job says."""
+    found = plan_job(job)
+    return found.device_bytes, found.instants, step_time(job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("family", matrix(["llama", "qwen3_moe", "qwen2_5_vl"], "qwen3_moe"))
+def test_no_command_of_a_framework_stands_for_two_plans(name: str, family: str) -> None:
+    config, count = CATALOGUE[FAMILIES[family]].config, 0
+    written: dict[str, Job] = {}
+    for plan in PLANS:
+        for recipe, cluster in (plan, *(job for _, _, job in changes(*plan))):
+            given = {"model": config, "gpu": "H100", "recipe": {"seq_len": 512} | recipe}
+            try:
+                job = FRAMEWORKS[name].adapt(Job.read({**given, "cluster": cluster}))
+            except PlanError:
+                continue
+            if name == "torchtitan":  # CONFIG names the loss
+                job = replace(job, recipe=replace(job.recipe, loss="chunked"))
+            text, count = FRAMEWORKS[name].command(job), count + 1
+            if written.setdefault(text, job) != job:
+                assert told(written[text]) == told(job), text
+    assert count >= 50
+    assert len(written) >= 5

@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from unfrozen.frameworks.command_lines import accelerate_options, refuse, written, yaml
-from unfrozen.frameworks.trl import trained_with_accelerate
+from unfrozen.frameworks.command_lines import (
+    accelerate_options,
+    refuse,
+    refuse_tower,
+    written,
+    yaml,
+)
+from unfrozen.frameworks.trl import WHOLE_LAYERS, trained_with_accelerate
 from unfrozen.job import Job
 
 NAME: Final = "axolotl"
@@ -23,18 +29,16 @@ def axolotl_job(job: Job) -> Job:
     refuse(
         job,
         NAME,
-        sharding=("none", "zero2", "zero3"),
+        sharding=("none",) if cluster.gpus == 1 else ("none", "zero2", "zero3"),
         shard_size=(None,),
         offload=("none",),
-        tensor_parallel=(1,),
         context_parallel=(1,),
-        pipeline_parallel=(1,),
-        expert_parallel=(1,),
+        **WHOLE_LAYERS,
         checkpointing=("none", "full"),
         attention=("flash",),
         base=(None, "nf4", "nf4-dq") if cluster.stage else (None, "nf4", "nf4-dq", "int8"),
-        frozen_tower=(False,),
     )
+    refuse_tower(job, NAME)
     narrow = {"params": "bf16", "master": None, "grads": "bf16", "moments": "bf16"}
     states = {} if cluster.stage or job.recipe.lora else narrow
     return trained_with_accelerate(job, NAME, NAME, loss="logits_fp32", **states)
@@ -62,6 +66,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "micro_batch_size": recipe.micro_batch,
         "gradient_accumulation_steps": recipe.grad_accum,
         "gradient_checkpointing": recipe.checkpointing == "full",
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         **({"torch_compile": True} if recipe.kernels == "fused" else {}),
         **_adapters(job),
     }

@@ -18,6 +18,7 @@ _COMMON: Final = {"optimizer": "adamw", "rounding": "nearest"}
 _OFF: Final = {
     **dict.fromkeys(("paged", "optimizer_in_backward", "activation_offload", "packed"), False),
     **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held"), False),
+    **{"reentrant": False, "experts_cast": False, "expert_padding": None, "grad_buckets": None},
     **{"checkpoint_every": 1, "dropout": None, "compiled_loss": None, "reduce": None},
 }
 """What no framework's command has an option for, as all of them train."""
@@ -42,6 +43,8 @@ def trained_by_adamw(
     refuse(job, framework, compute=("bf16", "fp32"), device_map=(False,))
     if job.recipe.lora is None:
         refuse(job, framework, base=(None,))
+    if job.recipe.loss == "classification":
+        refuse(job, framework, loss=("logits_fp32",))
     own: dict[str, Any] = {"compute": "bf16", "moments": "fp32", "step": "fused", **_OFF, **states}
     cluster = replace(job.cluster, whole_embedding=False, root_resharded=False)
     return replace(job, recipe=replace(job.recipe, **own), cluster=cluster)
@@ -53,7 +56,8 @@ ADAPTERS: Final = ("lora", "qlora")
 def adapter_states(job: Job, framework: str, **lora: Any) -> dict[str, Any]:
     """Return the dtypes of a job of 16-bit weights with a framework's adapters, or with `lora`."""
     assert job.recipe.lora
-    own = adapter_defaults(framework, job.recipe.method) | lora
+    own = {"dtype": "bf16", "autocast": False, **adapter_defaults(framework, job.recipe.method)}
+    own |= lora
     adapters = replace(job.recipe.lora, **own)
     moments = "fp32" if adapters.dtype == "fp32" else adapters.dtype
     return {
@@ -63,6 +67,12 @@ def adapter_states(job: Job, framework: str, **lora: Any) -> dict[str, Any]:
         "moments": moments,
         "lora": adapters,
     }
+
+
+def refuse_tower(job: Job, framework: str) -> None:
+    """Raise PlanError where a vision tower is frozen, for which a framework has no option."""
+    if job.model.frozen or job.model.architecture.vision:
+        refuse(job, framework, frozen_tower=(False,))
 
 
 def machines(job: Job) -> tuple[int, int]:

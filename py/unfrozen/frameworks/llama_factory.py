@@ -12,6 +12,7 @@ from typing import Any, Final
 from unfrozen.frameworks.command_lines import FIRST_HOST, machines, refuse, written, yaml
 from unfrozen.frameworks.trl import (
     CONFIG_FILE,
+    WHOLE_LAYERS,
     deepspeed_file,
     trained_with_accelerate,
     trained_with_deepspeed,
@@ -31,10 +32,8 @@ def llama_factory_job(job: Job) -> Job:
         NAME,
         offload=("none", "optimizer", "params") if cluster.stage else ("none",),
         shard_size=(None,),
-        tensor_parallel=(1,),
         context_parallel=(1,),
-        pipeline_parallel=(1,),
-        expert_parallel=(1,),
+        **WHOLE_LAYERS,
         checkpointing=("none", "full"),
         attention=tuple(_ATTENTION),
         sharding=("none",) if cluster.gpus == 1 else ("none", "zero1", "zero2", "zero3"),
@@ -78,6 +77,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "per_device_train_batch_size": recipe.micro_batch,
         "gradient_accumulation_steps": recipe.grad_accum,
         "disable_gradient_checkpointing": recipe.checkpointing == "none",
+        "use_reentrant_gc": False,
         **({"torch_compile": True} if recipe.kernels == "fused" else {}),
         **_adapters(job),
     }

@@ -16,9 +16,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.command_lines import lines, refuse, torchrun, trained_by_adamw
+from unfrozen.frameworks.command_lines import (
+    lines,
+    refuse,
+    refuse_tower,
+    torchrun,
+    trained_by_adamw,
+)
 from unfrozen.job import BLOCK_SCALED, Job
-from unfrozen.plan.layouts import WHOLE_LOGITS
 from unfrozen.plan.step_time import job_gpu
 
 NAME: Final = "megatron"
@@ -49,9 +54,9 @@ def megatron_job(job: Job) -> Job:
         "grads": "fp32",
         "grad_buckets": False,
     }
-    if job.recipe.loss in WHOLE_LOGITS:
-        states["loss"] = "vocab_parallel"
     states |= {"kernels": "fused", "attention": "flash", "grad_buckets": False}
+    states["loss"] = job.recipe.loss if job.recipe.loss == "classification" else "vocab_parallel"
+    refuse_tower(job, NAME)
     return trained_by_adamw(replace(job, cluster=own), NAME, states)
 
 

@@ -16,7 +16,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.command_lines import lines, refuse, torchrun, trained_by_adamw
+from unfrozen.frameworks.command_lines import (
+    lines,
+    refuse,
+    refuse_tower,
+    torchrun,
+    trained_by_adamw,
+)
 from unfrozen.job import Job
 
 NAME: Final = "torchtitan"
@@ -65,6 +71,7 @@ def torchtitan_job(job: Job) -> Job:
     if job.recipe.loss == "vocab_parallel":
         states["loss"] = "loss_parallel"
     states |= {"kernels": kernels, "attention": "flash", "grad_buckets": False}
+    refuse_tower(job, NAME)
     return trained_by_adamw(replace(job, cluster=own), NAME, states)
 
 

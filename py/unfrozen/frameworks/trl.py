@@ -30,6 +30,7 @@ from unfrozen.frameworks.command_lines import (
     adapter_states,
     lines,
     refuse,
+    refuse_tower,
     trained_by_adamw,
     written,
 )
@@ -38,6 +39,11 @@ from unfrozen.job import Job
 ACCELERATE: Final = "accelerate"
 METHODS: Final = ("full", *ADAPTERS)
 _RESHARD: Final = {"zero2": "false", "zero3": "true"}
+WHOLE_LAYERS: Final[dict[str, tuple[Any, ...]]] = {
+    **dict.fromkeys(("tensor_parallel", "pipeline_parallel", "expert_parallel"), (1,)),
+    "expert_tensor_parallel": (None,),
+}
+"""Layers are whole on each GPU."""
 ATTENTION: Final = {"flash": "flash_attention_2", "sdpa": "sdpa", "eager": "eager"}
 
 
@@ -47,11 +53,9 @@ def accelerate_job(job: Job) -> Job:
     refuse(
         job,
         ACCELERATE,
-        sharding=("none", *_RESHARD),
+        sharding=("none",) if cluster.gpus == 1 else ("none", *_RESHARD),
         offload=("none",),
-        tensor_parallel=(1,),
-        pipeline_parallel=(1,),
-        expert_parallel=(1,),
+        **WHOLE_LAYERS,
         checkpointing=("none", "full"),
         attention=tuple(ATTENTION),
         base=(None, "nf4", "nf4-dq") if cluster.stage else (None, "nf4", "nf4-dq", "int8"),
@@ -60,6 +64,7 @@ def accelerate_job(job: Job) -> Job:
     if ranks > 1 and (cluster.shard_size or cluster.stage < 2 or recipe.attention != "flash"):
         bound = "accelerate splits a sequence under FSDP2 over all GPUs and without a mask"
         raise PlanError("cluster.context_parallel", ranks, bound, "use zero3 and flash")
+    refuse_tower(job, ACCELERATE)
     return trained_with_accelerate(job, ACCELERATE, "trl", loss="fused_linear")
 
 
@@ -72,8 +77,13 @@ def trained_with_accelerate(job: Job, framework: str, adapters: str, **own: Any)
         own |= {"reduce": "bf16", "no_sync": True}
     kernels = "fused" if recipe.kernels == "fused" else "eager"
     plain = replace(cluster, outer_apart=False, sequence_parallel=False)
-    own = {"kernels": kernels, "grad_buckets": None, **states, **own}
+    own = {"kernels": kernels, "expert_padding": padding(job), **states, **own}
     return trained_by_adamw(replace(job, cluster=plain), framework, own, METHODS)
+
+
+def padding(job: Job) -> str | None:
+    """Return how transformers pads experts: those of Llama 4 compute all tokens."""
+    return "fullest" if job.model.architecture.model_type.startswith("llama4") else None
 
 
 def accelerate_command(job: Job) -> str:
@@ -161,6 +171,7 @@ def deepspeed_job(job: Job) -> Job:
         attention=tuple(ATTENTION),
         sharding=("none",) if alone else ("zero1", "zero2", "zero3"),
     )
+    refuse_tower(job, DEEPSPEED)
     return trained_with_deepspeed(job, DEEPSPEED, "trl", loss="fused_linear")
 
 
@@ -170,10 +181,8 @@ def trained_with_deepspeed(job: Job, framework: str, adapters: str, **own: Any) 
     refuse(
         job,
         framework,
-        tensor_parallel=(1,),
+        **WHOLE_LAYERS,
         context_parallel=(1,),
-        pipeline_parallel=(1,),
-        expert_parallel=(1,),
         shard_size=(None,),
         base=(None,) if cluster.stage == 3 else (None, "nf4", "nf4-dq", "int8"),
     )
@@ -182,7 +191,7 @@ def trained_with_deepspeed(job: Job, framework: str, adapters: str, **own: Any) 
     own["step"] = "sub_groups" if cluster.stage == 3 else "fused"
     own["kernels"] = "fused" if recipe.kernels == "fused" else "eager"
     plain = replace(cluster, outer_apart=False, sequence_parallel=False)
-    own = {"grad_buckets": False, **states, **own}
+    own = {"grad_buckets": False, "expert_padding": padding(job), **states, **own}
     return trained_by_adamw(replace(job, cluster=plain), framework, own, METHODS)
 
 

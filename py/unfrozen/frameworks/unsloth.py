@@ -16,6 +16,7 @@ from unfrozen.frameworks.command_lines import (
     adapter_states,
     lines,
     refuse,
+    refuse_tower,
     trained_by_adamw,
 )
 from unfrozen.job import Job
@@ -35,8 +36,8 @@ def unsloth_job(job: Job) -> Job:
         offload=("none",),
         checkpointing=("none", "full"),
         base=(None, "nf4", "nf4-dq"),
-        frozen_tower=(False,),
     )
+    refuse_tower(job, NAME)
     own: dict[str, Any] = {"params": "bf16", "master": None, "grads": "bf16"}
     if recipe.lora:
         own = adapter_states(job, NAME) | {"base": "nf4-dq" if recipe.base else None}

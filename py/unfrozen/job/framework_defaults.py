@@ -276,6 +276,8 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
         ("loss", "logits_bf16", "Fast_CrossEntropyLoss", "unsloth/kernels/cross_entropy_loss.py"),
         ("compiled_loss", True, "one kernel", "unsloth/kernels/cross_entropy_loss.py"),
         (*_ONCE, "unsloth/kernels/fast_lora.py"),
+        (*_WIDE, "unsloth/models/_utils.py (float32_mixed_precision)"),
+        (*_AUTOCAST, "unsloth/kernels/fast_lora.py"),
     ),
     "deepspeed": _defaults(
         "deepspeedai/DeepSpeed",
