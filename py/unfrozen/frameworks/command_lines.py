@@ -14,7 +14,6 @@ from unfrozen.planner.runner import RENDEZVOUS
 
 FIRST_HOST: Final = "FIRST_HOST"
 """A placeholder for the name of one machine that the others can reach."""
-_COMMON: Final = {"optimizer": "adamw", "rounding": "nearest"}
 _OFF: Final = {
     **dict.fromkeys(("paged", "optimizer_in_backward", "activation_offload", "packed"), False),
     **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held"), False),
@@ -39,7 +38,7 @@ def trained_by_adamw(
     job: Job, framework: str, states: Mapping[str, Any], methods: tuple[str, ...] = ("full",)
 ) -> Job:
     """Return the job of AdamW by one of the methods, in the states of a framework. PlanError."""
-    refuse(job, framework, method=methods, **{key: (value,) for key, value in _COMMON.items()})
+    refuse(job, framework, method=methods, optimizer=("adamw",), rounding=("nearest",))
     refuse(job, framework, compute=("bf16", "fp32"), device_map=(False,))
     if job.recipe.lora is None:
         refuse(job, framework, base=(None,))
@@ -57,16 +56,9 @@ def adapter_states(job: Job, framework: str, **lora: Any) -> dict[str, Any]:
     """Return the dtypes of a job of 16-bit weights with a framework's adapters, or with `lora`."""
     assert job.recipe.lora
     own = {"dtype": "bf16", "autocast": False, **adapter_defaults(framework, job.recipe.method)}
-    own |= lora
-    adapters = replace(job.recipe.lora, **own)
-    moments = "fp32" if adapters.dtype == "fp32" else adapters.dtype
-    return {
-        "params": "bf16",
-        "master": None,
-        "grads": adapters.dtype,
-        "moments": moments,
-        "lora": adapters,
-    }
+    adapters = replace(job.recipe.lora, **{**own, **lora})
+    states = dict.fromkeys(("grads", "moments"), adapters.dtype)
+    return {"params": "bf16", "master": None, "lora": adapters, **states}
 
 
 def refuse_tower(job: Job, framework: str) -> None:
