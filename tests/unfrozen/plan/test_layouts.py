@@ -26,7 +26,7 @@ from unfrozen.plan.layouts import (
     step_sequences,
 )
 from unfrozen.plan.solve import min_gpus
-from unfrozen.plan.step_time import job_gpu, step_time
+from unfrozen.plan.step_time import step_time
 
 SEVERAL = (1, 2, 3, 4, 6, 8, 12, 16)
 
@@ -120,9 +120,8 @@ def test_the_best_is_what_trying_everything_finds(
     name: str, gpu: str, gpus: int, sequences: int, recipe: dict[str, Any]
 ) -> None:
     asked = job(name, gpu, **recipe)
-    capacity = job_gpu(asked).capacity_bytes
     tried = everything(asked, gpus, sequences)
-    fitting = [one for one in tried if plan_job(one).device_bytes <= capacity]
+    fitting = [one for one in tried if plan_job(one).fits]
     found = layouts(asked, gpus, sequences)
     assert bool(found) == bool(fitting)
     if fitting:
