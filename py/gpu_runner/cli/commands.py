@@ -164,19 +164,24 @@ def resume(
 
 def export(
     run: Run,
-    to: Annotated[str, typer.Option(help="csv, tensorboard, wandb-offline or hf.")] = "csv",
+    file: Annotated[
+        str | None, typer.Argument(help="For gguf: the file to write; else in the run.")
+    ] = None,
+    to: Annotated[str, typer.Option(help="csv, tensorboard, wandb-offline, hf or gguf.")] = "csv",
+    type_: Annotated[str, typer.Option("--type", help="For gguf: f16, bf16 or q8_0.")] = "f16",
     dtype: Annotated[
         str | None, typer.Option(help="For hf: fp32 or bf16; else the dtype it was trained in.")
     ] = None,
     step: Annotated[
-        int | None, typer.Option(metavar="<number>", help="For hf: the checkpoint of this step.")
+        int | None,
+        typer.Option(metavar="<number>", help="For hf, gguf: the checkpoint of this step."),
     ] = None,
     out: Annotated[
         str | None, typer.Option(help="For hf: the directory to write; else in the run.")
     ] = None,
     runs: Runs = None,
 ) -> None:
-    """Export a run's metrics for other tools, or its model for transformers (hf).
+    """Export a run's metrics for other tools, its model for transformers (hf) or as GGUF.
 
     Needs no PyTorch for csv.
     """
@@ -189,6 +194,14 @@ def export(
 
             place = Path(out).expanduser() if out else None
             typer.echo(export_model(directory, place, dtype, step).path)
+            return ExitCode.OK
+        if to == "gguf":
+            console_with_libraries()
+            from gpu_runner.run.export_gguf import export_gguf
+
+            written = Path(file).expanduser() if file else directory / "export" / "model.gguf"
+            for text in export_gguf(directory, written, type_, step).sentences():
+                typer.echo(printable(text))
             return ExitCode.OK
         from gpu_runner.log.export_metrics import export_metrics
 

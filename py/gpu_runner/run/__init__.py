@@ -16,6 +16,7 @@ Reading order:
 - `directory` — its directory: made, and claimed by one process
 - `run_models` — its models, loaded: θ₀, a checkpoint's, the trained one
 - `export_model` — its model as one directory, from a sharded checkpoint too
+- `export_gguf` — its model as a GGUF file, read back and compared
 - `blend` — its model blended with θ₀, scored and written
 - `ask` — one prompt, two models, two answers
 - `fine_tune` — the whole way of a new run
