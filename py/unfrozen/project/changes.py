@@ -1,9 +1,8 @@
 """The ways to run a job: which recipe and offload, in which framework.
 
-What costs nothing else goes first. Full fine-tuning in the job's own arithmetic on the GPUs alone
-is taken where it fits. Else the fastest of these is, as far as usual machines have the host memory
-for it: the same arithmetic with states or activations in host memory, or weights rounded at random
-without a master copy, their optimizer states smaller, the update inside backward. Adapters are
+Full fine-tuning in the job's own arithmetic on the GPUs alone is taken where it fits; else the same
+arithmetic with part of it in host memory, as far as usual machines have that; else weights rounded
+at random without a master copy, smaller optimizer states, an update inside backward. Adapters are
 never taken: they are named beside it.
 """
 
@@ -26,9 +25,8 @@ from unfrozen.planner.runner import runner_defaults
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What a way changes of a job, in words and as a patch."""
+    """What a way changes of a job's recipe and cluster."""
 
-    words: str
     recipe: dict[str, Any] = field(default_factory=dict)
     cluster: dict[str, Any] = field(default_factory=dict)
 
@@ -46,39 +44,26 @@ _RANDOM: Final = {
 _EIGHT: Final = _RANDOM | {"moments": "int8"}
 _ADAFACTOR: Final = _RANDOM | {"optimizer": "adafactor", "moments": None}
 _EARLY: Final = {"optimizer_in_backward": True}
+_OFFLOADS: Final = ("optimizer", "params")
 
-ON_GPU: Final = (Variant(""), Variant("fused kernels", {"kernels": "fused"}))
+ON_GPU: Final = (Variant(), Variant({"kernels": "fused"}))
 """The job's own arithmetic, on the GPUs alone."""
-
-
-def _with_activations(one: Variant) -> Variant:
-    words = f"{one.words}, activations in host memory"
-    return Variant(words, one.recipe | _OFFLOADED, one.cluster)
-
-
-_AWAY: Final = (
-    Variant("activations in host memory", _OFFLOADED),
-    Variant("optimizer in host memory", {}, {"offload": "optimizer"}),
-    Variant("optimizer and weights in host memory", {}, {"offload": "params"}),
+_STATES_AWAY: Final = tuple(
+    Variant(more, {"offload": states}) for more in ({}, _OFFLOADED) for states in _OFFLOADS
 )
-_SMALLER: Final = (
-    Variant("stochastic rounding instead of a master copy", _RANDOM),
-    Variant("stochastic rounding, 8-bit optimizer states", _EIGHT),
-    Variant("stochastic rounding, update in backward", _RANDOM | _EARLY),
-    Variant("stochastic rounding, 8-bit optimizer states, update in backward", _EIGHT | _EARLY),
-    Variant("Adafactor with stochastic rounding, update in backward", _ADAFACTOR | _EARLY),
-)
-AWAY: Final = (*_AWAY, *(_with_activations(one) for one in _AWAY[1:]))
+AWAY: Final = (Variant(_OFFLOADED), *_STATES_AWAY)
 """The same arithmetic, part of it in the host's memory."""
-SMALLER: Final = (*_SMALLER, *map(_with_activations, _SMALLER))
+SMALLER: Final = tuple(
+    Variant(own | more)
+    for more in ({}, _OFFLOADED)
+    for own in (_RANDOM, _EIGHT, _RANDOM | _EARLY, _EIGHT | _EARLY, _ADAFACTOR | _EARLY)
+)
 """Every weight trains, and the optimizer remembers less exactly."""
 ADAPTERS: Final = (
-    Variant("LoRA", {"method": "lora", "master": None}),
-    Variant("QLoRA", {"method": "qlora", "base": "nf4", "master": None}),
+    Variant({"method": "lora", "master": None}),
+    Variant({"method": "qlora", "base": "nf4", "master": None}),
 )
 """What trains less than every weight."""
-
-
 TRL: Final = (ACCELERATE, DEEPSPEED)
 _FIRST: Final = (UNFROZEN, *TRL)
 _LAST: Final = (torchtitan.NAME, megatron.NAME)
