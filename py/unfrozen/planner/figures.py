@@ -116,20 +116,15 @@ def verdict(plan: Plan, unit: str) -> Json:
     room = gpu.capacity_bytes
     rank = format_peak_rank(plan.job)
     after = f" {rank}" if rank else ""
+    of = f"{format_size(need, unit)} of {format_size(room, unit)}{each}"
+    spare = format_size(abs(room - plan.safe_bytes), unit)
     if plan.verdict == VERDICTS[0]:
-        free = format_size(room - plan.safe_bytes, unit)
-        of = f"{format_size(need, unit)} of {format_size(room, unit)}{each}"
-        return {
-            "kind": "yes",
-            "title": "It fits.",
-            "text": f"{of}; {free} are to spare.{after} {FITS.sentence}",
-        }
+        text = f"{of}; {spare} are to spare.{after} {FITS.sentence}"
+        return {"kind": "yes", "title": "It fits.", "text": text}
     if plan.verdict == VERDICTS[1]:
         text = f"It runs with a probability of {plan.chance:.0%}.{after} {EXPANDABLE}"
         return {"kind": "narrow", "title": "It is tight.", "text": text}
-    wanted = format_size(plan.safe_bytes, unit)
-    missing = format_size(plan.safe_bytes - room, unit)
-    text = f"{wanted} are safe{each}; {missing} are missing.{after}"
+    text = f"{of}; to be safe it needs {spare} more.{after}"
     return {"kind": "no", "title": "It does not fit.", "text": text}
 
 
