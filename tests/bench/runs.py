@@ -26,7 +26,7 @@ RUNS, STEPS, VISITS = 200, 100_000, 5
 BAR_SECONDS = 1.0
 LISTED = """(runs) => {
   const options = document.querySelectorAll("run-chooser label:first-of-type option");
-  return options.length >= runs && document.querySelector("run-chart .run-stage[data-range] canvas")
+  return options.length >= runs && document.querySelector("run-view .run-stage[data-range] canvas")
     ? performance.now() / 1000 : 0;
 }"""
 OPENED = """async ([id, steps]) => {
@@ -34,7 +34,7 @@ OPENED = """async ([id, steps]) => {
   const start = performance.now();
   select.value = `live:${id}`;
   select.dispatchEvent(new Event("change", { bubbles: true }));
-  const stage = document.querySelector("run-chart .run-stage");
+  const stage = document.querySelector("run-view .run-stage");
   while (stage.dataset.range !== `0 ${steps}`) await new Promise((next) => setTimeout(next));
   return (performance.now() - start) / 1000;
 }"""
