@@ -297,13 +297,25 @@ class Search:
         return max(self.found[self._most - 1].seconds, (1 + NEAR) * self.found[0].seconds)
 
     def _enqueue(self, way: Route, cluster: Cluster) -> bool:
-        if self.sequences % cluster.replicas == 0:
-            jobs = _jobs(way.job, cluster, self.sequences // cluster.replicas, way.takes)
-            if jobs and (way.name, jobs[-1][-1]) not in self._seen:
-                self._seen.add((way.name, jobs[-1][-1]))
-                self.looked += 1
-                heappush(self._queue, (_least_seconds(jobs), len(self._queue), way.name, jobs))
+        own, rest = divmod(self.sequences, cluster.replicas)
+        if rest or self._is_seen(way, cluster, own):
+            return True
+        jobs = _jobs(way.job, cluster, own, way.takes)
+        if jobs:
+            self.looked += 1
+            heappush(self._queue, (_least_seconds(jobs), len(self._queue), way.name, jobs))
         return True
+
+    def _is_seen(self, way: Route, cluster: Cluster, own: int) -> bool:
+        """Return whether a framework makes of a way what it made of an earlier one."""
+        recipe = _batch(way.job.recipe, 1, own, "full")
+        try:
+            probe = _adapt(with_cluster(replace(way.job, recipe=recipe), cluster), way.takes)
+        except PlanError:
+            return False
+        seen = (way.name, probe) in self._seen
+        self._seen.add((way.name, probe))
+        return seen
 
     def _find_fastest(self, name: str, jobs: list[list[Job]]) -> Iterator[bool]:
         """Find the fastest plan of a cluster that fits and could be kept, a plan at a time."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Final
 
@@ -171,8 +171,9 @@ STAGES: Final[Stages] = (ON_GPU, AWAY, SMALLER)
 
 @dataclass(frozen=True, slots=True)
 class OnePlan:
-    """The plan, None where nothing fits; the same job by other layouts, on half the GPUs, and with
-    adapters on the fewest; the full fine-tuning that lacks host memory alone.
+    """The plan, None where nothing fits; the same job by other layouts, on half the GPUs by the
+    same framework, and with adapters on the fewest; the full fine-tuning that lacks host memory
+    alone.
     """
 
     question: TrainingProject
@@ -226,7 +227,8 @@ def find(question: TrainingProject, *, beside: bool = True, stages: Stages = STA
     adapters: list[PlannedRun] = []
     if beside:
         if first and gpus > 1:
-            fewer = yield from finder.fitting(ON_GPU, gpus // 2)
+            same = _Finder(replace(question, framework=first.framework), 1)
+            fewer = yield from same.fitting(ON_GPU, gpus // 2)
         for change in ADAPTERS:
             adapters += (yield from finder.smallest(change))[:1]
     others = {mesh(one.job): one for one in reversed(found) if beside and one is not first}
