@@ -148,11 +148,11 @@ def test_a_hub_id_outside_the_list_leads_to_its_config(
     asked: list[str] = []
     page = planner.page
     page.on("request", lambda request: asked.append(request.url))
-    planner.control("model").fill("Qwen/Qwen3-14B-Base")
+    planner.control("model").fill("Qwen/Qwen3-9B-Base")
     page.keyboard.press("Enter")
     planner.wait("stale")
     link = planner.root.locator("#mp-error-model a")
-    address = "https://huggingface.co/Qwen/Qwen3-14B-Base/raw/main/config.json"
+    address = "https://huggingface.co/Qwen/Qwen3-9B-Base/raw/main/config.json"
     assert link.get_attribute("href") == address
     assert link.get_attribute("rel") == "noopener noreferrer"
     host = static_site.url.split("/some")[0]

@@ -96,7 +96,7 @@ function askedField({ key, label, help, value, placeholder, reads }) {
     "div",
     { class: "field", "data-asked": key },
     h("label", { for: `mp-${key}` }, label, " ", h("span", { class: "field-unit" }, help)),
-    h("input", { ...attrs, value, placeholder, ...describedBy(key) }),
+    h("input", { ...attrs, value, placeholder: placeholder || (reads ? "10,000 × 3 × 512" : ""), ...describedBy(key) }),
     reads && h("input", { type: "file", accept: reads, "data-file": key, "aria-label": `${label}: a file, which stays on this page` }),
     errorSlot(key),
   );

@@ -21,7 +21,7 @@ Unfrozen: an article on full fine-tuning that you can run, and a runner that doe
   {1}                       predict the memory of a run before it launches
   {0} doctor                check this machine
 
-More commands: data, import, resume, export, publish, calibrate, selftest, bench, trace; see --help.
+More commands: data, ask, blend, import, resume, export, publish, calibrate, selftest, bench, trace; see --help.
 --install-completion completes them in your shell. Runs are in {2}.
 """
 

@@ -68,14 +68,14 @@ _OWN: Final = {
     ),
     "tokens": Setting(
         "Your data",
-        "Rows × epochs × tokens of a row, such as 10,000 × 3 × 512, or all tokens of the run.",
+        "Rows × epochs × tokens of a row.",
         "",
         "names",
         "",
     ),
     "budget": Setting(
         "Budget",
-        "What the run may cost: the plan then says which GPUs to rent, and how many.",
+        "What the run may cost, in dollars.",
         "",
         "real",
         "",

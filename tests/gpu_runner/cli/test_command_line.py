@@ -16,7 +16,7 @@ from run_process import ROOT, runner
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("serve", "plan", "train", "resume", "export", "doctor"),
+    *("serve", "plan", "train", "resume", "export", "ask", "blend", "doctor"),
     *("selftest", "bench", "trace", "data", "import", "publish", "calibrate"),
 )
 AT_ONCE = "import sys; from gpu_runner.cli.command_line import main\n"
@@ -143,7 +143,7 @@ def test_a_shell_completes_commands_options_names_and_runs(
     assert completed("unfrozen train --see") == ["--seed"]
     assert completed("unfrozen plan --mod") == ["--model"]
     assert completed("unfrozen plan --gpu H2") == ["H200", "H20"]
-    assert completed("unfrozen plan --solve ") == ["micro_batch", "seq_len", "gpus", "layout"]
+    assert completed("unfrozen plan --solve ") == ["micro_batch", "seq_len", "gpus"]
     assert "Llama-3.1-8B" in completed("unfrozen plan --model Llama-3")
     for name in ("20260101-a", "20260102-a", "other"):
         (tmp_path / name).mkdir()
