@@ -197,7 +197,7 @@ def export(
             return ExitCode.OK
         if to == "gguf":
             console_with_libraries()
-            from gpu_runner.run.export_gguf import export_gguf
+            from gpu_runner.run.export_model import export_gguf
 
             written = Path(file).expanduser() if file else directory / "export" / "model.gguf"
             for text in export_gguf(directory, written, type_, step).sentences():

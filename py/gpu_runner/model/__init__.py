@@ -4,8 +4,7 @@ Reading order:
 
 - `document_attention` — attention within documents as one operator
 - `attention` — attention that never crosses a document, for models of transformers
-- `gguf_file` — a GGUF file is parsed once
-- `gguf_write` — a model written as a GGUF file
+- `gguf_file` — a GGUF file, parsed once, or written from a model
 - `load` — a causal model is found, checked and loaded whole
 - `sharded_load` — each process reads only its shard
 - `save` — a model is written, whole or file by file

@@ -15,8 +15,7 @@ Reading order:
 - `control` — between steps: commands of the page and signals, all processes alike
 - `directory` — its directory: made, and claimed by one process
 - `run_models` — its models, loaded: θ₀, a checkpoint's, the trained one
-- `export_model` — its model as one directory, from a sharded checkpoint too
-- `export_gguf` — its model as a GGUF file, read back and compared
+- `export_model` — its model as one directory, from a sharded checkpoint too, or as a GGUF file
 - `blend` — its model blended with θ₀, scored and written
 - `ask` — one prompt, two models, two answers
 - `fine_tune` — the whole way of a new run

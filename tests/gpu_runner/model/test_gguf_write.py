@@ -11,7 +11,7 @@ import torch
 import tiny_families
 import tiny_llama
 from gpu_runner import demo
-from gpu_runner.model.gguf_write import CannotWrite, GgufModel, GgufType
+from gpu_runner.model.gguf_file import CannotWrite, GgufModel, GgufType
 from gpu_runner.model.load import Source, find, load, load_tokenizer
 
 CPU = torch.device("cpu")

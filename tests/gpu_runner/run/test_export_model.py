@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
-from gpu_runner.run.export_gguf import export_gguf
+from gpu_runner.run.export_model import export_gguf
 from gpu_runner.run.fine_tune import fine_tune
 
 pytestmark = pytest.mark.slow
