@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Final
 
 from unfrozen.errors import PlanError, strict_json
@@ -164,7 +165,7 @@ def _rows(name: str, text: str) -> Iterator[object]:
     else:
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                yield _json(f"{name}:{number}", line)
+                yield _json(f"{PurePath(name).name}:{number}", line)
 
 
 def _table_rows(name: str, text: str, delimiter: str) -> Iterator[object]:

@@ -231,7 +231,7 @@ def test_what_cannot_be_exported_is_refused(in_shards: Path) -> None:
     run = in_shards
     with pytest.raises(UsageError, match=r"--dtype 'fp8' is unknown: choose fp32 or bf16"):
         export_model(run, dtype="fp8")
-    with pytest.raises(CheckpointError, match=r"no checkpoint of step 4: 3\."):
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 4; it has 3\."):
         export_model(run, step=4)
     with pytest.raises(ModelLoadError, match=r"is in shards: unfrozen export"):
         find(str(last_of(run)))

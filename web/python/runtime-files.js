@@ -13,8 +13,8 @@
 import { SITE } from "../page/site.js";
 import { BootError, orExplain } from "./messages.js";
 
-/* global RUNTIME_BYTES, PYTHON_HASH -- written in by web/site_builder/assets.py: bytes by name of what it ships, and the
-   hash of all of it */
+/* global RUNTIME_BYTES, ARCHIVES, PYTHON_HASH -- written in by web/site_builder/assets.py: bytes by name of what it ships,
+   checksums of the archives among it, and the hash of all of it */
 
 const DOWNLOAD_TIMEOUT_MS = 30_000; // without a byte
 const SAVED_MS = 1200; // of a start, by a snapshot
@@ -51,14 +51,32 @@ export async function fetchFiles(onProgress, signal) {
   return { module, stdlib, core, snapshot: null };
 }
 
-/** Fetches a file of which this page knows the size; one that a cache holds in part is asked for again. */
+/** Fetches an archive of which this page knows the content; one that a cache holds in part is asked for again. */
 async function fetchWhole(path, onBytes, signal) {
   const [url, name] = [new URL(path, SITE), path.split("/").at(-1)];
   for (const cache of ["default", "reload"]) {
     const bytes = await fetchBytes(url, onBytes, { signal, cache });
-    if (bytes.byteLength === RUNTIME_BYTES[name]) return bytes;
+    if (checksumOf(bytes) === ARCHIVES[name]) return bytes;
   }
   throw new BootError(`Python could not be loaded: ${name} is not whole, or of another version than this page. Reload the page.`);
+}
+
+/**
+ * Returns the checksums of all files in a ZIP archive together, however they are packed; −1 for one that is cut. They stand in
+ * the directory at its end (PKWARE, APPNOTE.TXT, sections 4.3.12 and 4.3.16), which has no comment here.
+ * @param {ArrayBuffer | Uint8Array} bytes
+ */
+function checksumOf(bytes) {
+  const view = ArrayBuffer.isView(bytes) ? new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new DataView(bytes);
+  const end = view.byteLength - 22;
+  if (end < 0 || view.getUint32(end, true) !== 0x06054b50) return -1;
+  let sum = 0;
+  for (let at = view.getUint32(end + 16, true), left = view.getUint16(end + 10, true); left > 0; left -= 1) {
+    if (at + 46 > end) return -1;
+    sum = (sum + view.getUint32(at + 16, true)) % 2 ** 32;
+    at += 46 + view.getUint16(at + 28, true) + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
+  }
+  return sum;
 }
 
 async function compile(url, onBytes, signal) {

@@ -21,6 +21,7 @@ from site_builder.browser_python import (
     DEMO,
     DEMO_PACKAGE,
     SNAPSHOT,
+    archive_checksums,
     first_bytes,
     progress_bytes,
     python_bytes,
@@ -77,6 +78,7 @@ def write_assets(out: Path, version: str) -> Assets:
         "DEMO": _copy_demo(out / "demo"),
         "MAX_LINE_LENGTH": MAX_LINE_LENGTH,
         "RUNTIME_BYTES": progress_bytes(),
+        "ARCHIVES": archive_checksums(),
         "PYTHON_HASH": python_hash(),
     }
     options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]

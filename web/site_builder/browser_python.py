@@ -113,11 +113,24 @@ def python_hash() -> str:
 
 
 def progress_bytes() -> dict[str, int]:
-    """Return the size by name of the files whose download the page counts, and checks."""
+    """Return the size by name of the files whose download the page counts."""
     return {
         Path(path).name: len(data)
         for path, data in python_files().items()
         if path.endswith((".wasm", ".zip"))
+    }
+
+
+def archive_checksums() -> dict[str, int]:
+    """Return for each archive the sum of its files' CRC-32, modulo 2³², which packing leaves alone.
+
+    The wheel stores unpacked what the site packs.
+    """
+    return {
+        Path(path).name: sum(one.CRC for one in zipfile.ZipFile(io.BytesIO(data)).infolist())
+        % 2**32
+        for path, data in python_files().items()
+        if path.endswith(".zip")
     }
 
 

@@ -95,12 +95,12 @@ def test_models_that_are_not_there_are_named(once_stopped: Path, tmp_path: Path)
 def test_prompts_come_a_line_each_and_a_bad_one_stops_nothing(once_finished: Path) -> None:
     asked = subprocess.run(
         [sys.executable, "-m", "gpu_runner", "ask", str(once_finished), "--json", "--tokens", "4"],
-        input="1+1=\n\n" + "2+" * 2000 + "\n2+2=\n",
+        input='"1+1="\n\n"' + "2+" * 2000 + '"\n{"prompt": "2+2="}\n',
         capture_output=True,
         text=True,
         check=True,
         timeout=300,
     )
     first, second, third = map(json.loads, asked.stdout.splitlines())
-    assert {"text", "ended", "model"} == set(first["before"]) == set(third["after"])
+    assert {"text", "ended", "model", "pieces"} == set(first["before"]) == set(third["after"])
     assert "give at most" in second["error"]

@@ -34,6 +34,9 @@ def one_of_each() -> list[dict[str, Any]]:
     row = {"place": "line 1", "tokens": 3, "trained": 1, "loss": 0.5}
     parts = [{"as": "read", "texts": ["a", ""]}, {"as": "end", "texts": ["</s>"]}]
     found["rows"] = {**head, "kind": "rows", "first": [{**row, "parts": parts}]}
+    written = {"text": "a b", "ended": True, "pieces": ["a", " b"]}
+    sides = {"before": written, "after": written}
+    found["answer"] = {**head, "kind": "answer", "prompt": "p", "asked": 3, **sides}
     assert found.keys() == KINDS.keys()
     return list(found.values())
 

@@ -21,7 +21,7 @@ def run(number: int, *path: tuple[float, float], title: str = "a run") -> dict[s
 
 
 def plane(node: Node, *runs: dict[str, Any], width: int = WIDTH) -> ElementTree.Element:
-    html = node.html("lab/plane", "planeView", CHALLENGE, list(runs), width)
+    html = node.html("plots/plane", "planeView", CHALLENGE, list(runs), width)
     return ElementTree.fromstring(f"<p>{html}</p>")
 
 
