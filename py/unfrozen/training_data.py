@@ -13,7 +13,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, Final
 
 from unfrozen.errors import PlanError, strict_json
@@ -163,9 +162,10 @@ def _rows(name: str, text: str) -> Iterator[object]:
         value = _json(name, text)
         yield from value if isinstance(value, list) else [value]
     else:
+        file = name.rpartition("/")[2]
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                yield _json(f"{PurePath(name).name}:{number}", line)
+                yield _json(f"{file}:{number}", line)
 
 
 def _table_rows(name: str, text: str, delimiter: str) -> Iterator[object]:
