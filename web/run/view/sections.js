@@ -94,7 +94,7 @@ export async function addControl(parts) {
 
 /** Updates the controls to the state of the view; they are hidden where the server allows none. */
 export function drawControl({ commands, start, ask }, view, allowed) {
-  if (!commands?.show) return;
+  if (!commands?.show || !ask.show) return; // their modules still load
   if (allowed) ask.show(view);
   else ask.hidden = true;
   start.hidden = !allowed;
