@@ -22,11 +22,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the mean differs from 0 by more than the noise of the examples."""
-        return self.low > 0 or self.high < 0
-
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
     """Return the interval of the mean of some values, at least one; the same seed, the same."""
