@@ -3,8 +3,8 @@
 import statistics
 from collections import defaultdict
 
+from published_fits import FitRun, count_fits, read_fits
 from site_builder.measurements import read_json
-from unfrozen.answer.fits import FitRun, count_fits, read_fits
 from unfrozen.plan import SURE
 from unfrozen.plan.fit_record import FITS
 from unfrozen.units import gib

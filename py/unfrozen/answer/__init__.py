@@ -7,7 +7,6 @@ Reading order:
 - `text` — a plan as text for a terminal
 - `accuracy` — measured peaks beside the plan
 - `later` — runs that others published after the planner was written
-- `fits` — published runs, some of which ran out of memory, beside the verdicts
 """
 
 from __future__ import annotations
