@@ -36,7 +36,7 @@ class Framework:
             text = _standing(word).sub(value.replace("\\", r"\\"), text)
         found = [f"{word}: {what}" for word, what in FILLED_IN.items() if _stands(word, text)]
         notes = [f"{self.label}{self.version and f' ({self.version})'}", "; ".join(found)]
-        return "\n".join([*(f"# {note}" for note in notes), text])
+        return "\n".join([*(f"# {note}" for note in notes if note), text])
 
 
 FILLED_IN: Final = {
