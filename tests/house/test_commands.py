@@ -36,6 +36,7 @@ RUNNER_COMMANDS = {
         "export",
         "ask",
         "blend",
+        "eval",
         "import",
         "publish",
         "doctor",

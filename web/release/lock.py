@@ -24,7 +24,7 @@ GROUPS: Final = {
     "dev": ("site", "train", "lora", "dev"),
 }
 """What each group needs: the package's own requirements and these extras of pyproject.toml."""
-ALONE: Final = ("smollm2", "node", "uv")
+ALONE: Final = ("smollm2", "eval", "node", "uv")
 """Extras whose packages are installed without what they ask for."""
 HEAD: Final = """\
 # Written by `python3 build.py lock`; see web/release/lock.py. Groups stand above each entry.

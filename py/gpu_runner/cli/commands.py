@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gpu_runner.log.import_runs import Imported
     from gpu_runner.log.questions import AnswerPair, Question
     from gpu_runner.model.load import Source
+    from gpu_runner.run.harness import ModelName
 
 
 EXIT_CODES: Final = f"Exit codes: {', '.join(f'{code} {text}' for code, text in MEANINGS.items())}."
@@ -380,6 +381,69 @@ def blend(
         return ExitCode.OK
 
     exit_with(go)
+
+
+def eval_(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help="Runs, RUN@STEP, model directories or GGUF files; before one run, its θ₀.",
+            autocompletion=run_ids,
+        ),
+    ],
+    suite: Annotated[
+        str, typer.Option(help="Folder of tasks of lm-eval: .yaml and data files; or demo.")
+    ],
+    limit: Annotated[
+        int | None, typer.Option(metavar="<number>", help="Rows of each task; else all.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows that are read together.")] = 8,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="Ask in the model's chat template.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    device: DeviceName = "auto",
+    runs: Runs = None,
+    trust_remote_code: Annotated[bool, TRUST] = False,
+) -> None:
+    """Judge models on a local suite of lm-evaluation-harness: the same rows before and after."""
+
+    def go() -> ExitCode:
+        console = console_with_libraries()
+        from gpu_runner.demo import suite as demo_suite
+        from gpu_runner.plan.machine import choose_device
+        from gpu_runner.run.harness import EvalOptions, judge, judged_models, show_judgement
+
+        place = demo_suite() if suite == "demo" else Path(suite)
+        options = EvalOptions(place, limit, batch_size, apply_chat_template)
+        named = [_model_name(text, runs) for text in models]
+        asked = judged_models(named, choose_device(device), trusted=trust_remote_code)
+        with console.status("reading the suite") as status:
+            found = judge(asked, options, status.update)
+        if as_json:
+            typer.echo(json.dumps(found.as_json()))
+        else:
+            show_judgement(console, found)
+        return ExitCode.OK
+
+    exit_with(go)
+
+
+eval_.__name__ = "eval"  # the word that is typed, which Python has taken
+
+
+def _model_name(text: str, runs: str | None) -> ModelName:
+    """Return the run, RUN@STEP or other model that a text names."""
+    from gpu_runner.log.tail import LOG_NAME
+    from gpu_runner.run.harness import ModelName
+
+    name, at, step = text.rpartition("@")
+    for run, after in ((text, None), *([(name, int(step))] if at and step.isdecimal() else [])):
+        place = run_directory(run, runs)
+        if (place / LOG_NAME).is_file():
+            return ModelName(text, place, after)
+    return ModelName(text)
 
 
 def doctor(runs: Runs = None) -> None:
@@ -738,6 +802,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     export,
     ask,
     blend,
+    eval_,
     doctor,
     selftest,
     bench,

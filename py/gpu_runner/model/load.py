@@ -300,7 +300,18 @@ def load_tokenizer(source: Source) -> Any:
     if source.kind == "directory" and not source.trusted and settings.exists():
         refuse_custom_code(source.name, settings.name, read_json(settings))
     with _reading(source, "tokenizer"):
-        return AutoTokenizer.from_pretrained(source.place, **source.arguments)
+        found = AutoTokenizer.from_pretrained(source.place, **source.arguments)
+        if source.kind == "gguf":
+            _forget_added(found, int(read_config(source)[0].vocab_size))
+        return found
+
+
+def _forget_added(tokenizer: Any, rows: int) -> None:
+    """Remove tokens that transformers adds to those of a GGUF file, as GPT-2's end token is."""
+    if len(tokenizer) > rows:
+        given = json.loads(tokenizer.backend_tokenizer.to_str())
+        given["added_tokens"] = [one for one in given["added_tokens"] if one["id"] < rows]
+        tokenizer._tokenizer = type(tokenizer.backend_tokenizer).from_str(json.dumps(given))
 
 
 MXFP4: Final = "mxfp4"

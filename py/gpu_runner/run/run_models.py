@@ -78,8 +78,7 @@ def load_trained(
         model = found.model
     else:
         model = load(source, tokenizer, config.params, device)
-    name = f"step {_step_of(run, place):,} of {run.name}"
-    return RunModel(name, model.eval(), tokenizer, encoder)
+    return RunModel(model_title(run, place), model.eval(), tokenizer, encoder)
 
 
 def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> RunModel:
@@ -88,10 +87,10 @@ def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> R
     Of the hub it is the revision that the run noted; tokens that the run added have their rows.
     """
     config = read_settings(run)
-    source = find(config.model, trusted=trusted)
-    if source.kind == "hub" and (folder := published_folder(source, run)) is not None:
-        source = Source("directory", source.name, str(folder), trusted=trusted)
     try:
+        source = find(config.model, trusted=trusted)
+        if source.kind == "hub" and (folder := published_folder(source, run)) is not None:
+            source = Source("directory", source.name, str(folder), trusted=trusted)
         architecture, _ = read_config(source)
         vocabulary = _added(config, source, architecture)
     except ModelLoadError as error:
@@ -119,6 +118,11 @@ def _added(config: TrainConfig, source: Source, architecture: Any) -> Vocabulary
         return None
     rows = int(architecture.get_text_config().vocab_size)
     return add_tokens(load_tokenizer(source), config.add_tokens, rows)
+
+
+def model_title(run: Path, place: Path) -> str:
+    """Return what to call the model in a directory of a run."""
+    return f"step {_step_of(run, place):,} of {run.name}"
 
 
 def _step_of(run: Path, place: Path) -> int:

@@ -76,6 +76,9 @@ def test_the_reference_reader_finds_vocabulary_ends_and_template(
         GgufModel(model, tokenizer, "a name", 5).write(file, "f16")
     finally:
         tokenizer.chat_template = None
+    read = load_tokenizer(find(str(file)))
+    assert read.get_vocab() == tokenizer.get_vocab()  # and not one more, as transformers adds
+    assert read("24 + 47 =").input_ids == tokenizer("24 + 47 =").input_ids
     found = fields(file)
     assert found["general.name"] == "a name"
     assert found["tokenizer.ggml.tokens"] == [
