@@ -28,6 +28,7 @@ from gpu_runner.serve import control
 from gpu_runner.serve.launch import STATE, RecipeIndex
 from security.damage import HOSTILE, TEXTUAL, damaged, torn
 from security.wire import ask, assert_refused
+from unfrozen.schema import NOTED
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,15 @@ METHODS = ("GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "OPTIONS", "TRACE
 TARGETS = (
     *("/", "/index.html", "/none", "/api", "/api/", "/api/runs", "/api/control", "/api/start"),
     *("/api/start/cancel", "/api/runs/one/control", "/api/runs/one/events?after=7", "/a?b=%ff"),
-    *("/api/runs/%2e%2e/events", "/api/runs/one%00/events", "//", "/%", "/api/runs/\u00e9/events"),
+    *("/api/runs/one/notes", "/api/runs/one/delete", "/api/trash", "/api/trash/one/restore"),
+    *(
+        "/api/runs?after=x.1",
+        "/api/runs/%2e%2e/events",
+        "/api/runs/one%00/events",
+        "//",
+        "/%",
+        "/api/runs/\u00e9/events",
+    ),
 )
 HEADS = (
     *("Content-Type: application/json", "Content-Type: text/plain", "Content-Length: 5"),
@@ -52,6 +61,7 @@ BODIES: tuple[dict[str, Any], ...] = (
     {"command": "xyzzy"},
     {"recipe": "nowhere", "numbers": {"steps": 5, "lr": 1e-4}},
     {"name": "nothing"},
+    {"was": {"note": "not", "archived": True}, "now": {"note": "new", "archived": True}},
 )
 RECIPE = 'model = "demo"\nsteps = 40\n[rates]\nlr = 1e-3\n[general]\nsums = "sums.jsonl"\n'
 STARTED = {"name": "demo", "pid": os.getpid(), "born": 1.0, "at": 1.0}
@@ -135,7 +145,7 @@ def test_a_body_is_what_it_must_be_or_refused_in_words(share: int) -> None:
     texts += [b"\xef\xbb\xbf" + json.dumps(BODIES[0]).encode()]
     texts += [json.dumps(BODIES[0]).encode(code) for code in ("utf-16", "utf-32", "utf-16-le")]
     for data in texts:
-        for shape in (control.COMMAND, control.START, control.CANCEL):
+        for shape in (control.COMMAND, control.START, control.CANCEL, NOTED):
             found: dict[str, Any] = {}
             said = refused(
                 lambda s=shape, d=data, into=found: into.update(control.parse_body(s, d))

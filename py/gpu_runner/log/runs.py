@@ -3,29 +3,33 @@
 A run is a directory that holds `events.jsonl`. Ids come from listing the directory, and a requested
 id is looked up among them: no path is ever built from what a client sends. Links are not followed.
 
-The files may come from anywhere. Of a log one piece from its start and one from its end are read,
+The files may come from anywhere. Of a log one piece from its start and a few from its end are read,
 and again when it has changed; what cannot be read is listed with its problem, and no run, whatever
-it holds, changes how another one is listed.
+it holds, changes how another one is listed. Who asks again gets what has changed since.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
+from gpu_runner.log.notes import NAME as NOTES_NAME
+from gpu_runner.log.notes import Notes, read_notes
 from gpu_runner.log.tail import (
     CHUNK_BYTES,
     LOG_NAME,
     MOST_LINE_BYTES,
-    events_backwards,
+    lines_backwards,
+    parse,
     writer_alive,
 )
 from gpu_runner.log.writer import Clock
@@ -44,6 +48,14 @@ NEW_SECONDS: Final = 120.0
 MOST_LISTED: Final = 2000
 MOST_AT_START: Final = 200
 """Lines among which the first event is looked for."""
+MOST_BACK_BYTES: Final = 4 * CHUNK_BYTES
+"""So much of the end of a log is searched for its newest evaluations."""
+SUITES: Final = ("task", "general")
+MOST_TEXT: Final = 256
+_PEAKS: Final = re.compile(rb'"(?:mem|predicted)"')
+_TOLD: Final = re.compile(rb'"(?:mem|eval|expect_next_in)"')
+"""What lines hold that say how a run stands, at the start of its log and at its end."""
+UNNOTED: Final = Notes()
 
 
 def new_run_id() -> str:
@@ -71,11 +83,26 @@ class RunInfo:
     updated: float = 0.0
     bytes: int = 0
     problem: str = ""
+    data: str = ""
+    tool: str = ""
+    """What trained it, where that was not `train`: a watched loop, or the tool it is imported from.
+    """
+    task: dict[str, Any] | None = None
+    """At its newest evaluation: `loss`, `delta` since the first, rows that are `right` `of` all."""
+    general: dict[str, Any] | None = None
+    peak_bytes: int = 0
+    predicted_bytes: int = 0
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    archived: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is sent of it; `problem` only where there is one."""
+        """Return what is sent of it; what nothing is known of is left out."""
         found = asdict(self)
-        return found if self.problem else {k: v for k, v in found.items() if k != "problem"}
+        return {k: v for k, v in found.items() if v or k in _ALWAYS}
+
+
+_ALWAYS: Final = ("id", "status", "model", "step", "steps", "started", "updated", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +121,11 @@ class LogSummary:
     """Status of its `run.end`, if that is its last event."""
     promised_seconds: float
     paused: bool
+    data: str = ""
+    tool: str = ""
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    peak_bytes: int = 0
+    predicted_bytes: int = 0
 
 
 class RunIndex:
@@ -104,6 +136,11 @@ class RunIndex:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, tuple[_Sign, LogSummary | str]] = {}
+        self._noted: dict[str, tuple[_Sign, Notes]] = {}
+        self._life = secrets.token_hex(4)
+        self._version = 0
+        self._sent: dict[str, tuple[int, RunInfo | None]] = {}
+        """Of every id the version in which it last changed, and how it was; None: it is gone."""
 
     def logs(self) -> dict[str, Path]:
         """Return every run id with the path of its log."""
@@ -123,13 +160,38 @@ class RunIndex:
         """Return all runs, the newest first, then what cannot be read, with its problem."""
         with self._lock:  # one reader at a time, and the others find what it has read
             folders = list(self._folders())
-            self._known = {n: self._known[n] for n, _ in folders if n in self._known}
+            there = {name for name, _ in folders}
+            self._known = {n: known for n, known in self._known.items() if n in there}
+            self._noted = {n: noted for n, noted in self._noted.items() if n in there}
             found = [info for name, entry in folders if (info := self._info(name, entry))]
         found.sort(key=lambda info: (bool(info.problem), -info.started, info.id))
         if (more := len(found) - MOST_LISTED) > 0:
             text = f"{more:,} more are not listed: move old ones into another folder"
             return [*found[:MOST_LISTED], RunInfo("", UNREADABLE, problem=text)]
         return found
+
+    def changes(self, after: str) -> dict[str, Any]:
+        """Return the lines that have changed since the answer of version `after`, and what is gone.
+
+        All lines where that was no answer of this index.
+        """
+        infos = {info.id: info for info in self.infos()}
+        with self._lock:
+            new: dict[str, RunInfo | None] = dict.fromkeys(self._sent.keys() - infos.keys())
+            new = {n: i for n, i in (new | infos).items() if self._sent.get(n, (0, None))[1] != i}
+            if new:
+                self._version += 1
+                self._sent |= {name: (self._version, info) for name, info in new.items()}
+            life, _, number = after.partition(".")
+            is_ours = life == self._life and number.isdecimal() and len(number) < 16
+            since = int(number) if is_ours else 0
+            found = {n: info for n, (at, info) in self._sent.items() if at > since}
+            return {
+                "version": f"{self._life}.{self._version}",
+                "whole": since == 0,
+                "runs": [info.as_json() for info in found.values() if info is not None],
+                "gone": [name for name, info in found.items() if info is None],
+            }
 
     def _folders(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
@@ -174,13 +236,30 @@ class RunIndex:
         except NotPlain as error:
             return _unreadable(name, f"its {LOG_NAME}: {error.strerror}")
         if name not in self._known or self._known[name][0] != sign:
-            self._known[name] = sign, read_summary(log)
+            before = self._known.get(name, (sign, ""))
+            grown = before[0][0] == sign[0] and before[0][1] < sign[1]
+            self._known[name] = sign, read_summary(log, before[1] if grown else "")
         summary = self._known[name][1]
         if isinstance(summary, LogSummary):
-            return _info_of(name, summary, log, now)
+            return _info_of(name, summary, log, now, self._notes(name))
         if not summary and now - log.stat().st_mtime < NEW_SECONDS:
             return None
         return _unreadable(name, f"its {LOG_NAME}: {summary or 'no whole event is in it'}", sign[1])
+
+    def _notes(self, name: str) -> Notes:
+        """Return the notes of a run; those of a file that cannot be read are left out."""
+        place = self._root / name
+        try:
+            found = (place / NOTES_NAME).lstat()
+        except OSError:
+            return Notes()
+        sign = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if name not in self._noted or self._noted[name][0] != sign:
+            try:
+                self._noted[name] = sign, read_notes(place)
+            except (OSError, ValueError):
+                self._noted[name] = sign, Notes()
+        return self._noted[name][1]
 
 
 def describe(run_id: str, log: Path, now: float) -> RunInfo | None:
@@ -189,24 +268,46 @@ def describe(run_id: str, log: Path, now: float) -> RunInfo | None:
     return _info_of(run_id, summary, log, now) if isinstance(summary, LogSummary) else None
 
 
-def read_summary(log: Path) -> LogSummary | str:
+def read_summary(log: Path, before: LogSummary | str = "") -> LogSummary | str:
     """Summarize a log by its start and its end, or return why not; "" for no whole line yet.
 
-    Raises `OSError` for what cannot be opened.
+    `before` is its summary when it was shorter. Raises `OSError` for what cannot be opened.
     """
     *lines, rest = read_plain(log, CHUNK_BYTES).split(b"\n")
     verdicts = map(read_line, lines[:MOST_AT_START])
     opening = list(islice(verdicts, 1))
     first = next((one.value for one in chain(opening, verdicts) if one.value), None)
-    recent = (
-        event for raw in events_backwards(log, CHUNK_BYTES) if (event := read_event(raw).value)
-    )
-    last = next(recent, None)
-    if first is None or last is None:
+    ending = _read_ending(log)
+    if first is None or not ending:
         long = len(rest) > MOST_LINE_BYTES
         problem = opening[0].problem if opening else ""
         return problem or (f"it has a line of more than {MOST_LINE_BYTES:,} bytes" if long else "")
-    return _summarize(log, first, last, recent)
+    told = [event for line in lines[1:] if _PEAKS.search(line) and (event := _event(line))]
+    known = before if isinstance(before, LogSummary) else None
+    return _summarize(_sign(log)[1], first, [*ending, *reversed(told)], known)
+
+
+def _read_ending(log: Path) -> list[dict[str, Any]]:
+    """Return the last event, and those before it that say how the run stands, the newest first.
+
+    It looks no further back than to the newest evaluations.
+    """
+    found: list[dict[str, Any]] = []
+    missing = set(SUITES)
+    for line in lines_backwards(log, MOST_BACK_BYTES):
+        if (found and not _TOLD.search(line)) or (event := _event(line)) is None:
+            continue
+        found.append(event)
+        missing.discard(event.get("suite", ""))
+        if not missing:
+            break
+    return found
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """Return the event in a line, if it has its shape."""
+    event = parse(line)
+    return None if event is None else read_event(event).value
 
 
 def processes_of(log: Path) -> int:
@@ -216,14 +317,27 @@ def processes_of(log: Path) -> int:
 
 
 def _summarize(
-    log: Path, first: dict[str, Any], last: dict[str, Any], before: Iterator[dict[str, Any]]
+    size: int, first: dict[str, Any], told: list[dict[str, Any]], before: LogSummary | None
 ) -> LogSummary:
-    """Summarize from its first event, its last, and those before that, the newest first."""
-    beat = last if "expect_next_in" in last else {}
-    if last["kind"] != "run.end" and not beat:
-        beat = next((event for event in before if "expect_next_in" in event), {})
+    """Summarize from its first event and from others that tell something, the newest first."""
+    last = told[0]
+    beat = next((event for event in told if "expect_next_in" in event), {})
+    ended = last["status"] if last["kind"] == "run.end" else ""
+    scores = before.scores if before else {}
+    for suite in SUITES:
+        if event := next((event for event in told if event.get("suite") == suite), None):
+            right = {k: v for k, v in event.get("exact", {}).items() if k in ("right", "of")}
+            scores = scores | {
+                suite: {k: event[k] for k in ("loss", "delta") if k in event} | right
+            }
+    peaks = [event["total_bytes"] for event in told if event["kind"] == "mem"]
+    predicted: dict[str, Any] = next(
+        (event["predicted"] for event in (*told, first) if "predicted" in event), {}
+    )
+    config = first.get("config")
+    data = config.get("data") if isinstance(config, dict) else None
     return LogSummary(
-        bytes=_sign(log)[1],
+        bytes=size,
         model=first.get("model", {}).get("name", ""),
         steps=first.get("plan", {}).get("steps", 0),
         processes=first.get("hardware", {}).get("processes", 1),
@@ -231,13 +345,27 @@ def _summarize(
         step=last.get("step", 0),
         updated=last["t"],
         attempt=last["att"],
-        ended=last["status"] if last["kind"] == "run.end" else "",
+        ended=ended,
         promised_seconds=beat.get("expect_next_in", DEFAULT_BEAT_SECONDS),
         paused=beat.get("paused", False),
+        data=PurePath(data).name[:MOST_TEXT] if isinstance(data, str) else "",
+        tool=_tool(first)[:MOST_TEXT],
+        scores=scores,
+        peak_bytes=max([*peaks, before.peak_bytes if before else 0]),
+        predicted_bytes=predicted.get("peak_bytes", 0),
     )
 
 
-def _info_of(name: str, summary: LogSummary, log: Path, now: float) -> RunInfo:
+def _tool(first: dict[str, Any]) -> str:
+    """Return which watched trainer, or which other tool, logged a run; "" for one of `train`."""
+    kind = first.get("source", "")
+    name = first.get("trainer" if kind == "watched" else "tool", "")
+    return f"{kind}: {name}" if kind and name else kind
+
+
+def _info_of(
+    name: str, summary: LogSummary, log: Path, now: float, notes: Notes = UNNOTED
+) -> RunInfo:
     return RunInfo(
         id=name,
         status=summary.ended or _live_status(summary, log, now),
@@ -247,6 +375,15 @@ def _info_of(name: str, summary: LogSummary, log: Path, now: float) -> RunInfo:
         started=summary.started,
         updated=summary.updated,
         bytes=summary.bytes,
+        data=summary.data,
+        tool=summary.tool,
+        task=summary.scores.get("task"),
+        general=summary.scores.get("general"),
+        peak_bytes=summary.peak_bytes,
+        predicted_bytes=summary.predicted_bytes,
+        tags=notes.tags,
+        note=notes.note,
+        archived=notes.archived,
     )
 
 

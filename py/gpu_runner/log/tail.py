@@ -133,7 +133,7 @@ def last_event(path: Path, within: int | None = None) -> dict[str, Any] | None:
 
 def events_backwards(path: Path, within: int | None = None) -> Iterator[dict[str, Any]]:
     """The whole events of a log from its end, in at most the last `within` bytes of it."""
-    for line in _lines_backwards(path, within):
+    for line in lines_backwards(path, within):
         if (event := parse(line)) is not None:
             yield event
 
@@ -148,7 +148,7 @@ def last_value(path: Path, metric: str, within: int = 8 * CHUNK_BYTES) -> float 
     return None
 
 
-def _lines_backwards(path: Path, within: int | None) -> Iterator[bytes]:
+def lines_backwards(path: Path, within: int | None) -> Iterator[bytes]:
     """Lines that end in a newline, the last one first; long ones come cut, and so as damage."""
     descriptor = open_plain(path)
     try:

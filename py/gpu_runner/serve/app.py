@@ -3,10 +3,10 @@
 Nothing here imports torch: the server starts in a fraction of a second and outlives the trainer.
 
     GET /…                     the built site, from a table made when the server starts
-    GET /api/runs              every run, the newest first
+    GET /api/runs              every run, the newest first; with ?after=VERSION what has changed
     GET /api/setup             whether PyTorch is still being installed, and since when
     GET /api/runs/ID/events    its log as server-sent events; `id` is the byte offset after the line
-    …                          and what `control` adds, where that is allowed
+    …                          and what `control` adds: notes, and where it is allowed commands
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import webbrowser
 from dataclasses import asdict
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import psutil
@@ -39,7 +40,7 @@ from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
-from gpu_runner.serve.control import ControlRoutes, no_control
+from gpu_runner.serve.control import ControlRoutes, NoteRoutes, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
 from gpu_runner.serve.launch import Launcher, RecipeIndex
 from gpu_runner.serve.site import SiteTable
@@ -67,15 +68,20 @@ def make_app(
     streams: EventStreams,
     door: Door,
     recipes: RecipeIndex | None = None,
+    noting: bool = True,
 ) -> Guard:
     """Return the whole server as an ASGI application, its guard outermost.
 
-    With `recipes`, commands can be sent to runs, and new ones be launched by name.
+    With `recipes`, commands can be sent to runs, and new ones be launched by name; with `noting`,
+    runs be tagged, archived and moved to the trash.
     """
     index = RunIndex(runs, SystemClock())
+    Thread(target=index.infos, daemon=True).start()  # the logs are read before anybody asks
     table = SiteTable(site, package=package(), program=program())
 
-    def list_runs(_: Request) -> Response:  # starlette gives it a thread, as it is not async
+    def list_runs(request: Request) -> Response:  # not async: starlette gives it a thread
+        if (after := request.query_params.get("after")) is not None:
+            return JSONResponse(index.changes(after) | {"noting": noting})
         return JSONResponse([info.as_json() for info in index.infos()])
 
     def setup(_: Request) -> Response:
@@ -104,6 +110,7 @@ def make_app(
     routed = Starlette(
         routes=[
             *control,
+            *NoteRoutes(runs, index).routes(),
             Route("/api/runs", list_runs),
             Route("/api/setup", setup),
             Route("/api/runs/{run_id}/events", events),
@@ -111,7 +118,14 @@ def make_app(
         ]
     )
     routed.router.redirect_slashes = False
-    return Guard(routed, token=token, hosts=hosts, control=recipes is not None, let_in=door.let_in)
+    return Guard(
+        routed,
+        token=token,
+        hosts=hosts,
+        control=recipes is not None,
+        noting=noting,
+        let_in=door.let_in,
+    )
 
 
 def run_server(
@@ -148,6 +162,7 @@ def run_server(
             streams=streams,
             door=door,
             recipes=launchable,
+            noting=host in LOOPBACK,
         )
         name = f"[{host}]" if ":" in host else host
         address = Address(f"http://{name}:{bound_port}", token, os.getpid())

@@ -1,4 +1,13 @@
-"""What the page may change: send a command to a run, launch one by the name of its recipe.
+"""What the page may change: notes of runs; commands to a run, and launches by a recipe's name.
+
+    POST /api/runs/ID/notes         {"was": {"tags": []}, "now": {"tags": ["rates"]}}; also note,
+                                    archived
+    POST /api/runs/ID/delete        {}: to the trash
+    GET  /api/trash                 what is in it
+    POST /api/trash/KEY/restore     {}: back from there
+
+These need the token only: whatever they do can be undone from the page, and they start nothing.
+They are refused where other machines reach the server, whose token people hand on for reading.
 
     GET  /api/control               whether it may, the recipes, and how the last launch went
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" |
@@ -11,7 +20,7 @@
     POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}
     POST /api/start/cancel          {"name": NAME}, as long as the launched run still loads
 
-The guard has refused whoever is not our page with the token, and every POST unless the server was
+The guard has refused whoever is not our page with the token, and these POSTs unless the server was
 started with `--allow-control`. What is left to do here: an object with known keys of known types,
 ids and names looked up among those that exist. Nothing a client sends becomes part of a path, a
 module or a shell's command line.
@@ -27,6 +36,8 @@ import asyncio
 import errno
 import json
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,14 +47,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gpu_runner.errors import RunnerError
-from gpu_runner.log import commands
+from gpu_runner.log import commands, notes
 from gpu_runner.log.questions import ASKED, Question, post_question
 from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_summary
+from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.plain import read_plain
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
 from gpu_runner.serve.launch import Busy, Launcher, RecipeIndex, TooLate
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
+from unfrozen.schema import NOTED
 from unfrozen.schema.check import check, read
 from unfrozen.schema.shapes import Shape, any_of, mapping, record, string
 from unfrozen.schema.shapes import json as json_shape
@@ -55,6 +68,7 @@ _NUMBERS: Final = mapping(_TEXT, _NUMBER, 64)
 COMMAND: Final = record({"command": _TEXT}, ("command",), closed=True)
 START: Final = record({"recipe": _TEXT, "numbers": _NUMBERS}, ("recipe", "numbers"), closed=True)
 CANCEL: Final = record({"name": _TEXT}, ("name",), closed=True)
+NOTHING: Final = record({}, closed=True)
 
 
 def parse_body(shape: Shape, body: bytes) -> dict[str, Any]:
@@ -190,6 +204,66 @@ class ControlRoutes:
         return JSONResponse({"started": None})
 
 
+class NoteRoutes:
+    """What a person adds to the runs of one server, and the trash."""
+
+    def __init__(self, runs: Path, index: RunIndex) -> None:
+        self._runs = runs
+        self._index = index
+
+    def routes(self) -> list[Route]:
+        """Return the routes, to be placed before those that only read."""
+        return [
+            Route("/api/trash", self._trash),
+            Route("/api/runs/{run_id}/notes", self._note, methods=["POST"]),
+            Route("/api/runs/{run_id}/delete", self._delete, methods=["POST"]),
+            Route("/api/trash/{key}/restore", self._restore, methods=["POST"]),
+        ]
+
+    def _trash(self, _: Request) -> Response:
+        return JSONResponse([asdict(each) for each in notes.deleted_runs(self._runs)])
+
+    async def _note(self, request: Request) -> Response:
+        def change(run_id: str, data: dict[str, Any]) -> notes.Notes:
+            return notes.change_notes(self._folder(run_id), data["was"], data["now"])
+
+        return await _done(request, NOTED, change, "run_id")
+
+    async def _delete(self, request: Request) -> Response:
+        def delete(run_id: str, _: dict[str, Any]) -> notes.Deleted:
+            folder = self._folder(run_id)
+            info = describe(run_id, folder / LOG_NAME, time.time())
+            return notes.delete_run(folder, info.status if info else "empty")
+
+        return await _done(request, NOTHING, delete, "run_id")
+
+    async def _restore(self, request: Request) -> Response:
+        def restore(key: str, _: dict[str, Any]) -> notes.Deleted:
+            return notes.restore_run(self._runs, key)
+
+        return await _done(request, NOTHING, restore, "key")
+
+    def _folder(self, run_id: str) -> Path:
+        if (log := self._index.log(run_id)) is None:
+            raise CommandRefused(404, f"there is no run {run_id!r} here")
+        return log.parent
+
+
+async def _done(
+    request: Request,
+    shape: Shape,
+    act: Callable[[str, dict[str, Any]], notes.Notes | notes.Deleted],
+    name: str,
+) -> Response:
+    """Answer with what `act` returns for the body and for what the address names."""
+    try:
+        data = await _object(request, shape)
+        done = await run_in_threadpool(act, request.path_params[name], data)
+    except (CommandRefused, RunnerError, OSError) as error:
+        return _refusal(error)
+    return JSONResponse(asdict(done))
+
+
 def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
     """Return why a command is refused, in one sentence."""
     if isinstance(error, OSError):
@@ -197,8 +271,10 @@ def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
         text = f"the folder of runs cannot be written ({error.strerror})"
         return JSONResponse({"error": text}, 507 if full else 409)
     status = 422
-    if isinstance(error, Busy | TooLate):
+    if isinstance(error, Busy | TooLate | notes.NotesConflict):
         status = 409
+    elif isinstance(error, notes.NoSuchRun):
+        status = 404
     elif isinstance(error, CommandRefused):
         status = error.status
     return JSONResponse({"error": str(error)}, status)

@@ -180,8 +180,21 @@ def _check_array(shape: Shape, value: Any, place: str, unknown: list[int]) -> An
     if not isinstance(value, list) or len(value) > shape["maxItems"]:
         raise _refuse(shape, value, place)
     items = shape["items"]
+    if items["type"] in _KINDS and _are_plain(items, value):
+        return list(value)
     check_item = _CHECKS[items["type"]]
     return [check_item(items, item, f"{place}[{i}]", unknown) for i, item in enumerate(value)]
+
+
+_KINDS: Final[dict[str, set[type]]] = {"integer": {int}, "number": {int, float}}
+
+
+def _are_plain(items: Shape, values: list[Any]) -> bool:
+    """Whether all are numbers within bounds that need no conversion: one look at long lists."""
+    low, high = max(items["minimum"], -MAX_SAFE_INTEGER), min(items["maximum"], MAX_SAFE_INTEGER)
+    return _KINDS[items["type"]].issuperset(map(type, values)) and all(
+        low <= value <= high for value in values
+    )
 
 
 def _check_map(shape: Shape, value: Any, place: str, unknown: list[int]) -> Any:

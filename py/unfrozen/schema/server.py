@@ -10,8 +10,10 @@ from typing import Final
 
 from unfrozen.schema.event_log import ANSWER as WRITTEN
 from unfrozen.schema.event_log import BYTES, PROSE, SECONDS, STEPS, WORD
+from unfrozen.schema.files import MOST_NOTE, MOST_TAGS, TAG
 from unfrozen.schema.shapes import (
     BOOLEAN,
+    METRIC,
     NULL,
     Shape,
     any_of,
@@ -26,6 +28,9 @@ from unfrozen.schema.shapes import (
 _FOLDER: Final = string(1024)
 """The name of a folder, or of a recipe: control characters are shown as signs by who draws it."""
 
+_SCORE: Final = record(
+    {"loss": METRIC, "delta": METRIC, "right": integer(), "of": integer()}, required=("loss",)
+)
 RUN: Final[Shape] = record(
     {
         "id": _FOLDER,
@@ -37,6 +42,15 @@ RUN: Final[Shape] = record(
         "updated": SECONDS,
         "bytes": BYTES,
         "problem": PROSE,
+        "data": string(256),
+        "tool": string(256),
+        "task": _SCORE,
+        "general": _SCORE,
+        "peak_bytes": BYTES,
+        "predicted_bytes": BYTES,
+        "tags": array(TAG, MOST_TAGS),
+        "note": string(MOST_NOTE),
+        "archived": BOOLEAN,
     },
     required=("id", "status", "model", "step", "steps", "started", "updated", "bytes"),
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gpu_runner.log.notes import change_notes
 from gpu_runner.log.runs import RunIndex, describe
 from gpu_runner.log.tail import writer_alive
 from gpu_runner.log.writer import EventLog, SystemClock
@@ -177,3 +179,77 @@ def test_a_log_is_read_again_only_when_it_has_changed(tmp_path: Path) -> None:
         file.write(b" \n")
     (after,) = index.infos()
     assert (before.model, after.model) == ("demo", "omed")
+
+
+def evaluated(step: int, loss: float | str, **more: Any) -> dict[str, Any]:
+    return {"kind": "eval", "t": 100.0 + step, "step": step, "suite": "task", "loss": loss, **more}
+
+
+def test_how_a_run_stands_is_in_the_list(tmp_path: Path) -> None:
+    predicted = {"peak_bytes": 900, "peak_instant": "load", "instants": {}}
+    begun = start() | {"config": {"data": "of/mine.jsonl"}, "predicted": predicted}
+    mem = {"kind": "mem", "t": 101.0, "step": 1, "instant": "load"}
+    exact = {"right": 3, "wrong": 1, "of": 4}
+    general = {"suite": "general", "delta": 0.5}
+    events = [begun, evaluated(0, 3.0, delta=0.0), mem | {"total_bytes": 880}]
+    events += [mem | {"total_bytes": 870}, evaluated(9, "NaN") | general]
+    events += [evaluated(9, 1.0, delta=-2.0, exact=exact), evaluated(9, 7.0) | {"suite": "other"}]
+    write(tmp_path, "a", *events)
+    (info,) = RunIndex(tmp_path, At(500.0)).infos()
+    assert info.task == {"loss": 1.0, "delta": -2.0, "right": 3, "of": 4}
+    assert info.general == {"loss": "NaN", "delta": 0.5}
+    assert (info.data, info.peak_bytes, info.predicted_bytes) == ("mine.jsonl", 880, 900)
+    assert info.tool == ""
+
+
+@pytest.mark.parametrize(
+    ("head", "tool"),
+    [
+        ({"source": "watched", "trainer": "transformers.Trainer"}, "watched: transformers.Trainer"),
+        ({"source": "watched"}, "watched"),
+        ({"source": "imported", "tool": "W&B"}, "imported: W&B"),
+    ],
+)
+def test_watched_and_imported_runs_name_what_logged_them(
+    tmp_path: Path, head: dict[str, Any], tool: str
+) -> None:
+    later = {"kind": "predicted", "t": 101.0, "predicted": {"peak_bytes": 5}}
+    write(tmp_path, "a", start() | head, evaluated(4, 2.0), later)
+    (info,) = RunIndex(tmp_path, At(500.0)).infos()
+    assert (info.tool, info.task, info.predicted_bytes) == (tool, {"loss": 2.0}, 5)
+
+
+def test_an_evaluation_that_lies_far_back_stays_known_while_the_log_grows(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", start(), evaluated(1, 2.0))
+    index = RunIndex(tmp_path, At(500.0))
+    assert index.infos()[0].task == {"loss": 2.0}
+    line = json.dumps({"run": "a", "seq": 9, "att": 0, "kind": "beat", "t": 200.0, "step": 7})
+    with path.open("a") as log:
+        log.write(f"{line}{' ' * 10_000}\n" * 200)
+    (info,) = index.infos()
+    assert (info.step, info.task) == (7, {"loss": 2.0})
+
+
+def test_who_asks_again_gets_what_has_changed(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path, name, start())
+    index = RunIndex(tmp_path, At(500.0))
+    first = index.changes("")
+    assert first["whole"]
+    assert [line["id"] for line in first["runs"]] == ["a", "b"]
+    same = index.changes(first["version"])
+    assert same == {"version": first["version"], "whole": False, "runs": [], "gone": []}
+    change_notes(tmp_path / "a", {"tags": []}, {"tags": ["new"]})
+    shutil.rmtree(tmp_path / "b")
+    later = index.changes(first["version"])
+    assert [(line["id"], line["tags"]) for line in later["runs"]] == [("a", ("new",))]
+    assert later["gone"] == ["b"]
+    assert index.changes("another server's.7")["whole"]
+    assert index.changes(later["version"])["gone"] == []
+
+
+def test_notes_that_cannot_be_read_hide_no_run(tmp_path: Path) -> None:
+    write(tmp_path, "a", start())
+    (tmp_path / "a" / "notes.json").write_text('{"tags": 3}')
+    (info,) = RunIndex(tmp_path, At(500.0)).infos()
+    assert (info.model, info.tags, info.problem) == ("demo", (), "")

@@ -223,8 +223,9 @@ def test_the_worker_of_cells_may_ask_for_nothing_but_scripts(guard: Guard) -> No
 JSON = {"authorization": BEARER, "content_type": "application/json", "content_length": "20"}
 
 
-def controlling() -> Guard:
-    return Guard(fine, token=TOKEN, hosts=own_hosts("127.0.0.1", 8765), control=True)
+def controlling(**more: bool) -> Guard:
+    allowed = more or {"control": True}
+    return Guard(fine, token=TOKEN, hosts=own_hosts("127.0.0.1", 8765), **allowed)
 
 
 @pytest.mark.parametrize("path", ["/api/start", "/api/runs/one/control"])
@@ -279,6 +280,16 @@ def test_a_body_must_say_what_it_is_and_how_long(headers: dict[str, str], expect
 def test_nothing_else_takes_a_post(path: str) -> None:
     assert not is_control(path)
     assert status(controlling(), scope(path, "POST", **JSON)) == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/runs/one/notes", "/api/runs/one/delete", "/api/trash/one/restore"]
+)
+def test_notes_are_taken_where_no_other_machine_asks(path: str) -> None:
+    asked = scope(path, "POST", **JSON)
+    assert not is_control(path)
+    assert status(controlling(noting=True), asked) == 200
+    assert status(controlling(), asked) == 403
 
 
 def test_commands_are_allowed_as_fast_as_a_person_clicks() -> None:
