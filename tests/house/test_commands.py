@@ -44,6 +44,7 @@ RUNNER_COMMANDS = {
         "bench",
         "trace",
         "data",
+        "runs",
         "calibrate",
     ),
 }

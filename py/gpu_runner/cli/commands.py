@@ -24,7 +24,8 @@ from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError
 from gpu_runner.installed import RUNS_ENV, built_page, package, program, runs_folder, short
-from gpu_runner.text import counted, printable
+from gpu_runner.text import counted, printable, signed
+from unfrozen.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gpu_runner.data.examples import Example
     from gpu_runner.log.import_runs import Imported
     from gpu_runner.log.questions import AnswerPair, Question
+    from gpu_runner.log.runs import RunInfo
     from gpu_runner.model.load import Source
     from gpu_runner.run.harness import ModelName
 
@@ -542,6 +544,82 @@ def serve(
     exit_with(go)
 
 
+def list_runs(
+    runs: Runs = None,
+    archived: Annotated[
+        bool, typer.Option("--archived", help="List those too that were archived.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    empty_trash: Annotated[
+        bool, typer.Option("--empty-trash", help="Delete for good what was deleted in the page.")
+    ] = False,
+) -> None:
+    """List the runs as the page does: how each stands, its tags. Needs no PyTorch."""
+
+    def go() -> ExitCode:
+        from gpu_runner.log import notes
+        from gpu_runner.log.runs import RunIndex
+        from gpu_runner.log.writer import SystemClock
+
+        place = _runs(runs)
+        if empty_trash:
+            try:
+                gone = notes.empty_trash(place)
+            except OSError as error:
+                raise UsageError(f"The trash cannot be emptied: {error}.") from None
+            size = format_bytes(sum(each.bytes for each in gone))
+            typer.echo(f"{counted(len(gone), 'run')} deleted for good, {size}.")
+            return ExitCode.OK
+        infos = RunIndex(place, SystemClock()).infos()
+        shown = [info for info in infos if archived or not info.archived]
+        if as_json:
+            typer.echo(json.dumps([info.as_json() for info in shown], indent=2))
+            return ExitCode.OK
+        _print_runs(shown, place)
+        if hidden := len(infos) - len(shown):
+            typer.echo(f"{counted(hidden, 'archived run')} not listed: --archived lists all.")
+        if deleted := notes.deleted_runs(place):
+            size = format_bytes(sum(each.bytes for each in deleted))
+            freed = f"{program()} runs --empty-trash frees {size}"
+            typer.echo(f"{counted(len(deleted), 'deleted run')} in the trash: {freed}.")
+        return ExitCode.OK
+
+    exit_with(go)
+
+
+list_runs.__name__ = "runs"
+
+
+def _print_runs(infos: Sequence[RunInfo], place: Path) -> None:
+    if not infos:
+        typer.echo(f"There are no runs in {short(place)}.")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("run", "state", "model", "step", "task", "general", "peak memory", "tags"):
+        table.add_column(name, overflow="fold")
+    for info in (info for info in infos if not info.problem):
+        steps = f"{info.step:,}" + (f" of {info.steps:,}" if info.steps else "")
+        peak = format_bytes(info.peak_bytes) if info.peak_bytes else ""
+        scores = [_score(info.task), _score(info.general)]
+        texts = [info.id, info.status, info.model, steps, *scores, peak, ", ".join(info.tags)]
+        table.add_row(*(Text(printable(text)) for text in texts))
+    Console(highlight=False).print(table)
+    for info in (info for info in infos if info.problem):
+        typer.echo(f"{info.id}: {printable(info.problem)}".removeprefix(": "))
+
+
+def _score(score: dict[str, Any] | None) -> str:
+    """Return a held-out loss with its change since the first one."""
+    if score is None:
+        return ""
+    change = f" ({signed(float(score['delta']))})" if "delta" in score else ""
+    return f"{float(score['loss']):.3f}{change}"
+
+
 def publish(
     run: Annotated[list[str], typer.Argument(help="Runs that have ended: ids or directories.")],
     out: Annotated[Path, typer.Option(help="A new folder for the site.")] = Path("published"),
@@ -808,6 +886,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     bench,
     trace,
     data,
+    list_runs,
     import_,
     publish,
     calibrate,

@@ -40,7 +40,7 @@ from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
-from gpu_runner.serve.control import ControlRoutes, NoteRoutes, no_control
+from gpu_runner.serve.control import ControlRoutes, ListRoutes, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
 from gpu_runner.serve.launch import Launcher, RecipeIndex
 from gpu_runner.serve.site import SiteTable
@@ -79,15 +79,6 @@ def make_app(
     Thread(target=index.infos, daemon=True).start()  # the logs are read before anybody asks
     table = SiteTable(site, package=package(), program=program())
 
-    def list_runs(request: Request) -> Response:  # not async: starlette gives it a thread
-        if (after := request.query_params.get("after")) is not None:
-            return JSONResponse(index.changes(after) | {"noting": noting})
-        return JSONResponse([info.as_json() for info in index.infos()])
-
-    def setup(_: Request) -> Response:
-        going_on = training_setup()
-        return JSONResponse({"installing": going_on and asdict(going_on)})
-
     async def events(request: Request) -> Response:
         run_id: str = request.path_params["run_id"]
         try:
@@ -110,22 +101,20 @@ def make_app(
     routed = Starlette(
         routes=[
             *control,
-            *NoteRoutes(runs, index).routes(),
-            Route("/api/runs", list_runs),
-            Route("/api/setup", setup),
+            *ListRoutes(runs, index, noting=noting).routes(),
+            Route("/api/setup", _setup),
             Route("/api/runs/{run_id}/events", events),
             Route("/{path:path}", static),
         ]
     )
     routed.router.redirect_slashes = False
-    return Guard(
-        routed,
-        token=token,
-        hosts=hosts,
-        control=recipes is not None,
-        noting=noting,
-        let_in=door.let_in,
-    )
+    allowed = {"control": recipes is not None, "noting": noting}
+    return Guard(routed, token=token, hosts=hosts, let_in=door.let_in, **allowed)
+
+
+def _setup(_: Request) -> Response:
+    going_on = training_setup()
+    return JSONResponse({"installing": going_on and asdict(going_on)})
 
 
 def run_server(

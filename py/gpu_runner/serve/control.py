@@ -1,13 +1,16 @@
-"""What the page may change: notes of runs; commands to a run, and launches by a recipe's name.
+"""The list of runs, and what the page may change: their notes, their course, a new one's start.
 
+    GET  /api/runs                  every run, the newest first
+    GET  /api/runs?after=VERSION    what has changed since that answer
     POST /api/runs/ID/notes         {"was": {"tags": []}, "now": {"tags": ["rates"]}}; also note,
                                     archived
     POST /api/runs/ID/delete        {}: to the trash
     GET  /api/trash                 what is in it
     POST /api/trash/KEY/restore     {}: back from there
 
-These need the token only: whatever they do can be undone from the page, and they start nothing.
-They are refused where other machines reach the server, whose token people hand on for reading.
+Notes and the trash need the token only: whatever they do can be undone from the page, and they
+start nothing. They are refused where other machines reach the server, whose token people hand on
+for reading.
 
     GET  /api/control               whether it may, the recipes, and how the last launch went
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" |
@@ -204,21 +207,28 @@ class ControlRoutes:
         return JSONResponse({"started": None})
 
 
-class NoteRoutes:
-    """What a person adds to the runs of one server, and the trash."""
+class ListRoutes:
+    """The runs of one server, what a person adds to them, and the trash."""
 
-    def __init__(self, runs: Path, index: RunIndex) -> None:
+    def __init__(self, runs: Path, index: RunIndex, *, noting: bool) -> None:
         self._runs = runs
         self._index = index
+        self._noting = noting
 
     def routes(self) -> list[Route]:
         """Return the routes, to be placed before those that only read."""
         return [
+            Route("/api/runs", self._list),
             Route("/api/trash", self._trash),
             Route("/api/runs/{run_id}/notes", self._note, methods=["POST"]),
             Route("/api/runs/{run_id}/delete", self._delete, methods=["POST"]),
             Route("/api/trash/{key}/restore", self._restore, methods=["POST"]),
         ]
+
+    def _list(self, request: Request) -> Response:  # not async: starlette gives it a thread
+        if (after := request.query_params.get("after")) is not None:
+            return JSONResponse(self._index.changes(after) | {"noting": self._noting})
+        return JSONResponse([info.as_json() for info in self._index.infos()])
 
     def _trash(self, _: Request) -> Response:
         return JSONResponse([asdict(each) for each in notes.deleted_runs(self._runs)])

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 COMMANDS = (
     *("serve", "plan", "train", "resume", "export", "ask", "blend", "eval", "doctor"),
-    *("selftest", "bench", "trace", "data", "import", "publish", "calibrate"),
+    *("selftest", "bench", "trace", "data", "runs", "import", "publish", "calibrate"),
 )
 AT_ONCE = "import sys; from gpu_runner.cli.command_line import main\n"
 EACH_HELP = f"""
