@@ -142,6 +142,29 @@ def test_the_keyboard_zooms_too_and_a_button_shows_all_again(reader: RunReader) 
     expect(button).to_be_hidden()
 
 
+def test_charts_share_a_cursor_and_a_range(reader: RunReader) -> None:
+    page = reader.page
+    one, other = (chart(page, f"Loss on {what}") for what in ("the task", "what it knew before"))
+    one.locator(".run-stage").focus()
+    page.keyboard.press("Home")
+    for _ in range(7):
+        page.keyboard.press("ArrowRight")
+    expect(one.locator(".run-readout")).to_contain_text("step 7 · each batch ")
+    beside = other.locator(".run-readout")
+    expect(beside).to_contain_text("step 7 · copying 0.710 at 0")  # its newest value there
+    expect(beside).to_have_attribute("aria-live", "off")
+    page.keyboard.press("+")
+    assert span(other) == span(one) != [0, 200]
+    other.get_by_role("button", name="Show all steps").click()
+    assert span(other) == span(one) == [0, 200]
+    over = other.locator(".u-over").bounding_box()
+    assert over is not None
+    page.mouse.move(over["x"] + over["width"] / 2, over["y"] + 40)
+    expect(one.locator(".run-readout")).to_contain_text("step 100 · each batch ")
+    page.mouse.move(0, 0)
+    expect(one.locator(".run-readout")).to_be_empty()
+
+
 def test_the_axis_ends_where_the_run_is_or_where_it_is_planned_to_end(
     page: Page, serve_site: Any
 ) -> None:

@@ -13,7 +13,7 @@ import { PageTrainer } from "../../web/run/page-trainer.js";
 import { program, spellCommand } from "../../web/run/command-line.js";
 import { followLines, followRun, SseParser } from "../../web/run/event-stream.js";
 import { Announcements, judgeHealth, makeNotice } from "../../web/run/notices.js";
-import { alignedData, lonePoints } from "../../web/run/view/chart.js";
+import * as chartData from "../../web/run/view/chart-data.js";
 import * as numbers from "../../web/figures/number.js";
 import { examplesView, revealHidden } from "../../web/run/view/examples.js";
 import { h, toHtml } from "../../web/figures/vnode.js";
@@ -24,7 +24,7 @@ const folded = (events) => events.reduce(fold, emptyRun());
 const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
-const known = { alignedData, emptyRun, fold, folded, followLines, judgeHealth, hurry, lonePoints, makeNotice, numbers };
+const known = { ...chartData, emptyRun, fold, folded, followLines, judgeHealth, hurry, makeNotice, numbers };
 Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
 Object.assign(known, { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf, standingText });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });

@@ -2,34 +2,25 @@
  * `<run-chart>`: one line chart that grows while a run goes on. uPlot draws it on canvas and keeps the smallest and the
  * largest value of every pixel column, so a spike stays visible at any length; its axes have the scales, ticks and labels
  * of plots. Lines are labelled at their ends, and the pointer or the arrow keys show exact values. Dragging, or + and −,
- * zoom into a range of steps; a double click, Escape or the button shows all of them again.
+ * zoom into a range of steps; a double click, Escape or the button shows all of them again. Charts that `linkCharts` joins
+ * share cursor and zoom.
  */
 
 import { formatMetric, formatNumber, tickLabels } from "../../figures/number.js";
-import { toDom } from "../../figures/vnode.js";
 import { legendList } from "../../plots/guides.js";
 import { coveringTicks, linearScale, logScale } from "../../plots/scale.js";
+import { h, toDom } from "../../figures/vnode.js";
+import { alignedData, extentOf, lonePoints, nearestPlace, nextPlace, thinned, valueAt } from "./chart-data.js";
 
 /**
- * @typedef {object} Line
- * @property {string} label
- * @property {string} color name of a custom property, such as "--series-1"
- * @property {number[]} x rising optimizer steps
- * @property {number[]} y
- * @property {boolean} [dashed] planned rather than measured
- * @property {boolean} [faint] of an attempt that was abandoned
- * @property {boolean} [thin] one of several details
- * @property {boolean} [pale] the shadow of another line
- * @property {boolean} [dots] few points: mark each
- * @property {string} [end] text at the end of the line instead of the label; "" for none
- *
  * @typedef {object} Chart
  * @property {string} [of] the run: another one resets the zoom
  * @property {string} title
  * @property {string} unit of the values: "nats", "1", …
+ * @property {string} [axis] what x counts: "step", unless it says otherwise
  * @property {number} room pixels beside the plot for the labels at the line ends
  * @property {string} note one sentence: what to look at
- * @property {Line[]} lines
+ * @property {import("./chart-data.js").Line[]} lines
  * @property {boolean} [zero] the axis starts at zero
  * @property {boolean} [log] the axis is logarithmic; every finite value is above zero
  * @property {number} [lastStep] right end of the axis; grows with the data
@@ -40,6 +31,7 @@ import { coveringTicks, linearScale, logScale } from "../../plots/scale.js";
 const NARROW = 420; // pixels: below, names are in the legend
 const SHORTEST_DRAG = 8; // pixels: shorter ones are clicks
 const SHORTEST_RANGE = 2; // steps
+const SMALLEST = 1e-9; // of two places that are not the same
 const GAP = 14; // pixels between two labels at line ends
 
 export class RunChart extends HTMLElement {
@@ -51,6 +43,8 @@ export class RunChart extends HTMLElement {
   #parts = null;
   /** @type {[number, number] | null} */
   #zoom = null;
+  /** @type {number | null} the place under the cursor */
+  #at = null;
   #print = matchMedia("print");
   #resize = new ResizeObserver(() => this.#fit());
   #theme = new MutationObserver(() => this.#recolour());
@@ -78,7 +72,7 @@ export class RunChart extends HTMLElement {
     this.#chart = chart;
     if (!this.#parts) this.#build();
     if (this.#plot && this.#plot.data.length !== chart.lines.length + 1) this.#drop(); // of other lines
-    if (isOther) this.#zoomTo(null);
+    if (isOther) this.zoom = null;
     this.#parts.title.textContent = chart.title;
     this.#parts.note.textContent = chart.note;
     this.#parts.legend.replaceChildren(toDom(lineLegend(chart.lines)));
@@ -106,7 +100,9 @@ export class RunChart extends HTMLElement {
     stage.setAttribute("aria-roledescription", "chart");
     readout.setAttribute("aria-live", "polite");
     stage.addEventListener("keydown", (event) => this.#key(event));
-    stage.addEventListener("blur", () => this.#plot?.setCursor({ left: -10, top: -10 }));
+    stage.addEventListener("blur", () => this.#point(null));
+    stage.addEventListener("pointermove", (event) => this.#pointAt(event));
+    for (const end of ["pointerdown", "pointerleave"]) stage.addEventListener(end, () => this.#point(null));
     this.#parts = { title, all, readout, legend, stage, note };
     head.append(title, all);
     foot.append(readout, note);
@@ -122,13 +118,21 @@ export class RunChart extends HTMLElement {
     if (!this.isConnected || !this.#chart || !this.#library) return; // uPlot could not be loaded: the next event tries again
     const { stage } = this.#parts;
     stage.setAttribute("aria-label", `${this.#chart.title}. Arrow keys read the values, plus and minus zoom.`);
-    const data = alignedData(this.#chart.lines);
+    const data = this.#data();
     stage.toggleAttribute("data-empty", data[0].length === 0);
     if (data[0].length === 0) return this.#drop();
     const shape = JSON.stringify([this.#chart.log, this.#chart.lines.map((l) => [l.color, l.dashed, l.faint, l.thin, l.pale, l.dots])]);
-    if (this.#plot && shape === this.#shape) return this.#plot.setData(data);
-    this.#shape = shape;
-    this.#make(data);
+    if (this.#plot && shape === this.#shape) this.#plot.setData(data);
+    else {
+      this.#shape = shape;
+      this.#make(data);
+    }
+    this.cursor = this.#at;
+  }
+
+  /** Returns what uPlot draws: lines that are long have the points of the range in sight. */
+  #data() {
+    return alignedData(this.#chart.lines.map((line) => thinned(line, this.#zoom)));
   }
 
   #make(data) {
@@ -141,10 +145,10 @@ export class RunChart extends HTMLElement {
       chart: () => this.#chart,
       style: getComputedStyle(this),
       zoom: () => this.#zoom,
+      place: () => this.#at,
       onSelect: (range) => this.#zoomTo(range),
       onReset: () => this.#zoomTo(null),
       onRange: (low, high) => (stage.dataset.range = `${low} ${high}`),
-      onCursor: (index) => this.#showValues(index),
     });
     this.#plot = new this.#library(options, data, stage);
   }
@@ -173,37 +177,60 @@ export class RunChart extends HTMLElement {
     if (this.#plot) this.#make(this.#plot.data);
   };
 
-  /** @param {[number, number] | null} range steps; null for all of them */
-  #zoomTo(range) {
-    if (range === null) this.#zoom = null;
-    this.#parts.all.hidden = this.#zoom === null;
-    if (!this.#plot) return;
-    const whole = xRange(this.#chart, this.#plot.data[0]);
-    this.#zoom = range && clampRange(range, whole);
-    this.#parts.all.hidden = this.#zoom === null;
-    const [min, max] = this.#zoom ?? whole;
+  /** The range in sight, null for all; a chart beside this one may set it. @param {[number, number] | null} range */
+  set zoom(range) {
+    this.#zoom = range;
+    if (this.#parts) this.#parts.all.hidden = range === null;
+    if (!this.#plot || !this.#chart) return;
+    if (this.#chart.lines.some((line) => thinned(line, null) !== line)) this.#plot.setData(this.#data(), false);
+    const [min, max] = range ?? xRange(this.#chart);
     this.#plot.setScale("x", { min, max });
+    this.cursor = this.#at;
   }
 
-  /** Shows the values at the data point under the cursor, or nothing. */
-  #showValues(index) {
-    const { readout } = this.#parts;
-    if (index === null || index === undefined || !this.#plot) {
-      readout.textContent = "";
-      return;
-    }
-    const [steps, ...columns] = this.#plot.data;
-    const values = this.#chart.lines
-      .map((line, place) => [line.label, columns[place][index]])
-      .filter(([, value]) => value !== null && value !== undefined)
-      .map(([label, value]) => `${label} ${formatMetric(value, this.#chart.unit)}`);
-    readout.textContent = [`step ${steps[index]}`, ...values].join(" · ");
+  get zoom() {
+    return this.#zoom;
+  }
+
+  /** The place that is read, null for none; a chart beside this one may set it. @param {number | null} place */
+  set cursor(place) {
+    this.#at = place;
+    if (!this.#plot) return;
+    const left = place === null ? -10 : this.#plot.valToPos(place, "x");
+    this.#plot.setCursor({ left: left > this.#plot.over.clientWidth ? -10 : left, top: 10 });
+    this.#parts.readout.replaceChildren(...(place === null ? [] : [toDom(readoutView(this.#chart, place))]));
+  }
+
+  /** Zooms, and the charts beside this one with it. @param {[number, number] | null} range null for all steps */
+  #zoomTo(range) {
+    if (!this.#plot) return;
+    this.zoom = range && clampRange(range, xRange(this.#chart));
+    this.dispatchEvent(new CustomEvent("chart-zoom", { detail: this.zoom, bubbles: true }));
+  }
+
+  /** Reads a place, and in the charts beside this one too: only of this one a screen reader speaks. */
+  #point(place) {
+    if (place === null && this.#at === null) return;
+    this.#parts.readout.setAttribute("aria-live", "polite");
+    this.cursor = place;
+    this.dispatchEvent(new CustomEvent("chart-cursor", { detail: place, bubbles: true }));
+  }
+
+  #pointAt({ target, offsetX, buttons }) {
+    if (!this.#plot || target !== this.#plot.over || buttons) return; // a drag zooms
+    this.#point(nearestPlace(this.#chart.lines, this.#plot.posToVal(offsetX, "x")));
+  }
+
+  /** @param {number | null} place where a chart beside this one is read */
+  follow(place) {
+    this.#parts?.readout.setAttribute("aria-live", "off");
+    this.cursor = place;
   }
 
   #key(event) {
     if (!this.#plot || event.ctrlKey || event.metaKey || event.altKey) return;
     const factor = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
-    if (factor) this.#zoomTo(stretchRange(this.#shown, this.#plot.data[0][this.#at], factor));
+    if (factor) this.#zoomTo(stretchRange(this.#shown, this.#at ?? this.#shown[1], factor));
     else if (event.key === "Escape" && this.#zoom) this.#zoomTo(null);
     else if (!this.#step(event.key)) return;
     event.preventDefault();
@@ -214,32 +241,45 @@ export class RunChart extends HTMLElement {
     return [min, max];
   }
 
-  /** The index of the data point under the cursor, or of the last one in sight. */
-  get #at() {
-    const [steps] = this.#plot.data;
-    const [, to] = this.#shown;
-    return this.#plot.cursor.idx ?? Math.max(0, steps.findLastIndex((step) => step <= to));
-  }
-
   #step(key) {
-    const [steps] = this.#plot.data;
+    const { lines } = this.#chart;
     const [from, to] = this.#shown;
-    const first = steps.findIndex((step) => step >= from);
-    const last = steps.findLastIndex((step) => step <= to);
-    const hasCursor = this.#plot.cursor.idx !== null && this.#plot.cursor.idx !== undefined;
-    const moves = { ArrowLeft: this.#at - Number(hasCursor), ArrowRight: this.#at + Number(hasCursor), Home: first, End: last };
-    if (!Object.hasOwn(moves, key) || first < 0 || last < first) return false;
-    const index = Math.max(first, Math.min(last, moves[key]));
-    this.#plot.setCursor({ left: this.#plot.valToPos(steps[index], "x"), top: 10 });
+    const [first, last] = [nextPlace(lines, from - SMALLEST, true), nextPlace(lines, to + SMALLEST, false)];
+    const besides = (isRight) => (this.#at === null ? last : nextPlace(lines, this.#at, isRight) ?? this.#at);
+    const moves = { ArrowLeft: () => besides(false), ArrowRight: () => besides(true), Home: () => first, End: () => last };
+    if (!Object.hasOwn(moves, key) || first === null || last === null || last < first) return false;
+    this.#point(Math.max(first, Math.min(last, moves[key]())));
     return true;
   }
 }
 
-/** Returns the legend for a narrow chart; it is empty when no line has a name. @param {Line[]} lines */
+/** Joins the charts in an element, those that come later too: one cursor and one range in sight. @param {HTMLElement} element */
+export function linkCharts(element) {
+  const others = ({ target }) => [...element.querySelectorAll("run-chart")].filter((chart) => chart !== target);
+  element.addEventListener("chart-cursor", (event) => others(event).forEach((chart) => chart.follow(event.detail)));
+  element.addEventListener("chart-zoom", (event) => others(event).forEach((chart) => (chart.zoom = event.detail)));
+}
+
+/** Returns the values of all lines at a place: of each its newest one, with its own place where that lies before. */
+function readoutView({ lines, unit, axis = "step" }, place) {
+  const values = lines.map((line) => [line, valueAt(line, place)]).filter(([line, found]) => found && !line.faint);
+  const valueView = ([line, { x, y }]) => [
+    " · ",
+    h("span", { class: keyOf(line), "aria-hidden": "true" }),
+    `${line.label} ${formatMetric(y, unit)}`,
+    x < place && h("span", { class: "faint" }, ` at ${formatNumber(x)}`),
+  ];
+  return h("span", null, `${axis} ${formatNumber(place)}`, values.map(valueView));
+}
+
+function keyOf({ color, dashed }) {
+  return `run-key ${color.slice(2)}${dashed ? " run-key-dashed" : ""}`;
+}
+
+/** Returns the legend for a narrow chart; it is empty when no line has a name. @param {Chart["lines"]} lines */
 function lineLegend(lines) {
   const named = lines.filter((line) => line.end !== "");
-  const swatch = ({ color, dashed }) => `run-key ${color.slice(2)}${dashed ? " run-key-dashed" : ""}`;
-  return legendList(named.map((line) => ({ swatch: swatch(line), label: line.end ?? line.label })));
+  return legendList(named.map((line) => ({ swatch: keyOf(line), label: line.end ?? line.label })));
 }
 
 /**
@@ -251,10 +291,10 @@ function lineLegend(lines) {
  * @param {() => Chart} view.chart the newest data
  * @param {CSSStyleDeclaration} view.style with the custom properties
  * @param {() => [number, number] | null} view.zoom the range of steps; null for all
+ * @param {() => number | null} view.place the one that is read: the cursor stands on it
  * @param {(range: [number, number]) => void} view.onSelect called after a drag
  * @param {() => void} view.onReset
  * @param {(low: number, high: number) => void} view.onRange called with the range of steps that is drawn
- * @param {(index: number | null | undefined) => void} view.onCursor
  */
 function chartOptions(view) {
   const color = (name) => view.style.getPropertyValue(name).trim();
@@ -272,21 +312,22 @@ function chartOptions(view) {
       drag: { x: true, y: false, setScale: false, dist: SHORTEST_DRAG },
       bind: { dblclick: () => view.onReset },
       points: { size: 7 },
+      dataIdx: (plot, series, index) => drawnAt(plot.data[series], index),
+      move: (plot, left, top) => [left < 0 || view.place() === null ? left : plot.valToPos(view.place(), "x"), top],
       y: false,
     },
     scales: {
-      x: { time: false, range: (plot) => view.zoom() ?? xRange(view.chart(), plot.data[0]) },
+      x: { time: false, range: () => view.zoom() ?? xRange(view.chart()) },
       y: { distr: log ? 3 : 1, range: (_, low, high) => (y = yScale(view, low, high)).domain },
     },
     axes: [
-      { ...axis(font, ink, color("--rule")), splits: stepTicks, values: (_, steps) => tickLabels(steps), grid: { show: false }, size: 28 },
+      { ...axis(font, ink, color("--rule")), splits: (...given) => stepTicks(view.chart(), ...given), values: (_, steps) => tickLabels(steps), grid: { show: false }, size: 28 },
       { ...axis(font, ink, color("--rule")), ...yTicks, filter: (_, ticks) => ticks, size: 46 },
     ],
     series: [{}, ...view.chart().lines.map((line) => seriesOf(line, color))],
     hooks: {
       setScale: [(plot, key) => key === "x" && view.onRange(plot.scales.x.min, plot.scales.x.max)],
       setSelect: [(plot) => select(plot, view.onSelect)],
-      setCursor: [(plot) => view.onCursor(plot.cursor.left < 0 ? null : plot.cursor.idx)],
       draw: [
         (plot) => drawUnits(plot, view.chart(), font, ink),
         (plot) => drawMarks(plot, view.chart().marks ?? [], font, color),
@@ -323,9 +364,17 @@ function seriesOf(line, color) {
   };
 }
 
-/** Returns the range from step 0 to the last one, or to the planned end. */
-function xRange({ lastStep }, steps) {
-  return [Math.min(0, steps[0] ?? 0), Math.max(lastStep ?? 0, steps.at(-1) ?? 0, 1)];
+/** Returns the index of the newest drawn value at or before an index; null where there is none. */
+function drawnAt(values, index) {
+  let at = index;
+  while (at >= 0 && values[at] === undefined) at -= 1;
+  return at < 0 ? null : at;
+}
+
+/** Returns the range from step 0 to the last one, or to the planned end. @param {Chart} chart @returns {[number, number]} */
+function xRange({ lastStep, lines }) {
+  const [first, last] = extentOf(lines) ?? [0, 0];
+  return [Math.min(0, first), Math.max(lastStep ?? 0, last, 1)];
 }
 
 /** Passes on the range of a drag, and removes uPlot's box. */
@@ -336,10 +385,10 @@ function select(plot, onSelect) {
   plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
 }
 
-/** Returns round whole steps, as of plots. */
-function stepTicks(plot, _, low, high) {
+/** Returns round places of the axis, as of plots; of steps whole ones. */
+function stepTicks({ axis = "step" }, plot, _, low, high) {
   const ticks = coveringTicks(low, high, Math.max(3, Math.floor(plot.width / 84)));
-  return ticks.filter((step) => Number.isInteger(step) && step >= low && step <= high);
+  return ticks.filter((place) => (axis !== "step" || Number.isInteger(place)) && place >= low && place <= high);
 }
 
 /** Returns the scale of the values, as of plots. */
@@ -351,8 +400,8 @@ function yScale(view, low, high) {
   return (log ? logScale : linearScale)(extent, [view.height, 0], { count, nice: true });
 }
 
-/** Draws the unit above the values, "step" below, and the planned number of steps. */
-function drawUnits(plot, { unit, planned = 0 }, font, ink) {
+/** Draws the unit above the values, that of the axis below, and the planned number of steps. */
+function drawUnits(plot, { unit, planned = 0, axis = "step", lines }, font, ink) {
   const ratio = devicePixelRatio;
   const { left, top, width, height } = plot.bbox;
   plot.ctx.save();
@@ -361,10 +410,10 @@ function drawUnits(plot, { unit, planned = 0 }, font, ink) {
   plot.ctx.textBaseline = "alphabetic";
   plot.ctx.textAlign = "right";
   if (unit !== "1") plot.ctx.fillText(unit === "seconds" ? "s" : unit, left - 6 * ratio, top - 10 * ratio);
-  const isToCome = planned > Math.max(plot.scales.x.max, plot.data[0].at(-1));
+  const isToCome = planned > Math.max(plot.scales.x.max, extentOf(lines)[1]);
   if (isToCome) plot.ctx.fillText(`of ${formatNumber(planned)} planned`, left + width, top - 10 * ratio);
   plot.ctx.textAlign = "left";
-  plot.ctx.fillText("step", left + 14 * ratio, top + height + 17 * ratio);
+  plot.ctx.fillText(axis, left + 14 * ratio, top + height + 17 * ratio);
   plot.ctx.restore();
 }
 
@@ -424,72 +473,6 @@ function drawMarks(plot, marks, font, color) {
     plot.ctx.fillText(label, at + (isLate ? -5 : 5) * ratio, top - 5 * ratio);
   }
   plot.ctx.restore();
-}
-
-/**
- * Aligns lines for uPlot.
- * @param {Line[]} lines each with rising x
- * @returns {(number | null | undefined)[][]} steps, then one column a line. `undefined` where a line
- *   has no point (it is drawn through), `null` where its value is not a finite number (a gap)
- */
-export function alignedData(lines) {
-  const steps = commonSteps(lines.map((line) => line.x));
-  return [steps, ...lines.map((line) => column(line, steps))];
-}
-
-/**
- * Finds points that no line reaches, because their neighbours are gaps: they are drawn as dots.
- * @param {(number | null | undefined)[]} values a column of `alignedData`
- * @returns {number[]} their indices
- */
-export function lonePoints(values) {
-  const lone = [];
-  let last = -1; // of the stretch without a gap that ends here
-  let count = 0;
-  const close = () => count === 1 && lone.push(last);
-  values.forEach((value, place) => {
-    if (value === undefined) return;
-    if (value === null) {
-      close();
-      count = 0;
-    } else {
-      last = place;
-      count += 1;
-    }
-  });
-  close();
-  return lone;
-}
-
-function commonSteps(lists) {
-  const longest = lists.reduce((a, b) => (b.length > a.length ? b : a), []);
-  const extra = new Set(lists.flatMap((x) => (x === longest ? [] : stepsBeside(longest, x))));
-  const steps = [];
-  let place = 0;
-  for (const step of [...extra].sort((a, b) => a - b)) {
-    while (longest[place] < step) steps.push(longest[place++]);
-    steps.push(step);
-  }
-  return steps.length ? steps.concat(longest.slice(place)) : longest.slice();
-}
-
-/** The steps of `x` that are not in `known`; both rise, so each is walked once. */
-function stepsBeside(known, x) {
-  let place = 0;
-  return x.filter((step) => {
-    while (known[place] < step) place += 1;
-    return known[place] !== step;
-  });
-}
-
-function column({ x, y }, steps) {
-  const values = new Array(steps.length).fill(undefined);
-  let place = 0;
-  for (let index = 0; index < x.length; index += 1) {
-    while (steps[place] < x[index]) place += 1;
-    values[place] = Number.isFinite(y[index]) ? y[index] : null;
-  }
-  return values;
 }
 
 /**

@@ -14,12 +14,13 @@ import { pageRuns } from "../page-runs.js";
 import { runTitle, runner } from "../runner.js";
 import { RunWatch } from "../watch.js";
 import { smoothed } from "./charts.js";
-import "./chart.js";
+import { linkCharts } from "./chart.js";
 
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--ink-3"];
 const KEY = "compare";
 const DRAW_MS = 300;
 const CHARTS = ["task", "general", "right"];
+const UNITS = { step: "step", tokens: "tokens", seconds: "second" };
 
 export class RunCompare extends HTMLElement {
   /** @type {{name: string, watch: RunWatch}[]} */
@@ -73,6 +74,7 @@ export class RunCompare extends HTMLElement {
     const differences = make("div", {});
     const plane = make("figure", { className: "run-figure run-compare-plane" });
     const charts = make("div", { className: "stack run-charts" });
+    linkCharts(charts);
     this.#parts = { choice, boxes, problem, body, table, differences, plane };
     for (const name of CHARTS) charts.append((this.#parts[name] = document.createElement("run-chart")));
     body.append(tools, table, differences, charts, plane);
@@ -256,7 +258,7 @@ function chartsOf(runs, options) {
   const legend = runs.map(({ number, title }) => `${number}: ${title}`).join(". ");
   const chart = (title, unit, lines, note) => {
     const drawn = log ? lines.map((line) => ({ ...line, y: line.y.map((value) => (value > 0 ? value : NaN)) })) : lines;
-    return lines.length ? { title, unit, note, lines: drawn, zero: !log, log, of, room: 40, lastStep, planned: lastStep, marks: [] } : null;
+    return lines.length ? { title, unit, axis: UNITS[axis], note, lines: drawn, zero: !log, log, of, room: 40, lastStep, planned: lastStep, marks: [] } : null;
   };
   const dotted = (pointsOf) => runs.flatMap((one) => linesOf(pointsOf(one.run), one, axis, { dots: true }));
   const losses = runs.flatMap((one) => lossLines(one, options));

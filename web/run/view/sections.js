@@ -1,6 +1,6 @@
 /** The sections of a run view: built once, and redrawn only when their content changes. */
 
-import "./chart.js";
+import { linkCharts } from "./chart.js";
 import { answersView } from "./answers.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 import { isImported, otherName, otherSeries } from "../fold.js";
@@ -58,6 +58,7 @@ export function buildParts(view, isFigure) {
   parts.charts.append(...charts.map((name) => parts[name]));
   buildTools(parts);
   buildTables(parts);
+  linkCharts(view);
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
   const shown = ["chooser", "about", "notice", "halt", "announced", "postMortem", "head"];
   if (isFigure) shown.push("charts", "samples");
