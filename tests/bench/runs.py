@@ -1,14 +1,14 @@
-"""The page of runs beside one second: its first content with 200 runs, and a run of 100,000 steps.
+"""The page of runs beside its bars: its first content, a long run, and eight of them compared.
 
     python3 build.py bench runs
 
 A real server and real logs. The first content is the list and the newest run, drawn; the long run
-is whole when its curve reaches its last step.
+is whole when its curve reaches its last step. The first picture of a comparison has the curves of
+all eight runs to their last step; its cursor is moved over the whole logs.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -22,8 +22,8 @@ from browser.run_reader import write, written
 from conftest import CHROMIUM_FLAGS, Server
 from tests.bench import Ratio, show
 
-RUNS, STEPS, VISITS = 200, 100_000, 5
-BAR_SECONDS = 1.0
+RUNS, STEPS, VISITS, COMPARED, MOVES = 200, 100_000, 5, 8, 50
+BAR_SECONDS, PICTURE_SECONDS, CURSOR_SECONDS = 1.0, 1.5, 0.016
 LISTED = """(runs) => {
   const options = document.querySelectorAll("run-chooser label:first-of-type option");
   return options.length >= runs && document.querySelector("run-view .run-stage[data-range] canvas")
@@ -38,19 +38,62 @@ OPENED = """async ([id, steps]) => {
   while (stage.dataset.range !== `0 ${steps}`) await new Promise((next) => setTimeout(next));
   return (performance.now() - start) / 1000;
 }"""
+COMPARISON = """([runs, steps]) => {
+  const chart = document.querySelector("run-compare run-chart");
+  const isWhole = ({ label, x }) => /^\\d+$/.test(label) && x.at(-1) === steps;
+  const lines = chart?.chart?.lines.filter(isWhole);
+  const isDrawn = chart?.querySelector(".run-stage").dataset.range === `0 ${steps}`;
+  return lines?.length === runs && isDrawn ? performance.now() / 1000 : 0;
+}"""
+WHOLE = """([runs, steps]) => document.querySelector("run-compare run-chart").chart.lines
+  .filter(({ x }) => x.length >= steps).length === runs"""
+MOVED = """async (moves) => {
+  const over = document.querySelector("run-compare .u-over");
+  const box = over.getBoundingClientRect();
+  const took = [];
+  for (let move = 0; move < moves; move += 1) {
+    const [clientX, clientY] = [box.left + (box.width * (move + 0.5)) / moves, box.top + 40];
+    const start = performance.now();
+    for (const type of ["pointermove", "mousemove"]) {
+      const Kind = type === "pointermove" ? PointerEvent : MouseEvent;
+      over.dispatchEvent(new Kind(type, { clientX, clientY, movementX: 1, bubbles: true }));
+    }
+    took.push((performance.now() - start) / 1000);
+    await new Promise(requestAnimationFrame);
+  }
+  const read = document.querySelectorAll("run-compare .run-readout:not(:empty)").length;
+  return read > 1 ? took.sort((a, b) => a - b)[Math.floor(moves * 0.95)] : 1;
+}"""
 
 
-def write_runs(runs: Path) -> str:
-    """Write RUNS finished runs, the oldest of STEPS steps; returns the oldest's id."""
-    with write(runs, "long", "--steps", f"{STEPS}", "--end", "finished") as writer:
+def write_runs(runs: Path) -> list[str]:
+    """Write RUNS finished runs, the oldest of STEPS steps; returns the ids of these."""
+    long = [f"long{number}" for number in range(COMPARED)]
+    with write(runs, long[0], "--steps", f"{STEPS}", "--end", "finished") as writer:
         writer.wait()
-    log = written(runs, "short0", "--steps", "100", "--end", "finished")
-    for number in range(1, RUNS - 1):
-        copy = runs / f"short{number}"
-        shutil.copytree(log.parent, copy)
-        text = (copy / "events.jsonl").read_text("utf-8")
-        (copy / "events.jsonl").write_text(text.replace('"short0"', f'"{copy.name}"'), "utf-8")
-    return "long"
+    copies(runs, long)
+    written(runs, "short0", "--steps", "100", "--end", "finished")
+    copies(runs, [f"short{number}" for number in range(RUNS - COMPARED)])
+    return long
+
+
+def copies(runs: Path, names: list[str]) -> None:
+    """Copy the first run under the other names."""
+    text = (runs / names[0] / "events.jsonl").read_text("utf-8")
+    for name in names[1:]:
+        (runs / name).mkdir(mode=0o700)
+        (runs / name / "events.jsonl").write_text(
+            text.replace(f'"{names[0]}"', f'"{name}"'), "utf-8"
+        )
+
+
+def compare(page: Page, url: str, long: list[str]) -> tuple[float, float]:
+    """Seconds until the first picture of a comparison, and of a move of its cursor (p95)."""
+    page.goto(door(url, "runs").replace("#", f"?compare={','.join(long)}#"))
+    first = page.wait_for_function(COMPARISON, arg=[len(long), STEPS]).json_value()
+    page.wait_for_function(WHOLE, arg=[len(long), STEPS], timeout=300_000)
+    page.wait_for_timeout(1000)  # drawn
+    return first, page.evaluate(MOVED, MOVES)
 
 
 def visit(page: Page, url: str, long: str) -> tuple[float, float]:
@@ -72,15 +115,21 @@ def main() -> int:
         browser = player.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
         try:
             found = [
-                visit(browser.new_context().new_page(), server.url, long) for _ in range(VISITS)
+                visit(browser.new_context().new_page(), server.url, long[0]) for _ in range(VISITS)
+            ]
+            compared = [
+                compare(browser.new_context().new_page(), server.url, long) for _ in range(3)
             ]
         finally:
             browser.close()
             server.stop()
     contents, opens = map(list, zip(*found, strict=True))
+    pictures, moves = map(list, zip(*compared, strict=True))
     rows = [
         Ratio(f"first content, {RUNS} runs", median(contents), BAR_SECONDS, "s"),
         Ratio(f"a run of {STEPS:,} steps", median(opens), BAR_SECONDS, "s"),
+        Ratio(f"first picture of {COMPARED} such runs", median(pictures), PICTURE_SECONDS, "s"),
+        Ratio("a move of their cursor, p95", median(moves), CURSOR_SECONDS, "s"),
     ]
     show(f"the page of runs, median of {VISITS}", "its bar", rows)
     return int(any(row.value > row.baseline for row in rows))

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROUTES = (
     *("/", "/index.html", "/api/runs", "/api/runs/one/events", "/api/runs/none/events", "/none"),
+    *("/api/runs/one/outline", "/api/runs/none/outline"),
     *("/api/control", "/api/runs/one/control", "/api/start", "/api/trash"),  # see also test_control
 )
 PRIVATE = tuple(route for route in ROUTES if route.startswith("/api"))
@@ -172,7 +173,8 @@ def test_no_address_climbs_out_of_the_site(server: Server, target: str) -> None:
 
 @pytest.mark.parametrize("name", RUN_CLIMBS)
 def test_no_run_id_reaches_a_file(server: Server, name: str) -> None:
-    assert_refused(ask(server, f"/api/runs/{name}/events"))
+    for what in ("events", "outline"):
+        assert_refused(ask(server, f"/api/runs/{name}/{what}"))
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,13 @@ export const AXES = { step: "Steps", tokens: "Trained tokens", seconds: "Seconds
  * Returns what turns the steps of a run into positions on an axis; steps between two known ones stand at the earlier one.
  * @param {Run} run
  * @param {keyof typeof AXES} axis
+ * @param {number} [from] the first step of an abandoned attempt, which has positions of its own
  * @returns {(steps: number[]) => number[]}
  */
-export function axisOf(run, axis) {
+export function axisOf(run, axis, from = Infinity) {
   if (axis === "step") return (steps) => steps;
-  const series = axis === "tokens" ? run.series["train/tokens"] : run.clock;
+  const newest = axis === "tokens" ? run.series["train/tokens"] : run.clock;
+  const series = newest?.old?.findLast(({ x }) => x[0] <= from && from <= x.at(-1)) ?? newest;
   if (!series?.x.length) return (steps) => steps.map(() => NaN);
   return (steps) => {
     let at = -1;

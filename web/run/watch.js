@@ -13,7 +13,7 @@ import { emptyRun, fold } from "./fold.js";
 import { convertLog, EXPECTED, isOtherFormat } from "./log-files.js";
 import { fetchRecording, parseEvent, readLines, readLog } from "./log-reader.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
-import { currentToken } from "./runner.js";
+import { currentToken, runner } from "./runner.js";
 
 const BACK_MS = 4000;
 const PLAY_MS = 8000; // of a recording, however long its run took
@@ -30,7 +30,7 @@ export class RunWatch extends EventTarget {
   run = emptyRun();
   /** @type {Source} */
   source = { kind: "none", name: "" };
-  /** @type {import("./event-stream.js").StreamState | "loading" | "playing" | "unreadable"} */
+  /** @type {import("./event-stream.js").StreamState | "outlined" | "loading" | "playing" | "unreadable"} */
   stream = "connecting";
   /** @type {"yes" | "no" | "unknown"} */
   writer = "unknown";
@@ -47,14 +47,24 @@ export class RunWatch extends EventTarget {
   /** How much of a large file has been read. */
   progress = "";
   #readAt = 0;
+  #whole = null; // what is folded while `run` is an outline
   #opened = null; // promise of the file that is shown, converted
   #stop = new AbortController();
+
+  /** Shows the outline of a run of this page's runner, if it has one: a long log is seen before it is read. */
+  async outlineLive(id) {
+    const signal = this.#start({ kind: "live", name: id }, "outlined");
+    const { status, text } = await runner.get(`api/runs/${encodeURIComponent(id)}/outline`);
+    if (status === 200 && !signal.aborted) this.#fold(eventsOf(text.split("\n").filter(Boolean)), 0);
+  }
 
   /** Follows a run of this page's runner; one that is followed already is not read again. */
   showLive(id) {
     const { kind, name } = this.source;
     if (kind === "live" && name === id && FOLLOWING.includes(this.stream)) return;
+    const outlined = this.stream === "outlined" && name === id ? this.run : null;
     const signal = this.#start({ kind: "live", name: id }, "connecting");
+    if (outlined) Object.assign(this, { run: outlined }).#whole = emptyRun();
     const guarded = (take) => (...values) => signal.aborted || take(...values);
     followRun({
       run: id,
@@ -62,7 +72,7 @@ export class RunWatch extends EventTarget {
       onEvents: guarded((events, skipped) => this.#fold(events, skipped)),
       onState: guarded((state) => this.#setStream(state, signal)),
       onWriter: guarded((writer) => this.#setWriter(writer)),
-      onRestart: guarded(() => Object.assign(this, { run: emptyRun(), caughtUp: false, wasRead: false })),
+      onRestart: guarded(() => Object.assign(this, { run: emptyRun(), caughtUp: false, wasRead: false }).#whole = null),
       onCaughtUp: guarded((caughtUp) => this.#setCaughtUp(caughtUp)),
       onSize: guarded((unread, read) => this.#setUnread(unread, read)),
       onShared: guarded((shared) => this.#setShared(shared)),
@@ -163,7 +173,7 @@ export class RunWatch extends EventTarget {
   #start(source, stream) {
     this.#stop.abort();
     this.#stop = new AbortController();
-    this.#opened = null;
+    this.#opened = this.#whole = null;
     Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "", progress: "" });
     Object.assign(this, { caughtUp: false, wasRead: false, shared: false, readPercent: null });
     this.#changed();
@@ -171,9 +181,10 @@ export class RunWatch extends EventTarget {
   }
 
   #fold(events, skipped) {
-    for (const event of events) fold(this.run, event);
-    this.run.skippedLines += skipped;
-    this.#changed();
+    const run = this.#whole ?? this.run;
+    for (const event of events) fold(run, event);
+    run.skippedLines += skipped;
+    if (run === this.run) this.#changed();
   }
 
   /** Unix seconds until which the log is known: a window that polls cannot tell that a run is stalled. */
@@ -185,6 +196,7 @@ export class RunWatch extends EventTarget {
     this.caughtUp = caughtUp;
     if (caughtUp) this.#readAt = Date.now();
     this.wasRead ||= caughtUp;
+    if (caughtUp && this.#whole) [this.run, this.#whole] = [this.#whole, null];
     this.#changed();
   }
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -196,3 +197,67 @@ def writer_alive(log: Path) -> bool | None:
     finally:
         os.close(fd)  # releases the lock, if it was taken
     return False
+
+
+OUTLINE_BYTES: Final = 256 * 1024
+"""Of the lines of metrics in an outline, and as many of evaluations, and of the machine."""
+_METRICS: Final = b'"kind":"metrics"'
+_REPEATED: Final = re.compile(rb'"kind":"(?:(eval|drift)|sys|beat)","step":(\d+)')
+
+
+def outline(path: Path) -> bytes:
+    """A log as it is now in under a megabyte: metrics and evaluations spread, the rest whole.
+
+    The last ones are always among them. It is what a reader who looks at many long logs sees first.
+    Damaged lines are for `parse` to find. Raises `OSError`.
+    """
+    every = 1 + path.stat(follow_symlinks=False).st_size // OUTLINE_BYTES
+    kept: dict[int, bytes] = {}
+    scores, machine = _Spread(), _Spread()
+    count, offset, rest, last = 0, 0, b"", (-1, b"")
+    while data := read_plain(path, 4 * CHUNK_BYTES, offset):
+        *lines, rest = (rest + data).split(b"\n")
+        rest = rest[-MOST_LINE_BYTES - 1 :]
+        rare = {place: line for place, line in enumerate(lines) if _METRICS not in line}
+        for place, line in rare.items():
+            if found := _REPEATED.search(line):
+                (scores if found[1] else machine).add(count + place, line, found[2])
+            elif len(line) <= MOST_LINE_BYTES:
+                kept[count + place] = line
+        for place in range(-count % every, len(lines), every):
+            if place not in rare:
+                kept[count + place] = lines[place]
+        place = next((n for n in range(len(lines) - 1, -1, -1) if n not in rare), -1)
+        last = (count + place, lines[place]) if place >= 0 else last
+        count += len(lines)
+        offset += len(data)
+    kept |= dict([*scores.lines(), *machine.lines(), *([last] if last[0] >= 0 else [])])
+    return b"".join(b"%s\n" % kept[number] for number in sorted(kept))
+
+
+class _Spread:
+    """Groups of lines, evenly spread: every second one goes whenever they have become too many."""
+
+    def __init__(self) -> None:
+        self._groups: list[list[tuple[int, bytes]]] = []
+        self._last: list[tuple[int, bytes]] = []
+        self._step = b""
+        self._every, self._seen, self._size = 1, -1, 0
+
+    def add(self, number: int, line: bytes, step: bytes) -> None:
+        """Take the line of that number; lines of one step stay together."""
+        if step != self._step:
+            self._step, self._last = step, []
+            self._seen += 1
+            if self._seen % self._every == 0:
+                self._groups.append(self._last)
+        self._last.append((number, line))
+        self._size += len(line) * (self._seen % self._every == 0)
+        if self._size > OUTLINE_BYTES:
+            self._every *= 2
+            self._groups = self._groups[::2]
+            self._size = sum(len(line) for group in self._groups for _, line in group)
+
+    def lines(self) -> list[tuple[int, bytes]]:
+        """Return what was kept, and the last group."""
+        return [pair for group in (*self._groups, self._last) for pair in group]

@@ -6,6 +6,7 @@ Nothing here imports torch: the server starts in a fraction of a second and outl
     GET /api/runs              every run, the newest first; with ?after=VERSION what has changed
     GET /api/setup             whether PyTorch is still being installed, and since when
     GET /api/runs/ID/events    its log as server-sent events; `id` is the byte offset after the line
+    GET /api/runs/ID/outline   lines of it: few of its metrics, evenly spread, for a first look
     …                          and what `control` adds: notes, and where it is allowed commands
 """
 
@@ -21,6 +22,7 @@ import socket
 import sys
 import webbrowser
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -37,6 +39,7 @@ from gpu_runner.address import Address, published
 from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.installed import package, program, short, training_setup
 from gpu_runner.log.runs import RunIndex
+from gpu_runner.log.tail import outline
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
@@ -104,6 +107,7 @@ def make_app(
             *ListRoutes(runs, index, noting=noting).routes(),
             Route("/api/setup", _setup),
             Route("/api/runs/{run_id}/events", events),
+            Route("/api/runs/{run_id}/outline", partial(_outline, index)),
             Route("/{path:path}", static),
         ]
     )
@@ -203,6 +207,22 @@ class _Server(uvicorn.Server):
             super().run(sockets)
         except KeyboardInterrupt:  # uvicorn raises the signal again after its clean end
             return
+
+
+def _setup(_: Request) -> Response:
+    going_on = training_setup()
+    return JSONResponse({"installing": going_on and asdict(going_on)})
+
+
+def _outline(index: RunIndex, request: Request) -> Response:
+    """Answer with the outline of a run."""
+    run_id: str = request.path_params["run_id"]
+    try:
+        if (log := index.log(run_id)) is None:
+            return JSONResponse({"error": _absent(index, run_id)}, 404)
+        return Response(outline(log), media_type="application/jsonl")
+    except OSError as error:
+        return JSONResponse({"error": f"run {run_id!r} cannot be read ({error.strerror})"}, 404)
 
 
 def _absent(index: RunIndex, run_id: str) -> str:

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from gpu_runner.log.tail import (
     CHUNK_BYTES,
+    MOST_LINE_BYTES,
+    OUTLINE_BYTES,
     Tail,
     are_events,
     is_line_start,
     last_event,
     last_value,
+    outline,
     parse,
 )
 
@@ -159,3 +162,52 @@ def test_the_newest_value_of_a_metric_is_found_from_the_end(log: Path) -> None:
     append(log, line(5, m={"cost/spent": 2}) + b'{"torn')
     assert last_value(log, "cost/spent") == 2.0
     assert last_value(log, "cost/spent", within=8) is None
+
+
+def long_log(steps: int) -> list[bytes]:
+    """Lines of a run: two evaluated sets every ten steps, a resume in the middle."""
+    form = '{"run":"r","seq":%d,"att":0,"kind":"%s","step":%d,"m":{"train/loss":%f}}'
+    lines: list[str] = []
+    for step in range(steps):
+        kinds = ["metrics", *(["eval", "eval"] if step % 10 == 0 else [])]
+        kinds += ["run.resume"] if step == steps // 2 else []
+        lines += [form % (len(lines) + place, kind, step, step) for place, kind in enumerate(kinds)]
+    return [text.encode() for text in lines]
+
+
+def test_the_outline_of_a_short_log_is_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"\n".join(long_log(500)) + b'\n{"torn')
+    assert outline(path) == b"\n".join(long_log(500)) + b"\n"
+    path.write_bytes(b"")
+    assert outline(path) == b""
+
+
+def test_the_outline_of_a_long_log_is_bounded_even_and_whole_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    lines = long_log(60_000)
+    path.write_bytes(b"\n".join([*lines, b"x" * (MOST_LINE_BYTES + 1), b""]))
+    found = outline(path).splitlines()
+    assert sum(map(len, found)) < 3 * OUTLINE_BYTES
+    numbers = [json.loads(text)["seq"] for text in found]
+    assert numbers == sorted(set(numbers))
+    events = [json.loads(text) for text in found]
+    assert [event["step"] for event in events if event["kind"] == "run.resume"] == [30_000]
+    steps = [event["step"] for event in events if event["kind"] == "metrics"]
+    assert steps[-1] == 59_999
+    assert max(after - step for step, after in pairwise(steps)) < 60_000 / len(steps) * 3
+    scored = [event["step"] for event in events if event["kind"] == "eval"]
+    assert scored[::2] == scored[1::2]  # the sets of a step stay together
+    assert scored[-1] == 59_990
+    assert len(scored) > 500
+
+
+def test_an_outline_is_evaluations_too_many_to_keep_spread_over_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    form = b'{"run":"r","seq":%d,"att":0,"kind":"eval","step":%d,"row_losses":[%s]}\n'
+    path.write_bytes(b"".join(form % (n, n, b"1.25," * 200 + b"1") for n in range(2000)))
+    steps = [json.loads(text)["step"] for text in outline(path).splitlines()]
+    assert steps[0] == 0
+    assert steps[-1] == 1999
+    assert 100 < len(steps) < 300
+    assert len({after - step for step, after in pairwise(steps[:-1])}) == 1

@@ -1,26 +1,25 @@
 /**
  * `<run-compare>`: up to eight runs over one another: the settings in which they differ beside their results, their curves, and
  * the plane of what they learned and kept. Which runs is in the address, as `runs/?compare=RUN,RUN`; each is a run of this
- * machine, of this page, or a recording of this site.
+ * machine, of this page, or a recording of this site. How they are drawn is there too: `&over=tokens&scale=log&smooth=1
+ * &range=FROM-TO&also=METRIC`. Of runs of this machine an outline is drawn first, and then the whole logs are read.
  */
 
 import "../../tables/data-table.js";
-import { formatBytes, formatDelta, formatLoss } from "../../figures/number.js";
 import { h, toDom } from "../../figures/vnode.js";
-import { planeView } from "../../plots/plane.js";
-import { AXES, axisOf, differingSettings, frontier, lossDifference, meaningWarning, MOST_RUNS, pathOf } from "../compare.js";
+import { AXES, meaningWarning, MOST_RUNS } from "../compare.js";
 import { listRecordings } from "../log-reader.js";
 import { pageRuns } from "../page-runs.js";
 import { runTitle, runner } from "../runner.js";
 import { RunWatch } from "../watch.js";
-import { smoothed } from "./charts.js";
 import { linkCharts } from "./chart.js";
+import { chartsOf, differencesView, otherCurves, planeOf, settingsTable } from "./compare-view.js";
 
-const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--ink-3"];
+const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--c-workspace"];
 const KEY = "compare";
 const DRAW_MS = 300;
-const CHARTS = ["task", "general", "right"];
-const UNITS = { step: "step", tokens: "tokens", seconds: "second" };
+const CHARTS = ["task", "general", "right", "also"];
+const PLAIN = { axis: "step", smooth: false, log: false, range: null, also: "" };
 
 export class RunCompare extends HTMLElement {
   /** @type {{name: string, watch: RunWatch}[]} */
@@ -30,15 +29,17 @@ export class RunCompare extends HTMLElement {
   /** @type {Map<string, File>} */
   #files = new Map();
   #listed = [];
-  #options = { axis: "step", smooth: false, log: false };
+  #options = optionsOfAddress();
   #timer = 0;
   #drawn = "";
+  #scored = "";
 
   async connectedCallback() {
     if (this.#parts) return;
     this.#build();
     for (const source of [runner, pageRuns]) source.addEventListener("change", () => this.#list());
     runner.start();
+    this.#list();
     this.#recordings = await listRecordings();
     this.#list();
   }
@@ -69,31 +70,34 @@ export class RunCompare extends HTMLElement {
     choice.append(make("summary", { textContent: "Compare runs" }), boxes, adding, problem);
     const body = make("div", { className: "stack", hidden: true });
     const tools = make("div", { className: "row run-tools soft" });
-    tools.append(this.#axisSelect(), this.#option("smooth", "Moving average"), this.#option("log", "Log scale"));
+    const axis = this.#select("axis", "Over ", Object.entries(AXES));
+    const also = this.#select("also", "Also ", [["", "no other curve"]]);
+    tools.append(axis, this.#option("smooth", "Moving average"), this.#option("log", "Log scale"), also);
     const table = make("data-table", {});
     const differences = make("div", {});
     const plane = make("figure", { className: "run-figure run-compare-plane" });
     const charts = make("div", { className: "stack run-charts" });
     linkCharts(charts);
-    this.#parts = { choice, boxes, problem, body, table, differences, plane };
+    charts.addEventListener("chart-zoom", ({ detail }) => this.#set({ range: detail }));
+    this.#parts = { choice, boxes, problem, body, table, differences, plane, also: null, curves: also.lastChild };
     for (const name of CHARTS) charts.append((this.#parts[name] = document.createElement("run-chart")));
     body.append(tools, table, differences, charts, plane);
     this.replaceChildren(choice, body);
   }
 
-  #axisSelect() {
-    const label = Object.assign(document.createElement("label"), { textContent: "Over " });
-    const select = document.createElement("select");
-    select.className = "field-input";
-    select.append(...Object.entries(AXES).map(([value, text]) => new Option(text, value)));
-    select.addEventListener("change", () => this.#set({ axis: select.value }));
+  #select(name, text, choices) {
+    const label = Object.assign(document.createElement("label"), { textContent: text });
+    const select = Object.assign(document.createElement("select"), { className: "field-input", name });
+    select.append(...choices.map(([value, title]) => new Option(title, value)));
+    select.value = this.#options[name];
+    select.addEventListener("change", () => this.#set({ [name]: select.value, ...(name === "axis" ? { range: null } : {}) }));
     label.append(select);
     return label;
   }
 
   #option(name, text) {
     const label = document.createElement("label");
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", name });
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", name, checked: this.#options[name] });
     box.addEventListener("change", () => this.#set({ [name]: box.checked }));
     label.append(box, text);
     return label;
@@ -101,8 +105,12 @@ export class RunCompare extends HTMLElement {
 
   #set(options) {
     Object.assign(this.#options, options);
-    this.#drawn = "";
+    this.#remember();
     this.#draw();
+  }
+
+  #remember() {
+    rememberNames(this.#chosen.map((one) => one.name).filter((one) => !this.#files.has(one)), this.#options);
   }
 
   #drawChoice() {
@@ -126,15 +134,19 @@ export class RunCompare extends HTMLElement {
 
   /** Lists a log that the reader has chosen, and compares it; it is in no address. */
   #add(file) {
-    this.#files.set(file.name, file);
+    const taken = this.#listed.map((one) => one.name);
+    const isTaken = (name) => taken.includes(name) && this.#files.get(name) !== file;
+    let name = file.name;
+    for (let number = 2; isTaken(name); number += 1) name = `${file.name} (${number})`;
+    this.#files.set(name, file);
     this.#list();
-    this.#toggle(file.name, true);
+    this.#toggle(name, true);
   }
 
   #toggle(name, isChosen) {
     const names = this.#chosen.map((one) => one.name).filter((other) => other !== name);
     this.#choose(isChosen ? [...names, name] : names);
-    rememberNames(this.#chosen.map((one) => one.name).filter((one) => !this.#files.has(one)));
+    this.#remember();
     this.#drawChoice();
     this.#parts.boxes.querySelector(`input[value="${CSS.escape(name)}"]`)?.focus();
   }
@@ -144,6 +156,7 @@ export class RunCompare extends HTMLElement {
     const wanted = [...new Set(names)].slice(0, MOST_RUNS);
     const kept = this.#chosen.filter(({ name, watch }) => wanted.includes(name) || watch.stop());
     this.#chosen = wanted.flatMap((name) => kept.find((one) => one.name === name) ?? this.#follow(name));
+    void this.#readWhole(this.#chosen.filter((one) => !kept.includes(one)));
     this.#later();
   }
 
@@ -151,12 +164,23 @@ export class RunCompare extends HTMLElement {
     const listed = this.#listed.find((one) => one.name === name);
     if (!listed) return [];
     const watch = new RunWatch();
+    const one = { name, watch, outlined: null };
     watch.addEventListener("change", () => this.#later());
-    if (listed.kind === "live") watch.showLive(name);
+    if (listed.kind === "live") one.outlined = watch.outlineLive(name);
     else if (listed.kind === "page") watch.showPage(name);
     else if (listed.kind === "file") void watch.showFiles([this.#files.get(name)]);
     else void watch.showRecording(name);
-    return [{ name, watch }];
+    return [one];
+  }
+
+  /** Reads the whole logs of runs of this machine, once the outlines of all of them are drawn. */
+  async #readWhole(added) {
+    const live = added.filter(({ outlined }) => outlined);
+    if (live.length === 0) return;
+    await Promise.all(live.map(({ outlined }) => outlined));
+    this.#draw();
+    await new Promise((drawn) => setTimeout(drawn, DRAW_MS));
+    for (const one of live) if (this.#chosen.includes(one)) one.watch.showLive(one.name);
   }
 
   #later() {
@@ -171,19 +195,38 @@ export class RunCompare extends HTMLElement {
       run: watch.run, number: index + 1, color: COLORS[index], title: this.#listed.find((one) => one.name === name)?.title ?? name,
     })).filter(({ run }) => run.events > 0);
     this.#parts.body.hidden = runs.length < 2;
-    const version = JSON.stringify([runs.map(({ run, number }) => [run.run, run.events, number]), this.#options]);
+    const version = JSON.stringify([runs.map(({ run, number }) => [run.run, run.events, run.gaps, number]), this.#options]);
     if (runs.length < 2 || version === this.#drawn) return;
     this.#drawn = version;
-    this.#parts.table.data = settingsTable(runs);
-    const warning = meaningWarning(runs.map(({ run }) => run));
-    this.#parts.differences.replaceChildren(toDom(warning ? h("p", { class: "bad" }, warning) : differencesView(runs)));
+    this.#drawResults(runs);
+    this.#drawCurves(runs);
     for (const [name, chart] of Object.entries(chartsOf(runs, this.#options))) {
-      this.#parts[name].hidden = chart === null;
-      if (chart) this.#parts[name].chart = chart;
+      const element = this.#parts[name];
+      element.hidden = chart === null;
+      if (chart) element.chart = chart;
+      if (chart && !element.zoom) element.zoom = this.#options.range;
     }
     const plane = planeOf(runs);
     this.#parts.plane.hidden = plane === null;
     if (plane) this.#parts.plane.replaceChildren(...plane.filter(Boolean).map((node) => toDom(node)));
+  }
+
+  /** Draws the table, and the intervals if there is a new evaluation. */
+  #drawResults(runs) {
+    this.#parts.table.data = settingsTable(runs);
+    const scored = JSON.stringify(runs.map(({ run, number }) => [run.run, number, Object.values(run.evals).map(({ x }) => x.length)]));
+    if (scored === this.#scored) return;
+    this.#scored = scored;
+    const warning = meaningWarning(runs.map(({ run }) => run));
+    this.#parts.differences.replaceChildren(toDom(warning ? h("p", { class: "bad" }, warning) : differencesView(runs)));
+  }
+
+  /** Offers the other curves of these runs. */
+  #drawCurves(runs) {
+    const { curves } = this.#parts;
+    const offered = [["", "no other curve"], ...otherCurves(runs)];
+    if (curves.length !== offered.length) curves.replaceChildren(...offered.map(([value, title]) => new Option(title, value)));
+    curves.value = this.#options.also;
   }
 }
 
@@ -193,108 +236,29 @@ function namesOfAddress() {
   return [...new Set(names.filter(Boolean))].slice(0, MOST_RUNS);
 }
 
-function rememberNames(names) {
+/** Returns how the address says to draw them; what it does not say plainly is as usual. */
+function optionsOfAddress() {
   const query = new URLSearchParams(location.search);
-  query.delete(KEY);
-  const rest = query.toString();
-  const own = names.length ? `${KEY}=${names.map(encodeURIComponent).join(",")}` : "";
-  const search = [rest, own].filter(Boolean).join("&");
+  const axis = Object.hasOwn(AXES, query.get("over")) ? query.get("over") : PLAIN.axis;
+  const [from, to] = query.get("range")?.match(/^([\d.]+)-([\d.]+)$/)?.slice(1).map(Number) ?? [];
+  const range = from < to ? [from, to] : null;
+  return { axis, range, smooth: query.has("smooth"), log: query.get("scale") === "log", also: query.get("also") ?? "" };
+}
+
+/** Puts the runs into the address, and how they are drawn where that is not as usual. */
+function rememberNames(names, { axis, smooth, log, range, also }) {
+  const query = new URLSearchParams(location.search);
+  for (const key of [KEY, "over", "scale", "smooth", "range", "also"]) query.delete(key);
+  const own = [
+    names.length && [KEY, names.map(encodeURIComponent).join(",")],
+    axis !== PLAIN.axis && ["over", axis],
+    log && ["scale", "log"],
+    smooth && ["smooth", "1"],
+    range && ["range", range.map((place) => Number(place.toPrecision(6))).join("-")],
+    also && ["also", encodeURIComponent(also)],
+  ].filter(Boolean);
+  const search = [query.toString(), ...own.map(([key, value]) => `${key}=${value}`)].filter(Boolean).join("&");
   history.replaceState(history.state, "", location.pathname + (search && `?${search}`) + location.hash);
-}
-
-/** @typedef {{run: import("../compare.js").Run, number: number, color: string, title: string}} Compared */
-
-/** Returns results and differing settings, a column for each run. @param {Compared[]} runs */
-function settingsTable(runs) {
-  const last = (points, format) => (points?.y.length ? format(points.y.at(-1)) : null);
-  const change = (scores) => (scores?.delta.length ? formatDelta(scores.delta.at(-1)) : null);
-  const of = ({ y, of: all }) => `${Math.round(y.at(-1) * all)} of ${all}`;
-  const results = [
-    ["Status", ({ status }) => status],
-    ["Step", ({ step }) => `${step}`],
-    ["Task loss", ({ evals }) => last(evals.task, formatLoss)],
-    ["General loss since step 0", ({ evals }) => change(evals.general)],
-    ["Right answers, task", ({ right }) => (right.task?.y.length ? of(right.task) : null)],
-    ["Right answers, general", ({ right }) => (right.general?.y.length ? of(right.general) : null)],
-    ["Peak memory", ({ memory }) => peakText(Object.values(memory.measured))],
-  ].map(([name, valueOf]) => [name, ...runs.map(({ run }) => valueOf(run))]);
-  const settings = differingSettings(runs.map(({ run }) => run));
-  return {
-    headers: ["", ...runs.map(({ number, title }) => `${number} · ${title}`)],
-    rows: [...results.filter(([, ...values]) => values.some((value) => value !== null)), ...settings],
-    caption: settings.length ? "Results, and the settings in which they differ" : "Results; no setting differs",
-  };
-}
-
-function peakText(instants) {
-  return instants.length ? formatBytes(Math.max(...instants.map(({ bytes }) => bytes))) : null;
-}
-
-/** Says of each run and the first one whether they differ by more than the noise of the held-out rows. @param {Compared[]} runs */
-function differencesView([first, ...others]) {
-  const sentences = others.flatMap((other) =>
-    ["task", "general"].map((suite) => differenceText(first, other, suite)).filter(Boolean));
-  if (sentences.length === 0) return h("p", { class: "quiet" }, "Their logs do not hold the loss of each held-out example, so that no interval can be given.");
-  return h("div", null, h("ul", { class: "run-compare-differences" }, sentences.map((text) => h("li", null, text))), h("p", { class: "quiet" },
-    "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."));
-}
-
-function differenceText(first, other, suite) {
-  const found = lossDifference(first.run, other.run, suite);
-  if (!found) return "";
-  const { mean, low, high, rows } = found;
-  const what = suite === "task" ? "on the task" : "on what it knew before";
-  const interval = `${formatDelta(low)} to ${formatDelta(high)}`;
-  const pair = `Run ${other.number} and run ${first.number} ${what}`;
-  if (low <= 0 && high >= 0) return `${pair}: no difference that ${rows} examples show (${interval} nats).`;
-  return `${pair}: run ${other.number} is ${formatLoss(Math.abs(mean))} nats ${mean < 0 ? "lower" : "higher"} (${interval}, ${rows} examples).`;
-}
-
-/** Returns the charts by name, null for one without lines. @param {Compared[]} runs */
-function chartsOf(runs, options) {
-  const { axis, log } = options;
-  const of = `${runs.map(({ run }) => run.run).join()} ${axis}`;
-  const lastStep = axis === "step" ? Math.max(...runs.map(({ run }) => run.plan.steps)) : 0;
-  const legend = runs.map(({ number, title }) => `${number}: ${title}`).join(". ");
-  const chart = (title, unit, lines, note) => {
-    const drawn = log ? lines.map((line) => ({ ...line, y: line.y.map((value) => (value > 0 ? value : NaN)) })) : lines;
-    return lines.length ? { title, unit, axis: UNITS[axis], note, lines: drawn, zero: !log, log, of, room: 40, lastStep, planned: lastStep, marks: [] } : null;
-  };
-  const dotted = (pointsOf) => runs.flatMap((one) => linesOf(pointsOf(one.run), one, axis, { dots: true }));
-  const losses = runs.flatMap((one) => lossLines(one, options));
-  return {
-    task: chart("Loss on the task", "nats", losses, `Dots: held-out examples; pale: each batch. ${legend}.`),
-    general: chart("Loss on what it knew before", "nats", dotted(({ evals }) => evals.general), "A rising line is forgetting."),
-    right: chart("Right answers on the task", "ratio", dotted(({ right }) => right.task), "Held-out examples whose whole answer is right."),
-  };
-}
-
-/** Returns the line of a series of a run, behind it those of attempts that were abandoned. */
-function linesOf(points, { number, color, run }, axis, look) {
-  if (!points?.x.length) return [];
-  const place = axisOf(run, axis);
-  const old = points.old.map(({ x, y }) => ({ label: `${number}, abandoned`, color, faint: true, end: "", x: place(x), y }));
-  return [...old, { label: `${number}`, color, x: place(points.x), y: points.y, end: `${number}`, ...look }];
-}
-
-/** Returns the loss of each batch, smoothed with its moving average before it, and of the held-out examples. */
-function lossLines(one, { axis, smooth }) {
-  const { number, run } = one;
-  const batches = linesOf(run.series["train/loss"], one, axis, { thin: true, pale: true, end: "", label: `${number}, each batch` });
-  const mean = smooth ? batches.slice(-1).map((line) => ({ ...line, pale: false, y: smoothed(line.y), label: `${number}, moving average` })) : [];
-  return [...batches, ...mean, ...linesOf(run.evals.task, one, axis, { dots: true })];
-}
-
-/** @param {Compared[]} runs */
-function planeOf(runs) {
-  const paths = runs.map((one) => ({ ...one, path: pathOf(one.run), isShown: true })).filter(({ path }) => path.length);
-  if (paths.length === 0) return null;
-  const best = frontier(paths.flatMap(({ path }) => path));
-  return [
-    h("h3", { class: "run-chart-title" }, "What was learned, and what was kept"),
-    ...planeView(null, paths, 640, best),
-    h("p", { class: "run-chart-note quiet" }, "A path is a run, a point an evaluation. Joined: points that no other beats in both respects."),
-  ];
 }
 
 customElements.define("run-compare", RunCompare);

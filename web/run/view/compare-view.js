@@ -1,0 +1,119 @@
+/** What a comparison shows: a table of results and settings, differences with their intervals, curves, the plane. Pure. */
+
+import { formatBytes, formatDelta, formatLoss } from "../../figures/number.js";
+import { h } from "../../figures/vnode.js";
+import { planeView } from "../../plots/plane.js";
+import { axisOf, differingSettings, frontier, lossDifference, pathOf } from "../compare.js";
+import { metricOf } from "../../schema/schema.js";
+import { smoothed } from "./charts.js";
+
+const UNITS = { step: "step", tokens: "tokens", seconds: "second" };
+
+/** @typedef {{run: import("../compare.js").Run, number: number, color: string, title: string}} Compared */
+
+/** Returns results and differing settings, a column for each run. @param {Compared[]} runs */
+export function settingsTable(runs) {
+  const last = (points, format) => (points?.y.length ? format(points.y.at(-1)) : null);
+  const change = (scores) => (scores?.delta.length ? formatDelta(scores.delta.at(-1)) : null);
+  const of = ({ y, of: all }) => `${Math.round(y.at(-1) * all)} of ${all}`;
+  const results = [
+    ["Status", ({ status }) => status],
+    ["Step", ({ step }) => `${step}`],
+    ["Task loss", ({ evals }) => last(evals.task, formatLoss)],
+    ["General loss since step 0", ({ evals }) => change(evals.general)],
+    ["Right answers, task", ({ right }) => (right.task?.y.length ? of(right.task) : null)],
+    ["Right answers, general", ({ right }) => (right.general?.y.length ? of(right.general) : null)],
+    ["Peak memory", ({ memory }) => peakText(Object.values(memory.measured))],
+  ].map(([name, valueOf]) => [name, ...runs.map(({ run }) => valueOf(run))]);
+  const settings = differingSettings(runs.map(({ run }) => run));
+  return {
+    headers: ["", ...runs.map(({ number, title }) => `${number} · ${title}`)],
+    rows: [...results.filter(([, ...values]) => values.some((value) => value !== null)), ...settings],
+    caption: settings.length ? "Results, and the settings in which they differ" : "Results; no setting differs",
+  };
+}
+
+function peakText(instants) {
+  return instants.length ? formatBytes(Math.max(...instants.map(({ bytes }) => bytes))) : null;
+}
+
+/** Says of each run and the first one whether they differ by more than the noise of the held-out rows. @param {Compared[]} runs */
+export function differencesView([first, ...others]) {
+  const sentences = others.flatMap((other) =>
+    ["task", "general"].map((suite) => differenceText(first, other, suite)).filter(Boolean));
+  if (sentences.length === 0) return h("p", { class: "quiet" }, "Their logs do not hold the loss of each held-out example, so that no interval can be given.");
+  return h("div", null, h("ul", { class: "run-compare-differences" }, sentences.map((text) => h("li", null, text))), h("p", { class: "quiet" },
+    "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."));
+}
+
+function differenceText(first, other, suite) {
+  const found = lossDifference(first.run, other.run, suite);
+  if (!found) return "";
+  const { mean, low, high, rows } = found;
+  const what = suite === "task" ? "on the task" : "on what it knew before";
+  const interval = `${formatDelta(low)} to ${formatDelta(high)}`;
+  const pair = `Run ${other.number} and run ${first.number} ${what}`;
+  if (low <= 0 && high >= 0) return `${pair}: no difference that ${rows} examples show (${interval} nats).`;
+  return `${pair}: run ${other.number} is ${formatLoss(Math.abs(mean))} nats ${mean < 0 ? "lower" : "higher"} (${interval}, ${rows} examples).`;
+}
+
+/** Returns the charts by name, null for one without lines. @param {Compared[]} runs */
+export function chartsOf(runs, options) {
+  const { axis, log } = options;
+  const of = `${runs.map(({ run }) => run.run).join()} ${axis}`;
+  const lastStep = axis === "step" ? Math.max(...runs.map(({ run }) => run.plan.steps)) : 0;
+  const legend = runs.map(({ number, title }) => `${number}: ${title}`).join(". ");
+  const chart = (title, unit, lines, note) => {
+    const drawn = log ? lines.map((line) => ({ ...line, y: line.y.map((value) => (value > 0 ? value : NaN)) })) : lines;
+    return lines.length ? { title, unit, axis: UNITS[axis], note, lines: drawn, zero: !log, log, of, room: 40, lastStep, planned: lastStep, marks: [] } : null;
+  };
+  const dotted = (pointsOf) => runs.flatMap((one) => linesOf(pointsOf(one.run), one, axis, { dots: true }));
+  const losses = runs.flatMap((one) => lossLines(one, options));
+  return {
+    task: chart("Loss on the task", "nats", losses, `Dots: held-out examples; pale: each batch. ${legend}.`),
+    general: chart("Loss on what it knew before", "nats", dotted(({ evals }) => evals.general), "A rising line is forgetting."),
+    right: chart("Right answers on the task", "ratio", dotted(({ right }) => right.task), "Held-out examples whose whole answer is right."),
+    also: alsoChart(runs, options, chart),
+  };
+}
+
+/** Returns the chart of the curve that was chosen besides. */
+function alsoChart(runs, { also, axis }, chart) {
+  const metric = metricOf(also);
+  return chart(metric.label, metric.unit, runs.flatMap((one) => linesOf(one.run.series[also], one, axis, { thin: true })), metric.meaning);
+}
+
+/** Returns the other curves of runs, as [name, title]. @param {Compared[]} runs @returns {[string, string][]} */
+export function otherCurves(runs) {
+  const names = new Set(runs.flatMap(({ run }) => Object.keys(run.series)));
+  names.delete("train/loss"); // drawn with the loss of the held-out examples
+  return [...names].sort().map((name) => [name, metricOf(name).label]);
+}
+
+/** Returns the line of a series of a run, behind it those of attempts that were abandoned: they are never joined. */
+function linesOf(points, { number, color, run }, axis, look) {
+  if (!points?.x.length && !points?.old.length) return [];
+  const abandoned = { label: `${number}, abandoned`, color, faint: true, end: "" };
+  const old = points.old.map(({ x, y }) => ({ ...abandoned, x: axisOf(run, axis, x[0])(x), y }));
+  return [...old, { label: `${number}`, color, x: axisOf(run, axis)(points.x), y: points.y, end: `${number}`, ...look }];
+}
+
+/** Returns the loss of each batch, smoothed with its moving average before it, and of the held-out examples. */
+function lossLines(one, { axis, smooth }) {
+  const { number, run } = one;
+  const batches = linesOf(run.series["train/loss"], one, axis, { thin: true, pale: true, end: "", label: `${number}, each batch` });
+  const mean = smooth ? batches.slice(-1).map((line) => ({ ...line, pale: false, y: smoothed(line.y), label: `${number}, moving average` })) : [];
+  return [...batches, ...mean, ...linesOf(run.evals.task, one, axis, { dots: true })];
+}
+
+/** @param {Compared[]} runs */
+export function planeOf(runs) {
+  const paths = runs.map((one) => ({ ...one, path: pathOf(one.run), isShown: true })).filter(({ path }) => path.length);
+  if (paths.length === 0) return null;
+  const best = frontier(paths.flatMap(({ path }) => path));
+  return [
+    h("h3", { class: "run-chart-title" }, "What was learned, and what was kept"),
+    ...planeView(null, paths, 640, best),
+    h("p", { class: "run-chart-note quiet" }, "A path is a run, a point an evaluation. Joined: points that no other beats in both respects."),
+  ];
+}
