@@ -209,11 +209,6 @@ class _Server(uvicorn.Server):
             return
 
 
-def _setup(_: Request) -> Response:
-    going_on = training_setup()
-    return JSONResponse({"installing": going_on and asdict(going_on)})
-
-
 def _outline(index: RunIndex, request: Request) -> Response:
     """Answer with the outline of a run."""
     run_id: str = request.path_params["run_id"]
