@@ -4,6 +4,7 @@ import "./page/theme-toggle.js";
 import "./cells/python-status.js";
 import "./tables/data-table.js";
 import "./run/view/runner-status.js";
+import "./run/view/run-list.js";
 import "./run/view/run-view.js";
 import { keepOffline } from "./page/offline.js";
 import { addCopyButtons } from "./page/reading-aids.js";

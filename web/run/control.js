@@ -97,8 +97,8 @@ class Control extends EventTarget {
   }
 }
 
-/** @returns {Promise<{data: any, problem: string}>} the server's answer to a command; never rejects */
-async function post(path, body) {
+/** @returns {Promise<{data: any, problem: string, status: number}>} the server's answer to a command; never rejects */
+export async function post(path, body) {
   try {
     const answer = await fetch(new URL(path, SITE), {
       method: "POST",
@@ -107,11 +107,12 @@ async function post(path, body) {
       cache: "no-store",
     });
     const text = await answer.text();
-    if (!answer.ok) return { data: null, problem: sentence(parseReason(text)) };
+    const { status } = answer;
+    if (!answer.ok) return { data: null, problem: sentence(parseReason(text)), status };
     const data = parseAnswer(text);
-    return { data, problem: data ? "" : "This page cannot read the server's answer: reload the page." };
+    return { data, problem: data ? "" : "This page cannot read the server's answer: reload the page.", status };
   } catch {
-    return { data: null, problem: "The server does not answer: the command was not sent." };
+    return { data: null, problem: "The server does not answer: the command was not sent.", status: 0 };
   }
 }
 

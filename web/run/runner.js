@@ -21,17 +21,25 @@ const POLL_MS = 1500;
 const LAST_POLL_MS = 5000;
 const TIMEOUT_MS = 10_000;
 
-/** @typedef {{id: string, status: string, model: string, step: number, steps: number, started: number, updated: number, bytes: number, problem?: string}} RunInfo */
+/**
+ * @typedef {{loss: number | string, delta?: number | string, right?: number, of?: number}} Score
+ * @typedef {{id: string, status: string, model: string, step: number, steps: number, started: number, updated: number, bytes: number,
+ *   problem?: string, data?: string, tool?: string, task?: Score, general?: Score, peak_bytes?: number, predicted_bytes?: number,
+ *   tags?: string[], note?: string, archived?: boolean}} RunInfo
+ */
 
 class Runner extends EventTarget {
   /** @type {"absent" | "keyless" | "connecting" | "live" | "gone" | "refused"} */
   state = "absent";
   /** @type {RunInfo[]} the newest first */
   runs = [];
+  /** Whether runs may be tagged, archived and deleted. */
+  noting = false;
   /** Whether it is known that no runner is there, rather than not known yet. */
   isSettled = false;
   #started = false;
   #token = null;
+  #version = ""; // of the list as it was last received: the next answer holds what has changed since
   #failures = 0;
   #isPolling = false;
   #timer = 0;
@@ -66,6 +74,7 @@ class Runner extends EventTarget {
     const token = currentToken();
     if (token === this.#token) return;
     this.#token = token;
+    this.#version = "";
     this.#set("connecting", []);
     void this.#poll();
   }
@@ -87,7 +96,7 @@ class Runner extends EventTarget {
     if (document.hidden || this.#token === null || this.#isPolling) return;
     this.#isPolling = true;
     const token = this.#token;
-    const answer = await this.get("api/runs");
+    const answer = await this.get(`api/runs?after=${this.#version}`);
     this.#isPolling = false;
     if (token !== this.#token) return void this.#poll();
     this.#update(answer);
@@ -96,26 +105,46 @@ class Runner extends EventTarget {
     this.#timer = setTimeout(() => this.#poll(), delay);
   }
 
+  /** Asks for the list at once: something in it was changed from here. */
+  refresh() {
+    return this.#poll();
+  }
+
   #update({ status, text }) {
-    const runs = status === 200 ? parseList(text) : null;
-    this.#failures = status === 0 || (status === 200 && !runs) ? this.#failures + 1 : 0;
-    if (runs) this.#set("live", checkRuns(runs));
-    else this.#set(status === 401 ? "refused" : "gone", this.runs);
+    const changes = status === 200 ? parseChanges(text) : null;
+    this.#failures = status === 0 || (status === 200 && !changes) ? this.#failures + 1 : 0;
+    if (!changes) return this.#set(status === 401 ? "refused" : "gone", this.runs);
+    this.#version = changes.version;
+    this.noting = changes.noting;
+    const { whole, runs, gone } = changes;
+    if (!whole && runs.length + gone.length === 0) return this.#set("live", this.runs);
+    const replaced = new Set([...gone, ...runs.map(({ id }) => id)]);
+    const kept = whole ? [] : this.runs.filter(({ id }) => !replaced.has(id));
+    this.#set("live", [...kept, ...runs].sort(newestFirst));
   }
 
   #set(state, runs) {
-    const same = state === this.state && JSON.stringify(runs) === JSON.stringify(this.runs);
+    const same = state === this.state && (runs === this.runs || JSON.stringify(runs) === JSON.stringify(this.runs));
     this.state = state;
     this.runs = runs;
     if (!same) this.dispatchEvent(new Event("change"));
   }
 }
 
-/** @returns {unknown[] | null} null where the answer is no list */
-function parseList(text) {
+/** @returns {number} the order of the list: newest first, then what cannot be read */
+function newestFirst(a, b) {
+  return Boolean(a.problem) - Boolean(b.problem) || b.started - a.started || (a.id < b.id ? -1 : 1);
+}
+
+/**
+ * @param {string} text an answer of the server
+ * @returns {{version: string, whole: boolean, noting: boolean, runs: RunInfo[], gone: string[]} | null} null where it is none
+ */
+export function parseChanges(text) {
   try {
-    const list = JSON.parse(text);
-    return Array.isArray(list) ? list : null;
+    const { version, whole, noting, runs, gone } = JSON.parse(text);
+    if (typeof version !== "string" || !Array.isArray(runs) || !Array.isArray(gone)) return null;
+    return { version: encodeURIComponent(version), whole: whole === true, noting: noting === true, runs: checkRuns(runs), gone: gone.map(String) };
   } catch {
     return null; // counted as a failed poll
   }

@@ -95,11 +95,14 @@ ANSWER: Final[Shape] = record(
         "allowed": BOOLEAN,
         "seq": integer(),
         "started": any_of(_STARTED, NULL),
+        "key": string(64),
+        "id": _FOLDER,
+        "bytes": BYTES,
         "prompt": string(100_000),
         "before": WRITTEN,
         "after": WRITTEN,
     }
 )
 """An answer of `/api/control` or to a command, without its recipes: may this page change anything,
-the number of the command, how the last start stands, what two models answered.
+the number of the command, a run in the trash, how the last start stands, what two models answered.
 """

@@ -189,6 +189,7 @@ export class RunView extends HTMLElement {
     // Drawing a long log may take longer than a frame: three quarters of the time are left for everything else.
     const rest = Math.max(3 * this.#pace.tookMs, reading || stream === "loading" ? READING_MS : 0);
     if (started - this.#pace.drawnAt < rest) return this.#scheduleDraw();
+    this.dispatchEvent(new CustomEvent("shown", { detail: source }));
     const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
     const about = { source, stream, health, runner: runner.state, started: control.started, problem, progress, reading, readPercent, shared };
     const notice = makeNotice({ run, ...about });

@@ -1,0 +1,462 @@
+/**
+ * `<run-list>`: every run of this machine, of this page, and recordings, in one table: searched, sorted and filtered; those
+ * that are chosen are compared, tagged, archived or deleted. What a person adds lies in the folder of a run, so that only runs
+ * of this machine can have it. Columns and order are kept in this browser.
+ */
+
+import { formatBytes } from "../../figures/number.js";
+import { check } from "../../schema/check.js";
+import { shapes } from "../../schema/schema.js";
+import { program } from "../command-line.js";
+import { MOST_RUNS } from "../compare.js";
+import { post } from "../control.js";
+import { cellOf, COLUMNS, countsOf, filterRows, rowsOf, sortRows } from "../list.js";
+import { listRecordings } from "../log-reader.js";
+import { pageRuns } from "../page-runs.js";
+import { runner } from "../runner.js";
+import { queryOfRun } from "../watch.js";
+
+const KEY = "unfrozen-run-list";
+const PAGE = 50; // rows that are drawn before more are asked for
+const MOST_TAG = 40;
+const MOST_NOTE = 4000;
+const WAIT_MS = 1000; // after "too many at once"
+const UNNOTED = "Tags, notes, archiving and deleting are for runs in a runner's folder: recordings and runs of this page have none.";
+
+/** @typedef {import("../list.js").Row} Row */
+
+export class RunList extends HTMLElement {
+  #parts = null;
+  #recordings = [];
+  #trash = [];
+  /** @type {Row[]} */
+  #rows = [];
+  /** @type {Row[]} those that pass the filters, in order */
+  #shown = [];
+  #chosen = new Set(); // keys of rows; what is filtered out is not chosen
+  #wanted = { text: "", status: "", tag: "", archived: false };
+  #kept = readKept();
+  #most = PAGE;
+  /** @type {Map<string, HTMLTableRowElement>} */
+  #drawn = new Map();
+  #current = "";
+  #frame = 0;
+
+  async connectedCallback() {
+    if (this.#parts) return;
+    this.#build();
+    for (const source of [runner, pageRuns]) source.addEventListener("change", this.#later);
+    runner.addEventListener("change", () => this.#readTrash(), { once: true });
+    document.querySelector("run-view")?.addEventListener("shown", ({ detail: { kind, name } }) => this.#mark(`${kind}:${name}`));
+    runner.start();
+    this.#recordings = await listRecordings();
+    this.#later();
+  }
+
+  #build() {
+    const search = make("input", { type: "search", className: "field-input", placeholder: "Search", ariaLabel: "Search runs" });
+    search.addEventListener("input", () => this.#want({ text: search.value }));
+    const [status, tag] = [["status", "State"], ["tag", "Tag"]].map(([name, label]) => {
+      const select = make("select", { className: "field-input", ariaLabel: label });
+      select.addEventListener("change", () => this.#want({ [name]: select.value }));
+      return select;
+    });
+    const archived = checkbox("Archived too", false, (isOn) => this.#want({ archived: isOn }));
+    const boxes = Object.entries(COLUMNS).map(([name, { label }]) =>
+      checkbox(label, this.#kept.columns.includes(name), (isOn) => this.#keepColumn(name, isOn)));
+    const columns = make("details", { className: "run-list-columns" }, make("summary", {}, "Columns"), make("fieldset", {}, ...boxes));
+    const count = make("output", { className: "faint numeric" });
+    const [head, body] = [make("tr"), make("tbody")];
+    body.addEventListener("keydown", moveFocus);
+    const more = make("button", { type: "button", className: "button-link", hidden: true }, "Show more");
+    more.addEventListener("click", () => {
+      this.#most += PAGE * 4;
+      this.#draw();
+    });
+    const table = make("table", { className: "table" }, make("thead", {}, head), body);
+    const scroll = make("div", { className: "run-list-rows", tabIndex: 0, role: "region", ariaLabel: "Runs" }, table, more);
+    const actions = make("div", { className: "row run-list-actions", hidden: true });
+    const form = make("form", { className: "row run-list-form", hidden: true });
+    const said = make("p", { className: "run-command-status soft", role: "status" });
+    const trash = make("details", { className: "run-list-trash soft", hidden: true });
+    const tools = make("div", { className: "row run-list-tools" }, search, status, tag, archived, columns, count);
+    this.#parts = { status, tag, archived, count, table, head, body, more, actions, form, said, trash };
+    this.replaceChildren(tools, scroll, actions, form, said, trash);
+    this.hidden = true;
+  }
+
+  #want(change) {
+    Object.assign(this.#wanted, change);
+    this.#most = PAGE;
+    this.#draw();
+  }
+
+  #keepColumn(name, isOn) {
+    const columns = Object.keys(COLUMNS).filter((each) => (each === name ? isOn : this.#kept.columns.includes(each)));
+    this.#keep({ columns });
+  }
+
+  #keep(change) {
+    Object.assign(this.#kept, change);
+    try {
+      localStorage.setItem(KEY, JSON.stringify(this.#kept));
+    } catch {
+      // storage is blocked: it lasts as long as the page
+    }
+    this.#drawn.clear();
+    this.#draw();
+  }
+
+  #later = () => {
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
+  };
+
+  #draw() {
+    this.#frame = 0;
+    this.#rows = rowsOf(runner.runs, [...pageRuns.all.values()], this.#recordings);
+    this.hidden = this.#rows.length < 2;
+    this.#drawFilters();
+    const { sort, falling } = this.#kept;
+    this.#shown = sortRows(filterRows(this.#rows, this.#wanted), sort, falling);
+    const keys = new Set(this.#shown.map(({ key }) => key));
+    this.#chosen = new Set([...this.#chosen].filter((key) => keys.has(key)));
+    this.#drawHead();
+    this.#drawRows();
+    this.#drawActions();
+  }
+
+  #drawFilters() {
+    const { status, tag, archived, count } = this.#parts;
+    fill(status, "Every state", countsOf(this.#rows, (row) => [row.status]), this.#wanted.status);
+    fill(tag, "Every tag", countsOf(this.#rows, ({ tags }) => tags), this.#wanted.tag);
+    tag.hidden = tag.length === 1;
+    archived.hidden = !this.#rows.some((row) => row.archived);
+    const text = this.#shownCount();
+    if (count.value !== text) count.value = text;
+  }
+
+  #shownCount() {
+    const shown = filterRows(this.#rows, this.#wanted).length;
+    return shown === this.#rows.length ? `${shown} runs` : `${shown} of ${this.#rows.length} runs`;
+  }
+
+  #drawHead() {
+    const { head } = this.#parts;
+    const { columns, sort, falling } = this.#kept;
+    const drawn = [sort, falling, ...columns].join();
+    const all = head.querySelector("input");
+    if (head.dataset.drawn !== drawn) {
+      head.dataset.drawn = drawn;
+      const focused = head.contains(document.activeElement) ? document.activeElement.dataset.column : "";
+      head.replaceChildren(...["name", ...columns].map((name) => this.#headCell(name)));
+      head.querySelector(`[data-column="${focused}"]`)?.focus();
+    }
+    const box = all?.isConnected ? all : head.querySelector("input");
+    box.checked = this.#chosen.size > 0 && this.#chosen.size === this.#shown.length;
+    box.indeterminate = this.#chosen.size > 0 && !box.checked;
+  }
+
+  #headCell(name) {
+    const { sort, falling } = this.#kept;
+    const button = make("button", { type: "button", className: "table-sort" }, name === "name" ? "Run" : COLUMNS[name].label);
+    button.dataset.column = name;
+    button.addEventListener("click", () => {
+      this.#keep({ sort: name, falling: sort === name ? !falling : Boolean(COLUMNS[name]?.falling) });
+    });
+    const cell = make("th", { scope: "col" }, button);
+    if (sort === name) cell.ariaSort = falling ? "descending" : "ascending";
+    if (name !== "name") return cell;
+    const all = make("input", { type: "checkbox", ariaLabel: "Choose every run that is listed" });
+    all.addEventListener("change", () => {
+      this.#chosen = new Set(all.checked ? this.#shown.map(({ key }) => key) : []);
+      this.#draw();
+    });
+    cell.prepend(all);
+    return cell;
+  }
+
+  #drawRows() {
+    const { body, more } = this.#parts;
+    const rows = this.#shown.slice(0, this.#most).map((row) => this.#row(row));
+    let place = body.firstChild;
+    for (const row of rows) {
+      if (row === place) place = place.nextSibling;
+      else body.insertBefore(row, place);
+    }
+    while (place) {
+      const next = place.nextSibling;
+      place.remove();
+      place = next;
+    }
+    for (const row of rows) row.querySelector("input").checked = this.#chosen.has(row.dataset.key);
+    more.hidden = this.#shown.length <= this.#most;
+    more.textContent = `Show more: ${this.#shown.length - this.#most} follow`;
+    if (rows.length === 0) body.append(make("tr", {}, make("td", { colSpan: 1 + this.#kept.columns.length }, "No run matches.")));
+  }
+
+  /** Returns the row of a run; cells that have not changed stay, and with them the focus. */
+  #row(run) {
+    let row = this.#drawn.get(run.key);
+    if (!row) {
+      row = make("tr", {}, this.#nameCell(run), ...this.#kept.columns.map(() => make("td")));
+      row.dataset.key = run.key;
+      this.#drawn.set(run.key, row);
+    }
+    const [name, ...cells] = row.children;
+    redraw(name.lastChild, JSON.stringify([run.name, run.tags, run.note]), () => notesOf(run));
+    this.#kept.columns.forEach((column, index) => {
+      const cell = cellOf(column, run);
+      redraw(cells[index], JSON.stringify(cell), () => [cell.text, cell.note && make("span", { className: `run-note ${cell.tone || "faint"}` }, cell.note)]);
+    });
+    row.classList.toggle("run-list-archived", run.archived);
+    row.ariaCurrent = run.key === this.#current ? "true" : null;
+    return row;
+  }
+
+  #nameCell(run) {
+    const box = make("input", { type: "checkbox", ariaLabel: `Choose ${run.name || run.note}`, disabled: run.kind === "live" && !run.noted });
+    box.addEventListener("change", () => {
+      this.#chosen[box.checked ? "add" : "delete"](run.key);
+      this.#draw();
+    });
+    const query = queryOfRun({ kind: run.kind, name: run.id });
+    const name = query && !box.disabled ? make("a", { href: query }) : make("button", { type: "button", className: "button-link", disabled: box.disabled });
+    name.append(run.name);
+    name.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a window of its own
+      event.preventDefault();
+      document.querySelector("run-view")?.dispatchEvent(new CustomEvent("choose", { detail: { kind: run.kind, name: run.id } }));
+    });
+    return make("th", { scope: "row" }, box, name, make("div", { className: "run-list-notes" }));
+  }
+
+  /** Marks the run that the view shows. */
+  #mark(key) {
+    if (key === this.#current) return;
+    this.#current = key;
+    for (const [other, row] of this.#drawn) row.ariaCurrent = other === key ? "true" : null;
+  }
+
+  // ── what is done with those that are chosen ──────────────────────────────────────────────
+
+  /** @returns {Row[]} */
+  get #chosenRows() {
+    return this.#shown.filter(({ key }) => this.#chosen.has(key));
+  }
+
+  #drawActions() {
+    const { actions, form } = this.#parts;
+    const rows = this.#chosenRows;
+    actions.hidden = rows.length === 0;
+    if (rows.length === 0) form.hidden = true;
+    const canNote = runner.noting && rows.every((row) => row.noted);
+    const drawn = JSON.stringify([rows.map(({ key, archived }) => [key, archived]), canNote]);
+    if (actions.dataset.drawn === drawn) return;
+    actions.dataset.drawn = drawn;
+    form.hidden = true;
+    const buttons = [make("span", { className: "numeric" }, `${rows.length} chosen`), compareLink(rows)];
+    if (canNote) buttons.push(...this.#noteButtons(rows));
+    else buttons.push(make("span", { className: "faint" }, runner.noting || !runner.runs.length ? UNNOTED : "This server only shows runs: it can be reached from other machines."));
+    actions.replaceChildren(...buttons);
+  }
+
+  #noteButtons(rows) {
+    const back = rows.every((row) => row.archived);
+    return [
+      button("Tag", () => this.#askTag(rows)),
+      rows.length === 1 && button("Note", () => this.#askNote(rows[0])),
+      button(back ? "Bring back" : "Archive", () => this.#archive(rows, !back)),
+      button("Delete", () => this.#delete(rows)),
+    ].filter(Boolean);
+  }
+
+  #askTag(rows) {
+    const tags = countsOf(rows, (row) => row.tags).map(([tag]) => tag);
+    const known = make("datalist", { id: "run-list-tags" }, ...countsOf(this.#rows, (row) => row.tags).map(([tag]) => new Option(tag)));
+    const input = make("input", { className: "field-input", maxLength: MOST_TAG, required: true, pattern: "[^,]*\\S[^,]*", title: "A word or a few, without commas", placeholder: "New tag", ariaLabel: "Tag to add" });
+    input.setAttribute("list", known.id);
+    const removers = tags.map((tag) => button(`Remove “${tag}”`, () => this.#tag(rows, (all) => all.filter((each) => each !== tag)), "chip"));
+    this.#ask([input, known, make("button", { className: "button button-small" }, "Add"), ...removers], () => {
+      const tag = input.value.trim();
+      void this.#tag(rows, (all) => (all.includes(tag) ? all : [...all, tag]));
+    });
+    input.focus();
+  }
+
+  #tag(rows, change) {
+    const current = rows.map((row) => this.#rows.find(({ key }) => key === row.key) ?? row);
+    return this.#change(current, ({ tags }) => ({ was: { tags }, now: { tags: change(tags) } }), "Tagged");
+  }
+
+  #askNote(row) {
+    const text = make("textarea", { className: "field-input", rows: 3, maxLength: MOST_NOTE, value: row.note, ariaLabel: `Note on ${row.name}` });
+    let was = row.note; // what somebody else writes meanwhile is refused once, and shown
+    this.#ask([text, make("button", { className: "button button-small" }, "Save")], async () => {
+      const now = text.value;
+      const done = await this.#change([row], () => ({ was: { note: was }, now: { note: now } }), "Noted");
+      was = done.length ? now : (this.#rows.find(({ key }) => key === row.key)?.note ?? was);
+    });
+    text.focus();
+  }
+
+  #ask(children, submit) {
+    const { form } = this.#parts;
+    form.replaceChildren(...children, button("Close", () => (form.hidden = true), "button-link"));
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      submit();
+    };
+    form.hidden = false;
+  }
+
+  #archive(rows, archived) {
+    const undo = () => this.#archive(rows.map((row) => ({ ...row, archived })), !archived);
+    const verb = archived ? "Archived" : "Brought back";
+    return this.#change(rows, (row) => ({ was: { archived: row.archived }, now: { archived } }), verb, undo);
+  }
+
+  async #change(rows, changeOf, verb, undo) {
+    const done = await this.#send(rows, (row) => [`api/runs/${encodeURIComponent(row.id)}/notes`, changeOf(row)], verb);
+    if (done.length) this.#say(`${verb}: ${namesOf(done)}.`, undo);
+    return done;
+  }
+
+  async #delete(rows) {
+    const done = await this.#send(rows, (row) => [`api/runs/${encodeURIComponent(row.id)}/delete`, {}], "Deleted");
+    if (done.length === 0) return;
+    const bytes = done.reduce((sum, { data }) => sum + (data.bytes ?? 0), 0);
+    const text = `Deleted: ${namesOf(done)}, ${formatBytes(bytes)}. In the trash until ${program()} runs --empty-trash.`;
+    this.#say(text, () => this.#restore(done.map(({ data }) => data)));
+    void this.#readTrash();
+  }
+
+  async #restore(deleted) {
+    const done = await this.#send(deleted, ({ key }) => [`api/trash/${encodeURIComponent(key)}/restore`, {}], "Restored");
+    if (done.length) this.#say(`Restored: ${namesOf(done)}.`);
+    void this.#readTrash();
+  }
+
+  /** Posts something for each; says what was refused. @returns {Promise<{id: string, data: any}[]>} what was done */
+  async #send(rows, requestOf, verb) {
+    const done = [];
+    for (const row of rows) {
+      let answer = await post(...requestOf(row));
+      while (answer.status === 429) {
+        await new Promise((next) => setTimeout(next, WAIT_MS));
+        answer = await post(...requestOf(row));
+      }
+      if (answer.data) done.push({ id: row.id, data: answer.data });
+      else {
+        this.#say(`${row.id}: ${answer.problem}${done.length ? ` ${verb} before it: ${namesOf(done)}.` : ""}`);
+        await runner.refresh();
+        return [];
+      }
+      if (rows.length > PAGE) this.#say(`${verb} ${done.length} of ${rows.length} …`);
+    }
+    await runner.refresh();
+    return done;
+  }
+
+  #say(text, undo) {
+    const { said } = this.#parts;
+    said.replaceChildren(text);
+    if (undo) said.append(" ", button("Undo", undo, "button-link"));
+  }
+
+  async #readTrash() {
+    if (!runner.noting) return;
+    const { status, text } = await runner.get("api/trash");
+    const { answer } = shapes();
+    if (status !== 200 || !answer) return;
+    this.#trash = JSON.parse(text).map((one) => check(answer, one).value).filter((one) => one?.key && one.id);
+    const { trash } = this.#parts;
+    trash.hidden = this.#trash.length === 0;
+    const bytes = this.#trash.reduce((sum, one) => sum + one.bytes, 0);
+    const items = this.#trash.map((one) => make("li", {}, `${one.id}, ${formatBytes(one.bytes)} `, button("Restore", () => this.#restore([one]), "button-link")));
+    const how = make("p", {}, "They are kept until ", make("code", {}, `${program()} runs --empty-trash`), ".");
+    trash.replaceChildren(make("summary", {}, `Deleted runs: ${items.length}, ${formatBytes(bytes)}`), make("ul", {}, ...items), how);
+  }
+}
+
+/** Returns an element with properties and children; those that are empty are left out. */
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter(Boolean));
+  return element;
+}
+
+function checkbox(text, checked, changed) {
+  const box = make("input", { type: "checkbox", checked });
+  box.addEventListener("change", () => changed(box.checked));
+  return make("label", {}, box, text);
+}
+
+function button(text, act, className = "button button-small") {
+  const made = make("button", { type: "button", className }, text);
+  made.addEventListener("click", act);
+  return made;
+}
+
+function compareLink(rows) {
+  const fits = rows.length >= 2 && rows.length <= MOST_RUNS;
+  const text = rows.length > MOST_RUNS ? `Compare (${MOST_RUNS} at most)` : "Compare";
+  const href = `?compare=${rows.map(({ id }) => encodeURIComponent(id)).join(",")}`;
+  return fits ? make("a", { className: "button button-small", href }, text) : make("button", { type: "button", className: "button button-small", disabled: true }, text);
+}
+
+function notesOf({ tags, note }) {
+  return [...tags.map((tag) => make("span", { className: "run-list-tag" }, tag)), note && make("span", { className: "faint", title: note }, note)];
+}
+
+/** Replaces the children of an element where what they show has changed. */
+function redraw(element, drawn, children) {
+  if (element.dataset.drawn === drawn) return;
+  element.dataset.drawn = drawn;
+  element.replaceChildren(...children().filter(Boolean));
+}
+
+/** Fills a filter with what can be chosen; the choice stays. */
+function fill(select, every, counts, chosen) {
+  const drawn = JSON.stringify(counts);
+  if (select.dataset.drawn === drawn) return;
+  select.dataset.drawn = drawn;
+  const isThere = counts.some(([value]) => value === chosen);
+  const kept = chosen && !isThere ? [[chosen, 0]] : [];
+  select.replaceChildren(new Option(every, ""), ...[...counts, ...kept].map(([value, count]) => new Option(`${value} (${count})`, value)));
+  select.value = chosen;
+}
+
+function namesOf(done) {
+  const names = done.slice(0, 3).map(({ id }) => id).join(", ");
+  return done.length > 3 ? `${names} and ${done.length - 3} more` : names;
+}
+
+/** Arrows, Home and End move the focus over the rows: from a box to a box, from a name to a name. */
+function moveFocus(event) {
+  const row = event.target.closest("tr");
+  const rows = [...row.parentNode.children];
+  const at = rows.indexOf(row);
+  const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
+  const which = event.target.matches("input") ? "input" : "a, button";
+  if (next === undefined || !rows[next]) return;
+  event.preventDefault();
+  rows[next].querySelector(which)?.focus();
+}
+
+/** @returns {{columns: string[], sort: string, falling: boolean}} what was kept, or as it is at first */
+function readKept() {
+  const usual = { columns: Object.keys(COLUMNS).filter((name) => COLUMNS[name].usual), sort: "started", falling: true };
+  try {
+    const { columns, sort, falling } = JSON.parse(localStorage.getItem(KEY));
+    const known = Object.keys(COLUMNS).filter((name) => columns.includes(name));
+    return { columns: known, sort: sort === "name" || Object.hasOwn(COLUMNS, sort) ? sort : usual.sort, falling: falling === true };
+  } catch {
+    return usual; // nothing is kept, or storage is blocked
+  }
+}
+
+customElements.define("run-list", RunList);
