@@ -213,6 +213,7 @@ export function formatTime(time) {
 
 /** @param {number} time Unix seconds @returns {string} local day and time, "25 Nov 2026, 14:03" */
 export function formatDate(time) {
-  const day = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" };
-  return new Date(time * 1000).toLocaleString("en-GB", day);
+  return DAY.format(new Date(time * 1000));
 }
+
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });

@@ -108,18 +108,20 @@ export class RunList extends HTMLElement {
   }
 
   #later = () => {
-    this.#frame ||= requestAnimationFrame(() => this.#draw());
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#rows = rowsOf(runner.runs, [...pageRuns.all.values()], this.#recordings);
+      this.hidden = this.#rows.length < 2;
+      this.#draw();
+    });
   };
 
   #draw() {
-    this.#frame = 0;
-    this.#rows = rowsOf(runner.runs, [...pageRuns.all.values()], this.#recordings);
-    this.hidden = this.#rows.length < 2;
-    this.#drawFilters();
     const { sort, falling } = this.#kept;
     this.#shown = sortRows(filterRows(this.#rows, this.#wanted), sort, falling);
     const keys = new Set(this.#shown.map(({ key }) => key));
     this.#chosen = new Set([...this.#chosen].filter((key) => keys.has(key)));
+    this.#drawFilters();
     this.#drawHead();
     this.#drawRows();
     this.#drawActions();
@@ -131,13 +133,9 @@ export class RunList extends HTMLElement {
     fill(tag, "Every tag", countsOf(this.#rows, ({ tags }) => tags), this.#wanted.tag);
     tag.hidden = tag.length === 1;
     archived.hidden = !this.#rows.some((row) => row.archived);
-    const text = this.#shownCount();
+    const [shown, all] = [this.#shown.length, this.#rows.length];
+    const text = shown === all ? `${all} runs` : `${shown} of ${all} runs`;
     if (count.value !== text) count.value = text;
-  }
-
-  #shownCount() {
-    const shown = filterRows(this.#rows, this.#wanted).length;
-    return shown === this.#rows.length ? `${shown} runs` : `${shown} of ${this.#rows.length} runs`;
   }
 
   #drawHead() {

@@ -19,6 +19,7 @@ import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
 
 const LIVE = ["running", "paused", "stalled"];
 const HEALTH_MS = 1000;
+const MOST_OFFERED = 200; // in one menu; the list has all runs
 const READING_MS = 400; // between two drawings of a log that is read: they take the time of its lines
 
 export class RunView extends HTMLElement {
@@ -247,14 +248,16 @@ class RunChooser extends HTMLElement {
   }
 
   /** @param {Choices} choices */
-  show({ runs, own, recordings, source }) {
+  show({ runs: all, own, recordings, source }) {
+    const runs = all.filter(({ id }, index) => index < MOST_OFFERED || (source.kind === "live" && id === source.name));
     const listed = [runs.map((r) => [r.id, r.status]), own.map((r) => [r.id, r.title])];
     const drawn = JSON.stringify([listed, recordings, source]);
     if (drawn === this.#drawn || !this.#select) return;
     this.#drawn = drawn;
     const chosen = keyOf(source);
+    const more = all.length > runs.length ? [["live:", `${all.length - runs.length} more are in the list above`, "more"]] : [];
     const groups = [
-      ...group("On this machine", runs.map((run) => [`live:${run.id}`, runTitle(run), run.problem]), chosen),
+      ...group("On this machine", [...runs.map((run) => [`live:${run.id}`, runTitle(run), run.problem]), ...more], chosen),
       ...group("Trained in this page", own.map((run, index) => [`page:${run.id}`, `${index + 1} · ${run.title}`]), chosen),
       ...group("Recorded", recordings.map(({ name, title }) => [`recording:${name}`, title]), chosen),
     ];
