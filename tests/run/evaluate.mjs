@@ -13,6 +13,9 @@ import { PageTrainer } from "../../web/run/page-trainer.js";
 import { program, spellCommand } from "../../web/run/command-line.js";
 import { followLines, followRun, SseParser } from "../../web/run/event-stream.js";
 import { Announcements, judgeHealth, makeNotice } from "../../web/run/notices.js";
+import { csvOf } from "../../web/run/view/report.js";
+import { chartPicture } from "../../web/run/view/chart-picture.js";
+import { chartsOf, otherCurves } from "../../web/run/view/compare-view.js";
 import * as chartData from "../../web/run/view/chart-data.js";
 import * as numbers from "../../web/figures/number.js";
 import { examplesView, revealHidden } from "../../web/run/view/examples.js";
@@ -27,6 +30,7 @@ const hurry = () => {
 const known = { ...chartData, emptyRun, fold, folded, followLines, judgeHealth, hurry, makeNotice, numbers };
 Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
 Object.assign(known, { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf, standingText });
+Object.assign(known, { csvOf, chartPicture, chartsOf, otherCurves });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);

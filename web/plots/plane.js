@@ -15,7 +15,7 @@ const TICKS = [0, 0.25, 0.5, 0.75, 1];
 
 /**
  * @param {{task: number, general: number, says: string} | null} challenge
- * @param {{number: number, path: Score[], title: string, isShown: boolean}[]} runs
+ * @param {{number: number, path: Score[], title: string, isShown: boolean, hasPoints?: boolean}[]} runs
  * @param {number} [width] pixels
  * @param {Score[]} [frontier] points that are joined by a line of their own
  */
@@ -74,13 +74,14 @@ function startView([left, top]) {
   );
 }
 
-function runView(points, { number, title, isShown }) {
+function runView(points, { number, title, isShown, hasPoints }) {
   const [left, top] = points.at(-1);
   return h(
     "g",
     { class: isShown ? "page-run-dot page-run-dot-run page-run-dot-shown" : "page-run-dot page-run-dot-run", "data-number": number },
     h("title", null, title),
     h("path", { d: `M${points.map((point) => point.join(",")).join("L")}` }),
+    hasPoints && points.slice(0, -1).map(([cx, cy]) => h("circle", { class: "page-run-step", cx, cy, r: 2.5 })),
     h("circle", { cx: left, cy: top, r: 10 }),
     h("text", { x: left, y: top + 4, "text-anchor": "middle" }, number),
   );

@@ -3,6 +3,8 @@
  * line of 100,000 points costs a cursor two binary searches, and a picture some thousand points. No DOM.
  */
 
+import { linearScale, logScale } from "../../plots/scale.js";
+
 /**
  * @typedef {object} Line
  * @property {string} label
@@ -15,24 +17,39 @@
  * @property {boolean} [pale] the shadow of another line
  * @property {boolean} [dots] few points: mark each
  * @property {string} [end] text at the end of the line instead of the label; "" for none
+ *
+ * @typedef {object} Chart
+ * @property {string} [of] the run: another one resets the zoom
+ * @property {string} title
+ * @property {string} unit of the values: "nats", "1", …
+ * @property {string} [axis] what x counts: "step", unless it says otherwise
+ * @property {number} room pixels beside the plot for the labels at the line ends
+ * @property {string} note one sentence: what to look at
+ * @property {Line[]} lines
+ * @property {boolean} [zero] the axis starts at zero
+ * @property {boolean} [log] the axis is logarithmic; every finite value is above zero
+ * @property {number} [lastStep] right end of the axis; grows with the data
+ * @property {number} [planned] planned steps
+ * @property {{x: number, label: string, bad?: boolean}[]} [marks] vertical lines
  */
 
-const MOST_POINTS = 6000; // of a line that is drawn as it is
-const BUCKETS = 1500; // of a longer one: more than the widest chart has pixels
+const BUCKETS = 1500; // more than the widest chart has pixels
+const MOST_POINTS = 4; // in a bucket of a line that is drawn as it is
 
 /**
  * Returns a line with at most a few thousand points in a range, the smallest and the largest value of every bucket among
  * them, so that no spike is lost, and with what lies next to the range; a value that is no number stays a gap.
  * @param {Line} line
  * @param {[number, number] | null} range null for all
+ * @param {number} [buckets]
  * @returns {Line}
  */
-export function thinned(line, range) {
+export function thinned(line, range, buckets = BUCKETS) {
   const { x, y } = line;
-  if (x.length <= MOST_POINTS) return line;
+  if (x.length <= MOST_POINTS * buckets) return line;
   const from = range ? Math.max(0, lastAt(x, range[0])) : 0;
   const to = range ? Math.min(x.length, lastAt(x, range[1]) + 2) : x.length;
-  const wide = Math.max(1, (to - from) / BUCKETS);
+  const wide = Math.max(1, (to - from) / buckets);
   const kept = [from];
   for (let start = from; start < to; start += wide) kept.push(...extremes(y, Math.floor(start), Math.min(to, Math.floor(start + wide))));
   kept.push(to - 1);
@@ -93,6 +110,29 @@ export function nextPlace(lines, place, isRight) {
   const found = lines.map(beside).filter((each) => each !== undefined);
   if (found.length === 0) return null;
   return isRight ? Math.min(...found) : Math.max(...found);
+}
+
+/** Returns the range from step 0 to the last one, or to the planned end. @param {{lines: Line[], lastStep?: number}} chart @returns {[number, number]} */
+export function xRange({ lastStep, lines }) {
+  const [first, last] = extentOf(lines) ?? [0, 0];
+  return [Math.min(0, first), Math.max(lastStep ?? 0, last, 1)];
+}
+
+/**
+ * Returns the scale of the values of a chart, as of plots.
+ * @param {{log?: boolean, zero?: boolean}} chart
+ * @param {[number, number] | null} extent of the values in sight; null without any
+ * @param {[number, number]} pixels of its lower and its upper end
+ */
+export function valueScale({ log = false, zero = false }, extent, pixels) {
+  const [low, high] = extent ?? [Number(log), 1];
+  const count = Math.max(2, Math.round(Math.abs(pixels[1] - pixels[0]) / 48));
+  return (log ? logScale : linearScale)([zero && !log ? Math.min(0, low) : low, high], pixels, { count, nice: true });
+}
+
+/** Returns the classes of a line's swatch. @param {Line} line */
+export function keyOf({ color, dashed }) {
+  return `run-key ${color.slice(2)}${dashed ? " run-key-dashed" : ""}`;
 }
 
 /** Returns the first and the last point of all lines; null without points. @param {Line[]} lines @returns {[number, number] | null} */

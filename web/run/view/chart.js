@@ -8,25 +8,11 @@
 
 import { formatMetric, formatNumber, tickLabels } from "../../figures/number.js";
 import { legendList } from "../../plots/guides.js";
-import { coveringTicks, linearScale, logScale } from "../../plots/scale.js";
+import { coveringTicks } from "../../plots/scale.js";
 import { h, toDom } from "../../figures/vnode.js";
-import { alignedData, extentOf, lonePoints, nearestPlace, nextPlace, thinned, valueAt } from "./chart-data.js";
+import { alignedData, extentOf, keyOf, lonePoints, nearestPlace, nextPlace, thinned, valueAt, valueScale, xRange } from "./chart-data.js";
 
-/**
- * @typedef {object} Chart
- * @property {string} [of] the run: another one resets the zoom
- * @property {string} title
- * @property {string} unit of the values: "nats", "1", …
- * @property {string} [axis] what x counts: "step", unless it says otherwise
- * @property {number} room pixels beside the plot for the labels at the line ends
- * @property {string} note one sentence: what to look at
- * @property {import("./chart-data.js").Line[]} lines
- * @property {boolean} [zero] the axis starts at zero
- * @property {boolean} [log] the axis is logarithmic; every finite value is above zero
- * @property {number} [lastStep] right end of the axis; grows with the data
- * @property {number} [planned] planned steps
- * @property {{x: number, label: string, bad?: boolean}[]} [marks] vertical lines
- */
+/** @typedef {import("./chart-data.js").Chart} Chart */
 
 const NARROW = 420; // pixels: below, names are in the legend
 const SHORTEST_DRAG = 8; // pixels: shorter ones are clicks
@@ -104,9 +90,19 @@ export class RunChart extends HTMLElement {
     stage.addEventListener("pointermove", (event) => this.#pointAt(event));
     for (const end of ["pointerdown", "pointerleave"]) stage.addEventListener(end, () => this.#point(null));
     this.#parts = { title, all, readout, legend, stage, note };
-    head.append(title, all);
+    const saves = make("span", "run-chart-saves");
+    saves.append(...["svg", "png"].map((kind) => this.#saveButton(kind)));
+    head.append(title, all, saves);
     foot.append(readout, note);
     this.replaceChildren(head, legend, stage, foot);
+  }
+
+  #saveButton(kind) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "button-link" });
+    button.textContent = kind.toUpperCase();
+    button.title = `Save this chart as ${button.textContent}`;
+    button.addEventListener("click", async () => (await import("./chart-picture.js")).saveChart(this.#chart, kind));
+    return button;
   }
 
   async #draw() {
@@ -272,10 +268,6 @@ function readoutView({ lines, unit, axis = "step" }, place) {
   return h("span", null, `${axis} ${formatNumber(place)}`, values.map(valueView));
 }
 
-function keyOf({ color, dashed }) {
-  return `run-key ${color.slice(2)}${dashed ? " run-key-dashed" : ""}`;
-}
-
 /** Returns the legend for a narrow chart; it is empty when no line has a name. @param {Chart["lines"]} lines */
 function lineLegend(lines) {
   const named = lines.filter((line) => line.end !== "");
@@ -371,12 +363,6 @@ function drawnAt(values, index) {
   return at < 0 ? null : at;
 }
 
-/** Returns the range from step 0 to the last one, or to the planned end. @param {Chart} chart @returns {[number, number]} */
-function xRange({ lastStep, lines }) {
-  const [first, last] = extentOf(lines) ?? [0, 0];
-  return [Math.min(0, first), Math.max(lastStep ?? 0, last, 1)];
-}
-
 /** Passes on the range of a drag, and removes uPlot's box. */
 function select(plot, onSelect) {
   const { left, width } = plot.select;
@@ -393,11 +379,7 @@ function stepTicks({ axis = "step" }, plot, _, low, high) {
 
 /** Returns the scale of the values, as of plots. */
 function yScale(view, low, high) {
-  const { log, zero } = view.chart();
-  const isEmpty = low === null || high === null;
-  const extent = isEmpty ? [Number(log), 1] : [zero && !log ? Math.min(0, low) : low, high];
-  const count = Math.max(2, Math.round(view.height / 48));
-  return (log ? logScale : linearScale)(extent, [view.height, 0], { count, nice: true });
+  return valueScale(view.chart(), low === null || high === null ? null : [low, high], [view.height, 0]);
 }
 
 /** Draws the unit above the values, that of the axis below, and the planned number of steps. */

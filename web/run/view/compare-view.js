@@ -108,7 +108,7 @@ function lossLines(one, { axis, smooth }) {
 
 /** @param {Compared[]} runs */
 export function planeOf(runs) {
-  const paths = runs.map((one) => ({ ...one, path: pathOf(one.run), isShown: true })).filter(({ path }) => path.length);
+  const paths = runs.map((one) => ({ ...one, path: pathOf(one.run), isShown: true, hasPoints: true })).filter(({ path }) => path.length);
   if (paths.length === 0) return null;
   const best = frontier(paths.flatMap(({ path }) => path));
   return [

@@ -13,6 +13,7 @@ import { pageRuns } from "../page-runs.js";
 import { runTitle, runner } from "../runner.js";
 import { RunWatch } from "../watch.js";
 import { linkCharts } from "./chart.js";
+import { saveButtons } from "./sections.js";
 import { chartsOf, differencesView, otherCurves, planeOf, settingsTable } from "./compare-view.js";
 
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--c-workspace"];
@@ -72,7 +73,7 @@ export class RunCompare extends HTMLElement {
     const tools = make("div", { className: "row run-tools soft" });
     const axis = this.#select("axis", "Over ", Object.entries(AXES));
     const also = this.#select("also", "Also ", [["", "no other curve"]]);
-    tools.append(axis, this.#option("smooth", "Moving average"), this.#option("log", "Log scale"), also);
+    tools.append(axis, this.#option("smooth", "Moving average"), this.#option("log", "Log scale"), also, ...saveButtons((what) => this.#save(what)));
     const table = make("data-table", {});
     const differences = make("div", {});
     const plane = make("figure", { className: "run-figure run-compare-plane" });
@@ -190,10 +191,22 @@ export class RunCompare extends HTMLElement {
     }, DRAW_MS);
   }
 
+  /** @returns {import("./compare-view.js").Compared[]} */
+  #compared() {
+    const titleOf = (name) => this.#listed.find((one) => one.name === name)?.title ?? name;
+    const all = this.#chosen.map(({ name, watch }, index) => ({ run: watch.run, number: index + 1, color: COLORS[index], title: titleOf(name) }));
+    return all.filter(({ run }) => run.events > 0);
+  }
+
+  /** @param {"report" | "points"} what */
+  async #save(what) {
+    const { saveComparison, savePoints } = await import("./report.js");
+    if (what === "report") saveComparison(this.#compared(), this.#options);
+    else savePoints(this.#compared().map(({ run }) => run));
+  }
+
   #draw() {
-    const runs = this.#chosen.map(({ name, watch }, index) => ({
-      run: watch.run, number: index + 1, color: COLORS[index], title: this.#listed.find((one) => one.name === name)?.title ?? name,
-    })).filter(({ run }) => run.events > 0);
+    const runs = this.#compared();
     this.#parts.body.hidden = runs.length < 2;
     const version = JSON.stringify([runs.map(({ run, number }) => [run.run, run.events, run.gaps, number]), this.#options]);
     if (runs.length < 2 || version === this.#drawn) return;

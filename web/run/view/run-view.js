@@ -72,6 +72,7 @@ export class RunView extends HTMLElement {
     pageRuns.addEventListener("change", this.#scheduleDraw);
     this.addEventListener("choose", ({ detail }) => this.#choose(detail));
     this.addEventListener("halt", () => this.#halt());
+    this.addEventListener("save", ({ detail }) => this.#save(detail));
     if (!this.#own) this.#follow();
     this.#scheduleDraw();
     const named = this.#own || this.#isFigure ? null : runOfAddress();
@@ -83,6 +84,12 @@ export class RunView extends HTMLElement {
   async #listRecordings() {
     this.#recordings = await listRecordings();
     this.#runnerChanged();
+  }
+
+  async #save({ what, options }) {
+    const { savePoints, saveRunReport } = await import("./report.js");
+    if (what === "report") saveRunReport(this.state, options);
+    else savePoints([this.state]);
   }
 
   get #own() {

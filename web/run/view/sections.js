@@ -2,6 +2,7 @@
 
 import { linkCharts } from "./chart.js";
 import { answersView } from "./answers.js";
+import { textButton } from "../../figures/tools.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 import { isImported, otherName, otherSeries } from "../fold.js";
 import { formatTime } from "../../figures/number.js";
@@ -175,10 +176,19 @@ function buildTools(parts) {
     label.append(box, text);
     return label;
   };
-  parts.tools.append(choice("smooth", "Smooth the loss"), choice("whole", "Axis to the planned end"));
+  const saves = saveButtons((what) => parts.tools.dispatchEvent(new CustomEvent("save", { detail: { what, options: parts.options }, bubbles: true })));
+  parts.tools.append(choice("smooth", "Smooth the loss"), choice("whole", "Axis to the planned end"), ...saves);
 }
 
-function memoryFigure(memory, width) {
+/** Returns the buttons that save what is shown. @param {(what: "report" | "points") => void} save */
+export function saveButtons(save) {
+  return [
+    textButton("figure-button", "Save a report", () => save("report")),
+    textButton("figure-button", "Save as CSV", () => save("points")),
+  ];
+}
+
+export function memoryFigure(memory, width) {
   const picture = memoryView(memory, width);
   return h(
     "figure",
@@ -190,7 +200,7 @@ function memoryFigure(memory, width) {
   );
 }
 
-function driftFigure({ x, total, layers }, width) {
+export function driftFigure({ x, total, layers }, width) {
   if (x.length === 0) return null;
   const picture = driftView(layers, width);
   const whole = `The whole model: ${driftText(total.at(-1))} at step ${x.at(-1)}.`;
@@ -205,7 +215,7 @@ function driftFigure({ x, total, layers }, width) {
 }
 
 /** Lists what an imported log lacks, so that a missing value is not read as zero. */
-function lacksView(run) {
+export function lacksView(run) {
   const lacks = run.start?.lacks ?? [];
   if (lacks.length === 0) return null;
   return h(
@@ -218,7 +228,7 @@ function lacksView(run) {
 
 const REMEDIES = "../#when-a-run-goes-wrong";
 
-function alertsView({ alerts, alertCount }) {
+export function alertsView({ alerts, alertCount }) {
   if (alerts.length === 0) return null;
   const shown = alerts.slice(-ALERTS_SHOWN).reverse();
   const hidden = alertCount - shown.length;
@@ -241,7 +251,7 @@ function alertView({ level, text, step, time }) {
   );
 }
 
-function samplesView({ samples }) {
+export function samplesView({ samples }) {
   if (samples.length === 0) return null;
   const headers = ["Prompt", "Before training", "After training"];
   const sample = (text, isNew) => h("span", { class: isNew ? null : "faint" }, text?.trimStart() ?? "not yet");
@@ -272,7 +282,7 @@ function samplesView({ samples }) {
 }
 
 /** Draws how many events the log has, and what is missing, damaged or refused. */
-function logView(run) {
+export function logView(run) {
   const flaws = [
     [run.gaps, "missing"],
     [run.duplicates, "repeated"],

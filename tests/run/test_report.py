@@ -1,0 +1,86 @@
+"""Runs as files: raw points as CSV, charts as drawings; abandoned attempts among them."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from run.javascript import JavaScript
+
+
+def event(kind: str, seq: int, step: int, att: int = 0, **more: Any) -> dict[str, Any]:
+    head = {"v": 1, "run": "one", "seq": seq, "att": att, "t": 100.0 + seq, "rt": float(seq)}
+    return {**head, "kind": kind, "step": step, **more}
+
+
+RESUMED = [
+    event("run.start", 0, 0, config={}, versions={}, hardware={}),
+    event("eval", 1, 0, suite="task", loss=3.0, delta=0, baseline=3.0),
+    *(event("metrics", 1 + n, n, m={"train/loss": 3 - n / 10}) for n in (1, 2, 3)),
+    event("eval", 5, 3, suite="task", loss=2.5, delta=-0.5, baseline=3.0),
+    event("run.resume", 6, 1, att=1, from_step=1),
+    event("metrics", 7, 2, att=1, m={"train/loss": "NaN", "other/=SUM(1)": 7}),
+    event("sys", 8, 2, att=1, m={"system/cpu": 0.5}),
+    event("sys", 9, 2, att=1, m={"system/cpu": 0.75}),
+]
+RUNS = "const runs = input.map((events) => folded(events));"
+
+
+def rows(js: JavaScript, *logs: list[dict[str, Any]]) -> list[dict[str, str]]:
+    text = js(f'{RUNS} return [...csvOf(runs)].join("");', logs)
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_the_points_of_a_run_are_all_there_and_what_was_abandoned_is_marked(js: JavaScript) -> None:
+    found = rows(js, RESUMED)
+    counts = [row for row in found if not row["abandoned"]]
+    assert [(row["step"], row["train/loss"], row["eval/task"]) for row in counts] == [
+        ("0", "", "3"),
+        ("1", "2.9", ""),
+        ("2", "NaN", ""),
+        ("2", "", ""),
+    ]
+    assert [row["system/cpu"] for row in counts] == ["", "", "0.5", "0.75"]
+    gone = [(row["step"], row["train/loss"] or row["eval/task"]) for row in found[len(counts) :]]
+    assert gone == [("2", "2.8"), ("3", "2.7"), ("3", "2.5")]
+
+
+def test_runs_are_below_one_another_and_a_name_is_no_formula(js: JavaScript) -> None:
+    other = [one | {"run": "two"} for one in RESUMED[:3]]
+    found = rows(js, RESUMED, other)
+    assert {row["run"] for row in found} == {RESUMED[0]["run"], "two"}
+    assert all(not name.startswith(("=", "+", "-", "@")) for name in found[0])
+    assert [row["train/loss"] for row in found if row["run"] == "two"] == ["", "2.9"]
+
+
+@pytest.mark.parametrize("axis", ["step", "seconds"])
+def test_an_abandoned_attempt_is_a_line_of_its_own_and_grey(js: JavaScript, axis: str) -> None:
+    draw = f"""{RUNS}
+      const one = {{ run: runs[0], number: 1, color: "--series-1", title: "" }};
+      const {{ task }} = chartsOf([one], {{ axis: {axis!r}, also: "" }});
+      return {{ lines: task.lines, picture: toHtml(chartPicture(task)) }};"""
+    found = js(draw, [RESUMED])
+    old, kept = (
+        [line for line in found["lines"] if bool(line.get("faint")) is faint]
+        for faint in (True, False)
+    )
+    assert [line["y"] for line in old] == [[2.8, 2.7], [2.5]]
+    assert [line["y"] for line in kept] == [[2.9, "NaN"], [3]]
+    assert all(line["x"] == sorted(line["x"]) for line in found["lines"])
+    if axis == "seconds":  # of its own clock, not of that of the attempt that came after it
+        assert old[0]["x"][0] < old[0]["x"][1] < kept[0]["x"][1]
+    assert found["picture"].count("run-curve-faint") == 2
+    assert "NaN" not in found["picture"]
+
+
+def test_the_curves_of_a_log_of_many_metrics_are_offered_once_each(js: JavaScript) -> None:
+    many = {f"other/m{n:05}": n for n in range(10_000)}
+    parts = [dict(list(many.items())[at : at + 100]) for at in range(0, 10_000, 100)]
+    log = [RESUMED[0], *(event("metrics", 1 + n, n, m=part) for n, part in enumerate(parts))]
+    offered = js(
+        f"{RUNS} return otherCurves(runs.map((run) => ({{ run }}))).map(([name]) => name);",
+        [log, log],
+    )
+    assert len(offered) == len(set(offered)) == 256
+    assert len(rows(js, log)) == 3
