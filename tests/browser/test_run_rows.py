@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from accessibility import objections
 from browser.run_reader import RunReader, written
@@ -127,3 +127,20 @@ def test_a_live_run_shows_its_rows_while_it_goes_on(page: Page, serve_site: Any)
     with path.open("a") as file:
         file.write("".join(lines[2:]))
     reader.wait(lambda: page.locator(f"{PANEL} summary").count() == 1, "what θ₀ makes of them")
+
+
+def test_data_that_nothing_was_trained_on_are_dropped_and_alone_in_the_view(
+    page: Page, static_site: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "data.json"
+    said = {**told(), **scored(), "file": "rows.jsonl", "model": "SmolLM2-135M"}
+    file.write_text(json.dumps({**said, "held_out": {"rows": 9, "trained": 2}}))
+    RunReader(page, static_site.url)
+    page.locator("run-chooser input[type=file]").set_input_files(file)
+    expect(page.locator("run-view")).to_have_attribute("data-state", "data")
+    panel = page.locator(PANEL)
+    expect(panel).to_contain_text("rows.jsonl, as SmolLM2-135M reads it")
+    expect(panel).to_contain_text("2 examples are held out and trained as well")
+    for hidden in (".run-head-slot", ".run-charts", ".run-tools", ".run-log"):
+        expect(page.locator(f"run-view {hidden}").first).to_be_hidden()
+    assert objections(page, "run-view") == []

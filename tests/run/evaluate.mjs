@@ -13,6 +13,7 @@ import { PageTrainer } from "../../web/run/page-trainer.js";
 import { program, spellCommand } from "../../web/run/command-line.js";
 import { followLines, followRun, SseParser } from "../../web/run/event-stream.js";
 import { Announcements, judgeHealth, makeNotice } from "../../web/run/notices.js";
+import { readDataReport } from "../../web/run/log-files.js";
 import { csvOf } from "../../web/run/view/report.js";
 import { chartPicture } from "../../web/run/view/chart-picture.js";
 import { chartsOf, otherCurves } from "../../web/run/view/compare-view.js";
@@ -30,7 +31,7 @@ const hurry = () => {
 const known = { ...chartData, emptyRun, fold, folded, followLines, judgeHealth, hurry, makeNotice, numbers };
 Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
 Object.assign(known, { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf, standingText });
-Object.assign(known, { csvOf, chartPicture, chartsOf, otherCurves });
+Object.assign(known, { csvOf, readDataReport, chartPicture, chartsOf, otherCurves });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);

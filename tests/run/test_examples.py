@@ -1,5 +1,6 @@
 """What is trained, as the page takes it out of a log and draws it."""
 
+import json
 import re
 from html import unescape
 from typing import Any
@@ -163,3 +164,66 @@ def test_what_is_not_of_its_shape_is_refused_in_both_languages(
 def test_a_panel_of_little_is_drawn_all_the_same(js: JavaScript) -> None:
     for little in ({"counts": {}}, {"lengths": {**told()["lengths"], "from": [], "rows": []}}, {}):
         assert "What is trained" in seen(js, little)["html"]
+
+
+def test_a_template_and_held_out_examples_that_are_trained_are_named(js: JavaScript) -> None:
+    given = {**told(), "template_ratio": 0.125, "held_out": {"rows": 40, "trained": 3}}
+    panel = "return toHtml(examplesView(input, 480));"
+    text = js(panel, given)
+    assert "12.5%" in text
+    assert "of the tokens are its own" in text
+    assert "3 examples are held out and trained as well, token for token" in text
+    clean = js(panel, given | {"held_out": {"rows": 40, "trained": 0}})
+    assert "none of them trained" in clean
+    assert "as well" not in clean
+
+
+READ = """
+  const file = new File([input.text], input.name, { lastModified: 1000 });
+  const event = await readDataReport(file);
+  return event && fold(emptyRun(), event).rows;"""
+
+
+def report(**more: Any) -> str:
+    return json.dumps({**told(), **scored(), "file": "x.jsonl", "model": "m", **more})
+
+
+def test_what_unfrozen_data_prints_is_the_panel_of_no_run(js: JavaScript) -> None:
+    padding = {"ratio": 0.25, "sequences": 2}
+    text = report(held_out=None, template_ratio=0.0, padding=padding)
+    rows = js(READ, {"name": "data.json", "text": text})
+    assert rows["counts"] == told()["counts"]
+    assert rows["how"].endswith("template; x.jsonl, as m reads it")
+    assert "held_out" not in rows
+    html = js("return toHtml(examplesView(input, 480));", rows)
+    assert "packing computes none of it, in at most 2 sequences a step" in html
+
+
+def test_a_long_report_is_cut_to_what_is_drawn(js: JavaScript) -> None:
+    long = {"as": "trained", "texts": ["a"] * 3000}
+    rows = [row("x", parts=[long, long], after=5, place=f"{n}") for n in range(40)]
+    found = js(READ, {"name": "data.json", "text": report(first=rows)})["first"]
+    assert [one["place"] for one in found] == [f"{n}" for n in range(16)]
+    assert [len(part["texts"]) for part in found[0]["parts"]] == [1024]
+    assert found[0]["after"] == 5 + 6000 - 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("trainer_state.json", '{"log_history": []}'),
+        ("data.json", "[1, 2]"),
+        ("data.json", "null"),
+        ("data.json", '{"file": "a", "model":'),
+        ("events.jsonl", report()),
+    ],
+)
+def test_other_files_are_no_report(js: JavaScript, name: str, text: str) -> None:
+    assert js(READ, {"name": name, "text": text}) is None
+
+
+def test_a_report_that_is_none_says_why(js: JavaScript) -> None:
+    body = f"try {{ {READ} }} catch (error) {{ return error.message; }}"
+    said = js(body, {"name": "data.json", "text": report(trained_ratio=7)})
+    assert said.startswith("data.json is no answer of unfrozen data --json: ")
+    assert "trained_ratio" in said

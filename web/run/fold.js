@@ -292,7 +292,7 @@ function takeMemory(run, { step, instant, components, total_bytes: bytes, source
   measured[instant] = { step, components: components ?? {}, bytes, source };
 }
 
-const ROW_FIELDS = "how counts trained_ratio repeated_first notes ends lengths padding first scored".split(" ");
+const ROW_FIELDS = "how counts trained_ratio repeated_first notes ends lengths padding template_ratio held_out first scored".split(" ");
 
 /** `rows`: the examples. Fields of a later event are added to earlier ones, or replace them. */
 function takeRows(run, event) {
@@ -346,6 +346,11 @@ function secondsLeft({ pace, paused, pausedSince }, t, step, steps) {
 /** @param {Run} run @returns {boolean} whether it was imported from the files of another tool */
 export function isImported(run) {
   return run.start?.source === "imported";
+}
+
+/** @param {Run} run @returns {boolean} whether it is of data alone, which nothing has been trained on */
+export function isData(run) {
+  return run.rows !== null && run.start === null && Object.keys(run.series).length === 0;
 }
 
 /** @param {Run} run @param {string} name of a metric @returns {string} what it is where its name does not say it, else "" */

@@ -1,17 +1,65 @@
 /**
- * Log files that a reader chooses or drops. Files of other tools are converted by the planner's Python, which runs no
+ * Files that a reader chooses or drops: logs, and what `unfrozen data --json` says of data before they are trained. Files of other tools are converted by the planner's Python, which runs no
  * reader code, in pieces: between two pieces it answers other questions, and the reader can stop.
  */
 
 import { planner } from "../python/planner-client.js";
+import { readEvent } from "../schema/event-log.js";
 
 const HEAD_BYTES = 64;
 const PIECE_BYTES = 512 * 1024;
+const REPORT_BYTES = 8_000_000;
+const REPORT_ROWS = 16;
+const ROW_TOKENS = 1024;
 
 /** The files that can be opened, for a reader who chose another one. */
 export const EXPECTED =
   "Choose an events.jsonl, a trainer_state.json of Hugging Face Trainer, event files of TensorBoard " +
-  "(events.out.tfevents.…), an offline run of W&B (run-….wandb) or a table of metrics (.csv)";
+  "(events.out.tfevents.…), an offline run of W&B (run-….wandb), a table of metrics (.csv), or what " +
+  "unfrozen data --json prints (.json)";
+
+/**
+ * Returns what `unfrozen data --json` has said of data, as the event of a run that would train them; null for another file.
+ * @param {File} file
+ * @returns {Promise<object | null>} rejects with a message for the reader
+ */
+export async function readDataReport(file) {
+  if (!file.name.endsWith(".json") || file.size > REPORT_BYTES) return null;
+  const { file: data, model, held_out: held, ...report } = readJson(await file.text()) ?? {};
+  if (typeof data !== "string" || typeof model !== "string" || !report.counts) return null;
+  const lists = { first: report.first, hardest: report.scored?.hardest, easiest: report.scored?.easiest };
+  const { first = [], ...extremes } = Object.fromEntries(Object.entries(lists).map(([name, rows]) => [name, shortRows(rows)]));
+  const scored = report.scored && { ...report.scored, ...extremes };
+  const rows = { ...report, first, ...(scored && { scored }), ...(held && { held_out: held }) };
+  const head = { v: 1, run: file.name, seq: 0, att: 0, t: file.lastModified / 1000, rt: 0, kind: "rows", step: 0 };
+  const { value, problem } = readEvent({ ...head, ...rows, how: `${report.how}; ${data}, as ${model} reads it` });
+  if (problem) throw new Error(`${file.name} is no answer of unfrozen data --json: ${problem}`);
+  return value;
+}
+
+function readJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** Returns the first rows, and of each no more tokens than are drawn. */
+function shortRows(rows) {
+  if (!Array.isArray(rows)) return rows;
+  return rows.slice(0, REPORT_ROWS).map((row) => {
+    if (!Array.isArray(row?.parts)) return row;
+    let [room, lost] = [ROW_TOKENS, 0];
+    const parts = row.parts.map(({ as, texts = [] }) => {
+      const shown = texts.slice(0, Math.max(0, room));
+      room -= shown.length;
+      lost += texts.length - shown.length;
+      return { as, texts: shown };
+    });
+    return { ...row, parts: parts.filter(({ texts }) => texts.length), after: (row.after ?? 0) + lost };
+  });
+}
 
 /**
  * Whether a file is another tool's, judged by its first bytes; Python checks the rest.

@@ -6,7 +6,7 @@
 import { formatDate, formatDelta, formatLoss, formatTime } from "../figures/number.js";
 import { stalledAfter, suiteLabel } from "../schema/schema.js";
 import { POLL_MS } from "./event-stream.js";
-import { firstStep, isImported } from "./fold.js";
+import { firstStep, isData, isImported } from "./fold.js";
 
 /**
  * @typedef {object} Notice
@@ -183,6 +183,7 @@ function importedNotice(run) {
 }
 
 function replayNotice({ run, source, shared, stream }) {
+  if (isData(run)) return { tone: "quiet", title: "Data", text: "As a model will read them. Nothing has been trained yet." };
   if (run.nonFinite !== null) {
     const text = `The training loss has been NaN or infinite since step ${run.nonFinite}.`;
     return { tone: "bad", title: "Diverging", text };

@@ -10,7 +10,7 @@
 import { SITE } from "../page/site.js";
 import { followLines, followRun } from "./event-stream.js";
 import { emptyRun, fold } from "./fold.js";
-import { convertLog, EXPECTED, isOtherFormat } from "./log-files.js";
+import { convertLog, EXPECTED, isOtherFormat, readDataReport } from "./log-files.js";
 import { fetchRecording, parseEvent, readLines, readLog } from "./log-reader.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
 import { currentToken, runner } from "./runner.js";
@@ -123,6 +123,8 @@ export class RunWatch extends EventTarget {
     const [{ name }, ...more] = files;
     const source = { kind: "file", name: more.length ? `${name} and ${more.length} more` : name };
     return this.#read(source, async (signal) => {
+      const report = await readDataReport(files[0]);
+      if (report) return this.#fold([report], 0);
       if (!(await isOtherFormat(files[0]))) return files[0];
       return convertLog(files, (text) => this.#setProgress(text, signal), signal);
     });
@@ -153,7 +155,8 @@ export class RunWatch extends EventTarget {
     const signal = this.#start(source, "loading");
     try {
       this.#opened = open(signal);
-      await readLog(await this.#opened, (events, skipped) => this.#fold(events, skipped), signal);
+      const opened = await this.#opened;
+      if (opened) await readLog(opened, (events, skipped) => this.#fold(events, skipped), signal);
       if (!signal.aborted) this.#finishReading();
     } catch (error) {
       if (!signal.aborted) this.#fail(error.message);

@@ -704,7 +704,7 @@ def data(
 
 def _show_data(config: TrainConfig, rows: int, score: int | None, *, as_json: bool) -> ExitCode:
     console = console_with_libraries()
-    from gpu_runner.data import preview, run_data
+    from gpu_runner.data import run_data
     from gpu_runner.model.load import find, load_tokenizer
     from gpu_runner.plan import data_report
     from gpu_runner.run import payloads
@@ -719,7 +719,6 @@ def _show_data(config: TrainConfig, rows: int, score: int | None, *, as_json: bo
     if as_json:
         data = payloads.describe_rows(config, found, encoder)
         data |= {"file": config.data, "model": source.name, "held_out": shared}
-        data["template_ratio"] = preview.template_share(found, encoder)
         data["first"] = payloads.first_examples(found, encoder, rows)
         if many:
             losses = _score_data(console, config, source, tokenizer, found, score)

@@ -145,6 +145,9 @@ def rows_payload(plan: RunPlan) -> dict[str, Any]:
     rows, encoder = plan.train, plan.encoder
     found = describe_rows(plan.config, rows, encoder)
     found["padding"]["packed"] = plan.feed.packed
+    held_out = plan.suites["task"].examples
+    trained = held_out.count_in(rows.examples)
+    found["held_out"] = {"rows": len(held_out), "trained": trained}
     return _fit_line(found, "first", lambda most: first_examples(rows, encoder, FIRST, most))
 
 
@@ -152,7 +155,7 @@ def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -
     """Return everything about a data set but its examples, as plain data.
 
     Tokens are counted without padding; `padding` has the share of a padded epoch's tokens, and how
-    many packed sequences a step has at most.
+    many packed sequences a step has at most; `template_ratio` the share that the template adds.
     """
     ends = preview.count_end_tokens(rows, encoder)
     again, where = preview.find_duplicates(rows)
@@ -190,6 +193,7 @@ def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -
             "rows": lengths.bars,
         },
         "padding": {"ratio": ratio, "sequences": sequences},
+        "template_ratio": preview.template_share(rows, encoder),
     }
 
 

@@ -155,8 +155,10 @@ _ROWS: Final = record(
         ),
         "padding": record(
             {"ratio": number(0, 1), "sequences": integer(), "packed": BOOLEAN},
-            required=("ratio", "sequences", "packed"),
+            required=("ratio", "sequences"),
         ),
+        "template_ratio": number(0, 1),
+        "held_out": record({"rows": integer(), "trained": integer()}, required=("rows", "trained")),
         "first": array(_ROW, 16),
         "scored": record(
             {

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import tiny_llama
 from gpu_runner.cli import commands
 from gpu_runner.cli.application import alone
+from unfrozen.schema import read_event
 
 RUNNER = CliRunner()
 
@@ -83,6 +84,10 @@ def test_as_json_it_is_all_that_is_printed(
     assert found["scored"]["rows"] == 5
     hardest, easiest = (found["scored"][name][0]["loss"] for name in ("hardest", "easiest"))
     assert hardest > found["scored"]["mean"] > easiest
+    own = {"file", "model"}  # all else is the `rows` event of a run, which the page draws
+    head = {"v": 1, "run": "r", "seq": 0, "att": 0, "t": 1.0, "rt": 0.0, "kind": "rows", "step": 0}
+    seen = read_event({**head, **{name: found[name] for name in found.keys() - own}})
+    assert (seen.problem, seen.unknown) == ("", 0)
 
 
 def test_what_the_template_adds_and_what_is_held_out_is_printed(

@@ -53,6 +53,10 @@ def test_it_tells_what_is_trained_of_the_first_rows(
     assert told["ends"] == [{"text": "</s>", "token": 0, "rows": 40}]
     assert sum(told["lengths"]["rows"]) == 40
     assert told["how"] == "answers and their ends; without a chat template"
+    assert told["held_out"] == {"rows": 1, "trained": 0}
+    tiny_llama.write_rows(held, [*tiny_llama.sums(3), {"text": "new"}])
+    leaked = payloads.rows_payload(planned(model_dir, sums_file, eval_data=str(held)))
+    assert leaked["held_out"] == {"rows": 4, "trained": 3}
 
 
 def test_it_counts_what_is_special_of_every_set_of_a_mix(model_dir: Path, tmp_path: Path) -> None:

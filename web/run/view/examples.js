@@ -35,14 +35,16 @@ export function examplesView(rows, width) {
   );
 }
 
-function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: first }) {
+function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: first, template_ratio: template, held_out: held }) {
   const facts = [
     ["Examples", many(counts.rows), `of ${many(counts.read)} read`],
     ["Tokens", many(counts.tokens), ""],
     ["Trained", ratio === undefined ? many(counts.trained) : formatPercent(ratio), `${many(counts.trained)} tokens`],
+    template > 0 && ["Chat template", formatPercent(template), "of the tokens are its own"],
+    held?.rows > 0 && ["Held out", many(held.rows), held.trained ? "" : "none of them trained"],
     ends.length > 0 && ["Answers end with", revealHidden(ends[0].text), `${many(ends[0].rows)} examples`],
   ].filter(Boolean);
-  const flaws = flawsOf(counts, first);
+  const flaws = flawsOf({ ...counts, leaked: held?.trained }, first);
   return [
     h(
       "dl",
@@ -66,6 +68,7 @@ function flawsOf(counts, first) {
     [counts.untrained, "is", "are", " dropped: no token of theirs is trained."],
     [counts.bad, "is", "are", " dropped: they cannot be read."],
     [counts.replayed, "is", "are", " replayed from earlier data."],
+    [counts.leaked, "is", "are", " held out and trained as well, token for token: their loss says nothing of new ones."],
   ]
     .filter(([count]) => count > 0)
     .map(([count, one, more, what]) => [rows(count, one, more), what]);
@@ -163,8 +166,9 @@ function lengthsView(lengths, padding, width) {
 
 function paddingText({ ratio, sequences, packed }) {
   const share = `With padding, ${formatPercent(ratio)} of the computed tokens would be padding; `;
-  if (!packed) return `${share}this run pads.`;
-  return `${share}this run packs instead, in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step.`;
+  const bins = `in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step`;
+  if (packed === undefined) return `${share}packing computes none of it, ${bins}.`;
+  return packed ? `${share}this run packs instead, ${bins}.` : `${share}this run pads; packing would compute none of it, ${bins}.`;
 }
 
 /** Draws the histogram; a bar's title and the note below give its numbers. */

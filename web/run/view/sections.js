@@ -4,7 +4,7 @@ import { linkCharts } from "./chart.js";
 import { answersView } from "./answers.js";
 import { textButton } from "../../figures/tools.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
-import { isImported, otherName, otherSeries } from "../fold.js";
+import { isData, isImported, otherName, otherSeries } from "../fold.js";
 import { formatTime } from "../../figures/number.js";
 import { makeCharts } from "./charts.js";
 import { driftText, driftView, memoryLegend, memoryView } from "./bars.js";
@@ -116,7 +116,7 @@ export function drawControl({ commands, start, ask }, view, allowed) {
  */
 export function drawParts(parts, view) {
   const { run, notice, about, goesOn, halts = false } = view;
-  const isEmpty = run.events === 0;
+  const isEmpty = run.events === 0 || isData(run);
   if (parts.about.textContent !== about) parts.about.textContent = about;
   redraw(parts, parts.notice, noticeView(notice));
   redraw(parts, parts.postMortem, postMortemView(run));
