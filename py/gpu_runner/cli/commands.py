@@ -352,6 +352,23 @@ def blend(
     step: Annotated[
         int | None, typer.Option(metavar="<number>", help="Blend the checkpoint of this step.")
     ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="<part=α>",
+            help="An α of its own for embedding, mlp, self_attn, layers.0 …; 0 puts it back.",
+        ),
+    ] = None,
+    last: Annotated[
+        int | None,
+        typer.Option(metavar="<number>", help="Blend the mean of so many newest checkpoints."),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove from the change what its spectrum calls noise.")
+    ] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Also score it with each part put back.")
+    ] = False,
     out: Annotated[
         str | None, typer.Option(help="Directory for the blended model; else blend/ in the run.")
     ] = None,
@@ -368,12 +385,13 @@ def blend(
         from gpu_runner.run.blend import BlendOptions, show_blend
         from gpu_runner.run.blend import blend as blend_models
 
-        options = BlendOptions(step, points, alpha, Path(out).expanduser() if out else None)
+        written, parts = Path(out).expanduser() if out else None, _part_alphas(part or [])
+        options = BlendOptions(step, points, alpha, written, parts, last, repair, restore)
         place, where = run_directory(run, runs), choose_device(device)
         with console.status("loading both models") as status:
 
-            def report(scored: float) -> None:
-                status.update(f"scoring α = {scored:.2f}")
+            def report(scored: str) -> None:
+                status.update(f"scoring {scored}")
 
             found = blend_models(place, options, where, trusted=trust_remote_code, report=report)
         if as_json:
@@ -383,6 +401,18 @@ def blend(
         return ExitCode.OK
 
     exit_with(go)
+
+
+def _part_alphas(given: list[str]) -> dict[str, float]:
+    """Return the α of each "PART=α". Raises `UsageError`."""
+    found = {}
+    for text in given:
+        pattern, _, alpha = text.rpartition("=")
+        try:
+            found[pattern] = float(alpha)
+        except ValueError:
+            raise UsageError(f"--part {text}: give PART=α, as in self_attn=0.") from None
+    return found
 
 
 def eval_(

@@ -283,6 +283,12 @@ class TrainConfig:
     async_checkpoints: Annotated[
         bool, SettingSpec("Write shards in the background, from a copy in CPU memory", OUTPUT)
     ] = False
+    keep_last: Annotated[
+        int,
+        SettingSpec(
+            "Newest checkpoints that stay, for the mean of `blend --last`", OUTPUT, 1, 1000
+        ),
+    ] = 1
     keep_state: Annotated[
         bool, SettingSpec("Keep what `resume --steps` needs of a finished run", OUTPUT)
     ] = True

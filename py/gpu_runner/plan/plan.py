@@ -255,11 +255,14 @@ class RunPlan:
 
     @property
     def disk_bytes(self) -> int:
-        """Most bytes on disk at once: the model, θ₀, three checkpoints and one being written."""
+        """Most bytes on disk at once: the model, θ₀, the checkpoints and one being written.
+
+        They are the newest ones, the best and the last healthy one.
+        """
         changed = self.unpacks or self.source.kind == "gguf" or self.vocabulary is not None
         initial = self.weight_bytes if changed else 0
-        checkpoints = 0 if self.config.save_every == 0 else 4 * self.checkpoint_bytes
-        return self.weight_bytes + initial + checkpoints
+        kept = 0 if self.config.save_every == 0 else self.config.keep_last + 3
+        return self.weight_bytes + initial + kept * self.checkpoint_bytes
 
     @property
     def checkpoint_bytes(self) -> int:

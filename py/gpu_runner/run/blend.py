@@ -6,15 +6,19 @@ run's own held-out sets. The one that is chosen is not worse on the task than th
 more than the noise of the examples (a paired bootstrap), and has the largest share of right answers
 on the task and on what the model knew together; where no answers are counted, the lowest general
 loss of those that keep GAIN of the gain on the task.
+
+Where asked, θ* is first averaged over the last checkpoints, or its change repaired by its spectrum;
+and a part of the model has an α of its own: at 0 it is put back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +26,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.data import run_data
@@ -32,11 +37,16 @@ from gpu_runner.model.load import DTYPES
 from gpu_runner.model.save import save
 from gpu_runner.plan.machine import choose_precision
 from gpu_runner.run.directory import read_config
-from gpu_runner.run.run_models import RunModel, load_initial, load_trained
-from gpu_runner.text import printable, sentence
+from gpu_runner.run.run_models import RunModel, load_initial, load_trained, steps_on_disk
+from gpu_runner.text import counted, printable, sentence
 from gpu_runner.train.evaluate import Evaluator, Score
-from unfrozen.bootstrap import paired_difference
+from unfrozen.bootstrap import Interval, paired_difference
+from unfrozen.parameter_groups import layer_of, match_names, nearest_patterns
 
+FEWEST_REPAIRED: Final = 1024
+"""Elements of the smallest matrix whose change is repaired."""
+RESTORED: Final = ("embedding", "head", "norms", "self_attn", "mlp")
+"""Parts that are put back one by one, beside the layers."""
 POINTS: Final = 11
 BOUNDS: Final = (2, 101)
 GAIN: Final = 0.95
@@ -62,32 +72,108 @@ class BlendPoint:
             raise CheckpointError("the run has no held-out examples of its task: give --alpha.")
         return found
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain data: of each set its loss, and how many answers of how many."""
+    def rows(self, suite: str) -> tuple[float, ...]:
+        """Return 1 or 0 for each answer of a set, else losses; none where they are not known.
+
+        Of `general` they are those of all its parts.
+        """
+        parts = [one for one in self.scores if one.suite == suite]
+        if suite == GENERAL:
+            parts = [one for one in self.scores if one.suite.startswith(f"{GENERAL}/")]
+        rows = [[float(right) for right in one.row_right] for one in parts]
+        rows = rows if all(rows) else [list(one.row_losses) for one in parts]
+        return tuple(value for each in rows for value in each) if all(rows) else ()
+
+    def change_from(self, trained: BlendPoint, suite: str) -> Interval | None:
+        """Return the change of the share of right answers, else of the loss, with its interval."""
+        before, after = trained.rows(suite), self.rows(suite)
+        return paired_difference(before, after) if after and len(before) == len(after) else None
+
+    def as_json(self, trained: BlendPoint) -> dict[str, Any]:
+        """Return it as plain data: of each set its loss, how many answers of how many, the change.
+
+        `trained` is the model as the run left it.
+        """
         sets = {}
         for one in self.scores:
             exact = one.exact
             right, total = (exact.right, sum(exact)) if exact else (None, None)
-            sets[one.suite] = {"loss": one.loss, "exact": right, "of": total}
+            moved = self.change_from(trained, one.suite)
+            sets[one.suite] = {
+                "loss": one.loss,
+                "exact": right,
+                "of": total,
+                "change": moved and {"value": moved.mean, "interval": [moved.low, moved.high]},
+            }
         return {"alpha": self.alpha, "sets": sets}
 
 
 @dataclass(frozen=True, slots=True)
+class Repair:
+    """What the repair of a change by its spectrum kept: singular values, and share of its square.
+
+    A matrix is one of FEWEST_REPAIRED elements or more.
+    """
+
+    matrices: int
+    values: int
+    kept: int
+    energy: float
+
+    def sentence(self) -> str:
+        """Return it for a person."""
+        return (
+            f"DG-Hard (arXiv 2605.20296) kept {self.kept:,} of {self.values:,} singular values of"
+            f" {self.matrices:,} changed matrices,"
+            f" {self.energy:.0%} of their change squared"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Blend:
-    """The curve over α, the chosen α, why, and where its model is."""
+    """The curve over α, the chosen α, why, and where its model is; none where none is good enough.
+
+    trained   the model as the run left it
+    restored  it with one part put back, by the part
+    averaged  the steps whose mean θ* is, if it is one
+    """
 
     curve: tuple[BlendPoint, ...]
-    alpha: float
+    trained: BlendPoint
+    alpha: float | None
     reason: str
     model: Path | None
+    restored: Mapping[str, BlendPoint]
+    averaged: tuple[int, ...] = ()
+    repair: Repair | None = None
+
+    def sentences(self) -> str:
+        """Return what was chosen, how θ* was made, and where its model is, for a person."""
+        texts = []
+        if self.averaged:
+            texts.append(f"θ* is the mean of steps {', '.join(map(str, self.averaged))}.")
+        if self.repair is not None:
+            texts.append(f"{self.repair.sentence()}.")
+        if self.alpha is None:
+            return " ".join([*texts, f"No α is chosen: {self.reason}."])
+        return " ".join(
+            [*texts, f"α = {self.alpha:g}: {self.reason}. Its model is in {self.model}."]
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
+        parts = [
+            {"part": part} | point.as_json(self.trained) for part, point in self.restored.items()
+        ]
         return {
-            "curve": [point.as_json() for point in self.curve],
+            "curve": [point.as_json(self.trained) for point in self.curve],
             "alpha": self.alpha,
             "reason": self.reason,
             "model": None if self.model is None else str(self.model),
+            "trained": self.trained.as_json(self.trained)["sets"],
+            "restored": parts,
+            "averaged": list(self.averaged),
+            "repair": self.repair and self.repair.sentence(),
         }
 
 
@@ -95,16 +181,24 @@ class Blend:
 class BlendOptions:
     """Which checkpoint, how many values of α, which one to save, and where.
 
-    step    None: the trained model
-    points  values of α from 0 to 1
-    alpha   None: chosen by the scores
-    out     None: `blend/` in the run
+    step     None: the trained model
+    points   values of α from 0 to 1
+    alpha    None: chosen by the scores
+    out      None: `blend/` in the run
+    parts    a pattern of parameters, and its own α
+    last     how many of the newest checkpoints θ* is the mean of
+    repair   whether the change is repaired by its spectrum
+    restore  whether the trained model is also scored with each part put back
     """
 
     step: int | None = None
     points: int = POINTS
     alpha: float | None = None
     out: Path | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    last: int | None = None
+    repair: bool = False
+    restore: bool = False
 
     def check(self) -> None:
         """Raise `UsageError` for a value out of bounds, or a directory that exists."""
@@ -118,6 +212,15 @@ class BlendOptions:
                 f"--alpha {self.alpha} is out of bounds: give a number from 0 (the model before)"
                 " to 1 (the trained one)."
             )
+        for pattern, alpha in self.parts.items():
+            if not 0 <= alpha <= 1:
+                raise UsageError(
+                    f"--part {pattern}={alpha} is out of bounds: give an α from 0 (put back) to 1."
+                )
+        if self.last is not None and self.last < 2:
+            raise UsageError(f"--last {self.last} is out of bounds: give 2 checkpoints or more.")
+        if self.last is not None and self.step is not None:
+            raise UsageError("--last takes the newest checkpoints: leave out --step.")
         if self.out is not None and self.out.exists():
             raise UsageError(f"--out {self.out} exists already: give another directory.")
 
@@ -128,71 +231,205 @@ def blend(
     device: torch.device,
     *,
     trusted: bool = False,
-    report: Callable[[float], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Blend:
     """Score blends of a run's model with θ₀, and write the chosen one as a model directory.
 
-    Three models are in memory: θ₀, θ* and their blend. `report` is called with each α before it is
-    scored. Raises `UsageError`, `CheckpointError`, `ModelLoadError`, `DataError`, `SystemFailure`.
+    Three models are in memory: θ₀, θ* and their blend. `report` is called with what is scored.
+    Raises `UsageError`, `CheckpointError`, `ModelLoadError`, `DataError`, `SystemFailure`.
     """
     options.check()
     after = load_trained(run, options.step, device, trusted=trusted)
     before = load_initial(run, device, trusted=trusted)
     _check_same(before, after)
-    evaluator = _evaluator(run, after, device)
-    mixed = deepcopy(after.model)
+    fixed = _own_alphas(after.model, options.parts)
+    scorer = _Scorer(before.model, after.model, _evaluator(run, after, device), report)
+    trained = scorer.score(1.0, {})
+    restored = scorer.score_restored() if options.restore else {}
+    averaged = _average(run, options.last, after, device, trusted=trusted)
+    repair = repair_change(before.model, after.model) if options.repair else None
+    same = not (averaged or repair or any(alpha != 1 for alpha in fixed.values()))
     alphas = {index / (options.points - 1) for index in range(options.points)}
     alphas |= {0.0, 1.0} | ({options.alpha} if options.alpha is not None else set())
-    curve = []
-    for alpha in sorted(alphas):
-        report(alpha)
-        mix(before.model, after.model, mixed, alpha)
-        curve.append(BlendPoint(alpha, tuple(evaluator.run(mixed))))
+    curve = [trained if same and a == 1 else scorer.score(a, fixed) for a in sorted(alphas)]
     chosen, reason = (
-        (options.alpha, "as --alpha says") if options.alpha is not None else (choose(curve))
+        (options.alpha, "as --alpha says") if options.alpha is not None else choose(curve, trained)
     )
-    mix(before.model, after.model, mixed, chosen)
-    place = options.out or run / "blend"
-    fill = partial(save, mixed, after.tokenizer)
-    return Blend(tuple(curve), chosen, reason, checkpoint.publish(place, fill, private=False).path)
+    place = None
+    if chosen is not None:
+        scorer.mix(chosen, fixed)
+        fill = partial(save, scorer.mixed, after.tokenizer)
+        place = checkpoint.publish(options.out or run / "blend", fill, private=False).path
+    return Blend(tuple(curve), trained, chosen, reason, place, restored, averaged, repair)
+
+
+class _Scorer:
+    """Mixes two models into a third, and scores that."""
+
+    def __init__(
+        self, before: Any, after: Any, evaluator: Evaluator, report: Callable[[str], None]
+    ) -> None:
+        self.before, self.after, self.mixed = before, after, deepcopy(after)
+        self.evaluator, self.report = evaluator, report
+
+    def mix(self, alpha: float, fixed: Mapping[str, float]) -> None:
+        """Set the third model."""
+        mix(self.before, self.after, self.mixed, alpha, fixed)
+
+    def score(
+        self, alpha: float, fixed: Mapping[str, float], what: str | None = None
+    ) -> BlendPoint:
+        """Return the scores of one blend."""
+        self.report(what or f"α = {alpha:.2f}")
+        self.mix(alpha, fixed)
+        return BlendPoint(alpha, tuple(self.evaluator.run(self.mixed)))
+
+    def score_restored(self) -> dict[str, BlendPoint]:
+        """Return the scores of the trained model with each part put back, by the part."""
+        names = [name for name, _ in self.after.named_parameters()]
+        layers = dict.fromkeys(layer for name in names if "." in (layer := layer_of(name)))
+        found = {part: match_names(part, names) for part in (*RESTORED, *layers)}
+        return {
+            part: self.score(1.0, dict.fromkeys(inside, 0.0), f"{part} put back")
+            for part, inside in found.items()
+            if inside
+        }
+
+
+def _own_alphas(model: Any, parts: Mapping[str, float]) -> dict[str, float]:
+    """Return the parameters that have an α of their own. Raises `UsageError` for no parameter."""
+    names = [name for name, _ in model.named_parameters()]
+    fixed: dict[str, float] = {}
+    for pattern, alpha in parts.items():
+        inside = match_names(pattern, names)
+        if not inside:
+            near = ", ".join(nearest_patterns(pattern, names))
+            raise UsageError(f"--part {pattern} names no parameter of the model: give {near}.")
+        fixed |= dict.fromkeys(inside, alpha)
+    return fixed
 
 
 @torch.no_grad()
-def mix(before: Any, after: Any, into: Any, alpha: float) -> None:
+def _average(
+    run: Path, last: int | None, after: RunModel, device: torch.device, *, trusted: bool
+) -> tuple[int, ...]:
+    """Make θ* the mean of the newest checkpoints; return their steps, the newest last.
+
+    The newest is what the run trained. Raises `UsageError` where there are fewer.
+    """
+    if last is None:
+        return ()
+    steps = steps_on_disk(run)
+    if len(steps) < last:
+        raise UsageError(
+            f"--last {last}: {run.name} has {counted(len(steps), 'checkpoint')}, of steps"
+            f" {', '.join(map(str, steps))}. Train with --set keep_last={last} to keep more."
+        )
+    chosen = steps[-last:]
+    sums = [parameter.double() for parameter in after.model.parameters()]
+    for step in chosen[:-1]:
+        other = load_trained(run, step, device, trusted=trusted)
+        _check_same(other, after)
+        for total, parameter in zip(sums, other.model.parameters(), strict=True):
+            total += parameter
+    for total, parameter in zip(sums, after.model.parameters(), strict=True):
+        parameter.copy_(total / last)
+    return tuple(chosen)
+
+
+@torch.no_grad()
+def repair_change(before: Any, after: Any) -> Repair:
+    """Repair the change of `after` from `before` in place, matrix by matrix; say what was kept.
+
+    Abro and Tahir, "Spectral unforgetting" (arXiv 2605.20296): singular values of a matrix's change
+    that are no larger than what noise alone would have are removed (DG-Hard). Vectors keep their
+    change, as in the authors' code, and so do matrices of fewer than FEWEST_REPAIRED elements.
+    """
+    matrices = values = kept = 0
+    whole = left = 0.0
+    for start, end in zip(before.parameters(), after.parameters(), strict=True):
+        change = end.float() - start.float()
+        if end.dim() < 2 or end.numel() < FEWEST_REPAIRED or not change.any():
+            continue
+        u, sizes, v = torch.linalg.svd(change, full_matrices=False)
+        keep = sizes > noise_threshold(sizes, *change.shape[-2:])
+        end.copy_(start.float() + (u * (sizes * keep).unsqueeze(-2)) @ v)
+        matrices, values = matrices + 1, values + sizes.numel()
+        kept += int(keep.sum())
+        whole += float(sizes.square().sum())
+        left += float((sizes * keep).square().sum())
+    return Repair(matrices, values, kept, left / whole if whole else 0.0)
+
+
+def noise_threshold(sizes: Tensor, rows: int, columns: int) -> Tensor:
+    """Return the smallest singular value that is signal, for noise of unknown strength.
+
+    Gavish and Donoho, "The optimal hard threshold for singular values is 4/√3" (arXiv 1305.5870):
+    `sizes`, with the values of a matrix in their last dimension, tell the noise by their median.
+    """
+    ratio = min(rows, columns) / max(rows, columns)
+    root = math.sqrt(ratio**2 + 14 * ratio + 1)
+    known = math.sqrt(2 * (ratio + 1) + 8 * ratio / (ratio + 1 + root))
+    return sizes.median(dim=-1, keepdim=True).values * (known / _noise_median(ratio))
+
+
+@lru_cache
+def _noise_median(ratio: float, cells: int = 20_000) -> float:
+    """Return the median singular value of pure noise of this aspect ratio (Marchenko-Pastur)."""
+    angles = [(cell + 0.5) * math.pi / cells for cell in range(cells)]
+    squares = [1 + ratio - 2 * math.sqrt(ratio) * math.cos(angle) for angle in angles]
+    pairs = zip(angles, squares, strict=True)
+    weights = [math.sin(angle) ** 2 / square for angle, square in pairs]
+    half, passed = sum(weights) / 2, 0.0
+    for square, weight in zip(squares, weights, strict=True):
+        passed += weight
+        if passed >= half:
+            return math.sqrt(square)
+    raise AssertionError("half of the weights were never reached")
+
+
+@torch.no_grad()
+def mix(
+    before: Any, after: Any, into: Any, alpha: float, fixed: Mapping[str, float] | None = None
+) -> None:
     """Set the parameters of `into` to before + α (after − before), in fp32, then their own dtype.
 
-    At 0 and 1 they are those of the one or the other to the last bit.
+    At 0 and 1 they are those of the one or the other to the last bit. Parameters that are `fixed`
+    have an α of their own.
     """
-    pairs = zip(before.parameters(), after.parameters(), into.parameters(), strict=True)
-    for start, end, target in pairs:
-        if alpha in (0.0, 1.0):
-            target.copy_(end if alpha else start)
+    pairs = zip(before.parameters(), after.parameters(), into.named_parameters(), strict=True)
+    for start, end, (name, target) in pairs:
+        own = (fixed or {}).get(name, alpha)
+        if own in (0.0, 1.0):
+            target.copy_(end if own else start)
         else:
-            target.copy_(torch.lerp(start.float(), end.float(), alpha))
+            target.copy_(torch.lerp(start.float(), end.float(), own))
 
 
-def choose(curve: Sequence[BlendPoint]) -> tuple[float, str]:
-    """Return the α of a curve from 0 to 1 that is chosen, and why.
+def choose(curve: Sequence[BlendPoint], trained: BlendPoint) -> tuple[float | None, str]:
+    """Return the α of a curve from 0 to 1 that is chosen, and why; None where none is good enough.
 
     Raises `CheckpointError` where the run has no task to score.
     """
-    first, last = curve[0], curve[-1]
-    if last.task and last.score(GENERAL) is None:
+    if trained.task and trained.score(GENERAL) is None:
         return 1.0, "the run has no general set, so that nothing is known to be won back"
-    good = [point for point in curve if _keeps_task(first, last, point)]
+    good = [point for point in curve if _keeps_task(curve[0], trained, point)]
+    if not good:
+        return None, "none is as good on the task as the trained model; --alpha writes one anyway"
     best = min(reversed(good), key=_rank)  # of equals, that which learned most
-    if best is last:
+    if best is trained:
         return 1.0, "no smaller α is as good on the task and better on what the model knew"
-    return best.alpha, f"{_change(last, best, TASK)}, {_change(last, best, GENERAL)} against α = 1"
+    moved = ", ".join(_change(trained, best, suite) for suite in (TASK, GENERAL))
+    return best.alpha, f"{moved} against the trained model"
 
 
 def _keeps_task(first: BlendPoint, last: BlendPoint, point: BlendPoint) -> bool:
     """Return whether a blend is no worse on the task than the trained model, within the noise.
 
-    Answers count where they are counted: losses near 0 differ by amounts that change none of them.
+    Answers count where some are right: losses near 0 differ by amounts that change none of them.
     """
     start, end, one = first.task, last.task, point.task
-    if not end.row_right:
+    if not any(end.row_right):
         return start.loss - one.loss >= GAIN * (start.loss - end.loss)
     wrong = ([float(not right) for right in each.row_right] for each in (end, one))
     return paired_difference(*wrong).low <= 0
@@ -213,9 +450,12 @@ def _change(last: BlendPoint, best: BlendPoint, suite: str) -> str:
     one, other = last.score(suite), best.score(suite)
     assert one is not None
     assert other is not None
+    moved = best.change_from(last, suite)
+    within = f" [{moved.low:+.3f}, {moved.high:+.3f}]" if moved else ""
     if one.exact is None or other.exact is None:
-        return f"{suite} {other.loss - one.loss:+.3f} nats"
-    return f"{suite} {other.exact.right} of {sum(other.exact)} right for {one.exact.right}"
+        return f"{suite} {other.loss - one.loss:+.3f}{within} nats"
+    right = f"{other.exact.right} of {sum(other.exact)} right for {one.exact.right}"
+    return f"{suite} {right}{f', share{within}' * bool(within)}"
 
 
 def _check_same(before: RunModel, after: RunModel) -> None:
@@ -240,19 +480,20 @@ def _evaluator(run: Path, asked: RunModel, device: torch.device) -> Evaluator:
 
 
 def show_blend(console: Console, found: Blend) -> None:
-    """Print the curve, a line an α, and what was written."""
+    """Print the curve, a line an α; then each part put back, and what was written."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("α", style="dim")
-    for score in found.curve[0].scores:
+    for score in found.trained.scores:
         table.add_column(printable(score.suite), justify="right")
-    for point in found.curve:
-        row = [_format(score) for score in point.scores]
-        table.add_row(
-            f"{point.alpha:.2f}", *row, style="bold" if point.alpha == found.alpha else ""
-        )
+    lines = [(f"{point.alpha:.2f}", point) for point in found.curve]
+    if found.trained not in found.curve:
+        lines.append(("trained", found.trained))
+    lines += [(f"without {part}", point) for part, point in found.restored.items()]
+    for label, point in lines:
+        chosen = point.alpha == found.alpha and point in found.curve
+        table.add_row(label, *map(_format, point.scores), style="bold" if chosen else "")
     console.print(table)
-    text = f"α = {found.alpha:g}: {found.reason}. Its model is in {found.model}."
-    sentence(console, Text(printable(text)))
+    sentence(console, Text(printable(found.sentences())))
 
 
 def _format(score: Score) -> str:

@@ -64,6 +64,8 @@ class Checkpointer:
     """Whether every process writes its own shards, and none holds all of them."""
     asynchronous: bool = False
     """Whether shards are written, from a copy, while training continues."""
+    keep_last: int = 1
+    """How many of the newest checkpoints stay."""
     keep_state: bool = False
     """Whether a finished run keeps what it needs to train further: last checkpoint, θ₀, Fisher."""
     _pending: tuple[ShardedDirectory, State, dict[str, Any]] | None = None
@@ -152,13 +154,14 @@ class Checkpointer:
     def prune(self, newest: Saved) -> None:
         """Remove the checkpoints that `newest` replaces; the best and the last healthy one stay.
 
-        Never fewer than two, where there are two.
+        So do the newest `keep_last`; never fewer than two, where there are two.
         """
         root = self.directory / CHECKPOINTS
         if self.world.first:
             found = [standing(path) for path in checkpoint.finished(root)]
             healthy = [one.path for one in found if one.healthy]
-            staying = {newest.path, *healthy[-1:], *map(_path, best(found))}
+            last = [one.path for one in found[-self.keep_last :]]
+            staying = {newest.path, *last, *healthy[-1:], *map(_path, best(found))}
             if len(staying) == 1:
                 staying |= {*[one.path for one in found if one.path != newest.path][-1:]}
             checkpoint.remove_all_except(root, staying)
@@ -187,8 +190,9 @@ class Checkpointer:
         """Mark the run as finished at `state` and remove what it does not need any more.
 
         To be called when its last event is written: before that, a killed run must be able to
-        resume. A checkpoint with a lower task loss than the finished model stays; see `better`.
-        With `keep_state` its last one stays too, with what training further needs.
+        resume. A checkpoint with a lower task loss than the finished model stays; see `better`. So
+        do the newest `keep_last`, if that is more than one, the finished model counted. With
+        `keep_state` its last one stays too, with what training further needs.
         """
         if not self.world.first:
             return
@@ -196,8 +200,11 @@ class Checkpointer:
         last = checkpoint.step_dir(root, state.step)
         going_on = self.keep_state and last.exists()
         (self.directory / FINISHED).write_text(f"{state.step}\n", "utf-8")
-        better = [one.path for one in self.better()]
-        checkpoint.remove_all_except(root, [*better, last] if going_on else better)
+        staying = [one.path for one in self.better()] + [last] * going_on
+        if self.keep_last > 1:
+            earlier = [path for path in checkpoint.finished(root) if path != last]
+            staying += earlier[1 - self.keep_last :]
+        checkpoint.remove_all_except(root, staying)
         if not going_on:
             remove_derived(self.directory)
         with suppress(OSError):  # something stays there

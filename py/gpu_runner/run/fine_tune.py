@@ -224,6 +224,7 @@ class PreparedRun:
             world=self.world,
             sharded=writes_shards(self.plan.config, self.world.size),
             asynchronous=self.plan.config.async_checkpoints,
+            keep_last=self.plan.config.keep_last,
             keep_state=self.plan.config.keep_state and self.plan.config.save_every != 0,
         )
 

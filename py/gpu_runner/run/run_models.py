@@ -64,6 +64,16 @@ def model_place(run: Path, step: int | None = None) -> Path:
     return newest
 
 
+def steps_on_disk(run: Path) -> list[int]:
+    """Return the steps whose models a run has, ascending, that of the finished model among them."""
+    steps = {
+        step
+        for path in checkpoint.finished(run / CHECKPOINTS)
+        if (step := checkpoint.step_of(path))
+    }
+    return sorted(steps | {_step_of(run, model_place(run))})
+
+
 def load_trained(
     run: Path, step: int | None, device: torch.device, *, trusted: bool = False
 ) -> RunModel:

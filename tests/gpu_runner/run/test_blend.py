@@ -8,12 +8,25 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
-from gpu_runner.run.blend import Blend, BlendOptions, BlendPoint, blend, choose
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
+from gpu_runner.run.blend import (
+    Blend,
+    BlendOptions,
+    BlendPoint,
+    blend,
+    choose,
+    noise_threshold,
+    repair_change,
+)
+from gpu_runner.run.fine_tune import fine_tune
+from gpu_runner.run.run_models import steps_on_disk
 from gpu_runner.train.evaluate import Score
+from resumed_runs import elsewhere, the_run
 from run_process import events
 from unfrozen.exact_match import ExactMatch
 
@@ -55,8 +68,80 @@ def test_the_model_is_the_blend_and_transformers_loads_it(
     AutoTokenizer.from_pretrained(blended.model)
     AutoModelForCausalLM.from_pretrained(blended.model)
     data = json.loads(json.dumps(blended.as_json()))
-    assert {"curve", "alpha", "model", "reason"} == set(data)
-    assert {"loss", "exact", "of"} == set(data["curve"][0]["sets"]["task"])
+    assert {"curve", "alpha", "model"} < set(data)
+    assert {"loss", "exact", "of", "change"} == set(data["curve"][0]["sets"]["task"])
+
+
+def weights(place: Path) -> dict[str, torch.Tensor]:
+    return load_file(place / "model.safetensors")
+
+
+def test_a_part_with_an_alpha_of_its_own_keeps_it(
+    once_finished: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    parts = {"self_attn": 0.0, "layers.1": 0.5}
+    options = BlendOptions(points=2, alpha=1, out=tmp_path / "out", parts=parts, restore=True)
+    found = blend(once_finished, options, CPU)
+    assert found.model is not None
+    before, after, mixed = map(weights, (model_dir, once_finished / "model", found.model))
+    for name, tensor in mixed.items():
+        own = 0.5 if "layers.1." in name else 0.0 if "self_attn" in name else 1.0
+        assert torch.equal(tensor, torch.lerp(before[name], after[name], own)), name
+    assert set(found.restored) == {"embedding", "norms", "self_attn", "mlp", "layers.0", "layers.1"}
+    assert losses(found.restored["mlp"]) != losses(found.trained)
+    assert found.trained not in found.curve
+    with pytest.raises(UsageError, match="--part attn names no parameter of the model: give self_"):
+        blend(once_finished, replace(options, parts={"attn": 0.0}, out=None), CPU)
+
+
+def test_the_last_checkpoints_are_averaged(shared_config: TrainConfig, tmp_path: Path) -> None:
+    config = replace(elsewhere(shared_config, "averaged"), save_every=2, keep_last=3)
+    assert fine_tune(config, Console(quiet=True)) == ExitCode.OK
+    run = the_run(config)
+    assert steps_on_disk(run) == [2, 4, 6]
+    found = blend(run, BlendOptions(points=2, alpha=1, out=tmp_path / "out", last=3), CPU)
+    assert found.averaged == (2, 4, 6)
+    assert found.model is not None
+    saved = [weights(run / "checkpoints" / f"step-00000{step}") for step in (2, 4)]
+    saved.append(weights(run / "model"))
+    for name, tensor in weights(found.model).items():
+        mean = sum(one[name].double() for one in saved) / 3
+        assert torch.equal(tensor, mean.float())
+    with pytest.raises(UsageError, match=r"--last 4: \S+ has 3 checkpoints, of steps 2, 4, 6"):
+        blend(run, BlendOptions(last=4), CPU)
+
+
+@pytest.mark.parametrize(("shape", "strength"), [((200, 200), 1.0), ((60, 300), 0.01)])
+def test_repair_keeps_what_stands_out_of_noise(shape: tuple[int, int], strength: float) -> None:
+    """Three directions in noise are found, and only they; vectors keep their change."""
+    draw = torch.Generator().manual_seed(5)
+
+    def random(*size: int) -> torch.Tensor:
+        return torch.randn(*size, generator=draw)
+
+    before, after = torch.nn.Linear(*shape), torch.nn.Linear(*shape)
+    rows, columns = before.weight.shape
+    u, v = (torch.linalg.qr(random(size, 3))[0] for size in (rows, columns))
+    signal = u * torch.tensor([90.0, 80.0, 70.0]) @ v.T
+    with torch.no_grad():
+        after.weight.copy_(before.weight + strength * (signal + random(rows, columns)))
+    bias = after.bias.clone()
+    found = repair_change(before, after)
+    assert (found.matrices, found.kept, found.values) == (1, 3, min(shape))
+    change = (after.weight - before.weight).detach() / strength
+    assert torch.linalg.matrix_rank(change, rtol=1e-3) == 3
+    assert (change - signal).norm() < 0.3 * signal.norm()  # noise along them stays
+    assert torch.equal(after.bias, bias)
+
+
+@pytest.mark.parametrize("ratio", [0.05, 0.25, 0.5, 1.0])
+def test_the_threshold_is_that_of_gavish_and_donoho(ratio: float) -> None:
+    """Their ω(β) for unknown noise, as they approximate it: off by 0.02 at most."""
+    approximate = 0.56 * ratio**3 - 0.95 * ratio**2 + 1.82 * ratio + 1.43
+    found = float(noise_threshold(torch.ones(9), round(1000 * ratio), 1000))
+    assert found == pytest.approx(approximate, abs=0.025)
+    if ratio == 1.0:
+        assert found == pytest.approx(2.858, abs=1e-3)  # 4/√3 over the median
 
 
 def scored(alpha: float, task: int, general: int, loss: float = 1.0) -> BlendPoint:
@@ -72,15 +157,25 @@ def scored(alpha: float, task: int, general: int, loss: float = 1.0) -> BlendPoi
 
 def test_the_chosen_blend_has_most_right_answers_of_both_kinds() -> None:
     curve = [scored(0, 0, 40), scored(0.5, 20, 38), scored(0.8, 38, 36), scored(1, 40, 10)]
-    alpha, reason = choose(curve)
+    alpha, reason = choose(curve, curve[-1])
     assert alpha == 0.8
-    assert reason == "task 38 of 40 right for 40, general 36 of 40 right for 10 against α = 1"
+    assert reason == (
+        "task 38 of 40 right for 40, share [-0.125, +0.000], general 36 of 40 right for 10"
+        " against the trained model"
+    )
 
 
 def test_a_blend_that_is_worse_on_the_task_beyond_the_noise_is_not_chosen() -> None:
     curve = [scored(0, 0, 40), scored(0.5, 30, 40), scored(1, 40, 20)]
-    assert choose(curve)[0] == 1.0
-    assert choose(curve)[1].startswith("no smaller α is as good")
+    assert choose(curve, curve[-1])[0] == 1.0
+    assert choose(curve, curve[-1])[1].startswith("no smaller α is as good")
+
+
+def test_where_nothing_keeps_the_task_no_blend_is_chosen() -> None:
+    """As when θ* was repaired: the trained model is no point of the curve."""
+    alpha, reason = choose([scored(0, 0, 40), scored(1, 20, 40)], scored(1, 40, 20))
+    assert alpha is None
+    assert reason.startswith("none is as good on the task as the trained model")
 
 
 def test_where_no_answers_are_counted_the_gain_on_the_task_must_stay() -> None:
@@ -88,11 +183,11 @@ def test_where_no_answers_are_counted_the_gain_on_the_task_must_stay() -> None:
         return BlendPoint(alpha, (Score("task", task, 9), Score("general", general, 9)))
 
     curve = [point(0, 5, 1), point(0.5, 2, 1.1), point(0.9, 1.1, 1.2), point(1, 1, 2)]
-    assert choose(curve)[0] == 0.9
+    assert choose(curve, curve[-1])[0] == 0.9
     with pytest.raises(CheckpointError, match="no held-out examples of its task: give --alpha"):
-        choose([BlendPoint(0, ()), BlendPoint(1, ())])
+        choose([BlendPoint(0, ()), BlendPoint(1, ())], BlendPoint(1, ()))
     alone = [replace(each, scores=each.scores[:1]) for each in curve]
-    assert choose(alone)[1].startswith("the run has no general set")
+    assert choose(alone, alone[-1])[1].startswith("the run has no general set")
 
 
 @pytest.mark.parametrize(
@@ -102,6 +197,9 @@ def test_where_no_answers_are_counted_the_gain_on_the_task_must_stay() -> None:
         ({"alpha": 1.5}, r"--alpha 1.5 is out of bounds: give a number from 0"),
         ({"alpha": float("nan")}, "--alpha nan is out of bounds"),
         ({"out": Path("/")}, "--out / exists already"),
+        ({"parts": {"mlp": -0.5}}, r"--part mlp=-0.5 is out of bounds: give an α from 0"),
+        ({"last": 1}, "--last 1 is out of bounds: give 2 checkpoints or more"),
+        ({"last": 2, "step": 3}, "--last takes the newest checkpoints: leave out --step"),
     ],
 )
 def test_options_out_of_bounds_are_refused(options: dict[str, Any], why: str) -> None:
