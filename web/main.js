@@ -40,5 +40,6 @@ for (const [tag, block, load] of WIDGETS) {
     void (block && isAddressed(block) ? Promise.resolve() : whenNearViewport(element)).then(load);
   }
 }
-void layOut(document.querySelectorAll(".chapter > :is(live-cell, .figure)"));
+// Captions below the first chapter need this face, and a face that comes later has everything laid out again.
+void document.fonts.load('1em "Unfrozen UI"', "λ").then(layOut, layOut);
 void keepOffline();

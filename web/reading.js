@@ -5,7 +5,9 @@ import "./tables/data-table.js";
 import "./plots/data-plot.js";
 import { keepOffline } from "./page/offline.js";
 import { bringContents, followReading } from "./page/reading-aids.js";
+import { layOut } from "./page/visibility.js";
 
 followReading(document.querySelector(".toc"));
 bringContents(document.querySelector(".top-contents"), document.querySelector(".toc"));
+void layOut();
 void keepOffline();

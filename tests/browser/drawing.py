@@ -47,9 +47,9 @@ _COME_NEAR = """async () => {
 
 
 def laid_out(page: Page) -> None:
-    """Wait until cells and figures far from the window have their heights, too."""
-    for element in ("live-cell", ".figure"):
-        expect(page.locator(f".chapter > {element}:not(.is-laid-out)")).to_have_count(0)
+    """Wait until chapters, cells and figures far from the window have their heights, too."""
+    for element in (".chapter", ".chapter > live-cell", ".chapter > .figure"):
+        expect(page.locator(f"{element}:not(.is-laid-out)")).to_have_count(0)
 
 
 def come_near_all(page: Page) -> None:

@@ -138,8 +138,8 @@ def test_a_browser_without_room_keeps_nothing_and_computes(reader: Page, kept_ho
 def test_a_half_copied_site_is_not_kept_and_a_runner_s_never(
     reader: Page, kept_host: Host, serve_site: Server
 ) -> None:
-    styles = next(kept_host.folder.glob("assets/style-*.css"))
-    styles.write_text(styles.read_text("utf-8") + " ")
+    script = next(kept_host.folder.glob("assets/main-*.js"))
+    script.write_text(script.read_text("utf-8") + " ")
     reader.goto(kept_host.url)
     reader.wait_for_timeout(4000)
     assert not reader.evaluate(CONTROLLED)

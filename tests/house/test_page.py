@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page
 
+from browser.drawing import laid_out
 from conftest import StaticSite
 from house.weight import BUDGET_BYTES, brotli_bytes, fetched_paths
 
@@ -64,7 +65,6 @@ def pages(site: Path) -> list[Path]:
 def test_a_page_loads_nothing_from_elsewhere_and_works_below_any_path(site: Path) -> None:
     for page in pages(site):
         loads = links(page).loads
-        assert any(target.endswith(".css") for target in loads)
         assert any(target.endswith(".js") for target in loads)
         for target in loads:
             assert not urlsplit(target).scheme or target.startswith("data:"), target
@@ -94,6 +94,13 @@ def test_no_two_elements_share_an_id(site: Path) -> None:
         assert len(ids) == len(set(ids)), sorted({name for name in ids if ids.count(name) > 1})
 
 
+def style_of(page: Path) -> str:
+    """The text of a page's style sheet, which stands in it."""
+    (style,) = re.findall(r"<style>(.*?)</style>", page.read_text(), re.DOTALL)
+    assert "{" in style
+    return str(style)
+
+
 def named_origins(text: str) -> set[str]:
     """Hosts that a script or a style sheet names after a scheme, in `url(` or in `@import`."""
     schemes = re.findall(r"(?:https?|wss?)://([\w.-]+)", text)
@@ -103,16 +110,16 @@ def named_origins(text: str) -> set[str]:
 
 def test_style_sheets_and_scripts_name_no_other_origin(site: Path) -> None:
     """All but those of Pyodide itself, whose worker gives everything away that could ask."""
-    ours = [p for end in ("css", "js", "mjs") for p in site.rglob(f"*.{end}")]
+    ours = [p for end in ("js", "mjs") for p in site.rglob(f"*.{end}")]
     ours = [path for path in ours if path.relative_to(site).parts[0] != "pyodide"]
-    suffixes = [path.suffix for path in ours]
-    assert suffixes.count(".css") >= 1
-    assert suffixes.count(".js") >= 10
+    assert [path.suffix for path in ours].count(".js") >= 10
     for path in ours:
         text = path.read_text()
         asked = {HUB} if "for its config.json" in text else set()  # by the planner's button
         assert named_origins(text) <= {NAMESPACES} | asked, path.name
-        assert path.suffix != ".css" or "@import" not in text, path.name
+    for page in pages(site):
+        assert named_origins(style_of(page)) <= {NAMESPACES}, page
+        assert "@import" not in style_of(page)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +149,7 @@ def test_a_first_visit_is_light(page: Page, static_site: StaticSite, site: Path,
 def test_the_article_is_a_light_document(page: Page, static_site: StaticSite) -> None:
     page.goto(static_site.url)
     page.locator("python-status[data-phase]").wait_for()
-    page.locator(".chapter > :is(live-cell, .figure):not(.is-laid-out)").first.wait_for(
-        state="detached"
-    )
+    laid_out(page)
     elements, words = page.evaluate(DOCUMENT)
     assert 5_000 < elements <= MOST_ELEMENTS
     assert 10_000 < words <= MOST_WORDS

@@ -14,6 +14,7 @@ from site_builder import disk_cache, fonts
 from site_builder.fonts import SIGNS, unicode_range
 from site_builder.third_party import NOTICES
 
+STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 FACE = re.compile(r"@font-face\{(.*?)\}")
 FALLS_BACK = {  # on purpose: our faces lack them, and every system has them
     "Unfrozen Text": " ",
@@ -53,17 +54,17 @@ class FontFace:
 
 def font_faces(site: Path) -> Iterator[FontFace]:
     """Every face of the site, from its style sheet as a browser reads it."""
-    (sheet,) = site.glob("assets/style-*.css")
-    for rule in FACE.findall(sheet.read_text()):
+    (sheet,) = STYLE.findall((site / "index.html").read_text())
+    for rule in FACE.findall(sheet):
         given = dict(line.split(":", 1) for line in rule.split(";"))
-        file = re.search(r"url\([\"']?\./(.*?)[\"']?\)", given["src"])
+        file = re.search(r"url\([\"']?(.*?)[\"']?\)", given["src"])
         assert file, rule
         yield FontFace(
             given["font-family"].strip("\"'"),
             given["font-style"],
             tuple(map(int, given["font-weight"].split())),
             frozenset(codes(given["unicode-range"])),
-            sheet.parent / file[1],
+            site / file[1],
         )
 
 
@@ -89,8 +90,8 @@ def test_a_face_promises_the_characters_it_holds_and_no_other(site: Path) -> Non
 
 
 def test_exponents_beside_text_are_drawn_larger_than_those_of_formulas(site: Path) -> None:
-    (sheet,) = site.glob("assets/style-*.css")
-    adjusted = [rule for rule in FACE.findall(sheet.read_text()) if "size-adjust" in rule]
+    (sheet,) = STYLE.findall((site / "index.html").read_text())
+    adjusted = [rule for rule in FACE.findall(sheet) if "size-adjust" in rule]
     (given,) = (dict(line.split(":", 1) for line in rule.split(";")) for rule in adjusted)
     assert given["font-family"].strip("\"'") == SIGNS
     assert {*codes(given["unicode-range"])} == {*map(ord, fonts.EXPONENTS)}

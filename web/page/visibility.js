@@ -45,11 +45,11 @@ export function whenApproached(element) {
 
 const IDLE_MS = 2000; // a browser that is never idle goes on after this
 
-/** Lays out cells and figures far from the window, one at a time, as soon as the browser has nothing else to do. */
-export async function layOut(elements) {
+/** Lays out chapters, cells and figures far from the window, one at a time, as soon as the browser has nothing else to do. */
+export async function layOut() {
   const idle = () =>
     new Promise((resolve) => (globalThis.requestIdleCallback ?? setTimeout)(resolve, { timeout: IDLE_MS }));
-  for (const element of elements) {
+  for (const element of document.querySelectorAll(".chapter, .chapter > :is(live-cell, .figure)")) {
     await idle();
     element.classList.add("is-laid-out");
   }

@@ -31,7 +31,7 @@ from site_builder.browser_python import (
     write_demo_wheel,
 )
 from site_builder.compression import COMPRESSED, transferred_bytes
-from site_builder.config import PAGES, ROOT, WEB, WIDGETS, widget_loaders
+from site_builder.config import PAGES, ROOT, WEB, WIDGETS, Page, widget_loaders
 from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
 from site_builder.third_party import NOTICES, SBOM, components, notices, sbom
@@ -53,8 +53,9 @@ _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 class Assets:
     """What the template of a page needs: paths of bundled files in the site, and notes.
 
-    `scripts` holds them by the name in web/pages.toml. `python` says which Python runs the cells,
-    `cost_…` what the first Run downloads: from a host that compresses, and from any other.
+    `scripts` holds them by the name in web/pages.toml. `style` is no file: it stands in each page,
+    which is painted as it arrives. `python` says which Python runs the cells, `cost_…` what the
+    first Run downloads: from a host that compresses, and from any other.
     """
 
     scripts: dict[str, str]
@@ -64,6 +65,10 @@ class Assets:
     python: str = ""
     cost_compressed: str = ""
     cost_plain: str = ""
+
+    def style_of(self, page: Page) -> str:
+        """Return the style sheet as it stands in a page."""
+        return self.style.replace('url("./', f'url("{page.link_to("assets/")}')
 
 
 def write_assets(out: Path, version: str) -> Assets:
@@ -179,8 +184,11 @@ def _bundle(out: Path, options: list[str]) -> tuple[Assets, set[str]]:
     }
     inputs = (source for output in outputs.values() for source in output["inputs"])
     bundled = {match[1] for match in map(_PACKAGE.search, inputs) if match}
+    bundle = out / built[sheet]
+    text = bundle.read_text(encoding="utf-8").strip()
+    bundle.unlink()
     preloaded = tuple(fonts[f"{name}.woff2"] for name in PRELOADED)
-    return Assets(scripts, built[sheet], built[THEME], preloaded), bundled
+    return Assets(scripts, text, built[THEME], preloaded), bundled
 
 
 def _copy_demo(folder: Path) -> dict[str, Any]:

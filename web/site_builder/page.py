@@ -67,13 +67,15 @@ def build_site(out: Path) -> list[Chapter]:
         if page is not FRONT
     }
     for page, chapters in pages.items():
+        style = assets.style_of(page)
         html = TEMPLATES.get_template("page.html.j2").render(
             page=page,
             pages=PAGES,
             front=FRONT,
             authors=AUTHORS,
             project=project(),
-            policy=policy.PAGE,
+            policy=policy.with_style(style),
+            style=Markup(style),
             assets=assets,
             licences=NOTICES,
             chapters=chapters,

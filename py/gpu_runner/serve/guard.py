@@ -43,12 +43,11 @@ MOST_CHANGES: Final = 100.0
 NO_NOTES: Final = "this server can be reached from other machines, so it only shows runs"
 JSON_TYPES: Final = ("application/json", "application/json; charset=utf-8")
 
-CONTENT_SECURITY_POLICY: Final = f"{policy.PAGE}; frame-ancestors 'none'"
 CELLS_WORKER: Final = "/python/worker.js"
 RUNNER: Final = "Unfrozen-Runner"
 """A header of every answer: it tells a page without a token that a runner is there."""
 SECURITY_HEADERS: Final = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Content-Security-Policy": policy.PAGE + policy.NO_FRAMES,  # a page has its own: `site`
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -263,7 +262,7 @@ def _with_security_headers(scope: Scope, send: Send) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
-                headers[name] = value
+                headers.setdefault(name, value)
             headers[RUNNER] = "1"
             if scope["path"] == CELLS_WORKER:
                 headers["Content-Security-Policy"] = policy.CELLS

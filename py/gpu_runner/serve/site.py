@@ -24,6 +24,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from unfrozen.schema import policy
+
 # The system's table varies from machine to machine, and a browser refuses a module or a WebAssembly
 # stream under the wrong name, so what we ship is named here.
 CONTENT_TYPES: Final = {
@@ -48,6 +50,7 @@ SPLICED: Final = ".spliced"  # what a wheel holds once for the page and the runn
 FORMS: Final = {"br": ".br", "gzip": ".gz"}
 """Suffix of each compressed form, by its name in `Accept-Encoding`; the smallest first."""
 PACKED: Final = ".xz"  # how a wheel holds what deflate shrinks too little; unpacked when asked for
+META: Final = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
 PROGRAM: Final = b'data-program="%s"'  # of the page's html element
 
 
@@ -61,6 +64,8 @@ class Asset:
     cache_control: str
     forms: Mapping[str, bytes]
     """The same compressed, by the name of the form, where the build found that worth it."""
+    policy: str
+    """What a page says in a `<meta>` that a browser may load for it; empty for other files."""
 
 
 class SiteTable:
@@ -111,6 +116,8 @@ class SiteTable:
                 return Response(status_code=308, headers={"Location": f"{path.split('/')[-1]}/"})
             return PlainTextResponse("There is no such page here.\n", 404)
         headers = {"ETag": asset.etag, "Cache-Control": asset.cache_control}
+        if asset.policy:
+            headers["Content-Security-Policy"] = asset.policy + policy.NO_FRAMES
         body = asset.body
         if asset.forms:
             headers["Vary"] = "Accept-Encoding"
@@ -175,6 +182,7 @@ def spliced(parts: bytes, package: Path) -> bytes:
 
 
 def _asset(name: str, body: bytes, forms: Mapping[str, bytes]) -> Asset:
+    said = META.search(body) if name.endswith(".html") else None
     guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Asset(
         body=body,
@@ -184,6 +192,7 @@ def _asset(name: str, body: bytes, forms: Mapping[str, bytes]) -> Asset:
             "public, max-age=31536000, immutable" if HASHED_NAME.search(name) else "no-cache"
         ),
         forms=forms,
+        policy=html.unescape(said[1].decode()) if said else "",
     )
 
 

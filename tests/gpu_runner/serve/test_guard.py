@@ -208,9 +208,10 @@ def test_an_explicit_address_is_one_of_our_names() -> None:
     assert "localhost" in own_hosts("127.0.0.1", 80)
 
 
-def test_the_header_says_what_the_page_s_own_policy_says_and_no_frames() -> None:
+def test_the_header_of_what_has_no_policy_of_its_own_allows_no_frames_and_no_styles() -> None:
     header = SECURITY_HEADERS["Content-Security-Policy"]
     assert header == f"{policy.PAGE}; frame-ancestors 'none'"
+    assert "style-src" not in header
     assert "require-trusted-types-for 'script'" in header
 
 

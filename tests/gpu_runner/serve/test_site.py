@@ -1,6 +1,7 @@
 """The table of what is served: files put together from parts, and the one word that is changed."""
 
 import gzip
+import html
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from gpu_runner.serve.site import SiteTable, taken_encodings
+from unfrozen.schema import policy
 
 PAGE = '<!doctype html><html lang="en" data-program="unfrozen"><p>data-program="unfrozen"'
 
@@ -53,6 +55,19 @@ def test_a_page_in_a_folder_is_found_with_and_without_a_slash_and_says_the_comma
     assert (led.status_code, led.headers["location"]) == (308, "deep/")
     assert asked.get("/deep").text == asked.get("/deep/").text
     assert asked.get("/shallow").status_code == 404
+
+
+def test_a_page_is_sent_with_the_policy_that_it_names_and_into_no_frame(root: Path) -> None:
+    rules = policy.with_style("p { color: red }")
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{html.escape(rules)}">'
+    (root / "page" / "index.html").write_text(meta + PAGE)
+    asked = client(SiteTable(root / "page", package=root))
+    sent = asked.get("/").headers["content-security-policy"]
+    assert sent == f"{rules}; frame-ancestors 'none'"
+    assert "sha256-" in sent
+    (root / "page" / "a.js").write_text(meta)
+    plain = client(SiteTable(root / "page", package=root))
+    assert "content-security-policy" not in plain.get("/a.js").headers
 
 
 def test_a_file_is_put_together_from_parts_that_the_package_has(root: Path) -> None:
