@@ -76,6 +76,15 @@ def test_a_log_file_is_laid_over_a_recording_and_in_no_address(
     expect(page.locator("run-compare run-chart canvas")).to_have_count(3)
     assert table(page)["lr"] == ["0.0001", "0.001"]
     assert "mine" not in page.url
+    (tmp_path / "other").mkdir()
+    half = tmp_path / "other" / "mine.jsonl"  # another one of that name, which was never finished
+    half.write_bytes(file.read_bytes()[:60_000])
+    page.locator("run-compare input[type=file]").set_input_files(half)
+    heads = page.locator("run-compare data-table thead th")
+    expect(heads).to_have_text(
+        [re.compile(""), re.compile("^1 · "), "2 · mine.jsonl", "3 · mine.jsonl (2)"]
+    )
+    assert table(page)["Status"] == ["finished", "finished", "running"]
 
 
 def saved(page: Page, button: str, place: Path) -> Path:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import re
 from typing import Any
 
 import pytest
@@ -84,3 +86,29 @@ def test_the_curves_of_a_log_of_many_metrics_are_offered_once_each(js: JavaScrip
     )
     assert len(offered) == len(set(offered)) == 256
     assert len(rows(js, log)) == 3
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_values_that_no_axis_has_are_gaps_of_a_chart(js: JavaScript, log: bool) -> None:
+    values = ["NaN", "Infinity", "-Infinity", 0, -1, 1e-3, 5]
+    events = [event("metrics", 1 + n, n, m={"train/loss": y}) for n, y in enumerate(values)]
+    draw = f"""{RUNS}
+      const one = {{ run: runs[0], number: 1, color: "--series-1", title: "" }};
+      const {{ task }} = chartsOf([one], {{ axis: "step", also: "", log: {json.dumps(log)} }});
+      return {{ y: task.lines[0].y, picture: toHtml(chartPicture(task)) }};"""
+    found = js(draw, [[RESUMED[0], *events]])
+    assert found["y"][-2:] == [1e-3, 5]
+    assert "NaN" not in found["picture"]
+    assert "Infinity" not in found["picture"]
+    (path,) = re.findall(r'class="run-curve[^>]*><path d="([^"]*)"', found["picture"])
+    assert path.count("M") == 1  # what can be drawn is one piece
+    assert path.count(",") == (2 if log else 4)
+
+
+def test_a_run_without_anything_to_draw_has_no_chart(js: JavaScript) -> None:
+    one = [RESUMED[0] | {"kind": "from.another.version", "fields": [1]}]
+    draw = f"""{RUNS}
+      const one = {{ run: runs[0], number: 1, color: "--series-1", title: "" }};
+      const charts = chartsOf([one, {{ ...one, number: 2 }}], {{ axis: "tokens", also: "" }});
+      return Object.values(charts);"""
+    assert js(draw, [one]) == [None] * 4

@@ -7,6 +7,7 @@
  */
 
 import { formatMetric, formatNumber, tickLabels } from "../../figures/number.js";
+import { textButton } from "../../figures/tools.js";
 import { legendList } from "../../plots/guides.js";
 import { coveringTicks } from "../../plots/scale.js";
 import { h, toDom } from "../../figures/vnode.js";
@@ -98,11 +99,8 @@ export class RunChart extends HTMLElement {
   }
 
   #saveButton(kind) {
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "button-link" });
-    button.textContent = kind.toUpperCase();
-    button.title = `Save this chart as ${button.textContent}`;
-    button.addEventListener("click", async () => (await import("./chart-picture.js")).saveChart(this.#chart, kind));
-    return button;
+    const save = async () => (await import("./chart-picture.js")).saveChart(this.#chart, kind);
+    return Object.assign(textButton("figure-button", kind.toUpperCase(), save), { title: "Save this chart" });
   }
 
   async #draw() {
@@ -391,11 +389,14 @@ function drawUnits(plot, { unit, planned = 0, axis = "step", lines }, font, ink)
   plot.ctx.fillStyle = ink;
   plot.ctx.textBaseline = "alphabetic";
   plot.ctx.textAlign = "right";
-  if (unit !== "1") plot.ctx.fillText(unit === "seconds" ? "s" : unit, left - 6 * ratio, top - 10 * ratio);
+  const shown = unit === "1" ? "" : unit === "seconds" ? "s" : unit;
+  const unitEnd = Math.max(left - 6 * ratio, plot.ctx.measureText(shown).width); // a long one reaches over the picture
+  plot.ctx.fillText(shown, unitEnd, top - 10 * ratio);
   const isToCome = planned > Math.max(plot.scales.x.max, extentOf(lines)[1]);
   if (isToCome) plot.ctx.fillText(`of ${formatNumber(planned)} planned`, left + width, top - 10 * ratio);
+  if (axis !== "step") plot.ctx.fillText(`over ${axis}`, left + width, top - 10 * ratio);
   plot.ctx.textAlign = "left";
-  plot.ctx.fillText(axis, left + 14 * ratio, top + height + 17 * ratio);
+  if (axis === "step") plot.ctx.fillText(axis, left + 14 * ratio, top + height + 17 * ratio); // beside the 0, where no tick comes near
   plot.ctx.restore();
 }
 

@@ -106,14 +106,14 @@ function lossLines(one, { axis, smooth }) {
   return [...batches, ...mean, ...linesOf(run.evals.task, one, axis, { dots: true })];
 }
 
-/** @param {Compared[]} runs */
-export function planeOf(runs) {
+/** @param {Compared[]} runs @param {number} [width] pixels */
+export function planeOf(runs, width = 640) {
   const paths = runs.map((one) => ({ ...one, path: pathOf(one.run), isShown: true, hasPoints: true })).filter(({ path }) => path.length);
   if (paths.length === 0) return null;
   const best = frontier(paths.flatMap(({ path }) => path));
   return [
     h("h3", { class: "run-chart-title" }, "What was learned, and what was kept"),
-    ...planeView(null, paths, 640, best),
+    ...planeView(null, paths, width, best),
     h("p", { class: "run-chart-note quiet" }, "A path is a run, a point an evaluation. Joined: points that no other beats in both respects."),
   ];
 }

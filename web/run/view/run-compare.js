@@ -219,7 +219,7 @@ export class RunCompare extends HTMLElement {
       if (chart) element.chart = chart;
       if (chart && !element.zoom) element.zoom = this.#options.range;
     }
-    const plane = planeOf(runs);
+    const plane = planeOf(runs, Math.min(640, this.clientWidth || 640));
     this.#parts.plane.hidden = plane === null;
     if (plane) this.#parts.plane.replaceChildren(...plane.filter(Boolean).map((node) => toDom(node)));
   }

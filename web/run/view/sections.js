@@ -183,8 +183,8 @@ function buildTools(parts) {
 /** Returns the buttons that save what is shown. @param {(what: "report" | "points") => void} save */
 export function saveButtons(save) {
   return [
-    textButton("figure-button", "Save a report", () => save("report")),
-    textButton("figure-button", "Save as CSV", () => save("points")),
+    textButton("button-link", "Save a report", () => save("report")),
+    textButton("button-link", "Save as CSV", () => save("points")),
   ];
 }
 
