@@ -59,6 +59,9 @@ def test_chosen_runs_are_tagged_archived_and_compared(listed: Page, server: Serv
     row(page, "one").get_by_role("checkbox").check()
     row(page, "two").get_by_role("checkbox").check()
     press(page, "Tag")
+    page.get_by_label("Tag to add").fill("one, two")
+    page.keyboard.press("Enter")
+    expect(page.locator("run-list [role=status]")).to_contain_text("without commas")
     page.get_by_label("Tag to add").fill("sweep 忘")
     page.keyboard.press("Enter")
     expect(row(page, "one").locator(".run-list-tag")).to_have_text("sweep 忘")
@@ -97,6 +100,9 @@ def test_of_two_notes_the_second_is_shown_the_first(listed: Page, server: Server
     page.allowed_errors += ["409 (Conflict)"]  # type: ignore[attr-defined]
     row(page, "one").get_by_role("checkbox").check()
     press(page, "Note")
+    page.get_by_label("Note on one").fill("忘" * 100_000)
+    press(page, "Save")
+    expect(page.locator("run-list [role=status]")).to_contain_text("100000 characters: shorten it")
     page.get_by_label("Note on one").fill("mine")
     theirs = {"v": 1, "tags": [], "note": "theirs", "archived": False}
     (server.runs / "one" / "notes.json").write_text(json.dumps(theirs))

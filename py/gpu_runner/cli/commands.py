@@ -630,7 +630,7 @@ def _print_runs(infos: Sequence[RunInfo], place: Path) -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("run", "state", "model", "step", "task", "general", "peak memory", "tags"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in ("run", "state"))
     for info in (info for info in infos if not info.problem):
         steps = f"{info.step:,}" + (f" of {info.steps:,}" if info.steps else "")
         peak = format_bytes(info.peak_bytes) if info.peak_bytes else ""

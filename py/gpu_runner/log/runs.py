@@ -338,7 +338,7 @@ def _summarize(
     data = config.get("data") if isinstance(config, dict) else None
     return LogSummary(
         bytes=size,
-        model=first.get("model", {}).get("name", ""),
+        model=_model(first),
         steps=first.get("plan", {}).get("steps", 0),
         processes=first.get("hardware", {}).get("processes", 1),
         started=first["t"],
@@ -354,6 +354,12 @@ def _summarize(
         peak_bytes=max([*peaks, before.peak_bytes if before else 0]),
         predicted_bytes=predicted.get("peak_bytes", 0),
     )
+
+
+def _model(first: dict[str, Any]) -> str:
+    """Return the name of its model; of one that was loaded from a folder, the folder's name."""
+    name: str = first.get("model", {}).get("name", "")
+    return (PurePath(name).name or name) if name.startswith(("/", "~", ".")) else name
 
 
 def _tool(first: dict[str, Any]) -> str:

@@ -214,8 +214,10 @@ def test_watched_and_imported_runs_name_what_logged_them(
     tmp_path: Path, head: dict[str, Any], tool: str
 ) -> None:
     later = {"kind": "predicted", "t": 101.0, "predicted": {"peak_bytes": 5}}
-    write(tmp_path, "a", start() | head, evaluated(4, 2.0), later)
+    folder = {"model": {"name": "/models/mine"}}
+    write(tmp_path, "a", start() | head | folder, evaluated(4, 2.0), later)
     (info,) = RunIndex(tmp_path, At(500.0)).infos()
+    assert info.model == "mine"
     assert (info.tool, info.task, info.predicted_bytes) == (tool, {"loss": 2.0}, 5)
 
 

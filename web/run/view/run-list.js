@@ -271,11 +271,13 @@ export class RunList extends HTMLElement {
   #askTag(rows) {
     const tags = countsOf(rows, (row) => row.tags).map(([tag]) => tag);
     const known = make("datalist", { id: "run-list-tags" }, ...countsOf(this.#rows, (row) => row.tags).map(([tag]) => new Option(tag)));
-    const input = make("input", { className: "field-input", maxLength: MOST_TAG, required: true, pattern: "[^,]*\\S[^,]*", title: "A word or a few, without commas", placeholder: "New tag", ariaLabel: "Tag to add" });
+    const input = make("input", { className: "field-input", placeholder: "New tag", ariaLabel: "Tag to add" });
     input.setAttribute("list", known.id);
     const removers = tags.map((tag) => button(`Remove “${tag}”`, () => this.#tag(rows, (all) => all.filter((each) => each !== tag)), "chip"));
     this.#ask([input, known, make("button", { className: "button button-small" }, "Add"), ...removers], () => {
       const tag = input.value.trim();
+      if (tag === "" || tag.includes(",")) return this.#say("A tag is a word or a few, without commas: add one after the other.");
+      if (tag.length > MOST_TAG) return this.#say(tooLong("tag", tag, MOST_TAG));
       void this.#tag(rows, (all) => (all.includes(tag) ? all : [...all, tag]));
     });
     input.focus();
@@ -287,10 +289,11 @@ export class RunList extends HTMLElement {
   }
 
   #askNote(row) {
-    const text = make("textarea", { className: "field-input", rows: 3, maxLength: MOST_NOTE, value: row.note, ariaLabel: `Note on ${row.name}` });
+    const text = make("textarea", { className: "field-input", rows: 3, value: row.note, ariaLabel: `Note on ${row.name}` });
     let was = row.note; // what somebody else writes meanwhile is refused once, and shown
     this.#ask([text, make("button", { className: "button button-small" }, "Save")], async () => {
       const now = text.value;
+      if (now.length > MOST_NOTE) return this.#say(tooLong("note", now, MOST_NOTE));
       const done = await this.#change([row], () => ({ was: { note: was }, now: { note: now } }), "Noted");
       was = done.length ? now : (this.#rows.find(({ key }) => key === row.key)?.note ?? was);
     });
@@ -426,6 +429,10 @@ function fill(select, every, counts, chosen) {
   const kept = chosen && !isThere ? [[chosen, 0]] : [];
   select.replaceChildren(new Option(every, ""), ...[...counts, ...kept].map(([value, count]) => new Option(`${value} (${count})`, value)));
   select.value = chosen;
+}
+
+function tooLong(what, text, most) {
+  return `The ${what} has ${text.length} characters: shorten it to ${most}.`;
 }
 
 function namesOf(done) {

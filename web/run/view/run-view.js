@@ -127,7 +127,7 @@ export class RunView extends HTMLElement {
   /** Shows the newest run, unless the reader has chosen one; a run that was resumed is followed again. */
   #runnerChanged() {
     const { source, stream } = this.#watch;
-    const newest = runner.runs.find((run) => !run.problem);
+    const newest = runner.runs.find((run) => !run.problem && !run.archived);
     const shown = runner.runs.find((run) => run.id === source.name);
     const resumed = stream === "over" && LIVE.includes(shown?.status);
     const isBack = stream === "refused" || stream === "missing"; // but listed again
@@ -256,13 +256,14 @@ class RunChooser extends HTMLElement {
 
   /** @param {Choices} choices */
   show({ runs: all, own, recordings, source }) {
-    const runs = all.filter(({ id }, index) => index < MOST_OFFERED || (source.kind === "live" && id === source.name));
+    const isShown = ({ id }) => source.kind === "live" && id === source.name;
+    const runs = all.filter((run, index) => isShown(run) || (index < MOST_OFFERED && !run.archived));
     const listed = [runs.map((r) => [r.id, r.status]), own.map((r) => [r.id, r.title])];
     const drawn = JSON.stringify([listed, recordings, source]);
     if (drawn === this.#drawn || !this.#select) return;
     this.#drawn = drawn;
     const chosen = keyOf(source);
-    const more = all.length > runs.length ? [["live:", `${all.length - runs.length} more are in the list above`, "more"]] : [];
+    const more = all.length > runs.length ? [["live:", `${all.length - runs.length} more are in the list of runs`, "more"]] : [];
     const groups = [
       ...group("On this machine", [...runs.map((run) => [`live:${run.id}`, runTitle(run), run.problem]), ...more], chosen),
       ...group("Trained in this page", own.map((run, index) => [`page:${run.id}`, `${index + 1} · ${run.title}`]), chosen),
