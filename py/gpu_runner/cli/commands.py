@@ -629,15 +629,15 @@ def _print_runs(infos: Sequence[RunInfo], place: Path) -> None:
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("run", "state", "model", "step", "task", "general", "peak memory", "tags"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("run", "state"))
+    for name in ("run", "state", "model", "step", "task", "general", "tags"):
+        table.add_column(name, overflow="fold", no_wrap=name not in ("model", "tags"))
     for info in (info for info in infos if not info.problem):
-        steps = f"{info.step:,}" + (f" of {info.steps:,}" if info.steps else "")
-        peak = format_bytes(info.peak_bytes) if info.peak_bytes else ""
+        steps = f"{info.step:,}" + (f"/{info.steps:,}" if info.steps else "")
         scores = [_score(info.task), _score(info.general)]
-        texts = [info.id, info.status, info.model, steps, *scores, peak, ", ".join(info.tags)]
+        texts = [info.id, info.status, info.model, steps, *scores, ", ".join(info.tags)]
         table.add_row(*(Text(printable(text)) for text in texts))
-    Console(highlight=False).print(table)
+    width = None if sys.stdout.isatty() else WIDE
+    Console(highlight=False, width=width).print(table)
     for info in (info for info in infos if info.problem):
         typer.echo(f"{info.id}: {printable(info.problem)}".removeprefix(": "))
 
@@ -676,6 +676,8 @@ def publish(
 
 
 MOST_TRACES: Final = 5
+WIDE: Final = 120
+"""Columns of a table in a file or a pipe."""
 ANSWER_SECONDS: Final = 120.0
 """For a run that trains: it answers between two steps."""
 MOST_SHOWN: Final = 10_000

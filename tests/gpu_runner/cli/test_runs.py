@@ -32,7 +32,7 @@ def test_runs_are_listed_as_in_the_page(tmp_path: Path) -> None:
     (tmp_path / "bad" / "events.jsonl").symlink_to(tmp_path)
     told = " ".join(listed(tmp_path).split())
     for part in (
-        "one finished demo 1,200 of",
+        "one finished demo 1,200/1,200",
         "0.250",
         "(-1.500)",
         "rates",
