@@ -630,7 +630,8 @@ def _print_runs(infos: Sequence[RunInfo], place: Path) -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("run", "state", "model", "step", "task", "general", "tags"):
-        table.add_column(name, overflow="fold", no_wrap=name not in ("model", "tags"))
+        folds = name in ("run", "model", "tags")
+        table.add_column(name, overflow="fold", no_wrap=not folds, min_width=6 if folds else None)
     for info in (info for info in infos if not info.problem):
         steps = f"{info.step:,}" + (f"/{info.steps:,}" if info.steps else "")
         scores = [_score(info.task), _score(info.general)]
