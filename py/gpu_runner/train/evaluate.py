@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -58,6 +57,13 @@ class Score:
     """Whether each of them is answered exactly; none without `exact`."""
 
 
+class ScoredLoss(Protocol):
+    """The summed loss of a batch and its tokens, each of which is noted in `scores`."""
+
+    def __call__(self, model: Any, batch: Batch, *, scores: TokenScores) -> tuple[Tensor, int]:
+        """Compute it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluator:
     """The held-out sets of a run and how to score them."""
@@ -71,7 +77,7 @@ class Evaluator:
     """The batches are divided among its processes, all of which call `run`."""
     routers: Routers = field(default_factory=Routers)
     """Of a mixture of experts: where the tokens of all sets went is counted anew by each `run`."""
-    loss: Callable[[Any, Batch], tuple[Tensor, int]] = loss_sum
+    loss: ScoredLoss = loss_sum
 
     def run(self, model: Any, progress: Progress = no_progress) -> list[Score]:
         """Score every suite; with general ones, `general` is the mean over all their tokens."""
@@ -106,7 +112,7 @@ class Evaluator:
     ) -> Score:
         by_length = np.argsort(rows.examples.lengths, kind="stable")  # little padding
         starts = range(0, len(by_length), self.batch_size)
-        counts_answers = self.loss is loss_sum and has_short_answers(rows.examples)
+        counts_answers = has_short_answers(rows.examples)
         total, tokens, exact = 0.0, 0, ExactMatch()
         by_row = np.zeros((2, len(by_length)))  # mean loss; whether it is answered exactly
         with torch.no_grad(), self.autocast():
@@ -117,13 +123,10 @@ class Evaluator:
                 examples = [rows.examples[index] for index in chosen]
                 batch = collate(examples, self.pad_id).to(self.device)
                 noted = TokenScores.of(batch.trainable_tokens, self.device)
-                ours = self.loss is loss_sum
-                loss = partial(loss_sum, scores=noted) if ours else self.loss
                 with self.routers.watching(batch) if mine else nullcontext():
-                    part, count = loss(model, batch)
+                    part, count = self.loss(model, batch, scores=noted)
                 if mine:
                     total, tokens = total + float(part), tokens + count
-                if mine and ours:
                     lengths = [example.trainable_tokens for example in examples]
                     hits = [part.tolist() for part in noted.hits.split(lengths)]
                     losses = [float(part.mean()) for part in noted.losses.cpu().split(lengths)]
@@ -133,7 +136,7 @@ class Evaluator:
         sums = self.world.sum(torch.tensor((total, tokens, *exact), dtype=torch.float64)).tolist()
         answered = ExactMatch(*map(int, sums[2:])) if counts_answers else None
         score = Score(suite, sums[0] / sums[1], int(sums[1]), answered)
-        if self.loss is not loss_sum or len(by_length) > MOST_ROWS:
+        if len(by_length) > MOST_ROWS:
             return score
         losses, right = self.world.sum(torch.from_numpy(by_row)).tolist()
         return replace(

@@ -23,12 +23,12 @@ from torch.utils._python_dispatch import _disable_current_modes
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.data.dataset import GENERAL, TASK, EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder, pad_token
-from gpu_runner.data.feed import Batch
+from gpu_runner.data.feed import IGNORED, Batch
 from gpu_runner.data.rows import Row, read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.memory.fsdp import gathered_parameters, reshard_all_except
 from gpu_runner.memory.loop import Autocast
-from gpu_runner.model.loss import loss_sum
+from gpu_runner.model.loss import TokenScores, loss_sum
 from gpu_runner.train.evaluate import Evaluator, Score, generate
 from gpu_runner.train.initial_weights import Drift, InitialWeights
 from gpu_runner.world import Rendezvous, is_cut
@@ -211,19 +211,20 @@ class LoopEvaluator:
         self._initial_weights = None
 
 
-def _loss(model: Any, batch: Batch) -> tuple[Tensor, int]:
+def _loss(model: Any, batch: Batch, *, scores: TokenScores) -> tuple[Tensor, int]:
     """Return the summed loss and its tokens as the runner computes them, else from the logits."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if head is not None and not is_cut(
         model
     ):  # a sharded head is gathered in its own forward pass only
-        return loss_sum(model, batch)
+        return loss_sum(model, batch, scores=scores)
     output = model(batch.input_ids)
     logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
     if logits is None:
         logits = output[0]
     targets = batch.labels[:, 1:].flatten()
-    found = nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), targets, reduction="sum"
-    )
-    return found, batch.trainable_tokens
+    trained = targets != IGNORED
+    found, targets = logits[:, :-1].flatten(0, 1)[trained].float(), targets[trained]
+    torch.eq(found.argmax(dim=1), targets, out=scores.hits)
+    scores.losses.copy_(nn.functional.cross_entropy(found, targets, reduction="none"))
+    return scores.losses.sum(), batch.trainable_tokens

@@ -20,6 +20,7 @@ from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import StoredExamples
 from gpu_runner.data.feed import Batch
 from gpu_runner.errors import DataError
+from gpu_runner.model.loss import TokenScores
 from gpu_runner.plan import plan
 from gpu_runner.train import fisher
 from gpu_runner.train.evaluate import Evaluator
@@ -148,7 +149,8 @@ def test_to_score_more_rows_takes_no_more_memory(trained: Path, tmp_path: Path) 
         suites = run_data.load_datasets(config(trained, held, eval_rows=count), coder)[1]
         task = {"task": suites["task"]}
 
-        def counted(_: Any, batch: Batch) -> tuple[torch.Tensor, int]:
+        def counted(_: Any, batch: Batch, *, scores: TokenScores) -> tuple[torch.Tensor, int]:
+            del scores
             return torch.zeros(()), batch.trainable_tokens
 
         evaluator = Evaluator(task, 8, 0, torch.device("cpu"), nullcontext, loss=counted)

@@ -6,6 +6,7 @@ import copy
 import gc
 import random
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,9 @@ import torch
 import tiny_llama
 import unfrozen
 from conftest import matrix
+from gpu_runner.data.dataset import encode_dataset
+from gpu_runner.data.encode import Encoder
+from gpu_runner.train.evaluate import Evaluator
 from unfrozen.schema import LogOrder, read_event
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
@@ -133,6 +137,39 @@ def test_forgetting_is_measured_from_step_0_on(tmp_path: Path, tokenizer: Any) -
     assert events(run, "drift")[0]["total"] == 0.0
     assert events(run, "drift")[-1]["total"] > 0
     assert not (run.place / "initial.safetensors").exists()
+
+
+class BareModel(torch.nn.Module):
+    """A model that gives logits, and whose head nobody can name."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.inner(input_ids=ids).logits
+        return logits
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, BareModel])
+def test_every_held_out_example_is_scored_as_train_scores_it(
+    tmp_path: Path, tokenizer: Any, wrap: Callable[[Any], Any]
+) -> None:
+    model = model_of()
+    watched = wrap(model)
+    with unfrozen.watch(
+        watched, adamw(watched), runs=tmp_path, tokenizer=tokenizer, task=rows(), steps=1
+    ) as run:
+        watched(torch.tensor([[3, 4, 5]]))
+    (event, *_) = events(run, "eval")
+    found = encode_dataset("task", [("", row) for row in rows()], Encoder(tokenizer, 64))
+    cpu = torch.device("cpu")
+    (score,) = Evaluator({"task": found}, 4, 0, cpu, nullcontext).run(model.eval())
+    assert event["loss"] == pytest.approx(score.loss, rel=1e-5)
+    assert event["row_losses"] == pytest.approx(list(score.row_losses), rel=1e-4)
+    assert score.exact is not None
+    assert event["exact"] == score.exact.as_json()
+    assert event["row_right"] == "".join("01"[right] for right in score.row_right)
 
 
 def test_close_keeps_nothing_alive_and_removes_every_hook(tmp_path: Path) -> None:
