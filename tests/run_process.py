@@ -359,7 +359,7 @@ def restore_and_weigh(folder: str) -> None:
         parameter.grad = torch.ones_like(parameter)
     made.step(1e-3, torch.ones(()), 0.0)
     tensors, metadata = training_state.collect(model, made, world)
-    world.on_first(lambda: training_state.write(Path(folder), tensors, metadata, {}))
+    world.on_first(lambda: training_state.write(Path(folder), tensors, metadata))
     read = optim.build(model, lr=1e-3, weight_decay=0.0)
     training_state.restore(Path(folder), model, read, world)
     held = [local(value) for state in read.state.values() for value in state.values()]

@@ -13,7 +13,7 @@ import tiny_families
 from gpu_runner.checkpoint import training_state
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
-from gpu_runner.world import World, join, shard_like
+from gpu_runner.world import World, full_tensor, join, shard_like
 
 RATE, DECAY = 1e-2, 0.1
 BAD_STEP = 2  # one gradient of it is no number: every process must skip it
@@ -87,12 +87,10 @@ def _walk_case(world: World, name: str, leg: Leg, before: Path | None) -> None:
         norm = world.norm(optim.gradient_norm(model.parameters()))
         skipped = optimizer.step(RATE, norm, 0.0)
         assert bool(skipped) == (number == BAD_STEP)
-    weights = training_state.weights(model, world)
+    weights = {key: full_tensor(p.detach()) for key, p in model.named_parameters()}
     tensors, metadata = training_state.collect(model, optimizer, world)
     if world.first:
         place = leg.after / name
         place.mkdir(parents=True)
-        whole = weights or {key: p.detach() for key, p in model.named_parameters()}
-        save_file({key: whole[key] for key, _ in model.named_parameters()},
-                  place / "model.safetensors")  # fmt: skip
-        training_state.write(place, tensors, metadata, {})
+        save_file(weights, place / "model.safetensors")
+        training_state.write(place, tensors, metadata)

@@ -72,7 +72,13 @@ def save_and_prune(directory: Path, step: int, **ways: bool) -> None:
 
 
 SHARDED = {"sharded": True}
-WAYS = {"whole": {}, "shards": SHARDED, "beside-steps": {**SHARDED, "asynchronous": True}}
+BESIDE = {"asynchronous": True}
+WAYS = {
+    "whole": {},
+    "shards": SHARDED,
+    "whole-beside-steps": BESIDE,
+    "shards-beside-steps": SHARDED | BESIDE,
+}
 
 
 def dies_at(boundary: int, work: Callable[[], None], below: Path) -> bool:
@@ -125,7 +131,7 @@ def lose_what_is_not_flushed(below: Path, safe: set[str]) -> None:
             os.truncate(file, file.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("way", matrix(WAYS, "beside-steps"))
+@pytest.mark.parametrize("way", matrix(WAYS, "shards-beside-steps", "whole-beside-steps"))
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(
     way: str, tmp_path: Path

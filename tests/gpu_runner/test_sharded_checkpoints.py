@@ -237,17 +237,21 @@ def test_what_cannot_be_exported_is_refused(in_shards: Path) -> None:
         find(str(last_of(run)))
 
 
-@pytest.mark.parametrize("processes", matrix([1, 2], 2))
-def test_steps_go_on_while_shards_are_written_and_nothing_changes(
-    processes: int, options: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize(
+    ("files", "processes"),
+    matrix([("shards", 2), ("whole", 1), ("shards", 1)], ("shards", 2), ("whole", 1)),
+)
+def test_steps_go_on_while_a_checkpoint_is_written_and_nothing_changes(
+    files: str, processes: int, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    many = options | {"save_every": 1, "checkpoint_files": "shards"}
+    many = options | {"save_every": 1, "checkpoint_files": files}
     one = trained(many, tmp_path / "waiting", processes)
     two = trained(many | {"async_checkpoints": True}, tmp_path / "beside", processes)
     assert_close(weights(one), weights(two), 0.0)
-    for kind in ("weights", "optimizer"):
-        for file in (last_of(one) / kind).iterdir():
-            assert file.read_bytes() == (last_of(two) / kind / file.name).read_bytes()
+    found = [*last_of(one).rglob("*.safetensors")]
+    assert len(found) == 2 * processes
+    for file in found:
+        assert file.read_bytes() == (last_of(two) / file.relative_to(last_of(one))).read_bytes()
     saved = [[e["step"] for e in events(run) if e["kind"] == "checkpoint"] for run in (one, two)]
     assert saved[0] == saved[1]
     assert not list(two.rglob("*.tmp"))

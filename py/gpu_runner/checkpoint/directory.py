@@ -46,6 +46,8 @@ class Saved:
     path: Path
     size_bytes: int
     sha256: str
+    seconds: float = 0.0
+    """How long this process wrote its files, steps beside them or not; 0: not timed."""
 
 
 def publish(final: Path, fill: Callable[[Path], None], *, private: bool = True) -> Saved:

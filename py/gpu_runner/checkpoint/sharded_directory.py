@@ -1,7 +1,7 @@
 """A directory that all processes write, each its own files; it appears complete or not at all.
 
     all        begin    the first process makes step-000120.tmp/
-    each       write    its shards, flushed, with checksums; on a thread during training, if asked
+    each       do       writes its files, flushed, with checksums; or `start`: on a thread
     all        end      checksums are gathered; the first process adds small files, seals, renames
 
 `directory` seals it: a process that dies at any moment leaves a `.tmp`, which is never read. Every
@@ -10,6 +10,7 @@ process must see the same file system, as for the rest of a run.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Thread
@@ -30,6 +31,24 @@ DERIVED: Final = (INITIAL, FISHER)  # folders of a run, or files where one proce
 
 Parts = Mapping[str, Mapping[str, Shard]]
 """Folder → name of a tensor → what this process writes of it."""
+Work = Callable[[Path], Mapping[str, Written]]
+"""Writes files into a directory; returns those that it has flushed, by name."""
+
+
+def writing_shards(parts: Parts, world: World, metadata: Mapping[str, str] | None = None) -> Work:
+    """Return what writes this process's shards."""
+    name = file_name(world.rank, world.size)
+
+    def work(directory: Path) -> dict[str, Written]:
+        for folder in parts:
+            (directory / folder).mkdir(exist_ok=True)
+        return {
+            f"{folder}/{name}": write(directory / folder / name, shards, metadata or {})
+            for folder, shards in parts.items()
+            if shards
+        }
+
+    return work
 
 
 class ShardedDirectory:
@@ -38,60 +57,41 @@ class ShardedDirectory:
     Raises `SystemFailure` on all of them where one could not write; nothing half-written stays.
     """
 
-    def __init__(
-        self,
-        final: Path,
-        world: World,
-        parts: Parts,
-        metadata: Mapping[str, str] | None = None,
-        *,
-        private: bool = True,
-    ) -> None:
+    def __init__(self, final: Path, world: World, *, private: bool = True) -> None:
         self._final = final
         self._world = world
-        self._parts = parts
-        self._metadata = metadata or {}
         self._private = private
+        self.seconds = 0.0
+        """How long this process wrote."""
         self._written: dict[str, Written] = {}
         self._problem = ""
         self._thread: Thread | None = None
 
     def begin(self) -> None:
-        """Make the temporary directory, with a folder for each kind of part."""
+        """Make the temporary directory."""
         self._world.on_first(self._make)
 
     def _make(self) -> None:
         try:
-            path = directory.begin(self._final, private=self._private)
-            for folder in self._parts:
-                (path / folder).mkdir()
+            directory.begin(self._final, private=self._private)
         except OSError as error:
             raise directory.discard(self._final, error) from error
 
-    def write(self) -> None:
-        """Write this process's shards; `end` raises an error."""
-        self.do(self._write_parts)
-        self._parts = {}  # free the copies that were made for it
-
-    def _write_parts(self, path: Path) -> None:
-        name = file_name(self._world.rank, self._world.size)
-        for folder, shards in self._parts.items():
-            if shards:
-                written = write(path / folder / name, shards, self._metadata)
-                self._written[f"{folder}/{name}"] = written
-
-    def do(self, work: Callable[[Path], None]) -> None:
+    def do(self, work: Work) -> None:
         """Let `work` write into the temporary directory; `end` raises an error."""
+        started = time.monotonic()
         try:
-            work(self._final.with_name(self._final.name + directory.UNFINISHED))
+            path = self._final.with_name(self._final.name + directory.UNFINISHED)
+            self._written |= work(path)
         except (OSError, SafetensorError) as error:
             self._problem = str(directory.write_failure(self._final, error))
         except Exception as error:  # every process must raise it
             self._problem = f"{self._final}: {type(error).__name__}: {error}"
+        self.seconds = time.monotonic() - started
 
-    def start_writing(self) -> None:
-        """Write this process's shards on a thread: `parts` must be copies that nothing changes."""
-        self._thread = Thread(target=self.write, name="checkpoint", daemon=True)
+    def start(self, work: Work) -> None:
+        """Do `work` on a thread: it must write copies that nothing changes."""
+        self._thread = Thread(target=self.do, args=(work,), name="checkpoint", daemon=True)
         self._thread.start()
 
     @property
@@ -123,15 +123,9 @@ class ShardedDirectory:
             raise failure from error
 
 
-def publish_sharded(
-    final: Path,
-    world: World,
-    parts: Parts,
-    fill: Callable[[Path], None] = lambda _: None,
-    metadata: Mapping[str, str] | None = None,
-) -> Saved:
+def publish_sharded(final: Path, world: World, parts: Parts) -> Saved:
     """Write `final` by all processes, each its own parts; see `ShardedDirectory`."""
-    one = ShardedDirectory(final, world, parts, metadata)
+    one = ShardedDirectory(final, world)
     one.begin()
-    one.write()
-    return one.end(fill)
+    one.do(writing_shards(parts, world))
+    return one.end(lambda _: None)

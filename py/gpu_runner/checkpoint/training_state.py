@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gpu_runner.checkpoint.directory import step_of
@@ -29,7 +28,14 @@ from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
 from gpu_runner.world import World, as_sharded, full_tensor, is_replica, local, rows_of
-from gpu_runner.world.sharded_files import WEIGHTS, RowReader, Shard, StoredTensors
+from gpu_runner.world.sharded_files import (
+    WEIGHTS,
+    RowReader,
+    Shard,
+    StoredTensors,
+    Written,
+    write_whole,
+)
 from unfrozen.exact_match import ExactMatch
 from unfrozen.schema import check
 from unfrozen.schema.files import STATE as STATE_SHAPE
@@ -167,30 +173,14 @@ _SHAPE: Final[Shape] = {
 }
 
 
-def weights(model: Any, world: World) -> dict[str, Tensor] | None:
-    """Every weight whole, by name, on the first process; None where the model is whole anyway.
-
-    Gathered one after the other, so that a GPU holds one full tensor more than its shard.
-    """
-    if world.size == 1:
-        return None
-    saved = model.state_dict().keys()
-    named = [*model.named_parameters(), *model.named_buffers()]  # tied ones once
-    found = {}
-    for name, tensor in named:
-        full = full_tensor(tensor.detach())
-        if world.first and name in saved:
-            found[name] = full.to("cpu", copy=True)
-    return found
-
-
 def collect(
-    model: Any, optimizer: Optimizer, world: World
+    model: Any, optimizer: Optimizer, world: World, *, copies: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of `optimizer.safetensors`, whole, on the first process.
 
     Every process takes part. The tensors are named `key.parameter`; the metadata say which keys
     each parameter had and what was a plain number, so that a tensor that is not there is missed.
+    Those of a single process are the optimizer's own, unless it wants `copies`, on the host.
     """
     tensors = world.random_states()
     state_keys = _state_keys(model, optimizer)
@@ -199,7 +189,8 @@ def collect(
             if isinstance(value := optimizer.state[parameter][key], Tensor):
                 full = full_tensor(value)
                 if world.first:
-                    tensors[f"{key}.{name}"] = full.to("cpu", copy=world.size > 1).contiguous()
+                    held = full.to("cpu", copy=True) if copies or world.size > 1 else full
+                    tensors[f"{key}.{name}"] = held
     return tensors, state_keys.metadata()
 
 
@@ -270,15 +261,14 @@ def shards_of(
 
 
 def write(
-    directory: Path, tensors: dict[str, Tensor], metadata: dict[str, str], state: dict[str, Any]
-) -> None:
-    """Both files, from what `collect` gave."""
-    save_file(tensors, directory / OPTIMIZER, metadata)
-    write_state(directory, state)
+    directory: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> dict[str, Written]:
+    """The optimizer's file, from what `collect` gave."""
+    return {OPTIMIZER: write_whole(directory / OPTIMIZER, tensors, metadata)}
 
 
 def write_state(directory: Path, state: dict[str, Any]) -> None:
-    """`state.json` alone, beside shards."""
+    """`state.json`."""
     text = json.dumps({"version": VERSION, **state}, indent=1)
     (directory / STATE).write_text(text, "utf-8")
 

@@ -281,8 +281,13 @@ class TrainConfig:
         SettingSpec("whole (one process writes), shards (each) or auto", OUTPUT),
     ] = "auto"
     async_checkpoints: Annotated[
-        bool, SettingSpec("Write shards in the background, from a copy in CPU memory", OUTPUT)
-    ] = False
+        bool | None,
+        SettingSpec(
+            "Write checkpoints beside the steps, from a copy in CPU memory; else on a GPU, where"
+            " the copy takes at most half of what is free.",
+            OUTPUT,
+        ),
+    ] = None
     keep_last: Annotated[
         int,
         SettingSpec(

@@ -34,6 +34,8 @@ from gpu_runner.machine.description import (
 from unfrozen.units import gib
 
 OLDEST_PYTHON: Final = (3, 11)
+TESTED: Final = {"torch": "2.13", "transformers": "5.24"}
+"""The newest versions that this code's tests have run with."""
 DRIVERS: Final = {11: "450", 12: "525", 13: "580"}
 """The oldest driver of each CUDA: NVIDIA, CUDA Compatibility, minor version compatibility."""
 OPTIONAL: Final = {
@@ -105,7 +107,12 @@ def check_package(name: str, oldest: str) -> Outcome:
         return Outcome(name, "failed", "not installed", f"pip install '{name}>={oldest}'")
     if _numbers(found) < _numbers(oldest):
         return Outcome(name, "failed", found, f"pip install -U '{name}>={oldest}'")
-    return Outcome(name, "passed", found if oldest == "0" else f"{found} ({oldest} or newer)")
+    tested = TESTED.get(name, "")
+    bounds = f"{oldest} or newer; tested with {tested}" if tested else f"{oldest} or newer"
+    note = found if oldest == "0" else f"{found} ({bounds})"
+    if tested and _numbers(found)[:2] > _numbers(tested):
+        return Outcome(name, "noted", note, f"{program()} selftest tries this version")
+    return Outcome(name, "passed", note)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
+from transformers.dynamic_module_utils import custom_object_save
 
+from gpu_runner.world.sharded_files import Written, write_whole
 from unfrozen.parameter_groups import layer_of
 
 MOST_FILE_BYTES: Final = 5 * 10**9  # the hub's advice; one file is in memory at a time
@@ -19,23 +20,20 @@ WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 
 
-def save(
-    model: Any, tokenizer: Any, directory: Path, weights: dict[str, Tensor] | None = None
-) -> None:
-    """Write weights, configuration and tokenizer under Hugging Face names.
-
-    `weights` replace those of a sharded model.
-    """
-    model.save_pretrained(directory, state_dict=weights)
+def save(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Write a model that is whole, as transformers does, and its tokenizer."""
+    model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 
 def save_around(
     model: Any, tokenizer: Any, directory: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """Write configuration and tokenizer of a model with weights in `dtype`, or the model's own."""
+    """Write all but the weights, which are in `dtype`, or of the type that they have."""
     model.config.dtype = str(dtype or model.dtype).removeprefix("torch.")
     model.config.architectures = [type(model).__name__.removeprefix("FSDP")]
+    if model.is_remote_code():
+        custom_object_save(model, directory, config=model.config)
     model.config.save_pretrained(directory)
     if model.can_generate():
         model.generation_config.save_pretrained(directory)
@@ -50,8 +48,8 @@ def save_weights(
     *,
     most_bytes: int = MOST_FILE_BYTES,
     writes: bool = True,
-) -> None:
-    """Write the weights of a model that may be sharded, file by file.
+) -> dict[str, Written]:
+    """Write and flush the weights of a model that may be sharded, file by file; return the files.
 
     `whole_of` returns a whole weight by name, in CPU memory, and is called once for each, in the
     same order on every process, `writes` or not. Names and shapes in the files are those of
@@ -65,7 +63,7 @@ def save_weights(
     if not writes:
         for name in empty:
             whole_of(name)
-        return
+        return {}
     left = dict.fromkeys(empty)  # in order
 
     def once(name: str) -> Tensor:
@@ -73,7 +71,7 @@ def save_weights(
         return whole_of(name)
 
     try:
-        _write_files(model, directory, empty, once, most_bytes)
+        return _write_files(model, directory, empty, once, most_bytes)
     except Exception:
         for name in list(left):  # or the other processes would wait
             whole_of(name)
@@ -86,20 +84,21 @@ def _write_files(
     empty: dict[str, Tensor],
     whole_of: Callable[[str], Tensor],
     most_bytes: int,
-) -> None:
+) -> dict[str, Written]:
     published = {
         name: made for layer in _layers(empty) for name, made in _as_published(model, layer).items()
     }
     files = _group_by_file({name: made.nbytes for name, made in published.items()}, most_bytes)
     layers = _layers(empty)
     waiting: dict[str, Tensor] = {}
+    written = {}
     for file, names in files.items():
         while not waiting.keys() >= set(names):
             layer = {name: whole_of(name).to(like.dtype) for name, like in next(layers).items()}
             waiting |= _as_published(model, layer)
             del layer
-        tensors = {name: waiting.pop(name).contiguous() for name in names}
-        save_file(tensors, directory / file, {"format": "pt"})
+        tensors = {name: waiting.pop(name) for name in names}
+        written[file] = write_whole(directory / file, tensors, {"format": "pt"})
         del tensors
     if len(files) > 1:
         index = {
@@ -111,6 +110,7 @@ def _write_files(
         }
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (directory / INDEX).write_text(text, "utf-8")
+    return written
 
 
 def _group_by_file(sizes: dict[str, int], most_bytes: int) -> dict[str, list[str]]:

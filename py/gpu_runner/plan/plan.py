@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -39,6 +40,7 @@ from gpu_runner.model.load import (
 from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
 from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_16_bits
+from gpu_runner.system import limits
 from gpu_runner.system.price import Price
 from unfrozen.data_order import steps_in
 from unfrozen.errors import InputError
@@ -486,13 +488,25 @@ def _positions(
 
 
 def writes_shards(config: TrainConfig, processes: int) -> bool:
-    """Return whether each of so many processes writes shards, or one of them whole files.
-
-    A model's own code is saved beside whole files only.
-    """
-    if config.checkpoint_files == "auto" and not config.trust_remote_code:
-        return processes > 1 or config.async_checkpoints
+    """Return whether each of so many processes writes shards, or one of them whole files."""
+    if config.checkpoint_files == "auto":
+        return processes > 1
     return config.checkpoint_files == "shards"
+
+
+def writes_beside_steps(plan: RunPlan) -> bool:
+    """Return whether this process can write checkpoints from a copy while steps go on.
+
+    As the settings say; else on a GPU whose machine has twice the memory of all its copies left.
+    """
+    config, processes = plan.config, plan.feed.ranks
+    if config.async_checkpoints is not None:
+        return config.async_checkpoints
+    if plan.device.type != "cuda" or (processes > 1 and not writes_shards(config, processes)):
+        return False
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    copies = plan.checkpoint_bytes * local / processes
+    return 0 < 2 * copies <= limits.memory().left_bytes
 
 
 def existing(path: Path) -> Path:

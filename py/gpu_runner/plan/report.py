@@ -21,7 +21,7 @@ from gpu_runner.plan.intervals import (
     describe_rule,
     upkeep_seconds,
 )
-from gpu_runner.plan.plan import RunPlan, writes_shards
+from gpu_runner.plan.plan import RunPlan, writes_beside_steps, writes_shards
 from gpu_runner.plan.step_time import StepEstimate, estimate_costs, estimate_step_time
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
@@ -116,9 +116,9 @@ def _host(plan: RunPlan) -> list[tuple[str, str]]:
         return []
     local = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
     asked = build_recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
-    now: Writing = "whole"
-    if writes_shards(plan.config, ranks):
-        now = "beside" if plan.config.async_checkpoints else "shards"
+    now: Writing = "shards" if writes_shards(plan.config, ranks) else "whole"
+    if writes_beside_steps(plan):
+        now = "beside"
     reading: Reading = "whole" if _reads_whole(plan) else "parts"
     rows = []
     for name, read, write in (

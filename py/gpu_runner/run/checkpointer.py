@@ -21,15 +21,21 @@ from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.origins import Origins
-from gpu_runner.checkpoint.sharded_directory import DERIVED, ShardedDirectory
+from gpu_runner.checkpoint.sharded_directory import (
+    DERIVED,
+    ShardedDirectory,
+    Work,
+    writing_shards,
+)
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
-from gpu_runner.model.save import save, save_around, save_weights
+from gpu_runner.model.save import save_around, save_weights
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.train.initial_weights import REVISION
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, full_tensor
+from gpu_runner.world.sharded_files import Written
 
 FINISHED: Final = "finished"  # a file that holds the last step of a finished run
 CHECKPOINTS: Final = "checkpoints"
@@ -48,8 +54,8 @@ class Standing:
 class Checkpointer:
     """Writes for one run in `directory`; its trained model goes to `output`.
 
-    Every process of `world` calls it alike. Tensors are gathered and the first process writes them,
-    or, if `sharded`, each writes its own.
+    Every process of `world` calls it alike. The first writes whole tensors, which the others send,
+    or, if `sharded`, each writes its own rows.
     """
 
     directory: Path
@@ -63,7 +69,7 @@ class Checkpointer:
     sharded: bool = False
     """Whether every process writes its own shards, and none holds all of them."""
     asynchronous: bool = False
-    """Whether shards are written, from a copy, while training continues."""
+    """Whether files are written, from a copy, while training continues."""
     keep_last: int = 1
     """How many of the newest checkpoints stay."""
     keep_state: bool = False
@@ -88,35 +94,42 @@ class Checkpointer:
         }
         if self.origins is not None:
             record["origins"] = self.origins.as_json()
-        place = checkpoint.step_dir(self.directory / CHECKPOINTS, state.step)
-        if not self.sharded:
-            return self._save_whole(place, record)
-        self._begin_parts(place, state, record)
-        return None if self.asynchronous else self._end_parts()[1]
+        one = ShardedDirectory(
+            checkpoint.step_dir(self.directory / CHECKPOINTS, state.step), self.world
+        )
+        one.begin()
+        work = self._shards() if self.sharded else self._whole_files()
+        (one.start if self.asynchronous else one.do)(work)
+        self._pending = one, replace(state), record
+        return None if self.asynchronous else self._end()[1]
 
-    def _save_whole(self, place: Path, record: dict[str, Any]) -> Saved:
-        write = self._model_writer()
-        tensors, metadata = training_state.collect(self.model, self.optimizer, self.world)
-
-        def fill(directory: Path) -> None:
-            write(directory)
-            training_state.write(directory, tensors, metadata, record)
-
-        return self.world.on_first(lambda: checkpoint.publish(place, fill))
-
-    def _begin_parts(self, place: Path, state: State, record: dict[str, Any]) -> None:
-        shards, metadata = training_state.parts(
+    def _shards(self) -> Work:
+        """Return what writes this process's shards."""
+        parts = training_state.parts(
             self.model, self.optimizer, self.world, copies=self.asynchronous
         )
-        one = ShardedDirectory(place, self.world, shards, metadata)
-        one.begin()
-        if self.asynchronous:
-            one.start_writing()
-        else:
-            one.write()
-        self._pending = one, replace(state), record
+        return writing_shards(parts[0], self.world, parts[1])
 
-    def _end_parts(self) -> tuple[State, Saved]:
+    def _whole_files(self) -> Work:
+        """Return what writes whole tensors, on the first process; the others send what they hold.
+
+        Asynchronous, of a single process alone: it writes copies.
+        """
+        found = training_state.collect(
+            self.model, self.optimizer, self.world, copies=self.asynchronous
+        )
+        whole_of = _whole_of(self.model)
+        if self.asynchronous:
+            copies = {name: t.detach().to("cpu", copy=True) for name, t in _named(self.model)}
+            whole_of = copies.pop
+
+        def work(place: Path) -> dict[str, Written]:
+            files = save_weights(self.model, place, whole_of, writes=self.world.first)
+            return files | (training_state.write(place, *found) if self.world.first else {})
+
+        return work
+
+    def _end(self) -> tuple[State, Saved]:
         assert self._pending is not None
         (one, state, record), self._pending = self._pending, None
 
@@ -124,7 +137,7 @@ class Checkpointer:
             save_around(self.model, self.tokenizer, directory)
             training_state.write_state(directory, record)
 
-        return state, one.end(fill)
+        return state, replace(one.end(fill), seconds=one.seconds)
 
     def sizes(self) -> tuple[int, int]:
         """Return the bytes of a checkpoint that one process writes, and of them the weights'."""
@@ -149,7 +162,7 @@ class Checkpointer:
 
         None if there is none. Raises `SystemFailure` where a process could not write its shard.
         """
-        return self._end_parts() if self.pending else None
+        return self._end() if self.pending else None
 
     def prune(self, newest: Saved) -> None:
         """Remove the checkpoints that `newest` replaces; the best and the last healthy one stay.
@@ -167,23 +180,14 @@ class Checkpointer:
             checkpoint.remove_all_except(root, staying)
 
     def finish(self) -> Saved:
-        """Write the trained model, readable by everybody whom the umask allows."""
-        if self.sharded:
-            return self._finish_by_layers()
-        write = self._model_writer()
-        return self.world.on_first(lambda: checkpoint.publish(self.output, write, private=False))
+        """Write the trained model, readable by everybody whom the umask allows.
 
-    def _finish_by_layers(self) -> Saved:
-        """The same with no more than one file and one layer in the memory of any process."""
-        parameters = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-
-        def whole_of(name: str) -> Tensor:
-            return full_tensor(parameters[name].detach()).cpu()
-
-        one = ShardedDirectory(self.output, self.world, {}, private=False)
+        With no more than one file and one layer of it in the host memory of any process.
+        """
+        one = ShardedDirectory(self.output, self.world, private=False)
         one.begin()
         first = self.world.first  # the others send what it asks for
-        one.do(lambda place: save_weights(self.model, place, whole_of, writes=first))
+        one.do(lambda place: save_weights(self.model, place, _whole_of(self.model), writes=first))
         return one.end(lambda place: save_around(self.model, self.tokenizer, place))
 
     def clean_up(self, state: State) -> None:
@@ -209,11 +213,6 @@ class Checkpointer:
             remove_derived(self.directory)
         with suppress(OSError):  # something stays there
             root.rmdir()
-
-    def _model_writer(self) -> Callable[[Path], None]:
-        """Return what writes the model as it is now; sharded weights are gathered first."""
-        weights = training_state.weights(self.model, self.world)
-        return lambda directory: save(self.model, self.tokenizer, directory, weights)
 
     def best(self) -> Path:
         """Return the checkpoint with the lowest task loss.
@@ -261,3 +260,14 @@ def best(found: list[Standing]) -> list[Standing]:
 
 def _path(one: Standing) -> Path:
     return one.path
+
+
+def _named(model: Any) -> tuple[tuple[str, Tensor], ...]:
+    """Return every weight and buffer by name, tied ones once."""
+    return (*model.named_parameters(), *model.named_buffers())
+
+
+def _whole_of(model: Any) -> Callable[[str], Tensor]:
+    """Return what gives whole tensors on the host by name; every process asks for the same."""
+    tensors = dict(_named(model))
+    return lambda name: full_tensor(tensors[name].detach()).cpu()

@@ -56,7 +56,7 @@ from gpu_runner.plan.compile_choice import choose_compile
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.intervals import Intervals
 from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids, keep_freed
-from gpu_runner.plan.plan import RunPlan, check_new, make_plan, writes_shards
+from gpu_runner.plan.plan import RunPlan, check_new, make_plan, writes_beside_steps, writes_shards
 from gpu_runner.plan.step_time import evaluation_seconds
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop, StopRequest
@@ -149,7 +149,7 @@ def join_world(config: TrainConfig) -> Iterator[World]:
 def check_processes(config: TrainConfig, world: World) -> None:
     """Refuse what several processes cannot do yet. Raises `UsageError` before anything is read."""
     world.check(config.grad_accum)
-    _check_checkpoint_files(config)
+    _check_checkpoint_files(config, world.size)
     if config.optimizer_in_backward and config.grad_accum > world.size:  # a run that is resumed
         text = (
             f"--optimizer-in-backward takes one micro-batch a process, and --grad-accum is"
@@ -175,15 +175,13 @@ def check_processes(config: TrainConfig, world: World) -> None:
             raise everyones(UsageError(f"{text}."))
 
 
-def _check_checkpoint_files(config: TrainConfig) -> None:
+def _check_checkpoint_files(config: TrainConfig, processes: int) -> None:
     """Refuse kinds of checkpoints that exclude another setting. Raises `UsageError`."""
-    files, why = config.checkpoint_files, ""
-    if files == "whole" and config.async_checkpoints:
-        why = "--async-checkpoints writes shards only"
-    elif files == "shards" and config.trust_remote_code:
-        why = "a model's own code is saved beside whole files only"
-    if why:
-        text = f"--checkpoint-files {files}: {why}. Give --checkpoint-files auto."
+    if processes > 1 and config.checkpoint_files == "whole" and config.async_checkpoints:
+        text = (
+            f"--checkpoint-files whole: {processes} processes write beside their steps, with"
+            " --async-checkpoints, shards only. Give --checkpoint-files auto."
+        )
         raise everyones(UsageError(text))
 
 
@@ -223,7 +221,7 @@ class PreparedRun:
             origins=self.origins,
             world=self.world,
             sharded=writes_shards(self.plan.config, self.world.size),
-            asynchronous=self.plan.config.async_checkpoints,
+            asynchronous=not any(self.world.any(not writes_beside_steps(self.plan))),
             keep_last=self.plan.config.keep_last,
             keep_state=self.plan.config.keep_state and self.plan.config.save_every != 0,
         )

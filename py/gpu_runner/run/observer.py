@@ -263,19 +263,19 @@ class RunObserver:
         self._recorder.saving(state.step)
         saved = self._checkpointer.save(state)
         if saved is not None:
-            self._complete(state, saved)
+            self._complete(state, saved, time.monotonic() - started)
         self._recorder.resting()
-        if self._chooser is not None:
-            self._chooser.saved(state.step, time.monotonic() - started)
 
     def settle(self) -> None:
         """Wait for a checkpoint that is being written, and log it."""
         if (found := self._checkpointer.settled()) is not None:
-            self._complete(*found)
+            self._complete(*found, found[1].seconds)
 
-    def _complete(self, state: State, saved: Saved) -> None:
+    def _complete(self, state: State, saved: Saved, seconds: float) -> None:
         self._recorder.saved(state, saved)
         self._checkpointer.prune(saved)
+        if self._chooser is not None:
+            self._chooser.saved(state.step, seconds)
 
     @property
     def pending(self) -> bool:

@@ -4,9 +4,10 @@
 
 A shard is a safetensors file whose header says where in the whole tensor its rows begin, in the
 words of PyTorch's `HuggingFaceStorageWriter` (torch.distributed.checkpoint): its reader reads these
-files too, whatever the number of processes. They are written here because that writer makes a
-second copy of all it writes, and the library of safetensors holds Python's lock while it writes:
-no training step would run beside it. Nothing in these files can run code when it is read.
+files too, whatever the number of processes. They are written here, and whole files too, because
+that writer makes a second copy of all it writes, and the library of safetensors holds Python's lock
+while it writes: no training step would run beside it. Nothing in these files can run code when it
+is read.
 """
 
 from __future__ import annotations
@@ -74,14 +75,24 @@ def file_name(number: int, files: int) -> str:
     return f"shard-{number + 1:05d}-of-{files:05d}.safetensors"
 
 
+def write_whole(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Written:
+    """Write whole tensors as `write` does rows: the file that `safetensors` would write."""
+    return _write(file, {name: Shard(tensor) for name, tensor in tensors.items()}, metadata)
+
+
 def write(file: Path, shards: Mapping[str, Shard], metadata: Mapping[str, str]) -> Written:
-    """Write some rows of each tensor, one tensor at a time, and flush them. Raises `OSError`.
+    """Write some rows of each tensor, one tensor at a time, and flush them. Raises `OSError`."""
+    return _write(file, shards, {**metadata, PLACES: _places(shards)})
+
+
+def _write(file: Path, shards: Mapping[str, Shard], metadata: Mapping[str, str]) -> Written:
+    """Write tensors one after the other.
 
     Tensors on a GPU are copied to the host as they are written. The checksum is of the bytes in
     memory, so that `verify` finds a disk that wrote others.
     """
     named = sorted(shards.items(), key=lambda one: (-one[1].rows.element_size(), one[0]))
-    header: dict[str, Any] = {"__metadata__": {**metadata, PLACES: _places(shards)}}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
     offset = 0
     for name, shard in named:
         end = offset + shard.rows.nbytes

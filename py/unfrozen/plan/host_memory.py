@@ -3,9 +3,9 @@
 Beside Python, its libraries and its steps:
 
     load     weights are read: whole by every process, or by each what it will hold
-    save     a checkpoint is written: gathered by the first process, in shards by each, or in
-             shards from a copy, while steps go on
-    finish   the trained model is written as one directory: gathered, or some layers at a time
+    save     a checkpoint is written: gathered by the first process, in shards by each, or from a
+             copy, while steps go on
+    finish   the trained model is written as one directory, some layers at a time
 
 The resident set on a CPU, beyond the predicted tensors:
 
@@ -77,16 +77,12 @@ def host_bytes(
     if unpacked:
         width = BYTES[recipe.params]
         load += round(model.largest_matrix * (2 * width + 2 + width / 2))
-    gathered = weights + moments
-    copied = on_card or parts > 1
+    end = min(weights, FILE_BYTES) + 2 * tensor if on_card or parts > 1 else 0
     first, other = {
-        "whole": (gathered if copied else 0, 0 if on_card or parts == 1 else tensor),
+        "whole": (end + moments if parts > 1 else end, 0 if on_card or parts == 1 else tensor),
         "shards": (piece if on_card else 0,) * 2,
-        "beside": (-(-gathered // parts),) * 2,
+        "beside": (-(-(weights + moments) // parts),) * 2,
     }[writing]
-    end = min(weights, FILE_BYTES) + 2 * tensor
-    if writing == "whole":
-        end = weights if copied else 0
     return HostBytes(
         {"load": load, "save": first, "finish": end},
         {"load": local * load, "save": first + (local - 1) * other, "finish": end},

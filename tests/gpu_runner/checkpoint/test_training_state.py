@@ -26,7 +26,8 @@ def trained() -> tuple[torch.nn.Module, optim.Optimizer]:
 
 def save(directory: Path, model: Any, optimizer: optim.Optimizer, state: Any = None) -> Path:
     tensors, metadata = training_state.collect(model, optimizer, World())
-    training_state.write(directory, tensors, metadata, {} if state is None else state)
+    training_state.write(directory, tensors, metadata)
+    training_state.write_state(directory, state or {})
     return directory
 
 
@@ -64,7 +65,7 @@ def test_a_missing_moment_is_refused_by_name(tmp_path: Path) -> None:
     model, optimizer = trained()
     tensors, metadata = training_state.collect(model, optimizer, World())
     del tensors["exp_avg_sq.model.embed_tokens.weight"]
-    training_state.write(tmp_path, tensors, metadata, {})
+    training_state.write(tmp_path, tensors, metadata)
     with pytest.raises(CheckpointError, match=r"has no exp_avg_sq of model\.embed_tokens"):
         training_state.restore(tmp_path, model, optimizer, World())
 
@@ -73,7 +74,7 @@ def test_a_moment_of_another_shape_is_refused_by_name(tmp_path: Path) -> None:
     model, optimizer = trained()
     tensors, metadata = training_state.collect(model, optimizer, World())
     tensors["exp_avg.model.embed_tokens.weight"] = torch.zeros(3, 3)
-    training_state.write(tmp_path, tensors, metadata, {})
+    training_state.write(tmp_path, tensors, metadata)
     with pytest.raises(CheckpointError, match=r"embed_tokens.* is \(3, 3\), the parameter"):
         training_state.restore(tmp_path, model, optimizer, World())
 

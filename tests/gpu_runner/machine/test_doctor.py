@@ -15,6 +15,7 @@ from rich.console import Console
 from gpu_runner.errors import ExitCode
 from gpu_runner.machine.description import Outcome
 from gpu_runner.machine.doctor import (
+    TESTED,
     check_gpu,
     check_machine,
     check_package,
@@ -24,6 +25,7 @@ from gpu_runner.machine.doctor import (
 )
 from run_process import ROOT
 
+REQUIREMENTS = ROOT / "requirements.txt"
 HAS_GPU = torch.cuda.is_available()
 
 
@@ -46,6 +48,24 @@ def test_a_package_that_is_too_old_comes_with_its_command() -> None:
     assert found.verdict == "failed"
     assert found.remedy == "pip install -U 'torch>=99.1'"
     assert check_package("torch", "2.12").verdict == "passed"
+
+
+def test_a_package_newer_than_what_was_tested_is_noted_with_what_tries_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(TESTED, "transformers", "5.1")
+    found = check_package("transformers", "5.0")
+    assert found.verdict == "noted"
+    assert found.note.endswith(" (5.0 or newer; tested with 5.1)")
+    assert found.remedy.endswith("selftest tries this version")
+
+
+def test_what_was_tested_is_what_these_tests_run_with() -> None:
+    pinned = dict(
+        re.findall(r"^([\w-]+)==(\d+\.\d+)", REQUIREMENTS.read_text("utf-8"), re.MULTILINE)
+    )
+    assert TESTED["transformers"] == pinned["transformers"]
+    assert [*map(int, torch.__version__.split(".")[:2])] >= [*map(int, TESTED["torch"].split("."))]
 
 
 AMPERE_BUILD = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "compute_120"]

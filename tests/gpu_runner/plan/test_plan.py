@@ -15,6 +15,7 @@ from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine, plan
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.payloads import planned_rates, start_payload
+from gpu_runner.system import limits
 from unfrozen.schedules import Schedule
 from unfrozen.units import parse_bytes
 
@@ -82,6 +83,31 @@ def test_disk_counts_what_a_checkpoint_of_each_optimizer_holds(
     size = sum(file.stat().st_size for file in tensors)
     assert planned.checkpoint_bytes == pytest.approx(size, rel=0.15)
     assert planned.disk_bytes == planned.weight_bytes + 4 * planned.checkpoint_bytes
+
+
+@pytest.mark.parametrize(
+    ("changes", "left", "beside"),
+    [
+        ({}, 2, True),
+        ({}, 1.9, False),
+        ({"async_checkpoints": True}, 1, True),
+        ({"async_checkpoints": False}, 9, False),
+    ],
+)
+def test_on_a_gpu_checkpoints_are_written_beside_the_steps_where_the_host_has_room(
+    changes: dict[str, bool],
+    left: float,
+    beside: bool,
+    model_dir: Path,
+    sums_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_cpu = made(model_dir, sums_file, **changes)
+    room = limits.Limit("memory", 1 << 40, round(left * on_cpu.checkpoint_bytes))
+    monkeypatch.setattr(limits, "memory", lambda: room)
+    on_gpu = dataclasses.replace(on_cpu, device=torch.device("cuda"))
+    assert plan.writes_beside_steps(on_gpu) == beside
+    assert plan.writes_beside_steps(on_cpu) == changes.get("async_checkpoints", False)
 
 
 def test_a_model_of_an_unknown_type_trains_without_a_prediction(

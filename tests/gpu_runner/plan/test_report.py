@@ -56,7 +56,8 @@ def test_of_several_both_ways_are_reported(
     parts, whole = lines["host memory"], lines["… without shards"]
     assert f"{format_bytes(LARGEST // 4)} to load" in parts
     assert f"{format_bytes(WEIGHTS + WEIGHTS // 4)} to load" in whole
-    assert f"{format_bytes(SAVED)} to write a checkpoint" in whole
+    gathered = SAVED - WEIGHTS + WEIGHTS + 2 * LARGEST
+    assert f"{format_bytes(gathered)} to write a checkpoint" in whole
     assert "the 2 of its machine" in parts
 
 

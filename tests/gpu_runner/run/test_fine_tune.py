@@ -208,24 +208,11 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_read(
     check_processes(replace(config, **choice), World())
 
 
-@pytest.mark.parametrize(
-    ("choice", "said"),
-    [
-        (
-            {"checkpoint_files": "whole", "async_checkpoints": True},
-            "--async-checkpoints writes shards only",
-        ),
-        (
-            {"checkpoint_files": "shards", "trust_remote_code": True},
-            "a model's own code is saved beside whole files only",
-        ),
-    ],
-)
-def test_kinds_of_checkpoints_that_exclude_another_choice_are_refused(
-    config: TrainConfig, choice: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(UsageError, match=rf"{said}.*Give --checkpoint-files auto\."):
-        check_processes(replace(config, **choice), World())
+def test_several_processes_that_write_whole_files_wait_for_them(config: TrainConfig) -> None:
+    beside = replace(config, checkpoint_files="whole", async_checkpoints=True)
+    check_processes(beside, World())
+    with pytest.raises(UsageError, match=r"2 processes write .*Give --checkpoint-files auto\."):
+        check_processes(beside, World(size=2))
 
 
 def test_a_run_with_updates_within_the_backward_pass_goes_on_with_as_many_processes(

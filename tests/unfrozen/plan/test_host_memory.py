@@ -27,7 +27,9 @@ from unfrozen.units import MIB
 PARAMETERS = 70_553_706_496
 EMBEDDING = 128_256 * 8_192
 PIECE = EMBEDDING * 4 // 8
-SAVED = 12 * PARAMETERS + 4 * (80 * 9 + 3)  # weights, two moments, a count of steps a tensor
+MOMENTS = 8 * PARAMETERS + 4 * (80 * 9 + 3)  # two, and a count of steps a tensor
+SAVED = 4 * PARAMETERS + MOMENTS
+FILE = FILE_BYTES + 2 * 4 * EMBEDDING  # of the model, and what is converted for it
 RECIPE = {"params": "fp32", "grads": "fp32", "moments": "fp32", "master": None, "compute": "bf16"}
 LIBRARIES = 300 * MIB
 HOLD = f"""
@@ -70,15 +72,15 @@ def test_experts_in_mxfp4_are_unpacked_one_tensor_at_a_time() -> None:
     assert unpacked - plain == 32 * 2 * 2_880 * 2_880 * (4 + 4 + 2 + 2)
 
 
-def test_eight_processes_that_read_and_gather_all_need_terabytes() -> None:
+def test_eight_processes_that_read_all_need_terabytes_and_one_gathers_the_moments() -> None:
     found = of_70b("whole", "whole")
     assert found.process == {
         "load": 4 * PARAMETERS,
-        "save": SAVED,
-        "finish": 4 * PARAMETERS,
+        "save": MOMENTS + FILE,
+        "finish": FILE,
     }
     assert found.machine["load"] == 8 * 4 * PARAMETERS  # 2.26 TB
-    assert found.machine["save"] == SAVED  # 847 GB, of the first process alone
+    assert found.machine["save"] == MOMENTS + FILE  # 578 GB, of the first process alone
 
 
 def test_eight_that_read_and_write_their_parts_need_a_few_tensors() -> None:
@@ -86,7 +88,7 @@ def test_eight_that_read_and_write_their_parts_need_a_few_tensors() -> None:
     assert found.process == {
         "load": 2 * PIECE,  # what is mapped of the file, and its copy
         "save": PIECE,
-        "finish": FILE_BYTES + 2 * 4 * EMBEDDING,
+        "finish": FILE,
     }
     assert found.machine["load"] == 8 * 2 * PIECE
     assert found.machine["save"] == 8 * PIECE
@@ -104,7 +106,12 @@ def test_on_a_cpu_what_is_there_needs_no_copy() -> None:
     assert shards.process["save"] == 0
     whole = of_70b("whole", "whole", on_card=False)
     assert whole.process["load"] == 4 * PARAMETERS + 4 * PARAMETERS // 8
-    assert whole.machine["save"] == SAVED + 7 * 4 * EMBEDDING
+    assert whole.machine["save"] == MOMENTS + FILE + 7 * 4 * EMBEDDING
+
+
+def test_alone_on_a_gpu_a_file_of_weights_and_a_tensor_of_the_moments_are_on_the_host() -> None:
+    found = of_70b("whole", "whole", parts=1)
+    assert found.process == {"load": 4 * PARAMETERS, "save": FILE, "finish": FILE}
 
 
 def test_alone_on_a_cpu_nothing_is_gathered() -> None:

@@ -117,7 +117,7 @@ def resume(demo: DemoModel) -> Figure:
     again.load_state_dict(model.state_dict())
     with tempfile.TemporaryDirectory() as place:
         tensors, metadata = training_state.collect(model, optimizer, World())
-        training_state.write(Path(place), tensors, metadata, {})
+        training_state.write(Path(place), tensors, metadata)
         training_state.restore(Path(place), again, other, World())
     for one, its_optimizer in ((model, optimizer), (again, other)):
         _step(one, its_optimizer, demo.batch(8, 4))
