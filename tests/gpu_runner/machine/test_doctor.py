@@ -150,7 +150,9 @@ def test_a_gpu_without_kernels_comes_with_the_capability_it_needs() -> None:
 
 
 def test_a_package_is_shown_beside_the_version_it_needs() -> None:
-    assert check_package("torch", "2.12").note.endswith(" (2.12 or newer)")
+    assert check_package("numpy", "2.0").note.endswith(" (2.0 or newer)")
+    tested = f" (2.12 or newer; tested with {TESTED['torch']})"
+    assert check_package("torch", "2.12").note.endswith(tested)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
