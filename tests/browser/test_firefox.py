@@ -76,7 +76,7 @@ def test_a_reader_with_firefox_runs_plans_comes_back_and_goes_on_without_a_netwo
     reader.evaluate(BACK)
     wait(reader, "() => location.pathname", "/")
     wait(reader, "() => location.hash", f"#&{plan[1:]}")
-    time.sleep(0.5)  # what has arrived is kept a moment later
+    time.sleep(4)  # what has arrived is kept a moment later
     kept_host.shutdown()
     kept_host.server_close()
     reader.go(kept_host.url)

@@ -61,7 +61,7 @@ def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, kept_host
     stay(reader)
     assert cells.run("6 * 7")["value"] == "42"
     assert not reader.evaluate("crossOriginIsolated")  # this host sends no headers
-    reader.wait_for_timeout(500)  # what has arrived is kept a moment later
+    reader.wait_for_timeout(4000)  # what has arrived is kept a moment later
     kept_host.shutdown()
     kept_host.server_close()
     planner = PlannerReader(reader, kept_host.url)
@@ -109,7 +109,7 @@ def test_what_a_browser_has_lost_of_the_site_is_fetched_and_kept_again(
     lost = reader.evaluate(LOSE_SCRIPTS)
     assert len(lost) > 10
     assert CellReader(reader, kept_host.url).phase == "idle"
-    for _ in range(100):
+    for _ in range(200):
         if reader.evaluate(KEPT_SCRIPTS):
             break
         reader.wait_for_timeout(50)

@@ -50,6 +50,8 @@ SCENES = Path(__file__).with_name("worker-client.mjs")
             [["file:", True, False], ["blob:", False, True]],
             [["receive", 4], ["refuse"]],
         ),
+        ("headerless", [["blob:", False, True]], []),
+        ("headed", [["file:", False, False]], []),
         (
             "unguardable",
             [

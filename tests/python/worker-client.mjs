@@ -80,6 +80,17 @@ const scenes = {
     made[1].say({ type: "unguarded" });
     return summary();
   },
+  async headerless() {
+    globalThis.fetch = async () => new Response("");
+    answers = unguarded;
+    await begin();
+    return summary();
+  },
+  async headed() {
+    globalThis.fetch = async () => new Response("", { headers: { "Content-Security-Policy": "default-src 'none'" } });
+    await begin();
+    return summary();
+  },
   async unguardable() {
     answers = (worker) => (worker.url.startsWith("blob:") ? worker.break("blob: is forbidden here") : unguarded(worker));
     await begin();

@@ -17,6 +17,7 @@
 const KEPT = "unfrozen-site-";
 const CACHE = `${KEPT}${VERSION}`;
 const SMALL_BYTES = 400_000; // larger files, but for pages, are kept when they are fetched
+const LATER_MS = 2000; // copying and hashing what starts Python would take time from its start
 const ISOLATED = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
 const ROOT = new URL("./", self.location.href).href;
 
@@ -26,7 +27,7 @@ self.addEventListener("message", ({ data }) => data === "take over" && self.skip
 self.addEventListener("fetch", (event) => {
   const path = pathOf(event.request);
   if (path.endsWith("/")) event.respondWith(Response.redirect(ROOT + path));
-  else if (path) event.respondWith(answer(event.request, path));
+  else if (path) event.respondWith(answer(event, path));
   else if (event.request.method === "HEAD") event.respondWith(fetch(event.request).catch(() => new Response(null, { status: 204 })));
 });
 
@@ -67,21 +68,23 @@ async function takeOver() {
   await self.clients.claim();
 }
 
-async function answer(request, path) {
+async function answer(event, path) {
   const kept = await (await caches.open(CACHE)).match(ROOT + path);
   if (kept) return withHeaders(kept, path);
-  const fetched = await fetch(request);
+  const fetched = await fetch(event.request);
   if (!fetched.ok) return fetched;
-  void keepLater(path, fetched.clone());
+  event.waitUntil(keepLater(path));
   return withHeaders(fetched, path);
 }
 
-/** Keeps a file that has been sent on already, if it is of this version. */
-async function keepLater(path, fetched) {
+/** Keeps a file that was sent on a while ago, as the browser has it, if it is of this version. */
+async function keepLater(path) {
+  await new Promise((resolve) => setTimeout(resolve, LATER_MS));
   try {
+    const fetched = await fetch(ROOT + path, { cache: "force-cache" });
     if (await isOurs(path, await fetched.clone().arrayBuffer())) await (await caches.open(CACHE)).put(ROOT + path, fetched);
   } catch {
-    // it broke off, or there is no room: the next request fetches it again
+    // it does not come, or there is no room: the next request fetches it again
   }
 }
 

@@ -10,11 +10,11 @@
  * all others are checked against messages.js, because reader code may have taken over the worker.
  *
  * Our server sends a Content-Security-Policy with the worker's script: no requests, no code from text. On a host
- * that sends none the worker reports that it is "unguarded" before it starts anything, and another one is made from a
+ * that sends none, and where the worker reports that it is "unguarded" before it starts anything, one is made from a
  * `blob:` of this page, which inherits the page's policy and imports the same file. Where that is forbidden too,
  * the worker starts without a policy: sandbox.js still removes what Python does not need.
  *
- *   own policy ──"unguarded"──▶ page's policy ──script error──▶ no policy
+ *   own policy ──none, or "unguarded"──▶ page's policy ──script error──▶ no policy
  */
 
 /* global PYTHON_HASH -- written in by web/site_builder/assets.py: of all that starts Python */
@@ -29,7 +29,9 @@ const GRACE_MS = 2_000; // after a suspend, timers are overdue: a worker that li
 
 /** From the strictest to none. */
 const POLICIES = ["own", "page", "none"];
-let strictest = 0; // that this host allows; the first worker finds out
+let strictest = 0; // that this host allows; the script's headers and the first worker tell
+/** @type {Promise<boolean> | null} whether the worker's script comes with a policy */
+let guarded = null;
 
 export class WorkerClient extends EventTarget {
   #url;
@@ -127,6 +129,7 @@ export class WorkerClient extends EventTarget {
 
   /** Makes a worker that has loaded its scripts, under the strictest policy that this host allows. */
   async #open(signal) {
+    if (!(await (guarded ??= hasPolicy(this.#url)))) strictest = Math.max(strictest, 1);
     for (;;) {
       const tried = strictest;
       const worker = this.#make(POLICIES[tried]);
@@ -229,6 +232,15 @@ export class WorkerClient extends EventTarget {
 }
 
 class ScriptError extends Error {}
+
+/** Whether a script comes with a policy, as its host says; one that does not come is told of by its worker. */
+async function hasPolicy(url) {
+  try {
+    return (await fetch(url)).headers.has("Content-Security-Policy");
+  } catch {
+    return true;
+  }
+}
 
 /** The first answer of a worker that was just made: its message, or the problem of its script, or "" once aborted. */
 function firstAnswer(worker, signal) {
