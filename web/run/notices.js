@@ -46,7 +46,7 @@ function connectionNotice({ source, stream, runner, started, problem, run, readi
   if (stream === "loading") {
     return { tone: "quiet", title: "Reading", text: `Reading ${source.name}. ${progress ?? ""}`.trim() };
   }
-  if (source.kind === "live" && reading && ["live", "back"].includes(stream)) {
+  if (source.kind === "live" && reading && ["outlined", "live", "back"].includes(stream)) {
     return { tone: "quiet", title: "Reading", text: "Reading the log…" };
   }
   if (source.kind !== "live" || run.end) return null;

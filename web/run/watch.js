@@ -18,6 +18,7 @@ import { currentToken, runner } from "./runner.js";
 const BACK_MS = 4000;
 const PLAY_MS = 8000; // of a recording, however long its run took
 const BEHIND_BYTES = 4_000_000; // unread: more than a page folds between two frames
+const OUTLINED_BYTES = 4_000_000; // more than is read at once
 const FOLLOWING = ["connecting", "live", "gone", "back"];
 /** What leads to a run in the address of the page of runs. */
 const KINDS = { run: "live", recording: "recording" };
@@ -55,14 +56,30 @@ export class RunWatch extends EventTarget {
   async outlineLive(id) {
     const signal = this.#start({ kind: "live", name: id }, "outlined");
     const { status, text } = await runner.get(`api/runs/${encodeURIComponent(id)}/outline`);
-    if (status === 200 && !signal.aborted) this.#fold(eventsOf(text.split("\n").filter(Boolean)), 0);
+    if (status !== 200 || signal.aborted) return;
+    this.#fold(eventsOf(text.split("\n").filter(Boolean)), 0);
+    this.run.gaps = 0; // not of the log
+  }
+
+  /** Follows a run of this page's runner, of `bytes` now; a long log is outlined before it is read. */
+  async openLive(id, bytes) {
+    if (bytes > OUTLINED_BYTES) {
+      if (this.#isFollowing(id)) return;
+      await this.outlineLive(id);
+      if (this.source.kind !== "live" || this.source.name !== id) return; // another one was chosen meanwhile
+    }
+    this.showLive(id);
+  }
+
+  #isFollowing(id) {
+    const { kind, name } = this.source;
+    return kind === "live" && name === id && FOLLOWING.includes(this.stream);
   }
 
   /** Follows a run of this page's runner; one that is followed already is not read again. */
   showLive(id) {
-    const { kind, name } = this.source;
-    if (kind === "live" && name === id && FOLLOWING.includes(this.stream)) return;
-    const outlined = this.stream === "outlined" && name === id ? this.run : null;
+    if (this.#isFollowing(id)) return;
+    const outlined = this.stream === "outlined" && this.source.name === id && this.run.events > 0 ? this.run : null;
     const signal = this.#start({ kind: "live", name: id }, "connecting");
     if (outlined) Object.assign(this, { run: outlined }).#whole = emptyRun();
     const guarded = (take) => (...values) => signal.aborted || take(...values);

@@ -132,7 +132,7 @@ export class RunView extends HTMLElement {
     const resumed = stream === "over" && LIVE.includes(shown?.status);
     const isBack = stream === "refused" || stream === "missing"; // but listed again
     if (source.kind === "live" && shown && runner.state === "live" && (resumed || isBack)) {
-      this.#watch.showLive(source.name);
+      void this.#watch.openLive(source.name, shown.bytes);
     }
     if (!this.#chosenByReader && !this.#own) this.#followNewest(newest, source);
     this.#scheduleDraw();
@@ -146,7 +146,7 @@ export class RunView extends HTMLElement {
 
   #followNewest(newest, source) {
     if (newest && !(source.kind === "live" && source.name === newest.id)) {
-      this.#watch.showLive(newest.id);
+      void this.#watch.openLive(newest.id, newest.bytes);
     } else if (!newest && source.kind === "none" && this.#waitsForNoRun()) {
       if (this.#recordings.length) this.#showFirst(this.#recordings[0].name);
     }
@@ -220,7 +220,7 @@ export class RunView extends HTMLElement {
 
 /** Makes a watch show what was chosen. */
 function show(watch, { kind, name, file, files = file ? [file] : [] }) {
-  if (kind === "live") watch.showLive(name);
+  if (kind === "live") void watch.openLive(name, runner.runs.find(({ id }) => id === name)?.bytes ?? 0);
   else if (kind === "page") watch.showPage(name);
   else if (kind === "recording") watch.showRecording(name);
   else if (kind === "file" && files.length) watch.showFiles(files);
