@@ -157,6 +157,17 @@ def scored(log: Path, run: str, shift: float, runs: Path) -> None:
     (runs / run / "events.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def test_runs_of_this_machine_and_recordings_keep_the_order_of_the_address(
+    page: Page, serve_site: Server
+) -> None:
+    scored(Path("web/recordings/demo.jsonl"), "mixed", 0.0, serve_site.runs)
+    page.goto(serve_site.url.replace("#", "runs/?compare=demo-careful.jsonl,mixed,smollm2.jsonl#"))
+    heads = page.locator("run-compare data-table thead th")
+    expect(heads).to_have_count(4)
+    assert table(page)["lr"] == ["0.0001", "0.001", "0.00005"]
+    assert "compare=demo-careful.jsonl,mixed,smollm2.jsonl" in page.url
+
+
 @pytest.mark.slow
 def test_a_difference_is_named_with_its_interval_or_not_called_one(
     page: Page, site: Path, tmp_path: Path
@@ -167,12 +178,13 @@ def test_a_difference_is_named_with_its_interval_or_not_called_one(
     server = Server(site, runs, tmp_path / "server.log")
     server.start()
     try:
+        page.allowed_errors.append("404")  # type: ignore[attr-defined]
         page.goto(server.url.replace("#", "runs/?compare=one,same,worse,gone#"))
         said = page.locator(".run-compare-differences")
+        expect(page.locator("run-compare data-table thead th")).to_have_count(4)
         expect(said).to_contain_text("Run 2 and run 1 on the task: no difference that 12 examples")
         expect(said).to_contain_text("Run 3 and run 1 on the task: run 3 is 0.500 nats higher")
         expect(page.locator(".run-compare-choice [role=status]")).to_contain_text("Not here: gone.")
-        page.allowed_errors.append("404")  # type: ignore[attr-defined]
         shutil.rmtree(runs / "same")  # removed while it is compared
         expect(page.locator('.run-compare-list input[value="same"]')).to_have_count(0)
         expect(said).to_contain_text("run 3 is 0.500 nats higher")

@@ -10,7 +10,7 @@ import { h, toDom } from "../../figures/vnode.js";
 import { AXES, meaningWarning, MOST_RUNS } from "../compare.js";
 import { listRecordings } from "../log-reader.js";
 import { pageRuns } from "../page-runs.js";
-import { runTitle, runner } from "../runner.js";
+import { currentToken, runTitle, runner } from "../runner.js";
 import { RunWatch } from "../watch.js";
 import { linkCharts } from "./chart.js";
 import { saveButtons } from "./sections.js";
@@ -18,6 +18,7 @@ import { chartsOf, differencesView, otherCurves, planeOf, settingsTable } from "
 
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--c-workspace"];
 const KEY = "compare";
+const RECORDING = /\.jsonl$/;
 const DRAW_MS = 300;
 const CHARTS = ["task", "general", "right", "also"];
 const PLAIN = { axis: "step", smooth: false, log: false, range: null, also: "" };
@@ -25,6 +26,8 @@ const PLAIN = { axis: "step", smooth: false, log: false, range: null, also: "" }
 export class RunCompare extends HTMLElement {
   /** @type {{name: string, watch: RunWatch}[]} */
   #chosen = [];
+  /** Names in the order of their numbers, those that are not listed yet among them. */
+  #wanted = namesOfAddress();
   #parts = null;
   #recordings = [];
   /** @type {Map<string, File>} */
@@ -40,6 +43,8 @@ export class RunCompare extends HTMLElement {
     this.#build();
     for (const source of [runner, pageRuns]) source.addEventListener("change", () => this.#list());
     runner.start();
+    if (currentToken()) this.#chosen = this.#wanted.filter((name) => !RECORDING.test(name)).map((name) => this.#followLive(name));
+    void this.#readWhole(this.#chosen); // before the list of runs is there
     this.#list();
     this.#recordings = await listRecordings();
     this.#list();
@@ -53,8 +58,7 @@ export class RunCompare extends HTMLElement {
     const listed = [...files, ...usable, ...own, ...this.#recordings.map(({ name, title }) => ({ kind: "recording", name, title }))];
     if (JSON.stringify(listed) === JSON.stringify(this.#listed)) return;
     this.#listed = listed;
-    const names = this.#chosen.length ? this.#chosen.map(({ name }) => name) : namesOfAddress();
-    this.#choose(names);
+    this.#choose();
     this.#drawChoice();
   }
 
@@ -111,16 +115,15 @@ export class RunCompare extends HTMLElement {
   }
 
   #remember() {
-    rememberNames(this.#chosen.map((one) => one.name).filter((one) => !this.#files.has(one)), this.#options);
+    rememberNames(this.#wanted.filter((name) => !this.#files.has(name)), this.#options);
   }
 
   #drawChoice() {
     const { boxes, problem } = this.#parts;
-    const chosen = this.#chosen.map(({ name }) => name);
     const boxOf = ({ name, title }) => {
       const label = document.createElement("label");
-      const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: chosen.includes(name) });
-      box.disabled = !box.checked && chosen.length >= MOST_RUNS;
+      const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: this.#wanted.includes(name) });
+      box.disabled = !box.checked && this.#wanted.length >= MOST_RUNS;
       box.addEventListener("change", () => this.#toggle(name, box.checked));
       label.append(box, title);
       return label;
@@ -145,18 +148,18 @@ export class RunCompare extends HTMLElement {
   }
 
   #toggle(name, isChosen) {
-    const names = this.#chosen.map((one) => one.name).filter((other) => other !== name);
-    this.#choose(isChosen ? [...names, name] : names);
+    const others = this.#wanted.filter((other) => other !== name);
+    this.#wanted = (isChosen ? [...others, name] : others).slice(0, MOST_RUNS);
+    this.#choose();
     this.#remember();
     this.#drawChoice();
     this.#parts.boxes.querySelector(`input[value="${CSS.escape(name)}"]`)?.focus();
   }
 
-  /** Follows the runs of these names that are listed; those that are followed already are not read again. */
-  #choose(names) {
-    const wanted = [...new Set(names)].slice(0, MOST_RUNS);
-    const kept = this.#chosen.filter(({ name, watch }) => wanted.includes(name) || watch.stop());
-    this.#chosen = wanted.flatMap((name) => kept.find((one) => one.name === name) ?? this.#follow(name));
+  /** Follows what is wanted and listed; a run that is followed already is not read again. */
+  #choose() {
+    const kept = this.#chosen.filter(({ name, watch }) => this.#wanted.includes(name) || watch.stop());
+    this.#chosen = this.#wanted.flatMap((name) => kept.find((one) => one.name === name) ?? this.#follow(name));
     void this.#readWhole(this.#chosen.filter((one) => !kept.includes(one)));
     this.#later();
   }
@@ -164,14 +167,23 @@ export class RunCompare extends HTMLElement {
   #follow(name) {
     const listed = this.#listed.find((one) => one.name === name);
     if (!listed) return [];
-    const watch = new RunWatch();
-    const one = { name, watch, outlined: null };
-    watch.addEventListener("change", () => this.#later());
-    if (listed.kind === "live") one.outlined = watch.outlineLive(name);
-    else if (listed.kind === "page") watch.showPage(name);
+    if (listed.kind === "live") return [this.#followLive(name)];
+    const watch = this.#newWatch();
+    if (listed.kind === "page") watch.showPage(name);
     else if (listed.kind === "file") void watch.showFiles([this.#files.get(name)]);
     else void watch.showRecording(name);
-    return [one];
+    return [{ name, watch, outlined: null }];
+  }
+
+  #followLive(name) {
+    const watch = this.#newWatch();
+    return { name, watch, outlined: watch.outlineLive(name) };
+  }
+
+  #newWatch() {
+    const watch = new RunWatch();
+    watch.addEventListener("change", () => this.#later());
+    return watch;
   }
 
   /** Reads the whole logs of runs of this machine, once the outlines of all of them are drawn. */
@@ -179,9 +191,13 @@ export class RunCompare extends HTMLElement {
     const live = added.filter(({ outlined }) => outlined);
     if (live.length === 0) return;
     await Promise.all(live.map(({ outlined }) => outlined));
+    const isListed = (name) => this.#listed.some((one) => one.name === name && one.kind === "live");
+    const others = live.filter(({ name, watch }) => watch.run.events === 0 && !isListed(name)); // no runs of this machine
+    this.#chosen = this.#chosen.filter((one) => !others.includes(one));
     this.#draw();
     await new Promise((drawn) => setTimeout(drawn, DRAW_MS));
     for (const one of live) if (this.#chosen.includes(one)) one.watch.showLive(one.name);
+    if (others.length) this.#choose();
   }
 
   #later() {
