@@ -112,3 +112,12 @@ def test_a_run_without_anything_to_draw_has_no_chart(js: JavaScript) -> None:
       const charts = chartsOf([one, {{ ...one, number: 2 }}], {{ axis: "tokens", also: "" }});
       return Object.values(charts);"""
     assert js(draw, [one]) == [None] * 4
+
+
+def test_a_run_that_lacks_the_axis_is_left_out_of_the_charts_over_it(js: JavaScript) -> None:
+    counted = [RESUMED[0], event("metrics", 1, 1, m={"train/loss": 2, "train/tokens": 50})]
+    draw = f"""{RUNS}
+      const compared = runs.map((run, n) => ({{ run, number: n + 1, color: "--ink", title: "" }}));
+      return chartsOf(compared, {{ axis: "tokens", also: "" }}).task.lines;"""
+    lines = js(draw, [RESUMED, counted])
+    assert [(line["label"], line["x"]) for line in lines] == [("2, each batch", [50])]

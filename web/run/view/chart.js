@@ -59,7 +59,7 @@ export class RunChart extends HTMLElement {
     this.#chart = chart;
     if (!this.#parts) this.#build();
     if (this.#plot && this.#plot.data.length !== chart.lines.length + 1) this.#drop(); // of other lines
-    if (isOther) this.zoom = null;
+    if (isOther) this.zoom = this.#at = null;
     this.#parts.title.textContent = chart.title;
     this.#parts.note.textContent = chart.note;
     this.#parts.legend.replaceChildren(toDom(lineLegend(chart.lines)));
@@ -176,7 +176,7 @@ export class RunChart extends HTMLElement {
     this.#zoom = range;
     if (this.#parts) this.#parts.all.hidden = range === null;
     if (!this.#plot || !this.#chart) return;
-    if (this.#chart.lines.some((line) => thinned(line, null) !== line)) this.#plot.setData(this.#data(), false);
+    this.#plot.setData(this.#data(), false);
     const [min, max] = range ?? xRange(this.#chart);
     this.#plot.setScale("x", { min, max });
     this.cursor = this.#at;

@@ -95,7 +95,8 @@ function linesOf(points, { number, color, run }, axis, look) {
   if (!points?.x.length && !points?.old.length) return [];
   const abandoned = { label: `${number}, abandoned`, color, faint: true, end: "" };
   const old = points.old.map(({ x, y }) => ({ ...abandoned, x: axisOf(run, axis, x[0])(x), y }));
-  return [...old, { label: `${number}`, color, x: axisOf(run, axis)(points.x), y: points.y, end: `${number}`, ...look }];
+  const line = { label: `${number}`, color, x: axisOf(run, axis)(points.x), y: points.y, end: `${number}`, ...look };
+  return [...old, line].filter(({ x }) => !Number.isNaN(x[0])); // a log may lack the axis
 }
 
 /** Returns the loss of each batch, smoothed with its moving average before it, and of the held-out examples. */

@@ -11,14 +11,13 @@ import { toCsv } from "../../tables/export.js";
 import { axisOf, meaningWarning } from "../compare.js";
 import { standingText } from "../standing.js";
 import { legendList } from "../../plots/guides.js";
-import { answersView } from "./answers.js";
 import { keyOf } from "./chart-data.js";
 import { chartPicture } from "./chart-picture.js";
 import { makeCharts } from "./charts.js";
 import { chartsOf, differencesView, planeOf, settingsTable } from "./compare-view.js";
 import { examplesView } from "./examples.js";
 import { headView, postMortemView } from "./head.js";
-import { alertsView, driftFigure, lacksView, logView, memoryFigure, samplesView } from "./sections.js";
+import { alertsView, answersView, driftFigure, lacksView, logView, memoryFigure, samplesView } from "./sections.js";
 import { evalTable } from "./tables.js";
 
 const WIDTH = 640;
