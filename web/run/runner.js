@@ -18,6 +18,7 @@ import { shapes } from "../schema/schema.js";
 const TOKEN_KEY = "unfrozen-token";
 const TOKEN_PATTERN = /^[0-9a-f]{32,128}$/;
 const POLL_MS = 1500;
+const MORE_MS = 50; // where the server had not read all runs yet
 const LAST_POLL_MS = 5000;
 const TIMEOUT_MS = 10_000;
 
@@ -41,6 +42,7 @@ class Runner extends EventTarget {
   #token = null;
   #version = ""; // of the list as it was last received: the next answer holds what has changed since
   #failures = 0;
+  #hasMore = false;
   #isPolling = false;
   #timer = 0;
 
@@ -101,7 +103,7 @@ class Runner extends EventTarget {
     if (token !== this.#token) return void this.#poll();
     this.#update(answer);
     const isSlow = this.#failures > 0 || this.state === "refused";
-    const delay = isSlow ? Math.min(POLL_MS * 2 ** (this.#failures || 2), LAST_POLL_MS) : POLL_MS;
+    const delay = isSlow ? Math.min(POLL_MS * 2 ** (this.#failures || 2), LAST_POLL_MS) : this.#hasMore ? MORE_MS : POLL_MS;
     this.#timer = setTimeout(() => this.#poll(), delay);
   }
 
@@ -116,6 +118,7 @@ class Runner extends EventTarget {
     if (!changes) return this.#set(status === 401 ? "refused" : "gone", this.runs);
     this.#version = changes.version;
     this.noting = changes.noting;
+    this.#hasMore = changes.more;
     const { whole, runs, gone } = changes;
     if (!whole && runs.length + gone.length === 0) return this.#set("live", this.runs);
     const replaced = new Set([...gone, ...runs.map(({ id }) => id)]);
@@ -138,13 +141,14 @@ function newestFirst(a, b) {
 
 /**
  * @param {string} text an answer of the server
- * @returns {{version: string, whole: boolean, noting: boolean, runs: RunInfo[], gone: string[]} | null} null where it is none
+ * @returns {{version: string, whole: boolean, more: boolean, noting: boolean, runs: RunInfo[], gone: string[]} | null} null where it is none
  */
 export function parseChanges(text) {
   try {
-    const { version, whole, noting, runs, gone } = JSON.parse(text);
+    const { version, whole, more, noting, runs, gone } = JSON.parse(text);
     if (typeof version !== "string" || !Array.isArray(runs) || !Array.isArray(gone)) return null;
-    return { version: encodeURIComponent(version), whole: whole === true, noting: noting === true, runs: checkRuns(runs), gone: gone.map(String) };
+    const is = { whole: whole === true, more: more === true, noting: noting === true };
+    return { version: encodeURIComponent(version), ...is, runs: checkRuns(runs), gone: gone.map(String) };
   } catch {
     return null; // counted as a failed poll
   }

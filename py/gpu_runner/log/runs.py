@@ -10,11 +10,13 @@ it holds, changes how another one is listed. Who asks again gets what has change
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -46,6 +48,8 @@ UNREADABLE: Final = "unreadable"
 NEW_SECONDS: Final = 120.0
 """A folder without an event may be a run that still loads; later it counts as unreadable."""
 MOST_LISTED: Final = 2000
+ANSWER_SECONDS: Final = 0.2
+"""So long a page waits for logs that nobody has read yet, and asks again for the rest."""
 MOST_AT_START: Final = 200
 """Lines among which the first event is looked for."""
 MOST_BACK_BYTES: Final = 4 * CHUNK_BYTES
@@ -137,6 +141,7 @@ class RunIndex:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[_Sign, LogSummary | str]] = {}
         self._noted: dict[str, tuple[_Sign, Notes]] = {}
+        self._until, self._unread = math.inf, 0
         self._life = secrets.token_hex(4)
         self._version = 0
         self._sent: dict[str, tuple[int, RunInfo | None]] = {}
@@ -158,24 +163,36 @@ class RunIndex:
 
     def infos(self) -> list[RunInfo]:
         """Return all runs, the newest first, then what cannot be read, with its problem."""
+        return self._list(math.inf)[0]
+
+    def _list(self, seconds: float) -> tuple[list[RunInfo], int]:
+        """Return what is listed, and how many logs have to wait: never read when time was over."""
         with self._lock:  # one reader at a time, and the others find what it has read
-            folders = list(self._folders())
+            self._until, self._unread = self._clock.monotonic() + seconds, 0
+            folders = sorted(self._folders(), key=_changed, reverse=True)
             there = {name for name, _ in folders}
             self._known = {n: known for n, known in self._known.items() if n in there}
             self._noted = {n: noted for n, noted in self._noted.items() if n in there}
             found = [info for name, entry in folders if (info := self._info(name, entry))]
+            unread = self._unread
         found.sort(key=lambda info: (bool(info.problem), -info.started, info.id))
         if (more := len(found) - MOST_LISTED) > 0:
             text = f"{more:,} more are not listed: move old ones into another folder"
-            return [*found[:MOST_LISTED], RunInfo("", UNREADABLE, problem=text)]
-        return found
+            found = [*found[:MOST_LISTED], RunInfo("", UNREADABLE, problem=text)]
+        return found, unread
+
+    def read_ahead(self) -> None:
+        """Read every log once, with room for those who ask meanwhile."""
+        while self._list(ANSWER_SECONDS / 4)[1]:
+            time.sleep(ANSWER_SECONDS / 20)
 
     def changes(self, after: str) -> dict[str, Any]:
         """Return the lines that have changed since the answer of version `after`, and what is gone.
 
-        All lines where that was no answer of this index.
+        All lines where that was no answer of this index; there is `more` where the time was short.
         """
-        infos = {info.id: info for info in self.infos()}
+        listed, unread = self._list(ANSWER_SECONDS)
+        infos = {info.id: info for info in listed}
         with self._lock:
             new: dict[str, RunInfo | None] = dict.fromkeys(self._sent.keys() - infos.keys())
             new = {n: i for n, i in (new | infos).items() if self._sent.get(n, (0, None))[1] != i}
@@ -189,6 +206,7 @@ class RunIndex:
             return {
                 "version": f"{self._life}.{self._version}",
                 "whole": since == 0,
+                "more": unread > 0,
                 "runs": [info.as_json() for info in found.values() if info is not None],
                 "gone": [name for name, info in found.items() if info is None],
             }
@@ -235,6 +253,9 @@ class RunIndex:
             return _unreadable(name, f"it has no {LOG_NAME}: it ended before its first event")
         except NotPlain as error:
             return _unreadable(name, f"its {LOG_NAME}: {error.strerror}")
+        if name not in self._known and self._clock.monotonic() > self._until:
+            self._unread += 1
+            return None
         if name not in self._known or self._known[name][0] != sign:
             before = self._known.get(name, (sign, ""))
             grown = before[0][0] == sign[0] and before[0][1] < sign[1]
@@ -412,6 +433,14 @@ def _sign(log: Path) -> _Sign:
     finally:
         os.close(descriptor)
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _changed(folder: tuple[str, os.DirEntry[str]]) -> float:
+    """Return when something was last created in a folder: those of newer runs are read first."""
+    try:
+        return folder[1].stat(follow_symlinks=False).st_mtime
+    except OSError:
+        return 0.0
 
 
 def _is_plain(entry: os.DirEntry[str]) -> bool:

@@ -79,7 +79,7 @@ def make_app(
     runs be tagged, archived and moved to the trash.
     """
     index = RunIndex(runs, SystemClock())
-    Thread(target=index.infos, daemon=True).start()  # the logs are read before anybody asks
+    Thread(target=index.read_ahead, daemon=True).start()  # before anybody asks
     table = SiteTable(site, package=package(), program=program())
 
     async def events(request: Request) -> Response:

@@ -240,7 +240,8 @@ def test_who_asks_again_gets_what_has_changed(tmp_path: Path) -> None:
     assert first["whole"]
     assert [line["id"] for line in first["runs"]] == ["a", "b"]
     same = index.changes(first["version"])
-    assert same == {"version": first["version"], "whole": False, "runs": [], "gone": []}
+    nothing = {"whole": False, "more": False, "runs": [], "gone": []}
+    assert same == {"version": first["version"]} | nothing
     change_notes(tmp_path / "a", {"tags": []}, {"tags": ["new"]})
     shutil.rmtree(tmp_path / "b")
     later = index.changes(first["version"])
@@ -248,6 +249,31 @@ def test_who_asks_again_gets_what_has_changed(tmp_path: Path) -> None:
     assert later["gone"] == ["b"]
     assert index.changes("another server's.7")["whole"]
     assert index.changes(later["version"])["gone"] == []
+
+
+class Ticking(At):
+    """A clock on which every look takes a tenth of a second."""
+
+    def monotonic(self) -> float:
+        self.seconds += 0.1
+        return self.seconds
+
+
+def test_a_page_waits_for_no_more_logs_than_can_be_read_at_once(tmp_path: Path) -> None:
+    for number in range(7):
+        folder = write(tmp_path, f"run{number}", start()).parent
+        os.utime(folder, (number, number))
+    index = RunIndex(tmp_path, Ticking(0.0))
+    answers = [index.changes("")]
+    while answers[-1]["more"]:
+        answers.append(index.changes(answers[-1]["version"]))
+    found = [[line["id"] for line in answer["runs"]] for answer in answers]
+    assert len(found) > 2
+    assert [name for names in found for name in sorted(names, reverse=True)] == [
+        f"run{number}"
+        for number in reversed(range(7))  # the newest first
+    ]
+    assert len(RunIndex(tmp_path, Ticking(0.0)).infos()) == 7
 
 
 def test_notes_that_cannot_be_read_hide_no_run(tmp_path: Path) -> None:
