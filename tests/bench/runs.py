@@ -24,6 +24,7 @@ from conftest import CHROMIUM_FLAGS, Server
 from tests.bench import Ratio, show
 
 RUNS, STEPS, VISITS, COMPARED, MOVES = 2000, 100_000, 5, 8, 50
+FIRST_RUNS = 50
 BAR_SECONDS, PICTURE_SECONDS, CURSOR_SECONDS, LETTER_SECONDS = 1.0, 1.5, 0.016, 0.05
 LISTED = """(runs) => {
   const list = document.querySelector("run-list");
@@ -113,10 +114,10 @@ def compare(page: Page, url: str, long: list[str]) -> tuple[float, float]:
     return first, page.evaluate(MOVED, MOVES)
 
 
-def visit(page: Page, url: str, long: str) -> tuple[float, float, float]:
-    """Seconds to the first content of a visit, of a letter typed, and from `long` to its end."""
+def visit(page: Page, url: str, long: str, told: int = RUNS) -> tuple[float, float, float]:
+    """Seconds until `told` runs are listed, of a letter typed, and from `long` to its end."""
     page.goto(door(url, "runs"))
-    first = page.wait_for_function(LISTED, arg=RUNS).json_value()
+    first = page.wait_for_function(LISTED, arg=told).json_value()
     return first, page.evaluate(TYPED), page.evaluate(OPENED, [long, STEPS])
 
 
@@ -132,7 +133,8 @@ def main() -> int:
         browser = player.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
         try:
             found = [
-                visit(browser.new_context().new_page(), server.url, long[0]) for _ in range(VISITS)
+                visit(browser.new_context().new_page(), server.url, long[0], told)
+                for told in (FIRST_RUNS, *[RUNS] * VISITS)  # at first not all have been read
             ]
             compared = [
                 compare(browser.new_context().new_page(), server.url, long) for _ in range(3)
@@ -143,8 +145,8 @@ def main() -> int:
     contents, letters, opens = map(list, zip(*found, strict=True))
     pictures, moves = map(list, zip(*compared, strict=True))
     rows = [
-        Ratio(f"first content, {RUNS:,} runs", median(contents), BAR_SECONDS, "s"),
-        Ratio("the same, at once after the server", contents[0], BAR_SECONDS, "s"),
+        Ratio(f"first content, {RUNS:,} runs", median(contents[1:]), BAR_SECONDS, "s"),
+        Ratio("the newest, at once after the server", contents[0], BAR_SECONDS, "s"),
         Ratio("a letter of a search", max(letters), LETTER_SECONDS, "s"),
         Ratio(f"a run of {STEPS:,} steps", median(opens), BAR_SECONDS, "s"),
         Ratio(f"first picture of {COMPARED} such runs", median(pictures), PICTURE_SECONDS, "s"),

@@ -36,13 +36,14 @@ class Runner extends EventTarget {
   runs = [];
   /** Whether runs may be tagged, archived and deleted. */
   noting = false;
+  /** Whether the server has not read all logs yet: the list grows at once. */
+  hasMore = false;
   /** Whether it is known that no runner is there, rather than not known yet. */
   isSettled = false;
   #started = false;
   #token = null;
   #version = ""; // of the list as it was last received: the next answer holds what has changed since
   #failures = 0;
-  #hasMore = false;
   #isPolling = false;
   #timer = 0;
 
@@ -103,7 +104,7 @@ class Runner extends EventTarget {
     if (token !== this.#token) return void this.#poll();
     this.#update(answer);
     const isSlow = this.#failures > 0 || this.state === "refused";
-    const delay = isSlow ? Math.min(POLL_MS * 2 ** (this.#failures || 2), LAST_POLL_MS) : this.#hasMore ? MORE_MS : POLL_MS;
+    const delay = isSlow ? Math.min(POLL_MS * 2 ** (this.#failures || 2), LAST_POLL_MS) : this.hasMore ? MORE_MS : POLL_MS;
     this.#timer = setTimeout(() => this.#poll(), delay);
   }
 
@@ -118,7 +119,7 @@ class Runner extends EventTarget {
     if (!changes) return this.#set(status === 401 ? "refused" : "gone", this.runs);
     this.#version = changes.version;
     this.noting = changes.noting;
-    this.#hasMore = changes.more;
+    this.hasMore = changes.more;
     const { whole, runs, gone } = changes;
     if (!whole && runs.length + gone.length === 0) return this.#set("live", this.runs);
     const replaced = new Set([...gone, ...runs.map(({ id }) => id)]);

@@ -48,8 +48,8 @@ UNREADABLE: Final = "unreadable"
 NEW_SECONDS: Final = 120.0
 """A folder without an event may be a run that still loads; later it counts as unreadable."""
 MOST_LISTED: Final = 2000
-ANSWER_SECONDS: Final = 0.2
-"""So long a page waits for logs that nobody has read yet, and asks again for the rest."""
+ANSWER_SECONDS: Final = 0.3
+"""So long logs are read that nobody has read yet before a page gets an answer and asks again."""
 MOST_AT_START: Final = 200
 """Lines among which the first event is looked for."""
 MOST_BACK_BYTES: Final = 4 * CHUNK_BYTES
@@ -141,7 +141,7 @@ class RunIndex:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[_Sign, LogSummary | str]] = {}
         self._noted: dict[str, tuple[_Sign, Notes]] = {}
-        self._until, self._unread = math.inf, 0
+        self._left, self._unread = math.inf, 0
         self._life = secrets.token_hex(4)
         self._version = 0
         self._sent: dict[str, tuple[int, RunInfo | None]] = {}
@@ -166,9 +166,9 @@ class RunIndex:
         return self._list(math.inf)[0]
 
     def _list(self, seconds: float) -> tuple[list[RunInfo], int]:
-        """Return what is listed, and how many logs have to wait: never read when time was over."""
+        """Return what is listed, and how many logs have to wait, because reading took so long."""
         with self._lock:  # one reader at a time, and the others find what it has read
-            self._until, self._unread = self._clock.monotonic() + seconds, 0
+            self._left, self._unread = seconds, 0
             folders = sorted(self._folders(), key=_changed, reverse=True)
             there = {name for name, _ in folders}
             self._known = {n: known for n, known in self._known.items() if n in there}
@@ -183,7 +183,7 @@ class RunIndex:
 
     def read_ahead(self) -> None:
         """Read every log once, with room for those who ask meanwhile."""
-        while self._list(ANSWER_SECONDS / 4)[1]:
+        while self._list(ANSWER_SECONDS)[1]:
             time.sleep(ANSWER_SECONDS / 20)
 
     def changes(self, after: str) -> dict[str, Any]:
@@ -253,13 +253,15 @@ class RunIndex:
             return _unreadable(name, f"it has no {LOG_NAME}: it ended before its first event")
         except NotPlain as error:
             return _unreadable(name, f"its {LOG_NAME}: {error.strerror}")
-        if name not in self._known and self._clock.monotonic() > self._until:
+        if name not in self._known and self._left <= 0:
             self._unread += 1
             return None
         if name not in self._known or self._known[name][0] != sign:
+            begun = self._clock.monotonic()
             before = self._known.get(name, (sign, ""))
             grown = before[0][0] == sign[0] and before[0][1] < sign[1]
             self._known[name] = sign, read_summary(log, before[1] if grown else "")
+            self._left -= self._clock.monotonic() - begun
         summary = self._known[name][1]
         if isinstance(summary, LogSummary):
             return _info_of(name, summary, log, now, self._notes(name))

@@ -260,8 +260,8 @@ class Ticking(At):
 
 
 def test_a_page_waits_for_no_more_logs_than_can_be_read_at_once(tmp_path: Path) -> None:
-    for number in range(7):
-        folder = write(tmp_path, f"run{number}", start()).parent
+    for number in range(12):
+        folder = write(tmp_path, f"run{number:02}", start()).parent
         os.utime(folder, (number, number))
     index = RunIndex(tmp_path, Ticking(0.0))
     answers = [index.changes("")]
@@ -270,10 +270,10 @@ def test_a_page_waits_for_no_more_logs_than_can_be_read_at_once(tmp_path: Path) 
     found = [[line["id"] for line in answer["runs"]] for answer in answers]
     assert len(found) > 2
     assert [name for names in found for name in sorted(names, reverse=True)] == [
-        f"run{number}"
-        for number in reversed(range(7))  # the newest first
+        f"run{number:02}"
+        for number in reversed(range(12))  # the newest first
     ]
-    assert len(RunIndex(tmp_path, Ticking(0.0)).infos()) == 7
+    assert len(RunIndex(tmp_path, Ticking(0.0)).infos()) == 12
 
 
 def test_notes_that_cannot_be_read_hide_no_run(tmp_path: Path) -> None:

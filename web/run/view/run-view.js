@@ -145,6 +145,7 @@ export class RunView extends HTMLElement {
   }
 
   #followNewest(newest, source) {
+    if (runner.hasMore && source.kind === "live") return; // a newer one may be among those that follow
     if (newest && !(source.kind === "live" && source.name === newest.id)) {
       void this.#watch.openLive(newest.id, newest.bytes);
     } else if (!newest && source.kind === "none" && this.#waitsForNoRun()) {
