@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from accessibility import objections
+from browser.run_reader import written
 from conftest import Server
 
 TWO = "runs/?compare=demo.jsonl,demo-careful.jsonl"
@@ -143,6 +144,19 @@ def test_points_and_charts_of_a_comparison_are_saved(
     assert svg.name == "loss-on-the-task.svg"
     assert svg.read_text("utf-8").count("<path") > 4
     assert saved(page, "PNG", tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_saved_while_a_long_log_is_read_is_all_of_it(
+    page: Page, serve_site: Server, tmp_path: Path
+) -> None:
+    steps = 20_000
+    for name in ("whole1", "whole2"):
+        written(serve_site.runs, name, "--steps", f"{steps}", "--end", "finished")
+    page.goto(serve_site.url.replace("#", "runs/?compare=whole1,whole2#"))
+    page.locator("run-compare button", has_text="Save as CSV").wait_for()
+    with saved(page, "Save as CSV", tmp_path).open(newline="") as text:
+        found = list(csv.DictReader(text))
+    assert sum(row["train/loss"] != "" for row in found) == 2 * steps
 
 
 def scored(log: Path, run: str, shift: float, runs: Path) -> None:

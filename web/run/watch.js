@@ -71,6 +71,12 @@ export class RunWatch extends EventTarget {
     this.showLive(id);
   }
 
+  /** Resolves once the whole log is read, or cannot be: what is saved is no outline. */
+  async readWhole() {
+    const isOutline = () => this.stream === "outlined" || (this.#whole && !["refused", "missing"].includes(this.stream));
+    while (isOutline()) await new Promise((changed) => this.addEventListener("change", changed, { once: true }));
+  }
+
   #isFollowing(id) {
     const { kind, name } = this.source;
     return kind === "live" && name === id && FOLLOWING.includes(this.stream);

@@ -217,6 +217,7 @@ export class RunCompare extends HTMLElement {
   /** @param {"report" | "points"} what */
   async #save(what) {
     const { saveComparison, savePoints } = await import("./report.js");
+    await Promise.all(this.#chosen.map(({ watch }) => watch.readWhole()));
     if (what === "report") saveComparison(this.#compared(), this.#options);
     else savePoints(this.#compared().map(({ run }) => run));
   }

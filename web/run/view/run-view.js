@@ -88,6 +88,7 @@ export class RunView extends HTMLElement {
 
   async #save({ what, options }) {
     const { savePoints, saveRunReport } = await import("./report.js");
+    await this.#watch.readWhole();
     if (what === "report") saveRunReport(this.state, options);
     else savePoints([this.state]);
   }
