@@ -27,12 +27,14 @@ export async function readDataReport(file) {
   if (!file.name.endsWith(".json") || file.size > REPORT_BYTES) return null;
   const { file: data, model, held_out: held, ...report } = readJson(await file.text()) ?? {};
   if (typeof data !== "string" || typeof model !== "string" || !report.counts) return null;
-  const lists = { first: report.first, hardest: report.scored?.hardest, easiest: report.scored?.easiest };
-  const { first = [], ...extremes } = Object.fromEntries(Object.entries(lists).map(([name, rows]) => [name, shortRows(rows)]));
-  const scored = report.scored && { ...report.scored, ...extremes };
-  const rows = { ...report, first, ...(scored && { scored }), ...(held && { held_out: held }) };
+  const rows = { ...report, first: shortRows(report.first ?? []), how: `${report.how}; ${data}, as ${model} reads it` };
+  if (held) rows.held_out = held;
+  if (report.scored) {
+    const { hardest, easiest } = report.scored;
+    rows.scored = { ...report.scored, hardest: shortRows(hardest), easiest: shortRows(easiest) };
+  }
   const head = { v: 1, run: file.name, seq: 0, att: 0, t: file.lastModified / 1000, rt: 0, kind: "rows", step: 0 };
-  const { value, problem } = readEvent({ ...head, ...rows, how: `${report.how}; ${data}, as ${model} reads it` });
+  const { value, problem } = readEvent({ ...head, ...rows });
   if (problem) throw new Error(`${file.name} is no answer of unfrozen data --json: ${problem}`);
   return value;
 }

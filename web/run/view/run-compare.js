@@ -21,7 +21,6 @@ const KEY = "compare";
 const RECORDING = /\.jsonl$/;
 const DRAW_MS = 300;
 const CHARTS = ["task", "general", "right", "also"];
-const PLAIN = { axis: "step", smooth: false, log: false, range: null, also: "" };
 
 export class RunCompare extends HTMLElement {
   /** @type {{name: string, watch: RunWatch}[]} */
@@ -225,7 +224,7 @@ export class RunCompare extends HTMLElement {
   #draw() {
     const runs = this.#compared();
     this.#parts.body.hidden = runs.length < 2;
-    const version = JSON.stringify([runs.map(({ run, number }) => [run.run, run.events, run.gaps, number]), this.#options]);
+    const version = JSON.stringify([runs.map(({ run, number, title }) => [run.run, run.events, number, title]), this.#options]);
     if (runs.length < 2 || version === this.#drawn) return;
     this.#drawn = version;
     this.#drawResults(runs);
@@ -269,7 +268,7 @@ function namesOfAddress() {
 /** Returns how the address says to draw them; what it does not say plainly is as usual. */
 function optionsOfAddress() {
   const query = new URLSearchParams(location.search);
-  const axis = Object.hasOwn(AXES, query.get("over")) ? query.get("over") : PLAIN.axis;
+  const axis = Object.hasOwn(AXES, query.get("over")) ? query.get("over") : "step";
   const [from, to] = query.get("range")?.match(/^([\d.]+)-([\d.]+)$/)?.slice(1).map(Number) ?? [];
   const range = from < to ? [from, to] : null;
   return { axis, range, smooth: query.has("smooth"), log: query.get("scale") === "log", also: query.get("also") ?? "" };
@@ -281,7 +280,7 @@ function rememberNames(names, { axis, smooth, log, range, also }) {
   for (const key of [KEY, "over", "scale", "smooth", "range", "also"]) query.delete(key);
   const own = [
     names.length && [KEY, names.map(encodeURIComponent).join(",")],
-    axis !== PLAIN.axis && ["over", axis],
+    axis !== "step" && ["over", axis],
     log && ["scale", "log"],
     smooth && ["smooth", "1"],
     range && ["range", range.map((place) => Number(place.toPrecision(6))).join("-")],
