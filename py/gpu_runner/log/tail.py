@@ -200,20 +200,21 @@ def writer_alive(log: Path) -> bool | None:
 
 
 OUTLINE_BYTES: Final = 256 * 1024
-"""Of the lines of metrics in an outline, and as many of evaluations, and of the machine."""
+"""Of lines of metrics in an outline, and as many of evaluations, the machine and all others."""
+_TOGETHER: Final = 64  # lines of a step: more are not evaluations
 _METRICS: Final = b'"kind":"metrics"'
 _REPEATED: Final = re.compile(rb'"kind":"(?:(eval|drift)|sys|beat)","step":(\d+)')
 
 
 def outline(path: Path) -> bytes:
-    """A log as it is now in under a megabyte: metrics and evaluations spread, the rest whole.
+    """A log as it is now in about a megabyte: of lines that are too many some, evenly spread.
 
     The last ones are always among them. It is what a reader who looks at many long logs sees first.
     Damaged lines are for `parse` to find. Raises `OSError`.
     """
     every = 1 + path.stat(follow_symlinks=False).st_size // OUTLINE_BYTES
     kept: dict[int, bytes] = {}
-    scores, machine = _Spread(), _Spread()
+    scores, machine, others = _Spread(), _Spread(), _Spread()
     count, offset, rest, last = 0, 0, b"", (-1, b"")
     while data := read_plain(path, 4 * CHUNK_BYTES, offset):
         *lines, rest = (rest + data).split(b"\n")
@@ -223,15 +224,16 @@ def outline(path: Path) -> bytes:
             if found := _REPEATED.search(line):
                 (scores if found[1] else machine).add(count + place, line, found[2])
             elif len(line) <= MOST_LINE_BYTES:
-                kept[count + place] = line
+                others.add(count + place, line, b"%d" % (count + place))
         for place in range(-count % every, len(lines), every):
-            if place not in rare:
+            if place not in rare and len(lines[place]) <= MOST_LINE_BYTES:
                 kept[count + place] = lines[place]
         place = next((n for n in range(len(lines) - 1, -1, -1) if n not in rare), -1)
         last = (count + place, lines[place]) if place >= 0 else last
         count += len(lines)
         offset += len(data)
-    kept |= dict([*scores.lines(), *machine.lines(), *([last] if last[0] >= 0 else [])])
+    kept |= dict([*scores.lines(), *machine.lines(), *others.lines()])
+    kept |= {last[0]: last[1]} if last[0] >= 0 else {}
     return b"".join(b"%s\n" % kept[number] for number in sorted(kept))
 
 
@@ -246,7 +248,7 @@ class _Spread:
 
     def add(self, number: int, line: bytes, step: bytes) -> None:
         """Take the line of that number; lines of one step stay together."""
-        if step != self._step:
+        if step != self._step or len(self._last) == _TOGETHER:
             self._step, self._last = step, []
             self._seen += 1
             if self._seen % self._every == 0:

@@ -202,6 +202,16 @@ def test_the_outline_of_a_long_log_is_bounded_even_and_whole_at_its_end(tmp_path
     assert len(scored) > 500
 
 
+@pytest.mark.parametrize("kind", ["alert", "eval", "beat", "metrics"])
+def test_an_outline_is_bounded_whatever_the_log_is_full_of(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "events.jsonl"
+    form = '{"run":"r","seq":%d,"att":0,"kind":"KIND","step":1,"text":"%s"}\n'.replace("KIND", kind)
+    path.write_text("".join(form % (n, "x" * 500) for n in range(5000)))
+    numbers = [json.loads(text)["seq"] for text in outline(path).splitlines()]
+    assert (numbers[0], numbers[-1]) == (0, 4999)
+    assert OUTLINE_BYTES // 4 < path.stat().st_size * len(numbers) / 5000 < 2 * OUTLINE_BYTES
+
+
 def test_an_outline_is_evaluations_too_many_to_keep_spread_over_the_run(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     form = b'{"run":"r","seq":%d,"att":0,"kind":"eval","step":%d,"row_losses":[%s]}\n'
