@@ -60,7 +60,7 @@ TYPED = """async () => {
 }"""
 COMPARISON = """([runs, steps]) => {
   const chart = document.querySelector("run-compare run-chart");
-  const isWhole = ({ label, x }) => /^\\d+$/.test(label) && x.at(-1) === steps;
+  const isWhole = ({ label, x }) => /^run \\d+$/.test(label) && x.at(-1) === steps;
   const lines = chart?.chart?.lines.filter(isWhole);
   const isDrawn = chart?.querySelector(".run-stage").dataset.range === `0 ${steps}`;
   return lines?.length === runs && isDrawn ? performance.now() / 1000 : 0;

@@ -120,4 +120,4 @@ def test_a_run_that_lacks_the_axis_is_left_out_of_the_charts_over_it(js: JavaScr
       const compared = runs.map((run, n) => ({{ run, number: n + 1, color: "--ink", title: "" }}));
       return chartsOf(compared, {{ axis: "tokens", also: "" }}).task.lines;"""
     lines = js(draw, [RESUMED, counted])
-    assert [(line["label"], line["x"]) for line in lines] == [("2, each batch", [50])]
+    assert [(line["label"], line["x"]) for line in lines] == [("run 2, each batch", [50])]

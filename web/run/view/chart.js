@@ -302,7 +302,7 @@ function chartOptions(view) {
       drag: { x: true, y: false, setScale: false, dist: SHORTEST_DRAG },
       bind: { dblclick: () => view.onReset },
       points: { size: 7 },
-      dataIdx: (plot, series, index) => drawnAt(plot.data[series], index),
+      dataIdx: (plot, series, index, place) => (place > view.chart().lines[series - 1]?.x.at(-1) ? null : drawnAt(plot.data[series], index)),
       move: (plot, left, top) => [left < 0 || view.place() === null ? left : plot.valToPos(view.place(), "x"), top],
       y: false,
     },

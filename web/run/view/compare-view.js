@@ -93,17 +93,17 @@ export function otherCurves(runs) {
 /** Returns the line of a series of a run, behind it those of attempts that were abandoned: they are never joined. */
 function linesOf(points, { number, color, run }, axis, look) {
   if (!points?.x.length && !points?.old.length) return [];
-  const abandoned = { label: `${number}, abandoned`, color, faint: true, end: "" };
+  const abandoned = { label: `run ${number}, abandoned`, color, faint: true, end: "" };
   const old = points.old.map(({ x, y }) => ({ ...abandoned, x: axisOf(run, axis, x[0])(x), y }));
-  const line = { label: `${number}`, color, x: axisOf(run, axis)(points.x), y: points.y, end: `${number}`, ...look };
+  const line = { label: `run ${number}`, color, x: axisOf(run, axis)(points.x), y: points.y, end: `${number}`, ...look };
   return [...old, line].filter(({ x }) => !Number.isNaN(x[0])); // a log may lack the axis
 }
 
 /** Returns the loss of each batch, smoothed with its moving average before it, and of the held-out examples. */
 function lossLines(one, { axis, smooth }) {
   const { number, run } = one;
-  const batches = linesOf(run.series["train/loss"], one, axis, { thin: true, pale: true, end: "", label: `${number}, each batch` });
-  const mean = smooth ? batches.slice(-1).map((line) => ({ ...line, pale: false, y: smoothed(line.y), label: `${number}, moving average` })) : [];
+  const batches = linesOf(run.series["train/loss"], one, axis, { thin: true, pale: true, end: "", label: `run ${number}, each batch` });
+  const mean = smooth ? batches.slice(-1).map((line) => ({ ...line, pale: false, y: smoothed(line.y), label: `run ${number}, moving average` })) : [];
   return [...batches, ...mean, ...linesOf(run.evals.task, one, axis, { dots: true })];
 }
 
