@@ -176,22 +176,22 @@ async function storeSnapshot(snapshot) {
 }
 
 /**
- * Runs a download, and aborts it when nothing arrives for DOWNLOAD_TIMEOUT_MS.
+ * Runs a download, and aborts it when nothing arrives for `timeoutMs`.
  * @template T
  * @param {(onProgress: (ratio: number) => void, signal: AbortSignal) => Promise<T>} download
  * @param {(ratio: number) => void} onProgress
- * @param {AbortSignal} [outer] aborts it too
+ * @param {{signal?: AbortSignal, timeoutMs?: number}} [options] `signal` aborts it too
  * @returns {Promise<T>}
  */
-export async function watchDownload(download, onProgress, outer) {
+export async function watchDownload(download, onProgress, { signal: outer, timeoutMs = DOWNLOAD_TIMEOUT_MS } = {}) {
   const abort = new AbortController();
-  const timeout = new BootError(`Nothing arrived for ${DOWNLOAD_TIMEOUT_MS / 1000} seconds while Python was loading. Try again.`);
+  const timeout = new BootError(`Nothing arrived for ${timeoutMs / 1000} seconds while Python was loading. Try again.`);
   const end = () => abort.abort();
   outer?.addEventListener("abort", end);
   let watchdog = 0;
   const watch = () => {
     clearTimeout(watchdog);
-    watchdog = setTimeout(() => abort.abort(timeout), DOWNLOAD_TIMEOUT_MS);
+    watchdog = setTimeout(() => abort.abort(timeout), timeoutMs);
   };
   watch();
   try {

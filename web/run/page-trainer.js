@@ -53,7 +53,7 @@ export class PageTrainer extends WorkerClient {
 
   async load(onProgress, signal) {
     const show = (what) => (ratio) => onProgress(ratio, what);
-    const fetched = (what, download) => watchDownload(download, show(what), signal);
+    const fetched = (what, download) => watchDownload(download, show(what), { signal });
     const files = await runtime.load(show("Python"));
     const numpy = await fetched("numpy", (report, abort) => fetchPackage("numpy", report, abort));
     const demo = await fetched("the model", fetchDemo);
