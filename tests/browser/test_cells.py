@@ -63,7 +63,7 @@ def test_every_cell_computes_what_was_baked_and_moves_nothing(
     before = page.evaluate(BOXES)
     page.evaluate(WATCH_SHIFTS)
     for cell, baked in shown.items():
-        assert baked["note"] == "Computed when this page was built"
+        assert baked["note"] == "Computed beforehand"
         page.locator(f"#{cell}").scroll_into_view_if_needed()
         result = reader.run_as_is(cell)
         assert (result["ok"], result["error"]) == (True, None), cell

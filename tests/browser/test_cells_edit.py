@@ -115,7 +115,7 @@ def test_an_edit_survives_a_reload_and_reset_takes_it_back_and_undo_again(
     button = page.locator(f"#{reader.cell} .cell-reset")
     button.click()
     assert code(reader) == article
-    assert reader.shown()["note"] == "Computed when this page was built"
+    assert reader.shown()["note"] == "Computed beforehand"
     assert button.inner_text() == "Undo reset"
     button.click()
     assert code(reader) == "mine = 1\n"

@@ -33,7 +33,7 @@ def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellRe
 def test_the_first_run_says_what_it_loads_before_it_does(reader: CellReader) -> None:
     cost = reader.page.locator(f"#{reader.cell} .cell-cost")
     if reader.phase == "idle":
-        said = re.fullmatch(r"The first Run loads (\d+)–(\d+)\sMB", cost.inner_text())
+        said = re.fullmatch(r"First Run: (\d+)–(\d+)\sMB", cost.inner_text())
         assert said
         sent: list[Request] = []
         reader.page.on("requestfinished", lambda request: sent.append(request))

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from browser.drawing import laid_out
 from conftest import StaticSite, watched_page
 
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
@@ -17,6 +18,7 @@ def article(chromium: Browser, static_site: StaticSite) -> Iterator[Page]:
     """The opened article, for tests that set the window's size and change nothing else."""
     with watched_page(chromium.new_context()) as page:
         page.goto(static_site.url)
+        laid_out(page)
         yield page
 
 

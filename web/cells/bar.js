@@ -38,7 +38,7 @@ export class CellBar {
     this.copyButton = textButton("cell-copy", "Copy", () => this.#copy(cell.code));
     this.copyButton.title = "Copy the code of this cell";
     this.link = document.createElement("a");
-    Object.assign(this.link, { className: "cell-link faint", href: `#${cell.id}`, textContent: "#" });
+    Object.assign(this.link, { className: "cell-link faint", href: `#${cell.id}` });
     this.link.setAttribute("aria-label", `Link to the cell ${cell.id}`);
     this.cost = document.createElement("span");
     this.cost.className = "cell-cost faint";

@@ -36,3 +36,7 @@ export function applyTheme(theme) {
 }
 
 applyTheme(savedTheme());
+
+// A reader who comes back is put where they were, a place in the whole page: no chapter is left for later.
+const [visit] = performance.getEntriesByType("navigation");
+document.documentElement.toggleAttribute("data-back", ["reload", "back_forward"].includes(visit?.type));

@@ -106,8 +106,8 @@ def write_assets(out: Path, version: str) -> Assets:
     return replace(
         assets,
         python=_python_note(first_run, packages["numpy"]["bytes"]),
-        cost_compressed=f"The first Run loads {first_bytes(first_run[0])}",
-        cost_plain=f"The first Run loads {first_bytes(first_run[1])}",
+        cost_compressed=f"First Run: {first_bytes(first_run[0])}",
+        cost_plain=f"First Run: {first_bytes(first_run[1])}",
     )
 
 

@@ -79,7 +79,7 @@ class Bibliography:
     def _item(self, key: str, times: int) -> str:
         work = self._references[key]
         back = " ".join(
-            f'<a class="back" href="#cite-{key}-{time}" aria-label="Back to citation {time}">↑</a>'
+            f'<a class="back" href="#cite-{key}-{time}" aria-label="Back to citation {time}"></a>'
             for time in range(1, times + 1)
         )
         title = escape(work.title)

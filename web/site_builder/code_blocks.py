@@ -44,7 +44,7 @@ from site_builder.rendering import RenderQueue, data_element
 from unfrozen.guesses import GUESSES
 
 PY: Final = ROOT / "py"
-NOTE: Final = "Computed when this page was built"
+NOTE: Final = "Computed beforehand"
 _ID: Final = re.compile(r"[a-z][a-z0-9-]*")
 MOST_LINES: Final = 12
 LEAST_LINES: Final = 3  # fewer say nothing: what publishes stays in sight then

@@ -155,7 +155,7 @@ class ChapterRenderer:
         """The end of a heading, with a link to itself."""
         title = tokens[index - 1].content
         anchor = (
-            f'<a class="anchor" href="#{slug(title)}" aria-label="Link to “{escape(title)}”">#</a>'
+            f'<a class="anchor" href="#{slug(title)}" aria-label="Link to “{escape(title)}”"></a>'
         )
         return f" {anchor}</h{int(tokens[index].tag[1]) + 1}>\n"
 
