@@ -90,6 +90,7 @@ def test_a_deleted_run_comes_back_at_once_or_out_of_the_trash(listed: Page, serv
         assert not (server.runs / "three").exists()
         expect(page.locator("run-list [role=status]")).to_contain_text("runs --empty-trash")
         if again == "Restore":
+            page.reload()
             page.locator("run-list .run-list-trash summary").click()
         press(page, again)
         expect(row(page, "three")).to_be_visible()
@@ -125,6 +126,7 @@ def test_a_run_that_trains_moves_in_the_list_and_cannot_be_deleted(
         row(page, "now").get_by_role("checkbox").check()
         expect(row(page, "now")).not_to_have_text(before)
         expect(row(page, "now").get_by_role("checkbox")).to_be_checked()
+        row(page, "done").get_by_role("checkbox").check()
         press(page, "Delete")
         expect(page.locator("run-list [role=status]")).to_contain_text(
             "stop it before you delete it"

@@ -28,7 +28,7 @@ const UNNOTED = "Tags, notes, archiving and deleting are for runs in a runner's 
 export class RunList extends HTMLElement {
   #parts = null;
   #recordings = [];
-  #trash = [];
+  #knowsTrash = false;
   /** @type {Row[]} */
   #rows = [];
   /** @type {Row[]} those that pass the filters, in order */
@@ -46,7 +46,6 @@ export class RunList extends HTMLElement {
     if (this.#parts) return;
     this.#build();
     for (const source of [runner, pageRuns]) source.addEventListener("change", this.#later);
-    runner.addEventListener("change", () => this.#readTrash(), { once: true });
     document.querySelector("run-view")?.addEventListener("shown", ({ detail: { kind, name } }) => this.#mark(`${kind}:${name}`));
     runner.start();
     this.#recordings = await listRecordings();
@@ -80,7 +79,7 @@ export class RunList extends HTMLElement {
     const said = make("p", { className: "run-command-status soft", role: "status" });
     const trash = make("details", { className: "run-list-trash soft", hidden: true });
     const tools = make("div", { className: "row run-list-tools" }, search, status, tag, archived, columns, count);
-    this.#parts = { status, tag, archived, count, table, head, body, more, actions, form, said, trash };
+    this.#parts = { status, tag, archived, count, head, body, more, actions, form, said, trash };
     this.replaceChildren(tools, scroll, actions, form, said, trash);
     this.hidden = true;
   }
@@ -111,7 +110,9 @@ export class RunList extends HTMLElement {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.#rows = rowsOf(runner.runs, [...pageRuns.all.values()], this.#recordings);
-      this.hidden = this.#rows.length < 2;
+      const { trash, said } = this.#parts;
+      this.hidden = this.#rows.length < 2 && trash.hidden && !said.textContent;
+      if (runner.noting && !this.#knowsTrash) void this.#readTrash();
       this.#draw();
     });
   };
@@ -273,7 +274,7 @@ export class RunList extends HTMLElement {
     const known = make("datalist", { id: "run-list-tags" }, ...countsOf(this.#rows, (row) => row.tags).map(([tag]) => new Option(tag)));
     const input = make("input", { className: "field-input", placeholder: "New tag", ariaLabel: "Tag to add" });
     input.setAttribute("list", known.id);
-    const removers = tags.map((tag) => button(`Remove “${tag}”`, () => this.#tag(rows, (all) => all.filter((each) => each !== tag)), "chip"));
+    const removers = tags.map((tag) => button(`Remove “${tag}”`, () => this.#tag(rows, (all) => all.filter((each) => each !== tag), "Untagged"), "chip"));
     this.#ask([input, known, make("button", { className: "button button-small" }, "Add"), ...removers], () => {
       const tag = input.value.trim();
       if (tag === "" || tag.includes(",")) return this.#say("A tag is a word or a few, without commas: add one after the other.");
@@ -283,9 +284,9 @@ export class RunList extends HTMLElement {
     input.focus();
   }
 
-  #tag(rows, change) {
+  #tag(rows, change, verb = "Tagged") {
     const current = rows.map((row) => this.#rows.find(({ key }) => key === row.key) ?? row);
-    return this.#change(current, ({ tags }) => ({ was: { tags }, now: { tags: change(tags) } }), "Tagged");
+    return this.#change(current, ({ tags }) => ({ was: { tags }, now: { tags: change(tags) } }), verb);
   }
 
   #askNote(row) {
@@ -311,50 +312,47 @@ export class RunList extends HTMLElement {
   }
 
   #archive(rows, archived) {
-    const undo = () => this.#archive(rows.map((row) => ({ ...row, archived })), !archived);
     const verb = archived ? "Archived" : "Brought back";
+    const undo = (done) => this.#archive(done.map(({ row }) => ({ ...row, archived })), !archived);
     return this.#change(rows, (row) => ({ was: { archived: row.archived }, now: { archived } }), verb, undo);
   }
 
-  async #change(rows, changeOf, verb, undo) {
-    const done = await this.#send(rows, (row) => [`api/runs/${encodeURIComponent(row.id)}/notes`, changeOf(row)], verb);
-    if (done.length) this.#say(`${verb}: ${namesOf(done)}.`, undo);
-    return done;
+  #change(rows, changeOf, verb, undo) {
+    return this.#send(rows, (row) => [`api/runs/${encodeURIComponent(row.id)}/notes`, changeOf(row)], verb, undo);
   }
 
   async #delete(rows) {
-    const done = await this.#send(rows, (row) => [`api/runs/${encodeURIComponent(row.id)}/delete`, {}], "Deleted");
-    if (done.length === 0) return;
-    const bytes = done.reduce((sum, { data }) => sum + (data.bytes ?? 0), 0);
-    const text = `Deleted: ${namesOf(done)}, ${formatBytes(bytes)}. In the trash until ${program()} runs --empty-trash.`;
-    this.#say(text, () => this.#restore(done.map(({ data }) => data)));
+    const undo = (done) => this.#restore(done.map(({ data }) => data));
+    await this.#send(rows, (row) => [`api/runs/${encodeURIComponent(row.id)}/delete`, {}], "Deleted", undo);
     void this.#readTrash();
   }
 
   async #restore(deleted) {
-    const done = await this.#send(deleted, ({ key }) => [`api/trash/${encodeURIComponent(key)}/restore`, {}], "Restored");
-    if (done.length) this.#say(`Restored: ${namesOf(done)}.`);
+    await this.#send(deleted, ({ key }) => [`api/trash/${encodeURIComponent(key)}/restore`, {}], "Restored");
     void this.#readTrash();
   }
 
-  /** Posts something for each; says what was refused. @returns {Promise<{id: string, data: any}[]>} what was done */
-  async #send(rows, requestOf, verb) {
+  /** Posts something for each, up to the first that is refused; says what was done. @returns {Promise<{row: any, data: any}[]>} */
+  async #send(rows, requestOf, verb, undo) {
     const done = [];
+    let problem = "";
     for (const row of rows) {
       let answer = await post(...requestOf(row));
       while (answer.status === 429) {
         await new Promise((next) => setTimeout(next, WAIT_MS));
         answer = await post(...requestOf(row));
       }
-      if (answer.data) done.push({ id: row.id, data: answer.data });
-      else {
-        this.#say(`${row.id}: ${answer.problem}${done.length ? ` ${verb} before it: ${namesOf(done)}.` : ""}`);
-        await runner.refresh();
-        return [];
+      if (!answer.data) {
+        problem = `${row.id}: ${answer.problem}`;
+        break;
       }
+      done.push({ row, data: answer.data });
       if (rows.length > PAGE) this.#say(`${verb} ${done.length} of ${rows.length} …`);
     }
     await runner.refresh();
+    const bytes = done.reduce((sum, { data }) => sum + (data.bytes ?? 0), 0);
+    const size = verb === "Deleted" ? `, ${formatBytes(bytes)}, in the trash until ${program()} runs --empty-trash` : "";
+    this.#say([problem, done.length > 0 && `${verb}: ${namesOf(done)}${size}.`].filter(Boolean).join(" "), done.length && undo ? () => undo(done) : null);
     return done;
   }
 
@@ -365,15 +363,15 @@ export class RunList extends HTMLElement {
   }
 
   async #readTrash() {
-    if (!runner.noting) return;
+    this.#knowsTrash = true;
     const { status, text } = await runner.get("api/trash");
     const { answer } = shapes();
     if (status !== 200 || !answer) return;
-    this.#trash = JSON.parse(text).map((one) => check(answer, one).value).filter((one) => one?.key && one.id);
+    const deleted = JSON.parse(text).map((one) => check(answer, one).value).filter((one) => one?.key && one.id);
     const { trash } = this.#parts;
-    trash.hidden = this.#trash.length === 0;
-    const bytes = this.#trash.reduce((sum, one) => sum + one.bytes, 0);
-    const items = this.#trash.map((one) => make("li", {}, `${one.id}, ${formatBytes(one.bytes)} `, button("Restore", () => this.#restore([one]), "button-link")));
+    trash.hidden = deleted.length === 0;
+    const bytes = deleted.reduce((sum, one) => sum + one.bytes, 0);
+    const items = deleted.map((one) => make("li", {}, `${one.id}, ${formatBytes(one.bytes)} `, button("Restore", () => this.#restore([one]), "button-link")));
     const how = make("p", {}, "They are kept until ", make("code", {}, `${program()} runs --empty-trash`), ".");
     trash.replaceChildren(make("summary", {}, `Deleted runs: ${items.length}, ${formatBytes(bytes)}`), make("ul", {}, ...items), how);
   }
@@ -436,7 +434,7 @@ function tooLong(what, text, most) {
 }
 
 function namesOf(done) {
-  const names = done.slice(0, 3).map(({ id }) => id).join(", ");
+  const names = done.slice(0, 3).map(({ row }) => row.id).join(", ");
   return done.length > 3 ? `${names} and ${done.length - 3} more` : names;
 }
 
