@@ -212,18 +212,18 @@ def test_an_export_is_a_model_that_transformers_loads(
 ) -> None:
     run = trained(options | {"keep_state": True}, tmp_path / "run", 2)
     (run / "finished").unlink()
-    saved = export_model(run)
+    saved = export_model(run).saved
     assert saved.path == run / "export" / "hf"
     expected = weights(run)
     assert_close(expected, load_file(saved.path / "model.safetensors"), 0.0)
     assert (saved.path / "config.json").read_bytes() == (run / "model/config.json").read_bytes()
-    narrow = export_model(run, tmp_path / "narrow", "bf16").path
+    narrow = export_model(run, tmp_path / "narrow", "bf16").saved.path
     found = load_file(narrow / "model.safetensors")
     assert all(torch.equal(found[n], t.to(torch.bfloat16)) for n, t in expected.items())
     loaded = AutoModelForCausalLM.from_pretrained(narrow)
     assert loaded.dtype == torch.bfloat16
     assert find(str(narrow)).kind == "directory"
-    again = export_model(run, tmp_path / "again", step=3).path
+    again = export_model(run, tmp_path / "again", step=3).saved.path
     assert_close(expected, load_file(again / "model.safetensors"), 0.0)
 
 

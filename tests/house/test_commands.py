@@ -35,6 +35,7 @@ RUNNER_COMMANDS = {
     *(
         "export",
         "ask",
+        "push",
         "blend",
         "eval",
         "import",

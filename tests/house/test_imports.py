@@ -35,6 +35,7 @@ COMES_WITH = {
     "jinja2": "torch",
     "pyarrow": "datasets",
     "lm_eval": "lm-eval",
+    "huggingface_hub": "transformers",
 }
 PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js", "micropip"}  # there in the page, for pycell
 IMPURE = {

@@ -168,7 +168,8 @@ def resume(
 def export(
     run: Run,
     file: Annotated[
-        str | None, typer.Argument(help="For gguf: the file to write; else in the run.")
+        str | None,
+        typer.Argument(help="For gguf the file, for hf the directory to write; else in the run."),
     ] = None,
     to: Annotated[str, typer.Option(help="csv, tensorboard, wandb-offline, hf or gguf.")] = "csv",
     type_: Annotated[str, typer.Option("--type", help="For gguf: f16, bf16 or q8_0.")] = "f16",
@@ -195,8 +196,10 @@ def export(
             console_with_libraries()
             from gpu_runner.run.export_model import export_model
 
-            place = Path(out).expanduser() if out else None
-            typer.echo(export_model(directory, place, dtype, step).path)
+            given = out or file
+            place = Path(given).expanduser() if given else None
+            for text in export_model(directory, place, dtype, step).sentences():
+                typer.echo(printable(text))
             return ExitCode.OK
         if to == "gguf":
             console_with_libraries()
@@ -209,6 +212,29 @@ def export(
         from gpu_runner.log.export_metrics import export_metrics
 
         typer.echo(export_metrics(directory, to))
+        return ExitCode.OK
+
+    exit_with(go)
+
+
+def push(
+    run: Run,
+    name: Annotated[str, typer.Argument(help="Its name on the hub: OWNER/NAME, or NAME.")],
+    step: Annotated[
+        int | None, typer.Option(metavar="<number>", help="Upload the checkpoint of this step.")
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see it; else it is private.")
+    ] = False,
+    runs: Runs = None,
+) -> None:
+    """Upload a run's model, or a directory that blend or export wrote, to the Hugging Face hub."""
+
+    def go() -> ExitCode:
+        console_with_libraries()
+        from gpu_runner.run.export_model import push_model
+
+        typer.echo(push_model(run_directory(run, runs), name, step, public=public))
         return ExitCode.OK
 
     exit_with(go)
@@ -313,7 +339,7 @@ def _ask_loaded(
 ) -> Callable[[Question], AnswerPair]:
     """Return what asks two models of runs that it has loaded."""
     from gpu_runner.plan.machine import choose_device
-    from gpu_runner.run.ask import load_pair
+    from gpu_runner.run.run_models import load_pair
 
     with console.status("loading both models"):
         return load_pair(place, step, other, choose_device(device), trusted=trusted).ask
@@ -910,6 +936,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     train,
     resume,
     export,
+    push,
     ask,
     blend,
     eval_,

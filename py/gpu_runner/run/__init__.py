@@ -9,15 +9,15 @@ Reading order:
 - `payloads` — the events at its launch: what runs, on what, and what is trained
 - `interval_chooser` — how often it is evaluated and saved, from what that has taken
 - `observer` — between steps: evaluate, save, restore the best
+- `model_card` — the card of its model, from its log
 - `checkpointer` — checkpoints, of which the best and the last stay, and the trained model
 - `out_of_memory` — why memory ran out
 - `finish` — how a run ended: log, terminal, exit code
 - `control` — between steps: commands of the page and signals, all processes alike
 - `directory` — its directory: made, and claimed by one process
-- `run_models` — its models, loaded: θ₀, a checkpoint's, the trained one
+- `run_models` — its models, loaded and asked: θ₀, a checkpoint's, the trained one
 - `export_model` — its model as one directory, from a sharded checkpoint too, or as a GGUF file
 - `blend` — its model blended with θ₀, scored and written
-- `ask` — one prompt, two models, two answers
 - `harness` — models judged on local suites of lm-evaluation-harness
 - `fine_tune` — the whole way of a new run
 - `resume` — the way of a run that is resumed

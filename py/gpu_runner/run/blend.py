@@ -37,10 +37,11 @@ from gpu_runner.model.load import DTYPES
 from gpu_runner.model.save import save
 from gpu_runner.plan.machine import choose_precision
 from gpu_runner.run.directory import read_config
+from gpu_runner.run.model_card import write_card
 from gpu_runner.run.run_models import RunModel, load_initial, load_trained, steps_on_disk
 from gpu_runner.text import counted, printable, sentence
-from gpu_runner.train.evaluate import Evaluator, Score
-from unfrozen.bootstrap import Interval, paired_difference
+from gpu_runner.train.evaluate import Evaluator, Score, change_of
+from unfrozen.bootstrap import paired_difference
 from unfrozen.parameter_groups import layer_of, match_names, nearest_patterns
 
 FEWEST_REPAIRED: Final = 1024
@@ -72,23 +73,6 @@ class BlendPoint:
             raise CheckpointError("the run has no held-out examples of its task: give --alpha.")
         return found
 
-    def rows(self, suite: str) -> tuple[float, ...]:
-        """Return 1 or 0 for each answer of a set, else losses; none where they are not known.
-
-        Of `general` they are those of all its parts.
-        """
-        parts = [one for one in self.scores if one.suite == suite]
-        if suite == GENERAL:
-            parts = [one for one in self.scores if one.suite.startswith(f"{GENERAL}/")]
-        rows = [[float(right) for right in one.row_right] for one in parts]
-        rows = rows if all(rows) else [list(one.row_losses) for one in parts]
-        return tuple(value for each in rows for value in each) if all(rows) else ()
-
-    def change_from(self, trained: BlendPoint, suite: str) -> Interval | None:
-        """Return the change of the share of right answers, else of the loss, with its interval."""
-        before, after = trained.rows(suite), self.rows(suite)
-        return paired_difference(before, after) if after and len(before) == len(after) else None
-
     def as_json(self, trained: BlendPoint) -> dict[str, Any]:
         """Return it as plain data: of each set its loss, how many answers of how many, the change.
 
@@ -98,7 +82,7 @@ class BlendPoint:
         for one in self.scores:
             exact = one.exact
             right, total = (exact.right, sum(exact)) if exact else (None, None)
-            moved = self.change_from(trained, one.suite)
+            moved = change_of(trained.scores, self.scores, one.suite)
             sets[one.suite] = {
                 "loss": one.loss,
                 "exact": right,
@@ -149,16 +133,21 @@ class Blend:
 
     def sentences(self) -> str:
         """Return what was chosen, how θ* was made, and where its model is, for a person."""
-        texts = []
-        if self.averaged:
-            texts.append(f"θ* is the mean of steps {', '.join(map(str, self.averaged))}.")
-        if self.repair is not None:
-            texts.append(f"{self.repair.sentence()}.")
+        chosen = f"α = {self.alpha:g}: {self.reason}. Its model is in {self.model}."
         if self.alpha is None:
-            return " ".join([*texts, f"No α is chosen: {self.reason}."])
-        return " ".join(
-            [*texts, f"α = {self.alpha:g}: {self.reason}. Its model is in {self.model}."]
-        )
+            chosen = f"No α is chosen: {self.reason}."
+        return " ".join([*self._made(), chosen])
+
+    def _made(self) -> list[str]:
+        steps = ", ".join(map(str, self.averaged))
+        made = [f"θ* is the mean of steps {steps}."] if self.averaged else []
+        return [*made, f"{self.repair.sentence()}."] if self.repair is not None else made
+
+    def recipe(self, parts: Mapping[str, float]) -> str:
+        """Return how the weights were made, for the card of the model."""
+        own = "".join(f", with α = {alpha:g} for {part}" for part, alpha in parts.items())
+        text = f"Its weights are θ₀ + {self.alpha:g} (θ* − θ₀){own}: {self.reason}."
+        return " ".join([text, *self._made()])
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -258,9 +247,17 @@ def blend(
     place = None
     if chosen is not None:
         scorer.mix(chosen, fixed)
-        fill = partial(save, scorer.mixed, after.tokenizer)
-        place = checkpoint.publish(options.out or run / "blend", fill, private=False).path
-    return Blend(tuple(curve), trained, chosen, reason, place, restored, averaged, repair)
+        place = options.out or run / "blend"
+    found = Blend(tuple(curve), trained, chosen, reason, place, restored, averaged, repair)
+    if place is not None:
+
+        def fill(directory: Path) -> None:
+            save(scorer.mixed, after.tokenizer, directory)
+            scores = next(point.scores for point in curve if point.alpha == chosen)
+            write_card(directory, run, found.recipe(options.parts), scores, f"{run.name}-blend")
+
+        checkpoint.publish(place, fill, private=False)
+    return found
 
 
 class _Scorer:
@@ -450,7 +447,7 @@ def _change(last: BlendPoint, best: BlendPoint, suite: str) -> str:
     one, other = last.score(suite), best.score(suite)
     assert one is not None
     assert other is not None
-    moved = best.change_from(last, suite)
+    moved = change_of(last.scores, best.scores, suite)
     within = f" [{moved.low:+.3f}, {moved.high:+.3f}]" if moved else ""
     if one.exact is None or other.exact is None:
         return f"{suite} {other.loss - one.loss:+.3f}{within} nats"

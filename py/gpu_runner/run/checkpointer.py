@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +33,7 @@ from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.save import save_around, save_weights
 from gpu_runner.optim.optimizer import Optimizer
+from gpu_runner.run.model_card import LoggedRun, write_card
 from gpu_runner.train.initial_weights import REVISION
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, full_tensor
@@ -188,7 +190,18 @@ class Checkpointer:
         one.begin()
         first = self.world.first  # the others send what it asks for
         one.do(lambda place: save_weights(self.model, place, _whole_of(self.model), writes=first))
-        return one.end(lambda place: save_around(self.model, self.tokenizer, place))
+
+        def fill(directory: Path) -> None:
+            save_around(self.model, self.tokenizer, directory)
+            self._write_card(directory)
+
+        return one.end(fill)
+
+    def _write_card(self, directory: Path) -> None:
+        """Write the card of the finished model."""
+        logged = LoggedRun.read(self.directory)
+        after = logged.scores_of(sys.maxsize, self.history.latest.get(TASK))
+        write_card(directory, self.directory, "", after)
 
     def clean_up(self, state: State) -> None:
         """Mark the run as finished at `state` and remove what it does not need any more.

@@ -1,4 +1,4 @@
-"""A run's model for others: a directory that transformers loads, or a GGUF file for llama.cpp.
+"""A run's model for others: a directory for transformers, a GGUF file for llama.cpp, on the hub.
 
 A checkpoint in shards is read layer by layer and written file by file, so that neither the number
 of processes that wrote it nor the memory of this machine matters. A GGUF file is written from a
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
 import torch
 
 from gpu_runner.checkpoint import directory as checkpoint
@@ -26,7 +27,19 @@ from gpu_runner.model.gguf_file import TYPES, GgufModel, GgufType
 from gpu_runner.model.load import DTYPES, Source, find, load, load_tokenizer, read_config
 from gpu_runner.model.save import save_around, save_weights
 from gpu_runner.model.sharded_load import WholeOnly
-from gpu_runner.run.run_models import RunModel, load_trained, model_place
+from gpu_runner.run.checkpointer import FINISHED
+from gpu_runner.run.directory import read_config as read_settings
+from gpu_runner.run.model_card import LoggedRun, write_card
+from gpu_runner.run.run_models import (
+    RunModel,
+    last_step,
+    load_trained,
+    model_place,
+    model_title,
+    read_tokenizer,
+)
+from gpu_runner.text import counted
+from gpu_runner.train.evaluate import generate
 
 CPU: Final = torch.device("cpu")
 PROMPTS: Final = ("The capital of France is", "2 + 2 =", "Once upon a time,", "def f(x):")
@@ -36,8 +49,8 @@ _UNFINISHED: Final = ".unfinished"
 
 def export_model(
     run: Path, out: Path | None = None, dtype: str | None = None, step: int | None = None
-) -> Saved:
-    """Write the model of `run` to `out`, or to `export/hf` in the run.
+) -> ExportedModel:
+    """Write the model of `run` to `out`, or to `export/hf` in the run; load it and ask it again.
 
     That of the finished run; of one that is not, or with `step`, that of a checkpoint. `dtype` is
     that of its files, its own if None. Raises `CheckpointError` where there is no such model, or it
@@ -56,14 +69,95 @@ def export_model(
     except WholeOnly as why:
         raise CheckpointError(f"{place} cannot be exported: {why}.") from None
     wide = DTYPES[dtype] if dtype else None
+    logged = LoggedRun.read(run)
 
     def fill(directory: Path) -> None:
         save_around(found.model, tokenizer, directory, wide)
         with found.tensors() as whole_of:
             save_weights(found.model, directory, whole_of, wide)
 
+        scores = logged.scores_of(last_step(run, place), None if step else logged.task_loss)
+        write_card(directory, run, f"It is {model_title(run, place)}.", scores)
+
     where = out or run / "export" / "hf"
-    return checkpoint.publish(where, fill, private=False)
+    saved = checkpoint.publish(where, fill, private=False)
+    return ExportedModel(saved, *_ask_again(run, saved, step, logged.samples))
+
+
+def _ask_again(
+    run: Path, saved: Saved, step: int | None, samples: Mapping[str, str]
+) -> tuple[int, int]:
+    """Ask what was written the prompts of the finished run: how many it answers alike, of how many.
+
+    Of none where the run left no answers, as of an earlier step, or where it would not fit.
+    """
+    free = psutil.virtual_memory().available
+    if step is not None or 3 * saved.size_bytes > free or not (run / FINISHED).exists():
+        return 0, 0
+    source = find(str(saved.path))
+    config = read_settings(run)
+    tokenizer, encoder = read_tokenizer(config, saved.path, trusted=False)
+    model = load(source, tokenizer, config.params, CPU).eval()
+    alike = 0
+    for prompt, text in samples.items():
+        read = encoder.render_question(prompt)
+        alike += generate(model, tokenizer, read, config.sample_tokens).text == text
+    return alike, len(samples)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A directory that transformers loads, and how many of the run's prompts it answers alike."""
+
+    saved: Saved
+    alike: int
+    asked: int
+
+    def sentences(self) -> list[str]:
+        """Return what a person should know of it; its path first."""
+        if not self.asked:
+            return [str(self.saved.path)]
+        told = f"Loaded by transformers, it answers {self.alike} of {counted(self.asked, 'prompt')}"
+        return [str(self.saved.path), f"{told} as the run did."]
+
+
+def push_model(run: Path, name: str, step: int | None = None, *, public: bool = False) -> str:
+    """Upload the model of `run`, or the one in a directory, to the hub as `name`; return its page.
+
+    A repository that is not there is made, private unless `public`. What is in shards is exported
+    before. Raises `UsageError` for a name or a hub that refuses, `CheckpointError`.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise UsageError(f"{name} is no name on the hub: give OWNER/NAME or NAME.") from None
+    is_run = (run / LOG_NAME).is_file()
+    if not is_run and not (run / "config.json").is_file():
+        raise CheckpointError(f"{run} is neither a run nor a model: give a run, or its blend/.")
+    place = run if not is_run else run / "model"
+    if is_run and (step is not None or not (run / FINISHED).exists() or not place.is_dir()):
+        place = export_model(run, step=step).saved.path
+    checkpoint.verify(place)
+    api = HfApi()
+    try:
+        made = api.create_repo(name, private=not public, exist_ok=True)
+        api.upload_folder(
+            repo_id=made.repo_id,
+            folder_path=place,
+            ignore_patterns=[checkpoint.MANIFEST],
+            commit_message=f"{run.name}, by Unfrozen",
+        )
+    except Exception as error:  # of the client, whose transport differs by its version
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"{name} was not uploaded to {api.endpoint}: {reason.rstrip('.')}. Give a token"
+            " that may write there, with `hf auth login` or as HF_TOKEN; is the hub in reach?"
+        ) from None
+    return str(made)
 
 
 @dataclass(frozen=True, slots=True)

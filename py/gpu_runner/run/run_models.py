@@ -1,4 +1,4 @@
-"""The models of a run, loaded: θ₀, that of a checkpoint, and the one it trained.
+"""The models of a run, loaded and asked: θ₀, that of a checkpoint, and the one it trained.
 
 All of them read text through the tokenizer and the chat template that the run saved.
 """
@@ -13,15 +13,18 @@ import torch
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
-from gpu_runner.errors import CheckpointError, ModelLoadError
-from gpu_runner.log.questions import THETA_0
+from gpu_runner.errors import CheckpointError, DataError, ModelLoadError, UsageError
+from gpu_runner.log.questions import THETA_0, AnswerPair, ModelAnswer, Question
 from gpu_runner.model import sharded_load
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
 from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config
 from gpu_runner.plain import read_whole
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 from gpu_runner.run.directory import read_config as read_settings
+from gpu_runner.text import counted
+from gpu_runner.train.evaluate import generate
 from gpu_runner.train.initial_weights import published_folder
 
 _MOST_MARK_BYTES: Final = 64
@@ -71,7 +74,7 @@ def steps_on_disk(run: Path) -> list[int]:
         for path in checkpoint.finished(run / CHECKPOINTS)
         if (step := checkpoint.step_of(path))
     }
-    return sorted(steps | {_step_of(run, model_place(run))})
+    return sorted(steps | {last_step(run, model_place(run))})
 
 
 def load_trained(
@@ -81,7 +84,7 @@ def load_trained(
     config = read_settings(run)
     place = model_place(run, step)
     source = Source("directory", run.name, str(place), trusted=trusted)
-    tokenizer, encoder = _read_tokenizer(config, place, trusted=trusted)
+    tokenizer, encoder = read_tokenizer(config, place, trusted=trusted)
     if sharded_load.has_sharded_weights(place):
         found = sharded_load.begin(source, tokenizer, config.params)
         found.fill(device)
@@ -105,7 +108,7 @@ def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> R
         vocabulary = _added(config, source, architecture)
     except ModelLoadError as error:
         raise ModelLoadError(f"the pre-trained model of {run.name} is needed: {error}") from None
-    tokenizer, encoder = _read_tokenizer(config, model_place(run), trusted=trusted)
+    tokenizer, encoder = read_tokenizer(config, model_place(run), trusted=trusted)
     model = load(
         source, tokenizer, config.params, device, len(vocabulary.added) if vocabulary else 0
     )
@@ -114,7 +117,7 @@ def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> R
     return RunModel(THETA_0, model.eval(), tokenizer, encoder)
 
 
-def _read_tokenizer(config: TrainConfig, place: Path, *, trusted: bool) -> tuple[Any, Encoder]:
+def read_tokenizer(config: TrainConfig, place: Path, *, trusted: bool) -> tuple[Any, Encoder]:
     """Return the tokenizer that a run saved, with the chat template it trained with."""
     tokenizer = load_tokenizer(Source("directory", place.name, str(place), trusted=trusted))
     template = NO_TEMPLATE if config.chat_template == NO_TEMPLATE else None
@@ -132,11 +135,69 @@ def _added(config: TrainConfig, source: Source, architecture: Any) -> Vocabulary
 
 def model_title(run: Path, place: Path) -> str:
     """Return what to call the model in a directory of a run."""
-    return f"step {_step_of(run, place):,} of {run.name}"
+    return f"step {last_step(run, place):,} of {run.name}"
 
 
-def _step_of(run: Path, place: Path) -> int:
+def last_step(run: Path, place: Path) -> int:
     """Return the last step of the model in a directory of a run."""
     if place.name == "model":
         return int(read_whole(run / FINISHED, _MOST_MARK_BYTES).decode("utf-8", "replace"))
     return checkpoint.step_of(place) or 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPair:
+    """Two loaded models that are asked the same."""
+
+    before: RunModel
+    after: RunModel
+
+    def ask(self, question: Question) -> AnswerPair:
+        """Return both answers. Raises `UsageError` for a prompt that cannot be asked."""
+        question.check()
+        return AnswerPair(
+            question.prompt, _answer(self.before, question), _answer(self.after, question)
+        )
+
+
+def load_pair(
+    run: Path,
+    step: int | None,
+    against: tuple[Path, int | None] | None,
+    device: torch.device,
+    *,
+    trusted: bool = False,
+) -> ModelPair:
+    """Load the model of `run`, at `step` or the last, and the one it is compared with.
+
+    That is θ₀, or the model of another run or checkpoint. Raises a `RunnerError`.
+    """
+    after = load_trained(run, step, device, trusted=trusted)
+    if against is None:
+        return ModelPair(load_initial(run, device, trusted=trusted), after)
+    return ModelPair(load_trained(*against, device, trusted=trusted), after)
+
+
+def _answer(asked: RunModel, question: Question) -> ModelAnswer:
+    try:
+        read = asked.encoder.render_question(question.prompt)
+    except BadRow as error:
+        raise DataError(str(error)) from None
+    length = asked.encoder.count_tokens(read)
+    positions = getattr(asked.model.config, "max_position_embeddings", None)
+    if positions is not None and length + question.tokens > positions:
+        raise UsageError(
+            f"the prompt has {counted(length, 'token')}, and {asked.name} reads and writes"
+            f" {positions:,} in all: give at most {max(0, positions - question.tokens):,} with"
+            f" --tokens {question.tokens}."
+        )
+    found = generate(
+        asked.model,
+        asked.tokenizer,
+        read,
+        question.tokens,
+        max(1, length),
+        temperature=question.temperature,
+        seed=question.seed,
+    )
+    return ModelAnswer(asked.name, found.text, found.ended, found.pieces)

@@ -25,6 +25,7 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import TokenScores, loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.world import World
+from unfrozen.bootstrap import Interval, paired_difference
 from unfrozen.exact_match import ExactMatch
 
 ANSWER_TOKENS: Final = 32
@@ -62,6 +63,25 @@ class ScoredLoss(Protocol):
 
     def __call__(self, model: Any, batch: Batch, *, scores: TokenScores) -> tuple[Tensor, int]:
         """Compute it."""
+
+
+def rows_of(scores: Sequence[Score], suite: str) -> tuple[float, ...]:
+    """Return 1 or 0 for each answer of a set, else losses; none where they are not known.
+
+    Of `general` they are those of all its parts.
+    """
+    parts = [one for one in scores if one.suite == suite]
+    if suite == GENERAL and any(one.suite.startswith(f"{GENERAL}/") for one in scores):
+        parts = [one for one in scores if one.suite.startswith(f"{GENERAL}/")]
+    rows = [[float(right) for right in one.row_right] for one in parts]
+    rows = rows if all(rows) else [list(one.row_losses) for one in parts]
+    return tuple(value for each in rows for value in each) if all(rows) else ()
+
+
+def change_of(before: Sequence[Score], after: Sequence[Score], suite: str) -> Interval | None:
+    """Return the change of a set's share of right answers, else of its loss, with its interval."""
+    first, second = rows_of(before, suite), rows_of(after, suite)
+    return paired_difference(first, second) if first and len(first) == len(second) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from rich.console import Console
 from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
 from gpu_runner.log.questions import AnswerPair, Question
 from gpu_runner.model.load import find, load, load_tokenizer
-from gpu_runner.run.ask import ModelPair, load_pair
-from gpu_runner.run.run_models import load_initial, load_trained
+from gpu_runner.run.run_models import ModelPair, load_initial, load_pair, load_trained
 from gpu_runner.train.evaluate import generate
 
 CPU = torch.device("cpu")

@@ -1,15 +1,29 @@
-"""`export RUN --to gguf`: the file, what is said of it, and what is left when it fails."""
+"""`export` and `push`: what is written, its card, what is said of it, what is left on failure."""
 
+import base64
+import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
-from gpu_runner.run.export_model import export_gguf
+from gpu_runner.run.blend import BlendOptions, blend
+from gpu_runner.run.export_model import CPU, export_gguf, export_model, push_model
 from gpu_runner.run.fine_tune import fine_tune
+from gpu_runner.run.model_card import LoggedRun
 
 pytestmark = pytest.mark.slow
 
@@ -62,3 +76,176 @@ def test_a_run_without_a_model_is_named(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(empty / "checkpoints", ignore_errors=True)
     with pytest.raises(CheckpointError, match="neither a finished model nor a whole checkpoint"):
         export_gguf(empty, tmp_path / "x.gguf", "f16")
+
+
+def test_a_directory_is_loaded_and_answers_as_the_run_did(run: Path, tmp_path: Path) -> None:
+    found = export_model(run, tmp_path / "hf")
+    assert (found.alike, found.asked) == (6, 6)
+    assert found.sentences()[1].endswith("it answers 6 of 6 prompts as the run did.")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
+    for prompt, text in LoggedRun.read(run).samples.items():
+        read = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        written = model.generate(**read, max_new_tokens=2, do_sample=False)[0]
+        assert (
+            tokenizer.decode(written[read.input_ids.shape[1] :], skip_special_tokens=True) == text
+        )
+
+
+def test_a_directory_that_answers_otherwise_is_told(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "run"))
+    log = (other / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in log]
+    for event in events:
+        if event["kind"] == "sample":
+            event["text"] += "?"
+    (other / "events.jsonl").write_text(
+        "".join(json.dumps(e, separators=(",", ":")) + "\n" for e in events)
+    )
+    assert export_model(other).alike == 0
+
+
+def test_the_card_has_the_numbers_of_the_run(run: Path, tmp_path: Path) -> None:
+    export_model(run, tmp_path / "hf")
+    cards = [(place / "README.md").read_text() for place in (run / "model", tmp_path / "hf")]
+    head, _, text = cards[0].removeprefix("---\n").partition("\n---\n")
+    assert "license: mit" in head.splitlines()
+    assert "base_model" not in head  # the demo is on no hub
+    logged = LoggedRun.read(run)
+    first, last = (logged.scores[step]["task"] for step in (0, 2))
+    assert first.exact == last.exact == (0, 0, 4)
+    (line,) = [line for line in text.splitlines() if line.startswith("| task | ")]
+    known = f"| task | 0 of 4 right, {first.loss:.3f} | 0 of 4 right, {last.loss:.3f} |"
+    assert line == f"{known} +0.000 [+0.000, +0.000] |"
+    assert "| general, all | " in text
+    assert "| steps | 2 |\n| micro_batch | 32 |" in text
+    assert "all 836,736 weights" in text
+    assert "memory peaked" not in text  # the run had not ended
+    assert "Its memory peaked at " in cards[1]
+    assert str(run.parent) not in "".join(cards)
+
+
+def test_the_card_of_a_blend_has_its_recipe(run: Path, tmp_path: Path) -> None:
+    options = BlendOptions(points=2, alpha=0.5, out=tmp_path / "out", parts={"mlp": 0.0})
+    found = blend(run, options, CPU)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "θ₀ + 0.5 (θ* − θ₀), with α = 0 for mlp: as --alpha says." in text
+    middle = next(point for point in found.curve if point.alpha == 0.5)
+    assert f" right, {middle.task.loss:.3f} |" in text
+
+
+@dataclass
+class Hub:
+    """A hub on loopback as the real client needs it: what was made, and the files it got."""
+
+    made: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    objects: dict[str, bytes] = field(default_factory=dict)
+    address: str = ""
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    hub: Hub
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
+
+    def answer(self, found: Any, code: int = 200) -> None:
+        body = json.dumps(found).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.answer({"name": "me", "id": "me/mine", "siblings": [], "private": True})
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.hub.objects[sha256(content).hexdigest()] = content
+        self.answer({})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Authorization") != "Bearer hf_right":
+            self.answer({"error": "Invalid username or password."}, 401)
+        elif self.path == "/api/repos/create":
+            self.hub.made.append(json.loads(body))
+            self.answer({"url": f"{self.hub.address}/me/mine", "name": "me/mine", "id": "1"})
+        elif self.path == "/api/validate-yaml":
+            assert json.loads(body)["content"].startswith("---\nlibrary_name: transformers")
+            self.answer({"errors": [], "warnings": []})
+        elif "/preupload/" in self.path:
+            asked = json.loads(body)["files"]
+            large = {True: "lfs", False: "regular"}
+            kinds = [
+                {"path": one["path"], "uploadMode": large[one["size"] > 10**6]} for one in asked
+            ]
+            self.answer({"files": [kind | {"shouldIgnore": False} for kind in kinds]})
+        elif self.path.endswith("/info/lfs/objects/batch"):
+            upload = {"upload": {"href": f"{self.hub.address}/put", "header": {}}}
+            asked = json.loads(body)["objects"]
+            self.answer(
+                {"transfer": "basic", "objects": [one | {"actions": upload} for one in asked]}
+            )
+        else:
+            self.commit(body)
+
+    def commit(self, body: bytes) -> None:
+        for line in map(json.loads, body.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                self.hub.files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                self.hub.files[value["path"]] = self.hub.objects[value["oid"]]
+        self.answer(
+            {
+                "commitUrl": f"{self.hub.address}/me/mine/commit/{'0' * 40}",
+                "commitOid": "0" * 40,
+                "success": True,
+            }
+        )
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    found = Hub()
+    handler = type("Handler", (HubHandler,), {"hub": found})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        found.address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield found
+        server.shutdown()
+
+
+def push(hub: Hub, token: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """`unfrozen push`, by the hub's own client, to that address."""
+    settings = {"HF_ENDPOINT": hub.address, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0"}
+    settings["HF_HUB_DISABLE_XET"] = "1"  # its storage is none of this hub's
+    line = [sys.executable, "-m", "gpu_runner", "push", *words]
+    env = os.environ | settings | {"no_proxy": "127.0.0.1"}
+    return subprocess.run(line, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_model_is_uploaded_as_it_is_on_disk(run: Path, hub: Hub) -> None:
+    answer = push(hub, "hf_right", str(run), "me/mine")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() == f"{hub.address}/me/mine"
+    assert hub.made[0]["visibility"] == "private"
+    kept = {path.name: path.read_bytes() for path in (run / "model").iterdir()}
+    del kept["manifest.json"]
+    assert hub.files == kept
+    assert list(map(len, hub.objects.values())) == [len(kept["model.safetensors"])]
+
+
+def test_what_the_hub_refuses_is_told(run: Path, hub: Hub) -> None:
+    answer = push(hub, "hf_wrong", str(run), "me/mine", "--public")
+    assert answer.returncode == 2
+    assert "me/mine was not uploaded to http://127.0.0.1" in answer.stderr
+    assert "hf auth login" in answer.stderr
+    assert not hub.files
+    with pytest.raises(UsageError, match="a/b/c is no name on the hub: give OWNER/NAME or NAME"):
+        push_model(run, "a/b/c")
+    with pytest.raises(CheckpointError, match="is neither a run nor a model"):
+        push_model(run / "checkpoints", "me/mine")

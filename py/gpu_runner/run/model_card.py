@@ -1,0 +1,268 @@
+"""The card of a model that a run wrote: README.md with its base, its recipe, and what it learned.
+
+All of it is from the run's log, so that the card of an exported checkpoint has the numbers of that
+checkpoint. Of paths only the last part is told: a card is published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gpu_runner.data.dataset import GENERAL, TASK
+from gpu_runner.installed import installed_version
+from gpu_runner.log.tail import LOG_NAME, parse
+from gpu_runner.model import gguf_file
+from gpu_runner.model.load import Source, find
+from gpu_runner.text import counted
+from gpu_runner.train.evaluate import Score, change_of
+from gpu_runner.train.initial_weights import published_folder
+from unfrozen.bootstrap import SHARE
+from unfrozen.exact_match import ExactMatch
+from unfrozen.units import format_bytes
+
+NAME: Final = "README.md"
+_LICENSE: Final = re.compile(r"^license:\s*['\"]?([\w.-]+)", re.MULTILINE)
+_MOST_READ: Final = 64 * 1024
+_KINDS: Final = tuple(
+    f'"kind":"{kind}"'.encode() for kind in ("run.start", "run.end", "eval", "sample")
+)
+_HEAD_BYTES: Final = 256
+"""In which a line tells its kind: of a long log few are parsed."""
+_RECIPE: Final = (
+    *("steps", "micro_batch", "grad_accum", "seq_len", "optimizer", "lr", "schedule", "warmup"),
+    *("weight_decay", "clip", "layer_decay", "l2sp", "l2sp_pull", "ewc", "replay_share"),
+    *("params", "compute", "seed"),
+)
+_UNUSED: Final[Mapping[str, object]] = {
+    "layer_decay": 1.0,
+    "l2sp": 0.0,
+    "l2sp_pull": 0.0,
+    "ewc": 0.0,
+}
+"""Values of settings that then do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """What the log of a run tells of its model.
+
+    scores  by step and set, of each evaluation
+    start   the payload of its first `run.start`
+    end     the `summary` of its last `run.end`; empty while it trains
+    samples the prompts and the answers of the trained model
+    """
+
+    scores: Mapping[int, Mapping[str, Score]]
+    start: Mapping[str, Any]
+    end: Mapping[str, Any]
+    samples: Mapping[str, str]
+
+    @staticmethod
+    def read(run: Path) -> LoggedRun:
+        """Read the log; what is damaged in it is left out."""
+        scores: dict[int, dict[str, Score]] = {}
+        start: dict[str, Any] = {}
+        end: dict[str, Any] = {}
+        samples: dict[str, str] = {}
+        for event in _events(run):
+            if event["kind"] == "eval":
+                scores.setdefault(event["step"], {})[event["suite"]] = _score(event)
+            elif event["kind"] == "run.start":
+                start = start or event
+            elif event["kind"] == "run.end":
+                end = event.get("summary") or {}
+            elif event["kind"] == "sample" and event.get("when") == "after":
+                samples[event["prompt"]] = event["text"]
+        return LoggedRun(scores, start, end, samples)
+
+    def scores_of(self, step: int, task_loss: float | None = None) -> tuple[Score, ...]:
+        """Return the scores of the model of a step: of the last evaluation until then.
+
+        Of a finished run `task_loss` tells which one: the best weights may have been restored.
+        """
+        steps = [at for at in self.scores if at <= step]
+        if task_loss is not None:
+            steps = [at for at in steps if _task_loss(self.scores[at]) == task_loss] or steps
+        return tuple(self.scores[max(steps)].values()) if steps else ()
+
+    @property
+    def task_loss(self) -> float | None:
+        """The task loss of the finished model."""
+        found = (self.end.get("losses") or {}).get(TASK)
+        return float(found[1]) if found else None
+
+
+def _events(run: Path) -> Iterator[dict[str, Any]]:
+    with contextlib.suppress(OSError), (run / LOG_NAME).open("rb") as log:
+        for line in log:
+            told = any(kind in line[:_HEAD_BYTES] for kind in _KINDS)
+            if told and (event := parse(line.rstrip(b"\n"))) is not None:
+                yield event
+
+
+def _score(event: Mapping[str, Any]) -> Score:
+    exact = {name: count for name, count in (event.get("exact") or {}).items() if name != "of"}
+    return Score(
+        event["suite"],
+        event["loss"],
+        event["tokens"],
+        ExactMatch(**exact) if exact else None,
+        event.get("row_losses") or (),
+        [right == "1" for right in event.get("row_right") or ""],
+    )
+
+
+def _task_loss(scores: Mapping[str, Score]) -> float | None:
+    return scores[TASK].loss if TASK in scores else None
+
+
+def write_card(
+    place: Path, run: Path, made: str, after: Sequence[Score], name: str | None = None
+) -> None:
+    """Write the card of the model in `place`, which `run` trained.
+
+    `made` says how its weights were made, `after` how they score on the run's held-out sets.
+    """
+    logged = LoggedRun.read(run)
+    config = logged.start.get("config") or {}
+    base = str(config.get("model") or "a model")
+    size = (logged.start.get("model") or {}).get("num_parameters")
+    weights = f", all {size:,} weights" if size else ""
+    parts = [
+        _front_matter(run, base),
+        f"# {name or run.name}",
+        f"A full fine-tune of {_short(base)}{weights}, made with Unfrozen {installed_version()}."
+        f" {made}",
+        _data(logged, config),
+        _table(logged.scores_of(0), after),
+        _settings(logged, config),
+        _memory(logged),
+        _USE,
+    ]
+    (place / NAME).write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
+
+
+_USE: Final = """\
+## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+place = "."  # this directory
+tokenizer = AutoTokenizer.from_pretrained(place)
+model = AutoModelForCausalLM.from_pretrained(place)
+```
+
+Prompts are read as in training: through the chat template of the tokenizer if it has one, else as \
+plain text."""
+
+
+def _front_matter(run: Path, base: str) -> str:
+    """Return what the hub reads: license and base model only where they are known."""
+    lines = ["library_name: transformers", "pipeline_tag: text-generation"]
+    with contextlib.suppress(Exception):  # the base may be gone, or anything
+        source = find(base)
+        if source.kind == "hub":
+            lines.append(f"base_model: {base}")
+        if license_of := base_license(source, run):
+            lines.append(f"license: {license_of}")
+    return "\n".join(["---", *sorted(lines), "tags: [full-fine-tuning, unfrozen]", "---"])
+
+
+def base_license(source: Source, run: Path) -> str | None:
+    """Return the license that a model's card or file names; None where it names none."""
+    if source.kind == "demo":
+        return "mit"
+    if source.kind == "gguf":
+        found = gguf_file.parse(Path(source.place, source.gguf_file or ""))
+        field = found.fields.get("general.license")
+        return str(field.contents()) if field else None
+    folder = published_folder(source, run)
+    if folder is None or not (folder / NAME).is_file():
+        return None
+    with (folder / NAME).open(encoding="utf-8", errors="replace") as card:
+        _, begins, rest = card.read(_MOST_READ).partition("---\n")
+    named = _LICENSE.search(rest.partition("\n---")[0]) if begins else None
+    return named[1] if named else None
+
+
+def _short(path: str) -> str:
+    """Return the last part of a path; a name of the hub as it is."""
+    return Path(path).name if path.startswith(("/", "~", ".")) or path.endswith(".gguf") else path
+
+
+def _data(logged: LoggedRun, config: Mapping[str, Any]) -> str:
+    counts = logged.start.get("data") or {}
+    if not counts:
+        return ""
+    replay = f", with {_short(config['replay'])} replayed" if config.get("replay") else ""
+    return (
+        f"Trained on {_short(str(config.get('data')))}: {counted(counts['train_rows'])} with"
+        f" {counts['trainable_tokens']:,} trainable tokens{replay}."
+    )
+
+
+def _table(before: Sequence[Score], after: Sequence[Score]) -> str:
+    """Return what was learned and forgotten, a line a held-out set."""
+    lines = []
+    for one in after:
+        earlier = next((score for score in before if score.suite == one.suite), None)
+        what = one.suite if one.suite != GENERAL else f"{GENERAL}, all"
+        lines.append(f"| {what} | {_say(earlier)} | {_say(one)} | {_moved(before, after, one)} |")
+    if not lines:
+        return ""
+    head = f"| held-out set | before | after | change [{SHARE:.0%} interval] |\n|---|---|---|---|\n"
+    return (
+        "## What it learned, and what it forgot\n\n"
+        f"{head}{chr(10).join(lines)}\n\n"
+        "Right answers where answers are short, and losses in nats a token. The change is that of"
+        " the share of right answers, else of the loss, with the interval of a paired bootstrap"
+        " over the examples."
+    )
+
+
+def _say(score: Score | None) -> str:
+    if score is None:
+        return ""
+    right = f"{score.exact.right} of {sum(score.exact)} right, " if score.exact else ""
+    return f"{right}{score.loss:.3f}"
+
+
+def _moved(before: Sequence[Score], after: Sequence[Score], one: Score) -> str:
+    moved = change_of(before, after, one.suite)
+    return f"{moved.mean:+.3f} [{moved.low:+.3f}, {moved.high:+.3f}]" if moved else ""
+
+
+def _settings(logged: LoggedRun, config: Mapping[str, Any]) -> str:
+    chosen = logged.start.get("recipe") or {}  # what `auto` and an empty setting became
+    known = {**config, **{key: chosen[key] for key in ("warmup", "compute") if key in chosen}}
+    known["steps"] = logged.end.get("steps") or (logged.start.get("plan") or {}).get("steps")
+    used = {key: known.get(key) for key in _RECIPE}
+    if not config.get("replay"):
+        del used["replay_share"]
+    lines = [
+        f"| {key} | {value} |"
+        for key, value in used.items()
+        if value is not None and value != _UNUSED.get(key)
+    ]
+    return "\n".join(["## Recipe", "", "| setting | value |", "|---|---|", *lines])
+
+
+def _memory(logged: LoggedRun) -> str:
+    peak, planned = (logged.end.get(f"{kind}_peak_bytes") for kind in ("measured", "predicted"))
+    if not peak:
+        return ""
+    versions = logged.start.get("versions") or {}
+    hardware = logged.start.get("hardware") or {}
+    beside = f" ({format_bytes(planned)} predicted)" if planned else ""
+    return (
+        f"Its memory peaked at {format_bytes(peak)}{beside}, on"
+        f" {hardware.get('gpu') or hardware.get('cpu') or 'a CPU'}, in"
+        f" {logged.end.get('seconds', 0):,.0f} s; PyTorch {versions.get('torch')}, transformers"
+        f" {versions.get('transformers')}."
+    )
