@@ -233,6 +233,7 @@ def trl_adapters(argv: list[str]) -> dict[str, Any]:
     options.add_argument("--lora_r", type=int, default=16)
     options.add_argument("--lora_dropout", type=float, default=0.05)
     options.add_argument("--lora_target_modules", nargs="+")
+    options.add_argument("--lora_modules_to_save", nargs="+", default=[])
     options.add_argument("--dtype", default="float32")
     for flag in ("use_peft", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant"):
         options.add_argument(f"--{flag}", action="store_true")
@@ -243,8 +244,11 @@ def trl_adapters(argv: list[str]) -> dict[str, Any]:
     four = "nf4-dq" if found.use_bnb_nested_quant else "nf4"
     base = four if found.load_in_4bit else "int8" if found.load_in_8bit else None
     # TRL casts adapters beside quantized weights to bf16; PEFT has fp32 ones beside others
-    dtype = {"dtype": "bf16"} if base else {"dtype": "fp32", "autocast": True}
-    return adapters(base, found.lora_r, found.lora_dropout, found.lora_target_modules, **dtype)
+    dtype: dict[str, Any] = {"dtype": "bf16"} if base else {"dtype": "fp32", "autocast": True}
+    targets = found.lora_target_modules + found.lora_modules_to_save
+    if found.lora_modules_to_save and "--use_fsdp" in argv and not base:
+        dtype["saved_fp32"] = True  # accelerate casts what trains
+    return adapters(base, found.lora_r, found.lora_dropout, targets, **dtype)
 
 
 def adapters(
@@ -313,7 +317,8 @@ def under_deepspeed(config: dict[str, Any], base: Job, gpus: int, recipe: dict[s
     recipe |= {"grad_buckets": False, "step": "sub_groups" if zero["stage"] == 3 else "fused"}
     recipe |= {"params": "bf16", "master": "fp32", "grads": "bf16", "moments": "fp32"}
     if recipe["lora"]:  # everything is bf16 in DeepSpeed's engine
-        recipe["lora"] = replace(recipe["lora"], dtype="bf16", autocast=False)
+        narrow = {"dtype": "bf16", "autocast": False, "saved_fp32": False}
+        recipe["lora"] = replace(recipe["lora"], **narrow)
     return started(base, cluster, **recipe)
 
 
@@ -340,11 +345,13 @@ def axolotl(text: str, base: Job) -> Job:
         targets = (
             ["all-linear"] if found.get("lora_target_linear") else found["lora_target_modules"]
         )
+        whole = found.get("lora_modules_to_save", [])
         dq = found.get("bnb_config_kwargs", {}).get("bnb_4bit_use_double_quant", True)
         four = ("nf4-dq" if dq else "nf4") if found.get("load_in_4bit") else None
         base_weights = "int8" if found.get("load_in_8bit") else four
-        sizes = (found["lora_r"], found["lora_dropout"], targets)
-        recipe |= adapters(base_weights, *sizes, dtype="fp32", autocast=True)
+        sizes = (found["lora_r"], found["lora_dropout"], [*targets, *whole])
+        saved = bool(whole and fsdp and not base_weights)
+        recipe |= adapters(base_weights, *sizes, dtype="fp32", autocast=True, saved_fp32=saved)
     elif fsdp:
         recipe |= {"params": "fp32", "master": None, "grads": "fp32"}
     else:
@@ -374,10 +381,12 @@ def llama_factory(text: str, base: Job) -> Job:
         targets = (
             ["all-linear"] if found["lora_target"] == "all" else found["lora_target"].split(",")
         )
+        whole = found["additional_target"].split(",") if "additional_target" in found else []
         four = "nf4-dq" if found.get("double_quantization", True) else "nf4"
         weights = {4: four, 8: "int8", None: None}[found.get("quantization_bit")]
-        sizes = (found["lora_rank"], found["lora_dropout"], targets)
-        recipe |= adapters(weights, *sizes, dtype="fp32", autocast=True)
+        sizes = (found["lora_rank"], found["lora_dropout"], [*targets, *whole])
+        saved = bool(whole)
+        recipe |= adapters(weights, *sizes, dtype="fp32", autocast=True, saved_fp32=saved)
     if "deepspeed" in found:
         return under_deepspeed(json.loads(files(text)[found["deepspeed"]]), base, gpus, recipe)
     return started(base, Cluster(gpus), **recipe)

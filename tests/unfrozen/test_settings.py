@@ -36,6 +36,7 @@ PLANS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     ({"master": None, "optimizer": "adafactor"}, {}),
     *(({"method": method}, {}) for method in ("lora", "qlora", "lisa")),
     *(({"method": "lora", "lora": PEFT | more}, {}) for more in ({}, {"autocast": True})),
+    ({"method": "lora", "lora": PEFT | {"targets": ["all-linear", "lm_head"]}}, {}),
     ({"method": "lora", "lora": PEFT | {"dropout": 0.1}}, {"gpus": 8, "sharding": "zero3"}),
     *((ACCUMULATED, {"gpus": 8, "sharding": name}) for name in ("none", "zero1", "zero2")),
     *(
@@ -132,6 +133,7 @@ def test_every_setting_is_tried() -> None:
 
 
 SAME_TIME = {
+    "recipe.lora.saved_fp32": "of embedding and head alone, once a step",
     "recipe.grad_buckets": "a copy of the gradients, once a step",
     "recipe.keeps_outputs": "tensors that live longer",
     "recipe.optimizer_in_backward": "the same update, earlier",

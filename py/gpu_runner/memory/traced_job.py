@@ -141,6 +141,11 @@ def trace(given: Mapping[str, Any]) -> Trace:
         return _prepare(given, job).run()
 
 
+def trace_model(recipe: Recipe, model: Any) -> Trace:
+    """Return the traced step of a model that is built already, such as one of PEFT."""
+    return _TracedJob({}, recipe, model, sum(p.numel() for p in model.parameters())).run()
+
+
 def record_allocations(given: Mapping[str, Any], steps: int = 3) -> list[Request]:
     """Return what a process allocates and frees in its first `steps` steps of a job, in order."""
     job = read_job(given)

@@ -11,8 +11,11 @@ from typing import Any, Final
 
 from unfrozen.frameworks.command_lines import (
     accelerate_options,
+    name_linear,
     refuse,
     refuse_tower,
+    split_targets,
+    stack_names,
     written,
     yaml,
 )
@@ -39,6 +42,7 @@ def axolotl_job(job: Job) -> Job:
         base=(None, "nf4", "nf4-dq") if cluster.stage else (None, "nf4", "nf4-dq", "int8"),
     )
     refuse_tower(job, NAME)
+    job = name_linear(job, NAME)
     narrow = {"params": "bf16", "master": None, "grads": "bf16", "moments": "bf16"}
     states = {} if cluster.stage or job.recipe.lora else narrow
     return trained_with_accelerate(job, NAME, NAME, loss="logits_fp32", **states)
@@ -85,13 +89,16 @@ def _adapters(job: Job) -> dict[str, Any]:
     if lora is None:
         return {}
     four = base not in (None, "int8")
-    linear = "all-linear" in lora.targets
+    named, whole = split_targets(job)
+    linear = "all-linear" in named
     found: dict[str, Any] = {
         "adapter": "qlora" if four else "lora",
         "lora_r": lora.rank,
         "lora_alpha": 2 * lora.rank,
         "lora_dropout": lora.dropout or 0.0,
-        **({"lora_target_linear": True} if linear else {"lora_target_modules": lora.targets}),
+        **({"lora_target_linear": True} if linear else {"lora_target_modules": named}),
+        **({"lora_target_parameters": stack_names(job)} if stack_names(job) else {}),
+        **({"lora_modules_to_save": whole} if whole else {}),
         **dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"), False),
     }
     if four:

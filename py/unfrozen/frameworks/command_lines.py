@@ -9,6 +9,8 @@ from typing import Any, Final
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.framework_defaults import adapter_defaults
+from unfrozen.job.lora import EXPERTS, layer_of_kind, targets, whole_targets
+from unfrozen.model.config import is_expert_stack
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.planner.runner import RENDEZVOUS
 
@@ -55,10 +57,57 @@ ADAPTERS: Final = ("lora", "qlora")
 def adapter_states(job: Job, framework: str, **lora: Any) -> dict[str, Any]:
     """Return the dtypes of a job of 16-bit weights with a framework's adapters, or with `lora`."""
     assert job.recipe.lora
-    own = {"dtype": "bf16", "autocast": False, **adapter_defaults(framework, job.recipe.method)}
+    found = adapter_defaults(framework, job.recipe.method, job.cluster.sharding)
+    own = {"dtype": "bf16", "autocast": False, "saved_fp32": False, **found}
+    if not whole_targets(job.model, job.recipe.lora.targets):
+        own["saved_fp32"] = False
     adapters = replace(job.recipe.lora, **{**own, **lora})
     states = dict.fromkeys(("grads", "moments"), adapters.dtype)
     return {"params": "bf16", "master": None, "lora": adapters, **states}
+
+
+def split_targets(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the linear layers that get an adapter, and what trains whole beside them."""
+    assert job.recipe.lora
+    whole = (*whole_targets(job.model, job.recipe.lora.targets), EXPERTS)
+    linear = tuple(name for name in job.recipe.lora.targets if name not in whole)
+    return linear, whole[:-1]
+
+
+def stack_names(job: Job) -> tuple[str, ...]:
+    """Return the parameters of stacked experts that are targets, as PEFT finds them."""
+    if job.recipe.lora is None or EXPERTS not in job.recipe.lora.targets:
+        return ()
+    layer = job.model.layer_tensors(layer_of_kind(job.model, sparse=True))
+    found = (tensor.name.rsplit(".", 3)[1:] for tensor in layer if is_expert_stack(tensor))
+    return tuple(".".join(parts) for parts in found if not parts[-1].endswith("_bias"))
+
+
+_MOVED: Final = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+
+
+def name_linear(job: Job, framework: str, *, experts: bool = True) -> Job:
+    """Return a job whose adapters sit where they are planned in a model with experts.
+
+    Beside such a model PEFT 0.21 takes "all-linear" to mean the experts and their router, too, and
+    the names of the layers that experts were in transformers 4 to mean their stacks
+    (utils/transformers_weight_conversion.py); so that the other layers are named. bitsandbytes
+    quantizes no stack (transformers 5.24 integrations/bitsandbytes.py). Raises PlanError, also
+    where `experts` get adapters and may not.
+    """
+    lora = job.recipe.lora
+    if lora is None or job.model.architecture.experts is None:
+        return job
+    if job.recipe.base:
+        bound = f"{framework} leaves experts in 16 bits, as transformers 5 stacks them"
+        raise PlanError("recipe.base", job.recipe.base, bound, "set method to lora")
+    names = tuple(dict.fromkeys(t.name for t in targets(job.model, lora)))
+    if EXPERTS in names and not experts:
+        bound = f"{framework} has no option for PEFT's adapters of experts"
+        raise PlanError("recipe.lora.targets", ", ".join(lora.targets), bound, f"drop {EXPERTS}")
+    names = tuple(name for name in names if name not in _MOVED)
+    lora = replace(lora, targets=(*names, *whole_targets(job.model, lora.targets)))
+    return replace(job, recipe=replace(job.recipe, lora=lora))
 
 
 def refuse_tower(job: Job, framework: str) -> None:

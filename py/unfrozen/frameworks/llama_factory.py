@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from unfrozen.frameworks.command_lines import FIRST_HOST, machines, refuse, written, yaml
+from unfrozen.frameworks.command_lines import (
+    FIRST_HOST,
+    machines,
+    name_linear,
+    refuse,
+    split_targets,
+    written,
+    yaml,
+)
 from unfrozen.frameworks.trl import (
     CONFIG_FILE,
     WHOLE_LAYERS,
@@ -38,6 +46,7 @@ def llama_factory_job(job: Job) -> Job:
         attention=tuple(_ATTENTION),
         sharding=("none",) if cluster.gpus == 1 else ("none", "zero1", "zero2", "zero3"),
     )
+    job = name_linear(job, NAME, experts=False)
     trained = trained_with_deepspeed if cluster.stage else trained_with_accelerate
     return trained(job, NAME, NAME, loss="logits_fp32")
 
@@ -92,13 +101,15 @@ def _adapters(job: Job) -> dict[str, Any]:
     lora, base = job.recipe.lora, job.recipe.base
     if lora is None:
         return {"finetuning_type": "full"}
-    targets = "all" if "all-linear" in lora.targets else ",".join(lora.targets)
+    linear, whole = split_targets(job)
+    targets = "all" if "all-linear" in linear else ",".join(linear)
     found: dict[str, Any] = {
         "finetuning_type": "lora",
         "lora_rank": lora.rank,
         "lora_alpha": 2 * lora.rank,
         "lora_dropout": lora.dropout or 0.0,
         "lora_target": targets,
+        **({"additional_target": ",".join(whole)} if whole else {}),
     }
     if base:
         found["quantization_bit"] = 8 if base == "int8" else 4

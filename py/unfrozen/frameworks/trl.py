@@ -29,8 +29,11 @@ from unfrozen.frameworks.command_lines import (
     accelerate_launch,
     adapter_states,
     lines,
+    name_linear,
     refuse,
     refuse_tower,
+    split_targets,
+    stack_names,
     trained_by_adamw,
     written,
 )
@@ -65,6 +68,7 @@ def accelerate_job(job: Job) -> Job:
         bound = "accelerate splits a sequence under FSDP2 over all GPUs and without a mask"
         raise PlanError("cluster.context_parallel", ranks, bound, "use zero3 and flash")
     refuse_tower(job, ACCELERATE)
+    job = name_linear(job, ACCELERATE)
     return trained_with_accelerate(job, ACCELERATE, "trl", loss="fused_linear")
 
 
@@ -128,11 +132,16 @@ def _adapters(job: Job) -> list[str]:
     lora, base = job.recipe.lora, job.recipe.base
     if lora is None:
         return []
+    linear, whole = split_targets(job)
     found = [
         "--dtype bfloat16 --use_peft"
         f" --lora_r {lora.rank} --lora_alpha {2 * lora.rank} --lora_dropout {lora.dropout or 0}",
-        f"--lora_target_modules {' '.join(lora.targets)}",
+        f"--lora_target_modules {' '.join(linear)}",
     ]
+    if stacks := stack_names(job):
+        found.append(f"--lora_target_parameters {' '.join(stacks)}")
+    if whole:
+        found.append(f"--lora_modules_to_save {' '.join(whole)}")
     if base == "int8":
         found.append("--load_in_8bit")
     elif base:
@@ -172,6 +181,7 @@ def deepspeed_job(job: Job) -> Job:
         sharding=("none",) if alone else ("zero1", "zero2", "zero3"),
     )
     refuse_tower(job, DEEPSPEED)
+    job = name_linear(job, DEEPSPEED)
     return trained_with_deepspeed(job, DEEPSPEED, "trl", loss="fused_linear")
 
 
@@ -186,7 +196,8 @@ def trained_with_deepspeed(job: Job, framework: str, adapters: str, **own: Any) 
         shard_size=(None,),
         base=(None,) if cluster.stage == 3 else (None, "nf4", "nf4-dq", "int8"),
     )
-    states = adapter_states(job, adapters, dtype="bf16", autocast=False) if recipe.lora else {}
+    narrow: dict[str, Any] = {"dtype": "bf16", "autocast": False, "saved_fp32": False}
+    states = adapter_states(job, adapters, **narrow) if recipe.lora else {}
     states |= {"params": "bf16", "master": "fp32", "grads": "bf16", "moments": "fp32"}
     own["step"] = "sub_groups" if cluster.stage == 3 else "fused"
     own["kernels"] = "fused" if recipe.kernels == "fused" else "eager"

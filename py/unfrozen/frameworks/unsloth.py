@@ -15,14 +15,18 @@ from unfrozen.frameworks.command_lines import (
     ADAPTERS,
     adapter_states,
     lines,
+    name_linear,
     refuse,
     refuse_tower,
+    split_targets,
     trained_by_adamw,
 )
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 
 NAME: Final = "unsloth"
+_LINEAR: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Its default target modules (`unsloth_cli/config.py`)."""
 
 
 def unsloth_job(job: Job) -> Job:
@@ -38,9 +42,13 @@ def unsloth_job(job: Job) -> Job:
         base=(None, "nf4", "nf4-dq"),
     )
     refuse_tower(job, NAME)
+    job = name_linear(job, NAME, experts=False)
     own: dict[str, Any] = {"params": "bf16", "master": None, "grads": "bf16"}
     if recipe.lora:
         own = adapter_states(job, NAME) | {"base": "nf4-dq" if recipe.base else None}
+        linear, whole = split_targets(job)
+        if whole and "all-linear" in linear:  # it moves embedding and head out of a list of names
+            own["lora"] = replace(own["lora"], targets=(*_LINEAR, *whole))
     own |= {"moments": "int8", "kernels": "fused_block" if recipe.lora else "eager"}
     own |= {"attention": "flash", "loss": "logits_bf16", "compiled_loss": True}
     own["activation_offload"] = recipe.activation_offload and recipe.checkpointing == "full"

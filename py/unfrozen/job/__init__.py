@@ -33,7 +33,7 @@ from unfrozen.hardware import Gpu, find, gpu_of
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout
-from unfrozen.job.lora import targets
+from unfrozen.job.lora import EXPERTS, check_targets, whole_targets
 from unfrozen.job.recipe import Recipe
 from unfrozen.job.unplanned import instead_of, refuse_key
 from unfrozen.model import ModelConfig, catalogue
@@ -82,7 +82,10 @@ class Job:
         if given.get("framework") is not None:
             _check_objects(recipe, cluster)
             a = model.architecture
+            lora = recipe.get("lora")
+            named = lora.get("targets") if isinstance(lora, Mapping) else ()
             has = {"experts": a.experts is not None, "tower": a.vision is not None}
+            has["whole"] = bool(whole_targets(model, named))
             chosen, recipe, cluster = apply_framework(
                 given["framework"], recipe, cluster, a.model_type, **has
             )
@@ -158,7 +161,11 @@ def _check_parts(job: Job) -> None:
         raise PlanError("cluster.context_parallel", sharing, bound, "use fewer ranks")
     check_layout(job.model, job.recipe, job.cluster)
     if job.recipe.lora:
-        targets(local, job.recipe.lora)
+        check_targets(local, job.recipe.lora)
+    if job.recipe.lora and job.recipe.base and EXPERTS in job.recipe.lora.targets:
+        bound = "PEFT adds adapters of experts to weights of 16 bits"
+        remedy = f"drop {EXPERTS}, or set method to lora"
+        raise PlanError("recipe.lora.targets", list(job.recipe.lora.targets), bound, remedy)
 
 
 def _check_objects(recipe: object, cluster: object) -> None:

@@ -71,6 +71,10 @@ def _not_quantised(asked: Settings) -> bool:
     return asked.get("method") == "lora"
 
 
+def _sharded_lora(asked: Settings) -> bool:
+    return _not_quantised(asked) and _sharded(asked)
+
+
 def _llama4(asked: Settings) -> bool:
     return str(asked["model_type"]).startswith("llama4")
 
@@ -106,6 +110,10 @@ _TRAINER: Final = (
     ("no_sync", True, _NO_SYNC, _sharded, "trainer.py (accelerator.no_sync)"),
     ("loss", "logits_fp32", _UPCAST, "loss/loss_utils.py"),
     ("step", "fused", "adamw_torch_fused", "training_args.py (optim)"),
+    (
+        *("lora.saved_fp32", True, "accelerate casts what trains to fp32 under FSDP"),
+        *(_sharded_lora, "with accelerate 1.15 utils/fsdp_utils.py (fsdp2_prepare_model)"),
+    ),
     (
         *("expert_padding", "fullest", "every expert of Llama 4 computes all tokens", _llama4),
         "models/llama4/modeling_llama4.py (routed_in)",
@@ -177,6 +185,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
         (*_FROZEN_TOWER, f"{_FACTORY} hparams/finetuning_args.py (freeze_vision_tower)"),
         (*_PEFT, _FACTORY_ADAPTER),
         ("lora.dtype", "fp32", "trainable weights are cast to fp32", _FACTORY_ADAPTER),
+        ("lora.saved_fp32", True, "trainable weights are cast to fp32", _FACTORY_ADAPTER),
         (*_AUTOCAST, f"{_FACTORY} hparams/parser.py (compute_dtype)"),
     ),
     "torchtune": _defaults(
@@ -384,12 +393,14 @@ def apply_framework(
     *,
     experts: bool = False,
     tower: bool = False,
+    whole: bool = False,
 ) -> tuple[ChosenFramework, Settings, Settings]:
     """Return the framework called `name`, and recipe and cluster of a job with its defaults
     applied.
 
-    `model_type` is that of the model; `experts` and `tower` say whether it has any. Raises
-    PlanError for a framework that is not in the table.
+    `model_type` is that of the model; `experts` and `tower` say whether it has any, `whole` whether
+    its embedding or head trains beside adapters. Raises PlanError for a framework that is not in
+    the table.
     """
     name = _canonical_name(name)
     asked = {**recipe, **cluster, **_adapter_settings(recipe), "model_type": model_type}
@@ -397,6 +408,7 @@ def apply_framework(
     for default in FRAMEWORKS[name]:
         key = default.key
         idle = (key in _OF_EXPERTS and not experts) or (key == "frozen_tower" and not tower)
+        idle = idle or (key == "lora.saved_fp32" and not whole)
         holds = default.when is None or default.when(asked)
         if not idle and holds and key not in asked and _is_allowed(key, asked):
             asked[key] = default.value
@@ -422,9 +434,9 @@ def _adapter_settings(recipe: Settings) -> dict[str, object]:
     return {LORA + key: v for key, v in given.items()} if isinstance(given, Mapping) else {}
 
 
-def adapter_defaults(name: str, method: str) -> dict[str, Any]:
-    """Return the settings that a framework's adapters have under a method, by name in `lora`."""
-    asked = {"method": method}
+def adapter_defaults(name: str, method: str, sharding: str) -> dict[str, Any]:
+    """Return the settings that a framework's adapters have, by name in `lora`."""
+    asked = {"method": method, "sharding": sharding}
     return {
         each.key.removeprefix(LORA): each.value
         for each in FRAMEWORKS[name]

@@ -498,6 +498,11 @@ class Recipe:
         return self.no_sync and self.grad_accum > 1 and self.lora is None
 
     @property
+    def saved_bytes(self) -> int:
+        """Bytes of a number of the embedding and head that train beside adapters."""
+        return BYTES["fp32" if self.lora and self.lora.saved_fp32 else self.params]
+
+    @property
     def rounds(self) -> bool:
         """Whether updates are rounded in another way than to the nearest 16-bit number."""
         narrow = self.master is None and self.params != "fp32" and self.lora is None

@@ -27,8 +27,13 @@ INSTEAD: Final = {
     "dora": "plan lora: it adds a vector for each layer, and takes longer",
     **dict.fromkeys(("rslora", "loraplus", "pissa", "loftq", "olora", "corda"), _SAME),
     **dict.fromkeys(("adalora", "vera", "ia3", "oft", "loha", "lokr", "prefix", "prompt"), _FEWER),
-    "modules_to_save": "plan full: embedding and head then have gradients and optimizer states",
-    "lora_target_parameters": "plan full: adapters of experts are not counted",
+    **dict.fromkeys(
+        ("modules_to_save", "lora_modules_to_save", "additional_target"),
+        "name embedding and head among the targets of lora",
+    ),
+    **dict.fromkeys(
+        ("lora_target_parameters", "target_parameters"), "name experts among the targets of lora"
+    ),
     **dict.fromkeys(("badam", "freeze"), "plan lisa, which trains some layers at a time"),
     **dict.fromkeys(("tiled_mlp", "alst"), "set checkpointing to full, or context_parallel"),
     "recompute_modules": "set checkpointing to selective",
@@ -60,5 +65,5 @@ def instead_of(word: object) -> str:
 def refuse_key(path: str, key: str, value: object, known: Iterable[str]) -> PlanError:
     """Return the refusal of a key that a part of a job does not have."""
     told = instead_of(key)
-    bound = "no plan counts it" if told else f"known keys are {', '.join(known)}"
+    bound = "no setting has this name" if told else f"known keys are {', '.join(known)}"
     return PlanError(f"{path}{key}", value, bound, told or "drop it")

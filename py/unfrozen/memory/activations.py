@@ -247,7 +247,7 @@ def undifferentiated_bytes(a: Architecture, setup: LayerSetup) -> int:
     frozen embedding, so nothing before the layer's first adapter is differentiated.
     """
     adapters = setup.adapters
-    if not adapters or a.norm_places == "post":
+    if not adapters or adapters.embedded or a.norm_places == "post":
         return 0
     norm = norm_bytes(a, setup, a.hidden)
     if adapters.qkv or setup.kernels != "eager" or a.mixer or a.experts:
@@ -266,7 +266,7 @@ def undifferentiated_bytes(a: Architecture, setup: LayerSetup) -> int:
 def undifferentiated_weights(a: Architecture, setup: LayerSetup) -> int:
     """Return frozen first-layer weights that are not saved: no gradient flows below them."""
     adapters = setup.adapters
-    if not adapters or a.norm_places == "post":
+    if not adapters or adapters.embedded or a.norm_places == "post":
         return 0
     found = a.hidden * (a.q_width + 2 * a.kv_width)
     if adapters.qkv or a.mixer or a.experts:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from unfrozen.job.lora import targets
+from unfrozen.job.lora import INPUTS, targets
 from unfrozen.job.recipe import BYTES, Lora, Recipe
 from unfrozen.memory.layer_setup import Adapters, LayerSetup, SavedTensor
 from unfrozen.model import Architecture, ModelConfig
@@ -26,8 +26,16 @@ _SCALE_BITS: Final = {"nf4": 32 / 64, "nf4-dq": 8 / 64 + 32 / (64 * 256)}
 @lru_cache(maxsize=1024)
 def adapter_parameters(model: ModelConfig, lora: Lora) -> int:
     """Return how many parameters of all adapters: layers · Σ rank · (in + out) over the targets."""
-    layers = model.architecture.layers
-    return layers * sum(lora.rank * sum(target.shape) for target in targets(model, lora))
+    layers, found = model.architecture.layers, targets(model, lora)
+    linear = sum(sum(target.shape) for target in found if target.reads in INPUTS)
+    return layers * lora.rank * linear + model.sparse_layers * expert_adapters(model, lora)
+
+
+@lru_cache(maxsize=1024)
+def expert_adapters(model: ModelConfig, lora: Lora) -> int:
+    """Return how many parameters the adapters of a layer's experts have."""
+    found = targets(model, lora)
+    return lora.rank * sum(sum(t.shape) for t in found if t.reads not in INPUTS)
 
 
 @lru_cache(maxsize=1024)

@@ -10,13 +10,14 @@ shard of the buffer in which they were reduced.
 from __future__ import annotations
 
 from unfrozen.job.cluster import Cluster
+from unfrozen.job.lora import trained_whole
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import feed_forward_bytes
 from unfrozen.memory.gathering import ShardTraffic
 from unfrozen.memory.loss import alive_output_bytes, loss_kind, loss_memory
 from unfrozen.memory.points import Point
 from unfrozen.memory.saved_activations import SavedActivations
-from unfrozen.memory.states import trained_parameters, update_bytes
+from unfrozen.memory.states import beside_frozen, trained_parameters, update_bytes
 from unfrozen.memory.workspace import feed_forward_size, low_casts, workspace_points
 from unfrozen.model import ModelConfig
 
@@ -45,7 +46,8 @@ class MicroBatchMemory(SavedActivations):
         self.gathering = ShardTraffic(model, recipe, cluster)
         self._grad_width = self.gathering.grad_width or BYTES[recipe.params]
         self._tied = self.head_size if a.tied else 0
-        self.head_trains = recipe.lora is None and self.head_size > 0
+        self._whole = trained_whole(model, recipe.lora) if recipe.lora else (0, 0)
+        self.head_trains = self.head_size > 0 and (recipe.lora is None or self._whole[1] > 0)
         self._resident = recipe.resident_grads(encoder=a.labels > 0)
         self._at_once = recipe.whole_compile and self._resident and recipe.lora is None
         at_once = model.largest_tensor
@@ -63,6 +65,11 @@ class MicroBatchMemory(SavedActivations):
         self._held: Point = {"held": self.held} if self.held else {}
 
     @property
+    def _shares_head(self) -> bool:
+        """Whether a tied head and its embedding train as one."""
+        return self.head_trains and self.recipe.lora is None
+
+    @property
     def watched(self) -> int:
         """Bytes of the gradients of all layers' inputs, where they stay until the pass is over."""
         a = self.model.architecture
@@ -74,6 +81,7 @@ class MicroBatchMemory(SavedActivations):
         a = self.model.architecture
         inputs = self.setup.compute * a.hidden * self.loss_tokens if self.head_trains else 0
         kept = {"layers": self.layers, "outside": self.outside, "head_input": inputs}
+        kept |= {"folded": self.folded(a.layers, forward=True)}
         head = self.loss_kind != "linear"  # which casts it for itself
         return (
             kept | {"casts": self.casts(a.layers, head=head)} | self.parallel_buffers(layer=False)
@@ -123,7 +131,7 @@ class MicroBatchMemory(SavedActivations):
         """Return points at the last norm, in the first and last layers, and at the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
         ids, embedding = 8 * t if a.has_embedding else 0, a.embedding_size
-        sum_of_two = 2 * self._grad_width * embedding if a.tied and self.head_trains else 0
+        sum_of_two = 2 * self._grad_width * embedding if a.tied and self._shares_head else 0
         norm = (
             self._point(
                 self.head_size,
@@ -131,6 +139,7 @@ class MicroBatchMemory(SavedActivations):
                     "layers": self.layers,
                     "outside": self.outside,
                     "norm": 20 * t * a.hidden // self.whole_ranks,
+                    "folded": self.folded(a.layers, forward=True),
                     "casts": self.casts(a.layers),
                 }
                 | self.gathering.at_norm(),
@@ -180,6 +189,7 @@ class MicroBatchMemory(SavedActivations):
             ):
                 pieces = {"layers": layers, "recomputed": recomputed} | low
                 pieces["casts"] = self.casts(left) + cast
+                pieces["folded"] = self.folded(left)
                 if self.recipe.router_held:
                     pieces["routers"] = self.routers(index)
                 gone = min(t * freed, recomputed)  # what was recomputed, then what was kept
@@ -244,19 +254,26 @@ class MicroBatchMemory(SavedActivations):
     def _share_reached(self, parameters: int) -> float:
         """Return the share of all gradients that exist.
 
-        Adapters are inside the layers only. LISA's sampled layers are taken to be the last ones,
-        which backward reaches first.
+        Adapters are inside the layers; the head that trains beside them is reached before, the
+        embedding after them, and sharded ones are reduced when the pass is over. LISA's sampled
+        layers are taken to be the last ones, which backward reaches first.
         """
-        model = self.model
-        if self.recipe.lora is None and not self.recipe.lisa_layers:
+        model, recipe = self.model, self.recipe
+        if recipe.lora is None and not recipe.lisa_layers:
             return parameters / model.num_parameters
         inside = model.num_parameters - model.outer_parameters
         reached = min(max(0, parameters - self.head_size), inside)
-        if self.recipe.lisa_layers:
-            trained = trained_parameters(model, self.recipe)
+        if recipe.lisa_layers:
+            trained = trained_parameters(model, recipe)
             sampled = trained - model.outer_parameters
             return (parameters - reached + min(reached, sampled)) / trained
-        return reached / inside
+        if not any(self._whole):
+            return reached / inside
+        thin, whole = beside_frozen(model, recipe, BYTES[recipe.grads])
+        embedding, head = self._whole
+        there = head * (parameters > 0) + embedding * (parameters >= model.num_parameters)
+        there = 0 if self.gathering.largest else there
+        return (thin * reached / inside + whole * there / (embedding + head)) / (thin + whole)
 
 
 def head_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:

@@ -11,6 +11,10 @@ share (GShard, Lepikhin et al., arXiv 2006.16668, section 2.2; Switch, Fedus et 
 2101.03961, section 2.2), beyond which tokens are dropped. Places cost what tokens do; what is sent
 back to the tokens does not grow.
 
+Adapters of stacked experts are added to all of their weights before the matmul, which saves the
+sum; its gradient is as large (PEFT 0.21 src/peft/tuners/lora/layer.py, `_LoraFactorsProxy`). Frozen
+experts save no inputs of their matmuls.
+
 Where GPUs share the experts out, a GPU gets as many copies for its experts as it sends away, if
 the router is balanced; in the backward pass gradients of the copies go back the same way, out of
 one buffer into another (Megatron-LM `megatron/core/transformer/moe/token_dispatcher.py`,
@@ -20,6 +24,7 @@ one buffer into another (Megatron-LM `megatron/core/transformer/moe/token_dispat
 
 from __future__ import annotations
 
+from unfrozen.job.lora import STACKS
 from unfrozen.memory.layer_setup import LayerSetup, SavedTensor
 from unfrozen.model import Architecture
 from unfrozen.model.architecture import Experts
@@ -40,12 +45,14 @@ def expert_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor
         inner = 7
     if not experts.gated:
         inner = 2
+    shared_inner, ins = inner, int(setup.reads_experts("experts_up"))
+    inner -= not setup.reads_experts("experts_down")
     found = [
         SavedTensor("routing", "4·E + indices", _routing(a, experts, setup.stream), True),
         SavedTensor(
             "copies for the experts, in and out",
-            f"2·{e}·t·h" if places == t else f"{e}·({setup.padding:g} + 1)·t·h",
-            round(e * (places + t) * a.hidden),
+            f"{1 + ins}·{e}·t·h" if places == t else f"{e}·({ins * setup.padding:g} + 1)·t·h",
+            round(e * (ins * places + t) * a.hidden),
             True,
         ),
         SavedTensor(
@@ -55,11 +62,22 @@ def expert_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor
         ),
     ]
     if experts.shared_ffn:
-        shared = inner * setup.compute * experts.shared_ffn
+        shared = shared_inner * setup.compute * experts.shared_ffn
         gate = setup.compute * (a.hidden + 1) if experts.shared_gate else 0
         found.append(SavedTensor("shared expert", f"{inner}·{setup.compute}·f_shared", shared))
         found.append(SavedTensor("gate of the shared expert", f"{setup.compute}·h", gate, True))
     return found
+
+
+def folded_bytes(a: Architecture, setup: LayerSetup) -> tuple[int, int]:
+    """Return the bytes of a layer's stacks with their adapters added, first and second matmul; 0
+    where they have none.
+    """
+    if a.experts is None or setup.adapters is None:
+        return 0, 0
+    each = setup.compute * a.experts.local_count * a.experts.local_ffn * a.hidden
+    up, down = (name in setup.adapters.stacks for name in STACKS)
+    return up * (1 + a.experts.gated) * each, down * each
 
 
 def dispatched_bytes(a: Architecture, setup: LayerSetup, tokens: int) -> int:
@@ -103,11 +121,16 @@ def expert_workspace(
     wide = 4 if a.model_type == "mixtral" or (w < e and _has_wide_shares(a)) else w
     last = experts.local_count * experts.local_ffn * a.hidden
     p = setup.padding * t
+    product = int(setup.reads_experts("experts_down"))
+    inner = _inner(setup) - 1 + product
+    up, down = folded_bytes(a, setup)  # a gradient is as large, and there for its matmul alone
     points = [
         (0, 3 * wide * t * h + e * h, 0, 0),
-        (round(w * p * (f + h)) + 12 * t, round(3 * w * p * f) + e * h, last, 0),
-        (round(w * p * (_inner(setup) * f + h)), round(w * p * (2 * f + h)) + e * h, 3 * last, 0),
+        (round(w * p * (product * f + h)) + 12 * t, round(3 * w * p * f) + e * h, last, -down),
+        (round(w * p * (inner * f + h)), round(w * p * (2 * f + h)) + e * h, 3 * last, up - down),
     ]
+    if down:
+        points.append((round(w * p * h) + 12 * t, round(w * p * (f + h)) + e * h, 0, down))
     if w < e:  # a product's weights are cast again, once their gradient is as wide as they are
         points[2] = (*points[2][:3], 2 * w * last)
         points.append((0, round(w * p * (h + f)) + e * h, last, w * last))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from unfrozen.job.cluster import Cluster
+from unfrozen.job.lora import trained_whole
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import outer_saved_tensors
 from unfrozen.memory.gathering import reduced_grad_bytes
@@ -110,6 +111,10 @@ def _state_term(step: Step, component: str, size: int) -> Term:
     formula = f"{width} · {'N' if number == count else 'adapters'}"
     inputs: tuple[tuple[str, str], ...]
     inputs = (("N" if number == count else "adapters", f"{number:,}"),)
+    whole = sum(trained_whole(step.local, recipe.lora)) if recipe.lora else 0
+    if whole and number == trained:
+        formula = "bytes · (adapters + embedding and head)"
+        inputs = (("adapters", f"{trained - whole:,}"), ("embedding and head", f"{whole:,}"))
     if size < 0.9 * _width_bytes(width) * number and cluster.shards > 1:
         formula += " ÷ GPUs"
         inputs = (*inputs, ("GPUs", str(cluster.shards)))
@@ -145,7 +150,7 @@ _LABELS: Final = {
     "grads": "gradients",
     "moments": "optimizer moments",
     "quant_constants": "scales of the quantized weights",
-    "adapters": "adapters",
+    "adapters": "adapters, and the embedding and head that train",
 }
 
 

@@ -17,11 +17,15 @@ that it registers no hook before a layer's backward pass, and gathers none in ad
 into the unsharded weights themselves, and has no buffer beside them. Of a unit whose weights are
 frozen it watches the inputs' gradients (`_register_post_backward_reshard_only_hook`): the hook
 holds input and gradient of the checkpoint until the whole backward pass is over.
+
+Copies of embedding and head that train beside adapters belong to the root, and their gradients wait
+until the pass is over.
 """
 
 from __future__ import annotations
 
 from unfrozen.job.cluster import Cluster
+from unfrozen.job.lora import trained_whole
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import QUANTISED_BITS
 from unfrozen.memory.points import Point
@@ -44,6 +48,8 @@ class ShardTraffic:
         self._model = model
         self._whole = cluster.stage == 3
         self._scatters = cluster.stage >= 2 and recipe.lora is None
+        beside = trained_whole(model, recipe.lora) if recipe.lora and cluster.stage >= 2 else (0, 0)
+        self._embedding, self._head = beside
         self._vocab = a.head_size or (0 if a.labels else a.embedding_size)
         both = a.has_embedding and a.has_head
         self._apart = (
@@ -57,7 +63,7 @@ class ShardTraffic:
         self._leaves_root = cluster.root_resharded
         self._ahead = 0 if recipe.reenters else 1
         outer = model.outer_parameters
-        self._root = outer - 2 * self._vocab if self._apart else outer
+        self._root = outer - 2 * self._vocab if self._apart else outer + sum(beside)
         if cluster.whole_embedding:
             self._root += (cluster.tensor_parallel - 1) * self._vocab
         self.late = self._vocab if self._whole and not self._apart else 0
@@ -89,7 +95,8 @@ class ShardTraffic:
     @property
     def most_summed(self) -> int:
         """Bytes of the largest buffer in which gradients are summed over GPUs."""
-        return self._summed * self.largest if self._scatters else 0
+        beside = self._embedding + self._head
+        return self._summed * (self.largest if self._scatters else beside)
 
     @property
     def watches_inputs(self) -> bool:
@@ -117,7 +124,7 @@ class ShardTraffic:
     def at_head(self, trained: int) -> Point:
         """Return the traffic in the backward pass of the head, which has `trained` parameters."""
         width = self._width if self._whole else self._width + self._summed
-        unreduced = width * trained if self._scatters else 0
+        unreduced = width * trained if self._scatters or self._head else 0
         return self.at_loss(0, forward=False) | {"unreduced": unreduced}
 
     def at_norm(self) -> Point:
@@ -148,13 +155,14 @@ class ShardTraffic:
             return self.at_end()
         found = self._gathered(0, self._vocab if self._apart else 0)
         tied = self._model.architecture.tied  # its gradient is added to that of the head
-        own = self._width * self._vocab if self._scatters and not tied else 0
+        own = self._width * (self._vocab if self._scatters and not tied else self._embedding)
         return found | {"unreduced": own + self._waiting(self._model.largest_layer)}
 
     def at_end(self) -> Point:
         """Return the traffic while the last unit is reduce-scattered; no weight is gathered."""
         width = self._width + self._summed
-        return {"unreduced": width * self.last if self._scatters else 0}
+        beside = self._embedding + self._head
+        return {"unreduced": width * (self.last if self._scatters else beside)}
 
     def after_head(self) -> Point:
         """Return the traffic while a head of its own unit is reduce-scattered; {} without one.
@@ -182,7 +190,7 @@ class ShardTraffic:
     def _waiting(self, before: int) -> int:
         """Return the buffer of the previous unit, and the gradient of a head in the root."""
         if not self._whole or not self._scatters:
-            return 0
+            return self._width * self._head if self._whole else 0
         return self._summed * before + self._width * self.late
 
     def _gathered(self, layers: int, more: int = 0) -> Point:

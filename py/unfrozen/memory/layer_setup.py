@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from unfrozen.job.lora import targets
+from unfrozen.job.lora import STACKS, targets, trained_whole
 from unfrozen.job.recipe import BYTES, Lora, Recipe
 from unfrozen.model import ModelConfig
 
@@ -32,7 +32,9 @@ class Adapters(NamedTuple):
     """How many adapters of a layer read each of its tensors; see `unfrozen.job.recipe.Lora`.
 
     `width` is bytes of one of their numbers, `reads` of one that their matmuls read; `qkv_out` the
-    numbers they add to q, k and v; `drops` whether they read dropped copies.
+    numbers they add to q, k and v; `drops` whether they read dropped copies; `embedded` whether the
+    embedding trains, so that gradients flow through all of the first layer. `stacks` are the stacks
+    of experts that have adapters, which are added to their weights.
     """
 
     qkv: int
@@ -45,6 +47,8 @@ class Adapters(NamedTuple):
     library: str
     reads: int = 0
     drops: bool = False
+    embedded: bool = False
+    stacks: tuple[str, ...] = ()
 
     @property
     def cast(self) -> bool:
@@ -83,6 +87,10 @@ class LayerSetup:
     padding: float = 1.0
     experts_cast: bool = False
 
+    def reads_experts(self, stack: str) -> bool:
+        """Return whether the matmul of a stack of experts saves its input."""
+        return self.adapters is None or self.keeps_inputs or stack in self.adapters.stacks
+
     @property
     def autocast(self) -> bool:
         """Whether linear layers cast their inputs and weights themselves."""
@@ -105,18 +113,22 @@ class LayerSetup:
     def of(cls, model: ModelConfig, recipe: Recipe, sharded_weights: bool = False) -> LayerSetup:
         """Return the setup of a recipe; sharded fp32 weights are gathered in 16 bits."""
         compute = BYTES[recipe.compute]
+        adapters = _adapters(model, recipe.lora, _product_width(recipe)) if recipe.lora else None
+        stream = compute if sharded_weights else BYTES[recipe.params]
+        if adapters and adapters.embedded and not sharded_weights:
+            stream = max(stream, recipe.saved_bytes)  # it is as wide as what comes in
         dropout = recipe.dropout
         if dropout is None:
             dropout = model.architecture.dropout
         return cls(
             compute,
-            compute if sharded_weights else BYTES[recipe.params],
+            stream,
             recipe.attention,
             recipe.kernels,
             recipe.seq_len,
             recipe.micro_batch > 1,
             dropout > 0,
-            _adapters(model, recipe.lora, _product_width(recipe)) if recipe.lora else None,
+            adapters,
             _keeps_inputs(recipe),
             recipe.packed,
             _padding(model, recipe.expert_padding),
@@ -160,4 +172,6 @@ def _adapters(model: ModelConfig, lora: Lora, reads: int) -> Adapters:
         library=lora.library,
         reads=reads,
         drops=lora.drops,
+        embedded=trained_whole(model, lora)[0] > 0,
+        stacks=tuple(name for name in STACKS if name in read),
     )

@@ -32,6 +32,7 @@ POINT_TERMS: Final = {
     "held": PointTerm("logits_loss", "logits that the caller keeps alive", "bytes · T·V"),
     "routers": PointTerm("activations", "graphs of router auxiliary losses", "T·L·saved"),
     "casts": PointTerm("workspace", "16-bit copies of weights under autocast", "2 · matrices"),
+    "folded": PointTerm("activations", "experts with their adapters added", "c · experts"),
     "norm": PointTerm("workspace", "backward pass of a norm", "5·4·T·h"),
     "feed_forward": PointTerm("workspace", "backward pass of the MLP", "c·T·(h + 2f)"),
     "low_casts": PointTerm(

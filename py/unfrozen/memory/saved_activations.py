@@ -23,7 +23,8 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.job.cluster import Cluster
-from unfrozen.job.recipe import Recipe
+from unfrozen.job.lora import trained_whole
+from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import (
     attention_saved_tensors,
     bytes_before_experts,
@@ -37,8 +38,8 @@ from unfrozen.memory.activations import (
     undifferentiated_bytes,
     undifferentiated_weights,
 )
-from unfrozen.memory.adapters import adapter_parameters
-from unfrozen.memory.experts import dispatched_bytes
+from unfrozen.memory.adapters import adapter_parameters, expert_adapters
+from unfrozen.memory.experts import dispatched_bytes, folded_bytes
 from unfrozen.memory.layer_setup import Adapters, LayerSetup, SavedTensor
 from unfrozen.memory.points import Point
 from unfrozen.model import Architecture, ModelConfig
@@ -281,6 +282,19 @@ class SavedActivations:
         )
         return self.layer - round(self.tokens * shared)
 
+    def folded(self, layers: int, *, forward: bool = False) -> int:
+        """Return the bytes of experts with their adapters added that the first `layers` layers
+        hold: those that are not recomputed, and in backward the one that is.
+        """
+        model, recipe = self.model, self.recipe
+        each = sum(folded_bytes(model.architecture, self.setup))
+        if each and recipe.lora and BYTES[recipe.lora.dtype] > self.setup.compute:  # cast for it
+            each += self.setup.compute * expert_adapters(model, recipe.lora)
+        if not each or recipe.checkpointing == "none":
+            return each * layers * model.sparse_layers // model.architecture.layers
+        again = -(-layers // recipe.checkpoint_every)
+        return each * (layers - again + (not forward))
+
     def routers(self, differentiated: int) -> int:
         """Return the bytes of the graphs of the auxiliary losses of the last layers, recomputed."""
         held = self.recipe.router_held and self.recipe.checkpointing != "none"
@@ -362,10 +376,13 @@ class SavedActivations:
         remade = recipe.checkpointing != "none"
         adapters = 0
         if recipe.lora and setup.adapters and setup.adapters.cast:
-            each = adapter_parameters(self.model, recipe.lora) // a.layers
+            beside = self.model.sparse_layers * expert_adapters(self.model, recipe.lora)
+            each = (adapter_parameters(self.model, recipe.lora) - beside) // a.layers
             adapters = each * (min(layers, 1) if remade and not forward else layers)
-        if not setup.autocast:
-            return setup.compute * adapters
+        if BYTES[recipe.params] <= setup.compute or not setup.autocast:
+            wide = head and recipe.lora and recipe.saved_bytes > setup.compute
+            whole = trained_whole(self.model, recipe.lora)[1] if wide else 0
+            return setup.compute * (adapters + whole)
         kept = self.model.layer_linears
         if setup.kernels == "fused_block":  # it casts the others again
             kept = a.q_width * a.hidden

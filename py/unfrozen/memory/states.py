@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from unfrozen.job.cluster import Cluster
-from unfrozen.job.lora import layer_of_kind
+from unfrozen.job.lora import layer_of_kind, trained_whole
 from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import adapter_parameters, frozen_bytes, linear_parameters
@@ -108,13 +108,29 @@ STATE_TABLE: Final = (
 
 
 def trained_parameters(model: ModelConfig, recipe: Recipe) -> int:
-    """Return how many parameters get gradients: all, the adapters, or under LISA the sampled layers
-    and what is outside the layers.
+    """Return how many parameters get gradients: all, the adapters with the embedding and head that
+    train beside them, or under LISA the sampled layers and what is outside the layers.
     """
     if recipe.lisa_layers:
         sampled = min(recipe.lisa_layers, model.architecture.layers)
         return model.outer_parameters + sampled * model.largest_layer
-    return adapter_parameters(model, recipe.lora) if recipe.lora else model.num_parameters
+    if recipe.lora:
+        return adapter_parameters(model, recipe.lora) + sum(trained_whole(model, recipe.lora))
+    return model.num_parameters
+
+
+def beside_frozen(model: ModelConfig, recipe: Recipe, each: float) -> tuple[float, float]:
+    """Return the bytes of numbers that adapters have, `each` for a parameter, and of those that
+    embedding and head have where these train.
+
+    Embedding and head have a dtype of their own, and so have their gradients and moments, unless
+    these are fp32 for the sake of a master copy, or quantized.
+    """
+    assert recipe.lora
+    follows = each == BYTES[recipe.lora.dtype] and not recipe.master
+    width = recipe.saved_bytes if follows else each
+    whole = sum(trained_whole(model, recipe.lora))
+    return each * adapter_parameters(model, recipe.lora), width * whole
 
 
 def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
@@ -123,9 +139,12 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     if recipe.paged or not (kind.states or kind.factored):
         return 0
     elsewhere = kind.states if kind.other_states is None else kind.other_states
-    if recipe.lora or recipe.lisa_layers:  # adapters are matrices; of LISA most is outside layers
-        states = kind.states if recipe.lora else elsewhere
-        return round(states * _width(recipe) * trained_parameters(model, recipe)) if states else 0
+    if recipe.lora:
+        each = _width(recipe) if kind.states else 0
+        return round(kind.states * sum(beside_frozen(model, recipe, each)))
+    if recipe.lisa_layers:  # most of what trains is outside the layers
+        trained = trained_parameters(model, recipe)
+        return round(elsewhere * _width(recipe) * trained) if elsewhere else 0
     counters = unsharded_moment_bytes(model, recipe)
     if recipe.projection_rank:
         moments, projections, covered = low_rank_elements(model, recipe.projection_rank)
@@ -160,16 +179,21 @@ def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
     """Return the bytes of weights, adapters, master copy, gradients and moments of the whole model,
     unsharded.
 
-    What trains is everything, or the adapters alone.
+    What trains is everything, or the adapters with a copy of embedding and head.
     """
     trained = trained_parameters(model, recipe)
+    own, grads = 0, BYTES[recipe.grads] * trained
+    if recipe.lora:
+        whole = recipe.saved_bytes * sum(trained_whole(model, recipe.lora))
+        own = BYTES[recipe.lora.dtype] * adapter_parameters(model, recipe.lora) + whole
+        grads = round(sum(beside_frozen(model, recipe, BYTES[recipe.grads])))
     params, constants = frozen_bytes(model, recipe)
     return {
         "params": params,
         "quant_constants": constants,
-        "adapters": BYTES[recipe.lora.dtype] * trained if recipe.lora else 0,
+        "adapters": own,
         "master": BYTES[recipe.master] * trained if recipe.master else 0,
-        "grads": BYTES[recipe.grads] * trained,
+        "grads": grads,
         "moments": moment_bytes(model, recipe),
     }
 
@@ -187,6 +211,8 @@ def update_bytes(
     """
     trained = trained_parameters(model, recipe)
     largest = (tensor or model.largest_tensor) * trained // model.num_parameters
+    if recipe.lora:
+        largest = max(largest, *trained_whole(model, recipe.lora))
     if OPTIMIZERS[recipe.optimizer].orthogonal:
         inside = (tensor for kind in model.kinds for tensor in model.layer_tensors(kind.first))
         sizes = (_orthogonal_bytes(t.shape, shards) for t in inside if not _is_vector(t))

@@ -219,7 +219,7 @@ class ModelConfig:
         As `named_parameters()` does, it lists a tied head once, as the embedding.
         """
         layers = (t for index in range(self.architecture.layers) for t in self._layer(index))
-        return (*self._before, *layers, *self._after)
+        return (*self.before, *layers, *self.after)
 
     @cached_property
     def num_parameters(self) -> int:
@@ -230,7 +230,7 @@ class ModelConfig:
     @cached_property
     def outer_parameters(self) -> int:
         """Parameters outside the layers: embeddings, last norm, an untied head, towers."""
-        return sum(tensor.size for part in (self._before, self._after) for tensor in part)
+        return sum(tensor.size for part in (self.before, self.after) for tensor in part)
 
     @cached_property
     def tower_parameters(self) -> int:
@@ -238,7 +238,7 @@ class ModelConfig:
         written = self.architecture.blueprint
         if written is None:
             return 0
-        parts = (*self._before, *self._after)
+        parts = (*self.before, *self.after)
         return sum(t.size for t in parts if written.is_tower(t))
 
     @cached_property
@@ -252,7 +252,7 @@ class ModelConfig:
     def num_tensors(self) -> int:
         """How many trainable tensors there are."""
         inside = sum(kind.layers * len(self.layer_tensors(kind.first)) for kind in self.kinds)
-        return len(self._before) + len(self._after) + inside
+        return len(self.before) + len(self.after) + inside
 
     @cached_property
     def layer_matrices(self) -> int:
@@ -283,7 +283,7 @@ class ModelConfig:
     def largest_tensor(self) -> int:
         """Elements of the largest tensor."""
         layers = (self.layer_tensors(kind.first) for kind in self.kinds)
-        return max(t.size for part in (self._before, self._after, *layers) for t in part)
+        return max(t.size for part in (self.before, self.after, *layers) for t in part)
 
     @cached_property
     def largest_layer(self) -> int:
@@ -352,14 +352,16 @@ class ModelConfig:
         return {self._key(kind.first): kind.parameters for kind in self.kinds}
 
     @cached_property
-    def _before(self) -> tuple[Tensor, ...]:
+    def before(self) -> tuple[Tensor, ...]:
+        """The tensors before the layers: embeddings, towers."""
         a = self.architecture
         if not a.has_embedding:
             return ()
         return a.blueprint.before if a.blueprint else (*STYLES[a.model_type].before(a),)
 
     @cached_property
-    def _after(self) -> tuple[Tensor, ...]:
+    def after(self) -> tuple[Tensor, ...]:
+        """The tensors after the layers: the last norm, an untied head."""
         a = self.architecture
         if not a.has_head:
             return ()

@@ -6,7 +6,8 @@ the matmuls of scores and values, 4·c·H·d forward and twice that backward for
 sees on average: (s + 1)/2 under a causal mask (half of arXiv 2204.02311, appendix B), fewer where
 a window slides. Full checkpointing repeats the layers' forward pass, selective only the scores of
 eager attention (arXiv 2205.05198), else every second matmul.
-Frozen weights need no gradient of their own: 4 a parameter, plus 6 for each one of an adapter.
+Frozen weights need no gradient of their own: 4 a parameter, plus 6 for each one of an adapter, or
+of a head that trains beside adapters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from unfrozen.job import Job
+from unfrozen.job.lora import trained_whole
 from unfrozen.memory import adapters
 from unfrozen.model import Architecture
 from unfrozen.model.attention_windows import seen_share
@@ -74,7 +76,8 @@ def flops(job: Job) -> Flops:
     scores = causal if recipe.attention in ("flash", "efficient") else 2 * recipe.seq_len * scored
     beside = 2 * adapter_parameters(job)
     forward = layers + head + beside
-    backward = (1 if frozen(job) else 2) * (layers + head) + 2 * beside
+    backward = (1 if frozen(job) else 2) * layers + (2 if head_trains(job) else 1) * head
+    backward += 2 * beside
     half = scores if recipe.attention == "eager" else layers / 2  # see `Recipe`
     again = {"full": layers + beside + scores, "selective": half}
     return Flops(
@@ -86,8 +89,18 @@ def flops(job: Job) -> Flops:
 
 
 def frozen(job: Job) -> bool:
-    """Return whether only adapters train."""
+    """Return whether the layers' weights do not train, but adapters."""
     return job.recipe.lora is not None
+
+
+def outer_trained(job: Job) -> tuple[int, int]:
+    """Return the parameters of embedding and head that train beside adapters."""
+    return trained_whole(job.model, job.recipe.lora) if job.recipe.lora else (0, 0)
+
+
+def head_trains(job: Job) -> bool:
+    """Return whether the head's weights train."""
+    return not frozen(job) or outer_trained(job)[1] > 0
 
 
 def adapter_parameters(job: Job) -> int:

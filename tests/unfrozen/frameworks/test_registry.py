@@ -65,7 +65,8 @@ def test_a_command_read_back_is_the_job_that_was_planned(
 
 ADAPTERS: tuple[dict[str, Any], ...] = (
     {"method": "lora", "lora": {"rank": 8, "targets": ["q_proj", "v_proj"], "dropout": 0.1}},
-    {"method": "qlora"},
+    {"method": "lora", "lora": {"targets": ["all-linear", "embed_tokens", "lm_head"]}},
+    {"method": "qlora", "lora": {"targets": ["q_proj", "lm_head"]}},
     {"method": "qlora", "base": "nf4-dq"},
     {"method": "qlora", "base": "int8"},
 )

@@ -9,6 +9,9 @@ casts; litgpt reads the input of q, k and v once. Fused kernels add the product 
 (unsloth/kernels/fast_lora.py, 2025.10); where PEFT's adapters have dropout, Unsloth leaves them as
 they are (models/llama.py, "Dropout = 0 is supported for fast patching").
 
+Adapters of stacked experts are added to all of their weights, read and written; the gradient of the
+sum is that of a weight, and is read for each of an adapter's matrices (PEFT 0.21, `ParamWrapper`).
+
 A thin matmul computes a whole tile: none of CUTLASS's has fewer than 64 columns on tensor cores, or
 32 on the fp32 units (include/cutlass/gemm/device/default_gemm_configuration.h).
 """
@@ -18,7 +21,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from unfrozen.job import Job
-from unfrozen.job.lora import Target, targets
+from unfrozen.job.lora import INPUTS, Target, targets
+from unfrozen.memory.experts import folded_bytes
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.plan.timing.layers import Rates
 
@@ -51,7 +55,7 @@ def adapter_seconds(
     rates = widest if adapters.reads == 4 else wide
     fused = setup.kernels == "fused" and not (adapters.drops and lora.library == "peft")
     seen = set()
-    for target in targets(job.model, lora):
+    for target in (each for each in targets(job.model, lora) if each.reads in INPUTS):
         outputs, inputs = _split(target, job.cluster.tensor_parallel)
         if lora.library == "litgpt" and target.reads == "qkv" and "qkv" in seen:
             inputs = 0.0
@@ -61,7 +65,23 @@ def adapter_seconds(
         here, there = _thin(sizes, adapters.reads, rates)
         ahead = ahead.plus(AdapterTime(here, moved[0] / wide.memory, moved[1]))
         back = back.plus(AdapterTime(there, moved[2] / wide.memory, moved[3]))
-    return ahead, back
+    added = _folded(job, setup, tokens, wide)
+    return ahead.plus(added[0]), back.plus(added[1])
+
+
+def _folded(
+    job: Job, setup: LayerSetup, tokens: float, wide: Rates
+) -> tuple[AdapterTime, AdapterTime]:
+    """Return what adapters of stacked experts take, forward and backward."""
+    a = job.model.architecture
+    sums = folded_bytes(a, setup)
+    stacks = sum(size > 0 for size in sums)
+    if a.experts is None or not stacks:
+        return AdapterTime(), AdapterTime()
+    active = sum(sums) / setup.compute * a.experts.per_token / a.experts.local_count
+    gradient = 2 * tokens * active / wide.flops
+    read = sum(sums) / wide.memory
+    return AdapterTime(0.0, 2 * read, 2 * stacks), AdapterTime(gradient, 3 * read, 4 * stacks)
 
 
 def _split(target: Target, ranks: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from unfrozen.job.settings import LOW_BITS
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.loss import LINEAR_CHUNK
 from unfrozen.model import Architecture
-from unfrozen.plan.flops import adapter_parameters, frozen
+from unfrozen.plan.flops import adapter_parameters, frozen, head_trains, outer_trained
 from unfrozen.plan.timing.adapters import adapter_seconds
 from unfrozen.plan.timing.attention import Attention, attention, by_megatron, kernel
 from unfrozen.plan.timing.calibration import Calibration
@@ -67,7 +67,7 @@ def head_bytes(job: Job, local: Architecture) -> float:
     if recipe.loss == "classification":
         return 0.0
     moved = logit_bytes(recipe) * local.vocab
-    if recipe.loss == "linear" and not frozen(job):
+    if recipe.loss == "linear" and head_trains(job):
         moved += 2 * BYTES[recipe.compute] * local.vocab * local.hidden / LINEAR_CHUNK
     return moved
 
@@ -76,13 +76,14 @@ def embedding_bytes(job: Job, local: Architecture) -> float:
     """Return bytes moved per micro-batch by the embedding and its zeroed gradient."""
     width = BYTES[job.recipe.compute]
     rows = 6.0 * width * job.recipe.tokens * local.hidden / job.cluster.context_parallel
-    return rows + (0 if frozen(job) else width * local.vocab * local.hidden)
+    trains = not frozen(job) or outer_trained(job)[0] > 0
+    return rows + (width * local.vocab * local.hidden if trains else 0)
 
 
 def trained(job: Job) -> int:
     """Return the number of weights that train, of the whole model."""
     if frozen(job):
-        return adapter_parameters(job)
+        return adapter_parameters(job) + sum(outer_trained(job))
     return round(trained_share(job) * job.model.num_parameters)
 
 
@@ -229,15 +230,15 @@ class BatchTime:
         """Return the seconds of embedding, last norm, head and loss."""
         job, local, rates = self.job, self.local, self.machine.wide
         width = BYTES[job.recipe.compute]
-        whole = local if job.recipe.loss in IN_PARTS else job.model.architecture
-        memory = head_bytes(job, whole) * self.tokens / 2 / rates.memory
+        logits = local if job.recipe.loss in IN_PARTS else job.model.architecture
+        memory = head_bytes(job, logits) * self.tokens / 2 / rates.memory
         looked_up = embedding_bytes(job, local) / 2 / rates.memory
         if job.recipe.loss == "classification":
             return LayerTime(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
         t, d, v = int(self.tokens), local.hidden, local.vocab
         head = matmul_seconds(t, v, d, rates, width, width)
         back = matmul_seconds(t, d, v, rates, width, width)
-        weight = 0.0 if frozen(job) else WEIGHT_GRADIENT * matmul_seconds(v, d, t, rates)
+        weight = WEIGHT_GRADIENT * matmul_seconds(v, d, t, rates) if head_trains(job) else 0.0
         return LayerTime(
             Seconds(head, 0, memory + looked_up, 12),
             Seconds(back + weight, 0, memory + looked_up, 14),
