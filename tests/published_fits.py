@@ -27,13 +27,15 @@ class FitRun:
     shown_gib: float | None
 
 
-def read_fits(given: Json) -> list[FitRun]:
-    """Return the runs of fits_third.json, with the settings that their sources document."""
+def read_fits(given: Json, *, documented: bool = True) -> list[FitRun]:
+    """Return the runs of fits_third.json, with the settings that their sources document unless only
+    what the job of each says shall count.
+    """
     found = []
     for values in given["runs"]:
         row = dict(zip(given["columns"], values, strict=True))
         recipe = {**given["recipes"][row["recipe"]], "micro_batch": row["micro_batch"]}
-        for entry in given["documented"]:
+        for entry in given["documented"] if documented else ():
             if any(fnmatchcase(row["id"], pattern) for pattern in entry["rows"]):
                 recipe |= entry["recipe"]
         sharding = "zero3" if row["gpus"] > 1 else "none"

@@ -46,6 +46,12 @@ def test_nineteen_in_twenty_verdicts_are_right_and_none_is_too_hopeful() -> None
     assert sum(bool(run.plan.fits) and not run.ran for run in RUNS) == 0
 
 
+def test_verdicts_are_right_without_what_the_sources_document() -> None:
+    runs = read_fits(read_json("fits_third.json"), documented=False)
+    assert sum(run.plan.fits == run.ran for run in runs) >= 0.97 * len(runs)
+    assert sum(bool(run.plan.fits) and not run.ran for run in runs) <= 2
+
+
 def test_chances_are_as_good_as_they_say() -> None:
     tight = [run for run in RUNS if 1 - SURE < (run.plan.chance or 0.0) < SURE]
     assert 0.4 <= statistics.mean(run.ran for run in tight) <= 0.9

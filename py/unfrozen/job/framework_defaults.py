@@ -1,8 +1,9 @@
 """The defaults of frameworks, for jobs with `"framework": "torchtitan"`.
 
 Each default names the file it was read in; one that differs between versions is that of the commit
-named. What the job itself sets always counts. What a framework set, and why, stays with the job
-(`ChosenFramework`) and is printed with it.
+named. Of transformers a job can say the version ("transformers 4.48"); adapters on sharded weights
+are those of version 4 where it does not. What the job itself sets always counts. What a framework
+set, and why, stays with the job (`ChosenFramework`) and is printed with it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,16 @@ def _sharded_lora(asked: Settings) -> bool:
     return _not_quantised(asked) and _sharded(asked)
 
 
+def _old(asked: Settings) -> bool:
+    """Return whether layers are recomputed as before transformers 5; where no version is said, of
+    adapters, which then need more in large batches.
+    """
+    version = cast("int | None", asked["version"])
+    if asked.get("checkpointing", "none") == "none":
+        return False
+    return version < 5 if version is not None else not _full(asked) and _weights_sharded(asked)
+
+
 def _llama4(asked: Settings) -> bool:
     return str(asked["model_type"]).startswith("llama4")
 
@@ -144,6 +155,10 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
     "transformers": _defaults(
         _BELOW,
         *_TRAINER,
+        (
+            *("reentrant", True, "before version 5 (say it), by FSDP1 where weights are sharded"),
+            *(_old, "transformers 4.48 src/transformers/modeling_utils.py (use_reentrant)"),
+        ),
         (*_PEFT, "with PEFT 0.21 src/peft/mapping_func.py"),
         (*_WIDE, "with PEFT 0.21 src/peft/mapping_func.py (autocast_adapter_dtype)"),
     ),
@@ -402,8 +417,9 @@ def apply_framework(
     its embedding or head trains beside adapters. Raises PlanError for a framework that is not in
     the table.
     """
-    name = _canonical_name(name)
+    name, version = _name_and_version(name)
     asked = {**recipe, **cluster, **_adapter_settings(recipe), "model_type": model_type}
+    asked["version"] = version
     applied = []
     for default in FRAMEWORKS[name]:
         key = default.key
@@ -444,16 +460,23 @@ def adapter_defaults(name: str, method: str, sharding: str) -> dict[str, Any]:
     }
 
 
-def _canonical_name(name: object) -> str:
-    """Return the framework's name in the table, for any spelling: Megatron-LM, torchTitan."""
-    letters = _letters(name) if isinstance(name, str) else ""
+_NAMED: Final = re.compile(r"(.*?)(?:[\s=@v-]+(\d+)(?:\.\d+)*)?")
+
+
+def _name_and_version(name: object) -> tuple[str, int | None]:
+    """Return the framework's name in the table, for any spelling: Megatron-LM, torchTitan; and the
+    first number of its version, as in transformers 4.48.
+    """
+    parts = _NAMED.fullmatch(name.strip()) if isinstance(name, str) else None
+    letters = _letters(parts[1]) if parts else ""
     found = {_letters(each): each for each in FRAMEWORKS} | OTHER_NAMES
     if letters not in found:
         bound = f"known frameworks are {', '.join(sorted(FRAMEWORKS))}"
         raise PlanError(
             "framework", name, bound, "choose one, or drop it and give the settings themselves"
         )
-    return found[letters]
+    assert parts
+    return found[letters], int(parts[2]) if parts[2] else None
 
 
 def _letters(name: str) -> str:

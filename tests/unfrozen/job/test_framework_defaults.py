@@ -168,6 +168,23 @@ def test_a_framework_is_known_however_its_name_is_spelt(name: str, meant: str) -
     assert job(name) == job(meant)
 
 
+@pytest.mark.parametrize(
+    ("name", "method", "reentrant"),
+    [
+        ("transformers", "lora", True),
+        ("transformers", "full", False),
+        ("HF 4.48.1", "full", True),
+        ("transformers==4.48", "lora", True),
+        ("transformers 5.24", "lora", False),
+        ("trl 1.16", "lora", False),
+    ],
+)
+def test_checkpoints_are_those_of_the_version(name: str, method: str, *, reentrant: bool) -> None:
+    asked = {"method": method, "checkpointing": "full"}
+    assert job(name, recipe=asked, cluster=SHARDED).recipe.reentrant == reentrant
+    assert not job(name, recipe={"method": method}, cluster=SHARDED).recipe.reentrant
+
+
 @pytest.mark.parametrize("name", ["pytorch", "", 3, ["torchtitan"], True])
 def test_an_unknown_framework_is_refused_with_those_that_are_known(name: object) -> None:
     with pytest.raises(PlanError) as caught:
