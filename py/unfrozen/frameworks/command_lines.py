@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import PurePath
+from shlex import quote
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
@@ -166,3 +169,38 @@ def yaml(settings: Mapping[str, Any], indent: str = "") -> str:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             found.append(f"{indent}{key}: {text}")
     return "\n".join(found)
+
+
+_BUILDERS: Final = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
+"""What `datasets.load_dataset` reads a file by, by its ending."""
+_CHAT: Final = {
+    "formatting": "sharegpt",
+    "columns": {"messages": "messages"},
+    "tags": {
+        **{"role_tag": "role", "content_tag": "content"},
+        **{"user_tag": "user", "assistant_tag": "assistant"},
+    },
+}
+"""LLaMA-Factory's name for rows of messages (`data/README.md`)."""
+
+
+def data_words(framework: str, data: str) -> dict[str, str]:
+    """Return what to write for the DATA of a framework's command: a file is loaded by its ending,
+    anything else by its name.
+    """
+    builder = _BUILDERS.get(PurePath(data).suffix.lower())
+    if builder is None:
+        return {"DATA": quote(data)}
+    name = json.dumps(data)
+    if framework == "axolotl":
+        return {"path: DATA": f"path: {name}, ds_type: {builder}"}
+    if framework == "unsloth":
+        return {"--dataset DATA": f"--local-dataset {quote(data)}"}
+    if framework == "llama-factory":
+        listed = json.dumps({"data": {"file_name": data, **_CHAT}}, indent=2)
+        first = "cat > llama_factory.yaml"
+        both = {"dataset: DATA": "dataset: data\ndataset_dir: ."}
+        return both | {first: written("dataset_info.json", listed) + first}
+    mixture = written("data.yaml", f"datasets:\n- path: {builder}\n  data_files: {name}")
+    launch = "accelerate launch"
+    return {"--dataset_name DATA": "--config data.yaml", launch: mixture + launch}

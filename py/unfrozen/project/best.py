@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Final
 
+from unfrozen.frameworks.command_lines import data_words
 from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
 from unfrozen.frameworks.tables import mesh
 from unfrozen.hardware import usual_price
@@ -145,8 +146,9 @@ class PlannedRun:
         """
         if not self.framework:
             return ""
-        model, data = map(quote, self.question.names)
-        known = {"MODEL": model, "FILE.jsonl": data}
+        model, data = self.question.names
+        known = {"MODEL": quote(model), "FILE.jsonl": quote(data)}
+        known |= data_words(self.framework, data)
         if self.steps:
             known["STEPS"] = str(self.steps)
         text = FRAMEWORKS[self.framework].command(self.job, known)
