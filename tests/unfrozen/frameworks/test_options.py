@@ -21,6 +21,7 @@ from accelerate.commands.launch import launch_command_parser
 from torch.distributed.pipelining.schedules import get_schedule_class
 from torch.distributed.run import get_args_parser
 from trl.scripts.sft import make_parser
+from trl.scripts.utils import DatasetConfig
 
 from frameworks_read import files, words
 from unfrozen.errors import PlanError
@@ -128,10 +129,15 @@ def launched(argv: list[str]) -> list[str]:
 
 
 def trl(_: Job, text: str) -> None:
-    options = launched(words(text))
+    options, found = launched(words(text)), files(text)
+    if "--config" in options:
+        at = options.index("--config")
+        mixture = yaml.safe_load(found.pop(options[at + 1]))
+        assert [DatasetConfig(**one) for one in mixture["datasets"]]
+        del options[at : at + 2]
     read_options(options, OPTIONS["trl"])
     make_parser().parse_args_and_config([*options, "--use_cpu"], fail_with_unknown_args=True)
-    for written in files(text).values():
+    for written in found.values():
         read_settings(json.loads(written), OPTIONS["deepspeed"])
 
 
