@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePath
 from shlex import quote
 from typing import Any, Final
 
@@ -188,7 +187,7 @@ def data_words(framework: str, data: str) -> dict[str, str]:
     """Return what to write for the DATA of a framework's command: a file is loaded by its ending,
     anything else by its name.
     """
-    builder = _BUILDERS.get(PurePath(data).suffix.lower())
+    builder = _BUILDERS.get(data[data.rfind(".") :].lower())
     if builder is None:
         return {"DATA": quote(data)}
     name = json.dumps(data)
