@@ -97,7 +97,8 @@ def judged_models(
     Raises `CheckpointError` for a run without a model.
     """
     found = [_judged_model(name, device, trusted=trusted) for name in names]
-    if len(names) == 1 and (run := names[0].run) is not None:
+    if len(names) == 1 and names[0].run is not None:
+        run = names[0].run.absolute()
 
         def initial() -> tuple[Any, Any]:
             asked = load_initial(run, device, trusted=trusted)
@@ -108,14 +109,16 @@ def judged_models(
 
 
 def _judged_model(name: ModelName, device: torch.device, *, trusted: bool) -> JudgedModel:
-    if (run := name.run) is not None:
+    if name.run is not None:
+        run = name.run.absolute()
 
         def trained() -> tuple[Any, Any]:
             asked = load_trained(run, name.step, device, trusted=trusted)
             return asked.model, asked.tokenizer
 
         return JudgedModel(model_title(run, model_place(run, name.step)), trained)
-    source = find(name.text, trusted=trusted)
+    given = Path(name.text).expanduser()  # absolute: the suite's folder becomes the current one
+    source = find(str(given.absolute()) if given.exists() else name.text, trusted=trusted)
 
     def plain() -> tuple[Any, Any]:
         tokenizer = load_tokenizer(source)

@@ -1,6 +1,7 @@
 """`unfrozen eval`: the harness's own numbers, the same rows before and after, bad suites named."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -220,9 +221,12 @@ def test_without_the_package_it_says_what_installs_it(
         judged(suite, ModelName("demo"))
 
 
-def test_the_command_prints_runs_steps_and_files(once_stopped: Path, suite: Path) -> None:
-    line = ["eval", f"{once_stopped.name}@3", str(demo.model_dir()), "--json"]
-    line += ["--suite", str(suite), "--limit", "1", "--runs", str(once_stopped.parent)]
+def test_the_command_prints_runs_steps_and_files(
+    once_stopped: Path, suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(demo.model_dir().parent)  # paths are from here, and not from the suite
+    line = ["eval", f"{once_stopped.name}@3", "model", "--json"]
+    line += ["--suite", str(suite), "--limit", "1", "--runs", os.path.relpath(once_stopped.parent)]
     answer = CliRunner().invoke(application(), line)
     assert answer.exit_code == 0, answer.output
     names = [one["name"] for one in json.loads(answer.stdout)["models"]]
