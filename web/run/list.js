@@ -55,7 +55,6 @@ export const COLUMNS = {
   started: { label: "Started", usual: true, falling: true, value: ({ started }) => started || null, cell: ({ started }) => ({ text: formatDate(started) }) },
   took: { label: "Took", falling: true, value: tookOf, cell: (row) => ({ text: formatDuration(tookOf(row)) }) },
   tool: { label: "Logged by", value: ({ kind, tool }) => tool ?? (kind === "live" ? "train" : null) },
-  bytes: { label: "Log", falling: true, value: ({ bytes }) => bytes ?? null, cell: ({ bytes }) => ({ text: formatBytes(bytes) }) },
 };
 
 /** @returns {Cell} what a row has in a column; without text where it has nothing */

@@ -61,8 +61,9 @@ export class RunList extends HTMLElement {
       return select;
     });
     const archived = checkbox("Archived too", false, (isOn) => this.#want({ archived: isOn }));
+    const names = Object.keys(COLUMNS);
     const boxes = Object.entries(COLUMNS).map(([name, { label }]) =>
-      checkbox(label, this.#kept.columns.includes(name), (isOn) => this.#keepColumn(name, isOn)));
+      checkbox(label, this.#kept.columns.includes(name), () => this.#keep({ columns: names.filter((_, place) => boxes[place].firstChild.checked) })));
     const columns = make("details", { className: "run-list-columns" }, make("summary", {}, "Columns"), make("fieldset", {}, ...boxes));
     const count = make("output", { className: "faint numeric" });
     const [head, body] = [make("tr"), make("tbody")];
@@ -88,11 +89,6 @@ export class RunList extends HTMLElement {
     Object.assign(this.#wanted, change);
     this.#most = PAGE;
     this.#draw();
-  }
-
-  #keepColumn(name, isOn) {
-    const columns = Object.keys(COLUMNS).filter((each) => (each === name ? isOn : this.#kept.columns.includes(each)));
-    this.#keep({ columns });
   }
 
   #keep(change) {
@@ -143,15 +139,14 @@ export class RunList extends HTMLElement {
     const { head } = this.#parts;
     const { columns, sort, falling } = this.#kept;
     const drawn = [sort, falling, ...columns].join();
-    const all = head.querySelector("input");
     if (head.dataset.drawn !== drawn) {
       head.dataset.drawn = drawn;
       const focused = head.contains(document.activeElement) ? document.activeElement.dataset.column : "";
       head.replaceChildren(...["name", ...columns].map((name) => this.#headCell(name)));
       head.querySelector(`[data-column="${focused}"]`)?.focus();
     }
-    const box = all?.isConnected ? all : head.querySelector("input");
-    box.checked = this.#chosen.size > 0 && this.#chosen.size === this.#shown.length;
+    const box = head.querySelector("input");
+    box.checked = this.#chosen.size > 0 && this.#chosen.size === this.#shown.filter(canBeRead).length;
     box.indeterminate = this.#chosen.size > 0 && !box.checked;
   }
 
@@ -167,7 +162,7 @@ export class RunList extends HTMLElement {
     if (name !== "name") return cell;
     const all = make("input", { type: "checkbox", ariaLabel: "Choose every run that is listed" });
     all.addEventListener("change", () => {
-      this.#chosen = new Set(all.checked ? this.#shown.map(({ key }) => key) : []);
+      this.#chosen = new Set(all.checked ? this.#shown.filter(canBeRead).map(({ key }) => key) : []);
       this.#draw();
     });
     cell.prepend(all);
@@ -213,7 +208,7 @@ export class RunList extends HTMLElement {
   }
 
   #nameCell(run) {
-    const box = make("input", { type: "checkbox", ariaLabel: `Choose ${run.name || run.note}`, disabled: run.kind === "live" && !run.noted });
+    const box = make("input", { type: "checkbox", ariaLabel: `Choose ${run.name || run.note}`, disabled: !canBeRead(run) });
     box.addEventListener("change", () => {
       this.#chosen[box.checked ? "add" : "delete"](run.key);
       this.#draw();
@@ -375,6 +370,10 @@ export class RunList extends HTMLElement {
     const how = make("p", {}, "They are kept until ", make("code", {}, `${program()} runs --empty-trash`), ".");
     trash.replaceChildren(make("summary", {}, `Deleted runs: ${items.length}, ${formatBytes(bytes)}`), make("ul", {}, ...items), how);
   }
+}
+
+function canBeRead({ kind, noted }) {
+  return kind !== "live" || noted;
 }
 
 /** Returns an element with properties and children; those that are empty are left out. */
