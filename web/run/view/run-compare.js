@@ -64,6 +64,7 @@ export class RunCompare extends HTMLElement {
   #build() {
     const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const choice = make("details", { className: "run-compare-choice", open: namesOfAddress().length === 1 });
+    choice.addEventListener("toggle", () => this.#drawChoice());
     const boxes = make("fieldset", { className: "run-compare-list" });
     const file = make("input", { type: "file" });
     file.addEventListener("change", () => file.files.length && this.#add(file.files[0]));
@@ -118,7 +119,7 @@ export class RunCompare extends HTMLElement {
   }
 
   #drawChoice() {
-    const { boxes, problem } = this.#parts;
+    const { choice, boxes, problem } = this.#parts;
     const boxOf = ({ name, title }) => {
       const label = document.createElement("label");
       const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: this.#wanted.includes(name) });
@@ -129,7 +130,7 @@ export class RunCompare extends HTMLElement {
     };
     const legend = Object.assign(document.createElement("legend"), { className: "soft" });
     legend.textContent = this.#listed.length < 2 ? "There are no two runs to compare yet." : `Two to ${MOST_RUNS} runs`;
-    boxes.replaceChildren(legend, ...this.#listed.map(boxOf));
+    if (choice.open) boxes.replaceChildren(legend, ...this.#listed.map(boxOf));
     const known = this.#listed.map(({ name }) => name);
     const absent = namesOfAddress().filter((name) => !known.includes(name));
     problem.textContent = absent.length ? `Not here: ${absent.join(", ")}. It was removed, or is on another machine.` : "";
