@@ -222,6 +222,7 @@ def trained_whole(model: ModelConfig, lora: Lora) -> tuple[int, int]:
     return embedding, head
 
 
+@lru_cache(maxsize=1024)
 def check_targets(model: ModelConfig, lora: Lora) -> None:
     """Raise PlanError for a target that a model does not have."""
     names = list(dict.fromkeys(_short(tensor) for tensor in _linears(model)))

@@ -81,7 +81,8 @@ class MicroBatchMemory(SavedActivations):
         a = self.model.architecture
         inputs = self.setup.compute * a.hidden * self.loss_tokens if self.head_trains else 0
         kept = {"layers": self.layers, "outside": self.outside, "head_input": inputs}
-        kept |= {"folded": self.folded(a.layers, forward=True)}
+        if self.folds:
+            kept["folded"] = self.folded(a.layers, forward=True)
         head = self.loss_kind != "linear"  # which casts it for itself
         return (
             kept | {"casts": self.casts(a.layers, head=head)} | self.parallel_buffers(layer=False)
@@ -189,7 +190,8 @@ class MicroBatchMemory(SavedActivations):
             ):
                 pieces = {"layers": layers, "recomputed": recomputed} | low
                 pieces["casts"] = self.casts(left) + cast
-                pieces["folded"] = self.folded(left)
+                if self.folds:
+                    pieces["folded"] = self.folded(left)
                 if self.recipe.router_held:
                     pieces["routers"] = self.routers(index)
                 gone = min(t * freed, recomputed)  # what was recomputed, then what was kept

@@ -248,6 +248,7 @@ class SavedActivations:
         self.setup = LayerSetup.of(model, recipe, sharded_weights=cluster.stage == 3)
         self.tokens = -(-recipe.tokens // cluster.context_parallel)
         self.whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        self.folds = self._folded_bytes()
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
@@ -282,15 +283,21 @@ class SavedActivations:
         )
         return self.layer - round(self.tokens * shared)
 
+    def _folded_bytes(self) -> int:
+        """Return the bytes of a layer's experts with adapters added, and of what is cast for it."""
+        lora, setup = self.recipe.lora, self.setup
+        if lora is None or not setup.adapters or not setup.adapters.stacks:
+            return 0
+        cast = BYTES[lora.dtype] > setup.compute
+        factors = setup.compute * expert_adapters(self.model, lora) if cast else 0
+        return sum(folded_bytes(self.model.architecture, setup)) + factors
+
     def folded(self, layers: int, *, forward: bool = False) -> int:
         """Return the bytes of experts with their adapters added that the first `layers` layers
         hold: those that are not recomputed, and in backward the one that is.
         """
-        model, recipe = self.model, self.recipe
-        each = sum(folded_bytes(model.architecture, self.setup))
-        if each and recipe.lora and BYTES[recipe.lora.dtype] > self.setup.compute:  # cast for it
-            each += self.setup.compute * expert_adapters(model, recipe.lora)
-        if not each or recipe.checkpointing == "none":
+        model, recipe, each = self.model, self.recipe, self.folds
+        if recipe.checkpointing == "none":
             return each * layers * model.sparse_layers // model.architecture.layers
         again = -(-layers // recipe.checkpoint_every)
         return each * (layers - again + (not forward))
@@ -379,7 +386,7 @@ class SavedActivations:
             beside = self.model.sparse_layers * expert_adapters(self.model, recipe.lora)
             each = (adapter_parameters(self.model, recipe.lora) - beside) // a.layers
             adapters = each * (min(layers, 1) if remade and not forward else layers)
-        if BYTES[recipe.params] <= setup.compute or not setup.autocast:
+        if not setup.autocast or BYTES[recipe.params] <= setup.compute:
             wide = head and recipe.lora and recipe.saved_bytes > setup.compute
             whole = trained_whole(self.model, recipe.lora)[1] if wide else 0
             return setup.compute * (adapters + whole)
