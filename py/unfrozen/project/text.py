@@ -180,18 +180,24 @@ def answer_text(answer: OnePlan) -> str:
         lines += _wrapped(data_words(question.data, length, packed=question.packs))
     if first is None:
         remedy = "--solve gpus finds how many GPUs hold it."
-        return "\n".join([*lines, "", *nothing_words(answer), remedy])
+        lines += ["", *nothing_words(answer), remedy]
+        started = (one for one in answer.adapters if one.command)
+        return "\n".join(lines + next(map(_start, started), []))
     lines += ["", *_wrapped(f"Plan: {method_words(first.job)}, on {layout_words(first.job)}"), ""]
     for label, text in facts(first):
         lines += _wrapped(text, label.ljust(_LABEL), " " * _LABEL)
-    if first.command:
-        lines += ["", f"With {FRAMEWORKS[first.framework].label}:", "", first.command]
+    lines += _start(first) if first.command else []
     if others := remarks(answer):
         cells = [["", "GiB", "time", "cost"], *(_row(one) for one, _ in others)]
         notes = ["", *(remark for _, remark in others)]
         rows = zip(table(cells).splitlines(), notes, strict=True)
         lines += ["", *(f"{line}  {note}".rstrip() for line, note in rows)]
     return "\n".join(lines)
+
+
+def _start(choice: PlannedRun) -> list[str]:
+    label = FRAMEWORKS[choice.framework].label
+    return ["", f"With {label}:", "", choice.command]
 
 
 def _row(choice: PlannedRun) -> list[str]:

@@ -80,3 +80,12 @@ def test_what_fits_nowhere_says_so() -> None:
     assert "No full fine-tuning fits 1 × L4" in text
     assert "--solve gpus" in text
     assert answer_data(nothing)["plan"] is None
+
+
+def test_where_adapters_alone_fit_their_command_is_told() -> None:
+    found = answer("L4", 1, "Qwen/Qwen3-14B")
+    assert found.first is None
+    assert found.adapters
+    text = answer_text(found)
+    assert "QLoRA fits 1 × L4" in text
+    assert text.endswith(found.adapters[0].command)
