@@ -94,10 +94,7 @@ class BlendPoint:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What the repair of a change by its spectrum kept: singular values, and share of its square.
-
-    A matrix is one of FEWEST_REPAIRED elements or more.
-    """
+    """What the repair of a change by its spectrum kept: singular values, share of its square."""
 
     matrices: int
     values: int

@@ -15,6 +15,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -178,25 +179,20 @@ class Judgement:
                 "higher_is_better": one.higher_is_better,
             }
 
-        models = [
-            {
-                "name": name,
-                "tasks": {
-                    task: {
-                        "rows": found.rows,
-                        "metrics": {key: metric(task, key, m) for key, m in found.metrics.items()},
-                    }
-                    for task, found in tasks.items()
-                },
+        def tasks(of: Mapping[str, TaskScores]) -> dict[str, Any]:
+            return {
+                task: {
+                    "rows": found.rows,
+                    "metrics": {key: metric(task, key, one) for key, one in found.metrics.items()},
+                }
+                for task, found in of.items()
             }
-            for name, tasks in self.models.items()
-        ]
-        notes = list(self.notes)
+
         return {
             "suite": str(self.suite),
             "lm_eval": self.harness,
-            "models": models,
-            "notes": notes,
+            "models": [{"name": name, "tasks": tasks(of)} for name, of in self.models.items()],
+            "notes": list(self.notes),
         }
 
 
@@ -382,15 +378,6 @@ def _harness_model(model: Any, tokenizer: Any, batch_size: int) -> Any:
             if kind == "generate_until":
                 self.stopped[repr(request)] = self.ended.pop(0)
 
-        def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
-            return super().loglikelihood(requests, disable_tqdm)
-
-        def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
-            return super().loglikelihood_rolling(requests, disable_tqdm)
-
-        def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
-            return super().generate_until(requests, disable_tqdm)
-
         def _model_generate(self, context: Any, max_length: int, stop: Any, **given: Any) -> Any:
             written = super()._model_generate(context, max_length, stop, **given)
             ends = {*end_tokens(self.model), self.tokenizer.eos_token_id}
@@ -399,7 +386,10 @@ def _harness_model(model: Any, tokenizer: Any, batch_size: int) -> Any:
                 self.ended.append(not ends.isdisjoint(row) or any(s in text for s in stop if s))
             return written
 
-    return HarnessModel()
+    asked = HarnessModel()
+    for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
+        setattr(asked, kind, partial(getattr(asked, kind), disable_tqdm=True))
+    return asked
 
 
 def _scores_of(found: Mapping[str, Any], task: str, stopped: Mapping[str, bool]) -> TaskScores:
