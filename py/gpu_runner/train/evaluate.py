@@ -68,11 +68,12 @@ class ScoredLoss(Protocol):
 def rows_of(scores: Sequence[Score], suite: str) -> tuple[float, ...]:
     """Return 1 or 0 for each answer of a set, else losses; none where they are not known.
 
-    Of `general` they are those of all its parts.
+    Of `general` they are those of its parts: of those with answers where there are any.
     """
     parts = [one for one in scores if one.suite == suite]
     if suite == GENERAL and any(one.suite.startswith(f"{GENERAL}/") for one in scores):
         parts = [one for one in scores if one.suite.startswith(f"{GENERAL}/")]
+        parts = [one for one in parts if one.row_right] or parts
     rows = [[float(right) for right in one.row_right] for one in parts]
     rows = rows if all(rows) else [list(one.row_losses) for one in parts]
     return tuple(value for each in rows for value in each) if all(rows) else ()

@@ -25,7 +25,7 @@ from gpu_runner.run.blend import (
 )
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.run_models import steps_on_disk
-from gpu_runner.train.evaluate import Score
+from gpu_runner.train.evaluate import Score, change_of
 from resumed_runs import elsewhere, the_run
 from run_process import events
 from unfrozen.exact_match import ExactMatch
@@ -163,6 +163,18 @@ def test_the_chosen_blend_has_most_right_answers_of_both_kinds() -> None:
         "task 38 of 40 right for 40, share [-0.125, +0.000], general 36 of 40 right for 10,"
         " share [+0.500, +0.775] against the trained model"
     )
+
+
+def test_the_change_of_all_general_sets_is_that_of_their_answers() -> None:
+    """Losses of a set without answers do not count among shares of right ones."""
+    text = Score("general/text", 2.0, 9, None, [2.0] * 3)
+    before, after = (
+        (text, Score("general/sums", 1.0, 9, None, [1.0] * 4, rows), Score("general", 1.5, 18))
+        for rows in ([True] * 4, [True, False, False, False])
+    )
+    moved = change_of(before, after, "general")
+    assert moved is not None
+    assert moved.mean == -0.75
 
 
 def test_a_blend_that_is_worse_on_the_task_beyond_the_noise_is_not_chosen() -> None:
