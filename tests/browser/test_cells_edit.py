@@ -110,7 +110,7 @@ def test_an_edit_survives_a_reload_and_reset_takes_it_back_and_undo_again(
     page.reload()
     page.locator(f"#{reader.cell} .cm-content").wait_for()
     assert code(reader) == "mine = 1\n"
-    assert page.locator(f"#{reader.cell} .cell-run").inner_text() == "Run your version"
+    expect(page.locator(f"#{reader.cell} .cell-run")).to_have_text("Run your version")
     assert "before your edit" in str(reader.shown()["note"])
     button = page.locator(f"#{reader.cell} .cell-reset")
     button.click()
@@ -139,7 +139,7 @@ def test_a_changed_article_keeps_the_reader_s_version_and_offers_the_new(
     note = page.locator(f"#{reader.cell} .cell-versions")
     expect(note).to_contain_text("has changed since you edited yours")
     assert code(reader) == "mine = 2"
-    assert note.locator("ins").all_inner_texts() == ["+ mine = 2"]
+    assert note.locator("ins").all_text_contents() == ["+ mine = 2"]
     assert note.locator("del").count() == len(article.splitlines()) + 1
     note.get_by_role("button", name="Take the new version").click()
     assert code(reader) == article
@@ -218,7 +218,7 @@ def test_a_version_is_shared_by_a_link_and_neither_run_nor_saved_before_it_is_ta
     note = other.locator(f"#{reader.cell} .cell-versions")
     expect(note).to_contain_text("It was neither run nor saved.")
     expect(note).to_be_in_viewport()
-    assert note.locator("ins").all_inner_texts() == ["+ steps = 20", "+ print('é')"]
+    assert note.locator("ins").all_text_contents() == ["+ steps = 20", "+ print('é')"]
     assert other.url.endswith(f"#{reader.cell}")
     read = "(id) => [document.getElementById(id).code, localStorage.length]"
     assert other.evaluate(read, reader.cell) == [article, 0]

@@ -73,10 +73,10 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     assert checkpoint.name == f"step-{end['step']:06d}"
 
 
-def in_terminal(name: str, words: list[str]) -> None:
+def in_terminal(name: str, words: list[str], more: int = 0) -> None:
     """The command in this process, which is a child, and whose terminal that becomes."""
     os.setsid()
-    terminal = os.open(name, os.O_RDWR)
+    terminal = os.open(name, os.O_RDWR | more)
     for stream in range(3):
         os.dup2(terminal, stream)
     main(words)
@@ -99,3 +99,22 @@ def test_a_closed_terminal_saves_the_run(options: list[str], tmp_path: Path) -> 
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", "asked to stop by SIGHUP")
     assert (run / "checkpoints" / f"step-{end['step']:06d}" / "manifest.json").exists()
+
+
+def test_a_terminal_that_is_gone_before_a_signal_says_so_ends_no_run(
+    options: list[str], tmp_path: Path
+) -> None:
+    """No SIGHUP comes from a terminal that is not the process's own."""
+    ours, theirs = os.openpty()
+    words = ["train", *options, "--runs", str(tmp_path)]
+    given = os.ttyname(theirs), words, os.O_NOCTTY
+    process = children().Process(target=in_terminal, args=given)
+    process.start()
+    os.close(theirs)
+    while not list(tmp_path.glob("*/events.jsonl")):
+        assert process.is_alive()
+        time.sleep(0.01)
+    os.close(ours)
+    process.join()
+    assert process.exitcode == ExitCode.OK
+    assert events(next(tmp_path.glob("2*")))[-1]["status"] == "finished"

@@ -136,5 +136,5 @@ def test_an_unknown_bench_is_answered_with_the_known_ones(
     assert build.main(["bench", "nothing"]) == 1
     refusal = capfd.readouterr().err
     assert refusal.startswith("build.py: There is no bench nothing; there are: ")
-    assert "event_log" in refusal
+    assert "stream" in refusal
     assert "start_up" in refusal

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from transformers.dynamic_module_utils import custom_object_save
 
 from gpu_runner.world.sharded_files import Written, write_whole
 from unfrozen.parameter_groups import layer_of
@@ -33,6 +32,8 @@ def save_around(
     model.config.dtype = str(dtype or model.dtype).removeprefix("torch.")
     model.config.architectures = [type(model).__name__.removeprefix("FSDP")]
     if model.is_remote_code():
+        from transformers.dynamic_module_utils import custom_object_save
+
         custom_object_save(model, directory, config=model.config)
     model.config.save_pretrained(directory)
     if model.can_generate():

@@ -13,13 +13,16 @@ SIGHUP, and nobody reads what is printed from then on.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
+import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, TextIO, TypeVar
 
 from gpu_runner.log.commands import CommandReader, Commands
 from gpu_runner.log.questions import Question, read_question
@@ -28,6 +31,8 @@ from gpu_runner.run.recorder import BEAT_SECONDS, Recorder
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
 from unfrozen.units import format_elapsed
+
+T = TypeVar("T")
 
 TICK_SECONDS: Final = 0.1
 _HANGUP: Final = getattr(signal, "SIGHUP", None)  # Windows has none
@@ -45,6 +50,7 @@ class StopRequest:
     def __init__(self) -> None:
         self._name = ""
         self._previous: dict[int, Any] = {}
+        self._streams: tuple[TextIO, TextIO] | None = None
 
     def requested(self) -> bool:
         """Return whether a signal asked the run to stop."""
@@ -59,6 +65,8 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             watched = (s for s in _WATCHED if s != _HANGUP or not _ignored(s))
             self._previous = {number: signal.signal(number, self._ask) for number in watched}
+            self._streams = sys.stdout, sys.stderr
+            sys.stdout, sys.stderr = map(_GuardedStream, self._streams)
         return self
 
     def __exit__(
@@ -69,6 +77,8 @@ class StopRequest:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self._streams is not None:
+            sys.stdout, sys.stderr = self._streams
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -93,6 +103,33 @@ def _detach_terminal() -> None:
         except OSError:  # closed already
             continue
     os.close(nowhere)
+
+
+class _GuardedStream:
+    """A stream that prints nothing from when its terminal is gone, which a write may see first."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write `text`; what a terminal refuses that is gone is lost."""
+        return self._guard(lambda: self._stream.write(text)) or len(text)
+
+    def flush(self) -> None:
+        """Flush, likewise."""
+        self._guard(self._stream.flush)
+
+    def _guard(self, work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            _detach_terminal()
+            return None
 
 
 class ControlLoop:
