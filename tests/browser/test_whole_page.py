@@ -22,6 +22,7 @@ OPEN = "() => document.querySelectorAll('details').forEach((fold) => (fold.open 
 def awake(page: Page, url: str) -> None:
     """Open the page and come near everything that comes alive only then."""
     page.goto(url)
+    laid_out(page)  # or what is scrolled to is moved away by what is above it
     DecisionReader(page)
     PlannerReader(page)
     page.locator("run-view").scroll_into_view_if_needed()

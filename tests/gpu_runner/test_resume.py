@@ -85,7 +85,7 @@ def in_terminal(name: str, words: list[str], more: int = 0) -> None:
 def test_a_closed_terminal_saves_the_run(options: list[str], tmp_path: Path) -> None:
     """As ssh that is cut: SIGHUP, and from then on writing to the terminal is an error."""
     ours, theirs = os.openpty()
-    words = ["train", *options, "--runs", str(tmp_path)]
+    words = ["train", *options, "--steps", "100000", "--runs", str(tmp_path)]
     process = children().Process(target=in_terminal, args=(os.ttyname(theirs), words))
     process.start()
     os.close(theirs)
