@@ -39,8 +39,8 @@ P50_MICROSECONDS, P99_MICROSECONDS = 25.0, 100.0
 REPLAY_SECONDS, ROOM_MEBIBYTES, UPDATE_SECONDS, PIXEL_SECONDS = 2.0, 24.0, 0.05, 0.15
 # When each step was on the screen, and the longest wait of the page's main thread since the last.
 FOLLOW = """() => {
-  const [step, told] = [document.querySelector("run-view .run-step"), []];
-  let [before, longest, shown] = [performance.now(), 0, step.textContent];
+  const [text, told] = [() => document.querySelector("run-view .run-step")?.textContent ?? "", []];
+  let [before, longest, shown] = [performance.now(), 0, text()];
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => {
     const now = performance.now();
@@ -50,8 +50,8 @@ FOLLOW = """() => {
   };
   port2.postMessage(0);
   const frame = () => {
-    if (step.textContent !== shown) {
-      shown = step.textContent;
+    if (text() !== shown) {
+      shown = text();
       told.push([Number.parseInt(shown.slice(5)), Date.now() / 1000, longest / 1000]);
       longest = 0;
     }
