@@ -60,6 +60,7 @@ Runs = Annotated[
     str | None,
     typer.Option(help=f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TRUST: Final = typer.Option(
     "--trust-remote-code", help="Run Python files that the model brings; read them first."
@@ -398,7 +399,7 @@ def blend(
     out: Annotated[
         str | None, typer.Option(help="Directory for the blended model; else blend/ in the run.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
     device: DeviceName = "auto",
     runs: Runs = None,
     trust_remote_code: Annotated[bool, TRUST] = False,
@@ -460,7 +461,7 @@ def eval_(
     apply_chat_template: Annotated[
         bool, typer.Option("--apply-chat-template", help="Ask in the model's chat template.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
     device: DeviceName = "auto",
     runs: Runs = None,
     trust_remote_code: Annotated[bool, TRUST] = False,
@@ -537,7 +538,7 @@ def selftest(
 
 def bench(
     device: DeviceName = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Benchmark training: speed, MFU and memory of three model sizes, padded and packed."""
 
@@ -605,7 +606,7 @@ def list_runs(
     archived: Annotated[
         bool, typer.Option("--archived", help="List those too that were archived.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     empty_trash: Annotated[
         bool, typer.Option("--empty-trash", help="Delete for good what was deleted in the page.")
     ] = False,
@@ -735,7 +736,7 @@ def data(
             help="Examples to score; else 64 or what 30 s allow; 0 if it must be downloaded."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
     trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
     """Show what will be trained of your data: tokens, ends, lengths, duplicates; train nothing."""
