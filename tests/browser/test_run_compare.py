@@ -202,5 +202,6 @@ def test_a_difference_is_named_with_its_interval_or_not_called_one(
         shutil.rmtree(runs / "same")  # removed while it is compared
         expect(page.locator('.run-compare-list input[value="same"]')).to_have_count(0)
         expect(said).to_contain_text("run 3 is 0.500 nats higher")
+        page.goto("about:blank")  # leaves before the server does
     finally:
         server.stop()
