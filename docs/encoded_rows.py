@@ -18,7 +18,7 @@ from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import bins
 from gpu_runner.model.load import find, load_tokenizer
-from unfrozen.data_order import epoch_order
+from unfrozen.training_data import epoch_order
 
 TARGET: Final = Path(__file__).parents[1] / "web" / "site_builder" / "diagrams" / "rows.json"
 CHAT: Final = (

@@ -33,7 +33,7 @@ from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model import attention, blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.optim.optimizer import OptimizerInBackward
 from gpu_runner.plan.compile_choice import Layers
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World

@@ -30,7 +30,7 @@ from gpu_runner.model.loss import training_loss
 from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.optim.optimizer import OptimizerInBackward
 from gpu_runner.plan.machine import choose_precision
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World, join

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from unfrozen.plan import VERDICTS, Plan, plan
-from unfrozen.plan.fit_record import FitCounts
+from unfrozen.plan.record import FitCounts
 from unfrozen.units import gib
 
 Json = Mapping[str, Any]

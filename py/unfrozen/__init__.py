@@ -10,16 +10,14 @@ Reading order (each module uses only those above it; packages give their own ord
 - `data_files` — the JSON tables that are part of this package: models, GPUs
 - `units` — bytes and numbers, formatted and parsed: GB and GiB, three significant digits
 - `events` — names that the trainer writes and the page reads
-- `exact_match` — held-out rows by how they are answered
-- `bootstrap` — how sure a mean over held-out examples is
+- `held_out` — held-out examples: how they are answered, how sure a mean over them is
 - `schema` — the shape, type, length and order of everything that comes from outside
 - `publish` — the tables and plots a cell may hand to the page
 - `imported` — logs of other tools as runs
 - `guesses` — what a reader expects of a cell, beside what the cell publishes
 - `number_formats` — floating-point formats, rounding to bf16
 - `adamw` — AdamW by hand
-- `data_order` — the order in which examples are seen
-- `training_data` — rows, how long they are, how often they are seen
+- `training_data` — rows, how long they are, how often and in which order they are seen
 - `schedules` — learning rate as a pure function of the step
 - `parameter_groups` — parameters by layer, part and pattern
 - `model` — from config.json to the exact tensors of a model, and published ones

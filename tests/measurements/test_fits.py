@@ -6,7 +6,7 @@ from collections import defaultdict
 from published_fits import FitRun, count_fits, read_fits
 from site_builder.measurements import read_json
 from unfrozen.plan import SURE
-from unfrozen.plan.fit_record import FITS
+from unfrozen.plan.record import FITS
 from unfrozen.units import gib
 
 RUNS = read_fits(read_json("fits_third.json"))

@@ -5,7 +5,7 @@ import re
 from html import unescape
 
 from site_builder.measurements import read_json
-from site_builder.opening import figure
+from site_builder.page_run import figure
 
 RECORDED = read_json("opening.json")
 

@@ -3,14 +3,14 @@
 import pytest
 
 from unfrozen.decision.evidence import PUBLISHED, room_tokens, trained_parameters
+from unfrozen.decision.options import copies, on_16_bits
 from unfrozen.decision.ranking import flips, ranked, winner
-from unfrozen.decision.serving import copies, on_16_bits
 from unfrozen.decision.task import read_task
 from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.compute import estimate
-from unfrozen.plan.largest_model import EIGHT_BIT, MIXED, largest
+from unfrozen.plan.methods import EIGHT_BIT, MIXED, largest
 
 EIGHT = CATALOGUE["meta-llama/Llama-3.1-8B"]
 

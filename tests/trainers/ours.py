@@ -24,9 +24,9 @@ from gpu_runner.train.initial_weights import find_initial_weights
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World
 from tests.trainers import Outcome, Work, on_card
-from unfrozen.data_order import epoch_order
 from unfrozen.events import METRICS
 from unfrozen.schedules import Schedule
+from unfrozen.training_data import epoch_order
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EVALUATED_ROWS = 16

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from unfrozen.data_order import epoch_order, replayed, row_at, spread, step_rows, steps_in
+from unfrozen.training_data import epoch_order, replayed, row_at, spread, step_rows, steps_in
 
 
 def test_an_epoch_visits_every_row_once() -> None:

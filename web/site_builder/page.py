@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from site_builder import SiteError, opening
+from site_builder import SiteError, page_run
 from site_builder.assets import write_assets, write_service_worker
 from site_builder.bibliography import Bibliography
 from site_builder.blocks import BIBLIOGRAPHY_MARK, PageContext
@@ -79,7 +79,7 @@ def build_site(out: Path) -> list[Chapter]:
             assets=assets,
             licences=NOTICES,
             chapters=chapters,
-            opening=opening.figure() if page is FRONT else "",
+            opening=page_run.figure() if page is FRONT else "",
             schema=Markup(embed_json(_schema(page), element_id="event-schema")),
             moved=Markup(embed_json(moved, element_id="moved") if page is FRONT else ""),
         )

@@ -36,7 +36,7 @@ from gpu_runner.world.sharded_files import (
     Written,
     write_whole,
 )
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 from unfrozen.schema import check
 from unfrozen.schema.files import STATE as STATE_SHAPE
 from unfrozen.schema.shapes import Shape, array, string

@@ -814,7 +814,7 @@ def _score_data(
     from gpu_runner.plan.data_report import show_reading
     from gpu_runner.plan.machine import choose_device
     from gpu_runner.train.evaluate import example_losses
-    from unfrozen.data_order import spread
+    from unfrozen.training_data import spread
 
     device = choose_device(config.device)
     chosen = list(spread(len(found.examples), _SCORED if asked is None else asked))

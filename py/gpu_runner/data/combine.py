@@ -28,7 +28,7 @@ from gpu_runner.data.examples import (
     fingerprint,
 )
 from gpu_runner.errors import DataError
-from unfrozen.data_order import epoch_order, replayed
+from unfrozen.training_data import epoch_order, replayed
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ def add_replay(
 ) -> EncodedDataset:
     """Return `train` and after it as many examples of `replay` as make `share` of all tokens.
 
-    The shuffled order of an epoch (`unfrozen.data_order`) then mixes them.
+    The shuffled order of an epoch (`unfrozen.training_data`) then mixes them.
     """
     taken = replayed(train.tokens, replay.examples.lengths, share, seed)
     examples = _concatenate_examples([train.examples, replay.examples.select(taken)])

@@ -18,7 +18,7 @@ from gpu_runner.data.examples import Example, ExampleStore, InMemoryExamples, fi
 from gpu_runner.data.rows import PlacedRow, ReportProgress, Row, no_progress, no_rows
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
-from unfrozen.data_order import epoch_order
+from unfrozen.training_data import epoch_order
 
 TASK: Final = "task"
 """The suite that measures what is learned."""

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_runner.data.examples import Example, as_store
-from unfrozen.data_order import step_rows
+from unfrozen.training_data import step_rows
 
 IGNORED: Final = -100  # label of a position that does not enter the loss
 

@@ -11,7 +11,7 @@ from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed, bins
-from unfrozen.data_order import step_rows, steps_in
+from unfrozen.training_data import step_rows, steps_in
 
 MOST_STEPS: Final = 500  # of an epoch, from which padding is measured
 MOST_ROWS: Final = 50_000  # in those steps

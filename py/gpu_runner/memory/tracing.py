@@ -24,7 +24,7 @@ from gpu_runner.model import blocks
 from gpu_runner.model.load import DTYPES, Source, read_config
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.optim.optimizer import OptimizerInBackward
 
 CPU: Final = torch.device("cpu")
 _CHOICES: Final = (

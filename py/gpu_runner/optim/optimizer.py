@@ -4,6 +4,13 @@ AdamW: Loshchilov & Hutter, arXiv 1711.05101. PyTorch's fused kernels and our `r
 divisor of the gradients (`grad_scale`) and a flag that skips the step (`found_inf`), so that
 neither clipping nor skipping needs a second pass over the weights or waits for the device.
 Learning rates can differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
+
+The step in backward frees a gradient as soon as its weight is updated: at most one gradient exists
+at a time (Lv et al., arXiv 2306.09782; PyTorch's tutorial "How to save memory by fusing the
+optimizer step into the backward pass"). In exchange, gradients cannot be accumulated over
+micro-batches nor clipped by their global norm. Several processes take one micro-batch each; a hook
+runs after the reduction of its gradient, and whether that is finite costs one more all-reduce, of a
+single number.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from gpu_runner.optim.eight_bit import AdamW8bit
 from gpu_runner.optim.muon import Muon
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
-from gpu_runner.world import local
+from gpu_runner.world import World, local
 from unfrozen.parameter_groups import (
     PARTS,
     layer_of,
@@ -359,3 +366,64 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     norms = [torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads]
     total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
     return total
+
+
+class OptimizerInBackward:
+    """Replaces `optimizer` in a step: updates each weight as soon as its gradient is complete.
+
+    `rate` returns the learning rate of the current step. A gradient that is not finite skips its
+    own weight only: earlier ones have been updated already.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Optimizer,
+        rate: Callable[[], float],
+        device: Any,
+        world: World | None = None,
+    ) -> None:
+        self._optimizer = optimizer
+        self._rate = rate
+        self._world = world or World()
+        self._square = torch.zeros((), device=device)
+        self._skipped = torch.zeros((), device=device)
+        self._reached: set[Tensor] = set()
+        for parameter in model.parameters():
+            parameter.register_post_accumulate_grad_hook(self._update)
+
+    @property
+    def state(self) -> dict[Tensor, dict[str, Any]]:
+        """The optimizer states of every parameter."""
+        return self._optimizer.state
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of the optimizer."""
+        return self._optimizer.param_groups
+
+    def _update(self, parameter: Tensor) -> None:
+        self._reached.add(parameter)
+        here = gradient_norm([parameter])
+        norm = self._world.norm(here)
+        skipped = self._optimizer.update_one(parameter, self._rate(), norm)
+        self._square += here.square()
+        self._skipped = torch.maximum(self._skipped, skipped)
+
+    def reached(self) -> set[Tensor]:
+        """Return the weights that have been updated since the last step."""
+        return set(self._reached)
+
+    def norm(self, parameters: Iterable[Tensor]) -> Tensor:
+        """Return the norm of this process's gradients of the step, which are freed by now."""
+        del parameters
+        return self._square.sqrt()
+
+    def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
+        """End the step, whose weights are updated; return 1 if any update was skipped, else 0."""
+        del lr, norm, clip
+        self._optimizer.end_step()
+        self._reached.clear()
+        skipped = self._skipped
+        self._square, self._skipped = torch.zeros_like(skipped), torch.zeros_like(skipped)
+        return skipped

@@ -38,7 +38,7 @@ from gpu_runner.model.sharded_load import skeleton
 from gpu_runner.plan.device_speed import sustained, synchronize, time_calls
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.world import World, blocks_of
-from unfrozen.data_order import spread
+from unfrozen.training_data import spread
 from unfrozen.units import format_bytes, format_elapsed, sig3
 
 SECONDS: Final = 0.5

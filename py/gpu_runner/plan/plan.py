@@ -42,7 +42,6 @@ from gpu_runner.optim.optimizer import betas, factors
 from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_16_bits
 from gpu_runner.system import limits
 from gpu_runner.system.price import Price
-from unfrozen.data_order import steps_in
 from unfrozen.errors import InputError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
@@ -51,6 +50,7 @@ from unfrozen.model import ModelConfig
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.runner import packs
 from unfrozen.schedules import Schedule
+from unfrozen.training_data import steps_in
 from unfrozen.units import gib
 
 WARMUP_SHARE: Final = 0.05

@@ -41,7 +41,7 @@ from gpu_runner.run.model_card import write_card
 from gpu_runner.run.run_models import RunModel, load_initial, load_trained, steps_on_disk
 from gpu_runner.text import counted, printable, sentence
 from gpu_runner.train.evaluate import Evaluator, Score, change_of
-from unfrozen.bootstrap import paired_difference
+from unfrozen.held_out import paired_difference
 from unfrozen.parameter_groups import layer_of, match_names, nearest_patterns
 
 FEWEST_REPAIRED: Final = 1024

@@ -51,7 +51,7 @@ from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.optim.optimizer import OptimizerInBackward
 from gpu_runner.plan.compile_choice import choose_compile
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.intervals import Intervals

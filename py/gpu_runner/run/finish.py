@@ -31,7 +31,7 @@ from gpu_runner.train.loop import State
 from gpu_runner.world import World
 from gpu_runner.world.sharded_files import WEIGHTS
 from unfrozen.events import RunStatus
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 from unfrozen.runner import ROUNDED
 from unfrozen.units import format_bytes
 

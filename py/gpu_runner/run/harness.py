@@ -33,7 +33,7 @@ from gpu_runner.model.load import find, load, load_tokenizer, read_config
 from gpu_runner.run.run_models import load_initial, load_trained, model_place, model_title
 from gpu_runner.text import counted, printable, sentence
 from gpu_runner.train.evaluate import end_tokens
-from unfrozen.bootstrap import SHARE, Interval, bootstrap, paired_difference
+from unfrozen.held_out import SHARE, Interval, bootstrap, paired_difference
 
 BATCH_BOUNDS: Final = (1, 4096)
 STOPS: Final = "stops"

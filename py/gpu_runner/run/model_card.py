@@ -21,8 +21,7 @@ from gpu_runner.model.load import Source, find
 from gpu_runner.text import counted
 from gpu_runner.train.evaluate import Score, change_of
 from gpu_runner.train.initial_weights import published_folder
-from unfrozen.bootstrap import SHARE
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import SHARE, ExactMatch
 from unfrozen.units import format_bytes
 
 NAME: Final = "README.md"

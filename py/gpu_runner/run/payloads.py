@@ -28,8 +28,8 @@ from gpu_runner.plan.data_report import describe_trained
 from gpu_runner.plan.machine import cpu_name
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train.evaluate import Progress, example_losses, no_progress
-from unfrozen.data_order import spread
 from unfrozen.schedules import Schedule
+from unfrozen.training_data import spread
 
 MOST_POINTS: Final = 300
 """Points of the planned learning rate."""

@@ -26,7 +26,7 @@ from gpu_runner.plan.plan import RunPlan
 from gpu_runner.text import counted, printable, sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 from unfrozen.units import format_bytes, format_elapsed
 
 LEVELS: Final = "▁▂▃▄▅▆▇█"

@@ -25,8 +25,7 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import TokenScores, loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.world import World
-from unfrozen.bootstrap import Interval, paired_difference
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch, Interval, paired_difference
 
 ANSWER_TOKENS: Final = 32
 """The end among them: answers that are no longer are counted by exact match."""

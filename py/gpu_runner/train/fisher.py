@@ -35,7 +35,7 @@ from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World, as_sharded, local
 from gpu_runner.world.sharded_files import WEIGHTS
-from unfrozen.data_order import spread
+from unfrozen.training_data import spread
 from unfrozen.units import format_bytes
 
 FILE: Final = f"{FISHER}.safetensors"

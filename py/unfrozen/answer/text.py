@@ -14,8 +14,7 @@ from unfrozen.memory.explain import Term, format_layout, format_peak_rank
 from unfrozen.plan import DEFAULT_GPU, VERDICTS, Plan, format_gpu
 from unfrozen.plan.advice import advise, cheapest_fit
 from unfrozen.plan.compute import Estimate
-from unfrozen.plan.fit_record import FITS
-from unfrozen.plan.record import most_words
+from unfrozen.plan.record import FITS, most_words
 from unfrozen.plan.solve import min_gpus
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3

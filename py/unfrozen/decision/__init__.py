@@ -7,10 +7,10 @@ Reading order:
 
 1. `task` — a reader's task, as an address carries it, and its controls
 2. `evidence` — what others measured of how much each method learns
-3. `serving` — bytes of many tasks, on disk and ready to answer
-4. `options` — the four methods, measured alike: of the ways to train that fit, the fastest
-5. `ranking` — which comes first, by which question, and the least change that puts another first
-6. `sentences` — all of it in sentences, and what to type
+3. `options` — the four methods, measured alike: of the ways to train that fit, the fastest; bytes
+   of many tasks, on disk and ready to answer
+4. `ranking` — which comes first, by which question, and the least change that puts another first
+5. `sentences` — all of it in sentences, and what to type
 """
 
 from __future__ import annotations

@@ -20,19 +20,12 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.decision.evidence import rank_for, room_tokens, trained_parameters
-from unfrozen.decision.serving import (
-    PROMPT_TOKENS,
-    Storage,
-    cache_bytes,
-    copies,
-    on_4_bits,
-    on_16_bits,
-    prompt_tokens,
-    prompts,
-)
 from unfrozen.decision.task import Task, config_of
 from unfrozen.hardware import find
+from unfrozen.job.recipe import Recipe
+from unfrozen.memory.adapters import frozen_bytes
 from unfrozen.memory.overhead import CONTEXT_BYTES
+from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.planner.state import State, read_job, read_state
@@ -53,6 +46,56 @@ _LADDER: Final[dict[str, dict[str, State]]] = {
 }
 _RECOMPUTED: Final[State] = {"checkpointing": "full"}
 _EIGHT: Final[State] = {"micro_batch": "8"}
+WIDTH: Final = 2
+"""Bytes of a number that is stored to be used: 16 bits."""
+PROMPT_TOKENS: Final = 2048
+"""Assumed: examples in a prompt that stands in for training, and what a request may hold beside."""
+FOUR_BITS: Final = Recipe.read({"method": "qlora", "base": "nf4-dq"})
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Bytes of storage: a shared part, and what every task adds."""
+
+    once: int
+    each: int
+
+    def at(self, tasks: int) -> int:
+        """Return the bytes that so many tasks take."""
+        return self.once + self.each * tasks
+
+
+def copies(model: ModelConfig) -> Storage:
+    """Return the storage of a fully fine-tuned model for every task."""
+    return Storage(0, WIDTH * model.num_parameters)
+
+
+def on_16_bits(model: ModelConfig, rank: int) -> Storage:
+    """Return the storage of adapters for every task, on one model in 16 bits."""
+    return Storage(WIDTH * model.num_parameters, WIDTH * trained_parameters(model, rank))
+
+
+def on_4_bits(model: ModelConfig, rank: int) -> Storage:
+    """Return the storage of adapters for every task, on one model in double-quantized NF4."""
+    return Storage(sum(frozen_bytes(model, FOUR_BITS)), WIDTH * trained_parameters(model, rank))
+
+
+def prompts(model: ModelConfig, *, four_bits: bool = False) -> Storage:
+    """Return the storage of one model for all tasks, with the KV cache of every task's prompt."""
+    once = sum(frozen_bytes(model, FOUR_BITS)) if four_bits else WIDTH * model.num_parameters
+    return Storage(once, prompt_tokens(model) * cache_bytes(model))
+
+
+def cache_bytes(model: ModelConfig) -> int:
+    """Return the bytes of the KV cache of one token, all layers together."""
+    a = model.architecture
+    return WIDTH * 2 * a.kv_width * a.layers
+
+
+def prompt_tokens(model: ModelConfig) -> int:
+    """Return the length of a prompt, at most half of the learned positions of the model."""
+    positions = model.architecture.positions
+    return min(PROMPT_TOKENS, positions // 2) if positions else PROMPT_TOKENS
 
 
 @dataclass(frozen=True, slots=True)

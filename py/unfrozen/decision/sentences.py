@@ -14,10 +14,10 @@ from unfrozen.decision.options import (
     ROUNDED,
     Option,
     prompt_seconds,
+    prompt_tokens,
     serving_room_bytes,
 )
 from unfrozen.decision.ranking import WORTH_GPU_HOURS, Flip, decided_by, sort_keys
-from unfrozen.decision.serving import prompt_tokens
 from unfrozen.decision.task import Task, as_state, config_of
 from unfrozen.hardware import find
 from unfrozen.plan.record import half_within

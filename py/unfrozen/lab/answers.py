@@ -2,7 +2,7 @@
 
 Greedy decoding takes the likeliest token, again and again, until the end token. Keys and values of
 what was read stay, so that each new token costs one row (the KV cache). Held-out rows are scored by
-their loss and by exact match (`unfrozen.exact_match`): one forward pass gives both.
+their loss and by exact match (`unfrozen.held_out`): one forward pass gives both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 from unfrozen.lab.demo import END, EncodedRow, documents
 from unfrozen.lab.llama import EMBEDDING, LAST_NORM, Layer, Llama, Weights
 from unfrozen.lab.operations import Floats, inverse_rms, matmul, norm, rotate, silu_product

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from unfrozen.events import VERSION
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 from unfrozen.lab.answers import NOTHING, RowScore, generate, score
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import GENERAL, TASK, Demo

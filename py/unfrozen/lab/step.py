@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unfrozen.data_order import replayed, spread, step_rows
 from unfrozen.lab import optimizer
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo, EncodedRow, documents
 from unfrozen.lab.llama import NullMeter, Weights
 from unfrozen.parameter_groups import layer_of, lr_multipliers
 from unfrozen.schedules import Schedule
+from unfrozen.training_data import replayed, spread, step_rows
 
 
 class Result(NamedTuple):

@@ -6,18 +6,16 @@ the memory of the GPU in all; see `unfrozen.memory.overhead`.
 
 Reading order:
 
-- `methods` — full fine-tuning, LoRA and QLoRA side by side
+- `methods` — full fine-tuning, LoRA and QLoRA side by side; the largest model of each GPU
 - `flops` — FLOPs per token
 - `timing` — seconds of matmuls, attention, memory and communication, term by term
 - `step_time` — seconds of a step by cause, and what bounds it
 - `timeline` — two steps through time, turn by turn
 - `host_memory` — what loading and saving need of a machine's own memory; what `top` shows
-- `fit_record` — verdicts on published runs, and which of these ran
-- `record` — how far such estimates were from published runs, by kind of job
+- `record` — how far such estimates were from published runs, by kind; which verdicts held
 - `compute` — time, energy and cost of a number of tokens
 - `solve` — fewest GPUs, largest micro-batch, longest sequence
 - `layouts` — layouts of a number of GPUs that fit, the fastest first
-- `largest_model` — the largest model that each GPU can train
 - `advice` — changes of a job: what each saves and costs; the smallest set that fits
 """
 

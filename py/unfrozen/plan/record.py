@@ -1,4 +1,4 @@
-"""Errors of time estimates against published speeds: the band of each estimate.
+"""The planner's record on published runs: the band of each time estimate, and verdicts on fits.
 
 An error is the estimated speed over the measured one, less 1; a band counts it as a factor, so that
 half as fast is as far off as twice as fast. `docs/first_look.py` computes `SPEEDS` from the
@@ -10,6 +10,9 @@ so each project counts once, however many runs it published (Dunn, Wasserman and
 Distribution-free prediction sets for two-layer hierarchical models, arXiv 1809.07441, pool the
 distributions of groups so). Where a project is left out and its runs are asked whether they lie in
 the band of the others, at least 88% of those of each kind do (test_later_rows.py).
+
+Verdicts are those on the runs of web/measurements/fits_third.json; tests/measurements/test_fits.py
+counts them again.
 """
 
 from __future__ import annotations
@@ -177,3 +180,34 @@ def _format_band(found: Band, words: str) -> str:
 
 def _percent(ratio: float) -> str:
     return f"{100 * ratio:.0f}%"
+
+
+@dataclass(frozen=True, slots=True)
+class FitCounts:
+    """Published runs, those that ran, and the verdicts on them.
+
+    `fitting` were said to fit, `failed` of these ran out of memory; `not_fitting` were said not to,
+    `ran_yet` of these ran; the others were tight. `shown` say what the GPU showed, `inside` of
+    these lie in the band.
+    """
+
+    runs: int
+    fitting: int
+    failed: int
+    not_fitting: int
+    ran_yet: int
+    shown: int
+    inside: int
+
+    @property
+    def sentence(self) -> str:
+        """The verdicts in one sentence."""
+        first = f"Of {self.runs} published runs {self.fitting} were said to fit"
+        said = "and all did" if not self.failed else f"and {self.fitting - self.failed} did"
+        none = f"{self.ran_yet}" if self.ran_yet else "none"
+        return f"{first}, {said}; of {self.not_fitting} said not to fit {none} ran."
+
+
+FITS: Final = FitCounts(
+    runs=228, fitting=137, failed=0, not_fitting=82, ran_yet=1, shown=144, inside=139
+)

@@ -13,7 +13,7 @@ from unfrozen.memory.explain import format_peak_rank
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan.advice import patched
-from unfrozen.plan.fit_record import FITS
+from unfrozen.plan.record import FITS
 from unfrozen.planner.controls import Json
 from unfrozen.planner.state import SETTINGS
 from unfrozen.units import GIB, UNIT_BYTES, format_size

@@ -12,8 +12,7 @@ from unfrozen.memory.overhead import CONTEXT_RANGE
 from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
-from unfrozen.plan.fit_record import FITS
-from unfrozen.plan.record import band
+from unfrozen.plan.record import FITS, band
 from unfrozen.plan.step_time import CAUSES, job_gpu, step_tokens
 from unfrozen.planner.controls import Json
 from unfrozen.planner.figures import band_text, instant_label, overhead

@@ -16,8 +16,7 @@ Reading order:
 - `shapes` — what a value may be, as data
 - `check` — a value, or JSON text, against its shape
 - `event_log` — lines of events.jsonl, and the order in which they may come
-- `files` — started.json, commands.json, notes.json, state.json, run.toml
-- `server` — answers of a server of runs
+- `files` — started.json, commands.json, notes.json, state.json, run.toml; a server's answers
 - `published` — the table and the plots of a cell
 - `address` — the settings in the address of a page
 - `policy` — the page's Content-Security-Policy
@@ -27,7 +26,7 @@ from __future__ import annotations
 
 from unfrozen import events
 from unfrozen.errors import MOST_DEEP
-from unfrozen.schema import event_log, published, server
+from unfrozen.schema import event_log, files, published
 from unfrozen.schema.check import Checked, check, read_file
 from unfrozen.schema.event_log import LogOrder, read_event, read_line
 from unfrozen.schema.files import COMMANDS, NOTED, NOTES, QUESTION, RECIPE, STARTED, STATE
@@ -62,8 +61,8 @@ def page_schema() -> dict[str, object]:
             "after_the_end": list(event_log.AFTER_THE_END),
             "table": published.TABLE,
             "plots": published.PLOTS,
-            "run": server.RUN,
-            "recipe": server.RECIPE,
-            "answer": server.ANSWER,
+            "run": files.RUN,
+            "recipe": files.OFFERED_RECIPE,
+            "answer": files.ANSWER,
         }
     }

@@ -2,7 +2,7 @@ import json
 import math
 
 from gpu_runner.checkpoint.training_state import History
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 
 
 def test_the_best_evaluation_is_the_first_of_the_lowest_task_loss() -> None:

@@ -9,7 +9,7 @@ import tiny_llama
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import IGNORED, Batch, BatchShape, Feed, bins, collate
-from unfrozen.data_order import row_at
+from unfrozen.training_data import row_at
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from gpu_runner.data.feed import pack
 from gpu_runner.errors import UsageError
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.optim.optimizer import OptimizerInBackward
 
 ROWS = [Example(tuple(range(1, n)), (False, *[True] * (n - 2))) for n in (20, 33)]
 CPU = torch.device("cpu")

@@ -13,8 +13,7 @@ from gpu_runner.config.bounds import Pairs
 from gpu_runner.errors import UsageError
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import LIBRARIES
-from gpu_runner.optim.optimizer import describe_factors, factors
-from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.optim.optimizer import OptimizerInBackward, describe_factors, factors
 from unfrozen.parameter_groups import lr_multipliers
 
 UNTIED = {"tie_word_embeddings": False}

@@ -28,7 +28,7 @@ from gpu_runner.run.run_models import steps_on_disk
 from gpu_runner.train.evaluate import Score, change_of
 from resumed_runs import elsewhere, the_run
 from run_process import events
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from gpu_runner.run.terminal import RunSummary, Terminal, distinct, show_summary
 from gpu_runner.text import sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 
 
 def step(number: int) -> StepResult:

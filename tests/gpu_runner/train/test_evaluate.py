@@ -22,7 +22,7 @@ from gpu_runner.train.evaluate import (
     has_short_answers,
     scattered,
 )
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 
 
 def rows(name: str, count: int) -> EncodedDataset:

@@ -16,7 +16,7 @@ from gpu_runner.errors import ExitCode, ModelLoadError, UsageError
 from gpu_runner.model import attention
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer_in_backward import OptimizerInBackward
+from gpu_runner.optim.optimizer import OptimizerInBackward
 from gpu_runner.train.gradients import GradientCheck
 from measured_steps import ROWS
 from run_process import events

@@ -9,7 +9,7 @@ from unfrozen.decision.evidence import (
     room_tokens,
     trained_parameters,
 )
-from unfrozen.decision.serving import (
+from unfrozen.decision.options import (
     Storage,
     cache_bytes,
     copies,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lab_demo import loaded
-from unfrozen.exact_match import ExactMatch
+from unfrozen.held_out import ExactMatch
 from unfrozen.lab.answers import NOTHING, blend, generate, parts, score
 from unfrozen.lab.llama import Weights
 

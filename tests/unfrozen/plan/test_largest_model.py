@@ -5,7 +5,7 @@ import pytest
 from conftest import matrix
 from unfrozen.hardware import GPUS, Gpu, find
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.largest_model import EIGHT_BIT, MIXED, _fits, largest, llama
+from unfrozen.plan.methods import EIGHT_BIT, MIXED, _fits, largest, llama
 
 RECIPES = {"mixed": MIXED, "8-bit": EIGHT_BIT}
 

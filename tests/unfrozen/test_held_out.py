@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from unfrozen.bootstrap import bootstrap, paired_difference
+from unfrozen.held_out import bootstrap, paired_difference
 
 
 def test_the_interval_is_that_of_the_normal_distribution_for_many_values() -> None:
