@@ -94,32 +94,11 @@ def warmup_cosine(
     return Schedule("cosine", total_steps, peak, warmup_steps, floor).at(step)
 
 
-def warmup_constant(step: float, total_steps: int, warmup_steps: int, peak: float) -> float:
-    """Return the rate of a linear warm-up to `peak`, which then stays; see `Schedule`."""
-    return Schedule("constant", total_steps, peak, warmup_steps).at(step)
-
-
 def warmup_linear(
     step: float, total_steps: int, warmup_steps: int, peak: float, floor: float = 0.0
 ) -> float:
     """Return the rate of linear warm-up to `peak`, then a straight line; see `Schedule`."""
     return Schedule("linear", total_steps, peak, warmup_steps, floor).at(step)
-
-
-def warmup_stable_decay(
-    step: float,
-    total_steps: int,
-    warmup_steps: int,
-    decay_steps: int,
-    peak: float,
-    floor: float = 0.0,
-) -> float:
-    """Return the rate of warm-up, `peak`, and a straight line to `floor` over the last
-    `decay_steps`.
-
-    Up to the last leg no rate depends on the length of the run: it can still be made longer.
-    """
-    return Schedule("wsd", total_steps, peak, warmup_steps, floor, decay_steps).at(step)
 
 
 def discriminative_rates(peak: float, layers: int, decay: float = ULMFIT_DECAY) -> list[float]:

@@ -11,10 +11,8 @@ from unfrozen.errors import PlanError
 from unfrozen.schedules import (
     Schedule,
     discriminative_rates,
-    warmup_constant,
     warmup_cosine,
     warmup_linear,
-    warmup_stable_decay,
 )
 
 
@@ -27,12 +25,6 @@ def test_the_articles_cosine_starts_at_zero_peaks_at_the_end_of_warm_up_and_ends
     assert rates[10] == 2e-5 == max(rates)
     assert rates[55] == pytest.approx((2e-5 + 1e-6) / 2)
     assert rates[100] == pytest.approx(1e-6)
-
-
-def test_the_articles_constant_schedule_stays_at_the_peak_after_warm_up() -> None:
-    rates = [warmup_constant(step, 1000, 100, 2e-5) for step in range(0, 1001, 10)]
-    assert rates[1] == pytest.approx(2e-6)
-    assert set(rates[10:]) == {2e-5}
 
 
 def test_the_runners_first_step_moves_and_its_last_one_is_at_the_floor() -> None:
@@ -60,12 +52,8 @@ def test_wsd_is_constant_until_its_last_leg() -> None:
 
 def test_the_straight_schedules_are_functions_of_the_step_too() -> None:
     assert warmup_linear(60, 100, 20, 1.0, 0.2) == pytest.approx(0.6)
-    assert warmup_stable_decay(90, 100, 10, 20, 1.0) == pytest.approx(0.5)
-
-
-def test_wsd_may_be_made_longer_before_its_last_leg() -> None:
-    short = [warmup_stable_decay(step, 100, 10, 20, 1.0) for step in range(81)]
-    assert short == [warmup_stable_decay(step, 500, 10, 20, 1.0) for step in range(81)]
+    constant = Schedule("constant", 100, 1.0, warmup_steps=20)
+    assert [constant.at(t) for t in (10, 60, 100)] == [0.5, 1.0, 1.0]
 
 
 def test_a_run_that_is_all_warm_up_ends_at_the_peak() -> None:
@@ -113,7 +101,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(changes: dict[str, object], k
 @pytest.mark.parametrize("step", [-1, 101, math.nan, "5"])
 def test_a_step_outside_the_run_is_refused(step: float) -> None:
     with pytest.raises(PlanError, match=r"schedule\.step"):
-        warmup_constant(step, 100, 10, 1e-5)
+        warmup_linear(step, 100, 10, 1e-5)
 
 
 @pytest.mark.parametrize(("peak", "layers", "decay"), [(0, 2, 2.6), (1, 0, 2.6), (1, 2, 0.5)])

@@ -69,12 +69,6 @@ def find_verdict(step_id: str) -> Verdict:
     return next(found for found in judge_steps() if found.row.id == step_id)
 
 
-def read_counting_note(step_id: str) -> str:
-    """Return what was counted in a published step, in the words of its source."""
-    found = next(given for given in read_json("measured.json") if given["id"] == step_id)
-    return str(found["what_was_counted"])
-
-
 def read_other_calculators() -> list[dict[str, Any]]:
     """Return what other calculators answer: entries of `row`, a published step, and `answers`."""
     entries: list[dict[str, Any]] = read_json("others.json")["rows"]

@@ -6,8 +6,8 @@
 
 L2-SP: Li, Grandvalet & Davoine, arXiv 1802.01483. EWC: Kirkpatrick et al., arXiv 1612.00796; F is
 the diagonal Fisher, divided by its mean so that λ compares with that of L2-SP. An adaptive
-optimizer rescales what is in the loss, and leaves what is decoupled. Short versions of all three
-are in `unfrozen.lab.optimizer`, which this file is tested against. θ₀ and F are read from disk
+optimizer rescales what is in the loss, and leaves what is decoupled. Those in the loss are in
+`unfrozen.lab.optimizer` too, which this file is tested against. θ₀ and F are read from disk
 tensor by tensor at every step, unless `keep` holds them in memory. The loss that is shown stays
 that of the examples.
 """

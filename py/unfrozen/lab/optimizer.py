@@ -6,18 +6,16 @@ file. Precision is that of the weights given: fp32 arrays stay fp32.
 Penalties pull towards the pre-trained weights θ₀:
 
     L2-SP     λ/2 ‖θ − θ₀‖² in the loss           gradient λ (θ − θ₀)
-              decoupled, after the step            θ ← θ − η λ (θ − θ₀)
     EWC       λ/2 Σ Fᵢ (θᵢ − θ₀ᵢ)² in the loss     gradient λ F (θ − θ₀)
 
 L2-SP: Li, Grandvalet & Davoine, arXiv 1802.01483, equation 2. EWC: Kirkpatrick et al., arXiv
-1612.00796, equation 3. Inside the loss, an adaptive optimizer rescales the pull like any gradient;
-decoupled, its strength is exactly λ, as weight decay's is in arXiv 1711.05101.
+1612.00796, equation 3. An adaptive optimizer rescales the pull like any gradient.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -123,45 +121,9 @@ def gradient_norm(gradients: Weights) -> float:
     return math.sqrt(sum(float(np.square(block, dtype=float).sum()) for block in blocks))
 
 
-def clip_gradients(gradients: Weights, clip: float) -> tuple[Weights, float]:
-    """Return the gradients divided by max(1, norm / clip), and their norm before; 0 never clips."""
-    length = gradient_norm(gradients)
-    scale = max(1.0, length / clip) if clip > 0 else 1.0
-    return {name: gradient / scale for name, gradient in gradients.items()}, length
-
-
 def l2sp_gradients(weights: Weights, start: Weights, strength: float) -> Weights:
     """Return ∇ of strength/2 · ‖θ − θ₀‖²."""
     return {name: strength * (weights[name] - start[name]) for name in weights}
-
-
-def apply_decoupled_l2sp(
-    weights: Weights,
-    start: Weights,
-    strength: float,
-    lr: float,
-    lr_multipliers: Mapping[str, float] | None = None,
-) -> Weights:
-    """Return θ − lr · strength · (θ − θ₀), the decoupled L2-SP after a step at rate `lr`."""
-    shares = lr_multipliers or {}
-    return {
-        name: weight - lr * shares.get(name, 1.0) * strength * (weight - start[name])
-        for name, weight in weights.items()
-    }
-
-
-def diagonal_fisher(row_gradients: Iterable[Weights]) -> Weights:
-    """Return the mean of the squared gradients of −log p(row), one row at a time, divided by its
-    own mean.
-
-    The empirical diagonal Fisher: how much each weight matters for what these rows say. Divided by
-    its mean over all weights, so that the same strength means the same as in L2-SP on average.
-    """
-    total: Weights = {}
-    for gradients in row_gradients:
-        for name, gradient in gradients.items():
-            total[name] = total.get(name, np.zeros_like(gradient)) + np.square(gradient)
-    return scaled_fisher(total)
 
 
 def scaled_fisher(squares: Weights) -> Weights:

@@ -56,19 +56,6 @@ def test_the_gradient_of_ewc_weighs_each_square_by_its_importance(
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, atol=1e-9)
 
 
-def test_the_pull_goes_a_share_of_the_way_back(start: Weights, moved: Weights) -> None:
-    after = optimizer.apply_decoupled_l2sp(moved, start, strength=0.5, lr=0.2)
-    np.testing.assert_allclose(after["a"] - start["a"], 0.9 * (moved["a"] - start["a"]))
-    slow = optimizer.apply_decoupled_l2sp(moved, start, 0.5, 0.2, {"b": 0.0})
-    np.testing.assert_array_equal(slow["b"], moved["b"])
-
-
-def test_the_fisher_is_the_mean_square_of_row_gradients_with_mean_one() -> None:
-    rows = [{"a": np.array([1.0, 0.0])}, {"a": np.array([-3.0, 2.0])}]
-    fisher = optimizer.diagonal_fisher(rows)["a"]  # mean squares 5 and 2, their mean 3.5
-    np.testing.assert_allclose(fisher, [10 / 7, 4 / 7])
-
-
 def test_drift_is_relative_to_the_start(start: Weights, moved: Weights) -> None:
     assert optimizer.drift(start, start) == 0.0
     assert optimizer.drift(moved, start) == pytest.approx((5.25 / 14) ** 0.5)
