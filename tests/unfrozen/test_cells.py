@@ -49,7 +49,7 @@ js.window.py_plot_data = json.dumps([{
     "title": "Learning rate", "x_label": "Step", "y_label": "Learning rate", "x_data": steps,
     "lines": [
         {"label": "Cosine with warm-up", "data": [cosine(s) for s in steps], "color": "#4c78a8"},
-        {"label": "Linear with warm-up", "data": [constant(s) for s in steps], "color": "#888"},
+        {"label": "Constant with warm-up", "data": [constant(s) for s in steps], "color": "#888"},
     ],
 }])
 """
@@ -57,16 +57,17 @@ js.window.py_plot_data = json.dumps([{
 PACKAGE_SCHEDULES = """
 import json
 import js
-from unfrozen.schedules import warmup_cosine, warmup_linear
+from unfrozen.schedules import Schedule, warmup_cosine
 
+constant = Schedule("constant", 1000, 2e-5, 100)
 steps = list(range(0, 1001, 10))
 js.window.py_plot_data = json.dumps([{
     "title": "Learning rate", "x_label": "Step", "y_label": "Learning rate", "x_data": steps,
     "lines": [
         {"label": "Cosine with warm-up", "color": "#4c78a8",
          "data": [warmup_cosine(s, 1000, 100, 2e-5, 1e-6) for s in steps]},
-        {"label": "Linear with warm-up", "color": "#f58518",
-         "data": [warmup_linear(s, 1000, 100, 2e-5) for s in steps]},
+        {"label": "Constant with warm-up", "color": "#f58518",
+         "data": [constant.at(s) for s in steps]},
     ],
 }])
 """
