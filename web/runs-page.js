@@ -14,8 +14,6 @@ import { addSavedRuns } from "./run/page-runs.js";
 import { takeToken } from "./run/runner.js";
 
 takeToken();
-if (new URLSearchParams(location.search).has("compare")) void import("./run/view/run-compare.js");
-else requestIdleCallback(() => void import("./run/view/run-compare.js"));
 void addSavedRuns();
 spellCommands(document.querySelector(".article"));
 addCopyButtons(document.querySelector(".article"));

@@ -21,7 +21,6 @@ BRIEF = """() => {
     document.querySelector('run-view').state;
   return { run, lastSeq, step, status, events, gaps, duplicates };
 }"""
-CHOOSER = "run-chooser label:first-of-type"
 NOTICE = "() => document.querySelector('run-view').dataset.state ?? ''"
 # The same, once it is that of the run in the state: what stood there before says nothing of it.
 NOTICE_OF_THE_RUN = """() => {
@@ -113,8 +112,10 @@ class RunReader:
         self.page.set_viewport_size({"width": width, "height": height})
         self.wait(lambda: bool(self.page.evaluate(FITS, width)), f"a page of {width} pixels")
 
-    def choose(self, value: str) -> None:
-        """Pick a run by the value of its option, such as "live:some-run"."""
-        select = self.page.locator(f"{CHOOSER} select")
-        select.locator(f"option[value='{value}']").wait_for(state="attached")
-        select.select_option(value)
+    def row(self, key: str) -> Locator:
+        """A run in the list, such as "live:some-run"."""
+        return self.page.locator(f"run-list tr[data-key='{key}']")
+
+    def choose(self, key: str) -> None:
+        """Pick a run to be shown."""
+        self.row(key).locator("a, button").click()

@@ -14,7 +14,7 @@ from conftest import Server, watched_page
 
 CHAPTERS = ("run-it-for-real",)
 
-INPUT = "run-chooser input[type=file]"
+INPUT = "run-list input[type=file]"
 DROP = """(view, [name, text]) => {
   const files = new DataTransfer();
   files.items.add(new File([text], name));

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from accessibility import objections
 from browser.run_reader import written
@@ -40,11 +40,11 @@ def test_runs_are_chosen_by_the_keyboard_and_stay_in_the_address(
     page: Page, serve_site: Server
 ) -> None:
     page.goto(serve_site.url.replace("#", "runs/#"))
-    page.locator("run-compare summary").focus()
-    page.keyboard.press("Enter")
     for name in ("demo.jsonl", "smollm2.jsonl"):
-        page.locator(f'run-compare input[value="{name}"]').focus()
+        box(page, name).focus()
         page.keyboard.press("Space")
+    page.get_by_role("button", name="Compare").focus()
+    page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"compare=demo\.jsonl,smollm2\.jsonl"))
     expect(page.locator("run-compare run-chart canvas").first).to_be_visible()
     page.get_by_label("Over").select_option("tokens")
@@ -61,9 +61,37 @@ def test_runs_are_chosen_by_the_keyboard_and_stay_in_the_address(
     expect(charts.first.get_by_role("button", name="Show all steps")).to_be_visible()
     assert page.get_by_label("Over").input_value() == "tokens"
     expect(page).to_have_url(re.compile(how))
-    page.locator("run-compare summary").click()
-    page.locator('run-compare input[value="demo.jsonl"]').uncheck()
-    expect(page.locator("run-compare data-table")).to_be_hidden()
+    box(page, "demo.jsonl").uncheck()
+    expect(page.locator("run-compare data-table")).to_have_count(0)
+    expect(page.locator("run-view")).to_be_visible()
+    expect(page).not_to_have_url(re.compile("compare="))
+
+
+def test_what_is_shown_changes_in_place_and_back_leads_to_what_was(
+    page: Page, serve_site: Server
+) -> None:
+    page.goto(serve_site.url.replace("#", "runs/?recording=demo.jsonl#"))
+    page.evaluate("() => (window.stays = true)")
+    for name in ("demo.jsonl", "demo-careful.jsonl"):
+        box(page, name).check()
+    page.get_by_role("button", name="Compare").click()
+    heads = page.locator("run-compare data-table thead th")
+    expect(heads).to_have_count(3)
+    expect(page.locator("run-view")).to_be_hidden()
+    box(page, "smollm2.jsonl").check()
+    expect(heads).to_have_count(4)
+    page.locator("run-list tr[data-key='recording:smollm2.jsonl'] a").click()
+    expect(page.locator("run-view .run-log")).to_contain_text("none missing")
+    assert page.locator("run-compare").inner_text() == ""
+    page.go_back()
+    expect(heads).to_have_count(4)
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"recording=demo\.jsonl"))
+    shown = page.locator("run-list tr[aria-current]")
+    expect(shown).to_have_attribute("data-key", "recording:demo.jsonl")
+    page.go_forward()
+    expect(heads.nth(3)).to_contain_text("SmolLM2")
+    assert page.evaluate("() => window.stays")
 
 
 def test_a_log_file_is_laid_over_a_recording_and_in_no_address(
@@ -73,17 +101,24 @@ def test_a_log_file_is_laid_over_a_recording_and_in_no_address(
     scored(Path("web/recordings/demo.jsonl"), "mine", 0.0, tmp_path / "runs")
     shutil.copy(tmp_path / "runs" / "mine" / "events.jsonl", file)
     page.goto(serve_site.url.replace("#", "runs/?compare=demo-careful.jsonl#"))
-    page.locator("run-compare input[type=file]").set_input_files(file)
+    expect(box(page, "demo-careful.jsonl")).to_be_checked()
+    page.locator("run-list input[type=file]").set_input_files(file)
+    page.locator("run-list tr[data-key='file:mine.jsonl'] input").check()
+    page.get_by_role("button", name="Compare").click()
     expect(page.locator("run-compare run-chart canvas")).to_have_count(3)
     assert table(page)["lr"] == ["0.0001", "0.001"]
     assert "mine" not in page.url
     (tmp_path / "other").mkdir()
     half = tmp_path / "other" / "mine.jsonl"  # another one of that name, which was never finished
     half.write_bytes(file.read_bytes()[:60_000])
-    page.locator("run-compare input[type=file]").set_input_files(half)
+    page.locator("run-list input[type=file]").set_input_files(half)
     heads = page.locator("run-compare data-table thead th").filter(has_text="mine")
     expect(heads).to_have_text(["2 · mine.jsonl", "3 · mine.jsonl (2)"])
     assert table(page)["Status"] == ["finished", "finished", "running"]
+
+
+def box(page: Page, recording: str) -> Locator:
+    return page.locator(f"run-list tr[data-key='recording:{recording}'] input")
 
 
 def saved(page: Page, button: str, place: Path) -> Path:
@@ -123,7 +158,6 @@ def test_a_comparison_and_a_run_are_saved_as_pages_that_need_nothing_else(
     assert line.evaluate(look) == ["rgb(236, 154, 102)", "none"]
     page.goto(serve_site.url.replace("#", "runs/?recording=demo.jsonl#"))
     expect(page.locator("run-view .run-log")).to_contain_text("none missing")
-    page.locator("run-compare").evaluate("(e) => e.remove()")
     alone = opened_alone(page, saved(page, "Save a report", tmp_path))
     for part in ("Right answers", "Memory by instant", "What is trained", "Samples"):
         expect(alone.get_by_role("heading", name=part)).to_be_visible()
@@ -198,9 +232,10 @@ def test_a_difference_is_named_with_its_interval_or_not_called_one(
         expect(page.locator("run-compare data-table thead th")).to_have_count(4)
         expect(said).to_contain_text("Run 2 and run 1 on the task: no difference that 12 examples")
         expect(said).to_contain_text("Run 3 and run 1 on the task: run 3 is 0.500 nats higher")
-        expect(page.locator(".run-compare-choice [role=status]")).to_contain_text("Not here: gone.")
+        absent = page.locator(".run-list-actions [role=status]")
+        expect(absent).to_contain_text("Not here: gone.")
         shutil.rmtree(runs / "same")  # removed while it is compared
-        expect(page.locator('.run-compare-list input[value="same"]')).to_have_count(0)
+        expect(absent).to_contain_text("Not here: same, gone.")
         expect(said).to_contain_text("run 3 is 0.500 nats higher")
         page.goto("about:blank")  # leaves before the server does
     finally:

@@ -37,7 +37,7 @@ def first_head(event: dict[str, Any]) -> dict[str, Any]:
 
 def drop(reader: RunReader, path: Path) -> None:
     """Give the page a log from elsewhere."""
-    reader.page.locator("run-chooser input[type=file]").set_input_files(path)
+    reader.page.locator("run-list input[type=file]").set_input_files(path)
     reader.wait(lambda: reader.state["run"] == "rows", "the file")
     reader.wait_notice("finished")
 
@@ -136,7 +136,7 @@ def test_data_that_nothing_was_trained_on_are_dropped_and_alone_in_the_view(
     said = {**told(), **scored(), "file": "rows.jsonl", "model": "SmolLM2-135M"}
     file.write_text(json.dumps({**said, "held_out": {"rows": 9, "trained": 2}}))
     RunReader(page, static_site.url)
-    page.locator("run-chooser input[type=file]").set_input_files(file)
+    page.locator("run-list input[type=file]").set_input_files(file)
     expect(page.locator("run-view")).to_have_attribute("data-state", "data")
     panel = page.locator(PANEL)
     expect(panel).to_contain_text("rows.jsonl, as SmolLM2-135M reads it")

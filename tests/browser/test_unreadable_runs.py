@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Response
+from playwright.sync_api import Page, Response, expect
 
 from browser.door import door
 from browser.run_reader import RunReader
@@ -30,23 +30,22 @@ def test_the_page_lists_every_run_and_offers_those_that_can_be_read(
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))
     page.goto(door(server.url, "runs"))
-    chooser = page.locator("run-chooser select").first
-    offered = chooser.locator("option:not([disabled])")
-    told = chooser.locator("option[disabled]")
-    told.first.wait_for(state="attached")
-    assert told.count() == len(FAULTS) + 2
+    rows = page.locator("run-list tbody tr[data-key^='live:']")
+    told = rows.filter(has=page.locator("input[disabled]"))
+    expect(told).to_have_count(len(FAULTS) + 2)
     texts = told.all_inner_texts()
     for name, (_, problem) in FAULTS.items():
         assert any(name in text and problem in text for text in texts), name
+    offered = rows.filter(has=page.locator("input:not([disabled])"))
     assert {f"live:{name}" for name in (GOOD, *LISTED)} <= set(
-        offered.evaluate_all("options => options.map(({ value }) => value)")
+        offered.evaluate_all("rows => rows.map(({ dataset }) => dataset.key)")
     )
-    assert page.locator("run-chooser img").count() == 0
-    chooser.select_option(f"live:{GOOD}")
+    assert page.locator("run-list img").count() == 0
     watcher = RunReader(page)
+    watcher.choose(f"live:{GOOD}")
     watcher.wait_notice("finished")
     assert watcher.brief["step"] == 7
-    chooser.select_option(f"live:{LATEST}")
+    watcher.choose(f"live:{LATEST}")
     page.locator(".run-notice").get_by_text("Finished").wait_for()
     watcher.wait(lambda: watcher.state["skippedLines"] == 1, "the line that was passed over")
     packed = {a.url.rpartition("/")[2] for a in answers if "content-encoding" in a.headers}

@@ -1,5 +1,5 @@
 /**
- * The list of runs: of this machine, of this page, and recordings, as rows; what stands in their columns; which are shown, in
+ * The list of runs: of this machine, of this page, recordings and opened files, as rows; what stands in their columns; which are shown, in
  * which order. Pure functions.
  */
 
@@ -8,7 +8,7 @@ import { formatBytes, formatDate, formatDelta, formatDuration, formatLoss, forma
 /**
  * @typedef {object} Row
  * @property {string} key
- * @property {"live" | "page" | "recording"} kind
+ * @property {"live" | "page" | "recording" | "file"} kind
  * @property {string} id
  * @property {string} name
  * @property {string} status
@@ -22,7 +22,7 @@ import { formatBytes, formatDate, formatDelta, formatDuration, formatLoss, forma
 const AS_PREDICTED = 0.0005; // closer to it than is worth a number
 
 /** @returns {Row[]} those of this machine first, in the order in which they are given */
-export function rowsOf(runs, own, recordings) {
+export function rowsOf(runs, own, recordings, files = []) {
   const plain = { tags: [], note: "", archived: false, model: "", noted: false };
   return [
     ...runs.map((run) => ({
@@ -36,6 +36,7 @@ export function rowsOf(runs, own, recordings) {
     ...recordings.map(({ name, title, description }) => ({
       ...plain, key: `recording:${name}`, kind: "recording", id: name, name: title, status: "recorded", note: description ?? "",
     })),
+    ...files.map((name) => ({ ...plain, key: `file:${name}`, kind: "file", id: name, name, status: "opened" })),
   ];
 }
 

@@ -1,6 +1,7 @@
 /**
- * Files that a reader chooses or drops: logs, and what `unfrozen data --json` says of data before they are trained. Files of other tools are converted by the planner's Python, which runs no
- * reader code, in pieces: between two pieces it answers other questions, and the reader can stop.
+ * Files that a reader opens or drops: logs, and what `unfrozen data --json` says of data before they are trained. Files of
+ * other tools are converted by the planner's Python, which runs no reader code, in pieces: between two pieces it answers other
+ * questions, and the reader can stop.
  */
 
 import { planner } from "../python/planner-client.js";
@@ -11,6 +12,24 @@ const PIECE_BYTES = 512 * 1024;
 const REPORT_BYTES = 8_000_000;
 const REPORT_ROWS = 16;
 const ROW_TOKENS = 1024;
+
+/** The logs that were opened in this page: until it is left they are listed and compared like other runs. */
+class OpenedFiles extends EventTarget {
+  /** @type {Map<string, File[]>} by the names under which they are listed */
+  all = new Map();
+
+  /** @param {File[]} files more than one are event files of one run @returns {string} its name */
+  add(files) {
+    const plain = files.length > 1 ? `${files[0].name} and ${files.length - 1} more` : files[0].name;
+    let name = plain;
+    for (let number = 2; this.all.has(name); number += 1) name = `${plain} (${number})`;
+    this.all.set(name, files);
+    this.dispatchEvent(new Event("change"));
+    return name;
+  }
+}
+
+export const openedFiles = new OpenedFiles();
 
 /** The files that can be opened, for a reader who chose another one. */
 export const EXPECTED =
@@ -142,11 +161,23 @@ const DEEPEST = 8;
 /** Kinds of log files, the most complete first. */
 const KINDS = [/^events\.jsonl$/, /\.wandb$/, /tfevents/, /^trainer_state\.json$/, /^metrics\.csv$/];
 
+/** Takes what is dropped on an element. @param {HTMLElement} element @param {(files: File[]) => void} take */
+export function takeDrops(element, take) {
+  const mark = (isOver) => (event) => {
+    event.preventDefault();
+    element.toggleAttribute("data-drop", isOver);
+  };
+  element.addEventListener("dragover", mark(true));
+  element.addEventListener("dragleave", mark(false));
+  element.addEventListener("drop", mark(false));
+  element.addEventListener("drop", ({ dataTransfer }) => void readDrop(dataTransfer).then((files) => files.length && take(files)));
+}
+
 /**
  * @param {DataTransfer} transfer of a drop, valid only during its event
  * @returns {Promise<File[]>} the files of one run in a folder; the dropped files, where none is a folder
  */
-export async function readDrop(transfer) {
+async function readDrop(transfer) {
   const files = [...transfer.files];
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return files;

@@ -2,15 +2,14 @@
  * The run that a view shows, wherever it comes from: this runner, this page, a recording, a file. All fill the same state
  * through the same fold, and "change" is dispatched after every batch.
  *
- * Its name is in the address of the page of runs: `runs/?run=NAME` of this machine, `runs/?recording=FILE` of this site. The
- * token stays in the fragment, which browsers never send. Python in a cell gets its log, as far as it is written and without
+ * Python in a cell gets its log, as far as it is written and without
  * damaged lines, from the page: a cell has neither a network nor the runner's token.
  */
 
 import { SITE } from "../page/site.js";
 import { followLines, followRun } from "./event-stream.js";
 import { emptyRun, fold } from "./fold.js";
-import { convertLog, EXPECTED, isOtherFormat, readDataReport } from "./log-files.js";
+import { convertLog, EXPECTED, isOtherFormat, openedFiles, readDataReport } from "./log-files.js";
 import { fetchRecording, parseEvent, readLines, readLog } from "./log-reader.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
 import { currentToken, runner } from "./runner.js";
@@ -51,6 +50,15 @@ export class RunWatch extends EventTarget {
   #whole = null; // what is folded while `run` is an outline
   #opened = null; // promise of the file that is shown, converted
   #stop = new AbortController();
+
+  /** Shows a run, wherever it comes from. @param {Source} source */
+  show({ kind, name }) {
+    if (kind === "live") return this.openLive(name, runner.runs.find(({ id }) => id === name)?.bytes ?? 0);
+    if (kind === "page" && pageRuns.all.has(name)) return this.showPage(name);
+    if (kind === "recording") return this.showRecording(name);
+    if (kind === "file") return this.showFile(name);
+    return this.showNothing();
+  }
 
   /** Shows the outline of a run of this page's runner, if it has one: a long log is seen before it is read. */
   async outlineLive(id) {
@@ -138,14 +146,10 @@ export class RunWatch extends EventTarget {
     this.#finishReading();
   }
 
-  /**
-   * Shows a log that the reader chose or dropped; files of another tool are converted.
-   * @param {File[]} files more than one are event files of one run
-   */
-  showFiles(files) {
-    const [{ name }, ...more] = files;
-    const source = { kind: "file", name: more.length ? `${name} and ${more.length} more` : name };
-    return this.#read(source, async (signal) => {
+  /** Shows a log that the reader opened; files of another tool are converted. */
+  showFile(name) {
+    const files = openedFiles.all.get(name);
+    return this.#read({ kind: "file", name }, async (signal) => {
       const report = await readDataReport(files[0]);
       if (report) return this.#fold([report], 0);
       if (!(await isOtherFormat(files[0]))) return files[0];
@@ -274,15 +278,39 @@ export function runOfAddress() {
   return key ? { kind: KINDS[key], name: query.get(key) } : null;
 }
 
+/** What leads to a comparison in the address. */
+export const COMPARED = "compare";
+
+/** @returns {string[]} the names of the runs that the address compares */
+export function comparedOfAddress() {
+  const names = new URLSearchParams(location.search).get(COMPARED)?.split(",") ?? [];
+  return [...new Set(names.filter(Boolean))];
+}
+
 /** @returns {string} the query that leads to a run; empty for one that only this page has */
 export function queryOfRun({ kind, name }) {
   const key = Object.keys(KINDS).find((each) => KINDS[each] === kind);
   return key ? `?${key}=${encodeURIComponent(name)}` : "";
 }
 
-/** Puts a run into the address. */
-export function rememberRun(source) {
-  history.replaceState(history.state, "", location.pathname + queryOfRun(source) + location.hash);
+let search = location.search; // of what is shown
+
+/** Puts what is shown into the address. @param {string} query @param {boolean} [isNew] whether *Back* leads to what was there */
+export function remember(query, isNew = true) {
+  const address = new URL(location.href);
+  address.search = query;
+  search = address.search;
+  if (search === location.search) return;
+  history[isNew ? "pushState" : "replaceState"](history.state, "", address);
+}
+
+/** Calls `arrive` whenever *Back* or *Forward* leads to something else of this page. */
+export function onReturn(arrive) {
+  addEventListener("popstate", () => {
+    if (location.search === search) return; // to another place in the page
+    search = location.search;
+    arrive();
+  });
 }
 
 /**

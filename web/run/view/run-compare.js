@@ -1,79 +1,61 @@
 /**
  * `<run-compare>`: up to eight runs over one another: the settings in which they differ beside their results, their curves, and
- * the plane of what they learned and kept. Which runs is in the address, as `runs/?compare=RUN,RUN`; each is a run of this
- * machine, of this page, or a recording of this site. How they are drawn is there too: `&over=tokens&scale=log&smooth=1
- * &range=FROM-TO&also=METRIC`. Of runs of this machine an outline is drawn first, and then the whole logs are read.
+ * the plane of what they learned and kept. Which runs is in the address, as `runs/?compare=RUN,RUN`, and how they are drawn:
+ * `&over=tokens&scale=log&smooth=1&range=FROM-TO&also=METRIC`. `<run-list>` chooses them. Of runs of this machine an outline
+ * is drawn first, and then the whole logs are read.
  */
 
 import "../../tables/data-table.js";
 import { h, toDom } from "../../figures/vnode.js";
-import { AXES, meaningWarning, MOST_RUNS } from "../compare.js";
-import { listRecordings } from "../log-reader.js";
-import { pageRuns } from "../page-runs.js";
-import { currentToken, runTitle, runner } from "../runner.js";
-import { RunWatch } from "../watch.js";
+import { AXES, meaningWarning } from "../compare.js";
+import { isData } from "../fold.js";
+import { COMPARED, comparedOfAddress, remember, RunWatch } from "../watch.js";
 import { linkCharts } from "./chart.js";
 import { saveButtons } from "./sections.js";
 import { chartsOf, differencesView, otherCurves, planeOf, settingsTable } from "./compare-view.js";
 
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--c-workspace"];
-const KEY = "compare";
-const RECORDING = /\.jsonl$/;
 const DRAW_MS = 300;
 const CHARTS = ["task", "general", "right", "also"];
 
 export class RunCompare extends HTMLElement {
-  /** @type {{name: string, watch: RunWatch}[]} */
+  /** @type {{key: string, kind: string, name: string, title: string, watch: RunWatch, outlined: Promise<void> | null}[]} */
   #chosen = [];
-  /** Names in the order of their numbers, those that are not listed yet among them. */
-  #wanted = namesOfAddress();
   #parts = null;
-  #recordings = [];
-  /** @type {Map<string, File>} */
-  #files = new Map();
-  #listed = [];
-  #options = optionsOfAddress();
+  #options = {};
   #timer = 0;
   #drawn = "";
   #scored = "";
 
-  async connectedCallback() {
-    if (this.#parts) return;
-    this.#build();
-    for (const source of [runner, pageRuns]) source.addEventListener("change", () => this.#list());
-    runner.start();
-    if (currentToken()) this.#chosen = this.#wanted.filter((name) => !RECORDING.test(name)).map((name) => this.#followLive(name));
-    void this.#readWhole(this.#chosen); // before the list of runs is there
-    this.#list();
-    this.#recordings = await listRecordings();
-    this.#list();
+  /**
+   * Shows runs over one another; one that is shown already is not read again.
+   * @param {{key: string, kind: "live" | "page" | "recording" | "file", name: string, title: string}[]} runs in the order of
+   *   their numbers; none: it is closed
+   */
+  show(runs) {
+    const isNew = this.#parts === null && runs.length > 0;
+    if (isNew) this.#build();
+    const kept = this.#chosen.filter(({ key, watch }) => runs.some((run) => run.key === key) || watch.stop());
+    this.#chosen = runs.map((run) => ({ ...(kept.find(({ key }) => key === run.key) ?? this.#follow(run)), ...run }));
+    void this.#readWhole(this.#chosen.filter(({ key }) => !kept.some((one) => one.key === key)));
+    if (runs.length === 0) return this.#close();
+    this.#remember(isNew && comparedOfAddress().length === 0);
+    this.#later();
   }
 
-  /** Lists what can be compared, and shows what the address names. */
-  #list() {
-    const usable = runner.runs.filter(({ problem }) => !problem).map((run) => ({ kind: "live", name: run.id, title: runTitle(run) }));
-    const own = [...pageRuns.all.values()].map(({ id, title }) => ({ kind: "page", name: id, title }));
-    const files = [...this.#files.keys()].map((name) => ({ kind: "file", name, title: name }));
-    const listed = [...files, ...usable, ...own, ...this.#recordings.map(({ name, title }) => ({ kind: "recording", name, title }))];
-    if (JSON.stringify(listed) === JSON.stringify(this.#listed)) return;
-    this.#listed = listed;
-    this.#choose();
-    this.#drawChoice();
+  #close() {
+    this.replaceChildren();
+    this.#parts = null;
+    this.#drawn = this.#scored = "";
   }
 
+  /** Builds the frame, with the options of the address. */
   #build() {
+    this.#options = optionsOfAddress();
     const make = (tag, more) => Object.assign(document.createElement(tag), more);
-    const choice = make("details", { className: "run-compare-choice", open: namesOfAddress().length === 1 });
-    choice.addEventListener("toggle", () => this.#drawChoice());
-    const boxes = make("fieldset", { className: "run-compare-list" });
-    const file = make("input", { type: "file" });
-    file.addEventListener("change", () => file.files.length && this.#add(file.files[0]));
-    const adding = make("label", { className: "run-choice faint", textContent: "Or a log file " });
-    adding.append(file);
-    const problem = make("p", { className: "run-command-status soft" });
-    problem.setAttribute("role", "status");
-    choice.append(make("summary", { textContent: "Compare runs" }), boxes, adding, problem);
     const body = make("div", { className: "stack", hidden: true });
+    const reading = make("p", { className: "soft" });
+    reading.setAttribute("role", "status");
     const tools = make("div", { className: "row run-tools soft" });
     const axis = this.#select("axis", "Over ", Object.entries(AXES));
     const also = this.#select("also", "Also ", [["", "no other curve"]]);
@@ -84,10 +66,10 @@ export class RunCompare extends HTMLElement {
     const charts = make("div", { className: "stack run-charts" });
     linkCharts(charts);
     charts.addEventListener("chart-zoom", ({ detail }) => this.#set({ range: detail }));
-    this.#parts = { choice, boxes, problem, body, table, differences, plane, also: null, curves: also.lastChild };
+    this.#parts = { body, reading, table, differences, plane, also: null, curves: also.lastChild };
     for (const name of CHARTS) charts.append((this.#parts[name] = document.createElement("run-chart")));
     body.append(tools, table, differences, charts, plane);
-    this.replaceChildren(choice, body);
+    this.replaceChildren(reading, body);
   }
 
   #select(name, text, choices) {
@@ -114,76 +96,17 @@ export class RunCompare extends HTMLElement {
     this.#draw();
   }
 
-  #remember() {
-    rememberNames(this.#wanted.filter((name) => !this.#files.has(name)), this.#options);
+  #remember(isNew = false) {
+    const names = this.#chosen.filter(({ kind }) => kind !== "file").map(({ name }) => name); // files are in no address
+    remember(queryOf(names, this.#options), isNew);
   }
 
-  #drawChoice() {
-    const { choice, boxes, problem } = this.#parts;
-    const boxOf = ({ name, title }) => {
-      const label = document.createElement("label");
-      const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: this.#wanted.includes(name) });
-      box.disabled = !box.checked && this.#wanted.length >= MOST_RUNS;
-      box.addEventListener("change", () => this.#toggle(name, box.checked));
-      label.append(box, title);
-      return label;
-    };
-    const legend = Object.assign(document.createElement("legend"), { className: "soft" });
-    legend.textContent = this.#listed.length < 2 ? "There are no two runs to compare yet." : `Two to ${MOST_RUNS} runs`;
-    if (choice.open) boxes.replaceChildren(legend, ...this.#listed.map(boxOf));
-    const known = this.#listed.map(({ name }) => name);
-    const absent = namesOfAddress().filter((name) => !known.includes(name));
-    problem.textContent = absent.length ? `Not here: ${absent.join(", ")}. It was removed, or is on another machine.` : "";
-  }
-
-  /** Lists a log that the reader has chosen, and compares it; it is in no address. */
-  #add(file) {
-    const taken = this.#listed.map((one) => one.name);
-    const isTaken = (name) => taken.includes(name) && this.#files.get(name) !== file;
-    let name = file.name;
-    for (let number = 2; isTaken(name); number += 1) name = `${file.name} (${number})`;
-    this.#files.set(name, file);
-    this.#list();
-    this.#toggle(name, true);
-  }
-
-  #toggle(name, isChosen) {
-    const others = this.#wanted.filter((other) => other !== name);
-    this.#wanted = (isChosen ? [...others, name] : others).slice(0, MOST_RUNS);
-    this.#choose();
-    this.#remember();
-    this.#drawChoice();
-    this.#parts.boxes.querySelector(`input[value="${CSS.escape(name)}"]`)?.focus();
-  }
-
-  /** Follows what is wanted and listed; a run that is followed already is not read again. */
-  #choose() {
-    const kept = this.#chosen.filter(({ name, watch }) => this.#wanted.includes(name) || watch.stop());
-    this.#chosen = this.#wanted.flatMap((name) => kept.find((one) => one.name === name) ?? this.#follow(name));
-    void this.#readWhole(this.#chosen.filter((one) => !kept.includes(one)));
-    this.#later();
-  }
-
-  #follow(name) {
-    const listed = this.#listed.find((one) => one.name === name);
-    if (!listed) return [];
-    if (listed.kind === "live") return [this.#followLive(name)];
-    const watch = this.#newWatch();
-    if (listed.kind === "page") watch.showPage(name);
-    else if (listed.kind === "file") void watch.showFiles([this.#files.get(name)]);
-    else void watch.showRecording(name);
-    return [{ name, watch, outlined: null }];
-  }
-
-  #followLive(name) {
-    const watch = this.#newWatch();
-    return { name, watch, outlined: watch.outlineLive(name) };
-  }
-
-  #newWatch() {
+  #follow(run) {
     const watch = new RunWatch();
     watch.addEventListener("change", () => this.#later());
-    return watch;
+    if (run.kind === "live") return { watch, outlined: watch.outlineLive(run.name) };
+    void watch.show(run);
+    return { watch, outlined: null };
   }
 
   /** Reads the whole logs of runs of this machine, once the outlines of all of them are drawn. */
@@ -191,13 +114,9 @@ export class RunCompare extends HTMLElement {
     const live = added.filter(({ outlined }) => outlined);
     if (live.length === 0) return;
     await Promise.all(live.map(({ outlined }) => outlined));
-    const isListed = (name) => this.#listed.some((one) => one.name === name && one.kind === "live");
-    const others = live.filter(({ name, watch }) => watch.run.events === 0 && !isListed(name)); // no runs of this machine
-    this.#chosen = this.#chosen.filter((one) => !others.includes(one));
     this.#draw();
     await new Promise((drawn) => setTimeout(drawn, DRAW_MS));
-    for (const one of live) if (this.#chosen.includes(one)) one.watch.showLive(one.name);
-    if (others.length) this.#choose();
+    for (const { name, watch } of live) if (this.#chosen.some((one) => one.watch === watch)) watch.showLive(name);
   }
 
   #later() {
@@ -209,9 +128,8 @@ export class RunCompare extends HTMLElement {
 
   /** @returns {import("./compare-view.js").Compared[]} */
   #compared() {
-    const titleOf = (name) => this.#listed.find((one) => one.name === name)?.title ?? name;
-    const all = this.#chosen.map(({ name, watch }, index) => ({ run: watch.run, number: index + 1, color: COLORS[index], title: titleOf(name) }));
-    return all.filter(({ run }) => run.events > 0);
+    const all = this.#chosen.map(({ title, watch }, index) => ({ run: watch.run, number: index + 1, color: COLORS[index], title }));
+    return all.filter(({ run }) => run.events > 0 && !isData(run));
   }
 
   /** @param {"report" | "points"} what */
@@ -223,8 +141,10 @@ export class RunCompare extends HTMLElement {
   }
 
   #draw() {
+    if (!this.#parts) return; // closed meanwhile
     const runs = this.#compared();
     this.#parts.body.hidden = runs.length < 2;
+    this.#parts.reading.textContent = runs.length < 2 ? this.#chosen.map(readingText).filter(Boolean).join(" ") : "";
     const version = JSON.stringify([runs.map(({ run, number, title }) => [run.run, run.events, number, title]), this.#options]);
     if (runs.length < 2 || version === this.#drawn) return;
     this.#drawn = version;
@@ -260,10 +180,11 @@ export class RunCompare extends HTMLElement {
   }
 }
 
-/** Returns the names in the address of the page. */
-function namesOfAddress() {
-  const names = new URLSearchParams(location.search).get(KEY)?.split(",") ?? [];
-  return [...new Set(names.filter(Boolean))].slice(0, MOST_RUNS);
+/** Says of a run why it is not drawn. */
+function readingText({ title, watch: { run, stream, problem } }) {
+  if (isData(run)) return `${title} has no curves: nothing was trained.`;
+  if (run.events > 0) return "";
+  return stream === "unreadable" || stream === "missing" ? problem || `${title} is not here.` : `${title} is being read.`;
 }
 
 /** Returns how the address says to draw them; what it does not say plainly is as usual. */
@@ -275,20 +196,17 @@ function optionsOfAddress() {
   return { axis, range, smooth: query.has("smooth"), log: query.get("scale") === "log", also: query.get("also") ?? "" };
 }
 
-/** Puts the runs into the address, and how they are drawn where that is not as usual. */
-function rememberNames(names, { axis, smooth, log, range, also }) {
-  const query = new URLSearchParams(location.search);
-  for (const key of [KEY, "over", "scale", "smooth", "range", "also"]) query.delete(key);
-  const own = [
-    names.length && [KEY, names.map(encodeURIComponent).join(",")],
+/** Returns the query of these runs, and of how they are drawn where that is not as usual. */
+function queryOf(names, { axis, smooth, log, range, also }) {
+  const parts = [
+    names.length && [COMPARED, names.map(encodeURIComponent).join(",")],
     axis !== "step" && ["over", axis],
     log && ["scale", "log"],
     smooth && ["smooth", "1"],
     range && ["range", range.map((place) => Number(place.toPrecision(6))).join("-")],
     also && ["also", encodeURIComponent(also)],
   ].filter(Boolean);
-  const search = [query.toString(), ...own.map(([key, value]) => `${key}=${value}`)].filter(Boolean).join("&");
-  history.replaceState(history.state, "", location.pathname + (search && `?${search}`) + location.hash);
+  return parts.map(([key, value]) => `${key}=${value}`).join("&");
 }
 
 customElements.define("run-compare", RunCompare);

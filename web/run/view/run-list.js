@@ -1,7 +1,8 @@
 /**
- * `<run-list>`: every run of this machine, of this page, and recordings, in one table: searched, sorted and filtered; those
- * that are chosen are compared, tagged, archived or deleted. What a person adds lies in the folder of a run, so that only runs
- * of this machine can have it. Columns and order are kept in this browser.
+ * `<run-list>`: every run of this machine, of this page, recordings and opened files, in one table: searched, sorted and
+ * filtered. The one that is picked is shown in the `<run-view>` below; those that are ticked are compared in its place, tagged,
+ * archived or deleted. What a person adds lies in the folder of a run, so that only runs of this machine can have it. Columns
+ * and order are kept in this browser.
  */
 
 import { formatBytes } from "../../figures/number.js";
@@ -11,12 +12,14 @@ import { program } from "../command-line.js";
 import { MOST_RUNS } from "../compare.js";
 import { post } from "../control.js";
 import { cellOf, COLUMNS, countsOf, filterRows, rowsOf, sortRows } from "../list.js";
+import { EXPECTED, openedFiles, takeDrops } from "../log-files.js";
 import { listRecordings } from "../log-reader.js";
 import { pageRuns } from "../page-runs.js";
-import { runner } from "../runner.js";
-import { queryOfRun } from "../watch.js";
+import { currentToken, runner, runTitle } from "../runner.js";
+import { comparedOfAddress, onReturn, queryOfRun, remember, runOfAddress } from "../watch.js";
 
 const KEY = "unfrozen-run-list";
+const RECORDING = /\.jsonl$/;
 const PAGE = 50; // rows that are drawn before more are asked for
 const MOST_TAG = 40;
 const MOST_NOTE = 4000;
@@ -27,13 +30,17 @@ const UNNOTED = "Tags, notes, archiving and deleting are for runs in a runner's 
 
 export class RunList extends HTMLElement {
   #parts = null;
-  #recordings = [];
+  /** @type {import("../log-reader.js").Recording[] | null} null until they are listed */
+  #recordings = null;
+  #view = document.querySelector("run-view");
+  #compare = document.querySelector("run-compare");
+  #isComparing = false;
   #knowsTrash = false;
   /** @type {Row[]} */
   #rows = [];
   /** @type {Row[]} those that pass the filters, in order */
   #shown = [];
-  #chosen = new Set(); // keys of rows; what is filtered out is not chosen
+  #chosen = new Set(); // keys of rows in the order in which they were ticked
   #wanted = { text: "", status: "", tag: "", archived: false };
   #kept = readKept();
   #most = PAGE;
@@ -45,9 +52,11 @@ export class RunList extends HTMLElement {
   async connectedCallback() {
     if (this.#parts) return;
     this.#build();
-    for (const source of [runner, pageRuns]) source.addEventListener("change", this.#later);
-    document.querySelector("run-view")?.addEventListener("shown", ({ detail: { kind, name } }) => this.#mark(`${kind}:${name}`));
+    for (const source of [runner, pageRuns, openedFiles]) source.addEventListener("change", this.#later);
+    this.#view.addEventListener("shown", ({ detail: { kind, name } }) => this.#mark(`${kind}:${name}`));
+    onReturn(() => this.#arrive() || this.#pick(runOfAddress()));
     runner.start();
+    this.#arrive();
     this.#recordings = await listRecordings();
     this.#later();
   }
@@ -79,10 +88,90 @@ export class RunList extends HTMLElement {
     const form = make("form", { className: "row run-list-form", hidden: true });
     const said = make("p", { className: "run-command-status soft", role: "status" });
     const trash = make("details", { className: "run-list-trash soft", hidden: true });
-    const tools = make("div", { className: "row run-list-tools" }, search, status, tag, archived, columns, count);
+    const tools = make("div", { className: "row run-list-tools" }, search, status, tag, archived, columns, this.#opener(), count);
     this.#parts = { status, tag, archived, count, head, body, more, actions, form, said, trash };
     this.replaceChildren(tools, scroll, actions, form, said, trash);
-    this.hidden = true;
+  }
+
+  /** Returns the button that opens log files; they can be dropped as well. */
+  #opener() {
+    const input = make("input", { type: "file", hidden: true, multiple: true }); // of any ending: event files of TensorBoard have none
+    input.addEventListener("change", () => {
+      if (input.files.length) this.#open([...input.files]);
+      input.value = "";
+    });
+    takeDrops(this.parentElement, (files) => this.#open(files));
+    return make("span", {}, Object.assign(button("Open a log file", () => input.click(), "button-link"), { title: EXPECTED }), input);
+  }
+
+  /** Lists a log; it is shown, or compared with what is compared. @param {File[]} files */
+  #open(files) {
+    const name = openedFiles.add(files);
+    if (!this.#isComparing) return this.#pick({ kind: "file", name });
+    this.#tick(`file:${name}`, true);
+  }
+
+  // ── what is shown ────────────────────────────────────────────────────────────────────────
+
+  /** Ticks what the address compares, and compares it. @returns {boolean} whether it compares */
+  #arrive() {
+    const names = comparedOfAddress();
+    this.#chosen = new Set(names.map((name) => `${RECORDING.test(name) ? "recording" : "live"}:${name}`));
+    this.#setComparing(false); // it may be another comparison, drawn in another way
+    this.#setComparing(names.length > 1);
+    this.#draw();
+    return this.#isComparing;
+  }
+
+  /** Shows one run. @param {import("../watch.js").Source | null} source null: the newest */
+  #pick(source) {
+    this.#setComparing(false);
+    this.#view.dispatchEvent(new CustomEvent("choose", { detail: source }));
+    this.#draw();
+  }
+
+  /** Shows the comparison in place of the run, or the run again. */
+  #setComparing(isOn) {
+    if (isOn === this.#isComparing) return;
+    this.#isComparing = this.#view.hidden = isOn;
+    if (isOn) void import("./run-compare.js").then(() => this.#draw());
+    else this.#compare.show?.([]);
+  }
+
+  #closeComparison() {
+    this.#setComparing(false);
+    const [kind, ...name] = this.#current.split(":");
+    remember(queryOfRun({ kind, name: name.join(":") }));
+    this.#draw();
+  }
+
+  #tick(key, isOn) {
+    this.#chosen[isOn ? "add" : "delete"](key);
+    if (this.#isComparing && this.#chosen.size < 2) this.#closeComparison();
+    else this.#draw();
+  }
+
+  /** Returns what is compared; a run that is removed meanwhile stays, and one of this machine begins before it is listed. */
+  #compared() {
+    const rows = new Map(this.#rows.map((row) => [row.key, row]));
+    const runs = [...this.#chosen].slice(0, MOST_RUNS).map((key) => {
+      const row = rows.get(key);
+      if (row) return { key, kind: row.kind, name: row.id, title: row.kind === "live" ? runTitle(row) : row.name };
+      const [kind, ...name] = key.split(":");
+      return kind === "live" && currentToken() ? { key, kind, name: name.join(":"), title: name.join(":") } : null;
+    });
+    return runs.filter(Boolean);
+  }
+
+  /** Whether all that can be listed is. */
+  get #isWhole() {
+    const { state, isSettled, hasMore } = runner;
+    return this.#recordings !== null && !hasMore && state !== "connecting" && (state !== "absent" || isSettled);
+  }
+
+  /** Whether so few are chosen that they stay listed when they are filtered out. */
+  get #areFew() {
+    return this.#chosen.size <= MOST_RUNS;
   }
 
   #want(change) {
@@ -105,9 +194,8 @@ export class RunList extends HTMLElement {
   #later = () => {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
-      this.#rows = rowsOf(runner.runs, [...pageRuns.all.values()], this.#recordings);
-      const { trash, said } = this.#parts;
-      this.hidden = this.#rows.length < 2 && trash.hidden && !said.textContent;
+      this.#rows = rowsOf(runner.runs, [...pageRuns.all.values()], this.#recordings ?? [], [...openedFiles.all.keys()]);
+      this.#chosen = renamed(this.#chosen, this.#rows);
       if (runner.noting && !this.#knowsTrash) void this.#readTrash();
       this.#draw();
     });
@@ -115,13 +203,14 @@ export class RunList extends HTMLElement {
 
   #draw() {
     const { sort, falling } = this.#kept;
-    this.#shown = sortRows(filterRows(this.#rows, this.#wanted), sort, falling);
-    const keys = new Set(this.#shown.map(({ key }) => key));
-    this.#chosen = new Set([...this.#chosen].filter((key) => keys.has(key)));
+    const found = new Set(filterRows(this.#rows, this.#wanted));
+    this.#shown = sortRows(this.#rows.filter((row) => found.has(row) || (this.#areFew && this.#chosen.has(row.key))), sort, falling);
+    if (!this.#isComparing && this.#isWhole) this.#chosen = new Set(this.#chosenRows.map(({ key }) => key)); // no others
     this.#drawFilters();
     this.#drawHead();
     this.#drawRows();
     this.#drawActions();
+    if (this.#isComparing) this.#compare.show?.(this.#compared());
   }
 
   #drawFilters() {
@@ -163,7 +252,8 @@ export class RunList extends HTMLElement {
     const all = make("input", { type: "checkbox", ariaLabel: "Choose every run that is listed" });
     all.addEventListener("change", () => {
       this.#chosen = new Set(all.checked ? this.#shown.filter(canBeRead).map(({ key }) => key) : []);
-      this.#draw();
+      if (this.#isComparing && !all.checked) this.#closeComparison();
+      else this.#draw();
     });
     cell.prepend(all);
     return cell;
@@ -171,7 +261,8 @@ export class RunList extends HTMLElement {
 
   #drawRows() {
     const { body, more } = this.#parts;
-    const rows = this.#shown.slice(0, this.#most).map((row) => this.#row(row));
+    const isDrawn = ({ key }, place) => place < this.#most || key === this.#current || (this.#areFew && this.#chosen.has(key));
+    const rows = this.#shown.filter(isDrawn).map((row) => this.#row(row));
     let place = body.firstChild;
     for (const row of rows) {
       if (row === place) place = place.nextSibling;
@@ -203,32 +294,33 @@ export class RunList extends HTMLElement {
       redraw(cells[index], JSON.stringify(cell), () => [cell.text, cell.note && make("span", { className: `run-note ${cell.tone || "faint"}` }, cell.note)]);
     });
     row.classList.toggle("run-list-archived", run.archived);
-    row.ariaCurrent = run.key === this.#current ? "true" : null;
+    row.ariaCurrent = this.#isShown(run.key) ? "true" : null;
     return row;
   }
 
   #nameCell(run) {
     const box = make("input", { type: "checkbox", ariaLabel: `Choose ${run.name || run.note}`, disabled: !canBeRead(run) });
-    box.addEventListener("change", () => {
-      this.#chosen[box.checked ? "add" : "delete"](run.key);
-      this.#draw();
-    });
+    box.addEventListener("change", () => this.#tick(run.key, box.checked));
     const query = queryOfRun({ kind: run.kind, name: run.id });
     const name = query && !box.disabled ? make("a", { href: query }) : make("button", { type: "button", className: "button-link", disabled: box.disabled });
     name.append(run.name);
     name.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a window of its own
       event.preventDefault();
-      document.querySelector("run-view")?.dispatchEvent(new CustomEvent("choose", { detail: { kind: run.kind, name: run.id } }));
+      this.#pick({ kind: run.kind, name: run.id });
     });
     return make("th", { scope: "row" }, box, name, make("div", { className: "run-list-notes" }));
+  }
+
+  #isShown(key) {
+    return key === this.#current && !this.#isComparing;
   }
 
   /** Marks the run that the view shows. */
   #mark(key) {
     if (key === this.#current) return;
     this.#current = key;
-    for (const [other, row] of this.#drawn) row.ariaCurrent = other === key ? "true" : null;
+    for (const [other, row] of this.#drawn) row.ariaCurrent = this.#isShown(other) ? "true" : null;
   }
 
   // ── what is done with those that are chosen ──────────────────────────────────────────────
@@ -244,14 +336,32 @@ export class RunList extends HTMLElement {
     actions.hidden = rows.length === 0;
     if (rows.length === 0) form.hidden = true;
     const canNote = runner.noting && rows.every((row) => row.noted);
-    const drawn = JSON.stringify([rows.map(({ key, archived }) => [key, archived]), canNote]);
+    const drawn = JSON.stringify([rows.map(({ key, archived }) => [key, archived]), canNote, this.#absent, this.#isComparing]);
     if (actions.dataset.drawn === drawn) return;
     actions.dataset.drawn = drawn;
     form.hidden = true;
-    const buttons = [make("span", { className: "numeric" }, `${rows.length} chosen`), compareLink(rows)];
+    const buttons = [make("span", { className: "numeric" }, `${rows.length} chosen`), this.#compareButton(rows.length)];
+    if (this.#absent) buttons.push(make("span", { className: "soft", role: "status" }, `Not here: ${this.#absent}. It was removed, or is on another machine.`));
     if (canNote) buttons.push(...this.#noteButtons(rows));
     else buttons.push(make("span", { className: "faint" }, runner.noting || !runner.runs.length ? UNNOTED : "This server only shows runs: it can be reached from other machines."));
     actions.replaceChildren(...buttons);
+  }
+
+  /** The names of those that are compared and not there. */
+  get #absent() {
+    const known = new Set(this.#rows.map(({ key }) => key));
+    const absent = this.#isComparing && this.#isWhole ? [...this.#chosen].filter((key) => !known.has(key)) : [];
+    return absent.map((key) => key.slice(key.indexOf(":") + 1)).join(", ");
+  }
+
+  #compareButton(count) {
+    if (this.#isComparing) return button("Close the comparison", () => this.#closeComparison());
+    const compare = () => {
+      this.#setComparing(true);
+      this.#draw();
+    };
+    const [fits, isTooMany] = [count >= 2 && count <= MOST_RUNS, count > MOST_RUNS];
+    return Object.assign(button(isTooMany ? `Compare (${MOST_RUNS} at most)` : "Compare", compare), { disabled: !fits });
   }
 
   #noteButtons(rows) {
@@ -309,6 +419,7 @@ export class RunList extends HTMLElement {
   #archive(rows, archived) {
     const verb = archived ? "Archived" : "Brought back";
     const undo = (done) => this.#archive(done.map(({ row }) => ({ ...row, archived })), !archived);
+    if (!this.#isComparing) this.#chosen.clear();
     return this.#change(rows, (row) => ({ was: { archived: row.archived }, now: { archived } }), verb, undo);
   }
 
@@ -372,6 +483,13 @@ export class RunList extends HTMLElement {
   }
 }
 
+/** Returns the chosen keys, of which the address knows the names alone. */
+function renamed(chosen, rows) {
+  const keys = new Set(rows.map(({ key }) => key));
+  const nameOf = (key) => key.slice(key.indexOf(":") + 1);
+  return new Set([...chosen].map((key) => (keys.has(key) ? key : (rows.find(({ id }) => id === nameOf(key))?.key ?? key))));
+}
+
 function canBeRead({ kind, noted }) {
   return kind !== "live" || noted;
 }
@@ -397,13 +515,6 @@ function button(text, act, className = "button button-small") {
   const made = make("button", { type: "button", className }, text);
   made.addEventListener("click", act);
   return made;
-}
-
-function compareLink(rows) {
-  const fits = rows.length >= 2 && rows.length <= MOST_RUNS;
-  const text = rows.length > MOST_RUNS ? `Compare (${MOST_RUNS} at most)` : "Compare";
-  const href = `?compare=${rows.map(({ id }) => encodeURIComponent(id)).join(",")}`;
-  return fits ? make("a", { className: "button button-small", href }, text) : make("button", { type: "button", className: "button button-small", disabled: true }, text);
 }
 
 function notesOf({ tags, note }) {

@@ -8,18 +8,17 @@
  */
 
 import { control } from "../control.js";
-import { EXPECTED, readDrop } from "../log-files.js";
+import { openedFiles, takeDrops } from "../log-files.js";
 import { pageRuns } from "../page-runs.js";
 import { listRecordings } from "../log-reader.js";
-import { runTitle, runner } from "../runner.js";
+import { runner } from "../runner.js";
 import { Announcements, judgeHealth, makeNotice } from "../notices.js";
-import { queryOfRun, rememberRun, runOfAddress, RunWatch } from "../watch.js";
+import { queryOfRun, remember, runOfAddress, RunWatch } from "../watch.js";
 import { whenNearViewport } from "../../page/visibility.js";
 import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
 
 const LIVE = ["running", "paused", "stalled"];
 const HEALTH_MS = 1000;
-const MOST_OFFERED = 200; // in one menu; the list has all runs
 const READING_MS = 400; // between two drawings of a log that is read: they take the time of its lines
 
 export class RunView extends HTMLElement {
@@ -106,23 +105,26 @@ export class RunView extends HTMLElement {
     runner.addEventListener("change", () => this.#runnerChanged());
     control.addEventListener("change", () => this.#controlChanged());
     this.addEventListener("begun", ({ detail }) => this.#choose({ kind: "live", name: detail }));
-    this.#takeDrops();
+    if (this.#isFigure) takeDrops(this, (files) => this.#choose({ kind: "file", files }));
     runner.start();
     control.start();
   }
 
-  /** Stops reading a large file. */
+  /** Shows what the reader has chosen no longer, as when a large file is read for too long. */
   #halt() {
     this.#watch.showNothing();
     this.#chosenByReader = false;
     this.#runnerChanged();
   }
 
-  #choose(detail) {
+  /** @param {import("../watch.js").Source | {kind: "file", files: File[]} | null} chosen null: the newest */
+  #choose(chosen) {
+    if (!chosen) return this.#halt();
+    const source = chosen.files ? { kind: "file", name: openedFiles.add(chosen.files) } : chosen;
     this.#chosenByReader = true;
     this.#pace.drawnAt = -Infinity;
-    show(this.#watch, detail);
-    if (!this.#own && !this.#isFigure) rememberRun(detail);
+    void this.#watch.show(source);
+    if (!this.#own && !this.#isFigure) remember(queryOfRun(source));
   }
 
   /** Shows the newest run, unless the reader has chosen one; a run that was resumed is followed again. */
@@ -135,7 +137,7 @@ export class RunView extends HTMLElement {
     if (source.kind === "live" && shown && runner.state === "live" && (resumed || isBack)) {
       void this.#watch.openLive(source.name, shown.bytes);
     }
-    if (!this.#chosenByReader && !this.#own) this.#followNewest(newest, source);
+    if (!this.#chosenByReader && !this.#own && !this.hidden) this.#followNewest(newest, source);
     this.#scheduleDraw();
   }
 
@@ -166,20 +168,6 @@ export class RunView extends HTMLElement {
     void (plays ? this.#watch.playRecording(name) : this.#watch.showRecording(name));
   }
 
-  #takeDrops() {
-    this.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      this.toggleAttribute("data-drop", true);
-    });
-    this.addEventListener("dragleave", () => this.toggleAttribute("data-drop", false));
-    this.addEventListener("drop", (event) => {
-      event.preventDefault();
-      this.toggleAttribute("data-drop", false);
-      const dropped = readDrop(event.dataTransfer); // its data are valid only during the event
-      void dropped.then((files) => files.length && this.#choose({ kind: "file", files }));
-    });
-  }
-
   #about({ kind, name }) {
     const recording = this.#recordings.find((other) => kind === "recording" && other.name === name);
     return recording?.description ?? "";
@@ -208,117 +196,10 @@ export class RunView extends HTMLElement {
     if (this.#parts.more) this.#parts.more.href = `runs/${queryOfRun(source)}`;
     const goesOn = !run.end && (source.kind === "page" || (isLive && wasRead && LIVE.includes(health)));
     drawParts(this.#parts, { run, notice, about: this.#about(source), goesOn, halts: stream === "loading" && progress !== "" });
-    this.#parts.chooser.show({
-      runs: this.#own ? [] : runner.runs,
-      own: [...pageRuns.all.values()],
-      recordings: this.#recordings,
-      source,
-    });
     const controls = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state };
     drawControl(this.#parts, controls, control.allowed);
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
   }
 }
 
-/** Makes a watch show what was chosen. */
-function show(watch, { kind, name, file, files = file ? [file] : [] }) {
-  if (kind === "live") void watch.openLive(name, runner.runs.find(({ id }) => id === name)?.bytes ?? 0);
-  else if (kind === "page") watch.showPage(name);
-  else if (kind === "recording") watch.showRecording(name);
-  else if (kind === "file" && files.length) watch.showFiles(files);
-  else watch.showNothing();
-}
-
 customElements.define("run-view", RunView);
-
-/**
- * @typedef {object} Choices
- * @property {import("../runner.js").RunInfo[]} runs of the runner
- * @property {import("../page-runs.js").PageRun[]} own runs of this page
- * @property {import("../log-reader.js").Recording[]} recordings
- * @property {import("../watch.js").Source} source what is shown now
- */
-
-/**
- * `<run-chooser>`: which run to show: of this runner, of this page, a recording, or a file. It dispatches "choose" with
- * `detail` {kind, name} or {kind: "file", files}.
- */
-class RunChooser extends HTMLElement {
-  #select = null;
-  #drawn = "";
-
-  connectedCallback() {
-    if (this.#select) return;
-    const label = Object.assign(document.createElement("label"), { className: "run-choice faint" });
-    this.#select = Object.assign(document.createElement("select"), { className: "field-input" });
-    this.#select.addEventListener("change", () => this.#chosen(this.#select.value));
-    label.append("Run", this.#select);
-    this.replaceChildren(label, this.#fileButton());
-  }
-
-  /** @param {Choices} choices */
-  show({ runs: all, own, recordings, source }) {
-    const isShown = ({ id }) => source.kind === "live" && id === source.name;
-    const runs = all.filter((run, index) => isShown(run) || (index < MOST_OFFERED && !run.archived));
-    const listed = [runs.map((r) => [r.id, r.status]), own.map((r) => [r.id, r.title])];
-    const drawn = JSON.stringify([listed, recordings, source]);
-    if (drawn === this.#drawn || !this.#select) return;
-    this.#drawn = drawn;
-    const chosen = keyOf(source);
-    const more = all.length > runs.length ? [["live:", `${all.length - runs.length} more are in the list of runs`, "more"]] : [];
-    const groups = [
-      ...group("On this machine", [...runs.map((run) => [`live:${run.id}`, runTitle(run), run.problem]), ...more], chosen),
-      ...group("Trained in this page", own.map((run, index) => [`page:${run.id}`, `${index + 1} · ${run.title}`]), chosen),
-      ...group("Recorded", recordings.map(({ name, title }) => [`recording:${name}`, title]), chosen),
-    ];
-    const file = source.kind === "file" ? [option(`file:${source.name}`, source.name, true)] : [];
-    const none = source.kind === "none" ? [option("", "Choose a run", true)] : [];
-    this.#select.replaceChildren(...none, ...file, ...groups);
-  }
-
-  #chosen(value) {
-    const [kind, ...name] = value.split(":");
-    if (kind === "file" || kind === "") return;
-    this.#dispatch({ kind, name: name.join(":") });
-  }
-
-  #fileButton() {
-    const input = Object.assign(document.createElement("input"), { type: "file", hidden: true });
-    input.multiple = true; // event files of one run; of any ending, because those of TensorBoard have none
-    input.addEventListener("change", () => {
-      if (input.files.length) this.#dispatch({ kind: "file", files: [...input.files] });
-      input.value = "";
-    });
-    const button = Object.assign(document.createElement("button"), { type: "button" });
-    button.className = "button-link";
-    button.textContent = "Open a log file";
-    button.title = EXPECTED;
-    button.addEventListener("click", () => input.click());
-    const holder = Object.assign(document.createElement("span"), { className: "run-file" });
-    holder.append(button, input);
-    return holder;
-  }
-
-  #dispatch(detail) {
-    this.dispatchEvent(new CustomEvent("choose", { detail, bubbles: true }));
-  }
-}
-
-function keyOf({ kind, name }) {
-  return `${kind}:${name}`;
-}
-
-function group(label, entries, chosen) {
-  if (entries.length === 0) return [];
-  const element = Object.assign(document.createElement("optgroup"), { label });
-  const options = entries.map(([value, text, problem = ""]) =>
-    Object.assign(option(value, text, value === chosen), { disabled: problem !== "" }));
-  element.append(...options);
-  return [element];
-}
-
-function option(value, text, selected) {
-  return new Option(text, value, selected, selected);
-}
-
-customElements.define("run-chooser", RunChooser);

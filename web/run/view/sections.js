@@ -20,7 +20,6 @@ const FIGURE_CHARTS = ["loss", "evals"];
 export function buildParts(view, isFigure) {
   const part = (tag, className) => Object.assign(document.createElement(tag), { className });
   const parts = {
-    chooser: part("run-chooser", "row"),
     about: part("p", "run-about soft"),
     notice: part("div", "run-state"),
     announced: part("p", "visually-hidden"),
@@ -60,7 +59,7 @@ export function buildParts(view, isFigure) {
   buildTables(parts);
   linkCharts(view);
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
-  const shown = ["chooser", "about", "notice", "halt", "announced", "postMortem", "head"];
+  const shown = ["about", "notice", "halt", "announced", "postMortem", "head"];
   if (isFigure) shown.push("charts", "samples");
   else shown.push("tools", "charts", "lacks", "alerts", "rows", "samples", "answers", "tables", "log");
   view.replaceChildren(...shown.map((name) => parts[name]));
@@ -82,7 +81,7 @@ export async function addControl(parts) {
   if (parts.commands) return;
   parts.commands = document.createElement("run-commands");
   parts.start = document.createElement("run-start");
-  parts.chooser.after(parts.start);
+  parts.about.before(parts.start);
   parts.announced.after(parts.commands);
   parts.ask = document.createElement("run-ask");
   parts.answers.before(parts.ask);
