@@ -33,7 +33,7 @@ export class RunList extends HTMLElement {
   /** @type {import("../log-reader.js").Recording[] | null} null until they are listed */
   #recordings = null;
   #view = document.querySelector("run-view");
-  #compare = document.querySelector("run-compare");
+  #compare = document.createElement("run-compare"); // before the view, whose place it takes
   #isComparing = false;
   #knowsTrash = false;
   /** @type {Row[]} */
@@ -91,6 +91,7 @@ export class RunList extends HTMLElement {
     const tools = make("div", { className: "row run-list-tools" }, search, status, tag, archived, columns, this.#opener(), count);
     this.#parts = { status, tag, archived, count, head, body, more, actions, form, said, trash };
     this.replaceChildren(tools, scroll, actions, form, said, trash);
+    this.#view.before(this.#compare);
   }
 
   /** Returns the button that opens log files; they can be dropped as well. */
@@ -100,7 +101,7 @@ export class RunList extends HTMLElement {
       if (input.files.length) this.#open([...input.files]);
       input.value = "";
     });
-    takeDrops(this.parentElement, (files) => this.#open(files));
+    takeDrops(document.body, (files) => this.#open(files));
     return make("span", {}, Object.assign(button("Open a log file", () => input.click(), "button-link"), { title: EXPECTED }), input);
   }
 
