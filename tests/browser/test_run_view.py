@@ -1,7 +1,6 @@
 """The run view in a real browser, on real logs: live, finished, diverged, dropped, recorded."""
 
 import json
-import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
