@@ -18,6 +18,7 @@ from unfrozen.plan import plan
 
 JOBS = 10_000
 BUDGET_SECONDS = 2.0
+ANSWERS_SECONDS = 5.0  # each also solves the fewest GPUs: another plan or two
 PAGE_BUDGET_SECONDS = 10.0
 PAGE_CELL = """
 import contextlib, json, time
@@ -106,7 +107,9 @@ def main() -> None:
     given = jobs()
     rows = [
         Ratio("plan()", seconds_in_python(given), BUDGET_SECONDS, "s"),
-        Ratio("plan LIST.json --json", seconds_on_the_command_line(given), BUDGET_SECONDS, "s"),
+        Ratio(
+            "plan LIST.json --json", seconds_on_the_command_line(given), ANSWERS_SECONDS, "s"
+        ),
         Ratio("plan() in the page", seconds_in_the_page(), PAGE_BUDGET_SECONDS, "s"),
     ]
     show(f"{JOBS:,} plans", "its budget", rows)

@@ -19,7 +19,6 @@ the layer is complete.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -171,14 +170,11 @@ def bytes_before_experts(a: Architecture, setup: LayerSetup, whole_ranks: int = 
     return layer_bytes(a, setup, True, whole_ranks) - after
 
 
-def outer_saved_tensors(
-    a: Architecture, setup: LayerSetup, checkpointed: bool, batch: int
-) -> list[SavedTensor]:
-    """Return what is saved outside the layers: ids, mask, rotary tables, the last norm."""
-    norm = SavedTensor(
-        "last norm", _norm_formula(a, setup, "h"), norm_bytes(a, setup, a.hidden), True
-    )
-    return [*shared_saved_tensors(a, setup, checkpointed, batch), *([norm] if a.has_head else [])]
+def last_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
+    """Return what the last norm saves, of the part of a model that has it."""
+    size = norm_bytes(a, setup, a.hidden)
+    norm = SavedTensor("last norm", _norm_formula(a, setup, "h"), size, True)
+    return [norm] if a.has_head else []
 
 
 def shared_saved_tensors(
@@ -303,7 +299,7 @@ def _norms(a: Architecture, setup: LayerSetup) -> SavedTensor:
 def _qk_norm_bytes(a: Architecture, setup: LayerSetup) -> int:
     """Return what the norms of queries and keys save, which read 16-bit projections."""
     q_rows, k_rows = (a.heads, a.kv_heads) if a.qk_norm == "head" else (1, 1)
-    narrow = replace(setup, stream=setup.compute)
+    narrow = setup._replace(stream=setup.compute)
     values = 4 * (a.kv_width + k_rows) if a.v_norm else 0
     both = norm_bytes(a, narrow, a.q_width, q_rows) + norm_bytes(a, narrow, a.kv_width, k_rows)
     return both + values

@@ -44,6 +44,7 @@ class MicroBatchMemory(SavedActivations):
         a = model.architecture
         self.head_size = a.head_size
         self.gathering = ShardTraffic(model, recipe, cluster)
+        self._cut = self.gathering.largest > 0
         self._grad_width = self.gathering.grad_width or BYTES[recipe.params]
         self._tied = self.head_size if a.tied else 0
         self._whole = trained_whole(model, recipe.lora) if recipe.lora else (0, 0)
@@ -184,24 +185,23 @@ class MicroBatchMemory(SavedActivations):
             left, first = a.layers - index, index == 0
             recomputed = self.recomputed(left - 1)
             stays = self.recipe.reenters and recomputed > 0
-            layers = self.layers if first or self.watched else self.first_layers_bytes(left)
+            watched = self.watched
+            layers = self.layers if first or watched else self.first_layers_bytes(left)
+            layers += stays * self.setup.stream * t * a.hidden + watched * index // a.layers
+            same = shared | low | {"casts": self.casts(left) + cast}
+            if self.folds:
+                same["folded"] = self.folded(left)
+            if self.recipe.router_held:
+                same["routers"] = self.routers(index)
             for name, freed, added, grads, fixed in workspace_points(
                 model, self.setup, self.whole_ranks, left - 1
             ):
-                pieces = {"layers": layers, "recomputed": recomputed} | low
-                pieces["casts"] = self.casts(left) + cast
-                if self.folds:
-                    pieces["folded"] = self.folded(left)
-                if self.recipe.router_held:
-                    pieces["routers"] = self.routers(index)
                 gone = min(t * freed, recomputed)  # what was recomputed, then what was kept
-                pieces["recomputed"] -= gone
-                pieces["layers"] -= t * freed - gone
-                pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
-                pieces["layers"] += stays * self.setup.stream * t * a.hidden
-                pieces["layers"] += self.watched * index // a.layers
+                point = same | self.gathering.in_layer(grads, first=first, last=left == 1)
+                point["layers"] = layers - (t * freed - gone)
+                point["recomputed"] = recomputed - gone
+                point[name] = t * added + fixed
                 late = self.gathering.late + grads
-                point = shared | pieces | {name: t * added + fixed}
                 here = self._tied + (grads if name == "feed_forward" else 0)
                 found.append(self._point(reached + grads, point, late, here))
         return found
@@ -224,7 +224,7 @@ class MicroBatchMemory(SavedActivations):
         below *= a.has_embedding
         above_first = model.num_parameters - model.layer_parameters(0) - below
         found = {0: self.head_size, a.layers - 1: above_first}
-        between = {1, a.layers - 2} if self.gathering.largest else set()
+        between = {1, a.layers - 2} if self._cut else set()
         if self.recipe.checkpoint_every > 1 or self.recipe.lisa_layers:
             between = set(range(a.layers))
         each = (model.num_parameters - model.outer_parameters) // a.layers
@@ -239,15 +239,15 @@ class MicroBatchMemory(SavedActivations):
         Where weights are updated within the pass, only the gradients of the parameters `here`
         exist.
         """
-        cut = self.gathering.largest > 0
+        cut = self._cut
         grads = self.grads_of(self.gathering.sharded_count(reached, late))
         if self.recipe.early_update:  # those of a unit are in a buffer that is counted
-            return pieces | self._held | {"grads": 0 if cut else self.grads_of(here)}
+            return {**pieces, **self._held, "grads": 0 if cut else self.grads_of(here)}
         if self._resident:
             fresh = grads if self._at_once else min(grads, self._largest_grad)
             fresh = 0 if cut else fresh
-            return pieces | self._held | {"grads": self.grads_bytes, "fresh": fresh}
-        return pieces | self._held | {"grads": grads}
+            return {**pieces, **self._held, "grads": self.grads_bytes, "fresh": fresh}
+        return {**pieces, **self._held, "grads": grads}
 
     def grads_of(self, parameters: int) -> int:
         """Return the bytes of the gradients of so many parameters on this GPU."""
@@ -274,7 +274,7 @@ class MicroBatchMemory(SavedActivations):
         thin, whole = beside_frozen(model, recipe, BYTES[recipe.grads])
         embedding, head = self._whole
         there = head * (parameters > 0) + embedding * (parameters >= model.num_parameters)
-        there = 0 if self.gathering.largest else there
+        there = 0 if self._cut else there
         return (thin * reached / inside + whole * there / (embedding + head)) / (thin + whole)
 
 

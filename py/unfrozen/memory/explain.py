@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.lora import trained_whole
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.activations import outer_saved_tensors
+from unfrozen.memory.activations import last_saved_tensors, shared_saved_tensors
 from unfrozen.memory.gathering import reduced_grad_bytes
 from unfrozen.memory.instants import Step, peak_rank_number
 from unfrozen.memory.layer_setup import SavedTensor
@@ -197,8 +197,8 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
         recipe = step.recipe
         checkpointed = recipe.checkpointing != "none"
         a = step.local.architecture
-        items = tuple(outer_saved_tensors(a, part.setup, checkpointed, recipe.micro_batch))
-        return _item_terms(step, items, 1, size)
+        shared = shared_saved_tensors(a, part.setup, checkpointed, recipe.micro_batch)
+        return _item_terms(step, (*shared, *last_saved_tensors(a, part.setup)), 1, size)
     formula = FORMULAS[part.loss_kind] if key == "loss" else piece.formula
     formula = "8·T" if key == "outside" else formula  # all but the ids is gone
     source = KORTHIKANTI if key in ("layers", "recomputed") else TRACED

@@ -7,7 +7,6 @@ r rank of the adapters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -61,8 +60,7 @@ class Adapters(NamedTuple):
         return self.qkv + self.out + self.up + self.down
 
 
-@dataclass(frozen=True, slots=True)
-class LayerSetup:
+class LayerSetup(NamedTuple):
     """Bytes per element in matmuls (`compute`) and in the residual stream (`stream`).
 
     `adapters` is None where every weight trains. `noise` is the bytes of one entry of a dropout

@@ -17,7 +17,6 @@ free the outputs of the second pass, and the attribute is none of them (torch/ut
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final
@@ -28,10 +27,10 @@ from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import (
     attention_saved_tensors,
     bytes_before_experts,
+    last_saved_tensors,
     layer_bytes,
     layer_saved_tensors,
     norm_bytes,
-    outer_saved_tensors,
     overlap_bytes,
     selective_layer_bytes,
     shared_saved_tensors,
@@ -132,7 +131,7 @@ def _latent(m: Latent, a: Architecture, setup: LayerSetup) -> tuple[SavedTensor,
     """Return what latent attention saves: compressed vectors with their norms, q and k of every
     head, the matmul that holds values and keys, and the output.
     """
-    c, narrow = setup.compute, replace(setup, stream=setup.compute)
+    c, narrow = setup.compute, setup._replace(stream=setup.compute)
     beside = m.rope if c == 4 else 0  # a wider copy of the compressed part leaves the rest behind
     size = norm_bytes(a, narrow, m.kv_rank) + 4 * beside + c * m.kv_rank
     if m.q_rank:
@@ -215,11 +214,26 @@ def layer_kinds(model: ModelConfig) -> tuple[tuple[Architecture, bool], ...]:
     return tuple(dict.fromkeys((a.of_layer(kind.first), kind.sparse) for kind in model.kinds))
 
 
-@lru_cache(maxsize=4096)
 def kind_bytes(
     model: ModelConfig, setup: LayerSetup, whole_ranks: int = 1
 ) -> tuple[tuple[float, int], ...]:
-    """Return the bytes per token that a layer of each kind saves, and how many layers are of it."""
+    """Return the bytes per token that a layer of each kind saves, and how many layers are of it.
+
+    Scores and masks grow with the sequence, a straight line, which two lengths give; only the edges
+    of a convolution do not.
+    """
+    if any(isinstance(of.mixer, Convolution) for of, _ in layer_kinds(model)):
+        return _kind_bytes(model, setup, whole_ranks)
+    one = _kind_bytes(model, setup._replace(seq_len=1), whole_ranks)
+    two = _kind_bytes(model, setup._replace(seq_len=2), whole_ranks)
+    more = setup.seq_len - 1
+    return tuple((a + more * (b - a), n) for (a, n), (b, _) in zip(one, two, strict=True))
+
+
+@lru_cache(maxsize=4096)
+def _kind_bytes(
+    model: ModelConfig, setup: LayerSetup, whole_ranks: int
+) -> tuple[tuple[float, int], ...]:
     a = model.architecture
     found: dict[tuple[Architecture, bool], int] = {}
     for kind in model.kinds:
@@ -248,13 +262,16 @@ class SavedActivations:
         self.setup = LayerSetup.of(model, recipe, sharded_weights=cluster.stage == 3)
         self.tokens = -(-recipe.tokens // cluster.context_parallel)
         self.whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        self._kinds = kind_bytes(model, self.setup, self.whole_ranks)
         self.folds = self._folded_bytes()
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
         self._again = self._again_bytes()
-        self.outside = self._outside_bytes(outer_saved_tensors)
-        self.beside = self._outside_bytes(shared_saved_tensors)
+        a, checkpointed = model.architecture, recipe.checkpointing != "none"
+        shared = shared_saved_tensors(a, self.setup, checkpointed, recipe.micro_batch)
+        self.beside = self._outside_bytes(shared)
+        self.outside = self._outside_bytes(shared + last_saved_tensors(a, self.setup))
 
     def is_recomputed(self, layer: int) -> bool:
         """Return whether a layer, counted from the first, is recomputed in the backward pass."""
@@ -311,8 +328,7 @@ class SavedActivations:
         return round(self.tokens * each) * differentiated // self.recipe.checkpoint_every
 
     def _layer_bytes(self) -> int:
-        each = kind_bytes(self.model, self.setup, self.whole_ranks)
-        return round(self.tokens * max(size for size, _ in each))
+        return round(self.tokens * max(size for size, _ in self._kinds))
 
     def _kept_bytes(self) -> int:
         a, recipe = self.model.architecture, self.recipe
@@ -336,24 +352,20 @@ class SavedActivations:
             return again * self.kept + (a.layers - again) * self.layer
         if self.recipe.lisa_layers:
             return self._sampled_bytes(self.recipe.lisa_layers)
-        each = kind_bytes(self.model, self.setup, self.whole_ranks)
-        if len(each) == 1:
+        if len(self._kinds) == 1:
             return a.layers * self.kept - self.tokens * undifferentiated_bytes(a, self.setup)
-        return round(self.tokens * sum(count * size for size, count in each))
+        return round(self.tokens * sum(count * size for size, count in self._kinds))
 
     def _sampled_bytes(self, sampled: int) -> int:
         """Return the bytes of `sampled` layers that train and others that do not."""
         a = self.model.architecture
-        frozen = replace(self.setup, adapters=_FROZEN)
+        frozen = self.setup._replace(adapters=_FROZEN)
         sparse = self.model.sparse_layers > 0
         each = round(self.tokens * layer_bytes(a, frozen, sparse, self.whole_ranks))
         trained = min(sampled, a.layers)
         return trained * self.layer + (a.layers - trained) * min(each, self.layer)
 
-    def _outside_bytes(self, items: Callable[..., list[SavedTensor]]) -> int:
-        a, recipe = self.model.architecture, self.recipe
-        checkpointed = recipe.checkpointing != "none"
-        found = items(a, self.setup, checkpointed, recipe.micro_batch)
+    def _outside_bytes(self, found: list[SavedTensor]) -> int:
         ranks = self.whole_ranks
         return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in found))
 

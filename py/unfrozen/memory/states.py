@@ -293,7 +293,7 @@ def _width(recipe: Recipe) -> float:
 @lru_cache(maxsize=1024)
 def _largest_at_once(model: ModelConfig) -> int:
     """Return the elements of the largest matrix; those of a stack are updated one after another."""
-    return max(math.prod(tensor.shape[-2:]) for tensor in model.tensors)
+    return max(math.prod(tensor.shape[-2:]) for tensor, _ in model.counted_tensors)
 
 
 @lru_cache(maxsize=1024)
@@ -302,14 +302,15 @@ def _held_bytes(model: ModelConfig, moments: str) -> int:
     if moments not in ("int8", "int4"):
         return BYTES[moments] * model.num_parameters
     each = _int8_bytes if moments == "int8" else _int4_bytes
-    return sum(each(tensor.size) for tensor in model.tensors)
+    return sum(count * each(tensor.size) for tensor, count in model.counted_tensors)
 
 
 @lru_cache(maxsize=1024)
 def _adafactor_bytes(model: ModelConfig) -> tuple[int, int]:
     """Return the bytes of Adafactor's second moments of vectors, and of its row and column sums."""
-    vectors = sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
-    return vectors, sum(_sums_bytes(t) for t in model.tensors if not _is_vector(t))
+    found = model.counted_tensors
+    vectors = sum(4 * count * tensor.size for tensor, count in found if _is_vector(tensor))
+    return vectors, sum(count * _sums_bytes(t) for t, count in found if not _is_vector(t))
 
 
 def _is_vector(tensor: Tensor) -> bool:

@@ -222,6 +222,13 @@ class ModelConfig:
         return (*self.before, *layers, *self.after)
 
     @cached_property
+    def counted_tensors(self) -> tuple[tuple[Tensor, int], ...]:
+        """Those outside the layers and of one layer of each kind, with how many of it there are."""
+        outside = [(tensor, 1) for tensor in (*self.before, *self.after)]
+        inside = ((t, kind.layers) for kind in self.kinds for t in self.layer_tensors(kind.first))
+        return (*outside, *inside)
+
+    @cached_property
     def num_parameters(self) -> int:
         """Trainable parameters, each counted once: equal to the real model's, exactly."""
         inside = sum(kind.layers * kind.parameters for kind in self.kinds)

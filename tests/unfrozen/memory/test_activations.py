@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from unfrozen.errors import PlanError
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.activations import layer_bytes, outer_saved_tensors
+from unfrozen.memory.activations import last_saved_tensors, layer_bytes, shared_saved_tensors
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.saved_activations import kind_bytes
 from unfrozen.model import ModelConfig
@@ -168,7 +168,8 @@ def _is_cast_weight(tensor: torch.Tensor, model: Any) -> bool:
 def predicted_bytes(config: dict[str, Any], recipe: Recipe) -> float:
     model = ModelConfig.from_hf(config)
     a, setup = model.architecture, LayerSetup.of(model, recipe)
-    outside = outer_saved_tensors(a, setup, False, recipe.micro_batch)
+    outside = shared_saved_tensors(a, setup, False, recipe.micro_batch)
+    outside += last_saved_tensors(a, setup)
     kept = sum(count * size for size, count in kind_bytes(model, setup))
     kept += sum(item.size for item in outside) + setup.compute * a.hidden
     return recipe.tokens * (kept + 4 * a.vocab)

@@ -13,10 +13,11 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import layer_saved_tensors
 from unfrozen.memory.instants import Step
-from unfrozen.memory.saved_activations import SavedActivations
+from unfrozen.memory.layer_setup import LayerSetup
+from unfrozen.memory.saved_activations import SavedActivations, kind_bytes, saved_bytes
 from unfrozen.memory.states import state_bytes, trained_parameters
 from unfrozen.memory.workspace import workspace_points
-from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.model.catalogue import CATALOGUE, PublishedModel
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
@@ -25,6 +26,17 @@ FULL = {"checkpointing": "full", "attention": "flash"}
 
 def kept(model: Any = LLAMA, **recipe: Any) -> SavedActivations:
     return SavedActivations(model, Recipe.read(recipe), Cluster())
+
+
+@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=lambda entry: entry.hub_id)
+def test_what_grows_with_the_sequence_is_known_from_two_lengths(entry: PublishedModel) -> None:
+    for choice in ({"attention": "eager", "dropout": 0.1}, {"attention": "sdpa"}, FULL):
+        setup = LayerSetup.of(entry.model, Recipe.read({"seq_len": 777, **choice}))
+        direct = {
+            saved_bytes(entry.model.architecture.of_layer(kind.first), setup, kind.sparse)
+            for kind in entry.model.kinds
+        }
+        assert {size for size, _ in kind_bytes(entry.model, setup)} == direct
 
 
 @pytest.mark.parametrize(("every", "again"), [(1, 32), (2, 16), (3, 11), (32, 1), (99, 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -36,6 +37,10 @@ def counted(model_type: str, config: dict[str, Any]) -> Shapes:
     model = ModelConfig.from_hf({"model_type": model_type, **config})
     assert model.num_parameters == sum(tensor.size for tensor in model.tensors)
     assert model.num_tensors == len(model.tensors)
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for tensor, count in model.counted_tensors:
+        shapes[tensor.shape] += count
+    assert shapes == Counter(tensor.shape for tensor in model.tensors)
     layers = sum(map(model.layer_parameters, range(model.architecture.layers)))
     assert model.num_parameters == model.outer_parameters + layers
     return [(tensor.name, tensor.shape) for tensor in model.tensors]
