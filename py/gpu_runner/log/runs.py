@@ -35,7 +35,7 @@ from gpu_runner.log.tail import (
     writer_alive,
 )
 from gpu_runner.log.writer import Clock
-from gpu_runner.plain import NotPlain, open_plain, read_plain
+from gpu_runner.plain import NotPlain, read_plain
 from gpu_runner.text import printable
 from unfrozen.events import DEFAULT_BEAT_SECONDS, PATIENCE
 from unfrozen.schema.event_log import read_event, read_line
@@ -47,8 +47,7 @@ RUN_ID_ENV: Final = "UNFROZEN_RUN_ID"
 UNREADABLE: Final = "unreadable"
 NEW_SECONDS: Final = 120.0
 """A folder without an event may be a run that still loads; later it counts as unreadable."""
-MOST_LISTED: Final = 2000
-ANSWER_SECONDS: Final = 0.3
+ANSWER_SECONDS: Final = 0.1
 """So long logs are read that nobody has read yet before a page gets an answer and asks again."""
 MOST_AT_START: Final = 200
 """Lines among which the first event is looked for."""
@@ -176,15 +175,15 @@ class RunIndex:
             found = [info for name, entry in folders if (info := self._info(name, entry))]
             unread = self._unread
         found.sort(key=lambda info: (bool(info.problem), -info.started, info.id))
-        if (more := len(found) - MOST_LISTED) > 0:
-            text = f"{more:,} more are not listed: move old ones into another folder"
-            found = [*found[:MOST_LISTED], RunInfo("", UNREADABLE, problem=text)]
         return found, unread
 
     def read_ahead(self) -> None:
-        """Read every log once, with room for those who ask meanwhile."""
-        while self._list(ANSWER_SECONDS)[1]:
-            time.sleep(ANSWER_SECONDS / 20)
+        """Read every log once, the newest first; who asks meanwhile waits for one of them."""
+        for name, entry in sorted(self._folders(), key=_changed, reverse=True):
+            with self._lock:
+                self._left = math.inf
+                self._info(name, entry)
+            time.sleep(0.001)  # a lock that is free for no time is taken by nobody else
 
     def changes(self, after: str) -> dict[str, Any]:
         """Return the lines that have changed since the answer of version `after`, and what is gone.
@@ -238,21 +237,18 @@ class RunIndex:
                 )
             if not _is_plain(entry):
                 return _unreadable(name, "its name is not UTF-8: rename its folder")
-            return self._described(name)
+            return self._described(name, entry.path)
         except OSError as error:
             return _unreadable(name, f"it cannot be read ({error.strerror})")
 
-    def _described(self, name: str) -> RunInfo | None:
-        folder, now = self._root / name, self._clock.wall()
-        log = folder / LOG_NAME
+    def _described(self, name: str, place: str) -> RunInfo | None:
+        folder, now = Path(place), self._clock.wall()
         try:
-            sign = _sign(log)
+            sign = _sign(f"{place}/{LOG_NAME}")
         except FileNotFoundError:
             if not (folder / CONFIG_NAME).exists() or now - folder.stat().st_mtime < NEW_SECONDS:
                 return None
             return _unreadable(name, f"it has no {LOG_NAME}: it ended before its first event")
-        except NotPlain as error:
-            return _unreadable(name, f"its {LOG_NAME}: {error.strerror}")
         if name not in self._known and self._left <= 0:
             self._unread += 1
             return None
@@ -260,26 +256,28 @@ class RunIndex:
             begun = self._clock.monotonic()
             before = self._known.get(name, (sign, ""))
             grown = before[0][0] == sign[0] and before[0][1] < sign[1]
-            self._known[name] = sign, read_summary(log, before[1] if grown else "")
+            try:
+                summary = read_summary(folder / LOG_NAME, before[1] if grown else "")
+                self._known[name] = sign, summary
+            except NotPlain as error:
+                return _unreadable(name, f"its {LOG_NAME}: {error.strerror}")
             self._left -= self._clock.monotonic() - begun
         summary = self._known[name][1]
         if isinstance(summary, LogSummary):
-            return _info_of(name, summary, log, now, self._notes(name))
-        if not summary and now - log.stat().st_mtime < NEW_SECONDS:
+            return _info_of(name, summary, folder, now, self._notes(name, place))
+        if not summary and now - sign[2] / 1e9 < NEW_SECONDS:
             return None
         return _unreadable(name, f"its {LOG_NAME}: {summary or 'no whole event is in it'}", sign[1])
 
-    def _notes(self, name: str) -> Notes:
+    def _notes(self, name: str, place: str) -> Notes:
         """Return the notes of a run; those of a file that cannot be read are left out."""
-        place = self._root / name
         try:
-            found = (place / NOTES_NAME).lstat()
+            sign = _sign(f"{place}/{NOTES_NAME}")
         except OSError:
             return Notes()
-        sign = (found.st_ino, found.st_size, found.st_mtime_ns)
         if name not in self._noted or self._noted[name][0] != sign:
             try:
-                self._noted[name] = sign, read_notes(place)
+                self._noted[name] = sign, read_notes(Path(place))
             except (OSError, ValueError):
                 self._noted[name] = sign, Notes()
         return self._noted[name][1]
@@ -288,7 +286,7 @@ class RunIndex:
 def describe(run_id: str, log: Path, now: float) -> RunInfo | None:
     """Return the run in `log` at `now` (Unix seconds); None when it holds no whole event."""
     summary = read_summary(log)
-    return _info_of(run_id, summary, log, now) if isinstance(summary, LogSummary) else None
+    return _info_of(run_id, summary, log.parent, now) if isinstance(summary, LogSummary) else None
 
 
 def read_summary(log: Path, before: LogSummary | str = "") -> LogSummary | str:
@@ -393,11 +391,11 @@ def _tool(first: dict[str, Any]) -> str:
 
 
 def _info_of(
-    name: str, summary: LogSummary, log: Path, now: float, notes: Notes = UNNOTED
+    name: str, summary: LogSummary, folder: Path, now: float, notes: Notes = UNNOTED
 ) -> RunInfo:
     return RunInfo(
         id=name,
-        status=summary.ended or _live_status(summary, log, now),
+        status=summary.ended or _live_status(summary, folder / LOG_NAME, now),
         model=summary.model,
         step=summary.step,
         steps=max(summary.steps, summary.step) if summary.steps else 0,  # resumed to a later end
@@ -427,13 +425,9 @@ def _live_status(summary: LogSummary, log: Path, now: float) -> str:
 _Sign = tuple[int, int, int]
 
 
-def _sign(log: Path) -> _Sign:
+def _sign(file: str | Path) -> _Sign:
     """Return what changes with every write: which file it is, its size and modification time."""
-    descriptor = open_plain(log)
-    try:
-        found = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
+    found = os.lstat(file)  # of a text: thousands are looked at again and again
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 

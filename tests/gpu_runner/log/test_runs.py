@@ -156,15 +156,11 @@ def test_what_may_not_be_read_is_listed_and_stands_in_nobodys_way(shared: Path) 
     (shared / "shut folder").chmod(0o700)
 
 
-def test_of_very_many_runs_the_newest_are_listed_and_the_rest_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gpu_runner.log.runs.MOST_LISTED", 3)
-    for t in range(5):
+def test_however_many_runs_there_are_all_are_listed(tmp_path: Path) -> None:
+    for t in range(2001):
         write(tmp_path, f"run {t}", start(float(t)))
-    infos = RunIndex(tmp_path, At(500.0)).infos()
-    assert [info.id for info in infos] == ["run 4", "run 3", "run 2", ""]
-    assert infos[-1].problem == "2 more are not listed: move old ones into another folder"
+    infos = RunIndex(tmp_path, At(5000.0)).infos()
+    assert [info.id for info in infos] == [f"run {t}" for t in reversed(range(2001))]
 
 
 def test_a_log_is_read_again_only_when_it_has_changed(tmp_path: Path) -> None:
@@ -274,6 +270,15 @@ def test_a_page_waits_for_no_more_logs_than_can_be_read_at_once(tmp_path: Path) 
         for number in reversed(range(12))  # the newest first
     ]
     assert len(RunIndex(tmp_path, Ticking(0.0)).infos()) == 12
+
+
+def test_what_is_read_ahead_is_in_the_first_answer(tmp_path: Path) -> None:
+    for number in range(12):
+        write(tmp_path, f"run{number}", start())
+    index = RunIndex(tmp_path, Ticking(0.0))
+    index.read_ahead()
+    answer = index.changes("")
+    assert (len(answer["runs"]), answer["more"]) == (12, False)
 
 
 def test_notes_that_cannot_be_read_hide_no_run(tmp_path: Path) -> None:

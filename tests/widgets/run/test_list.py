@@ -48,10 +48,10 @@ def test_a_cell_says_what_is_known(node: Node, column: str, cell: dict[str, str]
 
 
 def test_runs_of_the_page_recordings_and_what_cannot_be_read_are_rows_too(node: Node) -> None:
-    bad = RUN | {"id": "", "status": "unreadable", "problem": "3 more are not listed"}
+    bad = RUN | {"id": "", "status": "unreadable", "problem": "entry 3 has no name"}
     first, own, recorded = rows(node, [bad], [OWN], [RECORDED])
     assert (first["key"], first["note"], first["noted"]) == (
-        "live:3 more are not listed",
+        "live:entry 3 has no name",
         bad["problem"],
         False,
     )
