@@ -200,6 +200,7 @@ class Launcher:
                         process.wait(CANCEL_SECONDS)
                     except psutil.TimeoutExpired:
                         process.kill()
+                        process.wait(CANCEL_SECONDS)
             self._child = None
             (self._runs / STATE).unlink()
 
