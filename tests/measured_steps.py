@@ -128,7 +128,9 @@ def _step(
     rows: tuple[Example, ...],
     narrow: torch.dtype | None,
 ) -> TrainingStep:
-    choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
+    choice = optim.OptimizerChoice(
+        config.optimizer, config.momentum, config.rounding, ema=config.ema
+    )
     optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     if config.optimizer_in_backward:
         optimizer = OptimizerInBackward(model, optimizer, lambda: RATE, CPU, world)

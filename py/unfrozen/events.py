@@ -128,6 +128,20 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("eval/task_loss", "nats", "Task loss", "Held-out loss on the task being learned."),
     Metric("eval/general_loss", "nats", "General loss", "Held-out loss on the general sets."),
+    Metric(
+        "eval/ema_task_loss",
+        "nats",
+        "Task loss, EMA",
+        "Held-out loss of the moving average of the weights on the task being learned.",
+        chart="Averaged weights",
+    ),
+    Metric(
+        "eval/ema_general_loss",
+        "nats",
+        "General loss, EMA",
+        "Held-out loss of the moving average of the weights on the general sets.",
+        chart="Averaged weights",
+    ),
     Metric("drift/total", "ratio", "Drift", "Norm of the weight change over the initial norm."),
     Metric(
         "perf/step_seconds",

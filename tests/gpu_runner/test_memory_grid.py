@@ -40,6 +40,9 @@ CHOICES: tuple[dict[str, Any], ...] = (
     ),
     {"optimizer": "sgd", "momentum": 0.9, "compute": "bf16", "checkpointing": "full", **WITHIN},
     {"optimizer": "sgd", "fused": False, "checkpointing": "full", **WITHIN},
+    {"ema": 0.999, "checkpointing": "selective"},
+    {"ema": 0.999, "checkpointing": "selective", **NARROW},
+    {"ema": 0.999, "optimizer": "sgd", **WITHIN},
     {"neftune_alpha": 5.0},
     {"neftune_alpha": 5.0, "checkpointing": "full", **NARROW},
 )

@@ -200,11 +200,13 @@ def test_a_penalty_keeps_the_model_nearer(make: Make, console: Console) -> None:
             {"params": "bf16", "rounding": "stochastic"},
             {"params": "bf16", "rounding": "kahan"},
             {"beta1": 0.8, "beta2_tokens": 2000.0, "epsilon": 1e-6},
+            {"ema": 0.9},
         ],
+        {"ema": 0.9},
         {"ewc": 10.0, "l2sp_pull": 1.0, "fisher_rows": 4, "layer_decay": 1.5},
         {"params": "bf16", "rounding": "stochastic"},
     ),
-    ids=["penalties", "muon", "adafactor", "stochastic", "kahan", "betas"],
+    ids=["penalties", "muon", "adafactor", "stochastic", "kahan", "betas", "ema"],
 )
 def test_a_stopped_run_goes_on_bit_by_bit(
     choices: dict[str, Any],
@@ -221,8 +223,10 @@ def test_a_stopped_run_goes_on_bit_by_bit(
         if at:
             assert not (run / "finished").exists()
             resume(run, console)
-        results.append(load_file(run / "model" / "model.safetensors"))
+        kept = run / "checkpoints" / "step-000006" / "optimizer.safetensors"
+        results.append(load_file(run / "model" / "model.safetensors") | load_file(kept))
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+    assert any(name.startswith("ema.") for name in results[0]) == ("ema" in choices)
 
 
 def test_a_resumed_run_without_its_fisher_is_refused(
@@ -276,6 +280,8 @@ def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
             r"^--beta2 0.9 and --beta2-tokens 100000.0: both set",
         ),
         ({"early_stop": 0}, r"^--early-stop 0 is out of bounds"),
+        ({"ema": 1.0}, r"^--ema 1.0 is out of bounds: give a number from 0.5 to 0.999999"),
+        ({"ema": 0.99, "save_every": 0}, r"^--ema 0.99: the average is kept in checkpoints"),
         ({"optimizer": "adam"}, r"^--optimizer 'adam' is unknown: choose adamw or adamw8bit or"),
     ],
 )

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import matrix
+from gpu_runner.run.run_models import load_trained
 from run_process import (
     Command,
     events,
@@ -160,10 +161,25 @@ def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(
     options: list[str], tmp_path: Path
 ) -> None:
     held = [*options, "--steps", "4", "--set", "l2sp=0.1", "--set", "l2sp_pull=0.1"]
-    held += ["--set", "ewc=0.1", "--set", "fisher_rows=4"]
+    held += ["--set", "ewc=0.1", "--set", "fisher_rows=4", "--set", "ema=0.9"]
     one = finished("train", *held, runs=tmp_path / "one", processes=1)
     two = finished("train", *held, runs=tmp_path / "two", processes=2)
     assert_same(one, two, 1e-6)
+    scored = [
+        [
+            e["m"]["eval/ema_task_loss"]
+            for e in events(run)
+            if "eval/ema_task_loss" in e.get("m", {})
+        ]
+        for run in (one, two)
+    ]
+    assert scored[1] == pytest.approx(scored[0], rel=1e-6)
+    weights = [
+        dict(load_trained(run, None, torch.device("cpu"), averaged=True).model.named_parameters())
+        for run in (one, two)
+    ]
+    for name, average in weights[0].items():
+        torch.testing.assert_close(weights[1][name], average, rtol=0, atol=1e-6)
 
 
 @pytest.mark.matrix

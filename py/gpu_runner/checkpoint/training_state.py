@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.sharded_directory import OPTIMIZER as OPTIMIZERS
 from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
-from gpu_runner.optim.optimizer import Optimizer
+from gpu_runner.optim.optimizer import EMA, Optimizer
 from gpu_runner.plain import read_whole
 from gpu_runner.world import World, as_sharded, full_tensor, is_replica, local, rows_of
 from gpu_runner.world.sharded_files import (
@@ -357,6 +358,28 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
             world.restore_random_states({name: reader.rows(name).clone() for name in states})
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}).") from None
+
+
+@torch.no_grad()
+def read_averages(path: Path, model: Any) -> None:
+    """Set the weights of a whole model to their moving averages in the checkpoint at `path`.
+
+    Weights that never moved have none. Raises `CheckpointError` where there are none at all.
+    """
+    files = [path / OPTIMIZER] if (path / OPTIMIZER).exists() else [*(path / OPTIMIZERS).iterdir()]
+    try:
+        stored, found = StoredTensors(files), False
+        with stored.reading() as reader:
+            for name, parameter in model.named_parameters():
+                if (key := f"{EMA}.{name}") in stored:
+                    parameter.copy_(reader.rows(key))
+                    found = True
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} has no optimizer states to read ({error}).") from None
+    if not found:
+        raise CheckpointError(
+            f"{path.name} has no moving average of the weights: train with --set ema=0.999."
+        )
 
 
 def _read(

@@ -181,6 +181,9 @@ def export(
         int | None,
         typer.Option(metavar="<number>", help="For hf, gguf: the checkpoint of this step."),
     ] = None,
+    ema: Annotated[
+        bool, typer.Option("--ema", help="For hf, gguf: the moving average of the weights.")
+    ] = False,
     out: Annotated[
         str | None, typer.Option(help="For hf: the directory to write; else in the run.")
     ] = None,
@@ -199,7 +202,7 @@ def export(
 
             given = out or file
             place = Path(given).expanduser() if given else None
-            for text in export_model(directory, place, dtype, step).sentences():
+            for text in export_model(directory, place, dtype, step, ema=ema).sentences():
                 typer.echo(printable(text))
             return ExitCode.OK
         if to == "gguf":
@@ -207,7 +210,7 @@ def export(
             from gpu_runner.run.export_model import export_gguf
 
             written = Path(file).expanduser() if file else directory / "export" / "model.gguf"
-            for text in export_gguf(directory, written, type_, step).sentences():
+            for text in export_gguf(directory, written, type_, step, ema=ema).sentences():
                 typer.echo(printable(text))
             return ExitCode.OK
         from gpu_runner.log.export_metrics import export_metrics
@@ -396,6 +399,9 @@ def blend(
     restore: Annotated[
         bool, typer.Option("--restore", help="Also score it with each part put back.")
     ] = False,
+    ema: Annotated[
+        bool, typer.Option("--ema", help="Blend the moving average of the weights.")
+    ] = False,
     out: Annotated[
         str | None, typer.Option(help="Directory for the blended model; else blend/ in the run.")
     ] = None,
@@ -413,7 +419,7 @@ def blend(
         from gpu_runner.run.blend import blend as blend_models
 
         written, parts = Path(out).expanduser() if out else None, _part_alphas(part or [])
-        options = BlendOptions(step, points, alpha, written, parts, last, repair, restore)
+        options = BlendOptions(step, points, alpha, written, parts, last, repair, restore, ema)
         place, where = run_directory(run, runs), choose_device(device)
         with console.status("loading both models") as status:
 

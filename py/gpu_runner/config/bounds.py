@@ -228,6 +228,11 @@ def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
             "only EWC uses it: give --ewc a strength, or drop it",
         ),
         (
+            config.ema is not None and (config.save_every == 0 or not config.keep_state),
+            f"--ema {config.ema}",
+            "the average is kept in checkpoints: leave out --save-every 0 and --no-keep-state",
+        ),
+        (
             config.optimizer_in_backward and penalised,
             "--l2sp, --l2sp-pull or --ewc",
             "with --optimizer-in-backward, gradients are freed before a penalty can be added",

@@ -190,6 +190,11 @@ class TrainConfig:
     fisher_rows: Annotated[
         int, SettingSpec("Examples for the Fisher, before the first step", FORGETTING, 1, 1_000_000)
     ] = 128
+    ema: Annotated[
+        float | None,
+        SettingSpec("Decay of a moving average of the weights, per step; usual: 0.999.", FORGETTING,
+                    0.5, 0.999999),
+    ] = None  # fmt: skip
     anchor_in_memory: Annotated[
         bool, SettingSpec("Hold θ₀ (and the Fisher) in memory, not on disk", FORGETTING)
     ] = False

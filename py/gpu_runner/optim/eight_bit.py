@@ -65,8 +65,9 @@ class AdamW8bit:
             return
         parameters = [p for group in self.param_groups for p in group["params"]]
         for parameter in parameters:
-            if parameter in self.state and not self._inner.state[parameter]:
-                self._inner.state[parameter] = self._library_state(parameter, self.state[parameter])
+            saved = self.state.get(parameter, {})
+            if "step" in saved and not self._inner.state[parameter]:
+                self._inner.state[parameter] = self._library_state(parameter, saved)
         torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self.grad_scale)
         with (
             _disable_current_modes()
@@ -85,7 +86,8 @@ class AdamW8bit:
             maps = self._inner.name2qmap
             tables = {"qmap1": maps["dynamic"], "qmap2": maps["udynamic"]}
             coded = tables if saved["state1"].dtype == torch.uint8 else {}
-            return saved | {name: table.to(parameter.device) for name, table in coded.items()}
+            own = {name: saved[name] for name in saved.keys() - {"ema"}}
+            return own | {name: table.to(parameter.device) for name, table in coded.items()}
         state: dict[str, Any] = {"step": saved["step"].cpu()}
         for name, signed in (("exp_avg", True), ("exp_avg_sq", False)):
             state[name] = self._inner._new_buffer(parameter, signed)

@@ -16,7 +16,7 @@ single number.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Protocol
@@ -90,6 +90,8 @@ def describe_factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> lis
     ]
 
 
+EMA: Final = "ema"
+"""The key of a weight's moving average in its state."""
 STALL_EVERY: Final = 10  # steps between two measurements of unchanged bf16 weights
 
 
@@ -113,6 +115,8 @@ class OptimizerChoice:
     """Patterns of weights and the factors of their learning rate."""
     decays: Pairs = ()
     """Patterns of weights and the factors of their weight decay."""
+    ema: float | None = None
+    """Decay of a moving average of the weights."""
 
     @property
     def adam(self) -> dict[str, Any]:
@@ -145,10 +149,17 @@ class StepOptimizer(Protocol):
 
 
 class Optimizer:
-    """One or two optimizers over every parameter (Muon leaves embeddings and vectors to AdamW)."""
+    """One or two optimizers over every parameter (Muon leaves embeddings and vectors to AdamW).
 
-    def __init__(self, parts: list[Any], rounding: Rounding = "nearest") -> None:
+    With `ema`, a moving average of each weight is part of its state, in fp32: it begins with the
+    weight as it was before its first update, and moves by 1 − ema of the way after every step.
+    """
+
+    def __init__(
+        self, parts: list[Any], rounding: Rounding = "nearest", ema: float | None = None
+    ) -> None:
         self.parts: list[Any] = parts
+        self._ema = ema
         self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for part in parts:
             part.state = self.state
@@ -168,7 +179,7 @@ class Optimizer:
         weights nor moments nor the step count), else 0. Frees the gradients.
         """
         skipped = self._update(self.parts, self._parameters, lr, norm, clip)
-        self.end_step()
+        self.end_step(skipped)
         return skipped
 
     def update_one(self, parameter: Tensor, lr: float, norm: Tensor) -> Tensor:
@@ -203,6 +214,7 @@ class Optimizer:
         scale = (norm / clip).clamp(min=1.0) if clip > 0 else torch.ones_like(norm)
         watched = self._gauge.useful and self._steps % STALL_EVERY == 0
         earlier = self._gauge.before(parameters) if watched else []
+        averages = self._begin_averages(parameters)
         for part in parts:
             for group in part.param_groups:
                 rate = lr * group["rate_share"]
@@ -211,9 +223,27 @@ class Optimizer:
             part.step()
         if watched:
             self._gauge.after(earlier, skipped)
+        for parameter, average in averages.items():
+            self.state[parameter][EMA] = average  # not before: a rule begins where there is nothing
         for parameter in parameters:
             parameter.grad = None
         return skipped
+
+    def _begin_averages(self, parameters: list[Tensor]) -> dict[Tensor, Tensor]:
+        """Return copies of the weights that move for the first time now, if they are averaged."""
+        if self._ema is None:
+            return {}
+        return {
+            parameter: parameter.detach().to(torch.float32, copy=True)
+            for parameter in parameters
+            if parameter.grad is not None and EMA not in self.state.get(parameter, {})
+        }
+
+    def averages(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's part of each weight that has moved, and of its average."""
+        for parameter, state in self.state.items():
+            if EMA in state:
+                yield local(parameter.detach()), local(state[EMA])
 
     def reached(self) -> set[Tensor]:
         """Return the weights that have got a gradient since the last step."""
@@ -223,8 +253,14 @@ class Optimizer:
         """Return the L2 norm of this process's gradients; see `gradient_norm`."""
         return gradient_norm(parameters)
 
-    def end_step(self) -> None:
-        """End the step after its last update."""
+    def end_step(self, skipped: Tensor) -> None:
+        """End the step after its last update; averages move unless it was `skipped`."""
+        for weight, average in self.averages():
+            share = (1 - (self._ema or 0.0)) * (1 - skipped)
+            if weight.dtype == average.dtype:
+                average.lerp_(weight, share)
+            else:
+                average.mul_(1 - share).addcmul_(weight, share)
         self._gauge.end_step()
         self._steps += 1
 
@@ -257,7 +293,7 @@ def build(
             " processes: choose adafactor, which needs even less memory."
         )
     every = _Named(named, _shares(named, choice), _decays(named, weight_decay, choice))
-    optimizer = Optimizer(_UPDATES[choice.name](every, lr, choice), choice.rounding)
+    optimizer = Optimizer(_UPDATES[choice.name](every, lr, choice), choice.rounding, choice.ema)
     assert_full(model, optimizer)
     return optimizer
 
@@ -422,8 +458,8 @@ class OptimizerInBackward:
     def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
         """End the step, whose weights are updated; return 1 if any update was skipped, else 0."""
         del lr, norm, clip
-        self._optimizer.end_step()
-        self._reached.clear()
         skipped = self._skipped
+        self._optimizer.end_step(skipped)
+        self._reached.clear()
         self._square, self._skipped = torch.zeros_like(skipped), torch.zeros_like(skipped)
         return skipped

@@ -229,6 +229,8 @@ def _objective(plan: RunPlan) -> str:
         chosen.append(f"noise on embeddings, α {config.neftune_alpha:g}")
     if config.router_balance:
         chosen.append(f"router balance {config.router_balance:g}")
+    if config.ema is not None:
+        chosen.append(f"moving average of the weights, {config.ema:g}")
     if config.early_stop:
         chosen.append(f"stops after {config.early_stop} evaluations without a lower task loss")
     return "; ".join([moves, *chosen])

@@ -95,7 +95,8 @@ def evaluation_seconds(planned: RunPlan, step_seconds: float) -> float:
     scored = sum(suite.tokens for suite in planned.suites.values())
     weights = planned.weight_bytes / planned.feed.ranks
     passes = weights * DRIFT_PASSES / (1e9 * _host_bandwidth())
-    return step_seconds * scored / (3 * tokens) + passes
+    models = 1 if planned.config.ema is None else 2
+    return models * step_seconds * scored / (3 * tokens) + passes
 
 
 @cache

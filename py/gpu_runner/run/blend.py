@@ -117,6 +117,7 @@ class Blend:
     trained   the model as the run left it
     restored  it with one part put back, by the part
     averaged  the steps whose mean θ* is, if it is one
+    ema       whether θ* is the moving average of the weights
     """
 
     curve: tuple[BlendPoint, ...]
@@ -127,6 +128,7 @@ class Blend:
     restored: Mapping[str, BlendPoint]
     averaged: tuple[int, ...] = ()
     repair: Repair | None = None
+    ema: bool = False
 
     def sentences(self) -> str:
         """Return what was chosen, how θ* was made, and where its model is, for a person."""
@@ -138,6 +140,7 @@ class Blend:
     def _made(self) -> list[str]:
         steps = ", ".join(map(str, self.averaged))
         made = [f"θ* is the mean of steps {steps}."] if self.averaged else []
+        made += ["θ* is the moving average of the weights."] if self.ema else []
         return [*made, f"{self.repair.sentence()}."] if self.repair is not None else made
 
     def recipe(self, parts: Mapping[str, float]) -> str:
@@ -159,6 +162,7 @@ class Blend:
             "trained": self.trained.as_json(self.trained)["sets"],
             "restored": parts,
             "averaged": list(self.averaged),
+            "ema": self.ema,
             "repair": self.repair and self.repair.sentence(),
         }
 
@@ -175,6 +179,7 @@ class BlendOptions:
     last     how many of the newest checkpoints θ* is the mean of
     repair   whether the change is repaired by its spectrum
     restore  whether the trained model is also scored with each part put back
+    ema      whether θ* is the moving average of the weights
     """
 
     step: int | None = None
@@ -185,6 +190,7 @@ class BlendOptions:
     last: int | None = None
     repair: bool = False
     restore: bool = False
+    ema: bool = False
 
     def check(self) -> None:
         """Raise `UsageError` for a value out of bounds, or a directory that exists."""
@@ -205,8 +211,9 @@ class BlendOptions:
                 )
         if self.last is not None and self.last < 2:
             raise UsageError(f"--last {self.last} is out of bounds: give 2 checkpoints or more.")
-        if self.last is not None and self.step is not None:
-            raise UsageError("--last takes the newest checkpoints: leave out --step.")
+        if self.last is not None and (self.step is not None or self.ema):
+            other = "--ema" if self.ema else "--step"
+            raise UsageError(f"--last takes the newest checkpoints: leave out {other}.")
         if self.out is not None and self.out.exists():
             raise UsageError(f"--out {self.out} exists already: give another directory.")
 
@@ -225,7 +232,7 @@ def blend(
     Raises `UsageError`, `CheckpointError`, `ModelLoadError`, `DataError`, `SystemFailure`.
     """
     options.check()
-    after = load_trained(run, options.step, device, trusted=trusted)
+    after = load_trained(run, options.step, device, trusted=trusted, averaged=options.ema)
     before = load_initial(run, device, trusted=trusted)
     _check_same(before, after)
     fixed = _own_alphas(after.model, options.parts)
@@ -245,7 +252,9 @@ def blend(
     if chosen is not None:
         scorer.mix(chosen, fixed)
         place = options.out or run / "blend"
-    found = Blend(tuple(curve), trained, chosen, reason, place, restored, averaged, repair)
+    found = Blend(
+        tuple(curve), trained, chosen, reason, place, restored, averaged, repair, options.ema
+    )
     if place is not None:
 
         def fill(directory: Path) -> None:

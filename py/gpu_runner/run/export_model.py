@@ -25,7 +25,7 @@ from gpu_runner.log.tail import LOG_NAME, MOST_LINE_BYTES, parse
 from gpu_runner.model import sharded_load
 from gpu_runner.model.gguf_file import TYPES, GgufModel, GgufType
 from gpu_runner.model.load import DTYPES, Source, find, load, load_tokenizer, read_config
-from gpu_runner.model.save import save_around, save_weights
+from gpu_runner.model.save import save, save_around, save_weights
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.run.checkpointer import FINISHED
 from gpu_runner.run.directory import read_config as read_settings
@@ -48,17 +48,25 @@ _UNFINISHED: Final = ".unfinished"
 
 
 def export_model(
-    run: Path, out: Path | None = None, dtype: str | None = None, step: int | None = None
+    run: Path,
+    out: Path | None = None,
+    dtype: str | None = None,
+    step: int | None = None,
+    *,
+    ema: bool = False,
 ) -> ExportedModel:
     """Write the model of `run` to `out`, or to `export/hf` in the run; load it and ask it again.
 
-    That of the finished run; of one that is not, or with `step`, that of a checkpoint. `dtype` is
-    that of its files, its own if None. Raises `CheckpointError` where there is no such model, or it
+    That of the finished run; of one that is not, or with `step`, that of a checkpoint; with `ema`
+    the moving average of its weights, which is asked nothing. `dtype` is that of its files, its own
+    if None. Raises `CheckpointError` where there is no such model, or it
     is not as it was saved; `UsageError`, `ModelLoadError`; `SystemFailure` where it cannot be
     written.
     """
     if dtype not in (None, *DTYPES):
         raise UsageError(f"--dtype {dtype!r} is unknown: choose {' or '.join(DTYPES)}.")
+    if ema:
+        return _export_average(run, out, dtype, step)
     place = model_place(run, step)
     source = Source("directory", run.name, str(place))
     own, _ = read_config(source)
@@ -82,6 +90,21 @@ def export_model(
     where = out or run / "export" / "hf"
     saved = checkpoint.publish(where, fill, private=False)
     return ExportedModel(saved, *_ask_again(run, saved, step, logged.samples))
+
+
+def _export_average(
+    run: Path, out: Path | None, dtype: str | None, step: int | None
+) -> ExportedModel:
+    found = load_trained(run, step, CPU, averaged=True)
+    model = found.model.to(DTYPES[dtype]) if dtype else found.model
+
+    def fill(directory: Path) -> None:
+        save(model, found.tokenizer, directory)
+        write_card(directory, run, f"Its weights are the {found.name}.", ())
+
+    return ExportedModel(
+        checkpoint.publish(out or run / "export" / "hf", fill, private=False), 0, 0
+    )
 
 
 def _ask_again(
@@ -185,15 +208,18 @@ class ExportedGguf:
         ]
 
 
-def export_gguf(run: Path, file: Path, kind: str, step: int | None = None) -> ExportedGguf:
+def export_gguf(
+    run: Path, file: Path, kind: str, step: int | None = None, *, ema: bool = False
+) -> ExportedGguf:
     """Write the model of `run`, or its checkpoint of `step`, to `file`; read it back and compare.
 
+    With `ema` it is the moving average of its weights.
     All of the model is in memory, twice while it is compared. Nothing half-written stays. Raises
     `UsageError` for a type or a file that cannot be, a model that is not written as GGUF;
     `CheckpointError` where what is read back is not what was written; `SystemFailure`.
     """
     chosen = _check(file, kind)
-    trained = load_trained(run, step, CPU)
+    trained = load_trained(run, step, CPU, averaged=ema)
     end = _trained_end(run)
     with _new_file(file) as unfinished:
         GgufModel(trained.model, trained.tokenizer, run.name, end).write(unfinished, chosen)

@@ -326,6 +326,7 @@ def _optimizer_choice(plan: RunPlan) -> optim.OptimizerChoice:
         config.epsilon,
         config.rates or (),
         config.decays or (),
+        config.ema,
     )
 
 
@@ -600,7 +601,7 @@ def _observer(
         sampling=_sampling(plan),
         steps=plan.steps,
         world=run.world,
-        stalled_share=run.optimizer.stalled_share,
+        optimizer=run.optimizer,
         recorder=recorder,
     )
     return RunObserver(

@@ -21,10 +21,11 @@ from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import Encoder
 from gpu_runner.errors import DataError, RunnerError
 from gpu_runner.log.questions import Question
+from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.run.interval_chooser import IntervalChooser
 from gpu_runner.run.recorder import BEAT_SECONDS, PATIENCE_SECONDS, Recorder
-from gpu_runner.train.evaluate import Continuation, Evaluator, generate
-from gpu_runner.train.initial_weights import InitialWeights
+from gpu_runner.train.evaluate import Continuation, Evaluator, Score, generate
+from gpu_runner.train.initial_weights import InitialWeights, swapped
 from gpu_runner.train.loop import State, StepResult
 from gpu_runner.world import World
 
@@ -76,7 +77,7 @@ class Validation:
     sampling: Sampling
     steps: int
     world: World
-    stalled_share: Callable[[], float | None]
+    optimizer: Optimizer
     recorder: Recorder
     seconds: float = 0.0
     """What the newest evaluation took, without samples; 0 before the first."""
@@ -89,6 +90,7 @@ class Validation:
         history = self.recorder.history
         scores = self.world.run(self.evaluator.run, self.model, self.recorder.progress)
         drift = self.initial_weights.drift(self.model)
+        averaged = self._score_average() if state.step else []
         losses = {score.suite: score.loss for score in scores}
         exact = {score.suite: score.exact for score in scores if score.exact}
         is_best = history.add_evaluation(
@@ -96,12 +98,21 @@ class Validation:
         )
         load = self.evaluator.routers.load(self.world)
         shares = [] if load is None else load.tolist()
-        self.recorder.evaluated(state.step, scores, drift, self.stalled_share(), shares)
+        stalled = self.optimizer.stalled_share()
+        self.recorder.evaluated(state.step, scores, drift, stalled, shares, averaged)
         self.seconds = time.monotonic() - started
         if state.step in (0, self.steps):
             self.sample(state.step, "before" if state.step == 0 else "after")
         self._patience = max(BEAT_SECONDS, time.monotonic() - started)
         return is_best
+
+    def _score_average(self) -> list[Score]:
+        """Return the scores of the moving average of the weights; none where there is none."""
+        pairs = list(self.optimizer.averages())
+        if not pairs:
+            return []
+        with swapped(pairs):
+            return self.world.run(self.evaluator.run, self.model, self.recorder.progress)
 
     def answer(self, question: Question) -> tuple[Continuation, Continuation]:
         """Return what θ₀ and the model now write. Raises `DataError`, `CheckpointError`."""

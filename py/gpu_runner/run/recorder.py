@@ -244,9 +244,11 @@ class Recorder:
         drift: Drift | None,
         stalled: float | None,
         load: Sequence[Sequence[float]] = (),
+        averaged: Sequence[Score] = (),
     ) -> None:
         """Log an evaluation: every loss beside that at step 0, the drift of the layers, the share
-        of bf16 weights that did not change, and, of a mixture of experts, the load of each expert.
+        of bf16 weights that did not change, and, of a mixture of experts, the load of each expert;
+        task and general loss of the `averaged` weights.
         """
         m = {} if drift is None else {"drift/total": drift.total}
         for score in scores:
@@ -268,6 +270,9 @@ class Recorder:
             )
             if score.suite in (TASK, GENERAL):
                 m[f"eval/{score.suite}_loss"] = score.loss
+        for score in averaged:
+            if score.suite in (TASK, GENERAL):
+                m[f"eval/ema_{score.suite}_loss"] = score.loss
         m |= self._stalled(step, stalled)
         m |= self._load(load)
         if m:

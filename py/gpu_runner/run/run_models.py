@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 
 from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner.checkpoint.training_state import read_averages
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
@@ -67,6 +68,16 @@ def model_place(run: Path, step: int | None = None) -> Path:
     return newest
 
 
+def checkpoint_place(run: Path, step: int | None = None) -> Path:
+    """Return the checkpoint of a run at `step`, or its newest. Raises `CheckpointError`."""
+    if step is not None:
+        return model_place(run, step)
+    newest, refused = checkpoint.newest(run / CHECKPOINTS)
+    if newest is None:
+        raise CheckpointError(f"{run} has no whole checkpoint{f': {refused[0]}' * bool(refused)}.")
+    return newest
+
+
 def steps_on_disk(run: Path) -> list[int]:
     """Return the steps whose models a run has, ascending, that of the finished model among them."""
     steps = {
@@ -78,11 +89,19 @@ def steps_on_disk(run: Path) -> list[int]:
 
 
 def load_trained(
-    run: Path, step: int | None, device: torch.device, *, trusted: bool = False
+    run: Path,
+    step: int | None,
+    device: torch.device,
+    *,
+    trusted: bool = False,
+    averaged: bool = False,
 ) -> RunModel:
-    """Load what a run trained, or its checkpoint of `step`. Raises as `model_place` and `load`."""
+    """Load what a run trained, or its checkpoint of `step`; `averaged`: the EMA of its weights.
+
+    Raises as `model_place` and `load`, `CheckpointError` where there is no such average.
+    """
     config = read_settings(run)
-    place = model_place(run, step)
+    place = checkpoint_place(run, step) if averaged else model_place(run, step)
     source = Source("directory", run.name, str(place), trusted=trusted)
     tokenizer, encoder = read_tokenizer(config, place, trusted=trusted)
     if sharded_load.has_sharded_weights(place):
@@ -91,7 +110,10 @@ def load_trained(
         model = found.model
     else:
         model = load(source, tokenizer, config.params, device)
-    return RunModel(model_title(run, place), model.eval(), tokenizer, encoder)
+    if not averaged:
+        return RunModel(model_title(run, place), model.eval(), tokenizer, encoder)
+    read_averages(place, model)
+    return RunModel(f"EMA at {model_title(run, place)}", model.eval(), tokenizer, encoder)
 
 
 def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> RunModel:

@@ -13,8 +13,8 @@ are read, by size and time, and tensor by tensor when a run is resumed (`origins
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -70,23 +70,9 @@ class InitialWeights:
         for _, now, start in self.pairs(model):
             now.copy_(start)
 
-    @contextmanager
-    def swapped_into(self, model: Any) -> Iterator[None]:
-        """Hold these weights in `model` inside; then its own again, bit for bit.
-
-        Those of this process are copied to host memory meanwhile.
-        """
-        own: list[tuple[Tensor, Tensor]] = []
-        try:
-            with torch.no_grad():
-                for _, now, start in self.pairs(model):
-                    own.append((now, now.to("cpu", copy=True)))
-                    now.copy_(start)
-            yield
-        finally:
-            with torch.no_grad():
-                for now, before in own:
-                    now.copy_(before)
+    def swapped_into(self, model: Any) -> AbstractContextManager[None]:
+        """Hold these weights in `model` inside; then its own again: see `swapped`."""
+        return swapped((now, start) for _, now, start in self.pairs(model))
 
     def pairs(self, model: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, the parameter, its initial value in fp32), of what this process holds.
@@ -238,3 +224,22 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 def _ratio(moved: float, initial: float) -> float:
     return float((moved / initial) ** 0.5) if initial > 0 else 0.0
+
+
+@contextmanager
+def swapped(pairs: Iterable[tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Hold the second of each pair in the first inside; then its own value again, bit for bit.
+
+    Those of this process are copied to host memory meanwhile.
+    """
+    own: list[tuple[Tensor, Tensor]] = []
+    try:
+        with torch.no_grad():
+            for now, other in pairs:
+                own.append((now, now.to("cpu", copy=True)))
+                now.copy_(other)
+        yield
+    finally:
+        with torch.no_grad():
+            for now, before in own:
+                now.copy_(before)

@@ -210,6 +210,12 @@ class Recipe:
         " (`optimizer_in_bwd` in torchtune).",
         "Optimizer",
     )
+    ema: bool = flag(
+        False,
+        "EMA of the weights",
+        "An exponential moving average of the weights that train, in fp32 beside them.",
+        "Optimizer",
+    )
     no_sync: bool = flag(
         False,
         "No gradient sync while accumulating (`no_sync`)",

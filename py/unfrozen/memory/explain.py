@@ -165,7 +165,8 @@ def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> 
             return f"low rank {recipe.projection_rank}", count
         copies = {"adamw": 2}.get(recipe.optimizer, 1)
         width = _FEW_BITS.get(str(recipe.moments)) or str(BYTES.get(str(recipe.moments), 4))
-        return f"{copies}·{width}", trained
+        average = f"{' + ' * bool(recipe.moments)}{BYTES['fp32']}" * recipe.ema
+        return f"{f'{copies}·{width}' * bool(recipe.moments or not average)}{average}", trained
     kinds = {
         "master": recipe.master,
         "grads": recipe.grads,
@@ -178,6 +179,8 @@ def _width_bytes(width: str) -> float:
     """Return the bytes in such a text; 0 where it names no number."""
     for text, value in _FEW_BITS.items():
         width = width.replace(value, str({"int8": INT8_BYTES, "int4": INT4_BYTES}[text]))
+    if " + " in width:
+        return sum(map(_width_bytes, width.split(" + ")))
     parts = width.split("·")
     total = 1.0
     for part in parts:

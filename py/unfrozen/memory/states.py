@@ -134,7 +134,15 @@ def beside_frozen(model: ModelConfig, recipe: Recipe, each: float) -> tuple[floa
 
 
 def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
-    """Return the bytes of optimizer state beside the master copy, exact tensor by tensor."""
+    """Return the bytes of optimizer state beside the master copy, exact tensor by tensor.
+
+    A moving average of the weights is part of it.
+    """
+    average = BYTES["fp32"] * trained_parameters(model, recipe) if recipe.ema else 0
+    return average + _moment_bytes(model, recipe)
+
+
+def _moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     kind = OPTIMIZERS[recipe.optimizer]
     if recipe.paged or not (kind.states or kind.factored):
         return 0

@@ -120,3 +120,45 @@ def test_the_norm_is_computed_in_fp32() -> None:
 
 def test_the_norm_of_no_gradients_is_zero() -> None:
     assert float(optim.gradient_norm([torch.nn.Parameter(torch.ones(3))])) == 0.0
+
+
+@pytest.mark.parametrize("width", [torch.float32, torch.bfloat16])
+def test_the_moving_average_follows_the_weights_but_for_skipped_steps(width: torch.dtype) -> None:
+    model = with_gradients(1.0).to(width)
+    optimizer = optim.build(
+        model, lr=1e-2, weight_decay=0.0, choice=optim.OptimizerChoice(ema=0.75)
+    )
+    known = [p.detach().float().clone() for p in model.parameters()]
+    for norm in (1.0, float("nan"), 2.0):
+        for parameter, other in zip(
+            model.parameters(), with_gradients(1.0).parameters(), strict=True
+        ):
+            assert other.grad is not None
+            parameter.grad = other.grad.to(width)
+        optimizer.step(1e-2, torch.tensor(norm), 0.0)
+        if norm == norm:
+            known = [
+                0.75 * average + 0.25 * p.detach().float()
+                for average, p in zip(known, model.parameters(), strict=True)
+            ]
+    found = {weight.data_ptr(): average for weight, average in optimizer.averages()}
+    for parameter, average in zip(model.parameters(), known, strict=True):
+        assert found[parameter.data_ptr()].dtype == torch.float32
+        torch.testing.assert_close(found[parameter.data_ptr()], average, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd", "muon"])
+def test_a_moving_average_changes_no_update(name: Any) -> None:
+    results = []
+    for ema in (None, 0.9):
+        model = with_gradients(1.0)
+        choice = optim.OptimizerChoice(name, ema=ema)
+        optimizer = optim.build(model, lr=1e-2, weight_decay=0.1, choice=choice)
+        for _ in range(2):
+            for parameter, other in zip(
+                model.parameters(), with_gradients(1.0).parameters(), strict=True
+            ):
+                parameter.grad = other.grad
+            optimizer.step(1e-2, torch.tensor(1.0), 0.0)
+        results.append([p.detach() for p in model.parameters()])
+    assert all(map(torch.equal, *results))

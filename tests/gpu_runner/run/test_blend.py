@@ -23,6 +23,7 @@ from gpu_runner.run.blend import (
     noise_threshold,
     repair_change,
 )
+from gpu_runner.run.export_model import export_model
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.run_models import steps_on_disk
 from gpu_runner.train.evaluate import Score, change_of
@@ -109,6 +110,37 @@ def test_the_last_checkpoints_are_averaged(shared_config: TrainConfig, tmp_path:
         assert torch.equal(tensor, mean.float())
     with pytest.raises(UsageError, match=r"--last 4: \S+ has 3 checkpoints, of steps 2, 4, 6"):
         blend(run, BlendOptions(last=4), CPU)
+
+
+@pytest.fixture(scope="module")
+def averaged(shared_config: TrainConfig) -> Path:
+    """A run with a moving average of its weights."""
+    config = elsewhere(shared_config, "ema", ema=0.5)
+    assert fine_tune(config, Console(quiet=True)) == ExitCode.OK
+    return the_run(config)
+
+
+def test_the_moving_average_is_scored_beside_the_weights_and_blended(
+    averaged: Path, tmp_path: Path
+) -> None:
+    logged = [event["m"] for event in events(averaged) if event["kind"] == "metrics"]
+    (scored,) = [m for m in logged[-3:] if "eval/ema_task_loss" in m]
+    found = blend(averaged, BlendOptions(points=2, ema=True, alpha=1.0, out=tmp_path / "x"), CPU)
+    assert losses(found.curve[-1])["task"] == pytest.approx(scored["eval/ema_task_loss"], rel=1e-5)
+    assert scored["eval/ema_task_loss"] != scored["eval/task_loss"]
+    assert "θ* is the moving average of the weights." in found.sentences()
+    newest = averaged / "checkpoints" / "step-000006" / "optimizer.safetensors"
+    kept = load_file(newest)
+    assert all(torch.equal(kept[f"ema.{n}"], w) for n, w in weights(tmp_path / "x").items())
+    saved = export_model(averaged, tmp_path / "hf", ema=True).saved
+    assert all(torch.equal(kept[f"ema.{n}"], w) for n, w in weights(saved.path).items())
+
+
+def test_a_run_without_a_moving_average_is_refused(once_finished: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"has no moving average .* train with --set ema=0\.999"
+    ):
+        blend(once_finished, BlendOptions(ema=True), CPU)
 
 
 @pytest.mark.parametrize(("shape", "strength"), [((200, 200), 1.0), ((60, 300), 0.01)])

@@ -40,6 +40,8 @@ MATRIX: dict[str, Any] = {
         ({"optimizer": "sgd"}, 8),
         ({"optimizer": "lion"}, 12),
         ({"optimizer": "adafactor"}, 8),
+        ({"ema": True}, 20),
+        ({"ema": True, "optimizer": "sgd"}, 12),
     ],
 )
 def test_states_take_so_many_bytes_a_parameter(given: dict[str, Any], each: float) -> None:

@@ -109,7 +109,8 @@ def update_bytes(recipe: Recipe) -> float:
     if recipe.step in ("foreach", "for_loop"):
         exact = recipe.master or recipe.params == "fp32"
         loose = OPTIMIZERS[recipe.optimizer].unfused_bytes * (1.0 if exact else 0.5)
-    return kept + loose + (1 + CLIP_BYTES) * BYTES[recipe.grads]
+    average = 2 * BYTES["fp32"] + weights if recipe.ema else 0  # read and written; weights read
+    return kept + loose + average + (1 + CLIP_BYTES) * BYTES[recipe.grads]
 
 
 KERNEL_SECONDS: Final = 1.3e-6
