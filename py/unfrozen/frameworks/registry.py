@@ -40,15 +40,15 @@ class Framework:
 
 
 FILLED_IN: Final = {
-    "MODEL": "of the hub or a folder",
-    "CHECKPOINT": "its weights as Megatron-LM saves them",
-    "MODULE": "of torchtitan, such as llama3",
+    "MODEL": "a name on the hub or a folder",
+    "CHECKPOINT": "the weights as Megatron-LM saves them",
+    "MODULE": "one of torchtitan's, such as llama3",
     "CONFIG": "a function of its config_registry.py",
-    "DATA": "of the hub or a folder",
+    "DATA": "a name on the hub or a folder",
     "FILE.jsonl": "your data",
-    "TEMPLATE": "of chats, such as llama3",
-    "RATE": "of learning",
-    "STEPS": "how many",
+    "TEMPLATE": "a chat template, such as llama3",
+    "RATE": "the learning rate",
+    "STEPS": "how many to train",
     "OUT": "a new folder",
     "RANK": "the machine's number, from 0",
     "FIRST_HOST": "a machine that the others can reach",

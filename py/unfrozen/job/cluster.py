@@ -134,6 +134,7 @@ class Cluster:
         " torchtitan.",
         "Data parallelism",
         applies=_shards_weights,
+        json_only=True,
     )
     """Where they are not tied; gradients are then reduced in fp32, whatever their own dtype
     (`gpu_runner`, torchtitan since 2025)."""
@@ -207,6 +208,7 @@ class Cluster:
         most=MOST_GPUS,
         optional=True,
         applies=_has_pipeline,
+        json_only=True,
     )
     """None: as many each, or nearly."""
     expert_parallel: int = whole_number(
@@ -226,6 +228,7 @@ class Cluster:
         most=MOST_GPUS,
         optional=True,
         applies=_splits_experts,
+        json_only=True,
     )
     """None: as tensor_parallel."""
     device_map: bool = flag(

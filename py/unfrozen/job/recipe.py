@@ -167,6 +167,7 @@ class Recipe:
         DTYPES,
         optional=True,
         applies=_shards_gradients,
+        json_only=True,
     )
     """By default that of the gradients, fp32 under `cluster.outer_apart`."""
     optimizer: str = choice(
@@ -222,6 +223,7 @@ class Recipe:
         "Gradients are reduced after the last micro-batch only, and stay unsharded until then.",
         "Batch",
         applies=_accumulates_replicas,
+        json_only=True,
         instead="it reduces gradients after each micro-batch",
     )
     grad_buckets: bool | None = flag(
