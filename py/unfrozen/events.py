@@ -56,6 +56,7 @@ KINDS: Final[dict[str, str]] = {
     "beat": "The trainer lives: when its next event is due, if it is paused, what it does else.",
     "run.resume": "A new attempt resumes from a checkpoint.",
     "run.end": "The run is over, and why.",
+    "blend": "After a run: models between θ₀ and the trained one, scored, and the one chosen.",
 }
 
 METRICS: Final[tuple[Metric, ...]] = (

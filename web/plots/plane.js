@@ -6,16 +6,22 @@
 
 import { h } from "../figures/vnode.js";
 import { axisTitleView, xAxisView, yAxisView } from "./guides.js";
+import { LEADING } from "./text.js";
 
 const HEIGHT = 340;
 const MARGIN = { top: 30, right: 18, bottom: 44, left: 52 };
 const TICKS = [0, 0.25, 0.5, 0.75, 1];
 
-/** @typedef {{task: number, general: number}} Score shares of rows, from 0 to 1 */
+/**
+ * @typedef {{task: number, general: number}} Score shares of rows, from 0 to 1
+ * @typedef {Score & {alpha: number, part: string, isChosen: boolean, says: string[]}} Blended a model between the one before and
+ *   the trained one; with a part, the trained one with that put back
+ * @typedef {{points: Blended[]}} Blend
+ */
 
 /**
  * @param {{task: number, general: number, says: string} | null} challenge
- * @param {{number: number, path: Score[], title: string, isShown: boolean, hasPoints?: boolean}[]} runs
+ * @param {{number: number, path: Score[], title: string, isShown: boolean, hasPoints?: boolean, blends?: Blend[]}[]} runs
  * @param {number} [width] pixels
  * @param {Score[]} [frontier] points that are joined by a line of their own
  */
@@ -29,12 +35,13 @@ export function planeView(challenge, runs, width = 640, frontier = []) {
   return [
     h(
       "svg",
-      { class: "page-run-svg drawing", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
+      { class: "page-run-svg drawing", viewBox: `0 0 ${width} ${HEIGHT}`, role: runs.some(({ blends }) => blends?.length) ? "group" : "img", "aria-label": label },
       axesView(at, width),
       challenge && challengeView(at(challenge), at({ task: 1, general: 1 })),
       frontier.length > 1 && h("polyline", { class: "page-run-frontier", points: frontier.map((point) => at(point).join()).join(" ") }),
       startView(at(challenge ? { task: 0, general: 1 } : (runs[0]?.path[0] ?? { task: 0, general: 1 }))),
       runs.map((run) => runView(run.path.map(at), run)),
+      runs.map(({ number, blends = [] }) => blends.map(({ points }) => blendView(points.map((point) => [...at(point), point]), number))),
     ),
     challenge && h("p", { class: "faint" }, challenge.says),
   ];
@@ -84,5 +91,31 @@ function runView(points, { number, title, isShown, hasPoints }) {
     hasPoints && points.slice(0, -1).map(([cx, cy]) => h("circle", { class: "page-run-step", cx, cy, r: 2.5 })),
     h("circle", { cx: left, cy: top, r: 10 }),
     h("text", { x: left, y: top + 4, "text-anchor": "middle" }, number),
+  );
+}
+
+const LABEL_ROOM = 22; // pixels between points whose α is written
+const SAYS_TOP = HEIGHT - MARGIN.bottom - 3 * LEADING;
+
+/** Draws a curve over α, and parts put back; what a point says is drawn while it is pointed at or has the focus. */
+function blendView(points, number) {
+  const curve = points.filter(([, , { part }]) => !part);
+  const labelled = [];
+  for (const point of [...curve].sort(([, , a], [, , b]) => b.isChosen - a.isChosen)) {
+    if (labelled.every((other) => Math.hypot(other[0] - point[0], other[1] - point[1]) >= LABEL_ROOM)) labelled.push(point);
+  }
+  return h(
+    "g",
+    { class: "page-run-dot-run plane-blend", "data-number": number },
+    h("polyline", { points: curve.map(([left, top]) => `${left},${top}`).join(" ") }),
+    labelled.map(([left, top, { alpha }]) => h("text", { class: "plot-tick", x: left - 8, y: top + 14, "text-anchor": "end" }, `α ${alpha}`)),
+    points.map(([left, top, { part, isChosen, says }]) =>
+      h(
+        "g",
+        { class: isChosen ? "plane-point plane-point-chosen" : "plane-point", tabindex: 0, role: "img", "aria-label": says.join("; ") },
+        part ? h("path", { d: `M${left},${round(top - 5)}l5,5l-5,5l-5,-5z` }) : h("circle", { cx: left, cy: top, r: isChosen ? 6 : 4 }),
+        says.map((line, row) => h("text", { class: "plane-says", x: MARGIN.left + 10, y: SAYS_TOP + row * LEADING }, line)),
+      ),
+    ),
   );
 }

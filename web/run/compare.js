@@ -69,6 +69,38 @@ export function pathOf({ right }) {
 }
 
 /**
+ * Returns what `blend` made of a run's model, over the plane: the models that have answers of both sets.
+ * @param {Run} run
+ * @returns {import("../plots/plane.js").Blend[]}
+ */
+export function blendsOf({ blends }) {
+  const share = ({ exact, of } = {}) => (of ? exact / of : NaN);
+  return blends
+    .map(({ how, chosen, points }) => ({
+      points: points
+        .map(({ alpha, part = "", sets }) => ({
+          part,
+          alpha,
+          task: share(sets.task),
+          general: share(sets.general),
+          isChosen: !part && alpha === chosen,
+          says: [part ? `${part} put back` : `α = ${alpha}${how && `, ${how}`}`, scoreText("learned", sets.task), scoreText("kept", sets.general)],
+        }))
+        .filter(({ task, general }) => Number.isFinite(task + general)),
+    }))
+    .filter(({ points }) => points.length);
+}
+
+/** Says how a set is answered, and the change since the trained model with its interval. */
+export function scoreText(what, score) {
+  if (!score) return "";
+  const { loss, exact, of, change } = score;
+  const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+  const within = change ? `, ${signed(change.value)} [${change.interval.map(signed).join(", ")}]` : "";
+  return of ? `${what} ${exact} of ${of}${within}` : `${what} ${Number(loss).toFixed(3)} nats${within}`;
+}
+
+/**
  * Returns the points that no other beats in both respects, from those that kept most to those that learned most.
  * @param {{task: number, general: number}[]} points
  */

@@ -14,7 +14,7 @@ const LIVE = ["running", "paused", "stalled"];
 /**
  * @typedef {{value: number | null, low: number, high: number, whole: boolean}} Bounded
  * @typedef {{name: string, problem: string, numbers: Record<string, Bounded>}} Recipe
- * @typedef {{name: string, at: number, alive: boolean, run: string | null, code: number | null, lines: string[]}} Started
+ * @typedef {{name: string, verb?: string, at: number, alive: boolean, run: string | null, code: number | null, lines: string[]}} Started
  */
 
 class Control extends EventTarget {

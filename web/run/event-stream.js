@@ -38,7 +38,7 @@ const FINAL_STATES = { 204: "over", 401: "refused", 403: "refused", 404: "missin
  * @param {object} source
  * @param {string} source.run id
  * @param {AbortSignal} source.signal
- * @param {(events: object[], skipped: number) => void} source.onEvents every batch, in order
+ * @param {(events: object[], skipped: number, offset: number) => void} source.onEvents every batch, in order, and where it ends
  * @param {(state: StreamState) => void} source.onState
  * @param {() => void} source.onRestart the log was replaced: start over from an empty run
  * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer's process runs
@@ -111,7 +111,7 @@ function isFinal({ state }) {
 function takeLines(reader, lines) {
   reader.offset = lines.at(-1).id;
   const { events, damaged } = parseLines(lines.map(({ data }) => data));
-  reader.onEvents(events, lines.reduce((sum, { skipped }) => sum + skipped, damaged));
+  reader.onEvents(events, lines.reduce((sum, { skipped }) => sum + skipped, damaged), reader.offset);
 }
 
 /** Reports a state once; a connection that is restored is "back". */
@@ -287,10 +287,10 @@ async function takeEvents(reader, events, batch) {
   if (size) reader.onSize?.(size - reader.offset, reader.offset);
 }
 
-/** Whether a line is the last of its run, without checking it. */
+/** Whether a line may be the last of its log, without checking it. */
 function isEnd(text) {
   try {
-    return JSON.parse(text)?.kind === "run.end";
+    return ["run.end", "blend"].includes(JSON.parse(text)?.kind);
   } catch {
     return false;
   }

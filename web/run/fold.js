@@ -13,6 +13,8 @@ const REFUSAL_LIMIT = 5; // reasons that are shown
 const ATTEMPT_LIMIT = 256;
 const SAMPLE_LIMIT = 64;
 const ANSWER_LIMIT = 20;
+const BLEND_LIMIT = 8; // of one model
+const POINT_LIMIT = 512; // of one blend
 
 /**
  * @typedef {{x: number[], y: number[]}} Points x: optimizer steps; y may hold NaN and ±Infinity
@@ -53,6 +55,7 @@ export function emptyRun() {
     rows: null, // the examples that are trained, as far as they are logged
     samples: [],
     answers: [], // the newest of those that somebody asked for: {prompt, asked, step, before, after}
+    blends: [], // of the trained model with the one before, once it was: {how, chosen, reason, points}
     alerts: [],
     alertCount: 0,
     checkpoint: null,
@@ -116,6 +119,7 @@ const FOLDS = {
   alert: takeAlert,
   beat: takeBeat,
   "run.resume": takeResume,
+  blend: takeBlend,
   "run.end": takeEnd,
 };
 
@@ -202,6 +206,16 @@ function takeAnswer(run, { prompt, asked = 0, step, before = null, after }) {
   if (run.answers.length > ANSWER_LIMIT) run.answers.shift();
 }
 
+/** A blend is some events; a new one made in the same way replaces the old one. */
+function takeBlend(run, { how, chosen = null, reason = "", points, begins }) {
+  if (begins) run.blends = run.blends.filter((blend) => blend.how !== how).slice(1 - BLEND_LIMIT);
+  let blend = run.blends.find((one) => one.how === how);
+  if (!blend && run.blends.length === BLEND_LIMIT) return;
+  if (!blend) run.blends.push((blend = { how, points: [] }));
+  Object.assign(blend, { chosen, reason });
+  blend.points.push(...points.slice(0, POINT_LIMIT - blend.points.length));
+}
+
 function takeAlert(run, { level = "info", text, step, t }) {
   run.alertCount += 1;
   run.alerts.push({ level, text, step, time: t });
@@ -218,6 +232,7 @@ function takeResume(run, event) {
   if (run.attempts.length > ATTEMPT_LIMIT) run.attempts.shift();
   run.status = "running";
   run.end = null;
+  run.blends = []; // of a model that is trained further
   run.beat = null; // of the previous attempt
   if (event.plan) takePlan(run, event.plan); // resumed to another last step
   run.nonFinite = run.nonFinite > event.from_step ? null : run.nonFinite;
@@ -346,6 +361,11 @@ function secondsLeft({ pace, paused, pausedSince }, t, step, steps) {
 /** @param {Run} run @returns {boolean} whether it was imported from the files of another tool */
 export function isImported(run) {
   return run.start?.source === "imported";
+}
+
+/** @param {Run} run @param {string} health @returns {boolean} whether it is one of `train` that has ended, so that its model is there */
+export function canBlend(run, health) {
+  return run.events > 0 && (run.end !== null || health === "gone") && !run.start?.trainer && !isImported(run);
 }
 
 /** @param {Run} run @returns {boolean} whether it is of data alone, which nothing has been trained on */

@@ -47,6 +47,8 @@ export class RunWatch extends EventTarget {
   /** How much of a large file has been read. */
   progress = "";
   #readAt = 0;
+  #offset = 0; // bytes of the log that were read
+  #grown = { name: "", bytes: 0 }; // to which it was read again
   #whole = null; // what is folded while `run` is an outline
   #opened = null; // promise of the file that is shown, converted
   #stop = new AbortController();
@@ -79,6 +81,15 @@ export class RunWatch extends EventTarget {
     this.showLive(id);
   }
 
+  /** Reads a log of `bytes` again that has grown since its run was over: it was resumed, or its model blended. */
+  followGrowth(bytes) {
+    const { kind, name } = this.source;
+    const known = Math.max(this.#offset, this.#grown.name === name ? this.#grown.bytes : 0);
+    if (kind !== "live" || this.stream !== "over" || bytes <= known) return;
+    this.#grown = { name, bytes }; // a damaged end is read once
+    void this.openLive(name, bytes);
+  }
+
   /** Resolves once the whole log is read, or cannot be: what is saved is no outline. */
   async readWhole() {
     const isOutline = () => this.stream === "outlined" || (this.#whole && !["refused", "missing"].includes(this.stream));
@@ -100,7 +111,10 @@ export class RunWatch extends EventTarget {
     followRun({
       run: id,
       signal,
-      onEvents: guarded((events, skipped) => this.#fold(events, skipped)),
+      onEvents: guarded((events, skipped, offset) => {
+        this.#offset = offset;
+        this.#fold(events, skipped);
+      }),
       onState: guarded((state) => this.#setStream(state, signal)),
       onWriter: guarded((writer) => this.#setWriter(writer)),
       onRestart: guarded(() => Object.assign(this, { run: emptyRun(), caughtUp: false, wasRead: false }).#whole = null),

@@ -318,6 +318,8 @@ def _read_ending(log: Path) -> list[dict[str, Any]]:
     for line in lines_backwards(log, MOST_BACK_BYTES):
         if (found and not _TOLD.search(line)) or (event := _event(line)) is None:
             continue
+        if event["kind"] == "blend":  # it came after the run
+            continue
         found.append(event)
         missing.discard(event.get("suite", ""))
         if not missing:

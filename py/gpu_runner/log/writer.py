@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Protocol
@@ -87,8 +87,9 @@ class EventLog:
     `attempt` and one more than the last attempt in the file. `report` is called with a sentence
     when an event is dropped for the first time.
 
-    Raises `LogError` when a new log exists already, a resumed log does not, it belongs to another
-    run, or another process is writing it.
+    With `resumes=False` the attempt stays that of the last event: what is added tells of a run that
+    is over. Raises `LogError` when a new log exists already, a resumed log does not, it belongs to
+    another run, or another process is writing it.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class EventLog:
         clock: Clock,
         attempt: int = 0,
         report: Callable[[str], None] | None = None,
+        resumes: bool = True,
     ) -> None:
         self.path = path
         self.run = run
@@ -119,7 +121,7 @@ class EventLog:
         try:
             _lock_for_writing(self._fd, path)
             if attempt:
-                self._continue()
+                self._continue(resumes=resumes)
             self._reserve = _reserve_space(path)
         except BaseException:
             os.close(self._fd)
@@ -166,7 +168,7 @@ class EventLog:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _continue(self) -> None:
+    def _continue(self, *, resumes: bool) -> None:
         size = os.fstat(self._fd).st_size
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
         last = last_event(self.path)
@@ -176,7 +178,7 @@ class EventLog:
         if last["run"] != self.run:
             raise LogError(f"{self.path} is the log of run {last['run']}, not of {self.run}")
         self._next_seq = int(last["seq"]) + 1
-        self.attempt = max(self.attempt, int(last["att"]) + 1)
+        self.attempt = max(self.attempt, int(last["att"]) + 1) if resumes else int(last["att"])
 
     def _append(self, kind: str, step: int, payload: Mapping[str, object]) -> bool:
         line = self._line(kind, step, payload)
@@ -399,3 +401,23 @@ def open_log(directory: Path, attempt: int, *, first: bool) -> AbstractContextMa
         return EventLog(path, run=directory.name, clock=SystemClock(), attempt=attempt)
     except LogError as error:
         raise CheckpointError(str(error)) from None
+
+
+def log_later(
+    directory: Path, kind: str, step: int, payloads: Iterable[Mapping[str, object]]
+) -> str:
+    """Append events to the log of a run that is over, to its last attempt.
+
+    Return why they are not there; "" if they are.
+    """
+    path = directory / LOG_NAME
+    try:
+        last = last_event(path)
+        if last is None:
+            return f"{path} holds no event"
+        named = {"run": last["run"], "clock": SystemClock()}
+        with EventLog(path, attempt=1, resumes=False, **named) as log:
+            written = [log.emit(kind, step, **payload) for payload in payloads]
+        return "" if all(written) else f"{path} cannot be written"
+    except (OSError, LogError) as error:
+        return str(error)

@@ -14,10 +14,10 @@ and a part of the model has an α of its own: at 0 it is put back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,16 +29,27 @@ from rich.text import Text
 from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner.checkpoint import training_state
 from gpu_runner.data import run_data
 from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.data.encode import pad_token
 from gpu_runner.errors import CheckpointError, UsageError
+from gpu_runner.log.tail import LOG_NAME, last_event
+from gpu_runner.log.writer import log_later
 from gpu_runner.model.load import DTYPES
 from gpu_runner.model.save import save
 from gpu_runner.plan.machine import choose_precision
+from gpu_runner.run.checkpointer import CHECKPOINTS
 from gpu_runner.run.directory import read_config
-from gpu_runner.run.model_card import write_card
-from gpu_runner.run.run_models import RunModel, load_initial, load_trained, steps_on_disk
+from gpu_runner.run.model_card import LoggedRun, write_card
+from gpu_runner.run.run_models import (
+    RunModel,
+    last_step,
+    load_initial,
+    load_trained,
+    model_place,
+    steps_on_disk,
+)
 from gpu_runner.text import counted, printable, sentence
 from gpu_runner.train.evaluate import Evaluator, Score, change_of
 from unfrozen.held_out import paired_difference
@@ -52,6 +63,12 @@ POINTS: Final = 11
 BOUNDS: Final = (2, 101)
 GAIN: Final = 0.95
 """Of the fall of the task loss."""
+TRAINED: Final = "the trained model"
+"""What the log calls it where it is no point of the curve."""
+TOLD_TOGETHER: Final = 32
+"""Points in a line of the log."""
+MOST_TOLD: Final = 1000
+"""Characters of a sentence there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,7 @@ class Blend:
     restored  it with one part put back, by the part
     averaged  the steps whose mean θ* is, if it is one
     ema       whether θ* is the moving average of the weights
+    unlogged  why the run's log does not have it; "" if it has
     """
 
     curve: tuple[BlendPoint, ...]
@@ -129,13 +147,15 @@ class Blend:
     averaged: tuple[int, ...] = ()
     repair: Repair | None = None
     ema: bool = False
+    unlogged: str = ""
 
     def sentences(self) -> str:
         """Return what was chosen, how θ* was made, and where its model is, for a person."""
         chosen = f"α = {self.alpha:g}: {self.reason}. Its model is in {self.model}."
         if self.alpha is None:
             chosen = f"No α is chosen: {self.reason}."
-        return " ".join([*self._made(), chosen])
+        shown = [f"The page does not show it: {self.unlogged}."] if self.unlogged else []
+        return " ".join([*self._made(), chosen, *shown])
 
     def _made(self) -> list[str]:
         steps = ", ".join(map(str, self.averaged))
@@ -143,11 +163,41 @@ class Blend:
         made += ["θ* is the moving average of the weights."] if self.ema else []
         return [*made, f"{self.repair.sentence()}."] if self.repair is not None else made
 
+    def how(self, options: BlendOptions) -> str:
+        """Return in a few words what was blended; "" for θ₀ with the trained model alone."""
+        averaged = f"mean of steps {', '.join(map(str, self.averaged))}" if self.averaged else ""
+        return "; ".join(
+            text
+            for text in (
+                averaged or (f"step {options.step}" if options.step is not None else ""),
+                "moving average" if self.ema else "",
+                "repaired" if options.repair else "",
+                *(f"{part} at {alpha:g}" for part, alpha in options.parts.items()),
+            )
+            if text
+        )
+
     def recipe(self, parts: Mapping[str, float]) -> str:
         """Return how the weights were made, for the card of the model."""
         own = "".join(f", with α = {alpha:g} for {part}" for part, alpha in parts.items())
         text = f"Its weights are θ₀ + {self.alpha:g} (θ* − θ₀){own}: {self.reason}."
         return " ".join([text, *self._made()])
+
+    def events(self, how: str) -> Iterator[dict[str, Any]]:
+        """Return what the run's log is told: some points in each, of the task and the general set.
+
+        `how` says what was blended in which way; "" is θ₀ with the trained model.
+        """
+        found = self.as_json()
+        points = [*found["curve"], *found["restored"]]
+        if self.trained not in self.curve:
+            points.append({"alpha": 1.0, "part": TRAINED, "sets": found["trained"]})
+        for point in points:
+            sets = point["sets"].items()
+            point["sets"] = {name: each for name, each in sets if name in (TASK, GENERAL)}
+        head = {"how": how[:MOST_TOLD], "chosen": self.alpha, "reason": self.reason[:MOST_TOLD]}
+        for start in range(0, len(points), TOLD_TOGETHER):
+            yield head | {"begins": not start, "points": points[start : start + TOLD_TOGETHER]}
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -228,7 +278,8 @@ def blend(
 ) -> Blend:
     """Score blends of a run's model with θ₀, and write the chosen one as a model directory.
 
-    Three models are in memory: θ₀, θ* and their blend. `report` is called with what is scored.
+    Three models are in memory: θ₀, θ* and their blend. `report` is called with what is scored. What
+    is found goes into the run's log too, unless the run is training.
     Raises `UsageError`, `CheckpointError`, `ModelLoadError`, `DataError`, `SystemFailure`.
     """
     options.check()
@@ -236,15 +287,19 @@ def blend(
     before = load_initial(run, device, trusted=trusted)
     _check_same(before, after)
     fixed = _own_alphas(after.model, options.parts)
-    scorer = _Scorer(before.model, after.model, _evaluator(run, after, device), report)
-    trained = scorer.score(1.0, {})
+    evaluator = _evaluator(run, after, device)
+    logged = logged_ends(run, options, evaluator)
+    scorer = _Scorer(before.model, after.model, evaluator, report)
+    trained = logged.get(1.0) or scorer.score(1.0, {})
     restored = scorer.score_restored() if options.restore else {}
     averaged = _average(run, options.last, after, device, trusted=trusted)
     repair = repair_change(before.model, after.model) if options.repair else None
     same = not (averaged or repair or any(alpha != 1 for alpha in fixed.values()))
+    known = {1.0: trained} if same else {}
+    known |= {0.0: logged[0.0]} if 0.0 in logged and not any(fixed.values()) else {}
     alphas = {index / (options.points - 1) for index in range(options.points)}
     alphas |= {0.0, 1.0} | ({options.alpha} if options.alpha is not None else set())
-    curve = [trained if same and a == 1 else scorer.score(a, fixed) for a in sorted(alphas)]
+    curve = [known.get(alpha) or scorer.score(alpha, fixed) for alpha in sorted(alphas)]
     chosen, reason = (
         (options.alpha, "as --alpha says") if options.alpha is not None else choose(curve, trained)
     )
@@ -263,7 +318,9 @@ def blend(
             write_card(directory, run, found.recipe(options.parts), scores, f"{run.name}-blend")
 
         checkpoint.publish(place, fill, private=False)
-    return found
+    at = options.step or last_step(run, model_place(run))
+    problem = log_later(run, "blend", at, found.events(found.how(options)))
+    return replace(found, unlogged=problem)
 
 
 class _Scorer:
@@ -480,6 +537,35 @@ def _evaluator(run: Path, asked: RunModel, device: torch.device) -> Evaluator:
     cast = partial(torch.autocast, device.type, dtype=DTYPES[compute]) if narrow else nullcontext
     batch = config.micro_batch
     return Evaluator(suites, batch, pad_token(asked.tokenizer), device, cast)
+
+
+def logged_ends(run: Path, options: BlendOptions, evaluator: Evaluator) -> dict[float, BlendPoint]:
+    """Return what the run has logged of θ₀, as α = 0, and of its model, as α = 1.
+
+    Left out is what might be of other rows or computed otherwise: a checkpoint tells the
+    fingerprints of the held-out sets and the device, and nothing is taken from a resumed run.
+    """
+    newest, _ = checkpoint.newest(run / CHECKPOINTS)
+    last = last_event(run / LOG_NAME)
+    if newest is None or last is None or last["att"]:
+        return {}
+    *_, origins = training_state.parse_state(newest, training_state.read_state(newest))
+    rows = {name: one.sha256 for name, one in evaluator.suites.items()}
+    device = evaluator.device.type
+    if origins is None or origins.suites != rows or origins.computed.get("device") != device:
+        return {}
+    logged = LoggedRun.read(run)
+    end = logged.task_loss if options.step is None else None
+    at = last_step(run, model_place(run, options.step))
+    tasks = {n: one[TASK].loss for n, one in logged.scores.items() if n <= at and TASK in one}
+    ends = {1.0: max((n for n, loss in tasks.items() if loss == end), default=at), 0.0: 0}
+    if options.ema:
+        del ends[1.0]
+    return {
+        alpha: BlendPoint(alpha, tuple(s for s in found.values() if s.suite in {*rows, GENERAL}))
+        for alpha, n in ends.items()
+        if rows.keys() <= (found := logged.scores.get(n, {})).keys()
+    }
 
 
 def show_blend(console: Console, found: Blend) -> None:

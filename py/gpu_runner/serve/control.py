@@ -14,9 +14,10 @@ for reading.
 
     GET  /api/control               whether it may, the recipes, and how the last launch went
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" |
-                                    "evaluate" | "stop"};
+                                    "evaluate" | "stop" | "blend"};
                                     resume also launches a run again that was stopped
-                                    or killed, failed or ran out of memory
+                                    or killed, failed or ran out of memory; blend launches that,
+                                    for a run that does not train
     POST /api/runs/ID/ask           {"prompt": TEXT, "tokens": 64, "temperature": 0, "seed": 0}:
                                     a run that trains answers in its log, of another the answer
                                     is the model's before and after
@@ -41,6 +42,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -57,7 +59,7 @@ from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.plain import read_plain
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
-from gpu_runner.serve.launch import Busy, Launcher, RecipeIndex, TooLate
+from gpu_runner.serve.launch import BLEND, Busy, Launcher, RecipeIndex, TooLate
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
 from unfrozen.schema import NOTED
 from unfrozen.schema.check import check, read
@@ -137,8 +139,11 @@ class ControlRoutes:
 
     async def _command(self, request: Request) -> Response:
         try:
-            command = _one_of(commands.COMMANDS, await _object(request, COMMAND), "command")
-            done = await run_in_threadpool(self._send, request.path_params["run_id"], command)
+            asked = await _object(request, COMMAND)
+            act = self._blend
+            if asked["command"] != BLEND:
+                act = partial(self._send, command=_one_of(commands.COMMANDS, asked, "command"))
+            done = await run_in_threadpool(act, request.path_params["run_id"])
         except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse(done, 202)
@@ -158,6 +163,17 @@ class ControlRoutes:
         if status not in LIVE_STATUSES:
             raise CommandRefused(409, f"run {run_id} is {status}: it cannot {command}")
         return {"seq": commands.post_command(log.parent, run_id, found.attempt, command).seq}
+
+    def _blend(self, run_id: str) -> dict[str, Any]:
+        """Launch `blend` for a run that does not train."""
+        if (log := self._index.log(run_id)) is None:
+            raise CommandRefused(404, f"there is no run {run_id!r} here")
+        info = describe(run_id, log, time.time())
+        if info is None or not _is_ours(log):
+            raise CommandRefused(409, f"run {run_id} is none of train: its model cannot be blended")
+        if info.status in LIVE_STATUSES:
+            raise CommandRefused(409, f"run {run_id} is {info.status}: blend it when it has ended")
+        return {"seq": None, "started": self._launcher.blend(log.parent)}
 
     async def _ask(self, request: Request) -> Response:
         try:

@@ -144,7 +144,8 @@ def _number(name: str, value: float | None) -> dict[str, Any]:
 
 STATE: Final = "started.json"
 OUTPUT: Final = "started.txt"
-VERBS: Final = ("train", "resume")
+BLEND: Final = "blend"
+VERBS: Final = ("train", "resume", BLEND)
 READ_BYTES: Final = 64 * 1024
 LAST_LINES: Final = 12
 CANCEL_SECONDS: Final = 5.0  # that a process has to end by itself
@@ -179,6 +180,10 @@ class Launcher:
     def resume(self, run: Path) -> dict[str, Any]:
         """Launch a run again that ended before its last step. Raises like `start`."""
         return self._launch(run.name, run.name, "resume", ["--", str(run.absolute())])
+
+    def blend(self, run: Path) -> dict[str, Any]:
+        """Launch `blend` for a run that has ended; it has begun once its log has the curve."""
+        return self._launch(run.name, run.name, BLEND, ["--", str(run.absolute())])
 
     def cancel(self, name: str) -> None:
         """End the launch of `name` while it still loads, and forget it.
@@ -219,6 +224,7 @@ class Launcher:
             self._child = self._spawn(run, verb, arguments)
             state = {
                 "name": name,
+                "verb": verb,
                 "run": run,
                 "logged": logged,
                 "pid": self._child.pid,
@@ -242,6 +248,7 @@ class Launcher:
         code = self._child.poll() if self._child and self._child.pid == last["pid"] else None
         return {
             "name": last["name"],
+            "verb": last.get("verb", VERBS[0]),
             "at": last["at"],
             "alive": alive,
             "run": run,

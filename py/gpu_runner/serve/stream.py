@@ -167,4 +167,4 @@ def _is_over(log: Path, offset: int) -> bool:
 
 
 def _ends(event: dict[str, Any] | None) -> bool:
-    return event is not None and event["kind"] == "run.end"
+    return event is not None and event["kind"] in ("run.end", "blend")

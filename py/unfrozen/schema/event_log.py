@@ -14,7 +14,9 @@ from unfrozen.schema.check import Checked, check, read
 from unfrozen.schema.shapes import (
     BOOLEAN,
     METRIC,
+    NULL,
     Shape,
+    any_of,
     array,
     enum,
     integer,
@@ -235,6 +237,34 @@ ANSWER: Final = record(
 )
 """What a model wrote, token by token, and whether it ended by itself."""
 
+_BLENDED: Final = record(
+    {
+        "alpha": number(0, 1),
+        "part": NAME,
+        "sets": mapping(
+            NAME,
+            record(
+                {
+                    "loss": METRIC,
+                    "exact": any_of(integer(), NULL),
+                    "of": any_of(integer(), NULL),
+                    "change": any_of(
+                        record(
+                            {"value": METRIC, "interval": array(METRIC, 2)},
+                            required=("value", "interval"),
+                        ),
+                        NULL,
+                    ),
+                },
+                required=("loss",),
+            ),
+            64,
+        ),
+    },
+    required=("alpha", "sets"),
+)
+"""One model between θ₀ and the trained one, or the trained one with a `part` put back."""
+
 EVENTS: Final[dict[str, Shape]] = {
     "run.start": _START,
     "predicted": record(
@@ -312,6 +342,16 @@ EVENTS: Final[dict[str, Shape]] = {
         },
         required=("status",),
     ),
+    "blend": record(
+        {
+            "how": string(1024),
+            "points": array(_BLENDED, 256),
+            "chosen": any_of(number(0, 1), NULL),
+            "reason": string(1024),
+            "begins": BOOLEAN,
+        },
+        required=("how", "points"),
+    ),
 }
 """What each kind of event holds beside `HEAD`."""
 
@@ -327,8 +367,9 @@ _SHAPES: Final[dict[str, Shape]] = {
 }
 STEPPED: Final = ("metrics", "mem", "eval", "drift")
 """Kinds on the axis of steps, which does not run backwards within an attempt."""
-AFTER_THE_END: Final = ("run.resume", "alert", "beat", "sys")
-"""Kinds that may follow the end of an attempt: a writer that closes reports what it dropped."""
+AFTER_THE_END: Final = ("run.resume", "alert", "beat", "sys", "blend")
+"""Kinds that may follow the end of an attempt: a writer that closes reports what it dropped, and
+the trained model is blended later."""
 
 
 def read_line(line: str | bytes) -> Checked:

@@ -28,6 +28,7 @@ from unfrozen.schema.shapes import (
 STARTED: Final[Shape] = record(
     {
         "name": NAME,
+        "verb": WORD,
         "run": NAME,
         "logged": BYTES,
         "pid": integer(1, 2**31 - 1),
@@ -218,6 +219,7 @@ OFFERED_RECIPE: Final[Shape] = record(
 _STARTED: Final = record(
     {
         "name": _FOLDER,
+        "verb": WORD,
         "at": SECONDS,
         "alive": BOOLEAN,
         "run": any_of(_FOLDER, NULL),

@@ -14,6 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
+from gpu_runner.log.runs import describe
+from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.run.blend import (
     Blend,
     BlendOptions,
@@ -26,43 +28,108 @@ from gpu_runner.run.blend import (
 from gpu_runner.run.export_model import export_model
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.run_models import steps_on_disk
-from gpu_runner.train.evaluate import Score, change_of
+from gpu_runner.train.evaluate import Score, change_of, rows_of
 from resumed_runs import elsewhere, the_run
 from run_process import events
 from unfrozen.held_out import ExactMatch
+from unfrozen.schema import LogOrder, read_line
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def blended(once_finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Blend:
+def finished(once_finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: its log is written to."""
+    place = tmp_path_factory.mktemp("finished") / once_finished.name
+    return Path(shutil.copytree(once_finished, place))
+
+
+@pytest.fixture(scope="module")
+def blended(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Blend:
     out = tmp_path_factory.mktemp("blended") / "model"
-    return blend(once_finished, BlendOptions(points=3, alpha=0.25, out=out), CPU)
+    return blend(finished, BlendOptions(points=3, alpha=0.25, out=out), CPU)
 
 
 def losses(point: BlendPoint) -> dict[str, float]:
     return {one.suite: one.loss for one in point.scores}
 
 
-def test_the_ends_of_the_curve_are_what_the_run_has_logged(
-    blended: Blend, once_finished: Path
+def test_the_ends_of_the_curve_are_scored_by_the_run_and_need_not_be_again(
+    blended: Blend, finished: Path, tmp_path: Path
 ) -> None:
-    logged: dict[int, dict[str, float]] = {}
-    for event in events(once_finished):
-        if event["kind"] == "eval":
-            logged.setdefault(event["step"], {})[event["suite"]] = event["loss"]
+    """Without a checkpoint, which knows the rows, they are scored anew: to the same numbers."""
     assert [point.alpha for point in blended.curve] == [0.0, 0.25, 0.5, 1.0]
-    assert losses(blended.curve[0]) == pytest.approx(logged[0], rel=1e-5)
-    assert losses(blended.curve[-1]) == pytest.approx(logged[6], rel=1e-5)
+    asked: list[str] = []
+    options = BlendOptions(points=2, alpha=1, out=tmp_path / "known")
+    known = blend(finished, options, CPU, report=asked.append)
+    assert asked == []
+    run = Path(shutil.copytree(finished, tmp_path / finished.name))
+    shutil.rmtree(run / "checkpoints")
+    again = blend(run, replace(options, out=tmp_path / "again"), CPU, report=asked.append)
+    assert asked == ["α = 1.00", "α = 0.00"]
+    for one, other in zip(known.curve, again.curve, strict=True):
+        assert losses(one) == pytest.approx(losses(other), rel=1e-5)
+        assert [s.exact for s in one.scores] == [s.exact for s in other.scores]
+        for suite in ("task", "general"):
+            rounded = pytest.approx(rows_of(other.scores, suite), abs=1e-4)  # in the log
+            assert rows_of(one.scores, suite) == rounded
+
+
+def test_of_other_held_out_rows_nothing_is_taken_from_the_log(
+    finished: Path, tmp_path: Path, cats_file: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / finished.name))
+    fewer = tmp_path / "cats.jsonl"
+    fewer.write_text("".join(cats_file.read_text().splitlines(keepends=True)[1:]))
+    settings = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(settings | {"general": [["cats", str(fewer)]]}))
+    asked: list[str] = []
+    blend(run, BlendOptions(points=2, alpha=1), CPU, report=asked.append)
+    assert asked == ["α = 1.00", "α = 0.00"]
+
+
+def test_the_curve_is_in_the_log_of_the_run_which_is_as_finished_as_before(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / finished.name))
+    before = describe(run.name, run / "events.jsonl", 0.0)
+    found = blend(run, BlendOptions(points=5, restore=True), CPU)
+    assert found.unlogged == ""
+    (event,) = [each for each in events(run) if each["kind"] == "blend"][-1:]
+    told = [{"alpha": p["alpha"], "sets": p["sets"]} for p in event["points"] if "part" not in p]
+    made = found.as_json()["curve"]
+    assert told == [
+        {"alpha": p["alpha"], "sets": {k: p["sets"][k] for k in ("task", "general")}} for p in made
+    ]
+    assert [p["part"] for p in event["points"] if "part" in p] == list(found.restored)
+    assert (event["att"], event["chosen"], event["step"]) == (0, found.alpha, 6)
+    after = describe(run.name, run / "events.jsonl", 0.0)
+    assert before is not None
+    assert after is not None
+    assert (after.status, after.task) == ("finished", before.task)
+    order = LogOrder()
+    verdicts = map(read_line, (run / "events.jsonl").read_bytes().splitlines())
+    assert {verdict.problem or order.accept(verdict.value) for verdict in verdicts} == {""}
+
+
+def test_while_the_log_is_written_the_curve_is_printed_alone(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / finished.name))
+    logged = (run / "events.jsonl").read_bytes()
+    with EventLog(run / "events.jsonl", run=run.name, clock=SystemClock(), attempt=1):
+        found = blend(run, BlendOptions(points=2, alpha=1, out=tmp_path / "out"), CPU)
+    assert "is being written by another process" in found.sentences()
+    assert (run / "events.jsonl").read_bytes() == logged
 
 
 def test_the_model_is_the_blend_and_transformers_loads_it(
-    blended: Blend, once_finished: Path, model_dir: Path
+    blended: Blend, finished: Path, model_dir: Path
 ) -> None:
     assert blended.model is not None
     before, after, mixed = (
         load_file(place / "model.safetensors")
-        for place in (model_dir, once_finished / "model", blended.model)
+        for place in (model_dir, finished / "model", blended.model)
     )
     for name, tensor in mixed.items():
         assert torch.equal(tensor, torch.lerp(before[name], after[name], 0.25))
@@ -78,13 +145,13 @@ def weights(place: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_part_with_an_alpha_of_its_own_keeps_it(
-    once_finished: Path, model_dir: Path, tmp_path: Path
+    finished: Path, model_dir: Path, tmp_path: Path
 ) -> None:
     parts = {"self_attn": 0.0, "layers.1": 0.5}
     options = BlendOptions(points=2, alpha=1, out=tmp_path / "out", parts=parts, restore=True)
-    found = blend(once_finished, options, CPU)
+    found = blend(finished, options, CPU)
     assert found.model is not None
-    before, after, mixed = map(weights, (model_dir, once_finished / "model", found.model))
+    before, after, mixed = map(weights, (model_dir, finished / "model", found.model))
     for name, tensor in mixed.items():
         own = 0.5 if "layers.1." in name else 0.0 if "self_attn" in name else 1.0
         assert torch.equal(tensor, torch.lerp(before[name], after[name], own)), name
@@ -92,7 +159,7 @@ def test_a_part_with_an_alpha_of_its_own_keeps_it(
     assert losses(found.restored["mlp"]) != losses(found.trained)
     assert found.trained not in found.curve
     with pytest.raises(UsageError, match="--part attn names no parameter of the model: give self_"):
-        blend(once_finished, replace(options, parts={"attn": 0.0}, out=None), CPU)
+        blend(finished, replace(options, parts={"attn": 0.0}, out=None), CPU)
 
 
 def test_the_last_checkpoints_are_averaged(shared_config: TrainConfig, tmp_path: Path) -> None:
@@ -251,10 +318,10 @@ def test_options_out_of_bounds_are_refused(options: dict[str, Any], why: str) ->
         BlendOptions(**options).check()
 
 
-def test_another_model_where_the_run_began_is_refused(once_finished: Path, tmp_path: Path) -> None:
+def test_another_model_where_the_run_began_is_refused(finished: Path, tmp_path: Path) -> None:
     import tiny_llama
 
-    run = Path(shutil.copytree(once_finished, tmp_path / "run"))
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
     settings = json.loads((run / "config.json").read_text())
     other = tiny_llama.directory(tmp_path / "other", num_hidden_layers=3)
     (run / "config.json").write_text(json.dumps(settings | {"model": str(other)}))
@@ -264,9 +331,9 @@ def test_another_model_where_the_run_began_is_refused(once_finished: Path, tmp_p
 
 
 def test_a_disk_that_is_full_leaves_no_half_of_a_model(
-    once_finished: Path, tmp_path: Path, full_disk: int
+    finished: Path, tmp_path: Path, full_disk: int
 ) -> None:
     del full_disk
     with pytest.raises(SystemFailure):
-        blend(once_finished, BlendOptions(points=2, alpha=0.5, out=tmp_path / "out"), CPU)
+        blend(finished, BlendOptions(points=2, alpha=0.5, out=tmp_path / "out"), CPU)
     assert not list(tmp_path.iterdir())

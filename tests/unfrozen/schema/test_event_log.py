@@ -65,6 +65,7 @@ def test_what_the_writer_writes_is_let_through_kind_by_kind(tmp_path: Path) -> N
         "answer": {"prompt": "p", "after": {"text": "a", "ended": True}},
         "predicted": {"predicted": {"peak_instant": "load", "peak_bytes": 1}},
         "metrics": {"m": dict.fromkeys(METRIC_NAMES, float("inf"))},
+        "blend": {"how": "", "points": [{"alpha": 0.5, "sets": {"task": {"loss": float("nan")}}}]},
         "alert": {"level": "warn", "text": "x" * 20_000},  # over the line: the writer cuts it
     }
     path = tmp_path / "events.jsonl"

@@ -1,9 +1,13 @@
-/** What a comparison shows: a table of results and settings, differences with their intervals, curves, the plane. Pure. */
+/**
+ * What a comparison shows: a table of results and settings, differences with their intervals, curves, the plane; and the
+ * plane of one run whose model was blended. Pure.
+ */
 
 import { formatBytes, formatDelta, formatLoss } from "../../figures/number.js";
 import { h } from "../../figures/vnode.js";
 import { planeView } from "../../plots/plane.js";
-import { axisOf, differingSettings, frontier, lossDifference, pathOf } from "../compare.js";
+import { tableView } from "../../tables/view.js";
+import { axisOf, blendsOf, differingSettings, frontier, lossDifference, pathOf, scoreText } from "../compare.js";
 import { metricOf } from "../../schema/schema.js";
 import { smoothed } from "./charts.js";
 
@@ -109,12 +113,40 @@ function lossLines(one, { axis, smooth }) {
 
 /** @param {Compared[]} runs @param {number} [width] pixels */
 export function planeOf(runs, width = 640) {
-  const paths = runs.map((one) => ({ ...one, path: pathOf(one.run), isShown: true, hasPoints: true })).filter(({ path }) => path.length);
+  const paths = runs
+    .map((one) => ({ ...one, path: pathOf(one.run), blends: blendsOf(one.run), isShown: true, hasPoints: true }))
+    .filter(({ path }) => path.length);
   if (paths.length === 0) return null;
   const best = frontier(paths.flatMap(({ path }) => path));
   return [
     h("h3", { class: "run-chart-title" }, "What was learned, and what was kept"),
     ...planeView(null, paths, width, best),
-    h("p", { class: "run-chart-note quiet" }, "A path is a run, a point an evaluation. Joined: points that no other beats in both respects."),
+    h("p", { class: "run-chart-note quiet" }, "A path is a run, a point an evaluation. Joined: points that no other beats in both respects.", paths.some(({ blends }) => blends.length) && ` ${BLENDED}`),
   ];
+}
+
+const BLENDED = "Dotted: the way back to the model before, θ₀ + α (θ* − θ₀), by `blend`; filled is the chosen α, a diamond is the trained model with a part put back. Changes are against the trained model, with 95% intervals.";
+
+/** Returns what a run learned and kept, and what `blend` made of its model. @param {import("../compare.js").Run} run @param {number} [width] */
+export function wayBackView(run, width) {
+  if (run.blends.length === 0) return null;
+  const one = { run, number: 1, title: "this run" };
+  const tables = run.blends.filter(() => blendsOf(run).length === 0).map(blendTable);
+  return h(
+    "figure",
+    { class: "run-figure run-compare-plane" },
+    planeOf([one], width) ?? h("h3", { class: "run-chart-title" }, "The way back"),
+    tables.map((table) => tableView(table)),
+    run.blends.map(({ how, chosen, reason }) =>
+      h("p", { class: "run-chart-note" }, `${how ? `${how}: ` : ""}${chosen === null ? "no α is chosen" : `α = ${chosen} is chosen`}: ${reason}.`)),
+  );
+}
+
+/** Returns the points of a blend as a table. */
+export function blendTable({ how, points }) {
+  return {
+    headers: ["Model", "Task", "General"],
+    rows: points.map(({ alpha, part, sets }) => [part ? `${part} put back` : `α = ${alpha}`, scoreText("", sets.task).trim(), scoreText("", sets.general).trim()]),
+    caption: `Blends with the model before${how && `, ${how}`}: right answers or loss; change against the trained model with its 95% interval`,
+  };
 }

@@ -14,7 +14,7 @@ import { legendList } from "../../plots/guides.js";
 import { keyOf } from "./chart-data.js";
 import { chartPicture } from "./chart-picture.js";
 import { makeCharts } from "./charts.js";
-import { chartsOf, differencesView, planeOf, settingsTable } from "./compare-view.js";
+import { chartsOf, differencesView, planeOf, settingsTable, wayBackView } from "./compare-view.js";
 import { examplesView } from "./examples.js";
 import { headView, postMortemView } from "./head.js";
 import { alertsView, answersView, driftFigure, lacksView, logView, memoryFigure, samplesView } from "./sections.js";
@@ -68,6 +68,7 @@ function runSections(run, options) {
     tableView(evalTable(run)),
     memoryFigure(run.memory, WIDTH),
     driftFigure(run.drift, WIDTH),
+    wayBackView(run, WIDTH),
     lacksView(run),
     alertsView(run),
     examplesView(run.rows, WIDTH),

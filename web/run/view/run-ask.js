@@ -1,10 +1,11 @@
 /**
- * `<run-ask>`: a prompt to the model of the run that is shown. A run that trains answers between two steps, and its answer is in
- * its log; of a run that has ended, the server loads the model before and the model after.
+ * What is done with the model of the run that is shown. `<run-ask>`: a prompt to it. A run that trains answers between two
+ * steps, and its answer is in its log; of a run that has ended, the server loads the model before and the model after.
+ * `<run-blend>`: the way back of a run that has ended.
  */
 
 import { control } from "../control.js";
-import { isImported } from "../fold.js";
+import { canBlend, isImported } from "../fold.js";
 
 const MOST_CHARACTERS = 4000;
 const FIELDS = [
@@ -91,4 +92,64 @@ function label(text, element) {
   return made;
 }
 
+export class RunBlend extends HTMLElement {
+  #view = null;
+  #problem = "";
+  #parts = null;
+
+  connectedCallback() {
+    if (this.#parts) return;
+    const make = (tag, more) => Object.assign(document.createElement(tag), more);
+    const button = make("button", { type: "button", className: "button" });
+    const status = make("p", { className: "run-command-status soft" });
+    status.setAttribute("role", "status");
+    button.addEventListener("click", () => button.ariaDisabled !== "true" && this.#press());
+    control.addEventListener("change", () => this.#view && this.show(this.#view));
+    this.#parts = { button, status };
+    this.replaceChildren(button, status);
+    if (this.#view) this.show(this.#view);
+  }
+
+  /** Shows what can be done with the run: `{run, kind, health, runner}`. */
+  show(view) {
+    this.#view = view;
+    if (!this.#parts) return;
+    const { button, status } = this.#parts;
+    const { shown, ready, busy, text } = blendState({ ...view, started: control.started, problem: this.#problem });
+    this.hidden = !shown;
+    put(button, busy ? "Cancel" : view.run.blends.length ? "Blend it again" : "Win back what it lost");
+    button.ariaDisabled = String(!ready);
+    put(status, text);
+  }
+
+  async #press() {
+    const { run } = this.#view;
+    const { busy } = blendState({ ...this.#view, started: control.started, problem: "" });
+    this.#problem = busy ? await control.cancel(run.run) : (await control.send(run.run, "blend")).problem;
+    this.show(this.#view);
+  }
+}
+
+/**
+ * @param {{run: ReturnType<typeof import("../fold.js").emptyRun>, kind: string, health: string, runner: string, problem: string,
+ *   started: import("../control.js").Started | null}} view
+ * @returns {{shown: boolean, ready: boolean, busy: boolean, text: string}} whether its model can be blended, now, whether it is,
+ *   and the line below
+ */
+export function blendState({ run, kind, health, runner, started, problem }) {
+  const shown = kind === "live" && canBlend(run, health);
+  if (runner !== "live") return { shown, ready: false, busy: false, text: "" };
+  const own = started?.verb === "blend" && started.name === run.run ? started : null;
+  if (own?.alive && !own.run) return { shown, ready: true, busy: true, text: "It scores eleven models between the one before and the trained one; then the curve is here." };
+  if (started?.alive) return { shown, ready: false, busy: false, text: `${started.name} is running. Only one process at a time can be started from here.` };
+  if (problem) return { shown, ready: shown, busy: false, text: problem };
+  const failed = own && !own.run;
+  return { shown, ready: shown, busy: false, text: failed ? `It was not blended: ${own.lines.at(-1) ?? "it printed nothing"}` : "" };
+}
+
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 customElements.define("run-ask", RunAsk);
+customElements.define("run-blend", RunBlend);

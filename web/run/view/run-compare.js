@@ -29,7 +29,7 @@ export class RunCompare extends HTMLElement {
 
   /**
    * Shows runs over one another; one that is shown already is not read again.
-   * @param {{key: string, kind: "live" | "page" | "recording" | "file", name: string, title: string}[]} runs in the order of
+   * @param {{key: string, kind: "live" | "page" | "recording" | "file", name: string, title: string, bytes?: number}[]} runs in the order of
    *   their numbers; none: it is closed
    */
   show(runs) {
@@ -37,6 +37,7 @@ export class RunCompare extends HTMLElement {
     if (isNew) this.#build();
     const kept = this.#chosen.filter(({ key, watch }) => runs.some((run) => run.key === key) || watch.stop());
     this.#chosen = runs.map((run) => ({ ...(kept.find(({ key }) => key === run.key) ?? this.#follow(run)), ...run }));
+    for (const { watch, bytes = 0 } of this.#chosen) watch.followGrowth(bytes);
     void this.#readWhole(this.#chosen.filter(({ key }) => !kept.some((one) => one.key === key)));
     if (runs.length === 0) return this.#close();
     this.#remember(isNew && comparedOfAddress().length === 0);

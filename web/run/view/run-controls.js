@@ -239,7 +239,7 @@ export class RunStart extends HTMLElement {
 
   /** Announces once, by the event "begun", that a run this page saw loading has begun. */
   #announce(started) {
-    if (started?.alive && !started.run) this.#loadingSince = started.at;
+    if (isLoading(started)) this.#loadingSince = started.at;
     if (!started?.run || this.#loadingSince !== started.at) return;
     this.#loadingSince = null;
     this.#close();
@@ -373,6 +373,7 @@ export function launchState({ runner, started, busy, problem }) {
   if (busy) return state(false, "Sending the command.");
   if (problem) return state(!started?.alive, problem, [], true);
   if (!started) return state(true, "");
+  if (started.verb === "blend") return state(!started.alive, started.alive ? otherRunText(started) : "");
   if (isLoading(started)) {
     return state(false, `Starting ${started.name}: it loads its model and its data.`);
   }
@@ -387,7 +388,7 @@ export function launchState({ runner, started, busy, problem }) {
 
 /** Whether a start has no run yet, and can be cancelled. */
 function isLoading(started) {
-  return started?.alive === true && !started.run;
+  return started?.alive === true && !started.run && started.verb !== "blend";
 }
 
 function otherRunText({ name }) {

@@ -157,7 +157,7 @@ export class RunList extends HTMLElement {
     const rows = new Map(this.#rows.map((row) => [row.key, row]));
     const runs = [...this.#chosen].slice(0, MOST_RUNS).map((key) => {
       const row = rows.get(key);
-      if (row) return { key, kind: row.kind, name: row.id, title: row.kind === "live" ? runTitle(row) : row.name };
+      if (row) return { key, kind: row.kind, name: row.id, bytes: row.bytes ?? 0, title: row.kind === "live" ? runTitle(row) : row.name };
       const [kind, ...name] = key.split(":");
       return kind === "live" && currentToken() ? { key, kind, name: name.join(":"), title: name.join(":") } : null;
     });

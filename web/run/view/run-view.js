@@ -132,10 +132,10 @@ export class RunView extends HTMLElement {
     const { source, stream } = this.#watch;
     const newest = runner.runs.find((run) => !run.problem && !run.archived);
     const shown = runner.runs.find((run) => run.id === source.name);
-    const resumed = stream === "over" && LIVE.includes(shown?.status);
     const isBack = stream === "refused" || stream === "missing"; // but listed again
-    if (source.kind === "live" && shown && runner.state === "live" && (resumed || isBack)) {
-      void this.#watch.openLive(source.name, shown.bytes);
+    if (source.kind === "live" && shown && runner.state === "live") {
+      if (isBack) void this.#watch.openLive(source.name, shown.bytes);
+      else this.#watch.followGrowth(shown.bytes);
     }
     if (!this.#chosenByReader && !this.#own && !this.hidden) this.#followNewest(newest, source);
     this.#scheduleDraw();

@@ -3,12 +3,14 @@
 import { linkCharts } from "./chart.js";
 import { textButton } from "../../figures/tools.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
-import { isData, isImported, otherName, otherSeries } from "../fold.js";
+import { spellCommand } from "../command-line.js";
+import { canBlend, isData, isImported, otherName, otherSeries } from "../fold.js";
 import { formatTime } from "../../figures/number.js";
 import { makeCharts } from "./charts.js";
 import { driftText, driftView, memoryLegend, memoryView } from "./bars.js";
 import { headView, noticeView, postMortemView } from "./head.js";
 import { examplesView } from "./examples.js";
+import { wayBackView } from "./compare-view.js";
 import { chartMetrics, stepMetrics } from "../../schema/schema.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
 
@@ -31,6 +33,8 @@ export function buildParts(view, isFigure) {
     charts: part("div", "stack run-charts"),
     others: buildOthers(),
     lacks: part("div", "run-lacks"),
+    wayBack: part("div", "run-way-back"),
+    blendCommand: part("p", "run-chart-note"),
     loss: document.createElement("run-chart"),
     evals: document.createElement("run-chart"),
     right: Object.assign(document.createElement("run-chart"), { hidden: true }),
@@ -61,7 +65,7 @@ export function buildParts(view, isFigure) {
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
   const shown = ["about", "notice", "halt", "announced", "postMortem", "head"];
   if (isFigure) shown.push("charts", "samples");
-  else shown.push("tools", "charts", "lacks", "alerts", "rows", "samples", "answers", "tables", "log");
+  else shown.push("tools", "charts", "wayBack", "blendCommand", "lacks", "alerts", "rows", "samples", "answers", "tables", "log");
   view.replaceChildren(...shown.map((name) => parts[name]));
   if (isFigure) view.append(moreLink(parts));
   return parts;
@@ -85,6 +89,8 @@ export async function addControl(parts) {
   parts.announced.after(parts.commands);
   parts.ask = document.createElement("run-ask");
   parts.answers.before(parts.ask);
+  parts.blend = Object.assign(document.createElement("run-blend"), { className: "stack" });
+  parts.wayBack.after(parts.blend);
   parts.ask.addEventListener("answered", ({ detail }) => {
     parts.askedHere.push(detail);
     drawAnswers(parts, parts.view.run);
@@ -93,14 +99,23 @@ export async function addControl(parts) {
 }
 
 /** Updates the controls to the state of the view; they are hidden where the server allows none. */
-export function drawControl({ commands, start, ask }, view, allowed) {
+export function drawControl(parts, view, allowed) {
+  const { commands, start, ask, blend } = parts;
+  const isTyped = !allowed && view.kind === "live" && canBlend(view.run, view.health);
+  redraw(parts, parts.blendCommand, isTyped ? blendCommandView(view.run) : null);
   if (!commands?.show || !ask.show) return; // their modules still load
   if (allowed) ask.show(view);
   else ask.hidden = true;
+  if (allowed) blend.show(view);
+  else blend.hidden = true;
   start.hidden = !allowed;
   start.show(view.runner);
   if (allowed) commands.show(view);
   else commands.hidden = true;
+}
+
+function blendCommandView({ run }) {
+  return h("span", null, "To win back what it lost, type ", h("code", null, spellCommand(`unfrozen blend ${run}`)));
 }
 
 /**
@@ -122,6 +137,7 @@ export function drawParts(parts, view) {
   redraw(parts, parts.head, isEmpty ? null : headView(run, goesOn, Boolean(parts.more)));
   parts.halt.hidden = !halts;
   if (!parts.more) drawOthers(parts.others, run, parts.charts);
+  redraw(parts, parts.wayBack, wayBackView(run, Math.min(640, parts.wayBack.clientWidth || 640)));
   redraw(parts, parts.lacks, lacksView(run));
   redraw(parts, parts.alerts, alertsView(run));
   redraw(parts, parts.rows, examplesView(run.rows, parts.rows.clientWidth || 480));
