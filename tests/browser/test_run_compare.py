@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from accessibility import objections
 from browser.run_reader import written
 from conftest import Server
+from gpu_runner.log.writer import log_later
 
 TWO = "runs/?compare=demo.jsonl,demo-careful.jsonl"
 
@@ -240,3 +241,37 @@ def test_a_difference_is_named_with_its_interval_or_not_called_one(
         page.goto("about:blank")  # leaves before the server does
     finally:
         server.stop()
+
+
+def blended(alpha: float, right: int, kept: int, **part: str) -> dict[str, Any]:
+    change = {"value": -0.25, "interval": [-0.5, 0.0]}
+    task = {"loss": 1.0, "exact": right, "of": 64, "change": change}
+    return {"alpha": alpha, "sets": {"task": task, "general": {**task, "exact": kept}}, **part}
+
+
+def test_a_blend_that_ends_while_the_page_is_open_appears_on_the_plane(
+    page: Page, serve_site: Server
+) -> None:
+    scored(Path("web/recordings/demo.jsonl"), "back", 0.0, serve_site.runs)
+    page.goto(serve_site.url.replace("#", "runs/?run=back#"))
+    expect(page.locator("run-view")).to_contain_text("unfrozen blend back")
+    assert page.locator(".plane-point").count() == 0
+    points = [blended(0, 0, 60), blended(0.8, 50, 58), blended(1, 62, 30)]
+    restored = blended(1, 40, 60, part="layers.0")
+    said = {"how": "", "chosen": 0.8, "reason": "it keeps most"}
+    told = [said | {"begins": True, "points": points}, said | {"points": [restored]}]
+    assert log_later(serve_site.runs / "back", "blend", 200, told) == ""
+    found = page.locator("run-view .plane-point")
+    expect(found).to_have_count(4)
+    expect(page.locator("run-view")).to_contain_text("α = 0.8 is chosen: it keeps most.")
+    expect(page.locator("run-view")).to_have_attribute("data-state", "finished")
+    page.locator(".plane-point-chosen").focus()
+    says = page.locator(".plane-point-chosen .plane-says")
+    expect(says.nth(1)).to_be_visible()
+    expect(says.nth(1)).to_have_text("learned 50 of 64, −0.25 [−0.50, +0.00]")
+    page.keyboard.press("Tab")
+    expect(says.nth(1)).to_be_hidden()
+    assert not objections(page, "run-view .run-way-back")
+    page.goto(serve_site.url.replace("#", "runs/?compare=back,demo-careful.jsonl#"))
+    expect(page.locator("run-compare .plane-point")).to_have_count(4)
+    page.goto("about:blank")

@@ -8,6 +8,7 @@ import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
 import { readLogBytes } from "../../web/run/watch.js";
 import { commandState, launchState } from "../../web/run/view/run-controls.js";
+import { blendState } from "../../web/run/view/run-ask.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
 import { program, spellCommand } from "../../web/run/command-line.js";
@@ -29,7 +30,7 @@ const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
 const known = { ...chartData, emptyRun, fold, folded, followLines, judgeHealth, hurry, makeNotice, numbers };
-Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
+Object.assign(known, { blendState, eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
 Object.assign(known, { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf, standingText });
 Object.assign(known, { csvOf, readDataReport, chartPicture, chartsOf, otherCurves });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });

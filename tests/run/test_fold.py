@@ -67,6 +67,7 @@ def test_a_kind_from_the_future_is_counted_and_harms_nothing(js: JavaScript) -> 
 
 def test_every_kind_of_the_trainer_is_known_to_the_page(js: JavaScript, tmp_path: Path) -> None:
     needed: dict[str, dict[str, Any]] = {
+        "blend": {"how": "", "points": []},
         "mem": {
             "instant": "load",
             "components": {"params": 1},

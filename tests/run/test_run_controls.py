@@ -193,3 +193,45 @@ def test_a_form_for_a_start_says_how_the_last_one_stands(
     assert (said["ready"], said["bad"]) == (ready, bad)
     assert part in said["status"]
     assert bool(part) is bool(said["status"])
+
+
+BLEND = """
+const run = Object.assign(emptyRun(), { events: 5, run: "r", ...input.run });
+const view = { kind: "live", health: "running", runner: "live", problem: "", started: null };
+return blendState({ ...view, ...input.view, run });
+"""
+BLENDS = {"name": "r", "verb": "blend", "alive": True, "run": None, "code": None, "lines": []}
+
+
+@pytest.mark.parametrize(
+    ("run", "view", "shown", "ready", "busy", "text"),
+    [
+        (ENDED, {}, True, True, False, ""),
+        ({}, {}, False, False, False, ""),
+        ({}, {"health": "gone"}, True, True, False, ""),
+        (ENDED, {"kind": "recording"}, False, False, False, ""),
+        (ENDED | {"start": {"trainer": "TRL"}}, {}, False, False, False, ""),
+        (ENDED, {"runner": "gone"}, True, False, False, ""),
+        (ENDED, {"started": BLENDS}, True, True, True, "It scores eleven models"),
+        (ENDED, {"started": BLENDS | {"name": "q"}}, True, False, False, "q is running. Only one"),
+        (ENDED, {"problem": "No."}, True, True, False, "No."),
+        (
+            ENDED,
+            {"started": BLENDS | {"alive": False, "lines": ["Error: full."]}},
+            *(True, True, False, "It was not blended: Error: full."),
+        ),
+    ],
+)
+def test_the_button_of_a_blend_is_there_once_its_run_has_ended(
+    js: JavaScript,
+    run: dict[str, Any],
+    view: dict[str, Any],
+    shown: bool,
+    ready: bool,
+    busy: bool,
+    text: str,
+) -> None:
+    found = js(BLEND, {"run": run, "view": view})
+    assert found["text"].startswith(text)
+    assert bool(found["text"]) == bool(text)
+    assert (found["shown"], found["ready"], found["busy"]) == (shown, ready, busy)

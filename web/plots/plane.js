@@ -40,8 +40,8 @@ export function planeView(challenge, runs, width = 640, frontier = []) {
       challenge && challengeView(at(challenge), at({ task: 1, general: 1 })),
       frontier.length > 1 && h("polyline", { class: "page-run-frontier", points: frontier.map((point) => at(point).join()).join(" ") }),
       startView(at(challenge ? { task: 0, general: 1 } : (runs[0]?.path[0] ?? { task: 0, general: 1 }))),
-      runs.map((run) => runView(run.path.map(at), run)),
       runs.map(({ number, blends = [] }) => blends.map(({ points }) => blendView(points.map((point) => [...at(point), point]), number))),
+      runs.map((run) => runView(run.path.map(at), run)),
     ),
     challenge && h("p", { class: "faint" }, challenge.says),
   ];

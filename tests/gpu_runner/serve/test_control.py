@@ -11,12 +11,16 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from conftest import Server
 from gpu_runner.checkpoint import directory
 from gpu_runner.cli.application import application
+from gpu_runner.config.load import resolve
+from gpu_runner.errors import ExitCode
 from gpu_runner.log.writer import EventLog, SystemClock
+from gpu_runner.run.fine_tune import fine_tune
 from run_process import events, last_step
 
 pytestmark = pytest.mark.slow
@@ -249,6 +253,27 @@ def test_a_run_of_several_processes_is_not_started_again_as_one(
     answer = client.post("/api/runs/several/control", json={"command": "resume"})
     assert answer.status_code == 409
     assert "torchrun --nproc-per-node 8 -m gpu_runner resume" in answer.json()["error"]
+
+
+def test_a_run_that_has_ended_is_blended_and_its_log_tells(
+    client: httpx.Client, server: Server, model_dir: Path, sums_file: Path, cats_file: Path
+) -> None:
+    settings = {"model": str(model_dir), "data": str(sums_file), "sample_tokens": 0}
+    settings |= {"general": (("cats", str(cats_file)),), "steps": 2, "runs": str(server.runs)}
+    before = set(server.runs.glob("*/events.jsonl"))
+    assert fine_tune(resolve(settings), Console(quiet=True)) == ExitCode.OK
+    (log,) = set(server.runs.glob("*/events.jsonl")) - before
+    run = log.parent
+    answer = client.post(f"/api/runs/{run.name}/control", json={"command": "blend"})
+    assert answer.status_code == 202
+    assert answer.json()["started"]["verb"] == "blend"
+    wait(lambda: not control(client)["started"]["alive"], "end of the blend")
+    assert control(client)["started"]["run"] == run.name
+    assert events(run)[-1]["kind"] == "blend"
+    (listed,) = (each for each in client.get("/api/runs").json() if each["id"] == run.name)
+    assert listed["status"] == "finished"
+    refused = client.post("/api/runs/nowhere/control", json={"command": "blend"})
+    assert refused.status_code == 404
 
 
 def heard(run: Path) -> int:

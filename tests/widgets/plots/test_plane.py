@@ -72,3 +72,43 @@ def test_every_run_is_told_to_who_cannot_see_the_plane(node: Node) -> None:
     assert "1, Default: learned 50%, kept 25%" in label
     assert "2, <b>EWC</b>: learned 100%, kept 100%" in label
     assert "No run of yours yet" in with_class(plane(node), "page-run-svg")[0].attrib["aria-label"]
+
+
+def blended(alpha: float, task: float, general: float, part: str = "") -> dict[str, Any]:
+    sets = {
+        "task": {"loss": 1.0, "exact": int(64 * task), "of": 64, "change": None},
+        "general": {
+            "loss": 1.0,
+            "exact": int(64 * general),
+            "of": 64,
+            "change": {"value": 0.5, "interval": [-0.25, 0.75]},
+        },
+    }
+    return {"alpha": alpha, "sets": sets} | ({"part": part} if part else {})
+
+
+def test_a_blend_is_a_curve_whose_points_say_their_figures(node: Node) -> None:
+    points = [blended(0, 0, 1), blended(0.5, 0.5, 1), blended(1, 1, 0.5), blended(1, 1, 1, "mlp")]
+    made = {"blends": [{"how": "", "chosen": 0.5, "reason": "it is best", "points": points}]}
+    blends = node.call("run/compare", "blendsOf", made)
+    tree = plane(node, run(1, (0, 1), (1, 0.5)) | {"blends": blends})
+    (svg,) = with_class(tree, "page-run-svg")
+    assert svg.attrib["role"] == "group"  # what is in an image cannot have the focus
+    found = with_class(tree, "plane-point")
+    assert [point.attrib["aria-label"] for point in found][1:] == [
+        "α = 0.5; learned 32 of 64; kept 64 of 64, +0.50 [−0.25, +0.75]",
+        "α = 1; learned 64 of 64; kept 32 of 64, +0.50 [−0.25, +0.75]",
+        "mlp put back; learned 64 of 64; kept 64 of 64, +0.50 [−0.25, +0.75]",
+    ]
+    (chosen,) = with_class(tree, "plane-point-chosen")
+    assert chosen is found[1]
+    lefts = [centre(point)[0] for point in found[:3]]
+    assert lefts == sorted(set(lefts))
+    (line,) = (each for each in tree.iter() if each.tag.endswith("polyline"))
+    assert line.attrib["points"].count(",") == 3, "a part that is put back is on no curve"
+
+
+def test_a_blend_without_answers_is_no_curve(node: Node) -> None:
+    sets = {"task": {"loss": 1.0, "exact": None, "of": None, "change": None}}
+    made = {"how": "", "chosen": None, "reason": "", "points": [{"alpha": 1, "sets": sets}]}
+    assert node.call("run/compare", "blendsOf", {"blends": [made]}) == []
