@@ -307,7 +307,7 @@ export function queryOfRun({ kind, name }) {
   return key ? `?${key}=${encodeURIComponent(name)}` : "";
 }
 
-let search = location.search; // of what is shown
+let search = globalThis.location?.search ?? ""; // of what is shown
 
 /** Puts what is shown into the address. @param {string} query @param {boolean} [isNew] whether *Back* leads to what was there */
 export function remember(query, isNew = true) {
