@@ -107,9 +107,7 @@ def main() -> None:
     given = jobs()
     rows = [
         Ratio("plan()", seconds_in_python(given), BUDGET_SECONDS, "s"),
-        Ratio(
-            "plan LIST.json --json", seconds_on_the_command_line(given), ANSWERS_SECONDS, "s"
-        ),
+        Ratio("plan LIST.json --json", seconds_on_the_command_line(given), ANSWERS_SECONDS, "s"),
         Ratio("plan() in the page", seconds_in_the_page(), PAGE_BUDGET_SECONDS, "s"),
     ]
     show(f"{JOBS:,} plans", "its budget", rows)

@@ -34,6 +34,7 @@ from gpu_runner.run.run_models import (
     RunModel,
     last_step,
     load_trained,
+    load_written,
     model_place,
     model_title,
     read_tokenizer,
@@ -213,13 +214,18 @@ def export_gguf(
 ) -> ExportedGguf:
     """Write the model of `run`, or its checkpoint of `step`, to `file`; read it back and compare.
 
-    With `ema` it is the moving average of its weights.
+    With `ema` it is the moving average of its weights. `run` may be a model that `blend` wrote.
     All of the model is in memory, twice while it is compared. Nothing half-written stays. Raises
     `UsageError` for a type or a file that cannot be, a model that is not written as GGUF;
     `CheckpointError` where what is read back is not what was written; `SystemFailure`.
     """
     chosen = _check(file, kind)
-    trained = load_trained(run, step, CPU, averaged=ema)
+    if (run / LOG_NAME).is_file():
+        trained = load_trained(run, step, CPU, averaged=ema)
+    elif step is not None or ema:
+        raise UsageError(f"{run} is one model: leave out {'--ema' if ema else '--step'}.")
+    else:
+        trained, run = load_written(run, CPU)
     end = _trained_end(run)
     with _new_file(file) as unfinished:
         GgufModel(trained.model, trained.tokenizer, run.name, end).write(unfinished, chosen)

@@ -18,6 +18,7 @@ from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
 from gpu_runner.errors import CheckpointError, DataError, ModelLoadError, UsageError
 from gpu_runner.log.questions import THETA_0, AnswerPair, ModelAnswer, Question
+from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model import sharded_load
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
 from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config
@@ -114,6 +115,23 @@ def load_trained(
         return RunModel(model_title(run, place), model.eval(), tokenizer, encoder)
     read_averages(place, model)
     return RunModel(f"EMA at {model_title(run, place)}", model.eval(), tokenizer, encoder)
+
+
+def load_written(place: Path, device: torch.device) -> tuple[RunModel, Path]:
+    """Load a model that `blend` or `export` wrote, and return it with the run that it is of.
+
+    That is the one whose directory it is in; else `place` itself. Raises `CheckpointError` for what
+    is no model.
+    """
+    if not (place / "config.json").is_file():
+        raise CheckpointError(f"{place} is neither a run nor a model: give a run, or its blend/.")
+    checkpoint.verify(place)
+    run = next((up for up in place.absolute().parents if (up / LOG_NAME).is_file()), place)
+    config = TrainConfig(model=str(place), data="") if run == place else read_settings(run)
+    source = Source("directory", place.name, str(place))
+    tokenizer, encoder = read_tokenizer(config, place, trusted=False)
+    model = load(source, tokenizer, config.params, device)
+    return RunModel(f"{place.name} of {run.name}", model.eval(), tokenizer, encoder), run
 
 
 def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> RunModel:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFReader
 from rich.console import Console
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner.config.load import resolve
@@ -132,6 +134,24 @@ def test_the_card_of_a_blend_has_its_recipe(run: Path, tmp_path: Path) -> None:
     assert "θ₀ + 0.5 (θ* − θ₀), with α = 0 for mlp: as --alpha says." in text
     middle = next(point for point in found.curve if point.alpha == 0.5)
     assert f" right, {middle.task.loss:.3f} |" in text
+
+
+def test_a_blend_is_exported_too(run: Path, tmp_path: Path) -> None:
+    whole = Path(shutil.copytree(run, tmp_path / run.name))
+    blend(whole, BlendOptions(points=2, alpha=0.5), CPU)
+    found = export_gguf(whole / "blend", tmp_path / "half.gguf", "f16")
+    assert found.same_token > 0.95
+    mixed = load_file(whole / "blend" / "model.safetensors")["model.norm.weight"]
+    read = {tensor.name: tensor.data for tensor in GGUFReader(found.file).tensors}
+    assert read["output_norm.weight"] == pytest.approx(mixed.numpy())
+    stop = found.modelfile.read_text().splitlines()[1]
+    assert (
+        stop == export_gguf(run, tmp_path / "x.gguf", "f16").modelfile.read_text().splitlines()[1]
+    )
+    with pytest.raises(UsageError, match="is one model: leave out --step"):
+        export_gguf(whole / "blend", tmp_path / "y.gguf", "f16", step=2)
+    with pytest.raises(CheckpointError, match="is neither a run nor a model"):
+        export_gguf(tmp_path, tmp_path / "y.gguf", "f16")
 
 
 @dataclass
