@@ -467,6 +467,9 @@ def eval_(
     apply_chat_template: Annotated[
         bool, typer.Option("--apply-chat-template", help="Ask in the model's chat template.")
     ] = False,
+    report: Annotated[
+        str | None, typer.Option(help="Also write it as a page: a file name that ends in .html.")
+    ] = None,
     as_json: AsJson = False,
     device: DeviceName = "auto",
     runs: Runs = None,
@@ -479,13 +482,19 @@ def eval_(
         from gpu_runner.demo import suite as demo_suite
         from gpu_runner.plan.machine import choose_device
         from gpu_runner.run.harness import EvalOptions, judge, judged_models, show_judgement
+        from gpu_runner.run.judgement_page import check_report, write_report
 
+        page = Path(report).expanduser().absolute() if report else None
+        if page is not None:
+            check_report(page)
         place = demo_suite() if suite == "demo" else Path(suite)
         options = EvalOptions(place, limit, batch_size, apply_chat_template)
         named = [_model_name(text, runs) for text in models]
         asked = judged_models(named, choose_device(device), trusted=trust_remote_code)
         with console.status("reading the suite") as status:
             found = judge(asked, options, status.update)
+        if page is not None:
+            write_report(found, page)
         if as_json:
             typer.echo(json.dumps(found.as_json()))
         else:

@@ -19,6 +19,7 @@ Reading order:
 - `export_model` — its model as one directory, from a sharded checkpoint too, or as a GGUF file
 - `blend` — its model blended with θ₀, scored and written
 - `harness` — models judged on local suites of lm-evaluation-harness
+- `judgement_page` — what it found as one page
 - `fine_tune` — the whole way of a new run
 - `resume` — the way of a run that is resumed
 """
