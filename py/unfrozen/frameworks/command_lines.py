@@ -20,7 +20,7 @@ FIRST_HOST: Final = "FIRST_HOST"
 """A placeholder for the name of one machine that the others can reach."""
 _OFF: Final = {
     **dict.fromkeys(("paged", "optimizer_in_backward", "activation_offload", "packed"), False),
-    **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held"), False),
+    **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held", "ema"), False),
     **{"reentrant": False, "experts_cast": False, "expert_padding": None, "grad_buckets": None},
     **{"checkpoint_every": 1, "dropout": None, "compiled_loss": None, "reduce": None},
 }
@@ -100,9 +100,9 @@ def name_linear(job: Job, framework: str, *, experts: bool = True) -> Job:
     lora = job.recipe.lora
     if lora is None or job.model.architecture.experts is None:
         return job
-    if job.recipe.base:
+    if job.recipe.base and not job.recipe.whole_experts:
         bound = f"{framework} leaves experts in 16 bits, as transformers 5 stacks them"
-        raise PlanError("recipe.base", job.recipe.base, bound, "set method to lora")
+        raise PlanError("recipe.whole_experts", False, bound, "set it to true, or method to lora")
     names = tuple(dict.fromkeys(t.name for t in targets(job.model, lora)))
     if EXPERTS in names and not experts:
         bound = f"{framework} has no option for PEFT's adapters of experts"

@@ -42,6 +42,8 @@ def unsloth_job(job: Job) -> Job:
         base=(None, "nf4", "nf4-dq"),
     )
     refuse_tower(job, NAME)
+    if job.model.architecture.experts:
+        refuse(job, NAME, base=(None,))
     job = name_linear(job, NAME, experts=False)
     own: dict[str, Any] = {"params": "bf16", "master": None, "grads": "bf16"}
     if recipe.lora:

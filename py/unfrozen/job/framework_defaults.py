@@ -86,6 +86,15 @@ def _old(asked: Settings) -> bool:
     return version < 5 if version is not None else not _full(asked) and _weights_sharded(asked)
 
 
+def _four_bits(asked: Settings) -> bool:
+    return asked.get("method") == "qlora"
+
+
+def _four_bits_since_5(asked: Settings) -> bool:
+    version = cast("int | None", asked["version"])
+    return _four_bits(asked) and version is not None and version >= 5
+
+
 def _llama4(asked: Settings) -> bool:
     return str(asked["model_type"]).startswith("llama4")
 
@@ -136,6 +145,11 @@ _AUTOCAST: Final = ("lora.autocast", True, "bf16=True: their matmuls run in bf16
 _ONCE: Final = ("lora.library", "peft", "q, k and v save their input once")
 _APART: Final = ("lora.library", "peft", "each adapter saves its own input")
 _BELOW: Final = "transformers 5.24 src/transformers"
+_STACKED: Final = ("whole_experts", True, "bitsandbytes quantizes no stacked experts")
+_UNQUANTIZED: Final = (
+    *_STACKED,
+    *(_four_bits, "with transformers 5.24 src/transformers/integrations/bitsandbytes.py"),
+)
 _FROZEN_TOWER: Final = ("frozen_tower", True, "the vision tower is frozen")
 _FACTORY: Final = "hiyouga/LLaMA-Factory @01d87b8 src/llamafactory"
 _FACTORY_ADAPTER: Final = f"{_FACTORY} model/adapter.py (cast_trainable_params_to_fp32)"
@@ -159,6 +173,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
             *("reentrant", True, "before version 5 (say it), by FSDP1 where weights are sharded"),
             *(_old, "transformers 4.48 src/transformers/modeling_utils.py (use_reentrant)"),
         ),
+        (*_STACKED, _four_bits_since_5, "integrations/bitsandbytes.py (say the version)"),
         (*_PEFT, "with PEFT 0.21 src/peft/mapping_func.py"),
         (*_WIDE, "with PEFT 0.21 src/peft/mapping_func.py (autocast_adapter_dtype)"),
     ),
@@ -170,6 +185,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
             "TRL 1.16 trl/trainer/utils.py (add_fused_lm_head)",
         ),
         *_TRAINER,
+        _UNQUANTIZED,
         (*_PEFT, "TRL 1.16 trl/trainer/sft_trainer.py"),
         (*_WIDE, _not_quantised, "TRL 1.16 trl/trainer/sft_trainer.py"),
         (*_AUTOCAST, _not_quantised, "TRL 1.16 trl/trainer/base_config.py"),
@@ -177,6 +193,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
     "axolotl": _defaults(
         f"its trainers are those of {_BELOW}",
         *_TRAINER,
+        _UNQUANTIZED,
         (*_PEFT, "axolotl @067b021 src/axolotl/loaders/adapter.py"),
         (*_WIDE, "axolotl @067b021 src/axolotl/loaders/adapter.py"),
         (*_AUTOCAST, "axolotl @067b021 src/axolotl/core/builders/base.py"),
@@ -184,6 +201,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
     "ms-swift": _defaults(
         f"its trainers are those of {_BELOW}",
         *_TRAINER,
+        _UNQUANTIZED,
         (
             *_FROZEN_TOWER,
             "modelscope/ms-swift @815aa28 swift/llm/argument/tuner_args.py (freeze_vit)",
@@ -192,6 +210,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
     "llama-factory": _defaults(
         f"its trainers are those of {_BELOW}",
         *_TRAINER,
+        _UNQUANTIZED,
         ("params", "fp32", "trainable weights are cast to fp32", _whole_and_full, _FACTORY_ADAPTER),
         (
             *("checkpointing", "full", "on by default"),

@@ -54,6 +54,10 @@ def _has_experts(job: Any) -> bool:
     return job.model.architecture.experts is not None
 
 
+def _quantizes_experts(job: Any) -> bool:
+    return _has_experts(job) and bool(job.recipe.method == "qlora")
+
+
 def _has_narrow_weights(job: Any) -> bool:
     return bool(job.recipe.params != "fp32" and job.recipe.lora is None)
 
@@ -373,6 +377,15 @@ class Recipe:
         applies=_has_experts,
         json_only=True,
         instead="its routers keep no graph alive",
+    )
+    whole_experts: bool = flag(
+        False,
+        "Experts in 16 bits under QLoRA",
+        "Experts keep the dtype of the model: bitsandbytes quantizes no stack, as transformers 5"
+        " has them.",
+        "Experts",
+        applies=_quantizes_experts,
+        json_only=True,
     )
     experts_cast: bool = flag(
         False,

@@ -48,11 +48,16 @@ def linear_parameters(model: ModelConfig) -> int:
     return found
 
 
+def quantized_parameters(model: ModelConfig, recipe: Recipe) -> int:
+    """Return how many of them a quantized base has in fewer bits."""
+    return linear_parameters(model) - (model.expert_parameters if recipe.whole_experts else 0)
+
+
 def frozen_bytes(model: ModelConfig, recipe: Recipe) -> tuple[int, int]:
     """Return the bytes of the frozen weights and, separately, of their quantization constants."""
     if recipe.base is None:
         return BYTES[recipe.params] * model.num_parameters, 0
-    linear = linear_parameters(model)
+    linear = quantized_parameters(model, recipe)
     rest = BYTES[recipe.params] * (model.num_parameters - linear)
     if recipe.base == "int8":
         scales = round(4 * linear / model.architecture.hidden)

@@ -27,7 +27,7 @@ from __future__ import annotations
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.lora import trained_whole
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.adapters import QUANTISED_BITS
+from unfrozen.memory.adapters import QUANTISED_BITS, linear_parameters, quantized_parameters
 from unfrozen.memory.points import Point
 from unfrozen.model import ModelConfig
 
@@ -56,7 +56,10 @@ class ShardTraffic:
             self._whole and cluster.outer_apart and not a.tied and self._vocab > 0 and both
         )
         self._width = BYTES[recipe.compute]
-        self._layer_width = QUANTISED_BITS[recipe.base] / 8 if recipe.base else self._width
+        self._layer_width: float = self._width
+        if recipe.base:
+            share = quantized_parameters(model, recipe) / linear_parameters(model)
+            self._layer_width += share * (QUANTISED_BITS[recipe.base] / 8 - self._width)
         summed = reduced_grad_bytes(recipe, cluster)
         waits = not recipe.accumulates_whole and (self._whole or summed > self._width)
         self._summed = summed if waits else 0

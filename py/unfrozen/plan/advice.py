@@ -188,7 +188,7 @@ def _of_this_job(job: Job) -> Iterator[Change]:
         )
     if _rounds_at_random(job.recipe):
         yield replace(_PURE, note=_BYTES) if job.recipe.moments == "int8" else _PURE
-    yield from _adapters(job.recipe)
+    yield from _adapters(job)
     if job.cluster.tensor_parallel > 1:
         yield from _BESIDE_TENSOR_PARALLEL
     if replicas(job) > 1:
@@ -224,7 +224,8 @@ def _rounds_at_random(recipe: Recipe) -> bool:
     return recipe.params == "bf16" and recipe.master is not None and asked.rounds
 
 
-def _adapters(recipe: Recipe) -> Iterator[Change]:
+def _adapters(job: Job) -> Iterator[Change]:
+    recipe = job.recipe
     lora = _plain(recipe)["lora"] or {"rank": _RANK}
     frozen = {"lora": lora, "master": None}
     if recipe.method == "full":
@@ -233,6 +234,9 @@ def _adapters(recipe: Recipe) -> Iterator[Change]:
     if recipe.method != "qlora":
         note = "Only adapters train; frozen weights are quantized to 4 bits."
         four_bits = {"method": "qlora", "base": "nf4", **frozen}
+        if job.framework and job.model.architecture.experts:
+            four_bits["whole_experts"] = True
+            note = "Only adapters train; frozen weights but the experts are quantized to 4 bits."
         yield Change("qlora", "QLoRA", note, four_bits, kind="less")
 
 

@@ -109,6 +109,8 @@ def _changed(job: Job, change: Variant) -> Job | None:
     recipe, cluster = dict(change.recipe), dict(change.cluster)
     if "method" in recipe:
         recipe["lora"] = job.recipe.lora or {}
+        if job.model.architecture.experts:
+            recipe["whole_experts"] = recipe["method"] == "qlora"
     if cluster.get("offload") == "params":
         cluster["sharding"] = "zero3"
     try:

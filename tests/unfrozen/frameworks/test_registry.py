@@ -84,6 +84,16 @@ def test_adapters_are_read_back_as_planned(name: str, gpus: int) -> None:
     assert methods == ({"lora", "qlora"} if name != "unsloth" or gpus == 1 else set())
 
 
+@pytest.mark.parametrize("name", ["accelerate", "axolotl", "llama-factory", "unsloth"])
+def test_a_quantized_base_is_typed_where_its_experts_are_planned_whole(name: str) -> None:
+    whole = job("Qwen/Qwen1.5-MoE-A2.7B", method="qlora", whole_experts=True)
+    found = list(taken(name, whole, 1))
+    assert bool(found) == (name != "unsloth")
+    for one in found:
+        assert read(name, FRAMEWORKS[name].command(one), base(one)) == one
+    assert not list(taken(name, job("Qwen/Qwen1.5-MoE-A2.7B", method="qlora"), 1))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchtitan", "megatron"])
 def test_experts_are_shared_out_as_told(name: str) -> None:

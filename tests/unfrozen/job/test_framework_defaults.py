@@ -21,6 +21,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.framework_defaults import FRAMEWORKS, OTHER_NAMES
 from unfrozen.job.recipe import Lora, Recipe
+from unfrozen.memory.adapters import frozen_bytes
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan, plan_job
 
@@ -183,6 +184,23 @@ def test_checkpoints_are_those_of_the_version(name: str, method: str, *, reentra
     asked = {"method": method, "checkpointing": "full"}
     assert job(name, recipe=asked, cluster=SHARDED).recipe.reentrant == reentrant
     assert not job(name, recipe={"method": method}, cluster=SHARDED).recipe.reentrant
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        *(("transformers", False), ("transformers 4.48", False), ("transformers 5.24", True)),
+        *(("trl", True), ("axolotl", True), ("llama-factory", True), ("unsloth", False)),
+    ],
+)
+def test_experts_are_quantized_by_the_versions_that_stack_none(name: str, *, whole: bool) -> None:
+    mixtral = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].config
+    asked = {"model": mixtral, "framework": name, "recipe": {"method": "qlora"}}
+    found = Job.read(asked)
+    assert found.recipe.whole_experts == whole
+    experts, sizes = found.model.expert_parameters, frozen_bytes(found.model, found.recipe)
+    assert (sum(sizes) > 2 * experts) == whole
+    assert not Job.read(asked | {"recipe": {"method": "lora"}}).recipe.whole_experts
 
 
 @pytest.mark.parametrize("name", ["pytorch", "", 3, ["torchtitan"], True])

@@ -12,6 +12,7 @@ from unfrozen.job import Job
 from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.job.settings import LOW_BITS
+from unfrozen.memory.adapters import linear_parameters, quantized_parameters
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.loss import LINEAR_CHUNK
 from unfrozen.model import Architecture
@@ -280,7 +281,9 @@ class BatchTime:
             backward += 2 * self._cast(matmuls, weights=False)
         added = self._accumulated(matmuls)
         if recipe.base:
-            weights = sum(p.weights for p in matmuls)
+            model = self.job.model
+            share = quantized_parameters(model, recipe) / linear_parameters(model)
+            weights = share * sum(p.weights for p in matmuls)
             forward, backward = (n + UNPACKED_BYTES * weights for n in (forward, backward))
         return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
 
