@@ -30,7 +30,7 @@ from gpu_runner.model.loss import training_loss
 from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer import OptimizerInBackward
+from gpu_runner.optim.optimizer import stepping
 from gpu_runner.plan.machine import choose_precision
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World, join
@@ -129,11 +129,13 @@ def _step(
     narrow: torch.dtype | None,
 ) -> TrainingStep:
     choice = optim.OptimizerChoice(
-        config.optimizer, config.momentum, config.rounding, ema=config.ema
+        config.optimizer,
+        config.momentum,
+        config.rounding,
+        ema=config.ema,
+        offload=config.optimizer_offload,
     )
-    optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
-    if config.optimizer_in_backward:
-        optimizer = OptimizerInBackward(model, optimizer, lambda: RATE, CPU, world)
+    optimizer = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     sizes = (config.micro_batch, config.grad_accum, 0)
     feed = Feed(
         rows,
@@ -146,7 +148,7 @@ def _step(
     )
     return TrainingStep(
         model=model,
-        optimizer=optimizer,
+        optimizer=stepping(config, model, optimizer, lambda: RATE, world),
         feed=feed,
         schedule=Schedule("cosine", 4, RATE, 1),
         clip=config.clip,

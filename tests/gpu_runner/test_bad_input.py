@@ -73,6 +73,15 @@ def test_an_unknown_word_is_answered_with_the_known_ones(name: str) -> None:
         (["--out", "~nobody-of-this-name/x"], ("--out '~nobody", "cannot be a path")),
         (["--eval-data", "x" * 300], ("--eval-data 'xxx", "File name too long")),
         (["--set", "optimizer_in_backward=true", "--set", "l2sp=1"], ("--optimizer-in-backward",)),
+        (["--set", "optimizer_offload=true", "--set", "ewc=1"], ("are in CPU memory before",)),
+        (
+            ["--set", "optimizer_offload=true", "--set", "optimizer=muon"],
+            ("--optimizer muon steps where the weights are", "choose adamw"),
+        ),
+        (
+            ["--params", "bf16", "--set", "optimizer_offload=true", "--set", "rounding=kahan"],
+            ("--rounding kahan with --optimizer-offload", "give --rounding nearest"),
+        ),
         (["--set", "modle=x"], ("modle is not a setting of a run", "did you mean model")),
         (["--set", "lr=fast"], ("lr is 'fast'", "it must be a number")),
         (["--set", "lr"], ("'lr' is not key=value",)),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -88,6 +89,32 @@ def test_stopped_and_resumed_it_is_the_run_that_was_never_stopped(
     assert metric(one, "router/load_drift")[0] == 0.0
     assert metric(one, "router/load_drift")[-1] > 0.0
     assert metric(one, "router/load_min")[-1] <= 1.0 <= metric(one, "router/load_max")[-1]
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["after backward", "in backward"])
+def test_weights_in_cpu_memory_go_on_with_a_resumed_run(
+    config: TrainConfig,
+    console: Console,
+    stop_after: Callable[[int], Console],
+    tmp_path: Path,
+    early: bool,
+) -> None:
+    moved = replace(config, optimizer_offload=True, params="bf16", add_tokens=None)
+    if early:
+        moved = replace(moved, optimizer_in_backward=True, clip=0.0, grad_accum=1)
+    whole = replace(moved, runs=str(tmp_path / "whole"))
+    fine_tune(whole, console)
+    fine_tune(moved, stop_after(4))
+    resume(the_run(moved), console)
+    assert_same_result(the_run(whole), the_run(moved))
+    with safe_open(states_of(the_run(moved)), "pt") as states:
+        names = [name for name in states.keys() if name.startswith("master.")]  # noqa: SIM118
+        assert {states.get_tensor(name).dtype for name in names} == {torch.float32}
+
+
+def states_of(run: Path) -> Path:
+    """The file of the optimizer in the newest checkpoint of a run."""
+    return max(run.glob("checkpoints/*/optimizer.safetensors"))
 
 
 def test_it_says_what_it_does_before_and_when_it_starts(

@@ -43,6 +43,8 @@ CHOICES: tuple[dict[str, Any], ...] = (
     {"ema": 0.999, "checkpointing": "selective"},
     {"ema": 0.999, "checkpointing": "selective", **NARROW},
     {"ema": 0.999, "optimizer": "sgd", **WITHIN},
+    *({"optimizer_offload": True, **more} for more in ({}, NARROW, WITHIN, NARROW | WITHIN)),
+    {"optimizer_offload": True, "checkpointing": "full", "grad_accum": 3, **NARROW},
     {"neftune_alpha": 5.0},
     {"neftune_alpha": 5.0, "checkpointing": "full", **NARROW},
 )
@@ -116,6 +118,7 @@ TOGETHER = [
         {"checkpointing": "selective", "grad_accum": 4},
         {"optimizer": "adafactor", "checkpointing": "full", "compute": "bf16"},
         {"rounding": "stochastic", **NARROW},
+        {"optimizer_offload": True, "checkpointing": "full", **NARROW},
     )
 ]
 

@@ -25,6 +25,7 @@ from run_process import (
 )
 
 pytestmark = pytest.mark.slow
+WITHIN: dict[str, Any] = {"optimizer_in_backward": True}
 
 
 @pytest.fixture(scope="module")
@@ -118,15 +119,20 @@ def test_two_copies_of_two_parts_equal_one_process(
     matrix(
         [
             ({"optimizer": "muon"}, {}, 1e-4, 1e-2),
-            ({"optimizer": "adafactor", "clip": 0.0}, {"optimizer_in_backward": True}, 1e-6, 1e-5),
+            ({"optimizer": "adafactor", "clip": 0.0}, WITHIN, 1e-6, 1e-5),
             ({"params": "bf16", "rounding": "stochastic"}, {}, 1e-3, 1e-2),
             ({"compute": "bf16"}, {}, 3e-3, 0.2),
+            ({}, {"optimizer_offload": True}, 1e-6, 1e-5),
+            ({"clip": 0.0}, WITHIN | {"optimizer_offload": True}, 1e-6, 1e-5),
+            ({"params": "bf16", "optimizer_offload": True}, {}, 1e-3, 1e-2),
         ],
         ({"compute": "bf16"}, {}, 3e-3, 0.2),
+        ({"clip": 0.0}, WITHIN | {"optimizer_offload": True}, 1e-6, 1e-5),
     ),
     ids=[
         *("muon", "adafactor-within-the-backward-pass", "bf16-rounded-stochastically"),
-        "fp32-gathered-in-bf16",
+        *("fp32-gathered-in-bf16", "adamw-in-cpu-memory", "there-within-the-backward-pass"),
+        "bf16-with-fp32-in-cpu-memory",
     ],
 )
 def test_every_way_to_move_the_weights_moves_them_on_two_processes_alike(

@@ -349,7 +349,8 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
                     if full in numbers:
                         state[key] = numbers[full]
                     elif full in stored:
-                        state[key] = _read(stored, reader, full, parameter, file)
+                        place = optimizer.states_on(parameter)
+                        state[key] = _read(stored, reader, full, parameter, place, file)
                     else:
                         raise CheckpointError(f"{file} has no {key} of {name}.")
                 if state:
@@ -383,16 +384,21 @@ def read_averages(path: Path, model: Any) -> None:
 
 
 def _read(
-    stored: StoredTensors, reader: RowReader, name: str, parameter: Tensor, file: Path
+    stored: StoredTensors,
+    reader: RowReader,
+    name: str,
+    parameter: Tensor,
+    place: torch.device,
+    file: Path,
 ) -> Tensor:
-    """A stored tensor where `parameter` lives: its own rows if it has the parameter's shape.
+    """A stored tensor on a device: this process's rows if it has the parameter's shape.
 
     Always a copy: a view would keep the file open, and on the disk when it is removed.
     """
     shape = stored.shape(name)
     if shape == tuple(parameter.shape):
-        rows = reader.rows(name, rows_of(parameter)).to(parameter.device, copy=True)
+        rows = reader.rows(name, rows_of(parameter)).to(place, copy=True)
         return as_sharded(parameter, rows.contiguous())
     if len(shape) == parameter.ndim >= 2:
         raise CheckpointError(f"{file}: {name} is {shape}, the parameter {tuple(parameter.shape)}.")
-    return reader.rows(name).to(parameter.device, copy=True)
+    return reader.rows(name).to(place, copy=True)

@@ -116,8 +116,10 @@ def check_config(config: Any) -> None:
             f"--compute {config.compute} with --params bf16: the weights are bf16, so matmuls would"
             " compute in bf16 anyway. Give --compute auto, or --params fp32."
         )
-    if config.compute == "fp16" and (config.optimizer_in_backward or config.ewc):
-        beside = "--ewc" if config.ewc else "--optimizer-in-backward"
+    early = config.optimizer_in_backward or config.optimizer_offload
+    if config.compute == "fp16" and (early or config.ewc):
+        moving = "in-backward" if config.optimizer_in_backward else "offload"
+        beside = "--ewc" if config.ewc else f"--optimizer-{moving}"
         raise UsageError(
             f"--compute fp16 with {beside}: whether a gradient overflows in fp16 is known only"
             f" after the whole backward pass. Give --compute fp32, or drop {beside}."
@@ -196,6 +198,16 @@ def _misplaced_settings(config: Any) -> tuple[tuple[Any, str, str], ...]:
             f"--optimizer {config.optimizer} rounds to nearest: choose adamw or adafactor",
         ),
         (
+            config.optimizer_offload and config.optimizer != "adamw",
+            "--optimizer-offload",
+            f"--optimizer {config.optimizer} steps where the weights are: choose adamw",
+        ),
+        (
+            config.optimizer_offload and config.rounding != "nearest",
+            f"--rounding {config.rounding} with --optimizer-offload",
+            "the fp32 weights in CPU memory lose no update: give --rounding nearest",
+        ),
+        (
             config.router_balance and config.compile,
             f"--router-balance {config.router_balance:g}",
             "a compiled block hides its router: give --no-compile",
@@ -233,9 +245,20 @@ def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
             "the average is kept in checkpoints: leave out --save-every 0 and --no-keep-state",
         ),
         (
-            config.optimizer_in_backward and penalised,
-            "--l2sp, --l2sp-pull or --ewc",
-            "with --optimizer-in-backward, gradients are freed before a penalty can be added",
+            config.ema is not None and config.optimizer_offload,
+            f"--ema {config.ema} with --optimizer-offload",
+            "the average is kept beside the weights, which are fp32 in CPU memory: drop one of them",
+        ),
+        *(
+            (
+                early and penalised,
+                "--l2sp, --l2sp-pull or --ewc",
+                f"with {option}, gradients are {gone} before a penalty can be added",
+            )
+            for early, option, gone in (
+                (config.optimizer_in_backward, "--optimizer-in-backward", "freed"),
+                (config.optimizer_offload, "--optimizer-offload", "in CPU memory"),
+            )
         ),
     )
 

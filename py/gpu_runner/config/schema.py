@@ -235,6 +235,9 @@ class TrainConfig:
     optimizer_in_backward: Annotated[
         bool, SettingSpec("Optimizer step in backward: no accumulation, no --clip", MEMORY)
     ] = False
+    optimizer_offload: Annotated[
+        bool, SettingSpec("AdamW and fp32 weights in CPU memory, stepped there", MEMORY)
+    ] = False
     shard_size: Annotated[
         int | None,
         SettingSpec("Processes in a shard group (HSDP); else all.", MEMORY, 2, 1_000_000),

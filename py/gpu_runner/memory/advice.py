@@ -73,13 +73,13 @@ def suggest_settings(
 
     None of them contains another one, as long as there are enough. Where nothing fits, the result
     is the settings that need least, with `fits` False. `longest` is the longest example in tokens,
-    `offloads` whether activations can be offloaded to the CPU, `bf16` whether the device computes
+    `offloads` whether a GPU can offload to the CPU, `bf16` whether the device computes
     in it; else fp16 is suggested.
     """
     base = _with_rounding(config)
     pace = cost(config)[1]
     narrow = _sixteen_bits(base, bf16=bf16)
-    dials = [*_dials(base, longest, offloads=offloads, ranks=ranks), narrow]
+    dials = [*_dials(base, longest, offloads=offloads, ranks=ranks, bf16=bf16), narrow]
     dials = [dial for dial in dials if dial]
     always = _Change("rounding", 1, {"rounding": base.rounding}) if base is not config else None
     tried: list[_Candidate] = []
@@ -135,13 +135,13 @@ def _try(
 def _with_rounding(config: TrainConfig) -> TrainConfig:
     """Return the config with stochastic rounding of bf16 weights where the optimizer can."""
     nearest = config.params == "bf16" and config.rounding == "nearest"
-    if nearest and config.optimizer in ROUNDED:
+    if nearest and config.optimizer in ROUNDED and not config.optimizer_offload:
         return replace(config, rounding="stochastic")
     return config
 
 
 def _dials(
-    config: TrainConfig, longest: int, *, offloads: bool, ranks: int
+    config: TrainConfig, longest: int, *, offloads: bool, ranks: int, bf16: bool
 ) -> Iterator[list[_Change]]:
     """Yield every dial, with the changes beyond its current setting."""
     yield list(_smaller_micro_batches(config, ranks))
@@ -154,12 +154,17 @@ def _dials(
     ]
     if config.loss != "linear":
         yield [_Change("loss", 1, {"loss": "linear"})]
+    full = config.params == "fp32" and config.optimizer == "adamw" and ranks == 1
+    if offloads and full and not config.optimizer_offload:
+        moved: dict[str, Any] = {"optimizer_offload": True}
+        wide = _Change("host", 1, moved, note="AdamW in CPU memory")
+        narrow = _Change("host", 2, moved | {"params": "bf16"}, note="fp32 weights in CPU memory")
+        yield [wide, narrow] if bf16 else [wide]
     if offloads and not config.activation_offload:
         yield [_Change("offload", 1, {"activation_offload": True})]
     if ranks == 1 and not config.optimizer_in_backward:
         early = {"optimizer_in_backward": True, "clip": 0.0}
         yield [_Change("early", 1, early, _COARSER, "gradients are not clipped")]
-    full = config.params == "fp32" and config.optimizer == "adamw" and ranks == 1
     if full and any(find_spec(name) for name in _8BIT_LIBRARIES):
         yield [_Change("moments", 1, {"optimizer": "adamw8bit"}, _COARSER, "8-bit moments")]
 

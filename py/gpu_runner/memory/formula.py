@@ -5,6 +5,7 @@ Also which micro-batch of the run needs most memory, and which steps are measure
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,8 +17,8 @@ from gpu_runner.memory.prediction import Prediction
 from gpu_runner.model.attention import OLDEST
 from unfrozen import runner
 from unfrozen.job.cluster import Cluster
-from unfrozen.job.recipe import Recipe
-from unfrozen.memory.instants import instants
+from unfrozen.job.recipe import BYTES, Recipe
+from unfrozen.memory.instants import Instants, instants
 from unfrozen.memory.states import state_bytes
 from unfrozen.model import Architecture, ModelConfig
 
@@ -29,6 +30,7 @@ def build_recipe(
     config: TrainConfig, compute: str, shape: BatchShape, model: ModelConfig | None = None
 ) -> Recipe:
     """Return the run as the planner's recipe: `shape` includes padding, attention is unmasked."""
+    offload = config.optimizer_offload
     chosen: dict[str, Any] = runner.optimizer(
         config.optimizer, config.params, momentum=config.momentum > 0, rounding=config.rounding
     )
@@ -56,9 +58,9 @@ def build_recipe(
     return Recipe(
         params=config.params,
         compute=compute,
-        master=None,
-        grads=config.params,
-        **chosen,
+        master="fp32" if offload and config.params != "fp32" else None,
+        grads="fp32" if _adds_up_in_fp32(config, shape) else config.params,
+        **chosen | ({"moments": "fp32"} if offload else {}),
         packed=config.packing and model is not None and runner.packs(model.architecture),
         micro_batch=shape.rows,
         seq_len=shape.length,
@@ -87,10 +89,40 @@ def predict(
     Where the model is replicated (HSDP), a copy is sharded over `shard_size` processes.
     """
     planned = build_recipe(config, compute, shape, model)
-    cluster = Cluster.of_runner(min(config.shard_size or ranks, ranks))
+    away = config.optimizer_offload and on_gpu(config)
+    cluster = Cluster.of_runner(min(config.shard_size or ranks, ranks), offload=away)
     found = instants(model, planned, cluster, loss_tokens=max(1, shape.loss_tokens))
-    states = sum(state_bytes(model, planned).values())
-    return Prediction(found, round(states / model.num_parameters))
+    states = state_bytes(model, planned)
+    if config.optimizer_offload:
+        found = _in_cpu_memory(found, config, planned)
+    if away:
+        largest = max(math.prod(tensor.shape) for tensor in model.tensors)
+        found["backward"]["grads"] = BYTES[config.params] * largest // cluster.gpus
+        states = {"params": states["params"]}
+    return Prediction(found, round(sum(states.values()) / model.num_parameters))
+
+
+def _adds_up_in_fp32(config: TrainConfig, shape: BatchShape) -> bool:
+    """Return whether gradients of several micro-batches wait, on a CPU, as fp32."""
+    waits = config.optimizer_offload and not config.optimizer_in_backward
+    return waits and shape.parts > 1 and not on_gpu(config)
+
+
+def _in_cpu_memory(found: Instants, config: TrainConfig, planned: Recipe) -> Instants:
+    """Return the instants of a run with --optimizer-offload by the components that are measured.
+
+    fp32 weights are a state of the optimizer, which the first step makes. On a CPU, gradients in
+    16 bits become fp32 one by one; on a GPU the largest is on its way.
+    """
+    wide = 1 if config.optimizer_in_backward else BYTES["fp32"] // BYTES[planned.grads]
+    measured = {}
+    for instant, components in found.items():
+        states = components.get("moments", 0) + components.get("master", 0)
+        more = {"grads": wide * components.get("grads", 0)}
+        more |= {} if instant == "load" else {"moments": states}
+        rest = {name: size for name, size in components.items() if name != "master"}
+        measured[instant] = {name: size for name, size in (rest | more).items() if size}
+    return measured
 
 
 def heaviest_micro_batch(

@@ -24,7 +24,8 @@ from gpu_runner.model import blocks
 from gpu_runner.model.load import DTYPES, Source, read_config
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer import OptimizerInBackward
+from gpu_runner.optim.optimizer import stepping
+from gpu_runner.world import World
 
 CPU: Final = torch.device("cpu")
 _CHOICES: Final = (
@@ -35,6 +36,7 @@ _CHOICES: Final = (
     "checkpointing",
     "loss",
     "optimizer_in_backward",
+    "optimizer_offload",
 )
 """Config keys that change the memory of a step on one process."""
 
@@ -107,10 +109,11 @@ def _trace(settings: Any, config: TrainConfig, compute: str, shape: BatchShape) 
         )
         model.train()
         blocks.prepare(model, config.checkpointing, compiled=False)
-        choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
-        optimizer: Any = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
-        if config.optimizer_in_backward:
-            optimizer = OptimizerInBackward(model, optimizer, lambda: 1e-3, CPU)
+        choice = optim.OptimizerChoice(
+            config.optimizer, config.momentum, config.rounding, offload=config.optimizer_offload
+        )
+        built = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
+        optimizer = stepping(config, model, built, lambda: 1e-3, World(device=CPU))
         for _ in range(2):  # the first step allocates the optimizer state
             tracker = TensorTracker(model, optimizer)
             with tracker:

@@ -154,7 +154,13 @@ class CudaMeter:
 def known_bytes(model: TrackedModel, optimizer: OptimizerStates) -> Components:
     """Return the bytes of the weights, gradients and moments alive now."""
     parameters = list(model.parameters())
-    states = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
+    states = [
+        value
+        for parameter, state in optimizer.state.items()
+        for value in state.values()
+        if isinstance(value, Tensor)
+        and local(value).device == local(parameter).device  # not in CPU memory
+    ]
     return {
         "params": sum(local(t).nbytes for t in (*parameters, *model.buffers())),
         "grads": sum(local(p.grad).nbytes for p in parameters if p.grad is not None),

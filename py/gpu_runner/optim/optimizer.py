@@ -30,6 +30,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError, everyones
 from gpu_runner.optim.eight_bit import AdamW8bit
 from gpu_runner.optim.muon import Muon
+from gpu_runner.optim.offloaded_adamw import GradientsToCpu, OffloadedAdamW
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import World, local
@@ -117,6 +118,8 @@ class OptimizerChoice:
     """Patterns of weights and the factors of their weight decay."""
     ema: float | None = None
     """Decay of a moving average of the weights."""
+    offload: bool = False
+    """Whether AdamW and its fp32 weights live in CPU memory."""
 
     @property
     def adam(self) -> dict[str, Any]:
@@ -132,7 +135,9 @@ class OptimizerChoice:
 class StepOptimizer(Protocol):
     """Updates the weights, after the backward pass or in it (`optimizer_in_backward`)."""
 
-    state: Any
+    @property
+    def state(self) -> Any:
+        """The states by parameter."""
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -160,11 +165,13 @@ class Optimizer:
     ) -> None:
         self.parts: list[Any] = parts
         self._ema = ema
+        self.offloaded = parts[0] if isinstance(parts[0], OffloadedAdamW) else None
         self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for part in parts:
             part.state = self.state
         self._parameters = [p for group in self.param_groups for p in group["params"]]
-        self._gauge = StallGauge(self._parameters if rounding == "nearest" else ())
+        lossy = rounding == "nearest" and self.offloaded is None
+        self._gauge = StallGauge(self._parameters if lossy else ())
         self._steps = 0
 
     @property
@@ -253,8 +260,14 @@ class Optimizer:
         """Return the L2 norm of this process's gradients; see `gradient_norm`."""
         return gradient_norm(parameters)
 
+    def states_on(self, parameter: Tensor) -> torch.device:
+        """Return the device that the states of a parameter live on."""
+        return torch.device("cpu") if self.offloaded else parameter.device
+
     def end_step(self, skipped: Tensor) -> None:
         """End the step after its last update; averages move unless it was `skipped`."""
+        if self.offloaded:
+            self.offloaded.wait()
         for weight, average in self.averages():
             share = (1 - (self._ema or 0.0)) * (1 - skipped)
             if weight.dtype == average.dtype:
@@ -267,7 +280,7 @@ class Optimizer:
     def stalled_share(self) -> float | None:
         """Return the share of 16-bit weights that a recent step left unchanged; see `StallGauge`.
 
-        None unless they are rounded to the nearest: only then is their update lost.
+        None where they are rounded otherwise, or are fp32 in CPU memory: no update is lost then.
         """
         return self._gauge.share()
 
@@ -322,6 +335,8 @@ class _Named:
 
 
 def _adamw(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
+    if choice.offload:
+        return [OffloadedAdamW(named.groups(), lr=lr, **choice.adam)]
     if choice.rounding != "nearest":
         return [RoundedAdamW(named.groups(), lr=lr, **choice.adam, **choice.rounded)]
     return [torch.optim.AdamW(named.groups(), lr=lr, **choice.adam, fused=True)]
@@ -463,3 +478,16 @@ class OptimizerInBackward:
         self._reached.clear()
         self._square, self._skipped = torch.zeros_like(skipped), torch.zeros_like(skipped)
         return skipped
+
+
+def stepping(
+    config: TrainConfig,
+    model: Any,
+    optimizer: Optimizer,
+    rate: Callable[[], float],
+    world: World,
+) -> StepOptimizer:
+    """Return what takes the steps of a run: the optimizer, or what its settings put around it."""
+    if config.optimizer_in_backward:
+        return OptimizerInBackward(model, optimizer, rate, world.device, world)
+    return GradientsToCpu(model, optimizer) if config.optimizer_offload else optimizer

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
-from unfrozen.memory.states import moment_bytes
+from unfrozen.memory.states import moment_bytes, state_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.runner import packs
@@ -160,7 +160,7 @@ class Predictor:
         model = self.shape
         if model is None:
             return []
-        cluster = Cluster(self.ranks, "zero3" if self.ranks > 1 else "none")
+        spread = partial(cluster_of, ranks=self.ranks)
 
         @lru_cache(maxsize=64)
         def worst(micro_batch: int, grad_accum: int) -> BatchShape:
@@ -174,7 +174,7 @@ class Predictor:
                 shape = _cut(shape, min(1.0, choice.seq_len / self.train.longest_tokens))
             compute = "bf16" if choice.params == "bf16" else self.compute
             compute = "fp16" if choice.compute == "fp16" else compute
-            job = Job(model, build_recipe(choice, compute, shape, model), cluster)
+            job = Job(model, build_recipe(choice, compute, shape, model), spread(choice))
             seconds = step_time(job).seconds / step_tokens(job)
             return predict(model, choice, compute, shape, self.ranks).peak_bytes, seconds
 
@@ -190,6 +190,12 @@ class Predictor:
             ranks=self.ranks,
             bf16=not lacks_bf16,
         )
+
+
+def cluster_of(config: TrainConfig, ranks: int) -> Cluster:
+    """Return the GPUs of a run, as the planner estimates the time of its steps."""
+    offload = "optimizer" if config.optimizer_offload else "none"
+    return Cluster(ranks, "zero3" if ranks > 1 else "none", offload=offload)
 
 
 def _cut(shape: BatchShape, share: float) -> BatchShape:
@@ -271,8 +277,32 @@ class RunPlan:
         """Bytes of a checkpoint: weights and the states of this optimizer; 0 if unknown."""
         if self.shape is None:
             return 0
-        states = build_recipe(self.config, self.compute, self.heaviest, self.shape)
-        return self.weight_bytes + moment_bytes(self.shape, states)
+        return self.weight_bytes + self._optimizer_bytes
+
+    @property
+    def _optimizer_bytes(self) -> int:
+        """Bytes of the states of the optimizer; 0 if unknown."""
+        if self.shape is None:
+            return 0
+        recipe = build_recipe(self.config, self.compute, self.heaviest, self.shape)
+        return moment_bytes(self.shape, recipe) + state_bytes(self.shape, recipe)["master"]
+
+    @property
+    def offloaded_bytes(self) -> int:
+        """Bytes that AdamW takes in the CPU memory of this machine beside its GPUs; 0 if unknown.
+
+        Its states, the fp32 weights, and gradients unless it steps in backward.
+        """
+        if not self.config.optimizer_offload or self.device.type == "cpu" or self.shape is None:
+            return 0
+        copies = (self.config.params == "fp32") + (not self.config.optimizer_in_backward)
+        whole = self._optimizer_bytes + 4 * copies * self.shape.num_parameters
+        return whole * self.local_ranks // self.feed.ranks
+
+    @property
+    def local_ranks(self) -> int:
+        """Processes of the run on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.feed.ranks))
 
     @property
     def weight_bytes(self) -> int:
@@ -301,6 +331,12 @@ class RunPlan:
                 f"predicted {gib(self.prediction.peak_bytes):.1f} GiB, but"
                 f" {gib(self.available_bytes):.1f} GiB are free. {self.advice()}"
             )
+        if self.offloaded_bytes > (left := limits.memory().left_bytes):
+            found.append(
+                f"AdamW needs {gib(self.offloaded_bytes):.1f} GiB of CPU memory, but"
+                f" {gib(left):.1f} GiB are free. Give --params bf16 or --optimizer-in-backward, or"
+                " --no-optimizer-offload."
+            )
         place = existing(Path(self.config.runs).expanduser())
         free = shutil.disk_usage(place).free
         if self.disk_bytes > free:
@@ -308,7 +344,8 @@ class RunPlan:
                 f"the run may need {gib(self.disk_bytes):.1f} GiB of disk, but {place} has only"
                 f" {gib(free):.1f} GiB free. Give --save-every 0 or another --runs."
             )
-        if self.config.params == "bf16" and self.config.rounding == "nearest":
+        loses_updates = self.config.rounding == "nearest" and not self.config.optimizer_offload
+        if self.config.params == "bf16" and loses_updates:
             found.append(
                 "bf16 weights: an update smaller than about 1/256 of a weight is rounded away, so"
                 " training stalls at small learning rates. Give --rounding stochastic, or --params"
@@ -504,9 +541,8 @@ def writes_beside_steps(plan: RunPlan) -> bool:
         return config.async_checkpoints
     if plan.device.type != "cuda" or (processes > 1 and not writes_shards(config, processes)):
         return False
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-    copies = plan.checkpoint_bytes * local / processes
-    return 0 < 2 * copies <= limits.memory().left_bytes
+    copies = plan.checkpoint_bytes * plan.local_ranks / processes
+    return 0 < 2 * copies <= limits.memory().left_bytes - plan.offloaded_bytes
 
 
 def existing(path: Path) -> Path:

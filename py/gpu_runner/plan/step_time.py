@@ -16,11 +16,10 @@ from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.device_speed import PEAK_SECONDS, best_matmul_flops, measure_bandwidth
 from gpu_runner.plan.intervals import Costs
 from gpu_runner.plan.machine import cpu_name
-from gpu_runner.plan.plan import RunPlan, existing, writes_shards
+from gpu_runner.plan.plan import RunPlan, cluster_of, existing, writes_shards
 from gpu_runner.system.calibration import load_calibration
 from unfrozen.hardware import GPUS, Gpu
 from unfrozen.job import Job
-from unfrozen.job.cluster import Cluster
 from unfrozen.plan.flops import flops
 from unfrozen.plan.step_time import step_time, step_tokens
 
@@ -56,8 +55,7 @@ def estimate_step_time(planned: RunPlan) -> StepEstimate | None:
     seen = sum(size**2 for size in sizes) / sum(sizes)  # length of a token's example, on average
     asked = build_recipe(planned.config, planned.compute, planned.heaviest, planned.shape)
     asked = replace(asked, micro_batch=planned.config.micro_batch, seq_len=max(1, round(seen)))
-    ranks = planned.feed.ranks
-    job = Job(planned.shape, asked, Cluster(ranks, "zero3" if ranks > 1 else "none"))
+    job = Job(planned.shape, asked, cluster_of(planned.config, planned.feed.ranks))
     if planned.device.type == "cpu":
         return _on_processor(job, tokens, planned.compute)
     properties = torch.cuda.get_device_properties(planned.device)

@@ -51,7 +51,7 @@ from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer import OptimizerInBackward
+from gpu_runner.optim.optimizer import stepping
 from gpu_runner.plan.compile_choice import choose_compile
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.intervals import Intervals
@@ -327,6 +327,7 @@ def _optimizer_choice(plan: RunPlan) -> optim.OptimizerChoice:
         config.rates or (),
         config.decays or (),
         config.ema,
+        config.optimizer_offload,
     )
 
 
@@ -525,15 +526,11 @@ def _compiles_at(run: PreparedRun) -> int:
 
 def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
     plan, config = run.plan, run.plan.config
-    optimizer: Any = run.optimizer
-    if config.optimizer_in_backward:
-        optimizer = OptimizerInBackward(
-            run.model, optimizer, partial(_next_rate, plan, run.state), plan.device, run.world
-        )
+    rate = partial(_next_rate, plan, run.state)
     strength = config.router_balance
     return TrainingStep(
         model=run.model,
-        optimizer=optimizer,
+        optimizer=stepping(config, run.model, run.optimizer, rate, run.world),
         feed=plan.feed,
         schedule=plan.schedule,
         clip=config.clip,

@@ -28,6 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
 
 from gpu_runner.errors import RunnerError, SystemFailure, UsageError, everyones
 from gpu_runner.errors import is_lost_process as lost
@@ -46,7 +47,12 @@ def is_cut(model: Any) -> bool:
 
 def full_tensor(tensor: Tensor) -> Tensor:
     """Return the full tensor of which `tensor` is a shard; every process must call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    if not isinstance(tensor, DTensor):
+        return tensor
+    there = tensor.device_mesh.device_type  # only there can the processes send it
+    if local(tensor).device.type == there:
+        return tensor.full_tensor()
+    return full_tensor(as_sharded(tensor, local(tensor).to(there)))
 
 
 def group_of(parameter: Tensor) -> dist.ProcessGroup | None:
@@ -101,9 +107,17 @@ def first_index(parameter: Tensor) -> int:
 
 
 def as_sharded(parameter: Tensor, part: Tensor) -> Tensor:
-    """Return `part`, this process's rows of `parameter`, as a tensor sharded like it."""
+    """Return `part`, this process's rows of `parameter`, as a tensor sharded like it.
+
+    It stays where it is, also in CPU memory beside a parameter on a GPU, as FSDP keeps weights that
+    it offloads; `from_local` would move it to the devices of the mesh.
+    """
     if not isinstance(parameter, DTensor):
         return part
+    if part.device.type != parameter.device_mesh.device_type:
+        meta = TensorMeta(parameter.shape, parameter.stride(), part.dtype)
+        spec = DTensorSpec(parameter.device_mesh, parameter.placements, meta)
+        return DTensor(part, spec, requires_grad=False)
     return DTensor.from_local(
         part,
         parameter.device_mesh,

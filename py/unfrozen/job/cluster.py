@@ -298,9 +298,15 @@ class Cluster:
         return math.lcm(least, experts)
 
     @classmethod
-    def of_runner(cls, gpus: int) -> Cluster:
-        """Return the cluster of `gpu_runner` on so many GPUs: FSDP2, embedding and head apart."""
-        return cls(gpus, "zero3", outer_apart=True) if gpus > 1 else cls()
+    def of_runner(cls, gpus: int, *, offload: bool = False) -> Cluster:
+        """Return the cluster of `gpu_runner` on so many GPUs: FSDP2, embedding and head apart.
+
+        `offload`: AdamW and the gradients are in CPU memory.
+        """
+        away = "optimizer" if offload else "none"
+        if gpus > 1:
+            return cls(gpus, "zero3", outer_apart=True, offload=away)
+        return cls(sharding="zero2" if offload else "none", offload=away)
 
     @classmethod
     def read(cls, given: object) -> Cluster:

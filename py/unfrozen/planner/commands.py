@@ -91,6 +91,8 @@ def _settings(run: Job) -> dict[str, str]:
         chosen["optimizer_in_backward"] = "true"
     if recipe.ema:
         chosen["ema"] = "0.999"
+    if run.cluster.offload == "optimizer":
+        chosen["optimizer_offload"] = "true"
     if recipe.kernels == "fused":
         chosen["compile"] = "true"
     elif recipe.kernels != own.get("kernels", recipe.kernels):
@@ -114,7 +116,7 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
         (job.model.frozen > 0, "it cannot train a vision-language model"),
         (recipe.lora is not None, "it trains every weight, without adapters"),
         (recipe.lisa_layers is not None, "it trains every layer at once"),
-        *_state_differences(job, own),
+        *_state_differences(job, run),
         (
             recipe.activation_offload and found.gpus > 1,
             "on several GPUs it does not offload activations",
@@ -134,9 +136,9 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
     return [text for differs, text in checks if differs]
 
 
-def _state_differences(job: Job, own: Recipe) -> tuple[tuple[bool, str], ...]:
+def _state_differences(job: Job, run: Job) -> tuple[tuple[bool, str], ...]:
     """Return the differences in gradients, optimizer states and the update."""
-    recipe = job.recipe
+    recipe, own = job.recipe, run.recipe
     eight_bit = optimizer_name(recipe) == "adamw8bit"
     same = recipe.method == "full" and recipe.params == own.params
     wide = (own.moments,) if same else (None, "fp32", own.moments)
@@ -147,7 +149,7 @@ def _state_differences(job: Job, own: Recipe) -> tuple[tuple[bool, str], ...]:
             f"it has no {recipe.optimizer}",
         ),
         (
-            recipe.master == "fp32" and recipe.params != "fp32",
+            recipe.master == "fp32" != recipe.params and own.master is None,
             "instead of 16-bit weights with fp32 master weights it has fp32 weights and autocasts",
         ),
         (
@@ -161,8 +163,14 @@ def _state_differences(job: Job, own: Recipe) -> tuple[tuple[bool, str], ...]:
         ),
         (recipe.rounds and not own.rounds, "its updates are rounded to the nearest"),
         (
-            recipe.paged or job.cluster.offload != "none",
-            "it keeps weights and optimizer states on the GPU",
+            recipe.paged or job.cluster.offload != run.cluster.offload,
+            "it keeps weights on the GPU"
+            if run.cluster.offload == "optimizer"
+            else "it keeps weights and optimizer states on the GPU",
+        ),
+        (
+            run.cluster.offload == "optimizer" and job.cluster.stage < 2,
+            "its gradients are in CPU memory, too",
         ),
         (
             eight_bit and optimizer_name(own) != "adamw8bit",

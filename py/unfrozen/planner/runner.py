@@ -293,7 +293,9 @@ def run_of(job: Job, found: Launch) -> Job:
     """Return the job that the command starts: the plan, as far as the runner supports it."""
     recipe, a = job.recipe, job.model.architecture
     exact = recipe.params == "fp32" or recipe.master == "fp32"
-    width = "fp32" if exact else "bf16"
+    offloads = exact and job.cluster.offload == "optimizer" and optimizer_name(recipe) == "adamw"
+    narrow = recipe.params == "bf16" and (offloads or not exact)
+    width = "bf16" if narrow else "fp32"
     asked = ("checkpointing", "kernels", "compute")
     own: dict[str, Any] = runner_defaults(a, {key: getattr(recipe, key) for key in asked}, job.gpu)
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
@@ -301,10 +303,12 @@ def run_of(job: Job, found: Launch) -> Job:
         own["loss"] = recipe.loss
     optimizer = _optimizer(recipe, found, width)
     own["step"] = optimizer.pop("step")
+    if offloads:
+        optimizer |= {"moments": "fp32", "rounding": "nearest"}
     run = Recipe(
         params=width,
         compute=_compute(recipe, width),
-        master=None,
+        master="fp32" if offloads and narrow else None,
         grads=width,
         **optimizer,
         micro_batch=found.micro_batch,
@@ -317,7 +321,8 @@ def run_of(job: Job, found: Launch) -> Job:
         **own,
     )
     replica = replica_size(job.cluster, found.gpus)
-    cluster = replace(Cluster.of_runner(found.gpus), shard_size=replica, **SHARDED)
+    cluster = Cluster.of_runner(found.gpus, offload=offloads)
+    cluster = replace(cluster, shard_size=replica, **SHARDED)
     return replace(job, recipe=run, cluster=cluster)
 
 

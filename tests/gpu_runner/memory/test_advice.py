@@ -11,6 +11,7 @@ import tiny_llama
 from gpu_runner.config.load import parse_assignments, resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape
+from gpu_runner.memory import formula
 from gpu_runner.memory.advice import format_advice, suggest_settings
 from gpu_runner.memory.formula import predict
 from gpu_runner.memory.prediction import Suggestion
@@ -40,9 +41,12 @@ def cost(choice: TrainConfig) -> tuple[int, float]:
 
 def found(budget_share: float, **choices: Any) -> list[Suggestion]:
     ranks, bf16 = choices.pop("ranks", 1), choices.pop("bf16", True)
+    offloads = choices.pop("offloads", False)
     given = config(**choices)
     budget = round(budget_share * cost(given)[0])
-    return suggest_settings(given, budget, cost, longest=LONGEST, ranks=ranks, bf16=bf16)
+    return suggest_settings(
+        given, budget, cost, longest=LONGEST, ranks=ranks, bf16=bf16, offloads=offloads
+    )
 
 
 def read_back(base: TrainConfig, options: str) -> TrainConfig:
@@ -70,6 +74,14 @@ def test_options_can_be_typed_and_have_the_predicted_peak(share: float) -> None:
         peak, _ = cost(read_back(config(), one.options))
         assert one.peak_bytes == peak
         assert one.fits == (peak <= round(share * cost(config())[0]))
+
+
+def test_a_gpu_may_leave_adamw_to_cpu_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formula, "on_gpu", lambda _: True)
+    words = [one.options for one in found(0.4, micro_batch=1, checkpointing="full", offloads=True)]
+    assert "--set optimizer_offload=true --params bf16" in words
+    without = found(0.4, micro_batch=1, checkpointing="full")
+    assert not any("offload" in one.options for one in without)
 
 
 def test_several_changes_together_are_found_where_no_single_one_fits() -> None:

@@ -110,6 +110,27 @@ def test_on_a_gpu_checkpoints_are_written_beside_the_steps_where_the_host_has_ro
     assert plan.writes_beside_steps(on_cpu) == changes.get("async_checkpoints", False)
 
 
+def test_adamw_beside_a_gpu_is_held_against_the_memory_of_its_host(
+    model_dir: Path, sums_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cpu = made(model_dir, sums_file, optimizer_offload=True, params="bf16")
+    on_gpu = dataclasses.replace(on_cpu, device=torch.device("cuda"))
+    assert on_cpu.shape is not None
+    assert (on_cpu.offloaded_bytes, on_gpu.offloaded_bytes // on_cpu.shape.num_parameters) == (
+        0,
+        16,
+    )
+    early = dataclasses.replace(on_gpu.config, optimizer_in_backward=True)
+    assert dataclasses.replace(on_gpu, config=early).offloaded_bytes < on_gpu.offloaded_bytes
+    for room, said in ((on_gpu.offloaded_bytes - 1, 1), (on_gpu.offloaded_bytes, 0)):
+        limit = limits.Limit("memory", 1 << 40, room)
+        monkeypatch.setattr(limits, "memory", lambda limit=limit: limit)
+        found = [text for text in on_gpu.remarks() if "of CPU memory" in text]
+        assert len(found) == said
+        assert not any("rounded away" in text for text in on_gpu.remarks())
+    assert not plan.writes_beside_steps(on_gpu)
+
+
 def test_a_model_of_an_unknown_type_trains_without_a_prediction(
     model_dir: Path, sums_file: Path
 ) -> None:

@@ -51,6 +51,8 @@ CLUSTERS: dict[str, State] = {
     "context": {"gpus": "8", "context_parallel": "2", "sharding": "zero2"},
     "odd": {"gpus": "13", "sharding": "zero3"},
     "offload": {"gpus": "16", "sharding": "zero3", "offload": "params"},
+    "host": {"offload": "optimizer"},
+    "hosts": {"gpus": "8", "sharding": "zero3", "offload": "optimizer"},
     "many": {"gpus": "1024", "sharding": "zero3"},
     "all": {"gpus": "64", "tensor_parallel": "8", "context_parallel": "2", "sharding": "zero1"},
 }
@@ -148,7 +150,8 @@ def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state:
     shape = BatchShape(step.micro_batch, step.seq_len, step.tokens, step.grad_accum)
     on_card = replace(config, device="cuda")  # where the page's command runs, and measures
     assert build_recipe(on_card, config.compute, shape, run.model) == step
-    assert run.cluster == Cluster.of_runner(launch(job).gpus) or run.cluster.gpus == 1
+    away = config.optimizer_offload
+    assert run.cluster == Cluster.of_runner(launch(job).gpus, offload=away) or run.cluster.gpus == 1
     if differs(state):
         assert f"{plan_job(run).device_bytes / 2**30:.3g}"[:3] in needs(state)["text"]
 
@@ -282,6 +285,17 @@ def test_the_command_says_what_the_runner_can_do_of_the_plan() -> None:
     assert told({"optimizer": "sgd_momentum"}).config.momentum == 0.9
     assert told({"loss": "logits_fp32", "kernels": "eager"}).config.loss == "full"
     assert not told({"kernels": "eager"}).config.fused
+
+
+@pytest.mark.parametrize("cluster", ["host", "hosts"])
+def test_adamw_in_cpu_memory_is_asked_of_the_runner(cluster: str) -> None:
+    state = CLUSTERS[cluster] | {"params": "bf16", "master": "fp32"}
+    config = told(state).config
+    assert (config.optimizer_offload, config.params, config.rounding) == (True, "bf16", "nearest")
+    assert "master weights" not in differs(state)
+    assert "on the GPU" not in differs(state)
+    other = differs(state | {"optimizer": "muon"})
+    assert "keeps weights and optimizer states on the GPU" in other
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpu_runner.config.bounds import Optimizer as Name
+from gpu_runner.config.load import resolve
 from gpu_runner.errors import UsageError
 from gpu_runner.machine.selftest.check import (
     Check,
@@ -31,13 +32,15 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import installed
 from gpu_runner.optim.muon import COEFFICIENTS, MOMENTUM
-from gpu_runner.optim.optimizer import OptimizerInBackward
 from gpu_runner.optim.rounding import Rounding
 from gpu_runner.optim.rules import ADAFACTOR_DECAY, ADAFACTOR_LEAST
+from gpu_runner.world import World
 
 Array = NDArray[np.float64]
 LEARNING_RATE, DECAY, CLIP, STEPS = 1e-2, 0.1, 30.0, 4
 SGD_MOMENTUM: Final = 0.9
+EARLY: Final = {"optimizer_in_backward": True}
+OFFLOAD: Final = {"optimizer_offload": True}
 SMALL_STEPS: Final = 20  # each too small for bf16 weights to show
 BOUNDS: Final[dict[Name, float]] = {"adamw": 1e-4, "sgd": 1e-4, "adafactor": 1e-4, "muon": 2**-4}
 """Of the largest change of a weight: weights near 1 are rounded by 2⁻²⁴ and change by some 10⁻²;
@@ -194,16 +197,18 @@ def _progress(demo: DemoModel, dtype: torch.dtype, choice: optim.OptimizerChoice
     return sum(float((g * w).sum()) for g, w in zip(change, exact_change, strict=True)) / length
 
 
-def in_backward(demo: DemoModel) -> Figure:
-    """optimizer_in_backward updates weights as a step after the backward pass does."""
+def _moved(changes: dict[str, Any], demo: DemoModel) -> Figure:
+    """Compare weights after steps with these settings and without them."""
     models = tiny_model("llama", demo.device), tiny_model("llama", demo.device)
-    usual, other = (optim.build(m, lr=1e-3, weight_decay=DECAY) for m in models)
-    within: Any = OptimizerInBackward(models[1], other, lambda: 1e-3, demo.device)
-    for model, optimizer in zip(models, (usual, within), strict=True):
-        for _ in range(2):
+    for model, settings in zip(models, ({}, changes), strict=True):
+        config = resolve({"model": "x", "data": "y", "grad_accum": 1, "clip": 0.0, **settings})
+        choice = optim.OptimizerChoice(offload=config.optimizer_offload)
+        built = optim.build(model, lr=1e-3, weight_decay=DECAY, choice=choice)
+        moving = optim.stepping(config, model, built, lambda: 1e-3, World(device=demo.device))
+        for _ in range(3):
             total, count = loss_sum(model, random_batch(demo.device))
             (total / count).backward()
-            optimizer.step(1e-3, optimizer.norm(model.parameters()), 0.0)
+            moving.step(1e-3, moving.norm(model.parameters()), 0.0)
     return Figure(largest_difference(models[0].parameters(), models[1].parameters()), 1e-6)
 
 
@@ -219,5 +224,12 @@ OPTIMIZERS: Final = (
         )
         for way in ("stochastic", "kahan")
     ),
-    Check.of(in_backward),
+    *(
+        Check(f"{names} updates weights as a step beside them does", partial(_moved, changes))
+        for names, changes in (
+            ("optimizer_in_backward", EARLY),
+            ("optimizer_offload", OFFLOAD),
+            ("optimizer_offload in backward", EARLY | OFFLOAD),
+        )
+    ),
 )
