@@ -247,7 +247,7 @@ def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
         (
             config.ema is not None and config.optimizer_offload,
             f"--ema {config.ema} with --optimizer-offload",
-            "the average is kept beside the weights, which are fp32 in CPU memory: drop one of them",
+            "the average is on the device, the fp32 weights are in CPU memory: drop one of them",
         ),
         *(
             (

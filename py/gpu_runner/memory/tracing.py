@@ -33,6 +33,7 @@ _CHOICES: Final = (
     "optimizer",
     "momentum",
     "rounding",
+    "ema",
     "checkpointing",
     "loss",
     "optimizer_in_backward",
@@ -110,7 +111,11 @@ def _trace(settings: Any, config: TrainConfig, compute: str, shape: BatchShape) 
         model.train()
         blocks.prepare(model, config.checkpointing, compiled=False)
         choice = optim.OptimizerChoice(
-            config.optimizer, config.momentum, config.rounding, offload=config.optimizer_offload
+            config.optimizer,
+            config.momentum,
+            config.rounding,
+            ema=config.ema,
+            offload=config.optimizer_offload,
         )
         built = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
         optimizer = stepping(config, model, built, lambda: 1e-3, World(device=CPU))
