@@ -161,7 +161,11 @@ def _check_fisher(config: Any) -> None:
 
 def _check_combinations(config: Any) -> None:
     """Refuse what belongs to another optimizer, schedule or penalty. Raises `UsageError`."""
-    for found, what, why in (*_misplaced_settings(config), *_misplaced_penalties(config)):
+    for found, what, why in (
+        *_misplaced_offload(config),
+        *_misplaced_settings(config),
+        *_misplaced_penalties(config),
+    ):
         if found:
             raise UsageError(f"{what}: {why}.")
 
@@ -196,16 +200,6 @@ def _misplaced_settings(config: Any) -> tuple[tuple[Any, str, str], ...]:
             config.rounding != "nearest" and config.optimizer not in ROUNDED,
             f"--rounding {config.rounding}",
             f"--optimizer {config.optimizer} rounds to nearest: choose adamw or adafactor",
-        ),
-        (
-            config.optimizer_offload and config.optimizer != "adamw",
-            "--optimizer-offload",
-            f"--optimizer {config.optimizer} steps where the weights are: choose adamw",
-        ),
-        (
-            config.optimizer_offload and config.rounding != "nearest",
-            f"--rounding {config.rounding} with --optimizer-offload",
-            "the fp32 weights in CPU memory lose no update: give --rounding nearest",
         ),
         (
             config.router_balance and config.compile,
@@ -245,20 +239,37 @@ def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
             "the average is kept in checkpoints: leave out --save-every 0 and --no-keep-state",
         ),
         (
-            config.ema is not None and config.optimizer_offload,
+            config.optimizer_in_backward and penalised,
+            "--l2sp, --l2sp-pull or --ewc",
+            "with --optimizer-in-backward, gradients are freed before a penalty can be added",
+        ),
+    )
+
+
+def _misplaced_offload(config: Any) -> tuple[tuple[Any, str, str], ...]:
+    """Return the same for what AdamW in CPU memory cannot do."""
+    if not config.optimizer_offload:
+        return ()
+    return (
+        (
+            config.optimizer != "adamw",
+            "--optimizer-offload",
+            f"--optimizer {config.optimizer} steps where the weights are: choose adamw",
+        ),
+        (
+            config.rounding != "nearest",
+            f"--rounding {config.rounding} with --optimizer-offload",
+            "the fp32 weights in CPU memory lose no update: give --rounding nearest",
+        ),
+        (
+            config.ema is not None,
             f"--ema {config.ema} with --optimizer-offload",
             "the average is on the device, the fp32 weights are in CPU memory: drop one of them",
         ),
-        *(
-            (
-                early and penalised,
-                "--l2sp, --l2sp-pull or --ewc",
-                f"with {option}, gradients are {gone} before a penalty can be added",
-            )
-            for early, option, gone in (
-                (config.optimizer_in_backward, "--optimizer-in-backward", "freed"),
-                (config.optimizer_offload, "--optimizer-offload", "in CPU memory"),
-            )
+        (
+            config.l2sp or config.l2sp_pull or config.ewc,
+            "--l2sp, --l2sp-pull or --ewc",
+            "with --optimizer-offload, gradients are in CPU memory before a penalty can be added",
         ),
     )
 

@@ -30,7 +30,6 @@ def build_recipe(
     config: TrainConfig, compute: str, shape: BatchShape, model: ModelConfig | None = None
 ) -> Recipe:
     """Return the run as the planner's recipe: `shape` includes padding, attention is unmasked."""
-    offload = config.optimizer_offload
     chosen: dict[str, Any] = runner.optimizer(
         config.optimizer, config.params, momentum=config.momentum > 0, rounding=config.rounding
     )
@@ -58,9 +57,7 @@ def build_recipe(
     return Recipe(
         params=config.params,
         compute=compute,
-        master="fp32" if offload and config.params != "fp32" else None,
-        grads="fp32" if _adds_up_in_fp32(config, shape) else config.params,
-        **chosen | ({"moments": "fp32"} if offload else {}),
+        **{"master": None, "grads": config.params} | chosen | _offloaded(config, shape),
         packed=config.packing and model is not None and runner.packs(model.architecture),
         micro_batch=shape.rows,
         seq_len=shape.length,
@@ -102,10 +99,19 @@ def predict(
     return Prediction(found, round(sum(states.values()) / model.num_parameters))
 
 
-def _adds_up_in_fp32(config: TrainConfig, shape: BatchShape) -> bool:
-    """Return whether gradients of several micro-batches wait, on a CPU, as fp32."""
-    waits = config.optimizer_offload and not config.optimizer_in_backward
-    return waits and shape.parts > 1 and not on_gpu(config)
+def _offloaded(config: TrainConfig, shape: BatchShape) -> dict[str, str | None]:
+    """Return what differs in the recipe where AdamW lives in CPU memory.
+
+    On a CPU, gradients of several micro-batches wait for it in fp32.
+    """
+    if not config.optimizer_offload:
+        return {}
+    waits = shape.parts > 1 and not config.optimizer_in_backward and not on_gpu(config)
+    return {
+        "moments": "fp32",
+        "master": None if config.params == "fp32" else "fp32",
+        "grads": "fp32" if waits else config.params,
+    }
 
 
 def _in_cpu_memory(found: Instants, config: TrainConfig, planned: Recipe) -> Instants:

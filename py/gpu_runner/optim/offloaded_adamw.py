@@ -85,7 +85,7 @@ class OffloadedAdamW(torch.optim.Optimizer):
         self._do(partial(self._add, parameter, self._fetch(local(parameter.grad))))
         parameter.grad = None
 
-    def taken(self) -> set[Tensor]:
+    def reached(self) -> set[Tensor]:
         """Return the parameters whose gradients have been moved since the last step."""
         self.wait()
         return set(self._gradients)
@@ -225,7 +225,7 @@ class GradientsToCpu:
 
     def reached(self) -> set[Tensor]:
         """Return the weights that have got a gradient since the last step."""
-        return self._adamw.taken()
+        return self._adamw.reached()
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
         """Return the norm of this process's gradients in CPU memory, on the device."""

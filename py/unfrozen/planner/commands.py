@@ -162,16 +162,7 @@ def _state_differences(job: Job, run: Job) -> tuple[tuple[bool, str], ...]:
             by_slices if own.step == "rows" else "its optimizer step is fused",
         ),
         (recipe.rounds and not own.rounds, "its updates are rounded to the nearest"),
-        (
-            recipe.paged or job.cluster.offload != run.cluster.offload,
-            "it keeps weights on the GPU"
-            if run.cluster.offload == "optimizer"
-            else "it keeps weights and optimizer states on the GPU",
-        ),
-        (
-            run.cluster.offload == "optimizer" and job.cluster.stage < 2,
-            "its gradients are in CPU memory, too",
-        ),
+        *_offload_differences(job, run.cluster.offload == "optimizer"),
         (
             eight_bit and optimizer_name(own) != "adamw8bit",
             "on several GPUs it has no adamw8bit and uses adamw",
@@ -180,6 +171,16 @@ def _state_differences(job: Job, run: Job) -> tuple[tuple[bool, str], ...]:
             recipe.optimizer_in_backward and not own.optimizer_in_backward,
             "its optimizer step comes after backward",
         ),
+    )
+
+
+def _offload_differences(job: Job, offloads: bool) -> tuple[tuple[bool, str], ...]:
+    """Return the differences in what is in CPU memory, where a run `offloads` AdamW or not."""
+    asked = job.recipe.paged or job.cluster.offload != "none"
+    return (
+        (asked and not offloads, "it keeps weights and optimizer states on the GPU"),
+        (offloads and job.cluster.offload == "params", "it keeps weights on the GPU"),
+        (offloads and job.cluster.stage < 2, "its gradients are in CPU memory, too"),
     )
 
 
