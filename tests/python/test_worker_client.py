@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PREPARE = {"type": "prepare", "unguarded": False, "snapshot": None}
+PREPARE = {"type": "prepare", "unguarded": False}
 OTHER_VERSION = (
     "This page and the Python of its site are of two versions. "
     "Reload the page; your edits are kept."
@@ -50,8 +50,7 @@ SCENES = Path(__file__).with_name("worker-client.mjs")
             [["file:", True, False], ["blob:", False, True]],
             [["receive", 4], ["refuse"]],
         ),
-        ("headerless", [["blob:", False, True]], []),
-        ("headed", [["file:", False, False]], []),
+        ("alone", [["blob:", False, True]], []),
         (
             "unguardable",
             [

@@ -1,6 +1,7 @@
 // A worker's client and a Worker of our own: what the client was called with, in order, as one JSON line.
 globalThis.RUNTIME_BYTES = {};
 globalThis.PYTHON_HASH = "new";
+globalThis.crossOriginIsolated = process.argv[2] !== "alone";
 const { WorkerClient } = await import("../../web/python/worker-client.js");
 
 const heard = [];
@@ -80,14 +81,8 @@ const scenes = {
     made[1].say({ type: "unguarded" });
     return summary();
   },
-  async headerless() {
-    globalThis.fetch = async () => new Response("");
+  async alone() {
     answers = unguarded;
-    await begin();
-    return summary();
-  },
-  async headed() {
-    globalThis.fetch = async () => new Response("", { headers: { "Content-Security-Policy": "default-src 'none'" } });
     await begin();
     return summary();
   },

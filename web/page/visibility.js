@@ -1,5 +1,5 @@
 const waiting = new Map(); // element → functions to call once it is near
-const near = new IntersectionObserver(arrive, { rootMargin: "1200px" });
+let near = null;
 
 function arrive(entries) {
   for (const { target, isIntersecting } of entries) {
@@ -15,6 +15,7 @@ export function whenNearViewport(element) {
   return new Promise((resolve) => {
     if (waiting.has(element)) waiting.get(element).push(resolve);
     else waiting.set(element, [resolve]);
+    near ??= new IntersectionObserver(arrive, { rootMargin: "1200px" });
     near.observe(element);
   });
 }
@@ -44,6 +45,13 @@ export function whenApproached(element) {
 }
 
 const IDLE_MS = 2000; // a browser that is never idle goes on after this
+const WAITED_MS = 3000;
+let putOffUntil = 0;
+
+/** Lays out nothing more for a while: there is something that the reader waits for. */
+export function putOffLayOut() {
+  putOffUntil = performance.now() + WAITED_MS;
+}
 
 /** Lays out chapters, cells and figures far from the window, one at a time, as soon as the browser has nothing else to do. */
 export async function layOut() {
@@ -51,6 +59,7 @@ export async function layOut() {
     new Promise((resolve) => (globalThis.requestIdleCallback ?? setTimeout)(resolve, { timeout: IDLE_MS }));
   for (const element of document.querySelectorAll(".chapter, .chapter > :is(live-cell, .figure)")) {
     await idle();
+    while (performance.now() < putOffUntil) await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
     element.classList.add("is-laid-out");
   }
 }

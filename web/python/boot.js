@@ -9,7 +9,7 @@
 
 /* global PACKAGES -- written in by web/site_builder/assets.py, from the lock of the Pyodide we ship */
 
-import { BootError, orExplain } from "./messages.js";
+import { BootError, orExplain, PACKED } from "./messages.js";
 import { jsGlobals } from "./sandbox.js";
 
 const RUNTIME = new URL("../pyodide/", import.meta.url).href;
@@ -32,21 +32,23 @@ export const LOCK = { info: INFO, packages: PACKAGES };
  * @param {import("./runtime-files.js").Files} files
  * @param {object} options
  * @param {string} options.module what to import
+ * @param {boolean} options.keeps whether nobody waits for it, so that it passes a memory on that it has unpacked
  * @param {(memory: WebAssembly.Memory) => void} options.onMemory gets the memory that its arrays lie in
  * @param {(snapshot: Blob) => void} options.onSnapshot gets the memory, before anything else has run in it, where
- *   it has more than the snapshot that it was started from
+ *   it has more than the snapshot that it was started from, or has unpacked that
  * @returns {Promise<any>} the Pyodide API
  */
-export async function startPyodide(files, { module, onMemory, onSnapshot }) {
-  const stored = prepared.memory ?? files.snapshot?.arrayBuffer();
+export async function startPyodide(files, { module, keeps, onMemory, onSnapshot }) {
+  const stored = prepared.memory ?? memoryOf(files.snapshot);
   prepared.memory = null; // 30 MB
   const scripts = await prepared.scripts;
   const start = (options) => startRuntime(scripts, files, onMemory, { ...options, _makeSnapshot: true });
   const restore = async () => start({ _loadSnapshot: await stored });
   const pyodide = await (stored ? restore().catch(() => start()) : start());
-  if (!pyodide.runPython(IMPORT.replaceAll("MODULE", module))) return pyodide;
+  const isNew = pyodide.runPython(IMPORT.replaceAll("MODULE", module));
+  const isUnpacked = keeps && files.snapshot?.type === PACKED;
   try {
-    onSnapshot(new Blob([pyodide.makeMemorySnapshot()])); // copied here, not by the page
+    if (isNew || isUnpacked) onSnapshot(new Blob([isNew ? pyodide.makeMemorySnapshot() : await stored])); // copied here, not by the page
   } catch {
     // Python is up; the next start takes as long as this one
   }
@@ -68,13 +70,26 @@ is_new
 /** Promises of Pyodide's two scripts, and of the bytes of a snapshot that was known before the files were. */
 const prepared = { scripts: null, memory: null };
 
-/** @param {Blob | null} snapshot */
-export function prepareScripts(snapshot) {
+/** @param {Blob | null} snapshot packed as the site sends it, or as a worker has made it; null where there is none */
+function memoryOf(snapshot) {
+  if (!snapshot) return null;
+  const unpacked = () => snapshot.stream().pipeThrough(new DecompressionStream("gzip"));
+  const memory = new Response(snapshot.type === PACKED ? unpacked() : snapshot).arrayBuffer();
+  memory.catch(() => {}); // told at the start
+  return memory;
+}
+
+/** Fetches Pyodide's two scripts. */
+export function prepareScripts() {
   delete self.importScripts; // Pyodide would try it, to see whether it is there: not in a module
   const broken = "A part of Python could not be loaded. Check the connection and try again";
   prepared.scripts = orExplain(broken, () => Promise.all([import(`${RUNTIME}pyodide.js`), import(`${RUNTIME}pyodide.asm.js`)]));
-  prepared.memory = snapshot?.arrayBuffer() ?? null;
-  for (const one of [prepared.scripts, prepared.memory]) one?.catch(() => {}); // told at the start
+  prepared.scripts.catch(() => {}); // told at the start
+}
+
+/** Reads the memory that the start will take. @param {Blob} snapshot */
+export function prepareMemory(snapshot) {
+  prepared.memory = memoryOf(snapshot);
 }
 
 async function startRuntime([{ loadPyodide }, { default: createPyodideModule }], files, onMemory, start) {

@@ -23,6 +23,8 @@
 
 /** The file that a cell names to read the run that the page shows. */
 export const RUN_LOG = "run.jsonl";
+/** The type of a snapshot as the site sends it. */
+export const PACKED = "application/gzip";
 const MESSAGE_LIMIT = 300; // characters
 const CAUSES = [
   [/call stack|too much recursion|stack overflow/i, () =>

@@ -419,7 +419,7 @@ class Spare extends WorkerClient {
   async load(onProgress) {
     const loaded = await loadReader(onProgress);
     this.#signal = loaded.signal;
-    return loaded;
+    return { ...loaded, keeps: true };
   }
 
   receive({ type }) {

@@ -11,12 +11,13 @@
  */
 
 import { SITE } from "../page/site.js";
-import { BootError, orExplain } from "./messages.js";
+import { BootError, orExplain, PACKED } from "./messages.js";
 
 /* global RUNTIME_BYTES, ARCHIVES, PYTHON_HASH -- written in by web/site_builder/assets.py: bytes by name of what it ships,
    checksums of the archives among it, and the hash of all of it */
 
 const DOWNLOAD_TIMEOUT_MS = 30_000; // without a byte
+const TELL_MS = 100; // a share that is shown has the page drawn again
 const SAVED_MS = 1200; // of a start, by a snapshot
 const KNOWN_SHARE = 0.1; // of the files: then the pace of their download is known
 
@@ -119,10 +120,15 @@ class Runtime {
   async #fetch() {
     const [begun, stored] = [performance.now(), this.snapshot];
     let shipped = null;
+    let tellAt = 0;
     const report = (ratio) => {
-      for (const listener of this.#listeners) listener(ratio);
+      const now = performance.now();
+      if (now >= tellAt || ratio === 1) {
+        tellAt = now + TELL_MS;
+        for (const listener of this.#listeners) listener(ratio);
+      }
       if (ratio < KNOWN_SHARE) return;
-      const allMs = (performance.now() - begun) / ratio; // a snapshot has about as many bytes
+      const allMs = (now - begun) / ratio; // a snapshot has about as many bytes
       const isOfUse = allMs < SAVED_MS && "Suspending" in WebAssembly; // JSPI, which it was made for
       shipped ??= stored.then((found) => (found || !isOfUse ? null : shippedSnapshot()));
     };
@@ -145,11 +151,9 @@ const snapshotAddress = () => new URL(`python/snapshot-${PYTHON_HASH}`, SITE).hr
 /** @returns {Promise<Blob | null>} the memory of an interpreter that the build has started; null where it does not come */
 async function shippedSnapshot() {
   try {
-    const { ok, body } = await fetch(new URL("python/snapshot.bin", SITE), { signal: AbortSignal.timeout(2 * SAVED_MS) });
-    if (!ok) return null;
-    const snapshot = await new Response(body.pipeThrough(new DecompressionStream("gzip"))).blob();
-    void storeSnapshot(snapshot);
-    return snapshot;
+    const answer = await fetch(new URL("python/snapshot.bin", SITE), { signal: AbortSignal.timeout(2 * SAVED_MS) });
+    const snapshot = await answer.blob();
+    return answer.ok ? snapshot.slice(0, snapshot.size, PACKED) : null; // a worker unpacks it
   } catch {
     return null; // too slow after all, or broken: Python starts without
   }

@@ -9,17 +9,18 @@
  * Every failure calls `handleScriptError` or `fail` once. Messages of a worker that was terminated are ignored, and
  * all others are checked against messages.js, because reader code may have taken over the worker.
  *
- * Our server sends a Content-Security-Policy with the worker's script: no requests, no code from text. On a host
- * that sends none, and where the worker reports that it is "unguarded" before it starts anything, one is made from a
- * `blob:` of this page, which inherits the page's policy and imports the same file. Where that is forbidden too,
- * the worker starts without a policy: sandbox.js still removes what Python does not need.
+ * Our server, and the service worker, isolate the page and send a Content-Security-Policy with the worker's script: no
+ * requests, no code from text. Where the page is not isolated, or the worker reports that it is "unguarded" before it
+ * starts anything, one is made from a `blob:` of this page, which inherits the page's policy and imports the same file.
+ * Where that is forbidden too, the worker starts without a policy: sandbox.js still removes what Python does not need.
  *
- *   own policy ──none, or "unguarded"──▶ page's policy ──script error──▶ no policy
+ *   own policy ──"unguarded"──▶ page's policy ──script error──▶ no policy
  */
 
 /* global PYTHON_HASH -- written in by web/site_builder/assets.py: of all that starts Python */
 
 import { blobAddress, trustedAddress } from "../page/site.js";
+import { putOffLayOut } from "../page/visibility.js";
 import { BootError, isAllowed } from "./messages.js";
 import { runtime } from "./runtime-files.js";
 
@@ -29,9 +30,7 @@ const GRACE_MS = 2_000; // after a suspend, timers are overdue: a worker that li
 
 /** From the strictest to none. */
 const POLICIES = ["own", "page", "none"];
-let strictest = 0; // that this host allows; the script's headers and the first worker tell
-/** @type {Promise<boolean> | null} whether the worker's script comes with a policy */
-let guarded = null;
+let strictest = globalThis.crossOriginIsolated ? 0 : 1; // that this host allows; the first worker tells
 
 export class WorkerClient extends EventTarget {
   #url;
@@ -104,6 +103,7 @@ export class WorkerClient extends EventTarget {
    */
   async start(onProgress) {
     this.end();
+    putOffLayOut();
     const { signal } = this.#starting;
     const opening = this.#open(signal);
     const drop = () => opening.then((worker) => worker.terminate(), () => {});
@@ -129,12 +129,12 @@ export class WorkerClient extends EventTarget {
 
   /** Makes a worker that has loaded its scripts, under the strictest policy that this host allows. */
   async #open(signal) {
-    if (!(await (guarded ??= hasPolicy(this.#url)))) strictest = Math.max(strictest, 1);
     for (;;) {
       const tried = strictest;
       const worker = this.#make(POLICIES[tried]);
       const answer = firstAnswer(worker, signal);
-      worker.postMessage({ type: "prepare", unguarded: tried > 0, snapshot: await runtime.snapshot });
+      worker.postMessage({ type: "prepare", unguarded: tried > 0 });
+      void runtime.snapshot.then((snapshot) => snapshot && worker.postMessage({ type: "restore", snapshot }));
       const { type, version, problem } = await answer;
       if (type === "prepared" && version === PYTHON_HASH) return worker;
       worker.terminate();
@@ -232,15 +232,6 @@ export class WorkerClient extends EventTarget {
 }
 
 class ScriptError extends Error {}
-
-/** Whether a script comes with a policy, as its host says; one that does not come is told of by its worker. */
-async function hasPolicy(url) {
-  try {
-    return (await fetch(url)).headers.has("Content-Security-Policy");
-  } catch {
-    return true;
-  }
-}
 
 /** The first answer of a worker that was just made: its message, or the problem of its script, or "" once aborted. */
 function firstAnswer(worker, signal) {

@@ -5,9 +5,10 @@
  *   planner   answers questions, and runs no reader code
  *   lab       fine-tunes the demo model, and runs no reader code (lab.js)
  *
- *   page → worker   {type: "prepare", unguarded, snapshot}   load the scripts; `unguarded`: even without a policy
- *                   {type: "boot", role, signal?, files, numpy?, demo?, kernel?}
- *                                                        start; `signal`: a shared Int32Array[1]
+ *   page → worker   {type: "prepare", unguarded}         load the scripts; `unguarded`: even without a policy
+ *                   {type: "restore", snapshot}          the memory to start from, where one is known early
+ *                   {type: "boot", role, signal?, keeps?, files, numpy?, demo?, kernel?}
+ *                                                        start; `signal`: a shared Int32Array[1]; `keeps`: see boot.js
  *                   {type: "run", run, cell, source, guess?}  `guess`: {key, text}, see pycell
  *                   {type: "fetched", id, bytes?, reason, stopped}   a wheel, or why there is none
  *                   {type: "ping"}                       answer if Python's event loop runs
@@ -26,7 +27,7 @@
 
 /* global PYTHON_HASH -- written in by web/site_builder/assets.py: of all that starts Python */
 
-import { installPackage, LOCK, prepareScripts, startPyodide } from "./boot.js";
+import { installPackage, LOCK, prepareMemory, prepareScripts, startPyodide } from "./boot.js";
 import { openLab } from "./lab.js";
 import { explainCrash, RUN_LOG } from "./messages.js";
 import { sandboxWorker } from "./sandbox.js";
@@ -123,7 +124,8 @@ let waitsSince = 0;
 let missedPings = 0;
 
 self.addEventListener("message", ({ data }) => {
-  if (data.type === "prepare") prepare(data);
+  if (data.type === "prepare") prepare(data.unguarded);
+  if (data.type === "restore") prepareMemory(data.snapshot);
   if (data.type === "boot") boot(data);
   if (data.type === "run") run(data);
   if (data.type === "fetched") resolveFetch(data);
@@ -141,9 +143,9 @@ for (const kind of ["error", "unhandledrejection"]) {
 }
 
 /** Loads what needs no files of the page, while these are on their way. */
-function prepare({ unguarded, snapshot }) {
+function prepare(unguarded) {
   if (!unguarded && canRunText()) return post({ type: "unguarded" });
-  prepareScripts(snapshot);
+  prepareScripts();
   post({ type: "prepared", version: PYTHON_HASH });
 }
 
@@ -152,6 +154,7 @@ async function boot(message) {
     signal = message.signal ?? null;
     const pyodide = await startPyodide(message.files, {
       module: message.role === "planner" ? "unfrozen.ask" : "pycell.browser",
+      keeps: message.keeps,
       onMemory: (found) => (memory = found),
       onSnapshot: (snapshot) => post({ type: "snapshot", snapshot }),
     });
