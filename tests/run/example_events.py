@@ -48,6 +48,10 @@ def told() -> dict[str, Any]:
         "counts": dict(COUNTS),
         "trained_ratio": 0.3,
         "repeated_first": "rows.jsonl:9",
+        "truncated": [
+            {"place": "rows.jsonl:8", "tokens": 90, "answer": 70},
+            {"place": "rows.jsonl:3", "tokens": 12, "answer": 0},
+        ],
         "notes": [
             {
                 "text": "an answer is empty, so that only its end token is trained",

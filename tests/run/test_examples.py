@@ -50,7 +50,8 @@ def test_the_panel_says_what_is_trained_and_what_is_special(js: JavaScript) -> N
         "1080of 1200 read",
         "30%9000 tokens",
         "Answers end with<|end|>1079 examples",
-        "4 examples are truncated: 120 tokens at the end are lost.",
+        "4 examples are truncated: 120 tokens at the end are lost, most at rows.jsonl:8 (90 tokens,"
+        " 70 of its answer), rows.jsonl:3 (12 tokens, 0 of its answer).",
         "3 examples are duplicated, token for token; the first: rows.jsonl:9.",
         "1 example ends without a stop token: the model does not learn to stop there.",
         "2 examples: an answer is empty, so that only its end token is trained; the first: rows",

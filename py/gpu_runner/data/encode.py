@@ -181,13 +181,7 @@ class Encoder:
         return found
 
     def _example(self, encoding: Any, rendered: Rendered) -> Example:
-        ids = encoding.ids
-        trained = [False] * len(ids)
-        for start, end in rendered.spans:
-            first, last = _tokens_between(encoding, start, end)
-            trained[first:last] = [True] * (last - first)
-        trained[:1] = [False] * bool(ids)
-        most = self._seq_len
+        ids, trained, most = encoding.ids, _mask(encoding, rendered), self._seq_len
         return Example(tuple(ids[:most]), tuple(trained[:most]), max(0, len(ids) - most))
 
     def _render_instruction(self, row: Row) -> Rendered:
@@ -291,6 +285,12 @@ class Encoder:
             done = max(done, end)
         return pieces
 
+    def answer_lost(self, row: Row, example: Example) -> int:
+        """Return how many tokens that would be trained truncation dropped of a row's example."""
+        rendered = self.render(row)[-1]
+        (encoding,) = self._encodings([rendered.text])
+        return sum(_mask(encoding, rendered)[len(example.ids) :])
+
     def is_special(self, token: int) -> bool:
         """Return whether a token is not text but a special one: an end, a role."""
         return token in self._special
@@ -358,6 +358,16 @@ class Encoder:
 
 def _unique(*notes: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({note for some in notes for note in some}))
+
+
+def _mask(encoding: Any, rendered: Rendered) -> list[bool]:
+    """Return of each token whether it is trained."""
+    trained = [False] * len(encoding.ids)
+    for start, end in rendered.spans:
+        first, last = _tokens_between(encoding, start, end)
+        trained[first:last] = [True] * (last - first)
+    trained[:1] = [False] * bool(encoding.ids)
+    return trained
 
 
 def _tokens_between(encoding: Any, start: int, end: int) -> tuple[int, int]:

@@ -100,6 +100,11 @@ class ExampleStore(Sequence[Example]):
     def last_tokens(self) -> Any:
         """(N,) int64: the last trained token of each example; −1 where the example is truncated."""
 
+    @property
+    @abstractmethod
+    def cuts(self) -> Any:
+        """(N,) int64: how many tokens truncation dropped of each example."""
+
     def select(self, which: Any) -> ExampleStore:
         """Return the examples with these indices."""
         return InMemoryExamples(self[index] for index in which)
@@ -153,6 +158,11 @@ class InMemoryExamples(tuple[Example, ...], ExampleStore):
     def last_tokens(self) -> Any:
         """(N,) int64: the last trained token of each example; −1 where the example is truncated."""
         return np.array([_last_token(example) for example in self], np.int64)
+
+    @property
+    def cuts(self) -> Any:
+        """(N,) int64: how many tokens truncation dropped of each example."""
+        return np.array([example.cut_tokens for example in self], np.int64)
 
 
 def _last_token(example: Example) -> int:
@@ -335,7 +345,12 @@ class StoredExamples(Stored[Example], ExampleStore):
     @property
     def last_tokens(self) -> Any:
         """(N,) int64: the last trained token of each example; −1 where the example is truncated."""
-        return np.where(self.arrays.cut[self.chosen] > 0, -1, self.arrays.last_tokens[self.chosen])
+        return np.where(self.cuts > 0, -1, self.arrays.last_tokens[self.chosen])
+
+    @property
+    def cuts(self) -> Any:
+        """(N,) int64: how many tokens truncation dropped of each example."""
+        return self.arrays.cut[self.chosen]
 
 
 class Joined(Sequence[T]):
@@ -391,3 +406,8 @@ class JoinedExamples(Joined[Example], ExampleStore):
     def last_tokens(self) -> Any:
         """(N,) int64: the last trained token of each example; −1 where the example is truncated."""
         return np.concatenate([part.last_tokens for part in self.parts])
+
+    @property
+    def cuts(self) -> Any:
+        """(N,) int64: how many tokens truncation dropped of each example."""
+        return np.concatenate([part.cuts for part in self.parts])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
 
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
@@ -38,6 +40,15 @@ class Lengths:
     longest: int
     starts: tuple[int, ...]
     bars: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """An example that lost `tokens` at its end, `answer` of them from what is trained."""
+
+    place: str
+    tokens: int
+    answer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +107,9 @@ def count_without_end(found: Sequence[EndToken], encoder: Encoder) -> int:
     return sum(one.rows for one in found if not encoder.is_special(one.token))
 
 
-def measure_lengths(data: EncodedDataset) -> Lengths:
-    """Return how long the examples are, in tokens."""
-    counts = sorted(data.examples.lengths)
+def measure_lengths(lengths: Iterable[int]) -> Lengths:
+    """Return how long examples are, in tokens."""
+    counts = sorted(lengths)
     low, high = counts[0], counts[-1]
     wide = max(1, -(-(high - low + 1) // _BARS))
     bars = Counter((count - low) // wide for count in counts)
@@ -117,6 +128,16 @@ def find_duplicates(data: EncodedDataset) -> tuple[int, str]:
     """Return how many examples occurred before, token for token, and where the first of them is."""
     again = data.examples.duplicates()
     return len(again), data.places[again[0]] if again else ""
+
+
+def find_truncated(data: EncodedDataset, encoder: Encoder, most: int) -> list[Truncated]:
+    """Return the examples that lost most of their tokens to truncation, at most so many."""
+    cuts = data.examples.cuts
+    worst = [int(n) for n in np.argsort(-cuts, kind="stable")[:most] if cuts[n]]
+    return [
+        Truncated(data.places[n], int(cuts[n]), encoder.answer_lost(data.rows[n], data.examples[n]))
+        for n in worst
+    ]
 
 
 def measure_padding(

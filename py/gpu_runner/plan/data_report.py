@@ -32,6 +32,7 @@ from gpu_runner.data.rows import ReportProgress, no_progress
 from gpu_runner.text import counted, printable, sentence
 
 AROUND: Final = 16  # tokens before an answer in a short view, and twice as many from its start
+MOST_TRUNCATED: Final = 3
 LEVELS: Final = "▁▂▃▄▅▆▇█"
 _TRAINED, _READ = "bold green", "dim"
 
@@ -106,9 +107,10 @@ def show_data(
         ),
         ("trained", describe_trained(config, rows, encoder)),
         ("end tokens", _stops(found, len(rows.examples))),
-        ("lengths", _lengths(preview.measure_lengths(rows))),
+        ("lengths", _lengths(preview.measure_lengths(rows.examples.lengths))),
         ("template", _template(rows, encoder)),
         ("duplicates", _repeated(*preview.find_duplicates(rows))),
+        ("truncated", _truncated(preview.find_truncated(rows, encoder, MOST_TRUNCATED))),
         ("held out", _shared(shared)),
         ("padding", _padding(config, rows)),
     ):
@@ -182,6 +184,11 @@ def _lengths(found: preview.Lengths) -> str:
 
 def _repeated(again: int, first: str) -> str:
     return f"{again:,} exact duplicates; {first} is the first" if again else "none"
+
+
+def _truncated(found: Sequence[preview.Truncated]) -> str:
+    worst = [f"{one.place} ({one.tokens:,} tokens, {one.answer:,} of its answer)" for one in found]
+    return f"most at {', '.join(worst)}; --seq-len keeps more" if found else ""
 
 
 def _template(rows: EncodedDataset, encoder: Encoder) -> str:

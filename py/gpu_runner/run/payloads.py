@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any, Final
@@ -136,6 +136,8 @@ EXTREME: Final = 3
 """How many of the hardest and of the easiest are shown."""
 MOST_BYTES: Final = 12 * 1024
 MOST_NOTES: Final = 12
+MOST_TRUNCATED: Final = 3
+"""Examples that are named because they lost most of their tokens."""
 _TOKENS: Final = (160, 80, 40, 20, 8)  # of an example: the most for which the line is short enough
 _LONGEST: Final = 64  # characters of a token; four times as many of a place or a remark
 
@@ -148,7 +150,7 @@ def rows_payload(plan: RunPlan) -> dict[str, Any]:
     held_out = plan.suites["task"].examples
     trained = held_out.count_in(rows.examples)
     found["held_out"] = {"rows": len(held_out), "trained": trained}
-    return _fit_line(found, "first", lambda most: first_examples(rows, encoder, FIRST, most))
+    return fit_line(found, "first", lambda most: first_examples(rows, encoder, FIRST, most))
 
 
 def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -> dict[str, Any]:
@@ -159,7 +161,6 @@ def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -
     """
     ends = preview.count_end_tokens(rows, encoder)
     again, where = preview.find_duplicates(rows)
-    lengths = preview.measure_lengths(rows)
     step = (config.micro_batch, config.grad_accum, config.seed)
     ratio, sequences = preview.measure_padding(rows, *step)
     sets = rows.sets()
@@ -180,20 +181,30 @@ def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -
         },
         "trained_ratio": rows.trainable_tokens / rows.tokens,
         "repeated_first": _short_place(where),
+        "truncated": [
+            {"place": _short_place(one.place), "tokens": one.tokens, "answer": one.answer}
+            for one in preview.find_truncated(rows, encoder, MOST_TRUNCATED)
+        ],
         "notes": [_note(note) for note in _notes(sets)[:MOST_NOTES]],
         "ends": [
             {"text": _short(one.text), "token": one.token, "rows": one.rows} for one in ends[:3]
         ],
-        "lengths": {
-            "shortest": lengths.shortest,
-            "median": lengths.median,
-            "nine_in_ten": lengths.nine_in_ten,
-            "longest": lengths.longest,
-            "from": lengths.starts,
-            "rows": lengths.bars,
-        },
+        "lengths": lengths_payload(rows.examples.lengths),
         "padding": {"ratio": ratio, "sequences": sequences},
         "template_ratio": preview.template_share(rows, encoder),
+    }
+
+
+def lengths_payload(lengths: Iterable[int]) -> dict[str, Any]:
+    """Return how long examples are, with a histogram."""
+    found = preview.measure_lengths(lengths)
+    return {
+        "shortest": found.shortest,
+        "median": found.median,
+        "nine_in_ten": found.nine_in_ten,
+        "longest": found.longest,
+        "from": found.starts,
+        "rows": found.bars,
     }
 
 
@@ -239,17 +250,13 @@ def scored_payload(plan: RunPlan, model: Any, progress: Progress = no_progress) 
         pad, device = pad_token(plan.tokenizer), plan.device
         losses = example_losses(model, examples, pad, device, seconds=budget, progress=progress)
     found = [(loss, n) for loss, n in zip(losses, chosen, strict=True) if loss is not None]
-    return _fit_line({}, "scored", lambda most: rank_examples(rows, encoder, found, most))
+    return fit_line({}, "scored", lambda most: rank_examples(rows, encoder, found, most))
 
 
 def _example(rows: EncodedDataset, encoder: Encoder, index: int, most: int) -> dict[str, Any]:
     """Return one example; of a long one `most` tokens near its first answer."""
     example = rows.examples[index]
     shown_tokens = preview.example_tokens(encoder, rows.rows[index], example, most, most // 2)
-    kinds = [
-        ("end" if place in shown_tokens.ends else "trained" if learned else "read", _short(text))
-        for place, (text, learned) in enumerate(shown_tokens.tokens)
-    ]
     return {
         "place": _short_place(rows.places[index]),
         "tokens": len(example.ids),
@@ -257,11 +264,23 @@ def _example(rows: EncodedDataset, encoder: Encoder, index: int, most: int) -> d
         "cut": example.cut_tokens,
         "before": shown_tokens.before,
         "after": shown_tokens.after,
-        "parts": [
-            {"as": kind, "texts": [text for _, text in some]}
-            for kind, some in groupby(kinds, key=lambda pair: pair[0])
-        ],
+        "parts": parts_of(shown_tokens.tokens, shown_tokens.ends),
     }
+
+
+def parts_of(tokens: Iterable[tuple[str, bool]], ends: Collection[int]) -> list[dict[str, Any]]:
+    """Return tokens, given as (text, whether trained), as neighbours that are read, trained, ends.
+
+    `ends` are the indices of those that end an answer.
+    """
+    kinds = [
+        ("end" if place in ends else "trained" if learned else "read", _short(text))
+        for place, (text, learned) in enumerate(tokens)
+    ]
+    return [
+        {"as": kind, "texts": [text for _, text in some]}
+        for kind, some in groupby(kinds, key=lambda pair: pair[0])
+    ]
 
 
 def _notes(sets: Iterable[EncodedDataset]) -> list[Note]:
@@ -284,7 +303,7 @@ def _short_place(place: str) -> str:
     return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
-def _fit_line(counts: dict[str, Any], name: str, show: Callable[[int], Any]) -> dict[str, Any]:
+def fit_line(counts: dict[str, Any], name: str, show: Callable[[int], Any]) -> dict[str, Any]:
     """Return `counts` with examples under `name`, with as many tokens as the line has room for."""
     for most in _TOKENS:
         whole = {**counts, name: show(most)}

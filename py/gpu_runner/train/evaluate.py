@@ -235,14 +235,16 @@ def generate(
     return Continuation(text, tokens, pieces if "".join(pieces) == text else (), ended)
 
 
-def token_pieces(tokenizer: Any, tokens: Sequence[int]) -> tuple[str, ...]:
+def token_pieces(
+    tokenizer: Any, tokens: Sequence[int], *, special: bool = False
+) -> tuple[str, ...]:
     """Return the text of each token, such that together they are the text of all.
 
-    A character of several tokens stands with its last one.
+    A character of several tokens stands with its last one; special ones are "", or shown.
     """
 
     def decode(start: int, end: int) -> str:
-        return str(tokenizer.decode(tokens[start:end], skip_special_tokens=True))
+        return str(tokenizer.decode(tokens[start:end], skip_special_tokens=not special))
 
     pieces, start, done = [], 0, ""
     for end in range(1, len(tokens) + 1):

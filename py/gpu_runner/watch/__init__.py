@@ -17,7 +17,7 @@ Reading order:
 - `memory` — predicted, measured, and explained where it runs out
 - `evaluation` — held-out losses, drift and samples, without effect on training
 - `checks` — warnings about the first step
-- `options` — the options of a run, and the first event of its log
+- `options` — the options of a run, and the first events of its log
 - `run_log` — the log, and the messages on the terminal
 - `run` — `watch`, and the run that it returns
 - `callback` — for transformers and TRL

@@ -1,20 +1,31 @@
-"""The options of a watched run, and the first event of its log: what trains, on what, and how."""
+"""The options of a watched run, and the first events of its log: what trains, on what, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
+from gpu_runner.data.feed import IGNORED
 from gpu_runner.memory.fsdp import ShardView
 from gpu_runner.memory.loop import Optimizers
-from gpu_runner.run.payloads import hardware, versions
+from gpu_runner.run.payloads import (
+    FIRST,
+    fit_line,
+    hardware,
+    lengths_payload,
+    parts_of,
+    versions,
+)
 from gpu_runner.system.price import MOST_LETTERS, Price, Spending
+from gpu_runner.train.evaluate import token_pieces
 from gpu_runner.watch.evaluation import Examples
-from gpu_runner.watch.hooks import SeveralModels
+from gpu_runner.watch.hooks import Inputs, SeveralModels
 from gpu_runner.watch.memory import MemoryOptions
 from gpu_runner.watch.steps import MicroBatch
 from gpu_runner.world import blocks_of
@@ -107,6 +118,71 @@ def describe_run(
         "recipe": _describe_recipe(model, optimizers, part, compute),
         "plan": {"steps": options.steps or 0, **options.plan},
     }
+
+
+def describe_rows(inputs: Inputs, tokenizer: Any, lengths: Sequence[int]) -> dict[str, Any]:
+    """Return the `rows` event: the first batch as the loop trains it, lengths if they are known."""
+    found = {"lengths": lengths_payload(lengths)} if lengths else {}
+    ids, labels = inputs.get("input_ids"), inputs.get("labels")
+    if not isinstance(ids, Tensor) or ids.ndim != 2:
+        return {"how": "not known: the loop calls its model without input_ids", **found}
+    if tokenizer is None:
+        return {"how": "not known: this watch was given no tokenizer= to read them with", **found}
+    if not isinstance(labels, Tensor) or labels.shape != ids.shape:
+        labels = None
+    rows = [_read_row(inputs, ids, labels, number) for number in range(min(FIRST, len(ids)))]
+    unknown = "its labels are not passed to the model, so that what is trained of it is not known"
+    cut = "what was truncated or left out before is not known"
+    how = f"the first batch of the loop; {unknown if labels is None else cut}"
+    return fit_line({"how": how, **found}, "first", lambda most: _show(rows, tokenizer, most))
+
+
+def _read_row(
+    inputs: Inputs, ids: Tensor, labels: Tensor | None, number: int
+) -> list[tuple[int, bool | None]]:
+    """Return (token, whether it is trained; None: not known) of a row without its padding."""
+    mask = inputs.get("attention_mask")
+    if not isinstance(mask, Tensor) or mask.shape != ids.shape:
+        mask = torch.ones_like(ids)
+    kept = mask[number].tolist()
+    trained = [None] * len(kept) if labels is None else (labels[number] != IGNORED).tolist()
+    found = list(compress(zip(ids[number].tolist(), trained, strict=True), kept))
+    return [(one, learned and place > 0) for place, (one, learned) in enumerate(found)]
+
+
+def _show(
+    rows: Sequence[Sequence[tuple[int, bool | None]]], tokenizer: Any, most: int
+) -> list[dict[str, Any]]:
+    """Return rows as the page shows them, `most` tokens near the first that is trained."""
+    special, found = set(tokenizer.all_special_ids), []
+    for number, row in enumerate(rows, 1):
+        tokens, trained = [one for one, _ in row], [bool(learned) for _, learned in row]
+        start = max(0, (trained.index(True) if any(trained) else 0) - most // 2)
+        end = min(len(row), start + most)
+        last = [one and not after for one, after in pairwise([*trained, False])]
+        ends = {n - start for n in range(start, end) if last[n] and tokens[n] in special}
+        texts = _from_first(token_pieces(tokenizer, tokens[start:end], special=True))
+        known = {} if any(learned is None for _, learned in row) else {"trained": sum(trained)}
+        found.append(
+            {
+                "place": f"row {number}",
+                "tokens": len(row),
+                "before": start,
+                "after": len(row) - end,
+                "parts": parts_of(zip(texts, trained[start:end], strict=True), ends),
+                **known,
+            }
+        )
+    return found
+
+
+def _from_first(pieces: Sequence[str]) -> list[str]:
+    """Return texts of tokens; a character of several stands with its first one."""
+    found = list(pieces)
+    for place in range(len(found) - 1, 0, -1):
+        if found[place] and not found[place - 1]:
+            found[place - 1 : place + 1] = found[place], ""
+    return found
 
 
 def _describe_recipe(

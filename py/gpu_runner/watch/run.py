@@ -50,7 +50,7 @@ from gpu_runner.watch.hooks import (
 )
 from gpu_runner.watch.memory import LoopMemory, MemoryOptions
 from gpu_runner.watch.metrics import TimeBudget, Utilization, token_accuracy
-from gpu_runner.watch.options import WatchOptions, describe_run
+from gpu_runner.watch.options import WatchOptions, describe_rows, describe_run
 from gpu_runner.watch.run_log import (
     GONE,
     NEVER_CALLED,
@@ -482,6 +482,8 @@ class WatchedRun:
             compute = self._autocast.dtype if self._autocast.enabled else None
             log.start(describe_run(model, self._optimizers, part, options, compute))
             self._utilization = Utilization(model, self._device, compute)
+        with self._guard.around("the first batch could not be shown"):
+            log.write_rows(describe_rows(inputs, options.tokenizer, options.memory.lengths))
         with self._guard.around("drift is not measured"):
             if log.place is not None and (why := self._evaluator.save_initial_weights(log.place)):
                 log.alert(f"{why[0].upper()}{why[1:]}.", level="info")

@@ -122,6 +122,10 @@ class RunLog:
         )
         self._sampler.start()
 
+    def write_rows(self, payload: dict[str, Any]) -> None:
+        """Write what is known of the examples."""
+        self._log.emit("rows", self.state.step, **payload)
+
     def write_prediction(self, prediction: Prediction) -> None:
         """Write the predicted memory of the following steps."""
         self.predicted_bytes = prediction.peak_bytes

@@ -118,10 +118,11 @@ _ROW: Final = record(
         ),
         "loss": METRIC,
     },
-    required=("place", "tokens", "trained", "parts"),
+    required=("place", "tokens", "parts"),
 )
-"""One row near what is trained of it. A text of "" is a token that goes on with the character of
-the one before; `before` and `after` count tokens that are not told, `cut` those that were dropped.
+"""One row near what is trained of it; `trained` is missing where that is not known. A text of ""
+is a token that goes on with the character of the one before; `before` and `after` count tokens that
+are not told, `cut` those that were dropped.
 """
 _ROWS: Final = record(
     {
@@ -129,6 +130,13 @@ _ROWS: Final = record(
         "counts": COUNTS,
         "trained_ratio": number(0, 1),
         "repeated_first": string(1024),
+        "truncated": array(
+            record(
+                {"place": string(1024), "tokens": integer(), "answer": integer()},
+                required=("place", "tokens", "answer"),
+            ),
+            16,
+        ),
         "notes": array(
             record(
                 {"text": string(1024), "rows": integer(), "first": string(1024)},

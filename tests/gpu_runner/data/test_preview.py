@@ -34,7 +34,9 @@ def test_space_behind_an_end_is_none() -> None:
 
 
 def test_lengths_are_told_with_their_spread(encoder: Encoder) -> None:
-    found = preview.measure_lengths(read(encoder, *("a" * count for count in (1, 2, 2, 3, 9))))
+    found = preview.measure_lengths(
+        read(encoder, *("a" * count for count in (1, 2, 2, 3, 9))).examples.lengths
+    )
     assert (found.shortest, found.median, found.nine_in_ten, found.longest) == (2, 3, 10, 10)
     assert found.bars == (1, 2, 1, 0, 0, 0, 0, 0, 1)
     assert found.starts == tuple(range(2, 11))

@@ -55,6 +55,11 @@ def test_numbers_and_the_hardest_row_are_reported() -> None:
         assert words in said
 
 
+def test_truncated_rows_are_named_with_what_their_answers_lost() -> None:
+    said = printed(Encoder(tiny_llama.tokenizer(), 6))
+    assert "most at a:1 (1 tokens, 1 of its answer); --seq-len keeps more" in said
+
+
 def test_prompts_that_go_through_a_chat_template_are_reported() -> None:
     said = printed(Encoder(tiny_llama.tokenizer(chat=True), 50))
     assert "prompt and completion are formatted with the model's chat template" in said

@@ -76,6 +76,48 @@ def test_the_page_accepts_what_is_written(tmp_path: Path) -> None:
         assert order.accept(verdict.value) == ""
 
 
+def test_the_first_batch_is_shown_token_by_token_as_its_labels_train_it(
+    tmp_path: Path, tokenizer: Any
+) -> None:
+    (batch,) = batches(1)
+    batch["input_ids"][0, 15] = batch["labels"][0, 15] = tokenizer.eos_token_id
+    batch["attention_mask"][0, 16:] = 0  # padding
+    batch["labels"][0, 16:] = -100
+    model = model_of()
+    with unfrozen.watch(model, tokenizer=tokenizer, runs=tmp_path, lengths=(5, 9, 9)) as run:
+        model(**batch).loss.backward()
+    (told,) = events(run, "rows")
+    assert (told["how"].split(";")[0], len(told["first"])) == ("the first batch of the loop", 3)
+    assert (told["lengths"]["shortest"], told["lengths"]["longest"]) == (5, 9)
+    first = told["first"][0]
+    assert (first["tokens"], first["trained"]) == (16, 8)
+    assert [(part["as"], len(part["texts"])) for part in first["parts"]] == [
+        *(("read", 8), ("trained", 7), ("end", 1))
+    ]
+    assert first["parts"][-1]["texts"] == [tokenizer.eos_token]
+    written = "".join(text for part in first["parts"] for text in part["texts"])
+    assert written == tokenizer.decode(batch["input_ids"][0, :16])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "not known: this watch was given no tokenizer="),
+        ({"tokenizer": tiny_llama.tokenizer()}, "its labels are not passed to the model"),
+    ],
+)
+def test_what_cannot_be_known_of_the_examples_is_said(
+    tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    model = model_of()
+    (batch,) = batches(1)
+    with unfrozen.watch(model, runs=tmp_path, **given) as run:
+        model(batch["input_ids"]).logits.mean().backward()
+    (told,) = events(run, "rows")
+    assert said in told["how"]
+    assert not any("trained" in row for row in told.get("first", []))
+
+
 @pytest.mark.parametrize("autocast", matrix([AUTOCAST, None], AUTOCAST), ids=["bf16", "fp32"])
 @pytest.mark.parametrize("micro_batches", matrix([1, 3], 3))
 def test_the_training_is_the_same_bit_for_bit(

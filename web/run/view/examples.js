@@ -35,7 +35,7 @@ export function examplesView(rows, width) {
   );
 }
 
-function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: first, template_ratio: template, held_out: held }) {
+function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: first, truncated = [], template_ratio: template, held_out: held }) {
   const facts = [
     ["Examples", many(counts.rows), `of ${many(counts.read)} read`],
     ["Tokens", many(counts.tokens), ""],
@@ -44,7 +44,7 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
     held?.rows > 0 && ["Held out", many(held.rows), held.trained ? "" : "none of them trained"],
     ends.length > 0 && ["Answers end with", revealHidden(ends[0].text), `${many(ends[0].rows)} examples`],
   ].filter(Boolean);
-  const flaws = flawsOf({ ...counts, leaked: held?.trained }, first);
+  const flaws = flawsOf({ ...counts, leaked: held?.trained }, first, truncated);
   return [
     h(
       "dl",
@@ -59,10 +59,10 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
 }
 
 /** Returns a sentence on each flaw of some examples. */
-function flawsOf(counts, first) {
+function flawsOf(counts, first, truncated) {
   const rows = (count, one, more) => `${many(count)} ${count === 1 ? `example ${one}` : `examples ${more}`}`;
   return [
-    [counts.cut, "is", "are", ` truncated: ${many(counts.cut_tokens)} tokens at the end are lost.`],
+    [counts.cut, "is", "are", [` truncated: ${many(counts.cut_tokens)} tokens at the end are lost`, worstView(truncated), "."]],
     [counts.repeated, "is", "are", [" duplicated, token for token; the first: ", revealHidden(first ?? ""), "."]],
     [counts.endless, "ends", "end", " without a stop token: the model does not learn to stop there."],
     [counts.untrained, "is", "are", " dropped: no token of theirs is trained."],
@@ -72,6 +72,11 @@ function flawsOf(counts, first) {
   ]
     .filter(([count]) => count > 0)
     .map(([count, one, more, what]) => [rows(count, one, more), what]);
+}
+
+function worstView(truncated) {
+  const lost = ({ place, tokens, answer }) => [revealHidden(place), ` (${tokensText(tokens)}, ${many(answer)} of its answer)`];
+  return truncated.map((one, index) => [index ? ", " : ", most at ", lost(one)]);
 }
 
 function legendView() {
@@ -96,7 +101,7 @@ function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts
       { class: "row run-row-head quiet numeric" },
       loss !== undefined && h("b", null, `${formatLoss(Number(loss))} nats`),
       h("span", { class: "soft" }, revealHidden(place)),
-      h("span", null, `${tokensText(tokens)}, ${many(trained)} trained${lost}`),
+      h("span", null, tokensText(tokens) + (trained === undefined ? "" : `, ${many(trained)} trained`) + lost),
     ),
     h(
       "p",
