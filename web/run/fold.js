@@ -307,12 +307,9 @@ function takeMemory(run, { step, instant, components, total_bytes: bytes, source
   measured[instant] = { step, components: components ?? {}, bytes, source };
 }
 
-const ROW_FIELDS = "how counts trained_ratio repeated_first notes ends lengths padding template_ratio held_out first scored".split(" ");
-
 /** `rows`: the examples. Fields of a later event are added to earlier ones, or replace them. */
-function takeRows(run, event) {
-  const fields = ROW_FIELDS.filter((name) => event[name] !== undefined).map((name) => [name, event[name]]);
-  run.rows = { ...run.rows, ...Object.fromEntries(fields) };
+function takeRows(run, { v, run: id, seq, att, t, rt, kind, step, cut, ...told }) {
+  run.rows = { ...run.rows, ...told };
 }
 
 /** The time before the first event, in seconds. */
