@@ -231,8 +231,9 @@ def find(question: TrainingProject, *, beside: bool = True, stages: Stages = STA
         if first and gpus > 1:
             same = _Finder(replace(question, framework=first.framework), 1)
             fewer = yield from same.fitting(ON_GPU, gpus // 2)
-        for change in ADAPTERS:
-            adapters += (yield from finder.smallest(change))[:1]
+        for changes in ADAPTERS:
+            if changes[0].recipe["method"] != question.job.recipe.method:
+                adapters += (yield from finder.smallest(changes))[:1]
     others = {mesh(one.job): one for one in reversed(found) if beside and one is not first}
     if first:
         others.pop(mesh(first.job), None)
@@ -267,11 +268,11 @@ class _Finder:
             self.lacking = PlannedRun(ranked[0], self._question)
         return [PlannedRun(one, self._question) for one in held]
 
-    def smallest(self, change: Variant) -> PlannedRuns:
-        """Find the fewest GPUs that fit a change, in powers of two."""
+    def smallest(self, changes: Sequence[Variant]) -> PlannedRuns:
+        """Find the fewest GPUs that fit one of these changes, in powers of two."""
         gpus = 1
         while gpus <= self._question.gpus:
-            if found := (yield from self._search([change], gpus)):
+            if found := (yield from self._search(changes, gpus)):
                 return [PlannedRun(one, self._question) for one in simplest_first(found, PREFERRED)]
             gpus *= 2
         return []

@@ -59,11 +59,14 @@ SMALLER: Final = tuple(
     for own in (_RANDOM, _EIGHT, _RANDOM | _EARLY, _EIGHT | _EARLY, _ADAFACTOR | _EARLY)
 )
 """Every weight trains, and the optimizer remembers less exactly."""
-ADAPTERS: Final = (
-    Variant({"method": "lora", "master": None}),
-    Variant({"method": "qlora", "base": "nf4", "master": None}),
+ADAPTERS: Final[tuple[tuple[Variant, ...], ...]] = tuple(
+    tuple(Variant(method | more) for more in ({}, {"kernels": "fused"}))
+    for method in (
+        {"method": "lora", "master": None},
+        {"method": "qlora", "base": "nf4", "master": None},
+    )
 )
-"""What trains less than every weight."""
+"""What trains less than every weight, by method."""
 TRL: Final = (ACCELERATE, DEEPSPEED)
 _FIRST: Final = (UNFROZEN, *TRL)
 _LAST: Final = (torchtitan.NAME, megatron.NAME)

@@ -123,25 +123,28 @@ def _length(choice: PlannedRun) -> Iterator[tuple[str, str]]:
     if padded and choice.question.packs:
         longer = format_duration(run.seconds * padded / data.tokens)
         yield "padded", f"{longer} instead: each row as long as the longest of its micro-batch"
-    if run.cost is not None:
-        yield "cost", _cost(choice)
+    yield "cost", _cost(choice)
 
 
 def _memory(choice: PlannedRun) -> str:
     planned = choice.plan
     low, high = planned.band_gib
+    fills = planned.roomy_bytes > planned.device_bytes  # blocks it would give back
+    needed = f", of which {format_bytes(planned.safe_bytes)} are needed" if fills else ""
     return (
-        f"{format_bytes(planned.device_bytes)} of the {format_gpu(job_gpu(choice.job))}:"
+        f"{format_bytes(planned.device_bytes)} of the {format_gpu(job_gpu(choice.job))}{needed}:"
         f" {planned.verdict} with a probability of {planned.chance or 0:.0%}"
         f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)"
     )
 
 
 def _cost(choice: PlannedRun) -> str:
-    gpu, price = job_gpu(choice.job), choice.price or 0.0
-    hours = choice.run.gpu_hours if choice.run else 0.0
-    text = f"{choice.cost or 0:,.2f} at {price:g} a GPU-hour, {sig3(hours)} GPU-hours"
-    if choice.question.price is None and gpu.name in PRICES:
+    gpu, price = job_gpu(choice.job), choice.price
+    hours = f"{sig3(choice.run.gpu_hours if choice.run else 0.0)} GPU-hours"
+    if price is None:
+        return f"{hours} of the {gpu.name}, whose price is not known here"
+    text = f"{choice.cost or 0:,.2f} at {price:g} a GPU-hour, {hours}"
+    if choice.question.price is None:
         low, high = PRICES[gpu.name]
         text += f" (dollars, the middle of {low:g} to {high:g} in {PRICES_OF})"
     return text
@@ -185,10 +188,14 @@ def answer_text(answer: OnePlan) -> str:
         return "\n".join(lines + next(map(_start, started), []))
     lines += ["", *_wrapped(f"Plan: {method_words(first.job)}, on {layout_words(first.job)}"), ""]
     for label, text in facts(first):
+        own = label == "cost" and question.price is None
+        text += "; --price gives your own" if own else ""
         lines += _wrapped(text, label.ljust(_LABEL), " " * _LABEL)
     lines += _start(first) if first.command else []
     if others := remarks(answer):
         cells = [["", "GiB", "time", "cost"], *(_row(one) for one, _ in others)]
+        if not any(cost for *_, cost in cells[1:]):
+            cells = [row[:-1] for row in cells]
         notes = ["", *(remark for _, remark in others)]
         rows = zip(table(cells).splitlines(), notes, strict=True)
         lines += ["", *(f"{line}  {note}".rstrip() for line, note in rows)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 
 import pytest
@@ -45,7 +46,11 @@ def test_every_fact_has_its_label() -> None:
     assert "the middle of 2 to 5" in found["cost"]
     assert f"fits with a probability of {first.plan.chance:.0%}" in found["GPU memory"]
     assert all(found.values())
-    assert "cost" not in dict(facts(answer("RTX 4090", 1).first or first))
+    unpriced = answer("RTX 4090", 1)
+    assert "not known" in dict(facts(unpriced.first or first))["cost"]
+    for one in (answer(), unpriced):
+        assert "; --price gives your own" in " ".join(answer_text(one).split())
+    assert not re.search(r"time +cost$", answer_text(unpriced), re.MULTILINE)
 
 
 def test_an_evaluation_that_does_not_fit_is_told_with_its_option() -> None:
