@@ -38,6 +38,7 @@ RUNNER_COMMANDS = {
         "push",
         "blend",
         "eval",
+        "lr-find",
         "import",
         "publish",
         "doctor",

@@ -80,20 +80,34 @@ def run_directory(run: str, runs: str | None) -> Path:
     return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
 
 
-def may_be_dry(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command with the option `--dry-run`."""
-    text = "Print memory, steps, time and disk that it would take; train nothing."
-    kind = Annotated[bool, typer.Option("--dry-run", help=text, rich_help_panel="Options")]
-    own = signature(command)
-    dry = Parameter("dry_run", Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-    command.__annotations__["dry_run"] = kind
-    command.__signature__ = own.replace(  # type: ignore[attr-defined]  # what typer reads
-        parameters=[*own.parameters.values(), dry]
-    )
-    return command
+def with_option(
+    name: str, kind: Any, default: Any = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what gives a command one option more."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        own = signature(command)
+        more = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        command.__annotations__[name] = kind
+        command.__signature__ = own.replace(  # type: ignore[attr-defined]  # what typer reads
+            parameters=[*own.parameters.values(), more]
+        )
+        return command
+
+    return add
 
 
-@may_be_dry
+_DRY: Final = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print memory, steps, time and disk that it would take; train nothing.",
+        rich_help_panel="Options",
+    ),
+]
+
+
+@with_option("dry_run", _DRY, default=False)
 @takes_options
 def train(options: dict[str, Any]) -> None:
     """Fully fine-tune a model: every weight, on your data."""
@@ -126,6 +140,56 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
             plan = make_plan(config, ranks=ranks, trace=predict_by_tracing, progress=progress)
         show_plan(console, choose_compile(plan, World(device=plan.device), console))
     return ExitCode.OK
+
+
+_RATES: Final = Annotated[
+    str | None,
+    typer.Option(
+        help="Rates, with commas between; else five around --lr.", rich_help_panel="Options"
+    ),
+]
+_RATES_AS_JSON: Final = Annotated[
+    bool, typer.Option("--json", help="Print it as JSON.", rich_help_panel="Options")
+]
+
+
+@with_option("as_json", _RATES_AS_JSON, default=False)
+@with_option("lrs", _RATES)
+@takes_options
+def lr_find(options: dict[str, Any]) -> None:
+    """Find a learning rate: short runs at several, and which learned most of those that kept all.
+
+    Each is a run as `train` makes it, tagged lr-find; without --steps it has 50, and nothing but
+    its model is saved. Given again, the command goes on where it was stopped.
+    """
+    text, as_json = options.pop("lrs"), options.pop("as_json")
+
+    def run() -> ExitCode:
+        from rich.console import Console
+
+        from gpu_runner.run.rate_finder import STEPS, find_rate, read_rates, show_rates
+
+        usual = {"steps": STEPS, "save_every": 0, "sample_tokens": 0, "keep_state": False}
+        given = {name: value for name, value in options.items() if value is not None}
+        if given.get("epochs") is not None:
+            del usual["steps"]
+        config, console = config_from_options(usual | given), console_with_libraries()
+        rates = read_rates(text, config.lr)
+        shown = Console(quiet=True) if as_json else console
+        found = find_rate(config, rates, shown, lambda said: typer.echo(said, err=as_json))
+        if found is None:
+            typer.echo("A run was stopped: give the same command to go on.", err=True)
+            return ExitCode.STOPPED
+        if as_json:
+            typer.echo(json.dumps(found.as_json()))
+        else:
+            show_rates(console, found)
+        return ExitCode.OK
+
+    exit_with(run)
+
+
+lr_find.__name__ = "lr-find"
 
 
 def resume(
@@ -950,6 +1014,7 @@ def calibrate(
 COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     serve,
     train,
+    lr_find,
     resume,
     export,
     push,

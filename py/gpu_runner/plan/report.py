@@ -161,8 +161,7 @@ def _time(plan: RunPlan) -> list[tuple[str, str]]:
     else:
         costs = estimate_costs(plan, found.step_seconds)
         intervals = choose_intervals(plan.config, plan.steps, costs)
-        upkeep = upkeep_seconds(plan.config, intervals, costs)
-        seconds = found.step_seconds * plan.steps + upkeep
+        seconds = whole_seconds(plan) or 0.0
         rows = [
             ("time", _length(found, seconds)),
             ("intervals", describe_intervals(plan.config, intervals, costs)),
@@ -174,6 +173,16 @@ def _time(plan: RunPlan) -> list[tuple[str, str]]:
         *rows,
         ("cost", f"{total}at {price.format_amount(price.each)} for {price.per}; pauses count"),
     ]
+
+
+def whole_seconds(plan: RunPlan) -> float | None:
+    """Return the seconds of a run, with its evaluations and checkpoints; None if unknown."""
+    found = estimate_step_time(plan)
+    if found is None:
+        return None
+    costs = estimate_costs(plan, found.step_seconds)
+    intervals = choose_intervals(plan.config, plan.steps, costs)
+    return found.step_seconds * plan.steps + upkeep_seconds(plan.config, intervals, costs)
 
 
 def _length(found: StepEstimate, whole_seconds: float) -> str:

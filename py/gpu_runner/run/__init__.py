@@ -22,4 +22,5 @@ Reading order:
 - `judgement_page` — what it found as one page
 - `fine_tune` — the whole way of a new run
 - `resume` — the way of a run that is resumed
+- `rate_finder` — a sweep of short runs, and the rate that is chosen
 """

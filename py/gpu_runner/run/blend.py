@@ -51,7 +51,7 @@ from gpu_runner.run.run_models import (
     steps_on_disk,
 )
 from gpu_runner.text import counted, printable, sentence
-from gpu_runner.train.evaluate import Evaluator, Score, change_of
+from gpu_runner.train.evaluate import Evaluator, Score, change_of, describe_score
 from unfrozen.held_out import paired_difference
 from unfrozen.parameter_groups import layer_of, match_names, nearest_patterns
 
@@ -95,17 +95,7 @@ class BlendPoint:
 
         `trained` is the model as the run left it.
         """
-        sets = {}
-        for one in self.scores:
-            exact = one.exact
-            right, total = (exact.right, sum(exact)) if exact else (None, None)
-            moved = change_of(trained.scores, self.scores, one.suite)
-            sets[one.suite] = {
-                "loss": one.loss,
-                "exact": right,
-                "of": total,
-                "change": moved and {"value": moved.mean, "interval": [moved.low, moved.high]},
-            }
+        sets = {s.suite: describe_score(s, trained.scores, self.scores) for s in self.scores}
         return {"alpha": self.alpha, "sets": sets}
 
 

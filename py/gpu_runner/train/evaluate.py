@@ -84,6 +84,19 @@ def change_of(before: Sequence[Score], after: Sequence[Score], suite: str) -> In
     return paired_difference(first, second) if first and len(first) == len(second) else None
 
 
+def has_answers(scores: Sequence[Score], suite: str) -> bool:
+    """Return whether `rows_of` a set are answers; else they are losses."""
+    return any(one.row_right for one in scores if f"{one.suite}/".startswith(f"{suite}/"))
+
+
+def describe_score(one: Score, before: Sequence[Score], after: Sequence[Score]) -> dict[str, Any]:
+    """Return a score as plain data: loss, how many answers of how many, and the change."""
+    right, total = (one.exact.right, sum(one.exact)) if one.exact else (None, None)
+    moved = change_of(before, after, one.suite)
+    change = moved and {"value": moved.mean, "interval": [moved.low, moved.high]}
+    return {"loss": one.loss, "exact": right, "of": total, "change": change}
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluator:
     """The held-out sets of a run and how to score them."""

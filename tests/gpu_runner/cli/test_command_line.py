@@ -16,7 +16,8 @@ from run_process import ROOT, runner
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("serve", "plan", "train", "resume", "export", "push", "ask", "blend", "eval", "doctor"),
+    *("serve", "plan", "train", "lr-find"),
+    *("resume", "export", "push", "ask", "blend", "eval", "doctor"),
     *("selftest", "bench", "trace", "data", "runs", "import", "publish", "calibrate"),
 )
 AT_ONCE = "import sys; from gpu_runner.cli.command_line import main\n"
