@@ -70,6 +70,7 @@ UNFROZEN: Final = "unfrozen"
 def _runner_job(job: Job) -> Job:
     """Return the job as the runner trains it. Raises PlanError where it cannot."""
     cluster, recipe = job.cluster, job.recipe
+    alone = "none" if cluster.offload == "none" else "zero2"  # a gradient does not stay on the GPU
     refuse(
         job,
         UNFROZEN,
@@ -80,13 +81,16 @@ def _runner_job(job: Job) -> Job:
         expert_parallel=(1,),
         shard_size=(None, cluster.alike),
         device_map=(False,),
-        offload=("none",),
-        sharding=("none",) if cluster.gpus == 1 else ("zero3",),
+        offload=("none", "optimizer"),
+        sharding=(alone if cluster.gpus == 1 else "zero3",),
     )
     model_type, found = job.model.architecture.model_type, launch(job)
     if not can_train(job.model.architecture):
         raise PlanError("model.model_type", model_type, "the runner cannot train it", "use another")
     run = run_of(job, found)
+    if run.cluster.offload != cluster.offload:
+        bound = "the runner keeps AdamW in CPU memory with fp32 weights, and no other optimizer"
+        raise PlanError("cluster.offload", cluster.offload, bound, "set master to fp32")
     same = (recipe.micro_batch, recipe.grad_accum, recipe.seq_len, cluster.gpus)
     if same != (run.recipe.micro_batch, run.recipe.grad_accum, run.recipe.seq_len, found.gpus):
         bound = "the runner cannot divide these sequences evenly"

@@ -14,6 +14,7 @@ from unfrozen.frameworks import megatron, torchtitan
 from unfrozen.frameworks.registry import UNFROZEN
 from unfrozen.hardware import Gpu
 from unfrozen.job import Job
+from unfrozen.job.recipe import BYTES
 from unfrozen.memory.states import state_bytes
 from unfrozen.plan import plan_job
 from unfrozen.plan.host_memory import host_bytes
@@ -75,16 +76,25 @@ def needs(job: Job, framework: str) -> Needs:
     kept = sum(sizes[name] for name in (trained if frozen else (*trained, "params")))
     return Needs(
         found["load"],
-        _offloaded(job, sizes, local),
+        _offloaded(job, framework, local),
         found["save"],
         kept,
         sizes["adapters"] if frozen else sizes["params"],
     )
 
 
-def _offloaded(job: Job, sizes: dict[str, int], local: int) -> int:
-    """Return the bytes of states and activations that wait in the host of one machine."""
+def _offloaded(job: Job, framework: str, local: int) -> int:
+    """Return the bytes of states and activations that wait in the host of one machine.
+
+    Those of the runner are gradients in fp32, unless it steps in backward, and a copy of weights
+    that are fp32 on the GPU.
+    """
     cluster, recipe = job.cluster, job.recipe
+    sizes = state_bytes(job.model, recipe)
+    if framework == UNFROZEN:
+        wide = sizes["grads"] * BYTES["fp32"] // BYTES[recipe.grads]
+        sizes["grads"] = 0 if recipe.optimizer_in_backward else wide
+        sizes["master"] = sizes["master"] or sizes["params"]
     away = {
         "none": (),
         "optimizer": ("master", "moments"),

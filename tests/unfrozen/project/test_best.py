@@ -68,9 +68,9 @@ def test_where_usual_machines_lack_memory_for_offload_it_says_how_much_it_takes(
 @pytest.mark.slow
 def test_a_70b_model_on_eight_gpus_keeps_its_optimizer_in_host_memory() -> None:
     found = first(answered("meta-llama/Llama-3.1-70B"))
-    assert found.framework == DEEPSPEED
+    assert found.framework == UNFROZEN
     assert found.job.cluster.offload == "optimizer"
-    states = 14 * found.job.model.num_parameters  # fp32 copy, two moments, gradients in 16 bits
+    states = 16 * found.job.model.num_parameters  # fp32 copy, two moments, gradients in fp32
     assert found.needs.steps == pytest.approx(states, rel=0.01)
 
 
