@@ -126,16 +126,21 @@ export function sortRows(rows, column, falling) {
   keyed.sort(([a], [b]) => {
     if (a === null || b === null) return (a === null) - (b === null);
     if (typeof a === "number") return sign * (a - b);
-    return sign * ORDER.compare(a, b);
+    return sign * inOrder(a, b);
   });
   return keyed.map(([, row]) => row);
 }
 
-const ORDER = new Intl.Collator("en", { numeric: true });
+let collator = null; // takes milliseconds to make
+
+function inOrder(a, b) {
+  collator ??= new Intl.Collator("en", { numeric: true });
+  return collator.compare(a, b);
+}
 
 /** @param {Row[]} rows @returns {[string, number][]} each value of a field with its number of rows, the most frequent first */
 export function countsOf(rows, valuesOf) {
   const counts = new Map();
   for (const value of rows.flatMap(valuesOf)) counts.set(value, (counts.get(value) ?? 0) + 1);
-  return [...counts].sort((a, b) => b[1] - a[1] || ORDER.compare(a[0], b[0]));
+  return [...counts].sort((a, b) => b[1] - a[1] || inOrder(a[0], b[0]));
 }

@@ -12,7 +12,7 @@ import { h } from "../figures/vnode.js";
 /** Row names up to this many characters stay on one line. */
 const SHORT_NAME = 24;
 const ALIGNMENTS = ["left", "right", "center"];
-const BY_NAME = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+let collator = null; // takes milliseconds to make
 const NEXT_STATE = { none: "ascending", ascending: "descending", descending: "the original order" };
 
 /**
@@ -140,7 +140,8 @@ function byQuantity(a, b) {
 }
 
 function byName(a, b) {
-  return BY_NAME.compare(String(a), String(b));
+  collator ??= new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+  return collator.compare(String(a), String(b));
 }
 
 /**

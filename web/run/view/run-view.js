@@ -15,7 +15,7 @@ import { runner } from "../runner.js";
 import { Announcements, judgeHealth, makeNotice } from "../notices.js";
 import { queryOfRun, remember, runOfAddress, RunWatch } from "../watch.js";
 import { whenNearViewport } from "../../page/visibility.js";
-import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
+import { addControl, buildParts, drawBody, drawControl, drawFigures, drawHead } from "./sections.js";
 
 const LIVE = ["running", "paused", "stalled"];
 const HEALTH_MS = 1000;
@@ -27,6 +27,8 @@ export class RunView extends HTMLElement {
   #parts = null;
   #recordings = [];
   #frame = 0;
+  #shown = null; // by the head
+  #rest = null; // a promise while the rest is drawn
   #pace = { drawnAt: -Infinity, tookMs: 0 };
   #tick = 0;
   #chosenByReader = false;
@@ -195,10 +197,27 @@ export class RunView extends HTMLElement {
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     if (this.#parts.more) this.#parts.more.href = `runs/${queryOfRun(source)}`;
     const goesOn = !run.end && (source.kind === "page" || (isLive && wasRead && LIVE.includes(health)));
-    drawParts(this.#parts, { run, notice, about: this.#about(source), goesOn, halts: stream === "loading" && progress !== "" });
-    const controls = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state };
-    drawControl(this.#parts, controls, control.allowed);
+    drawHead(this.#parts, { run, notice, about: this.#about(source), goesOn, halts: stream === "loading" && progress !== "" });
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
+    this.#shown = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state };
+    this.#rest ||= this.#drawRest().finally(() => (this.#rest = null));
+  }
+
+  /** Draws what stands below the head in tasks of their own: the page answers in between. */
+  async #drawRest() {
+    for (let view = null; view !== this.#shown; ) {
+      view = this.#shown;
+      await this.#inTask(() => drawBody(this.#parts, view));
+      await this.#inTask(() => drawControl(this.#parts, view, control.allowed));
+      await this.#inTask(() => drawFigures(this.#parts, view));
+    }
+  }
+
+  async #inTask(draw) {
+    await new Promise((resolve) => setTimeout(resolve));
+    const started = performance.now();
+    draw();
+    this.#pace = { drawnAt: performance.now(), tookMs: this.#pace.tookMs + performance.now() - started };
   }
 }
 

@@ -119,7 +119,7 @@ function blendCommandView({ run }) {
 }
 
 /**
- * Updates every part to the state of a run.
+ * Updates what stands first to the state of a run.
  * @param {object} view
  * @param {ReturnType<typeof import("../fold.js").emptyRun>} view.run
  * @param {import("../notices.js").Notice} view.notice
@@ -127,32 +127,48 @@ function blendCommandView({ run }) {
  * @param {boolean} view.goesOn whether more steps will come
  * @param {boolean} [view.halts] whether a large file is being read, and can be stopped
  */
-export function drawParts(parts, view) {
-  const { run, notice, about, goesOn, halts = false } = view;
-  const isEmpty = run.events === 0 || isData(run);
+export function drawHead(parts, { run, notice, about, goesOn, halts = false }) {
+  const isEmpty = hasNothing(run);
   if (parts.about.textContent !== about) parts.about.textContent = about;
   redraw(parts, parts.notice, noticeView(notice));
   redraw(parts, parts.postMortem, postMortemView(run));
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
   redraw(parts, parts.head, isEmpty ? null : headView(run, goesOn, Boolean(parts.more)));
   parts.halt.hidden = !halts;
+}
+
+/** Updates what stands below, but for the figures. What is measured was laid out with the last frame. */
+export function drawBody(parts, view) {
+  const { run } = view;
+  const [wayBack, rows] = [parts.wayBack.clientWidth, parts.rows.clientWidth];
   if (!parts.more) drawOthers(parts.others, run, parts.charts);
-  redraw(parts, parts.wayBack, wayBackView(run, Math.min(640, parts.wayBack.clientWidth || 640)));
+  redraw(parts, parts.wayBack, wayBackView(run, Math.min(640, wayBack || 640)));
   redraw(parts, parts.lacks, lacksView(run));
   redraw(parts, parts.alerts, alertsView(run));
-  redraw(parts, parts.rows, examplesView(run.rows, parts.rows.clientWidth || 480));
+  redraw(parts, parts.rows, examplesView(run.rows, rows || 480));
   redraw(parts, parts.samples, samplesView(run));
   drawAnswers(parts, run);
   parts.view = view;
-  if (isEmpty) return;
+}
+
+/** Updates the figures, and the tables of them. */
+export function drawFigures(parts, view) {
+  const { run } = view;
+  if (hasNothing(run)) return;
+  const [memory, drift] = [parts.memory.clientWidth, parts.drift.clientWidth];
   parts.memory.hidden = isImported(run) && Object.keys(run.memory.measured).length === 0; // none will come
   parts.drift.hidden = isImported(run) && run.drift.x.length === 0;
-  redraw(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
-  redraw(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
+  redraw(parts, parts.memory, memoryFigure(run.memory, memory || 480));
+  redraw(parts, parts.drift, driftFigure(run.drift, drift || 480));
   redraw(parts, parts.log, logView(run));
   drawCharts(parts, view);
   if (parts.tables.open) fillTables(parts, run);
   else parts.run = run;
+}
+
+/** Whether a run has nothing to draw, yet or ever. */
+function hasNothing(run) {
+  return run.events === 0 || isData(run);
 }
 
 function drawAnswers(parts, run) {
