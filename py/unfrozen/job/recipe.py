@@ -336,6 +336,7 @@ class Recipe:
         "Activations",
         most=10_000,
         applies=_checkpoints,
+        json_only=True,
         instead="it recomputes every layer, or none",
     )
     reentrant: bool = flag(
@@ -365,6 +366,7 @@ class Recipe:
         most=1_000,
         optional=True,
         applies=_has_experts,
+        json_only=True,
         instead="its experts have no capacity limit",
     )
     """None: experts take the tokens they are sent. "fullest" is at worst all tokens."""
