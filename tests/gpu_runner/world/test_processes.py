@@ -1,13 +1,25 @@
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 import run_process
 import tiny_llama
 from gpu_runner.errors import SystemFailure, UsageError
-from gpu_runner.world import World, blocks_of, full_tensor, join, local, rows_of, shard_like
+from gpu_runner.world import (
+    World,
+    as_sharded,
+    blocks_of,
+    full_tensor,
+    join,
+    local,
+    rows_of,
+    shard_like,
+)
 
 CPU = torch.device("cpu")
 
@@ -26,6 +38,23 @@ def test_alone_nothing_is_sent_copied_or_cut() -> None:
     world.shard(model, None)
     assert all(before[name] is parameter for name, parameter in model.named_parameters())
     world.close()
+
+
+def test_a_shard_stays_on_its_device_beside_a_parameter_on_another() -> None:
+    distributed.init_process_group(
+        "gloo", store=distributed.HashStore(), rank=0, world_size=1, timeout=timedelta(seconds=60)
+    )
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        parameter = distribute_tensor(torch.ones(4, 3, dtype=torch.bfloat16), mesh, [Shard(0)])
+        part = torch.zeros(4, 3, device="meta")
+        state = as_sharded(parameter, part)
+        assert local(state).device == part.device  # `DTensor.from_local` would move it
+        assert (state.dtype, tuple(state.shape)) == (torch.float32, (4, 3))
+        assert rows_of(state) == rows_of(parameter)
+        assert full_tensor(as_sharded(parameter, torch.ones(4, 3))).sum() == 12
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
