@@ -90,9 +90,17 @@ def _four_bits(asked: Settings) -> bool:
     return asked.get("method") == "qlora"
 
 
-def _four_bits_since_5(asked: Settings) -> bool:
+def _stacked(asked: Settings) -> bool:
+    """Return whether experts below a quantized base are stacked: all since transformers 5, before
+    it those of models that came so.
+    """
     version = cast("int | None", asked["version"])
-    return _four_bits(asked) and version is not None and version >= 5
+    always = str(asked["model_type"]).startswith(("llama4", "gpt_oss", "granitemoe"))
+    return _four_bits(asked) and (always or (version is not None and version >= 5))
+
+
+def _listed(asked: Settings) -> bool:
+    return _four_bits(asked) and not _stacked(asked)
 
 
 def _llama4(asked: Settings) -> bool:
@@ -173,7 +181,14 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
             *("reentrant", True, "before version 5 (say it), by FSDP1 where weights are sharded"),
             *(_old, "transformers 4.48 src/transformers/modeling_utils.py (use_reentrant)"),
         ),
-        (*_STACKED, _four_bits_since_5, "integrations/bitsandbytes.py (say the version)"),
+        (*_STACKED, _stacked, "integrations/bitsandbytes.py"),
+        (
+            *("whole_experts", False, "experts are quantized, too, before version 5 (say it)"),
+            *(
+                _listed,
+                "transformers 4.48 src/transformers/integrations/bitsandbytes.py",
+            ),
+        ),
         (*_PEFT, "with PEFT 0.21 src/peft/mapping_func.py"),
         (*_WIDE, "with PEFT 0.21 src/peft/mapping_func.py (autocast_adapter_dtype)"),
     ),

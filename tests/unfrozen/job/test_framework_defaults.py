@@ -201,6 +201,8 @@ def test_experts_are_quantized_by_the_versions_that_stack_none(name: str, *, who
     experts, sizes = found.model.expert_parameters, frozen_bytes(found.model, found.recipe)
     assert (sum(sizes) > 2 * experts) == whole
     assert not Job.read(asked | {"recipe": {"method": "lora"}}).recipe.whole_experts
+    always = Job.read(asked | {"model": CATALOGUE["openai/gpt-oss-20b"].config})
+    assert always.recipe.whole_experts == (whole or name.startswith("transformers"))
 
 
 @pytest.mark.parametrize("name", ["pytorch", "", 3, ["torchtitan"], True])
