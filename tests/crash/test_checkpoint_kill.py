@@ -25,7 +25,8 @@ from gpu_runner.checkpoint import training_state
 from gpu_runner.model import sharded_load
 from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.run.checkpointer import CHECKPOINTS, Checkpointer
+from gpu_runner.run.checkpointer import Checkpointer
+from gpu_runner.run.directory import CHECKPOINTS
 from gpu_runner.run.recorder import History
 from gpu_runner.train.loop import State
 from gpu_runner.world import World

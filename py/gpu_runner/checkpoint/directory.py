@@ -18,16 +18,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.plain import read_whole
-from gpu_runner.world.sharded_files import Written
 from unfrozen.units import format_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gpu_runner.world.sharded_files import Written
 
 MANIFEST: Final = "manifest.json"
 MOST_MANIFEST_BYTES: Final = 64 * 1024 * 1024
@@ -115,6 +117,8 @@ def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
 
     Raises `SystemFailure` (disk full, no permission); nothing half-written stays.
     """
+    from safetensors.torch import save_file
+
     temporary = final.with_suffix(UNFINISHED)
     try:
         save_file(tensors, temporary)
@@ -171,9 +175,11 @@ def _seal(directory: Path, known: Mapping[str, Written] | None = None) -> tuple[
         name = path.relative_to(directory).as_posix()
         if (written := (known or {}).get(name)) is None:
             _flush(path)
-            written = Written(path.stat().st_size, _sha256(path))
-        files[name] = {"bytes": written.size_bytes, "sha256": written.sha256}
-        total += written.size_bytes
+            size, digest = path.stat().st_size, _sha256(path)
+        else:
+            size, digest = written.size_bytes, written.sha256
+        files[name] = {"bytes": size, "sha256": digest}
+        total += size
     text = json.dumps({"files": files}, indent=1)
     manifest = directory / MANIFEST
     manifest.write_text(text, "utf-8")

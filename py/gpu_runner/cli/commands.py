@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -348,11 +349,14 @@ def ask(
         usual = Question(prompt or "", tokens, temperature, seed)
         if prompt is not None:
             usual.check()
-        answer = _ask_live(place) if step is None and other is None else None
         console = Console(highlight=False)
-        if answer is None:
-            console = console_with_libraries()
-            answer = _ask_loaded(console, place, step, other, device, trusted=trust_remote_code)
+
+        def load() -> Callable[[Question], AnswerPair]:
+            shown = console_with_libraries()
+            return _ask_loaded(shown, place, step, other, device, trusted=trust_remote_code)
+
+        plain = step is None and other is None
+        answer = (_ask_live(place) or _ask_demo(place, load) if plain else None) or load()
         if prompt is not None:
             _print_answers(console, answer(usual), as_json=as_json)
             return ExitCode.OK
@@ -394,6 +398,18 @@ def _ask_live(place: Path) -> Callable[[Question], AnswerPair] | None:
         return AnswerPair.of(wait_for_answer(log, seq, written, ANSWER_SECONDS), place.name)
 
     return answer
+
+
+def _ask_demo(
+    place: Path, load: Callable[[], Callable[[Question], AnswerPair]]
+) -> Callable[[Question], AnswerPair] | None:
+    """Return what asks the demo in numpy, and what that cannot answer of the models it loads."""
+    from gpu_runner.run.demo_models import DemoPair
+
+    if (pair := DemoPair.load(place)) is None:
+        return None
+    loaded = cache(load)
+    return lambda question: pair.ask(question) or loaded()(question)
 
 
 def _ask_loaded(

@@ -4,6 +4,8 @@
 
 Reading order:
 
+- `directory` — its directory: made, and claimed by one process
+- `demo_models` — the demo model before and after it, asked in numpy
 - `terminal` — what the terminal shows: one live line, then a summary
 - `recorder` — what a run logs and shows while it trains; its heartbeat
 - `payloads` — the events at its launch: what runs, on what, and what is trained
@@ -14,7 +16,6 @@ Reading order:
 - `out_of_memory` — why memory ran out
 - `finish` — how a run ended: log, terminal, exit code
 - `control` — between steps: commands of the page and signals, all processes alike
-- `directory` — its directory: made, and claimed by one process
 - `run_models` — its models, loaded and asked: θ₀, a checkpoint's, the trained one
 - `export_model` — its model as one directory, from a sharded checkpoint too, or as a GGUF file
 - `blend` — its model blended with θ₀, scored and written

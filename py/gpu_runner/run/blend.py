@@ -39,8 +39,7 @@ from gpu_runner.log.writer import log_later
 from gpu_runner.model.load import DTYPES
 from gpu_runner.model.save import save
 from gpu_runner.plan.machine import choose_precision
-from gpu_runner.run.checkpointer import CHECKPOINTS
-from gpu_runner.run.directory import read_config
+from gpu_runner.run.directory import CHECKPOINTS, read_config
 from gpu_runner.run.model_card import LoggedRun, write_card
 from gpu_runner.run.run_models import (
     RunModel,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor
 
@@ -33,14 +33,12 @@ from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.save import save_around, save_weights
 from gpu_runner.optim.optimizer import Optimizer
+from gpu_runner.run.directory import CHECKPOINTS, FINISHED
 from gpu_runner.run.model_card import LoggedRun, write_card
 from gpu_runner.train.initial_weights import REVISION
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, full_tensor
 from gpu_runner.world.sharded_files import Written
-
-FINISHED: Final = "finished"  # a file that holds the last step of a finished run
-CHECKPOINTS: Final = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gpu_runner.config.bounds import check_config
 from gpu_runner.config.load import load_record
@@ -26,11 +26,15 @@ from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyo
 from gpu_runner.log.runs import CONFIG_NAME, RUN_ID_ENV, new_run_id
 from gpu_runner.log.tail import LOG_NAME, writer_alive
 from gpu_runner.plain import open_plain, read_whole
-from gpu_runner.world import World
+
+if TYPE_CHECKING:
+    from gpu_runner.world import World
 
 if sys.platform != "win32":
     import fcntl
 
+FINISHED: Final = "finished"  # a file that holds the last step of a finished run
+CHECKPOINTS: Final = "checkpoints"
 MOST_CONFIG_BYTES: Final = 1024 * 1024
 
 

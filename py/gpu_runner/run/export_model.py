@@ -27,7 +27,7 @@ from gpu_runner.model.gguf_file import TYPES, GgufModel, GgufType
 from gpu_runner.model.load import DTYPES, Source, find, load, load_tokenizer, read_config
 from gpu_runner.model.save import save, save_around, save_weights
 from gpu_runner.model.sharded_load import WholeOnly
-from gpu_runner.run.checkpointer import FINISHED
+from gpu_runner.run.directory import FINISHED
 from gpu_runner.run.directory import read_config as read_settings
 from gpu_runner.run.model_card import LoggedRun, write_card
 from gpu_runner.run.run_models import (

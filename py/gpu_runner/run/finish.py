@@ -23,7 +23,8 @@ from gpu_runner.errors import (
 from gpu_runner.installed import program, runs_folder
 from gpu_runner.memory.out_of_memory import OutOfMemoryReport
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
+from gpu_runner.run.checkpointer import Standing
+from gpu_runner.run.directory import CHECKPOINTS
 from gpu_runner.run.terminal import RunSummary, distinct
 from gpu_runner.system.price import Spending
 from gpu_runner.text import counted

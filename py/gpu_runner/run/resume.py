@@ -30,8 +30,15 @@ from gpu_runner.model.load import Source
 from gpu_runner.plain import read_whole
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.plan import RunPlan, check_new, make_plan, schedule_for
-from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED, remove_derived
-from gpu_runner.run.directory import check_output, claim, read_config, write_config
+from gpu_runner.run.checkpointer import remove_derived
+from gpu_runner.run.directory import (
+    CHECKPOINTS,
+    FINISHED,
+    check_output,
+    claim,
+    read_config,
+    write_config,
+)
 from gpu_runner.run.fine_tune import (
     PreparedRun,
     describe_sets,

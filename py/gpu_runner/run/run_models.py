@@ -23,7 +23,7 @@ from gpu_runner.model import sharded_load
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
 from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config
 from gpu_runner.plain import read_whole
-from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
+from gpu_runner.run.directory import CHECKPOINTS, FINISHED
 from gpu_runner.run.directory import read_config as read_settings
 from gpu_runner.text import counted
 from gpu_runner.train.evaluate import generate
