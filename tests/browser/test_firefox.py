@@ -30,6 +30,12 @@ RUN = """async (code) => {
 }"""
 PLAN = "() => [location.hash, document.querySelector('memory-planner .verdict-title')?.textContent]"
 NOTICE = "() => document.querySelector('run-view')?.dataset.state"
+KEPT = """async () => {
+  const names = ["pyodide.asm.wasm", "pyodide.asm.js", "pyodide.js", "python_stdlib.zip"];
+  const paths = [...names.map((name) => `pyodide/${name}`), "python/unfrozen.zip"];
+  const found = await Promise.all(paths.map((path) => caches.match(`${location.origin}/${path}`)));
+  return paths.filter((_, place) => !found[place]);
+}"""
 BACK = """() => {
   const links = [...document.querySelectorAll(".top-bar a")];
   links.find((link) => link.textContent === "Article").click();
@@ -76,7 +82,7 @@ def test_a_reader_with_firefox_runs_plans_comes_back_and_goes_on_without_a_netwo
     reader.evaluate(BACK)
     wait(reader, "() => location.pathname", "/")
     wait(reader, "() => location.hash", f"#&{plan[1:]}")
-    time.sleep(4)  # what has arrived is kept a moment later
+    wait(reader, KEPT, [])
     kept_host.shutdown()
     kept_host.server_close()
     reader.go(kept_host.url)

@@ -163,6 +163,8 @@ def test_a_comparison_and_a_run_are_saved_as_pages_that_need_nothing_else(
     for part in ("Right answers", "Memory by instant", "What is trained", "Samples"):
         expect(alone.get_by_role("heading", name=part)).to_be_visible()
     assert alone.locator("details:not([open])").count() == 0
+    style = alone.locator("style").text_content() or ""
+    assert "progress::-webkit-progress-value" in style, "its bar has the browser's colours"
 
 
 def test_points_and_charts_of_a_comparison_are_saved(

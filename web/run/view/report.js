@@ -141,7 +141,7 @@ function usedRules(rules, page) {
 }
 
 function isUsed(selector, page) {
-  const plain = selector.replace(/::?(?:before|after|marker|selection|hover|focus[a-z-]*|active|first-line|placeholder)/g, "");
+  const plain = selector.replace(/::[a-z-]+|:(?:before|after|hover|focus[a-z-]*|active)/g, ""); // parts and states of an element
   try {
     return page.querySelector(plain) !== null || page.documentElement.matches(plain);
   } catch {
