@@ -13,8 +13,7 @@ Reading order:
 - `observer` — between steps: evaluate, save, restore the best
 - `model_card` — the card of its model, from its log
 - `checkpointer` — checkpoints, of which the best and the last stay, and the trained model
-- `out_of_memory` — why memory ran out
-- `finish` — how a run ended: log, terminal, exit code
+- `finish` — how a run ended: log, terminal, exit code; why memory ran out
 - `control` — between steps: commands of the page and signals, all processes alike
 - `run_models` — its models, loaded and asked: θ₀, a checkpoint's, the trained one
 - `export_model` — its model as one directory, from a sharded checkpoint too, or as a GGUF file

@@ -66,11 +66,11 @@ from gpu_runner.run.finish import (
     describe_load_failure,
     describe_lost,
     end_by_error,
+    examine,
     summarize,
 )
 from gpu_runner.run.interval_chooser import IntervalChooser
 from gpu_runner.run.observer import EarlyStop, RunObserver, Sampling, Validation
-from gpu_runner.run.out_of_memory import examine
 from gpu_runner.run.payloads import (
     planned_rates,
     rows_payload,
