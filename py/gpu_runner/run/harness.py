@@ -29,6 +29,7 @@ from gpu_runner.data.hub import offline
 from gpu_runner.errors import DataError, ModelLoadError, NotReady, RunnerError, UsageError
 from gpu_runner.installed import short
 from gpu_runner.log.questions import THETA_0
+from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model.load import find, load, load_tokenizer, read_config
 from gpu_runner.run.run_models import load_initial, load_trained, model_place, model_title
 from gpu_runner.text import counted, printable, sentence
@@ -127,7 +128,12 @@ def _judged_model(name: ModelName, device: torch.device, *, trusted: bool) -> Ju
         narrow = str(getattr(config, "dtype", "")).removeprefix("torch.") == "bfloat16"
         return load(source, tokenizer, "bf16" if narrow else "fp32", device), tokenizer
 
-    return JudgedModel(source.name, plain)
+    name = source.name
+    if given.suffix == ".gguf":  # its stem is often that of a folder beside it
+        name = given.name
+    elif (given.absolute().parent / LOG_NAME).is_file():
+        name = f"{given.name} of {given.absolute().parent.name}"
+    return JudgedModel(name, plain)
 
 
 class MetricScore(NamedTuple):

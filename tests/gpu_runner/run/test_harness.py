@@ -125,6 +125,16 @@ def test_before_a_run_stands_its_model_before_with_the_same_rows(
     assert data["models"][0]["tasks"]["chosen"]["metrics"]["acc"]["change"] is None
 
 
+def test_what_a_run_wrote_and_files_have_names_that_tell_them_apart(
+    once_finished: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    written = [ModelName(str(place)) for place in (once_finished / "model", file)]
+    names = [one.name for one in judged_models(written, CPU)]
+    assert names == [f"model of {once_finished.name}", "model.gguf"]
+
+
 def test_without_its_model_before_a_run_is_judged_alone(
     suite: Path, finished: Path, model_dir: Path
 ) -> None:
