@@ -245,10 +245,10 @@ def test_a_difference_is_named_with_its_interval_or_not_called_one(
         server.stop()
 
 
-def blended(alpha: float, right: int, kept: int, **part: str) -> dict[str, Any]:
+def blended(alpha: float, right: int, kept: int, **name: str) -> dict[str, Any]:
     change = {"value": -0.25, "interval": [-0.5, 0.0]}
     task = {"loss": 1.0, "exact": right, "of": 64, "change": change}
-    return {"alpha": alpha, "sets": {"task": task, "general": {**task, "exact": kept}}, **part}
+    return {"alpha": alpha, "sets": {"task": task, "general": {**task, "exact": kept}}, **name}
 
 
 def test_a_blend_that_ends_while_the_page_is_open_appears_on_the_plane(
@@ -259,7 +259,7 @@ def test_a_blend_that_ends_while_the_page_is_open_appears_on_the_plane(
     expect(page.locator("run-view")).to_contain_text("unfrozen blend back")
     assert page.locator(".plane-point").count() == 0
     points = [blended(0, 0, 60), blended(0.8, 50, 58), blended(1, 62, 30)]
-    restored = blended(1, 40, 60, part="layers.0")
+    restored = blended(1, 40, 60, name="layers.0 put back")
     said = {"how": "", "chosen": 0.8, "reason": "it keeps most"}
     told = [said | {"begins": True, "points": points}, said | {"points": [restored]}]
     assert log_later(serve_site.runs / "back", "blend", 200, told) == ""

@@ -14,8 +14,8 @@ const TICKS = [0, 0.25, 0.5, 0.75, 1];
 
 /**
  * @typedef {{task: number, general: number}} Score shares of rows, from 0 to 1
- * @typedef {Score & {alpha: number, part: string, isChosen: boolean, says: string[]}} Blended a model between the one before and
- *   the trained one; with a part, the trained one with that put back
+ * @typedef {Score & {alpha: number, name: string, isChosen: boolean, says: string[]}} Blended a model between the one before and
+ *   the trained one; what has a name is on no curve
  * @typedef {{points: Blended[]}} Blend
  */
 
@@ -97,9 +97,9 @@ function runView(points, { number, title, isShown, hasPoints }) {
 const LABEL_ROOM = 22; // pixels between points whose α is written
 const SAYS_TOP = HEIGHT - MARGIN.bottom - 3 * LEADING;
 
-/** Draws a curve over α, and parts put back; what a point says is drawn while it is pointed at or has the focus. */
+/** Draws a curve over α, and what is on none; what a point says is drawn while it is pointed at or has the focus. */
 function blendView(points, number) {
-  const curve = points.filter(([, , { part }]) => !part);
+  const curve = points.filter(([, , { name }]) => !name);
   const labelled = [];
   for (const point of [...curve].sort(([, , a], [, , b]) => b.isChosen - a.isChosen)) {
     if (labelled.every((other) => Math.hypot(other[0] - point[0], other[1] - point[1]) >= LABEL_ROOM)) labelled.push(point);
@@ -109,11 +109,11 @@ function blendView(points, number) {
     { class: "page-run-dot-run plane-blend", "data-number": number },
     h("polyline", { points: curve.map(([left, top]) => `${left},${top}`).join(" ") }),
     labelled.map(([left, top, { alpha }]) => h("text", { class: "plot-tick", x: left - 8, y: top + 14, "text-anchor": "end" }, `α ${alpha}`)),
-    points.map(([left, top, { part, isChosen, says }]) =>
+    points.map(([left, top, { name, isChosen, says }]) =>
       h(
         "g",
         { class: isChosen ? "plane-point plane-point-chosen" : "plane-point", tabindex: 0, role: "img", "aria-label": says.join("; ") },
-        part ? h("path", { d: `M${left},${round(top - 5)}l5,5l-5,5l-5,-5z` }) : h("circle", { cx: left, cy: top, r: isChosen ? 6 : 4 }),
+        name ? h("path", { d: `M${left},${round(top - 5)}l5,5l-5,5l-5,-5z` }) : h("circle", { cx: left, cy: top, r: isChosen ? 6 : 4 }),
         says.map((line, row) => h("text", { class: "plane-says", x: MARGIN.left + 10, y: SAYS_TOP + row * LEADING }, line)),
       ),
     ),

@@ -78,13 +78,13 @@ export function blendsOf({ blends }) {
   return blends
     .map(({ how, chosen, points }) => ({
       points: points
-        .map(({ alpha, part = "", sets }) => ({
-          part,
+        .map(({ alpha, name = "", sets }) => ({
+          name,
           alpha,
           task: share(sets.task),
           general: share(sets.general),
-          isChosen: !part && alpha === chosen,
-          says: [part ? `${part} put back` : `α = ${alpha}${how && `, ${how}`}`, scoreText("learned", sets.task), scoreText("kept", sets.general)],
+          isChosen: !name && alpha === chosen,
+          says: [name || `α = ${alpha}${how && `, ${how}`}`, scoreText("learned", sets.task), scoreText("kept", sets.general)],
         }))
         .filter(({ task, general }) => Number.isFinite(task + general)),
     }))

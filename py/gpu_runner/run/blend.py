@@ -62,8 +62,6 @@ POINTS: Final = 11
 BOUNDS: Final = (2, 101)
 GAIN: Final = 0.95
 """Of the fall of the task loss."""
-TRAINED: Final = "the trained model"
-"""What the log calls it where it is no point of the curve."""
 TOLD_TOGETHER: Final = 32
 """Points in a line of the log."""
 MOST_TOLD: Final = 1000
@@ -180,8 +178,10 @@ class Blend:
         found = self.as_json()
         points = [*found["curve"], *found["restored"]]
         if self.trained not in self.curve:
-            points.append({"alpha": 1.0, "part": TRAINED, "sets": found["trained"]})
+            points.append({"alpha": 1.0, "name": "the trained model", "sets": found["trained"]})
         for point in points:
+            if part := point.pop("part", ""):
+                point["name"] = f"{part} put back"
             sets = point["sets"].items()
             point["sets"] = {name: each for name, each in sets if name in (TASK, GENERAL)}
         head = {"how": how[:MOST_TOLD], "chosen": self.alpha, "reason": self.reason[:MOST_TOLD]}

@@ -128,12 +128,12 @@ def _judged_model(name: ModelName, device: torch.device, *, trusted: bool) -> Ju
         narrow = str(getattr(config, "dtype", "")).removeprefix("torch.") == "bfloat16"
         return load(source, tokenizer, "bf16" if narrow else "fp32", device), tokenizer
 
-    name = source.name
+    title = source.name
     if given.suffix == ".gguf":  # its stem is often that of a folder beside it
-        name = given.name
+        title = given.name
     elif (given.absolute().parent / LOG_NAME).is_file():
-        name = f"{given.name} of {given.absolute().parent.name}"
-    return JudgedModel(name, plain)
+        title = f"{given.name} of {given.absolute().parent.name}"
+    return JudgedModel(title, plain)
 
 
 class MetricScore(NamedTuple):

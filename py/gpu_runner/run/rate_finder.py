@@ -30,8 +30,7 @@ from gpu_runner.log.writer import SystemClock
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.plan import RunPlan, make_plan
 from gpu_runner.plan.report import whole_seconds
-from gpu_runner.run.checkpointer import FINISHED
-from gpu_runner.run.directory import read_config
+from gpu_runner.run.directory import FINISHED, read_config
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.model_card import LoggedRun
 from gpu_runner.text import counted, printable, sentence

@@ -248,7 +248,7 @@ ANSWER: Final = record(
 _BLENDED: Final = record(
     {
         "alpha": number(0, 1),
-        "part": NAME,
+        "name": NAME,
         "sets": mapping(
             NAME,
             record(
@@ -271,7 +271,7 @@ _BLENDED: Final = record(
     },
     required=("alpha", "sets"),
 )
-"""One model between θ₀ and the trained one, or the trained one with a `part` put back."""
+"""One model between θ₀ and the trained one; what is on no curve has a `name`."""
 
 EVENTS: Final[dict[str, Shape]] = {
     "run.start": _START,

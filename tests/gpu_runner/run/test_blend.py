@@ -96,12 +96,14 @@ def test_the_curve_is_in_the_log_of_the_run_which_is_as_finished_as_before(
     found = blend(run, BlendOptions(points=5, restore=True), CPU)
     assert found.unlogged == ""
     (event,) = [each for each in events(run) if each["kind"] == "blend"][-1:]
-    told = [{"alpha": p["alpha"], "sets": p["sets"]} for p in event["points"] if "part" not in p]
+    told = [{"alpha": p["alpha"], "sets": p["sets"]} for p in event["points"] if "name" not in p]
     made = found.as_json()["curve"]
     assert told == [
         {"alpha": p["alpha"], "sets": {k: p["sets"][k] for k in ("task", "general")}} for p in made
     ]
-    assert [p["part"] for p in event["points"] if "part" in p] == list(found.restored)
+    assert [p["name"] for p in event["points"] if "name" in p] == [
+        f"{part} put back" for part in found.restored
+    ]
     assert (event["att"], event["chosen"], event["step"]) == (0, found.alpha, 6)
     after = describe(run.name, run / "events.jsonl", 0.0)
     assert before is not None

@@ -74,7 +74,7 @@ def test_every_run_is_told_to_who_cannot_see_the_plane(node: Node) -> None:
     assert "No run of yours yet" in with_class(plane(node), "page-run-svg")[0].attrib["aria-label"]
 
 
-def blended(alpha: float, task: float, general: float, part: str = "") -> dict[str, Any]:
+def blended(alpha: float, task: float, general: float, name: str = "") -> dict[str, Any]:
     sets = {
         "task": {"loss": 1.0, "exact": int(64 * task), "of": 64, "change": None},
         "general": {
@@ -84,11 +84,16 @@ def blended(alpha: float, task: float, general: float, part: str = "") -> dict[s
             "change": {"value": 0.5, "interval": [-0.25, 0.75]},
         },
     }
-    return {"alpha": alpha, "sets": sets} | ({"part": part} if part else {})
+    return {"alpha": alpha, "sets": sets} | ({"name": name} if name else {})
 
 
 def test_a_blend_is_a_curve_whose_points_say_their_figures(node: Node) -> None:
-    points = [blended(0, 0, 1), blended(0.5, 0.5, 1), blended(1, 1, 0.5), blended(1, 1, 1, "mlp")]
+    points = [
+        blended(0, 0, 1),
+        blended(0.5, 0.5, 1),
+        blended(1, 1, 0.5),
+        blended(1, 1, 1, "mlp put back"),
+    ]
     made = {"blends": [{"how": "", "chosen": 0.5, "reason": "it is best", "points": points}]}
     blends = node.call("run/compare", "blendsOf", made)
     tree = plane(node, run(1, (0, 1), (1, 0.5)) | {"blends": blends})
@@ -105,7 +110,7 @@ def test_a_blend_is_a_curve_whose_points_say_their_figures(node: Node) -> None:
     lefts = [centre(point)[0] for point in found[:3]]
     assert lefts == sorted(set(lefts))
     (line,) = (each for each in tree.iter() if each.tag.endswith("polyline"))
-    assert line.attrib["points"].count(",") == 3, "a part that is put back is on no curve"
+    assert line.attrib["points"].count(",") == 3, "what has a name is on no curve"
 
 
 def test_a_blend_without_answers_is_no_curve(node: Node) -> None:

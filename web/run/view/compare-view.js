@@ -143,10 +143,10 @@ export function wayBackView(run, width) {
 }
 
 /** Returns the points of a blend as a table. */
-export function blendTable({ how, points }) {
+function blendTable({ how, points }) {
   return {
     headers: ["Model", "Task", "General"],
-    rows: points.map(({ alpha, part, sets }) => [part ? `${part} put back` : `α = ${alpha}`, scoreText("", sets.task).trim(), scoreText("", sets.general).trim()]),
+    rows: points.map(({ alpha, name, sets }) => [name || `α = ${alpha}`, scoreText("", sets.task).trim(), scoreText("", sets.general).trim()]),
     caption: `Blends with the model before${how && `, ${how}`}: right answers or loss; change against the trained model with its 95% interval`,
   };
 }
