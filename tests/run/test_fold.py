@@ -234,3 +234,21 @@ def test_a_hundred_thousand_events_cost_a_few_times_what_parsing_them_costs(js: 
     answer = js(body)
     assert answer["events"] == 100_000
     assert answer["ratio"] < 20, "checking and folding grow as the lines do"
+
+
+def test_a_blend_comes_after_the_end_replaces_its_like_and_goes_with_a_resume(
+    js: JavaScript,
+) -> None:
+    def blend(seq: int, chosen: float, how: str = "", **more: Any) -> dict[str, Any]:
+        point = {"alpha": chosen, "sets": {"task": {"loss": 1.0}}}
+        return event(seq, "blend", how=how, chosen=chosen, points=[point], **more)
+
+    end = event(1, "run.end", status="finished")
+    first = [loss(0), end, blend(2, 0.5, begins=True), blend(3, 0.5), blend(4, 1, "repaired")]
+    run = fold(js, first)
+    assert [(one["how"], len(one["points"])) for one in run["blends"]] == [("", 2), ("repaired", 1)]
+    assert (run["status"], run["refusedLines"]) == ("finished", 0)
+    again = [*first, blend(5, 0.8, begins=True)]
+    assert [one["chosen"] for one in fold(js, again)["blends"]] == [1, 0.8]
+    resumed = event(6, "run.resume", att=1, from_step=0)
+    assert fold(js, [*again, resumed])["blends"] == []

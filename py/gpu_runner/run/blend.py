@@ -50,7 +50,7 @@ from gpu_runner.run.run_models import (
     steps_on_disk,
 )
 from gpu_runner.text import counted, printable, sentence
-from gpu_runner.train.evaluate import Evaluator, Score, change_of, describe_score
+from gpu_runner.train.evaluate import Evaluator, Score, change_of, describe_score, format_score
 from unfrozen.held_out import paired_difference
 from unfrozen.parameter_groups import layer_of, match_names, nearest_patterns
 
@@ -569,11 +569,6 @@ def show_blend(console: Console, found: Blend) -> None:
     lines += [(f"without {part}", point) for part, point in found.restored.items()]
     for label, point in lines:
         chosen = point.alpha == found.alpha and point in found.curve
-        table.add_row(label, *map(_format, point.scores), style="bold" if chosen else "")
+        table.add_row(label, *map(format_score, point.scores), style="bold" if chosen else "")
     console.print(table)
     sentence(console, Text(printable(found.sentences())))
-
-
-def _format(score: Score) -> str:
-    answers = "" if score.exact is None else f"{score.exact.right}/{sum(score.exact)}  "
-    return f"{answers}{score.loss:.3f}"

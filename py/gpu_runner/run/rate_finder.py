@@ -34,7 +34,7 @@ from gpu_runner.run.directory import FINISHED, read_config
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.model_card import LoggedRun
 from gpu_runner.text import counted, printable, sentence
-from gpu_runner.train.evaluate import Score, change_of, describe_score, has_answers
+from gpu_runner.train.evaluate import Score, change_of, describe_score, format_score, has_answers
 from unfrozen.units import format_bytes, format_elapsed
 
 FACTORS: Final = tuple(10 ** (power / 2) for power in range(-2, 3))
@@ -258,8 +258,7 @@ def _cells(one: RateScore) -> Iterator[str]:
         return
     for suite in (TASK, GENERAL):
         score = one.score(suite)
-        answers = f"{score.exact.right}/{sum(score.exact)}  " if score and score.exact else ""
-        yield f"{answers}{score.loss:.3f}" if score else ""
+        yield format_score(score) if score else ""
     change = change_of(one.before, one.after, GENERAL)
     shown = f"{change.mean:+.3f} \\[{change.low:+.3f}, {change.high:+.3f}]" if change else ""
     yield f"{shown}  {'kept' if one.keeps else 'lost'}" if one.score(GENERAL) else ""

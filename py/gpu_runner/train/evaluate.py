@@ -97,6 +97,12 @@ def describe_score(one: Score, before: Sequence[Score], after: Sequence[Score]) 
     return {"loss": one.loss, "exact": right, "of": total, "change": change}
 
 
+def format_score(score: Score) -> str:
+    """Return how many answers of how many are right, where they are counted, and the loss."""
+    answers = "" if score.exact is None else f"{score.exact.right}/{sum(score.exact)}  "
+    return f"{answers}{score.loss:.3f}"
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluator:
     """The held-out sets of a run and how to score them."""
