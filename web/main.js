@@ -5,7 +5,7 @@ import "./run/view/runner-status.js";
 import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
 import { carryStates, followMoved, goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { keepOffline } from "./page/offline.js";
-import { sharedVersion } from "./cells/versions.js";
+import { sharedVersion } from "./cells/edits.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/runner.js";
 import { bringContents, followReading, addCopyButtons, addHoverNotes } from "./page/reading-aids.js";

@@ -3,7 +3,7 @@
 import { python } from "../python/python-client.js";
 import { textForHost } from "../python/runtime-files.js";
 import { textButton } from "../figures/tools.js";
-import { linkTo } from "./versions.js";
+import { linkTo } from "./edits.js";
 
 /** @typedef {"" | "waiting" | "running" | "ended"} Stage */
 

@@ -12,10 +12,9 @@ import { python } from "../python/python-client.js";
 import { whenApproached } from "../page/visibility.js";
 import { saveFile } from "../figures/tools.js";
 import { CellBar } from "./bar.js";
-import { EDITS_NAME, editsFile, editsOfRemovedCells, StoredEdit } from "./edits.js";
+import { EDITS_NAME, editsFile, editsOfRemovedCells, sharedVersion, StoredEdit, versionsNote } from "./edits.js";
 import { CellOutput } from "./output.js";
 import { CellSource } from "./source.js";
-import { sharedVersion, versionsNote } from "./versions.js";
 
 const SAVE_AFTER_MS = 300;
 const OTHER_TAB =
