@@ -55,6 +55,17 @@ def test_a_change_inside_the_noise_is_not_called_one(js: JavaScript) -> None:
     assert "What it knew before has not changed as far as its examples show" in kept
 
 
+def test_answers_that_are_lost_where_the_loss_is_not_are_said(js: JavaScript) -> None:
+    task = evaluations([5.0, 1.0])
+    same = evaluations([0.24, 0.243], noise=0.2, right=[50, 0], endless=[0, 8])
+    text = standing(js, task=task, general=same, general_a=same)
+    assert "has not changed (+0.003 nats), but only 0 of 64 answers are right; 50 were" in text
+    assert "of 50 lost answers, 8 are right but do not stop." in text
+    better = evaluations([0.5, 0.3], right=[50, 20])
+    text = standing(js, task=task, general=better, general_a=better)
+    assert "before fell by 0.200 nats, but only 20 of 64 answers are right; 50 were." in text
+
+
 def test_what_was_lost_is_said_with_where_and_how_much_only_does_not_stop(js: JavaScript) -> None:
     text = standing(
         js,

@@ -177,11 +177,9 @@ let memoryToken = null; // where the browser refuses storage, the token lasts as
 
 const TIME_AND_NUMBER = /^\d{8}-\d{6}-[0-9a-f]{4}$/; // the name of a run that was given none
 
-/** @param {object} run as the server lists it @returns {string} its line in a list of runs: the name that it was given first */
-export function runTitle({ id, model, started, status, problem }) {
-  if (problem) return [id, problem].filter(Boolean).join(" · ");
-  const name = TIME_AND_NUMBER.test(id) ? "" : id;
-  return [name, model || (name ? "" : id), formatDate(started), status].filter(Boolean).join(" · ");
+/** @param {object} run as the server lists it @returns {string} the name that it was given, else its model and when it began */
+export function runTitle({ id, model, started }) {
+  return TIME_AND_NUMBER.test(id) ? `${model || id} · ${formatDate(started)}` : id;
 }
 
 /**

@@ -42,11 +42,20 @@ function lostText({ evals, right, ends }) {
   const skills = Object.keys(evals).filter((name) => name.startsWith("general/"));
   const change = general.y.at(-1) - general.y[0];
   const isLost = skills.length ? skills.some((name) => isChanged(evals[name])) : isChanged(general);
+  const answers = lostAnswersText(right.general) + endText(right.general, ends.general);
+  if (!isLost && answers) return `The loss on what it knew before has not changed (${formatDelta(change)} nats)${answers}.`;
   if (!isLost) return `What it knew before has not changed as far as its examples show (${formatDelta(change)} nats).`;
-  if (change <= 0) return `What it knew before got better, by ${formatLoss(-change)} nats.`;
+  if (change <= 0) return `The loss on what it knew before fell by ${formatLoss(-change)} nats${answers}.`;
   const worst = skills.map((name) => [name, evals[name].y.at(-1) - evals[name].y[0]]).sort((a, b) => b[1] - a[1])[0];
   const where = skills.length > 1 ? `, most in ${suiteLabel(worst[0]).toLowerCase()} (${formatDelta(worst[1])})` : "";
   return `Lost ${formatLoss(change)} nats of what it knew${where}${endText(right.general, ends.general)}.`;
+}
+
+/** Returns how many answers are right no more, although the loss does not say so. */
+function lostAnswersText(answers) {
+  if (!answers || answers.x.length < 2 || answers.y[0] - answers.y.at(-1) < NOTABLE) return "";
+  const [had, has] = [answers.y[0], answers.y.at(-1)].map((share) => Math.round(share * answers.of));
+  return `, but only ${has} of ${answers.of} answers are right; ${had} were`;
 }
 
 /** Returns which share of the lost answers is right but for its end. */
