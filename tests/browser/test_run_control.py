@@ -116,6 +116,9 @@ def begin_with_numbers_of_ones_own(page: Page, reader: RunReader, server: Server
 
 def test_a_prompt_is_answered_by_the_model_now_and_before(page: Page, reader: RunReader) -> None:
     begin(page, reader, 5)
+    page.locator("run-ask textarea").fill(" ")
+    press(page, "Ask both models")
+    said(page, "run-ask").to_contain_text("The prompt is empty")
     page.locator("run-ask textarea").fill("1+1=")
     page.locator("run-ask input[name=tokens]").fill("3")
     press(page, "Ask both models")

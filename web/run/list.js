@@ -62,7 +62,7 @@ export const COLUMNS = {
 export function cellOf(column, row) {
   const { value, cell } = COLUMNS[column];
   const found = value(row);
-  if (found === null && !(cell && row.share)) return { text: "" };
+  if (found === null && !(cell && (row.share || row[column]))) return { text: "" }; // a loss may be NaN
   return cell ? cell(row) : { text: String(found) };
 }
 
@@ -85,7 +85,7 @@ function scoreCell(score, share) {
   const change = Number(score.delta);
   const right = score.of ? `${score.right} of ${score.of} right` : "";
   const note = [score.delta !== undefined && formatDelta(change), right].filter(Boolean).join(", ");
-  return { text: formatLoss(Number(score.loss)), note, tone: change > 0 ? "bad" : change < 0 ? "good" : "" };
+  return { text: formatLoss(Number(score.loss)), note, tone: change > 0 || score.delta === "NaN" ? "bad" : change < 0 ? "good" : "" };
 }
 
 function peakCell({ peak_bytes: bytes, predicted_bytes: predicted }) {

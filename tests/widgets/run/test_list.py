@@ -39,7 +39,7 @@ def found(node: Node, listed: list[Any], **wanted: Any) -> list[str]:
         ("took", {"text": "1\u00a0min\u00a030\u00a0s"}),
         ("tool", {"text": "train"}),
         ("data", {"text": ""}),
-        ("general", {"text": ""}),
+        ("general", {"text": "NaN", "note": "NaN", "tone": "bad"}),
     ],
 )
 def test_a_cell_says_what_is_known(node: Node, column: str, cell: dict[str, str]) -> None:

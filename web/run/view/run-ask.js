@@ -38,7 +38,7 @@ export class RunAsk extends HTMLElement {
   #build() {
     const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const form = make("form", { className: "stack run-ask-form" });
-    const prompt = make("textarea", { className: "field-input", name: "prompt", rows: 2, maxLength: MOST_CHARACTERS, required: true });
+    const prompt = make("textarea", { className: "field-input", name: "prompt", rows: 2, maxLength: MOST_CHARACTERS });
     const row = make("div", { className: "row run-command-group" });
     const ask = make("button", { className: "button", textContent: "Ask both models" });
     const status = make("p", { className: "run-command-status soft" });
@@ -57,8 +57,12 @@ export class RunAsk extends HTMLElement {
   async #submit(event) {
     event.preventDefault();
     const { form, prompt, ask } = this.#parts;
-    if (ask.ariaDisabled === "true" || !prompt.value.trim()) return;
+    if (ask.ariaDisabled === "true") return;
     const { run } = this.#view;
+    if (!prompt.value.trim()) {
+      this.#asked = { run: run.run, seq: null, problem: "The prompt is empty: write a question, or the beginning of a text.", busy: false };
+      return this.show(this.#view);
+    }
     const numbers = FIELDS.map(([name]) => [name, Number(form.elements.namedItem(name).value)]);
     const asked = (this.#asked = { run: run.run, seq: null, problem: "", busy: true });
     this.show(this.#view);
