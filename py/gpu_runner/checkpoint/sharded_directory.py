@@ -27,7 +27,12 @@ from gpu_runner.world.sharded_files import Shard, Written, file_name, write
 OPTIMIZER: Final = "optimizer"
 INITIAL: Final = "initial"  # θ₀, where its source does not hold it under the same names
 FISHER: Final = "fisher"  # of EWC
-DERIVED: Final = (INITIAL, FISHER)  # folders of a run, or files where one process wrote them
+REFERENCE: Final = "reference"  # of the KL from θ₀
+DERIVED: Final = (
+    INITIAL,
+    FISHER,
+    REFERENCE,
+)  # folders of a run, or files where one process wrote them
 
 Parts = Mapping[str, Mapping[str, Shard]]
 """Folder → name of a tensor → what this process writes of it."""

@@ -24,6 +24,7 @@ Optimizer = RunnerOptimizerName
 Rounding = Literal["nearest", "stochastic", "kahan"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
+KlOn = Literal["replay", "task"]
 Loss = Literal["full", "chunked", "linear"]
 TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
@@ -142,6 +143,7 @@ def check_used(options: Mapping[str, Any], config: Any) -> None:
         ("replay_share", config.replay, "give --replay the file of examples to mix in"),
         ("fisher_rows", config.ewc, "give --ewc a strength"),
         ("anchor_in_memory", penalised, "give --l2sp, --l2sp-pull or --ewc a strength"),
+        ("kl_on", config.kl, "give --kl a strength"),
         ("floor_ratio", config.schedule != "constant", "a constant rate has no floor"),
         ("currency", config.price, "give --price its amount"),
     ):
@@ -232,6 +234,11 @@ def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
             config.fisher_data is not None and not config.ewc,
             f"--fisher-data {config.fisher_data}",
             "only EWC uses it: give --ewc a strength, or drop it",
+        ),
+        (
+            config.kl and config.kl_on == "replay" and not config.replay,
+            "--kl-on replay",
+            "there is no replay: give --replay, or --kl-on task",
         ),
         (
             config.ema is not None and (config.save_every == 0 or not config.keep_state),

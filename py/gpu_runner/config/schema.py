@@ -19,6 +19,7 @@ from gpu_runner.config.bounds import (
     CheckpointFiles,
     Checkpointing,
     Device,
+    KlOn,
     Loss,
     Optimizer,
     Pairs,
@@ -190,6 +191,11 @@ class TrainConfig:
     fisher_rows: Annotated[
         int, SettingSpec("Examples for the Fisher, before the first step", FORGETTING, 1, 1_000_000)
     ] = 128
+    kl: Annotated[
+        float,
+        SettingSpec("λ of KL(θ₀‖θ) in the loss, at trained tokens", FORGETTING, 0.0, 1000.0),
+    ] = 0.0
+    kl_on: Annotated[KlOn, SettingSpec("Examples of the KL: replay or task", FORGETTING)] = "replay"
     ema: Annotated[
         float | None,
         SettingSpec("Decay of a moving average of the weights, per step; usual: 0.999.", FORGETTING,

@@ -66,6 +66,7 @@ def build_recipe(
         activation_offload=config.activation_offload,
         optimizer_in_backward=config.optimizer_in_backward,
         ema=config.ema is not None,
+        kl=config.kl > 0,
         rounding=config.rounding,
     )
 

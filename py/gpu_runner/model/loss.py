@@ -10,6 +10,11 @@ gradients:
     full      all logits at once
     chunked   logits in parts, saved in the compute dtype; softmax in fp32, part by part
     linear    logits of CHUNK positions at a time, never saved: forward computes the gradients
+
+A batch may bring a reference: what another model, θ₀, held likeliest where something is trained.
+λ · KL(θ₀ ‖ θ) is then part of the sum, at each position over θ₀'s likeliest tokens and all others
+as one: a lower bound of the whole KL, exact where they are all. Its gradient differs from that of
+the cross-entropy at these tokens, and elsewhere by a factor of each position's own.
 """
 
 from __future__ import annotations
@@ -19,13 +24,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, Final, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpu_runner.data.feed import IGNORED, Batch
+from gpu_runner.data.feed import IGNORED, Batch, Reference
 from gpu_runner.model.attention import bounds_arguments, isolates, skip_packing_detection
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
@@ -62,9 +68,64 @@ def loss_sum(
     """Return the sum of −log p over the trainable tokens of `batch` in nats, and their count.
 
     The cross-entropy is computed in fp32, whatever the compute dtype of the model. `scores` of
-    these tokens are filled; the kind is linear then.
+    these tokens are filled; the kind is linear then. With a reference the sum has λ · KL in it.
     """
     positions, targets = batch.find_targets()  # (N,), (N,)
+    reference = batch.reference
+    head = model.get_output_embeddings()
+    forward = head.forward
+    plain = is_plain_head(model, head)
+
+    def at_head(hidden: Tensor) -> Tensor:
+        inputs = hidden.flatten(0, 1).index_select(0, positions)  # (N, h) of (B·T, h)
+        if plain and scores is not None:
+            return _linear(inputs, head.weight, targets, scores=scores)
+        if plain:
+            return _LOSSES[kind](inputs, head.weight, targets, reference)
+        logits: Tensor = forward(inputs[None])  # (1, N, V), which the model then changes
+        return logits
+
+    found = _forward(model, batch, at_head)
+    if plain:
+        return found, batch.trainable_tokens
+    if scores is not None:
+        torch.eq(found[0].argmax(dim=1), targets, out=scores.hits)
+        scores.losses.copy_(F.cross_entropy(found[0].float(), targets, reduction="none"))
+    return _entropy_of(found[0].float(), targets, reference), batch.trainable_tokens
+
+
+def likeliest(model: Any, batch: Batch, most: int) -> tuple[Tensor, Tensor]:
+    """Return the `most` likeliest tokens (N, K) at each trainable token, and their log p in fp32.
+
+    Of a vocabulary that is no larger than that, all but one.
+    """
+    positions, _ = batch.find_targets()
+    head = model.get_output_embeddings()
+    forward, plain, found = head.forward, is_plain_head(model, head), []
+
+    def take(logits: Tensor) -> None:
+        log_p = logits.float().log_softmax(dim=1)
+        values, tokens = log_p.topk(min(most, log_p.shape[1] - 1), dim=1)
+        found.append((tokens, values))
+
+    def at_head(hidden: Tensor) -> Tensor:
+        inputs = hidden.flatten(0, 1).index_select(0, positions)
+        if not plain:
+            logits: Tensor = forward(inputs[None])
+            return logits
+        for part in inputs.split(LINEAR_CHUNK):
+            take(F.linear(part, head.weight))
+        return hidden.new_zeros(())
+
+    logits = _forward(model, batch, at_head)
+    if not plain:
+        take(logits[0])
+    tokens, values = zip(*found, strict=True)
+    return torch.cat(tokens), torch.cat(values)
+
+
+def _forward(model: Any, batch: Batch, at_head: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the logits of the model, of which `at_head` computes what the head would."""
     arguments: dict[str, Any] = {
         "input_ids": batch.input_ids,  # (B, T)
         "use_cache": False,
@@ -75,28 +136,9 @@ def loss_sum(
             raise AssertionError("this model would attend across the documents of a packed batch")
         arguments |= bounds_arguments(batch.bounds, batch.longest, batch.seen_bounds)
         arguments["position_ids"] = batch.position_ids
-    head = model.get_output_embeddings()
-    forward = head.forward
-    plain = is_plain_head(model, head)
-
-    def at_head(hidden: Tensor) -> Tensor:
-        inputs = hidden.flatten(0, 1).index_select(0, positions)  # (N, h) of (B·T, h)
-        if plain and scores is not None:
-            return _linear(inputs, head.weight, targets, scores)
-        if plain:
-            return _LOSSES[kind](inputs, head.weight, targets)
-        logits: Tensor = forward(inputs[None])  # (1, N, V), which the model then changes
-        return logits
-
-    with _replaced(head, at_head), skip_packing_detection():
-        found: Tensor = model(**arguments).logits
-    if plain:
-        return found, batch.trainable_tokens
-    if scores is not None:
-        torch.eq(found[0].argmax(dim=1), targets, out=scores.hits)
-        scores.losses.copy_(F.cross_entropy(found[0].float(), targets, reduction="none"))
-    total = F.cross_entropy(found[0].float(), targets, reduction="sum")
-    return total, batch.trainable_tokens
+    with _replaced(model.get_output_embeddings(), at_head), skip_packing_detection():
+        logits: Tensor = model(**arguments).logits
+    return logits
 
 
 def cross_entropy_of(logits: Tensor, labels: Tensor) -> Tensor:
@@ -130,31 +172,70 @@ def _replaced(head: nn.Linear, forward: Callable[[Tensor], Tensor]) -> Iterator[
         del head.forward
 
 
-def _full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(F.linear(hidden, weight).float(), targets, reduction="sum")
+_LEAST: Final = 1e-6
+"""What all other tokens have together, at least: fp32 cannot tell less of it from 1 − Σ p."""
 
 
-def _chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def _pull(reference: Reference, log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return Σ λ · KL of C positions, where θ₀'s likeliest tokens have `log_q` (C, K) now.
+
+    And its gradient by the logits: what multiplies q at every token (C, 1), and what is added at
+    those (C, K). Others are one: they keep their shares of what they have together.
+    """
+    p, q = reference.log_p.exp(), log_q.exp()
+    others, now = ((1 - one.sum(dim=1, keepdim=True)).clamp(min=_LEAST) for one in (p, q))
+    ratio, strength = others / now, reference.strength[:, None]
+    each = (p * (reference.log_p - log_q)).sum(dim=1, keepdim=True) + others * ratio.log()
+    return (strength * each).sum(), strength * (1 - ratio), strength * (ratio * q - p)
+
+
+def _entropy_of(logits: Tensor, targets: Tensor, reference: Reference | None) -> Tensor:
+    """Return the sum for fp32 logits (N, V)."""
+    total = F.cross_entropy(logits, targets, reduction="sum")
+    if reference is None:
+        return total
+    at_top = logits.gather(1, reference.tokens) - logits.logsumexp(dim=1, keepdim=True)
+    pull, *_ = _pull(reference, at_top)
+    reference.total.add_(pull.detach())
+    return total + pull
+
+
+def _full(hidden: Tensor, weight: Tensor, targets: Tensor, reference: Reference | None) -> Tensor:
+    return _entropy_of(F.linear(hidden, weight).float(), targets, reference)
+
+
+def _chunked(
+    hidden: Tensor, weight: Tensor, targets: Tensor, reference: Reference | None
+) -> Tensor:
     size = max(1, -(-len(targets) // CHUNKS))
-    parts = [F.linear(part, weight) for part in hidden.split(size)]
-    pairs = zip(parts, targets.split(size), strict=True)
-    found = [_Entropy.apply(*pair) for pair in pairs]  # type: ignore[no-untyped-call]
+    found = [
+        _Entropy.apply(  # type: ignore[no-untyped-call]
+            F.linear(part, weight),
+            targets[start : start + size],
+            reference and reference.part(slice(start, start + size)),
+        )
+        for start, part in zip(count(0, size), hidden.split(size))
+    ]
     return torch.stack(found).sum()
 
 
 def _linear(
-    hidden: Tensor, weight: Tensor, targets: Tensor, scores: TokenScores | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    reference: Reference | None = None,
+    scores: TokenScores | None = None,
 ) -> Tensor:
     dtype = hidden.dtype
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
     total: Tensor = _LinearEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, targets, dtype, scores
+        hidden, weight, targets, dtype, reference, scores
     )
     return total
 
 
-_LOSSES: Final[dict[Kind, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
+_LOSSES: Final[dict[Kind, Callable[[Tensor, Tensor, Tensor, Reference | None], Tensor]]] = {
     "full": _full,
     "chunked": _chunked,
     "linear": _linear,
@@ -174,18 +255,30 @@ class _Entropy(torch.autograd.Function):
     """Cross-entropy that saves its logits (N, V) in their dtype and computes the softmax twice."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, reference: Reference | None) -> Tensor:
         exact = logits.float()
         sums = exact.logsumexp(dim=1, keepdim=True)  # (N, 1)
         ctx.save_for_backward(logits, sums, targets)
-        return (sums - exact.gather(1, targets[:, None])).sum()
+        ctx.reference = reference
+        total = (sums - exact.gather(1, targets[:, None])).sum()
+        if reference is not None:
+            pull, *_ = _pull(reference, exact.gather(1, reference.tokens) - sums)
+            reference.total.add_(pull)
+            total += pull
+        return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         logits, sums, targets = ctx.saved_tensors
-        p = (logits.float() - sums).exp_()
+        p = logits.float() - sums
+        if ctx.reference is not None:
+            tokens = ctx.reference.tokens
+            _, factor, more = _pull(ctx.reference, p.gather(1, tokens))
+            p.exp_().mul_(factor.add_(1)).scatter_add_(1, tokens, more)
+        else:
+            p.exp_()
         p.scatter_add_(1, targets[:, None], torch.full_like(sums, -1.0))
-        return p.mul_(gradient).to(logits.dtype), None
+        return p.mul_(gradient).to(logits.dtype), None, None
 
 
 class _LinearEntropy(torch.autograd.Function):
@@ -202,6 +295,7 @@ class _LinearEntropy(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         dtype: torch.dtype,
+        reference: Reference | None,
         scores: TokenScores | None,
     ) -> Tensor:
         wanted = hidden.requires_grad or weight.requires_grad
@@ -220,13 +314,22 @@ class _LinearEntropy(torch.autograd.Function):
                 highest = slope.amax(dim=1, keepdim=True)
                 below = highest - slope.gather(1, chosen)
                 total += below.sum()
+                here = reference and reference.part(part)
+                at_top = None if here is None else slope.gather(1, here.tokens).sub_(highest)
                 slope.sub_(highest).exp_()
                 sums = slope.sum(dim=1, keepdim=True)
                 total += sums.log().sum()
+                if here is not None and at_top is not None:
+                    pull, factor, more = _pull(here, at_top.sub_(sums.log()))
+                    here.total.add_(pull)
+                    total += pull
                 if scores is not None:
                     scores.note(part, below.flatten(), sums.log().flatten())
                 if by_hidden is not None:
-                    slope.div_(sums)  # probabilities replace the logits
+                    if here is not None:
+                        slope.mul_(factor.add_(1).div_(sums)).scatter_add_(1, here.tokens, more)
+                    else:
+                        slope.div_(sums)  # probabilities replace the logits
                     slope.scatter_add_(1, chosen, torch.full_like(sums, -1.0))
                     slope = slope if slope is logits else logits.copy_(slope)
                     torch.mm(slope, cast, out=by_hidden[part])
@@ -248,7 +351,7 @@ class _LinearEntropy(torch.autograd.Function):
         by_hidden, by_weight = ctx.gradients
         del ctx.gradients  # or the weight's gradient would be copied
         moved = None if by_weight is None else by_weight.mul_(gradient)
-        return (by_hidden * gradient).to(ctx.dtype), moved, None, None, None
+        return (by_hidden * gradient).to(ctx.dtype), moved, None, None, None, None
 
 
 Loss = Callable[[Any, Batch], tuple[Tensor, int]]

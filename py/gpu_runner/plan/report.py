@@ -22,7 +22,12 @@ from gpu_runner.plan.intervals import (
     upkeep_seconds,
 )
 from gpu_runner.plan.plan import RunPlan, writes_beside_steps, writes_shards
-from gpu_runner.plan.step_time import StepEstimate, estimate_costs, estimate_step_time
+from gpu_runner.plan.step_time import (
+    StepEstimate,
+    estimate_costs,
+    estimate_step_time,
+    preparation_seconds,
+)
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.plan.host_memory import HostBytes, Reading, Writing, host_bytes, predict_resident_set
@@ -162,8 +167,10 @@ def _time(plan: RunPlan) -> list[tuple[str, str]]:
         costs = estimate_costs(plan, found.step_seconds)
         intervals = choose_intervals(plan.config, plan.steps, costs)
         seconds = whole_seconds(plan) or 0.0
+        first = preparation_seconds(plan, found.step_seconds)
         rows = [
             ("time", _length(found, seconds)),
+            *([("before step 1", _preparation(plan, first))] if first else []),
             ("intervals", describe_intervals(plan.config, intervals, costs)),
         ]
     if price is None:
@@ -194,6 +201,13 @@ def _length(found: StepEstimate, whole_seconds: float) -> str:
     if whole_seconds >= 0.1:
         whole = f"{format_elapsed(whole_seconds)} in all with evaluations and checkpoints"
     return f"{'at least' if found.least else 'about'} {each} a step, {whole}; {found.source}"
+
+
+def _preparation(plan: RunPlan, seconds: float) -> str:
+    """Return what θ₀ does before the first step, and how long that takes."""
+    count = counted(len(plan.reference_rows()), "example")
+    text = f"θ₀ reads {count} for the KL: {format_bytes(plan.reference_bytes)} on disk"
+    return f"{text}; about {format_elapsed(seconds)}"
 
 
 def _precision(plan: RunPlan) -> str:
@@ -230,7 +244,8 @@ def _objective(plan: RunPlan) -> str:
         moves += f" (β₂ {plan.betas[1]:.6g})"
     if config.rounding != "nearest":
         moves += f", {config.rounding} rounding"
-    held = {"l2sp": config.l2sp, "l2sp_pull": config.l2sp_pull, "ewc": config.ewc}
+    names = ("l2sp", "l2sp_pull", "ewc", "kl")
+    held = {name: getattr(config, name) for name in names}
     chosen = [f"{name} {strength:g}" for name, strength in held.items() if strength]
     if config.layer_decay > 1:
         chosen.append(f"rate divided by {config.layer_decay:g} from layer to layer down")

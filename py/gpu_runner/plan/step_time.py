@@ -97,6 +97,13 @@ def evaluation_seconds(planned: RunPlan, step_seconds: float) -> float:
     return models * step_seconds * scored / (3 * tokens) + passes
 
 
+def preparation_seconds(planned: RunPlan, step_seconds: float) -> float:
+    """Return about how long θ₀ reads examples for the KL from it; a forward pass is a third."""
+    if not planned.config.kl:
+        return 0.0
+    return step_seconds * len(planned.reference_rows()) / planned.feed.sequences_per_step / 3
+
+
 @cache
 def _host_bandwidth() -> float:
     return measure_bandwidth(torch.device("cpu"), PEAK_SECONDS)

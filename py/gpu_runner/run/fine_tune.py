@@ -30,6 +30,7 @@ from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.dataset import TASK, EncodedDataset
 from gpu_runner.data.encode import pad_token
+from gpu_runner.data.feed import Feed
 from gpu_runner.errors import (
     Diverged,
     ExitCode,
@@ -84,7 +85,7 @@ from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
 from gpu_runner.text import printable
-from gpu_runner.train import fisher
+from gpu_runner.train import fisher, reference
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.gradients import FIRST_SCALE, GradientCheck
 from gpu_runner.train.initial_weights import InitialWeights, find_initial_weights
@@ -387,7 +388,8 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
             sampler.start()
             penalty = _penalty(run, recorder)
             observer.compiles_at = _compiles_at(run)
-            _train(_training(run, observer, control, penalty, intervals), observer)
+            step = _step(run, penalty, _feed(run, recorder))
+            _train(_training(run, step, observer, control, intervals), observer)
             end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
         except BaseException as error:  # logged here, raised again below
             where = plan, run.position, run.state, recorder
@@ -493,15 +495,15 @@ def _control(
 
 def _training(
     run: PreparedRun,
+    step: TrainingStep,
     observer: RunObserver,
     control: ControlLoop,
-    penalty: Penalty,
     intervals: Intervals,
 ) -> Training:
     plan = run.plan
     measured = steps_to_measure(plan.steps, plan.heaviest_step)
     return Training(
-        step=_step(run, penalty),
+        step=step,
         state=run.state,
         observer=observer,
         go_on=control.go_on,
@@ -524,14 +526,14 @@ def _compiles_at(run: PreparedRun) -> int:
     return next((number for number in later if number not in eager), 0)
 
 
-def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
+def _step(run: PreparedRun, penalty: Penalty, feed: Feed) -> TrainingStep:
     plan, config = run.plan, run.plan.config
     rate = partial(_next_rate, plan, run.state)
     strength = config.router_balance
     return TrainingStep(
         model=run.model,
         optimizer=stepping(config, run.model, run.optimizer, rate, run.world),
-        feed=plan.feed,
+        feed=feed,
         schedule=plan.schedule,
         clip=config.clip,
         autocast=plan.autocast,
@@ -629,6 +631,20 @@ def _penalty(run: PreparedRun, recorder: Recorder) -> Penalty:
         run.model,
         run.initial_weights,
         run.optimizer,
+        run.directory,
+        untrained=run.state.step == 0,
+        tell=lambda level, text: recorder.alert(level, text, run.state.step),
+        progress=recorder.progress,
+    )
+
+
+def _feed(run: PreparedRun, recorder: Recorder) -> Feed:
+    if run.plan.config.kl:
+        recorder.busy("reading the examples with θ₀", run.state.step, PATIENCE_SECONDS)
+    return reference.with_reference(
+        run.plan,
+        run.model,
+        run.initial_weights,
         run.directory,
         untrained=run.state.step == 0,
         tell=lambda level, text: recorder.alert(level, text, run.state.step),

@@ -34,7 +34,17 @@ _HEAD_BYTES: Final = 256
 """In which a line tells its kind: of a long log few are parsed."""
 _RECIPE: Final = (
     *("steps", "micro_batch", "grad_accum", "seq_len", "optimizer", "lr", "schedule", "warmup"),
-    *("weight_decay", "clip", "layer_decay", "l2sp", "l2sp_pull", "ewc", "ema", "replay_share"),
+    *(
+        "weight_decay",
+        "clip",
+        "layer_decay",
+        "l2sp",
+        "l2sp_pull",
+        "ewc",
+        "kl",
+        "ema",
+        "replay_share",
+    ),
     *("params", "compute", "seed"),
 )
 _UNUSED: Final[Mapping[str, object]] = {
@@ -42,6 +52,7 @@ _UNUSED: Final[Mapping[str, object]] = {
     "l2sp": 0.0,
     "l2sp_pull": 0.0,
     "ewc": 0.0,
+    "kl": 0.0,
     "ema": None,
 }
 """Values of settings that then do nothing."""

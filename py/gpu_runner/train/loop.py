@@ -157,8 +157,8 @@ def train_step(
                 objective = step.routers.add_loss(part)  # and of what spreads tokens over experts
             with meter.phase("backward"):
                 (objective * scale if scale else objective).backward()
-        loss += part.detach()
-        del total, part, objective  # or their graph would live on into the next forward
+        loss += (total.detach() - batch.pull) / tokens  # the examples' own
+        del total, part, objective, batch  # or they would live on into the next forward
     step.check(step.model, step.optimizer)
     if scale:
         unscale(step.model.parameters(), scale)

@@ -14,7 +14,13 @@ from unfrozen.job.lora import trained_whole
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import feed_forward_bytes
 from unfrozen.memory.gathering import ShardTraffic
-from unfrozen.memory.loss import alive_output_bytes, loss_kind, loss_memory
+from unfrozen.memory.loss import (
+    REFERENCE_BYTES,
+    alive_output_bytes,
+    loss_kind,
+    loss_memory,
+    with_reference,
+)
 from unfrozen.memory.points import Point
 from unfrozen.memory.saved_activations import SavedActivations
 from unfrozen.memory.states import beside_frozen, trained_parameters, update_bytes
@@ -61,6 +67,10 @@ class MicroBatchMemory(SavedActivations):
         upcast = self.loss_kind == "logits_fp32"  # outside the model, and what compiles it
         self.one_kernel = recipe.compiled_loss is True if upcast else recipe.loss_compiled
         self.loss = loss_memory(self.loss_kind, self.one_kernel, *sizes, capped=a.caps_logits)
+        self.reference: Point = {}
+        if recipe.kl:
+            self.reference = {"reference": REFERENCE_BYTES * loss_tokens}
+            self.loss = with_reference(self.loss, self.loss_kind, loss_tokens, vocab)
         held = alive_output_bytes(self.loss_kind, self.setup.compute) if recipe.keeps_outputs else 0
         self.held = held * loss_tokens * vocab
         self._held: Point = {"held": self.held} if self.held else {}
