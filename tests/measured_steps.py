@@ -19,7 +19,7 @@ from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.examples import Example
-from gpu_runner.data.feed import Feed, Reference
+from gpu_runner.data.feed import BatchReference, Feed
 from gpu_runner.memory.formula import predict
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.tracker import StepMemory, measure_step
@@ -93,11 +93,11 @@ class Measured:
         return self.predicted_bytes / self.peak_bytes - 1
 
 
-def reference(_: Sequence[int], counts: Sequence[int]) -> Reference:
+def reference(_: Sequence[int], counts: Sequence[int]) -> BatchReference:
     """64 tokens of equal weight at each target, as if θ₀ held them likeliest."""
     places = (sum(counts), REFERENCE_TOP)
     tokens = torch.arange(REFERENCE_TOP).expand(places).contiguous()
-    return Reference(tokens, torch.full(places, -6.0), torch.ones(places[0]), torch.zeros(()))
+    return BatchReference(tokens, torch.full(places, -6.0), torch.ones(places[0]), torch.zeros(()))
 
 
 def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction]:

@@ -36,12 +36,14 @@ DASHES: Final = "dashes"
 class ForgettingControl:
     """One row of the table: its name, and the choices that differ from `plain`.
 
-    `{earlier}` in a value is the file of rows that the model knew before.
+    `{earlier}` in a value is the file of rows that the model knew before. `back` is a blend after
+    the run, in file of the trained model: of "ema" the average itself, of "alpha" the chosen α.
     """
 
     id: str
     title: str
     choices: dict[str, Any] = field(default_factory=dict)
+    back: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,24 @@ def controls(
     )
 
 
+OWN_RUNS: Final = (
+    ForgettingControl(
+        "kl",
+        "replay, and KL on its rows, λ = 1",
+        {"replay": "{earlier}", "replay_share": 0.1, "kl": 1.0},
+    ),
+    ForgettingControl("kl-task", "KL on the task's rows, λ = 0.1", {"kl": 0.1, "kl_on": "task"}),
+    ForgettingControl("self", "self-generated replay, 10% of the tokens", {"replay": "self"}),
+    ForgettingControl("ema", "moving average, 0.99", {"ema": 0.99}, back="ema"),
+    ForgettingControl("alpha", "the way back, α chosen", back="alpha"),
+)
+"""Of the demo alone: each takes minutes with a language model on a CPU."""
 TRIALS: Final = {
     "demo": Trial(
         model=lambda: "demo",
         choices={"steps": 200},
-        controls=controls(low_rate=3e-4, l2sp=0.01, l2sp_pull=10, ewc=1, layer_decay=2.6),
+        controls=controls(low_rate=3e-4, l2sp=0.01, l2sp_pull=10, ewc=1, layer_decay=2.6)
+        + OWN_RUNS,
         earlier_rows=earlier_demo_rows,
     ),
     "smollm2": Trial(
@@ -153,7 +168,8 @@ def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Ou
     earlier = folder / "earlier.jsonl"
     earlier.write_text(to_train, encoding="utf-8")
     given = {"model": trial.model(), "runs": str(runs), "seed": seed}
-    given |= {"save_every": 0, "sample_tokens": 0} | with_paths(trial.choices)
+    given |= {"sample_tokens": 0} | ({} if control.back else {"save_every": 0})
+    given |= with_paths(trial.choices)
     given["eval_every"] = given["steps"]
     if to_score is not None:
         scored = folder / "scored.jsonl"
@@ -162,7 +178,40 @@ def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Ou
     values = {k: str(earlier) if v == "{earlier}" else v for k, v in control.choices.items()}
     fine_tune(resolve(given | values), Console(quiet=True))
     (log,) = runs.glob("*/events.jsonl")
-    return outcome(log.read_text(encoding="utf-8").splitlines())
+    found = outcome(log.read_text(encoding="utf-8").splitlines())
+    return way_back(found, log.parent, control.back) if control.back else found
+
+
+def way_back(found: Outcome, run: Path, back: str) -> Outcome:
+    """The outcome of a blend of the run's model, in place of that of the model."""
+    import torch
+    from safetensors.torch import load_file
+
+    from gpu_runner.run.blend import BlendOptions, blend
+
+    average = BlendOptions(points=2, alpha=1.0, ema=True)
+    made = blend(run, average if back == "ema" else BlendOptions(), torch.device("cpu"))
+    assert made.model is not None
+    scores = {
+        one.suite: one for point in made.curve if point.alpha == made.alpha for one in point.scores
+    }
+    before, after = (
+        load_file(place / "model.safetensors") for place in (demo.model_dir(), made.model)
+    )
+    moved = sum(float((after[name] - before[name]).square().sum()) for name in before)
+    size = sum(float(tensor.square().sum()) for tensor in before.values())
+    right = {
+        suite: [was[0], exact.right, was[2]]
+        for suite, was in found.right.items()
+        if (exact := scores[suite].exact) is not None
+    }
+    return replace(
+        found,
+        task=scores["task"].loss,
+        general=scores["general"].loss,
+        drift=(moved / size) ** 0.5,
+        right=right,
+    )
 
 
 def run_anew(trial: Trial, control: ForgettingControl, seed: int) -> Outcome:
@@ -208,7 +257,6 @@ def table(trial: Trial, found: dict[str, list[Outcome]]) -> str:
 
     Rows that are answered exactly follow for the sets in which they are counted.
     """
-    seeds = len(next(iter(found.values())))
     first = found["plain"][0]
     counted = [suite for suite in ("task", "general") if suite in first.right]
     lines = [
@@ -226,18 +274,33 @@ def table(trial: Trial, found: dict[str, list[Outcome]]) -> str:
             ]
         ),
     ]
-    for control in trial.controls:
-        runs = found[control.id]
-        general = [one.general for one in runs]
-        spread = f" ± {(max(general) - min(general)) / 2:.3f}" if seeds > 1 else ""
-        forgotten = mean(general) - first.general_before
-        lines.append(
-            f"| {control.title} | {mean(one.task for one in runs):.3f} |"
-            f" {mean(general):.3f}{spread} | {forgotten:+.3f} |"
-            f" {mean(one.drift for one in runs):.2%} |"
-            + "".join(f" {mean(one.right[suite][1] for one in runs):.1f} |" for suite in counted)
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(row(one, found[one.id]) for one in trial.controls)])
+
+
+def row(control: ForgettingControl, runs: Sequence[Outcome]) -> str:
+    """The line of a control in the table."""
+    general = [one.general for one in runs]
+    spread = f" ± {(max(general) - min(general)) / 2:.3f}" if len(runs) > 1 else ""
+    forgotten = mean(general) - runs[0].general_before
+    counted = [suite for suite in ("task", "general") if suite in runs[0].right]
+    return (
+        f"| {control.title} | {mean(one.task for one in runs):.3f} |"
+        f" {mean(general):.3f}{spread} | {forgotten:+.3f} |"
+        f" {mean(one.drift for one in runs):.2%} |"
+        + "".join(f" {mean(one.right[suite][1] for one in runs):.1f} |" for suite in counted)
+    )
+
+
+def renewed(
+    document: str, name: str, controls: Sequence[ForgettingControl], rows: dict[str, str]
+) -> str:
+    """The table of `name` in `document` with these rows, by control; the others stay."""
+    lines = (
+        document.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- end of {name} -->")[0].splitlines()
+    )
+    known = {line.split(" | ")[0].removeprefix("| "): line for line in lines[3:]}
+    known |= {one.title: rows[one.id] for one in controls if one.id in rows}
+    return "\n".join([*lines[:3], *(known[one.title] for one in controls if one.title in known)])
 
 
 def published(trial: Trial, found: dict[str, list[Outcome]]) -> dict[str, Any]:
@@ -287,6 +350,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", nargs="?", choices=[*TRIALS], default="demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--only", nargs="+", help="these controls alone: their rows are renewed")
     parser.add_argument("--steps", type=int, help="instead of the trial's own number")
     parser.add_argument("--write", type=Path, help="the document, docs/forgetting.md")
     parser.add_argument(
@@ -299,16 +363,26 @@ def main() -> None:
         trial = replace(trial, choices=trial.choices | {"steps": given.steps})
     found: dict[str, list[Outcome]] = {}
     for control in trial.controls:
+        if given.only and control.id not in given.only:
+            continue
         for seed in given.seeds:
             key = {"name": given.name, "trial": trial.choices, "seed": seed}
-            key |= {"control": control.choices}
+            key |= {"control": control.choices} | ({"back": control.back} if control.back else {})
             one = kept(given.keep, key, partial(run_anew, trial, control, seed))
             print(f"{control.id} {seed}: {one}", flush=True)
             found.setdefault(control.id, []).append(one)
-    text = table(trial, found)
+    document = given.write.read_text(encoding="utf-8") if given.write else ""
+    rows = {one.id: row(one, found[one.id]) for one in trial.controls if one.id in found}
+    if given.only:
+        text = (
+            renewed(document, given.name, trial.controls, rows)
+            if document
+            else "\n".join(rows.values())
+        )
+    else:
+        text = table(trial, found)
     print(text)
     if given.write:
-        document = given.write.read_text(encoding="utf-8")
         given.write.write_text(written(document, given.name, text), encoding="utf-8")
     if given.publish:
         known = json.loads(given.publish.read_text("utf-8")) if given.publish.exists() else {}

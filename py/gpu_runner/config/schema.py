@@ -41,6 +41,8 @@ MEMORY: Final = "Memory and speed"
 EVALUATION: Final = "Evaluation"
 OUTPUT: Final = "Output and checkpoints"
 DEMO: Final = "demo"  # the model, and the task it is fine-tuned on
+SELF: Final = "self"  # in place of old examples: what θ₀ writes before the first step
+SELF_FILE: Final = "self-replay.jsonl"  # … in the run's directory
 INSTRUCT: Final = "instruct"  # the instruction examples shipped for a real language model
 
 
@@ -69,7 +71,8 @@ class TrainConfig:
         SettingSpec("NAME=FILE: a skill not to forget; repeatable; none: none.", DATA),
     ] = None
     replay: Annotated[
-        str | None, SettingSpec("Examples of what not to forget, mixed into training.", DATA)
+        str | None,
+        SettingSpec("Old examples mixed into training; self: θ₀ writes some first.", DATA),
     ] = None
     replay_share: Annotated[float, SettingSpec("Share of replayed tokens", DATA, 0.001, 0.9)] = 0.1
     chat_template: Annotated[
@@ -336,7 +339,7 @@ class TrainConfig:
             data=self.data if self.data in (DEMO, INSTRUCT) else str(source.anchored(self.data)),
             mix=self.mix and tuple(str(source.anchored(more)) for more in self.mix),
             eval_data=source.anchored(self.eval_data),
-            replay=source.anchored(self.replay),
+            replay=self.replay if self.replay == SELF else source.anchored(self.replay),
             fisher_data=source.anchored(self.fisher_data),
             chat_template=absolute(self.chat_template),
             general=general,

@@ -35,7 +35,7 @@ class Targets(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class BatchReference:
     """What θ₀ holds likeliest at the N targets of a batch, and how strongly that pulls.
 
     `tokens` (N, K) int64, their `log_p` (N, K) in fp32, the `strength` λ (N,) of each target. The
@@ -47,9 +47,14 @@ class Reference:
     strength: Tensor
     total: Tensor
 
-    def part(self, rows: slice) -> Reference:
+    def note(self, pull: Tensor) -> Tensor:
+        """Count this pull; return it."""
+        self.total.add_(pull.detach())
+        return pull
+
+    def part(self, rows: slice) -> BatchReference:
         """Return that of some targets, with the same total."""
-        return Reference(self.tokens[rows], self.log_p[rows], self.strength[rows], self.total)
+        return BatchReference(self.tokens[rows], self.log_p[rows], self.strength[rows], self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Batch:
     """`bounds` on the CPU: reading them from a GPU would synchronize."""
     lengths: tuple[int, ...] = ()
     example_seeds: tuple[int, ...] = ()
-    reference: Reference | None = None
+    reference: BatchReference | None = None
 
     @property
     def pull(self) -> Tensor | float:
@@ -132,8 +137,8 @@ class Batch:
         seen = self.bounds if self.seen_bounds is None else self.seen_bounds
         reference = self.reference
         if reference is not None:
-            parts = (getattr(reference, name) for name in Reference.__slots__)
-            reference = Reference(*map(send, parts))  # type: ignore[arg-type]
+            parts = (getattr(reference, name) for name in BatchReference.__slots__)
+            reference = BatchReference(*map(send, parts))  # type: ignore[arg-type]
         return replace(
             self,
             input_ids=ids,
@@ -260,7 +265,7 @@ class Feed:
     """Sequences are padded to one length, packed ones to `capacity`, others to that of the longest
     example of all, so that a compiled model has one shape.
     """
-    reference: Callable[[Sequence[int], Sequence[int]], Reference] | None = None
+    reference: Callable[[Sequence[int], Sequence[int]], BatchReference] | None = None
     """What θ₀ holds likeliest in examples with these indices and so many trained tokens each."""
 
     @property

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner import demo
-from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
+from gpu_runner.config.schema import DEMO, INSTRUCT, SELF, SELF_FILE, TrainConfig
 from gpu_runner.config.source import parse
-from gpu_runner.data import cache, combine
+from gpu_runner.data import cache, combine, sampled
 from gpu_runner.data.chat.template import check_program
 from gpu_runner.data.dataset import (
     GENERAL,
@@ -70,7 +70,7 @@ class _Sources:
     trained: list[Named]
     """--data, then each --mix."""
     replay: list[Named]
-    """--replay, if it is given."""
+    """--replay, if it is given and no model writes it."""
     held_out: list[Named]
     """--eval-data, if it is given or comes with the demo."""
     general: dict[str, Named]
@@ -93,10 +93,16 @@ def load_datasets(
     train, task = combine.split_task(sources, config.seed, held_out_count)
     made_of = [(one.sha256, parse(one.source).weight) for one in sources]
     fingerprints = dict(zip(_labels(config), made_of, strict=True))
-    for _, source in named.replay:
-        replay = select_trainable(loader.encode(source, large=large), "replay")
+    replayed = [
+        select_trainable(loader.encode(source, large=large), "replay") for _, source in named.replay
+    ]
+    if _wrote_replay(config):
+        replayed = [sampled.read(Path(str(config.replay)))]
+    elif config.replay == SELF:
+        replayed = [sampled.expected(train, config)]
+    for replay in replayed:
         train = combine.add_replay(train, replay, config.replay_share, config.seed)
-        fingerprints[f"--replay {_short(source)}"] = (replay.sha256, 1.0)
+        fingerprints[f"--replay {_short(str(config.replay))}"] = (replay.sha256, 1.0)
     train = replace(train, made_of=fingerprints)
     suites = {} if task is None else {TASK: task}
     for _, source in named.held_out:
@@ -125,10 +131,17 @@ def _find_sources(config: TrainConfig) -> _Sources:
             (f"--data {config.data}", data),
             *((f"--mix {source}", source) for source in config.mix or ()),
         ],
-        replay=[] if config.replay is None else [(f"--replay {config.replay}", config.replay)],
+        replay=[]
+        if config.replay in (None, SELF) or _wrote_replay(config)
+        else [(f"--replay {config.replay}", str(config.replay))],
         held_out=[] if held_out is None else [(f"--eval-data {held_out}", held_out)],
         general={skill: (f"--general {skill}={path}", path) for skill, path in general},
     )
+
+
+def _wrote_replay(config: TrainConfig) -> bool:
+    """Return whether a run replays what θ₀ has written for it."""
+    return Path(config.replay or "").name == SELF_FILE
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from unfrozen.model import Architecture, ModelConfig
 
 STEPS_SEARCHED: Final = 2000
 MEASURED_EVERY: Final = 100
+_SAME: Final = ("checkpointing", "activation_offload", "optimizer_in_backward", "rounding")
+"""Settings that have the recipe's names and values."""
 
 
 def build_recipe(
@@ -62,12 +64,9 @@ def build_recipe(
         micro_batch=shape.rows,
         seq_len=shape.length,
         grad_accum=shape.parts,
-        checkpointing=config.checkpointing,
-        activation_offload=config.activation_offload,
-        optimizer_in_backward=config.optimizer_in_backward,
+        **{name: getattr(config, name) for name in _SAME},
         ema=config.ema is not None,
         kl=config.kl > 0,
-        rounding=config.rounding,
     )
 
 

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpu_runner.data.feed import IGNORED, Batch, Reference
+from gpu_runner.data.feed import IGNORED, Batch, BatchReference
 from gpu_runner.model.attention import bounds_arguments, isolates, skip_packing_detection
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
@@ -176,7 +176,7 @@ _LEAST: Final = 1e-6
 """What all other tokens have together, at least: fp32 cannot tell less of it from 1 − Σ p."""
 
 
-def _pull(reference: Reference, log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _pull(reference: BatchReference, log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return Σ λ · KL of C positions, where θ₀'s likeliest tokens have `log_q` (C, K) now.
 
     And its gradient by the logits: what multiplies q at every token (C, 1), and what is added at
@@ -189,23 +189,24 @@ def _pull(reference: Reference, log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (strength * each).sum(), strength * (1 - ratio), strength * (ratio * q - p)
 
 
-def _entropy_of(logits: Tensor, targets: Tensor, reference: Reference | None) -> Tensor:
+def _entropy_of(logits: Tensor, targets: Tensor, reference: BatchReference | None) -> Tensor:
     """Return the sum for fp32 logits (N, V)."""
     total = F.cross_entropy(logits, targets, reduction="sum")
     if reference is None:
         return total
     at_top = logits.gather(1, reference.tokens) - logits.logsumexp(dim=1, keepdim=True)
     pull, *_ = _pull(reference, at_top)
-    reference.total.add_(pull.detach())
-    return total + pull
+    return total + reference.note(pull)
 
 
-def _full(hidden: Tensor, weight: Tensor, targets: Tensor, reference: Reference | None) -> Tensor:
+def _full(
+    hidden: Tensor, weight: Tensor, targets: Tensor, reference: BatchReference | None
+) -> Tensor:
     return _entropy_of(F.linear(hidden, weight).float(), targets, reference)
 
 
 def _chunked(
-    hidden: Tensor, weight: Tensor, targets: Tensor, reference: Reference | None
+    hidden: Tensor, weight: Tensor, targets: Tensor, reference: BatchReference | None
 ) -> Tensor:
     size = max(1, -(-len(targets) // CHUNKS))
     found = [
@@ -223,7 +224,7 @@ def _linear(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
-    reference: Reference | None = None,
+    reference: BatchReference | None = None,
     scores: TokenScores | None = None,
 ) -> Tensor:
     dtype = hidden.dtype
@@ -235,7 +236,7 @@ def _linear(
     return total
 
 
-_LOSSES: Final[dict[Kind, Callable[[Tensor, Tensor, Tensor, Reference | None], Tensor]]] = {
+_LOSSES: Final[dict[Kind, Callable[[Tensor, Tensor, Tensor, BatchReference | None], Tensor]]] = {
     "full": _full,
     "chunked": _chunked,
     "linear": _linear,
@@ -255,7 +256,9 @@ class _Entropy(torch.autograd.Function):
     """Cross-entropy that saves its logits (N, V) in their dtype and computes the softmax twice."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, reference: Reference | None) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, reference: BatchReference | None
+    ) -> Tensor:
         exact = logits.float()
         sums = exact.logsumexp(dim=1, keepdim=True)  # (N, 1)
         ctx.save_for_backward(logits, sums, targets)
@@ -263,8 +266,7 @@ class _Entropy(torch.autograd.Function):
         total = (sums - exact.gather(1, targets[:, None])).sum()
         if reference is not None:
             pull, *_ = _pull(reference, exact.gather(1, reference.tokens) - sums)
-            reference.total.add_(pull)
-            total += pull
+            total += reference.note(pull)
         return total
 
     @staticmethod
@@ -281,6 +283,16 @@ class _Entropy(torch.autograd.Function):
         return p.mul_(gradient).to(logits.dtype), None, None
 
 
+def _add_product(total: Tensor, slope: Tensor, inputs: Tensor, *, first: bool) -> None:
+    """Add slopeᵀ (V, C) · inputs (C, h) to `total`, which the first chunk fills."""
+    if slope.dtype == total.dtype:
+        total.addmm_(slope.T, inputs, beta=0 if first else 1)
+    elif first:
+        total.copy_(slope.T @ inputs)
+    else:
+        total += slope.T @ inputs
+
+
 class _LinearEntropy(torch.autograd.Function):
     """Cross-entropy of hidden (N, h) · weightᵀ (h, V), CHUNK positions at a time.
 
@@ -295,7 +307,7 @@ class _LinearEntropy(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         dtype: torch.dtype,
-        reference: Reference | None,
+        reference: BatchReference | None,
         scores: TokenScores | None,
     ) -> Tensor:
         wanted = hidden.requires_grad or weight.requires_grad
@@ -321,8 +333,7 @@ class _LinearEntropy(torch.autograd.Function):
                 total += sums.log().sum()
                 if here is not None and at_top is not None:
                     pull, factor, more = _pull(here, at_top.sub_(sums.log()))
-                    here.total.add_(pull)
-                    total += pull
+                    total += here.note(pull)
                 if scores is not None:
                     scores.note(part, below.flatten(), sums.log().flatten())
                 if by_hidden is not None:
@@ -333,14 +344,8 @@ class _LinearEntropy(torch.autograd.Function):
                     slope.scatter_add_(1, chosen, torch.full_like(sums, -1.0))
                     slope = slope if slope is logits else logits.copy_(slope)
                     torch.mm(slope, cast, out=by_hidden[part])
-                    if by_weight is None:
-                        pass
-                    elif dtype == weight.dtype:
-                        by_weight.addmm_(slope.T, inputs[part], beta=min(start, 1))
-                    elif start:
-                        by_weight += slope.T @ inputs[part]
-                    else:
-                        by_weight.copy_(slope.T @ inputs[part])
+                    if by_weight is not None:
+                        _add_product(by_weight, slope, inputs[part], first=not start)
                 del slope, below  # before the next chunk allocates its own
         ctx.gradients = by_hidden, by_weight
         ctx.dtype = hidden.dtype

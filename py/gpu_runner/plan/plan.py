@@ -292,7 +292,7 @@ class RunPlan:
         Raises `UsageError` where there are none.
         """
         count, every = len(self.train.examples), self.steps * self.feed.sequences_per_step
-        taken = np.arange(count)
+        taken: NDArray[np.int64] = np.arange(count)
         if every < count:
             seed = self.config.seed
             taken = np.unique([row_at(position, count, seed) for position in range(every)])

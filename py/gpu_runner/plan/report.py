@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.config.bounds import TABLES
+from gpu_runner.config.schema import SELF
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.optim.optimizer import describe_factors
@@ -205,9 +206,16 @@ def _length(found: StepEstimate, whole_seconds: float) -> str:
 
 def _preparation(plan: RunPlan, seconds: float) -> str:
     """Return what θ₀ does before the first step, and how long that takes."""
-    count = counted(len(plan.reference_rows()), "example")
-    text = f"θ₀ reads {count} for the KL: {format_bytes(plan.reference_bytes)} on disk"
-    return f"{text}; about {format_elapsed(seconds)}"
+    found = []
+    if plan.config.replay == SELF:
+        rows = counted(plan.train.replayed_rows, "row")
+        found.append(f"θ₀ writes {rows} of {plan.train.examples.lengths[-1]} tokens, or more")
+    if plan.config.kl:
+        count = counted(len(plan.reference_rows()), "example")
+        size = format_bytes(plan.reference_bytes)
+        found.append(f"θ₀ reads {count} for the KL: {size} on disk")
+    least = "at least" if plan.config.replay == SELF else "about"
+    return f"{'; '.join(found)}; {least} {format_elapsed(seconds)}"
 
 
 def _precision(plan: RunPlan) -> str:

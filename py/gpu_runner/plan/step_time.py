@@ -12,6 +12,7 @@ from typing import Final
 import torch
 
 from gpu_runner.checkpoint.directory import time_writing
+from gpu_runner.config.schema import SELF
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.device_speed import PEAK_SECONDS, best_matmul_flops, measure_bandwidth
 from gpu_runner.plan.intervals import Costs
@@ -98,10 +99,14 @@ def evaluation_seconds(planned: RunPlan, step_seconds: float) -> float:
 
 
 def preparation_seconds(planned: RunPlan, step_seconds: float) -> float:
-    """Return about how long θ₀ reads examples for the KL from it; a forward pass is a third."""
-    if not planned.config.kl:
-        return 0.0
-    return step_seconds * len(planned.reference_rows()) / planned.feed.sequences_per_step / 3
+    """Return about how long θ₀ writes rows to replay, and reads examples for the KL from it.
+
+    A forward pass is a third of a step's work a token; one token at a time, it takes longer still.
+    """
+    rows = len(planned.reference_rows()) if planned.config.kl else 0
+    if planned.config.replay == SELF:
+        rows += planned.train.replayed_rows
+    return step_seconds * rows / planned.feed.sequences_per_step / 3
 
 
 @cache

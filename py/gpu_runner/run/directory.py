@@ -4,6 +4,7 @@ runs/<id>/config.json            the settings; `resume` needs nothing else
           events.jsonl           everything that happened (see `log`)
           initial.safetensors    θ₀, only where no safetensors files of the model hold it
           initial.json           the revision of a model of the hub, whose cache holds θ₀
+          self-replay.jsonl      what θ₀ has written for --replay self
           checkpoints/step-…/    what `resume` continues from
           model/                 the result; loads in transformers unchanged
 """
@@ -15,13 +16,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
 from gpu_runner.config.bounds import check_config
 from gpu_runner.config.load import load_record
-from gpu_runner.config.schema import TrainConfig
+from gpu_runner.config.schema import SELF_FILE, TrainConfig
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME, RUN_ID_ENV, new_run_id
 from gpu_runner.log.tail import LOG_NAME, writer_alive
@@ -73,6 +75,8 @@ def read_config(directory: Path) -> TrainConfig:
     try:
         config = load_record(read_whole(path, MOST_CONFIG_BYTES), "its record")
         check_config(config)
+        if config.replay and Path(config.replay).name == SELF_FILE:  # the run may have moved
+            config = replace(config, replay=str(directory / SELF_FILE))
         return config
     except FileNotFoundError:
         raise CheckpointError(

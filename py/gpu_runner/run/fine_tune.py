@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,7 @@ from rich.text import Text
 from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.checkpoint.training_state import History
-from gpu_runner.config.schema import TrainConfig
+from gpu_runner.config.schema import SELF, SELF_FILE, TrainConfig
 from gpu_runner.data.dataset import TASK, EncodedDataset
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.feed import Feed
@@ -85,7 +86,7 @@ from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
 from gpu_runner.text import printable
-from gpu_runner.train import fisher, reference
+from gpu_runner.train import fisher, reference, self_replay
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.gradients import FIRST_SCALE, GradientCheck
 from gpu_runner.train.initial_weights import InitialWeights, find_initial_weights
@@ -118,6 +119,7 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
         with claim(directory, world):
             try:
                 model, warnings = load_model(plan, plan.source, world, console)
+                plan, written = write_replay(plan, model, directory, world, console)
                 with console.status(f"noting the weights of {plan.source.name}"):
                     run = setup(plan, directory, model, world)
             except BaseException as error:
@@ -126,7 +128,7 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
                 if is_out_of_memory(error):
                     raise OutOfMemory(describe_load_failure(plan)) from error
                 raise
-            about = [("info", plan.about_compile)] if plan.about_compile else []
+            about = [("info", text) for text in (plan.about_compile, written) if text]
             return fit(run, console, [*about, *(("warn", text) for text in warnings)])
 
 
@@ -250,6 +252,28 @@ def load_model(
         world.shard(found.model, gather_dtype(plan))
         found.fill(world.device)
         return found.model, []
+
+
+def write_replay(
+    plan: RunPlan, model: Any, directory: Path, world: World, console: Console
+) -> tuple[RunPlan, str]:
+    """Let θ₀ write the rows of `--replay self`; return the plan with them, and what they are."""
+    if plan.config.replay != SELF:
+        return plan, ""
+    file, started = directory / SELF_FILE, time.monotonic()
+    with console.status("θ₀ writes rows to replay") as status:
+
+        def progress(share: float) -> None:
+            status.update(f"θ₀ writes rows to replay: {share:.0%}")
+
+        world.shard(model, gather_dtype(plan))
+        what = self_replay.write_rows(plan, model, file, world, progress)
+        seconds = time.monotonic() - started
+        config = replace(plan.config, replay=str(file))
+        world.on_first(lambda: write_config(config, directory))
+        found = make_plan(config, world.rank, world.size, predict_by_tracing)
+    told = replace(found, about_compile=plan.about_compile, available_bytes=plan.available_bytes)
+    return told, f"Replay: θ₀ wrote {what}, in {seconds:.1f} s."
 
 
 def _load_whole(plan: RunPlan, source: Source, device: torch.device) -> Any:

@@ -46,6 +46,7 @@ from gpu_runner.run.fine_tune import (
     join_world,
     load_model,
     setup,
+    write_replay,
 )
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
@@ -111,6 +112,8 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
         elif world.first:
             remove_derived(directory)  # θ₀ may be another one by now
         model, warnings = load_model(plan, source, world, console)
+        if found.path is None:
+            plan, _ = write_replay(plan, model, directory, world, console)
         attempt = 1 if (directory / LOG_NAME).exists() else 0  # the log knows its number
         state, history = found.state, found.history
         run = setup(plan, directory, model, world, state=state, history=history, attempt=attempt)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from gpu_runner.checkpoint.sharded_directory import REFERENCE
 from gpu_runner.data.encode import pad_token
-from gpu_runner.data.feed import Feed, Reference, collate
+from gpu_runner.data.feed import BatchReference, Feed, collate
 from gpu_runner.errors import SystemFailure
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import likeliest
@@ -161,7 +161,7 @@ class StoredReference:
                 self._places[row] = len(self._files), stop - count, stop
             self._files.append((tokens.reshape(-1, wide or 1), log_p.reshape(-1, wide or 1)))
 
-    def of(self, examples: Sequence[int], counts: Sequence[int]) -> Reference:
+    def of(self, examples: Sequence[int], counts: Sequence[int]) -> BatchReference:
         """Return that of some examples with so many trained tokens each, in their order."""
         wide = max(tokens.shape[1] for tokens, _ in self._files)
         tokens = torch.zeros((sum(counts), wide), dtype=torch.int64)
@@ -175,4 +175,4 @@ class StoredReference:
             for target, stored in zip((tokens, log_p), self._files[file], strict=True):
                 target[here] = torch.from_numpy(np.array(stored[first:last]))
             strength[here] = self._strength
-        return Reference(tokens, log_p, strength, torch.zeros(()))
+        return BatchReference(tokens, log_p, strength, torch.zeros(()))

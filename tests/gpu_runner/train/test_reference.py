@@ -15,7 +15,7 @@ import tiny_families
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.examples import Example
-from gpu_runner.data.feed import Batch, Reference, collate, pack
+from gpu_runner.data.feed import Batch, BatchReference, collate, pack
 from gpu_runner.errors import UsageError
 from gpu_runner.model.loss import Kind, likeliest, loss_sum
 from gpu_runner.plan.plan import make_plan
@@ -35,7 +35,7 @@ def pulled(model: Any, batch: Batch, most: int, strength: float) -> Batch:
         tokens, log_p = likeliest(model, batch, most)
     weights = torch.full((len(tokens),), strength)
     weights[::3] = 0
-    return replace(batch, reference=Reference(tokens, log_p, weights, torch.zeros(())))
+    return replace(batch, reference=BatchReference(tokens, log_p, weights, torch.zeros(())))
 
 
 def by_hand(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
