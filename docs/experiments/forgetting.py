@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any, Final
@@ -37,7 +38,8 @@ class ForgettingControl:
     """One row of the table: its name, and the choices that differ from `plain`.
 
     `{earlier}` in a value is the file of rows that the model knew before. `back` is a blend after
-    the run, in file of the trained model: of "ema" the average itself, of "alpha" the chosen α.
+    the run, in place of the trained model: of "ema" the average itself, of "alpha" the chosen α.
+    Both go back from the same run: an average moves no weight.
     """
 
     id: str
@@ -126,10 +128,9 @@ OWN_RUNS: Final = (
         "replay, and KL on its rows, λ = 1",
         {"replay": "{earlier}", "replay_share": 0.1, "kl": 1.0},
     ),
-    ForgettingControl("kl-task", "KL on the task's rows, λ = 0.1", {"kl": 0.1, "kl_on": "task"}),
     ForgettingControl("self", "self-generated replay, 10% of the tokens", {"replay": "self"}),
     ForgettingControl("ema", "moving average, 0.99", {"ema": 0.99}, back="ema"),
-    ForgettingControl("alpha", "the way back, α chosen", back="alpha"),
+    ForgettingControl("alpha", "the way back, α chosen", {"ema": 0.99}, back="alpha"),
 )
 """Of the demo alone: each takes minutes with a language model on a CPU."""
 TRIALS: Final = {
@@ -163,7 +164,10 @@ def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Ou
     """Train once, with its log under `folder`. Raises `RunnerError` if the run does."""
     from gpu_runner.run.fine_tune import fine_tune
 
-    runs = folder / f"{control.id}-{seed}"
+    runs = folder / f"{'back' if control.back else control.id}-{seed}"
+    if control.back and runs.exists():
+        (log,) = runs.glob("*/events.jsonl")
+        return way_back(outcome(log.read_text(encoding="utf-8").splitlines()), log.parent, control)
     to_train, to_score = trial.earlier_rows()
     earlier = folder / "earlier.jsonl"
     earlier.write_text(to_train, encoding="utf-8")
@@ -179,18 +183,21 @@ def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Ou
     fine_tune(resolve(given | values), Console(quiet=True))
     (log,) = runs.glob("*/events.jsonl")
     found = outcome(log.read_text(encoding="utf-8").splitlines())
-    return way_back(found, log.parent, control.back) if control.back else found
+    return way_back(found, log.parent, control) if control.back else found
 
 
-def way_back(found: Outcome, run: Path, back: str) -> Outcome:
+def way_back(found: Outcome, run: Path, control: ForgettingControl) -> Outcome:
     """The outcome of a blend of the run's model, in place of that of the model."""
     import torch
     from safetensors.torch import load_file
 
     from gpu_runner.run.blend import BlendOptions, blend
 
-    average = BlendOptions(points=2, alpha=1.0, ema=True)
-    made = blend(run, average if back == "ema" else BlendOptions(), torch.device("cpu"))
+    out = run / control.id
+    options = BlendOptions(out=out)
+    if control.back == "ema":
+        options = BlendOptions(points=2, alpha=1.0, out=out, ema=True)
+    made = blend(run, options, torch.device("cpu"))
     assert made.model is not None
     scores = {
         one.suite: one for point in made.curve if point.alpha == made.alpha for one in point.scores
@@ -362,13 +369,15 @@ def main() -> None:
     if given.steps:
         trial = replace(trial, choices=trial.choices | {"steps": given.steps})
     found: dict[str, list[Outcome]] = {}
-    for control in trial.controls:
-        if given.only and control.id not in given.only:
-            continue
-        for seed in given.seeds:
+    with tempfile.TemporaryDirectory() as folder:
+        for control, seed in product(trial.controls, given.seeds):
+            if given.only and control.id not in given.only:
+                continue
             key = {"name": given.name, "trial": trial.choices, "seed": seed}
             key |= {"control": control.choices} | ({"back": control.back} if control.back else {})
-            one = kept(given.keep, key, partial(run_anew, trial, control, seed))
+            anew = partial(run_anew, trial, control, seed)
+            together = partial(run, trial, control, seed, Path(folder))
+            one = kept(given.keep, key, together if control.back else anew)
             print(f"{control.id} {seed}: {one}", flush=True)
             found.setdefault(control.id, []).append(one)
     document = given.write.read_text(encoding="utf-8") if given.write else ""

@@ -10,6 +10,7 @@ import pytest
 from conftest import matrix
 from demo_model.skills import SKILLS
 from forgetting import (
+    OWN_RUNS,
     SEEDS,
     TRIALS,
     ForgettingControl,
@@ -19,6 +20,7 @@ from forgetting import (
     earlier_english_rows,
     kept,
     outcome,
+    renewed,
     run,
     table,
     written,
@@ -27,7 +29,7 @@ from gpu_runner import demo
 
 ROOT = Path(__file__).parents[2]
 DEMO = TRIALS["demo"]
-CONTROLS = [control.id for control in DEMO.controls if control.id != "plain"]
+CONTROLS = [control.id for control in DEMO.controls[1:] if control not in OWN_RUNS]
 
 
 class Outcomes(dict[str, list[Outcome]]):
@@ -78,6 +80,14 @@ def test_all_but_replay_do_it_by_staying_nearer(
 ) -> None:
     for one, plain in zip(found[control], found["plain"], strict=True):
         assert one.drift < 0.97 * plain.drift
+
+
+@pytest.mark.slow
+def test_going_back_forgets_less_from_nearer_by(found: dict[str, list[Outcome]]) -> None:
+    for one, plain in zip(found["ema"], found["plain"], strict=True):
+        assert one.drift < plain.drift
+        assert one.general < plain.general
+        assert one.task < one.task_before
 
 
 @pytest.mark.slow
@@ -176,6 +186,13 @@ def test_only_the_marked_part_of_a_document_is_replaced() -> None:
     assert written(document, "x", "new") == document.replace("old", "new")
     with pytest.raises(ValueError, match="no marks for y"):
         written(document, "y", "new")
+
+
+def test_some_rows_of_a_table_are_renewed_alone() -> None:
+    controls = [ForgettingControl(name, f"control {name}") for name in "abc"]
+    document = "<!-- x -->\nh\n-\nbefore\n| control a | 1 |\n| control c | 3 |\n<!-- end of x -->"
+    text = renewed(document, "x", controls, {"b": "| control b | 2 |", "c": "| control c | 4 |"})
+    assert text.splitlines()[3:] == ["| control a | 1 |", "| control b | 2 |", "| control c | 4 |"]
 
 
 def test_an_outcome_is_read_from_the_last_event_of_a_log() -> None:
