@@ -351,6 +351,27 @@ def written(document: str, name: str, text: str) -> str:
     return head + begin + text + end + rest.split(end)[1]
 
 
+def run_all(
+    name: str,
+    trial: Trial,
+    controls: Sequence[ForgettingControl],
+    seeds: Sequence[int],
+    keep: Path | None,
+) -> dict[str, list[Outcome]]:
+    """The outcomes of these controls, seed by seed; those in the file `keep` are not run again."""
+    found: dict[str, list[Outcome]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for control, seed in product(controls, seeds):
+            key = {"name": name, "trial": trial.choices, "seed": seed, "control": control.choices}
+            key |= {"back": control.back} if control.back else {}
+            together = partial(run, trial, control, seed, Path(folder))
+            anew = partial(run_anew, trial, control, seed)
+            one = kept(keep, key, together if control.back else anew)
+            print(f"{control.id} {seed}: {one}", flush=True)
+            found.setdefault(control.id, []).append(one)
+    return found
+
+
 def main() -> None:
     """Run a trial, print its table, and with --write put it into the document."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
@@ -368,28 +389,13 @@ def main() -> None:
     trial = TRIALS[given.name]
     if given.steps:
         trial = replace(trial, choices=trial.choices | {"steps": given.steps})
-    found: dict[str, list[Outcome]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for control, seed in product(trial.controls, given.seeds):
-            if given.only and control.id not in given.only:
-                continue
-            key = {"name": given.name, "trial": trial.choices, "seed": seed}
-            key |= {"control": control.choices} | ({"back": control.back} if control.back else {})
-            anew = partial(run_anew, trial, control, seed)
-            together = partial(run, trial, control, seed, Path(folder))
-            one = kept(given.keep, key, together if control.back else anew)
-            print(f"{control.id} {seed}: {one}", flush=True)
-            found.setdefault(control.id, []).append(one)
+    chosen = [one for one in trial.controls if not given.only or one.id in given.only]
+    found = run_all(given.name, trial, chosen, given.seeds, given.keep)
     document = given.write.read_text(encoding="utf-8") if given.write else ""
-    rows = {one.id: row(one, found[one.id]) for one in trial.controls if one.id in found}
-    if given.only:
-        text = (
-            renewed(document, given.name, trial.controls, rows)
-            if document
-            else "\n".join(rows.values())
-        )
-    else:
-        text = table(trial, found)
+    rows = {one.id: row(one, found[one.id]) for one in chosen}
+    text = table(trial, found) if len(chosen) == len(trial.controls) else "\n".join(rows.values())
+    if given.only and document:
+        text = renewed(document, given.name, trial.controls, rows)
     print(text)
     if given.write:
         given.write.write_text(written(document, given.name, text), encoding="utf-8")

@@ -190,7 +190,8 @@ def whole_seconds(plan: RunPlan) -> float | None:
         return None
     costs = estimate_costs(plan, found.step_seconds)
     intervals = choose_intervals(plan.config, plan.steps, costs)
-    return found.step_seconds * plan.steps + upkeep_seconds(plan.config, intervals, costs)
+    upkeep = upkeep_seconds(plan.config, intervals, costs)
+    return preparation_seconds(plan, found.step_seconds) + found.step_seconds * plan.steps + upkeep
 
 
 def _length(found: StepEstimate, whole_seconds: float) -> str:
