@@ -128,6 +128,7 @@ OWN_RUNS: Final = (
         "replay, and KL on its rows, λ = 1",
         {"replay": "{earlier}", "replay_share": 0.1, "kl": 1.0},
     ),
+    ForgettingControl("kl-task", "KL on the task's rows, λ = 0.1", {"kl": 0.1, "kl_on": "task"}),
     ForgettingControl("self", "self-generated replay, 10% of the tokens", {"replay": "self"}),
     ForgettingControl("ema", "moving average, 0.99", {"ema": 0.99}, back="ema"),
     ForgettingControl("alpha", "the way back, α chosen", {"ema": 0.99}, back="alpha"),
