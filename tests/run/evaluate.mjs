@@ -2,8 +2,7 @@
 // one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
 import "./baked.mjs";
 import { createInterface } from "node:readline";
-import { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf } from "../../web/run/compare.js";
-import { standingText } from "../../web/run/standing.js";
+import { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf, standingText } from "../../web/run/compare.js";
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
 import { readLogBytes } from "../../web/run/watch.js";

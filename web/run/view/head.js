@@ -3,7 +3,7 @@
 import { h } from "../../figures/vnode.js";
 import { firstStep, isImported, meaningOf } from "../fold.js";
 import { formatBytes, formatCount, formatDelta, formatDuration, formatLoss, formatMetric, formatMoney } from "../../figures/number.js";
-import { standingText } from "../standing.js";
+import { standingText } from "../compare.js";
 import { spellCommand } from "../command-line.js";
 import { factMetrics } from "../../schema/schema.js";
 
