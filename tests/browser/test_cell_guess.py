@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Locator, expect
 
 from browser.cell_reader import CellReader, one_page
 from conftest import StaticSite
@@ -76,7 +76,7 @@ def test_the_result_is_covered_while_the_reader_guesses_and_stays_where_it_is(
 def test_a_guess_stands_beside_the_result_of_each_of_the_four_cells(guesser: Guesser) -> None:
     for key, cell in CELLS.items():
         guesser.go_to(cell)
-        assert GUESSES[key].question in guesser.cell.locator(".cell-guess").inner_text()
+        expect(guesser.cell.locator(".cell-guess")).to_contain_text(GUESSES[key].question)
         guesser.field.fill("20")
         guesser.field.press("Enter")
         guesser.cell.locator(".cell-guessed:not(:empty)").wait_for(timeout=90_000)

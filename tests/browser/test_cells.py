@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from accessibility import LISTEN, announced
 from browser.cell_reader import BOXES, CellReader, one_page
+from browser.drawing import laid_out
 from conftest import matrix
 
 WATCH_SHIFTS = """() => {
@@ -60,6 +61,7 @@ def test_every_cell_computes_what_was_baked_and_moves_nothing(
     elsewhere = () if request.config.option.all else ("old-gradients",)  # test_demo_in_cells.py
     shown = {cell: reader.shown(cell) for cell in reader.cells if cell not in elsewhere}
     reader.run_as_is(reader.cells[0])  # Python is here; figures have their tools
+    laid_out(page)
     before = page.evaluate(BOXES)
     page.evaluate(WATCH_SHIFTS)
     for cell, baked in shown.items():

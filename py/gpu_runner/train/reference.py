@@ -58,9 +58,10 @@ def with_reference(
 
     `tell(level, text)` reports what that cost. Raises `SystemFailure` where it cannot be written.
     """
-    config, world = planned.config, initial_weights.world
+    config = planned.config
     if not config.kl:
         return planned.feed
+    world = initial_weights.world
     rows = planned.reference_rows()
     folder = directory / REFERENCE
     key = {

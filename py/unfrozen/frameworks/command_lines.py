@@ -20,7 +20,8 @@ FIRST_HOST: Final = "FIRST_HOST"
 """A placeholder for the name of one machine that the others can reach."""
 _OFF: Final = {
     **dict.fromkeys(("paged", "optimizer_in_backward", "activation_offload", "packed"), False),
-    **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held", "ema"), False),
+    **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held"), False),
+    **dict.fromkeys(("ema", "kl"), False),
     **{"reentrant": False, "experts_cast": False, "expert_padding": None, "grad_buckets": None},
     **{"checkpoint_every": 1, "dropout": None, "compiled_loss": None, "reduce": None},
 }

@@ -37,6 +37,8 @@ def one_of_each() -> list[dict[str, Any]]:
     written = {"text": "a b", "ended": True, "pieces": ["a", " b"]}
     sides = {"before": written, "after": written}
     found["answer"] = {**head, "kind": "answer", "prompt": "p", "asked": 3, **sides}
+    point = {"alpha": 0.5, "sets": {"task": {"loss": 0.5, "exact": 3, "of": 4}}}
+    found["blend"] = {**head, "kind": "blend", "how": "alpha", "points": [point], "chosen": 0.5}
     assert found.keys() == KINDS.keys()
     return list(found.values())
 
