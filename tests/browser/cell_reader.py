@@ -8,6 +8,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 
+from browser.drawing import laid_out
+
 RUN = """([id, code]) => {
   const cell = document.getElementById(id);
   cell.code = code;
@@ -49,6 +51,7 @@ class CellReader:
         self.page = page
         page.goto(url)
         page.locator("python-status[data-phase]").wait_for()
+        laid_out(page)  # what is not has no text that `inner_text` reads
         self.cells: list[str] = page.evaluate(
             "() => [...document.querySelectorAll('live-cell')].map((cell) => cell.id)"
         )

@@ -9,7 +9,7 @@ from conftest import matrix
 from gpu_runner.errors import ExitCode
 from run_process import events, together, train_until_one_ends
 
-SECONDS = 90
+SECONDS = 300
 """For a loaded machine, its start and two steps; a collective waits for half an hour."""
 
 
