@@ -136,13 +136,7 @@ def _step(
     rows: tuple[Example, ...],
     narrow: torch.dtype | None,
 ) -> TrainingStep:
-    choice = optim.OptimizerChoice(
-        config.optimizer,
-        config.momentum,
-        config.rounding,
-        ema=config.ema,
-        offload=config.optimizer_offload,
-    )
+    choice = optim.OptimizerChoice.of(config)
     optimizer = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     sizes = (config.micro_batch, config.grad_accum, 0)
     feed = Feed(

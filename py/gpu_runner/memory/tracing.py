@@ -110,13 +110,7 @@ def _trace(settings: Any, config: TrainConfig, compute: str, shape: BatchShape) 
         )
         model.train()
         blocks.prepare(model, config.checkpointing, compiled=False)
-        choice = optim.OptimizerChoice(
-            config.optimizer,
-            config.momentum,
-            config.rounding,
-            ema=config.ema,
-            offload=config.optimizer_offload,
-        )
+        choice = optim.OptimizerChoice.of(config)
         built = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
         optimizer = stepping(config, model, built, lambda: 1e-3, World(device=CPU))
         for _ in range(2):  # the first step allocates the optimizer state

@@ -121,6 +121,23 @@ class OptimizerChoice:
     offload: bool = False
     """Whether AdamW and its fp32 weights live in CPU memory."""
 
+    @classmethod
+    def of(cls, config: TrainConfig, betas: tuple[float, float] = (0.9, 0.999)) -> OptimizerChoice:
+        """Return the choice of a run; `betas` follow from its data."""
+        return cls(
+            config.optimizer,
+            config.momentum,
+            config.rounding,
+            config.layer_decay,
+            config.seed,
+            betas,
+            config.epsilon,
+            config.rates or (),
+            config.decays or (),
+            config.ema,
+            config.optimizer_offload,
+        )
+
     @property
     def adam(self) -> dict[str, Any]:
         """Keyword arguments of AdamW."""

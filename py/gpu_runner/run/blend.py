@@ -503,8 +503,8 @@ def _change(last: BlendPoint, best: BlendPoint, suite: str) -> str:
     within = f" [{moved.low:+.3f}, {moved.high:+.3f}]" if moved else ""
     if one.exact is None or other.exact is None:
         return f"{suite} {other.loss - one.loss:+.3f}{within} nats"
-    right = f"{other.exact.right} of {sum(other.exact)} right for {one.exact.right}"
-    return f"{suite} {right}{f', share{within}' * bool(within)}"
+    right = f"{other.exact.right} of {sum(other.exact)} right instead of {one.exact.right}"
+    return f"{suite} {right}{f' (change in share{within})' * bool(within)}"
 
 
 def _check_same(before: RunModel, after: RunModel) -> None:

@@ -330,29 +330,11 @@ def setup(
         world=world,
     )
     world.shard(model, gather_dtype(plan))
-    optimizer = optim.build(
-        model, lr=config.lr, weight_decay=config.weight_decay, choice=_optimizer_choice(plan)
-    )
+    choice = optim.OptimizerChoice.of(config, plan.betas)
+    optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
     origins = world.on_first(lambda: _origins(plan, pretrained, world))
     return PreparedRun(
         plan, directory, model, pretrained, optimizer, world, state, history, attempt, origins
-    )
-
-
-def _optimizer_choice(plan: RunPlan) -> optim.OptimizerChoice:
-    config = plan.config
-    return optim.OptimizerChoice(
-        config.optimizer,
-        config.momentum,
-        config.rounding,
-        config.layer_decay,
-        config.seed,
-        plan.betas,
-        config.epsilon,
-        config.rates or (),
-        config.decays or (),
-        config.ema,
-        config.optimizer_offload,
     )
 
 
