@@ -206,16 +206,18 @@ def four(cached: Path) -> dict[str, Any]:
     return results_of("four", (2, 2), 4, cached)
 
 
-def assert_predicted(found: dict[str, Any], late: float = 1) -> None:
+def assert_predicted(found: dict[str, Any]) -> None:
     """Check every instant, and the components that are known exactly.
 
-    `late`: how much further an instant may be off, where gloo frees its buffers late.
+    A busy machine may hold what one unit gathered a moment longer: gloo frees it late.
     """
     predicted, measured = found["predicted"][-1], found["measured"]
-    assert found["ratio"] == pytest.approx(1, abs=CLOSE)
+    late = max(parts.get("gathered", 0) for parts in predicted.values())
+    totals = {instant: sum(parts.values()) for instant, parts in predicted.items()}
+    assert 1 - CLOSE < found["ratio"] < 1 + CLOSE + late / max(totals.values())
     for instant, parts in measured.items():
-        total = pytest.approx(sum(predicted[instant].values()), rel=late * CLOSE)
-        assert sum(parts.values()) == total
+        total = totals[instant]
+        assert (1 - CLOSE) * total < sum(parts.values()) < (1 + CLOSE) * total + late
         for name in ("params", "grads", "gathered"):
             assert parts.get(name, 0) == pytest.approx(predicted[instant].get(name, 0), rel=CLOSE)
     assert predicted["backward"]["gathered"] > 0
@@ -229,7 +231,7 @@ def test_a_process_needs_what_was_predicted_for_its_shard(name: str, two: dict[s
 
 @pytest.mark.parametrize("name", FOUR)
 def test_replicas_need_what_was_predicted(name: str, four: dict[str, Any]) -> None:
-    assert_predicted(four[name], late=2)  # four processes, on as few cores as there are
+    assert_predicted(four[name])
 
 
 def test_deferred_sync_is_observed_before_the_first_step(two: dict[str, Any]) -> None:
