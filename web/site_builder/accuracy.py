@@ -66,8 +66,10 @@ _URL = re.compile(r"https://[^\s,;)]+|arXiv:[\d.]+\d")
 
 TITLES: Final = {MEMORY: "Memory", SPEED: "Speed"}
 LABELS: Final = {
+    "long": "> 128k tokens",
     "adapters": "LoRA",
-    "experts": "MoE",
+    "spread_experts": "MoE, many nodes",
+    "experts": "MoE, one node",
     "low": "≤ 8 bits",
     "unlinked": "No NVLink",
     "machine": "One node",

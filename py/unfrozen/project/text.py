@@ -13,7 +13,7 @@ from unfrozen.frameworks.tables import mesh, refusal, zero_stage
 from unfrozen.hardware import PRICES, PRICES_OF
 from unfrozen.job import Job
 from unfrozen.plan import format_gpu
-from unfrozen.plan.record import band
+from unfrozen.plan.record import band, most_words
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.project.best import OnePlan, PlannedRun
 from unfrozen.project.changes import TRL
@@ -116,7 +116,7 @@ def _length(choice: PlannedRun) -> Iterator[tuple[str, str]]:
     steps, edge = choice.steps, ""
     if run.step_band is not None:
         low, high = (steps * one for one in run.step_band)
-        edge = f"; nine in ten take {format_duration(low)} to {format_duration(high)}"
+        edge = f"; {most_words(choice.job)} take {format_duration(low)} to {format_duration(high)}"
     each = f"{steps:,} step{'' if steps == 1 else 's'} of {format_duration(run.step_seconds)}"
     yield "time", f"{format_duration(run.seconds)}, {each}{edge}"
     padded = data.padded_tokens(choice.job.recipe.micro_batch)

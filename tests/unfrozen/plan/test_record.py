@@ -54,6 +54,10 @@ def test_a_single_error_is_half_and_most() -> None:
         ({"gpus": 8, "gpu": "GB200"}, "machines"),
         ({"compute": "fp8", "gpus": 16}, "low"),
         ({"model": MIXTRAL, "compute": "fp8"}, "experts"),
+        ({"model": MIXTRAL, "gpus": 16}, "spread_experts"),
+        ({"model": MIXTRAL, "gpus": 16, "gpu": "GB200"}, "experts"),
+        ({"seq_len": 2**17}, "machine"),
+        ({"seq_len": 2**18, "method": "lora"}, "long"),
         ({"model": MIXTRAL, "method": "lora"}, "adapters"),
     ],
 )
@@ -112,9 +116,23 @@ def test_the_band_beside_a_time_is_that_of_its_kind() -> None:
         )
 
 
-def test_a_kind_that_hardly_anybody_measured_has_no_band() -> None:
-    asked = job(gpu="RTX 4090", gpus=2)
-    assert SPEEDS["unlinked"].projects < LEAST
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"gpu": "RTX 4090", "gpus": 2},
+            "on several GPUs without NVLink: one run was published, by one project, fewer than 3;",
+        ),
+        ({"seq_len": 2**18}, "with sequences of more than 128k tokens: 6 runs were published, by"),
+        (
+            {"model": MIXTRAL, "gpus": 16},
+            "of models with experts across machines: 10 runs were published, by one project",
+        ),
+    ],
+)
+def test_a_kind_that_hardly_anybody_measured_has_no_band(given: dict[str, Any], words: str) -> None:
+    asked = job(**given)
+    assert SPEEDS[kind_of(asked)].projects < LEAST
     assert estimate(asked, 1e9).step_band is None
-    assert band(asked).startswith("too few published runs on several GPUs without NVLink")
-    assert half_within(asked) == "no published run to judge by"
+    assert band(asked).startswith(f"no band {words}")
+    assert half_within(asked) == f"no band for runs {KINDS[kind_of(asked)]}"
