@@ -12,7 +12,8 @@ since blocks serve one purpose only:
   and then need another.
 - of what backward frees and allocates inside a layer, and of the smaller of activations and
   temporaries of the update, a quarter (`LEFT_OVER`) is blocks that fit nothing that follows. FSDP1
-  updates flat shards of whole layers, for which none of the blocks of activations will do.
+  updates flat shards of whole layers, DeepSpeed's third stage sub-groups of 10⁹ weights, for which
+  none of the blocks of activations will do.
 - gathered weights and buffers of reduce-scatter belong to streams of their own.
 
 A GPU that is nearly full gives free segments back and tries again. What a step then needs is less:
@@ -30,7 +31,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from unfrozen.job.recipe import BYTES
 from unfrozen.memory.instants import Instants, Step
+from unfrozen.memory.states import SUB_GROUP
 from unfrozen.units import GIB
 
 OFF: Final = 0.04
@@ -71,11 +74,20 @@ def reserve_of(step: Step, found: Instants) -> Reserve:
         passes.append(own + beside + waiting + _other_streams(step, name, parts))
     most: float = max(passes)
     if apart:
-        flat = step.recipe.reenters and step.cluster.stage == 3  # shards of whole layers
-        shared = max(most, update) + (1 if flat else LEFT_OVER) * min(most, update)
+        shared = max(most, update) + (1 if _flat(step) else LEFT_OVER) * min(most, update)
         most = grads + shared
     needed = round(max(needs))
     return Reserve(needed, max(needed, round(states + most)))
+
+
+def _flat(step: Step) -> bool:
+    """Return whether the update takes blocks that are larger than any of the passes: shards of
+    whole layers (FSDP1), or gradients of a sub-group (DeepSpeed), unless fp32 logits are as many.
+    """
+    logits = step.micro_batch.loss_tokens * step.micro_batch.vocab
+    if step.recipe.step == "sub_groups":
+        return logits < min(SUB_GROUP, step.states["grads"] // BYTES[step.recipe.grads])
+    return step.recipe.reenters and step.cluster.stage == 3
 
 
 def _waiting(step: Step, instant: str, parts: Mapping[str, int]) -> int:

@@ -64,6 +64,9 @@ BLOCK: Final = 256  # values that share one fp32 scale in 8-bit optimizers
 INT8_BYTES: Final = 1 + 4 / BLOCK
 CHUNK: Final = 2**20  # weights that an elementwise update "by rows" takes at once
 SUB_GROUP: Final = 10**9  # weights of DeepSpeed's sub_group_size (runtime/zero/config.py @edaa722)
+SUB_GROUP_BYTES: Final = 2 + 4
+"""Of a weight: its gradients, joined, then in fp32 (`_prepare_fp32_grad_for_sub_group` of
+deepspeed/runtime/zero/stage3.py @edaa722)."""
 ROWS: Final = 4 * CHUNK  # weights in the rows that Adafactor takes together
 INT8_LEAST: Final = 4096  # smaller tensors keep fp32 moments
 FOUR_BIT_BLOCK: Final = 128
@@ -230,7 +233,7 @@ def update_bytes(
     if recipe.projection_rank:
         return _projected_bytes(model, recipe, largest) // shards
     if recipe.step == "sub_groups":
-        return 4 * min(SUB_GROUP, trained // shards)
+        return SUB_GROUP_BYTES * min(SUB_GROUP, trained // shards)
     if recipe.step == "rows":
         if OPTIMIZERS[recipe.optimizer].factored:
             largest = min(largest, _largest_at_once(model))

@@ -80,6 +80,21 @@ def test_fsdp1_updates_shards_that_fit_no_other_blocks() -> None:
     assert flat.reserved - cut.reserved > update // 2
 
 
+def test_sub_groups_of_deepspeed_fit_the_blocks_of_as_many_logits_alone() -> None:
+    given: dict[str, Any] = {"grads": "bf16", **AGAIN}
+    joined_and_in_fp32 = (2 + 4) * 10**9
+
+    def beside(**recipe: Any) -> int:
+        step, _, found = taken(Cluster(4, "zero3"), **given, **recipe, step="sub_groups")
+        assert step.instants()["optimizer_step"]["workspace"] == joined_and_in_fp32
+        _, _, fused = taken(Cluster(4, "zero3"), **given, **recipe)
+        return found.reserved - fused.reserved
+
+    assert beside() == joined_and_in_fp32
+    assert 2 * LOGITS > 10**9
+    assert 0 < beside(micro_batch=2) < joined_and_in_fp32
+
+
 def test_blocks_of_other_streams_stand_beside_each_other() -> None:
     step, tensors, reserve = taken(Cluster(8, "zero3"), params="fp32", loss="fused_linear")
     traffic = step.micro_batch.gathering
