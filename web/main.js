@@ -40,6 +40,6 @@ for (const [tag, block, load] of WIDGETS) {
     void (block && isAddressed(block) ? Promise.resolve() : whenNearViewport(element)).then(load);
   }
 }
-// Captions below the first chapter need this face, and a face that comes later has everything laid out again.
-void document.fonts.load('1em "Unfrozen UI"', "λ").then(layOut, layOut);
+// Captions below the first chapter need this face, and a face that comes later has everything laid out again, as has a cell's bar.
+void Promise.allSettled([document.fonts.load('1em "Unfrozen UI"', "λ"), ...parts]).then(layOut);
 void keepOffline();

@@ -53,7 +53,7 @@ export function putOffLayOut() {
   putOffUntil = performance.now() + WAITED_MS;
 }
 
-/** Lays out chapters, cells and figures far from the window, one at a time, as soon as the browser has nothing else to do. */
+/** Lays out chapters, cells and figures far from the window, each in a task of its own, as soon as the browser has nothing else to do. */
 export async function layOut() {
   const idle = () =>
     new Promise((resolve) => (globalThis.requestIdleCallback ?? setTimeout)(resolve, { timeout: IDLE_MS }));
@@ -61,5 +61,6 @@ export async function layOut() {
     await idle();
     while (performance.now() < putOffUntil) await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
     element.classList.add("is-laid-out");
+    element.getBoundingClientRect(); // now: the next frame only paints
   }
 }

@@ -84,6 +84,7 @@ class Runner extends EventTarget {
 
   /** Finds out whether a runner serves this page, which needs no token. */
   async #detect() {
+    await new Promise((resume) => setTimeout(resume)); // a page's first request takes a task of its own
     try {
       const answer = await fetch(location.pathname, { method: "HEAD", cache: "no-store" });
       if (answer.headers.has(MARK) && this.state === "absent") this.state = "keyless";
