@@ -266,6 +266,7 @@ def test_a_blend_that_ends_while_the_page_is_open_appears_on_the_plane(
     found = page.locator("run-view .plane-point")
     expect(found).to_have_count(4)
     expect(page.locator("run-view")).to_contain_text("α = 0.8 is chosen: it keeps most.")
+    expect(page.locator("run-view")).not_to_contain_text("To win back")
     expect(page.locator("run-view")).to_have_attribute("data-state", "finished")
     page.locator(".plane-point-chosen").focus()
     says = page.locator(".plane-point-chosen .plane-says")

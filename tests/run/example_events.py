@@ -19,6 +19,7 @@ ROW: dict[str, Any] = {
     "after": 482,
     "parts": PARTS,
 }
+LOST = {"place": "rows.jsonl:5", "tokens": 400, "answer": 31}
 COUNTS = {
     "rows": 1080,
     "read": 1200,
@@ -52,6 +53,7 @@ def told() -> dict[str, Any]:
             {"place": "rows.jsonl:8", "tokens": 90, "answer": 70},
             {"place": "rows.jsonl:3", "tokens": 12, "answer": 0},
         ],
+        "dropped": [LOST, {"place": "rows.jsonl:6", "tokens": 0, "answer": 0}],
         "notes": [
             {
                 "text": "an answer is empty, so that only its end token is trained",

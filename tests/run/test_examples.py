@@ -52,6 +52,8 @@ def test_the_panel_says_what_is_trained_and_what_is_special(js: JavaScript) -> N
         "Answers end with<|end|>1079 examples",
         "4 examples are truncated: 120 tokens at the end are lost, most at rows.jsonl:8 (90 tokens,"
         " 70 of its answer), rows.jsonl:3 (12 tokens, 0 of its answer).",
+        "2 examples are dropped, without a token that is trained: rows.jsonl:5 (all 31 tokens of"
+        " its answer truncated), rows.jsonl:6 (no answer).",
         "3 examples are duplicated, token for token; the first: rows.jsonl:9.",
         "1 example ends without a stop token: the model does not learn to stop there.",
         "2 examples: an answer is empty, so that only its end token is trained; the first: rows",

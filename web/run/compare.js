@@ -73,6 +73,22 @@ export function pathOf({ right }) {
 }
 
 /**
+ * Returns the intervals of a path's last point: Wilson's, which hold where no row or every row is right.
+ * @param {Run} run
+ */
+export function withinOf(run) {
+  const { task, general } = pathOf(run).at(-1);
+  return { task: wilson(task, run.right.task.of), general: wilson(general, run.right.general.of) };
+}
+
+function wilson(share, rows) {
+  const z = 1.96; // of 95%
+  const middle = share + (z * z) / (2 * rows);
+  const half = z * Math.sqrt((share * (1 - share)) / rows + (z * z) / (4 * rows * rows));
+  return [middle - half, middle + half].map((end) => Math.min(1, Math.max(0, end / (1 + (z * z) / rows))));
+}
+
+/**
  * Returns what `blend` made of a run's model, over the plane: the models that have answers of both sets.
  * @param {Run} run
  * @returns {import("../plots/plane.js").Blend[]}

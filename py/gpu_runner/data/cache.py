@@ -32,7 +32,7 @@ from platformdirs import user_cache_path
 
 from gpu_runner.config.source import RowSource, parse
 from gpu_runner.data import hub
-from gpu_runner.data.dataset import EncodedDataset, EncodingSummary
+from gpu_runner.data.dataset import MOST_NAMED, DroppedExample, EncodedDataset, EncodingSummary
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import (
     ExampleArrays,
@@ -186,6 +186,9 @@ class CachedSource:
         wanted = self._wanted(rows)
         chosen = np.flatnonzero(wanted & (arrays.trainable > 0))
         cut = arrays.cut[wanted]
+        others = np.flatnonzero(wanted & (arrays.trainable == 0))
+        most = others[np.argsort(-arrays.cut[others], kind="stable")[:MOST_NAMED]]
+        stored = StoredPlaces(arrays, most, place), StoredRows(arrays, most)
         summary, bad = self._summary, self.bad
         if held_out:
             summary, bad = EncodingSummary(read=len(np.unique(arrays.origin[wanted]))), ()
@@ -196,7 +199,8 @@ class CachedSource:
             rows_read=summary.read + len(bad),
             cut_rows=int((cut > 0).sum()),
             cut_tokens=int(cut.sum()),
-            untrainable_rows=int(wanted.sum()) - len(chosen),
+            untrainable_rows=len(others),
+            dropped=tuple(map(DroppedExample, *stored, StoredExamples(arrays, most))),
             sha256=self._first_sha256 or self._digest(chosen),
             bad_rows=bad,
             notes=summary.notes,

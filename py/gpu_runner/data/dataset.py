@@ -26,6 +26,8 @@ GENERAL: Final = "general"
 """The first part of the names of suites that measure what is forgotten."""
 _REPORT_EVERY: Final = 256  # rows between two reports of progress
 _MOST_NOTES: Final = 8
+MOST_NAMED: Final = 3
+"""Examples that lost most to truncation, which are named."""
 
 
 class Note(NamedTuple):
@@ -65,6 +67,14 @@ class EncodingSummary:
             merge_notes(Note(*note) for part in parts for note in part["notes"]),
             *(sum(part[key] for part in parts) for key in ("read", "split", "in_template")),
         )
+
+
+class DroppedExample(NamedTuple):
+    """An example that is left out because nothing of it can be trained."""
+
+    place: str
+    row: Row
+    example: Example
 
 
 def merge_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
@@ -108,6 +118,8 @@ class EncodedDataset:
     """See `EncodingSummary.in_template`."""
     places: Sequence[str] = ()
     """Where each of `rows` was read."""
+    dropped: tuple[DroppedExample, ...] = ()
+    """Of `untrainable_rows` those that lost most to truncation."""
     parts: tuple[tuple[EncodedDataset, float], ...] = ()
     """The data sets that it was mixed of, each with its weight."""
     made_of: Mapping[str, tuple[str, float]] = field(default_factory=dict)
@@ -261,6 +273,8 @@ class EncodedRows:
             for text, example in zip(one.texts, one.examples, strict=True)
         ]
         trainable = [found for found in encoded if found[2].trainable_tokens]
+        others = [found for found in encoded if not found[2].trainable_tokens]
+        others.sort(key=lambda found: -found[2].cut_tokens)
         examples = InMemoryExamples(example for _, _, example in trainable)
         return EncodedDataset(
             name=name,
@@ -269,7 +283,11 @@ class EncodedRows:
             rows_read=summary.read + len(bad),
             cut_rows=sum(example.cut_tokens > 0 for _, _, example in encoded),
             cut_tokens=sum(example.cut_tokens for _, _, example in encoded),
-            untrainable_rows=len(encoded) - len(trainable),
+            untrainable_rows=len(others),
+            dropped=tuple(
+                DroppedExample(place, dict(row), example)
+                for place, row, example in others[:MOST_NAMED]
+            ),
             sha256=fingerprint(examples),
             bad_rows=bad,
             notes=summary.notes,

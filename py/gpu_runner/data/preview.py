@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpu_runner.data.dataset import EncodedDataset
+from gpu_runner.data.dataset import MOST_NAMED, EncodedDataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed, bins
@@ -130,10 +130,20 @@ def find_duplicates(data: EncodedDataset) -> tuple[int, str]:
     return len(again), data.places[again[0]] if again else ""
 
 
-def find_truncated(data: EncodedDataset, encoder: Encoder, most: int) -> list[Truncated]:
-    """Return the examples that lost most of their tokens to truncation, at most so many."""
+def find_dropped(data: EncodedDataset, encoder: Encoder) -> list[Truncated]:
+    """Return the examples without a trained token that lost most to truncation, of any set."""
+    found = [one for part in data.sets() for one in part.dropped]
+    found.sort(key=lambda one: -one.example.cut_tokens)
+    return [
+        Truncated(place, example.cut_tokens, encoder.answer_lost(row, example))
+        for place, row, example in found[:MOST_NAMED]
+    ]
+
+
+def find_truncated(data: EncodedDataset, encoder: Encoder) -> list[Truncated]:
+    """Return the trained examples that lost most of their tokens to truncation."""
     cuts = data.examples.cuts
-    worst = [int(n) for n in np.argsort(-cuts, kind="stable")[:most] if cuts[n]]
+    worst = [int(n) for n in np.argsort(-cuts, kind="stable")[:MOST_NAMED] if cuts[n]]
     return [
         Truncated(data.places[n], int(cuts[n]), encoder.answer_lost(data.rows[n], data.examples[n]))
         for n in worst

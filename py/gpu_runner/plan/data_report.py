@@ -32,7 +32,6 @@ from gpu_runner.data.rows import ReportProgress, no_progress
 from gpu_runner.text import counted, printable, sentence
 
 AROUND: Final = 16  # tokens before an answer in a short view, and twice as many from its start
-MOST_TRUNCATED: Final = 3
 LEVELS: Final = "▁▂▃▄▅▆▇█"
 _TRAINED, _READ = "bold green", "dim"
 
@@ -110,7 +109,8 @@ def show_data(
         ("lengths", _lengths(preview.measure_lengths(rows.examples.lengths))),
         ("template", _template(rows, encoder)),
         ("duplicates", _repeated(*preview.find_duplicates(rows))),
-        ("truncated", _truncated(preview.find_truncated(rows, encoder, MOST_TRUNCATED))),
+        ("truncated", _truncated(preview.find_truncated(rows, encoder))),
+        ("dropped", _dropped(rows, preview.find_dropped(rows, encoder))),
         ("held out", _shared(shared)),
         ("padding", _padding(config, rows)),
     ):
@@ -189,6 +189,18 @@ def _repeated(again: int, first: str) -> str:
 def _truncated(found: Sequence[preview.Truncated]) -> str:
     worst = [f"{one.place} ({one.tokens:,} tokens, {one.answer:,} of its answer)" for one in found]
     return f"most at {', '.join(worst)}; --seq-len keeps more" if found else ""
+
+
+def _dropped(rows: EncodedDataset, found: Sequence[preview.Truncated]) -> str:
+    if not found:
+        return ""
+    count = sum(part.untrainable_rows for part in rows.sets())
+    lost = "all {} of its answer truncated"
+    named = [
+        f"{one.place} ({lost.format(counted(one.answer, 'token')) if one.answer else 'no answer'})"
+        for one in found
+    ]
+    return f"{counted(count, 'example')} without a trained token: {', '.join(named)}"
 
 
 def _template(rows: EncodedDataset, encoder: Encoder) -> str:

@@ -136,7 +136,6 @@ EXTREME: Final = 3
 """How many of the hardest and of the easiest are shown."""
 MOST_BYTES: Final = 12 * 1024
 MOST_NOTES: Final = 12
-MOST_TRUNCATED: Final = 3
 """Examples that are named because they lost most of their tokens."""
 _TOKENS: Final = (160, 80, 40, 20, 8)  # of an example: the most for which the line is short enough
 _LONGEST: Final = 64  # characters of a token; four times as many of a place or a remark
@@ -181,10 +180,8 @@ def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -
         },
         "trained_ratio": rows.trainable_tokens / rows.tokens,
         "repeated_first": _short_place(where),
-        "truncated": [
-            {"place": _short_place(one.place), "tokens": one.tokens, "answer": one.answer}
-            for one in preview.find_truncated(rows, encoder, MOST_TRUNCATED)
-        ],
+        "truncated": _losses(preview.find_truncated(rows, encoder)),
+        "dropped": _losses(preview.find_dropped(rows, encoder)),
         "notes": [_note(note) for note in _notes(sets)[:MOST_NOTES]],
         "ends": [
             {"text": _short(one.text), "token": one.token, "rows": one.rows} for one in ends[:3]
@@ -193,6 +190,13 @@ def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -
         "padding": {"ratio": ratio, "sequences": sequences},
         "template_ratio": preview.template_share(rows, encoder),
     }
+
+
+def _losses(found: Iterable[preview.Truncated]) -> list[dict[str, Any]]:
+    return [
+        {"place": _short_place(one.place), "tokens": one.tokens, "answer": one.answer}
+        for one in found
+    ]
 
 
 def lengths_payload(lengths: Iterable[int]) -> dict[str, Any]:

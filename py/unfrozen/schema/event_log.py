@@ -124,19 +124,19 @@ _ROW: Final = record(
 is a token that goes on with the character of the one before; `before` and `after` count tokens that
 are not told, `cut` those that were dropped.
 """
+_LOSS: Final = record(
+    {"place": string(1024), "tokens": integer(), "answer": integer()},
+    required=("place", "tokens", "answer"),
+)
+"""What truncation dropped of a row, and how much of that is of its answer."""
 _ROWS: Final = record(
     {
         "how": string(1024),
         "counts": COUNTS,
         "trained_ratio": number(0, 1),
         "repeated_first": string(1024),
-        "truncated": array(
-            record(
-                {"place": string(1024), "tokens": integer(), "answer": integer()},
-                required=("place", "tokens", "answer"),
-            ),
-            16,
-        ),
+        "truncated": array(_LOSS, 16),
+        "dropped": array(_LOSS, 16),
         "notes": array(
             record(
                 {"text": string(1024), "rows": integer(), "first": string(1024)},

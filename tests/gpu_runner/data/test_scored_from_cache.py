@@ -78,6 +78,10 @@ def test_scored_rows_from_disk_are_those_of_memory(
         assert [json.dumps(row) for row in disk.rows] == [json.dumps(row) for row in memory.rows]
         for field in FIELDS:
             assert getattr(disk, field) == getattr(memory, field), field
+        assert [one.example for one in disk.dropped] == [one.example for one in memory.dropped]
+        assert json.dumps([one.row for one in disk.dropped]) == json.dumps(
+            [one.row for one in memory.dropped]
+        )
 
 
 def test_the_second_time_no_scored_row_is_read_or_encoded(

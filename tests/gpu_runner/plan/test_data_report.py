@@ -16,8 +16,8 @@ ROWS = [
 ]
 
 
-def printed(encoder: Encoder, **look: bool) -> str:
-    rows = encode_dataset("data", ROWS, encoder)
+def printed(encoder: Encoder, *more: tuple[str, dict[str, str]], **look: bool) -> str:
+    rows = encode_dataset("data", [*ROWS, *more], encoder)
     with io.StringIO() as text:
         colours = "truecolor" if look else None
         console = Console(file=text, width=200, highlight=False, color_system=colours, **look)
@@ -58,6 +58,13 @@ def test_numbers_and_the_hardest_row_are_reported() -> None:
 def test_truncated_rows_are_named_with_what_their_answers_lost() -> None:
     said = printed(Encoder(tiny_llama.tokenizer(), 6))
     assert "most at a:1 (1 tokens, 1 of its answer); --seq-len keeps more" in said
+
+
+def test_rows_that_lose_their_whole_answer_are_named() -> None:
+    lost = ("a:3", {"prompt": "1" * 12, "completion": "22"})
+    said = printed(Encoder(tiny_llama.tokenizer(), 6), lost)
+    expected = "1 example without a trained token: a:3 (all 3 tokens of its answer truncated)"
+    assert expected in said
 
 
 def test_prompts_that_go_through_a_chat_template_are_reported() -> None:

@@ -74,8 +74,10 @@ def test_it_counts_what_is_special_of_every_set_of_a_mix(model_dir: Path, tmp_pa
     counts = {"cut": 2, "untrained": 1, "bad": 1, "repeated": 2, "endless": 0, "rows": 12}
     assert {name: told["counts"][name] for name in counts} == counts
     assert told["repeated_first"] == "more.jsonl:1"
-    (cut,) = told["truncated"]  # of two, one has nothing left to train
-    assert (cut["place"], cut["tokens"], cut["answer"]) == ("mine.jsonl:11", 141, 141)
+    assert told["truncated"] == [{"place": "mine.jsonl:11", "tokens": 141, "answer": 141}]
+    (lost,) = told["dropped"]
+    assert (lost["place"], lost["answer"]) == ("mine.jsonl:9", len("cut away") + 1)
+    line(tmp_path, told)
     assert [note["rows"] for note in told["notes"]] == [1, 1]
     assert any("an answer is empty" in note["text"] for note in told["notes"])
     assert any("the key 'meta' is not used" in note["text"] for note in told["notes"])

@@ -117,3 +117,69 @@ def test_a_blend_without_answers_is_no_curve(node: Node) -> None:
     sets = {"task": {"loss": 1.0, "exact": None, "of": None, "change": None}}
     made = {"how": "", "chosen": None, "reason": "", "points": [{"alpha": 1, "sets": sets}]}
     assert node.call("run/compare", "blendsOf", {"blends": [made]}) == []
+
+
+def texts_of(tree: ElementTree.Element, name: str) -> list[str]:
+    return [text.text or "" for text in with_class(tree, name)]
+
+
+def compared(node: Node, *runs: dict[str, Any]) -> ElementTree.Element:
+    """Without a challenge, as runs are compared."""
+    html = node.html("plots/plane", "planeView", None, list(runs), WIDTH)
+    return ElementTree.fromstring(f"<p>{html}</p>")
+
+
+def test_axes_reach_as_far_as_points_and_intervals_need_and_say_so(node: Node) -> None:
+    within = {"task": [0.0, 0.06], "general": [0.81, 0.97]}
+    tree = compared(node, run(1, (0, 0.92), (0.02, 0.9)) | {"within": within})
+    assert texts_of(tree, "plot-tick") == [
+        *("80%", "85%", "90%", "95%", "100%"),
+        *("0%", "2%", "4%", "6%", "8%", "10%"),
+    ]
+    (note,) = with_class(tree, "run-chart-note")
+    assert note.text == "Axes cut to the points: learned 0% to 10%, kept 80% to 100%."
+    (cross,) = with_class(tree, "plane-within")
+    numbers = [float(number) for number in re.findall(r"[\d.]+", cross.attrib["d"])]
+    assert min(numbers) >= 30
+    assert max(numbers) <= WIDTH - 18
+
+
+def test_axes_that_are_not_cut_say_nothing(node: Node) -> None:
+    tree = compared(node, run(1, (0, 1), (1, 0)))
+    assert with_class(tree, "run-chart-note")[0].text is None
+
+
+def test_numbers_of_runs_that_end_alike_stand_apart_and_lead_to_their_points(node: Node) -> None:
+    tree = compared(node, *(run(number, (0, 1), (0.5, 0.5)) for number in (1, 2, 3)))
+    groups = with_class(tree, "page-run-dot-run")
+    badges = [
+        (float(text.attrib["x"]), float(text.attrib["y"]) - 4)
+        for group in groups
+        for text in group
+        if text.tag.endswith("text")
+    ]
+    for index, (x, y) in enumerate(badges):
+        assert all(max(abs(x - a), abs(y - b)) >= 20 for a, b in badges[:index])
+    assert len({turns(group)[-1] for group in groups}) == 1
+    ends = {leader.attrib["d"].split("L")[0] for leader in with_class(tree, "plane-leader")}
+    assert len(ends) == 1
+    assert len(with_class(tree, "plane-leader")) == 2
+
+
+def test_points_of_a_blend_that_cover_one_another_share_a_label(node: Node) -> None:
+    points = [blended(0, 0, 1), blended(0.5, 0.5, 1), blended(0.6, 0.5, 1), blended(1, 1, 0.5)]
+    made = {"blends": [{"how": "", "chosen": 0.6, "reason": "", "points": points}]}
+    blends = node.call("run/compare", "blendsOf", made)
+    tree = compared(node, run(1, (0, 1), (1, 0.5)) | {"blends": blends})
+    (group,) = with_class(tree, "plane-blend")
+    labels = [text for text in group if text.tag.endswith("text")]
+    assert [label.text for label in labels] == ["α 0.6, 0.5", "α 0", "α 1"]
+    assert "before" in ElementTree.tostring(tree, encoding="unicode")
+
+
+def test_an_interval_of_shares_holds_where_none_or_all_are_right(node: Node) -> None:
+    right = {"x": [0, 9], "y": [0.5, 0.0], "of": 64}
+    kept = {"x": [0, 9], "y": [1.0, 1.0], "of": 64}
+    found = node.call("run/compare", "withinOf", {"right": {"task": right, "general": kept}})
+    assert found["task"] == pytest.approx([0, 0.0566], abs=1e-4)  # Wilson, as statsmodels gives it
+    assert found["general"] == pytest.approx([0.9434, 1], abs=1e-4)

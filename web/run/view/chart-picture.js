@@ -4,6 +4,7 @@ import { fileName, saveFile } from "../../figures/tools.js";
 import { h, toDom } from "../../figures/vnode.js";
 import { plotFile } from "../../plots/export.js";
 import { axisTitleView, xAxisView, yAxisView } from "../../plots/guides.js";
+import { round } from "../../plots/marks.js";
 import { linearScale } from "../../plots/scale.js";
 import { thinned, valueScale, xRange } from "./chart-data.js";
 
@@ -67,10 +68,6 @@ function endsView(lines, left, top) {
   });
   return named.map(({ line, x, y }) =>
     h("text", { class: `run-curve-end ${line.color.slice(2)}`, x: round(x), y: round(y), dy: "0.35em" }, line.end ?? line.label));
-}
-
-function round(pixels) {
-  return Math.round(pixels * 10) / 10;
 }
 
 /** Offers a chart as a file. @param {Chart} chart @param {"svg" | "png"} kind */

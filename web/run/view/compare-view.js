@@ -7,7 +7,7 @@ import { formatBytes, formatDelta, formatLoss } from "../../figures/number.js";
 import { h } from "../../figures/vnode.js";
 import { planeView } from "../../plots/plane.js";
 import { tableView } from "../../tables/view.js";
-import { axisOf, blendsOf, differingSettings, frontier, lossDifference, pathOf, scoreText } from "../compare.js";
+import { axisOf, blendsOf, differingSettings, frontier, lossDifference, pathOf, scoreText, withinOf } from "../compare.js";
 import { metricOf } from "../../schema/schema.js";
 import { smoothed } from "./charts.js";
 
@@ -115,13 +115,14 @@ function lossLines(one, { axis, smooth }) {
 export function planeOf(runs, width = 640) {
   const paths = runs
     .map((one) => ({ ...one, path: pathOf(one.run), blends: blendsOf(one.run), isShown: true, hasPoints: true }))
-    .filter(({ path }) => path.length);
+    .filter(({ path }) => path.length)
+    .map((one) => ({ ...one, within: withinOf(one.run) }));
   if (paths.length === 0) return null;
   const best = frontier(paths.flatMap(({ path }) => path));
   return [
     h("h3", { class: "run-chart-title" }, "What was learned, and what was kept"),
     ...planeView(null, paths, width, best),
-    h("p", { class: "run-chart-note quiet" }, "A path is a run, a point an evaluation. Joined: points that no other beats in both respects.", paths.some(({ blends }) => blends.length) && ` ${BLENDED}`),
+    h("p", { class: "run-chart-note quiet" }, "A path is a run, a point an evaluation; the cross at its end is the 95% interval (Wilson) of both shares. Joined: points that no other beats in both respects.", paths.some(({ blends }) => blends.length) && ` ${BLENDED}`),
   ];
 }
 

@@ -35,7 +35,8 @@ export function examplesView(rows, width) {
   );
 }
 
-function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: first, truncated = [], template_ratio: template, held_out: held }) {
+function factsView(rows) {
+  const { counts, trained_ratio: ratio, ends = [], template_ratio: template, held_out: held } = rows;
   const facts = [
     ["Examples", many(counts.rows), `of ${many(counts.read)} read`],
     ["Tokens", many(counts.tokens), ""],
@@ -44,7 +45,7 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
     held?.rows > 0 && ["Held out", many(held.rows), held.trained ? "" : "none of them trained"],
     ends.length > 0 && ["Answers end with", revealHidden(ends[0].text), `${many(ends[0].rows)} examples`],
   ].filter(Boolean);
-  const flaws = flawsOf({ ...counts, leaked: held?.trained }, first, truncated);
+  const flaws = flawsOf(rows);
   return [
     h(
       "dl",
@@ -59,24 +60,32 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
 }
 
 /** Returns a sentence on each flaw of some examples. */
-function flawsOf(counts, first, truncated) {
+function flawsOf({ counts, repeated_first: first = "", truncated = [], dropped = [], held_out: held }) {
   const rows = (count, one, more) => `${many(count)} ${count === 1 ? `example ${one}` : `examples ${more}`}`;
   return [
-    [counts.cut, "is", "are", [` truncated: ${many(counts.cut_tokens)} tokens at the end are lost`, worstView(truncated), "."]],
-    [counts.repeated, "is", "are", [" duplicated, token for token; the first: ", revealHidden(first ?? ""), "."]],
+    [counts.cut, "is", "are", [` truncated: ${many(counts.cut_tokens)} tokens at the end are lost`, namedView(truncated, ", most at ", answerText), "."]],
+    [counts.repeated, "is", "are", [" duplicated, token for token; the first: ", revealHidden(first), "."]],
     [counts.endless, "ends", "end", " without a stop token: the model does not learn to stop there."],
-    [counts.untrained, "is", "are", " dropped: no token of theirs is trained."],
+    [counts.untrained, "is", "are", [" dropped, without a token that is trained", namedView(dropped, ": ", lostText), "."]],
     [counts.bad, "is", "are", " dropped: they cannot be read."],
     [counts.replayed, "is", "are", " replayed from earlier data."],
-    [counts.leaked, "is", "are", " held out and trained as well, token for token: their loss says nothing of new ones."],
+    [held?.trained, "is", "are", " held out and trained as well, token for token: their loss says nothing of new ones."],
   ]
     .filter(([count]) => count > 0)
     .map(([count, one, more, what]) => [rows(count, one, more), what]);
 }
 
-function worstView(truncated) {
-  const lost = ({ place, tokens, answer }) => [revealHidden(place), ` (${tokensText(tokens)}, ${many(answer)} of its answer)`];
-  return truncated.map((one, index) => [index ? ", " : ", most at ", lost(one)]);
+/** Names the examples that lost most. */
+function namedView(some, start, textOf) {
+  return some.map((one, index) => [index ? ", " : start, revealHidden(one.place), ` (${textOf(one)})`]);
+}
+
+function answerText({ tokens, answer }) {
+  return `${tokensText(tokens)}, ${many(answer)} of its answer`;
+}
+
+function lostText({ answer }) {
+  return answer > 0 ? `all ${tokensText(answer)} of its answer truncated` : "no answer";
 }
 
 function legendView() {

@@ -337,12 +337,14 @@ export class RunList extends HTMLElement {
     actions.hidden = rows.length === 0;
     if (rows.length === 0) form.hidden = true;
     const canNote = runner.noting && rows.every((row) => row.noted);
+    const files = this.#isComparing ? rows.filter(({ kind }) => kind === "file").map(({ name }) => name) : [];
     const drawn = JSON.stringify([rows.map(({ key, archived }) => [key, archived]), canNote, this.#absent, this.#isComparing]);
     if (actions.dataset.drawn === drawn) return;
     actions.dataset.drawn = drawn;
     form.hidden = true;
     const buttons = [make("span", { className: "numeric" }, `${rows.length} chosen`), this.#compareButton(rows.length)];
     if (this.#absent) buttons.push(make("span", { className: "soft", role: "status" }, `Not here: ${this.#absent}. It was removed, or is on another machine.`));
+    if (files.length) buttons.push(make("span", { className: "soft" }, `Not in the address: ${files.join(", ")}, which only this page has. Save a report to send it.`));
     if (canNote) buttons.push(...this.#noteButtons(rows));
     else buttons.push(make("span", { className: "faint" }, runner.noting || !runner.runs.length ? UNNOTED : "This server only shows runs: it can be reached from other machines."));
     actions.replaceChildren(...buttons);

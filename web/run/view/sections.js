@@ -101,7 +101,7 @@ export async function addControl(parts) {
 /** Updates the controls to the state of the view; they are hidden where the server allows none. */
 export function drawControl(parts, view, allowed) {
   const { commands, start, ask, blend } = parts;
-  const isTyped = !allowed && view.kind === "live" && canBlend(view.run, view.health);
+  const isTyped = !allowed && view.kind === "live" && canBlend(view.run, view.health) && view.run.blends.length === 0;
   redraw(parts, parts.blendCommand, isTyped ? blendCommandView(view.run) : null);
   if (!commands?.show || !ask.show) return; // their modules still load
   if (allowed) ask.show(view);
