@@ -193,6 +193,7 @@ def way_back(found: Outcome, run: Path, control: ForgettingControl) -> Outcome:
     from safetensors.torch import load_file
 
     from gpu_runner.run.blend import BlendOptions, blend
+    from gpu_runner.run.run_models import load_initial
 
     out = run / control.id
     options = BlendOptions(out=out)
@@ -203,11 +204,10 @@ def way_back(found: Outcome, run: Path, control: ForgettingControl) -> Outcome:
     scores = {
         one.suite: one for point in made.curve if point.alpha == made.alpha for one in point.scores
     }
-    before, after = (
-        load_file(place / "model.safetensors") for place in (demo.model_dir(), made.model)
-    )
-    moved = sum(float((after[name] - before[name]).square().sum()) for name in before)
-    size = sum(float(tensor.square().sum()) for tensor in before.values())
+    before = load_initial(run, torch.device("cpu")).model.state_dict()
+    after = load_file(made.model / "model.safetensors")
+    moved = sum(float((tensor - before[name]).square().sum()) for name, tensor in after.items())
+    size = sum(float(before[name].square().sum()) for name in after)
     right = {
         suite: [was[0], exact.right, was[2]]
         for suite, was in found.right.items()

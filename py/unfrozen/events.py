@@ -130,6 +130,20 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("eval/task_loss", "nats", "Task loss", "Held-out loss on the task being learned."),
     Metric("eval/general_loss", "nats", "General loss", "Held-out loss on the general sets."),
     Metric(
+        "eval/task_kl",
+        "nats",
+        "KL, task",
+        "KL(θ₀‖θ) a token on held-out examples of the task, at least: by θ₀'s likeliest tokens.",
+        chart="KL from the model before",
+    ),
+    Metric(
+        "eval/general_kl",
+        "nats",
+        "KL, general",
+        "KL(θ₀‖θ) a token on the general sets, at least: by θ₀'s likeliest tokens.",
+        chart="KL from the model before",
+    ),
+    Metric(
         "eval/ema_task_loss",
         "nats",
         "Task loss, EMA",

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any, Final, Literal
@@ -35,30 +35,47 @@ from gpu_runner.data.feed import IGNORED, Batch, BatchReference
 from gpu_runner.model.attention import bounds_arguments, isolates, skip_packing_detection
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
+_TINY: Final = torch.finfo(torch.float32).tiny
 Kind = Literal["full", "chunked", "linear"]
 LINEAR: Final[Kind] = "linear"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """What is noted of N trainable tokens: whether each is the likeliest, and −log p in nats."""
+    """What is noted of N trainable tokens: whether each is the likeliest, and −log p in nats.
+
+    And, where `most` is not 0, so many likeliest tokens in its place, with their log p.
+    """
 
     hits: Tensor
     """(N,), bool."""
     losses: Tensor
     """(N,), fp32."""
+    most: int = 0
+    _top: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    def note(self, part: slice, below: Tensor, log_sums: Tensor) -> None:
-        """Note tokens that lie `below` the likeliest, of logits whose exponentials sum to these."""
+    def note(self, part: slice, below: Tensor, shares: Tensor, sums: Tensor) -> None:
+        """Note tokens whose logits lie `below` the largest; `shares` (C, V) are p times `sums`."""
         torch.eq(below, 0, out=self.hits[part])
-        self.losses[part] = below + log_sums
+        log_sums = sums.log()
+        self.losses[part] = below + log_sums.flatten()
+        if self.most:  # all but one of a small vocabulary
+            found, tokens = shares.topk(min(self.most, shares.shape[1] - 1), dim=1)
+            self._top.append((tokens, found.clamp(min=_TINY).log() - log_sums))
+
+    @property
+    def top(self) -> tuple[Tensor, Tensor]:
+        """The `most` likeliest tokens (N, K), and their log p in fp32."""
+        tokens, log_p = zip(*self._top, strict=True)
+        return torch.cat(tokens), torch.cat(log_p)
 
     @classmethod
-    def of(cls, tokens: int, device: torch.device) -> TokenScores:
+    def of(cls, tokens: int, device: torch.device, most: int = 0) -> TokenScores:
         """Return room for so many tokens."""
         return cls(
             torch.empty(tokens, dtype=torch.bool, device=device),
             torch.empty(tokens, dtype=torch.float32, device=device),
+            most,
         )
 
 
@@ -79,7 +96,7 @@ def loss_sum(
     def at_head(hidden: Tensor) -> Tensor:
         inputs = hidden.flatten(0, 1).index_select(0, positions)  # (N, h) of (B·T, h)
         if plain and scores is not None:
-            return _linear(inputs, head.weight, targets, scores=scores)
+            return _linear(inputs, head.weight, targets, reference, scores)
         if plain:
             return _LOSSES[kind](inputs, head.weight, targets, reference)
         logits: Tensor = forward(inputs[None])  # (1, N, V), which the model then changes
@@ -89,39 +106,11 @@ def loss_sum(
     if plain:
         return found, batch.trainable_tokens
     if scores is not None:
-        torch.eq(found[0].argmax(dim=1), targets, out=scores.hits)
-        scores.losses.copy_(F.cross_entropy(found[0].float(), targets, reduction="none"))
+        below = found[0].float().amax(dim=1, keepdim=True) - found[0].float()
+        shares = below.neg().exp()
+        at = below.gather(1, targets[:, None]).flatten()
+        scores.note(slice(None), at, shares, shares.sum(dim=1, keepdim=True))
     return _entropy_of(found[0].float(), targets, reference), batch.trainable_tokens
-
-
-def likeliest(model: Any, batch: Batch, most: int) -> tuple[Tensor, Tensor]:
-    """Return the `most` likeliest tokens (N, K) at each trainable token, and their log p in fp32.
-
-    Of a vocabulary that is no larger than that, all but one.
-    """
-    positions, _ = batch.find_targets()
-    head = model.get_output_embeddings()
-    forward, plain, found = head.forward, is_plain_head(model, head), []
-
-    def take(logits: Tensor) -> None:
-        log_p = logits.float().log_softmax(dim=1)
-        values, tokens = log_p.topk(min(most, log_p.shape[1] - 1), dim=1)
-        found.append((tokens, values))
-
-    def at_head(hidden: Tensor) -> Tensor:
-        inputs = hidden.flatten(0, 1).index_select(0, positions)
-        if not plain:
-            logits: Tensor = forward(inputs[None])
-            return logits
-        for part in inputs.split(LINEAR_CHUNK):
-            take(F.linear(part, head.weight))
-        return hidden.new_zeros(())
-
-    logits = _forward(model, batch, at_head)
-    if not plain:
-        take(logits[0])
-    tokens, values = zip(*found, strict=True)
-    return torch.cat(tokens), torch.cat(values)
 
 
 def _forward(model: Any, batch: Batch, at_head: Callable[[Tensor], Tensor]) -> Tensor:
@@ -335,7 +324,7 @@ class _LinearEntropy(torch.autograd.Function):
                     pull, factor, more = _pull(here, at_top.sub_(sums.log()))
                     total += here.note(pull)
                 if scores is not None:
-                    scores.note(part, below.flatten(), sums.log().flatten())
+                    scores.note(part, below.flatten(), slope, sums)
                 if by_hidden is not None:
                     if here is not None:
                         slope.mul_(factor.add_(1).div_(sums)).scatter_add_(1, here.tokens, more)
@@ -347,8 +336,7 @@ class _LinearEntropy(torch.autograd.Function):
                     if by_weight is not None:
                         _add_product(by_weight, slope, inputs[part], first=not start)
                 del slope, below  # before the next chunk allocates its own
-        ctx.gradients = by_hidden, by_weight
-        ctx.dtype = hidden.dtype
+        ctx.gradients, ctx.dtype = (by_hidden, by_weight), hidden.dtype
         return total
 
     @staticmethod

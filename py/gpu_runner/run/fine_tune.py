@@ -27,6 +27,7 @@ from rich.text import Text
 
 from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.checkpoint.origins import Origins, fingerprint
+from gpu_runner.checkpoint.sharded_directory import HELD_OUT
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.schema import SELF, SELF_FILE, TrainConfig
 from gpu_runner.data.dataset import TASK, EncodedDataset
@@ -92,6 +93,7 @@ from gpu_runner.train.gradients import FIRST_SCALE, GradientCheck
 from gpu_runner.train.initial_weights import InitialWeights, find_initial_weights
 from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
+from gpu_runner.train.reference import HeldOutReference
 from gpu_runner.train.step_position import StepPosition
 from gpu_runner.world import World, join
 from gpu_runner.world.peers import report
@@ -601,6 +603,7 @@ def _observer(
             plan.autocast,
             run.world,
             routers_of(run.model),
+            reference=HeldOutReference(run.directory / HELD_OUT, run.world, plan.suites),
         ),
         initial_weights=run.initial_weights,
         sampling=_sampling(plan),

@@ -246,7 +246,7 @@ class Recorder:
         load: Sequence[Sequence[float]] = (),
         averaged: Sequence[Score] = (),
     ) -> None:
-        """Log an evaluation: every loss beside that at step 0, the drift of the layers, the share
+        """Log an evaluation: every loss beside that at step 0, KL and drift from θ₀, the share
         of bf16 weights that did not change, and, of a mixture of experts, the load of each expert;
         task and general loss of the `averaged` weights.
         """
@@ -270,6 +270,7 @@ class Recorder:
             )
             if score.suite in (TASK, GENERAL):
                 m[f"eval/{score.suite}_loss"] = score.loss
+                m |= {} if score.kl is None else {f"eval/{score.suite}_kl": score.kl}
         for score in averaged:
             if score.suite in (TASK, GENERAL):
                 m[f"eval/ema_{score.suite}_loss"] = score.loss

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.address import find
-from gpu_runner.data.dataset import GENERAL
+from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.installed import short
 from gpu_runner.plan.data_report import describe_marks, describe_trained, format_near_answer
 from gpu_runner.plan.intervals import describe_rule
@@ -155,6 +155,13 @@ class Terminal:
             shown = f"{score.loss:.3f}" if is_task or step == 0 else signed(change)
             parts.append(f"{name} {shown}" + (f" ({signed(change)})" if is_task and step else ""))
         self.say(f"step {step}/{self._steps}  held-out loss: " + ", ".join(parts))
+        apart = [
+            f"{s.suite} {s.kl:.3g}"
+            for s in scores
+            if s.kl is not None and s.suite in (TASK, GENERAL)
+        ]
+        if apart and step:
+            self.say(f"step {step}/{self._steps}  KL from θ₀: " + ", ".join(apart))
         exact = [(s.suite.removeprefix("general/"), s.exact) for s in scores if s.suite in names]
         answered = [f"{name} {e.right}/{sum(e)}{_unstopped(e)}" for name, e in exact if e]
         if answered:

@@ -1,7 +1,8 @@
 """What the model can do: loss and exact match on held-out sets; and a few words.
 
 The task set says what is being learned, the general sets what is being forgotten. Both are scored
-at step 0 with the same rows and the same code, so a change is a change of the weights.
+at step 0 with the same rows and the same code, so a change is a change of the weights. Where a
+reference is kept, the model that is scored first is θ₀, and each later one has its KL from it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_runner.data.dataset import GENERAL, EncodedDataset
@@ -24,8 +26,10 @@ from gpu_runner.data.feed import Batch, collate
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import TokenScores, loss_sum
 from gpu_runner.model.routers import Routers
+from gpu_runner.train.reference import HeldOutReference
 from gpu_runner.world import World
 from unfrozen.held_out import ExactMatch, Interval, paired_difference
+from unfrozen.memory.loss import REFERENCE_TOP
 
 ANSWER_TOKENS: Final = 32
 """The end among them: answers that are no longer are counted by exact match."""
@@ -55,6 +59,9 @@ class Score:
     """The mean loss of each example in their order, of at most MOST_ROWS; else none."""
     row_right: Sequence[bool] = ()
     """Whether each of them is answered exactly; none without `exact`."""
+    kl: float | None = None
+    """KL(θ₀ ‖ θ) in nats a token, the mean over `kl_tokens`; a lower bound. None: not measured."""
+    kl_tokens: int = 0
 
 
 class ScoredLoss(Protocol):
@@ -117,6 +124,8 @@ class Evaluator:
     routers: Routers = field(default_factory=Routers)
     """Of a mixture of experts: where the tokens of all sets went is counted anew by each `run`."""
     loss: ScoredLoss = loss_sum
+    reference: HeldOutReference | None = None
+    """For the KL from θ₀; where it is not known, the model that `run` is given is θ₀."""
 
     def run(self, model: Any, progress: Progress = no_progress) -> list[Score]:
         """Score every suite; with general ones, `general` is the mean over all their tokens."""
@@ -137,13 +146,18 @@ class Evaluator:
                 ]
         finally:
             model.train(was_training)
+        if self.reference is not None and not self.reference.known:
+            self.reference.finish()
         parts = [score for score in scores if score.suite.startswith(f"{GENERAL}/")]
         if parts:
             tokens = sum(part.tokens for part in parts)
+            read = sum(part.kl_tokens for part in parts)
             total = sum(part.loss * part.tokens for part in parts)
             answered = [part.exact for part in parts if part.exact]
             exact = sum(answered, ExactMatch()) if answered else None
-            scores.append(Score(GENERAL, total / tokens, tokens, exact))
+            apart = sum((part.kl or 0.0) * part.kl_tokens for part in parts)
+            kl = apart / read if read else None
+            scores.append(Score(GENERAL, total / tokens, tokens, exact, kl=kl, kl_tokens=read))
         return scores
 
     def _score(
@@ -152,35 +166,51 @@ class Evaluator:
         by_length = np.argsort(rows.examples.lengths, kind="stable")  # little padding
         starts = range(0, len(by_length), self.batch_size)
         counts_answers = has_short_answers(rows.examples)
-        total, tokens, exact = 0.0, 0, ExactMatch()
+        exact, sums = ExactMatch(), torch.zeros(3, dtype=torch.float64)  # loss, KL, tokens
         by_row = np.zeros((2, len(by_length)))  # mean loss; whether it is answered exactly
-        with torch.no_grad(), self.autocast():
+        kept = self.reference
+        known = kept and kept.known.get(suite)
+        noting = nullcontext() if kept is None or known else kept.noting(suite)
+        with torch.no_grad(), self.autocast(), noting as note:
             for turn in range(0, len(starts), self.world.size):
                 mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
                 start = starts[turn + self.world.rank if mine else 0]
                 chosen = by_length[start : start + self.batch_size]
                 examples = [rows.examples[index] for index in chosen]
-                batch = collate(examples, self.pad_id).to(self.device)
-                noted = TokenScores.of(batch.trainable_tokens, self.device)
+                lengths = [example.trainable_tokens for example in examples]
+                reference = known.of(chosen.tolist(), lengths) if known else None
+                batch = replace(collate(examples, self.pad_id), reference=reference)
+                batch = batch.to(self.device)
+                top = REFERENCE_TOP if note else 0
+                noted = TokenScores.of(batch.trainable_tokens, self.device, top)
                 with self.routers.watching(batch) if mine else nullcontext():
                     part, count = self.loss(model, batch, scores=noted)
                 if mine:
-                    total, tokens = total + float(part), tokens + count
-                    lengths = [example.trainable_tokens for example in examples]
+                    sums += torch.tensor((part - batch.pull, batch.pull, count))
+                    if note:
+                        note(chosen.tolist(), lengths, noted.top)
                     hits = [part.tolist() for part in noted.hits.split(lengths)]
                     losses = [float(part.mean()) for part in noted.losses.cpu().split(lengths)]
                     by_row[:, chosen] = losses, [all(each) for each in hits]
                     exact += ExactMatch.of(hits)
                 scored(self.batch_size * self.world.size)
-        sums = self.world.sum(torch.tensor((total, tokens, *exact), dtype=torch.float64)).tolist()
-        answered = ExactMatch(*map(int, sums[2:])) if counts_answers else None
-        score = Score(suite, sums[0] / sums[1], int(sums[1]), answered)
-        if len(by_length) > MOST_ROWS:
+        return self._total(suite, sums, exact if counts_answers else None, by_row)
+
+    def _total(
+        self, suite: str, sums: Tensor, exact: ExactMatch | None, by_row: NDArray[np.float64]
+    ) -> Score:
+        """Return the score of a set from what each process has summed, and found by example."""
+        total, apart, tokens = self.world.sum(sums).tolist()
+        if exact is not None:
+            exact = ExactMatch(*self.world.sum(torch.tensor(exact)).tolist())
+        score = Score(suite, total / tokens, int(tokens), exact)
+        if self.reference is not None:
+            read = self.reference.tokens(suite)
+            score = replace(score, kl=max(0.0, apart / read), kl_tokens=read)
+        if by_row.shape[1] > MOST_ROWS:
             return score
         losses, right = self.world.sum(torch.from_numpy(by_row)).tolist()
-        return replace(
-            score, row_losses=losses, row_right=[r > 0 for r in right] if answered else ()
-        )
+        return replace(score, row_losses=losses, row_right=[r > 0 for r in right] if exact else ())
 
 
 def has_short_answers(examples: Sequence[Example]) -> bool:

@@ -6,6 +6,9 @@ model would take its weights and a forward pass of every step. Here θ₀ reads 
 before the first step, and its TOP likeliest tokens and their log-probabilities at each trained one
 are kept in the run's directory, from which a step reads those of its rows. Where files are gone, or
 a run takes other rows than they have, θ₀ is put into the model once more.
+
+Held-out sets have theirs in any case, noted by the evaluation at step 0: every later one measures
+the KL of their first examples.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
@@ -24,15 +27,16 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gpu_runner.checkpoint.sharded_directory import REFERENCE
+from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.feed import BatchReference, Feed, collate
 from gpu_runner.errors import SystemFailure
 from gpu_runner.model.blocks import as_written
-from gpu_runner.model.loss import likeliest
+from gpu_runner.model.loss import LINEAR, TokenScores, loss_sum
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.train.evaluate import Progress, no_progress
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import World
 from unfrozen.memory.loss import REFERENCE_TOP
@@ -41,7 +45,12 @@ from unfrozen.units import format_bytes
 _KEY: Final = "key.json"
 _TYPES: Final = {"rows": "<i8", "counts": "<i8", "tokens": "<i4", "log_p": "<f4"}
 """Files of each process: which examples, their trained tokens, and K numbers of each of those."""
+HELD_OUT_TOKENS: Final = 1 << 14
+"""Trained tokens at most of the first examples of a held-out set that have a reference."""
 Tell = Callable[[str, str], None]
+Progress = Callable[[float], None]
+Note = Callable[[Sequence[int], Sequence[int], tuple[Tensor, Tensor]], None]
+"""Takes examples, their numbers of trained tokens, and the likeliest tokens there with log p."""
 
 
 def with_reference(
@@ -52,7 +61,7 @@ def with_reference(
     *,
     untrained: bool,
     tell: Tell,
-    progress: Progress = no_progress,
+    progress: Progress,
 ) -> Feed:
     """Return the run's batches, each with its reference where the run has one; compute that first.
 
@@ -93,7 +102,7 @@ def _read_key(folder: Path) -> Any:
 
 def _begin(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
 
 
 def _finish(folder: Path, key: Any) -> None:
@@ -117,26 +126,44 @@ def _write(
     was_training = model.training
     model.eval()
     try:
-        with ExitStack() as stack, torch.no_grad(), as_written(model), planned.autocast():
-            files = {
-                name: stack.enter_context((folder / f"{name}-{world.rank}").open("wb"))
-                for name in _TYPES
-            }
+        with (
+            _writing(folder, world.rank) as note,
+            torch.no_grad(),
+            as_written(model),
+            planned.autocast(),
+        ):
             for turn in range(0, len(batches), world.size):
                 mine = turn + world.rank < len(batches)  # else look on: weights are gathered
                 chosen = batches[turn + world.rank if mine else 0]
                 batch = collate([examples[index] for index in chosen], pad_token(planned.tokenizer))
-                top = world.run(likeliest, model, batch.to(planned.device), REFERENCE_TOP)
+                noted = TokenScores.of(batch.trainable_tokens, planned.device, REFERENCE_TOP)
+                world.run(loss_sum, model, batch.to(planned.device), LINEAR, noted)
                 counts = [examples[index].trainable_tokens for index in chosen]
-                parts = chosen, np.array(counts), *(part.cpu().numpy() for part in top)
-                for name, part in zip(_TYPES, parts, strict=True):
-                    files[name].write(part.astype(_TYPES[name]).tobytes() if mine else b"")
+                if mine:
+                    note(chosen.tolist(), counts, noted.top)
                 progress(min(1.0, (turn + world.size) / len(batches)))
-    except OSError as error:
-        raise SystemFailure(f"{folder} cannot be written ({error.strerror}): make room.") from None
     finally:
         model.train(was_training)
     world.everyones(None)  # all have written
+
+
+@contextmanager
+def _writing(folder: Path, rank: int) -> Iterator[Note]:
+    """Open the files of a process; what they are given is written. Raises `SystemFailure`."""
+    try:
+        with ExitStack() as stack:
+            files = [stack.enter_context((folder / f"{name}-{rank}").open("wb")) for name in _TYPES]
+
+            def note(
+                examples: Sequence[int], counts: Sequence[int], top: tuple[Tensor, Tensor]
+            ) -> None:
+                parts = np.array(examples), np.array(counts), *(part.cpu().numpy() for part in top)
+                for file, dtype, part in zip(files, _TYPES.values(), parts, strict=True):
+                    file.write(part.astype(dtype).tobytes())
+
+            yield note
+    except OSError as error:
+        raise SystemFailure(f"{folder} cannot be written ({error.strerror}): make room.") from None
 
 
 class StoredReference:
@@ -177,3 +204,61 @@ class StoredReference:
                 target[here] = torch.from_numpy(np.array(stored[first:last]))
             strength[here] = self._strength
         return BatchReference(tokens, log_p, strength, torch.zeros(()))
+
+
+@dataclass(slots=True)
+class HeldOutReference:
+    """The references of held-out sets, in a folder of the run; `known` once θ₀ has been scored."""
+
+    folder: Path
+    world: World
+    suites: Mapping[str, EncodedDataset]
+    known: dict[str, StoredReference] = field(default_factory=dict)
+    _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Read what the folder has, if it is of these sets."""
+        for name, rows in self.suites.items():
+            ends = list(accumulate(one.trainable_tokens for one in rows.examples))
+            count = max(1, sum(end <= HELD_OUT_TOKENS for end in ends))
+            self._sizes[name] = count, ends[count - 1]
+        if self.world.on_first(lambda: _read_key(self.folder) == self._key):
+            self._read()
+
+    @property
+    def _key(self) -> dict[str, Any]:
+        return {"sets": {n: rows.sha256 for n, rows in self.suites.items()}, "top": REFERENCE_TOP}
+
+    def tokens(self, suite: str) -> int:
+        """Return how many trained tokens of a set have a reference."""
+        return self._sizes[suite][1]
+
+    @contextmanager
+    def noting(self, suite: str) -> Iterator[Note]:
+        """Note inside what θ₀ holds likeliest in batches of a set, of its first examples alone."""
+        place, (most, _) = self._place(suite), self._sizes[suite]
+        self.world.on_first(lambda: _begin(place))
+        with _writing(place, self.world.rank) as write:
+
+            def note(
+                examples: Sequence[int], counts: Sequence[int], top: tuple[Tensor, Tensor]
+            ) -> None:
+                for example, *parts in zip(
+                    examples, *(part.split(list(counts)) for part in top), strict=True
+                ):
+                    if example < most:
+                        write([example], [len(parts[0])], (parts[0], parts[1]))
+
+            yield note
+
+    def finish(self) -> None:
+        """Make the folder whole, once all sets are noted."""
+        self.world.everyones(None)
+        self.world.on_first(lambda: _finish(self.folder, self._key))
+        self._read()
+
+    def _read(self) -> None:
+        self.known = {name: StoredReference(self._place(name), 1.0) for name in self.suites}
+
+    def _place(self, suite: str) -> Path:
+        return self.folder / str(list(self.suites).index(suite))

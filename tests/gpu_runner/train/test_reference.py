@@ -1,6 +1,7 @@
 """KL(θ₀ ‖ θ) in the loss: its value and gradient, what is stored, whole runs with it."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,39 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import tiny_families
+import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.dataset import EncodedDataset, encode_dataset
+from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, BatchReference, collate, pack
 from gpu_runner.errors import UsageError
-from gpu_runner.model.loss import Kind, likeliest, loss_sum
+from gpu_runner.model.loss import Kind, TokenScores, loss_sum
 from gpu_runner.plan.plan import make_plan
 from gpu_runner.plan.report import show_plan
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.resume import resume
+from gpu_runner.train import reference
+from gpu_runner.train.evaluate import Evaluator
+from gpu_runner.train.reference import HeldOutReference
+from gpu_runner.world import World
 from resumed_runs import said, the_run
+from run_process import events as events_of
 from run_process import losses
 
 ROWS = [Example(tuple(range(1, n)), (False, *[True] * (n - 2))) for n in (20, 33)]
 Make = Callable[..., TrainConfig]
 
 
-def pulled(model: Any, batch: Batch, most: int, strength: float) -> Batch:
-    """The batch with a reference of this model; every third target is not in it."""
+def pulled(model: Any, batch: Batch, most: int, strength: float, *, every: bool = False) -> Batch:
+    """The batch with a reference of this model; every third target is not in it, if not `every`."""
+    noted = TokenScores.of(batch.trainable_tokens, torch.device("cpu"), most)
     with torch.no_grad():
-        tokens, log_p = likeliest(model, batch, most)
+        loss_sum(model, batch, scores=noted)
+    tokens, log_p = noted.top
     weights = torch.full((len(tokens),), strength)
-    weights[::3] = 0
+    weights[::3] = strength * every
     return replace(batch, reference=BatchReference(tokens, log_p, weights, torch.zeros(())))
 
 
@@ -85,6 +96,54 @@ def test_from_itself_a_model_is_nowhere_pulled() -> None:
     assert abs(float(batch.pull)) < 1e-5
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_an_evaluation_measures_the_kl_of_the_first_examples_of_each_set(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "HELD_OUT_TOKENS", 20)
+    before, after = moved(family)
+    encoder = Encoder(tiny_llama.tokenizer(), 60)
+    suites = {
+        name: encode_dataset(name, [(str(n), row) for n, row in enumerate(rows)], encoder)
+        for name, rows in {"task": tiny_llama.sums(9), "general/a": tiny_llama.sums(4)}.items()
+    }
+    cpu, kept = torch.device("cpu"), HeldOutReference(tmp_path / "held-out", World(), suites)
+    evaluator = Evaluator(suites, 4, 0, cpu, nullcontext, reference=kept)
+    first = evaluator.run(before)
+    assert [score.kl for score in first] == [0, 0, 0]
+    again = HeldOutReference(kept.folder, World(), suites)  # of a run that is resumed
+    for scores in (evaluator.run(after), replace(evaluator, reference=again).run(after)):
+        task, part, general = scores
+        assert task.loss == pytest.approx(
+            Evaluator(suites, 4, 0, cpu, nullcontext).run(after)[0].loss
+        )
+        assert task.kl == pytest.approx(kl_by_hand(before, after, suites["task"], 20), rel=1e-4)
+        assert general.kl == part.kl
+    assert not HeldOutReference(kept.folder, World(), {"task": suites["general/a"]}).known
+
+
+def kl_by_hand(before: Any, after: Any, rows: EncodedDataset, most: int) -> float:
+    """The mean over the trained tokens of the first examples that have at most so many."""
+    total, tokens = 0.0, 0
+    for example in rows.examples:
+        if tokens and tokens + example.trainable_tokens > most:
+            break
+        batch = pulled(before, collate([example], 0), 64, 1.0, every=True)
+        logits = after(input_ids=batch.input_ids, use_cache=False).logits.flatten(0, 1).detach()
+        shown = logits[batch.find_targets().positions]
+        total += float(by_hand(shown, batch) - by_hand(shown, without_weight(batch)))
+        tokens += example.trainable_tokens
+    assert tokens < rows.trainable_tokens
+    return total / tokens
+
+
+def without_weight(batch: Batch) -> Batch:
+    """The batch, its reference of no strength."""
+    assert batch.reference is not None
+    strength = torch.zeros_like(batch.reference.strength)
+    return replace(batch, reference=replace(batch.reference, strength=strength))
+
+
 @pytest.fixture
 def make(model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path) -> Make:
     def choices(**given: Any) -> TrainConfig:
@@ -96,6 +155,15 @@ def make(model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path) -> M
         return resolve(usual | given)
 
     return choices
+
+
+def measured_kl(run: Path) -> list[tuple[int, float]]:
+    """The KL on the task of each evaluation; it is 0 before the first step, and then grows."""
+    events = [event for event in events_of(run) if "eval/task_kl" in event.get("m", {})]
+    found = [(event["step"], event["m"]["eval/task_kl"]) for event in events]
+    assert found[0] == (0, 0)
+    assert found[-1][1] > 0.01
+    return found
 
 
 @pytest.mark.slow
@@ -110,10 +178,12 @@ def test_a_stopped_run_goes_on_bit_by_bit_without_its_reference_too(
     fine_tune(broken, stop_after(4))
     run = the_run(broken)
     if lost:
-        (run / "reference" / "key.json").unlink()
+        for name in ("reference", "held-out-reference"):
+            (run / name / "key.json").unlink()
     resume(run, console)
     assert said(run).count("KL to θ₀: what it holds likeliest in ") == 1 + lost
     assert losses(run) == losses(the_run(whole))
+    assert measured_kl(run) == measured_kl(the_run(whole))
     results = [load_file(one / "model" / "model.safetensors") for one in (run, the_run(whole))]
     assert all(torch.equal(results[0][name], tensor) for name, tensor in results[1].items())
 
