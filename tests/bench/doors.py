@@ -1,17 +1,18 @@
-"""What a reader of each page waits for on a slow phone: its largest paint, and blocked time.
+"""What a reader of each page waits for on a slow phone: its largest paint, blocked time, Python.
 
     python3 build.py bench doors
 
 First visits. The largest paint is taken by the clock, the processor slowed down to a quarter.
 Blocked time is what tasks of the page take beyond 50 ms each, on a slow 4G line (1.6 Mbit/s,
 150 ms) until three seconds after it is loaded: four times their processor time, so that other work
-on this machine does not count.
+on this machine does not count. While Python starts for a cell as printed, none of them may be long.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from statistics import median
 
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
@@ -34,6 +35,7 @@ SLOW_4G = {
     "downloadThroughput": 1_600_000 / 8,
     "uploadThroughput": 750_000 / 8,
 }
+RUN = "() => document.querySelector('live-cell').run().then(() => null)"
 WATCH = """
 globalThis.seen = { paint: 0, element: "" };
 new PerformanceObserver((list) => {
@@ -63,12 +65,25 @@ def largest_paint(browser: Browser, url: str) -> tuple[float, str]:
 
 
 def slow_tasks(browser: Browser, url: str) -> list[float]:
-    """Milliseconds of the tasks of the page, on the slowed processor."""
+    """Milliseconds of the tasks of the page as it comes, on the slowed processor."""
     page, devtools = first_visit(browser)
     devtools.send("Network.enable")
     devtools.send("Network.emulateNetworkConditions", SLOW_4G)
+    return traced(browser, page, lambda: page.goto(url, timeout=120_000))
+
+
+def start_tasks(browser: Browser, url: str) -> list[float]:
+    """The same, as Python starts and a cell of the page runs."""
+    page, _ = first_visit(browser)
+    page.goto(url)
+    page.wait_for_timeout(QUIET_MILLISECONDS)
+    return traced(browser, page, lambda: page.evaluate(RUN))
+
+
+def traced(browser: Browser, page: Page, work: Callable[[], object]) -> list[float]:
+    """Milliseconds of the tasks of a page, on the slowed processor, until it is quiet again."""
     browser.start_tracing(page=page, categories=["toplevel"])
-    page.goto(url, timeout=120_000)
+    work()
     page.wait_for_timeout(QUIET_MILLISECONDS)
     events = json.loads(browser.stop_tracing())["traceEvents"]
     page.context.close()
@@ -93,16 +108,19 @@ def main() -> int:
             for name, path in DOORS.items():
                 paints[name].append(largest_paint(browser, site + path))
                 tasks[name].append(slow_tasks(browser, site + path))
+        longest_of_python = median(max(start_tasks(browser, site)) for _ in range(VISITS))
         browser.close()
     rows = [Ratio(name, min(paints[name])[0], PAINT_SECONDS, "s") for name in DOORS]
     show(f"largest paint, the best of {VISITS}", "the bar of 0.8 s", rows)
     over = {n: [sum(max(0.0, t - FREE) for t in one) for one in tasks[n]] for n in DOORS}
     blocked = [Ratio(name, median(over[name]), BLOCKED_MILLISECONDS, "ms") for name in DOORS]
     show("blocked by tasks", "the bar of 200 ms", blocked)
+    starts = [Ratio("the longest task as Python starts", longest_of_python, FREE, "ms")]
+    show("Python's start", "the bar of 50 ms", starts)
     for name in DOORS:
         longest = median(max(one) for one in tasks[name])
         print(f"  {name} painted {min(paints[name])[1]}; its longest task takes {longest:.0f} ms")
-    return int(any(row.value > row.baseline for row in [*rows, *blocked]))
+    return int(any(row.value > row.baseline for row in [*rows, *blocked, *starts]))
 
 
 if __name__ == "__main__":

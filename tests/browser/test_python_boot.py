@@ -62,9 +62,11 @@ def test_whatever_cannot_be_had_is_reported_for_a_run_and_retry_works_once_it_is
     expect(page.locator("python-status")).to_have_attribute("data-phase", "idle")
     assert "Check the connection" in refused()
     page.context.set_offline(False)
-    missing = {*FILES, *PARTS, "python/worker.js"}
+    missing = {*FILES, *PARTS, "python/worker.js", "python/loader.js"}
     for name in missing:
         host.lose(name)
+    assert PART_IS_MISSING in refused()
+    host.find("python/loader.js")
     while missing & FILES:  # they are asked for together
         name = re.search(r"the server answered 404 for ([\w./]+\w)", refused())
         assert name
@@ -90,6 +92,7 @@ def test_whatever_cannot_be_had_is_reported_for_a_run_and_retry_works_once_it_is
         ("python/unfrozen.zip", "unfrozen.zip is not whole, or of another version"),
         ("pyodide/pyodide.asm.js", PART_IS_MISSING),
         ("python/worker.js", "Python could not start"),
+        ("python/loader.js", PART_IS_MISSING),
         ("python/snapshot.bin", None),
     ],
 )

@@ -9,7 +9,7 @@
 
 /* global PACKAGES -- written in by web/site_builder/assets.py, from the lock of the Pyodide we ship */
 
-import { BootError, orExplain, PACKED } from "./messages.js";
+import { BootError, BROKEN, orExplain, PACKED } from "./messages.js";
 import { jsGlobals } from "./sandbox.js";
 
 const RUNTIME = new URL("../pyodide/", import.meta.url).href;
@@ -82,8 +82,7 @@ function memoryOf(snapshot) {
 /** Fetches Pyodide's two scripts. */
 export function prepareScripts() {
   delete self.importScripts; // Pyodide would try it, to see whether it is there: not in a module
-  const broken = "A part of Python could not be loaded. Check the connection and try again";
-  prepared.scripts = orExplain(broken, () => Promise.all([import(`${RUNTIME}pyodide.js`), import(`${RUNTIME}pyodide.asm.js`)]));
+  prepared.scripts = orExplain(BROKEN, () => Promise.all([import(`${RUNTIME}pyodide.js`), import(`${RUNTIME}pyodide.asm.js`)]));
   prepared.scripts.catch(() => {}); // told at the start
 }
 

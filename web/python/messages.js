@@ -125,6 +125,8 @@ export class BootError extends Error {
   }
 }
 
+export const BROKEN = "A part of Python could not be loaded. Check the connection and try again";
+
 /** Runs `work`; whatever it throws becomes a BootError that starts with `what` happened. */
 export async function orExplain(what, work) {
   try {

@@ -1,5 +1,5 @@
 /**
- * The files of an interpreter, fetched by the page and cached for every start of this visit.
+ * The files of an interpreter, fetched by a worker of their own (loader.js) and cached for every start of this visit.
  *
  *   pyodide/pyodide.asm.wasm   ─ streamed, counted, compiled ─┐
  *   pyodide/python_stdlib.zip  ─ streamed, counted ───────────┼─▶ Files, for any worker
@@ -10,8 +10,8 @@
  * site sent, whatever a cell has done to its own.
  */
 
-import { SITE } from "../page/site.js";
-import { BootError, orExplain, PACKED } from "./messages.js";
+import { SITE, trustedAddress } from "../page/site.js";
+import { BootError, BROKEN, orExplain, PACKED } from "./messages.js";
 
 /* global RUNTIME_BYTES, ARCHIVES, PYTHON_HASH -- written in by web/site_builder/assets.py: bytes by name of what it ships,
    checksums of the archives among it, and the hash of all of it */
@@ -36,27 +36,46 @@ export function textForHost({ compressed, plain }) {
 }
 
 /**
- * Fetches the files of an interpreter.
+ * Has a worker fetch the files of an interpreter: the end of ten megabytes would hold the page up.
  * @param {(ratio: number) => void} onProgress share of the bytes that have arrived, 0 … 1
- * @param {AbortSignal} [signal]
+ * @param {AbortSignal} signal
  * @returns {Promise<Files>}
  */
-export async function fetchFiles(onProgress, signal) {
+async function fetchApart(onProgress, signal) {
+  const worker = new Worker(trustedAddress(new URL("python/loader.js", SITE)), { type: "module", name: "loader" });
+  const arrived = new Promise((resolve, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+    worker.addEventListener("error", (event) => reject(new BootError(BROKEN), event.preventDefault()));
+    worker.addEventListener("message", ({ data: { ratio, files, problem } }) => {
+      if (problem) reject(new BootError(problem));
+      else if (files) resolve(files);
+      else onProgress(ratio);
+    });
+  });
+  return arrived.finally(() => worker.terminate());
+}
+
+/**
+ * Fetches the files of an interpreter.
+ * @param {(ratio: number) => void} onProgress share of the bytes that have arrived, 0 … 1
+ * @returns {Promise<Files>}
+ */
+export async function fetchFiles(onProgress) {
   let loaded = 0;
   const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / FIRST_BYTES));
   const [module, stdlib, core] = await Promise.all([
-    compile(new URL("pyodide/pyodide.asm.wasm", SITE), onBytes, signal),
-    fetchWhole("pyodide/python_stdlib.zip", onBytes, signal),
-    fetchWhole("python/unfrozen.zip", onBytes, signal),
+    compile(new URL("pyodide/pyodide.asm.wasm", SITE), onBytes),
+    fetchWhole("pyodide/python_stdlib.zip", onBytes),
+    fetchWhole("python/unfrozen.zip", onBytes),
   ]);
   return { module, stdlib, core, snapshot: null };
 }
 
 /** Fetches an archive of which this page knows the content; one that a cache holds in part is asked for again. */
-async function fetchWhole(path, onBytes, signal) {
+async function fetchWhole(path, onBytes) {
   const [url, name] = [new URL(path, SITE), path.split("/").at(-1)];
   for (const cache of ["default", "reload"]) {
-    const bytes = await fetchBytes(url, onBytes, { signal, cache });
+    const bytes = await fetchBytes(url, onBytes, { cache });
     if (checksumOf(bytes) === ARCHIVES[name]) return bytes;
   }
   throw new BootError(`Python could not be loaded: ${name} is not whole, or of another version than this page. Reload the page.`);
@@ -80,8 +99,8 @@ function checksumOf(bytes) {
   return sum;
 }
 
-async function compile(url, onBytes, signal) {
-  const answer = await fetchCounted(url, onBytes, { signal });
+async function compile(url, onBytes) {
+  const answer = await fetchCounted(url, onBytes);
   return orExplain(
     "This browser refused to compile WebAssembly, which Python needs here. A content policy, " +
       "a lockdown mode or an extension may forbid it; allow it for this page and try again",
@@ -132,7 +151,7 @@ class Runtime {
       const isOfUse = allMs < SAVED_MS && "Suspending" in WebAssembly; // JSPI, which it was made for
       shipped ??= stored.then((found) => (found || !isOfUse ? null : shippedSnapshot()));
     };
-    const files = await watchDownload(fetchFiles, report);
+    const files = await watchDownload(fetchApart, report);
     return (this.files = { ...files, snapshot: (await stored) ?? (await shipped) });
   }
 

@@ -43,6 +43,7 @@ STYLE_LAYERS: Final = ("base", "components", "parts", "print")
 SCRIPTS: Final = {page.script: f"web/{page.script}" for page in PAGES}
 THEME: Final = "web/page/theme-first.js"
 WORKER: Final = "python/worker.js"
+LOADER: Final = "python/loader.js"
 SERVICE_WORKER: Final = "service-worker.js"
 _NOT_KEPT: Final = (SERVICE_WORKER, SNAPSHOT, *COMPRESSED, ".txt", ".cdx.json")
 """By it: itself, what pages keep themselves, other forms, what nobody reads without a network."""
@@ -88,8 +89,9 @@ def write_assets(out: Path, version: str) -> Assets:
     }
     options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
     assets, bundled = _bundle(out, options)
-    # A fixed name: the server sends the worker with a Content-Security-Policy of its own.
-    _esbuild([f"web/{WORKER}", "--format=esm", *options, f"--outfile={out / WORKER}"], out)
+    # Fixed names: the server sends the first with a Content-Security-Policy of its own.
+    for worker in (WORKER, LOADER):
+        _esbuild([f"web/{worker}", "--format=esm", *options, f"--outfile={out / worker}"], out)
     _assemble(WEB / "python" / "matmul.wat", out / "python" / "matmul.wasm")
     _copy_recordings(out / "recordings")
     for widget in WIDGETS:
@@ -100,9 +102,9 @@ def write_assets(out: Path, version: str) -> Assets:
     shipped = components(bundled)
     (out / NOTICES).write_text(notices(shipped), encoding="utf-8")
     (out / SBOM).write_text(sbom(shipped, version), encoding="utf-8")
-    worker = (out / WORKER).read_bytes()
+    workers = [(out / worker).read_bytes() for worker in (WORKER, LOADER)]
     packed, plain = python_bytes()
-    first_run = packed + transferred_bytes([worker]), plain + len(worker)
+    first_run = packed + transferred_bytes(workers), plain + sum(map(len, workers))
     return replace(
         assets,
         python=_python_note(first_run, packages["numpy"]["bytes"]),

@@ -1,0 +1,8 @@
+/** The worker that fetches and compiles what starts Python, for one answer. It runs no reader code, and posts shares until then. */
+
+import { fetchFiles } from "./runtime-files.js";
+
+fetchFiles((ratio) => self.postMessage({ ratio })).then(
+  (files) => self.postMessage({ files }, [files.stdlib, files.core]),
+  ({ reason, message }) => self.postMessage({ problem: reason ?? message }),
+);
