@@ -50,9 +50,11 @@ RESTART = f"""async () => {{
 }}"""
 KILL = f"""async () => {{
   {LINE}
-  cell.code = "import time\\ntime.sleep(1e6)";
+  cell.code = "import time\\nprint('begun', flush=True)\\ntime.sleep(1e6)";
   const long = cell.run();
-  await new Promise((resolve) => setTimeout(resolve, 1000)); // nobody stops a run sooner
+  const rest = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  while (!cell.querySelector(".cell-output").textContent.includes("begun")) await rest(10);
+  await rest(1000); // nobody stops a run sooner
   cell.stop();
   if (!(await long).cleared) throw new Error("it was not killed");
   return run();
