@@ -23,8 +23,8 @@ def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]
 
 @pytest.fixture
 def kept_host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    """A plain host for one test, whose pages a browser keeps; it may change and go away."""
-    with hosted(site, tmp_path / "site") as server:
+    """A plain host for one test, below a path; a browser keeps its pages, it may change and go."""
+    with hosted(site, tmp_path / "site", "x/") as server:
         write_service_worker(server.folder)
         yield server
 

@@ -18,14 +18,23 @@ ISOLATION = {
     "Cross-Origin-Embedder-Policy": "require-corp",
 }
 
+NOT_KEPT = """async () => {
+  const names = ["pyodide.asm.wasm", "pyodide.asm.js", "pyodide.js", "python_stdlib.zip"];
+  const paths = [...names.map((name) => `pyodide/${name}`), "python/unfrozen.zip"];
+  const kept = (path) => caches.match(new URL(path, document.baseURI));
+  const found = await Promise.all(paths.map(kept));
+  return paths.filter((_, place) => !found[place]);
+}"""
+"""What starts Python and the browser has not kept yet, which it does a while after it came."""
+
 
 class Host(ThreadingHTTPServer):
-    """Serves `folder`; its attributes may be changed between two requests."""
+    """Serves the site in `folder`, below a path; its attributes may change between two requests."""
 
     daemon_threads = True
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, root: Path, below: str = "") -> None:
+        self.folder = root / below
         self.headers: dict[str, str] = {}
         self.slow: tuple[str, ...] = (".whl",)
         """Endings of the files that the next two are about."""
@@ -38,8 +47,8 @@ class Host(ThreadingHTTPServer):
         self.redirects: dict[str, str] = {}
         """Paths that lead to another address."""
         self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-        self.url = f"http://127.0.0.1:{self.server_port}/"
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
+        self.url = f"http://127.0.0.1:{self.server_port}/{below}"
 
     def lose(self, name: str) -> None:
         """Take a file away, as an incomplete upload does."""
@@ -104,10 +113,10 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def hosted(site: Path, folder: Path) -> Iterator[Host]:
-    """Serve a copy of `site` below `folder` while the block runs."""
-    shutil.copytree(site, folder)
-    with Host(folder) as server:
+def hosted(site: Path, folder: Path, below: str = "") -> Iterator[Host]:
+    """Serve a copy of `site` in `folder`, below a path, while the block runs."""
+    shutil.copytree(site, folder / below)
+    with Host(folder, below) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()

@@ -10,7 +10,12 @@ CHAPTERS = ("the-planner",)
 
 def test_the_page_is_light_and_its_tables_sort(page: Page, static_site: StaticSite) -> None:
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url.removeprefix(static_site.url)))
+
+    def note(request: Request) -> None:
+        if request.method == "GET":  # a while later it asks who serves it
+            asked.append(request.url.removeprefix(static_site.url))
+
+    page.on("request", note)
     page.goto(f"{static_site.url}accuracy/")
     expect(page.get_by_role("heading", level=1)).to_have_text("How right the planner is")
     summary = page.locator("#every-traced-step ~ .wide summary")
@@ -37,6 +42,11 @@ def test_an_old_address_of_the_article_leads_to_the_page(
     page.goto(f"{static_site.url}#the-planner")
     page.evaluate("location.hash = 'what-other-calculators-answer'")
     page.wait_for_url(f"{static_site.url}accuracy/#what-other-calculators-answer")
+    page.goto(f"{static_site.url}#rows-that-came-later")
+    page.wait_for_url(f"{static_site.url}accuracy/#runs-that-came-later")
+    page.goto(f"{static_site.url}#the-kernels")
+    page.wait_for_url(f"{static_site.url}#four-things-most-calculators-leave-out")
+    expect(page.locator("#four-things-most-calculators-leave-out")).to_be_in_viewport()
 
 
 def test_the_runner_serves_the_page(page: Page, serve_site: Server) -> None:

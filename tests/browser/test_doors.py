@@ -176,8 +176,9 @@ def test_plans_are_kept_side_by_side_in_the_address_and_back_takes_one_away(
 def test_axe_finds_nothing_on_the_pages(chromium: Browser, static_site: StaticSite) -> None:
     context = chromium.new_context(bypass_csp=True)
     page = context.new_page()
-    for name in ("planner", "runs"):
+    for name, last in (("planner", "memory-planner[data-standing]"), ("runs", "run-list tbody tr")):
         page.goto(door(static_site.url, name))
+        page.locator(last).first.wait_for()
         page.evaluate(SHORTEN)
-        assert objections(page, "html", ("dark", 390)) == [], name
+        assert objections(page, "html", ("light", 1280), ("dark", 390)) == [], name
     context.close()

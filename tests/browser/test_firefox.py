@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from browser.plain_host import Host
+from browser.plain_host import NOT_KEPT, Host
 from browser.run_reader import written
 from conftest import Server
 from security.firefox import Firefox, FirefoxError, firefox, program
@@ -42,12 +42,6 @@ STOP = """async () => {
   return [(await run).stopped, crossOriginIsolated];
 }"""
 NOTICE = "() => document.querySelector('run-view')?.dataset.state"
-KEPT = """async () => {
-  const names = ["pyodide.asm.wasm", "pyodide.asm.js", "pyodide.js", "python_stdlib.zip"];
-  const paths = [...names.map((name) => `pyodide/${name}`), "python/unfrozen.zip"];
-  const found = await Promise.all(paths.map((path) => caches.match(`${location.origin}/${path}`)));
-  return paths.filter((_, place) => !found[place]);
-}"""
 BACK = """() => {
   const links = [...document.querySelectorAll(".top-bar a")];
   links.find((link) => link.textContent === "Article").click();
@@ -116,10 +110,10 @@ def test_stop_ends_a_loop_on_a_plain_page_and_on_an_isolated_one(
 def test_a_plan_goes_to_its_page_and_back(reader: Firefox) -> None:
     planned = plan(reader)
     reader.evaluate(FOLLOW, "memory-planner .mp-more")
-    wait(reader, "() => location.pathname", "/planner/")
+    wait(reader, "() => location.pathname", "/x/planner/")
     wait(reader, PLAN, [planned, "It fits."])
     reader.evaluate(BACK)
-    wait(reader, "() => location.pathname", "/")
+    wait(reader, "() => location.pathname", "/x/")
     wait(reader, "() => location.hash", f"#&{planned[1:]}")
 
 
@@ -137,7 +131,7 @@ def test_without_a_network_a_cell_runs_a_recording_plays_and_a_plan_opens(
     keep(reader)
     assert reader.evaluate(RUN, "6 * 7") == "42"
     planned = plan(reader)
-    wait(reader, KEPT, [])
+    wait(reader, NOT_KEPT, [])
     reader.go("about:blank")
     kept_host.shutdown()
     kept_host.server_close()

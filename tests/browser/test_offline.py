@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser.cell_reader import CellReader
-from browser.plain_host import Host
+from browser.plain_host import NOT_KEPT, Host
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
 from conftest import Server, watched_page
@@ -61,7 +61,8 @@ def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, kept_host
     stay(reader)
     assert cells.run("6 * 7")["value"] == "42"
     assert not reader.evaluate("crossOriginIsolated")  # this host sends no headers
-    reader.wait_for_timeout(4000)  # what has arrived is kept a moment later
+    while reader.evaluate(NOT_KEPT):
+        reader.wait_for_timeout(50)
     kept_host.shutdown()
     kept_host.server_close()
     planner = PlannerReader(reader, kept_host.url)

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Page
 from browser.drawing import laid_out
 from conftest import StaticSite
 from house.weight import BUDGET_BYTES, brotli_bytes, fetched_paths
+from site_builder.config import RENAMED
 
 LOADING = {
     ("script", "src"),
@@ -73,6 +75,9 @@ def test_a_page_loads_nothing_from_elsewhere_and_works_below_any_path(site: Path
 
 def test_internal_links_lead_to_something(site: Path) -> None:
     found = {page: links(page) for page in pages(site)}
+    front = found[site / "index.html"]
+    front.leads += RENAMED
+    assert not set(front.ids) & set(chain(*RENAMED.values()))
     assert sum(len(one.leads) for one in found.values()) > 100
     for page, one in found.items():
         for target in one.leads:

@@ -123,15 +123,16 @@ export function followHistory(show, name = "planner") {
 }
 
 /**
- * Leads to the page that has a place now, where this one no longer does: `#runs-that-came-later` became
- * `accuracy/#runs-that-came-later`. The site builder lists such places in the page. Call it once, before `keepStates`.
+ * Leads to where a place is now, if it is no longer here: `#runs-that-came-later` became `accuracy/#runs-that-came-later`,
+ * `#three-pulls` is told in `#why-nothing-objects`. The site builder lists such places by the address, without their name
+ * where they have kept it. Call it once, before `keepStates`.
  */
 export function followMoved() {
   const moved = Object.entries(JSON.parse(document.getElementById("moved")?.textContent ?? "{}"));
   const follow = () => {
     const { place } = readFragment(location.hash);
     const there = place && !document.getElementById(place) && moved.find(([, places]) => places.includes(place));
-    if (there) location.replace(`${there[0]}#${place}`);
+    if (there) location.replace(there[0].includes("#") ? there[0] : `${there[0]}#${place}`);
   };
   follow();
   addEventListener("hashchange", follow);

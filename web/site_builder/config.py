@@ -113,13 +113,11 @@ class Page:
         return "../" * bool(self.path) + path or "./"
 
 
-def _read_pages() -> tuple[Page, ...]:
-    table = tomllib.loads((WEB / "pages.toml").read_text(encoding="utf-8"))
-    return tuple(Page(**fields) for fields in table["page"])
-
-
-PAGES: Final = _read_pages()
+_PAGES: Final = tomllib.loads((WEB / "pages.toml").read_text(encoding="utf-8"))
+PAGES: Final = tuple(Page(**fields) for fields in _PAGES["page"])
 FRONT: Final = PAGES[0]
+RENAMED: Final[dict[str, list[str]]] = _PAGES["renamed"]
+"""Older places of the front page, by the address where each is told now."""
 
 
 def _read_widgets() -> tuple[Widget, ...]:

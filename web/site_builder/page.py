@@ -22,7 +22,7 @@ from site_builder.bibliography import Bibliography
 from site_builder.blocks import BIBLIOGRAPHY_MARK, PageContext
 from site_builder.code_blocks import CellRunner
 from site_builder.compression import compress
-from site_builder.config import AUTHORS, FRONT, PAGES, WEB, Page, project
+from site_builder.config import AUTHORS, FRONT, PAGES, RENAMED, WEB, Page, project
 from site_builder.markdown import ChapterRenderer, Section, make_parser, slug
 from site_builder.quiz import Quiz
 from site_builder.rendering import TEMPLATES, RenderQueue, embed_json
@@ -61,7 +61,7 @@ def build_site(out: Path) -> list[Chapter]:
         shutil.rmtree(out)
     out.mkdir(parents=True)
     assets = write_assets(out, project().version)
-    moved = {
+    moved = RENAMED | {
         page.folder: [place for c in chapters for place in (c.id, *_PLACE.findall(c.html))]
         for page, chapters in pages.items()
         if page is not FRONT
