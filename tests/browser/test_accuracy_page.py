@@ -1,6 +1,6 @@
 """The page on accuracy: on any host below any path, without Python, found by its old addresses."""
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from accessibility import SHORTEN, objections
 from conftest import Server, StaticSite
