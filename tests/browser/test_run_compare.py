@@ -115,7 +115,9 @@ def test_a_log_file_is_laid_over_a_recording_and_in_no_address(
     page.locator("run-list input[type=file]").set_input_files(half)
     heads = page.locator("run-compare data-table thead th").filter(has_text="mine")
     expect(heads).to_have_text(["2 · mine.jsonl", "3 · mine.jsonl (2)"])
-    assert table(page)["Status"] == ["finished", "finished", "running"]
+    assert table(page)["Status"] == ["finished", "finished", "not ended in this file"]
+    actions = page.locator("run-list .run-list-actions")
+    expect(actions).to_contain_text("Not in the address: mine.jsonl, mine.jsonl (2)")
 
 
 def box(page: Page, recording: str) -> Locator:
@@ -277,4 +279,25 @@ def test_a_blend_that_ends_while_the_page_is_open_appears_on_the_plane(
     assert not objections(page, "run-view .run-way-back")
     page.goto(serve_site.url.replace("#", "runs/?compare=back,demo-careful.jsonl#"))
     expect(page.locator("run-compare .plane-point")).to_have_count(4)
+    page.goto("about:blank")
+
+
+def test_a_log_of_a_newer_version_is_drawn_and_said_to_be_one(
+    page: Page, serve_site: Server
+) -> None:
+    (serve_site.runs / "newer").mkdir()
+    lines = []
+    for line in Path("web/recordings/demo.jsonl").read_text("utf-8").splitlines():
+        event: dict[str, Any] = json.loads(line) | {"run": "newer", "v": 2}
+        if event["kind"] == "metrics":
+            event["m"]["zoo/elephants"] = event["step"]
+        if event["kind"] != "run.end":  # killed
+            lines.append(json.dumps(event) + "\n")
+    (serve_site.runs / "newer" / "events.jsonl").write_text("".join(lines), "utf-8")
+    page.goto(serve_site.url.replace("#", "runs/?run=newer#"))
+    expect(page.locator("run-view .run-log")).to_contain_text("written in version 2 of the format")
+    expect(page.locator("run-view .run-others")).to_contain_text("zoo/elephants")
+    page.goto(serve_site.url.replace("#", "runs/?compare=newer,demo-careful.jsonl#"))
+    expect(page.locator("run-compare run-chart canvas")).to_have_count(3)
+    expect(page.locator("run-compare tr", has_text="Status")).to_have_text("Statusgonefinished")
     page.goto("about:blank")

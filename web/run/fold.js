@@ -5,7 +5,7 @@
  */
 
 import { accept, newOrder } from "../schema/event-log.js";
-import { schema } from "../schema/schema.js";
+import { metricOf, schema } from "../schema/schema.js";
 
 const SERIES_LIMIT = 256; // names; our schema has far fewer
 const ALERT_LIMIT = 200;
@@ -26,6 +26,7 @@ const POINT_LIMIT = 512; // of one blend
 export function emptyRun() {
   return {
     run: "",
+    version: 0, // of the format, the newest in the log
     lastSeq: -1,
     step: 0,
     status: "waiting", // running · finished · stopped · failed · oom, once there are events
@@ -92,6 +93,7 @@ export function fold(run, event) {
   run.gaps += event.seq - run.lastSeq - 1;
   run.lastSeq = event.seq;
   run.events += 1;
+  run.version = Math.max(run.version, event.v);
   run.run = run.run || String(event.run);
   run.firstTime = run.firstTime || event.t;
   run.lastTime = event.t;
@@ -375,14 +377,15 @@ export function meaningOf(run, name) {
   return run.start?.meanings?.[name] ?? "";
 }
 
-/** @param {Run} run @returns {string[]} series of another tool, or of the loop's own, under its names */
+/** @param {Run} run @returns {string[]} series that this page has no chart for: of another tool, a loop's own, of a newer trainer */
 export function otherSeries(run) {
-  return Object.keys(run.series).filter((name) => name.startsWith(schema().other));
+  return Object.keys(run.series).filter((name) => metricOf(name).meaning === "");
 }
 
 /** @param {string} name @returns {string} as its tool writes it */
 export function otherName(name) {
-  return name.slice(schema().other.length);
+  const { other } = schema();
+  return name.startsWith(other) ? name.slice(other.length) : name;
 }
 
 /** @param {Run} run @param {{x: number[]}} suite @returns {number} the step of its baseline */

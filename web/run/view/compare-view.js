@@ -13,7 +13,7 @@ import { smoothed } from "./charts.js";
 
 const UNITS = { step: "step", tokens: "tokens", seconds: "second" };
 
-/** @typedef {{run: import("../compare.js").Run, number: number, color: string, title: string}} Compared */
+/** @typedef {{run: import("../compare.js").Run, number: number, color: string, title: string, status?: string}} Compared */
 
 /** Returns results and differing settings, a column for each run. @param {Compared[]} runs */
 export function settingsTable(runs) {
@@ -21,14 +21,14 @@ export function settingsTable(runs) {
   const change = (scores) => (scores?.delta.length ? formatDelta(scores.delta.at(-1)) : null);
   const of = ({ y, of: all }) => `${Math.round(y.at(-1) * all)} of ${all}`;
   const results = [
-    ["Status", ({ status }) => status],
+    ["Status", ({ status }, told) => told ?? status],
     ["Step", ({ step }) => `${step}`],
     ["Task loss", ({ evals }) => last(evals.task, formatLoss)],
     ["General loss since step 0", ({ evals }) => change(evals.general)],
     ["Right answers, task", ({ right }) => (right.task?.y.length ? of(right.task) : null)],
     ["Right answers, general", ({ right }) => (right.general?.y.length ? of(right.general) : null)],
     ["Peak memory", ({ memory }) => peakText(Object.values(memory.measured))],
-  ].map(([name, valueOf]) => [name, ...runs.map(({ run }) => valueOf(run))]);
+  ].map(([name, valueOf]) => [name, ...runs.map(({ run, status }) => valueOf(run, status))]);
   const settings = differingSettings(runs.map(({ run }) => run));
   return {
     headers: ["", ...runs.map(({ number, title }) => `${number} · ${title}`)],

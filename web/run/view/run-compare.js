@@ -29,8 +29,8 @@ export class RunCompare extends HTMLElement {
 
   /**
    * Shows runs over one another; one that is shown already is not read again.
-   * @param {{key: string, kind: "live" | "page" | "recording" | "file", name: string, title: string, bytes?: number}[]} runs in the order of
-   *   their numbers; none: it is closed
+   * @param {{key: string, kind: "live" | "page" | "recording" | "file", name: string, title: string, bytes?: number, status?: string}[]} runs
+   *   in the order of their numbers, with the status that their log alone does not tell; none: it is closed
    */
   show(runs) {
     const isNew = this.#parts === null && runs.length > 0;
@@ -129,7 +129,10 @@ export class RunCompare extends HTMLElement {
 
   /** @returns {import("./compare-view.js").Compared[]} */
   #compared() {
-    const all = this.#chosen.map(({ title, watch }, index) => ({ run: watch.run, number: index + 1, color: COLORS[index], title }));
+    const all = this.#chosen.map(({ kind, title, watch: { run }, status }, index) => {
+      const told = kind === "file" && run.end === null ? "not ended in this file" : status;
+      return { run, number: index + 1, color: COLORS[index], title, status: told };
+    });
     return all.filter(({ run }) => run.events > 0 && !isData(run));
   }
 
@@ -146,7 +149,7 @@ export class RunCompare extends HTMLElement {
     const runs = this.#compared();
     this.#parts.body.hidden = runs.length < 2;
     this.#parts.reading.textContent = runs.length < 2 ? this.#chosen.map(readingText).filter(Boolean).join(" ") : "";
-    const version = JSON.stringify([runs.map(({ run, number, title }) => [run.run, run.events, number, title]), this.#options]);
+    const version = JSON.stringify([runs.map(({ run, number, title, status }) => [run.run, run.events, number, title, status]), this.#options]);
     if (runs.length < 2 || version === this.#drawn) return;
     this.#drawn = version;
     this.#drawResults(runs);

@@ -157,7 +157,8 @@ export class RunList extends HTMLElement {
     const rows = new Map(this.#rows.map((row) => [row.key, row]));
     const runs = [...this.#chosen].slice(0, MOST_RUNS).map((key) => {
       const row = rows.get(key);
-      if (row) return { key, kind: row.kind, name: row.id, bytes: row.bytes ?? 0, title: row.kind === "live" ? runTitle(row) : row.name };
+      if (row?.kind === "live") return { key, kind: "live", name: row.id, bytes: row.bytes, title: runTitle(row), status: row.status };
+      if (row) return { key, kind: row.kind, name: row.id, title: row.name };
       const [kind, ...name] = key.split(":");
       return kind === "live" && currentToken() ? { key, kind, name: name.join(":"), title: name.join(":") } : null;
     });
@@ -343,7 +344,7 @@ export class RunList extends HTMLElement {
     actions.dataset.drawn = drawn;
     form.hidden = true;
     const buttons = [make("span", { className: "numeric" }, `${rows.length} chosen`), this.#compareButton(rows.length)];
-    if (this.#absent) buttons.push(make("span", { className: "soft", role: "status" }, `Not here: ${this.#absent}. It was removed, or is on another machine.`));
+    if (this.#absent) buttons.push(make("span", { className: "soft", role: "status" }, `Not here: ${this.#absent}. It was removed, is on another machine, or has no event yet.`));
     if (files.length) buttons.push(make("span", { className: "soft" }, `Not in the address: ${files.join(", ")}, which only this page has. Save a report to send it.`));
     if (canNote) buttons.push(...this.#noteButtons(rows));
     else buttons.push(make("span", { className: "faint" }, runner.noting || !runner.runs.length ? UNNOTED : "This server only shows runs: it can be reached from other machines."));

@@ -11,7 +11,7 @@ import { driftText, driftView, memoryLegend, memoryView } from "./bars.js";
 import { headView, noticeView, postMortemView } from "./head.js";
 import { examplesView } from "./examples.js";
 import { wayBackView } from "./compare-view.js";
-import { chartMetrics, stepMetrics } from "../../schema/schema.js";
+import { chartMetrics, schema, stepMetrics } from "../../schema/schema.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
 
 const ALERTS_SHOWN = 20;
@@ -359,8 +359,10 @@ export function logView(run) {
   ].filter(([count]) => count > 0);
   const lost = flaws.length ? flaws.map(([count, what]) => `${count} ${what}`).join(", ") : "none missing";
   const attempts = run.attempts.length ? ` · resumed ${run.attempts.length}×` : "";
-  const text = `${run.run} · ${run.events} events, ${lost}${attempts}`;
-  return h("span", { class: flaws.length ? "warn" : null }, text, refusalsView(run));
+  const isNewer = run.version > schema().version;
+  const format = isNewer ? ` · written in version ${run.version} of the format, of which this page reads ${schema().version}` : "";
+  const text = `${run.run} · ${run.events} events, ${lost}${attempts}${format}`;
+  return h("span", { class: flaws.length || isNewer ? "warn" : null }, text, refusalsView(run));
 }
 
 /** Draws why the first few lines were refused. */
