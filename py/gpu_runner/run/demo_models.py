@@ -38,12 +38,12 @@ class DemoPair:
 
     @classmethod
     def load(cls, run: Path) -> DemoPair | None:
-        """Return them of a finished run; None where it is another model, or not finished.
+        """Return them of a finished run; None where it is another model, not finished, or gone.
 
         Raises `CheckpointError` where the model of the run is not as it was saved.
         """
         config = read_config(run)
-        if not (run / FINISHED).exists():
+        if not ((run / FINISHED).exists() and (run / "model" / checkpoint.MANIFEST).exists()):
             return None
         if config.add_tokens or any(getattr(config, n) != value for n, value in _AS_DEMO.items()):
             return None

@@ -188,7 +188,7 @@ def describe_rows(config: TrainConfig, rows: EncodedDataset, encoder: Encoder) -
         ],
         "lengths": lengths_payload(rows.examples.lengths),
         "padding": {"ratio": ratio, "sequences": sequences},
-        "template_ratio": preview.template_share(rows, encoder),
+        "template_ratio": preview.template_share(rows, encoder) if encoder.has_template else 0.0,
     }
 
 

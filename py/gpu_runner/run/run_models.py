@@ -65,7 +65,10 @@ def model_place(run: Path, step: int | None = None) -> Path:
     newest, refused = checkpoint.newest(root)
     if newest is None:
         why = f": {refused[0]}" if refused else ""
-        raise CheckpointError(f"{run} has neither a finished model nor a whole checkpoint{why}.")
+        raise CheckpointError(
+            f"{run} has neither a finished model nor a whole checkpoint{why}: put one back, or"
+            " train it again."
+        )
     return newest
 
 

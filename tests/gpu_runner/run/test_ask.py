@@ -146,6 +146,9 @@ def test_a_damaged_model_of_the_demo_is_named(demo_run: Path, tmp_path: Path) ->
         file.write(b"\0")
     with pytest.raises(CheckpointError, match=r"model\.safetensors has .* bytes, not"):
         DemoPair.load(run)
+    shutil.rmtree(run / "model")  # its last checkpoint is still there
+    assert DemoPair.load(run) is None
+    assert load_pair(run, None, None, CPU).after.name.startswith("step 2 of ")
 
 
 def test_the_demo_is_asked_without_pytorch(demo_run: Path) -> None:

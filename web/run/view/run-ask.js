@@ -38,7 +38,7 @@ export class RunAsk extends HTMLElement {
   #build() {
     const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const form = make("form", { className: "stack run-ask-form" });
-    const prompt = make("textarea", { className: "field-input", name: "prompt", rows: 2, maxLength: MOST_CHARACTERS });
+    const prompt = make("textarea", { className: "field-input", name: "prompt", rows: 2 });
     const row = make("div", { className: "row run-command-group" });
     const ask = make("button", { className: "button", textContent: "Ask both models" });
     const status = make("p", { className: "run-command-status soft" });
@@ -59,8 +59,9 @@ export class RunAsk extends HTMLElement {
     const { form, prompt, ask } = this.#parts;
     if (ask.ariaDisabled === "true") return;
     const { run } = this.#view;
-    if (!prompt.value.trim()) {
-      this.#asked = { run: run.run, seq: null, problem: "The prompt is empty: write a question, or the beginning of a text.", busy: false };
+    const wrong = promptProblem(prompt.value);
+    if (wrong) {
+      this.#asked = { run: run.run, seq: null, problem: wrong, busy: false };
       return this.show(this.#view);
     }
     const numbers = FIELDS.map(([name]) => [name, Number(form.elements.namedItem(name).value)]);
@@ -71,6 +72,12 @@ export class RunAsk extends HTMLElement {
     if (data?.after) this.dispatchEvent(new CustomEvent("answered", { detail: { run: run.run, ...data }, bubbles: true }));
     this.show(this.#view);
   }
+}
+
+function promptProblem(prompt) {
+  if (!prompt.trim()) return "The prompt is empty: write a question, or the beginning of a text.";
+  if (prompt.length <= MOST_CHARACTERS) return "";
+  return `The prompt has ${prompt.length} characters: shorten it to ${MOST_CHARACTERS}, or ask in a terminal with unfrozen ask.`;
 }
 
 /**
