@@ -32,7 +32,6 @@ NAMES = {
     "1f1b": "1F1B",
     "interleaved": "Interleaved1F1B",
     "zero_bubble": "InterleavedZeroBubble",
-    "zb_v": "ZBVZeroBubble",
 }
 CPU = torch.device("cpu")
 

@@ -40,6 +40,7 @@ _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
 _EXAMPLES: Final = """examples:
   unfrozen plan --model Qwen2.5-7B --data FILE.jsonl --epochs 3 --gpus 8xH100
   unfrozen plan --model Qwen2.5-7B --data "10,000 x 3 x 512" --budget 200
+  unfrozen plan --model Qwen2.5-7B --data FILE.jsonl --gpu T4 --recipe '{"method": "qlora"}'
   unfrozen plan --model Llama-3.1-8B --gpu H100
   unfrozen plan job.json --solve seq_len
   unfrozen plan job.json --compare zero1,zero2,zero3
@@ -138,14 +139,21 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
     return top
 
 
+def _count(text: str) -> float:
+    try:
+        return parse_count(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, such as 200 or 1B") from None
+
+
 def _add_project_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group(
         "one plan for your data, and your GPUs or your budget"
     ).add_argument
     add("--data", metavar="FILE", help='a file of rows, or "rows x epochs x tokens of a row"')
-    add("--epochs", type=parse_count, metavar="N", help="passes over the rows of a file; default 1")
+    add("--epochs", type=_count, metavar="N", help="passes over the rows of a file; default 1")
     add("--gpus", metavar="8xH100", help="GPUs to plan for: a number, with their name or without")
-    add("--budget", type=parse_count, metavar="USD", help="which GPUs, and how many, for this much")
+    add("--budget", type=_count, metavar="USD", help="which GPUs, and how many, for this much")
     add("--sequences", type=int, metavar="N", help="sequences of a step")
     add("--run-by", choices=tuple(FRAMEWORKS), help="only plans that this framework runs")
 
@@ -174,16 +182,14 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="plans side by side: none, zero1, zero2, zero3 or key=value",
     )
-    add("--tokens", type=parse_count, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
+    add("--tokens", type=_count, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
     add(
         "--price",
-        type=parse_count,
+        type=_count,
         metavar="P",
         help="price of a GPU-hour, for --data, --budget or --tokens",
     )
-    add(
-        "--mfu", type=parse_count, metavar="M", help="measured model FLOPs utilization, such as 0.4"
-    )
+    add("--mfu", type=_count, metavar="M", help="measured model FLOPs utilization, such as 0.4")
     add(
         "--calibration",
         metavar="FILE",

@@ -34,7 +34,7 @@ PLANS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     ({**ACCUMULATED, **FUSED, "params": "fp32"}, {}),
     *(({"loss": "classification"}, {}), ({"master": None}, {}), ({"optimizer": "galore"}, {})),
     ({"master": None, "optimizer": "adafactor"}, {}),
-    *(({"method": method}, {}) for method in ("lora", "qlora", "lisa")),
+    *(({"method": method}, {}) for method in ("lora", "qlora")),
     *(({"method": "lora", "lora": PEFT | more}, {}) for more in ({}, {"autocast": True})),
     ({"method": "lora", "lora": PEFT | {"targets": ["all-linear", "lm_head"]}}, {}),
     ({"method": "lora", "lora": PEFT | {"dropout": 0.1}}, {"gpus": 8, "sharding": "zero3"}),

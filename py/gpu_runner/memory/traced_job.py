@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 import transformers
@@ -31,7 +31,6 @@ from unfrozen.errors import PlanError, quote_value
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.allocator import Request
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 UNMASKED: Final = "sdpa_unmasked"  # sdpa on CUDA without padding: FlashAttention
@@ -53,6 +52,13 @@ _TRACED: Final[dict[str, tuple[object, ...]]] = {
     "loss": ("logits_fp32",),
     "base": (None,),
 }
+
+
+class Request(NamedTuple):
+    """What a process allocates, by its number, or frees (0 bytes)."""
+
+    number: int
+    size: int
 
 
 @dataclass(frozen=True)

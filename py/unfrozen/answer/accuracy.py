@@ -37,7 +37,7 @@ _LOSS = {
     "vocab_parallel": "loss split over the vocabulary",
 }
 _ATTENTION = {"eager": "eager attention", "flash": "flash attention"}
-_NAMES = {"adamw": "AdamW", "lomo": "LOMO"}
+_NAMES = {"adamw": "AdamW"}
 _SHARDING = {"zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3"}
 
 

@@ -66,7 +66,7 @@ def recipe_words(job: Job) -> str:
         precision = f"fp32 with {recipe.compute} autocast"
     elif recipe.master:
         precision += " with an fp32 master copy"
-    method = {"lora": "LoRA, ", "qlora": "QLoRA, ", "lisa": "LISA, "}.get(recipe.method, "")
+    method = {"lora": "LoRA, ", "qlora": "QLoRA, "}.get(recipe.method, "")
     return f"{method}{recipe.optimizer} in {precision}"
 
 

@@ -80,7 +80,6 @@ def _runner_job(job: Job) -> Job:
         pipeline_parallel=(1,),
         expert_parallel=(1,),
         shard_size=(None, cluster.alike),
-        device_map=(False,),
         offload=("none", "optimizer"),
         sharding=(alone if cluster.gpus == 1 else "zero3",),
     )

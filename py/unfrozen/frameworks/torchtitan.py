@@ -30,8 +30,6 @@ SCHEDULES: Final = {
     "gpipe": "GPipe",
     "1f1b": "1F1B",
     "interleaved": "Interleaved1F1B",
-    "zb_v": "ZBVZeroBubble",
-    "dualpipe_v": "DualPipeV",
 }
 """Names of PyTorch's schedules (`torch/distributed/pipelining/schedules.py`, 2.13)."""
 _RESHARD: Final = {"zero2": "never", "zero3": "always"}

@@ -2,7 +2,9 @@
 
 It quantizes twice (`bnb_4bit_use_double_quant`, `unsloth/models/llama.py`). Its optimizer is 8-bit
 AdamW (`unsloth_cli/commands/train.py`, `_optimizer_for_host`). All weights train in 16 bits without
-master weights (`unsloth/models/vision.py`, `full_finetuning`). Its checkpoints wait in CPU memory
+master weights (`unsloth/models/vision.py`, `full_finetuning`). Where a GPU has no bf16 it loads the
+model in fp16 and trains fp32 adapters in fp16 autocast (`unsloth_zoo/training_utils.py`,
+`prepare_model_for_training`), without FlashAttention. Its checkpoints wait in CPU memory
 ("unsloth") or on the GPU.
 """
 
@@ -45,14 +47,22 @@ def unsloth_job(job: Job) -> Job:
     if job.model.architecture.experts:
         refuse(job, NAME, base=(None,))
     job = name_linear(job, NAME, experts=False)
+    half = recipe.compute == "fp16"
     own: dict[str, Any] = {"params": "bf16", "master": None, "grads": "bf16"}
     if recipe.lora:
-        own = adapter_states(job, NAME) | {"base": "nf4-dq" if recipe.base else None}
+        lora = {"dtype": "fp32", "autocast": True} if half else {}
+        own = adapter_states(job, NAME, **lora) | {"base": "nf4-dq" if recipe.base else None}
         linear, whole = split_targets(job)
         if whole and "all-linear" in linear:  # it moves embedding and head out of a list of names
             own["lora"] = replace(own["lora"], targets=(*_LINEAR, *whole))
     own |= {"moments": "int8", "kernels": "fused_block" if recipe.lora else "eager"}
-    own |= {"attention": "flash", "loss": "logits_bf16", "compiled_loss": True}
+    if half and recipe.lora:
+        own |= {"params": "fp16", "compute": "fp16"}
+    own |= {
+        "attention": "efficient" if half else "flash",
+        "loss": "logits_bf16",
+        "compiled_loss": True,
+    }
     own["activation_offload"] = recipe.activation_offload and recipe.checkpointing == "full"
     return trained_by_adamw(replace(job, cluster=Cluster()), NAME, own, ("full", *ADAPTERS))
 

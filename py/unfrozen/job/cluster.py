@@ -25,16 +25,11 @@ SCHEDULE_LABELS: Final = {
     "1f1b": "1F1B",
     "interleaved": "interleaved 1F1B",
     "zero_bubble": "zero bubble (ZB-H1)",
-    "zb_h2": "zero bubble (ZB-H2)",
-    "zb_v": "zero bubble, V-shaped (ZB-V)",
-    "dualpipe_v": "DualPipeV",
-    "dualpipe": "DualPipe (two copies of the weights)",
 }
 """Orders of the micro-batches of a pipeline; `unfrozen.memory` knows what each has in flight."""
 SCHEDULES: Final = tuple(SCHEDULE_LABELS)
 
 MOST_GPUS: Final = 1_000_000
-_TWO_CHUNKS: Final = ("zb_v", "dualpipe_v", "dualpipe")
 _LEAST_CHUNKS: Final = {"interleaved": 2, "zero_bubble": 1}
 
 
@@ -195,8 +190,7 @@ class Cluster:
         optional=True,
         applies=_has_virtual_stages,
     )
-    """Under "interleaved" (None: 2) and "zero_bubble" (None: 1). Where a rank works from both ends
-    ("zb_v", "dualpipe_v", "dualpipe") there are two."""
+    """Under "interleaved" (None: 2) and "zero_bubble" (None: 1)."""
     pipeline_layers: tuple[int, ...] | None = listing(
         None,
         "Layers per stage",
@@ -231,12 +225,6 @@ class Cluster:
         json_only=True,
     )
     """None: as tensor_parallel."""
-    device_map: bool = flag(
-        False,
-        'Layers across GPUs (`device_map="auto"`)',
-        "Layers are spread over the GPUs of one machine, of which one works at a time.",
-        "Model parallelism",
-    )
 
     @property
     def stage(self) -> int:
@@ -248,8 +236,6 @@ class Cluster:
         """GPUs that hold the same part of every layer outside the experts: data- and
         context-parallel ones, over which gradients are reduced.
         """
-        if self.device_map:
-            return 1
         return self.gpus // (self.tensor_parallel * self.pipeline_parallel)
 
     @property
@@ -275,24 +261,17 @@ class Cluster:
     @property
     def chunks(self) -> int:
         """Stages that a rank of the pipeline holds."""
-        if self.pipeline_schedule in _TWO_CHUNKS:
-            return 2
         least = _LEAST_CHUNKS.get(self.pipeline_schedule)
         return (self.pipeline_chunks or least) if least else 1
 
     @property
     def stages(self) -> int:
         """Parts, one after another, into which a pipeline cuts the layers; 1 without one."""
-        if self.pipeline_parallel == 1:
-            return 1
-        copies = 2 if self.pipeline_schedule == "dualpipe" else 1
-        return self.pipeline_parallel * self.chunks // copies
+        return 1 if self.pipeline_parallel == 1 else self.pipeline_parallel * self.chunks
 
     @property
     def unit(self) -> int:
         """The fewest GPUs that such a layout needs: those of one replica of everything."""
-        if self.device_map:
-            return self.gpus
         least = self.tensor_parallel * self.context_parallel * self.pipeline_parallel
         experts = self.pipeline_parallel * self.expert_parallel * self.expert_ranks
         return math.lcm(least, experts)
@@ -329,8 +308,6 @@ CLUSTER_SETTINGS: Final[dict[str, Setting]] = settings_of(Cluster, "cluster")
 
 
 def _check_together(cluster: Cluster) -> None:
-    if cluster.device_map:
-        _check_device_map(cluster)
     _check_ranks(cluster)
     _check_pipeline(cluster)
     if cluster.offload == "params" and cluster.stage < 3:
@@ -342,7 +319,7 @@ def _check_ranks(cluster: Cluster) -> None:
     keys = ["tensor_parallel", "context_parallel"]
     keys += ["pipeline_parallel"] if cluster.pipeline_parallel > 1 else []
     together = math.prod(getattr(cluster, key) for key in keys)
-    if not cluster.device_map and cluster.gpus % together:
+    if cluster.gpus % together:
         bound = f"{' · '.join(keys)} = {together} must divide it"
         raise PlanError("cluster.gpus", cluster.gpus, bound, f"use a multiple of {together}")
     if cluster.shard_size and not cluster.stage:
@@ -361,26 +338,14 @@ def _check_ranks(cluster: Cluster) -> None:
 
 
 def _check_pipeline(cluster: Cluster) -> None:
-    schedule, ranks = cluster.pipeline_schedule, cluster.pipeline_parallel
-    chunks, least = cluster.pipeline_chunks, _LEAST_CHUNKS.get(schedule)
+    schedule, chunks = cluster.pipeline_schedule, cluster.pipeline_chunks
+    least = _LEAST_CHUNKS.get(schedule)
     if chunks and (chunks < least if least else chunks != cluster.chunks):
         bound = f"{schedule} has {f'{least} or more' if least else cluster.chunks}"
         remedy = 'leave it out, or set pipeline_schedule to "interleaved"'
         raise PlanError("cluster.pipeline_chunks", chunks, bound, remedy)
-    if schedule == "dualpipe" and ranks > 1 and ranks % 2:
-        bound = "dualpipe sends micro-batches in at both ends, and needs an even number"
-        raise PlanError("cluster.pipeline_parallel", ranks, bound, "use an even number")
     layers = cluster.pipeline_layers
     if layers is not None and len(layers) != cluster.stages:
         bound = f"the pipeline has {cluster.stages} stages, each with its number of layers"
         remedy = f"give {cluster.stages} numbers, or leave it out"
         raise PlanError("cluster.pipeline_layers", list(layers), bound, remedy)
-
-
-def _check_device_map(cluster: Cluster) -> None:
-    others = ("tensor_parallel", "context_parallel", "pipeline_parallel", "expert_parallel")
-    for key in (*others, "sharding"):
-        value = getattr(cluster, key)
-        if value not in (1, "none"):
-            bound = "device_map keeps layers whole, and one GPU works at a time"
-            raise PlanError(f"cluster.{key}", value, bound, "drop it, or device_map")

@@ -322,12 +322,6 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
             "components/distributed/config.py (defer_fsdp_grad_sync)",
         ),
     ),
-    "nanotron": _defaults(
-        "huggingface/nanotron",
-        ("params", "bf16", "accumulate_grad_in_fp32", "src/nanotron/optim/gradient_accumulator.py"),
-        ("grads", "fp32", "FP32GradientAccumulator", "src/nanotron/optim/gradient_accumulator.py"),
-        ("loss", "vocab_parallel", "sharded_cross_entropy", "src/nanotron/parallel"),
-    ),
     "unsloth": _defaults(
         "unslothai/unsloth",
         ("kernels", "fused_block", "norms and MLP fused with their matmuls", "unsloth/kernels"),
@@ -524,7 +518,7 @@ def _is_allowed(key: str, asked: Settings) -> bool:
     if key.startswith(LORA):
         return asked.get("method") in ("lora", "qlora")
     if key == "master":
-        return asked.get("params", "bf16") != "fp32" and asked.get("optimizer") != "lomo"
+        return asked.get("params", "bf16") != "fp32"
     if key == "params":
         return not asked.get("base") and asked.get("master") is None
     return True

@@ -47,7 +47,6 @@ OPTIMIZERS: Final = {
     "adafactor": OptimizerKind("Adafactor", counts_steps=True, factored=True),
     "lion": OptimizerKind("Lion", 1, unfused_bytes=24),
     "muon": OptimizerKind("Muon", 1, other_states=2, orthogonal=True),
-    "lomo": OptimizerKind("LOMO"),
     "galore": OptimizerKind("GaLore", 2, projected=True),
     "apollo": OptimizerKind("APOLLO", 2, projected=True),
 }

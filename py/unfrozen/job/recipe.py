@@ -38,10 +38,6 @@ PROJECTED: Final = tuple(name for name, kind in OPTIMIZERS.items() if kind.proje
 """Optimizers whose moments of a matrix live in a space of lower rank."""
 
 
-def _is_lisa(job: Any) -> bool:
-    return bool(job.recipe.method == "lisa")
-
-
 def _quantizes_base(job: Any) -> bool:
     return bool(job.recipe.method == "qlora" or job.recipe.base is not None)
 
@@ -124,7 +120,6 @@ class Recipe:
             "full": "full fine-tuning",
             "lora": "LoRA",
             "qlora": "QLoRA",
-            "lisa": "LISA (some layers at a time)",
         },
     )
     params: str = choice(
@@ -181,8 +176,8 @@ class Recipe:
         "Optimizer",
         {name: kind.label for name, kind in OPTIMIZERS.items()},
     )
-    """Muon updates embeddings, head and vectors by AdamW; LOMO is SGD inside the backward pass;
-    GaLore and APOLLO are AdamW of the layers' matrices in a space of lower rank."""
+    """Muon updates embeddings, head and vectors by AdamW; GaLore and APOLLO are AdamW of the
+    layers' matrices in a space of lower rank."""
     projection_rank: int | None = whole_number(
         None,
         "Projection rank",
@@ -458,15 +453,6 @@ class Recipe:
         instead="it frees its logits before backward",
     )
     lora: Lora | None = None
-    lisa_layers: int | None = whole_number(
-        None,
-        "LISA layers",
-        "Layers that LISA trains at a time (`lisa_activated_layers` in LMFlow).",
-        "Method",
-        most=10_000,
-        optional=True,
-        applies=_is_lisa,
-    )
     base: str | None = choice(
         None,
         "Base weights (quantization)",
@@ -505,11 +491,6 @@ class Recipe:
     def tokens(self) -> int:
         """Tokens of one micro-batch, T = s · b."""
         return self.micro_batch * self.seq_len
-
-    @property
-    def early_update(self) -> bool:
-        """Whether tensors are updated during the backward pass."""
-        return self.optimizer_in_backward or self.optimizer == "lomo"
 
     @property
     def reenters(self) -> bool:
@@ -571,8 +552,6 @@ class Recipe:
 
 DEFAULT_RANK: Final = 128
 """Of GaLore's own examples (jiaweizzhao/GaLore, README: rank 128)."""
-DEFAULT_LISA: Final = 2
-"""Layers at a time, of the paper's smaller setting (Pan et al., arXiv 2403.17919, table 1)."""
 RECIPE_SETTINGS: Final[dict[str, Setting]] = settings_of(Recipe, "recipe")
 """The settings of a recipe by key; those of its adapters are in `unfrozen.job.lora`."""
 
@@ -587,8 +566,7 @@ def _defaults(given: Mapping[str, object]) -> dict[str, object]:
     if method in ("lora", "qlora"):
         lora = Lora.read(given.get("lora") or {})
         trained = lora.dtype
-    lomo = optimizer == "lomo"
-    master = given.get("master", None if trained == "fp32" or lora or lomo else "fp32")
+    master = given.get("master", None if trained == "fp32" or lora else "fp32")
     exact = trained == "fp32" or master == "fp32"
     return {
         "compute": "bf16" if params == "fp32" else params,
@@ -597,7 +575,6 @@ def _defaults(given: Mapping[str, object]) -> dict[str, object]:
         "moments": ("fp32" if exact else trained) if optimizer in HAS_MOMENTS else None,
         "projection_rank": DEFAULT_RANK if optimizer in PROJECTED else None,
         "lora": lora,
-        "lisa_layers": DEFAULT_LISA if method == "lisa" else None,
         "base": "nf4" if method == "qlora" else None,
     }
 
@@ -628,7 +605,7 @@ def _check_optimizer(recipe: Recipe) -> None:
     if has_moments and recipe.moments is None:
         bound = f"{recipe.optimizer} has moments"
         raise PlanError("recipe.moments", None, bound, "choose fp32, bf16, int8 or int4")
-    if recipe.early_update and recipe.grad_accum > 1:
+    if recipe.optimizer_in_backward and recipe.grad_accum > 1:
         bound = "tensors that are updated during the backward pass cannot wait for more gradients"
         raise PlanError("recipe.grad_accum", recipe.grad_accum, bound, "set it to 1")
     projected = recipe.optimizer in PROJECTED
@@ -642,7 +619,7 @@ def _check_optimizer(recipe: Recipe) -> None:
 
 
 def _check_adapters(recipe: Recipe) -> None:
-    if recipe.method in ("full", "lisa") and recipe.lora is not None:
+    if recipe.method == "full" and recipe.lora is not None:
         bound = "full fine-tuning has no adapters"
         raise PlanError("recipe.lora", recipe.lora.rank, bound, "drop it, or set method to lora")
     trains = recipe.method == "full" and recipe.base == "int8"
@@ -658,10 +635,6 @@ def _check_adapters(recipe: Recipe) -> None:
     if recipe.lora and recipe.lora.dtype == "fp32" and recipe.master is not None:
         bound = "fp32 adapters are their own master copy"
         raise PlanError("recipe.master", recipe.master, bound, "set it to null")
-    if recipe.method != "lisa" and recipe.lisa_layers is not None:
-        bound = "only lisa trains some layers at a time"
-        remedy = "drop it, or set method to lisa"
-        raise PlanError("recipe.lisa_layers", recipe.lisa_layers, bound, remedy)
 
 
 def _check_kernels(recipe: Recipe) -> None:

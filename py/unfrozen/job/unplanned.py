@@ -34,7 +34,15 @@ INSTEAD: Final = {
     **dict.fromkeys(
         ("lora_target_parameters", "target_parameters"), "name experts among the targets of lora"
     ),
-    **dict.fromkeys(("badam", "freeze"), "plan lisa, which trains some layers at a time"),
+    **dict.fromkeys(
+        ("lisa", "badam", "freeze"), "plan lora or full: layers that train in turn are not counted"
+    ),
+    **dict.fromkeys(("lomo", "adalomo"), "set optimizer to sgd and optimizer_in_backward to true"),
+    "device_map": "set sharding to zero3, or pipeline_parallel: one GPU at a time would work",
+    **dict.fromkeys(
+        ("zb_h2", "zb_v", "zbv", "dualpipe", "dualpipe_v"),
+        "set pipeline_schedule to interleaved: its bubbles are small, too",
+    ),
     **dict.fromkeys(("tiled_mlp", "alst"), "set checkpointing to full, or context_parallel"),
     "recompute_modules": "set checkpointing to selective",
     **dict.fromkeys(("dpo", "orpo", "kto", "simpo", "ipo", "cpo"), _PREFERENCE),

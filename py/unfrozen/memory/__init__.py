@@ -16,9 +16,8 @@ Reading order:
 12. `saved_activations` — what layers of every kind save, and all of them together
 13. `backward` — one micro-batch: its highest points, optimizer step in backward included
 14. `pipeline_schedules` — micro-batches in flight on a pipeline rank, by schedule
-15. `pipeline` — what a pipeline rank, or a GPU of a device map, holds
+15. `pipeline` — what a pipeline rank holds
 16. `instants` — the instants of a step; the peak is their maximum
-17. `allocator` — PyTorch's caching allocator, request by request
-18. `overhead` — what the allocator reserves and needs; the driver and NCCL
-19. `explain` — the peak as a list of terms with formula, inputs and source
+17. `overhead` — what the allocator reserves and needs; the driver and NCCL
+18. `explain` — the peak as a list of terms with formula, inputs and source
 """

@@ -23,7 +23,7 @@ from unfrozen.memory.loss import (
 )
 from unfrozen.memory.points import Point
 from unfrozen.memory.saved_activations import SavedActivations
-from unfrozen.memory.states import beside_frozen, trained_parameters, update_bytes
+from unfrozen.memory.states import beside_frozen, update_bytes
 from unfrozen.memory.workspace import feed_forward_size, low_casts, workspace_points
 from unfrozen.model import ModelConfig
 
@@ -60,8 +60,7 @@ class MicroBatchMemory(SavedActivations):
         at_once = model.largest_tensor
         if recipe.kernels == "fused_block":
             at_once = max(at_once, feed_forward_size(model))
-        of = trained_parameters(model, recipe) if recipe.lisa_layers else model.num_parameters
-        self._largest_grad = round(grads_bytes * min(1.0, at_once / of))
+        self._largest_grad = round(grads_bytes * min(1.0, at_once / model.num_parameters))
         self.loss_kind = loss_kind(a, recipe, sharded_weights=cluster.stage == 3)
         sizes = self.setup.compute, loss_tokens, a.hidden, vocab
         upcast = self.loss_kind == "logits_fp32"  # outside the model, and what compiles it
@@ -235,7 +234,7 @@ class MicroBatchMemory(SavedActivations):
         above_first = model.num_parameters - model.layer_parameters(0) - below
         found = {0: self.head_size, a.layers - 1: above_first}
         between = {1, a.layers - 2} if self._cut else set()
-        if self.recipe.checkpoint_every > 1 or self.recipe.lisa_layers:
+        if self.recipe.checkpoint_every > 1:
             between = set(range(a.layers))
         each = (model.num_parameters - model.outer_parameters) // a.layers
         inside = {index for index in between if 0 < index < a.layers - 1}
@@ -251,7 +250,7 @@ class MicroBatchMemory(SavedActivations):
         """
         cut = self._cut
         grads = self.grads_of(self.gathering.sharded_count(reached, late))
-        if self.recipe.early_update:  # those of a unit are in a buffer that is counted
+        if self.recipe.optimizer_in_backward:  # those of a unit are in a buffer that is counted
             return {**pieces, **self._held, "grads": 0 if cut else self.grads_of(here)}
         if self._resident:
             fresh = grads if self._at_once else min(grads, self._largest_grad)
@@ -267,18 +266,13 @@ class MicroBatchMemory(SavedActivations):
         """Return the share of all gradients that exist.
 
         Adapters are inside the layers; the head that trains beside them is reached before, the
-        embedding after them, and sharded ones are reduced when the pass is over. LISA's sampled
-        layers are taken to be the last ones, which backward reaches first.
+        embedding after them, and sharded ones are reduced when the pass is over.
         """
         model, recipe = self.model, self.recipe
-        if recipe.lora is None and not recipe.lisa_layers:
+        if recipe.lora is None:
             return parameters / model.num_parameters
         inside = model.num_parameters - model.outer_parameters
         reached = min(max(0, parameters - self.head_size), inside)
-        if recipe.lisa_layers:
-            trained = trained_parameters(model, recipe)
-            sampled = trained - model.outer_parameters
-            return (parameters - reached + min(reached, sampled)) / trained
         if not any(self._whole):
             return reached / inside
         thin, whole = beside_frozen(model, recipe, BYTES[recipe.grads])
@@ -292,7 +286,7 @@ def head_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
     """Return points at the update of a separate head, while all activations are saved or ()."""
     a = part.model.architecture
     late = part.gathering.late  # it waits for the embedding
-    if not part.recipe.early_update or a.tied or not part.head_trains or late:
+    if not part.recipe.optimizer_in_backward or a.tied or not part.head_trains or late:
         return ()
     point = part.saved_point() | part.gathering.at_head_update()
     return (_updated(part, point | {"head": part.loss.at_head}, part.head_size),)
@@ -300,7 +294,7 @@ def head_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
 
 def layer_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
     """Return points at the updates of the last layer and of the embedding or ()."""
-    if not part.recipe.early_update:
+    if not part.recipe.optimizer_in_backward:
         return ()
     a, model, setup = part.model.architecture, part.model, part.setup
     tied = part.head_size if a.tied else 0

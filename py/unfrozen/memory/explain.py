@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from unfrozen.job.cluster import Cluster
+from unfrozen.job.cluster import SCHEDULE_LABELS, Cluster
 from unfrozen.job.lora import trained_whole
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import last_saved_tensors, shared_saved_tensors
@@ -275,18 +275,6 @@ def _letters(formula: str) -> set[str]:
     return {word.lstrip("0123456789") for word in plain.split()}
 
 
-SCHEDULES: Final = {
-    "gpipe": "GPipe",
-    "1f1b": "1F1B",
-    "interleaved": "interleaved 1F1B",
-    "zero_bubble": "ZB-H1",
-    "zb_h2": "ZB-H2",
-    "zb_v": "ZB-V",
-    "dualpipe_v": "DualPipeV",
-    "dualpipe": "DualPipe",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class PeakRank:
     """The rank, from 0, of `ranks`; the numbers of its layers, from 0; which ends it has; and the
@@ -304,13 +292,13 @@ class PeakRank:
 def peak_rank(job: ExplainedJob) -> PeakRank | None:
     """Return the rank that a plan describes; None where all GPUs hold the same layers."""
     cluster = job.cluster
-    if not cluster.device_map and cluster.pipeline_parallel == 1:
+    if cluster.pipeline_parallel == 1:
         return None
     rank = peak_rank_number(job.model, job.recipe, cluster)
     step = Step(job.model, job.recipe, cluster, rank=rank)
     a = step.local.architecture
     layers = a.part.layers if a.part else tuple(range(a.layers))
-    ranks = cluster.gpus if cluster.device_map else cluster.pipeline_parallel
+    ranks = cluster.pipeline_parallel
     return PeakRank(rank, ranks, layers, a.has_embedding, a.has_head, step.in_flight)
 
 
@@ -320,7 +308,7 @@ def format_peak_rank(job: ExplainedJob) -> str:
     if found is None:
         return ""
     cluster = job.cluster
-    where = "GPUs" if cluster.device_map else f"ranks ({SCHEDULES[cluster.pipeline_schedule]})"
+    where = f"ranks ({SCHEDULE_LABELS[cluster.pipeline_schedule]})"
     ends = [name for name in ("embedding", "head") if getattr(found, name)]
     parts = [f"layers {_ranges(found.layers)}", *(f"the {end}" for end in ends)]
     held = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
@@ -333,14 +321,11 @@ def format_peak_rank(job: ExplainedJob) -> str:
 
 def format_layout(cluster: Cluster) -> list[str]:
     """Return short descriptions of pipeline, experts and replicas of a cluster."""
+    ranks, schedule = cluster.pipeline_parallel, SCHEDULE_LABELS[cluster.pipeline_schedule]
     asked = (
         (cluster.shards < cluster.alike, f"among {cluster.shards} of them"),
-        (
-            cluster.pipeline_parallel > 1,
-            f"pipeline of {cluster.pipeline_parallel} ({SCHEDULES[cluster.pipeline_schedule]})",
-        ),
+        (ranks > 1, f"pipeline of {ranks} ({schedule})"),
         (cluster.expert_parallel > 1, f"experts shared by {cluster.expert_parallel}"),
-        (cluster.device_map, "layers spread by device map"),
     )
     return [words for holds, words in asked if holds]
 

@@ -69,7 +69,7 @@ class Step:
         self.recipe, self.cluster = recipe, cluster or Cluster()
         one = self.cluster
         split = model.split(one.tensor_parallel, one.expert_parallel, one.expert_tensor_parallel)
-        apart = one.device_map or one.pipeline_parallel > 1
+        apart = one.pipeline_parallel > 1
         if rank is None:
             rank = peak_rank_number(model, recipe, one, loss_tokens) if apart else 0
         self.rank = rank
@@ -84,7 +84,6 @@ class Step:
             MicroBatchMemory(stage, recipe, one, self._grads_of(stage), rows, vocab)
             for stage in stages
         )
-        apart = one.pipeline_parallel > 1
         self._kept = (
             InFlightBatches(self._batches, rank, self.local, model.architecture.layers)
             if apart
@@ -138,7 +137,7 @@ class Step:
         recipe, cluster = self.recipe, self.cluster
         by_default = cluster.stage == 0 and cluster.alike > 1
         chosen = by_default if recipe.grad_buckets is None else recipe.grad_buckets and by_default
-        return self.states["grads"] if chosen and not recipe.early_update else 0
+        return self.states["grads"] if chosen and not recipe.optimizer_in_backward else 0
 
     def points(self) -> dict[str, Point]:
         """Return the point of each instant that computes, without the states."""
@@ -171,7 +170,7 @@ class Step:
     def instants(self) -> Instants:
         """Return the bytes by instant and component; components of 0 bytes are left out."""
         states = dict(self.states)
-        grads = 0 if self.recipe.early_update else states["grads"]
+        grads = 0 if self.recipe.optimizer_in_backward else states["grads"]
         del states["grads"]
         resident = ("params", "master", "adapters", "quant_constants")
         points = self.points()

@@ -18,7 +18,7 @@ since blocks serve one purpose only:
 
 A GPU that is nearly full gives free segments back and tries again. What a step then needs is less:
 of gradients and of blocks that wait for the loss a quarter stays, in segments that are in use.
-Both were derived from traced steps, replayed through `unfrozen.memory.allocator`;
+Both were derived from traced steps, replayed through `docs/caching_allocator.py`;
 docs/allocator_replays.py compares them: most replays needed between half of that reserve and 4%
 (`OFF`) above all of it.
 
@@ -58,7 +58,7 @@ class Reserve(NamedTuple):
 def reserve_of(step: Step, found: Instants) -> Reserve:
     """Return what the caching allocator takes for a step with these instants."""
     states = sum(size for name, size in step.states.items() if name != "grads")
-    grads = 0 if step.recipe.early_update else step.states["grads"]
+    grads = 0 if step.recipe.optimizer_in_backward else step.states["grads"]
     recomputes, sharded = step.recipe.checkpointing != "none", step.cluster.stage >= 2
     apart = recomputes or sharded
     update = found["optimizer_step"].get("workspace", 0)

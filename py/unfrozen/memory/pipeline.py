@@ -1,4 +1,4 @@
-"""The layers of a pipeline rank, or of a GPU of a device map, and its micro-batches in flight.
+"""The layers of a pipeline rank, and its micro-batches in flight.
 
 A rank holds the weights, gradients and states of its stages: the embedding with the first, last
 norm and head with the last, each with a copy of its own where they are tied and lie apart
@@ -28,7 +28,7 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.job.cluster import Cluster
-from unfrozen.job.layout import spread, stage_layers, stages_of
+from unfrozen.job.layout import stage_layers, stages_of
 from unfrozen.memory.activations import keeps_input
 from unfrozen.memory.backward import MicroBatchMemory
 from unfrozen.memory.layer_setup import LayerSetup
@@ -47,16 +47,9 @@ _GONE: Final = ("classification", "fused_linear", "linear", "fused_vocab")
 def stages_of_rank(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[ModelConfig, ...]:
     """Return the stages of a rank, first to last.
 
-    One without layers is part of its neighbour, and so is an embedding that fills a GPU of its own.
+    One without layers is part of its neighbour.
     """
-    a = model.architecture
-    if cluster.device_map:
-        gpus = spread(model, cluster.gpus)
-        least = min(number for number, gpu in enumerate(gpus) if gpu.layers)
-        ends = gpus[: rank + 1] if rank == least else gpus[rank : rank + 1]
-        embedding, head = any(one.embedding for one in ends), any(one.head for one in ends)
-        return (model.only(gpus[rank].layers, embedding=embedding, head=head),)
-    layers, last = stage_layers(a.layers, cluster), cluster.stages - 1
+    layers, last = stage_layers(model.architecture.layers, cluster), cluster.stages - 1
     stages = stages_of(rank, cluster)
     held = [stage for stage in stages if layers[stage]]
     empty = set(stages) - set(held)
@@ -87,13 +80,9 @@ def candidate_ranks(model: ModelConfig, cluster: Cluster) -> tuple[int, ...]:
 
     Between them, memory in flight only falls or only rises.
     """
-    ranks = list(range(cluster.pipeline_parallel))
-    if cluster.device_map:
-        gpus = spread(model, cluster.gpus)
-        ranks = [number for number, gpu in enumerate(gpus) if gpu.layers]
     first: dict[object, int] = {}
     last: dict[object, int] = {}
-    for rank in ranks:
+    for rank in range(cluster.pipeline_parallel):
         stages = stages_of_rank(model, cluster, rank)
         kind = tuple(map(_kind, stages))
         first.setdefault(kind, rank)

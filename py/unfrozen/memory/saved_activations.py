@@ -7,8 +7,7 @@ and recompute the rest: mamba_ssm ops/triton/ssd_combined.py, fla ops/gated_delt
 They are estimates.
 
 Only each n-th layer may be recomputed, counted from the first (prime-rl and torchtitan:
-`layer_id % freq == 0`); the others save everything. Under LISA (Pan et al., arXiv 2403.17919) the
-frozen layers save what frozen linear layers save: no inputs.
+`layer_id % freq == 0`); the others save everything.
 
 A router that stores its auxiliary loss as an attribute (KempnerForge, kempnerforge/model/router.py
 @bc775fe) keeps the graph that leads to it alive once its layer is recomputed: PyTorch's checkpoints
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Final
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.lora import trained_whole
@@ -39,7 +37,7 @@ from unfrozen.memory.activations import (
 )
 from unfrozen.memory.adapters import adapter_parameters, expert_adapters
 from unfrozen.memory.experts import dispatched_bytes, folded_bytes
-from unfrozen.memory.layer_setup import Adapters, LayerSetup, SavedTensor
+from unfrozen.memory.layer_setup import LayerSetup, SavedTensor
 from unfrozen.memory.points import Point
 from unfrozen.model import Architecture, ModelConfig
 from unfrozen.model.architecture import Absent, Convolution, Delta, Dual, Latent, Mixer, Selective
@@ -245,10 +243,6 @@ def _kind_bytes(
     )
 
 
-_FROZEN: Final = Adapters(0, 0, 0, 0, 0, 0, 0, "peft")
-"""A layer without a weight that trains: no adapter reads anything."""
-
-
 class SavedActivations:
     """The activations that one micro-batch of `model` saves on this GPU.
 
@@ -350,20 +344,9 @@ class SavedActivations:
         if self.recipe.checkpointing != "none":
             again = -(-a.layers // self.recipe.checkpoint_every)
             return again * self.kept + (a.layers - again) * self.layer
-        if self.recipe.lisa_layers:
-            return self._sampled_bytes(self.recipe.lisa_layers)
         if len(self._kinds) == 1:
             return a.layers * self.kept - self.tokens * undifferentiated_bytes(a, self.setup)
         return round(self.tokens * sum(count * size for size, count in self._kinds))
-
-    def _sampled_bytes(self, sampled: int) -> int:
-        """Return the bytes of `sampled` layers that train and others that do not."""
-        a = self.model.architecture
-        frozen = self.setup._replace(adapters=_FROZEN)
-        sparse = self.model.sparse_layers > 0
-        each = round(self.tokens * layer_bytes(a, frozen, sparse, self.whole_ranks))
-        trained = min(sampled, a.layers)
-        return trained * self.layer + (a.layers - trained) * min(each, self.layer)
 
     def _outside_bytes(self, found: list[SavedTensor]) -> int:
         ranks = self.whole_ranks

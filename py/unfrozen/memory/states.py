@@ -3,10 +3,9 @@
 Sources: mixed-precision Adam 2 + 2 + 12, Rajbhandari et al., arXiv 1910.02054, section 3.1; 8-bit
 moments with one fp32 scale for 256 values, Dettmers et al., arXiv 2110.02861; Adafactor's row and
 column sums, Shazeer & Stern, arXiv 1804.04235; Muon's single moment for matrices, Jordan 2024;
-LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.09782; LISA, whose
-gradients and moments are those of what is outside the layers and of the sampled ones, Pan et al.,
-arXiv 2403.17919; 4-bit moments with one fp32 scale for 128 values, Li et al., arXiv 2309.01507, as
-in torchao/optim/subclass_4bit.py: smaller tensors, and those that 128 does not divide, stay whole.
+LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.09782; 4-bit moments
+with one fp32 scale for 128 values, Li et al., arXiv 2309.01507, as in torchao/optim/
+subclass_4bit.py: smaller tensors, and those that 128 does not divide, stay whole.
 
 GaLore (Zhao et al., arXiv 2403.03507, algorithm 2) multiplies the gradient of an m × n matrix by a
 projection of rank r along its shorter side and stores AdamW's two moments of the product: 2·r
@@ -112,11 +111,8 @@ STATE_TABLE: Final = (
 
 def trained_parameters(model: ModelConfig, recipe: Recipe) -> int:
     """Return how many parameters get gradients: all, the adapters with the embedding and head that
-    train beside them, or under LISA the sampled layers and what is outside the layers.
+    train beside them.
     """
-    if recipe.lisa_layers:
-        sampled = min(recipe.lisa_layers, model.architecture.layers)
-        return model.outer_parameters + sampled * model.largest_layer
     if recipe.lora:
         return adapter_parameters(model, recipe.lora) + sum(trained_whole(model, recipe.lora))
     return model.num_parameters
@@ -153,9 +149,6 @@ def _moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     if recipe.lora:
         each = _width(recipe) if kind.states else 0
         return round(kind.states * sum(beside_frozen(model, recipe, each)))
-    if recipe.lisa_layers:  # most of what trains is outside the layers
-        trained = trained_parameters(model, recipe)
-        return round(elsewhere * _width(recipe) * trained) if elsewhere else 0
     counters = unsharded_moment_bytes(model, recipe)
     if recipe.projection_rank:
         moments, projections, covered = low_rank_elements(model, recipe.projection_rank)
@@ -238,7 +231,7 @@ def update_bytes(
         if OPTIMIZERS[recipe.optimizer].factored:
             largest = min(largest, _largest_at_once(model))
         return _rows_bytes(recipe, -(-largest // shards))
-    if recipe.step == "fused" or recipe.optimizer == "lomo":
+    if recipe.step == "fused":
         return 0
     width = BYTES[recipe.master or (recipe.lora.dtype if recipe.lora else recipe.params)]
     return (width * trained if recipe.step == "foreach" else 2 * width * largest) // shards

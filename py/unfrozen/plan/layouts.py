@@ -167,7 +167,7 @@ def _fixed_settings(cluster: Cluster) -> dict[str, Any]:
 LAID_OUT: Final = frozenset(
     {"gpus", "sharding", "shard_size", "tensor_parallel", "sequence_parallel", "context_parallel"}
     | {"pipeline_parallel", "pipeline_schedule", "pipeline_chunks", "pipeline_layers"}
-    | {"expert_parallel", "expert_tensor_parallel", "device_map"}
+    | {"expert_parallel", "expert_tensor_parallel"}
 )
 """What a layout says of a cluster, or leaves at its default."""
 
@@ -463,7 +463,7 @@ def _check_rounds(job: Job) -> None:
     """
     cluster, count = job.cluster, job.recipe.grad_accum
     rounds = cluster.pipeline_parallel if cluster.pipeline_schedule == "interleaved" else 1
-    if count % rounds or (job.recipe.early_update and count > 1):
+    if count % rounds or (job.recipe.optimizer_in_backward and count > 1):
         raise PlanError("recipe.grad_accum", count, "it cannot be dealt out so", "use another")
 
 

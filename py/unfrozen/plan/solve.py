@@ -40,7 +40,7 @@ def min_gpus(planned: Plan) -> int:
     """
     job = planned.job
     capacity = (job.gpu or find(DEFAULT_GPU)).capacity_bytes
-    over_all = replace(job.cluster, device_map=False, shard_size=None)
+    over_all = replace(job.cluster, shard_size=None)
     unit = over_all.unit
     known = {job.cluster: planned}
 

@@ -122,6 +122,6 @@ def _check(job: Job) -> None:
     if recipe.method != "full":
         bound = "a timeline is drawn where every weight trains"
         raise PlanError("recipe.method", recipe.method, bound, "set it to full")
-    if recipe.early_update or recipe.resident_grads(job.model.architecture.labels > 0):
+    if recipe.optimizer_in_backward or recipe.resident_grads(job.model.architecture.labels > 0):
         bound = "gradients must come and go within one step"
         raise PlanError("recipe", "this one", bound, "set grad_accum to 1, and a plain optimizer")

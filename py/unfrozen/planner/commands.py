@@ -117,7 +117,6 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
         (not can_train(a), f"it cannot train a model of type {a.model_type}"),
         (job.model.frozen > 0, "it cannot train a vision-language model"),
         (recipe.lora is not None, "it trains every weight, without adapters"),
-        (recipe.lisa_layers is not None, "it trains every layer at once"),
         *_state_differences(job, run),
         (
             recipe.activation_offload and found.gpus > 1,

@@ -27,7 +27,7 @@ from unfrozen.units import (
     sig3,
 )
 
-_ALLOCATOR: Final = "PyTorch's caching allocator, replayed (unfrozen.memory.allocator)"
+_ALLOCATOR: Final = "PyTorch's caching allocator, replayed (docs/caching_allocator.py)"
 _BLOCKS: Final = "blocks of gradients, logits and layers that serve nothing else"
 
 

@@ -5,11 +5,6 @@ page is that of the command beside it. The plan counts micro-batches a replica, 
 all GPUs together, so that the number of GPUs never changes what a step computes (docs/scale.md).
 The runner shards everything over all GPUs, and each takes sequences of its own: `micro_batch ·
 grad_accum` is therefore the plan's sequences of a step, divided evenly.
-
-Layouts that the runner lacks are named by the options of frameworks that have them: torchtitan
-(`torchtitan/config/configs.py` @b5bcd76, names of schedules from
-`torch/distributed/pipelining/schedules.py`, `get_schedule_class`) and Megatron-LM
-(`megatron/training/arguments.py` @d98e8a64).
 """
 
 from __future__ import annotations
@@ -168,15 +163,14 @@ def launch_differences(job: Job, found: Launch) -> list[str]:
             several and cluster.stage == 3 and not cluster.outer_apart,
             "it wraps embedding and head separately",
         ),
+        (cluster.tensor_parallel > 1, "it has no tensor or sequence parallelism"),
+        (cluster.context_parallel > 1, "it has no context parallelism"),
+        (cluster.pipeline_parallel > 1, "it has no pipeline parallelism"),
+        (cluster.expert_parallel > 1, "it has no expert parallelism"),
         (
-            cluster.tensor_parallel > 1,
-            "it has no tensor or sequence parallelism: each GPU takes sequences of its own",
+            cluster.shards < cluster.alike and replica_size(cluster, found.gpus) is None,
+            "all its GPUs shard one replica",
         ),
-        (
-            cluster.context_parallel > 1,
-            "it has no context parallelism",
-        ),
-        *_layout_differences(cluster, found),
         (
             found.gpus < cluster.gpus,
             f"it starts {found.gpus:,} of {cluster.gpus:,} GPUs, the most that take an equal"
@@ -200,93 +194,6 @@ def replica_size(cluster: Cluster, gpus: int) -> int | None:
     size = cluster.shard_size
     fits = size is not None and 1 < size < gpus and gpus % size == 0
     return size if fits and cluster.stage == 3 else None
-
-
-def _layout_differences(cluster: Cluster, found: Launch) -> tuple[tuple[bool, str], ...]:
-    """Return the differences in pipeline, experts and replicas."""
-
-    def with_options(text: str, options: str) -> str:
-        return f"{text}; {options}" if options else text
-
-    shards = cluster.shard_size is not None and cluster.shards < cluster.alike
-    same = replica_size(cluster, found.gpus) is not None
-    return (
-        (
-            cluster.pipeline_parallel > 1,
-            with_options("it has no pipeline parallelism", pipeline_options(cluster)),
-        ),
-        (
-            cluster.expert_parallel > 1 or cluster.expert_ranks != cluster.tensor_parallel,
-            with_options("it has no expert parallelism", expert_options(cluster)),
-        ),
-        (
-            shards and not same,
-            with_options("all its GPUs shard one replica", replica_options(cluster)),
-        ),
-        (
-            cluster.device_map,
-            "its GPUs work at the same time, each on sequences of its own (no device_map)",
-        ),
-    )
-
-
-_TITAN: Final = {
-    "gpipe": "GPipe",
-    "1f1b": "1F1B",
-    "interleaved": "Interleaved1F1B",
-    "zero_bubble": "InterleavedZeroBubble",
-    "zb_v": "ZBVZeroBubble",
-    "dualpipe_v": "DualPipeV",
-}
-"""PyTorch's names of schedules; the others have none there."""
-_MEGATRON: Final = ("1f1b", "interleaved")
-
-
-def pipeline_options(cluster: Cluster) -> str:
-    """Return a pipeline as options of torchtitan and Megatron-LM, or "" where neither has it."""
-    ranks, schedule = cluster.pipeline_parallel, cluster.pipeline_schedule
-    found = []
-    if schedule in _TITAN and cluster.pipeline_layers is None:
-        found.append(
-            f"torchtitan has it: --parallelism.pipeline_parallel_degree {ranks}"
-            f" --parallelism.pipeline_parallel_schedule {_TITAN[schedule]}"
-        )
-    if schedule in _MEGATRON:
-        options = f"--pipeline-model-parallel-size {ranks}"
-        if cluster.pipeline_layers:
-            options += (
-                f" --pipeline-model-parallel-layout '{_megatron_layout(cluster.pipeline_layers)}'"
-            )
-        elif cluster.chunks > 1:
-            options += f" --num-virtual-stages-per-pipeline-rank {cluster.chunks}"
-        found.append(f"Megatron-LM{' has it' if not found else ''}: {options}")
-    return "; ".join(found)
-
-
-def expert_options(cluster: Cluster) -> str:
-    """Return the options of expert parallelism in torchtitan and Megatron-LM."""
-    ranks, own = cluster.expert_parallel, cluster.expert_ranks
-    found = []
-    if own in (1, cluster.tensor_parallel):
-        found.append(f"torchtitan has it: --parallelism.expert_parallel_degree {ranks}")
-    options = f"--expert-model-parallel-size {ranks}"
-    if own != cluster.tensor_parallel:
-        options += f" --expert-tensor-parallel-size {own}"
-    return "; ".join([*found, f"Megatron-LM{' has it' if not found else ''}: {options}"])
-
-
-def replica_options(cluster: Cluster) -> str:
-    """Return the option of hybrid sharding in torchtitan or Megatron-LM."""
-    groups = cluster.alike // cluster.shards
-    if cluster.stage == 3:
-        return f"torchtitan has it: --parallelism.data_parallel_replicate_degree {groups}"
-    return f"Megatron-LM has it: --num-distributed-optimizer-instances {groups}"
-
-
-def _megatron_layout(layers: tuple[int, ...]) -> str:
-    """Return embedding, layers and loss of each stage, in the letters of Megatron's option."""
-    stages = [f"t*{count}" if count else "" for count in layers]
-    return "|".join(["E" + stages[0], *stages[1:-1], stages[-1] + "L"])
 
 
 def run_of(job: Job, found: Launch) -> Job:

@@ -266,14 +266,15 @@ class _Finder:
         held = [one for one in ranked if needs(one.job, one.way).host <= usual]
         if ranked and not held and self.lacking is None:
             self.lacking = PlannedRun(ranked[0], self._question)
-        return [PlannedRun(one, self._question) for one in held]
+        return [PlannedRun(one, self._question) for one in _startable(held)]
 
     def smallest(self, changes: Sequence[Variant]) -> PlannedRuns:
         """Find the fewest GPUs that fit one of these changes, in powers of two."""
         gpus = 1
         while gpus <= self._question.gpus:
             if found := (yield from self._search(changes, gpus)):
-                return [PlannedRun(one, self._question) for one in simplest_first(found, PREFERRED)]
+                ranked = _startable(simplest_first(found, PREFERRED))
+                return [PlannedRun(one, self._question) for one in ranked]
             gpus *= 2
         return []
 
@@ -292,3 +293,8 @@ class _Finder:
         while search.advance():
             yield
         return search.found
+
+
+def _startable(found: list[Layout]) -> list[Layout]:
+    """Return the layouts that a framework starts; all where none does."""
+    return [one for one in found if one.way] or found

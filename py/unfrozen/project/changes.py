@@ -8,8 +8,9 @@ never taken: they are named beside it.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final, cast
 
 from unfrozen.errors import PlanError
@@ -89,7 +90,17 @@ def ways(
     for name in [framework] if framework else PREFERRED:
         own = _as_runner(changed, left - change.recipe.keys()) if name == UNFROZEN else changed
         found.append(Route(own, _keeps(name, change), name))
-    return [*found, Route(changed, _alone)] if changed.recipe.lora and not framework else found
+    alone = changed.recipe.lora and not framework and change in (*ON_GPU, *chain(*ADAPTERS))
+    return [*found, Route(changed, _alone)] if alone else found
+
+
+def half_precision(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a recipe on GPUs without bf16: fp16 autocast, of 16-bit weights where
+    fp32 adapters train beside them.
+    """
+    if recipe.get("method", "full") == "full":
+        return {"params": "fp32", "compute": "fp16"}
+    return {"params": "fp16", "lora": {**(recipe.get("lora") or {}), "dtype": "fp32"}}
 
 
 def _as_runner(job: Job, left: Set[str]) -> Job:
@@ -112,6 +123,8 @@ def _changed(job: Job, change: Variant) -> Job | None:
     recipe, cluster = dict(change.recipe), dict(change.cluster)
     if "method" in recipe:
         recipe["lora"] = job.recipe.lora or {}
+        if job.recipe.compute == "fp16" and job.recipe.lora is None:
+            recipe |= half_precision(recipe)
         if job.model.architecture.experts:
             recipe["whole_experts"] = recipe["method"] == "qlora"
     if cluster.get("offload") == "params":
@@ -129,13 +142,15 @@ def _keeps(name: str, change: Variant) -> Takes:
 
     def takes(job: Job) -> Job:
         found = adapt(job)
+        found = found.on(found.gpu) if found.gpu else found  # whose precision it may lack
         recipe = found.recipe
         exact = recipe.params == "fp32" or recipe.master is not None or recipe.rounds
         if recipe.method == "full" and not exact:
             bound = f"{name} rounds 16-bit weights to the nearest, without a master copy"
             raise PlanError("recipe.master", None, bound, "use another")
         for key, value in change.recipe.items():
-            if getattr(found.recipe, key) != value:
+            own = getattr(found.recipe, key)
+            if own != value and not (key == "base" and own == "nf4-dq"):  # Unsloth's, 4 bits, too
                 raise PlanError(f"recipe.{key}", value, f"{name} has no option for it", "drop it")
         return found
 

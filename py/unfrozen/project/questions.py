@@ -1,7 +1,7 @@
 """A question as it is asked: a job as plain data, GPUs like "8xH100", data and money.
 
-What a reader leaves open is what an expert would set: FlashAttention where the GPU has bf16, and
-sequences as long as the rows.
+What a reader leaves open is what an expert would set: FlashAttention where the GPU has bf16, else
+autocast in fp16, and sequences as long as the rows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from unfrozen.job import Job, read_gpu
 from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.plan.layouts import LAID_OUT, MOST_GPUS, step_sequences
 from unfrozen.project.best import TrainingProject
+from unfrozen.project.changes import half_precision
 from unfrozen.runner import packs
 from unfrozen.training_data import Data
 
@@ -88,9 +89,15 @@ def question(
     offload = (given.get("cluster") or {}).get("offload")
     cluster = {} if offload is None else {"offload": offload}
     cluster |= {"sharding": "zero3"} if offload == "params" else {}
-    plain = {**given, "cluster": cluster}
+    gpu = None if given.get("gpu") is None else read_gpu(given["gpu"])
+    bf16 = gpu is None or gpu.bf16
+    if not bf16 and not asked.keys() & {"params", "compute"}:
+        asked |= half_precision(asked)
+    plain = {**given, "cluster": cluster, "recipe": asked}
     job = Job.read(plain)
-    if "attention" in left and (job.gpu is None or job.gpu.bf16):
+    if "whole_experts" in left and job.recipe.method == "qlora" and job.framework is None:
+        asked["whole_experts"] = job.model.architecture.experts is not None
+    if "attention" in left and bf16:
         asked["attention"] = "flash"
     if data is not None and "seq_len" in left:
         a = job.model.architecture

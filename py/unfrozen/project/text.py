@@ -15,13 +15,13 @@ from unfrozen.job import Job
 from unfrozen.plan import format_gpu
 from unfrozen.plan.record import band, most_words
 from unfrozen.plan.step_time import job_gpu
-from unfrozen.project.best import OnePlan, PlannedRun
+from unfrozen.project.best import OnePlan, PlannedRun, TrainingProject
 from unfrozen.project.changes import TRL
 from unfrozen.project.host import EVALUATED, evaluation_bytes, usual_host_bytes
 from unfrozen.training_data import Data
 from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3
 
-METHODS: Final = {"full": "full fine-tuning", "lora": "LoRA", "qlora": "QLoRA", "lisa": "LISA"}
+METHODS: Final = {"full": "full fine-tuning", "lora": "LoRA", "qlora": "QLoRA"}
 _RECOMPUTED: Final = {
     "none": "",
     "selective": "some activations recomputed",
@@ -33,6 +33,8 @@ _OFFLOADED: Final = {
     "params": "optimizer and weights in host memory",
 }
 _LABEL: Final = 13
+NOBODY: Final = "No framework known here starts it."
+SOLVE: Final = "--solve gpus finds how many GPUs hold it."
 
 
 def method_words(job: Job) -> str:
@@ -120,7 +122,7 @@ def _length(choice: PlannedRun) -> Iterator[tuple[str, str]]:
     each = f"{steps:,} step{'' if steps == 1 else 's'} of {format_duration(run.step_seconds)}"
     yield "time", f"{format_duration(run.seconds)}, {each}{edge}"
     padded = data.padded_tokens(choice.job.recipe.micro_batch)
-    if padded and choice.question.packs:
+    if padded and padded > 1.01 * data.tokens and choice.question.packs:
         longer = format_duration(run.seconds * padded / data.tokens)
         yield "padded", f"{longer} instead: each row as long as the longest of its micro-batch"
     yield "cost", _cost(choice)
@@ -133,9 +135,14 @@ def _memory(choice: PlannedRun) -> str:
     needed = f", of which {format_bytes(planned.safe_bytes)} are needed" if fills else ""
     return (
         f"{format_bytes(planned.device_bytes)} of the {format_gpu(job_gpu(choice.job))}{needed}:"
-        f" {planned.verdict} with a probability of {planned.chance or 0:.0%}"
+        f" {planned.verdict} with a probability {_chance(planned.chance or 0.0)}"
         f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)"
     )
+
+
+def _chance(chance: float) -> str:
+    """Return a probability that is never certain: "of 91%", "above 99%"."""
+    return "above 99%" if chance > 0.99 else f"of {chance:.0%}" if chance >= 0.01 else "below 1%"
 
 
 def _cost(choice: PlannedRun) -> str:
@@ -143,11 +150,12 @@ def _cost(choice: PlannedRun) -> str:
     hours = f"{sig3(choice.run.gpu_hours if choice.run else 0.0)} GPU-hours"
     if price is None:
         return f"{hours} of the {gpu.name}, whose price is not known here"
-    text = f"{choice.cost or 0:,.2f} at {price:g} a GPU-hour, {hours}"
-    if choice.question.price is None:
-        low, high = PRICES[gpu.name]
-        text += f" (dollars, the middle of {low:g} to {high:g} in {PRICES_OF})"
-    return text
+    cost = f"{choice.cost or 0:,.2f}"
+    if choice.question.price is not None:
+        return f"{cost} at {price:g} a GPU-hour, {hours}"
+    low, high = PRICES[gpu.name]
+    usual = f"the middle of ${low:g} to ${high:g} in {PRICES_OF}"
+    return f"${cost} at ${price:g} a GPU-hour ({usual}), {hours}"
 
 
 def _host(choice: PlannedRun) -> str:
@@ -182,8 +190,9 @@ def answer_text(answer: OnePlan) -> str:
         length = question.job.recipe.seq_len
         lines += _wrapped(data_words(question.data, length, packed=question.packs))
     if first is None:
-        remedy = "--solve gpus finds how many GPUs hold it."
-        lines += ["", *nothing_words(answer), remedy]
+        words = [*nothing_words(answer)]
+        remedy = [] if words[0] == _refused(question) else [SOLVE]
+        lines += ["", *words, *remedy]
         started = (one for one in answer.adapters if one.command)
         return "\n".join(lines + next(map(_start, started), []))
     lines += ["", *_wrapped(f"Plan: {method_words(first.job)}, on {layout_words(first.job)}"), ""]
@@ -191,7 +200,7 @@ def answer_text(answer: OnePlan) -> str:
         own = label == "cost" and question.price is None
         text += "; --price gives your own" if own else ""
         lines += _wrapped(text, label.ljust(_LABEL), " " * _LABEL)
-    lines += _start(first) if first.command else []
+    lines += _start(first) if first.command else ["", NOBODY]
     if others := remarks(answer):
         cells = [["", "GiB", "time", "cost"], *(_row(one) for one, _ in others)]
         if not any(cost for *_, cost in cells[1:]):
@@ -225,17 +234,26 @@ def nothing_words(answer: OnePlan) -> Iterator[str]:
     """Yield sentences on a job that does not fit, and on what does."""
     question = answer.question
     gpus = f"{question.gpus:,} × {format_gpu(job_gpu(question.job))}"
-    if question.framework:
-        chosen = FRAMEWORKS[question.framework]
-        if refused := refusal(question.job, question.gpus, chosen):
-            yield refused
-            return
-    yield f"No full fine-tuning fits {gpus}, with every change that keeps all weights trained."
+    if refused := _refused(question):
+        yield refused
+        return
+    recipe = question.job.recipe
+    if recipe.method == "full":
+        yield f"No full fine-tuning fits {gpus}, with every change that keeps all weights trained."
+    else:
+        whole = "; transformers 5 leaves its experts in 16 bits" if recipe.whole_experts else ""
+        yield f"{METHODS[recipe.method]} does not fit {gpus}{whole}."
     if answer.lacking is not None:
         need = format_bytes(answer.lacking.needs.host)
         yield f"With {need} of host memory on each machine: {layout_words(answer.lacking.job)}."
     for one in answer.adapters:
         yield f"{METHODS[one.job.recipe.method]} fits {layout_words(one.job)}."
+
+
+def _refused(question: TrainingProject) -> str:
+    """Return why the framework that was named cannot run a job; "" where it can."""
+    name = question.framework
+    return refusal(question.job, question.gpus, FRAMEWORKS[name]) if name else ""
 
 
 def remarks(answer: OnePlan) -> list[tuple[PlannedRun, str]]:

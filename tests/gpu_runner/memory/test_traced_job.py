@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from conftest import matrix
 from docs import trace_grid
+from docs.caching_allocator import least_capacity, replay
 from gpu_runner.cli.application import application
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.memory.trace_report import show_trace, trace_id
@@ -26,7 +27,6 @@ from gpu_runner.memory.traced_job import (
 )
 from gpu_runner.memory.tracker import StepMemory, measure_step
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.allocator import least_capacity, replay
 
 pytestmark = pytest.mark.slow
 

@@ -55,7 +55,7 @@ LAYOUTS = (
     Cluster(16, "zero3", tensor_parallel=8, sequence_parallel=True),
     *(Cluster(8, "zero1", context_parallel=2), Cluster(8, "zero1", pipeline_parallel=4)),
     Cluster(8, "zero2", pipeline_parallel=2, pipeline_schedule="interleaved"),
-    Cluster(8, "zero3", pipeline_parallel=2, pipeline_schedule="zb_v"),
+    Cluster(8, "zero3", pipeline_parallel=2, pipeline_schedule="interleaved"),
     Cluster(8, "zero1", expert_parallel=4),
     Cluster(8, "zero1", tensor_parallel=2, expert_parallel=4, expert_tensor_parallel=1),
 )

@@ -38,7 +38,7 @@ def job(name: str, **parts: Any) -> Job:
 @pytest.mark.parametrize("name", sorted(FRAMEWORKS))
 def test_whatever_a_framework_sets_can_be_planned(name: str) -> None:
     clusters = ({}, SHARDED, SHARDED | {"tensor_parallel": 2})
-    methods = ("full", "lora", "qlora", "lisa")
+    methods = ("full", "lora", "qlora")
     for model, method, kernels, cluster in product(
         (LLAMA, MIXTRAL), methods, ("eager", "fused"), clusters
     ):

@@ -29,10 +29,8 @@ def test_an_empty_recipe_is_the_classic_mixed_precision_one() -> None:
         ({"params": "fp16"}, ("fp16", "fp16", "fp32", "fp16", "fp32")),
         ({"optimizer": "sgd"}, ("bf16", "bf16", "fp32", "bf16", None)),
         ({"optimizer": "lion", "moments": "int8"}, ("bf16", "bf16", "fp32", "bf16", "int8")),
-        ({"optimizer": "lomo"}, ("bf16", "bf16", None, "bf16", None)),
         ({"method": "lora"}, ("bf16", "bf16", None, "bf16", "bf16")),
         ({"method": "lora", "lora": {"dtype": "fp32"}}, ("bf16", "bf16", None, "fp32", "fp32")),
-        ({"method": "lisa"}, ("bf16", "bf16", "fp32", "bf16", "fp32")),
         ({"optimizer": "galore", "master": None}, ("bf16", "bf16", None, "bf16", "bf16")),
         ({"compute": "mxfp8", "moments": "int4"}, ("bf16", "mxfp8", "fp32", "bf16", "int4")),
     ],
@@ -46,10 +44,9 @@ def test_what_is_left_out_follows_from_what_is_given(
 
 
 def test_what_a_method_or_an_optimizer_needs_has_a_default() -> None:
-    assert Recipe.read({"method": "lisa"}).lisa_layers == 2
     assert Recipe.read({"optimizer": "galore"}).projection_rank == 128
     assert Recipe.read({"expert_padding": 1}).expert_padding == 1
-    assert (Recipe().lisa_layers, Recipe().projection_rank) == (None, None)
+    assert Recipe().projection_rank is None
 
 
 @pytest.mark.parametrize(
@@ -123,9 +120,9 @@ def test_tokens_are_sequences_times_length() -> None:
         ({"optimizer": "galore", "projection_rank": 0}, "recipe.projection_rank", "1 … 65,536"),
         ({"optimizer": "apollo", "method": "lora"}, "recipe.optimizer", "adamw"),
         ({"optimizer": "galore", "moments": None}, "recipe.moments", "choose fp32"),
-        ({"lisa_layers": 2}, "recipe.lisa_layers", "set method to lisa"),
-        ({"method": "lisa", "lisa_layers": 1.5}, "recipe.lisa_layers", "whole number"),
-        ({"method": "lisa", "lora": {"rank": 8}}, "recipe.lora", "set method to lora"),
+        ({"lisa_layers": 2}, "recipe.lisa_layers", "plan lora"),
+        ({"method": "lisa"}, "recipe.method", "plan lora"),
+        ({"optimizer": "lomo"}, "recipe.optimizer", "optimizer_in_backward to true"),
         ({"base": "int8"}, "recipe.base", "master to null"),
         ({"base": "int8", "params": "fp32"}, "recipe.base", "params to bf16"),
         ({"base": "nf4", "master": None}, "recipe.base", "set method to qlora"),

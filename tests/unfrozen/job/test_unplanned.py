@@ -46,7 +46,7 @@ def test_what_to_plan_instead_can_be_planned(remedy: str) -> None:
         "nominal_gb",
     }
     assert named <= SETTINGS.keys()
-    for method in re.findall(r"\b(full|lora|qlora|lisa)\b", remedy.partition(":")[0]):
+    for method in re.findall(r"\b(full|lora|qlora)\b", remedy.partition(":")[0]):
         assert method in (
             *RECIPE_SETTINGS["method"].choices,
             *RECIPE_SETTINGS["checkpointing"].choices,

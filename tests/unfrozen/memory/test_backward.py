@@ -51,7 +51,7 @@ def test_a_tied_heads_gradient_waits_for_the_embedding() -> None:
     assert min(point["grads"] for point in part.layer_points() if "recomputed" in point) > head
 
 
-def test_temporaries_of_early_updates_stand_beside_what_is_still_kept() -> None:
+def test_temporaries_of_optimizer_in_backwards_stand_beside_what_is_still_kept() -> None:
     part = micro_batch(optimizer_in_backward=True, master=None, optimizer="adafactor", step="rows")
     (at_head,) = head_update_points(part)
     assert at_head["update"] == 12 * 2**22

@@ -20,8 +20,6 @@ KINDS = {
 CLASSES = {
     "interleaved": theirs.ScheduleInterleaved1F1B,
     "zero_bubble": theirs.ScheduleInterleavedZeroBubble,
-    "zb_v": theirs.ScheduleZBVZeroBubble,
-    "dualpipe_v": theirs.ScheduleDualPipeV,
 }
 
 
@@ -46,12 +44,7 @@ def pytorchs(schedule: str, ranks: int, chunks: int, micro_batches: int, rank: i
     made.microbatches_per_round = micro_batches // made.number_of_rounds
     steps = [one for one in made._calculate_single_rank_operations(rank) if one is not None]
     single = [part for one in steps for part in (one.sub_actions or (one,))]
-    both_ends = schedule in ("zb_v", "dualpipe_v")
-
-    def local(stage: int) -> int:
-        return int(stage != rank) if both_ends else stage // ranks
-
-    return [(KINDS[one.computation_type], local(one.stage_index)) for one in single]
+    return [(KINDS[one.computation_type], one.stage_index // ranks) for one in single]
 
 
 def test_gpipe_keeps_every_micro_batch() -> None:
@@ -70,23 +63,16 @@ def test_interleaving_keeps_more_of_smaller_stages() -> None:
     assert most("interleaved", 0, 4) == 8  # all there are
 
 
-def test_zero_bubble_keeps_as_many_on_every_rank_and_the_second_kind_twice_that() -> None:
+def test_zero_bubble_keeps_as_many_on_every_rank() -> None:
     assert [most("zero_bubble", rank) for rank in range(4)] == [4] * 4
-    assert [most("zb_h2", rank) for rank in range(4)] == [7] * 4
     late = max(sum(moment.late) for moment in rank_moments(pipeline("zero_bubble"), 32, 3))
     assert late == 3  # of the last rank all but one wait for the gradients of weights alone
-
-
-def test_from_both_ends_half_stages_are_kept() -> None:
-    assert [most("zb_v", rank) / 2 for rank in range(4)] == [4] * 4
-    assert [most("dualpipe_v", rank) for rank in range(4)] == [9] * 4
-    assert [most("dualpipe", rank) for rank in range(4)] == [5] * 4  # DeepSeek: PP + 1
 
 
 @pytest.mark.parametrize("schedule", CLASSES)
 @pytest.mark.parametrize("ranks", [2, 3, 4, 6])
 def test_the_order_is_pytorchs(schedule: str, ranks: int) -> None:
-    chunks = {"interleaved": (2, 3), "zero_bubble": (1, 2)}.get(schedule, (2,))
+    chunks = {"interleaved": (2, 3), "zero_bubble": (1, 2)}[schedule]
     for count in chunks:
         for micro_batches in (2 * ranks, 3 * ranks, 5 * ranks):
             for rank in range(ranks):
@@ -97,11 +83,10 @@ def test_the_order_is_pytorchs(schedule: str, ranks: int) -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_micro_batch_goes_through_every_stage_and_back(schedule: str) -> None:
     cluster = pipeline(schedule)
-    each = 4 if schedule == "dualpipe" else 8  # half of them from either end
     for rank in range(4):
         found = Counter(order(cluster, 8, rank))
         for stage in range(cluster.chunks):
-            assert found["F", stage] == found["B", stage] + found["I", stage] == each
+            assert found["F", stage] == found["B", stage] + found["I", stage] == 8
             assert found["I", stage] == found["W", stage]
 
 

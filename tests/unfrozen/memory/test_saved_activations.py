@@ -15,7 +15,6 @@ from unfrozen.memory.activations import layer_saved_tensors
 from unfrozen.memory.instants import Step
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.saved_activations import SavedActivations, kind_bytes, saved_bytes
-from unfrozen.memory.states import state_bytes, trained_parameters
 from unfrozen.memory.workspace import workspace_points
 from unfrozen.model.catalogue import CATALOGUE, PublishedModel
 
@@ -66,28 +65,6 @@ def test_fewer_layers_made_again_hold_more_and_all_of_them_as_much_as_none() -> 
     ]
     assert peaks == sorted(peaks)
     assert len(set(peaks)) == len(peaks)
-
-
-def test_sampled_layers_train_and_the_others_keep_what_frozen_ones_do() -> None:
-    recipe = Recipe.read({"method": "lisa", "lisa_layers": 4, "master": None})
-    trained = LLAMA.outer_parameters + 4 * LLAMA.largest_layer
-    assert trained_parameters(LLAMA, recipe) == trained
-    held = state_bytes(LLAMA, recipe)
-    assert (held["grads"], held["moments"]) == (2 * trained, 4 * trained)
-    assert held["params"] == 2 * LLAMA.num_parameters
-    some, every = kept(method="lisa", lisa_layers=4), kept()
-    assert some.layer == every.layer
-    assert 4 * some.layer < some.layers < every.layers
-    assert kept(method="lisa", lisa_layers=32).layers == every.layers
-    assert kept(method="lisa", lisa_layers=99).layers == every.layers
-
-
-def test_more_sampled_layers_never_take_less() -> None:
-    sizes = [
-        sum(Step(LLAMA, Recipe.read({"method": "lisa", "lisa_layers": n})).states.values())
-        for n in (1, 2, 8, 32)
-    ]
-    assert sizes == sorted(set(sizes))
 
 
 class Router(torch.nn.Module):

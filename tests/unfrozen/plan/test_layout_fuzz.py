@@ -33,7 +33,6 @@ layouts = st.fixed_dictionaries(
         "pipeline_chunks": st.sampled_from([None, 1, 2, 3]),
         "expert_parallel": ranks,
         "expert_tensor_parallel": st.sampled_from([None, 1, 2]),
-        "device_map": st.booleans(),
     },
 )
 recipes = st.fixed_dictionaries(

@@ -72,7 +72,6 @@ def test_phases_come_in_order_and_gradients_are_gone_at_the_end() -> None:
     ("recipe", "cluster"),
     [
         ({"grad_accum": 2}, {}),
-        ({"optimizer": "lomo"}, {}),
         ({"method": "lora"}, {}),
         ({}, {"gpus": 2, "sharding": "zero3"}),
     ],

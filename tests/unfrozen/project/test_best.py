@@ -17,6 +17,7 @@ from unfrozen.plan.step_time import job_gpu
 from unfrozen.project.best import LEAST_STEPS, USUAL_SEQUENCES, OnePlan, PlannedRun, Work, find
 from unfrozen.project.host import usual_host_bytes
 from unfrozen.project.questions import question
+from unfrozen.project.text import nothing_words
 from unfrozen.training_data import Data
 
 EIGHT_B = "meta-llama/Llama-3.1-8B"
@@ -149,3 +150,32 @@ def test_what_fits_nowhere_has_no_plan() -> None:
 def test_gpus_that_cannot_be_searched_are_refused(gpus: int) -> None:
     with pytest.raises(PlanError):
         answered(gpus=gpus, sequences=8)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "typed"),
+    [
+        ({}, UNFROZEN, "--params fp32 --compute fp16"),
+        ({"method": "lora"}, "unsloth", "--no-load-in-4bit"),
+        ({"method": "qlora"}, "unsloth", " --load-in-4bit"),
+    ],
+)
+def test_a_gpu_without_bf16_trains_in_fp16(recipe: dict[str, Any], name: str, typed: str) -> None:
+    given = {"model": CATALOGUE["Qwen/Qwen2.5-0.5B"].config, "gpu": "T4", "recipe": recipe}
+    found = first(Work(find(question(given, 1, Data(10_000, 3, 300, 300)))).finish())
+    assert found.framework == name
+    assert found.job.recipe.compute == "fp16"
+    assert "bf16" not in found.job.recipe.as_json().values()
+    assert typed in found.command
+    if found.job.recipe.lora:
+        assert (found.job.recipe.params, found.job.recipe.lora.dtype) == ("fp16", "fp32")
+
+
+def test_experts_that_stay_in_16_bits_do_not_fit_a_small_gpu() -> None:
+    given = {"model": CATALOGUE["Qwen/Qwen3-30B-A3B"].config, "gpu": "RTX 4090"}
+    asked = question(given | {"recipe": {"method": "qlora"}}, 1, Data(1000, 1, 500, 500))
+    answer = Work(find(asked)).finish()
+    assert answer.first is None
+    assert [*nothing_words(answer)] == [
+        "QLoRA does not fit 1 × RTX 4090 (23.6 GiB); transformers 5 leaves its experts in 16 bits."
+    ]

@@ -20,12 +20,6 @@ micro-batches, and never less than nothing:
     gpipe, 1f1b      (p − 1)(F + B + W)                  arXiv 2104.04473, section 2.2.1
     interleaved      that over the number of chunks      section 2.2.2
     zero_bubble      (p − 1)(F + B − W)                  ZB-H1, arXiv 2401.10241, table 1
-    zb_h2            (p − 1)(F + B − 2W)                 ZB-H2, the same table
-    zb_v             (p − 1)(F + B − 2W)                 nothing where F, B and W are alike,
-                                                         arXiv 2405.15362, section 3.2
-    dualpipe, _v     (p / 2 − 1)(F + 2B + 2W − 3W)       DeepSeek-V3, arXiv 2412.19437, table 2,
-                                                         with forward and backward side by side
-                                                         as long as one after the other
 """
 
 from __future__ import annotations
@@ -331,12 +325,8 @@ def bubble_seconds(
     if ranks <= 1:
         return 0.0
     whole = forward + inputs + weights
-    if schedule in ("dualpipe", "dualpipe_v"):
-        return max(0.0, (ranks / 2 - 1) * (whole + inputs + weights - 3 * weights))
     waits = {
         "interleaved": whole / chunks,
         "zero_bubble": forward + inputs - weights,
-        "zb_h2": forward + inputs - 2 * weights,
-        "zb_v": forward + inputs - 2 * weights,
     }
     return max(0.0, (ranks - 1) * waits.get(schedule, whole))

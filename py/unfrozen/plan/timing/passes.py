@@ -85,13 +85,7 @@ def trained(job: Job) -> int:
     """Return the number of weights that train, of the whole model."""
     if frozen(job):
         return adapter_parameters(job) + sum(outer_trained(job))
-    return round(trained_share(job) * job.model.num_parameters)
-
-
-def trained_share(job: Job) -> float:
-    """Return the share of layers whose weights train: some at a time under LISA, else all."""
-    layers = job.model.architecture.layers
-    return min(1.0, (job.recipe.lisa_layers or layers) / layers)
+    return job.model.num_parameters
 
 
 def moment_width(recipe: Recipe) -> float:
@@ -217,7 +211,7 @@ class BatchTime:
         forward, inputs, weights = self._matmuls(matmuls)
         moved = self._moved(sparse, kind, matmuls)
         ahead = Seconds(forward, scores.forward, moved[0], moved[2] + self._kernels(matmuls, 0))
-        gradients = inputs + (0.0 if frozen(self.job) else weights * trained_share(self.job))
+        gradients = inputs + (0.0 if frozen(self.job) else weights)
         back = Seconds(gradients, scores.backward, moved[1], moved[3] + self._kernels(matmuls, 1))
         ahead, back = self._with_adapters(ahead, back)
         spared = 0.0 if sparse else self._spared(matmuls)

@@ -13,10 +13,6 @@ from unfrozen.plan.timing.communication import bubble_seconds
         ("1f1b", 1, 21.0),
         ("interleaved", 2, 10.5),
         ("zero_bubble", 1, 7.0),
-        ("zb_h2", 1, 0.0),
-        ("zb_v", 2, 0.0),
-        ("dualpipe", 2, 6.0),
-        ("dualpipe_v", 2, 6.0),
     ],
 )
 def test_eight_ranks_wait_as_the_papers_say(schedule: str, chunks: int, seconds: float) -> None:

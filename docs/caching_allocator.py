@@ -20,8 +20,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
+from gpu_runner.memory.traced_job import Request
 from unfrozen.units import MIB
 
 _ROUND: Final = 512
@@ -34,13 +35,6 @@ _ROUND_LARGE: Final = 2 * MIB
 
 def _page(pool: tuple[int, bool]) -> int:
     return _SMALL_SEGMENT if pool[1] else _LARGE_SEGMENT
-
-
-class Request(NamedTuple):
-    """What a process allocates, by its number, or frees (0 bytes)."""
-
-    number: int
-    size: int
 
 
 class NoRoom(Exception):

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from unfrozen.memory.allocator import (
-    CachingAllocator,
-    NoRoom,
-    Request,
-    least_capacity,
-    replay,
-)
+from docs.caching_allocator import CachingAllocator, NoRoom, least_capacity, replay
+from gpu_runner.memory.traced_job import Request
 from unfrozen.units import GIB, MIB
 
 

@@ -32,8 +32,7 @@ EXPERTS = {
     "expert_parallel": "8",
 }
 COPIES = {"gpus": "16", "sharding": "zero3", "grad_accum": "16", "shard_size": "8"}
-SPREAD = {"gpus": "4", "device_map": "true"}
-STATES = (INTERLEAVED, UNEVEN, EXPERTS, COPIES, SPREAD)
+STATES = (INTERLEAVED, UNEVEN, EXPERTS, COPIES)
 
 
 def shown(given: dict[str, str]) -> dict[str, Any]:
@@ -59,28 +58,10 @@ def test_stages_are_told_apart_by_commas() -> None:
         read_job(read_state({**UNEVEN, "pipeline_layers": "many"}))
 
 
-def test_a_pipeline_is_reported_in_the_words_of_those_who_have_it() -> None:
-    told = differs(INTERLEAVED)
-    assert "it has no pipeline parallelism" in told
-    assert "--parallelism.pipeline_parallel_degree 4" in told
-    assert "--parallelism.pipeline_parallel_schedule Interleaved1F1B" in told
-    assert "--num-virtual-stages-per-pipeline-rank 4" in told
-    own = differs({**INTERLEAVED, "pipeline_schedule": "zb_v", "pipeline_chunks": ""})
-    assert "ZBVZeroBubble" in own
-    assert "Megatron" not in own
-
-
-def test_uneven_stages_are_reported_in_megatrons_letters() -> None:
-    assert "--pipeline-model-parallel-layout 'Et*7|t*9|t*9|t*7L'" in differs(UNEVEN)
-    assert "torchtitan" not in differs(UNEVEN)
-
-
-def test_experts_and_copies_are_told_too() -> None:
-    told = differs(EXPERTS)
-    assert "--parallelism.expert_parallel_degree 8" in told
-    assert "--expert-model-parallel-size 8" in told
-    optimizers = differs({**COPIES, "sharding": "zero1"})
-    assert "--num-distributed-optimizer-instances 2" in optimizers
+def test_a_layout_that_the_runner_lacks_is_told() -> None:
+    assert "it has no pipeline parallelism" in differs(INTERLEAVED)
+    assert "it has no expert parallelism" in differs(EXPERTS)
+    assert "all its GPUs shard one replica" in differs({**COPIES, "sharding": "zero1"})
 
 
 def test_the_runner_itself_keeps_copies_of_sharded_models() -> None:
@@ -93,5 +74,4 @@ def test_the_verdict_says_whose_memory_it_is() -> None:
     text = shown(INTERLEAVED)["verdict"]["text"]
     assert "Of 4 ranks (interleaved 1F1B) number 1 needs most" in text
     assert "the embedding" in text
-    assert "Of 4 GPUs number" in shown(SPREAD)["verdict"]["text"]
     assert "number" not in shown(COPIES)["verdict"]["text"]
