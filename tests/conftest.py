@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +36,7 @@ from playwright.sync_api import (
 
 import build
 import run_process
+from run_process import free_port
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other processors have tests of their own
 SPARED: Final = (
@@ -255,13 +255,6 @@ def page(chromium: Browser) -> Iterator[Page]:
     """A page in its own context, watched for errors."""
     with watched_page(chromium.new_context()) as found:
         yield found
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on at the moment of asking."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

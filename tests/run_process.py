@@ -1,6 +1,10 @@
 """Runs in processes of their own, for tests that kill, stop, or multiply them."""
 
+import atexit
+import contextlib
+import functools
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -10,12 +14,41 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
+
+
+@functools.cache
+def _own_ports() -> tuple[socket.socket, Iterator[int]]:
+    """A socket that no other process has while this one lives, and the ports that go with it.
+
+    They lie below those that the system lends, so that nobody is given one between asking for it
+    and listening.
+    """
+    for first in range(10_000, 32_000, 100):
+        claim = socket.socket()
+        with contextlib.suppress(OSError):
+            claim.bind(("127.0.0.1", first))
+            atexit.register(claim.close)
+            return claim, itertools.cycle(range(first + 1, first + 100))
+        claim.close()
+    raise AssertionError("every hundred of ports is taken")
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on, and that no other process of these tests will use."""
+    for port in _own_ports()[1]:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("a cycle ends nowhere")
 
 
 def torchrun(*arguments: str, processes: int) -> subprocess.Popen[str]:
@@ -172,10 +205,7 @@ def children() -> ForkServerContext:
 
 def together(target: Any, argument: Any, size: int = 2) -> list[Any]:
     """`size` children that call `target(argument)` as the processes of one run, started."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    make = children().Process
+    port, make = free_port(), children().Process
     started = [
         make(target=as_rank, args=(rank, size, port, target, argument)) for rank in range(size)
     ]
@@ -190,6 +220,15 @@ def as_rank(rank: int, size: int, port: int, target: Any, argument: Any) -> None
     os.environ.update({name: str(value) for name, value in found.items()})
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     target(argument)
+
+
+def late_share(memory: Iterable[dict[str, Any]]) -> float:
+    """What a busy machine may measure beyond the prediction, as a share of it.
+
+    Gloo may hold what one unit of a sharded model gathered a moment longer than the step does.
+    """
+    parts = [(event["components"].get("gathered", 0), event["total_bytes"]) for event in memory]
+    return max(gathered / total for gathered, total in parts)
 
 
 def fail_on_first(folder: str) -> None:
@@ -245,6 +284,32 @@ def train_here(options: dict[str, Any]) -> None:
     from gpu_runner.run.fine_tune import fine_tune
 
     fine_tune(resolve(options), _quiet_console())
+
+
+def stand_after(step: int, target: Callable[[Any], None], argument: Any) -> None:
+    """`target(argument)` in this process, which is a child and stops itself after a step.
+
+    Its run neither ends nor goes on before the test has seen it: see `wait_until_standing`.
+    """
+    from gpu_runner.train import loop
+
+    timed_step = loop.timed_step
+
+    def step_or_stand(training: Any, number: int) -> Any:
+        if number == step + 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return timed_step(training, number)
+
+    loop.timed_step = step_or_stand
+    target(argument)
+
+
+def wait_until_standing(child: Any) -> None:
+    """Return once a child has stopped itself; SIGCONT lets it go on."""
+    process = psutil.Process(child.pid)
+    while process.status() != psutil.STATUS_STOPPED:
+        assert child.is_alive()
+        time.sleep(0.005)
 
 
 def train_with_short_beats(options: dict[str, Any]) -> None:

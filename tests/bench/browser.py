@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from playwright.sync_api import Page, sync_playwright
 
 import build
-from conftest import CHROMIUM_FLAGS, free_port, wait_for
+from conftest import CHROMIUM_FLAGS, wait_for
+from run_process import free_port
 
 
 @contextmanager

@@ -219,12 +219,6 @@ def test_a_cell_reads_the_run_that_the_page_shows(reader: CellReader) -> None:
     expect(message).to_have_text("One damaged line of the run is left out of run.jsonl.")
 
 
-def test_a_module_by_its_older_name_is_refused_with_the_newer(reader: CellReader) -> None:
-    result = reader.run("from unfrozen.catalogue import CATALOGUE")
-    assert not result["ok"]
-    assert "unfrozen.catalogue is called unfrozen.model.catalogue now." in result["error"]
-
-
 def test_cells_share_their_names_in_the_order_they_run(reader: CellReader) -> None:
     first, second = reader.cells[:2]
     results = reader.page.evaluate(

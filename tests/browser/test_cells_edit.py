@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser.cell_reader import BOXES, CellReader
-from slowness import slowness
 
 CHAPTERS = ("what-full-fine-tuning-is",)
 
@@ -25,6 +26,15 @@ def code(reader: CellReader) -> str:
 
 def focused(reader: CellReader) -> str:
     return str(reader.page.evaluate("document.activeElement.className"))
+
+
+def wait_for_saved(reader: CellReader, wanted: Callable[[str], bool]) -> None:
+    """Wait until what the browser keeps of the reader's version, or "", is as wanted."""
+    ask, key = "(key) => localStorage.getItem(key) ?? ''", f"unfrozen-cell:{reader.cell}"
+    deadline = time.monotonic() + 120
+    while not wanted(found := reader.page.evaluate(ask, key)):
+        assert time.monotonic() < deadline, found
+        reader.page.wait_for_timeout(30)
 
 
 def test_nothing_of_the_editor_is_fetched_before_it_is_wanted(page: Page, static_site: Any) -> None:
@@ -106,7 +116,7 @@ def test_an_edit_survives_a_reload_and_reset_takes_it_back_and_undo_again(
     page = reader.page
     article = code(reader)
     page.evaluate("(id) => { document.getElementById(id).code = 'mine = 1\\n'; }", reader.cell)
-    page.wait_for_timeout(400 * slowness())
+    wait_for_saved(reader, lambda kept: "mine = 1" in kept)
     page.reload()
     page.locator(f"#{reader.cell} .cm-content").wait_for()
     assert code(reader) == "mine = 1\n"
@@ -120,7 +130,7 @@ def test_an_edit_survives_a_reload_and_reset_takes_it_back_and_undo_again(
     button.click()
     assert code(reader) == "mine = 1\n"
     button.click()
-    page.wait_for_timeout(400 * slowness())
+    wait_for_saved(reader, lambda kept: not kept)
     page.reload()
     page.locator(f"#{reader.cell} .cell-run").wait_for()
     assert code(reader) == article
@@ -144,7 +154,7 @@ def test_a_changed_article_keeps_the_reader_s_version_and_offers_the_new(
     note.get_by_role("button", name="Take the new version").click()
     assert code(reader) == article
     page.locator(f"#{reader.cell} .cell-reset").click()  # undone: it is asked for again
-    page.wait_for_timeout(400 * slowness())
+    wait_for_saved(reader, lambda found: "mine = 2" in found and found != kept)
     page.evaluate(
         "([key, kept]) => localStorage.setItem(key, kept)", [f"unfrozen-cell:{reader.cell}", kept]
     )

@@ -1,8 +1,10 @@
 """The site without a network, and a newer version of it: on a plain host below a path."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -10,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from browser.cell_reader import CellReader
 from browser.plain_host import NOT_KEPT, Host
 from browser.planner_reader import PlannerReader
-from browser.run_reader import RunReader
+from browser.run_reader import PATIENCE_SECONDS, RunReader
 from conftest import Server, watched_page
 from site_builder.assets import SERVICE_WORKER, write_service_worker
 
@@ -18,6 +20,7 @@ CHAPTERS = ("what-full-fine-tuning-is",)
 
 READY = "async () => (await navigator.serviceWorker.ready).active.state"
 CONTROLLED = "() => navigator.serviceWorker.controller !== null"
+KEPT_SNAPSHOTS = "async () => (await (await caches.open('unfrozen-python')).keys()).length"
 KEPT_SCRIPTS = """async () => {
   const [name] = (await caches.keys()).filter((each) => each.startsWith("unfrozen-site-"));
   const kept = (await (await caches.open(name)).keys()).map(({ url }) => url);
@@ -33,8 +36,9 @@ REGISTERED = "async () => (await navigator.serviceWorker.getRegistrations()).len
 
 
 @pytest.fixture
-def reader(chromium: Browser) -> Iterator[Page]:
-    """A browser that keeps what it is allowed to."""
+def reader(chromium: Browser, kept_host: Host) -> Iterator[Page]:
+    """A browser that keeps what it is allowed to, and leaves before the host does."""
+    assert kept_host.url
     with watched_page(chromium.new_context(service_workers="allow")) as found:
         yield found
 
@@ -42,11 +46,21 @@ def reader(chromium: Browser) -> Iterator[Page]:
 def stay(page: Page) -> None:
     """Stay on a page until it is kept."""
     page.evaluate(READY)
-    for _ in range(200):
-        if page.evaluate(CONTROLLED):
-            return
+    wait(page, lambda: page.evaluate(CONTROLLED), "what keeps this page")
+
+
+def wait(page: Page, until: Callable[[], Any], what: str) -> None:
+    """Wait until it is so; the page goes on meanwhile."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not until():
+        assert time.monotonic() < deadline, f"no {what}"
         page.wait_for_timeout(50)
-    raise AssertionError("nothing keeps this page")
+
+
+def is_refused(page: Page, host: Host) -> bool:
+    """Whether the script that keeps the site was asked for, and did not come to stay."""
+    is_asked = any(path.endswith(SERVICE_WORKER) for path in host.asked)
+    return is_asked and page.evaluate(REGISTERED) == 0
 
 
 def test_the_built_script_knows_every_file_of_the_site(whole_site: Path, tmp_path: Path) -> None:
@@ -61,8 +75,8 @@ def test_what_was_read_and_run_goes_on_without_a_network(reader: Page, kept_host
     stay(reader)
     assert cells.run("6 * 7")["value"] == "42"
     assert not reader.evaluate("crossOriginIsolated")  # this host sends no headers
-    while reader.evaluate(NOT_KEPT):
-        reader.wait_for_timeout(50)
+    wait(reader, lambda: not reader.evaluate(NOT_KEPT), "files that are kept")
+    wait(reader, lambda: reader.evaluate(KEPT_SNAPSHOTS), "Python that is kept as it has started")
     kept_host.shutdown()
     kept_host.server_close()
     planner = PlannerReader(reader, kept_host.url)
@@ -110,10 +124,7 @@ def test_what_a_browser_has_lost_of_the_site_is_fetched_and_kept_again(
     lost = reader.evaluate(LOSE_SCRIPTS)
     assert len(lost) > 10
     assert CellReader(reader, kept_host.url).phase == "idle"
-    for _ in range(200):
-        if reader.evaluate(KEPT_SCRIPTS):
-            break
-        reader.wait_for_timeout(50)
+    wait(reader, lambda: reader.evaluate(KEPT_SCRIPTS), "script that is kept again")
     assert set(reader.evaluate(KEPT_SCRIPTS)) <= set(lost)
     reader.evaluate(LOSE_SCRIPTS)
     kept_host.shutdown()
@@ -130,7 +141,7 @@ def test_a_browser_without_room_keeps_nothing_and_computes(reader: Page, kept_ho
     devtools.send("Storage.overrideQuotaForOrigin", full)
     cells = CellReader(reader, kept_host.url)
     assert cells.run("6 * 7")["value"] == "42"
-    reader.wait_for_timeout(4000)
+    wait(reader, lambda: is_refused(reader, kept_host), "attempt to keep it")
     assert not reader.evaluate(CONTROLLED)
     assert cells.run("40 + 3")["value"] == "43"
 
@@ -142,9 +153,9 @@ def test_a_half_copied_site_is_not_kept_and_a_runner_s_never(
     script = next(kept_host.folder.glob("assets/main-*.js"))
     script.write_text(script.read_text("utf-8") + " ")
     reader.goto(kept_host.url)
-    reader.wait_for_timeout(4000)
+    wait(reader, lambda: is_refused(reader, kept_host), "attempt to keep it")
     assert not reader.evaluate(CONTROLLED)
     assert reader.evaluate("async () => (await caches.keys()).length") <= 1
-    reader.goto(serve_site.url)
-    reader.wait_for_timeout(4000)
+    with reader.expect_response(lambda answer: answer.request.method == "HEAD"):
+        reader.goto(serve_site.url)  # which asks for nothing to be kept, once it knows who answers
     assert reader.evaluate(REGISTERED) == 0

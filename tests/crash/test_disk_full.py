@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 import run_process
 from gpu_runner.checkpoint import directory
 from gpu_runner.errors import ExitCode
-from run_process import events, last_step
+from run_process import events
 
 pytestmark = pytest.mark.slow
 
@@ -31,14 +30,13 @@ def test_a_full_disk_is_reported_and_the_last_checkpoint_goes_on(
     make = run_process.children().Process
     steps = {"steps": 40, "save_every": 4, "eval_every": 40, "sample_tokens": 0}
     data = {"model": str(model_dir), "data": str(sums_file), "general": ()}
-    child = make(target=run_process.train_here, args=(data | steps | {"runs": str(tmp_path)},))
+    given = data | steps | {"runs": str(tmp_path)}
+    child = make(target=run_process.stand_after, args=(10, run_process.train_here, given))
     child.start()
-    while not (found := list(tmp_path.glob("*/events.jsonl"))) or last_step(found[0].parent) < 10:
-        assert child.is_alive()
-        time.sleep(0.002)
+    run_process.wait_until_standing(child)
     child.kill()
     child.join()
-    run = found[0].parent
+    (run,) = (log.parent for log in tmp_path.glob("*/events.jsonl"))
     before, _ = directory.newest(run / "checkpoints")
     assert before is not None
 

@@ -9,6 +9,7 @@ the finished model.
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -45,13 +46,12 @@ def live(target: Any, argument: Any, seconds: float | None) -> float | None:
 
 
 def live_together(target: Any, argument: Any, runs: Path, until: int | None) -> Path:
-    """The same for two processes of one run, killed when its log tells of step `until`."""
+    """The same for two processes of one run, killed where they stand after step `until`."""
+    if until is not None:
+        target = partial(run_process.stand_after, until, target)
     started = run_process.together(target, argument)
-    while until is not None and all(child.is_alive() for child in started):
-        found = list(runs.glob("*/events.jsonl"))
-        if found and run_process.last_step(found[0].parent) >= until:
-            break
-        sleep(0.002)
+    for child in started if until is not None else ():
+        run_process.wait_until_standing(child)
     for child in started:
         if until is not None:
             child.kill()
@@ -151,7 +151,7 @@ def test_a_run_that_loses_a_process_says_so_and_can_go_on(
         assert second.is_alive()
         sleep(0.002)
     second.kill()
-    first.join(60)
+    first.join()
     assert first.exitcode not in (0, None)
     run = found[0].parent
     end = events(run)[-1]

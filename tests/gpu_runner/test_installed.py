@@ -170,7 +170,6 @@ def test_a_command_waits_for_an_installation_that_is_going_on(
         waiting.start()
         waiting.join(0.2)
         assert waiting.is_alive()
-    waiting.join(5)
-    assert not waiting.is_alive()
+    waiting.join()
     said = capsys.readouterr().err
     assert said.startswith("Waiting for PyTorch, which build.py is installing (30 s: Downloading")

@@ -60,7 +60,7 @@ def test_killed_and_resumed_equals_uninterrupted(options: list[str], tmp_path: P
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     options: list[str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = runner("train", *options, "--runs", str(tmp_path))
+    process = runner("train", *options, "--steps", "100000", "--runs", str(tmp_path))
     run = wait_for_step(tmp_path, 5, process)
     process.send_signal(number)
     output, _ = process.communicate()

@@ -15,6 +15,7 @@ from gpu_runner.run.run_models import load_trained
 from run_process import (
     Command,
     events,
+    late_share,
     losses,
     runner,
     together,
@@ -111,7 +112,8 @@ def test_two_copies_of_two_parts_equal_one_process(
     assert_same(*runs, 1e-6)
     ends = [events(run)[-1]["summary"] for run in runs]
     assert ends[1]["predicted_peak_bytes"] < 0.8 * ends[0]["predicted_peak_bytes"]
-    assert ends[1]["memory_ratio"] == pytest.approx(1, abs=0.05)
+    late = late_share(event for event in events(runs[1]) if event["kind"] == "mem")
+    assert -0.05 < ends[1]["memory_ratio"] - 1 < 0.05 + late
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_second_build_waits_for_the_first(
         waiting.start()
         time.sleep(0.2)
         order.append("first")
-    waiting.join(timeout=10)
+    waiting.join()
     assert order == ["first", "second"]
     assert "waiting for it" in capsys.readouterr().out
     assert elsewhere.is_dir()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from pycell.cell import run_cell
-from pycell.errors import RENAMED, CellError
+from pycell.errors import CellError
 
 
 def fail(source: str, namespace: dict[str, Any] | None = None, cell_id: str = "sizes") -> CellError:
@@ -142,33 +139,6 @@ def test_a_missing_module_is_followed_by_what_there_is(name: str, words: str) ->
     assert first == f"ModuleNotFoundError: No module named '{name}'"
     assert words in note
     assert error.message == f"No module named '{name}'"
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import unfrozen.catalogue",
-        pytest.param(
-            "from unfrozen import catalogue",
-            marks=pytest.mark.skipif(
-                sys.version_info < (3, 12), reason="ImportError names no module before 3.12"
-            ),
-        ),
-        "from unfrozen.catalogue import CATALOGUE",
-    ],
-)
-def test_a_module_of_0_1_that_was_renamed_is_followed_by_its_new_name(source: str) -> None:
-    found = fail(source).traceback
-    assert "unfrozen.catalogue is called unfrozen.model.catalogue now." in found
-    assert "Cells of this page" not in found
-
-
-def test_every_new_name_of_a_renamed_module_is_there() -> None:
-    for old, new in RENAMED.items():
-        assert importlib.util.find_spec(f"unfrozen.{new}"), new
-        with suppress(ModuleNotFoundError):  # its package may be gone, too
-            left = importlib.util.find_spec(f"unfrozen.{old}")
-            assert left is None or left.origin is None, old  # an empty folder may be left behind
 
 
 def test_a_package_that_came_by_surprise_says_what_to_write() -> None:

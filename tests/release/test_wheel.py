@@ -26,9 +26,10 @@ from starlette.requests import Request
 from browser.cell_reader import CellReader
 from browser.door import door
 from browser.run_reader import RunReader
-from conftest import free_port, wait_for
+from conftest import wait_for
 from gpu_runner.serve.site import SiteTable, spliced
 from release import wheel as maker
+from run_process import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -89,9 +89,6 @@ def _explain(error: BaseException) -> None:
     note = EXIT_NOTE if isinstance(error, SystemExit) else ""
     if isinstance(error, FileNotFoundError):
         note = missing_files.get(str(error.filename), "")
-    if isinstance(error, ImportError) and error.name:
-        # `from unfrozen import catalogue` names the package, and the module apart from it
-        note = note_on_renamed(f"{error.name}.{getattr(error, 'name_from', '')}")
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition(".")[0]
         note = note or (note_on(top) if top in (error.name, "gpu_runner") else "")
@@ -135,88 +132,6 @@ def _line_in(
 
 CARRIED = ("numpy", "micropip", "packaging")
 HERE = "Python's standard library, unfrozen, numpy, micropip and packaging"
-RENAMED = {
-    "accuracy": "answer.accuracy",
-    "advice": "plan.advice",
-    "answer.plain": "answer",
-    "boards": "hardware",
-    "bootstrap": "held_out",
-    "catalogue": "model.catalogue",
-    "changes": "plan.advice",
-    "cluster": "job.cluster",
-    "compute": "plan.compute",
-    "data_order": "training_data",
-    "decision.serving": "decision.options",
-    "exact_match": "held_out",
-    "flops": "plan.flops",
-    "frontier": "schema",
-    "gpus": "hardware",
-    "hardware.boards": "hardware",
-    "hardware.gpus": "hardware",
-    "hardware.rates": "hardware",
-    "hardware.reached": "hardware",
-    "imported.whole_file": "imported.sanitize",
-    "job.choices": "job.settings",
-    "job.framework": "job.framework_defaults",
-    "job.job": "job",
-    "job.targets": "job.lora",
-    "lab.generation": "lab.answers",
-    "lab.scoring": "lab.answers",
-    "largest_model": "plan.methods",
-    "layers": "parameter_groups",
-    "memory.attention": "memory.activations",
-    "memory.checkpoints": "memory.activations",
-    "memory.early": "memory.backward",
-    "memory.flow": "memory.layer_setup",
-    "memory.holder": "memory.explain",
-    "memory.in_flight": "memory.pipeline_schedules",
-    "memory.kept": "memory.saved_activations",
-    "memory.kinds": "memory.saved_activations",
-    "memory.low_rank": "memory.states",
-    "memory.mixed": "memory.saved_activations",
-    "memory.pieces": "memory.points",
-    "memory.sharding": "memory.states",
-    "memory.working": "memory.workspace",
-    "memory_planner": "planner",
-    "method_decision": "decision",
-    "methods": "plan.methods",
-    "optimizers": "number_formats",
-    "order": "training_data",
-    "plan.changes": "plan.advice",
-    "plan.dimensions": "plan.layouts",
-    "plan.fit_record": "plan.record",
-    "plan.host": "plan.host_memory",
-    "plan.largest_model": "plan.methods",
-    "plan.memory_plan": "plan",
-    "plan.timing.breakdown": "plan.step_time",
-    "planner.sizes": "units",
-    "reader.guesses": "guesses",
-    "reader.typed": "units",
-    "recipe": "job.recipe",
-    "report": "answer.text",
-    "schema.server": "schema.files",
-    "solve": "plan.solve",
-    "step_time": "plan.step_time",
-    "timeline": "plan.timeline",
-    "training.number_formats": "number_formats",
-    "training.optimizers": "number_formats",
-    "training.order": "training_data",
-    "training.parameter_groups": "parameter_groups",
-    "typed": "units",
-}
-"""Modules of `unfrozen` in version 0.1 whose name has changed, and what they are called now."""
-
-
-def note_on_renamed(module: str) -> str:
-    """Return what `unfrozen.catalogue` is called now; empty for a module that was never renamed."""
-    package, _, name = module.partition(".")
-    while package == "unfrozen" and name:
-        if name in RENAMED:
-            return f"unfrozen.{name} is called unfrozen.{RENAMED[name]} now."
-        name = name.rpartition(".")[0]
-    return ""
-
-
 NO_NETWORK = (
     "Cells have no network: paste the data into the cell, or run this code in Python on your own "
     "machine"

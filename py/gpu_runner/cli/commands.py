@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gpu_runner.cli.console import console_with_libraries, exit_with
+from gpu_runner.cli.console import console_with_libraries, exit_with, exits
 from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError
@@ -193,6 +193,7 @@ def lr_find(options: dict[str, Any]) -> None:
 lr_find.__name__ = "lr-find"
 
 
+@exits
 def resume(
     run: Run,
     runs: Runs = None,
@@ -217,20 +218,17 @@ def resume(
         typer.Option(help="Directory for the trained model, as given to train; else in the run."),
     ] = None,
     trust_remote_code: Annotated[bool, TRUST] = False,
-) -> None:
+) -> int:
     """Resume a stopped or killed run, bit for bit as if it had never stopped."""
+    console = console_with_libraries()
+    from gpu_runner.run.resume import ResumeOptions
+    from gpu_runner.run.resume import resume as resume_run
 
-    def go() -> ExitCode:
-        console = console_with_libraries()
-        from gpu_runner.run.resume import ResumeOptions
-        from gpu_runner.run.resume import resume as resume_run
-
-        options = ResumeOptions(trust_remote_code, steps, accept_changes, restart, out)
-        return resume_run(run_directory(run, runs), console, options)
-
-    exit_with(go)
+    options = ResumeOptions(trust_remote_code, steps, accept_changes, restart, out)
+    return resume_run(run_directory(run, runs), console, options)
 
 
+@exits
 def export(
     run: Run,
     file: Annotated[
@@ -253,39 +251,36 @@ def export(
         str | None, typer.Option(help="For hf: the directory to write; else in the run.")
     ] = None,
     runs: Runs = None,
-) -> None:
+) -> int:
     """Export a run's metrics for other tools, its model for transformers (hf) or as GGUF.
 
     Needs no PyTorch for csv.
     """
+    directory = run_directory(run, runs)
+    if to == "hf":
+        console_with_libraries()
+        from gpu_runner.run.export_model import export_model
 
-    def go() -> ExitCode:
-        directory = run_directory(run, runs)
-        if to == "hf":
-            console_with_libraries()
-            from gpu_runner.run.export_model import export_model
-
-            given = out or file
-            place = Path(given).expanduser() if given else None
-            for text in export_model(directory, place, dtype, step, ema=ema).sentences():
-                typer.echo(printable(text))
-            return ExitCode.OK
-        if to == "gguf":
-            console_with_libraries()
-            from gpu_runner.run.export_model import export_gguf
-
-            written = Path(file).expanduser() if file else directory / "export" / "model.gguf"
-            for text in export_gguf(directory, written, type_, step, ema=ema).sentences():
-                typer.echo(printable(text))
-            return ExitCode.OK
-        from gpu_runner.log.export_metrics import export_metrics
-
-        typer.echo(export_metrics(directory, to))
+        given = out or file
+        place = Path(given).expanduser() if given else None
+        for text in export_model(directory, place, dtype, step, ema=ema).sentences():
+            typer.echo(printable(text))
         return ExitCode.OK
+    if to == "gguf":
+        console_with_libraries()
+        from gpu_runner.run.export_model import export_gguf
 
-    exit_with(go)
+        written = Path(file).expanduser() if file else directory / "export" / "model.gguf"
+        for text in export_gguf(directory, written, type_, step, ema=ema).sentences():
+            typer.echo(printable(text))
+        return ExitCode.OK
+    from gpu_runner.log.export_metrics import export_metrics
+
+    typer.echo(export_metrics(directory, to))
+    return ExitCode.OK
 
 
+@exits
 def push(
     run: Run,
     name: Annotated[str, typer.Argument(help="Its name on the hub: OWNER/NAME, or NAME.")],
@@ -296,19 +291,16 @@ def push(
         bool, typer.Option("--public", help="Let everybody see it; else it is private.")
     ] = False,
     runs: Runs = None,
-) -> None:
+) -> int:
     """Upload a run's model, or a directory that blend or export wrote, to the Hugging Face hub."""
+    console_with_libraries()
+    from gpu_runner.run.export_model import push_model
 
-    def go() -> ExitCode:
-        console_with_libraries()
-        from gpu_runner.run.export_model import push_model
-
-        typer.echo(push_model(run_directory(run, runs), name, step, public=public))
-        return ExitCode.OK
-
-    exit_with(go)
+    typer.echo(push_model(run_directory(run, runs), name, step, public=public))
+    return ExitCode.OK
 
 
+@exits
 def ask(
     run: Run,
     prompt: Annotated[
@@ -337,39 +329,35 @@ def ask(
     device: DeviceName = "auto",
     runs: Runs = None,
     trust_remote_code: Annotated[bool, TRUST] = False,
-) -> None:
+) -> int:
     """Ask the model before and after a run the same: one prompt, two answers."""
+    from rich.console import Console
 
-    def go() -> ExitCode:
-        from rich.console import Console
+    from gpu_runner.log.questions import Question
 
-        from gpu_runner.log.questions import Question
+    place, other = run_directory(run, runs), _run_at_step(against, runs)
+    usual = Question(prompt or "", tokens, temperature, seed)
+    if prompt is not None:
+        usual.check()
+    console = Console(highlight=False)
 
-        place, other = run_directory(run, runs), _run_at_step(against, runs)
-        usual = Question(prompt or "", tokens, temperature, seed)
-        if prompt is not None:
-            usual.check()
-        console = Console(highlight=False)
+    def load() -> Callable[[Question], AnswerPair]:
+        shown = console_with_libraries()
+        return _ask_loaded(shown, place, step, other, device, trusted=trust_remote_code)
 
-        def load() -> Callable[[Question], AnswerPair]:
-            shown = console_with_libraries()
-            return _ask_loaded(shown, place, step, other, device, trusted=trust_remote_code)
-
-        plain = step is None and other is None
-        answer = (_ask_live(place) or _ask_demo(place, load) if plain else None) or load()
-        if prompt is not None:
-            _print_answers(console, answer(usual), as_json=as_json)
-            return ExitCode.OK
-        for line in _lines():
-            try:
-                question = Question.read(line, usual) if as_json else replace(usual, prompt=line)
-                _print_answers(console, answer(question), as_json=as_json)
-            except RunnerError as error:
-                text = json.dumps({"error": str(error)}) if as_json else f"Error: {error}"
-                typer.echo(printable(text), err=not as_json)
+    plain = step is None and other is None
+    answer = (_ask_live(place) or _ask_demo(place, load) if plain else None) or load()
+    if prompt is not None:
+        _print_answers(console, answer(usual), as_json=as_json)
         return ExitCode.OK
-
-    exit_with(go)
+    for line in _lines():
+        try:
+            question = Question.read(line, usual) if as_json else replace(usual, prompt=line)
+            _print_answers(console, answer(question), as_json=as_json)
+        except RunnerError as error:
+            text = json.dumps({"error": str(error)}) if as_json else f"Error: {error}"
+            typer.echo(printable(text), err=not as_json)
+    return ExitCode.OK
 
 
 def _print_answers(console: Console, answers: AnswerPair, *, as_json: bool) -> None:
@@ -452,6 +440,7 @@ def _lines() -> Iterator[str]:
             yield line.rstrip("\n")
 
 
+@exits
 def blend(
     run: Run,
     alpha: Annotated[
@@ -489,31 +478,27 @@ def blend(
     device: DeviceName = "auto",
     runs: Runs = None,
     trust_remote_code: Annotated[bool, TRUST] = False,
-) -> None:
+) -> int:
     """Win back what a run lost: score blends with the model before, and write the best one."""
+    console = console_with_libraries()
+    from gpu_runner.plan.machine import choose_device
+    from gpu_runner.run.blend import BlendOptions, show_blend
+    from gpu_runner.run.blend import blend as blend_models
 
-    def go() -> ExitCode:
-        console = console_with_libraries()
-        from gpu_runner.plan.machine import choose_device
-        from gpu_runner.run.blend import BlendOptions, show_blend
-        from gpu_runner.run.blend import blend as blend_models
+    written, parts = Path(out).expanduser() if out else None, _part_alphas(part or [])
+    options = BlendOptions(step, points, alpha, written, parts, last, repair, restore, ema)
+    place, where = run_directory(run, runs), choose_device(device)
+    with console.status("loading both models") as status:
 
-        written, parts = Path(out).expanduser() if out else None, _part_alphas(part or [])
-        options = BlendOptions(step, points, alpha, written, parts, last, repair, restore, ema)
-        place, where = run_directory(run, runs), choose_device(device)
-        with console.status("loading both models") as status:
+        def report(scored: str) -> None:
+            status.update(f"scoring {scored}")
 
-            def report(scored: str) -> None:
-                status.update(f"scoring {scored}")
-
-            found = blend_models(place, options, where, trusted=trust_remote_code, report=report)
-        if as_json:
-            typer.echo(json.dumps(found.as_json()))
-        else:
-            show_blend(console, found)
-        return ExitCode.OK
-
-    exit_with(go)
+        found = blend_models(place, options, where, trusted=trust_remote_code, report=report)
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        show_blend(console, found)
+    return ExitCode.OK
 
 
 def _part_alphas(given: list[str]) -> dict[str, float]:
@@ -528,6 +513,7 @@ def _part_alphas(given: list[str]) -> dict[str, float]:
     return found
 
 
+@exits
 def eval_(
     models: Annotated[
         list[str],
@@ -554,34 +540,30 @@ def eval_(
     device: DeviceName = "auto",
     runs: Runs = None,
     trust_remote_code: Annotated[bool, TRUST] = False,
-) -> None:
+) -> int:
     """Judge models on a local suite of lm-evaluation-harness: the same rows before and after."""
+    console = console_with_libraries()
+    from gpu_runner.demo import suite as demo_suite
+    from gpu_runner.plan.machine import choose_device
+    from gpu_runner.run.harness import EvalOptions, judge, judged_models, show_judgement
+    from gpu_runner.run.judgement_page import check_report, write_report
 
-    def go() -> ExitCode:
-        console = console_with_libraries()
-        from gpu_runner.demo import suite as demo_suite
-        from gpu_runner.plan.machine import choose_device
-        from gpu_runner.run.harness import EvalOptions, judge, judged_models, show_judgement
-        from gpu_runner.run.judgement_page import check_report, write_report
-
-        page = Path(report).expanduser().absolute() if report else None
-        if page is not None:
-            check_report(page)
-        place = demo_suite() if suite == "demo" else Path(suite)
-        options = EvalOptions(place, limit, batch_size, apply_chat_template)
-        named = [_model_name(text, runs) for text in models]
-        asked = judged_models(named, choose_device(device), trusted=trust_remote_code)
-        with console.status("reading the suite") as status:
-            found = judge(asked, options, status.update)
-        if page is not None:
-            write_report(found, page)
-        if as_json:
-            typer.echo(json.dumps(found.as_json()))
-        else:
-            show_judgement(console, found)
-        return ExitCode.OK
-
-    exit_with(go)
+    page = Path(report).expanduser().absolute() if report else None
+    if page is not None:
+        check_report(page)
+    place = demo_suite() if suite == "demo" else Path(suite)
+    options = EvalOptions(place, limit, batch_size, apply_chat_template)
+    named = [_model_name(text, runs) for text in models]
+    asked = judged_models(named, choose_device(device), trusted=trust_remote_code)
+    with console.status("reading the suite") as status:
+        found = judge(asked, options, status.update)
+    if page is not None:
+        write_report(found, page)
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        show_judgement(console, found)
+    return ExitCode.OK
 
 
 eval_.__name__ = "eval"  # the word that is typed, which Python has taken
@@ -600,70 +582,59 @@ def _model_name(text: str, runs: str | None) -> ModelName:
     return ModelName(text)
 
 
-def doctor(runs: Runs = None) -> None:
+@exits
+def doctor(runs: Runs = None) -> int:
     """Check what is installed, which device is there, what is missing and how to get it."""
+    from rich.console import Console
 
-    def go() -> ExitCode:
-        from rich.console import Console
+    from gpu_runner.machine.doctor import check_machine, print_outcomes
 
-        from gpu_runner.machine.doctor import check_machine, print_outcomes
-
-        return print_outcomes(Console(highlight=False), check_machine(_runs(runs)))
-
-    exit_with(go)
+    return print_outcomes(Console(highlight=False), check_machine(_runs(runs)))
 
 
+@exits
 def selftest(
     device: DeviceName = "auto",
     report: Annotated[
         Path | None,
         typer.Option(help="Also write a report to send: a file name that ends in .json or .md."),
     ] = None,
-) -> None:
+) -> int:
     """Test whether this machine computes correctly: every path, in under two minutes."""
+    console = console_with_libraries()
+    from gpu_runner.machine.selftest import run
 
-    def go() -> ExitCode:
-        console = console_with_libraries()
-        from gpu_runner.machine.selftest import run
-
-        return run(console, device, report)
-
-    exit_with(go)
+    return run(console, device, report)
 
 
+@exits
 def bench(
     device: DeviceName = "auto",
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Benchmark training: speed, MFU and memory of three model sizes, padded and packed."""
+    console = console_with_libraries()
+    from gpu_runner.machine.bench import run
 
-    def go() -> ExitCode:
-        console = console_with_libraries()
-        from gpu_runner.machine.bench import run
-
-        return run(console, device, as_json=as_json)
-
-    exit_with(go)
+    return run(console, device, as_json=as_json)
 
 
+@exits
 def trace(
     job: Annotated[
         str, typer.Argument(help="A job of the planner (JSON) or a list of them; - reads stdin.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON a job.")] = False,
-) -> None:
+) -> int:
     """Trace one step of a job tensor by tensor, beside its plan; train nothing."""
+    console = console_with_libraries()
+    from gpu_runner.memory import trace_report
 
-    def run() -> ExitCode:
-        console = console_with_libraries()
-        from gpu_runner.memory import trace_report
-
-        trace_report.run(job, as_json=as_json, console=console)
-        return ExitCode.OK
-
-    exit_with(run)
+    trace_report.run(job, as_json=as_json, console=console)
+    return ExitCode.OK
 
 
+@exits
 def serve(
     runs: Runs = None,
     port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 8765,
@@ -678,24 +649,22 @@ def serve(
         Path | None,
         typer.Option(help="Folder of TOML files that the page may launch, beside the demo."),
     ] = None,
-) -> None:
+) -> int:
     """Serve the page and the runs on one loopback address. Needs no PyTorch."""
     from gpu_runner.serve.app import run_server
 
-    def go() -> int:
-        return run_server(
-            runs=_runs(runs),
-            site=built_page(site),
-            port=port,
-            host=host,
-            open_page=not no_open,
-            allow_control=allow_control,
-            recipes=recipes.expanduser() if recipes else None,
-        )
-
-    exit_with(go)
+    return run_server(
+        runs=_runs(runs),
+        site=built_page(site),
+        port=port,
+        host=host,
+        open_page=not no_open,
+        allow_control=allow_control,
+        recipes=recipes.expanduser() if recipes else None,
+    )
 
 
+@exits
 def list_runs(
     runs: Runs = None,
     archived: Annotated[
@@ -705,38 +674,34 @@ def list_runs(
     empty_trash: Annotated[
         bool, typer.Option("--empty-trash", help="Delete for good what was deleted in the page.")
     ] = False,
-) -> None:
+) -> int:
     """List the runs as the page does: how each stands, its tags. Needs no PyTorch."""
+    from gpu_runner.log import notes
+    from gpu_runner.log.runs import RunIndex
+    from gpu_runner.log.writer import SystemClock
 
-    def go() -> ExitCode:
-        from gpu_runner.log import notes
-        from gpu_runner.log.runs import RunIndex
-        from gpu_runner.log.writer import SystemClock
-
-        place = _runs(runs)
-        if empty_trash:
-            try:
-                gone = notes.empty_trash(place)
-            except OSError as error:
-                raise UsageError(f"The trash cannot be emptied: {error}.") from None
-            size = format_bytes(sum(each.bytes for each in gone))
-            typer.echo(f"{counted(len(gone), 'run')} deleted for good, {size}.")
-            return ExitCode.OK
-        infos = RunIndex(place, SystemClock()).infos()
-        shown = [info for info in infos if archived or not info.archived]
-        if as_json:
-            typer.echo(json.dumps([info.as_json() for info in shown], indent=2))
-            return ExitCode.OK
-        _print_runs(shown, place)
-        if hidden := len(infos) - len(shown):
-            typer.echo(f"{counted(hidden, 'archived run')} not listed: --archived lists all.")
-        if deleted := notes.deleted_runs(place):
-            size = format_bytes(sum(each.bytes for each in deleted))
-            freed = f"{program()} runs --empty-trash frees {size}"
-            typer.echo(f"{counted(len(deleted), 'deleted run')} in the trash: {freed}.")
+    place = _runs(runs)
+    if empty_trash:
+        try:
+            gone = notes.empty_trash(place)
+        except OSError as error:
+            raise UsageError(f"The trash cannot be emptied: {error}.") from None
+        size = format_bytes(sum(each.bytes for each in gone))
+        typer.echo(f"{counted(len(gone), 'run')} deleted for good, {size}.")
         return ExitCode.OK
-
-    exit_with(go)
+    infos = RunIndex(place, SystemClock()).infos()
+    shown = [info for info in infos if archived or not info.archived]
+    if as_json:
+        typer.echo(json.dumps([info.as_json() for info in shown], indent=2))
+        return ExitCode.OK
+    _print_runs(shown, place)
+    if hidden := len(infos) - len(shown):
+        typer.echo(f"{counted(hidden, 'archived run')} not listed: --archived lists all.")
+    if deleted := notes.deleted_runs(place):
+        size = format_bytes(sum(each.bytes for each in deleted))
+        freed = f"{program()} runs --empty-trash frees {size}"
+        typer.echo(f"{counted(len(deleted), 'deleted run')} in the trash: {freed}.")
+    return ExitCode.OK
 
 
 list_runs.__name__ = "runs"
@@ -773,29 +738,26 @@ def _score(score: dict[str, Any] | None) -> str:
     return f"{float(score['loss']):.3f}{change}"
 
 
+@exits
 def publish(
     run: Annotated[list[str], typer.Argument(help="Runs that have ended: ids or directories.")],
     out: Annotated[Path, typer.Option(help="A new folder for the site.")] = Path("published"),
     runs: Runs = None,
     site: Annotated[Path | None, typer.Option(help="Folder of another built page.")] = None,
-) -> None:
+) -> int:
     """Copy the page with these runs in it, for any static host. Needs no PyTorch."""
+    from gpu_runner.serve.publish import publish as freeze
 
-    def go() -> ExitCode:
-        from gpu_runner.serve.publish import publish as freeze
-
-        directories = [run_directory(each, runs) for each in run]
-        for done in freeze(directories, built_page(site), out.expanduser(), package()):
-            lost = f", {counted(done.damaged, 'damaged line')} left out" if done.damaged else ""
-            typer.echo(printable(f"{done.run}: {counted(done.events, 'event')}{lost}"))
-            if done.traces:
-                named = ", ".join(done.traces[:MOST_TRACES])
-                typer.echo(printable(f"  It still names {named}: look whether that may be public."))
-        where = f"runs/?recording={done.file}"
-        typer.echo(f"{short(out)} is a site for any static host; the last run is at {where}")
-        return ExitCode.OK
-
-    exit_with(go)
+    directories = [run_directory(each, runs) for each in run]
+    for done in freeze(directories, built_page(site), out.expanduser(), package()):
+        lost = f", {counted(done.damaged, 'damaged line')} left out" if done.damaged else ""
+        typer.echo(printable(f"{done.run}: {counted(done.events, 'event')}{lost}"))
+        if done.traces:
+            named = ", ".join(done.traces[:MOST_TRACES])
+            typer.echo(printable(f"  It still names {named}: look whether that may be public."))
+    where = f"runs/?recording={done.file}"
+    typer.echo(f"{short(out)} is a site for any static host; the last run is at {where}")
+    return ExitCode.OK
 
 
 MOST_TRACES: Final = 5
@@ -814,6 +776,7 @@ def _help(name: str) -> str:
     return OPTIONS[name][1].rstrip(".") + "."
 
 
+@exits
 def data(
     file: Annotated[str, typer.Argument(help="Data as --data of `train` takes it.")],
     model: Annotated[str | None, typer.Option(help=_help("model"))] = None,
@@ -833,28 +796,24 @@ def data(
     ] = None,
     as_json: AsJson = False,
     trust_remote_code: Annotated[bool, TRUST] = False,
-) -> None:
+) -> int:
     """Show what will be trained of your data: tokens, ends, lengths, duplicates; train nothing."""
-
-    def go() -> ExitCode:
-        for name, value in (("rows", rows), ("score", score or 0)):
-            if not 0 <= value <= MOST_SHOWN:
-                raise UsageError(
-                    f"--{name} {value} is out of bounds: give a number from 0 to {MOST_SHOWN:,}."
-                )
-        given = {
-            "model": model,
-            "data": file,
-            "eval_data": eval_data,
-            "chat_template": chat_template,
-            "train_on": train_on,
-            "seq_len": seq_len,
-            "micro_batch": micro_batch,
-            "trust_remote_code": trust_remote_code,
-        }
-        return _show_data(resolve(given), rows, score, as_json=as_json)
-
-    exit_with(go)
+    for name, value in (("rows", rows), ("score", score or 0)):
+        if not 0 <= value <= MOST_SHOWN:
+            raise UsageError(
+                f"--{name} {value} is out of bounds: give a number from 0 to {MOST_SHOWN:,}."
+            )
+    given = {
+        "model": model,
+        "data": file,
+        "eval_data": eval_data,
+        "chat_template": chat_template,
+        "train_on": train_on,
+        "seq_len": seq_len,
+        "micro_batch": micro_batch,
+        "trust_remote_code": trust_remote_code,
+    }
+    return _show_data(resolve(given), rows, score, as_json=as_json)
 
 
 def _show_data(config: TrainConfig, rows: int, score: int | None, *, as_json: bool) -> ExitCode:
@@ -939,6 +898,7 @@ MOST_NAME: Final = 200
 """Characters of a run's name."""
 
 
+@exits
 def import_(
     path: Annotated[
         Path,
@@ -948,28 +908,24 @@ def import_(
     ],
     runs: Runs = None,
     name: Annotated[str, typer.Option(help="Name in the page; else that of its folder.")] = "",
-) -> None:
+) -> int:
     """Import runs of Hugging Face Trainer, TensorBoard or W&B for the page. Needs no PyTorch."""
+    from gpu_runner.log.import_runs import import_runs
 
-    def go() -> ExitCode:
-        from gpu_runner.log.import_runs import import_runs
-
-        if len(name) > MOST_NAME:
-            raise UsageError(f"--name has {len(name):,} characters: give at most {MOST_NAME}.")
-        place = runs_folder() if runs is None else Path(runs).expanduser()
-        done = []
-        for found in import_runs(path.expanduser(), place, name):
-            _print_imported(found)
-            done.append(found)
-        if all(found.problem for found in done):
-            return ExitCode.DATA
-        served = "" if runs is None else f" --runs {short(Path(runs))}"
-        typer.echo(
-            f"To see {'it' if len(done) == 1 else 'them'} in the page: {program()} serve{served}"
-        )
-        return ExitCode.OK
-
-    exit_with(go)
+    if len(name) > MOST_NAME:
+        raise UsageError(f"--name has {len(name):,} characters: give at most {MOST_NAME}.")
+    place = runs_folder() if runs is None else Path(runs).expanduser()
+    done = []
+    for found in import_runs(path.expanduser(), place, name):
+        _print_imported(found)
+        done.append(found)
+    if all(found.problem for found in done):
+        return ExitCode.DATA
+    served = "" if runs is None else f" --runs {short(Path(runs))}"
+    typer.echo(
+        f"To see {'it' if len(done) == 1 else 'them'} in the page: {program()} serve{served}"
+    )
+    return ExitCode.OK
 
 
 import_.__name__ = "import"  # the word that is typed, which Python has taken
@@ -992,6 +948,7 @@ def _origin(found: Imported) -> str:
     return f"{first}{f' and {more} more' if more else ''}"
 
 
+@exits
 def calibrate(
     device: DeviceName = "auto",
     runs: Runs = None,
@@ -1001,30 +958,26 @@ def calibrate(
             help="File to write; else $UNFROZEN_CALIBRATION, else in your configuration folder."
         ),
     ] = None,
-) -> None:
+) -> int:
     """Measure matmuls, memory and kernel launches, for the estimates of plan and train."""
+    console = console_with_libraries()
+    from gpu_runner.machine.calibrate import calibrate
+    from gpu_runner.plan.machine import choose_device
+    from gpu_runner.system.calibration import calibration_path, save_calibration
 
-    def go() -> ExitCode:
-        console = console_with_libraries()
-        from gpu_runner.machine.calibrate import calibrate
-        from gpu_runner.plan.machine import choose_device
-        from gpu_runner.system.calibration import calibration_path, save_calibration
-
-        folder = runs_folder() if runs is None else Path(runs).expanduser()
-        path = calibration_path() if to is None else Path(to).expanduser()
-        found = calibrate(choose_device(device), folder, date.today().isoformat())
-        save_calibration(found.measured, path)
-        for text in (found.measured.sentence(), *found.sentences()):
-            console.print(text, highlight=False, soft_wrap=True, markup=False)
-        shown = "" if to is None else f" Set UNFROZEN_CALIBRATION={short(path)} to use it."
-        console.print(
-            f"Written to {short(path)}: `{program()} plan` and `{program()} train` use it.{shown}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        return ExitCode.OK
-
-    exit_with(go)
+    folder = runs_folder() if runs is None else Path(runs).expanduser()
+    path = calibration_path() if to is None else Path(to).expanduser()
+    found = calibrate(choose_device(device), folder, date.today().isoformat())
+    save_calibration(found.measured, path)
+    for text in (found.measured.sentence(), *found.sentences()):
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+    shown = "" if to is None else f" Set UNFROZEN_CALIBRATION={short(path)} to use it."
+    console.print(
+        f"Written to {short(path)}: `{program()} plan` and `{program()} train` use it.{shown}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return ExitCode.OK
 
 
 COMMANDS: Final[tuple[Callable[..., None], ...]] = (

@@ -9,8 +9,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -52,6 +53,16 @@ def exit_with(command: Callable[[], int]) -> None:
     if several and code:
         _leave(code)
     raise typer.Exit(int(code))
+
+
+def exits(command: Callable[..., int]) -> Callable[..., None]:
+    """Return a command that runs so and exits with the code that it returned."""
+
+    @wraps(command)
+    def run(*given: Any, **options: Any) -> None:
+        exit_with(lambda: command(*given, **options))
+
+    return run
 
 
 def _leave(code: int) -> NoReturn:

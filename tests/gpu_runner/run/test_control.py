@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from unfrozen.events import PATIENCE
 pytestmark = pytest.mark.slow
 
 STEPS = 90
+LONG = {"steps": 100_000, "eval_every": 100_000}  # it ends when it is asked to
 PATIENCE_SECONDS = 120.0
 
 
@@ -49,12 +51,29 @@ def begin(target: Callable[[Any], None], argument: Any) -> ForkServerProcess:
 
 
 @pytest.fixture
-def started(options: dict[str, Any], tmp_path: Path) -> Iterator[tuple[ForkServerProcess, Path]]:
-    """A run that has taken a few steps, and its directory."""
-    child = begin(run_process.train_here, options | {"runs": str(tmp_path)})
-    yield child, begun(tmp_path, 3)
+def paused(options: dict[str, Any], tmp_path: Path) -> Iterator[tuple[ForkServerProcess, Path]]:
+    """A run that was asked to pause after a few steps, and its directory."""
+    child = begin_standing(3, run_process.train_here, options | {"runs": str(tmp_path)})
+    run = begun(tmp_path, 3)
+    pause_standing(child, run)
+    yield child, run
     child.kill()
     child.join()
+
+
+def begin_standing(step: int, target: Callable[[Any], None], argument: Any) -> ForkServerProcess:
+    """A run in a process of its own that stands after a step: it cannot end before it is asked."""
+    child = begin(partial(run_process.stand_after, step, target), argument)
+    run_process.wait_until_standing(child)
+    return child
+
+
+def pause_standing(child: ForkServerProcess, run: Path, attempt: int = 0) -> None:
+    """Ask a run that stands to pause, and let it go on to where it hears that."""
+    seq = commands.post_command(run, run.name, attempt, "pause").seq
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGCONT)
+    wait(lambda: last_beat(run).get("heard") == seq, "pause")
 
 
 def begun(runs: Path, step: int) -> Path:
@@ -93,12 +112,11 @@ def assert_same(run: Path, undisturbed: Path) -> None:
 
 
 def test_a_run_answers_with_the_weights_of_now_and_of_before_and_trains_on_as_if_not_asked(
-    started: tuple[ForkServerProcess, Path], undisturbed: Path
+    paused: tuple[ForkServerProcess, Path], undisturbed: Path
 ) -> None:
-    child, run = started
+    child, run = paused
     log, again = run / "events.jsonl", Question("1+1=", tokens=4, temperature=1.0, seed=2)
     found = []
-    ask(run, "pause")
     for question in (Question("1+1=", tokens=4), again, again):
         seq = post_question(run, run.name, 0, question).ask
         found.append(wait_for_answer(log, seq, 0, PATIENCE_SECONDS))
@@ -114,10 +132,9 @@ def test_a_run_answers_with_the_weights_of_now_and_of_before_and_trains_on_as_if
 
 
 def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_been(
-    started: tuple[ForkServerProcess, Path], undisturbed: Path
+    paused: tuple[ForkServerProcess, Path], undisturbed: Path
 ) -> None:
-    child, run = started
-    ask(run, "pause")
+    child, run = paused
     assert last_beat(run)["paused"] is True
     step = run_process.last_step(run)
     assert 3 <= step < STEPS
@@ -149,7 +166,7 @@ def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_be
 
 
 def test_a_paused_run_keeps_beating(options: dict[str, Any], tmp_path: Path) -> None:
-    child = begin(run_process.train_with_short_beats, options | {"runs": str(tmp_path)})
+    child = begin(run_process.train_with_short_beats, options | {"runs": str(tmp_path)} | LONG)
     run = begun(tmp_path, 3)
     ask(run, "pause")
     first = last_beat(run)
@@ -163,19 +180,17 @@ def test_a_paused_run_keeps_beating(options: dict[str, Any], tmp_path: Path) -> 
 
 
 def test_a_stopped_run_is_saved_and_the_next_attempt_does_not_obey_the_old_stop(
-    started: tuple[ForkServerProcess, Path], undisturbed: Path
+    paused: tuple[ForkServerProcess, Path], undisturbed: Path
 ) -> None:
-    child, run = started
-    commands.post_command(run, run.name, 0, "pause")
+    child, run = paused
     commands.post_command(run, run.name, 0, "stop")
     child.join()
     assert child.exitcode == 0
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")
     directory.verify(run / "checkpoints" / f"step-{end['step']:06d}")
-    again = begin(run_process.resume_here, str(run))
-    wait(lambda: run_process.last_step(run) > end["step"], "step of the second attempt")
-    ask(run, "pause", attempt=1)
+    again = begin_standing(end["step"] + 2, run_process.resume_here, str(run))
+    pause_standing(again, run, attempt=1)
     ask(run, "resume", attempt=1)
     again.join()
     assert again.exitcode == 0
@@ -184,13 +199,12 @@ def test_a_stopped_run_is_saved_and_the_next_attempt_does_not_obey_the_old_stop(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_pause_and_the_run(
-    started: tuple[ForkServerProcess, Path], number: signal.Signals
+    paused: tuple[ForkServerProcess, Path], number: signal.Signals
 ) -> None:
-    child, run = started
-    ask(run, "pause")
+    child, run = paused
     assert child.pid is not None
     os.kill(child.pid, number)
-    child.join(10)
+    child.join()
     assert child.exitcode == 0
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", f"asked to stop by {number.name}")
@@ -200,7 +214,7 @@ def test_a_signal_ends_a_pause_and_the_run(
 def test_a_terminal_says_that_the_run_is_paused_and_by_whom_it_was_stopped(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    words = {name: str(value) for name, value in options.items() if name != "general"}
+    words = {name: str(value) for name, value in (options | LONG).items() if name != "general"}
     flags = [
         part for name, value in words.items() for part in (f"--{name}".replace("_", "-"), value)
     ]
@@ -219,7 +233,7 @@ def test_two_processes_pause_save_and_stop_after_the_same_step(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     both = run_process.together(
-        run_process.train_here, options | {"grad_accum": 2, "runs": str(tmp_path)}
+        run_process.train_here, options | LONG | {"grad_accum": 2, "runs": str(tmp_path)}
     )
     run = begun(tmp_path, 3)
     ask(run, "pause")
@@ -231,7 +245,7 @@ def test_two_processes_pause_save_and_stop_after_the_same_step(
     wait(lambda: run_process.last_step(run) > step, "step after the pause")
     commands.post_command(run, run.name, 0, "stop")
     for child in both:
-        child.join(30)
+        child.join()
         assert child.exitcode == 0
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")

@@ -71,5 +71,5 @@ def test_a_process_that_nobody_asks_ends(run: Path) -> None:
     idle = Asker((), idle_seconds=0.1)
     idle.ask(run, QUESTION)
     for child in children():
-        child.wait(30)
+        child.wait()
     assert not children()

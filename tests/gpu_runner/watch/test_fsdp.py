@@ -188,7 +188,7 @@ def process_group() -> Iterator[bool]:
 def results_of(which: str, shape: tuple[int, ...], size: int, place: Path) -> dict[str, Any]:
     """Return the results of `size` processes."""
     for child in run_process.together(run_cases, (which, shape, place), size):
-        child.join(300)
+        child.join()
         assert child.exitcode == 0
     read: dict[str, Any] = json.loads((place / f"{which}.json").read_text("utf-8"))
     return read

@@ -49,7 +49,7 @@ def test_a_script_of_the_docs_is_watched(name: str, tmp_path: Path, cached: Path
     (script,) = (one for one in SCRIPTS if one.stem == name)
     child = run_process.children().Process(target=run_script, args=(script, tmp_path, cached))
     child.start()
-    child.join(600)
+    child.join()
     assert child.exitcode == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert events(run, "run.start")[0]["trainer"].startswith(TRAINERS[name])
