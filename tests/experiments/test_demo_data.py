@@ -9,8 +9,7 @@ from random import Random
 
 import pytest
 
-from demo_model.skills import SKILLS, roman, task_rows
-from demo_model.task_files import generated_files
+from demo_model.skills import SKILLS, generated_files, roman, task_rows
 from demo_model.words import VERBS
 from gpu_runner import demo
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from demo_model.provenance import scores
+from demo_model.network import train_tokenizer
 from demo_model.skills import SKILLS, task_rows
-from demo_model.tokenizer import train_tokenizer
 from gpu_runner import demo
 from lab_demo import loaded
-from make_demo_model import SEED, what_was_done
+from make_demo_model import SEED, scores, what_was_done
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,6 @@ from typing import Any, Final, cast
 import torch
 from rich.console import Console
 
-from capitals import capital_rows
 from forgetting import DASHES, earlier_english_rows, with_paths
 from gpu_runner.checkpoint.directory import Saved, publish
 from gpu_runner.config.load import resolve
@@ -263,3 +262,35 @@ class AdapterCheckpointer(Checkpointer):
         return publish(
             self.output, lambda place: save_file(tensors, place / "adapters.safetensors")
         )
+
+
+# What a model knows before: a chat model is asked as users ask, and a right answer is in the words
+# of SmolLM2 unchanged. Countries whose capital has two names or spellings are left out.
+_LISTED: Final = """
+Afghanistan: Kabul; Albania: Tirana; Argentina: Buenos Aires; Australia: Canberra;
+Austria: Vienna; Bangladesh: Dhaka; Belgium: Brussels; Bulgaria: Sofia; Cambodia: Phnom Penh;
+Chile: Santiago; China: Beijing; Croatia: Zagreb; Cuba: Havana; Denmark: Copenhagen;
+Ecuador: Quito; Egypt: Cairo; Estonia: Tallinn; Ethiopia: Addis Ababa; Finland: Helsinki;
+Germany: Berlin; Ghana: Accra; Greece: Athens; Hungary: Budapest; Iceland: Reykjavik;
+India: New Delhi; Indonesia: Jakarta; Iran: Tehran; Iraq: Baghdad; Ireland: Dublin; Italy: Rome;
+Jamaica: Kingston; Japan: Tokyo; Kenya: Nairobi; Latvia: Riga; Lebanon: Beirut;
+Lithuania: Vilnius; Malaysia: Kuala Lumpur; Mongolia: Ulaanbaatar; Morocco: Rabat;
+Nepal: Kathmandu; New Zealand: Wellington; Nigeria: Abuja; Norway: Oslo; Pakistan: Islamabad;
+Peru: Lima; Poland: Warsaw; Portugal: Lisbon; Romania: Bucharest; Russia: Moscow;
+Senegal: Dakar; Serbia: Belgrade; Slovakia: Bratislava; South Korea: Seoul; Spain: Madrid;
+Sudan: Khartoum; Sweden: Stockholm; Switzerland: Bern; Syria: Damascus; Thailand: Bangkok;
+Turkey: Ankara; Venezuela: Caracas; Vietnam: Hanoi; Zambia: Lusaka; Zimbabwe: Harare
+"""
+CAPITALS: Final = dict(pair.split(": ") for pair in " ".join(_LISTED.split()).split("; "))
+
+
+def capital_rows() -> str:
+    """Return a question and its answer for each country, as JSON lines."""
+    return "".join(f"{json.dumps(_row(*pair))}\n" for pair in CAPITALS.items())
+
+
+def _row(country: str, capital: str) -> dict[str, str]:
+    return {
+        "prompt": f"What is the capital of {country}?",
+        "completion": f"The capital of {country} is {capital}.",
+    }
