@@ -304,11 +304,14 @@ def stand_after(step: int, target: Callable[[Any], None], argument: Any) -> None
     target(argument)
 
 
-def wait_until_standing(child: Any) -> None:
-    """Return once a child has stopped itself; SIGCONT lets it go on."""
-    process = psutil.Process(child.pid)
-    while process.status() != psutil.STATUS_STOPPED:
-        assert child.is_alive()
+def wait_until_standing(*started: Any) -> None:
+    """Return once a child has stopped itself; SIGCONT lets it go on.
+
+    Of the processes of one run the others may wait for what that one would send.
+    """
+    processes = [psutil.Process(child.pid) for child in started]
+    while all(process.status() != psutil.STATUS_STOPPED for process in processes):
+        assert all(child.is_alive() for child in started)
         time.sleep(0.005)
 
 

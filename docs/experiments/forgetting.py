@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from demo_model.skills import as_jsonl, numeral_rows
 from gpu_runner import demo
 from gpu_runner.config.load import resolve
 from record_runs import smollm2_gguf
@@ -30,7 +31,7 @@ from record_runs import smollm2_gguf
 SEEDS: Final = (7, 8, 9)
 NUMERALS: Final = "numerals"
 DASHES: Final = "dashes"
-"""Shipped rows as `data`: a table names no path of a machine."""
+"""Rows as `data`: a table names no path of a machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,22 @@ class Trial:
 def with_paths(choices: dict[str, Any]) -> dict[str, Any]:
     """The same choices, NUMERALS or DASHES as the files that a run reads."""
     if choices.get("data") == NUMERALS:
-        files = demo.numerals_train(), demo.numerals_eval()
+        files = write_numerals()
     elif choices.get("data") == DASHES:
         files = demo.task_train(), demo.task_eval()
     else:
         return choices
     return choices | dict(zip(("data", "eval_data"), map(str, files), strict=True))
+
+
+@cache
+def write_numerals() -> tuple[Path, Path]:
+    """Write Roman numerals, a task for a larger model, to train on and held out; the files."""
+    folder = Path(tempfile.mkdtemp(prefix="numerals-"))
+    files = folder / "train.jsonl", folder / "eval.jsonl"
+    for file, rows in zip(files, numeral_rows(), strict=True):
+        file.write_text(as_jsonl(rows), "utf-8", newline="\n")
+    return files
 
 
 def earlier_demo_rows() -> tuple[str, None]:

@@ -46,15 +46,15 @@ def live(target: Any, argument: Any, seconds: float | None) -> float | None:
 
 
 def live_together(target: Any, argument: Any, runs: Path, until: int | None) -> Path:
-    """The same for two processes of one run, killed where they stand after step `until`."""
+    """The same for two processes of one run, killed as soon as one has taken step `until`."""
     if until is not None:
         target = partial(run_process.stand_after, until, target)
     started = run_process.together(target, argument)
-    for child in started if until is not None else ():
-        run_process.wait_until_standing(child)
-    for child in started:
-        if until is not None:
+    if until is not None:
+        run_process.wait_until_standing(*started)
+        for child in started:
             child.kill()
+    for child in started:
         child.join()
         assert until is not None or child.exitcode == 0, child.exitcode
     (run,) = runs.iterdir()

@@ -235,9 +235,8 @@ def as_jsonl(rows: Sequence[PromptCompletion]) -> str:
 
 def generated_files() -> dict[str, str]:
     """File name → text of every generated data file; the same on every machine."""
-    files: dict[str, str] = {}
-    for name, (train, held_out) in (("task", task_rows()), ("numerals", numeral_rows())):
-        files |= {f"{name}_train.jsonl": as_jsonl(train), f"{name}_eval.jsonl": as_jsonl(held_out)}
+    train, held_out = task_rows()
+    files = {"task_train.jsonl": as_jsonl(train), "task_eval.jsonl": as_jsonl(held_out)}
     for skill, (_, held_out_rows) in SKILLS.items():
         files[f"general_{skill}.jsonl"] = as_jsonl(held_out_rows())
     files["earlier.jsonl"] = as_jsonl(earlier_rows())

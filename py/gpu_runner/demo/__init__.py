@@ -7,7 +7,6 @@ hand, and shipped beside this file:
 ```
 model/  config.json model.safetensors tokenizer.json …    θ₀, loads in transformers unchanged
 data/   task_train.jsonl task_eval.jsonl                  the new skill: digits with dashes
-        numerals_train.jsonl numerals_eval.jsonl          a harder one: Roman numerals
         general_<skill>.jsonl                             what θ₀ already knew, held out
         instruct.jsonl instruct_eval.jsonl                instruction data for a real LLM
         general_english.jsonl                             what a real LLM should not lose
@@ -104,16 +103,6 @@ def task_train() -> Path:
 def task_eval() -> Path:
     """Held-out rows of the demo task; no number occurs in `task_train()`."""
     return _shipped("data", "task_eval.jsonl")
-
-
-def numerals_train() -> Path:
-    """Training rows of Roman numerals, a harder task."""
-    return _shipped("data", "numerals_train.jsonl")
-
-
-def numerals_eval() -> Path:
-    """Held-out rows of Roman numerals; no number occurs in `numerals_train()`."""
-    return _shipped("data", "numerals_eval.jsonl")
 
 
 def general_eval() -> dict[str, Path]:
