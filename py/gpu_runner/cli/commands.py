@@ -158,7 +158,7 @@ _RATES_AS_JSON: Final = Annotated[
 @with_option("lrs", _RATES)
 @takes_options
 def lr_find(options: dict[str, Any]) -> None:
-    """Find a learning rate: short runs at several, and which learned most of those that kept all.
+    """Find a learning rate: a short run at each of several, and which learned most and kept all.
 
     Each is a run as `train` makes it, tagged lr-find; without --steps it has 50, and nothing but
     its model is saved. Given again, the command goes on where it was stopped.
@@ -781,7 +781,7 @@ def data(
     file: Annotated[str, typer.Argument(help="Data as --data of `train` takes it.")],
     model: Annotated[str | None, typer.Option(help=_help("model"))] = None,
     eval_data: Annotated[
-        str | None, typer.Option(help="Held-out data: how much of it is in the file as well.")
+        str | None, typer.Option(help="Held-out data, to count the examples that the file has as well.")
     ] = None,
     chat_template: Annotated[str | None, typer.Option(help=_help("chat_template"))] = None,
     train_on: Annotated[str | None, typer.Option(help=_help("train_on"))] = None,
@@ -903,7 +903,7 @@ def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="trainer_state.json, TensorBoard's event files, run-….wandb; or a folder of them."
+            help="trainer_state.json, event files, run-….wandb, a CSV, .db of trackio or MLflow; or a folder."
         ),
     ],
     runs: Runs = None,

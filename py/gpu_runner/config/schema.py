@@ -68,7 +68,7 @@ class TrainConfig:
     ] = None
     general: Annotated[
         tuple[tuple[str, str], ...] | None,  # (skill, file) pairs; None takes the shipped ones
-        SettingSpec("NAME=FILE: a skill not to forget; repeatable; none: none.", DATA),
+        SettingSpec("NAME=FILE: held-out examples of a skill to keep; repeatable; or none.", DATA),
     ] = None
     replay: Annotated[
         str | None,
@@ -300,8 +300,8 @@ class TrainConfig:
     async_checkpoints: Annotated[
         bool | None,
         SettingSpec(
-            "Write checkpoints beside the steps, from a copy in CPU memory; else on a GPU, where"
-            " the copy takes at most half of what is free.",
+            "Train on while a checkpoint is written, from a copy in CPU memory; else on a GPU whose"
+            " host has twice the room for it.",
             OUTPUT,
         ),
     ] = None
