@@ -781,7 +781,7 @@ def data(
     file: Annotated[str, typer.Argument(help="Data as --data of `train` takes it.")],
     model: Annotated[str | None, typer.Option(help=_help("model"))] = None,
     eval_data: Annotated[
-        str | None, typer.Option(help="Held-out data, to count the examples that the file has as well.")
+        str | None, typer.Option(help="Held-out data, to count examples in both.")
     ] = None,
     chat_template: Annotated[str | None, typer.Option(help=_help("chat_template"))] = None,
     train_on: Annotated[str | None, typer.Option(help=_help("train_on"))] = None,
@@ -903,7 +903,7 @@ def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="trainer_state.json, event files, run-….wandb, a CSV, .db of trackio or MLflow; or a folder."
+            help="trainer_state.json, event files, run-….wandb, a CSV, a .db; or their folder."
         ),
     ],
     runs: Runs = None,

@@ -5,8 +5,10 @@ timed forward and backward on a micro-batch of mean size: as the run would compu
 compiled, on sequences padded to the one length that a compiled run has. What compiling gains in the
 whole run stands against the seconds that it took here. Messages between processes are not timed.
 
-Measured before weights are read, when the GPU is empty. Everything is freed again, random numbers
-are those of before, and whatever goes wrong leaves the blocks as they are, with its reason.
+Measured before weights are read, when the GPU is empty: the first steps of the run, eager and then
+compiled, would change its numbers in the middle, and its memory after it was predicted. Everything
+is freed again, random numbers are those of before, and whatever goes wrong leaves the blocks as
+they are, with its reason.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Where they say nothing, all evaluations together take at most SHARE of the time of the steps, and
 all checkpoints likewise. Those at the ends happen anyway and count first: the evaluations before
 the first and after the last step, the last checkpoint and the trained model. A checkpoint is
-written at an evaluation, so that its task loss is that of its weights.
+written at an evaluation, so that its task loss is that of its weights. An interval is a number of
+steps, chosen once, and not a clock: a resumed run evaluates where the first would have.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Ends this process soon after another process of the run has ended before its time.
 
-Whoever waits in a collective for a process that is gone waits until its timeout, half an hour: NCCL
-reports no error, and Python runs no signal handler meanwhile. So a thread of each process looks at
-the others once a second, over the store through which they found each other:
+Whoever waits in a collective for a process that is gone waits until its timeout, half an hour,
+which cannot be shorter than a checkpoint takes: NCCL reports no error, and Python runs no signal
+handler meanwhile. So a thread of each process looks at the others once a second, over the store
+through which they found each other:
 
     failed       why the run cannot go on; written by a process that fails, and by who sees one gone
     left/RANK    this process has come to its end
