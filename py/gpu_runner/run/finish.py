@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from gpu_runner.address import find
 from gpu_runner.checkpoint.directory import finished, step_dir, step_of
 from gpu_runner.checkpoint.sharded_directory import FISHER, INITIAL
 from gpu_runner.checkpoint.training_state import History
@@ -225,7 +226,9 @@ def _next_steps(end: RunEnd, plan: RunPlan, directory: Path) -> list[str]:
     else:
         out = f" --out {shlex.quote(plan.config.out)}" if plan.config.out else ""
         steps.append(f"To resume: {program()} resume {_typed(directory)}{out}{runs}")
-    steps.append(f"To see it in the page: {program()} serve{runs}")
+    served = find(place)
+    shown = served.run(directory.name) if served else f"{program()} serve{runs}"
+    steps.append(f"To see it in the page: {shown}")
     return steps
 
 

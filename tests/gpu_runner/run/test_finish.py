@@ -1,6 +1,8 @@
 """What is said at the end of a run: of steps that did better, and of how to go on."""
 
 import errno
+import os
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpu_runner.address import Address, published
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import OutOfMemory, is_out_of_memory
+from gpu_runner.installed import program
 from gpu_runner.memory.out_of_memory import OutOfMemoryReport
 from gpu_runner.model.load import find
 from gpu_runner.plan import plan
@@ -41,6 +45,22 @@ def test_of_a_better_step_in_shards_it_is_reported_how_it_becomes_a_model(
     said = " ".join(summarize(end, planned, tmp_path, State(), History()).next_steps)
     assert f"its weights are in {kept}; to make a model of them: " in said
     assert f"export {tmp_path.name} --to hf --step 4 --runs {tmp_path.parent}" in said
+
+
+def test_the_page_is_named_that_is_served_already(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    planned = plan.make_plan(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
+    run, end = tmp_path / "one", RunEnd("finished", "done", model=tmp_path / "model")
+
+    def said() -> str:
+        return summarize(end, planned, run, State(), History()).next_steps[-1]
+
+    assert said() == f"To see it in the page: {program()} serve --runs {tmp_path}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        served = Address(f"http://127.0.0.1:{listener.getsockname()[1]}", "t" * 32, os.getpid())
+        with published(tmp_path, served):
+            assert said() == f"To see it in the page: {served.run('one')}"
 
 
 @pytest.mark.slow
