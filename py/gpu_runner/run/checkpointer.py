@@ -24,6 +24,7 @@ from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.sharded_directory import (
     DERIVED,
+    HELD_OUT,
     REFERENCE,
     ShardedDirectory,
     Work,
@@ -221,7 +222,8 @@ class Checkpointer:
             earlier = [path for path in checkpoint.finished(root) if path != last]
             staying += earlier[1 - self.keep_last :]
         checkpoint.remove_all_except(root, staying)
-        shutil.rmtree(self.directory / REFERENCE, ignore_errors=True)  # θ₀ can make it again
+        for name in (REFERENCE, HELD_OUT):  # θ₀ can make both again
+            shutil.rmtree(self.directory / name, ignore_errors=True)
         if not going_on:
             remove_derived(self.directory)
         with suppress(OSError):  # something stays there
