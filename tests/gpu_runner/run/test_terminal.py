@@ -119,6 +119,7 @@ def test_a_pause_is_seen_in_the_live_line_and_not_in_the_remaining_time(
         shown.step(State(step=1), step(1), 0)
         started = shown.working_seconds()
         shown.hold(still=True)
+        shown._bar.refresh()
         now += 30
         assert shown.working_seconds() == started
         shown.hold(still=False)
