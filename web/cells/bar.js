@@ -2,7 +2,7 @@
 
 import { python } from "../python/python-client.js";
 import { textForHost } from "../python/runtime-files.js";
-import { textButton } from "../figures/tools.js";
+import { make, textButton } from "../figures/tools.js";
 import { linkTo } from "./edits.js";
 
 /** @typedef {"" | "waiting" | "running" | "ended"} Stage */
@@ -17,8 +17,6 @@ export class CellBar {
     this.edited = false;
     /** @type {Stage} */
     this.stage = "";
-    this.element = document.createElement("div");
-    this.element.className = "cell-bar";
     this.runButton = textButton("cell-run", label, () => cell.run());
     this.stopButton = textButton("cell-stop", "Stop", () => cell.stop());
     this.resetButton = textButton("cell-reset", "Reset", () => cell.reset());
@@ -26,28 +24,19 @@ export class CellBar {
     this.shareButton.title = "Copy a link that brings your version of this cell";
     this.saveButton = textButton("cell-save", "Save edits", () => cell.saveEdits());
     this.saveButton.title = "Save every cell that you have edited as one file of Python";
-    this.status = document.createElement("span");
-    this.status.className = "cell-status faint";
-    this.status.setAttribute("aria-hidden", "true"); // it changes often; screen readers get `announcement`
-    this.announcement = document.createElement("span");
-    this.announcement.className = "visually-hidden";
-    this.announcement.setAttribute("role", "status");
-    this.progress = document.createElement("span");
-    this.progress.className = "cell-progress faint numeric";
-    this.progress.setAttribute("aria-hidden", "true");
+    const silent = { "aria-hidden": "true" }; // it changes often; screen readers get `announcement`
+    this.status = make("span", { className: "cell-status faint", ...silent });
+    this.announcement = make("span", { className: "visually-hidden", role: "status" });
+    this.progress = make("span", { className: "cell-progress faint numeric", ...silent });
     this.copyButton = textButton("cell-copy", "Copy", () => this.#copy(cell.code));
     this.copyButton.title = "Copy the code of this cell";
-    this.link = document.createElement("a");
-    Object.assign(this.link, { className: "cell-link faint", href: `#${cell.id}` });
-    this.link.setAttribute("aria-label", `Link to the cell ${cell.id}`);
-    this.cost = document.createElement("span");
-    this.cost.className = "cell-cost faint";
+    this.link = make("a", { className: "cell-link faint", href: `#${cell.id}`, "aria-label": `Link to the cell ${cell.id}` });
     const { costCompressed, costPlain } = document.querySelector("python-status")?.dataset ?? {};
-    this.cost.textContent = textForHost({ compressed: costCompressed, plain: costPlain }) ?? "";
-    this.element.append(this.runButton, this.stopButton, this.resetButton, this.shareButton, this.saveButton);
-    this.element.append(this.copyButton, this.link, this.cost, this.status, this.progress);
+    this.cost = make("span", { className: "cell-cost faint" }, textForHost({ compressed: costCompressed, plain: costPlain }));
+    const buttons = [this.runButton, this.stopButton, this.resetButton, this.shareButton, this.saveButton, this.copyButton];
+    const texts = [this.link, this.cost, this.status, this.progress, this.announcement];
+    this.element = make("div", { className: "cell-bar" }, ...buttons, ...texts);
     python.addEventListener("status", () => this.#showWaiting());
-    this.element.append(this.announcement);
     this.offer("");
     this.show("");
   }

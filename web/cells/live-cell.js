@@ -10,7 +10,7 @@
 import { RUN_LOG } from "../python/messages.js";
 import { python } from "../python/python-client.js";
 import { whenApproached } from "../page/visibility.js";
-import { saveFile } from "../figures/tools.js";
+import { make, saveFile } from "../figures/tools.js";
 import { CellBar } from "./bar.js";
 import { EDITS_NAME, editsFile, editsOfRemovedCells, sharedVersion, StoredEdit, versionsNote } from "./edits.js";
 import { CellOutput } from "./output.js";
@@ -127,9 +127,7 @@ export class LiveCell extends HTMLElement {
   }
 
   #newOutput() {
-    const box = document.createElement("div");
-    box.className = "cell-output";
-    return this.appendChild(box);
+    return this.appendChild(make("div", { className: "cell-output" }));
   }
 
   #begin() {
@@ -344,8 +342,7 @@ class CellGuess {
   constructor(cell, line) {
     this.key = line.dataset.guess;
     this.input = line.querySelector("input");
-    this.comparison = Object.assign(document.createElement("p"), { className: "cell-guessed" });
-    this.comparison.setAttribute("role", "status");
+    this.comparison = make("p", { className: "cell-guessed", role: "status" });
     cell.output.box.after(this.comparison);
     this.input.addEventListener("keydown", ({ key }) => key === "Enter" && cell.run());
   }

@@ -7,7 +7,7 @@
  */
 
 import { TextStream } from "./stream.js";
-import { textButton } from "../figures/tools.js";
+import { make, textButton } from "../figures/tools.js";
 import { check, read } from "../schema/check.js";
 import { shapes } from "../schema/schema.js";
 
@@ -109,10 +109,8 @@ export class CellOutput {
   showMessage(text, action = "", onAction = () => {}) {
     this.box.querySelector(":scope > .cell-message")?.remove();
     if (!text) return;
-    const span = document.createElement("span");
-    span.textContent = text;
     const message = this.#slot(".cell-message", "p");
-    message.replaceChildren(span);
+    message.replaceChildren(make("span", {}, text));
     if (action) message.append(" ", textButton("", action, onAction));
   }
 
@@ -201,9 +199,7 @@ export class CellOutput {
   #slot(slot, tag) {
     const there = this.box.querySelector(`:scope > ${slot}`);
     if (there) return there;
-    const element = document.createElement(tag);
-    element.className = slot.slice(1);
-    return this.#place(element, slot);
+    return this.#place(make(tag, { className: slot.slice(1) }), slot);
   }
 
   /** Inserts an element of a slot before the first element of a later one. */
@@ -248,17 +244,12 @@ const FRAME = /^(\s*File "<([^">]+)>", )(line (\d+))(.*)$/;
  * @returns {HTMLElement} fires a bubbling "cell-jump" event with detail {cell, line}
  */
 function errorView(error) {
-  const box = document.createElement("div");
-  box.className = "cell-error";
-  const pre = document.createElement("pre");
-  pre.className = "cell-traceback";
-  pre.tabIndex = 0;
+  const pre = make("pre", { className: "cell-traceback", tabIndex: 0 });
   const lines = error.traceback.replace(/\n$/, "").split("\n");
   lines.forEach((line, index) => {
     pre.append(...lineView(line), index < lines.length - 1 ? "\n" : "");
   });
-  box.append(pre);
-  return box;
+  return make("div", { className: "cell-error" }, pre);
 }
 
 function lineView(line) {
@@ -267,12 +258,7 @@ function lineView(line) {
     const [, before, cell, text, number, after] = frame;
     return [before, jumpButton(text, cell, Number(number)), after];
   }
-  if (/^\S/.test(line) && !line.startsWith("Traceback")) {
-    const strong = document.createElement("strong");
-    strong.textContent = line;
-    return [strong];
-  }
-  return [line];
+  return /^\S/.test(line) && !line.startsWith("Traceback") ? [make("strong", {}, line)] : [line];
 }
 
 function jumpButton(text, cell, line) {

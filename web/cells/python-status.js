@@ -7,29 +7,26 @@
 
 import { python } from "../python/python-client.js";
 import { planner } from "../python/planner-client.js";
-import { textButton } from "../figures/tools.js";
+import { make, textButton } from "../figures/tools.js";
 
 const CLEARED = "The variables of all cells are gone; Run all defines them again.";
 
 class PythonStatus extends HTMLElement {
   connectedCallback() {
     if (this.text) return;
-    const dot = element("span", "python-dot");
-    this.text = element("span", "python-words");
-    this.announcement = element("span", "visually-hidden");
-    for (const silent of [dot, this.text]) silent.setAttribute("aria-hidden", "true");
-    this.announcement.setAttribute("role", "status");
-    this.reason = element("span", "python-reason");
-    this.note = element("div", "python-note");
-    this.note.append(this.reason, textButton("python-close", "Close", () => this.#close()));
-    this.note.hidden = true;
+    const dot = make("span", { className: "python-dot", "aria-hidden": "true" });
+    this.text = make("span", { className: "python-words", "aria-hidden": "true" });
+    this.announcement = make("span", { className: "visually-hidden", role: "status" });
+    this.reason = make("span", { className: "python-reason" });
+    const close = textButton("python-close", "Close", () => this.#close());
+    this.note = make("div", { className: "python-note", hidden: true }, this.reason, close);
     document.addEventListener("keydown", ({ key }) => key === "Escape" && this.#close());
     this.retry = textButton("python-retry", "Retry", () => python.retry());
     this.all = textButton("python-all", "Run all", () => this.#runOrStopAll());
     this.all.title = "Run every cell of the page, in order";
     this.restart = textButton("python-restart", "", () => this.#restart());
     this.restart.title = "Restart Python: the variables of all cells are lost";
-    this.restart.append(element("span", "python-restart-words", "Restart Python"));
+    this.restart.append(make("span", { className: "python-restart-words" }, "Restart Python"));
     this.replaceChildren(this.all, this.retry, this.restart, dot, this.text, this.announcement, this.note);
     for (const each of [python, planner]) each.addEventListener("status", () => this.#show());
     this.#show();
@@ -89,13 +86,6 @@ function statusShown() {
   const { phase, progress, starting } = planner.status;
   const isAlone = python.status.phase === "idle" && ["loading", "ready"].includes(phase);
   return isAlone ? { ...python.status, phase, starting, share: `${Math.floor(progress * 100)}%` } : python.status;
-}
-
-function element(tag, name, text = "") {
-  const made = document.createElement(tag);
-  made.className = name;
-  made.textContent = text;
-  return made;
 }
 
 customElements.define("python-status", PythonStatus);

@@ -1,12 +1,14 @@
 /** The source of a cell: the printed `<pre>` until the reader edits it, then an editor. `code` reads and writes both. */
 
+import { make } from "../figures/tools.js";
+
 export class CellSource extends EventTarget {
   /**
    * Dispatches "change" when the code changes, "run" at Shift-Enter, "save" at Ctrl-S, "leave" at Esc, and "lost" when the
    * editor could not be loaded.
    * @param {HTMLPreElement} pre the baked source
    * @param {string} name the cell's name, for screen readers
-   * @param {import("./completion.js").Names} names what Python knows at a place
+   * @param {import("./editor.js").Names} names what Python knows at a place
    * @param {() => void} onNoNames the reader asked for names and there are none
    */
   constructor(pre, name, names, onNoNames) {
@@ -57,8 +59,7 @@ export class CellSource extends EventTarget {
   mount() {
     if (this.fold) this.fold.open = true;
     this.opening ??= loadEditor().then((tools) => {
-      const host = document.createElement("div");
-      host.className = "cell-editor";
+      const host = make("div", { className: "cell-editor" });
       this.tools = tools;
       this.editor = tools.createEditor({
         parent: host,

@@ -47,17 +47,30 @@ export function keepFocus(figure, draw) {
 }
 
 /**
+ * Returns an element.
+ * @param {string} tag
+ * @param {object} [properties] and attributes by their names
+ * @param {...(Node | string | null)} children those that are empty are left out
+ */
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter(Boolean));
+  return element;
+}
+
+/**
  * Returns a button with a text label.
  * @param {string} name its class
- * @param {string} text
+ * @param {string | Node} text
  * @param {() => void} onClick not called while the button is aria-disabled
  * @returns {HTMLButtonElement}
  */
 export function textButton(name, text, onClick) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = name;
-  button.textContent = text;
+  const button = make("button", { type: "button", className: name }, text);
   button.addEventListener("click", () => {
     if (button.getAttribute("aria-disabled") !== "true") onClick();
   });

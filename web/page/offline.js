@@ -1,6 +1,6 @@
 /** Keeps the site for readers without a network, and offers a newer version when one is there; see service-worker.js. */
 
-import { textButton } from "../figures/tools.js";
+import { make, textButton } from "../figures/tools.js";
 import { MARK, SITE, trustedAddress } from "./site.js";
 
 const QUIET_MS = 3000; // after the page has loaded: nobody waits for this
@@ -46,14 +46,12 @@ function watch({ installing }) {
 /** Offers a version that waits, or is here for other tabs; it is never taken without being asked for. */
 function offer(worker) {
   document.querySelector(".version-note")?.remove();
-  const note = Object.assign(document.createElement("div"), { className: "version-note" });
-  note.setAttribute("role", "status");
   const later = textButton("button button-small", "Later", () => note.remove());
   const now = textButton("button button-small", "Reload", () => {
     if (worker.state !== "installed") return location.reload();
     navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
     worker.postMessage("take over");
   });
-  note.append("A newer version of this page is here. ", now, later);
+  const note = make("div", { className: "version-note", role: "status" }, "A newer version of this page is here. ", now, later);
   document.body.append(note);
 }

@@ -1,6 +1,6 @@
 /** Reading aids: the table of contents, copy buttons, notes beside citations and terms, sliders in sentences. */
 
-import { textButton, copyText } from "../figures/tools.js";
+import { copyText, make, textButton } from "../figures/tools.js";
 import { whenNearViewport } from "./visibility.js";
 
 const READING_LINE = 0.3; // of the window, from its top
@@ -96,10 +96,9 @@ export function addCopyButtons(article) {
 }
 
 function addCopyButton(code) {
-  const frame = Object.assign(document.createElement("div"), { className: "listing-frame" });
+  const frame = make("div", { className: "listing-frame" });
   const button = textButton("button button-small copy-button", "Copy", () => void copy(button, code));
-  const status = Object.assign(document.createElement("span"), { className: "visually-hidden" });
-  status.setAttribute("role", "status");
+  const status = make("span", { className: "visually-hidden", role: "status" });
   code.parentElement.replaceWith(frame);
   frame.append(code.parentElement, button, status);
 }
@@ -124,11 +123,7 @@ const LINGER_MS = 200; // long enough to move the pointer from the link into the
 
 /** @param {HTMLElement} article holds the links */
 export function addHoverNotes(article) {
-  const card = document.createElement("div");
-  card.className = "hover-card";
-  card.id = "hover-card";
-  card.hidden = true;
-  card.setAttribute("role", "tooltip");
+  const card = make("div", { className: "hover-card", id: "hover-card", hidden: true, role: "tooltip" });
   document.body.append(card);
 
   let leaving = 0;
@@ -195,16 +190,9 @@ class ProseSlider extends HTMLElement {
   }
 
   #input({ label, texts, start }) {
-    const row = document.createElement("label");
-    row.className = "slider-row";
-    const name = document.createElement("span");
-    name.textContent = label;
-    const input = document.createElement("input");
-    Object.assign(input, { type: "range", min: 0, max: texts.length - 1, step: 1 });
-    input.className = "range";
-    input.value = start;
+    const input = make("input", { type: "range", className: "range", min: 0, max: texts.length - 1, step: 1, value: start });
     input.addEventListener("input", () => this.#show());
-    row.append(name, input);
+    make("label", { className: "slider-row" }, make("span", {}, label), input);
     return input;
   }
 

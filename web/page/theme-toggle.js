@@ -1,3 +1,4 @@
+import { make, textButton } from "../figures/tools.js";
 import { applyTheme, savedTheme, saveTheme, THEMES } from "./theme-first.js";
 
 const NAMES = { auto: "System", light: "Light", dark: "Dark" };
@@ -5,13 +6,8 @@ const NAMES = { auto: "System", light: "Light", dark: "Dark" };
 /** `<theme-toggle>`: one button that steps through system, light and dark. */
 export class ThemeToggle extends HTMLElement {
   connectedCallback() {
-    this.button = document.createElement("button");
-    this.button.type = "button";
-    this.button.className = "bar-button";
-    this.button.addEventListener("click", () => this.#next());
-    this.label = document.createElement("span");
-    this.label.className = "bar-word";
-    this.button.append(this.label);
+    this.label = make("span", { className: "bar-word" });
+    this.button = textButton("bar-button", this.label, () => this.#next());
     this.replaceChildren(this.button);
     this.#show(savedTheme());
     addEventListener("storage", this.#followOtherTab);

@@ -5,6 +5,7 @@
  * Every control carries its key of the state as `data-key`; its error stands below it.
  */
 
+import { make } from "../figures/tools.js";
 import { h } from "../figures/vnode.js";
 import { SENT } from "./hub-config.js";
 
@@ -321,12 +322,9 @@ function syncErrors(root, problem) {
 
 function errorNodes({ text, link }) {
   if (!link) return [text];
-  const anchor = document.createElement("a");
-  Object.assign(anchor, { href: link, target: "_blank", rel: "noopener noreferrer" });
-  anchor.textContent = "Open its config.json on the hub";
-  const button = document.createElement("button");
-  Object.assign(button, { type: "button", textContent: "Ask huggingface.co for its config.json" });
-  button.dataset.asks = link;
+  const hub = { href: link, target: "_blank", rel: "noopener noreferrer" };
+  const anchor = make("a", hub, "Open its config.json on the hub");
+  const button = make("button", { type: "button", "data-asks": link }, "Ask huggingface.co for its config.json");
   return [`${text} `, button, ` (${SENT}). `, anchor, ", then drop the file on the planner."];
 }
 

@@ -13,7 +13,7 @@
  * but one), `controlOf` a problem, and the `announcement` of an answer.
  */
 
-import { copyText } from "../figures/tools.js";
+import { copyText, make, textButton } from "../figures/tools.js";
 import { planner } from "../python/planner-client.js";
 import { followHistory, isAddressed, queryOfAddress, remember } from "../page/address.js";
 import { SITE } from "../page/site.js";
@@ -71,12 +71,9 @@ export class StateElement extends HTMLElement {
   /** What only a live element has: a status line, a button to try again, and a live region. */
   #addStatus() {
     this.status = document.createElement("span");
-    this.retry = Object.assign(document.createElement("button"), { type: "button", className: "button", textContent: "Try again" });
-    this.retry.addEventListener("click", () => this.go(this.state));
+    this.retry = textButton("button", "Try again", () => this.go(this.state));
     this.querySelector(".widget-status").replaceChildren(this.status, this.retry);
-    this.announcer = Object.assign(document.createElement("p"), { className: "visually-hidden" });
-    this.announcer.setAttribute("role", "status");
-    this.append(this.announcer);
+    this.announcer = this.appendChild(make("p", { className: "visually-hidden", role: "status" }));
   }
 
   /** Changes the state as the reader did; nothing for no change. */

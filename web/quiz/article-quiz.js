@@ -2,6 +2,7 @@
 
 import { loadingText } from "../planner/status-line.js";
 import { planner } from "../python/planner-client.js";
+import { make } from "../figures/tools.js";
 import { toDom } from "../figures/vnode.js";
 import { helpView, jobView } from "./exercise-view.js";
 
@@ -141,9 +142,7 @@ async function askPlanner(name, value, report) {
 
 /** A live region that announces another question to screen readers. */
 function announcer() {
-  const element = Object.assign(document.createElement("p"), { className: "visually-hidden" });
-  element.setAttribute("role", "status");
-  return element;
+  return make("p", { className: "visually-hidden", role: "status" });
 }
 
 function statusText(status) {

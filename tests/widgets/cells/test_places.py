@@ -37,7 +37,7 @@ NAMES: dict[str, Any] = {
 @pytest.mark.parametrize("text", NAMES)
 def test_a_place_has_an_owner_a_call_or_a_package(node: Node, text: str) -> None:
     nothing = {"owner": "", "callee": "", "package": None, "members": False, "hidden": False}
-    place = node.call("cells/completion", "placeAt", text.replace("|", ""), text.index("|"))
+    place = node.call("cells/editor", "placeAt", text.replace("|", ""), text.index("|"))
     word = text[place.pop("from") : text.index("|")]
     assert place == nothing | NAMES[text]
     assert word == "" or word.isidentifier()
@@ -46,9 +46,9 @@ def test_a_place_has_an_owner_a_call_or_a_package(node: Node, text: str) -> None
 @pytest.mark.parametrize("text", ["'te|xt'", "'te|", "# co|", "f'te|'", "12|", "1.|", "....|"])
 def test_there_are_no_names_in_texts_comments_and_numbers(node: Node, text: str) -> None:
     at = text.index("|")
-    assert node.call("cells/completion", "placeAt", text.replace("|", ""), at) is None
+    assert node.call("cells/editor", "placeAt", text.replace("|", ""), at) is None
 
 
 def test_a_long_expression_is_not_asked_about(node: Node) -> None:
     code = f"f({'x' * 400}).y"
-    assert node.call("cells/completion", "placeAt", code, len(code)) is None
+    assert node.call("cells/editor", "placeAt", code, len(code)) is None

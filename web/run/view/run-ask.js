@@ -4,6 +4,7 @@
  * `<run-blend>`: the way back of a run that has ended.
  */
 
+import { make } from "../../figures/tools.js";
 import { control } from "../control.js";
 import { canBlend, isImported } from "../fold.js";
 
@@ -36,15 +37,13 @@ export class RunAsk extends HTMLElement {
   }
 
   #build() {
-    const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const form = make("form", { className: "stack run-ask-form" });
     const prompt = make("textarea", { className: "field-input", name: "prompt", rows: 2 });
     const row = make("div", { className: "row run-command-group" });
     const ask = make("button", { className: "button", textContent: "Ask both models" });
-    const status = make("p", { className: "run-command-status soft" });
-    status.setAttribute("role", "status");
-    row.append(ask, ...FIELDS.map(([name, text, more]) => label(text, make("input", { className: "field-input", type: "number", name, ...more }))));
-    form.append(label("Prompt", prompt), row);
+    const status = make("p", { className: "run-command-status soft", role: "status" });
+    row.append(ask, ...FIELDS.map(([name, text, more]) => make("label", {}, text, make("input", { className: "field-input", type: "number", name, ...more }))));
+    form.append(make("label", {}, "Prompt", prompt), row);
     form.addEventListener("submit", (event) => this.#submit(event));
     prompt.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
@@ -97,12 +96,6 @@ export function askState({ run, kind, health, runner, asked }) {
   return { shown, ready: true, text: isAnswered ? "" : "The run ended before it answered: ask again." };
 }
 
-function label(text, element) {
-  const made = document.createElement("label");
-  made.append(text, element);
-  return made;
-}
-
 export class RunBlend extends HTMLElement {
   #view = null;
   #problem = "";
@@ -110,10 +103,8 @@ export class RunBlend extends HTMLElement {
 
   connectedCallback() {
     if (this.#parts) return;
-    const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const button = make("button", { type: "button", className: "button" });
-    const status = make("p", { className: "run-command-status soft" });
-    status.setAttribute("role", "status");
+    const status = make("p", { className: "run-command-status soft", role: "status" });
     button.addEventListener("click", () => button.ariaDisabled !== "true" && this.#press());
     control.addEventListener("change", () => this.#view && this.show(this.#view));
     this.#parts = { button, status };

@@ -6,6 +6,7 @@
  */
 
 import "../../tables/data-table.js";
+import { make } from "../../figures/tools.js";
 import { h, toDom } from "../../figures/vnode.js";
 import { AXES, meaningWarning } from "../compare.js";
 import { isData } from "../fold.js";
@@ -53,7 +54,6 @@ export class RunCompare extends HTMLElement {
   /** Builds the frame, with the options of the address. */
   #build() {
     this.#options = optionsOfAddress();
-    const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const body = make("div", { className: "stack", hidden: true });
     const reading = make("p", { className: "soft" });
     reading.setAttribute("role", "status");
@@ -74,21 +74,17 @@ export class RunCompare extends HTMLElement {
   }
 
   #select(name, text, choices) {
-    const label = Object.assign(document.createElement("label"), { textContent: text });
-    const select = Object.assign(document.createElement("select"), { className: "field-input", name });
-    select.append(...choices.map(([value, title]) => new Option(title, value)));
+    const options = choices.map(([value, title]) => new Option(title, value));
+    const select = make("select", { className: "field-input", name }, ...options);
     select.value = this.#options[name];
     select.addEventListener("change", () => this.#set({ [name]: select.value, ...(name === "axis" ? { range: null } : {}) }));
-    label.append(select);
-    return label;
+    return make("label", {}, text, select);
   }
 
   #option(name, text) {
-    const label = document.createElement("label");
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", name, checked: this.#options[name] });
+    const box = make("input", { type: "checkbox", name, checked: this.#options[name] });
     box.addEventListener("change", () => this.#set({ [name]: box.checked }));
-    label.append(box, text);
-    return label;
+    return make("label", {}, box, text);
   }
 
   #set(options) {

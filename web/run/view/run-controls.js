@@ -11,6 +11,7 @@
  * A run that was stopped or killed, failed or ran out of memory can be restarted: that is done when its log continues.
  */
 
+import { make, textButton } from "../../figures/tools.js";
 import { isResumable } from "../../schema/schema.js";
 import { control } from "../control.js";
 import { isImported } from "../fold.js";
@@ -44,14 +45,13 @@ export class RunCommands extends HTMLElement {
     const really = button("Stop the run", () => this.#confirm(false) || this.#send("stop"));
     const keep = button("Keep training", () => this.#confirm(false));
     const [buttons, confirmation] = [group("Control of this run"), group("Stop the run?")];
-    const question = Object.assign(document.createElement("span"), { className: "soft" });
-    question.textContent = "Stop after this step? A checkpoint is saved, and the run can be resumed later.";
+    const text = "Stop after this step? A checkpoint is saved, and the run can be resumed later.";
+    const question = make("span", { className: "soft" }, text);
     really.classList.add("run-command-stop");
     buttons.append(pause, save, evaluate, stop);
     confirmation.append(question, really, keep);
     confirmation.addEventListener("keydown", ({ key }) => key === "Escape" && this.#confirm(false));
-    const status = Object.assign(document.createElement("p"), { className: "run-command-status soft" });
-    status.setAttribute("role", "status");
+    const status = make("p", { className: "run-command-status soft", role: "status" });
     this.#parts = { pause, save, evaluate, stop, really, keep, buttons, confirmation, status };
     this.replaceChildren(buttons, confirmation, status);
   }
@@ -108,19 +108,8 @@ export class RunCommands extends HTMLElement {
   }
 }
 
-function button(text, click) {
-  const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
-  made.className = "button";
-  made.addEventListener("click", () => made.ariaDisabled !== "true" && click());
-  return made;
-}
-
-function group(label) {
-  const made = Object.assign(document.createElement("div"), { className: "row run-command-group" });
-  made.setAttribute("role", "group");
-  made.setAttribute("aria-label", label);
-  return made;
-}
+const button = (text, click) => textButton("button", text, click);
+const group = (label) => make("div", { className: "row run-command-group", role: "group", "aria-label": label });
 
 const LABELS = {
   steps: "Steps",
@@ -164,24 +153,20 @@ export class RunStart extends HTMLElement {
   }
 
   #build() {
-    const make = (tag, more) => Object.assign(document.createElement(tag), more);
     const details = make("details", { className: "run-start" });
     const form = make("form", { className: "stack run-start-form" });
     const select = make("select", { className: "field-input", name: "recipe" });
     const numbers = make("div", { className: "run-start-numbers" });
     const start = make("button", { className: "button primary", textContent: "Start the run" });
     const cancel = make("button", { className: "button", type: "button", textContent: "Cancel" });
-    const status = make("p", { className: "run-command-status soft" });
-    const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0 });
-    status.setAttribute("role", "status");
-    lines.setAttribute("role", "region");
-    lines.setAttribute("aria-label", "The last lines it printed");
+    const status = make("p", { className: "run-command-status soft", role: "status" });
+    const told = { role: "region", "aria-label": "The last lines it printed" };
+    const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0, ...told });
     select.addEventListener("change", () => this.#fill());
     form.addEventListener("submit", (event) => this.#submit(event));
     cancel.addEventListener("click", () => this.#post(() => control.cancel(control.started.name)));
-    const buttons = make("div", { className: "row run-command-group" });
-    buttons.append(start, cancel);
-    form.append(labelled("Recipe", select), numbers, buttons);
+    const buttons = make("div", { className: "row run-command-group" }, start, cancel);
+    form.append(make("label", {}, "Recipe", select), numbers, buttons);
     details.append(make("summary", { textContent: "Start a run" }), form, status, lines);
     this.#parts = { details, form, select, numbers, start, cancel, status, lines };
     this.replaceChildren(details);
@@ -252,17 +237,11 @@ function numberIn(input) {
 }
 
 function field(name, label, { value, low, high, whole }) {
-  const input = Object.assign(document.createElement("input"), { className: "field-input", type: "number", name });
+  const input = make("input", { className: "field-input", type: "number", name });
   Object.assign(input, { min: low, max: Math.min(high, Number.MAX_SAFE_INTEGER), step: whole ? 1 : "any" });
   input.defaultValue = value === null ? "" : String(value);
   if (value === null) input.placeholder = "as in the recipe";
-  return labelled(label, input);
-}
-
-function labelled(text, element) {
-  const label = document.createElement("label");
-  label.append(text, element);
-  return label;
+  return make("label", {}, label, input);
 }
 
 function put(element, text) {

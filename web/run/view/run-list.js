@@ -6,6 +6,7 @@
  */
 
 import { formatBytes } from "../../figures/number.js";
+import { make } from "../../figures/tools.js";
 import { check } from "../../schema/check.js";
 import { shapes } from "../../schema/schema.js";
 import { program } from "../command-line.js";
@@ -62,10 +63,10 @@ export class RunList extends HTMLElement {
   }
 
   #build() {
-    const search = make("input", { type: "search", className: "field-input", placeholder: "Search", ariaLabel: "Search runs" });
+    const search = make("input", { type: "search", className: "field-input", placeholder: "Search", "aria-label": "Search runs" });
     search.addEventListener("input", () => this.#want({ text: search.value }));
     const [status, tag] = [["status", "State"], ["tag", "Tag"]].map(([name, label]) => {
-      const select = make("select", { className: "field-input", ariaLabel: label });
+      const select = make("select", { className: "field-input", "aria-label": label });
       select.addEventListener("change", () => this.#want({ [name]: select.value }));
       return select;
     });
@@ -83,7 +84,7 @@ export class RunList extends HTMLElement {
       this.#draw();
     });
     const table = make("table", { className: "table" }, make("thead", {}, head), body);
-    const scroll = make("div", { className: "run-list-rows", tabIndex: 0, role: "region", ariaLabel: "Runs" }, table, more);
+    const scroll = make("div", { className: "run-list-rows", tabIndex: 0, role: "region", "aria-label": "Runs" }, table, more);
     const actions = make("div", { className: "row run-list-actions", hidden: true });
     const form = make("form", { className: "row run-list-form", hidden: true });
     const said = make("p", { className: "run-command-status soft", role: "status" });
@@ -251,7 +252,7 @@ export class RunList extends HTMLElement {
     const cell = make("th", { scope: "col" }, button);
     if (sort === name) cell.ariaSort = falling ? "descending" : "ascending";
     if (name !== "name") return cell;
-    const all = make("input", { type: "checkbox", ariaLabel: "Choose every run that is listed" });
+    const all = make("input", { type: "checkbox", "aria-label": "Choose every run that is listed" });
     all.addEventListener("change", () => {
       this.#chosen = new Set(all.checked ? this.#shown.filter(canBeRead).map(({ key }) => key) : []);
       if (this.#isComparing && !all.checked) this.#closeComparison();
@@ -301,7 +302,7 @@ export class RunList extends HTMLElement {
   }
 
   #nameCell(run) {
-    const box = make("input", { type: "checkbox", ariaLabel: `Choose ${run.name || run.note}`, disabled: !canBeRead(run) });
+    const box = make("input", { type: "checkbox", "aria-label": `Choose ${run.name || run.note}`, disabled: !canBeRead(run) });
     box.addEventListener("change", () => this.#tick(run.key, box.checked));
     const query = queryOfRun({ kind: run.kind, name: run.id });
     const name = query && !box.disabled ? make("a", { href: query }) : make("button", { type: "button", className: "button-link", disabled: box.disabled });
@@ -381,7 +382,7 @@ export class RunList extends HTMLElement {
   #askTag(rows) {
     const tags = countsOf(rows, (row) => row.tags).map(([tag]) => tag);
     const known = make("datalist", { id: "run-list-tags" }, ...countsOf(this.#rows, (row) => row.tags).map(([tag]) => new Option(tag)));
-    const input = make("input", { className: "field-input", placeholder: "New tag", ariaLabel: "Tag to add" });
+    const input = make("input", { className: "field-input", placeholder: "New tag", "aria-label": "Tag to add" });
     input.setAttribute("list", known.id);
     const removers = tags.map((tag) => button(`Remove “${tag}”`, () => this.#tag(rows, (all) => all.filter((each) => each !== tag), "Untagged"), "chip"));
     this.#ask([input, known, make("button", { className: "button button-small" }, "Add"), ...removers], () => {
@@ -399,7 +400,7 @@ export class RunList extends HTMLElement {
   }
 
   #askNote(row) {
-    const text = make("textarea", { className: "field-input", rows: 3, value: row.note, ariaLabel: `Note on ${row.name}` });
+    const text = make("textarea", { className: "field-input", rows: 3, value: row.note, "aria-label": `Note on ${row.name}` });
     let was = row.note; // what somebody else writes meanwhile is refused once, and shown
     this.#ask([text, make("button", { className: "button button-small" }, "Save")], async () => {
       const now = text.value;
@@ -496,17 +497,6 @@ function renamed(chosen, rows) {
 
 function canBeRead({ kind, noted }) {
   return kind !== "live" || noted;
-}
-
-/** Returns an element with properties and children; those that are empty are left out. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in element) element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  element.append(...children.filter(Boolean));
-  return element;
 }
 
 function checkbox(text, checked, changed) {
