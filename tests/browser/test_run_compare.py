@@ -49,7 +49,7 @@ def test_runs_are_chosen_by_the_keyboard_and_stay_in_the_address(
     expect(page).to_have_url(re.compile(r"compare=demo\.jsonl,smollm2\.jsonl"))
     expect(page.locator("run-compare run-chart canvas").first).to_be_visible()
     page.get_by_label("Over").select_option("tokens")
-    page.locator('run-compare input[name="smooth"]').check()
+    page.get_by_label("Moving average").check()
     page.get_by_label("Also").select_option("opt/lr")
     page.locator("run-compare .run-stage").last.focus()
     page.keyboard.press("Home")

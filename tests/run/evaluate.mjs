@@ -6,8 +6,7 @@ import { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pa
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
 import { readLogBytes } from "../../web/run/watch.js";
-import { commandState, launchState } from "../../web/run/view/run-controls.js";
-import { blendState } from "../../web/run/view/run-ask.js";
+import { blendState, commandState, launchState } from "../../web/run/view/run-controls.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
 import { program, spellCommand } from "../../web/run/command-line.js";

@@ -1,4 +1,4 @@
-/** What tables and plots share: buttons, the box for nothing to show, the clipboard, and files to save. */
+/** What elements share: their parts, buttons, the box for nothing to show, the clipboard, and files to save. */
 
 import { h } from "./vnode.js";
 
@@ -60,6 +60,18 @@ export function make(tag, properties = {}, ...children) {
   }
   element.append(...children.filter(Boolean));
   return element;
+}
+
+/** Returns a box with its label. @param {(isOn: boolean) => void} changed */
+export function checkbox(text, checked, changed) {
+  const box = make("input", { type: "checkbox", checked });
+  box.addEventListener("change", () => changed(box.checked));
+  return make("label", {}, box, text);
+}
+
+/** Writes a text where it is another one: a screen reader repeats none. */
+export function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 /**

@@ -18,6 +18,38 @@ import { firstStep, isData, isImported } from "./fold.js";
 
 const SERVE = "unfrozen serve";
 const TRAIN = "unfrozen train --model demo";
+const [quiet, good, warn, bad] = ["quiet", "good", "warn", "bad"].map((tone) => (title, text, command) => ({ tone, title, text, command }));
+const REFUSED = bad("Access denied", "The server was restarted and has a new token. Open the address it printed.");
+
+/** What is said where no run is shown, by the state of the runner. */
+const NOTHING = {
+  live: quiet("No run yet", "The runner is ready and has no run yet. Start one, and it appears here.", TRAIN),
+  connecting: quiet("Connecting", "Asking the runner for its runs."),
+  gone: warn("Server gone", "The server that this page came from does not answer. Start it again.", SERVE),
+  refused: REFUSED,
+  keyless: warn(
+    "No token in this address",
+    "A runner serves this page, but this address has no token, so its runs cannot be read. Open the " +
+      "address that the server printed when it started: it ends in #t= and the token.",
+  ),
+  absent: quiet(
+    "No runner",
+    "This copy of the page is not connected to a runner. Choose a recorded run, open a log file, or serve the page from your own machine.",
+    SERVE,
+  ),
+};
+
+/** What is said of a live run, by the state of the stream. */
+const STREAMS = {
+  refused: REFUSED,
+  gone: warn(
+    "Server gone",
+    "The server does not answer, so this page is not updated. Training continues without it. " +
+      "Start the server again, and the page continues where it stopped.",
+    SERVE,
+  ),
+  connecting: quiet("Connecting", "Asking the runner for this run."),
+};
 
 /**
  * @param {object} view
@@ -39,72 +71,22 @@ export function makeNotice(view) {
 }
 
 function connectionNotice({ source, stream, runner, started, problem, run, reading, readPercent, progress }) {
-  if (stream === "unreadable") {
-    return { tone: "bad", title: "Not readable", text: /[.!?]$/.test(problem) ? problem : `${problem}.` };
+  if (stream === "unreadable") return bad("Not readable", /[.!?]$/.test(problem) ? problem : `${problem}.`);
+  if (source.kind === "none") {
+    const isStarting = runner === "live" && started?.alive && !started.run;
+    return isStarting ? quiet("Starting", "The run appears here with its first event.") : (NOTHING[runner] ?? NOTHING.absent);
   }
-  if (source.kind === "none") return nothingNotice(runner, started);
-  if (stream === "loading") {
-    return { tone: "quiet", title: "Reading", text: `Reading ${source.name}. ${progress ?? ""}`.trim() };
-  }
-  if (source.kind === "live" && reading && ["outlined", "live", "back"].includes(stream)) {
-    return { tone: "quiet", title: "Reading", text: "Reading the log…" };
-  }
+  if (stream === "loading") return quiet("Reading", `Reading ${source.name}. ${progress ?? ""}`.trim());
+  if (source.kind === "live" && reading && ["outlined", "live", "back"].includes(stream)) return quiet("Reading", "Reading the log…");
   if (source.kind !== "live" || run.end) return null;
   if (typeof readPercent === "number" && ["live", "back"].includes(stream)) {
     const text =
       `This page has read ${readPercent}% of the log, up to step ${run.step}. The log grows faster than it is read, so ` +
       "the run itself is further, or over.";
-    return { tone: "warn", title: "Behind", text };
+    return warn("Behind", text);
   }
-  if (stream === "refused") {
-    const text = "The server was restarted and has a new token. Open the address it printed.";
-    return { tone: "bad", title: "Access denied", text };
-  }
-  if (stream === "missing") {
-    const text = `The runner has no run ${source.name} any more. Choose another one.`;
-    return { tone: "warn", title: "Run removed", text };
-  }
-  if (stream === "gone") {
-    const text =
-      "The server does not answer, so this page is not updated. Training continues without it. " +
-      "Start the server again, and the page continues where it stopped.";
-    return { tone: "warn", title: "Server gone", text, command: SERVE };
-  }
-  if (stream === "connecting") {
-    return { tone: "quiet", title: "Connecting", text: "Asking the runner for this run." };
-  }
-  return null;
-}
-
-function nothingNotice(runner, started) {
-  if (runner === "live" && started?.alive && !started.run) {
-    return { tone: "quiet", title: "Starting", text: "The run appears here with its first event." };
-  }
-  if (runner === "live") {
-    const text = "The runner is ready and has no run yet. Start one, and it appears here.";
-    return { tone: "quiet", title: "No run yet", text, command: TRAIN };
-  }
-  if (runner === "connecting") {
-    return { tone: "quiet", title: "Connecting", text: "Asking the runner for its runs." };
-  }
-  if (runner === "gone") {
-    const text = "The server that this page came from does not answer. Start it again.";
-    return { tone: "warn", title: "Server gone", text, command: SERVE };
-  }
-  if (runner === "refused") {
-    const text = "The server was restarted and has a new token. Open the address it printed.";
-    return { tone: "bad", title: "Access denied", text };
-  }
-  if (runner === "keyless") {
-    const text =
-      "A runner serves this page, but this address has no token, so its runs cannot be read. Open the " +
-      "address that the server printed when it started: it ends in #t= and the token.";
-    return { tone: "warn", title: "No token in this address", text };
-  }
-  const text =
-    "This copy of the page is not connected to a runner. Choose a recorded run, open a log file, or " +
-    "serve the page from your own machine.";
-  return { tone: "quiet", title: "No runner", text, command: SERVE };
+  if (stream === "missing") return warn("Run removed", `The runner has no run ${source.name} any more. Choose another one.`);
+  return STREAMS[stream] ?? null;
 }
 
 function lifeNotice({ run, health, stream }) {
@@ -112,26 +94,18 @@ function lifeNotice({ run, health, stream }) {
     const text =
       `The training process ended after step ${run.step} without logging its end: it was killed, or ` +
       "the machine went down. The log is complete up to then.";
-    return { tone: "bad", title: "Trainer gone", text, command: resumeCommand(run) };
+    return bad("Trainer gone", text, resumeCommand(run));
   }
   if (health === "stalled") {
     const text =
       `No event since ${formatTime(run.lastTime)}, though the trainer promised a heartbeat every ` +
-      `${run.beat?.expectNextIn ?? 30} s. Its process still runs; a long step or a suspended ` +
-      "machine looks like this.";
-    return { tone: "warn", title: "Stalled", text };
+      `${run.beat?.expectNextIn ?? 30} s. Its process still runs; a long step or a suspended machine looks like this.`;
+    return warn("Stalled", text);
   }
   if (health === "paused") {
-    const text =
-      `Training is paused after step ${run.step}, as requested from a page. Everything stays in memory ` +
-      "until it is resumed.";
-    return { tone: "quiet", title: "Paused", text };
+    return quiet("Paused", `Training is paused after step ${run.step}, as requested from a page. Everything stays in memory until it is resumed.`);
   }
-  if (stream === "back") {
-    const text = "The server answers again. Nothing was missed in between.";
-    return { tone: "good", title: "Back", text };
-  }
-  return null;
+  return stream === "back" ? good("Back", "The server answers again. Nothing was missed in between.") : null;
 }
 
 function resumeCommand(run) {
@@ -155,44 +129,33 @@ function endNotice({ run, source }) {
   const { time } = run.end;
   const when = ["live", "page"].includes(source.kind) ? `At ${formatTime(time)}` : `On ${formatDate(time)}`;
   if (run.nonFinite !== null && run.status !== "finished") {
-    const text = `The loss became NaN or infinite at step ${run.nonFinite}.${reason}`;
-    return { tone: "bad", title: "Diverged", text };
+    return bad("Diverged", `The loss became NaN or infinite at step ${run.nonFinite}.${reason}`);
   }
-  if (run.status === "failed" && run.end.reason.startsWith("it diverged")) {
-    return { tone: "bad", title: "Diverged", text: `At step ${run.step}.${reason}` };
-  }
+  if (run.status === "failed" && run.end.reason.startsWith("it diverged")) return bad("Diverged", `At step ${run.step}.${reason}`);
   const notices = {
-    finished: { tone: "good", title: "Finished", text: `${when}, after ${run.step} steps.` },
-    stopped: {
-      ...{ tone: "quiet", title: "Stopped", text: `${when}, after step ${run.step}.${reason}` },
-      command: source.kind === "live" ? resumeCommand(run) : undefined,
-    },
-    failed: { tone: "bad", title: "Failed", text: `At step ${run.step}.${reason}` },
-    oom: { tone: "bad", title: "Out of memory", text: `At step ${run.step}.${reason}` },
+    finished: good("Finished", `${when}, after ${run.step} steps.`),
+    stopped: quiet("Stopped", `${when}, after step ${run.step}.${reason}`, source.kind === "live" ? resumeCommand(run) : undefined),
+    failed: bad("Failed", `At step ${run.step}.${reason}`),
+    oom: bad("Out of memory", `At step ${run.step}.${reason}`),
   };
-  return notices[run.status] ?? { tone: "quiet", title: String(run.status), text: reason };
+  return notices[run.status] ?? quiet(String(run.status), reason);
 }
 
 /** Returns the notice of a finished run of another tool, whose log may have no status and no date. */
 function importedNotice(run) {
   const text = `${run.step} steps, as logged by ${run.start.tool}.`;
-  if (run.status === "finished") return { tone: "good", title: "Finished", text };
+  if (run.status === "finished") return good("Finished", text);
   const whole = run.end.reason ? `${text} ${sentence(run.end.reason)}` : text;
-  const [tone, title] = run.status === "failed" ? ["bad", "Failed"] : ["quiet", "Imported"];
-  return { tone, title, text: whole };
+  return run.status === "failed" ? bad("Failed", whole) : quiet("Imported", whole);
 }
 
 function replayNotice({ run, source, shared, stream }) {
-  if (isData(run)) return { tone: "quiet", title: "Data", text: "As a model will read them. Nothing has been trained yet." };
-  if (run.nonFinite !== null) {
-    const text = `The training loss has been NaN or infinite since step ${run.nonFinite}.`;
-    return { tone: "bad", title: "Diverging", text };
-  }
-  if (source.kind === "live") return { tone: "good", title: "Live", text: liveText(run, shared) };
-  if (source.kind === "page") return { tone: "good", title: "Training", text: pageText(run) };
-  if (stream === "playing") return { tone: "quiet", title: "Playing", text: "A recorded run, from its first step to its last." };
-  const text = `This log ends at step ${run.step} without the end of the run.`;
-  return { tone: "quiet", title: "Unfinished log", text };
+  if (isData(run)) return quiet("Data", "As a model will read them. Nothing has been trained yet.");
+  if (run.nonFinite !== null) return bad("Diverging", `The training loss has been NaN or infinite since step ${run.nonFinite}.`);
+  if (source.kind === "live") return good("Live", liveText(run, shared));
+  if (source.kind === "page") return good("Training", pageText(run));
+  if (stream === "playing") return quiet("Playing", "A recorded run, from its first step to its last.");
+  return quiet("Unfinished log", `This log ends at step ${run.step} without the end of the run.`);
 }
 
 function pageText(run) {

@@ -42,7 +42,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -124,34 +123,25 @@ class ControlRoutes:
         """Return the routes, to be placed before those that only read."""
         return [
             Route("/api/control", self._state),
-            Route("/api/runs/{run_id}/control", self._command, methods=["POST"]),
-            Route("/api/runs/{run_id}/ask", self._ask, methods=["POST"]),
-            Route("/api/start", self._start, methods=["POST"]),
-            Route("/api/start/cancel", self._cancel, methods=["POST"]),
+            _post("/api/runs/{run_id}/control", COMMAND, self._command),
+            _post("/api/runs/{run_id}/ask", ASKED, self._ask),
+            _post("/api/start", START, self._start),
+            _post("/api/start/cancel", CANCEL, self._cancel),
         ]
 
-    async def _state(self, _: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self._described))
-
-    def _described(self) -> dict[str, Any]:
+    def _state(self, _: Request) -> Response:  # not async: starlette gives it a thread
         recipes = [recipe.described() for recipe in self._recipes.all().values()]
-        return {"allowed": True, "recipes": recipes, "started": self._launcher.state()}
+        state = {"allowed": True, "recipes": recipes, "started": self._launcher.state()}
+        return JSONResponse(state)
 
-    async def _command(self, request: Request) -> Response:
-        try:
-            asked = await _object(request, COMMAND)
-            act = self._blend
-            if asked["command"] != BLEND:
-                act = partial(self._send, command=_one_of(commands.COMMANDS, asked, "command"))
-            done = await run_in_threadpool(act, request.path_params["run_id"])
-        except (CommandRefused, RunnerError, OSError) as error:
-            return _refusal(error)
-        return JSONResponse(done, 202)
+    def _command(self, data: dict[str, Any], run_id: str) -> dict[str, Any]:
+        if data["command"] == BLEND:
+            return self._blend(run_id)
+        return self._send(run_id, _one_of(commands.COMMANDS, data, "command"))
 
     def _send(self, run_id: str, command: commands.Command) -> dict[str, Any]:
         """Post the command to a run that is live, or launch one again that is not."""
-        if (log := self._index.log(run_id)) is None:
-            raise CommandRefused(404, f"there is no run {run_id!r} here")
+        log = _log(self._index, run_id)
         found, info = read_summary(log), describe(run_id, log, time.time())
         if found == "" and self._launcher.is_of(run_id):  # it has not written its first line
             return {"seq": commands.post_command(log.parent, run_id, 0, command).seq}
@@ -166,8 +156,7 @@ class ControlRoutes:
 
     def _blend(self, run_id: str) -> dict[str, Any]:
         """Launch `blend` for a run that does not train."""
-        if (log := self._index.log(run_id)) is None:
-            raise CommandRefused(404, f"there is no run {run_id!r} here")
+        log = _log(self._index, run_id)
         info = describe(run_id, log, time.time())
         if info is None or not _is_ours(log):
             raise CommandRefused(409, f"run {run_id} is none of train: its model cannot be blended")
@@ -175,18 +164,9 @@ class ControlRoutes:
             raise CommandRefused(409, f"run {run_id} is {info.status}: blend it when it has ended")
         return {"seq": None, "started": self._launcher.blend(log.parent)}
 
-    async def _ask(self, request: Request) -> Response:
-        try:
-            asked = Question(**await _object(request, ASKED))
-            found = await run_in_threadpool(self._answers, request.path_params["run_id"], asked)
-        except (CommandRefused, RunnerError, OSError) as error:
-            return _refusal(error)
-        return JSONResponse(found, 202 if "seq" in found else 200)
-
-    def _answers(self, run_id: str, question: Question) -> dict[str, Any]:
+    def _ask(self, data: dict[str, Any], run_id: str) -> dict[str, Any]:
         """Return both answers, or the number of the question where the run itself answers it."""
-        if (log := self._index.log(run_id)) is None:
-            raise CommandRefused(404, f"there is no run {run_id!r} here")
+        log, question = _log(self._index, run_id), Question(**data)
         found, info = read_summary(log), describe(run_id, log, time.time())
         if isinstance(found, str) or info is None or not _is_ours(log):
             raise CommandRefused(409, f"run {run_id} is none of train: its model cannot be asked")
@@ -204,23 +184,14 @@ class ControlRoutes:
             )
         return self._launcher.resume(log.parent)
 
-    async def _start(self, request: Request) -> Response:
-        try:
-            asked = await _object(request, START)
-            recipes = await run_in_threadpool(self._recipes.all)
-            recipe = recipes[_one_of(tuple(recipes), asked, "recipe")]
-            state = await run_in_threadpool(self._launcher.start, recipe, asked["numbers"])
-        except (CommandRefused, RunnerError, OSError) as error:
-            return _refusal(error)
-        return JSONResponse({"started": state}, 202)
+    def _start(self, data: dict[str, Any]) -> dict[str, Any]:
+        recipes = self._recipes.all()
+        recipe = recipes[_one_of(tuple(recipes), data, "recipe")]
+        return {"started": self._launcher.start(recipe, data["numbers"])}
 
-    async def _cancel(self, request: Request) -> Response:
-        try:
-            asked = await _object(request, CANCEL)
-            await run_in_threadpool(self._launcher.cancel, asked["name"])
-        except (CommandRefused, RunnerError, OSError) as error:
-            return _refusal(error)
-        return JSONResponse({"started": None})
+    def _cancel(self, data: dict[str, Any]) -> dict[str, Any]:
+        self._launcher.cancel(data["name"])
+        return {"started": None}
 
 
 class ListRoutes:
@@ -236,9 +207,9 @@ class ListRoutes:
         return [
             Route("/api/runs", self._list),
             Route("/api/trash", self._trash),
-            Route("/api/runs/{run_id}/notes", self._note, methods=["POST"]),
-            Route("/api/runs/{run_id}/delete", self._delete, methods=["POST"]),
-            Route("/api/trash/{key}/restore", self._restore, methods=["POST"]),
+            _post("/api/runs/{run_id}/notes", NOTED, self._note),
+            _post("/api/runs/{run_id}/delete", NOTHING, self._delete),
+            _post("/api/trash/{key}/restore", NOTHING, self._restore),
         ]
 
     def _list(self, request: Request) -> Response:  # not async: starlette gives it a thread
@@ -249,45 +220,41 @@ class ListRoutes:
     def _trash(self, _: Request) -> Response:
         return JSONResponse([asdict(each) for each in notes.deleted_runs(self._runs)])
 
-    async def _note(self, request: Request) -> Response:
-        def change(run_id: str, data: dict[str, Any]) -> notes.Notes:
-            return notes.change_notes(self._folder(run_id), data["was"], data["now"])
+    def _note(self, data: dict[str, Any], run_id: str) -> dict[str, Any]:
+        folder = _log(self._index, run_id).parent
+        return asdict(notes.change_notes(folder, data["was"], data["now"]))
 
-        return await _done(request, NOTED, change, "run_id")
+    def _delete(self, _: dict[str, Any], run_id: str) -> dict[str, Any]:
+        folder = _log(self._index, run_id).parent
+        info = describe(run_id, folder / LOG_NAME, time.time())
+        return asdict(notes.delete_run(folder, info.status if info else "empty"))
 
-    async def _delete(self, request: Request) -> Response:
-        def delete(run_id: str, _: dict[str, Any]) -> notes.Deleted:
-            folder = self._folder(run_id)
-            info = describe(run_id, folder / LOG_NAME, time.time())
-            return notes.delete_run(folder, info.status if info else "empty")
-
-        return await _done(request, NOTHING, delete, "run_id")
-
-    async def _restore(self, request: Request) -> Response:
-        def restore(key: str, _: dict[str, Any]) -> notes.Deleted:
-            return notes.restore_run(self._runs, key)
-
-        return await _done(request, NOTHING, restore, "key")
-
-    def _folder(self, run_id: str) -> Path:
-        if (log := self._index.log(run_id)) is None:
-            raise CommandRefused(404, f"there is no run {run_id!r} here")
-        return log.parent
+    def _restore(self, _: dict[str, Any], key: str) -> dict[str, Any]:
+        return asdict(notes.restore_run(self._runs, key))
 
 
-async def _done(
-    request: Request,
-    shape: Shape,
-    act: Callable[[str, dict[str, Any]], notes.Notes | notes.Deleted],
-    name: str,
-) -> Response:
-    """Answer with what `act` returns for the body and for what the address names."""
-    try:
-        data = await _object(request, shape)
-        done = await run_in_threadpool(act, request.path_params[name], data)
-    except (CommandRefused, RunnerError, OSError) as error:
-        return _refusal(error)
-    return JSONResponse(asdict(done))
+def _log(index: RunIndex, run_id: str) -> Path:
+    if (log := index.log(run_id)) is None:
+        raise CommandRefused(404, f"there is no run {run_id!r} here")
+    return log
+
+
+def _post(path: str, shape: Shape, act: Callable[..., dict[str, Any]]) -> Route:
+    """Return a route whose answer is what `act` returns for a body of this shape, in a thread.
+
+    What the address names are its keywords. An answer with a `seq` or a `started` is 202: what was
+    asked for goes on by itself.
+    """
+
+    async def answer(request: Request) -> Response:
+        try:
+            data = await _object(request, shape)
+            done = await run_in_threadpool(act, data, **request.path_params)
+        except (CommandRefused, RunnerError, OSError) as error:
+            return _refusal(error)
+        return JSONResponse(done, 202 if "seq" in done or done.get("started") else 200)
+
+    return Route(path, answer, methods=["POST"])
 
 
 def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:

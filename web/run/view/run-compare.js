@@ -6,7 +6,7 @@
  */
 
 import "../../tables/data-table.js";
-import { make } from "../../figures/tools.js";
+import { checkbox, make } from "../../figures/tools.js";
 import { h, toDom } from "../../figures/vnode.js";
 import { AXES, meaningWarning } from "../compare.js";
 import { isData } from "../fold.js";
@@ -55,14 +55,12 @@ export class RunCompare extends HTMLElement {
   #build() {
     this.#options = optionsOfAddress();
     const body = make("div", { className: "stack", hidden: true });
-    const reading = make("p", { className: "soft" });
-    reading.setAttribute("role", "status");
-    const tools = make("div", { className: "row run-tools soft" });
+    const reading = make("p", { className: "soft", role: "status" });
     const axis = this.#select("axis", "Over ", Object.entries(AXES));
     const also = this.#select("also", "Also ", [["", "no other curve"]]);
-    tools.append(axis, this.#option("smooth", "Moving average"), this.#option("log", "Log scale"), also, ...saveButtons((what) => this.#save(what)));
-    const table = make("data-table", {});
-    const differences = make("div", {});
+    const boxes = [this.#option("smooth", "Moving average"), this.#option("log", "Log scale")];
+    const tools = make("div", { className: "row run-tools soft" }, axis, ...boxes, also, ...saveButtons((what) => this.#save(what)));
+    const [table, differences] = [make("data-table"), make("div")];
     const plane = make("figure", { className: "run-figure run-compare-plane" });
     const charts = make("div", { className: "stack run-charts" });
     linkCharts(charts);
@@ -74,17 +72,14 @@ export class RunCompare extends HTMLElement {
   }
 
   #select(name, text, choices) {
-    const options = choices.map(([value, title]) => new Option(title, value));
-    const select = make("select", { className: "field-input", name }, ...options);
+    const select = make("select", { className: "field-input", name }, ...choices.map(([value, title]) => new Option(title, value)));
     select.value = this.#options[name];
     select.addEventListener("change", () => this.#set({ [name]: select.value, ...(name === "axis" ? { range: null } : {}) }));
     return make("label", {}, text, select);
   }
 
   #option(name, text) {
-    const box = make("input", { type: "checkbox", name, checked: this.#options[name] });
-    box.addEventListener("change", () => this.#set({ [name]: box.checked }));
-    return make("label", {}, box, text);
+    return checkbox(text, this.#options[name], (isOn) => this.#set({ [name]: isOn }));
   }
 
   #set(options) {

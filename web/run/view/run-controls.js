@@ -1,7 +1,9 @@
 /**
  * The elements that control runs. `<run-commands>` pauses, resumes, saves or stops the run that is shown, or restarts it;
- * `<run-start>` starts a run from a recipe, with some numbers changed. They are loaded only where the server allows
- * control. A disabled button keeps its focus (aria-disabled), and the line below it gives the reason.
+ * `<run-start>` starts a run from a recipe, with some numbers changed; `<run-ask>` prompts the model: a run that trains
+ * answers between two steps, in its log, and of a run that has ended the server loads the model before and the one after;
+ * `<run-blend>` is the way back of a run that has ended. They are loaded only where the server allows control. A disabled
+ * button keeps its focus (aria-disabled), and the line below it gives the reason.
  *
  * How far a command has come:
  *
@@ -11,10 +13,10 @@
  * A run that was stopped or killed, failed or ran out of memory can be restarted: that is done when its log continues.
  */
 
-import { make, textButton } from "../../figures/tools.js";
 import { isResumable } from "../../schema/schema.js";
+import { make, put, textButton } from "../../figures/tools.js";
 import { control } from "../control.js";
-import { isImported } from "../fold.js";
+import { canBlend, isImported } from "../fold.js";
 
 export class RunCommands extends HTMLElement {
   #parts = null;
@@ -36,22 +38,18 @@ export class RunCommands extends HTMLElement {
   }
 
   #build() {
-    const pause = button("Pause", () =>
-      pause.dataset.command === "cancel" ? this.#cancel() : this.#send(pause.dataset.command),
-    );
+    const pause = button("Pause", () => (pause.dataset.command === "cancel" ? this.#cancel() : this.#send(pause.dataset.command)));
     const save = button("Save checkpoint", () => this.#send("checkpoint"));
     const evaluate = button("Evaluate now", () => this.#send("evaluate"));
     const stop = button("Stop…", () => this.#confirm(true));
     const really = button("Stop the run", () => this.#confirm(false) || this.#send("stop"));
     const keep = button("Keep training", () => this.#confirm(false));
-    const [buttons, confirmation] = [group("Control of this run"), group("Stop the run?")];
-    const text = "Stop after this step? A checkpoint is saved, and the run can be resumed later.";
-    const question = make("span", { className: "soft" }, text);
     really.classList.add("run-command-stop");
-    buttons.append(pause, save, evaluate, stop);
-    confirmation.append(question, really, keep);
+    const buttons = group("Control of this run", pause, save, evaluate, stop);
+    const question = make("span", { className: "soft" }, "Stop after this step? A checkpoint is saved, and the run can be resumed later.");
+    const confirmation = group("Stop the run?", question, really, keep);
     confirmation.addEventListener("keydown", ({ key }) => key === "Escape" && this.#confirm(false));
-    const status = make("p", { className: "run-command-status soft", role: "status" });
+    const status = statusLine();
     this.#parts = { pause, save, evaluate, stop, really, keep, buttons, confirmation, status };
     this.replaceChildren(buttons, confirmation, status);
   }
@@ -108,8 +106,17 @@ export class RunCommands extends HTMLElement {
   }
 }
 
-const button = (text, click) => textButton("button", text, click);
-const group = (label) => make("div", { className: "row run-command-group", role: "group", "aria-label": label });
+function button(text, click) {
+  return textButton("button", text, click);
+}
+
+function group(label, ...children) {
+  return make("div", { className: "row run-command-group", role: "group", "aria-label": label }, ...children);
+}
+
+function statusLine() {
+  return make("p", { className: "run-command-status soft", role: "status" });
+}
 
 const LABELS = {
   steps: "Steps",
@@ -153,21 +160,17 @@ export class RunStart extends HTMLElement {
   }
 
   #build() {
-    const details = make("details", { className: "run-start" });
-    const form = make("form", { className: "stack run-start-form" });
     const select = make("select", { className: "field-input", name: "recipe" });
     const numbers = make("div", { className: "run-start-numbers" });
-    const start = make("button", { className: "button primary", textContent: "Start the run" });
-    const cancel = make("button", { className: "button", type: "button", textContent: "Cancel" });
-    const status = make("p", { className: "run-command-status soft", role: "status" });
-    const told = { role: "region", "aria-label": "The last lines it printed" };
-    const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0, ...told });
+    const start = make("button", { className: "button primary" }, "Start the run");
+    const cancel = button("Cancel", () => this.#post(() => control.cancel(control.started.name)));
+    const buttons = make("div", { className: "row run-command-group" }, start, cancel);
+    const form = make("form", { className: "stack run-start-form" }, make("label", {}, "Recipe", select), numbers, buttons);
+    const status = statusLine();
+    const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0, role: "region", "aria-label": "The last lines it printed" });
+    const details = make("details", { className: "run-start" }, make("summary", {}, "Start a run"), form, status, lines);
     select.addEventListener("change", () => this.#fill());
     form.addEventListener("submit", (event) => this.#submit(event));
-    cancel.addEventListener("click", () => this.#post(() => control.cancel(control.started.name)));
-    const buttons = make("div", { className: "row run-command-group" }, start, cancel);
-    form.append(make("label", {}, "Recipe", select), numbers, buttons);
-    details.append(make("summary", { textContent: "Start a run" }), form, status, lines);
     this.#parts = { details, form, select, numbers, start, cancel, status, lines };
     this.replaceChildren(details);
   }
@@ -237,15 +240,11 @@ function numberIn(input) {
 }
 
 function field(name, label, { value, low, high, whole }) {
-  const input = make("input", { className: "field-input", type: "number", name });
-  Object.assign(input, { min: low, max: Math.min(high, Number.MAX_SAFE_INTEGER), step: whole ? 1 : "any" });
+  const bounds = { min: low, max: Math.min(high, Number.MAX_SAFE_INTEGER), step: whole ? 1 : "any" };
+  const input = make("input", { className: "field-input", type: "number", name, ...bounds });
   input.defaultValue = value === null ? "" : String(value);
   if (value === null) input.placeholder = "as in the recipe";
   return make("label", {}, label, input);
-}
-
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 const PASSIVES = { pause: "pause", resume: "resume", checkpoint: "be saved", evaluate: "be evaluated", stop: "stop" };
@@ -374,5 +373,147 @@ function otherRunText({ name }) {
   return `${name} is running. Only one run at a time can be started from here.`;
 }
 
+// ── what is done with the model of the run that is shown ─────────────────────────────────────
+
+const MOST_CHARACTERS = 4000;
+const FIELDS = [
+  ["tokens", "Most tokens", { value: 64, min: 1, max: 256, step: 1 }],
+  ["temperature", "Temperature", { value: 0, min: 0, max: 5, step: "any" }],
+  ["seed", "Seed", { value: 0, min: 0, max: 2 ** 31, step: 1 }],
+];
+
+export class RunAsk extends HTMLElement {
+  #parts = null;
+  #view = null;
+  #asked = null; // {run, seq, problem, busy}: the newest question
+
+  connectedCallback() {
+    if (!this.#parts) this.#build();
+  }
+
+  /** Shows the form where the run's model can be asked: `{run, kind, health, runner}`. */
+  show(view) {
+    this.#view = view;
+    if (!this.#parts) return;
+    const { form, status, ask } = this.#parts;
+    const { shown, ready, text } = askState({ ...view, asked: this.#asked });
+    form.hidden = !shown;
+    this.hidden = !shown;
+    ask.ariaDisabled = String(!ready);
+    put(status, text);
+  }
+
+  #build() {
+    const prompt = make("textarea", { className: "field-input", name: "prompt", rows: 2 });
+    const ask = make("button", { className: "button" }, "Ask both models");
+    const fields = FIELDS.map(([name, text, more]) => make("label", {}, text, make("input", { className: "field-input", type: "number", name, ...more })));
+    const row = make("div", { className: "row run-command-group" }, ask, ...fields);
+    const form = make("form", { className: "stack run-ask-form" }, make("label", {}, "Prompt", prompt), row);
+    const status = statusLine();
+    form.addEventListener("submit", (event) => this.#submit(event));
+    prompt.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+    });
+    this.#parts = { form, prompt, ask, status };
+    this.replaceChildren(make("h3", { className: "run-chart-title" }, "Ask"), form, status);
+    if (this.#view) this.show(this.#view);
+  }
+
+  async #submit(event) {
+    event.preventDefault();
+    const { form, prompt, ask } = this.#parts;
+    if (ask.ariaDisabled === "true") return;
+    const { run } = this.#view;
+    const wrong = promptProblem(prompt.value);
+    if (wrong) {
+      this.#asked = { run: run.run, seq: null, problem: wrong, busy: false };
+      return this.show(this.#view);
+    }
+    const numbers = FIELDS.map(([name]) => [name, Number(form.elements.namedItem(name).value)]);
+    const asked = (this.#asked = { run: run.run, seq: null, problem: "", busy: true });
+    this.show(this.#view);
+    const { data, problem } = await control.ask(run.run, { prompt: prompt.value, ...Object.fromEntries(numbers) });
+    Object.assign(asked, { seq: data?.seq ?? null, problem, busy: false });
+    if (data?.after) this.dispatchEvent(new CustomEvent("answered", { detail: { run: run.run, ...data }, bubbles: true }));
+    this.show(this.#view);
+  }
+}
+
+function promptProblem(prompt) {
+  if (!prompt.trim()) return "The prompt is empty: write a question, or the beginning of a text.";
+  if (prompt.length <= MOST_CHARACTERS) return "";
+  return `The prompt has ${prompt.length} characters: shorten it to ${MOST_CHARACTERS}, or ask in a terminal with unfrozen ask.`;
+}
+
+/**
+ * @param {{run: ReturnType<typeof import("../fold.js").emptyRun>, kind: string, health: string, runner: string,
+ *   asked: {run: string, seq: number | null, problem: string, busy: boolean} | null}} view
+ * @returns {{shown: boolean, ready: boolean, text: string}} whether there is a form, it takes a prompt, and the line below it
+ */
+export function askState({ run, kind, health, runner, asked }) {
+  const shown = kind === "live" && run.events > 0 && !run.start?.trainer && !isImported(run);
+  if (runner !== "live") return { shown, ready: false, text: shown ? "The server does not answer: nothing can be asked now." : "" };
+  if (asked?.run !== run.run) return { shown, ready: shown, text: "" };
+  if (asked.problem) return { shown, ready: true, text: asked.problem };
+  const lives = !run.end && health !== "gone";
+  const isAnswered = asked.seq === null || run.answers.some((answer) => answer.asked >= asked.seq);
+  if (asked.busy && !lives) return { shown, ready: false, text: "Loading both models, the first time; then they answer." };
+  if (asked.busy || (!isAnswered && lives)) return { shown, ready: false, text: "Asked. The run answers after the step in progress." };
+  return { shown, ready: true, text: isAnswered ? "" : "The run ended before it answered: ask again." };
+}
+
+export class RunBlend extends HTMLElement {
+  #view = null;
+  #problem = "";
+  #parts = null;
+
+  connectedCallback() {
+    if (this.#parts) return;
+    const [button, status] = [textButton("button", "", () => this.#press()), statusLine()];
+    control.addEventListener("change", () => this.#view && this.show(this.#view));
+    this.#parts = { button, status };
+    this.replaceChildren(button, status);
+    if (this.#view) this.show(this.#view);
+  }
+
+  /** Shows what can be done with the run: `{run, kind, health, runner}`. */
+  show(view) {
+    this.#view = view;
+    if (!this.#parts) return;
+    const { button, status } = this.#parts;
+    const { shown, ready, busy, text } = blendState({ ...view, started: control.started, problem: this.#problem });
+    this.hidden = !shown;
+    put(button, busy ? "Cancel" : view.run.blends.length ? "Blend it again" : "Win back what it lost");
+    button.ariaDisabled = String(!ready);
+    put(status, text);
+  }
+
+  async #press() {
+    const { run } = this.#view;
+    const { busy } = blendState({ ...this.#view, started: control.started, problem: "" });
+    this.#problem = busy ? await control.cancel(run.run) : (await control.send(run.run, "blend")).problem;
+    this.show(this.#view);
+  }
+}
+
+/**
+ * @param {{run: ReturnType<typeof import("../fold.js").emptyRun>, kind: string, health: string, runner: string, problem: string,
+ *   started: import("../control.js").Started | null}} view
+ * @returns {{shown: boolean, ready: boolean, busy: boolean, text: string}} whether its model can be blended, now, whether it is,
+ *   and the line below
+ */
+export function blendState({ run, kind, health, runner, started, problem }) {
+  const shown = kind === "live" && canBlend(run, health);
+  if (runner !== "live") return { shown, ready: false, busy: false, text: "" };
+  const own = started?.verb === "blend" && started.name === run.run ? started : null;
+  if (own?.alive && !own.run) return { shown, ready: true, busy: true, text: "It scores eleven models between the one before and the trained one; then the curve is here." };
+  if (started?.alive) return { shown, ready: false, busy: false, text: `${started.name} is running. Only one process at a time can be started from here.` };
+  if (problem) return { shown, ready: shown, busy: false, text: problem };
+  const failed = own && !own.run;
+  return { shown, ready: shown, busy: false, text: failed ? `It was not blended: ${own.lines.at(-1) ?? "it printed nothing"}` : "" };
+}
+
+customElements.define("run-ask", RunAsk);
+customElements.define("run-blend", RunBlend);
 customElements.define("run-commands", RunCommands);
 customElements.define("run-start", RunStart);

@@ -6,7 +6,7 @@
  */
 
 import { formatBytes } from "../../figures/number.js";
-import { make } from "../../figures/tools.js";
+import { checkbox, make, textButton } from "../../figures/tools.js";
 import { check } from "../../schema/check.js";
 import { shapes } from "../../schema/schema.js";
 import { program } from "../command-line.js";
@@ -78,11 +78,11 @@ export class RunList extends HTMLElement {
     const count = make("output", { className: "faint numeric" });
     const [head, body] = [make("tr"), make("tbody")];
     body.addEventListener("keydown", moveFocus);
-    const more = make("button", { type: "button", className: "button-link", hidden: true }, "Show more");
-    more.addEventListener("click", () => {
+    const showMore = () => {
       this.#most += PAGE * 4;
       this.#draw();
-    });
+    };
+    const more = button("Show more", showMore, "button-link");
     const table = make("table", { className: "table" }, make("thead", {}, head), body);
     const scroll = make("div", { className: "run-list-rows", tabIndex: 0, role: "region", "aria-label": "Runs" }, table, more);
     const actions = make("div", { className: "row run-list-actions", hidden: true });
@@ -244,12 +244,10 @@ export class RunList extends HTMLElement {
 
   #headCell(name) {
     const { sort, falling } = this.#kept;
-    const button = make("button", { type: "button", className: "table-sort" }, name === "name" ? "Run" : COLUMNS[name].label);
-    button.dataset.column = name;
-    button.addEventListener("click", () => {
-      this.#keep({ sort: name, falling: sort === name ? !falling : Boolean(COLUMNS[name]?.falling) });
-    });
-    const cell = make("th", { scope: "col" }, button);
+    const sortBy = () => this.#keep({ sort: name, falling: sort === name ? !falling : Boolean(COLUMNS[name]?.falling) });
+    const head = button(name === "name" ? "Run" : COLUMNS[name].label, sortBy, "table-sort");
+    head.dataset.column = name;
+    const cell = make("th", { scope: "col" }, head);
     if (sort === name) cell.ariaSort = falling ? "descending" : "ascending";
     if (name !== "name") return cell;
     const all = make("input", { type: "checkbox", "aria-label": "Choose every run that is listed" });
@@ -499,16 +497,8 @@ function canBeRead({ kind, noted }) {
   return kind !== "live" || noted;
 }
 
-function checkbox(text, checked, changed) {
-  const box = make("input", { type: "checkbox", checked });
-  box.addEventListener("change", () => changed(box.checked));
-  return make("label", {}, box, text);
-}
-
 function button(text, act, className = "button button-small") {
-  const made = make("button", { type: "button", className }, text);
-  made.addEventListener("click", act);
-  return made;
+  return textButton(className, text, act);
 }
 
 function notesOf({ tags, note }) {

@@ -1,7 +1,7 @@
 /** The sections of a run view: built once, and redrawn only when their content changes. */
 
 import { linkCharts } from "./chart.js";
-import { textButton } from "../../figures/tools.js";
+import { checkbox, make, put, textButton } from "../../figures/tools.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 import { spellCommand } from "../command-line.js";
 import { canBlend, isData, isImported, otherName, otherSeries } from "../fold.js";
@@ -20,25 +20,25 @@ const FIGURE_CHARTS = ["loss", "evals"];
 
 /** Builds the empty frame inside `view` and returns its parts; of those a figure shows few. */
 export function buildParts(view, isFigure) {
-  const part = (tag, className) => Object.assign(document.createElement(tag), { className });
+  const part = (tag, className) => make(tag, { className });
   const parts = {
     about: part("p", "run-about soft"),
     notice: part("div", "run-state"),
-    announced: part("p", "visually-hidden"),
+    announced: make("p", { className: "visually-hidden", role: "status" }),
     postMortem: part("div", "run-post-mortem-slot"),
     head: part("div", "run-head-slot"),
     tools: part("div", "row run-tools soft"),
     options: { smooth: false, whole: false },
-    halt: Object.assign(part("button", "button-link run-halt"), { type: "button", textContent: "Stop reading", hidden: true }),
+    halt: Object.assign(textButton("button-link run-halt", "Stop reading", () => view.dispatchEvent(new Event("halt"))), { hidden: true }),
     charts: part("div", "stack run-charts"),
     others: buildOthers(),
     lacks: part("div", "run-lacks"),
     wayBack: part("div", "run-way-back"),
     blendCommand: part("p", "run-chart-note"),
-    loss: document.createElement("run-chart"),
-    evals: document.createElement("run-chart"),
-    right: Object.assign(document.createElement("run-chart"), { hidden: true }),
-    rate: document.createElement("run-chart"),
+    loss: make("run-chart"),
+    evals: make("run-chart"),
+    right: make("run-chart", { hidden: true }),
+    rate: part("run-chart", "run-chart-low"),
     memory: part("div", "run-memory-slot"),
     drift: part("div", "run-drift-slot"),
     alerts: part("div", "run-alerts"),
@@ -51,18 +51,13 @@ export function buildParts(view, isFigure) {
     drawn: new WeakMap(),
     announce: (text) => text && (parts.announced.textContent = text),
   };
-  parts.announced.setAttribute("role", "status");
-  parts.rate.className = "run-chart-low";
   const measured = [...chartMetrics().keys()];
-  for (const name of measured) {
-    parts[name] = Object.assign(document.createElement("run-chart"), { className: "run-chart-low", hidden: true });
-  }
+  for (const name of measured) parts[name] = make("run-chart", { className: "run-chart-low", hidden: true });
   const charts = isFigure ? FIGURE_CHARTS : [...FIGURE_CHARTS, "right", "memory", "rate", "drift", ...measured];
   parts.charts.append(...charts.map((name) => parts[name]));
   buildTools(parts);
   buildTables(parts);
   linkCharts(view);
-  parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
   const shown = ["about", "notice", "halt", "announced", "postMortem", "head"];
   if (isFigure) shown.push("charts", "samples");
   else shown.push("tools", "charts", "wayBack", "blendCommand", "lacks", "alerts", "rows", "samples", "answers", "tables", "log");
@@ -73,29 +68,26 @@ export function buildParts(view, isFigure) {
 
 /** From a figure to all of the run, on the page of runs. */
 function moreLink(parts) {
-  const line = Object.assign(document.createElement("p"), { className: "soft" });
-  parts.more = Object.assign(document.createElement("a"), { className: "run-more", href: "runs/" });
-  parts.more.textContent = "The whole run: every chart and table, its data, its alerts";
-  line.append(parts.more);
-  return line;
+  parts.more = make("a", { className: "run-more", href: "runs/" }, "The whole run: every chart and table, its data, its alerts");
+  return make("p", { className: "soft" }, parts.more);
 }
 
 /** Loads the elements that control runs and inserts them. */
 export async function addControl(parts) {
   if (parts.commands) return;
-  parts.commands = document.createElement("run-commands");
-  parts.start = document.createElement("run-start");
+  parts.commands = make("run-commands");
+  parts.start = make("run-start");
   parts.about.before(parts.start);
   parts.announced.after(parts.commands);
-  parts.ask = document.createElement("run-ask");
+  parts.ask = make("run-ask");
   parts.answers.before(parts.ask);
-  parts.blend = Object.assign(document.createElement("run-blend"), { className: "stack" });
+  parts.blend = make("run-blend", { className: "stack" });
   parts.wayBack.after(parts.blend);
   parts.ask.addEventListener("answered", ({ detail }) => {
     parts.askedHere.push(detail);
     drawAnswers(parts, parts.view.run);
   });
-  await Promise.all([import("./run-controls.js"), import("./run-ask.js")]);
+  await import("./run-controls.js");
 }
 
 /** Updates the controls to the state of the view; they are hidden where the server allows none. */
@@ -129,7 +121,7 @@ function blendCommandView({ run }) {
  */
 export function drawHead(parts, { run, notice, about, goesOn, halts = false }) {
   const isEmpty = hasNothing(run);
-  if (parts.about.textContent !== about) parts.about.textContent = about;
+  put(parts.about, about);
   redraw(parts, parts.notice, noticeView(notice));
   redraw(parts, parts.postMortem, postMortemView(run));
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
@@ -196,16 +188,11 @@ function drawCharts(parts, { run }) {
 
 /** Builds the options of all charts. */
 function buildTools(parts) {
-  const choice = (name, text) => {
-    const label = document.createElement("label");
-    const box = Object.assign(document.createElement("input"), { type: "checkbox" });
-    box.addEventListener("change", () => {
-      parts.options[name] = box.checked;
+  const choice = (name, text) =>
+    checkbox(text, false, (isOn) => {
+      parts.options[name] = isOn;
       drawCharts(parts, parts.view);
     });
-    label.append(box, text);
-    return label;
-  };
   const saves = saveButtons((what) => parts.tools.dispatchEvent(new CustomEvent("save", { detail: { what, options: parts.options }, bubbles: true })));
   parts.tools.append(choice("smooth", "Smooth the loss"), choice("whole", "Axis to the planned end"), ...saves);
 }
@@ -374,11 +361,9 @@ function refusalsView({ refusals, refusedLines }) {
 }
 
 function buildTables(parts) {
-  const summary = document.createElement("summary");
-  summary.textContent = "These charts as tables";
   const names = ["evalTable", "memoryTable", "driftTable", "stepTable"];
-  for (const name of names) parts[name] = document.createElement("data-table");
-  parts.tables.append(summary, ...names.map((name) => parts[name]));
+  for (const name of names) parts[name] = make("data-table");
+  parts.tables.append(make("summary", {}, "These charts as tables"), ...names.map((name) => parts[name]));
   parts.tables.addEventListener("toggle", () => parts.tables.open && parts.run && fillTables(parts, parts.run));
 }
 
@@ -403,11 +388,9 @@ const MOST_SHOWN = 24;
 
 /** Builds the fold with the charts of series that only another tool knows. */
 function buildOthers() {
-  const others = Object.assign(document.createElement("details"), { className: "run-tables run-others" });
-  const summary = document.createElement("summary");
-  const charts = Object.assign(document.createElement("div"), { className: "stack run-charts" });
-  const note = Object.assign(document.createElement("p"), { className: "run-chart-note quiet" });
-  others.append(summary, charts, note);
+  const charts = make("div", { className: "stack run-charts" });
+  const note = make("p", { className: "run-chart-note quiet" });
+  const others = make("details", { className: "run-tables run-others" }, make("summary"), charts, note);
   others.addEventListener("toggle", () => others.open && others.run && fillOthers(others, others.run));
   return others;
 }
@@ -425,7 +408,7 @@ function drawOthers(others, run, before) {
     others.open = !isImported(run); // the loop's own numbers were asked for
   }
   const text = `${count} more ${count === 1 ? "curve" : "curves"}, under the names in the log`;
-  if (others.firstChild.textContent !== text) others.firstChild.textContent = text;
+  put(others.firstChild, text);
   if (others.open) fillOthers(others, run);
 }
 
@@ -434,7 +417,7 @@ function fillOthers(others, run) {
   const [, charts, note] = others.children;
   while (charts.children.length > Math.min(names.length, MOST_SHOWN)) charts.lastChild.remove();
   names.slice(0, MOST_SHOWN).forEach((name, place) => {
-    const chart = charts.children[place] ?? charts.appendChild(document.createElement("run-chart"));
+    const chart = charts.children[place] ?? charts.appendChild(make("run-chart"));
     chart.className = "run-chart-low";
     const version = `${run.run} ${run.events} ${name}`;
     if (chart.dataset.version === version) return;
