@@ -130,6 +130,16 @@ export function valueScale({ log = false, zero = false }, extent, pixels) {
   return (log ? logScale : linearScale)([zero && !log ? Math.min(0, low) : low, high], pixels, { count, nice: true });
 }
 
+/** Pixels between two labels at line ends. */
+export const GAP = 14;
+
+/** Moves the `y` of labels apart where they would touch, and none below `lowest`. @param {{y: number}[]} ends sorted anew */
+export function moveApart(ends, gap, lowest) {
+  ends.sort((a, b) => a.y - b.y);
+  for (let at = 1; at < ends.length; at += 1) ends[at].y = Math.max(ends[at].y, ends[at - 1].y + gap);
+  ends.forEach((end, at) => (end.y = Math.min(end.y, lowest - (ends.length - 1 - at) * gap)));
+}
+
 /** Returns the classes of a line's swatch. @param {Line} line */
 export function keyOf({ color, dashed }) {
   return `run-key ${color.slice(2)}${dashed ? " run-key-dashed" : ""}`;

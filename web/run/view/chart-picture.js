@@ -6,12 +6,11 @@ import { plotFile } from "../../plots/export.js";
 import { axisTitleView, xAxisView, yAxisView } from "../../plots/guides.js";
 import { round } from "../../plots/marks.js";
 import { linearScale } from "../../plots/scale.js";
-import { thinned, valueScale, xRange } from "./chart-data.js";
+import { GAP, moveApart, thinned, valueScale, xRange } from "./chart-data.js";
 
 const WIDTH = 640;
 const HEIGHT = 264;
 const MARGIN = { top: 26, bottom: 40, left: 52 };
-const GAP = 14; // pixels between two labels at line ends
 
 /** @typedef {import("./chart-data.js").Chart} Chart */
 
@@ -63,9 +62,7 @@ function endsView(lines, left, top) {
     const at = line.y.findLastIndex(Number.isFinite);
     return at < 0 ? [] : [{ line, x: left(line.x[at]) + 8, y: top(line.y[at]) }];
   });
-  named.sort((a, b) => a.y - b.y).forEach((one, index) => {
-    if (index > 0) one.y = Math.max(one.y, named[index - 1].y + GAP);
-  });
+  moveApart(named, GAP, HEIGHT - MARGIN.bottom);
   return named.map(({ line, x, y }) =>
     h("text", { class: `run-curve-end ${line.color.slice(2)}`, x: round(x), y: round(y), dy: "0.35em" }, line.end ?? line.label));
 }

@@ -7,11 +7,11 @@
  */
 
 import { formatMetric, formatNumber, tickLabels } from "../../figures/number.js";
-import { textButton } from "../../figures/tools.js";
+import { make, textButton } from "../../figures/tools.js";
 import { legendList } from "../../plots/guides.js";
 import { coveringTicks } from "../../plots/scale.js";
 import { h, toDom } from "../../figures/vnode.js";
-import { alignedData, extentOf, keyOf, lonePoints, nearestPlace, nextPlace, thinned, valueAt, valueScale, xRange } from "./chart-data.js";
+import { alignedData, extentOf, GAP, keyOf, lonePoints, moveApart, nearestPlace, nextPlace, thinned, valueAt, valueScale, xRange } from "./chart-data.js";
 
 /** @typedef {import("./chart-data.js").Chart} Chart */
 
@@ -19,7 +19,6 @@ const NARROW = 420; // pixels: below, names are in the legend
 const SHORTEST_DRAG = 8; // pixels: shorter ones are clicks
 const SHORTEST_RANGE = 2; // steps
 const SMALLEST = 1e-9; // of two places that are not the same
-const GAP = 14; // pixels between two labels at line ends
 
 export class RunChart extends HTMLElement {
   #chart = null;
@@ -71,31 +70,21 @@ export class RunChart extends HTMLElement {
   }
 
   #build() {
-    const make = (tag, className) => Object.assign(document.createElement(tag), { className });
-    const head = make("div", "pair run-chart-head");
-    const title = make("h3", "run-chart-title");
-    const all = Object.assign(make("button", "button-link run-chart-all"), { type: "button", hidden: true });
-    const legend = make("div", "run-lines");
-    const stage = make("div", "run-stage");
-    const foot = make("div", "run-chart-foot");
-    const readout = make("p", "run-readout soft numeric");
-    const note = make("p", "run-chart-note quiet");
-    all.textContent = "Show all steps";
-    all.addEventListener("click", () => this.#zoomTo(null) || stage.focus());
-    Object.assign(stage, { tabIndex: 0 });
-    stage.setAttribute("role", "application");
-    stage.setAttribute("aria-roledescription", "chart");
-    readout.setAttribute("aria-live", "polite");
+    const title = make("h3", { className: "run-chart-title" });
+    const legend = make("div", { className: "run-lines" });
+    const stage = make("div", { className: "run-stage", tabIndex: 0, role: "application", "aria-roledescription": "chart" });
+    const readout = make("p", { className: "run-readout soft numeric", "aria-live": "polite" });
+    const note = make("p", { className: "run-chart-note quiet" });
+    const all = textButton("button-link run-chart-all", "Show all steps", () => this.#zoomTo(null) || stage.focus());
+    all.hidden = true;
+    const saves = make("span", { className: "run-chart-saves" }, ...["svg", "png"].map((kind) => this.#saveButton(kind)));
     stage.addEventListener("keydown", (event) => this.#key(event));
     stage.addEventListener("blur", () => this.#point(null));
     stage.addEventListener("pointermove", (event) => this.#pointAt(event));
     for (const end of ["pointerdown", "pointerleave"]) stage.addEventListener(end, () => this.#point(null));
     this.#parts = { title, all, readout, legend, stage, note };
-    const saves = make("span", "run-chart-saves");
-    saves.append(...["svg", "png"].map((kind) => this.#saveButton(kind)));
-    head.append(title, all, saves);
-    foot.append(readout, note);
-    this.replaceChildren(head, legend, stage, foot);
+    const head = make("div", { className: "pair run-chart-head" }, title, all, saves);
+    this.replaceChildren(head, legend, stage, make("div", { className: "run-chart-foot" }, readout, note));
   }
 
   #saveButton(kind) {
@@ -405,16 +394,8 @@ function drawEnds(plot, lines, font, color) {
   const ratio = devicePixelRatio;
   const ends = lines
     .map((line, index) => endOf(plot, line, plot.data[index + 1]))
-    .filter((end) => end !== null)
-    .sort((a, b) => a.y - b.y);
-  ends.forEach((end, index) => {
-    if (index > 0) end.y = Math.max(end.y, ends[index - 1].y + GAP * ratio);
-  });
-  const lowest = plot.bbox.top + plot.bbox.height;
-  ends.findLast((end, index) => {
-    end.y = Math.min(end.y, lowest - (ends.length - 1 - index) * GAP * ratio);
-    return false;
-  });
+    .filter((end) => end !== null);
+  moveApart(ends, GAP * ratio, plot.bbox.top + plot.bbox.height);
   plot.ctx.save();
   plot.ctx.font = font.replace("12px", `${12 * ratio}px`);
   plot.ctx.textBaseline = "middle";

@@ -3,8 +3,8 @@
  * to screen readers: `<run-view>` announces changes.
  */
 
-import { SITE } from "../../page/site.js";
-import { currentToken, runner } from "../runner.js";
+import { make } from "../../figures/tools.js";
+import { runner } from "../runner.js";
 
 const SETUP_MS = 5000;
 
@@ -70,17 +70,12 @@ export class RunnerStatus extends HTMLElement {
 
 /** @returns {Promise<{seconds: number, doing: string} | null>} null where nothing is installed, or nobody answers */
 async function fetchSetup() {
-  try {
-    const headers = { Authorization: `Bearer ${currentToken()}` };
-    const answer = await fetch(new URL("api/setup", SITE), { headers, cache: "no-store" });
-    return answer.ok ? (await answer.json()).installing : null;
-  } catch {
-    return null; // the server is gone, which `runner` reports
-  }
+  const { status, text } = await runner.get("api/setup");
+  return status === 200 ? JSON.parse(text).installing : null;
 }
 
 function wideOnly(text) {
-  return Object.assign(document.createElement("span"), { className: "bar-word", textContent: text });
+  return make("span", { className: "bar-word" }, text);
 }
 
 function runningText({ status, step, steps, model }) {
