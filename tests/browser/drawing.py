@@ -1,6 +1,8 @@
 """What a page draws with one of its next frames, or once a reader comes near: tests wait for it."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
@@ -21,18 +23,22 @@ _IS_DRAWN = """(isLate) => (isLate || self.framesDrawn) && self.runsToDraw.every
   return !log.hidden && text.startsWith(name) && parseInt(text.slice(name.length)) >= events;
 })"""
 LATE_SECONDS = 1.0  # a page that is not in front may get one frame in that time
-MOST_SECONDS = 120.0
+PATIENCE_SECONDS = 120.0
 
 
 def drawn(page: Page) -> None:
     """Wait until what stands in the state of the page's views stands on the page, too."""
     page.evaluate(_ASK)
-    asked = time.monotonic()
-    while (waited := time.monotonic() - asked) < MOST_SECONDS:
-        if page.evaluate(_IS_DRAWN, waited > LATE_SECONDS):
-            return
-        page.wait_for_timeout(10)
-    raise AssertionError("what stands in the state of a view is not drawn")
+    late = time.monotonic() + LATE_SECONDS
+    wait(page, lambda: page.evaluate(_IS_DRAWN, time.monotonic() > late), "drawing of a view")
+
+
+def wait(page: Page, until: Callable[[], Any], what: str) -> None:
+    """Wait until it is so; the page goes on meanwhile."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not until():
+        assert time.monotonic() < deadline, f"no {what}"
+        page.wait_for_timeout(20)
 
 
 _COME_NEAR = """async () => {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser.cell_reader import BOXES, CellReader
+from browser.drawing import wait
 
 CHAPTERS = ("what-full-fine-tuning-is",)
 
@@ -31,10 +31,7 @@ def focused(reader: CellReader) -> str:
 def wait_for_saved(reader: CellReader, wanted: Callable[[str], bool]) -> None:
     """Wait until what the browser keeps of the reader's version, or "", is as wanted."""
     ask, key = "(key) => localStorage.getItem(key) ?? ''", f"unfrozen-cell:{reader.cell}"
-    deadline = time.monotonic() + 120
-    while not wanted(found := reader.page.evaluate(ask, key)):
-        assert time.monotonic() < deadline, found
-        reader.page.wait_for_timeout(30)
+    wait(reader.page, lambda: wanted(reader.page.evaluate(ask, key)), "such version in its store")
 
 
 def test_nothing_of_the_editor_is_fetched_before_it_is_wanted(page: Page, static_site: Any) -> None:

@@ -1,18 +1,17 @@
 """The site without a network, and a newer version of it: on a plain host below a path."""
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser.cell_reader import CellReader
+from browser.drawing import wait
 from browser.plain_host import NOT_KEPT, Host
 from browser.planner_reader import PlannerReader
-from browser.run_reader import PATIENCE_SECONDS, RunReader
+from browser.run_reader import RunReader
 from conftest import Server, watched_page
 from site_builder.assets import SERVICE_WORKER, write_service_worker
 
@@ -47,14 +46,6 @@ def stay(page: Page) -> None:
     """Stay on a page until it is kept."""
     page.evaluate(READY)
     wait(page, lambda: page.evaluate(CONTROLLED), "what keeps this page")
-
-
-def wait(page: Page, until: Callable[[], Any], what: str) -> None:
-    """Wait until it is so; the page goes on meanwhile."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not until():
-        assert time.monotonic() < deadline, f"no {what}"
-        page.wait_for_timeout(50)
 
 
 def is_refused(page: Page, host: Host) -> bool:

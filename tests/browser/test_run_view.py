@@ -185,7 +185,7 @@ def test_text_from_a_log_is_never_markup(chooser: RunReader, tmp_path: Path) -> 
     path.write_text("\n".join(lines) + "\n")
     chooser.page.locator("run-list input[type=file]").set_input_files(path)
     chooser.wait_notice("failed")
-    chooser.page.locator("run-view summary").click()
+    chooser.page.locator("run-view summary", has_text="as tables").click()
     chooser.page.locator("run-view data-table table").first.wait_for()
     assert chooser.page.title() != "owned"
     assert chooser.page.locator("run-view img, run-view script, run-view [onclick]").count() == 0

@@ -1,6 +1,5 @@
 """The whole page for everybody: axe with best practices, forced colours, no scripts."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from accessibility import AXE, SHORTEN, objections
 from browser.decision_reader import DecisionReader
-from browser.drawing import come_near_all, laid_out
+from browser.drawing import come_near_all, laid_out, wait
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
 from conftest import StaticSite, watched_page
@@ -174,8 +173,5 @@ def test_an_address_leads_to_its_heading_though_what_is_above_is_laid_out_later(
     for place in ("run-it-for-real", "the-learning-rate"):
         page.evaluate("(place) => { location.hash = place; }", place)
         laid_out(page)
-        deadline = time.monotonic() + 60
-        while not page.evaluate(IS_AT_TOP, place):
-            assert time.monotonic() < deadline, place
-            page.wait_for_timeout(30)
+        wait(page, lambda at=place: page.evaluate(IS_AT_TOP, at), place)  # type: ignore[misc]
     page.close()
