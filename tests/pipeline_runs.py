@@ -28,10 +28,8 @@ SIZES = {
 }
 LENGTH, ROWS = 96, 4
 NAMES = {
-    "gpipe": "GPipe",
     "1f1b": "1F1B",
     "interleaved": "Interleaved1F1B",
-    "zero_bubble": "InterleavedZeroBubble",
 }
 CPU = torch.device("cpu")
 
@@ -105,7 +103,7 @@ def run(argument: tuple[str, int, str]) -> None:
         for one, number in zip(held.stages, numbers, strict=True)
     ]
     kind = get_schedule_class(NAMES[schedule])
-    single = len(made) == 1 and schedule in ("gpipe", "1f1b")
+    single = len(made) == 1 and schedule == "1f1b"
     stages: Any = made[0] if single else made
     pipeline: Any = kind(stages, micro_batches, loss_fn=loss)
     optimizer: Any = torch.optim.AdamW(held.parameters(), fused=True)

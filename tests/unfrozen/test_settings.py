@@ -50,7 +50,7 @@ PLANS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     ),
     *(
         (ACCUMULATED, {"gpus": 8, "pipeline_parallel": 2, "pipeline_schedule": schedule})
-        for schedule in ("1f1b", "interleaved", "zero_bubble")
+        for schedule in ("1f1b", "interleaved")
     ),
     *(({}, {"gpus": 8, "expert_parallel": 2, "tensor_parallel": ranks}) for ranks in (1, 2)),
 )

@@ -390,9 +390,8 @@ def _error_table(rows: list[list[Any]], *more: str) -> dict[str, Any]:
 def _unsupported_settings(where: str, queue: RenderQueue) -> str:
     later = compare_later_runs()
     refused = Counter(item.refused for item in later if item.refused)
-    ignored = Counter(key for item in later for key in item.ignored if "." in key)
     unknown = Counter(key for item in later for key in item.row.unsupported.split("; ") if key)
-    outcomes = {"refuses it": refused, "ignores it": ignored, "has no such setting": unknown}
+    outcomes = {"refuses it": refused, "has no such setting": unknown}
     table = {
         "headers": ["What the source states", "The planner", "Runs"],
         "rows": [

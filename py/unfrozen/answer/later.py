@@ -1,8 +1,7 @@
 """Compares runs that others published after the planner was written with its memory and time.
 
 A run is a peak or a speed with a quote of its source. What its job lacked when it was first
-compared stands beside the job: `documented`, settings that a planner may know or not, and
-`unsupported`, what no setting describes.
+compared stands beside the job: `documented`, settings, and `unsupported`, what no setting says.
 """
 
 from __future__ import annotations
@@ -89,14 +88,12 @@ class Comparison:
 
     error    signed, relative to the measurement; None where the planner refuses the job
     refused  the key of the job that it refuses, or nothing
-    ignored  settings of `documented` that it does not know and left out
     kind     the kind of the job, one of `unfrozen.plan.record.KINDS`; empty for a refused one
     """
 
     row: LaterRun
     error: float | None
     refused: str = ""
-    ignored: tuple[str, ...] = ()
     kind: str = ""
 
 
@@ -134,22 +131,12 @@ def _is_about(entry: Json, of: str, row_id: str) -> bool:
 
 
 def compare(row: LaterRun, overlay: bool = True) -> Comparison:
-    """Plan the job of a run, with those settings of `documented` that the planner knows."""
-    given: Json = row.documented if overlay else {}
-    ignored: list[str] = []
-    while True:
-        try:
-            job = Job.read(merge_settings(row.job, given))
-            break
-        except PlanError as error:
-            shorter = _without(given, error.key)
-            if shorter == given:
-                return Comparison(row, None, error.key, tuple(ignored))
-            given = shorter
-            ignored.append(error.key)
-    return Comparison(
-        row, _predicted(row, job) / row.measured - 1, "", tuple(ignored), kind_of(job)
-    )
+    """Plan the job of a run, with its documented settings unless `overlay` is false."""
+    try:
+        job = Job.read(merge_settings(row.job, row.documented if overlay else {}))
+    except PlanError as error:
+        return Comparison(row, None, error.key)
+    return Comparison(row, _predicted(row, job) / row.measured - 1, "", kind_of(job))
 
 
 def merge_settings(job: Json, documented: Json) -> dict[str, Any]:
@@ -159,15 +146,6 @@ def merge_settings(job: Json, documented: Json) -> dict[str, Any]:
         for key, value in documented.items()
     }
     return {**job, **new}
-
-
-def _without(documented: Json, key: str) -> dict[str, Any]:
-    """Return the settings without one of them ("recipe.loss"), or without a whole part."""
-    part, _, word = key.partition(".")
-    if isinstance(documented.get(part), Mapping) and word:
-        rest = {name: value for name, value in documented[part].items() if name != word}
-        return {**documented, part: rest}
-    return {name: value for name, value in documented.items() if name != part}
 
 
 def _predicted(row: LaterRun, job: Job) -> float:

@@ -27,7 +27,6 @@ from unfrozen.job import Job
 
 NAME: Final = "torchtitan"
 SCHEDULES: Final = {
-    "gpipe": "GPipe",
     "1f1b": "1F1B",
     "interleaved": "Interleaved1F1B",
 }

@@ -20,17 +20,11 @@ from unfrozen.job.settings import (
 from unfrozen.job.unplanned import refuse_key
 
 SHARDINGS: Final = ("none", "zero1", "zero2", "zero3")
-SCHEDULE_LABELS: Final = {
-    "gpipe": "GPipe",
-    "1f1b": "1F1B",
-    "interleaved": "interleaved 1F1B",
-    "zero_bubble": "zero bubble (ZB-H1)",
-}
+SCHEDULE_LABELS: Final = {"1f1b": "1F1B", "interleaved": "interleaved 1F1B"}
 """Orders of the micro-batches of a pipeline; `unfrozen.memory` knows what each has in flight."""
 SCHEDULES: Final = tuple(SCHEDULE_LABELS)
 
 MOST_GPUS: Final = 1_000_000
-_LEAST_CHUNKS: Final = {"interleaved": 2, "zero_bubble": 1}
 
 
 def _shards(job: Any) -> bool:
@@ -50,7 +44,7 @@ def _has_pipeline(job: Any) -> bool:
 
 
 def _has_virtual_stages(job: Any) -> bool:
-    return _has_pipeline(job) and job.cluster.pipeline_schedule in _LEAST_CHUNKS
+    return _has_pipeline(job) and bool(job.cluster.pipeline_schedule == "interleaved")
 
 
 def _has_experts(job: Any) -> bool:
@@ -190,7 +184,7 @@ class Cluster:
         optional=True,
         applies=_has_virtual_stages,
     )
-    """Under "interleaved" (None: 2) and "zero_bubble" (None: 1)."""
+    """Under "interleaved"; None: 2."""
     pipeline_layers: tuple[int, ...] | None = listing(
         None,
         "Layers per stage",
@@ -261,8 +255,7 @@ class Cluster:
     @property
     def chunks(self) -> int:
         """Stages that a rank of the pipeline holds."""
-        least = _LEAST_CHUNKS.get(self.pipeline_schedule)
-        return (self.pipeline_chunks or least) if least else 1
+        return (self.pipeline_chunks or 2) if self.pipeline_schedule == "interleaved" else 1
 
     @property
     def stages(self) -> int:
@@ -339,9 +332,9 @@ def _check_ranks(cluster: Cluster) -> None:
 
 def _check_pipeline(cluster: Cluster) -> None:
     schedule, chunks = cluster.pipeline_schedule, cluster.pipeline_chunks
-    least = _LEAST_CHUNKS.get(schedule)
-    if chunks and (chunks < least if least else chunks != cluster.chunks):
-        bound = f"{schedule} has {f'{least} or more' if least else cluster.chunks}"
+    several = schedule == "interleaved"
+    if chunks and several != (chunks > 1):
+        bound = f"{schedule} has {'2 or more' if several else 1}"
         remedy = 'leave it out, or set pipeline_schedule to "interleaved"'
         raise PlanError("cluster.pipeline_chunks", chunks, bound, remedy)
     layers = cluster.pipeline_layers

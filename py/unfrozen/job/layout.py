@@ -81,8 +81,7 @@ def _check_micro_batches(recipe: Recipe, cluster: Cluster) -> None:
     if recipe.optimizer_in_backward:
         bound = "a pipeline updates its weights after the last micro-batch"
         raise PlanError("recipe.optimizer_in_backward", True, bound, "set it to false")
-    in_turn = cluster.pipeline_schedule in ("interleaved", "zero_bubble") and cluster.chunks > 1
-    if in_turn and count % max(1, count // ranks):
+    if cluster.chunks > 1 and count % max(1, count // ranks):
         bound = f"with several stages a rank they pass in {count // ranks} rounds of equal size"
         raise PlanError("recipe.grad_accum", count, bound, f"use a multiple of {ranks}")
 

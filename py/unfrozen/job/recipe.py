@@ -190,9 +190,9 @@ class Recipe:
     moments: str | None = choice(
         "fp32",
         "Optimizer state dtype",
-        "Dtype of the optimizer's moments; 8-bit is `adamw_bnb_8bit`, 4-bit torchao's `AdamW4bit`.",
+        "Dtype of the optimizer's moments; 8-bit is `adamw_bnb_8bit`.",
         "Precision",
-        {"fp32": "fp32", "bf16": "bf16", "int8": "8-bit", "int4": "4-bit", "null": "none"},
+        {"fp32": "fp32", "bf16": "bf16", "int8": "8-bit", "null": "none"},
         applies=_has_moments,
     )
     """By default fp32, or the dtype of the weights that train where there is no master copy."""
@@ -604,7 +604,7 @@ def _check_optimizer(recipe: Recipe) -> None:
         raise PlanError("recipe.moments", recipe.moments, bound, "set it to null")
     if has_moments and recipe.moments is None:
         bound = f"{recipe.optimizer} has moments"
-        raise PlanError("recipe.moments", None, bound, "choose fp32, bf16, int8 or int4")
+        raise PlanError("recipe.moments", None, bound, "choose fp32, bf16 or int8")
     if recipe.optimizer_in_backward and recipe.grad_accum > 1:
         bound = "tensors that are updated during the backward pass cannot wait for more gradients"
         raise PlanError("recipe.grad_accum", recipe.grad_accum, bound, "set it to 1")

@@ -40,8 +40,8 @@ INSTEAD: Final = {
     **dict.fromkeys(("lomo", "adalomo"), "set optimizer to sgd and optimizer_in_backward to true"),
     "device_map": "set sharding to zero3, or pipeline_parallel: one GPU at a time would work",
     **dict.fromkeys(
-        ("zb_h2", "zb_v", "zbv", "dualpipe", "dualpipe_v"),
-        "set pipeline_schedule to interleaved: its bubbles are small, too",
+        ("gpipe", "zero_bubble", "zb_h2", "zb_v", "zbv", "dualpipe", "dualpipe_v"),
+        "set pipeline_schedule to interleaved, whose bubbles are small, or to 1f1b",
     ),
     **dict.fromkeys(("tiled_mlp", "alst"), "set checkpointing to full, or context_parallel"),
     "recompute_modules": "set checkpointing to selective",
@@ -49,6 +49,7 @@ INSTEAD: Final = {
     **dict.fromkeys(("grpo", "ppo", "rloo", "dapo", "vllm"), _ROLLOUTS),
     **dict.fromkeys(("image_size", "pixels", "max_pixels"), "give seq_len with the images' tokens"),
     **dict.fromkeys(("adamw_8bit", "adamw_bnb_8bit", "adamw8bit"), _EIGHT_BIT),
+    **dict.fromkeys(("adamw4bit", "adamw_4bit"), _EIGHT_BIT),
     **dict.fromkeys(("paged_adamw_8bit", "paged_adamw8bit"), f"{_EIGHT_BIT}, and paged to true"),
     **dict.fromkeys(("fsdp", "fsdp2"), "set sharding to zero3, or to zero2"),
     "ddp": "set sharding to none",

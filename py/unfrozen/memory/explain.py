@@ -18,10 +18,10 @@ from unfrozen.memory.gathering import reduced_grad_bytes
 from unfrozen.memory.instants import Step, peak_rank_number
 from unfrozen.memory.layer_setup import SavedTensor
 from unfrozen.memory.loss import FORMULAS
-from unfrozen.memory.pipeline_schedules import SOURCES
+from unfrozen.memory.pipeline_schedules import SOURCE
 from unfrozen.memory.points import POINT_TERMS, Point
 from unfrozen.memory.saved_activations import layer_kinds, saved_tensors
-from unfrozen.memory.states import INT4_BYTES, INT8_BYTES, trained_parameters
+from unfrozen.memory.states import INT8_BYTES, trained_parameters
 from unfrozen.model import ModelConfig
 
 ZERO: Final = "Rajbhandari et al., arXiv 1910.02054, section 3.1"
@@ -143,7 +143,7 @@ SYMBOLS: Final = {
 }
 """What the symbols of the formulas mean."""
 
-_FEW_BITS: Final = {"int8": "(1 + 4/256)", "int4": "(1/2 + 4/128)"}
+_EIGHT_BITS: Final = "(1 + 4/256)"
 _LABELS: Final = {
     "params": "weights",
     "master": "master copy of the weights",
@@ -164,7 +164,8 @@ def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> 
         if recipe.projection_rank:
             return f"low rank {recipe.projection_rank}", count
         copies = {"adamw": 2}.get(recipe.optimizer, 1)
-        width = _FEW_BITS.get(str(recipe.moments)) or str(BYTES.get(str(recipe.moments), 4))
+        wide = str(BYTES.get(str(recipe.moments), 4))
+        width = _EIGHT_BITS if recipe.moments == "int8" else wide
         average = f"{' + ' * bool(recipe.moments)}{BYTES['fp32']}" * recipe.ema
         return f"{f'{copies}·{width}' * bool(recipe.moments or not average)}{average}", trained
     kinds = {
@@ -177,8 +178,7 @@ def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> 
 
 def _width_bytes(width: str) -> float:
     """Return the bytes in such a text; 0 where it names no number."""
-    for text, value in _FEW_BITS.items():
-        width = width.replace(value, str({"int8": INT8_BYTES, "int4": INT4_BYTES}[text]))
+    width = width.replace(_EIGHT_BITS, str(INT8_BYTES))
     if " + " in width:
         return sum(map(_width_bytes, width.split(" + ")))
     parts = width.split("·")
@@ -211,7 +211,7 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
         layers = part.model.architecture.layers if key == "layers" else 1
         inputs = (*inputs, ("saved", f"{size / (part.tokens * layers):,.0f} bytes"))
     if key == "in_flight":
-        source = SOURCES[step.cluster.pipeline_schedule]
+        source = SOURCE
         inputs = (("micro-batches", str(step.in_flight)), ("rank", str(step.rank)))
     if key == "grads":
         width = BYTES[step.recipe.grads]

@@ -5,15 +5,12 @@ norm and head with the last, each with a copy of its own where they are tied and
 (Megatron-LM `megatron/core/models/common/language_module/language_module.py`,
 `setup_embeddings_and_output_layer`, which then sums the two gradients).
 
-A micro-batch in flight keeps what its stage's forward pass saved; where the backward pass is cut in
-two, after the first half the inputs of the linear layers and the gradients of their outputs: 32·T·h
-in a GPT layer, table 1 of Qi et al., arXiv 2401.10241. What was sent on is freed at once
+A micro-batch in flight keeps what its stage's forward pass saved. What was sent on is freed at once
 (Megatron-LM `megatron/core/pipeline_parallel/schedules.py`, `deallocate_output_tensor`), and the
 gradient that came in is held until it has been through the stage.
 
 PyTorch's pipelines, which are meant where weights are sharded (ZeRO-3), keep what was sent on, and
-the logits (`torch/distributed/pipelining/stage.py`, `fwd_cache`); and between the two halves of a
-backward pass all that was saved (`_backward.py`, `stage_backward_input`, which retains the graph).
+the logits (`torch/distributed/pipelining/stage.py`, `fwd_cache`).
 
 FSDP within a pipeline gathers a rank's weights once a step and sums its gradients once, after the
 last micro-batch (torchtitan `torchtitan/models/llama3/infra/parallelize.py`: no resharding after
@@ -31,16 +28,11 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.job.layout import stage_layers, stages_of
 from unfrozen.memory.activations import keeps_input
 from unfrozen.memory.backward import MicroBatchMemory
-from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.pipeline_schedules import RankMoment, rank_moments
 from unfrozen.memory.points import Point
-from unfrozen.model import Architecture, ModelConfig
+from unfrozen.model import ModelConfig
 
 GATHERED_STAGES: Final = 3
-_LOSS_KEPT: Final = {"logits_fp32": 4, "vocab_parallel": 4, "loss_parallel": 4}
-"""Bytes per logit that a loss saves for its backward pass: fp32 probabilities, else the logits."""
-_GONE: Final = ("classification", "fused_linear", "linear", "fused_vocab")
-"""Losses that save no logits."""
 
 
 @lru_cache(maxsize=4096)
@@ -108,11 +100,7 @@ class InFlightBatches:
         self._cluster = passes[0].cluster
         counts = stage_layers(layers, self._cluster)
         held = [at for at, stage in enumerate(stages_of(rank, self._cluster)) if counts[stage]]
-        alone = not counts[-1]  # a stage of its own works off at once what the head keeps
-        self._whole = [_saved_bytes(part, head=not alone) for part in passes]
-        self._late = [_between_halves_bytes(part) for part in passes]
-        if _is_pytorch(self._cluster):
-            self._late = [sum(both) for both in zip(self._late, self._whole, strict=True)]
+        self._saved = [_saved_bytes(part) for part in passes]
         found = rank_moments(self._cluster, passes[0].recipe.grad_accum, rank)
         self._moments = [_of_stages(moment, held) for moment in found if moment.stage in held]
 
@@ -129,7 +117,7 @@ class InFlightBatches:
         """Return how many micro-batches, of one stage each, are in flight beside one stage."""
         found = [moment for moment in self._moments if moment.stage == stage]
         worst = max(found, key=self._bytes)
-        return sum(worst.whole) + sum(worst.late)
+        return sum(worst.held)
 
     def shared(self) -> Point:
         """Return weights and gradients that a rank under ZeRO-2 or 3 holds unsharded."""
@@ -146,14 +134,12 @@ class InFlightBatches:
         return found
 
     def _bytes(self, moment: RankMoment) -> int:
-        whole = sum(n * size for n, size in zip(moment.whole, self._whole, strict=True))
-        return whole + sum(n * size for n, size in zip(moment.late, self._late, strict=True))
+        return sum(n * size for n, size in zip(moment.held, self._saved, strict=True))
 
 
 def _of_stages(moment: RankMoment, held: list[int]) -> RankMoment:
     """Return a moment with only the stages of the rank that have layers."""
-    whole, late = ([counts[at] for at in held] for counts in (moment.whole, moment.late))
-    return RankMoment(held.index(moment.stage), tuple(whole), tuple(late))
+    return RankMoment(held.index(moment.stage), tuple(moment.held[at] for at in held))
 
 
 def _hidden_bytes(part: MicroBatchMemory) -> int:
@@ -173,53 +159,13 @@ def _is_pytorch(cluster: Cluster) -> bool:
     return cluster.stage == 3
 
 
-def _saved_bytes(part: MicroBatchMemory, *, head: bool) -> int:
-    """Return what a micro-batch saves between its forward and backward passes through a stage; with
-    `head` also what the head saves.
+def _saved_bytes(part: MicroBatchMemory) -> int:
+    """Return what a micro-batch saves between its forward and backward passes through a stage; the
+    last one, with the head, works off at once what it is given.
     """
     a, recipe = part.model.architecture, part.recipe
     layers = 0 if recipe.activation_offload else part.layers
     found = layers + part.outside
     if recipe.checkpointing == "none" and not keeps_input(a, part.setup) and not a.has_embedding:
         found += _hidden_bytes(part)
-    if _is_pytorch(part.cluster):
-        found += _output_bytes(part)
-    if not a.has_head or not head:
-        return found
-    head_input = part.setup.compute * a.hidden * part.loss_tokens if part.head_trains else 0
-    width = _LOSS_KEPT.get(part.loss_kind, 0) or part.setup.compute
-    logits = 0 if part.loss_kind in _GONE else width * part.loss_tokens * part.vocab
-    return found + head_input + logits
-
-
-def _between_halves_bytes(part: MicroBatchMemory) -> int:
-    """Return what a micro-batch saves until the weight gradients of a stage are computed."""
-    a, setup = part.model.architecture, part.setup
-    if part.recipe.lora:
-        return 0
-    sparse = part.model.sparse_layers
-    layers = sum(
-        count * _weight_grad_inputs(a, setup, kind, part.whole_ranks)
-        for kind, count in ((True, sparse), (False, a.layers - sparse))
-        if count
-    )
-    head = 0 if a.labels or not a.has_head else setup.compute * part.loss_tokens
-    return round(part.tokens * layers) + head * (a.hidden + part.vocab)
-
-
-def _weight_grad_inputs(
-    a: Architecture, setup: LayerSetup, sparse: bool, whole_ranks: int
-) -> float:
-    """Return bytes per token of inputs and output gradients of the linear layers of one layer."""
-    q, k, h = a.q_width, a.kv_width, a.hidden / whole_ranks
-    found = setup.compute * (2 * h + 2 * q + 2 * k)
-    if not sparse:
-        return found + setup.compute * (2 * h + (3 if a.gated else 2) * a.ffn)
-    experts = a.experts
-    assert experts is not None
-    up = 3 if a.gated else 2
-    return (
-        found
-        + setup.stream * experts.per_token * (2 * h + up * experts.ffn)
-        + (setup.compute * up * experts.shared_ffn)
-    )
+    return found + (_output_bytes(part) if _is_pytorch(part.cluster) else 0)

@@ -3,9 +3,7 @@
 Sources: mixed-precision Adam 2 + 2 + 12, Rajbhandari et al., arXiv 1910.02054, section 3.1; 8-bit
 moments with one fp32 scale for 256 values, Dettmers et al., arXiv 2110.02861; Adafactor's row and
 column sums, Shazeer & Stern, arXiv 1804.04235; Muon's single moment for matrices, Jordan 2024;
-LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.09782; 4-bit moments
-with one fp32 scale for 128 values, Li et al., arXiv 2309.01507, as in torchao/optim/
-subclass_4bit.py: smaller tensors, and those that 128 does not divide, stay whole.
+LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.09782.
 
 GaLore (Zhao et al., arXiv 2403.03507, algorithm 2) multiplies the gradient of an m × n matrix by a
 projection of rank r along its shorter side and stores AdamW's two moments of the product: 2·r
@@ -68,8 +66,6 @@ SUB_GROUP_BYTES: Final = 2 + 4
 deepspeed/runtime/zero/stage3.py @edaa722)."""
 ROWS: Final = 4 * CHUNK  # weights in the rows that Adafactor takes together
 INT8_LEAST: Final = 4096  # smaller tensors keep fp32 moments
-FOUR_BIT_BLOCK: Final = 128
-INT4_BYTES: Final = 1 / 2 + 4 / FOUR_BIT_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +217,7 @@ def update_bytes(
         inside = (tensor for kind in model.kinds for tensor in model.layer_tensors(kind.first))
         sizes = (_orthogonal_bytes(t.shape, shards) for t in inside if not _is_vector(t))
         return max(sizes) * trained // model.num_parameters
-    if recipe.moments in ("int8", "int4") and not recipe.paged:
+    if recipe.moments == "int8" and not recipe.paged:
         return 3 * 4 * largest // shards
     if recipe.projection_rank:
         return _projected_bytes(model, recipe, largest) // shards
@@ -290,8 +286,7 @@ def _rows_bytes(recipe: Recipe, largest: int) -> int:
 
 
 def _width(recipe: Recipe) -> float:
-    few = {"int8": INT8_BYTES, "int4": INT4_BYTES}
-    return few.get(str(recipe.moments)) or BYTES[str(recipe.moments)]
+    return INT8_BYTES if recipe.moments == "int8" else BYTES[str(recipe.moments)]
 
 
 @lru_cache(maxsize=1024)
@@ -303,10 +298,9 @@ def _largest_at_once(model: ModelConfig) -> int:
 @lru_cache(maxsize=1024)
 def _held_bytes(model: ModelConfig, moments: str) -> int:
     """Return the bytes of one moment of every tensor."""
-    if moments not in ("int8", "int4"):
+    if moments != "int8":
         return BYTES[moments] * model.num_parameters
-    each = _int8_bytes if moments == "int8" else _int4_bytes
-    return sum(count * each(tensor.size) for tensor, count in model.counted_tensors)
+    return sum(count * _int8_bytes(tensor.size) for tensor, count in model.counted_tensors)
 
 
 @lru_cache(maxsize=1024)
@@ -332,12 +326,6 @@ def _sums_bytes(tensor: Tensor) -> int:
 
 def _int8_bytes(size: int) -> int:
     return 4 * size if size < INT8_LEAST else size + 4 * -(-size // BLOCK)
-
-
-def _int4_bytes(size: int) -> int:
-    if size < INT8_LEAST or size % FOUR_BIT_BLOCK:
-        return 4 * size
-    return size // 2 + 4 * (size // FOUR_BIT_BLOCK)
 
 
 _SHARDED: Final = (

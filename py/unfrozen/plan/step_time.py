@@ -144,7 +144,6 @@ def _step_time(job: Job, measured: Calibration | None) -> StepTime:
     launches = times * _launches(job, forward, both, measured)
     offloaded = max(0.0, activation_seconds(job, gpu) - times * both.busy)
     cluster = job.cluster
-    weights = backward.busy / 3  # gradients of weights: about as long as the forward pass
     found = StepTime(
         products=late * both.matmuls + times * waits.crowded + once.crowded,
         attention=late * both.attention,
@@ -154,10 +153,7 @@ def _step_time(job: Job, measured: Calibration | None) -> StepTime:
         host=state_seconds(job, gpu) + offloaded,
         inside=times * waits.inside + once.inside,
         between=times * waits.between + once.between,
-        bubbles=bubble_seconds(
-            *(cluster.pipeline_parallel, cluster.pipeline_schedule, cluster.chunks),
-            *(forward.busy, backward.busy - weights, weights),
-        ),
+        bubbles=bubble_seconds(cluster.pipeline_parallel, cluster.chunks, both.busy),
     )
     return _scaled(found, measured.step_ratio) if measured and measured.step_ratio else found
 

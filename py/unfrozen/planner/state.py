@@ -28,7 +28,7 @@ from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.catalogue import find as find_model
 from unfrozen.model.config import CONFIG_DEFAULTS
-from unfrozen.planner.runner import SHARDED, runner_defaults
+from unfrozen.planner.runner import SHARDED, half_precision, runner_defaults
 from unfrozen.schema.address import readable, settings
 from unfrozen.training_data import MOST_TOKENS, Data, read_numbers
 from unfrozen.units import NumberError, parse_number
@@ -231,11 +231,14 @@ def recipe_json(state: State) -> dict[str, object]:
     given = [key for key in RECIPE_SETTINGS if text_of(state, key) and key not in left]
     recipe = {key: _value(key, state) for key in given}
     model = read_model(model_config(state)).architecture
-    if not text_of(state, "framework"):  # whose defaults then apply
-        gpu = find(name) if (name := text_of(state, "gpu")) else None
-        recipe = runner_defaults(model, recipe, gpu) | recipe
     lora = {SETTINGS[key].name: _value(key, state) for key in LORA if state.get(key)}
-    return recipe | ({"lora": lora} if lora else {})
+    recipe |= {"lora": lora} if lora else {}
+    gpu = find(name) if (name := text_of(state, "gpu")) else None
+    if gpu and not gpu.bf16 and not recipe.keys() & {"params", "compute"}:
+        recipe |= half_precision(recipe)
+    if not text_of(state, "framework"):  # whose defaults then apply
+        recipe = runner_defaults(model, recipe, gpu) | recipe
+    return recipe
 
 
 def job_json(state: State) -> dict[str, object]:

@@ -8,7 +8,7 @@ never taken: they are named beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, cast
@@ -21,7 +21,7 @@ from unfrozen.frameworks.trl import ACCELERATE, DEEPSPEED
 from unfrozen.job import Job
 from unfrozen.plan.advice import is_unimplemented, patched
 from unfrozen.plan.layouts import Route, Takes
-from unfrozen.planner.runner import runner_defaults
+from unfrozen.planner.runner import half_precision, runner_defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +92,6 @@ def ways(
         found.append(Route(own, _keeps(name, change), name))
     alone = changed.recipe.lora and not framework and change in (*ON_GPU, *chain(*ADAPTERS))
     return [*found, Route(changed, _alone)] if alone else found
-
-
-def half_precision(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a recipe on GPUs without bf16: fp16 autocast, of 16-bit weights where
-    fp32 adapters train beside them.
-    """
-    if recipe.get("method", "full") == "full":
-        return {"params": "fp32", "compute": "fp16"}
-    return {"params": "fp16", "lora": {**(recipe.get("lora") or {}), "dtype": "fp32"}}
 
 
 def _as_runner(job: Job, left: Set[str]) -> Job:

@@ -15,8 +15,8 @@ from unfrozen.frameworks.registry import LAUNCHED
 from unfrozen.job import Job, read_gpu
 from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.plan.layouts import LAID_OUT, MOST_GPUS, step_sequences
+from unfrozen.planner.runner import half_precision
 from unfrozen.project.best import TrainingProject
-from unfrozen.project.changes import half_precision
 from unfrozen.runner import packs
 from unfrozen.training_data import Data
 

@@ -44,8 +44,7 @@ def method_words(job: Job) -> str:
     parts += [recipe_words(job).partition(", ")[2] or recipe_words(job)]
     if recipe.rounds:
         parts[-1] += " with stochastic rounding"
-    if recipe.moments in ("int8", "int4"):
-        parts.append(f"{'8' if recipe.moments == 'int8' else '4'}-bit optimizer states")
+    parts += ["8-bit optimizer states"] if recipe.moments == "int8" else []
     parts += ["update in backward"] if recipe.optimizer_in_backward else []
     return ", ".join(parts)
 

@@ -32,7 +32,7 @@ def test_an_empty_recipe_is_the_classic_mixed_precision_one() -> None:
         ({"method": "lora"}, ("bf16", "bf16", None, "bf16", "bf16")),
         ({"method": "lora", "lora": {"dtype": "fp32"}}, ("bf16", "bf16", None, "fp32", "fp32")),
         ({"optimizer": "galore", "master": None}, ("bf16", "bf16", None, "bf16", "bf16")),
-        ({"compute": "mxfp8", "moments": "int4"}, ("bf16", "mxfp8", "fp32", "bf16", "int4")),
+        ({"compute": "mxfp8", "moments": "int8"}, ("bf16", "mxfp8", "fp32", "bf16", "int8")),
     ],
 )
 def test_what_is_left_out_follows_from_what_is_given(

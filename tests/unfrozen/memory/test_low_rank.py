@@ -68,16 +68,3 @@ def test_a_higher_rank_keeps_more_and_never_more_than_all(optimizer: str) -> Non
     assert sizes == sorted(sizes)
     assert sizes[-1] < moment_bytes(SEVEN, Recipe())
     assert all(update_bytes(SEVEN, recipe) > 0 for recipe in recipes)
-
-
-def test_four_bit_moments_are_those_of_torchao() -> None:
-    low_bit = pytest.importorskip("torchao.optim")
-    tensors = [torch.nn.Parameter(torch.zeros(t.shape)) for t in TINY.tensors]
-    made = low_bit.AdamW4bit(tensors)
-    buffers = [made._new_buffer(t, signed) for t in tensors for signed in (True, False)]
-    held = 0
-    for buffer in buffers:
-        parts = [buffer.codes, buffer.scale] if hasattr(buffer, "codes") else [buffer]
-        held += sum(part.numel() * part.element_size() for part in parts)
-    counters = 4 * TINY.num_tensors
-    assert moment_bytes(TINY, Recipe.read({"moments": "int4"})) == held + counters

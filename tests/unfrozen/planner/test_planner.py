@@ -114,6 +114,15 @@ def test_each_apply_button_does_what_its_line_says(state: dict[str, str]) -> Non
             assert (after["verdict"]["kind"] in ("yes", "narrow")) == change["fits"]
 
 
+def test_a_gpu_without_bf16_is_planned_in_fp16_as_the_runner_trains() -> None:
+    found: Any = glance({"model": "Qwen/Qwen2.5-0.5B", "gpu": "T4"})
+    assert found["problem"] is None
+    assert "--params fp32 --compute fp16" in found["commands"]["run"]
+    assert found["commands"]["differs"] == []
+    asked: Any = glance({"model": "Qwen/Qwen2.5-0.5B", "gpu": "T4", "params": "bf16"})
+    assert "The T4 has no bf16." in asked["problem"]["text"]
+
+
 def test_the_cheapest_set_makes_a_job_fit() -> None:
     found: Any = view({})
     assert found["verdict"]["kind"] == "no"

@@ -1,4 +1,4 @@
-"""Seconds of communication that a step waits for: collectives and pipeline bubbles.
+"""Seconds of communication that a step waits for: collectives.
 
 A ring passes S bytes around n GPUs in (n - 1) / n · S over the slowest link it crosses: NVLink
 inside a machine, PCIe through the host where GPUs have no other link, the adapters between
@@ -13,13 +13,9 @@ scatter hide behind nothing. All-reduces of tensor parallelism block (arXiv 1909
 Context parallelism passes keys and values around while it computes (Liu et al., Ring Attention,
 arXiv 2310.01889).
 
-With p pipeline ranks and the seconds that one micro-batch takes each of them forward (F), for the
-gradients of its inputs (B) and of its weights (W), a rank waits, whatever the number of
-micro-batches, and never less than nothing:
-
-    gpipe, 1f1b      (p − 1)(F + B + W)                  arXiv 2104.04473, section 2.2.1
-    interleaved      that over the number of chunks      section 2.2.2
-    zero_bubble      (p − 1)(F + B − W)                  ZB-H1, arXiv 2401.10241, table 1
+A pipeline of p ranks waits p − 1 times for both passes of a micro-batch through one stage of a
+rank, whatever the number of micro-batches (Narayanan et al., arXiv 2104.04473, sections 2.2.1 and
+2.2.2).
 """
 
 from __future__ import annotations
@@ -315,18 +311,8 @@ class Sharing:
         return Waits.on(self.context, forward + backward)
 
 
-def bubble_seconds(
-    ranks: int, schedule: str, chunks: int, forward: float, inputs: float, weights: float
-) -> float:
-    """Return the seconds of a step in the pipeline bubble; 0 without a pipeline.
-
-    `forward`, `inputs` and `weights` are seconds of one micro-batch on one rank, all its chunks.
+def bubble_seconds(ranks: int, chunks: int, busy: float) -> float:
+    """Return the seconds of a step in the pipeline bubble, where both passes of one micro-batch
+    keep a rank `busy` for all its chunks.
     """
-    if ranks <= 1:
-        return 0.0
-    whole = forward + inputs + weights
-    waits = {
-        "interleaved": whole / chunks,
-        "zero_bubble": forward + inputs - weights,
-    }
-    return max(0.0, (ranks - 1) * waits.get(schedule, whole))
+    return (ranks - 1) * busy / chunks

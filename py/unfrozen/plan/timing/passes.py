@@ -90,7 +90,7 @@ def trained(job: Job) -> int:
 
 def moment_width(recipe: Recipe) -> float:
     """Return the bytes of a weight's moments."""
-    width = {"int8": 1.0, "int4": 0.5, None: 0.0}.get(recipe.moments)
+    width = {"int8": 1.0, None: 0.0}.get(recipe.moments)
     each = BYTES[str(recipe.moments)] if width is None else width
     return OPTIMIZERS[recipe.optimizer].states * each
 
