@@ -61,6 +61,7 @@ SAME = {
         "recipe.dropout",
         "0.1",
     ): "some models drop by default, and a mask is as large whatever it drops",
+    ("cluster.pipeline_chunks", "2"): "that is what the interleaved schedule has by default",
     ("recipe.rounding", "stochastic"): "it rounds within the update; the runner's command has it",
 }
 """Values that change nothing, and why."""

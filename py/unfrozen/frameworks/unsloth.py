@@ -47,7 +47,7 @@ def unsloth_job(job: Job) -> Job:
     if job.model.architecture.experts:
         refuse(job, NAME, base=(None,))
     job = name_linear(job, NAME, experts=False)
-    half = recipe.compute == "fp16"
+    half = recipe.compute == "fp16" and job.gpu is not None and not job.gpu.bf16
     own: dict[str, Any] = {"params": "bf16", "master": None, "grads": "bf16"}
     if recipe.lora:
         lora = {"dtype": "fp32", "autocast": True} if half else {}
