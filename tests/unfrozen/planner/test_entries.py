@@ -124,7 +124,7 @@ def test_what_a_text_config_leaves_out_is_what_transformers_takes() -> None:
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ("moments=null", "AdamW has moments. Choose fp32, bf16, 8-bit or 4-bit."),
+        ("moments=null", "AdamW has moments. Choose fp32, bf16 or 8-bit."),
         ("optimizer=sgd&moments=fp32", "SGD has no moments. Set it to none (null)."),
         (
             "gpus=8&tensor_parallel=3",
