@@ -39,7 +39,7 @@ KINDS: Final = {
 """Kinds of jobs, in the order in which a job is asked whether it is one, and in words."""
 
 _WHY: Final = {
-    "long": "sequences of 256k took up to 37% longer than their operations explain",
+    "long": "longer ones took more time than their operations explain",
     "spread_experts": "recipes hide more or less of the exchange between experts, pad experts or"
     " not, run attention in 8 or 16 bits (Megatron Bridge), and no setting says which",
 }
