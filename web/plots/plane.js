@@ -28,7 +28,7 @@ const AROUND = [[0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1,
 
 /**
  * @param {{task: number, general: number, says: string} | null} challenge
- * @param {{number: number, path: Score[], title: string, isShown: boolean, hasPoints?: boolean, blends?: Blend[], within?: Within}[]} runs
+ * @param {{number: number, color?: string, path: Score[], title: string, isShown: boolean, hasPoints?: boolean, blends?: Blend[], within?: Within}[]} runs
  * @param {number} [width] pixels
  * @param {Score[]} [frontier] points that are joined by a line of their own
  */
@@ -50,7 +50,7 @@ export function planeView(challenge, runs, width = 640, frontier = []) {
       frontier.length > 1 && h("polyline", { class: "page-run-frontier", points: frontier.map((point) => at(point).join()).join(" ") }),
       runs.map((run) => run.within && withinView(run, at)),
       runs.map((run, index) => runView(run.path.map(at), badges[index], run)),
-      runs.map(({ number, blends = [] }) => blends.map(({ points }) => blendView(points.map((point) => [...at(point), point]), number, taken, width))),
+      runs.map(({ color, blends = [] }) => blends.map(({ points }) => blendView(points.map((point) => [...at(point), point]), color, taken, width))),
       startView(start, taken, width),
     ),
     challenge ? h("p", { class: "faint" }, challenge.says) : h("p", { class: "run-chart-note quiet" }, reachText(axes)),
@@ -145,20 +145,25 @@ function startView([left, top], taken, width) {
   );
 }
 
+/** Returns the classes of what is drawn of a run, in the colour of its curves. */
+function classOf(name, color) {
+  return color ? `${name} plane-run ${color.slice(2)}` : name;
+}
+
 /** Draws the intervals of a run's last point as a cross. */
-function withinView({ path, within, number }, at) {
+function withinView({ path, within, color }, at) {
   const { task, general } = path.at(-1);
   const ends = [0, 1].map((end) => [at({ task: within.task[end], general }), at({ task, general: within.general[end] })]);
   const lines = [0, 1].map((way) => `M${ends[0][way]}L${ends[1][way]}`);
-  return h("path", { class: "plane-within", d: lines.join(""), "data-number": number });
+  return h("path", { class: classOf("plane-within", color), d: lines.join("") });
 }
 
-function runView(points, [left, top], { number, title, isShown, hasPoints }) {
+function runView(points, [left, top], { number, title, isShown, hasPoints, color }) {
   const end = points.at(-1);
   const isBeside = end[0] !== left || end[1] !== top;
   return h(
     "g",
-    { class: isShown ? "page-run-dot page-run-dot-run page-run-dot-shown" : "page-run-dot page-run-dot-run", "data-number": number },
+    { class: classOf(`page-run-dot page-run-dot-run${isShown ? " page-run-dot-shown" : ""}`, color) },
     h("title", null, title),
     h("path", { d: `M${points.map((point) => point.join(",")).join("L")}` }),
     isBeside && h("path", { d: `M${end}L${left},${top}`, class: "plane-leader" }),
@@ -183,7 +188,7 @@ function groupsOf(curve) {
 }
 
 /** Draws a curve over α, and what is on none; what a point says is drawn while it is pointed at or has the focus. */
-function blendView(points, number, taken, width) {
+function blendView(points, color, taken, width) {
   const curve = points.filter(([, , { name }]) => !name);
   const labels = groupsOf(curve).map(({ left, top, alphas }) => {
     const word = `α ${alphas.join(", ")}`;
@@ -191,7 +196,7 @@ function blendView(points, number, taken, width) {
   });
   return h(
     "g",
-    { class: "page-run-dot-run plane-blend", "data-number": number },
+    { class: classOf("page-run-dot-run plane-blend", color) },
     h("polyline", { points: curve.map(([left, top]) => `${left},${top}`).join(" ") }),
     labels.map(([word, place]) => place && h("text", { class: "plot-tick", ...place }, word)),
     points.map(([left, top, { name, isChosen, says }]) =>

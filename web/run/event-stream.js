@@ -186,11 +186,7 @@ function whileVisible(page, signal) {
  * @param {boolean} [source.once] over one connection only
  * @param {(lines: Line[]) => void | Promise<void>} source.onLines every batch, in order; nothing
  *   more is read until its promise resolves
- * @param {(state: StreamState) => void} source.onState
- * @param {() => void} source.onRestart the log was replaced: start over from an empty run
- * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer's process runs
- * @param {(unread: number, read: number) => void} [source.onSize] bytes of the log, every few seconds
- * @param {() => void} [source.onCaughtUp] what the log held when the connection opened has been read
+ * @param {() => void} [source.onCaughtUp] what the log held when the connection opened has been read; the others as of `followRun`
  * @param {typeof fetch} [source.fetch]
  * @returns {Promise<boolean>} whether it ended with an answer rather than a broken connection
  */
