@@ -32,6 +32,10 @@ CASES = {
     "adafactor-experts": ("mixtral", OptimizerChoice("adafactor")),
 }
 """Name → (family of the model, its optimizer); 16-bit weights where updates are rounded."""
+EIGHT_BIT = ("8-bit", "8-bit-odd")
+_SQUARE = dict.fromkeys(("hidden_size", "intermediate_size", "vocab_size"), 128)
+_SQUARE |= {"num_key_value_heads": 4, "head_dim": 32}
+_SIZES = {"8-bit": _SQUARE, "8-bit-odd": _SQUARE | {"vocab_size": 126}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Leg:
 def walk(leg: Leg) -> None:
     """One leg in this process, which is a child of several."""
     torch.set_num_threads(1)
+    torch.compiler.set_stance("force_eager")  # torchao's update as it is written
     world = join(torch.device("cpu"), leg.parts)
     try:
         walk_in(world, leg)
@@ -65,8 +70,8 @@ def walk_in(world: World, leg: Leg) -> None:
 
 
 def _walk_case(world: World, name: str, leg: Leg, before: Path | None) -> None:
-    family, choice = CASES[name]
-    model = tiny_families.model(family, tie_word_embeddings=True)
+    family, choice = CASES.get(name, ("llama", OptimizerChoice("adamw8bit")))
+    model = tiny_families.model(family, tie_word_embeddings=True, **_SIZES.get(name, {}))
     model = model.to(torch.float32 if choice.rounding == "nearest" else torch.bfloat16)
     if before is not None:
         kept = load_file(before / "model.safetensors")

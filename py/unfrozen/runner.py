@@ -23,8 +23,6 @@ LOSSES: Final = {"full": "logits_fp32", "chunked": "chunked", "linear": "linear"
 OPTIMIZERS: Final = tuple(RUNNER_OPTIMIZERS)
 ROUNDED: Final = tuple(name for name, one in RUNNER_OPTIMIZERS.items() if one.rounds)
 """Optimizers with a choice of rounding for 16-bit weights; the others round to the nearest."""
-WHOLE: Final = tuple(name for name, one in RUNNER_OPTIMIZERS.items() if one.whole_tensors)
-"""Optimizers that need whole tensors."""
 
 OWN_ATTENTION: Final = ("bloom", "falcon", "mpt")
 """Model types with attention of their own, outside transformers' attention interface."""

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,29 @@ def test_the_same_processes_go_on_to_the_last_bit(
     for kind in ("weights", "optimizer"):
         for file in (last_of(once) / kind).iterdir():
             assert file.read_bytes() == (last_of(twice) / kind / file.name).read_bytes()
+
+
+def eagerly(given: tuple[Callable[[Any], None], Any]) -> None:
+    """Run a target without the compiler, which torchao would have work for half a minute."""
+    target, argument = given
+    torch.compiler.set_stance("force_eager")
+    target(argument)
+
+
+def test_moments_of_8_bits_go_on_to_the_last_bit(options: dict[str, Any], tmp_path: Path) -> None:
+    sizes = dict.fromkeys(("hidden_size", "intermediate_size"), 256)
+    tiny_llama.model(**sizes, head_dim=64).save_pretrained(tmp_path / "model")
+    tiny_llama.tokenizer().save_pretrained(tmp_path / "model")
+    options |= {"model": str(tmp_path / "model"), "optimizer": "adamw8bit"}
+    for name, steps in (("once", 6), ("twice", 3)):
+        given = options | {"steps": steps, "runs": str(tmp_path / name)}
+        live(eagerly, (run_process.train_here, given), 2)
+    once, twice = (next((tmp_path / name).iterdir()) for name in ("once", "twice"))
+    live(eagerly, (run_process.resume_further, (str(twice), 6)), 2)
+    assert_close(weights(once), weights(twice), 0.0)
+    for file in (last_of(once) / "optimizer").iterdir():
+        assert file.read_bytes() == (last_of(twice) / "optimizer" / file.name).read_bytes()
+    assert any("codes" in name for name in moments(last_of(once)))
 
 
 def test_whole_files_and_shards_follow_one_another(options: dict[str, Any], tmp_path: Path) -> None:

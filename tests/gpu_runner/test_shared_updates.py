@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import run_process
 from conftest import matrix
 from gpu_runner.world import World
-from shared_updates import CASES, Leg, walk, walk_in
+from shared_updates import CASES, EIGHT_BIT, Leg, walk, walk_in
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +75,29 @@ def test_copies_of_a_model_that_is_cut_change_no_weight_and_no_state(
     for name, tensor in one.items():
         apart = ~torch.isclose(other[name], tensor, rtol=1e-6, atol=1e-6)
         assert int(apart.sum()) <= turned, name
+
+
+def test_any_number_of_processes_goes_on_with_moments_of_8_bits(tmp_path: Path) -> None:
+    """Blocks of a whole tensor are updated alike; one that cannot be cut into them is widened."""
+    with torch.compiler.set_stance("force_eager"):
+        walk_in(World(), Leg(1, STEPS, tmp_path / "alone", cases=EIGHT_BIT))
+        together(Leg(1, 2, tmp_path / "two", cases=EIGHT_BIT), 2)
+        together(Leg(3, 3, tmp_path / "four", tmp_path / "two", cases=EIGHT_BIT), 4)
+        walk_in(World(), Leg(4, 4, tmp_path / "one", tmp_path / "four", cases=EIGHT_BIT))
+        copies = Leg(5, STEPS, tmp_path / "end", tmp_path / "one", parts=2, cases=EIGHT_BIT)
+        together(copies, 4)
+    exact, same = numbers(tmp_path / "alone" / "8-bit"), numbers(tmp_path / "end" / "8-bit")
+    assert sum(name.startswith("exp_avg_codes") for name in exact) == 15
+    assert exact.keys() == same.keys()
+    for name, tensor in exact.items():
+        within = 1e-6 if "norm" in name else 0.0  # norms have another AdamW on several processes
+        torch.testing.assert_close(same[name], tensor, rtol=within, atol=within, msg=name)
+    alone, odd = (numbers(tmp_path / leg / "8-bit-odd") for leg in ("alone", "end"))
+    widened = {f"{part}.model.embed_tokens.weight" for part in ("exp_avg", "exp_avg_sq")}
+    assert odd.keys() - alone.keys() == widened
+    for name in alone.keys() & odd.keys():
+        near = 0.005 if "embed_tokens" in name else 1e-6  # a tenth of what five steps move
+        torch.testing.assert_close(odd[name], alone[name], rtol=0, atol=near, msg=name)
 
 
 def numbers(case: Path) -> dict[str, torch.Tensor]:

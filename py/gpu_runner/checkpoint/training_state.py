@@ -354,7 +354,7 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
                     else:
                         raise CheckpointError(f"{file} has no {key} of {name}.")
                 if state:
-                    optimizer.state[parameter] = state
+                    optimizer.restore_state(parameter, state)
             states = [name for name in stored.names() if name.startswith("rng.")]
             world.restore_random_states({name: reader.rows(name).clone() for name in states})
     except (OSError, SafetensorError, ValueError, KeyError) as error:

@@ -28,7 +28,7 @@ from gpu_runner.config.bounds import Optimizer as Name
 from gpu_runner.config.bounds import Pairs
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError, everyones
-from gpu_runner.optim.eight_bit import AdamW8bit
+from gpu_runner.optim.eight_bit import AdamW8bit, holds_whole_blocks, widened
 from gpu_runner.optim.muon import Muon
 from gpu_runner.optim.offloaded_adamw import GradientsToCpu, OffloadedAdamW
 from gpu_runner.optim.rounding import Rounding, StallGauge
@@ -43,7 +43,6 @@ from unfrozen.parameter_groups import (
     nearest_patterns,
     pattern_values,
 )
-from unfrozen.runner import WHOLE
 
 
 def betas(config: TrainConfig, tokens_a_step: float) -> tuple[float, float]:
@@ -277,6 +276,11 @@ class Optimizer:
         """Return the L2 norm of this process's gradients; see `gradient_norm`."""
         return gradient_norm(parameters)
 
+    def restore_state(self, parameter: Tensor, saved: dict[str, Any]) -> None:
+        """Take the state of a parameter from a checkpoint, of any number of processes."""
+        part, _ = self._owners[parameter]
+        self.state[parameter] = saved if isinstance(part, AdamW8bit) else widened(parameter, saved)
+
     def states_on(self, parameter: Tensor) -> torch.device:
         """Return the device that the states of a parameter live on."""
         return torch.device("cpu") if self.offloaded else parameter.device
@@ -311,17 +315,11 @@ def build(
 ) -> Optimizer:
     """Return the chosen optimizer; matrices decay, norms and biases do not.
 
-    Raises `UsageError` for an optimizer that is not installed or cannot update shards of tensors,
-    AssertionError unless every parameter is trainable and in the optimizer exactly once.
+    Raises `UsageError` for an optimizer that is not installed, AssertionError unless every
+    parameter is trainable and in the optimizer exactly once.
     """
     choice = choice or OptimizerChoice()
     named = list(model.named_parameters())
-    cut = [name for name, p in named if local(p) is not p]
-    if cut and choice.name in WHOLE:
-        raise UsageError(
-            f"optimizer {choice.name} needs whole tensors, and {len(cut)} are sharded across"
-            " processes: choose adafactor, which needs even less memory."
-        )
     every = _Named(named, _shares(named, choice), _decays(named, weight_decay, choice))
     optimizer = Optimizer(_UPDATES[choice.name](every, lr, choice), choice.rounding, choice.ema)
     assert_full(model, optimizer)
@@ -356,11 +354,20 @@ def _adamw(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
         return [OffloadedAdamW(named.groups(), lr=lr, **choice.adam)]
     if choice.rounding != "nearest":
         return [RoundedAdamW(named.groups(), lr=lr, **choice.adam, **choice.rounded)]
-    return [torch.optim.AdamW(named.groups(), lr=lr, **choice.adam, fused=True)]
+    return [_plain_adamw(named, lr, choice)]
+
+
+def _plain_adamw(named: _Named, lr: float, choice: OptimizerChoice) -> torch.optim.AdamW:
+    return torch.optim.AdamW(named.groups(), lr=lr, **choice.adam, fused=True)
 
 
 def _adamw8bit(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
-    return [AdamW8bit(named.groups(), lr=lr, **choice.adam)]
+    blocks = {name for name, parameter in named.parameters if holds_whole_blocks(parameter)}
+    eight, rest = named.only(blocks.__contains__), named.only(lambda name: name not in blocks)
+    return [
+        *([AdamW8bit(eight.groups(), lr=lr, **choice.adam)] if blocks else []),
+        *([_plain_adamw(rest, lr, choice)] if rest.parameters else []),
+    ]
 
 
 def _adafactor(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
@@ -375,7 +382,7 @@ def _muon(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
     hidden = {name for name, p in named.parameters if _is_hidden_matrix(name, p)}
     matrices = named.only(hidden.__contains__)
     rest = named.only(lambda name: name not in hidden)
-    adamw = torch.optim.AdamW(rest.groups(), lr=lr, **choice.adam, fused=True)
+    adamw = _plain_adamw(rest, lr, choice)
     return [*([Muon(matrices.groups(), lr=lr)] if matrices.parameters else []), adamw]
 
 

@@ -97,7 +97,6 @@ from gpu_runner.train.reference import HeldOutReference
 from gpu_runner.train.step_position import StepPosition
 from gpu_runner.world import World, join
 from gpu_runner.world.peers import report
-from unfrozen.runner import WHOLE
 
 SAMPLED_ROWS: Final = 2
 """Held-out examples whose prompts are continued when no prompts are given."""
@@ -161,23 +160,12 @@ def check_processes(config: TrainConfig, world: World) -> None:
             f" {config.grad_accum}: resume with that many processes, under torchrun."
         )
         raise everyones(UsageError(text))
-    if world.size == 1:
-        return
-    for setting, chosen, remedy in (
-        (
-            "--activation-offload",
-            config.activation_offload,
-            "give --checkpointing full instead",
-        ),
-        (
-            f"--optimizer {config.optimizer}",
-            config.optimizer in WHOLE,
-            "choose adafactor, which needs less memory still",
-        ),
-    ):
-        if chosen:
-            text = f"{setting} needs whole tensors, and {world.size} processes shard them: {remedy}"
-            raise everyones(UsageError(f"{text}."))
+    if world.size > 1 and config.activation_offload:
+        text = (
+            f"--activation-offload needs whole tensors, and {world.size} processes shard them:"
+            " give --checkpointing full instead."
+        )
+        raise everyones(UsageError(text))
 
 
 def _check_checkpoint_files(config: TrainConfig, processes: int) -> None:

@@ -59,20 +59,18 @@ and addcdiv read and write 80 bytes in all, the fused one 28 (torch/optim/adamw.
 class RunnerOptimizer:
     """What `gpu_runner` does with one of its optimizers.
 
-    betas           whether β₁ and β₂ matter: it is AdamW, or leaves some weights to AdamW
-    rounds          whether it rounds updates of 16-bit weights as asked; others to the nearest
-    whole_tensors   whether it needs whole tensors: parts have other blocks of 256, so other numbers
+    betas    whether β₁ and β₂ matter: it is AdamW, or leaves some weights to AdamW
+    rounds   whether it rounds updates of 16-bit weights as asked; others to the nearest
     """
 
     betas: bool = False
     rounds: bool = False
-    whole_tensors: bool = False
 
 
 RunnerOptimizerName = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
 RUNNER_OPTIMIZERS: Final[dict[RunnerOptimizerName, RunnerOptimizer]] = {
     "adamw": RunnerOptimizer(betas=True, rounds=True),
-    "adamw8bit": RunnerOptimizer(betas=True, whole_tensors=True),
+    "adamw8bit": RunnerOptimizer(betas=True),
     "adafactor": RunnerOptimizer(rounds=True),
     "sgd": RunnerOptimizer(),
     "muon": RunnerOptimizer(betas=True),

@@ -165,10 +165,6 @@ def _state_differences(job: Job, run: Job) -> tuple[tuple[bool, str], ...]:
         (recipe.rounds and not own.rounds, "its updates are rounded to the nearest"),
         *_offload_differences(job, run.cluster.offload == "optimizer"),
         (
-            eight_bit and optimizer_name(own) != "adamw8bit",
-            "on several GPUs it has no adamw8bit and uses adamw",
-        ),
-        (
             recipe.optimizer_in_backward and not own.optimizer_in_backward,
             "its optimizer step comes after backward",
         ),

@@ -217,7 +217,7 @@ def run_of(job: Job, found: Launch) -> Job:
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
     if recipe.loss in runner.LOSSES.values() and not a.caps_logits:
         own["loss"] = recipe.loss
-    optimizer = _optimizer(recipe, found, width)
+    optimizer = _optimizer(recipe, width)
     own["step"] = optimizer.pop("step")
     if offloads:
         optimizer |= {"moments": "fp32", "rounding": "nearest"}
@@ -257,11 +257,9 @@ def optimizer_name(recipe: Recipe) -> str:
     return name if name in runner.OPTIMIZERS else "adamw"
 
 
-def _optimizer(recipe: Recipe, found: Launch, width: str) -> dict[str, Any]:
-    """Return the optimizer, moments, step and rounding; AdamW for one that needs whole tensors."""
+def _optimizer(recipe: Recipe, width: str) -> dict[str, Any]:
+    """Return the optimizer, moments, step and rounding."""
     name = optimizer_name(recipe)
-    if found.gpus > 1 and name in runner.WHOLE:
-        name = "adamw"
     rounds = width == "bf16" and name in runner.ROUNDED
     rounding = recipe.rounding if rounds else "nearest"
     momentum = recipe.optimizer == "sgd_momentum"

@@ -2,7 +2,9 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from gpu_runner.errors import UsageError
 from gpu_runner.optim import eight_bit
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
-from measured_steps import Case, measure
+from measured_steps import Case, measure, on_several
 
 INSTALLED = [name for name in eight_bit.LIBRARIES if find_spec(name) is not None]
 needs_library = pytest.mark.skipif(
@@ -22,9 +24,10 @@ needs_library = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def uncompiled() -> Iterator[None]:
     """What torchao compiles is its update as it is written: compiling it takes half a minute."""
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def built(choice: OptimizerChoice) -> tuple[torch.nn.Module, optim.Optimizer]:
@@ -108,10 +111,14 @@ def test_it_goes_on_from_the_plain_tensors_of_a_checkpoint() -> None:
 @pytest.mark.matrix
 @needs_library
 @pytest.mark.filterwarnings("ignore")
-def test_a_measured_step_holds_the_moments_that_were_predicted() -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_measured_step_holds_the_moments_that_were_predicted(
+    processes: int, tmp_path: Path
+) -> None:
     """What a library widens inside its own step no tracker sees; what it keeps is looked at."""
     sizes = {"hidden_size": 128, "intermediate_size": 512, "head_dim": 32, "vocab_size": 4096}
-    found = measure(Case({"optimizer": "adamw8bit"}, sizes=sizes))
+    case = Case({"optimizer": "adamw8bit"}, sizes=sizes | {"num_key_value_heads": 4})
+    (found,) = [measure(case)] if processes == 1 else on_several([case], tmp_path)
     kept, predicted = (
         when["optimizer_step"]["moments"] for when in (found.instants, found.predicted)
     )

@@ -195,7 +195,6 @@ def test_a_runs_directory_that_cannot_be_made_is_reported(
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ({"optimizer": "adamw8bit"}, r"adamw8bit needs whole tensors.*2 processes.*adafactor"),
         ({"device": "cpu", "activation_offload": True}, r"give --checkpointing full"),
         ({"grad_accum": 3}, r"--grad-accum 3 .* say --grad-accum 4"),
     ],
