@@ -137,11 +137,13 @@ class Runtime {
   }
 
   async #fetch() {
-    const [begun, stored] = [performance.now(), this.snapshot];
+    const stored = this.snapshot;
     let shipped = null;
+    let begun = 0;
     let tellAt = 0;
     const report = (ratio) => {
       const now = performance.now();
+      begun ||= now;
       if (now >= tellAt || ratio === 1) {
         tellAt = now + TELL_MS;
         for (const listener of this.#listeners) listener(ratio);
