@@ -141,10 +141,14 @@ OWN_RUNS: Final = (
     ),
     ForgettingControl("kl-task", "KL on the task's rows, λ = 0.1", {"kl": 0.1, "kl_on": "task"}),
     ForgettingControl("self", "self-generated replay, 10% of the tokens", {"replay": "self"}),
+    ForgettingControl(
+        "self-prompts",
+        "the same, as answers to the task's prompts",
+        {"replay": "self", "replay_prompts": "data"},
+    ),
     ForgettingControl("ema", "moving average, 0.99", {"ema": 0.99}, back="ema"),
     ForgettingControl("alpha", "the way back, α chosen", {"ema": 0.99}, back="alpha"),
 )
-"""Of the demo alone: each takes minutes with a language model on a CPU."""
 TRIALS: Final = {
     "demo": Trial(
         model=lambda: "demo",
@@ -166,6 +170,14 @@ TRIALS: Final = {
         },
         controls=controls(
             low_rate=1e-4, l2sp=0.1, l2sp_pull=100, ewc=1, layer_decay=1.2, fisher_rows=30
+        )
+        + OWN_RUNS
+        + (
+            ForgettingControl(
+                "self-chats",
+                "the same, as answers to other prompts",
+                {"replay": "self", "replay_prompts": "{instruct}"},
+            ),
         ),
         earlier_rows=earlier_english_rows,
     ),
@@ -191,7 +203,8 @@ def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Ou
         scored = folder / "scored.jsonl"
         scored.write_text(to_score, encoding="utf-8")
         given["general"] = (("english", str(scored)),)
-    values = {k: str(earlier) if v == "{earlier}" else v for k, v in control.choices.items()}
+    files = {"{earlier}": str(earlier), "{instruct}": str(demo.instruct_train())}
+    values = {k: files.get(v, v) for k, v in control.choices.items()}
     fine_tune(resolve(given | values), Console(quiet=True))
     (log,) = runs.glob("*/events.jsonl")
     found = outcome(log.read_text(encoding="utf-8").splitlines())
@@ -346,7 +359,8 @@ def published(trial: Trial, found: dict[str, list[Outcome]]) -> dict[str, Any]:
 def flags(control: ForgettingControl) -> str:
     """What `train` is given for it; `OLD.jsonl` are rows of what the model knew before."""
     options = {"lr": "--lr", "replay": "--replay", "replay_share": "--replay-share"}
-    values = {k: "OLD.jsonl" if v == "{earlier}" else v for k, v in control.choices.items()}
+    files = {"{earlier}": "OLD.jsonl", "{instruct}": "PROMPTS.jsonl"}
+    values = {k: files.get(v, v) for k, v in control.choices.items()}
     said = [
         f"{options[name]} {value}" if name in options else f"--set {name}={value}"
         for name, value in values.items()

@@ -19,7 +19,16 @@ from gpu_runner.world.sharded_files import StoredTensors, bytes_of
 AT_ONCE: Final = 1 << 26  # bytes that are hashed at a time
 _ELSEWHERE: Final = frozenset(
     {
-        *("model", "data", "eval_data", "general", "mix", "replay", "fisher_data"),  # fingerprints
+        *(
+            "model",
+            "data",
+            "eval_data",
+            "general",
+            "mix",
+            "replay",
+            "replay_prompts",
+            "fisher_data",
+        ),  # fingerprints
         *("runs", "out", "trust_remote_code", "steps", "epochs", "device"),  # are recorded instead
     }
 )

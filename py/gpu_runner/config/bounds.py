@@ -46,8 +46,21 @@ MOST_TOKENS: Final = 256
 LONGEST_TOKEN: Final = 64
 """Characters."""
 _FACTORS: Final = {"rates": (1e-6, 1000.0), "decays": (0.0, 1000.0)}
+SELF: Final = "self"  # in place of old examples: what θ₀ writes before the first step
+OWN_PROMPTS: Final = "data"  # what it answers: the questions of the training examples
+SELF_FILE: Final = "self-replay.jsonl"  # … in the run's directory
 _PATHS: Final = (
-    *("model", "data", "eval_data", "replay", "fisher_data", "out", "runs", "chat_template"),
+    *(
+        "model",
+        "data",
+        "eval_data",
+        "replay",
+        "replay_prompts",
+        "fisher_data",
+        "out",
+        "runs",
+        "chat_template",
+    ),
 )
 
 
@@ -138,9 +151,11 @@ def format_bound(bound: float) -> str:
 def check_used(options: Mapping[str, Any], config: Any) -> None:
     """Refuse settings without effect. Raises `UsageError`; `DataError` for a missing file."""
     penalised = config.l2sp or config.l2sp_pull or config.ewc
+    writes_replay = Path(config.replay or "").name in (SELF, SELF_FILE)
     _check_fisher(config)
     for name, used, remedy in (
         ("replay_share", config.replay, "give --replay the file of examples to mix in"),
+        ("replay_prompts", writes_replay, "give --replay self"),
         ("fisher_rows", config.ewc, "give --ewc a strength"),
         ("anchor_in_memory", penalised, "give --l2sp, --l2sp-pull or --ewc a strength"),
         ("kl_on", config.kl, "give --kl a strength"),
@@ -324,7 +339,13 @@ def processes() -> int:
 
 def _check_sources(config: Any) -> None:
     general = tuple(file for _, file in config.general or ())
-    for given in (config.eval_data, config.replay, config.fisher_data, *general):
+    for given in (
+        config.eval_data,
+        config.replay,
+        config.replay_prompts,
+        config.fisher_data,
+        *general,
+    ):
         if given and parse(given).weight != 1:
             raise UsageError(
                 f"{given}: only training data has a weight: give it to --data or --mix."

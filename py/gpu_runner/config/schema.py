@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, Literal
 from gpu_runner.config import bounds, source
 from gpu_runner.config.bounds import (
     MOST_STEPS,
+    OWN_PROMPTS,
+    SELF,
     TABLES,
     CheckpointFiles,
     Checkpointing,
@@ -41,8 +43,6 @@ MEMORY: Final = "Memory and speed"
 EVALUATION: Final = "Evaluation"
 OUTPUT: Final = "Output and checkpoints"
 DEMO: Final = "demo"  # the model, and the task it is fine-tuned on
-SELF: Final = "self"  # in place of old examples: what θ₀ writes before the first step
-SELF_FILE: Final = "self-replay.jsonl"  # … in the run's directory
 INSTRUCT: Final = "instruct"  # the instruction examples shipped for a real language model
 
 
@@ -73,6 +73,10 @@ class TrainConfig:
     replay: Annotated[
         str | None,
         SettingSpec("Old examples mixed into training; self: θ₀ writes some first.", DATA),
+    ] = None
+    replay_prompts: Annotated[
+        str | None,
+        SettingSpec("What θ₀ answers for --replay self: data, or a file; else no prompts.", DATA),
     ] = None
     replay_share: Annotated[float, SettingSpec("Share of replayed tokens", DATA, 0.001, 0.9)] = 0.1
     chat_template: Annotated[
@@ -340,6 +344,9 @@ class TrainConfig:
             mix=self.mix and tuple(str(source.anchored(more)) for more in self.mix),
             eval_data=source.anchored(self.eval_data),
             replay=self.replay if self.replay == SELF else source.anchored(self.replay),
+            replay_prompts=self.replay_prompts
+            if self.replay_prompts == OWN_PROMPTS
+            else source.anchored(self.replay_prompts),
             fisher_data=source.anchored(self.fisher_data),
             chat_template=absolute(self.chat_template),
             general=general,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner import demo
-from gpu_runner.config.schema import DEMO, INSTRUCT, SELF, SELF_FILE, TrainConfig
+from gpu_runner.config.bounds import OWN_PROMPTS, SELF, SELF_FILE
+from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.config.source import parse
 from gpu_runner.data import cache, combine, sampled
 from gpu_runner.data.chat.template import check_program
@@ -85,7 +86,11 @@ def load_datasets(
     If one of its sources is large, the training set is on disk; so is each large held-out set.
     """
     named = _find_sources(config)
-    _check_apart([*named.trained, *named.replay], [*named.held_out, *named.general.values()])
+    asked = config.replay_prompts
+    prompts = [(f"--replay-prompts {asked}", asked)] if asked and asked != OWN_PROMPTS else []
+    _check_apart(
+        [*named.trained, *named.replay, *prompts], [*named.held_out, *named.general.values()]
+    )
     loader = _Loader(encoder, progress, config.skip_bad_rows, config.eval_rows)
     large = any(cache.is_large(source) for _, source in (*named.trained, *named.replay))
     sources = [loader.encode(source, large=large) for _, source in named.trained]

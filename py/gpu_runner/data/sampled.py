@@ -46,8 +46,12 @@ def read(file: Path) -> EncodedDataset:
             raise DataError(
                 f"{file}, line {number}: it has no tokens that a model wrote: start a new run."
             )
+        asked = found.get("asked", 1)
+        if not _is_token(asked) or not 0 < asked < len(tokens):
+            raise DataError(f"{file}, line {number}: its prompt is no part of it: start a new run.")
         rows.append({"text": str(found.get("text", ""))})
-        examples.append(Example(tuple(tokens), (False, *[True] * (len(tokens) - 1))))
+        trained = (*[False] * asked, *[True] * (len(tokens) - asked))
+        examples.append(Example(tuple(tokens), trained))
         places.append(f"{file.name}, line {number}")
     if not rows:
         raise DataError(f"{file} has no rows: start a new run.")

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpu_runner.config.bounds import TABLES
-from gpu_runner.config.schema import SELF
+from gpu_runner.config.bounds import SELF, TABLES
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.optim.optimizer import describe_factors
@@ -210,7 +209,8 @@ def _preparation(plan: RunPlan, seconds: float) -> str:
     found = []
     if plan.config.replay == SELF:
         rows = counted(plan.train.replayed_rows, "row")
-        found.append(f"θ₀ writes {rows} of {plan.train.examples.lengths[-1]} tokens, or more")
+        what = "answers" if plan.config.replay_prompts else "writes"
+        found.append(f"θ₀ {what} {rows} of {plan.train.examples.lengths[-1]} tokens, or more")
     if plan.config.kl:
         count = counted(len(plan.reference_rows()), "example")
         size = format_bytes(plan.reference_bytes)

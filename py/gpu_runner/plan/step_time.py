@@ -12,7 +12,7 @@ from typing import Final
 import torch
 
 from gpu_runner.checkpoint.directory import time_writing
-from gpu_runner.config.schema import SELF
+from gpu_runner.config.bounds import SELF
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.device_speed import PEAK_SECONDS, best_matmul_flops, measure_bandwidth
 from gpu_runner.plan.intervals import Costs

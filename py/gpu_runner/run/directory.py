@@ -21,9 +21,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
-from gpu_runner.config.bounds import check_config
+from gpu_runner.config.bounds import SELF_FILE, check_config
 from gpu_runner.config.load import load_record
-from gpu_runner.config.schema import SELF_FILE, TrainConfig
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME, RUN_ID_ENV, new_run_id
 from gpu_runner.log.tail import LOG_NAME, writer_alive

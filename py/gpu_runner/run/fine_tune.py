@@ -29,7 +29,8 @@ from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.checkpoint.sharded_directory import HELD_OUT
 from gpu_runner.checkpoint.training_state import History
-from gpu_runner.config.schema import SELF, SELF_FILE, TrainConfig
+from gpu_runner.config.bounds import SELF, SELF_FILE
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.dataset import TASK, EncodedDataset
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.feed import Feed

@@ -8,26 +8,32 @@ from θ₀ at temperature 1, up to an end token. Whatever token that is decides 
     <|endoftext|>       else, where the vocabulary has it: it stands between texts of pre-training
     any ordinary token  else, drawn uniformly for each row (arXiv 2305.17888)
 
-No template is used and no prompt: rows are plain text for a chat model too. They are kept in the
-run's directory as tokens, since text may be divided into others, and are trained whole.
+With --replay-prompts each row is a question of those examples, as the model reads it, and θ₀'s
+answer, which alone is trained: a chat model then keeps how it answers (arXiv 2403.01244). Questions
+of the task itself are answered as before training, against what is to be learned.
+
+Rows are kept in the run's directory as tokens, since text may be divided into others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 
+from gpu_runner.config.bounds import OWN_PROMPTS
+from gpu_runner.data import run_data
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.sampled import MOST_ROWS
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.model.blocks import as_written
 from gpu_runner.plan.plan import RunPlan
+from gpu_runner.text import counted
 from gpu_runner.train.evaluate import Progress, end_tokens
 from gpu_runner.world import World
 
@@ -35,6 +41,8 @@ AT_ONCE: Final = 32
 """Rows that are sampled together."""
 _SEPARATOR: Final = "<|endoftext|>"
 _PROBE: Final = "Hello"
+Begins = Callable[[torch.Generator], list[list[int]]]
+"""Draws the tokens with which each row of a batch begins."""
 
 
 def write_rows(plan: RunPlan, model: Any, file: Path, world: World, progress: Progress) -> str:
@@ -45,16 +53,17 @@ def write_rows(plan: RunPlan, model: Any, file: Path, world: World, progress: Pr
     """
     longest = plan.train.examples.lengths[-1]  # of the rows that stand in for these
     needed = plan.train.replayed_rows * longest
-    begins, what = _start(plan)
-    rows: list[list[int]] = []
+    begins, what = _prompts(plan, longest) if plan.config.replay_prompts else _start(plan)
+    rows: list[tuple[list[int], int]] = []
     turn = tokens = 0
     while len(rows) < MOST_ROWS and tokens < needed:
         number = turn * world.size + world.rank
+        random = torch.Generator().manual_seed(plan.config.seed + number)
         found = world.run(
-            _sample, model, begins, longest - 1, plan.config.seed + number, plan.tokenizer
+            _sample, model, begins(random), longest, plan.config.seed + number, plan.tokenizer
         )
         rows += [row for part in world.everyones(found) for row in part]
-        tokens, turn = sum(map(len, rows)), turn + 1
+        tokens, turn = sum(len(row) for row, _ in rows), turn + 1
         if not rows:
             raise DataError(
                 f"--replay self: {plan.source.name} writes nothing after {what}: it ends at once."
@@ -65,8 +74,8 @@ def write_rows(plan: RunPlan, model: Any, file: Path, world: World, progress: Pr
     return f"{len(rows):,} rows of {tokens:,} tokens, each begun with {what}"
 
 
-def _start(plan: RunPlan) -> tuple[Callable[[torch.Generator], Tensor], str]:
-    """Return what draws the first tokens of rows (B, 1), and what they are."""
+def _start(plan: RunPlan) -> tuple[Begins, str]:
+    """Return what draws the first token of each row of a batch, and what it is."""
     tokenizer = plan.tokenizer
     token = tokenizer.bos_token
     if token and plan.encoder.has_template:
@@ -75,76 +84,98 @@ def _start(plan: RunPlan) -> tuple[Callable[[torch.Generator], Tensor], str]:
     known = tokenizer.get_vocab()
     token = token or (_SEPARATOR if _SEPARATOR in known else None)
     if token is not None:
-        return lambda _: torch.full((AT_ONCE, 1), known[token]), token
-    ordinary = torch.tensor(sorted(set(known.values()) - {*tokenizer.all_special_ids}))
+        return lambda _: [[known[token]]] * AT_ONCE, token
+    ordinary = sorted(set(known.values()) - {*tokenizer.all_special_ids})
+    return partial(_draw, [[one] for one in ordinary]), "a random token"
 
-    def draw(random: torch.Generator) -> Tensor:
-        return ordinary[torch.randint(len(ordinary), (AT_ONCE, 1), generator=random)]
 
-    return draw, "a random token"
+def _draw(these: Sequence[list[int]], random: torch.Generator) -> list[list[int]]:
+    return [these[i] for i in torch.randint(len(these), (AT_ONCE,), generator=random)]
+
+
+def _prompts(plan: RunPlan, longest: int) -> tuple[Begins, str]:
+    """Return what draws prompts of at most half a row. Raises `DataError` if there are none."""
+    given = plan.config.replay_prompts
+    if given == OWN_PROMPTS:
+        rows: Sequence[Any] = plan.train.rows[: len(plan.train.rows) - plan.train.replayed_rows]
+        which = "the training examples"
+    else:
+        rows = run_data.load_whole("prompts", str(given), plan.config, plan.encoder).rows
+        which = Path(str(given)).name
+    texts = dict.fromkeys(plan.encoder.prompt_text(row) for row in rows)
+    read = [plan.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    short = [one for one in read if 0 < len(one) <= longest // 2]
+    if not short:
+        raise DataError(
+            f"--replay-prompts {given}: no prompt has from 1 to {longest // 2} tokens, half of a"
+            " row that θ₀ writes. Give shorter ones, or a larger --seq-len."
+        )
+    return partial(_draw, short), f"one of {counted(len(short), 'prompt')} of {which}"
 
 
 def _sample(
-    model: Any,
-    begins: Callable[[torch.Generator], Tensor],
-    new_tokens: int,
-    seed: int,
-    tokenizer: Any,
-) -> list[list[int]]:
-    """Return the rows of a batch, each up to its end token; those that end at once are left out.
+    model: Any, begun: list[list[int]], longest: int, seed: int, tokenizer: Any
+) -> list[tuple[list[int], int]]:
+    """Return the rows of a batch, each up to its end token, and how many tokens it had begun with.
 
-    Every process computes as many tokens, however early rows end: weights are gathered for all.
+    Those that end at once are left out. Every process computes as many tokens, however early rows
+    end: weights are gathered for all.
     """
-    ids = begins(torch.Generator().manual_seed(seed)).to(model.device)
+    most, pad = max(map(len, begun)), pad_token(tokenizer)
+    ids = [[pad] * (most - len(row)) + row for row in begun]
+    seen = [[0] * (most - len(row)) + [1] * len(row) for row in begun]
     ends = end_tokens(model) | {tokenizer.eos_token_id, tokenizer.get_vocab().get(_SEPARATOR)}
-    was_training = model.training
+    padded, was_training = min(map(len, begun)) < most, model.training
     model.eval()
     try:
-        with torch.no_grad(), as_written(model), _endless(model), _seeded(model, seed):
+        with torch.no_grad(), as_written(model), _sampling(model, seed, padded=padded):
             output = model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=new_tokens,
+                input_ids=torch.tensor(ids, device=model.device),
+                attention_mask=torch.tensor(seen, device=model.device),
+                max_new_tokens=longest - most,
                 do_sample=True,
                 top_k=0,
-                pad_token_id=pad_token(tokenizer),
+                pad_token_id=pad,
             )
     finally:
         model.train(was_training)
     rows = []
-    for row in output.tolist():
-        end = next((place for place, token in enumerate(row) if place and token in ends), len(row))
-        if end > 1:
-            rows.append(row[: end + 1])
+    for begin, tokens in zip(begun, output[:, most:].tolist(), strict=True):
+        end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+        if end:
+            rows.append((begin + tokens[: end + 1], len(begin)))
     return rows
 
 
 @contextmanager
-def _endless(model: Any) -> Iterator[None]:
-    """Generate on after end tokens inside, without the settings that the model brings."""
-    before = model.generation_config
+def _sampling(model: Any, seed: int, *, padded: bool) -> Iterator[None]:
+    """Generate on after end tokens inside, without the settings that the model brings.
+
+    Where rows are `padded` on the left, with an attention that can tell.
+    """
+    before, attention = model.generation_config, model.config._attn_implementation
     model.generation_config = type(before)()
+    if padded:
+        model.set_attn_implementation("eager")
     try:
-        yield
+        with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
     finally:
         model.generation_config = before
+        if padded:
+            model.set_attn_implementation(attention)
 
 
-@contextmanager
-def _seeded(model: Any, seed: int) -> Iterator[None]:
-    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _write(file: Path, rows: list[list[int]], tokenizer: Any) -> None:
+def _write(file: Path, rows: list[tuple[list[int], int]], tokenizer: Any) -> None:
     """Write the file, whole or not at all."""
     unfinished = file.with_name(f"{file.name}.tmp")
     try:
         with unfinished.open("w", encoding="utf-8") as lines:
-            for row in rows:
+            for row, asked in rows:
                 text = tokenizer.decode(row, skip_special_tokens=True)
-                lines.write(json.dumps({"tokens": row, "text": text}, ensure_ascii=False) + "\n")
+                line = {"tokens": row, "asked": asked, "text": text}
+                lines.write(json.dumps(line, ensure_ascii=False) + "\n")
         unfinished.replace(file)
     except OSError as error:
         raise SystemFailure(f"{file} cannot be written ({error.strerror}): make room.") from None

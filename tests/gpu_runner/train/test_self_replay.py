@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,8 @@ from safetensors.torch import load_file
 import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data import sampled
-from gpu_runner.errors import DataError
+from gpu_runner.data import run_data, sampled
+from gpu_runner.errors import DataError, UsageError
 from gpu_runner.plan.plan import RunPlan, make_plan
 from gpu_runner.plan.report import show_plan
 from gpu_runner.run.fine_tune import fine_tune
@@ -74,12 +75,66 @@ def _same(config: TrainConfig) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_rows_of_one(make: Make, tmp_path: Path) -> None:
+def test_a_prompted_row_is_a_question_and_the_answer_alone_is_trained(
+    make: Make,
+    console: Console,
+    stop_after: Callable[[int], Console],
+    cats_file: Path,
+    tmp_path: Path,
+) -> None:
+    for prompts in ("data", str(cats_file)):
+        config = make(runs=str(tmp_path / Path(prompts).stem), replay_prompts=prompts)
+        fine_tune(config, stop_after(4))
+        run = the_run(config)
+        assert ", each begun with one of " in said(run)
+        lines = (run / "self-replay.jsonl").read_text("utf-8").splitlines()
+        rows = list(map(json.loads, lines))
+        asked = {tuple(row["tokens"][: row["asked"]]) for row in rows}
+        assert asked <= questions(make_plan(make()), prompts)
+        replay = sampled.read(run / "self-replay.jsonl")
+        for row, example in zip(rows, replay.examples, strict=True):
+            assert example.trained.index(True) == row["asked"] < len(example.ids)
+            assert all(example.trained[row["asked"] :])
+        before = (run / "self-replay.jsonl").read_bytes()
+        resume(run, console)
+        assert (run / "self-replay.jsonl").read_bytes() == before
+
+
+def questions(plan: RunPlan, prompts: str) -> set[tuple[int, ...]]:
+    """The tokens of each prompt as the model reads it."""
+    rows = (
+        plan.train.rows
+        if prompts == "data"
+        else run_data.load_whole("", prompts, plan.config, plan.encoder).rows
+    )
+    texts = [plan.encoder.prompt_text(row) for row in rows]
+    return {tuple(plan.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts}
+
+
+def test_prompts_without_room_for_an_answer_are_refused(model_dir: Path) -> None:
+    plan, _ = of_one_token(model_dir, 5)
+    asked = replace(plan, config=replace(plan.config, replay_prompts="data"))
+    with pytest.raises(DataError, match=r"--replay-prompts data: no prompt has from 1 to 1 tokens"):
+        self_replay._prompts(asked, 2)
+
+
+def test_prompts_need_replay_that_the_model_writes(make: Make, cats_file: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"--replay-prompts 'data' has no effect: give --replay self"
+    ):
+        make(replay=str(cats_file), replay_prompts="data")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompts", [None, "data"])
+def test_two_processes_write_the_rows_of_one(
+    prompts: str | None, make: Make, tmp_path: Path
+) -> None:
     rows = []
     for processes in (1, 2):
         config = make(runs=str(tmp_path / str(processes)), grad_accum=2)
         options = {k: v for k, v in config.as_json().items() if k in _same(config) or k == "replay"}
-        options |= {"grad_accum": 2, "sample_tokens": 0, "general": ()}
+        options |= {"replay_prompts": prompts, "grad_accum": 2, "sample_tokens": 0, "general": ()}
         for child in together(train_here, options, processes):
             child.join()
             assert child.exitcode == 0
@@ -103,7 +158,7 @@ def start(bos: str | None, question: str, *known: str) -> tuple[set[int], str]:
     encoder = SimpleNamespace(has_template=True, render_question=lambda _: question)
     plan: Any = SimpleNamespace(tokenizer=tokenizer, encoder=encoder)
     draw, what = self_replay._start(plan)
-    return set(draw(torch.Generator().manual_seed(0)).flatten().tolist()), what
+    return {token for (token,) in draw(torch.Generator().manual_seed(0))}, what
 
 
 def test_rows_begin_with_bos_unless_that_begins_turns() -> None:
@@ -147,6 +202,12 @@ def test_a_model_that_ends_at_once_is_refused(model_dir: Path, tmp_path: Path) -
 def _end(model_dir: Path) -> int:
     end: int = json.loads((model_dir / "config.json").read_text("utf-8"))["eos_token_id"]
     return end
+
+
+def test_a_prompt_that_is_no_part_of_its_row_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text('{"tokens": [1, 2], "asked": 2}', "utf-8")
+    with pytest.raises(DataError, match="line 1: its prompt is no part of it"):
+        sampled.read(tmp_path / "rows")
 
 
 @pytest.mark.parametrize("line", ['{"text": "a"}', '{"tokens": [1]}', '{"tokens": [1, -2]}', "?"])
