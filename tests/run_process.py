@@ -315,6 +315,28 @@ def wait_until_standing(*started: Any) -> None:
         time.sleep(0.005)
 
 
+def begin_apart(options_and_changes: tuple[dict[str, Any], dict[str, Any], str]) -> None:
+    """A new run, or one that goes on, whose process 1 is given something else than process 0.
+
+    What each of them hears goes to a folder, as a file named by its number.
+    """
+    from gpu_runner.config.load import resolve
+    from gpu_runner.errors import RunnerError
+    from gpu_runner.run.fine_tune import fine_tune
+    from gpu_runner.run.resume import resume
+
+    options, changes, folder = options_and_changes
+    rank = os.environ["RANK"]
+    given = options | (changes if rank == "1" else {})
+    try:
+        if "run" in given:
+            resume(Path(given["run"]), _quiet_console())
+        else:
+            fine_tune(resolve(given), _quiet_console())
+    except RunnerError as error:
+        (Path(folder) / rank).write_text(str(error), "utf-8")
+
+
 def train_with_short_beats(options: dict[str, Any]) -> None:
     """The same, with a sign of life twice a second."""
     from gpu_runner.run import control, recorder

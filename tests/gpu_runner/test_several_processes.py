@@ -1,5 +1,7 @@
 """The same run on one process and on two: the number of processes never changes the result."""
 
+import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import matrix
 from gpu_runner.run.run_models import load_trained
 from run_process import (
     Command,
+    begin_apart,
     events,
     late_share,
     losses,
@@ -213,6 +216,45 @@ def test_a_run_goes_on_with_two_then_one_then_two_processes(
     resumed = [event["from_step"] for event in events(run) if event["kind"] == "run.resume"]
     assert len(resumed) == 2
     assert all(step % 6 == 0 and step >= 6 for step in resumed)
+
+
+def heard(options: dict[str, Any], changes: dict[str, Any], folder: Path) -> str:
+    """What both processes say, where one is given something else; no run is begun."""
+    folder.mkdir()
+    for child in together(begin_apart, (options, changes, str(folder))):
+        child.join()
+    one, two = ((folder / rank).read_text("utf-8") for rank in "01")
+    assert one == two
+    assert not list((folder / "runs").rglob("events.jsonl"))
+    return one
+
+
+@pytest.mark.parametrize("what", ["settings", "examples", "model"])
+def test_processes_that_differ_are_refused_before_the_first_step(
+    what: str, model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path
+) -> None:
+    options = {"model": str(model_dir), "data": str(sums_file), "general": (), "steps": 2}
+    options |= {"runs": str(tmp_path / "said" / "runs"), "grad_accum": 2, "sample_tokens": 0}
+    other = Path(shutil.copytree(model_dir, tmp_path / "model"))
+    weights = load_file(other / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, other / "model.safetensors")
+    changes, said = {
+        "settings": ({"lr": 2e-3}, r"differ in --lr: .+ and 0\.002\. Start all of them"),
+        "examples": ({"data": str(cats_file)}, r"differ in the examples: '\w{12}' and '\w{12}'"),
+        "model": ({"model": str(other)}, r"differ in the model: '[\d,]+ bytes, sha256 \w{12}' and"),
+    }[what]
+    assert re.match("process 0 and process 1 " + said, heard(options, changes, tmp_path / "said"))
+
+
+def test_processes_with_other_checkpoints_are_refused(alone: Path, tmp_path: Path) -> None:
+    mine, other = (Path(shutil.copytree(alone, tmp_path / name)) for name in ("mine", "other"))
+    for run in (mine, other):
+        (run / "finished").unlink()
+        (run / "events.jsonl").unlink()
+    newest = max((other / "checkpoints").iterdir())
+    shutil.rmtree(newest)
+    said = heard({"run": str(mine)}, {"run": str(other)}, tmp_path / "said")
+    assert re.search(rf"differ in the checkpoint: '{newest.name}: \w{{12}}' and '.*: none'", said)
 
 
 @pytest.mark.parametrize("start", matrix([runner, torchrun], runner))

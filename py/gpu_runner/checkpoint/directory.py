@@ -27,7 +27,7 @@ from gpu_runner.plain import read_whole
 from unfrozen.units import format_bytes
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
     from gpu_runner.world.sharded_files import Written
 
@@ -154,9 +154,28 @@ def time_writing(folder: Path, size_bytes: int) -> float:
     return seconds * max(1.0, size_bytes / size)
 
 
+def check_room(final: Path, model: Any, stored_as: dtype | None = None) -> None:
+    """Refuse to write the weights of `model` where they do not fit. Raises `SystemFailure`.
+
+    They are `stored_as` that, in their own dtype if None.
+    """
+    needed = sum(p.numel() * (stored_as or p.dtype).itemsize for p in model.parameters())
+    free = _free(final)
+    if needed > free:
+        raise SystemFailure(
+            f"{final} needs {format_bytes(needed)} for its weights, and {format_bytes(free)} are"
+            " free there: make room, or write it elsewhere."
+        )
+
+
+def _free(final: Path) -> int:
+    there = next((place for place in final.absolute().parents if place.exists()), Path.cwd())
+    return shutil.disk_usage(there).free
+
+
 def _refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:
     """Return the error for a `final` that the operating system did not let us write."""
-    free = shutil.disk_usage(final.parent if final.parent.exists() else Path.cwd()).free
+    free = _free(final)
     return SystemFailure(
         f"{final} could not be written ({error}); {format_bytes(free)} are free there."
         f" Make room, or choose another --runs or --out.{intact}"

@@ -17,7 +17,9 @@ from typing import Any, Final
 from gpu_runner.world.sharded_files import StoredTensors, bytes_of
 
 AT_ONCE: Final = 1 << 26  # bytes that are hashed at a time
-_ELSEWHERE: Final = frozenset(
+_PARTS: Final = 256
+_PART_BYTES: Final = 4096
+ELSEWHERE: Final = frozenset(
     {
         *(
             "model",
@@ -36,6 +38,19 @@ _OF_THE_STATE: Final = ("optimizer", "params", "rounding")
 """Choices that say what the tensors of a checkpoint are."""
 _CHOSEN: Final = ("eval_every", "save_every")
 """None in a checkpoint that is older than the run's own choice of them."""
+
+
+def sampled(files: Iterable[Path]) -> str:
+    """Return the sizes of files and a hash of parts all over them: what tells models apart."""
+    digest, sizes = hashlib.sha256(), []
+    for file in sorted(files, key=lambda file: file.name):
+        size = file.stat().st_size
+        sizes.append(size)
+        with file.open("rb") as stream:
+            for part in range(_PARTS):
+                stream.seek(size * part // _PARTS)
+                digest.update(stream.read(_PART_BYTES))
+    return f"{sum(sizes):,} bytes, sha256 {digest.hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +152,7 @@ def changes(before: Origins, now: Origins) -> Changes:
             " on, not from step 0",
         )
     found.kinds = _different(before.choices, now.choices, _OF_THE_STATE)
-    others = sorted((before.choices.keys() & now.choices.keys()) - _ELSEWHERE - {*_OF_THE_STATE})
+    others = sorted((before.choices.keys() & now.choices.keys()) - ELSEWHERE - {*_OF_THE_STATE})
     others = [name for name in others if name not in _CHOSEN or before.choices[name] is not None]
     if changed := _different(before.choices, now.choices, others):
         found.notes.append(f"Choices that hold from here on: {', '.join(changed)}.")

@@ -275,6 +275,7 @@ def blend(
     after = load_trained(run, options.step, device, trusted=trusted, averaged=options.ema)
     before = load_initial(run, device, trusted=trusted)
     _check_same(before, after)
+    checkpoint.check_room(options.out or run / "blend", after.model)
     fixed = _own_alphas(after.model, options.parts)
     evaluator = _evaluator(run, after, device)
     logged = logged_ends(run, options, evaluator)

@@ -20,7 +20,7 @@ import torch
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.directory import Saved
-from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
+from gpu_runner.errors import CheckpointError, UsageError
 from gpu_runner.log.tail import LOG_NAME, MOST_LINE_BYTES, parse
 from gpu_runner.model import sharded_load
 from gpu_runner.model.gguf_file import TYPES, GgufModel, GgufType
@@ -89,6 +89,7 @@ def export_model(
         write_card(directory, run, f"It is {model_title(run, place)}.", scores)
 
     where = out or run / "export" / "hf"
+    checkpoint.check_room(where, found.model, wide)
     saved = checkpoint.publish(where, fill, private=False)
     return ExportedModel(saved, *_ask_again(run, saved, step, logged.samples))
 
@@ -99,13 +100,14 @@ def _export_average(
     found = load_trained(run, step, CPU, averaged=True)
     model = found.model.to(DTYPES[dtype]) if dtype else found.model
 
+    where = out or run / "export" / "hf"
+    checkpoint.check_room(where, model)
+
     def fill(directory: Path) -> None:
         save(model, found.tokenizer, directory)
         write_card(directory, run, f"Its weights are the {found.name}.", ())
 
-    return ExportedModel(
-        checkpoint.publish(out or run / "export" / "hf", fill, private=False), 0, 0
-    )
+    return ExportedModel(checkpoint.publish(where, fill, private=False), 0, 0)
 
 
 def _ask_again(
@@ -227,13 +229,13 @@ def export_gguf(
     else:
         trained, run = load_written(run, CPU)
     end = _trained_end(run)
-    with _new_file(file) as unfinished:
-        GgufModel(trained.model, trained.tokenizer, run.name, end).write(unfinished, chosen)
-        difference, same, prompts = _compare(trained, unfinished, run)
-        unfinished.replace(file)
-    modelfile = file.with_name(f"{file.stem}.Modelfile")
     stop = "" if end is None else f"PARAMETER stop {json.dumps(trained.tokenizer.decode([end]))}\n"
-    modelfile.write_text(f"FROM ./{file.name}\n{stop}PARAMETER temperature 0\n", "utf-8")
+    modelfile = file.with_suffix(".Modelfile")
+    checkpoint.check_room(file, trained.model, torch.int8 if chosen == "q8_0" else torch.bfloat16)
+    with _new_files(file, modelfile) as (unfinished, beside):
+        GgufModel(trained.model, trained.tokenizer, run.name, end).write(unfinished, chosen)
+        beside.write_text(f"FROM ./{file.name}\n{stop}PARAMETER temperature 0\n", "utf-8")
+        difference, same, prompts = _compare(trained, unfinished, run)
     return ExportedGguf(file, modelfile, file.stat().st_size, prompts, difference, same)
 
 
@@ -251,17 +253,20 @@ def _check(file: Path, kind: str) -> GgufType:
 
 
 @contextmanager
-def _new_file(file: Path) -> Iterator[Path]:
-    """Yield where to write; afterwards nothing is there. Raises `SystemFailure`."""
-    unfinished = file.with_name(f".{file.stem}{_UNFINISHED}.gguf")
+def _new_files(*files: Path) -> Iterator[list[Path]]:
+    """Yield where to write; then all of it appears, or nothing. Raises `SystemFailure`."""
+    unfinished = [file.with_name(f".{file.stem}{_UNFINISHED}{file.suffix}") for file in files]
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        files[0].parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
+        for written, file in zip(unfinished, files, strict=True):
+            written.replace(file)
     except OSError as error:
-        raise SystemFailure(f"{file} cannot be written ({error.strerror}).") from None
+        raise checkpoint.write_failure(files[0], error) from None
     finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+        for written in unfinished:
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
 
 
 def _trained_end(run: Path) -> int | None:

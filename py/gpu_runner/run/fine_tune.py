@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +26,8 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from gpu_runner.checkpoint.directory import time_writing
-from gpu_runner.checkpoint.origins import Origins, fingerprint
+from gpu_runner.checkpoint.directory import MANIFEST, time_writing
+from gpu_runner.checkpoint.origins import ELSEWHERE, Origins, fingerprint, sampled
 from gpu_runner.checkpoint.sharded_directory import HELD_OUT
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.bounds import SELF, SELF_FILE
@@ -91,7 +92,11 @@ from gpu_runner.text import printable
 from gpu_runner.train import fisher, reference, self_replay
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.gradients import FIRST_SCALE, GradientCheck
-from gpu_runner.train.initial_weights import InitialWeights, find_initial_weights
+from gpu_runner.train.initial_weights import (
+    InitialWeights,
+    find_initial_weights,
+    published_folder,
+)
 from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.reference import HeldOutReference
@@ -99,6 +104,8 @@ from gpu_runner.train.step_position import StepPosition
 from gpu_runner.world import World, join
 from gpu_runner.world.peers import report
 
+LOCAL: Final = frozenset(("runs", "out", "trust_remote_code", "price", "currency"))
+"""Settings that change nothing that is trained."""
 SAMPLED_ROWS: Final = 2
 """Held-out examples whose prompts are continued when no prompts are given."""
 LOOKED_AT: Final = 64
@@ -115,6 +122,7 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
         console = console if world.first else Console(quiet=True)
         with show_reading(console) as progress:
             plan = make_plan(config, world.rank, world.size, predict_by_tracing, progress)
+        check_alike(plan, world)
         plan = choose_compile(plan, world, console)
         world.on_first(lambda: check_output(config.out))
         directory = world.on_first(lambda: make_directory(plan.config))
@@ -143,12 +151,38 @@ def join_world(config: TrainConfig) -> Iterator[World]:
     configure_torch(config, device)
     world = join(device, config.shard_size)
     try:
+        apart = {*ELSEWHERE, *LOCAL} - {"steps", "epochs"}
+        world.agree({f"--{k}": v for k, v in config.as_json().items() if k not in apart})
         check_processes(config, world)
         yield world
     except BaseException as error:
         world.fail(error)
         raise
     world.close()
+
+
+def check_alike(plan: RunPlan, world: World, saved: Path | None = None) -> None:
+    """Refuse processes that read other examples, another model or other checkpoints.
+
+    Where machines have copies of their own, one may be older. `saved` is the checkpoint to go on
+    from. Raises `UsageError` on all processes, before the first step.
+    """
+    if world.size == 1:
+        return
+    place = Path(plan.source.place)
+    if plan.source.kind == "hub":
+        place = published_folder(plan.source, Path()) or place
+    files = [place] if place.is_file() else place.glob("*.safetensors")
+    manifest = (saved or place) / MANIFEST
+    sealed = sha256(manifest.read_bytes()).hexdigest()[:12] if manifest.is_file() else "none"
+    world.agree(
+        {
+            "the examples": plan.train.sha256[:12],
+            **{f"the held-out set {name}": rows.sha256[:12] for name, rows in plan.suites.items()},
+            "the model": sampled(files),
+            "the checkpoint": saved and f"{saved.name}: {sealed}",
+        }
+    )
 
 
 def check_processes(config: TrainConfig, world: World) -> None:
@@ -331,8 +365,7 @@ def setup(
 
 def _origins(plan: RunPlan, pretrained: InitialWeights, world: World) -> Origins:
     """Describe what the run is made of; θ₀ is read once."""
-    away = dict.fromkeys(("runs", "out", "trust_remote_code", "price", "currency"))
-    choices = {k: v for k, v in plan.config.as_json().items() if k not in away}
+    choices = {k: v for k, v in plan.config.as_json().items() if k not in LOCAL}
     computed = {
         **versions(),
         "device": plan.device.type,

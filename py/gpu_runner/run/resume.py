@@ -41,6 +41,7 @@ from gpu_runner.run.directory import (
 )
 from gpu_runner.run.fine_tune import (
     PreparedRun,
+    check_alike,
     describe_sets,
     fit,
     join_world,
@@ -105,6 +106,7 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
         world.on_first(lambda: check_output(config.out))
         with show_reading(console) as progress:
             plan = make_plan(config, world.rank, world.size, predict_by_tracing, progress)
+        check_alike(plan, world, found.path and directory / CHECKPOINTS / found.path.name)
         source = plan.source
         if found.path is not None:
             source = Source("directory", source.name, str(found.path), trusted=options.trusted)

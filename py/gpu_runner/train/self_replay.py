@@ -94,7 +94,7 @@ def _draw(these: Sequence[list[int]], random: torch.Generator) -> list[list[int]
 
 
 def _prompts(plan: RunPlan, longest: int) -> tuple[Begins, str]:
-    """Return what draws prompts of at most half a row. Raises `DataError` if there are none."""
+    """Return what draws prompts of at most three quarters of a row. Raises `DataError` for none."""
     given = plan.config.replay_prompts
     if given == OWN_PROMPTS:
         rows: Sequence[Any] = plan.train.rows[: len(plan.train.rows) - plan.train.replayed_rows]
@@ -104,11 +104,12 @@ def _prompts(plan: RunPlan, longest: int) -> tuple[Begins, str]:
         which = Path(str(given)).name
     texts = dict.fromkeys(plan.encoder.prompt_text(row) for row in rows)
     read = [plan.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    short = [one for one in read if 0 < len(one) <= longest // 2]
+    most = longest * 3 // 4
+    short = [one for one in read if 0 < len(one) <= most]
     if not short:
         raise DataError(
-            f"--replay-prompts {given}: no prompt has from 1 to {longest // 2} tokens, half of a"
-            " row that θ₀ writes. Give shorter ones, or a larger --seq-len."
+            f"--replay-prompts {given}: no prompt has from 1 to {most} tokens, three quarters"
+            f" of the {longest} of a row. Give shorter ones, or a larger --seq-len."
         )
     return partial(_draw, short), f"one of {counted(len(short), 'prompt')} of {which}"
 

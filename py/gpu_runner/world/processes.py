@@ -305,6 +305,18 @@ class World:
         dist.all_gather_object(everyone, mine)
         return everyone
 
+    def agree(self, mine: Mapping[str, object]) -> None:
+        """Refuse to go on where processes differ in what they name. Raises `UsageError` on all."""
+        first, *others = self.everyones(dict(mine))
+        for rank, other in enumerate(others, 1):
+            for name in first:
+                if first[name] != other[name]:
+                    text = (
+                        f"process 0 and process {rank} differ in {name}: {first[name]!r} and"
+                        f" {other[name]!r}. Start all of them with the same settings and files."
+                    )
+                    raise everyones(UsageError(text))
+
     def own_random_states(self) -> dict[str, Tensor]:
         """The state of this process's random numbers, by name."""
         end = f".{self.rank}" if self.rank else ""

@@ -208,3 +208,10 @@ def test_folders_inside_are_kept(tmp_path: Path) -> None:
     (saved.path / "inner" / "b.bin").unlink()
     with pytest.raises(CheckpointError, match=r"inner/b\.bin is missing"):
         checkpoint.verify(saved.path)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    vast = torch.nn.Linear(1 << 24, 1 << 24, bias=False, device="meta")
+    with pytest.raises(SystemFailure, match=r"hf needs 512 TiB for its weights, and .* are free"):
+        checkpoint.check_room(tmp_path / "export" / "hf", vast, torch.bfloat16)
+    checkpoint.check_room(tmp_path / "hf", torch.nn.Linear(2, 2))

@@ -67,7 +67,7 @@ def test_what_cannot_be_written_is_refused(
 
 def test_nothing_half_written_stays(run: Path, tmp_path: Path, full_disk: int) -> None:
     del full_disk
-    with pytest.raises(SystemFailure, match="cannot be written"):
+    with pytest.raises(SystemFailure, match="could not be written"):
         export_gguf(run, tmp_path / "x.gguf", "f16")
     assert not list(tmp_path.iterdir())
 
