@@ -140,11 +140,10 @@ OWN_RUNS: Final = (
         {"replay": "{earlier}", "replay_share": 0.1, "kl": 1.0},
     ),
     ForgettingControl("kl-task", "KL on the task's rows, λ = 0.1", {"kl": 0.1, "kl_on": "task"}),
-    ForgettingControl("self", "self-generated replay, 10% of the tokens", {"replay": "self"}),
     ForgettingControl(
-        "self-prompts",
-        "the same, as answers to the task's prompts",
-        {"replay": "self", "replay_prompts": "data"},
+        "self",
+        "self-generated replay, 10% of the tokens",
+        {"replay": "self", "replay_prompts": "none"},
     ),
     ForgettingControl("ema", "moving average, 0.99", {"ema": 0.99}, back="ema"),
     ForgettingControl("alpha", "the way back, α chosen", {"ema": 0.99}, back="alpha"),
@@ -174,8 +173,13 @@ TRIALS: Final = {
         + OWN_RUNS
         + (
             ForgettingControl(
+                "self-prompts",
+                "self-generated replay, answers to the task's prompts",
+                {"replay": "self", "replay_prompts": "data"},
+            ),
+            ForgettingControl(
                 "self-chats",
-                "the same, as answers to other prompts",
+                "self-generated replay, answers to other prompts",
                 {"replay": "self", "replay_prompts": "{instruct}"},
             ),
         ),
@@ -331,7 +335,9 @@ def renewed(
         document.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- end of {name} -->")[0].splitlines()
     )
     known = {line.split(" | ")[0].removeprefix("| "): line for line in lines[3:]}
-    known |= {one.title: rows[one.id] for one in controls if one.id in rows}
+    columns = lines[0].count("|")  # one of few seeds may count more
+    cut = {one: "|".join(row.split("|")[:columns]) + "|" for one, row in rows.items()}
+    known |= {one.title: cut[one.id] for one in controls if one.id in rows}
     return "\n".join([*lines[:3], *(known[one.title] for one in controls if one.title in known)])
 
 

@@ -48,6 +48,7 @@ LONGEST_TOKEN: Final = 64
 _FACTORS: Final = {"rates": (1e-6, 1000.0), "decays": (0.0, 1000.0)}
 SELF: Final = "self"  # in place of old examples: what θ₀ writes before the first step
 OWN_PROMPTS: Final = "data"  # what it answers: the questions of the training examples
+NO_PROMPTS: Final = "none"
 SELF_FILE: Final = "self-replay.jsonl"  # … in the run's directory
 _PATHS: Final = (
     *(

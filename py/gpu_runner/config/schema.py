@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from gpu_runner.config import bounds, source
 from gpu_runner.config.bounds import (
     MOST_STEPS,
+    NO_PROMPTS,
     OWN_PROMPTS,
     SELF,
     TABLES,
@@ -76,7 +77,7 @@ class TrainConfig:
     ] = None
     replay_prompts: Annotated[
         str | None,
-        SettingSpec("What θ₀ answers for --replay self: data, or a file; else no prompts.", DATA),
+        SettingSpec("What θ₀ answers for --replay self: data (a chat model), a file, none.", DATA),
     ] = None
     replay_share: Annotated[float, SettingSpec("Share of replayed tokens", DATA, 0.001, 0.9)] = 0.1
     chat_template: Annotated[
@@ -345,7 +346,7 @@ class TrainConfig:
             eval_data=source.anchored(self.eval_data),
             replay=self.replay if self.replay == SELF else source.anchored(self.replay),
             replay_prompts=self.replay_prompts
-            if self.replay_prompts == OWN_PROMPTS
+            if self.replay_prompts in (OWN_PROMPTS, NO_PROMPTS)
             else source.anchored(self.replay_prompts),
             fisher_data=source.anchored(self.fisher_data),
             chat_template=absolute(self.chat_template),

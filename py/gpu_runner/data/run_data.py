@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner import demo
-from gpu_runner.config.bounds import OWN_PROMPTS, SELF, SELF_FILE
+from gpu_runner.config.bounds import NO_PROMPTS, OWN_PROMPTS, SELF, SELF_FILE
 from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.config.source import parse
 from gpu_runner.data import cache, combine, sampled
@@ -87,7 +87,11 @@ def load_datasets(
     """
     named = _find_sources(config)
     asked = config.replay_prompts
-    prompts = [(f"--replay-prompts {asked}", asked)] if asked and asked != OWN_PROMPTS else []
+    prompts = (
+        [(f"--replay-prompts {asked}", asked)]
+        if asked and asked not in (OWN_PROMPTS, NO_PROMPTS)
+        else []
+    )
     _check_apart(
         [*named.trained, *named.replay, *prompts], [*named.held_out, *named.general.values()]
     )

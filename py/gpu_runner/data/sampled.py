@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import Final
 
+from gpu_runner.config.bounds import NO_PROMPTS, OWN_PROMPTS
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.dataset import EncodedDataset
+from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import Example, InMemoryExamples, fingerprint
 from gpu_runner.errors import DataError
 from unfrozen.schema.check import read as read_json
@@ -17,6 +19,12 @@ MOST_ROWS: Final = 2048
 LONGEST: Final = 256
 """Tokens of a row."""
 _MOST_LINE_BYTES: Final = 1 << 20
+
+
+def prompts_of(config: TrainConfig, encoder: Encoder) -> str | None:
+    """Return what θ₀ answers: a file, or "data", which is the choice for a chat model; or None."""
+    chosen = config.replay_prompts or (OWN_PROMPTS if encoder.has_template else NO_PROMPTS)
+    return None if chosen == NO_PROMPTS else chosen
 
 
 def expected(train: EncodedDataset, config: TrainConfig) -> EncodedDataset:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.config.bounds import SELF, TABLES
+from gpu_runner.data.sampled import prompts_of
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.optim.optimizer import describe_factors
@@ -209,7 +210,7 @@ def _preparation(plan: RunPlan, seconds: float) -> str:
     found = []
     if plan.config.replay == SELF:
         rows = counted(plan.train.replayed_rows, "row")
-        what = "answers" if plan.config.replay_prompts else "writes"
+        what = "answers" if prompts_of(plan.config, plan.encoder) else "writes"
         found.append(f"θ₀ {what} {rows} of {plan.train.examples.lengths[-1]} tokens, or more")
     if plan.config.kl:
         count = counted(len(plan.reference_rows()), "example")

@@ -8,9 +8,8 @@ from θ₀ at temperature 1, up to an end token. Whatever token that is decides 
     <|endoftext|>       else, where the vocabulary has it: it stands between texts of pre-training
     any ordinary token  else, drawn uniformly for each row (arXiv 2305.17888)
 
-With --replay-prompts each row is a question of those examples, as the model reads it, and θ₀'s
-answer, which alone is trained: a chat model then keeps how it answers (arXiv 2403.01244). Questions
-of the task itself are answered as before training, against what is to be learned.
+A chat model answers prompts instead, as it reads them, and the answer alone is trained: those of
+--replay-prompts (arXiv 2403.01244), else those of the task, which it answers as before training.
 
 Rows are kept in the run's directory as tokens, since text may be divided into others.
 """
@@ -27,7 +26,7 @@ from typing import Any, Final
 import torch
 
 from gpu_runner.config.bounds import OWN_PROMPTS
-from gpu_runner.data import run_data
+from gpu_runner.data import run_data, sampled
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.sampled import MOST_ROWS
 from gpu_runner.errors import DataError, SystemFailure
@@ -53,7 +52,8 @@ def write_rows(plan: RunPlan, model: Any, file: Path, world: World, progress: Pr
     """
     longest = plan.train.examples.lengths[-1]  # of the rows that stand in for these
     needed = plan.train.replayed_rows * longest
-    begins, what = _prompts(plan, longest) if plan.config.replay_prompts else _start(plan)
+    given = sampled.prompts_of(plan.config, plan.encoder)
+    begins, what = _prompts(plan, given, longest) if given else _start(plan)
     rows: list[tuple[list[int], int]] = []
     turn = tokens = 0
     while len(rows) < MOST_ROWS and tokens < needed:
@@ -93,15 +93,14 @@ def _draw(these: Sequence[list[int]], random: torch.Generator) -> list[list[int]
     return [these[i] for i in torch.randint(len(these), (AT_ONCE,), generator=random)]
 
 
-def _prompts(plan: RunPlan, longest: int) -> tuple[Begins, str]:
+def _prompts(plan: RunPlan, given: str, longest: int) -> tuple[Begins, str]:
     """Return what draws prompts of at most three quarters of a row. Raises `DataError` for none."""
-    given = plan.config.replay_prompts
     if given == OWN_PROMPTS:
         rows: Sequence[Any] = plan.train.rows[: len(plan.train.rows) - plan.train.replayed_rows]
         which = "the training examples"
     else:
-        rows = run_data.load_whole("prompts", str(given), plan.config, plan.encoder).rows
-        which = Path(str(given)).name
+        rows = run_data.load_whole("prompts", given, plan.config, plan.encoder).rows
+        which = Path(given).name
     texts = dict.fromkeys(plan.encoder.prompt_text(row) for row in rows)
     read = [plan.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     most = longest * 3 // 4
@@ -109,7 +108,7 @@ def _prompts(plan: RunPlan, longest: int) -> tuple[Begins, str]:
     if not short:
         raise DataError(
             f"--replay-prompts {given}: no prompt has from 1 to {most} tokens, three quarters"
-            f" of the {longest} of a row. Give shorter ones, or a larger --seq-len."
+            f" of the {longest} of a row. Give shorter ones, none, or a larger --seq-len."
         )
     return partial(_draw, short), f"one of {counted(len(short), 'prompt')} of {which}"
 

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import run_data, sampled
+from gpu_runner.data.encode import Encoder
 from gpu_runner.errors import DataError, UsageError
 from gpu_runner.plan.plan import RunPlan, make_plan
 from gpu_runner.plan.report import show_plan
@@ -113,9 +113,18 @@ def questions(plan: RunPlan, prompts: str) -> set[tuple[int, ...]]:
 
 def test_prompts_without_room_for_an_answer_are_refused(model_dir: Path) -> None:
     plan, _ = of_one_token(model_dir, 5)
-    asked = replace(plan, config=replace(plan.config, replay_prompts="data"))
     with pytest.raises(DataError, match=r"--replay-prompts data: no prompt has from 1 to 1 tokens"):
-        self_replay._prompts(asked, 2)
+        self_replay._prompts(plan, "data", 2)
+
+
+def test_a_chat_model_answers_the_prompts_of_the_task_unless_told_otherwise(make: Make) -> None:
+    chat, plain = (cast(Encoder, SimpleNamespace(has_template=has)) for has in (True, False))
+    found = [
+        sampled.prompts_of(make(replay_prompts=given), encoder)
+        for encoder in (chat, plain)
+        for given in (None, "none", "data", "other.jsonl")
+    ]
+    assert found == ["data", None, "data", "other.jsonl", None, None, "data", "other.jsonl"]
 
 
 def test_prompts_need_replay_that_the_model_writes(make: Make, cats_file: Path) -> None:
