@@ -190,7 +190,8 @@ def test_only_the_marked_part_of_a_document_is_replaced() -> None:
 
 def test_some_rows_of_a_table_are_renewed_alone() -> None:
     controls = [ForgettingControl(name, f"control {name}") for name in "abc"]
-    document = "<!-- x -->\n| x | n |\n|-|-|\nbefore\n| control a | 1 |\n| control c | 3 |\n<!-- end of x -->"
+    rows = "| control a | 1 |\n| control c | 3 |"
+    document = f"<!-- x -->\n| x | n |\n|-|-|\nbefore\n{rows}\n<!-- end of x -->"
     text = renewed(document, "x", controls, {"b": "| control b | 2 |", "c": "| control c | 4 |"})
     assert text.splitlines()[3:] == ["| control a | 1 |", "| control b | 2 |", "| control c | 4 |"]
 
