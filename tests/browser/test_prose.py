@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from accessibility import objections
-from browser.drawing import drawn
+from browser.drawing import drawn, laid_out
 from conftest import StaticSite, watched_page
 
 SENTENCES = "#article prose-slider"
@@ -76,6 +76,7 @@ def test_a_finger_moves_a_slider(chromium: Browser, static_site: StaticSite) -> 
     context = chromium.new_context(has_touch=True, viewport={"width": 390, "height": 844})
     page = context.new_page()
     page.goto(static_site.url)
+    laid_out(page)  # nothing moves between the look at its place and the tap
     slider = page.locator(f"{SENTENCES} input").first
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
