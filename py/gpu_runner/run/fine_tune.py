@@ -171,7 +171,7 @@ def check_alike(plan: RunPlan, world: World, saved: Path | None = None) -> None:
         return
     place = Path(plan.source.place)
     if plan.source.kind == "hub":
-        place = published_folder(plan.source, Path()) or place
+        place = published_folder(plan.source) or place
     files = [place] if place.is_file() else place.glob("*.safetensors")
     manifest = (saved or place) / MANIFEST
     sealed = sha256(manifest.read_bytes()).hexdigest()[:12] if manifest.is_file() else "none"

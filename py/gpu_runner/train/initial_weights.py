@@ -176,10 +176,10 @@ def _found(
     return stored.files(names)
 
 
-def published_folder(source: Source, run_dir: Path) -> Path | None:
+def published_folder(source: Source, run_dir: Path | None = None) -> Path | None:
     """Return the directory of the model as it was published; None where its files are not here.
 
-    Of the hub, it is the revision that the run in `run_dir` noted.
+    Of the hub, it is the revision that the run in `run_dir` noted, else the newest one.
     """
     if source.kind in ("demo", "directory"):
         return Path(source.place)
@@ -189,8 +189,9 @@ def published_folder(source: Source, run_dir: Path) -> Path | None:
         try_to_load_from_cache,
     )
 
+    revision = _revision(run_dir) if run_dir else None
     for name in MODEL_FILES:
-        found = try_to_load_from_cache(source.place, name, revision=_revision(run_dir))
+        found = try_to_load_from_cache(source.place, name, revision=revision)
         if isinstance(found, str):
             return Path(found).parent
     return None
