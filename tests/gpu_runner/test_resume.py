@@ -76,6 +76,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
 def in_terminal(name: str, words: list[str], more: int = 0) -> None:
     """The command in this process, which is a child, and whose terminal that becomes."""
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup would have the tests ignore
     terminal = os.open(name, os.O_RDWR | more)
     for stream in range(3):
         os.dup2(terminal, stream)
