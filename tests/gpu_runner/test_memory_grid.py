@@ -16,6 +16,7 @@ from gpu_runner.model import attention
 from measured_steps import Case, Measured, measure, on_several
 from unfrozen.job.optimizers import RUNNER_OPTIMIZERS
 
+OTHERS = sorted({*RUNNER_OPTIMIZERS} - {"adamw8bit"})  # of 8 bits see test_eight_bit
 WITHIN: dict[str, Any] = {"optimizer_in_backward": True, "clip": 0.0}
 NARROW: dict[str, Any] = {"params": "bf16"}
 TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
@@ -33,11 +34,7 @@ CHOICES: tuple[dict[str, Any], ...] = (
     {"rounding": "stochastic", **NARROW},
     {"rounding": "kahan", "checkpointing": "full", **NARROW, **WITHIN},
     {"optimizer": "muon", "checkpointing": "full", "fused": False, **NARROW, **WITHIN},
-    *(
-        {"optimizer": name, "compute": "bf16"}
-        for name, one in RUNNER_OPTIMIZERS.items()
-        if not one.whole_tensors
-    ),
+    *({"optimizer": name, "compute": "bf16"} for name in OTHERS),
     {"optimizer": "sgd", "momentum": 0.9, "compute": "bf16", "checkpointing": "full", **WITHIN},
     {"optimizer": "sgd", "fused": False, "checkpointing": "full", **WITHIN},
     {"ema": 0.999, "checkpointing": "selective"},

@@ -281,7 +281,7 @@ def test_what_it_trains_appears_in_the_page(full: Installed, address: str, page:
     # Libraries that come with it have much to say of other machines, torchao first of all.
     assert (done.returncode, done.stderr) == (0, "")
     assert "/.local/share/unfrozen/runs/" in done.stdout
-    assert "To see it in the page: unfrozen serve" in done.stdout
+    assert f"To see it in the page: {door(address, 'runs').split('#')[0]}?run=" in done.stdout
     watcher = RunReader(page)
     watcher.wait_notice("finished")
     assert watcher.brief["step"] == 6

@@ -122,7 +122,8 @@ class Placement:
 
 def _exact() -> dict[str, tuple[Placement, int]]:
     """Return name → (our series, rank of the spelling; 0 is our own)."""
-    places = {name: (Placement("metric", name), 0) for name in METRIC_NAMES if name[:5] != "eval/"}
+    metrics = (name for name in METRIC_NAMES if not _SUITE.fullmatch(name))
+    places = {name: (Placement("metric", name), 0) for name in metrics}
     for name, others in _ALSO.items():
         places |= {other: (Placement("metric", name), n) for n, other in enumerate(others, 1)}
     places |= {name: (Placement("eval", "task"), n) for n, name in enumerate(_TASK)}

@@ -46,8 +46,10 @@ def test_our_own_names_are_themselves() -> None:
     for name in METRIC_NAMES:
         place, spelling = find_series(name)
         suite = name.removeprefix("eval/").removesuffix("_loss")
-        assert place.name == (suite if name.startswith("eval/") else name)
-        assert spelling == 0 or name.startswith("eval/")
+        assert place.name == (
+            suite if name.startswith("eval/") and name.endswith("_loss") else name
+        )
+        assert spelling == 0 or place.kind == "eval"
 
 
 def test_of_two_for_one_place_the_better_spelling_has_it_and_both_are_kept() -> None:
