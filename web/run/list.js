@@ -33,8 +33,8 @@ export function rowsOf(runs, own, recordings, files = []) {
       ...plain, key: `page:${id}`, kind: "page", id, name: title, status: over ? (end?.status ?? "stopped") : "running",
       tool: "this page", share: path?.at(-1),
     })),
-    ...recordings.map(({ name, title, description }) => ({
-      ...plain, key: `recording:${name}`, kind: "recording", id: name, name: title, status: "recorded", note: description ?? "",
+    ...recordings.map(({ name, title, description, run }) => ({
+      ...plain, ...run, key: `recording:${name}`, kind: "recording", id: name, name: title, status: "recorded", note: description ?? "",
     })),
     ...files.map((name) => ({ ...plain, key: `file:${name}`, kind: "file", id: name, name, status: "opened" })),
   ];
@@ -49,7 +49,7 @@ export const COLUMNS = {
   status: { label: "State", usual: true, value: ({ status }) => status },
   model: { label: "Model", usual: true, value: ({ model }) => model || null },
   data: { label: "Data", value: ({ data }) => data ?? null },
-  progress: { label: "Step", usual: true, falling: true, value: ({ step, noted }) => (noted ? step : null), cell: stepCell },
+  progress: { label: "Step", usual: true, falling: true, value: ({ step, problem }) => (problem ? null : (step ?? null)), cell: stepCell },
   task: { label: "Task loss", usual: true, value: (row) => lossOf(row.task), cell: (row) => scoreCell(row.task, row.share?.task) },
   general: { label: "General loss", usual: true, value: (row) => lossOf(row.general), cell: (row) => scoreCell(row.general, row.share?.general) },
   peak: { label: "Peak memory", usual: true, falling: true, value: ({ peak_bytes: bytes }) => bytes ?? null, cell: peakCell },

@@ -112,14 +112,14 @@ function nextMessage() {
   });
 }
 
-/** @typedef {{name: string, title: string, description: string}} Recording */
+/** @typedef {{name: string, title: string, description: string, run: object}} Recording run: see `RunInfo.recorded` */
 
 /** @returns {Promise<Recording[]>} empty when the list cannot be read */
 export async function listRecordings() {
   try {
     const answer = await fetch(new URL("recordings/index.json", SITE));
     const listed = answer.ok ? await answer.json() : [];
-    return listed.map(({ file, title, description }) => ({ name: file, title, description }));
+    return listed.map(({ file, title, description, run }) => ({ name: file, title, description, run }));
   } catch {
     return []; // offline: the chooser lists none
   }

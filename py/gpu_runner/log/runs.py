@@ -104,7 +104,12 @@ class RunInfo:
         found = asdict(self)
         return {k: v for k, v in found.items() if v or k in _ALWAYS}
 
+    def recorded(self) -> dict[str, Any]:
+        """Return what a list of recordings says of it beside title and description."""
+        return {k: v for k, v in self.as_json().items() if k not in _OF_A_FOLDER}
 
+
+_OF_A_FOLDER: Final = ("id", "status", "bytes", "problem", "tags", "note", "archived")
 _ALWAYS: Final = ("id", "status", "model", "step", "steps", "started", "updated", "bytes")
 
 

@@ -63,7 +63,8 @@ def publish(directories: Sequence[Path], site: Path, out: Path, package: Path) -
         name = _file_name(info.id, taken)
         taken.add(name)
         done.append(_freeze(directory, out / RECORDINGS / name, info))
-        entries.append({"id": Path(name).stem, "file": name, **_description(info)})
+        entry = {"id": Path(name).stem, "file": name, **_description(info)}
+        entries.append(entry | {"run": info.recorded()})
     listing.write_text(json.dumps([*entries, *before], ensure_ascii=False, indent=2), "utf-8")
     for suffix in FORMS.values():  # of the list before
         listing.with_name(f"{INDEX}{suffix}").unlink(missing_ok=True)

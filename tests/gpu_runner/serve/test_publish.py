@@ -44,6 +44,7 @@ def test_runs_stand_first_among_the_recordings_of_a_copy(site: Path, tmp_path: P
     assert [entry["file"] for entry in listed] == ["one.jsonl", "zwei.jsonl", "demo.jsonl"]
     assert listed[0]["title"] == "tiny · one"
     assert listed[0]["description"].endswith("; finished.")
+    assert (listed[0]["run"]["model"], listed[0]["run"]["steps"]) == ("tiny", 3)
     for run, entry in zip(("one", "zwei ü"), listed, strict=False):
         lines = (out / "recordings" / entry["file"]).read_text("utf-8").splitlines()
         events = [json.loads(line) for line in lines]

@@ -16,6 +16,7 @@ SCORED = RUN | {
 }
 OWN = {"id": "p1", "title": "Careful", "over": True, "path": [{"task": 0.25, "general": 1}]}
 RECORDED = {"name": "demo.jsonl", "title": "A recording", "description": "Forgets."}
+RECORDED |= {"run": {"model": "demo", "step": 200, "steps": 200, "started": 1000.0}}
 
 
 def rows(node: Node, runs: list[Any], *others: Any) -> list[dict[str, Any]]:
@@ -59,6 +60,8 @@ def test_runs_of_the_page_recordings_and_what_cannot_be_read_are_rows_too(node: 
     assert node.call("run/list", "cellOf", "task", own)["note"] == "25% right"
     assert node.call("run/list", "cellOf", "progress", first) == {"text": ""}
     assert (recorded["key"], recorded["note"]) == ("recording:demo.jsonl", "Forgets.")
+    assert (recorded["status"], recorded["model"]) == ("recorded", "demo")
+    assert node.call("run/list", "cellOf", "progress", recorded)["text"] == "200 of 200"
 
 
 def test_every_word_is_looked_for_in_everything_that_a_row_says(node: Node) -> None:
