@@ -13,12 +13,13 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from gpu_runner.log.runs import describe
 from gpu_runner.serve.publish import traces, without
 
 MOST_BYTES: Final = 150_000
@@ -182,11 +183,13 @@ def places(events: Path) -> list[str]:
 
 
 def write_index(out: Path) -> None:
-    """List the recordings that are there, in the order of `recordings()`."""
-    there = [item for item in _RECORDINGS if (out / f"{item.id}.jsonl").exists()]
+    """List the recordings that are there, in the order of `recordings()`, and how each went."""
     index = [
-        {"id": r.id, "file": f"{r.id}.jsonl", "title": r.title, "description": r.description}
-        for r in there
+        {"id": one.id, "file": log.name, "title": one.title, "description": one.description}
+        | ({"run": replace(info, started=0.0, updated=0.0).recorded()} if info else {})
+        for one in _RECORDINGS
+        if (log := out / f"{one.id}.jsonl").exists()
+        for info in [describe(one.id, log, 0.0)]
     ]
     text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
     (out / "index.json").write_text(text, encoding="utf-8")

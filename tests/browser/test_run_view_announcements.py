@@ -46,6 +46,7 @@ def test_a_hundred_steps_are_reported_in_a_dozen_sentences(server: Server, page:
 def test_a_log_that_is_half_read_is_given_no_verdict(server: Server, page: Page) -> None:
     written(server.runs, "long", "--steps", "30000", "--end", "finished")
     reader = RunReader(page, server.origin)
+    reader.wait_notice("no-token-in-this-address")
     page.evaluate(WATCH_STATES)
     page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
     reader.wait_notice("finished")
@@ -59,6 +60,7 @@ def test_a_run_whose_trainer_was_killed_is_reported_so_once_it_is_read(
     with log.open("a") as file:
         file.write('{"v":1,"run":"killed"')  # a line that it never finished
     reader = RunReader(page, server.origin)
+    reader.wait_notice("no-token-in-this-address")
     page.evaluate(WATCH_STATES)
     page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
     reader.wait_notice("trainer-gone")

@@ -1,6 +1,7 @@
 """Recorded runs are whole, small, free of the machine they ran on, and show what they promise."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ def events(name: str) -> list[dict[str, Any]]:
 
 def suite(name: str, suite_name: str) -> list[float]:
     return [e["loss"] for e in events(name) if e["kind"] == "eval" and e["suite"] == suite_name]
+
+
+def test_the_index_is_what_the_logs_say(tmp_path: Path) -> None:
+    for name in RECORDED:
+        shutil.copy(FOLDER / f"{name}.jsonl", tmp_path)
+    write_index(tmp_path)
+    assert json.loads((tmp_path / "index.json").read_text("utf-8")) == INDEX
+    assert all(entry["run"]["task"] and entry["run"]["peak_bytes"] for entry in INDEX)
 
 
 def test_the_index_lists_every_recorded_file_in_order() -> None:
