@@ -156,6 +156,10 @@ def cleaned_log(events: Path, *folders: str) -> str:
         prefixes.append(f"{smollm2_gguf().parent}/")
     lines = events.read_text(encoding="utf-8").splitlines()
     kept = [event for event in map(json.loads, lines) if event["kind"] not in OF_THE_MACHINE]
+    last = max(event.get("step", 0) for event in kept)
+    for event in kept:  # intervals of a comparison are at the newest evaluation
+        if event.get("step") != last:
+            event.pop("row_losses", None)
     cleaned = [without(event, prefixes) | {"seq": seq} for seq, event in enumerate(kept)]
     text = "".join(
         json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n" for event in cleaned

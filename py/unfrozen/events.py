@@ -133,14 +133,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         "eval/task_kl",
         "nats",
         "KL, task",
-        "KL(θ₀‖θ) a token on held-out examples of the task, at least: by θ₀'s likeliest tokens.",
+        "KL divergence a token on held-out examples of the task, at least: of likely tokens.",
         chart="KL from the model before",
     ),
     Metric(
         "eval/general_kl",
         "nats",
         "KL, general",
-        "KL(θ₀‖θ) a token on the general sets, at least: by θ₀'s likeliest tokens.",
+        "KL divergence a token on the general sets, at least: of likely tokens.",
         chart="KL from the model before",
     ),
     Metric(

@@ -16,6 +16,8 @@ from conftest import Server
 from gpu_runner.log.writer import log_later
 
 TWO = "runs/?compare=demo.jsonl,demo-careful.jsonl"
+_INDEX = json.loads(Path("web/recordings/index.json").read_text("utf-8"))
+RIGHT = [f"{entry['run']['task']['right']} of 64" for entry in _INDEX[:2]]
 
 
 def table(page: Page) -> dict[str, list[str]]:
@@ -31,7 +33,10 @@ def test_an_address_shows_what_differs_curves_and_the_plane(page: Page, serve_si
     found = table(page)
     assert found["lr"] == ["0.001", "0.0001"]
     assert "seed" not in found
-    assert found["Right answers, task"] == ["62 of 64", "5 of 64"]
+    assert found["Right answers, task"] == RIGHT
+    sentences = page.locator("run-compare li")
+    expect(sentences.first).to_contain_text("Run 2 and run 1 on the task: run 2 is 1.0")
+    expect(sentences.last).to_contain_text("256 examples")
     plane = page.locator("run-compare .page-run-dot-run")
     expect(plane).to_have_count(2)
     assert not objections(page, "run-compare")
@@ -153,7 +158,7 @@ def test_a_comparison_and_a_run_are_saved_as_pages_that_need_nothing_else(
     expect(alone.locator("h2")).to_have_count(2)
     expect(alone.locator(".run-picture")).to_have_count(3)
     expect(alone.locator(".page-run-dot-run")).to_have_count(2)
-    assert "62 of 64 answers right" in alone.locator(".run-standing").first.inner_text()
+    assert f"{RIGHT[0]} answers right" in alone.locator(".run-standing").first.inner_text()
     line = alone.locator(".run-picture .series-2 path").first
     look = "(e) => [getComputedStyle(e).stroke, getComputedStyle(e).fill]"
     assert line.evaluate(look) == ["rgb(170, 71, 19)", "none"]
