@@ -75,7 +75,6 @@ def test_the_careful_recording_forgets_less() -> None:
         assert last < suite("demo", f"general/{skill}")[-1]
 
 
-@pytest.mark.skipif("smollm2" not in RECORDED, reason="the language model is not recorded yet")
 def test_the_language_model_learns_the_house_style() -> None:
     task = suite("smollm2", "task")
     assert task[-1] < 0.9 * task[0]

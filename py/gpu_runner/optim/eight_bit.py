@@ -63,14 +63,14 @@ class AdamW8bit:
         self._is_bnb = installed() == "bitsandbytes"
         module = import_module("bitsandbytes.optim" if self._is_bnb else "torchao.optim")
         self._shards = {p: local(p.detach()) for group in groups for p in group["params"]}
-        self._inner: Any = module.AdamW8bit([self._sharded(group) for group in groups], **settings)
+        self._inner: Any = module.AdamW8bit([self._localize(group) for group in groups], **settings)
         self.param_groups: list[dict[str, Any]] = [
             own | {"params": group["params"]}
             for own, group in zip(self._inner.param_groups, groups, strict=True)
         ]
         self.state: dict[Tensor, dict[str, Any]] = {}
 
-    def _sharded(self, group: dict[str, Any]) -> dict[str, Any]:
+    def _localize(self, group: dict[str, Any]) -> dict[str, Any]:
         """Return a group with this process's shards of its parameters."""
         return group | {"params": [self._shards[parameter] for parameter in group["params"]]}
 
@@ -88,7 +88,7 @@ class AdamW8bit:
             shard.grad = gradient
             if "step" in saved and not self._inner.state[shard]:
                 self._inner.state[shard] = self._library_state(parameter, saved)
-        self._inner.param_groups = [self._sharded(group) for group in self.param_groups]
+        self._inner.param_groups = [self._localize(group) for group in self.param_groups]
         with _disable_current_modes():  # torchao compiles its step, which a tracker would break
             self._inner.step()
         for parameter in reached:
@@ -107,7 +107,7 @@ class AdamW8bit:
             state[name] = self._inner._new_buffer(shard, signed)
             if hasattr(state[name], "codes") and f"{name}_codes" in saved:
                 state[name].codes.copy_(local(saved[f"{name}_codes"]))
-                state[name].scale.copy_(_own_scale(parameter, saved[f"{name}_scale"]))
+                state[name].scale.copy_(_local_scale(parameter, saved[f"{name}_scale"]))
             else:
                 state[name].copy_(_moment(parameter, saved, name))
         return state
@@ -120,9 +120,9 @@ class AdamW8bit:
             if shard.numel() < INT8_LEAST:
                 state[f"state{number}"] = _moment(parameter, saved, name).float()
                 continue
-            table = quantized_values(signed).to(shard.device)
+            table = dynamic_map(signed).to(shard.device)
             if (codes := saved.get(f"{name}_codes")) is not None:
-                codes, scale = local(codes), _own_scale(parameter, saved[f"{name}_scale"])
+                codes, scale = local(codes), _local_scale(parameter, saved[f"{name}_scale"])
             else:
                 quantize = import_module("bitsandbytes.functional").quantize_blockwise
                 moment = _moment(parameter, saved, name).float()
@@ -133,8 +133,8 @@ class AdamW8bit:
 
 
 @lru_cache
-def quantized_values(signed: bool) -> Tensor:
-    """Return the 256 values that a code stands for, times the scale of its block."""
+def dynamic_map(signed: bool) -> Tensor:
+    """Return the 256 values of the codes, each to be multiplied by the scale of its block."""
     if installed() == "bitsandbytes":
         make = import_module("bitsandbytes.functional").create_dynamic_map
     else:
@@ -142,7 +142,7 @@ def quantized_values(signed: bool) -> Tensor:
     return torch.as_tensor(make(signed), dtype=torch.float32)
 
 
-def widened(parameter: Tensor, saved: dict[str, Any]) -> dict[str, Any]:
+def dequantize_moments(parameter: Tensor, saved: dict[str, Any]) -> dict[str, Any]:
     """Return a state with moments in the dtype of its parameter where they are quantized."""
     if "exp_avg_codes" not in saved:
         return saved
@@ -163,13 +163,13 @@ def _moment(parameter: Tensor, saved: dict[str, Any], name: str) -> Tensor:
     if name in saved:
         return local(saved[name])
     codes, scale = local(saved[f"{name}_codes"]), local(saved[f"{name}_scale"])
-    values = quantized_values(_MOMENTS[name]).to(codes.device)[codes.long()]
+    values = dynamic_map(_MOMENTS[name]).to(codes.device)[codes.long()]
     first = 0 if scale.numel() * BLOCK == codes.numel() else first_index(parameter)
     places = torch.arange(first, first + codes.numel(), device=codes.device)
     return values * scale[places // BLOCK].view(codes.shape)
 
 
-def _own_scale(parameter: Tensor, scale: Tensor) -> Tensor:
+def _local_scale(parameter: Tensor, scale: Tensor) -> Tensor:
     """Return the scales of this process's blocks, of these or of those of the whole tensor."""
     own, blocks = local(scale), -(-local(parameter).numel() // BLOCK)
     first = 0 if own.numel() == blocks else first_index(parameter) // BLOCK
