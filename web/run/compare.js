@@ -115,8 +115,7 @@ export function blendsOf({ blends }) {
 export function scoreText(what, score) {
   if (!score) return "";
   const { loss, exact, of, change } = score;
-  const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
-  const within = change ? `, ${signed(change.value)} [${change.interval.map(signed).join(", ")}]` : "";
+  const within = change ? `, ${formatDelta(change.value)} (${change.interval.map(formatDelta).join(" to ")})` : "";
   return of ? `${what} ${exact} of ${of}${within}` : `${what} ${Number(loss).toFixed(3)} nats${within}`;
 }
 

@@ -49,7 +49,7 @@ from gpu_runner.run.run_models import (
     model_place,
     steps_on_disk,
 )
-from gpu_runner.text import counted, printable, sentence
+from gpu_runner.text import counted, printable, sentence, with_interval
 from gpu_runner.train.evaluate import Evaluator, Score, change_of, describe_score, format_score
 from unfrozen.held_out import paired_difference
 from unfrozen.parameter_groups import layer_of, match_names, nearest_patterns
@@ -469,7 +469,7 @@ def choose(curve: Sequence[BlendPoint], trained: BlendPoint) -> tuple[float | No
     best = min(reversed(good), key=_rank)  # of equals, that which learned most
     if best is trained:
         return 1.0, "no smaller α is as good on the task and better on what the model knew"
-    moved = ", ".join(_change(trained, best, suite) for suite in (TASK, GENERAL))
+    moved = "; ".join(_change(trained, best, suite) for suite in (TASK, GENERAL))
     return best.alpha, f"{moved} against the trained model"
 
 
@@ -501,11 +501,11 @@ def _change(last: BlendPoint, best: BlendPoint, suite: str) -> str:
     assert one is not None
     assert other is not None
     moved = change_of(last.scores, best.scores, suite)
-    within = f" [{moved.low:+.3f}, {moved.high:+.3f}]" if moved else ""
     if one.exact is None or other.exact is None:
-        return f"{suite} {other.loss - one.loss:+.3f}{within} nats"
+        return f"{suite} {with_interval(other.loss - one.loss, moved, '+')} nats"
     right = f"{other.exact.right} of {sum(other.exact)} right instead of {one.exact.right}"
-    return f"{suite} {right}{f' (change in share{within})' * bool(within)}"
+    change = f", a change in share of {with_interval(moved.mean, moved, '+')}" if moved else ""
+    return f"{suite} {right}{change}"
 
 
 def _check_same(before: RunModel, after: RunModel) -> None:

@@ -32,7 +32,7 @@ from gpu_runner.log.questions import THETA_0
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model.load import find, load, load_tokenizer, read_config
 from gpu_runner.run.run_models import load_initial, load_trained, model_place, model_title
-from gpu_runner.text import counted, printable, sentence
+from gpu_runner.text import counted, printable, sentence, with_interval
 from gpu_runner.train.evaluate import end_tokens
 from unfrozen.held_out import SHARE, Interval, bootstrap, paired_difference
 
@@ -428,7 +428,7 @@ def _scores_of(found: Mapping[str, Any], task: str, stopped: Mapping[str, bool])
 def show_judgement(console: Console, found: Judgement) -> None:
     """Print a table: under each task and metric, a line a model."""
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for column in ("", f"value [{SHARE:.0%} interval]", "change"):
+    for column in ("", f"value ({SHARE:.0%} interval)", "change"):
         table.add_column(column)
     first = next(iter(found.models.values()))
     for task, scores in first.items():
@@ -438,13 +438,8 @@ def show_judgement(console: Console, found: Judgement) -> None:
             for name, tasks in found.models.items():
                 one = tasks[task].metrics[key]
                 change = None if one is before else one.change_from(before)
-                moved = change and _format(change.mean, change, "+")
-                table.add_row(printable(name), _format(one.value, one.interval()), moved)
+                moved = change and with_interval(change.mean, change, "+")
+                table.add_row(printable(name), with_interval(one.value, one.interval()), moved)
     console.print(table)
     for text in found.notes:
         sentence(console, Text(printable(text)))
-
-
-def _format(value: float, within: Interval | None, sign: str = "") -> str:
-    shown = f"{value:{sign}.3f}"
-    return f"{shown} \\[{within.low:{sign}.3f}, {within.high:{sign}.3f}]" if within else shown

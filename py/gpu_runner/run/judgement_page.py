@@ -12,7 +12,7 @@ from typing import Final
 
 from gpu_runner.errors import SystemFailure, UsageError
 from gpu_runner.run.harness import Judgement, MetricScore
-from gpu_runner.text import counted, printable
+from gpu_runner.text import counted, printable, with_interval
 from unfrozen.held_out import SHARE, Interval
 
 SUFFIX: Final = ".html"
@@ -126,7 +126,7 @@ def _table(found: Judgement, task: str, key: str) -> str:
     lines = []
     for name, one in models.items():
         within = one.interval()
-        value = f"{one.value:.3f}{_within(within, '.3f')}"
+        value = with_interval(one.value, within)
         change = None if one is before else one.change_from(before)
         lines.append(
             f'<tr><th scope="row">{_text(name)}</th><td>{_picture(one, within, low, high)}</td>'
@@ -159,13 +159,10 @@ def _change(one: MetricScore, before: MetricScore, change: Interval) -> str:
     moved = [after - old for old, after in zip(before.rows, one.rows, strict=True)]
     rose, fell = (sum(sign * each > 0 for each in moved) for sign in (1, -1))
     word = verdict(one, change) or "within the noise"
-    shown = f"{change.mean:+.3f}{_within(change, '+.3f')}"
-    said = f'{shown} <span class="{word.split()[0]}">{word}</span>'
+    said = (
+        f'{with_interval(change.mean, change, "+")} <span class="{word.split()[0]}">{word}</span>'
+    )
     return f'{said}<br><span class="quiet">{counted(rose, "row")} rose, {fell} fell</span>'
-
-
-def _within(within: Interval | None, form: str) -> str:
-    return f" [{within.low:{form}}, {within.high:{form}}]" if within else ""
 
 
 def _text(text: str) -> str:

@@ -18,7 +18,7 @@ from gpu_runner.installed import installed_version
 from gpu_runner.log.tail import LOG_NAME, parse
 from gpu_runner.model import gguf_file
 from gpu_runner.model.load import Source, find
-from gpu_runner.text import counted
+from gpu_runner.text import counted, with_interval
 from gpu_runner.train.evaluate import Score, change_of
 from gpu_runner.train.initial_weights import published_folder
 from unfrozen.held_out import SHARE, ExactMatch
@@ -227,7 +227,7 @@ def _table(before: Sequence[Score], after: Sequence[Score]) -> str:
         lines.append(f"| {what} | {_say(earlier)} | {_say(one)} | {_moved(before, after, one)} |")
     if not lines:
         return ""
-    head = f"| held-out set | before | after | change [{SHARE:.0%} interval] |\n|---|---|---|---|\n"
+    head = f"| held-out set | before | after | change ({SHARE:.0%} interval) |\n|---|---|---|---|\n"
     return (
         "## What it learned, and what it forgot\n\n"
         f"{head}{chr(10).join(lines)}\n\n"
@@ -246,7 +246,7 @@ def _say(score: Score | None) -> str:
 
 def _moved(before: Sequence[Score], after: Sequence[Score], one: Score) -> str:
     moved = change_of(before, after, one.suite)
-    return f"{moved.mean:+.3f} [{moved.low:+.3f}, {moved.high:+.3f}]" if moved else ""
+    return with_interval(moved.mean, moved, "+") if moved else ""
 
 
 def _settings(logged: LoggedRun, config: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ from gpu_runner.plan.report import whole_seconds
 from gpu_runner.run.directory import FINISHED, read_config
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.model_card import LoggedRun
-from gpu_runner.text import counted, printable, sentence
+from gpu_runner.text import counted, printable, sentence, with_interval
 from gpu_runner.train.evaluate import Score, change_of, describe_score, format_score, has_answers
 from unfrozen.units import format_bytes, format_elapsed
 
@@ -260,5 +260,5 @@ def _cells(one: RateScore) -> Iterator[str]:
         score = one.score(suite)
         yield format_score(score) if score else ""
     change = change_of(one.before, one.after, GENERAL)
-    shown = f"{change.mean:+.3f} \\[{change.low:+.3f}, {change.high:+.3f}]" if change else ""
+    shown = with_interval(change.mean, change, "+") if change else ""
     yield f"{shown}  {'kept' if one.keeps else 'lost'}" if one.score(GENERAL) else ""

@@ -261,8 +261,9 @@ def test_the_chosen_blend_has_most_right_answers_of_both_kinds() -> None:
     alpha, reason = choose(curve, curve[-1])
     assert alpha == 0.8
     assert reason == (
-        "task 38 of 40 right instead of 40 (change in share [-0.125, +0.000]), general 36 of 40"
-        " right instead of 10 (change in share [+0.500, +0.775]) against the trained model"
+        "task 38 of 40 right instead of 40, a change in share of −0.050 (−0.125 to +0.000);"
+        " general 36 of 40 right instead of 10, a change in share of +0.650 (+0.500 to +0.775)"
+        " against the trained model"
     )
 
 

@@ -76,7 +76,7 @@ def test_the_page_has_each_model_of_each_metric_and_loads_nothing() -> None:
     assert "my <suite>" in text
     assert "A note & more." in text
     assert "0 rows rose, 26 fell" in text
-    assert re.search(r"-0\.650 \[-0\.\d+, -0\.\d+\] +worse", text)
+    assert re.search(r"−0\.650 \(−0\.\d+ to −0\.\d+\) +worse", text)
 
 
 def test_its_colours_are_those_of_the_site() -> None:

@@ -39,7 +39,7 @@ def test_a_pipe_gets_plain_lines_at_tenths_and_evaluations() -> None:
         "step 10/100",
         "step 20/100",
     ]
-    assert "step 20/100  held-out loss: task 2.500 (-0.500), sums +0.250" in lines
+    assert "step 20/100  held-out loss: task 2.500 (−0.500), sums +0.250" in lines
     assert "step 20/100  exact match: task 5/8 (+2 that do not stop)" in lines
     assert distinct(["task", "general/sums", "general"]) == ["task", "general/sums"]
     both = ["task", "general/sums", "general/cats", "general"]
@@ -103,7 +103,7 @@ def test_a_sentence_breaks_between_words_on_a_terminal_and_nowhere_else(
 def test_a_change_that_rounds_to_nothing_has_no_sign() -> None:
     assert [signed(change) for change in (0.0123, -0.3, 0.0004, -0.0004)] == [
         "+0.012",
-        "-0.300",
+        "−0.300",
         "0.000",
         "0.000",
     ]
@@ -145,7 +145,7 @@ def test_the_summary_shows_before_and_after() -> None:
     show_summary(Console(file=text, width=100), summary)
     for part in (
         "change  exact before  exact after",
-        "-2.000           0/8          7/8",
+        "−2.000           0/8          7/8",
         "+0.250",
         "1.00% of their norm",
         "1.00 MiB measured, 1.00 MiB predicted (1.00×)",

@@ -101,9 +101,9 @@ def test_a_blend_is_a_curve_whose_points_say_their_figures(node: Node) -> None:
     assert svg.attrib["role"] == "group"  # what is in an image cannot have the focus
     found = with_class(tree, "plane-point")
     assert [point.attrib["aria-label"] for point in found][1:] == [
-        "α = 0.5; learned 32 of 64; kept 64 of 64, +0.50 [−0.25, +0.75]",
-        "α = 1; learned 64 of 64; kept 32 of 64, +0.50 [−0.25, +0.75]",
-        "mlp put back; learned 64 of 64; kept 64 of 64, +0.50 [−0.25, +0.75]",
+        "α = 0.5; learned 32 of 64; kept 64 of 64, +0.500 (−0.250 to +0.750)",
+        "α = 1; learned 64 of 64; kept 32 of 64, +0.500 (−0.250 to +0.750)",
+        "mlp put back; learned 64 of 64; kept 64 of 64, +0.500 (−0.250 to +0.750)",
     ]
     (chosen,) = with_class(tree, "plane-point-chosen")
     assert chosen is found[1]

@@ -41,10 +41,16 @@ function peakText(instants) {
   return instants.length ? formatBytes(Math.max(...instants.map(({ bytes }) => bytes))) : null;
 }
 
-/** Says of each run and the first one whether they differ by more than the noise of the held-out rows. @param {Compared[]} runs */
-export function differencesView([first, ...others]) {
-  const sentences = others.flatMap((other) =>
-    ["task", "general"].map((suite) => differenceText(first, other, suite)).filter(Boolean));
+/** Returns the run that the others are held against: the first if that of the number is not here. @param {Compared[]} runs */
+export function baseOf(runs, against) {
+  return runs.find(({ number }) => number === against) ?? runs[0];
+}
+
+/** Says of each run and the base whether they differ by more than the noise of the held-out rows. @param {Compared[]} runs @param {number} against */
+export function differencesView(runs, against) {
+  const base = baseOf(runs, against);
+  const sentences = runs.filter((one) => one !== base).flatMap((other) =>
+    ["task", "general"].map((suite) => differenceText(base, other, suite)).filter(Boolean));
   if (sentences.length === 0) return h("p", { class: "quiet" }, "Their logs do not hold the loss of each held-out example, so that no interval can be given.");
   return h("div", null, h("ul", { class: "run-compare-differences" }, sentences.map((text) => h("li", null, text))), h("p", { class: "quiet" },
     "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."));

@@ -41,7 +41,7 @@ export function saveComparison(compared, options) {
     { class: "run-report" },
     titleView(`${compared.length} training runs compared`, runs),
     tableView(settingsTable(compared)),
-    warning ? h("p", { class: "bad" }, warning) : differencesView(compared),
+    warning ? h("p", { class: "bad" }, warning) : differencesView(compared, options.against),
     chartFigures(chartsOf(compared, options)),
     h("figure", { class: "run-figure run-compare-plane" }, planeOf(compared)),
     compared.map(eachView),

@@ -1,19 +1,19 @@
 /**
  * `<run-compare>`: up to eight runs over one another: the settings in which they differ beside their results, their curves, and
  * the plane of what they learned and kept. Which runs is in the address, as `runs/?compare=RUN,RUN`, and how they are drawn:
- * `&over=tokens&scale=log&smooth=1&range=FROM-TO&also=METRIC`. `<run-list>` chooses them. Of runs of this machine an outline
+ * `&over=tokens&scale=log&smooth=1&range=FROM-TO&also=METRIC&against=NUMBER`. `<run-list>` chooses them. Of runs of this machine an outline
  * is drawn first, and then the whole logs are read.
  */
 
 import "../../tables/data-table.js";
-import { checkbox, make } from "../../figures/tools.js";
+import { checkbox, make, textButton } from "../../figures/tools.js";
 import { h, toDom } from "../../figures/vnode.js";
 import { AXES, meaningWarning } from "../compare.js";
 import { isData } from "../fold.js";
 import { COMPARED, comparedOfAddress, remember, RunWatch } from "../watch.js";
 import { linkCharts } from "./chart.js";
 import { saveButtons } from "./sections.js";
-import { chartsOf, differencesView, otherCurves, planeOf, settingsTable } from "./compare-view.js";
+import { baseOf, chartsOf, differencesView, otherCurves, planeOf, settingsTable } from "./compare-view.js";
 
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--c-workspace"];
 const DRAW_MS = 300;
@@ -60,14 +60,14 @@ export class RunCompare extends HTMLElement {
     const also = this.#select("also", "Also ", [["", "no other curve"]]);
     const boxes = [this.#option("smooth", "Moving average"), this.#option("log", "Log scale")];
     const tools = make("div", { className: "row run-tools soft" }, axis, ...boxes, also, ...saveButtons((what) => this.#save(what)));
-    const [table, differences] = [make("data-table"), make("div")];
+    const [table, against, differences] = [make("data-table"), make("p", { className: "row soft" }), make("div")];
     const plane = make("figure", { className: "run-figure run-compare-plane" });
     const charts = make("div", { className: "stack run-charts" });
     linkCharts(charts);
     charts.addEventListener("chart-zoom", ({ detail }) => this.#set({ range: detail }));
-    this.#parts = { body, reading, table, differences, plane, also: null, curves: also.lastChild };
+    this.#parts = { body, reading, table, against, differences, plane, also: null, curves: also.lastChild };
     for (const name of CHARTS) charts.append((this.#parts[name] = document.createElement("run-chart")));
-    body.append(tools, table, differences, charts, plane);
+    body.append(tools, table, against, differences, charts, plane);
     this.replaceChildren(reading, body);
   }
 
@@ -159,11 +159,26 @@ export class RunCompare extends HTMLElement {
   /** Draws the table, and the intervals if there is a new evaluation. */
   #drawResults(runs) {
     this.#parts.table.data = settingsTable(runs);
-    const scored = JSON.stringify(runs.map(({ run, number }) => [run.run, number, Object.values(run.evals).map(({ x }) => x.length)]));
+    this.#drawAgainst(runs);
+    const scored = JSON.stringify([this.#options.against, runs.map(({ run, number }) => [run.run, number, Object.values(run.evals).map(({ x }) => x.length)])]);
     if (scored === this.#scored) return;
     this.#scored = scored;
     const warning = meaningWarning(runs.map(({ run }) => run));
-    this.#parts.differences.replaceChildren(toDom(warning ? h("p", { class: "bad" }, warning) : differencesView(runs)));
+    this.#parts.differences.replaceChildren(toDom(warning ? h("p", { class: "bad" }, warning) : differencesView(runs, this.#options.against)));
+  }
+
+  /** Offers each run, where there are three or more, as that which the others are held against. */
+  #drawAgainst(runs) {
+    const { against } = this.#parts;
+    const base = baseOf(runs, this.#options.against).number;
+    const drawn = JSON.stringify(runs.map(({ number, title }) => [number, title]));
+    against.hidden = runs.length < 3;
+    if (against.dataset.drawn !== drawn) {
+      against.dataset.drawn = drawn;
+      const buttons = runs.map(({ number, title }) => Object.assign(textButton("chip", `${number}`, () => this.#set({ against: number })), { title }));
+      against.replaceChildren("Differences from run ", ...buttons);
+    }
+    for (const button of against.children) button.setAttribute("aria-pressed", String(button.textContent === `${base}`));
   }
 
   /** Offers the other curves of these runs. */
@@ -188,11 +203,11 @@ function optionsOfAddress() {
   const axis = Object.hasOwn(AXES, query.get("over")) ? query.get("over") : "step";
   const [from, to] = query.get("range")?.match(/^([\d.]+)-([\d.]+)$/)?.slice(1).map(Number) ?? [];
   const range = from < to ? [from, to] : null;
-  return { axis, range, smooth: query.has("smooth"), log: query.get("scale") === "log", also: query.get("also") ?? "" };
+  return { axis, range, smooth: query.has("smooth"), log: query.get("scale") === "log", also: query.get("also") ?? "", against: Number(query.get("against")) || 1 };
 }
 
 /** Returns the query of these runs, and of how they are drawn where that is not as usual. */
-function queryOf(names, { axis, smooth, log, range, also }) {
+function queryOf(names, { axis, smooth, log, range, also, against }) {
   const parts = [
     names.length && [COMPARED, names.map(encodeURIComponent).join(",")],
     axis !== "step" && ["over", axis],
@@ -200,6 +215,7 @@ function queryOf(names, { axis, smooth, log, range, also }) {
     smooth && ["smooth", "1"],
     range && ["range", range.map((place) => Number(place.toPrecision(6))).join("-")],
     also && ["also", encodeURIComponent(also)],
+    against > 1 && ["against", against],
   ].filter(Boolean);
   return parts.map(([key, value]) => `${key}=${value}`).join("&");
 }
