@@ -1,7 +1,7 @@
 """Take the README's picture of the page: `.venv/bin/python docs/picture.py` after a build.
 
-Opens `dist/` from a loopback file server in the Chromium that the tests use and photographs the
-run view with the first recorded run.
+Opens `dist/` from a loopback file server in the Chromium that the tests use and photographs
+the first recorded run on the page of runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
 BELOW_THE_BAR = """(view) => scrollBy({
-  top: view.getBoundingClientRect().top - 72, behavior: "instant" })"""
+  top: view.getBoundingClientRect().top - 54, behavior: "instant" })"""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -37,9 +37,8 @@ def main() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = player.chromium.launch(executable_path=browser_path, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 1280}, color_scheme="light")
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.goto(f"http://127.0.0.1:{server.server_port}/runs/?recording=demo.jsonl")
         view = page.locator("run-view[data-state=finished]")
-        page.locator("run-view").scroll_into_view_if_needed()
         view.locator("canvas").first.wait_for()
         page.wait_for_timeout(1000)
         view.evaluate(BELOW_THE_BAR)
