@@ -11,14 +11,16 @@ from typing import Any, Final
 from playwright.sync_api import Page, Route
 
 import build
+from site_builder.assets import defines
 from tests.bench import Ratio
 from unfrozen.lab.demo import FILES
 
 ROUNDS: Final = 5
 SOURCES: Final = build.ROOT / "web"
-START: Final = """async ({ packages, files, code }) => {
-  Object.assign(globalThis, { PACKAGES: packages, RUNTIME_BYTES: {} }); // as the builder does
-  const { installPackage, startPyodide } = await import("./boot.js");
+START: Final = """async ({ defines, files, code }) => {
+  Object.assign(globalThis, defines);
+  const { installPackage, prepareScripts, startPyodide } = await import("./boot.js");
+  prepareScripts();
   const { fetchFiles } = await import("./runtime-files.js");
   const { fetchPackage } = await import("./package-fetcher.js");
   let memory;
@@ -119,7 +121,8 @@ def measured_kernel(page: Page, url: str) -> tuple[list[Ratio], bool]:
         page.route(f"{url}{path.relative_to(SOURCES)}", source)
     page.goto(f"{url}python/")
     code = CODE.replace("ROUNDS", str(ROUNDS))
-    given = {"packages": {"numpy": numpy_of_the_site()}, "files": list(FILES), "code": code}
+    packages = {"numpy": numpy_of_the_site()}
+    given = {"defines": defines(packages), "files": list(FILES), "code": code}
     found = page.evaluate(START, given)
     rows = [
         Ratio(name, 1000 * by["kernel"], 1000 * by["numpy"], "ms")

@@ -72,6 +72,17 @@ class Assets:
         return self.style.replace('url("./', f'url("{page.link_to("assets/")}')
 
 
+def defines(packages: object) -> dict[str, object]:
+    """Return what is written into every script in place of a name."""
+    return {
+        "PACKAGES": packages,
+        "MAX_LINE_LENGTH": MAX_LINE_LENGTH,
+        "RUNTIME_BYTES": progress_bytes(),
+        "ARCHIVES": archive_checksums(),
+        "PYTHON_HASH": python_hash(),
+    }
+
+
 def write_assets(out: Path, version: str) -> Assets:
     """Write all assets below `out`; raises SiteError when a source is missing or altered."""
     for path, data in python_files().items():
@@ -79,15 +90,8 @@ def write_assets(out: Path, version: str) -> Assets:
         (out / path).write_bytes(data)
     (out / SNAPSHOT).write_bytes(snapshot())
     packages = _copy_wheels(out / "pyodide")
-    defines = {
-        "PACKAGES": packages,
-        "DEMO": _copy_demo(out / "demo"),
-        "MAX_LINE_LENGTH": MAX_LINE_LENGTH,
-        "RUNTIME_BYTES": progress_bytes(),
-        "ARCHIVES": archive_checksums(),
-        "PYTHON_HASH": python_hash(),
-    }
-    options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
+    given = defines(packages) | {"DEMO": _copy_demo(out / "demo")}
+    options = [f"--define:{name}={json.dumps(value)}" for name, value in given.items()]
     assets, bundled = _bundle(out, options)
     # Fixed names: the server sends the first with a Content-Security-Policy of its own.
     for worker in (WORKER, LOADER):
@@ -253,7 +257,7 @@ def write_service_worker(out: Path) -> None:
         for name, data in files.items()
     }
     version = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
-    defines = {"FILES": listed, "VERSION": version, "CELLS_POLICY": policy.CELLS}
-    options = [f"--define:{name}={json.dumps(value)}" for name, value in defines.items()]
+    given = {"FILES": listed, "VERSION": version, "CELLS_POLICY": policy.CELLS}
+    options = [f"--define:{name}={json.dumps(value)}" for name, value in given.items()]
     script = f"web/page/{SERVICE_WORKER}"
     _esbuild([script, "--format=iife", *options, f"--outfile={out / SERVICE_WORKER}"], out)
