@@ -183,7 +183,7 @@ def _lengths(found: preview.Lengths) -> str:
 
 
 def _repeated(again: int, first: str) -> str:
-    return f"{again:,} exact duplicates; {first} is the first" if again else "none"
+    return f"{counted(again, 'exact duplicate')}; {first} is the first" if again else "none"
 
 
 def _truncated(found: Sequence[preview.Truncated]) -> str:

@@ -503,7 +503,10 @@ def _change(last: BlendPoint, best: BlendPoint, suite: str) -> str:
     moved = change_of(last.scores, best.scores, suite)
     if one.exact is None or other.exact is None:
         return f"{suite} {with_interval(other.loss - one.loss, moved, '+')} nats"
-    right = f"{other.exact.right} of {sum(other.exact)} right instead of {one.exact.right}"
+    right = f"{other.exact.right} of {sum(other.exact)} right"
+    if other.exact.right == one.exact.right:
+        return f"{suite} {right} in both, loss {other.loss:.3f} instead of {one.loss:.3f}"
+    right += f" instead of {one.exact.right}"
     change = f", a change in share of {with_interval(moved.mean, moved, '+')}" if moved else ""
     return f"{suite} {right}{change}"
 

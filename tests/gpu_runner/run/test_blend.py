@@ -267,6 +267,17 @@ def test_the_chosen_blend_has_most_right_answers_of_both_kinds() -> None:
     )
 
 
+def test_where_as_many_are_right_the_reason_tells_the_losses() -> None:
+    curve = [scored(0, 0, 40, 9.0), scored(0.8, 0, 40, 1.2), scored(1, 0, 40, 1.0)]
+    curve[1] = replace(curve[1], scores=(curve[1].task, replace(curve[1].scores[1], loss=0.5)))
+    alpha, reason = choose(curve, curve[-1])
+    assert alpha == 0.8
+    assert reason == (
+        "task 0 of 40 right in both, loss 1.200 instead of 1.000; general 40 of 40 right in both,"
+        " loss 0.500 instead of 1.000 against the trained model"
+    )
+
+
 def test_the_change_of_all_general_sets_is_that_of_their_answers() -> None:
     """Losses of a set without answers do not count among shares of right ones."""
     text = Score("general/text", 2.0, 9, None, [2.0] * 3)
