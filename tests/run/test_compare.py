@@ -98,6 +98,8 @@ def test_rows_that_are_not_logged_or_not_the_same_have_no_difference(js: JavaScr
     for pair in ((one, other), (one, none), (none, none)):
         given = {"one": pair[0], "other": pair[1], "suite": "task"}
         assert js(DIFFERENCE, given) is None
+    diverged = f"input.other.evals.task.rows[0][0] = NaN; {DIFFERENCE}"
+    assert js(diverged, {"one": one, "other": one, "suite": "task"}) is None
 
 
 def test_losses_that_were_not_taken_alike_are_told_apart(js: JavaScript) -> None:

@@ -131,16 +131,21 @@ export function frontier(points) {
 
 /**
  * Returns how much the mean loss of `other` lies above that of `run` on the same held-out rows, with the interval that a
- * paired bootstrap over these rows gives; null where the rows are not logged, or not the same number.
+ * paired bootstrap over these rows gives; null where not both log the same number of rows, all finite.
  * @param {Run} run
  * @param {Run} other
  * @param {string} suite
  * @returns {{mean: number, low: number, high: number, rows: number} | null}
  */
 export function lossDifference(run, other, suite) {
-  const [a, b] = [run, other].map((one) => lastRows(one, suite));
-  if (!a || !b || a.length !== b.length) return null;
-  return bootstrap(b.map((value, index) => value - a[index]));
+  return paired(lastRows(run, suite), lastRows(other, suite));
+}
+
+/** Returns how much the values of the same rows lie above others; null where they are not as many, or not all finite. */
+function paired(before, after) {
+  const isSame = before?.length > 0 && before.length === after?.length;
+  const differences = isSame ? after.map((value, index) => value - before[index]) : [];
+  return isSame && differences.every(Number.isFinite) ? bootstrap(differences) : null;
 }
 
 /** Returns a warning where the losses of runs are not defined alike; "" where they are. @param {Run[]} runs */
@@ -244,10 +249,8 @@ function endText(answers, ends) {
 
 /** Whether the newest losses of a set differ from its first ones by more than a bootstrap over its examples; unknown: yes. */
 function isChanged({ rows }) {
-  const [first, last] = [rows[0], rows.at(-1)];
-  if (!first || !last || first.length !== last.length) return true;
-  const { low, high } = bootstrap(last.map((loss, index) => loss - first[index]));
-  return low > 0 || high < 0;
+  const change = paired(rows[0], rows.at(-1));
+  return change === null || change.low > 0 || change.high < 0;
 }
 
 /** Says where the run is and when it ends. */

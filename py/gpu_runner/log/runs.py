@@ -359,6 +359,9 @@ def _summarize(
                 suite: {k: event[k] for k in ("loss", "delta") if k in event} | right
             }
     peaks = [event["total_bytes"] for event in told if event["kind"] == "mem"]
+    summary = last.get("summary")
+    peak = summary.get("measured_peak_bytes") if isinstance(summary, dict) else None
+    peaks += [peak] if type(peak) is int else []
     predicted: dict[str, Any] = next(
         (event["predicted"] for event in (*told, first) if "predicted" in event), {}
     )

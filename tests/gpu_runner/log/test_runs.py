@@ -196,6 +196,10 @@ def test_how_a_run_stands_is_in_the_list(tmp_path: Path) -> None:
     assert info.general == {"loss": "NaN", "delta": 0.5}
     assert (info.data, info.peak_bytes, info.predicted_bytes) == ("mine.jsonl", 880, 900)
     assert info.tool == ""
+    end = {"kind": "run.end", "t": 120.0, "step": 9, "status": "finished"}
+    write(tmp_path / "ended", "a", *events, end | {"summary": {"measured_peak_bytes": 890}})
+    (info,) = RunIndex(tmp_path / "ended", At(500.0)).infos()
+    assert info.peak_bytes == 890, "its measurement may lie in a part of the log that is not read"
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,19 @@ export function baseOf(runs, against) {
 /** Says of each run and the base whether they differ by more than the noise of the held-out rows. @param {Compared[]} runs @param {number} against */
 export function differencesView(runs, against) {
   const base = baseOf(runs, against);
-  const sentences = runs.filter((one) => one !== base).flatMap((other) =>
-    ["task", "general"].map((suite) => differenceText(base, other, suite)).filter(Boolean));
-  if (sentences.length === 0) return h("p", { class: "quiet" }, "Their logs do not hold the loss of each held-out example, so that no interval can be given.");
-  return h("div", null, h("ul", { class: "run-compare-differences" }, sentences.map((text) => h("li", null, text))), h("p", { class: "quiet" },
-    "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."));
+  const others = runs.filter((one) => one !== base).map(({ run, number }) => ({
+    number,
+    sentences: ["task", "general"].map((suite) => differenceText(base, { run, number }, suite)).filter(Boolean),
+  }));
+  const bare = others.filter(({ sentences }) => sentences.length === 0).map(({ number }) => number);
+  const why = `No interval for run ${bare.join(", ")}: not both logs hold the finite losses of the same held-out examples at their newest evaluation.`;
+  return h(
+    "div",
+    null,
+    h("ul", { class: "run-compare-differences" }, others.flatMap(({ sentences }) => sentences.map((text) => h("li", null, text)))),
+    bare.length < others.length && h("p", { class: "quiet" }, "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."),
+    bare.length > 0 && h("p", { class: "quiet" }, why),
+  );
 }
 
 function differenceText(first, other, suite) {

@@ -17,7 +17,7 @@ import { baseOf, chartsOf, differencesView, otherCurves, planeOf, settingsTable 
 
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--c-workspace"];
 const DRAW_MS = 300;
-const CHARTS = ["task", "general", "right", "also"];
+const CHARTS = ["task", "general", "right", "plane", "also"];
 
 export class RunCompare extends HTMLElement {
   /** @type {{key: string, kind: string, name: string, title: string, watch: RunWatch, outlined: Promise<void> | null}[]} */
@@ -61,13 +61,12 @@ export class RunCompare extends HTMLElement {
     const boxes = [this.#option("smooth", "Moving average"), this.#option("log", "Log scale")];
     const tools = make("div", { className: "row run-tools soft" }, axis, ...boxes, also, ...saveButtons((what) => this.#save(what)));
     const [table, against, differences] = [make("data-table"), make("p", { className: "row soft" }), make("div")];
-    const plane = make("figure", { className: "run-figure run-compare-plane" });
     const charts = make("div", { className: "stack run-charts" });
     linkCharts(charts);
     charts.addEventListener("chart-zoom", ({ detail }) => this.#set({ range: detail }));
-    this.#parts = { body, reading, table, against, differences, plane, also: null, curves: also.lastChild };
-    for (const name of CHARTS) charts.append((this.#parts[name] = document.createElement("run-chart")));
-    body.append(tools, table, against, differences, charts, plane);
+    this.#parts = { body, reading, table, against, differences, curves: also.lastChild, plane: make("figure", { className: "run-figure" }) };
+    for (const name of CHARTS) charts.append((this.#parts[name] ??= document.createElement("run-chart")));
+    body.append(tools, table, against, differences, charts);
     this.replaceChildren(reading, body);
   }
 
@@ -151,9 +150,11 @@ export class RunCompare extends HTMLElement {
       if (chart) element.chart = chart;
       if (chart && !element.zoom) element.zoom = this.#options.range;
     }
-    const plane = planeOf(runs, Math.min(640, this.clientWidth || 640));
-    this.#parts.plane.hidden = plane === null;
-    if (plane) this.#parts.plane.replaceChildren(...plane.filter(Boolean).map((node) => toDom(node)));
+    const { plane } = this.#parts;
+    plane.hidden = false; // it is as wide as its place
+    const drawn = planeOf(runs, Math.min(640, plane.clientWidth || 640));
+    plane.hidden = drawn === null;
+    if (drawn) plane.replaceChildren(...drawn.filter(Boolean).map((node) => toDom(node)));
   }
 
   /** Draws the table, and the intervals if there is a new evaluation. */
