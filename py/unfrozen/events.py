@@ -157,6 +157,20 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Held-out loss of the moving average of the weights on the general sets.",
         chart="Averaged weights",
     ),
+    Metric(
+        "eval/ema_task_kl",
+        "nats",
+        "KL, task, EMA",
+        "KL divergence a token of the moving average, on held-out examples of the task.",
+        chart="KL from the model before",
+    ),
+    Metric(
+        "eval/ema_general_kl",
+        "nats",
+        "KL, general, EMA",
+        "KL divergence a token of the moving average, on the general sets.",
+        chart="KL from the model before",
+    ),
     Metric("drift/total", "ratio", "Drift", "Norm of the weight change over the initial norm."),
     Metric(
         "perf/step_seconds",

@@ -20,6 +20,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
@@ -51,6 +52,8 @@ from gpu_runner.run.run_models import (
 )
 from gpu_runner.text import counted, printable, sentence, with_interval
 from gpu_runner.train.evaluate import Evaluator, Score, change_of, describe_score, format_score
+from gpu_runner.train.reference import HeldOutReference
+from gpu_runner.world import World
 from unfrozen.held_out import paired_difference
 from unfrozen.parameter_groups import layer_of, match_names, nearest_patterns
 
@@ -272,21 +275,34 @@ def blend(
     Raises `UsageError`, `CheckpointError`, `ModelLoadError`, `DataError`, `SystemFailure`.
     """
     options.check()
+    with TemporaryDirectory(prefix="unfrozen-") as noted:
+        return _blend(run, options, device, Path(noted), trusted=trusted, report=report)
+
+
+def _blend(
+    run: Path,
+    options: BlendOptions,
+    device: torch.device,
+    noted: Path,
+    *,
+    trusted: bool,
+    report: Callable[[str], None],
+) -> Blend:
     after = load_trained(run, options.step, device, trusted=trusted, averaged=options.ema)
     before = load_initial(run, device, trusted=trusted)
     _check_same(before, after)
     checkpoint.check_room(options.out or run / "blend", after.model)
     fixed = _own_alphas(after.model, options.parts)
-    evaluator = _evaluator(run, after, device)
-    logged = logged_ends(run, options, evaluator)
+    evaluator = _evaluator(run, after, device, noted)
     scorer = _Scorer(before.model, after.model, evaluator, report)
-    trained = logged.get(1.0) or scorer.score(1.0, {})
+    begins = scorer.score(0.0, {})  # first: what θ₀ holds likeliest is noted, for the KL of others
+    trained = logged_end(run, options, evaluator) or scorer.score(1.0, {})
     restored = scorer.score_restored() if options.restore else {}
     averaged = _average(run, options.last, after, device, trusted=trusted)
     repair = repair_change(before.model, after.model) if options.repair else None
     same = not (averaged or repair or any(alpha != 1 for alpha in fixed.values()))
     known = {1.0: trained} if same else {}
-    known |= {0.0: logged[0.0]} if 0.0 in logged and not any(fixed.values()) else {}
+    known |= {} if any(fixed.values()) else {0.0: begins}
     alphas = {index / (options.points - 1) for index in range(options.points)}
     alphas |= {0.0, 1.0} | ({options.alpha} if options.alpha is not None else set())
     curve = [known.get(alpha) or scorer.score(alpha, fixed) for alpha in sorted(alphas)]
@@ -521,44 +537,40 @@ def _check_same(before: RunModel, after: RunModel) -> None:
         )
 
 
-def _evaluator(run: Path, asked: RunModel, device: torch.device) -> Evaluator:
-    """Return what scores a run's held-out sets as the run did."""
+def _evaluator(run: Path, asked: RunModel, device: torch.device, noted: Path) -> Evaluator:
+    """Return what scores a run's held-out sets as the run did, and notes θ₀'s likeliest tokens."""
     config = read_config(run)
     _, suites = run_data.load_datasets(config, asked.encoder)
     compute = choose_precision(config, device)
     narrow = compute != config.params
     cast = partial(torch.autocast, device.type, dtype=DTYPES[compute]) if narrow else nullcontext
     batch = config.micro_batch
-    return Evaluator(suites, batch, pad_token(asked.tokenizer), device, cast)
+    reference = HeldOutReference(noted, World(), suites)
+    return Evaluator(suites, batch, pad_token(asked.tokenizer), device, cast, reference=reference)
 
 
-def logged_ends(run: Path, options: BlendOptions, evaluator: Evaluator) -> dict[float, BlendPoint]:
-    """Return what the run has logged of θ₀, as α = 0, and of its model, as α = 1.
+def logged_end(run: Path, options: BlendOptions, evaluator: Evaluator) -> BlendPoint | None:
+    """Return what the run has logged of its model; None where that might be of other rows.
 
-    Left out is what might be of other rows or computed otherwise: a checkpoint tells the
-    fingerprints of the held-out sets and the device, and nothing is taken from a resumed run.
+    A checkpoint tells the fingerprints of the held-out sets and the device; nothing is taken from
+    a resumed run, nor of a moving average.
     """
     newest, _ = checkpoint.newest(run / CHECKPOINTS)
     last = last_event(run / LOG_NAME)
-    if newest is None or last is None or last["att"]:
-        return {}
+    if newest is None or last is None or last["att"] or options.ema:
+        return None
     *_, origins = training_state.parse_state(newest, training_state.read_state(newest))
     rows = {name: one.sha256 for name, one in evaluator.suites.items()}
     device = evaluator.device.type
     if origins is None or origins.suites != rows or origins.computed.get("device") != device:
-        return {}
+        return None
     logged = LoggedRun.read(run)
     end = logged.task_loss if options.step is None else None
     at = last_step(run, model_place(run, options.step))
     tasks = {n: one[TASK].loss for n, one in logged.scores.items() if n <= at and TASK in one}
-    ends = {1.0: max((n for n, loss in tasks.items() if loss == end), default=at), 0.0: 0}
-    if options.ema:
-        del ends[1.0]
-    return {
-        alpha: BlendPoint(alpha, tuple(s for s in found.values() if s.suite in {*rows, GENERAL}))
-        for alpha, n in ends.items()
-        if rows.keys() <= (found := logged.scores.get(n, {})).keys()
-    }
+    scores = logged.scores.get(max((n for n, loss in tasks.items() if loss == end), default=at), {})
+    found = tuple(s for s in scores.values() if s.suite in {*rows, GENERAL} and s.kl is not None)
+    return BlendPoint(1.0, found) if rows.keys() <= {s.suite for s in found} else None
 
 
 def show_blend(console: Console, found: Blend) -> None:

@@ -125,6 +125,7 @@ def _score(event: Mapping[str, Any]) -> Score:
         ExactMatch(**exact) if exact else None,
         event.get("row_losses") or (),
         [right == "1" for right in event.get("row_right") or ""],
+        event.get("kl"),
     )
 
 
@@ -224,16 +225,20 @@ def _table(before: Sequence[Score], after: Sequence[Score]) -> str:
     for one in after:
         earlier = next((score for score in before if score.suite == one.suite), None)
         what = one.suite if one.suite != GENERAL else f"{GENERAL}, all"
-        lines.append(f"| {what} | {_say(earlier)} | {_say(one)} | {_moved(before, after, one)} |")
+        kl = "" if one.kl is None else f"{one.kl:.3f}"
+        cells = what, _say(earlier), _say(one), _moved(before, after, one), kl
+        lines.append(f"| {' | '.join(cells)} |")
     if not lines:
         return ""
-    head = f"| held-out set | before | after | change ({SHARE:.0%} interval) |\n|---|---|---|---|\n"
+    head = (
+        f"| held-out set | before | after | change ({SHARE:.0%} interval) | KL |\n{'|---' * 5}|\n"
+    )
     return (
         "## What it learned, and what it forgot\n\n"
         f"{head}{chr(10).join(lines)}\n\n"
         "Right answers where answers are short, and losses in nats a token. The change is that of"
         " the share of right answers, else of the loss, with the interval of a paired bootstrap"
-        " over the examples."
+        " over the examples. KL is KL(θ₀‖θ), from the model before: nats a token, a lower bound."
     )
 
 

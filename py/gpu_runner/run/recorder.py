@@ -248,7 +248,7 @@ class Recorder:
     ) -> None:
         """Log an evaluation: every loss beside that at step 0, KL and drift from θ₀, the share
         of bf16 weights that did not change, and, of a mixture of experts, the load of each expert;
-        task and general loss of the `averaged` weights.
+        task and general loss and KL of the `averaged` weights.
         """
         m = {} if drift is None else {"drift/total": drift.total}
         for score in scores:
@@ -258,6 +258,8 @@ class Recorder:
                 answers["row_losses"] = [float(f"{loss:.5g}") for loss in score.row_losses]
             if score.row_right:
                 answers["row_right"] = "".join("01"[right] for right in score.row_right)
+            if score.kl is not None:
+                answers["kl"] = score.kl
             self._log.emit(
                 "eval",
                 step,
@@ -268,12 +270,11 @@ class Recorder:
                 tokens=score.tokens,
                 **answers,
             )
-            if score.suite in (TASK, GENERAL):
-                m[f"eval/{score.suite}_loss"] = score.loss
-                m |= {} if score.kl is None else {f"eval/{score.suite}_kl": score.kl}
-        for score in averaged:
-            if score.suite in (TASK, GENERAL):
-                m[f"eval/ema_{score.suite}_loss"] = score.loss
+        for of, found in (("", scores), ("ema_", averaged)):
+            for score in found:
+                if score.suite in (TASK, GENERAL):
+                    m[f"eval/{of}{score.suite}_loss"] = score.loss
+                    m |= {} if score.kl is None else {f"eval/{of}{score.suite}_kl": score.kl}
         m |= self._stalled(step, stalled)
         m |= self._load(load)
         if m:

@@ -97,17 +97,17 @@ def has_answers(scores: Sequence[Score], suite: str) -> bool:
 
 
 def describe_score(one: Score, before: Sequence[Score], after: Sequence[Score]) -> dict[str, Any]:
-    """Return a score as plain data: loss, how many answers of how many, and the change."""
+    """Return a score as plain data: loss, KL, how many answers of how many, and the change."""
     right, total = (one.exact.right, sum(one.exact)) if one.exact else (None, None)
     moved = change_of(before, after, one.suite)
     change = moved and {"value": moved.mean, "interval": [moved.low, moved.high]}
-    return {"loss": one.loss, "exact": right, "of": total, "change": change}
+    return {"loss": one.loss, "kl": one.kl, "exact": right, "of": total, "change": change}
 
 
 def format_score(score: Score) -> str:
-    """Return how many answers of how many are right, where they are counted, and the loss."""
+    """Return how many answers of how many are right, where they are counted, the loss, the KL."""
     answers = "" if score.exact is None else f"{score.exact.right}/{sum(score.exact)}  "
-    return f"{answers}{score.loss:.3f}"
+    return f"{answers}{score.loss:.3f}{'' if score.kl is None else f'  KL {score.kl:.3f}'}"
 
 
 @dataclass(frozen=True, slots=True)

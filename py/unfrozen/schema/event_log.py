@@ -254,6 +254,7 @@ _BLENDED: Final = record(
             record(
                 {
                     "loss": METRIC,
+                    "kl": any_of(METRIC, NULL),
                     "exact": any_of(integer(), NULL),
                     "of": any_of(integer(), NULL),
                     "change": any_of(
@@ -291,6 +292,7 @@ EVENTS: Final[dict[str, Shape]] = {
             "delta": METRIC,
             "baseline": METRIC,
             "tokens": integer(),
+            "kl": METRIC,
             "row_losses": array(METRIC, 256),
             "row_right": string(256, "[01]*", "of each row 1 if it is right, else 0,"),
             "exact": record(

@@ -54,22 +54,36 @@ def losses(point: BlendPoint) -> dict[str, float]:
     return {one.suite: one.loss for one in point.scores}
 
 
-def test_the_ends_of_the_curve_are_scored_by_the_run_and_need_not_be_again(
+def kls(point: BlendPoint) -> dict[str, float | None]:
+    return {one.suite: one.kl for one in point.scores}
+
+
+def test_the_kl_from_the_model_before_grows_with_alpha(blended: Blend) -> None:
+    first, *_, last = found = [kls(point)["task"] for point in blended.curve]
+    assert first == 0
+    assert sorted(found) == found
+    assert last > 0.01
+    card = (blended.model / "README.md").read_text()
+    assert all(f" | {one.kl:.3f} |" in card for one in blended.curve[1].scores)
+
+
+def test_the_trained_model_is_scored_by_the_run_and_need_not_be_again(
     blended: Blend, finished: Path, tmp_path: Path
 ) -> None:
-    """Without a checkpoint, which knows the rows, they are scored anew: to the same numbers."""
+    """Without a checkpoint, which knows the rows, it is scored anew: to the same numbers."""
     assert [point.alpha for point in blended.curve] == [0.0, 0.25, 0.5, 1.0]
     asked: list[str] = []
     options = BlendOptions(points=2, alpha=1, out=tmp_path / "known")
     known = blend(finished, options, CPU, report=asked.append)
-    assert asked == []
+    assert asked == ["α = 0.00"]
     run = Path(shutil.copytree(finished, tmp_path / finished.name))
     shutil.rmtree(run / "checkpoints")
     again = blend(run, replace(options, out=tmp_path / "again"), CPU, report=asked.append)
-    assert asked == ["α = 1.00", "α = 0.00"]
+    assert asked == ["α = 0.00", "α = 0.00", "α = 1.00"]
     for one, other in zip(known.curve, again.curve, strict=True):
         assert losses(one) == pytest.approx(losses(other), rel=1e-5)
         assert [s.exact for s in one.scores] == [s.exact for s in other.scores]
+        assert kls(one) == pytest.approx(kls(other), rel=1e-3, abs=1e-6)
         for suite in ("task", "general"):
             rounded = pytest.approx(rows_of(other.scores, suite), abs=1e-4)  # in the log
             assert rows_of(one.scores, suite) == rounded
@@ -85,7 +99,7 @@ def test_of_other_held_out_rows_nothing_is_taken_from_the_log(
     (run / "config.json").write_text(json.dumps(settings | {"general": [["cats", str(fewer)]]}))
     asked: list[str] = []
     blend(run, BlendOptions(points=2, alpha=1), CPU, report=asked.append)
-    assert asked == ["α = 1.00", "α = 0.00"]
+    assert asked == ["α = 0.00", "α = 1.00"]
 
 
 def test_the_curve_is_in_the_log_of_the_run_which_is_as_finished_as_before(
@@ -139,7 +153,7 @@ def test_the_model_is_the_blend_and_transformers_loads_it(
     AutoModelForCausalLM.from_pretrained(blended.model)
     data = json.loads(json.dumps(blended.as_json()))
     assert {"curve", "alpha", "model"} < set(data)
-    assert {"loss", "exact", "of", "change"} == set(data["curve"][0]["sets"]["task"])
+    assert {"loss", "kl", "exact", "of", "change"} == set(data["curve"][0]["sets"]["task"])
 
 
 def weights(place: Path) -> dict[str, torch.Tensor]:
@@ -197,6 +211,8 @@ def test_the_moving_average_is_scored_beside_the_weights_and_blended(
     found = blend(averaged, BlendOptions(points=2, ema=True, alpha=1.0, out=tmp_path / "x"), CPU)
     assert losses(found.curve[-1])["task"] == pytest.approx(scored["eval/ema_task_loss"], rel=1e-5)
     assert scored["eval/ema_task_loss"] != scored["eval/task_loss"]
+    assert 0 < scored["eval/ema_task_kl"] != scored["eval/task_kl"]
+    assert kls(found.curve[-1])["task"] == pytest.approx(scored["eval/ema_task_kl"], rel=1e-4)
     assert "θ* is the moving average of the weights." in found.sentences()
     newest = averaged / "checkpoints" / "step-000006" / "optimizer.safetensors"
     kept = load_file(newest)
