@@ -12,6 +12,7 @@ import os
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any, Final
 
 import torch
@@ -21,6 +22,7 @@ from torch.utils.checkpoint import (
     CheckpointPolicy,
     create_selective_checkpoint_contexts,
 )
+from torch.utils.checkpoint import checkpoint as torch_checkpoint
 
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import ModelLoadError, UsageError
@@ -97,6 +99,8 @@ def _checkpoint(model: Any, kind: Checkpointing) -> None:
     arguments: dict[str, Any] = {"use_reentrant": False}
     if kind == "selective":
         arguments["context_fn"] = _selective
+        if "respect_saved_tensors_hooks" in signature(torch_checkpoint).parameters:
+            arguments["respect_saved_tensors_hooks"] = False  # of 2.15; as it was before
     enable = getattr(model, "activation_checkpointing_enable", None)
     enable = enable or model.gradient_checkpointing_enable  # its name before 5.20
     try:

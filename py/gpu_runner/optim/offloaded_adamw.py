@@ -3,8 +3,9 @@
 A gradient goes down as soon as backward has made it, and an updated weight comes back in the dtype
 of the model (ZeRO-Offload, Ren et al., arXiv 2101.06840). A GPU keeps its weights and the few
 gradients that are on their way; CPU memory holds 12 bytes a parameter, and 4 of gradients where the
-step comes after backward. Beside a GPU, a thread copies and computes while backward goes on. The
-result does not depend on that: each weight is updated by itself, with PyTorch's fused kernel.
+step comes after backward. Pinned is what is on its way alone, as PyTorch rounds pinned blocks up to
+powers of two. Beside a GPU, a thread copies and computes while backward goes on. The result does
+not depend on that: each weight is updated by itself, with PyTorch's fused kernel.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class OffloadedAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _add(self, parameter: Tensor, arriving: _Arriving) -> None:
-        gradient = arriving.get().float()
+        gradient = arriving.get().to(torch.float32, copy=self._pinned)
         held = self._gradients.setdefault(parameter, gradient)
         if held is not gradient:
             held += gradient
@@ -182,7 +183,7 @@ class OffloadedAdamW(torch.optim.Optimizer):
         own = local(parameter)
         if weight.data_ptr() == own.data_ptr():
             return
-        if self._pinned and weight.dtype != own.dtype:
+        if self._pinned:
             weight = torch.empty_like(weight, dtype=own.dtype, pin_memory=True).copy_(weight)
         self._last_copy = self._copies.start([(own, weight)])
 
@@ -207,8 +208,7 @@ class OffloadedAdamW(torch.optim.Optimizer):
         if not self._pinned:
             return own
         if parameter not in self._copied_weights:
-            held = torch.empty_like(own, device=_CPU, pin_memory=True)
-            self._copied_weights[parameter] = held.copy_(own)
+            self._copied_weights[parameter] = own.to(_CPU)
         return self._copied_weights[parameter]
 
 
