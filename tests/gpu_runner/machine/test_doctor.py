@@ -58,6 +58,8 @@ def test_a_package_newer_than_what_was_tested_is_noted_with_what_tries_it(
     assert found.verdict == "noted"
     assert found.note.endswith(" (5.0 or newer; tested with 5.1)")
     assert found.remedy.endswith("selftest tries this version")
+    monkeypatch.setitem(TESTED, "torch", "2.1")
+    assert check_package("torch", "2.0").remedy.startswith("2.15 passes selftest on a CPU, and")
 
 
 def test_what_was_tested_is_what_these_tests_run_with() -> None:
