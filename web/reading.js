@@ -9,5 +9,7 @@ import { layOut } from "./page/visibility.js";
 
 followReading(document.querySelector(".toc"));
 bringContents(document.querySelector(".top-contents"), document.querySelector(".toc"));
-void layOut();
+const fonts = [['1em "Unfrozen Signs"', "Δ²"], ['1em "Unfrozen Mono"', "a"]];
+// A font that came later would have all laid out again.
+void Promise.allSettled(fonts.map((font) => document.fonts.load(...font))).then(layOut);
 void keepOffline();

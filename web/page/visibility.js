@@ -57,7 +57,7 @@ export function putOffLayOut() {
 export async function layOut() {
   const idle = () =>
     new Promise((resolve) => (globalThis.requestIdleCallback ?? setTimeout)(resolve, { timeout: IDLE_MS }));
-  for (const element of document.querySelectorAll(".chapter, .chapter > :is(live-cell, .figure)")) {
+  for (const element of document.querySelectorAll(".chapter, .chapter > :is(live-cell, .figure, .accuracy-frame)")) {
     await idle();
     while (performance.now() < putOffUntil) await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
     element.classList.add("is-laid-out");

@@ -115,12 +115,12 @@ function firstView(first, chosen) {
   );
 }
 
-function rowsView({ rows, chosen }) {
+function rowsView({ first, rows, chosen }) {
   return [
     h(
       "p",
       { class: "mp-layouts-head hint", "aria-hidden": "true" },
-      ["or", "memory", "time", "cost"].map((text) => h("span", null, text)),
+      [first ? "or" : "instead", "memory", "time", "cost"].map((text) => h("span", null, text)),
     ),
     h("ol", { class: "mp-layouts" }, rows.map((row, index) => rowView(row, index + 1, chosen))),
   ];

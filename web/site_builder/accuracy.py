@@ -133,7 +133,7 @@ def _strip(summary: Summary) -> dict[str, Any]:
         f"{format_error(min(v.error for v in found))} to "
         f"{format_error(max(v.error for v in found))}",
         "band": {"x": _x(-_BAND), "width": round(_x(_BAND) - _x(-_BAND), 2)},
-        "dots": dots,
+        "dots": list({(dot["x"], dot["y"]): dot for dot in dots}.values()),  # what can be seen
         "labels": [_label(dot) for dot in labelled],
     }
 

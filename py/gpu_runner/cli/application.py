@@ -37,7 +37,7 @@ def alone(name: str) -> typer.Typer | None:
     for command in COMMANDS:
         if command.__name__ == name:
             app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            app.command(epilog=EXIT_CODES)(command)
+            app.command()(command)
             return app
     return None
 

@@ -118,7 +118,7 @@ def _search(request: PlanRequest, framework: str) -> Work:
 
 
 def _found(search: Work, request: PlanRequest, framework: str) -> dict[str, Any]:
-    by = [{"value": "", "label": "anyone"}, *_OPTIONS]
+    by = [{"value": "", "label": "any framework"}, *_OPTIONS]
     shown: dict[str, Any] = {"by": by, "framework": framework, "text": "", "none": "", "rows": []}
     answer = search.answer
     if answer is None:

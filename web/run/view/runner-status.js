@@ -17,7 +17,6 @@ const TEXTS = {
   refused: ["Runner: access denied", "The server has a new token: open the address it printed"],
 };
 
-const LONG = / in this address$/;
 const VERBS = { running: "training", paused: "paused", stalled: "stalled" };
 
 export class RunnerStatus extends HTMLElement {
@@ -61,10 +60,8 @@ export class RunnerStatus extends HTMLElement {
     this.dataset.state = isLive ? running.status : runner.state;
     this.title = title;
     if (this.textContent === text) return;
-    const [before, short, after] = isLive
-      ? [text.slice(0, text.lastIndexOf(" ") + 1), text.slice(text.lastIndexOf(" ") + 1), ""]
-      : ["", text.replace(LONG, ""), LONG.exec(text)?.[0] ?? ""];
-    this.replaceChildren(wideOnly(before), short, wideOnly(after)); // a narrow bar: "40/200"
+    const cut = isLive ? text.lastIndexOf(" ") + 1 : 0;
+    this.replaceChildren(make("span", { className: "bar-word" }, text.slice(0, cut)), text.slice(cut)); // narrow: "40/200"
   };
 }
 
@@ -72,10 +69,6 @@ export class RunnerStatus extends HTMLElement {
 async function fetchSetup() {
   const { status, text } = await runner.get("api/setup");
   return status === 200 ? JSON.parse(text).installing : null;
-}
-
-function wideOnly(text) {
-  return make("span", { className: "bar-word" }, text);
 }
 
 function runningText({ status, step, steps, model }) {
