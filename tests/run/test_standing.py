@@ -85,6 +85,10 @@ def test_an_earlier_step_that_kept_more_is_named(js: JavaScript) -> None:
         general=evaluations([0.1, 0.2, 0.9], right=[64, 60, 30]),
     )
     assert text.endswith("Step 10 had learned 93.8% of it and kept 30 more of 64 answers.")
+    task = evaluations([5.0, 0.5, 0.2], right=[0, 64, 64])
+    for kept, is_said in ((35, False), (36, True)):  # of 64, 30 at the end: five may be chance
+        general = evaluations([0.1, 0.2, 0.9], right=[64, kept, 30])
+        assert ("kept" in standing(js, task=task, general=general)) == is_said
 
 
 def test_a_run_that_goes_on_says_where_it_is(js: JavaScript) -> None:

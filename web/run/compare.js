@@ -14,6 +14,7 @@ const RESAMPLES = 2000;
 const INTERVAL = 0.95;
 const MOST_OF_IT = 0.9; // of what was learned: from there on little is added
 const NOTABLE = 0.05; // shares of right answers that are worth a sentence
+const FEWEST = 6; // rows: fewer may have changed by chance, though all in one way (a sign test at 5%)
 
 /** @typedef {ReturnType<typeof import("./fold.js").emptyRun>} Run */
 
@@ -233,9 +234,13 @@ function lostText({ evals, right, ends }) {
 
 /** Returns how many answers are right no more, although the loss does not say so. */
 function lostAnswersText(answers) {
-  if (!answers || answers.x.length < 2 || answers.y[0] - answers.y.at(-1) < NOTABLE) return "";
+  if (!answers || answers.x.length < 2 || !isNotable(answers.y[0] - answers.y.at(-1), answers.of)) return "";
   const [had, has] = [answers.y[0], answers.y.at(-1)].map((share) => Math.round(share * answers.of));
   return `, but only ${has} of ${answers.of} answers are right; ${had} were`;
+}
+
+function isNotable(share, rows) {
+  return share >= NOTABLE && Math.round(share * rows) >= FEWEST;
 }
 
 /** Returns which share of the lost answers is right but for its end. */
@@ -268,8 +273,8 @@ function betterText(run) {
   if (!last || gain <= 0) return null;
   const near = path.filter(({ task }) => task - path[0].task >= MOST_OF_IT * gain);
   const best = near.reduce((a, b) => (b.general > a.general ? b : a));
-  if (best.general - last.general < NOTABLE) return null;
   const { of } = run.right.general;
+  if (!isNotable(best.general - last.general, of)) return null;
   return `Step ${best.step} had learned ${formatPercent((best.task - path[0].task) / gain)} of it and kept ${Math.round((best.general - last.general) * of)} more of ${of} answers.`;
 }
 

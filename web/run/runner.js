@@ -10,7 +10,6 @@
  *   refused     it answers, but does not accept our token: it was restarted
  */
 
-import { formatDate } from "../figures/number.js";
 import { MARK, SITE } from "../page/site.js";
 import { check } from "../schema/check.js";
 import { shapes } from "../schema/schema.js";
@@ -175,13 +174,6 @@ function unreadable(problem) {
 }
 
 let memoryToken = null; // where the browser refuses storage, the token lasts as long as the page
-
-const TIME_AND_NUMBER = /^\d{8}-\d{6}-[0-9a-f]{4}$/; // the name of a run that was given none
-
-/** @param {object} run as the server lists it @returns {string} the name that it was given, else its model and when it began */
-export function runTitle({ id, model, started }) {
-  return TIME_AND_NUMBER.test(id) ? `${model || id} · ${formatDate(started)}` : id;
-}
 
 /**
  * Takes the token out of the address, if it has one. Call it once, before anything is fetched. The server prints the token

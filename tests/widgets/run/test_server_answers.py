@@ -68,19 +68,3 @@ def test_a_recipe_that_cannot_be_read_cannot_be_started(node: Node, wrong: Any) 
 )
 def test_an_answer_that_is_none_is_no_answer(node: Node, text: str) -> None:
     assert answer(node, text) is None
-
-
-@pytest.mark.parametrize(
-    ("run", "start"),
-    [
-        ({"id": "my-name", "model": "Tiny"}, "my-name"),
-        ({"id": "20261129-141646-4c44", "model": "Tiny"}, "Tiny · "),
-        ({"id": "20261129-141646-4c44", "model": ""}, "20261129-141646-4c44 · "),
-    ],
-)
-def test_a_comparison_shows_the_name_that_a_run_was_given(
-    node: Node, run: dict[str, Any], start: str
-) -> None:
-    title = node.call("run/runner", "runTitle", {**run, "started": 1.7e9})
-    assert title.startswith(start)
-    assert ("2023" in title) == (start != run["id"])

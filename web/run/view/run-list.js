@@ -16,7 +16,7 @@ import { cellOf, COLUMNS, countsOf, filterRows, rowsOf, sortRows } from "../list
 import { EXPECTED, openedFiles, takeDrops } from "../log-files.js";
 import { listRecordings } from "../log-reader.js";
 import { pageRuns } from "../page-runs.js";
-import { currentToken, runner, runTitle } from "../runner.js";
+import { currentToken, runner } from "../runner.js";
 import { comparedOfAddress, onReturn, queryOfRun, remember, runOfAddress } from "../watch.js";
 
 const KEY = "unfrozen-run-list";
@@ -158,7 +158,7 @@ export class RunList extends HTMLElement {
     const rows = new Map(this.#rows.map((row) => [row.key, row]));
     const runs = [...this.#chosen].slice(0, MOST_RUNS).map((key) => {
       const row = rows.get(key);
-      if (row?.kind === "live") return { key, kind: "live", name: row.id, bytes: row.bytes, title: runTitle(row), status: row.status };
+      if (row?.kind === "live") return { key, kind: "live", name: row.id, bytes: row.bytes, title: row.name, status: row.status };
       if (row) return { key, kind: row.kind, name: row.id, title: row.name };
       const [kind, ...name] = key.split(":");
       return kind === "live" && currentToken() ? { key, kind, name: name.join(":"), title: name.join(":") } : null;
