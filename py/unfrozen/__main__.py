@@ -28,10 +28,10 @@ from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.project.best import Work, find
+from unfrozen.project.best import OnePlan, Work, find
 from unfrozen.project.budget import rent
-from unfrozen.project.questions import check_open, question, with_gpus
-from unfrozen.project.text import answer_data, answer_text
+from unfrozen.project.questions import check_open, question, that_runs, with_gpus
+from unfrozen.project.text import answer_data, answer_text, short_text
 from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
 from unfrozen.units import parse_count
 
@@ -375,7 +375,10 @@ def _list_as_json(options: argparse.Namespace, asked: list[PlannedJob]) -> str:
 
 
 def _as_json(options: argparse.Namespace, one: PlannedJob) -> str:
-    return json.dumps(_answer(options, one, advised=True), allow_nan=False)
+    found = _answer(options, one, advised=True)
+    if one.planned.job.gpu is not None:
+        found["plan"] = answer_data(_that_runs(options, one))["plan"]
+    return json.dumps(found, allow_nan=False)
 
 
 def _answer(options: argparse.Namespace, one: PlannedJob, advised: bool) -> dict[str, object]:
@@ -414,9 +417,17 @@ def _text(options: argparse.Namespace, one: PlannedJob) -> str:
         parts.append(text.compare_table(_compared(one.given, options.compare)))
     job = one.planned.job
     head = [text.title(job), framework_text(job)] if parts else [text.report(one.planned)]
+    if not parts and job.gpu is not None:
+        head.append(short_text(_that_runs(options, one)))
     if options.tokens is not None:
         parts.append(text.estimate_text(job, _estimate(options, one)))
     return "\n\n".join(filter(None, [*head, *parts]))
+
+
+def _that_runs(options: argparse.Namespace, one: PlannedJob) -> OnePlan:
+    assert isinstance(one.given, dict)
+    model = one.given["model"] if options.model is None else options.model
+    return that_runs(one.planned, one.given, _hub_id(model if isinstance(model, str) else None))
 
 
 def _estimate(options: argparse.Namespace, one: PlannedJob) -> Estimate:

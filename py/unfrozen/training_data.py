@@ -35,7 +35,8 @@ CUT: Final = 0.001
 """Share of the rows that a sequence may cut: one row of a thousand does not set its length."""
 LEAST_LENGTH: Final = 2048
 """Tokens of a sequence that packs shorter rows."""
-MOST_LENGTH: Final = 32_768
+MOST_LENGTH: Final = 131_072
+"""Tokens of the longest sequence that is planned without being asked for."""
 
 
 @dataclass(frozen=True, slots=True)

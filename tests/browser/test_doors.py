@@ -12,7 +12,7 @@ from conftest import Server, StaticSite
 
 CHAPTERS = ("when-full-fine-tuning-wins", "the-planner", "run-it-for-real")
 ON_TOP = """() => {
-  const boxes = [".mp-controls", ".mp-bar", ".mp-cheapest", "[data-way=one-plan]"].map((part) =>
+  const boxes = [".mp-controls", ".mp-bar", "[data-way=one-plan]"].map((part) =>
     document.querySelector(`memory-planner ${part}`).getBoundingClientRect());
   return Math.max(...boxes.map((box) => box.bottom));
 }"""

@@ -192,12 +192,6 @@ def test_back_takes_what_was_typed_out_of_its_field(planner: PlannerReader) -> N
     planner.settle("")
 
 
-def test_the_cheapest_set_makes_it_fit(planner: PlannerReader) -> None:
-    assert planner.verdict == "It does not fit."
-    planner.root.locator(".mp-cheapest .mp-apply").click()
-    expect(planner.root.locator(".verdict-title")).to_have_text(re.compile("^It fits"))
-
-
 def test_a_cell_that_runs_for_ever_does_not_hold_the_planner(
     page: Page, static_site: StaticSite
 ) -> None:

@@ -81,6 +81,7 @@ def test_one_row_of_a_thousand_does_not_set_the_length_of_a_sequence() -> None:
     assert Data.of([100] * 10, 1, "").length(None, packed=False) == 128
     assert Data.of([100] * 10, 1, "").length(None) == 2048  # short rows are packed
     assert Data(10, 1, 100, 5000).length(None) == 8192
+    assert Data(10, 1, 100, 112_541).length(131_072) == 131_072
     assert Data(10, 1, 100, 5000).too_long(4096) is None
 
 

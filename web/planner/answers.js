@@ -124,17 +124,6 @@ export function adviceView({ advice, without_effect: withoutEffect }) {
   );
 }
 
-/** The cheapest set of changes that fits. */
-export function cheapestView({ what, text, state }) {
-  if (!state) return h("p", { class: "row mp-cheapest mp-cheapest-none" }, text);
-  return h(
-    "div",
-    { class: "row mp-cheapest" },
-    h("p", null, h("strong", null, "Makes it fit: "), `${what}. `, h("span", { class: "soft" }, text)),
-    applyButton("cheapest", "Apply", `Apply ${what}`),
-  );
-}
-
 function adviceRow({ key, label, note, saved, total, time, fits }) {
   return h(
     "li",
@@ -217,8 +206,7 @@ export function applyButton(way, text, label) {
 }
 
 /** The state a button of these leads to. @param {string} way its `data-way` */
-export function stateOf(way, { cheapest, advice, solves, onePlan }) {
-  if (way === "cheapest") return cheapest.state;
+export function stateOf(way, { advice, solves, onePlan }) {
   const ways = [
     ...advice.map((each) => [`advice-${each.key}`, each]),
     ...solves.map((each) => [`solve-${each.key}`, each]),

@@ -16,7 +16,7 @@ import { StateElement } from "./state-element.js";
 import { memoryPlannerView, openFolds, partNames, PlannerParts, reopen } from "./view.js";
 
 const MOST_FILE_BYTES = 200_001; // Python refuses half of that; more need not be read to say so
-const LATER = ["cheapest", "advice", "solves"]; // parts that come with `ways`
+const LATER = ["advice", "solves"]; // parts that come with `ways`
 
 const MOST_DATA_BYTES = 2 ** 26;
 const TOO_LONG = "The file is larger than 64 MB: give its rows × epochs × tokens, or plan it with `unfrozen plan --data`.";

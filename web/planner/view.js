@@ -5,7 +5,7 @@
  * here, so the baked and the live planner agree.
  */
 
-import { adviceView, cheapestView, commandsView, numbersView, partsList, solvesView, verdictView } from "./answers.js";
+import { adviceView, commandsView, numbersView, partsList, solvesView, verdictView } from "./answers.js";
 import { controlsView } from "./controls.js";
 import { barView, timelineView } from "./figures.js";
 import { onePlanView } from "./one-plan.js";
@@ -20,7 +20,6 @@ const STRIP = "strip"; // the answer at the bottom of a narrow screen, while a c
 const PARTS = [
   ["verdict", "", (view) => verdictView(view.verdict, view.facts)],
   ["bar", "", (view) => barView(view.bar)],
-  ["cheapest", "", (view) => view.cheapest && cheapestView(view.cheapest)],
   ["more", "", moreView],
   ["plans", "", (view) => plansView(view.plans)],
   ["one-plan", "One plan", (view) => onePlanView(view.onePlan)],
@@ -32,7 +31,7 @@ const PARTS = [
   ["commands", "Commands", (view) => commandsView(view.commands)],
   [STRIP, "", stripView],
 ];
-const IN_FIGURE = ["verdict", "bar", "cheapest", "more"];
+const IN_FIGURE = ["verdict", "bar", "more"];
 
 /** Names of the parts of a figure, or of the whole planner, in order. */
 export function partNames(figure) {

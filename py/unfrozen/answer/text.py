@@ -12,7 +12,7 @@ from unfrozen.job import Job
 from unfrozen.job.framework_defaults import AppliedDefault
 from unfrozen.memory.explain import Term, format_layout, format_peak_rank
 from unfrozen.plan import DEFAULT_GPU, VERDICTS, Plan, format_gpu
-from unfrozen.plan.advice import advise, cheapest_fit
+from unfrozen.plan.advice import advise
 from unfrozen.plan.compute import Estimate
 from unfrozen.plan.record import FITS, most_words
 from unfrozen.plan.solve import min_gpus
@@ -119,7 +119,7 @@ def _whether_it_fits(planned: Plan, gpu: Gpu) -> str:
 
 
 def advice_text(planned: Plan) -> str:
-    """Return every change that saves memory, and the least set that fits."""
+    """Return every change that saves memory."""
     entries = advise(planned)
     if not entries:
         return ""
@@ -129,16 +129,7 @@ def advice_text(planned: Plan) -> str:
     for entry in entries:
         row = [entry.label, sig3(entry.saved_gib), sig3(entry.device_gib), change(entry.time_ratio)]
         rows.append(row + [_yes(entry.fits)] * fits)
-    text = table(rows)
-    steps = cheapest_fit(planned)
-    if not steps:
-        return text
-    time = 1.0
-    for step in steps:
-        time *= step.time_ratio
-    words = " + ".join(step.label for step in steps)
-    need = sig3(steps[-1].device_gib)
-    return f"{text}\n\nCheapest fit: {words}: {need} GiB, step time {change(time)}."
+    return table(rows)
 
 
 def jobs_table(plans: Sequence[Plan]) -> str:

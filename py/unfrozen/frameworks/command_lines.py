@@ -44,7 +44,9 @@ def trained_by_adamw(
 ) -> Job:
     """Return the job of AdamW by one of the methods, in the states of a framework. PlanError."""
     refuse(job, framework, method=methods, optimizer=("adamw",), rounding=("nearest",))
-    refuse(job, framework, compute=("bf16", "fp32", str(states.get("compute"))))
+    if job.recipe.compute not in ("bf16", "fp32", states.get("compute")):
+        bound = f"the commands of {framework} that are known here train in bf16"
+        raise PlanError("recipe.compute", job.recipe.compute, bound, "use bf16")
     if job.recipe.lora is None:
         refuse(job, framework, base=(None,))
     if job.recipe.loss == "classification":

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from unfrozen.answer.text import solved_text as largest_text
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.registry import FRAMEWORKS, Framework
+from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
 from unfrozen.plan import Plan, format_gpu
-from unfrozen.plan.layouts import clusters, job_on_fewest_gpus, with_cluster
+from unfrozen.plan.layouts import Route, clusters, job_on_fewest_gpus, with_cluster
 from unfrozen.plan.solve import MOST, largest, min_gpus
 from unfrozen.plan.step_time import job_gpu
 
@@ -42,24 +43,33 @@ def zero_stage(job: Job) -> str:
     return f"{cluster.stage}{grouped}"
 
 
-def refusal(job: Job, gpus: int, framework: Framework) -> str:
-    """Return why a framework runs no layout of a job, and who does; "" where it runs one."""
-    found = {name: _first_refusal(job, gpus, one) for name, one in FRAMEWORKS.items()}
-    refused = found[framework.name]
-    if refused is None:
+def refusal(ways: Sequence[Route], gpus: int, framework: str = "") -> str:
+    """Return why the framework runs no layout of a job, and who does; without one, why none of
+    them does. "" where it runs one.
+    """
+    found = {one.name: _first_refusal(one, gpus) for one in ways}
+    runs = [FRAMEWORKS[name].label for name, why in found.items() if why is None]
+    first = found[framework] if framework else next(iter(found.values()))
+    if first is None or (runs and not framework):
         return ""
-    others = [FRAMEWORKS[name].label for name, why in found.items() if why is None]
-    rest = f" This job runs in {', '.join(others)}." if others else ""
-    text = f"{framework.label} does not run {refused.key} = {refused.value}: {refused.bound};"
-    return f"{text} {refused.remedy}.{rest}"
+    if framework:
+        who = FRAMEWORKS[framework].label
+    else:  # what most of them refuse
+        who, refused = "No framework here", [one for one in found.values() if one]
+        keys = [one.key for one in refused]
+        first = max(refused, key=lambda one: keys.count(one.key))
+    does = "does not run" if framework else "runs"
+    rest = f" This job runs in {', '.join(runs)}." if runs else ""
+    return f"{who} {does} {first.key} = {first.value}: {first.bound}; {first.remedy}.{rest}"
 
 
-def _first_refusal(job: Job, gpus: int, framework: Framework) -> PlanError | None:
-    """Return what a framework refuses of the layouts that share most; None where it takes one."""
+def _first_refusal(way: Route, gpus: int) -> PlanError | None:
+    """Return what a way refuses of the layouts that share most; None where it takes one."""
     refused = None
-    for cluster in clusters(job, gpus):
+    for cluster in clusters(way.job, gpus):
         try:
-            framework.adapt(with_cluster(job, cluster))
+            assert way.takes
+            way.takes(with_cluster(way.job, cluster))
         except PlanError as error:
             refused = refused or error
         else:

@@ -172,13 +172,15 @@ CONFIG_FILE: Final = "ds.json"
 def deepspeed_job(job: Job) -> Job:
     """Return the job as TRL trains it with DeepSpeed. Raises PlanError where it cannot."""
     cluster = job.cluster
-    alone = cluster.gpus == 1 and cluster.offload == "none"  # has nothing to shard, nor to offload
+    if cluster.gpus == 1 and cluster.offload == "none":
+        bound = "DeepSpeed has nothing to shard on one GPU, and nothing to offload"
+        raise PlanError("cluster.gpus", 1, bound, "use accelerate")
     refuse(
         job,
         DEEPSPEED,
         checkpointing=("none", "full"),
         attention=tuple(ATTENTION),
-        sharding=("none",) if alone else ("zero1", "zero2", "zero3"),
+        sharding=("zero1", "zero2", "zero3"),
     )
     refuse_tower(job, DEEPSPEED)
     job = name_linear(job, DEEPSPEED)

@@ -26,7 +26,7 @@ import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from unfrozen.errors import ModelError, PlanError
 from unfrozen.hardware import Gpu, find, gpu_of
@@ -38,7 +38,7 @@ from unfrozen.job.recipe import Recipe
 from unfrozen.job.unplanned import instead_of, refuse_key
 from unfrozen.model import ModelConfig, catalogue
 
-__all__ = ["KEYS", "LARGEST_CONFIG_BYTES", "Job", "read_gpu", "read_model"]
+__all__ = ["KEYS", "LARGEST_CONFIG_BYTES", "Job", "half_precision", "read_gpu", "read_model"]
 
 
 KEYS: Final = ("model", "recipe", "cluster", "gpu", "framework")
@@ -79,6 +79,9 @@ class Job:
             raise PlanError("model", "nothing", "a job needs a model", "give its config.json")
         model = read_model(given["model"])
         recipe, cluster, chosen = given.get("recipe") or {}, given.get("cluster") or {}, None
+        gpu = None if given.get("gpu") is None else read_gpu(given["gpu"])
+        if gpu and not gpu.bf16 and isinstance(recipe, Mapping):
+            recipe = half_precision(recipe)
         if given.get("framework") is not None:
             _check_objects(recipe, cluster)
             a = model.architecture
@@ -94,7 +97,7 @@ class Job:
             model.language if read.frozen_tower else model,
             read,
             Cluster.read(cluster),
-            None if given.get("gpu") is None else read_gpu(given["gpu"]),
+            gpu,
             chosen,
         )
         job = _within_positions(job, given.get("recipe") or {})
@@ -107,6 +110,19 @@ class Job:
         moved = replace(self, gpu=gpu)
         _check_dtype(moved)
         return moved
+
+
+def half_precision(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a recipe on GPUs without bf16, in fp16 autocast where it leaves its precision open: of
+    16-bit weights where fp32 adapters train beside them.
+    """
+    if recipe.keys() & {"params", "compute"}:
+        return recipe
+    if recipe.get("method", "full") == "full":
+        return {**recipe, "params": "fp32", "compute": "fp16"}
+    lora = recipe.get("lora") or {}
+    lora = {"dtype": "fp32", **lora} if isinstance(lora, Mapping) else lora
+    return {**recipe, "params": "fp16", "lora": lora}
 
 
 def read_model(given: object) -> ModelConfig:
@@ -201,6 +217,9 @@ def _check_dtype(job: Job) -> None:
         raise PlanError("recipe.compute", recipe.compute, bound, remedy)
     if job.gpu.bf16:
         return
+    if recipe.attention == "flash":
+        bound = f"the {job.gpu.name} has no FlashAttention, which begins with Ampere"
+        raise PlanError("recipe.attention", "flash", bound, "use efficient")
     for key in ("params", "compute", "grads", "moments"):
         if getattr(recipe, key) == "bf16":
             bound = f"the {job.gpu.name} has no bf16"

@@ -249,10 +249,14 @@ def layer_of_kind(model: ModelConfig, sparse: bool) -> int:
     return next(index for index in range(a.layers) if a.is_sparse(index) == sparse)
 
 
+_NO_LINEAR: Final = ("mlp.gate", "router", "_bias", "A_log")
+
+
 def _linears(model: ModelConfig) -> list[Tensor]:
-    """Return the linear layers of one layer: its matrices without the router."""
+    """Return the linear layers of one layer: its matrices without routers and plain parameters."""
     tensors = model.layer_tensors(layer_of_kind(model, model.sparse_layers > 0))
-    return [t for t in tensors if len(t.shape) == 2 and not t.name.endswith("mlp.gate.weight")]
+    names = {t: t.name.removesuffix(".weight") for t in tensors if len(t.shape) == 2}
+    return [t for t, name in names.items() if not name.endswith(_NO_LINEAR)]
 
 
 def _short(tensor: Tensor) -> str:

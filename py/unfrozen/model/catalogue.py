@@ -88,13 +88,13 @@ def find(name: str) -> PublishedModel:
 
 
 def loaded_name(name: str) -> str:
-    """Return what the hub calls a model that `find` takes: a tuned version keeps its own name; ""
-    where the name is of no model on the hub, as Ollama's are.
+    """Return what the hub calls a model that `find` takes: a name that says how it was tuned stays,
+    another is the catalogue's; "" where the name is of no model on the hub, as Ollama's are.
     """
     found, (owner, _, own) = find(name), name.rpartition("/")
     theirs, _, base = found.hub_id.partition("/")
-    if own.lower() == base.lower():
-        return found.hub_id
     if ":" in own or words_of(own) != words_of(base):
         return name if owner else ""
+    if own.lower() == base.lower() or _TUNED.isdisjoint(re.findall("[a-z]+", own.lower())):
+        return found.hub_id
     return f"{owner or theirs}/{own}"

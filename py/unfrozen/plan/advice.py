@@ -1,4 +1,4 @@
-"""Changes of a job that save memory: each alone, and the smallest set that makes the job fit.
+"""Changes of a job that save memory, each alone.
 
 What a change saves is a second plan; what it costs is the step time after over before, by
 `step_time` and its assumptions. A change is legal where the job can be read with it. Changes differ
@@ -12,18 +12,16 @@ in what they cost besides time:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from itertools import combinations
-from operator import sub
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.number_formats import stall_share
-from unfrozen.plan import DEFAULT_GPU, Plan, plan_job
+from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.step_time import replicas, step_time, step_tokens
 from unfrozen.units import gib
 
@@ -68,6 +66,12 @@ CHANGES: Final = (
         "FlashAttention",
         "No score matrix, no mask: sequences must be packed or padded on the right.",
         {"attention": "flash"},
+    ),
+    Change(
+        "efficient",
+        "Memory-efficient attention",
+        "PyTorch's kernel without a score matrix, for GPUs before Ampere.",
+        {"attention": "efficient"},
     ),
     Change(
         "kernels",
@@ -150,7 +154,8 @@ def patched(job: Job, patch: Patch) -> Job:
         recipe = Recipe.read(_plain(recipe) | patch["recipe"])
     if patch.get("cluster"):
         cluster = Cluster.read(_plain(cluster) | patch["cluster"])
-    return replace(job, recipe=recipe, cluster=cluster)
+    changed = replace(job, recipe=recipe, cluster=cluster)
+    return changed if job.gpu is None else changed.on(job.gpu)  # which may lack a precision
 
 
 def _plain(part: Recipe | Cluster) -> dict[str, Any]:
@@ -168,6 +173,8 @@ def candidates(job: Job) -> Iterator[Change]:
     for change in (*CHANGES, *_of_this_job(job)):
         if job.recipe.rounds and "moments" in change.recipe and change.recipe["moments"] == "int8":
             change = replace(change, note=_BYTES)
+        if change.key == "efficient" and (job.gpu is None or job.gpu.bf16):
+            continue
         parts = change.patch.items()
         if any(getattr(now[part], key) != v for part, patch in parts for key, v in patch.items()):
             yield change
@@ -263,9 +270,6 @@ _ZERO: Final = {
 
 FREE: Final = 0.01
 """Changes that cost less time than this share rank alike, by what they save."""
-MOST_CHANGES: Final = 4  # in a set that fits
-MOST_TRIED: Final = 300  # sets looked at closely
-_HOPE: Final = 1.2  # changes may save more together than one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,40 +304,15 @@ def advise(planned: Plan) -> list[Advice]:
     return sorted(found, key=lambda a: (-a.saved_gib / max(FREE, a.time_ratio - 1), a.key))
 
 
-def cheapest_fit(planned: Plan) -> list[Advice] | None:
-    """Return the changes, at most four, that fit the GPU with the least time; None if none do.
-
-    Sets that go on training every weight come first, however long they take. `saved_gib`,
-    `device_gib` and `time_ratio` count on top of the changes before; an empty list means that the
-    job fits as it is.
-    """
-    if planned.job.gpu is None:
-        return None
-    if planned.fits:
-        return []
-    pace = _pace(planned.job)
-    for changes in _promising(planned, pace):
-        result = _applied(planned.job, changes)
-        if result is not None and result.fits:
-            return _chain(planned, _needed(planned.job, changes), pace)
-    return None
-
-
 def _legal(planned: Plan) -> list[tuple[Change, Plan]]:
     """Return the changes the job allows, each with its plan."""
-    found = ((change, _applied(planned.job, (change,))) for change in candidates(planned.job))
-    return [(change, changed) for change, changed in found if changed is not None]
-
-
-def _applied(job: Job, changes: tuple[Change, ...]) -> Plan | None:
-    """Return the plan after changes; None where they are not allowed or not implemented."""
-    recipe = {key: value for change in changes for key, value in change.recipe.items()}
-    cluster = {key: value for change in changes for key, value in change.cluster.items()}
-    try:
-        changed = patched(job, {"recipe": recipe, "cluster": cluster})
-        return None if is_unimplemented(changed.recipe) else plan_job(changed)
-    except PlanError:
-        return None
+    found = []
+    for change in candidates(planned.job):
+        with suppress(PlanError):
+            changed = patched(planned.job, change.patch)
+            if not is_unimplemented(changed.recipe):
+                found.append((change, plan_job(changed)))
+    return found
 
 
 def _pace(job: Job) -> float:
@@ -353,81 +332,3 @@ def _advice(change: Change, changed: Plan, before_bytes: int, pace: float) -> Ad
         note=change.note,
         kind=change.kind,
     )
-
-
-class _Single(NamedTuple):
-    """A change, what it saves at each instant, and step time after over before."""
-
-    change: Change
-    saved: list[int]
-    ratio: float
-    keys: frozenset[str]
-
-
-class _Set(NamedTuple):
-    """Changes together: what they are estimated to leave at each instant, and to cost in time."""
-
-    changes: tuple[Change, ...]
-    left: list[int]
-    cost: float  # of those that cost time
-    time: float  # of all
-    keys: frozenset[str]
-    last: int  # place of the last change
-
-    def rank(self) -> tuple[bool, float, int, bool, float]:
-        """Return the order of trying: saved time is no reason to add a change, and bf16 moments
-        come before 8-bit ones, whose optimizers seldom round stochastically.
-        """
-        less = any(change.kind == "less" for change in self.changes)
-        coarse = any(change.recipe.get("moments") == "int8" for change in self.changes)
-        return less, round(self.cost, 2), len(self.changes), coarse, self.time
-
-
-def _promising(planned: Plan, pace: float) -> list[tuple[Change, ...]]:
-    """Return the sets that may fit by the sum of their single savings, the least time first."""
-    totals = {name: sum(parts.values()) for name, parts in planned.instants.items()}
-    single = []
-    for change, changed in _legal(planned):
-        saved = [n - sum(changed.instants.get(name, {}).values()) for name, n in totals.items()]
-        if max(saved) > 0:
-            keys = frozenset((*change.recipe, *change.cluster))
-            single.append(_Single(change, saved, _pace(changed.job) / pace, keys))
-    gpu = planned.job.gpu or find(DEFAULT_GPU)
-    room = _HOPE * planned.allocated_bytes * gpu.capacity_bytes / planned.safe_bytes
-    sets = [_Set((), list(totals.values()), 1.0, 1.0, frozenset(), -1)]
-    found: list[_Set] = []
-    for _ in range(MOST_CHANGES):
-        sets = [grown for one in sets for grown in _grown(one, single)]
-        found += [one for one in sets if max(one.left) <= room]
-    found.sort(key=_Set.rank)
-    return [one.changes for one in found[:MOST_TRIED]]
-
-
-def _grown(one: _Set, single: list[_Single]) -> Iterator[_Set]:
-    """Yield a set extended by each later change that sets other keys."""
-    for place in range(one.last + 1, len(single)):
-        change, saved, ratio, keys = single[place]
-        if one.keys.isdisjoint(keys):
-            left = list(map(sub, one.left, saved))
-            cost, time = one.cost * max(1.0, ratio), one.time * ratio
-            yield _Set((*one.changes, change), left, cost, time, one.keys | keys, place)
-
-
-def _needed(job: Job, changes: tuple[Change, ...]) -> tuple[Change, ...]:
-    """Return the changes without those that are not needed to fit."""
-    for size in range(1, len(changes)):
-        for fewer in combinations(changes, size):
-            result = _applied(job, fewer)
-            if result is not None and result.fits:
-                return fewer
-    return changes
-
-
-def _chain(planned: Plan, changes: tuple[Change, ...], pace: float) -> list[Advice]:
-    """Return each change on top of those before it."""
-    steps, before = [], planned
-    for count in range(1, len(changes) + 1):
-        after = _applied(planned.job, changes[:count]) or before
-        steps.append(_advice(changes[count - 1], after, before.roomy_bytes, pace))
-        before, pace = after, _pace(after.job)
-    return steps

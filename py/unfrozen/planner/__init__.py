@@ -27,7 +27,7 @@ from unfrozen.errors import InputError
 from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job
 from unfrozen.planner import controls, presets
-from unfrozen.planner.advice import advice, cheapest, solve
+from unfrozen.planner.advice import advice, solve
 from unfrozen.planner.commands import commands
 from unfrozen.planner.controls import Json, as_problem, nearest_job
 from unfrozen.planner.figures import bar, settings_without_effect, timeline, verdict
@@ -84,7 +84,6 @@ def ways(given: Given) -> Json:
         request = read_request(given)
         plan = plan_job(request.job)
         return {
-            "cheapest": cheapest(plan, request.state, request.unit),
             "advice": advice(plan, request.state, request.unit),
             "without_effect": settings_without_effect(plan),
             "solves": solve(plan, request.state),

@@ -5,14 +5,12 @@ Each carries the state that the planner would have afterwards, so that a button 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan import advice as plan_advice
-from unfrozen.plan.advice import Advice, Patch, advise, cheapest_fit
+from unfrozen.plan.advice import Advice, Patch, advise
 from unfrozen.plan.solve import largest, min_gpus
 from unfrozen.planner.controls import Json
 from unfrozen.planner.state import (
@@ -31,26 +29,6 @@ _MOST_ADVICE = 14
 def advice(plan: Plan, state: State, unit: str) -> list[Json]:
     """Return every single change that saves memory, the best trade of memory against time first."""
     return [_advice_json(each, plan, state, unit) for each in advise(plan)[:_MOST_ADVICE]]
-
-
-def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
-    """Return the set of changes that makes the job fit at the least cost in time.
-
-    None where it fits already or no GPU is named; without a state where nothing helps.
-    """
-    if plan.fits is not False:
-        return None
-    steps = cheapest_fit(plan)
-    if not steps:
-        text = (
-            "No set of these changes makes it fit. Use more GPUs, larger ones, or a smaller model."
-        )
-        return {"what": "", "text": text, "state": None}
-    changed = _all(plan.job, state, steps)
-    after = plan_job(read_job(changed))
-    need = format_size(after.device_bytes, unit)
-    text = f"{need} in all; a step takes {time_text(_product(steps))}."
-    return {"what": _list([step.label for step in steps]), "text": text, "state": changed}
 
 
 def solve(plan: Plan, state: State) -> list[Json]:
@@ -96,33 +74,6 @@ def apply_patch(job: Job, state: State, patch: Patch) -> State:
         and key not in (LEFT_TO_JOB - found.keys())
     }
     return patched(found, {"recipe": pinned})
-
-
-def _all(job: Job, state: State, steps: Iterable[Advice]) -> State:
-    for step in steps:
-        state = apply_patch(job, state, step.patch)
-        job = plan_advice.patched(job, step.patch)
-    return state
-
-
-def _list(labels: list[str]) -> str:
-    """Return labels as a list in a sentence: "8-bit moments, ZeRO-3 and no master copy"."""
-    first, *rest = labels
-    parts = [first, *(_inside(label) for label in rest)]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _inside(label: str) -> str:
-    """Return a label inside a sentence; names like LoRA keep their letters."""
-    first = label.split()[0]
-    return label if first[1:] != first[1:].lower() else label[:1].lower() + label[1:]
-
-
-def _product(steps: Iterable[Advice]) -> float:
-    ratio = 1.0
-    for step in steps:
-        ratio *= step.time_ratio
-    return ratio
 
 
 def time_text(ratio: float) -> str:

@@ -51,15 +51,6 @@ def runner_defaults(
     }
 
 
-def half_precision(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a recipe on GPUs without bf16: fp16 autocast, of 16-bit weights where
-    fp32 adapters train beside them.
-    """
-    if recipe.get("method", "full") == "full":
-        return {"params": "fp32", "compute": "fp16"}
-    return {"params": "fp16", "lora": {**(recipe.get("lora") or {}), "dtype": "fp32"}}
-
-
 def _step(recipe: Mapping[str, object]) -> str:
     """Return the optimizer implementation for the optimizer in `recipe`."""
     asked = str(recipe.get("optimizer", "adamw")).removesuffix("_momentum")

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
 from unfrozen.hardware import find
-from unfrozen.job import Job, read_model
+from unfrozen.job import Job, half_precision, read_model
 from unfrozen.job.cluster import CLUSTER_SETTINGS
 from unfrozen.job.framework_defaults import FRAMEWORKS
 from unfrozen.job.lora import LORA_SETTINGS
@@ -28,7 +28,7 @@ from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.catalogue import find as find_model
 from unfrozen.model.config import CONFIG_DEFAULTS
-from unfrozen.planner.runner import SHARDED, half_precision, runner_defaults
+from unfrozen.planner.runner import SHARDED, runner_defaults
 from unfrozen.schema.address import readable, settings
 from unfrozen.training_data import MOST_TOKENS, Data, read_numbers
 from unfrozen.units import NumberError, parse_number
@@ -234,8 +234,8 @@ def recipe_json(state: State) -> dict[str, object]:
     lora = {SETTINGS[key].name: _value(key, state) for key in LORA if state.get(key)}
     recipe |= {"lora": lora} if lora else {}
     gpu = find(name) if (name := text_of(state, "gpu")) else None
-    if gpu and not gpu.bf16 and not recipe.keys() & {"params", "compute"}:
-        recipe |= half_precision(recipe)
+    if gpu and not gpu.bf16:
+        recipe = dict(half_precision(recipe))
     if not text_of(state, "framework"):  # whose defaults then apply
         recipe = runner_defaults(model, recipe, gpu) | recipe
     return recipe

@@ -29,6 +29,7 @@ from unfrozen.project.changes import (
     AWAY,
     ON_GPU,
     PREFERRED,
+    SEVERAL,
     SMALLER,
     TRL,
     Variant,
@@ -286,6 +287,7 @@ class _Finder:
             way
             for one in changes
             for way in ways(question.job, one, question.framework, question.left)
+            if gpus > 1 or question.framework or way.name not in SEVERAL
         ]
         if not asked:
             return []

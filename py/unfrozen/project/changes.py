@@ -18,10 +18,12 @@ from unfrozen.frameworks import megatron, torchtitan
 from unfrozen.frameworks.command_lines import refuse
 from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
 from unfrozen.frameworks.trl import ACCELERATE, DEEPSPEED
-from unfrozen.job import Job
+from unfrozen.job import Job, half_precision
+from unfrozen.job.lora import LORA_SETTINGS
+from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.plan.advice import is_unimplemented, patched
 from unfrozen.plan.layouts import Route, Takes
-from unfrozen.planner.runner import half_precision, runner_defaults
+from unfrozen.planner.runner import runner_defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,14 @@ class Variant:
         return bool(self.recipe.get("optimizer_in_backward"))
 
 
+_SEARCHED: Final = frozenset({"micro_batch", "grad_accum", "checkpointing", "lora_targets"})
+SETTINGS: Final = (
+    frozenset({*RECIPE_SETTINGS, "offload", *(one.key for one in LORA_SETTINGS.values())})
+    - _SEARCHED
+)
+"""What stays as a reader set it: not what layouts divide and recompute, nor the layers of adapters,
+for which each framework has names of its own.
+"""
 _OFFLOADED: Final = {"activation_offload": True}
 _RANDOM: Final = {
     **{"params": "bf16", "compute": "bf16", "grads": "bf16", "master": None},
@@ -70,28 +80,39 @@ ADAPTERS: Final[tuple[tuple[Variant, ...], ...]] = tuple(
 """What trains less than every weight, by method."""
 TRL: Final = (ACCELERATE, DEEPSPEED)
 _FIRST: Final = (UNFROZEN, *TRL)
-_LAST: Final = (torchtitan.NAME, megatron.NAME)
-PREFERRED: Final = (*_FIRST, *(n for n in FRAMEWORKS if n not in _FIRST + _LAST), *_LAST)
-"""Frameworks, of equals the one first that reads the reader's data as it is: torchtitan and
-Megatron-LM want data, and Megatron-LM weights, in formats of their own."""
+SEVERAL: Final = (torchtitan.NAME, megatron.NAME)
+"""Frameworks for many GPUs: they want data, and Megatron-LM weights, in formats of their own."""
+PREFERRED: Final = (*_FIRST, *(n for n in FRAMEWORKS if n not in _FIRST + SEVERAL), *SEVERAL)
+"""Frameworks, of equals the one first that reads the reader's data as it is."""
 
 
 def ways(
-    job: Job, change: Variant, framework: str = "", left: Set[str] = frozenset()
+    job: Job, change: Variant, framework: str = "", left: Set[str] | None = None
 ) -> list[Route]:
     """Return the ways to run a job with a change: in the named framework, else in each, and with
-    adapters by data parallelism alone in any. Keys of the recipe that a reader `left` open are
-    those of the runner where it trains.
+    adapters by data parallelism alone in any. Settings that a reader did not leave open (`left`;
+    None: all are) stay as they are; the others are those of the runner where it trains.
     """
     changed = _changed(job, change)
-    if changed is None:
+    # adapters beside full fine-tuning are another job
+    fixed = frozenset() if left is None or "method" in change.recipe else SETTINGS - left
+    if changed is None or any(_setting(job, key) != _setting(changed, key) for key in fixed):
         return []
+    open_keys = SETTINGS - fixed - change.recipe.keys()
     found = []
     for name in [framework] if framework else PREFERRED:
-        own = _as_runner(changed, left - change.recipe.keys()) if name == UNFROZEN else changed
-        found.append(Route(own, _keeps(name, change), name))
+        own = _as_runner(changed, open_keys) if name == UNFROZEN else changed
+        found.append(Route(own, _keeps(name, change, fixed), name))
     alone = changed.recipe.lora and not framework and change in (*ON_GPU, *chain(*ADAPTERS))
     return [*found, Route(changed, _alone)] if alone else found
+
+
+def _setting(job: Job, key: str) -> object:
+    """Return the value of a setting of a job; 4 bits are 4 bits, however their scales are kept."""
+    if key.startswith("lora_"):
+        return getattr(job.recipe.lora, key.removeprefix("lora_"), None)
+    value = getattr(job.cluster if key == "offload" else job.recipe, key)
+    return "nf4" if value == "nf4-dq" else value
 
 
 def _as_runner(job: Job, left: Set[str]) -> Job:
@@ -127,9 +148,9 @@ def _changed(job: Job, change: Variant) -> Job | None:
     return None if is_unimplemented(found.recipe) else found
 
 
-def _keeps(name: str, change: Variant) -> Takes:
-    """Return what a framework makes of a job, refused where it drops the change."""
-    adapt = FRAMEWORKS[name].adapt
+def _keeps(name: str, change: Variant, fixed: Set[str]) -> Takes:
+    """Return what a framework makes of a job, refused where it drops a change or what is fixed."""
+    adapt, kept = FRAMEWORKS[name].adapt, fixed | change.recipe.keys() & SETTINGS
 
     def takes(job: Job) -> Job:
         found = adapt(job)
@@ -139,10 +160,10 @@ def _keeps(name: str, change: Variant) -> Takes:
         if recipe.method == "full" and not exact:
             bound = f"{name} rounds 16-bit weights to the nearest, without a master copy"
             raise PlanError("recipe.master", None, bound, "use another")
-        for key, value in change.recipe.items():
-            own = getattr(found.recipe, key)
-            if own != value and not (key == "base" and own == "nf4-dq"):  # Unsloth's, 4 bits, too
-                raise PlanError(f"recipe.{key}", value, f"{name} has no option for it", "drop it")
+        for key in sorted(kept):
+            if (wanted := _setting(job, key)) != _setting(found, key):
+                part = "cluster" if key == "offload" else "recipe"
+                raise PlanError(f"{part}.{key}", wanted, f"{name} has no option for it", "drop it")
         return found
 
     return takes

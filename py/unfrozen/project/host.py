@@ -1,8 +1,10 @@
 """What a plan needs beside its GPUs: memory of each machine's host, disk, and what evaluating and
 saving take.
 
-Weights are read in parts where a framework does (unfrozen, torchtitan, Megatron-LM) or shards them;
-else every process of a machine reads all of them. A checkpoint holds weights and optimizer states.
+Weights are read in parts where a framework does (unfrozen, torchtitan, Megatron-LM) or DeepSpeed
+shards them; whole by one process of a machine under accelerate's FSDP (`fsdp_cpu_ram_efficient_
+loading`), unless they are quantized (transformers 5.24 `modeling_utils.py`); else by every process.
+A checkpoint holds weights and optimizer states.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from unfrozen.frameworks import megatron, torchtitan
+from unfrozen.frameworks import axolotl, megatron, torchtitan
 from unfrozen.frameworks.registry import UNFROZEN
+from unfrozen.frameworks.trl import ACCELERATE
 from unfrozen.hardware import Gpu
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
@@ -62,7 +65,9 @@ def needs(job: Job, framework: str) -> Needs:
     local = min(cluster.gpus, job_gpu(job).node_gpus)
     spread = cluster.tensor_parallel * cluster.pipeline_parallel
     spread *= cluster.shards if cluster.stage == 3 else 1
-    whole = framework not in _IN_PARTS and cluster.stage < 3
+    fsdp = framework in (ACCELERATE, axolotl.NAME) and cluster.stage > 0
+    whole = framework not in _IN_PARTS and (fsdp or cluster.stage < 3)
+    readers = 1 if fsdp and job.recipe.base is None else local
     found = host_bytes(
         job.model,
         job.recipe,
@@ -75,7 +80,7 @@ def needs(job: Job, framework: str) -> Needs:
     frozen = job.recipe.lora is not None
     kept = sum(sizes[name] for name in (trained if frozen else (*trained, "params")))
     return Needs(
-        found["load"],
+        found["load"] * readers // local,
         _offloaded(job, framework, local),
         found["save"],
         kept,

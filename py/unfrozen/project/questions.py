@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.registry import LAUNCHED
 from unfrozen.job import Job, read_gpu
-from unfrozen.job.recipe import RECIPE_SETTINGS
-from unfrozen.plan.layouts import LAID_OUT, MOST_GPUS, step_sequences
-from unfrozen.planner.runner import half_precision
-from unfrozen.project.best import TrainingProject
+from unfrozen.plan import Plan, plan_job
+from unfrozen.plan.layouts import LAID_OUT, MOST_GPUS, Layout, step_sequences
+from unfrozen.plan.step_time import step_time
+from unfrozen.project.best import OnePlan, PlannedRun, TrainingProject, Work, find
+from unfrozen.project.changes import SETTINGS, Variant, ways
 from unfrozen.runner import packs
 from unfrozen.training_data import Data
 
@@ -85,19 +87,16 @@ def question(
 ) -> TrainingProject:
     """Return the question of a job as plain data. Raises PlanError as `Job.read` does."""
     asked = dict(given.get("recipe") or {})
-    left = frozenset(RECIPE_SETTINGS.keys() - asked.keys())
     offload = (given.get("cluster") or {}).get("offload")
     cluster = {} if offload is None else {"offload": offload}
     cluster |= {"sharding": "zero3"} if offload == "params" else {}
-    gpu = None if given.get("gpu") is None else read_gpu(given["gpu"])
-    bf16 = gpu is None or gpu.bf16
-    if not bf16 and not asked.keys() & {"params", "compute"}:
-        asked |= half_precision(asked)
     plain = {**given, "cluster": cluster, "recipe": asked}
     job = Job.read(plain)
+    lora = {f"lora_{name}" for name in asked.get("lora") or {}}
+    left = SETTINGS - asked.keys() - cluster.keys() - lora
     if "whole_experts" in left and job.recipe.method == "qlora" and job.framework is None:
         asked["whole_experts"] = job.model.architecture.experts is not None
-    if "attention" in left and bf16:
+    if "attention" in left and (job.gpu is None or job.gpu.bf16):
         asked["attention"] = "flash"
     if data is not None and "seq_len" in left:
         a = job.model.architecture
@@ -108,3 +107,22 @@ def question(
     if sequences is None and any(key in asked for key in _BATCH):
         sequences = step_sequences(job, gpus)
     return TrainingProject(job, gpus, data, sequences, framework, price, left, names)
+
+
+def that_runs(planned: Plan, given: Mapping[str, Any], name: str) -> OnePlan:
+    """Return the plan of a job that names its layout: that where it fits and a framework runs it,
+    else another of as many GPUs and sequences. `name` is what commands call the model.
+    """
+    gpus, sequences = (
+        planned.job.cluster.gpus,
+        step_sequences(planned.job, planned.job.cluster.gpus),
+    )
+    asked = question(given, gpus, None, sequences=sequences, names=(name, "FILE.jsonl"))
+    if planned.fits:
+        for way in ways(planned.job, Variant(), asked.framework, asked.left):
+            with suppress(PlanError):
+                run = plan_job(way.takes(way.job)) if way.takes and way.name else planned
+                if way.name and run.fits:
+                    layout = Layout(run.job, run.device_bytes, step_time(run.job), way.name)
+                    return OnePlan(asked, PlannedRun(layout, asked))
+    return Work(find(asked, beside=False)).finish()

@@ -16,9 +16,9 @@ from unfrozen.plan import format_gpu
 from unfrozen.plan.record import band, most_words
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.project.best import OnePlan, PlannedRun, TrainingProject
-from unfrozen.project.changes import TRL
+from unfrozen.project.changes import TRL, Variant, ways
 from unfrozen.project.host import EVALUATED, evaluation_bytes, usual_host_bytes
-from unfrozen.training_data import Data
+from unfrozen.training_data import LEAST_LENGTH, Data
 from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3
 
 METHODS: Final = {"full": "full fine-tuning", "lora": "LoRA", "qlora": "QLoRA"}
@@ -66,9 +66,10 @@ def layout_words(job: Job) -> str:
 def data_words(data: Data, length: int, *, packed: bool) -> str:
     """Return the data of a run: rows, epochs, tokens, how they are known, and how they are cut."""
     epochs = f"{data.epochs:g} epoch{'' if data.epochs == 1 else 's'}"
+    rows = f"{data.rows:,} row{'' if data.rows == 1 else 's'}"
     text = (
-        f"{data.rows:,} rows × {epochs}, {format_count(data.tokens)} tokens ({data.source}); a row"
-        f" has {data.mean:,.0f}, the longest {data.longest:,}"
+        f"{rows} × {epochs}, {format_count(data.tokens)} tokens ({data.source}); a row has"
+        f" {data.mean:,.0f}, the longest {data.longest:,}"
     )
     cut = data.too_long(length)
     if cut:
@@ -189,11 +190,11 @@ def answer_text(answer: OnePlan) -> str:
         length = question.job.recipe.seq_len
         lines += _wrapped(data_words(question.data, length, packed=question.packs))
     if first is None:
-        words = [*nothing_words(answer)]
-        remedy = [] if words[0] == _refused(question) else [SOLVE]
-        lines += ["", *words, *remedy]
+        lines += ["", *(words := [*nothing_words(answer)])]
+        if words[0] == _refused(question):
+            return "\n".join(lines)
         started = (one for one in answer.adapters if one.command)
-        return "\n".join(lines + next(map(_start, started), []))
+        return "\n".join([*lines, SOLVE, *next(map(_start, started), [])])
     lines += ["", *_wrapped(f"Plan: {method_words(first.job)}, on {layout_words(first.job)}"), ""]
     for label, text in facts(first):
         own = label == "cost" and question.price is None
@@ -208,6 +209,15 @@ def answer_text(answer: OnePlan) -> str:
         rows = zip(table(cells).splitlines(), notes, strict=True)
         lines += ["", *(f"{line}  {note}".rstrip() for line, note in rows)]
     return "\n".join(lines)
+
+
+def short_text(answer: OnePlan) -> str:
+    """Return the plan, its memory and its command alone, or why there is none."""
+    if answer.first is None:
+        return "\n".join(nothing_words(answer))
+    first = answer.first
+    plan = f"Plan: {method_words(first.job)}, on {layout_words(first.job)}: {_memory(first)}"
+    return "\n".join([*_wrapped(plan), *(_start(first) if first.command else ["", NOBODY])])
 
 
 def _start(choice: PlannedRun) -> list[str]:
@@ -247,12 +257,15 @@ def nothing_words(answer: OnePlan) -> Iterator[str]:
         yield f"With {need} of host memory on each machine: {layout_words(answer.lacking.job)}."
     for one in answer.adapters:
         yield f"{METHODS[one.job.recipe.method]} fits {layout_words(one.job)}."
+    if recipe.seq_len > LEAST_LENGTH and "seq_len" in question.left:
+        length = f"{recipe.seq_len:,} tokens"
+        yield f"Its sequences have {length}; a smaller seq_len cuts the longest rows."
 
 
 def _refused(question: TrainingProject) -> str:
-    """Return why the framework that was named cannot run a job; "" where it can."""
-    name = question.framework
-    return refusal(question.job, question.gpus, FRAMEWORKS[name]) if name else ""
+    """Return why the framework that was named, or any, cannot run a job; "" where one can."""
+    routes = [one for one in ways(question.job, Variant(), "", question.left) if one.name]
+    return refusal(routes, question.gpus, question.framework)
 
 
 def remarks(answer: OnePlan) -> list[tuple[PlannedRun, str]]:

@@ -34,7 +34,7 @@ def test_columns_are_aligned() -> None:
     assert table([["a", "1"], ["long", "22"]]) == "a      1\nlong  22"
 
 
-def test_a_report_names_the_peak_the_verdict_the_changes_and_a_way_out() -> None:
+def test_a_report_names_the_peak_the_verdict_and_the_changes() -> None:
     text = report(planned())
     for words in (
         "8.03B parameters",
@@ -44,7 +44,6 @@ def test_a_report_names_the_peak_the_verdict_the_changes_and_a_way_out() -> None
         "Does not fit the H100 SXM (79.1 GiB)",
         " GPUs would hold it with ZeRO-3",
         "8-bit optimizer states",
-        "Cheapest fit: ",
     ):
         assert words in text
     assert max(map(len, text.splitlines())) <= WIDEST

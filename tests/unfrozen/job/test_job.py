@@ -35,7 +35,16 @@ def test_a_model_is_all_a_job_needs() -> None:
         ({"model": LLAMA | {"vocab_size": 0}}, "model.vocab_size", "1 … 10,000,000"),
         ({"model": LLAMA, "gpu": 80}, "gpu", "name of a GPU"),
         ({"model": LLAMA, "gpu": "ZX81"}, "gpu", "choose one of RTX 3090"),
-        ({"model": LLAMA, "gpu": "T4"}, "recipe.params", "T4 has no bf16"),
+        (
+            {"model": LLAMA, "gpu": "T4", "recipe": {"params": "bf16"}},
+            "recipe.params",
+            "T4 has no bf16",
+        ),
+        (
+            {"model": LLAMA, "gpu": "T4", "recipe": {"attention": "flash"}},
+            "recipe.attention",
+            "T4 has no FlashAttention",
+        ),
         (
             {"model": LLAMA, "gpu": "V100 SXM 32GB", "recipe": {"params": "fp32"}},
             "recipe.compute",
@@ -110,6 +119,11 @@ def test_block_scaled_products_need_a_gpu_that_has_them(compute: str, has: str) 
 
 def test_a_gpu_without_bf16_takes_fp16() -> None:
     assert Job.read({"model": LLAMA, "gpu": "T4", "recipe": {"params": "fp16"}}).gpu is not None
+    plain = Job.read({"model": LLAMA, "gpu": "T4"}).recipe
+    assert (plain.params, plain.compute) == ("fp32", "fp16")
+    lora = Job.read({"model": LLAMA, "gpu": "T4", "recipe": {"method": "lora"}}).recipe
+    assert lora.lora
+    assert (lora.params, lora.lora.dtype) == ("fp16", "fp32")
 
 
 def test_a_model_with_learned_positions_reads_no_longer_sequence() -> None:

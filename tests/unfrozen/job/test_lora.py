@@ -27,6 +27,13 @@ def test_every_linear_layer_reads_what_its_place_says() -> None:
     assert [t.reads for t in targets(gpt2, Lora())] == ["qkv", "out", "up", "down"]
 
 
+@pytest.mark.parametrize("name", ["openai/gpt-oss-20b", "ai21labs/Jamba-v0.1"])
+def test_routers_and_plain_parameters_have_no_adapter(name: str) -> None:
+    names = {target.name for target in targets(CATALOGUE[name].model, Lora())}
+    assert names
+    assert not {one for one in names if one == "router" or one.endswith(("_bias", "A_log"))}
+
+
 def test_a_name_that_two_layers_share_means_both() -> None:
     gpt2 = CATALOGUE["openai-community/gpt2"].model
     assert len(targets(gpt2, Lora(targets=("c_proj",)))) == 2

@@ -43,6 +43,8 @@ def test_a_tuned_version_has_the_size_of_its_base(name: str, hub_id: str) -> Non
         ("meta-llama/Meta-Llama-3-8B", "meta-llama/Meta-Llama-3-8B"),
         ("llama3.1:8b", ""),
         ("Llama-3-8B", ""),
+        ("Gemma-3-27B", "google/gemma-3-27b-pt"),
+        ("Qwen2.5-VL-7B", "Qwen/Qwen2.5-VL-7B-Instruct"),
     ],
 )
 def test_a_tuned_version_is_loaded_by_its_own_name(name: str, loaded: str) -> None:

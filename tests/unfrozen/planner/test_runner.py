@@ -9,7 +9,7 @@ from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
-from unfrozen.planner import glance, view
+from unfrozen.planner import glance
 from unfrozen.planner.runner import launch, run_of, runner_defaults
 from unfrozen.planner.state import SETTINGS, State, read_job, read_state
 from unfrozen.units import format_size
@@ -123,13 +123,6 @@ def test_of_what_it_cannot_train_it_takes_nothing_for_granted(model_type: str) -
 )
 def test_what_the_runner_does_otherwise_is_reported(state: State, text: str) -> None:
     assert text in "; ".join(glance(state)["commands"]["differs"])  # type: ignore[index]
-
-
-def test_the_first_advice_of_an_untouched_page_is_rounded_by_the_runner_as_it_says() -> None:
-    advised = view({})["cheapest"]["state"]
-    assert advised["rounding"] == "stochastic"
-    assert "rounded" not in "; ".join(glance(advised)["commands"]["differs"])  # type: ignore[index]
-    assert "--set rounding=stochastic" in glance(advised)["commands"]["run"]  # type: ignore[index]
 
 
 def test_experts_that_would_compute_in_fp32_are_said_to_be_cast() -> None:

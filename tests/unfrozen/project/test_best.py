@@ -179,3 +179,30 @@ def test_experts_that_stay_in_16_bits_do_not_fit_a_small_gpu() -> None:
     assert [*nothing_words(answer)] == [
         "QLoRA does not fit 1 × RTX 4090 (23.6 GiB); transformers 5 leaves its experts in 16 bits."
     ]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [({"kernels": "eager"}, "kernels"), ({"compute": "fp32", "params": "fp32"}, "compute")],
+)
+def test_what_a_reader_sets_stays(recipe: dict[str, Any], key: str) -> None:
+    given = {"model": CATALOGUE["Qwen/Qwen2.5-0.5B"].config, "gpu": "A100-80GB", "recipe": recipe}
+    found = first(Work(find(question(given, 1, Data(10_000, 3, 300, 300)))).finish())
+    assert getattr(found.job.recipe, key) == recipe[key]
+
+
+@pytest.mark.parametrize("recipe", [{"optimizer": "lion"}, {"dropout": 0.1}])
+def test_what_nobody_runs_is_named(recipe: dict[str, Any]) -> None:
+    given = {"model": CATALOGUE["Qwen/Qwen2.5-0.5B"].config, "gpu": "A100-80GB", "recipe": recipe}
+    answer = Work(find(question(given, 1, Data(10_000, 3, 300, 300)))).finish()
+    ((key, value),) = recipe.items()
+    assert answer.first is None
+    assert f"No framework here runs recipe.{key} = {value}: " in next(nothing_words(answer))
+
+
+@pytest.mark.parametrize("name", ["HuggingFaceTB/SmolLM2-135M", "Qwen/Qwen2.5-0.5B"])
+@pytest.mark.parametrize("gpu", ["RTX 3090", "L4", "B200"])
+def test_one_gpu_needs_no_framework_for_many(name: str, gpu: str) -> None:
+    given = {"model": CATALOGUE[name].config, "gpu": gpu}
+    found = first(Work(find(question(given, 1, Data(10_000, 3, 300, 300)))).finish())
+    assert found.framework not in ("deepspeed", "megatron", "torchtitan")

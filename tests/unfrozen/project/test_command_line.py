@@ -37,6 +37,22 @@ def test_a_file_gpus_and_a_budget_end_in_one_plan(
     assert found["plan"]["fits"]
 
 
+@pytest.mark.parametrize("gpu", ["T4", "V100 SXM 16GB", "A100-80GB"])
+def test_a_plan_without_data_ends_in_a_command_that_runs_there(
+    gpu: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["plan", "--model", "Qwen2.5-0.5B", "--gpu", gpu]
+    assert main(options) == 0
+    text = capsys.readouterr().out
+    compute = "bf16" if gpu.startswith("A100") else "fp16"
+    assert f"--params fp32 --compute {compute}" in text
+    assert main([*options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["plan"]
+    assert found["fits"]
+    assert found["command"] in text
+    assert (found["recipe"]["params"], found["recipe"]["compute"]) == ("fp32", compute)
+
+
 def test_the_reader_of_a_runner_counts_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[tuple[str, str]] = []
 

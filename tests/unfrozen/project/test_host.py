@@ -49,6 +49,12 @@ def test_a_trainer_without_shards_reads_the_model_in_every_process() -> None:
     assert two.load < one.load / 2
 
 
+def test_fsdp_of_accelerate_reads_the_model_once_a_machine() -> None:
+    sharded = job(Cluster(8, "zero3"), params="fp32")
+    assert needs(sharded, "accelerate").load == 4 * ONE_B.num_parameters
+    assert needs(sharded, "unfrozen").load < 2 * ONE_B.num_parameters
+
+
 def test_a_checkpoint_has_weights_and_optimizer_or_adapters_alone() -> None:
     full, lora = needs(job(Cluster()), ""), job(Cluster(), method="lora")
     assert full.checkpoint == pytest.approx((2 + 4 + 8) * ONE_B.num_parameters)

@@ -132,9 +132,9 @@ def test_every_button_leads_to_a_state_of_the_view(node: Node) -> None:
     every = with_class(drawn(node, "default"), "mp-apply")
     buttons = [each for each in every if each.get("data-way") != "one-plan"]
     assert len(every) == len(buttons) + 1  # that one asks, and leads nowhere
-    assert len(buttons) == len(found["advice"]) + 2  # the cheapest set, the fewest GPUs
+    assert len(buttons) == len(found["advice"]) + 1  # the fewest GPUs
     states = [node.call("planner/answers", "stateOf", b.get("data-way"), found) for b in buttons]
-    ways = [found["cheapest"], *found["advice"], found["solves"][-1]]
+    ways = [*found["advice"], found["solves"][-1]]
     assert states == [way["state"] for way in ways]
     assert all(button.get("aria-label") for button in every)
 
