@@ -4,12 +4,11 @@ import statistics
 from collections import defaultdict
 
 from published_fits import FitRun, count_fits, read_fits
-from site_builder.measurements import read_json
 from unfrozen.plan import SURE
 from unfrozen.plan.record import FITS
 from unfrozen.units import gib
 
-RUNS = read_fits(read_json("fits_third.json"))
+RUNS = read_fits()
 MEDIANS = {"allocated": 0.03, "shown": 0.06}
 NINE_IN_TEN = {"allocated": 0.07, "shown": 0.11}
 
@@ -47,7 +46,7 @@ def test_nineteen_in_twenty_verdicts_are_right_and_none_is_too_hopeful() -> None
 
 
 def test_verdicts_are_right_without_what_the_sources_document() -> None:
-    runs = read_fits(read_json("fits_third.json"), documented=False)
+    runs = read_fits(documented=False)
     assert sum(run.plan.fits == run.ran for run in runs) >= 0.97 * len(runs)
     assert sum(bool(run.plan.fits) and not run.ran for run in runs) <= 2
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import matrix
-from site_builder.measurements import read_json
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.layouts import DIMENSIONS, NEAR, Layout, layouts
 
+FILE = Path(__file__).with_name("choices.json")
 ROWS: dict[str, dict[str, Any]] = {
-    row["source"]: row for row in read_json("choices.json")["choices"]
+    row["source"]: row for row in json.loads(FILE.read_text("utf-8"))["choices"]
 }
 SHARED = (*(key for key, _ in DIMENSIONS), "expert_parallel")
 OPEN = ("micro_batch", "checkpointing")  # safe defaults of a recipe, searched here

@@ -200,8 +200,7 @@ def resume(
     steps: Annotated[
         int | None,
         typer.Option(
-            metavar="<number>",
-            help="Train to this step in all, also after the last: by the schedule of such a run.",
+            help="Steps in all; more than it had extends it, on the schedule of so long a run.",
         ),
     ] = None,
     accept_changes: Annotated[
@@ -242,7 +241,7 @@ def export(
     ] = None,
     step: Annotated[
         int | None,
-        typer.Option(metavar="<number>", help="For hf, gguf: the checkpoint of this step."),
+        typer.Option(help="For hf, gguf: the checkpoint of this step."),
     ] = None,
     ema: Annotated[
         bool, typer.Option("--ema", help="For hf, gguf: the moving average of the weights.")
@@ -284,9 +283,7 @@ def export(
 def push(
     run: Run,
     name: Annotated[str, typer.Argument(help="Its name on the hub: OWNER/NAME, or NAME.")],
-    step: Annotated[
-        int | None, typer.Option(metavar="<number>", help="Upload the checkpoint of this step.")
-    ] = None,
+    step: Annotated[int | None, typer.Option(help="Upload the checkpoint of this step.")] = None,
     public: Annotated[
         bool, typer.Option("--public", help="Let everybody see it; else it is private.")
     ] = False,
@@ -309,9 +306,7 @@ def ask(
             help="What to ask; left out: a prompt a line, from stdin, as JSON with --json."
         ),
     ] = None,
-    step: Annotated[
-        int | None, typer.Option(metavar="<number>", help="Ask the checkpoint of this step.")
-    ] = None,
+    step: Annotated[int | None, typer.Option(help="Ask the checkpoint of this step.")] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -330,7 +325,7 @@ def ask(
     runs: Runs = None,
     trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> int:
-    """Ask the model before and after a run the same: one prompt, two answers."""
+    """Put one prompt to the model before and after a run: two answers."""
     from rich.console import Console
 
     from gpu_runner.log.questions import Question
@@ -448,9 +443,7 @@ def blend(
         typer.Option(help="Write this blend: 0 is the model before, 1 the trained one."),
     ] = None,
     points: Annotated[int, typer.Option(help="Blends to score, from 0 to 1.")] = 11,
-    step: Annotated[
-        int | None, typer.Option(metavar="<number>", help="Blend the checkpoint of this step.")
-    ] = None,
+    step: Annotated[int | None, typer.Option(help="Blend the checkpoint of this step.")] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(
@@ -460,7 +453,7 @@ def blend(
     ] = None,
     last: Annotated[
         int | None,
-        typer.Option(metavar="<number>", help="Blend the mean of so many newest checkpoints."),
+        typer.Option(help="Blend the mean of so many newest checkpoints."),
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Remove from the change what its spectrum calls noise.")
@@ -526,9 +519,7 @@ def eval_(
     suite: Annotated[
         str, typer.Option(help="Folder of tasks of lm-eval: .yaml and data files; or demo.")
     ],
-    limit: Annotated[
-        int | None, typer.Option(metavar="<number>", help="Rows of each task; else all.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Rows of each task; else all.")] = None,
     batch_size: Annotated[int, typer.Option(help="Rows that are read together.")] = 8,
     apply_chat_template: Annotated[
         bool, typer.Option("--apply-chat-template", help="Ask in the model's chat template.")
@@ -797,7 +788,7 @@ def data(
     as_json: AsJson = False,
     trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> int:
-    """Show what will be trained of your data: tokens, ends, lengths, duplicates; train nothing."""
+    """Show what of your data is trained on: tokens, ends, lengths, duplicates; train nothing."""
     for name, value in (("rows", rows), ("score", score or 0)):
         if not 0 <= value <= MOST_SHOWN:
             raise UsageError(
@@ -914,7 +905,7 @@ def import_(
 
     if len(name) > MOST_NAME:
         raise UsageError(f"--name has {len(name):,} characters: give at most {MOST_NAME}.")
-    place = runs_folder() if runs is None else Path(runs).expanduser()
+    place = _runs(runs)
     done = []
     for found in import_runs(path.expanduser(), place, name):
         _print_imported(found)
@@ -965,7 +956,7 @@ def calibrate(
     from gpu_runner.plan.machine import choose_device
     from gpu_runner.system.calibration import calibration_path, save_calibration
 
-    folder = runs_folder() if runs is None else Path(runs).expanduser()
+    folder = _runs(runs)
     path = calibration_path() if to is None else Path(to).expanduser()
     found = calibrate(choose_device(device), folder, date.today().isoformat())
     save_calibration(found.measured, path)

@@ -11,7 +11,7 @@ Distribution-free prediction sets for two-layer hierarchical models, arXiv 1809.
 distributions of groups so). Where a project is left out and its runs are asked whether they lie in
 the band of the others, at least 88% of those of each kind do (test_later_rows.py).
 
-Verdicts are those on the runs of web/measurements/fits_third.json; tests/measurements/test_fits.py
+Verdicts are those on the runs of tests/measurements/fits_third.json; test_fits.py there
 counts them again.
 """
 

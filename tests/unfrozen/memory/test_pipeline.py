@@ -15,8 +15,9 @@ from unfrozen.memory.overhead import reserve_of
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.units import GIB
 
-PIPELINES = Path(__file__).parents[3] / "web" / "measurements" / "pipelines.json"
-ROWS = json.loads(PIPELINES.read_text("utf-8"))
+ROWS = json.loads(Path(__file__).with_name("pipelines.json").read_text("utf-8"))
+"""Published peaks with what the source says. Megatron-Core logs the memory of the last rank, whose
+number stands under `rank`; where there is none, the GPU that needed most was meant."""
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 TIED = CATALOGUE["meta-llama/Llama-3.2-1B"].model
 VOCAB, HIDDEN, LAYER = 128_256, 4096, 218_112_000
