@@ -230,8 +230,8 @@ def _answer(asked: RunModel, question: Question) -> ModelAnswer:
     positions = getattr(asked.model.config, "max_position_embeddings", None)
     if positions is not None and length + question.tokens > positions:
         raise UsageError(
-            f"the prompt has {counted(length, 'token')}, and {asked.name} reads and writes"
-            f" {positions:,} in all: give at most {max(0, positions - question.tokens):,} with"
+            f"the prompt has {counted(length, 'token')}, and the model's window, the answer"
+            f" included, {positions:,}: give at most {max(0, positions - question.tokens):,} with"
             f" --tokens {question.tokens}."
         )
     found = generate(

@@ -42,8 +42,7 @@ export function saveComparison(compared, options) {
     titleView(`${compared.length} training runs compared`, runs),
     tableView(settingsTable(compared)),
     warning ? h("p", { class: "bad" }, warning) : differencesView(compared, options.against),
-    chartFigures(chartsOf(compared, options)),
-    h("figure", { class: "run-figure run-compare-plane" }, planeOf(compared)),
+    chartFigures(chartsOf(compared, options), h("figure", { class: "run-figure" }, planeOf(compared, CHART_WIDTH))),
     compared.map(eachView),
   );
   savePage(`comparison of ${runs.map(({ run }) => run).join(" ")}`, content);
@@ -82,7 +81,7 @@ function eachView({ run, number, title }) {
   const standing = standingText(run, false);
   return h(
     "section",
-    { class: "run-section" },
+    { class: "run-section stack" },
     h("h2", null, `${number} · ${title}`),
     standing && h("p", { class: "run-standing" }, standing),
     memoryFigure(run.memory, WIDTH),
@@ -90,9 +89,9 @@ function eachView({ run, number, title }) {
   );
 }
 
-function chartFigures(charts) {
+function chartFigures(charts, plane) {
   const drawn = Object.values(charts).filter((chart) => chart?.lines.some(({ x }) => x.length));
-  return h("div", { class: "stack run-charts" }, drawn.map(chartFigure));
+  return h("div", { class: "stack run-charts" }, drawn.map(chartFigure), plane);
 }
 
 function chartFigure(chart) {
