@@ -159,7 +159,7 @@ class ControlRoutes:
         log = _log(self._index, run_id)
         info = describe(run_id, log, time.time())
         if info is None or not _is_ours(log):
-            raise CommandRefused(409, f"run {run_id} is no run of train: its model cannot be blended")
+            raise CommandRefused(409, f"run {run_id} is no run of train: it cannot be blended")
         if info.status in LIVE_STATUSES:
             raise CommandRefused(409, f"run {run_id} is {info.status}: blend it when it has ended")
         return {"seq": None, "started": self._launcher.blend(log.parent)}
@@ -169,7 +169,7 @@ class ControlRoutes:
         log, question = _log(self._index, run_id), Question(**data)
         found, info = read_summary(log), describe(run_id, log, time.time())
         if isinstance(found, str) or info is None or not _is_ours(log):
-            raise CommandRefused(409, f"run {run_id} is no run of train: its model cannot be asked")
+            raise CommandRefused(409, f"run {run_id} is no run of train: it cannot be asked")
         if info.status in LIVE_STATUSES:
             return {"seq": post_question(log.parent, run_id, found.attempt, question).ask}
         return self._asker.ask(log.parent, question)
