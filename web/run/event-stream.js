@@ -78,14 +78,11 @@ async function readWhile(visible, reader, locks) {
 
 /** Reads after the last line; a short connection ends when all that the log holds has been read. */
 async function read(visible, reader, isShort) {
-  const abort = new AbortController();
-  const end = () => abort.abort();
-  visible.addEventListener("abort", end);
-  if (visible.aborted) end();
+  const end = new AbortController();
   await reader.follow({
     url: new URL(`api/runs/${encodeURIComponent(reader.run)}/events`, SITE),
     token: currentToken(),
-    signal: abort.signal,
+    signal: AbortSignal.any([visible, end.signal]),
     offset: reader.offset,
     once: isShort,
     onLines: (lines) => takeLines(reader, lines),
@@ -98,10 +95,9 @@ async function read(visible, reader, isShort) {
     },
     onCaughtUp: () => {
       reader.onCaughtUp(true);
-      if (isShort) end();
+      if (isShort) end.abort();
     },
   });
-  visible.removeEventListener("abort", end);
 }
 
 function isFinal({ state }) {
@@ -143,31 +139,22 @@ function takeLock(locks, name) {
   });
 }
 
-function untilVisible(page, signal) {
-  return new Promise((resolve) => {
-    if (!page.hidden || signal.aborted) return resolve();
-    const update = () => {
-      if (page.hidden && !signal.aborted) return;
-      page.removeEventListener("visibilitychange", update);
-      resolve();
-    };
-    page.addEventListener("visibilitychange", update);
-    signal.addEventListener("abort", update, { once: true });
-  });
+async function untilVisible(page, signal) {
+  while (page.hidden && !signal.aborted) {
+    await new Promise((resolve) => {
+      page.addEventListener("visibilitychange", resolve, { once: true });
+      signal.addEventListener("abort", resolve, { once: true });
+    });
+  }
 }
 
-/** Returns a signal that aborts when the window is hidden, or with `signal`; `end` removes the listeners. */
+/** Returns a signal that aborts when the window is hidden, or with `signal`; `end` removes the listener. */
 function whileVisible(page, signal) {
-  const abort = new AbortController();
-  const update = () => (page.hidden || signal.aborted) && abort.abort();
-  page.addEventListener("visibilitychange", update);
-  signal.addEventListener("abort", update);
+  const [hidden, ended] = [new AbortController(), new AbortController()];
+  const update = () => page.hidden && hidden.abort();
+  page.addEventListener("visibilitychange", update, { signal: ended.signal });
   update();
-  const end = () => {
-    page.removeEventListener("visibilitychange", update);
-    signal.removeEventListener("abort", update);
-  };
-  return { signal: abort.signal, end };
+  return { signal: AbortSignal.any([signal, hidden.signal]), end: () => ended.abort() };
 }
 
 /**
@@ -212,15 +199,13 @@ export async function followLines(source) {
 /** One connection, from the request to its end. */
 async function connect(reader, failures) {
   const attempt = new AbortController();
-  const cancel = () => attempt.abort();
-  reader.signal.addEventListener("abort", cancel, { once: true });
-  const watchdog = startWatchdog(cancel);
+  const watchdog = startWatchdog(() => attempt.abort());
   let opened = false;
   try {
     const response = await reader.fetch(`${reader.url}?after=${reader.offset}`, {
       headers: { Authorization: `Bearer ${reader.token}` },
       cache: "no-store",
-      signal: attempt.signal,
+      signal: AbortSignal.any([reader.signal, attempt.signal]),
     });
     if (FINAL_STATES[response.status]) return { final: FINAL_STATES[response.status] };
     if (response.status === 400) restart(reader);
@@ -233,8 +218,7 @@ async function connect(reader, failures) {
     return { opened }; // a broken connection is normal here; the loop reports "gone"
   } finally {
     watchdog.stop();
-    reader.signal.removeEventListener("abort", cancel);
-    cancel();
+    attempt.abort();
   }
 }
 
@@ -293,14 +277,14 @@ function isEnd(text) {
 }
 
 function startWatchdog(expire) {
-  let timer = setTimeout(expire, TIMEOUT_MS);
-  return {
-    feed() {
-      clearTimeout(timer);
-      timer = setTimeout(expire, TIMEOUT_MS);
-    },
-    stop: () => clearTimeout(timer),
+  let timer = 0;
+  const stop = () => clearTimeout(timer);
+  const feed = () => {
+    stop();
+    timer = setTimeout(expire, TIMEOUT_MS);
   };
+  feed();
+  return { feed, stop };
 }
 
 function wait(milliseconds, signal) {
