@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -248,6 +249,14 @@ def watched_page(context: BrowserContext) -> Iterator[Page]:
     context.close()
     unexpected = [text for text in errors if not any(part in text for part in allowed)]
     assert not unexpected, "the page reported errors:\n" + "\n".join(unexpected)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that everybody may look into, which those of `tmp_path` are not."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -50,7 +50,10 @@ def with_cluster(**cluster: Any) -> dict[str, Any]:
         (with_model(padding=["x" * 10] * 500_000), "smaller than 1,000,000 bytes"),
         (with_model(model_type="rwkv7"), "model.model_type: got 'rwkv7'; this architecture cannot"),
         (with_model(model_type=None), "model.model_type: got 'nothing'"),
-        (with_recipe(params="bf16") | {"gpu": "T4"}, "recipe.params: got 'bf16'; the T4 has no bf16"),
+        (
+            with_recipe(params="bf16") | {"gpu": "T4"},
+            "recipe.params: got 'bf16'; the T4 has no bf16",
+        ),
         ({"model": LLAMA, "gpu": "V100 SXM 32GB", "recipe": {"params": "fp32"}}, "has no bf16"),
         (with_cluster(gpus=64, tensor_parallel=64), "cluster.tensor_parallel: got 64"),
         (with_cluster(gpus=0), "cluster.gpus: got 0"),

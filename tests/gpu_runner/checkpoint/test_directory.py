@@ -7,6 +7,7 @@ import torch
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.errors import CheckpointError, SystemFailure
+from nobody import as_nobody
 
 
 def write_two(directory: Path) -> None:
@@ -63,11 +64,10 @@ def test_what_is_not_private_has_the_rights_that_the_umask_leaves(tmp_path: Path
     checkpoint.verify(others)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_without_permission_is_reported(tmp_path: Path) -> None:
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(SystemFailure, match="Permission denied"):
-        checkpoint.publish(tmp_path / "step-000001", write_two)
+def test_a_directory_without_permission_is_reported(shared: Path) -> None:
+    shared.chmod(0o555)
+    with as_nobody(), pytest.raises(SystemFailure, match="Permission denied"):
+        checkpoint.publish(shared / "step-000001", write_two)
 
 
 def test_a_file_is_whole_or_absent_where_the_disk_is_full(full_disk: int, tmp_path: Path) -> None:

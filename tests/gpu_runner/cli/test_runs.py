@@ -34,7 +34,7 @@ def test_runs_are_listed_as_in_the_page(tmp_path: Path) -> None:
     for part in (
         "one finished demo 1,200/1,200",
         "0.250",
-        "(-1.500)",
+        "(−1.500)",
         "rates",
         "bad: its events.jsonl",
     ):

@@ -3,10 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from gpu_runner.log.notes import change_notes
 from gpu_runner.log.runs import RunIndex, describe
 from gpu_runner.log.tail import writer_alive
 from gpu_runner.log.writer import EventLog, SystemClock
+from nobody import as_nobody
 
 
 class At:
@@ -117,27 +115,6 @@ def test_a_log_with_wrong_types_does_not_break_the_list(tmp_path: Path) -> None:
     write(tmp_path, "odd", odd)
     (info,) = RunIndex(tmp_path, At(0.0)).infos()
     assert (info.model, info.step, info.steps, info.started) == ("", 0, 0, 0.0)
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """A folder of runs that everybody may look into."""
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Without the rights of root, whom nothing is shut for."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_what_may_not_be_read_is_listed_and_stands_in_nobodys_way(shared: Path) -> None:

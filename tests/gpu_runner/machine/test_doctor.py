@@ -23,6 +23,7 @@ from gpu_runner.machine.doctor import (
     has_kernels,
     print_outcomes,
 )
+from nobody import as_nobody
 from run_process import ROOT
 
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -157,11 +158,12 @@ def test_a_package_is_shown_beside_the_version_it_needs() -> None:
     assert check_package("torch", "2.12").note.endswith(tested)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_not_writable_is_reported(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    (disk,) = (one for one in check_machine(tmp_path) if one.name == "disk")
-    assert disk.verdict == "failed"
+def test_a_folder_that_is_not_writable_is_reported(shared: Path) -> None:
+    check_machine(shared)  # imports what a user without rights may not find
+    shared.chmod(0o555)
+    with as_nobody():
+        (disk,) = (one for one in check_machine(shared) if one.name == "disk")
+    assert (disk.verdict, disk.note) == ("failed", f"{shared} is not writable")
 
 
 @pytest.mark.parametrize("name", ["file", "file/runs", "link"])
