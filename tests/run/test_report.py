@@ -105,6 +105,21 @@ def test_values_that_no_axis_has_are_gaps_of_a_chart(js: JavaScript, log: bool) 
     assert path.count(",") == (2 if log else 4)
 
 
+def test_a_picture_of_a_range_holds_what_is_in_sight(js: JavaScript) -> None:
+    line = {"label": "a", "color": "--ink", "x": [0, 1, 2, 3, 4], "y": [900, 1, 2, 3, 700]}
+    chart = {"title": "", "unit": "1", "room": 24, "note": "", "lines": [line]}
+    chart["lines"].append(line | {"label": "before", "x": [0, 0.5], "y": [1, 2]})
+    chart |= {"marks": [{"x": 2, "label": "in"}, {"x": 4, "label": "beyond"}]}
+    draw = "return toHtml(chartPicture(input.chart, 640, input.range ?? undefined));"
+    whole, part = (js(draw, {"chart": chart, "range": range_}) for range_ in (None, [1, 3]))
+    for picture, points in ((whole, 5), (part, 3)):
+        path, *others = re.findall(r'class="run-curve[^>]*><path d="([^"]*)"', picture)
+        assert path.count(",") == points
+        assert bool(others) == (picture == whole)
+    assert ("beyond" in whole, "beyond" in part, ">in<" in part) == (True, False, True)
+    assert "500" not in part, "its values set the other axis too"
+
+
 def test_a_run_without_anything_to_draw_has_no_chart(js: JavaScript) -> None:
     one = [RESUMED[0] | {"kind": "from.another.version", "fields": [1]}]
     draw = f"""{RUNS}

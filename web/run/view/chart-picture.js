@@ -6,7 +6,7 @@ import { plotFile } from "../../plots/export.js";
 import { axisTitleView, xAxisView, yAxisView } from "../../plots/guides.js";
 import { round } from "../../plots/marks.js";
 import { linearScale } from "../../plots/scale.js";
-import { GAP, moveApart, thinned, valueScale, xRange } from "./chart-data.js";
+import { GAP, lastAt, moveApart, thinned, valueScale, xRange } from "./chart-data.js";
 
 const WIDTH = 640;
 const HEIGHT = 264;
@@ -14,14 +14,23 @@ const MARGIN = { top: 26, bottom: 40, left: 52 };
 
 /** @typedef {import("./chart-data.js").Chart} Chart */
 
-/** @param {Chart} chart @param {number} [width] pixels @returns {import("../../figures/vnode.js").VNode} an `<svg>`; a line whose values are no numbers is not in it */
-export function chartPicture(chart, width = WIDTH) {
+/**
+ * @param {Chart} chart
+ * @param {number} [width] pixels
+ * @param {[number, number]} [range] of the axis; else all
+ * @returns {import("../../figures/vnode.js").VNode} an `<svg>`; a line whose values are no numbers is not in it
+ */
+export function chartPicture(chart, width = WIDTH, [from, to] = xRange(chart)) {
   const right = width - Math.max(24, chart.room);
   const bottom = HEIGHT - MARGIN.bottom;
-  const lines = chart.lines.map((line) => thinned(line, null, width));
+  const lines = chart.lines.map((line) => {
+    const [start, end] = [line.x.findIndex((place) => place >= from), lastAt(line.x, to) + 1];
+    const inSight = (values) => (start < 0 ? [] : values.slice(start, end));
+    return thinned({ ...line, x: inSight(line.x), y: inSight(line.y) }, null, width);
+  });
   const values = lines.flatMap(({ y }) => y.filter(Number.isFinite));
   const extent = values.length ? [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))] : null;
-  const x = linearScale(xRange(chart), [MARGIN.left, right], { count: 6, nice: false });
+  const x = linearScale([from, to], [MARGIN.left, right], { count: 6, nice: false });
   const y = valueScale(chart, extent, [bottom, MARGIN.top]);
   const axis = chart.axis ?? "step";
   return h(
@@ -31,7 +40,7 @@ export function chartPicture(chart, width = WIDTH) {
     xAxisView(bottom, x.ticks.map(({ value, label }) => ({ at: x.map(value), rows: [label] })), true),
     chart.unit !== "1" && axisTitleView(chart.unit, { x: 0, y: 12 }),
     axisTitleView(axis, { x: right, y: HEIGHT - 6, anchor: "end" }),
-    (chart.marks ?? []).map((mark) => markView(mark, x.map(mark.x), bottom)),
+    (chart.marks ?? []).filter(({ x: at }) => from <= at && at <= to).map((mark) => markView(mark, x.map(mark.x), bottom)),
     lines.map((line) => lineView(line, x.map, y.map)),
     endsView(lines, x.map, y.map),
   );
@@ -67,9 +76,9 @@ function endsView(lines, left, top) {
     h("text", { class: `run-curve-end ${line.color.slice(2)}`, x: round(x), y: round(y), dy: "0.35em" }, line.end ?? line.label));
 }
 
-/** Offers a chart as a file. @param {Chart} chart @param {"svg" | "png"} kind */
-export async function saveChart(chart, kind) {
-  const picture = toDom(chartPicture(chart));
+/** Offers what is in sight of a chart as a file. @param {Chart} chart @param {"svg" | "png"} kind @param {[number, number]} [range] */
+export async function saveChart(chart, kind, range) {
+  const picture = toDom(chartPicture(chart, WIDTH, range));
   const holder = Object.assign(document.createElement("div"), { className: "run-picture-holder" });
   holder.append(picture);
   document.body.append(holder); // its looks are those of the page

@@ -88,7 +88,7 @@ export class RunChart extends HTMLElement {
   }
 
   #saveButton(kind) {
-    const save = async () => (await import("./chart-picture.js")).saveChart(this.#chart, kind);
+    const save = async () => (await import("./chart-picture.js")).saveChart(this.#chart, kind, this.#zoom ?? undefined);
     return Object.assign(textButton("figure-button", kind.toUpperCase(), save), { title: "Save this chart" });
   }
 
