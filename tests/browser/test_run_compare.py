@@ -181,7 +181,7 @@ def test_points_and_charts_of_a_comparison_are_saved(
     expect(page.locator("run-compare run-chart canvas")).to_have_count(3)
     with saved(page, "Save as CSV", tmp_path).open(newline="") as text:
         found = list(csv.DictReader(text))
-    assert len({row["run"] for row in found}) == 2
+    assert {row["run"] for row in found} == {"demo.jsonl", "demo-careful.jsonl"}
     assert sum(row["train/loss"] != "" for row in found) == 400
     page.locator("run-compare .run-stage").first.hover()
     svg = saved(page, "SVG", tmp_path)
@@ -224,6 +224,10 @@ def test_runs_of_this_machine_and_recordings_keep_the_order_of_the_address(
     expect(heads).to_have_count(4)
     assert table(page)["lr"] == ["0.0001", "0.001", "0.00005"]
     assert "compare=demo-careful.jsonl,mixed,smollm2.jsonl" in page.url
+    shutil.copytree(serve_site.runs / "mixed", serve_site.runs / "copied")
+    page.goto(serve_site.url.replace("#", "runs/?run=copied#"))
+    expect(page.locator("run-view .run-log")).to_contain_text("copied · ")
+    page.goto("about:blank")
 
 
 @pytest.mark.slow

@@ -227,6 +227,7 @@ export class RunWatch extends EventTarget {
   #fold(events, skipped) {
     const run = this.#whole ?? this.run;
     for (const event of events) fold(run, event);
+    if (this.source.kind === "live" && run.events > 0) run.run = this.source.name; // its folder's: a copied log has that of another
     run.skippedLines += skipped;
     if (run === this.run) this.#changed();
   }

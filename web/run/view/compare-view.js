@@ -13,7 +13,7 @@ import { smoothed } from "./charts.js";
 
 const UNITS = { step: "step", tokens: "tokens", seconds: "second" };
 
-/** @typedef {{run: import("../compare.js").Run, number: number, color: string, title: string, status?: string}} Compared */
+/** @typedef {{run: import("../compare.js").Run, number: number, color: string, title: string, name?: string, status?: string}} Compared */
 
 /** Returns results and differing settings, a column for each run. @param {Compared[]} runs */
 export function settingsTable(runs) {

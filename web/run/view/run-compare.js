@@ -119,9 +119,9 @@ export class RunCompare extends HTMLElement {
 
   /** @returns {import("./compare-view.js").Compared[]} */
   #compared() {
-    const all = this.#chosen.map(({ kind, title, watch: { run }, status }, index) => {
+    const all = this.#chosen.map(({ kind, name, title, watch: { run }, status }, index) => {
       const told = kind === "file" && run.end === null ? "not ended in this file" : status;
-      return { run, number: index + 1, color: COLORS[index], title, status: told };
+      return { run, number: index + 1, color: COLORS[index], name, title, status: told };
     });
     return all.filter(({ run }) => run.events > 0 && !isData(run));
   }
@@ -131,7 +131,7 @@ export class RunCompare extends HTMLElement {
     const { saveComparison, savePoints } = await import("./report.js");
     await Promise.all(this.#chosen.map(({ watch }) => watch.readWhole()));
     if (what === "report") saveComparison(this.#compared(), this.#options);
-    else savePoints(this.#compared().map(({ run }) => run));
+    else savePoints(this.#compared().map(({ run, name }) => ({ ...run, run: name }))); // logs may share a name
   }
 
   #draw() {
