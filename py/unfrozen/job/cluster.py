@@ -135,7 +135,6 @@ class Cluster:
         "Data parallelism",
         applies=_shards_weights,
         json_only=True,
-        instead="it does not reshard the root after forward",
     )
     whole_embedding: bool = flag(
         False,
@@ -144,7 +143,6 @@ class Cluster:
         "Model parallelism",
         applies=_is_tensor_parallel,
         json_only=True,
-        instead="its embedding is sharded",
     )
     shard_size: int | None = whole_number(
         None,

@@ -223,7 +223,6 @@ class Recipe:
         "Batch",
         applies=_accumulates_replicas,
         json_only=True,
-        instead="it reduces gradients after each micro-batch",
     )
     grad_buckets: bool | None = flag(
         None,
@@ -233,7 +232,6 @@ class Recipe:
         "Batch",
         optional=True,
         applies=_replicates_gradients,
-        instead="it has no separate gradient buckets",
     )
     """By default with several whole copies of the model."""
     step: str = choice(
@@ -312,7 +310,6 @@ class Recipe:
         "Activations",
         applies=_compiles,
         json_only=True,
-        instead="it compiles blocks, not the whole model",
     )
     checkpointing: str = choice(
         "none",
@@ -332,7 +329,6 @@ class Recipe:
         most=10_000,
         applies=_checkpoints,
         json_only=True,
-        instead="it recomputes every layer, or none",
     )
     reentrant: bool = flag(
         False,
@@ -341,7 +337,6 @@ class Recipe:
         "Activations",
         applies=_checkpoints,
         json_only=True,
-        instead="its checkpoints are not reentrant",
     )
     """The output of a recomputed layer and its gradient stay until its backward pass is over. FSDP1
     then gathers no layer in advance, and keeps the inputs of frozen layers; see `gathering`."""
@@ -362,7 +357,6 @@ class Recipe:
         optional=True,
         applies=_has_experts,
         json_only=True,
-        instead="its experts have no capacity limit",
     )
     """None: experts take the tokens they are sent. "fullest" is at worst all tokens."""
     router_held: bool = flag(
@@ -373,7 +367,6 @@ class Recipe:
         "Experts",
         applies=_has_experts,
         json_only=True,
-        instead="its routers keep no graph alive",
     )
     whole_experts: bool = flag(
         False,
@@ -450,7 +443,6 @@ class Recipe:
         "The training loop still references the model's outputs while backward runs.",
         "Loss",
         json_only=True,
-        instead="it frees its logits before backward",
     )
     lora: Lora | None = None
     base: str | None = choice(

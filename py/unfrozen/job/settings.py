@@ -51,7 +51,6 @@ class Setting:
     optional   whether it may be None without offering that: other settings then decide
     applies    whether it does anything in a job
     json_only  whether no control offers it: it is how one framework trains, or seldom chosen
-    instead    what `gpu_runner` does where a job has another value than the default
     key, part  its name in an address, and the part of a job it is in; the field says both
     default    the value it has in a job that does not set it, where no other setting decides
     """
@@ -67,7 +66,6 @@ class Setting:
     optional: bool = False
     applies: Applies = _always
     json_only: bool = False
-    instead: str = ""
     key: str = ""
     part: str = ""
 

@@ -6,11 +6,10 @@ import json
 from shlex import quote
 from typing import Any, Final
 
-from unfrozen import runner
 from unfrozen.job import Job
 from unfrozen.job.cluster import CLUSTER_SETTINGS
-from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
-from unfrozen.job.settings import LOW_BITS
+from unfrozen.job.recipe import RECIPE_SETTINGS
+from unfrozen.job.settings import Setting
 from unfrozen.plan import Plan, plan_job
 from unfrozen.planner.controls import Json
 from unfrozen.planner.figures import verdict
@@ -20,13 +19,12 @@ from unfrozen.planner.runner import (
     can_train,
     launch,
     launch_command,
-    launch_differences,
     launch_notes,
     optimizer_name,
     run_of,
     runner_defaults,
 )
-from unfrozen.planner.state import State, job_json, text_of
+from unfrozen.planner.state import State, as_text, job_json, text_of
 from unfrozen.units import format_size
 
 
@@ -38,7 +36,7 @@ def commands(plan: Plan, state: State, unit: str) -> Json:
     run = run_of(plan.job, found)
     job: dict[str, Any] = job_json(state)
     job["recipe"]["seq_len"] = plan.job.recipe.seq_len  # also where it is the default
-    differs = [*launch_differences(plan.job, found), *_differences(plan.job, run, found)]
+    differs = differences(plan.job, run)
     return {
         "run": typed_command(run, found, _model(state)),
         "where": launch_notes(found),
@@ -110,129 +108,31 @@ def _settings(run: Job) -> dict[str, str]:
     return chosen
 
 
-def _differences(job: Job, run: Job, found: Launch) -> list[str]:
-    """Return the differences between the plan and the runner, which trains all weights."""
-    recipe, own, a = job.recipe, run.recipe, job.model.architecture
-    checks = (
-        (not can_train(a), f"it cannot train a model of type {a.model_type}"),
-        (job.model.frozen > 0, "it cannot train a vision-language model"),
-        (recipe.lora is not None, "it trains every weight, without adapters"),
-        *_state_differences(job, run),
-        (
-            recipe.activation_offload and found.gpus > 1,
-            "on several GPUs it does not offload activations",
-        ),
-        (
-            own.seq_len != recipe.seq_len,
-            f"its sequences have {runner.LENGTHS[0]} to {runner.LENGTHS[1]:,} tokens",
-        ),
-        (recipe.dropout not in (None, a.dropout), "its dropout is the model's own"),
-        *_kernel_differences(recipe, own),
-        (recipe.params == "fp16", "its weights are fp32 or bf16"),
-        (recipe.compute == "fp16" != own.compute, "it computes in fp16 with fp32 weights alone"),
-        (recipe.compute in LOW_BITS, f"it does not compute in {recipe.compute}"),
-        *_expert_differences(job, own),
-        *_setting_differences(job),
+def differences(job: Job, run: Job) -> list[str]:
+    """Return what the runner cannot train of a plan, and each setting that it has otherwise, in the
+    labels of the controls.
+    """
+    a = job.model.architecture
+    found = [] if can_train(a) else [f"it cannot train a model of type {a.model_type}"]
+    found += ["it cannot train a vision-language model"] * (job.model.frozen > 0)
+    parts = (
+        (job.recipe, run.recipe, RECIPE_SETTINGS),
+        (job.cluster, run.cluster, CLUSTER_SETTINGS),
     )
-    return [text for differs, text in checks if differs]
+    for planned, own, settings in parts:
+        for key, setting in settings.items():
+            value, asked = getattr(own, key), getattr(planned, key)
+            if value != asked:
+                words = (_words(setting, one) for one in (value, asked))
+                why = ", which divide the step's sequences evenly" if key == "gpus" else ""
+                found.append(f"{setting.short_label}: {', not '.join(words)}{why}")
+    return found
 
 
-def _state_differences(job: Job, run: Job) -> tuple[tuple[bool, str], ...]:
-    """Return the differences in gradients, optimizer states and the update."""
-    recipe, own = job.recipe, run.recipe
-    eight_bit = optimizer_name(recipe) == "adamw8bit"
-    same = recipe.method == "full" and recipe.params == own.params
-    wide = (own.moments,) if same else (None, "fp32", own.moments)
-    by_slices = "its optimizer step runs over slices of a tensor"
-    return (
-        (
-            recipe.optimizer.removesuffix("_momentum") not in runner.OPTIMIZERS,
-            f"it has no {recipe.optimizer}",
-        ),
-        (
-            recipe.master == "fp32" != recipe.params and own.master is None,
-            "instead of 16-bit weights with fp32 master weights it has fp32 weights and autocasts",
-        ),
-        (
-            not eight_bit and recipe.moments not in wide,
-            "its optimizer states have the dtype of its weights",
-        ),
-        (same and recipe.grads != own.grads, "its gradients have the dtype of its weights"),
-        (
-            same and recipe.optimizer == own.optimizer and recipe.step != own.step,
-            by_slices if own.step == "rows" else "its optimizer step is fused",
-        ),
-        (recipe.rounds and not own.rounds, "its updates are rounded to the nearest"),
-        *_offload_differences(job, run.cluster.offload == "optimizer"),
-        (
-            recipe.optimizer_in_backward and not own.optimizer_in_backward,
-            "its optimizer step comes after backward",
-        ),
-    )
-
-
-def _offload_differences(job: Job, offloads: bool) -> tuple[tuple[bool, str], ...]:
-    """Return the differences in what is in CPU memory, where a run `offloads` AdamW or not."""
-    asked = job.recipe.paged or job.cluster.offload != "none"
-    return (
-        (asked and not offloads, "it keeps weights and optimizer states on the GPU"),
-        (offloads and job.cluster.offload == "params", "it keeps weights on the GPU"),
-        (offloads and job.cluster.stage < 2, "its gradients are in CPU memory, too"),
-    )
-
-
-def _expert_differences(job: Job, own: Recipe) -> tuple[tuple[bool, str], ...]:
-    """Return the differences in the dtype of experts under autocast."""
-    asked, autocast = job.recipe.experts_cast, own.params != own.compute
-    differ = asked != own.experts_cast and autocast and job.model.architecture.experts is not None
-    return (
-        (differ and not asked, "its experts compute in 16 bits, as other layers do"),
-        (differ and asked, "its compiled experts compute in fp32"),
-    )
-
-
-def _setting_differences(job: Job) -> tuple[tuple[bool, str], ...]:
-    """Return what the runner does instead of settings that it lacks, as they declare it."""
-    recipe = job.recipe
-    parts = ((recipe, RECIPE_SETTINGS), (job.cluster, CLUSTER_SETTINGS))
-    declared = (
-        (getattr(part, name) not in (setting.default, False, None), setting.instead)
-        for part, settings in parts
-        for name, setting in settings.items()
-        if setting.instead and setting.applies(job)
-    )
-    return (
-        *declared,
-        (recipe.compiled_loss is not None, "its loss is compiled with its kernels"),
-        (recipe.reduce not in (None, "fp32"), "it reduces gradients in fp32"),
-        (recipe.base is not None and recipe.lora is None, "its weights train in 16 or 32 bits"),
-    )
-
-
-def _kernel_differences(recipe: Recipe, own: Recipe) -> tuple[tuple[bool, str], ...]:
-    """Return the differences within a layer, and at the logits."""
-    whole = own.loss == "logits_fp32"
-    return (
-        (
-            recipe.attention != own.attention,
-            "it packs sequences and needs no mask (FlashAttention)",
-        ),
-        (
-            recipe.kernels != own.kernels,
-            "it runs this model's blocks as transformers has them"
-            if recipe.checkpointing != "selective"
-            else "with selective checkpointing it runs blocks as transformers has them",
-        ),
-        (
-            whole and recipe.loss != own.loss,
-            "this model caps its logits, so it computes full logits",
-        ),
-        (recipe.loss == "fused_linear", "its loss takes 256 tokens at a time"),
-        (
-            recipe.loss not in (*runner.LOSSES.values(), "fused_linear"),
-            "its loss never computes full logits",
-        ),
-    )
+def _words(setting: Setting, value: object) -> str:
+    text = as_text(value)
+    plain = {"true": "on", "false": "off", "null": "none"}.get(text, text)
+    return setting.choices.get(text, plain).partition(" (")[0]
 
 
 def _needs(plan: Plan, run: Plan, unit: str) -> Json:

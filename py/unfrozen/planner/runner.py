@@ -148,47 +148,6 @@ def launch_notes(found: Launch) -> str:
     )
 
 
-def launch_differences(job: Job, found: Launch) -> list[str]:
-    """Return the differences between the plan's cluster and the runner's."""
-    cluster, recipe = job.cluster, job.recipe
-    several = found.gpus > 1
-    sequences = found.micro_batch * found.grad_accum
-    checks = (
-        (cluster.gpus == 1 and cluster.stage > 0, "one GPU has nothing to shard"),
-        (
-            several and cluster.stage < 3,
-            "it shards weights, gradients and optimizer states over all GPUs (FSDP2, as zero3)",
-        ),
-        (
-            several and cluster.stage == 3 and not cluster.outer_apart,
-            "it wraps embedding and head separately",
-        ),
-        (cluster.tensor_parallel > 1, "it has no tensor or sequence parallelism"),
-        (cluster.context_parallel > 1, "it has no context parallelism"),
-        (cluster.pipeline_parallel > 1, "it has no pipeline parallelism"),
-        (cluster.expert_parallel > 1, "it has no expert parallelism"),
-        (
-            cluster.shards < cluster.alike and replica_size(cluster, found.gpus) is None,
-            "all its GPUs shard one replica",
-        ),
-        (
-            found.gpus < cluster.gpus,
-            f"it starts {found.gpus:,} of {cluster.gpus:,} GPUs, the most that take an equal"
-            f" number of the step's sequences ({found.sequences:,})",
-        ),
-        (
-            found.micro_batch != recipe.micro_batch,
-            f"its micro-batch is {found.micro_batch:,}, not {recipe.micro_batch:,}",
-        ),
-        (
-            sequences != found.sequences,
-            f"a step has {sequences:,} sequences, not {found.sequences:,}: it accumulates at most"
-            f" {MOST_MICRO_BATCHES:,} micro-batches",
-        ),
-    )
-    return [text for differs, text in checks if differs]
-
-
 def replica_size(cluster: Cluster, gpus: int) -> int | None:
     """Return GPUs that hold one replica of the model, where the runner has several replicas."""
     size = cluster.shard_size

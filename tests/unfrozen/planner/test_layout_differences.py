@@ -59,15 +59,15 @@ def test_stages_are_told_apart_by_commas() -> None:
 
 
 def test_a_layout_that_the_runner_lacks_is_told() -> None:
-    assert "it has no pipeline parallelism" in differs(INTERLEAVED)
-    assert "it has no expert parallelism" in differs(EXPERTS)
-    assert "all its GPUs shard one replica" in differs({**COPIES, "sharding": "zero1"})
+    assert "Pipeline parallel size: 1, not 4" in differs(INTERLEAVED)
+    assert "Expert parallel size: 1, not 8" in differs(EXPERTS)
+    assert "none, not 8" in differs({**COPIES, "sharding": "zero1"})
 
 
 def test_the_runner_itself_keeps_copies_of_sharded_models() -> None:
     told = shown(COPIES)["commands"]
     assert "--set shard_size=8" in told["run"].replace("\\\n  ", "")
-    assert "one replica" not in "; ".join(told["differs"])
+    assert "none, not 8" not in "; ".join(told["differs"])
 
 
 def test_the_verdict_says_whose_memory_it_is() -> None:
