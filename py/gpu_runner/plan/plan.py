@@ -47,7 +47,7 @@ from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
-from unfrozen.memory.loss import REFERENCE_TOP
+from unfrozen.memory.loss import HELD_OUT_TOKENS, REFERENCE_TOP
 from unfrozen.memory.states import moment_bytes, state_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.plan.step_time import step_time, step_tokens
@@ -273,12 +273,19 @@ class RunPlan:
         changed = self.unpacks or self.source.kind == "gguf" or self.vocabulary is not None
         initial = self.weight_bytes if changed else 0
         kept = 0 if self.config.save_every == 0 else self.config.keep_last + 3
-        return self.weight_bytes + initial + kept * self.checkpoint_bytes + self.reference_bytes
+        noted = self.reference_bytes + self.held_out_bytes
+        return self.weight_bytes + initial + kept * self.checkpoint_bytes + noted
 
     @property
     def reference_bytes(self) -> int:
         """Bytes on disk of what θ₀ holds likeliest, where the loss has a KL from it."""
         return 8 * REFERENCE_TOP * self.reference_tokens if self.config.kl else 0
+
+    @property
+    def held_out_bytes(self) -> int:
+        """The same of held-out sets, for evaluations; 0 for a model whose size is unknown."""
+        sets = (rows.trainable_tokens for rows in self.suites.values() if self.weight_bytes)
+        return 8 * REFERENCE_TOP * sum(min(HELD_OUT_TOKENS, own) for own in sets)
 
     @property
     def reference_tokens(self) -> int:

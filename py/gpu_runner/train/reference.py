@@ -39,14 +39,12 @@ from gpu_runner.model.loss import LINEAR, TokenScores, loss_sum
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import World
-from unfrozen.memory.loss import REFERENCE_TOP
+from unfrozen.memory.loss import HELD_OUT_TOKENS, REFERENCE_TOP
 from unfrozen.units import format_bytes
 
 _KEY: Final = "key.json"
 _TYPES: Final = {"rows": "<i8", "counts": "<i8", "tokens": "<i4", "log_p": "<f4"}
 """Files of each process: which examples, their trained tokens, and K numbers of each of those."""
-HELD_OUT_TOKENS: Final = 1 << 14
-"""Trained tokens at most of the first examples of a held-out set that have a reference."""
 Tell = Callable[[str, str], None]
 Progress = Callable[[float], None]
 Note = Callable[[Sequence[int], Sequence[int], tuple[Tensor, Tensor]], None]

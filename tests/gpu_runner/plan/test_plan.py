@@ -82,7 +82,10 @@ def test_disk_counts_what_a_checkpoint_of_each_optimizer_holds(
     tensors = [*tmp_path.glob("*/checkpoints/step-000002/**/*.safetensors")]
     size = sum(file.stat().st_size for file in tensors)
     assert planned.checkpoint_bytes == pytest.approx(size, rel=0.15)
-    assert planned.disk_bytes == planned.weight_bytes + 4 * planned.checkpoint_bytes
+    kept = planned.weight_bytes + 4 * planned.checkpoint_bytes
+    assert planned.disk_bytes == kept + planned.held_out_bytes
+    tokens = sum(rows.trainable_tokens for rows in planned.suites.values())
+    assert planned.held_out_bytes == 64 * (4 + 4) * tokens  # of each token 64 likeliest, with log p
 
 
 @pytest.mark.parametrize(
