@@ -301,7 +301,7 @@ export class SseParser {
   #decoder = new TextDecoder();
   #splitter = new LineSplitter();
   #id = "";
-  #data = [];
+  #data = "";
 
   /**
    * Takes the next bytes and returns the events that they complete.
@@ -320,14 +320,14 @@ export class SseParser {
     const field = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (field === "id") this.#id = value;
-    if (field === "data") this.#data.push(value);
+    if (field === "data") this.#data = value; // one line: an event of a log
     return [];
   }
 
   #dispatch() {
-    if (this.#data.length === 0) return [];
-    const event = { id: Number(this.#id), data: this.#data.join("\n") };
-    this.#data = [];
+    if (!this.#data) return [];
+    const event = { id: Number(this.#id), data: this.#data };
+    this.#data = "";
     return [event];
   }
 }

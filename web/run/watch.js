@@ -116,11 +116,11 @@ export class RunWatch extends EventTarget {
         this.#fold(events, skipped);
       }),
       onState: guarded((state) => this.#setStream(state, signal)),
-      onWriter: guarded((writer) => this.#setWriter(writer)),
+      onWriter: guarded((writer) => this.#set({ writer })),
       onRestart: guarded(() => Object.assign(this, { run: emptyRun(), caughtUp: false, wasRead: false }).#whole = null),
       onCaughtUp: guarded((caughtUp) => this.#setCaughtUp(caughtUp)),
-      onSize: guarded((unread, read) => this.#setUnread(unread, read)),
-      onShared: guarded((shared) => this.#setShared(shared)),
+      onSize: guarded((unread, read) => this.#set({ readPercent: unread > BEHIND_BYTES ? Math.floor((100 * read) / (unread + read)) : null })),
+      onShared: guarded((shared) => this.#set({ shared })),
     });
   }
 
@@ -167,7 +167,7 @@ export class RunWatch extends EventTarget {
       const report = await readDataReport(files[0]);
       if (report) return this.#fold([report], 0);
       if (!(await isOtherFormat(files[0]))) return files[0];
-      return convertLog(files, (text) => this.#setProgress(text, signal), signal);
+      return convertLog(files, (progress) => signal.aborted || this.#set({ progress }), signal);
     });
   }
 
@@ -218,9 +218,8 @@ export class RunWatch extends EventTarget {
     this.#stop.abort();
     this.#stop = new AbortController();
     this.#opened = this.#whole = null;
-    Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "", progress: "" });
-    Object.assign(this, { caughtUp: false, wasRead: false, shared: false, readPercent: null });
-    this.#changed();
+    const nothing = { caughtUp: false, wasRead: false, shared: false, readPercent: null };
+    this.#set({ run: emptyRun(), source, stream, writer: "unknown", problem: "", progress: "", ...nothing });
     return this.#stop.signal;
   }
 
@@ -229,7 +228,7 @@ export class RunWatch extends EventTarget {
     for (const event of events) fold(run, event);
     if (this.source.kind === "live" && run.events > 0) run.run = this.source.name; // its folder's: a copied log has that of another
     run.skippedLines += skipped;
-    if (run === this.run) this.#changed();
+    if (run === this.run) this.#set({});
   }
 
   /** Unix seconds until which the log is known: a window that polls cannot tell that a run is stalled. */
@@ -242,41 +241,19 @@ export class RunWatch extends EventTarget {
     if (caughtUp) this.#readAt = Date.now();
     this.wasRead ||= caughtUp;
     if (caughtUp && this.#whole) [this.run, this.#whole] = [this.#whole, null];
-    this.#changed();
-  }
-
-  #setUnread(unread, read) {
-    this.readPercent = unread > BEHIND_BYTES ? Math.floor((100 * read) / (unread + read)) : null;
-    this.#changed();
+    this.#set({});
   }
 
   #setStream(state, signal) {
-    this.stream = state;
-    if (state === "over") this.caughtUp = this.wasRead = true;
-    this.#changed();
+    this.#set({ stream: state, ...(state === "over" && { caughtUp: true, wasRead: true }) });
     if (state !== "back") return;
     setTimeout(() => {
       if (this.stream === "back" && !signal.aborted) this.#setStream("live", signal);
     }, BACK_MS);
   }
 
-  #setProgress(text, signal) {
-    if (signal.aborted) return;
-    this.progress = text;
-    this.#changed();
-  }
-
-  #setShared(shared) {
-    this.shared = shared;
-    this.#changed();
-  }
-
-  #setWriter(writer) {
-    this.writer = writer;
-    this.#changed();
-  }
-
-  #changed() {
+  #set(changes) {
+    Object.assign(this, changes);
     this.dispatchEvent(new Event("change"));
   }
 }

@@ -96,14 +96,9 @@ export function drawControl(parts, view, allowed) {
   const isTyped = !allowed && view.kind === "live" && canBlend(view.run, view.health) && view.run.blends.length === 0;
   redraw(parts, parts.blendCommand, isTyped ? blendCommandView(view.run) : null);
   if (!commands?.show || !ask.show) return; // their modules still load
-  if (allowed) ask.show(view);
-  else ask.hidden = true;
-  if (allowed) blend.show(view);
-  else blend.hidden = true;
+  for (const part of [commands, ask, blend]) if (!allowed) part.hidden = true; else part.show(view);
   start.hidden = !allowed;
   start.show(view.runner);
-  if (allowed) commands.show(view);
-  else commands.hidden = true;
 }
 
 function blendCommandView({ run }) {
