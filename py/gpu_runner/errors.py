@@ -108,11 +108,11 @@ class NotReady(RunnerError):
 
 
 _NO_MEMORY: Final = (
+    "out of memory",
     "can't allocate memory",
-    "not enough memory",
-    "cuda error: out of memory",
-    "cublas_status_alloc_failed",
     "cannot allocate memory",
+    "not enough memory",
+    "_status_alloc_failed",
 )
 
 

@@ -132,6 +132,9 @@ def test_an_examination_that_fails_itself_leaves_the_message_and_the_way_on(
         RuntimeError(
             "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"
         ),
+        RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("NCCL error: Last error: Cuda failure 2 'out of memory'"),
         torch.OutOfMemoryError("HIP out of memory"),
     ],
 )
