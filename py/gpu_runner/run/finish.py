@@ -236,8 +236,9 @@ def _on_disk(end: RunEnd, directory: Path) -> list[str]:
     """Say what a finished run leaves on the disk, and how to keep its model alone."""
     saved = directory / CHECKPOINTS
     last = step_dir(saved, end.step) if end.better else saved
+    several = 0 if end.better else len(finished(saved))
     beside = {
-        "the last checkpoint": [last],
+        "the last checkpoint" if several < 2 else f"{several} checkpoints": [last],
         "the pre-trained weights": [directory / INITIAL, directory / f"{INITIAL}.safetensors"],
         "the Fisher": [directory / FISHER, directory / f"{FISHER}.safetensors"],
     }
@@ -249,8 +250,8 @@ def _on_disk(end: RunEnd, directory: Path) -> list[str]:
     sizes += [f"{name} {format_bytes(sum(map(_size, places)))}" for name, places in found.items()]
     places = " ".join(shlex.quote(str(place)) for each in found.values() for place in each)
     return [
-        f"On disk: {', '.join(sizes)}. Only training it further needs more than the model; to"
-        f" remove the rest: rm -r -- {places}"
+        f"On disk: {', '.join(sizes)}. Only training it further, blend --last and --ema need more"
+        f" than the model; to remove the rest: rm -r -- {places}"
     ]
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 from dataclasses import replace
@@ -77,6 +78,10 @@ def test_what_lies_on_the_disk_is_said_and_goes_by_the_command_that_is_printed(
     checkpoint = sum(f.stat().st_size for f in (finished / "checkpoints").rglob("*") if f.is_file())
     size = f"the last checkpoint {format_bytes(checkpoint)}, the pre-trained weights 2.00 KiB."
     assert size in said()
+    last = finished / "checkpoints" / "step-000006"
+    earlier = Path(shutil.copytree(last, last.with_name("step-000003")))
+    assert "2 checkpoints " in said()
+    shutil.rmtree(earlier)
     command = said().split("to remove the rest: ")[1].split(" To see it")[0]
     subprocess.run(command, shell=True, check=True)
     assert sorted(path.name for path in finished.iterdir() if path.is_dir()) == ["model"]
