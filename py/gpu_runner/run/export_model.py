@@ -21,7 +21,7 @@ import torch
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.errors import CheckpointError, UsageError
-from gpu_runner.log.tail import LOG_NAME, MOST_LINE_BYTES, parse
+from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model import sharded_load
 from gpu_runner.model.gguf_file import TYPES, GgufModel, GgufType
 from gpu_runner.model.load import DTYPES, Source, find, load, load_tokenizer, read_config
@@ -84,7 +84,6 @@ def export_model(
         save_around(found.model, tokenizer, directory, wide)
         with found.tensors() as whole_of:
             save_weights(found.model, directory, whole_of, wide)
-
         scores = logged.scores_of(last_step(run, place), None if step else logged.task_loss)
         write_card(directory, run, f"It is {model_title(run, place)}.", scores)
 
@@ -99,7 +98,6 @@ def _export_average(
 ) -> ExportedModel:
     found = load_trained(run, step, CPU, averaged=True)
     model = found.model.to(DTYPES[dtype]) if dtype else found.model
-
     where = out or run / "export" / "hf"
     checkpoint.check_room(where, model)
 
@@ -124,11 +122,11 @@ def _ask_again(
     config = read_settings(run)
     tokenizer, encoder = read_tokenizer(config, saved.path, trusted=False)
     model = load(source, tokenizer, config.params, CPU).eval()
-    alike = 0
-    for prompt, text in samples.items():
-        read = encoder.render_question(prompt)
-        alike += generate(model, tokenizer, read, config.sample_tokens).text == text
-    return alike, len(samples)
+    written = {
+        prompt: generate(model, tokenizer, encoder.render_question(prompt), config.sample_tokens)
+        for prompt in samples
+    }
+    return sum(one.text == samples[prompt] for prompt, one in written.items()), len(samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,22 +226,22 @@ def export_gguf(
         raise UsageError(f"{run} is one model: leave out {'--ema' if ema else '--step'}.")
     else:
         trained, run = load_written(run, CPU)
-    end = _trained_end(run)
+    logged = LoggedRun.read(run)
+    end, prompts = logged.stop, dict.fromkeys(filter(str.strip, (*logged.samples, *PROMPTS)))
     stop = "" if end is None else f"PARAMETER stop {json.dumps(trained.tokenizer.decode([end]))}\n"
     modelfile = file.with_suffix(".Modelfile")
     checkpoint.check_room(file, trained.model, torch.int8 if chosen == "q8_0" else torch.bfloat16)
     with _new_files(file, modelfile) as (unfinished, beside):
         GgufModel(trained.model, trained.tokenizer, run.name, end).write(unfinished, chosen)
         beside.write_text(f"FROM ./{file.name}\n{stop}PARAMETER temperature 0\n", "utf-8")
-        difference, same, prompts = _compare(trained, unfinished, run)
-    return ExportedGguf(file, modelfile, file.stat().st_size, prompts, difference, same)
+        asked = [trained.encoder.render_question(one) for one in [*prompts][:MOST_COMPARED]]
+        difference, same = _compare(trained, unfinished, asked)
+    return ExportedGguf(file, modelfile, file.stat().st_size, len(asked), difference, same)
 
 
 def _check(file: Path, kind: str) -> GgufType:
-    for known in TYPES:
-        if known == kind:
-            break
-    else:
+    known = next((one for one in TYPES if one == kind), None)
+    if known is None:
         raise UsageError(f"--type {kind!r} is unknown: choose {', '.join(TYPES)}.")
     if file.suffix != ".gguf":
         raise UsageError(f"{file}: give a file name that ends in .gguf.")
@@ -269,26 +267,15 @@ def _new_files(*files: Path) -> Iterator[list[Path]]:
                 written.unlink(missing_ok=True)
 
 
-def _trained_end(run: Path) -> int | None:
-    """Return the token in which most trained answers end, as the run's log has it."""
-    with suppress(OSError), (run / LOG_NAME).open("rb") as log:
-        for line in log:
-            event = parse(line.rstrip(b"\n")) if len(line) <= MOST_LINE_BYTES else None
-            if event and event["kind"] == "rows" and event.get("ends"):
-                return int(event["ends"][0]["token"])
-    return None
-
-
 @torch.no_grad()
-def _compare(trained: RunModel, file: Path, run: Path) -> tuple[float, float, int]:
-    """Return the largest difference of logits, the share of equal likeliest tokens, the prompts.
+def _compare(trained: RunModel, file: Path, prompts: list[str]) -> tuple[float, float]:
+    """Return the largest difference of logits, and the share of equal likeliest tokens.
 
     Raises `CheckpointError` where the file that was read back is not what was to be written.
     """
     again = load(find(str(file)), trained.tokenizer, "fp32", CPU).eval()
     own = trained.model.float()
     largest, same, positions = 0.0, 0, 0
-    prompts = [trained.encoder.render_question(prompt) for prompt in _prompts(run)]
     for prompt in prompts:
         ids = torch.tensor([trained.tokenizer(prompt, add_special_tokens=False).input_ids])
         one, two = (model(ids).logits[0] for model in (own, again))
@@ -297,17 +284,4 @@ def _compare(trained: RunModel, file: Path, run: Path) -> tuple[float, float, in
         positions += ids.shape[1]
     if not math.isfinite(largest):
         raise CheckpointError(f"{file.name} computes no numbers when it is read back.")
-    return largest, same / positions, len(prompts)
-
-
-def _prompts(run: Path) -> list[str]:
-    """Return the prompts that the run was sampled with, then some of any."""
-    found: list[str] = []
-    with suppress(OSError), (run / LOG_NAME).open("rb") as log:
-        for line in log:
-            event = parse(line.rstrip(b"\n"))
-            if event and event["kind"] == "sample":
-                found.append(str(event["prompt"]))
-    return [prompt for prompt in dict.fromkeys((*found, *PROMPTS)) if prompt.strip()][
-        :MOST_COMPARED
-    ]
+    return largest, same / positions

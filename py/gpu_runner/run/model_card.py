@@ -28,33 +28,17 @@ NAME: Final = "README.md"
 _LICENSE: Final = re.compile(r"^license:\s*['\"]?([\w.-]+)", re.MULTILINE)
 _MOST_READ: Final = 64 * 1024
 _KINDS: Final = tuple(
-    f'"kind":"{kind}"'.encode() for kind in ("run.start", "run.end", "eval", "sample")
+    f'"kind":"{kind}"'.encode() for kind in ("run.start", "run.end", "eval", "sample", "rows")
 )
 _HEAD_BYTES: Final = 256
 """In which a line tells its kind: of a long log few are parsed."""
+_NEAR: Final = ("l2sp", "l2sp_pull", "ewc", "kl")
 _RECIPE: Final = (
     *("steps", "micro_batch", "grad_accum", "seq_len", "optimizer", "lr", "schedule", "warmup"),
-    *(
-        "weight_decay",
-        "clip",
-        "layer_decay",
-        "l2sp",
-        "l2sp_pull",
-        "ewc",
-        "kl",
-        "ema",
-        "replay_share",
-    ),
+    *("weight_decay", "clip", "layer_decay", *_NEAR, "ema", "replay_share"),
     *("params", "compute", "seed"),
 )
-_UNUSED: Final[Mapping[str, object]] = {
-    "layer_decay": 1.0,
-    "l2sp": 0.0,
-    "l2sp_pull": 0.0,
-    "ewc": 0.0,
-    "kl": 0.0,
-    "ema": None,
-}
+_UNUSED: Final = {"layer_decay": 1.0, **dict.fromkeys(_NEAR, 0.0)}
 """Values of settings that then do nothing."""
 
 
@@ -65,13 +49,15 @@ class LoggedRun:
     scores  by step and set, of each evaluation
     start   the payload of its first `run.start`
     end     the `summary` of its last `run.end`; empty while it trains
-    samples the prompts and the answers of the trained model
+    samples the prompts and the answers of the trained model, "" where it was not asked yet
+    stop    the token in which most trained answers end
     """
 
     scores: Mapping[int, Mapping[str, Score]]
     start: Mapping[str, Any]
     end: Mapping[str, Any]
     samples: Mapping[str, str]
+    stop: int | None
 
     @staticmethod
     def read(run: Path) -> LoggedRun:
@@ -80,6 +66,7 @@ class LoggedRun:
         start: dict[str, Any] = {}
         end: dict[str, Any] = {}
         samples: dict[str, str] = {}
+        stop: int | None = None
         for event in _events(run):
             if event["kind"] == "eval":
                 scores.setdefault(event["step"], {})[event["suite"]] = _score(event)
@@ -87,9 +74,12 @@ class LoggedRun:
                 start = start or event
             elif event["kind"] == "run.end":
                 end = event.get("summary") or {}
-            elif event["kind"] == "sample" and event.get("when") == "after":
-                samples[event["prompt"]] = event["text"]
-        return LoggedRun(scores, start, end, samples)
+            elif event["kind"] == "sample":
+                after = event.get("when") == "after"
+                samples[event["prompt"]] = event["text"] if after else ""
+            elif event.get("ends"):
+                stop = int(event["ends"][0]["token"]) if stop is None else stop
+        return LoggedRun(scores, start, end, samples, stop)
 
     def scores_of(self, step: int, task_loss: float | None = None) -> tuple[Score, ...]:
         """Return the scores of the model of a step: of the last evaluation until then.

@@ -43,10 +43,10 @@ class RunModel:
     encoder: Encoder
 
 
-def model_place(run: Path, step: int | None = None) -> Path:
+def model_place(run: Path, step: int | None = None, *, with_state: bool = False) -> Path:
     """Return the verified directory of the run's finished model, or of a checkpoint.
 
-    Of a run that is not finished, or with `step`, it is that of a checkpoint. Raises
+    Of a run that is not finished, or with `step` or `with_state`, it is a checkpoint. Raises
     `CheckpointError` where there is none, or it is not as it was saved.
     """
     root = run / CHECKPOINTS
@@ -59,26 +59,20 @@ def model_place(run: Path, step: int | None = None) -> Path:
             )
         checkpoint.verify(place)
         return place
-    if (run / FINISHED).exists() and (run / "model" / checkpoint.MANIFEST).exists():
+    if (
+        not with_state
+        and (run / FINISHED).exists()
+        and (run / "model" / checkpoint.MANIFEST).exists()
+    ):
         checkpoint.verify(run / "model")
         return run / "model"
     newest, refused = checkpoint.newest(root)
     if newest is None:
         why = f": {refused[0]}" if refused else ""
+        what = "no" if with_state else "neither a finished model nor a"
         raise CheckpointError(
-            f"{run} has neither a finished model nor a whole checkpoint{why}: put one back, or"
-            " train it again."
+            f"{run} has {what} whole checkpoint{why}: put one back, or train it again."
         )
-    return newest
-
-
-def checkpoint_place(run: Path, step: int | None = None) -> Path:
-    """Return the checkpoint of a run at `step`, or its newest. Raises `CheckpointError`."""
-    if step is not None:
-        return model_place(run, step)
-    newest, refused = checkpoint.newest(run / CHECKPOINTS)
-    if newest is None:
-        raise CheckpointError(f"{run} has no whole checkpoint{f': {refused[0]}' * bool(refused)}.")
     return newest
 
 
@@ -105,7 +99,7 @@ def load_trained(
     Raises as `model_place` and `load`, `CheckpointError` where there is no such average.
     """
     config = read_settings(run)
-    place = checkpoint_place(run, step) if averaged else model_place(run, step)
+    place = model_place(run, step, with_state=averaged)
     source = Source("directory", run.name, str(place), trusted=trusted)
     tokenizer, encoder = read_tokenizer(config, place, trusted=trusted)
     if sharded_load.has_sharded_weights(place):
