@@ -5,6 +5,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ import transformers
 from rich.console import Console
 
 import tiny_llama
+from gpu_runner.config.load import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.system import foreign
 
 
@@ -81,3 +84,13 @@ def stop_after() -> Callable[[int], Console]:
         return Console(file=_StopAt(f"step {step}/6  loss"), width=200)
 
     return console
+
+
+@pytest.fixture
+def make(
+    model_dir: Path, sums_file: Path, tmp_path: Path, usual: dict[str, Any]
+) -> Callable[..., TrainConfig]:
+    """The settings of a short run, by the `usual` ones of a module and what is given."""
+    every = {"model": str(model_dir), "data": str(sums_file), "steps": 6, "lr": 1e-2}
+    every |= {"sample_tokens": 0, "runs": str(tmp_path / "runs")}
+    return lambda **given: resolve(every | usual | given)

@@ -12,7 +12,6 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from conftest import matrix
-from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, Diverged, UsageError
 from gpu_runner.model.load import find
@@ -28,16 +27,8 @@ Make = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def make(model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path) -> Make:
-    def choices(**given: Any) -> TrainConfig:
-        usual = {
-            **{"model": str(model_dir), "data": str(sums_file), "steps": 6, "eval_every": 3},
-            **{"general": (("cats", str(cats_file)),), "lr": 1e-2, "sample_tokens": 0},
-            **{"runs": str(tmp_path / "runs"), "save_every": 0},
-        }
-        return resolve(usual | given)
-
-    return choices
+def usual(cats_file: Path) -> dict[str, Any]:
+    return {"general": (("cats", str(cats_file)),), "eval_every": 3, "save_every": 0}
 
 
 def events(config: TrainConfig, kind: str) -> list[dict[str, Any]]:

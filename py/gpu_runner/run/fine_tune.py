@@ -13,14 +13,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from rich.console import Console
@@ -416,9 +416,14 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
             terminal.begin(plan, run.directory.name, run.state.step)
             _announce(run, log, recorder, notes)
             sampler.start()
-            penalty = _penalty(run, recorder)
+            estimates = plan.config.ewc and run.state.step == 0
+            doing = "estimating the Fisher" if estimates else ""
+            penalize = partial(fisher.prepare, optimizer=run.optimizer)
+            penalty = _prepare(run, recorder, doing, penalize)
             observer.compiles_at = _compiles_at(run)
-            step = _step(run, penalty, _feed(run, recorder))
+            doing = "reading the examples with θ₀" if plan.config.kl else ""
+            feed = _prepare(run, recorder, doing, reference.with_reference)
+            step = _step(run, penalty, feed)
             _train(_training(run, step, observer, control, intervals), observer)
             end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
         except BaseException as error:  # logged here, raised again below
@@ -558,11 +563,16 @@ def _compiles_at(run: PreparedRun) -> int:
 
 def _step(run: PreparedRun, penalty: Penalty, feed: Feed) -> TrainingStep:
     plan, config = run.plan, run.plan.config
-    rate = partial(_next_rate, plan, run.state)
     strength = config.router_balance
     return TrainingStep(
         model=run.model,
-        optimizer=stepping(config, run.model, run.optimizer, rate, run.world),
+        optimizer=stepping(
+            config,
+            run.model,
+            run.optimizer,
+            lambda: plan.schedule.at(run.state.step + 1),
+            run.world,
+        ),
         feed=feed,
         schedule=plan.schedule,
         clip=config.clip,
@@ -574,10 +584,6 @@ def _step(run: PreparedRun, penalty: Penalty, feed: Feed) -> TrainingStep:
         check=GradientCheck(config.allow_untrained or ()),
         world=run.world,
     )
-
-
-def _next_rate(plan: RunPlan, state: State) -> float:
-    return plan.schedule.at(state.step + 1)
 
 
 def _chooser(
@@ -654,25 +660,14 @@ def _sampling(plan: RunPlan) -> Sampling:
     return Sampling(found, config.sample_tokens, config.seq_len)
 
 
-def _penalty(run: PreparedRun, recorder: Recorder) -> Penalty:
-    if run.plan.config.ewc and run.state.step == 0:
-        recorder.busy("estimating the Fisher", 0, PATIENCE_SECONDS)
-    return fisher.prepare(
-        run.plan,
-        run.model,
-        run.initial_weights,
-        run.optimizer,
-        run.directory,
-        untrained=run.state.step == 0,
-        tell=lambda level, text: recorder.alert(level, text, run.state.step),
-        progress=recorder.progress,
-    )
+T = TypeVar("T")
 
 
-def _feed(run: PreparedRun, recorder: Recorder) -> Feed:
-    if run.plan.config.kl:
-        recorder.busy("reading the examples with θ₀", run.state.step, PATIENCE_SECONDS)
-    return reference.with_reference(
+def _prepare(run: PreparedRun, recorder: Recorder, doing: str, work: Callable[..., T]) -> T:
+    """Do what reads θ₀ before the first step; `doing` says what that is, if it takes long."""
+    if doing:
+        recorder.busy(doing, run.state.step, PATIENCE_SECONDS)
+    return work(
         run.plan,
         run.model,
         run.initial_weights,

@@ -106,8 +106,8 @@ def test_the_run_hears_what_was_left_out_of_its_rows(
         run,
         model,
         InitialWeights((), ()),
-        optimizer.build(model, lr=1.0, weight_decay=0.0),
         tmp_path,
+        optimizer=optimizer.build(model, lr=1.0, weight_decay=0.0),
         untrained=True,
         tell=lambda level, text: told.append((level, text)),
     )

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 import tiny_families
 import tiny_llama
-from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.dataset import EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder
@@ -145,16 +144,8 @@ def without_weight(batch: Batch) -> Batch:
 
 
 @pytest.fixture
-def make(model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path) -> Make:
-    def choices(**given: Any) -> TrainConfig:
-        usual = {
-            **{"model": str(model_dir), "data": str(sums_file), "steps": 6, "eval_every": 6},
-            **{"general": (), "replay": str(cats_file), "lr": 1e-2, "sample_tokens": 0},
-            **{"runs": str(tmp_path / "runs"), "save_every": 2, "kl": 1.0},
-        }
-        return resolve(usual | given)
-
-    return choices
+def usual(cats_file: Path) -> dict[str, Any]:
+    return {"general": (), "replay": str(cats_file), "eval_every": 6, "save_every": 2, "kl": 1.0}
 
 
 def measured_kl(run: Path) -> list[tuple[int, float]]:
