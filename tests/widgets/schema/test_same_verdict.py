@@ -39,6 +39,8 @@ def one_of_each() -> list[dict[str, Any]]:
     found["answer"] = {**head, "kind": "answer", "prompt": "p", "asked": 3, **sides}
     point = {"alpha": 0.5, "sets": {"task": {"loss": 0.5, "exact": 3, "of": 4}}}
     found["blend"] = {**head, "kind": "blend", "how": "alpha", "points": [point], "chosen": 0.5}
+    found["beat"] = {**head, "kind": "beat", "expect_next_in": 5.0, "doing": "eval", "done": 0.5}
+    found["sys"] = {**head, "kind": "sys", "m": {"sys/rss_bytes": 9}, "cut": ["gpu"]}
     assert found.keys() == KINDS.keys()
     return list(found.values())
 
