@@ -123,13 +123,13 @@ def differences(job: Job, run: Job) -> list[str]:
         for key, setting in settings.items():
             value, asked = getattr(own, key), getattr(planned, key)
             if value != asked:
-                words = (_words(setting, one) for one in (value, asked))
+                words = (_choice_text(setting, one) for one in (value, asked))
                 why = ", which divide the step's sequences evenly" if key == "gpus" else ""
                 found.append(f"{setting.short_label}: {', not '.join(words)}{why}")
     return found
 
 
-def _words(setting: Setting, value: object) -> str:
+def _choice_text(setting: Setting, value: object) -> str:
     text = as_text(value)
     plain = {"true": "on", "false": "off", "null": "none"}.get(text, text)
     return setting.choices.get(text, plain).partition(" (")[0]
