@@ -53,6 +53,8 @@ _ALIKE: Final = {
     "llama-3-8b": "meta-llama/Llama-3.1-8B",
     "llama-3-70b": "meta-llama/Llama-3.1-70B",
     "mistral-7b": "mistralai/Mistral-7B-v0.3",
+    "mixtral-8x7b": "mistralai/Mixtral-8x7B-v0.1",
+    "mixtral-8x22b": "mistralai/Mixtral-8x22B-v0.1",
     "qwen3-4b-2507": "Qwen/Qwen3-4B",
     "qwen3-30b-a3b-2507": "Qwen/Qwen3-30B-A3B",
     "qwen3-235b-a22b-2507": "Qwen/Qwen3-235B-A22B",

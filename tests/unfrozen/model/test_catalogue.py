@@ -26,6 +26,7 @@ def test_every_model_is_found_by_its_hub_id_and_without_its_owner_in_any_case() 
         ("Qwen2.5-VL-7B", "Qwen/Qwen2.5-VL-7B-Instruct"),
         ("Qwen3.5-9B-Base", "Qwen/Qwen3.5-9B"),
         ("gemma-3-12b-it", "google/gemma-3-12b-pt"),
+        ("Mixtral-8x7B-Instruct", "mistralai/Mixtral-8x7B-v0.1"),
         ("Mistral-7B-Instruct-v0.3", "mistralai/Mistral-7B-v0.3"),
     ],
 )
@@ -57,7 +58,7 @@ def test_no_two_models_have_the_same_words() -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("Lama-3.1-8B", "meta-llama/Llama-3.1-8B"), ("mistralai/Mixtral-8x22B", "Mixtral-8x7B")],
+    [("Lama-3.1-8B", "meta-llama/Llama-3.1-8B"), ("mistralai/Mixtral-8x23B", "Mixtral-8x22B")],
 )
 def test_a_near_miss_is_answered_with_what_is_near(name: str, near: str) -> None:
     with pytest.raises(PlanError, match="did you mean") as caught:
