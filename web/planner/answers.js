@@ -96,31 +96,27 @@ function whyView({ terms, inputs, sources }) {
   );
 }
 
-/** Every single change with its button, and what helps nothing. */
-export function adviceView({ advice, without_effect: withoutEffect }) {
-  const idle = withoutEffect && h("p", { class: "mp-sentence soft" }, withoutEffect);
+/** Every single change that saves memory, with its button. */
+export function adviceView({ advice }) {
   if (advice.length === 0) {
-    return [h("p", { class: "mp-sentence soft" }, "No single change of this recipe saves memory."), idle];
+    return h("p", { class: "mp-sentence soft" }, "No single change of this recipe saves memory.");
   }
   return h(
     "div",
     { class: "mp-ways" },
-    advice.length > 0 && [
+    h(
+      "p",
+      { class: "mp-advice-head hint", "aria-hidden": "true" },
+      ["One change at a time", "saves", "then needs", "a step takes"].map((text) => h("span", null, text)),
+    ),
+    h("ul", { class: "mp-advice" }, advice.slice(0, FIRST).map(adviceRow)),
+    advice.length > FIRST &&
       h(
-        "p",
-        { class: "mp-advice-head hint", "aria-hidden": "true" },
-        ["One change at a time", "saves", "then needs", "a step takes"].map((text) => h("span", null, text)),
+        "details",
+        { class: "fold", "data-key": "advice-rest" },
+        h("summary", null, "The other changes"),
+        h("ul", { class: "mp-advice" }, advice.slice(FIRST).map(adviceRow)),
       ),
-      h("ul", { class: "mp-advice" }, advice.slice(0, FIRST).map(adviceRow)),
-      advice.length > FIRST &&
-        h(
-          "details",
-          { class: "fold", "data-key": "advice-rest" },
-          h("summary", null, "The other changes"),
-          h("ul", { class: "mp-advice" }, advice.slice(FIRST).map(adviceRow)),
-        ),
-    ],
-    idle,
   );
 }
 

@@ -30,7 +30,7 @@ from unfrozen.planner import controls, presets
 from unfrozen.planner.advice import advice, solve
 from unfrozen.planner.commands import commands
 from unfrozen.planner.controls import Json, as_problem, nearest_job
-from unfrozen.planner.figures import bar, settings_without_effect, timeline, verdict
+from unfrozen.planner.figures import bar, timeline, verdict
 from unfrozen.planner.numbers import (
     assumptions,
     memory_numbers,
@@ -85,7 +85,6 @@ def ways(given: Given) -> Json:
         plan = plan_job(request.job)
         return {
             "advice": advice(plan, request.state, request.unit),
-            "without_effect": settings_without_effect(plan),
             "solves": solve(plan, request.state),
         }
     except InputError:

@@ -7,15 +7,12 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from unfrozen.errors import InputError
 from unfrozen.events import COMPONENTS, INSTANTS, in_order
 from unfrozen.memory.explain import format_peak_rank
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
-from unfrozen.plan import VERDICTS, Plan, plan_job
-from unfrozen.plan.advice import patched
+from unfrozen.plan import VERDICTS, Plan
 from unfrozen.plan.record import FITS
 from unfrozen.planner.controls import Json
-from unfrozen.planner.state import SETTINGS
 from unfrozen.units import GIB, UNIT_BYTES, format_size
 
 OVERHEAD: Final = {
@@ -189,10 +186,6 @@ _WHY: Final = {
 }
 _TRANSIENT: Final = ("activations", "logits_loss")
 """Components that are allocated and freed within a step."""
-_OF_TRANSIENT: Final = ("checkpointing", "kernels", "attention", "loss")
-"""Settings that change transient memory alone."""
-_OTHER_TASKS: Final = {"classification"}
-_VISIBLE: Final = 0.999  # of a size; a smaller change is lost in its three digits
 
 
 def instant_label(name: str) -> str:
@@ -218,29 +211,6 @@ def peak_note(plan: Plan, unit: str) -> str:
         share = sum(at_peak.get(name, 0) for name in _TRANSIENT) / max(1, plan.allocated_bytes)
         return f"{when} {100 * share:.0f}% of it is allocated and freed within the step."
     return " ".join((when, *gone))
-
-
-def settings_without_effect(plan: Plan) -> str:
-    """Return a sentence on settings that do not lower the peak, or "" for none."""
-    idle = [SETTINGS[key].label.lower() for key in _OF_TRANSIENT if not _lowers(key, plan)]
-    if not idle:
-        return ""
-    names = idle[0] if len(idle) == 1 else f"{', '.join(idle[:-1])} or {idle[-1]}"
-    low = plan.instants[plan.peak_instant].get("activations", 0) < _FEW * _most("activations", plan)
-    why = "few activations are left by then" if low else "the chosen ones take least"
-    return f"No other choice of {names} lowers this peak: {why}."
-
-
-def _lowers(key: str, plan: Plan) -> bool:
-    """Return whether another choice of one setting lowers the peak visibly."""
-    for choice in SETTINGS[key].choices.keys() - _OTHER_TASKS:
-        try:
-            found = plan_job(patched(plan.job, {"recipe": {key: choice}}))
-        except InputError:
-            continue
-        if found.device_bytes < _VISIBLE * plan.device_bytes:
-            return True
-    return False
 
 
 def _why(plan: Plan) -> str:

@@ -9,7 +9,7 @@ from transformers import Gemma3TextConfig
 from unfrozen.hardware import GPUS
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.planner import glance, view
+from unfrozen.planner import glance
 from unfrozen.planner.presets import PRESETS
 from unfrozen.planner.state import (
     DEFAULTS,
@@ -194,20 +194,3 @@ def test_the_list_of_the_peak_says_when_it_is_and_what_is_gone_by_then(
     if state == "":
         assert rows["end_of_forward"]["activations"]["text"] in found["bar"]["note"]
         assert rows["backward"]["activations"]["text"] in found["bar"]["note"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("state", ["", "micro_batch=8", "method=qlora", "gpus=8&sharding=zero3"])
-def test_settings_that_lower_nothing_are_named_and_none_of_them_does(state: str) -> None:
-    found: Any = view(state)
-    told = found["without_effect"]
-    assert told.startswith("No other choice of ")
-    for key in ("checkpointing", "kernels", "attention", "loss"):
-        lower = []
-        for choice in SETTINGS[key].choices:
-            other: Any = glance({**found["state"], key: choice})
-            if other["problem"] is None and choice != "classification":
-                lower.append(
-                    other["bar"]["total"]["bytes"] < 0.999 * found["bar"]["total"]["bytes"]
-                )
-        assert any(lower) != (SETTINGS[key].label.lower() in told), key
