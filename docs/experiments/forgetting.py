@@ -341,24 +341,34 @@ def renewed(
     return "\n".join([*lines[:3], *(known[one.title] for one in controls if one.title in known)])
 
 
-def published(trial: Trial, found: dict[str, list[Outcome]]) -> dict[str, Any]:
-    """The outcomes as the page draws them: means over seeds, and how a run is told its control."""
-    first = found["plain"][0]
+def published(
+    trial: Trial, found: dict[str, list[Outcome]], known: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """The outcomes as the page draws them: means over seeds, and how a run is told its control.
+
+    Of `known` controls those that are not found anew stay.
+    """
+    first, *_ = found.values()
+    controls = {one["id"]: one for one in known} | {
+        control.id: {
+            "id": control.id,
+            "title": control.title,
+            "flags": flags(control),
+            "task": round(mean(one.task for one in found[control.id]), 3),
+            "general": round(mean(one.general for one in found[control.id]), 3),
+            "drift": round(mean(one.drift for one in found[control.id]), 4),
+        }
+        for control in trial.controls
+        if control.id in found
+    }
     return {
         "choices": trial.choices,
-        "seeds": len(found["plain"]),
-        "before": {"task": first.task_before, "general": first.general_before},
-        "controls": [
-            {
-                "id": control.id,
-                "title": control.title,
-                "flags": flags(control),
-                "task": mean(one.task for one in found[control.id]),
-                "general": mean(one.general for one in found[control.id]),
-                "drift": mean(one.drift for one in found[control.id]),
-            }
-            for control in trial.controls
-        ],
+        "seeds": len(first),
+        "before": {
+            "task": round(first[0].task_before, 3),
+            "general": round(first[0].general_before, 3),
+        },
+        "controls": [controls[one.id] for one in trial.controls if one.id in controls],
     }
 
 
@@ -433,7 +443,8 @@ def main() -> None:
         given.write.write_text(written(document, given.name, text), encoding="utf-8")
     if given.publish:
         known = json.loads(given.publish.read_text("utf-8")) if given.publish.exists() else {}
-        known[given.name] = published(trial, found)
+        stay = known.get(given.name, {}).get("controls", ()) if given.only else ()
+        known[given.name] = published(trial, found, stay)
         text = json.dumps(known, indent=1, ensure_ascii=False) + "\n"
         given.publish.write_text(text, encoding="utf-8")
 
