@@ -76,6 +76,8 @@ def _runs(given: str | None) -> Path:
 def run_directory(run: str, runs: str | None) -> Path:
     """Return the directory of a run that was given by its path or by its id."""
     path = Path(run).expanduser()
+    if path.is_file():
+        raise UsageError(f"{path} is a file: give a run, by its id or its directory.")
     if not path.is_dir():
         return _runs(runs) / run
     return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
@@ -565,6 +567,8 @@ def _model_name(text: str, runs: str | None) -> ModelName:
     from gpu_runner.log.tail import LOG_NAME
     from gpu_runner.run.harness import ModelName
 
+    if Path(text).expanduser().is_file():
+        return ModelName(text)
     name, at, step = text.rpartition("@")
     for run, after in ((text, None), *([(name, int(step))] if at and step.isdecimal() else [])):
         place = run_directory(run, runs)

@@ -53,3 +53,13 @@ def test_the_trash_is_emptied_on_command_alone(tmp_path: Path) -> None:
     assert "1 run deleted for good" in listed(tmp_path, "--empty-trash")
     assert list((tmp_path / ".trash").iterdir()) == []
     assert "There are no runs" in listed(tmp_path)
+
+
+def test_a_file_is_no_run(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    found = CliRunner().invoke(application(), ["ask", str(file), "Hello"])
+    assert found.exit_code == 2
+    assert "model.gguf is a file: give a run, by its id or its directory." in " ".join(
+        found.output.split()
+    )
