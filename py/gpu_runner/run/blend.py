@@ -294,11 +294,12 @@ def _blend(
     checkpoint.check_room(options.out or run / "blend", after.model)
     fixed = _own_alphas(after.model, options.parts)
     evaluator = _evaluator(run, after, device, noted)
+    averaged = _newest(run, options.last)
     scorer = _Scorer(before.model, after.model, evaluator, report)
     begins = scorer.score(0.0, {})  # first: what θ₀ holds likeliest is noted, for the KL of others
     trained = logged_end(run, options, evaluator) or scorer.score(1.0, {})
     restored = scorer.score_restored() if options.restore else {}
-    averaged = _average(run, options.last, after, device, trusted=trusted)
+    _average(run, averaged, after, device, trusted=trusted)
     repair = repair_change(before.model, after.model) if options.repair else None
     same = not (averaged or repair or any(alpha != 1 for alpha in fixed.values()))
     known = {1.0: trained} if same else {}
@@ -375,13 +376,10 @@ def _own_alphas(model: Any, parts: Mapping[str, float]) -> dict[str, float]:
     return fixed
 
 
-@torch.no_grad()
-def _average(
-    run: Path, last: int | None, after: RunModel, device: torch.device, *, trusted: bool
-) -> tuple[int, ...]:
-    """Make θ* the mean of the newest checkpoints; return their steps, the newest last.
+def _newest(run: Path, last: int | None) -> tuple[int, ...]:
+    """Return the steps of the newest checkpoints, the newest last. Raises `UsageError` for fewer.
 
-    The newest is what the run trained. Raises `UsageError` where there are fewer.
+    The newest is what the run trained.
     """
     if last is None:
         return ()
@@ -391,16 +389,22 @@ def _average(
             f"--last {last}: {run.name} has {counted(len(steps), 'checkpoint')}, of steps"
             f" {', '.join(map(str, steps))}. Train with --set keep_last={last} to keep more."
         )
-    chosen = steps[-last:]
-    sums = [parameter.double() for parameter in after.model.parameters()]
-    for step in chosen[:-1]:
+    return tuple(steps[-last:])
+
+
+@torch.no_grad()
+def _average(
+    run: Path, steps: tuple[int, ...], after: RunModel, device: torch.device, *, trusted: bool
+) -> None:
+    """Make θ* the mean of the models of these steps, itself the last; of none nothing changes."""
+    sums = [parameter.double() for parameter in after.model.parameters() if steps]
+    for step in steps[:-1]:
         other = load_trained(run, step, device, trusted=trusted)
         _check_same(other, after)
         for total, parameter in zip(sums, other.model.parameters(), strict=True):
             total += parameter
-    for total, parameter in zip(sums, after.model.parameters(), strict=True):
-        parameter.copy_(total / last)
-    return tuple(chosen)
+    for total, parameter in zip(sums, after.model.parameters(), strict=False):
+        parameter.copy_(total / len(steps))
 
 
 @torch.no_grad()

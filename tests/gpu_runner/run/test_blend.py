@@ -192,7 +192,7 @@ def test_the_last_checkpoints_are_averaged(shared_config: TrainConfig, tmp_path:
         mean = sum(one[name].double() for one in saved) / 3
         assert torch.equal(tensor, mean.float())
     with pytest.raises(UsageError, match=r"--last 4: \S+ has 3 checkpoints, of steps 2, 4, 6"):
-        blend(run, BlendOptions(last=4), CPU)
+        blend(run, BlendOptions(last=4), CPU, report=pytest.fail)
 
 
 @pytest.fixture(scope="module")
