@@ -416,13 +416,10 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
             terminal.begin(plan, run.directory.name, run.state.step)
             _announce(run, log, recorder, notes)
             sampler.start()
-            estimates = plan.config.ewc and run.state.step == 0
-            doing = "estimating the Fisher" if estimates else ""
             penalize = partial(fisher.prepare, optimizer=run.optimizer)
-            penalty = _prepare(run, recorder, doing, penalize)
+            penalty = _prepare(run, recorder, _fisher_work(run), penalize)
             observer.compiles_at = _compiles_at(run)
-            doing = "reading the examples with θ₀" if plan.config.kl else ""
-            feed = _prepare(run, recorder, doing, reference.with_reference)
+            feed = _prepare(run, recorder, _reference_work(run), reference.with_reference)
             step = _step(run, penalty, feed)
             _train(_training(run, step, observer, control, intervals), observer)
             end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
@@ -676,6 +673,14 @@ def _prepare(run: PreparedRun, recorder: Recorder, doing: str, work: Callable[..
         tell=lambda level, text: recorder.alert(level, text, run.state.step),
         progress=recorder.progress,
     )
+
+
+def _fisher_work(run: PreparedRun) -> str:
+    return "estimating the Fisher" if run.plan.config.ewc and run.state.step == 0 else ""
+
+
+def _reference_work(run: PreparedRun) -> str:
+    return "reading the examples with θ₀" if run.plan.config.kl else ""
 
 
 def _announce(
