@@ -58,8 +58,10 @@ export function differencesView(runs, against) {
   return h(
     "div",
     null,
-    h("ul", { class: "run-compare-differences" }, others.flatMap(({ sentences }) => sentences.map((text) => h("li", null, text)))),
-    bare.length < others.length && h("p", { class: "quiet" }, "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."),
+    bare.length < others.length && [
+      h("ul", { class: "run-compare-differences" }, others.flatMap(({ sentences }) => sentences.map((text) => h("li", null, text)))),
+      h("p", { class: "quiet" }, "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."),
+    ],
     bare.length > 0 && h("p", { class: "quiet" }, why),
   );
 }
