@@ -376,8 +376,8 @@ def _list_as_json(options: argparse.Namespace, asked: list[PlannedJob]) -> str:
 
 def _as_json(options: argparse.Namespace, one: PlannedJob) -> str:
     found = _answer(options, one, advised=True)
-    if one.planned.job.gpu is not None:
-        found["plan"] = answer_data(_that_runs(options, one))["plan"]
+    if run := _that_runs(options, one):
+        found["plan"] = answer_data(run)["plan"]
     return json.dumps(found, allow_nan=False)
 
 
@@ -417,17 +417,21 @@ def _text(options: argparse.Namespace, one: PlannedJob) -> str:
         parts.append(text.compare_table(_compared(one.given, options.compare)))
     job = one.planned.job
     head = [text.title(job), framework_text(job)] if parts else [text.report(one.planned)]
-    if not parts and job.gpu is not None:
-        head.append(short_text(_that_runs(options, one)))
+    if not parts and (found := _that_runs(options, one)):
+        head.append(short_text(found))
     if options.tokens is not None:
         parts.append(text.estimate_text(job, _estimate(options, one)))
     return "\n\n".join(filter(None, [*head, *parts]))
 
 
-def _that_runs(options: argparse.Namespace, one: PlannedJob) -> OnePlan:
+def _that_runs(options: argparse.Namespace, one: PlannedJob) -> OnePlan | None:
+    """Return the plan that runs; None without a GPU, and for more than is searched."""
     assert isinstance(one.given, dict)
     model = one.given["model"] if options.model is None else options.model
-    return that_runs(one.planned, one.given, _hub_id(model if isinstance(model, str) else None))
+    name = _hub_id(model if isinstance(model, str) else None)
+    with contextlib.suppress(PlanError):
+        return that_runs(one.planned, one.given, name) if one.planned.job.gpu else None
+    return None
 
 
 def _estimate(options: argparse.Namespace, one: PlannedJob) -> Estimate:

@@ -46,7 +46,7 @@ def trained_by_adamw(
     refuse(job, framework, method=methods, optimizer=("adamw",), rounding=("nearest",))
     if job.recipe.compute not in ("bf16", "fp32", states.get("compute")):
         bound = f"the commands of {framework} that are known here train in bf16"
-        raise PlanError("recipe.compute", job.recipe.compute, bound, "use bf16")
+        raise PlanError("recipe.compute", job.recipe.compute, bound, "use a GPU that has it")
     if job.recipe.lora is None:
         refuse(job, framework, base=(None,))
     if job.recipe.loss == "classification":

@@ -111,18 +111,16 @@ def question(
 
 def that_runs(planned: Plan, given: Mapping[str, Any], name: str) -> OnePlan:
     """Return the plan of a job that names its layout: that where it fits and a framework runs it,
-    else another of as many GPUs and sequences. `name` is what commands call the model.
+    else another of as many GPUs. `name` is what commands call the model. Raises
+    PlanError for more GPUs or sequences than are searched.
     """
-    gpus, sequences = (
-        planned.job.cluster.gpus,
-        step_sequences(planned.job, planned.job.cluster.gpus),
-    )
-    asked = question(given, gpus, None, sequences=sequences, names=(name, "FILE.jsonl"))
-    if planned.fits:
-        for way in ways(planned.job, Variant(), asked.framework, asked.left):
-            with suppress(PlanError):
-                run = plan_job(way.takes(way.job)) if way.takes and way.name else planned
-                if way.name and run.fits:
-                    layout = Layout(run.job, run.device_bytes, step_time(run.job), way.name)
-                    return OnePlan(asked, PlannedRun(layout, asked))
+    job, names = planned.job, (name, "FILE.jsonl")
+    gpus = job.cluster.gpus
+    sequences = max(gpus, step_sequences(job, gpus))  # or each GPU has none of its own
+    asked = question(given, gpus, None, sequences=sequences, names=names)
+    for way in ways(job, Variant(), asked.framework, asked.left) if planned.fits else ():
+        with suppress(PlanError):
+            if way.takes and way.name and (run := plan_job(way.takes(way.job))).fits:
+                layout = Layout(run.job, run.device_bytes, step_time(run.job), way.name)
+                return OnePlan(asked, PlannedRun(layout, asked))
     return Work(find(asked, beside=False)).finish()

@@ -53,6 +53,14 @@ def test_a_plan_without_data_ends_in_a_command_that_runs_there(
     assert (found["recipe"]["params"], found["recipe"]["compute"]) == ("fp32", compute)
 
 
+def test_more_gpus_than_are_searched_are_planned_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    many = '{"gpus": 8192, "sharding": "zero3"}'
+    assert main(["plan", *MODEL, "--gpu", "H100", "--cluster", many]) == 0
+    assert "Fits the H100" in capsys.readouterr().out
+
+
 def test_the_reader_of_a_runner_counts_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[tuple[str, str]] = []
 
