@@ -81,7 +81,7 @@ _RECORDINGS: Final = (
         "smollm2",
         "SmolLM2-135M learns a house style",
         "All 135 million parameters of a real chat model, 20 steps on 212 short answers in three"
-        " labelled lines, on two CPU cores busy with other work, with general English beside it.",
+        " labelled lines, on two CPU cores, with general English scored beside it.",
         (
             "--model",
             "{smollm2}",
