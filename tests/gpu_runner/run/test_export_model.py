@@ -29,6 +29,20 @@ from gpu_runner.run.model_card import LoggedRun
 
 pytestmark = pytest.mark.slow
 
+LLAMA_CPP = """
+import json, sys
+from xllamacpp import CommonParams, Server
+given = json.load(sys.stdin)
+options = CommonParams()
+options.model.path, options.n_ctx, options.n_parallel = given["file"], 128, 1
+options.cpuparams.n_threads = 1
+server = Server(options)
+asked = {"max_tokens": given["tokens"], "temperature": 0}
+found = [server.handle_completions(asked | {"prompt": one}) for one in given["prompts"]]
+answers = [one["choices"][0] for one in found]
+json.dump([[one["text"], one["finish_reason"]] for one in answers], open(given["out"], "w"))
+"""
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,6 +77,26 @@ def test_what_cannot_be_written_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=why):
         export_gguf(run, tmp_path / name, kind)
+
+
+@pytest.mark.parametrize("kind", ["f16", "bf16", "q8_0"])
+def test_llama_cpp_answers_as_the_model_does(run: Path, tmp_path: Path, kind: str) -> None:
+    prompts, file, out = list(LoggedRun.read(run).samples), tmp_path / "x.gguf", tmp_path / "said"
+    export_gguf(run, file, kind)
+    given = {"file": str(file), "prompts": prompts, "tokens": 12, "out": str(out)}
+    asked = [sys.executable, "-c", LLAMA_CPP]
+    done = subprocess.run(asked, input=json.dumps(given), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    model = AutoModelForCausalLM.from_pretrained(run / "model")
+    expected = []
+    for prompt in prompts:
+        read = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        written = model.generate(**read, max_new_tokens=12, do_sample=False)[0]
+        text = tokenizer.decode(written[read.input_ids.shape[1] :], skip_special_tokens=True)
+        expected.append([text, "stop" if written[-1] == tokenizer.eos_token_id else "length"])
+    assert {stop for _, stop in expected} == {"stop", "length"}
+    assert json.loads(out.read_text()) == expected
 
 
 def test_nothing_half_written_stays(run: Path, tmp_path: Path, full_disk: int) -> None:
