@@ -42,6 +42,23 @@ def test_an_address_shows_what_differs_curves_and_the_plane(page: Page, serve_si
     assert not objections(page, "run-compare")
 
 
+def test_an_address_may_name_recordings_without_their_ending(
+    page: Page, serve_site: Server
+) -> None:
+    page.allowed_errors.append("404")  # type: ignore[attr-defined]
+    page.goto(serve_site.url.replace("#", "runs/?compare=demo,demo-careful#"))
+    expect(page.locator("run-compare run-chart canvas")).to_have_count(3)
+    expect(page).to_have_url(re.compile(r"compare=demo\.jsonl,demo-careful\.jsonl"))
+
+
+def test_a_comparison_of_runs_that_are_all_absent_says_so(page: Page, serve_site: Server) -> None:
+    page.allowed_errors.append("404")  # type: ignore[attr-defined]
+    page.goto(serve_site.url.replace("#", "runs/?compare=neither,nor#"))
+    said = page.locator(".run-list-actions [role=status]")
+    expect(said).to_be_visible()
+    expect(said).to_contain_text("Not here: neither, nor.")
+
+
 def test_runs_are_chosen_by_the_keyboard_and_stay_in_the_address(
     page: Page, serve_site: Server
 ) -> None:

@@ -111,7 +111,7 @@ def question(
 
 def that_runs(planned: Plan, given: Mapping[str, Any], name: str) -> OnePlan:
     """Return the plan of a job that names its layout: that where it fits and a framework runs it,
-    else another of as many GPUs. `name` is what commands call the model. Raises
+    else another of as many GPUs, or adapters. `name` is what commands call the model. Raises
     PlanError for more GPUs or sequences than are searched.
     """
     job, names = planned.job, (name, "FILE.jsonl")
@@ -123,4 +123,5 @@ def that_runs(planned: Plan, given: Mapping[str, Any], name: str) -> OnePlan:
             if way.takes and way.name and (run := plan_job(way.takes(way.job))).fits:
                 layout = Layout(run.job, run.device_bytes, step_time(run.job), way.name)
                 return OnePlan(asked, PlannedRun(layout, asked))
-    return Work(find(asked, beside=False)).finish()
+    found = Work(find(asked, beside=False)).finish()
+    return found if found.first else Work(find(asked)).finish()  # adapters may fit

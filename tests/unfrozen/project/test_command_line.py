@@ -53,6 +53,15 @@ def test_a_plan_without_data_ends_in_a_command_that_runs_there(
     assert (found["recipe"]["params"], found["recipe"]["compute"]) == ("fp32", compute)
 
 
+def test_where_no_full_fine_tuning_fits_the_adapters_that_do_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", "--model", "Llama-3.1-8B", "--gpu", "T4"]) == 0
+    text = capsys.readouterr().out.partition("No full fine-tuning fits 1 × T4")[2]
+    assert "QLoRA fits 1 × T4." in text
+    assert "unsloth train --model meta-llama/Llama-3.1-8B --local-dataset FILE.jsonl" in text
+
+
 def test_more_gpus_than_are_searched_are_planned_all_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

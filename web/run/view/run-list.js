@@ -198,7 +198,7 @@ export class RunList extends HTMLElement {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.#rows = rowsOf(runner.runs, [...pageRuns.all.values()], this.#recordings ?? [], [...openedFiles.all.keys()]);
-      this.#chosen = renamed(this.#chosen, this.#rows);
+      this.#chosen = renamed(this.#chosen, this.#rows, this.#isWhole);
       if (runner.noting && !this.#knowsTrash) void this.#readTrash();
       this.#draw();
     });
@@ -334,7 +334,7 @@ export class RunList extends HTMLElement {
   #drawActions() {
     const { actions, form } = this.#parts;
     const rows = this.#chosenRows;
-    actions.hidden = rows.length === 0;
+    actions.hidden = rows.length === 0 && !this.#absent;
     if (rows.length === 0) form.hidden = true;
     const canNote = runner.noting && rows.every((row) => row.noted);
     const files = this.#isComparing ? rows.filter(({ kind }) => kind === "file").map(({ name }) => name) : [];
@@ -343,7 +343,7 @@ export class RunList extends HTMLElement {
     actions.dataset.drawn = drawn;
     form.hidden = true;
     const buttons = [make("span", { className: "numeric" }, `${rows.length} chosen`), this.#compareButton(rows.length)];
-    if (this.#absent) buttons.push(make("span", { className: "soft", role: "status" }, `Not here: ${this.#absent}. It was removed, is on another machine, or has no event yet.`));
+    if (this.#absent) buttons.push(make("span", { className: "soft", role: "status" }, `Not here: ${this.#absent}. Removed, on another machine, or without an event yet.`));
     if (files.length) buttons.push(make("span", { className: "soft" }, `Not in the address: ${files.join(", ")}, which only this page has. Save a report to send it.`));
     if (canNote) buttons.push(...this.#noteButtons(rows));
     else buttons.push(make("span", { className: "faint" }, runner.noting || !runner.runs.length ? UNNOTED : "This server only shows runs: it can be reached from other machines."));
@@ -486,11 +486,11 @@ export class RunList extends HTMLElement {
   }
 }
 
-/** Returns the chosen keys, of which the address knows the names alone. */
-function renamed(chosen, rows) {
+/** Returns the chosen keys, of which the address knows the names alone; a recording may lack its ending, once all is listed. */
+function renamed(chosen, rows, isWhole) {
   const keys = new Set(rows.map(({ key }) => key));
-  const nameOf = (key) => key.slice(key.indexOf(":") + 1);
-  return new Set([...chosen].map((key) => (keys.has(key) ? key : (rows.find(({ id }) => id === nameOf(key))?.key ?? key))));
+  const found = (name) => rows.find(({ id }) => id === name || (isWhole && id === `${name}.jsonl`));
+  return new Set([...chosen].map((key) => (keys.has(key) ? key : (found(key.slice(key.indexOf(":") + 1))?.key ?? key))));
 }
 
 function canBeRead({ kind, noted }) {
