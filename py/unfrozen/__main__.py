@@ -30,7 +30,7 @@ from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.project.best import OnePlan, Work, find
 from unfrozen.project.budget import rent
-from unfrozen.project.questions import check_open, question, that_runs, with_gpus
+from unfrozen.project.questions import check_open, question, runnable_plan, with_gpus
 from unfrozen.project.text import answer_data, answer_text, short_text
 from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
 from unfrozen.units import parse_count
@@ -376,8 +376,9 @@ def _list_as_json(options: argparse.Namespace, asked: list[PlannedJob]) -> str:
 
 def _as_json(options: argparse.Namespace, one: PlannedJob) -> str:
     found = _answer(options, one, advised=True)
-    if run := _that_runs(options, one):
-        found["plan"] = answer_data(run)["plan"]
+    if run := _runnable_plan(options, one):
+        data = answer_data(run)
+        found |= {key: data[key] for key in ("plan", *(() if run.first else ("adapters",)))}
     return json.dumps(found, allow_nan=False)
 
 
@@ -417,20 +418,20 @@ def _text(options: argparse.Namespace, one: PlannedJob) -> str:
         parts.append(text.compare_table(_compared(one.given, options.compare)))
     job = one.planned.job
     head = [text.title(job), framework_text(job)] if parts else [text.report(one.planned)]
-    if not parts and (found := _that_runs(options, one)):
+    if not parts and (found := _runnable_plan(options, one)):
         head.append(short_text(found))
     if options.tokens is not None:
         parts.append(text.estimate_text(job, _estimate(options, one)))
     return "\n\n".join(filter(None, [*head, *parts]))
 
 
-def _that_runs(options: argparse.Namespace, one: PlannedJob) -> OnePlan | None:
+def _runnable_plan(options: argparse.Namespace, one: PlannedJob) -> OnePlan | None:
     """Return the plan that runs; None without a GPU, and for more than is searched."""
     assert isinstance(one.given, dict)
     model = one.given["model"] if options.model is None else options.model
     name = _hub_id(model if isinstance(model, str) else None)
     with contextlib.suppress(PlanError):
-        return that_runs(one.planned, one.given, name) if one.planned.job.gpu else None
+        return runnable_plan(one.planned, one.given, name) if one.planned.job.gpu else None
     return None
 
 

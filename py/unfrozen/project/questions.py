@@ -109,7 +109,7 @@ def question(
     return TrainingProject(job, gpus, data, sequences, framework, price, left, names)
 
 
-def that_runs(planned: Plan, given: Mapping[str, Any], name: str) -> OnePlan:
+def runnable_plan(planned: Plan, given: Mapping[str, Any], name: str) -> OnePlan:
     """Return the plan of a job that names its layout: that where it fits and a framework runs it,
     else another of as many GPUs, or adapters. `name` is what commands call the model. Raises
     PlanError for more GPUs or sequences than are searched.

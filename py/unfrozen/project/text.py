@@ -190,7 +190,7 @@ def answer_text(answer: OnePlan) -> str:
         length = question.job.recipe.seq_len
         lines += _wrapped(data_words(question.data, length, packed=question.packs))
     if first is None:
-        return "\n".join([*lines, "", *_nothing(answer)])
+        return "\n".join([*lines, "", *_no_plan(answer)])
     lines += ["", *_wrapped(f"Plan: {method_words(first.job)}, on {layout_words(first.job)}"), ""]
     for label, text in facts(first):
         own = label == "cost" and question.price is None
@@ -210,13 +210,13 @@ def answer_text(answer: OnePlan) -> str:
 def short_text(answer: OnePlan) -> str:
     """Return the plan, its memory and its command alone, or why there is none."""
     if answer.first is None:
-        return "\n".join(_nothing(answer))
+        return "\n".join(_no_plan(answer))
     first = answer.first
     plan = f"Plan: {method_words(first.job)}, on {layout_words(first.job)}: {_memory(first)}"
     return "\n".join([*_wrapped(plan), *(_start(first) if first.command else ["", NOBODY])])
 
 
-def _nothing(answer: OnePlan) -> list[str]:
+def _no_plan(answer: OnePlan) -> list[str]:
     words = [*nothing_words(answer)]
     if words[0] == _refused(answer.question):
         return words

@@ -56,10 +56,15 @@ def test_a_plan_without_data_ends_in_a_command_that_runs_there(
 def test_where_no_full_fine_tuning_fits_the_adapters_that_do_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["plan", "--model", "Llama-3.1-8B", "--gpu", "T4"]) == 0
+    options = ["plan", "--model", "Llama-3.1-8B", "--gpu", "T4"]
+    assert main(options) == 0
     text = capsys.readouterr().out.partition("No full fine-tuning fits 1 × T4")[2]
     assert "QLoRA fits 1 × T4." in text
     assert "unsloth train --model meta-llama/Llama-3.1-8B --local-dataset FILE.jsonl" in text
+    assert main([*options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["plan"] is None
+    assert [one["command"] in text for one in found["adapters"]] == [True]
 
 
 def test_more_gpus_than_are_searched_are_planned_all_the_same(
