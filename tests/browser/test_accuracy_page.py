@@ -6,6 +6,16 @@ from accessibility import SHORTEN, objections
 from conftest import Server, StaticSite
 
 CHAPTERS = ("the-planner",)
+COVERED = """() => [...document.querySelectorAll(".accuracy-strips tbody tr")].flatMap((row) => {
+  const range = document.createRange();
+  range.selectNodeContents(row.querySelector("th"));
+  const names = [...range.getClientRects()];
+  const isOn = (a, b) =>
+    a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const labels = [...row.querySelectorAll(".strip text")];
+  const covers = (label) => names.some((name) => isOn(label.getBoundingClientRect(), name));
+  return labels.filter(covers).map((label) => label.textContent);
+})"""
 
 
 def test_the_page_is_light_and_its_tables_sort(page: Page, static_site: StaticSite) -> None:
@@ -31,6 +41,17 @@ def test_the_page_is_light_and_its_tables_sort(page: Page, static_site: StaticSi
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
     page.locator(".top-title").click()
     page.wait_for_url(static_site.url)
+
+
+def test_no_label_of_a_dot_covers_the_name_of_its_class(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.goto(f"{static_site.url}accuracy/")
+    for width in (1280, 1000, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.locator(".accuracy-strips .strip text").first.scroll_into_view_if_needed()
+        page.evaluate("() => document.fonts.ready.then(() => null)")
+        assert page.evaluate(COVERED) == []
 
 
 def test_an_old_address_of_the_article_leads_to_the_page(
