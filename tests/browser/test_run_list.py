@@ -1,6 +1,5 @@
-"""The list of runs in a real browser: found, sorted, chosen, tagged, archived, deleted and back."""
+"""The list of runs in a real browser: found, sorted, chosen and compared."""
 
-import json
 import re
 
 import pytest
@@ -54,81 +53,24 @@ def test_runs_are_found_sorted_and_opened_by_the_keyboard(listed: Page) -> None:
     assert not objections(page, "run-list")
 
 
-def test_chosen_runs_are_tagged_archived_and_compared(listed: Page, server: Server) -> None:
+def test_chosen_runs_are_compared(listed: Page) -> None:
     page = listed
-    row(page, "one").get_by_role("checkbox").check()
-    row(page, "two").get_by_role("checkbox").check()
-    press(page, "Tag")
-    page.get_by_label("Tag to add").fill("one, two")
-    page.keyboard.press("Enter")
-    expect(page.locator("run-list [role=status]")).to_contain_text("without commas")
-    page.get_by_label("Tag to add").fill("sweep 忘")
-    page.keyboard.press("Enter")
-    expect(row(page, "one").locator(".run-list-tag")).to_have_text("sweep 忘")
-    page.locator("run-list select[aria-label=Tag]").select_option("sweep 忘")
-    expect(rows(page)).to_have_count(2)
-    assert json.loads((server.runs / "two" / "notes.json").read_text())["tags"] == ["sweep 忘"]
+    page.get_by_label("Choose every run that is listed").check()
+    row(page, "three").get_by_role("checkbox").uncheck()
     assert not objections(page, "run-list")
-    press(page, "Archive")
-    expect(rows(page)).to_have_count(0)
-    press(page, "Undo")
-    expect(rows(page)).to_have_count(2)
-    page.get_by_label("Choose every run that is listed").check()  # those of the tag
     press(page, "Compare")
     expect(page).to_have_url(re.compile(r"compare=(one,two|two,one)"))
     expect(page.locator("run-compare run-chart canvas").first).to_be_visible()
 
 
-def test_a_deleted_run_comes_back_at_once_or_out_of_the_trash(listed: Page, server: Server) -> None:
-    page = listed
-    for again in ("Undo", "Restore"):
-        row(page, "three").get_by_role("checkbox").check()
-        press(page, "Delete")
-        expect(row(page, "three")).to_have_count(0)
-        assert not (server.runs / "three").exists()
-        expect(page.locator("run-list [role=status]")).to_contain_text("runs --empty-trash")
-        if again == "Restore":
-            page.reload()
-            page.locator("run-list .run-list-trash summary").click()
-        press(page, again)
-        expect(row(page, "three")).to_be_visible()
-
-
-def test_of_two_notes_the_second_is_shown_the_first(listed: Page, server: Server) -> None:
-    page = listed
-    page.allowed_errors += ["409 (Conflict)"]  # type: ignore[attr-defined]
-    row(page, "one").get_by_role("checkbox").check()
-    press(page, "Note")
-    page.get_by_label("Note on one").fill("忘" * 100_000)
-    press(page, "Save")
-    expect(page.locator("run-list [role=status]")).to_contain_text("100000 characters: shorten it")
-    page.get_by_label("Note on one").fill("mine")
-    theirs = {"v": 1, "tags": [], "note": "theirs", "archived": False}
-    (server.runs / "one" / "notes.json").write_text(json.dumps(theirs))
-    expect(row(page, "one")).to_contain_text("theirs")
-    press(page, "Save")
-    expect(page.locator("run-list [role=status]")).to_contain_text('changed its note, to "theirs"')
-    expect(page.get_by_label("Note on one")).to_have_value("mine")
-    press(page, "Save")
-    expect(row(page, "one")).to_contain_text("mine")
-
-
-def test_a_run_that_trains_moves_in_the_list_and_cannot_be_deleted(
-    server: Server, page: Page
-) -> None:
+def test_a_run_that_trains_moves_in_the_list(server: Server, page: Page) -> None:
     written(server.runs, "done", "--steps", "5", "--end", "finished")
     with write(server.runs, "now", "--steps", "400", "--pace", "0.2") as writer:
-        page.allowed_errors += ["409 (Conflict)"]  # type: ignore[attr-defined]
         page.goto(door(server.url, "runs"))
         before = row(page, "now").inner_text()
         row(page, "now").get_by_role("checkbox").check()
         expect(row(page, "now")).not_to_have_text(before)
         expect(row(page, "now").get_by_role("checkbox")).to_be_checked()
-        row(page, "done").get_by_role("checkbox").check()
-        press(page, "Delete")
-        expect(page.locator("run-list [role=status]")).to_contain_text(
-            "stop it before you delete it"
-        )
         writer.kill()
     expect(row(page, "now")).to_contain_text("gone")
     (server.runs / "done" / "events.jsonl").unlink()  # removed by other hands while it is listed
@@ -146,13 +88,9 @@ def test_columns_stay_chosen(listed: Page) -> None:
     expect(heads.filter(has_text="Model")).to_have_count(0)
 
 
-def test_recordings_are_listed_and_have_no_notes(page: Page, serve_site: Server) -> None:
+def test_recordings_are_listed_and_opened(page: Page, serve_site: Server) -> None:
     page.goto(serve_site.url.replace("#", "runs/#"))
     recording = page.locator("run-list tr[data-key='recording:demo.jsonl']")
-    recording.get_by_role("checkbox").check()
-    expect(page.locator(".run-list-actions")).to_contain_text(
-        "recordings and runs of this page have none"
-    )
     recording.get_by_role("link").click()
     expect(page).to_have_url(re.compile(r"\?recording=demo\.jsonl"))
 

@@ -28,14 +28,6 @@ ROUTES: dict[str, dict[str, Any]] = {
     START: {"recipe": "demo", "numbers": {"steps": 1}},
     CANCEL: {"name": "demo"},
 }
-NOTES, DELETE = "/api/runs/one/notes", "/api/runs/one/delete"
-RESTORE = "/api/trash/20260101-000000-abcd/restore"
-NOTED: dict[str, dict[str, Any]] = {
-    NOTES: {"was": {"archived": False}, "now": {"archived": True}},
-    DELETE: {},
-    RESTORE: {},
-}
-POSTED = ROUTES | NOTED
 
 
 def serving(folder: Path, *options: str) -> Iterator[Server]:
@@ -166,26 +158,26 @@ WRONG_HEADERS = {
 }
 
 
-@pytest.mark.parametrize("route", POSTED)
+@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_request_is_refused_before_it_is_read(
     server: Server, route: str, name: str
 ) -> None:
     status, wrong = WRONG[name](server)
-    reason(tell(server, route, POSTED[route], **wrong), status)
+    reason(tell(server, route, ROUTES[route], **wrong), status)
 
 
-@pytest.mark.parametrize("route", POSTED)
+@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("name", WRONG_HEADERS)
 def test_a_wrong_asker_is_refused(server: Server, route: str, name: str) -> None:
-    reason(tell(server, route, POSTED[route], *WRONG_HEADERS[name]), 403)
+    reason(tell(server, route, ROUTES[route], *WRONG_HEADERS[name]), 403)
 
 
-@pytest.mark.parametrize("route", matrix(POSTED, START))
+@pytest.mark.parametrize("route", matrix(ROUTES, START))
 def test_a_body_that_is_larger_than_it_says_or_never_comes_does_nothing(
     server: Server, route: str
 ) -> None:
-    body = json.dumps(POSTED[route]).encode().ljust(9)
+    body = json.dumps(ROUTES[route]).encode().ljust(9)
     cut = tell(server, route, body, length=["Content-Length: 5"])
     assert cut is None or 400 <= cut.status < 500
     assert_refused(tell(server, route, body, length=[f"Content-Length: {len(body) + 9}"]))
@@ -196,7 +188,7 @@ def test_no_other_route_takes_a_post(server: Server, route: str) -> None:
     reason(tell(server, route, {}), 405)
 
 
-@pytest.mark.parametrize("route", POSTED)
+@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
     "body",
     [
@@ -222,43 +214,6 @@ def test_what_is_no_object_of_finite_numbers_is_refused(
 )
 def test_a_command_has_one_known_key_and_is_text(server: Server, body: Any) -> None:
     reason(tell(server, COMMAND, body), 400)
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ({"was": {"path": "/etc"}, "now": {"path": "/etc"}}, "known keys are tags, note, archived"),
-        ({"was": {"note": ""}, "now": {"note": "n" * 4001}}, "text of at most 4,000 characters"),
-        ({"was": {"tags": []}, "now": {"tags": ["x"] * 17}}, "tags"),
-        ({"was": {"tags": []}, "now": {"tags": ["a,b"]}}, "without commas"),
-        ({"was": {"tags": []}, "now": {"tags": ["x" * 41]}}, "at most 40 characters"),
-        ({"was": {"archived": 0}, "now": {"archived": 1}}, "archived"),
-        ({"now": {"note": "x"}}, "was is missing"),
-        ({"was": {}, "now": {}, "run": "two"}, "run"),
-    ],
-)
-def test_notes_are_known_fields_within_bounds(server: Server, body: Any, said: str) -> None:
-    assert said in reason(tell(server, NOTES, body), 400)
-
-
-def test_a_run_that_trains_is_deleted_by_nobody(server: Server) -> None:
-    assert "stop it before you delete it" in reason(tell(server, DELETE, {}), 409)
-
-
-@pytest.mark.parametrize("key", [*RUN_CLIMBS, "none", "one", "20260101-000000-abcd"])
-def test_no_key_of_the_trash_reaches_another_folder(server: Server, key: str) -> None:
-    assert_refused(tell(server, f"/api/trash/{key}/restore", {}))
-    assert_refused(tell(server, f"/api/runs/{key if key != 'one' else 'two'}/delete", {}))
-
-
-def test_notes_need_no_control_but_the_token(closed: Server) -> None:
-    answer = tell(closed, NOTES, NOTED[NOTES])
-    assert answer is not None
-    assert (answer.status, json.loads(answer.body)["archived"]) == (200, True)
-    assert tell(closed, NOTES, NOTED[NOTES], token=None).status == 401  # type: ignore[union-attr]
-    assert "somebody else has changed its archived" in reason(
-        tell(closed, NOTES, NOTED[NOTES]), 409
-    )
 
 
 @pytest.mark.parametrize("name", ["", "demo", "one", "../one", "x" * 4000, "<b>", "one\x00"])

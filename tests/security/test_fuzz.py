@@ -38,7 +38,6 @@ METHODS = ("GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "OPTIONS", "TRACE
 TARGETS = (
     *("/", "/index.html", "/none", "/api", "/api/", "/api/runs", "/api/control", "/api/start"),
     *("/api/start/cancel", "/api/runs/one/control", "/api/runs/one/events?after=7", "/a?b=%ff"),
-    *("/api/runs/one/notes", "/api/runs/one/delete", "/api/trash", "/api/trash/one/restore"),
     *(
         "/api/runs?after=x.1",
         "/api/runs/%2e%2e/events",
@@ -61,7 +60,6 @@ BODIES: tuple[dict[str, Any], ...] = (
     {"command": "xyzzy"},
     {"recipe": "nowhere", "numbers": {"steps": 5, "lr": 1e-4}},
     {"name": "nothing"},
-    {"was": {"note": "not", "archived": True}, "now": {"note": "new", "archived": True}},
 )
 RECIPE = 'model = "demo"\nsteps = 40\n[rates]\nlr = 1e-3\n[general]\nsums = "sums.jsonl"\n'
 STARTED = {"name": "demo", "pid": os.getpid(), "born": 1.0, "at": 1.0}

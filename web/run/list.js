@@ -12,10 +12,7 @@ import { formatBytes, formatDate, formatDelta, formatDuration, formatLoss, forma
  * @property {string} id
  * @property {string} name
  * @property {string} status
- * @property {boolean} noted whether it can have tags and a note
- * @property {string[]} tags
- * @property {string} note
- * @property {boolean} archived
+ * @property {string} note why a run cannot be read, or what a recording is
  * @typedef {{text: string, note?: string, tone?: string}} Cell
  */
 
@@ -23,11 +20,10 @@ const AS_PREDICTED = 0.0005; // closer to it than is worth a number
 
 /** @returns {Row[]} those of this machine first, in the order in which they are given */
 export function rowsOf(runs, own, recordings, files = []) {
-  const plain = { tags: [], note: "", archived: false, model: "", noted: false };
+  const plain = { note: "", model: "" };
   return [
     ...runs.map((run) => ({
-      ...plain, ...run, key: `live:${run.id || run.problem}`, kind: "live", name: run.id, noted: !run.problem,
-      note: run.problem ?? run.note ?? "",
+      ...plain, ...run, key: `live:${run.id || run.problem}`, kind: "live", name: run.id, note: run.problem ?? "",
     })),
     ...own.map(({ id, title, over, end, path }) => ({
       ...plain, key: `page:${id}`, kind: "page", id, name: title, status: over ? (end?.status ?? "stopped") : "running",
@@ -97,20 +93,18 @@ function peakCell({ peak_bytes: bytes, predicted_bytes: predicted }) {
 
 /**
  * @param {Row[]} rows
- * @param {{text: string, status: string, tag: string, archived: boolean}} wanted every word of `text` must stand in the row
+ * @param {{text: string, status: string}} wanted every word of `text` must stand in the row
  */
-export function filterRows(rows, { text, status, tag, archived }) {
+export function filterRows(rows, { text, status }) {
   const words = fold(text).split(/\s+/).filter(Boolean);
-  return rows.filter((row) =>
-    (archived || !row.archived) && (!status || row.status === status) && (!tag || row.tags.includes(tag)) &&
-    (words.length === 0 || containsAll(row, words)));
+  return rows.filter((row) => (!status || row.status === status) && (words.length === 0 || containsAll(row, words)));
 }
 
 const texts = new WeakMap(); // of rows, all that they say: a letter of a search looks at thousands
 
 function containsAll(row, words) {
-  const { id, name, status, model, data = "", tool = "", note, tags } = row;
-  if (!texts.has(row)) texts.set(row, fold([id, name, status, model, data, tool, note, ...tags].join("\n")));
+  const { id, name, status, model, data = "", tool = "", note } = row;
+  if (!texts.has(row)) texts.set(row, fold([id, name, status, model, data, tool, note].join("\n")));
   return words.every((word) => texts.get(row).includes(word));
 }
 

@@ -24,8 +24,7 @@ const TIMEOUT_MS = 10_000;
 /**
  * @typedef {{loss: number | string, delta?: number | string, right?: number, of?: number}} Score
  * @typedef {{id: string, status: string, model: string, step: number, steps: number, started: number, updated: number, bytes: number,
- *   problem?: string, data?: string, tool?: string, task?: Score, general?: Score, peak_bytes?: number, predicted_bytes?: number,
- *   tags?: string[], note?: string, archived?: boolean}} RunInfo
+ *   problem?: string, data?: string, tool?: string, task?: Score, general?: Score, peak_bytes?: number, predicted_bytes?: number}} RunInfo
  */
 
 class Runner extends EventTarget {
@@ -33,8 +32,6 @@ class Runner extends EventTarget {
   state = "absent";
   /** @type {RunInfo[]} the newest first */
   runs = [];
-  /** Whether runs may be tagged, archived and deleted. */
-  noting = false;
   /** Whether the server has not read all logs yet: the list grows at once. */
   hasMore = false;
   /** Whether it is known that no runner is there, rather than not known yet. */
@@ -108,17 +105,11 @@ class Runner extends EventTarget {
     this.#timer = setTimeout(() => this.#poll(), delay);
   }
 
-  /** Asks for the list at once: something in it was changed from here. */
-  refresh() {
-    return this.#poll();
-  }
-
   #update({ status, text }) {
     const changes = status === 200 ? parseChanges(text) : null;
     this.#failures = status === 0 || (status === 200 && !changes) ? this.#failures + 1 : 0;
     if (!changes) return this.#set(status === 401 ? "refused" : "gone", this.runs);
     this.#version = changes.version;
-    this.noting = changes.noting;
     this.hasMore = changes.more;
     const { whole, runs, gone } = changes;
     if (!whole && runs.length + gone.length === 0) return this.#set("live", this.runs);
@@ -142,13 +133,13 @@ function newestFirst(a, b) {
 
 /**
  * @param {string} text an answer of the server
- * @returns {{version: string, whole: boolean, more: boolean, noting: boolean, runs: RunInfo[], gone: string[]} | null} null where it is none
+ * @returns {{version: string, whole: boolean, more: boolean, runs: RunInfo[], gone: string[]} | null} null where it is none
  */
 export function parseChanges(text) {
   try {
-    const { version, whole, more, noting, runs, gone } = JSON.parse(text);
+    const { version, whole, more, runs, gone } = JSON.parse(text);
     if (typeof version !== "string" || !Array.isArray(runs) || !Array.isArray(gone)) return null;
-    const is = { whole: whole === true, more: more === true, noting: noting === true };
+    const is = { whole: whole === true, more: more === true };
     return { version: encodeURIComponent(version), ...is, runs: checkRuns(runs), gone: gone.map(String) };
   } catch {
     return null; // counted as a failed poll

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from gpu_runner.data.examples import Example
     from gpu_runner.log.import_runs import Imported
     from gpu_runner.log.questions import AnswerPair, Question
-    from gpu_runner.log.runs import RunInfo
+    from gpu_runner.log.runs import RunIndex, RunInfo
     from gpu_runner.model.load import Source
     from gpu_runner.run.harness import ModelName
 
@@ -662,41 +663,42 @@ def serve(
 @exits
 def list_runs(
     runs: Runs = None,
-    archived: Annotated[
-        bool, typer.Option("--archived", help="List those too that were archived.")
-    ] = False,
     as_json: AsJson = False,
-    empty_trash: Annotated[
-        bool, typer.Option("--empty-trash", help="Delete for good what was deleted in the page.")
-    ] = False,
+    delete: Annotated[
+        list[str] | None,
+        typer.Option("--delete", metavar="RUN", help="Delete a run that has ended, for good."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking for its name.")] = False,
 ) -> int:
-    """List the runs as the page does: how each stands, its tags. Needs no PyTorch."""
-    from gpu_runner.log import notes
+    """List the runs as the page does, or delete one. Needs no PyTorch."""
     from gpu_runner.log.runs import RunIndex
     from gpu_runner.log.writer import SystemClock
 
     place = _runs(runs)
-    if empty_trash:
-        try:
-            gone = notes.empty_trash(place)
-        except OSError as error:
-            raise UsageError(f"The trash cannot be emptied: {error}.") from None
-        size = format_bytes(sum(each.bytes for each in gone))
-        typer.echo(f"{counted(len(gone), 'run')} deleted for good, {size}.")
+    index = RunIndex(place, SystemClock())
+    for name in delete or ():
+        _delete_run(index, name, asks=not yes)
+    if delete:
         return ExitCode.OK
-    infos = RunIndex(place, SystemClock()).infos()
-    shown = [info for info in infos if archived or not info.archived]
+    infos = index.infos()
     if as_json:
-        typer.echo(json.dumps([info.as_json() for info in shown], indent=2))
-        return ExitCode.OK
-    _print_runs(shown, place)
-    if hidden := len(infos) - len(shown):
-        typer.echo(f"{counted(hidden, 'archived run')} not listed: --archived lists all.")
-    if deleted := notes.deleted_runs(place):
-        size = format_bytes(sum(each.bytes for each in deleted))
-        freed = f"{program()} runs --empty-trash frees {size}"
-        typer.echo(f"{counted(len(deleted), 'deleted run')} in the trash: {freed}.")
+        typer.echo(json.dumps([info.as_json() for info in infos], indent=2))
+    else:
+        _print_runs(infos, place)
     return ExitCode.OK
+
+
+def _delete_run(index: RunIndex, name: str, *, asks: bool) -> None:
+    """Delete a run, once its name was typed. Raises `UsageError` for one that must stay."""
+    folder = index.ended_run(name)
+    files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+    size = format_bytes(sum(path.lstat().st_size for path in files))
+    if asks:
+        typer.echo(f"{short(folder)}: {counted(len(files), 'file')}, {size}, deleted for good.")
+        if typer.prompt("Type the name of the run to delete it") != name:
+            raise UsageError("Nothing was deleted: that is another name.")
+    shutil.rmtree(folder)
+    typer.echo(f"Deleted {name}, {size}.")
 
 
 list_runs.__name__ = "runs"
@@ -711,13 +713,13 @@ def _print_runs(infos: Sequence[RunInfo], place: Path) -> None:
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("run", "state", "model", "step", "task", "general", "tags"):
-        folds = name in ("run", "model", "tags")
+    for name in ("run", "state", "model", "step", "task", "general"):
+        folds = name in ("run", "model")
         table.add_column(name, overflow="fold", no_wrap=not folds, min_width=6 if folds else None)
     for info in (info for info in infos if not info.problem):
         steps = f"{info.step:,}" + (f"/{info.steps:,}" if info.steps else "")
         scores = [_score(info.task), _score(info.general)]
-        texts = [info.id, info.status, info.model, steps, *scores, ", ".join(info.tags)]
+        texts = [info.id, info.status, info.model, steps, *scores]
         table.add_row(*(Text(printable(text)) for text in texts))
     width = None if sys.stdout.isatty() else WIDE
     Console(highlight=False, width=width).print(table)

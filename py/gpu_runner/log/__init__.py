@@ -6,7 +6,6 @@ Reading order:
 - `writer` — write it: one object a line, one write a line
 - `commands` — commands of the page to a run: one small file, replaced whole
 - `questions` — questions to a model, and to a run that trains
-- `notes` — what a person adds to a run: tags, a note; and the trash
 - `runs` — which runs there are, and the status of each
 - `export_metrics` — a run's metrics for other tools
 - `stores` — runs in the stores of MLflow and trackio

@@ -24,8 +24,7 @@ from itertools import chain, islice
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from gpu_runner.log.notes import NAME as NOTES_NAME
-from gpu_runner.log.notes import Notes, read_notes
+from gpu_runner.errors import UsageError
 from gpu_runner.log.tail import (
     CHUNK_BYTES,
     LOG_NAME,
@@ -37,7 +36,7 @@ from gpu_runner.log.tail import (
 from gpu_runner.log.writer import Clock
 from gpu_runner.plain import NotPlain, read_plain
 from gpu_runner.text import printable
-from unfrozen.events import DEFAULT_BEAT_SECONDS, PATIENCE
+from unfrozen.events import DEFAULT_BEAT_SECONDS, LIVE_STATUSES, PATIENCE
 from unfrozen.schema.event_log import read_event, read_line
 
 CONFIG_NAME: Final = "config.json"
@@ -58,7 +57,6 @@ MOST_TEXT: Final = 256
 _PEAKS: Final = re.compile(rb'"(?:mem|predicted)"')
 _TOLD: Final = re.compile(rb'"(?:mem|eval|expect_next_in)"')
 """What lines hold that say how a run stands, at the start of its log and at its end."""
-UNNOTED: Final = Notes()
 
 
 def new_run_id() -> str:
@@ -95,9 +93,6 @@ class RunInfo:
     general: dict[str, Any] | None = None
     peak_bytes: int = 0
     predicted_bytes: int = 0
-    tags: tuple[str, ...] = ()
-    note: str = ""
-    archived: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return what is sent of it; what nothing is known of is left out."""
@@ -109,7 +104,7 @@ class RunInfo:
         return {k: v for k, v in self.as_json().items() if k not in _OF_A_FOLDER}
 
 
-_OF_A_FOLDER: Final = ("id", "status", "bytes", "problem", "tags", "note", "archived")
+_OF_A_FOLDER: Final = ("id", "status", "bytes", "problem")
 _ALWAYS: Final = ("id", "status", "model", "step", "steps", "started", "updated", "bytes")
 
 
@@ -144,7 +139,6 @@ class RunIndex:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, tuple[_Sign, LogSummary | str]] = {}
-        self._noted: dict[str, tuple[_Sign, Notes]] = {}
         self._left, self._unread = math.inf, 0
         self._life = secrets.token_hex(4)
         self._version = 0
@@ -165,6 +159,17 @@ class RunIndex:
         """Return why the folder that is listed as `run_id` cannot be read; "" if it can."""
         return next((info.problem for info in self.infos() if info.id == run_id), "")
 
+    def ended_run(self, run_id: str) -> Path:
+        """Return the folder of a run that is over. Raises `UsageError` for another, or for none."""
+        if (log := self.log(run_id)) is None:
+            raise UsageError(f"There is no run {run_id!r} in {self._root}.")
+        info = describe(run_id, log, self._clock.wall())
+        if writer_alive(log) or (info is not None and info.status in LIVE_STATUSES):
+            raise UsageError(
+                f"Run {run_id} is {info.status if info else 'starting'}: stop it first."
+            )
+        return log.parent
+
     def infos(self) -> list[RunInfo]:
         """Return all runs, the newest first, then what cannot be read, with its problem."""
         return self._list(math.inf)[0]
@@ -176,7 +181,6 @@ class RunIndex:
             folders = sorted(self._folders(), key=_changed, reverse=True)
             there = {name for name, _ in folders}
             self._known = {n: known for n, known in self._known.items() if n in there}
-            self._noted = {n: noted for n, noted in self._noted.items() if n in there}
             found = [info for name, entry in folders if (info := self._info(name, entry))]
             unread = self._unread
         found.sort(key=lambda info: (bool(info.problem), -info.started, info.id))
@@ -269,23 +273,10 @@ class RunIndex:
             self._left -= self._clock.monotonic() - begun
         summary = self._known[name][1]
         if isinstance(summary, LogSummary):
-            return _info_of(name, summary, folder, now, self._notes(name, place))
+            return _info_of(name, summary, folder, now)
         if not summary and now - sign[2] / 1e9 < NEW_SECONDS:
             return None
         return _unreadable(name, f"its {LOG_NAME}: {summary or 'no whole event is in it'}", sign[1])
-
-    def _notes(self, name: str, place: str) -> Notes:
-        """Return the notes of a run; those of a file that cannot be read are left out."""
-        try:
-            sign = _sign(f"{place}/{NOTES_NAME}")
-        except OSError:
-            return Notes()
-        if name not in self._noted or self._noted[name][0] != sign:
-            try:
-                self._noted[name] = sign, read_notes(Path(place))
-            except (OSError, ValueError):
-                self._noted[name] = sign, Notes()
-        return self._noted[name][1]
 
 
 def describe(run_id: str, log: Path, now: float) -> RunInfo | None:
@@ -400,9 +391,7 @@ def _tool(first: dict[str, Any]) -> str:
     return f"{kind}: {name}" if kind and name else kind
 
 
-def _info_of(
-    name: str, summary: LogSummary, folder: Path, now: float, notes: Notes = UNNOTED
-) -> RunInfo:
+def _info_of(name: str, summary: LogSummary, folder: Path, now: float) -> RunInfo:
     return RunInfo(
         id=name,
         status=summary.ended or _live_status(summary, folder / LOG_NAME, now),
@@ -418,9 +407,6 @@ def _info_of(
         general=summary.scores.get("general"),
         peak_bytes=summary.peak_bytes,
         predicted_bytes=summary.predicted_bytes,
-        tags=notes.tags,
-        note=notes.note,
-        archived=notes.archived,
     )
 
 

@@ -23,7 +23,6 @@ from rich.text import Text
 from gpu_runner.config.schema import RANGES, TrainConfig
 from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.errors import CheckpointError, Diverged, UsageError
-from gpu_runner.log.notes import NotesConflict, change_notes, read_notes
 from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.tail import last_event
 from gpu_runner.log.writer import SystemClock
@@ -42,7 +41,6 @@ FACTORS: Final = tuple(10 ** (power / 2) for power in range(-2, 3))
 BOUNDS: Final = (2, 16)
 STEPS: Final = 50
 """Of each run, where none are given."""
-TAG: Final = "lr-find"
 _FREE: Final = frozenset({"runs", "out", "price", "currency", "trust_remote_code"})
 _FITTED: Final = frozenset({"micro_batch", "grad_accum"})
 
@@ -190,12 +188,7 @@ def _train(runs: Path, config: TrainConfig, console: Console) -> Path | None:
     sentence(console, Text(f"Learning rate {config.lr:g}", "bold"))
     with suppress(Diverged):
         fine_tune(config, console)
-    run = _finished(runs, config)
-    if run is not None:
-        with suppress(NotesConflict, OSError, ValueError):
-            tags = list(read_notes(run).tags)
-            change_notes(run, {"tags": tags}, {"tags": [*tags, TAG]})
-    return run
+    return _finished(runs, config)
 
 
 def _scored(rate: float, run: Path) -> RateScore:

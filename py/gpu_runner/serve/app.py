@@ -7,7 +7,7 @@ Nothing here imports torch: the server starts in a fraction of a second and outl
     GET /api/setup             whether PyTorch is still being installed, and since when
     GET /api/runs/ID/events    its log as server-sent events; `id` is the byte offset after the line
     GET /api/runs/ID/outline   lines of it: few of its metrics, evenly spread, for a first look
-    …                          and what `control` adds: notes, and where it is allowed commands
+    …                          and what `control` adds: commands, where they are allowed
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gpu_runner.log.tail import outline
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
-from gpu_runner.serve.control import ControlRoutes, ListRoutes, no_control
+from gpu_runner.serve.control import ControlRoutes, list_route, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
 from gpu_runner.serve.launch import Launcher, RecipeIndex
 from gpu_runner.serve.site import SiteTable
@@ -71,12 +71,10 @@ def make_app(
     streams: EventStreams,
     door: Door,
     recipes: RecipeIndex | None = None,
-    noting: bool = True,
 ) -> Guard:
     """Return the whole server as an ASGI application, its guard outermost.
 
-    With `recipes`, commands can be sent to runs, and new ones be launched by name; with `noting`,
-    runs be tagged, archived and moved to the trash.
+    With `recipes`, commands can be sent to runs, and new ones be launched by name.
     """
     index = RunIndex(runs, SystemClock())
     Thread(target=index.read_ahead, daemon=True).start()  # before anybody asks
@@ -104,7 +102,7 @@ def make_app(
     routed = Starlette(
         routes=[
             *control,
-            *ListRoutes(runs, index, noting=noting).routes(),
+            list_route(index),
             Route("/api/setup", _setup),
             Route("/api/runs/{run_id}/events", events),
             Route("/api/runs/{run_id}/outline", partial(_outline, index)),
@@ -112,8 +110,8 @@ def make_app(
         ]
     )
     routed.router.redirect_slashes = False
-    allowed = {"control": recipes is not None, "noting": noting}
-    return Guard(routed, token=token, hosts=hosts, let_in=door.let_in, **allowed)
+    control_is_on = recipes is not None
+    return Guard(routed, token=token, hosts=hosts, control=control_is_on, let_in=door.let_in)
 
 
 def _setup(_: Request) -> Response:
@@ -155,7 +153,6 @@ def run_server(
             streams=streams,
             door=door,
             recipes=launchable,
-            noting=host in LOOPBACK,
         )
         name = f"[{host}]" if ":" in host else host
         address = Address(f"http://{name}:{bound_port}", token, os.getpid())

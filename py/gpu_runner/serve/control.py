@@ -1,17 +1,7 @@
-"""The list of runs, and what the page may change: their notes, their course, a new one's start.
+"""The list of runs, and what the page may change: their course, a new one's start.
 
     GET  /api/runs                  every run, the newest first
     GET  /api/runs?after=VERSION    what has changed since that answer
-    POST /api/runs/ID/notes         {"was": {"tags": []}, "now": {"tags": ["rates"]}}; also note,
-                                    archived
-    POST /api/runs/ID/delete        {}: to the trash
-    GET  /api/trash                 what is in it
-    POST /api/trash/KEY/restore     {}: back from there
-
-Notes and the trash need the token only: whatever they do can be undone from the page, and they
-start nothing. They are refused where other machines reach the server, whose token people hand on
-for reading.
-
     GET  /api/control               whether it may, the recipes, and how the last launch went
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" |
                                     "evaluate" | "stop" | "blend"};
@@ -41,7 +31,6 @@ import errno
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -51,16 +40,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gpu_runner.errors import RunnerError
-from gpu_runner.log import commands, notes
+from gpu_runner.log import commands
 from gpu_runner.log.questions import ASKED, Question, post_question
 from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_summary
-from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.plain import read_plain
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
 from gpu_runner.serve.launch import BLEND, Busy, Launcher, RecipeIndex, TooLate
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
-from unfrozen.schema import NOTED
 from unfrozen.schema.check import check, read
 from unfrozen.schema.shapes import Shape, any_of, mapping, record, string
 from unfrozen.schema.shapes import json as json_shape
@@ -72,7 +59,6 @@ _NUMBERS: Final = mapping(_TEXT, _NUMBER, 64)
 COMMAND: Final = record({"command": _TEXT}, ("command",), closed=True)
 START: Final = record({"recipe": _TEXT, "numbers": _NUMBERS}, ("recipe", "numbers"), closed=True)
 CANCEL: Final = record({"name": _TEXT}, ("name",), closed=True)
-NOTHING: Final = record({}, closed=True)
 
 
 def parse_body(shape: Shape, body: bytes) -> dict[str, Any]:
@@ -194,43 +180,15 @@ class ControlRoutes:
         return {"started": None}
 
 
-class ListRoutes:
-    """The runs of one server, what a person adds to them, and the trash."""
+def list_route(index: RunIndex) -> Route:
+    """Return the route of the list, whole or what has changed."""
 
-    def __init__(self, runs: Path, index: RunIndex, *, noting: bool) -> None:
-        self._runs = runs
-        self._index = index
-        self._noting = noting
-
-    def routes(self) -> list[Route]:
-        """Return the routes, to be placed before those that only read."""
-        return [
-            Route("/api/runs", self._list),
-            Route("/api/trash", self._trash),
-            _post("/api/runs/{run_id}/notes", NOTED, self._note),
-            _post("/api/runs/{run_id}/delete", NOTHING, self._delete),
-            _post("/api/trash/{key}/restore", NOTHING, self._restore),
-        ]
-
-    def _list(self, request: Request) -> Response:  # not async: starlette gives it a thread
+    def answer(request: Request) -> Response:  # not async: starlette gives it a thread
         if (after := request.query_params.get("after")) is not None:
-            return JSONResponse(self._index.changes(after) | {"noting": self._noting})
-        return JSONResponse([info.as_json() for info in self._index.infos()])
+            return JSONResponse(index.changes(after))
+        return JSONResponse([info.as_json() for info in index.infos()])
 
-    def _trash(self, _: Request) -> Response:
-        return JSONResponse([asdict(each) for each in notes.deleted_runs(self._runs)])
-
-    def _note(self, data: dict[str, Any], run_id: str) -> dict[str, Any]:
-        folder = _log(self._index, run_id).parent
-        return asdict(notes.change_notes(folder, data["was"], data["now"]))
-
-    def _delete(self, _: dict[str, Any], run_id: str) -> dict[str, Any]:
-        folder = _log(self._index, run_id).parent
-        info = describe(run_id, folder / LOG_NAME, time.time())
-        return asdict(notes.delete_run(folder, info.status if info else "empty"))
-
-    def _restore(self, _: dict[str, Any], key: str) -> dict[str, Any]:
-        return asdict(notes.restore_run(self._runs, key))
+    return Route("/api/runs", answer)
 
 
 def _log(index: RunIndex, run_id: str) -> Path:
@@ -264,10 +222,8 @@ def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
         text = f"the folder of runs cannot be written ({error.strerror})"
         return JSONResponse({"error": text}, 507 if full else 409)
     status = 422
-    if isinstance(error, Busy | TooLate | notes.NotesConflict):
+    if isinstance(error, Busy | TooLate):
         status = 409
-    elif isinstance(error, notes.NoSuchRun):
-        status = 404
     elif isinstance(error, CommandRefused):
         status = error.status
     return JSONResponse({"error": str(error)}, status)

@@ -9,8 +9,7 @@ DNS name can even read the answers, and other users of the machine can connect. 
               nothing to preflight, and no CORS header is ever sent
 4. browser    `Sec-Fetch-Site` and `Origin`, when present, must name our own page
 5. token      everything under /api needs the bearer token, also from our own page
-6. control    commands only where the server allows them, notes only where no other machine reaches
-              it, and no faster than a person clicks
+6. control    commands only where the server allows them, and no faster than a person clicks
 
 Sources: Fetch metadata (W3C, "Fetch Metadata Request Headers"), RFC 6750 (bearer tokens), RFC 9110
 (Host, 421). A refusal is counted by reason and logged at its 1st, 10th, 100th … time.
@@ -38,9 +37,6 @@ MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
 MAX_BODY_BYTES: Final = 64 * 1024
 METHODS: Final = ("GET", "HEAD")
-MOST_CHANGES: Final = 100.0
-"""Notes of so many runs may be changed at once; a fifth of it a second later on."""
-NO_NOTES: Final = "this server can be reached from other machines, so it only shows runs"
 JSON_TYPES: Final = ("application/json", "application/json; charset=utf-8")
 
 CELLS_WORKER: Final = "/python/worker.js"
@@ -93,9 +89,8 @@ class Guard:
     """ASGI middleware that refuses what does not come from our own page or the token's holder.
 
     `hosts` are the exact Host values that mean us, port included, as `own_hosts` makes them;
-    `control`: whether runs may be launched, paused, saved and stopped; `noting`: whether they may
-    be tagged, archived and moved to the trash; `let_in` is called with every request that has shown
-    the token. A refused connection is closed.
+    `control`: whether runs may be launched, paused, saved and stopped; `let_in` is called with
+    every request that has shown the token. A refused connection is closed.
     """
 
     def __init__(
@@ -105,13 +100,11 @@ class Guard:
         token: str,
         hosts: frozenset[str],
         control: bool = False,
-        noting: bool = False,
         let_in: Callable[[Scope], None] = lambda _: None,
     ) -> None:
         self.app = app
         self._let_in = let_in
         self._allowance = Allowance() if control else None
-        self._noting = Allowance(MOST_CHANGES, MOST_CHANGES / 5) if noting else None
         self.refusals: Counter[str] = Counter()
         self._bearer = f"Bearer {token}".encode()
         self._hosts = hosts
@@ -160,12 +153,9 @@ class Guard:
     def _control(self, scope: Scope) -> Refusal | None:
         if scope["method"] != "POST":
             return None
-        allowance = self._allowance if is_control(scope["path"]) else self._noting
-        if allowance is None:
-            way = "restart the server with --allow-control"
-            off = f"control is off: {way}" if is_control(scope["path"]) else NO_NOTES
-            return Refusal(403, off)
-        if not allowance.take():
+        if self._allowance is None:
+            return Refusal(403, "control is off: restart the server with --allow-control")
+        if not self._allowance.take():
             return Refusal(429, "too many commands at once: wait a second")
         return None
 
@@ -200,19 +190,13 @@ def _sizes(scope: Scope) -> Refusal | None:
     return None
 
 
-def takes_post(path: str) -> bool:
-    """Whether `path` is one of the few where something is done or noted."""
-    noted = r"/api/(runs/[^/]+/(notes|delete)|trash/[^/]+/restore)"
-    return is_control(path) or re.fullmatch(noted, path) is not None
-
-
 def is_control(path: str) -> bool:
     """Whether something starts, changes its course or ends by a POST to `path`."""
     return re.fullmatch(r"/api/(start|start/cancel|runs/[^/]+/(control|ask))", path) is not None
 
 
 def _method(scope: Scope, headers: Headers) -> Refusal | None:
-    if scope["method"] == "POST" and takes_post(scope["path"]):
+    if scope["method"] == "POST" and is_control(scope["path"]):
         return _body(headers)
     if scope["method"] not in METHODS:
         return Refusal(405, f"only {' and '.join(METHODS)} exist here")

@@ -16,7 +16,7 @@ Reading order:
 - `shapes` — what a value may be, as data
 - `check` — a value, or JSON text, against its shape
 - `event_log` — lines of events.jsonl, and the order in which they may come
-- `files` — started.json, commands.json, notes.json, state.json, run.toml; a server's answers
+- `files` — started.json, commands.json, state.json, run.toml; a server's answers
 - `published` — the table and the plots of a cell
 - `address` — the settings in the address of a page
 - `policy` — the page's Content-Security-Policy
@@ -29,12 +29,10 @@ from unfrozen.errors import MOST_DEEP
 from unfrozen.schema import event_log, files, published
 from unfrozen.schema.check import Checked, check, read_file
 from unfrozen.schema.event_log import LogOrder, read_event, read_line
-from unfrozen.schema.files import COMMANDS, NOTED, NOTES, QUESTION, RECIPE, STARTED, STATE
+from unfrozen.schema.files import COMMANDS, QUESTION, RECIPE, STARTED, STATE
 
 __all__ = [
     "COMMANDS",
-    "NOTED",
-    "NOTES",
     "QUESTION",
     "RECIPE",
     "STARTED",

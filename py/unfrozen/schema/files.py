@@ -72,26 +72,6 @@ QUESTION: Final[Shape] = record(
 )
 """`question.json`: what a live run is asked."""
 
-MOST_TAGS, MOST_NOTE = 16, 4000
-TAG: Final = string(40, r"[^\x00-\x1f\x7f,]*[^\x00-\x20\x7f,]", "a word or a few, without commas")
-_NOTED: Final[dict[str, Shape]] = {
-    "tags": array(TAG, MOST_TAGS),
-    "note": string(MOST_NOTE),
-    "archived": BOOLEAN,
-}
-NOTES: Final[Shape] = record(
-    {"v": integer(1, 1000), **_NOTED}, required=("v", "tags", "note", "archived")
-)
-"""`notes.json`: what somebody noted about a run."""
-MOST_NOTES_BYTES: Final = 64 * 1024
-
-NOTED: Final[Shape] = record(
-    {"was": record(_NOTED, closed=True), "now": record(_NOTED, closed=True)},
-    required=("was", "now"),
-    closed=True,
-)
-"""A change of it: fields as the sender saw them, and as they shall be."""
-
 _DIGEST: Final = string(64, r"[0-9a-f]*", "a hexadecimal digest")
 _LOSSES: Final = mapping(NAME, METRIC, 1000)
 _ANSWERS: Final = mapping(NAME, array(integer(), 3), 1000)
@@ -186,9 +166,6 @@ RUN: Final[Shape] = record(
         "general": _SCORE,
         "peak_bytes": BYTES,
         "predicted_bytes": BYTES,
-        "tags": array(TAG, MOST_TAGS),
-        "note": string(MOST_NOTE),
-        "archived": BOOLEAN,
     },
     required=("id", "status", "model", "step", "steps", "started", "updated", "bytes"),
 )
@@ -234,14 +211,11 @@ ANSWER: Final[Shape] = record(
         "allowed": BOOLEAN,
         "seq": integer(),
         "started": any_of(_STARTED, NULL),
-        "key": string(64),
-        "id": _FOLDER,
-        "bytes": BYTES,
         "prompt": string(100_000),
         "before": WRITTEN,
         "after": WRITTEN,
     }
 )
 """An answer of `/api/control` or to a command, without its recipes: may this page change anything,
-the number of the command, a run in the trash, how the last start stands, what two models answered.
+the number of the command, how the last start stands, what two models answered.
 """

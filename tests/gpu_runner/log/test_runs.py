@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.log.notes import change_notes
 from gpu_runner.log.runs import RunIndex, describe
 from gpu_runner.log.tail import writer_alive
 from gpu_runner.log.writer import EventLog, SystemClock
@@ -219,10 +218,12 @@ def test_who_asks_again_gets_what_has_changed(tmp_path: Path) -> None:
     same = index.changes(first["version"])
     nothing = {"whole": False, "more": False, "runs": [], "gone": []}
     assert same == {"version": first["version"]} | nothing
-    change_notes(tmp_path / "a", {"tags": []}, {"tags": ["new"]})
+    end = {"kind": "run.end", "t": 190.0, "step": 40, "status": "finished"}
+    shutil.rmtree(tmp_path / "a")
+    write(tmp_path, "a", start(), end)
     shutil.rmtree(tmp_path / "b")
     later = index.changes(first["version"])
-    assert [(line["id"], line["tags"]) for line in later["runs"]] == [("a", ("new",))]
+    assert [(line["id"], line["status"]) for line in later["runs"]] == [("a", "finished")]
     assert later["gone"] == ["b"]
     assert index.changes("another server's.7")["whole"]
     assert index.changes(later["version"])["gone"] == []
@@ -260,10 +261,3 @@ def test_what_is_read_ahead_is_in_the_first_answer(tmp_path: Path) -> None:
     index.read_ahead()
     answer = index.changes("")
     assert (len(answer["runs"]), answer["more"]) == (12, False)
-
-
-def test_notes_that_cannot_be_read_hide_no_run(tmp_path: Path) -> None:
-    write(tmp_path, "a", start())
-    (tmp_path / "a" / "notes.json").write_text('{"tags": 3}')
-    (info,) = RunIndex(tmp_path, At(500.0)).infos()
-    assert (info.model, info.tags, info.problem) == ("demo", (), "")

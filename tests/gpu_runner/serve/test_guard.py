@@ -283,16 +283,6 @@ def test_nothing_else_takes_a_post(path: str) -> None:
     assert status(controlling(), scope(path, "POST", **JSON)) == 405
 
 
-@pytest.mark.parametrize(
-    "path", ["/api/runs/one/notes", "/api/runs/one/delete", "/api/trash/one/restore"]
-)
-def test_notes_are_taken_where_no_other_machine_asks(path: str) -> None:
-    asked = scope(path, "POST", **JSON)
-    assert not is_control(path)
-    assert status(controlling(noting=True), asked) == 200
-    assert status(controlling(), asked) == 403
-
-
 def test_commands_are_allowed_as_fast_as_a_person_clicks() -> None:
     allowance = Allowance(burst=3, a_second=0.001)
     assert [allowance.take() for _ in range(5)] == [True, True, True, False, False]

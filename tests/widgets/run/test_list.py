@@ -12,7 +12,7 @@ RUN = {
 }
 SCORED = RUN | {
     **{"id": "b", "task": {"loss": 0.5, "delta": -1.0, "right": 3, "of": 4}, "peak_bytes": 2**31},
-    **{"general": {"loss": "NaN", "delta": "NaN"}, "predicted_bytes": 2**30, "tags": ["Sweep"]},
+    **{"general": {"loss": "NaN", "delta": "NaN"}, "predicted_bytes": 2**30},
 }
 OWN = {"id": "p1", "title": "Careful", "over": True, "path": [{"task": 0.25, "general": 1}]}
 RECORDED = {"name": "demo.jsonl", "title": "A recording", "description": "Forgets."}
@@ -26,7 +26,7 @@ def rows(node: Node, runs: list[Any], *others: Any) -> list[dict[str, Any]]:
 
 
 def found(node: Node, listed: list[Any], **wanted: Any) -> list[str]:
-    every = {"text": "", "status": "", "tag": "", "archived": False}
+    every = {"text": "", "status": ""}
     return [row["name"] for row in node.call("run/list", "filterRows", listed, every | wanted)]
 
 
@@ -51,12 +51,8 @@ def test_a_cell_says_what_is_known(node: Node, column: str, cell: dict[str, str]
 def test_runs_of_the_page_recordings_and_what_cannot_be_read_are_rows_too(node: Node) -> None:
     bad = RUN | {"id": "", "status": "unreadable", "problem": "entry 3 has no name"}
     first, own, recorded = rows(node, [bad], [OWN], [RECORDED])
-    assert (first["key"], first["note"], first["noted"]) == (
-        "live:entry 3 has no name",
-        bad["problem"],
-        False,
-    )
-    assert (own["key"], own["status"], own["noted"]) == ("page:p1", "stopped", False)
+    assert (first["key"], first["note"]) == ("live:entry 3 has no name", bad["problem"])
+    assert (own["key"], own["status"]) == ("page:p1", "stopped")
     assert node.call("run/list", "cellOf", "task", own)["note"] == "25% right"
     assert node.call("run/list", "cellOf", "progress", first) == {"text": ""}
     assert (recorded["key"], recorded["note"]) == ("recording:demo.jsonl", "Forgets.")
@@ -65,11 +61,10 @@ def test_runs_of_the_page_recordings_and_what_cannot_be_read_are_rows_too(node: 
 
 
 def test_every_word_is_looked_for_in_everything_that_a_row_says(node: Node) -> None:
-    listed = rows(node, [RUN, SCORED, RUN | {"id": "c", "archived": True, "note": "Übung １２"}])
-    assert found(node, listed) == ["a", "b"]
-    assert found(node, listed, text=" LLAMA  sweep") == ["b"]
-    assert found(node, listed, text="übung 12", archived=True) == ["c"]
-    assert found(node, listed, tag="Sweep") == ["b"]
+    listed = rows(node, [RUN, SCORED, RUN | {"id": "c", "model": "Übung １２"}])
+    assert found(node, listed) == ["a", "b", "c"]
+    assert found(node, listed, text=" LLAMA  b") == ["b"]
+    assert found(node, listed, text="übung 12") == ["c"]
     assert found(node, listed, status="running") == []
 
 

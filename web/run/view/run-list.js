@@ -1,17 +1,11 @@
 /**
  * `<run-list>`: every run of this machine, of this page, recordings and opened files, in one table: searched, sorted and
- * filtered. The one that is picked is shown in the `<run-view>` below; those that are ticked are compared in its place, tagged,
- * archived or deleted. What a person adds lies in the folder of a run, so that only runs of this machine can have it. Columns
- * and order are kept in this browser.
+ * filtered. The one that is picked is shown in the `<run-view>` below; those that are ticked are compared in its place. Columns and
+ * order are kept in this browser.
  */
 
-import { formatBytes } from "../../figures/number.js";
 import { checkbox, make, textButton } from "../../figures/tools.js";
-import { check } from "../../schema/check.js";
-import { shapes } from "../../schema/schema.js";
-import { program } from "../command-line.js";
 import { MOST_RUNS } from "../compare.js";
-import { post } from "../control.js";
 import { cellOf, COLUMNS, countsOf, filterRows, rowsOf, sortRows } from "../list.js";
 import { EXPECTED, openedFiles, takeDrops } from "../log-files.js";
 import { listRecordings } from "../log-reader.js";
@@ -22,10 +16,6 @@ import { comparedOfAddress, onReturn, queryOfRun, remember, runOfAddress } from 
 const KEY = "unfrozen-run-list";
 const RECORDING = /\.jsonl$/;
 const PAGE = 50; // rows that are drawn before more are asked for
-const MOST_TAG = 40;
-const MOST_NOTE = 4000;
-const WAIT_MS = 1000; // after "too many at once"
-const UNNOTED = "Tags, notes, archiving and deleting are for runs in a runner's folder: recordings and runs of this page have none.";
 
 /** @typedef {import("../list.js").Row} Row */
 
@@ -36,13 +26,12 @@ export class RunList extends HTMLElement {
   #view = document.querySelector("run-view");
   #compare = document.createElement("run-compare"); // before the view, whose place it takes
   #isComparing = false;
-  #knowsTrash = false;
   /** @type {Row[]} */
   #rows = [];
   /** @type {Row[]} those that pass the filters, in order */
   #shown = [];
   #chosen = new Set(); // keys of rows in the order in which they were ticked
-  #wanted = { text: "", status: "", tag: "", archived: false };
+  #wanted = { text: "", status: "" };
   #kept = readKept();
   #most = PAGE;
   /** @type {Map<string, HTMLTableRowElement>} */
@@ -65,12 +54,8 @@ export class RunList extends HTMLElement {
   #build() {
     const search = make("input", { type: "search", className: "field-input", placeholder: "Search", "aria-label": "Search runs" });
     search.addEventListener("input", () => this.#want({ text: search.value }));
-    const [status, tag] = [["status", "State"], ["tag", "Tag"]].map(([name, label]) => {
-      const select = make("select", { className: "field-input", "aria-label": label });
-      select.addEventListener("change", () => this.#want({ [name]: select.value }));
-      return select;
-    });
-    const archived = checkbox("Archived too", false, (isOn) => this.#want({ archived: isOn }));
+    const status = make("select", { className: "field-input", "aria-label": "State" });
+    status.addEventListener("change", () => this.#want({ status: status.value }));
     const names = Object.keys(COLUMNS);
     const boxes = Object.entries(COLUMNS).map(([name, { label }]) =>
       checkbox(label, this.#kept.columns.includes(name), () => this.#keep({ columns: names.filter((_, place) => boxes[place].firstChild.checked) })));
@@ -86,12 +71,9 @@ export class RunList extends HTMLElement {
     const table = make("table", { className: "table" }, make("thead", {}, head), body);
     const scroll = make("div", { className: "run-list-rows", tabIndex: 0, role: "region", "aria-label": "Runs" }, table, more);
     const actions = make("div", { className: "row run-list-actions", hidden: true });
-    const form = make("form", { className: "row run-list-form", hidden: true });
-    const said = make("p", { className: "run-command-status soft", role: "status" });
-    const trash = make("details", { className: "run-list-trash soft", hidden: true });
-    const tools = make("div", { className: "row run-list-tools" }, search, status, tag, archived, columns, this.#opener(), count);
-    this.#parts = { status, tag, archived, count, head, body, more, actions, form, said, trash };
-    this.replaceChildren(tools, scroll, actions, form, said, trash);
+    const tools = make("div", { className: "row run-list-tools" }, search, status, columns, this.#opener(), count);
+    this.#parts = { status, count, head, body, more, actions };
+    this.replaceChildren(tools, scroll, actions);
     this.#view.before(this.#compare);
   }
 
@@ -199,7 +181,6 @@ export class RunList extends HTMLElement {
       this.#frame = 0;
       this.#rows = rowsOf(runner.runs, [...pageRuns.all.values()], this.#recordings ?? [], [...openedFiles.all.keys()]);
       this.#chosen = renamed(this.#chosen, this.#rows, this.#isWhole);
-      if (runner.noting && !this.#knowsTrash) void this.#readTrash();
       this.#draw();
     });
   };
@@ -217,11 +198,8 @@ export class RunList extends HTMLElement {
   }
 
   #drawFilters() {
-    const { status, tag, archived, count } = this.#parts;
+    const { status, count } = this.#parts;
     fill(status, "Every state", countsOf(this.#rows, (row) => [row.status]), this.#wanted.status);
-    fill(tag, "Every tag", countsOf(this.#rows, ({ tags }) => tags), this.#wanted.tag);
-    tag.hidden = tag.length === 1;
-    archived.hidden = !this.#rows.some((row) => row.archived);
     const [shown, all] = [this.#shown.length, this.#rows.length];
     const text = shown === all ? `${all} runs` : `${shown} of ${all} runs`;
     if (count.value !== text) count.value = text;
@@ -289,12 +267,11 @@ export class RunList extends HTMLElement {
       this.#drawn.set(run.key, row);
     }
     const [name, ...cells] = row.children;
-    redraw(name.lastChild, JSON.stringify([run.name, run.tags, run.note]), () => notesOf(run));
+    redraw(name.lastChild, run.note, () => [make("span", { className: "faint", title: run.note }, run.note)]);
     this.#kept.columns.forEach((column, index) => {
       const cell = cellOf(column, run);
       redraw(cells[index], JSON.stringify(cell), () => [cell.text, cell.note && make("span", { className: `run-note ${cell.tone || "faint"}` }, cell.note)]);
     });
-    row.classList.toggle("run-list-archived", run.archived);
     row.ariaCurrent = this.#isShown(run.key) ? "true" : null;
     return row;
   }
@@ -332,21 +309,16 @@ export class RunList extends HTMLElement {
   }
 
   #drawActions() {
-    const { actions, form } = this.#parts;
+    const { actions } = this.#parts;
     const rows = this.#chosenRows;
     actions.hidden = rows.length === 0 && !this.#absent;
-    if (rows.length === 0) form.hidden = true;
-    const canNote = runner.noting && rows.every((row) => row.noted);
     const files = this.#isComparing ? rows.filter(({ kind }) => kind === "file").map(({ name }) => name) : [];
-    const drawn = JSON.stringify([rows.map(({ key, archived }) => [key, archived]), canNote, this.#absent, this.#isComparing]);
+    const drawn = JSON.stringify([rows.map(({ key }) => key), this.#absent, this.#isComparing]);
     if (actions.dataset.drawn === drawn) return;
     actions.dataset.drawn = drawn;
-    form.hidden = true;
     const buttons = [make("span", { className: "numeric" }, `${rows.length} chosen`), this.#compareButton(rows.length)];
     if (this.#absent) buttons.push(make("span", { className: "soft", role: "status" }, `Not here: ${this.#absent}. Removed, on another machine, or without an event yet.`));
     if (files.length) buttons.push(make("span", { className: "soft" }, `Not in the address: ${files.join(", ")}, which only this page has. Save a report to send it.`));
-    if (canNote) buttons.push(...this.#noteButtons(rows));
-    else buttons.push(make("span", { className: "faint" }, runner.noting || !runner.runs.length ? UNNOTED : "This server only shows runs: it can be reached from other machines."));
     actions.replaceChildren(...buttons);
   }
 
@@ -366,124 +338,6 @@ export class RunList extends HTMLElement {
     const [fits, isTooMany] = [count >= 2 && count <= MOST_RUNS, count > MOST_RUNS];
     return Object.assign(button(isTooMany ? `Compare (${MOST_RUNS} at most)` : "Compare", compare), { disabled: !fits });
   }
-
-  #noteButtons(rows) {
-    const back = rows.every((row) => row.archived);
-    return [
-      button("Tag", () => this.#askTag(rows)),
-      rows.length === 1 && button("Note", () => this.#askNote(rows[0])),
-      button(back ? "Bring back" : "Archive", () => this.#archive(rows, !back)),
-      button("Delete", () => this.#delete(rows)),
-    ].filter(Boolean);
-  }
-
-  #askTag(rows) {
-    const tags = countsOf(rows, (row) => row.tags).map(([tag]) => tag);
-    const known = make("datalist", { id: "run-list-tags" }, ...countsOf(this.#rows, (row) => row.tags).map(([tag]) => new Option(tag)));
-    const input = make("input", { className: "field-input", placeholder: "New tag", "aria-label": "Tag to add" });
-    input.setAttribute("list", known.id);
-    const removers = tags.map((tag) => button(`Remove “${tag}”`, () => this.#tag(rows, (all) => all.filter((each) => each !== tag), "Untagged"), "chip"));
-    this.#ask([input, known, make("button", { className: "button button-small" }, "Add"), ...removers], () => {
-      const tag = input.value.trim();
-      if (tag === "" || tag.includes(",")) return this.#say("A tag is a word or a few, without commas: add one after the other.");
-      if (tag.length > MOST_TAG) return this.#say(tooLong("tag", tag, MOST_TAG));
-      void this.#tag(rows, (all) => (all.includes(tag) ? all : [...all, tag]));
-    });
-    input.focus();
-  }
-
-  #tag(rows, change, verb = "Tagged") {
-    const current = rows.map((row) => this.#rows.find(({ key }) => key === row.key) ?? row);
-    return this.#change(current, ({ tags }) => ({ was: { tags }, now: { tags: change(tags) } }), verb);
-  }
-
-  #askNote(row) {
-    const text = make("textarea", { className: "field-input", rows: 3, value: row.note, "aria-label": `Note on ${row.name}` });
-    let was = row.note; // what somebody else writes meanwhile is refused once, and shown
-    this.#ask([text, make("button", { className: "button button-small" }, "Save")], async () => {
-      const now = text.value;
-      if (now.length > MOST_NOTE) return this.#say(tooLong("note", now, MOST_NOTE));
-      const done = await this.#change([row], () => ({ was: { note: was }, now: { note: now } }), "Noted");
-      was = done.length ? now : (this.#rows.find(({ key }) => key === row.key)?.note ?? was);
-    });
-    text.focus();
-  }
-
-  #ask(children, submit) {
-    const { form } = this.#parts;
-    form.replaceChildren(...children, button("Close", () => (form.hidden = true), "button-link"));
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      submit();
-    };
-    form.hidden = false;
-  }
-
-  #archive(rows, archived) {
-    const verb = archived ? "Archived" : "Brought back";
-    const undo = (done) => this.#archive(done.map(({ row }) => ({ ...row, archived })), !archived);
-    if (!this.#isComparing) this.#chosen.clear();
-    return this.#change(rows, (row) => ({ was: { archived: row.archived }, now: { archived } }), verb, undo);
-  }
-
-  #change(rows, changeOf, verb, undo) {
-    return this.#send(rows, (row) => [`api/runs/${encodeURIComponent(row.id)}/notes`, changeOf(row)], verb, undo);
-  }
-
-  async #delete(rows) {
-    const undo = (done) => this.#restore(done.map(({ data }) => data));
-    await this.#send(rows, (row) => [`api/runs/${encodeURIComponent(row.id)}/delete`, {}], "Deleted", undo);
-    void this.#readTrash();
-  }
-
-  async #restore(deleted) {
-    await this.#send(deleted, ({ key }) => [`api/trash/${encodeURIComponent(key)}/restore`, {}], "Restored");
-    void this.#readTrash();
-  }
-
-  /** Posts something for each, up to the first that is refused; says what was done. @returns {Promise<{row: any, data: any}[]>} */
-  async #send(rows, requestOf, verb, undo) {
-    const done = [];
-    let problem = "";
-    for (const row of rows) {
-      let answer = await post(...requestOf(row));
-      while (answer.status === 429) {
-        await new Promise((next) => setTimeout(next, WAIT_MS));
-        answer = await post(...requestOf(row));
-      }
-      if (!answer.data) {
-        problem = `${row.id}: ${answer.problem}`;
-        break;
-      }
-      done.push({ row, data: answer.data });
-      if (rows.length > PAGE) this.#say(`${verb} ${done.length} of ${rows.length} …`);
-    }
-    await runner.refresh();
-    const bytes = done.reduce((sum, { data }) => sum + (data.bytes ?? 0), 0);
-    const size = verb === "Deleted" ? `, ${formatBytes(bytes)}, in the trash until ${program()} runs --empty-trash` : "";
-    this.#say([problem, done.length > 0 && `${verb}: ${namesOf(done)}${size}.`].filter(Boolean).join(" "), done.length && undo ? () => undo(done) : null);
-    return done;
-  }
-
-  #say(text, undo) {
-    const { said } = this.#parts;
-    said.replaceChildren(text);
-    if (undo) said.append(" ", button("Undo", undo, "button-link"));
-  }
-
-  async #readTrash() {
-    this.#knowsTrash = true;
-    const { status, text } = await runner.get("api/trash");
-    const { answer } = shapes();
-    if (status !== 200 || !answer) return;
-    const deleted = JSON.parse(text).map((one) => check(answer, one).value).filter((one) => one?.key && one.id);
-    const { trash } = this.#parts;
-    trash.hidden = deleted.length === 0;
-    const bytes = deleted.reduce((sum, one) => sum + one.bytes, 0);
-    const items = deleted.map((one) => make("li", {}, `${one.id}, ${formatBytes(one.bytes)} `, button("Restore", () => this.#restore([one]), "button-link")));
-    const how = make("p", {}, "They are kept until ", make("code", {}, `${program()} runs --empty-trash`), ".");
-    trash.replaceChildren(make("summary", {}, `Deleted runs: ${items.length}, ${formatBytes(bytes)}`), make("ul", {}, ...items), how);
-  }
 }
 
 /** Returns the chosen keys, of which the address knows the names alone; a recording may lack its ending, once all is listed. */
@@ -493,16 +347,12 @@ function renamed(chosen, rows, isWhole) {
   return new Set([...chosen].map((key) => (keys.has(key) ? key : (found(key.slice(key.indexOf(":") + 1))?.key ?? key))));
 }
 
-function canBeRead({ kind, noted }) {
-  return kind !== "live" || noted;
+function canBeRead({ problem }) {
+  return !problem;
 }
 
 function button(text, act, className = "button button-small") {
   return textButton(className, text, act);
-}
-
-function notesOf({ tags, note }) {
-  return [...tags.map((tag) => make("span", { className: "run-list-tag" }, tag)), note && make("span", { className: "faint", title: note }, note)];
 }
 
 /** Replaces the children of an element where what they show has changed. */
@@ -521,15 +371,6 @@ function fill(select, every, counts, chosen) {
   const kept = chosen && !isThere ? [[chosen, 0]] : [];
   select.replaceChildren(new Option(every, ""), ...[...counts, ...kept].map(([value, count]) => new Option(`${value} (${count})`, value)));
   select.value = chosen;
-}
-
-function tooLong(what, text, most) {
-  return `The ${what} has ${text.length} characters: shorten it to ${most}.`;
-}
-
-function namesOf(done) {
-  const names = done.slice(0, 3).map(({ row }) => row.id).join(", ");
-  return done.length > 3 ? `${names} and ${done.length - 3} more` : names;
 }
 
 /** Arrows, Home and End move the focus over the rows: from a box to a box, from a name to a name. */

@@ -132,7 +132,7 @@ export class RunView extends HTMLElement {
   /** Shows the newest run, unless the reader has chosen one; a run that was resumed is followed again. */
   #runnerChanged() {
     const { source, stream } = this.#watch;
-    const newest = runner.runs.find((run) => !run.problem && !run.archived);
+    const newest = runner.runs.find((run) => !run.problem);
     const shown = runner.runs.find((run) => run.id === source.name);
     const isBack = stream === "refused" || stream === "missing"; // but listed again
     if (source.kind === "live" && shown && runner.state === "live") {
