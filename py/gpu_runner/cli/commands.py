@@ -343,8 +343,11 @@ def ask(
         shown = console_with_libraries()
         return _ask_loaded(shown, place, step, other, device, trusted=trust_remote_code)
 
-    plain = step is None and other is None
-    answer = (_ask_live(place) or _ask_demo(place, load) if plain else None) or load()
+    def choose() -> Callable[[Question], AnswerPair]:
+        plain = step is None and other is None
+        return (_ask_live(place) or _ask_demo(place, load) if plain else None) or load()
+
+    answer = _ask_newest([(place, step), *([other] if other else [])], choose)
     if prompt is not None:
         _print_answers(console, answer(usual), as_json=as_json)
         return ExitCode.OK
@@ -363,6 +366,31 @@ def _print_answers(console: Console, answers: AnswerPair, *, as_json: bool) -> N
         typer.echo(json.dumps(answers.as_json()))
     else:
         answers.show(console)
+
+
+def _ask_newest(
+    asked: Sequence[tuple[Path, int | None]], choose: Callable[[], Callable[[Question], AnswerPair]]
+) -> Callable[[Question], AnswerPair]:
+    """Return what asks the newest models: chosen and loaded again where a run has gone on since."""
+    from gpu_runner.log.tail import LOG_NAME, writer_alive
+    from gpu_runner.run.directory import read_saved
+
+    def look() -> list[Any]:
+        logs = [run / LOG_NAME for run, _ in asked]
+        alive = [log.is_file() and writer_alive(log) for log in logs]
+        return [*alive, *(read_saved(*each) for each in asked)]
+
+    seen = look()
+    chosen: Callable[[Question], AnswerPair] | None = choose()
+
+    def answer(question: Question) -> AnswerPair:
+        nonlocal seen, chosen
+        if (now := look()) != seen or chosen is None:
+            chosen = None  # its models leave memory before others come
+            seen, chosen = now, choose()
+        return chosen(question)
+
+    return answer
 
 
 def _ask_live(place: Path) -> Callable[[Question], AnswerPair] | None:

@@ -15,12 +15,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
+from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.config.bounds import SELF_FILE, check_config
 from gpu_runner.config.load import load_record
 from gpu_runner.config.schema import TrainConfig
@@ -87,6 +88,21 @@ def read_config(directory: Path) -> TrainConfig:
         raise CheckpointError(
             f"{path} cannot be read ({error}): without it the run cannot be used."
         ) from None
+
+
+def read_saved(run: Path, step: int | None = None) -> dict[Path, bytes]:
+    """Return what changes with the models that a run has saved, or with its checkpoint of `step`.
+
+    That is its settings, its end and the manifests, which hold the hash of every file.
+    """
+    root = run / CHECKPOINTS
+    steps = checkpoint.finished(root) if step is None else [checkpoint.step_dir(root, step)]
+    manifests = [place / checkpoint.MANIFEST for place in (run / "model", *steps)]
+    found = {}
+    for file in (run / CONFIG_NAME, run / FINISHED, *manifests):
+        with suppress(OSError):
+            found[file] = read_whole(file, checkpoint.MOST_MANIFEST_BYTES)
+    return found
 
 
 def check_output(out: str | None) -> None:

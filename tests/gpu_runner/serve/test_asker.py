@@ -12,9 +12,8 @@ from gpu_runner.config.load import resolve
 from gpu_runner.errors import UsageError
 from gpu_runner.log.questions import Question
 from gpu_runner.run.fine_tune import fine_tune
+from gpu_runner.run.resume import ResumeOptions, resume
 from gpu_runner.serve.asker import Asker, AskerError
-
-pytestmark = pytest.mark.slow
 
 QUESTION = Question("1+1=", tokens=4)
 
@@ -39,6 +38,7 @@ def children() -> list[psutil.Process]:
     return [one for one in psutil.Process().children() if "ask" in one.cmdline()]
 
 
+@pytest.mark.slow
 def test_one_process_answers_again_and_again_and_knows_no_secret(
     asker: Asker, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +57,7 @@ def test_one_process_answers_again_and_again_and_knows_no_secret(
     assert asker.ask(run, QUESTION) == first  # by another process
 
 
+@pytest.mark.slow
 def test_a_model_that_is_gone_is_named_and_no_process_is_left(
     asker: Asker, run: Path, tmp_path: Path
 ) -> None:
@@ -67,9 +68,28 @@ def test_a_model_that_is_gone_is_named_and_no_process_is_left(
     assert not children()
 
 
+def test_a_resumed_run_answers_with_its_newest_weights(asker: Asker, tmp_path: Path) -> None:
+    given = {"model": "demo", "steps": 1, "warmup": 0, "general": (), "eval_rows": 4}
+    quick = {"runs": str(tmp_path), "sample_tokens": 0, "lr": 0.01, "seq_len": 64}
+    fine_tune(resolve(given | quick), Console(quiet=True))
+    (run,) = tmp_path.iterdir()
+    first = asker.ask(run, QUESTION)
+    (child,) = children()
+    resume(run, Console(quiet=True), ResumeOptions(steps=3))
+    second = asker.ask(run, QUESTION)
+    assert children() == [child]
+    assert [said["after"]["model"] for said in (first, second)] == [
+        f"step {step} of {run.name}" for step in (1, 3)
+    ]
+    assert first["after"]["text"] != second["after"]["text"]
+    assert first["before"] == second["before"]
+
+
+@pytest.mark.slow
 def test_a_process_that_nobody_asks_ends(run: Path) -> None:
-    idle = Asker((), idle_seconds=0.1)
+    others, idle = children(), Asker((), idle_seconds=0.1)
     idle.ask(run, QUESTION)
     for child in children():
-        child.wait()
-    assert not children()
+        if child not in others:
+            child.wait()
+    assert children() == others

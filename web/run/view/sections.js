@@ -308,7 +308,7 @@ export function answersView(answers) {
 function answerView({ prompt, step, before, after }) {
   const same = commonPieces(before, after);
   const side = (name, answer) => answer && h("div", null, h("dt", null, name), h("dd", null, writtenView(answer, same)));
-  const now = step === undefined ? "After training" : `After step ${step}`;
+  const now = `After ${after.model ?? `step ${step}`}`; // a log names the step, a server the run as well
   return h("li", null, h("p", { class: "run-answer-prompt" }, prompt), h("dl", null, side("Before training", before), side(now, after)));
 }
 
