@@ -76,7 +76,8 @@ class Gpu:
     bf16_tflops         with fp32 accumulation; None: no bf16 hardware
     matmul_tflops       of the best 16-bit matmul anyone measured
     power_watts         limit of the board; energy computed from it is an upper bound
-    fp32_tflops         of plain fp32 units, PyTorch's default: TF32 is off unless asked for
+    fp32_tflops         of plain fp32 units, PyTorch's default: TF32 is off unless asked for; a
+                        quarter of the rate in 16 bits where it is left out
     fp16_tflops         of 16-bit matmuls on a GPU without bf16
     fp8, fp4            whether it multiplies in fp8 (twice as fast as in bf16), in nvfp4 (four
                         times)
@@ -107,12 +108,12 @@ class Gpu:
     matmul_tflops: float | None = None
     note: str = ""
     memory_sources: tuple[str, ...] = ()
-    power_watts: int = 0
+    power_watts: int = 300
     fp32_tflops: float = 0.0
     fp16_tflops: float | None = None
     fp8: bool = False
     fp4: bool = False
-    host_gb_s: float = 0.0
+    host_gb_s: float = 15.75
     link_gb_s: float | None = None
     linked_gpus: int = NODE_GPUS
     network_gb_s: float = NETWORK_GB_S
@@ -130,9 +131,16 @@ class Gpu:
 
     @classmethod
     def read(cls, entry: dict[str, Any]) -> Gpu:
-        """Return the GPU of an entry of the table; TypeError for a key that no field has."""
+        """Return the GPU of an entry; TypeError for a key that no field has. Raises PlanError."""
+        half = entry.get("bf16_tflops") or entry.get("fp16_tflops")
+        if half is None:
+            bound = f"a {entry['name']} has a rate of 16-bit matmuls"
+            raise PlanError("gpu.bf16_tflops", "nothing", bound, "give it, or fp16_tflops")
+        if "sustained_tflops" in entry and not entry.get("measured_sources"):
+            bound = f"a measured figure of the {entry['name']} names who published it"
+            raise PlanError("gpu.measured_sources", "nothing", bound, "name a source of the table")
         lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-        return cls(**{**entry, **lists})
+        return cls(**{"fp32_tflops": half / 4, **entry, **lists})
 
     @property
     def bf16(self) -> bool:
@@ -234,17 +242,10 @@ def gpu_of(numbers: Mapping[str, Any]) -> Gpu:
             raise PlanError(f"gpu.{key}", value, bound, "correct it")
         if key in ("nominal_gb", "node_gpus") and type(value) is not int:
             raise PlanError(f"gpu.{key}", value, "it must be a whole number", "round it")
-    tflops = numbers.get("bf16_tflops") or numbers.get("fp16_tflops")
     for key in ("nominal_gb", "bandwidth_gb_s"):
         if key not in numbers:
             raise PlanError(f"gpu.{key}", "nothing", "a GPU has one", "give it")
-    if tflops is None:
-        raise PlanError(
-            "gpu.bf16_tflops", "nothing", "matmuls have a rate", "give it, or fp16_tflops"
-        )
-    plain = {"name": f"GPU of {numbers['nominal_gb']} GB", "fp32_tflops": tflops / 4}
-    plain |= {"host_gb_s": 15.75, "power_watts": 300}
-    return Gpu(**{**plain, **numbers})
+    return Gpu.read({"name": f"GPU of {numbers['nominal_gb']} GB", **numbers})
 
 
 def board_sources(gpu: Gpu) -> list[str]:

@@ -149,7 +149,7 @@ def _energy(job: Job, found: Estimate) -> Json:
         "the GPUs alone, at their power limit",
         "GPU-hours · watts ÷ 1000",
         [("GPU-hours", format_positive(found.gpu_hours)), ("watts", f"{watts:,} a GPU")],
-        f"board power of the {job_gpu(job).name}: {'; '.join(board_sources(job_gpu(job)))}",
+        f"board power of the {job_gpu(job).name}: {'; '.join(board_sources(job_gpu(job))) or 'assumed'}",
     )
 
 

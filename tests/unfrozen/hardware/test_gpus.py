@@ -1,5 +1,10 @@
 """The table of GPUs: names people write, types and sources of every entry, plausible figures."""
 
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from unfrozen.answer.text import report
@@ -16,6 +21,7 @@ from unfrozen.hardware import (
     peak_tflops,
 )
 from unfrozen.plan import plan
+from unfrozen.plan.compute import estimate
 from unfrozen.plan.step_time import step_time
 from unfrozen.units import GB, gib
 
@@ -101,6 +107,47 @@ def test_an_entry_with_an_unknown_key_or_without_a_name_is_refused() -> None:
         Gpu.read({**good, "wattage": 1})
     with pytest.raises(TypeError, match="name"):
         Gpu.read({key: value for key, value in good.items() if key != "name"})
+
+
+ENTRIES = {entry["name"]: entry for entry in read_json("hardware/gpus.json")["gpus"]}
+NEEDED = {"name", "nominal_gb", "bandwidth_gb_s"}
+OPTIONAL = sorted({key for entry in ENTRIES.values() for key in entry} - NEEDED)
+SEVERAL = {"gpus": 16, "sharding": "zero3"}
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"recipe": {"compute": "fp32", "params": "fp32"}},
+        {"recipe": {"compute": "fp8", "attention": "flash"}},
+        {"recipe": {"attention": "eager"}, "cluster": SEVERAL},
+        {"recipe": {"activation_offload": True, "checkpointing": "full"}, "cluster": SEVERAL},
+        {"cluster": SEVERAL | {"offload": "optimizer"}},
+    ],
+    ids=lambda job: json.dumps(job),
+)
+@pytest.mark.parametrize("key", ["everything", *OPTIONAL])
+def test_whatever_an_entry_leaves_out_a_step_has_a_time_and_its_assumptions(
+    key: str, job: dict[str, Any]
+) -> None:
+    planned = plan({"model": "Qwen2.5-0.5B"} | job).job
+    for name in ("A100 80GB SXM", "B200", "T4", "RTX 4090", "MI250X"):
+        rest = {k: v for k, v in ENTRIES[name].items() if k != key}
+        if key == "everything":
+            rest = {k: v for k, v in rest.items() if k in {*NEEDED, "bf16_tflops", "fp16_tflops"}}
+        if not rest.keys() & {"bf16_tflops", "fp16_tflops"}:
+            with pytest.raises(PlanError, match=f"{name}.*16-bit"):
+                Gpu.read(rest)
+            continue
+        if key == "measured_sources" and "sustained_tflops" in rest:
+            with pytest.raises(PlanError, match=f"{name}.*who published it"):
+                Gpu.read(rest)
+            continue
+        known = replace(planned, gpu=Gpu.read(rest))
+        found = estimate(known, 1e6)
+        assert 0 < found.step_seconds < math.inf
+        assert 0 < found.energy_kwh < math.inf
+        assert all(text and not text.endswith(": .") for text in found.assumptions)
 
 
 @EACH
