@@ -1,6 +1,7 @@
 """The site without a network, and a newer version of it: on a plain host below a path."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from browser.cell_reader import CellReader
 from browser.drawing import wait
 from browser.plain_host import NOT_KEPT, Host
 from browser.planner_reader import PlannerReader
-from browser.run_reader import RunReader
+from browser.run_reader import RunReader, written
 from conftest import Server, watched_page
-from site_builder.assets import SERVICE_WORKER, write_service_worker
+from gpu_runner.serve.publish import publish
+from site_builder.assets import write_service_worker
+from unfrozen.schema.offline import SERVICE_WORKER
 
 CHAPTERS = ("what-full-fine-tuning-is",)
 
@@ -21,7 +24,7 @@ READY = "async () => (await navigator.serviceWorker.ready).active.state"
 CONTROLLED = "() => navigator.serviceWorker.controller !== null"
 KEPT_SNAPSHOTS = "async () => (await (await caches.open('unfrozen-python')).keys()).length"
 KEPT_SCRIPTS = """async () => {
-  const [name] = (await caches.keys()).filter((each) => each.startsWith("unfrozen-site-"));
+  const [name] = (await caches.keys()).filter((each) => each.startsWith("unfrozen-site "));
   const kept = (await (await caches.open(name)).keys()).map(({ url }) => url);
   return kept.filter((url) => url.includes("/assets/") && url.endsWith(".js"));
 }"""
@@ -31,6 +34,16 @@ LOSE_SCRIPTS = f"""async () => {{
     for (const script of scripts) await (await caches.open(name)).delete(script);
   return scripts;
 }}"""
+REPLACE_SCRIPTS = f"""async () => {{
+  const scripts = await ({KEPT_SCRIPTS})();
+  const [name] = (await caches.keys()).filter((each) => each.startsWith("unfrozen-site "));
+  const headers = {{ "content-type": "text/javascript" }};
+  const forge = () => new Response("throw new Error('forged')", {{ headers }});
+  for (const script of scripts) await (await caches.open(name)).put(script, forge());
+}}"""
+RECORDED = (
+    "async () => (await (await fetch('../recordings/index.json')).json()).map(({ id }) => id)"
+)
 REGISTERED = "async () => (await navigator.serviceWorker.getRegistrations()).length"
 
 
@@ -117,6 +130,8 @@ def test_what_a_browser_has_lost_of_the_site_is_fetched_and_kept_again(
     assert CellReader(reader, kept_host.url).phase == "idle"
     wait(reader, lambda: reader.evaluate(KEPT_SCRIPTS), "script that is kept again")
     assert set(reader.evaluate(KEPT_SCRIPTS)) <= set(lost)
+    reader.evaluate(REPLACE_SCRIPTS)  # as any other page of this origin may
+    assert CellReader(reader, kept_host.url).phase == "idle"
     reader.evaluate(LOSE_SCRIPTS)
     kept_host.shutdown()
     kept_host.server_close()
@@ -135,6 +150,45 @@ def test_a_browser_without_room_keeps_nothing_and_computes(reader: Page, kept_ho
     wait(reader, lambda: is_refused(reader, kept_host), "attempt to keep it")
     assert not reader.evaluate(CONTROLLED)
     assert cells.run("40 + 3")["value"] == "43"
+
+
+def test_two_copies_on_one_origin_are_kept_each_with_its_own_runs(
+    chromium: Browser, site: Path, tmp_path: Path
+) -> None:
+    def copy(run: str) -> Path:
+        """A published copy with this run."""
+        log = written(tmp_path / "runs", run, "--steps", "3", "--pace", "0", "--end", "finished")
+        publish([log.parent], site, tmp_path / run, tmp_path)
+        return tmp_path / run
+
+    def recorded(place: str, run: str) -> list[str]:
+        """The recordings of a copy, by its list; one of them is on view."""
+        page.goto(f"{host.url}{place}/runs/?recording={run}.jsonl")
+        RunReader(page).wait_notice("finished")
+        assert RunReader(page).state["run"] == run
+        ids: list[str] = page.evaluate(RECORDED)
+        return [each for each in ids if each in ("mine", "theirs")]
+
+    with (
+        Host(tmp_path / "host") as host,
+        watched_page(chromium.new_context(service_workers="allow")) as page,
+    ):
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        shutil.copytree(site, host.folder / "one")  # the site itself, before it has a run
+        write_service_worker(host.folder / "one")
+        copy("theirs").rename(host.folder / "two")
+        for place in ("one", "two"):
+            page.goto(f"{host.url}{place}/")
+            stay(page)
+        shutil.rmtree(host.folder / "one")
+        copy("mine").rename(host.folder / "one")
+        page.goto(f"{host.url}one/runs/")
+        with page.expect_navigation():
+            page.locator(".version-note").get_by_role("button", name="Reload").click()
+        host.shutdown()
+        host.server_close()
+        assert recorded("one", "mine") == ["mine"]
+        assert recorded("two", "theirs") == ["theirs"]
 
 
 @pytest.mark.matrix

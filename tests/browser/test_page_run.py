@@ -15,9 +15,9 @@ from accessibility import Look, looks, objections
 from browser.page_run_reader import LONG, MODEL, SHORT, STOPPED_WITHIN_SECONDS, PageRunReader
 from browser.plain_host import ISOLATION, Host
 from conftest import matrix, watched_page
-from site_builder.browser_python import SNAPSHOT
 from slowness import slowness
 from unfrozen.lab.choices import CHALLENGE, PRESETS, SEEDS
+from unfrozen.schema.offline import SNAPSHOT
 
 CHAPTERS = ("forgetting",)
 

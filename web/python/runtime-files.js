@@ -166,8 +166,9 @@ class Runtime {
 
 export const runtime = new Runtime();
 
-const STORE = "unfrozen-python"; // in Cache Storage: one snapshot, of the files that made it
-const snapshotAddress = () => new URL(`python/snapshot-${PYTHON_HASH}`, SITE).href;
+const STORE = "unfrozen-python"; // in Cache Storage: one snapshot of each copy of the site, of the files that made it
+const SNAPSHOTS = new URL("python/snapshot-", SITE).href;
+const snapshotAddress = `${SNAPSHOTS}${PYTHON_HASH}`;
 
 /** @returns {Promise<Blob | null>} the memory of an interpreter that the build has started; null where it does not come */
 async function shippedSnapshot() {
@@ -183,7 +184,7 @@ async function shippedSnapshot() {
 /** @returns {Promise<Blob | null>} null where there is none, or the browser keeps nothing */
 async function storedSnapshot() {
   try {
-    const found = await (await caches.open(STORE)).match(snapshotAddress());
+    const found = await (await caches.open(STORE)).match(snapshotAddress);
     return (await found?.blob()) ?? null;
   } catch {
     return null; // a private window, or storage is forbidden
@@ -192,9 +193,9 @@ async function storedSnapshot() {
 
 async function storeSnapshot(snapshot) {
   try {
-    const [store, address] = [await caches.open(STORE), snapshotAddress()];
-    const older = (await store.keys()).filter(({ url }) => url !== address);
-    await Promise.all([store.put(address, new Response(snapshot)), ...older.map((request) => store.delete(request))]);
+    const store = await caches.open(STORE);
+    const older = (await store.keys()).filter(({ url }) => url.startsWith(SNAPSHOTS) && url !== snapshotAddress);
+    await Promise.all([store.put(snapshotAddress, new Response(snapshot)), ...older.map((request) => store.delete(request))]);
   } catch {
     // the next visit starts from the beginning
   }

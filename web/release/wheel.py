@@ -27,7 +27,7 @@ from typing import Final
 
 from build import locked
 from gpu_runner.serve.site import PACKED, SPLICED
-from site_builder.browser_python import SNAPSHOT
+from unfrozen.schema.offline import SNAPSHOT
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SITE: Final = ROOT / "dist"

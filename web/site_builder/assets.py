@@ -6,7 +6,6 @@ The same input gives the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,6 @@ from site_builder import SiteError, wheels
 from site_builder.browser_python import (
     DEMO,
     DEMO_PACKAGE,
-    SNAPSHOT,
     archive_checksums,
     first_bytes,
     progress_bytes,
@@ -30,7 +28,7 @@ from site_builder.browser_python import (
     snapshot,
     write_demo_wheel,
 )
-from site_builder.compression import COMPRESSED, transferred_bytes
+from site_builder.compression import transferred_bytes
 from site_builder.config import PAGES, ROOT, WEB, WIDGETS, Page, widget_loaders
 from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
@@ -38,15 +36,13 @@ from site_builder.third_party import NOTICES, SBOM, components, notices, sbom
 from unfrozen.lab.demo import FILES
 from unfrozen.schema import policy
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
+from unfrozen.schema.offline import SERVICE_WORKER, SNAPSHOT, with_list
 
 STYLE_LAYERS: Final = ("base", "components", "parts", "print")
 SCRIPTS: Final = {page.script: f"web/{page.script}" for page in PAGES}
 THEME: Final = "web/page/theme-first.js"
 WORKER: Final = "python/worker.js"
 LOADER: Final = "python/loader.js"
-SERVICE_WORKER: Final = "service-worker.js"
-_NOT_KEPT: Final = (SERVICE_WORKER, SNAPSHOT, *COMPRESSED, ".txt", ".cdx.json")
-"""By it: itself, what pages keep themselves, other forms, what nobody reads without a network."""
 _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 
 
@@ -247,17 +243,9 @@ def _copy_recordings(folder: Path) -> None:
 
 def write_service_worker(out: Path) -> None:
     """Write the service worker of the finished site in `out`, with the hash of each file in it."""
-    files = {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and not path.as_posix().endswith(_NOT_KEPT)
-    }
-    listed = {
-        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        for name, data in files.items()
-    }
-    version = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
-    given = {"FILES": listed, "VERSION": version, "CELLS_POLICY": policy.CELLS}
-    options = [f"--define:{name}={json.dumps(value)}" for name, value in given.items()]
-    script = f"web/page/{SERVICE_WORKER}"
-    _esbuild([script, "--format=iife", *options, f"--outfile={out / SERVICE_WORKER}"], out)
+    script = out / SERVICE_WORKER
+    policies = f"--define:CELLS_POLICY={json.dumps(policy.CELLS)}"
+    _esbuild([f"web/page/{script.name}", "--format=iife", policies, f"--outfile={script}"], out)
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    files = ((path.relative_to(out).as_posix(), path.read_bytes()) for path in paths)
+    script.write_text(with_list(script.read_text("utf-8"), files), "utf-8")

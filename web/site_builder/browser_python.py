@@ -40,7 +40,6 @@ IN_NODE: Final = Path(__file__).with_name("browser_python.mjs")
 RUNTIME: Final = ROOT / "node_modules" / "pyodide"
 LIBRARY: Final = "pyodide/python_stdlib.zip"
 MODULES: Final = "python/unfrozen.zip"
-SNAPSHOT: Final = "python/snapshot.bin"
 IMPORTED_AT_START: Final = ("pycell.browser", "pyodide.http", "unfrozen.ask")
 """What workers import before they answer; what cells import later is small."""
 DEMO: Final = ROOT / "py" / "gpu_runner" / "demo"

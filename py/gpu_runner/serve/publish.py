@@ -26,6 +26,7 @@ from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.plain import open_plain
 from gpu_runner.serve.site import FORMS, PACKED, SPLICED, site_files, spliced
+from unfrozen.schema.offline import SERVICE_WORKER, with_list
 
 RECORDINGS: Final = "recordings"
 INDEX: Final = "index.json"
@@ -66,9 +67,19 @@ def publish(directories: Sequence[Path], site: Path, out: Path, package: Path) -
         entry = {"id": Path(name).stem, "file": name, **_description(info)}
         entries.append(entry | {"run": info.recorded()})
     listing.write_text(json.dumps([*entries, *before], ensure_ascii=False, indent=2), "utf-8")
-    for suffix in FORMS.values():  # of the list before
-        listing.with_name(f"{INDEX}{suffix}").unlink(missing_ok=True)
+    _list_for_offline(out)
+    for file in (listing, out / SERVICE_WORKER):
+        for suffix in FORMS.values():  # of what it was before
+            file.with_name(f"{file.name}{suffix}").unlink(missing_ok=True)
     return done
+
+
+def _list_for_offline(out: Path) -> None:
+    """Have browsers keep the files of the copy: its own runs, and what a wheel holds otherwise."""
+    script = out / SERVICE_WORKER
+    if script.is_file():
+        files = ((address.lstrip("/"), path.read_bytes()) for address, path in site_files(out))
+        script.write_text(with_list(script.read_text("utf-8"), files), "utf-8")
 
 
 def _finished(directory: Path) -> RunInfo:

@@ -20,6 +20,7 @@ Reading order:
 - `published` — the table and the plots of a cell
 - `address` — the settings in the address of a page
 - `policy` — the page's Content-Security-Policy
+- `offline` — the files that a browser keeps of a site
 """
 
 from __future__ import annotations

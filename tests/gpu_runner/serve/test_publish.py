@@ -1,5 +1,6 @@
 """Finished runs in a copy of the site: whole, named, without the folders of this machine."""
 
+import hashlib
 import json
 import lzma
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from gpu_runner.errors import UsageError
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.serve.publish import publish
+from unfrozen.schema.offline import SERVICE_WORKER
 
 
 @pytest.fixture
@@ -53,6 +55,20 @@ def test_runs_stand_first_among_the_recordings_of_a_copy(site: Path, tmp_path: P
     assert (out / "index.html").read_text() == "<!doctype html>"
     assert (out / "python.zip").read_bytes() == b"library"
     assert [each.events for each in done] == [5, 5]
+
+
+def test_browsers_keep_exactly_the_files_of_a_copy(site: Path, tmp_path: Path) -> None:
+    for script in ("", 'const FILES = {"index.html": {}, "gone.js": {}};\n'):
+        (site / SERVICE_WORKER).write_text(f"{script}work(FILES);")
+        out = tmp_path / f"out {len(script)}"
+        publish([written(tmp_path / f"runs {len(script)}", "one")], site, out, tmp_path)
+        first, rest = (out / SERVICE_WORKER).read_text().split("\n")
+        listed = json.loads(first.removeprefix("const FILES = ").rstrip(";"))
+        digests = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in listed}
+        assert {name: file["sha256"] for name, file in listed.items()} == digests
+        names = ("demo.jsonl", "index.json", "one.jsonl")
+        assert [*listed] == ["index.html", "python.zip", *(f"recordings/{name}" for name in names)]
+        assert rest == "work(FILES);"
 
 
 def test_folders_of_the_machine_are_cut_out_and_others_reported(site: Path, tmp_path: Path) -> None:
