@@ -4,9 +4,9 @@ Reading order (each module uses only those above it; folders give their own orde
 
 - `errors` — errors and exit codes
 - `plain` — untrusted files: no link, no pipe, no device
+- `text` — text for a terminal
 - `installed` — the installation: the command to type, the folders of page and runs
 - `address` — where the server on this machine answers
-- `text` — text for a terminal
 - `system` — the machine of a run: limits, GPUs, price, samples
 - `demo` — the small model of a first run, and its data
 - `config` — what a run is asked for

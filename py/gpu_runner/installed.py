@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -26,6 +25,7 @@ from typing import Final
 from platformdirs import user_data_path
 
 from gpu_runner.errors import UsageError
+from gpu_runner.text import printable, typed
 
 NAME: Final = "unfrozen"
 RUNS_ENV: Final = "UNFROZEN_RUNS"
@@ -78,7 +78,7 @@ def wait_for_training_setup() -> None:
     next_report = 0.0
     while (setup := training_setup()) is not None:
         if setup.seconds >= next_report:
-            doing = f": {setup.doing}" if setup.doing else ""
+            doing = f": {printable(setup.doing)}" if setup.doing else ""
             print(
                 f"Waiting for PyTorch, which build.py is installing ({setup.seconds:.0f} s{doing})",
                 file=sys.stderr,
@@ -153,21 +153,23 @@ def pip_install() -> str:
     if clone() is not None:
         return "`python3 build.py serve` installs it"
     pip = f"{_command_path(Path(sys.executable))} -m pip install"
-    locked = shlex.quote(str(package() / "requirements.txt"))
+    locked = typed(str(package() / "requirements.txt"))
     torch = next(line for line in requires(NAME) or () if line.startswith("torch"))
     torch = torch.partition(";")[0].strip()
     return f"{pip} --require-hashes --no-deps -r {locked} && {pip} '{torch}'"
 
 
 def short(path: Path) -> str:
-    """Return a path from home, from the current folder, or absolute, whichever is shortest."""
+    """Return a path as one types it in a shell, from home, from the current folder, or absolute,
+    whichever is shortest.
+    """
     absolute = path.expanduser().absolute()
     spellings = [
-        f"{sign}/{absolute.relative_to(folder)}"
+        f"{sign}/{typed(str(absolute.relative_to(folder)))}"
         for sign, folder in (("~", Path.home()), (".", Path.cwd()))
         if absolute.is_relative_to(folder)
     ]
-    return min([*spellings, str(absolute)], key=len)
+    return min([*spellings, typed(str(absolute))], key=len)
 
 
 def _command_path(file: Path) -> str:
@@ -175,8 +177,8 @@ def _command_path(file: Path) -> str:
     if (found and Path(found).absolute() == file) or _same_script(found, file):
         return file.name
     if file.is_relative_to(Path.cwd()):
-        return shlex.quote(str(file.relative_to(Path.cwd())))
-    return shlex.quote(str(file))
+        return typed(str(file.relative_to(Path.cwd())))
+    return typed(str(file))
 
 
 def _same_script(found: str | None, file: Path) -> bool:

@@ -1,10 +1,13 @@
-"""Text for a person: escaped control characters, counts, signs, intervals, wrapped sentences."""
+"""Text for a person: a terminal that untrusted text cannot control, counts, signs, sentences."""
 
 from __future__ import annotations
 
-import re
 import textwrap
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from unfrozen.shell import printable as printable
+from unfrozen.shell import typed as typed
 
 if TYPE_CHECKING:  # the server does not need it
     from rich.console import Console
@@ -12,15 +15,33 @@ if TYPE_CHECKING:  # the server does not need it
 
     from unfrozen.held_out import Interval
 
-_CONTROL: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-"""Characters that control a terminal, and surrogates that cannot be encoded."""
 
+def make_console(**options: Any) -> Console:
+    """Return a terminal for untrusted text: it reads no markup, and escapes what would control it.
 
-def printable(text: str) -> str:
-    """Return untrusted text with control characters escaped."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    It has the options of rich's.
+    """
+    from rich.console import Console
+    from rich.segment import Segment
+    from rich.status import Status
+    from rich.text import Text
+
+    class PlainStatus(Status):
+        def update(self, status: Any = None, **more: Any) -> None:
+            super().update(Text(status) if isinstance(status, str) else status, **more)
+
+    class Escaping(Console):
+        def status(self, status: Any, **more: Any) -> Status:
+            return PlainStatus(Text(status), console=self, **more)
+
+        def render_str(self, text: str, **more: Any) -> Text:  # before its width is measured
+            return super().render_str(printable(text, lines=True), **more)
+
+        def render(self, *given: Any, **more: Any) -> Iterator[Segment]:
+            for one in super().render(*given, **more):
+                yield one if one.control else one._replace(text=printable(one.text, lines=True))
+
+    return Escaping(highlight=False, markup=False, **options)
 
 
 def counted(count: int, noun: str = "row") -> str:

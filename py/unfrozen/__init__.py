@@ -7,6 +7,7 @@ package; only `__main__` touches other files.
 Reading order (each module uses only those above it; packages give their own order):
 
 - `errors` — exceptions with key, value, bound and remedy
+- `shell` — what a terminal shows of untrusted text, and words as one types them
 - `data_files` — the JSON tables that are part of this package: models, GPUs
 - `units` — bytes and numbers, formatted and parsed: GB and GiB, three significant digits
 - `events` — names that the trainer writes and the page reads

@@ -32,6 +32,7 @@ from unfrozen.project.best import OnePlan, Work, find
 from unfrozen.project.budget import rent
 from unfrozen.project.questions import check_open, question, runnable_plan, with_gpus
 from unfrozen.project.text import answer_data, answer_text, short_text
+from unfrozen.shell import printable
 from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
 from unfrozen.units import parse_count
 
@@ -89,10 +90,10 @@ def main(
             one = PlannedJob(given, plan(given))
             text = _as_json(options, one) if options.json else _text(options, one)
     except InputError as error:
-        print(f"unfrozen: {error}", file=sys.stderr)
+        print(printable(f"unfrozen: {error}"), file=sys.stderr)
         return 2
     try:
-        print(text, flush=True)
+        print(printable(text, lines=True), flush=True)
     except BrokenPipeError:  # the reader has seen enough: nothing more, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if query is not None and open_plan is not None:
@@ -370,7 +371,7 @@ def _list_as_json(options: argparse.Namespace, asked: list[PlannedJob]) -> str:
     advised = len(asked) <= ADVISED_JOBS
     if not advised:
         note = f"{len(asked):,} jobs: advice is left out of lists of more than {ADVISED_JOBS}"
-        print(f"unfrozen: {note}", file=sys.stderr)
+        print(printable(f"unfrozen: {note}"), file=sys.stderr)
     return json.dumps([_answer(options, one, advised) for one in asked], allow_nan=False)
 
 

@@ -9,7 +9,7 @@ import { readLogBytes } from "../../web/run/watch.js";
 import { blendState, commandState, launchState } from "../../web/run/view/run-controls.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
-import { program, spellCommand } from "../../web/run/command-line.js";
+import { program, quoteForShell, spellCommand } from "../../web/run/command-line.js";
 import { followLines, followRun, SseParser } from "../../web/run/event-stream.js";
 import { Announcements, judgeHealth, makeNotice } from "../../web/run/notices.js";
 import { readDataReport } from "../../web/run/log-files.js";
@@ -28,7 +28,7 @@ const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
 const known = { ...chartData, emptyRun, fold, folded, followLines, judgeHealth, hurry, makeNotice, numbers };
-Object.assign(known, { blendState, eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, readLog, readLogBytes, SseParser, launchState, spellCommand });
+Object.assign(known, { blendState, eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, quoteForShell, readLog, readLogBytes, SseParser, launchState, spellCommand });
 Object.assign(known, { axisOf, differingSettings, frontier, lossDifference, meaningWarning, pathOf, standingText });
 Object.assign(known, { csvOf, readDataReport, chartPicture, chartsOf, otherCurves });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });

@@ -1,5 +1,9 @@
 """How commands are typed where the server of the page is installed."""
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from run.javascript import JavaScript
@@ -28,3 +32,19 @@ def test_a_command_gets_the_path_of_the_one_that_serves_the_page(
 def test_a_page_that_nobody_told_has_the_name(js: JavaScript) -> None:
     assert js("return program()") == "unfrozen"
     assert js("return spellCommand('unfrozen serve')") == "unfrozen serve"
+
+
+def test_a_run_s_name_is_typed_so_that_a_shell_reads_it_back(
+    js: JavaScript, tmp_path: Path
+) -> None:
+    names = ["plain-1.a", "$(touch owned)", "it's", "a\\b'\n\x1b]0;t\x07", "\u202e\u3164é", "-x"]
+    quoted = [js("return quoteForShell(input)", name) for name in names]
+    assert quoted[0] == names[0]
+    assert all(word.removeprefix("-- ").replace("é", "").isascii() for word in quoted)
+    for name, word in zip(names, quoted, strict=True):
+        line = f"printf '%s\\0' {word.removeprefix('-- ')}"
+        assert line.isprintable()
+        shell = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, check=True)
+        assert shell.stdout == os.fsencode(name) + b"\0"
+    assert not [*tmp_path.iterdir()]
+    assert quoted[-1] == "-- -x"

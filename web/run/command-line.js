@@ -3,6 +3,7 @@
  * started. The server writes it into the page; a page without a server has the name.
  */
 
+const UNTYPED = /[\p{C}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
 const COMMANDS = /^(unfrozen|torchrun)(?= )/gm;
 
 /** Returns the name or path of `unfrozen` on the reader's machine. */
@@ -18,6 +19,16 @@ export function spellCommand(text, own = program()) {
   if (own.includes(" ")) return text; // quoted, or an interpreter and a module
   const folder = own.slice(0, own.lastIndexOf("/") + 1);
   return text.replace(COMMANDS, (name) => (name === "unfrozen" ? own : folder + name));
+}
+
+/**
+ * Quotes a name for bash and zsh; it is never read as an option, and no character of it controls a terminal.
+ * @param {string} name
+ */
+export function quoteForShell(name) {
+  const escaped = name.replace(/[\\']/g, "\\$&").replace(UNTYPED, (mark) => `\\U${mark.codePointAt(0).toString(16).padStart(8, "0")}`);
+  const quoted = name.search(UNTYPED) >= 0 ? `$'${escaped}'` : /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+  return name.startsWith("-") ? `-- ${quoted}` : quoted;
 }
 
 /** Does so in the article: in each line of blocks of code that start with such a command. */

@@ -3,6 +3,7 @@
  * screen readers. Pure: state in, text out.
  */
 
+import { quoteForShell } from "./command-line.js";
 import { formatDate, formatDelta, formatLoss, formatTime } from "../figures/number.js";
 import { stalledAfter, suiteLabel } from "../schema/schema.js";
 import { POLL_MS } from "./event-stream.js";
@@ -114,12 +115,6 @@ function resumeCommand(run) {
   const several = Number.isInteger(processes) && processes > 1;
   const start = several ? `torchrun --nproc-per-node ${processes} -m gpu_runner` : "unfrozen";
   return `${start} resume ${quoteForShell(run.run)}`;
-}
-
-/** Quotes a name for a shell; it is never read as an option. */
-function quoteForShell(name) {
-  const quoted = /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
-  return name.startsWith("-") ? `-- ${quoted}` : quoted;
 }
 
 function endNotice({ run, source }) {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError
 from gpu_runner.installed import RUNS_ENV, built_page, package, program, runs_folder, short
-from gpu_runner.text import counted, printable, signed
+from gpu_runner.text import counted, make_console, printable, signed
 from unfrozen.units import format_bytes
 
 if TYPE_CHECKING:
@@ -45,13 +46,18 @@ if TYPE_CHECKING:
 EXIT_CODES: Final = f"Exit codes: {', '.join(f'{code} {text}' for code, text in MEANINGS.items())}."
 
 
+_OFFERED: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
+"""Names that a shell takes as they are: it reads what completion offers as if it were typed."""
+
+
 def run_ids(incomplete: str) -> list[str]:
-    """Return, for shell completion, the runs whose id begins so, the newest first."""
+    """Return, for shell completion, the runs whose id begins so and is safe to type."""
     try:
         names = [entry.name for entry in runs_folder().iterdir() if entry.is_dir()]
     except OSError:
         return []
-    return sorted((name for name in names if name.startswith(incomplete)), reverse=True)
+    offered = (name for name in names if name.startswith(incomplete) and _OFFERED.fullmatch(name))
+    return sorted(offered, reverse=True)
 
 
 Run = Annotated[
@@ -65,7 +71,7 @@ Runs = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TRUST: Final = typer.Option(
-    "--trust-remote-code", help="Run Python files that the model brings; read them first."
+    "--trust-remote-code", help="Run Python that the model or suite brings; read it first."
 )
 
 
@@ -180,7 +186,9 @@ def lr_find(options: dict[str, Any]) -> None:
         config, console = config_from_options(usual | given), console_with_libraries()
         rates = read_rates(text, config.lr)
         shown = Console(quiet=True) if as_json else console
-        found = find_rate(config, rates, shown, lambda said: typer.echo(said, err=as_json))
+        found = find_rate(
+            config, rates, shown, lambda said: typer.echo(printable(said), err=as_json)
+        )
         if found is None:
             typer.echo("A run was stopped: give the same command to go on.", err=True)
             return ExitCode.STOPPED
@@ -278,7 +286,7 @@ def export(
         return ExitCode.OK
     from gpu_runner.log.export_metrics import export_metrics
 
-    typer.echo(export_metrics(directory, to))
+    typer.echo(printable(str(export_metrics(directory, to))))
     return ExitCode.OK
 
 
@@ -296,7 +304,7 @@ def push(
     console_with_libraries()
     from gpu_runner.run.export_model import push_model
 
-    typer.echo(push_model(run_directory(run, runs), name, step, public=public))
+    typer.echo(printable(push_model(run_directory(run, runs), name, step, public=public)))
     return ExitCode.OK
 
 
@@ -329,15 +337,13 @@ def ask(
     trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> int:
     """Put one prompt to the model before and after a run: two answers."""
-    from rich.console import Console
-
     from gpu_runner.log.questions import Question
 
     place, other = run_directory(run, runs), _run_at_step(against, runs)
     usual = Question(prompt or "", tokens, temperature, seed)
     if prompt is not None:
         usual.check()
-    console = Console(highlight=False)
+    console = make_console()
 
     def load() -> Callable[[Question], AnswerPair]:
         shown = console_with_libraries()
@@ -574,7 +580,7 @@ def eval_(
     if page is not None:
         check_report(page)
     place = demo_suite() if suite == "demo" else Path(suite)
-    options = EvalOptions(place, limit, batch_size, apply_chat_template)
+    options = EvalOptions(place, limit, batch_size, apply_chat_template, trust_remote_code)
     named = [_model_name(text, runs) for text in models]
     asked = judged_models(named, choose_device(device), trusted=trust_remote_code)
     with console.status("reading the suite") as status:
@@ -609,11 +615,9 @@ def _model_name(text: str, runs: str | None) -> ModelName:
 @exits
 def doctor(runs: Runs = None) -> int:
     """Check what is installed, which device is there, what is missing and how to get it."""
-    from rich.console import Console
-
     from gpu_runner.machine.doctor import check_machine, print_outcomes
 
-    return print_outcomes(Console(highlight=False), check_machine(_runs(runs)))
+    return print_outcomes(make_console(), check_machine(_runs(runs)))
 
 
 @exits
@@ -726,7 +730,7 @@ def _delete_run(index: RunIndex, name: str, *, asks: bool) -> None:
         if typer.prompt("Type the name of the run to delete it") != name:
             raise UsageError("Nothing was deleted: that is another name.")
     shutil.rmtree(folder)
-    typer.echo(f"Deleted {name}, {size}.")
+    typer.echo(printable(f"Deleted {name}, {size}."))
 
 
 list_runs.__name__ = "runs"
@@ -736,7 +740,6 @@ def _print_runs(infos: Sequence[RunInfo], place: Path) -> None:
     if not infos:
         typer.echo(f"There are no runs in {short(place)}.")
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -750,9 +753,9 @@ def _print_runs(infos: Sequence[RunInfo], place: Path) -> None:
         texts = [info.id, info.status, info.model, steps, *scores]
         table.add_row(*(Text(printable(text)) for text in texts))
     width = None if sys.stdout.isatty() else WIDE
-    Console(highlight=False, width=width).print(table)
+    make_console(width=width).print(table)
     for info in (info for info in infos if info.problem):
-        typer.echo(f"{info.id}: {printable(info.problem)}".removeprefix(": "))
+        typer.echo(printable(f"{info.id}: {info.problem}".removeprefix(": ")))
 
 
 def _score(score: dict[str, Any] | None) -> str:
@@ -781,7 +784,7 @@ def publish(
             named = ", ".join(done.traces[:MOST_TRACES])
             typer.echo(printable(f"  It still names {named}: look whether that may be public."))
     where = f"runs/?recording={done.file}"
-    typer.echo(f"{short(out)} is a site for any static host; the last run is at {where}")
+    typer.echo(printable(f"{short(out)} is a site for any static host; the last run is at {where}"))
     return ExitCode.OK
 
 

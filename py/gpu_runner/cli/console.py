@@ -24,7 +24,7 @@ from gpu_runner.errors import (
     is_out_of_memory,
 )
 from gpu_runner.installed import pip_install, wait_for_training_setup
-from gpu_runner.text import printable
+from gpu_runner.text import make_console, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,11 @@ def exit_with(command: Callable[[], int]) -> None:
         code = int(command())
     except RunnerError as error:
         if _prints(error):
-            typer.secho(f"Error: {printable(str(error))}", err=True, fg="red")
+            typer.secho(
+                f"Error: {printable(str(error), lines=isinstance(error, OutOfMemory))}",
+                err=True,
+                fg="red",
+            )
         code = error.exit_code
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
@@ -48,7 +52,7 @@ def exit_with(command: Callable[[], int]) -> None:
                 traceback.print_exc()
                 _leave(ExitCode.INTERNAL)
             raise
-        typer.secho(f"Error: out of memory: {error}", err=True, fg="red")
+        typer.secho(printable(f"Error: out of memory: {error}"), err=True, fg="red")
         code = ExitCode.MEMORY
     if several and code:
         _leave(code)
@@ -98,10 +102,9 @@ def console_with_libraries() -> Console:
         logging.getLogger(name).setLevel(logging.ERROR)  # of what torchao brings for other machines
     with _garbage_collector_off():
         import transformers.modeling_utils
-        from rich.console import Console
 
     transformers.utils.logging.set_verbosity_error()
-    return Console(highlight=False)
+    return make_console()
 
 
 @contextmanager

@@ -66,10 +66,11 @@ def _open_plan(query: str) -> None:
     from gpu_runner.address import find
     from gpu_runner.cli.console import exit_with
     from gpu_runner.installed import built_page, runs_folder
+    from gpu_runner.text import printable
 
     runs = runs_folder()
     if (address := find(runs)) is not None:
-        print(f"The plan is at  {address.plan(query)}")
+        print(printable(f"The plan is at  {address.plan(query)}"))
         webbrowser.open(address.plan(query))
         return
     from gpu_runner.serve.app import run_server

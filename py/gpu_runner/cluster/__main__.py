@@ -29,6 +29,7 @@ import psutil
 
 from gpu_runner.cluster.bucket import FINISHED, fetch_runs, push_runs, runs_in
 from gpu_runner.errors import MEANINGS, ExitCode
+from gpu_runner.text import printable
 
 GRACE_SECONDS: Final = 900
 """How long torchrun waits for processes that save; whoever stops it may have less patience."""
@@ -41,7 +42,7 @@ def main(words: list[str]) -> int:
     """Entry point: returns the exit code."""
     options, torchrun, train = _parsed(words)
     if options.bucket and (text := _too_many(torchrun)):
-        print(f"Error: {text}", file=sys.stderr)
+        print(printable(f"Error: {text}"), file=sys.stderr)
         return int(ExitCode.USAGE)
     runs = Path(options.runs).expanduser()
     bucket = Path(options.bucket).expanduser() if options.bucket else None
@@ -52,7 +53,7 @@ def main(words: list[str]) -> int:
     except OSError as error:
         return _unreachable(bucket, error)
     if (done := _finished(bucket) or _finished(runs)) is not None:
-        print(f"{done} is finished: there is nothing to do.")
+        print(printable(f"{done} is finished: there is nothing to do."))
         return int(ExitCode.OK)
     run = newest(runs)
     command = ["train", *train, "--runs", str(runs)]
@@ -181,14 +182,15 @@ def _copy(runs: Path, bucket: Path, over: threading.Event, every: float) -> None
             if str(error) != reported:
                 reported = str(error)
                 print(
-                    f"{bucket}: the run is not copied at the moment ({reported}).", file=sys.stderr
+                    printable(f"{bucket}: the run is not copied at the moment ({reported})."),
+                    file=sys.stderr,
                 )
 
 
 def _unreachable(bucket: Path | None, error: OSError) -> int:
     print(
-        f"Error: {bucket}: no copy of the run can be kept there ({error}). Check that the bucket is"
-        " mounted there and may be written.",
+        printable(f"Error: {bucket}: no copy of the run can be kept there ({error}). Check that")
+        + " the bucket is mounted there and may be written.",
         file=sys.stderr,
     )
     return int(ExitCode.SYSTEM)

@@ -14,7 +14,6 @@ import json
 import lzma
 import os
 import re
-import shlex
 import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ from typing import IO, Any, Final
 from gpu_runner.config.source import RowSource, parse
 from gpu_runner.data import hub
 from gpu_runner.errors import DataError
+from gpu_runner.installed import short
 from unfrozen.errors import is_deep
 
 Row = dict[str, Any]
@@ -205,7 +205,7 @@ def _first_bytes(path: Path) -> bytes:
         found = file.read(64)
     for magic, (what, remedy) in _NOT_READ.items():
         if found.startswith(magic):
-            raise DataError(f"{path} is {what}: {remedy.format(shlex.quote(str(path)))}.")
+            raise DataError(f"{path} is {what}: {remedy.format(short(path))}.")
     return found
 
 
@@ -316,7 +316,7 @@ def _parse_line(line: str, path: Path, number: int) -> _RowOrReason:
 
 def _remedy(line: str, path: Path) -> str:
     """Return what to type for a file that is not JSON, or one object over many lines."""
-    quoted = shlex.quote(str(path))
+    quoted = short(path)
     if line[:1] == "{":
         many = f". If the file is one object over many lines: jq -c . {quoted} > rows.jsonl"
         return many if line[-1:] in ("{", "[", ",") else ""

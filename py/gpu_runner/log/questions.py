@@ -160,7 +160,8 @@ class AnswerPair:
         same = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
         for one in (self.before, self.after):
             start = "".join(one.pieces[:same])
-            text = Text(printable(start)).append(printable(one.text[len(start) :]), "bold")
+            text = Text(printable(start, lines=True))
+            text.append(printable(one.text[len(start) :], lines=True), "bold")
             if not one.ended:
                 text.append("  … stopped", "dim")
             elif not one.text.strip():

@@ -29,7 +29,7 @@ from gpu_runner.data import preview
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.rows import ReportProgress, no_progress
-from gpu_runner.text import counted, printable, sentence
+from gpu_runner.text import counted, make_console, printable, sentence
 
 AROUND: Final = 16  # tokens before an answer in a short view, and twice as many from its start
 LEVELS: Final = "▁▂▃▄▅▆▇█"
@@ -237,7 +237,7 @@ def show_reading(
     if console.quiet:
         yield no_progress
         return
-    beside = Console(stderr=True, highlight=False)
+    beside = make_console(stderr=True)
     shown = _Bars(beside, clock) if beside.is_terminal else _Lines(beside, clock)
     try:
         yield shown

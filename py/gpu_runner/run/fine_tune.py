@@ -24,7 +24,6 @@ from typing import Any, Final, TypeVar
 
 import torch
 from rich.console import Console
-from rich.text import Text
 
 from gpu_runner.checkpoint.directory import MANIFEST, time_writing
 from gpu_runner.checkpoint.origins import ELSEWHERE, Origins, fingerprint, sampled
@@ -88,7 +87,6 @@ from gpu_runner.run.terminal import Terminal, show_summary
 from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
-from gpu_runner.text import printable
 from gpu_runner.train import fisher, reference, self_replay
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.gradients import FIRST_SCALE, GradientCheck
@@ -263,7 +261,7 @@ def load_model(
     Of several processes each reads what it will hold, and the model is sharded already. Where that
     is not possible, each reads all of it into host memory, and `setup` shards it.
     """
-    with console.status(Text(printable(f"loading {source.name}"))):
+    with console.status(f"loading {source.name}"):
         if world.size == 1 and not sharded_load.has_sharded_weights(Path(source.place)):
             return _load_whole(plan, source, plan.device), []
         try:

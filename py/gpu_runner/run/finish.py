@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from gpu_runner.errors import (
     is_lost_process,
     is_out_of_memory,
 )
-from gpu_runner.installed import program, runs_folder
+from gpu_runner.installed import program, runs_folder, short
 from gpu_runner.memory.formula import predict
 from gpu_runner.memory.limit import AllocatorMessage, find_other_processes, read_limit
 from gpu_runner.memory.out_of_memory import (
@@ -41,7 +40,7 @@ from gpu_runner.run.directory import CHECKPOINTS
 from gpu_runner.run.recorder import Recorder
 from gpu_runner.run.terminal import RunSummary, distinct
 from gpu_runner.system.price import Spending
-from gpu_runner.text import counted
+from gpu_runner.text import counted, typed
 from gpu_runner.train.loop import State
 from gpu_runner.train.step_position import StepPosition
 from gpu_runner.world import World
@@ -211,7 +210,7 @@ def _next_steps(end: RunEnd, plan: RunPlan, directory: Path) -> list[str]:
     """Return what to do now, a command in each sentence."""
     place, usual = directory.parent, runs_folder()
     same = place.absolute() == usual.absolute()
-    runs = "" if same else f" --runs {shlex.quote(str(place))}"
+    runs = "" if same else f" --runs {short(place)}"
     steps = []
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
@@ -224,7 +223,7 @@ def _next_steps(end: RunEnd, plan: RunPlan, directory: Path) -> list[str]:
     elif isinstance(end.error, Diverged):
         steps.append(_suggest_other_settings(directory))
     else:
-        out = f" --out {shlex.quote(plan.config.out)}" if plan.config.out else ""
+        out = f" --out {short(Path(plan.config.out))}" if plan.config.out else ""
         steps.append(f"To resume: {program()} resume {_typed(directory)}{out}{runs}")
     served = find(place)
     shown = served.run(directory.name) if served else f"{program()} serve{runs}"
@@ -248,7 +247,7 @@ def _on_disk(end: RunEnd, directory: Path) -> list[str]:
         return []
     sizes = [f"the model {format_bytes(_size(end.model))}"]
     sizes += [f"{name} {format_bytes(sum(map(_size, places)))}" for name, places in found.items()]
-    places = " ".join(shlex.quote(str(place)) for each in found.values() for place in each)
+    places = " ".join(short(place) for each in found.values() for place in each)
     return [
         f"On disk: {', '.join(sizes)}. Only training it further, blend --last and --ema need more"
         f" than the model; to remove the rest: rm -r -- {places}"
@@ -273,7 +272,7 @@ def _name_better(one: Standing, directory: Path, runs: str) -> str:
 
 def _typed(run: Path) -> str:
     """Spell a run for a shell: by its name, or by its path where its name would be an option."""
-    return shlex.quote(str(run.absolute()) if run.name.startswith("-") else run.name)
+    return short(run) if run.name.startswith("-") else typed(run.name)
 
 
 def _suggest_other_settings(directory: Path) -> str:
@@ -281,7 +280,7 @@ def _suggest_other_settings(directory: Path) -> str:
     saved = finished(directory / CHECKPOINTS)
     if not saved:
         return "Resumed, it would diverge again: start a new run with other settings."
-    model = shlex.quote(str(saved[-1]))
+    model = short(saved[-1])
     return (
         "Resumed, it would diverge again. To continue from its last checkpoint with other settings:"
         f" {program()} train --model {model} --data … --lr …"

@@ -3,7 +3,8 @@
 Its own package, `lm-eval`, reads the tasks, asks and scores, so that a number is the harness's own.
 Added here is what it leaves out: the same rows before and after, with the interval of the change (a
 paired bootstrap), and whether what was generated stops, by an end token or a stop text of its task
-before `max_gen_toks`. Nothing is fetched. A suite's templates and functions are Python that runs.
+before `max_gen_toks`. Nothing is fetched. A suite comes from anywhere: its templates run in Jinja's
+sandbox, its own Python and files outside its folder only for who trusts them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +34,7 @@ from gpu_runner.installed import short
 from gpu_runner.log.questions import THETA_0
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model.load import find, load, load_tokenizer, read_config
+from gpu_runner.plain import read_whole
 from gpu_runner.run.run_models import load_initial, load_trained, model_place, model_title
 from gpu_runner.text import counted, printable, sentence, with_interval
 from gpu_runner.train.evaluate import end_tokens
@@ -41,6 +45,12 @@ STOPS: Final = "stops"
 """The metric that is added to tasks that generate."""
 _FILES: Final = ("json", "csv", "parquet", "text", "arrow")
 """What `dataset_path` may be for local files."""
+_RUNS_CODE: Final = ("custom_generate", "trust_remote_code")
+"""Keys by which transformers or datasets run files; others name a `!function`."""
+_PATHS: Final = ("include", "dataset_path", "data_files", "data_dir")
+_MOST_NAMED: Final = 5
+MOST_TASK_BYTES: Final = 4 * 2**20
+"""Of a file of tasks that nobody vouches for."""
 _BROKEN: Final = 300
 """Characters of a library's error that are shown."""
 
@@ -52,12 +62,14 @@ class EvalOptions:
     limit        rows of each task, from its first; None: all
     batch_size   rows that are read together
     chat         whether prompts become messages of the model's chat template
+    trusted      whether the suite's own Python runs
     """
 
     suite: Path
     limit: int | None = None
     batch_size: int = 8
     chat: bool = False
+    trusted: bool = False
 
     def check(self) -> None:
         """Raise `UsageError` for a value out of bounds."""
@@ -221,7 +233,7 @@ def judge(
         models, notes = dict[str, Mapping[str, TaskScores]](), list[str]()
         with contextlib.chdir(suite):  # where tasks name their files from
             report("reading the suite")
-            names = _check_tasks(suite)
+            names = _check_tasks(suite, trusted=options.trusted)
             for one in asked:
                 report(f"loading {one.name}")
                 try:
@@ -249,23 +261,36 @@ def _import_harness() -> str:
     """Return the version of the harness. Raises `NotReady` with what installs it."""
     try:
         import lm_eval.models.huggingface
+        import lm_eval.utils
     except ImportError as error:
         raise NotReady(
             f"eval needs lm-eval, EleutherAI's harness, which is not installed ({error}):"
             f" {short(Path(sys.executable))} -m pip install 'lm-eval>=0.4.13'"
         ) from None
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    plain = lm_eval.utils.env  # in which a template reaches the whole of Python
+    lm_eval.utils.env = sandboxed = ImmutableSandboxedEnvironment(
+        undefined=plain.undefined, keep_trailing_newline=plain.keep_trailing_newline
+    )
+    sandboxed.filters.update(plain.filters)
     return str(lm_eval.__version__)
 
 
-def _check_tasks(suite: Path) -> list[str]:
+def _check_tasks(suite: Path, *, trusted: bool) -> list[str]:
     """Return the tasks of a suite, each of which has rows. Raises `DataError`."""
     from lm_eval.tasks import TaskManager
     from lm_eval.tasks._yaml_loader import load_yaml
 
     for file in sorted(suite.glob("**/*.yaml")):
         with _telling(str(file.relative_to(suite))):  # the harness passes over a broken file
+            found = [] if trusted else list(dict.fromkeys(_foreign_parts(file, suite, set())))
             load_yaml(file, resolve_func=False)
+            if found:
+                named = ", ".join(found[:_MOST_NAMED]) + ", …" * (len(found) > _MOST_NAMED)
+                raise DataError(
+                    f"{file.relative_to(suite)} brings {named}, which is not run or read. Take it"
+                    " out, or read it, and give --trust-remote-code if you trust it."
+                )
     manager = TaskManager(include_path=str(suite), include_defaults=False)
     names: list[str] = list(manager.all_subtasks)
     if not names:
@@ -278,6 +303,46 @@ def _check_tasks(suite: Path) -> list[str]:
         if not rows:
             raise DataError(f"task {name} has no rows: give its data_files some.")
     return names
+
+
+def _foreign_parts(file: Path, suite: Path, read: set[Path]) -> Iterator[str]:
+    """Yield what of a file of tasks, and of those that it includes, is Python or lies outside."""
+    from lm_eval.tasks._yaml_loader import yaml  # the harness's own
+
+    read.add(file)
+    text = read_whole(file, MOST_TASK_BYTES)
+    waiting, visited = [yaml.compose(text, Loader=yaml.SafeLoader)], set[int]()
+    while waiting:
+        node = waiting.pop(0)
+        if id(node) in visited:  # an alias
+            continue
+        visited.add(id(node))
+        if node.tag == "!function" or ":python/" in node.tag:
+            yield f"Python of its own ({node.tag.rpartition(':')[2]} {node.value})"
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                waiting += [key, value]
+                if key.value in _RUNS_CODE:
+                    yield f"Python of its own ({key.value})"
+                elif key.value in _PATHS:
+                    yield from _foreign_paths(key.value, value, file, suite, read)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _foreign_paths(key: str, value: Any, file: Path, suite: Path, read: set[Path]) -> Iterator[str]:
+    """Yield those paths under a key that lead out of the suite, and what is included by others."""
+    nodes, start = [value], file.parent if key == "include" else suite
+    while nodes:
+        node = nodes.pop(0)
+        if isinstance(node.value, list):  # a list, or files by split
+            nodes += [part[1] if isinstance(part, tuple) else part for part in node.value]
+            continue
+        path = (start / node.value).resolve()
+        if not path.is_relative_to(suite):
+            yield f"{key}: {node.value}, outside of its folder"
+        elif key == "include" and path not in read and path.is_file():
+            yield from _foreign_parts(path, suite, read)
 
 
 @contextlib.contextmanager
@@ -300,7 +365,8 @@ def _check_sources(name: str, task: Mapping[str, Any]) -> None:
     if "class" in task or task.get("custom_dataset"):
         return  # Python reads its rows
     place = str(task.get("dataset_path"))
-    if place not in _FILES and not Path(place).is_dir():
+    reader = place.isidentifier() and find_spec(f"datasets.packaged_modules.{place}")
+    if place not in _FILES and (reader or not Path(place).is_dir()):  # one of them reads pickles
         raise DataError(
             f"task {name} reads the data set {place} of the hub, and a suite is read offline: save"
             " its rows as a file, and give dataset_path: json, dataset_kwargs: data_files: FILE."

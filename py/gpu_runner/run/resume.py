@@ -9,7 +9,6 @@ schedule of a run of that length.
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,7 @@ from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.bounds import check_config
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, RunnerError, UsageError, everyones
+from gpu_runner.installed import short
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.memory.tracing import predict_by_tracing
@@ -162,7 +162,7 @@ def _read_settings(directory: Path, options: ResumeOptions) -> tuple[TrainConfig
     note = (
         f"The record of this run names {record.out} for the trained model, and a record can come"
         " from anywhere: the model is written into the run's own folder. To write it there, stop"
-        f" and resume with --out {shlex.quote(record.out)}."
+        f" and resume with --out {short(Path(record.out))}."
     )
     return config, [note]
 
@@ -211,7 +211,7 @@ def _check_found(directory: Path, found: _Found, options: ResumeOptions) -> None
             raise CheckpointError(
                 f"{directory.name} is finished and has no checkpoint of its last step"
                 " (keep_state = false, --save-every 0, or it was removed): it cannot be trained"
-                f" further. Its model can: train --model {directory / 'model'} …"
+                f" further. Its model can: train --model {short(directory / 'model')} …"
             )
     if options.steps is not None and options.steps <= found.state.step:
         raise UsageError(
@@ -261,7 +261,7 @@ def _compare_origins(run: PreparedRun, found: _Found, options: ResumeOptions) ->
         text = (
             f"{', '.join(seen.kinds)} in {run.directory / CONFIG_NAME}: the checkpoint's optimizer"
             " states are of another kind. Change it back, or start a new run from its weights:"
-            f" train --model {found.path} …"
+            f" train --model {short(found.path)} …"
         )
         raise everyones(CheckpointError(text))
     if seen.refused and not options.accept_changes:

@@ -31,6 +31,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from gpu_runner.errors import ModelLoadError, UsageError, everyones
 from gpu_runner.optim.optimizer import StepOptimizer
+from gpu_runner.text import typed
 from gpu_runner.world import local
 from unfrozen.parameter_groups import match_names, nearest_patterns
 
@@ -127,7 +128,8 @@ def _message(wrong: list[str], of: int) -> str:
     return (
         f"{len(wrong)} of {of} weights get no gradient: {', '.join(wrong[:MOST_NAMED])}{more}. They"
         " would be saved as they are, whatever is trained around them. If this model does not"
-        f" train them, give --allow-untrained {_pattern(wrong)}; if it should, please report it."
+        f" train them, give --allow-untrained {typed(_pattern(wrong))}; if it should, please report"
+        " it."
     )
 
 

@@ -30,6 +30,7 @@ from gpu_runner.errors import CheckpointError
 from gpu_runner.model.load import WEIGHTS as MODEL_FILES
 from gpu_runner.model.load import Source
 from gpu_runner.plain import read_whole
+from gpu_runner.text import typed
 from gpu_runner.world import World, local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 from unfrozen.parameter_groups import layer_of
@@ -212,7 +213,7 @@ def _revision(run_dir: Path) -> str | None:
 
 def _download(source: Source, run_dir: Path) -> str:
     revision = _revision(run_dir) if source.kind == "hub" else None
-    return f": hf download {source.place} --revision {revision}" if revision else ""
+    return f": hf download {typed(source.place)} --revision {revision}" if revision else ""
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

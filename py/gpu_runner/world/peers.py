@@ -29,6 +29,7 @@ from typing import Any, Final
 import psutil
 
 from gpu_runner.errors import ExitCode
+from gpu_runner.text import printable
 
 TICK_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 5.0
@@ -80,8 +81,8 @@ def report(reason: str) -> None:
     """Print why this process ends, once for each machine."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(
-            f"Error: another process of this run has ended: {reason}. Resume from the last"
-            " checkpoint.",
+            f"Error: another process of this run has ended: {printable(reason)}. Resume from the"
+            " last checkpoint.",
             file=sys.stderr,
         )
 

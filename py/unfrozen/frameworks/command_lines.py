@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from shlex import quote
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
@@ -15,6 +15,7 @@ from unfrozen.job.lora import EXPERTS, layer_of_kind, targets, whole_targets
 from unfrozen.model.config import is_expert_stack
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.planner.runner import RENDEZVOUS
+from unfrozen.shell import typed
 
 FIRST_HOST: Final = "FIRST_HOST"
 """A placeholder for the name of one machine that the others can reach."""
@@ -186,23 +187,35 @@ _CHAT: Final = {
 """LLaMA-Factory's name for rows of messages (`data/README.md`)."""
 
 
-def data_words(framework: str, data: str) -> dict[str, str]:
-    """Return what to write for the DATA of a framework's command: a file is loaded by its ending,
-    anything else by its name.
+_IN_YAML: Final = ("axolotl", "llama-factory")
+_YAML_WORDS: Final = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
+
+
+def known_words(framework: str, model: str, data: str) -> dict[str, str]:
+    """Return what to write for the MODEL and the DATA of a framework's command, quoted as the shell
+    or its file of settings reads it: a file is loaded by its ending, anything else by its name.
     """
+    quote = _quote if framework in _IN_YAML else typed
+    found = {"MODEL": quote(model), "FILE.jsonl": typed(data)}
     builder = _BUILDERS.get(data[data.rfind(".") :].lower())
     if builder is None:
-        return {"DATA": quote(data)}
+        return found | {"DATA": quote(data)}
     name = json.dumps(data)
     if framework == "axolotl":
-        return {"path: DATA": f"path: {name}, ds_type: {builder}"}
+        return found | {"path: DATA": f"path: {name}, ds_type: {builder}"}
     if framework == "unsloth":
-        return {"--dataset DATA": f"--local-dataset {quote(data)}"}
+        return found | {"--dataset DATA": f"--local-dataset {typed(data)}"}
     if framework == "llama-factory":
         listed = json.dumps({"data": {"file_name": data, **_CHAT}}, indent=2)
         first = "cat > llama_factory.yaml"
         both = {"dataset: DATA": "dataset: data\ndataset_dir: ."}
-        return both | {first: written("dataset_info.json", listed) + first}
+        return found | both | {first: written("dataset_info.json", listed) + first}
     mixture = written("data.yaml", f"datasets:\n- path: {builder}\n  data_files: {name}")
     launch = "accelerate launch"
-    return {"--dataset_name DATA": "--config data.yaml", launch: mixture + launch}
+    return found | {"--dataset_name DATA": "--config data.yaml", launch: mixture + launch}
+
+
+def _quote(word: str) -> str:
+    """Return a word of YAML, in quotes where it could be read as anything else."""
+    plain = re.fullmatch(r"[A-Za-z][\w./-]*", word, re.ASCII) and word.lower() not in _YAML_WORDS
+    return word if plain else json.dumps(word)

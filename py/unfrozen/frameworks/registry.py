@@ -31,9 +31,10 @@ class Framework:
         """Return the command below a comment: its version, and the words to fill in, but those that
         are `known`.
         """
-        text = self.write(job)
-        for word, value in (known or {}).items():
-            text = _standing(word).sub(value.replace("\\", r"\\"), text)
+        text, words = self.write(job), known or {}
+        if words:  # at once: what is filled in holds no word
+            one_of = "|".join(_standing(word).pattern for word in sorted(words, key=len)[::-1])
+            text = re.sub(one_of, lambda word: words[word[0]], text)
         found = [f"{word}: {what}" for word, what in FILLED_IN.items() if _stands(word, text)]
         notes = [f"{self.label}{self.version and f' ({self.version})'}", "; ".join(found)]
         return "\n".join([*(f"# {note}" for note in notes if note), text])

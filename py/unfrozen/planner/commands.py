@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from shlex import quote
 from typing import Any, Final
 
 from unfrozen.job import Job
@@ -25,6 +24,7 @@ from unfrozen.planner.runner import (
     runner_defaults,
 )
 from unfrozen.planner.state import State, as_text, job_json, text_of
+from unfrozen.shell import typed
 from unfrozen.units import format_size
 
 
@@ -52,7 +52,7 @@ _LOSS_NAMES: Final = {"logits_fp32": "full"}
 
 
 def _model(state: State) -> str:
-    return "PATH" if text_of(state, "config") else quote(text_of(state, "model"))
+    return "PATH" if text_of(state, "config") else typed(text_of(state, "model"))
 
 
 def typed_command(run: Job, found: Launch, model: str) -> str:

@@ -12,10 +12,9 @@ import math
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from shlex import quote
 from typing import Final
 
-from unfrozen.frameworks.command_lines import data_words
+from unfrozen.frameworks.command_lines import known_words
 from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
 from unfrozen.frameworks.tables import mesh
 from unfrozen.hardware import usual_price
@@ -148,8 +147,7 @@ class PlannedRun:
         if not self.framework:
             return ""
         model, data = self.question.names
-        known = {"MODEL": quote(model), "FILE.jsonl": quote(data)}
-        known |= data_words(self.framework, data)
+        known = known_words(self.framework, model, data)
         if self.steps:
             known["STEPS"] = str(self.steps)
         text = FRAMEWORKS[self.framework].command(self.job, known)

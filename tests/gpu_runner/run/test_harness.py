@@ -198,6 +198,72 @@ def test_a_bad_suite_is_refused(change: Callable[[Path], object], why: str, tmp_
         judged(damaged(change)(tmp_path), ModelName("demo"))
 
 
+OWNED = "import pathlib\npathlib.Path('owned').touch()\ndef text(doc): return doc['question']\n"
+
+
+def with_python(text: str) -> Callable[[Path], object]:
+    """Adds a line to the task, and the Python that it may name."""
+
+    def change(suite: Path) -> None:
+        (suite / "own.py").write_text(OWNED)
+        (suite.parent / "own.py").write_text(OWNED)
+        (suite.parent / "outside.yaml").write_text("doc_to_text: !function own.text\n")
+        (suite.parent / "rows.jsonl").write_text((suite / "rows.jsonl").read_text())
+        (suite / "part").write_text("doc_to_text: !function own.text\n")
+        task = json.loads((suite / "written.yaml").read_text())
+        task.pop(text.partition(":")[0], None)
+        lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in task.items())
+        (suite / "written.yaml").write_text(f"{lines}{text}\n")
+
+    return change
+
+
+GENERATE = '{"until": [], "custom_generate": "./own", "trust_remote_code": true}'
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("doc_to_text: !function own.text", r"Python of its own \(!function own\.text\), which is"),
+        ("class: !function own.Task", r"Python of its own \(!function own\.Task\)"),
+        ("x: &a [!function own.text, *a]", r"!function own\.text"),
+        ("include: part", r"written\.yaml brings Python of its own \(!function own\.text\)"),
+        ("include: [../outside.yaml]", r"include: \.\./outside\.yaml, outside of its folder"),
+        (f"generation_kwargs: {GENERATE}", r"own \(custom_generate\).*own \(trust_remote_code\)"),
+        ('dataset_kwargs: {"data_files": {"train": ["../rows.jsonl"]}}', "data_files: .*outside"),
+        ("x: !!python/object/apply:os.system [touch owned]", "python/object/apply:os.system"),
+        (
+            """doc_to_text: "{{ cycler.__init__.__globals__.os.mkdir('owned') }}\"""",
+            "task written cannot be read: .*unsafe",
+        ),
+    ],
+)
+def test_a_suite_runs_no_code_and_leads_nowhere_unasked(
+    line: str, why: str, tmp_path: Path
+) -> None:
+    suite = damaged(with_python(line))(tmp_path)
+    with pytest.raises(DataError, match=why):
+        judged(suite, ModelName("demo"))
+    assert not (suite / "owned").exists()
+
+
+def test_what_is_no_file_of_tasks_is_not_waited_for(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path / "suite", {"written": TASKS["written"]}, ROWS)
+    os.mkfifo(suite / "pipe.yaml")
+    with pytest.raises(DataError, match=r"pipe\.yaml cannot be read: .*it is a pipe"):
+        judged(suite, ModelName("demo"))
+    (suite / "pipe.yaml").unlink()
+    (suite / "deep.yaml").write_text("task: " + "[" * 100_000)
+    with pytest.raises(DataError, match=r"deep\.yaml cannot be read"):
+        judged(suite, ModelName("demo"))
+
+
+def test_who_trusts_a_suite_has_its_code_run(tmp_path: Path) -> None:
+    suite = damaged(with_python("doc_to_text: !function own.text"))(tmp_path)
+    assert judged(suite, ModelName("demo"), trusted=True, limit=1).models["demo"]["written"].rows
+    assert (suite / "owned").exists()
+
+
 def test_a_tokenizer_without_an_end_is_refused(suite: Path, tmp_path: Path) -> None:
     place = Path(shutil.copytree(demo.model_dir(), tmp_path / "endless"))
     settings = json.loads((place / "tokenizer_config.json").read_text())

@@ -3,7 +3,7 @@
 import { linkCharts } from "./chart.js";
 import { checkbox, make, put, textButton } from "../../figures/tools.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
-import { spellCommand } from "../command-line.js";
+import { quoteForShell, spellCommand } from "../command-line.js";
 import { canBlend, isData, isImported, otherName, otherSeries } from "../fold.js";
 import { formatTime } from "../../figures/number.js";
 import { makeCharts } from "./charts.js";
@@ -102,7 +102,7 @@ export function drawControl(parts, view, allowed) {
 }
 
 function blendCommandView({ run }) {
-  return h("span", null, "To win back what it lost, type ", h("code", null, spellCommand(`unfrozen blend ${run}`)));
+  return h("span", null, "To win back what it lost, type ", h("code", null, spellCommand(`unfrozen blend ${quoteForShell(run)}`)));
 }
 
 /**
