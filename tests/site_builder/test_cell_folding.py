@@ -94,3 +94,31 @@ def test_a_figure_with_two_cells_stops_the_build(tmp_path: Path) -> None:
     (tmp_path / "01-one.md").write_text(f"# One\n\n::: figure sum\n\n{cells}\n\nA sum.\n:::\n")
     with pytest.raises(SiteError, match="the output of one cell"):
         render_chapters(tmp_path)
+
+
+CELL = '```python cell id=sum run="Add"\n1\n```'
+FACTS = "```python facts\nsizes = [7e9, 8e9]\n```"
+SLIDER = "::: slider N in sizes from 7e9 as count: Parameters"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            f"::: figure a\n\n:::: figure b\n\n{CELL}\n\nB.\n::::\n\nA.\n:::",
+            "md:5: a figure stands",
+        ),
+        (f"::: figure a\n\n{CELL}\n\n:::: figure b\n\nB.\n::::\n:::", "md:9: a figure stands"),
+        (f"::: figure a\n\n{CELL}\n\nA.\n\n::: figure b\n\nB.\n:::\n", "md:11: a figure stands"),
+        (f"{FACTS}\n\n{SLIDER}\n\n{SLIDER}\n\nA.\n:::\n:::", "md:9: a slider stands"),
+        ("::: figure a\n\n```python cells\n1\n```\n\nA.\n:::", "md:5: .*'python cells'"),
+    ],
+    ids=["around", "beside a cell", "not ended", "slider", "no cell"],
+)
+def test_a_misplaced_block_stops_the_build_with_its_line(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    (tmp_path / "references.toml").write_text("")
+    (tmp_path / "01-one.md").write_text(f"# One\n\n{text}\n")
+    with pytest.raises(SiteError, match=problem):
+        render_chapters(tmp_path)

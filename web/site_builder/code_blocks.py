@@ -123,11 +123,15 @@ class CellOptions:
     guess: str = ""
     show: str = ""
 
+    @staticmethod
+    def names(info: str) -> bool:
+        """Whether an info string is that of a live cell."""
+        return info.split(None, 2)[:2] == ["python", "cell"]
+
     @classmethod
     def parse(cls, info: str, where: str) -> CellOptions | None:
         """Read an info string; None for another kind of block, SiteError for a wrong one."""
-        words = info.split(None, 2)
-        if words[:2] != ["python", "cell"]:
+        if not cls.names(info):
             return None
         try:
             given = dict(pair.split("=", 1) for pair in shlex.split(info)[2:])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Final
 
@@ -123,6 +123,10 @@ class ChapterRenderer:
     def slider_open(self, token: Token) -> str:
         """The start of a slider block, see site_builder.expressions."""
         info = token.info.strip().removeprefix("slider")
+        if self.slider:
+            raise SiteError(
+                self.where(token), "a slider stands in another: end that with ::: first"
+            )
         self.slider = SliderBlock.parse(info, self.expressions, self.where(token))
         return "<prose-slider>\n"
 
@@ -175,8 +179,9 @@ def make_parser(renderer: ChapterRenderer) -> MarkdownIt:
         parser.use(container_plugin, name)
     for rule in (_expression, _citation, _note):
         parser.inline.ruler.before("link", rule.__name__, rule)
-    for turn in (_lines, _notes_last, _figure_links, _captions, _cells_in_figures, _alignment):
+    for turn in (_lines, _notes_last, _figure_links, _captions, _alignment):
         parser.core.ruler.push(turn.__name__, turn)
+    parser.core.ruler.push("cells", lambda state: _cells_in_figures(state, renderer.where))
     for name, render in {
         "expression": renderer.expression,
         "citation": renderer.citation,
@@ -339,27 +344,28 @@ def _captions(state: StateCore) -> None:
         paragraph[0].content = "".join(name)
 
 
-def _cells_in_figures(state: StateCore) -> None:
+def _cells_in_figures(state: StateCore, where: Callable[[Token], str]) -> None:
     """Put a figure that shows the output of a cell into the cell, before its code.
 
     figure( cell, caption )  ─▶  cell( figure( output, caption ), code )
     """
     tokens: list[Token] = []
-    start = 0
+    start = -1
     for token in state.tokens:
         if token.type == "container_figure_open":
+            if start >= 0:
+                raise SiteError(where(token), "a figure stands in another: end that with ::: first")
             start = len(tokens)
         tokens.append(token)
         if token.type != "container_figure_close":
             continue
-        cells = (i for i in range(start, len(tokens)) if tokens[i].info.startswith("python cell"))
-        if (place := next(cells, None)) is None:
-            continue
-        fence = tokens[place]
-        tokens[place] = Token("cell_output", "", 0)
-        opened = Token("cell_open", "", 0, info=fence.info, content=fence.content, map=fence.map)
-        tokens.insert(start, opened)
-        tokens.append(Token("cell_close", "", 0))
+        cells = (i for i in range(start, len(tokens)) if CellOptions.names(tokens[i].info))
+        if (place := next(cells, None)) is not None:
+            fence = tokens[place]
+            tokens[place] = Token("cell_output", "", 0)
+            tokens.insert(start, replace(fence, type="cell_open", tag=""))
+            tokens.append(Token("cell_close", "", 0))
+        start = -1
     state.tokens = tokens
 
 

@@ -22,6 +22,7 @@ from gpu_runner.machine.selftest import gradients, optimizers, run_check, steps,
 from gpu_runner.machine.selftest.check import Check, DemoModel, Figure, Skipped, demo_config
 from gpu_runner.plan.compile_choice import Choice
 from gpu_runner.plan.plan import make_plan
+from own_optimizers import OWN
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,7 @@ def test_a_wrong_attention_kernel_is_found(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adamw", "sgd", "adafactor", "muon"])
+@pytest.mark.parametrize("name", OWN)
 def test_a_wrong_optimizer_is_found(
     name: str, demo: DemoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

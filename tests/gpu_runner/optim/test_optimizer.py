@@ -6,6 +6,7 @@ import torch
 import tiny_llama
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.rounding import Rounding
+from own_optimizers import OWN
 
 
 def with_gradients(scale: float) -> torch.nn.Module:
@@ -147,7 +148,7 @@ def test_the_moving_average_follows_the_weights_but_for_skipped_steps(width: tor
         torch.testing.assert_close(found[parameter.data_ptr()], average, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd", "muon"])
+@pytest.mark.parametrize("name", OWN)
 def test_a_moving_average_changes_no_update(name: Any) -> None:
     results = []
     for ema in (None, 0.9):

@@ -12,6 +12,7 @@ from gpu_runner.errors import UsageError
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerInBackward
+from own_optimizers import OWN
 
 ROWS = [Example(tuple(range(1, n)), (False, *[True] * (n - 2))) for n in (20, 33)]
 CPU = torch.device("cpu")
@@ -105,7 +106,7 @@ def test_it_stands_for_the_optimizer_it_moves_weights_with() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd", "muon"])
+@pytest.mark.parametrize("name", OWN)
 def test_twice_the_weights_take_twice_the_work(name: Any) -> None:
     def work(tensors: int) -> int:
         model = torch.nn.Module()

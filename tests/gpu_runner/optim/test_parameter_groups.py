@@ -14,6 +14,7 @@ from gpu_runner.errors import UsageError
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import LIBRARIES
 from gpu_runner.optim.optimizer import OptimizerInBackward, describe_factors, factors
+from own_optimizers import OWN
 from unfrozen.parameter_groups import lr_multipliers
 
 UNTIED = {"tie_word_embeddings": False}
@@ -48,7 +49,7 @@ def moved(name: Any, rate: float, **choice: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("adamw", "sgd", "adafactor", "muon"),
+        *OWN,
         pytest.param("adamw8bit", marks=[needs_library, pytest.mark.slow, pytest.mark.matrix]),
     ],
 )

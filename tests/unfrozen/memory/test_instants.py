@@ -15,6 +15,7 @@ from unfrozen.errors import PlanError
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
+from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Instants, instants, peak
 from unfrozen.model.catalogue import CATALOGUE
@@ -121,7 +122,7 @@ recipes = st.fixed_dictionaries(
     {
         "params": st.sampled_from(["fp32", "bf16"]),
         "grads": st.sampled_from(["fp32", "bf16"]),
-        "optimizer": st.sampled_from(["adamw", "sgd", "sgd_momentum", "adafactor", "lion"]),
+        "optimizer": st.sampled_from([*OPTIMIZERS]),
         "step": st.sampled_from(["fused", "foreach", "for_loop"]),
         "micro_batch": st.integers(1, 64),
         "seq_len": st.integers(1, 100_000),

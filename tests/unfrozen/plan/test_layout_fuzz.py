@@ -13,6 +13,7 @@ from unfrozen.answer import answer
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import SCHEDULES, SHARDINGS
+from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.memory.explain import explain
 from unfrozen.memory.instants import Step
 from unfrozen.model.catalogue import CATALOGUE
@@ -44,7 +45,7 @@ recipes = st.fixed_dictionaries(
         "params": st.sampled_from(["fp32", "bf16"]),
         "seq_len": st.sampled_from([16, 1024]),
         "method": st.sampled_from(["full", "lora"]),
-        "optimizer": st.sampled_from(["adamw", "muon", "adafactor"]),
+        "optimizer": st.sampled_from([*OPTIMIZERS]),
         "activation_offload": st.booleans(),
     },
 )

@@ -14,6 +14,7 @@ from unfrozen.answer import answer
 from unfrozen.errors import PlanError
 from unfrozen.job import read_model
 from unfrozen.job.framework_defaults import FRAMEWORKS
+from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.memory.explain import explain
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
@@ -50,7 +51,7 @@ KEYS = {
 RECIPES: dict[str, st.SearchStrategy[Any]] = {
     "method": st.sampled_from(["full", "lora", "qlora"]),
     "params": st.sampled_from(["fp32", "bf16", "fp16"]),
-    "optimizer": st.sampled_from(["adamw", "sgd", "adafactor", "lion", "muon", "galore", "apollo"]),
+    "optimizer": st.sampled_from([*OPTIMIZERS]),
     "moments": st.sampled_from(["fp32", "bf16", "int8", None]),
     "master": st.sampled_from([None, "fp32"]),
     "attention": st.sampled_from(["flash", "sdpa", "sdpa_masked", "eager"]),

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpu_runner.config.bounds import Optimizer as Name
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import UsageError
 from gpu_runner.machine.selftest.check import (
@@ -35,6 +34,7 @@ from gpu_runner.optim.muon import COEFFICIENTS, MOMENTUM
 from gpu_runner.optim.rounding import Rounding
 from gpu_runner.optim.rules import ADAFACTOR_DECAY, ADAFACTOR_LEAST
 from gpu_runner.world import World
+from unfrozen.job.optimizers import RUNNER_OPTIMIZERS, RunnerOptimizerName
 
 Array = NDArray[np.float64]
 LEARNING_RATE, DECAY, CLIP, STEPS = 1e-2, 0.1, 30.0, 4
@@ -42,7 +42,7 @@ SGD_MOMENTUM: Final = 0.9
 EARLY: Final = {"optimizer_in_backward": True}
 OFFLOAD: Final = {"optimizer_offload": True}
 SMALL_STEPS: Final = 20  # each too small for bf16 weights to show
-BOUNDS: Final[dict[Name, float]] = {"adamw": 1e-4, "sgd": 1e-4, "adafactor": 1e-4, "muon": 2**-4}
+BOUND, MUON_BOUND = 1e-4, 2**-4
 """Of the largest change of a weight: weights near 1 are rounded by 2⁻²⁴ and change by some 10⁻²;
 Muon's five steps are in bf16, each of 2⁻⁸, and amplify what is small."""
 
@@ -104,7 +104,7 @@ def muon(w: Array, g: Array, state: dict[str, Any], decay: float, step: int) -> 
 RULES: Final = {"adamw": adamw, "sgd": sgd, "adafactor": adafactor, "muon": muon}
 
 
-def _optimizer(name: Name, demo: DemoModel) -> Figure:
+def _optimizer(name: RunnerOptimizerName, demo: DemoModel) -> Figure:
     model = tiny_model("llama", demo.device)
     optimizer = optim.build(
         model,
@@ -128,7 +128,10 @@ def _optimizer(name: Name, demo: DemoModel) -> Figure:
     largest = max(float(np.abs(w - s).max()) for w, s in zip(exact, start, strict=True))
     pairs = zip(model.parameters(), exact, strict=True)
     off = max(float(np.abs(p.detach().cpu().double().numpy() - w).max()) for p, w in pairs)
-    return Figure(max(off / largest, _change_by_nan(model, optimizer)), BOUNDS[name])
+    return Figure(
+        max(off / largest, _change_by_nan(model, optimizer)),
+        MUON_BOUND if name == "muon" else BOUND,
+    )
 
 
 def _draw_gradients(model: Any, step: int, size: float = 1.0) -> list[torch.Tensor]:
@@ -215,7 +218,8 @@ def _moved(changes: dict[str, Any], demo: DemoModel) -> Figure:
 OPTIMIZERS: Final = (
     *(
         Check(f"{name} updates weights by its formula", partial(_optimizer, name))
-        for name in BOUNDS
+        for name in RUNNER_OPTIMIZERS
+        if name != "adamw8bit"  # see eight_bit
     ),
     Check.of(eight_bit),
     *(
