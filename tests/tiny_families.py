@@ -9,7 +9,10 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import small_models
+import tiny_llama
 from gpu_runner.model import attention
+from gpu_runner.model.load import class_of
+from gpu_runner.world import freeze_encoders
 from unfrozen.model import ModelConfig
 
 SIZES = {
@@ -74,27 +77,70 @@ def model(family: str, implementation: str = attention.NAME, **changes: object) 
     return made.train()
 
 
-VISION = {
+TOWER = {
     "hidden_size": 32,
-    "intermediate_size": 64,
+    "intermediate_size": 48,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "image_size": 56,
+    "image_size": 28,
     "patch_size": 14,
 }
+GRID = {
+    "depth": 3,  # more layers than the language model has, as encoders have in published ones
+    "num_heads": 4,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "out_hidden_size": 32,
+}
+ROTATED = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+HEADS = {"linear_key_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 2}
+SEEING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "gemma3": ({"sliding_window": 8}, TOWER, {"mm_tokens_per_image": 4}),
+    "qwen3_5": (HEADS | {"linear_value_head_dim": 8, "num_hidden_layers": 4}, GRID, {}),
+    "qwen3_vl": ({}, GRID | {"deepstack_visual_indexes": [0, 1]}, {}),
+    "qwen2_5_vl": ({"rope_parameters": ROTATED}, GRID, {"tie_word_embeddings": True}),
+    "smolvlm": ({"model_type": "llama"}, TOWER | {"num_hidden_layers": 3}, {"scale_factor": 2}),
+    "internvl": (
+        {"model_type": "qwen2"},
+        TOWER | {"image_size": [28, 28], "patch_size": [14, 14]},
+        {"tie_word_embeddings": False},
+    ),
+    "mistral3": ({"model_type": "mistral"}, TOWER | {"model_type": "pixtral"}, {}),
+    "lfm2_vl": (
+        {"full_attn_idxs": [1]},
+        {key: value for key, value in TOWER.items() if key != "image_size"} | {"num_patches": 16},
+        {"projector_hidden_size": 48},
+    ),
+    "llama4": (
+        {"num_local_experts": 2, "intermediate_size_mlp": 48},
+        TOWER
+        | {"vision_output_dim": 40, "projector_input_dim": 40, "projector_output_dim": 40}
+        | {"intermediate_size": 128},
+        {},
+    ),
+}
+"""Of each kind of vision-language model: language model, vision encoder, and both together."""
 
 
-def seeing(**changes: object) -> Any:
-    """A Gemma 3 with a vision encoder, in training mode; `changes` are of its language model."""
+def seeing(family: str = "gemma3", implementation: str = attention.NAME, **changes: object) -> Any:
+    """A model with a vision encoder, in training mode; `changes` are of its language model."""
     attention.register()
-    config = transformers.Gemma3Config(
-        text_config=SIZES | changes, vision_config=VISION, mm_tokens_per_image=4
+    text, vision, both = SEEING[family]
+    config = transformers.AutoConfig.for_model(
+        family, text_config=SIZES | text | changes, vision_config=vision, **both
     )
     torch.manual_seed(0)
-    made: Any = transformers.AutoModelForCausalLM.from_config(
-        config, attn_implementation=attention.NAME
-    )
+    made: Any = class_of(config).from_config(config, attn_implementation=implementation)
+    freeze_encoders(made)
     return made.train()
+
+
+def write_seeing(folder: Path, family: str) -> Path:
+    """A directory with such a model and a tokenizer, as one would download it."""
+    model = seeing(family)
+    model.save_pretrained(folder)
+    tiny_llama.tokenizer(chat=True).save_pretrained(folder)
+    return folder
 
 
 FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)

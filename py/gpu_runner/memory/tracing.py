@@ -21,11 +21,11 @@ from gpu_runner.data.feed import Batch, BatchShape, Targets
 from gpu_runner.memory.prediction import NotPredictable, Prediction, load_or_trace
 from gpu_runner.memory.tracker import TensorTracker
 from gpu_runner.model import blocks
-from gpu_runner.model.load import DTYPES, Source, read_config
+from gpu_runner.model.load import DTYPES, Source, class_of, read_config
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import stepping
-from gpu_runner.world import World
+from gpu_runner.world import World, freeze_encoders
 
 CPU: Final = torch.device("cpu")
 _CHOICES: Final = (
@@ -99,15 +99,14 @@ class _GroupedMatmulInFp32(TorchDispatchMode):
 
 
 def _trace(settings: Any, config: TrainConfig, compute: str, shape: BatchShape) -> Prediction:
-    import transformers  # only here: other modules use `fake_tensors`, and it may be missing
-
     autocast: Any = nullcontext
     if compute != config.params:
         autocast = partial(torch.autocast, "cpu", DTYPES["bf16"])
     with fake_tensors(FakeTensorMode()):
-        model: Any = transformers.AutoModelForCausalLM.from_config(
+        model: Any = class_of(settings).from_config(
             settings, dtype=DTYPES[config.params], trust_remote_code=False
         )
+        freeze_encoders(model)
         model.train()
         blocks.prepare(model, config.checkpointing, compiled=False)
         choice = optim.OptimizerChoice.of(config)

@@ -22,6 +22,7 @@ from torch import Tensor
 from gpu_runner.data.examples import Example
 from gpu_runner.errors import UsageError
 from gpu_runner.text import counted
+from gpu_runner.world import freeze_encoders
 
 MULTIPLES: Final = (64, 8, 1)
 
@@ -102,7 +103,7 @@ def grow_embeddings(model: Any, vocabulary: Vocabulary, *, untrained: bool) -> N
     """Grow the embedding and head of a model; `untrained`: initialize the new rows."""
     if model.get_input_embeddings().weight.shape[0] != vocabulary.rows:
         model.resize_token_embeddings(vocabulary.rows, mean_resizing=False)
-        model.requires_grad_(True)
+        freeze_encoders(model)
     if untrained:
         for tensor in _token_tensors(model):
             _initialize(tensor, vocabulary)

@@ -33,6 +33,7 @@ from gpu_runner.errors import ModelLoadError, is_out_of_memory
 from gpu_runner.model import attention, gguf_file
 from gpu_runner.system import foreign
 from gpu_runner.system.foreign import ForeignCodeError
+from gpu_runner.world import freeze_encoders
 from gpu_runner.world.sharded_files import WEIGHTS as SHARDS
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
@@ -81,6 +82,15 @@ DTYPES: Final[dict[str, torch.dtype]] = {
     "fp16": torch.float16,
 }
 TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files of a tokenizer
+OLD_TEMPLATE: Final = "chat_template.json"
+"""Where processors had their template before transformers 5; tokenizers do not read it."""
+PROCESSORS: Final = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    OLD_TEMPLATE,
+)
+"""Files of what prepares pictures and sounds: saved as they were, beside the tokenizer."""
 WEIGHTS: Final = (  # in the order in which transformers looks for them
     "model.safetensors",
     "model.safetensors.index.json",
@@ -300,10 +310,27 @@ def load_tokenizer(source: Source) -> Any:
     if source.kind == "directory" and not source.trusted and settings.exists():
         refuse_custom_code(source.name, settings.name, read_json(settings))
     with _reading(source, "tokenizer"):
-        found = AutoTokenizer.from_pretrained(source.place, **source.arguments)
+        found: Any = AutoTokenizer.from_pretrained(source.place, **source.arguments)
         if source.kind == "gguf":
-            _forget_added(found, int(read_config(source)[0].vocab_size))
-        return found
+            _forget_added(found, vocabulary_of(read_config(source)[0]))
+            return found
+        files = {name: file_of(source, name) for name in PROCESSORS}
+        found.processor_files = {name: file.read_bytes() for name, file in files.items() if file}
+    if found.chat_template is None and (file := files[OLD_TEMPLATE]) is not None:
+        found.chat_template = read_json(file).get("chat_template")
+    return found
+
+
+def file_of(source: Source, name: str) -> Path | None:
+    """Return a file of a model, downloaded from the hub once for all processes of a machine."""
+    if source.kind == "hub":
+        from transformers.utils.hub import cached_file
+
+        with readable_errors(source, name):
+            found = cached_file(source.place, name, _raise_exceptions_for_missing_entries=False)
+        return None if found is None else Path(found)
+    path = Path(source.place) / name
+    return path if path.is_file() else None
 
 
 def _forget_added(tokenizer: Any, rows: int) -> None:
@@ -348,16 +375,15 @@ def load(
     `ModelLoadError` for weights that are missing, unexpected or of another shape, a tokenizer with
     more tokens than the embedding has rows, and an unexpected number of parameters.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.utils.quantization_config import Mxfp4Config
 
     config, shape = read_config(source)
-    check_vocabulary(source.name, len(tokenizer) - added, config.vocab_size)
+    check_vocabulary(source.name, len(tokenizer) - added, vocabulary_of(config))
     known = attention.arguments_for(shape) | ({"config": config} if source.gguf_file else {})
     if is_packed(source, config):
         known["quantization_config"] = Mxfp4Config(dequantize=True)
     with _reading(source, "weights"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = class_of(config).from_pretrained(
             source.place,
             **known,
             dtype=DTYPES[params],
@@ -371,9 +397,39 @@ def load(
     _unquantize(source, model)
     if not source.trusted:
         forget_custom_code(model.config)
-    model.to(device).requires_grad_(True).train()
+    freeze_encoders(model)
+    model.to(device).train()
     check_count(source.name, model, shape)
     return model
+
+
+def class_of(config: Any) -> Any:
+    """Return the class of transformers that loads the whole of a model, vision encoder included.
+
+    A file that names another class of its architectures, as that of a language model alone does,
+    is loaded by that one's.
+    """
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+    )
+    from transformers.modeling_outputs import MoeCausalLMOutputWithPast
+
+    kind = type(config)
+    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForCausalLM
+    if config.model_type == "llama4":  # transformers 5.24 reads it, and no output has it
+        MoeCausalLMOutputWithPast.image_outputs = None
+    named = (config.architectures or [""])[0]
+    alone = kind in MODEL_FOR_CAUSAL_LM_MAPPING and named.endswith("ForCausalLM")
+    return AutoModelForCausalLM if alone else AutoModelForImageTextToText
+
+
+def vocabulary_of(config: Any) -> int:
+    """Return how many rows the embedding of tokens has."""
+    return int(config.get_text_config().vocab_size)
 
 
 def _unquantize(source: Source, model: Any) -> None:

@@ -22,7 +22,14 @@ INDEX: Final = "model.safetensors.index.json"
 def save(model: Any, tokenizer: Any, directory: Path) -> None:
     """Write a model that is whole, as transformers does, and its tokenizer."""
     model.save_pretrained(directory)
+    save_tokenizer(tokenizer, directory)
+
+
+def save_tokenizer(tokenizer: Any, directory: Path) -> None:
+    """Write a tokenizer, and the files of the processor that it came with."""
     tokenizer.save_pretrained(directory)
+    for name, content in getattr(tokenizer, "processor_files", {}).items():
+        (directory / name).write_bytes(content)
 
 
 def save_around(
@@ -38,7 +45,7 @@ def save_around(
     model.config.save_pretrained(directory)
     if model.can_generate():
         model.generation_config.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    save_tokenizer(tokenizer, directory)
 
 
 def save_weights(

@@ -35,14 +35,17 @@ from gpu_runner.model.load import (
     check_count,
     check_vocabulary,
     check_weights,
+    class_of,
+    file_of,
     forget_custom_code,
     is_packed,
     read_config,
     read_json,
     readable_errors,
+    vocabulary_of,
 )
 from gpu_runner.model.load import WEIGHTS as WEIGHT_FILES
-from gpu_runner.world import as_sharded, local, rows_of
+from gpu_runner.world import as_sharded, freeze_encoders, local, rows_of
 from gpu_runner.world.sharded_files import WEIGHTS, RowReader, StoredTensors
 
 
@@ -352,7 +355,7 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
     Raises `WholeOnly` where its files cannot be read in part, `ModelLoadError` as `load` does.
     """
     config, shape = read_config(source)
-    check_vocabulary(source.name, len(tokenizer), config.vocab_size)
+    check_vocabulary(source.name, len(tokenizer), vocabulary_of(config))
     place = Path(source.place)
     own = has_sharded_weights(place)
     files = sorted((place / WEIGHTS).glob("*.safetensors")) if own else _files(source)
@@ -374,7 +377,7 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
     check_weights(source.name, report)
     if not source.trusted:
         forget_custom_code(model.config)
-    model.requires_grad_(True)
+    freeze_encoders(model)
     model.train()
     check_count(source.name, model, shape)
     return UnfilledModel(source, model, stored, found)
@@ -385,25 +388,13 @@ def _files(source: Source) -> list[Path]:
     if source.kind == "gguf":
         return []
     one, index = WEIGHT_FILES[:2]
-    if (found := _file(source, one)) is not None:
+    if (found := file_of(source, one)) is not None:
         return [found]
-    if (found := _file(source, index)) is None:
+    if (found := file_of(source, index)) is None:
         return []
     named = read_json(found).get("weight_map")
     names = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
-    return [file for name in names if (file := _file(source, name)) is not None]
-
-
-def _file(source: Source, name: str) -> Path | None:
-    """Return a file of a model, downloaded from the hub once for all processes of a machine."""
-    if source.kind == "hub":
-        from transformers.utils.hub import cached_file
-
-        with readable_errors(source, "weights"):
-            found = cached_file(source.place, name, _raise_exceptions_for_missing_entries=False)
-        return None if found is None else Path(found)
-    path = Path(source.place) / name
-    return path if path.is_file() else None
+    return [file for name in names if (file := file_of(source, name)) is not None]
 
 
 def _refuse(source: Source, config: Any, files: list[Path]) -> None:
@@ -434,10 +425,8 @@ def _keep_precisions(model: Any, dtype: torch.dtype, own: StoredTensors | None) 
 
 def skeleton(source: Source, config: Any, dtype: torch.dtype, known: dict[str, Any]) -> Any:
     """Return the model with parameters on the meta device; no random number is drawn for them."""
-    from transformers import AutoModelForCausalLM
-
     with _meta_parameters():
-        model: Any = AutoModelForCausalLM.from_config(
+        model: Any = class_of(config).from_config(
             config, dtype=dtype, trust_remote_code=source.trusted, **known
         )
     return model

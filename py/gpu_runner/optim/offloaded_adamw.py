@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from gpu_runner.model.offload import copy_stream
-from gpu_runner.world import as_sharded, local
+from gpu_runner.world import as_sharded, local, trained_weights
 
 MASTER: Final = "master"
 """Key of the fp32 weights in the state of a 16-bit parameter; an fp32 one has the same itself."""
@@ -220,7 +220,7 @@ class GradientsToCpu:
         self.param_groups: list[dict[str, Any]] = optimizer.param_groups
         self.step: Callable[[float, Tensor, float], Tensor] = optimizer.step
         self._adamw: OffloadedAdamW = optimizer.offloaded
-        for parameter in model.parameters():
+        for parameter in trained_weights(model).values():
             parameter.register_post_accumulate_grad_hook(self._adamw.take)
 
     def reached(self) -> set[Tensor]:

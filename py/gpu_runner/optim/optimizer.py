@@ -33,7 +33,7 @@ from gpu_runner.optim.muon import Muon
 from gpu_runner.optim.offloaded_adamw import GradientsToCpu, OffloadedAdamW
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
-from gpu_runner.world import World, local
+from gpu_runner.world import World, language_parts, local, trained_weights
 from unfrozen.parameter_groups import (
     PARTS,
     layer_of,
@@ -328,7 +328,7 @@ def build(
     parameter is trainable and in the optimizer exactly once.
     """
     choice = choice or OptimizerChoice()
-    named = list(model.named_parameters())
+    named: list[tuple[str, Tensor]] = [*trained_weights(model).items()]
     every = _Named(named, _shares(named, choice), _decays(named, weight_decay, choice))
     optimizer = Optimizer(_UPDATES[choice.name](every, lr, choice), choice.rounding, choice.ema)
     assert_full(model, optimizer)
@@ -430,10 +430,12 @@ def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
 
 
 def assert_full(model: Any, optimizer: Optimizer) -> None:
-    """Assert that every parameter is trainable and in the optimizer exactly once."""
+    """Assert that all of the language model is trainable, and in the optimizer exactly once."""
     counts = Counter(p for group in optimizer.param_groups for p in group["params"])
-    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
-    left_out = [name for name, p in model.named_parameters() if p not in counts]
+    inside = {p for part in language_parts(model) for p in part.parameters()}
+    named = [(name, p) for name, p in model.named_parameters() if p in inside]
+    frozen = [name for name, p in named if not p.requires_grad]
+    left_out = [name for name, p in named if p not in counts]
     twice = counts.total() - len(counts)
     if frozen or left_out or twice:
         raise AssertionError(
@@ -473,7 +475,7 @@ class OptimizerInBackward:
         self._square = torch.zeros((), device=device)
         self._skipped = torch.zeros((), device=device)
         self._reached: set[Tensor] = set()
-        for parameter in model.parameters():
+        for parameter in trained_weights(model).values():
             parameter.register_post_accumulate_grad_hook(self._update)
 
     @property

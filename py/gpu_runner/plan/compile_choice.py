@@ -39,7 +39,7 @@ from gpu_runner.model.load import DTYPES, read_config
 from gpu_runner.model.sharded_load import skeleton
 from gpu_runner.plan.device_speed import sustained, synchronize, time_calls
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.world import World, blocks_of
+from gpu_runner.world import World, blocks_of, freeze_encoders
 from unfrozen.training_data import spread
 from unfrozen.units import format_bytes, format_elapsed, sig3
 
@@ -186,7 +186,8 @@ def _layers(plan: RunPlan, *, compiled: bool) -> Layers:
     vars(settings).pop("quantization_config", None)  # of the files, not of the model
     width = plan.compute if plan.feed.ranks > 1 else plan.config.params
     model = skeleton(plan.source, settings, DTYPES[width], attention.arguments_for(shape))
-    model.requires_grad_(True).train()
+    freeze_encoders(model)
+    model.train()
     config = replace(plan.config, compile=compiled)
     fused = fuses(config, shape)
     blocks.prepare(model, config.checkpointing, compiled=compiled, fused=fused)

@@ -38,6 +38,7 @@ from gpu_runner.model.load import (
     is_packed,
     load_tokenizer,
     read_config,
+    vocabulary_of,
 )
 from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
@@ -536,7 +537,7 @@ def _added(config: TrainConfig, tokenizer: Any, architecture: Any) -> Vocabulary
     """Add the run's tokens to the tokenizer and return them; None where it adds none."""
     if not config.add_tokens:
         return None
-    rows = int(architecture.get_text_config().vocab_size)
+    rows = vocabulary_of(architecture)
     return add_tokens(tokenizer, config.add_tokens, rows)
 
 
@@ -555,7 +556,8 @@ def _positions(
     source: Source, architecture: Any, shape: ModelConfig | None, sets: Iterable[EncodedDataset]
 ) -> int:
     """Return the tokens the model was trained for. Raises `UsageError` beyond its embeddings."""
-    positions = int(getattr(architecture, "max_position_embeddings", None) or 0)
+    text = architecture.get_text_config()
+    positions = int(getattr(text, "max_position_embeddings", None) or 0)
     learned = shape is not None and shape.architecture.positions
     longest = max(rows.longest_tokens for rows in sets)
     if learned and longest > learned:

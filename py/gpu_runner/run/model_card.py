@@ -17,7 +17,7 @@ from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.installed import installed_version
 from gpu_runner.log.tail import LOG_NAME, parse
 from gpu_runner.model import gguf_file
-from gpu_runner.model.load import Source, find
+from gpu_runner.model.load import Source, class_of, find, read_config
 from gpu_runner.text import counted, with_interval
 from gpu_runner.train.evaluate import Score, change_of
 from gpu_runner.train.initial_weights import published_folder
@@ -144,7 +144,7 @@ def write_card(
         _table(logged.scores_of(0), after),
         _settings(logged, config),
         _memory(logged),
-        _USE,
+        _USE.format(kind=class_of(read_config(Source("directory", "", str(place)))[0]).__name__),
     ]
     (place / NAME).write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
 
@@ -153,11 +153,11 @@ _USE: Final = """\
 ## Use
 
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {kind}, AutoTokenizer
 
 place = "."  # this directory
 tokenizer = AutoTokenizer.from_pretrained(place)
-model = AutoModelForCausalLM.from_pretrained(place)
+model = {kind}.from_pretrained(place)
 ```
 
 Prompts are read as in training: through the chat template of the tokenizer if it has one, else as \

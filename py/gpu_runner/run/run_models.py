@@ -21,7 +21,7 @@ from gpu_runner.log.questions import THETA_0, AnswerPair, ModelAnswer, Question
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model import sharded_load
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
-from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config
+from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config, vocabulary_of
 from gpu_runner.plain import read_whole
 from gpu_runner.run.directory import CHECKPOINTS, FINISHED
 from gpu_runner.run.directory import read_config as read_settings
@@ -166,7 +166,7 @@ def read_tokenizer(config: TrainConfig, place: Path, *, trusted: bool) -> tuple[
 def _added(config: TrainConfig, source: Source, architecture: Any) -> Vocabulary | None:
     if not config.add_tokens:
         return None
-    rows = int(architecture.get_text_config().vocab_size)
+    rows = vocabulary_of(architecture)
     return add_tokens(load_tokenizer(source), config.add_tokens, rows)
 
 
@@ -221,7 +221,8 @@ def _answer(asked: RunModel, question: Question) -> ModelAnswer:
     except BadRow as error:
         raise DataError(str(error)) from None
     length = asked.encoder.count_tokens(read)
-    positions = getattr(asked.model.config, "max_position_embeddings", None)
+    text = asked.model.config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
     if positions is not None and length + question.tokens > positions:
         raise UsageError(
             f"the prompt has {counted(length, 'token')}, and the model's window, the answer"

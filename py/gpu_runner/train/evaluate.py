@@ -310,7 +310,8 @@ def token_pieces(
 
 def _room(model: Any, new_tokens: int, most_read: int) -> tuple[int, int]:
     """Return how many tokens can be written, and how many read before them."""
-    room = int(getattr(model.config, "max_position_embeddings", None) or most_read + new_tokens)
+    text = model.config.get_text_config()
+    room = int(getattr(text, "max_position_embeddings", None) or most_read + new_tokens)
     new_tokens = min(new_tokens, room - 1)
     return new_tokens, room - new_tokens
 

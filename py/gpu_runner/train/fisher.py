@@ -33,7 +33,7 @@ from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train.evaluate import Progress, no_progress
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.world import World, as_sharded, local
+from gpu_runner.world import World, as_sharded, local, trained_weights
 from gpu_runner.world.sharded_files import WEIGHTS
 from unfrozen.training_data import spread
 from unfrozen.units import format_bytes
@@ -70,7 +70,7 @@ def prepare(
         file = _fisher_path(directory)
     if config.anchor_in_memory and (config.l2sp or config.l2sp_pull or config.ewc):
         copies = 2 if config.ewc else 1
-        size = 4 * copies * sum(local(p).numel() for p in model.parameters())
+        size = 4 * copies * sum(local(p).numel() for p in trained_weights(model).values())
         what = "θ₀ and the Fisher are" if config.ewc else "θ₀ is"
         tell("info", f"{what} held in memory: {format_bytes(size)} beside what is predicted.")
     by_parameter = optimizer.lr_multipliers()
@@ -80,7 +80,7 @@ def prepare(
         l2sp_pull=config.l2sp_pull,
         ewc=config.ewc,
         fisher=file if config.ewc else None,
-        shares={n: by_parameter[p] for n, p in model.named_parameters() if p.requires_grad},
+        shares={n: by_parameter[p] for n, p in trained_weights(model).items()},
         keep=config.anchor_in_memory,
     )
 
@@ -113,7 +113,7 @@ def _estimate_for(
 
     estimate(model, reported(), file, world=world, autocast=planned.autocast)
     seconds = time.monotonic() - started
-    size = sum(p.numel() for p in model.parameters()) * 4
+    size = sum(p.numel() for p in trained_weights(model).values()) * 4
     tell(
         "info",
         f"EWC: the Fisher of {len(examples)} {what} rows took {seconds:.1f} s"
@@ -166,9 +166,10 @@ def estimate(
     moments exist yet. Raises `DataError` if the rows have no gradient at all, `SystemFailure` where
     they cannot be written.
     """
+    trained = trained_weights(model)
     totals = {
         name: torch.zeros_like(local(p.detach()), dtype=torch.float32)
-        for name, p in model.named_parameters()
+        for name, p in trained.items()
     }
     was_training = model.training
     model.eval()
@@ -178,7 +179,7 @@ def estimate(
                 with autocast():
                     total, _ = world.run(loss_sum, model, batch)
                 total.backward()
-            for name, parameter in model.named_parameters():
+            for name, parameter in trained.items():
                 if parameter.grad is not None:
                     totals[name] += local(parameter.grad).float().square()
                 parameter.grad = None
@@ -189,9 +190,7 @@ def estimate(
         raise DataError(
             f"the rows for EWC's Fisher have gradients of mean square {mean}: give others."
         )
-    parts = {
-        n: as_sharded(p, (totals.pop(n) / mean).contiguous()) for n, p in model.named_parameters()
-    }
+    parts = {n: as_sharded(p, (totals.pop(n) / mean).contiguous()) for n, p in trained.items()}
     if world.size > 1:
         publish_sharded(file.with_suffix(""), world, {WEIGHTS: shards_of(parts, world)})
     else:

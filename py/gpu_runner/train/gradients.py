@@ -11,7 +11,6 @@ None at all. A full fine-tune trains every weight. One without a gradient would 
 whatever is trained around it, and no loss would show it: such a run ends at its first step. May be
 left out:
 
-    another modality        what stands outside the language model, whose inputs are text
     experts without tokens  where each expert is a module of its own
     constants               what the model's own class creates frozen: biases that correct a router
     --allow-untrained       what the user has named
@@ -32,7 +31,7 @@ from torch.distributed.fsdp import FSDPModule
 from gpu_runner.errors import ModelLoadError, UsageError, everyones
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.text import typed
-from gpu_runner.world import local
+from gpu_runner.world import local, trained_weights
 from unfrozen.parameter_groups import match_names, nearest_patterns
 
 FIRST_SCALE: Final = 2.0**16
@@ -77,7 +76,8 @@ class GradientCheck:
         reached = optimizer.reached()
         names = [name for name, _ in model.named_parameters()]
         _check_patterns(self.allowed, names)
-        missing = [name for name, weight in model.named_parameters() if weight not in reached]
+        trained = trained_weights(model)
+        missing = [name for name, weight in trained.items() if weight not in reached]
         if wrong := _unexpected(model, missing, self.allowed):
             raise everyones(ModelLoadError(_message(wrong, len(names))))
 
@@ -98,21 +98,7 @@ def _unexpected(model: Any, missing: list[str], allowed: tuple[str, ...]) -> lis
     """Return those of the weights without a gradient that are none of the kinds above."""
     named = {name for pattern in allowed for name in match_names(pattern, missing)}
     left = [name for name in missing if name not in named and not _EXPERT.search(name)]
-    if not left:
-        return []
-    inside = _language(model)
-    left = [name for name in left if name in inside]
     return [name for name in left if name not in _constants(model)] if left else []
-
-
-def _language(model: Any) -> set[str]:
-    """Return the names of the weights of the language model and its head."""
-    names = dict(model.named_parameters())
-    if model.config.get_text_config() is model.config:
-        return set(names)
-    parts = (model.get_decoder(), model.get_output_embeddings())
-    weights = {weight for part in parts for weight in part.parameters()}
-    return {name for name, weight in names.items() if weight in weights}
 
 
 def _constants(model: Any) -> set[str]:

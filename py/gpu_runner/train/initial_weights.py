@@ -31,7 +31,7 @@ from gpu_runner.model.load import WEIGHTS as MODEL_FILES
 from gpu_runner.model.load import Source
 from gpu_runner.plain import read_whole
 from gpu_runner.text import typed
-from gpu_runner.world import World, local, rows_of
+from gpu_runner.world import World, local, rows_of, trained_weights
 from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 from unfrozen.parameter_groups import layer_of
 
@@ -49,7 +49,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """θ₀ on disk: the files that hold the initial value of each named parameter."""
+    """θ₀ on disk: the files that hold the initial value of each trained parameter."""
 
     files: tuple[Path, ...]
     names: tuple[str, ...]
@@ -58,7 +58,7 @@ class InitialWeights:
     @staticmethod
     def of(directory: Path, model: Any) -> InitialWeights:
         """The weights in a directory, whole or in shards. `CheckpointError` if some miss."""
-        names = [name for name, _ in model.named_parameters()]
+        names = trained_weights(model)
         files = (*directory.glob("*.safetensors"), *(directory / WEIGHTS).glob("*.safetensors"))
         stored = StoredTensors(files)
         if missing := [name for name in names if name not in stored]:
@@ -137,7 +137,7 @@ def find_initial_weights(
     θ₀ neither at its source nor in its directory, `SystemFailure` where it cannot be written.
     """
     world = world or World()
-    named = dict(model.named_parameters())  # tied ones once
+    named = trained_weights(model)
     found = world.on_first(lambda: _found(source, tuple(named), run_dir, as_published=as_published))
     (missed,) = world.any(not all(file.exists() for file in found))  # on another machine
     if found and not missed:

@@ -69,11 +69,11 @@ class Penalty:
 
     def _each(self, model: Any) -> Iterator[tuple[str, Tensor, Tensor, Tensor | None]]:
         """(name, θ, θ₀, F or None) of what this process holds, F only where EWC is asked for."""
-        if self._cached:
-            for name, parameter in model.named_parameters():
-                yield name, local(parameter.detach()), *self._cached[name]
-            return
         parameters = dict(model.named_parameters())
+        if self._cached:
+            for name, pair in self._cached.items():
+                yield name, local(parameters[name].detach()), *pair
+            return
         with self._importances() as importance_of:
             for name, now, start in self.initial_weights.pairs(model):
                 importance = None

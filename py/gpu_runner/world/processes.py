@@ -17,7 +17,7 @@ groups.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -227,7 +227,8 @@ class World:
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
         policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
-        for unit in (*blocks_of(model), *untied_ends(model)):
+        encoders = frozen_modules(model)  # apart, or each step would gather them for nothing
+        for unit in (*blocks_of(model), *untied_ends(model), *encoders):
             fully_shard(unit, mesh=self._mesh, mp_policy=policy)
         root = Root(model)
         # After a forward pass too, or what is seen between steps would depend on what ran last.
@@ -434,9 +435,42 @@ def _parts(asked: int, size: int) -> int:
     raise everyones(UsageError(text))
 
 
+def language_parts(model: Any) -> list[nn.Module]:
+    """Return what reads and writes text: of a model that also sees or hears, decoder and head."""
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    if text is config:
+        return [model]
+    parts = (model.get_decoder(), model.get_output_embeddings())
+    return [part for part in parts if part is not None]
+
+
+def freeze_encoders(model: Any) -> None:
+    """Make the language model trainable, and nothing beside it: encoders of pictures or sounds."""
+    model.requires_grad_(False)
+    for part in language_parts(model):
+        part.requires_grad_(True)
+
+
+def trained_weights(model: Any) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name; tied ones once."""
+    return {name: one for name, one in model.named_parameters() if one.requires_grad}
+
+
+def frozen_modules(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the outermost modules of which no parameter is trained."""
+    for child in module.children():
+        trained = {parameter.requires_grad for parameter in child.parameters()}
+        if trained == {False} and not isinstance(child, nn.ModuleList):
+            yield child
+        elif trained:
+            yield from frozen_modules(child)
+
+
 def blocks_of(model: Any) -> list[nn.Module]:
-    """The blocks of a transformer: the longest list of modules of one kind."""
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    """The blocks of a language model: the longest list of modules of one kind."""
+    inside = (module for part in language_parts(model) for module in part.modules())
+    lists = [module for module in inside if isinstance(module, nn.ModuleList)]
     longest = max(lists, key=len, default=None)
     return list(longest) if longest is not None else []
 

@@ -114,7 +114,6 @@ def differences(job: Job, run: Job) -> list[str]:
     """
     a = job.model.architecture
     found = [] if can_train(a) else [f"it cannot train a model of type {a.model_type}"]
-    found += ["it cannot train a vision-language model"] * (job.model.frozen > 0)
     parts = (
         (job.recipe, run.recipe, RECIPE_SETTINGS),
         (job.cluster, run.cluster, CLUSTER_SETTINGS),

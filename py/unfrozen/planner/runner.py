@@ -67,7 +67,7 @@ SHARDED: Final[dict[str, Any]] = {"outer_apart": True}
 
 def can_train(a: Architecture) -> bool:
     """Return whether the runner fine-tunes such models."""
-    return a.model_type not in _UNTRAINABLE and a.vision is None and not a.is_encoder
+    return a.model_type not in _UNTRAINABLE and not a.is_encoder
 
 
 PROGRAM: Final = "unfrozen"
@@ -157,7 +157,8 @@ def replica_size(cluster: Cluster, gpus: int) -> int | None:
 
 def run_of(job: Job, found: Launch) -> Job:
     """Return the job that the command starts: the plan, as far as the runner supports it."""
-    recipe, a = job.recipe, job.model.architecture
+    model = job.model.language  # a vision encoder is frozen
+    recipe, a = job.recipe, model.architecture
     exact = recipe.params == "fp32" or recipe.master == "fp32"
     offloads = exact and job.cluster.offload == "optimizer" and optimizer_name(recipe) == "adamw"
     narrow = recipe.params == "bf16" and (offloads or not exact)
@@ -185,12 +186,13 @@ def run_of(job: Job, found: Launch) -> Job:
         optimizer_in_backward=recipe.optimizer_in_backward and found.grad_accum == found.gpus,
         ema=recipe.ema,
         kl=recipe.kl,
+        frozen_tower=model.frozen > 0,
         **own,
     )
     replica = replica_size(job.cluster, found.gpus)
     cluster = Cluster.of_runner(found.gpus, offload=offloads)
     cluster = replace(cluster, shard_size=replica, **SHARDED)
-    return replace(job, recipe=run, cluster=cluster)
+    return replace(job, model=model, recipe=run, cluster=cluster)
 
 
 def _compute(recipe: Recipe, width: str) -> str:

@@ -100,7 +100,10 @@ def test_some_frameworks_freeze_it(framework: str) -> None:
     assert "frozen_tower" not in {each.key for each in text.defaults}
 
 
-def test_the_page_says_that_the_runner_trains_no_such_model() -> None:
-    found: Any = glance({"model": QWEN, "frozen_tower": "true"})
-    assert "cannot train a vision-language model" in "; ".join(found["commands"]["differs"])
-    assert found["facts"]["size"] == "7.62B parameters, 677M frozen"
+@pytest.mark.parametrize("frozen", ["true", "false"])
+def test_the_runner_trains_the_language_model_beside_it(frozen: str) -> None:
+    found: Any = glance({"model": QWEN, "frozen_tower": frozen, "params": "fp32"})
+    differs = "Freeze vision tower: on, not off" in found["commands"]["differs"]
+    assert differs == (frozen == "false")
+    size = "7.62B parameters, 677M frozen" if frozen == "true" else "8.29B parameters"
+    assert found["facts"]["size"] == size

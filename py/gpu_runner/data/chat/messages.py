@@ -95,6 +95,9 @@ _OF_MESSAGE: Final = (
 )
 
 
+_MEDIA: Final = ("image", "images", "video", "videos", "audio", "audios")
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """Messages in OpenAI's format; `trained` are the indices of the answers to be trained."""
@@ -154,7 +157,15 @@ def read_chat(row: Mapping[str, Any]) -> Chat:
 
 
 def unused_keys(row: Mapping[str, Any], known: tuple[str, ...]) -> list[str]:
-    """Return a remark for each key of a row that is not used."""
+    """Return a remark for each key of a row that is not used.
+
+    Raises `BadRow` for pictures and sounds: answers to them would be trained without them.
+    """
+    if media := next((key for key in _MEDIA if row.get(key)), None):
+        raise BadRow(
+            f'"{media}" is not read, only text is trained: take the key out where the text stands'
+            " for itself, or leave such rows out with --skip-bad-rows"
+        )
     return [
         f"the key {str(key)[:40]!r} is not used"
         for key, value in row.items()
