@@ -228,7 +228,8 @@ def way_back(found: Outcome, run: Path, control: ForgettingControl) -> Outcome:
     if control.back == "ema":
         options = BlendOptions(points=2, alpha=1.0, out=out, ema=True)
     made = blend(run, options, torch.device("cpu"))
-    assert made.model is not None
+    if made.model is None:  # nothing was won back
+        return found
     scores = {
         one.suite: one for point in made.curve if point.alpha == made.alpha for one in point.scores
     }

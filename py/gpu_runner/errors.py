@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     CHECKPOINT = 8  # no usable checkpoint, or the run cannot be resumed as asked
     SYSTEM = 9  # disk full, permission denied
     NOT_READY = 10  # doctor or selftest found a problem of this machine
+    NO_GAIN = 11  # of `blend`: no blend wins anything back beyond the noise, and none is written
     STOPPED = 75  # of `gpu_runner.cluster`: stopped by a signal, launch again (EX_TEMPFAIL)
     INTERRUPTED = 130  # a second Ctrl-C: exited at once, the last checkpoint remains
 
@@ -41,6 +42,7 @@ MEANINGS: Final = {
     ExitCode.CHECKPOINT: "no usable checkpoint",
     ExitCode.SYSTEM: "disk full or no permission",
     ExitCode.NOT_READY: "doctor or selftest found a problem",
+    ExitCode.NO_GAIN: "nothing to win back: no model was written",
     ExitCode.STOPPED: "gpu_runner.cluster was stopped early: launch it again",
     ExitCode.INTERRUPTED: "interrupted twice",
 }

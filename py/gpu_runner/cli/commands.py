@@ -528,7 +528,7 @@ def blend(
         typer.echo(json.dumps(found.as_json()))
     else:
         show_blend(console, found)
-    return ExitCode.OK
+    return ExitCode.OK if found.model else ExitCode.NO_GAIN
 
 
 def _part_alphas(given: list[str]) -> dict[str, float]:

@@ -27,6 +27,8 @@ from typing import Any, Final, Self, TypeVar, overload
 
 import numpy as np
 
+from unfrozen import held_out
+
 T = TypeVar("T")
 _AT_ONCE: Final = 100_000  # examples whose tokens are looked at in one go
 _DTYPES: Final[dict[str, Any]] = {
@@ -71,10 +73,7 @@ def _digest(ids: bytes) -> bytes:
 
 def fingerprint(examples: Iterable[Example]) -> str:
     """Return the SHA-256 of examples in order, so that a resumed run is known to see the same."""
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr((example.ids, example.trained)).encode())
-    return digest.hexdigest()
+    return held_out.fingerprint((example.ids, example.trained) for example in examples)
 
 
 class ExampleStore(Sequence[Example]):

@@ -2,10 +2,11 @@
 
 Wortsman et al., "Robust fine-tuning of zero-shot models" (arXiv 2109.01903), and Lin et al. (arXiv
 2309.06256), who find it the best trade between a task and what was known. Every α is scored on the
-run's own held-out sets. The one that is chosen is not worse on the task than the trained model by
-more than the noise of the examples (a paired bootstrap), and has the largest share of right answers
-on the task and on what the model knew together; where no answers are counted, the lowest general
-loss of those that keep GAIN of the gain on the task.
+run's own held-out sets. One may be chosen that is not worse on the task than the trained model by
+more than the noise of the examples, and is better beyond it on what the model knew. Of these it has
+the largest share of right answers on the task and on what the model knew together; where no answers
+are counted, the lowest general loss of those that keep GAIN of the gain on the task. Where there is
+none, no model is written.
 
 Where asked, θ* is first averaged over the last checkpoints, or its change repaired by its spectrum;
 and a part of the model has an α of its own: at 0 it is put back.
@@ -51,7 +52,14 @@ from gpu_runner.run.run_models import (
     steps_on_disk,
 )
 from gpu_runner.text import counted, printable, sentence, with_interval
-from gpu_runner.train.evaluate import Evaluator, Score, change_of, describe_score, format_score
+from gpu_runner.train.evaluate import (
+    Evaluator,
+    Score,
+    change_of,
+    describe_score,
+    format_score,
+    has_answers,
+)
 from gpu_runner.train.reference import HeldOutReference
 from gpu_runner.world import World
 from unfrozen.held_out import paired_difference
@@ -65,6 +73,7 @@ POINTS: Final = 11
 BOUNDS: Final = (2, 101)
 GAIN: Final = 0.95
 """Of the fall of the task loss."""
+_ANYWAY: Final = "; --alpha writes one anyway"
 TOLD_TOGETHER: Final = 32
 """Points in a line of the log."""
 MOST_TOLD: Final = 1000
@@ -143,7 +152,7 @@ class Blend:
         """Return what was chosen, how θ* was made, and where its model is, for a person."""
         chosen = f"α = {self.alpha:g}: {self.reason}. Its model is in {self.model}."
         if self.alpha is None:
-            chosen = f"No α is chosen: {self.reason}."
+            chosen = f"No α is chosen, and no model is written: {self.reason}."
         shown = [f"The page does not show it: {self.unlogged}."] if self.unlogged else []
         return " ".join([*self._made(), chosen, *shown])
 
@@ -297,7 +306,7 @@ def _blend(
     averaged = _newest(run, options.last)
     scorer = _Scorer(before.model, after.model, evaluator, report)
     begins = scorer.score(0.0, {})  # first: what θ₀ holds likeliest is noted, for the KL of others
-    trained = logged_end(run, options, evaluator) or scorer.score(1.0, {})
+    trained = logged_end(run, options, begins, device) or scorer.score(1.0, {})
     restored = scorer.score_restored() if options.restore else {}
     _average(run, averaged, after, device, trusted=trusted)
     repair = repair_change(before.model, after.model) if options.repair else None
@@ -482,13 +491,17 @@ def choose(curve: Sequence[BlendPoint], trained: BlendPoint) -> tuple[float | No
     Raises `CheckpointError` where the run has no task to score.
     """
     if trained.task and trained.score(GENERAL) is None:
-        return 1.0, "the run has no general set, so that nothing is known to be won back"
+        return None, f"the run has no general set, on which something could be won back{_ANYWAY}"
     good = [point for point in curve if _keeps_task(curve[0], trained, point)]
     if not good:
-        return None, "none is as good on the task as the trained model; --alpha writes one anyway"
-    best = min(reversed(good), key=_rank)  # of equals, that which learned most
-    if best is trained:
-        return 1.0, "no smaller α is as good on the task and better on what the model knew"
+        return None, f"none is as good on the task as the trained model{_ANYWAY}"
+    better = [point for point in good if _wins_back(trained, point)]
+    if not better:
+        best = min(reversed(good), key=_rank)
+        said = f"α = {best.alpha:g} has {_change(trained, best, GENERAL)}"
+        none = "none as good on the task is better on what the model knew beyond the noise"
+        return None, f"{none} of its examples ({said}){_ANYWAY}"
+    best = min(reversed(better), key=_rank)  # of equals, that which learned most
     moved = "; ".join(_change(trained, best, suite) for suite in (TASK, GENERAL))
     return best.alpha, f"{moved} against the trained model"
 
@@ -502,7 +515,16 @@ def _keeps_task(first: BlendPoint, last: BlendPoint, point: BlendPoint) -> bool:
     if not any(end.row_right):
         return start.loss - one.loss >= GAIN * (start.loss - end.loss)
     wrong = ([float(not right) for right in each.row_right] for each in (end, one))
-    return paired_difference(*wrong).low <= 0
+    more = paired_difference(*wrong)
+    return more is not None and more.low <= 0
+
+
+def _wins_back(trained: BlendPoint, point: BlendPoint) -> bool:
+    """Return whether a blend knows more of what the model knew, beyond the noise."""
+    gained = change_of(trained.scores, point.scores, GENERAL)
+    if gained is None:
+        return False
+    return gained.low > 0 if has_answers(point.scores, GENERAL) else gained.high < 0
 
 
 def _rank(point: BlendPoint) -> tuple[float, float]:
@@ -553,28 +575,37 @@ def _evaluator(run: Path, asked: RunModel, device: torch.device, noted: Path) ->
     return Evaluator(suites, batch, pad_token(asked.tokenizer), device, cast, reference=reference)
 
 
-def logged_end(run: Path, options: BlendOptions, evaluator: Evaluator) -> BlendPoint | None:
+def logged_end(
+    run: Path, options: BlendOptions, begins: BlendPoint, device: torch.device
+) -> BlendPoint | None:
     """Return what the run has logged of its model; None where that might be of other rows.
 
-    A checkpoint tells the fingerprints of the held-out sets and the device; nothing is taken from
-    a resumed run, nor of a moving average.
+    `begins` is θ₀, scored on the rows of now.
+
+    The log tells the fingerprints of the held-out sets, a checkpoint the device; nothing is taken
+    from a resumed run, nor of a moving average.
     """
     newest, _ = checkpoint.newest(run / CHECKPOINTS)
     last = last_event(run / LOG_NAME)
     if newest is None or last is None or last["att"] or options.ema:
         return None
     *_, origins = training_state.parse_state(newest, training_state.read_state(newest))
-    rows = {name: one.sha256 for name, one in evaluator.suites.items()}
-    device = evaluator.device.type
-    if origins is None or origins.suites != rows or origins.computed.get("device") != device:
+    if origins is None or origins.computed.get("device") != device.type:
         return None
     logged = LoggedRun.read(run)
     end = logged.task_loss if options.step is None else None
     at = last_step(run, model_place(run, options.step))
     tasks = {n: one[TASK].loss for n, one in logged.scores.items() if n <= at and TASK in one}
     scores = logged.scores.get(max((n for n, loss in tasks.items() if loss == end), default=at), {})
-    found = tuple(s for s in scores.values() if s.suite in {*rows, GENERAL} and s.kl is not None)
-    return BlendPoint(1.0, found) if rows.keys() <= {s.suite for s in found} else None
+    found = tuple(scores[one.suite] for one in begins.scores if _is_of(one, scores.get(one.suite)))
+    return BlendPoint(1.0, found) if len(found) == len(begins.scores) else None
+
+
+def _is_of(one: Score, logged: Score | None) -> bool:
+    """Return whether a logged score is of the same examples, and tells as much of each."""
+    if logged is None or logged.kl is None or logged.examples != one.examples:
+        return False
+    return len(logged.row_losses) == len(one.row_losses)
 
 
 def show_blend(console: Console, found: Blend) -> None:

@@ -1,10 +1,10 @@
 """Judge models on local suites of the common harness, EleutherAI's lm-evaluation-harness.
 
 Its own package, `lm-eval`, reads the tasks, asks and scores, so that a number is the harness's own.
-Added here is what it leaves out: the same rows before and after, with the interval of the change (a
-paired bootstrap), and whether what was generated stops, by an end token or a stop text of its task
-before `max_gen_toks`. Nothing is fetched. A suite comes from anywhere: its templates run in Jinja's
-sandbox, its own Python and files outside its folder only for who trusts them.
+Added here is what it leaves out: the same rows before and after, with the interval of the change
+(`unfrozen.held_out`), and whether what was generated stops, by an end token or a stop text of its
+task before `max_gen_toks`. Nothing is fetched. A suite comes from anywhere: its templates run in
+Jinja's sandbox, its own Python and files outside its folder only for who trusts them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from gpu_runner.plain import read_whole
 from gpu_runner.run.run_models import load_initial, load_trained, model_place, model_title
 from gpu_runner.text import counted, printable, sentence, with_interval
 from gpu_runner.train.evaluate import end_tokens
-from unfrozen.held_out import SHARE, Interval, bootstrap, paired_difference
+from unfrozen.held_out import SHARE, Interval, mean_interval, paired_difference
 
 BATCH_BOUNDS: Final = (1, 4096)
 STOPS: Final = "stops"
@@ -156,11 +156,11 @@ class MetricScore(NamedTuple):
     higher_is_better: bool
 
     def interval(self) -> Interval | None:
-        """Return the interval of the mean; None of what is no mean."""
-        return bootstrap(self.rows) if self.rows else None
+        """Return the interval of the mean; None of what is no mean, or of too few rows."""
+        return mean_interval(self.rows)
 
     def change_from(self, before: MetricScore) -> Interval | None:
-        """Return the change of the same rows, with its interval; None of what is no mean."""
+        """Return the change of the same rows, with its interval; None as `interval`."""
         if not self.rows or len(self.rows) != len(before.rows):
             return None
         return paired_difference(before.rows, self.rows)

@@ -13,7 +13,7 @@ from typing import Final
 from gpu_runner.errors import SystemFailure, UsageError
 from gpu_runner.run.harness import Judgement, MetricScore
 from gpu_runner.text import counted, printable, with_interval
-from unfrozen.held_out import SHARE, Interval
+from unfrozen.held_out import METHOD, SHARE, Interval
 
 SUFFIX: Final = ".html"
 WIDTH: Final = 240
@@ -72,7 +72,7 @@ def report_page(found: Judgement) -> str:
     title = f"{found.suite.name}: {', '.join(found.models)}"
     suite = f"The suite {found.suite.name}, asked and scored by lm-evaluation-harness"
     rows = f"{suite} {found.harness}. Of each model the same rows; intervals are {SHARE:.0%}"
-    method = f"{rows}, by the bootstrap over rows, and those of a change by the paired one."
+    method = f"{rows}: {METHOD}."
     body = "".join(
         (
             f"<h1>{_text(title)}</h1>",

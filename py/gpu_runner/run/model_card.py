@@ -21,7 +21,7 @@ from gpu_runner.model.load import Source, class_of, find, read_config
 from gpu_runner.text import counted, with_interval
 from gpu_runner.train.evaluate import Score, change_of
 from gpu_runner.train.initial_weights import published_folder
-from unfrozen.held_out import SHARE, ExactMatch
+from unfrozen.held_out import METHOD, SHARE, ExactMatch
 from unfrozen.units import format_bytes
 
 NAME: Final = "README.md"
@@ -116,6 +116,7 @@ def _score(event: Mapping[str, Any]) -> Score:
         event.get("row_losses") or (),
         [right == "1" for right in event.get("row_right") or ""],
         event.get("kl"),
+        examples=event.get("examples") or "",
     )
 
 
@@ -227,8 +228,9 @@ def _table(before: Sequence[Score], after: Sequence[Score]) -> str:
         "## What it learned, and what it forgot\n\n"
         f"{head}{chr(10).join(lines)}\n\n"
         "Right answers where answers are short, and losses in nats a token. The change is that of"
-        " the share of right answers, else of the loss, with the interval of a paired bootstrap"
-        " over the examples. KL is KL(θ₀‖θ), from the model before: nats a token, a lower bound."
+        f" the share of right answers, else of the loss; intervals are {METHOD}. None is told"
+        " where it is not known that both scored the same examples. KL is KL(θ₀‖θ), from the model"
+        " before: nats a token, a lower bound."
     )
 
 

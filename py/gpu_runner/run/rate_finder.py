@@ -1,9 +1,8 @@
 """A learning rate by a sweep of short runs over the plane of task and general sets.
 
 Each rate is an ordinary run, which the page lists and compares. Chosen is the rate that learned the
-task best among those whose general sets are as they were, within the noise of their examples (a
-paired bootstrap against step 0). A rate whose run is finished, with all other settings the same, is
-not run again.
+task best among those whose general sets are as they were at step 0, within the noise of their
+examples. A rate whose run is finished, with all other settings the same, is not run again.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from gpu_runner.train.evaluate import Continuation, Score
 from gpu_runner.train.initial_weights import Drift
 from gpu_runner.train.loop import State, StepResult
 
+MOST_ROWS: Final = 256
+"""Examples of a set that are logged one by one."""
 BEAT_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0
 """How long a first evaluation or a save may take before the run counts as stalled."""
@@ -254,9 +256,11 @@ class Recorder:
         for score in scores:
             baseline = self.history.first.get(score.suite, score.loss)
             answers: dict[str, object] = {"exact": score.exact.as_json()} if score.exact else {}
-            if score.row_losses:
+            if score.examples:
+                answers["examples"] = score.examples
+            if 0 < len(score.row_losses) <= MOST_ROWS:
                 answers["row_losses"] = [float(f"{loss:.5g}") for loss in score.row_losses]
-            if score.row_right:
+            if 0 < len(score.row_right) <= MOST_ROWS:
                 answers["row_right"] = "".join("01"[right] for right in score.row_right)
             if score.kl is not None:
                 answers["kl"] = score.kl

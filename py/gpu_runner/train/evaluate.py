@@ -28,13 +28,11 @@ from gpu_runner.model.loss import TokenScores, loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.train.reference import HeldOutReference
 from gpu_runner.world import World
-from unfrozen.held_out import ExactMatch, Interval, paired_difference
+from unfrozen.held_out import ExactMatch, Interval, fingerprint, paired_difference, together
 from unfrozen.memory.loss import REFERENCE_TOP
 
 ANSWER_TOKENS: Final = 32
 """The end among them: answers that are no longer are counted by exact match."""
-MOST_ROWS: Final = 256
-"""Examples whose losses are logged one by one."""
 _WINDOW: Final = 16
 _LONGEST: Final = 64
 """Tokens that are decoded together."""
@@ -56,12 +54,14 @@ class Score:
     exact: ExactMatch | None = None
     """Its examples by how they are answered; None where their answers are no short ones."""
     row_losses: Sequence[float] = ()
-    """The mean loss of each example in their order, of at most MOST_ROWS; else none."""
+    """The mean loss of each example in their order; none where a log has too many."""
     row_right: Sequence[bool] = ()
     """Whether each of them is answered exactly; none without `exact`."""
     kl: float | None = None
     """KL(θ₀ ‖ θ) in nats a token, the mean over `kl_tokens`; a lower bound. None: not measured."""
     kl_tokens: int = 0
+    examples: str = ""
+    """The fingerprint of what was scored; "" where a log does not tell it."""
 
 
 class ScoredLoss(Protocol):
@@ -72,23 +72,30 @@ class ScoredLoss(Protocol):
 
 
 def rows_of(scores: Sequence[Score], suite: str) -> tuple[float, ...]:
-    """Return 1 or 0 for each answer of a set, else losses; none where they are not known.
-
-    Of `general` they are those of its parts: of those with answers where there are any.
-    """
-    parts = [one for one in scores if one.suite == suite]
-    if suite == GENERAL and any(one.suite.startswith(f"{GENERAL}/") for one in scores):
-        parts = [one for one in scores if one.suite.startswith(f"{GENERAL}/")]
-        parts = [one for one in parts if one.row_right] or parts
+    """Return 1 or 0 for each answer of a set, else losses; none where they are not known."""
+    parts = _parts(scores, suite)
     rows = [[float(right) for right in one.row_right] for one in parts]
     rows = rows if all(rows) else [list(one.row_losses) for one in parts]
     return tuple(value for each in rows for value in each) if all(rows) else ()
 
 
+def _parts(scores: Sequence[Score], suite: str) -> list[Score]:
+    """Return the scores of a set; of `general` its parts, where some have answers only these."""
+    parts = [one for one in scores if one.suite.startswith(f"{GENERAL}/")]
+    if suite == GENERAL and parts:
+        return [one for one in parts if one.row_right] or parts
+    return [one for one in scores if one.suite == suite]
+
+
 def change_of(before: Sequence[Score], after: Sequence[Score], suite: str) -> Interval | None:
-    """Return the change of a set's share of right answers, else of its loss, with its interval."""
+    """Return the change of a set's share of right answers, else of its loss, with its interval.
+
+    None where it is not known that both scored the same examples.
+    """
+    sets = [[one.examples for one in _parts(scores, suite)] for scores in (before, after)]
     first, second = rows_of(before, suite), rows_of(after, suite)
-    return paired_difference(first, second) if first and len(first) == len(second) else None
+    same = all(sets[0]) and sets[0] == sets[1] and len(first) == len(second)
+    return paired_difference(first, second) if same else None
 
 
 def has_answers(scores: Sequence[Score], suite: str) -> bool:
@@ -126,6 +133,8 @@ class Evaluator:
     loss: ScoredLoss = loss_sum
     reference: HeldOutReference | None = None
     """For the KL from θ₀; where it is not known, the model that `run` is given is θ₀."""
+    _examples: dict[str, str] = field(default_factory=dict)
+    """The fingerprint of each set that was scored."""
 
     def run(self, model: Any, progress: Progress = no_progress) -> list[Score]:
         """Score every suite; with general ones, `general` is the mean over all their tokens."""
@@ -157,7 +166,9 @@ class Evaluator:
             exact = sum(answered, ExactMatch()) if answered else None
             apart = sum((part.kl or 0.0) * part.kl_tokens for part in parts)
             kl = apart / read if read else None
-            scores.append(Score(GENERAL, total / tokens, tokens, exact, kl=kl, kl_tokens=read))
+            sets = together(part.examples for part in parts)
+            whole = Score(GENERAL, total / tokens, tokens, exact, kl=kl, kl_tokens=read)
+            scores.append(replace(whole, examples=sets))
         return scores
 
     def _score(
@@ -194,7 +205,10 @@ class Evaluator:
                     by_row[:, chosen] = losses, [all(each) for each in hits]
                     exact += ExactMatch.of(hits)
                 scored(self.batch_size * self.world.size)
-        return self._total(suite, sums, exact if counts_answers else None, by_row)
+        score = self._total(suite, sums, exact if counts_answers else None, by_row)
+        if suite not in self._examples:
+            self._examples[suite] = fingerprint((one.ids, one.trained) for one in rows.examples)
+        return replace(score, examples=self._examples[suite])
 
     def _total(
         self, suite: str, sums: Tensor, exact: ExactMatch | None, by_row: NDArray[np.float64]
@@ -207,8 +221,6 @@ class Evaluator:
         if self.reference is not None:
             read = self.reference.tokens(suite)
             score = replace(score, kl=max(0.0, apart / read), kl_tokens=read)
-        if by_row.shape[1] > MOST_ROWS:
-            return score
         losses, right = self.world.sum(torch.from_numpy(by_row)).tolist()
         return replace(score, row_losses=losses, row_right=[r > 0 for r in right] if exact else ())
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from unfrozen.events import VERSION
-from unfrozen.held_out import ExactMatch
+from unfrozen.held_out import ExactMatch, fingerprint, together
 from unfrozen.lab.answers import NOTHING, RowScore, generate, score
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import GENERAL, TASK, Demo
@@ -177,31 +177,31 @@ class FineTune:
     def _look(self) -> Iterator[Event | None]:
         """Score every held-out set, then the drift."""
         yield from self._beat(PATIENCE_SECONDS, force=True)
-        general = NOTHING
-        for suite, rows in self._demo.suites.items():
-            found = NOTHING
-            for part in score(
-                self._demo.model, self.trainer.weights, rows[: self.choices.eval_rows]
-            ):
+        general, skills = NOTHING, list[str]()
+        for suite, every in self._demo.suites.items():
+            found, rows = NOTHING, every[: self.choices.eval_rows]
+            for part in score(self._demo.model, self.trainer.weights, rows):
                 found += part
                 yield None
-            general += found if suite != TASK else NOTHING
-            yield self._score(suite, found)
-        yield self._score(GENERAL, general)
+            examples = fingerprint((row.ids, row.trained) for row in rows)
+            if suite != TASK:
+                general += found
+                skills.append(examples)
+            yield self._score(suite, found, examples)
+        yield self._score(GENERAL, general, together(skills))
         layers, self._drift = self.trainer.drift()
         now = {f"eval/{suite}_loss": self.losses[suite][1] for suite in (TASK, GENERAL)}
         yield self._event("metrics", m={"drift/total": self._drift} | now)
         yield self._event("drift", layers=layers, total=self._drift)
 
-    def _score(self, suite: str, found: RowScore) -> Event:
+    def _score(self, suite: str, found: RowScore, examples: str) -> Event:
         before = self.losses.setdefault(suite, [found.loss, found.loss])
         before[1] = found.loss
         exact = self.exact.setdefault(suite, [found.exact, found.exact])
         exact[1] = found.exact
         parts = {"loss": found.loss, "delta": found.loss - before[0], "baseline": before[0]}
-        return self._event(
-            "eval", suite=suite, **parts, tokens=found.tokens, exact=found.exact.as_json()
-        )
+        counts = {"tokens": found.tokens, "exact": found.exact.as_json(), "examples": examples}
+        return self._event("eval", suite=suite, **parts, **counts)
 
     def _samples(self, when: str) -> Iterator[Event]:
         if not self.choices.sample_tokens:

@@ -293,6 +293,7 @@ EVENTS: Final[dict[str, Shape]] = {
             "baseline": METRIC,
             "tokens": integer(),
             "kl": METRIC,
+            "examples": string(64, "[0-9a-f]*", "a fingerprint: digits from 0 to f,"),
             "row_losses": array(METRIC, 256),
             "row_right": string(256, "[01]*", "of each row 1 if it is right, else 0,"),
             "exact": record(

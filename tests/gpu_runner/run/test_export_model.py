@@ -152,7 +152,7 @@ def test_the_card_has_the_numbers_of_the_run(run: Path, tmp_path: Path) -> None:
     assert first.exact == last.exact == (0, 0, 4)
     (line,) = [line for line in text.splitlines() if line.startswith("| task | ")]
     known = f"| task | 0 of 4 right, {first.loss:.3f} | 0 of 4 right, {last.loss:.3f} |"
-    assert line == f"{known} +0.000 (+0.000 to +0.000) | {last.kl:.3f} |"
+    assert line == f"{known} +0.000 (−0.490 to +0.490) | {last.kl:.3f} |"
     assert "| general, all | " in text
     assert "| steps | 2 |\n| micro_batch | 32 |" in text
     assert "all 836,736 weights" in text

@@ -103,7 +103,7 @@ def scored(lr: float, task: int, general: int, general_before: int = 38) -> Rate
     def one(suite: str, right: int) -> Score:
         rows = [row < right for row in range(40)]
         exact = ExactMatch(right, 0, 40 - right)
-        return Score(suite, 1.0, 80, exact, [1.0] * 40, rows)
+        return Score(suite, 1.0, 80, exact, [1.0] * 40, rows, examples=suite)
 
     before = (one("task", 0), one("general", general_before))
     return RateScore(lr, Path("run"), before, (one("task", task), one("general", general)))
