@@ -5,6 +5,7 @@ Reading order (each module uses only those above it; folders give their own orde
 - `errors` — errors and exit codes
 - `plain` — untrusted files: no link, no pipe, no device
 - `text` — text for a terminal
+- `atomic` — files and folders that appear whole
 - `installed` — the installation: the command to type, the folders of page and runs
 - `address` — where the server on this machine answers
 - `system` — the machine of a run: limits, GPUs, price, samples

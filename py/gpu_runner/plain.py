@@ -8,10 +8,11 @@ opened without following links and without blocking, and checked again.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 UNTRUSTED: Final = (
     getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -40,7 +41,7 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
     With `O_CREAT` a missing file is created, readable by its owner only.
     """
     try:
-        _require_plain(path.lstat().st_mode)
+        require_plain(path.lstat().st_mode)
     except FileNotFoundError:
         if not flags & os.O_CREAT:
             raise
@@ -48,7 +49,7 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
         raise OSError(errno.EINVAL, str(error)) from None
     descriptor = os.open(path, flags | UNTRUSTED, 0o600)
     try:
-        _require_plain(os.fstat(descriptor).st_mode)  # it may have been replaced in between
+        require_plain(os.fstat(descriptor).st_mode)  # it may have been replaced in between
     except NotPlain:
         os.close(descriptor)
         raise
@@ -78,6 +79,20 @@ def read_whole(path: Path, most_bytes: int) -> bytes:
     return data
 
 
-def _require_plain(mode: int) -> None:
+def read_json(path: Path, most_bytes: int) -> Any:
+    """Return what a small JSON file holds, from numbers to objects. Raises `OSError`, `ValueError`.
+
+    A lone surrogate is an error too: a text with one cannot be printed.
+    """
+    try:
+        found = json.loads(read_whole(path, most_bytes).decode("utf-8"))
+        json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return found
+
+
+def require_plain(mode: int) -> None:
+    """Raise `NotPlain` where the mode of a path is not that of a plain file."""
     if not stat.S_ISREG(mode):
         raise NotPlain(_KINDS.get(stat.S_IFMT(mode), "something else"))

@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 
 from forgetting import DASHES, earlier_english_rows, with_paths
-from gpu_runner.checkpoint.directory import Saved, publish
+from gpu_runner.atomic import Saved, publish
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import Diverged
 from gpu_runner.memory.formula import build_recipe

@@ -1,11 +1,11 @@
 """A directory that all processes write, each its own files; it appears complete or not at all.
 
-    all        begin    the first process makes step-000120.tmp/
+    all        begin    the first process makes the temporary folder of `atomic`
     each       do       writes its files, flushed, with checksums; or `start`: on a thread
     all        end      checksums are gathered; the first process adds small files, seals, renames
 
-`directory` seals it: a process that dies at any moment leaves a `.tmp`, which is never read. Every
-process must see the same file system, as for the rest of a run.
+A process that dies at any moment leaves that folder, which is never read. Every process must see
+the same file system, as for the rest of a run.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
-from safetensors import SafetensorError
-
-from gpu_runner.checkpoint import directory
-from gpu_runner.checkpoint.directory import Saved
+from gpu_runner.atomic import NewFolder, Saved, Written, is_write_error
+from gpu_runner.checkpoint.directory import checkpoint_failure
 from gpu_runner.errors import SystemFailure, everyones
 from gpu_runner.world import World
-from gpu_runner.world.sharded_files import Shard, Written, file_name, write
+from gpu_runner.world.sharded_files import Shard, file_name, write
 
 OPTIMIZER: Final = "optimizer"
 INITIAL: Final = "initial"  # θ₀, where its source does not hold it under the same names
@@ -47,7 +45,7 @@ def writing_shards(parts: Parts, world: World, metadata: Mapping[str, str] | Non
     name = file_name(world.rank, world.size)
 
     def work(directory: Path) -> dict[str, Written]:
-        for folder in parts:
+        for folder in (folder for folder, shards in parts.items() if shards):
             (directory / folder).mkdir(exist_ok=True)
         return {
             f"{folder}/{name}": write(directory / folder / name, shards, metadata or {})
@@ -73,27 +71,25 @@ class ShardedDirectory:
         self._written: dict[str, Written] = {}
         self._problem = ""
         self._thread: Thread | None = None
+        self._folder: NewFolder | None = None  # of the first process
 
     def begin(self) -> None:
-        """Make the temporary directory."""
-        self._world.on_first(self._make)
+        """Make the temporary folder."""
+        self.path = self._world.on_first(self._make)
 
-    def _make(self) -> None:
-        try:
-            directory.begin(self._final, private=self._private)
-        except OSError as error:
-            raise directory.discard(self._final, error) from error
+    def _make(self) -> Path:
+        self._folder = NewFolder(self._final, private=self._private)
+        return self._folder.path
 
     def do(self, work: Work) -> None:
-        """Let `work` write into the temporary directory; `end` raises an error."""
+        """Let `work` write into the temporary folder; `end` raises an error."""
         started = time.monotonic()
         try:
-            path = self._final.with_name(self._final.name + directory.UNFINISHED)
-            self._written |= work(path)
-        except (OSError, SafetensorError) as error:
-            self._problem = str(directory.write_failure(self._final, error))
+            self._written |= work(self.path)
         except Exception as error:  # every process must raise it
-            self._problem = f"{self._final}: {type(error).__name__}: {error}"
+            failure = f"{self._final}: {type(error).__name__}: {error}"
+            refused = is_write_error(error)
+            self._problem = str(checkpoint_failure(self._final, error)) if refused else failure
         self.seconds = time.monotonic() - started
 
     def start(self, work: Work) -> None:
@@ -118,16 +114,17 @@ class ShardedDirectory:
     def _complete(
         self, fill: Callable[[Path], None], known: Mapping[str, Written], problem: str
     ) -> Saved:
-        path = self._final.with_name(self._final.name + directory.UNFINISHED)
+        assert self._folder is not None
         try:
             if problem:
                 raise everyones(SystemFailure(problem))
-            fill(path)
-            return directory.complete(self._final, known, private=self._private)
+            fill(self._folder.path)
+            return self._folder.complete(known)
         except BaseException as error:
-            if (failure := directory.discard(self._final, error)) is error:
-                raise
-            raise failure from error
+            self._folder.discard()
+            if is_write_error(error):
+                raise checkpoint_failure(self._final, error) from error
+            raise
 
 
 def publish_sharded(final: Path, world: World, parts: Parts) -> Saved:

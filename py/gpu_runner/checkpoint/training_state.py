@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from gpu_runner.atomic import Written, write_file
 from gpu_runner.checkpoint.directory import step_of
 from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.sharded_directory import OPTIMIZER as OPTIMIZERS
@@ -34,7 +35,6 @@ from gpu_runner.world.sharded_files import (
     RowReader,
     Shard,
     StoredTensors,
-    Written,
     write_whole,
 )
 from unfrozen.held_out import ExactMatch
@@ -271,7 +271,7 @@ def write(
 def write_state(directory: Path, state: dict[str, Any]) -> None:
     """`state.json`."""
     text = json.dumps({"version": VERSION, **state}, indent=1)
-    (directory / STATE).write_text(text, "utf-8")
+    write_file(directory / STATE, text)
 
 
 def _spelled(value: Any) -> Any:

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from gpu_runner.checkpoint.directory import MANIFEST, finished
+from gpu_runner.atomic import MANIFEST
+from gpu_runner.checkpoint.directory import finished
 from gpu_runner.checkpoint.sharded_directory import DERIVED
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME

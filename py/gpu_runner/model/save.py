@@ -11,7 +11,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from gpu_runner.world.sharded_files import Written, write_whole
+from gpu_runner.atomic import Written, write_file
+from gpu_runner.world.sharded_files import write_whole
 from unfrozen.parameter_groups import layer_of
 
 MOST_FILE_BYTES: Final = 5 * 10**9  # the hub's advice; one file is in memory at a time
@@ -117,7 +118,7 @@ def _write_files(
             "weight_map": {name: file for file, names in files.items() for name in names},
         }
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
-        (directory / INDEX).write_text(text, "utf-8")
+        write_file(directory / INDEX, text)
     return written
 
 

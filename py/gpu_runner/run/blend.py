@@ -30,6 +30,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from gpu_runner import atomic
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.data import run_data
@@ -333,7 +334,7 @@ def _blend(
             scores = next(point.scores for point in curve if point.alpha == chosen)
             write_card(directory, run, found.recipe(options.parts), scores, f"{run.name}-blend")
 
-        checkpoint.publish(place, fill, private=False)
+        atomic.publish(place, fill, private=False)
     at = options.step or last_step(run, model_place(run))
     problem = log_later(run, "blend", at, found.events(found.how(options)))
     return replace(found, unlogged=problem)

@@ -8,7 +8,6 @@ so that a damaged file never costs the whole run.
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,9 +17,10 @@ from typing import Any
 
 from torch import Tensor
 
+from gpu_runner import atomic
+from gpu_runner.atomic import Saved, Written, write_file
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
-from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.sharded_directory import (
     DERIVED,
@@ -40,7 +40,6 @@ from gpu_runner.run.model_card import LoggedRun, write_card
 from gpu_runner.train.initial_weights import REVISION
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, full_tensor
-from gpu_runner.world.sharded_files import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +215,14 @@ class Checkpointer:
         root = self.directory / CHECKPOINTS
         last = checkpoint.step_dir(root, state.step)
         going_on = self.keep_state and last.exists()
-        (self.directory / FINISHED).write_text(f"{state.step}\n", "utf-8")
+        write_file(self.directory / FINISHED, f"{state.step}\n")
         staying = [one.path for one in self.better()] + [last] * going_on
         if self.keep_last > 1:
             earlier = [path for path in checkpoint.finished(root) if path != last]
             staying += earlier[1 - self.keep_last :]
         checkpoint.remove_all_except(root, staying)
         for name in (REFERENCE, HELD_OUT):  # θ₀ can make both again
-            shutil.rmtree(self.directory / name, ignore_errors=True)
+            atomic.remove_folder(self.directory / name)
         if not going_on:
             remove_derived(self.directory)
         with suppress(OSError):  # something stays there
@@ -236,7 +235,7 @@ class Checkpointer:
         """
         root = self.directory / CHECKPOINTS
         for one in best(list(map(standing, checkpoint.finished(root)))):
-            checkpoint.verify(one.path)
+            atomic.verify(one.path)
             return one.path
         raise CheckpointError(
             f"{root} has no checkpoint with a task loss: there is nothing to restore."
@@ -251,10 +250,10 @@ class Checkpointer:
 
 def remove_derived(run: Path) -> None:
     """Remove what a run has derived from its θ₀, and which θ₀ that was."""
-    (run / REVISION).unlink(missing_ok=True)
+    atomic.remove_file(run / REVISION)
     for name in DERIVED:
-        (run / f"{name}.safetensors").unlink(missing_ok=True)
-        shutil.rmtree(run / name, ignore_errors=True)
+        atomic.remove_file(run / f"{name}.safetensors")
+        atomic.remove_folder(run / name)
 
 
 def standing(path: Path) -> Standing:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gpu_runner import demo
-from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner import atomic, demo
 from gpu_runner.log.questions import THETA_0, AnswerPair, ModelAnswer, Question
 from gpu_runner.plain import read_whole
 from gpu_runner.run.directory import FINISHED, read_config
@@ -43,12 +42,12 @@ class DemoPair:
         Raises `CheckpointError` where the model of the run is not as it was saved.
         """
         config = read_config(run)
-        if not ((run / FINISHED).exists() and (run / "model" / checkpoint.MANIFEST).exists()):
+        if not ((run / FINISHED).exists() and (run / "model" / atomic.MANIFEST).exists()):
             return None
         if config.add_tokens or any(getattr(config, n) != value for n, value in _AS_DEMO.items()):
             return None
         place, start = run / "model", demo.model_dir()
-        checkpoint.verify(place)
+        atomic.verify(place)
         given = json.loads((start / "config.json").read_text("utf-8"))
         theta = float(given["rope_parameters"]["rope_theta"])
         shape = ModelConfig.from_hf(given).architecture

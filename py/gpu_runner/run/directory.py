@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
+from gpu_runner import atomic
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.config.bounds import SELF_FILE, check_config
 from gpu_runner.config.load import load_record
@@ -65,9 +66,7 @@ def make_directory(config: TrainConfig) -> Path:
 def write_config(config: TrainConfig, directory: Path) -> None:
     """Write the settings of a run, whole or not at all. Raises `OSError`."""
     text = json.dumps(config.anchored().as_json(), indent=1)
-    new = directory / f"{CONFIG_NAME}.tmp"
-    new.write_text(text + "\n", "utf-8")
-    new.replace(directory / CONFIG_NAME)
+    atomic.write_file(directory / CONFIG_NAME, text + "\n")
 
 
 def read_config(directory: Path) -> TrainConfig:
@@ -97,11 +96,11 @@ def read_saved(run: Path, step: int | None = None) -> dict[Path, bytes]:
     """
     root = run / CHECKPOINTS
     steps = checkpoint.finished(root) if step is None else [checkpoint.step_dir(root, step)]
-    manifests = [place / checkpoint.MANIFEST for place in (run / "model", *steps)]
+    manifests = [place / atomic.MANIFEST for place in (run / "model", *steps)]
     found = {}
     for file in (run / CONFIG_NAME, run / FINISHED, *manifests):
         with suppress(OSError):
-            found[file] = read_whole(file, checkpoint.MOST_MANIFEST_BYTES)
+            found[file] = read_whole(file, atomic.MOST_MANIFEST_BYTES)
     return found
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,9 @@ from typing import Final
 import psutil
 import torch
 
+from gpu_runner import atomic
+from gpu_runner.atomic import Saved
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.errors import CheckpointError, UsageError
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model import sharded_load
@@ -45,7 +46,7 @@ from gpu_runner.train.evaluate import generate
 CPU: Final = torch.device("cpu")
 PROMPTS: Final = ("The capital of France is", "2 + 2 =", "Once upon a time,", "def f(x):")
 MOST_COMPARED: Final = 8
-_UNFINISHED: Final = ".unfinished"
+MODELFILE: Final = ".Modelfile"
 
 
 def export_model(
@@ -89,7 +90,7 @@ def export_model(
 
     where = out or run / "export" / "hf"
     checkpoint.check_room(where, found.model, wide)
-    saved = checkpoint.publish(where, fill, private=False)
+    saved = atomic.publish(where, fill, private=False, of=run.name)
     return ExportedModel(saved, *_ask_again(run, saved, step, logged.samples))
 
 
@@ -105,7 +106,7 @@ def _export_average(
         save(model, found.tokenizer, directory)
         write_card(directory, run, f"Its weights are the {found.name}.", ())
 
-    return ExportedModel(checkpoint.publish(where, fill, private=False), 0, 0)
+    return ExportedModel(atomic.publish(where, fill, private=False, of=run.name), 0, 0)
 
 
 def _ask_again(
@@ -165,14 +166,14 @@ def push_model(run: Path, name: str, step: int | None = None, *, public: bool = 
     place = run if not is_run else run / "model"
     if is_run and (step is not None or not (run / FINISHED).exists() or not place.is_dir()):
         place = export_model(run, step=step).saved.path
-    checkpoint.verify(place)
+    atomic.verify(place)
     api = HfApi()
     try:
         made = api.create_repo(name, private=not public, exist_ok=True)
         api.upload_folder(
             repo_id=made.repo_id,
             folder_path=place,
-            ignore_patterns=[checkpoint.MANIFEST],
+            ignore_patterns=[atomic.MANIFEST],
             commit_message=f"{run.name}, by Unfrozen",
         )
     except Exception as error:  # of the client, whose transport differs by its version
@@ -229,13 +230,16 @@ def export_gguf(
     logged = LoggedRun.read(run)
     end, prompts = logged.stop, dict.fromkeys(filter(str.strip, (*logged.samples, *PROMPTS)))
     stop = "" if end is None else f"PARAMETER stop {json.dumps(trained.tokenizer.decode([end]))}\n"
-    modelfile = file.with_suffix(".Modelfile")
+    modelfile = file.with_suffix(MODELFILE)
     checkpoint.check_room(file, trained.model, torch.int8 if chosen == "q8_0" else torch.bfloat16)
-    with _new_files(file, modelfile) as (unfinished, beside):
-        GgufModel(trained.model, trained.tokenizer, run.name, end).write(unfinished, chosen)
-        beside.write_text(f"FROM ./{file.name}\n{stop}PARAMETER temperature 0\n", "utf-8")
-        asked = [trained.encoder.render_question(one) for one in [*prompts][:MOST_COMPARED]]
-        difference, same = _compare(trained, unfinished, asked)
+    asked = [trained.encoder.render_question(one) for one in [*prompts][:MOST_COMPARED]]
+    try:
+        with atomic.new_files(file, modelfile) as (unfinished, beside):
+            GgufModel(trained.model, trained.tokenizer, run.name, end).write(unfinished, chosen)
+            atomic.write_file(beside, f"FROM ./{file.name}\n{stop}PARAMETER temperature 0\n")
+            difference, same = _compare(trained, unfinished, asked)
+    except OSError as error:
+        raise atomic.write_failure(file, error) from None
     return ExportedGguf(file, modelfile, file.stat().st_size, len(asked), difference, same)
 
 
@@ -245,26 +249,10 @@ def _check(file: Path, kind: str) -> GgufType:
         raise UsageError(f"--type {kind!r} is unknown: choose {', '.join(TYPES)}.")
     if file.suffix != ".gguf":
         raise UsageError(f"{file}: give a file name that ends in .gguf.")
-    if file.exists():
-        raise UsageError(f"{file} exists already: give another name, or remove it.")
+    for path in (file, file.with_suffix(MODELFILE)):
+        if os.path.lexists(path):
+            raise UsageError(f"{path} exists already: give another name, or remove it.")
     return known
-
-
-@contextmanager
-def _new_files(*files: Path) -> Iterator[list[Path]]:
-    """Yield where to write; then all of it appears, or nothing. Raises `SystemFailure`."""
-    unfinished = [file.with_name(f".{file.stem}{_UNFINISHED}{file.suffix}") for file in files]
-    try:
-        files[0].parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        for written, file in zip(unfinished, files, strict=True):
-            written.replace(file)
-    except OSError as error:
-        raise checkpoint.write_failure(files[0], error) from None
-    finally:
-        for written in unfinished:
-            with suppress(OSError):
-                written.unlink(missing_ok=True)
 
 
 @torch.no_grad()

@@ -25,7 +25,8 @@ from typing import Any, Final, TypeVar
 import torch
 from rich.console import Console
 
-from gpu_runner.checkpoint.directory import MANIFEST, time_writing
+from gpu_runner.atomic import MANIFEST
+from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.checkpoint.origins import ELSEWHERE, Origins, fingerprint, sampled
 from gpu_runner.checkpoint.sharded_directory import HELD_OUT
 from gpu_runner.checkpoint.training_state import History

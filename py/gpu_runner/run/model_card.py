@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gpu_runner.atomic import write_file
 from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.installed import installed_version
 from gpu_runner.log.tail import LOG_NAME, parse
@@ -147,7 +148,7 @@ def write_card(
         _memory(logged),
         _USE.format(kind=class_of(read_config(Source("directory", "", str(place)))[0]).__name__),
     ]
-    (place / NAME).write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
+    write_file(place / NAME, "\n\n".join(part for part in parts if part) + "\n")
 
 
 _USE: Final = """\

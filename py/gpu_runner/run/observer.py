@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from gpu_runner.atomic import Saved
 from gpu_runner.checkpoint import training_state
-from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import Encoder

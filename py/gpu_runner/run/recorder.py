@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from gpu_runner.checkpoint.directory import Saved
+from gpu_runner.atomic import Saved
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.log.questions import Question

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import torch
 
+from gpu_runner import atomic
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.training_state import read_averages
 from gpu_runner.config.schema import TrainConfig
@@ -57,14 +58,10 @@ def model_place(run: Path, step: int | None = None, *, with_state: bool = False)
             raise CheckpointError(
                 f"{run.name} has no checkpoint of step {step}; it has {there or 'none'}."
             )
-        checkpoint.verify(place)
+        atomic.verify(place)
         return place
-    if (
-        not with_state
-        and (run / FINISHED).exists()
-        and (run / "model" / checkpoint.MANIFEST).exists()
-    ):
-        checkpoint.verify(run / "model")
+    if not with_state and (run / FINISHED).exists() and (run / "model" / atomic.MANIFEST).exists():
+        atomic.verify(run / "model")
         return run / "model"
     newest, refused = checkpoint.newest(root)
     if newest is None:
@@ -122,7 +119,7 @@ def load_written(place: Path, device: torch.device) -> tuple[RunModel, Path]:
     """
     if not (place / "config.json").is_file():
         raise CheckpointError(f"{place} is neither a run nor a model: give a run, or its blend/.")
-    checkpoint.verify(place)
+    atomic.verify(place)
     run = next((up for up in place.absolute().parents if (up / LOG_NAME).is_file()), place)
     config = TrainConfig(model=str(place), data="") if run == place else read_settings(run)
     source = Source("directory", place.name, str(place))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -29,13 +28,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_runner.checkpoint.sharded_directory import REFERENCE
+from gpu_runner import atomic
+from gpu_runner.checkpoint.sharded_directory import REFERENCE, ShardedDirectory
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.feed import BatchReference, Feed, collate
 from gpu_runner.errors import SystemFailure
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import LINEAR, TokenScores, loss_sum
+from gpu_runner.plain import read_json
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import World
@@ -43,6 +44,7 @@ from unfrozen.memory.loss import HELD_OUT_TOKENS, REFERENCE_TOP
 from unfrozen.units import format_bytes
 
 _KEY: Final = "key.json"
+_MOST_KEY_BYTES: Final = 1024 * 1024
 _TYPES: Final = {"rows": "<i8", "counts": "<i8", "tokens": "<i4", "log_p": "<f4"}
 """Files of each process: which examples, their trained tokens, and K numbers of each of those."""
 Tell = Callable[[str, str], None]
@@ -78,9 +80,10 @@ def with_reference(
     }
     if not world.on_first(lambda: _read_key(folder) == key):
         started = time.monotonic()
+        one = _begin(folder, world)
         with nullcontext() if untrained else initial_weights.swapped_into(model):
-            _write(planned, model, rows, folder, world, progress)
-        world.on_first(lambda: _finish(folder, key))
+            _write(planned, model, rows, one.path, world, progress)
+        _finish(one, key)
         size = sum(file.stat().st_size for file in folder.iterdir())
         tell(
             "info",
@@ -93,19 +96,22 @@ def with_reference(
 
 def _read_key(folder: Path) -> Any:
     try:
-        return json.loads((folder / _KEY).read_text("utf-8"))
+        return read_json(folder / _KEY, _MOST_KEY_BYTES)
     except (OSError, ValueError):
         return None
 
 
-def _begin(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _begin(folder: Path, world: World) -> ShardedDirectory:
+    """Begin to write a folder in place of the one that is there, which is of other rows."""
+    world.on_first(lambda: atomic.remove_folder(folder))
+    one = ShardedDirectory(folder, world)
+    one.begin()
+    return one
 
 
-def _finish(folder: Path, key: Any) -> None:
+def _finish(one: ShardedDirectory, key: Any) -> None:
     """Make it whole: without a key it is computed again."""
-    (folder / _KEY).write_text(json.dumps(key), "utf-8")
+    one.end(lambda place: atomic.write_file(place / _KEY, json.dumps(key)))
 
 
 def _write(
@@ -117,7 +123,6 @@ def _write(
     progress: Progress,
 ) -> None:
     """Write what this process computes: every so many batches of rows of like length."""
-    world.on_first(lambda: _begin(folder))
     examples = planned.train.examples
     order = np.argsort(np.asarray(examples.lengths)[rows], kind="stable")
     batches = np.array_split(rows[order], -(-len(rows) // planned.config.micro_batch))
@@ -142,7 +147,6 @@ def _write(
                 progress(min(1.0, (turn + world.size) / len(batches)))
     finally:
         model.train(was_training)
-    world.everyones(None)  # all have written
 
 
 @contextmanager
@@ -150,7 +154,7 @@ def _writing(folder: Path, rank: int) -> Iterator[Note]:
     """Open the files of a process; what they are given is written. Raises `SystemFailure`."""
     try:
         with ExitStack() as stack:
-            files = [stack.enter_context((folder / f"{name}-{rank}").open("wb")) for name in _TYPES]
+            files = [stack.enter_context((folder / f"{name}-{rank}").open("xb")) for name in _TYPES]
 
             def note(
                 examples: Sequence[int], counts: Sequence[int], top: tuple[Tensor, Tensor]
@@ -213,6 +217,8 @@ class HeldOutReference:
     suites: Mapping[str, EncodedDataset]
     known: dict[str, StoredReference] = field(default_factory=dict)
     _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _new: ShardedDirectory | None = None
+    """The folder that is being written."""
 
     def __post_init__(self) -> None:
         """Read what the folder has, if it is of these sets."""
@@ -234,8 +240,10 @@ class HeldOutReference:
     @contextmanager
     def noting(self, suite: str) -> Iterator[Note]:
         """Note inside what θ₀ holds likeliest in batches of a set, of its first examples alone."""
-        place, (most, _) = self._place(suite), self._sizes[suite]
-        self.world.on_first(lambda: _begin(place))
+        if suite == next(iter(self.suites)) or self._new is None:
+            self._new = _begin(self.folder, self.world)
+        place, (most, _) = self._place(suite, self._new.path), self._sizes[suite]
+        place.mkdir(exist_ok=True)
         with _writing(place, self.world.rank) as write:
 
             def note(
@@ -251,12 +259,13 @@ class HeldOutReference:
 
     def finish(self) -> None:
         """Make the folder whole, once all sets are noted."""
-        self.world.everyones(None)
-        self.world.on_first(lambda: _finish(self.folder, self._key))
+        assert self._new is not None
+        _finish(self._new, self._key)
         self._read()
 
     def _read(self) -> None:
-        self.known = {name: StoredReference(self._place(name), 1.0) for name in self.suites}
+        places = {name: self._place(name, self.folder) for name in self.suites}
+        self.known = {name: StoredReference(place, 1.0) for name, place in places.items()}
 
-    def _place(self, suite: str) -> Path:
-        return self.folder / str(list(self.suites).index(suite))
+    def _place(self, suite: str, folder: Path) -> Path:
+        return folder / str(list(self.suites).index(suite))

@@ -27,6 +27,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from gpu_runner.atomic import Written
 from gpu_runner.errors import CheckpointError
 
 WEIGHTS: Final = "weights"  # folder of a checkpoint with shards of every weight
@@ -60,14 +61,6 @@ class Shard:
 
     rows: Tensor
     first: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file that is flushed to disk, as its entry in a manifest."""
-
-    size_bytes: int
-    sha256: str
 
 
 def file_name(number: int, files: int) -> str:
@@ -105,7 +98,7 @@ def _write(file: Path, shards: Mapping[str, Shard], metadata: Mapping[str, str])
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest, size = hashlib.sha256(), 0
-    with file.open("wb", buffering=0) as stream:
+    with file.open("xb", buffering=0) as stream:
         pieces = (bytes_of(shard.rows) for _, shard in named)
         for piece in (memoryview(struct.pack("<Q", len(text)) + text), *pieces):
             digest.update(piece)

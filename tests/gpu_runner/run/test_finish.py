@@ -26,11 +26,9 @@ from gpu_runner.train.loop import State
 from unfrozen.units import format_bytes
 
 
-def test_a_better_step_is_named_also_where_its_checkpoint_was_being_replaced(
-    model_dir: Path, sums_file: Path, tmp_path: Path
-) -> None:
+def test_a_better_step_is_named(model_dir: Path, sums_file: Path, tmp_path: Path) -> None:
     planned = plan.make_plan(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
-    kept = tmp_path / "checkpoints" / "step-1000000.old"
+    kept = tmp_path / "checkpoints" / "step-1000000"
     end = RunEnd("finished", "done", model=tmp_path / "model", better=[Standing(kept, 0.5, True)])
     said = summarize(end, planned, tmp_path, State(), History()).next_steps
     assert f"Step 1000000 had a lower task loss (0.500): its weights are in {kept}." in said

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.checkpoint.directory import Saved
+from gpu_runner.atomic import Saved
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.run.observer import EarlyStop, RunObserver
 from gpu_runner.train.loop import State
