@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Error, Page, expect
 
 from browser.cell_reader import BOXES, CellReader
 from browser.drawing import wait
@@ -212,7 +212,9 @@ def test_a_version_is_shared_by_a_link_and_neither_run_nor_saved_before_it_is_ta
     page = reader.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     article = code(reader)
-    mine = article.replace("steps = 40", "steps = 20") + "print('é')\n"
+    unseen = "\u202e", "\u200b", "\u3164", "\U000e0041"  # which turn text around, or hide it
+    far = f"print('{''.join(unseen)}'){' ' * 3000}; print('far')"
+    mine = f"{article.replace('steps = 40', 'steps = 20')}print('é')\n{far}\n"
     page.evaluate(
         "([id, mine]) => { document.getElementById(id).code = mine; }", [reader.cell, mine]
     )
@@ -225,12 +227,24 @@ def test_a_version_is_shared_by_a_link_and_neither_run_nor_saved_before_it_is_ta
     note = other.locator(f"#{reader.cell} .cell-versions")
     expect(note).to_contain_text("It was neither run nor saved.")
     expect(note).to_be_in_viewport()
-    assert note.locator("ins").all_text_contents() == ["+ steps = 20", "+ print('é')"]
+    names = [f"U+{ord(one):04X}" for one in unseen]
+    shown = f"+ {far.replace(''.join(unseen), ''.join(names))}"
+    assert note.locator("ins").all_text_contents() == ["+ steps = 20", "+ print('é')", shown]
+    assert note.locator("mark").all_text_contents() == names
+    assert note.locator(".cell-diff").evaluate("(all) => all.scrollWidth <= all.clientWidth")
     assert other.url.endswith(f"#{reader.cell}")
     read = "(id) => [document.getElementById(id).code, localStorage.length]"
     assert other.evaluate(read, reader.cell) == [article, 0]
     note.get_by_role("button", name="Take it").click()
     assert other.evaluate(read, reader.cell)[0] == mine
+    marks = other.locator(f"#{reader.cell} .cm-content mark")
+    expect(marks).to_have_text(names)  # also once it is taken
+    errors: list[Error] = []
+    other.on("pageerror", lambda error: errors.append(error))
+    other.goto("about:blank")
+    other.goto(link.replace(f"#{reader.cell}", "#%E0%A4%A"))
+    expect(other.locator("live-cell").first).to_contain_text("a cell that is not on this page")
+    assert not errors
     for damaged in (link[:-4], f"{link[:-9]}%00", link.replace("edit?", "edit?" + "A" * 100_001)):
         other.goto("about:blank")
         other.goto(damaged)

@@ -5,7 +5,7 @@ import signal
 import pytest
 from playwright.sync_api import Page
 
-from browser.run_reader import RunReader, write
+from browser.run_reader import RunReader, write, written
 from conftest import Server
 
 CHAPTERS = ("run-it-for-real",)
@@ -70,6 +70,24 @@ def test_a_server_with_a_new_token_says_so_and_lets_the_page_in_by_its_new_addre
         reader.wait_notice("finished")
     assert "#" not in page.url
     assert reader.brief["gaps"] == 0
+    page.evaluate("(token) => { sessionStorage['unfrozen-token'] = token; }", server.token[::-1])
+    page.goto("about:blank")
+    RunReader(page, server.url).wait_notice("finished")  # also where the tab has the old one
+
+
+def test_a_link_with_another_token_does_not_take_the_tab_s_away(page: Page, server: Server) -> None:
+    page.allowed_errors += ["401"]  # type: ignore[attr-defined]
+    written(server.runs, "one", "--steps", "3", "--pace", "0", "--end", "finished")
+    RunReader(page, server.url).wait_notice("finished")
+    other = f"{server.origin}/runs/#t={'0' * 32}"
+    with page.expect_response(lambda answer: answer.status == 401):
+        page.evaluate("(address) => { location.href = address; }", other)
+    page.goto("about:blank")
+    with page.expect_response(lambda answer: answer.status == 401):
+        page.goto(other)
+    RunReader(page).wait_notice("finished")
+    assert page.evaluate("sessionStorage['unfrozen-token']") == server.token
+    assert "#" not in page.url
 
 
 @pytest.mark.matrix

@@ -20,8 +20,10 @@ import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { localCompletionSource, python, pythonLanguage } from "@codemirror/lang-python";
 import { bracketMatching, indentOnInput, indentUnit, syntaxHighlighting, HighlightStyle } from "@codemirror/language";
 import { EditorSelection, EditorState, Prec, StateEffect, StateField } from "@codemirror/state";
-import { Decoration, EditorView, keymap, lineNumbers } from "@codemirror/view";
+import { Decoration, EditorView, highlightSpecialChars, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
+import { make } from "../figures/tools.js";
+import { nameOf, UNSEEN } from "../figures/vnode.js";
 
 const MOST_CHARACTERS = 300; // of an expression
 const IMPORT = /^\s*(?:import|from)\s+(?:[\w.\s]*,\s*)?(?:([\w.]+)\.)?\w*$/;
@@ -65,6 +67,10 @@ export function createEditor({ parent, code, label, onChange, onRun, onSave, onL
     autocompletion({ override: [nameSource(names, onNoNames)], icons: false, interactionDelay: 0 }),
     Prec.highest(keymap.of([{ key: "Tab", run: acceptCompletion }])),
     lineNumbers(),
+    highlightSpecialChars({
+      specialChars: UNSEEN,
+      render: (code) => make("mark", { className: "cm-unseen", textContent: nameOf(code) }),
+    }),
     history(),
     python(),
     indentUnit.of("    "),
@@ -161,6 +167,7 @@ const theme = EditorView.theme({
   },
   ".cm-completionDetail": { color: "var(--ink-3)", fontStyle: "normal" },
   ".cm-completionMatchedText": { color: "var(--accent)", textDecoration: "none" },
+  ".cm-unseen": { background: "none", outline: "1px solid var(--bad)", color: "var(--bad)" },
   ".cm-failed": { boxShadow: "inset 2px 0 var(--bad)" },
   ".cm-gutters": {
     width: "var(--cell-indent)",

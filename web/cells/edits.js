@@ -23,6 +23,7 @@ const PREFIX = "unfrozen-cell:";
 const MOST_CHARACTERS = 100_000; // of a link
 const MOST_BYTES = 200_000; // of the code in it
 const MOST_LINES = 1000; // of a version that is compared line by line
+const NO_CELL = "The link leads to a cell that is not on this page. Ask for it again.";
 const EDIT = /&edit\?([\w-]*)$/;
 
 export const EDITS_NAME = "unfrozen-edits.py";
@@ -196,8 +197,10 @@ async function read() {
   const found = EDIT.exec(location.hash);
   if (!found) return null;
   const place = location.hash.slice(0, found.index);
-  const id = decodeURIComponent(place.slice(1).split("&", 1)[0]);
+  const id = place.slice(1).split("&", 1)[0];
   history.replaceState(history.state, "", place);
+  const first = document.querySelector("live-cell")?.id ?? "";
+  if (!document.getElementById(id)?.matches("live-cell")) return { id: first, code: "", problem: NO_CELL };
   try {
     return { id, code: await unpacked(found[1]), problem: "" };
   } catch {
@@ -245,9 +248,9 @@ export function versionsNote({ text, before, after, actions }) {
 }
 
 function lineView([mark, line]) {
-  if (mark === "-") return [h("del", null, `− ${line}`), "\n"];
-  if (mark === "+") return [h("ins", null, `+ ${line}`), "\n"];
-  return `  ${line}\n`;
+  if (mark === "-") return h("del", null, `− ${line}`);
+  if (mark === "+") return h("ins", null, `+ ${line}`);
+  return h("samp", null, `  ${line}`);
 }
 
 /**

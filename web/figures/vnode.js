@@ -17,6 +17,9 @@ const TAGS = new Set(
     "svg circle clipPath defs desc ellipse g line linearGradient path pattern polygon polyline rect stop " +
     "text title tspan").split(" "),
 );
+const CODE = new Set(["code", "del", "ins", "kbd", "pre", "samp"]);
+/** Characters that are not seen, or turn the others around: in code they hide what it does. */
+export const UNSEEN = /(?![\n\t])[\p{Cc}\p{Default_Ignorable_Code_Point}\u2028\u2029\u2800]/gu;
 const NAME = /^[a-zA-Z][a-zA-Z0-9:-]*$/;
 const REFUSED = /^(on|style$|srcdoc$|formaction$|action$|src$|srcset$|poster$|data$|background$|ping$|xlink)/i;
 const ADDRESS = /^(#|https:\/\/|\.\.\/#|(planner|runs)\/(#|$))/; // no scheme that runs code; of this site, its pages
@@ -57,7 +60,22 @@ export function h(tag, attrs, ...children) {
   if (!TAGS.has(tag)) {
     throw new TypeError(`a vnode cannot be <${tag}>; use a plain HTML or SVG element`);
   }
-  return new VNode(tag, cleanAttrs(attrs ?? {}), cleanChildren(children));
+  const parts = cleanChildren(children);
+  return new VNode(tag, cleanAttrs(attrs ?? {}), CODE.has(tag) ? parts.flatMap(showUnseen) : parts);
+}
+
+/** Returns a node as it is, a text with a name in the place of each character that is not seen. */
+function showUnseen(part) {
+  const names = typeof part === "string" && part.match(UNSEEN);
+  if (!names) return [part];
+  const texts = part.split(UNSEEN);
+  const marks = names.map((character) => h("mark", { class: "unseen" }, nameOf(character.codePointAt(0))));
+  return texts.flatMap((text, index) => [text, marks[index]]).filter(Boolean);
+}
+
+/** Returns how Unicode writes a character: `U+202E`. @param {number} code */
+export function nameOf(code) {
+  return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 function cleanAttrs(attrs) {

@@ -102,7 +102,7 @@ export async function post(path, body) {
   try {
     const answer = await fetch(new URL(path, SITE), {
       method: "POST",
-      headers: { Authorization: `Bearer ${currentToken()}`, "Content-Type": "application/json" },
+      headers: { Authorization: `Bearer ${await currentToken()}`, "Content-Type": "application/json" },
       body: JSON.stringify(body),
       cache: "no-store",
     });

@@ -81,7 +81,7 @@ async function read(visible, reader, isShort) {
   const end = new AbortController();
   await reader.follow({
     url: new URL(`api/runs/${encodeURIComponent(reader.run)}/events`, SITE),
-    token: currentToken(),
+    token: await currentToken(),
     signal: AbortSignal.any([visible, end.signal]),
     offset: reader.offset,
     once: isShort,

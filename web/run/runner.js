@@ -58,9 +58,9 @@ class Runner extends EventTarget {
    * @param {string} path below the site
    * @returns {Promise<{status: number, text: string}>} status 0 when it does not answer
    */
-  async get(path) {
+  async get(path, token = this.#token) {
     try {
-      const headers = { Authorization: `Bearer ${this.#token}` };
+      const headers = { Authorization: `Bearer ${token}` };
       const signal = AbortSignal.timeout(TIMEOUT_MS);
       const answer = await fetch(new URL(path, SITE), { headers, cache: "no-store", signal });
       return { status: answer.status, text: await answer.text() };
@@ -70,7 +70,8 @@ class Runner extends EventTarget {
   }
 
   #connect() {
-    const token = currentToken();
+    const token = storedToken();
+    if (offered) void currentToken().then((checked) => checked !== token && this.#connect());
     if (token === this.#token) return;
     this.#token = token;
     this.#version = "";
@@ -108,6 +109,7 @@ class Runner extends EventTarget {
   #update({ status, text }) {
     const changes = status === 200 ? parseChanges(text) : null;
     this.#failures = status === 0 || (status === 200 && !changes) ? this.#failures + 1 : 0;
+    if (status === 401) this.#connect(); // an address may have brought another token meanwhile
     if (!changes) return this.#set(status === 401 ? "refused" : "gone", this.runs);
     this.#version = changes.version;
     this.hasMore = changes.more;
@@ -165,37 +167,56 @@ function unreadable(problem) {
 }
 
 let memoryToken = null; // where the browser refuses storage, the token lasts as long as the page
+let offered = null; // by an address, to a tab that has another token
+let checking = null;
 
 /**
  * Takes the token out of the address, if it has one. Call it once, before anything is fetched. The server prints the token
  * in the fragment, which browsers never send; the page moves it out of the address bar and keeps it for this tab only.
- * Workers cannot read sessionStorage, so the reader's Python never sees it. Other fragments stay unchanged.
+ * Workers cannot read sessionStorage, so the reader's Python never sees it. Other fragments stay unchanged. Anybody's link
+ * may carry one: it replaces another once the runner has accepted it.
  */
 export function takeToken() {
   const parts = location.hash.slice(1).split("&");
   const found = parts.find((part) => part.startsWith("t="))?.slice(2) ?? "";
   if (!TOKEN_PATTERN.test(found)) return;
-  memoryToken = found;
-  try {
-    sessionStorage.setItem(TOKEN_KEY, found);
-  } catch {
-    // storage is blocked: `memoryToken` serves this page; a reload needs the printed address again
-  }
   const rest = parts.filter((part) => !part.startsWith("t=")).join("&");
   history.replaceState(history.state, "", location.pathname + location.search + (rest && `#${rest}`));
+  if (storedToken() === null) storeToken(found);
+  else if (found !== memoryToken) offered = found;
 }
 
 /** @returns {string | null} the token of this tab, or null when the page was opened without one */
-export function currentToken() {
+export function storedToken() {
   takeToken(); // elements may be upgraded before the first line of main.js runs
-  if (memoryToken === null) {
-    try {
-      memoryToken = sessionStorage.getItem(TOKEN_KEY);
-    } catch {
-      return null;
-    }
+  try {
+    memoryToken ??= sessionStorage.getItem(TOKEN_KEY);
+  } catch {
+    // storage is blocked: `memoryToken` serves this page; a reload needs the printed address again
   }
   return memoryToken;
+}
+
+/** @returns {Promise<string | null>} the same, once a token that an address has brought was checked */
+export async function currentToken() {
+  takeToken();
+  if (offered) await (checking ??= checkOffered(offered).finally(() => (checking = null)));
+  return storedToken();
+}
+
+async function checkOffered(token) {
+  const { status } = await runner.get("api/runs", token);
+  if (status === 200) storeToken(token);
+  if ((status === 200 || status === 401) && offered === token) offered = null; // else it is asked again
+}
+
+function storeToken(token) {
+  memoryToken = token;
+  try {
+    sessionStorage.setItem(TOKEN_KEY, token);
+  } catch {
+    // as above
+  }
 }
 
 /** The runner of this page. */

@@ -381,7 +381,7 @@ async function followOnce(run, log, signal) {
   };
   await followLines({
     url: new URL(`api/runs/${encodeURIComponent(run)}/events`, SITE),
-    token: currentToken(),
+    token: await currentToken(),
     signal: end.signal,
     once: true,
     onLines: take,

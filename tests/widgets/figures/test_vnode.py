@@ -24,6 +24,15 @@ def test_nothing_is_printed_for_missing_children_and_false_attributes(node: Node
     assert html == '<p hidden="">a0</p>'
 
 
+@pytest.mark.parametrize("tag", ["code", "pre", "ins", "del"])
+def test_a_character_of_code_that_is_not_seen_has_a_name(node: Node, tag: str) -> None:
+    text = "a\u202eb\u200b\u3164\U000e0041\u2066\x1b\r\n\tc é ❤"
+    names = ("a", "202E", "b", "200B", "3164", "E0041", "2066", "001B", "000D", "\n\tc é ❤")
+    marked = (f'<mark class="unseen">U+{n}</mark>' if len(n) in (4, 5) else n for n in names)
+    assert node.html("figures/vnode", "h", tag, {}, text) == f"<{tag}>{''.join(marked)}</{tag}>"
+    assert node.html("figures/vnode", "h", "p", {}, text) == f"<p>{text}</p>"
+
+
 @pytest.mark.parametrize("name", ["onclick", "ONERROR", "style", "srcdoc", 'x"y'])
 def test_handlers_and_inline_styles_are_refused(node: Node, name: str) -> None:
     with pytest.raises(JavaScriptError, match="refused"):

@@ -10,7 +10,7 @@ import { cellOf, COLUMNS, countsOf, filterRows, rowsOf, sortRows } from "../list
 import { EXPECTED, openedFiles, takeDrops } from "../log-files.js";
 import { listRecordings } from "../log-reader.js";
 import { pageRuns } from "../page-runs.js";
-import { currentToken, runner } from "../runner.js";
+import { storedToken, runner } from "../runner.js";
 import { comparedOfAddress, onReturn, queryOfRun, remember, runOfAddress } from "../watch.js";
 
 const KEY = "unfrozen-run-list";
@@ -143,7 +143,7 @@ export class RunList extends HTMLElement {
       if (row?.kind === "live") return { key, kind: "live", name: row.id, bytes: row.bytes, title: row.name, status: row.status };
       if (row) return { key, kind: row.kind, name: row.id, title: row.name };
       const [kind, ...name] = key.split(":");
-      return kind === "live" && currentToken() ? { key, kind, name: name.join(":"), title: name.join(":") } : null;
+      return kind === "live" && storedToken() ? { key, kind, name: name.join(":"), title: name.join(":") } : null;
     });
     return runs.filter(Boolean);
   }
