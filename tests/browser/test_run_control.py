@@ -16,7 +16,7 @@ import tiny_llama
 from accessibility import objections
 from browser.run_reader import RunReader, write
 from conftest import Server
-from gpu_runner.checkpoint import directory
+from gpu_runner import atomic
 from gpu_runner.log.commands import NAME
 from run_process import events
 
@@ -144,7 +144,7 @@ def test_a_run_is_started_paused_saved_resumed_and_stopped_by_the_keyboard(
     assert page.evaluate(FOCUS) == "Resume"  # the same button, with another word on it
     press(page, "Save checkpoint")
     said(page).to_have_text(f"Step {step} is saved.")
-    directory.verify(run / "checkpoints" / f"step-{step:06d}")
+    atomic.verify(run / "checkpoints" / f"step-{step:06d}")
     assert reader.brief["step"] == step
     press(page, "Resume")
     said(page).to_have_text("Training resumed.")

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from gpu_runner import atomic
 from gpu_runner.checkpoint import directory
 from gpu_runner.cluster import bucket as copies
 
 
 def save(run: Path, step: int, text: str = "weights") -> Path:
     place = directory.step_dir(run / "checkpoints", step)
-    directory.publish(place, lambda path: (path / "a.bin").write_text(f"{text} {step}") and None)
+    atomic.publish(place, lambda path: (path / "a.bin").write_text(f"{text} {step}") and None)
     return place
 
 
@@ -45,7 +46,7 @@ def test_what_is_copied_comes_back_as_it_was(run: Path, bucket: Path, tmp_path: 
     copies.push_runs(run.parent, bucket)
     copies.fetch_runs(bucket, tmp_path / "new")
     assert files(tmp_path / "new") == files(run.parent)
-    directory.verify(tmp_path / "new" / run.name / "checkpoints" / "step-000004")
+    atomic.verify(tmp_path / "new" / run.name / "checkpoints" / "step-000004")
 
 
 def test_what_several_processes_wrote_of_the_start_is_copied_too(
@@ -55,11 +56,11 @@ def test_what_several_processes_wrote_of_the_start_is_copied_too(
         (path / "weights").mkdir()
         (path / "weights" / "shard-00001-of-00002.safetensors").write_text("θ₀")
 
-    directory.publish(run / "initial", fill)
+    atomic.publish(run / "initial", fill)
     copies.push_runs(run.parent, bucket)
     copies.fetch_runs(bucket, tmp_path / "new")
     assert files(tmp_path / "new") == files(run.parent)
-    directory.verify(tmp_path / "new" / run.name / "initial")
+    atomic.verify(tmp_path / "new" / run.name / "initial")
 
 
 def test_a_bucket_follows_its_run(run: Path, bucket: Path) -> None:

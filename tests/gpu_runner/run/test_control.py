@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import run_process
+from gpu_runner import atomic
 from gpu_runner.checkpoint import directory
 from gpu_runner.log import commands
 from gpu_runner.log.questions import Question, post_question, wait_for_answer
@@ -145,7 +146,7 @@ def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_be
     assert run_process.last_step(run) == step
     ask(run, "checkpoint")
     assert run_process.last_step(run) == step
-    directory.verify(run / "checkpoints" / f"step-{step:06d}")
+    atomic.verify(run / "checkpoints" / f"step-{step:06d}")
     ask(run, "checkpoint")
     ask(run, "evaluate")
     assert step in [event["step"] for event in events(run) if event["kind"] == "eval"]
@@ -188,7 +189,7 @@ def test_a_stopped_run_is_saved_and_the_next_attempt_does_not_obey_the_old_stop(
     assert child.exitcode == 0
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")
-    directory.verify(run / "checkpoints" / f"step-{end['step']:06d}")
+    atomic.verify(run / "checkpoints" / f"step-{end['step']:06d}")
     again = begin_standing(end["step"] + 2, run_process.resume_here, str(run))
     pause_standing(again, run, attempt=1)
     ask(run, "resume", attempt=1)
@@ -208,7 +209,7 @@ def test_a_signal_ends_a_pause_and_the_run(
     assert child.exitcode == 0
     end = events(run)[-1]
     assert (end["status"], end["reason"]) == ("stopped", f"asked to stop by {number.name}")
-    directory.verify(run / "checkpoints" / f"step-{end['step']:06d}")
+    atomic.verify(run / "checkpoints" / f"step-{end['step']:06d}")
 
 
 def test_a_terminal_says_that_the_run_is_paused_and_by_whom_it_was_stopped(

@@ -14,6 +14,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 import tiny_llama
+from gpu_runner import atomic
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
@@ -214,7 +215,7 @@ def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads(file.read_text())
     change(content)
     file.write_text(json.dumps(content))
-    manifest = file.parent / directory.MANIFEST
+    manifest = file.parent / atomic.MANIFEST
     if manifest.exists():
         manifest.unlink()
         directory._seal(file.parent)

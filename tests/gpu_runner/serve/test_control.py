@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from conftest import Server
-from gpu_runner.checkpoint import directory
+from gpu_runner import atomic
 from gpu_runner.cli.application import application
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import ExitCode
@@ -198,7 +198,7 @@ def assert_is_paused_and_saved(client: httpx.Client, run: Path) -> None:
     assert info["status"] == "paused"
     seq = tell(client, run.name, "checkpoint")
     wait(lambda: heard(run) == seq, "checkpoint")
-    directory.verify(run / "checkpoints" / f"step-{step:06d}")
+    atomic.verify(run / "checkpoints" / f"step-{step:06d}")
     tell(client, run.name, "resume")
     wait(lambda: last_step(run) > step, "step after the pause")
 
