@@ -360,10 +360,13 @@ def serve(options: argparse.Namespace) -> int:
 def test(options: argparse.Namespace) -> int:
     """Run the tests, Chromium's too; `--all` adds the whole matrix and the coverage gate.
 
-    Other arguments are pytest's and choose the tests to run.
+    `--mutants` plants bugs, one at a time, that tests must catch (tests/mutants). Other arguments
+    are pytest's and choose the tests to run.
     """
     environment_and_site("train", "dev")
     tested_alone()
+    if options.extra[:1] == ["--mutants"]:
+        return module("mutants", *options.extra[1:])
     if options.extra in ([], ["--all"]):
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
         gate = ["--cov"] if options.extra else []
@@ -432,7 +435,7 @@ def parser() -> argparse.ArgumentParser:
         made[run] = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         made[run].set_defaults(run=run)
     made[serve].usage = "build.py serve [option of `unfrozen serve` ...]"
-    made[test].usage = "build.py test [--all | argument of pytest ...]"
+    made[test].usage = "build.py test [--all | --mutants [path ...] | argument of pytest ...]"
     made[bench].add_argument("name", nargs="?", help="a file of tests/bench, without .py")
     return top
 

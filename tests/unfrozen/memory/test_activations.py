@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Container, Iterable
 from typing import Any
 
 import pytest
@@ -16,9 +17,8 @@ from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.saved_activations import kind_bytes
 from unfrozen.model import ModelConfig
 
-pytestmark = pytest.mark.slow
-
 BATCH, LENGTH = 2, 35  # no activation has the shape of a weight
+LABELS = 8 * BATCH * LENGTH + 4  # which the loss saves, and how many they are
 EXPERTS: dict[str, Any] = {
     "num_experts": 4,
     "num_experts_per_tok": 2,
@@ -123,6 +123,19 @@ LATER: dict[str, dict[str, Any]] = {
     "gemma4": LLAMA | GEMMA4 | {"hidden_size_per_layer_input": 24},
     "gemma4, told nothing": LLAMA | GEMMA4 | {"hidden_size_per_layer_input": 0},
 }
+ROW = 40
+"""Bytes that a prediction may be off: one number of a layer and token is 70 or more."""
+BESIDE = {
+    "gpt2": 8 * LENGTH,  # ids of the positions
+    **dict.fromkeys(("gpt_neox", "stablelm", "glm4_moe", "phi", "qwen3_5"), 2 * 48 * LENGTH),
+    **dict.fromkeys(("olmo", "olmo2", "olmo3"), 2 * 32 * LENGTH),
+    "helium": 2 * 64 * LENGTH,  # tables in fp32, as Olmo's; those above rotate a part of a head
+    **dict.fromkeys(("qwen2_moe", "qwen3_moe", "minimax_m2"), 8 * BATCH * LENGTH),
+    **{"granitemoe": 1088, "deepseek_v2": 2176, "lfm2": 184},
+    **{"ernie4_5_moe": 7312, "gemma4": 11488, "gemma4, told nothing": 13732},
+}
+"""Of these families it is off by more, by what is nothing in a model of usual width: tables of
+positions in another precision or width, second numbers a row of norms and routers."""
 GPT_OSS = LLAMA | {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2}
 
 
@@ -172,25 +185,31 @@ def predicted_bytes(config: dict[str, Any], recipe: Recipe) -> float:
     outside += last_saved_tensors(a, setup)
     kept = sum(count * size for size, count in kind_bytes(model, setup))
     kept += sum(item.size for item in outside) + setup.compute * a.hidden
-    return recipe.tokens * (kept + 4 * a.vocab)
+    return recipe.tokens * (kept + 4 * a.vocab) + LABELS
 
 
 ATTENTIONS = ("flash", "sdpa", "sdpa_masked", "eager")
 PRECISIONS = ("bf16", "fp32", "autocast")
-EVERYTHING = [
-    (name, params, attention)
-    for name in ("llama", "gpt2", "gpt_neox")
-    for params in PRECISIONS
-    for attention in ATTENTIONS
-]
-ONCE = [
-    (name, *pair)
-    for name in CONFIGS
-    for pair in (("bf16", "flash"), ("autocast", "sdpa"), ("fp32", "eager"))
-]
+PAIRS = (("bf16", "flash"), ("autocast", "sdpa"), ("fp32", "eager"))
+HEART = {(name, *PAIRS[index % 3]) for index, name in enumerate(CONFIGS)}
+HEART |= {("llama", "autocast", "sdpa"), ("gpt2", "bf16", "sdpa_masked"), ("olmo", *PAIRS[2])}
+GRID = {
+    *((n, p, a) for n in ("llama", "gpt2", "gpt_neox") for p in PRECISIONS for a in ATTENTIONS),
+    *((name, *pair) for name in CONFIGS for pair in PAIRS),
+}
+LATER_GRID = [(name, *PAIRS[index]) for name in LATER for index in (0, 2)]
 
 
-@pytest.mark.parametrize(("name", "params", "attention"), sorted({*EVERYTHING, *ONCE}))
+def marked(cases: Iterable[tuple[str, ...]], fast: Container[tuple[str, ...]]) -> list[Any]:
+    """Cases of which `build.py check` runs some: each family once."""
+    slow = pytest.mark.slow
+    return [case if case in fast else pytest.param(*case, marks=slow) for case in sorted(cases)]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "attention"),
+    marked(GRID, HEART) + marked(LATER_GRID, [case for case in LATER_GRID if "flash" in case]),
+)
 def test_the_terms_add_up_to_what_autograd_saves(name: str, params: str, attention: str) -> None:
     given: dict[str, Any] = {
         "params": "bf16" if params == "bf16" else "fp32",
@@ -199,30 +218,17 @@ def test_the_terms_add_up_to_what_autograd_saves(name: str, params: str, attenti
         "micro_batch": BATCH,
         "seq_len": LENGTH,
     }
-    recipe = Recipe.read(given)
-    real = saved_bytes(CONFIGS[name], recipe)
-    assert predicted_bytes(CONFIGS[name], recipe) == pytest.approx(real, rel=0.01)
-
-
-@pytest.mark.parametrize("attention", ["flash", "eager"])
-@pytest.mark.parametrize("name", LATER)
-def test_later_families_and_hybrids_add_up_to_what_autograd_saves(
-    name: str, attention: str
-) -> None:
-    narrow = "bf16" if attention == "flash" else "fp32"
-    sizes = {"micro_batch": BATCH, "seq_len": LENGTH}
-    recipe = Recipe.read({"params": narrow, "compute": narrow, "attention": attention} | sizes)
-    real = saved_bytes(LATER[name], recipe)
-    # norms' second number a row, tables of each layer: nothing in a model of usual width
-    small = 0.02 if name.startswith(("gemma4", "ernie")) else 0.01
-    assert predicted_bytes(LATER[name], recipe) == pytest.approx(real, rel=small)
+    recipe, config = Recipe.read(given), (CONFIGS | LATER)[name]
+    off = predicted_bytes(config, recipe) - saved_bytes(config, recipe)
+    assert abs(off) <= BESIDE.get(name, ROW)
 
 
 def test_gpt_oss_keeps_a_sink_a_head_and_its_bounded_function() -> None:
     sizes = {"micro_batch": BATCH, "seq_len": LENGTH, "attention": "eager"}
     recipe = Recipe.read({"params": "bf16", "compute": "bf16"} | sizes)
     config = GPT_OSS | {"model_type": "gpt_oss"}
-    assert predicted_bytes(config, recipe) == pytest.approx(saved_bytes(config, recipe), rel=0.01)
+    off = predicted_bytes(config, recipe) - saved_bytes(config, recipe)
+    assert off == 2 * 16 * LENGTH - 4 * 4  # tables of a whole head, of which half is rotated
 
 
 def kept_by_a_layer(config: str | dict[str, Any], **given: object) -> float:

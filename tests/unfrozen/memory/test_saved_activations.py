@@ -14,8 +14,14 @@ from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import layer_saved_tensors
 from unfrozen.memory.instants import Step
 from unfrozen.memory.layer_setup import LayerSetup
-from unfrozen.memory.saved_activations import SavedActivations, kind_bytes, saved_bytes
+from unfrozen.memory.saved_activations import (
+    SavedActivations,
+    kind_bytes,
+    mixer_saved_tensors,
+    saved_bytes,
+)
 from unfrozen.memory.workspace import workspace_points
+from unfrozen.model.architecture import Delta, Dual, Mixer, Selective
 from unfrozen.model.catalogue import CATALOGUE, PublishedModel
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
@@ -158,3 +164,27 @@ def test_without_autocast_it_makes_no_difference_whether_experts_are_cast() -> N
         flows = [kept(MIXTRAL, params=params, experts_cast=way).setup for way in (False, True)]
         assert workspace_points(MIXTRAL, flows[0]) == workspace_points(MIXTRAL, flows[1])
         assert kept(MIXTRAL, params=params, experts_cast=True).layer == kept(MIXTRAL).layer
+
+
+@pytest.mark.parametrize(
+    ("mixer", "numbers", "others"),
+    [
+        # q and k of 2 heads · 8, v of 4 · 16, before and after the convolution; z, the output, its
+        # norm and their product; three gates a head, and a state of 8 · 16 a head each 64 tokens
+        (Delta(2, 4, 8, 16, 4), 2 * (16 + 16 + 64) + 4 * 64, [3 * 4 * 4, 4 * 4 * 8 * 16 // 64]),
+        # x of 4 heads · 8, B and C of 2 groups · 16, twice; z, the output, and its norm; step and
+        # decay a head, and a state of 8 · 16 a head each 32 tokens
+        (Dual(4, 8, 16, 2, 4, 32), 2 * (32 + 32 + 32) + 3 * 32, [2 * 4 * 4, 4 * 4 * 8 * 16 // 32]),
+        (Dual(4, 8, 16, 2, 4, 32, False), 2 * (32 + 32 + 32) + 2 * 32, [32, 64]),
+        # x, z, x after the convolution, steps, the output; what steps come from, B and C
+        (Selective(32, 8, 3, 4), 5 * 32 + 3 + 8 + 8, []),
+    ],
+    ids=["delta", "dual", "dual without a norm", "selective"],
+)
+def test_kernels_of_mixers_save_their_inputs_in_16_bits_and_what_they_carry_in_fp32(
+    mixer: Mixer, numbers: int, others: list[int]
+) -> None:
+    for params, width in (("bf16", 2), ("fp32", 4)):
+        setup = kept(params=params, compute=params).setup
+        found = mixer_saved_tensors(mixer, LLAMA.architecture, setup)
+        assert [item.size for item in found] == [width * numbers, *others]

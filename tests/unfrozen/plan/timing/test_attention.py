@@ -73,3 +73,69 @@ def test_a_measured_4090_is_met_at_two_thousand_positions() -> None:
     found = seconds({"attention": "flash", "seq_len": 2048}, "RTX 4090")
     half = 2 * 2048 * 2048 * 4096
     assert found.forward == pytest.approx(half / 151e12, rel=0.08)  # apache/tvm flash_perf.md
+
+
+@pytest.mark.parametrize(
+    ("length", "forward", "backward"),
+    [
+        (256, 191 / 2, 132 / 2),  # below the shortest that was measured in proportion
+        *((512, 191, 132), (1024, 260, 193), (2048, 298, 240), (4096, 319, 269), (8192, 333, 286)),
+        *((16384, 335, 292), (32768, 335, 292)),
+        (3072, 298 + 0.584963 * (319 - 298), 240 + 0.584963 * (269 - 240)),  # log2(1.5)
+    ],
+)
+def test_both_directions_follow_the_figures(length: int, forward: float, backward: float) -> None:
+    found = seconds({"attention": "flash", "seq_len": length})
+    half = 2 * length * length * 4096
+    assert found.forward == pytest.approx(half / (forward * 1e12), rel=1e-5)
+    assert found.backward == pytest.approx(2.5 * half / (backward * 1e12), rel=1e-5)
+
+
+def test_kernels_differ_by_published_factors() -> None:
+    flash = seconds(FLASH)
+    first = seconds(FLASH | {"params": "fp32", "mpt": True})
+    half = 2 * 4096 * 4096 * 2048
+    assert first.forward == pytest.approx(1.8 * half / 319e12)
+    masked = seconds(FLASH | {"attention": "sdpa_masked"})  # both halves, at 0.6 of the rate
+    assert masked.forward == pytest.approx(2 / 0.6 * flash.forward)
+    assert masked.backward == pytest.approx(2 / 0.6 * flash.backward)
+
+
+def test_eager_attention_computes_both_halves_and_moves_each_score() -> None:
+    scores = 4096 * 4096
+    for params, width in (("bf16", 12), ("fp32", 24)):
+        recipe = {"attention": "eager", "seq_len": 4096, "params": params, "compute": params}
+        found, moved = seconds(recipe), width * scores * 32 / 2.5e12
+        assert found.forward == pytest.approx(4 * scores * 4096 / 7e14 + moved)
+        assert found.backward == pytest.approx(8 * scores * 4096 / 7e14 + moved)
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "share"),
+    [
+        *((128, 1), (64, 284 / 319), (96, 284 / 319), (80, 284 / 319 * 80 / 96), (256, 1)),
+        *((32, (284 / 319) ** 2), (40, 284 / 319 * 40 / 64), (20, (284 / 319) ** 2 * 20 / 32)),
+    ],
+)
+def test_narrow_heads_run_slower_and_are_padded_to_a_multiple_of_32(
+    head_dim: int, share: float
+) -> None:
+    config = LLAMA | {"head_dim": head_dim}
+    found = Job.read({"model": config, "recipe": FLASH, "gpu": "H100"})
+    timed = attention(found, found.model.architecture, job_gpu(found), 7e14, 2.5e12)
+    half = 2 * 4096 * 4096 * 32 * head_dim
+    assert timed.forward == pytest.approx(half / (share * 319e12))
+
+
+def test_a_scan_runs_at_the_rate_of_attention_and_three_times_as_long_backward() -> None:
+    sizes = {"hidden_size": 2560, "num_hidden_layers": 64, "vocab_size": 50288, "num_heads": 80}
+    inside = {"head_dim": 64, "state_size": 128, "n_groups": 1, "chunk_size": 256, "expand": 2}
+    config = {"model_type": "mamba2"} | sizes | inside
+    found = Job.read({"model": config, "recipe": {"seq_len": 4096}, "gpu": "H100"})
+    a = found.model.architecture
+    timed = attention(found, a, job_gpu(found), 7e14, 2.5e12)
+    flops = 4096 * (2 * 256 * (128 + 5120) + 4 * 128 * 5120)
+    assert timed.forward == pytest.approx(
+        flops / (job_gpu(found).flash_attention_2_tflops[0] * 1e12)
+    )
+    assert timed.backward == pytest.approx(3 * timed.forward)

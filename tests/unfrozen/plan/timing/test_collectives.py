@@ -54,3 +54,37 @@ def test_a_hidden_second_costs_what_was_measured_elsewhere() -> None:
 def test_a_faster_link_is_never_slower() -> None:
     times = [ring(find(name), 8).gather(GB) for name in ("B200", "H100", "A100-80GB", "RTX 4090")]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "gpus", "hops"),
+    [
+        ("H100", 8, 7 * 3.4e-6),
+        ("A100 80GB PCIe", 8, 7 * 5.7e-6),
+        ("H100", 64, 56 * 3.4e-6 + 7 * 14.0e-6),  # inside of eight machines, and between them
+    ],
+)
+def test_latencies_are_those_of_nccls_tuner(gpu: str, gpus: int, hops: float) -> None:
+    """ncclTopoTuneModel: 8.4 µs of a ring, and for each step 3.4, 5.7 or 14 (simple protocol)."""
+    assert ring(find(gpu), gpus).latency == pytest.approx(8.4e-6 + hops, rel=1e-9)
+
+
+def test_an_exchange_is_as_slow_as_the_slower_of_both_ways_after_one_hop() -> None:
+    inside = ring(find("H100"), 8)
+    assert inside.exchange(GB, GB) == pytest.approx(8.4e-6 + 3.4e-6 + GB * 7 / 8 / inside.rate)
+    found = ring(find("H100"), 64)
+    between = GB * 7 / 8 / (0.8 * 50 * GB)
+    assert found.exchange(GB, GB) == pytest.approx(8.4e-6 + 14e-6 + between)
+    near = GB / 8 * (1 - 8 / 64) / found.rate
+    assert found.exchange(GB, 0.0) == pytest.approx(8.4e-6 + 14e-6 + near)
+    assert ring(find("H100"), 1).exchange(GB, GB) == 0
+
+
+def test_what_a_hidden_collective_costs_is_what_was_measured() -> None:
+    """18.9% slower beside it, and 10.2% slower again one after the other (arXiv 2507.03114)."""
+    assert pytest.approx(0.189 / (1.102 * 1.189 - 1)) == CROWD
+
+
+def test_pcie_reaches_what_was_measured_and_geforces_half_of_it() -> None:
+    assert ring(find("A100 80GB PCIe"), 8).rate == pytest.approx(0.45 * 31.5 * GB)
+    assert ring(find("RTX 4090"), 8).rate == pytest.approx(0.5 * 0.45 * 31.5 * GB)

@@ -93,3 +93,39 @@ def test_a_short_micro_batch_takes_as_long_as_the_host_needs_for_it() -> None:
 
     assert seconds(256) == pytest.approx(seconds(64), rel=0.05)
     assert seconds(16384) > 2 * seconds(256)
+
+
+def test_the_hosts_seconds_are_those_that_were_measured() -> None:
+    assert launch_seconds(job()) == (18e-6, 10e-6)
+    assert launch_seconds(job({"kernels": "fused"})) == (5e-6, 5e-6)
+    measured = (FSDP_SECONDS, DEEPSPEED_SECONDS, DEEPSPEED_GRADIENT_SECONDS)
+    assert measured == (0.8e-3, 0.4e-3, 0.09e-3)
+
+
+@pytest.mark.parametrize(
+    ("step", "kernels"), [("fused", 0.2), ("foreach", 1), ("for_loop", 14), ("rows", 14)]
+)
+def test_an_update_launches_kernels_for_each_tensor(step: str, kernels: float) -> None:
+    found = update_seconds(job({"step": step}), 1e30)  # bytes of no time
+    assert found == pytest.approx(kernels * 9 * 32 * 10e-6)
+
+
+def test_ranks_update_their_share_and_parameters_in_the_host_come_with_each_pass() -> None:
+    found = job({"step": "fused"}, gpus=8, tensor_parallel=2, pipeline_parallel=2, sharding="zero1")
+    own = found.model.num_parameters / 8
+    kernels = 0.2 * 9 * 16 * 10e-6
+    assert update_seconds(found, 2.5e12) == pytest.approx(own * 36 / 2.5e12 + kernels)
+    recipe = {"checkpointing": "full", "grad_accum": 3}
+    away = job(recipe, gpus=8, sharding="zero3", offload="params")
+    less = job(recipe, gpus=8, sharding="zero3", offload="optimizer")
+    own = away.model.num_parameters / 8
+    moved = state_seconds(away, H100) - state_seconds(less, H100)
+    assert moved == pytest.approx(3 * 3 * 2 * own / (0.8 * 63e9))
+
+
+def test_offloaded_activations_go_and_come_for_each_micro_batch() -> None:
+    recipe = {"activation_offload": True, "checkpointing": "full", "attention": "flash"}
+    layer = 2 * 2048 * 4096  # its input; two of the layers are still on the GPU
+    for micro_batches in (1, 3):
+        found = activation_seconds(job(recipe | {"grad_accum": micro_batches}), H100)
+        assert found == pytest.approx(2 * micro_batches * 30 * layer / (0.8 * 63e9))

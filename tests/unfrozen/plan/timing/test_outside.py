@@ -57,3 +57,49 @@ def test_the_classic_update_by_hand() -> None:
 
 def test_adapters_are_what_trains() -> None:
     assert trained(job({"method": "lora"})) < 0.01 * trained(job({}))
+
+
+# of one logit: its cast to fp32, the log-softmax, then the gradient of the chosen entries, of the
+# log-softmax, and the cast back
+EAGER_FP32 = (2 + 4) + (4 + 4) + 4 + (8 + 4) + (4 + 2)
+COMPILED = 2 + 2 + 2 + 2 + 4 + 4  # 16-bit logits and their gradient, and the softmax once in fp32
+
+
+@pytest.mark.parametrize(
+    ("loss", "eager", "compiled"),
+    [
+        ("logits_fp32", EAGER_FP32, COMPILED),
+        ("chunked", EAGER_FP32, COMPILED),
+        ("loss_parallel", EAGER_FP32, COMPILED),
+        ("vocab_parallel", EAGER_FP32 - 6, COMPILED),  # in place: no second fp32 gradient to write
+        ("logits_bf16", (2 + 2) + 2 + (4 + 2) + 2, 2 + 2 + 2 + 2),
+        ("linear", 14, 14),
+        ("fused_linear", 10, 10),
+        ("fused_vocab", 10, 10),
+    ],
+)
+def test_a_logit_moves_what_its_kernels_read_and_write(
+    loss: str, eager: int, compiled: int
+) -> None:
+    assert logit_bytes(Recipe(loss=loss, compiled_loss=False)) == eager
+    assert logit_bytes(Recipe(loss=loss, compiled_loss=True)) == compiled
+
+
+def test_rows_of_the_embedding_are_read_written_and_added_up() -> None:
+    found = job({"micro_batch": 2, "seq_len": 512})
+    a = found.model.architecture
+    assert embedding_bytes(found, a) == 6 * 2 * 1024 * 4096 + 2 * a.vocab * 4096
+
+
+@pytest.mark.parametrize(
+    ("recipe", "moved"),
+    [
+        ({"step": "foreach"}, 2 * 14 + 52 + 4 * 2),  # 80 − 28 bytes loose in fp32
+        ({"step": "foreach", "master": None}, 2 * (2 + 4) + 26 + 4 * 2),  # half of it in bf16
+        ({"ema": True}, 2 * 14 + (2 * 4 + 2) + 4 * 2),  # the average read and written, weights read
+        ({"master": None, "rounding": "kahan"}, 2 * (2 + 4 + 2) + 4 * 2),
+        ({"moments": "int8"}, 2 * (2 + 4 + 2) + 4 * 2),
+    ],
+)
+def test_other_updates_by_hand(recipe: dict[str, Any], moved: int) -> None:
+    assert update_bytes(job(recipe).recipe) == moved
