@@ -17,10 +17,16 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.dataset import EncodedDataset
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.run_data import load_datasets
 from gpu_runner.log.runs import describe
+from gpu_runner.model.load import find, load_tokenizer
 from gpu_runner.serve.publish import traces, without
+from unfrozen.held_out import fingerprint, together
 
 MOST_BYTES: Final = 150_000
 OF_THE_MACHINE: Final = ("sys", "beat")
@@ -173,6 +179,57 @@ def cleaned_log(events: Path, *folders: str) -> str:
     return text
 
 
+def with_examples(recording: str, folder: Path) -> str:
+    """A recording whose evaluations name their examples, read anew from the files of its run.
+
+    Files that only a study has are written into `folder` again.
+
+    Raises:
+        ValueError: a set has another number of trained tokens than the one that was scored.
+    """
+    events = [json.loads(line) for line in recording.splitlines()]
+    suites = _suites(events[0]["config"], folder)
+    known = {
+        name: (
+            fingerprint((one.ids, one.trained) for one in rows.examples),
+            sum(one.trainable_tokens for one in rows.examples),
+        )
+        for name, rows in suites.items()
+    }
+    general = {name: found for name, found in known.items() if name.startswith("general/")}
+    whole = sum(tokens for _, tokens in general.values())
+    known["general"] = together(sha256 for sha256, _ in general.values()), whole
+    for event in events:
+        if event["kind"] != "eval":
+            continue
+        event["examples"], tokens = known[event["suite"]]
+        if tokens != event["tokens"]:
+            raise ValueError(f"{event['suite']} scored {event['tokens']} tokens, and has {tokens}")
+    lines = (json.dumps(event, ensure_ascii=False, separators=(",", ":")) for event in events)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _suites(config: dict[str, Any], folder: Path) -> dict[str, EncodedDataset]:
+    """The held-out sets of a recorded run, encoded as it did."""
+    from lora.trial import SETTINGS
+
+    model = config["model"] if config["model"] == "demo" else str(smollm2_gguf())
+    for name, text in SETTINGS["smollm2"].general().items():
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    shipped = Path(str(files("gpu_runner"))).parent
+    data, held_out = (
+        str(shipped / path) if path and (shipped / path).is_file() else path
+        for path in (config["data"], config["eval_data"])
+    )
+    given = config["general"]
+    general = given and tuple((name, str(folder / file)) for name, file in given)
+    rows = {name: config[name] for name in ("eval_rows", "seq_len", "seed", "train_on", "today")}
+    settings = TrainConfig(model=model, data=data, eval_data=held_out, general=general, **rows)
+    tokenizer = load_tokenizer(find(model))
+    read = {"train_on": settings.train_on, "today": settings.today}
+    return load_datasets(settings, Encoder(tokenizer, settings.seq_len, **read))[1]
+
+
 def places(events: Path) -> list[str]:
     """The folders that the run of a log was given: those of its runs and of its model.
 
@@ -205,18 +262,25 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(recordings())}; all if none")
     parser.add_argument("--out", type=Path, default=Path("web/recordings"))
     parser.add_argument("--log", type=Path, help="the events of the one run that is named")
+    parser.add_argument(
+        "--examples", action="store_true", help="add to recordings which examples they scored"
+    )
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in recordings():
             parser.error(f"{name!r} is none of {', '.join(recordings())}")
-        if not (arguments.log or recordings()[name].arguments):
+        if not (arguments.log or arguments.examples or recordings()[name].arguments):
             parser.error(f"{name} is a run of a study: give its events with --log")
     if arguments.log and len(arguments.names) != 1:
         parser.error("--log is the log of one run: name that recording")
     arguments.out.mkdir(parents=True, exist_ok=True)
     trained = [name for name, recording in recordings().items() if recording.arguments]
     for name in arguments.names or trained:
-        if arguments.log:
+        if arguments.examples:
+            with tempfile.TemporaryDirectory() as folder:
+                recorded = (arguments.out / f"{name}.jsonl").read_text(encoding="utf-8")
+                text = with_examples(recorded, Path(folder))
+        elif arguments.log:
             text = cleaned_log(arguments.log, *places(arguments.log))
         else:
             with tempfile.TemporaryDirectory() as runs:

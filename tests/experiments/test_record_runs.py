@@ -14,6 +14,7 @@ from record_runs import (
     cleaned_log,
     places,
     recordings,
+    with_examples,
     write_index,
 )
 
@@ -44,6 +45,25 @@ def test_the_index_lists_every_recorded_file_in_order() -> None:
     assert [name for name in recordings() if name in RECORDED] == RECORDED
     assert {entry["file"] for entry in INDEX} == {p.name for p in FOLDER.glob("*.jsonl")}
     assert all(entry["title"] and entry["description"] for entry in INDEX)
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-careful"])
+def test_the_examples_that_a_recording_names_are_those_of_the_files_of_its_run(
+    name: str, tmp_path: Path
+) -> None:
+    recorded = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")
+    bare = recorded.replace('"examples":', '"unnamed":')
+    assert with_examples(bare, tmp_path).count('"examples":"') == bare.count('"unnamed":"')
+    assert with_examples(recorded, tmp_path) == recorded
+    other = recorded.replace('"suite":"task"', '"suite":"general/tenses"')
+    with pytest.raises(ValueError, match="general/tenses scored 438 tokens, and has 250"):
+        with_examples(other, tmp_path)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_every_evaluation_of_a_recording_names_its_examples(name: str) -> None:
+    named = [event.get("examples") for event in events(name) if event["kind"] == "eval"]
+    assert all(named)
 
 
 @pytest.mark.parametrize("name", RECORDED)

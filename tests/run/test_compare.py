@@ -66,7 +66,13 @@ DIFFERENCE = "return lossDifference(input.one, input.other, input.suite);"
 
 
 def scored(**suites: list[float]) -> dict[str, Any]:
-    return {"evals": {name.replace("_", "/"): {"rows": [rows]} for name, rows in suites.items()}}
+    evals: dict[str, Any] = {
+        name.replace("_", "/"): {"x": [1], "rows": [rows], "examples": f"a set of {name}"}
+        for name, rows in suites.items()
+    }
+    if any(name.startswith("general/") for name in evals):
+        evals["general"] = {"x": [1], "examples": "all skills"}
+    return {"evals": evals}
 
 
 def test_an_interval_by_bootstrap_is_that_of_the_normal_distribution_for_many_rows(
@@ -100,6 +106,36 @@ def test_rows_that_are_not_logged_or_not_the_same_have_no_difference(js: JavaScr
         assert js(DIFFERENCE, given) is None
     diverged = f"input.other.evals.task.rows[0][0] = NaN; {DIFFERENCE}"
     assert js(diverged, {"one": one, "other": one, "suite": "task"}) is None
+
+
+def of_examples(*fingerprints: str) -> list[dict[str, Any]]:
+    runs = [scored(task=[1.0, 2.0], general_a=[3.0]) for _ in fingerprints]
+    for run, fingerprint in zip(runs, fingerprints, strict=True):
+        run["evals"]["task"]["examples"] = fingerprint
+    return runs
+
+
+def test_as_many_rows_of_other_examples_have_no_difference_and_that_is_said(
+    js: JavaScript,
+) -> None:
+    warn = "return examplesWarning(input);"
+    for fingerprints, says in (
+        (("a", "b", "a"), "The held-out examples of the task are not the same in these runs:"),
+        (("a", "", "a"), "The held-out examples of the task may differ between these runs: not"),
+    ):
+        one, other, same = runs = of_examples(*fingerprints)
+        given = {"one": one, "other": other, "suite": "task"}
+        assert js(DIFFERENCE, given) is None
+        assert js(DIFFERENCE, given | {"other": same})["rows"] == 2
+        assert js(DIFFERENCE, given | {"suite": "general"})["rows"] == 1
+        assert js(warn, runs).startswith(says)
+        assert js(warn, [one, same]) == ""
+    assert js(warn, [*of_examples("a"), {"evals": {}}]) == ""
+    compared = [{"run": run, "number": n} for n, run in enumerate(of_examples("a", "b"), 1)]
+    shown = js("return toHtml(differencesView(input, 1));", compared)
+    assert "of the task are not the same in these runs" in shown
+    assert "Run 2 and run 1 on the task" not in shown
+    assert "Run 2 and run 1 on what it knew before: no difference that 1 examples" in shown
 
 
 def test_losses_that_were_not_taken_alike_are_told_apart(js: JavaScript) -> None:

@@ -113,6 +113,7 @@ def test_after_a_resume_the_old_attempt_is_set_aside_not_joined(js: JavaScript) 
         "delta": [],
         "baseline": 3,
         "old": [{"x": [6], "y": [2]}],
+        "examples": "",
     }
     assert run["right"]["task"] == {"x": [], "y": [], "of": 4, "old": [{"x": [6], "y": [0.75]}]}
     assert run["attempts"] == [{"attempt": 1, "fromStep": 3, "time": 107}]
@@ -132,6 +133,21 @@ def test_a_resume_takes_back_the_end_and_the_divergence_beyond_it(js: JavaScript
     assert fold(js, before)["status"] == "failed"
     run = fold(js, [*before, event(4, "run.resume", from_step=1, att=1)])
     assert (run["status"], run["end"], run["nonFinite"]) == ("running", None, None)
+
+
+def test_an_evaluation_of_other_examples_is_not_joined_with_earlier_ones(js: JavaScript) -> None:
+    def look(seq: int, step: int, **more: str) -> dict[str, object]:
+        head = {"v": 1, "run": "r", "seq": seq, "att": 0, "t": 1.0, "kind": "eval", "step": step}
+        exact = {"right": 4 - seq, "does_not_stop": seq, "wrong": 0, "of": 4}
+        return {**head, "suite": "task", "loss": 2.0 - seq, "exact": exact, **more}
+
+    looks = [look(0, 0, examples="aa"), look(1, 5, examples="aa"), look(2, 9, examples="bb")]
+    found = js("const {evals, right, ends} = folded(input); return {evals, right, ends};", looks)
+    assert (found["evals"]["task"]["x"], found["right"]["task"]["y"]) == ([9], [0.5])
+    assert found["evals"]["task"]["old"] == [{"x": [0, 5], "y": [2.0, 1.0]}]
+    assert found["ends"]["task"] == [2]
+    older = [{**each, "examples": ""} for each in looks]
+    assert js("return folded(input).evals.task.x;", older) == [0, 5, 9]
 
 
 def test_a_resume_to_another_last_step_brings_its_plan(js: JavaScript) -> None:

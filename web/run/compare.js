@@ -132,14 +132,36 @@ export function frontier(points) {
 
 /**
  * Returns how much the mean loss of `other` lies above that of `run` on the same held-out rows, with the interval that a
- * paired bootstrap over these rows gives; null where not both log the same number of rows, all finite.
+ * paired bootstrap over these rows gives; null where not both log them, all finite, and the fingerprint of the same examples.
  * @param {Run} run
  * @param {Run} other
  * @param {string} suite
  * @returns {{mean: number, low: number, high: number, rows: number} | null}
  */
 export function lossDifference(run, other, suite) {
-  return paired(lastRows(run, suite), lastRows(other, suite));
+  return areSame([run, other], suite) ? paired(lastRows(run, suite), lastRows(other, suite)) : null;
+}
+
+/**
+ * Returns whether runs scored the same examples of a set at their newest evaluation; null where a log does not tell.
+ * @param {Run[]} runs
+ * @param {string} suite
+ */
+export function areSame(runs, suite) {
+  const known = runs.map(({ evals }) => evals[suite]?.examples);
+  if (new Set(known.filter(Boolean)).size > 1) return false;
+  return known.every(Boolean) || null;
+}
+
+/** Says of which sets runs did not score the same examples, or not as far as their logs tell; "" for none. @param {Run[]} runs */
+export function examplesWarning(runs) {
+  const sets = ["task", "general"].filter((suite) => runs.filter(({ evals }) => evals[suite]?.x.length).length > 1);
+  const named = (known) => sets.filter((suite) => areSame(runs.filter(({ evals }) => evals[suite]?.x.length), suite) === known);
+  const nameOf = (suite) => (suite === "task" ? "of the task" : "of what it knew before");
+  const text = (suites, says) => suites.length > 0 && `The held-out examples ${suites.map(nameOf).join(" and ")} ${says}`;
+  const other = text(named(false), "are not the same in these runs: their losses and shares are of different questions.");
+  const unknown = text(named(null), "may differ between these runs: not every log has a fingerprint of them.");
+  return [other, unknown].filter(Boolean).join(" ");
 }
 
 /** Returns how much the values of the same rows lie above others; null where they are not as many, or not all finite. */

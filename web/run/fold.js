@@ -159,7 +159,7 @@ function newRight() {
 }
 
 function newSuite() {
-  return { x: [], y: [], delta: [], rows: [], baseline: NaN, old: [] }; // rows: the loss of each example, if logged
+  return { x: [], y: [], delta: [], rows: [], baseline: NaN, old: [], examples: "" }; // rows: the loss of each example, if logged; examples: their fingerprint
 }
 
 /** Returns the series of a name, created if there is room for it; else null, and it is counted. */
@@ -173,12 +173,21 @@ function seriesNamed(run, names, name, make) {
 function takeEval(run, event) {
   const suite = seriesNamed(run, run.evals, event.suite, newSuite);
   if (!suite) return;
+  const { examples = "" } = event;
+  if (suite.examples && examples && suite.examples !== examples) leaveOtherExamples(run, event.suite);
+  suite.examples = examples;
   suite.x.push(event.step);
   suite.y.push(number(event.loss));
   suite.delta.push(number(event.delta));
   suite.baseline = number(event.baseline);
   suite.rows.push(event.row_losses?.map(number) ?? null);
   if (event.exact?.of) takeRight(run, seriesNamed(run, run.right, event.suite, newRight), event);
+}
+
+/** What a set scored on other examples is not joined with what it scores from here on. */
+function leaveOtherExamples({ evals, right, ends }, suite) {
+  for (const points of [evals[suite], right[suite]]) if (points) moveToOld(points, -1);
+  if (ends[suite]) ends[suite].length = 0;
 }
 
 function takeRight(run, answers, { suite, step, exact: { right, of, does_not_stop: endless = 0 } }) {

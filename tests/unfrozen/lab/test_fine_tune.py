@@ -61,6 +61,18 @@ def test_the_events_are_those_of_the_schema_and_stand_in_the_order_of_a_log() ->
     assert log[-1]["status"] == "finished"
 
 
+def test_an_evaluation_has_the_fingerprints_that_the_runner_gives_the_same_examples() -> None:
+    recorded = Path("web/recordings/demo.jsonl").read_text("utf-8").splitlines()
+    looks = [event for event in map(json.loads, recorded) if event["kind"] == "eval"]
+    runner = {event["suite"]: event["examples"] for event in looks}
+    events_of = tuned(**QUICK | {"eval_rows": 64}).events()
+    evaluations = (event for event in events_of if event and event["kind"] == "eval")
+    page = {
+        event["suite"]: event["examples"] for event, _ in zip(evaluations, runner, strict=False)
+    }
+    assert page == runner
+
+
 def test_every_prompt_is_continued_before_and_after() -> None:
     samples = [event for event in said(tuned(**QUICK)) if event["kind"] == "sample"]
     rows = loaded().sampled_rows(Choices().seed)

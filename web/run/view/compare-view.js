@@ -7,7 +7,7 @@ import { formatBytes, formatDelta, formatLoss } from "../../figures/number.js";
 import { h } from "../../figures/vnode.js";
 import { planeView } from "../../plots/plane.js";
 import { tableView } from "../../tables/view.js";
-import { axisOf, blendsOf, differingSettings, frontier, lossDifference, pathOf, scoreText, withinOf } from "../compare.js";
+import { areSame, axisOf, blendsOf, examplesWarning, differingSettings, frontier, lossDifference, pathOf, scoreText, withinOf } from "../compare.js";
 import { metricOf } from "../../schema/schema.js";
 import { smoothed } from "./charts.js";
 
@@ -55,9 +55,11 @@ export function differencesView(runs, against) {
   }));
   const bare = others.filter(({ sentences }) => sentences.length === 0).map(({ number }) => number);
   const why = `No interval for run ${bare.join(", ")}: not both logs hold the finite losses of the same held-out examples at their newest evaluation.`;
+  const warning = examplesWarning(runs.map(({ run }) => run));
   return h(
     "div",
     null,
+    warning && h("p", { class: "bad" }, warning),
     bare.length < others.length && [
       h("ul", { class: "run-compare-differences" }, others.flatMap(({ sentences }) => sentences.map((text) => h("li", null, text)))),
       h("p", { class: "quiet" }, "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."),
@@ -134,7 +136,8 @@ export function planeOf(runs, width = 640) {
     .filter(({ path }) => path.length)
     .map((one) => ({ ...one, within: withinOf(one.run) }));
   if (paths.length === 0) return null;
-  const best = frontier(paths.flatMap(({ path }) => path));
+  const isOne = ["task", "general"].every((suite) => areSame(paths.map(({ run }) => run), suite) !== false);
+  const best = isOne ? frontier(paths.flatMap(({ path }) => path)) : [];
   return [
     h("h3", { class: "run-chart-title" }, "What was learned, and what was kept"),
     ...planeView(null, paths, width, best),
