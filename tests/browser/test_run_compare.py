@@ -154,43 +154,6 @@ def saved(page: Page, button: str, place: Path) -> Path:
     return file
 
 
-def opened_alone(page: Page, file: Path) -> Page:
-    """A page on the disk, opened offline; a request or a message on its console fails."""
-    alone = page.context.browser.new_context(offline=True).new_page()  # type: ignore[union-attr]
-    alone.on("console", lambda message: pytest.fail(message.text))
-    alone.goto(file.as_uri())
-    assert alone.evaluate("performance.getEntriesByType('resource').length") == 0
-    assert alone.locator("script, link, img, iframe").count() == 0
-    return alone
-
-
-def test_a_comparison_and_a_run_are_saved_as_pages_that_need_nothing_else(
-    page: Page, serve_site: Server, tmp_path: Path
-) -> None:
-    page.goto(serve_site.url.replace("#", f"{TWO}#"))
-    expect(page.locator("run-compare run-chart canvas")).to_have_count(3)
-    alone = opened_alone(page, saved(page, "Save a report", tmp_path))
-    expect(alone.locator("h1")).to_have_text("2 training runs compared")
-    expect(alone.locator("tr", has_text="lr")).to_contain_text("0.0001")
-    expect(alone.locator("h2")).to_have_count(2)
-    expect(alone.locator(".run-picture")).to_have_count(3)
-    expect(alone.locator(".page-run-dot-run")).to_have_count(2)
-    assert f"{RIGHT[0]} answers right" in alone.locator(".run-standing").first.inner_text()
-    line = alone.locator(".run-picture .series-2 path").first
-    look = "(e) => [getComputedStyle(e).stroke, getComputedStyle(e).fill]"
-    assert line.evaluate(look) == ["rgb(170, 71, 19)", "none"]
-    alone.emulate_media(color_scheme="dark")
-    assert line.evaluate(look) == ["rgb(236, 154, 102)", "none"]
-    page.goto(serve_site.url.replace("#", "runs/?recording=demo.jsonl#"))
-    expect(page.locator("run-view .run-log")).to_contain_text("none missing")
-    alone = opened_alone(page, saved(page, "Save a report", tmp_path))
-    for part in ("Right answers", "Memory by instant", "What is trained", "Samples"):
-        expect(alone.get_by_role("heading", name=part)).to_be_visible()
-    assert alone.locator("details:not([open])").count() == 0
-    style = alone.locator("style").text_content() or ""
-    assert "progress::-webkit-progress-value" in style, "its bar has the browser's colours"
-
-
 def test_points_and_charts_of_a_comparison_are_saved(
     page: Page, serve_site: Server, tmp_path: Path
 ) -> None:

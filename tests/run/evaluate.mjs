@@ -13,7 +13,7 @@ import { program, quoteForShell, spellCommand } from "../../web/run/command-line
 import { followLines, followRun, SseParser } from "../../web/run/event-stream.js";
 import { Announcements, judgeHealth, makeNotice } from "../../web/run/notices.js";
 import { readDataReport } from "../../web/run/log-files.js";
-import { csvOf } from "../../web/run/view/report.js";
+import { csvOf } from "../../web/run/view/points.js";
 import { chartPicture } from "../../web/run/view/chart-picture.js";
 import { chartsOf, differencesView, otherCurves } from "../../web/run/view/compare-view.js";
 import * as chartData from "../../web/run/view/chart-data.js";

@@ -1,4 +1,4 @@
-/** A chart of a run as a drawing of its own, for a report and for files: the same lines, scales and labels as on canvas. */
+/** A chart of a run as a drawing of its own, for files: the same lines, scales and labels as on canvas. */
 
 import { fileName, saveFile } from "../../figures/tools.js";
 import { h, toDom } from "../../figures/vnode.js";
@@ -16,11 +16,11 @@ const MARGIN = { top: 26, bottom: 40, left: 52 };
 
 /**
  * @param {Chart} chart
- * @param {number} [width] pixels
+ * @param {number} width pixels
  * @param {[number, number]} [range] of the axis; else all
  * @returns {import("../../figures/vnode.js").VNode} an `<svg>`; a line whose values are no numbers is not in it
  */
-export function chartPicture(chart, width = WIDTH, [from, to] = xRange(chart)) {
+function chartPicture(chart, width, [from, to] = xRange(chart)) {
   const right = width - Math.max(24, chart.room);
   const bottom = HEIGHT - MARGIN.bottom;
   const lines = chart.lines.map((line) => {

@@ -12,7 +12,7 @@ import { AXES, meaningWarning } from "../compare.js";
 import { isData } from "../fold.js";
 import { COMPARED, comparedOfAddress, remember, RunWatch } from "../watch.js";
 import { linkCharts } from "./chart.js";
-import { saveButtons } from "./sections.js";
+import { saveButton } from "./sections.js";
 import { baseOf, chartsOf, differencesView, otherCurves, planeOf, settingsTable } from "./compare-view.js";
 
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--c-workspace"];
@@ -59,7 +59,7 @@ export class RunCompare extends HTMLElement {
     const axis = this.#select("axis", "Over ", Object.entries(AXES));
     const also = this.#select("also", "Also ", [["", "no other curve"]]);
     const boxes = [this.#option("smooth", "Moving average"), this.#option("log", "Log scale")];
-    const tools = make("div", { className: "row run-tools soft" }, axis, ...boxes, also, ...saveButtons((what) => this.#save(what)));
+    const tools = make("div", { className: "row run-tools soft" }, axis, ...boxes, also, saveButton(() => this.#save()));
     const [table, against, differences] = [make("data-table"), make("p", { className: "row soft" }), make("div")];
     const charts = make("div", { className: "stack run-charts" });
     linkCharts(charts);
@@ -126,12 +126,10 @@ export class RunCompare extends HTMLElement {
     return all.filter(({ run }) => run.events > 0 && !isData(run));
   }
 
-  /** @param {"report" | "points"} what */
-  async #save(what) {
-    const { saveComparison, savePoints } = await import("./report.js");
+  async #save() {
+    const { savePoints } = await import("./points.js");
     await Promise.all(this.#chosen.map(({ watch }) => watch.readWhole()));
-    if (what === "report") saveComparison(this.#compared(), this.#options);
-    else savePoints(this.#compared().map(({ run, name }) => ({ ...run, run: name }))); // logs may share a name
+    savePoints(this.#compared().map(({ run, name }) => ({ ...run, run: name }))); // logs may share a name
   }
 
   #draw() {

@@ -318,7 +318,7 @@ export class RunList extends HTMLElement {
     actions.dataset.drawn = drawn;
     const buttons = [make("span", { className: "numeric" }, `${rows.length} chosen`), this.#compareButton(rows.length)];
     if (this.#absent) buttons.push(make("span", { className: "soft", role: "status" }, `Not here: ${this.#absent}. Removed, on another machine, or without an event yet.`));
-    if (files.length) buttons.push(make("span", { className: "soft" }, `Not in the address: ${files.join(", ")}, which only this page has. Save a report to send it.`));
+    if (files.length) buttons.push(make("span", { className: "soft" }, `Not in the address: ${files.join(", ")}, which only this page has.`));
     actions.replaceChildren(...buttons);
   }
 

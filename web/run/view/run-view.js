@@ -73,7 +73,7 @@ export class RunView extends HTMLElement {
     pageRuns.addEventListener("change", this.#scheduleDraw);
     this.addEventListener("choose", ({ detail }) => this.#choose(detail));
     this.addEventListener("halt", () => this.#halt());
-    this.addEventListener("save", ({ detail }) => this.#save(detail));
+    this.addEventListener("save", () => this.#save());
     if (!this.#own) this.#follow();
     this.#scheduleDraw();
     const named = this.#own || this.#isFigure ? null : runOfAddress();
@@ -87,11 +87,10 @@ export class RunView extends HTMLElement {
     this.#runnerChanged();
   }
 
-  async #save({ what, options }) {
-    const { savePoints, saveRunReport } = await import("./report.js");
+  async #save() {
+    const { savePoints } = await import("./points.js");
     await this.#watch.readWhole();
-    if (what === "report") saveRunReport(this.state, options);
-    else savePoints([this.state]);
+    savePoints([this.state]);
   }
 
   get #own() {

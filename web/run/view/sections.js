@@ -188,19 +188,16 @@ function buildTools(parts) {
       parts.options[name] = isOn;
       drawCharts(parts, parts.view);
     });
-  const saves = saveButtons((what) => parts.tools.dispatchEvent(new CustomEvent("save", { detail: { what, options: parts.options }, bubbles: true })));
-  parts.tools.append(choice("smooth", "Smooth the loss"), choice("whole", "Axis to the planned end"), ...saves);
+  const save = saveButton(() => parts.tools.dispatchEvent(new CustomEvent("save", { bubbles: true })));
+  parts.tools.append(choice("smooth", "Smooth the loss"), choice("whole", "Axis to the planned end"), save);
 }
 
-/** Returns the buttons that save what is shown. @param {(what: "report" | "points") => void} save */
-export function saveButtons(save) {
-  return [
-    textButton("button-link", "Save a report", () => save("report")),
-    textButton("button-link", "Save as CSV", () => save("points")),
-  ];
+/** Returns the button that saves the points of what is shown. @param {() => void} save */
+export function saveButton(save) {
+  return textButton("button-link", "Save as CSV", save);
 }
 
-export function memoryFigure(memory, width) {
+function memoryFigure(memory, width) {
   const picture = memoryView(memory, width);
   return h(
     "figure",
@@ -212,7 +209,7 @@ export function memoryFigure(memory, width) {
   );
 }
 
-export function driftFigure({ x, total, layers }, width) {
+function driftFigure({ x, total, layers }, width) {
   if (x.length === 0) return null;
   const picture = driftView(layers, width);
   const whole = `The whole model: ${driftText(total.at(-1))} at step ${x.at(-1)}.`;
@@ -227,7 +224,7 @@ export function driftFigure({ x, total, layers }, width) {
 }
 
 /** Lists what an imported log lacks, so that a missing value is not read as zero. */
-export function lacksView(run) {
+function lacksView(run) {
   const lacks = run.start?.lacks ?? [];
   if (lacks.length === 0) return null;
   return h(
@@ -240,7 +237,7 @@ export function lacksView(run) {
 
 const REMEDIES = "../#when-a-run-goes-wrong";
 
-export function alertsView({ alerts, alertCount }) {
+function alertsView({ alerts, alertCount }) {
   if (alerts.length === 0) return null;
   const shown = alerts.slice(-ALERTS_SHOWN).reverse();
   const hidden = alertCount - shown.length;
@@ -263,7 +260,7 @@ function alertView({ level, text, step, time }) {
   );
 }
 
-export function samplesView({ samples }) {
+function samplesView({ samples }) {
   if (samples.length === 0) return null;
   const headers = ["Prompt", "Before training", "After training"];
   const sample = (text, isNew) => h("span", { class: isNew ? null : "faint" }, text?.trimStart() ?? "not yet");
@@ -328,7 +325,7 @@ function writtenView({ text, ended, pieces = [] }, same) {
 }
 
 /** Draws how many events the log has, and what is missing, damaged or refused. */
-export function logView(run) {
+function logView(run) {
   const flaws = [
     [run.gaps, "missing"],
     [run.duplicates, "repeated"],
