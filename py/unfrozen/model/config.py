@@ -76,6 +76,8 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
     fields = Fields(config, known if nested or model_type in READERS else {})
     reader = READERS[model_type] if model_type in READERS else STYLES[model_type].read
     found = reader(model_type, fields)
+    if model_type != "gemma4_text":  # whose reader takes what differs by layer
+        fields.layers("per_layer_config", found.layers, ())
     return replace(found, windows=windows(model_type, fields, found.layers))
 
 

@@ -196,6 +196,24 @@ class Fields:
             raise ModelError(name, value, "it must be an object", "copy it from config.json")
         return value
 
+    def layers(self, name: str, count: int, known: tuple[str, ...]) -> list[Fields] | None:
+        """Return what the config says of each layer alone, None where the key is missing.
+
+        Raises ModelError for a layer that is not there, and for a key that is not `known`.
+        """
+        if not self.has(name):
+            return None
+        found = [Fields({})] * count
+        for index, own in self.inner(name).items():
+            if not (str(index).isdecimal() and int(index) < count and isinstance(own, Mapping)):
+                bound = f"it must map layers, from 0 to {count - 1}, to objects"
+                raise ModelError(name, index, bound, "copy it from the model's config.json")
+            if unknown := sorted(own.keys() - set(known)):
+                bound = f"of one layer alone, {' and '.join(known) or 'no key'} can be counted"
+                raise ModelError(f"{name}.{index}", unknown[0], bound, "use a model without it")
+            found[int(index)] = Fields(own)
+        return found
+
     def _typed(self, name: str, kind: type[_T], default: _T, what: str) -> _T:
         _, value = self._first((name,))
         if value is None:

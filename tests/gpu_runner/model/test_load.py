@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 from typer.testing import CliRunner
 
 import tiny_families
@@ -58,6 +64,17 @@ def test_the_count_of_unfrozen_is_that_of_the_model(model_dir: Path) -> None:
     _, shape = model.read_config(model.find(str(model_dir)))
     assert shape is not None
     assert shape.num_parameters == 27_040
+
+
+def test_a_model_whose_layers_differ_is_loaded_from_what_was_saved_of_it(tmp_path: Path) -> None:
+    sizes = tiny_families.SIZES | {"num_hidden_layers": 6, "hidden_size_per_layer_input": 8}
+    config = AutoConfig.for_model("gemma4_text", **sizes, global_head_dim=16)
+    tokenizer = tiny_llama.tokenizer()
+    save(AutoModelForCausalLM.from_config(config), tokenizer, tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert written["per_layer_config"] == {"5": {"head_dim": 16}}
+    loaded = model.load(model.find(str(tmp_path)), tokenizer, "fp32", CPU)
+    assert loaded.model.layers[5].self_attn.head_dim == 16
 
 
 def test_gpt2_loads_too(tmp_path: Path) -> None:

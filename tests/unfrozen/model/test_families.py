@@ -16,7 +16,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
 )
 
-from small_models import BOTH_WAYS, DECODERS, ENCODERS
+from small_models import BOTH_WAYS, DECODERS, ENCODERS, SMALL
 from unfrozen.model import ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.families import READERS
@@ -60,6 +60,55 @@ def test_names_shapes_and_order_of_a_decoder_are_those_of_transformers(
     model_type: str, config: dict[str, Any]
 ) -> None:
     assert counted(model_type, config) == built(model_type, config)
+
+
+@pytest.mark.parametrize(("model_type", "config"), named(DECODERS))
+def test_a_decoder_is_read_alike_from_what_transformers_writes_of_it(
+    model_type: str, config: dict[str, Any]
+) -> None:
+    written = AutoConfig.for_model(model_type, **config).to_dict()
+    found, again = (
+        ModelConfig.from_hf({"model_type": model_type, **one}) for one in (config, written)
+    )
+    assert again.tensors == found.tensors
+    assert again.architecture.windows == found.architecture.windows
+
+
+GEMMA = {"model_type": "gemma4_text", **SMALL, "num_hidden_layers": 6, "head_dim": 16}
+GEMMA |= {"hidden_size_per_layer_input": 0}
+DENSE = {"per_layer_config": {}}
+NARROW = {
+    "per_layer_config": {
+        **{f"{index:02}": {"num_key_value_heads": 1} for index in range(5)},
+        "05": {"head_dim": 32},
+    }
+}
+
+
+@pytest.mark.parametrize("own", [DENSE, NARROW, NARROW | {"global_head_dim": 64}])
+def test_what_differs_by_layer_is_counted_layer_by_layer(own: dict[str, Any]) -> None:
+    config = {key: value for key, value in (GEMMA | own).items() if key != "model_type"}
+    assert counted("gemma4_text", config) == built("gemma4_text", config)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "own", "key"),
+    [
+        ("gemma4_text", {"0": {"intermediate_size": 8}}, "per_layer_config.0"),
+        ("gemma4_text", {"6": {"head_dim": 8}}, "per_layer_config"),
+        ("gemma4_text", {"last": {"head_dim": 8}}, "per_layer_config"),
+        ("gemma4_text", {"0": 8}, "per_layer_config"),
+        ("gemma4_text", [8], "per_layer_config"),
+        ("gemma4_text", {"0": {"head_dim": 0}}, "head_dim"),
+        ("llama", {"1": {"intermediate_size": 8}}, "per_layer_config.1"),
+    ],
+)
+def test_what_differs_by_layer_and_is_not_read_is_refused_by_name(
+    model_type: str, own: object, key: str
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        ModelConfig.from_hf(GEMMA | {"model_type": model_type, "per_layer_config": own})
+    assert caught.value.key == key
 
 
 @pytest.mark.parametrize(("model_type", "config"), named(ENCODERS))

@@ -127,8 +127,8 @@ def _four(fields: Fields) -> Architecture:
     wanted = _wanted(fields, a)
     kinds = sorted(set(wanted))
     kinds_of_layers, variants = [], []
-    for full, keys in kinds:
-        of = _of_kind(fields, a, full)
+    for full, keys, head_dim, kv_heads in kinds:
+        of = replace(a, head_dim=head_dim, kv_heads=kv_heads)
         wide = 2 if fields.flag("use_double_wide_mlp", False) and not keys else 1
         of = replace(of, ffn=wide * a.ffn)
         kinds_of_layers.append(_four_layer(of, keys, not full or not _same(fields), narrow))
@@ -142,29 +142,45 @@ def _four(fields: Fields) -> Architecture:
     return replace(a, blueprint=blueprint, variants=tuple(variants), order=order)
 
 
-def _wanted(fields: Fields, a: Architecture) -> list[tuple[bool, bool]]:
-    """Return, for each layer, whether attention is full and whether it has keys of its own."""
+def _wanted(fields: Fields, a: Architecture) -> list[tuple[bool, bool, int, int]]:
+    """Return, for each layer, whether attention is full and whether it has keys of its own, its
+    head dimension and its kv heads.
+    """
     default = [_WORDS[bool((index + 1) % 6)] for index in range(a.layers)]
     layer_types = list(fields.kinds("layer_types", a.layers, _WORDS) or default)
     layer_types[-1] = "full_attention"
     shared = a.layers - fields.count("num_kv_shared_layers")
     if shared <= 0:
         shared = 0
-    return [(word == "full_attention", index < shared) for index, word in enumerate(layer_types)]
+    full = [word == "full_attention" for word in layer_types]
+    widths = _widths(fields, a, full)
+    return [(full[index], index < shared, *widths[index]) for index in range(a.layers)]
+
+
+def _widths(fields: Fields, a: Architecture, full: list[bool]) -> list[tuple[int, int]]:
+    """Return the head dimension and the kv heads of each layer.
+
+    transformers 5.15 and later writes them in `per_layer_config`, and reads no other key beside it.
+    """
+    found = fields.layers("per_layer_config", a.layers, ("head_dim", "num_key_value_heads"))
+    if found is not None:
+        return [
+            (
+                own.integer("head_dim", default=a.head_dim),
+                own.integer("num_key_value_heads", default=a.kv_heads),
+            )
+            for own in found
+        ]
+    heads = a.kv_heads
+    if _same(fields) and fields.is_number("num_global_key_value_heads"):
+        heads = fields.integer("num_global_key_value_heads")
+    wide = fields.integer("global_head_dim", default=512), heads
+    return [wide if each else (a.head_dim, a.kv_heads) for each in full]
 
 
 def _same(fields: Fields) -> bool:
     """Return whether full attention uses its keys as values."""
     return fields.flag("attention_k_eq_v", False)
-
-
-def _of_kind(fields: Fields, a: Architecture, full: bool) -> Architecture:
-    if not full:
-        return a
-    heads = a.kv_heads
-    if _same(fields) and fields.is_number("num_global_key_value_heads"):
-        heads = fields.integer("num_global_key_value_heads")
-    return replace(a, head_dim=fields.integer("global_head_dim", default=512), kv_heads=heads)
 
 
 def _four_layer(a: Architecture, keys: bool, values: bool, narrow: int) -> list[Tensor]:
