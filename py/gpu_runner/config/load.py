@@ -96,6 +96,8 @@ def parse_toml(text: bytes, where: str) -> dict[str, Any]:
     for key, value in _flat(data, where):
         if key in found:
             raise UsageError(f"{where}: {key} occurs twice: keep one of them.")
+        if key == "trust_remote_code" and value:
+            raise UsageError(f"{where}: no file says what is trusted: type --trust-remote-code.")
         found[key] = _checked(key, value, where)
     return found
 

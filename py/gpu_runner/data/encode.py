@@ -324,9 +324,17 @@ class Encoder:
         known = ("text", "instruction", "input", "output", "prompt", "completion")
         return [string(row, key) for key in known if isinstance(row.get(key), str)]
 
-    def count_tokens(self, text: str) -> int:
-        """Return how many tokens a text has, without any added."""
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+    def count_tokens(self, *texts: str) -> int:
+        """Return how many tokens the texts have, without any added. Raises `DataError`."""
+
+        def count() -> int:
+            read = (self._tokenizer(text, add_special_tokens=False) for text in texts)
+            return sum(len(one["input_ids"]) for one in read)
+
+        try:
+            return foreign.call(count)
+        except ForeignCodeError as error:
+            raise DataError(f"the model's tokenizer {error}: take another model.") from None
 
     def render_question(self, question: str) -> str:
         """Return a question as the model is given it: in the chat template, if there is one."""

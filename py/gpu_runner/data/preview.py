@@ -95,10 +95,10 @@ def template_share(data: EncodedDataset, encoder: Encoder) -> float:
 
     They are those of the rendered examples beyond those of the contents, each tokenized alone.
     """
-    whole = contents = 0
-    for row, example in zip(data.rows[:MOST_TEMPLATED], data.examples, strict=False):
-        whole += len(example.ids) + example.cut_tokens
-        contents += sum(encoder.count_tokens(text) for text in encoder.contents(row))
+    rows = data.rows[:MOST_TEMPLATED]
+    some = zip(rows, data.examples, strict=False)
+    whole = sum(len(example.ids) + example.cut_tokens for _, example in some)
+    contents = encoder.count_tokens(*(text for row in rows for text in encoder.contents(row)))
     return max(0.0, 1 - contents / whole)
 
 

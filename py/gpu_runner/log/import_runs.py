@@ -63,8 +63,10 @@ def import_runs(path: Path, runs: Path, name: str = "") -> Iterator[Imported]:
     found = find_runs(path)
     if not found:
         raise DataError(f"{path}: there is no run of another tool in it; {EXPECTED}.")
+    total = foreign.Total(lambda: sum(os.times()[2:4]))  # of the child processes
     for files in found:
         try:
+            total.check()
             read, written = foreign.call(partial(_read, files))
         except ForeignFileError as error:
             yield Imported(files, problem=f"{files[0].parent}: {error}")

@@ -157,7 +157,10 @@ class RunIndex:
 
     def problem(self, run_id: str) -> str:
         """Return why the folder that is listed as `run_id` cannot be read; "" if it can."""
-        return next((info.problem for info in self.infos() if info.id == run_id), "")
+        with self._lock:
+            self._left = math.inf
+            named = (each for each in self._folders() if printable(each[0]) == run_id)
+            return next((info.problem for each in named if (info := self._info(*each))), "")
 
     def ended_run(self, run_id: str) -> Path:
         """Return the folder of a run that is over. Raises `UsageError` for another, or for none."""
@@ -253,7 +256,7 @@ class RunIndex:
     def _described(self, name: str, place: str) -> RunInfo | None:
         folder, now = Path(place), self._clock.wall()
         try:
-            sign = _sign(f"{place}/{LOG_NAME}")
+            sign = file_sign(f"{place}/{LOG_NAME}")
         except FileNotFoundError:
             if not (folder / CONFIG_NAME).exists() or now - folder.stat().st_mtime < NEW_SECONDS:
                 return None
@@ -301,7 +304,7 @@ def read_summary(log: Path, before: LogSummary | str = "") -> LogSummary | str:
         return problem or (f"it has a line of more than {MOST_LINE_BYTES:,} bytes" if long else "")
     told = [event for line in lines[1:] if _PEAKS.search(line) and (event := _event(line))]
     known = before if isinstance(before, LogSummary) else None
-    return _summarize(_sign(log)[1], first, [*ending, *reversed(told)], known)
+    return _summarize(file_sign(log)[1], first, [*ending, *reversed(told)], known)
 
 
 def _read_ending(log: Path) -> list[dict[str, Any]]:
@@ -421,7 +424,7 @@ def _live_status(summary: LogSummary, log: Path, now: float) -> str:
 _Sign = tuple[int, int, int]
 
 
-def _sign(file: str | Path) -> _Sign:
+def file_sign(file: str | Path) -> _Sign:
     """Return what changes with every write: which file it is, its size and modification time."""
     found = os.lstat(file)  # of a text: thousands are looked at again and again
     return found.st_ino, found.st_size, found.st_mtime_ns

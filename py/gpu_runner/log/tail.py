@@ -11,6 +11,7 @@ than a piece of it, or read a byte of it twice.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -201,6 +202,8 @@ def writer_alive(log: Path) -> bool | None:
 
 OUTLINE_BYTES: Final = 256 * 1024
 """Of lines of metrics in an outline, and as many of evaluations, the machine and all others."""
+MOST_OUTLINED_BYTES: Final = 4 * 2**30
+"""Of a log that is read for its outline."""
 _TOGETHER: Final = 64  # lines of a step: more are not evaluations
 _METRICS: Final = b'"kind":"metrics"'
 _REPEATED: Final = re.compile(rb'"kind":"(?:(eval|drift)|sys|beat)","step":(\d+)')
@@ -212,7 +215,10 @@ def outline(path: Path) -> bytes:
     The last ones are always among them. It is what a reader who looks at many long logs sees first.
     Damaged lines are for `parse` to find. Raises `OSError`.
     """
-    every = 1 + path.stat(follow_symlinks=False).st_size // OUTLINE_BYTES
+    size = path.stat(follow_symlinks=False).st_size
+    if size > MOST_OUTLINED_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_OUTLINED_BYTES // 2**30} GiB")
+    every = 1 + size // OUTLINE_BYTES
     kept: dict[int, bytes] = {}
     scores, machine, others = _Spread(), _Spread(), _Spread()
     count, offset, rest, last = 0, 0, b"", (-1, b"")

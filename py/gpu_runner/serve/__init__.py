@@ -4,6 +4,7 @@ Reading order:
 
 - `guard` — which requests are let in: Host, Sec-Fetch-Site, token
 - `connections` — how many connections may wait, and how long
+- `pools` — threads by what they wait for
 - `site` — the built site as a table from address to bytes
 - `publish` — finished runs in a copy of the site
 - `stream` — a log as server-sent events

@@ -22,7 +22,7 @@ import socket
 import sys
 import webbrowser
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -30,15 +30,14 @@ from typing import Final
 import psutil
 import uvicorn
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gpu_runner.address import Address, published
 from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.installed import package, program, short, training_setup
-from gpu_runner.log.runs import RunIndex
+from gpu_runner.log.runs import RunIndex, file_sign
 from gpu_runner.log.tail import outline
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.serve.asker import Asker
@@ -46,6 +45,7 @@ from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
 from gpu_runner.serve.control import ControlRoutes, list_route, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
 from gpu_runner.serve.launch import Launcher, RecipeIndex
+from gpu_runner.serve.pools import GONE, LISTS, OUTLINES
 from gpu_runner.serve.site import SiteTable
 from gpu_runner.serve.stream import EventStreams, StreamError
 from gpu_runner.text import printable
@@ -83,9 +83,11 @@ def make_app(
     async def events(request: Request) -> Response:
         run_id: str = request.path_params["run_id"]
         try:
-            if (log := await run_in_threadpool(index.log, run_id)) is None:
-                raise StreamError(404, await run_in_threadpool(_absent, index, run_id))
+            if (log := await LISTS.run(request, index.log, run_id)) is None:
+                raise StreamError(404, await LISTS.run(request, _absent, index, run_id))
             return await streams.open(log, _wanted_offset(request))
+        except ClientDisconnect:
+            return GONE
         except StreamError as error:
             return JSONResponse({"error": str(error)}, error.status)
         except OSError as error:
@@ -105,7 +107,7 @@ def make_app(
             list_route(index),
             Route("/api/setup", _setup),
             Route("/api/runs/{run_id}/events", events),
-            Route("/api/runs/{run_id}/outline", partial(_outline, index)),
+            Route("/api/runs/{run_id}/outline", OUTLINES.answers(partial(_outline, index))),
             Route("/{path:path}", static),
         ]
     )
@@ -212,9 +214,15 @@ def _outline(index: RunIndex, request: Request) -> Response:
     try:
         if (log := index.log(run_id)) is None:
             return JSONResponse({"error": _absent(index, run_id)}, 404)
-        return Response(outline(log), media_type="application/jsonl")
+        return Response(_outlined(log, file_sign(log)), media_type="application/jsonl")
     except OSError as error:
         return JSONResponse({"error": f"run {run_id!r} cannot be read ({error.strerror})"}, 404)
+
+
+@lru_cache(maxsize=16)
+def _outlined(log: Path, _: object) -> bytes:
+    """Return the outline of a log, made once as long as the file is the same."""
+    return outline(log)
 
 
 def _absent(index: RunIndex, run_id: str) -> str:

@@ -30,11 +30,12 @@ import asyncio
 import errno
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -47,6 +48,7 @@ from gpu_runner.plain import read_plain
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
 from gpu_runner.serve.launch import BLEND, Busy, Launcher, RecipeIndex, TooLate
+from gpu_runner.serve.pools import COMMANDS, GONE, LISTS, MOST_QUESTIONS, QUESTIONS
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
 from unfrozen.schema.check import check, read
 from unfrozen.schema.shapes import Shape, any_of, mapping, record, string
@@ -82,6 +84,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 T = TypeVar("T", bound=str)
+Later = Callable[[Request], Awaitable[dict[str, Any]]]
+"""What waits for an answer, without a thread."""
 BODY_SECONDS: Final = 2.0
 MOST_LISTED: Final = 20
 
@@ -101,6 +105,7 @@ class ControlRoutes:
         self, index: RunIndex, recipes: RecipeIndex, launcher: Launcher, asker: Asker
     ) -> None:
         self._asker = asker
+        self._questions = Counter[Path]()
         self._index = index
         self._recipes = recipes
         self._launcher = launcher
@@ -150,15 +155,26 @@ class ControlRoutes:
             raise CommandRefused(409, f"run {run_id} is {info.status}: blend it when it has ended")
         return {"seq": None, "started": self._launcher.blend(log.parent)}
 
-    def _ask(self, data: dict[str, Any], run_id: str) -> dict[str, Any]:
-        """Return both answers, or the number of the question where the run itself answers it."""
+    def _ask(self, data: dict[str, Any], run_id: str) -> dict[str, Any] | Later:
+        """Return the number of the question where the run itself answers it, or what asks it."""
         log, question = _log(self._index, run_id), Question(**data)
         found, info = read_summary(log), describe(run_id, log, time.time())
         if isinstance(found, str) or info is None or not _is_ours(log):
             raise CommandRefused(409, f"run {run_id} is no run of train: it cannot be asked")
         if info.status in LIVE_STATUSES:
             return {"seq": post_question(log.parent, run_id, found.attempt, question).ask}
-        return self._asker.ask(log.parent, question)
+        return partial(self._answer, log.parent, question)
+
+    async def _answer(self, run: Path, question: Question, request: Request) -> dict[str, Any]:
+        """Return both answers of a run that has ended, when its turn comes."""
+        if self._questions[run] >= MOST_QUESTIONS:
+            waits = f"a question of run {run.name} waits already: ask when it is answered"
+            raise CommandRefused(429, waits)
+        self._questions[run] += 1
+        try:
+            return await QUESTIONS.run(request, self._asker.ask, run, question)
+        finally:
+            self._questions[run] -= 1
 
     def _again(self, log: Path) -> dict[str, Any]:
         if (processes := processes_of(log)) > 1:
@@ -183,12 +199,12 @@ class ControlRoutes:
 def list_route(index: RunIndex) -> Route:
     """Return the route of the list, whole or what has changed."""
 
-    def answer(request: Request) -> Response:  # not async: starlette gives it a thread
+    def listed(request: Request) -> Response:
         if (after := request.query_params.get("after")) is not None:
             return JSONResponse(index.changes(after))
         return JSONResponse([info.as_json() for info in index.infos()])
 
-    return Route("/api/runs", answer)
+    return Route("/api/runs", LISTS.answers(listed))
 
 
 def _log(index: RunIndex, run_id: str) -> Path:
@@ -197,7 +213,7 @@ def _log(index: RunIndex, run_id: str) -> Path:
     return log
 
 
-def _post(path: str, shape: Shape, act: Callable[..., dict[str, Any]]) -> Route:
+def _post(path: str, shape: Shape, act: Callable[..., dict[str, Any] | Later]) -> Route:
     """Return a route whose answer is what `act` returns for a body of this shape, in a thread.
 
     What the address names are its keywords. An answer with a `seq` or a `started` is 202: what was
@@ -207,7 +223,10 @@ def _post(path: str, shape: Shape, act: Callable[..., dict[str, Any]]) -> Route:
     async def answer(request: Request) -> Response:
         try:
             data = await _object(request, shape)
-            done = await run_in_threadpool(act, data, **request.path_params)
+            done = await COMMANDS.run(request, partial(act, data, **request.path_params))
+            done = done if isinstance(done, dict) else await done(request)
+        except ClientDisconnect:
+            return GONE
         except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse(done, 202 if "seq" in done or done.get("started") else 200)

@@ -3,9 +3,9 @@ tools' logs.
 
 A chat template may loop for ever, and a tokenizer's normalizer may double a text until memory is
 full; neither can be interrupted from inside the process. So they run in a forked child, which may
-take CPU_SECONDS for each of its results and ROOM_BYTES more memory than its parent had, mapped
-files apart; what it makes is pickled back. Processes of a pool of ours are limited themselves, by
-`limit_process`.
+take CPU_SECONDS for each of its results, TOTAL_SECONDS and EACH_SECONDS a result for all of them,
+and ROOM_BYTES more memory than its parent had, mapped files apart; what it makes is pickled back.
+Processes of a pool of ours are limited themselves, by `limit_process`.
 
 Only Linux forks safely beside PyTorch's threads and holds both limits: elsewhere the code runs in
 the process itself.
@@ -26,10 +26,14 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 import psutil
 
+from gpu_runner.text import counted
+
 if sys.platform != "win32":
     import resource
 
 CPU_SECONDS: Final = 60
+TOTAL_SECONDS: Final = 300
+EACH_SECONDS: Final = 1
 ROOM_BYTES: Final = 4 * 2**30
 _MEMORY_CODE: Final = 77  # exit code of a child whose memory ran out
 T = TypeVar("T")
@@ -39,6 +43,21 @@ limited_here = sys.platform != "linux"
 
 class ForeignCodeError(Exception):
     """A child was ended by a limit; the message is the rest of a sentence about its code."""
+
+
+class Total:
+    """The seconds of `clock` that all results of something foreign take together."""
+
+    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
+        self._clock, self._begun, self._count = clock, clock(), 0
+
+    def check(self) -> None:
+        """Count a result. Raises `ForeignCodeError` where they took too long by then."""
+        self._count += 1
+        most = TOTAL_SECONDS + EACH_SECONDS * self._count
+        if self._count > 1 and self._clock() - self._begun > most:
+            before = counted(self._count - 1, "result")
+            raise ForeignCodeError(f"worked for more than {most} seconds, with {before} before it")
 
 
 def limited(work: Callable[[], Iterable[T]]) -> Iterator[T]:
@@ -110,7 +129,9 @@ def _run_child(work: Callable[[], Iterable[Any]], writer: int) -> None:
         limit_process()
         with os.fdopen(writer, "wb") as pipe:
             try:
+                total = Total()
                 for one in work():
+                    total.check()
                     pickle.dump(("result", one), pipe)
                     pipe.flush()
                     grant_time()

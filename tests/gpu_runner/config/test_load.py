@@ -96,6 +96,7 @@ def test_what_is_given_later_wins(tmp_path: Path) -> None:
         ('steps = "ten"', "steps is 'ten'; it must be a whole number"),
         ("steps = true", "it must be a whole number"),
         ('schedule = "linera"', "it must be one of"),
+        ("[model]\ntrust_remote_code = true", "type --trust-remote-code"),
         ("sample_prompts = [1]", "it must be a list of texts"),
     ],
 )

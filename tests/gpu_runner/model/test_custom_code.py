@@ -1,6 +1,7 @@
 """Code that a model brings along: never run unasked, never asked about, refused by its name."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,28 @@ def test_a_file_that_is_nested_too_deep_ends_in_a_sentence(
     done = tell(folder, sums_file, verb="train")
     assert done.exit_code == ExitCode.MODEL, done.output
     assert done.stderr.startswith("Error: ")
+
+
+class Evil:
+    """A value that runs a program when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self._marker),)
+
+
+@pytest.mark.slow
+def test_weights_that_are_a_program_are_refused(
+    folder: Path, sums_file: Path, marker: Path
+) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": Evil(marker)}, folder / "pytorch_model.bin")
+    for more in ((), ("--trust-remote-code",)):
+        done = tell(folder, sums_file, *more, verb="train")
+        assert done.exit_code == ExitCode.MODEL, done.output
+        assert "may run programs. Get the model as safetensors." in done.stderr
+        assert not marker.exists()
+    torch.load(folder / "pytorch_model.bin", weights_only=False)
+    assert marker.exists()  # it is one

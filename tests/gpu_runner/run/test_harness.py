@@ -247,6 +247,17 @@ def test_a_suite_runs_no_code_and_leads_nowhere_unasked(
     assert not (suite / "owned").exists()
 
 
+def test_a_chat_template_reaches_nothing(suite: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(demo.model_dir(), tmp_path / "chatty"))
+    settings = json.loads((place / "tokenizer_config.json").read_text())
+    owned = tmp_path / "owned"
+    program = f"{{{{ cycler.__init__.__globals__.os.mkdir('{owned}') }}}}"
+    (place / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": program}))
+    with pytest.raises(DataError, match=r"chatty on suite cannot be read: .*unsafe"):
+        judged(suite, ModelName(str(place)), chat=True, limit=1)
+    assert not owned.exists()
+
+
 def test_what_is_no_file_of_tasks_is_not_waited_for(tmp_path: Path) -> None:
     suite = write_suite(tmp_path / "suite", {"written": TASKS["written"]}, ROWS)
     os.mkfifo(suite / "pipe.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from tokenizers import Regex, normalizers
 
 import tiny_llama
 from conftest import matrix
+from gpu_runner.data import encode
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import Encoder
 from gpu_runner.errors import DataError
+from gpu_runner.log.import_runs import import_runs
 from gpu_runner.system import foreign
 from gpu_runner.system.foreign import ForeignCodeError
 from unfrozen.errors import ForeignFileError
@@ -89,6 +92,41 @@ def test_results_and_errors_come_as_they_would_without_a_child() -> None:
     with pytest.raises(ForeignFileError, match="file at byte 7: it is torn; copy it again"):
         next(found)
     assert foreign.call(lambda: None) is None
+
+
+SLOW = "{% for a in range(200) %}{% for b in range(1500) %}{% endfor %}{% endfor %}"
+
+
+def test_all_rows_together_have_a_limit_and_the_row_that_breaks_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(foreign, "CPU_SECONDS", 60)  # each row is quick enough
+    monkeypatch.setattr(foreign, "TOTAL_SECONDS", 0.2)
+    monkeypatch.setattr(foreign, "EACH_SECONDS", 1e-5)
+    monkeypatch.setattr(encode, "_AT_ONCE", 1)
+    encoder = Encoder(tiny_llama.tokenizer(), 60, template=f"{SLOW}{{{{ messages[1].content }}}}")
+    rows = [(f"rows[{n}]", CHAT) for n in range(10_000)]
+    with pytest.raises(DataError, match=r"worked for more than 0\.2.* seconds, with") as refused:
+        list(encoder.encode_rows(rows))
+    place, count = re.search(r"rows\[(\d+)\].* with ([\d,]+) result", str(refused.value)).groups()
+    assert int(place) == int(count.replace(",", "")) < 1000
+
+
+def test_all_runs_of_a_folder_have_a_limit_and_those_left_out_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        entry = '{"global_step": 1, "log_history": [{"step": 7, "loss": 0.5}]}'
+        (tmp_path / name / "trainer_state.json").write_text(entry)
+    monkeypatch.setattr(foreign, "TOTAL_SECONDS", 0)
+    monkeypatch.setattr(foreign, "EACH_SECONDS", 1e-3)
+    first, *others = import_runs(tmp_path, tmp_path / "runs")
+    assert not first.problem
+    assert [re.search("seconds, with (.*) before it", one.problem)[1] for one in others] == [
+        "1 result",
+        "2 results",
+    ]
 
 
 IMPORT = """
