@@ -481,23 +481,10 @@ def blend(
     ] = None,
     points: Annotated[int, typer.Option(help="Blends to score, from 0 to 1.")] = 11,
     step: Annotated[int | None, typer.Option(help="Blend the checkpoint of this step.")] = None,
-    part: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="<part=α>",
-            help="An α of its own for embedding, mlp, self_attn, layers.0 …; 0 puts it back.",
-        ),
-    ] = None,
     last: Annotated[
         int | None,
         typer.Option(help="Blend the mean of so many newest checkpoints."),
     ] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Remove from the change what its spectrum calls noise.")
-    ] = False,
-    restore: Annotated[
-        bool, typer.Option("--restore", help="Also score it with each part put back.")
-    ] = False,
     ema: Annotated[
         bool, typer.Option("--ema", help="Blend the moving average of the weights.")
     ] = False,
@@ -515,8 +502,8 @@ def blend(
     from gpu_runner.run.blend import BlendOptions, show_blend
     from gpu_runner.run.blend import blend as blend_models
 
-    written, parts = Path(out).expanduser() if out else None, _part_alphas(part or [])
-    options = BlendOptions(step, points, alpha, written, parts, last, repair, restore, ema)
+    written = Path(out).expanduser() if out else None
+    options = BlendOptions(step, points, alpha, written, last, ema)
     place, where = run_directory(run, runs), choose_device(device)
     with console.status("loading both models") as status:
 
@@ -529,18 +516,6 @@ def blend(
     else:
         show_blend(console, found)
     return ExitCode.OK if found.model else ExitCode.NO_GAIN
-
-
-def _part_alphas(given: list[str]) -> dict[str, float]:
-    """Return the α of each "PART=α". Raises `UsageError`."""
-    found = {}
-    for text in given:
-        pattern, _, alpha = text.rpartition("=")
-        try:
-            found[pattern] = float(alpha)
-        except ValueError:
-            raise UsageError(f"--part {text}: give PART=α, as in self_attn=0.") from None
-    return found
 
 
 @exits

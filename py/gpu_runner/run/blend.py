@@ -8,18 +8,16 @@ the largest share of right answers on the task and on what the model knew togeth
 are counted, the lowest general loss of those that keep GAIN of the gain on the task. Where there is
 none, no model is written.
 
-Where asked, θ* is first averaged over the last checkpoints, or its change repaired by its spectrum;
-and a part of the model has an α of its own: at 0 it is put back.
+Where asked, θ* is first averaged over the last checkpoints.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -28,7 +26,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from gpu_runner import atomic
 from gpu_runner.checkpoint import directory as checkpoint
@@ -64,12 +61,7 @@ from gpu_runner.train.evaluate import (
 from gpu_runner.train.reference import HeldOutReference
 from gpu_runner.world import World
 from unfrozen.held_out import paired_difference
-from unfrozen.parameter_groups import layer_of, match_names, nearest_patterns
 
-FEWEST_REPAIRED: Final = 1024
-"""Elements of the smallest matrix whose change is repaired."""
-RESTORED: Final = ("embedding", "head", "norms", "self_attn", "mlp")
-"""Parts that are put back one by one, beside the layers."""
 POINTS: Final = 11
 BOUNDS: Final = (2, 101)
 GAIN: Final = 0.95
@@ -110,29 +102,10 @@ class BlendPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
-    """What the repair of a change by its spectrum kept: singular values, share of its square."""
-
-    matrices: int
-    values: int
-    kept: int
-    energy: float
-
-    def sentence(self) -> str:
-        """Return it for a person."""
-        return (
-            f"DG-Hard (arXiv 2605.20296) kept {self.kept:,} of {self.values:,} singular values of"
-            f" {self.matrices:,} changed matrices,"
-            f" {self.energy:.0%} of their change squared"
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Blend:
     """The curve over α, the chosen α, why, and where its model is; none where none is good enough.
 
     trained   the model as the run left it
-    restored  it with one part put back, by the part
     averaged  the steps whose mean θ* is, if it is one
     ema       whether θ* is the moving average of the weights
     unlogged  why the run's log does not have it; "" if it has
@@ -143,9 +116,7 @@ class Blend:
     alpha: float | None
     reason: str
     model: Path | None
-    restored: Mapping[str, BlendPoint]
     averaged: tuple[int, ...] = ()
-    repair: Repair | None = None
     ema: bool = False
     unlogged: str = ""
 
@@ -161,7 +132,7 @@ class Blend:
         steps = ", ".join(map(str, self.averaged))
         made = [f"θ* is the mean of steps {steps}."] if self.averaged else []
         made += ["θ* is the moving average of the weights."] if self.ema else []
-        return [*made, f"{self.repair.sentence()}."] if self.repair is not None else made
+        return made
 
     def how(self, options: BlendOptions) -> str:
         """Return in a few words what was blended; "" for θ₀ with the trained model alone."""
@@ -171,16 +142,13 @@ class Blend:
             for text in (
                 averaged or (f"step {options.step}" if options.step is not None else ""),
                 "moving average" if self.ema else "",
-                "repaired" if options.repair else "",
-                *(f"{part} at {alpha:g}" for part, alpha in options.parts.items()),
             )
             if text
         )
 
-    def recipe(self, parts: Mapping[str, float]) -> str:
+    def recipe(self) -> str:
         """Return how the weights were made, for the card of the model."""
-        own = "".join(f", with α = {alpha:g} for {part}" for part, alpha in parts.items())
-        text = f"Its weights are θ₀ + {self.alpha:g} (θ* − θ₀){own}: {self.reason}."
+        text = f"Its weights are θ₀ + {self.alpha:g} (θ* − θ₀): {self.reason}."
         return " ".join([text, *self._made()])
 
     def events(self, how: str) -> Iterator[dict[str, Any]]:
@@ -189,12 +157,10 @@ class Blend:
         `how` says what was blended in which way; "" is θ₀ with the trained model.
         """
         found = self.as_json()
-        points = [*found["curve"], *found["restored"]]
+        points = found["curve"]
         if self.trained not in self.curve:
             points.append({"alpha": 1.0, "name": "the trained model", "sets": found["trained"]})
         for point in points:
-            if part := point.pop("part", ""):
-                point["name"] = f"{part} put back"
             sets = point["sets"].items()
             point["sets"] = {name: each for name, each in sets if name in (TASK, GENERAL)}
         head = {"how": how[:MOST_TOLD], "chosen": self.alpha, "reason": self.reason[:MOST_TOLD]}
@@ -203,19 +169,14 @@ class Blend:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        parts = [
-            {"part": part} | point.as_json(self.trained) for part, point in self.restored.items()
-        ]
         return {
             "curve": [point.as_json(self.trained) for point in self.curve],
             "alpha": self.alpha,
             "reason": self.reason,
             "model": None if self.model is None else str(self.model),
             "trained": self.trained.as_json(self.trained)["sets"],
-            "restored": parts,
             "averaged": list(self.averaged),
             "ema": self.ema,
-            "repair": self.repair and self.repair.sentence(),
         }
 
 
@@ -227,10 +188,7 @@ class BlendOptions:
     points   values of α from 0 to 1
     alpha    None: chosen by the scores
     out      None: `blend/` in the run
-    parts    a pattern of parameters, and its own α
     last     how many of the newest checkpoints θ* is the mean of
-    repair   whether the change is repaired by its spectrum
-    restore  whether the trained model is also scored with each part put back
     ema      whether θ* is the moving average of the weights
     """
 
@@ -238,10 +196,7 @@ class BlendOptions:
     points: int = POINTS
     alpha: float | None = None
     out: Path | None = None
-    parts: Mapping[str, float] = field(default_factory=dict)
     last: int | None = None
-    repair: bool = False
-    restore: bool = False
     ema: bool = False
 
     def check(self) -> None:
@@ -256,11 +211,6 @@ class BlendOptions:
                 f"--alpha {self.alpha} is out of bounds: give a number from 0 (the model before)"
                 " to 1 (the trained one)."
             )
-        for pattern, alpha in self.parts.items():
-            if not 0 <= alpha <= 1:
-                raise UsageError(
-                    f"--part {pattern}={alpha} is out of bounds: give an α from 0 (put back) to 1."
-                )
         if self.last is not None and self.last < 2:
             raise UsageError(f"--last {self.last} is out of bounds: give 2 checkpoints or more.")
         if self.last is not None and (self.step is not None or self.ema):
@@ -302,37 +252,30 @@ def _blend(
     before = load_initial(run, device, trusted=trusted)
     _check_same(before, after)
     checkpoint.check_room(options.out or run / "blend", after.model)
-    fixed = _own_alphas(after.model, options.parts)
     evaluator = _evaluator(run, after, device, noted)
     averaged = _newest(run, options.last)
     scorer = _Scorer(before.model, after.model, evaluator, report)
-    begins = scorer.score(0.0, {})  # first: what θ₀ holds likeliest is noted, for the KL of others
-    trained = logged_end(run, options, begins, device) or scorer.score(1.0, {})
-    restored = scorer.score_restored() if options.restore else {}
+    begins = scorer.score(0.0)  # first: what θ₀ holds likeliest is noted, for the KL of others
+    trained = logged_end(run, options, begins, device) or scorer.score(1.0)
     _average(run, averaged, after, device, trusted=trusted)
-    repair = repair_change(before.model, after.model) if options.repair else None
-    same = not (averaged or repair or any(alpha != 1 for alpha in fixed.values()))
-    known = {1.0: trained} if same else {}
-    known |= {} if any(fixed.values()) else {0.0: begins}
+    known = {0.0: begins} if averaged else {0.0: begins, 1.0: trained}
     alphas = {index / (options.points - 1) for index in range(options.points)}
     alphas |= {0.0, 1.0} | ({options.alpha} if options.alpha is not None else set())
-    curve = [known.get(alpha) or scorer.score(alpha, fixed) for alpha in sorted(alphas)]
+    curve = [known.get(alpha) or scorer.score(alpha) for alpha in sorted(alphas)]
     chosen, reason = (
         (options.alpha, "as --alpha says") if options.alpha is not None else choose(curve, trained)
     )
     place = None
     if chosen is not None:
-        scorer.mix(chosen, fixed)
+        scorer.mix(chosen)
         place = options.out or run / "blend"
-    found = Blend(
-        tuple(curve), trained, chosen, reason, place, restored, averaged, repair, options.ema
-    )
+    found = Blend(tuple(curve), trained, chosen, reason, place, averaged, options.ema)
     if place is not None:
 
         def fill(directory: Path) -> None:
             save(scorer.mixed, after.tokenizer, directory)
             scores = next(point.scores for point in curve if point.alpha == chosen)
-            write_card(directory, run, found.recipe(options.parts), scores, f"{run.name}-blend")
+            write_card(directory, run, found.recipe(), scores, f"{run.name}-blend")
 
         atomic.publish(place, fill, private=False)
     at = options.step or last_step(run, model_place(run))
@@ -349,41 +292,15 @@ class _Scorer:
         self.before, self.after, self.mixed = before, after, deepcopy(after)
         self.evaluator, self.report = evaluator, report
 
-    def mix(self, alpha: float, fixed: Mapping[str, float]) -> None:
+    def mix(self, alpha: float) -> None:
         """Set the third model."""
-        mix(self.before, self.after, self.mixed, alpha, fixed)
+        mix(self.before, self.after, self.mixed, alpha)
 
-    def score(
-        self, alpha: float, fixed: Mapping[str, float], what: str | None = None
-    ) -> BlendPoint:
+    def score(self, alpha: float) -> BlendPoint:
         """Return the scores of one blend."""
-        self.report(what or f"α = {alpha:.2f}")
-        self.mix(alpha, fixed)
+        self.report(f"α = {alpha:.2f}")
+        self.mix(alpha)
         return BlendPoint(alpha, tuple(self.evaluator.run(self.mixed)))
-
-    def score_restored(self) -> dict[str, BlendPoint]:
-        """Return the scores of the trained model with each part put back, by the part."""
-        names = [name for name, _ in self.after.named_parameters()]
-        layers = dict.fromkeys(layer for name in names if "." in (layer := layer_of(name)))
-        found = {part: match_names(part, names) for part in (*RESTORED, *layers)}
-        return {
-            part: self.score(1.0, dict.fromkeys(inside, 0.0), f"{part} put back")
-            for part, inside in found.items()
-            if inside
-        }
-
-
-def _own_alphas(model: Any, parts: Mapping[str, float]) -> dict[str, float]:
-    """Return the parameters that have an α of their own. Raises `UsageError` for no parameter."""
-    names = [name for name, _ in model.named_parameters()]
-    fixed: dict[str, float] = {}
-    for pattern, alpha in parts.items():
-        inside = match_names(pattern, names)
-        if not inside:
-            near = ", ".join(nearest_patterns(pattern, names))
-            raise UsageError(f"--part {pattern} names no parameter of the model: give {near}.")
-        fixed |= dict.fromkeys(inside, alpha)
-    return fixed
 
 
 def _newest(run: Path, last: int | None) -> tuple[int, ...]:
@@ -418,72 +335,17 @@ def _average(
 
 
 @torch.no_grad()
-def repair_change(before: Any, after: Any) -> Repair:
-    """Repair the change of `after` from `before` in place, matrix by matrix; say what was kept.
-
-    Abro and Tahir, "Spectral unforgetting" (arXiv 2605.20296): singular values of a matrix's change
-    that are no larger than what noise alone would have are removed (DG-Hard). Vectors keep their
-    change, as in the authors' code, and so do matrices of fewer than FEWEST_REPAIRED elements.
-    """
-    matrices = values = kept = 0
-    whole = left = 0.0
-    for start, end in zip(before.parameters(), after.parameters(), strict=True):
-        change = end.float() - start.float()
-        if end.dim() < 2 or end.numel() < FEWEST_REPAIRED or not change.any():
-            continue
-        u, sizes, v = torch.linalg.svd(change, full_matrices=False)
-        keep = sizes > noise_threshold(sizes, *change.shape[-2:])
-        end.copy_(start.float() + (u * (sizes * keep).unsqueeze(-2)) @ v)
-        matrices, values = matrices + 1, values + sizes.numel()
-        kept += int(keep.sum())
-        whole += float(sizes.square().sum())
-        left += float((sizes * keep).square().sum())
-    return Repair(matrices, values, kept, left / whole if whole else 0.0)
-
-
-def noise_threshold(sizes: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the smallest singular value that is signal, for noise of unknown strength.
-
-    Gavish and Donoho, "The optimal hard threshold for singular values is 4/√3" (arXiv 1305.5870):
-    `sizes`, with the values of a matrix in their last dimension, tell the noise by their median.
-    """
-    ratio = min(rows, columns) / max(rows, columns)
-    root = math.sqrt(ratio**2 + 14 * ratio + 1)
-    known = math.sqrt(2 * (ratio + 1) + 8 * ratio / (ratio + 1 + root))
-    return sizes.median(dim=-1, keepdim=True).values * (known / _noise_median(ratio))
-
-
-@lru_cache
-def _noise_median(ratio: float, cells: int = 20_000) -> float:
-    """Return the median singular value of pure noise of this aspect ratio (Marchenko-Pastur)."""
-    angles = [(cell + 0.5) * math.pi / cells for cell in range(cells)]
-    squares = [1 + ratio - 2 * math.sqrt(ratio) * math.cos(angle) for angle in angles]
-    pairs = zip(angles, squares, strict=True)
-    weights = [math.sin(angle) ** 2 / square for angle, square in pairs]
-    half, passed = sum(weights) / 2, 0.0
-    for square, weight in zip(squares, weights, strict=True):
-        passed += weight
-        if passed >= half:
-            return math.sqrt(square)
-    raise AssertionError("half of the weights were never reached")
-
-
-@torch.no_grad()
-def mix(
-    before: Any, after: Any, into: Any, alpha: float, fixed: Mapping[str, float] | None = None
-) -> None:
+def mix(before: Any, after: Any, into: Any, alpha: float) -> None:
     """Set the parameters of `into` to before + α (after − before), in fp32, then their own dtype.
 
-    At 0 and 1 they are those of the one or the other to the last bit. Parameters that are `fixed`
-    have an α of their own.
+    At 0 and 1 they are those of the one or the other to the last bit.
     """
-    pairs = zip(before.parameters(), after.parameters(), into.named_parameters(), strict=True)
-    for start, end, (name, target) in pairs:
-        own = (fixed or {}).get(name, alpha)
-        if own in (0.0, 1.0):
-            target.copy_(end if own else start)
+    pairs = zip(before.parameters(), after.parameters(), into.parameters(), strict=True)
+    for start, end, target in pairs:
+        if alpha in (0.0, 1.0):
+            target.copy_(end if alpha else start)
         else:
-            target.copy_(torch.lerp(start.float(), end.float(), own))
+            target.copy_(torch.lerp(start.float(), end.float(), alpha))
 
 
 def choose(curve: Sequence[BlendPoint], trained: BlendPoint) -> tuple[float | None, str]:
@@ -610,7 +472,7 @@ def _is_of(one: Score, logged: Score | None) -> bool:
 
 
 def show_blend(console: Console, found: Blend) -> None:
-    """Print the curve, a line an α; then each part put back, and what was written."""
+    """Print the curve, a line an α, and what was written."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("α", style="dim")
     for score in found.trained.scores:
@@ -618,7 +480,6 @@ def show_blend(console: Console, found: Blend) -> None:
     lines = [(f"{point.alpha:.2f}", point) for point in found.curve]
     if found.trained not in found.curve:
         lines.append(("trained", found.trained))
-    lines += [(f"without {part}", point) for part, point in found.restored.items()]
     for label, point in lines:
         chosen = point.alpha == found.alpha and point in found.curve
         table.add_row(label, *map(format_score, point.scores), style="bold" if chosen else "")

@@ -141,7 +141,8 @@ def _time(job: Job, found: Estimate) -> Json:
 
 
 def _energy(job: Job, found: Estimate) -> Json:
-    watts = job_gpu(job).power_watts
+    gpu = job_gpu(job)
+    watts = gpu.power_watts
     return _number(
         "energy",
         "Energy",
@@ -149,7 +150,7 @@ def _energy(job: Job, found: Estimate) -> Json:
         "the GPUs alone, at their power limit",
         "GPU-hours · watts ÷ 1000",
         [("GPU-hours", format_positive(found.gpu_hours)), ("watts", f"{watts:,} a GPU")],
-        f"board power of the {job_gpu(job).name}: {'; '.join(board_sources(job_gpu(job))) or 'assumed'}",
+        f"board power of the {gpu.name}: {'; '.join(board_sources(gpu)) or 'assumed'}",
     )
 
 

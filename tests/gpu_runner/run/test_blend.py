@@ -22,8 +22,6 @@ from gpu_runner.run.blend import (
     BlendPoint,
     blend,
     choose,
-    noise_threshold,
-    repair_change,
 )
 from gpu_runner.run.export_model import export_model
 from gpu_runner.run.fine_tune import fine_tune
@@ -107,7 +105,7 @@ def test_the_curve_is_in_the_log_of_the_run_which_is_as_finished_as_before(
 ) -> None:
     run = Path(shutil.copytree(finished, tmp_path / finished.name))
     before = describe(run.name, run / "events.jsonl", 0.0)
-    found = blend(run, BlendOptions(points=5, restore=True), CPU)
+    found = blend(run, BlendOptions(points=5), CPU)
     assert found.unlogged == ""
     (event,) = [each for each in events(run) if each["kind"] == "blend"][-1:]
     told = [{"alpha": p["alpha"], "sets": p["sets"]} for p in event["points"] if "name" not in p]
@@ -115,9 +113,7 @@ def test_the_curve_is_in_the_log_of_the_run_which_is_as_finished_as_before(
     assert told == [
         {"alpha": p["alpha"], "sets": {k: p["sets"][k] for k in ("task", "general")}} for p in made
     ]
-    assert [p["name"] for p in event["points"] if "name" in p] == [
-        f"{part} put back" for part in found.restored
-    ]
+    assert [p["name"] for p in event["points"] if "name" in p] == []
     assert (event["att"], event["chosen"], event["step"]) == (0, found.alpha, 6)
     after = describe(run.name, run / "events.jsonl", 0.0)
     assert before is not None
@@ -158,24 +154,6 @@ def test_the_model_is_the_blend_and_transformers_loads_it(
 
 def weights(place: Path) -> dict[str, torch.Tensor]:
     return load_file(place / "model.safetensors")
-
-
-def test_a_part_with_an_alpha_of_its_own_keeps_it(
-    finished: Path, model_dir: Path, tmp_path: Path
-) -> None:
-    parts = {"self_attn": 0.0, "layers.1": 0.5}
-    options = BlendOptions(points=2, alpha=1, out=tmp_path / "out", parts=parts, restore=True)
-    found = blend(finished, options, CPU)
-    assert found.model is not None
-    before, after, mixed = map(weights, (model_dir, finished / "model", found.model))
-    for name, tensor in mixed.items():
-        own = 0.5 if "layers.1." in name else 0.0 if "self_attn" in name else 1.0
-        assert torch.equal(tensor, torch.lerp(before[name], after[name], own)), name
-    assert set(found.restored) == {"embedding", "norms", "self_attn", "mlp", "layers.0", "layers.1"}
-    assert losses(found.restored["mlp"]) != losses(found.trained)
-    assert found.trained not in found.curve
-    with pytest.raises(UsageError, match="--part attn names no parameter of the model: give self_"):
-        blend(finished, replace(options, parts={"attn": 0.0}, out=None), CPU)
 
 
 def test_the_last_checkpoints_are_averaged(shared_config: TrainConfig, tmp_path: Path) -> None:
@@ -226,39 +204,6 @@ def test_a_run_without_a_moving_average_is_refused(once_finished: Path) -> None:
         CheckpointError, match=r"has no moving average .* train with --set ema=0\.999"
     ):
         blend(once_finished, BlendOptions(ema=True), CPU)
-
-
-@pytest.mark.parametrize(("shape", "strength"), [((200, 200), 1.0), ((60, 300), 0.01)])
-def test_repair_keeps_what_stands_out_of_noise(shape: tuple[int, int], strength: float) -> None:
-    """Three directions in noise are found, and only they; vectors keep their change."""
-    draw = torch.Generator().manual_seed(5)
-
-    def random(*size: int) -> torch.Tensor:
-        return torch.randn(*size, generator=draw)
-
-    before, after = torch.nn.Linear(*shape), torch.nn.Linear(*shape)
-    rows, columns = before.weight.shape
-    u, v = (torch.linalg.qr(random(size, 3))[0] for size in (rows, columns))
-    signal = u * torch.tensor([90.0, 80.0, 70.0]) @ v.T
-    with torch.no_grad():
-        after.weight.copy_(before.weight + strength * (signal + random(rows, columns)))
-    bias = after.bias.clone()
-    found = repair_change(before, after)
-    assert (found.matrices, found.kept, found.values) == (1, 3, min(shape))
-    change = (after.weight - before.weight).detach() / strength
-    assert torch.linalg.matrix_rank(change, rtol=1e-3) == 3
-    assert (change - signal).norm() < 0.3 * signal.norm()  # noise along them stays
-    assert torch.equal(after.bias, bias)
-
-
-@pytest.mark.parametrize("ratio", [0.05, 0.25, 0.5, 1.0])
-def test_the_threshold_is_that_of_gavish_and_donoho(ratio: float) -> None:
-    """Their ω(β) for unknown noise, as they approximate it: off by 0.02 at most."""
-    approximate = 0.56 * ratio**3 - 0.95 * ratio**2 + 1.82 * ratio + 1.43
-    found = float(noise_threshold(torch.ones(9), round(1000 * ratio), 1000))
-    assert found == pytest.approx(approximate, abs=0.025)
-    if ratio == 1.0:
-        assert found == pytest.approx(2.858, abs=1e-3)  # 4/√3 over the median
 
 
 def scored(alpha: float, task: int, general: int, loss: float = 1.0) -> BlendPoint:
@@ -321,7 +266,7 @@ def test_a_blend_that_is_worse_on_the_task_beyond_the_noise_is_not_chosen() -> N
 
 
 def test_where_nothing_keeps_the_task_no_blend_is_chosen() -> None:
-    """As when θ* was repaired: the trained model is no point of the curve."""
+    """As when θ* was averaged: the trained model is no point of the curve."""
     alpha, reason = choose([scored(0, 0, 40), scored(1, 20, 40)], scored(1, 40, 20))
     assert alpha is None
     assert reason.startswith("none is as good on the task as the trained model")
@@ -348,7 +293,6 @@ def test_where_no_answers_are_counted_the_gain_on_the_task_must_stay() -> None:
         ({"alpha": 1.5}, r"--alpha 1.5 is out of bounds: give a number from 0"),
         ({"alpha": float("nan")}, "--alpha nan is out of bounds"),
         ({"out": Path("/")}, "--out / exists already"),
-        ({"parts": {"mlp": -0.5}}, r"--part mlp=-0.5 is out of bounds: give an α from 0"),
         ({"last": 1}, "--last 1 is out of bounds: give 2 checkpoints or more"),
         ({"last": 2, "step": 3}, "--last takes the newest checkpoints: leave out --step"),
     ],
