@@ -269,18 +269,28 @@ class Sweep:
             raise SystemExit(f"{mutant} could not be planted: see above.")
         self.by[mutant], self.test[mutant] = by or TEST, test or f"signal {status}"
         self.reach.kills[test] += 1
+        if by == NONE and not explained(mutant):
+            print(f"  {by:5} {described(mutant)}: {test}", flush=True)
+
+
+def explained(mutant: Mutant) -> str:
+    """Why no test can tell a mutant from the original, if none can."""
+    return EXPLAINED.get((mutant.path.name, mutant.text), "")
+
+
+def described(mutant: Mutant) -> str:
+    """Where a mutant is, and what it changes."""
+    place = f"{mutant.path.relative_to(ROOT)}:{mutant.line}"
+    return f"{place} {mutant.old} → {mutant.new} in `{mutant.text}`"
 
 
 def report(sweep: Sweep) -> int:
     """Print what `check` does not catch, and the figures; 1 if they are below the bars."""
     planted, unexplained = len(sweep.by), 0
-    for mutant, by in sorted(sweep.by.items(), key=lambda pair: (pair[0].path, pair[0].index)):
-        reason = EXPLAINED.get((mutant.path.name, mutant.text), "")
-        unexplained += by == NONE and not reason
+    for mutant, by in sorted(sweep.by.items(), key=lambda pair: (pair[0].path, pair[0].line)):
+        unexplained += by == NONE and not explained(mutant)
         if by != CHECK:
-            where = f"{mutant.path.relative_to(ROOT)}:{mutant.line}"
-            change = f"{mutant.old} → {mutant.new} in `{mutant.text}`"
-            print(f"  {by:5} {where} {change}: {reason or sweep.test[mutant]}")
+            print(f"  {by:5} {described(mutant)}: {explained(mutant) or sweep.test[mutant]}")
     count = Counter(sweep.by.values())
     by_check, by_test = count[CHECK], count[CHECK] + count[TEST]
     print(f"{planted} planted.")

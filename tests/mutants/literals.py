@@ -105,12 +105,14 @@ def _used(node: ast.AST) -> set[str]:
 
 @cache
 def _readers(path: Path) -> list[tuple[set[str], set[str], range]]:
-    """Of each constant and function of a file: its names if computed on import, what it reads."""
+    """Of each constant, class and function of a file: its names, what it reads, and its lines."""
     found = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef):
             lines = range(node.body[0].lineno, (node.end_lineno or 0) + 1)
-            found.append((set[str](), _used(node), lines))
+            found.append((set[str](), {node.name, *_used(node)}, lines))
+        elif isinstance(node, ast.ClassDef):
+            found.append((set[str](), {node.name}, range(node.lineno, (node.end_lineno or 0) + 1)))
         elif isinstance(node, ast.Assign | ast.AnnAssign) and not node.col_offset:
             found.append((_targets(node), _used(node), range(0)))
     return found

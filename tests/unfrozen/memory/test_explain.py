@@ -44,7 +44,7 @@ def test_a_term_names_its_formula_its_inputs_and_its_source() -> None:
     loss = next(term for term in terms if term.component == "logits_loss")
     assert (loss.formula, loss.bytes) == ("12·T·V, 8·T·V in one kernel", 12 * 4096 * 128256)
     assert loss.inputs == (("T", "4,096"), ("V", "128,256"))
-    assert all(term.source and term.label for term in terms)
+    assert not [term for term in terms if not (term.source and term.label)]
 
 
 def test_every_symbol_of_an_input_is_explained() -> None:

@@ -7,7 +7,7 @@ import pytest
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step
-from unfrozen.memory.loss import loss_memory
+from unfrozen.memory.loss import alive_output_bytes, loss_memory, with_reference
 from unfrozen.model.catalogue import CATALOGUE
 
 TOKENS, HIDDEN, VOCAB = 1000, 64, 5000
@@ -68,3 +68,48 @@ def test_megatron_splits_the_loss_in_place_and_pytorch_does_not(
     part = Step(CATALOGUE["meta-llama/Llama-3.1-8B"].model, recipe, cluster).micro_batch
     assert part.vocab == 128256 // 4 + 64  # padded to a multiple of 128
     assert part.loss.at_loss == bytes_a_logit * 4096 * part.vocab
+
+
+@pytest.mark.parametrize("c", [2, 4])
+def test_each_loss_at_its_two_instants_and_its_gradients_of_the_head(c: int) -> None:
+    inputs = c * TOKENS * HIDDEN
+    chunk, left = 125 * VOCAB, c * 875 * VOCAB  # an eighth of the tokens, and the others
+    narrow = 2 if c == 2 else 0  # fp32 needs no copy in 16 bits
+    expected = {
+        ("chunked", False): (left + (4 + 4 if c == 2 else 4) * chunk, left + inputs, 2, True),
+        ("chunked", True): (c * LOGITS, c * LOGITS + inputs, 1, False),
+        # 1,000 tokens in ceil(5000 / 64) = 79 parts: 13, rounded up to a power of two
+        ("fused_linear", True): ((4 + c) * 16 * VOCAB + inputs, inputs, 0, True),
+        ("linear", False): ((4 + narrow) * 256 * VOCAB + inputs, inputs, 0, True),
+        ("fused_vocab", True): ((20 + c) * TOKENS * 2048 + inputs, inputs, 0, True),
+        ("logits_fp32", False): (3 * 4 * LOGITS, c * LOGITS + inputs, 0, False),
+        ("logits_fp32", True): (2 * 4 * LOGITS, c * LOGITS + inputs, 0, False),
+        ("logits_bf16", False): (3 * c * LOGITS, c * LOGITS + inputs, 0, False),
+        ("logits_bf16", True): (2 * c * LOGITS, c * LOGITS + inputs, 0, False),
+        ("vocab_parallel", True): ((4 + c) * LOGITS, c * LOGITS + inputs, 0, False),
+        ("loss_parallel", True): (16 * LOGITS, c * LOGITS + inputs, 0, False),
+        ("classification", False): (0, 0, 0, False),
+    }
+    for (kind, compiled), memory in expected.items():
+        assert loss_memory(kind, compiled, c, TOKENS, HIDDEN, VOCAB) == memory, kind
+
+
+def test_a_reference_adds_two_gradients_of_logits_or_five_numbers_for_each_likely_token() -> None:
+    def added(kind: str) -> int:
+        plain = loss_memory(kind, False, 2, TOKENS, HIDDEN, VOCAB)
+        return with_reference(plain, kind, TOKENS, VOCAB).at_loss - plain.at_loss
+
+    assert added("logits_fp32") == TOKENS * (2 * 4 * VOCAB + 4 * 64)
+    assert added("chunked") == 5 * 4 * 64 * 125
+    assert added("linear") == 5 * 4 * 64 * 256
+    model = CATALOGUE["meta-llama/Llama-3.1-8B"].model
+    recipe = Recipe.read({"kl": True, "loss": "linear", "seq_len": 512})
+    # for 64 tokens which one and its log-probability, and a strength
+    assert Step(model, recipe).micro_batch.reference == {"reference": 512 * (64 * (8 + 4) + 4)}
+
+
+def test_an_output_that_is_kept_alive_is_as_wide_as_its_loss_leaves_it() -> None:
+    fp32, bf16 = ("logits_fp32", "loss_parallel"), ("logits_bf16", "chunked", "vocab_parallel")
+    assert [alive_output_bytes(kind, 2) for kind in fp32] == [4, 4]
+    assert [alive_output_bytes(kind, 2) for kind in bf16] == [2, 2, 2]
+    assert alive_output_bytes("linear", 2) == alive_output_bytes("fused_vocab", 2) == 0

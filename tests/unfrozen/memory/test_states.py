@@ -12,7 +12,14 @@ from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
-from unfrozen.memory.states import STATE_TABLE, moment_bytes, per_gpu_bytes, state_bytes
+from unfrozen.memory.states import (
+    STATE_TABLE,
+    StateRow,
+    moment_bytes,
+    per_gpu_bytes,
+    state_bytes,
+    update_bytes,
+)
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 
@@ -102,7 +109,7 @@ def test_the_papers_example_on_sixty_four_gpus() -> None:
         "zero2": 16.6,
         "zero3": 1.9,
     }
-    assert all(held(name, 1) == 16 * PSI for name in SHARDINGS)
+    assert not [name for name in SHARDINGS if held(name, 1) != 16 * PSI]
 
 
 def test_what_stays_whole_does_not_shrink_with_the_number_of_gpus() -> None:
@@ -124,4 +131,117 @@ def test_adafactors_sums_of_rows_and_columns_are_whole_on_every_gpu() -> None:
 def test_more_gpus_never_need_more_memory_each(gpus: int, sharding: str) -> None:
     states = {"params": 1001, "grads": 1003, "master": 2001, "moments": 4001}
     one, more = (per_gpu_bytes(states, Cluster(n, sharding)) for n in (gpus, gpus + 1))
-    assert all(more[name] <= one[name] for name in states)
+    assert not [name for name in states if not more[name] <= one[name]]
+
+
+TABLE: dict[str, dict[str, Any]] = {
+    "AdamW, mixed precision": {},
+    "AdamW, fp32 and autocast": {"params": "fp32"},
+    "AdamW, fp32 main gradients": {"grads": "fp32"},
+    "AdamW, 8-bit moments": {"moments": "int8"},
+    "AdamW, paged moments": {"paged": True},
+    "AdamW, pure bf16": {"master": None},
+    "AdamW, pure bf16, 8-bit moments": {"master": None, "moments": "int8"},
+    "SGD with momentum": {"optimizer": "sgd_momentum"},
+    "SGD": {"optimizer": "sgd"},
+    "Muon": {"optimizer": "muon"},
+    "Adafactor": {"optimizer": "adafactor"},
+}
+
+
+@pytest.mark.parametrize("row", STATE_TABLE[:-1], ids=lambda row: row.recipe)
+def test_each_row_of_the_table_is_what_its_recipe_takes(row: StateRow) -> None:
+    held = state_bytes(MODEL, Recipe.read(TABLE[row.recipe]))
+    each = {name: held[name] / MODEL.num_parameters for name in held}
+    if row.recipe == "AdamW, paged moments":
+        each["moments"] = 0
+    parts = ("params", "grads", "master", "moments")
+    found = [getattr(row, part) for part in parts]
+    assert found == pytest.approx([each[part] for part in parts], abs=3e-3)
+
+
+def test_lomo_keeps_the_weights_alone() -> None:
+    lomo = STATE_TABLE[-1]
+    assert (lomo.recipe, lomo.params, lomo.total) == ("LOMO", 2, 2)
+
+
+N, LARGEST, MEBI = MODEL.num_parameters, 32000 * 4096, 2**20
+SMALL = ModelConfig.from_hf(MATRIX)  # the largest matrix of a layer has 64 · 256 weights
+LLAMA_1K: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 1024,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "vocab_size": 64,
+}
+ROWS = {"optimizer": "adafactor", "step": "rows"}
+NARROW = {"master": None, **ROWS}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shards", "expected"),
+    [
+        ({"step": "fused"}, 1, 0),
+        ({"step": "foreach"}, 1, 4 * N),  # one more copy, of the master weights
+        ({"step": "foreach", "master": None}, 4, 2 * N // 4),
+        ({"step": "for_loop"}, 1, 2 * 4 * LARGEST),
+        ({"moments": "int8"}, 2, 3 * 4 * LARGEST // 2),  # weight and both moments, in fp32
+        ({"step": "sub_groups"}, 1, (2 + 4) * 10**9),  # of 16-bit gradients, joined, and in fp32
+        ({"step": "sub_groups"}, 64, (2 + 4) * (N // 64)),
+        ({"step": "rows", "master": None}, 1, 40 * MEBI),
+        (ROWS | {"params": "fp32"}, 1, 2 * 4 * 4 * MEBI),  # target and update of four MiB
+        (NARROW, 1, 3 * 4 * 4 * MEBI),  # and the gradient of 16-bit weights
+        (NARROW | {"rounding": "kahan"}, 1, 16 * 4 * MEBI),
+        (NARROW | {"rounding": "kahan"}, 64, 14 * (LARGEST // 64)),
+    ],
+)
+def test_an_update_takes_temporaries_by_how_it_goes_over_the_weights(
+    recipe: dict[str, Any], shards: int, expected: int
+) -> None:
+    assert update_bytes(MODEL, Recipe.read(recipe), shards) == expected
+
+
+def test_noise_takes_a_place_of_64_bits_and_32_random_ones_for_each_weight() -> None:
+    recipe = Recipe.read(NARROW | {"rounding": "stochastic"})
+    assert update_bytes(SMALL, recipe, tensor=1000) == (4 + 2 + 12) * 1000
+    nearest = Recipe.read(NARROW)
+    assert update_bytes(SMALL, nearest, tensor=1000) == 3 * 4 * 1000
+
+
+def test_muon_makes_a_matrix_orthogonal_and_widens_its_direction() -> None:
+    muon = Recipe.read({"optimizer": "muon"})
+    gate = 11008 * 4096  # three copies in 16 bits, two squares of its shorter side
+    assert update_bytes(MODEL, muon) == 3 * 2 * gate + 2 * 2 * 4096**2
+    small = 64 * 256  # two copies, and what is widened of all of it
+    assert update_bytes(SMALL, muon) == (2 * 2 + 10) * small
+    middle = 1024 * 1536  # a MiB of it at a time, which is laid out again
+    assert update_bytes(ModelConfig.from_hf(LLAMA_1K), muon) == 2 * 2 * middle + 14 * MEBI
+
+
+def test_of_a_stack_of_experts_some_matrices_become_orthogonal_at_once() -> None:
+    muon = Recipe.read({"optimizer": "muon"})
+    mixtral = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
+    gate_up = 2 * 14336 * 4096
+    for shards, matrices in ((1, 8), (4, 2)):
+        one = 2 * 2 * (gate_up + 4096**2)  # one is more than a MiB
+        assert update_bytes(mixtral, muon, shards) == 2 * matrices * gate_up + one
+    few = LLAMA_1K | {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+    narrow = ModelConfig.from_hf(few | {"hidden_size": 64, "intermediate_size": 48})
+    stack = 4 * 96 * 64
+    assert update_bytes(narrow, muon) == 2 * stack + 12 * stack
+    wide = ModelConfig.from_hf(few | {"hidden_size": 512, "intermediate_size": 512})
+    stack = 4 * 1024 * 512  # two of its matrices are a MiB
+    made = 2 * 2 * 2 * (1024 * 512 + 512**2)
+    assert update_bytes(wide, muon) == 2 * stack + max(made, 14 * MEBI)
+
+
+def test_a_projected_update_takes_a_matrix_apart_in_fp32() -> None:
+    matrix = 11008 * 4096  # of the layers, which alone are projected
+    galore, apollo = (
+        update_bytes(MODEL, Recipe.read({"optimizer": name, "master": None}))
+        for name in ("galore", "apollo")
+    )
+    assert galore == max(2 * 2 * LARGEST, 3 * 4 * matrix)
+    assert apollo == max(2 * 2 * LARGEST, 2 * 2 * matrix)

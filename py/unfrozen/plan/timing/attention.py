@@ -134,7 +134,7 @@ def _heads(head_dim: int) -> float:
 def _at(direction: str, length: int) -> float:
     """Return the rate relative to that at 4,096 positions, interpolated logarithmically."""
     rates = _LENGTHS[direction]
-    place = max(-2.0, math.log2(max(1, length) / _SHORTEST))
+    place = max(-2.0, math.log2(length / _SHORTEST))
     if place < 0:
         return rates[0] * 2**place / rates[3]
     left = min(int(place), len(rates) - 2)

@@ -72,7 +72,7 @@ class Calibration:
             _text(key, given.get(key, ""))
         if given.get("card") is not None:
             _text("card", given["card"])
-        if type(given.get("steps", 0)) is not int or given.get("steps", 0) < 0:
+        if "steps" in given and (type(given["steps"]) is not int or given["steps"] < 0):
             raise PlanError("calibration.steps", given["steps"], "it must be a count", _AGAIN)
         return cls(**{**given, "products": tuple(sorted(products.items()))})
 

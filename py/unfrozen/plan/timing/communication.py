@@ -70,7 +70,7 @@ class Ring(NamedTuple):
 
     def gather(self, size: float) -> float:
         """Return the seconds of an all-gather of `size` bytes, or of a reduce-scatter."""
-        if self.gpus <= 1:
+        if self.gpus <= 1 or not size:
             return 0.0
         return self.latency + size * (self.gpus - 1) / self.gpus / self.rate
 
@@ -94,8 +94,8 @@ class Ring(NamedTuple):
 @lru_cache(maxsize=4096)
 def ring(gpu: Gpu, gpus: int, stride: int = 1) -> Ring:
     """Return the ring of `GPUs` GPUs with a `stride`; neighbours share a machine."""
-    machine = max(1, gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus)
-    near = max(1, min(gpus, machine // stride)) if stride < machine else 1
+    machine = gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus
+    near = max(1, min(gpus, machine // stride))
     rate, hop = _inside(gpu)
     if near >= gpus:
         return Ring(gpus, rate, BASE_SECONDS + (gpus - 1) * hop, False)
@@ -144,7 +144,7 @@ class Sharing:
         self.tensor = ring(gpu, ranks)
         self.context = ring(gpu, cluster.context_parallel, ranks)
         self.data = ring(gpu, cluster.shards, ranks)
-        self.copies = ring(gpu, max(1, cluster.alike // cluster.shards), ranks * cluster.shards)
+        self.copies = ring(gpu, cluster.alike // cluster.shards, ranks * cluster.shards)
         self.experts = ring(gpu, cluster.expert_parallel)
         self.expert_data = ring(
             gpu, max(1, cluster.expert_shards), cluster.expert_ranks * cluster.expert_parallel
@@ -172,8 +172,7 @@ class Sharing:
         experts = sum(p.weights for p in matmuls if p.groups > 1)
         found = []
         for width in (self._gathered_width(), self.gradient_width() * self._trained_share()):
-            apart = self.expert_data.gather(width * experts) if experts else 0.0
-            found.append(self.data.gather(width * own) + apart)
+            found.append(self.data.gather(width * own) + self.expert_data.gather(width * experts))
         return found[0], found[1]
 
     def _beside(self, seconds: float, work: Seconds) -> Waits:

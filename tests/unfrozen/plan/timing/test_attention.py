@@ -79,6 +79,8 @@ def test_a_measured_4090_is_met_at_two_thousand_positions() -> None:
     ("length", "forward", "backward"),
     [
         (256, 191 / 2, 132 / 2),  # below the shortest that was measured in proportion
+        (64, 191 / 4, 132 / 4),  # but for the shortest, which fill no tile
+        (768, 191 + 0.584963 * (260 - 191), 132 + 0.584963 * (193 - 132)),  # log2(1.5)
         *((512, 191, 132), (1024, 260, 193), (2048, 298, 240), (4096, 319, 269), (8192, 333, 286)),
         *((16384, 335, 292), (32768, 335, 292)),
         (3072, 298 + 0.584963 * (319 - 298), 240 + 0.584963 * (269 - 240)),  # log2(1.5)

@@ -58,3 +58,30 @@ def test_what_makes_no_sense_is_refused_by_name(change: dict[str, Any], key: str
 def test_no_object_is_no_calibration() -> None:
     with pytest.raises(PlanError):
         Calibration.read([1])
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high"),
+    [
+        ("memory_gb_s", 1e-3, 1e5),
+        ("launch_us", 1e-3, 1e5),
+        ("step_ratio", 0.03, 30.0),
+        ("step_share", 1e-3, 1.25),
+        ("products", 1e-6, 1e5),
+    ],
+)
+def test_each_rate_has_its_bounds(key: str, low: float, high: float) -> None:
+    def read(value: float) -> Calibration:
+        return Calibration.read(GIVEN | {key: {"bf16": value} if key == "products" else value})
+
+    assert read(low) != read(high)
+    for outside in (low / 1.01, high * 1.01):
+        with pytest.raises(PlanError, match=f"from {low:g} to {high:g}"):
+            read(outside)
+
+
+def test_a_device_without_steps_has_none_and_a_text_has_a_length() -> None:
+    assert Calibration.read({"device": "x" * 200}).steps == 0
+    assert Calibration.read(GIVEN | {"steps": 0}).steps == 0
+    with pytest.raises(PlanError, match="short text"):
+        Calibration.read({"device": "x" * 201})

@@ -88,3 +88,10 @@ def test_what_a_hidden_collective_costs_is_what_was_measured() -> None:
 def test_pcie_reaches_what_was_measured_and_geforces_half_of_it() -> None:
     assert ring(find("A100 80GB PCIe"), 8).rate == pytest.approx(0.45 * 31.5 * GB)
     assert ring(find("RTX 4090"), 8).rate == pytest.approx(0.5 * 0.45 * 31.5 * GB)
+
+
+def test_a_ring_of_pairs_is_as_slow_as_their_own_link_and_one_of_single_gpus_is_not() -> None:
+    gpu = find("A100 80GB PCIe")
+    assert ring(gpu, 16, stride=4).rate == pytest.approx(0.45 * 31.5 * GB)
+    assert ring(gpu, 16, stride=8).rate == pytest.approx(0.8 * gpu.network_gb_s * GB)
+    assert ring(gpu, 16, stride=64).rate == pytest.approx(0.8 * gpu.network_gb_s * GB)

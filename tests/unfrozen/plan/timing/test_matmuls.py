@@ -82,4 +82,4 @@ def test_measured_products_of_an_a100_are_met_within_a_tenth() -> None:
         seconds = 2 * m * n * k / (share * PEAK * 1e12)
         ratios.append(matmul_seconds(m, n, k, rates) / seconds)
     assert 0.9 < statistics.median(ratios) < 1.1
-    assert all(0.75 < ratio < 1.25 for ratio in ratios)
+    assert not [ratio for ratio in ratios if not 0.75 < ratio < 1.25]

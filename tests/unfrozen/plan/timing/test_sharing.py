@@ -96,3 +96,107 @@ def test_copies_of_a_sharded_group_sum_their_gradients() -> None:
     one = step_time(job(gpus=64, sharding="zero3", shard_size=8))
     assert one.seconds > 0
     assert sharing(job(gpus=64, sharding="zero3", shard_size=8)).copies.gpus == 8
+
+
+HOP = 8.4e-6 + 3.4e-6  # two H100 of one machine
+NVLINK = 0.8 * 450e9
+TOKENS, HIDDEN, VOCAB = 2 * 2048, 4096, 128256
+
+
+def gather(size: float) -> float:
+    return HOP + size / 2 / NVLINK
+
+
+@pytest.mark.parametrize(("checkpointing", "times"), [("none", 4), ("full", 6)])
+def test_recomputed_layers_sum_and_send_again(checkpointing: str, times: int) -> None:
+    recipe = {"checkpointing": checkpointing}
+    found = sharing(job(recipe, gpus=2, tensor_parallel=2))
+    assert found._tensor().inside == pytest.approx(times * 2 * gather(2 * TOKENS * HIDDEN))
+    config = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+    given = {"model": config, "recipe": {"attention": "flash", "micro_batch": 2} | recipe}
+    two = {"gpus": 2, "expert_parallel": 2}
+    sent = sharing(Job.read(given | {"cluster": two, "gpu": "H100"}))._dispatch()
+    half = 8 * TOKENS * 2048 * 2 / 2  # of eight copies of each token
+    assert sent.inside == pytest.approx(times * (HOP + half / NVLINK))
+
+
+def test_logits_are_gathered_and_their_gradients_scattered() -> None:
+    found = sharing(job(gpus=2, tensor_parallel=2)).logits()
+    assert found.inside == pytest.approx(2 * gather(TOKENS * VOCAB * 2))
+    assert sharing(job({"loss": "vocab_parallel"}, gpus=2, tensor_parallel=2)).logits() == Waits()
+
+
+@pytest.mark.parametrize(("resharded", "times"), [(False, 1), (True, 2)])
+def test_the_first_gather_and_the_last_scatter_hide_behind_nothing(
+    resharded: bool, times: int
+) -> None:
+    found = sharing(job(gpus=2, sharding="zero3", root_resharded=resharded))
+    assert found.ends(1e9).inside == pytest.approx((times + 1) * gather(2 * 1e9))
+    assert sharing(job(gpus=2, sharding="zero2")).ends(1e9) == Waits()
+
+
+def test_once_a_step_gradients_are_summed_and_new_weights_gathered() -> None:
+    def waits(accum: int, sharding: str) -> float:
+        found = sharing(job({"grad_accum": accum}, gpus=2, sharding=sharding))
+        return found.step(Seconds(), Seconds()).inside
+
+    whole = gather(2 * CATALOGUE["meta-llama/Llama-3.1-8B"].num_parameters)
+    assert waits(1, "none") == pytest.approx(2 * whole)
+    assert waits(1, "zero1") == waits(2, "zero2") == pytest.approx(whole)
+    assert waits(2, "zero1") == pytest.approx(2 * whole)
+    assert waits(2, "zero3") == 0
+
+
+def test_a_gradient_is_reduced_as_wide_as_it_is_unless_fsdp_narrows_it() -> None:
+    def width(recipe: dict[str, Any], **cluster: Any) -> int:
+        return sharing(job(recipe, gpus=2, **cluster)).gradient_width()
+
+    wide = {"params": "fp32"}
+    assert [width({}, sharding=f"zero{stage}") for stage in (1, 2, 3)] == [2, 2, 2]
+    assert [width(wide, sharding=f"zero{stage}") for stage in (1, 2, 3)] == [4, 4, 2]
+    assert width(wide, sharding="zero3", outer_apart=True) == 4
+    assert width(wide | {"reduce": "fp32"}, sharding="zero3") == 4
+
+
+def test_a_pipelines_stages_pass_activations_on_and_gradients_back() -> None:
+    found = sharing(job({"grad_accum": 4}, gpus=2, pipeline_parallel=2)).stages()
+    size = 2 * TOKENS * HIDDEN
+    assert found.inside == pytest.approx(2 * (HOP + size / NVLINK))
+    four = {"gpus": 4, "pipeline_parallel": 2, "tensor_parallel": 2}
+    whole = sharing(job({"grad_accum": 4}, **four)).stages()
+    assert whole.inside == found.inside
+    split = sharing(job({"grad_accum": 4}, **four, sequence_parallel=True)).stages()
+    assert split.inside == pytest.approx(2 * (HOP + size / 2 / NVLINK))
+    assert sharing(job(gpus=2)).stages() == Waits()
+
+
+@pytest.mark.parametrize(("checkpointing", "again"), [("none", 1), ("full", 2)])
+def test_keys_and_values_of_the_other_half_are_waited_for_where_scores_are_sooner(
+    checkpointing: str, again: int
+) -> None:
+    config = CATALOGUE["meta-llama/Llama-2-7b-hf"].config
+    recipe = {"attention": "flash", "seq_len": 256, "micro_batch": 64}
+    given = {"model": config, "recipe": recipe | {"checkpointing": checkpointing}, "gpu": "H100"}
+    found = sharing(Job.read(given | {"cluster": {"gpus": 2, "context_parallel": 2}}))
+    seconds = HOP + 2 * 4096 * 8192 * 2 / NVLINK
+    scores = found.part.attention(found.part.local)
+    forward, backward = seconds - scores.forward, 2 * seconds - scores.backward
+    assert forward > 0
+    assert backward > 0
+    waits = found._context(found.part.local).inside
+    assert waits == pytest.approx(again * forward + backward)
+
+
+def test_waits_add_up_and_experts_of_a_smaller_group_have_no_other_copy() -> None:
+    assert Waits(1, 2, 3).plus(Waits(1, 1, 1)) == Waits(2, 3, 4)
+    assert Waits(1, 2, 3).plus(Waits(1, 1, 1), 2) == Waits(3, 4, 5)
+    found = experts("megatron", gpus=8, expert_parallel=8, sharding="zero1")
+    assert found.expert_data.gpus == 1
+    own, apart = found._weights()
+    stacks = 48 * 3 * 128 * 768 * 2048
+    assert apart == pytest.approx(stacks / 8)
+    assert own == pytest.approx(found.job.model.num_parameters - stacks)
+    alone = experts("megatron", gpus=8, sharding="zero1")
+    assert alone._weights() == (alone.job.model.num_parameters, 0)
+    pair = experts("megatron", gpus=2, expert_parallel=2, sharding="zero1")
+    assert pair._weights()[1] == pytest.approx(stacks / 2)
