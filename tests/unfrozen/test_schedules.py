@@ -121,6 +121,6 @@ def test_every_rate_lies_between_zero_and_the_peak_and_never_rises_after_warm_up
     warmup = data.draw(st.integers(0, total))
     decay = data.draw(st.integers(0, total - warmup))
     rates = Schedule(kind, total, 1e-3, warmup, 1e-5, decay).planned()  # type: ignore[arg-type]
-    assert all(0 < rate <= 1e-3 for rate in rates)
+    assert not [rate for rate in rates if not 0 < rate <= 1e-3]
     after = rates[max(0, warmup - 1) :]
-    assert all(b <= a for a, b in pairwise(after))
+    assert not [(a, b) for a, b in pairwise(after) if not b <= a]

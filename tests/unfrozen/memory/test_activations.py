@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Container, Iterable
 from typing import Any
 
@@ -12,10 +13,16 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from unfrozen.errors import PlanError
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.activations import last_saved_tensors, layer_bytes, shared_saved_tensors
+from unfrozen.memory.activations import (
+    last_saved_tensors,
+    layer_bytes,
+    layer_saved_tensors,
+    shared_saved_tensors,
+)
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.saved_activations import kind_bytes
 from unfrozen.model import ModelConfig
+from unfrozen.model.catalogue import CATALOGUE
 
 BATCH, LENGTH = 2, 35  # no activation has the shape of a weight
 LABELS = 8 * BATCH * LENGTH + 4  # which the loss saves, and how many they are
@@ -277,3 +284,97 @@ def test_an_unknown_activation_function_is_refused() -> None:
     with pytest.raises(PlanError) as caught:
         kept_by_a_layer(CONFIGS["llama"] | {"hidden_act": "snake"})
     assert caught.value.key == "model.hidden_act"
+
+
+ALIKE = {"dtype": "bf16", "dropout": 0.0}  # adapters read what the layer reads, uncopied
+GATED = ("silu", "gelu", "gelu_pytorch_tanh", "relu", "gelu_new")
+PLAIN = ("gelu", "gelu_pytorch_tanh", "silu", "relu", "relu2", "gelu_new")
+FUNCTIONS = [("llama", name) for name in GATED] + [("starcoder2", name) for name in PLAIN]
+
+
+@pytest.mark.parametrize(("family", "function"), FUNCTIONS)
+def test_an_mlp_saves_what_its_activation_function_does(family: str, function: str) -> None:
+    sizes = {"micro_batch": BATCH, "seq_len": LENGTH, "attention": "flash"}
+    recipe = Recipe.read({"params": "bf16", "compute": "bf16"} | sizes)
+    config = (CONFIGS | LATER)[family] | {"hidden_act": function}
+    assert abs(predicted_bytes(config, recipe) - saved_bytes(config, recipe)) <= ROW
+
+
+@pytest.mark.parametrize(("family", "function"), FUNCTIONS)
+def test_what_the_last_matmul_reads_is_not_saved_where_it_is_frozen(
+    family: str, function: str
+) -> None:
+    """Its weight's gradient alone reads the product of gate and up, or the function's output; that
+    of ReLU is what its own backward reads.
+    """
+    config = (CONFIGS | LATER)[family] | {"hidden_act": function}
+    given = {"method": "lora", "attention": "flash"}
+    up = "gate_proj" if family == "llama" else "c_fc"
+    down = "down_proj" if family == "llama" else "c_proj"
+    label = "MLP"
+    sizes = []
+    for target in (up, down):
+        model = ModelConfig.from_hf(config)
+        setup = LayerSetup.of(model, Recipe.read(given | {"lora": {"targets": [target], **ALIKE}}))
+        found = layer_saved_tensors(model.architecture, setup)
+        sizes.append(next(item.size for item in found if item.label == label))
+    assert sizes[1] - sizes[0] == (0 if (family, function) == FUNCTIONS[8] else 2 * 176)
+
+
+NAMES = {
+    "meta-llama/Llama-3.1-8B": False,
+    "google/gemma-2-9b": False,
+    "openai-community/gpt2": False,
+    "microsoft/Phi-3-mini-4k-instruct": False,
+    "EleutherAI/pythia-160m": False,
+    "mistralai/Mixtral-8x7B-v0.1": True,
+    "openai/gpt-oss-20b": True,
+}
+WAYS: list[dict[str, Any]] = [
+    {"attention": "flash"},
+    {"attention": "eager", "dropout": 0.1},
+    {"attention": "flash", "kernels": "fused"},
+    {"attention": "flash", "kernels": "fused_block", "dropout": 0.1},
+    {"attention": "sdpa", "params": "fp32"},
+    {"attention": "eager", "params": "fp32", "compute": "fp32"},
+    {"attention": "flash", "method": "lora"},
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_formula_beside_a_size_computes_it(name: str) -> None:
+    """As the page shows them: T·(2·(6·h + 4)), with what each letter stands for."""
+    model, met = CATALOGUE[name].model, 0
+    a = model.architecture
+    letters = {"h": a.hidden, "a": a.heads, "q": a.q_width, "k": a.kv_width, "d": a.head_dim}
+    letters |= {"f": a.ffn, "s": 300, "b": 3}
+    if NAMES[name]:
+        assert a.experts
+        letters |= {"t": a.experts.per_token, "f": a.experts.ffn, "E": a.experts.count}
+    for way in WAYS:
+        setup = LayerSetup.of(model, Recipe.read(way | {"seq_len": 300, "micro_batch": 3}))
+        shared = [*shared_saved_tensors(a, setup, False, 3), *last_saved_tensors(a, setup)]
+        for item in (*layer_saved_tensors(a, setup, NAMES[name]), *shared):
+            formula = item.formula.replace("·", "*").replace("−", "-")
+            if set(re.findall(r"[A-Za-z_]+", formula)) <= letters.keys():
+                assert int(eval(formula, {}, letters)) == item.size, (way, item)
+                met += 1
+    assert met >= 5 * len(WAYS)
+
+
+def test_an_embedding_for_each_layer_by_hand() -> None:
+    config = LLAMA | GEMMA4 | {"hidden_size_per_layer_input": 24}
+    model = ModelConfig.from_hf(config)
+    a, h, p = model.architecture, 64, 24
+    gates: list[int] = []
+    inputs: list[int] = []
+    for method in ("full", "lora"):
+        setup = LayerSetup.of(model, Recipe.read({"attention": "flash", "method": method}))
+        sizes = {i.label: i.size for i in layer_saved_tensors(a, setup)}
+        gates.append(sizes["gate of the per-layer embedding"])
+        sizes = {i.label: i.size for i in shared_saved_tensors(a, setup, False, 1)}
+        inputs.append(sizes["per-layer embeddings"])
+    # the gate before and after its function, and what both matmuls read where they train
+    assert gates == [(2 + 1) * 2 * p + 2 * h, 2 * 2 * p]
+    # of two layers: the input, in fp32 for its norm, whose normalised values train, and its root
+    assert inputs == [2 * (p * (2 + 4 + 4) + 4) + 2 * h, 2 * (p * (2 + 4) + 4)]

@@ -72,7 +72,7 @@ def test_an_address_takes_the_names_that_the_command_line_takes() -> None:
         assert found["problem"] is None
         assert found["gpu"] == gpu
     assert parse_query("gpu=A100-80GB") == {}
-    assert all(read_state({"gpu": gpu.name})["gpu"] == gpu.name for gpu in GPUS[:8])
+    assert not [gpu for gpu in GPUS[:8] if read_state({"gpu": gpu.name})["gpu"] != gpu.name]
     assert parse_query("model=qwen3-8b") == {"model": "Qwen/Qwen3-8B"}
     assert parse_query("model=Llama-3.1-8B") == {}
 
@@ -117,7 +117,7 @@ def test_what_a_text_config_leaves_out_is_what_transformers_takes() -> None:
     told = Gemma3TextConfig().to_dict()
     filled = text_config({"text_config": GEMMA3})
     assert filled.keys() > GEMMA3.keys()
-    assert all(filled[key] == told[key] for key in filled.keys() - GEMMA3.keys())
+    assert not [key for key in filled.keys() - GEMMA3.keys() if filled[key] != told[key]]
     assert ModelConfig.from_hf(filled).architecture.vocab == told["vocab_size"]
 
 

@@ -35,7 +35,11 @@ def test_more_money_ends_sooner_and_is_never_exceeded() -> None:
     hours, costs = zip(*(spent(rented(budget)) for budget in (170, 200, 1000)), strict=True)
     assert list(hours) == sorted(hours, reverse=True)
     assert hours[0] > hours[-1]
-    assert all(cost <= budget for cost, budget in zip(costs, (170, 200, 1000), strict=True))
+    assert not [
+        (cost, budget)
+        for cost, budget in zip(costs, (170, 200, 1000), strict=True)
+        if not cost <= budget
+    ]
 
 
 def test_a_short_run_takes_the_cheapest_of_those_that_end_soon() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -199,3 +200,29 @@ def test_a_matmul_of_few_operations_takes_as_long_as_its_numbers_through_memory(
     assert matmul_seconds(64, 16, 32, rates) == (2 * read + 2 * written) / 1e6
     assert matmul_seconds(64, 16, 32, rates, 1, 4, 3) == 3 * (read + 4 * written) / 1e6
     assert matmul_seconds(64, 0, 32, rates) == 0
+
+
+@pytest.mark.parametrize(
+    ("kernels", "gated", "ahead", "back"),
+    [("eager", True, 5, 9), ("fused", True, 3, 5), ("eager", False, 2, 3), ("fused", False, 2, 3)],
+)
+def test_two_experts_move_twice_what_one_mlp_does(
+    kernels: str, gated: bool, ahead: int, back: int
+) -> None:
+    model = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
+    a = replace(model.architecture, gated=gated)
+    setup = LayerSetup.of(model, Recipe.read({"attention": "flash", "kernels": kernels}))
+    dense, sparse = (layer_moved(a, setup, way) for way in (False, True))
+    copies = 6 * 2 * 2 * 4096 + 12 * 8
+    assert sparse.forward - dense.forward == copies + ahead * 2 * 14336
+    assert sparse.backward - dense.backward == 2 * copies + back * 2 * 14336
+
+
+def test_a_layer_without_an_mlp_and_one_without_attention_have_one_norm_each() -> None:
+    a = CATALOGUE["state-spaces/mamba-130m-hf"].model.architecture
+    assert not a.feeds
+    setup = LayerSetup.of(CATALOGUE["state-spaces/mamba-130m-hf"].model, Recipe())
+    inner = 2 * (6 * a.mixer.inner + 2 * a.mixer.state)  # type: ignore[union-attr]
+    assert layer_moved(a, setup) == Moved(
+        (NORM + 3 * 2) * a.hidden + inner, (2 * NORM + 3 * 2) * a.hidden + 2 * inner, *(13, 24)
+    )
