@@ -311,7 +311,7 @@ def wait_until_standing(*started: Any) -> None:
     """
     processes = [psutil.Process(child.pid) for child in started]
     while all(process.status() != psutil.STATUS_STOPPED for process in processes):
-        assert all(child.is_alive() for child in started)
+        assert not [child for child in started if not child.is_alive()]
         time.sleep(0.005)
 
 

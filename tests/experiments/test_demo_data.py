@@ -132,4 +132,4 @@ def test_general_english_has_enough_rows_and_no_instruction_style() -> None:
     texts = [row["text"] for row in rows(demo.general_english())]
     assert len(texts) >= 48
     assert len(set(texts)) == len(texts)
-    assert not any("In short:" in str(text) for text in texts)
+    assert not [text for text in texts if "In short:" in str(text)]

@@ -112,7 +112,7 @@ def test_the_document_holds_a_row_for_every_control() -> None:
     assert "demo" in measured
     for name, trial in measured.items():
         part = text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0]
-        assert all(f"| {control.title} |" in part for control in trial.controls)
+        assert not [control for control in trial.controls if f"| {control.title} |" not in part]
 
 
 def test_the_pages_copy_and_the_document_tell_the_same() -> None:
@@ -138,7 +138,7 @@ def test_rows_for_replay_are_none_of_those_that_are_scored() -> None:
     assert not earlier & scored
     to_train, to_score = earlier_english_rows()
     assert not set(to_train.splitlines()) & set(to_score.splitlines())
-    assert all(skill in SKILLS for skill in demo.EARLIER_SKILLS)
+    assert not [skill for skill in demo.EARLIER_SKILLS if skill not in SKILLS]
 
 
 def test_a_table_has_means_and_the_spread_over_seeds() -> None:

@@ -178,7 +178,11 @@ def test_a_penalty_keeps_the_model_nearer(make: Make, console: Console) -> None:
         drifts.append(events(config, "drift")[-1]["total"])
         shutil.rmtree(config.runs)
     free, *held = drifts
-    assert all(drift < most * free for drift, most in zip(held, (0.8, 0.8, 0.99), strict=True))
+    assert not [
+        (drift, most)
+        for drift, most in zip(held, (0.8, 0.8, 0.99), strict=True)
+        if not drift < most * free
+    ]
 
 
 @pytest.mark.parametrize(

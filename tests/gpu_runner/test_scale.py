@@ -57,7 +57,7 @@ def test_slurm_reads_its_directives_before_the_first_command() -> None:
     lines = SLURM.read_text("utf-8").splitlines()
     first = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
     directives = [line for line in lines[:first] if line.startswith("#SBATCH")]
-    assert all(re.fullmatch(r"#SBATCH --[a-z-]+(=\S+)?", line) for line in directives)
+    assert not [line for line in directives if not re.fullmatch(r"#SBATCH --[a-z-]+(=\S+)?", line)]
     assert not [line for line in lines[first:] if line.startswith("#SBATCH")]
     assert "#SBATCH --ntasks-per-node=1" in directives
     assert any(line.startswith("#SBATCH --signal=TERM@") for line in directives)
@@ -67,11 +67,12 @@ def test_the_skypilot_task_has_only_documented_keys(task: dict[str, Any]) -> Non
     assert task.keys() <= TASK_KEYS
     resources = task["resources"]
     assert resources.keys() <= RESOURCE_KEYS
-    assert all(one.keys() <= RESOURCE_KEYS for one in resources["any_of"])
-    assert all(
-        mount.keys() <= {"name", "source", "store", "mode"}
+    assert not [one for one in resources["any_of"] if not one.keys() <= RESOURCE_KEYS]
+    assert not [
+        mount
         for mount in task["file_mounts"].values()
-    )
+        if not mount.keys() <= {"name", "source", "store", "mode"}
+    ]
     assert isinstance(task["num_nodes"], int)
 
 

@@ -40,7 +40,7 @@ def test_a_run_s_name_is_typed_so_that_a_shell_reads_it_back(
     names = ["plain-1.a", "$(touch owned)", "it's", "a\\b'\n\x1b]0;t\x07", "\u202e\u3164é", "-x"]
     quoted = [js("return quoteForShell(input)", name) for name in names]
     assert quoted[0] == names[0]
-    assert all(word.removeprefix("-- ").replace("é", "").isascii() for word in quoted)
+    assert not [word for word in quoted if not word.removeprefix("-- ").replace("é", "").isascii()]
     for name, word in zip(names, quoted, strict=True):
         line = f"printf '%s\\0' {word.removeprefix('-- ')}"
         assert line.isprintable()

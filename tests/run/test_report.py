@@ -52,7 +52,7 @@ def test_runs_are_below_one_another_and_a_name_is_no_formula(js: JavaScript) -> 
     other = [one | {"run": "two"} for one in RESUMED[:3]]
     found = rows(js, RESUMED, other)
     assert {row["run"] for row in found} == {RESUMED[0]["run"], "two"}
-    assert all(not name.startswith(("=", "+", "-", "@")) for name in found[0])
+    assert not [name for name in found[0] if name.startswith(("=", "+", "-", "@"))]
     assert [row["train/loss"] for row in found if row["run"] == "two"] == ["", "2.9"]
 
 
@@ -69,7 +69,7 @@ def test_an_abandoned_attempt_is_a_line_of_its_own_and_grey(js: JavaScript, axis
     )
     assert [line["y"] for line in old] == [[2.8, 2.7], [2.5]]
     assert [line["y"] for line in kept] == [[2.9, "NaN"], [3]]
-    assert all(line["x"] == sorted(line["x"]) for line in found["lines"])
+    assert not [line for line in found["lines"] if line["x"] != sorted(line["x"])]
     if axis == "seconds":  # of its own clock, not of that of the attempt that came after it
         assert old[0]["x"][0] < old[0]["x"][1] < kept[0]["x"][1]
     assert found["picture"].count("run-curve-faint") == 2

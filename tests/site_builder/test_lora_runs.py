@@ -79,7 +79,7 @@ def test_the_table_has_a_row_for_each_method_and_one_for_the_start() -> None:
     assert [row[0] for row in table["rows"][1:]] == [
         found.title for found in read_methods().values()
     ]
-    assert all(len(row) == len(table["headers"]) for row in table["rows"])
+    assert not [row for row in table["rows"] if len(row) != len(table["headers"])]
 
 
 # --- what chapter 5 says of them ----------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_full_fine_tuning_lost_the_language_and_rank_1_the_sentence() -> None:
 
 def test_the_loss_on_english_does_not_tell_where_the_capitals_are_gone() -> None:
     runs, before = read_study()["runs"], read_study()["before"]["general"]
-    assert all(abs(run["general"] - before) < 0.06 for run in runs)
+    assert not [run for run in runs if not abs(run["general"] - before) < 0.06]
     lost = [run for run in runs if run["general_right"] == 0]
     assert [run["general"] < before for run in lost].count(True) == len(lost) / 2 == 2
     assert run_above("full") in lost

@@ -151,7 +151,7 @@ def test_without_either_source_one_line_says_so(tmp_path: Path, no_index: Path) 
 
 
 def test_no_package_needs_another_that_is_not_here() -> None:
-    assert all(entry["depends"] == [] for entry in ENTRIES)
+    assert not [entry for entry in ENTRIES if entry["depends"] != []]
 
 
 def test_cells_are_told_the_same_packages() -> None:

@@ -96,7 +96,7 @@ def test_every_known_kind_and_metric_is_accepted(path: Path) -> None:
         "metrics": {"m": dict.fromkeys(METRIC_NAMES, 1.0)},
     }
     with EventLog(path, run="run-1", clock=SetClock()) as log:
-        assert all(log.emit(kind, 1, **needed.get(kind, {})) for kind in KINDS)
+        assert not [kind for kind in KINDS if not log.emit(kind, 1, **needed.get(kind, {}))]
     assert [event["kind"] for event in events(path)] == list(KINDS)
 
 

@@ -86,7 +86,7 @@ def run(runs: Path, name: str, seconds: list[float], cpu: str = "mine", **hardwa
 def counted(runs: Path, device: str, gpu: Gpu | None) -> list[RecordedSteps]:
     """The runs in a folder, of which each counts."""
     found = list(read_runs(runs, device, gpu))
-    assert all(isinstance(one, RecordedSteps) for one in found)
+    assert not [one for one in found if not isinstance(one, RecordedSteps)]
     return [one for one in found if isinstance(one, RecordedSteps)]
 
 

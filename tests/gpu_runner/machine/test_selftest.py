@@ -78,7 +78,7 @@ def test_this_machine_passes_with_a_line_a_check_and_a_report(
     assert {line[0] for line in lines} == {"✓", "·"}
     assert not any("0e+00" in line for line in lines), "what is exact says so"
     skipped = [line for line in lines if line[0] == "·"]
-    assert all(": skipped, " in line for line in skipped)
+    assert not [line for line in skipped if ": skipped, " not in line]
     assert sum("a CPU has nothing to synchronize with" in line for line in skipped) == 2
     assert str(report) in written.replace("\n", "")
     summary = re.fullmatch(r"All (\d+) checks passed on cpu, (\d+) skipped\.", last)

@@ -126,7 +126,9 @@ def more_even(model: Any, added: Tensor, before: float) -> None:
     optimizer = torch.optim.Adam(weights, lr=0.05)
     for _ in range(3):
         added.backward()
-        assert all(weight.grad is not None and weight.grad.any() for weight in weights)
+        assert not [
+            weight for weight in weights if not (weight.grad is not None and weight.grad.any())
+        ]
         optimizer.step()
         optimizer.zero_grad()
         torch.manual_seed(0)

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def test_matmuls_of_a_cpu_are_measured_by_dtype() -> None:
     found = device_speed.measure_matmuls(CPU, seconds=0.05)
     assert set(found) == {"fp32", "bf16"}
-    assert all(1e-4 < rate < 1e3 for rate in found.values())
+    assert not [rate for rate in found.values() if not 1e-4 < rate < 1e3]
     assert 1e8 < device_speed.best_matmul_flops(CPU, "fp32") < 1e14
 
 

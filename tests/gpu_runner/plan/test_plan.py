@@ -53,7 +53,7 @@ def test_advised_settings_fit_in_what_is_free(model_dir: Path, sums_file: Path) 
     short = dataclasses.replace(planned, available_bytes=planned.prediction.peak_bytes)
     suggested = re.findall(r"predicted peak ([\d.]+ [KMG]iB)", short.advice())
     assert len(suggested) == 3
-    assert all(parse_bytes(peak) <= 0.9 * short.available_bytes for peak in suggested)
+    assert not [peak for peak in suggested if not parse_bytes(peak) <= 0.9 * short.available_bytes]
     none = dataclasses.replace(planned, available_bytes=1)
     assert none.advice().startswith("No combination of settings fits; these need the least: --")
 
@@ -130,7 +130,7 @@ def test_adamw_beside_a_gpu_is_held_against_the_memory_of_its_host(
         monkeypatch.setattr(limits, "memory", lambda limit=limit: limit)
         found = [text for text in on_gpu.remarks() if "of CPU memory" in text]
         assert len(found) == said
-        assert not any("rounded away" in text for text in on_gpu.remarks())
+        assert not [text for text in on_gpu.remarks() if "rounded away" in text]
     assert not plan.writes_beside_steps(on_gpu)
 
 

@@ -199,7 +199,7 @@ def test_rows_end_with_their_end_token_or_at_their_longest(model_dir: Path, tmp_
     self_replay.write_rows(plan, model, tmp_path / "self-replay.jsonl", World(), lambda _: None)
     rows = written(tmp_path)
     assert {len(row) for row in rows} == {8}
-    assert all(set(row[1:]) == {5} for row in rows)
+    assert not [row for row in rows if set(row[1:]) != {5}]
 
 
 def test_a_model_that_ends_at_once_is_refused(model_dir: Path, tmp_path: Path) -> None:

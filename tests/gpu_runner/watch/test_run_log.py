@@ -31,7 +31,7 @@ def test_the_machine_is_sampled_no_longer_than_the_run(tmp_path: Path) -> None:
             time.sleep(0.05)
     assert not [one for one in threading.enumerate() if one.name == "unfrozen-sampler"]
     samples = events(run, "sys")
-    assert all(event["m"]["sys/rss_bytes"] > 2**20 for event in samples)
+    assert not [event for event in samples if not event["m"]["sys/rss_bytes"] > 2**20]
     assert "sys/process_cpu" in samples[1]["m"]
     assert samples[0]["m"]["cost/spent"] < samples[1]["m"]["cost/spent"]
     assert events(run, "run.start")[0]["price"]["hourly"] == 3600.0

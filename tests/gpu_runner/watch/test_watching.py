@@ -48,7 +48,7 @@ def test_every_step_is_logged_with_its_loss_norm_rate_and_tokens(tmp_path: Path)
     assert series(run, "train/loss") == pytest.approx(losses)
     assert series(run, "opt/lr") == [1e-3] * 4
     assert series(run, "train/tokens") == [96.0, 192.0, 288.0, 384.0]
-    assert all(norm > 0 for norm in series(run, "train/grad_norm"))
+    assert not [norm for norm in series(run, "train/grad_norm") if not norm > 0]
     assert events(run)[0]["kind"] == "run.start"
     assert events(run)[-1]["status"] == "finished"
 
@@ -58,9 +58,9 @@ def test_mfu_and_accuracy_are_logged_for_steps_that_are_not_measured(tmp_path: P
     optimizer = adamw(model)
     with unfrozen.watch(model, optimizer, runs=tmp_path, measure=False) as run:
         train(model, optimizer, 30)
-    assert all(0 < value < 1 for value in series(run, "perf/mfu"))
+    assert not [value for value in series(run, "perf/mfu") if not 0 < value < 1]
     assert len(series(run, "perf/mfu")) == 30
-    assert all(0 <= value <= 1 for value in series(run, "train/token_accuracy"))
+    assert not [value for value in series(run, "train/token_accuracy") if not 0 <= value <= 1]
     assert series(run, "train/token_accuracy")
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_known_of_the_examples_is_said(
         model(batch["input_ids"]).logits.mean().backward()
     (told,) = events(run, "rows")
     assert said in told["how"]
-    assert not any("trained" in row for row in told.get("first", []))
+    assert not [row for row in told.get("first", []) if "trained" in row]
 
 
 @pytest.mark.parametrize("autocast", matrix([AUTOCAST, None], AUTOCAST), ids=["bf16", "fp32"])

@@ -64,7 +64,7 @@ def test_every_flip_is_a_button_when_live_and_words_when_baked(node: Node) -> No
     ]
     buttons = with_class(live, "chip")
     assert [(each.get("data-flip"), each.text) for each in buttons] == flips
-    assert all(each.tag == "button" for each in buttons)
+    assert not [each for each in buttons if each.tag != "button"]
     assert texts(with_class(baked, "chip")) == [text for _, text in flips]
     assert {each.tag for each in with_class(baked, "chip")} == {"span"}
 

@@ -17,8 +17,14 @@ def test_labels_stay_inside_and_never_overlap(node: Node, items: list[dict[str, 
         (centre - item["height"] / 2, centre + item["height"] / 2)
         for centre, item in zip(centres, items, strict=True)
     )
-    assert all(upper[1] <= lower[0] + 1e-6 for upper, lower in itertools.pairwise(boxes))
-    assert all(top >= -1e-6 and bottom <= 300 + 1e-6 for top, bottom in boxes)
+    assert not [
+        (upper, lower)
+        for upper, lower in itertools.pairwise(boxes)
+        if not upper[1] <= lower[0] + 1e-6
+    ]
+    assert not [
+        (top, bottom) for top, bottom in boxes if not (top >= -1e-6 and bottom <= 300 + 1e-6)
+    ]
 
 
 def test_labels_with_room_stay_where_they_belong(node: Node) -> None:

@@ -159,7 +159,7 @@ def test_numbers_of_runs_that_end_alike_stand_apart_and_lead_to_their_points(nod
         if text.tag.endswith("text")
     ]
     for index, (x, y) in enumerate(badges):
-        assert all(max(abs(x - a), abs(y - b)) >= 20 for a, b in badges[:index])
+        assert not [(a, b) for a, b in badges[:index] if not max(abs(x - a), abs(y - b)) >= 20]
     assert len({turns(group)[-1] for group in groups}) == 1
     ends = {leader.attrib["d"].split("L")[0] for leader in with_class(tree, "plane-leader")}
     assert len(ends) == 1

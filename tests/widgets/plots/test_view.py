@@ -112,7 +112,7 @@ def test_a_readers_colour_is_written_as_an_attribute_and_never_as_a_style(node: 
         "crimson",
         "steelblue",
     }
-    assert all(each.get("style") is None for each in tree.iter())
+    assert not [each for each in tree.iter() if each.get("style") is not None]
 
 
 def test_html_anywhere_in_a_plot_is_shown_as_text(node: Node) -> None:
