@@ -46,8 +46,8 @@ def _no_flush_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def checkpointer(directory: Path, **ways: bool) -> Checkpointer:
     """Who saves a trained tiny model in `directory`, in some `ways`."""
-    history = History(latest={"task": 1.0})
-    return Checkpointer(directory, directory / "model", *trained(), history, None, World(), **ways)
+    place = directory / "model"
+    return Checkpointer(directory, place, *trained(), History(), None, World(), **ways)
 
 
 @cache
@@ -65,6 +65,7 @@ def trained() -> tuple[Any, Any, Any]:
 def save_and_prune(directory: Path, step: int, **ways: bool) -> None:
     """What a run does at a checkpoint."""
     kept = checkpointer(directory, **ways)
+    kept.history.add_evaluation(step, {"task": 1.0}, None)
     saved = kept.save(State(step=step))
     if saved is None:
         _, saved = kept.settled() or (None, None)

@@ -54,6 +54,8 @@ class History:
     """Loss of each suite at step 0."""
     latest: dict[str, float] = field(default_factory=dict)
     """Loss of each suite at the newest evaluation."""
+    latest_step: int = 0
+    """Its step."""
     first_exact: dict[str, list[int]] = field(default_factory=dict)
     """`ExactMatch` of each suite that has one, at step 0."""
     latest_exact: dict[str, list[int]] = field(default_factory=dict)
@@ -87,7 +89,7 @@ class History:
 
         Early stopping ignores one that does not count, unless it is the best.
         """
-        self.latest = losses
+        self.latest, self.latest_step = losses, step
         self.latest_exact = {suite: list(found) for suite, found in (exact or {}).items()}
         begun = {} if step == 0 else self.first  # what was scored before exact match is left out
         new = {suite: found for suite, found in self.latest_exact.items() if suite not in begun}
@@ -138,6 +140,7 @@ class History:
         """Take losses and drift from the history of the checkpoint whose weights are restored."""
         self.latest, self.drift = saved.get("latest", {}), saved.get("drift", 0.0)
         self.latest_exact = saved.get("latest_exact", {})
+        self.latest_step = saved.get("latest_step", 0)
 
     def reset_patience(self) -> None:
         """Let early stopping count from here."""

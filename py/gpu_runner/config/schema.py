@@ -298,6 +298,15 @@ class TrainConfig:
             MOST_STEPS,
         ),
     ] = None
+    save_minutes: Annotated[
+        float,
+        SettingSpec(
+            "Minutes after which a checkpoint is written whatever its step; 0: by steps alone",
+            OUTPUT,
+            0,
+            1e6,
+        ),
+    ] = 15.0
     checkpoint_files: Annotated[
         CheckpointFiles,
         SettingSpec("whole (one process writes), shards (each) or auto", OUTPUT),

@@ -4,7 +4,9 @@ Where they say nothing, all evaluations together take at most SHARE of the time 
 all checkpoints likewise. Those at the ends happen anyway and count first: the evaluations before
 the first and after the last step, the last checkpoint and the trained model. A checkpoint is
 written at an evaluation, so that its task loss is that of its weights. An interval is a number of
-steps, chosen once, and not a clock: a resumed run evaluates where the first would have.
+steps, chosen once, and not a clock: a resumed run evaluates where the first would have. Only what a
+killed run loses is bounded by a clock: a checkpoint is written when the last one is `save_minutes`
+old, whatever its step.
 """
 
 from __future__ import annotations
@@ -49,6 +51,12 @@ class Intervals:
         return bool(self.save) and step < self.steps and step % (self.save or 1) == 0
 
 
+def unsaved_seconds(config: TrainConfig) -> float:
+    """Return how long a run may train without a checkpoint; infinite: steps alone decide."""
+    minutes = 0.0 if config.save_every == 0 else config.save_minutes
+    return 60 * minutes or math.inf
+
+
 def choose_intervals(config: TrainConfig, steps: int, costs: Costs) -> Intervals:
     """Return the intervals of a run of `steps` steps: those of its settings, else what fits."""
     budget = SHARE * steps * costs.step
@@ -81,7 +89,8 @@ def upkeep_seconds(config: TrainConfig, intervals: Intervals, costs: Costs) -> f
     found = looks * costs.evaluation + costs.model
     if save == 0:
         return found
-    between = (steps - 1) // (save or steps)
+    by_clock = int((steps - 1) * costs.step / unsaved_seconds(config))
+    between = max((steps - 1) // (save or steps), by_clock)
     return found + (between + config.keep_state) * costs.checkpoint
 
 
@@ -93,8 +102,9 @@ def describe_intervals(config: TrainConfig, intervals: Intervals, costs: Costs) 
         looks = f"every {evaluate:,} steps"
     saves = "no checkpoints"
     if save != 0:
+        late = _by_the_clock(config)
         saves = f"every {save:,} steps" if save and save < steps else "after the last step only"
-        saves = f"a checkpoint {saves}"
+        saves = f"a checkpoint {saves.removesuffix(' only')} and {late}" if late else saves
     seconds = upkeep_seconds(config, intervals, costs)
     share = seconds / (seconds + steps * costs.step)
     checkpoint = "" if save == 0 else f", a checkpoint {_short(costs.checkpoint)}"
@@ -104,16 +114,22 @@ def describe_intervals(config: TrainConfig, intervals: Intervals, costs: Costs) 
     )
 
 
+def _by_the_clock(config: TrainConfig) -> str:
+    """Return when a checkpoint is written by the clock; "" where steps alone decide."""
+    seconds = unsaved_seconds(config)
+    return "" if math.isinf(seconds) else f"whenever the last is {seconds / 60:g} min old"
+
+
 def describe_rule(config: TrainConfig) -> str:
     """Return how open intervals will be chosen, as one sentence; "" where none is open."""
     given = {"evaluation": config.eval_every, "checkpoint": config.save_every}
     left = " and ".join(name for name, every in given.items() if every is None)
     if not left:
         return ""
-    each = "each take" if " and " in left else "take"
+    each, late = "each take" if " and " in left else "take", _by_the_clock(config)
     return (
         f"{left} intervals are chosen after {TIMED_STEPS} timed steps, to {each} at most"
-        f" {SHARE:.0%} of the time"
+        f" {SHARE:.0%} of the time{'; a checkpoint is written ' * bool(late)}{late}"
     )
 
 

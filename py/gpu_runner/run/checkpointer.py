@@ -87,10 +87,11 @@ class Checkpointer:
 
         Raises `SystemFailure` if the disk refuses.
         """
+        is_scored = self.history.latest_step == state.step  # with these weights
         record = {
             "state": asdict(state),
             "history": self.history.as_json(),
-            "task_loss": self.history.latest.get(TASK),
+            "task_loss": self.history.latest.get(TASK) if is_scored else None,
             "healthy": state.skipped_in_a_row == 0,
         }
         if self.origins is not None:

@@ -189,7 +189,8 @@ class ControlLoop:
             self._report(self._reader.problem)
         commands = self._commands
         stop = self._signals.requested() or self._observer.stop.reached or commands.stop
-        news = commands.save > self._saved, commands.look > self._looked
+        save = commands.save > self._saved or self._observer.is_overdue(self._state)
+        news = save, commands.look > self._looked
         wanted = commands.paused, *news, commands.ask > self._asked
         return self._world.any(stop, *wanted, self._observer.writing)
 

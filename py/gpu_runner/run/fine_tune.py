@@ -59,7 +59,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import stepping
 from gpu_runner.plan.compile_choice import choose_compile
 from gpu_runner.plan.data_report import show_reading
-from gpu_runner.plan.intervals import Intervals
+from gpu_runner.plan.intervals import Intervals, unsaved_seconds
 from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids, keep_freed
 from gpu_runner.plan.plan import RunPlan, check_new, make_plan, writes_beside_steps, writes_shards
 from gpu_runner.plan.step_time import evaluation_seconds
@@ -636,9 +636,8 @@ def _observer(
         optimizer=run.optimizer,
         recorder=recorder,
     )
-    return RunObserver(
-        recorder, validation, EarlyStop(config.early_stop, run.history), checkpointer, chooser
-    )
+    stop, unsaved = EarlyStop(config.early_stop, run.history), unsaved_seconds(config)
+    return RunObserver(recorder, validation, stop, checkpointer, chooser, unsaved)
 
 
 def _sampling(plan: RunPlan) -> Sampling:

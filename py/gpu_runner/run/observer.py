@@ -218,6 +218,8 @@ class RunObserver:
         stop: EarlyStop,
         checkpointer: SavesCheckpoints,
         chooser: IntervalChooser | None = None,
+        unsaved_seconds: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stop = stop
         self.kept_step = -1
@@ -230,10 +232,15 @@ class RunObserver:
         self._validation = validation
         self._checkpointer = checkpointer
         self._chooser = chooser
+        self._unsaved_seconds = unsaved_seconds
+        self._clock = clock
+        self._saved_at = math.inf
+        """When the newest checkpoint, or the first step of this attempt, began."""
         self._gain = CompileGain(lambda *alert: recorder.alert(*alert))
 
     def step_begins(self, number: int) -> None:
-        """Announce the step that compiles the model."""
+        """Announce the step that compiles the model; from the first one on, work can be lost."""
+        self._saved_at = min(self._saved_at, self._clock())
         if number == self.compiles_at:
             text = f"Step {number} compiles the model's blocks first, and takes that much longer."
             self._recorder.alert("info", text, number - 1)
@@ -273,12 +280,17 @@ class RunObserver:
         if self.kept_step == state.step:
             return
         self.settle()
-        self.kept_step, started = state.step, time.monotonic()
+        self.kept_step, started, self._saved_at = state.step, time.monotonic(), self._clock()
         self._recorder.saving(state.step)
         saved = self._checkpointer.save(state)
         if saved is not None:
             self._complete(state, saved, time.monotonic() - started)
         self._recorder.resting()
+
+    def is_overdue(self, state: State) -> bool:
+        """Return whether steps have been done for `unsaved_seconds` without a checkpoint."""
+        age = self._clock() - self._saved_at
+        return state.step > 0 and state.step != self.kept_step and age >= self._unsaved_seconds
 
     def settle(self) -> None:
         """Wait for a checkpoint that is being written, and log it."""

@@ -1,5 +1,6 @@
 """How often a run is evaluated and saved, from what a step, an evaluation and a checkpoint take."""
 
+import math
 from itertools import product
 from typing import Any
 
@@ -13,6 +14,7 @@ from gpu_runner.plan.intervals import (
     choose_intervals,
     describe_intervals,
     describe_rule,
+    unsaved_seconds,
     upkeep_seconds,
 )
 
@@ -83,7 +85,8 @@ def test_what_is_chosen_is_described_with_its_costs_and_its_share() -> None:
     costs = Costs(1.0, 10.0, 20.0, 5.0)
     found = choose_intervals(config(), 1000, costs)
     assert describe_intervals(config(), found, costs) == (
-        "an evaluation every 250 steps, a checkpoint every 500 steps: about 9% of the time"
+        "an evaluation every 250 steps, a checkpoint every 500 steps and whenever the last is 15"
+        " min old: about 9% of the time"
         " (a step takes 1 s, an evaluation 10.0 s, a checkpoint 20.0 s)"
     )
     none = choose_intervals(config(save_every=0), 5, costs)
@@ -96,3 +99,20 @@ def test_what_is_still_to_be_chosen_is_said() -> None:
     assert describe_rule(config(eval_every=1, save_every=0)) == ""
     assert describe_rule(config(eval_every=1)).startswith("checkpoint intervals are chosen")
     assert "evaluation and checkpoint intervals" in describe_rule(config())
+    assert describe_rule(config()).endswith(
+        "at most 5% of the time; a checkpoint is written whenever the last is 15 min old"
+    )
+    assert describe_rule(config(save_minutes=0)).endswith("at most 5% of the time")
+
+
+def test_the_minutes_between_two_checkpoints_are_bounded_where_there_are_any() -> None:
+    """Of steps of 20 s, 5% of the time of a hundred pay for no checkpoint between the ends."""
+    slow = Costs(20.0, 40.0, 60.0, 60.0)
+    found = choose_intervals(config(), 100, slow)
+    assert not any(found.saves(step) for step in range(1, 100))
+    assert unsaved_seconds(config()) == 900
+    fewer = upkeep_seconds(config(save_minutes=0), found, slow)
+    assert upkeep_seconds(config(), found, slow) == fewer + 2 * slow.checkpoint
+    assert (
+        unsaved_seconds(config(save_minutes=0)) == unsaved_seconds(config(save_every=0)) == math.inf
+    )

@@ -59,7 +59,8 @@ def test_nothing_is_chosen_before_ten_steps_are_timed() -> None:
     assert (run.settings.eval_every, run.settings.save_every) == (42, 126)
     ((step, text),) = run.told
     assert step == TIMED_STEPS
-    assert "an evaluation every 42 steps, a checkpoint every 126 steps: about 8%" in text
+    assert "an evaluation every 42 steps, a checkpoint every 126 steps and whenever" in text
+    assert "the last is 15 min old: about 8% of the time" in text
     assert "Set other intervals with --eval-every and --save-every" in text
 
 
@@ -108,6 +109,25 @@ def test_an_evaluation_that_was_not_timed_is_estimated() -> None:
 def open_config(config: TrainConfig) -> TrainConfig:
     """A run of fourteen steps that chooses itself; so slow to evaluate that it does so at ends."""
     return replace(config, steps=14, eval_every=None, save_every=None, sample_tokens=0)
+
+
+def test_a_run_saves_by_the_clock_too_and_such_a_checkpoint_has_no_loss_of_other_weights(
+    open_config: TrainConfig, console: Console
+) -> None:
+    """Every step is a checkpoint where none may be older than a microsecond."""
+    config = replace(open_config, steps=4, eval_every=2, save_every=1000, keep_last=9)
+    assert fine_tune(replace(config, save_minutes=1e-8), console) == ExitCode.OK
+    run = the_run(config)
+    assert [event["step"] for event in kinds(run, "checkpoint")][:3] == [1, 2, 3]
+    scored = {
+        place.name: json.loads((place / "state.json").read_text())["task_loss"] is not None
+        for place in (run / "checkpoints").iterdir()
+    }
+    assert {name: scored[name] for name in ("step-000001", "step-000002", "step-000003")} == {
+        "step-000001": False,
+        "step-000002": True,
+        "step-000003": False,
+    }
 
 
 @pytest.mark.slow

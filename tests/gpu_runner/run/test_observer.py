@@ -56,6 +56,27 @@ def observer(shelf: Any, looks: Any, patience: int | None) -> RunObserver:
     return RunObserver(shelf, looks, EarlyStop(patience, History()), shelf)
 
 
+def test_a_checkpoint_is_overdue_once_a_stop_would_lose_more_than_it_may() -> None:
+    now, shelf = [4000.0], Shelf()
+    stop = EarlyStop(None, History())
+    kept = RunObserver(shelf, Looks(best=False), stop, shelf, None, 900.0, lambda: now[0])
+
+    def overdue(step: int, seconds: float) -> bool:
+        now[0] = seconds
+        return kept.is_overdue(State(step=step))
+
+    assert not overdue(0, 9000.0)  # the model was loaded, and no step begun
+    kept.step_begins(1)
+    assert [overdue(0, 9950.0), overdue(1, 9899.0), overdue(1, 9900.0)] == [False, False, True]
+    kept.keep(State(step=1))
+    kept.step_begins(2)
+    assert [overdue(1, 99_999.0), overdue(2, 10_799.0), overdue(2, 10_800.0)] == [
+        False,
+        False,
+        True,
+    ]
+
+
 @pytest.mark.parametrize(
     ("patience", "looks", "reached"), [(None, 99, False), (3, 2, False), (3, 3, True), (3, 4, True)]
 )
