@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText
 from typer.testing import CliRunner
 
 import run_process
@@ -16,9 +16,9 @@ import tiny_llama
 from conftest import matrix
 from gpu_runner.cli.application import application
 from gpu_runner.data.feed import collate, pack
-from gpu_runner.errors import ExitCode
+from gpu_runner.errors import ExitCode, ModelLoadError
 from gpu_runner.model import blocks
-from gpu_runner.model.load import class_of
+from gpu_runner.model.load import class_of, vocabulary_of
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.world import blocks_of, trained_weights
 from measured_steps import ROWS
@@ -195,3 +195,30 @@ def test_the_file_of_its_language_model_alone_is_loaded_alone() -> None:
     assert class_of(config) is AutoModelForImageTextToText
     config.architectures = ["Qwen3_5ForCausalLM"]
     assert class_of(config).__name__ == "AutoModelForCausalLM"
+
+
+def test_a_model_that_reads_nothing_without_a_picture_is_refused_by_name(
+    sums_file: Path, tmp_path: Path
+) -> None:
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    text = small | {"ffn_dim": 32, "word_embed_proj_dim": 32, "vocab_size": 264}
+    text |= {"max_position_embeddings": 64, "model_type": "opt"}
+    vision = small | {"intermediate_size": 32, "image_size": 28, "patch_size": 14}
+    config = AutoConfig.for_model(
+        "blip-2", text_config=text, vision_config=vision, qformer_config=small
+    )
+    AutoModelForImageTextToText.from_config(config).save_pretrained(tmp_path / "blip")
+    tiny_llama.tokenizer().save_pretrained(tmp_path / "blip")
+    words = ["train", "--model", str(tmp_path / "blip"), "--data", str(sums_file), "--steps", "1"]
+    words += ["--general", "none", "--runs", str(tmp_path / "runs")]
+    found = CliRunner(env={"COLUMNS": "400"}).invoke(application(), words)
+    assert found.exit_code == ExitCode.MODEL
+    assert "blip is a Blip2ForConditionalGeneration, which does not read text alone" in found.output
+    assert "missing 1 required positional argument: 'pixel_values'" in found.output
+
+
+@pytest.mark.parametrize("family", ["florence2", "pi0", "udop", "vision-encoder-decoder"])
+def test_a_model_that_does_not_go_on_with_text_is_refused_by_name(family: str) -> None:
+    config = CONFIG_MAPPING[family]()
+    with pytest.raises(ModelLoadError, match=f"of type {family} does not go on with the text"):
+        vocabulary_of(config)

@@ -398,38 +398,58 @@ def load(
     if not source.trusted:
         forget_custom_code(model.config)
     freeze_encoders(model)
-    model.to(device).train()
+    model.to(device)
+    if shape is None and sees(config):
+        check_reads_text(source.name, model)
     check_count(source.name, model, shape)
-    return model
+    return model.train()
+
+
+def sees(config: Any) -> bool:
+    """Return whether a configuration is of a whole vision-language model, not of its text alone."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    kind, named = type(config), (config.architectures or [""])[0]
+    alone = kind in MODEL_FOR_CAUSAL_LM_MAPPING and named.endswith("ForCausalLM")
+    return kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not alone
 
 
 def class_of(config: Any) -> Any:
-    """Return the class of transformers that loads the whole of a model, vision encoder included.
-
-    A file that names another class of its architectures, as that of a language model alone does,
-    is loaded by that one's.
-    """
-    from transformers import (
-        MODEL_FOR_CAUSAL_LM_MAPPING,
-        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-        AutoModelForCausalLM,
-        AutoModelForImageTextToText,
-    )
+    """Return the class of transformers that loads the whole of a model, vision encoder included."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.modeling_outputs import MoeCausalLMOutputWithPast
 
-    kind = type(config)
-    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        return AutoModelForCausalLM
     if config.model_type == "llama4":  # transformers 5.24 reads it, and no output has it
         MoeCausalLMOutputWithPast.image_outputs = None
-    named = (config.architectures or [""])[0]
-    alone = kind in MODEL_FOR_CAUSAL_LM_MAPPING and named.endswith("ForCausalLM")
-    return AutoModelForCausalLM if alone else AutoModelForImageTextToText
+    return AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
 
 
 def vocabulary_of(config: Any) -> int:
-    """Return how many rows the embedding of tokens has."""
-    return int(config.get_text_config().vocab_size)
+    """Return how many rows the embedding of tokens has. Raises `ModelLoadError` for none."""
+    found = getattr(config.get_text_config(), "vocab_size", None)
+    if not isinstance(found, int) or config.is_encoder_decoder:
+        raise ModelLoadError(
+            f"a model of type {config.model_type} does not go on with the text that it reads: give"
+            " one that answers a prompt from left to right."
+        )
+    return found
+
+
+@torch.no_grad()
+def check_reads_text(name: str, model: Any) -> None:
+    """Raise `ModelLoadError` for a model that reads no text without a picture or a sound."""
+    ids = torch.zeros(1, 4, dtype=torch.long, device=model.device)
+    try:
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=slice(None)).logits
+        read = model.get_output_embeddings() is not None and logits.shape[:2] == ids.shape
+        why = "its head is not that of a language model"
+    except Exception as error:  # whatever it does with the picture that is not there
+        read, why = False, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    if not read:
+        raise ModelLoadError(
+            f"{name} is a {type(model).__name__}, which does not read text alone ({why}). Give a"
+            " model that does."
+        )
 
 
 def _unquantize(source: Source, model: Any) -> None:
