@@ -247,7 +247,7 @@ def _check(file: Path, kind: str) -> GgufType:
     known = next((one for one in TYPES if one == kind), None)
     if known is None:
         raise UsageError(f"--type {kind!r} is unknown: choose {', '.join(TYPES)}.")
-    if file.suffix != ".gguf":
+    if file.suffix != ".gguf" or not file.name.isprintable():  # the Modelfile names it
         raise UsageError(f"{file}: give a file name that ends in .gguf.")
     for path in (file, file.with_suffix(MODELFILE)):
         if os.path.lexists(path):

@@ -19,7 +19,7 @@ from gpu_runner.installed import installed_version
 from gpu_runner.log.tail import LOG_NAME, parse
 from gpu_runner.model import gguf_file
 from gpu_runner.model.load import Source, class_of, find, read_config
-from gpu_runner.text import counted, with_interval
+from gpu_runner.text import counted, printable, with_interval
 from gpu_runner.train.evaluate import Score, change_of
 from gpu_runner.train.initial_weights import published_folder
 from unfrozen.held_out import METHOD, SHARE, ExactMatch
@@ -139,9 +139,9 @@ def write_card(
     weights = f", all {size:,} weights" if size else ""
     parts = [
         _front_matter(run, base),
-        f"# {name or run.name}",
-        f"A full fine-tune of {_short(base)}{weights}, made with Unfrozen {installed_version()}."
-        f" {made}",
+        f"# {_text(name or run.name)}",
+        f"A full fine-tune of {_text(_short(base))}{weights}, made with Unfrozen"
+        f" {installed_version()}. {made}",
         _data(logged, config),
         _table(logged.scores_of(0), after),
         _settings(logged, config),
@@ -173,7 +173,7 @@ def _front_matter(run: Path, base: str) -> str:
         source = find(base)
         if source.kind == "hub":
             lines.append(f"base_model: {base}")
-        if license_of := base_license(source, run):
+        if (license_of := base_license(source, run)) and re.fullmatch(r"[\w.+-]+", license_of):
             lines.append(f"license: {license_of}")
     return "\n".join(["---", *sorted(lines), "tags: [full-fine-tuning, unfrozen]", "---"])
 
@@ -195,6 +195,11 @@ def base_license(source: Source, run: Path) -> str | None:
     return named[1] if named else None
 
 
+def _text(value: object) -> str:
+    """Return what a log or a user has named, as Markdown shows it, on one line."""
+    return re.sub(r"[\\`*<>|\[\]]", r"\\\g<0>", printable(str(value)))
+
+
 def _short(path: str) -> str:
     """Return the last part of a path; a name of the hub as it is."""
     return Path(path).name if path.startswith(("/", "~", ".")) or path.endswith(".gguf") else path
@@ -204,9 +209,9 @@ def _data(logged: LoggedRun, config: Mapping[str, Any]) -> str:
     counts = logged.start.get("data") or {}
     if not counts:
         return ""
-    replay = f", with {_short(config['replay'])} replayed" if config.get("replay") else ""
+    replay = f", with {_text(_short(config['replay']))} replayed" if config.get("replay") else ""
     return (
-        f"Trained on {_short(str(config.get('data')))}: {counted(counts['train_rows'])} with"
+        f"Trained on {_text(_short(str(config.get('data'))))}: {counted(counts['train_rows'])} with"
         f" {counts['trainable_tokens']:,} trainable tokens{replay}."
     )
 
@@ -216,7 +221,7 @@ def _table(before: Sequence[Score], after: Sequence[Score]) -> str:
     lines = []
     for one in after:
         earlier = next((score for score in before if score.suite == one.suite), None)
-        what = one.suite if one.suite != GENERAL else f"{GENERAL}, all"
+        what = _text(one.suite) if one.suite != GENERAL else f"{GENERAL}, all"
         kl = "" if one.kl is None else f"{one.kl:.3f}"
         cells = what, _say(earlier), _say(one), _moved(before, after, one), kl
         lines.append(f"| {' | '.join(cells)} |")
@@ -255,7 +260,7 @@ def _settings(logged: LoggedRun, config: Mapping[str, Any]) -> str:
     if not config.get("replay"):
         del used["replay_share"]
     lines = [
-        f"| {key} | {value} |"
+        f"| {key} | {_text(value)} |"
         for key, value in used.items()
         if value is not None and value != _UNUSED.get(key)
     ]
@@ -268,10 +273,10 @@ def _memory(logged: LoggedRun) -> str:
         return ""
     versions = logged.start.get("versions") or {}
     hardware = logged.start.get("hardware") or {}
+    device = _text(hardware.get("gpu") or hardware.get("cpu") or "a CPU")
     beside = f" ({format_bytes(planned)} predicted)" if planned else ""
     return (
-        f"Its memory peaked at {format_bytes(peak)}{beside}, on"
-        f" {hardware.get('gpu') or hardware.get('cpu') or 'a CPU'}, in"
+        f"Its memory peaked at {format_bytes(peak)}{beside}, on {device}, in"
         f" {logged.end.get('seconds', 0):,.0f} s; PyTorch {versions.get('torch')}, transformers"
         f" {versions.get('transformers')}."
     )

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
+from gpu_runner.run import model_card
 from gpu_runner.run.blend import BlendOptions, blend
 from gpu_runner.run.export_model import CPU, export_gguf, export_model, push_model
 from gpu_runner.run.fine_tune import fine_tune
@@ -69,6 +70,7 @@ def test_a_file_is_written_compared_and_described(run: Path, tmp_path: Path) -> 
     ("name", "kind", "why"),
     [
         ("x.gguf", "q4_k", "--type 'q4_k' is unknown: choose f16, bf16, q8_0"),
+        ("x\nSYSTEM y.gguf", "f16", r"give a file name that ends in .gguf"),
         ("x.bin", "f16", r"give a file name that ends in .gguf"),
     ],
 )
@@ -159,6 +161,26 @@ def test_the_card_has_the_numbers_of_the_run(run: Path, tmp_path: Path) -> None:
     assert "memory peaked" not in text  # the run had not ended
     assert "Its memory peaked at " in cards[1]
     assert str(run.parent) not in "".join(cards)
+
+
+def test_what_a_log_names_stays_a_text_of_the_card(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path(shutil.copytree(run, tmp_path / run.name))
+    hostile = "a | b\n---\n[press](https://x.org) <b> `c` \x1b]0;t\x07\u202e"
+    first, *others = (whole / "events.jsonl").read_text().splitlines(keepends=True)
+    start = json.loads(first)
+    start["config"] |= {"model": hostile, "data": hostile, "optimizer": hostile}
+    (whole / "events.jsonl").write_text(
+        "".join([json.dumps(start, separators=(",", ":")) + "\n", *others])
+    )
+    monkeypatch.setattr(model_card, "base_license", lambda *_: "mit\nbase_model: other/one")
+    export_model(whole, tmp_path / "hf")
+    text = (tmp_path / "hf" / "README.md").read_text()
+    assert "other/one" not in text
+    shown = r"a \| b\\n---\\n\[press\](https://x.org) \<b\> \`c\` \\x1b\]0;t\\x07\\u202e"
+    assert text.count(shown) == 3
+    assert not set(text) & {"\x1b", "\x07", "\u202e"}
 
 
 def test_the_card_of_a_blend_has_its_recipe(run: Path, tmp_path: Path) -> None:
