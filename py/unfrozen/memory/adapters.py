@@ -90,7 +90,7 @@ def adapter_inputs(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
         if one_product and label == "attention":
             copies = min(copies, 1)
         # attention saves its output itself, and the inner product is counted with its layer
-        shared = int(whole and (setup.keeps_inputs or (readers > 0 and not copies)))
+        shared = int(whole and (setup.keeps_inputs or (readers and not copies)))
         size = (copies * (mask + adapters.reads) + shared * c) * width
         each = f"(1 + {adapters.reads})" if mask else str(adapters.reads)
         formula = f"({copies}·{each} + {shared}·{c})·{symbol}"
@@ -112,13 +112,13 @@ def inner_values(adapters: Adapters) -> SavedTensor:
 def output_read(setup: LayerSetup) -> bool:
     """Return whether a matmul that trains reads the attention's output itself."""
     adapters = setup.adapters
-    return adapters is None or (adapters.out > 0 and _as_is(setup))
+    return adapters is None or (bool(adapters.out) and _as_is(setup))
 
 
 def reads_product(setup: LayerSetup) -> bool:
     """Return whether the input of the last linear layer itself is saved."""
     adapters = setup.adapters
-    return adapters is None or setup.keeps_inputs or (adapters.down > 0 and _as_is(setup))
+    return adapters is None or setup.keeps_inputs or (bool(adapters.down) and _as_is(setup))
 
 
 def _as_is(setup: LayerSetup) -> bool:

@@ -50,17 +50,17 @@ class MicroBatchMemory(SavedActivations):
         a = model.architecture
         self.head_size = a.head_size
         self.gathering = ShardTraffic(model, recipe, cluster)
-        self._cut = self.gathering.largest > 0
+        self._cut = bool(self.gathering.largest)
         self._grad_width = self.gathering.grad_width or BYTES[recipe.params]
         self._tied = self.head_size if a.tied else 0
         self._whole = trained_whole(model, recipe.lora) if recipe.lora else (0, 0)
-        self.head_trains = self.head_size > 0 and (recipe.lora is None or self._whole[1] > 0)
-        self._resident = recipe.resident_grads(encoder=a.labels > 0)
+        self.head_trains = bool(self.head_size and (recipe.lora is None or self._whole[1]))
+        self._resident = recipe.resident_grads(encoder=bool(a.labels))
         self._at_once = recipe.whole_compile and self._resident and recipe.lora is None
         at_once = model.largest_tensor
         if recipe.kernels == "fused_block":
             at_once = max(at_once, feed_forward_size(model))
-        self._largest_grad = round(grads_bytes * min(1.0, at_once / model.num_parameters))
+        self._largest_grad = round(grads_bytes * (at_once / model.num_parameters))
         self.loss_kind = loss_kind(a, recipe, sharded_weights=cluster.stage == 3)
         sizes = self.setup.compute, loss_tokens, a.hidden, vocab
         upcast = self.loss_kind == "logits_fp32"  # outside the model, and what compiles it

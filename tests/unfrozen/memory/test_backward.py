@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.backward import MicroBatchMemory, head_update_points, layer_update_points
@@ -94,3 +96,79 @@ def test_a_layer_of_experts_is_highest_where_its_weights_get_their_gradients() -
     inside = [point for point in part.layer_points() if "feed_forward" in point]
     assert len(inside) == 6  # three points, in the first layer differentiated and in the last
     assert highest(tuple(inside))["grads"] > 0.9 * part.grads_bytes
+
+
+T, H, HEAD = 2048, 4096, 128256 * 4096
+
+
+def test_the_ends_of_the_backward_pass_by_hand() -> None:
+    part = micro_batch(attention="flash", master=None)
+    norm, *inside, at_embedding, end = part.layer_points()
+    assert norm["norm"] == 20 * T * H  # fp32 copies of the last norm's input and its gradient
+    assert (norm["grads"], end["grads"]) == (2 * HEAD, 2 * LLAMA.num_parameters)
+    assert at_embedding["outside"] == end["outside"] == 8 * T  # ids, as int64
+    assert at_embedding["embedding"] == 2 * T * H
+    assert (at_embedding["tied"], at_embedding["widened"]) == (0, 0)
+    first = LLAMA.num_parameters - LLAMA.layer_parameters(0) - HEAD
+    assert [reached for _, reached in part._places()] == [HEAD, first]
+    assert inside
+
+
+def test_a_tied_embedding_has_two_gradients_at_once_and_a_compiled_one_is_summed_in_fp32() -> None:
+    tied = CATALOGUE["meta-llama/Llama-3.2-1B"].model
+    head = 128256 * 2048
+    assert micro_batch(tied).layer_points()[-2]["tied"] == 2 * 2 * head
+    compiled = micro_batch(whole_compile=True, attention="flash", kernels="fused")
+    assert compiled.layer_points()[-2]["widened"] == 4 * HEAD
+    wide = {"params": "fp32", "compute": "fp32", "kernels": "fused", "attention": "sdpa"}
+    assert micro_batch(whole_compile=True, **wide).layer_points()[-2]["widened"] == 0
+
+
+def test_sharded_layers_are_looked_at_where_others_are_on_their_way() -> None:
+    part = micro_batch(cluster=Cluster(8, "zero3"))
+    each = (LLAMA.num_parameters - LLAMA.outer_parameters) // 32
+    places = dict(part._places())
+    assert list(places) == [0, 1, 30, 31]
+    assert (places[1], places[30]) == (HEAD + each, HEAD + 30 * each)
+    every = micro_batch(checkpointing="full", checkpoint_every=2)
+    assert list(dict(every._places())) == list(range(32))
+
+
+@pytest.mark.parametrize(("params", "rows", "width"), [("bf16", T, 2), ("fp32", 2 * T, 4)])
+def test_a_linear_loss_has_the_last_norms_output_beside_it(
+    params: str, rows: int, width: int
+) -> None:
+    """Under autocast also its selected rows, before they are cast."""
+    part = micro_batch(loss="linear", params=params, attention="flash")
+    at_loss, *_ = part.forward_points()
+    assert at_loss["loss"] == part.loss.at_loss + width * H * rows
+    others, *_ = micro_batch(attention="flash", params=params).forward_points()
+    assert others["loss"] == 3 * 4 * T * 128256
+
+
+def test_a_frozen_head_saves_no_input() -> None:
+    assert micro_batch(method="lora").saved_point()["head_input"] == 0
+    assert micro_batch().saved_point()["head_input"] == 2 * H * T
+
+
+def test_embedding_and_head_that_train_beside_adapters_have_their_gradients_in_turn() -> None:
+    lora = {"targets": ["q_proj", "embed_tokens", "lm_head"], "rank": 16, "dtype": "fp32"}
+    part = micro_batch(method="lora", lora=lora)
+    thin, whole = part.grads_bytes - 2 * (part.grads_of(1)), part.grads_bytes
+    count = LLAMA.num_parameters
+    assert (part.grads_of(0), part.grads_of(count)) == (0, whole)
+    one = (whole - thin) // 2  # the head's, and the embedding's
+    assert part.grads_of(HEAD) == pytest.approx(one, rel=1e-6)
+    assert part.grads_of(count - 1) == pytest.approx(one + thin, rel=1e-6)
+    inside = LLAMA.num_parameters - LLAMA.outer_parameters
+    adapters = micro_batch(method="lora")
+    half = adapters.grads_of(HEAD + inside // 2)
+    assert half == pytest.approx(adapters.grads_bytes / 2, rel=1e-6)
+    assert adapters.grads_of(HEAD // 2) == 0
+
+
+def test_ids_are_all_that_is_left_at_the_embeddings_update() -> None:
+    part = micro_batch(optimizer_in_backward=True, master=None, attention="flash")
+    in_layer, at_embedding = layer_update_points(part)
+    assert at_embedding["outside"] == 8 * T
+    assert in_layer["embedding"] == 2 * T * H

@@ -77,7 +77,7 @@ def embedding_bytes(job: Job, local: Architecture) -> float:
     """Return bytes moved per micro-batch by the embedding and its zeroed gradient."""
     width = BYTES[job.recipe.compute]
     rows = 6.0 * width * job.recipe.tokens * local.hidden / job.cluster.context_parallel
-    trains = not frozen(job) or outer_trained(job)[0] > 0
+    trains = not frozen(job) or outer_trained(job)[0]
     return rows + (width * local.vocab * local.hidden if trains else 0)
 
 

@@ -128,3 +128,11 @@ def test_offloaded_activations_go_and_come_for_each_micro_batch() -> None:
     for micro_batches in (1, 3):
         found = activation_seconds(job(recipe | {"grad_accum": micro_batches}), H100)
         assert found == pytest.approx(2 * micro_batches * 30 * layer / (0.8 * 63e9))
+
+
+def test_what_an_offload_does_not_move_takes_no_time() -> None:
+    """With every layer recomputed from an input that is all of what two layers save, as with it."""
+    tiny = CONFIG | {"num_hidden_layers": 2}
+    recipe = {"activation_offload": True, "checkpointing": "full", "attention": "flash"}
+    given = {"model": tiny, "recipe": recipe, "gpu": "H100"}
+    assert activation_seconds(Job.read(given), H100) == 0

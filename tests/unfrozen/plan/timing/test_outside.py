@@ -28,6 +28,8 @@ def job(recipe: dict[str, Any]) -> Job:
 def test_a_compiled_loss_moves_less_and_none_where_there_is_no_head() -> None:
     assert logit_bytes(Recipe(kernels="fused")) < logit_bytes(Recipe())
     assert logit_bytes(Recipe(loss="classification")) == 0
+    classifier = job({"loss": "classification"})
+    assert head_bytes(classifier, classifier.model.architecture) == 0
 
 
 def test_a_linear_loss_adds_its_gradient_up_chunk_by_chunk() -> None:
@@ -44,7 +46,13 @@ def test_a_frozen_embedding_has_no_gradient_to_zero() -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "width"),
-    [({}, 8), ({"moments": "int8"}, 2), ({"optimizer": "lion"}, 4), ({"optimizer": "sgd"}, 0)],
+    [
+        ({}, 8),
+        ({"optimizer": "sgd_momentum", "moments": "int8"}, 1),
+        ({"moments": "int8"}, 2),
+        ({"optimizer": "lion"}, 4),
+        ({"optimizer": "sgd"}, 0),
+    ],
 )
 def test_moments_by_their_width(recipe: dict[str, Any], width: float) -> None:
     assert moment_width(job(recipe).recipe) == width

@@ -9,6 +9,7 @@ import pytest
 from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.timing.layers import matmul_seconds
 from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].config
@@ -124,3 +125,110 @@ def test_a_4_bit_layer_unpacks_its_experts_too() -> None:
     more = found[0].layer(False).forward.memory - found[1].layer(False).forward.memory
     weights = 4096 * (2 * 4096 + 2 * 1024 + 3 * 14336)
     assert more == pytest.approx(4.5 * weights / (0.75 * 3350e9), rel=0.2)
+
+
+WEIGHTS = 4096 * (2 * 4096 + 2 * 1024 + 3 * 14336)
+INPUTS = 6 * 4096 + 14336  # of q, k, v, the output, gate and up; of down
+TOKENS, MEMORY = 4 * 4096, 0.75 * 3350e9
+
+
+def more_bytes(of: Seconds, than: Seconds) -> float:
+    return (of.memory - than.memory) * MEMORY
+
+
+@pytest.mark.parametrize(
+    ("attention", "forward", "backward"),
+    [("flash", 1, 3), ("eager", 6, 9), ("sdpa_masked", 2, 4)],
+)
+def test_kernels_of_a_layer_are_those_of_matmuls_attention_and_what_is_beside_them(
+    attention: str, forward: int, backward: int
+) -> None:
+    found = part({"attention": attention}).layer(False)
+    assert found.forward.kernels == 7 + forward + 26
+    assert found.backward.kernels == 2 * 7 + backward + 39
+
+
+def test_kernels_outside_the_layers() -> None:
+    words = part().outside()
+    assert (words.forward.kernels, words.backward.kernels) == (12, 14)
+    classes = part({"loss": "classification"}).outside()
+    rows = (6 * 2 * TOKENS * 4096 + 2 * 128256 * 4096) / 2 / MEMORY
+    assert classes == (Seconds(0, 0, rows, 4), Seconds(0, 0, rows, 6))
+
+
+def test_the_head_and_its_loss_by_hand() -> None:
+    found = part().outside()
+    logits = (36 * 128256 * TOKENS + 6 * 2 * TOKENS * 4096 + 2 * 128256 * 4096) / 2 / MEMORY
+    assert found.forward.memory == found.backward.memory == pytest.approx(logits)
+    rates = part().machine.wide
+    forward = matmul_seconds(TOKENS, 128256, 4096, rates, 2, 2)
+    assert found.forward.matmuls == forward
+    weight = WEIGHT_GRADIENT * matmul_seconds(128256, 4096, TOKENS, rates, 2, 2)
+    back = matmul_seconds(TOKENS, 4096, 128256, rates, 2, 2)
+    assert found.backward.matmuls == pytest.approx(back + weight)
+    assert pytest.approx(1 / 0.955) == WEIGHT_GRADIENT
+    assert part({"method": "lora"}).outside().backward.matmuls == pytest.approx(back)
+
+
+def test_fp8_casts_inputs_and_weights_and_both_gradients_of_an_input() -> None:
+    half, low = part().layer(False), part({"compute": "fp8"}).layer(False)
+    forward, backward = 5 * (TOKENS * INPUTS + WEIGHTS), 2 * 5 * TOKENS * INPUTS
+    assert more_bytes(low.forward, half.forward) == pytest.approx(forward, rel=1e-6)
+    assert more_bytes(low.backward, half.backward) == pytest.approx(backward, rel=1e-6)
+    engine = {"params": "bf16", "grads": "fp32"}  # Megatron's, which joins q, k and v, gate and up
+    half, low = part(engine).layer(False), part(engine | {"compute": "fp8"}).layer(False)
+    forward = 2 * TOKENS * (3 * 4096 + 14336)
+    assert more_bytes(low.forward, half.forward) == pytest.approx(forward, rel=1e-6)
+    assert more_bytes(low.backward, half.backward) == pytest.approx(2 * forward, rel=1e-6)
+
+
+def test_gradients_that_add_up_are_read_twice_and_written_once_but_by_megatron() -> None:
+    one, eight = part().layer(False), part({"grad_accum": 8}).layer(False)
+    moved = more_bytes(eight.backward, one.backward)
+    assert moved == pytest.approx(2 * 3 * WEIGHTS * 7 / 8, rel=1e-6)
+    given = {"model": LLAMA, "gpu": "H100", "framework": "megatron"}
+    seconds = [
+        BatchTime(job, Machine.of(find("H100"), "bf16")).layer(False).backward
+        for job in (
+            Job.read(given | {"recipe": {"attention": "flash", "grads": "fp32", "grad_accum": n}})
+            for n in (1, 8)
+        )
+    ]
+    moved = more_bytes(seconds[1], seconds[0])
+    assert moved == pytest.approx(4 * 1 * WEIGHTS * 7 / 8, rel=1e-6)
+
+
+def test_selective_checkpoints_repeat_half_of_the_matmuls_or_the_scores() -> None:
+    plain, again = part().layer(False), part({"checkpointing": "selective"}).layer(False)
+    half = Seconds(plain.forward.matmuls / 2, 0, plain.forward.memory, plain.forward.kernels / 2)
+    assert again.backward == pytest.approx(plain.backward.plus(half))
+    eager = {"attention": "eager"}
+    plain = part(eager).layer(False)
+    again = part(eager | {"checkpointing": "selective"}).layer(False)
+    scores = Seconds(0, plain.forward.attention, 0, 6)
+    assert again.backward == pytest.approx(plain.backward.plus(scores))
+
+
+def test_every_second_layer_repeated_is_half_of_all_of_them() -> None:
+    full = {"checkpointing": "full", "reentrant": True}
+    plain, all_, half = (
+        part(recipe).layer(False).backward for recipe in ({}, full, full | {"checkpoint_every": 2})
+    )
+    assert half == pytest.approx(plain.plus(all_.plus(plain, -1.0), 0.5))
+
+
+def test_a_loop_over_experts_launches_sixteen_kernels_of_each_beside_its_matmuls() -> None:
+    model = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+    recipe = {"attention": "flash", "params": "bf16", "compute": "bf16"}
+    job = Job.read({"model": model, "recipe": recipe, "gpu": "A100-80GB", "framework": "trl"})
+    found = BatchTime(job, Machine.of(find("A100-80GB"), "bf16"))
+    alone = found.layer(sparse=True)
+    found.loops = False
+    together = found.layer(sparse=True)
+    assert alone.forward.kernels - together.forward.kernels == 3 * 127 + 6 * 128
+    assert alone.backward.kernels - together.backward.kernels == 2 * 3 * 127 + 10 * 128
+
+
+def test_nothing_takes_no_seconds_and_is_added_once() -> None:
+    assert Seconds() == (0, 0, 0, 0)
+    assert Seconds(1, 2, 3, 4).plus(Seconds(1, 1, 1, 1)) == (2, 3, 4, 5)
