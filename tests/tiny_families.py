@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 import small_models
 import tiny_llama
 from gpu_runner.model import attention
+from gpu_runner.model.head import head_path
 from gpu_runner.model.load import class_of
 from gpu_runner.world import freeze_encoders
 from unfrozen.model import ModelConfig
@@ -74,7 +75,8 @@ def model(family: str, implementation: str = attention.NAME, **changes: object) 
     made: Any = transformers.AutoModelForCausalLM.from_config(
         config, attn_implementation=implementation
     )
-    return made.train()
+    head_path(made.train(), torch.arange(8)[None])  # as a run does before it watches routers
+    return made
 
 
 TOWER = {

@@ -45,7 +45,7 @@ def build_recipe(
                 compiled=bool(config.compile) and on_gpu(config),
                 fuse=config.fused and not config.compile,
             ),
-            "loss": runner.loss(a, config.loss),  # see `loss.is_plain_head`
+            "loss": runner.loss(a, config.loss),
             "experts_cast": runner.casts_experts(
                 a, compiled=bool(config.compile), grouped=compute != "fp16" or not on_gpu(config)
             ),

@@ -11,6 +11,7 @@ Reading order:
 - `fused_blocks` — blocks of Llama-like models that save fewer activations
 - `offload` — saved activations wait in CPU memory
 - `blocks` — blocks checkpointed and compiled; experts under autocast
+- `head` — how the logits follow from the head, asked of the model
 - `loss` — cross-entropy as (sum, count), and NEFTune's noise
 - `routers` — where tokens go in a mixture of experts, and the loss that balances them
 - `added_tokens` — tokens that a run adds: tokenizer, embedding and head

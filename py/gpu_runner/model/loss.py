@@ -20,8 +20,8 @@ the cross-entropy at these tokens, and elsewhere by a factor of each position's 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -29,10 +29,12 @@ from typing import Any, Final, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpu_runner.data.feed import IGNORED, Batch, BatchReference
-from gpu_runner.model.attention import bounds_arguments, isolates, skip_packing_detection
+from gpu_runner.errors import ModelLoadError
+from gpu_runner.model.attention import bounds_arguments, skip_packing_detection
+from gpu_runner.model.head import HeadPath, head_path, is_linear, replaced_head
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
 _TINY: Final = torch.finfo(torch.float32).tiny
@@ -89,43 +91,51 @@ def loss_sum(
     """
     positions, targets = batch.find_targets()  # (N,), (N,)
     reference = batch.reference
-    head = model.get_output_embeddings()
-    forward = head.forward
-    plain = is_plain_head(model, head)
+    path, head = head_path(model, batch.input_ids), model.get_output_embeddings()
+    own = getattr(head, "forward", None)
+    factor = path.factor if is_linear(head) else None
 
     def at_head(hidden: Tensor) -> Tensor:
         inputs = hidden.flatten(0, 1).index_select(0, positions)  # (N, h) of (B·T, h)
-        if plain and scores is not None:
-            return _linear(inputs, head.weight, targets, reference, scores)
-        if plain:
-            return _LOSSES[kind](inputs, head.weight, targets, reference)
-        logits: Tensor = forward(inputs[None])  # (1, N, V), which the model then changes
-        return logits
+        if factor is None:
+            logits: Tensor = own(inputs[None])  # (1, N, V), which the model then changes
+            return logits
+        inputs = inputs if factor == 1 else inputs * factor
+        if scores is not None:
+            total = _linear(inputs, head.weight, targets, reference, scores)
+        else:
+            total = _LOSSES[kind](inputs, head.weight, targets, reference)
+        return total.view(1, 1, 1)
 
-    found = _forward(model, batch, at_head)
-    if plain:
-        return found, batch.trainable_tokens
+    found = _forward(model, batch, path, at_head)
+    if factor is not None:
+        return found.view(()) / factor, batch.trainable_tokens
+    logits = found[0] if path.by_position else found.flatten(0, 1).index_select(0, positions)
+    logits = logits.float()  # (N, V)
     if scores is not None:
-        below = found[0].float().amax(dim=1, keepdim=True) - found[0].float()
+        below = logits.amax(dim=1, keepdim=True) - logits
         shares = below.neg().exp()
         at = below.gather(1, targets[:, None]).flatten()
         scores.note(slice(None), at, shares, shares.sum(dim=1, keepdim=True))
-    return _entropy_of(found[0].float(), targets, reference), batch.trainable_tokens
+    return _entropy_of(logits, targets, reference), batch.trainable_tokens
 
 
-def _forward(model: Any, batch: Batch, at_head: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the logits of the model, of which `at_head` computes what the head would."""
-    arguments: dict[str, Any] = {
-        "input_ids": batch.input_ids,  # (B, T)
-        "use_cache": False,
-        "logits_to_keep": slice(None),  # for 0, the default, Gemma 4 cuts inputs of its last layers
-    }
+def _forward(
+    model: Any, batch: Batch, path: HeadPath, at_head: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return the logits of the model; where it can, `at_head` computes what the head would."""
+    arguments: dict[str, Any] = {"input_ids": batch.input_ids, **path.options}  # (B, T)
     if batch.bounds is not None:
-        if not isolates(model):
-            raise AssertionError("this model would attend across the documents of a packed batch")
+        if not path.packs:
+            raise ModelLoadError(
+                f"{type(model).__name__} computes documents in one sequence otherwise than alone:"
+                " set packing = false."
+            )
         arguments |= bounds_arguments(batch.bounds, batch.longest, batch.seen_bounds)
         arguments["position_ids"] = batch.position_ids
-    with _replaced(model.get_output_embeddings(), at_head), skip_packing_detection():
+    head = model.get_output_embeddings()
+    computed = replaced_head(head, at_head) if path.by_position else nullcontext()
+    with computed, skip_packing_detection():
         logits: Tensor = model(**arguments).logits
     return logits
 
@@ -134,31 +144,6 @@ def cross_entropy_of(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean −log p of the next labels from logits (B, T, V), as most loops compute it."""
     following = F.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
     return F.cross_entropy(logits.float().flatten(0, 1), following, ignore_index=IGNORED)
-
-
-def is_plain_head(model: Any, head: Any) -> bool:
-    """Return whether logits are the head's matmul alone: no bias, soft cap (Gemma 2) or dropped
-    rows (Inkling)."""
-    settings = model.config.get_text_config()
-    changed = ("final_logit_softcapping", "logits_scaling", "logit_scale", "unpadded_vocab_size")
-    return (
-        isinstance(head, nn.Linear)
-        and head.bias is None
-        and all(getattr(settings, name, None) is None for name in changed)
-    )
-
-
-@contextmanager
-def _replaced(head: nn.Linear, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Replace the forward of the head during the model's own forward pass.
-
-    So all hooks of model and head run, and sharded weights are gathered.
-    """
-    head.forward = forward  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        del head.forward
 
 
 _LEAST: Final = 1e-6
@@ -365,6 +350,7 @@ class NoisyLoss:
 
     def __call__(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
         """Return the loss of the batch, with the noise of its `example_seeds`."""
+        head_path(model, batch.input_ids)  # without noise
         hook = model.get_input_embeddings().register_forward_hook(partial(self._add, batch))
         try:
             return self.loss(model, batch)

@@ -50,6 +50,7 @@ from gpu_runner.memory.formula import steps_to_measure, uncompiled_step
 from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model import added_tokens, blocks, sharded_load
 from gpu_runner.model.fused_blocks import fuses
+from gpu_runner.model.head import PROBED, head_path
 from gpu_runner.model.load import DTYPES, Source, load
 from gpu_runner.model.loss import training_loss
 from gpu_runner.model.offload import Offload
@@ -263,19 +264,27 @@ def load_model(
     is not possible, each reads all of it into host memory, and `setup` shards it.
     """
     with console.status(f"loading {source.name}"):
-        if world.size == 1 and not sharded_load.has_sharded_weights(Path(source.place)):
-            return _load_whole(plan, source, plan.device), []
-        try:
-            if plan.vocabulary is not None and source is plan.source:
-                raise WholeOnly("tokens are added to it")
-            found = sharded_load.begin(source, plan.tokenizer, plan.config.params)
-        except WholeOnly as why:
-            model = _load_whole(plan, source, torch.device("cpu"))
-            return model, [_warn_read_whole(source, why)] if world.size > 1 else []
-        _prepare_blocks(plan, found.model)
-        world.shard(found.model, gather_dtype(plan))
-        found.fill(world.device)
-        return found.model, []
+        model, warnings = _load(plan, source, world)
+        special, rows = set(plan.tokenizer.all_special_ids), range(len(plan.tokenizer))
+        ids = list(islice((one for one in rows if one not in special), PROBED))
+        head_path(model, torch.tensor([ids], device=next(model.parameters()).device))
+        return model, warnings
+
+
+def _load(plan: RunPlan, source: Source, world: World) -> tuple[Any, list[str]]:
+    if world.size == 1 and not sharded_load.has_sharded_weights(Path(source.place)):
+        return _load_whole(plan, source, plan.device), []
+    try:
+        if plan.vocabulary is not None and source is plan.source:
+            raise WholeOnly("tokens are added to it")
+        found = sharded_load.begin(source, plan.tokenizer, plan.config.params)
+    except WholeOnly as why:
+        model = _load_whole(plan, source, torch.device("cpu"))
+        return model, [_warn_read_whole(source, why)] if world.size > 1 else []
+    _prepare_blocks(plan, found.model)
+    world.shard(found.model, gather_dtype(plan))
+    found.fill(world.device)
+    return found.model, []
 
 
 def write_replay(

@@ -12,6 +12,7 @@ from conftest import matrix
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate, pack
 from gpu_runner.model import attention
+from gpu_runner.model.head import head_path
 from gpu_runner.model.loss import loss_sum
 from small_models import DECODERS
 from unfrozen.model import ModelConfig
@@ -38,6 +39,7 @@ def reached(model: Any, batch: Any) -> Tensor:
         embedded.retain_grad()
         seen.append(embedded)
 
+    head_path(model, batch.input_ids)
     hook = model.get_input_embeddings().register_forward_hook(keep)
     loss_sum(model, batch)[0].backward()
     hook.remove()
