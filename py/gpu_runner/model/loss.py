@@ -9,7 +9,7 @@ gradients:
 
     full      all logits at once
     chunked   logits in parts, saved in the compute dtype; softmax in fp32, part by part
-    linear    logits of CHUNK positions at a time, never saved: forward computes the gradients
+    linear    logits of a chunk of positions at a time, never saved: forward computes the gradients
 
 A batch may bring a reference: what another model, θ₀, held likeliest where something is trained.
 λ · KL(θ₀ ‖ θ) is then part of the sum, at each position over θ₀'s likeliest tokens and all others
@@ -35,7 +35,7 @@ from gpu_runner.data.feed import IGNORED, Batch, BatchReference
 from gpu_runner.errors import ModelLoadError
 from gpu_runner.model.attention import bounds_arguments, skip_packing_detection
 from gpu_runner.model.head import HeadPath, head_path, is_linear, replaced_head
-from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
+from unfrozen.memory.loss import CHUNKS, linear_chunk
 
 _TINY: Final = torch.finfo(torch.float32).tiny
 Kind = Literal["full", "chunked", "linear"]
@@ -258,7 +258,7 @@ class _Entropy(torch.autograd.Function):
 
 
 def _add_product(total: Tensor, slope: Tensor, inputs: Tensor, *, first: bool) -> None:
-    """Add slopeᵀ (V, C) · inputs (C, h) to `total`, which the first chunk fills."""
+    """Add slopeᵀ (V, C) · inputs (C, h) to `total` (V, h), which the first chunk fills."""
     if slope.dtype == total.dtype:
         total.addmm_(slope.T, inputs, beta=0 if first else 1)
     elif first:
@@ -268,10 +268,11 @@ def _add_product(total: Tensor, slope: Tensor, inputs: Tensor, *, first: bool) -
 
 
 class _LinearEntropy(torch.autograd.Function):
-    """Cross-entropy of hidden (N, h) · weightᵀ (h, V), CHUNK positions at a time.
+    """Cross-entropy of hidden (N, h) · weightᵀ (h, V), a chunk of positions at a time.
 
     The gradient of a summed loss depends on nothing after it but one factor, so forward computes
-    both gradients while a chunk's logits exist. A second backward fails.
+    both gradients while a chunk's logits exist. That of a 16-bit weight, as sharded ones are
+    gathered, is summed in fp32 and rounded once. A second backward fails.
     """
 
     @staticmethod
@@ -290,10 +291,12 @@ class _LinearEntropy(torch.autograd.Function):
             total = torch.zeros((), device=hidden.device)
             by_hidden = torch.empty_like(inputs) if wanted else None
             new = torch.empty_like if len(targets) else torch.zeros_like  # the first chunk fills it
-            by_weight = new(weight) if weight.requires_grad else None  # else it is frozen
-            room = cast.new_empty(min(len(targets), LINEAR_CHUNK) * len(weight))
-            for start in range(0, len(targets), LINEAR_CHUNK):
-                part = slice(start, start + LINEAR_CHUNK)
+            wide = torch.promote_types(weight.dtype, torch.float32)  # sums would round in 16 bits
+            by_weight = new(weight, dtype=wide) if weight.requires_grad else None  # else frozen
+            size = linear_chunk(dtype.itemsize)
+            room = cast.new_empty(min(len(targets), size) * len(weight))
+            for start in range(0, len(targets), size):
+                part = slice(start, start + size)
                 logits = _logits(inputs[part], cast, room)  # (CHUNK, V)
                 slope = logits.float()
                 chosen = targets[part, None]
@@ -321,6 +324,8 @@ class _LinearEntropy(torch.autograd.Function):
                     if by_weight is not None:
                         _add_product(by_weight, slope, inputs[part], first=not start)
                 del slope, below  # before the next chunk allocates its own
+            del room
+            by_weight = None if by_weight is None else by_weight.to(weight.dtype)
         ctx.gradients, ctx.dtype = (by_hidden, by_weight), hidden.dtype
         return total
 

@@ -20,6 +20,7 @@ from unfrozen.memory.loss import (
     loss_kind,
     loss_memory,
     with_reference,
+    with_weight_sum,
 )
 from unfrozen.memory.points import Point
 from unfrozen.memory.saved_activations import SavedActivations
@@ -66,10 +67,16 @@ class MicroBatchMemory(SavedActivations):
         upcast = self.loss_kind == "logits_fp32"  # outside the model, and what compiles it
         self.one_kernel = recipe.compiled_loss is True if upcast else recipe.loss_compiled
         self.loss = loss_memory(self.loss_kind, self.one_kernel, *sizes, capped=a.caps_logits)
+        if self.loss_kind == "linear" and self.head_trains:
+            c, narrow = self.setup.compute, not self.setup.autocast
+            sizes = c, loss_tokens, vocab, self.head_size
+            self.loss = with_weight_sum(self.loss, *sizes, narrow=narrow)
         self.reference: Point = {}
         if recipe.kl:
             self.reference = {"reference": REFERENCE_BYTES * loss_tokens}
-            self.loss = with_reference(self.loss, self.loss_kind, loss_tokens, vocab)
+            self.loss = with_reference(
+                self.loss, self.loss_kind, self.setup.compute, loss_tokens, vocab
+            )
         held = alive_output_bytes(self.loss_kind, self.setup.compute) if recipe.keeps_outputs else 0
         self.held = held * loss_tokens * vocab
         self._held: Point = {"held": self.held} if self.held else {}

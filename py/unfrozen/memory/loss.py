@@ -21,9 +21,10 @@ and the backward pass of the head.
                    a chunk, c and 4; its softmax and the difference that goes into it; softmax and
                    gradient of the chunk before, whose names are still bound: 20 + c (prime-rl,
                    src/prime_rl/trainer/models/layers/lm_head.py @c95bd79)
-    linear         like fused_linear with chunks of 256 tokens, whose fp32 logits become their own
-                   gradient: 4 a logit of one chunk, and c for their 16-bit copy (this project's
-                   runner)
+    linear         like fused_linear with chunks of 256 tokens, in 16 bits 1024, whose fp32 logits
+                   become their own gradient: 4 a logit of one chunk, and c for their 16-bit copy
+                   (this project's runner). The weight's gradient is summed in fp32, whatever its
+                   width, in 16 bits of one product a chunk, where the fp32 logits were
     vocab_parallel fp32 probabilities and the logits, 4 + c, over tensor-parallel ranks (Megatron,
                    core/tensor_parallel/cross_entropy.py, which works in place)
     loss_parallel  the same by PyTorch's tensors, which hold four fp32 matrices at once: 16. It is
@@ -50,7 +51,7 @@ REFERENCE_TOP: Final = 64  # tokens of which a reference of the KL keeps a proba
 HELD_OUT_TOKENS: Final = 1 << 14  # trained tokens of a held-out set that have one, at most
 REFERENCE_BYTES: Final = REFERENCE_TOP * (8 + 4) + 4
 """At each trained token: which tokens, their log-probabilities, a strength."""
-LINEAR_CHUNK: Final = 256  # tokens whose logits exist at once in a linear loss
+LINEAR_CHUNK: Final = 256  # tokens whose logits exist at once in a linear loss in fp32
 FUSED_WORDS: Final = 2048  # of the vocabulary that a fused loss takes at once
 
 
@@ -95,7 +96,7 @@ def loss_kind(a: Architecture, recipe: Recipe, *, sharded_weights: bool) -> str:
     return recipe.loss
 
 
-def with_reference(loss: LossMemory, kind: str, tokens: int, vocab: int) -> LossMemory:
+def with_reference(loss: LossMemory, kind: str, c: int, tokens: int, vocab: int) -> LossMemory:
     """Return it with what the KL from a reference takes beside the logits (this project's runner).
 
     Of one chunk, five numbers for each of the likeliest tokens; of whole logits, autograd has two
@@ -105,7 +106,30 @@ def with_reference(loss: LossMemory, kind: str, tokens: int, vocab: int) -> Loss
         more = tokens * (2 * 4 * vocab + 4 * REFERENCE_TOP)
     else:
         parts = CHUNKS if kind == "chunked" else 1
-        more = 5 * 4 * REFERENCE_TOP * min(-(-tokens // parts), LINEAR_CHUNK)
+        more = 5 * 4 * REFERENCE_TOP * min(-(-tokens // parts), linear_chunk(c))
+    return loss._replace(at_loss=loss.at_loss + more)
+
+
+def linear_chunk(c: int) -> int:
+    """Return the tokens whose logits exist at once in a linear loss, with `c` bytes a logit.
+
+    In 16 bits every chunk has one more pass over the sum of the weight's gradient.
+    """
+    return LINEAR_CHUNK if c >= 4 else 4 * LINEAR_CHUNK
+
+
+def with_weight_sum(
+    loss: LossMemory, c: int, tokens: int, vocab: int, weights: int, *, narrow: bool
+) -> LossMemory:
+    """Return a linear loss with the fp32 sum of the gradient of the head's `weights`.
+
+    In 16 bits, products of a chunk are where its fp32 logits were; the gradient of `narrow` weights
+    exists beside the sum.
+    """
+    if c >= 4:
+        return loss
+    logits = 4 * min(tokens, linear_chunk(c)) * vocab
+    more = max(0, c * weights - logits) + ((4 - c) * weights if narrow else 0)
     return loss._replace(at_loss=loss.at_loss + more)
 
 
@@ -135,7 +159,7 @@ def loss_memory(
         return LossMemory((4 + c) * chunk * vocab + inputs, inputs, 0, early=True)
     if kind == "linear":
         copy = c if c < 4 else 0
-        chunk = min(tokens, LINEAR_CHUNK)
+        chunk = min(tokens, linear_chunk(c))
         return LossMemory((4 + copy) * chunk * vocab + inputs, inputs, 0, early=True)
     if kind == "fused_vocab":
         return LossMemory(

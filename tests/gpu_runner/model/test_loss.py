@@ -13,7 +13,7 @@ from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate, pack
 from gpu_runner.errors import ModelLoadError
 from gpu_runner.model import attention
-from gpu_runner.model.loss import Kind, loss_sum
+from gpu_runner.model.loss import Kind, _linear, loss_sum
 
 DRAW = random.Random(1)
 LONG = [
@@ -135,6 +135,22 @@ def test_packed_rows_have_the_loss_of_padded_ones(kind: Kind, examples: list[Exa
     packed, same = loss_sum(model, pack(examples, 0), kind)
     assert count == same
     assert float(packed.detach()) == pytest.approx(float(padded.detach()), rel=1e-6)
+
+
+def head_gradient(tokens: int, dtype: torch.dtype) -> torch.Tensor:
+    """The gradient of a head's weight, of the same numbers in any dtype."""
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(tokens, 64), 0.3 * torch.randn(512, 64)
+    low = weight.bfloat16().to(dtype).requires_grad_()
+    _linear(hidden.bfloat16().to(dtype), low, torch.randint(512, (tokens,))).backward()
+    assert low.grad is not None
+    return low.grad.float()
+
+
+@pytest.mark.parametrize("tokens", [8192, 32768])
+def test_a_head_in_16_bits_as_sharded_ones_are_has_its_gradient_summed_in_fp32(tokens: int) -> None:
+    exact, found = (head_gradient(tokens, one) for one in (torch.float32, torch.bfloat16))
+    assert float((found - exact).norm() / exact.norm()) < 3e-3
 
 
 @pytest.mark.parametrize("packed", [False, True])

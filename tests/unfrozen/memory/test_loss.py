@@ -7,7 +7,12 @@ import pytest
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step
-from unfrozen.memory.loss import alive_output_bytes, loss_memory, with_reference
+from unfrozen.memory.loss import (
+    alive_output_bytes,
+    loss_memory,
+    with_reference,
+    with_weight_sum,
+)
 from unfrozen.model.catalogue import CATALOGUE
 
 TOKENS, HIDDEN, VOCAB = 1000, 64, 5000
@@ -50,6 +55,26 @@ def test_a_loss_fused_with_the_head_holds_one_chunk_and_the_inputs_gradient() ->
     assert found.early
 
 
+@pytest.mark.parametrize(("width", "chunk", "bytes_a_logit"), [(4, 256, 4), (2, 1024, 4 + 2)])
+def test_a_linear_loss_holds_a_chunk_by_its_width(
+    width: int, chunk: int, bytes_a_logit: int
+) -> None:
+    found = loss_memory("linear", False, width, 4096, 64, VOCAB)
+    assert found.at_loss == bytes_a_logit * chunk * VOCAB + width * 4096 * 64
+
+
+@pytest.mark.parametrize(("hidden", "product"), [(64, 0), (4096, (2 * 4096 - 4 * 1024) * VOCAB)])
+def test_a_linear_loss_sums_the_gradient_of_its_weight_in_fp32(hidden: int, product: int) -> None:
+    """A product of 16 bits is where the fp32 logits of its chunk were, and may be larger."""
+    weights = hidden * VOCAB
+    plain = loss_memory("linear", False, 2, 4096, hidden, VOCAB)
+    for narrow, beside in ((False, 0), (True, 2 * weights)):
+        found = with_weight_sum(plain, 2, 4096, VOCAB, weights, narrow=narrow)
+        assert found.at_loss - plain.at_loss == product + beside
+    wide = loss_memory("linear", False, 4, 4096, hidden, VOCAB)
+    assert with_weight_sum(wide, 4, 4096, VOCAB, weights, narrow=False) == wide
+
+
 def test_a_chunked_loss_has_two_gradients_of_the_head_at_once() -> None:
     found = loss_memory("chunked", True, 2, TOKENS, HIDDEN, VOCAB)
     assert (found.weight_gradients, found.at_head) == (1, 2 * LOGITS + 2 * TOKENS * HIDDEN)
@@ -75,12 +100,13 @@ def test_each_loss_at_its_two_instants_and_its_gradients_of_the_head(c: int) -> 
     inputs = c * TOKENS * HIDDEN
     chunk, left = 125 * VOCAB, c * 875 * VOCAB  # an eighth of the tokens, and the others
     narrow = 2 if c == 2 else 0  # fp32 needs no copy in 16 bits
+    linear = TOKENS if c == 2 else 256  # of 1,024
     expected = {
         ("chunked", False): (left + (4 + 4 if c == 2 else 4) * chunk, left + inputs, 2, True),
         ("chunked", True): (c * LOGITS, c * LOGITS + inputs, 1, False),
         # 1,000 tokens in ceil(5000 / 64) = 79 parts: 13, rounded up to a power of two
         ("fused_linear", True): ((4 + c) * 16 * VOCAB + inputs, inputs, 0, True),
-        ("linear", False): ((4 + narrow) * 256 * VOCAB + inputs, inputs, 0, True),
+        ("linear", False): ((4 + narrow) * linear * VOCAB + inputs, inputs, 0, True),
         ("fused_vocab", True): ((20 + c) * TOKENS * 2048 + inputs, inputs, 0, True),
         ("logits_fp32", False): (3 * 4 * LOGITS, c * LOGITS + inputs, 0, False),
         ("logits_fp32", True): (2 * 4 * LOGITS, c * LOGITS + inputs, 0, False),
@@ -97,11 +123,11 @@ def test_each_loss_at_its_two_instants_and_its_gradients_of_the_head(c: int) -> 
 def test_a_reference_adds_two_gradients_of_logits_or_five_numbers_for_each_likely_token() -> None:
     def added(kind: str) -> int:
         plain = loss_memory(kind, False, 2, TOKENS, HIDDEN, VOCAB)
-        return with_reference(plain, kind, TOKENS, VOCAB).at_loss - plain.at_loss
+        return with_reference(plain, kind, 2, TOKENS, VOCAB).at_loss - plain.at_loss
 
     assert added("logits_fp32") == TOKENS * (2 * 4 * VOCAB + 4 * 64)
     assert added("chunked") == 5 * 4 * 64 * 125
-    assert added("linear") == 5 * 4 * 64 * 256
+    assert added("linear") == 5 * 4 * 64 * TOKENS
     model = CATALOGUE["meta-llama/Llama-3.1-8B"].model
     recipe = Recipe.read({"kl": True, "loss": "linear", "seq_len": 512})
     # for 64 tokens which one and its log-probability, and a strength

@@ -14,7 +14,7 @@ from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.job.settings import LOW_BITS
 from unfrozen.memory.adapters import linear_parameters, quantized_parameters
 from unfrozen.memory.layer_setup import LayerSetup
-from unfrozen.memory.loss import LINEAR_CHUNK
+from unfrozen.memory.loss import linear_chunk
 from unfrozen.model import Architecture
 from unfrozen.plan.flops import adapter_parameters, frozen, head_trains, outer_trained
 from unfrozen.plan.timing.adapters import adapter_seconds
@@ -69,7 +69,9 @@ def head_bytes(job: Job, local: Architecture) -> float:
         return 0.0
     moved = logit_bytes(recipe) * local.vocab
     if recipe.loss == "linear" and head_trains(job):
-        moved += 2 * BYTES[recipe.compute] * local.vocab * local.hidden / LINEAR_CHUNK
+        c = BYTES[recipe.compute]  # the sum in fp32 is read and written, in 16 bits a product too
+        passes = 8 + (2 * c if c < 4 else 0)
+        moved += passes * local.vocab * local.hidden / linear_chunk(c)
     return moved
 
 

@@ -33,9 +33,15 @@ def test_a_compiled_loss_moves_less_and_none_where_there_is_no_head() -> None:
 
 
 def test_a_linear_loss_adds_its_gradient_up_chunk_by_chunk() -> None:
-    found = job({"loss": "linear"})
-    a = found.model.architecture
-    assert head_bytes(found, a) == 14 * a.vocab + 2 * 2 * a.vocab * a.hidden / 256
+    a = job({}).model.architecture
+    weights = a.vocab * a.hidden
+    both = (
+        {"loss": "linear"},
+        {"loss": "linear", "params": "fp32", "compute": "fp32", "master": None},
+    )
+    narrow, wide = map(job, both)
+    assert head_bytes(narrow, a) == 14 * a.vocab + (8 + 4) * weights / 1024
+    assert head_bytes(wide, a) == 14 * a.vocab + 8 * weights / 256
 
 
 def test_a_frozen_embedding_has_no_gradient_to_zero() -> None:
