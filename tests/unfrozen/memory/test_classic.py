@@ -46,3 +46,12 @@ def test_sizes_that_are_not_positive_numbers_are_refused(bad: float) -> None:
     for call in (states_bytes, min_gpus, lambda n: classic(7e9, 4096, 32, batch=n)):
         with pytest.raises(PlanError, match="above 0"):
             call(bad)
+
+
+def test_the_largest_size_is_below_a_quintillion_and_defaults_are_the_articles() -> None:
+    assert min_gpus(0.99e18, 1e17) == 10
+    with pytest.raises(PlanError, match="below 1e18"):
+        min_gpus(1e18)
+    row = classic(7e9, 4096, 32)
+    assert row == classic(7e9, 4096, 32, seq_len=2048, batch=1, factor=12, gpu_bytes=80 * GB)
+    assert row.activation_bytes == 2048 * 4096 * 32 * 12

@@ -70,3 +70,75 @@ def test_the_runner_needs_less_than_one_that_gathers_the_ends_with_the_root() ->
         for one in (Cluster(64, "zero3"), Cluster.of_runner(64))
     ]
     assert peaks[1] < 0.85 * peaks[0]
+
+
+def shard_traffic(cluster: Cluster, **recipe: Any) -> ShardTraffic:
+    return ShardTraffic(LLAMA, Recipe.read({"attention": "flash"} | recipe), cluster)
+
+
+def at(gathered: int, unreduced: int) -> dict[str, int]:
+    return {"gathered": 2 * gathered, "unreduced": unreduced}
+
+
+def test_a_root_with_embedding_and_head_by_hand() -> None:
+    found = shard_traffic(Cluster(8, "zero3"))
+    assert (found.largest, found.late, found.last) == (ROOT, VOCAB, ROOT)
+    assert found.most_gathered == 2 * (ROOT + 2 * LAYER)
+    assert found.most_summed == 2 * ROOT
+    assert found.at_loss(0, forward=True) == at(ROOT + 2 * LAYER, 0)
+    assert found.at_loss(VOCAB, forward=True) == at(ROOT + 2 * LAYER, 2 * VOCAB)
+    assert found.at_head(VOCAB) == at(ROOT + 2 * LAYER, 2 * VOCAB)
+    assert found.at_norm() == at(ROOT + 2 * LAYER, 2 * VOCAB)
+    last_layer = found.in_layer(1000, first=True, last=False)
+    assert last_layer == at(ROOT + 2 * LAYER, 2 * 1000 + 2 * VOCAB)
+    inside = found.in_layer(1000, first=False, last=False)
+    assert inside == at(ROOT + 2 * LAYER, 2 * 1000 + 2 * LAYER + 2 * VOCAB)
+    first_layer = found.in_layer(1000, first=False, last=True)
+    assert first_layer == at(ROOT + LAYER, 2 * 1000 + 2 * LAYER + 2 * VOCAB)
+    assert found.at_embedding() == at(ROOT, 2 * VOCAB + 2 * LAYER + 2 * VOCAB)
+    assert found.at_end() == {"unreduced": (2 + 2) * ROOT}
+    assert found.after_head() == found.at_head_update() == {}
+    assert found.at_layer_update() == at(ROOT + LAYER, 2 * LAYER + 2 * VOCAB)
+    assert found.sharded_count(VOCAB + 7, VOCAB) == 7
+    assert found.sharded_count(7, VOCAB) == 0
+
+
+def test_units_of_embedding_and_head_by_hand() -> None:
+    """As torchtitan's, whose gradients are reduced in fp32: the root is the last norm alone."""
+    found = shard_traffic(Cluster(8, "zero3", outer_apart=True), params="fp32")
+    assert (found.largest, found.late, found.last) == (LAYER, 0, VOCAB)
+    assert found.at_loss(0, forward=True) == at(4096 + 2 * VOCAB, 0)
+    assert found.at_loss(VOCAB, forward=False) == at(4096 + VOCAB + LAYER, 2 * VOCAB)
+    assert found.at_norm() == at(4096 + 2 * LAYER, 4 * VOCAB)
+    first, last = (found.in_layer(1000, first=one, last=not one) for one in (True, False))
+    assert first == at(4096 + 2 * LAYER, 2 * 1000 + 4 * VOCAB)
+    assert last == at(4096 + VOCAB + LAYER, 2 * 1000 + 4 * LAYER)
+    assert found.at_embedding() == at(4096 + VOCAB, 2 * VOCAB + 4 * LAYER)
+    assert found.at_end() == {"unreduced": (2 + 4) * VOCAB}
+    assert found.after_head() == at(4096 + LAYER, (2 + 4) * VOCAB)
+    assert found.at_head_update() == at(4096 + LAYER, 4 * VOCAB)
+    assert found.at_layer_update() == at(4096 + LAYER, 4 * LAYER)
+    assert found.at_update() == {"unreduced": 4 * LAYER}
+
+
+def test_gradients_alone_are_cut_below_zero_3() -> None:
+    found = shard_traffic(Cluster(8, "zero2"), params="fp32")
+    assert (found.largest, found.late, found.most_gathered, found.grad_width) == (0, 0, 0, None)
+    assert found.at_loss(VOCAB, forward=True) == {"unreduced": 0}
+    assert found.at_head(VOCAB)["unreduced"] == (2 + 4) * VOCAB
+    assert found.in_layer(1000, first=True, last=False) == {"unreduced": (2 + 4) * LAYER}
+    assert found.at_norm() == {"unreduced": 0}
+    assert found.sharded_count(7, 3) == 7
+    assert shard_traffic(Cluster(8, "zero1")).in_layer(7, first=True, last=True) == {"unreduced": 0}
+
+
+def test_reentrant_checkpoints_gather_no_layer_ahead_and_a_whole_embedding_has_all_ranks() -> None:
+    reenters = {"checkpointing": "full", "reentrant": True, "params": "fp32"}
+    found = shard_traffic(Cluster(8, "zero3"), **reenters)
+    assert found.at_loss(0, forward=True)["gathered"] == 2 * ROOT
+    assert found.in_layer(0, first=False, last=False)["gathered"] == 2 * (ROOT + LAYER)
+    resharded = shard_traffic(Cluster(8, "zero3", root_resharded=True))
+    assert resharded.at_loss(0, forward=True) == {"unreduced": 0}
+    ranks = {"tensor_parallel": 4, "whole_embedding": True}
+    local = shard_traffic(Cluster(8, "zero3", **ranks))
+    assert local.most_gathered == 2 * (ROOT + 3 * VOCAB + 2 * LAYER)
