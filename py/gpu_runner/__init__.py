@@ -6,6 +6,7 @@ Reading order (each module uses only those above it; folders give their own orde
 - `plain` — untrusted files: no link, no pipe, no device
 - `text` — text for a terminal
 - `atomic` — files and folders that appear whole
+- `outgoing` — secrets and places, looked for in what leaves this machine
 - `installed` — the installation: the command to type, the folders of page and runs
 - `address` — where the server on this machine answers
 - `system` — the machine of a run: limits, GPUs, price, samples

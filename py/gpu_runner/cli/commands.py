@@ -27,6 +27,7 @@ from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError
 from gpu_runner.installed import RUNS_ENV, built_page, package, program, runs_folder, short
+from gpu_runner.outgoing import ALLOW
 from gpu_runner.text import counted, make_console, printable, signed
 from unfrozen.units import format_bytes
 
@@ -67,6 +68,9 @@ Run = Annotated[
 Runs = Annotated[
     str | None,
     typer.Option(help=f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}."),
+]
+AllowPrivate = Annotated[
+    bool, typer.Option(ALLOW, help="Hand on what looks like a token or a place, too.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -298,13 +302,15 @@ def push(
     public: Annotated[
         bool, typer.Option("--public", help="Let everybody see it; else it is private.")
     ] = False,
+    private: AllowPrivate = False,
     runs: Runs = None,
 ) -> int:
     """Upload a run's model, or a directory that blend or export wrote, to the Hugging Face hub."""
     console_with_libraries()
     from gpu_runner.run.export_model import push_model
 
-    typer.echo(printable(push_model(run_directory(run, runs), name, step, public=public)))
+    place = run_directory(run, runs)
+    typer.echo(printable(push_model(place, name, step, public=public, private=private)))
     return ExitCode.OK
 
 
@@ -539,6 +545,7 @@ def eval_(
     report: Annotated[
         str | None, typer.Option(help="Also write it as a page: a file name that ends in .html.")
     ] = None,
+    private: AllowPrivate = False,
     as_json: AsJson = False,
     device: DeviceName = "auto",
     runs: Runs = None,
@@ -560,12 +567,12 @@ def eval_(
     asked = judged_models(named, choose_device(device), trusted=trust_remote_code)
     with console.status("reading the suite") as status:
         found = judge(asked, options, status.update)
-    if page is not None:
-        write_report(found, page)
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:
         show_judgement(console, found)
+    if page is not None:
+        write_report(found, page, private=private)
     return ExitCode.OK
 
 
@@ -744,16 +751,20 @@ def _score(score: dict[str, Any] | None) -> str:
 @exits
 def publish(
     run: Annotated[list[str], typer.Argument(help="Runs that have ended: ids or directories.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the site.")] = Path("published"),
+    out: Annotated[Path, typer.Option(help="Its folder: a new one, or an older copy.")] = Path(
+        "published"
+    ),
     runs: Runs = None,
     site: Annotated[Path | None, typer.Option(help="Folder of another built page.")] = None,
+    private: AllowPrivate = False,
 ) -> int:
     """Copy the page with these runs in it, for any static host. Needs no PyTorch."""
     from gpu_runner.serve.publish import publish as freeze
 
     directories = [run_directory(each, runs) for each in run]
-    for done in freeze(directories, built_page(site), out.expanduser(), package()):
-        lost = f", {counted(done.damaged, 'damaged line')} left out" if done.damaged else ""
+    for done in freeze(directories, built_page(site), out.expanduser(), package(), private=private):
+        counts = {"damaged line": done.damaged, "unknown key": done.left_out}
+        lost = "".join(f", {counted(n, what)} left out" for what, n in counts.items() if n)
         typer.echo(printable(f"{done.run}: {counted(done.events, 'event')}{lost}"))
         if done.traces:
             named = ", ".join(done.traces[:MOST_TRACES])

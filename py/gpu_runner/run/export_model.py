@@ -28,6 +28,7 @@ from gpu_runner.model.gguf_file import TYPES, GgufModel, GgufType
 from gpu_runner.model.load import DTYPES, Source, find, load, load_tokenizer, read_config
 from gpu_runner.model.save import save, save_around, save_weights
 from gpu_runner.model.sharded_load import WholeOnly
+from gpu_runner.outgoing import private_in_folder, require_public
 from gpu_runner.run.directory import FINISHED
 from gpu_runner.run.directory import read_config as read_settings
 from gpu_runner.run.model_card import LoggedRun, write_card
@@ -146,11 +147,14 @@ class ExportedModel:
         return [str(self.saved.path), f"{told} as the run did."]
 
 
-def push_model(run: Path, name: str, step: int | None = None, *, public: bool = False) -> str:
+def push_model(
+    run: Path, name: str, step: int | None = None, *, public: bool = False, private: bool = False
+) -> str:
     """Upload the model of `run`, or the one in a directory, to the hub as `name`; return its page.
 
     A repository that is not there is made, private unless `public`. What is in shards is exported
-    before. Raises `UsageError` for a name or a hub that refuses, `CheckpointError`.
+    before. Raises `UsageError` for a name or a hub that refuses, and for a card or a config that
+    tells what is private unless that is allowed; `CheckpointError`.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
@@ -167,6 +171,7 @@ def push_model(run: Path, name: str, step: int | None = None, *, public: bool = 
     if is_run and (step is not None or not (run / FINISHED).exists() or not place.is_dir()):
         place = export_model(run, step=step).saved.path
     atomic.verify(place)
+    require_public(private_in_folder(place, [atomic.MANIFEST]), f"{place}", allowed=private)
     api = HfApi()
     try:
         made = api.create_repo(name, private=not public, exist_ok=True)

@@ -10,7 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from gpu_runner import atomic
 from gpu_runner.errors import SystemFailure, UsageError
+from gpu_runner.outgoing import find_private, require_public
 from gpu_runner.run.harness import Judgement, MetricScore
 from gpu_runner.text import counted, printable, with_interval
 from unfrozen.held_out import METHOD, SHARE, Interval
@@ -56,14 +58,17 @@ def check_report(file: Path) -> None:
         raise UsageError(f"--report {file} is a folder: give another name.")
 
 
-def write_report(found: Judgement, file: Path) -> None:
-    """Write the page. Raises `SystemFailure` where it cannot be, and leaves no half of it."""
-    unfinished = file.with_name(f".{file.name}.unfinished")
+def write_report(found: Judgement, file: Path, *, private: bool = False) -> None:
+    """Write the page. Raises `UsageError` where it tells what is private unless that is allowed.
+
+    Raises `SystemFailure` where it cannot be written, and leaves no half of it.
+    """
+    page = report_page(found)
+    told = [f"line {number}: {what}" for number, what in find_private(page)]
+    require_public(told, f"--report {file}", allowed=private)
     try:
-        unfinished.write_text(report_page(found), "utf-8")
-        unfinished.replace(file)
+        atomic.write_file(file, page)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise SystemFailure(f"{file} cannot be written ({error.strerror}).") from None
 
 

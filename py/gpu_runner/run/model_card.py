@@ -201,8 +201,9 @@ def _text(value: object) -> str:
 
 
 def _short(path: str) -> str:
-    """Return the last part of a path; a name of the hub as it is."""
-    return Path(path).name if path.startswith(("/", "~", ".")) or path.endswith(".gguf") else path
+    """Return the last part of a path or an address; a name of the hub as it is."""
+    is_name = not path.startswith(("/", "~", ".")) and not re.search(r"\\|:/|\.gguf$", path)
+    return path if is_name else re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def _data(logged: LoggedRun, config: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gpu_runner import atomic
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
 from gpu_runner.run import model_card
@@ -325,3 +327,19 @@ def test_what_the_hub_refuses_is_told(run: Path, hub: Hub) -> None:
         push_model(run, "a/b/c")
     with pytest.raises(CheckpointError, match="is neither a run nor a model"):
         push_model(run / "checkpoints", "me/mine")
+
+
+def test_a_card_with_a_token_is_not_uploaded(run: Path, hub: Hub, tmp_path: Path) -> None:
+    def copy_with_token(folder: Path) -> None:
+        kept = [p for p in (run / "model").iterdir() if p.name != atomic.MANIFEST]
+        for path in kept:
+            shutil.copy(path, folder)
+        with (folder / "README.md").open("a") as card:
+            card.write(f"{'hf_' + 'a' * 34}\n")
+
+    place = atomic.publish(tmp_path / "mine", copy_with_token).path
+    answer = push(hub, "hf_right", str(place), "me/mine")
+    assert answer.returncode == 2
+    assert re.search(r"README.md, line \d+: a Hugging Face token \(hf_a{9}…\)", answer.stderr)
+    assert not hub.made
+    assert push(hub, "hf_right", str(place), "me/mine", "--allow-private").returncode == 0

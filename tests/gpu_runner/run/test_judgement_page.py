@@ -117,3 +117,14 @@ def test_of_a_full_disk_no_half_page_stays(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(SystemFailure, match="cannot be written"):
         write_report(JUDGED, tmp_path / "page.html")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
+
+
+def test_a_page_that_names_somebody_s_folder_is_refused_unless_allowed(tmp_path: Path) -> None:
+    models = {"/home/ann/m": task(36, 1.0), "step 9": task(10, 1.0)}
+    found = Judgement(Path("suite"), "0.4", {name: {"sums": of} for name, of in models.items()})
+    page = tmp_path / "page.html"
+    with pytest.raises(UsageError, match=r"--report .*: a home folder \(/home/ann\)"):
+        write_report(found, page)
+    assert not page.exists()
+    write_report(found, page, private=True)
+    assert "/home/ann/m" in page.read_text("utf-8")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import SystemFailure, UsageError
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.serve.publish import publish
+from unfrozen.schema.event_log import read_line
 from unfrozen.schema.offline import SERVICE_WORKER
 
 
@@ -83,9 +84,51 @@ def test_folders_of_the_machine_are_cut_out_and_others_reported(site: Path, tmp_
 def test_lines_that_cannot_be_read_are_left_out_and_counted(site: Path, tmp_path: Path) -> None:
     run, out = written(tmp_path / "runs", "one"), tmp_path / "out"
     log = run / "events.jsonl"
-    log.write_bytes(b"\xff{\n" + log.read_bytes())
+    head, metrics, *others = log.read_bytes().splitlines(keepends=True)
+    deep = metrics.replace(b'"m":', b'"deep":' + b"[" * 100_000 + b"]" * 100_000 + b',"m":')
+    half = metrics.replace(b'"train/loss"', b'"other/\\ud800"')
+    newer = metrics.replace(b'"m":', b'"newer":1,"m":')
+    log.write_bytes(b"".join((b"\xff{\n", head, deep, half, newer, b"x" * 10**6, b"\n", *others)))
     (done,) = publish([run], site, out, tmp_path)
-    assert (done.events, done.damaged) == (5, 1)
+    assert (done.events, done.damaged, done.left_out) == (5, 4, 1)
+    text = (out / "recordings" / "one.jsonl").read_text("utf-8")
+    assert [read_line(line).problem for line in text.splitlines()] == [""] * 5
+
+
+def test_a_run_with_a_long_name_has_a_file(site: Path, tmp_path: Path) -> None:
+    (done,) = publish([written(tmp_path / "runs", "n" * 250)], site, tmp_path / "out", tmp_path)
+    assert (tmp_path / "out" / "recordings" / done.file).is_file()
+
+
+def test_a_token_or_somebody_s_folder_is_named_with_its_line_and_nothing_is_written(
+    site: Path, tmp_path: Path
+) -> None:
+    run, out = written(tmp_path / "runs", "one"), tmp_path / "out"
+    log = run / "events.jsonl"
+    log.write_text(log.read_text("utf-8").replace("/elsewhere/", "s3://bucket/"), "utf-8")
+    alert = {"run": "one", "att": 0, "t": 1.0, "kind": "alert", "text": "HF_TOKEN=secret123"}
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"v": 1, "seq": 5, **alert}) + "\n")
+    said = r"one/events.jsonl, line 1: an address of files .*one/events.jsonl, line 6: a secret"
+    with pytest.raises(UsageError, match=said):
+        publish([run], site, out, tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("site", "runs")]
+    (done,) = publish([run], site, out, tmp_path, private=True)
+    assert (done.events, len(done.private)) == (6, 2)
+
+
+def test_an_older_copy_is_replaced_whole_and_no_other_folder(site: Path, tmp_path: Path) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    publish([written(runs, "one")], site, out, tmp_path)
+    publish([written(runs, "two")], site, out, tmp_path)
+    names = [path.name for path in (out / "recordings").iterdir()]
+    assert sorted(names) == ["demo.jsonl", "index.json", "two.jsonl"]
+    publish([runs / "one"], out, tmp_path / "again", tmp_path)  # from a copy
+    assert (tmp_path / "again" / "recordings" / "two.jsonl").is_file()
+    (out / "mine.txt").write_text("kept")
+    with pytest.raises(SystemFailure, match=r"mine\.txt is not in manifest\.json"):
+        publish([runs / "one"], site, out, tmp_path)
+    assert (out / "mine.txt").read_text() == "kept"
 
 
 def test_what_cannot_be_published_is_refused_and_nothing_is_written(
@@ -98,7 +141,7 @@ def test_what_cannot_be_published_is_refused_and_nothing_is_written(
     assert not out.exists()
     out.mkdir()
     (out / "mine.txt").write_text("kept")
-    with pytest.raises(UsageError, match="is not empty: name a new folder"):
+    with pytest.raises(SystemFailure, match="is there and is not replaced"):
         publish([whole], site, out, tmp_path)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
