@@ -19,6 +19,7 @@ from gpu_runner.installed import installed_version
 from gpu_runner.log.tail import LOG_NAME, parse
 from gpu_runner.model import gguf_file
 from gpu_runner.model.load import Source, class_of, find, read_config
+from gpu_runner.outgoing import hide_private
 from gpu_runner.text import counted, printable, with_interval
 from gpu_runner.train.evaluate import Score, change_of
 from gpu_runner.train.initial_weights import published_folder
@@ -197,7 +198,7 @@ def base_license(source: Source, run: Path) -> str | None:
 
 def _text(value: object) -> str:
     """Return what a log or a user has named, as Markdown shows it, on one line."""
-    return re.sub(r"[\\`*<>|\[\]]", r"\\\g<0>", printable(str(value)))
+    return re.sub(r"[\\`*<>|\[\]]", r"\\\g<0>", printable(hide_private(str(value))))
 
 
 def _short(path: str) -> str:
