@@ -125,7 +125,7 @@ class LayerSetup(NamedTuple):
             recipe.kernels,
             recipe.seq_len,
             recipe.micro_batch > 1,
-            dropout > 0,
+            bool(dropout),
             adapters,
             _keeps_inputs(recipe),
             recipe.packed,
@@ -170,6 +170,6 @@ def _adapters(model: ModelConfig, lora: Lora, reads: int) -> Adapters:
         library=lora.library,
         reads=reads,
         drops=lora.drops,
-        embedded=trained_whole(model, lora)[0] > 0,
+        embedded=bool(trained_whole(model, lora)[0]),
         stacks=tuple(name for name in STACKS if name in read),
     )

@@ -9,8 +9,10 @@ import pytest
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step, peak
-from unfrozen.memory.overhead import LEFT_OVER, ROUNDING, Reserve, reserve_of
+from unfrozen.memory.overhead import Reserve, reserve_of
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import plan
+from unfrozen.units import GIB
 
 MODEL = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 TOKENS = 4096
@@ -40,8 +42,8 @@ def test_16_bit_logits_and_the_blocks_of_a_layer_wait_while_the_loss_is_computed
     waiting = 2 * 4 * LOGITS + inside
     grads = step.states["grads"]  # their blocks are their own
     update = step.instants()["optimizer_step"].get("workspace", 0)
-    assert reserve.reserved == tensors + waiting + grads + round(LEFT_OVER * update)
-    stays = round(LEFT_OVER * waiting + LEFT_OVER * grads)
+    assert reserve.reserved == tensors + waiting + grads + round(0.25 * update)
+    stays = round(0.25 * waiting + 0.25 * grads)
     assert reserve.needed == pytest.approx(tensors + stays, abs=1)
 
 
@@ -57,14 +59,14 @@ def test_the_gradient_of_shifted_logits_breaks_the_block_of_the_whole_ones() -> 
 def test_where_layers_are_saved_blocks_are_a_little_too_large() -> None:
     step, tensors, reserve = taken(loss="fused_linear", **LORA)
     saved = step.instants()["backward"]["activations"]
-    assert reserve.reserved == pytest.approx(tensors + ROUNDING * saved, rel=1e-4)
+    assert reserve.reserved == pytest.approx(tensors + 0.03 * saved, rel=1e-4)
 
 
 def test_gradients_share_no_blocks_with_layers_that_are_recomputed() -> None:
     pure = {"master": None, "loss": "fused_linear", "micro_batch": 8}
     step, tensors, reserve = taken(**pure, **AGAIN)
     parts = step.instants()["backward"]
-    waiting = LEFT_OVER * (step.micro_batch.recomputed(0) + parts["workspace"])
+    waiting = 0.25 * (step.micro_batch.recomputed(0) + parts["workspace"])
     late = step.states["grads"] - parts["grads"]
     assert reserve.reserved == pytest.approx(sum(parts.values()) + late + waiting, rel=1e-3)
     assert reserve.needed < reserve.reserved
@@ -102,3 +104,26 @@ def test_blocks_of_other_streams_stand_beside_each_other() -> None:
     assert reserve.reserved > tensors
     _, _, unsharded = taken(Cluster(8, "zero2"), params="fp32", loss="fused_linear")
     assert unsharded.reserved > unsharded.needed - 1
+
+
+def test_a_driver_and_nccl_take_what_the_documentation_says() -> None:
+    """0.2 to 1.8 GiB and, on several GPUs, 1 to 2; of tensors 4% more than are replayed."""
+    one = plan({"model": "Qwen2.5-0.5B"})
+    two = plan({"model": "Qwen2.5-0.5B", "cluster": {"gpus": 2}})
+    assert one.device_bytes - one.reserved_bytes == GIB
+    assert two.device_bytes - two.reserved_bytes == GIB + 3 * GIB // 2
+    low, high = (edge * GIB for edge in one.band_gib)
+    assert low == pytest.approx(one.needed_bytes + GIB / 5, rel=1e-3)
+    assert high == pytest.approx(1.04 * one.reserved_bytes + 1.8 * GIB, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "narrow"),
+    [("logits_fp32", "bf16", 2), ("logits_fp32", "fp32", 0), ("logits_bf16", "bf16", 0)],
+)
+def test_narrow_logits_wait_beside_wide_ones(kind: str, params: str, narrow: int) -> None:
+    recipe = {"loss": kind, "compute": params, "attention": "sdpa_masked", "micro_batch": 8}
+    step, tensors, reserve = taken(**LORA | {"params": params}, **recipe)
+    assert peak(step.instants())[0] == "end_of_forward"
+    waits = narrow * 8 * LOGITS
+    assert reserve.needed == tensors + round(0.25 * waits)
