@@ -108,7 +108,8 @@ def _state_term(step: Step, component: str, size: int) -> Term:
     count = step.local.num_parameters + (step.local.frozen if component == "params" else 0)
     trained = trained_parameters(step.local, recipe)
     width, number = _state_formula(recipe, component, count, trained)
-    formula = f"{width} · {'N' if number == count else 'adapters'}"
+    each = f"({width})" if " + " in width.replace(_EIGHT_BITS, "") else width
+    formula = f"{each} · {'N' if number == count else 'adapters'}"
     inputs: tuple[tuple[str, str], ...]
     inputs = (("N" if number == count else "adapters", f"{number:,}"),)
     whole = sum(trained_whole(step.local, recipe.lora)) if recipe.lora else 0

@@ -40,8 +40,10 @@ POINT_TERMS: Final = {
         "workspace", "inputs of a matmul, cast to low precision", "width · T·(h + f)"
     ),
     "scores": PointTerm("workspace", "backward pass of the softmax", "2·4·T·a·s + 2c·T·h"),
-    "embedding": PointTerm("workspace", "gradient of the embedding's output", "T·h"),
-    "tied": PointTerm("workspace", "second gradient of a tied embedding, and their sum", "2·V·h"),
+    "embedding": PointTerm(
+        "workspace", "gradient of the embedding's output", "c·T·h, 4·T·h from fp32"
+    ),
+    "tied": PointTerm("workspace", "second gradient of a tied embedding, their sum", "2·c·V·h"),
     "widened": PointTerm("workspace", "gradient of the embedding, summed in fp32", "4·V·h"),
     "buckets": PointTerm("workspace", "gradient buckets of DDP", "N"),
     "fresh": PointTerm("workspace", "gradient about to be accumulated", "largest tensor"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from unfrozen.memory.explain import SYMBOLS, Term, explain
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
 
+SHARED = {"gpus": 2, "tensor_parallel": 2, "sequence_parallel": True}
 MEASUREMENTS = Path(build.ROOT) / "web" / "measurements"
 ROWS = [
     row
@@ -58,3 +60,60 @@ def test_what_is_recomputed_is_one_term_with_its_bytes_a_token() -> None:
     terms = explain(planned(checkpointing="full", attention="flash", micro_batch=8, seq_len=8192))
     layers = next(term for term in terms if term.label == "saved by the layers")
     assert dict(layers.inputs)["saved"] == "8,192 bytes"
+
+
+ACCOUNTS: list[dict[str, Any]] = [
+    {"recipe": {"attention": "flash"}},
+    {"recipe": {"kernels": "fused", "attention": "flash", "moments": "int8"}},
+    {"recipe": {"params": "fp32", "grads": "fp32", "optimizer": "lion", "attention": "flash"}},
+    {"recipe": {"optimizer": "sgd", "ema": True, "master": None, "attention": "flash"}},
+    {"recipe": {"ema": True, "attention": "flash"}},
+    {"recipe": {"attention": "flash"}, "cluster": {"gpus": 8, "sharding": "zero3"}},
+    {"recipe": {"attention": "flash"}, "cluster": {"gpus": 2, "sharding": "zero1"}},
+    {"recipe": {"kernels": "fused", "attention": "flash"}, "cluster": SHARED},
+    {"recipe": {"method": "lora", "attention": "flash", "checkpointing": "full"}},
+]
+
+
+@pytest.mark.parametrize("job", ACCOUNTS, ids=json.dumps)
+def test_the_formula_of_a_term_computes_its_bytes_from_its_inputs(job: dict[str, Any]) -> None:
+    found, met = plan({"model": "meta-llama/Llama-3.1-8B"} | job), 0
+    ranks = 2 if "cluster" in job and "sequence_parallel" in job["cluster"] else 1
+    for term in explain(found):
+        inputs = {n: v.replace(",", "") for n, v in term.inputs}
+        text = term.formula.partition(", ")[0].replace("·", "*").replace("÷", "/")
+        text = re.sub(r"(?<=[0-9])(?=[A-Za-z])", "*", text)
+        letters = set(re.findall(r"[A-Za-z_]+", text))
+        if not letters <= {n for n, v in inputs.items() if v.isdigit()}:
+            continue
+        computed = eval(text, {}, {n: int(v) for n, v in inputs.items() if v.isdigit()})
+        share = {computed, computed / ranks}
+        near = [abs(term.bytes / one - 1) < 2e-3 for one in share]
+        assert any(near), (term, computed)
+        met += 1
+    assert met >= 4
+
+
+@pytest.mark.parametrize(
+    ("recipe", "formula"),
+    [
+        ({}, "2·4 · N"),
+        ({"optimizer": "lion"}, "1·4 · N"),
+        ({"moments": "int8"}, "2·(1 + 4/256) · N"),
+        ({"ema": True}, "(2·4 + 4) · N"),
+        ({"optimizer": "sgd", "ema": True}, "4 · N"),
+        ({"optimizer": "adafactor"}, "1·4 · N"),
+    ],
+)
+def test_moments_are_so_many_copies_of_so_many_bytes(recipe: dict[str, Any], formula: str) -> None:
+    terms = explain(planned(**recipe))
+    assert [term.formula for term in terms if term.component == "moments"] == [formula]
+
+
+def test_shards_are_said_to_be_and_whole_states_are_not() -> None:
+    def formulas(**cluster: Any) -> list[str]:
+        terms = explain(plan({"model": "meta-llama/Llama-3.1-8B", "cluster": cluster}))
+        return [term.formula for term in terms if term.component == "params"]
+
+    assert formulas() == formulas(gpus=8, sharding="zero2") == ["2 · N"]
+    assert formulas(gpus=2, sharding="zero3") == ["2 · N ÷ GPUs"]

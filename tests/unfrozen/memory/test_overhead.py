@@ -113,7 +113,7 @@ def test_a_driver_and_nccl_take_what_the_documentation_says() -> None:
     assert one.device_bytes - one.reserved_bytes == GIB
     assert two.device_bytes - two.reserved_bytes == GIB + 3 * GIB // 2
     low, high = (edge * GIB for edge in one.band_gib)
-    assert low == pytest.approx(one.needed_bytes + GIB / 5, rel=1e-3)
+    assert low == pytest.approx(one.allocated_bytes + GIB / 5, rel=1e-3)
     assert high == pytest.approx(1.04 * one.reserved_bytes + 1.8 * GIB, rel=1e-3)
 
 
