@@ -226,8 +226,8 @@ def _suites(config: dict[str, Any], folder: Path) -> dict[str, EncodedDataset]:
     rows = {name: config[name] for name in ("eval_rows", "seq_len", "seed", "train_on", "today")}
     settings = TrainConfig(model=model, data=data, eval_data=held_out, general=general, **rows)
     tokenizer = load_tokenizer(find(model))
-    read = {"train_on": settings.train_on, "today": settings.today}
-    return load_datasets(settings, Encoder(tokenizer, settings.seq_len, **read))[1]
+    encoder = Encoder(tokenizer, settings.seq_len, train_on=settings.train_on, today=settings.today)
+    return load_datasets(settings, encoder)[1]
 
 
 def places(events: Path) -> list[str]:

@@ -154,6 +154,8 @@ class MetricScore(NamedTuple):
     value: float
     rows: tuple[float, ...]
     higher_is_better: bool
+    documents: tuple[str, ...] = ()
+    """A hash of each row's document."""
 
     def interval(self) -> Interval | None:
         """Return the interval of the mean; None of what is no mean, or of too few rows."""
@@ -161,7 +163,8 @@ class MetricScore(NamedTuple):
 
     def change_from(self, before: MetricScore) -> Interval | None:
         """Return the change of the same rows, with its interval; None as `interval`."""
-        if not self.rows or len(self.rows) != len(before.rows):
+        same = self.documents == before.documents and len(self.rows) == len(before.rows)
+        if not (self.rows and same):
             return None
         return paired_difference(before.rows, self.rows)
 
@@ -477,17 +480,19 @@ def _scores_of(found: Mapping[str, Any], task: str, stopped: Mapping[str, bool])
         numbers = [float(row) for row in rows if isinstance(row, int | float | np.number)]
         mean = sum(numbers) / len(numbers) if numbers else math.nan
         is_mean = len(numbers) == len(rows) and math.isclose(mean, value, abs_tol=1e-9)
+        documents = tuple(str(one["doc_hash"]) for one in samples if one["filter"] == kind)
         shown = name if kind == "none" else key
         up = better.get(name)
         metrics[shown] = MetricScore(
-            float(value), tuple(numbers) if is_mean else (), up is not False
+            float(value), tuple(numbers) if is_mean else (), up is not False, documents
         )
     first = samples[0]["filter"]
     rows_of_first = [one for one in samples if one["filter"] == first]
     requests = [repr(tuple(one["arguments"][0])) for one in rows_of_first]
     if all(request in stopped for request in requests):
         ended = [float(stopped[request]) for request in requests]
-        metrics[STOPS] = MetricScore(sum(ended) / len(ended), tuple(ended), higher_is_better=True)
+        documents = tuple(str(one["doc_hash"]) for one in rows_of_first)
+        metrics[STOPS] = MetricScore(sum(ended) / len(ended), tuple(ended), True, documents)
     return TaskScores(len(rows_of_first), metrics)
 
 

@@ -203,6 +203,11 @@ def choose(rates: Sequence[RateScore]) -> tuple[float | None, str]:
     ended = [one for one in rates if one.score(TASK) is not None]
     if not ended:
         return None, "no run has an end on held-out examples of its task: give lower --lrs"
+    if len({tuple(score.examples for score in one.after) for one in ended}) > 1:
+        return None, (
+            "the rates were scored on different examples: their data changed between the runs."
+            " Delete the older ones, and call it again"
+        )
     kept = [one for one in ended if one.keeps]
     if not kept:
         least = min(ended, key=_lost)

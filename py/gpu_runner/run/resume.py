@@ -9,6 +9,7 @@ schedule of a run of that length.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from rich.console import Console
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.origins import Changes, Origins, changes
+from gpu_runner.checkpoint.sharded_directory import HELD_OUT, REFERENCE
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.bounds import check_config
 from gpu_runner.config.schema import TrainConfig
@@ -122,7 +124,7 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
         notes += warnings + _compare_origins(run, found, options)
         if options.steps is not None:
             notes.append(_extend(before, run))
-        notes += world.on_first(lambda: _change_disk(directory, found, config, options))
+        notes += world.on_first(lambda: _change_disk(run, found, config, options))
         if found.path is not None:
             training_state.restore(found.path, model, run.optimizer, world)
         return fit(run, console, [("warn", text) for text in notes])
@@ -291,10 +293,16 @@ def _extend(before: TrainConfig, run: PreparedRun) -> str:
 
 
 def _change_disk(
-    directory: Path, found: _Found, config: TrainConfig, options: ResumeOptions
+    run: PreparedRun, found: _Found, config: TrainConfig, options: ResumeOptions
 ) -> list[str]:
-    """Change what is on disk, now that nothing can be refused any more; return notes about it."""
-    notes = []
+    """Change what is on disk, now that nothing can be refused any more; return notes about it.
+
+    What another θ₀ held likeliest goes: KL is measured from the one of now.
+    """
+    notes, directory = [], run.directory
+    if found.origins and run.origins and found.origins.model != run.origins.model:
+        for name in (REFERENCE, HELD_OUT):
+            shutil.rmtree(directory / name, ignore_errors=True)
     if found.refused:
         moved = checkpoint.set_aside(directory / CHECKPOINTS, found.path)
         then = "The one before it is used" if found.path else "The run restarts at step 0"

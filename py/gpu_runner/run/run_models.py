@@ -13,7 +13,8 @@ import torch
 
 from gpu_runner import atomic
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.checkpoint.training_state import read_averages
+from gpu_runner.checkpoint.origins import fingerprint
+from gpu_runner.checkpoint.training_state import parse_state, read_averages, read_state
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
@@ -28,7 +29,8 @@ from gpu_runner.run.directory import CHECKPOINTS, FINISHED
 from gpu_runner.run.directory import read_config as read_settings
 from gpu_runner.text import counted
 from gpu_runner.train.evaluate import generate
-from gpu_runner.train.initial_weights import published_folder
+from gpu_runner.train.initial_weights import initial_files, published_folder
+from gpu_runner.world import trained_weights
 
 _MOST_MARK_BYTES: Final = 64
 
@@ -131,7 +133,8 @@ def load_written(place: Path, device: torch.device) -> tuple[RunModel, Path]:
 def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> RunModel:
     """Load the pre-trained model that a run began with. Raises `ModelLoadError` where it is gone.
 
-    Of the hub it is the revision that the run noted; tokens that the run added have their rows.
+    `CheckpointError` where it has other weights by now, as a checkpoint of the run tells. Of the
+    hub it is the revision that the run noted; tokens that the run added have their rows.
     """
     config = read_settings(run)
     try:
@@ -146,9 +149,25 @@ def load_initial(run: Path, device: torch.device, *, trusted: bool = False) -> R
     model = load(
         source, tokenizer, config.params, device, len(vocabulary.added) if vocabulary else 0
     )
-    if vocabulary is not None:
+    if vocabulary is None:
+        _check_initial(run, source, model)
+    else:
         grow_embeddings(model, vocabulary, untrained=True)
     return RunModel(THETA_0, model.eval(), tokenizer, encoder)
+
+
+def _check_initial(run: Path, source: Source, model: Any) -> None:
+    """Raise `CheckpointError` where the files of θ₀ do not hold what the run began with."""
+    saved = checkpoint.finished(run / CHECKPOINTS)
+    files = initial_files(source, [*trained_weights(model)], run, as_published=True)
+    if not saved or not files:
+        return
+    *_, origins = parse_state(saved[-1], read_state(saved[-1]))
+    if origins is not None and origins.model != fingerprint(files):
+        raise CheckpointError(
+            f"{source.place} has other weights than those with which {run.name} began: put the"
+            " model back as it was."
+        )
 
 
 def read_tokenizer(config: TrainConfig, place: Path, *, trusted: bool) -> tuple[Any, Encoder]:

@@ -13,7 +13,7 @@ are read, by size and time, and tensor by tensor when a run is resumed (`origins
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -138,7 +138,9 @@ def find_initial_weights(
     """
     world = world or World()
     named = trained_weights(model)
-    found = world.on_first(lambda: _found(source, tuple(named), run_dir, as_published=as_published))
+    found = world.on_first(
+        lambda: initial_files(source, [*named], run_dir, as_published=as_published)
+    )
     (missed,) = world.any(not all(file.exists() for file in found))  # on another machine
     if found and not missed:
         return InitialWeights(found, tuple(named), world)
@@ -158,10 +160,10 @@ def find_initial_weights(
     return InitialWeights((written,), tuple(named), world)
 
 
-def _found(
-    source: Source, names: tuple[str, ...], run_dir: Path, *, as_published: bool
+def initial_files(
+    source: Source, names: Sequence[str], run_dir: Path, *, as_published: bool
 ) -> tuple[Path, ...]:
-    """The files that hold θ₀ already; none where there are none."""
+    """Return the files that hold θ₀ already; none where there are none."""
     written = run_dir / f"{INITIAL}.safetensors"
     shards = tuple((run_dir / INITIAL / WEIGHTS).glob("*.safetensors"))
     if shards or written.exists():

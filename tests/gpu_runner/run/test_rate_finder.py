@@ -117,6 +117,14 @@ def test_chosen_is_what_learned_most_of_what_kept_within_the_noise() -> None:
     assert reason.endswith("; higher ones learned more and lost more")
 
 
+def test_rates_that_were_scored_on_other_examples_are_not_compared() -> None:
+    one, other = scored(1e-4, 30, 37), scored(1e-3, 40, 37)
+    other = replace(other, after=tuple(replace(s, examples="changed") for s in other.after))
+    lr, reason = choose([one, other])
+    assert lr is None
+    assert reason.startswith("the rates were scored on different examples")
+
+
 def test_where_every_rate_loses_none_is_chosen_and_the_least_is_named() -> None:
     lr, reason = choose([scored(1e-4, 30, 20), scored(1e-3, 40, 10)])
     assert lr is None

@@ -22,6 +22,7 @@ from gpu_runner.model import blocks
 from gpu_runner.run.directory import claim
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.resume import ResumeOptions, resume
+from gpu_runner.run.run_models import load_initial
 from gpu_runner.world import World
 from resumed_runs import assert_same_result, kinds, said, the_run
 from run_process import events
@@ -146,9 +147,11 @@ def own_model(
 
 
 def test_another_base_model_is_refused_and_may_be_accepted(
-    own_model: tuple[Path, Path], console: Console
+    own_model: tuple[Path, Path], console: Console, tmp_path: Path
 ) -> None:
     run, model = own_model
+    same = Path(shutil.copytree(run, tmp_path / "same" / run.name))
+    assert resume(same, console) == ExitCode.OK
     weights = load_file(model / "model.safetensors")
     save_file(
         {n: 1.5 * w for n, w in weights.items()}, model / "model.safetensors", {"format": "pt"}
@@ -159,6 +162,11 @@ def test_another_base_model_is_refused_and_may_be_accepted(
     assert "\n" not in str(no.value)
     assert resume(run, console, ResumeOptions(accept_changes=True)) == ExitCode.OK
     assert "Accepted: θ₀ is another model than the run began with: drift" in said(run)
+    loss, other_loss = (kinds(each, "eval")[-1] for each in (same, run))
+    assert loss["loss"] == other_loss["loss"]  # the weights are the same
+    assert abs(loss["kl"] - other_loss["kl"]) > 0.01  # from another θ₀
+    with pytest.raises(CheckpointError, match="has other weights than those with which"):
+        load_initial(same, torch.device("cpu"))
 
 
 def test_the_same_weights_in_other_files_are_the_same_model(
