@@ -13,9 +13,8 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
-from caching_allocator import least_capacity, replay
+from caching_allocator import least_capacity, record_allocations, replay
 
-from gpu_runner.memory.traced_job import record_allocations
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.units import gib

@@ -18,11 +18,13 @@ small pool and 20 MiB in the large one, and gives back free pages at its end.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from gpu_runner.memory.traced_job import Request
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gpu_runner.memory.traced_job import StepTracker, prepare, read_job
 from unfrozen.units import MIB
 
 _ROUND: Final = 512
@@ -35,6 +37,46 @@ _ROUND_LARGE: Final = 2 * MIB
 
 def _page(pool: tuple[int, bool]) -> int:
     return _SMALL_SEGMENT if pool[1] else _LARGE_SEGMENT
+
+
+class Request(NamedTuple):
+    """What a process allocates, by its number, or frees (0 bytes)."""
+
+    number: int
+    size: int
+
+
+class _Recorder(StepTracker):
+    """Writes down when storages appear and go."""
+
+    def __init__(self, model: Any, optimizer: Any) -> None:
+        super().__init__(model, optimizer)
+        self.requests: list[Request] = []
+        self._numbers: dict[int, int] = {}
+
+    def _add(self, storage: Any, kind: str) -> None:
+        new = id(storage) not in self._live and storage.nbytes() > 0
+        super()._add(storage, kind)
+        if new:
+            self._numbers[id(storage)] = len(self.requests)
+            self.requests.append(Request(len(self.requests), storage.nbytes()))
+
+    def _forget(self, key: int) -> None:
+        super()._forget(key)
+        number = self._numbers.pop(key, None)
+        if number is not None:
+            self.requests.append(Request(number, 0))
+
+
+def record_allocations(given: Mapping[str, Any], steps: int = 3) -> list[Request]:
+    """Return what a process allocates and frees in its first `steps` steps of a job, in order."""
+    job = read_job(given)
+    with FakeTensorMode():
+        traced = prepare(given, job)
+        with _Recorder(traced.model, traced.optimizer) as recorder:
+            for _ in range(steps):
+                traced.take_step(recorder)
+            return [*recorder.requests]
 
 
 class NoRoom(Exception):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
 import transformers
@@ -52,13 +52,6 @@ _TRACED: Final[dict[str, tuple[object, ...]]] = {
     "loss": ("logits_fp32",),
     "base": (None,),
 }
-
-
-class Request(NamedTuple):
-    """What a process allocates, by its number, or frees (0 bytes)."""
-
-    number: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -144,22 +137,11 @@ def trace(given: Mapping[str, Any]) -> Trace:
     """Return the traced step of a job. Raises as `read_job` and `build_model` do."""
     job = read_job(given)
     with FakeTensorMode():
-        return _prepare(given, job).run()
+        return prepare(given, job).run()
 
 
-def trace_model(recipe: Recipe, model: Any) -> Trace:
-    """Return the traced step of a model that is built already, such as one of PEFT."""
-    return _TracedJob({}, recipe, model, sum(p.numel() for p in model.parameters())).run()
-
-
-def record_allocations(given: Mapping[str, Any], steps: int = 3) -> list[Request]:
-    """Return what a process allocates and frees in its first `steps` steps of a job, in order."""
-    job = read_job(given)
-    with FakeTensorMode():
-        return _prepare(given, job).record(steps)
-
-
-def _prepare(given: Mapping[str, Any], job: Job) -> _TracedJob:
+def prepare(given: Mapping[str, Any], job: Job) -> TracedJob:
+    """Return a job whose steps can be traced; its model has no weights."""
     model = build_model(given["model"], job.recipe)
     counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
     if counted != job.model.num_parameters:
@@ -172,7 +154,7 @@ def _prepare(given: Mapping[str, Any], job: Job) -> _TracedJob:
         found = attach_adapters(model, lora.targets, lora.rank, DTYPES[lora.dtype])
         for name in sorted({*lora.targets} - found - {"all-linear"}):
             _refuse("recipe.lora.targets", name, "no linear layer of the model has this name")
-    return _TracedJob(given, job.recipe, model, counted)
+    return TracedJob(given, job.recipe, model, counted)
 
 
 def build_model(config: Mapping[str, Any], recipe: Recipe) -> Any:
@@ -221,7 +203,7 @@ class _FirstPeaks(StepMemory):
             self.instants[instant] = {name: size for name, size in components.items() if size}
 
 
-class _Tracker(TensorTracker):
+class StepTracker(TensorTracker):
     """Sorts tensors as PyTorch's `MemTracker` does.
 
     A tensor is a gradient only once a parameter owns it, and what checkpointing recomputes in the
@@ -238,29 +220,7 @@ class _Tracker(TensorTracker):
         return "activations" if recomputes else self.kind
 
 
-class _Recorder(_Tracker):
-    """Writes down when storages appear and go."""
-
-    def __init__(self, model: Any, optimizer: Any) -> None:
-        super().__init__(model, optimizer)
-        self.requests: list[Request] = []
-        self._numbers: dict[int, int] = {}
-
-    def _add(self, storage: Any, kind: str) -> None:
-        new = id(storage) not in self._live and storage.nbytes() > 0
-        super()._add(storage, kind)
-        if new:
-            self._numbers[id(storage)] = len(self.requests)
-            self.requests.append(Request(len(self.requests), storage.nbytes()))
-
-    def _forget(self, key: int) -> None:
-        super()._forget(key)
-        number = self._numbers.pop(key, None)
-        if number is not None:
-            self.requests.append(Request(number, 0))
-
-
-class _TracedJob:
+class TracedJob:
     """One model and two steps, the second of which is recorded."""
 
     def __init__(
@@ -268,28 +228,22 @@ class _TracedJob:
     ) -> None:
         self._given = given
         self._recipe = recipe
-        self._model = model
+        self.model = model
         self._num_parameters = num_parameters
-        self._optimizer = _build_optimizer(model, recipe)
+        self.optimizer = _build_optimizer(model, recipe)
         self._snapshots: dict[str, Snapshot] = {}
 
     def run(self) -> Trace:
         """Trace both steps."""
         for _ in range(2):
-            tracker = _Tracker(self._model, self._optimizer)
+            tracker = StepTracker(self.model, self.optimizer)
             with tracker:
-                self._take_step(tracker)
+                self.take_step(tracker)
         instants = {name: self._split(found) for name, found in tracker.memory.instants.items()}
         return Trace(self._given, self._num_parameters, instants, **self._snapshots)
 
-    def record(self, steps: int) -> list[Request]:
-        """Return what the first steps allocate and free."""
-        with _Recorder(self._model, self._optimizer) as recorder:
-            for _ in range(steps):
-                self._take_step(recorder)
-            return [*recorder.requests]
-
-    def _take_step(self, tracker: TensorTracker) -> None:
+    def take_step(self, tracker: TensorTracker) -> None:
+        """Take a step under a tracker."""
         for _ in range(self._recipe.grad_accum):
             with tracker.phase("forward"):
                 loss = self._loss()
@@ -299,8 +253,8 @@ class _TracedJob:
             loss = loss.detach()  # a number to log, without its graph
         self._snapshots["end_of_backward"] = self._snapshot(tracker)
         with tracker.phase("optimizer_step"):
-            self._optimizer.step()
-        self._optimizer.zero_grad()
+            self.optimizer.step()
+        self.optimizer.zero_grad()
         self._snapshots["idle"] = self._snapshot(tracker)
 
     def _loss(self) -> Tensor:
@@ -308,7 +262,7 @@ class _TracedJob:
         recipe = self._recipe
         ids = torch.zeros(recipe.micro_batch, recipe.seq_len, dtype=torch.long)
         with self._autocast():
-            loss: Tensor = self._model(input_ids=ids, labels=ids, use_cache=False).loss
+            loss: Tensor = self.model(input_ids=ids, labels=ids, use_cache=False).loss
         return loss
 
     def _autocast(self) -> AbstractContextManager[Any]:
@@ -321,13 +275,13 @@ class _TracedJob:
         """Return the components with the trained adapters apart from the frozen weights."""
         if not self._recipe.lora:
             return components
-        adapters = sum(p.nbytes for p in self._model.parameters() if p.requires_grad)
+        adapters = sum(p.nbytes for p in self.model.parameters() if p.requires_grad)
         return {**components, "params": components["params"] - adapters, "adapters": adapters}
 
     def _snapshot(self, tracker: TensorTracker) -> Snapshot:
         """Return the bytes alive now by the kinds of PyTorch's tracker."""
         now = tracker.now
-        weights = sum(parameter.nbytes for parameter in self._model.parameters())
+        weights = sum(parameter.nbytes for parameter in self.model.parameters())
         snapshot = {
             "Parameter": weights,
             "Buffer": now["params"] - weights,

@@ -398,11 +398,11 @@ def load(
     if not source.trusted:
         forget_custom_code(model.config)
     freeze_encoders(model)
-    model.to(device)
+    model.to(device).train()
     if shape is None and sees(config):
         check_reads_text(source.name, model)
     check_count(source.name, model, shape)
-    return model.train()
+    return model
 
 
 def sees(config: Any) -> bool:
@@ -437,7 +437,7 @@ def vocabulary_of(config: Any) -> int:
 
 @torch.no_grad()
 def check_reads_text(name: str, model: Any) -> None:
-    """Raise `ModelLoadError` for a model that reads no text without a picture or a sound."""
+    """Raise `ModelLoadError` for a model that trains on no text without a picture or a sound."""
     ids = torch.zeros(1, 4, dtype=torch.long, device=model.device)
     try:
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=slice(None)).logits

@@ -194,7 +194,7 @@ def _llama4(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
 
 
 def _within(_: Fields, __: VisionEncoder, ___: int) -> Projector:
-    """Return no projector: the tower merges its patches itself."""
+    """Return no projector."""
     return Projector([], vision_encoders.MERGED_TOKENS)
 
 
@@ -208,6 +208,15 @@ def _shallow(at: str, fields: Fields) -> VisionEncoder:
     return vision_encoders.qwen3(at, fields, ())
 
 
+def _merging(text_type: str, tower: Callable[[str, Fields], VisionEncoder]) -> Wrapper:
+    """Return a model whose tower merges its patches itself."""
+    return Wrapper(text_type, "", _within, "model.visual", tower=tower, fixed=False)
+
+
+_IDEFICS: Final = Wrapper(
+    "llama", "idefics3_vision", _idefics3, "model.vision_model", "model.text_model"
+)
+
 WRAPPERS: Final[dict[str, Wrapper]] = {
     "llava": Wrapper("llama", "clip_vision_model", _llava, inner_ties=True),
     "llava_next": Wrapper("llama", "clip_vision_model", _llava_next),
@@ -216,12 +225,8 @@ WRAPPERS: Final[dict[str, Wrapper]] = {
     "paligemma": Wrapper("gemma", "siglip_vision_model", _paligemma, tied=True),
     "internvl": Wrapper("qwen2", "internvl_vision", _internvl, tied=True),
     "mistral3": Wrapper("mistral", "pixtral", _mistral3, tied=True),
-    "smolvlm": Wrapper(
-        "llama", "smolvlm_vision", _idefics3, "model.vision_model", "model.text_model"
-    ),
-    "idefics3": Wrapper(
-        "llama", "idefics3_vision", _idefics3, "model.vision_model", "model.text_model"
-    ),
+    "smolvlm": _IDEFICS._replace(tower_type="smolvlm_vision"),
+    "idefics3": _IDEFICS,
     "lfm2_vl": Wrapper("lfm2", "siglip2_vision_model", _lfm2, tied=True, fixed=False),
     "cohere2_vision": Wrapper("cohere2", "siglip_vision_model", _cohere2, tied=True),
     "llama4": Wrapper(
@@ -239,60 +244,13 @@ WRAPPERS: Final[dict[str, Wrapper]] = {
         "model.vision_model",
         projector_last=True,
     ),
-    "qwen2_vl": Wrapper(
-        "qwen2_vl_text",
-        "",
-        _within,
-        tower=vision_encoders.qwen2,
-        tower_at="model.visual",
-        fixed=False,
-    ),
-    "qwen2_5_vl": Wrapper(
-        "qwen2_5_vl_text",
-        "",
-        _within,
-        tower=vision_encoders.qwen2_5,
-        tower_at="model.visual",
-        fixed=False,
-    ),
-    "qwen3_vl": Wrapper(
-        "qwen3_vl_text",
-        "",
-        _within,
-        tower=vision_encoders.qwen3,
-        tower_at="model.visual",
-        fixed=False,
-    ),
-    "qwen3_vl_moe": Wrapper(
-        "qwen3_vl_moe_text",
-        "",
-        _within,
-        tower=vision_encoders.qwen3,
-        tower_at="model.visual",
-        fixed=False,
-    ),
-    "qwen3_5": Wrapper(
-        "qwen3_5_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False
-    ),
-    "qwen3_5_moe": Wrapper(
-        "qwen3_5_moe_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False
-    ),
-    "glm4v": Wrapper(
-        "glm4v_text",
-        "",
-        _within,
-        tower=vision_encoders.glm4v,
-        tower_at="model.visual",
-        fixed=False,
-        inner_ties=True,
-    ),
-    "glm4v_moe": Wrapper(
-        "glm4v_moe_text",
-        "",
-        _within,
-        tower=vision_encoders.glm4v,
-        tower_at="model.visual",
-        fixed=False,
-    ),
+    "qwen2_vl": _merging("qwen2_vl_text", vision_encoders.qwen2),
+    "qwen2_5_vl": _merging("qwen2_5_vl_text", vision_encoders.qwen2_5),
+    "qwen3_vl": _merging("qwen3_vl_text", vision_encoders.qwen3),
+    "qwen3_vl_moe": _merging("qwen3_vl_moe_text", vision_encoders.qwen3),
+    "qwen3_5": _merging("qwen3_5_text", _shallow),
+    "qwen3_5_moe": _merging("qwen3_5_moe_text", _shallow),
+    "glm4v": _merging("glm4v_text", vision_encoders.glm4v)._replace(inner_ties=True),
+    "glm4v_moe": _merging("glm4v_moe_text", vision_encoders.glm4v),
 }
 """By `model_type`."""

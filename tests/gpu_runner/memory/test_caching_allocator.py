@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from docs.caching_allocator import CachingAllocator, NoRoom, least_capacity, replay
-from gpu_runner.memory.traced_job import Request
+from docs.caching_allocator import CachingAllocator, NoRoom, Request, least_capacity, replay
 from unfrozen.units import GIB, MIB
 
 

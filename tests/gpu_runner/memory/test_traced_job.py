@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from conftest import matrix
 from docs import trace_grid
-from docs.caching_allocator import least_capacity, replay
+from docs.caching_allocator import least_capacity, record_allocations, replay
 from gpu_runner.cli.application import application
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.memory.trace_report import show_trace, trace_id
@@ -22,7 +22,6 @@ from gpu_runner.memory.traced_job import (
     attach_adapters,
     build_model,
     read_job,
-    record_allocations,
     trace,
 )
 from gpu_runner.memory.tracker import StepMemory, measure_step

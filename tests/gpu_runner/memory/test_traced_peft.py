@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from gpu_runner.memory.traced_job import Trace, build_model, trace_model
+from gpu_runner.memory.traced_job import Trace, TracedJob, build_model
 from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job
 
@@ -61,7 +61,8 @@ def traced(model: dict[str, Any], lora: dict[str, Any], **recipe: Any) -> tuple[
         for parameter in found.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.float32)
-    return trace_model(job.recipe, found), plan_job(job)
+    count = sum(parameter.numel() for parameter in found.parameters())
+    return TracedJob({}, job.recipe, found, count).run(), plan_job(job)
 
 
 pytestmark = [
