@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import build
-from unfrozen.memory.explain import SYMBOLS, Term, explain
+from unfrozen.job.cluster import Cluster
+from unfrozen.memory.explain import SYMBOLS, Term, explain, format_layout, format_peak_rank
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
 
@@ -117,3 +118,25 @@ def test_shards_are_said_to_be_and_whole_states_are_not() -> None:
 
     assert formulas() == formulas(gpus=8, sharding="zero2") == ["2 · N"]
     assert formulas(gpus=2, sharding="zero3") == ["2 · N ÷ GPUs"]
+
+
+def test_a_pipeline_says_which_rank_needs_most_and_what_it_has() -> None:
+    def sentence(accum: int, **cluster: Any) -> str:
+        given = {"model": "meta-llama/Llama-3.1-8B", "recipe": {"grad_accum": accum}}
+        return format_peak_rank(plan(given | {"cluster": {"gpus": 4} | cluster}).job)
+
+    assert sentence(1) == ""
+    one = sentence(8, pipeline_parallel=4)
+    assert one.startswith("Of 4 ranks (")
+    assert "number 1 needs most: it has layers 1–8 and the embedding, and 3 more" in one
+    several = sentence(8, pipeline_parallel=4, pipeline_schedule="interleaved")
+    assert "layers 1–4, 17–20" in several
+    assert "micro-batches of one of its stages each in flight" in several
+
+
+def test_a_layout_names_what_is_more_than_one() -> None:
+    assert format_layout(Cluster(8, "zero3")) == []
+    assert format_layout(Cluster(8, "zero3", shard_size=4)) == ["among 4 of them"]
+    (pipeline,) = format_layout(Cluster(2, pipeline_parallel=2))
+    assert pipeline.startswith("pipeline of 2 (")
+    assert format_layout(Cluster(2, expert_parallel=2)) == ["experts shared by 2"]

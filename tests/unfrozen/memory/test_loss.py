@@ -19,27 +19,6 @@ TOKENS, HIDDEN, VOCAB = 1000, 64, 5000
 LOGITS = TOKENS * VOCAB
 
 
-@pytest.mark.parametrize(
-    ("kind", "compiled", "bytes_a_logit"),
-    [
-        ("logits_fp32", False, 12),
-        ("logits_fp32", True, 8),
-        ("logits_bf16", False, 6),
-        ("logits_bf16", True, 4),
-        ("chunked", True, 2),
-        ("chunked", False, 2 * 7 / 8 + 1),
-        ("vocab_parallel", True, 6),
-        ("loss_parallel", True, 16),
-        ("classification", False, 0),
-    ],
-)
-def test_a_loss_holds_so_many_bytes_a_logit(
-    kind: str, compiled: bool, bytes_a_logit: float
-) -> None:
-    found = loss_memory(kind, compiled, 2, TOKENS, HIDDEN, VOCAB)
-    assert found.at_loss == bytes_a_logit * LOGITS
-
-
 def test_a_soft_cap_keeps_one_more_copy_of_the_logits() -> None:
     plain, capped = (
         loss_memory("logits_fp32", False, 2, TOKENS, HIDDEN, VOCAB, capped=c).at_loss
@@ -73,11 +52,6 @@ def test_a_linear_loss_sums_the_gradient_of_its_weight_in_fp32(hidden: int, prod
         assert found.at_loss - plain.at_loss == product + beside
     wide = loss_memory("linear", False, 4, 4096, hidden, VOCAB)
     assert with_weight_sum(wide, 4, 4096, VOCAB, weights, narrow=False) == wide
-
-
-def test_a_chunked_loss_has_two_gradients_of_the_head_at_once() -> None:
-    found = loss_memory("chunked", True, 2, TOKENS, HIDDEN, VOCAB)
-    assert (found.weight_gradients, found.at_head) == (1, 2 * LOGITS + 2 * TOKENS * HIDDEN)
 
 
 @pytest.mark.parametrize(

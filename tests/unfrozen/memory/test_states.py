@@ -85,20 +85,6 @@ def test_adamw_counts_the_steps_of_every_tensor() -> None:
         assert moment_bytes(model, Recipe()) == 8 * model.num_parameters + counters
 
 
-def test_the_optimizer_table_holds_the_common_recipes() -> None:
-    totals = {row.recipe: row.total for row in STATE_TABLE}
-    assert totals["AdamW, mixed precision"] == 16
-    assert totals["AdamW, fp32 and autocast"] == 16
-    assert totals["AdamW, fp32 main gradients"] == 18
-    assert totals["AdamW, pure bf16"] == 8
-    assert totals["AdamW, pure bf16, 8-bit moments"] == pytest.approx(6.03, abs=0.01)
-    assert totals["LOMO"] == 2
-    llama = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
-    held = state_bytes(llama, Recipe.read({"optimizer": "muon"}))
-    assert totals["Muon"] == pytest.approx(sum(held.values()) / llama.num_parameters)
-    assert len(totals) == len(STATE_TABLE)
-
-
 def test_the_papers_example_on_sixty_four_gpus() -> None:
     def held(name: str, gpus: int) -> float:
         return sum(per_gpu_bytes(states_bytes(PSI), Cluster(gpus=gpus, sharding=name)).values())
