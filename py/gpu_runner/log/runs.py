@@ -175,6 +175,7 @@ class RunIndex:
 
     def infos(self) -> list[RunInfo]:
         """Return all runs, the newest first, then what cannot be read, with its problem."""
+        self.read_ahead()
         return self._list(math.inf)[0]
 
     def _list(self, seconds: float) -> tuple[list[RunInfo], int]:
@@ -192,6 +193,8 @@ class RunIndex:
     def read_ahead(self) -> None:
         """Read every log once, the newest first; who asks meanwhile waits for one of them."""
         for name, entry in sorted(self._folders(), key=_changed, reverse=True):
+            if name in self._known:
+                continue
             with self._lock:
                 self._left = math.inf
                 self._info(name, entry)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -261,3 +262,20 @@ def test_what_is_read_ahead_is_in_the_first_answer(tmp_path: Path) -> None:
     index.read_ahead()
     answer = index.changes("")
     assert (len(answer["runs"]), answer["more"]) == (12, False)
+
+
+def test_who_asks_for_all_keeps_nobody_from_what_has_changed(tmp_path: Path) -> None:
+    write(tmp_path, "0", start())
+    log = (tmp_path / "0" / "events.jsonl").read_bytes()
+    for number in range(1, 1000):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "events.jsonl").write_bytes(log)
+    index = RunIndex(tmp_path, SystemClock())
+    whole: list[int] = []
+    asker = Thread(target=lambda: whole.append(len(index.infos())))
+    asker.start()
+    answer = index.changes("")
+    assert answer["more"], "it did not wait until all were read"
+    assert not whole
+    asker.join()
+    assert whole == [1000]
