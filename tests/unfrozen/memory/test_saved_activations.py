@@ -19,9 +19,10 @@ from unfrozen.memory.saved_activations import (
     kind_bytes,
     mixer_saved_tensors,
     saved_bytes,
+    saved_tensors,
 )
 from unfrozen.memory.workspace import workspace_points
-from unfrozen.model.architecture import Delta, Dual, Mixer, Selective
+from unfrozen.model.architecture import Convolution, Delta, Dual, Latent, Mixer, Selective
 from unfrozen.model.catalogue import CATALOGUE, PublishedModel
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
@@ -188,3 +189,90 @@ def test_kernels_of_mixers_save_their_inputs_in_16_bits_and_what_they_carry_in_f
         setup = kept(params=params, compute=params).setup
         found = mixer_saved_tensors(mixer, LLAMA.architecture, setup)
         assert [item.size for item in found] == [width * numbers, *others]
+
+
+T, H = 2048, 4096
+
+
+def shared(model: Any = LLAMA, cluster: Cluster | None = None, **recipe: Any) -> SavedActivations:
+    return SavedActivations(
+        model, Recipe.read({"attention": "flash"} | recipe), cluster or Cluster()
+    )
+
+
+def test_buffers_of_two_ranks_by_hand() -> None:
+    ranks = shared(cluster=Cluster(2, tensor_parallel=2, sequence_parallel=True))
+    gathered = 2 * T * H  # a layer's input, and inside a layer another
+    assert ranks.parallel_buffers(layer=True) == {"gathered_inputs": 2 * gathered}
+    assert ranks.parallel_buffers(layer=False) == {"gathered_inputs": gathered}
+    half = shared(cluster=Cluster(2, context_parallel=2))
+    assert half.tokens == T // 2
+    assert half.parallel_buffers(layer=True) == {"ring": 4 * 2 * T // 2 * 1024}
+    assert half.parallel_buffers(layer=False) == {}
+    experts = shared(MIXTRAL, Cluster(2, expert_parallel=2))
+    assert experts.parallel_buffers(layer=True) == {"dispatched": 2 * T * 2 * H}
+    unpacked = shared(method="qlora")
+    assert unpacked.parallel_buffers(layer=True) == {"dequantised": 2 * 14336 * H}
+    assert shared().parallel_buffers(layer=True) == {}
+
+
+def test_autocast_keeps_copies_of_the_layers_that_nothing_makes_again() -> None:
+    matrices, head = LLAMA.layer_linears, LLAMA.architecture.head_size
+    plain = shared(params="fp32")
+    assert plain.casts(32) == 2 * 32 * matrices
+    assert plain.casts(0, head=True) == 2 * head
+    again = shared(params="fp32", checkpointing="full")
+    assert [again.casts(layers) for layers in (0, 1, 32)] == [0, 2 * matrices, 2 * matrices]
+    assert again.casts(32, forward=True, head=True) == 2 * (32 * matrices + head)
+    assert shared().casts(32, head=True) == 0
+    block = shared(params="fp32", kernels="fused_block")
+    assert block.casts(32) == 2 * 32 * H * H  # of q alone; the others are cast again
+    sharded = shared(params="fp32", cluster=Cluster(2, "zero3"))
+    assert sharded.casts(32, head=True) == 0  # gathered in 16 bits
+
+
+def test_autocast_copies_of_frozen_weights_are_those_below_which_a_gradient_flows() -> None:
+    lora = {"targets": ["q_proj"], "dtype": "fp32", "autocast": False}
+    frozen = shared(params="fp32", method="lora", lora=lora)
+    adapters = 16 * (H + H) if frozen.setup.adapters and frozen.setup.adapters.cast else 0
+    unread = H * (H + 2 * 1024)  # the first layer's q, k and v
+    assert frozen.casts(32) == 2 * (32 * LLAMA.layer_linears - unread + 32 * adapters)
+    again = shared(params="fp32", method="lora", lora=lora, checkpointing="full")
+    assert again.casts(32) == 2 * (LLAMA.layer_linears + adapters)
+    assert again.casts(32, forward=True) == 2 * 32 * adapters
+
+
+def test_a_layer_without_attention_or_mlp_has_one_norm_and_one_input() -> None:
+    model = CATALOGUE["state-spaces/mamba-130m-hf"].model
+    setup = LayerSetup.of(model, Recipe.read({"attention": "flash"}))
+    sizes = {item.label: item.size for item in saved_tensors(model.architecture, setup)}
+    assert sizes["norms: input and normalised values"] == 6 * 768 + 4
+    assert sizes["inputs of the linear layers"] == 2 * 768
+
+
+def test_latent_attention_and_a_convolution_by_hand() -> None:
+    setup = LayerSetup.of(LLAMA, Recipe.read({"attention": "flash", "seq_len": 35}))
+    latent = mixer_saved_tensors(Latent(4, 24, 16, 8, 2, 6), LLAMA.architecture, setup)
+    norms = (6 * 16 + 4) + 2 * 16 + (6 * 24 + 4) + 2 * 24  # and what their matmuls read
+    assert [item.size for item in latent] == [
+        norms,
+        2 * 4 * (2 * (8 + 2) + 8 + 6),
+        2 * 2 * 4 * 6,  # a copy is made where the layout differs
+        4 * 4,
+    ]
+    whole = mixer_saved_tensors(Latent(4, 0, 16, 8, 2, 6), LLAMA.architecture, setup)
+    assert whole[0].size == (6 * 16 + 4) + 2 * 16
+    wide = {"attention": "eager", "seq_len": 35, "params": "fp32", "compute": "fp32"}
+    eager = LayerSetup.of(LLAMA, Recipe.read(wide))
+    found = mixer_saved_tensors(Latent(4, 0, 16, 8, 2, 6), LLAMA.architecture, eager)
+    assert [item.size for item in found] == [
+        (8 * 16 + 4) + 4 * 2 + 4 * 16,  # a wider copy leaves what has positions behind
+        4 * 4 * (2 * (8 + 2) + 6),
+        4 * 4 * 6,
+        4 * 4 * 35,
+    ]
+    narrow = LayerSetup.of(LLAMA, Recipe.read({"attention": "eager", "seq_len": 35}))
+    scores = mixer_saved_tensors(Latent(4, 0, 16, 8, 2, 6), LLAMA.architecture, narrow)[-1]
+    assert scores.size == (2 + 4) * 4 * 35  # and in fp32
+    (gates,) = mixer_saved_tensors(Convolution(64, 3), LLAMA.architecture, setup)
+    assert gates.size == 2 * (3 * 64 + 64 + 64 * 37 // 35 + 64)
