@@ -19,8 +19,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._C import (
+    _len_torch_dispatch_stack,
+    _pop_torch_dispatch_stack,
+    _push_on_torch_dispatch_stack,
+)
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from gpu_runner.memory.fsdp import (
@@ -33,8 +39,9 @@ from gpu_runner.memory.fsdp import (
 )
 from gpu_runner.memory.prediction import Prediction, load_or_trace
 from gpu_runner.memory.tracing import fake_tensors
-from gpu_runner.memory.tracker import TensorTracker
+from gpu_runner.memory.tracker import TensorTracker, guarded
 from gpu_runner.model.attention import skip_packing_detection
+from gpu_runner.model.blocks import run_eagerly
 from gpu_runner.model.loss import cross_entropy_of
 from gpu_runner.world import is_cut, local
 
@@ -67,7 +74,9 @@ class Optimizers:
     def gradient_norm(self) -> Tensor | None:
         """Return the L2 norm of all gradients; None where that would need a collective."""
         gradients = [p.grad for group in self.param_groups for p in group["params"]]
-        if any(isinstance(gradient, DTensor) for gradient in gradients):
+        if any(
+            isinstance(one, DTensor) or (one is not None and one.is_sparse) for one in gradients
+        ):
             return None
         with torch.no_grad():
             return torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
@@ -87,17 +96,47 @@ class LoopTracker(TensorTracker):
     counts as `gathered`.
     """
 
-    def __init__(self, model: Any, optimizers: Optimizers) -> None:
-        super().__init__(ShardView(model), optimizers)
+    def __init__(self, model: Any, optimizers: Optimizers, *, strict: bool = True) -> None:
+        super().__init__(ShardView(model), optimizers, strict=strict)
         self._whole = model
 
-    def __enter__(self) -> LoopTracker:
-        """Count the tensors alive now, then start watching."""
+    @guarded
+    def _begin(self) -> None:
         for one in gathered_parameters(self._whole):
             for gathered in one.all_gather_outputs:
                 self._count(gathered, "gathered")
-        super().__enter__()
-        return self
+        super()._begin()
+
+    def start(self) -> None:
+        """Start watching below all modes of this thread, which begin and end as they would alone.
+
+        Nothing is changed but the stack of this thread: PyTorch's `with` sets flags of the process.
+        """
+        self._begin()
+        if self.error is not None:
+            self._end()
+            return
+        above = _pop_modes(None)
+        for mode in (self, *above):
+            _push_on_torch_dispatch_stack(mode)
+
+    def stop(self) -> None:
+        """Stop watching, in the thread that started and outside of backward passes.
+
+        A backward pass has a stack of its own, which goes with it.
+        """
+        if self in _get_current_dispatch_mode_stack():
+            for mode in _pop_modes(self):
+                _push_on_torch_dispatch_stack(mode)
+        self._end()
+
+
+def _pop_modes(last: TorchDispatchMode | None) -> list[TorchDispatchMode]:
+    """Take the modes of this thread off its stack, to `last` or all; return those above it."""
+    found: list[TorchDispatchMode] = []
+    while _len_torch_dispatch_stack() and (mode := _pop_torch_dispatch_stack(None)) is not last:
+        found.insert(0, mode)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +388,7 @@ def _trace(step: LoopStep) -> Prediction:
         model.activation_checkpointing_enable()
     needs_none = step.inputs.packed or sys.modules.get("transformers") is None
     positions = nullcontext() if needs_none else skip_packing_detection()
-    with fake_tensors(mode), positions, torch.compiler.set_stance("force_eager"):
+    with fake_tensors(mode), positions, run_eagerly():
         optimizers = _copy_optimizers(copied.parameters, step.optimizers)
         inputs = step.inputs.make(next(model.parameters()).device)
         for _ in range(2):  # the first step allocates the optimizer state

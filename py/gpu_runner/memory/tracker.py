@@ -13,7 +13,8 @@ and moments are known exactly, by identity; other tensors are sorted by when the
 
 Once backward has begun, a tensor shaped like a weight counts as a gradient before its parameter
 owns it. Memory that a kernel allocates and frees within one operator is invisible, as to any such
-tracker. The tracker costs about 20 µs per operator, so it runs on chosen steps only.
+tracker. The tracker costs about 20 µs per operator, so it runs on chosen steps only. Its own errors
+(a sparse tensor has no storage) end the measurement of a real step, and never the step.
 
 On CUDA the allocator's own statistics are exact and free (`CudaMeter`). Weights, gradients and
 moments are known by identity; only the split of the rest is missing. cuBLAS takes its workspace
@@ -26,8 +27,10 @@ all gradients are complete; `optimizer_step` the highest point of the update.
 
 from __future__ import annotations
 
+import functools
+import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, Self
@@ -168,11 +171,37 @@ def known_bytes(model: TrackedModel, optimizer: OptimizerStates) -> Components:
     }
 
 
-class TensorTracker(TorchDispatchMode):
-    """Bytes of live tensor storages by component while the mode is active (`with tracker:`)."""
+def guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a method of a tracker that never raises into a real step, and does nothing after."""
 
-    def __init__(self, model: TrackedModel, optimizer: OptimizerStates) -> None:
+    @functools.wraps(method)
+    def call(self: TensorTracker, *args: Any) -> None:
+        if self.error is not None:
+            return
+        try:
+            method(self, *args)
+        except Exception as error:
+            if self.strict:
+                raise
+            self.error = error
+            self.memory.instants.clear()
+            self.memory.peak_bytes = 0
+
+    return call
+
+
+class TensorTracker(TorchDispatchMode):
+    """Bytes of live tensor storages by component while the mode is active (`with tracker:`).
+
+    `error` is the error of its own that ended it. A `strict` one, of a traced step, raises it.
+    """
+
+    def __init__(
+        self, model: TrackedModel, optimizer: OptimizerStates, *, strict: bool = True
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.strict = strict
+        self.error: Exception | None = None
         self.memory = StepMemory("tensors")
         self._model = model
         self._optimizer = optimizer
@@ -184,9 +213,9 @@ class TensorTracker(TorchDispatchMode):
         self.kind = "activations"
         self.instant = "end_of_forward"
         self._makes_moments = False
-        shapes = [tuple(local(p).shape) for p in model.parameters()]
-        self._weight_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
+        self._weight_shapes: set[tuple[int, ...]] = set()
         self._hooks: list[Any] = []
+        self._resize: Any = None
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -195,6 +224,19 @@ class TensorTracker(TorchDispatchMode):
 
     def __enter__(self) -> Self:
         """Count the tensors alive now, then start watching."""
+        self._begin()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        """Stop watching; storages alive now are no longer tracked."""
+        super().__exit__(*exc)  # type: ignore[no-untyped-call]
+        self._end()
+
+    @guarded
+    def _begin(self) -> None:
+        shapes = [tuple(local(p).shape) for p in self._model.parameters()]
+        self._weight_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         for tensor in (*self._model.parameters(), *self._model.buffers()):
             self._count(tensor, "params")
         self._adopt()
@@ -206,20 +248,24 @@ class TensorTracker(TorchDispatchMode):
             hook = parameter.register_post_accumulate_grad_hook(self._gradient_arrived)
             self._hooks.append(hook)
         self._watch_resizes()
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
 
-    def __exit__(self, *exc: Any) -> None:
-        """Stop watching; storages alive now are no longer tracked."""
-        super().__exit__(*exc)  # type: ignore[no-untyped-call]
-        torch.UntypedStorage.resize_ = _RESIZE  # type: ignore[method-assign]
+    def _end(self) -> None:
+        if torch.UntypedStorage.resize_ is self._resize:
+            torch.UntypedStorage.resize_ = _RESIZE  # type: ignore[method-assign]
         for hook in self._hooks:
             hook.remove()
+        self._hooks.clear()
         self._live.clear()
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
         """Attribute tensors that appear inside to this phase of the step."""
+        self._begin_phase(name)
+        yield
+        self._end_phase(name)
+
+    @guarded
+    def _begin_phase(self, name: Phase) -> None:
         if name == "forward":
             self.kind, self.instant = "activations", "end_of_forward"
         elif name == "optimizer_step":
@@ -227,7 +273,9 @@ class TensorTracker(TorchDispatchMode):
             self.kind, self.instant = "workspace", "optimizer_step"
             self._makes_moments = not self._optimizer.state
         self._peak()
-        yield
+
+    @guarded
+    def _end_phase(self, name: Phase) -> None:
         self._adopt()
         if name == "backward":
             self.memory.instants.pop("end_of_backward", None)  # the last micro-batch completes it
@@ -246,10 +294,14 @@ class TensorTracker(TorchDispatchMode):
         if func is _DEVICE:
             return args[0].device
         result = func(*args, **(kwargs or {}))
+        self._count_results(result, args)
+        return result
+
+    @guarded
+    def _count_results(self, result: Any, args: Any) -> None:
         for leaf in [result] if isinstance(result, Tensor) else tree_leaves(result):
             if isinstance(leaf, Tensor) and not self._existed(leaf, args):
                 self._count(leaf, self._kind_of(leaf))
-        return result
 
     def _existed(self, tensor: Tensor, args: Any) -> bool:
         """Return whether its storage existed before: a tracked one, or a buffer of gloo's."""
@@ -268,13 +320,21 @@ class TensorTracker(TorchDispatchMode):
     def _watch_resizes(self) -> None:
         """Track storages that are emptied or filled again, which no operator reports."""
 
+        own = threading.get_ident()
+
         def resize(storage: Any, size: int) -> Any:
             found = _RESIZE(storage, size)
-            self._forget(id(storage))
-            self._add(storage, "gathered")
+            if threading.get_ident() == own:
+                self._add_resized(storage)
             return found
 
+        self._resize = resize
         torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]
+
+    @guarded
+    def _add_resized(self, storage: Any) -> None:
+        self._forget(id(storage))
+        self._add(storage, "gathered")
 
     def _count(self, tensor: Tensor, kind: str) -> None:
         self._add(local(tensor).untyped_storage(), kind)
@@ -321,16 +381,20 @@ class TensorTracker(TorchDispatchMode):
                 if isinstance(value, Tensor):
                     self._assign(value, "moments")
 
+    @guarded
     def _gradient_arrived(self, parameter: Tensor) -> None:
         if parameter.grad is not None:
             self._assign(parameter.grad, "grads")
 
+    @guarded
     def _head_begins(self, head: Any, inputs: tuple[Any, ...]) -> None:
         del head
         self.kind = "logits_loss"
-        if isinstance(inputs[0], Tensor) and inputs[0].requires_grad:
-            inputs[0].register_hook(self._head_is_done)
+        for one in inputs[:1]:
+            if isinstance(one, Tensor) and one.requires_grad:
+                self._hooks.append(one.register_hook(self._head_is_done))
 
+    @guarded
     def _head_is_done(self, gradient: Tensor) -> None:
         del gradient
         self.kind, self.instant = "workspace", "backward"
@@ -356,5 +420,5 @@ def measure_step(
         with CudaMeter(model, optimizer, device) as meter:
             yield meter, meter.memory
     else:
-        with as_written(model), TensorTracker(model, optimizer) as tracker:
+        with as_written(model), TensorTracker(model, optimizer, strict=False) as tracker:
             yield tracker, tracker.memory

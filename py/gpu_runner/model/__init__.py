@@ -2,6 +2,7 @@
 
 Reading order:
 
+- `replaced_here` — a function of another library, replaced in some threads
 - `document_attention` — attention within documents as one operator
 - `attention` — attention that never crosses a document, for models of transformers
 - `gguf_file` — a GGUF file, parsed once, or written from a model

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from gpu_runner.errors import ModelLoadError
 from gpu_runner.model.document_attention import documents, sink_shares, sinks_gradient
+from gpu_runner.model.replaced_here import ThreadReplacement
 from unfrozen.model import ModelConfig
 from unfrozen.runner import OWN_ATTENTION
 
@@ -80,14 +81,15 @@ def skip_packing_detection() -> Iterator[None]:
 
     Our attention is given their bounds; other models get padded sequences.
     """
+    with _packing_detection().replaced():
+        yield
+
+
+@cache
+def _packing_detection() -> ThreadReplacement:
     from transformers import masking_utils
 
-    original = masking_utils.find_packed_sequence_indices
-    masking_utils.find_packed_sequence_indices = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        masking_utils.find_packed_sequence_indices = original
+    return ThreadReplacement(masking_utils, "find_packed_sequence_indices", lambda *_, **__: None)
 
 
 _WINDOW: Final = "sliding_window_overlay"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from importlib.util import find_spec
 from inspect import signature
 from typing import Any, Final
@@ -27,6 +28,7 @@ from torch.utils.checkpoint import checkpoint as torch_checkpoint
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model.fused_blocks import fuse
+from gpu_runner.model.replaced_here import ThreadReplacement
 from gpu_runner.world import blocks_of
 
 _MATMULS: Final = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
@@ -72,7 +74,22 @@ def as_written(model: Any) -> AbstractContextManager[Any]:
     a tensor tracker the compiler would skip the blocks for good.
     """
     compiled = any(block._compiled_call_impl is not None for block in blocks_of(model))
-    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    return run_eagerly() if compiled else nullcontext()
+
+
+@cache
+def _stance() -> ThreadReplacement:
+    from torch._dynamo import eval_frame
+
+    return ThreadReplacement(eval_frame, "_callback_from_stance", lambda _: None)
+
+
+def run_eagerly() -> AbstractContextManager[None]:
+    """Return a context in which compiled code runs eagerly, in this thread alone.
+
+    `torch.compiler.set_stance` would do so in all of them.
+    """
+    return _stance().replaced()
 
 
 def check_compiler(device: torch.device) -> None:

@@ -8,8 +8,8 @@
 Reading order:
 
 - `patches` — functions of PyTorch and the call of a model, wrapped while a run observes them
-- `hooks` — the hooks, which never raise into the loop
 - `autograd_graph` — which forward passes a backward pass goes through
+- `hooks` — the hooks, which never raise into the loop
 - `steps` — finished steps, from what the hooks report
 - `metrics` — MFU and token accuracy, within a budget of time
 - `measurement` — which steps are measured, and how

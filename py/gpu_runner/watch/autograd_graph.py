@@ -109,6 +109,11 @@ def leads_to(root: Tensor, owned: Callable[[Tensor], bool]) -> bool:
     return False
 
 
+def in_backward() -> bool:
+    """Return whether this thread runs a backward pass."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
 def _find_own(node: Any, passes: Sequence[ForwardPass]) -> int | None:
     """Return the pass whose own loss leads to this node by constant factors alone, or None."""
     losses = {one.loss: index for index, one in enumerate(passes) if one.loss >= 0}

@@ -7,9 +7,8 @@ over some steps without NaN.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import transformers
@@ -17,12 +16,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from gpu_runner.memory.loop import LoopBehavior, Optimizers
 from gpu_runner.memory.loop_advice import LoopOptions
-from gpu_runner.watch.evaluation import Examples
-from gpu_runner.watch.hooks import unwrap_optimizer, world_size
+from gpu_runner.watch.hooks import ErrorBoundary, guarded, unwrap_optimizer
 from gpu_runner.watch.memory import MemoryOptions
 from gpu_runner.watch.options import WatchOptions
 from gpu_runner.watch.predictions import read_lengths
 from gpu_runner.watch.run import WatchedRun
+from gpu_runner.watch.run_log import WatchTerminal
 
 MOST_POINTS: Final = 300  # of the planned learning rates
 MEASURED: Final = frozenset(("loss", "grad_norm", "learning_rate", "epoch", "num_tokens"))
@@ -35,36 +34,12 @@ class Callback(TrainerCallback):
     `run` is the watched run while the Trainer trains.
     """
 
-    def __init__(
-        self,
-        *,
-        task: Examples | None = None,
-        general: Mapping[str, Examples] | None = None,
-        tokenizer: Any = None,
-        runs: str | Path = "runs",
-        name: str | None = None,
-        eval_every: int | None = None,
-        prompts: Sequence[str] = (),
-        new_tokens: int = 48,
-        measure: bool = True,
-        price: float | None = None,
-        currency: str = "USD",
-    ) -> None:
+    def __init__(self, *, measure: bool = True, **options: Any) -> None:
         self.run: WatchedRun | None = None
-        self._options = WatchOptions(
-            task=task,
-            general=general,
-            tokenizer=tokenizer,
-            runs=runs,
-            name=name,
-            eval_every=eval_every,
-            prompts=prompts,
-            new_tokens=new_tokens,
-            memory=MemoryOptions(measure=measure),
-            price=price,
-            currency=currency,
-        )
+        self._guard = ErrorBoundary(WatchTerminal().warn)
+        self._options = WatchOptions(memory=MemoryOptions(measure=measure), **options)
 
+    @guarded("the trainer is not watched")
     def on_train_begin(
         self,
         args: TrainingArguments,
@@ -83,17 +58,15 @@ class Callback(TrainerCallback):
             self.run.close("stopped", "the trainer restarted")
         rows, collator = (getattr(train_dataloader, one, None) for one in ("dataset", "collate_fn"))
         given = [] if optimizer is None else [unwrap_optimizer(optimizer)]
-        processes = world_size()
         options = replace(
             self._options,
             tokenizer=self._options.tokenizer or processing_class,
             steps=int(state.max_steps),
             trainer=f"transformers Trainer {transformers.__version__}",
-            can=("pause", "checkpoint", "evaluate", "stop") if processes == 1 else (),
+            can=("pause", "checkpoint", "evaluate", "stop"),
             config=args.to_sanitized_dict(),
             plan=planned_rates(lr_scheduler, int(state.max_steps)),
             start_step=int(state.global_step),
-            processes=processes,
             memory=MemoryOptions(
                 measure=self._options.memory.measure,
                 behavior=LoopBehavior(int(args.gradient_accumulation_steps), keeps_output=""),
@@ -104,13 +77,14 @@ class Callback(TrainerCallback):
         )
         self.run = WatchedRun(model, Optimizers(*given), options)
 
+    @guarded("the page cannot control the trainer")
     def on_step_end(
         self,
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
         **kwargs: Any,
-    ) -> TrainerControl:
+    ) -> TrainerControl | None:
         """Log the step that has ended, and pass on the commands of the page."""
         del args, state, kwargs
         if self.run is not None:
@@ -122,6 +96,7 @@ class Callback(TrainerCallback):
                 control.should_save = True
         return control
 
+    @guarded("what the trainer logs is not shown")
     def on_log(
         self,
         args: TrainingArguments,
@@ -136,6 +111,7 @@ class Callback(TrainerCallback):
             own = {name: value for name, value in (logs or {}).items() if name not in MEASURED}
             self.run.log({name: one for name, one in own.items() if not name.startswith("train_")})
 
+    @guarded("a checkpoint could not be logged")
     def on_save(
         self,
         args: TrainingArguments,
@@ -148,6 +124,7 @@ class Callback(TrainerCallback):
         if self.run is not None:
             self.run.saved(f"{args.output_dir}/checkpoint-{state.global_step}")
 
+    @guarded("the run could not be closed")
     def on_train_end(
         self,
         args: TrainingArguments,

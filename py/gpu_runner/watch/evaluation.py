@@ -28,6 +28,7 @@ from gpu_runner.data.rows import Row, read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.memory.fsdp import gathered_parameters, reshard_all_except
 from gpu_runner.memory.loop import Autocast
+from gpu_runner.model.blocks import run_eagerly
 from gpu_runner.model.loss import TokenScores, loss_sum
 from gpu_runner.train.evaluate import Evaluator, Score, generate
 from gpu_runner.train.initial_weights import Drift, InitialWeights
@@ -48,9 +49,8 @@ def without_side_effects(model: nn.Module) -> Iterator[None]:
     """Restore modes and sharding after the block; nothing in it is compiled or counted."""
     modes = [(module, module.training) for module in model.modules()]
     gathered = gathered_parameters(model)
-    eager = torch.compiler.set_stance("force_eager")
     try:
-        with torch.no_grad(), eager, _disable_current_modes():
+        with torch.no_grad(), run_eagerly(), _disable_current_modes():
             model.eval()
             yield
     finally:

@@ -14,25 +14,25 @@ model, an optimizer or a tensor that could be pickled, copied or traced (see `pa
 
 from __future__ import annotations
 
+import functools
 import inspect
-import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch._C._dynamo.eval_frame import set_eval_frame
 from torch._dynamo.eval_frame import OptimizedModule, skip_code
-from torch.optim.optimizer import (
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
 
+from gpu_runner.watch.autograd_graph import in_backward
 from gpu_runner.watch.patches import (
+    AFTER_STEP,
     BACKWARD,
+    BEFORE_STEP,
     CLIPPING,
     COMPILED,
     COMPILING,
@@ -40,12 +40,24 @@ from gpu_runner.watch.patches import (
     SCALING,
     CallObserver,
     ModelCall,
+    Patch,
 )
 from unfrozen import undisturbed
 
 Inputs = Mapping[str, Any]
 MOST_ERRORS: Final = 20
 """After this many errors of ours the loop is no longer watched."""
+MOST_WAIT: Final = 600.0
+"""Seconds that a call of the model in another thread waits for what we compute with it, at most."""
+SEVERAL_THREADS: Final = (
+    "Several threads train this model at the same time: the run is no longer watched."
+)
+ANOTHER_THREAD: Final = (
+    "The optimizer steps in another thread than the one that calls the model, so its steps are not"
+    " shown. Call both in one thread."
+)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class SeveralModels(torch.nn.Module):
@@ -72,7 +84,9 @@ class ErrorBoundary:
     `warn` takes a sentence; `give_up` is called once, after MOST_ERRORS errors.
     """
 
-    def __init__(self, warn: Callable[[str], None], give_up: Callable[[], None]) -> None:
+    def __init__(
+        self, warn: Callable[[str], None], give_up: Callable[[], None] = lambda: None
+    ) -> None:
         self.errors = 0
         self._warn = warn
         self._give_up = give_up
@@ -84,7 +98,7 @@ class ErrorBoundary:
         try:
             yield
         except Exception as error:  # whatever it is, training goes on
-            self._count(what, error)
+            self.count(what, error)
 
     def hook(self, what: str, function: Callable[..., None]) -> Callable[..., None]:
         """Return the function as a hook that never raises, returns None, and Dynamo steps over."""
@@ -94,8 +108,9 @@ class ErrorBoundary:
                 return
             compiling = set_eval_frame(None)
             try:
-                with self.around(what):
-                    function(*arguments)
+                function(*arguments)
+            except Exception as error:
+                self.count(what, error)
             finally:
                 set_eval_frame(compiling)
 
@@ -106,72 +121,77 @@ class ErrorBoundary:
         """Warn of something that is not an error of ours, the first time only."""
         if text not in self._warned:
             self._warned.add(text)
-            self._warn(text)
+            with suppress(Exception):  # the log may be what failed
+                self._warn(text)
 
-    def _count(self, what: str, error: Exception) -> None:
+    def count(self, what: str, error: Exception) -> None:
+        """Take in an error of ours. It never raises."""
         self.errors += 1
-        reason = (str(error).splitlines() or [""])[0]
         if what not in self._warned:
             self._warned.add(what)
-            self._warn(f"{what} ({type(error).__name__}: {reason}). Training goes on.")
+            reason = (str(error).splitlines() or [""])[0]
+            self.warn_once(f"{what} ({type(error).__name__}: {reason}). Training goes on.")
         if self.errors == MOST_ERRORS:
-            self._warn(
+            self.warn_once(
                 f"{self.errors} such errors: the run is no longer watched. Training goes on."
             )
-            self._give_up()
+            with suppress(Exception):
+                self._give_up()
 
 
-class Listener(Protocol):
-    """What the hooks report to."""
+def guarded(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator of methods that a loop calls: none of them raises, or disturbs it.
 
-    def begin_forward(self, inputs: Inputs, *, compiled: bool, number: int) -> None:
-        """A forward pass of the model of this number begins, with these inputs; it may train."""
+    After an error the method returns None; `what` says what failed.
+    """
 
-    def end_forward(self, inputs: Inputs, output: Any) -> None:
-        """The forward pass has returned `output`."""
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(method)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            own: Any = args[0]
+            try:
+                return method(*args, **kwargs)
+            except Exception as error:
+                own._guard.count(what, error)
+                return cast(R, None)
 
-    def handle_error(self, error: BaseException) -> None:
-        """A forward or backward pass has raised `error`, which goes on."""
+        return call
 
-    def begin_backward(self, roots: list[Tensor], values: list[Tensor]) -> None:
-        """A backward pass begins from these tensors; `values` are theirs before any scaling."""
-
-    def end_backward(self) -> None:
-        """A backward pass has ended."""
-
-    def leave(self, code: Any) -> None:
-        """The script calls `sys.exit` with this code."""
-
-    def clip(self, norm: Tensor) -> None:
-        """Gradients were clipped; `norm` is their norm before."""
-
-    def begin_update(self, optimizer: torch.optim.Optimizer) -> None:
-        """An optimizer with our parameters is about to step."""
-
-    def end_update(self, optimizer: torch.optim.Optimizer) -> None:
-        """The optimizer has stepped."""
+    return decorate
 
 
 class LoopHooks:
-    """All hooks on one model with these `parameters`; call `install` and `remove` once each."""
+    """All hooks on one model with these `parameters`; call `install` once, and `remove`.
+
+    They report to `run`, a `gpu_runner.watch.run.WatchedRun`.
+
+    One thread trains: the one that began the forward pass of the step. What other threads do is not
+    looked at, and nothing of the model is read in them.
+    """
 
     def __init__(
         self,
         model: torch.nn.Module,
         parameters: Iterable[Tensor],
-        listener: Listener,
+        run: Any,
         guard: ErrorBoundary,
     ) -> None:
         called = list(model.children()) if isinstance(model, SeveralModels) else [model]
         self._called = [weakref.ref(one) for one in called]
-        self._listener = listener
+        self._names = [input_names(one) for one in called]
+        self._run = run
         self._guard = guard
         self._parameters: set[int] = {id(parameter) for parameter in parameters}
         self._known: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
-        self._handles: list[Any] = []
         self._patched: list[tuple[Any, CallObserver]] = []
         self._silent = False
-        self._process = os.getpid()
+        self._leaving = False
+        self._thread = threading.get_ident()
+        """The thread that trains."""
+        self._computing = threading.RLock()
+        """Held while we compute with the model, for which its calls in other threads wait."""
+        self.is_shared = False
+        """Whether other threads call the model too: then we compute with it no longer."""
         self._calls = 0
         """Nested calls: what torch.compile made of the model calls the model."""
         self._reported = False
@@ -188,11 +208,9 @@ class LoopHooks:
         for model, observer in zip(self._called, self._observers, strict=True):
             ModelCall.observe(cast(torch.nn.Module, model()), observer)
         what = "an update could not be watched"
-        before, after = self._listener.begin_update, self._listener.end_update
-        self._handles += [
-            register_optimizer_step_pre_hook(hook(what, self._if_ours(before))),
-            register_optimizer_step_post_hook(hook(what, self._if_ours(after))),
-        ]
+        before, after = self._run.begin_update, self._run.end_update
+        self._patch(BEFORE_STEP, hook(what, self._if_ours(before)))
+        self._patch(AFTER_STEP, hook(what, self._if_ours(after)))
         loss, norm = "a loss could not be read", "a gradient norm could not be read"
         self._patch(
             BACKWARD,
@@ -200,8 +218,7 @@ class LoopHooks:
             hook(loss, self._after_backward),
             hook("an error could not be examined", self._fail_backward),
         )
-        what = "the exit code could not be read"
-        self._patch(LEAVING, hook(what, lambda args, _: self._listener.leave(*args[:1] or (0,))))
+        self._patch(LEAVING, hook("the exit code could not be read", self._before_leaving))
         self._patch(CLIPPING, after=hook(norm, self._after_clipping))
         self._patch(SCALING, after=hook(loss, self._after_scaling))
         what = "a compiled model could not be watched"
@@ -213,11 +230,17 @@ class LoopHooks:
             hook(what, self._fail_compiled),
         )
 
-    def remove(self) -> None:
-        """Remove all hooks."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+    def remove(self, *, measuring: bool = False) -> bool:
+        """Remove all hooks; return whether that could be done now.
+
+        A meter that runs is on the stack of the thread that trains, so it leaves there and outside
+        of backward passes. Until then the hooks do nothing else.
+        """
+        own = threading.get_ident() == self._thread
+        if measuring and (in_backward() if own else _is_alive(self._thread)):
+            self._leaving = True
+            return False
+        self._leaving = False
         for patch, observer in self._patched:
             patch.remove(observer)
         self._patched.clear()
@@ -226,19 +249,27 @@ class LoopHooks:
                 ModelCall.leave(model, observer)
         self._scaled = None
         self._silent = True
+        return True
 
     @contextmanager
     def silence(self) -> Iterator[None]:
         """Report nothing of what the model does inside: it is ours, and draws no random number."""
-        before, self._silent = self._silent, True
-        try:
-            with undisturbed():
-                yield
-        finally:
-            self._silent = before
+        with self._computing:
+            before, self._silent = self._silent, True
+            try:
+                with undisturbed():
+                    yield
+            finally:
+                self._silent = before
 
     def _hook(self, what: str, function: Callable[..., None]) -> Callable[..., None]:
-        return self._guard.hook(what, function)
+        def unless_leaving(*arguments: Any) -> None:
+            if self._leaving and threading.get_ident() == self._thread and not in_backward():
+                self._run.detach()
+            if not self._leaving:
+                function(*arguments)
+
+        return self._guard.hook(what, unless_leaving)
 
     def _observer(self, number: int) -> CallObserver:
         """Return the observer of the calls of the model of this number."""
@@ -253,28 +284,53 @@ class LoopHooks:
         """Return the number of a model; None of one that is not observed."""
         return next((i for i, one in enumerate(self._called) if one() is model), None)
 
-    def _patch(self, patch: Any, *hooks: Any, **more: Any) -> None:
+    def _patch(self, patch: Patch, *hooks: Any, **more: Any) -> None:
         observer = CallObserver(*hooks, **more)
         patch.add(observer)
         self._patched.append((patch, observer))
+
+    def _is_ours(self) -> bool:
+        """Return whether this thread trains, and the loop computes and not we."""
+        return threading.get_ident() == self._thread and not self._silent
 
     def _is_listening(self) -> bool:
         return (
             not self._silent
             and torch.is_grad_enabled()
-            and not self.forked
             and not torch._C._is_tracing()
             and torch._C._functorch.peek_interpreter_stack() is None  # not in vmap or a transform
         )
 
-    @property
-    def forked(self) -> bool:
-        """Whether this process was forked from the watched one; the log is not its own then."""
-        return os.getpid() != self._process
+    def _takes_over(self) -> bool:
+        """Return whether this thread trains from now on, called by one that did not until now.
+
+        Within a step of the other thread both would train the same model: such a run is given up,
+        by the thread that it follows.
+        """
+        if self._is_listening() and self.take_over():
+            return True
+        self.is_shared = True
+        if torch.is_grad_enabled() and not self._leaving:
+            self._guard.warn_once(SEVERAL_THREADS)
+            self._leaving = True
+        return False
+
+    def take_over(self) -> bool:
+        """Return whether this thread trains: it did, or the other one is between two steps."""
+        busy = self._calls or self._backwards or self._silent or not self._run.is_idle
+        if threading.get_ident() != self._thread:
+            if busy and _is_alive(self._thread):
+                return False
+            self._thread, self._calls, self._backwards = threading.get_ident(), 0, 0
+        return True
 
     def _begin_call(
         self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], *, compiled: bool = False
     ) -> None:
+        if threading.get_ident() != self._thread and not self._takes_over():
+            if self._computing.acquire(timeout=MOST_WAIT):
+                self._computing.release()
+            return
         self._calls += 1
         model = self._called[number]()
         if self._calls > 1 or model is None:
@@ -283,22 +339,25 @@ class LoopHooks:
         if self._reported:
             call = vars(model).get("_compiled_call_impl")
             compiled = compiled or getattr(call, "compiled", None) is not None
-            named = name_inputs(model, args, kwargs)
-            self._listener.begin_forward(named, compiled=compiled, number=number)
+            named = name_inputs(self._names[number], args, kwargs)
+            self._run.begin_forward(named, compiled=compiled, number=number)
 
     def _end_call(
         self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
+        if threading.get_ident() != self._thread:
+            return
         self._calls = max(0, self._calls - 1)
-        model = self._called[number]()
-        if not self._calls and self._reported and self._is_listening() and model is not None:
-            self._listener.end_forward(name_inputs(model, args, kwargs), output)
+        if not self._calls and self._reported and self._is_listening():
+            self._run.end_forward(name_inputs(self._names[number], args, kwargs), output)
 
     def _fail_call(self, args: Any, kwargs: Any, error: BaseException) -> None:
         del args, kwargs
+        if threading.get_ident() != self._thread:
+            return
         self._calls = max(0, self._calls - 1)
         if not self._calls and self._reported and isinstance(error, Exception):
-            self._listener.handle_error(error)
+            self._run.handle_error(error)
 
     def _before_compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if (number := self._number_of(args[0]._orig_mod)) is not None:
@@ -324,9 +383,13 @@ class LoopHooks:
     ) -> Callable[[torch.optim.Optimizer, Any, Any], None]:
         def stepping(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             del args, kwargs
-            if not self._silent and self.holds(optimizer):
-                self._calls = 0  # an interrupt may have left a call without its end
-                report(optimizer)
+            if self._silent or not self.holds(optimizer):
+                return
+            if threading.get_ident() != self._thread:
+                self._guard.warn_once(ANOTHER_THREAD)
+                return
+            self._calls = 0  # an interrupt may have left a call without its end
+            report(optimizer)
 
         return stepping
 
@@ -343,8 +406,10 @@ class LoopHooks:
         return id(parameter) in self._parameters
 
     def _before_backward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != self._thread:
+            return
         self._backwards += 1
-        if self._silent or self._backwards > 1 or self.forked:
+        if self._silent or self._backwards > 1:
             return
         accumulates = kwargs.get("accumulate_grad", False)
         if not accumulates and not any(map(self.owns, args[4] or ())):
@@ -356,29 +421,42 @@ class LoopHooks:
             value if value is not None and scaled is not None and one is scaled() else one.detach()
             for one in roots
         ]
-        self._listener.begin_backward(roots, values)
+        self._run.begin_backward(roots, values)
 
     def _after_backward(self, args: Any, kwargs: Any, found: Any) -> None:
         del args, kwargs, found
-        self._backwards = max(0, self._backwards - 1)
-        if not self._silent and not self._backwards:
-            self._listener.end_backward()
+        if threading.get_ident() == self._thread:
+            self._backwards = max(0, self._backwards - 1)
+            if not self._silent and not self._backwards:
+                self._run.end_backward()
 
     def _fail_backward(self, args: Any, kwargs: Any, error: BaseException) -> None:
         del args, kwargs
-        self._backwards = 0
-        if not self._silent:
-            self._listener.handle_error(error)
+        if threading.get_ident() == self._thread:
+            self._backwards = 0
+            if not self._silent:
+                self._run.handle_error(error)
+
+    def _before_leaving(self, args: Any, kwargs: Any) -> None:
+        del kwargs
+        if self._is_ours():
+            self._run.leave(*args[:1] or (0,))
 
     def _after_clipping(self, args: Any, kwargs: Any, norm: Any) -> None:
         del args, kwargs
-        if not self._silent and isinstance(norm, Tensor):
-            self._listener.clip(norm.detach())
+        if self._is_ours() and isinstance(norm, Tensor):
+            self._run.clip(norm.detach())
 
     def _after_scaling(self, args: tuple[Any, ...], kwargs: dict[str, Any], scaled: Any) -> None:
         given = args[1] if len(args) > 1 else kwargs.get("outputs")
-        if isinstance(given, Tensor) and isinstance(scaled, Tensor) and given is not scaled:
+        if not self._is_ours() or given is scaled:
+            return
+        if isinstance(given, Tensor) and isinstance(scaled, Tensor):
             self._scaled = weakref.ref(scaled), given.detach()
+
+
+def _is_alive(thread: int) -> bool:
+    return any(one.ident == thread for one in threading.enumerate())
 
 
 def unwrap_optimizer(optimizer: Any) -> Any:
@@ -455,18 +533,19 @@ def tensors_of(output: Any) -> Iterable[Tensor]:
     return [value for value in values if isinstance(value, Tensor)]
 
 
-def name_inputs(
-    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def input_names(model: torch.nn.Module) -> list[str]:
+    """Return the names of the positional inputs of a model's `forward`."""
+    with suppress(ValueError, TypeError):  # code that is not Python's has no signature
+        own = inspect.signature(unwrap_model(model).forward).parameters.values()
+        return [one.name for one in own if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    return []
+
+
+def name_inputs(names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return a model's inputs by the names that its `forward` gives them.
 
     A positional one without a name there, as in `forward(self, *images)`, is named by its position.
     """
-    if not args:
-        return dict(kwargs)
-    own = inspect.signature(unwrap_model(model).forward).parameters.values()
-    names = [one.name for one in own if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    names = [*names, *map(str, range(len(names), len(args)))]
-    if any(name.isdecimal() for name in names[: len(args)]):
+    if len(args) > len(names):
         names = [str(position) for position in range(len(args))]
     return dict(zip(names, args, strict=False)) | kwargs

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from torch import nn
 
+from gpu_runner.watch.hooks import ErrorBoundary, guarded
 from gpu_runner.watch.run import WatchedRun, watch
+from gpu_runner.watch.run_log import WatchTerminal
 
 _PACKAGES: Final = ("lightning.pytorch", "pytorch_lightning")
 """Two names of one library; a script uses one of them."""
@@ -42,8 +44,10 @@ class LightningCallback(_LIBRARY.Callback):  # type: ignore[name-defined, misc]
 
     def __init__(self, **options: Any) -> None:
         self.run: WatchedRun | None = None
+        self._guard = ErrorBoundary(WatchTerminal().warn)
         self._options = options
 
+    @guarded("the trainer is not watched")
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start to watch. A second start closes the first run."""
         if self.run is not None:
@@ -56,6 +60,7 @@ class LightningCallback(_LIBRARY.Callback):  # type: ignore[name-defined, misc]
         }
         self.run = watch(_called_module(pl_module), trainer.optimizers, **given | self._options)
 
+    @guarded("the page cannot control the trainer")
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -69,12 +74,14 @@ class LightningCallback(_LIBRARY.Callback):  # type: ignore[name-defined, misc]
         if self.run.should_stop:
             trainer.should_stop = True
 
+    @guarded("what the module logs is not shown")
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Show what the module has logged of its validation."""
         del pl_module
         if self.run is not None and not trainer.sanity_checking:
             self.run.log(trainer.logged_metrics)
 
+    @guarded("the run could not be closed")
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the run."""
         del trainer, pl_module
@@ -82,6 +89,7 @@ class LightningCallback(_LIBRARY.Callback):  # type: ignore[name-defined, misc]
             asked = self.run.should_stop
             self.run.close("stopped" if asked else "finished", "asked by the page" if asked else "")
 
+    @guarded("the run could not be closed")
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Close the run of a Trainer that ended with an error."""
         del trainer, pl_module

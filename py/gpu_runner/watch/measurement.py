@@ -2,11 +2,13 @@
 
 On a CPU the tracker follows every operator of the measured steps, and of no others. A compiled step
 is not measured there: under a tracker it would run eagerly, and so compute something else. On CUDA
-the allocator counts anyway.
+the allocator counts anyway. A meter starts and stops outside of backward passes only, which have a
+stack of modes of their own.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,7 +19,8 @@ from torch import Tensor
 
 from gpu_runner.memory.fsdp import ShardView
 from gpu_runner.memory.loop import LoopTracker, Optimizers, is_compiled
-from gpu_runner.memory.tracker import Components, CudaMeter, Phase, StepMemory, TensorTracker
+from gpu_runner.memory.tracker import Components, CudaMeter, Phase, StepMemory
+from gpu_runner.watch.autograd_graph import in_backward
 from gpu_runner.world import local
 
 MEASURED_EVERY: Final = 100
@@ -50,13 +53,14 @@ class StepMeter:
     def __init__(
         self, model: Any, optimizers: Optimizers, device: torch.device, others: int
     ) -> None:
+        model = weakref.proxy(model)  # a loop that is left in a step may go, and its model too
         self._phase = ExitStack()
-        self._step = ExitStack()
         self._others = others
         if device.type == "cuda":
             self._meter: Any = CudaMeter(ShardView(model), optimizers, device)
         else:
-            self._meter = self._step.enter_context(LoopTracker(model, optimizers))
+            self._meter = LoopTracker(model, optimizers, strict=False)
+            self._meter.start()
 
     def enter(self, phase: Phase | None) -> None:
         """Enter `phase`; None is between two phases."""
@@ -67,16 +71,24 @@ class StepMeter:
     def read(self) -> MemoryNow:
         """Return what is known at this moment, in the middle of a step."""
         meter = self._meter
-        if isinstance(meter, TensorTracker):
+        if isinstance(meter, LoopTracker):
             now = {name: size for name, size in meter.now.items() if size}
             now = self._with_others(now)
             return MemoryNow(self._instants(), now, meter.instant, meter.kind)
         return MemoryNow(self._instants())
 
     def end(self) -> StepMemory:
-        """End the step and return its memory. Safe to call at any point, also after an error."""
-        self._phase.close()
-        self._step.close()
+        """End the step and return its memory. Safe to call at any point, also after an error.
+
+        Raises the error that ended the meter before.
+        """
+        try:
+            self._phase.close()
+        finally:
+            if isinstance(self._meter, LoopTracker):
+                self._meter.stop()
+        if error := getattr(self._meter, "error", None):
+            raise RuntimeError(f"memory cannot be measured: {error}") from error
         found: StepMemory = self._meter.memory
         more = 0 if found.source == "cuda" else self._others  # the allocator counts them anyway
         return StepMemory(found.source, self._instants(), found.peak_bytes + more)
@@ -134,6 +146,8 @@ class StepMeasurement:
         self._probe: StallProbe | None = None
         self._stalled: float | None = None
         self._updated: set[int] = set()
+        self._is_over = self._is_dropped = False
+        """Whether the measured step is over; its meter stops when no backward pass runs."""
         self.other_models = 0
         """Bytes of the weights of other models."""
         self.compiled = False
@@ -146,6 +160,8 @@ class StepMeasurement:
 
     def begin_forward(self, number: int, *, first: bool, heavier: bool) -> None:
         """A micro-batch of step `number` (1-based) begins, the `first` one or another."""
+        if in_backward():
+            return
         if first and self._meter is not None:  # the pass before did not belong to a step
             self.drop()
             self._postponed = True
@@ -179,13 +195,31 @@ class StepMeasurement:
         self._meter.enter(None)
         if self._probe is not None:
             self._stalled, self._probe = self._probe.share(), None
-        if self._updated >= {id(one) for one in self._optimizers.alive}:
-            self._memory, self._meter = self._meter.end(), None
+        self._is_over = self._updated >= {id(one) for one in self._optimizers.alive}
+        self.end_if_over()
+
+    def end_if_over(self) -> None:
+        """Stop the meter of a step that is over, once that is possible."""
+        if self._is_over and not in_backward():
+            self._end()
+
+    def _end(self) -> None:
+        """Stop the meter. Where it failed there is no memory, and no step is measured any more."""
+        meter, self._meter, self._is_over = self._meter, None, False
+        dropped, self._is_dropped = self._is_dropped, False
+        if meter is None:
+            return
+        try:
+            found = meter.end()
+        except RuntimeError:
+            self._wanted = False
+            raise
+        self._memory = None if dropped else found
 
     def take(self) -> tuple[StepMemory | None, float | None]:
         """Return the memory of the step that is over, and its share of unchanged 16-bit weights."""
-        if self._meter is not None:  # one of several optimizers made no update
-            self._memory, self._meter = self._meter.end(), None
+        if not in_backward():  # one of several optimizers may have made no update
+            self._end()
         found = self._memory, self._stalled
         self._memory, self._stalled, self._updated = None, None, set()
         return found
@@ -203,9 +237,9 @@ class StepMeasurement:
 
     def drop(self) -> None:
         """Stop measuring the current step."""
-        if self._meter is not None:
-            self._meter.end()
-        self._meter = self._probe = None
+        self._probe = None
+        self._is_over = self._is_dropped = self._meter is not None
+        self.end_if_over()
 
     def _can_measure(self) -> bool:
         model = self._model()

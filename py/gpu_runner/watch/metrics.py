@@ -37,6 +37,8 @@ class Utilization:
 
     def __init__(self, model: Any, device: torch.device, compute: torch.dtype | None) -> None:
         self._shape: ModelConfig | None = None
+        self._work: dict[int, float] = {}
+        """FLOPs per token, by the tokens per sequence."""
         settings = getattr(model, "config", None)
         if getattr(settings, "model_type", None) not in SUPPORTED:
             return
@@ -51,11 +53,11 @@ class Utilization:
         """Return the MFU of a finished step; None where it is unknown."""
         if self._shape is None or self._peak is None:
             return None
-        work = 0.0
-        for part in step.parts:
-            recipe = Recipe(params="fp32", master=None, compute="fp32", seq_len=part.length)
-            each = flops(Job(self._shape, recipe, Cluster())).model
-            work += each * part.sequences * part.length
+        for length in {part.length for part in step.parts} - self._work.keys():
+            recipe = Recipe(params="fp32", master=None, compute="fp32", seq_len=length)
+            self._work[length] = flops(Job(self._shape, recipe, Cluster())).model
+        tokens = ((part.length, part.sequences * part.length) for part in step.parts)
+        work = sum(self._work[length] * count for length, count in tokens)
         return work / (step.seconds * self._peak)
 
 

@@ -13,11 +13,14 @@ and a copy of it, pickled or deep, has no observer.
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import threading
 import weakref
+from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -38,14 +41,22 @@ skip_code(_ignore.__code__)
 class CallObserver:
     """What is called around a function: hooks of an `ErrorBoundary`, which never raise.
 
-    before    with its positional and keyword arguments
+    before    with its positional and keyword arguments (of an optimizer's step the optimizer first)
     after     with these and the result
     failed    with these and the error that it raised
     """
 
-    before: Callable[[tuple[Any, ...], dict[str, Any]], None] = _ignore
-    after: Callable[[tuple[Any, ...], dict[str, Any], Any], None] = _ignore
-    failed: Callable[[tuple[Any, ...], dict[str, Any], BaseException], None] = _ignore
+    before: Callable[..., None] = _ignore
+    after: Callable[..., None] = _ignore
+    failed: Callable[..., None] = _ignore
+
+
+LOCK: Final = threading.RLock()
+"""Held while functions are wrapped or restored, and while a process forks."""
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release
+    )
 
 
 def _observe(
@@ -80,31 +91,62 @@ class Patch:
 
     def add(self, observer: CallObserver) -> None:
         """Call the observer around the function from now on."""
-        if not self._observers:
-            self._original = getattr(self._owner, self._name)
-            self._wrapper = _wrap(self._original, self._observers)
-            setattr(self._owner, self._name, self._wrapper)
-        self._observers.append(observer)
+        with LOCK:
+            self._observers.append(observer)
+            if self._wrapper is None:
+                self._original = getattr(self._owner, self._name)
+                self._wrapper = self._wrap(self._original, self._observers)
+                setattr(self._owner, self._name, self._wrapper)
 
     def remove(self, observer: CallObserver) -> None:
         """Call it no longer; the last observer to leave restores the function."""
-        self._observers.remove(observer)
-        if self._observers:
-            return
-        if getattr(self._owner, self._name) is self._wrapper:
-            setattr(self._owner, self._name, self._original)
-        self._observers = []  # a wrapper that somebody has wrapped has none for good
-        self._original = self._wrapper = None
+        with LOCK:
+            if observer in self._observers:
+                self._observers.remove(observer)
+            if self._observers or self._wrapper is None:
+                return
+            if getattr(self._owner, self._name) is self._wrapper:
+                setattr(self._owner, self._name, self._original)
+            self._observers = []  # a wrapper that somebody has wrapped has none for good
+            self._original = self._wrapper = None
+
+    def _wrap(self, original: Any, observers: list[CallObserver]) -> Any:
+        def patch(*args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_compiling() or not observers:
+                return original(*args, **kwargs)
+            return _observe(observers, original, args, kwargs)
+
+        skip_code(patch.__code__)
+        return functools.wraps(original)(patch)
 
 
-def _wrap(original: Callable[..., Any], observers: list[CallObserver]) -> Callable[..., Any]:
-    def patch(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or not observers:
-            return original(*args, **kwargs)
-        return _observe(observers, original, args, kwargs)
+class StepHooks(UserDict[int, Any]):
+    """PyTorch's hooks on every optimizer's step, which stay in their own dict, and then ours.
 
-    skip_code(patch.__code__)
-    return functools.wraps(original)(patch)
+    Ours are not put into that dict: a step in another thread may be going through it, and would
+    raise that it has changed.
+    """
+
+    def __init__(self, original: Any, observers: list[CallObserver]) -> None:
+        self.data = original
+        self._observers = observers
+
+    def values(self) -> Any:
+        """Return the hooks of this moment."""
+        ours = (one.before for one in self._observers)
+        return (*self.data.values(), *ours)
+
+
+class StepPatch(Patch):
+    """One of the two dicts of such hooks, replaced while it has observers."""
+
+    _made: StepHooks | None = None
+
+    def _wrap(self, original: Any, observers: list[CallObserver]) -> Any:
+        if self._made is None:  # handles of hooks that are registered meanwhile refer to it
+            self._made = StepHooks(original, observers)
+        self._made._observers = observers
+        return self._made
 
 
 class ModelCall:
@@ -121,29 +163,30 @@ class ModelCall:
     @staticmethod
     def observe(model: nn.Module, observer: CallObserver) -> None:
         """Call the observer around each call of the model from now on."""
-        call = vars(model).get(_CALL)
-        if not isinstance(call, ModelCall):
-            call = vars(model)[_CALL] = ModelCall(model, call)
-        call._observers.append(observer)
+        with LOCK:
+            call = vars(model).get(_CALL)
+            if not isinstance(call, ModelCall):
+                call = vars(model)[_CALL] = ModelCall(model, call)
+            call._observers.append(observer)
 
     @staticmethod
     def leave(model: nn.Module, observer: CallObserver) -> None:
         """Call it no longer; the last observer to leave restores the call."""
-        call = vars(model).get(_CALL)
-        if not isinstance(call, ModelCall) or observer not in call._observers:
-            return
-        call._observers.remove(observer)
-        if call._observers:
-            return
-        if call.compiled is None:
-            del vars(model)[_CALL]
-        else:
-            vars(model)[_CALL] = call.compiled
+        with LOCK:
+            call = vars(model).get(_CALL)
+            if not isinstance(call, ModelCall) or observer not in call._observers:
+                return
+            call._observers.remove(observer)
+            if not call._observers:
+                vars(model)[_CALL] = call.compiled
+                if call.compiled is None:
+                    del vars(model)[_CALL]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model; a replica that shares its attributes (DataParallel) is not observed."""
-        caller: Any = sys._getframe(1).f_locals["self"]
-        if caller is not cast(Any, self._model()):
+        model: Any = self._model()
+        caller = sys._getframe(1).f_locals.get("self", model)
+        if caller is not model:
             return caller._call_impl(*args, **kwargs)
         return _observe(self._observers, self.compiled or caller._call_impl, args, kwargs)
 
@@ -163,3 +206,6 @@ SCALING: Final = Patch(torch.amp.GradScaler, "scale")
 COMPILING: Final = Patch(nn.Module, "compile")
 COMPILED: Final = Patch(OptimizedModule, "__call__")
 """What `torch.compile(model)` returns, called."""
+_OPTIMIZERS: Final = sys.modules[torch.optim.Optimizer.__module__]
+BEFORE_STEP: Final = StepPatch(_OPTIMIZERS, "_global_optimizer_pre_hooks")
+AFTER_STEP: Final = StepPatch(_OPTIMIZERS, "_global_optimizer_post_hooks")

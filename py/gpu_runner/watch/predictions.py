@@ -165,13 +165,17 @@ class LoopPredictions:
 
     def observe_output(self, output: Any) -> None:
         """Take in what the model returned, to see whether it is alive in the backward pass."""
+        if self.is_settled:
+            return
         largest = max(tensors_of(output), key=Tensor.numel, default=None)
         self._output = None if largest is None or largest.numel() < 2 else weakref.ref(largest)
         self._in_backward = False
 
     def observe_backward(self) -> None:
         """The backward pass begins."""
-        if not self.is_settled and (model := self._model()) is not None:
+        if self.is_settled:
+            return
+        if (model := self._model()) is not None:
             self._deferred = deferred_sync(model) or self._deferred
         if self._output is not None and not self._in_backward:
             alive = self._output() is not None
@@ -180,7 +184,7 @@ class LoopPredictions:
 
     def observe_update(self) -> None:
         """The optimizer step begins: all gradients are complete."""
-        if self._observed.keeps_output and self._output is not None:
+        if not self.is_settled and self._observed.keeps_output and self._output is not None:
             self._keeps = "step" if self._output() is not None else "backward"
             self._observed = replace(self._observed, keeps_output=self._keeps)
 

@@ -8,6 +8,7 @@ loop not at all; it never raises into the loop.
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.errors import is_out_of_memory
 from gpu_runner.log.commands import Commands
 from gpu_runner.memory.fsdp import ShardView
-from gpu_runner.memory.loop import LoopBehavior, Optimizers
+from gpu_runner.memory.loop import Optimizers
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.train.step_position import BETWEEN
 from gpu_runner.watch.autograd_graph import leads_to
@@ -36,10 +37,12 @@ from gpu_runner.watch.evaluation import (
     without_side_effects,
 )
 from gpu_runner.watch.hooks import (
+    SEVERAL_THREADS,
     ErrorBoundary,
     Inputs,
     LoopHooks,
     SeveralModels,
+    guarded,
     has_ddp_buckets,
     join_models,
     predicts_next_token,
@@ -55,6 +58,8 @@ from gpu_runner.watch.run_log import (
     GONE,
     NEVER_CALLED,
     NOT_JOINED,
+    SHARED,
+    TOO_MANY_ERRORS,
     CloseAtExit,
     RunLog,
     WatchTerminal,
@@ -129,15 +134,10 @@ def watch(
         new_tokens=new_tokens,
         config=config or {},
         trainer=trainer,
-        processes=world_size(),
-        memory=MemoryOptions(
-            measure=measure,
-            behavior=LoopBehavior(ddp_buckets=has_ddp_buckets(model)),
-            lengths=tuple(lengths),
-        ),
+        memory=MemoryOptions(measure=measure, lengths=tuple(lengths)),
         price=price,
         currency=currency,
-        can=tuple(can) if world_size() == 1 else (),  # the others would go on
+        can=tuple(can),
     )
     return WatchedRun(model, Optimizers(*map(unwrap_optimizer, given)), options)
 
@@ -145,22 +145,43 @@ def watch(
 _OPEN: weakref.WeakSet[WatchedRun] = weakref.WeakSet()
 
 
+def _forget_all() -> None:
+    """Leave every run in a process that was forked: its loop and its log are its parent's."""
+    for one in list(_OPEN):
+        one._detach()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_all)
+
+
 class WatchedRun:
     """What `watch` returns: `close` it, or use it as a context manager."""
 
-    @undisturbed()
     def __init__(self, model: nn.Module, optimizers: Optimizers, options: WatchOptions) -> None:
         self.should_stop = False
         """Whether the page asked the run to stop; a custom loop can read it."""
         self.wants_save = False
         """Whether the page asked for a checkpoint; whoever saves one resets it."""
+        self._guard = ErrorBoundary(self._warn, lambda: self.close("stopped", TOO_MANY_ERRORS))
+        self._log: RunLog | None = None
+        self._started, self._closed = False, True
+        self._set_up(model, optimizers, options)
+
+    @guarded("nothing is watched")
+    @undisturbed()
+    def _set_up(self, model: nn.Module, optimizers: Optimizers, options: WatchOptions) -> None:
+        if (processes := world_size()) > 1:  # if one paused, the others would go on
+            options = replace(options, processes=processes, can=())
+        memory = options.memory
+        if has_ddp_buckets(model):
+            memory = replace(memory, behavior=replace(memory.behavior, ddp_buckets=True))
         self._options = options
         self._model = weakref.ref(model, lambda _: self.close(*GONE))
         self._inner = weakref.ref(unwrap_model(model))
         self._optimizers = optimizers
         self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._autocast = LoopAutocast.read(self._device.type)
-        self._started = self._closed = False
         self._save_commands = self._eval_commands = 0
         self._evaluated_at = -1
         self._several = model if isinstance(model, SeveralModels) else None
@@ -174,14 +195,13 @@ class WatchedRun:
             shifted=predicts_next_token(unwrap_model(model)),
             several=isinstance(model, SeveralModels),
         )
-        self._log: RunLog | None = None
-        self._guard = ErrorBoundary(self._warn, self._detach)
+        self._weights: list[weakref.ref[Tensor]] = []
+        self._is_cut = is_cut(model)
         self._hooks = LoopHooks(model, ShardView(model).parameters(), self, self._guard)
         own = self._guard, self._hooks.silence, self._report_prediction, self._warn
-        self._memory = LoopMemory(self._inner, optimizers, self._device, options.memory, *own)
+        self._memory = LoopMemory(self._inner, optimizers, self._device, memory, *own)
         self._measurement = self._memory.measurement
-        if rank() > 0 and not is_cut(model):  # the first process logs for all
-            self._closed = True
+        if rank() > 0 and not self._is_cut:  # the first process logs for all
             return
         self._open_log()
         self._evaluator = LoopEvaluator(
@@ -193,12 +213,12 @@ class WatchedRun:
     def _listen(self) -> None:
         """Observe the loop from now on, if there is a log."""
         if self._log is None:
-            self._closed = True
             return
         if is_interactive():  # the cell that watches was run again
             for one in [one for one in _OPEN if one._model() is self._model()]:
                 one.close("stopped", "the model is watched by another run")
         _OPEN.add(self)
+        self._closed = False
         self._hooks.install()
         atexit.register(self._at_exit)
         if self._log.place is not None:
@@ -207,6 +227,7 @@ class WatchedRun:
     def __enter__(self) -> WatchedRun:
         return self
 
+    @guarded("the run could not be closed")
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         del kind, trace
         self.close_after(error)
@@ -220,6 +241,12 @@ class WatchedRun:
     def errors(self) -> int:
         """How many errors of ours were caught."""
         return self._guard.errors
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no step has begun, so that another thread may go on."""
+        begun = self._collector.parts and not self._collector.updated
+        return not begun and not self._measurement.is_running
 
     def begin_forward(self, inputs: Inputs, *, compiled: bool, number: int) -> None:
         """The loop calls its model: the first call of a step ends the previous step."""
@@ -259,6 +286,7 @@ class WatchedRun:
         self._collector.doing = BETWEEN
         if self._collector.backwards:
             self._begin_waiting_update()
+        self._measurement.end_if_over()
 
     def begin_backward(self, roots: list[Tensor], values: list[Tensor]) -> None:
         """The loop calls `backward` on these tensors."""
@@ -332,9 +360,10 @@ class WatchedRun:
         model = self._inner()
         return model.holders(optimizer) if isinstance(model, SeveralModels) else []
 
+    @guarded("a step could not be logged")
     def end_of_step(self) -> bool:
         """Log the step that has ended, evaluate and pause when due; return whether one had."""
-        if self._closed or not self._started or self._log is None:
+        if self._closed or not self._started or self._log is None or not self._hooks.take_over():
             return False
         if self._collector.backwards and self._collector.versions != self._weight_versions():
             self._collector.updated = True  # by an optimizer that calls no hook, or is compiled
@@ -345,7 +374,9 @@ class WatchedRun:
         if self._several is not None:  # each model has a loss of its own
             for part in done.parts:
                 part.loss = None
-        memory, stalled = self._measurement.take()
+        memory, stalled = None, None
+        with self._guard.around("the memory of a step is not shown"):
+            memory, stalled = self._measurement.take()
         if memory is not None:
             self._memory.compare(memory.peak_bytes, done)
         self._memory.shortage.clear()
@@ -364,10 +395,14 @@ class WatchedRun:
         self._collector.restart_clock()
         return True
 
+    @guarded("the evaluation failed")
     def evaluate(self) -> None:
         """Score the held-out sets and measure drift now."""
-        log, model = self._log, self._inner()
-        if log is None or model is None or self._closed or not self._started:
+        log = self._log
+        if log is None or self._closed or not self._started or (model := self._inner()) is None:
+            return
+        if self._hooks.is_shared or not self._hooks.take_over():
+            self._guard.warn_once(SHARED)
             return
         log.flush()
         if self._evaluated_at == (step := log.state.step):
@@ -376,45 +411,44 @@ class WatchedRun:
         if not self._evaluator.all_processes_join():
             self._guard.warn_once(NOT_JOINED)
             return
-        what = "the evaluation failed"
-        with self._guard.around(what), self._hooks.silence(), without_side_effects(model):
+        with self._hooks.silence(), without_side_effects(model):
             log.recorder.busy("evaluating", step, 600.0)
             wanted = self._options.prompts, self._options.new_tokens
             log.write_evaluation(*self._evaluator.evaluate(self._autocast, *wanted))
 
+    @guarded("what the loop logs could not be written")
     def log(self, values: Mapping[str, Any]) -> None:
         """Show numbers of the loop's own in the page, each as a chart by its name.
 
         They belong to the newest step. What is not a number of one element is left out.
         """
-        with self._guard.around("what the loop logs could not be written"):
-            if self._log is None or self._closed:
-                return
-            found, others = own_metrics(values)
-            if others:
-                self._guard.warn_once(
-                    f"Not shown, because they are not numbers: {', '.join(others)}."
-                )
-            if found:
-                self._own_metrics |= found
-                if not self._collector.backwards:
-                    self._write_own_metrics()
+        if self._log is None or self._closed:
+            return
+        found, others = own_metrics(values)
+        if others:
+            self._guard.warn_once(f"Not shown, because they are not numbers: {', '.join(others)}.")
+        if found:
+            self._own_metrics |= found
+            if not self._collector.backwards:
+                self._write_own_metrics()
 
     def _write_own_metrics(self) -> None:
         found, self._own_metrics = self._own_metrics, {}
         if found and self._log is not None and self._started:
             self._log.write_own_metrics(found)
 
+    @guarded("the settings of the loop are not shown")
     def describe(self, config: Mapping[str, Any]) -> None:
         """Add settings of the loop for the page; to be called before its first step."""
         self._options = replace(self._options, config={**self._options.config, **config})
 
+    @guarded("a checkpoint could not be logged")
     def saved(self, path: str) -> None:
         """Log that a checkpoint was saved at `path`."""
-        with self._guard.around("a checkpoint could not be logged"):
-            if self._log is not None and not self._closed:
-                self._log.write_checkpoint(path)
+        if self._log is not None and not self._closed:
+            self._log.write_checkpoint(path)
 
+    @guarded("the run could not be closed")
     def close_after(self, error: BaseException | None) -> None:
         """Close the run of a loop that ended with `error`, or without one."""
         if error is not None and is_out_of_memory(error):
@@ -422,6 +456,7 @@ class WatchedRun:
                 self.handle_error(error)
         self.close(*exit_status(error), error=error)
 
+    @guarded("the run could not be closed")
     @undisturbed()
     def close(
         self, status: RunStatus = "finished", reason: str = "", error: BaseException | None = None
@@ -431,31 +466,42 @@ class WatchedRun:
         If memory ran out and no step came after, the end says so, with settings that would have
         fit. `error` is what ended the loop, where that is known.
         """
-        if self._closed or self._log is None or self._hooks.forked:
+        if self._closed or self._log is None:
             return
         leaving = error or sys.exc_info()[1]
         if error is None and leaving is not None and is_out_of_memory(leaving):
             self.close_after(leaving)  # called in a `finally`
             return
-        with self._guard.around("the last step could not be logged"):
-            self.end_of_step()
-            if status == "finished" and not self._memory.shortage.is_open:
-                self.evaluate()
+        self.end_of_step()
+        if status == "finished" and not self._memory.shortage.is_open:
+            self.evaluate()
         self._detach()
-        report = self._memory.report_end(self._autocast.with_cache, leaving)
+        report, ratio = None, 0.0
+        with self._guard.around("the memory of the run could not be summed up"):
+            report = self._memory.report_end(self._autocast.with_cache, leaving)
+            ratio = self._memory.ratio()
         if report is not None:
             status, reason = "oom", report.sentence
         with self._guard.around("the end could not be written"):
-            self._log.write_end(status, reason, report, self._memory.ratio())
+            self._log.write_end(status, reason, report, ratio)
         with self._guard.around("the copy of the initial weights could not be removed"):
             self._evaluator.remove_initial_weights()
+
+    def detach(self) -> None:
+        """Stop watching, which had to wait for this moment."""
+        if self._closed:
+            self._detach()
+        else:
+            self.close("stopped", SEVERAL_THREADS)
 
     def _detach(self) -> None:
         """Stop watching the loop."""
         self._closed, self._several = True, None
         _OPEN.discard(self)
-        self._measurement.drop()
-        self._hooks.remove()
+        if self._hooks.remove(measuring=self._measurement.is_running):
+            with self._guard.around("the memory of a step is not shown"):
+                self._measurement.drop()
+        self._weights.clear()
         if (model := self._model()) is not None:
             self._model = weakref.ref(model)  # without the callback, which is only for open runs
         atexit.unregister(self._at_exit)
@@ -472,6 +518,7 @@ class WatchedRun:
     def _start(self, inputs: Inputs) -> None:
         """Log the start at the first forward pass, which shows what trains."""
         self._started = True
+        self._is_cut = is_cut(self._inner())
         log, model, options = self._log, self._inner(), self._options
         if log is None:
             return
@@ -494,17 +541,25 @@ class WatchedRun:
 
     def _weight_versions(self) -> int:
         """Return a number that changes whenever weights that are not sharded change in place."""
-        model = self._inner()
-        if self._several is not None:
+        if self._several is not None or self._is_cut:
             return 0
-        return 0 if model is None or is_cut(model) else sum(p._version for p in model.parameters())
+        return sum(one._version for one in self._alive_weights())
 
     def _has_gradients(self) -> bool:
         """Return whether there are gradients; True where a sharded model may still defer them."""
-        model = self._inner()
-        if self._several is not None:
+        if self._several is not None or self._is_cut:
             return True
-        return model is None or is_cut(model) or any(p.grad is not None for p in model.parameters())
+        return any(one.grad is not None for one in self._alive_weights())
+
+    def _alive_weights(self) -> list[Tensor]:
+        """Return the weights, looked for in the model again where one of them was replaced."""
+        found = [one for ref in self._weights if (one := ref()) is not None]
+        if len(found) == len(self._weights) and found:
+            return found
+        model = self._inner()
+        found = [] if model is None else list(model.parameters())
+        self._weights = [weakref.ref(one) for one in found]
+        return found
 
     def _check_first_steps(self, done: WatchedStep) -> None:
         """Warn of what the first step shows; predict anew where the loop behaves differently."""

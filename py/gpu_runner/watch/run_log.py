@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 
@@ -30,7 +30,7 @@ from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.tracker import StepMemory
 from gpu_runner.plan.machine import gpu_uuids
 from gpu_runner.run.finish import losses
-from gpu_runner.run.recorder import Recorder
+from gpu_runner.run.recorder import Display, Recorder
 from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
@@ -46,6 +46,11 @@ NOT_JOINED: Final = (
     "The weights are sharded, and not all processes watch: no held-out example is scored. Call"
     " unfrozen.watch in every process, with the same arguments."
 )
+SHARED: Final = (
+    "Other threads use this model while it trains: held-out examples are not scored, because the"
+    " model would be in evaluation mode meanwhile."
+)
+TOO_MANY_ERRORS: Final = "too many errors of watching itself"
 NEVER_CALLED: Final = (
     "The loop never calls {} itself, so its inputs and its memory are unknown. Loss, gradient norm,"
     " learning rate and speed are shown. For the rest, pass unfrozen.watch the module that the loop"
@@ -303,36 +308,20 @@ def own_metrics(values: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]
     return found, others
 
 
-class WatchTerminal:
+class WatchTerminal(Display):
     """Prints what a person should act on; the page shows the rest."""
 
     def __init__(self, *, silent: bool = False) -> None:
         self._silent = silent
-
-    def say(self, text: str) -> None:
-        """Print nothing."""
-        del text
 
     def warn(self, text: str) -> None:
         """Print one line to standard error."""
         if not self._silent:
             print(f"unfrozen: {printable(text)}", file=sys.stderr, flush=True)
 
-    def busy(self, text: str) -> None:
-        """Print nothing."""
-        del text
-
     def hold(self, *, still: bool) -> None:
         """Print that the page has paused training, or let it go on."""
         self.warn("The page paused training." if still else "Training goes on.")
-
-    def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
-        """Print nothing."""
-        del state, result, measured_bytes
-
-    def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
-        """Print nothing."""
-        del step, scores, first
 
 
 def create_run_directory(runs: Path, name: str | None) -> Path:
@@ -377,13 +366,6 @@ def exit_status(error: BaseException | None) -> tuple[RunStatus, str]:
     return ("oom" if is_out_of_memory(error) else "failed"), text
 
 
-class Closable(Protocol):
-    """A run that can be closed."""
-
-    def close_after(self, error: BaseException | None) -> None:
-        """Close the run of a loop that ended with `error`, or without one."""
-
-
 def is_interactive() -> bool:
     """Return whether somebody types at a prompt, or runs the cells of a notebook."""
     return hasattr(sys, "ps1") or hasattr(sys.modules.get("builtins"), "__IPYTHON__")
@@ -392,7 +374,7 @@ def is_interactive() -> bool:
 class CloseAtExit:
     """Closes a run when the interpreter exits; keeps nothing alive until then."""
 
-    def __init__(self, run: Closable) -> None:
+    def __init__(self, run: Any) -> None:
         self._run = weakref.ref(run)
         self._earlier = id(getattr(sys, "last_value", None))
         self.leaving: SystemExit | None = None

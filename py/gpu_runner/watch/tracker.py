@@ -17,7 +17,9 @@ import accelerate
 from accelerate.tracking import GeneralTracker
 from torch import nn
 
+from gpu_runner.watch.hooks import ErrorBoundary, guarded
 from gpu_runner.watch.run import WatchedRun, watch
+from gpu_runner.watch.run_log import WatchTerminal
 
 
 class Tracker(GeneralTracker):
@@ -32,12 +34,14 @@ class Tracker(GeneralTracker):
         self._given: tuple[nn.Module, Any] | None = (model, optimizer)
         self._options = options
         self.run: WatchedRun | None = None
+        self._guard = ErrorBoundary(WatchTerminal().warn)
 
     @property
     def tracker(self) -> WatchedRun | None:
         """The watched run."""
         return self.run
 
+    @guarded("the loop is not watched")
     def start(self) -> None:
         """Start to watch."""
         if self._given is not None:
