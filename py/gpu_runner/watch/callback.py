@@ -34,10 +34,10 @@ class Callback(TrainerCallback):
     `run` is the watched run while the Trainer trains.
     """
 
-    def __init__(self, *, measure: bool = True, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self.run: WatchedRun | None = None
         self._guard = ErrorBoundary(WatchTerminal().warn)
-        self._options = WatchOptions(memory=MemoryOptions(measure=measure), **options)
+        self._options = WatchOptions(**options)
 
     @guarded("the trainer is not watched")
     def on_train_begin(
@@ -67,26 +67,18 @@ class Callback(TrainerCallback):
             config=args.to_sanitized_dict(),
             plan=planned_rates(lr_scheduler, int(state.max_steps)),
             start_step=int(state.global_step),
+            lengths=_read_lengths(rows, collator),
             memory=MemoryOptions(
-                measure=self._options.memory.measure,
                 behavior=LoopBehavior(int(args.gradient_accumulation_steps), keeps_output=""),
                 options=trainer_options(args),
-                lengths=_read_lengths(rows, collator),
                 per_batch=int(args.per_device_train_batch_size),
             ),
         )
         self.run = WatchedRun(model, Optimizers(*given), options)
 
     @guarded("the page cannot control the trainer")
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> TrainerControl | None:
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> TrainerControl | None:
         """Log the step that has ended, and pass on the commands of the page."""
-        del args, state, kwargs
         if self.run is not None:
             self.run.end_of_step()
             if self.run.should_stop:
@@ -99,41 +91,26 @@ class Callback(TrainerCallback):
     @guarded("what the trainer logs is not shown")
     def on_log(
         self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
+        _args: Any,
+        _state: Any,
+        _control: Any,
         logs: Mapping[str, Any] | None = None,
-        **kwargs: Any,
+        **_: Any,
     ) -> None:
         """Show what the Trainer logs beside its loss, such as the rewards of TRL's trainers."""
-        del args, state, control, kwargs
         if self.run is not None:
             own = {name: value for name, value in (logs or {}).items() if name not in MEASURED}
             self.run.log({name: one for name, one in own.items() if not name.startswith("train_")})
 
     @guarded("a checkpoint could not be logged")
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Log the checkpoint that the Trainer has saved."""
-        del control, kwargs
         if self.run is not None:
             self.run.saved(f"{args.output_dir}/checkpoint-{state.global_step}")
 
     @guarded("the run could not be closed")
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Close the run, at the last step or before."""
-        del args, control, kwargs
         if self.run is not None:
             early = state.global_step < state.max_steps
             asked = "asked by the page" if self.run.should_stop else "the trainer stopped early"

@@ -56,6 +56,8 @@ class WatchOptions:
     config: Mapping[str, Any] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)
     """Steps and learning rates as in `run.start`, where they are known."""
+    measure: bool = True
+    lengths: Sequence[int] = ()
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     start_step: int = 0
     """Steps taken before: more than 0 where the loop resumes an earlier one."""
@@ -69,7 +71,7 @@ class WatchOptions:
             raise TypeError(f"price is a {type(self.price).__name__}: pass a number, per hour.")
         if not isinstance(self.currency, str) or not 0 < len(self.currency) <= MOST_LETTERS:
             raise TypeError(f"currency {self.currency!r}: pass 1 to {MOST_LETTERS} letters.")
-        odd = [one for one in self.memory.lengths if not isinstance(one, int)]
+        odd = [one for one in self.lengths if not isinstance(one, int)]
         if odd:
             raise TypeError(
                 f"lengths contain {odd[0]!r}: pass the number of tokens of each example."

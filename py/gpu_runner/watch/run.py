@@ -29,7 +29,6 @@ from gpu_runner.train.step_position import BETWEEN
 from gpu_runner.watch.autograd_graph import leads_to
 from gpu_runner.watch.checks import check_after_first, check_before_first
 from gpu_runner.watch.evaluation import (
-    Examples,
     LoopAutocast,
     LoopEvaluator,
     load_suites,
@@ -51,7 +50,7 @@ from gpu_runner.watch.hooks import (
     unwrap_optimizer,
     world_size,
 )
-from gpu_runner.watch.memory import LoopMemory, MemoryOptions
+from gpu_runner.watch.memory import LoopMemory
 from gpu_runner.watch.metrics import TimeBudget, Utilization, token_accuracy
 from gpu_runner.watch.options import WatchOptions, describe_rows, describe_run
 from gpu_runner.watch.run_log import (
@@ -78,23 +77,7 @@ from unfrozen.events import OTHER, RunStatus
 def watch(
     model: nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
-    *,
-    task: Examples | None = None,
-    general: Mapping[str, Examples] | None = None,
-    tokenizer: Any = None,
-    runs: str | Path = "runs",
-    name: str | None = None,
-    steps: int | None = None,
-    eval_every: int | None = None,
-    prompts: Sequence[str] = (),
-    new_tokens: int = 48,
-    measure: bool = True,
-    config: Mapping[str, Any] | None = None,
-    trainer: str = "a loop of its own",
-    lengths: Sequence[int] = (),
-    price: float | None = None,
-    currency: str = "USD",
-    can: Sequence[str] = ("pause", "evaluate"),
+    **options: Any,
 ) -> WatchedRun:
     """Watch the training of `model` from now on; return the run, logged to `runs/<name>`.
 
@@ -116,30 +99,13 @@ def watch(
     training goes on; only arguments of a wrong type raise `TypeError`.
     """
     model = join_models(model)
-    if isinstance(model, SeveralModels) and (task is not None or general):
+    if isinstance(model, SeveralModels) and (options.get("task") or options.get("general")):
         raise TypeError("task and general are scored by one model: watch it in a run of its own.")
     given = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer or ())
     for one in given:
         if not isinstance(one, torch.optim.Optimizer):
             raise TypeError(f"optimizer is a {type(one).__name__}: pass a torch.optim.Optimizer.")
-    options = WatchOptions(
-        task=task,
-        general=general,
-        tokenizer=tokenizer,
-        runs=runs,
-        name=name,
-        steps=steps,
-        eval_every=eval_every,
-        prompts=prompts,
-        new_tokens=new_tokens,
-        config=config or {},
-        trainer=trainer,
-        memory=MemoryOptions(measure=measure, lengths=tuple(lengths)),
-        price=price,
-        currency=currency,
-        can=tuple(can),
-    )
-    return WatchedRun(model, Optimizers(*map(unwrap_optimizer, given)), options)
+    return WatchedRun(model, Optimizers(*map(unwrap_optimizer, given)), WatchOptions(**options))
 
 
 _OPEN: weakref.WeakSet[WatchedRun] = weakref.WeakSet()
@@ -173,10 +139,10 @@ class WatchedRun:
     def _set_up(self, model: nn.Module, optimizers: Optimizers, options: WatchOptions) -> None:
         if (processes := world_size()) > 1:  # if one paused, the others would go on
             options = replace(options, processes=processes, can=())
-        memory = options.memory
+        memory = replace(options.memory, measure=options.measure, lengths=tuple(options.lengths))
         if has_ddp_buckets(model):
             memory = replace(memory, behavior=replace(memory.behavior, ddp_buckets=True))
-        self._options = options
+        self._options = options = replace(options, memory=memory)
         self._model = weakref.ref(model, lambda _: self.close(*GONE))
         self._inner = weakref.ref(unwrap_model(model))
         self._optimizers = optimizers
@@ -199,7 +165,7 @@ class WatchedRun:
         self._is_cut = is_cut(model)
         self._hooks = LoopHooks(model, ShardView(model).parameters(), self, self._guard)
         own = self._guard, self._hooks.silence, self._report_prediction, self._warn
-        self._memory = LoopMemory(self._inner, optimizers, self._device, memory, *own)
+        self._memory = LoopMemory(self._inner, optimizers, self._device, options.memory, *own)
         self._measurement = self._memory.measurement
         if rank() > 0 and not self._is_cut:  # the first process logs for all
             return
