@@ -385,7 +385,8 @@ class LoopHooks:
             del args, kwargs
             if self._silent or not self.holds(optimizer):
                 return
-            if threading.get_ident() != self._thread:
+            of_backward = self._backwards and in_backward()  # on a GPU it has threads of its own
+            if threading.get_ident() != self._thread and not of_backward:
                 self._guard.warn_once(ANOTHER_THREAD)
                 return
             self._calls = 0  # an interrupt may have left a call without its end
