@@ -47,7 +47,8 @@ class SparseProduct(nn.Module):
         self.weight = nn.Parameter(torch.ones(8, 8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x @ torch.sparse.mm(torch.eye(8).to_sparse(), self.weight)
+        found: torch.Tensor = x @ torch.sparse.mm(torch.eye(8).to_sparse(), self.weight)
+        return found
 
 
 def layers() -> nn.Module:
@@ -121,7 +122,8 @@ def train_in_threads(runs: Path, most: int, watchers: int = 4, threads: int = 4)
     torch.set_num_threads(1)
     alone = {one: train(*one, made(*one)) for one in LOOPS[:most]}
     given = iter([(one, made(*one)) for one in itertools.islice(itertools.cycle(alone), most)])
-    state, problems, lock = torch.get_rng_state(), [], threading.Lock()
+    problems: list[str] = []
+    state, lock = torch.get_rng_state(), threading.Lock()
 
     def work(number: int) -> None:
         while not problems:
