@@ -39,23 +39,25 @@ OPTIMIZERS = sys.modules[torch.optim.Optimizer.__module__]
 MODULES = sys.modules[nn.Module.__module__]
 
 
+FUNCTIONS: dict[Any, tuple[str, ...]] = {
+    torch.autograd: ("_engine_run_backward", "backward", "grad"),
+    torch.optim.Optimizer: ("step", "zero_grad"),
+    torch.optim.SGD: ("step",),
+    torch.UntypedStorage: ("resize_",),
+    torch.amp.GradScaler: ("scale",),
+    nn.utils: ("clip_grad_norm_",),
+    nn.Module: ("compile", "__call__", "_compiled_call_impl"),
+    sys: ("exit", "excepthook", "unraisablehook"),
+    threading: ("excepthook",),
+    masking_utils: ("find_packed_sequence_indices",),
+    torch._dynamo.eval_frame: ("_callback_from_stance", "_stance"),
+    torch._dynamo.eval_frame.OptimizedModule: ("__call__",),
+    _python_dispatch: ("_is_in_torch_dispatch_mode", "_is_in_non_infra_torch_dispatch_mode"),
+}
+
+
 def process_state(model: Any) -> dict[str, Any]:
     """All of a process and of a model that watching could leave changed."""
-    functions = {
-        torch.autograd: ("_engine_run_backward", "backward", "grad"),
-        torch.optim.Optimizer: ("step", "zero_grad"),
-        torch.optim.SGD: ("step",),
-        torch.UntypedStorage: ("resize_",),
-        torch.amp.GradScaler: ("scale",),
-        nn.utils: ("clip_grad_norm_",),
-        nn.Module: ("compile", "__call__", "_compiled_call_impl"),
-        sys: ("exit", "excepthook", "unraisablehook"),
-        threading: ("excepthook",),
-        masking_utils: ("find_packed_sequence_indices",),
-        torch._dynamo.eval_frame: ("_callback_from_stance", "_stance"),
-        torch._dynamo.eval_frame.OptimizedModule: ("__call__",),
-        _python_dispatch: ("_is_in_torch_dispatch_mode", "_is_in_non_infra_torch_dispatch_mode"),
-    }
     every = [name for name in vars(MODULES) if name.startswith("_global_") and "hooks" in name]
     of_steps = "_global_optimizer_pre_hooks", "_global_optimizer_post_hooks"
     hooks_of = {
@@ -71,7 +73,7 @@ def process_state(model: Any) -> dict[str, Any]:
         "saved tensors": torch._C._autograd._top_saved_tensors_default_hooks(True),
         "grad mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "functions": {
-            (o, n): inspect.getattr_static(o, n) for o, ns in functions.items() for n in ns
+            (o, n): inspect.getattr_static(o, n) for o, ns in FUNCTIONS.items() for n in ns
         },
         "optimizers": [
             (getattr(OPTIMIZERS, one), dict(getattr(OPTIMIZERS, one))) for one in of_steps
