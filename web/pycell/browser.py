@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import gc
 import json
 import os
 import sys
@@ -168,11 +169,14 @@ def _waiter() -> Wait | None:
 def _close_pyodide_js() -> None:
     """Replace `pyodide_js`, whose functions reach the whole worker, by an empty module.
 
-    Pyodide's event loop reads one setting of it when a cell calls `asyncio.run`.
+    Pyodide's event loop reads one setting of it when a cell calls `asyncio.run`. What has loaded
+    the modules of JavaScript outlives them, in a circle with each, and `gc` shows it to a cell.
     """
-    from _pyodide._importhook import jsfinder  # type: ignore[import-not-found]
+    from _pyodide._importhook import JsLoader, jsfinder  # type: ignore[import-not-found]
 
     jsfinder.jsproxies.clear()
+    for loader in [it for it in gc.get_objects() if type(it) is JsLoader]:
+        loader.jsproxy = None
     closed, api = ModuleType("pyodide_js"), ModuleType("pyodide_js._api")
     api.__dict__["config"] = SimpleNamespace(enableRunUntilComplete=True)
     closed.__dict__["_api"] = api
