@@ -105,7 +105,8 @@ const CHECKS = {
   string(shape, value) {
     const fits = typeof value === "string" && value.length <= shape.maxLength;
     if (fits && shape.pattern && hasFit(shape.pattern, value)) return value;
-    if (!fits || !isUnicode(value) || (shape.pattern && !compiled(shape.pattern).test(value))) refuse(shape, value);
+    if (fits && !isUnicode(value)) refuse({ is: "text without lone surrogates" }, value);
+    if (!fits || (shape.pattern && !compiled(shape.pattern).test(value))) refuse(shape, value);
     if (shape.pattern) remember(shape.pattern, value);
     return value;
   },

@@ -128,7 +128,9 @@ def _refuse(shape: Shape, value: object, place: str) -> _Refused:
 
 
 def _check_string(shape: Shape, value: Any, place: str, _: list[int]) -> Any:
-    fits = isinstance(value, str) and _is_within(value, shape["maxLength"]) and is_unicode(value)
+    fits = isinstance(value, str) and _is_within(value, shape["maxLength"])
+    if fits and not is_unicode(value):
+        raise _refuse({"is": "text without lone surrogates"}, value, place)
     if not fits or ("pattern" in shape and not _compile(shape["pattern"]).fullmatch(value)):
         raise _refuse(shape, value, place)
     return value
