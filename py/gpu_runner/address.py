@@ -7,6 +7,7 @@ ends. The token is in the fragment, which browsers never send.
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,8 +18,14 @@ from urllib.parse import quote, urlsplit
 
 import psutil
 
+from gpu_runner.atomic import remove_file, write_file
+from gpu_runner.plain import read_json
+
 FILE: Final = ".address.json"
+MOST_BYTES: Final = 4096
 CONNECT_SECONDS: Final = 0.5
+_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}", re.ASCII)
+_TOKEN: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +56,13 @@ def published(runs: Path, address: Address) -> Iterator[None]:
     file = runs / FILE
     with suppress(OSError):
         runs.mkdir(parents=True, exist_ok=True)
-        file.unlink(missing_ok=True)  # its mode is that of whoever made it
-        file.touch(0o600, exist_ok=False)
-        file.write_text(json.dumps(asdict(address)), "utf-8")
+        write_file(file, json.dumps(asdict(address)), private=True)
     try:
         yield
     finally:
         if _read(runs) == address:  # another server may have taken its place
             with suppress(OSError):
-                file.unlink()
+                remove_file(file)
 
 
 def find(runs: Path) -> Address | None:
@@ -65,17 +70,19 @@ def find(runs: Path) -> Address | None:
     address = _read(runs)
     if address is None or not psutil.pid_exists(address.pid):
         return None
-    parts = urlsplit(address.origin)
     try:
+        parts = urlsplit(address.origin)
         socket.create_connection((parts.hostname, parts.port), CONNECT_SECONDS).close()
-    except OSError:
+    except (OSError, ValueError):  # nobody answers, or it is no port
         return None
     return address
 
 
 def _read(runs: Path) -> Address | None:
+    """Return what the file holds; None where it is not the user's own, or of no such server."""
     try:
-        found = json.loads((runs / FILE).read_text("utf-8"))
-        return Address(str(found["origin"]), str(found["token"]), int(found["pid"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = Address(**read_json(runs / FILE, MOST_BYTES, own=True))
+        fits = _ORIGIN.fullmatch(found.origin) and _TOKEN.fullmatch(found.token)
+        return found if fits and type(found.pid) is int and 0 < found.pid < 2**31 else None
+    except (OSError, ValueError, TypeError):
         return None

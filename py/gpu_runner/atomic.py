@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner.errors import CheckpointError, SystemFailure
-from gpu_runner.plain import open_plain, read_whole, require_plain
+from gpu_runner.plain import open_plain, read_json, require_plain
 from unfrozen.units import format_bytes
 
 if sys.platform != "win32":
@@ -252,7 +252,7 @@ def check_replaceable(final: Path, of: str = "") -> None:
 
 def verify(path: Path) -> None:
     """Compare every file with the manifest; raises `CheckpointError` naming the first bad file."""
-    _check_files(path)
+    check_files(path)
     for name, expected in _manifest(path)["files"].items():
         if _sha256(path / name) != expected["sha256"]:
             raise CheckpointError(
@@ -260,14 +260,41 @@ def verify(path: Path) -> None:
             )
 
 
-def remove_folder(path: Path) -> bool:
-    """Remove a folder that was written here; return whether it was: another one stays as it is."""
+def check_files(path: Path, *, damaged: bool = False) -> None:
+    """Compare names, kinds and sizes in a folder with its manifest. Raises `CheckpointError`.
+
+    If it may be `damaged`, only names that are not in the manifest are refused.
+    """
+    files = _manifest(path)["files"]
+    for name, expected in () if damaged else files.items():
+        file = path / name
+        if not file.is_file():
+            raise CheckpointError(f"{path}: {name} is missing.")
+        size = file.stat().st_size
+        if size != expected["bytes"]:
+            raise CheckpointError(f"{file} has {size:,} bytes, not {expected['bytes']:,}.")
+    folders = {parent.as_posix() for name in files for parent in Path(name).parents}
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        known = folders if file.is_dir() and not file.is_symlink() else {*files, MANIFEST}
+        if name not in known:
+            raise CheckpointError(f"{file} is not in {MANIFEST}: it was not saved here.")
+
+
+def remove_folder(path: Path, *, damaged: bool = False) -> bool:
+    """Remove a folder that was written here; return whether it was: another one stays as it is.
+
+    So does one with a file that has another size or is missing, unless it may be `damaged`.
+    """
     try:
-        _check_files(path)
-        aside = _temporary(path, UNFINISHED)
-        path.rename(aside)
+        check_files(path, damaged=damaged)
     except (OSError, CheckpointError):
         return False
+    aside = _temporary(path, UNFINISHED)
+    try:
+        path.rename(aside)
+    except OSError:  # a bucket that is mounted
+        aside = path
     shutil.rmtree(aside, ignore_errors=True)
     return True
 
@@ -318,34 +345,16 @@ def free_bytes(final: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _check_files(path: Path) -> None:
-    """Compare names, kinds and sizes in a folder with its manifest. Raises `CheckpointError`."""
-    files = _manifest(path)["files"]
-    for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
-            raise CheckpointError(f"{path}: {name} is missing.")
-        size = file.stat().st_size
-        if size != expected["bytes"]:
-            raise CheckpointError(f"{file} has {size:,} bytes, not {expected['bytes']:,}.")
-    folders = {parent.as_posix() for name in files for parent in Path(name).parents}
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        known = folders if file.is_dir() and not file.is_symlink() else {*files, MANIFEST}
-        if name not in known:
-            raise CheckpointError(f"{file} is not in {MANIFEST}: it was not saved here.")
-
-
 def _manifest(path: Path) -> dict[str, Any]:
     """Return the manifest of a folder, checked; raises `CheckpointError` for anything else."""
     try:
-        found = json.loads(read_whole(path / MANIFEST, MOST_MANIFEST_BYTES))
+        found = read_json(path / MANIFEST, MOST_MANIFEST_BYTES)
         if not found["files"] or not all(
             {"bytes", "sha256"} <= entry.keys() and {"..", "/"}.isdisjoint(Path(name).parts)
             for name, entry in found["files"].items()
         ):
             raise ValueError("it names no files, or names them wrongly")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: no readable {MANIFEST} ({error}).") from None
     return dict(found)
 

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,10 +57,17 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
     return descriptor
 
 
-def read_plain(path: Path, most_bytes: int, start: int = 0) -> bytes:
-    """Return at most `most_bytes` from byte `start` of a plain file. Raises like `open_plain`."""
+def read_plain(path: Path, most_bytes: int, start: int = 0, *, own: bool = False) -> bytes:
+    """Return at most `most_bytes` from byte `start` of a plain file. Raises like `open_plain`.
+
+    For `own` see `read_whole`.
+    """
     descriptor = open_plain(path)
     try:
+        found = os.fstat(descriptor)
+        if own and sys.platform != "win32":
+            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise PermissionError(errno.EPERM, "other users can write it")
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
             file.seek(start)
             parts, left = [], most_bytes
@@ -71,25 +79,23 @@ def read_plain(path: Path, most_bytes: int, start: int = 0) -> bytes:
         os.close(descriptor)
 
 
-def read_whole(path: Path, most_bytes: int) -> bytes:
-    """Return a whole plain file. Raises `OSError` where it is larger than `most_bytes`."""
-    data = read_plain(path, most_bytes + 1)
+def read_whole(path: Path, most_bytes: int, *, own: bool = False) -> bytes:
+    """Return a whole plain file. Raises `OSError` where it is larger than `most_bytes`.
+
+    One's `own` file is one that nobody else owns or can write; of others it is a `PermissionError`.
+    """
+    data = read_plain(path, most_bytes + 1, own=own)
     if len(data) > most_bytes:
         raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
     return data
 
 
-def read_json(path: Path, most_bytes: int) -> Any:
-    """Return what a small JSON file holds, from numbers to objects. Raises `OSError`, `ValueError`.
-
-    A lone surrogate is an error too: a text with one cannot be printed.
-    """
+def read_json(path: Path, most_bytes: int, *, own: bool = False) -> Any:
+    """Return what a small JSON file holds; see `read_whole`. Raises `OSError` or `ValueError`."""
     try:
-        found = json.loads(read_whole(path, most_bytes).decode("utf-8"))
-        json.dumps(found, ensure_ascii=False).encode("utf-8")
+        return json.loads(read_whole(path, most_bytes, own=own).decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    return found
 
 
 def require_plain(mode: int) -> None:

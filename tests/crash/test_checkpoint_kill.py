@@ -7,6 +7,7 @@ what it had not flushed by then is lost: those files are cut to half before it d
 
 import hashlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -127,10 +128,15 @@ def watch(boundary: int, below: Path) -> None:
 
 def lose_what_is_not_flushed(below: Path, safe: set[str]) -> None:
     """Cut to half what the writer has made of step 2, under either name, and not flushed."""
-    names = {path.replace(".tmp/", "/") for path in safe}
-    for file in below.rglob("step-000002*/**/*"):
-        if file.is_file() and str(file).replace(".tmp/", "/") not in names:
+    names = {final_name(path) for path in safe}
+    for file in below.rglob("*step-000002*/**/*"):
+        if file.is_file() and final_name(str(file)) not in names:
             os.truncate(file, file.stat().st_size // 2)
+
+
+def final_name(path: str) -> str:
+    """What a file is called once its folder has its name."""
+    return re.sub(r"/\.(step-\d+)\.[0-9a-f]{8}\.unfinished/", r"/\1/", path)
 
 
 @pytest.mark.parametrize("way", matrix(WAYS, "shards-beside-steps", "whole-beside-steps"))

@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="site_builder", description="Build the article as a static site."
     )
-    parser.add_argument("out", type=Path, help="folder to write, replaced as a whole")
+    parser.add_argument("out", type=Path, help="folder to write, new or empty")
     arguments = parser.parse_args()
     make_ahead()
     try:

@@ -7,7 +7,6 @@ anchor is: on this page, or else on the one that has it.
 from __future__ import annotations
 
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
@@ -48,18 +47,19 @@ class Chapter:
 
 
 def build_site(out: Path) -> list[Chapter]:
-    """Write the site to `out`, replacing what was there; return the chapters of all pages.
+    """Write the site to `out`, a new or an empty folder; return the chapters of all pages.
 
-    Raises SiteError before anything is replaced when a chapter cannot be rendered.
+    Raises SiteError before anything is written when a chapter cannot be rendered, or `out` holds
+    something.
     """
+    if out.exists() and any(out.iterdir()):
+        raise SiteError(str(out), "it is not empty: name a new folder, or empty it")
     pages = {page: _render_folder(WEB / page.chapters) for page in PAGES}
     places = {page: _ids(chapters) for page, chapters in pages.items()}
     for page, chapters in pages.items():
         pages[page] = [_lead_to_pages(chapter, page, places) for chapter in chapters]
         _check_links(pages[page])
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     assets = write_assets(out, project().version)
     moved = RENAMED | {
         page.folder: [place for c in chapters for place in (c.id, *_PLACE.findall(c.html))]

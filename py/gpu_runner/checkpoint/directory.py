@@ -61,7 +61,8 @@ def time_writing(folder: Path, size_bytes: int) -> float:
     content, place = os.urandom(size), folder / f"write-test-{os.getpid()}"
 
     def fill(inside: Path) -> None:
-        (inside / "content").write_bytes(content)
+        with (inside / "content").open("xb") as file:
+            file.write(content)
 
     started = time.monotonic()
     try:

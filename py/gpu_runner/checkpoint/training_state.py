@@ -28,7 +28,7 @@ from gpu_runner.checkpoint.sharded_directory import OPTIMIZER as OPTIMIZERS
 from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import EMA, Optimizer
-from gpu_runner.plain import read_whole
+from gpu_runner.plain import read_json
 from gpu_runner.world import World, as_sharded, full_tensor, is_replica, local, rows_of
 from gpu_runner.world.sharded_files import (
     WEIGHTS,
@@ -293,8 +293,8 @@ def read_state(path: Path) -> dict[str, Any]:
     directory that was renamed or copied over another one would put a run where it never was.
     """
     try:
-        state = json.loads(read_whole(path / STATE, MOST_STATE_BYTES).decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        state = read_json(path / STATE, MOST_STATE_BYTES)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path / STATE} cannot be read ({error}).") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / STATE} is not a JSON object.")

@@ -18,20 +18,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gpu_runner.atomic import MANIFEST
+from gpu_runner.atomic import MANIFEST, MOST_MANIFEST_BYTES, remove_file, remove_folder
 from gpu_runner.checkpoint.directory import finished
 from gpu_runner.checkpoint.sharded_directory import DERIVED
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME
+from gpu_runner.plain import read_whole
 
 FINISHED: Final = "finished"
 _CHECKPOINTS: Final = "checkpoints"
 _MODEL: Final = "model"
 _BESIDE: Final = tuple(f"{name}.safetensors" for name in DERIVED)
-_COMING: Final = ".coming"  # a run that is being fetched
 
 
 def push_runs(runs: Path, bucket: Path) -> None:
@@ -47,28 +48,22 @@ def fetch_runs(bucket: Path, runs: Path) -> None:
     """
     for run in runs_in(bucket):
         destination = runs / run.name
-        if destination.exists() or (run / FINISHED).exists():
+        if (destination / CONFIG_NAME).exists() or (run / FINISHED).exists():
             continue
-        coming = runs / f"{run.name}{_COMING}"
-        shutil.rmtree(coming, ignore_errors=True)
-        coming.mkdir(mode=0o700, parents=True)
-        for name in (CONFIG_NAME, LOG_NAME, *_BESIDE):
-            if (run / name).exists():
-                shutil.copyfile(run / name, coming / name)
+        destination.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in DERIVED:
             if (run / name / MANIFEST).exists():
-                _copy_whole(run / name, coming / name)
+                _copy_whole(run / name, destination / name)
         for checkpoint in _with_manifest(run / _CHECKPOINTS):
-            _copy_whole(checkpoint, coming / _CHECKPOINTS / checkpoint.name)
-        coming.rename(destination)
+            _copy_whole(checkpoint, destination / _CHECKPOINTS / checkpoint.name)
+        for name in (LOG_NAME, *_BESIDE, CONFIG_NAME):  # without the last it is no run
+            _renew(run / name, destination / name)
 
 
 def runs_in(folder: Path) -> list[Path]:
     """Folders of runs, the newest last; their names begin with the time."""
     found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        path for path in found if path.suffix != _COMING and (path / CONFIG_NAME).is_file()
-    )
+    return sorted(path for path in found if (path / CONFIG_NAME).is_file())
 
 
 def _push(run: Path, destination: Path) -> None:
@@ -79,20 +74,19 @@ def _push(run: Path, destination: Path) -> None:
         if (run / name / MANIFEST).exists():
             _copy_whole(run / name, destination / name)
         else:
-            shutil.rmtree(destination / name, ignore_errors=True)
+            remove_folder(destination / name)
     current = {path.name for path in finished(run / _CHECKPOINTS)}
     for name in current:
         _copy_whole(run / _CHECKPOINTS / name, destination / _CHECKPOINTS / name)
-    if (destination / _CHECKPOINTS).is_dir():
-        for old in list((destination / _CHECKPOINTS).iterdir()):
-            if old.name not in current:
-                shutil.rmtree(old, ignore_errors=True)
+    for old in finished(destination / _CHECKPOINTS):
+        if old.name not in current:
+            remove_folder(old)
     if (run / _MODEL / MANIFEST).exists():
         _copy_whole(run / _MODEL, destination / _MODEL)
     for name in (LOG_NAME, FINISHED):
         _renew(run / name, destination / name)
     if not (run / FINISHED).exists():  # it goes on to more steps
-        (destination / FINISHED).unlink(missing_ok=True)
+        remove_file(destination / FINISHED)
 
 
 def _renew(source: Path, destination: Path) -> None:
@@ -100,7 +94,7 @@ def _renew(source: Path, destination: Path) -> None:
     try:
         size = source.stat().st_size
     except FileNotFoundError:
-        destination.unlink(missing_ok=True)
+        remove_file(destination)
         return
     if source.name == CONFIG_NAME or not destination.exists() or destination.stat().st_size != size:
         shutil.copyfile(source, destination)
@@ -112,10 +106,11 @@ def _copy_whole(source: Path, destination: Path) -> None:
     Of two folders with the same manifest the files are the same: it holds their sha256.
     """
     try:
-        wanted = (source / MANIFEST).read_bytes()
-        if (destination / MANIFEST).exists() and (destination / MANIFEST).read_bytes() == wanted:
-            return
-        (destination / MANIFEST).unlink(missing_ok=True)
+        wanted = read_whole(source / MANIFEST, MOST_MANIFEST_BYTES)
+        with suppress(FileNotFoundError):
+            if read_whole(destination / MANIFEST, MOST_MANIFEST_BYTES) == wanted:
+                return
+        remove_file(destination / MANIFEST)
         for file in _files(source):
             target = destination / file.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)

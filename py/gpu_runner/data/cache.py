@@ -12,7 +12,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -24,12 +23,19 @@ from functools import cached_property
 from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from platformdirs import user_cache_path
 
+from gpu_runner.atomic import (
+    MANIFEST,
+    check_files,
+    publish,
+    remove_folder,
+    write_file,
+)
 from gpu_runner.config.source import RowSource, parse
 from gpu_runner.data import hub
 from gpu_runner.data.dataset import MOST_NAMED, DroppedExample, EncodedDataset, EncodingSummary
@@ -44,8 +50,9 @@ from gpu_runner.data.examples import (
     pack,
 )
 from gpu_runner.data.rows import PlacedRow, ReportProgress, SourceReader, no_progress, no_rows
-from gpu_runner.errors import DataError, SystemFailure
+from gpu_runner.errors import CheckpointError, DataError, SystemFailure
 from gpu_runner.installed import installed_version
+from gpu_runner.plain import read_json
 from gpu_runner.system import foreign
 
 CACHE_ENV: Final = "UNFROZEN_CACHE"
@@ -55,8 +62,9 @@ FEW: Final = 2_000
 """Rows that are encoded in about a second, and not cached."""
 MOST_BYTES: Final = 20 * 2**30
 """Of all entries together."""
-_VERSION: Final = 3  # of how rows are read, encoded and stored
+_VERSION: Final = 4  # of how rows are read, encoded and stored
 _META: Final = "meta.json"
+_MOST_META_BYTES: Final = 2**28
 _BLOCK: Final = 4 * 2**20
 
 
@@ -135,14 +143,14 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 def remove_oldest(newest: Path) -> None:
     """Remove the oldest entries until the others are small enough; never the newest."""
-    folders = [path for path in newest.parent.iterdir() if path.is_dir() and path != newest]
+    others = (path for path in newest.parent.iterdir() if path.is_dir() and path != newest)
+    folders = [path for path in others if (path / MANIFEST).is_file()]
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
     total_bytes = sum(sizes.values()) + sum(file.stat().st_size for file in newest.iterdir())
     for path in sorted(folders, key=lambda path: path.stat().st_mtime):
         if total_bytes <= MOST_BYTES:
             return
-        shutil.rmtree(path, ignore_errors=True)
-        total_bytes -= sizes[path]
+        total_bytes -= sizes[path] * remove_folder(path)
 
 
 class CachedSource:
@@ -158,7 +166,7 @@ class CachedSource:
     @staticmethod
     def open(source: str, folder: Path) -> CachedSource:
         """Return an entry. Raises OSError, ValueError or KeyError where it is incomplete."""
-        meta = json.loads((folder / _META).read_text("utf-8"))
+        meta = read_json(folder / _META, _MOST_META_BYTES)
         return CachedSource(source, ExampleArrays(folder), meta)
 
     @cached_property
@@ -244,10 +252,11 @@ def load_encoded(
     path = _entry_path(source, encoder, progress, skip_bad=skip_bad, most=most)
     with exclusive_lock(path):
         try:
+            check_files(path)
             found = CachedSource.open(source, path)
             os.utime(path)
-        except (OSError, ValueError, KeyError):
-            shutil.rmtree(path, ignore_errors=True)
+        except (OSError, ValueError, KeyError, CheckpointError):
+            remove_folder(path, damaged=True)
             reader = SourceReader(source, skip_bad=skip_bad)
             found = _encode_into(path, reader, encoder, skip_bad, most, progress)
     if not len(found):
@@ -264,29 +273,25 @@ def _encode_into(
     progress: ReportProgress,
 ) -> CachedSource:
     """Encode a source into the entry `path`, or a temporary folder where that cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(mkdtemp(dir=path.parent, prefix="making-"))
-    except OSError:
-        folder = Path(mkdtemp(prefix="unfrozen-rows-"))
-    try:
+
+    def fill(folder: Path) -> None:
         _write_entry(folder, reader, encoder, skip_bad, most, progress)
-        if folder.parent == path.parent:
-            folder.rename(path)
+
+    try:
+        if os.access(path.parent, os.W_OK):
+            publish(path, fill)
             remove_oldest(path)
-            folder = path
-        found = CachedSource.open(reader.source, folder)
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+            return CachedSource.open(reader.source, path)
+        beside = TemporaryDirectory(prefix="unfrozen-rows-")
+        fill(Path(beside.name))
+    except (OSError, SystemFailure) as error:
+        why = getattr(error.__cause__ or error, "strerror", None) or str(error).rstrip(".")
         raise SystemFailure(
-            f"encoded examples cannot be cached in {folder.parent} ({error.strerror}): give"
+            f"encoded examples cannot be cached in {path.parent} ({why}): give"
             f" {CACHE_ENV} another folder."
         ) from None
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if folder != path:
-        weakref.finalize(found.arrays, shutil.rmtree, folder, ignore_errors=True)
+    found = CachedSource.open(reader.source, Path(beside.name))
+    weakref.finalize(found.arrays, beside.cleanup)
     return found
 
 
@@ -321,7 +326,7 @@ def _write_entry(
         "bad": [*reader.bad, *bad],
         "sha256": sha256,
     }
-    (folder / _META).write_text(json.dumps(meta), "utf-8")
+    write_file(folder / _META, json.dumps(meta))
 
 
 _AT_ONCE: Final = 2_000  # rows that one process encodes at once

@@ -205,7 +205,7 @@ def _as_text(value: object) -> str:
 def open_arrays(folder: Path) -> Iterator[Callable[[dict[str, bytes]], None]]:
     """Open the arrays of a folder; what is yielded appends packed examples to them."""
     with ExitStack() as open_files:
-        files = {name: open_files.enter_context((folder / name).open("wb")) for name in _DTYPES}
+        files = {name: open_files.enter_context((folder / name).open("xb")) for name in _DTYPES}
 
         def append(part: dict[str, bytes]) -> None:
             for name, content in part.items():

@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from gpu_runner.plain import open_plain
+from gpu_runner.atomic import write_file
+from gpu_runner.plain import read_whole
 from unfrozen.schema import COMMANDS as COMMANDS_FILE
 from unfrozen.schema import read_file
 
@@ -126,7 +126,8 @@ def post_command(
     """The server's side: add `command` for `attempt` of `run`; return the state now wanted.
 
     `beside` writes what belongs to it, given its `seq`, before the run can read it. Raises
-    `OSError` where the file cannot be written. A file that is not ours is replaced.
+    `OSError` where the file cannot be written. A file that is not ours is replaced; a link, a pipe
+    and a folder are not.
     """
     path = directory / NAME
     with locked(directory):
@@ -139,37 +140,17 @@ def post_command(
         wanted = (before or Commands()).after(command, seq)
         head = {"v": VERSION, "run": run, "att": attempt}
         beside(seq)
-        write_private(path, json.dumps(head | asdict(wanted)) + "\n", mtime_ns=seq * 1000)
+        text = json.dumps(head | asdict(wanted)) + "\n"
+        write_file(path, text, private=True, mtime_ns=seq * 1000)
     return wanted
-
-
-def write_private(path: Path, text: str, mtime_ns: int | None = None) -> None:
-    """Replace a file whole, readable by its owner only; `mtime_ns` makes the change visible."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        if mtime_ns is not None:  # clocks of file systems tick every few milliseconds
-            os.utime(temporary, ns=(mtime_ns, mtime_ns))
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Return the object in the file. Raises `OSError`, or `CommandFileError` for anything else."""
-    descriptor = open_plain(path)
     try:
-        found = os.fstat(descriptor)
-        if sys.platform != "win32" and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
-            raise CommandFileError("other users can write it")
-        text = os.read(descriptor, MAX_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(text) > MAX_BYTES:
-        raise CommandFileError(f"it has more than {MAX_BYTES:,} bytes")
+        text = read_whole(path, MAX_BYTES, own=True)
+    except PermissionError as error:
+        raise CommandFileError(str(error.strerror)) from None
     verdict = read_file(COMMANDS_FILE, text)
     if verdict.problem:
         raise CommandFileError(verdict.problem)

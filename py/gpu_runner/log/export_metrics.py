@@ -8,16 +8,16 @@ wandb-offline   an offline run in RUN/export/wandb; `wandb sync` would send it, 
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from gpu_runner.atomic import write_file
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
-from gpu_runner.log.tail import LOG_NAME, Tail
-from gpu_runner.plain import open_plain
+from gpu_runner.log.tail import LOG_NAME, event_lines
 from unfrozen.schema import read_line
 
 FORMATS: Final = ("csv", "tensorboard", "wandb-offline")
@@ -61,13 +61,10 @@ def read_metrics(log: Path) -> Rows:
     ran twice, before and after a kill, the later one counts.
     """
     rows: Rows = {}
-    tail, begun = Tail(log), -1
-    while tail.offset > begun:
-        begun = tail.offset
-        for _, line in tail.read():
-            if (event := read_line(line).value) is not None:
-                for name, value in _values(event):
-                    rows.setdefault(event.get("step", 0), {})[name] = value
+    for line in event_lines(log):
+        if (event := read_line(line).value) is not None:
+            for name, value in _values(event):
+                rows.setdefault(event.get("step", 0), {})[name] = value
     return dict(sorted(rows.items()))
 
 
@@ -87,12 +84,12 @@ def _values(event: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _csv(rows: Rows, path: Path) -> Path:
     names = sorted({name for row in rows.values() for name in row})
-    descriptor = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["step", *names])
-        for step, row in rows.items():
-            table.writerow([step, *(_shortest(row[name]) if name in row else "" for name in names)])
+    file = io.StringIO()
+    table = csv.writer(file)
+    table.writerow(["step", *names])
+    for step, row in rows.items():
+        table.writerow([step, *(_shortest(row[name]) if name in row else "" for name in names)])
+    write_file(path, file.getvalue())
     return path
 
 

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from gpu_runner.atomic import write_file
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.log.stores import META, SQLITE, run_in_folder, runs_in_database
 from gpu_runner.log.tail import LOG_NAME
@@ -208,15 +209,8 @@ def _title(file: Path) -> str:
 
 def _write(directory: Path, run: ForeignRun, name: str, written: float) -> None:
     """Write the log of a run, whole or not at all."""
-    log = directory / LOG_NAME
-    unfinished = log.with_suffix(".tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(open_plain(unfinished, flags), "w", encoding="utf-8") as file:
-            file.writelines(lines(run, name, written))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(log)
+        write_file(directory / LOG_NAME, lines(run, name, written), private=True)
     except OSError as error:
         raise SystemFailure(f"{directory} cannot be written ({error.strerror}).") from None

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gpu_runner.atomic import write_file
 from gpu_runner.data.chat.messages import BadRow, check_unicode
 from gpu_runner.errors import RunnerError, UsageError
-from gpu_runner.log.commands import VERSION, Commands, post_command, write_private
+from gpu_runner.log.commands import VERSION, Commands, post_command
 from gpu_runner.log.tail import Tail, parse
 from gpu_runner.plain import read_whole
 from gpu_runner.text import printable
@@ -179,7 +180,7 @@ def post_question(directory: Path, run: str, attempt: int, question: Question) -
 
     def write(seq: int) -> None:
         head = {"v": VERSION, "run": run, "att": attempt, "seq": seq}
-        write_private(directory / NAME, json.dumps(head | asdict(question)) + "\n")
+        write_file(directory / NAME, json.dumps(head | asdict(question)) + "\n", private=True)
 
     return post_command(directory, run, attempt, "ask", write)
 

@@ -125,6 +125,14 @@ _decode: Final = json.JSONDecoder(parse_constant=_no_number).decode
 _decode_roughly: Final = json.JSONDecoder(parse_constant=_no_number, parse_float=str).decode
 
 
+def event_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of all whole events of a log, from its beginning. Raises `OSError`."""
+    tail, begun = Tail(path), -1
+    while tail.offset > begun:
+        begun = tail.offset
+        yield from (line for _, line in tail.read())
+
+
 def last_event(path: Path, within: int | None = None) -> dict[str, Any] | None:
     """The last whole event of a log, or None when it holds none.
 

@@ -350,16 +350,11 @@ def _open_again(path: Path) -> int:
 def _reserve_space(path: Path) -> int:
     """Return a file without a name that takes RESERVED_BYTES beside the log; −1 where none can."""
     try:
-        file, name = tempfile.mkstemp(dir=path.parent)
+        with tempfile.TemporaryFile(dir=path.parent, buffering=0) as file:
+            file.write(os.urandom(RESERVED_BYTES))  # zeros would be compressed
+            return os.dup(file.fileno())
     except OSError:
         return -1
-    try:
-        Path(name).unlink()
-        os.write(file, os.urandom(RESERVED_BYTES))  # zeros would be compressed
-    except OSError:
-        os.close(file)
-        return -1
-    return file
 
 
 def _lock_for_writing(fd: int, path: Path) -> None:

@@ -16,8 +16,10 @@ from typing import Any, Final
 import torch
 from platformdirs import user_cache_path
 
+from gpu_runner.atomic import write_file
 from gpu_runner.installed import NAME, installed_version
 from gpu_runner.memory.tracker import Components, StepMemory
+from gpu_runner.plain import read_json
 from unfrozen.memory.instants import peak
 from unfrozen.units import format_bytes
 
@@ -121,6 +123,9 @@ class Suggestion:
         return ", ".join(part for part in parts if part)
 
 
+_MOST_CACHED_BYTES: Final = 2**20
+
+
 def highest_total(instants: Mapping[str, Mapping[str, int]]) -> int:
     """Return the highest total of any instant; 0 where there is none."""
     return max((sum(components.values()) for components in instants.values()), default=0)
@@ -146,7 +151,7 @@ def load_or_trace(inputs: object, trace: Callable[[], Prediction]) -> Prediction
 def _load(path: Path) -> Prediction | None:
     """Return the cached prediction; None where there is none, or the file is damaged."""
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = read_json(path, _MOST_CACHED_BYTES)
         instants = {
             str(instant): {str(name): int(size) for name, size in components.items()}
             for instant, components in data["instants"].items()
@@ -160,8 +165,6 @@ def _store(path: Path, found: Prediction) -> None:
     """Write the cache entry; where the cache cannot be written, the next run traces again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(found)), "utf-8")
-        part.replace(path)
+        write_file(path, json.dumps(asdict(found)))
     except OSError:
         return

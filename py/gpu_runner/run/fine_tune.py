@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 import torch
 from rich.console import Console
 
-from gpu_runner.atomic import MANIFEST
+from gpu_runner.atomic import MANIFEST, MOST_MANIFEST_BYTES
 from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.checkpoint.origins import ELSEWHERE, Origins, fingerprint, sampled
 from gpu_runner.checkpoint.sharded_directory import HELD_OUT
@@ -58,6 +58,7 @@ from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import stepping
+from gpu_runner.plain import read_whole
 from gpu_runner.plan.compile_choice import choose_compile
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.intervals import Intervals, unsaved_seconds
@@ -174,7 +175,11 @@ def check_alike(plan: RunPlan, world: World, saved: Path | None = None) -> None:
         place = published_folder(plan.source) or place
     files = [place] if place.is_file() else place.glob("*.safetensors")
     manifest = (saved or place) / MANIFEST
-    sealed = sha256(manifest.read_bytes()).hexdigest()[:12] if manifest.is_file() else "none"
+    sealed = (
+        sha256(read_whole(manifest, MOST_MANIFEST_BYTES)).hexdigest()[:12]
+        if manifest.is_file()
+        else "none"
+    )
     world.agree(
         {
             "the examples": plan.train.sha256[:12],

@@ -5,6 +5,7 @@ One file without a script or a request, light or dark as its reader has it, and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
@@ -54,8 +55,8 @@ def check_report(file: Path) -> None:
         raise UsageError(f"--report {file}: give a file name that ends in {SUFFIX}.")
     if not file.parent.is_dir():
         raise UsageError(f"--report {file}: there is no folder {file.parent}: make it first.")
-    if file.is_dir():
-        raise UsageError(f"--report {file} is a folder: give another name.")
+    if os.path.lexists(file):
+        raise UsageError(f"--report {file} exists already: give another name, or remove it.")
 
 
 def write_report(found: Judgement, file: Path, *, private: bool = False) -> None:
@@ -67,7 +68,7 @@ def write_report(found: Judgement, file: Path, *, private: bool = False) -> None
     told = [f"line {number}: {what}" for number, what in find_private(page)]
     require_public(told, f"--report {file}", allowed=private)
     try:
-        atomic.write_file(file, page)
+        atomic.write_file(file, page, new=True)
     except OSError as error:
         raise SystemFailure(f"{file} cannot be written ({error.strerror}).") from None
 

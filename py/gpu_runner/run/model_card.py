@@ -16,10 +16,11 @@ from typing import Any, Final
 from gpu_runner.atomic import write_file
 from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.installed import installed_version
-from gpu_runner.log.tail import LOG_NAME, parse
+from gpu_runner.log.tail import LOG_NAME, event_lines, parse
 from gpu_runner.model import gguf_file
 from gpu_runner.model.load import Source, class_of, find, read_config
 from gpu_runner.outgoing import hide_private
+from gpu_runner.plain import read_plain
 from gpu_runner.text import counted, printable, with_interval
 from gpu_runner.train.evaluate import Score, change_of
 from gpu_runner.train.initial_weights import published_folder
@@ -101,10 +102,10 @@ class LoggedRun:
 
 
 def _events(run: Path) -> Iterator[dict[str, Any]]:
-    with contextlib.suppress(OSError), (run / LOG_NAME).open("rb") as log:
-        for line in log:
+    with contextlib.suppress(OSError):
+        for line in event_lines(run / LOG_NAME):
             told = any(kind in line[:_HEAD_BYTES] for kind in _KINDS)
-            if told and (event := parse(line.rstrip(b"\n"))) is not None:
+            if told and (event := parse(line)) is not None:
                 yield event
 
 
@@ -190,8 +191,8 @@ def base_license(source: Source, run: Path) -> str | None:
     folder = published_folder(source, run)
     if folder is None or not (folder / NAME).is_file():
         return None
-    with (folder / NAME).open(encoding="utf-8", errors="replace") as card:
-        _, begins, rest = card.read(_MOST_READ).partition("---\n")
+    card = read_plain((folder / NAME).resolve(), _MOST_READ).decode("utf-8", "replace")
+    _, begins, rest = card.partition("---\n")
     named = _LICENSE.search(rest.partition("\n---")[0]) if begins else None
     return named[1] if named else None
 

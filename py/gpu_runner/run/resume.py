@@ -16,6 +16,7 @@ from typing import Final
 
 from rich.console import Console
 
+from gpu_runner import atomic
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.origins import Changes, Origins, changes
@@ -311,5 +312,5 @@ def _change_disk(
         notes += found.refused[1:]
     if options.steps is not None:
         write_config(config, directory)
-        (directory / FINISHED).unlink(missing_ok=True)
+        atomic.remove_file(directory / FINISHED)
     return notes

@@ -28,11 +28,12 @@ from typing import Any, Final
 
 import psutil
 
+from gpu_runner.atomic import remove_file, write_file
 from gpu_runner.config.bounds import format_bound
 from gpu_runner.config.load import parse_toml, resolve
 from gpu_runner.config.schema import DEMO, RANGES, TrainConfig
 from gpu_runner.errors import RunnerError, UsageError
-from gpu_runner.log.commands import locked, write_private
+from gpu_runner.log.commands import locked
 from gpu_runner.log.runs import RUN_ID_ENV, RunIndex, new_run_id
 from gpu_runner.log.tail import writer_alive
 from gpu_runner.plain import open_plain, read_plain, read_whole
@@ -207,7 +208,7 @@ class Launcher:
                         process.kill()
                         process.wait(CANCEL_SECONDS)
             self._child = None
-            (self._runs / STATE).unlink()
+            remove_file(self._runs / STATE)
 
     def _launch(self, name: str, run: str, verb: str, arguments: list[str]) -> dict[str, Any]:
         self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -231,7 +232,7 @@ class Launcher:
                 "born": psutil.Process(self._child.pid).create_time(),
                 "at": time.time(),
             }
-            write_private(self._runs / STATE, json.dumps(state) + "\n")
+            write_file(self._runs / STATE, json.dumps(state) + "\n", private=True)
         return self.state() or {}
 
     def state(self) -> dict[str, Any] | None:

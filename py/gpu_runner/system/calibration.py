@@ -9,9 +9,10 @@ from typing import Final
 
 from platformdirs import user_config_path
 
+from gpu_runner.atomic import write_file
 from gpu_runner.errors import UsageError
 from gpu_runner.installed import NAME, short
-from gpu_runner.plain import NotPlain, read_plain
+from gpu_runner.plain import read_json
 from unfrozen.errors import PlanError
 from unfrozen.plan.timing.calibration import Calibration
 
@@ -27,13 +28,17 @@ def calibration_path() -> Path:
 
 
 def save_calibration(found: Calibration, path: Path) -> None:
-    """Write it atomically. Raises `UsageError` where the folder cannot be written."""
-    text = json.dumps(found.as_json(), indent=1) + "\n"
-    beside = path.with_name(path.name + ".new")
+    """Write it in place of an older one, or of none. Raises `UsageError` where it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, "utf-8")
-        beside.replace(path)
+        if path.exists():
+            _read(path)
+        write_file(path, json.dumps(found.as_json(), indent=1) + "\n")
+    except (ValueError, PlanError) as error:
+        raise UsageError(
+            f"{short(path)} is there and is no calibration ({error}): move it away, or give another"
+            " file with --to."
+        ) from None
     except OSError as error:
         raise UsageError(
             f"{short(path)} cannot be written ({error.strerror}): give another file with --to."
@@ -49,9 +54,13 @@ def load_calibration(device: str | None = None) -> Calibration | None:
     if not path.exists():
         return None
     try:
-        found = Calibration.read(json.loads(read_plain(path, _MOST_BYTES)))
-    except (OSError, NotPlain, ValueError, PlanError) as error:
+        found = _read(path)
+    except (OSError, ValueError, PlanError) as error:
         raise UsageError(
             f"{short(path)} is no calibration ({error}): run `unfrozen calibrate` again."
         ) from None
     return found if device in (None, found.device) else None
+
+
+def _read(path: Path) -> Calibration:
+    return Calibration.read(read_json(path, _MOST_BYTES))

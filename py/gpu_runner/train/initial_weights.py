@@ -23,13 +23,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from gpu_runner.atomic import write_file
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.sharded_directory import INITIAL, publish_sharded
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.load import WEIGHTS as MODEL_FILES
 from gpu_runner.model.load import Source
-from gpu_runner.plain import read_whole
+from gpu_runner.plain import read_json
 from gpu_runner.text import typed
 from gpu_runner.world import World, local, rows_of, trained_weights
 from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
@@ -175,7 +176,7 @@ def initial_files(
     if not all(name in stored for name in names):
         return ()
     if source.kind == "hub":
-        (run_dir / REVISION).write_text(json.dumps({"revision": folder.name}) + "\n", "utf-8")
+        write_file(run_dir / REVISION, json.dumps({"revision": folder.name}) + "\n")
     return stored.files(names)
 
 
@@ -203,10 +204,10 @@ def published_folder(source: Source, run_dir: Path | None = None) -> Path | None
 def _revision(run_dir: Path) -> str | None:
     """The revision that a run has noted, None if none. Raises `CheckpointError` for no revision."""
     try:
-        found = json.loads(read_whole(run_dir / REVISION, _MOST_REVISION_BYTES))["revision"]
+        found = read_json(run_dir / REVISION, _MOST_REVISION_BYTES)["revision"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{run_dir / REVISION} cannot be read ({error}).") from None
     if not isinstance(found, str) or not found.isalnum():
         raise CheckpointError(f"{run_dir / REVISION} names no revision of a model.")

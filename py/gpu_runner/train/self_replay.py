@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import torch
 
+from gpu_runner.atomic import write_file
 from gpu_runner.config.bounds import OWN_PROMPTS
 from gpu_runner.data import run_data, sampled
 from gpu_runner.data.encode import pad_token
@@ -169,13 +170,14 @@ def _sampling(model: Any, seed: int, *, padded: bool) -> Iterator[None]:
 
 def _write(file: Path, rows: list[tuple[list[int], int]], tokenizer: Any) -> None:
     """Write the file, whole or not at all."""
-    unfinished = file.with_name(f"{file.name}.tmp")
+
+    def lines() -> Iterator[str]:
+        for row, asked in rows:
+            text = tokenizer.decode(row, skip_special_tokens=True)
+            line = {"tokens": row, "asked": asked, "text": text}
+            yield json.dumps(line, ensure_ascii=False) + "\n"
+
     try:
-        with unfinished.open("w", encoding="utf-8") as lines:
-            for row, asked in rows:
-                text = tokenizer.decode(row, skip_special_tokens=True)
-                line = {"tokens": row, "asked": asked, "text": text}
-                lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-        unfinished.replace(file)
+        write_file(file, lines())
     except OSError as error:
         raise SystemFailure(f"{file} cannot be written ({error.strerror}): make room.") from None

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from gpu_runner.atomic import remove_file
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.data.dataset import GENERAL, TASK, EncodedDataset, encode_dataset
 from gpu_runner.data.encode import Encoder, pad_token
@@ -170,7 +171,7 @@ class LoopEvaluator:
         named = {name: p.detach().contiguous() for name, p in model.named_parameters()}
         checkpoint.write_tensors(named, run / INITIAL)
         self._file = os.open(run / INITIAL, os.O_RDONLY)
-        (run / INITIAL).unlink()  # the space is free when this process ends, however it ends
+        remove_file(run / INITIAL)  # the space is free when this process ends, however it ends
         self._initial_weights = InitialWeights((Path(f"/dev/fd/{self._file}"),), tuple(named))
         return ""
 

@@ -111,12 +111,25 @@ def test_what_is_on_this_machine_already_is_not_fetched_over_it(run: Path, bucke
 
 def test_a_fetch_that_was_killed_is_begun_again(run: Path, bucket: Path, tmp_path: Path) -> None:
     copies.push_runs(run.parent, bucket)
-    half = tmp_path / "new" / f"{run.name}.coming"
+    half = tmp_path / "new" / run.name / "checkpoints" / "step-000002"
     half.mkdir(parents=True)
-    (half / "config.json").write_text("{}")
+    (half / "a.bin").write_text("we")
     assert copies.runs_in(tmp_path / "new") == []
     copies.fetch_runs(bucket, tmp_path / "new")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == [run.name]
+    assert files(tmp_path / "new") == files(run.parent)
+
+
+def test_what_no_run_wrote_into_a_bucket_stays(run: Path, bucket: Path) -> None:
+    copies.push_runs(run.parent, bucket)
+    mine = bucket / run.name / "checkpoints" / "thesis"
+    mine.mkdir()
+    (mine / "a.txt").write_text("all of it")
+    (bucket / run.name / "checkpoints" / "step-000002" / "notes.txt").write_text("mine")
+    directory.remove_all_except(run / "checkpoints", [])
+    copies.push_runs(run.parent, bucket)
+    assert (mine / "a.txt").exists()
+    left = {path.name for path in (bucket / run.name / "checkpoints").iterdir()}
+    assert left == {"thesis", "step-000002"}
 
 
 def test_an_empty_folder_without_a_record_is_no_run(tmp_path: Path, bucket: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import build
 from gpu_runner.log.commands import MAX_BYTES, NAME, CommandReader, Commands, post_command
+from gpu_runner.plain import NotPlain
 
 
 def wanted(directory: Path, attempt: int = 0) -> Commands:
@@ -157,7 +158,10 @@ def test_any_other_file_changes_nothing_and_is_named(
     damage(tmp_path / NAME)
     assert mailbox.read() == before
     assert str(tmp_path / NAME) in mailbox.problem
-    if damage is not a_folder:  # which no file can replace
+    if damage in (a_pipe, a_folder, a_link):  # which nothing of ours may replace
+        with pytest.raises(NotPlain):
+            post_command(tmp_path, "one", 0, "checkpoint")
+    else:
         after = post_command(tmp_path, "one", 0, "checkpoint")
         assert mailbox.read() == after
         assert mailbox.problem == ""

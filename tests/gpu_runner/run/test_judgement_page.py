@@ -93,7 +93,7 @@ def test_its_colours_are_those_of_the_site() -> None:
     [
         ("page.txt", "give a file name that ends in .html"),
         ("gone/page.html", "there is no folder"),
-        ("folder.html", "is a folder"),
+        ("folder.html", "exists already"),
     ],
 )
 def test_a_report_that_cannot_be_is_refused_before_anything_is_judged(

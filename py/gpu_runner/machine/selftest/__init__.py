@@ -28,6 +28,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
+from gpu_runner.atomic import write_file
 from gpu_runner.errors import ExitCode, SystemFailure, UsageError
 from gpu_runner.machine.description import MARKS, Outcome, describe
 from gpu_runner.machine.selftest.check import Check, DemoModel, Skipped, demo_config
@@ -126,7 +127,7 @@ def write_report(path: Path, about: dict[str, Any], outcomes: Sequence[Outcome])
     """Write the report as its ending says. Raises `SystemFailure` where it cannot be written."""
     format_report = format_json if path.suffix == ".json" else format_markdown
     try:
-        path.write_text(format_report(about, outcomes), "utf-8")
+        write_file(path, format_report(about, outcomes), new=True)
     except OSError as error:
         raise SystemFailure(f"--report {path}: cannot be written ({error.strerror}).") from None
 
