@@ -316,6 +316,8 @@ def sweep(parent: Path, name: str = "") -> None:
         if made is None or name not in ("", made[1]):
             continue
         is_folder = path.is_dir() and not path.is_symlink()
+        with suppress(OSError):  # its writer had made nothing more
+            path.rmdir()
         with suppress(OSError), os.fdopen(_open_dead(path / MANIFEST if is_folder else path), "rb"):
             if made[2] == REPLACED and not os.path.lexists(parent / made[1]):
                 path.rename(parent / made[1])
@@ -400,16 +402,21 @@ def _lock_new(final: Path, *, private: bool, inside: str = "") -> tuple[Path, in
     sweep(final.parent, final.name)
     while True:
         path = _temporary(final, UNFINISHED)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         if inside:
             path.mkdir(mode=0o700 if private else 0o777)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-        lock = os.open(path / inside, flags, 0o600 if private else 0o666)
+        try:
+            lock = os.open(path / inside, flags, 0o600 if private else 0o666)
+        except FileNotFoundError:
+            if inside:  # somebody took it for a dead one's before there was a lock
+                continue
+            raise
         if sys.platform != "win32":
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
         if os.fstat(lock).st_nlink:
             return path, lock
-        os.close(lock)  # somebody took it for a dead one's before it was locked
+        os.close(lock)  # … before it was locked
 
 
 def _lock_new_folder(final: Path, *, private: bool) -> tuple[Path, int]:
