@@ -9,7 +9,6 @@ schedule of a run of that length.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -303,7 +302,8 @@ def _change_disk(
     notes, directory = [], run.directory
     if found.origins and run.origins and found.origins.model != run.origins.model:
         for name in (REFERENCE, HELD_OUT):
-            shutil.rmtree(directory / name, ignore_errors=True)
+            atomic.remove_folder(directory / name)
+            atomic.check_replaceable(directory / name)  # or it would be read as if it were of now
     if found.refused:
         moved = checkpoint.set_aside(directory / CHECKPOINTS, found.path)
         then = "The one before it is used" if found.path else "The run restarts at step 0"
