@@ -14,10 +14,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from unfrozen.errors import PlanError
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import (
+    attention_saved_tensors,
     last_saved_tensors,
     layer_bytes,
     layer_saved_tensors,
     shared_saved_tensors,
+    undifferentiated_bytes,
+    undifferentiated_weights,
 )
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.memory.saved_activations import kind_bytes
@@ -378,3 +381,64 @@ def test_an_embedding_for_each_layer_by_hand() -> None:
     assert gates == [(2 + 1) * 2 * p + 2 * h, 2 * 2 * p]
     # of two layers: the input, in fp32 for its norm, whose normalised values train, and its root
     assert inputs == [2 * (p * (2 + 4 + 4) + 4) + 2 * h, 2 * (p * (2 + 4) + 4)]
+
+
+BIG = CATALOGUE["meta-llama/Llama-3.1-8B"].model
+H, Q, KV, F = 4096, 4096, 1024, 14336
+PLAIN = 4 * H + 4  # a frozen norm: its fp32 input, and the root of a row
+SAVED = 2 * (Q + 2 * KV) + 2 * Q + 4 * 32  # q, k and v, the output, a number a head
+MATRICES = (H * (Q + 2 * KV), H * Q, 2 * H * F, H * F)
+
+
+@pytest.mark.parametrize(
+    ("target", "size", "weights"),
+    [
+        ("q_proj", PLAIN, sum(MATRICES[:1])),
+        ("o_proj", PLAIN + SAVED - 2 * Q, sum(MATRICES[:2])),  # whose adapter reads the output
+        ("gate_proj", 2 * PLAIN + SAVED, sum(MATRICES[:3])),
+        ("down_proj", 2 * PLAIN + SAVED + 3 * 2 * F, sum(MATRICES)),
+    ],
+)
+def test_below_the_first_adapter_nothing_is_saved(target: str, size: int, weights: int) -> None:
+    lora = {"targets": [target], "dtype": "bf16", "dropout": 0.0, "library": "peft"}
+    given = {"method": "lora", "attention": "flash", "lora": lora}
+    setup = LayerSetup.of(BIG, Recipe.read(given))
+    saved = sum(item.size for item in attention_saved_tensors(BIG.architecture, setup))
+    assert saved == SAVED
+    assert undifferentiated_bytes(BIG.architecture, setup) == size
+    assert undifferentiated_weights(BIG.architecture, setup) == weights
+
+
+def test_what_trains_the_embedding_is_differentiated_down_to_it() -> None:
+    lora = {"targets": ["q_proj", "embed_tokens"]}
+    for given in ({"method": "lora", "lora": lora}, {}):
+        setup = LayerSetup.of(BIG, Recipe.read(given))
+        assert undifferentiated_bytes(BIG.architecture, setup) == 0
+        assert undifferentiated_weights(BIG.architecture, setup) == 0
+
+
+@pytest.mark.parametrize(("attention", "mask"), [("flash", 0), ("efficient", 0), ("sdpa", 1)])
+def test_ids_tables_and_masks_are_saved_once_for_all_layers(attention: str, mask: int) -> None:
+    given = {"attention": attention, "seq_len": 100, "micro_batch": 2}
+    for method, ids in (("full", 8), ("lora", 0)):
+        setup = LayerSetup.of(BIG, Recipe.read(given | {"method": method}))
+        shared = shared_saved_tensors(BIG.architecture, setup, True, 2)
+        sizes = {item.label: item.size for item in shared}
+        assert sizes.pop("rotary tables") == 2 * 128 * 2 // 2
+        assert sizes.pop("token ids", 0) == ids  # a frozen embedding needs none
+        assert sizes.pop("attention mask", 0) == mask * 100  # truth values, for the checkpoint
+        assert not sizes
+
+
+def test_packed_rows_and_few_groups_make_copies_that_efficient_attention_reads() -> None:
+    def copies(**given: Any) -> int:
+        setup = LayerSetup.of(BIG, Recipe.read({"attention": "efficient"} | given))
+        found = attention_saved_tensors(BIG.architecture, setup)
+        return next(item.size for item in found if item.label == "attention output") // (2 * Q)
+
+    assert copies() == 2  # eight groups of four heads
+    phi = CATALOGUE["microsoft/Phi-3-mini-4k-instruct"].model
+    setup = LayerSetup.of(phi, Recipe.read({"attention": "flash"}))
+    found = {i.label: i.size for i in attention_saved_tensors(phi.architecture, setup)}
+    assert found["q, k and v"] == 2 * 5 * 3072  # q, k and v in one, and q and k rotated
+    assert found["attention output"] == 2 * 2 * 3072
