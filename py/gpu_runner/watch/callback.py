@@ -7,7 +7,6 @@ over some steps without NaN.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -77,8 +76,9 @@ class Callback(TrainerCallback):
         self.run = WatchedRun(model, Optimizers(*given), options)
 
     @guarded("the page cannot control the trainer")
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> TrainerControl | None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Log the step that has ended, and pass on the commands of the page."""
+        del args, state, kwargs
         if self.run is not None:
             self.run.end_of_step()
             if self.run.should_stop:
@@ -89,28 +89,24 @@ class Callback(TrainerCallback):
         return control
 
     @guarded("what the trainer logs is not shown")
-    def on_log(
-        self,
-        _args: Any,
-        _state: Any,
-        _control: Any,
-        logs: Mapping[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Show what the Trainer logs beside its loss, such as the rewards of TRL's trainers."""
+        del args, state, control, kwargs
         if self.run is not None:
             own = {name: value for name, value in (logs or {}).items() if name not in MEASURED}
             self.run.log({name: one for name, one in own.items() if not name.startswith("train_")})
 
     @guarded("a checkpoint could not be logged")
-    def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Log the checkpoint that the Trainer has saved."""
+        del control, kwargs
         if self.run is not None:
             self.run.saved(f"{args.output_dir}/checkpoint-{state.global_step}")
 
     @guarded("the run could not be closed")
-    def on_train_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the run, at the last step or before."""
+        del args, control, kwargs
         if self.run is not None:
             early = state.global_step < state.max_steps
             asked = "asked by the page" if self.run.should_stop else "the trainer stopped early"

@@ -30,7 +30,7 @@ from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.tracker import StepMemory
 from gpu_runner.plan.machine import gpu_uuids
 from gpu_runner.run.finish import losses
-from gpu_runner.run.recorder import Display, Recorder
+from gpu_runner.run.recorder import Recorder
 from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
@@ -308,7 +308,7 @@ def own_metrics(values: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]
     return found, others
 
 
-class WatchTerminal(Display):
+class WatchTerminal:
     """Prints what a person should act on; the page shows the rest."""
 
     def __init__(self, *, silent: bool = False) -> None:
@@ -322,6 +322,22 @@ class WatchTerminal(Display):
     def hold(self, *, still: bool) -> None:
         """Print that the page has paused training, or let it go on."""
         self.warn("The page paused training." if still else "Training goes on.")
+
+    def say(self, text: str) -> None:
+        """Print nothing."""
+        del text
+
+    def busy(self, text: str) -> None:
+        """Print nothing."""
+        del text
+
+    def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
+        """Print nothing."""
+        del state, result, measured_bytes
+
+    def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
+        """Print nothing."""
+        del step, scores, first
 
 
 def create_run_directory(runs: Path, name: str | None) -> Path:

@@ -342,7 +342,7 @@ def test_an_error_in_any_function_of_ours_is_not_felt(
         assert all(map(torch.equal, found, expected)), name
         for one in list(run._OPEN):
             one._detach()
-        while _python_dispatch._len_torch_dispatch_stack():  # where what removes it was broken
+        while torch._C._len_torch_dispatch_stack():  # where what removes it was broken
             torch._C._pop_torch_dispatch_stack(None)
     assert "Traceback" not in capsys.readouterr().err
 
