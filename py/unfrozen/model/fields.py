@@ -13,6 +13,10 @@ MOST_LAYERS: Final = 10_000
 _T = TypeVar("_T", int, bool, str)
 
 
+def _wrong(name: str, value: object, bound: str) -> ModelError:
+    return ModelError(name, value, bound, "copy it from the model's config.json")
+
+
 class Fields:
     """A config.json whose values are taken one by one; null counts as missing.
 
@@ -35,10 +39,8 @@ class Fields:
             if default is None:
                 raise ModelError(name, "nothing", bound, "add this key of the model's config.json")
             return default
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ModelError(name, value, bound, "copy it from the model's config.json")
-        if not 1 <= value <= at_most:
-            raise ModelError(name, value, bound, "copy it from the model's config.json")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
+            raise _wrong(name, value, bound)
         return value
 
     def count(self, *names: str, default: int = 0) -> int:
@@ -109,14 +111,10 @@ class Fields:
 
     def share(self, name: str, default: float) -> float:
         """Return a probability in 0 … 1 (1 left out), else the default; else ModelError."""
-        _, value = self._first((name,))
-        if value is None:
-            return default
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
-        if not good:
-            bound = "it must be a probability, at least 0 and below 1"
-            raise ModelError(name, value, bound, "copy it from the model's config.json")
-        return float(value)  # type: ignore[arg-type]
+        found = self._real(name, default)
+        if not 0 <= found < 1:
+            raise _wrong(name, found, "it must be a probability, at least 0 and below 1")
+        return found
 
     def word(self, *names: str, default: str) -> str:
         """Return text under the first of `names` that is there, else the default."""
@@ -130,8 +128,7 @@ class Fields:
             return frozenset()
         found = [item for item in value if type(item) is int] if isinstance(value, list) else []
         if not isinstance(value, list) or len(found) < len(value):
-            bound = "it must be a list of layer numbers"
-            raise ModelError(name, value, bound, "copy it from the model's config.json")
+            raise _wrong(name, value, "it must be a list of layer numbers")
         return frozenset(found)
 
     def each(self, name: str, layers: int) -> list[int]:
@@ -141,7 +138,7 @@ class Fields:
             return [self.integer(name)] * layers
         bound = f"it must be a whole number for each of {layers} layers"
         if len(value) != layers or not all(type(v) is int and 0 < v <= LARGEST for v in value):
-            raise ModelError(name, value, bound, "copy it from the model's config.json")
+            raise _wrong(name, value, bound)
         return value
 
     def known_names(self, name: str, known: tuple[str, ...]) -> list[str] | None:
@@ -151,16 +148,14 @@ class Fields:
             return None
         found = [word for word in value if word in known] if isinstance(value, list) else []
         if not isinstance(value, list) or not 0 < len(found) == len(value) <= MOST_LAYERS:
-            bound = f"it must be a list of {', '.join(known)}"
-            raise ModelError(name, value, bound, "copy it from the model's config.json")
+            raise _wrong(name, value, f"it must be a list of {', '.join(known)}")
         return found
 
     def kinds(self, name: str, layers: int, known: tuple[str, ...]) -> list[str] | None:
         """Return a list of names like `known_names`, one for each layer."""
         value = self.known_names(name, known)
         if value is not None and len(value) != layers:
-            bound = f"it must name the kind of each of {layers} layers"
-            raise ModelError(name, value, bound, "copy it from the model's config.json")
+            raise _wrong(name, value, f"it must name the kind of each of {layers} layers")
         return value
 
     def numbers(self, name: str, default: list[int]) -> list[int]:
@@ -171,21 +166,21 @@ class Fields:
         if not isinstance(value, list) or not all(
             type(v) is int and 0 <= v <= LARGEST for v in value
         ):
-            bound = "it must be a list of whole numbers"
-            raise ModelError(name, value, bound, "copy it from the model's config.json")
+            raise _wrong(name, value, "it must be a list of whole numbers")
         return value
 
     def number(self, name: str, default: float) -> float:
         """Return a positive number, else the default; ModelError for anything else."""
+        found = self._real(name, default)
+        if not 0 < found < 1e6:
+            raise _wrong(name, found, "it must be a positive number")
+        return found
+
+    def _real(self, name: str, default: float) -> float:
         _, value = self._first((name,))
-        if value is None:
-            return default
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6
-        if not good:
-            raise ModelError(
-                name, value, "it must be a positive number", "copy it from config.json"
-            )
-        return float(value)  # type: ignore[arg-type]
+        if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+            raise _wrong(name, value, "it must be a number")
+        return default if value is None else float(value)
 
     def inner(self, name: str) -> Mapping[str, object]:
         """Return the object under a key, empty where it is missing; else ModelError."""
@@ -193,7 +188,7 @@ class Fields:
         if value is None:
             return {}
         if not isinstance(value, Mapping):
-            raise ModelError(name, value, "it must be an object", "copy it from config.json")
+            raise _wrong(name, value, "it must be an object")
         return value
 
     def layers(self, name: str, count: int, known: tuple[str, ...]) -> list[Fields] | None:
@@ -206,8 +201,7 @@ class Fields:
         found = [Fields({})] * count
         for index, own in self.inner(name).items():
             if not (str(index).isdecimal() and int(index) < count and isinstance(own, Mapping)):
-                bound = f"it must map layers, from 0 to {count - 1}, to objects"
-                raise ModelError(name, index, bound, "copy it from the model's config.json")
+                raise _wrong(name, index, f"it must map layers, 0 to {count - 1}, to objects")
             if unknown := sorted(own.keys() - set(known)):
                 bound = f"of one layer alone, {' and '.join(known) or 'no key'} can be counted"
                 raise ModelError(f"{name}.{index}", unknown[0], bound, "use a model without it")
@@ -219,7 +213,7 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, kind):
-            raise ModelError(name, value, f"it must be {what}", "copy it from config.json")
+            raise _wrong(name, value, f"it must be {what}")
         return value
 
     def _first(self, names: tuple[str, ...]) -> tuple[str, object]:
