@@ -272,7 +272,8 @@ def load_model(
         model, warnings = _load(plan, source, world)
         special, rows = set(plan.tokenizer.all_special_ids), range(len(plan.tokenizer))
         ids = list(islice((one for one in rows if one not in special), PROBED))
-        head_path(model, torch.tensor([ids], device=next(model.parameters()).device))
+        place = next(model.parameters()).device
+        world.run(head_path, model, torch.tensor([ids], device=place))
         return model, warnings
 
 
