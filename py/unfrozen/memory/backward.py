@@ -136,7 +136,7 @@ class MicroBatchMemory(SavedActivations):
                     "head": loss.at_head,
                     "head_weight": second * self._grad_width,
                 }
-                | self.gathering.at_head(self.head_size if self.head_trains else 0),
+                | self.gathering.at_head(self.head_size),
                 late=self.head_size,
                 here=self.head_size,
             ),

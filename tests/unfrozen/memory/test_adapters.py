@@ -139,9 +139,10 @@ def test_fp32_adapters_beside_16_bit_weights_hold_no_gradients_through_the_forwa
     assert Recipe.read({"params": "bf16", "grads": "fp32"}).resident_grads()
 
 
-@pytest.mark.parametrize(("targets", "widths"), [("q", 4096), ("qv", 2 * 4096), ("qkv", 0)])
+@pytest.mark.parametrize(("targets", "widths"), [("q", 4096), ("qv", 4096 + 1024), ("qkv", 0)])
 def test_litgpt_scatters_the_outputs_of_some_of_q_k_and_v(targets: str, widths: int) -> None:
     lora = {"library": "litgpt", "targets": [f"{name}_proj" for name in targets]}
-    setup = LayerSetup.of(SEVEN_B, Recipe.read({"method": "lora", "lora": lora}))
-    found = {item.label: item.size for item in adapter_inputs(SEVEN_B.architecture, setup)}
+    model = CATALOGUE["meta-llama/Llama-3.1-8B"].model
+    setup = LayerSetup.of(model, Recipe.read({"method": "lora", "lora": lora}))
+    found = {item.label: item.size for item in adapter_inputs(model.architecture, setup)}
     assert found.get("outputs of adapters, scattered", 0) == 2 * widths

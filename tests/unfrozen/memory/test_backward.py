@@ -172,3 +172,13 @@ def test_ids_are_all_that_is_left_at_the_embeddings_update() -> None:
     in_layer, at_embedding = layer_update_points(part)
     assert at_embedding["outside"] == 8 * T
     assert in_layer["embedding"] == 2 * T * H
+    assert in_layer["layers"] == part.layers
+    eager = micro_batch(optimizer_in_backward=True, master=None, attention="eager")
+    scores = [point for point in eager.layer_points() if "scores" in point]
+    assert [point["grads"] for point in scores] == [0] * len(scores) != []
+
+
+def test_a_frozen_head_sends_no_gradient() -> None:
+    part = micro_batch(method="lora", cluster=Cluster(8, "zero3"))
+    _, at_head, _ = part.forward_points()
+    assert at_head["unreduced"] == 0

@@ -13,6 +13,7 @@ from unfrozen.memory.activations import layer_bytes, overlap_bytes, selective_la
 from unfrozen.memory.instants import Step
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.model import ModelConfig
+from unfrozen.model.catalogue import CATALOGUE
 
 H, Q, K, F, A, S = 64, 64, 32, 176, 4, 35
 LLAMA = ModelConfig.from_hf(
@@ -109,3 +110,12 @@ def test_fsdp1_holds_inputs_and_gradients_of_frozen_checkpoints_to_the_end() -> 
     trained = {"method": "full", "master": None, "reentrant": True}
     assert highest_layers(sharded, **trained) == inputs + each
     assert highest_layers(sharded) == inputs
+
+
+def test_fused_projections_are_kept_as_one_and_read_as_one() -> None:
+    """Phi-3: q, k and v are one matmul and gate and up another, the first of every two."""
+    a = CATALOGUE["microsoft/Phi-3-mini-4k-instruct"].model.architecture
+    q, k, f = a.q_width, a.kv_width, a.ffn
+    kept = selective_layer_bytes(a, setup())
+    assert kept == 2 * (q + 2 * k + 2 * f + q) + 4 * a.heads + 2 * a.hidden
+    assert overlap_bytes(a, setup(), "selective") == 2 * (q + 2 * k + 2 * f + q) + 4 * a.heads

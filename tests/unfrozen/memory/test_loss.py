@@ -32,6 +32,8 @@ def test_a_loss_fused_with_the_head_holds_one_chunk_and_the_inputs_gradient() ->
     chunk = 128  # 4096 tokens in 63 parts are 66 each, rounded up to a power of two
     assert found.at_loss == 6 * chunk * 128256 + 2 * 4096 * 2048
     assert found.early
+    more = loss_memory("fused_linear", True, 2, 17 * 63, 2048, 128256)  # 17, rounded up to 32
+    assert more.at_loss == 6 * 32 * 128256 + 2 * 17 * 63 * 2048
 
 
 @pytest.mark.parametrize(("width", "chunk", "bytes_a_logit"), [(4, 256, 4), (2, 1024, 4 + 2)])

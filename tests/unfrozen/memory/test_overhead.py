@@ -9,7 +9,7 @@ import pytest
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step, peak
-from unfrozen.memory.overhead import Reserve, reserve_of
+from unfrozen.memory.overhead import Reserve, _waiting, reserve_of
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.units import GIB
@@ -127,3 +127,12 @@ def test_narrow_logits_wait_beside_wide_ones(kind: str, params: str, narrow: int
     assert peak(step.instants())[0] == "end_of_forward"
     waits = narrow * 8 * LOGITS
     assert reserve.needed == tensors + round(0.25 * waits)
+
+
+def test_what_saves_nothing_leaves_no_gaps() -> None:
+    step, tensors, reserve = taken(optimizer_in_backward=True, master=None, loss="fused_linear")
+    parts = step.instants()["backward"]
+    assert parts["activations"] > 0
+    assert reserve.reserved >= tensors
+    assert _waiting(step, "backward", {}) == 0
+    assert _waiting(step, "backward", {"activations": 1000}) == 30

@@ -112,3 +112,14 @@ def test_published_pipelines_are_met() -> None:
     assert sorted(errors)[round(0.9 * len(errors))] <= 0.15
     large = [e for e, row in zip(errors, ROWS, strict=True) if row["id"].startswith("simumax")]
     assert max(large) <= 0.045  # DeepSeek's with experts; dense ones 1 %
+
+
+def test_a_rank_of_several_stages_has_the_gradients_of_all_of_them_beside_one() -> None:
+    assert "grads" not in step(1)._beside[0]
+    several = step(1, pipeline_schedule="interleaved")
+    assert [beside["grads"] for beside in several._beside] == [several.states["grads"]] * 2
+    first, second = (several.points()[name]["passed"] for name in ("end_of_forward", "backward"))
+    hidden = 2 * TOKENS * HIDDEN
+    assert (first, second) == (3 * hidden, 3 * hidden)  # two received early, and the one held
+    assert step(1).points()["backward"]["passed"] == hidden
+    assert step(3).points()["backward"]["passed"] == 0

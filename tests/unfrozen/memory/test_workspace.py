@@ -110,3 +110,12 @@ def test_under_autocast_their_weights_are_cast_and_terms_are_narrow() -> None:
     assert last[1:] == (0, (2 + 4) * F + (waits + 2) * H, 0, 0)
     assert after[1:] == (0, 2 * F + (2 + 2) * H, 0, 0)
     assert dense
+
+
+def test_a_stream_in_fp32_waits_as_it_is() -> None:
+    given = {"library": "peft", "dtype": "fp32", "dropout": 0.0, "targets": ["up_proj"]}
+    setup = LayerSetup.of(LLAMA, Recipe.read({"method": "lora", "params": "fp32", "lora": given}))
+    assert setup.adapters
+    terms = 2 + 2 + (0 if setup.adapters.cast else 2)
+    (_, adapter) = workspace_points(LLAMA, setup)
+    assert adapter.added == terms * F + 2 * 4 * H
