@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Container, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -442,3 +443,24 @@ def test_packed_rows_and_few_groups_make_copies_that_efficient_attention_reads()
     found = {i.label: i.size for i in attention_saved_tensors(phi.architecture, setup)}
     assert found["q, k and v"] == 2 * 5 * 3072  # q, k and v in one, and q and k rotated
     assert found["attention output"] == 2 * 2 * 3072
+
+
+def test_projections_in_one_and_norms_of_values_by_hand() -> None:
+    narrow = CATALOGUE["google/gemma-2-2b"].model.architecture
+    normed = replace(narrow, qk_norm="head", v_norm=True)
+    plain = replace(narrow, qk_norm="head")
+    setup = LayerSetup.of(BIG, Recipe.read({"attention": "flash"}))
+    sizes = [
+        next(i.size for i in layer_saved_tensors(a, setup) if i.label.startswith("norms"))
+        for a in (normed, plain)
+    ]
+    assert sizes[0] - sizes[1] == 4 * (narrow.kv_width + narrow.kv_heads)  # fp32, without a weight
+    for targets, inputs in ((["q_proj"], 1), (["up_proj"], 1), (["q_proj", "up_proj"], 2)):
+        lora = {"targets": targets, "dropout": 0.0, "dtype": "bf16"}
+        given = {"method": "lora", "kernels": "fused", "attention": "flash", "lora": lora}
+        fused = LayerSetup.of(BIG, Recipe.read(given))
+        found = {i.label: i.size for i in layer_saved_tensors(BIG.architecture, fused)}
+        assert found["inputs of the linear layers"] == inputs * 2 * H
+    only = LayerSetup.of(BIG, Recipe.read(given | {"lora": {"targets": ["o_proj"]}}))
+    found = {i.label: i.size for i in layer_saved_tensors(BIG.architecture, only)}
+    assert found.get("inputs of the linear layers", 0) == 0

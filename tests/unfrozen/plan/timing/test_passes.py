@@ -9,6 +9,7 @@ import pytest
 from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.step_time import step_time
 from unfrozen.plan.timing.layers import matmul_seconds
 from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
 
@@ -227,3 +228,39 @@ def test_a_loop_over_experts_launches_sixteen_kernels_of_each_beside_its_matmuls
 def test_nothing_takes_no_seconds_and_is_added_once() -> None:
     assert Seconds() == (0, 0, 0, 0)
     assert Seconds(1, 2, 3, 4).plus(Seconds(1, 1, 1, 1)) == (2, 3, 4, 5)
+
+
+def test_all_but_a_layers_last_matmul_is_repeated_and_of_a_sparse_one_all_of_it() -> None:
+    plain, again = part().layer(False), part({"checkpointing": "full"}).layer(False)
+    last = matmul_seconds(TOKENS, 4096, 14336, part().machine.rates, 2, 2)
+    repeated = again.backward.matmuls - plain.backward.matmuls
+    assert repeated == pytest.approx(plain.forward.matmuls - last, rel=1e-9)
+    config = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+
+    def sparse(checkpointing: str) -> BatchTime:
+        recipe = {"attention": "flash", "seq_len": 4096, "checkpointing": checkpointing}
+        job = Job.read({"model": config, "recipe": recipe, "gpu": "H100"})
+        return BatchTime(job, Machine.of(find("H100"), "bf16"))
+
+    kept, remade = (sparse(way).layer(True) for way in ("none", "full"))
+    assert remade.backward == pytest.approx(kept.backward.plus(kept.forward))
+    rates, found = sparse("none").machine.rates, 0.0
+    for outputs, inputs, times in (
+        (4096, 2048, 1),
+        (512, 2048, 2),
+        (2048, 4096, 1),
+        (128, 2048, 1),
+    ):
+        found += times * matmul_seconds(4096, outputs, inputs, rates)
+    tokens = 4096 * 8 // 128  # of each of 128 experts, in one kernel
+    found += 2 * matmul_seconds(tokens, 768, 2048, rates, 2, 2, 128)
+    found += matmul_seconds(tokens, 2048, 768, rates, 2, 2, 128)
+    assert kept.forward.matmuls == pytest.approx(found)
+
+
+def test_between_two_kernels_a_busy_gpu_waits_for_13_tenths_of_a_microsecond() -> None:
+    found = part()
+    layer, ends = found.layer(False), found.outside()
+    kernels = 32 * (layer.forward.kernels + layer.backward.kernels)
+    kernels += ends.forward.kernels + ends.backward.kernels
+    assert step_time(found.job).launches == pytest.approx(1.3e-6 * kernels)
