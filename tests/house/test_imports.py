@@ -26,7 +26,7 @@ EXTRAS = {
     "unfrozen": [],
     "pycell": [],
     "site_builder": ["site"],
-    "gpu_runner": ["base", "train", "hub", "lora", "eval"],
+    "gpu_runner": ["base", "train", "hub", "lora"],
 }
 MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy"), "pycell": ("lab", "numpy")}  # nothing above them
 COMES_WITH = {
@@ -34,7 +34,6 @@ COMES_WITH = {
     "anyio": "starlette",
     "jinja2": "torch",
     "pyarrow": "datasets",
-    "lm_eval": "lm-eval",
     "huggingface_hub": "transformers",
 }
 PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js", "micropip"}  # there in the page, for pycell

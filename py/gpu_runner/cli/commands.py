@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from gpu_runner.log.questions import AnswerPair, Question
     from gpu_runner.log.runs import RunIndex, RunInfo
     from gpu_runner.model.load import Source
-    from gpu_runner.run.harness import ModelName
 
 
 EXIT_CODES: Final = f"Exit codes: {', '.join(f'{code} {text}' for code, text in MEANINGS.items())}."
@@ -526,72 +525,24 @@ def blend(
 
 @exits
 def eval_(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL",
-            help="Runs, RUN@STEP, model directories or GGUF files; before one run, its θ₀.",
-            autocompletion=run_ids,
-        ),
+    logs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders that lm_eval --log_samples wrote: before, then after."),
     ],
-    suite: Annotated[
-        str, typer.Option(help="Folder of tasks of lm-eval: .yaml and data files; or demo.")
-    ],
-    limit: Annotated[int | None, typer.Option(help="Rows of each task; else all.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows that are read together.")] = 8,
-    apply_chat_template: Annotated[
-        bool, typer.Option("--apply-chat-template", help="Ask in the model's chat template.")
-    ] = False,
-    report: Annotated[
-        str | None, typer.Option(help="Also write it as a page: a file name that ends in .html.")
-    ] = None,
-    private: AllowPrivate = False,
     as_json: AsJson = False,
-    device: DeviceName = "auto",
-    runs: Runs = None,
-    trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> int:
-    """Judge models on a local suite of lm-evaluation-harness: the same rows before and after."""
-    console = console_with_libraries()
-    from gpu_runner.demo import suite as demo_suite
-    from gpu_runner.plan.machine import choose_device
-    from gpu_runner.run.harness import EvalOptions, judge, judged_models, show_judgement
-    from gpu_runner.run.judgement_page import check_report, write_report
+    """Compare models by sample logs of lm-evaluation-harness: same examples, with intervals."""
+    from gpu_runner.log.sample_logs import judge, show_judgement
 
-    page = Path(report).expanduser().absolute() if report else None
-    if page is not None:
-        check_report(page)
-    place = demo_suite() if suite == "demo" else Path(suite)
-    options = EvalOptions(place, limit, batch_size, apply_chat_template, trust_remote_code)
-    named = [_model_name(text, runs) for text in models]
-    asked = judged_models(named, choose_device(device), trusted=trust_remote_code)
-    with console.status("reading the suite") as status:
-        found = judge(asked, options, status.update)
+    found = judge([place.expanduser() for place in logs])
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:
-        show_judgement(console, found)
-    if page is not None:
-        write_report(found, page, private=private)
+        show_judgement(make_console(), found)
     return ExitCode.OK
 
 
 eval_.__name__ = "eval"  # the word that is typed, which Python has taken
-
-
-def _model_name(text: str, runs: str | None) -> ModelName:
-    """Return the run, RUN@STEP or other model that a text names."""
-    from gpu_runner.log.tail import LOG_NAME
-    from gpu_runner.run.harness import ModelName
-
-    if Path(text).expanduser().is_file():
-        return ModelName(text)
-    name, at, step = text.rpartition("@")
-    for run, after in ((text, None), *([(name, int(step))] if at and step.isdecimal() else [])):
-        place = run_directory(run, runs)
-        if (place / LOG_NAME).is_file():
-            return ModelName(text, place, after)
-    return ModelName(text)
 
 
 @exits

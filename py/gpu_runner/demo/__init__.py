@@ -10,7 +10,6 @@ data/   task_train.jsonl task_eval.jsonl                  the new skill: digits 
         general_<skill>.jsonl                             what θ₀ already knew, held out
         instruct.jsonl instruct_eval.jsonl                instruction data for a real LLM
         general_english.jsonl                             what a real LLM should not lose
-suite/  dashes.yaml sums.yaml                             two of them as tasks of `unfrozen eval`
 card.json                                                 seed, sizes, losses, accuracies, hashes
 ```
 """
@@ -88,11 +87,6 @@ def model_dir() -> Path:
 def card() -> Path:
     """The JSON card: seed, recipe, parameter count, losses, accuracies and file hashes."""
     return _shipped("card.json")
-
-
-def suite() -> Path:
-    """Two held-out files as tasks of lm-evaluation-harness: what is learned, and an old skill."""
-    return _shipped("suite")
 
 
 def task_train() -> Path:

@@ -10,4 +10,5 @@ Reading order:
 - `export_metrics` — a run's metrics for other tools
 - `stores` — runs in the stores of MLflow and trackio
 - `import_runs` — runs of other tools, as logs of ours
+- `sample_logs` — what lm-evaluation-harness logged of each example, model against model
 """

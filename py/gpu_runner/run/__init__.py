@@ -18,8 +18,6 @@ Reading order:
 - `run_models` — its models, loaded and asked: θ₀, a checkpoint's, the trained one
 - `export_model` — its model as one directory, from a sharded checkpoint too, or as a GGUF file
 - `blend` — its model blended with θ₀, scored and written
-- `harness` — models judged on local suites of lm-evaluation-harness
-- `judgement_page` — what it found as one page
 - `fine_tune` — the whole way of a new run
 - `resume` — the way of a run that is resumed
 - `rate_finder` — a sweep of short runs, and the rate that is chosen
