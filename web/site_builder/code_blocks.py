@@ -58,6 +58,7 @@ COLOURED: Final = {
 _UNCOLOURED: Final = re.compile(rf'<span class="(?!(?:{"|".join(COLOURED)})")\w+">([^<]*)</span>')
 _CALLS: Final = {"show_plot", "show_table"}
 _PUBLISHED: Final = {"py_plot_data", "py_table_data"}
+CELL: Final = ["python", "cell"]
 
 
 def highlight(source: str, language: str, where: str) -> str:
@@ -123,15 +124,10 @@ class CellOptions:
     guess: str = ""
     show: str = ""
 
-    @staticmethod
-    def names(info: str) -> bool:
-        """Whether an info string is that of a live cell."""
-        return info.split(None, 2)[:2] == ["python", "cell"]
-
     @classmethod
     def parse(cls, info: str, where: str) -> CellOptions | None:
         """Read an info string; None for another kind of block, SiteError for a wrong one."""
-        if not cls.names(info):
+        if info.split()[:2] != CELL:
             return None
         try:
             given = dict(pair.split("=", 1) for pair in shlex.split(info)[2:])

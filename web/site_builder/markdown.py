@@ -28,7 +28,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from site_builder import SiteError
 from site_builder.blocks import BLOCKS, PageContext
-from site_builder.code_blocks import CellHtml, CellOptions, include_source, listing
+from site_builder.code_blocks import CELL, CellHtml, CellOptions, include_source, listing
 from site_builder.expressions import EXPRESSION, Expressions, SliderBlock
 
 _CITATION: Final = re.compile(r"\[(@[\w-]+(?:\s*;\s*@[\w-]+)*)\]")
@@ -359,7 +359,7 @@ def _cells_in_figures(state: StateCore, where: Callable[[Token], str]) -> None:
         tokens.append(token)
         if token.type != "container_figure_close":
             continue
-        cells = (i for i in range(start, len(tokens)) if CellOptions.names(tokens[i].info))
+        cells = (i for i in range(start, len(tokens)) if tokens[i].info.split()[:2] == CELL)
         if (place := next(cells, None)) is not None:
             fence = tokens[place]
             tokens[place] = Token("cell_output", "", 0)

@@ -181,11 +181,8 @@ def shared_saved_tensors(
     a: Architecture, setup: LayerSetup, checkpointed: bool, batch: int
 ) -> list[SavedTensor]:
     """Return saved tensors that all layers read, which live until the first layer's backward."""
-    masks = {
-        "flash": 0,
-        "efficient": 0,
-        "sdpa_masked": setup.compute,
-    }  # … or truth values, kept by a checkpoint
+    # … or truth values, kept by a checkpoint
+    masks = {"flash": 0, "efficient": 0, "sdpa_masked": setup.compute}
     mask = 0 if setup.kernels == "fused" else masks.get(setup.attention, int(checkpointed))
     turned = a.mixer.rope if isinstance(a.mixer, Latent) else a.head_dim
     rotary = 0 if a.positions else 2 * turned * setup.stream // batch

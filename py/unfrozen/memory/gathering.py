@@ -51,10 +51,8 @@ class ShardTraffic:
         beside = trained_whole(model, recipe.lora) if recipe.lora and cluster.stage >= 2 else (0, 0)
         self._embedding, self._head = beside
         self._vocab = a.head_size or (0 if a.labels else a.embedding_size)
-        both = a.has_embedding and a.has_head
-        self._apart = (
-            self._whole and cluster.outer_apart and not a.tied and self._vocab > 0 and both
-        )
+        both = a.has_embedding and a.has_head and self._vocab and not a.tied
+        self._apart = bool(self._whole and cluster.outer_apart and both)
         self._width = BYTES[recipe.compute]
         self._layer_width: float = self._width
         if recipe.base:

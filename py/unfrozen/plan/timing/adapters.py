@@ -115,10 +115,8 @@ def _eager(
     kernels = cast + dropped + again + 2 * (adapters.width != r) + 2 + 2 + back
     read_back = read + 3 * c  # and the sum with the gradient of the frozen layer's input
     written_back = 2 * r + 2 * back * (r + c)
-    moved, moved_back = (
-        read * inputs + written * outputs,
-        read_back * inputs + written_back * outputs,
-    )
+    moved = read * inputs + written * outputs
+    moved_back = read_back * inputs + written_back * outputs
     return moved, kernels, moved_back, kernels + 2 + back
 
 

@@ -118,10 +118,7 @@ def _rates(chosen: Kernel, gpu: Gpu, length: int, head_dim: int) -> tuple[float,
     forward, backward = newest if chosen == "newest" and newest else _best(gpu)
     scale = {"flash-1": FIRST_VERSION, "masked": MASKED_SHARE}.get(chosen, 1.0)
     scale *= 1e12 * _heads(head_dim)
-    return (
-        scale * forward * _at("forward", length),
-        scale * backward * _at("backward", length),
-    )
+    return scale * forward * _at("forward", length), scale * backward * _at("backward", length)
 
 
 def _heads(head_dim: int) -> float:

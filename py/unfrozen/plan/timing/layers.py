@@ -267,11 +267,7 @@ def mixer_matmuls(mixer: Mixer, d: int) -> tuple[Matmul, ...]:
         return _latent(mixer, d)
     if isinstance(mixer, Delta):
         wide = 2 * mixer.keys + 2 * mixer.values
-        return (
-            Matmul(wide, d),
-            Matmul(2 * mixer.value_heads, d),
-            Matmul(d, mixer.values),
-        )
+        return Matmul(wide, d), Matmul(2 * mixer.value_heads, d), Matmul(d, mixer.values)
     if isinstance(mixer, Dual):
         return (Matmul(mixer.inner + mixer.convolved + mixer.heads, d), Matmul(d, mixer.inner))
     if isinstance(mixer, Selective):
@@ -317,9 +313,7 @@ def mixer_moved(mixer: Mixer, setup: LayerSetup) -> Moved:
 
 def _numbers(mixer: Mixer) -> tuple[int, int]:
     """Return the numbers per token that are read and written forward, and the number of kernels."""
-    if isinstance(
-        mixer, Latent
-    ):  # norms of what is compressed; q and k put together with positions
+    if isinstance(mixer, Latent):  # norms of what is compressed; q and k joined with positions
         return 2 * (mixer.q_rank + mixer.kv_rank) + 4 * mixer.heads * (mixer.nope + mixer.rope), 8
     if isinstance(mixer, Dual):  # convolution; scan; gate and norm
         return 3 * mixer.convolved + 5 * mixer.inner, 7
