@@ -129,6 +129,14 @@ def test_stacks_with_adapters_are_added_up_one_product_at_a_time() -> None:
     assert folded_bytes(llama.architecture, setup) == (0, 0)
 
 
+def test_a_stack_with_adapters_is_there_for_its_own_matmul_alone() -> None:
+    lora = {"targets": ["experts"], "library": "peft"}
+    found, t, h, f = points(QWEN, method="lora", lora=lora), 8, 2048, 768
+    down = 2 * 128 * 768 * 2048
+    assert [fixed for *_, fixed in found] == [0, -down, 2 * down - down, down]
+    assert found[3] == (2 * t * h + 12 * t, 2 * t * (f + h) + 2 * h, 0, down)
+
+
 def test_tokens_on_their_way_to_other_gpus_are_as_wide_as_the_stream() -> None:
     model = CATALOGUE[MIXTRAL].model
     setup = LayerSetup.of(model, Recipe.read({}))
