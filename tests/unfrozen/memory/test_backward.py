@@ -182,3 +182,27 @@ def test_a_frozen_head_sends_no_gradient() -> None:
     part = micro_batch(method="lora", cluster=Cluster(8, "zero3"))
     _, at_head, _ = part.forward_points()
     assert at_head["unreduced"] == 0
+
+
+@pytest.mark.parametrize(("every", "recomputed"), [(1, [True, True]), (2, [False, True])])
+def test_the_last_layer_is_differentiated_first_and_recomputed_where_it_was_not_saved(
+    every: int, recomputed: list[bool]
+) -> None:
+    recipe = {"checkpointing": "full", "checkpoint_every": every, "attention": "flash"}
+    part = micro_batch(**recipe)
+    inside = [point for point in part.layer_points() if "feed_forward" in point]
+    assert [bool(point["recomputed"]) for point in (inside[0], inside[-1])] == recomputed
+
+
+def test_a_micro_batch_without_a_head_or_an_embedding_has_neither_loss_nor_ids() -> None:
+    middle = Step(LLAMA, Recipe(), Cluster(4, pipeline_parallel=4), rank=1).micro_batch
+    (saved,) = middle.forward_points()
+    assert saved["grads"] == 0
+    *_, at_embedding, end = middle.layer_points()
+    assert at_embedding["outside"] == end["outside"] == 0
+    again = micro_batch(optimizer_in_backward=True, master=None, checkpointing="none")
+    in_layer, _ = layer_update_points(again)
+    assert in_layer["recomputed"] == 0
+    lora = {"targets": ["q_proj", "lm_head"]}
+    beside = micro_batch(method="lora", lora=lora)
+    assert beside.grads_of(HEAD // 2) == beside.grads_of(HEAD)  # of no layer yet

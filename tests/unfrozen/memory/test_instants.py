@@ -17,7 +17,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.instants import Instants, instants, peak
+from unfrozen.memory.instants import Instants, Step, instants, peak
 from unfrozen.model.catalogue import CATALOGUE
 
 TRACED = json.loads((Path(build.ROOT) / "web" / "measurements" / "traced.json").read_text())
@@ -153,3 +153,23 @@ def test_more_gpus_never_need_more_memory_each(
         totals(instants(model, recipe, Cluster(n, sharding))) for n in (gpus + 1, gpus + 2)
     )
     assert not [name for name in few if not many[name] <= few[name]]
+
+
+def test_one_loss_token_is_enough_and_its_logits_are_one_row() -> None:
+    found = instants(LLAMA_1B, Recipe(), loss_tokens=1)
+    assert found["end_of_forward"]["logits_loss"] > 0
+
+
+def test_gradients_that_wait_for_all_micro_batches_are_whole_on_every_gpu() -> None:
+    waits = Recipe.read({"no_sync": True, "grad_accum": 4})
+    whole = 2 * LLAMA_1B.num_parameters
+    for sharding, size in (("zero1", whole), ("zero2", whole)):
+        step = Step(LLAMA_1B, waits, Cluster(8, sharding))
+        assert step.micro_batch.grads_bytes == size
+    assert Step(LLAMA_1B, Recipe(), Cluster(8, "zero2")).micro_batch.grads_bytes < whole
+
+
+def test_two_gpus_with_whole_gradients_sum_them_in_buckets() -> None:
+    assert Step(LLAMA_1B, Recipe(), Cluster(2)).buckets == 2 * LLAMA_1B.num_parameters
+    assert Step(LLAMA_1B, Recipe()).buckets == 0
+    assert Step(LLAMA_1B, Recipe(), Cluster(2, "zero1")).buckets == 0

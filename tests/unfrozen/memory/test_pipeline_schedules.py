@@ -9,7 +9,7 @@ import pytest
 import torch.distributed.pipelining.schedules as theirs
 
 from unfrozen.job.cluster import SCHEDULES, Cluster
-from unfrozen.memory.pipeline_schedules import Action, order, rank_moments
+from unfrozen.memory.pipeline_schedules import Action, RankMoment, order, rank_moments
 
 KINDS = {
     theirs.FORWARD: "F",
@@ -81,3 +81,7 @@ def test_more_micro_batches_keep_no_more_once_the_pipeline_is_full(schedule: str
     for rank in range(4):
         assert set(rank_moments(cluster, 16, rank)) <= set(rank_moments(cluster, 4096, rank))
         assert most(schedule, rank, 16) == most(schedule, rank, 4096)
+
+
+def test_without_a_pipeline_nothing_else_is_in_flight() -> None:
+    assert rank_moments(Cluster(), 8, 0) == (RankMoment(0, (0,)),)

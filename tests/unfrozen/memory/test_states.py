@@ -101,6 +101,7 @@ def test_what_stays_whole_does_not_shrink_with_the_number_of_gpus() -> None:
     for gpus, expected in ((1, 4001), (8, 2001 + 250), (1000, 2001 + 2)):
         assert per_gpu_bytes({"moments": 4001}, Cluster(gpus, "zero3"), 2001)["moments"] == expected
     assert per_gpu_bytes({"moments": 4000}, Cluster(8, "zero2"), 2001)["moments"] == 500
+    assert per_gpu_bytes({"moments": 4000}, Cluster(8, "zero3"))["moments"] == 500
 
 
 def test_adafactors_sums_of_rows_and_columns_are_whole_on_every_gpu() -> None:
@@ -232,3 +233,11 @@ def test_a_projected_update_takes_a_matrix_apart_in_fp32() -> None:
     )
     assert galore == max(2 * 2 * LARGEST, 3 * 4 * matrix)
     assert apollo == max(2 * 2 * LARGEST, 2 * 2 * matrix)
+
+
+def test_stacked_experts_are_updated_one_matrix_after_another() -> None:
+    mixtral = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
+    few = LLAMA_1K | {"model_type": "mixtral", "num_local_experts": 64, "num_experts_per_tok": 2}
+    narrow = ModelConfig.from_hf(few | {"hidden_size": 64, "intermediate_size": 48})
+    assert update_bytes(narrow, Recipe.read(NARROW)) == 3 * 4 * 96 * 64  # of 64 such
+    assert update_bytes(mixtral, Recipe.read(NARROW)) == 3 * 4 * 4 * MEBI

@@ -75,7 +75,7 @@ def _folded(
     """Return what adapters of stacked experts take, forward and backward."""
     a = job.model.architecture
     sums = folded_bytes(a, setup)
-    stacks = sum(size > 0 for size in sums)
+    stacks = sum(map(bool, sums))
     if a.experts is None or not stacks:
         return AdapterTime(), AdapterTime()
     active = sum(sums) / setup.compute * a.experts.per_token / a.experts.local_count

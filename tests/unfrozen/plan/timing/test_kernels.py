@@ -226,3 +226,12 @@ def test_a_layer_without_an_mlp_and_one_without_attention_have_one_norm_each() -
     assert layer_moved(a, setup) == Moved(
         (NORM + 3 * 2) * a.hidden + inner, (2 * NORM + 3 * 2) * a.hidden + 2 * inner, *(13, 24)
     )
+
+
+def test_a_function_of_one_kernel_moves_a_seventh_of_gpt_2s() -> None:
+    model, f = CATALOGUE[GPT].model, 3072
+    setup = LayerSetup.of(model, Recipe.read({"attention": "flash"}))
+    many = layer_moved(model.architecture, setup)
+    one = layer_moved(replace(model.architecture, activation="gelu"), setup)
+    less = (many.forward - one.forward, many.backward - one.backward, many.kernels - one.kernels)
+    assert less == (2 * 6 * 2 * f, 3 * 6 * 2 * f, 6)
