@@ -7,5 +7,21 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
         "explain.py",
         "items = saved_tensors(step.local.architecture.of_layer(0), part.setup, sparse)",
     ): "all layers are of one kind here, see `_keeps_everything`",
+    (
+        "backward.py",
+        "self._whole = trained_whole(model, recipe.lora) if recipe.lora else (0, 0)",
+    ): "it is read with adapters alone",
+    (
+        "explain.py",
+        '"t": a.experts.per_token if a.experts else 0,',
+    ): "no formula of a model without experts has the letter",
+    (
+        "explain.py",
+        '"E": a.experts.count if a.experts else 0,',
+    ): "no formula of a model without experts has the letter",
+    (
+        "explain.py",
+        '"r": step.recipe.lora.rank if step.recipe.lora else 0,',
+    ): "no formula of a job without adapters has the letter",
 }
 """By the name of the file and the text of the line."""

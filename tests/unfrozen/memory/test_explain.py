@@ -12,6 +12,7 @@ import pytest
 import build
 from unfrozen.job.cluster import Cluster
 from unfrozen.memory.explain import SYMBOLS, Term, explain, format_layout, format_peak_rank
+from unfrozen.memory.points import POINT_TERMS
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
 
@@ -140,3 +141,9 @@ def test_a_layout_names_what_is_more_than_one() -> None:
     (pipeline,) = format_layout(Cluster(2, pipeline_parallel=2))
     assert pipeline.startswith("pipeline of 2 (")
     assert format_layout(Cluster(2, expert_parallel=2)) == ["experts shared by 2"]
+
+
+def test_what_is_recomputed_is_of_one_layer() -> None:
+    terms = explain(planned(checkpointing="full", attention="flash", micro_batch=8, seq_len=8192))
+    (again,) = [term for term in terms if term.label == POINT_TERMS["recomputed"].label]
+    assert dict(again.inputs)["saved"] == f"{again.bytes / (8 * 8192):,.0f} bytes"

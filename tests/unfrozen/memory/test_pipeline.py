@@ -123,3 +123,9 @@ def test_a_rank_of_several_stages_has_the_gradients_of_all_of_them_beside_one() 
     assert (first, second) == (3 * hidden, 3 * hidden)  # two received early, and the one held
     assert step(1).points()["backward"]["passed"] == hidden
     assert step(3).points()["backward"]["passed"] == 0
+
+
+def test_gradients_that_wait_for_all_micro_batches_are_counted_once() -> None:
+    waits = Recipe.read({**FUSED.as_json(), "no_sync": True})
+    assert step(1, recipe=waits, gpus=8, sharding="zero2")._beside[0]["unreduced"] == 0
+    assert step(1, gpus=8, sharding="zero2")._beside[0]["unreduced"] == 2 * 8 * LAYER

@@ -10,7 +10,7 @@ from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.step_time import step_time
-from unfrozen.plan.timing.layers import matmul_seconds
+from unfrozen.plan.timing.layers import layer_moved, matmul_seconds
 from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].config
@@ -264,3 +264,10 @@ def test_between_two_kernels_a_busy_gpu_waits_for_13_tenths_of_a_microsecond() -
     kernels = 32 * (layer.forward.kernels + layer.backward.kernels)
     kernels += ends.forward.kernels + ends.backward.kernels
     assert step_time(found.job).launches == pytest.approx(1.3e-6 * kernels)
+
+
+@pytest.mark.parametrize(("shares", "ranks"), [(False, 1), (True, 2)])
+def test_ranks_move_norms_whole_unless_they_share_the_sequence(shares: bool, ranks: int) -> None:
+    found = part(gpus=2, tensor_parallel=2, sequence_parallel=shares)
+    moved = layer_moved(found.local, found.setup, False, ranks)
+    assert found.layer(False).forward.memory == pytest.approx(TOKENS * moved.forward / MEMORY)
