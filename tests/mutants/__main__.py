@@ -77,8 +77,8 @@ class Reach:
             name for path, lines in places for line in lines for name in self.lines[str(path), line]
         }
         if not found:  # read by tests alone
-            files = {name.partition("::")[0] for name in self.seconds}
-            found = {f for f in files for n in mutant.names if n in (ROOT / f).read_text("utf-8")}
+            tests = {name.partition("::")[0] for name in self.seconds}
+            found = {t for t in tests for n in mutant.names if n in (ROOT / t).read_text("utf-8")}
         whole = {name for name in found if "::" not in name}
         chosen = [n for n in self.seconds if n in found or n.partition("::")[0] in whole]
         return sorted(

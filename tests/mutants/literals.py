@@ -70,7 +70,7 @@ def _statement_lines(node: ast.AST, parents: list[ast.AST]) -> frozenset[int]:
     """The lines of the innermost statement, or of the part of a compound one, around a node."""
     path: list[Any] = [*parents, node]
     last = max(i for i, parent in enumerate(path) if isinstance(parent, ast.stmt))
-    holder = path[last + 1] if hasattr(path[last], "body") else path[last]
+    holder: Any = path[last + 1] if hasattr(path[last], "body") else path[last]
     holder = node if isinstance(holder, ast.arguments) else holder
     return frozenset(range(holder.lineno, holder.end_lineno + 1))
 

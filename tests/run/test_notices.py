@@ -1,6 +1,6 @@
 """What a run view says: a sentence for every state, numbers dressed but never computed."""
 
-import shlex
+import subprocess
 from typing import Any
 
 import pytest
@@ -125,7 +125,7 @@ def test_a_killed_trainer_with_a_checkpoint_gets_the_command_to_go_on(js: JavaSc
         ("$(reboot)", "'$(reboot)'"),
         ("it's `here`", "'it'\\''s `here`'"),
         ("--help", "-- --help"),
-        ("a b\nc", "'a b\nc'"),
+        ("a b\nc", r"$'a b\U0000000ac'"),
         ("", "''"),
     ],
 )
@@ -135,7 +135,10 @@ def test_a_name_in_a_command_to_copy_is_one_word_of_the_shell(
     saved = {"run": name, "checkpoint": {"step": 5, "path": "p", "bytes": 1}}
     command = notice(js, {"health": "gone"}, saved)["command"]
     assert command == f"unfrozen resume {word}"
-    assert shlex.split(command)[2:] in ([name], ["--", name])
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True
+    )
+    assert words.stdout.decode().split("\0")[2:-1] in ([name], ["--", name])
 
 
 def test_a_run_that_was_stopped_here_gets_the_command_to_go_on(js: JavaScript) -> None:

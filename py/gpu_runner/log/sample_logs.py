@@ -34,7 +34,7 @@ MOST_RESULTS_BYTES: Final = 64 * 2**20
 _SAMPLES: Final = re.compile(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 
 
-class Example(NamedTuple):
+class AskedExample(NamedTuple):
     """What tells an example from another one: hashes of its document and of its target."""
 
     document: str
@@ -45,7 +45,7 @@ class Example(NamedTuple):
 class TaskSamples:
     """The examples of a task by number, and each metric's value of each of them."""
 
-    examples: Mapping[int, Example]
+    examples: Mapping[int, AskedExample]
     metrics: Mapping[str, Mapping[int, float]]
     higher_is_better: Mapping[str, bool]
 
@@ -203,13 +203,13 @@ def _mapping(found: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _read_task(file: Path, better: Mapping[str, Any]) -> TaskSamples:
     """Read the examples of a task. Raises `DataError` with the line that is none."""
-    examples: dict[int, Example] = {}
+    examples: dict[int, AskedExample] = {}
     metrics: dict[str, dict[int, float]] = {}
     for number, line in _lines(file):
         try:
             row = json.loads(line)
             at, suffix = int(row["doc_id"]), str(row.get("filter", "none"))
-            example = Example(str(row["doc_hash"]), str(row["target_hash"]))
+            example = AskedExample(str(row["doc_hash"]), str(row["target_hash"]))
             names = [str(name) for name in row["metrics"]]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             reason = f"it is no sample of lm-eval ({type(error).__name__}: {error})"

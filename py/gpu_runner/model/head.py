@@ -128,7 +128,7 @@ class _Pass:
     unchanged: bool
 
     @property
-    def seen(self) -> Tensor:
+    def response(self) -> Tensor:
         """What follows from the tokens."""
         return self.logits if self.read is None else self.read
 
@@ -136,7 +136,7 @@ class _Pass:
 def _run(model: Any, ids: Tensor, options: dict[str, Any], chosen: slice = slice(None)) -> _Pass:
     """Run a model over `ids` (1, T); the head computes the `chosen` positions."""
     head = model.get_output_embeddings()
-    own = getattr(head, "forward", None)
+    own: Any = getattr(head, "forward", None)
     calls: list[tuple[Tensor, Tensor, Tensor] | None] = []
 
     def at_head(hidden: Tensor) -> Tensor:
@@ -150,8 +150,9 @@ def _run(model: Any, ids: Tensor, options: dict[str, Any], chosen: slice = slice
         numbers = torch.rand_like(output, dtype=torch.float32)
         numbers.mul_(2 * _EXPONENTS).sub_(_EXPONENTS).exp2_()
         numbers = numbers.mul_(torch.randn_like(numbers).sign_())[:, chosen]
-        calls.append((hidden, numbers, numbers.clone()))
-        return calls[-1][-1]
+        output = numbers.clone()
+        calls.append((hidden, numbers, output))
+        return output
 
     torch.manual_seed(0)  # the same numbers each time
     with skip_packing_detection(), nullcontext() if head is None else replaced_head(head, at_head):
@@ -175,8 +176,8 @@ def _find_path(model: Any, ids: Tensor) -> HeadPath:
         raise _refused(model, f"it makes logits {shape} of tokens {tuple(ids.shape)}")
     other = ids.clone()
     other[0, -1] = ids[0, 0]
-    short = _run(model, other, options).seen[:, :-1], _run(model, ids[:, :-1], options).seen
-    if not (_near(short[0], first.seen[:, :-1]) and _alike(short[1], first.seen[:, :-1])):
+    short = _run(model, other, options).response[:, :-1], _run(model, ids[:, :-1], options).response
+    if not (_near(short[0], first.response[:, :-1]) and _alike(short[1], first.response[:, :-1])):
         raise _refused(model, "what it predicts follows from later tokens")
     packs = isolates(model) and _packs(model, ids, options)
     factor = None if first.given is None else _factor(first.logits, first.given)
@@ -194,12 +195,12 @@ def _packs(model: Any, ids: Tensor, options: dict[str, Any]) -> bool:
     more = bounds_arguments(bounds, length - half, bounds.cpu())
     more |= {"position_ids": (places - half * (places >= half))[None]}
     try:
-        together = _run(model, ids, options | more).seen[:, half:]
+        together = _run(model, ids, options | more).response[:, half:]
     except Exception as error:  # as of kernels that need keys as wide as values
         if is_lost_process(error) or is_out_of_memory(error):
             raise
         return False
-    return _alike(together, _run(model, ids[:, half:], options).seen)
+    return _alike(together, _run(model, ids[:, half:], options).response)
 
 
 def _factor(logits: Tensor, given: Tensor) -> float | None:

@@ -92,7 +92,7 @@ def loss_sum(
     positions, targets = batch.find_targets()  # (N,), (N,)
     reference = batch.reference
     path, head = head_path(model, batch.input_ids), model.get_output_embeddings()
-    own = getattr(head, "forward", None)
+    own: Any = getattr(head, "forward", None)
     factor = path.factor if is_linear(head) else None
 
     def at_head(hidden: Tensor) -> Tensor:
@@ -257,6 +257,15 @@ class _Entropy(torch.autograd.Function):
         return p.mul_(gradient).to(logits.dtype), None, None
 
 
+def _empty_sum(weight: Tensor, positions: int) -> Tensor:
+    """Return what sums the gradient of a head in fp32, since 16 bits would round each chunk.
+
+    The first chunk fills it; without one it is 0.
+    """
+    new = torch.empty_like if positions else torch.zeros_like
+    return new(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+
+
 def _add_product(total: Tensor, slope: Tensor, inputs: Tensor, *, first: bool) -> None:
     """Add slopeᵀ (V, C) · inputs (C, h) to `total` (V, h), which the first chunk fills."""
     if slope.dtype == total.dtype:
@@ -285,14 +294,12 @@ class _LinearEntropy(torch.autograd.Function):
         reference: BatchReference | None,
         scores: TokenScores | None,
     ) -> Tensor:
-        wanted = hidden.requires_grad or weight.requires_grad
         with torch.autocast(hidden.device.type, enabled=False):
             inputs, cast = hidden.to(dtype), weight.to(dtype)
             total = torch.zeros((), device=hidden.device)
+            wanted = hidden.requires_grad or weight.requires_grad
             by_hidden = torch.empty_like(inputs) if wanted else None
-            new = torch.empty_like if len(targets) else torch.zeros_like  # the first chunk fills it
-            wide = torch.promote_types(weight.dtype, torch.float32)  # sums would round in 16 bits
-            by_weight = new(weight, dtype=wide) if weight.requires_grad else None  # else frozen
+            by_weight = _empty_sum(weight, len(targets)) if weight.requires_grad else None
             size = linear_chunk(dtype.itemsize)
             room = cast.new_empty(min(len(targets), size) * len(weight))
             for start in range(0, len(targets), size):
@@ -305,8 +312,7 @@ class _LinearEntropy(torch.autograd.Function):
                 total += below.sum()
                 here = reference and reference.part(part)
                 at_top = None if here is None else slope.gather(1, here.tokens).sub_(highest)
-                slope.sub_(highest).exp_()
-                sums = slope.sum(dim=1, keepdim=True)
+                sums = slope.sub_(highest).exp_().sum(dim=1, keepdim=True)
                 total += sums.log().sum()
                 if here is not None and at_top is not None:
                     pull, factor, more = _pull(here, at_top.sub_(sums.log()))
@@ -325,8 +331,8 @@ class _LinearEntropy(torch.autograd.Function):
                         _add_product(by_weight, slope, inputs[part], first=not start)
                 del slope, below  # before the next chunk allocates its own
             del room
-            by_weight = None if by_weight is None else by_weight.to(weight.dtype)
-        ctx.gradients, ctx.dtype = (by_hidden, by_weight), hidden.dtype
+            ctx.gradients = by_hidden, None if by_weight is None else by_weight.to(weight.dtype)
+        ctx.dtype = hidden.dtype
         return total
 
     @staticmethod

@@ -437,7 +437,7 @@ def _parts(asked: int, size: int) -> int:
 
 def language_parts(model: Any) -> list[nn.Module]:
     """Return what reads and writes text: of a model that also sees or hears, decoder and head."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     if text is config:
         return [model]

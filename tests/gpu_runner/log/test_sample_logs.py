@@ -124,13 +124,8 @@ def test_what_is_no_sample_log_is_refused_in_words(
         judge([before, after])
 
 
-@pytest.mark.slow  # the package is there where slow tests run
-def test_numbers_are_those_of_the_harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lm_eval import simple_evaluate
-    from lm_eval.loggers import EvaluationTracker
-    from lm_eval.tasks import TaskManager
-
-    suite = tmp_path / "suite"
+def write_suite(suite: Path) -> None:
+    """A suite of one task with four examples."""
     suite.mkdir()
     rows = [{"question": f"{a} + {b} =", "answer": f" {a + b}"} for a in (10, 27) for b in (14, 38)]
     (suite / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -146,6 +141,16 @@ def test_numbers_are_those_of_the_harness(tmp_path: Path, monkeypatch: pytest.Mo
         "doc_to_target": 0,
     }
     (suite / "chosen.yaml").write_text(json.dumps(task))
+
+
+@pytest.mark.slow  # the package is there where slow tests run
+def test_numbers_are_those_of_the_harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.tasks import TaskManager
+
+    suite = tmp_path / "suite"
+    write_suite(suite)
     monkeypatch.chdir(suite)
     other = Path(shutil.copytree(demo.model_dir(), tmp_path / "other"))
     weights = load_file(other / "model.safetensors")

@@ -16,11 +16,11 @@ const MARGIN = { top: 26, bottom: 40, left: 52 };
 
 /**
  * @param {Chart} chart
- * @param {number} width pixels
+ * @param {number} [width] pixels
  * @param {[number, number]} [range] of the axis; else all
  * @returns {import("../../figures/vnode.js").VNode} an `<svg>`; a line whose values are no numbers is not in it
  */
-export function chartPicture(chart, width, [from, to] = xRange(chart)) {
+export function chartPicture(chart, width = WIDTH, [from, to] = xRange(chart)) {
   const right = width - Math.max(24, chart.room);
   const bottom = HEIGHT - MARGIN.bottom;
   const lines = chart.lines.map((line) => {
