@@ -66,7 +66,8 @@ def head_path(model: Any, ids: Tensor) -> HeadPath:
     pass fails on tokens alone, has no logits for each, or sees the token that it predicts.
     """
     if model not in _PATHS:
-        ids = ids[:1, :PROBED]
+        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        ids = ids[:1, : min(PROBED, positions or PROBED)]
         devices = [ids.device] if ids.is_cuda else []
         training = [module for module in model.modules() if module.training]
         try:
@@ -214,8 +215,10 @@ def _factor(logits: Tensor, given: Tensor) -> float | None:
 
 def _near(one: Tensor, other: Tensor) -> bool:
     """Return whether two tensors differ by rounding alone."""
+    if one.shape != other.shape or not _are_finite(one, other):
+        return one.shape == other.shape
     bound = _ROUNDINGS * torch.finfo(one.dtype).eps * other.abs().max()
-    return one.shape == other.shape and bool(((one - other).abs() <= bound).all())
+    return bool(((one - other).abs() <= bound).all())
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -223,8 +226,16 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
     In 16 bits rounding may send single tokens to other experts.
     """
-    off = (one - other).abs().flatten(2).amax(dim=2).median() / other.abs().max()
-    return bool(off <= (_ALIKE if one.dtype == torch.float32 else _ALIKE_IN_16_BITS))
+    if not _are_finite(one, other):
+        return True
+    off = (one - other).abs().flatten(2).amax(dim=2).median()
+    least = _ALIKE if one.dtype == torch.float32 else _ALIKE_IN_16_BITS
+    return bool(off <= least * other.abs().max())
+
+
+def _are_finite(*tensors: Tensor) -> bool:
+    """Return whether numbers can tell: weights that are no numbers end a run at its first step."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def _is_fake(tensor: Tensor) -> bool:

@@ -57,7 +57,7 @@ def test_the_page_is_named_that_is_served_already(
 
     assert said() == f"To see it in the page: {program()} serve --runs {tmp_path}"
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        served = Address(f"http://127.0.0.1:{listener.getsockname()[1]}", "t" * 32, os.getpid())
+        served = Address(f"http://127.0.0.1:{listener.getsockname()[1]}", "0" * 32, os.getpid())
         with published(tmp_path, served):
             assert said() == f"To see it in the page: {served.run('one')}"
 
