@@ -3,10 +3,12 @@
 from functools import partial
 
 import pytest
+import torch
 
 import tiny_llama
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
+from gpu_runner.model.head import head_path
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.intervals import Intervals
 from gpu_runner.train.loop import State, Training, TrainingStep, timed_step
@@ -25,6 +27,7 @@ class Observer:
 def training(*, measured: bool) -> Training:
     model = tiny_llama.model()
     rows = [Example(tuple(range(1, 9)), (False, *[True] * 7)) for _ in range(4)]
+    head_path(model, torch.tensor([rows[0].ids]))  # found when a run loads its model
     step = TrainingStep(
         model=model,
         optimizer=optim.build(model, lr=1e-3, weight_decay=0.0),
