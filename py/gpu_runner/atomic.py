@@ -286,15 +286,12 @@ def remove_folder(path: Path, *, damaged: bool = False) -> bool:
 
     So does one with a file that has another size or is missing, unless it may be `damaged`.
     """
-    try:
-        check_files(path, damaged=damaged)
-    except (OSError, CheckpointError):
-        return False
     aside = _temporary(path, UNFINISHED)
     try:
+        check_files(path, damaged=damaged)
         path.rename(aside)
-    except OSError:  # a bucket that is mounted
-        aside = path
+    except (OSError, CheckpointError):
+        return False
     shutil.rmtree(aside, ignore_errors=True)
     return True
 

@@ -61,7 +61,7 @@ ESCAPED = ("printable(", "json.dumps(", "program()", "short(", "counted(", "inst
 OWN_WORDS = {  # what else is printed: numbers, and texts that are ours or were escaped before
     "cli/command_line.py": {"welcome()"},
     "cli/commands.py": {"size", "served", "'it' if len(done) == 1 else 'them'"},
-    "cluster/__main__.py": {"rank", "code", "meaning"},
+    "cluster.py": {"rank", "code", "meaning"},
     "installed.py": {"setup.seconds", "doing"},
     "memory/trace_report.py": {
         "'[\\n' + ',\\n'.join(lines) + '\\n]' if len(jobs) > 1 else lines[0]"

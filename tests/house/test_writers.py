@@ -31,10 +31,6 @@ EXPLAINED = {
     ("py/gpu_runner/model/save.py", "write_bytes"): "into the folder that publish gives",
     ("py/gpu_runner/run/fine_tune.py", "rmtree"): "the folder that this process has just made",
     ("py/gpu_runner/run/checkpointer.py", "rmdir"): "fails where anything is left in it",
-    (
-        "py/gpu_runner/cluster/bucket.py",
-        "copyfile",
-    ): "a mounted bucket renames nothing; a run's own",
     ("py/gpu_runner/log/writer.py", "ftruncate"): "takes back its own torn line, or its reserve",
     ("py/gpu_runner/serve/launch.py", "open_plain"): "what the last launch printed",
     ("py/gpu_runner/serve/publish.py", "write_text"): "into a new or an empty folder",

@@ -1,10 +1,10 @@
-"""The launch files of docs/, run with stand-ins that behave as the references of both say.
+"""The launch files of docs/, run with stand-ins that behave as the references of all three say.
 
 Slurm (man pages of sbatch, srun and scontrol, 25.11): srun does not inherit --cpus-per-task; with
 --signal every process of a step is signalled and the batch script is not; srun returns the highest
-exit code of its tasks; afterok asks for 0, and a requeued job keeps its id. SkyPilot (managed jobs,
-storage): a mounted bucket takes no appends and no writes in the middle, and shows a file once it is
-closed; a machine that is lost takes its disk along.
+exit code of its tasks; afterok asks for 0, and a requeued job keeps its id. SkyPilot (managed
+jobs): a machine that is lost takes its disk along. rclone: a file is there once it is whole; `sync`
+removes what the source has not, and exits with 3 where the source is not there.
 """
 
 import os
@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 import tiny_llama
-from gpu_runner.cluster import __main__ as launch
+from gpu_runner import cluster as launch
 from gpu_runner.errors import ExitCode
 from run_process import ROOT, call_main, children, events, last_step, losses, runner
 
@@ -41,23 +41,32 @@ if sys.argv[1] == "hostnames" or sys.argv[1:2] == ["show"]:
 else:
     open(os.environ["SAID"], "a").write(" ".join(sys.argv[1:]) + "\\n")
 """
-BUCKET = """
-import os, sys
-
-def hear(event, arguments):
-    path = str(arguments[0]) if arguments else ""
-    if not path.startswith(os.environ["BUCKET_PLACE"]):
-        return
-    if event == "open":
-        appends = isinstance(arguments[2], int) and arguments[2] & os.O_APPEND
-        inside = "+" in str(arguments[1]) or "a" in str(arguments[1])
-        if appends or inside:
-            raise OSError(95, "Operation not supported", path)
-    elif event in ("os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod"):
-        raise OSError(95, "Operation not supported", path)
-
-sys.addaudithook(hear)
+RCLONE = """
+import os, pathlib, shutil, sys
+def whole(one, two):
+    os.replace(shutil.copyfile(one, f"{two}.partial"), two)
+source, place = map(pathlib.Path, (a for a in sys.argv[2:] if a[0] == "/"))
+if not source.exists():
+    sys.exit(3)
+sync = sys.argv[1] == "sync"
+assert sync == ("--exclude .* --exclude .*/**" in " ".join(sys.argv))
+hidden = shutil.ignore_patterns(".*") if sync else None
+try:
+    shutil.copytree(source, place, dirs_exist_ok=True, ignore=hidden, copy_function=whole)
+except shutil.Error:  # of what was removed meanwhile
+    sys.exit(1)
+for path in sorted(place.rglob("*"), reverse=True) if sync else ():
+    if not (source / path.relative_to(place)).exists():
+        path.rmdir() if path.is_dir() else path.unlink()
 """
+
+
+def put(place: Path, name: str, text: str) -> Path:
+    """Write a program in Python that stands in for another."""
+    place.mkdir(exist_ok=True)
+    (place / name).write_text(f"#!{sys.executable}{text}")
+    (place / name).chmod(0o700)
+    return place / name
 
 
 @pytest.fixture
@@ -98,10 +107,8 @@ def the_run(runs: Path) -> Path | None:
 def test_a_slurm_job_out_of_time_saves_is_requeued_and_goes_on(
     model_dir: Path, tmp_path: Path, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bin").mkdir()
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
-        (tmp_path / "bin" / name).write_text(f"#!{sys.executable}{text}")
-        (tmp_path / "bin" / name).chmod(0o700)
+        put(tmp_path / "bin", name, text)
     step, said, runs = tmp_path / "step", tmp_path / "said", tmp_path / "runs"
     settings |= {"SLURM_JOB_NAME": "x", "SLURM_JOB_ID": "7", "SLURM_NNODES": "1"}
     settings |= {"SLURM_GPUS_ON_NODE": "1", "SLURM_JOB_NODELIST": "localhost"}
@@ -141,27 +148,25 @@ def test_a_slurm_job_out_of_time_saves_is_requeued_and_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.matrix
-def test_a_lost_machine_leaves_a_bucket_from_which_the_next_one_goes_on(
+def test_a_lost_machine_leaves_a_copy_from_which_the_next_one_goes_on(
     model_dir: Path, tmp_path: Path, settings: dict[str, str]
 ) -> None:
-    bucket, guard = tmp_path / "bucket", tmp_path / "guard"
-    bucket.mkdir()
-    guard.mkdir()
-    (guard / "sitecustomize.py").write_text(BUCKET)
+    copy = tmp_path / "copy"
     task = yaml.safe_load((LAUNCH / "skypilot.yaml").read_text("utf-8"))
-    assert task["file_mounts"]["/bucket"]["mode"] == "MOUNT"
     assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [ExitCode.STOPPED]
-    run_script = task["run"].replace("/bucket", str(bucket))
+    run_script = task["run"].replace("sleep 60", "sleep 0.2")
     run_script = run_script.replace(".venv/bin/python", sys.executable)
-    run_script = run_script.replace("--standalone", "--copy-every 0.2 --standalone")
+    run_script = run_script.replace(
+        ".venv/bin/rclone", str(put(tmp_path / "bin", "rclone", RCLONE))
+    )
     run_script = run_script.replace("--micro-batch", "--save-every 50 --micro-batch")
-    settings |= {"PYTHONPATH": f"{guard}:{ROOT / 'py'}", "BUCKET_PLACE": str(bucket)}
+    settings |= {"REMOTE": str(copy)}
     settings |= {"SKYPILOT_NUM_GPUS_PER_NODE": "1", "MODEL": str(model_dir)}
     settings |= {"DATA": rows(tmp_path / "rows.jsonl", 1600)}
     script = ["bash", "-c", run_script]
 
     machine = begin(script, settings)
-    wait(lambda: list(bucket.glob("*/checkpoints/*/manifest.json")), machine)
+    wait(lambda: list(copy.glob("*/checkpoints/*/manifest.json")), machine)
     for one in (*psutil.Process(machine.pid).children(recursive=True), machine):
         one.send_signal(signal.SIGKILL)
     machine.communicate()
@@ -173,7 +178,7 @@ def test_a_lost_machine_leaves_a_bucket_from_which_the_next_one_goes_on(
         output, _ = another.communicate()
         assert another.returncode == 0, output
     assert "is finished: there is nothing to do" in output
-    (run,) = bucket.iterdir()
+    (run,) = copy.iterdir()
     resumed = [event["from_step"] for event in events(run) if event["kind"] == "run.resume"]
     assert len(resumed) == 1
     assert resumed[0] in range(50, last_step(run), 50)
@@ -183,30 +188,10 @@ def test_a_lost_machine_leaves_a_bucket_from_which_the_next_one_goes_on(
     assert (run / "finished").exists()
 
 
-def test_a_bucket_is_refused_where_each_machine_would_have_its_own_disk(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--runs", str(tmp_path), "--bucket", str(tmp_path), "--nnodes", "2", "--"]
-    assert launch.main(words) == ExitCode.USAGE
-    assert "--bucket with --nnodes 2: each machine" in capsys.readouterr().err
-
-
-def test_a_bucket_that_is_not_there_is_reported(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").touch()
-    run = tmp_path / "runs" / "20260101-000000-abcd"
-    run.mkdir(parents=True)
-    (run / "config.json").write_text("{}")
-    words = ["--runs", str(run.parent), "--bucket", str(tmp_path / "file"), "--standalone"]
-    assert launch.main(words) == ExitCode.SYSTEM
-    assert "no copy of the run can be kept there" in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_the_exit_code_is_that_of_the_run_and_not_of_torchrun(tmp_path: Path) -> None:
     words = ["--runs", str(tmp_path / "runs"), "--standalone", "--", "--lr", "high"]
-    given = (str(tmp_path / "said"), "gpu_runner.cluster.__main__", words)
+    given = (str(tmp_path / "said"), "gpu_runner.cluster", words)
     done = children().Process(target=call_main, args=(given,))
     done.start()
     done.join()
