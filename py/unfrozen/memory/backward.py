@@ -200,7 +200,7 @@ class MicroBatchMemory(SavedActivations):
         for index, reached in self._places():
             left, first = a.layers - index, index == 0
             recomputed = self.recomputed(left - 1)
-            stays = self.recipe.reenters and recomputed > 0
+            stays = self.recipe.reenters and bool(recomputed)
             watched = self.watched
             layers = self.layers if first or watched else self.first_layers_bytes(left)
             layers += stays * self.setup.stream * t * a.hidden + watched * index // a.layers

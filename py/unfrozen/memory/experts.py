@@ -64,8 +64,12 @@ def expert_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor
     if experts.shared_ffn:
         shared = shared_inner * setup.compute * experts.shared_ffn
         gate = setup.compute * (a.hidden + 1) if experts.shared_gate else 0
-        found.append(SavedTensor("shared expert", f"{inner}·{setup.compute}·f_shared", shared))
-        found.append(SavedTensor("gate of the shared expert", f"{setup.compute}·h", gate, True))
+        found.append(
+            SavedTensor("shared expert", f"{shared_inner}·{setup.compute}·f_shared", shared)
+        )
+        found.append(
+            SavedTensor("gate of the shared expert", f"{setup.compute}·(h + 1)", gate, True)
+        )
     return found
 
 

@@ -261,7 +261,7 @@ def _projected_bytes(model: ModelConfig, recipe: Recipe, largest: int) -> int:
     quotient. Every so often a matrix is taken apart in fp32: itself, and factors as large
     (`torch.linalg.svd`).
     """
-    width = round(_width(recipe)) or 1
+    width = round(_width(recipe))
     apart = 3 * 4 if recipe.optimizer == "galore" else 2 * BYTES[recipe.grads]
     return max(2 * width * largest, apart * model.largest_matrix)
 

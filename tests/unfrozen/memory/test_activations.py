@@ -257,6 +257,18 @@ def test_a_llama_layer_in_bf16_follows_the_written_formula() -> None:
     assert block == 4 * h + 8 + 4 * q + 4 * k + 4 * f + 4 * a
 
 
+def test_a_block_without_a_gate_saves_what_its_function_reads_and_below_adapters_no_matrix() -> (
+    None
+):
+    neox = CATALOGUE["EleutherAI/pythia-160m"].model
+    block = LayerSetup.of(neox, Recipe.read({"kernels": "fused_block", "attention": "flash"}))
+    found = {i.label: i.size for i in layer_saved_tensors(neox.architecture, block)}
+    assert found["MLP"] == 2 * 3072
+    last = {"targets": ["dense_4h_to_h"], "library": "peft"}
+    setup = LayerSetup.of(neox, Recipe.read({"method": "lora", "lora": last}))
+    assert undifferentiated_weights(neox.architecture, setup) == neox.layer_matrices
+
+
 def test_a_fused_gpt_layer_with_dropout_is_korthikantis_34_h() -> None:
     gpt = {"model_type": "gpt", "hidden_size": 64, "num_attention_heads": 4, "vocab_size": 96}
     sizes = gpt | {"num_hidden_layers": 2, "hidden_dropout": 0.1}

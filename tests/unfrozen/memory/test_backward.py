@@ -43,6 +43,9 @@ def test_a_tensor_updated_at_once_leaves_one_gradient() -> None:
     assert (at_head["grads"], at_head["layers"]) == (head, part.layers)
     in_layer, at_embedding = layer_update_points(part)
     assert (in_layer["grads"], at_embedding["grads"]) == (matrix, head)
+    cut = micro_batch(optimizer_in_backward=True, master=None, cluster=Cluster(8, "zero3"))
+    assert {point["grads"] for point in cut.layer_points()} == {0}  # in buffers, whole
+    assert [point["grads"] for point in part.forward_points()] == [0, head, 0]
 
 
 def test_a_tied_heads_gradient_waits_for_the_embedding() -> None:

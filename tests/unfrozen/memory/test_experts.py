@@ -79,6 +79,10 @@ def test_a_shared_expert_saves_an_mlp_and_its_gate() -> None:
     assert found["shared expert"] == 4 * 2 * 5632
     assert found["gate of the shared expert"] == 2 * (2048 + 1)
     assert saved("deepseek-ai/DeepSeek-V3")["gate of the shared expert"] == 0
+    model = CATALOGUE["Qwen/Qwen1.5-MoE-A2.7B"].model
+    setup = LayerSetup.of(model, Recipe.read({"method": "lora"}))  # experts are frozen
+    formulas = [i.formula for i in expert_saved_tensors(model.architecture, setup)]
+    assert formulas[-2:] == ["4·2·f_shared", "2·(h + 1)"]
 
 
 def points(name: str = MIXTRAL, ranks: int = 1, **recipe: Any) -> tuple[tuple[int, ...], ...]:

@@ -113,12 +113,14 @@ def test_moments_are_so_many_copies_of_so_many_bytes(recipe: dict[str, Any], for
 
 
 def test_shards_are_said_to_be_and_whole_states_are_not() -> None:
-    def formulas(**cluster: Any) -> list[str]:
-        terms = explain(plan({"model": "meta-llama/Llama-3.1-8B", "cluster": cluster}))
+    def formulas(recipe: dict[str, Any] | None = None, **cluster: Any) -> list[str]:
+        job = {"model": "meta-llama/Llama-3.1-8B", "recipe": recipe or {}, "cluster": cluster}
+        terms = explain(plan(job))
         return [term.formula for term in terms if term.component == "params"]
 
     assert formulas() == formulas(gpus=8, sharding="zero2") == ["2 · N"]
     assert formulas(gpus=2, sharding="zero3") == ["2 · N ÷ GPUs"]
+    assert formulas({"method": "qlora"}, gpus=2, sharding="zero2") == ["nf4 · N"]
 
 
 def test_a_pipeline_says_which_rank_needs_most_and_what_it_has() -> None:
@@ -132,6 +134,10 @@ def test_a_pipeline_says_which_rank_needs_most_and_what_it_has() -> None:
     assert "number 1 needs most: it has layers 1–8 and the embedding, and 3 more" in one
     several = sentence(8, pipeline_parallel=4, pipeline_schedule="interleaved")
     assert "layers 1–4, 17–20" in several
+    two = sentence(16, gpus=8, pipeline_parallel=8, pipeline_schedule="interleaved")
+    assert "layers 1–2, 17–18" in two
+    alone = sentence(32, gpus=16, pipeline_parallel=16, pipeline_schedule="interleaved")
+    assert "layers 1, 17 and" in alone
     assert "micro-batches of one of its stages each in flight" in several
 
 

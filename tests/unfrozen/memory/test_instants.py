@@ -61,6 +61,12 @@ def test_without_accumulation_the_gradients_do_not_exist_at_the_end_of_forward()
     assert two["end_of_forward"]["grads"] == 2 * LLAMA_1B.num_parameters
 
 
+def test_gradients_that_are_used_up_in_backward_do_not_exist_after_it() -> None:
+    used_up = Recipe.read({"optimizer_in_backward": True, "master": None})
+    found = instants(LLAMA_1B, used_up)
+    assert not [name for name in ("end_of_backward", "optimizer_step") if "grads" in found[name]]
+
+
 def test_a_long_vocabulary_makes_the_loss_the_peak_and_checkpointing_the_backward() -> None:
     small = Recipe.read({"micro_batch": 8, "seq_len": 1024})
     assert peak(instants(LLAMA_1B, small))[0] == "end_of_forward"

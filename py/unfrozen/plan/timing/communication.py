@@ -168,8 +168,8 @@ class Sharing:
 
     def _sharded(self, matmuls: tuple[Matmul, ...]) -> tuple[float, float]:
         """Return the seconds to gather one layer's weights, and to reduce-scatter its gradients."""
-        own = sum(p.weights for p in matmuls if p.groups == 1)
-        experts = sum(p.weights for p in matmuls if p.groups > 1)
+        own = sum(p.weights for p in matmuls if not p.routed)
+        experts = sum(p.weights for p in matmuls if p.routed)
         found = []
         for width in (self._gathered_width(), self.gradient_width() * self._trained_share()):
             found.append(self.data.gather(width * own) + self.expert_data.gather(width * experts))
@@ -249,7 +249,7 @@ class Sharing:
             count * p.weights
             for kind, sparse, count in layer_kinds(part.local)
             for p in part.matmuls(sparse, kind)
-            if p.groups > 1
+            if p.routed
         )
         experts = counted * self._trained_share() / cluster.pipeline_parallel
         shared = experts * cluster.expert_parallel * cluster.expert_ranks / cluster.tensor_parallel

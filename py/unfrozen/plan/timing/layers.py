@@ -24,8 +24,8 @@ FILL_SECONDS: Final = 1e-6
 
 
 class Matmul(NamedTuple):
-    """T x `inputs` by `inputs` x `outputs`, so many `times`; experts run as `groups` in one kernel,
-    each of which sees `share` of the tokens.
+    """T x `inputs` by `inputs` x `outputs`, so many `times`; those of experts, which tokens are
+    `routed` to, run as `groups` in one kernel, each of which sees `share` of the tokens.
     """
 
     outputs: int
@@ -33,6 +33,7 @@ class Matmul(NamedTuple):
     times: int = 1
     groups: int = 1
     share: float = 1.0
+    routed: bool = False
 
     @property
     def weights(self) -> int:
@@ -107,9 +108,8 @@ def layer_matmuls(
     d, e = a.hidden, a.experts
     assert e is not None
     own = max(1, e.count // expert_ranks)
-    experts = tuple(
-        p._replace(groups=own, share=places * e.per_token / own) for p in _feed_forward(a, e.ffn)
-    )
+    share = places * e.per_token / own
+    experts = (p._replace(groups=own, share=share, routed=True) for p in _feed_forward(a, e.ffn))
     shared = _feed_forward(a, e.shared_ffn) if e.shared_ffn else ()
     return (*mixed, Matmul(e.count, d), *experts, *shared)
 

@@ -248,7 +248,7 @@ class BatchTime:
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
         apart = self.loops
         found = _directions(matmuls, self.tokens, self.machine.rates, width, out, apart)
-        experts = tuple(p for p in matmuls if p.groups > 1)
+        experts = tuple(p for p in matmuls if p.routed)
         if self.setup.in_experts <= width or not experts:
             return found
         asked = _directions(experts, self.tokens, self.machine.rates, width, out, apart)
@@ -311,9 +311,8 @@ class BatchTime:
         count = sum(p.times * (p.groups if self.loops else 1) for p in matmuls)
         found = (1, 2)[direction] * count
         if self.loops:
-            found += EXPERT_KERNELS[direction] * max(
-                (p.groups for p in matmuls if p.groups > 1), default=0
-            )
+            most = max((p.groups for p in matmuls if p.routed), default=0)
+            found += EXPERT_KERNELS[direction] * most
         return found + ATTENTION_KERNELS.get(kernel(self.job), (1, 3))[direction]
 
     def _with_recomputation(self, ahead: Seconds, back: Seconds, spared: float) -> Seconds:

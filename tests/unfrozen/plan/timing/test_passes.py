@@ -258,6 +258,16 @@ def test_all_but_a_layers_last_matmul_is_repeated_and_of_a_sparse_one_all_of_it(
     assert kept.forward.matmuls == pytest.approx(found)
 
 
+def test_gradients_in_fp32_are_written_as_such_unless_they_are_sharded_at_once() -> None:
+    """Of 16 tokens: such a matmul takes as long as its result takes to write."""
+    few = {"micro_batch": 1, "seq_len": 16, "grads": "fp32"}
+    whole, cut = (
+        part(few, gpus=8, sharding=sharding).layer(False).backward.matmuls
+        for sharding in ("zero2", "zero3")
+    )
+    assert whole - cut == pytest.approx(WEIGHT_GRADIENT * (4 - 2) * WEIGHTS / MEMORY)
+
+
 def test_between_two_kernels_a_busy_gpu_waits_for_13_tenths_of_a_microsecond() -> None:
     found = part()
     layer, ends = found.layer(False), found.outside()

@@ -11,7 +11,7 @@ from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.step_time import step_time
 from unfrozen.plan.timing.communication import Sharing, Waits
-from unfrozen.plan.timing.passes import BatchTime, Machine, Seconds
+from unfrozen.plan.timing.passes import BatchTime, LayerTime, Machine, Seconds
 
 CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 
@@ -48,8 +48,11 @@ def test_context_parallel_exchange_hides_behind_long_attention() -> None:
     assert long._context(long.part.local) == Waits()
 
 
-def experts(framework: str, **cluster: Any) -> Sharing:
-    model = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+QWEN, MIXTRAL = "Qwen/Qwen3-30B-A3B", "mistralai/Mixtral-8x7B-v0.1"
+
+
+def experts(framework: str, name: str = QWEN, **cluster: Any) -> Sharing:
+    model = CATALOGUE[name].config
     recipe = {"attention": "flash", "micro_batch": 2, "seq_len": 2048}
     given = {"model": model, "recipe": recipe, "gpu": "H100", "framework": framework}
     return sharing(Job.read(given | {"cluster": cluster}))
@@ -79,6 +82,16 @@ def test_gradients_of_experts_are_summed_among_those_that_hold_them() -> None:
     assert held == pytest.approx(whole / 8)
     assert own == pytest.approx(found.job.model.num_parameters - whole)
     assert found.expert_data.gpus == 2
+
+
+def test_an_expert_that_a_gpu_has_for_itself_is_summed_with_no_other_gpu() -> None:
+    found = experts("megatron", MIXTRAL, gpus=8, expert_parallel=8, sharding="zero1")
+    own, held = found._weights()
+    whole = 32 * 8 * 3 * 4096 * 14336
+    assert (own, held) == (found.job.model.num_parameters - whole, whole / 8)
+    gathered, _ = found._sharded(found.part.matmuls(True))
+    attention_and_router = 4096 * (2 * 4096 + 2 * 1024 + 8)
+    assert gathered == pytest.approx(found.data.gather(2 * attention_and_router))
 
 
 def test_a_gpu_alone_waits_for_nobody() -> None:
@@ -134,6 +147,22 @@ def test_the_first_gather_and_the_last_scatter_hide_behind_nothing(
     found = sharing(job(gpus=2, sharding="zero3", root_resharded=resharded))
     assert found.ends(1e9).inside == pytest.approx((times + 1) * gather(2 * 1e9))
     assert sharing(job(gpus=2, sharding="zero2")).ends(1e9) == Waits()
+
+
+@pytest.mark.parametrize(
+    ("sharding", "accum", "collectives"),
+    [("none", 1, 0), ("zero1", 1, 1), ("zero1", 2, 0), ("zero2", 2, 1), ("zero3", 2, 3)],
+)
+def test_a_layer_that_hides_nothing_waits_for_each_of_its_collectives(
+    sharding: str, accum: int, collectives: int
+) -> None:
+    """A scatter of its gradients, where they are sharded; two gathers of its weights under ZeRO-3;
+    ZeRO-1 has whole gradients until the last micro-batch, which once a step are summed.
+    """
+    found = sharing(job({"grad_accum": accum}, gpus=2, sharding=sharding))
+    weights = 4096 * (2 * 4096 + 2 * 1024 + 3 * 14336)
+    waits = found.layer(LayerTime(Seconds(), Seconds()), sparse=False)
+    assert waits.inside == pytest.approx(collectives * gather(2 * weights))
 
 
 def test_once_a_step_gradients_are_summed_and_new_weights_gathered() -> None:
