@@ -9,12 +9,20 @@ from browser.door import door
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader, written
 from conftest import Server, StaticSite
+from unfrozen.planner import compare_plans
 
 CHAPTERS = ("when-full-fine-tuning-wins", "the-planner", "run-it-for-real")
 ON_TOP = """() => {
   const boxes = [".mp-controls", ".mp-bar", "[data-way=one-plan]"].map((part) =>
     document.querySelector(`memory-planner ${part}`).getBoundingClientRect());
   return Math.max(...boxes.map((box) => box.bottom));
+}"""
+
+USE_AND_EDIT = """() => {
+  document.querySelector(".mp-slot-plans [data-way^=plans-use]").click();
+  const field = document.querySelector("memory-planner input[data-key=micro_batch]");
+  field.value = 4;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
 }"""
 
 
@@ -154,7 +162,8 @@ def test_plans_are_kept_side_by_side_in_the_address_and_back_takes_one_away(
     planner.root.locator("[data-preset=qlora]").click()
     expect(rows).to_have_count(2)
     expect(rows.nth(1)).to_contain_text("Method: QLoRA")
-    expect(rows.nth(1)).to_contain_text("−108 GiB")
+    saved = compare_plans({"plans": [""], "now": "method=qlora"})["rows"][1]["saved"]
+    expect(rows.nth(1)).to_contain_text(saved)
     rows.nth(1).get_by_role("button", name="Keep").click()
     page.wait_for_url(f"{url}#planner?method=qlora&plans?plan=&plan=method%3Dqlora")
     rows.nth(0).get_by_role("button", name="Use").click()
@@ -170,6 +179,19 @@ def test_plans_are_kept_side_by_side_in_the_address_and_back_takes_one_away(
     again.go_back()
     expect(rows).to_have_count(2)
     again.close()
+
+
+def test_an_edit_before_a_kept_plan_is_answered_is_made_in_that_plan(
+    planner: PlannerReader,
+) -> None:
+    planner.root.locator("[data-preset=qlora]").click()
+    planner.settle("#planner?method=qlora")
+    planner.root.get_by_role("button", name="Keep this plan").click()
+    planner.root.locator("[data-preset]:not([data-preset=qlora]) >> nth=0").click()
+    rows = planner.root.locator(".mp-slot-plans li")
+    expect(rows).to_have_count(2)
+    planner.page.evaluate(USE_AND_EDIT)
+    planner.settle("#planner?method=qlora&micro_batch=4&plans?plan=method=qlora")
 
 
 @pytest.mark.matrix  # the tests of what is on them have their own

@@ -81,9 +81,8 @@ export class StateElement extends HTMLElement {
     if (change) this.go({ ...this.state, ...change });
   }
 
-  /** Shows a state the reader made. */
+  /** Shows a state the reader made. @param {object | string} state or its query */
   go(state) {
-    this.state = state;
     void this.#ask(state, (before, query) => remember(before, query, this.#questions.name));
   }
 
@@ -94,11 +93,13 @@ export class StateElement extends HTMLElement {
   }
 
   /**
+   * @param {object | string} given the state, or its query: what is edited before Python answers is edited in it
    * @param {(before: string, query: string) => void} keep puts the state into the history
    * @param {Element | null} [typing] the field the reader types into: it is left as it is
    */
   async #ask(given, keep, typing = this.#typing()) {
     const call = ++this.#asked;
+    this.state = typeof given === "string" ? Object.fromEntries(new URLSearchParams(given)) : given;
     clearTimeout(this.#quiet);
     planner.drop(this.#questions.later);
     const answer = planner.ask(this.#questions.first, given);
