@@ -25,6 +25,6 @@ Reading order (each module uses only those above it; folders give their own orde
 - `cluster` — … on machines that come and go
 - `watch` — any other training loop in the page
 - `serve` — the page and its runs, on one loopback origin
-- `machine` — doctor, selftest, bench and calibrate
+- `machine` — doctor and selftest
 - `cli` — the command line
 """

@@ -26,8 +26,6 @@ from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
 from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
-from unfrozen.plan.step_time import job_gpu
-from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.project.best import OnePlan, Work, find
 from unfrozen.project.budget import rent
 from unfrozen.project.questions import check_open, question, runnable_plan, with_gpus
@@ -36,7 +34,6 @@ from unfrozen.shell import printable
 from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
 from unfrozen.units import parse_count
 
-CALIBRATION_ENV: Final = "UNFROZEN_CALIBRATION"
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
 _EXAMPLES: Final = """examples:
   unfrozen plan --model Qwen2.5-7B --data FILE.jsonl --epochs 3 --gpus 8xH100
@@ -191,11 +188,6 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
         help="price of a GPU-hour, for --data, --budget or --tokens",
     )
     add("--mfu", type=_count, metavar="M", help="measured model FLOPs utilization, such as 0.4")
-    add(
-        "--calibration",
-        metavar="FILE",
-        help=f"file of `unfrozen calibrate`; default: ${CALIBRATION_ENV}",
-    )
     add("--json", action="store_true", help="print JSON")
     add("--open", action="store_true", help="open this plan in the page of the planner")
 
@@ -437,11 +429,7 @@ def _runnable_plan(options: argparse.Namespace, one: PlannedJob) -> OnePlan | No
 
 
 def _estimate(options: argparse.Namespace, one: PlannedJob) -> Estimate:
-    job, path = one.planned.job, options.calibration or os.environ.get(CALIBRATION_ENV)
-    measured = Calibration.read(_read_json(path, "calibration")) if path else None
-    if measured and measured.card != job_gpu(job).name:
-        measured = None
-    return estimate(job, options.tokens, options.mfu, options.price, measured)
+    return estimate(one.planned.job, options.tokens, options.mfu, options.price)
 
 
 def _compared(given: object, text: str) -> list[tuple[str, Plan]]:

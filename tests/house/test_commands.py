@@ -26,7 +26,7 @@ BUILD_COMMANDS = {
 UNFROZEN_COMMANDS = {
     "plan": {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain", "--open"),
-        *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu", "--calibration"),
+        *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
         *("--framework", "--data", "--epochs", "--gpus", "--budget", "--sequences", "--run-by"),
     },
 }
@@ -43,11 +43,9 @@ RUNNER_COMMANDS = {
         "publish",
         "doctor",
         "selftest",
-        "bench",
         "trace",
         "data",
         "runs",
-        "calibrate",
     ),
 }
 

@@ -149,25 +149,6 @@ def test_plans_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert text.count("micro_batch=") == 2
 
 
-def test_what_was_measured_on_this_machine_takes_the_place_of_figures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job, file = written(tmp_path, JOB), tmp_path / "calibration.json"
-    mine = {"device": "NVIDIA A100-SXM4-80GB", "card": "A100 80GB SXM", "day": "2026-11-27"}
-    file.write_text(json.dumps(mine | {"products": {"bf16": 125.0}}))
-    before = answered(capsys, job, "--tokens", "1B")["compute"]
-    after = answered(capsys, job, "--tokens", "1B", "--calibration", str(file))["compute"]
-    assert after["parts"]["products"] > 1.9 * before["parts"]["products"]
-    assert "Measured on NVIDIA A100-SXM4-80GB (2026-11-27)" in " ".join(after["assumptions"])
-    monkeypatch.setenv("UNFROZEN_CALIBRATION", str(file))
-    assert answered(capsys, job, "--tokens", "1B")["compute"] == after
-    file.write_text(json.dumps(mine | {"card": "RTX 3090"}))
-    assert answered(capsys, job, "--tokens", "1B")["compute"] == before, "of another card"
-    file.write_text("{")
-    assert main(["plan", job, "--tokens", "1B"]) == 2
-    assert "calibration" in capsys.readouterr().err
-
-
 def test_tokens_give_time_energy_and_cost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date
 from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
@@ -569,18 +568,6 @@ def selftest(
 
 
 @exits
-def bench(
-    device: DeviceName = "auto",
-    as_json: AsJson = False,
-) -> int:
-    """Benchmark training: speed, MFU and memory of three model sizes, padded and packed."""
-    console = console_with_libraries()
-    from gpu_runner.machine.bench import run
-
-    return run(console, device, as_json=as_json)
-
-
-@exits
 def trace(
     job: Annotated[
         str, typer.Argument(help="A job of the planner (JSON) or a list of them; - reads stdin.")
@@ -913,38 +900,6 @@ def _origin(found: Imported) -> str:
     return f"{first}{f' and {more} more' if more else ''}"
 
 
-@exits
-def calibrate(
-    device: DeviceName = "auto",
-    runs: Runs = None,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            help="File to write; else $UNFROZEN_CALIBRATION, else in your configuration folder."
-        ),
-    ] = None,
-) -> int:
-    """Measure matmuls, memory and kernel launches, for the estimates of plan and train."""
-    console = console_with_libraries()
-    from gpu_runner.machine.calibrate import calibrate
-    from gpu_runner.plan.machine import choose_device
-    from gpu_runner.system.calibration import calibration_path, save_calibration
-
-    folder = _runs(runs)
-    path = calibration_path() if to is None else Path(to).expanduser()
-    found = calibrate(choose_device(device), folder, date.today().isoformat())
-    save_calibration(found.measured, path)
-    for text in (found.measured.sentence(), *found.sentences()):
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-    shown = "" if to is None else f" Set UNFROZEN_CALIBRATION={short(path)} to use it."
-    console.print(
-        f"Written to {short(path)}: `{program()} plan` and `{program()} train` use it.{shown}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    return ExitCode.OK
-
-
 COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     serve,
     train,
@@ -957,12 +912,10 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     eval_,
     doctor,
     selftest,
-    bench,
     trace,
     data,
     list_runs,
     import_,
     publish,
-    calibrate,
 )
 """All commands of the runner; `plan` is the planner's."""

@@ -5,19 +5,15 @@ Nothing heavy is imported before a plan is to be opened in the page.
 
 from __future__ import annotations
 
-import os
 import sys
 import webbrowser
 from typing import Any, NoReturn
 
 
 def run_planner(arguments: list[str]) -> NoReturn:
-    """Run `unfrozen plan`; what `unfrozen calibrate` measured of this machine applies."""
-    from gpu_runner.system.calibration import FILE_ENV, calibration_path
+    """Run `unfrozen plan`."""
     from unfrozen.__main__ import main as planner
 
-    if calibration_path().is_file():
-        os.environ.setdefault(FILE_ENV, str(calibration_path()))
     sys.exit(planner(arguments, "unfrozen", _open_plan, read_lengths))
 
 

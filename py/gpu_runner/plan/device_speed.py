@@ -1,9 +1,9 @@
-"""Speed of a device, measured now: matmuls, memory bandwidth, kernel launches.
+"""Speed of a device, measured now: matmuls, memory bandwidth.
 
-The one timer repeats a call for a while. A GPU that has run for a second holds the clock that its
-power limit leaves, which is what a training step meets: `unfrozen calibrate` takes the mean of the
-second half. The best call stands for the peak of a device that the planner does not know. Where a
-processor has no fast product in bf16, a large one takes seconds: it gets a smaller one.
+The one timer repeats a call for a while. The best call stands for the peak of a device that the
+planner does not know; the mean of the second half for what lasts, as a GPU that has run for a while
+holds the clock that its power limit leaves. Where a processor has no fast product in bf16, a large
+one takes seconds: it gets a smaller one.
 """
 
 from __future__ import annotations
@@ -15,22 +15,13 @@ from typing import Final
 
 import torch
 
-from gpu_runner.plan.machine import cpu_name
-
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SECONDS: Final = 1.0
-"""Of each measurement of `unfrozen calibrate`."""
-PEAK_SECONDS: Final = 0.2
+SECONDS: Final = 0.2
+"""How long each of them is measured."""
 _SIDES: Final = {"cpu": (128, 1024), "cuda": (8192, 8192)}
 """The smallest and the largest."""
 _MIB: Final = {"cpu": 64, "cuda": 512}
-_SMALL_OPERATIONS: Final = 200
 Clock = Callable[[], float]
-
-
-def device_name(device: torch.device) -> str:
-    """Return the system's name of the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
 
 def time_calls(
@@ -75,21 +66,11 @@ def _time_squares(
 
 @cache
 def best_matmul_flops(device: torch.device, name: str) -> float:
-    """Return the FLOP/s of the best square matmul in the dtype `name` within PEAK_SECONDS.
+    """Return the FLOP/s of the best square matmul in the dtype `name` within SECONDS.
 
     Measured once: a notebook watches one run after the other.
     """
-    return 1 / min(time_matmuls(device, name, PEAK_SECONDS, time.perf_counter))
-
-
-def measure_matmuls(
-    device: torch.device, seconds: float = SECONDS, clock: Clock = time.perf_counter
-) -> dict[str, float]:
-    """Return sustained TFLOP/s of square matmuls in each dtype that the device has."""
-    names = ["fp32", "bf16"] if device.type == "cpu" else list(DTYPES)
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        names.remove("bf16")
-    return {name: 1e-12 / sustained(time_matmuls(device, name, seconds, clock)) for name in names}
+    return 1 / min(time_matmuls(device, name, SECONDS, time.perf_counter))
 
 
 def measure_bandwidth(
@@ -101,20 +82,6 @@ def measure_bandwidth(
     out = torch.empty_like(a)
     taken = time_calls(lambda: torch.add(a, 1.0, out=out), device, seconds, clock)
     return 2 * size / sustained(taken) / 1e9
-
-
-def measure_launch(
-    device: torch.device, seconds: float = SECONDS, clock: Clock = time.perf_counter
-) -> float:
-    """Return microseconds of one small operation recorded by autograd, as a model's are."""
-    x = torch.zeros(8, device=device, requires_grad=True)
-
-    def many() -> None:
-        y = x
-        for _ in range(_SMALL_OPERATIONS):
-            y = y + 1.0
-
-    return 1e6 * sustained(time_calls(many, device, seconds, clock)) / _SMALL_OPERATIONS
 
 
 def synchronize(device: torch.device) -> None:

@@ -14,11 +14,9 @@ import torch
 from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.config.bounds import SELF
 from gpu_runner.memory.formula import build_recipe
-from gpu_runner.plan.device_speed import PEAK_SECONDS, best_matmul_flops, measure_bandwidth
+from gpu_runner.plan.device_speed import best_matmul_flops, measure_bandwidth
 from gpu_runner.plan.intervals import Costs
-from gpu_runner.plan.machine import cpu_name
 from gpu_runner.plan.plan import RunPlan, cluster_of, existing, writes_shards
-from gpu_runner.system.calibration import load_calibration
 from unfrozen.hardware import GPUS, Gpu
 from unfrozen.job import Job
 from unfrozen.plan.flops import flops
@@ -64,20 +62,13 @@ def estimate_step_time(planned: RunPlan) -> StepEstimate | None:
     if gpu is None:
         return None
     job = job.on(gpu)
-    measured = load_calibration(properties.name)
-    seconds = step_time(job, measured).seconds * tokens / step_tokens(job)
-    source = f"; measured {measured.source()}" if measured else ""
-    return StepEstimate(seconds, f"the planner's estimate for {gpu.name}{source}")
+    seconds = step_time(job).seconds * tokens / step_tokens(job)
+    return StepEstimate(seconds, f"the planner's estimate for {gpu.name}")
 
 
 def _on_processor(job: Job, tokens: float, compute: str) -> StepEstimate:
-    """Estimate a step on a CPU: by what `unfrozen calibrate` measured, else by one matmul now."""
-    measured, least = load_calibration(cpu_name()), job.model.num_parameters < SMALL
-    rates = dict(measured.products) if measured else {}
-    if measured and compute in rates:
-        share = measured.step_share or CPU_SHARE
-        seconds = flops(job).total * tokens / (share * 1e12 * rates[compute])
-        return StepEstimate(seconds, f"measured {measured.source()}", least)
+    """Estimate a step on a CPU by one matmul, measured now."""
+    least = job.model.num_parameters < SMALL
     rate = best_matmul_flops(torch.device("cpu"), compute)
     seconds = flops(job).total * tokens / (CPU_SHARE * rate)
     return StepEstimate(seconds, f"from a matmul measured now, {rate / 1e9:,.0f} GFLOP/s", least)
@@ -111,7 +102,7 @@ def preparation_seconds(planned: RunPlan, step_seconds: float) -> float:
 
 @cache
 def _host_bandwidth() -> float:
-    return measure_bandwidth(torch.device("cpu"), PEAK_SECONDS)
+    return measure_bandwidth(torch.device("cpu"))
 
 
 def estimate_costs(planned: RunPlan, step_seconds: float) -> Costs:

@@ -1,4 +1,4 @@
-"""The machine of a run, without PyTorch: limits, GPUs, price, calibration, samples.
+"""The machine of a run, without PyTorch: limits, GPUs, price, samples.
 
 Reading order:
 
@@ -6,6 +6,5 @@ Reading order:
 - `foreign` — a child process with limits, for templates, tokenizers and files of others
 - `gpus` — NVIDIA GPUs through NVML: memory, utilization, power, temperature, throttling
 - `price` — the cost of a run, so far and in total
-- `calibration` — the file of what `unfrozen calibrate` measured
 - `sampler` — a thread that logs all of it every few seconds
 """

@@ -23,7 +23,6 @@ from unfrozen.plan.flops import flops
 from unfrozen.plan.record import band, band_of
 from unfrozen.plan.step_time import bound_words, job_gpu, spent_words, step_time, step_tokens
 from unfrozen.plan.timing.attention import SCORE_BYTES
-from unfrozen.plan.timing.calibration import Calibration
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
 
@@ -60,13 +59,12 @@ def estimate(
     tokens: float,
     mfu: float | None = None,
     price: float | None = None,
-    measured: Calibration | None = None,
 ) -> Estimate:
     """Return the time, energy and cost of training on `tokens`.
 
     `mfu` is the measured share of the peak, by the model's own FLOPs; without it the step is
-    estimated, with what was `measured` on the reader's own machine. `price` is that of one GPU for
-    one hour, in any currency. Raises PlanError for numbers out of bounds.
+    estimated. `price` is that of one GPU for one hour, in any currency. Raises PlanError for
+    numbers out of bounds.
     """
     _check("tokens", tokens, 1, LARGEST)
     if mfu is not None:
@@ -75,7 +73,7 @@ def estimate(
         _check("price", price, 0, 1e6)
     gpu, gpus, model = job_gpu(job), job.cluster.gpus, flops(job).model
     peak = 1e12 * peak_tflops(gpu, job.recipe.compute)
-    step = None if mfu is not None else step_time(job, measured)
+    step = None if mfu is not None else step_time(job)
     speed = step_tokens(job) / step.seconds if step else gpus * (mfu or 0) * peak / model
     hours = gpus * tokens / speed / 3600
     seconds, near = step_tokens(job) / speed, band_of(job)
@@ -92,7 +90,7 @@ def estimate(
         energy_kwh=hours * gpu.power_watts / 1000,
         cost=None if price is None else price * hours,
         gpu=gpu.name,
-        assumptions=_assumptions(job, gpu, mfu, measured),
+        assumptions=_assumptions(job, gpu, mfu),
         parts=step.parts() if step else {},
         spent=spent_words(step) if step else "",
         bound=bound_words(step) if step else "",
@@ -100,14 +98,12 @@ def estimate(
     )
 
 
-def _assumptions(
-    job: Job, gpu: Gpu, mfu: float | None, measured: Calibration | None
-) -> tuple[str, ...]:
+def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
     found = []
     if job.gpu is None:
         found.append(f"No GPU is named; this assumes {gpu.name}.")
     if mfu is None:
-        found.append(measured.sentence() if measured else _matmul_rate(job, gpu))
+        found.append(_matmul_rate(job, gpu))
         found.append(f"Accuracy: {band(job)}.")
         found += _unmeasured(job) + _links(job, gpu)
     found.append(

@@ -18,7 +18,6 @@ from unfrozen.job import Job
 from unfrozen.job.layout import stage_layers, stages_of
 from unfrozen.model import Architecture
 from unfrozen.plan import DEFAULT_GPU
-from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.communication import Sharing, Waits, bubble_seconds
 from unfrozen.plan.timing.host import (
     activation_seconds,
@@ -127,24 +126,20 @@ def spent_words(found: StepTime) -> str:
     )
 
 
-def step_time(job: Job, measured: Calibration | None = None) -> StepTime:
-    """Return the seconds of one optimizer step by cause, by what was `measured` on this machine."""
-    return _step_time(job, measured)
-
-
 @lru_cache(maxsize=512)
-def _step_time(job: Job, measured: Calibration | None) -> StepTime:
+def step_time(job: Job) -> StepTime:
+    """Return the seconds of one optimizer step by cause."""
     gpu, times = job_gpu(job), job.recipe.grad_accum
-    part = BatchTime(job, Machine.of(gpu, job.recipe.compute, measured))
+    part = BatchTime(job, Machine.of(gpu, job.recipe.compute))
     sharing = Sharing(job, part)
     forward, backward, waits = _micro_batch(part, sharing)
     once = sharing.step(backward, forward)
     both = forward.plus(backward)
     late = slowest_factor(job.cluster.gpus) * times
-    launches = times * _launches(job, forward, both, measured)
+    launches = times * _launches(job, forward, both)
     offloaded = max(0.0, activation_seconds(job, gpu) - times * both.busy)
     cluster = job.cluster
-    found = StepTime(
+    return StepTime(
         products=late * both.matmuls + times * waits.crowded + once.crowded,
         attention=late * both.attention,
         memory=late * both.memory,
@@ -155,11 +150,6 @@ def _step_time(job: Job, measured: Calibration | None) -> StepTime:
         between=times * waits.between + once.between,
         bubbles=bubble_seconds(cluster.pipeline_parallel, cluster.chunks, both.busy),
     )
-    return _scaled(found, measured.step_ratio) if measured and measured.step_ratio else found
-
-
-def _scaled(found: StepTime, ratio: float) -> StepTime:
-    return StepTime(*(ratio * getattr(found, name) for name in CAUSES))
 
 
 def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, Waits]:
@@ -207,10 +197,10 @@ def _busy(one: LayerTime) -> float:
     return one.forward.busy + one.backward.busy
 
 
-def _launches(job: Job, ahead: Seconds, both: Seconds, measured: Calibration | None) -> float:
+def _launches(job: Job, ahead: Seconds, both: Seconds) -> float:
     """Return the seconds of a micro-batch that kernels wait for each other, or for the host."""
     gaps = KERNEL_SECONDS * both.kernels
-    forward, backward = launch_seconds(job, measured)
+    forward, backward = launch_seconds(job)
     written = ahead.kernels * (1 + RECOMPUTED[job.recipe.checkpointing])  # in Python
     host = forward * written + backward * (both.kernels - written) + hook_seconds(job)
     return gaps + max(0.0, host - both.busy - gaps)

@@ -2,7 +2,6 @@
 
 import itertools
 
-import pytest
 import torch
 
 from gpu_runner.plan import device_speed
@@ -10,12 +9,9 @@ from gpu_runner.plan import device_speed
 CPU = torch.device("cpu")
 
 
-@pytest.mark.slow
-def test_matmuls_of_a_cpu_are_measured_by_dtype() -> None:
-    found = device_speed.measure_matmuls(CPU, seconds=0.05)
-    assert set(found) == {"fp32", "bf16"}
-    assert not [rate for rate in found.values() if not 1e-4 < rate < 1e3]
+def test_matmuls_and_bandwidth_are_those_that_a_machine_can_have() -> None:
     assert 1e8 < device_speed.best_matmul_flops(CPU, "fp32") < 1e14
+    assert 0.1 < device_speed.measure_bandwidth(CPU, seconds=0.05) < 1e4
 
 
 def test_a_processor_on_which_products_take_seconds_gets_smaller_ones() -> None:
@@ -29,12 +25,6 @@ def test_measuring_leaves_the_random_numbers_of_a_run_alone() -> None:
     torch.manual_seed(5)
     device_speed.best_matmul_flops(CPU, "fp32")
     assert torch.equal(torch.rand(1), wanted)
-
-
-@pytest.mark.slow
-def test_bandwidth_and_launches_are_those_that_a_machine_can_have() -> None:
-    assert 0.1 < device_speed.measure_bandwidth(CPU, seconds=0.05) < 1e4
-    assert 0.1 < device_speed.measure_launch(CPU, seconds=0.05) < 1e4
 
 
 def test_the_sustained_time_is_the_mean_of_the_second_half() -> None:

@@ -11,7 +11,6 @@ from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.flops import flops
 from unfrozen.plan.step_time import CAUSES, job_gpu, replicas, step_time, step_tokens
-from unfrozen.plan.timing.calibration import Calibration
 
 
 def job(
@@ -220,16 +219,6 @@ def test_experts_that_are_shared_out_send_tokens_and_compute_no_less() -> None:
     assert shared.attention == alone.attention
     assert shared.products < alone.products, "fewer experts, more tokens each, less to gather"
     assert shared.seconds > 0
-
-
-def test_what_was_measured_on_the_reader_s_machine_takes_the_place_of_figures() -> None:
-    found = job({"attention": "flash", "micro_batch": 4})
-    slow = Calibration(device="mine", products=(("bf16", 360.0),), memory_gb_s=1000.0)
-    before, after = step_time(found), step_time(found, slow)
-    assert after.products == pytest.approx(2 * before.products, rel=0.03)  # 720 on paper
-    assert after.memory == pytest.approx(before.memory * 0.75 * 3.35, rel=0.01)
-    ratio = Calibration(device="mine", step_ratio=1.5, steps=40)
-    assert step_time(found, ratio).seconds == pytest.approx(1.5 * before.seconds)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 Reading order:
 
-- `calibration` — what was measured on the reader's own machine
 - `layers` — matmuls, scans, bytes and kernels of one layer; seconds of a matmul
 - `attention` — seconds of attention, by kernel
 - `adapters` — what LoRA moves and multiplies beside the frozen layers

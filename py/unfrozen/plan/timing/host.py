@@ -10,7 +10,6 @@ from unfrozen.job import Job
 from unfrozen.job.lora import targets
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan import plan_job
-from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.passes import moment_width, trained, update_bytes
 from unfrozen.units import GB
 
@@ -42,16 +41,10 @@ UPDATE_KERNELS: Final = {
 """Assumed: kernels of the update a tensor; fused and foreach ones take many tensors at once."""
 
 
-def launch_seconds(job: Job, measured: Calibration | None = None) -> tuple[float, float]:
-    """Return the host's seconds for a kernel of the forward pass and of the backward pass.
-
-    What `calibrate` measures is a kernel without the Python of a model.
-    """
+def launch_seconds(job: Job) -> tuple[float, float]:
+    """Return the host's seconds for a kernel of the forward pass and of the backward pass."""
     if job.recipe.kernels == "fused":
         return (COMPILED_SECONDS,) * 2
-    if measured and measured.launch_us:
-        backward = measured.launch_us * 1e-6
-        return backward * FORWARD_SECONDS / BACKWARD_SECONDS, backward
     return FORWARD_SECONDS, BACKWARD_SECONDS
 
 

@@ -19,7 +19,6 @@ from unfrozen.model import Architecture
 from unfrozen.plan.flops import adapter_parameters, frozen, head_trains, outer_trained
 from unfrozen.plan.timing.adapters import adapter_seconds
 from unfrozen.plan.timing.attention import Attention, attention, by_megatron, kernel
-from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.layers import (
     Matmul,
     Rates,
@@ -172,14 +171,11 @@ class Machine(NamedTuple):
     widest: Rates
 
     @classmethod
-    def of(cls, gpu: Gpu, compute: str, measured: Calibration | None = None) -> Machine:
-        """Return the machine of a GPU and a dtype; `measured` rates replace published ones."""
+    def of(cls, gpu: Gpu, compute: str) -> Machine:
+        """Return the machine of a GPU and a dtype."""
         memory, units = memory_bytes_per_second(gpu), gpu.multiprocessors
         half = "bf16" if compute in LOW_BITS else compute
         rates = {name: sustained_tflops(gpu, name) for name in (compute, half, "fp32")}
-        if measured:
-            rates |= {name: value for name, value in measured.products if name in rates}
-            memory = 1e9 * (measured.memory_gb_s or memory / 1e9)
         names = (compute, half, "fp32")
         return cls(gpu, *(Rates(1e12 * rates[name], units, memory) for name in names))
 
