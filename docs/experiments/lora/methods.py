@@ -68,6 +68,10 @@ class Trained:
         """(name, parameter) of those that are trained; tied ones once."""
         return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
 
+    def parameters(self) -> Iterator[Tensor]:
+        """Those that are trained, without their names."""
+        return (parameter for _, parameter in self.named_parameters())
+
     @property
     def count(self) -> int:
         """How many numbers are trained."""

@@ -218,9 +218,12 @@ def _why(plan: Plan) -> str:
         return _how_far_back(plan)
     why = _WHY.get(plan.peak_instant, "")
     if plan.peak_instant == "end_of_forward":
-        waits = plan.job.recipe.grad_accum > 1 and "grads" in plan.instants[plan.peak_instant]
-        gradients = "and so are the gradients of earlier micro-batches"
-        return f"{why[:-1]}; {gradients if waits else 'not one gradient exists yet'}."
+        gradients = "not one gradient exists yet"
+        if "grads" in plan.instants[plan.peak_instant]:
+            gradients = "of the gradients, the head's alone exists"
+            if plan.job.recipe.grad_accum > 1:
+                gradients = "and so are the gradients of earlier micro-batches"
+        return f"{why[:-1]}; {gradients}."
     return why
 
 

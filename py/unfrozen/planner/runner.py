@@ -48,6 +48,7 @@ def runner_defaults(
         "loss": runner.loss(a, "linear"),
         "step": _step(recipe),
         "experts_cast": runner.casts_experts(a, compiled=recipe.get("kernels") == "fused"),
+        **({"frozen_tower": True} if a.vision else {}),
     }
 
 

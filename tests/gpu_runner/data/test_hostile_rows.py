@@ -193,7 +193,7 @@ def test_a_picture_in_a_message_is_refused_with_a_remedy_or_left_out_and_counted
 def test_columns_that_json_has_no_word_for_do_not_stop_a_table() -> None:
     from datetime import datetime
 
-    when = {"text": "a", "at": datetime(2026, 1, 1), "image": b"\x89PNG", "n": float("nan")}
+    when = {"text": "a", "at": datetime(2026, 1, 1), "blob": b"\x89PNG", "n": float("nan")}
     (part,) = [cache.encode_part(next_template(), 0, [("a[0]", when)])]
     told = json.loads(part.arrays["texts"])
-    assert (told["at"], told["image"]) == ("2026-01-01 00:00:00", "4 bytes")
+    assert (told["at"], told["blob"]) == ("2026-01-01 00:00:00", "4 bytes")

@@ -169,7 +169,7 @@ def test_what_a_log_names_stays_a_text_of_the_card(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Path(shutil.copytree(run, tmp_path / run.name))
-    hostile = "a | b\n---\n[press](https://x.org) <b> `c` \x1b]0;t\x07\u202e"
+    hostile = "a | b\n---\n[press](x.org) <b> `c` \x1b]0;t\x07\u202e"
     first, *others = (whole / "events.jsonl").read_text().splitlines(keepends=True)
     start = json.loads(first)
     start["config"] |= {"model": hostile, "data": hostile, "optimizer": hostile}
@@ -180,16 +180,16 @@ def test_what_a_log_names_stays_a_text_of_the_card(
     export_model(whole, tmp_path / "hf")
     text = (tmp_path / "hf" / "README.md").read_text()
     assert "other/one" not in text
-    shown = r"a \| b\\n---\\n\[press\](https://x.org) \<b\> \`c\` \\x1b\]0;t\\x07\\u202e"
+    shown = r"a \| b\\n---\\n\[press\](x.org) \<b\> \`c\` \\x1b\]0;t\\x07\\u202e"
     assert text.count(shown) == 3
     assert not set(text) & {"\x1b", "\x07", "\u202e"}
 
 
 def test_the_card_of_a_blend_has_its_recipe(run: Path, tmp_path: Path) -> None:
-    options = BlendOptions(points=2, alpha=0.5, out=tmp_path / "out", parts={"mlp": 0.0})
+    options = BlendOptions(points=2, alpha=0.5, out=tmp_path / "out")
     found = blend(run, options, CPU)
     text = (tmp_path / "out" / "README.md").read_text()
-    assert "θ₀ + 0.5 (θ* − θ₀), with α = 0 for mlp: as --alpha says." in text
+    assert "θ₀ + 0.5 (θ* − θ₀): as --alpha says." in text
     middle = next(point for point in found.curve if point.alpha == 0.5)
     assert f" right, {middle.task.loss:.3f} |" in text
 

@@ -71,7 +71,8 @@ def test_the_runner_itself_keeps_copies_of_sharded_models() -> None:
 
 
 def test_the_verdict_says_whose_memory_it_is() -> None:
-    text = shown(INTERLEAVED)["verdict"]["text"]
-    assert "Of 4 ranks (interleaved 1F1B) number 1 needs most" in text
-    assert "the embedding" in text
+    for loss, rank, part in (("linear", 4, "the head"), ("fused_vocab", 1, "the embedding")):
+        text = shown({**INTERLEAVED, "loss": loss})["verdict"]["text"]
+        assert f"Of 4 ranks (interleaved 1F1B) number {rank} needs most" in text
+        assert part in text
     assert "number" not in shown(COPIES)["verdict"]["text"]

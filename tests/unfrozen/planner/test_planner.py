@@ -62,7 +62,11 @@ def test_a_view_is_plain_json_and_never_empty_handed(state: dict[str, str]) -> N
     ("state", "said"),
     [
         ({}, "reached the first layers: nearly every gradient is there"),
-        ({"micro_batch": "8"}, "has begun: the first gradients are there"),
+        ({"micro_batch": "8"}, "the head's alone exists"),
+        (
+            {"micro_batch": "8", "loss": "fused_linear"},
+            "has begun: the first gradients are there",
+        ),
         ({"micro_batch": "8", "checkpointing": "full"}, "gradients accumulate"),
         ({"kernels": "eager", "loss": "logits_fp32"}, "not one gradient exists yet"),
     ],
