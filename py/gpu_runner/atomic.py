@@ -6,8 +6,9 @@
     m/                       the same folder renamed: it exists only complete; the parent is flushed
 
 An older folder is replaced only if its manifest names exactly what is in it, so that all of it was
-written here; both change names at once where the system can do that. Only what this process has
-made is removed, and what a process left unfinished that is dead: nobody holds its lock.
+written here; both change names at once where the system can do that. A private one, of a run or a
+cache, is replaced where files of it are missing or damaged, too. Only what this process has made is
+removed, and what a process left unfinished that is dead: nobody holds its lock.
 """
 
 from __future__ import annotations
@@ -146,14 +147,14 @@ def publish(
 class NewFolder:
     """A folder that is being written at `path`, and appears as `final` when it is complete.
 
-    An older folder of that name must be empty, or have been written here, unchanged, and for the
-    same `of`: the name of what it is made of. Raises `SystemFailure` where it is another one, or
-    none can be written.
+    An older folder of that name must be empty, or have been written here and for the same `of`: the
+    name of what it is made of. Unless it is `private`, it must be unchanged. Raises `SystemFailure`
+    where it is another one, or none can be written.
     """
 
     def __init__(self, final: Path, *, private: bool = True, of: str = "") -> None:
         self._final, self._private, self._of = final, private, of
-        check_replaceable(final, of)
+        check_replaceable(final, of, damaged=private)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             self._place = _place(final)
@@ -169,7 +170,7 @@ class NewFolder:
         size, digest = self._seal(known)
         older = self.path
         if os.path.lexists(self._place):
-            check_replaceable(self._final, self._of)
+            check_replaceable(self._final, self._of, damaged=self._private)
             if not any(self._place.iterdir()):
                 self.path.chmod(self._place.stat().st_mode & 0o7777)
             older = self._replace()
@@ -225,8 +226,11 @@ class NewFolder:
         return size, hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_replaceable(final: Path, of: str = "") -> None:
-    """Refuse a place that a new folder must not take; see `NewFolder`. Raises `SystemFailure`."""
+def check_replaceable(final: Path, of: str = "", *, damaged: bool = False) -> None:
+    """Refuse a place that a new folder must not take; see `NewFolder`. Raises `SystemFailure`.
+
+    A folder that was written here may be `damaged`: it may lack files or have changed ones.
+    """
     if not os.path.lexists(final):
         return
     try:
@@ -239,7 +243,7 @@ def check_replaceable(final: Path, of: str = "") -> None:
         elif not any(final.iterdir()):
             return
         else:
-            verify(final)
+            check_files(final, damaged=True) if damaged else verify(final)
             if (other := _manifest(final).get("of", of)) == of:
                 return
             why = f"it is of {other}, not of {of}"

@@ -121,7 +121,22 @@ def test_what_is_not_ours_is_refused_and_nothing_of_it_is_gone(
     with pytest.raises(
         SystemFailure, match=rf"m is there and is not replaced: .*{FOREIGN[make]}.*"
     ):
-        atomic.publish(tmp_path / "m", write_two, of="mine")
+        atomic.publish(tmp_path / "m", write_two, private=False, of="mine")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("file", ["a.bin", "b.bin"])
+def test_a_private_one_is_made_anew_where_a_file_is_damaged_but_not_where_there_is_one_more(
+    file: str, tmp_path: Path
+) -> None:
+    atomic.publish(tmp_path / "m", write_two)
+    (tmp_path / "m" / file).write_bytes(b"x" if file == "a.bin" else b"xxxx")
+    atomic.verify(atomic.publish(tmp_path / "m", write_two).path)
+    (tmp_path / "m" / file).unlink()
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(SystemFailure, match=r"notes\.txt is not in manifest\.json"):
+        atomic.publish(tmp_path / "m", write_two)
     assert contents(tmp_path) == before
 
 

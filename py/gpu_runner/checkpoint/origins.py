@@ -104,7 +104,7 @@ def fingerprint(files: Iterable[Path]) -> str:
 
     How they are divided among files or into shards, and in which order, changes nothing. Tensors
     are read side by side, some rows at a time: one core hashes slower than a disk reads. Raises
-    `OSError` or `SafetensorError` for a file that cannot be read, `CheckpointError` for a shard.
+    `CheckpointError` for a file that cannot be read.
     """
     stored = StoredTensors(files)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from gpu_runner.atomic import Written, write_file
@@ -360,7 +359,7 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
                     optimizer.restore_state(parameter, state)
             states = [name for name in stored.names() if name.startswith("rng.")]
             world.restore_random_states({name: reader.rows(name).clone() for name in states})
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}).") from None
 
 
@@ -378,7 +377,7 @@ def read_averages(path: Path, model: Any) -> None:
                 if (key := f"{EMA}.{name}") in stored:
                     parameter.copy_(reader.rows(key))
                     found = True
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} has no optimizer states to read ({error}).") from None
     if not found:
         raise CheckpointError(

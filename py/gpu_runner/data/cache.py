@@ -256,7 +256,6 @@ def load_encoded(
             found = CachedSource.open(source, path)
             os.utime(path)
         except (OSError, ValueError, KeyError, CheckpointError):
-            remove_folder(path, damaged=True)
             reader = SourceReader(source, skip_bad=skip_bad)
             found = _encode_into(path, reader, encoder, skip_bad, most, progress)
     if not len(found):

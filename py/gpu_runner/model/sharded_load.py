@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -371,7 +370,7 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
         _add_generation_config(model, source.place)
     try:
         stored = StoredTensors(files)
-    except (OSError, SafetensorError, CheckpointError) as error:
+    except CheckpointError as error:
         raise WholeOnly(str(error)) from None
     _keep_precisions(model, DTYPES[params], stored if own else None)
     found, report = match_weights(

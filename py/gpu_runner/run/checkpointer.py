@@ -223,7 +223,7 @@ class Checkpointer:
             staying += earlier[1 - self.keep_last :]
         checkpoint.remove_all_except(root, staying)
         for name in (REFERENCE, HELD_OUT):  # θ₀ can make both again
-            atomic.remove_folder(self.directory / name)
+            atomic.remove_folder(self.directory / name, damaged=True)
         if not going_on:
             remove_derived(self.directory)
         with suppress(OSError):  # something stays there
@@ -254,7 +254,7 @@ def remove_derived(run: Path) -> None:
     atomic.remove_file(run / REVISION)
     for name in DERIVED:
         atomic.remove_file(run / f"{name}.safetensors")
-        atomic.remove_folder(run / name)
+        atomic.remove_folder(run / name, damaged=True)
 
 
 def standing(path: Path) -> Standing:

@@ -302,7 +302,7 @@ def _change_disk(
     notes, directory = [], run.directory
     if found.origins and run.origins and found.origins.model != run.origins.model:
         for name in (REFERENCE, HELD_OUT):
-            atomic.remove_folder(directory / name)
+            atomic.remove_folder(directory / name, damaged=True)
             atomic.check_replaceable(directory / name)  # or it would be read as if it were of now
     if found.refused:
         moved = checkpoint.set_aside(directory / CHECKPOINTS, found.path)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from gpu_runner.atomic import check_files
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.sharded_directory import FISHER, publish_sharded
 from gpu_runner.checkpoint.training_state import shards_of
@@ -86,9 +87,15 @@ def prepare(
 
 
 def _fisher_path(directory: Path) -> Path:
-    """Where the Fisher is: in the folder that several processes wrote, else in one file."""
+    """Return where the Fisher is: in the folder that several processes wrote, else in one file.
+
+    Raises `CheckpointError` where shards are missing or cut off.
+    """
     folder = directory / FISHER
-    return folder if folder.exists() else directory / FILE
+    if not folder.exists():
+        return directory / FILE
+    check_files(folder)
+    return folder
 
 
 def _estimate_for(

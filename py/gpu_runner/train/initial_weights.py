@@ -23,7 +23,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from gpu_runner.atomic import write_file
+from gpu_runner.atomic import check_files, write_file
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.sharded_directory import INITIAL, publish_sharded
 from gpu_runner.checkpoint.training_state import shards_of
@@ -164,9 +164,14 @@ def find_initial_weights(
 def initial_files(
     source: Source, names: Sequence[str], run_dir: Path, *, as_published: bool
 ) -> tuple[Path, ...]:
-    """Return the files that hold θ₀ already; none where there are none."""
+    """Return the files that hold θ₀ already; none where there are none.
+
+    Raises `CheckpointError` where shards are missing or cut off.
+    """
     written = run_dir / f"{INITIAL}.safetensors"
     shards = tuple((run_dir / INITIAL / WEIGHTS).glob("*.safetensors"))
+    if shards:
+        check_files(run_dir / INITIAL)
     if shards or written.exists():
         return shards or (written,)
     folder = published_folder(source, run_dir)

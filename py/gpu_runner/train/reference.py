@@ -33,7 +33,7 @@ from gpu_runner.checkpoint.sharded_directory import REFERENCE, ShardedDirectory
 from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.feed import BatchReference, Feed, collate
-from gpu_runner.errors import SystemFailure
+from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import LINEAR, TokenScores, loss_sum
 from gpu_runner.plain import read_json
@@ -78,9 +78,10 @@ def with_reference(
         "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
         "top": REFERENCE_TOP,
     }
-    if not world.on_first(lambda: _read_key(folder) == key):
+    if not world.on_first(lambda: _is_stored(folder, key)):
         started = time.monotonic()
-        one = _begin(folder, world)
+        one = ShardedDirectory(folder, world)
+        one.begin()
         with nullcontext() if untrained else initial_weights.swapped_into(model):
             _write(planned, model, rows, one.path, world, progress)
         _finish(one, key)
@@ -94,19 +95,19 @@ def with_reference(
     return replace(planned.feed, reference=known.of)
 
 
-def _read_key(folder: Path) -> Any:
+def _is_stored(folder: Path, key: Any) -> bool:
+    """Return whether a folder is whole and has this key; else another one can take its place.
+
+    Raises `SystemFailure` where it must not be replaced.
+    """
     try:
-        return read_json(folder / _KEY, _MOST_KEY_BYTES)
-    except (OSError, ValueError):
-        return None
-
-
-def _begin(folder: Path, world: World) -> ShardedDirectory:
-    """Begin to write a folder in place of the one that is there, which is of other rows."""
-    world.on_first(lambda: atomic.remove_folder(folder))
-    one = ShardedDirectory(folder, world)
-    one.begin()
-    return one
+        atomic.check_files(folder)
+        if read_json(folder / _KEY, _MOST_KEY_BYTES) == key:
+            return True
+    except (OSError, ValueError, CheckpointError):
+        pass
+    atomic.check_replaceable(folder, damaged=True)
+    return False
 
 
 def _finish(one: ShardedDirectory, key: Any) -> None:
@@ -226,7 +227,7 @@ class HeldOutReference:
             ends = list(accumulate(one.trainable_tokens for one in rows.examples))
             count = max(1, sum(end <= HELD_OUT_TOKENS for end in ends))
             self._sizes[name] = count, ends[count - 1]
-        if self.world.on_first(lambda: _read_key(self.folder) == self._key):
+        if self.world.on_first(lambda: _is_stored(self.folder, self._key)):
             self._read()
 
     @property
@@ -241,7 +242,8 @@ class HeldOutReference:
     def noting(self, suite: str) -> Iterator[Note]:
         """Note inside what θ₀ holds likeliest in batches of a set, of its first examples alone."""
         if suite == next(iter(self.suites)) or self._new is None:
-            self._new = _begin(self.folder, self.world)
+            self._new = ShardedDirectory(self.folder, self.world)
+            self._new.begin()
         place, (most, _) = self._place(suite, self._new.path), self._sizes[suite]
         place.mkdir(exist_ok=True)
         with _writing(place, self.world.rank) as write:

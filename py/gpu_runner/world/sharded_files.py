@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpu_runner.atomic import Written
@@ -134,8 +134,8 @@ class _Piece:
 class StoredTensors:
     """Where every tensor of some safetensors files lies; reads rows of any.
 
-    Raises `OSError` or `SafetensorError` for a file that cannot be read, `CheckpointError` for
-    places in a header that make no sense.
+    Raises `CheckpointError` for a file that cannot be read, and for places in a header that make no
+    sense.
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
@@ -144,7 +144,7 @@ class StoredTensors:
         """By all readers so far."""
         self._pieces: dict[str, list[_Piece]] = {}
         for file in sorted(set(files)):
-            with safe_open(file, framework="pt") as tensors:
+            with _opened(file) as tensors:
                 found = tensors.metadata() or {}
                 self.metadata |= found
                 first_of = _first_rows(file, found)
@@ -229,8 +229,18 @@ class RowReader:
             if len(self._open) == MOST_OPEN:
                 self._stack.pop_all().close()
                 self._open.clear()
-            self._open[file] = self._stack.enter_context(safe_open(file, framework="pt"))
+            self._open[file] = self._stack.enter_context(_opened(file))
         return self._open[file]
+
+
+def _opened(file: Path) -> Any:
+    """Open a safetensors file. Raises `CheckpointError`."""
+    try:
+        return safe_open(file, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read ({error}): put it back from a copy, or start a new run."
+        ) from None
 
 
 def _first_rows(file: Path, metadata: Mapping[str, str]) -> dict[str, int]:

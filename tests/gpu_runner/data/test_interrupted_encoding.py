@@ -34,7 +34,7 @@ def test_ctrl_c_ends_all_that_encode_without_a_traceback(
 
     def begun() -> bool:
         assert process.poll() is None
-        return any(path.stat().st_size or not encoding for path in place.glob("making-*/ids"))
+        return any(path.stat().st_size or not encoding for path in place.glob(".*.unfinished/ids"))
 
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not begun():
@@ -50,4 +50,4 @@ def test_ctrl_c_ends_all_that_encode_without_a_traceback(
     assert process.returncode == ExitCode.INTERRUPTED
     assert said.splitlines()[-1] == "Interrupted."
     assert "Traceback" not in said
-    assert list(place.glob("making-*")) == []
+    assert list(place.glob(".*.unfinished")) == []

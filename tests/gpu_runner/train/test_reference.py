@@ -158,9 +158,8 @@ def measured_kl(run: Path) -> list[tuple[int, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_stopped_run_goes_on_bit_by_bit_without_its_reference_too(
-    lost: bool, make: Make, console: Console, stop_after: Callable[[int], Console], tmp_path: Path
+def test_a_stopped_run_goes_on_bit_by_bit_with_its_reference(
+    make: Make, console: Console, stop_after: Callable[[int], Console], tmp_path: Path
 ) -> None:
     whole = make(runs=str(tmp_path / "whole"), kl_on="task")
     fine_tune(whole, console)
@@ -168,11 +167,8 @@ def test_a_stopped_run_goes_on_bit_by_bit_without_its_reference_too(
     broken = make(runs=str(tmp_path / "broken"), kl_on="task")
     fine_tune(broken, stop_after(4))
     run = the_run(broken)
-    if lost:
-        for name in ("reference", "held-out-reference"):
-            (run / name / "key.json").unlink()
     resume(run, console)
-    assert said(run).count("KL to θ₀: what it holds likeliest in ") == 1 + lost
+    assert said(run).count("KL to θ₀: what it holds likeliest in ") == 1
     assert losses(run) == losses(the_run(whole))
     assert measured_kl(run) == measured_kl(the_run(whole))
     results = [load_file(one / "model" / "model.safetensors") for one in (run, the_run(whole))]
