@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gpu_runner.memory.traced_job import StepTracker, prepare, read_job
+from docs.traced_job import StepTracker, prepare, read_job
 from unfrozen.units import MIB
 
 _ROUND: Final = 512

@@ -6,7 +6,7 @@
 
 Every model is a published one of `unfrozen.model.catalogue`, whole or with its first layers only:
 widths, heads and vocabulary, on which memory depends, are always real. A row says which versions
-made it and is what `python -m gpu_runner trace` prints for its job, to the byte.
+made it, and its job is traced to the same bytes again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+
+if __name__ == "__main__":
+    from traced_job import trace, trace_id
+else:
+    from docs.traced_job import trace, trace_id
 
 STEPS: Final = Path(__file__).parents[1] / "web" / "measurements" / "steps.json"
 
@@ -191,7 +196,6 @@ def _row(
     hub_id: str, micro_batch: int, seq_len: int, changes: dict[str, Any], layers: int = 0
 ) -> tuple[str, dict[str, Any]]:
     """One configuration; `layers` keeps that many, 0 all."""
-    from gpu_runner.memory.trace_report import trace_id
     from unfrozen.model.catalogue import CATALOGUE
 
     model = dict(CATALOGUE[hub_id].config)
@@ -210,8 +214,6 @@ def main() -> None:
     one.add_argument("--list", action="store_true", help="print the names of the rows")
     one.add_argument("--anew", action="store_true", help="trace what is there, too")
     given = parser.parse_args()
-    from gpu_runner.memory.traced_job import trace
-
     wanted = dict(grid())
     if given.list:
         print("\n".join(wanted))

@@ -43,7 +43,6 @@ RUNNER_COMMANDS = {
         "publish",
         "doctor",
         "selftest",
-        "trace",
         "data",
         "runs",
     ),

@@ -63,9 +63,6 @@ OWN_WORDS = {  # what else is printed: numbers, and texts that are ours or were 
     "cli/commands.py": {"size", "served", "'it' if len(done) == 1 else 'them'"},
     "cluster.py": {"rank", "code", "meaning"},
     "installed.py": {"setup.seconds", "doing"},
-    "memory/trace_report.py": {
-        "'[\\n' + ',\\n'.join(lines) + '\\n]' if len(jobs) > 1 else lines[0]"
-    },
     "machine/selftest/steps.py": {"LOSSES"},
     "serve/app.py": {"names", "self._address", "warning"},
 }

@@ -55,7 +55,7 @@ def read_steps() -> list[MeasuredStep]:
 
 def _trace_source(run: dict[str, Any]) -> str:
     versions = " and ".join(f"{name} {version}" for name, version in run["versions"].items())
-    return f"`{run['command']}` with {versions}"
+    return f"`docs/trace_grid.py` with {versions}"
 
 
 @cache

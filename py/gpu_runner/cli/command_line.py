@@ -22,7 +22,7 @@ Unfrozen: an article on full fine-tuning that you can run, and a runner that doe
   {0} doctor                check this machine
 
 More commands: runs, data, ask, eval, blend, lr-find, import, resume, export, push, publish,
-selftest, trace; see --help, --install-completion. Runs are in {2}.
+selftest; see --help, --install-completion. Runs are in {2}.
 """
 
 

@@ -568,21 +568,6 @@ def selftest(
 
 
 @exits
-def trace(
-    job: Annotated[
-        str, typer.Argument(help="A job of the planner (JSON) or a list of them; - reads stdin.")
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON a job.")] = False,
-) -> int:
-    """Trace one step of a job tensor by tensor, beside its plan; train nothing."""
-    console = console_with_libraries()
-    from gpu_runner.memory import trace_report
-
-    trace_report.run(job, as_json=as_json, console=console)
-    return ExitCode.OK
-
-
-@exits
 def serve(
     runs: Runs = None,
     port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 8765,
@@ -912,7 +897,6 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     eval_,
     doctor,
     selftest,
-    trace,
     data,
     list_runs,
     import_,

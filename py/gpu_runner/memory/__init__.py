@@ -12,6 +12,4 @@ Reading order:
 - `loop_advice` — settings of any training loop that fit
 - `limit` — the memory limit, what an allocator says of it, and what is left for tensors
 - `out_of_memory` — where memory ran out, why, and what would have fit
-- `traced_job` — a step of a planner's job, traced tensor by tensor
-- `trace_report` — the trace beside the plan, as a table or as JSON
 """

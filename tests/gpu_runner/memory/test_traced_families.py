@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.memory.traced_job import trace
+from docs.traced_job import trace
 from unfrozen.job import Job
 from unfrozen.plan import plan_job
 

@@ -6,24 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import Result
-from rich.console import Console
 from torch import nn
-from typer.testing import CliRunner
 
 from conftest import matrix
 from docs import trace_grid
 from docs.caching_allocator import least_capacity, record_allocations, replay
-from gpu_runner.cli.application import application
-from gpu_runner.errors import ModelLoadError, UsageError
-from gpu_runner.memory.trace_report import show_trace, trace_id
-from gpu_runner.memory.traced_job import (
+from docs.traced_job import (
     Trace,
     attach_adapters,
     build_model,
     read_job,
     trace,
+    trace_id,
 )
+from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.memory.tracker import StepMemory, measure_step
 from unfrozen.job.recipe import Recipe
 
@@ -223,43 +219,13 @@ def test_a_fresh_adapter_changes_nothing_and_only_adapters_learn() -> None:
     assert learning == ["q_proj.down.weight", "q_proj.up.weight"]
 
 
-def test_the_table_shows_trace_plan_and_error_side_by_side(console: Console, plain: Trace) -> None:
-    show_trace(console, plain)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("llama-bf16-b2-s32", "MiB traced/plan", "Activations", "Error of the plan", "%"):
-        assert part in text
-
-
-def runner(*arguments: str, given: str | None = None) -> Result:
-    """`python -m gpu_runner trace …`, in this process."""
-    return CliRunner(env={"COLUMNS": "160"}).invoke(
-        application(), ["trace", *arguments], input=given
-    )
-
-
-def test_rows_have_the_keys_of_the_published_traces() -> None:
-    answer = runner("-", "--json", given=json.dumps([job(seq_len=8), job(grad_accum=2)]))
-    assert answer.exit_code == 0, answer.stderr
-    rows = json.loads(answer.stdout)
-    assert [row["id"] for row in rows] == ["llama-bf16-b2-s8", "llama-bf16-b2-s32-acc2"]
+def test_rows_have_the_keys_of_the_published_traces(plain: Trace) -> None:
     published = json.loads((MEASUREMENTS / "traced.json").read_text())[0]
-    for row in rows:
-        assert set(row) == set(published) | {"instants", "versions", "command"}
-        assert set(row["end_of_forward"]) == set(published["end_of_forward"])
-        assert row["versions"]["torch"] == torch.__version__
-    one = runner("-", "--json", given=json.dumps(rows[0]["job"]))
-    assert json.loads(one.stdout) == rows[0]
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [("{", "is not JSON"), ("[]", "must hold a job"), ("3", "must hold a job")],
-)
-def test_a_file_without_a_job_is_refused_in_one_message(given: str, message: str) -> None:
-    answer = runner("-", given=given)
-    assert answer.exit_code == 2
-    assert message in answer.stderr
-    assert "cannot be read" in runner("/none.json").stderr
+    row = plain.row(trace_id(plain.job))
+    assert row["id"] == "llama-bf16-b2-s32"
+    assert set(row) == set(published) | {"instants", "versions"}
+    assert set(row["end_of_forward"]) == set(published["end_of_forward"])
+    assert row["versions"]["torch"] == torch.__version__
 
 
 def test_the_grid_has_no_name_twice_and_nothing_a_trace_refuses() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from gpu_runner.memory.traced_job import Trace, TracedJob, build_model
+from docs.traced_job import Trace, TracedJob, build_model
 from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job
 

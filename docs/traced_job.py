@@ -1,9 +1,10 @@
-"""One training step of a planner's job, traced tensor by tensor without memory (`unfrozen trace`).
+"""One training step of a planner's job, traced tensor by tensor without memory.
 
 transformers builds the model from its configuration under fake tensors: they have shape, dtype and
 an owner, but no memory, so an 8B model is traced on a laptop in half a minute. The first step
 allocates the optimizer state, the second is recorded. What the tracker sees and what it does not is
-described in docs/decisions/0012-traced-steps.md.
+described in docs/decisions/0012-traced-steps.md; `trace_grid.py` traces the rows of
+web/measurements/steps.json.
 
 LoRA is traced with adapters of our own, y = W x + (α/r) · B A x (Hu et al. 2021, arXiv 2106.09685),
 computed in the order of the library `peft`: the input is cast to the adapter's dtype, the result of
@@ -37,7 +38,6 @@ UNMASKED: Final = "sdpa_unmasked"  # sdpa on CUDA without padding: FlashAttentio
 Snapshot = dict[str, int]
 """Bytes alive at one moment, by the kinds of PyTorch's `MemTracker`."""
 OPTIMIZERS: Final = ("adamw", "sgd", "sgd_momentum")
-COMMAND: Final = "python -m gpu_runner trace - --json"
 
 _TRACED: Final[dict[str, tuple[object, ...]]] = {
     "method": ("full", "lora"),
@@ -77,7 +77,7 @@ class Trace:
         return max(sum(components.values()) for components in self.instants.values())
 
     def row(self, name: str) -> dict[str, Any]:
-        """Return the trace as a row of web/measurements/traced.json, with its instants."""
+        """Return the trace as a row of web/measurements/steps.json."""
         return {
             "id": name,
             "job": self.job,
@@ -89,7 +89,6 @@ class Trace:
             "idle": self.idle,
             "instants": self.instants,
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-            "command": COMMAND,
         }
 
 
@@ -125,12 +124,37 @@ def read_job(given: Mapping[str, Any]) -> Job:
 
 def _refuse(key: str, value: object, bound: str) -> None:
     raise UsageError(
-        f"{key}: got {quote_value(value)}; {bound}; change it, or run unfrozen plan instead"
+        f"{key}: got {quote_value(value)}; {bound}; change it, or plan the job instead"
     )
 
 
 def _join(values: tuple[object, ...]) -> str:
     return ", ".join("null" if v is None else str(v).lower() for v in values)
+
+
+def trace_id(job: Mapping[str, Any], name: str | None = None) -> str:
+    """Return a short name of a job: "llama-bf16-b4-s1024-ckpt-acc2"; `name` replaces the type."""
+    read = Job.read(job)
+    recipe, lora = read.recipe, read.recipe.lora
+    parts = [
+        name or read.model.architecture.model_type,
+        "amp" if recipe.compute != recipe.params else recipe.params,
+        f"b{recipe.micro_batch}",
+        f"s{recipe.seq_len}",
+    ]
+    if lora:
+        targets = [target for target in lora.targets if target != "all-linear"]
+        cast = ["cast"] if lora.autocast else []
+        parts += ["lora", f"r{lora.rank}", lora.dtype, *cast, *targets]
+    usual = {"attention": "sdpa", "optimizer": "adamw", "step": "fused"}
+    parts += [getattr(recipe, key) for key in usual if getattr(recipe, key) != usual[key]]
+    if recipe.checkpointing != "none":
+        parts.append("ckpt")
+    if recipe.grad_accum > 1:
+        parts.append(f"acc{recipe.grad_accum}")
+    if recipe.dropout:
+        parts.append(f"drop{recipe.dropout}")
+    return "-".join(parts)
 
 
 def trace(given: Mapping[str, Any]) -> Trace:
