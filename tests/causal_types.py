@@ -102,15 +102,21 @@ _MORE: Final[dict[str, dict[str, Any]]] = {
     },
     "dots3_note": {
         "text_config": {"layer_types": ["full_attention"] * 2, "num_key_value_heads": 4},
-        "vision_config": {"num_hidden_layers": 42, "adapter_in_dim": 32, "adapter_out_dim": 32},
-        "audio_config": {"adapter_out_dim": 32},
+        "vision_config": {
+            "pyramid_num_routed": [-1, 4],
+            "adapter_in_dim": 32,
+            "adapter_out_dim": 32,
+        },
+        "audio_config": {"adapter_input_size": 32, "adapter_out_dim": 32},
     },
     "cwm": _BEGIN,
     "emu3": {"text_config": _BEGIN},
     "mllama": {"text_config": _BEGIN | {"num_hidden_layers": 3, "cross_attention_layers": [1]}},
     "modernbert-decoder": {"bos_token_id": 1, "cls_token_id": 1, "sep_token_id": 2},
     "dory": {"num_hidden_layers": 3, "n_input_layers": 1, "n_output_layers": 1},
-    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0}},
+    "gemma4_assistant": {
+        "text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}
+    },
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
     "reformer": {
         "attn_layers": ("local", "lsh"),

@@ -81,8 +81,8 @@ def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[s
 
 
 def loss(a: Architecture, name: str) -> str:
-    """Return the recipe's loss for a loss of the runner; where logits are capped, they are full."""
-    return LOSSES["full"] if a.caps_logits else LOSSES[name]
+    """Return the recipe's loss for a loss of the runner: full logits where a head is not plain."""
+    return LOSSES[name if a.has_plain_head else "full"]
 
 
 def kernels(

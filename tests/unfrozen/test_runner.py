@@ -20,6 +20,7 @@ MODELS = {
     "llama": {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2},
     "gemma2": {"model_type": "gemma2", "hidden_size": 64, "num_hidden_layers": 2, "head_dim": 16},
     "gpt2": {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4},
+    "phi": {"model_type": "phi", "hidden_size": 64, "num_hidden_layers": 2},
 }
 SIZES = {"num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 128}
 
@@ -76,6 +77,7 @@ def test_momentum_of_sgd_is_kept_in_the_width_of_the_weights() -> None:
         ("llama", {"checkpointing": "selective"}, "flash", "eager", "linear"),
         ("gpt2", {"loss": "chunked"}, "flash", "eager", "chunked"),
         ("gemma2", {"loss": "chunked"}, "flash", "eager", "logits_fp32"),
+        ("phi", {}, "flash", "eager", "logits_fp32"),  # its head has a bias
     ],
 )
 def test_a_run_is_predicted_by_what_it_does(

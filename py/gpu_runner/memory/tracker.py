@@ -389,6 +389,8 @@ class TensorTracker(TorchDispatchMode):
     @guarded
     def _head_begins(self, head: Any, inputs: tuple[Any, ...]) -> None:
         del head
+        if not torch.is_grad_enabled():  # no part of the step
+            return
         self.kind = "logits_loss"
         for one in inputs[:1]:
             if isinstance(one, Tensor) and one.requires_grad:

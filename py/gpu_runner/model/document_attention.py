@@ -104,6 +104,11 @@ def _split_rows(part: Part, heads: int) -> Iterator[Part]:
             yield Part(start, end - start, seen, end - seen, end - start, 1, part.window)
 
 
+def _exact(tensor: Tensor) -> torch.dtype:
+    """Return the dtype of sums over a tensor: fp32, or fp64."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
 @torch.library.custom_op("unfrozen::documents", mutates_args=())
 def documents(
     query: Tensor,
@@ -124,7 +129,7 @@ def documents(
     """
     rows, heads, tokens, width = query.shape
     output = query.new_empty(rows, tokens, heads, width)
-    sums = query.new_empty(rows, tokens, heads, dtype=torch.float32)
+    sums = query.new_empty(rows, tokens, heads, dtype=_exact(query))
     kernel = _forward if query.device.type == "cpu" and not cap else _materialized
     for row in range(rows):
         of_row = query[row], key[row], value[row]
@@ -228,7 +233,7 @@ def documents_backward(
     Where several blocks attend to a key, its gradients are summed in fp32. Without sinks the last
     one is empty.
     """
-    exact = torch.float32 if window or cap else key.dtype
+    exact = _exact(key) if window or cap else key.dtype
     by_query = torch.empty_like(query)
     by_key, by_value = (torch.zeros_like(t, dtype=exact) for t in (key, value))
     kernel = _backward if query.device.type == "cpu" and not cap else _materialized_backward
@@ -290,7 +295,7 @@ def _materialized_backward(
 def _(query: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
     rows, heads, tokens, width = query.shape
     output = query.new_empty(rows, tokens, heads, width)
-    return output, query.new_empty(rows, tokens, heads, dtype=torch.float32)
+    return output, query.new_empty(rows, tokens, heads, dtype=_exact(query))
 
 
 @documents_backward.register_fake

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from gpu_runner.errors import ModelLoadError, is_lost_process, is_out_of_memory
 from gpu_runner.model.attention import bounds_arguments, isolates, skip_packing_detection
@@ -69,10 +70,10 @@ def head_path(model: Any, ids: Tensor) -> HeadPath:
         positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         ids = ids[:1, : min(PROBED, positions or PROBED)]
         devices = [ids.device] if ids.is_cuda else []
-        training = [module for module in model.modules() if module.training]
+        modes = [(module, module.training) for module in model.modules()]
         try:
-            model.eval()  # dropout would differ with the length
-            with torch.random.fork_rng(devices), torch.no_grad(), as_written(model):
+            unseen = nullcontext() if _is_fake(ids) else _disable_current_modes()  # by a meter
+            with unseen, torch.random.fork_rng(devices), as_written(model):
                 _PATHS[model] = _find_path(model, ids)
         except Exception as error:  # a model's own code may raise anything
             known = isinstance(error, ModelLoadError) or is_lost_process(error)
@@ -80,8 +81,8 @@ def head_path(model: Any, ids: Tensor) -> HeadPath:
                 raise
             raise _refused(model, f"its forward pass fails on tokens alone ({error})") from error
         finally:
-            for module in training:
-                module.training = True
+            for module, mode in modes:
+                module.training = mode
     return _PATHS[model]
 
 
@@ -156,7 +157,8 @@ def _run(model: Any, ids: Tensor, options: dict[str, Any], chosen: slice = slice
         return output
 
     torch.manual_seed(0)  # the same numbers each time
-    with skip_packing_detection(), nullcontext() if head is None else replaced_head(head, at_head):
+    replaced = nullcontext() if head is None else replaced_head(head, at_head)
+    with torch.no_grad(), skip_packing_detection(), replaced:
         logits: Tensor = model(input_ids=ids, **options).logits
     if len(calls) != 1 or calls[0] is None:
         return _Pass(None, None, logits, unchanged=False)
@@ -169,7 +171,9 @@ def _find_path(model: Any, ids: Tensor) -> HeadPath:
     any_name = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
     names = {one.name for one in parameters}
     options = {name: one for name, one in _OPTIONS.items() if any_name or name in names}
-    first = _run(model, ids, options)
+    if not _is_fake(ids):
+        _run(model.train(), ids, options)  # Reformer's fails in training alone
+    first = _run(model.eval(), ids, options)  # dropout would differ with the length
     if _is_fake(ids):
         return HeadPath(1.0 if first.unchanged else None, first.given is not None, True, options)
     if first.given is None and first.logits.shape[:-1] != ids.shape:

@@ -302,6 +302,12 @@ class Architecture:
         return self.vocab * self.hidden if self.has_head and not self.labels else 0
 
     @property
+    def has_plain_head(self) -> bool:
+        """Whether its logits are one matmul, by the head's weight alone."""
+        ends = self.blueprint.after if self.blueprint else ()
+        return not self.caps_logits and all(len(t.shape) > 1 for t in ends if t.vocabulary)
+
+    @property
     def embedding_size(self) -> int:
         """Parameters of the embedding of tokens; 0 where another part of the model has it."""
         return self.vocab * self.hidden if self.has_embedding else 0

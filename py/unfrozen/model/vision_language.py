@@ -96,7 +96,8 @@ class Wrapper(NamedTuple):
             gated=tower.gated,
             fixed=self.fixed,
         )
-        return replace(text, blueprint=written, vision=vision)
+        capped = text.caps_logits and self.text_type != "gemma3_text"  # only Gemma 3 alone is
+        return replace(text, blueprint=written, vision=vision, caps_logits=capped)
 
 
 def _ordered(tensors: list[Tensor]) -> list[Tensor]:

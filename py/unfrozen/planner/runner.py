@@ -167,7 +167,7 @@ def run_of(job: Job, found: Launch) -> Job:
     asked = ("checkpointing", "kernels", "compute")
     own: dict[str, Any] = runner_defaults(a, {key: getattr(recipe, key) for key in asked}, job.gpu)
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
-    if recipe.loss in runner.LOSSES.values() and not a.caps_logits:
+    if recipe.loss in runner.LOSSES.values() and a.has_plain_head:
         own["loss"] = recipe.loss
     optimizer = _optimizer(recipe, width)
     own["step"] = optimizer.pop("step")

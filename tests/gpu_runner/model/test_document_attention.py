@@ -36,6 +36,18 @@ def by_formula(
     return (scores.softmax(-1)[..., :tokens] @ value).transpose(1, 2)
 
 
+def test_gradients_in_fp64_are_as_exact_as_it() -> None:
+    q = torch.randn(1, 2, 9, 8, dtype=torch.float64, requires_grad=True)
+    found, expected = (
+        torch.autograd.grad(one.square().sum(), q)
+        for one in (
+            kernels.documents(q, q, q, torch.tensor([0, 9]), 0.3)[0],
+            by_formula(q, q, q, [0, 9], 0, 0.0),
+        )
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cap", [0.0, 2.0])
 @pytest.mark.parametrize("window", [0, 7, 64, 100, 300])

@@ -13,13 +13,15 @@ from gpu_runner.data.feed import collate, pack
 from gpu_runner.errors import ModelLoadError
 from gpu_runner.model.head import head_path
 from gpu_runner.model.loss import loss_sum
+from unfrozen import runner
+from unfrozen.planner.runner import can_train
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 IDS = torch.arange(6, 14)[None]
 KINDS = (  # of multipliers, caps and heads by every name, of what is refused, and of what packs
     *("falcon_h1", "recurrent_gemma", "xlstm", "dory", "gemma2", "cohere", "granite", "phi"),
-    *("minicpm3", "hyperclovax", "inkling_text", "doge", "roberta", "xlm"),
+    *("minicpm3", "hyperclovax", "inkling_text", "doge", "roberta", "xlm", "reformer"),
 )
 REFUSED = {
     "cpmant": "follows from later tokens",
@@ -29,7 +31,7 @@ REFUSED = {
     "musicgen": "has no attribute",  # by transformers, for which it is no language model
     "musicgen_melody": "has no attribute",
     "prophetnet": "follows from later tokens",  # from how many there are
-    "reformer": "fails on tokens alone",  # which must be a multiple of its chunks
+    "reformer": "fails on tokens alone",  # in training: all rows must have the longest's length
     "xlm": "follows from later tokens",
     "xlnet": "follows from later tokens",
 }
@@ -47,6 +49,9 @@ def test_a_type_has_the_loss_and_gradients_of_its_own_logits_or_is_refused_by_na
         assert not row.refused, row.path
         assert row.loss <= causal_types.LOSS_BOUND
         assert row.gradients <= causal_types.GRADIENT_BOUND
+        if (shape := causal_types.shape_of(model_type)) and can_train(shape.architecture):
+            linear = runner.loss(shape.architecture, "linear") == "linear"  # as a plan predicts it
+            assert linear == row.path.startswith("linear")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
