@@ -13,7 +13,7 @@ from house.tree import ROOT
 from mutants.__main__ import PLANTED
 from mutants.explained import EXPLAINED
 from mutants.graft import graft
-from mutants.literals import Mutant, mutants, reached_from
+from mutants.literals import Mutant, mutants, reached_from, users
 
 SOURCE = '''"""Of 7 things."""
 from functools import lru_cache
@@ -86,7 +86,9 @@ def test_a_mutant_in_its_place_changes_the_answers_of_what_was_imported(
 def test_who_reads_a_constant_is_found_through_others(module: ModuleType) -> None:
     path = Path(str(module.__file__))
     first = SOURCE.splitlines().index("    if rows > 1:") + 1
-    places = list(reached_from(planted(module, 8, "WIDE").names, [path]))
+    names = users(planted(module, 8, "WIDE").names, [path])
+    assert names == {"WIDE", "TABLE"}  # which tests may read, too
+    places = list(reached_from(names, [path]))
     assert [(place, lines.start) for place, lines in places] == [(path, first)]
 
 

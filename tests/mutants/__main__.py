@@ -28,7 +28,7 @@ import pytest
 
 from mutants.explained import EXPLAINED
 from mutants.graft import caches, graft
-from mutants.literals import Mutant, mutants, reached_from
+from mutants.literals import Mutant, mutants, reached_from, used, users
 
 ROOT: Final = Path(__file__).parents[2]
 CORE: Final = ROOT / "py" / "unfrozen"
@@ -70,15 +70,15 @@ class Reach:
     def tests(self, mutant: Mutant) -> list[str]:
         """The tests that reach a mutant: fast ones first, those first that catch most a second."""
         places: Iterable[tuple[Path, Iterable[int]]] = [(mutant.path, mutant.lines)]
+        found = set[str]()
         if mutant.names:
             files = [file for room in READERS for file in sorted((CORE / room).rglob("*.py"))]
-            places = [*places, *reached_from(mutant.names, files)]
-        found = {
-            name for path, lines in places for line in lines for name in self.lines[str(path), line]
-        }
-        if not found:  # read by tests alone
+            names = users(mutant.names, files)
+            places = [*places, *reached_from(names, files)]
             tests = {name.partition("::")[0] for name in self.seconds}
-            found = {t for t in tests for n in mutant.names if n in (ROOT / t).read_text("utf-8")}
+            found = {test for test in tests if names & used(ROOT / test)}
+        for path, lines in places:
+            found = found.union(*(self.lines[str(path), line] for line in lines))
         whole = {name for name in found if "::" not in name}
         chosen = [n for n in self.seconds if n in found or n.partition("::")[0] in whole]
         return sorted(
@@ -104,7 +104,6 @@ class Session:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Do the work in place of running every test."""
-        gc.unfreeze()
         session.config.pluginmanager.unregister(name="terminalreporter")
         self.work(self, {item.nodeid: item for item in session.items})
         return True
@@ -231,7 +230,8 @@ class Sweep:
         self.test: dict[Mutant, str] = {}
 
     def run(self, planted: list[Mutant]) -> None:
-        """Try all mutants."""
+        """Try all mutants; no process looks for garbage, and so copies, what all share."""
+        gc.freeze()
         start, modules = time.monotonic(), {m.__file__: m for m in our_modules()}
         for count, mutant in enumerate(planted):
             if len(self.running) == PROCESSES:

@@ -4,6 +4,14 @@ from typing import Final
 
 EXPLAINED: Final[dict[tuple[str, str], str]] = {
     (
+        "backward.py",
+        "def _point(self, reached: int, pieces: Point, late: int = 0, here: int = 0) -> Point:",
+    ): "where no gradient exists yet none is late",
+    (
+        "backward.py",
+        "reached = min(max(0, parameters - self.head_size), inside)",
+    ): "less than half a byte",
+    (
         "overhead.py",
         'late = max(0, grads - parts.get("grads", 0))',
     ): "a quarter of a byte, of whole bytes rounded",

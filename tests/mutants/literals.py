@@ -118,13 +118,24 @@ def _readers(path: Path) -> list[tuple[set[str], set[str], range]]:
     return found
 
 
-def reached_from(names: frozenset[str], files: list[Path]) -> Iterator[tuple[Path, range]]:
-    """The functions, as files and lines, that read one of `names` or a constant made of them."""
+@cache
+def used(path: Path) -> set[str]:
+    """Return the names that a file reads."""
+    return _used(ast.parse(path.read_text("utf-8")))
+
+
+def users(names: frozenset[str], files: list[Path]) -> set[str]:
+    """Return `names` and those of constants made of them."""
     known, size = set(names), 0
     while len(known) > size:
         size = len(known)
         for path in files:
             for bound, used, _ in _readers(path):
                 known |= bound if used & known else set()
+    return known
+
+
+def reached_from(names: set[str], files: list[Path]) -> Iterator[tuple[Path, range]]:
+    """The functions, as files and lines, that read one of `names`."""
     for path in files:
-        yield from ((path, lines) for _, used, lines in _readers(path) if lines and used & known)
+        yield from ((path, lines) for _, used, lines in _readers(path) if lines and used & names)

@@ -194,10 +194,10 @@ def _width_bytes(width: str) -> float:
 def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     piece, size, part = POINT_TERMS[key], point[key], step.micro_batch
     if key == "layers" and _keeps_everything(step):
-        sparse = step.local.sparse_layers > 0
+        sparse = bool(step.local.sparse_layers)
         items = saved_tensors(step.local.architecture.of_layer(0), part.setup, sparse)
         return _item_terms(step, items, part.model.architecture.layers, size)
-    if key == "outside" and size > 8 * part.tokens:
+    if key == "outside" and size != 8 * part.tokens:
         recipe = step.recipe
         checkpointed = recipe.checkpointing != "none"
         a = step.local.architecture

@@ -143,8 +143,8 @@ def _moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
         return 0
     elsewhere = kind.states if kind.other_states is None else kind.other_states
     if recipe.lora:
-        each = _width(recipe) if kind.states else 0
-        return round(kind.states * sum(beside_frozen(model, recipe, each)))
+        width = kind.states and _width(recipe)
+        return round(kind.states * sum(beside_frozen(model, recipe, width)))
     counters = unsharded_moment_bytes(model, recipe)
     if recipe.projection_rank:
         moments, projections, covered = low_rank_elements(model, recipe.projection_rank)
@@ -233,7 +233,7 @@ def update_bytes(
     return (width * trained if recipe.step == "foreach" else 2 * width * largest) // shards
 
 
-def _orthogonal_bytes(shape: tuple[int, ...], shards: int = 1) -> int:
+def _orthogonal_bytes(shape: tuple[int, ...], shards: int) -> int:
     """Return the bytes of temporaries of Muon's update of a matrix, or of a stack of them (Jordan
     2024).
 
@@ -281,7 +281,7 @@ def _rows_bytes(recipe: Recipe, largest: int) -> int:
         return 2 * 4 * rows
     if recipe.rounds and recipe.rounding == "kahan":
         return (14 if largest <= ROWS else 16) * rows
-    noise = 12 * min(largest, CHUNK) if recipe.rounds else 0
+    noise = 12 * min(largest, CHUNK) * recipe.rounds
     return max(3 * 4 * rows, (4 + 2) * rows + noise)
 
 

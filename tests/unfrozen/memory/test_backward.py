@@ -66,6 +66,8 @@ def test_main_gradients_that_are_wider_than_the_weights_live_through_the_forward
     for given in ({"grads": "fp32"}, {"grad_accum": 2}):
         part = micro_batch(**given)
         assert highest(part.forward_points())["grads"] == part.grads_bytes
+    sharded = micro_batch(grad_accum=2, cluster=Cluster(8, "zero3"))
+    assert {point["fresh"] for point in sharded.layer_points()} == {0}  # in a buffer of its unit
 
 
 def test_context_parallel_gpus_share_tokens_and_pass_keys_and_values_round() -> None:
@@ -109,12 +111,16 @@ def test_the_ends_of_the_backward_pass_by_hand() -> None:
     norm, *inside, at_embedding, end = part.layer_points()
     assert norm["norm"] == 20 * T * H  # fp32 copies of the last norm's input and its gradient
     assert (norm["grads"], end["grads"]) == (2 * HEAD, 2 * LLAMA.num_parameters)
+    assert [point["grads"] for point in part.forward_points()] == [0, 2 * HEAD, 0]
+    assert {point["casts"] for point in inside} == {part.held} == {part.watched} == {0}
     assert at_embedding["outside"] == end["outside"] == 8 * T  # ids, as int64
     assert at_embedding["embedding"] == 2 * T * H
     assert (at_embedding["tied"], at_embedding["widened"]) == (0, 0)
     first = LLAMA.num_parameters - LLAMA.layer_parameters(0) - HEAD
     assert [reached for _, reached in part._places()] == [HEAD, first]
-    assert inside
+    tied = CATALOGUE["meta-llama/Llama-3.2-1B"].model  # whose embedding comes first, with the head
+    above = tied.num_parameters - tied.layer_parameters(5)
+    assert micro_batch(tied)._places() == [(0, 128256 * 2048), (15, above)]
 
 
 def test_a_tied_embedding_has_two_gradients_at_once_and_a_compiled_one_is_summed_in_fp32() -> None:
@@ -132,6 +138,10 @@ def test_sharded_layers_are_looked_at_where_others_are_on_their_way() -> None:
     each = (LLAMA.num_parameters - LLAMA.outer_parameters) // 32
     places = dict(part._places())
     assert list(places) == [0, 1, 30, 31]
+    last, before, _, first = [p for p in part.layer_points() if "feed_forward" in p]
+    layer = LLAMA.layer_parameters(0)  # in whose place the one before is summed
+    assert before["unreduced"] - last["unreduced"] == 2 * layer
+    assert before["gathered"] - first["gathered"] == 2 * layer  # none comes after the first
     assert (places[1], places[30]) == (HEAD + each, HEAD + 30 * each)
     every = micro_batch(checkpointing="full", checkpoint_every=2)
     assert list(dict(every._places())) == list(range(32))
@@ -149,6 +159,18 @@ def test_a_linear_loss_has_the_last_norms_output_beside_it(
     assert others["loss"] == 3 * 4 * T * 128256
 
 
+def test_the_first_layer_may_be_of_another_kind_than_the_others() -> None:
+    """DeepSeek's is dense, as the layer that is differentiated last."""
+    deepseek = CATALOGUE["deepseek-ai/DeepSeek-V2-Lite"].model
+    part = micro_batch(deepseek)
+    (_, head), (_, above_first) = part._places()
+    embedding = 102400 * 2048
+    dense = sum(tensor.size for tensor in deepseek.layer_tensors(0))
+    assert (head, above_first) == (embedding, deepseek.num_parameters - dense - embedding)
+    inside = [point for point in part.layer_points() if "feed_forward" in point]
+    assert len(inside) == 3 + 1  # experts have three points, an MLP has one
+
+
 def test_a_frozen_head_saves_no_input() -> None:
     assert micro_batch(method="lora").saved_point()["head_input"] == 0
     assert micro_batch().saved_point()["head_input"] == 2 * H * T
@@ -164,6 +186,8 @@ def test_embedding_and_head_that_train_beside_adapters_have_their_gradients_in_t
     assert part.grads_of(HEAD) == pytest.approx(one, rel=1e-6)
     assert part.grads_of(count - 1) == pytest.approx(one + thin, rel=1e-6)
     inside = LLAMA.num_parameters - LLAMA.outer_parameters
+    cut = micro_batch(method="lora", lora=lora, cluster=Cluster(1, "zero3"))
+    assert cut.grads_of(HEAD // 2) == 0  # in the root, until the pass is over
     adapters = micro_batch(method="lora")
     half = adapters.grads_of(HEAD + inside // 2)
     assert half == pytest.approx(adapters.grads_bytes / 2, rel=1e-6)
@@ -176,6 +200,15 @@ def test_ids_are_all_that_is_left_at_the_embeddings_update() -> None:
     assert at_embedding["outside"] == 8 * T
     assert in_layer["embedding"] == 2 * T * H
     assert in_layer["layers"] == part.layers
+    again: dict[str, Any] = {"checkpointing": "full", "kernels": "fused_block"}
+    for every in (1, 2):
+        recomputes = micro_batch(
+            optimizer_in_backward=True, master=None, checkpoint_every=every, **again
+        )
+        in_layer, _ = layer_update_points(recomputes)
+        assert bool(in_layer["recomputed"]) == (every == 1)  # the last one is
+    up_and_down = T * 2 * 2 * 14336  # gate and up, which are freed by then
+    assert recomputes.layers - in_layer["layers"] == up_and_down
     eager = micro_batch(optimizer_in_backward=True, master=None, attention="eager")
     scores = [point for point in eager.layer_points() if "scores" in point]
     assert [point["grads"] for point in scores] == [0] * len(scores) != []
@@ -184,7 +217,7 @@ def test_ids_are_all_that_is_left_at_the_embeddings_update() -> None:
 def test_a_frozen_head_sends_no_gradient() -> None:
     part = micro_batch(method="lora", cluster=Cluster(8, "zero3"))
     _, at_head, _ = part.forward_points()
-    assert at_head["unreduced"] == 0
+    assert at_head["unreduced"] == at_head["head_weight"] == 0
 
 
 @pytest.mark.parametrize(("every", "recomputed"), [(1, [True, True]), (2, [False, True])])

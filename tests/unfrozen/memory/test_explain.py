@@ -17,6 +17,7 @@ from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
 
 SHARED = {"gpus": 2, "tensor_parallel": 2, "sequence_parallel": True}
+CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 MEASUREMENTS = Path(build.ROOT) / "web" / "measurements"
 ROWS = [
     row
@@ -33,8 +34,7 @@ def by_component(terms: list[Term]) -> dict[str, int]:
 
 
 def planned(**recipe: Any) -> Plan:
-    model = CATALOGUE["meta-llama/Llama-3.1-8B"].config
-    return plan({"model": model, "recipe": recipe})
+    return plan({"model": CONFIG, "recipe": recipe})
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
@@ -138,6 +138,10 @@ def test_a_pipeline_says_which_rank_needs_most_and_what_it_has() -> None:
     assert "layers 1–2, 17–18" in two
     alone = sentence(32, gpus=16, pipeline_parallel=16, pipeline_schedule="interleaved")
     assert "layers 1, 17 and" in alone
+    middle = {"model": CONFIG | {"num_hidden_layers": 6, "vocab_size": 64}}
+    cluster = {"gpus": 4, "pipeline_parallel": 4}
+    job = plan(middle | {"recipe": {"grad_accum": 8}, "cluster": cluster}).job
+    assert "number 2 needs most: it has layers 2–3, and 2 more" in format_peak_rank(job)
     assert "micro-batches of one of its stages each in flight" in several
 
 
@@ -147,6 +151,33 @@ def test_a_layout_names_what_is_more_than_one() -> None:
     (pipeline,) = format_layout(Cluster(2, pipeline_parallel=2))
     assert pipeline.startswith("pipeline of 2 (")
     assert format_layout(Cluster(2, expert_parallel=2)) == ["experts shared by 2"]
+
+
+def test_layers_that_differ_are_one_term_and_two_alike_are_twice_their_tensors() -> None:
+    saved = POINT_TERMS["layers"].label
+
+    def activations(model: Any) -> list[Term]:
+        recipe = {"attention": "flash", "loss": "linear", "micro_batch": 64}
+        terms = explain(plan({"model": model, "recipe": recipe}))
+        return [term for term in terms if term.component == "activations"]
+
+    jamba = activations("ai21labs/Jamba-v0.1")
+    assert saved in {term.label for term in jamba}
+    two = CONFIG | {"num_hidden_layers": 2}
+    formulas = {term.label: term.formula for term in activations(two)}
+    assert formulas["MLP"] == "T·L·(4·2·f)"
+    assert formulas["token ids"] == "T·(8)"
+    at_embedding = explain(plan({"model": "meta-llama/Llama-3.2-1B", "recipe": {"seq_len": 16}}))
+    ids = [term.formula for term in at_embedding if term.component == "activations"]
+    assert ids == ["8·T"]
+
+
+def test_gradients_that_wait_whole_are_as_wide_as_they_will_be_reduced() -> None:
+    waits = {"no_sync": True, "grad_accum": 4, "reduce": "fp32", "checkpointing": "full"}
+    job = {"recipe": waits, "cluster": {"gpus": 8, "sharding": "zero2"}}
+    terms = explain(plan({"model": "meta-llama/Llama-3.1-8B"} | job))
+    (grads,) = [dict(term.inputs) for term in terms if term.component == "grads"]
+    assert grads == {"bytes": "4", "reached": "8,030,261,248"}
 
 
 def test_what_is_recomputed_is_of_one_layer() -> None:

@@ -14,9 +14,11 @@ from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
 from unfrozen.memory.states import (
     STATE_TABLE,
+    ExpertShare,
     moment_bytes,
     per_gpu_bytes,
     state_bytes,
+    unsharded_moment_bytes,
     update_bytes,
 )
 from unfrozen.model import ModelConfig
@@ -53,6 +55,24 @@ MATRIX: dict[str, Any] = {
 def test_states_take_so_many_bytes_a_parameter(given: dict[str, Any], each: float) -> None:
     total = sum(state_bytes(MODEL, Recipe.read(given)).values())
     assert total / MODEL.num_parameters == pytest.approx(each, abs=0.01)
+
+
+def test_what_a_recipe_does_without_takes_no_byte() -> None:
+    pure, count = {"optimizer": "sgd", "master": None}, MODEL.num_parameters
+    held = state_bytes(MODEL, Recipe.read(pure))
+    assert {name: size for name, size in held.items() if size} == {
+        "params": 2 * count,
+        "grads": 2 * count,
+    }
+    for moments in ({"paged": True}, {"optimizer": "sgd"}, {"optimizer": "sgd", "method": "lora"}):
+        recipe = Recipe.read(moments)
+        assert moment_bytes(MODEL, recipe) == unsharded_moment_bytes(MODEL, recipe) == 0
+
+
+def test_moments_of_adapters_in_8_bits_have_a_scale_in_fp32_for_256_of_them() -> None:
+    adapters = 32 * 16 * (4096 + 4096)  # of one matrix of each of 32 layers, of rank 16
+    recipe = Recipe.read({"method": "lora", "moments": "int8", "lora": {"targets": ["q_proj"]}})
+    assert moment_bytes(MODEL, recipe) == 2 * (adapters + 4 * adapters // 256)
 
 
 def test_adafactor_keeps_a_number_for_each_row_and_each_column() -> None:
@@ -102,6 +122,31 @@ def test_what_stays_whole_does_not_shrink_with_the_number_of_gpus() -> None:
         assert per_gpu_bytes({"moments": 4001}, Cluster(gpus, "zero3"), 2001)["moments"] == expected
     assert per_gpu_bytes({"moments": 4000}, Cluster(8, "zero2"), 2001)["moments"] == 500
     assert per_gpu_bytes({"moments": 4000}, Cluster(8, "zero3"))["moments"] == 500
+
+
+@pytest.mark.parametrize(
+    ("sharding", "offload", "left"),
+    [
+        ("zero1", "optimizer", ("params", "grads")),
+        ("zero2", "optimizer", ("params",)),
+        ("zero3", "params", ()),
+    ],
+)
+def test_what_is_offloaded_takes_no_byte_of_the_gpu_from_zero_2_on_gradients_too(
+    sharding: str, offload: str, left: tuple[str, ...]
+) -> None:
+    held = per_gpu_bytes(states_bytes(PSI), Cluster(8, sharding, offload=offload))
+    assert tuple(name for name, size in held.items() if size) == left
+
+
+def test_experts_are_spread_over_the_gpus_alone_that_hold_the_same_ones() -> None:
+    cluster, share = Cluster(8, "zero3", expert_parallel=4), ExpertShare(600, 1000)
+    held = per_gpu_bytes({"params": 1000, "moments": 2000, "adapters": 80}, cluster, 0, share)
+    assert held == {
+        "params": 400 // 8 + 600 // 2,
+        "moments": 800 // 8 + 1200 // 2,
+        "adapters": 80 // 8,  # none of them is an expert's
+    }
 
 
 def test_adafactors_sums_of_rows_and_columns_are_whole_on_every_gpu() -> None:
@@ -233,6 +278,8 @@ def test_a_projected_update_takes_a_matrix_apart_in_fp32() -> None:
     )
     assert galore == max(2 * 2 * LARGEST, 3 * 4 * matrix)
     assert apollo == max(2 * 2 * LARGEST, 2 * 2 * matrix)
+    exact = Recipe.read({"optimizer": "apollo", "master": None, "grads": "fp32"})
+    assert update_bytes(ModelConfig.from_hf(LLAMA_1K), exact) == 2 * 4 * 1024 * 1536
 
 
 def test_stacked_experts_are_updated_one_matrix_after_another() -> None:

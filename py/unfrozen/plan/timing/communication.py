@@ -146,6 +146,7 @@ class Sharing:
         self.data = ring(gpu, cluster.shards, ranks)
         self.copies = ring(gpu, cluster.alike // cluster.shards, ranks * cluster.shards)
         self.experts = ring(gpu, cluster.expert_parallel)
+        self._expert_width = ranks / cluster.expert_ranks  # over that of a share of the layers
         self.expert_data = ring(
             gpu, max(1, cluster.expert_shards), cluster.expert_ranks * cluster.expert_parallel
         )
@@ -169,7 +170,7 @@ class Sharing:
     def _sharded(self, matmuls: tuple[Matmul, ...]) -> tuple[float, float]:
         """Return the seconds to gather one layer's weights, and to reduce-scatter its gradients."""
         own = sum(p.weights for p in matmuls if not p.routed)
-        experts = sum(p.weights for p in matmuls if p.routed)
+        experts = self._expert_width * sum(p.weights for p in matmuls if p.routed)
         found = []
         for width in (self._gathered_width(), self.gradient_width() * self._trained_share()):
             found.append(self.data.gather(width * own) + self.expert_data.gather(width * experts))
@@ -252,8 +253,7 @@ class Sharing:
             if p.routed
         )
         experts = counted * self._trained_share() / cluster.pipeline_parallel
-        shared = experts * cluster.expert_parallel * cluster.expert_ranks / cluster.tensor_parallel
-        return max(0.0, whole - shared), experts
+        return whole - experts * cluster.expert_parallel, experts * self._expert_width
 
     def gradient_width(self) -> int:
         """Return the bytes of a gradient as it is reduced."""

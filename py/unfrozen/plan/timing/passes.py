@@ -91,9 +91,8 @@ def trained(job: Job) -> int:
 
 def moment_width(recipe: Recipe) -> float:
     """Return the bytes of a weight's moments."""
-    width = {"int8": 1.0, None: 0.0}.get(recipe.moments)
-    each = BYTES[str(recipe.moments)] if width is None else width
-    return OPTIMIZERS[recipe.optimizer].states * each
+    width = 1.0 if recipe.moments == "int8" else BYTES[recipe.moments or "fp32"]
+    return OPTIMIZERS[recipe.optimizer].states * width
 
 
 def update_bytes(recipe: Recipe) -> float:
@@ -285,7 +284,7 @@ class BatchTime:
         """
         width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
         inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.times for p in matmuls)
-        own = sum(p.weights for p in matmuls) if weights else 0
+        own = weights * sum(p.weights for p in matmuls)
         return width * (inputs + own)
 
     def _accumulated(self, matmuls: tuple[Matmul, ...]) -> float:
@@ -293,7 +292,7 @@ class BatchTime:
         matmuls add to what is there and only read it (`gradient_accumulation_fusion`).
         """
         recipe, cluster = self.job.recipe, self.job.cluster
-        if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
+        if frozen(self.job) or cluster.stage == 3:
             return 0.0
         weights = sum(p.weights for p in matmuls)
         named = self.job.framework is not None and by_megatron(self.job)

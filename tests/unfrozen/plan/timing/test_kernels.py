@@ -226,6 +226,8 @@ def test_a_layer_without_an_mlp_and_one_without_attention_have_one_norm_each() -
     assert layer_moved(a, setup) == Moved(
         (NORM + 3 * 2) * a.hidden + inner, (2 * NORM + 3 * 2) * a.hidden + 2 * inner, *(13, 24)
     )
+    fused = layer_moved(a, setup._replace(kernels="fused"))
+    assert fused == Moved(8 * a.hidden + inner, 10 * a.hidden + 2 * inner, 1 + 3 + 4, 2 + 4 + 8)
 
 
 def test_a_function_of_one_kernel_moves_a_seventh_of_gpt_2s() -> None:

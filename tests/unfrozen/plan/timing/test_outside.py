@@ -48,6 +48,9 @@ def test_a_frozen_embedding_has_no_gradient_to_zero() -> None:
     found, frozen = job({}), job({"method": "lora"})
     a = found.model.architecture
     assert embedding_bytes(found, a) - embedding_bytes(frozen, a) == 2 * a.vocab * a.hidden
+    for beside, same in (("embed_tokens", found), ("lm_head", frozen)):
+        trains = job({"method": "lora", "lora": {"targets": ["q_proj", beside]}})
+        assert embedding_bytes(trains, a) == embedding_bytes(same, a)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.step_time import step_time
+from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.layers import layer_moved, matmul_seconds
 from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
 
@@ -59,6 +61,8 @@ def test_reentrant_checkpoints_repeat_all_of_it() -> None:
 def test_frozen_weights_need_no_gradient() -> None:
     trained, frozen = part().layer(False), part({"method": "lora"}).layer(False)
     assert frozen.backward.matmuls < 0.6 * trained.backward.matmuls
+    for one, other in zip(frozen, trained, strict=True):  # adapters attend to nothing
+        assert one.attention == other.attention
 
 
 def test_fp8_products_are_faster_and_cast_and_the_head_stays_in_16_bits() -> None:
@@ -111,6 +115,10 @@ def test_experts_go_one_by_one_where_no_kernel_takes_them_together() -> None:
     together = found.layer(sparse=True).forward
     assert alone.kernels - together.kernels == 3 * 127 + 6 * 128
     assert alone.matmuls > 1.5 * together.matmuls
+    rates, sizes = found.machine.rates, ((768, 2048), (768, 2048), (2048, 768))
+    one_by_one = sum(128 * matmul_seconds(256, n, k, rates) for n, k in sizes)
+    at_once = sum(matmul_seconds(256, n, k, rates, 2, 2, 128) for n, k in sizes)
+    assert alone.matmuls - together.matmuls == pytest.approx(one_by_one - at_once)
 
 
 def test_a_4_bit_layer_unpacks_its_experts_too() -> None:
@@ -144,6 +152,7 @@ def test_kernels_of_a_layer_are_those_of_matmuls_attention_and_what_is_beside_th
 def test_kernels_outside_the_layers() -> None:
     words = part().outside()
     assert (words.forward.kernels, words.backward.kernels) == (12, 14)
+    assert words.forward.attention == words.backward.attention == 0
     classes = part({"loss": "classification"}).outside()
     rows = (6 * 2 * TOKENS * 4096 + 2 * 128256 * 4096) / 2 / MEMORY
     assert classes == (Seconds(0, 0, rows, 4), Seconds(0, 0, rows, 6))
@@ -176,12 +185,12 @@ def test_fp8_casts_inputs_and_weights_and_both_gradients_of_an_input() -> None:
 
 
 def test_gradients_that_add_up_are_read_twice_and_written_once_but_by_megatron() -> None:
-    one, eight = part().layer(False), part({"grad_accum": 8}).layer(False)
-    moved = more_bytes(eight.backward, one.backward)
-    assert moved == pytest.approx(2 * 3 * WEIGHTS * 7 / 8, rel=1e-6)
-    sharded = {"gpus": 8, "sharding": "zero3"}
-    one, eight = (part({"grad_accum": n}, **sharded).layer(False) for n in (1, 8))
-    assert one == eight  # each is reduced at once
+    one = part().layer(False).backward
+    for n in (2, 8):
+        moved = more_bytes(part({"grad_accum": n}).layer(False).backward, one)
+        assert moved == pytest.approx(2 * 3 * WEIGHTS * (n - 1) / n, rel=1e-6)
+    sharded = part({"grad_accum": 8}, gpus=8, sharding="zero3")
+    assert sharded._accumulated(sharded.matmuls(False)) == 0  # each is reduced at once
     given = {"model": LLAMA, "gpu": "H100", "framework": "megatron"}
     seconds = [
         BatchTime(job, Machine.of(find("H100"), "bf16")).layer(False).backward
@@ -223,6 +232,28 @@ def test_a_loop_over_experts_launches_sixteen_kernels_of_each_beside_its_matmuls
     together = found.layer(sparse=True)
     assert alone.forward.kernels - together.forward.kernels == 3 * 127 + 6 * 128
     assert alone.backward.kernels - together.backward.kernels == 2 * 3 * 127 + 10 * 128
+    found.loops = True
+    assert found.layer(sparse=False).forward.kernels == 7 + 1 + 26 + 6  # norms of q and k
+
+
+def test_an_expert_that_gets_half_a_token_computes_a_whole_one() -> None:
+    given = {"attention": "flash", "micro_batch": 1, "seq_len": 8}  # to eight of 128 experts each
+    model = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+    found = BatchTime(Job.read({"model": model, "recipe": given}), Machine.of(find("H100"), "bf16"))
+    gate, down = found.matmuls(True)[-2:]
+    rates = found.machine.rates
+    seconds = 2 * matmul_seconds(1, 768, 2048, rates, 2, 2, 128)
+    seconds += matmul_seconds(1, 2048, 768, rates, 2, 2, 128)
+    assert found._matmuls((gate, down))[0] == pytest.approx(seconds)
+
+
+def test_measured_rates_take_the_place_of_published_ones() -> None:
+    gpu = find("H100")
+    faster = Calibration(device="mine", products=(("bf16", 800.0),), memory_gb_s=3000.0)
+    measured = Machine.of(gpu, "bf16", faster)
+    assert (measured.rates.flops, measured.rates.memory) == (800e12, 3000e9)
+    matmuls_alone = Machine.of(gpu, "bf16", replace(faster, memory_gb_s=None))
+    assert matmuls_alone.rates.memory == pytest.approx(MEMORY)
 
 
 def test_nothing_takes_no_seconds_and_is_added_once() -> None:

@@ -71,7 +71,9 @@ def test_megatron_sends_a_token_once_to_each_gpu_and_others_a_copy_to_each_exper
 def test_between_machines_each_gpu_sends_through_its_own_adapter() -> None:
     found = experts("torchtitan", gpus=16, expert_parallel=16)
     half = 4096 * 8 * 2048 * 2 / 2 / (0.8 * 50e9)  # the other machine has half of the experts
-    assert found._dispatch().between == pytest.approx(4 * half, rel=0.02)  # and its latency
+    inside, between, crowded = found._dispatch()
+    assert between == pytest.approx(4 * half, rel=0.02)  # and its latency
+    assert inside == crowded == 0
 
 
 def test_gradients_of_experts_are_summed_among_those_that_hold_them() -> None:
@@ -92,6 +94,20 @@ def test_an_expert_that_a_gpu_has_for_itself_is_summed_with_no_other_gpu() -> No
     gathered, _ = found._sharded(found.part.matmuls(True))
     attention_and_router = 4096 * (2 * 4096 + 2 * 1024 + 8)
     assert gathered == pytest.approx(found.data.gather(2 * attention_and_router))
+
+
+def test_experts_are_as_wide_as_the_gpus_of_one_leave_them() -> None:
+    """Megatron's expert tensor parallelism splits experts alone: here not at all."""
+    layout = {"gpus": 8, "tensor_parallel": 2, "expert_parallel": 4, "expert_tensor_parallel": 1}
+    found = experts("megatron", **layout, sharding="zero1")
+    quarter = 48 * 32 * 3 * 2048 * 768
+    own, held = found._weights()
+    assert held == pytest.approx(quarter)
+    assert own == pytest.approx((found.job.model.num_parameters - 4 * quarter) / 2)
+    gathered, _ = found._sharded(found.part.matmuls(True))
+    dense = 2048 * (2 * 4096 + 2 * 512) / 2 + 2048 * 128
+    parts = found.data.gather(2 * dense), found.expert_data.gather(2 * quarter / 48)
+    assert gathered == pytest.approx(sum(parts))
 
 
 def test_a_gpu_alone_waits_for_nobody() -> None:
