@@ -130,7 +130,7 @@ SPEEDS: Final[dict[str, Band]] = {
     "long": Band(6, 2, 0.370, 0.650),
     "adapters": Band(43, 6, 0.167, 0.457),
     "spread_experts": Band(10, 1, 0.160, 0.654),
-    "experts": Band(13, 5, 0.169, 0.479),
+    "experts": Band(13, 5, 0.169, 0.481),
     "low": Band(34, 6, 0.086, 0.607),
     "unlinked": Band(1, 1, 2.239, 2.239),
     "machine": Band(133, 16, 0.168, 0.441),
