@@ -553,18 +553,12 @@ def doctor(runs: Runs = None) -> int:
 
 
 @exits
-def selftest(
-    device: DeviceName = "auto",
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Also write a report to send: a file name that ends in .json or .md."),
-    ] = None,
-) -> int:
+def selftest(device: DeviceName = "auto") -> int:
     """Test whether this machine computes correctly: every path, in under two minutes."""
     console = console_with_libraries()
     from gpu_runner.machine.selftest import run
 
-    return run(console, device, report)
+    return run(console, device)
 
 
 @exits

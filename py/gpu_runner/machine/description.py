@@ -6,15 +6,12 @@ Imports no PyTorch before it is asked for, because doctor runs where PyTorch is 
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
-
-from gpu_runner.installed import installed_version
 
 Verdict = Literal["passed", "noted", "skipped", "failed"]
 MARKS: Final[dict[Verdict, tuple[str, str]]] = {
@@ -25,7 +22,6 @@ MARKS: Final[dict[Verdict, tuple[str, str]]] = {
 }
 DRIVER: Final = Path("/proc/driver/nvidia/version")
 AMPERE: Final = (8, 0)  # the first compute capability with bf16 and FlashAttention
-PACKAGES: Final = ("transformers", "triton", "bitsandbytes", "torchao", "numpy", "safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +50,6 @@ class Outcome:
         most = f"at most {self.bound:.0e}" if self.bound else "must be exact"
         found = f"{self.error:.1e} ({most})" if self.error else "exactly"
         return f"{found}, {self.note}" if self.note else found
-
-
-def describe(device: Any) -> dict[str, Any]:
-    """Return versions, and what is known of the processor or the GPU. Imports PyTorch."""
-    import torch
-
-    found: dict[str, Any] = {
-        "unfrozen": installed_version(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "torch": str(torch.__version__),
-        **{name: own for name in PACKAGES if (own := package_version(name))},
-        "device": device.type,
-        "threads": torch.get_num_threads(),
-    }
-    return found | (describe_gpu(torch, device) if device.type == "cuda" else {})
 
 
 def describe_gpu(torch: Any, device: Any) -> dict[str, Any]:
