@@ -23,6 +23,7 @@ import tiny_llama
 from conftest import matrix
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
+from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.model import sharded_load
 from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer as optim
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.slow
 
 TOUCHES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 MOST_BOUNDARIES = 200
+ORIGINS = Origins("a" * 64, "b" * 64, {}, {}, {}, {})
 LAST_TWO = {"step-000001", "step-000002"}
 loaded: set[str] = set()
 
@@ -48,7 +50,7 @@ def _no_flush_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def checkpointer(directory: Path, **ways: bool) -> Checkpointer:
     """Who saves a trained tiny model in `directory`, in some `ways`."""
     place = directory / "model"
-    return Checkpointer(directory, place, *trained(), History(), None, World(), **ways)
+    return Checkpointer(directory, place, *trained(), History(), ORIGINS, World(), **ways)
 
 
 @cache

@@ -67,7 +67,12 @@ CONFIG = {"model": "demo", "data": "demo", "steps": 40, "lr": 1e-3, "general": [
 CHECKPOINT = {
     "state": {"step": 2, "tokens": 9, "skipped": 0, "skipped_in_a_row": 0},
     "history": {"first": {"task": 2.5}, "samples": [["a", "b", "c"]], "best_loss": None},
-    "data_sha256": "0" * 64,
+    "version": 1,
+    "origins": {
+        **{"model": "0" * 64, "data": "0" * 64, "suites": {"task": "0" * 64}},
+        **{"choices": {"lr": 1e-3}, "computed": {"torch": "2.13"}},
+        "sets": {"--data a.jsonl": {"sha256": "0" * 64, "weight": 1.0}},
+    },
     "task_loss": 2.5,
     "healthy": True,
 }

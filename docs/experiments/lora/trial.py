@@ -20,6 +20,7 @@ from rich.console import Console
 
 from forgetting import DASHES, earlier_english_rows, with_paths
 from gpu_runner.atomic import Saved, publish
+from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import Diverged
 from gpu_runner.memory.formula import build_recipe
@@ -240,6 +241,7 @@ def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
         initial_weights=cast(InitialWeights, AdapterDrift()),
         optimizer=optimizer,
         world=World(),
+        origins=Origins("", "", {}, {}, {}, {}),  # no checkpoint records it
     )
 
 

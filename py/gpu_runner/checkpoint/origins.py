@@ -36,8 +36,6 @@ ELSEWHERE: Final = frozenset(
 )
 _OF_THE_STATE: Final = ("optimizer", "params", "rounding")
 """Choices that say what the tensors of a checkpoint are."""
-_CHOSEN: Final = ("eval_every", "save_every")
-"""None in a checkpoint that is older than the run's own choice of them."""
 
 
 def sampled(files: Iterable[Path]) -> str:
@@ -62,8 +60,7 @@ class Origins:
     suites    the same of every held-out set, by name
     choices   the run's `TrainConfig` as plain data
     computed  what computes it: versions, device, precision of matmuls, processes, threads
-    sets      fingerprint and weight of each set that is trained on, by option and file; empty where
-              a checkpoint is too old to tell
+    sets      fingerprint and weight of each set that is trained on, by option and file
     """
 
     model: str
@@ -71,10 +68,10 @@ class Origins:
     suites: dict[str, str]
     choices: dict[str, Any]
     computed: dict[str, str]
-    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sets: dict[str, dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data for `state.json`."""
+        """Return plain data for `state.json`."""
         return asdict(self)
 
 
@@ -94,13 +91,13 @@ class Changes:
     """Choices that the tensors of the checkpoint do not fit: no run can go on with them."""
 
     def refuse(self, what: str, meaning: str) -> None:
-        """One more that is refused, and what it means where it is accepted."""
+        """Add one that is refused, and what it means where it is accepted."""
         self.refused.append(what)
         self.meanings.append(meaning)
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """SHA-256 of every tensor in some safetensors files: name, type, shape and bytes, by name.
+    """Return the SHA-256 of all tensors in some safetensors files: name, type, shape and bytes.
 
     How they are divided among files or into shards, and in which order, changes nothing. Tensors
     are read side by side, some rows at a time: one core hashes slower than a disk reads. Raises
@@ -125,7 +122,7 @@ def _digest(name: str, stored: StoredTensors) -> str:
 
 
 def changes(before: Origins, now: Origins) -> Changes:
-    """What of a run is not as it was at its checkpoint."""
+    """Return what of a run is not as it was at its checkpoint."""
     found = Changes()
     if before.model != now.model:
         found.refuse(
@@ -153,7 +150,6 @@ def changes(before: Origins, now: Origins) -> Changes:
         )
     found.kinds = _different(before.choices, now.choices, _OF_THE_STATE)
     others = sorted((before.choices.keys() & now.choices.keys()) - ELSEWHERE - {*_OF_THE_STATE})
-    others = [name for name in others if name not in _CHOSEN or before.choices[name] is not None]
     if changed := _different(before.choices, now.choices, others):
         found.notes.append(f"Choices that hold from here on: {', '.join(changed)}.")
     if changed := _different(before.computed, now.computed, sorted(before.computed)):
@@ -165,9 +161,9 @@ def changes(before: Origins, now: Origins) -> Changes:
 
 
 def _other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What of the training data is not as it was, by name where that is known."""
+    """Return what of the training data is not as it was, by name."""
     found = [f"{name}, which is not there any more" for name in before.keys() - now.keys()]
-    found += [f"{name}, which is new" for name in now.keys() - before.keys() if before]
+    found += [f"{name}, which is new" for name in now.keys() - before.keys()]
     for name in before.keys() & now.keys():
         if before[name]["sha256"] != now[name]["sha256"]:
             found.append(f"the rows of {name}")

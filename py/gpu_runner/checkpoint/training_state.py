@@ -297,7 +297,7 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path / STATE} cannot be read ({error}).") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / STATE} is not a JSON object.")
-    version = state.get("version", 1)  # the first ones had no number
+    version = state.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise CheckpointError(
             f"{path / STATE} is of version {str(version)[:20]}, and this unfrozen reads up to"
@@ -312,10 +312,10 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def parse_state(
     path: Path, saved: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], Origins | None]:
+) -> tuple[dict[str, Any], dict[str, Any], Origins]:
     """Return fields of the run's `State` and `History`, and its `Origins`, from `saved`.
 
-    `saved` is the `state.json` of the checkpoint at `path`; a very old one has no origins.
+    `saved` is the `state.json` of the checkpoint at `path`.
     Unknown fields are left out. Raises `CheckpointError` for a field of the wrong type.
     """
     try:
@@ -327,8 +327,7 @@ def parse_state(
     state, history = (
         {name: saved[part][name] for name in verdict.value[part]} for part in ("state", "history")
     )
-    origins = verdict.value.get("origins")
-    return state, history, None if origins is None else Origins(**origins)
+    return state, history, Origins(**verdict.value["origins"])
 
 
 def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:

@@ -9,7 +9,7 @@ operating system report less).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,20 +21,14 @@ from unfrozen.memory.overhead import ROUNDING
 from unfrozen.units import format_bytes, parse_bytes
 
 _SIZE: Final = r"(\d[\d.]*(?:e\+?\d+)? (?:[KMGT]iB|bytes?))"
-_REQUESTED: Final = (
-    re.compile(rf"ried to allocate {_SIZE}", re.I),
-    re.compile(rf"unable to allocate {_SIZE}", re.I),  # NumPy
-)
-_GPU: Final = {  # releases since 2.1, and those before
-    "total_bytes": (rf"total capac\w*ty of {_SIZE}", rf"{_SIZE} total capacity"),
-    "free_bytes": (rf"of which {_SIZE} is free", rf"{_SIZE} free"),
-    "allocated_bytes": (
-        rf"memory {_SIZE} is allocated by PyTorch",
-        rf"{_SIZE} already allocated",
-    ),
-    "unused_bytes": (rf"{_SIZE} is reserved by PyTorch but unallocated",),
-    "reserved_bytes": (rf"{_SIZE} reserved in total",),
-    "own_bytes": (rf"this process has {_SIZE} memory in use",),
+_REQUESTED: Final = (rf"tried to allocate {_SIZE}", rf"unable to allocate {_SIZE}")
+"""The second is NumPy's."""
+_GPU: Final = {
+    "total_bytes": rf"total capac\w*ty of {_SIZE}",
+    "free_bytes": rf"of which {_SIZE} is free",
+    "allocated_bytes": rf"memory {_SIZE} is allocated by PyTorch",
+    "unused_bytes": rf"{_SIZE} is reserved by PyTorch but unallocated",
+    "own_bytes": rf"this process has {_SIZE} memory in use",
 }
 _OTHERS: Final = re.compile(rf"Process (\d+) has {_SIZE} memory in use")
 _MOST_READ: Final = 4096  # characters of a message
@@ -67,17 +61,13 @@ class AllocatorMessage:
     def parse(error: BaseException) -> AllocatorMessage:
         """Return the numbers in an exception's text; 0 for each that is not there. Never raises."""
         text = str(error)[:_MOST_READ]
-        found = {name: _first_size(patterns, text) for name, patterns in _GPU.items()}
-        reserved = found.pop("reserved_bytes")
-        if reserved and not found["unused_bytes"]:
-            found["unused_bytes"] = max(0, reserved - found["allocated_bytes"])
+        found = {name: _first_size([pattern], text) for name, pattern in _GPU.items()}
         others = tuple((int(pid), _parse_size(size)) for pid, size in _OTHERS.findall(text))
-        requested = next((m[1] for p in _REQUESTED if (m := p.search(text))), "")
-        return AllocatorMessage(requested_bytes=_parse_size(requested), others=others, **found)
+        return AllocatorMessage(_first_size(_REQUESTED, text), others=others, **found)
 
 
-def _first_size(patterns: tuple[str, ...], text: str) -> int:
-    return next((_parse_size(m[1]) for p in patterns if (m := re.search(p, text))), 0)
+def _first_size(patterns: Iterable[str], text: str) -> int:
+    return next((_parse_size(m[1]) for p in patterns if (m := re.search(p, text, re.I))), 0)
 
 
 def _parse_size(size: str) -> int:

@@ -453,7 +453,7 @@ def logged_end(
     if newest is None or last is None or last["att"] or options.ema:
         return None
     *_, origins = training_state.parse_state(newest, training_state.read_state(newest))
-    if origins is None or origins.computed.get("device") != device.type:
+    if origins.computed.get("device") != device.type:
         return None
     logged = LoggedRun.read(run)
     end = logged.task_loss if options.step is None else None

@@ -65,7 +65,7 @@ class Checkpointer:
     tokenizer: Any
     optimizer: Optimizer
     history: History
-    origins: Origins | None
+    origins: Origins
     world: World
     sharded: bool = False
     """Whether every process writes its own shards, and none holds all of them."""
@@ -79,8 +79,7 @@ class Checkpointer:
 
     def choose(self, **settings: int | None) -> None:
         """Record settings that the run has chosen itself in the checkpoints from here on."""
-        if self.origins is not None:
-            self.origins = replace(self.origins, choices={**self.origins.choices, **settings})
+        self.origins = replace(self.origins, choices={**self.origins.choices, **settings})
 
     def save(self, state: State) -> Saved | None:
         """Write a checkpoint at `state` and return it; None while it is written, until `settled`.
@@ -93,9 +92,8 @@ class Checkpointer:
             "history": self.history.as_json(),
             "task_loss": self.history.latest.get(TASK) if is_scored else None,
             "healthy": state.skipped_in_a_row == 0,
+            "origins": self.origins.as_json(),
         }
-        if self.origins is not None:
-            record["origins"] = self.origins.as_json()
         one = ShardedDirectory(
             checkpoint.step_dir(self.directory / CHECKPOINTS, state.step), self.world
         )

@@ -228,11 +228,10 @@ class PreparedRun:
     initial_weights: InitialWeights
     optimizer: optim.Optimizer
     world: World
+    origins: Origins
     state: State = field(default_factory=State)
     history: History = field(default_factory=History)
     attempt: int = 0
-    origins: Origins | None = None
-    """What the run is made of; None where no checkpoint will record it."""
     position: StepPosition = field(default_factory=StepPosition)
 
     def checkpointer(self) -> Checkpointer:
@@ -373,7 +372,7 @@ def setup(
     optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
     origins = world.on_first(lambda: _origins(plan, pretrained, world))
     return PreparedRun(
-        plan, directory, model, pretrained, optimizer, world, state, history, attempt, origins
+        plan, directory, model, pretrained, optimizer, world, origins, state, history, attempt
     )
 
 

@@ -77,14 +77,16 @@ class ResumeOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The checkpoint to resume from (None: none), why newer ones were skipped, what it holds."""
+    """The checkpoint to resume from, why newer ones were skipped, and what it holds.
+
+    `path` and `origins` are None where there is none.
+    """
 
     path: Path | None
     refused: list[str]
     state: State
     history: History
     origins: Origins | None
-    data_sha256: str | None = None
 
 
 def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOptions()) -> ExitCode:
@@ -110,9 +112,9 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
             plan = make_plan(config, world.rank, world.size, predict_by_tracing, progress)
         check_alike(plan, world, found.path and directory / CHECKPOINTS / found.path.name)
         source = plan.source
-        if found.path is not None:
+        if found.path is not None and found.origins is not None:
             source = Source("directory", source.name, str(found.path), trusted=options.trusted)
-            _check_data(plan, found, options)
+            _check_data(plan, found.origins, options)
         elif world.first:
             remove_derived(directory)  # θ₀ may be another one by now
         model, warnings = load_model(plan, source, world, console)
@@ -185,8 +187,7 @@ def _read(path: Path | None, refused: list[str]) -> _Found:
         return _Found(None, refused, State(), History(), None)
     saved = training_state.read_state(path)
     state, history, origins = training_state.parse_state(path, saved)
-    data = saved.get("data_sha256")
-    return _Found(path, refused, State(**state), History(**history), origins, data)
+    return _Found(path, refused, State(**state), History(**history), origins)
 
 
 def _check_found(directory: Path, found: _Found, options: ResumeOptions) -> None:
@@ -222,17 +223,13 @@ def _check_found(directory: Path, found: _Found, options: ResumeOptions) -> None
         )
 
 
-def _check_data(plan: RunPlan, found: _Found, options: ResumeOptions) -> None:
+def _check_data(plan: RunPlan, before: Origins, options: ResumeOptions) -> None:
     """Compare the data with the checkpoint's, before a model loads. Raises `CheckpointError`."""
-    if found.origins is None:
-        if not options.accept_changes and found.data_sha256 not in (None, plan.train.sha256):
-            raise _refuse(plan.config, ["the training data"])
-        return
     suites = {name: rows.sha256 for name, rows in plan.suites.items()}
     now = dataclasses.replace(
-        found.origins, data=plan.train.sha256, suites=suites, sets=describe_sets(plan.train)
+        before, data=plan.train.sha256, suites=suites, sets=describe_sets(plan.train)
     )
-    if (refused := changes(found.origins, now).refused) and not options.accept_changes:
+    if (refused := changes(before, now).refused) and not options.accept_changes:
         raise _refuse(plan.config, refused)
 
 
@@ -251,13 +248,8 @@ def _compare_origins(run: PreparedRun, found: _Found, options: ResumeOptions) ->
 
     What held-out sets scored before they changed is forgotten.
     """
-    if found.path is None:
+    if found.path is None or found.origins is None:
         return []
-    if found.origins is None or run.origins is None:
-        return [
-            "Its checkpoint is of an older version, which does not record what the run is made of:"
-            " model and held-out sets were not compared."
-        ]
     seen: Changes = changes(found.origins, run.origins)
     if seen.kinds:
         text = (
@@ -300,7 +292,7 @@ def _change_disk(
     What another θ₀ held likeliest goes: KL is measured from the one of now.
     """
     notes, directory = [], run.directory
-    if found.origins and run.origins and found.origins.model != run.origins.model:
+    if found.origins and found.origins.model != run.origins.model:
         for name in (REFERENCE, HELD_OUT):
             atomic.remove_folder(directory / name, damaged=True)
             atomic.check_replaceable(directory / name)  # or it would be read as if it were of now

@@ -163,7 +163,7 @@ def _check_initial(run: Path, source: Source, model: Any) -> None:
     if not saved or not files:
         return
     *_, origins = parse_state(saved[-1], read_state(saved[-1]))
-    if origins is not None and origins.model != fingerprint(files):
+    if origins.model != fingerprint(files):
         raise CheckpointError(
             f"{source.place} has other weights than those with which {run.name} began: put the"
             " model back as it was."

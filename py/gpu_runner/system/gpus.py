@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through NVML: those visible to this process, and their memory, load, power and heat.
+"""NVIDIA GPUs through NVML: their memory, load, power and heat.
 
 NVML numbers GPUs by their position on the bus, CUDA by speed or by `CUDA_VISIBLE_DEVICES`; UUIDs
 identify them (CUDA C++ Programming Guide, environment variables; NVML API reference). A query that
@@ -60,11 +60,8 @@ class Gpus:
         """A sentence about each GPU that was lost; the reader clears the list."""
 
     @staticmethod
-    def open(uuids: Sequence[str] | None = None) -> Gpus:
-        """Open the GPUs of these UUIDs in this order, else all that CUDA shows.
-
-        Raises `GpusUnavailable`.
-        """
+    def open(uuids: Sequence[str]) -> Gpus:
+        """Open the GPUs of these UUIDs in this order. Raises `GpusUnavailable`."""
         library = _library()
         try:
             library.nvmlInit()
@@ -74,17 +71,12 @@ class Gpus:
                 " recorded. Restart the machine after a driver update."
             ) from None
         try:
-            if uuids is None:
-                return Gpus(library, _visible(library, os.environ))
             return Gpus(library, [_by_uuid(library, uuid) for uuid in uuids])
         except library.NVMLError as error:
             library.nvmlShutdown()
             raise GpusUnavailable(
                 f"NVML does not find the GPUs of this process ({error})."
             ) from None
-        except GpusUnavailable:
-            library.nvmlShutdown()
-            raise
 
     def read(self) -> list[GpuSample]:
         """Sample every GPU. Never raises; a lost GPU is reported in `lost` and left out."""
@@ -204,40 +196,3 @@ def _by_uuid(library: Any, uuid: str) -> Any:
         return library.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
     except library.NVMLError_NotFound:
         return library.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")
-
-
-def _visible(library: Any, environment: Mapping[str, str]) -> list[Any]:
-    """Return the GPUs that CUDA shows, in its order.
-
-    Raises `GpusUnavailable` where the order depends on their speed.
-    """
-    count = library.nvmlDeviceGetCount()
-    everything = [library.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-    given = environment.get("CUDA_VISIBLE_DEVICES")
-    names = list(map(str, range(count))) if given is None else given.split(",")
-    by_number = any(name.strip().isdecimal() for name in names)
-    by_speed = by_number and environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
-    if by_speed and len({library.nvmlDeviceGetName(handle) for handle in everything}) > 1:
-        raise GpusUnavailable(
-            "CUDA numbers GPUs of several models by speed, which NVML does not report: set"
-            " CUDA_DEVICE_ORDER=PCI_BUS_ID to have them recorded."
-        )
-    found = []
-    for name in map(str.strip, names):
-        handle = _find_gpu(library, everything, name)
-        if handle is None:  # CUDA shows nothing from the first invalid name on
-            break
-        found.append(handle)
-    return found
-
-
-def _find_gpu(library: Any, everything: Sequence[Any], name: str) -> Any:
-    """Return the GPU of a number, a UUID or the beginning of one; None for any other name."""
-    if name.isdecimal():
-        return everything[int(name)] if int(name) < len(everything) else None
-    if name.startswith("MIG-"):
-        return library.nvmlDeviceGetHandleByUUID(name)
-    if not name.startswith("GPU-"):
-        return None
-    same = [h for h in everything if str(library.nvmlDeviceGetUUID(h)).startswith(name)]
-    return same[0] if len(same) == 1 else None

@@ -1,6 +1,6 @@
 """A thread that logs the machine every few seconds, beside a loop that must not wait for it.
 
-    with Sampler(log, lambda: state.step, open_gpus=Gpus.open):
+    with Sampler(log, lambda: state.step, open_gpus=partial(Gpus.open, uuids)):
         …
 
 Between samples the thread sleeps. It holds no lock while it queries a driver, and reports each of

@@ -123,10 +123,10 @@ STATE: Final[Shape] = record(
                     1000,
                 ),
             },
-            required=("model", "data", "suites", "choices", "computed"),
+            required=("model", "data", "suites", "choices", "computed", "sets"),
         ),
     },
-    required=("state", "history"),
+    required=("state", "history", "origins"),
 )
 """`state.json` of a checkpoint: where the run stood, what it remembered of itself, and what it is
 made of.

@@ -96,7 +96,7 @@ def test_a_state_that_is_no_object_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_under_the_name_of_another_step_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "step-000004"
     directory.mkdir()
-    (directory / "state.json").write_text('{"state": {"step": 3}}')
+    (directory / "state.json").write_text('{"version": 1, "state": {"step": 3}}')
     with pytest.raises(CheckpointError, match=r"is of step 3, not of the step in its path"):
         training_state.read_state(directory)
 

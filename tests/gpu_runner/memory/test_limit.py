@@ -1,4 +1,4 @@
-"""Allocator messages of several releases."""
+"""Allocator messages of PyTorch and NumPy."""
 
 import numpy as np
 import pytest
@@ -14,10 +14,6 @@ NEW = (
     " allocated by PyTorch, and 33.93 MiB is reserved by PyTorch but unallocated. If reserved but"
     " unallocated memory is large try setting PYTORCH_ALLOC_CONF=expandable_segments:True"
 )
-OLD = (
-    "CUDA out of memory. Tried to allocate 1.69 GiB (GPU 0; 14.56 GiB total capacity; 649.97 MiB"
-    " already allocated; 1.31 GiB free; 1.01 GiB reserved in total by PyTorch)"
-)
 
 
 def test_all_numbers_of_a_gpu_message_are_read() -> None:
@@ -30,13 +26,6 @@ def test_all_numbers_of_a_gpu_message_are_read() -> None:
     assert found.own_bytes == 966 * MIB
     assert found.others == ((2493055, round(12.02 * GIB)),)
     assert not found.is_fragmented
-
-
-def test_older_releases_report_the_reserved_total() -> None:
-    found = AllocatorMessage.parse(RuntimeError(OLD))
-    assert found.requested_bytes == round(1.69 * GIB)
-    assert found.free_bytes == round(1.31 * GIB)
-    assert found.unused_bytes == round(1.01 * GIB) - round(649.97 * MIB)
 
 
 def test_memory_is_fragmented_is_more_than_was_asked_for() -> None:

@@ -14,13 +14,17 @@ FIRST, SECOND, THIRD = (StandInGpu(uuid=f"GPU-{letter * 8}-1") for letter in "ab
 NOT_SUPPORTED, LOST, MISMATCH = -3, -15, 18
 
 
+def opened(*gpus: StandInGpu) -> Gpus:
+    return Gpus.open([gpu.uuid for gpu in gpus or (FIRST,)])
+
+
 def memories(gpus: Gpus) -> list[float]:
     return [reading.values["gpu/memory_bytes"] for reading in gpus.read()]
 
 
 def test_a_gpu_is_sampled_in_the_units_of_the_log(gpus_file: Path) -> None:
     write_gpus(gpus_file, FIRST)
-    (reading,) = Gpus.open().read()
+    (reading,) = opened().read()
     assert reading.values == {
         "gpu/memory_bytes": 2 << 30,
         "gpu/busy": 0.97,
@@ -38,14 +42,14 @@ def test_what_holds_the_clocks_back_is_named_and_an_idle_gpu_is_not_held(
     write_gpus(
         gpus_file, replace(FIRST, reasons=idle | by_request), replace(SECOND, reasons=0x04 | 0x40)
     )
-    first, second = Gpus.open().read()
+    first, second = opened(FIRST, SECOND).read()
     assert (first.values["gpu/throttled"], first.reasons) == (0.0, ())
     assert (second.values["gpu/throttled"], second.reasons) == (1.0, ("power_cap", "hardware_heat"))
 
 
 def test_what_a_gpu_does_not_support_is_left_out_and_not_asked_again(gpus_file: Path) -> None:
     write_gpus(gpus_file, replace(FIRST, milliwatts=NOT_SUPPORTED, reasons=NOT_SUPPORTED))
-    gpus = Gpus.open()
+    gpus = opened()
     (reading,) = gpus.read()
     assert reading.values.keys() == {"gpu/memory_bytes", "gpu/busy", "gpu/temperature"}
     write_gpus(gpus_file, FIRST)
@@ -55,7 +59,7 @@ def test_what_a_gpu_does_not_support_is_left_out_and_not_asked_again(gpus_file: 
 def test_an_error_that_passes_costs_one_value(gpus_file: Path) -> None:
     changed = replace(FIRST, celsius=-999)
     write_gpus(gpus_file, changed)
-    gpus = Gpus.open()
+    gpus = opened()
     assert "gpu/temperature" not in gpus.read()[0].values
     write_gpus(gpus_file, FIRST)
     assert gpus.read()[0].values["gpu/temperature"] == 63
@@ -63,7 +67,7 @@ def test_an_error_that_passes_costs_one_value(gpus_file: Path) -> None:
 
 def test_a_gpu_that_is_lost_is_reported_once_and_the_others_go_on(gpus_file: Path) -> None:
     write_gpus(gpus_file, FIRST, SECOND)
-    gpus = Gpus.open()
+    gpus = opened(FIRST, SECOND)
     write_gpus(gpus_file, replace(FIRST, memory=LOST), SECOND)
     assert [reading.index for reading in gpus.read()] == [1]
     assert [reading.index for reading in gpus.read()] == [1]
@@ -75,7 +79,7 @@ def test_a_driver_of_another_version_is_reported_with_its_remedy(gpus_file: Path
     with pytest.raises(
         GpusUnavailable, match=r"version mismatch.*Restart the machine after a driver update\.$"
     ):
-        Gpus.open()
+        opened()
 
 
 def test_a_missing_library_is_reported_with_what_to_type(
@@ -83,39 +87,7 @@ def test_a_missing_library_is_reported_with_what_to_type(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(GpusUnavailable, match=r"pip install nvidia-ml-py$"):
-        Gpus.open()
-
-
-@pytest.mark.parametrize(
-    ("visible", "sizes"),
-    [
-        (None, [1, 2, 3]),
-        ("2,0", [3, 1]),
-        ("GPU-bbbb", [2]),
-        ("GPU-cccccccc-1,1", [3, 2]),
-        ("1,7,0", [2]),  # CUDA stops at the first that is wrong
-        ("", []),
-        ("-1", []),
-    ],
-)
-def test_gpus_are_those_that_cuda_shows(
-    gpus_file: Path, visible: str | None, sizes: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_gpus(gpus_file, *(replace(c, memory=n) for n, c in enumerate((FIRST, SECOND, THIRD), 1)))
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert memories(Gpus.open()) == sizes
-
-
-def test_numbers_of_unlike_gpus_mean_nothing_unless_they_follow_the_bus(
-    gpus_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_gpus(gpus_file, FIRST, replace(SECOND, name="T4", memory=7))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    with pytest.raises(GpusUnavailable, match="CUDA_DEVICE_ORDER=PCI_BUS_ID"):
-        Gpus.open()
-    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert memories(Gpus.open()) == [7]
+        opened()
 
 
 def test_uuids_as_pytorch_tells_them_say_which_gpus_and_in_which_order(gpus_file: Path) -> None:
@@ -129,6 +101,6 @@ def test_uuids_as_pytorch_tells_them_say_which_gpus_and_in_which_order(gpus_file
 def test_other_processes_on_a_gpu_are_named_and_this_one_is_left_out(gpus_file: Path) -> None:
     parent = os.getppid()
     write_gpus(gpus_file, FIRST, processes=((0, os.getpid(), 5), (0, parent, 7), (1, 1, 1)))
-    ((pid, name, size),) = Gpus.open().others(0)
+    ((pid, name, size),) = opened().others(0)
     assert (pid, size) == (parent, 7)
     assert name

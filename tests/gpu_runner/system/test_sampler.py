@@ -51,11 +51,15 @@ def test_a_sample_holds_memory_at_once_and_then_shares_of_the_processors(tmp_pat
     assert first["m"]["sys/rss_bytes"] > 1 << 20
 
 
+def both_gpus() -> Gpus:
+    return Gpus.open([StandInGpu().uuid, "GPU-b"])
+
+
 def test_every_gpu_has_series_of_its_own(tmp_path: Path, gpus_file: Path) -> None:
     write_gpus(gpus_file, StandInGpu(), StandInGpu(uuid="GPU-b", celsius=91, reasons=0x20))
     with (
         opened(tmp_path) as log,
-        Sampler(log, lambda: 1, open_gpus=Gpus.open, seconds=0.01) as sampler,
+        Sampler(log, lambda: 1, open_gpus=both_gpus, seconds=0.01) as sampler,
     ):
         wait(lambda: sampler.samples > 3)
     sample = events(tmp_path)[0]
@@ -70,7 +74,7 @@ def test_a_lost_gpu_is_reported_and_the_rest_is_sampled(tmp_path: Path, gpus_fil
     write_gpus(gpus_file, StandInGpu(), StandInGpu(uuid="GPU-b"))
     with (
         opened(tmp_path) as log,
-        Sampler(log, lambda: 1, open_gpus=Gpus.open, seconds=0.01) as sampler,
+        Sampler(log, lambda: 1, open_gpus=both_gpus, seconds=0.01) as sampler,
     ):
         wait(lambda: sampler.samples > 0)
         write_gpus(gpus_file, replace(StandInGpu(), memory=-15), StandInGpu(uuid="GPU-b"))
@@ -89,7 +93,7 @@ def test_gpus_that_cannot_be_asked_are_reported_once_and_the_machine_is_sampled(
     write_gpus(gpus_file, StandInGpu(), init=18)
     with (
         opened(tmp_path) as log,
-        Sampler(log, lambda: 1, open_gpus=Gpus.open, seconds=0.01) as sampler,
+        Sampler(log, lambda: 1, open_gpus=both_gpus, seconds=0.01) as sampler,
     ):
         wait(lambda: sampler.samples > 2)
     (alert,) = events(tmp_path, "alert")

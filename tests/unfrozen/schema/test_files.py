@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.log import commands
 from gpu_runner.train.loop import State
@@ -25,7 +26,9 @@ def test_what_our_programs_write_is_let_through(tmp_path: Path) -> None:
     history = History(
         first={"task": 1.0}, samples=[["p", "a", ""]], measured={"load": {"params": 1}}
     )
-    state = {"v": 1, "state": asdict(State(step=3)), "history": history.as_json(), "data": "f00"}
+    origins = Origins("a" * 64, "b" * 64, {"task": "c" * 64}, {"lr": 1e-3}, {"torch": "2"}, {})
+    parts = {"history": history.as_json(), "origins": origins.as_json()}
+    state = {"version": 1, "state": asdict(State(step=3)), "data": "f00"} | parts
     assert read_file(STATE, json.dumps(state)).problem == ""
     recipe = tomllib.loads(
         "lr = 1e-5\nsample_prompts = ['a']\n[data]\ngeneral = {math = 'm.jsonl'}"
