@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.step_time import step_time
-from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.layers import layer_moved, matmul_seconds
 from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
 
@@ -245,15 +243,6 @@ def test_an_expert_that_gets_half_a_token_computes_a_whole_one() -> None:
     seconds = 2 * matmul_seconds(1, 768, 2048, rates, 2, 2, 128)
     seconds += matmul_seconds(1, 2048, 768, rates, 2, 2, 128)
     assert found._matmuls((gate, down))[0] == pytest.approx(seconds)
-
-
-def test_measured_rates_take_the_place_of_published_ones() -> None:
-    gpu = find("H100")
-    faster = Calibration(device="mine", products=(("bf16", 800.0),), memory_gb_s=3000.0)
-    measured = Machine.of(gpu, "bf16", faster)
-    assert (measured.rates.flops, measured.rates.memory) == (800e12, 3000e9)
-    matmuls_alone = Machine.of(gpu, "bf16", replace(faster, memory_gb_s=None))
-    assert matmuls_alone.rates.memory == pytest.approx(MEMORY)
 
 
 def test_nothing_takes_no_seconds_and_is_added_once() -> None:
