@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -31,9 +32,6 @@ from typing import Any, Final
 from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.plain import open_plain, read_json, require_plain
 from unfrozen.units import format_bytes
-
-if sys.platform != "win32":
-    import fcntl
 
 MANIFEST: Final = "manifest.json"
 MOST_MANIFEST_BYTES: Final = 64 * 1024 * 1024
@@ -60,7 +58,7 @@ class Saved:
     size_bytes: int
     sha256: str
     seconds: float = 0.0
-    """How long this process wrote its files, steps beside them or not; 0: not timed."""
+    """Seconds that this process took to write its files; 0: not timed."""
 
 
 def write_file(
@@ -68,17 +66,15 @@ def write_file(
     content: str | Iterable[str],
     *,
     private: bool = False,
-    new: bool = False,
     mtime_ns: int | None = None,
 ) -> None:
-    """Write a file whole, in place of a plain one; a `new` one in place of none.
+    """Write a file whole, in place of a plain one.
 
     What is `private` only its owner can read. `mtime_ns` is set where a reader looks for a change;
-    such a file is not flushed. Raises `OSError`: `FileExistsError` for one that is there and should
-    be new, `NotPlain` for a link or a folder.
+    such a file is not flushed. Raises `OSError`: `NotPlain` for a link or a folder.
     """
     path = _place(path)
-    _require_free(path, new=new)
+    _require_free(path, new=False)
     temporary, lock = _lock_new(path, private=private)
     try:
         with os.fdopen(lock, "w", encoding="utf-8", newline="") as file:
@@ -88,7 +84,7 @@ def write_file(
                 os.fsync(file.fileno())
             else:  # clocks of file systems tick every few milliseconds
                 os.utime(temporary, ns=(mtime_ns, mtime_ns))
-            _put(temporary, path, new=new)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -100,7 +96,8 @@ def write_file(
 def new_files(*files: Path, new: bool = True) -> Iterator[list[Path]]:
     """Yield where a library can write these files of one folder; then all appear, or none.
 
-    They replace no others if they should be `new`. Raises `OSError` as `write_file` does.
+    They replace no others if they should be `new`. Raises `OSError`: `FileExistsError` for one that
+    is there and should be new, `NotPlain` for a link or a folder.
     """
     files = tuple(map(_place, files))
     files[0].parent.mkdir(parents=True, exist_ok=True)
@@ -412,9 +409,8 @@ def _lock_new(final: Path, *, private: bool, inside: str = "") -> tuple[Path, in
             if inside:  # somebody took it for a dead one's before there was a lock
                 continue
             raise
-        if sys.platform != "win32":
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if os.fstat(lock).st_nlink:
             return path, lock
         os.close(lock)  # … before it was locked
@@ -428,8 +424,6 @@ def _open_dead(path: Path) -> int:
     """Return a descriptor of a plain file, locked. Raises `OSError` where another holds it."""
     lock = open_plain(path, os.O_RDWR)
     try:
-        if sys.platform == "win32":
-            raise OSError(errno.ENOTSUP, "it has no locks of this kind")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
         os.close(lock)
@@ -446,8 +440,6 @@ def _swap(one: Path, two: Path) -> bool:
 
 
 def _flush(path: Path) -> None:
-    if sys.platform == "win32":  # it flushes no folders
-        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -48,10 +49,6 @@ def training_setup() -> TrainingSetup | None:
 
     The installer locks the file while it lives, so that nobody waits for one that was killed.
     """
-    if sys.platform == "win32":  # build.py does not run there
-        return None
-    import fcntl
-
     try:
         with (Path(sys.prefix) / SETUP).open() as status:
             try:

@@ -11,13 +11,10 @@ import errno
 import json
 import os
 import stat
-import sys
 from pathlib import Path
 from typing import Any, Final
 
-UNTRUSTED: Final = (
-    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-)
+UNTRUSTED: Final = os.O_NOFOLLOW | os.O_NONBLOCK
 """Flags that every such `os.open` adds."""
 _KINDS: Final = {
     stat.S_IFLNK: "a link",
@@ -65,9 +62,8 @@ def read_plain(path: Path, most_bytes: int, start: int = 0, *, own: bool = False
     descriptor = open_plain(path)
     try:
         found = os.fstat(descriptor)
-        if own and sys.platform != "win32":
-            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                raise PermissionError(errno.EPERM, "other users can write it")
+        if own and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            raise PermissionError(errno.EPERM, "other users can write it")
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
             file.seek(start)
             parts, left = [], most_bytes

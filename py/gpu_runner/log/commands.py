@@ -14,9 +14,9 @@ process id in a log may belong to another process by now, and a trainer should o
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,10 +28,6 @@ from gpu_runner.atomic import write_file
 from gpu_runner.plain import read_whole
 from unfrozen.schema import COMMANDS as COMMANDS_FILE
 from unfrozen.schema import read_file
-
-if sys.platform != "win32":
-    import fcntl
-
 
 NAME: Final = "commands.json"
 VERSION: Final = 1
@@ -176,9 +172,6 @@ def locked(directory: Path) -> Iterator[None]:
 
     Raises `OSError` when another process holds it for longer than any of ours would.
     """
-    if sys.platform == "win32":
-        yield
-        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         _lock(descriptor)

@@ -12,12 +12,12 @@ than a piece of it, or read a byte of it twice.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
 import re
 import secrets
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +25,6 @@ from typing import Any, Final, NoReturn
 
 from gpu_runner.plain import open_plain, read_plain
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
-
-if sys.platform != "win32":
-    import fcntl
 
 LOG_NAME: Final = "events.jsonl"
 CHUNK_BYTES: Final = 256 * 1024
@@ -194,8 +191,6 @@ def writer_alive(log: Path) -> bool | None:
 
     `EventLog` holds an advisory lock as long as its process lives, so kill −9 releases it.
     """
-    if sys.platform == "win32":
-        return None
     fd = open_plain(log)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

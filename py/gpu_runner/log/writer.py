@@ -15,10 +15,10 @@ under a misspelt name would vanish from the page without a sound.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -31,10 +31,6 @@ from gpu_runner.errors import CheckpointError
 from gpu_runner.log.tail import LOG_NAME, last_event
 from gpu_runner.plain import NotPlain, open_plain
 from unfrozen.events import COMPONENTS, INSTANTS, KINDS, STATUSES, VERSION, unknown_metrics
-
-if sys.platform != "win32":
-    import fcntl
-
 
 MAX_LINE_BYTES: Final = 16 * 1024
 RESERVED_BYTES: Final = 64 * 1024
@@ -359,8 +355,6 @@ def _reserve_space(path: Path) -> int:
 
 def _lock_for_writing(fd: int, path: Path) -> None:
     """Hold an advisory lock: one writer a file, and readers can ask whether it still lives."""
-    if sys.platform == "win32":
-        return
     deadline = time.monotonic() + LOCK_WAIT_SECONDS  # a reader may hold it for a moment to ask
     while not _try_lock(fd):
         if time.monotonic() > deadline:

@@ -35,8 +35,7 @@ from unfrozen.units import format_elapsed
 T = TypeVar("T")
 
 TICK_SECONDS: Final = 0.1
-_HANGUP: Final = getattr(signal, "SIGHUP", None)  # Windows has none
-_WATCHED: Final = tuple(s for s in (signal.SIGINT, signal.SIGTERM, _HANGUP) if s is not None)
+_WATCHED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
@@ -63,7 +62,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            watched = (s for s in _WATCHED if s != _HANGUP or not _ignored(s))
+            watched = (s for s in _WATCHED if s != signal.SIGHUP or not _ignored(s))
             self._previous = {number: signal.signal(number, self._ask) for number in watched}
             self._streams = sys.stdout, sys.stderr
             sys.stdout, sys.stderr = map(_GuardedStream, self._streams)
@@ -85,7 +84,7 @@ class StopRequest:
         if self._name and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._name = self._name or signal.Signals(number).name
-        if number == _HANGUP:
+        if number == signal.SIGHUP:
             _detach_terminal()
 
 

@@ -11,9 +11,9 @@ runs/<id>/config.json            the settings; `resume` needs nothing else
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -33,9 +33,6 @@ from gpu_runner.plain import open_plain, read_whole
 
 if TYPE_CHECKING:
     from gpu_runner.world import World
-
-if sys.platform != "win32":
-    import fcntl
 
 FINISHED: Final = "finished"  # a file that holds the last step of a finished run
 CHECKPOINTS: Final = "checkpoints"

@@ -7,15 +7,12 @@ allocation instead, and counts allocated pages rather than touched ones.
 
 from __future__ import annotations
 
-import sys
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
-
-if sys.platform != "win32":
-    import resource
 
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUP: Final = Path("/proc/self/cgroup")
@@ -63,8 +60,6 @@ def machine() -> Limit:
 
 def shell_limits(status: Path = OWN_STATUS) -> list[Limit]:
     """Return the shell's limits on this process; none where the system has or counts none."""
-    if sys.platform == "win32":
-        return []
     found = []
     for name, line, title in _SHELL:
         most = resource.getrlimit(getattr(resource, name))[0]
