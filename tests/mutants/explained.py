@@ -4,6 +4,22 @@ from typing import Final
 
 EXPLAINED: Final[dict[tuple[str, str], str]] = {
     (
+        "pipeline_schedules.py",
+        "_ROUNDS: Final = 4  # after so many nothing new comes",
+    ): "nothing new comes in a fifth",
+    (
+        "overhead.py",
+        'update = found["optimizer_step"].get("workspace", 0)',
+    ): "a quarter of a byte, of whole bytes rounded",
+    (
+        "overhead.py",
+        'return round(LEFT_OVER * (inside + parts.get("workspace", 0) + part.watched))',
+    ): "a quarter of a byte, rounded",
+    (
+        "overhead.py",
+        'return round(ROUNDING * parts.get("activations", 0))',
+    ): "three hundredths of a byte, rounded",
+    (
         "backward.py",
         "def _point(self, reached: int, pieces: Point, late: int = 0, here: int = 0) -> Point:",
     ): "where no gradient exists yet none is late",

@@ -48,7 +48,7 @@ from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
-from unfrozen.memory.loss import HELD_OUT_TOKENS, REFERENCE_TOP
+from unfrozen.memory.loss import REFERENCE_TOP
 from unfrozen.memory.states import moment_bytes, state_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.plan.step_time import step_time, step_tokens
@@ -58,6 +58,7 @@ from unfrozen.training_data import row_at, steps_in
 from unfrozen.units import gib
 
 WARMUP_SHARE: Final = 0.05
+HELD_OUT_TOKENS: Final = 1 << 14  # of a set, at most, whose likeliest tokens of θ₀ are kept
 DECAY_SHARE: Final = 0.2  # of the steps, for the decay of WSD
 
 

@@ -37,10 +37,10 @@ from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import LINEAR, TokenScores, loss_sum
 from gpu_runner.plain import read_json
-from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.plan import HELD_OUT_TOKENS, RunPlan
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import World
-from unfrozen.memory.loss import HELD_OUT_TOKENS, REFERENCE_TOP
+from unfrozen.memory.loss import REFERENCE_TOP
 from unfrozen.units import format_bytes
 
 _KEY: Final = "key.json"

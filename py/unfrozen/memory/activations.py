@@ -163,7 +163,7 @@ def layer_bytes(
 
 
 @lru_cache(maxsize=4096)
-def bytes_before_experts(a: Architecture, setup: LayerSetup, whole_ranks: int = 1) -> float:
+def bytes_before_experts(a: Architecture, setup: LayerSetup, whole_ranks: int) -> float:
     """Return the bytes per token that a sparse layer saves up to its router."""
     items = expert_saved_tensors(a, setup)
     after = sum(item.size / whole_ranks if item.whole else item.size for item in items)

@@ -109,7 +109,7 @@ def _routing(a: Architecture, experts: Experts, e: int) -> int:
 
 
 def expert_workspace(
-    a: Architecture, setup: LayerSetup, whole_ranks: int = 1
+    a: Architecture, setup: LayerSetup, whole_ranks: int
 ) -> tuple[tuple[int, int, int, int], ...]:
     """Return points of the backward pass: bytes per token freed and added, existing gradients, and
     bytes whatever the tokens.

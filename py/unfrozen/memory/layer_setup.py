@@ -44,7 +44,7 @@ class Adapters(NamedTuple):
     rank: int
     qkv_out: int
     library: str
-    reads: int = 0
+    reads: int
     drops: bool = False
     embedded: bool = False
     stacks: tuple[str, ...] = ()

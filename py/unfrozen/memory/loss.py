@@ -48,7 +48,6 @@ from unfrozen.model import Architecture
 
 CHUNKS: Final = 8  # of a chunked loss
 REFERENCE_TOP: Final = 64  # tokens of which a reference of the KL keeps a probability
-HELD_OUT_TOKENS: Final = 1 << 14  # trained tokens of a held-out set that have one, at most
 REFERENCE_BYTES: Final = REFERENCE_TOP * (8 + 4) + 4
 """At each trained token: which tokens, their log-probabilities, a strength."""
 LINEAR_CHUNK: Final = 256  # tokens whose logits exist at once in a linear loss in fp32

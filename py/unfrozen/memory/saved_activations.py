@@ -17,7 +17,7 @@ free the outputs of the second pass, and the attribute is none of them (torch/ut
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.lora import trained_whole
@@ -91,7 +91,7 @@ def saved_bytes(
 
 
 def selective_saved_bytes(
-    a: Architecture, setup: LayerSetup, whole_ranks: int = 1, sparse: bool = False
+    a: Architecture, setup: LayerSetup, whole_ranks: int, sparse: bool
 ) -> float:
     """Return bytes per token under selective checkpointing; of a mixer its input and output."""
     if is_transformer_layer(a):
@@ -100,7 +100,7 @@ def selective_saved_bytes(
 
 
 def recomputed_overlap_bytes(
-    a: Architecture, setup: LayerSetup, kind: str, whole_ranks: int = 1, sparse: bool = False
+    a: Architecture, setup: LayerSetup, kind: str, whole_ranks: int, sparse: bool
 ) -> float:
     """Return the bytes of a checkpointed layer that recomputation does not store a second time."""
     if is_transformer_layer(a):
@@ -261,7 +261,6 @@ class SavedActivations:
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
-        self._again = self._again_bytes()
         a, checkpointed = model.architecture, recipe.checkpointing != "none"
         shared = shared_saved_tensors(a, self.setup, checkpointed, recipe.micro_batch)
         self.beside = self._outside_bytes(shared)
@@ -284,12 +283,12 @@ class SavedActivations:
         """Return what a recomputed layer holds beside what was saved of it; 0 where none is."""
         return self._again if self.is_recomputed(layer) else 0
 
-    def _again_bytes(self) -> int:
-        kind = self.recipe.checkpointing
-        if kind == "none":
-            return 0
+    @cached_property
+    def _again(self) -> int:
         shared = min(
-            recomputed_overlap_bytes(of, self.setup, kind, self.whole_ranks, sparse)
+            recomputed_overlap_bytes(
+                of, self.setup, self.recipe.checkpointing, self.whole_ranks, sparse
+            )
             for of, sparse in layer_kinds(self.model)
         )
         return self.layer - round(self.tokens * shared)

@@ -50,7 +50,7 @@ def low_casts(model: ModelConfig, compute: str, tokens: int) -> int:
 
 
 def workspace_points(
-    model: ModelConfig, setup: LayerSetup, whole_ranks: int = 1, layer: int = -1
+    model: ModelConfig, setup: LayerSetup, whole_ranks: int, layer: int
 ) -> list[WorkspacePoint]:
     """Return the workspace points of a layer, counted from the first.
 
@@ -58,7 +58,7 @@ def workspace_points(
     of which takes the place of the product it frees.
     """
     a = model.architecture
-    if a.is_sparse(layer % a.layers):
+    if a.is_sparse(layer):
         points = expert_workspace(a, setup, whole_ranks)
         return [WorkspacePoint("feed_forward", *point) for point in points]
     # a product is differentiated by both of its factors: that with the gate, and in GPT-2's
@@ -79,7 +79,7 @@ def workspace_points(
     if setup.attention == "eager" and setup.kernels != "fused":
         freed, added = softmax_workspace_point(a, setup)
         left = a.hidden * (a.q_width + 2 * a.kv_width)
-        found.append(WorkspacePoint("scores", freed, added, model.layer_parameters(0) - left))
+        found.append(WorkspacePoint("scores", freed, added, model.layer_parameters(layer) - left))
     return found
 
 

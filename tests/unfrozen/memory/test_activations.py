@@ -209,6 +209,7 @@ GRID = {
     *((name, *pair) for name in CONFIGS for pair in PAIRS),
 }
 LATER_GRID = [(name, *PAIRS[index]) for name in LATER for index in (0, 2)]
+LATER_HEART = [("qwen3_5", *PAIRS[2]), *(case for case in LATER_GRID if "flash" in case)]
 
 
 def marked(cases: Iterable[tuple[str, ...]], fast: Container[tuple[str, ...]]) -> list[Any]:
@@ -219,7 +220,7 @@ def marked(cases: Iterable[tuple[str, ...]], fast: Container[tuple[str, ...]]) -
 
 @pytest.mark.parametrize(
     ("name", "params", "attention"),
-    marked(GRID, HEART) + marked(LATER_GRID, [case for case in LATER_GRID if "flash" in case]),
+    marked(GRID, HEART) + marked(LATER_GRID, LATER_HEART),
 )
 def test_the_terms_add_up_to_what_autograd_saves(name: str, params: str, attention: str) -> None:
     given: dict[str, Any] = {
@@ -441,6 +442,9 @@ def test_ids_tables_and_masks_are_saved_once_for_all_layers(attention: str, mask
         assert sizes.pop("token ids", 0) == ids  # a frozen embedding needs none
         assert sizes.pop("attention mask", 0) == mask * 100  # truth values, for the checkpoint
         assert not sizes
+    fused = LayerSetup.of(BIG, Recipe.read(given | {"kernels": "fused"}))
+    shared = shared_saved_tensors(BIG.architecture, fused, True, 2)
+    assert [item.label for item in shared] == ["token ids", "rotary tables"]
 
 
 def test_packed_rows_and_few_groups_make_copies_that_efficient_attention_reads() -> None:
@@ -450,6 +454,11 @@ def test_packed_rows_and_few_groups_make_copies_that_efficient_attention_reads()
         return next(item.size for item in found if item.label == "attention output") // (2 * Q)
 
     assert copies() == 2  # eight groups of four heads
+    efficient = LayerSetup.of(BIG, Recipe.read({"attention": "efficient"}))
+    for groups, outputs in ((1, 1), (2, 2), (32, 1)):  # one is seen by all heads as it is
+        grouped = replace(BIG.architecture, kv_heads=groups)
+        found = {i.label: i.size for i in attention_saved_tensors(grouped, efficient)}
+        assert found["attention output"] == outputs * 2 * Q
     phi = CATALOGUE["microsoft/Phi-3-mini-4k-instruct"].model
     setup = LayerSetup.of(phi, Recipe.read({"attention": "flash"}))
     found = {i.label: i.size for i in attention_saved_tensors(phi.architecture, setup)}

@@ -46,6 +46,14 @@ def test_a_router_saves_scores_indices_and_weights(name: str, params: str, size:
     assert saved(name, params=params, compute=params)["routing"] == size
 
 
+def test_minimaxs_router_reads_its_input_as_it_is() -> None:
+    model = CATALOGUE["deepseek-ai/DeepSeek-V3"].model
+    setup = LayerSetup.of(model, Recipe.read({"attention": "flash"}))
+    minimax = replace(model.architecture, model_type="minimax_m2")
+    routing, *_ = expert_saved_tensors(minimax, setup)
+    assert routing.size == 5 * 256 + 40 * 8 + 16 * 8 + 8 * 4 + 4  # no copy of it in fp32
+
+
 @pytest.mark.parametrize(
     ("name", "kernels", "inner", "ffn", "chosen"),
     [

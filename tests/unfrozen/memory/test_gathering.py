@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.gathering import ShardTraffic
 from unfrozen.memory.instants import Step
+from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 
 LLAMA = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
@@ -129,6 +132,8 @@ def test_gradients_alone_are_cut_below_zero_3() -> None:
     assert found.in_layer(1000, first=True, last=False) == {"unreduced": (2 + 4) * LAYER}
     assert found.at_norm() == {"unreduced": 0}
     assert found.sharded_count(7, 3) == 7
+    narrow = shard_traffic(Cluster(8, "zero2"))  # which are summed as they are
+    assert narrow.in_layer(1000, first=True, last=False) == {"unreduced": 2 * LAYER}
     assert shard_traffic(Cluster(8, "zero1")).in_layer(7, first=True, last=True) == {"unreduced": 0}
 
 
@@ -139,6 +144,27 @@ def test_reentrant_checkpoints_gather_no_layer_ahead_and_a_whole_embedding_has_a
     assert found.in_layer(0, first=False, last=False)["gathered"] == 2 * (ROOT + LAYER)
     resharded = shard_traffic(Cluster(8, "zero3", root_resharded=True))
     assert resharded.at_loss(0, forward=True) == {"unreduced": 0}
+    assert resharded.at_head(VOCAB) == {"unreduced": 2 * VOCAB}
     ranks = {"tensor_parallel": 4, "whole_embedding": True}
     local = shard_traffic(Cluster(8, "zero3", **ranks))
     assert local.most_gathered == 2 * (ROOT + 3 * VOCAB + 2 * LAYER)
+
+
+def test_beside_adapters_no_gradient_of_a_layer_waits_and_4_bits_are_gathered_as_they_are() -> None:
+    lora = {"method": "qlora", "base": "nf4", "params": "bf16"}
+    found = shard_traffic(Cluster(8, "zero3"), **lora)
+    assert found.in_layer(1000, first=False, last=False)["unreduced"] == 0
+    norms = 2 * 4096  # which stay in 16 bits
+    half_a_byte = found.most_gathered - 2 * ROOT
+    assert half_a_byte == pytest.approx(2 * (LAYER - norms) / 2, rel=1e-4)
+    targets = {"targets": ["q_proj", "embed_tokens", "lm_head"]}
+    whole = shard_traffic(Cluster(8, "zero2"), method="lora", lora=targets, params="bf16")
+    assert whole.at_end() == {"unreduced": 2 * 2 * VOCAB}
+
+
+def test_a_model_without_a_vocabulary_has_no_end_that_waits() -> None:
+    masked = CATALOGUE["google-bert/bert-base-uncased"].config
+    bert = ModelConfig.from_hf(masked | {"architectures": ["BertForSequenceClassification"]})
+    assert bert.architecture.labels == 2
+    found = ShardTraffic(bert, EXACT, Cluster(8, "zero3"))
+    assert found.late == 0

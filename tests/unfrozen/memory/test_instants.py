@@ -175,6 +175,14 @@ def test_gradients_that_wait_for_all_micro_batches_are_whole_on_every_gpu() -> N
     assert Step(LLAMA_1B, Recipe(), Cluster(8, "zero2")).micro_batch.grads_bytes < whole
 
 
+def test_of_a_rank_with_two_stages_the_one_that_needs_most_is_looked_at() -> None:
+    interleaved = Cluster(4, pipeline_parallel=4, pipeline_schedule="interleaved")
+    step = Step(LLAMA_7B, Recipe.read({"grad_accum": 8}), interleaved, rank=3)
+    assert step.micro_batch.model.architecture.has_head
+    alone = Step(LLAMA_7B, Recipe())
+    assert (alone.rank, alone.in_flight) == (0, 0)
+
+
 def test_two_gpus_with_whole_gradients_sum_them_in_buckets() -> None:
     assert Step(LLAMA_1B, Recipe(), Cluster(2)).buckets == 2 * LLAMA_1B.num_parameters
     assert Step(LLAMA_1B, Recipe()).buckets == 0

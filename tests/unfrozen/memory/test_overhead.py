@@ -9,7 +9,7 @@ import pytest
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step, peak
-from unfrozen.memory.overhead import Reserve, _waiting, reserve_of
+from unfrozen.memory.overhead import Reserve, _other_streams, _waiting, reserve_of
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.units import GIB
@@ -102,6 +102,11 @@ def test_blocks_of_other_streams_stand_beside_each_other() -> None:
     traffic = step.micro_batch.gathering
     assert traffic.most_summed == 4 * 2 * 128256 * 4096 + 4 * 4096
     assert reserve.reserved > tensors
+    away, *_ = taken(Cluster(8, "zero3", root_resharded=True))  # nothing is gathered at the loss
+    parts = away.instants()["end_of_forward"]
+    gathered = away.micro_batch.gathering.most_gathered
+    summed = away.micro_batch.gathering.most_summed
+    assert _other_streams(away, "end_of_forward", parts) == gathered + summed
     _, _, unsharded = taken(Cluster(8, "zero2"), params="fp32", loss="fused_linear")
     assert unsharded.reserved > unsharded.needed - 1
 
@@ -127,6 +132,7 @@ def test_narrow_logits_wait_beside_wide_ones(kind: str, params: str, narrow: int
     assert peak(step.instants())[0] == "end_of_forward"
     waits = narrow * 8 * LOGITS
     assert reserve.needed == tensors + round(0.25 * waits)
+    assert reserve.reserved == tensors + waits
 
 
 def test_what_saves_nothing_leaves_no_gaps() -> None:
@@ -136,3 +142,7 @@ def test_what_saves_nothing_leaves_no_gaps() -> None:
     assert reserve.reserved >= tensors
     assert _waiting(step, "backward", {}) == 0
     assert _waiting(step, "backward", {"activations": 1000}) == 30
+    fused, *_ = taken(**AGAIN, kernels="fused")  # no operation of a layer has a block of its own
+    assert _waiting(fused, "end_of_forward", {}) == 2 * LOGITS
+    every_second, *_ = taken(**AGAIN, checkpoint_every=2)  # not the last one
+    assert _waiting(every_second, "backward", {}) == 0

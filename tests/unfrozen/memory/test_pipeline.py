@@ -72,11 +72,26 @@ def test_layers_that_are_made_again_keep_their_input_in_flight() -> None:
     assert in_flight(1, recipe=again) == 2 * (8 * 2 * HIDDEN * TOKENS + ROTARY)
 
 
+def test_what_is_offloaded_is_not_in_flight() -> None:
+    away = Recipe.read({**FUSED.as_json(), "activation_offload": True})
+    assert in_flight(1, recipe=away) == 2 * ROTARY
+
+
+def test_a_first_stage_without_layers_is_its_neighbours() -> None:
+    layout = {"pipeline_schedule": "interleaved", "pipeline_layers": (0, 10, 11, 11)}
+    (stage,) = step(0, ranks=2, **layout)._batches
+    assert stage.model.architecture.has_embedding
+    assert stage.model.num_parameters == 11 * LAYER + VOCAB * HIDDEN
+
+
 def test_fsdp_in_a_pipeline_holds_weights_and_gradients_whole() -> None:
     found = step(1, gpus=16, sharding="zero3")
     point = found.points()["backward"]
     assert point["gathered"] == 2 * 8 * LAYER
     assert point["unreduced"] == 2 * 8 * LAYER
+    assert point["passed"] == 2 * 2 * TOKENS * HIDDEN  # what was sent stays, as PyTorch has it
+    lora = Recipe.read({"method": "lora", "grad_accum": 16})
+    assert step(1, recipe=lora, gpus=16, sharding="zero3")._beside[0]["unreduced"] == 0
     assert found.states["params"] == 2 * 8 * LAYER // 4
     many = step(0, gpus=16, sharding="zero3", pipeline_schedule="interleaved", pipeline_chunks=8)
     three = many.points()["backward"]["gathered"]  # of eight stages three at a time

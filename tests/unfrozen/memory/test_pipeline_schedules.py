@@ -54,6 +54,9 @@ def test_interleaving_keeps_more_of_smaller_stages() -> None:
     # of a rank's layers 11/8 as many as 1F1B: 1 + (p − 1)/(p · v), Narayanan et al., section 2.2
     assert most("interleaved", 0) / 2 == 4 * (1 + 3 / 8)
     assert most("interleaved", 0, 4) == 8  # all there are
+    assert most("interleaved", 0, 5, ranks=8) == 10
+    # 45 of eight ranks go in five rounds of nine: nine through the first stage, then two a rank
+    assert most("interleaved", 0, 45, ranks=8) == 9 + 2 * 7 + 1
 
 
 @pytest.mark.parametrize("schedule", CLASSES)

@@ -155,15 +155,16 @@ def test_experts_that_are_cast_keep_half_and_have_one_products_weights_twice() -
     e = MIXTRAL.architecture.experts
     assert e is not None
     down = e.count * e.ffn * MIXTRAL.architecture.hidden
-    fixed = [point.fixed for point in workspace_points(MIXTRAL, cast)]
+    fixed = [point.fixed for point in workspace_points(MIXTRAL, cast, 1, 0)]
     assert sorted(fixed)[-2:] == [2 * down, 4 * down]
-    assert not [point for point in workspace_points(MIXTRAL, wide) if point.fixed]
+    assert not [point for point in workspace_points(MIXTRAL, wide, 1, 0) if point.fixed]
 
 
 def test_without_autocast_it_makes_no_difference_whether_experts_are_cast() -> None:
     for params in ("bf16", "fp16"):
         flows = [kept(MIXTRAL, params=params, experts_cast=way).setup for way in (False, True)]
-        assert workspace_points(MIXTRAL, flows[0]) == workspace_points(MIXTRAL, flows[1])
+        one, other = (workspace_points(MIXTRAL, setup, 1, 0) for setup in flows)
+        assert one == other
         assert kept(MIXTRAL, params=params, experts_cast=True).layer == kept(MIXTRAL).layer
 
 
@@ -240,6 +241,31 @@ def test_autocast_copies_of_frozen_weights_are_those_below_which_a_gradient_flow
     again = shared(params="fp32", method="lora", lora=lora, checkpointing="full")
     assert again.casts(32) == 2 * (LLAMA.layer_linears + adapters)
     assert again.casts(32, forward=True) == 2 * 32 * adapters
+    assert frozen.casts(0) == 0
+    packed = shared(params="fp32", method="qlora", lora=lora, checkpointing="full")
+    assert packed.casts(32) == 2 * adapters  # of 4 bits: unpacked, not cast
+
+
+def test_a_head_in_fp32_beside_adapters_is_cast_once() -> None:
+    lora = {"targets": ["q_proj", "lm_head"], "saved_fp32": True}
+    part = shared(method="lora", lora=lora)
+    assert part.casts(32, head=True) == 2 * 128256 * H
+    assert part.casts(32) == shared(method="lora").casts(32, head=True) == 0
+
+
+def test_layers_of_adapters_save_all_but_what_is_below_the_first_one() -> None:
+    part = shared(method="lora", lora={"targets": ["q_proj"], "dropout": 0.0})
+    norm = 4 * H + 4
+    assert part.layers == 32 * part.kept - T * norm
+    assert part.folds == 0
+
+
+def test_stacks_of_experts_with_adapters_are_added_up_and_wide_ones_cast() -> None:
+    stacks = 2 * 8 * 3 * H * 14336
+    adapters = 16 * (8 * (H + 2 * 14336) + 8 * (14336 + H))
+    for dtype, casts in (("bf16", 0), ("fp32", 2 * adapters)):
+        lora = {"targets": ["experts"], "library": "peft", "dtype": dtype}
+        assert shared(MIXTRAL, method="lora", lora=lora).folds == stacks + casts
 
 
 def test_a_layer_without_attention_or_mlp_has_one_norm_and_one_input() -> None:

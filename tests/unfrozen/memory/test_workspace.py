@@ -21,7 +21,9 @@ H, F, Q, KV, S = 4096, 14336, 4096, 1024, 2048
 
 def points(model: ModelConfig = LLAMA, **recipe: Any) -> list[tuple[object, ...]]:
     setup = LayerSetup.of(model, Recipe.read({"attention": "flash", "seq_len": S} | recipe))
-    return [tuple(point) for point in workspace_points(model, setup)]
+    return [
+        tuple(point) for point in workspace_points(model, setup, 1, model.architecture.layers - 1)
+    ]
 
 
 def test_at_the_last_matmul_of_an_mlp_both_factors_have_gradients() -> None:
@@ -50,6 +52,7 @@ def test_a_fused_block_has_all_gradients_of_its_weights_and_its_inputs_in_fp32(
     params: str, compute: str, bytes_a_number: int
 ) -> None:
     (found,) = points(kernels="fused_block", params=params, compute=compute, attention="sdpa")
+    assert found[1] == 0
     width = 2 if compute == "bf16" else 4
     assert found[2:4] == (bytes_a_number * H + width * 2 * F, 3 * H * F)
 
@@ -99,7 +102,8 @@ def test_adapters_in_fp32_hold_both_terms_of_a_matmul_and_their_sum() -> None:
     assert up[1:] == ((4 + 1) * F, (2 + 4 + 4) * F + down * H, 0, 0)  # and a byte of the mask
     assert last[1:] == (0, 2 * F + (down + 2) * H, 0, 0)
     assert after[1:] == (0, 4 * F + (2 + 2) * H, 0, 0)
-    _, alone = adapted(["up_proj"])
+    frozen, alone = adapted(["up_proj"])
+    assert frozen[2] == 2 * (H + 2 * F) + 2 * F  # no product is saved whose place one takes
     assert alone[1:] == (0, (2 + 4 + 4) * F + waits * H, 0, 0)
 
 
@@ -117,5 +121,5 @@ def test_a_stream_in_fp32_waits_as_it_is() -> None:
     setup = LayerSetup.of(LLAMA, Recipe.read({"method": "lora", "params": "fp32", "lora": given}))
     assert setup.adapters
     terms = 2 + 2 + (0 if setup.adapters.cast else 2)
-    (_, adapter) = workspace_points(LLAMA, setup)
+    (_, adapter) = workspace_points(LLAMA, setup, 1, 0)
     assert adapter.added == terms * F + 2 * 4 * H

@@ -105,7 +105,6 @@ def activation_seconds(job: Job, gpu: Gpu) -> float:
         return 0.0
     kept = plan_job(replace(job, recipe=replace(job.recipe, activation_offload=False)))
     here, there = (
-        planned.instants["end_of_forward"].get("activations", 0)
-        for planned in (plan_job(job), kept)
+        planned.instants["end_of_forward"]["activations"] for planned in (plan_job(job), kept)
     )
     return 2 * job.recipe.grad_accum * max(0, there - here) / (GB * host_link_gb_s(gpu))
