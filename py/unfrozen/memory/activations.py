@@ -306,12 +306,11 @@ def _inputs(a: Architecture, setup: LayerSetup, sparse: bool) -> list[SavedTenso
     """Return inputs of the q, k, v and of the gate and up projections."""
     if setup.adapters:
         return adapter_inputs(a, setup)
-    copies = 1 if a.norms == 1 else 2
-    if setup.autocast:
-        readers = (1 if a.fused_projections else 3) + (2 if a.gated and not sparse else 1)
+    copies = 1 if a.norms == 1 and not setup.autocast else 2
+    if setup.autocast and not a.fused_projections:
+        copies = 3 + (2 if a.gated and not sparse else 1)
         if sparse and a.experts and a.experts.shared_ffn:  # gate, up and the gate of the whole
-            readers += 3
-        copies = 2 if a.fused_projections else readers
+            copies += 3
     size = copies * setup.compute * a.hidden
     return [SavedTensor("inputs of the linear layers", f"{copies}·{setup.compute}·h", size, True)]
 

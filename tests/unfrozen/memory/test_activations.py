@@ -387,10 +387,13 @@ def test_an_embedding_for_each_layer_by_hand() -> None:
     inputs: list[int] = []
     for method in ("full", "lora"):
         setup = LayerSetup.of(model, Recipe.read({"attention": "flash", "method": method}))
-        sizes = {i.label: i.size for i in layer_saved_tensors(a, setup)}
-        gates.append(sizes["gate of the per-layer embedding"])
-        sizes = {i.label: i.size for i in shared_saved_tensors(a, setup, False, 1)}
-        inputs.append(sizes["per-layer embeddings"])
+        found = [*layer_saved_tensors(a, setup), *shared_saved_tensors(a, setup, False, 1)]
+        items = {item.label: item for item in found}
+        gate, each = items["gate of the per-layer embedding"], items["per-layer embeddings"]
+        gates.append(gate.size)
+        inputs.append(each.size)
+        for item in (gate, each):
+            assert eval(item.formula.replace("·", "*"), {}, {"p": p, "h": h, "L": 2}) == item.size
     # the gate before and after its function, and what both matmuls read where they train
     assert gates == [(2 + 1) * 2 * p + 2 * h, 2 * 2 * p]
     # of two layers: the input, in fp32 for its norm, whose normalised values train, and its root
@@ -413,12 +416,17 @@ MATRICES = (H * (Q + 2 * KV), H * Q, 2 * H * F, H * F)
         ("down_proj", 2 * PLAIN + SAVED + 3 * 2 * F, sum(MATRICES)),
     ],
 )
-def test_below_the_first_adapter_nothing_is_saved(target: str, size: int, weights: int) -> None:
-    lora = {"targets": [target], "dtype": "bf16", "dropout": 0.0, "library": "peft"}
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_below_the_first_adapter_nothing_is_saved(
+    target: str, size: int, weights: int, dtype: str
+) -> None:
+    lora = {"targets": [target], "dtype": dtype, "dropout": 0.0, "library": "peft"}
     given = {"method": "lora", "attention": "flash", "lora": lora}
     setup = LayerSetup.of(BIG, Recipe.read(given))
     saved = sum(item.size for item in attention_saved_tensors(BIG.architecture, setup))
     assert saved == SAVED
+    if (target, dtype) == ("o_proj", "fp32"):  # which reads a copy
+        size += 2 * Q
     assert undifferentiated_bytes(BIG.architecture, setup) == size
     assert undifferentiated_weights(BIG.architecture, setup) == weights
 
@@ -482,6 +490,41 @@ def test_projections_in_one_and_norms_of_values_by_hand() -> None:
         fused = LayerSetup.of(BIG, Recipe.read(given))
         found = {i.label: i.size for i in layer_saved_tensors(BIG.architecture, fused)}
         assert found["inputs of the linear layers"] == inputs * 2 * H
+        assert found["MLP"] == 2 * 2 * F  # gate and up: no frozen matmul saves their product
     only = LayerSetup.of(BIG, Recipe.read(given | {"lora": {"targets": ["o_proj"]}}))
     found = {i.label: i.size for i in layer_saved_tensors(BIG.architecture, only)}
     assert found.get("inputs of the linear layers", 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "norms"),
+    [
+        ("google/gemma-2-9b", 4 * ((4 + 4) * 3584 + 4)),  # before and after both parts
+        ("allenai/OLMo-1B-hf", 2 * (4 * 2048 + 8)),  # in fp32, mean and deviation, no weight
+    ],
+)
+def test_norms_of_a_layer_by_hand(name: str, norms: int) -> None:
+    model = CATALOGUE[name].model
+    setup = LayerSetup.of(model, Recipe.read({"attention": "flash"}))
+    found = {i.label: i.size for i in layer_saved_tensors(model.architecture, setup)}
+    assert found["norms: input and normalised values"] == norms
+
+
+@pytest.mark.parametrize(
+    ("name", "readers"),
+    [
+        ("meta-llama/Llama-3.1-8B", 3 + 2),  # q, k and v, gate and up
+        ("bigcode/starcoder2-3b", 3 + 1),  # no gate
+        ("microsoft/Phi-3-mini-4k-instruct", 1 + 1),  # in one
+        ("Qwen/Qwen3-30B-A3B", 3 + 1),  # a router, whose input the experts copy
+        ("Qwen/Qwen1.5-MoE-A2.7B", 3 + 1 + 3),  # gate and up of a shared expert, and its own gate
+    ],
+)
+def test_under_autocast_every_linear_layer_saves_a_copy_of_its_input(
+    name: str, readers: int
+) -> None:
+    model = CATALOGUE[name].model
+    setup = LayerSetup.of(model, Recipe.read({"attention": "flash", "params": "fp32"}))
+    a = model.architecture
+    found = {i.label: i.size for i in layer_saved_tensors(a, setup, a.experts is not None)}
+    assert found["inputs of the linear layers"] == readers * 2 * a.hidden

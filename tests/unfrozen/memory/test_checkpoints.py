@@ -5,7 +5,10 @@ Whole steps are measured in tests/gpu_runner/plan/test_predict.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
@@ -119,3 +122,28 @@ def test_fused_projections_are_kept_as_one_and_read_as_one() -> None:
     kept = selective_layer_bytes(a, setup())
     assert kept == 2 * (q + 2 * k + 2 * f + q) + 4 * a.heads + 2 * a.hidden
     assert overlap_bytes(a, setup(), "selective") == 2 * (q + 2 * k + 2 * f + q) + 4 * a.heads
+    gpt = CATALOGUE["openai-community/gpt2"].model.architecture  # whose MLP has no gate
+    h, whole = 768, 4 * 768 + 3072
+    assert selective_layer_bytes(gpt, setup()) == 2 * whole + 4 * 12 + 2 * h
+    assert overlap_bytes(gpt, setup(), "selective") == 2 * h + 2 * whole + 4 * 12
+
+
+@pytest.mark.parametrize(
+    ("name", "routed"),
+    [("Qwen/Qwen3-30B-A3B", 128), ("Qwen/Qwen1.5-MoE-A2.7B", 5632 + 2048 + 1)],
+)
+def test_of_a_sparse_layer_q_v_the_output_and_what_the_router_computes_are_kept(
+    name: str, routed: int
+) -> None:
+    """A shared expert is of every second matmul its gate, its last one, and the gate of it all."""
+    a = CATALOGUE[name].model.architecture
+    kept = 2 * (a.q_width + a.kv_width + a.q_width + routed) + 4 * a.heads
+    assert selective_layer_bytes(a, setup(), sparse=True) == kept + 2 * 2048
+    assert overlap_bytes(a, setup(), "selective", sparse=True) == kept
+
+
+def test_copies_for_every_head_are_not_what_a_checkpoint_kept() -> None:
+    shared = overlap_bytes(LLAMA.architecture, setup(attention="sdpa"), "selective")
+    assert shared == 2 * (Q + F) + 2 * Q + 4 * A
+    alike = replace(LLAMA.architecture, kv_heads=4)  # which need none
+    assert overlap_bytes(alike, setup(attention="sdpa"), "selective") == 2 * (3 * Q + F) + 4 * A

@@ -73,6 +73,20 @@ def test_gradients_share_no_blocks_with_layers_that_are_recomputed() -> None:
     assert tensors < reserve.reserved
 
 
+def test_gradients_below_zero_3_have_blocks_of_their_own_and_used_up_ones_none() -> None:
+    step, _, reserve = taken(Cluster(8, "zero2"), loss="fused_linear")
+    parts = step.instants()["backward"]
+    late = step.states["grads"] - parts["grads"]
+    gaps = 0.03 * parts["activations"]
+    assert reserve.reserved == pytest.approx(sum(parts.values()) + late + gaps, abs=1)
+    used_up = {"optimizer_in_backward": True, "master": None, "step": "for_loop"}
+    step, _, reserve = taken(**AGAIN, **used_up)
+    waits = 2 * LOGITS + step.micro_batch.recomputed(31)
+    at_loss = sum(step.instants()["end_of_forward"].values())
+    one_matrix = 2 * 2 * 128256 * 4096  # which is updated in two temporaries
+    assert reserve.reserved == round(at_loss + waits + 0.25 * one_matrix)
+
+
 def test_fsdp1_updates_shards_that_fit_no_other_blocks() -> None:
     given: dict[str, Any] = {"master": None, "step": "foreach", "params": "fp32", **AGAIN}
     step, _, flat = taken(Cluster(4, "zero3"), **given, reentrant=True, loss="fused_linear")

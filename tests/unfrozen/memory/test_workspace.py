@@ -68,6 +68,9 @@ def test_scores_of_eager_attention_and_their_gradients_are_there_at_once(
     freed = 2 * c * Q + (c * scores if narrow else 0) + mlp
     left = LLAMA.layer_parameters(0) - H * (Q + 2 * KV)
     assert found == ("scores", freed, 2 * 4 * scores + 2 * c * H, left, 0)
+    _, block = points(attention="eager", params=compute, compute=compute, kernels="fused_block")
+    gate_up_and_norm = 2 * c * F + c * H + 4
+    assert freed - block[1] == mlp - gate_up_and_norm
 
 
 @pytest.mark.parametrize(
