@@ -29,7 +29,7 @@ from gpu_runner.run.directory import FINISHED
 from gpu_runner.text import printable
 
 GRACE_SECONDS: Final = 900
-"""How long torchrun waits for processes that save; whoever stops it may have less patience."""
+"""The time that torchrun gives processes to save; whoever stops it may have less patience."""
 _GRACE_ENV: Final = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 
 

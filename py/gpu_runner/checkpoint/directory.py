@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, dtype
 
 DAMAGED: Final = ".damaged"
-"""Of one whose files are not those that were saved; left for its owner, never read."""
+"""The end of the name of a checkpoint whose files have changed: its owner's, never read."""
 _STEP: Final = "step-"
 
 
@@ -99,7 +99,7 @@ def step_of(path: Path) -> int | None:
 
 
 def newest(root: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that passes `verify`, and why newer ones were passed over."""
+    """Return the newest checkpoint that passes `verify`, and why newer ones were passed over."""
     atomic.sweep(root)
     refused: list[str] = []
     for path in reversed(finished(root)):
@@ -113,7 +113,7 @@ def newest(root: Path) -> tuple[Path | None, list[str]]:
 
 
 def finished(root: Path) -> list[Path]:
-    """Every checkpoint in `root`, the oldest first."""
+    """Return every checkpoint in `root`, the oldest first."""
     found = [(step, path) for path in root.glob(f"{_STEP}*") if (step := step_of(path)) is not None]
     return [path for _, path in sorted(found)]
 

@@ -53,7 +53,7 @@ def sampled(files: Iterable[Path]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """What a run is made of.
+    """The fingerprints of everything that a run is made of.
 
     model     sha256 of θ₀, tensor by tensor
     data      sha256 of the training rows as the model reads them
@@ -77,7 +77,7 @@ class Origins:
 
 @dataclass(slots=True)
 class Changes:
-    """What is not as it was: `refused` makes nonsense of going on, of `notes` one should know.
+    """The differences from before: `refused` makes nonsense of going on, `notes` are worth knowing.
 
     `meanings` are what the refused ones mean for a run that goes on all the same; `suites` are the
     held-out sets whose earlier losses are of other rows.

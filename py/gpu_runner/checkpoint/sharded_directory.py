@@ -67,7 +67,7 @@ class ShardedDirectory:
         self._world = world
         self._private = private
         self.seconds = 0.0
-        """How long this process wrote."""
+        """Seconds that this process took to write its files."""
         self._written: dict[str, Written] = {}
         self._problem = ""
         self._thread: Thread | None = None

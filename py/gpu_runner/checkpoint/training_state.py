@@ -44,7 +44,7 @@ from unfrozen.schema.shapes import Shape, array, string
 
 @dataclass(slots=True)
 class History:
-    """What a run records of itself beside its `State`; saved in checkpoints.
+    """The record that a run keeps of itself beside its `State`; saved in checkpoints.
 
     Only its methods change it.
     """
@@ -67,7 +67,7 @@ class History:
     seconds: float = 0.0
     """Wall time of all attempts before this one."""
     best_step: int = 0
-    """Where the task loss was lowest."""
+    """The step of the lowest task loss."""
     best_loss: float | None = None
     """That loss; None before the first evaluation, or if there was never a finite one."""
     looks_since_best: int = 0
@@ -162,7 +162,7 @@ class History:
 OPTIMIZER: Final = "optimizer.safetensors"
 STATE: Final = "state.json"
 VERSION: Final = 1
-"""Of `state.json`: more of it is no other version, another meaning of what is there is one."""
+"""The version of `state.json`, which a new field leaves as it is and a new meaning raises."""
 MOST_STATE_BYTES: Final = 64 * 1024 * 1024
 _HELD: Final = "held"  # which keys each parameter had, and what of it is no tensor
 _HISTORY: Final = STATE_SHAPE["properties"]["history"]
@@ -223,7 +223,7 @@ def _state_keys(model: Any, optimizer: Optimizer) -> _StateKeys:
 def parts(
     model: Any, optimizer: Optimizer, world: World, *, copies: bool = False
 ) -> tuple[dict[str, dict[str, Shard]], dict[str, str]]:
-    """What this process writes of weights and optimizer, and the metadata of its files.
+    """Return what this process writes of weights and optimizer, and the metadata of its files.
 
     Nothing is sent. With `copies` it is copied to the host, and may be written later.
     """
@@ -248,7 +248,7 @@ def parts(
 def shards_of(
     tensors: Mapping[str, Tensor], world: World, *, copies: bool = False
 ) -> dict[str, Shard]:
-    """What this process writes of some tensors, by name.
+    """Return what this process writes of some tensors, by name.
 
     Of a part that several processes hold the first one writes it, and of what all hold whole.
     """

@@ -695,12 +695,12 @@ MOST_TRACES: Final = 5
 WIDE: Final = 120
 """Columns of a table in a file or a pipe."""
 ANSWER_SECONDS: Final = 120.0
-"""For a run that trains: it answers between two steps."""
+"""The patience with a run that trains: it answers between two steps."""
 MOST_SHOWN: Final = 10_000
 _SCORED: Final = 64
 """Examples that are scored where the weights are on this machine."""
 SCORING_SECONDS: Final = 30.0
-"""For them, where their number was not asked for."""
+"""The time for scoring them, where their number was not asked for."""
 
 
 def _help(name: str) -> str:

@@ -36,7 +36,7 @@ LOCK_SECONDS: Final = 2.0
 
 Command = Literal["pause", "resume", "checkpoint", "evaluate", "stop", "ask"]
 COMMANDS: Final[tuple[Command, ...]] = get_args(Command)[:-1]
-"""Those that say everything by themselves; a question has a file of its own."""
+"""The commands that say everything by themselves; a question has a file of its own."""
 
 
 class CommandFileError(Exception):
@@ -48,7 +48,7 @@ class Commands:
     """The wanted state of one attempt of a run."""
 
     seq: int = 0
-    """Of the newest command; Unix microseconds or more, so that it grows even if a file is lost."""
+    """The number of the newest command, at least Unix microseconds: it grows if a file is lost."""
     paused: bool = False
     save: int = 0
     """The `seq` of the newest command to save a checkpoint; 0 for none."""

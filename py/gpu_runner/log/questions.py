@@ -115,7 +115,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """What a model wrote, and whether it ended by itself.
+    """The text that a model wrote, and whether it ended by itself.
 
     `model` names it for a person; `pieces` are the texts of its tokens, or none.
     """

@@ -42,21 +42,21 @@ from unfrozen.schema.event_log import read_event, read_line
 CONFIG_NAME: Final = "config.json"
 """Settings of a run of `train`, written before its log."""
 RUN_ID_ENV: Final = "UNFROZEN_RUN_ID"
-"""By this environment variable `serve` gives a run that it launches the id it will have."""
+"""The environment variable by which `serve` gives a run that it launches its id."""
 UNREADABLE: Final = "unreadable"
 NEW_SECONDS: Final = 120.0
 """A folder without an event may be a run that still loads; later it counts as unreadable."""
 ANSWER_SECONDS: Final = 0.1
-"""So long logs are read that nobody has read yet before a page gets an answer and asks again."""
+"""The time for reading new logs before a page gets an answer and asks again."""
 MOST_AT_START: Final = 200
 """Lines among which the first event is looked for."""
 MOST_BACK_BYTES: Final = 4 * CHUNK_BYTES
-"""So much of the end of a log is searched for its newest evaluations."""
+"""The end of a log that is searched for its newest evaluations."""
 SUITES: Final = ("task", "general")
 MOST_TEXT: Final = 256
 _PEAKS: Final = re.compile(rb'"(?:mem|predicted)"')
 _TOLD: Final = re.compile(rb'"(?:mem|eval|expect_next_in)"')
-"""What lines hold that say how a run stands, at the start of its log and at its end."""
+"""The lines that say how a run stands, at the start of its log and at its end."""
 
 
 def new_run_id() -> str:
@@ -110,7 +110,7 @@ _ALWAYS: Final = ("id", "status", "model", "step", "steps", "started", "updated"
 
 @dataclass(frozen=True, slots=True)
 class LogSummary:
-    """What a log says of its run in the two pieces of it that were read."""
+    """The state of a run by the two pieces of its log that were read."""
 
     bytes: int
     model: str
@@ -143,7 +143,7 @@ class RunIndex:
         self._life = secrets.token_hex(4)
         self._version = 0
         self._sent: dict[str, tuple[int, RunInfo | None]] = {}
-        """Of every id the version in which it last changed, and how it was; None: it is gone."""
+        """By id the version in which a run last changed, and how it was; None: it is gone."""
 
     def logs(self) -> dict[str, Path]:
         """Return every run id with the path of its log."""

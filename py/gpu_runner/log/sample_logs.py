@@ -29,13 +29,13 @@ from unfrozen.held_out import SHARE, Interval, mean_interval, paired_difference
 
 MOST_LINE_BYTES: Final = 16 * 2**20
 MOST_ROWS: Final = 1_000_000
-"""Of one task."""
+"""The most examples of one task."""
 MOST_RESULTS_BYTES: Final = 64 * 2**20
 _SAMPLES: Final = re.compile(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 
 
 class AskedExample(NamedTuple):
-    """What tells an example from another one: hashes of its document and of its target."""
+    """The identity of an example: hashes of its document and of its target."""
 
     document: str
     target: str
@@ -57,7 +57,7 @@ class TaskSamples:
 
 @dataclass(frozen=True, slots=True)
 class ModelSamples:
-    """What one model answered: its name, and its tasks."""
+    """The answers of one model: its name, and its tasks."""
 
     name: str
     tasks: Mapping[str, TaskSamples]

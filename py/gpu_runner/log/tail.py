@@ -42,10 +42,10 @@ class Tail:
     _long: bool = field(default=False, init=False)
     """Whether `offset` lies inside a line that is too long, and was counted."""
     _size: int = field(default=-1, init=False)
-    """How long the file was when nothing whole was in it; see `has_grown`."""
+    """The size of the file when no whole line was in it; see `has_grown`."""
 
     def has_grown(self) -> bool:
-        """Whether reading may give something. Asks for the size only. Raises `OSError`."""
+        """Return whether reading may give something. Asks for the size only. Raises `OSError`."""
         return self.path.stat(follow_symlinks=False).st_size not in (self.offset, self._size)
 
     def read(self) -> list[tuple[int, bytes]]:
@@ -95,7 +95,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 
 def are_events(lines: list[bytes]) -> bool:
-    """Whether `parse` finds an event in every line; decoded in one call, in a third of the time.
+    """Return whether every line holds an event; decoded in one call, in a third of the time.
 
     Between two lines stands a number that nobody can foresee: torn lines cannot pass as others.
     """
@@ -182,12 +182,12 @@ def lines_backwards(path: Path, within: int | None) -> Iterator[bytes]:
 
 
 def is_line_start(path: Path, offset: int) -> bool:
-    """Whether a reader may continue at `offset`: the start of the file or the byte after a line."""
+    """Return whether a line begins at `offset`, so that a reader may continue there."""
     return offset == 0 or read_plain(path, 1, offset - 1) == b"\n"
 
 
 def writer_alive(log: Path) -> bool | None:
-    """Whether a process holds the log open for writing; None where the system cannot tell.
+    """Return whether a process holds the log open for writing; None where the system cannot tell.
 
     `EventLog` holds an advisory lock as long as its process lives, so kill −9 releases it.
     """
@@ -204,9 +204,9 @@ def writer_alive(log: Path) -> bool | None:
 
 
 OUTLINE_BYTES: Final = 256 * 1024
-"""Of lines of metrics in an outline, and as many of evaluations, the machine and all others."""
+"""Bytes of metrics in an outline; evaluations, the machine and all others get as many each."""
 MOST_OUTLINED_BYTES: Final = 4 * 2**30
-"""Of a log that is read for its outline."""
+"""The size of the longest log that is read for its outline."""
 _TOGETHER: Final = 64  # lines of a step: more are not evaluations
 _METRICS: Final = b'"kind":"metrics"'
 _REPEATED: Final = re.compile(rb'"kind":"(?:(eval|drift)|sys|beat)","step":(\d+)')

@@ -193,7 +193,7 @@ class EventLog:
     def _cut_line(
         self, kind: str, step: int, payload: dict[str, object]
     ) -> tuple[bytes, list[str]]:
-        """The same event without its largest fields, which it names under `cut`."""
+        """Return the same event without its largest fields, which it names under `cut`."""
         self.cut += 1
         names: list[str] = []
         while True:

@@ -101,13 +101,13 @@ class OptimizerChoice:
 
     name: Name = "adamw"
     momentum: float = 0.0
-    """Of SGD; 0 has no state at all."""
+    """The momentum of SGD; 0 has no state at all."""
     rounding: Rounding = "nearest"
-    """Of updates of 16-bit weights."""
+    """The rounding of updates of 16-bit weights."""
     layer_decay: float = 1.0
     """ξ: the learning rate of each layer is that of the layer above divided by ξ."""
     seed: int = 0
-    """Of stochastic rounding."""
+    """The seed of stochastic rounding."""
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     """Both of AdamW, also for the parameters that Muon leaves to it."""

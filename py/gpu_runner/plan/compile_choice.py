@@ -44,19 +44,19 @@ from unfrozen.training_data import spread
 from unfrozen.units import format_bytes, format_elapsed, sig3
 
 SECONDS: Final = 0.5
-"""Of each timing."""
+"""The length of each timing."""
 PASSES: Final = 4
-"""Between two waits for the GPU: within a step nothing waits for it."""
+"""Passes between two waits for the GPU: within a step nothing waits for it."""
 SAMPLED: Final = 32
 """Steps whose micro-batches tell the mean one."""
 LEAST_SECONDS: Final = 30.0
-"""Of all layers of a run: compiling takes ten or more, and never saves the whole time."""
+"""The least time of all layers of a run: compiling takes ten or more, and never saves all of it."""
 MOST_KINDS: Final = 4
-"""Of blocks: each is compiled for itself, and PyTorch runs the ninth eagerly."""
+"""The most kinds of blocks: each is compiled for itself, and PyTorch runs the ninth eagerly."""
 WEIGHT: Final = 0.02
 """The spread of random weights."""
 MOST_CHARACTERS: Final = 200
-"""Of a compiler's message."""
+"""The longest part of a compiler's message that is shown."""
 
 
 class Choice(NamedTuple):
@@ -209,7 +209,7 @@ class Layers:
         self._types = list(vars(self._decoder.config).get("layer_types") or ())
         signs = [self._sign(index) for index in range(len(self.every))]
         self.kinds = {signs.index(sign): count for sign, count in Counter(signs).items()}
-        """How many blocks there are of each kind, by the index of its first."""
+        """The number of blocks of each kind, by the index of its first."""
 
     @property
     def count(self) -> int:

@@ -17,7 +17,7 @@ import torch
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SECONDS: Final = 0.2
-"""How long each of them is measured."""
+"""The length of each measurement."""
 _SIDES: Final = {"cpu": (128, 1024), "cuda": (8192, 8192)}
 """The smallest and the largest."""
 _MIB: Final = {"cpu": 64, "cuda": 512}

@@ -65,7 +65,7 @@ from unfrozen.held_out import paired_difference
 POINTS: Final = 11
 BOUNDS: Final = (2, 101)
 GAIN: Final = 0.95
-"""Of the fall of the task loss."""
+"""The share of the fall of the task loss that a blend must keep."""
 _ANYWAY: Final = "; --alpha writes one anyway"
 TOLD_TOGETHER: Final = 32
 """Points in a line of the log."""

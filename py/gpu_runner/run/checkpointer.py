@@ -72,7 +72,7 @@ class Checkpointer:
     asynchronous: bool = False
     """Whether files are written, from a copy, while training continues."""
     keep_last: int = 1
-    """How many of the newest checkpoints stay."""
+    """The number of the newest checkpoints that stay."""
     keep_state: bool = False
     """Whether a finished run keeps what it needs to train further: last checkpoint, θ₀, Fisher."""
     _pending: tuple[ShardedDirectory, State, dict[str, Any]] | None = None

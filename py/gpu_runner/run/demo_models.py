@@ -14,7 +14,7 @@ from typing import Final
 from gpu_runner import atomic, demo
 from gpu_runner.log.questions import THETA_0, AnswerPair, ModelAnswer, Question
 from gpu_runner.plain import read_json, read_whole
-from gpu_runner.run.directory import FINISHED, read_config
+from gpu_runner.run.directory import FINISHED, finished_step, read_config
 from unfrozen.lab.answers import POSITIONS, generate
 from unfrozen.lab.demo import read_tensors
 from unfrozen.lab.llama import Llama, Weights
@@ -22,7 +22,6 @@ from unfrozen.lab.tokenizer import Tokenizer
 from unfrozen.model import ModelConfig
 
 _MOST_MODEL_BYTES: Final = 64 * 1024 * 1024
-_MOST_MARK_BYTES: Final = 64
 _AS_DEMO: Final = {"model": "demo", "params": "fp32", "chat_template": None}
 
 
@@ -52,13 +51,12 @@ class DemoPair:
         given = json.loads((start / "config.json").read_text("utf-8"))
         theta = float(given["rope_parameters"]["rope_theta"])
         shape = ModelConfig.from_hf(given).architecture
-        step = int(read_whole(run / FINISHED, _MOST_MARK_BYTES).decode("utf-8", "replace"))
         return cls(
             Llama(shape, theta, float(given["rms_norm_eps"])),
             Tokenizer.read(read_json(place / "tokenizer.json", _MOST_MODEL_BYTES)),
             read_tensors((start / "model.safetensors").read_bytes()),
             read_tensors(read_whole(place / "model.safetensors", _MOST_MODEL_BYTES)),
-            f"step {step:,} of {run.name}",
+            f"step {finished_step(run):,} of {run.name}",
         )
 
     def ask(self, question: Question) -> AnswerPair | None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FINISHED: Final = "finished"  # a file that holds the last step of a finished run
 CHECKPOINTS: Final = "checkpoints"
 MOST_CONFIG_BYTES: Final = 1024 * 1024
+_MOST_MARK_BYTES: Final = 64
 
 
 def make_directory(config: TrainConfig) -> Path:
@@ -99,6 +100,14 @@ def read_saved(run: Path, step: int | None = None) -> dict[Path, bytes]:
         with suppress(OSError):
             found[file] = read_whole(file, atomic.MOST_MANIFEST_BYTES)
     return found
+
+
+def finished_step(run: Path) -> int:
+    """Return the last step of a finished run. Raises `CheckpointError` for a mark without one."""
+    try:
+        return int(read_whole(run / FINISHED, _MOST_MARK_BYTES))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run / FINISHED} does not name the last step ({error}).") from None
 
 
 def check_output(out: str | None) -> None:

@@ -60,13 +60,13 @@ class RunEnd:
     error: BaseException | None = None
     model: Path | None = None
     step: int = 0
-    """Of a finished run, its last."""
+    """The last step of a finished run."""
     code: ExitCode = ExitCode.OK
     """The exit code of an end that is no error."""
     better: list[Standing] = field(default_factory=list)
     """The checkpoint that did better on the task than the model, if there is one."""
     post_mortem: OutOfMemoryReport | None = None
-    """Of a run that ran out of memory, what was found."""
+    """The cause, where a run ran out of memory."""
 
     def payload(
         self, plan: RunPlan, state: State, history: History, spending: Spending | None = None

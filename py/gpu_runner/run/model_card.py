@@ -34,7 +34,7 @@ _KINDS: Final = tuple(
     f'"kind":"{kind}"'.encode() for kind in ("run.start", "run.end", "eval", "sample", "rows")
 )
 _HEAD_BYTES: Final = 256
-"""In which a line tells its kind: of a long log few are parsed."""
+"""The start of a line, which tells its kind: of a long log few are parsed."""
 _NEAR: Final = ("l2sp", "l2sp_pull", "ewc", "kl")
 _RECIPE: Final = (
     *("steps", "micro_batch", "grad_accum", "seq_len", "optimizer", "lr", "schedule", "warmup"),
@@ -47,7 +47,7 @@ _UNUSED: Final = {"layer_decay": 1.0, **dict.fromkeys(_NEAR, 0.0)}
 
 @dataclass(frozen=True, slots=True)
 class LoggedRun:
-    """What the log of a run tells of its model.
+    """The model of a run by its log.
 
     scores  by step and set, of each evaluation
     start   the payload of its first `run.start`

@@ -30,7 +30,7 @@ from gpu_runner.train.loop import State, StepResult
 from gpu_runner.world import World
 
 SAMPLE_SECONDS: Final = 10.0
-"""For each sample; a step may take less."""
+"""The time for each sample; a step may take less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Sampling:
 
 
 class SavesCheckpoints(Protocol):
-    """What writes checkpoints: `checkpointer.Checkpointer`, or a stand-in in tests."""
+    """The writer of checkpoints: `checkpointer.Checkpointer`, or a stand-in in tests."""
 
     def save(self, state: State) -> Saved | None:
         """Write a checkpoint; return it, or None while it is still being written."""
@@ -173,7 +173,7 @@ class EarlyStop:
 
 
 COMPILE_SECONDS: Final = 900.0
-"""How long a first compiled step may take before the run counts as stalled."""
+"""The time that a first compiled step may take before the run counts as stalled."""
 COMPARED: Final = 3
 """Compiled steps, of which the fastest is compared."""
 
@@ -209,7 +209,7 @@ class CompileGain:
 
 
 class RunObserver:
-    """What the training loop calls between steps."""
+    """The observer that the training loop calls between steps."""
 
     def __init__(
         self,

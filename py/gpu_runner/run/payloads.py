@@ -133,7 +133,7 @@ SCORING_SHARE: Final = 0.01
 FORWARDS: Final = 3.0
 """A step's work on a token in forward passes."""
 EXTREME: Final = 3
-"""How many of the hardest and of the easiest are shown."""
+"""The number of the hardest and of the easiest examples that are shown."""
 MOST_BYTES: Final = 12 * 1024
 MOST_NOTES: Final = 12
 """Examples that are named because they lost most of their tokens."""

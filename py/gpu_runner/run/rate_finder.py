@@ -39,7 +39,7 @@ FACTORS: Final = tuple(10 ** (power / 2) for power in range(-2, 3))
 """The rates of a sweep, by that of the recipe."""
 BOUNDS: Final = (2, 16)
 STEPS: Final = 50
-"""Of each run, where none are given."""
+"""The steps of each run, where none are given."""
 _FREE: Final = frozenset({"runs", "out", "price", "currency", "trust_remote_code"})
 _FITTED: Final = frozenset({"micro_batch", "grad_accum"})
 

@@ -26,7 +26,7 @@ MOST_ROWS: Final = 256
 """Examples of a set that are logged one by one."""
 BEAT_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0
-"""How long a first evaluation or a save may take before the run counts as stalled."""
+"""The time that a first evaluation or a save may take before the run counts as stalled."""
 STALLED_MUCH: Final = 0.2
 """Share of bf16 weights without movement from which on an alert is logged."""
 
@@ -125,9 +125,9 @@ class Recorder:
     ) -> None:
         self.history = history
         self.doing = ""
-        """What takes time instead of steps."""
+        """The work that takes time instead of steps."""
         self.unit = "tokens"
-        """What is counted: "tokens", or "samples" where those are no text."""
+        """The unit that is counted: "tokens", or "samples" where those are no text."""
         self.counts_skipped = True
         """Whether it is known how many steps were skipped."""
         self.heartbeat = Heartbeat(log)

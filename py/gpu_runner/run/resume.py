@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
@@ -29,7 +28,6 @@ from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model.load import Source
-from gpu_runner.plain import read_whole
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.plan import RunPlan, check_new, make_plan, schedule_for
 from gpu_runner.run.checkpointer import remove_derived
@@ -38,6 +36,7 @@ from gpu_runner.run.directory import (
     FINISHED,
     check_output,
     claim,
+    finished_step,
     read_config,
     write_config,
 )
@@ -53,8 +52,6 @@ from gpu_runner.run.fine_tune import (
 )
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
-
-_MOST_MARK_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,15 +204,13 @@ def _check_found(directory: Path, found: _Found, options: ResumeOptions) -> None
             f" damaged one as {checkpoint.finished(directory / CHECKPOINTS)[-1].name}"
             f"{checkpoint.DAMAGED}."
         )
-    mark = directory / FINISHED
-    if mark.exists():
-        last = read_whole(mark, _MOST_MARK_BYTES).decode("utf-8", "replace").strip()
-        if found.path is None or last != str(found.state.step):
-            raise CheckpointError(
-                f"{directory.name} is finished and has no checkpoint of its last step"
-                " (keep_state = false, --save-every 0, or it was removed): it cannot be trained"
-                f" further. Its model can: train --model {short(directory / 'model')} …"
-            )
+    finished = (directory / FINISHED).exists()
+    if finished and (found.path is None or finished_step(directory) != found.state.step):
+        raise CheckpointError(
+            f"{directory.name} is finished and has no checkpoint of its last step"
+            " (keep_state = false, --save-every 0, or it was removed): it cannot be trained"
+            f" further. Its model can: train --model {short(directory / 'model')} …"
+        )
     if options.steps is not None and options.steps <= found.state.step:
         raise UsageError(
             f"--steps {options.steps}: step {found.state.step} is done already; give more than"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -24,15 +24,12 @@ from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model import sharded_load
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
 from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config, vocabulary_of
-from gpu_runner.plain import read_whole
-from gpu_runner.run.directory import CHECKPOINTS, FINISHED
+from gpu_runner.run.directory import CHECKPOINTS, FINISHED, finished_step
 from gpu_runner.run.directory import read_config as read_settings
 from gpu_runner.text import counted
 from gpu_runner.train.evaluate import generate
 from gpu_runner.train.initial_weights import initial_files, published_folder
 from gpu_runner.world import trained_weights
-
-_MOST_MARK_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +191,7 @@ def model_title(run: Path, place: Path) -> str:
 def last_step(run: Path, place: Path) -> int:
     """Return the last step of the model in a directory of a run."""
     if place.name == "model":
-        return int(read_whole(run / FINISHED, _MOST_MARK_BYTES).decode("utf-8", "replace"))
+        return finished_step(run)
     return checkpoint.step_of(place) or 0
 
 

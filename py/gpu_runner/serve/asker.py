@@ -24,7 +24,7 @@ from gpu_runner.log.questions import Question
 from gpu_runner.text import printable
 
 ANSWER_SECONDS: Final = 300.0
-"""For loading two models and two answers."""
+"""The time for loading two models and for two answers."""
 IDLE_SECONDS: Final = 600.0
 MOST_REASON: Final = 500
 
@@ -38,7 +38,7 @@ class _Child:
     run: Path
     process: subprocess.Popen[str]
     lines: Queue[str]
-    """What it prints; "" once it has ended."""
+    """The lines that it prints; "" once it has ended."""
     errors: list[str]
     threads: list[threading.Thread]
 

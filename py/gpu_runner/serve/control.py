@@ -85,7 +85,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 T = TypeVar("T", bound=str)
 Later = Callable[[Request], Awaitable[dict[str, Any]]]
-"""What waits for an answer, without a thread."""
+"""A function that waits for an answer, without a thread."""
 BODY_SECONDS: Final = 2.0
 MOST_LISTED: Final = 20
 

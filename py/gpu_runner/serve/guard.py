@@ -64,7 +64,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Allowance:
-    """How often something may be done: `burst` times at once, then `a_second` times a second."""
+    """A limit of how often something is done: `burst` times at once, then so often `a_second`."""
 
     burst: float = 20.0
     a_second: float = 10.0
@@ -175,7 +175,7 @@ def own_hosts(address: str, port: int) -> frozenset[str]:
 
 
 def is_api(path: str) -> bool:
-    """Whether `path` (decoded, as the router sees it) belongs to the private part."""
+    """Return whether `path` (decoded, as the router sees it) belongs to the private part."""
     return path == "/api" or path.startswith("/api/")
 
 
@@ -191,7 +191,7 @@ def _sizes(scope: Scope) -> Refusal | None:
 
 
 def is_control(path: str) -> bool:
-    """Whether something starts, changes its course or ends by a POST to `path`."""
+    """Return whether something starts, changes its course or ends by a POST to `path`."""
     return re.fullmatch(r"/api/(start|start/cancel|runs/[^/]+/(control|ask))", path) is not None
 
 

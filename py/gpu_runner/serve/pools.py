@@ -67,4 +67,4 @@ OUTLINES: Final = Pool(1)
 QUESTIONS: Final = Pool(1)
 COMMANDS: Final = Pool(8)
 MOST_QUESTIONS: Final = 2
-"""Of a run: one is answered, one waits."""
+"""The most questions of a run at a time: one is answered, one waits."""

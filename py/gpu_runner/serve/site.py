@@ -132,7 +132,7 @@ class SiteTable:
 
 
 def taken_encodings(accepted: str) -> set[str]:
-    """Those of FORMS that an `Accept-Encoding` takes, by name or by `*`, with a weight above 0."""
+    """Return the FORMS that an `Accept-Encoding` takes, by name or by `*`, of a weight above 0."""
     weights: dict[str, float] = {}
     for part in accepted.lower().split(","):
         name, _, parameter = part.partition(";")
@@ -144,7 +144,7 @@ def taken_encodings(accepted: str) -> set[str]:
 
 
 def _has(tags: str, etag: str) -> bool:
-    """Whether an `If-None-Match` names the form that would be sent; compared weakly, as it says."""
+    """Return whether an `If-None-Match` names the form that would be sent, compared weakly."""
     return etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
 
 

@@ -27,7 +27,7 @@ SECONDS: Final = 5.0
 FIRST_SECONDS: Final = 1.0
 THINNED: Final = 1 / 2000
 LEAVE_SECONDS: Final = 0.2
-"""How long `stop` waits for a driver that does not answer; the thread ends with the process."""
+"""The time that `stop` waits for a silent driver; the thread ends with the process."""
 MOST_ERRORS: Final = 3  # in a row, before it gives up
 
 

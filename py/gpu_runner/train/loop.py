@@ -35,7 +35,7 @@ MOST_SKIPPED_IN_A_ROW: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one optimizer step did. `loss` is in nats a trainable token, `grad_norm` unclipped.
+    """The outcome of an optimizer step. `loss` is in nats a trainable token, `grad_norm` unclipped.
 
     Both are None if a watched loop does not expose them.
     """
@@ -53,12 +53,12 @@ class StepResult:
     them gains.
     """
     balance: float | None = None
-    """Of the routers of a mixture of experts, where they are balanced; 1 is even."""
+    """The balance of the routers of a mixture of experts, where they are balanced; 1 is even."""
 
 
 @dataclass(slots=True)
 class State:
-    """Where a run stands; what `state.json` keeps beside the tensors."""
+    """The position of a run, which `state.json` keeps beside the tensors."""
 
     step: int = 0
     tokens: int = 0
@@ -66,7 +66,7 @@ class State:
     skipped_in_a_row: int = 0
     """Without those that a smaller scale of the loss may still mend."""
     loss_scale: float = 0.0
-    """Of fp16; 0 is none."""
+    """The scale of the loss in fp16; 0 is none."""
     steady_steps: int = 0
     """Since the scale changed."""
 
@@ -83,7 +83,7 @@ class State:
 
 
 class Observer(Protocol):
-    """What is called between steps: the recorder of the run."""
+    """The functions that are called between steps: those of the recorder of the run."""
 
     def step_begins(self, number: int) -> None:
         """One optimizer step is about to be taken."""
@@ -100,7 +100,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainingStep:
-    """What one optimizer step is made of.
+    """The parts of an optimizer step.
 
     `autocast` is the precision of the forward pass, `saving` where the tensors saved for backward
     lie. `routers` are those of a mixture of experts that are trained to balance their load. `check`

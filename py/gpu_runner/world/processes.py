@@ -101,7 +101,7 @@ def rows_of(parameter: Tensor, part: int | None = None) -> slice:
 
 
 def first_index(parameter: Tensor) -> int:
-    """Where in the whole parameter, row by row, the first element lies that this process holds."""
+    """Return the place in the whole parameter, row by row, of this process's first element."""
     row = parameter.numel() // max(1, parameter.shape[0]) if parameter.ndim else 1
     return (rows_of(parameter).start or 0) * row
 
@@ -140,7 +140,7 @@ def shard_like(parameter: Tensor, full: Tensor) -> Tensor:
 
 
 SECONDS: Final = 20.0
-"""How long a process waits for the others."""
+"""The time that a process waits for the others."""
 _YES, _NO = "yes", "no"
 _numbers = count()
 
@@ -270,7 +270,7 @@ class World:
         return tuple(count > 0 for count in counts.tolist())
 
     def on_first(self, function: Callable[[], T]) -> T:
-        """What `function` returns on the first process, on every one; its error is everyone's.
+        """Return on every process what `function` returns on the first; its error is everyone's.
 
         Of an error that is no `RunnerError` the others raise a `SystemFailure` with its text: it is
         raised as it is where it happened, and nobody waits for an answer that never comes.
@@ -299,7 +299,7 @@ class World:
         return result
 
     def everyones(self, mine: T) -> list[T]:
-        """What every process has, in their order: small things, as they are pickled to be sent."""
+        """Return the things of all processes, in their order: small ones, which are pickled."""
         if self.size == 1:
             return [mine]
         everyone: list[Any] = [None] * self.size
@@ -327,7 +327,7 @@ class World:
         return found
 
     def random_states(self) -> dict[str, Tensor]:
-        """The same of every process; only on the first one."""
+        """Return the same of every process; only on the first one."""
         everyone = self.everyones(self.own_random_states())
         return {name: state for found in everyone for name, state in found.items() if self.first}
 
@@ -424,7 +424,7 @@ def join(device: torch.device, parts: int | None = None) -> World:
 
 
 def _parts(asked: int, size: int) -> int:
-    """As many as were asked for, if every copy can have as many processes."""
+    """Return as many as were asked for, if every copy can have as many processes."""
     if size % asked == 0:
         return asked
     fitting = ", ".join(str(each) for each in range(2, size + 1) if size % each == 0)

@@ -64,7 +64,7 @@ class Shard:
 
 
 def file_name(number: int, files: int) -> str:
-    """The name of shard `number`, from 0, of so many."""
+    """Return the name of shard `number`, from 0, of so many."""
     return f"shard-{number + 1:05d}-of-{files:05d}.safetensors"
 
 
@@ -118,7 +118,7 @@ def _places(shards: Mapping[str, Shard]) -> str:
 
 
 def bytes_of(rows: Tensor) -> memoryview:
-    """The bytes of a tensor, row by row, in the host's memory."""
+    """Return the bytes of a tensor, row by row, in the host's memory."""
     flat = rows.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return memoryview(flat.numpy())  # type: ignore[arg-type]
 
@@ -132,7 +132,7 @@ class _Piece:
 
 
 class StoredTensors:
-    """Where every tensor of some safetensors files lies; reads rows of any.
+    """The places of all tensors of some safetensors files; reads rows of any.
 
     Raises `CheckpointError` for a file that cannot be read, and for places in a header that make no
     sense.
@@ -141,7 +141,7 @@ class StoredTensors:
     def __init__(self, files: Iterable[Path]) -> None:
         self.metadata: dict[str, str] = {}
         self.bytes_read = 0
-        """By all readers so far."""
+        """The bytes that all readers have read so far."""
         self._pieces: dict[str, list[_Piece]] = {}
         for file in sorted(set(files)):
             with _opened(file) as tensors:
@@ -160,34 +160,34 @@ class StoredTensors:
         return name in self._pieces
 
     def names(self) -> list[str]:
-        """Of all tensors."""
+        """Return the names of all tensors."""
         return list(self._pieces)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of the whole tensor."""
+        """Return the shape of the whole tensor."""
         *_, last = pieces = self._pieces[name]
         if not last.shape:
             return ()
         return (max(p.first + p.shape[0] for p in pieces), *last.shape[1:])
 
     def files(self, names: Iterable[str]) -> tuple[Path, ...]:
-        """Those in which these tensors lie."""
+        """Return the files in which these tensors lie."""
         return tuple(sorted({piece.file for name in names for piece in self._pieces[name]}))
 
     def dtype(self, name: str) -> torch.dtype:
-        """Of a tensor. Raises `CheckpointError` for one that PyTorch does not have."""
+        """Return the dtype of a tensor. Raises `CheckpointError` for one that PyTorch has not."""
         piece = self._pieces[name][0]
         if (dtype := DTYPES.get(piece.type)) is None:
             raise CheckpointError(f"{piece.file}: {name} is of the unknown type {piece.type}.")
         return dtype
 
     def nbytes(self, name: str) -> int:
-        """Of the whole tensor."""
+        """Return the bytes of the whole tensor."""
         return math.prod(self.shape(name)) * self.dtype(name).itemsize
 
     @contextmanager
     def reading(self) -> Iterator[RowReader]:
-        """Rows of any tensor, with a few files open."""
+        """Yield a reader of rows of any tensor, with a few files open."""
         with ExitStack() as stack:
             yield RowReader(self, self._pieces, stack)
 
@@ -202,7 +202,7 @@ class RowReader:
         self._open: dict[Path, Any] = {}
 
     def rows(self, name: str, wanted: slice = slice(None)) -> Tensor:
-        """Rows of a whole tensor, (n, …). Raises `CheckpointError` where some are not there."""
+        """Return rows of a whole tensor, (n, …). Raises `CheckpointError` where one is missing."""
         shape, pieces = self._stored.shape(name), self._pieces[name]
         if not shape:
             scalar: Tensor = self._file(pieces[0].file).get_tensor(name)
@@ -244,7 +244,7 @@ def _opened(file: Path) -> Any:
 
 
 def _first_rows(file: Path, metadata: Mapping[str, str]) -> dict[str, int]:
-    """The first row of each part in a file, by name; none for whole ones."""
+    """Return the first row of each part in a file, by name; none for whole ones."""
     if (text := metadata.get(PLACES)) is None:
         return {}
     try:

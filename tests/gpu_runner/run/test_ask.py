@@ -17,6 +17,7 @@ from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
 from gpu_runner.log.questions import AnswerPair, Question
 from gpu_runner.model.load import find, load, load_tokenizer
 from gpu_runner.run.demo_models import DemoPair
+from gpu_runner.run.directory import finished_step
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.run_models import ModelPair, load_initial, load_pair, load_trained
 from gpu_runner.train.evaluate import generate
@@ -149,6 +150,13 @@ def test_a_damaged_model_of_the_demo_is_named(demo_run: Path, tmp_path: Path) ->
     shutil.rmtree(run / "model")  # its last checkpoint is still there
     assert DemoPair.load(run) is None
     assert load_pair(run, None, None, CPU).after.name.startswith("step 2 of ")
+
+
+@pytest.mark.parametrize("mark", [b"", b"soon", b"\xff", b"7" * 100])
+def test_a_mark_that_names_no_step_is_refused_by_its_path(mark: bytes, tmp_path: Path) -> None:
+    (tmp_path / "finished").write_bytes(mark)
+    with pytest.raises(CheckpointError, match=r"finished does not name the last step"):
+        finished_step(tmp_path)
 
 
 def test_the_demo_is_asked_without_pytorch(demo_run: Path) -> None:

@@ -28,10 +28,10 @@ from gpu_runner.world import World
 
 EXAMPLES: Final = 8
 BOUNDS: Final[Mapping[torch.dtype, float]] = {torch.float32: 1e-5, torch.bfloat16: 2**-6}
-"""Of what is computed once: some 100 roundings of 2⁻²⁴ in a row; four of bf16's, which are 2⁻⁸."""
+"""Bounds of one computation: some 100 roundings of 2⁻²⁴ in a row; four of bf16's, which are 2⁻⁸."""
 TRAINED: Final = 1e-4
-"""Of the demo's gradient in fp32: in a trained model the gradients of examples cancel to a tenth of
-each, and the errors of all of them remain.
+"""The bound of the demo's gradient in fp32: in a trained model those of examples cancel to a tenth
+of each, and the errors of all of them remain.
 """
 PRECISIONS: Final = (("fp32", torch.float32), ("bf16", torch.bfloat16))
 
