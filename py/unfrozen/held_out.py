@@ -24,6 +24,8 @@ from random import Random
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
+__all__ = ["paired_differences"]  # what the page asks for, see `unfrozen.ask`
+
 RESAMPLES: Final = 2000
 MOST_DRAWN: Final = 10_000
 """Of more values the mean is normal, and its interval that of the central limit theorem."""
@@ -64,9 +66,14 @@ class ExactMatch(NamedTuple):
             return NotImplemented
         return ExactMatch(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def as_json(self) -> dict[str, int]:
-        """Return the counts by name, with `of`, how many rows there are."""
-        return self._asdict() | {"of": sum(self)}
+    def as_json(self) -> dict[str, object]:
+        """Return the counts by name, `of` how many rows, and the interval of the share of right."""
+        rows = sum(self)
+        counts: dict[str, object] = {**self._asdict(), "of": rows}
+        if rows:
+            _, low, high = share_interval(self.right, rows)
+            counts["interval"] = [round(low, 6), round(high, 6)]
+        return counts
 
 
 def fingerprint(examples: Iterable[tuple[Sequence[int], Sequence[bool]]]) -> str:
@@ -113,6 +120,14 @@ def paired_difference(before: Sequence[float], after: Sequence[float]) -> Interv
         return share_change(pairs.count((0, 1)), pairs.count((1, 0)), len(pairs))
     differences = [b - a for a, b in pairs]
     return _bootstrap(differences) if len(differences) > 1 else None
+
+
+def paired_differences(
+    pairs: Iterable[tuple[Sequence[float], Sequence[float]]],
+) -> list[dict[str, float] | None]:
+    """Return for each pair of scores what `paired_difference` says of them, as plain data."""
+    found = (paired_difference(before, after) for before, after in pairs)
+    return [each and each._asdict() for each in found]
 
 
 def share_interval(right: int, rows: int) -> Interval:

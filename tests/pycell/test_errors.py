@@ -171,3 +171,20 @@ def test_a_huge_message_is_cut_in_its_middle() -> None:
     assert len(error.traceback) < 50_000
     assert "characters left out" in error.traceback
     assert error.traceback.endswith("end\n")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import builtins\nvars(builtins).clear()",
+        "import builtins\nfor name in list(vars(builtins)): vars(builtins)[name] = None",
+        "import builtins\nbuiltins.BaseException = ValueError\nraise KeyError",
+        "class E(Exception):\n  def __str__(s): vars(__import__('builtins')).clear()\nraise E",
+        "import ast\nast.parse = None",
+        "import traceback\nvars(traceback).clear()\n1 / 0",
+    ],
+)
+def test_a_cell_that_takes_away_what_runs_cells_harms_itself_alone(source: str) -> None:
+    run_cell(source, {}, lambda _: None)
+    assert run_cell("6 * 7", {}, lambda _: None).value_repr == "42"
+    assert fail("1 / 0").message == "division by zero"

@@ -2,7 +2,7 @@
 // one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
 import "./baked.mjs";
 import { createInterface } from "node:readline";
-import { axisOf, differingSettings, examplesWarning, frontier, lossDifference, meaningWarning, pathOf, standingText } from "../../web/run/compare.js";
+import { axisOf, differingSettings, examplesWarning, frontier, pairedLosses, meaningWarning, pathOf, standingText } from "../../web/run/compare.js";
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
 import { readLogBytes } from "../../web/run/watch.js";
@@ -15,7 +15,7 @@ import { Announcements, judgeHealth, makeNotice } from "../../web/run/notices.js
 import { readDataReport } from "../../web/run/log-files.js";
 import { csvOf } from "../../web/run/view/points.js";
 import { chartPicture } from "../../web/run/view/chart-picture.js";
-import { chartsOf, differencesView, otherCurves } from "../../web/run/view/compare-view.js";
+import { chartsOf, comparedLosses, differencesView, otherCurves } from "../../web/run/view/compare-view.js";
 import * as chartData from "../../web/run/view/chart-data.js";
 import * as numbers from "../../web/figures/number.js";
 import { examplesView, revealHidden } from "../../web/run/view/examples.js";
@@ -29,8 +29,8 @@ const hurry = () => {
 };
 const known = { ...chartData, emptyRun, fold, folded, followLines, judgeHealth, hurry, makeNotice, numbers };
 Object.assign(known, { blendState, eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, quoteForShell, readLog, readLogBytes, SseParser, launchState, spellCommand });
-Object.assign(known, { axisOf, differingSettings, examplesWarning, frontier, lossDifference, meaningWarning, pathOf, standingText });
-Object.assign(known, { csvOf, readDataReport, chartPicture, chartsOf, differencesView, otherCurves });
+Object.assign(known, { axisOf, differingSettings, examplesWarning, frontier, pairedLosses, meaningWarning, pathOf, standingText });
+Object.assign(known, { csvOf, readDataReport, chartPicture, chartsOf, comparedLosses, differencesView, otherCurves });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);

@@ -1,12 +1,9 @@
 """What several runs have in common and where they differ, by the script of the page."""
 
-import math
 from typing import Any
 
-import numpy as np
-import pytest
-
 from run.javascript import JavaScript
+from unfrozen.held_out import paired_differences
 
 
 def runs(*changes: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +59,7 @@ def test_the_frontier_is_what_no_other_point_beats(js: JavaScript) -> None:
     ]
 
 
-DIFFERENCE = "return lossDifference(input.one, input.other, input.suite);"
+PAIRED = "return pairedLosses(input.one, input.other, input.suite);"
 
 
 def scored(**suites: list[float]) -> dict[str, Any]:
@@ -75,41 +72,24 @@ def scored(**suites: list[float]) -> dict[str, Any]:
     return {"evals": evals}
 
 
-def test_an_interval_by_bootstrap_is_that_of_the_normal_distribution_for_many_rows(
-    js: JavaScript,
-) -> None:
-    draw = np.random.default_rng(1)
-    one = draw.normal(2.0, 1.0, 200)
-    other = one + draw.normal(0.3, 0.5, 200)
-    given = {"one": scored(task=one.tolist()), "other": scored(task=other.tolist())}
-    found = js(DIFFERENCE, given | {"suite": "task"})
-    mean = float((other - one).mean())
-    half = 1.96 * float((other - one).std()) / math.sqrt(200)
-    assert found["rows"] == 200
-    assert found["mean"] == pytest.approx(mean)
-    assert found["low"] == pytest.approx(mean - half, abs=0.02)
-    assert found["high"] == pytest.approx(mean + half, abs=0.02)
-    assert js(DIFFERENCE, given | {"suite": "task"}) == found  # the same draws
-
-
 def test_the_general_set_is_all_rows_of_its_skills(js: JavaScript) -> None:
     one = scored(general_a=[1.0, 2.0], general_b=[3.0])
     other = scored(general_b=[3.5], general_a=[1.5, 2.5])
-    found = js(DIFFERENCE, {"one": one, "other": other, "suite": "general"})
-    assert found == {"mean": 0.5, "low": 0.5, "high": 0.5, "rows": 3}
+    found = js(PAIRED, {"one": one, "other": other, "suite": "general"})
+    assert found == [[1.0, 2.0, 3.0], [1.5, 2.5, 3.5]]
 
 
 def test_rows_that_are_not_logged_or_not_the_same_have_no_difference(js: JavaScript) -> None:
     one, other, none = scored(task=[1.0]), scored(task=[1.0, 2.0]), {"evals": {}}
     for pair in ((one, other), (one, none), (none, none)):
         given = {"one": pair[0], "other": pair[1], "suite": "task"}
-        assert js(DIFFERENCE, given) is None
-    diverged = f"input.other.evals.task.rows[0][0] = NaN; {DIFFERENCE}"
+        assert js(PAIRED, given) is None
+    diverged = f"input.other.evals.task.rows[0][0] = NaN; {PAIRED}"
     assert js(diverged, {"one": one, "other": one, "suite": "task"}) is None
 
 
 def of_examples(*fingerprints: str) -> list[dict[str, Any]]:
-    runs = [scored(task=[1.0, 2.0], general_a=[3.0]) for _ in fingerprints]
+    runs = [scored(task=[1.0, 2.0], general_a=[3.0, 4.0]) for _ in fingerprints]
     for run, fingerprint in zip(runs, fingerprints, strict=True):
         run["evals"]["task"]["examples"] = fingerprint
     return runs
@@ -125,17 +105,21 @@ def test_as_many_rows_of_other_examples_have_no_difference_and_that_is_said(
     ):
         one, other, same = runs = of_examples(*fingerprints)
         given = {"one": one, "other": other, "suite": "task"}
-        assert js(DIFFERENCE, given) is None
-        assert js(DIFFERENCE, given | {"other": same})["rows"] == 2
-        assert js(DIFFERENCE, given | {"suite": "general"})["rows"] == 1
+        assert js(PAIRED, given) is None
+        assert js(PAIRED, given | {"other": same}) == [[1.0, 2.0], [1.0, 2.0]]
+        assert js(PAIRED, given | {"suite": "general"}) == [[3.0, 4.0], [3.0, 4.0]]
         assert js(warn, runs).startswith(says)
         assert js(warn, [one, same]) == ""
     assert js(warn, [*of_examples("a"), {"evals": {}}]) == ""
     compared = [{"run": run, "number": n} for n, run in enumerate(of_examples("a", "b"), 1)]
-    shown = js("return toHtml(differencesView(input, 1));", compared)
+    losses = js("return comparedLosses(input, 1).map(({ losses }) => losses);", compared)
+    found = {"runs": compared, "intervals": paired_differences(losses)}
+    shown = js("return toHtml(differencesView(input.runs, 1, input.intervals));", found)
     assert "of the task are not the same in these runs" in shown
     assert "Run 2 and run 1 on the task" not in shown
-    assert "Run 2 and run 1 on what it knew before: no difference that 1 examples" in shown
+    assert "Run 2 and run 1 on what it knew before: no difference that 2 examples" in shown
+    without = js("return toHtml(differencesView(input.runs, 1, null));", found)
+    assert "Python could not compute the intervals." in without
 
 
 def test_losses_that_were_not_taken_alike_are_told_apart(js: JavaScript) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gpu_runner.log.writer import EventLog, SystemClock
 from run.javascript import JavaScript
 from unfrozen.events import KINDS, METRIC_NAMES
+from unfrozen.held_out import ExactMatch
 
 
 def event(seq: int, kind: str = "metrics", **more: Any) -> dict[str, Any]:
@@ -97,8 +98,9 @@ def test_a_loss_that_is_no_number_marks_its_first_step(js: JavaScript, name: str
 
 def test_after_a_resume_the_old_attempt_is_set_aside_not_joined(js: JavaScript) -> None:
     old = [loss(seq, 5.0) for seq in range(6)]
-    exact = {"right": 3, "does_not_stop": 1, "wrong": 0, "of": 4}
-    scores = [event(6, "eval", suite="task", loss=2.0, delta=-1.0, baseline=3.0, exact=exact)]
+    exact = ExactMatch(3, 1, 0).as_json()
+    found = {"loss": 2.0, "delta": -1.0, "baseline": 3.0, "change": [-1.1, -0.9]}
+    scores = [event(6, "eval", suite="task", exact=exact, **found)]
     resume = event(7, "run.resume", from_step=3, att=1) | {"step": 3}
     new = [loss(seq, 7.0, att=1) | {"step": seq - 4} for seq in range(8, 11)]
     run = fold(js, [*old, *scores, resume, *new])
@@ -114,8 +116,15 @@ def test_after_a_resume_the_old_attempt_is_set_aside_not_joined(js: JavaScript) 
         "baseline": 3,
         "old": [{"x": [6], "y": [2]}],
         "examples": "",
+        "change": None,
     }
-    assert run["right"]["task"] == {"x": [], "y": [], "of": 4, "old": [{"x": [6], "y": [0.75]}]}
+    assert run["right"]["task"] == {
+        "x": [],
+        "y": [],
+        "of": 4,
+        "within": None,
+        "old": [{"x": [6], "y": [0.75]}],
+    }
     assert run["attempts"] == [{"attempt": 1, "fromStep": 3, "time": 107}]
 
 

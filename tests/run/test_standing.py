@@ -3,6 +3,7 @@
 from typing import Any
 
 from run.javascript import JavaScript
+from unfrozen.held_out import paired_difference
 
 
 def evaluations(
@@ -13,7 +14,13 @@ def evaluations(
     for index, loss in enumerate(losses):
         more: dict[str, Any] = {"loss": loss, "delta": loss - losses[0], "baseline": losses[0]}
         if rows:
-            more["row_losses"] = [loss + noise * ((7 * n + 3 * index) % 5 - 2) for n in range(20)]
+            rows = [
+                [one + noise * ((7 * n + 3 * turn) % 5 - 2) for n in range(20)]
+                for turn, one in enumerate(losses[: index + 1])
+            ]
+            change = paired_difference(rows[0], rows[-1])
+            assert change
+            more |= {"row_losses": rows[-1], "change": [change.low, change.high]}
         if exact:
             right, endless = exact["right"][index], exact.get("endless", [0] * 9)[index]
             counts = {"right": right, "does_not_stop": endless, "of": 64}

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from unfrozen.held_out import (
+    ExactMatch,
     Interval,
     fingerprint,
     mcnemar,
@@ -67,6 +68,8 @@ def test_a_share_has_the_interval_of_wilson(right: int, rows: int, low: float, h
     """The ends are the shares whose standard error the share found lies 1.96 times away."""
     found = interval([1.0] * right + [0.0] * (rows - right))
     assert found == pytest.approx((right / rows, low, high), abs=1e-4)
+    logged = ExactMatch(right, 0, rows - right).as_json()["interval"]
+    assert logged == pytest.approx(found[1:], abs=1e-6)  # as the page draws it
     for end in found[1:]:
         if 0 < end < 1:
             error = math.sqrt(end * (1 - end) / rows)

@@ -69,9 +69,13 @@ export class CellOutput {
   /** Draws a table ("table") or plots ("plots") from JSON; only the newest if drawing is slow. */
   publish(kind, json) {
     this.waiting.set(kind, json);
-    if (this.timer) return;
+    if (!this.timer) this.#drawLater();
+  }
+
+  /** Draws after a pause of four times what drawing took, with the browser's part of it: the page has to hear Stop. */
+  #drawLater() {
     const pause = Math.max(DRAW_EVERY_MS, 4 * this.drawCostMs) - (performance.now() - this.drawnAt);
-    this.timer = setTimeout(() => this.#draw(), Math.max(0, pause));
+    this.timer = setTimeout(() => (pause > 0 ? this.#drawLater() : this.#draw()), Math.max(0, pause));
   }
 
   /**
@@ -146,8 +150,9 @@ export class CellOutput {
     this.waiting.clear();
     if (table !== undefined) this.#showChecked("data-table", readTable(table));
     if (plots !== undefined) this.#showChecked("data-plot", readPlots(plots));
-    this.drawnAt = performance.now();
-    this.drawCostMs = this.drawnAt - start;
+    const note = () => Object.assign(this, { drawnAt: performance.now(), drawCostMs: performance.now() - start });
+    note();
+    requestAnimationFrame(() => setTimeout(note)); // laid out and painted
   }
 
   #showChecked(tag, items) {

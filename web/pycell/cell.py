@@ -22,7 +22,13 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from pycell.errors import CellError, describe_error, remember_source
+from pycell.errors import (
+    CellError,
+    describe_error,
+    remember_names,
+    remember_source,
+    restore_names,
+)
 from unfrozen.publish import is_numpy, plain, start_run
 
 OUTPUT_LIMIT_BYTES = 200_000
@@ -179,6 +185,7 @@ async def run_cell_async(
 
     `prepare(source)` is awaited first; what it raises is the cell's error.
     """
+    remember_names()
     filename = f"<{cell_id}>"
     namespace.setdefault("__name__", "__main__")
     namespace.setdefault("__builtins__", __builtins__)
@@ -191,10 +198,13 @@ async def run_cell_async(
     try:
         with redirected[0], redirected[1], numpy_in_json():
             try:
-                if prepare is not None:
-                    await prepare(source)
-                value = await _execute(source, filename, namespace)
-                value_repr = None if value is None else _shortened(repr(value))
+                try:
+                    if prepare is not None:
+                        await prepare(source)
+                    value = await _execute(source, filename, namespace)
+                    value_repr = None if value is None else _shortened(repr(value))
+                finally:
+                    restore_names()
             except BaseException as raised:
                 error = describe_error(raised, filename)
     finally:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+import contextlib
+import inspect
 import linecache
 import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 NAME_LIMIT_CHARS = 100
 MESSAGE_LIMIT_CHARS = 20_000
@@ -16,6 +21,10 @@ EXIT_NOTE = (
     "“Restart Python” in the page's top bar clears them."
 )
 
+_replaceable: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (vars(module), {}) for module in (builtins, ast, contextlib, inspect, linecache, traceback)
+]
+"""Names of the modules that run a cell: as they are, and as they were when the run began."""
 _known_filenames: set[str] = set()
 missing_files: dict[str, str] = {}
 """Why a file that the page hands over is not there, by its name."""
@@ -36,6 +45,22 @@ class CellError:
     line: int | None
 
 
+def remember_names() -> None:
+    """Note the names of the modules that run cells; those that a task has removed are put back."""
+    for names, before in _replaceable:
+        before.update(names)
+    restore_names()
+
+
+def restore_names() -> None:
+    """Put back what a cell has removed or replaced of the modules that run it, `len` as well.
+
+    Neither function uses a builtin: a cell may have emptied them.
+    """
+    for names, before in _replaceable:
+        names.update(before)
+
+
 def remember_source(filename: str, source: str) -> None:
     """Register `source`, so that tracebacks quote it under `filename` and keep its frames."""
     _known_filenames.add(filename)
@@ -51,7 +76,10 @@ def describe_error(error: BaseException, filename: str) -> CellError:
     """
     name = _name(type(error))
     try:
-        return _described(error, name, filename)
+        try:
+            return _described(error, name, filename)
+        finally:
+            restore_names()
     except BaseException as again:
         text = f"{name}: its message could not be made ({_name(type(again))})"
         return CellError(name, text, text, None)

@@ -10,8 +10,6 @@ import { meaningOf } from "./fold.js";
 
 export const MOST_RUNS = 8;
 const APART = ["runs", "out", "today", "trust_remote_code", "price", "currency", "sample_prompts", "sample_tokens"]; // settings that change no number
-const RESAMPLES = 2000;
-const INTERVAL = 0.95;
 const MOST_OF_IT = 0.9; // of what was learned: from there on little is added
 const NOTABLE = 0.05; // shares of right answers that are worth a sentence
 const FEWEST = 6; // rows: fewer may have changed by chance, though all in one way (a sign test at 5%)
@@ -73,20 +71,9 @@ export function pathOf({ right }) {
   return points.filter((point) => point.general !== undefined);
 }
 
-/**
- * Returns the intervals of a path's last point: Wilson's, which hold where no row or every row is right.
- * @param {Run} run
- */
-export function withinOf(run) {
-  const { task, general } = pathOf(run).at(-1);
-  return { task: wilson(task, run.right.task.of), general: wilson(general, run.right.general.of) };
-}
-
-function wilson(share, rows) {
-  const z = 1.96; // of 95%
-  const middle = share + (z * z) / (2 * rows);
-  const half = z * Math.sqrt((share * (1 - share)) / rows + (z * z) / (4 * rows * rows));
-  return [middle - half, middle + half].map((end) => Math.min(1, Math.max(0, end / (1 + (z * z) / rows))));
+/** Returns the intervals of a path's last point; null where a log has none. @param {Run} run */
+export function withinOf({ right: { task, general } }) {
+  return task.within && general.within && { task: task.within, general: general.within };
 }
 
 /**
@@ -131,15 +118,16 @@ export function frontier(points) {
 }
 
 /**
- * Returns how much the mean loss of `other` lies above that of `run` on the same held-out rows, with the interval that a
- * paired bootstrap over these rows gives; null where not both log them, all finite, and the fingerprint of the same examples.
+ * Returns the losses of the same held-out rows of two runs at their newest evaluations; null where not both log them, all
+ * finite, and the fingerprint of the same examples.
  * @param {Run} run
  * @param {Run} other
  * @param {string} suite
- * @returns {{mean: number, low: number, high: number, rows: number} | null}
+ * @returns {[number[], number[]] | null}
  */
-export function lossDifference(run, other, suite) {
-  return areSame([run, other], suite) ? paired(lastRows(run, suite), lastRows(other, suite)) : null;
+export function pairedLosses(run, other, suite) {
+  const rows = areSame([run, other], suite) ? [lastRows(run, suite), lastRows(other, suite)] : [];
+  return rows[0]?.length === rows[1]?.length && rows[0]?.concat(rows[1]).every(Number.isFinite) ? rows : null;
 }
 
 /**
@@ -164,13 +152,6 @@ export function examplesWarning(runs) {
   return [other, unknown].filter(Boolean).join(" ");
 }
 
-/** Returns how much the values of the same rows lie above others; null where they are not as many, or not all finite. */
-function paired(before, after) {
-  const isSame = before?.length > 0 && before.length === after?.length;
-  const differences = isSame ? after.map((value, index) => value - before[index]) : [];
-  return isSame && differences.every(Number.isFinite) ? bootstrap(differences) : null;
-}
-
 /** Returns a warning where the losses of runs are not defined alike; "" where they are. @param {Run[]} runs */
 export function meaningWarning(runs) {
   const meanings = runs.map((run) => meaningOf(run, "eval") || "a mean over tokens");
@@ -183,34 +164,6 @@ function lastRows({ evals }, suite) {
   const names = suite === "general" ? Object.keys(evals).filter((name) => name.startsWith("general/")).sort() : [suite];
   const rows = names.map((name) => evals[name]?.rows.at(-1));
   return rows.length > 0 && rows.every((each) => each?.length) ? rows.flat() : null;
-}
-
-/**
- * Returns the mean of values and the interval in which INTERVAL of the means of resampled values lie. The same values give
- * the same interval.
- * @param {number[]} values
- */
-export function bootstrap(values) {
-  const draw = random(values.length);
-  const means = Array.from({ length: RESAMPLES }, () => {
-    let sum = 0;
-    for (let n = 0; n < values.length; n += 1) sum += values[Math.floor(draw() * values.length)];
-    return sum / values.length;
-  }).sort((a, b) => a - b);
-  const cut = Math.floor((RESAMPLES * (1 - INTERVAL)) / 2);
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  return { mean, low: means[cut], high: means[RESAMPLES - 1 - cut], rows: values.length };
-}
-
-/** Returns a generator of numbers from 0 to 1 (mulberry32, by Tommy Ettinger; public domain). */
-function random(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
 }
 
 // ── how a run stands: what it learned and what that cost, or where it is and where it goes ───
@@ -274,10 +227,9 @@ function endText(answers, ends) {
   return `; of ${lost} lost answers, ${Math.min(lost, endless)} are right but do not stop`;
 }
 
-/** Whether the newest losses of a set differ from its first ones by more than a bootstrap over its examples; unknown: yes. */
-function isChanged({ rows }) {
-  const change = paired(rows[0], rows.at(-1));
-  return change === null || change.low > 0 || change.high < 0;
+/** Whether the loss of a set has changed by more than the noise of its examples; unknown: yes. */
+function isChanged({ change }) {
+  return !change || change[0] > 0 || change[1] < 0;
 }
 
 /** Says where the run is and when it ends. */

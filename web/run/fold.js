@@ -155,11 +155,11 @@ function newSeries() {
 }
 
 function newRight() {
-  return { x: [], y: [], of: 0, old: [] };
+  return { x: [], y: [], of: 0, within: null, old: [] }; // within: the interval of the newest share
 }
 
 function newSuite() {
-  return { x: [], y: [], delta: [], rows: [], baseline: NaN, old: [], examples: "" }; // rows: the loss of each example, if logged; examples: their fingerprint
+  return { x: [], y: [], delta: [], rows: [], baseline: NaN, old: [], examples: "", change: null }; // rows: the loss of each example, if logged; examples: their fingerprint; change: the interval of the newest loss over the first
 }
 
 /** Returns the series of a name, created if there is room for it; else null, and it is counted. */
@@ -181,6 +181,7 @@ function takeEval(run, event) {
   suite.delta.push(number(event.delta));
   suite.baseline = number(event.baseline);
   suite.rows.push(event.row_losses?.map(number) ?? null);
+  suite.change = intervalOf(event.change);
   if (event.exact?.of) takeRight(run, seriesNamed(run, run.right, event.suite, newRight), event);
 }
 
@@ -190,12 +191,17 @@ function leaveOtherExamples({ evals, right, ends }, suite) {
   if (ends[suite]) ends[suite].length = 0;
 }
 
-function takeRight(run, answers, { suite, step, exact: { right, of, does_not_stop: endless = 0 } }) {
+function takeRight(run, answers, { suite, step, exact: { right, of, does_not_stop: endless = 0, interval } }) {
   if (!answers) return;
   answers.x.push(step);
   answers.y.push(right / of);
   answers.of = of;
+  answers.within = intervalOf(interval);
   (run.ends[suite] ??= []).push(endless);
+}
+
+function intervalOf(ends) {
+  return ends?.length === 2 ? ends.map(number) : null;
 }
 
 function takeDrift(run, { step, total, layers }) {
@@ -264,6 +270,8 @@ function moveToOld(points, fromStep) {
   points.old.push({ x: points.x.splice(first), y: points.y.splice(first) });
   points.delta?.splice(first);
   points.rows?.splice(first);
+  points.change &&= null;
+  points.within &&= null;
 }
 
 function takeEnd(run, { status, reason, summary, t, post_mortem: postMortem }) {

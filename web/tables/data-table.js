@@ -12,8 +12,8 @@ import { nextSort, sortedRows, tableView } from "./view.js";
 import { toDom } from "../figures/vnode.js";
 import { whenNearViewport } from "../page/visibility.js";
 
-/** Rows drawn at first; a button draws the rest. */
-const FIRST_ROWS = 500;
+/** What is drawn at first; a button draws the rest. More would hold the page, and the way to Stop. */
+const FIRST = { rows: 500, cells: 10_000, characters: 200_000 };
 const TOOLS = [
   { action: "tsv", label: "Copy", hint: "Copy the table for a spreadsheet" },
   { action: "markdown", label: "Copy as Markdown", hint: "Copy the table as Markdown" },
@@ -35,12 +35,20 @@ export function bakedData(element) {
   }
 }
 
+/** Returns how many rows are drawn at first, at least one. */
+function firstRows({ headers, rows }) {
+  let characters = 0;
+  const most = Math.min(FIRST.rows, Math.ceil(FIRST.cells / headers.length));
+  const tooLong = rows.slice(0, most).findIndex((row) => (characters += row.join("").length) > FIRST.characters);
+  return tooLong < 0 ? most : Math.max(1, tooLong);
+}
+
 /** @see module comment */
 export class DataTable extends HTMLElement {
   #data;
   #problem = "";
   #sort = null;
-  #limit = FIRST_ROWS;
+  #limit = Infinity;
 
   constructor() {
     super();
@@ -82,7 +90,7 @@ export class DataTable extends HTMLElement {
     if (heads(value) !== heads(this.#data)) this.#sort = null; // a new run of the same cell keeps the order
     this.#data = value;
     this.#problem = value === undefined || value === null ? "" : tableProblem(value);
-    this.#limit = FIRST_ROWS;
+    this.#limit = value && !this.#problem ? firstRows(value) : Infinity;
     this.#draw();
   }
 

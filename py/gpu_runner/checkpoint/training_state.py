@@ -58,6 +58,8 @@ class History:
     first_exact: dict[str, list[int]] = field(default_factory=dict)
     """`ExactMatch` of each suite that has one, at step 0."""
     latest_exact: dict[str, list[int]] = field(default_factory=dict)
+    first_rows: dict[str, list[float]] = field(default_factory=dict)
+    """Loss of each example of each suite at step 0, where a log has room for them."""
     measured: dict[str, dict[str, int]] = field(default_factory=dict)
     """Largest measured bytes by instant and component."""
     peak_bytes: int = 0
@@ -131,6 +133,12 @@ class History:
             self.load = [list(layer) for layer in load]
         return self.load
 
+    def first_losses(self, suite: str, rows: Sequence[float]) -> list[float]:
+        """Return the example losses of the first evaluation, which this is if no other fits."""
+        if len(self.first_rows.get(suite, ())) != len(rows):
+            self.first_rows[suite] = list(rows)
+        return self.first_rows[suite]
+
     def set_seconds(self, seconds: float) -> None:
         """Set the wall time of all attempts."""
         self.seconds = seconds
@@ -148,7 +156,8 @@ class History:
     def forget(self, suites: set[str]) -> None:
         """Forget what these suites scored: they have other examples now."""
         for suite in suites:
-            for found in (self.first, self.latest, self.first_exact, self.latest_exact):
+            scored = (self.first, self.latest, self.first_exact, self.latest_exact, self.first_rows)
+            for found in scored:
                 found.pop(suite, None)
             self.load = []
         if TASK in suites:

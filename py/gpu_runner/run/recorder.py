@@ -21,6 +21,7 @@ from gpu_runner.system.price import Spending
 from gpu_runner.train.evaluate import Continuation, Score
 from gpu_runner.train.initial_weights import Drift
 from gpu_runner.train.loop import State, StepResult
+from unfrozen.held_out import paired_difference
 
 MOST_ROWS: Final = 256
 """Examples of a set that are logged one by one."""
@@ -259,7 +260,8 @@ class Recorder:
             if score.examples:
                 answers["examples"] = score.examples
             if 0 < len(score.row_losses) <= MOST_ROWS:
-                answers["row_losses"] = [float(f"{loss:.5g}") for loss in score.row_losses]
+                rows = [float(f"{loss:.5g}") for loss in score.row_losses]
+                answers |= {"row_losses": rows} | self._change(score.suite, rows)
             if 0 < len(score.row_right) <= MOST_ROWS:
                 answers["row_right"] = "".join("01"[right] for right in score.row_right)
             if score.kl is not None:
@@ -288,6 +290,14 @@ class Recorder:
             return
         layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
         self._log.emit("drift", step, layers=layers, total=drift.total)
+
+    def _change(self, suite: str, rows: list[float]) -> dict[str, object]:
+        """Return the interval of how much the mean of these losses lies over the first ones."""
+        first = self.history.first_losses(suite, rows)
+        found = paired_difference(first, rows) if first != rows else None
+        if found is None or not math.isfinite(found.mean):
+            return {}
+        return {"change": [float(f"{end:.5g}") for end in (found.low, found.high)]}
 
     def _stalled(self, step: int, share: float | None) -> dict[str, float]:
         """Return the share of bf16 weights that did not change; warn once if it is large."""

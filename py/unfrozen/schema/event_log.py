@@ -302,8 +302,10 @@ EVENTS: Final[dict[str, Shape]] = {
                     "does_not_stop": integer(),
                     "wrong": integer(),
                     "of": integer(),
+                    "interval": array(number(0, 1), 2),
                 }
             ),
+            "change": array(METRIC, 2),
         },
         required=("suite", "loss"),
     ),

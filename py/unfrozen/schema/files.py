@@ -96,6 +96,7 @@ STATE: Final[Shape] = record(
                 "latest": _LOSSES,
                 "first_exact": _ANSWERS,
                 "latest_exact": _ANSWERS,
+                "first_rows": mapping(NAME, array(METRIC, 256), 1000),
                 "measured": mapping(WORD, SIZES, 64),
                 "peak_bytes": BYTES,
                 "drift": METRIC,

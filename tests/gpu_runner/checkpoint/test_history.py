@@ -28,6 +28,8 @@ def test_a_history_survives_a_checkpoint() -> None:
     answers = {"task": ExactMatch(1, 2, 3)}
     history.add_evaluation(0, {"task": 3.0, "general": 1.0}, None, exact=answers)
     assert history.first_exact == {"task": [1, 2, 3]}
+    assert history.first_losses("task", [3.0, 2.0]) == [3.0, 2.0]
+    assert history.first_losses("task", [1.0, 1.0]) == [3.0, 2.0]
     assert History(**json.loads(json.dumps(history.as_json()))) == history
 
 
@@ -35,7 +37,9 @@ def test_a_set_that_was_exchanged_begins_anew_and_others_go_on() -> None:
     history, answers = History(), [ExactMatch(right, 0, 8 - right) for right in range(4)]
     history.add_evaluation(0, {"task": 3.0, "general": 1.0}, None, exact={"task": answers[0]})
     history.add_evaluation(5, {"task": 2.0, "general": 1.5}, None, exact={"task": answers[1]})
+    history.first_losses("task", [3.0])
     history.forget({"task"})
+    assert history.first_losses("task", [9.0]) == [9.0]
     assert (history.first, history.best_loss) == ({"general": 1.0}, None)
     scored = {"task": answers[2], "general": answers[3]}
     assert history.add_evaluation(10, {"task": 9.0, "general": 1.6}, None, exact=scored)

@@ -22,6 +22,7 @@ from conftest import matrix
 from gpu_runner.data.dataset import encode_dataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.train.evaluate import Evaluator
+from unfrozen.held_out import paired_difference
 from unfrozen.schema import LogOrder, read_event
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
@@ -212,6 +213,23 @@ def test_every_held_out_example_is_scored_as_train_scores_it(
     assert score.exact is not None
     assert event["exact"] == score.exact.as_json()
     assert event["row_right"] == "".join("01"[right] for right in score.row_right)
+
+
+def test_a_later_evaluation_has_the_interval_of_the_change_of_its_loss(
+    tmp_path: Path, tokenizer: Any
+) -> None:
+    model = model_of()
+    optimizer = adamw(model)
+    with unfrozen.watch(
+        model, optimizer, runs=tmp_path, tokenizer=tokenizer, task=rows(), steps=2
+    ) as run:
+        train(model, optimizer, 2)
+    first, *_, last = events(run, "eval")
+    assert (first["step"], last["step"]) == (0, 2)
+    assert "change" not in first
+    found = paired_difference(first["row_losses"], last["row_losses"])
+    assert found is not None
+    assert last["change"] == pytest.approx([found.low, found.high], rel=1e-3)
 
 
 def test_close_keeps_nothing_alive_and_removes_every_hook(tmp_path: Path) -> None:

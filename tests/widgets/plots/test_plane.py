@@ -175,11 +175,3 @@ def test_points_of_a_blend_that_cover_one_another_share_a_label(node: Node) -> N
     labels = [text for text in group if text.tag.endswith("text")]
     assert [label.text for label in labels] == ["α 0.6, 0.5", "α 0", "α 1"]
     assert "before" in ElementTree.tostring(tree, encoding="unicode")
-
-
-def test_an_interval_of_shares_holds_where_none_or_all_are_right(node: Node) -> None:
-    right = {"x": [0, 9], "y": [0.5, 0.0], "of": 64}
-    kept = {"x": [0, 9], "y": [1.0, 1.0], "of": 64}
-    found = node.call("run/compare", "withinOf", {"right": {"task": right, "general": kept}})
-    assert found["task"] == pytest.approx([0, 0.0566], abs=1e-4)  # Wilson, as statsmodels gives it
-    assert found["general"] == pytest.approx([0.9434, 1], abs=1e-4)

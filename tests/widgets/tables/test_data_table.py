@@ -140,6 +140,19 @@ def test_a_long_table_shows_its_start_and_offers_the_rest(table: Locator) -> Non
     expect(table.locator("tbody tr")).to_have_count(700)
 
 
+@pytest.mark.parametrize(
+    ("columns", "characters", "shown"), [(200, 1, 50), (10, 1000, 20), (200, 5000, 1)]
+)
+def test_of_a_wide_table_or_long_texts_fewer_rows_are_drawn_at_first(
+    table: Locator, columns: int, characters: int, shown: int
+) -> None:
+    row = f"Array({columns}).fill('x'.repeat({characters}))"
+    data = f"{{ headers: Array({columns}).fill('a'), rows: Array(60).fill({row}) }}"
+    table.evaluate(f"table => {{ table.data = {data} }}")
+    assert table.locator("tbody tr").count() == shown
+    expect(table.get_by_role("button", name="Show all 60 rows")).to_be_visible()
+
+
 def test_on_a_telephone_the_table_scrolls_and_the_page_does_not(page: Page, table: Locator) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     region = table.locator(".table-scroll")

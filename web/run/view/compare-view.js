@@ -7,7 +7,7 @@ import { formatBytes, formatDelta, formatLoss } from "../../figures/number.js";
 import { h } from "../../figures/vnode.js";
 import { planeView } from "../../plots/plane.js";
 import { tableView } from "../../tables/view.js";
-import { areSame, axisOf, blendsOf, examplesWarning, differingSettings, frontier, lossDifference, pathOf, scoreText, withinOf } from "../compare.js";
+import { areSame, axisOf, blendsOf, examplesWarning, differingSettings, frontier, pairedLosses, pathOf, scoreText, withinOf } from "../compare.js";
 import { metricOf } from "../../schema/schema.js";
 import { smoothed } from "./charts.js";
 
@@ -46,37 +46,49 @@ export function baseOf(runs, against) {
   return runs.find(({ number }) => number === against) ?? runs[0];
 }
 
-/** Says of each run and the base whether they differ by more than the noise of the held-out rows. @param {Compared[]} runs @param {number} against */
-export function differencesView(runs, against) {
+/**
+ * Returns the losses of the same examples that each run and the base have logged, of which Python makes intervals.
+ * @param {Compared[]} runs
+ * @param {number} against
+ * @returns {{number: number, suite: string, losses: [number[], number[]]}[]}
+ */
+export function comparedLosses(runs, against) {
   const base = baseOf(runs, against);
-  const others = runs.filter((one) => one !== base).map(({ run, number }) => ({
-    number,
-    sentences: ["task", "general"].map((suite) => differenceText(base, { run, number }, suite)).filter(Boolean),
-  }));
-  const bare = others.filter(({ sentences }) => sentences.length === 0).map(({ number }) => number);
+  const pairs = runs.flatMap(({ run, number }) => ["task", "general"].map((suite) => ({ number, suite, losses: pairedLosses(base.run, run, suite) })));
+  return pairs.filter(({ number, losses }) => number !== base.number && losses?.[0].length > 1);
+}
+
+/**
+ * Says of each run and the base whether they differ by more than the noise of the held-out rows.
+ * @param {Compared[]} runs
+ * @param {number} against
+ * @param {({mean: number, low: number, high: number} | null)[] | null} intervals of `comparedLosses`; null: Python has made none
+ */
+export function differencesView(runs, against, intervals) {
+  const base = baseOf(runs, against);
+  const pairs = comparedLosses(runs, against);
+  const bare = runs.filter(({ number }) => number !== base.number && !pairs.some((pair) => pair.number === number)).map(({ number }) => number);
   const why = `No interval for run ${bare.join(", ")}: not both logs hold the finite losses of the same held-out examples at their newest evaluation.`;
   const warning = examplesWarning(runs.map(({ run }) => run));
   return h(
     "div",
     null,
     warning && h("p", { class: "bad" }, warning),
-    bare.length < others.length && [
-      h("ul", { class: "run-compare-differences" }, others.flatMap(({ sentences }) => sentences.map((text) => h("li", null, text)))),
+    pairs.length > 0 && !intervals && h("p", { class: "quiet" }, "Python could not compute the intervals."),
+    pairs.length > 0 && intervals && [
+      h("ul", { class: "run-compare-differences" }, pairs.map((pair, index) => h("li", null, differenceText(base, pair, intervals[index])))),
       h("p", { class: "quiet" }, "Differences of the mean loss of an example, at the newest evaluation, with a 95% interval by bootstrap over the same examples."),
     ],
     bare.length > 0 && h("p", { class: "quiet" }, why),
   );
 }
 
-function differenceText(first, other, suite) {
-  const found = lossDifference(first.run, other.run, suite);
-  if (!found) return "";
-  const { mean, low, high, rows } = found;
+function differenceText(base, { number, suite, losses }, { mean, low, high }) {
   const what = suite === "task" ? "on the task" : "on what it knew before";
   const interval = `${formatDelta(low)} to ${formatDelta(high)}`;
-  const pair = `Run ${other.number} and run ${first.number} ${what}`;
+  const [pair, rows] = [`Run ${number} and run ${base.number} ${what}`, losses[0].length];
   if (low <= 0 && high >= 0) return `${pair}: no difference that ${rows} examples show (${interval} nats).`;
-  return `${pair}: run ${other.number} is ${formatLoss(Math.abs(mean))} nats ${mean < 0 ? "lower" : "higher"} (${interval}, ${rows} examples).`;
+  return `${pair}: run ${number} is ${formatLoss(Math.abs(mean))} nats ${mean < 0 ? "lower" : "higher"} (${interval}, ${rows} examples).`;
 }
 
 /** Returns the charts by name, null for one without lines. @param {Compared[]} runs */

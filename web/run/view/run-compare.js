@@ -13,7 +13,8 @@ import { isData } from "../fold.js";
 import { COMPARED, comparedOfAddress, remember, RunWatch } from "../watch.js";
 import { linkCharts } from "./chart.js";
 import { saveButton } from "./sections.js";
-import { baseOf, chartsOf, differencesView, otherCurves, planeOf, settingsTable } from "./compare-view.js";
+import { planner } from "../../python/planner-client.js";
+import { baseOf, chartsOf, comparedLosses, differencesView, otherCurves, planeOf, settingsTable } from "./compare-view.js";
 
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--ink", "--c-workspace"];
 const DRAW_MS = 300;
@@ -162,8 +163,17 @@ export class RunCompare extends HTMLElement {
     const scored = JSON.stringify([this.#options.against, runs.map(({ run, number }) => [run.run, number, Object.values(run.evals).map(({ x }) => x.length)])]);
     if (scored === this.#scored) return;
     this.#scored = scored;
+    void this.#drawDifferences(runs, scored);
+  }
+
+  async #drawDifferences(runs, scored) {
+    const { differences } = this.#parts;
+    const { against } = this.#options;
     const warning = meaningWarning(runs.map(({ run }) => run));
-    this.#parts.differences.replaceChildren(toDom(warning ? h("p", { class: "bad" }, warning) : differencesView(runs, this.#options.against)));
+    if (warning) return differences.replaceChildren(toDom(h("p", { class: "bad" }, warning)));
+    const losses = comparedLosses(runs, against).map((pair) => pair.losses);
+    const intervals = losses.length ? await planner.ask("held_out.paired_differences", losses) : [];
+    if (scored === this.#scored) differences.replaceChildren(toDom(differencesView(runs, against, intervals)));
   }
 
   /** Offers each run, where there are three or more, as that which the others are held against. */
