@@ -45,9 +45,9 @@ class Adapters(NamedTuple):
     qkv_out: int
     library: str
     reads: int
-    drops: bool = False
-    embedded: bool = False
-    stacks: tuple[str, ...] = ()
+    drops: bool
+    embedded: bool
+    stacks: tuple[str, ...]
 
     @property
     def cast(self) -> bool:
@@ -79,11 +79,11 @@ class LayerSetup(NamedTuple):
     seq_len: int
     batched: bool
     dropout: bool
-    adapters: Adapters | None = None
-    keeps_inputs: bool = False
-    packed: bool = False
-    padding: float = 1.0
-    experts_cast: bool = False
+    adapters: Adapters | None
+    keeps_inputs: bool
+    packed: bool
+    padding: float
+    experts_cast: bool
 
     def reads_experts(self, stack: str) -> bool:
         """Return whether the matmul of a stack of experts saves its input."""

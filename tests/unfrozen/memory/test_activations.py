@@ -437,6 +437,9 @@ def test_what_trains_the_embedding_is_differentiated_down_to_it() -> None:
         setup = LayerSetup.of(BIG, Recipe.read(given))
         assert undifferentiated_bytes(BIG.architecture, setup) == 0
         assert undifferentiated_weights(BIG.architecture, setup) == 0
+    head = {"targets": ["q_proj", "lm_head"], "dtype": "bf16", "dropout": 0.0}
+    setup = LayerSetup.of(BIG, Recipe.read({"method": "lora", "lora": head}))
+    assert undifferentiated_bytes(BIG.architecture, setup) == PLAIN
 
 
 @pytest.mark.parametrize(("attention", "mask"), [("flash", 0), ("efficient", 0), ("sdpa", 1)])
