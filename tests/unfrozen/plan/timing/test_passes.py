@@ -56,6 +56,13 @@ def test_reentrant_checkpoints_repeat_all_of_it() -> None:
     assert repeated == pytest.approx(plain.forward.matmuls)
 
 
+def test_fp32_weights_that_are_sharded_come_in_16_bits_and_no_layer_casts_them() -> None:
+    sharded = {"gpus": 8, "sharding": "zero3"}
+    narrow, wide = (part({"params": params}, **sharded).layer(False) for params in ("bf16", "fp32"))
+    assert wide.forward == narrow.forward
+    assert part({"params": "fp32"}).layer(False).forward.memory > narrow.forward.memory
+
+
 def test_frozen_weights_need_no_gradient() -> None:
     trained, frozen = part().layer(False), part({"method": "lora"}).layer(False)
     assert frozen.backward.matmuls < 0.6 * trained.backward.matmuls
