@@ -25,7 +25,7 @@ STEP = b'"train/loss"'
 COMMANDS = (
     ("plan", "--model", "Llama-3.1-8B", "--gpu", "H100"),
     ("--help",),
-    *((name, "--help") for name in ("serve", "plan", "train", "resume", "export", "trace")),
+    *((name, "--help") for name in ("serve", "plan", "train", "resume", "export")),
 )
 IMPORTS = "import torch; from transformers.models.llama import modeling_llama"
 MOST_OVER_IMPORTS = 1.25

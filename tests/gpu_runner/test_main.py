@@ -30,7 +30,7 @@ def test_help_names_the_commands_without_loading_pytorch() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "py")},
     )
     assert done.returncode == 0, done.stderr
-    for name in ("train", "plan", "resume", "serve", "export", "doctor", "selftest", "trace"):
+    for name in ("train", "plan", "resume", "serve", "export", "doctor", "selftest"):
         assert name in done.stdout
 
 

@@ -259,9 +259,6 @@ def export(
     ema: Annotated[
         bool, typer.Option("--ema", help="For hf, gguf: the moving average of the weights.")
     ] = False,
-    out: Annotated[
-        str | None, typer.Option(help="For hf: the directory to write; else in the run.")
-    ] = None,
     runs: Runs = None,
 ) -> int:
     """Export a run's metrics for other tools, its model for transformers (hf) or as GGUF.
@@ -273,8 +270,7 @@ def export(
         console_with_libraries()
         from gpu_runner.run.export_model import export_model
 
-        given = out or file
-        place = Path(given).expanduser() if given else None
+        place = Path(file).expanduser() if file else None
         for text in export_model(directory, place, dtype, step, ema=ema).sentences():
             typer.echo(printable(text))
         return ExitCode.OK

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -37,25 +35,6 @@ def is_away() -> bool:
         constants.HF_HUB_OFFLINE = True  # for what is imported already
         return True
     return False
-
-
-@contextmanager
-def offline() -> Iterator[None]:
-    """Let no library of Hugging Face reach for the network meanwhile."""
-    from transformers.utils.hub import constants  # type: ignore[attr-defined]  # the hub's own
-
-    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
-    before = {name: os.environ.get(name) for name in names}, constants.HF_HUB_OFFLINE
-    os.environ.update(dict.fromkeys(names, "1"))  # for what is imported later
-    constants.HF_HUB_OFFLINE = True  # for what is imported already
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before[1]
-        for name, value in before[0].items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def load(wanted: RowSource) -> Any:

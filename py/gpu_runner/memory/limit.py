@@ -28,7 +28,6 @@ _GPU: Final = {
     "free_bytes": rf"of which {_SIZE} is free",
     "allocated_bytes": rf"memory {_SIZE} is allocated by PyTorch",
     "unused_bytes": rf"{_SIZE} is reserved by PyTorch but unallocated",
-    "own_bytes": rf"this process has {_SIZE} memory in use",
 }
 _OTHERS: Final = re.compile(rf"Process (\d+) has {_SIZE} memory in use")
 _MOST_READ: Final = 4096  # characters of a message
@@ -49,7 +48,6 @@ class AllocatorMessage:
     allocated_bytes: int = 0
     unused_bytes: int = 0
     """Reserved by the allocator and not allocated: fragmented, if it exceeds the request."""
-    own_bytes: int = 0
     others: tuple[tuple[int, int], ...] = ()
 
     @property

@@ -53,11 +53,6 @@ class UpdateRule(torch.optim.Optimizer):
         """Update one parameter."""
         raise NotImplementedError
 
-    def gradient(self, parameter: Tensor) -> Tensor:
-        """Return this rank's gradient in fp32, divided by `grad_scale`."""
-        assert parameter.grad is not None
-        return local(parameter.grad).float() / self.grad_scale
-
     def count(self, state: dict[str, Any]) -> Tensor:
         """Return the number of this update, from 1; a skipped one does not count."""
         number: Tensor = state["step"] + 1

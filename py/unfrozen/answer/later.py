@@ -25,7 +25,6 @@ SPEED: Final = "speed"
 LATER: Final = "later"
 THIRD: Final = "third"
 FOUND: Final = "found"
-COLLECTIONS: Final = (LATER, THIRD, FOUND)
 """Rows that were given to us when the planner was done; again when it had been changed for those;
 and rows of further kinds that we searched for ourselves."""
 _TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
@@ -35,8 +34,8 @@ _TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
 class LaterRun:
     """A published peak in bytes (`memory`), or tokens per second and GPU (`speed`).
 
-    `counter` names the counter of a memory and is empty for a speed; `collection` is one of
-    `COLLECTIONS`; `documented` is merged into the job, key by key.
+    `counter` names the counter of a memory and is empty for a speed; `collection` is one
+    of these three; `documented` is merged into the job, key by key.
     """
 
     id: str
