@@ -104,7 +104,7 @@ def losses(history: History) -> dict[str, list[float]]:
     return {suite: [first, history.latest[suite]] for suite, first in history.first.items()}
 
 
-def exact_matches(history: History) -> dict[str, dict[str, dict[str, int]]]:
+def exact_matches(history: History) -> dict[str, dict[str, dict[str, Any]]]:
     """Return, for each suite with short answers, its rows by answer before and after."""
     return {
         suite: {

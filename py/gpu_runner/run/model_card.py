@@ -110,12 +110,12 @@ def _events(run: Path) -> Iterator[dict[str, Any]]:
 
 
 def _score(event: Mapping[str, Any]) -> Score:
-    exact = {name: count for name, count in (event.get("exact") or {}).items() if name != "of"}
+    exact = event.get("exact")
     return Score(
         event["suite"],
         event["loss"],
         event["tokens"],
-        ExactMatch(**exact) if exact else None,
+        ExactMatch(*(exact[name] for name in ExactMatch._fields)) if exact else None,
         event.get("row_losses") or (),
         [right == "1" for right in event.get("row_right") or ""],
         event.get("kl"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -196,7 +196,7 @@ class RunSummary:
     headline: str
     losses: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Suite → (loss at step 0, loss now)."""
-    exact: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    exact: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Suite with short answers → its rows by answer, "before" and "after"."""
     drift: float = 0.0
     training: list[float] = field(default_factory=list)
@@ -250,7 +250,7 @@ def sparkline(values: list[float], width: int = 40) -> str:
 
 
 def _losses(
-    losses: dict[str, tuple[float, float]], exact: dict[str, dict[str, dict[str, int]]]
+    losses: dict[str, tuple[float, float]], exact: dict[str, dict[str, dict[str, Any]]]
 ) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("held-out loss")
