@@ -61,8 +61,10 @@ BODIES: tuple[dict[str, Any], ...] = (
     {"name": "nothing"},
 )
 RECIPE = 'model = "demo"\nsteps = 40\n[rates]\nlr = 1e-3\n[general]\nsums = "sums.jsonl"\n'
-STARTED = {"name": "demo", "pid": os.getpid(), "born": 1.0, "at": 1.0}
+LAUNCHED = {"name": "demo", "verb": "train", "run": "one", "logged": 0}
+STARTED = LAUNCHED | {"pid": os.getpid(), "born": 1.0, "at": 1.0}
 ORDERS = {"v": 1, "run": "one", "att": 0, "seq": 9, "paused": False, "save": 0, "stop": False}
+ORDERS |= {"look": 0, "ask": 0}
 CONFIG = {"model": "demo", "data": "demo", "steps": 40, "lr": 1e-3, "general": [["a", "b.jsonl"]]}
 CHECKPOINT = {
     "state": {"step": 2, "tokens": 9, "skipped": 0, "skipped_in_a_row": 0},
@@ -249,7 +251,7 @@ def test_nothing_is_ended_but_what_was_started(server: Server) -> None:
         born = psutil.Process(other.pid).create_time()
         for pid in (other.pid, os.getpid(), os.getppid(), 1, server.process.pid):  # type: ignore[union-attr]
             birth = psutil.Process(pid).create_time()
-            state = {"name": "demo", "pid": pid, "born": birth, "at": time.time()}
+            state = LAUNCHED | {"pid": pid, "born": birth, "at": time.time()}
             (server.runs / STATE).write_text(json.dumps(state))
             data = b'{"name":"demo"}'
             heads = ("Content-Type: application/json", f"Content-Length: {len(data)}")

@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -162,8 +162,7 @@ def _parse(data: dict[str, Any], run: str, attempt: int) -> Commands | None:
         raise CommandFileError(f"it is version {data['v']} for run {data['run'][:80]!r}")
     if data["att"] != attempt:
         return None
-    asked = data.get("look", 0), data.get("ask", 0)
-    return Commands(data["seq"], data["paused"], data["save"], data["stop"], *asked)
+    return Commands(**{field.name: data[field.name] for field in fields(Commands)})
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from torch import Tensor
 from gpu_runner.config.bounds import Optimizer as Name
 from gpu_runner.config.bounds import Pairs
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.errors import CheckpointError, UsageError, everyones
+from gpu_runner.errors import UsageError, everyones
 from gpu_runner.optim.eight_bit import AdamW8bit, dequantize_moments, holds_whole_blocks
 from gpu_runner.optim.muon import Muon
 from gpu_runner.optim.offloaded_adamw import GradientsToCpu, OffloadedAdamW
@@ -277,17 +277,8 @@ class Optimizer:
         return gradient_norm(parameters)
 
     def restore_state(self, parameter: Tensor, saved: dict[str, Any]) -> None:
-        """Take the state of a parameter from a checkpoint, of any number of processes.
-
-        Raises `CheckpointError` for 8-bit moments under other names than `AdamW8bit` has.
-        """
-        part, _ = self._owners[parameter]
-        eight = isinstance(part, AdamW8bit)
-        if eight and "step" in saved and not saved.keys() & {"exp_avg", "exp_avg_codes"}:
-            raise CheckpointError(
-                f"The checkpoint has {', '.join(sorted(saved))} in place of exp_avg: resume with"
-                " the version that wrote it, or start a new run."
-            )
+        """Take the state of a parameter from a checkpoint, of any number of processes."""
+        eight = isinstance(self._owners[parameter][0], AdamW8bit)
         self.state[parameter] = saved if eight else dequantize_moments(parameter, saved)
 
     def states_on(self, parameter: Tensor) -> torch.device:

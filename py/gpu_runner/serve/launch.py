@@ -249,7 +249,7 @@ class Launcher:
         code = self._child.poll() if self._child and self._child.pid == last["pid"] else None
         return {
             "name": last["name"],
-            "verb": last.get("verb", VERBS[0]),
+            "verb": last["verb"],
             "at": last["at"],
             "alive": alive,
             "run": run,
@@ -312,12 +312,11 @@ class Launcher:
 
     def _begun_run(self, last: dict[str, Any]) -> str | None:
         """Return the id of the run of a launch, once it has opened its log."""
-        run = last.get("run", "")
-        log = self._index.log(run) if run else None
+        run: str = last["run"]
+        log = self._index.log(run)
         if log is None:
             return None
-        before = last.get("logged", 0)
-        grown = log.lstat().st_size != before if before else True
+        grown = log.lstat().st_size != last["logged"]
         return run if grown or writer_alive(log) else None
 
     def _last_lines(self) -> list[str]:

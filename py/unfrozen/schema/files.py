@@ -35,7 +35,7 @@ STARTED: Final[Shape] = record(
         "born": SECONDS,
         "at": SECONDS,
     },
-    required=("name", "pid", "born", "at"),
+    required=("name", "verb", "run", "logged", "pid", "born", "at"),
 )
 """`started.json`: which process the page started last, when it was born, and of which run it is,
 with the bytes that earlier attempts had logged.
@@ -53,7 +53,7 @@ COMMANDS: Final[Shape] = record(
         "ask": integer(),
         "stop": BOOLEAN,
     },
-    required=("v", "run", "att", "seq", "paused", "save", "stop"),
+    required=("v", "run", "att", "seq", "paused", "save", "look", "ask", "stop"),
 )
 """`commands.json`: what is wanted of a run."""
 

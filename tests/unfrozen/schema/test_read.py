@@ -40,5 +40,6 @@ def test_integers_of_any_length_are_numbers_to_be_judged() -> None:
 
 def test_a_file_says_by_its_name_what_is_wrong_with_it() -> None:
     assert read_file(STARTED, b"[]", "started.json").problem == (
-        "started.json is a list of 0; it must be an object with name, pid, born, at"
+        "started.json is a list of 0; it must be an object with name, verb, run, logged,"
+        " pid, born, at"
     )
