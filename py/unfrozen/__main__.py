@@ -21,6 +21,7 @@ from unfrozen.answer.text import framework_text
 from unfrozen.errors import InputError, PlanError, strict_json
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import KEYS, solved_data, solved_text
+from unfrozen.job import LARGEST_CONFIG_BYTES
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
@@ -40,6 +41,8 @@ _EXAMPLES: Final = """examples:
   unfrozen plan --model Qwen2.5-7B --data "10,000 x 3 x 512" --budget 200
   unfrozen plan --model Qwen2.5-7B --data FILE.jsonl --gpu T4 --recipe '{"method": "qlora"}'
   unfrozen plan --model Llama-3.1-8B --gpu H100
+  unfrozen plan axolotl.yml --cluster '{"gpus": 4}' --gpu A100-80GB
+  unfrozen plan -- accelerate launch sft.py --model_name_or_path Qwen/Qwen3-8B
   unfrozen plan job.json --solve seq_len
   unfrozen plan job.json --compare zero1,zero2,zero3
   unfrozen plan job.json --compare micro_batch=1,micro_batch=8
@@ -73,7 +76,10 @@ def main(
     `open_plan` opens the planner's page at a query; without it there is no page to open.
     `read_lengths` reads a file of data with the model's tokenizer; without it tokens are estimated.
     """
-    options = parser(program).parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser(program).parse_args(arguments[:at])
+    options.typed, options.read = arguments[at + 1 :] or None, None
     try:
         given = _load_jobs(options)
         query = _query(given, open_plan is not None) if options.open else None
@@ -158,7 +164,7 @@ def _add_project_options(command: argparse.ArgumentParser) -> None:
 
 def _add_job_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("job", nargs="?", help="a JSON file with one job or a list of jobs; - reads stdin")
+    add("job", nargs="?", help="a JSON file of jobs, or a trainer's own file; - reads stdin")
     add(
         "--model",
         metavar="NAME",
@@ -195,13 +201,13 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
 # --- what is asked ------------------------------------------------------------------------------
 def _load_jobs(options: argparse.Namespace) -> object:
     """Return the job or jobs as plain data, with what the options change."""
-    if options.job is None and options.model is None:
+    if options.job is None and options.model is None and options.typed is None:
         raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
     for name in ("price", "mfu"):
         used = options.tokens is not None or (name == "price" and _is_project(options))
         if getattr(options, name) is not None and not used:
             raise PlanError(name, getattr(options, name), "it needs a number of tokens", "--tokens")
-    given = {} if options.job is None else _read_json(options.job, "job")
+    given = {} if options.job is options.typed else _read_file(options)
     changes: dict[str, Any] = {}
     if options.model is not None:
         changes["model"] = _model(options.model)
@@ -220,6 +226,33 @@ def _load_jobs(options: argparse.Namespace) -> object:
     return _changed(given, changes, parts)
 
 
+def _read_file(options: argparse.Namespace) -> object:
+    """Return the job of a file or a typed command, and note in `options` how it was read."""
+    from unfrozen.frameworks.reading import LARGEST_FILE, read_job, read_typed
+
+    name = options.job or "job.json"
+    folder = Path(name).parent
+
+    def beside(path: str) -> str | None:
+        """Return a file that another names: relative to it, or to where the command is typed."""
+        found = next((each for each in (folder / path, Path(path)) if each.is_file()), None)
+        return None if found is None else _read_text(str(found), "job", LARGEST_FILE)
+
+    if options.typed and options.job is not None:
+        raise PlanError("--", options.job, "a file and a command are two jobs", "drop one")
+    if options.typed:
+        found = read_typed(options.typed, beside)
+    else:
+        found = read_job(name, _read_text(name, "job", LARGEST_FILE), beside)
+    options.read = found.read
+    if found.read and isinstance(found.job.get("model"), str) and options.model is None:
+        options.model = found.job["model"]
+    if found.read and options.model is None and "model" not in found.job:
+        bound = f"this file of {found.read['format']} names no model"
+        raise PlanError("model", "nothing", bound, "name it by --model")
+    return found.job
+
+
 def _changed(job: object, changes: Mapping[str, Any], parts: Mapping[str, Any]) -> object:
     if not isinstance(job, dict) or not (changes or parts):
         return job
@@ -230,14 +263,28 @@ def _changed(job: object, changes: Mapping[str, Any], parts: Mapping[str, Any]) 
     return merged
 
 
-def _read_json(path: str, key: str) -> object:
+def _read_text(path: str, key: str, most: int) -> str:
+    """Return a file's text, or that of stdin; no file of more bytes than `most` is read."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return strict_json(data.decode("utf-8-sig"))
+        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            bound = f"it is larger than {most:,} bytes"
+            raise PlanError(key, path, bound, "give the trainer's own file")
+        return data.decode("utf-8-sig")
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise PlanError(key, path, f"the file cannot be read ({reason})", "check it") from None
+    except UnicodeDecodeError:
+        raise PlanError(key, path, "this is not text in UTF-8", "check it") from None
+
+
+def _read_json(path: str, key: str) -> object:
+    try:
+        return strict_json(_read_text(path, key, LARGEST_CONFIG_BYTES))
     except ValueError as error:
+        if isinstance(error, PlanError):
+            raise
         raise PlanError(key, path, f"this is not JSON ({error})", "correct the file") from None
 
 
@@ -372,6 +419,8 @@ def _as_json(options: argparse.Namespace, one: PlannedJob) -> str:
     if run := _runnable_plan(options, one):
         data = answer_data(run)
         found |= {key: data[key] for key in ("plan", *(() if run.first else ("adapters",)))}
+    if options.read:
+        found["read"] = options.read
     return json.dumps(found, allow_nan=False)
 
 
@@ -415,6 +464,10 @@ def _text(options: argparse.Namespace, one: PlannedJob) -> str:
         head.append(short_text(found))
     if options.tokens is not None:
         parts.append(text.estimate_text(job, _estimate(options, one)))
+    if options.read:
+        from unfrozen.frameworks.reading import reading_text
+
+        head.insert(0, reading_text(options.read))
     return "\n\n".join(filter(None, [*head, *parts]))
 
 

@@ -266,7 +266,7 @@ def test_a_file_that_is_not_there_or_not_text_is_one_line_too(
     assert "No such file" in capsys.readouterr().err
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     assert main(["plan", str(tmp_path / "binary.json")]) == 2
-    assert "not JSON" in capsys.readouterr().err
+    assert "not text in UTF-8" in capsys.readouterr().err
 
 
 @pytest.mark.slow

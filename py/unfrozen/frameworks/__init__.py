@@ -1,4 +1,5 @@
-"""A layout as the command of a framework: torchtitan, Megatron-LM, TRL, Axolotl, ours and others.
+"""A layout as the command of a framework: torchtitan, Megatron-LM, TRL, Axolotl, ours and others;
+and a job from the files and commands that their users have.
 
 Each framework adapts a job (its own dtypes, or a refusal of what it has no option for) and has the
 command for that. Options were read in the sources that each module names, and are tested against
@@ -15,4 +16,10 @@ Reading order:
 - `unsloth` — adapters or all weights on one GPU
 - `registry` — all of them by name, and `gpu_runner`
 - `tables` — a layout in letters; inverse questions as text and as data
+- `yaml_text` — YAML, by the standard library alone
+- `keys` — what each key of a trainer's file says, and which are of no effect
+- `script` — shell scripts and command lines, of which nothing is run
+- `trained` — a job of a trainer of transformers, from what the keys say
+- `component_names` — the same for torchtitan and torchtune, whose files name components
+- `reading` — the job of any such file, and how it was read
 """

@@ -65,8 +65,10 @@ def torchtitan_job(job: Job) -> Job:
         "grads": "fp32",
         "grad_buckets": False,
     }
-    if job.recipe.loss == "vocab_parallel":
+    if cluster.tensor_parallel > 1:
         states["loss"] = "loss_parallel"
+    elif job.recipe.loss != "classification":  # the upcast is compiled away (components/loss.py)
+        states["loss"] = "logits_bf16" if kernels == "fused" else "logits_fp32"
     states |= {"kernels": kernels, "attention": "flash", "grad_buckets": False}
     refuse_tower(job, NAME)
     return trained_by_adamw(replace(job, cluster=own), NAME, states)

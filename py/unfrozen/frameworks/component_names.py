@@ -1,0 +1,153 @@
+"""torchtitan's and torchtune's jobs: models by the names of their components, and their states."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from unfrozen.errors import PlanError
+from unfrozen.frameworks.torchtitan import SCHEDULES
+from unfrozen.frameworks.trained import Facts, layout, optimizer, sizes
+from unfrozen.model.catalogue import find
+
+_SCHEDULES: Final = {name.lower(): ours for ours, name in SCHEDULES.items()}
+_TUNED: Final = re.compile(r"^(?:q?lora_)|_(?:instruct|base|vision_decoder)$")
+
+
+def torchtitan_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
+    """Return torchtitan's job: fp32 states under FSDP, as wide where nothing is sharded."""
+    if "reshard" not in facts and facts.get("dp_shard") != 1:
+        facts["reshard"] = "default"
+    shard = facts.get("dp_shard", -1)
+    pipeline = facts.get("pipeline") or 1
+    sharded = shard != 1 or (facts.get("context") or 1) > 1
+    facts |= {"fsdp": "fsdp" if sharded else "no"}
+    cluster = layout(facts, gpus)
+    if cluster["gpus"] == 1:
+        cluster.pop("sharding", None)
+    tensor, context = cluster.get("tensor_parallel", 1), cluster.get("context_parallel", 1)
+    alike = cluster["gpus"] // (tensor * pipeline)
+    if sharded and shard > 0 and (facts.get("dp_replicate") or 1) == 1 and shard * context < alike:
+        cluster["shard_size"] = shard * context
+    if "sharding" in cluster:
+        cluster["outer_apart"] = cluster["sharding"] == "zero3"
+    if tensor > 1:
+        cluster["sequence_parallel"] = True
+    if cluster.get("expert_parallel", 1) > 1:
+        cluster["expert_tensor_parallel"] = facts.get("expert_tensor") or 1
+    if pipeline > 1:
+        given = str(facts.get("schedule", "1F1B"))
+        if given.lower() not in _SCHEDULES:
+            bound = f"planned are {', '.join(SCHEDULES.values())}"
+            raise PlanError("pipeline_parallel_schedule", given, bound, "use one of them")
+        cluster["pipeline_schedule"] = _SCHEDULES[given.lower()]
+    local = facts["local"]
+    facts["micro_batch"] = facts.get("pipeline_batch", 1) if pipeline > 1 else local
+    replicas = max(alike // context, 1)
+    step = facts.get("step_sequences", -1)
+    if isinstance(step, int) and step > 0:
+        if step % (local * replicas):
+            bound = f"{local} · {replicas} sequences at once must divide it"
+            raise PlanError("training.global_batch_size", step, bound, "use a multiple")
+        facts["grad_accum"] = step // (facts["micro_batch"] * replicas)
+    elif pipeline > 1:
+        facts["grad_accum"] = local // facts["micro_batch"] * (facts.get("grad_accum") or 1)
+    wide = {"params": "fp32", "master": None, "grads": "fp32", "moments": "fp32"}
+    recipe = {**wide, **sizes(facts), "grad_buckets": False, "attention": "flash"}
+    recipe["reduce"] = facts.get("reduce")
+    if facts.get("dtype") == "bf16":
+        recipe |= {"params": "bf16", "grads": "bf16", "moments": "bf16"}
+    if tensor > 1:
+        recipe["loss"] = "loss_parallel"
+    every = str(facts.get("every", "op"))
+    if recipe["checkpointing"] == "selective" and every.isdigit():
+        recipe |= {"checkpointing": "full", "checkpoint_every": int(every)}
+    if facts.get("step"):
+        recipe["step"] = facts["step"]
+    if facts.get("in_backward"):
+        recipe["optimizer_in_backward"] = True
+    found = {"recipe": recipe | optimizer(facts), "cluster": cluster, "framework": "torchtitan"}
+    if facts.get("family") or facts.get("size"):
+        given = f"{facts.get('family') or ''} {facts.get('size') or ''}".strip()
+        found["model"] = named_model(given) or given
+        facts.pop("model", None)
+    else:
+        _by_folder(facts)
+    return found
+
+
+def torchtune_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
+    """Return torchtune's job: weights of the dtype that its file names, or adapters beside them."""
+    component = str(facts.get("component", "")).rpartition(".")[2]
+    several = any(key in facts for key in ("dp_shard", "dp_replicate", "reshard", "fsdp_offload"))
+    facts["fsdp"] = "fsdp" if several or (gpus or 1) > 1 else "no"
+    cluster = layout(facts, gpus)
+    recipe = sizes(facts)
+    dtype = facts["dtype"]
+    lora = component.startswith(("lora_", "qlora_"))
+    if lora:
+        targets = [
+            {"output_proj": "o_proj"}.get(n, n) for n in facts.get("targets", ("q_proj", "v_proj"))
+        ]
+        targets += ["gate_proj", "up_proj", "down_proj"] if facts.get("lora_mlp") else []
+        targets += ["lm_head"] if facts.get("lora_output") else []
+        quantized = component.startswith("qlora_") or facts.get("four_bits")
+        own = {"rank": facts["rank"], "targets": targets, "library": "peft", "dtype": dtype}
+        own["dropout"] = facts.get("dropout") or None
+        recipe |= {"method": "qlora" if quantized else "lora", "lora": own, "params": dtype}
+        recipe |= {"base": "nf4-dq"} if quantized else {}
+    else:
+        recipe |= {"params": dtype, "master": None, "grads": dtype, "moments": dtype}
+    loss = str(facts.get("loss_component", ""))
+    if loss:
+        recipe["loss"] = "logits_fp32" if loss.endswith("nn.CrossEntropyLoss") else "chunked"
+    if facts.get("step"):
+        recipe["step"] = facts["step"]
+    if facts.get("in_backward"):
+        recipe["optimizer_in_backward"] = True
+        recipe["grad_accum"] = 1
+    found = {"recipe": recipe | optimizer(facts), "cluster": cluster, "framework": "torchtune"}
+    if component:
+        found["model"] = named_model(component) or component
+        facts.pop("model", None)
+    else:
+        _by_folder(facts)
+    return found
+
+
+def _by_folder(facts: Facts) -> None:
+    """A folder of weights is called as the model is."""
+    if facts.get("model"):
+        parts = [part for part in str(facts["model"]).split("/") if part not in ("original", "")]
+        parts = [part for part in parts if not part.endswith(".model")]
+        facts["model"] = parts[-1] if parts else facts["model"]
+
+
+def named_model(name: str) -> str:
+    """Return the hub's name of a model that a component is called by, "" where it is of no
+    published one: llama3_1_8b, qwen2_5_0_5b_instruct, llama3 8B.
+    """
+    plain = name.lower().replace("-", "_")
+    while (shorter := _TUNED.sub("", plain)) != plain:
+        plain = shorter
+    found = re.match(
+        r"([a-z]+)_?([\d_.]*?)_?(mini|small)?[_ ](?:\w+[_ ])?([\d_.]+[bm](?:[_ ]a[\d_.]+b)?)$",
+        plain,
+    )
+    if found is None:
+        return ""
+    family, numbers, size = found[1], found[2].strip("_"), found[4]
+    digits = [part for part in f"{numbers}_{size}".replace(" ", "_").split("_") if part]
+    for cut in range(len(digits)):
+        version, rest = ".".join(digits[:cut]), digits[cut:]
+        whole = ".".join(part for part in rest if not part.startswith("a"))
+        active = "".join(f"-{part}" for part in rest if part.startswith("a"))
+        for spelled in (
+            f"{family}{version}-{whole}{active}",
+            f"{family}-{version}-{whole}{active}",
+        ):
+            try:
+                return find(spelled.strip("-")).hub_id
+            except PlanError:
+                continue
+    return ""

@@ -1,0 +1,240 @@
+"""A job from the file that a trainer reads, or from the command line that starts it.
+
+`read_job` says which trainer a file was taken for, the keys that mattered, those that are not known
+and those whose effect is not counted. A file that it names is looked up beside it by `beside`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from unfrozen.errors import PlanError, strict_json
+from unfrozen.frameworks.component_names import torchtitan_job, torchtune_job
+from unfrozen.frameworks.keys import FORMATS, Format, detect, flat
+from unfrozen.frameworks.script import Command, read_command, read_script
+from unfrozen.frameworks.trained import Facts, read_facts, trainer_job
+from unfrozen.frameworks.yaml_text import read_yaml
+from unfrozen.job import KEYS
+
+LARGEST_FILE: Final = 64_000_000
+"""Bytes of a list of jobs; nothing larger is read."""
+_LARGEST_TEXT: Final = 1_000_000
+"""Characters of a trainer's file."""
+Beside = Callable[[str], str | None]
+"""Returns the text of a file that another names, None where there is none."""
+_MODEL_KEYS: Final = frozenset(
+    ("model_type", "architectures", "hidden_size", "n_embd", "text_config")
+)
+_BUILT_IN: Final = {
+    "zero0": 0,
+    "zero1": 1,
+    "zero2": 2,
+    "zero3": 3,
+    "zero2_offload": 2,
+    "zero3_offload": 3,
+}
+"""DeepSpeed's settings that ms-swift names."""
+
+
+_JOBS: Final = {"torchtitan": torchtitan_job, "torchtune": torchtune_job}
+_TYPED: Final = re.compile(
+    r"(?m)^\s*(\w+=\S+\s+)*(accelerate|torchrun|swift|axolotl|llamafactory-cli|deepspeed|tune|trl"
+    r"|unsloth|python[\d.]*)\s+\S"
+)
+"""A line that starts a trainer."""
+
+
+class Reading(NamedTuple):
+    """A job as plain data, and what was read: None for our own JSON."""
+
+    job: Any
+    read: dict[str, Any] | None = None
+
+
+def read_job(name: str, text: str, beside: Beside) -> Reading:
+    """Return the job of a file by its ending and its keys. Raises PlanError."""
+    given = _parse(name, text)
+    if isinstance(given, Command):
+        return _of_command(given, beside)
+    if not isinstance(given, Mapping) or not given:
+        return Reading(given)
+    if set(given) <= {*KEYS} or (isinstance(given.get("model"), Mapping) and "recipe" in given):
+        return Reading(given)
+    settings = flat(given)
+    if given.keys() & _MODEL_KEYS and not _is_trainers(settings):
+        return Reading({"model": given}, _said("hf", list(given), [], {}))
+    form = detect(settings)
+    return _of_settings(form, settings, None, beside)
+
+
+def read_typed(words: list[str], beside: Beside) -> Reading:
+    """Return the job of a command that was typed after `--`. Raises PlanError."""
+    variables = {}
+    while words and re.fullmatch(r"[A-Za-z_]\w*=.*", words[0]):
+        key, _, variables[key] = words[0].partition("=")
+        words = words[1:]
+    if not words:
+        raise PlanError("--", "nothing", "no command follows it", "paste the training command")
+    return _of_command(read_command(words, variables), beside)
+
+
+def reading_text(read: Mapping[str, Any]) -> str:
+    """Return what was read, in one line or more."""
+    label = FORMATS[read["format"]].label if read["format"] in FORMATS else read["format"]
+    found = [f"Read as {label}: {', '.join(read['used'])}."]
+    if read["unknown"]:
+        found.append(f"Not known, and not counted: {', '.join(read['unknown'])}.")
+    found += [f"Not counted: {key} ({effect})." for key, effect in read.get("effects", {}).items()]
+    return "\n".join(found)
+
+
+def _is_trainers(settings: Mapping[str, object]) -> bool:
+    return any(form.marks & settings.keys() for form in FORMATS.values())
+
+
+def _parse(name: str, text: str) -> object:
+    ending = name.rpartition(".")[2].lower()
+    if ending != "json" and len(text) > _LARGEST_TEXT:
+        bound = f"a trainer's file has at most {_LARGEST_TEXT:,} characters, this one {len(text):,}"
+        raise PlanError("job", name, bound, "give the trainer's own file")
+    body = text.lstrip("\ufeff \t\r\n")
+    if ending in ("yaml", "yml"):
+        return read_yaml(text)
+    if ending == "toml":
+        return _toml(text)
+    if ending in ("sh", "bash") or body.startswith(("#!", "cat > ")):
+        return read_script(text)
+    if ending == "json" or body[:1] in ("{", "["):
+        try:
+            return strict_json(text)
+        except ValueError as error:
+            bound = f"this is not JSON ({error})"
+            raise PlanError("job", name, bound, "correct the file") from None
+    if re.search(r"(?m)^\s*\[[\w.]+\]\s*$", text):
+        return _toml(text)
+    if _TYPED.search(text):
+        return read_script(text)
+    return read_yaml(text)
+
+
+def _toml(text: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise PlanError("job", text[:40], f"this is not TOML ({error})", "correct it") from None
+
+
+def _said(
+    name: str, used: list[str], unknown: list[str], effects: Mapping[str, str]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"format": name, "used": used, "unknown": unknown}
+    return found | ({"effects": dict(effects)} if effects else {})
+
+
+def _of_command(command: Command, beside: Beside) -> Reading:
+    """Return the job of a command: its file's settings, its options, its launcher's."""
+    own = command.files.get
+
+    def look(path: str) -> str | None:
+        written = own(path)
+        return beside(path) if written is None else written
+
+    settings: dict[str, object] = {}
+    form = FORMATS.get(command.trainer)
+    if form is None:
+        bound = f"commands of {command.trainer} are not read"
+        raise PlanError("job", command.trainer, bound, "give a job of ours")
+    if command.config:
+        settings = flat(_parse(command.config, _look(command.config, look, "config")))
+    settings |= flat(command.settings)
+    if command.trainer == "trl" and _is_trainers(settings):  # a script of anybody's
+        form = detect(settings)
+    launcher = _launcher(command, look)
+    return _of_settings(form, settings, command.gpus, look, launcher)
+
+
+def _launcher(command: Command, look: Beside) -> dict[str, object]:
+    """Return the settings of accelerate, from the launcher's options and the file they name."""
+    found: dict[str, object] = {}
+    path = command.launcher.get("config_file")
+    if isinstance(path, str):
+        found = flat(_parse(path, _look(path, look, "--config_file")))
+    return found | {
+        key: value for key, value in command.launcher.items() if key in FORMATS["accelerate"].keys
+    }
+
+
+def _look(path: str, look: Beside, key: str) -> str:
+    text = look(path)
+    if text is None:
+        raise PlanError(key, path, "no such file is beside the one that names it", "put it there")
+    return text
+
+
+def _of_settings(
+    form: Format,
+    settings: Mapping[str, object],
+    gpus: int | None,
+    look: Beside,
+    launcher: Mapping[str, object] | None = None,
+) -> Reading:
+    facts, used, unknown, effects = read_facts(form, settings)
+    for other, more in (("accelerate", launcher or {}), ("deepspeed", None)):
+        prefix = "" if other == "accelerate" else "deepspeed: "
+        if more is None:
+            more = _deepspeed(facts, look)
+        if more:
+            added, keys, others, notes = read_facts(FORMATS[other], more)
+            if other == "accelerate":
+                used += [key for key in keys if key not in used]
+            else:
+                used += [f"{prefix}{key}" for key in keys]
+            unknown += [f"{prefix}{key}" for key in others]
+            effects |= notes
+            facts["keys"] = added.pop("keys") | facts["keys"]
+            _merge(facts, added, other)
+    facts = {key: value for key, value in facts.items() if value is not None}
+    facts = {**form.defaults, **facts}
+    job = _JOBS.get(form.name, trainer_job)(form.name, facts, gpus)
+    if facts.get("model"):
+        job = {"model": facts["model"], **job}
+    return Reading(job, _said(form.name, used, unknown, effects))
+
+
+def _merge(facts: Facts, added: Facts, other: str) -> None:
+    """Add what a launcher's file says. Raises PlanError where it contradicts the trainer's."""
+    for fact, value in added.items():
+        if fact in ("optim", "step_sequences", "bf16", "fp16"):
+            continue
+        ours = facts.get(fact)
+        if ours is not None and ours != value and fact in ("micro_batch", "grad_accum"):
+            bound = f"the trainer's own file says {ours}"
+            key = FORMATS[other].key_of(fact)
+            raise PlanError(
+                f"{other}: {key}", value, bound, "set one of them to auto, or both alike"
+            )
+        facts[fact] = value
+
+
+def _deepspeed(facts: Facts, look: Beside) -> dict[str, object]:
+    """Return DeepSpeed's settings from the file that a trainer names."""
+    given = facts.pop("deepspeed", None)
+    if given in (None, "", False):
+        return {}
+    if isinstance(given, str) and given in _BUILT_IN:
+        found: dict[str, object] = {"zero_optimization.stage": _BUILT_IN[given]}
+        if "offload" in given:
+            found["zero_optimization.offload_optimizer.device"] = "cpu"
+        if given == "zero3_offload":
+            found["zero_optimization.offload_param.device"] = "cpu"
+        return found
+    if isinstance(given, str):
+        text = look(given)
+        if text is None:
+            bound = "no such file is beside the one that names it"
+            raise PlanError("deepspeed", given, bound, "put it there")
+        given = _parse(given, text)
+    return flat(given)

@@ -1,0 +1,332 @@
+"""A job from what a trainer's files and launcher say: the states, the method and the layout.
+
+Dtypes are those that the trainers' own modules here (`trl`, `axolotl`, `llama_factory`,
+`torchtitan`) give a job before they write its command.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from unfrozen.errors import PlanError
+from unfrozen.frameworks.keys import COUNTS, EFFECTS, FLAGS, LISTS, UNPLANNED, Format
+from unfrozen.job.framework_defaults import adapter_defaults
+from unfrozen.job.lora import EXPERTS
+from unfrozen.job.unplanned import instead_of
+
+Facts = dict[str, Any]
+
+_OPTIMIZERS: Final[Mapping[str, str]] = {
+    "adamw_torch_fused adamw": "",
+    "adamw_torch adamw_hf adamw_torch_npu_fused": "step=foreach",
+    "adamw_bnb_8bit adamw_8bit adamw_torch_8bit adamw8bit": "moments=int8",
+    "paged_adamw_8bit pagedadamw8bit": "moments=int8 paged",
+    "paged_adamw_32bit paged_adamw pagedadamw": "paged",
+    "adafactor": "optimizer=adafactor",
+    "sgd": "optimizer=sgd",
+    "muon": "optimizer=muon",
+    "lion_32bit lion lion_pytorch": "optimizer=lion",
+    "lion_8bit": "optimizer=lion moments=int8",
+    "paged_lion_8bit": "optimizer=lion moments=int8 paged",
+    "paged_lion_32bit": "optimizer=lion paged",
+    "galore_adamw galore": "optimizer=galore",
+    "apollo_adamw apollo": "optimizer=apollo",
+}
+"""Settings of a recipe by the names that trainers have for optimizers."""
+_FULL: Final = ("full", "none", "", False, None)
+_KINDS: Final = {"fsdp": "zero3", "fsdp2": "zero3", "multi_gpu": "none", "no": "none"}
+_OTHERS: Final = {"sft": "sft", "pt": "pt"}
+
+
+def read_facts(
+    form: Format, settings: Mapping[str, object]
+) -> tuple[Facts, list[str], list[str], dict[str, str]]:
+    """Return the facts that settings say, the keys that say them, those that nobody here knows, and
+    the effect of those that are not counted. Raises PlanError.
+    """
+    sources: dict[str, str] = {}
+    facts: Facts = {"keys": sources}
+    used, unknown, notes = [], [], {}
+    for key, value in settings.items():
+        row = form.keys.get(key)
+        if row is None:
+            _refuse_method(key, value)
+            if key in EFFECTS and value is not False:
+                notes[key] = EFFECTS[key]
+            elif not form.is_quiet(key):
+                unknown.append(key)
+            continue
+        used.append(key)
+        meaning = _meaning(key, row.fact, row.values, value)
+        if meaning is None:
+            continue
+        if row.fact in facts and facts[row.fact] != meaning:
+            if row.fact not in (*FLAGS, "loss", "fsdp", "checkpointing"):
+                bound = f"{sources[row.fact]} says {facts[row.fact]}"
+                raise PlanError(key, value, bound, "drop one of them")
+            meaning = meaning or facts[row.fact]
+        facts[row.fact], sources[row.fact] = meaning, key
+    for one, other in (("bf16", "fp16"), ("four_bits", "eight_bits"), ("deepspeed", "fsdp")):
+        both = facts.get(one) and facts.get(other) not in (None, False, "", "none", "deepspeed", [])
+        if both:
+            bound = f"{sources[other]} is on, too, and they exclude each other"
+            raise PlanError(sources[one], facts[one], bound, "keep one of them")
+    return facts, used, unknown, notes
+
+
+def _refuse_method(key: str, value: object) -> None:
+    """Raise PlanError for a key that makes the job one that no plan counts."""
+    on = value not in (None, False, "", "none", "bitsandbytes", "bnb")
+    if key == "stage" and on and value not in _OTHERS:
+        raise PlanError(key, value, "only supervised training is planned", _instead(value))
+    if key in UNPLANNED and on:
+        bound = f"{UNPLANNED[key]}: no plan counts it"
+        raise PlanError(key, value, bound, _instead(value) or instead_of(key) or "drop it")
+
+
+def _instead(value: object) -> str:
+    return instead_of(value) or "plan full or lora"
+
+
+def _meaning(key: str, fact: str, values: Mapping[Any, object] | None, value: Any) -> Any:
+    """Return what the value of a key says; None where it says nothing. Raises PlanError."""
+    if values is not None:
+        word = value.lower() if isinstance(value, str) else value
+        if isinstance(word, (list, dict)) or word not in values:
+            if isinstance(word, str) and fact == "attention" and "flash" in word:
+                return "flash"
+            known = ", ".join(dict.fromkeys(str(each).lower() for each in values))
+            raise PlanError(key, value, f"known values are {known}", "use one of them")
+        return values[word]
+    if fact in FLAGS:
+        if value == "auto":
+            return None
+        if value in ("true", "True", "yes"):
+            return True
+        if value in ("false", "False", "no"):
+            return False
+        if not isinstance(value, (bool, int)):
+            raise PlanError(key, value, "it must be true or false", "correct it")
+        return bool(value)
+    if fact in COUNTS:
+        if value in ("auto", -1):
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+            raise PlanError(key, value, "it must be a whole number", "correct it")
+        if value == 0:
+            return None
+        return int(value)
+    if fact in LISTS:
+        words = value.split(",") if isinstance(value, str) else value
+        return [str(word).strip() for word in words] if isinstance(words, list) else [str(words)]
+    return value
+
+
+def trainer_job(name: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
+    """Return the job of a trainer of transformers, over accelerate or DeepSpeed. PlanError."""
+    cluster = layout(facts, gpus)
+    kind = "deepspeed" if "zero_stage" in facts else "fsdp" if facts.get("sharded") else "none"
+    stage = cluster.get("sharding", "none")
+    recipe: dict[str, Any] = sizes(facts)
+    recipe |= _states(name, facts, kind) if _is_full(facts) else _adapters(name, facts, kind, stage)
+    if kind == "deepspeed":
+        recipe |= {
+            "grad_buckets": False,
+            "no_sync": False,
+            "step": "sub_groups" if stage == "zero3" else "fused",
+        }
+    elif kind == "fsdp":
+        recipe |= {"reduce": "bf16", "no_sync": True}
+    recipe |= optimizer(facts)
+    if recipe.get("optimizer", "adamw") in ("adafactor", "sgd"):
+        recipe.pop("moments", None)
+    framework = "trl" if name in ("accelerate", "deepspeed") else name
+    return {"recipe": recipe, "cluster": cluster, "framework": framework}
+
+
+def sizes(facts: Facts) -> dict[str, Any]:
+    """Return the settings of a recipe that have the same meaning in every trainer."""
+    found = {
+        key: facts[key]
+        for key in ("seq_len", "micro_batch", "grad_accum", "attention", "reentrant")
+        if facts.get(key) is not None
+    }
+    again = facts.get("checkpointing", "none")
+    if facts.get("fsdp_checkpointing"):
+        again = "full"
+    found["checkpointing"] = "full" if again == "offload" else again
+    if found["checkpointing"] == "none":
+        found.pop("reentrant", None)
+    if again == "offload" or facts.get("offload_activations"):
+        found["activation_offload"] = True
+    plugins = " ".join(facts.get("plugins", ())).lower()
+    fused = facts.get("compile") or facts.get("liger") or "liger" in plugins
+    found["kernels"] = "fused" if fused else "eager"
+    if facts.get("loss") or "cutcrossentropy" in plugins:
+        found["loss"] = facts.get("loss") or "fused_linear"
+    if facts.get("frozen_tower") is not None:
+        found["frozen_tower"] = facts["frozen_tower"]
+    return found
+
+
+def optimizer(facts: Facts) -> dict[str, Any]:
+    """Return the settings of the optimizer's name. Raises PlanError for one that is not known."""
+    given = facts.get("optim")
+    if given is None:
+        return {}
+    name = str(given).rpartition(".")[2].lower()
+    said = next((said for names, said in _OPTIMIZERS.items() if name in names.split()), None)
+    if said is None:
+        known = " ".join(_OPTIMIZERS).replace(" ", ", ")
+        raise PlanError(
+            _key(facts, "optim"), given, f"known are {known}", instead_of(given) or "use one"
+        )
+    pairs = (word.partition("=") for word in said.split())
+    found: dict[str, Any] = {key: value or True for key, _, value in pairs}
+    if facts.get("projection_rank") and found.get("optimizer") in ("galore", "apollo"):
+        found["projection_rank"] = facts["projection_rank"]
+    return found
+
+
+def _key(facts: Facts, fact: str) -> str:
+    """Return the key of the file that said a fact."""
+    return str(facts["keys"].get(fact, fact))
+
+
+def _is_full(facts: Facts) -> bool:
+    method = facts.get("adapter")
+    if isinstance(method, str):
+        method = method.lower()
+    if method in _FULL:
+        return True
+    if method not in (True, "lora", "qlora"):
+        raise PlanError(
+            _key(facts, "adapter"), method, "planned are full, lora and qlora", _instead(method)
+        )
+    return False
+
+
+def _states(name: str, facts: Facts, kind: str) -> dict[str, Any]:
+    """Return the dtypes of a job that trains all weights."""
+    if facts.get("four_bits") or facts.get("eight_bits") or facts.get("bits"):
+        bound = "quantized weights do not train"
+        fact = next(each for each in ("four_bits", "eight_bits", "bits") if facts.get(each))
+        raise PlanError(_key(facts, fact), facts[fact], bound, "drop it, or train adapters")
+    half = "bf16" if facts.get("bf16") or facts.get("mixed") == "bf16" else None
+    half = half or ("fp16" if facts.get("fp16") or facts.get("mixed") == "fp16" else None)
+    dtype = facts.get("dtype")
+    if kind == "deepspeed" and (half or dtype or name == "deepspeed"):
+        half = half or (dtype if dtype in ("bf16", "fp16") else "bf16")
+        return {"params": half, "master": "fp32", "grads": half, "moments": "fp32"}
+    narrow = name == "axolotl" or (name == "llama-factory" and facts.get("pure"))
+    if name in ("trl", "ms-swift") and dtype == "bf16":
+        narrow, half = True, half or "bf16"
+    if kind != "fsdp" and narrow and half == "bf16":
+        return {"params": "bf16", "master": None, "grads": "bf16", "moments": "bf16"}
+    found: dict[str, Any] = {"params": "fp32", "master": None, "grads": "fp32", "moments": "fp32"}
+    return found | {"compute": half or "fp32"}
+
+
+def _adapters(name: str, facts: Facts, kind: str, stage: str) -> dict[str, Any]:
+    bits = facts.get("bits")
+    four = facts.get("four_bits") or bits == 4
+    eight = facts.get("eight_bits") or bits == 8
+    if bits not in (None, 4, 8):
+        raise PlanError(_key(facts, "bits"), bits, "planned are 4 and 8 bits", "use one of them")
+    if facts.get("adapter") == "qlora":
+        four = four or not eight
+    base = (
+        ("nf4-dq" if facts.get("double", False) else "nf4") if four else "int8" if eight else None
+    )
+    method = "qlora" if base else "lora"
+    lora: dict[str, Any] = adapter_defaults(
+        "trl" if name in ("accelerate", "deepspeed") else name, method, stage
+    )
+    lora = {"library": "peft", "dtype": "bf16", "autocast": False, **lora}
+    if kind == "deepspeed":
+        lora |= {"dtype": "bf16", "autocast": False, "saved_fp32": False}
+    targets = list(facts.get("targets", ()))
+    if facts.get("target_linear") or targets in (["all"], ["all-linear"]) or not targets:
+        targets = ["all-linear"]
+    whole = list(facts.get("whole", ()))
+    if not whole:
+        lora.pop("saved_fp32", None)
+    stacks = [EXPERTS] if facts.get("stacks") else []
+    lora |= {"rank": facts["rank"], "targets": [*targets, *whole, *stacks]}
+    lora["dropout"] = facts.get("dropout") or None
+    half = "fp16" if facts.get("fp16") else "bf16"
+    states = {"params": half, "master": None, "grads": lora["dtype"], "moments": lora["dtype"]}
+    if kind == "deepspeed":
+        states |= {"master": "fp32", "moments": "fp32"}
+    found = {"method": method, "lora": lora, **states}
+    return found | ({"base": base} if base else {})
+
+
+def layout(facts: Facts, gpus: int | None) -> dict[str, Any]:
+    """Return the cluster that facts describe. `facts` learns whether FSDP shards. PlanError."""
+    ranks = {
+        f"{name}_parallel": facts[name]
+        for name in ("tensor", "context", "pipeline", "expert")
+        if (facts.get(name) or 1) > 1
+    }
+    replicate = facts.get("dp_replicate") or 1
+    shard = facts.get("dp_shard")
+    shard = shard if isinstance(shard, int) and shard > 0 else None
+    least = math.prod(count for name, count in ranks.items() if name != "expert_parallel")
+    said = least * replicate * (shard or 1)
+    gpus = gpus or facts.get("gpus") or said
+    cluster: dict[str, Any] = {"gpus": gpus, **ranks}
+    kind, offload = _fsdp_kind(facts)
+    if "zero_stage" in facts:
+        stage = facts["zero_stage"]
+        if stage not in (0, 1, 2, 3):
+            raise PlanError(_key(facts, "zero_stage"), stage, "it must be 0, 1, 2 or 3", "use one")
+        kind = ("none", "zero1", "zero2", "zero3")[stage]
+        device = [facts.get("zero_params"), facts.get("zero_optimizer")]
+        if "nvme" in device:
+            raise PlanError(
+                _key(facts, "zero_optimizer"), "nvme", "no plan counts NVMe", "set it to cpu"
+            )
+        offload = "params" if device[0] == "cpu" else "optimizer" if device[1] == "cpu" else "none"
+    elif kind != "none":
+        facts["sharded"] = True
+    if kind != "none":
+        cluster["sharding"] = kind
+        if offload != "none":
+            cluster["offload"] = offload if kind == "zero3" or offload != "params" else "optimizer"
+        if replicate > 1:
+            cluster["shard_size"] = (
+                gpus
+                // replicate
+                // math.prod(
+                    count
+                    for name, count in ranks.items()
+                    if name in ("tensor_parallel", "pipeline_parallel")
+                )
+            )
+    return cluster
+
+
+def _fsdp_kind(facts: Facts) -> tuple[str, str]:
+    """Return how FSDP shards, and what it offloads."""
+    given = facts.get("fsdp")
+    words = " ".join(given) if isinstance(given, list) else str(given or "").lower()
+    on = (
+        given is True
+        or any(word in words for word in ("fsdp", "shard"))
+        or (
+            given is None
+            and facts.keys() & {"fsdp_version", "reshard", "strategy"}
+            and facts.get("zero") is None
+        )
+    )
+    if not on or "no_shard" in words or words in ("no", "multi_gpu", "deepspeed"):
+        return "none", "none"
+    reshard = str(facts.get("reshard", facts.get("strategy", ""))).lower()
+    two = "shard_grad_op" in words or reshard in ("false", "never", "shard_grad_op", "2")
+    if reshard == "no_shard":
+        return "none", "none"
+    offload = facts.get("fsdp_offload") in (True, "true") or "offload" in words.split()
+    return "zero2" if two else "zero3", "params" if offload else "none"
