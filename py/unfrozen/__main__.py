@@ -240,10 +240,12 @@ def _read_file(options: argparse.Namespace) -> object:
 
     if options.typed and options.job is not None:
         raise PlanError("--", options.job, "a file and a command are two jobs", "drop one")
+    cluster = _object(options.cluster, "--cluster") if options.cluster else {}
+    gpus = cluster.get("gpus") if type(cluster.get("gpus")) is int else None
     if options.typed:
-        found = read_typed(options.typed, beside)
+        found = read_typed(options.typed, beside, gpus)
     else:
-        found = read_job(name, _read_text(name, "job", LARGEST_FILE), beside)
+        found = read_job(name, _read_text(name, "job", LARGEST_FILE), beside, gpus)
     options.read = found.read
     if found.read and isinstance(found.job.get("model"), str) and options.model is None:
         options.model = found.job["model"]

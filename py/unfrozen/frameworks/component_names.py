@@ -69,7 +69,8 @@ def torchtitan_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
     found = {"recipe": recipe | optimizer(facts), "cluster": cluster, "framework": "torchtitan"}
     if facts.get("family") or facts.get("size"):
         given = f"{facts.get('family') or ''} {facts.get('size') or ''}".strip()
-        found["model"] = named_model(given) or given
+        _by_folder(facts)
+        found["model"] = named_model(given) or facts.get("model") or given
         facts.pop("model", None)
     else:
         _by_folder(facts)
@@ -131,7 +132,7 @@ def named_model(name: str) -> str:
     while (shorter := _TUNED.sub("", plain)) != plain:
         plain = shorter
     found = re.match(
-        r"([a-z]+)_?([\d_.]*?)_?(mini|small)?[_ ](?:\w+[_ ])?([\d_.]+[bm](?:[_ ]a[\d_.]+b)?)$",
+        r"([a-z]+)_?([\d_.]*?)_?(mini|small)?[_ ](?:[a-z]\w*[_ ])?([\d_.]+[bm](?:[_ ]a[\d_.]+b)?)$",
         plain,
     )
     if found is None:

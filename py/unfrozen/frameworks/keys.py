@@ -320,8 +320,10 @@ UNPLANNED: Final = {
     "reward_model": "reward",
 }
 EFFECTS: Final = {
-    "fp8": "matmuls in fp8: set recipe.compute to fp8",
-    "float8": "matmuls in fp8: set recipe.compute to fp8",
+    **dict.fromkeys(
+        ("fp8", "fp8_backend", "fp8_enable_fsdp_float8_all_gather", "model.converters"),
+        "matmuls in fp8: set recipe.compute to fp8",
+    ),
     "qat": "fake quantization adds casts of each weight",
     "neftune_noise_alpha": "noise copies the embeddings",
     "tiled_mlp": "fewer activations of the feed-forward part",
@@ -356,6 +358,8 @@ class Format:
         return next(key for key, row in self.keys.items() if row.fact == fact)
 
 
+ADAPTER: Final = {"llama-factory": "lora", "ms-swift": "lora"}
+"""What these train where nothing says it."""
 _ADAPTERS: Final = {"rank": 8, "targets": ["all-linear"], "double": True}
 FORMATS: Final = {
     each.name: each
@@ -375,7 +379,7 @@ FORMATS: Final = {
             {
                 **{"seq_len": 2048, "micro_batch": 8, "checkpointing": "full", "reentrant": True},
                 **_ADAPTERS,
-                **{"optim": "adamw_torch_fused", "attention": "sdpa", "adapter": "lora"},
+                **{"optim": "adamw_torch_fused", "attention": "sdpa"},
             },
         ),
         Format(
@@ -383,7 +387,7 @@ FORMATS: Final = {
             frozenset(("tuner_type", "train_type", "sft_type", "attn_impl", "quant_bits"))
             | {"freeze_vit", "split_dataset_ratio"},
             {
-                **{"micro_batch": 1, "checkpointing": "full", "dtype": "bf16", "adapter": "lora"},
+                **{"micro_batch": 1, "checkpointing": "full", "dtype": "bf16"},
                 **_ADAPTERS,
                 **{"dropout": 0.05, "optim": "adamw_torch_fused", "attention": "sdpa"},
             },

@@ -54,11 +54,13 @@ class Reading(NamedTuple):
     read: dict[str, Any] | None = None
 
 
-def read_job(name: str, text: str, beside: Beside) -> Reading:
-    """Return the job of a file by its ending and its keys. Raises PlanError."""
+def read_job(name: str, text: str, beside: Beside, gpus: int | None = None) -> Reading:
+    """Return the job of a file by its ending and its keys, on so many GPUs, where somebody says how
+    many. Raises PlanError.
+    """
     given = _parse(name, text)
     if isinstance(given, Command):
-        return _of_command(given, beside)
+        return _of_command(given, beside, gpus)
     if not isinstance(given, Mapping) or not given:
         return Reading(given)
     if set(given) <= {*KEYS} or (isinstance(given.get("model"), Mapping) and "recipe" in given):
@@ -67,10 +69,10 @@ def read_job(name: str, text: str, beside: Beside) -> Reading:
     if given.keys() & _MODEL_KEYS and not _is_trainers(settings):
         return Reading({"model": given}, _said("hf", list(given), [], {}))
     form = detect(settings)
-    return _of_settings(form, settings, None, beside)
+    return _of_settings(form, settings, gpus, beside)
 
 
-def read_typed(words: list[str], beside: Beside) -> Reading:
+def read_typed(words: list[str], beside: Beside, gpus: int | None = None) -> Reading:
     """Return the job of a command that was typed after `--`. Raises PlanError."""
     variables = {}
     while words and re.fullmatch(r"[A-Za-z_]\w*=.*", words[0]):
@@ -78,7 +80,7 @@ def read_typed(words: list[str], beside: Beside) -> Reading:
         words = words[1:]
     if not words:
         raise PlanError("--", "nothing", "no command follows it", "paste the training command")
-    return _of_command(read_command(words, variables), beside)
+    return _of_command(read_command(words, variables), beside, gpus)
 
 
 def reading_text(read: Mapping[str, Any]) -> str:
@@ -134,7 +136,7 @@ def _said(
     return found | ({"effects": dict(effects)} if effects else {})
 
 
-def _of_command(command: Command, beside: Beside) -> Reading:
+def _of_command(command: Command, beside: Beside, gpus: int | None) -> Reading:
     """Return the job of a command: its file's settings, its options, its launcher's."""
     own = command.files.get
 
@@ -153,7 +155,7 @@ def _of_command(command: Command, beside: Beside) -> Reading:
     if command.trainer == "trl" and _is_trainers(settings):  # a script of anybody's
         form = detect(settings)
     launcher = _launcher(command, look)
-    return _of_settings(form, settings, command.gpus, look, launcher)
+    return _of_settings(form, settings, gpus or command.gpus, look, launcher)
 
 
 def _launcher(command: Command, look: Beside) -> dict[str, object]:
@@ -199,6 +201,8 @@ def _of_settings(
     facts = {key: value for key, value in facts.items() if value is not None}
     facts = {**form.defaults, **facts}
     job = _JOBS.get(form.name, trainer_job)(form.name, facts, gpus)
+    if job["cluster"]["gpus"] == 1 and not gpus and "gpus" not in facts:
+        effects["gpus"] = "nothing says how many; this is one: --cluster '{\"gpus\": 8}'"
     if facts.get("model"):
         job = {"model": facts["model"], **job}
     return Reading(job, _said(form.name, used, unknown, effects))

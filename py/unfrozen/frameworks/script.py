@@ -162,6 +162,9 @@ def read_command(
     name = rest[0].rpartition("/")[2]
     if name in ("torchrun", "deepspeed") or rest[:2] == ["accelerate", "launch"]:
         launcher, rest = _launched(rest[2 if name == "accelerate" else 1 :])
+    elif name == "tune":  # tune run, its launcher's options, a recipe and its words
+        launcher, rest = _launched(rest[2:])
+        rest[:1] = ["tune", "run"]
     elif re.fullmatch(r"python[\d.]*", name):
         rest = rest[2 if rest[1:2] == ["-m"] else 1 :]
     if "--" in rest:  # Axolotl's and tune's: what follows is the launcher's
@@ -170,11 +173,6 @@ def read_command(
         rest = rest[:at]
     trainer, alone = _trainer(rest)
     own, more = options(alone)
-    if trainer == "torchtune":
-        for key in ("nproc_per_node", "nnodes"):
-            for spelled in (key, key.replace("_", "-")):
-                if spelled in own:
-                    launcher[spelled] = own.pop(spelled)
     files = dict(files or {})
     config = (
         str(own.pop("config", "")) if trainer != "torchtitan" or "job.config_file" in own else ""

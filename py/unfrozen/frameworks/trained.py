@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.keys import COUNTS, EFFECTS, FLAGS, LISTS, UNPLANNED, Format
+from unfrozen.frameworks.keys import ADAPTER, COUNTS, EFFECTS, FLAGS, LISTS, UNPLANNED, Format
 from unfrozen.job.framework_defaults import adapter_defaults
 from unfrozen.job.lora import EXPERTS
 from unfrozen.job.unplanned import instead_of
@@ -53,9 +53,12 @@ def read_facts(
         row = form.keys.get(key)
         if row is None:
             _refuse_method(key, value)
-            if key in EFFECTS and value is not False:
-                notes[key] = EFFECTS[key]
-            elif not form.is_quiet(key):
+            if key in UNPLANNED:
+                continue
+            effect = EFFECTS.get(key) or EFFECTS.get(key.partition(".")[0])
+            if effect and value not in (False, [], ""):
+                notes[key] = effect
+            elif not effect and not form.is_quiet(key):
                 unknown.append(key)
             continue
         used.append(key)
@@ -129,6 +132,9 @@ def trainer_job(name: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
     cluster = layout(facts, gpus)
     kind = "deepspeed" if "zero_stage" in facts else "fsdp" if facts.get("sharded") else "none"
     stage = cluster.get("sharding", "none")
+    if name == "llama-factory" and facts["keys"].get("model") == "model":  # its files of version 1
+        facts.setdefault("adapter", "full")
+    facts.setdefault("adapter", ADAPTER.get(name))
     recipe: dict[str, Any] = sizes(facts)
     recipe |= _states(name, facts, kind) if _is_full(facts) else _adapters(name, facts, kind, stage)
     if kind == "deepspeed":
@@ -214,7 +220,9 @@ def _states(name: str, facts: Facts, kind: str) -> dict[str, Any]:
         bound = "quantized weights do not train"
         fact = next(each for each in ("four_bits", "eight_bits", "bits") if facts.get(each))
         raise PlanError(_key(facts, fact), facts[fact], bound, "drop it, or train adapters")
-    half = "bf16" if facts.get("bf16") or facts.get("mixed") == "bf16" else None
+    half = (
+        "bf16" if facts.get("bf16") or facts.get("pure") or facts.get("mixed") == "bf16" else None
+    )
     half = half or ("fp16" if facts.get("fp16") or facts.get("mixed") == "fp16" else None)
     dtype = facts.get("dtype")
     if kind == "deepspeed" and (half or dtype or name == "deepspeed"):

@@ -161,6 +161,7 @@ _UNQUANTIZED: Final = (
 _FROZEN_TOWER: Final = ("frozen_tower", True, "the vision tower is frozen")
 _FACTORY: Final = "hiyouga/LLaMA-Factory @01d87b8 src/llamafactory"
 _FACTORY_ADAPTER: Final = f"{_FACTORY} model/adapter.py (cast_trainable_params_to_fp32)"
+_SWIFT_ADAPTER: Final = "modelscope/ms-swift @3602360 swift/tuners/lora_layers.py"
 _KEMPNER: Final = "KempnerInstitute/KempnerForge @bc775fe"
 _PRIME: Final = "PrimeIntellect-ai/prime-rl @c95bd79 src/prime_rl/trainer"
 
@@ -221,6 +222,9 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
             *_FROZEN_TOWER,
             "modelscope/ms-swift @815aa28 swift/llm/argument/tuner_args.py (freeze_vit)",
         ),
+        (*_PEFT, _SWIFT_ADAPTER),
+        (*_WIDE, f"{_SWIFT_ADAPTER} (autocast_adapter_dtype)"),
+        (*_AUTOCAST, _SWIFT_ADAPTER),
     ),
     "llama-factory": _defaults(
         f"its trainers are those of {_BELOW}",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from conftest import matrix
-from unfrozen.frameworks.reading import read_job
+from unfrozen.errors import PlanError
+from unfrozen.frameworks.reading import read_job, read_typed, reading_text
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
+from unfrozen.model.catalogue import CATALOGUE
 
 from .test_registry import ADAPTERS, job, taken
 
@@ -47,3 +54,155 @@ def test_adapters_are_read_as_they_are_written(name: str, gpus: int) -> None:
     for recipe in ADAPTERS:
         for one in taken(name, job(**recipe), gpus):
             assert read_back(name, one) == one, FRAMEWORKS[name].command(one)
+
+
+EXAMPLES = json.loads((Path(__file__).parent / "example_files.json").read_text(encoding="utf-8"))
+"""Facts of files in the example folders of other projects: path, commit, the keys that are not
+without effect and their values, and the job that each is. Their texts are not here."""
+
+
+def nested(keys: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys as the file nests them."""
+    found: dict[str, Any] = {}
+    for key, value in keys.items():
+        *parts, last = key.split(".")
+        inner = found
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return found
+
+
+def options(keys: dict[str, Any]) -> str:
+    found = []
+    for key, value in keys.items():
+        words = value if isinstance(value, list) else [value]
+        found.append(f"--{key} {' '.join(shlex.quote(str(word)) for word in words)}")
+    return " \\\n  ".join(found)
+
+
+def rewritten(example: dict[str, Any]) -> tuple[str, str]:
+    """A file of our own with these keys, and its name."""
+    keys, name = example["keys"], example["path"].rpartition("/")[2]
+    if name.endswith(".toml"):
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()), name
+    if not name.endswith(".sh"):
+        return yaml.safe_dump(nested(keys)), name.replace(".json", ".yaml")
+    launcher = example["launcher"]
+    start = f"NPROC_PER_NODE={example['gpus']} swift sft"
+    if "config_file" in launcher:
+        start = f"accelerate launch {options(launcher)} swift/cli/sft.py"
+    return f"{start} \\\n  {options(keys)}\n", name
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: f"{one['repo']} {one['path']}")
+def test_the_files_of_other_projects_are_read_without_a_hand(example: dict[str, Any]) -> None:
+    beside = {name: json.dumps(nested(keys)) for name, keys in example.get("beside", {}).items()}
+    text, name = rewritten(example)
+    found = read_job(name, text, beside.get)
+    assert found.job == example["job"]
+    assert found.read is not None
+    assert found.read["format"] == example["format"]
+    assert found.read["unknown"] == example["unknown"]
+    if example["job"].get("model") in CATALOGUE:
+        assert Job.read(found.job)
+
+
+def test_forty_files_of_every_project_are_among_the_examples() -> None:
+    assert len(EXAMPLES) >= 40
+    formats = {"axolotl", "llama-factory", "torchtune", "torchtitan", "ms-swift", "accelerate"}
+    assert {one["format"] for one in EXAMPLES} == {*formats, "deepspeed", "trl"}
+
+
+AXOLOTL = {"base_model": "Qwen/Qwen2.5-7B", "sequence_len": 2048, "micro_batch_size": 1}
+
+
+def axolotl(**keys: Any) -> str:
+    return yaml.safe_dump(AXOLOTL | keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "bound"),
+    [
+        (axolotl(cutoff_len=2048), "job", "base_model is a key of Axolotl, cutoff_len of LLaMA-F"),
+        (axolotl(load_in_4bit=True, load_in_8bit=True), "load_in_4bit", "load_in_8bit is on, too"),
+        (axolotl(bf16=True, fp16=True), "bf16", "fp16 is on, too"),
+        (axolotl(load_in_4bit=True), "load_in_4bit", "do not train"),
+        (axolotl(lora_r=8, lora_rank=16), "lora_rank", "lora_r says 8"),
+        (axolotl(micro_batch_size="two"), "micro_batch_size", "whole number"),
+        (axolotl(micro_batch_size=[1]), "micro_batch_size", "whole number"),
+        (axolotl(attn_implementation="telepathy"), "attn_implementation", "known values"),
+        (axolotl(optimizer="adamw_torch_4bit"), "optimizer", "known are"),
+        (axolotl(adapter="vera"), "adapter", "planned are"),
+        (axolotl(rl="dpo"), "rl", "no plan"),
+        (axolotl(gptq=True), "gptq", "no plan"),
+        (axolotl(deepspeed="none.json"), "deepspeed", "no such file"),
+        (axolotl(deepspeed="ds.json", gradient_accumulation_steps=4), "deepspeed: grad", "says 4"),
+        (axolotl(deepspeed="ds.json", fsdp=["full_shard"]), "deepspeed", "fsdp is on, too"),
+        ("a: 1\nb: 2\n", "job", "no key in it"),
+        ("#!/bin/bash\necho nothing\n", "job", "one command"),
+        ("swift sft --model a\nswift sft --model b\n", "job", "one command"),
+        ("swift sft --model 'a\n", "line 1", "the shell refuses it"),
+        ("#!/bin/sh\nswift sft --model a --stage x --deepspeed none.json\n", "stage", "supervised"),
+        ("x" * 1_000_001, "job", "1,000,000 characters"),
+        ('{"a": ', "job", "not JSON"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_by_its_key(text: str, key: str, bound: str) -> None:
+    stage = {"stage": 2, "offload_optimizer": {"device": "cpu"}}
+    files = {"ds.json": json.dumps({"zero_optimization": stage, "gradient_accumulation_steps": 2})}
+    with pytest.raises(PlanError) as refused:
+        read_job("file", text, files.get)
+    assert refused.value.key.startswith(key)
+    assert bound in refused.value.bound
+    assert refused.value.remedy
+
+
+def test_a_key_that_matters_is_named_whether_it_is_counted_or_not() -> None:
+    text = axolotl(neftune_noise_alpha=5, wandb_project="x", some_key=3, fsdp=["full_shard"])
+    read = read_job("a.yml", text, no_file).read
+    assert read is not None
+    assert {*AXOLOTL, "fsdp"} == {*read["used"]}
+    assert read["unknown"] == ["some_key"]
+    assert set(read["effects"]) == {"neftune_noise_alpha", "gpus"}
+    for word in ("Axolotl", "sequence_len", "some_key", "noise copies"):
+        assert word in reading_text(read)
+    assert "wandb_project" not in reading_text(read)
+
+
+def test_nothing_in_a_script_is_run_and_its_own_variables_are_filled_in(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    text = f"""
+    #!/bin/bash
+    touch {mark}
+    GPUS=4
+    export MODEL=Qwen/Qwen2.5-7B   # the model
+    # swift sft --model other
+    NPROC_PER_NODE=$GPUS swift sft --model ${{MODEL}} --tuner_type full \\
+      --gradient_accumulation_steps $(expr 32 / $GPUS / 2) --max_length $((1024 * 2)) \\
+      --output_dir $(touch {mark}) --torch_dtype bfloat16
+    """
+    found = read_job("train.sh", text, no_file).job
+    assert not mark.exists()
+    assert found["model"] == "Qwen/Qwen2.5-7B"
+    assert (found["cluster"]["gpus"], found["recipe"]["grad_accum"]) == (4, 4)
+    assert found["recipe"]["seq_len"] == 2048
+
+
+def test_a_typed_command_is_read_with_the_files_that_it_names() -> None:
+    files = {
+        "fsdp.yaml": "distributed_type: FSDP\nnum_processes: 8\nmixed_precision: bf16\n"
+        "fsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: false}\n",
+        "sft.yaml": "model_name_or_path: Qwen/Qwen2.5-7B\nmax_length: 4096\nlearning_rate: 2e-5\n",
+    }
+    typed = "accelerate launch --config_file fsdp.yaml sft.py --config sft.yaml --max_length=8192"
+    found = read_typed([*typed.split(), "--gradient_checkpointing", "false"], files.get)
+    assert found.job["model"] == "Qwen/Qwen2.5-7B"
+    assert found.job["cluster"] == {"gpus": 8, "sharding": "zero2"}
+    assert (found.job["recipe"]["seq_len"], found.job["recipe"]["checkpointing"]) == (8192, "none")
+    tune = "tune run --nproc_per_node 2 full_finetune_distributed --config c.yaml batch_size=8"
+    config = "model: {_component_: torchtune.models.qwen2_5.qwen2_5_0_5b}\nbatch_size: 2\n"
+    found = read_typed(tune.split(), {"c.yaml": config}.get)
+    assert found.job["model"] == "Qwen/Qwen2.5-0.5B"
+    assert found.job["recipe"]["micro_batch"] == 8
+    assert found.job["cluster"]["sharding"] == "zero3"
