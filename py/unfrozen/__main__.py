@@ -21,6 +21,7 @@ from unfrozen.answer.text import framework_text
 from unfrozen.errors import InputError, PlanError, strict_json
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import KEYS, solved_data, solved_text
+from unfrozen.hardware import counted
 from unfrozen.job import LARGEST_CONFIG_BYTES
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
@@ -156,7 +157,7 @@ def _add_project_options(command: argparse.ArgumentParser) -> None:
     ).add_argument
     add("--data", metavar="FILE", help='a file of rows, or "rows x epochs x tokens of a row"')
     add("--epochs", type=_count, metavar="N", help="passes over the rows of a file; default 1")
-    add("--gpus", metavar="8xH100", help="GPUs to plan for: a number, with their name or without")
+    add("--gpus", metavar="8xH100", help="GPUs to plan for: 2x4090, 8 H100, 64, kaggle (2 T4)")
     add("--budget", type=_count, metavar="USD", help="which GPUs, and how many, for this much")
     add("--sequences", type=int, metavar="N", help="sequences of a step")
     add("--run-by", choices=tuple(FRAMEWORKS), help="only plans that this framework runs")
@@ -172,7 +173,7 @@ def _add_job_options(command: argparse.ArgumentParser) -> None:
     )
     add("--recipe", metavar="JSON", help="keys of the recipe, such as '{\"micro_batch\": 4}'")
     add("--cluster", metavar="JSON", help="keys of the cluster, such as '{\"gpus\": 8}'")
-    add("--gpu", metavar="NAME", help="the GPU, such as H100, or its numbers as JSON")
+    add("--gpu", metavar="NAME", help="the GPU, such as H100 or 2x4090, or its numbers as JSON")
     add("--framework", metavar="NAME", help="whose defaults apply to keys that the job leaves out")
 
 
@@ -221,6 +222,10 @@ def _load_jobs(options: argparse.Namespace) -> object:
         for name in ("recipe", "cluster")
         if getattr(options, name) is not None
     }
+    if isinstance(changes.get("gpu"), str) and counted(options.gpu)[0] is not None:
+        asked, gpus = with_gpus({"cluster": parts.get("cluster")}, options.gpu)
+        changes["gpu"] = asked.get("gpu", options.gpu)
+        parts["cluster"] = parts.get("cluster", {}) | {"gpus": gpus}
     if isinstance(given, list):
         return [_changed(job, changes, parts) for job in given]
     return _changed(given, changes, parts)

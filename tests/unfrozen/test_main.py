@@ -102,6 +102,7 @@ def test_a_config_json_is_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_options_change_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = written(tmp_path, JOB)
     assert "B200" in printed(capsys, job, "--gpu", "B200")
+    assert "2 × RTX 4090" in printed(capsys, job, "--gpu", "2x4090")
     cluster = '{"gpus": 8, "sharding": "zero3"}'
     assert (
         answered(capsys, job, "--cluster", cluster)["device_gib"]
@@ -206,6 +207,7 @@ def test_a_job_that_cannot_be_planned_is_one_line_on_stderr(
         (["--model", "gpt2", "--recipe", "{"], "--recipe: got '{'; this is not JSON"),
         (["--model", "gpt2", "--cluster", "8"], "--cluster: got '8'; it must be an object"),
         (["--model", "gpt2", "--gpu", "ZX81"], "choose one of"),
+        (["--model", "gpt2", "--gpu", "8xH100", "--cluster", '{"gpus": 4}'], "cluster.gpus says 4"),
         (["--model", "gpt2", "--gpu", '{"nominal_gb": 0}'], "gpu.nominal_gb: got 0"),
         (["--model", "."], "this folder has no config.json"),
         (["--model", "gpt2", "--compare", "zero9"], "none, zero1, zero2, zero3, or key=value"),

@@ -66,6 +66,7 @@ _URL = re.compile(r"https://[^\s,;)]+|arXiv:[\d.]+\d")
 
 TITLES: Final = {MEMORY: "Memory", SPEED: "Speed"}
 LABELS: Final = {
+    "apple": "Apple",
     "long": "> 128k tokens",
     "adapters": "LoRA",
     "spread_experts": "MoE, many nodes",

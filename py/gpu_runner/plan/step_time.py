@@ -3,7 +3,6 @@ a CPU by the rate of one matmul measured now."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.device_speed import best_matmul_flops, measure_bandwidth
 from gpu_runner.plan.intervals import Costs
 from gpu_runner.plan.plan import RunPlan, cluster_of, existing, writes_shards
-from unfrozen.hardware import GPUS, Gpu
+from unfrozen.hardware import Gpu, named
 from unfrozen.job import Job
 from unfrozen.plan.flops import flops
 from unfrozen.plan.step_time import step_time, step_tokens
@@ -28,7 +27,6 @@ SMALL: Final = 20_000_000
 """Parameters below which a CPU reaches less than that: `build.py bench three_sizes`."""
 DRIFT_PASSES: Final = 10
 """Reads and writes of the fp32 weights that measuring the distance from θ₀ takes."""
-_FORMS: Final = ("pcie", "nvl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +135,5 @@ def peak_flops(device: torch.device, width: str) -> float | None:
 
 def find_gpu(name: str, memory_bytes: int) -> Gpu | None:
     """Return the planner's GPU of the name and memory that CUDA reports; None if unknown."""
-    parts = re.findall(r"[a-z]*\d+[a-z]*", name.lower())
-    found = [
-        gpu
-        for gpu in GPUS
-        if _model(gpu) in parts and 0.85 < memory_bytes / (gpu.nominal_gb * 1e9) < 1.15
-    ]
-    form = next((form for form in _FORMS if form in name.lower()), None)
-    same = [gpu for gpu in found if _form(gpu) == form]
-    return next(iter(same or found), None)
-
-
-def _model(gpu: Gpu) -> str:
-    found = re.search(r"[a-z]*\d+[a-z]*", gpu.name.lower())
-    return found.group() if found else ""
-
-
-def _form(gpu: Gpu) -> str | None:
-    return next((form for form in _FORMS if form in gpu.name.lower()), None)
+    near = (gpu for gpu in named(name)[0] if 0.85 < memory_bytes / (gpu.nominal_gb * 1e9) < 1.15)
+    return next(near, None)

@@ -19,6 +19,8 @@ from unfrozen.shell import typed
 
 FIRST_HOST: Final = "FIRST_HOST"
 """A placeholder for the name of one machine that the others can reach."""
+ON_APPLE: Final = ("accelerate", "PEFT")
+"""What runs where PyTorch's device is `mps`: the Trainer of transformers, and so TRL and PEFT."""
 _OFF: Final = {
     **dict.fromkeys(("paged", "optimizer_in_backward", "activation_offload", "packed"), False),
     **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held"), False),
@@ -30,7 +32,12 @@ _OFF: Final = {
 
 
 def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:
-    """Raises PlanError where a key of the cluster or the recipe has a value that is not allowed."""
+    """Raises PlanError where a key of the cluster or the recipe has a value that is not allowed, or
+    the job a GPU that the framework does not run on.
+    """
+    if job_gpu(job).device == "mps" and framework not in ON_APPLE:
+        bound = f"{framework} is not known to train on a GPU of Apple"
+        raise PlanError("gpu", job_gpu(job).name, bound, f"use {' or '.join(ON_APPLE)}")
     for key, values in allowed.items():
         part = "cluster" if hasattr(job.cluster, key) else "recipe"
         value = getattr(getattr(job, part), key)

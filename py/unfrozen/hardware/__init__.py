@@ -11,6 +11,7 @@ of the nearest one of their kind, and the estimate says so.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ PRICES_OF: Final = "May 2026"
 class Gpu:
     """One GPU. TFLOP/s are dense; links are one direction, where data sheets print both.
 
-    nominal_gb          memory as marketed, decimal
+    nominal_gb          memory, decimal
+    marketed_gb         the size in what it is called, where that is another
     usable_gib          what a program can allocate, the lowest figure reported: the total that
                         PyTorch's out-of-memory messages print; None: nobody reported one
     bandwidth_gb_s      of the data sheet
@@ -97,12 +99,15 @@ class Gpu:
     flash_attention_2_tflops   forward and backward, causal, heads of 128, 4,096 positions, half of
                         the scores counted
     fastest_attention_tflops   the same of the fastest kernels for it: cuDNN, FlashAttention-3
+    device              what PyTorch calls it: "mps" of Apple's, which have no FlashAttention, no
+                        kernels of CUDA or Triton and no second GPU; else "cuda"
     link_share          of its links, what a collective among the GPUs of a machine reaches
     """
 
     name: str
     nominal_gb: int
     bandwidth_gb_s: float
+    marketed_gb: int | None = None
     usable_gib: float | None = None
     bf16_tflops: float | None = None
     matmul_tflops: float | None = None
@@ -118,6 +123,7 @@ class Gpu:
     linked_gpus: int = NODE_GPUS
     network_gb_s: float = NETWORK_GB_S
     node_gpus: int = NODE_GPUS
+    device: str = "cuda"
     peer_to_peer: bool = True
     board_sources: tuple[str, ...] = ()
     multiprocessors: int = 108
@@ -148,12 +154,17 @@ class Gpu:
         return self.bf16_tflops is not None
 
     @property
+    def flash(self) -> bool:
+        """Whether FlashAttention runs on it, which begins with Ampere."""
+        return self.bf16 and self.device == "cuda"
+
+    @property
     def groups_matmuls(self) -> bool:
         """Whether PyTorch multiplies all experts in one kernel: `grouped_mm` has one for Hopper and
         the Blackwell of data centers, and goes from expert to expert elsewhere
         (aten/src/ATen/native/cuda/GroupedBlas.cpp, `_grouped_mm_fallback`).
         """
-        return re.match(r"G?[HB]\d", self.name) is not None
+        return re.match(r"(?!GB10)G?[HB]\d", self.name) is not None
 
     @property
     def capacity_bytes(self) -> int:
@@ -166,57 +177,145 @@ SOURCES: Final[dict[str, str]] = _TABLE["sources"]
 """Where figures were read, by the keys that entries name."""
 COMPARED: Final[tuple[str, ...]] = tuple(_TABLE["compared"])
 """Keys of the sources with which memory, bandwidth and bf16 rates of all GPUs were compared."""
+APPLE: Final[dict[str, dict[str, Any]]] = _TABLE["apple"]
+"""Chips of Apple, with the memory of the machines that have them."""
 GPUS: Final = tuple(Gpu.read(entry) for entry in _TABLE["gpus"])
 """Every GPU of the table."""
 
 
 @lru_cache(maxsize=256)
 def find(name: str) -> Gpu:
-    """Return the GPU that is called so; case, punctuation, "RTX" and the form ("A100-80GB" is the
-    SXM version) are optional, the memory is not where it differs. Raises PlanError.
+    """Return the GPU that is called so, in any case and punctuation, with its maker or without.
+
+    Only words of its form ("SXM", "Ada") and, of a card that is sold with one memory, that may be
+    left out: an H100 is the SXM version. Raises PlanError for another memory, or for none of two.
     """
-    wanted = _words_of(name)
-    found = _called(wanted) or (_called(wanted[:-2]) if wanted[-1:] == ("gb",) else [])
+    if chip := _CHIP.fullmatch(name.lower()):
+        return _of_apple(name, f"M{chip[1]} {(chip[2] or '').title()}".strip(), chip[3])
+    found, memory = named(_PLACES.get(name.strip().lower(), (1, name))[1])
+    if _LAPTOP.search(name.lower()):
+        bound = "GPUs of laptops have less memory and power than cards of the same name"
+        raise PlanError("gpu", name, bound, _NUMBERS)
     if not found:
-        remedy = 'give its numbers, as {"nominal_gb": 16, "bandwidth_gb_s": 500, "bf16_tflops": 60}'
-        remedy += f", or choose one of {', '.join(gpu.name for gpu in GPUS)}"
+        remedy = f"{_NUMBERS}, or choose one of {', '.join(gpu.name for gpu in GPUS)}"
+        if named(counted(name)[1])[0]:
+            remedy = f"name a {counted(name)[1]} alone, and how many as cluster.gpus"
         raise PlanError("gpu", name, "this GPU is not in the table", remedy)
-    if len({_memory(gpu.name) for gpu in found}) > 1:
-        names = ", ".join(gpu.name for gpu in found)
+    names = ", ".join(gpu.name for gpu in found)
+    fitting = [gpu for gpu in found if memory in (None, gpu.nominal_gb, gpu.marketed_gb)]
+    if not fitting:
+        sizes = " or ".join(dict.fromkeys(str(gpu.nominal_gb) for gpu in found))
+        bound = f"the table has it with {sizes} GB, not {memory}"
+        raise PlanError("gpu", name, bound, f"choose {names}, or {_NUMBERS}")
+    if len({gpu.nominal_gb for gpu in fitting}) > 1:
         raise PlanError("gpu", name, "it is sold with different memory", f"choose one of {names}")
-    return found[0]
+    return fitting[0]
 
 
-_MAKERS: Final = re.compile(
-    r"\b(nvidia|geforce|tesla|quadro|amd|instinct|generation|gpu|hbm\w*)\b|(?<=sxm)\d"
+def named(text: str) -> tuple[list[Gpu], int | None]:
+    """Return the GPUs of this name, whatever their memory, and the GB that the text says."""
+    words, forms, memory = _words_of(text)
+    found = [gpu for gpu in GPUS if words == _SPELT[gpu.name] and forms <= _FORMS_OF[gpu.name]]
+    if not found and memory is None and words and words[-1].isdecimal():  # "a100-80"
+        found, _ = named(" ".join(words[:-1] + tuple(forms))) if len(words) > 1 else ([], None)
+        memory = int(words[-1])
+    if not found and words and words[-1] == "s":  # "4090s"
+        return named(text.strip()[:-1])
+    return found, memory
+
+
+def counted(text: str) -> tuple[int | None, str]:
+    """Return how many GPUs a text says, and which: (2, "4090") of "2x4090", (None, "t4") of "t4".
+
+    A number that is a card's name is one: 4090 is no count, 64 is (64, "").
+    """
+    if place := _PLACES.get(text.strip().lower()):
+        return place
+    if named(text)[0] or _CHIP.fullmatch(text.lower()):
+        return None, text
+    said = [
+        (found["gpu"] or "", found["count"]) for each in _COUNTS if (found := each.fullmatch(text))
+    ]
+    for gpu, count in sorted(said, key=lambda one: not named(one[0])[0])[:1]:
+        more, gpu = _PLACES.get(gpu.lower(), (1, gpu))
+        return more * int(count.replace(",", "")), gpu
+    return None, text
+
+
+_CHIP: Final = re.compile(
+    r"(?:apple|imac|mac\w*|studio|mini|air|pro|[\s-])*\bm(\d)[\s-]*(pro|max|ultra)?"
+    r"(?:[\s-]*(\d+)(?:\s*g(?:i?b)?)?)?(?:\s*ram)?\s*"
 )
+_METAL: Final = ((36, 2 / 3), (math.inf, 3 / 4))
+"""Up to how many GB a GPU of Apple may use which share of its machine's memory, by Metal."""
 
 
-def _called(wanted: tuple[str, ...]) -> list[Gpu]:
-    """Return the GPUs of this name, else those that begin so, else those with all its words."""
+def _of_apple(name: str, chip: str, memory: str | None) -> Gpu:
+    """Return the GPU of a chip of Apple in a machine of so many GB, or what is missing of them."""
+    if chip not in APPLE:
+        raise PlanError("gpu", name, "this chip is not in the table", f"choose {', '.join(APPLE)}")
+    own = {key: value for key, value in APPLE[chip].items() if key != "memory"}
+    sizes = APPLE[chip]["memory"]
+    if memory is None or int(memory) not in sizes:
+        bound = f"an {chip} has {', '.join(map(str, sizes))} GB, the processor's and its GPU's"
+        raise PlanError("gpu", name, bound, f"say which, for example {chip} {sizes[-1]}GB")
+    share = next(share for most, share in _METAL if int(memory) <= most)
+    rest = {"host_gb_s": own["bandwidth_gb_s"], "node_gpus": 1, "device": "mps"}
+    return Gpu.read(
+        {
+            **{"name": f"Apple {chip} {memory}GB", "nominal_gb": int(memory), **own, **rest},
+            **{"usable_gib": share * int(memory), "bf16_tflops": own["fp32_tflops"]},
+            **{"memory_sources": ["metal"], "board_sources": ["apple", "huggingface"]},
+        }
+    )
 
-    def begins(gpu: Gpu) -> bool:
-        return any(spelt[: len(wanted)] == wanted for spelt in _spellings(gpu.name))
 
-    whole = [gpu for gpu in GPUS if wanted in _spellings(gpu.name)]
-    mixed = [gpu for gpu in GPUS if len(wanted) > 2 and {*wanted} <= {*_words_of(gpu.name)}]
-    return whole or [gpu for gpu in GPUS if wanted and begins(gpu)] or mixed
+OF_APPLE: Final = tuple(
+    _of_apple(chip, chip, str(memory)) for chip, one in APPLE.items() for memory in one["memory"]
+)
+"""Every chip of Apple with every memory."""
+_NUMBERS: Final = (
+    'give its numbers, as {"nominal_gb": 16, "bandwidth_gb_s": 500, "bf16_tflops": 60}'
+)
+_PLACES: Final[dict[str, tuple[int, str]]] = {
+    **{"colab": (1, "T4"), "kaggle": (2, "T4"), "dgx spark": (1, "GB10")},
+    "kaggle t4 x2": (2, "T4"),
+}
+"""Where GPUs are lent or built in, by what people call it: how many of which."""
+_COUNTS: Final = (
+    re.compile(r"\s*(?P<count>\d[\d,]*)\s*[x×*]\s*(?P<gpu>.+?)\s*", re.I),
+    re.compile(r"\s*(?P<gpu>.+?)\s*[x×*:]\s*(?P<count>\d[\d,]*)\s*", re.I),
+    re.compile(r"\s*(?P<count>\d[\d,]*)(\s+(?P<gpu>.+?))?\s*", re.I),
+)
+_LAPTOP: Final = re.compile(r"\b(laptop|notebook|mobile|max[- ]?q)\b")
+_MAKERS: Final = re.compile(
+    r"\b(nvidia|geforce|tesla|quadro|rtx|amd|radeon|rx|instinct|oam|intel|arc|colab|kaggle|graphics"
+    r"|generation|workstation|server|edition|gpus?|ac|hbm\w*)\b|\((r|tm)\)|(?<=sxm)\d|\brt?x(?=\d)"
+)
+_MEMORY: Final = re.compile(r"(\d+)\s*gi?b\b|(?<![a-z\d])(\d+)\s*g\b")
+_FORMS: Final = frozenset({"sxm", "pcie", "ada", "blackwell"})
+"""Words that tell versions of one card apart, and that may be left out."""
 
 
 @lru_cache(maxsize=1024)
-def _words_of(name: str) -> tuple[str, ...]:
-    """Return words and numbers of a GPU's name, without who makes it."""
-    return tuple(re.findall(r"[a-z]+|\d+", _MAKERS.sub("", name.lower())))
+def _words_of(name: str) -> tuple[tuple[str, ...], frozenset[str], int | None]:
+    """Return words and numbers of a GPU's name without who makes it, its forms, and its memory."""
+    plain = _MAKERS.sub(" ", name.lower())
+    memory = _MEMORY.search(plain)
+    words = re.findall(r"[a-z]+|\d+", _MEMORY.sub(" ", plain))
+    said = tuple(word for word in words if word not in _FORMS)
+    return said, _FORMS & {*words}, int(memory[1] or memory[2]) if memory else None
 
 
-def _spellings(name: str) -> tuple[tuple[str, ...], ...]:
-    words = _words_of(name)
-    return (words, words[1:]) if words[0] == "rtx" else (words,)
+def _forms_of(gpu: Gpu) -> frozenset[str]:
+    """Return the forms of a GPU: those that its name says, else SXM where links join several."""
+    said = _words_of(gpu.name)[1]
+    linked = gpu.link_gb_s is not None and gpu.linked_gpus > 2
+    return said if said & {"sxm", "pcie"} else said | {"sxm" if linked else "pcie"}
 
 
-def _memory(name: str) -> str:
-    found = re.search(r"\d+GB", name)
-    return found[0] if found else ""
+_SPELT: Final = {gpu.name: _words_of(gpu.name)[0] for gpu in GPUS}
+_FORMS_OF: Final = {gpu.name: _forms_of(gpu) for gpu in GPUS}
 
 
 _GIVEN: Final = (

@@ -38,7 +38,15 @@ from unfrozen.job.recipe import Recipe
 from unfrozen.job.unplanned import instead_of, refuse_key
 from unfrozen.model import ModelConfig, catalogue
 
-__all__ = ["KEYS", "LARGEST_CONFIG_BYTES", "Job", "half_precision", "read_gpu", "read_model"]
+__all__ = [
+    "KEYS",
+    "LARGEST_CONFIG_BYTES",
+    "Job",
+    "half_precision",
+    "on_gpu",
+    "read_gpu",
+    "read_model",
+]
 
 
 KEYS: Final = ("model", "recipe", "cluster", "gpu", "framework")
@@ -80,8 +88,8 @@ class Job:
         model = read_model(given["model"])
         recipe, cluster, chosen = given.get("recipe") or {}, given.get("cluster") or {}, None
         gpu = None if given.get("gpu") is None else read_gpu(given["gpu"])
-        if gpu and not gpu.bf16 and isinstance(recipe, Mapping):
-            recipe = half_precision(recipe)
+        if gpu and isinstance(recipe, Mapping):
+            recipe = on_gpu(recipe, gpu)
         if given.get("framework") is not None:
             _check_objects(recipe, cluster)
             a = model.architecture
@@ -110,6 +118,12 @@ class Job:
         moved = replace(self, gpu=gpu)
         _check_dtype(moved)
         return moved
+
+
+def on_gpu(recipe: Mapping[str, Any], gpu: Gpu) -> Mapping[str, Any]:
+    """Return a recipe with what a GPU leaves no choice of, where the recipe leaves it open."""
+    kernels = {"attention": "eager"} if gpu.device == "mps" else {}
+    return kernels | dict(recipe if gpu.bf16 else half_precision(recipe))
 
 
 def half_precision(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -204,10 +218,31 @@ def read_gpu(given: object) -> Gpu:
         raise (PlanError("gpu", given, error.bound, told) if told else error) from None
 
 
+_ON_APPLE: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
+    "cluster.gpus": ((1,), "PyTorch trains on one GPU alone"),
+    "cluster.offload": (("none",), "the processor's memory is the GPU's"),
+    "recipe.activation_offload": ((False,), "the processor's memory is the GPU's"),
+    "recipe.attention": (("eager",), "PyTorch's backward keeps all scores, with any kernel,"),
+    "recipe.kernels": (("eager",), "no kernel of Liger, Triton or CUDA runs"),
+    "recipe.method": (("full", "lora"), "no quantized weights of bitsandbytes train"),
+    "recipe.moments": (("fp32", "bf16", None), "no 8-bit optimizer runs"),
+    "recipe.paged": ((False,), "no paged optimizer runs"),
+    "recipe.compute": (("bf16", "fp16", "fp32"), "no matmul of 8 bits or fewer runs"),
+}
+"""What PyTorch does on its device `mps` (pytorch/pytorch issue 179294: SDPA has no backward of its
+own; transformers documentation, Apple Silicon; docs/mac.md of Axolotl)."""
+
+
 def _check_dtype(job: Job) -> None:
     recipe = job.recipe
     if job.gpu is None:
         return
+    for path, (allowed, why) in _ON_APPLE.items() if job.gpu.device == "mps" else ():
+        part, _, key = path.partition(".")
+        value = getattr(getattr(job, part), key)
+        if value not in allowed:
+            remedy = f"use {' or '.join('null' if one is None else str(one) for one in allowed)}"
+            raise PlanError(path, value, f"{why} on the {job.gpu.name}", remedy)
     if recipe.compute == "fp8" and not job.gpu.fp8:
         bound = f"the {job.gpu.name} has no fp8"
         raise PlanError("recipe.compute", "fp8", bound, "use bf16, or a GPU that has it")

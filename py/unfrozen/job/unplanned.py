@@ -54,7 +54,8 @@ INSTEAD: Final = {
     **dict.fromkeys(("fsdp", "fsdp2"), "set sharding to zero3, or to zero2"),
     "ddp": "set sharding to none",
     **dict.fromkeys(
-        ("apple", "mps", "mlx"), "give its numbers: nominal_gb is the memory that its GPU may use"
+        ("apple", "mps", "mlx", "mac", "macbook", "imac"),
+        "name the chip and its memory, for example M4 Max 64GB",
     ),
     **dict.fromkeys(("tpu", "gaudi", "trainium"), "plan a GPU: the memory of XLA is not counted"),
 }
@@ -66,8 +67,6 @@ def instead_of(word: object) -> str:
     if not isinstance(word, str):
         return ""
     name = re.sub(r"[\s-]+", "_", word.strip().lower()).removeprefix("use_")
-    if re.fullmatch(r"(apple_)?m\d(_(pro|max|ultra))?", name):
-        name = "apple"
     return INSTEAD.get(name) or INSTEAD.get(name.partition("_")[0], "")
 
 

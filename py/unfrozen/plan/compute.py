@@ -106,8 +106,9 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
         found.append(_matmul_rate(job, gpu))
         found.append(f"Accuracy: {band(job)}.")
         found += _unmeasured(job) + _links(job, gpu)
+    limit = "its power limit of" if gpu.device == "cuda" else "an assumed"
     found.append(
-        f"Each GPU is counted at its power limit of {gpu.power_watts} W;"
+        f"Each GPU is counted at {limit} {gpu.power_watts} W;"
         " hosts and cooling are not counted (PUE 1.0)."
     )
     return tuple(found)
@@ -124,7 +125,7 @@ def _matmul_rate(job: Job, gpu: Gpu) -> str:
     if gpu.matmul_tflops:
         return f"Assumed: {text}, {SUSTAINED_SHARE:g} of the best matmul anyone measured."
     return (
-        f"Assumed: {text}; the best matmul on a {gpu.name}, which nobody measured, reaches"
+        f"Assumed: {text}; the best matmul on the {gpu.name}, which nobody measured, reaches"
         f" {100 * UNMEASURED_SHARE:.0f}% of its peak."
     )
 

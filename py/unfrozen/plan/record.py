@@ -27,6 +27,7 @@ from unfrozen.plan.flops import frozen
 from unfrozen.plan.step_time import job_gpu
 
 KINDS: Final = {
+    "apple": "on a GPU of Apple",
     "long": "with sequences of more than 128k tokens",
     "adapters": "with adapters",
     "spread_experts": "of models with experts across machines",
@@ -39,6 +40,9 @@ KINDS: Final = {
 """Kinds of jobs, in the order in which a job is asked whether it is one, and in words."""
 
 _WHY: Final = {
+    "apple": "its memory is counted by the tensors, beside what Metal recommends to use, and no run"
+    " there was compared with it; transformers' Trainer, TRL and PEFT train there (device mps),"
+    " bitsandbytes, FSDP, DeepSpeed and FlashAttention do not",
     "long": "longer ones took more time than their operations explain",
     "spread_experts": "recipes hide more or less of the exchange between experts, pad experts or"
     " not, run attention in 8 or 16 bits (Megatron Bridge), and no setting says which",
@@ -127,6 +131,7 @@ def held_apart(errors: Mapping[str, Sequence[float]]) -> tuple[int, int]:
 
 # counted by docs/first_look.py
 SPEEDS: Final[dict[str, Band]] = {
+    "apple": Band(0, 0, 0.000, 0.000),
     "long": Band(6, 2, 0.370, 0.650),
     "adapters": Band(43, 6, 0.167, 0.457),
     "spread_experts": Band(10, 1, 0.160, 0.654),
@@ -142,6 +147,8 @@ SPEEDS: Final[dict[str, Band]] = {
 def kind_of(job: Job) -> str:
     """Return which of `KINDS` a job is; of several, such as fp8 on two machines, the first."""
     gpu = job_gpu(job)
+    if gpu.device == "mps":
+        return "apple"
     if job.recipe.seq_len > _LONG:
         return "long"
     if frozen(job):
@@ -173,6 +180,8 @@ def band(job: Job) -> str:
 
 
 def _published(found: Band) -> str:
+    if not found.runs:
+        return "nobody published one beside what it takes"
     runs = f"{found.runs} runs were" if found.runs > 1 else "one run was"
     projects = f"{found.projects} projects" if found.projects > 1 else "one project"
     worst = f"the worst was {_percent(found.most)} off"
@@ -232,3 +241,10 @@ class FitCounts:
 FITS: Final = FitCounts(
     runs=228, fitting=137, failed=0, not_fitting=82, ran_yet=1, shown=144, inside=139
 )
+
+
+def fits_words(job: Job) -> str:
+    """Return how often verdicts on jobs like this one were right, or that none was compared."""
+    if kind_of(job) == "apple":
+        return f"No verdict on a GPU of Apple was compared with a run: {_WHY['apple']}."
+    return FITS.sentence

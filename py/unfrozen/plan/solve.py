@@ -58,7 +58,7 @@ def min_gpus(planned: Plan) -> int:
     states = [spread for spread, _ in _terms(planned)]
     if max(map(add, kept, states)) <= capacity and not lacks(1):
         return unit
-    most = MOST_GPUS // unit
+    most = 1 if job.gpu and job.gpu.device == "mps" else MOST_GPUS // unit
     if most < 2 or (max(kept) > capacity and not _autocast(planned)):
         return 0
     guess = _replicas(planned, capacity - _gathered_bytes(planned), most)

@@ -11,7 +11,7 @@ import re
 from typing import Any, Final
 
 from unfrozen.errors import InputError, quote_value
-from unfrozen.hardware import GPUS
+from unfrozen.hardware import GPUS, OF_APPLE
 from unfrozen.job import Job
 from unfrozen.job.lora import LORA_SETTINGS
 from unfrozen.job.settings import GROUPS, Setting
@@ -177,7 +177,7 @@ def gpu_options() -> list[dict[str, str]]:
     """Return every GPU with its usable memory, and the option of none."""
     known = [
         {"value": gpu.name, "label": f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB"}
-        for gpu in GPUS
+        for gpu in (*GPUS, *OF_APPLE)
     ]
     return [*known, {"value": "", "label": "no GPU: sizes alone"}]
 

@@ -11,7 +11,7 @@ from unfrozen.events import COMPONENTS, INSTANTS, in_order
 from unfrozen.memory.explain import format_peak_rank
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.plan import VERDICTS, Plan
-from unfrozen.plan.record import FITS
+from unfrozen.plan.record import fits_words
 from unfrozen.planner.controls import Json
 from unfrozen.units import GIB, UNIT_BYTES, format_size
 
@@ -116,7 +116,7 @@ def verdict(plan: Plan, unit: str) -> Json:
     of = f"{format_size(need, unit)} of {format_size(room, unit)}{each}"
     spare = format_size(abs(room - plan.safe_bytes), unit)
     if plan.verdict == VERDICTS[0]:
-        text = f"{of}; {spare} are to spare.{after} {FITS.sentence}"
+        text = f"{of}; {spare} are to spare.{after} {fits_words(plan.job)}"
         return {"kind": "yes", "title": "It fits.", "text": text}
     if plan.verdict == VERDICTS[1]:
         text = f"It runs with a probability of {plan.chance:.0%}.{after} {EXPANDABLE}"

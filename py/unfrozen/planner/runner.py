@@ -34,14 +34,13 @@ def runner_defaults(
     """Return the runner's settings for a model beside those of `recipe`: attention, kernels, loss,
     update.
 
-    Blocks are compiled only where the recipe asks for it. A `gpu` without bf16 has no
-    FlashAttention either.
+    Blocks are compiled only where the recipe asks for it. The runner has no device `mps`.
     """
-    if not can_train(a):
+    if not can_train(a) or (gpu and gpu.device == "mps"):
         return {}
     return {
         "attention": runner.attention(
-            a, str(recipe.get("compute", "bf16")), flash=gpu is None or gpu.bf16
+            a, str(recipe.get("compute", "bf16")), flash=gpu is None or gpu.flash
         ),
         "packed": runner.packs(a),
         "kernels": runner.kernels(a, str(recipe.get("checkpointing"))),

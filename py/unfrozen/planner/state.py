@@ -17,8 +17,8 @@ from typing import Final, cast
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
-from unfrozen.hardware import find
-from unfrozen.job import Job, half_precision, read_model
+from unfrozen.hardware import counted, find
+from unfrozen.job import Job, on_gpu, read_model
 from unfrozen.job.cluster import CLUSTER_SETTINGS
 from unfrozen.job.framework_defaults import FRAMEWORKS
 from unfrozen.job.lora import LORA_SETTINGS
@@ -154,7 +154,11 @@ def read_state(given: Mapping[str, object]) -> State:
     Raises PlanError for a key or a value no state can hold.
     """
     state: State = {}
-    for key, value in settings(given, {"config": LONGEST_CONFIG}).items():
+    asked = settings(given, {"config": LONGEST_CONFIG})
+    count, gpu = counted(as_text(asked.get("gpu", "")))
+    if count is not None and gpu:  # "2x4090"
+        asked = {"gpus": count} | asked | {"gpu": gpu}
+    for key, value in asked.items():
         if key not in SETTINGS:
             bound = "the planner has no setting of this name"
             raise PlanError(str(key), value, bound, "leave it out of the address")
@@ -234,8 +238,8 @@ def recipe_json(state: State) -> dict[str, object]:
     lora = {SETTINGS[key].name: _value(key, state) for key in LORA if state.get(key)}
     recipe |= {"lora": lora} if lora else {}
     gpu = find(name) if (name := text_of(state, "gpu")) else None
-    if gpu and not gpu.bf16:
-        recipe = dict(half_precision(recipe))
+    if gpu:
+        recipe = dict(on_gpu(recipe, gpu))
     if not text_of(state, "framework"):  # whose defaults then apply
         recipe = runner_defaults(model, recipe, gpu) | recipe
     return recipe

@@ -6,13 +6,14 @@ autocast in fp16, and sequences as long as the rows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.registry import LAUNCHED
+from unfrozen.hardware import GPUS, counted
 from unfrozen.job import Job, read_gpu
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.layouts import LAID_OUT, MOST_GPUS, Layout, step_sequences
@@ -22,25 +23,27 @@ from unfrozen.project.changes import SETTINGS, Variant, ways
 from unfrozen.runner import packs
 from unfrozen.training_data import Data
 
-_GPUS: Final = re.compile(r"\s*(\d[\d,]*)(?:\s*(?:[x×*]\s*|\s)([A-Za-z].*?))?\s*")
 _BATCH: Final = ("micro_batch", "grad_accum")
 
 
-def read_gpus(text: str) -> tuple[int, str | None]:
-    """Return how many GPUs, and their name where there is one: "8xH100", "8 × RTX 4090", "64".
+def read_gpus(text: str) -> tuple[int | None, str | None]:
+    """Return how many GPUs, and their name, as far as a text says them: "8xH100", "2 rtx 3090",
+    "4090", "64".
 
     Raises PlanError for another text, and for a number that cannot be searched.
     """
-    found = _GPUS.fullmatch(text)
-    if found is None:
+    count, name = counted(text)
+    if not text.strip():
         bound = "it must be a number, with the GPU's name or without"
         raise PlanError("gpus", text, bound, "for example 8xH100")
-    count = int(found[1].replace(",", ""))
-    if not 1 <= count <= MOST_GPUS:
+    cards = [gpu.name for gpu in GPUS if not name and str(count) in gpu.name.split()]
+    if cards:
+        raise PlanError("gpus", text, "it may be a GPU or a number", f"for example {cards[0]}")
+    if count is not None and not 1 <= count <= MOST_GPUS:
         raise PlanError(
             "gpus", count, f"plans are searched for 1 … {MOST_GPUS:,} GPUs", "correct it"
         )
-    return count, found[2]
+    return count, read_gpu(name).name if name else None
 
 
 def check_open(given: Mapping[str, Any]) -> None:
@@ -56,20 +59,20 @@ def check_open(given: Mapping[str, Any]) -> None:
 
 
 def with_gpus(given: Mapping[str, Any], text: str | None) -> tuple[dict[str, Any], int]:
-    """Return a job on the GPUs of a text, and their number: else that of the job's cluster.
+    """Return a job on the GPUs of a text, and their number: else that of the job's cluster, else 1.
 
     Raises PlanError where the job, or an option, names another GPU or number.
     """
     job, cluster = dict(given), given.get("cluster") or {}
     own = cluster.get("gpus") if isinstance(cluster, Mapping) else None
-    if text is None:
-        return job, own if isinstance(own, int) else 1
-    count, name = read_gpus(text)
+    count, name = (None, None) if text is None else read_gpus(text)
     if name is not None:
-        gpu, named = read_gpu(name), job.get("gpu")
-        if named is not None and read_gpu(named) != gpu:
+        named = job.get("gpu")
+        if named is not None and read_gpu(named) != read_gpu(name):
             raise PlanError("gpus", text, f"gpu says {named}", "name one of them")
-        job["gpu"] = gpu.name
+        job["gpu"] = name
+    if count is None:
+        return job, own if isinstance(own, int) else 1
     if own is not None and own != count:
         raise PlanError("gpus", text, f"cluster.gpus says {own}", "name one of them")
     return job, count
@@ -93,10 +96,12 @@ def question(
     plain = {**given, "cluster": cluster, "recipe": asked}
     job = Job.read(plain)
     lora = {f"lora_{name}" for name in asked.get("lora") or {}}
+    if job.gpu is not None:
+        replace(job, cluster=replace(job.cluster, gpus=gpus)).on(job.gpu)  # refuses too many
     left = SETTINGS - asked.keys() - cluster.keys() - lora
     if "whole_experts" in left and job.recipe.method == "qlora" and job.framework is None:
         asked["whole_experts"] = job.model.architecture.experts is not None
-    if "attention" in left and (job.gpu is None or job.gpu.bf16):
+    if "attention" in left and (job.gpu is None or job.gpu.flash):
         asked["attention"] = "flash"
     if data is not None and "seq_len" in left:
         a = job.model.architecture

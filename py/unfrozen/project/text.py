@@ -221,7 +221,8 @@ def _no_plan(answer: OnePlan) -> list[str]:
     if words[0] == _refused(answer.question):
         return words
     started = (one for one in answer.adapters if one.command)
-    return [*words, SOLVE, *next(map(_start, started), [])]
+    several = [SOLVE] if job_gpu(answer.question.job).device == "cuda" else []
+    return [*words, *several, *next(map(_start, started), [])]
 
 
 def _start(choice: PlannedRun) -> list[str]:

@@ -21,6 +21,9 @@ from gpu_runner.plan import plan, step_time
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 95.0, "RTX PRO 6000 Blackwell"),
         ("NVIDIA L40S", 44.3, "L40S"),
         ("Tesla T4", 14.56, "T4"),
+        ("NVIDIA GeForce RTX 4060 Ti", 7.6, "RTX 4060 Ti 8GB"),
+        ("NVIDIA GeForce RTX 4060 Ti", 15.6, "RTX 4060 Ti 16GB"),
+        ("NVIDIA GB10", 119.6, "GB10"),
     ],
 )
 def test_a_gpu_is_known_by_what_cuda_calls_it(name: str, gib: float, gpu: str) -> None:
@@ -31,6 +34,7 @@ def test_a_gpu_is_known_by_what_cuda_calls_it(name: str, gib: float, gpu: str) -
 
 def test_a_gpu_the_planner_has_not_heard_of_is_not_guessed() -> None:
     assert step_time.find_gpu("NVIDIA GeForce GTX 1080", 8 * 2**30) is None
+    assert step_time.find_gpu("NVIDIA GeForce RTX 4060 Laptop GPU", 8 * 2**30) is None
     assert step_time.find_gpu("NVIDIA H100 80GB HBM3", 10 * 2**30) is None  # a slice of one
 
 

@@ -10,6 +10,7 @@ from unfrozen.hardware import GPUS
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance
+from unfrozen.planner.controls import gpu_options
 from unfrozen.planner.presets import PRESETS
 from unfrozen.planner.state import (
     DEFAULTS,
@@ -72,6 +73,11 @@ def test_an_address_takes_the_names_that_the_command_line_takes() -> None:
         assert found["problem"] is None
         assert found["gpu"] == gpu
     assert parse_query("gpu=A100-80GB") == {}
+    mac: Any = glance("gpu=macbook m4 max 64gb")
+    assert (mac["problem"], mac["gpu"]) == (None, "Apple M4 Max 64GB")
+    assert mac["gpu"] in {option["value"] for option in gpu_options()}
+    assert parse_query("gpu=2x4090") == {"gpu": "RTX 4090", "gpus": "2"}
+    assert parse_query("gpu=2x4090&gpus=4") == {"gpu": "RTX 4090", "gpus": "4"}
     assert not [gpu for gpu in GPUS[:8] if read_state({"gpu": gpu.name})["gpu"] != gpu.name]
     assert parse_query("model=qwen3-8b") == {"model": "Qwen/Qwen3-8B"}
     assert parse_query("model=Llama-3.1-8B") == {}
