@@ -145,7 +145,7 @@ def test_the_way_back_leads_to_what_it_knew_and_every_point_can_be_asked(
     reader: PageRunReader,
 ) -> None:
     back = reader.root.locator(".page-run-back")
-    slider, layer = back.locator("input"), back.get_by_role("button", name="Layer 0")
+    slider = back.locator("input")
     end, start = reader.blend(1), reader.blend(0)
     assert end["exact"]["general/capitals"]["of"] == QUICK["eval_rows"]
     assert start["losses"]["task"] > 10 * end["losses"]["task"]
@@ -159,10 +159,6 @@ def test_the_way_back_leads_to_what_it_knew_and_every_point_can_be_asked(
     form.get_by_text("α = 0", exact=True).wait_for()
     slider.fill("1")
     form.get_by_text("After", exact=False).wait_for()  # the answer follows the hand
-    layer.click()
-    reader.wait(lambda: "without what training made of Layer 0" in back.inner_text(), "a tile")
-    assert reader.blend(1)["losses"]["general"] < end["losses"]["general"]
-    layer.click()
     reader.wait(lambda: "α = 1:" in back.inner_text(), "the end again")
     refused = reader.blend(1.5)
     assert "a number from 0, before training, to 1, after it" in refused["problem"]

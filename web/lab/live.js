@@ -76,7 +76,7 @@ export class LivePageRun {
 
   /** Resolves to the continuations of `prompt` before training and after the newest run, mixed as it is now. */
   ask(prompt) {
-    return trainer.ask(String(prompt), this.wayBack.mix);
+    return trainer.ask(String(prompt), this.wayBack.alpha);
   }
 
   /** Resolves to the losses and exact matches of the model at α on the way from before training to after it. */
@@ -272,11 +272,11 @@ export class LivePageRun {
   async #showAnswers(prompt) {
     const place = this.#find(".page-run-answers");
     const asked = ++this.#asked;
-    const { mix } = this.wayBack;
+    const { alpha } = this.wayBack;
     place.dataset.prompt = prompt;
     const answers = await this.ask(prompt);
     const question = this.view.questions.find((row) => row.prompt === prompt);
-    if (asked === this.#asked) place.replaceChildren(toDom(answersView({ ...answers, mix, expected: question?.answer })));
+    if (asked === this.#asked) place.replaceChildren(toDom(answersView({ ...answers, alpha, expected: question?.answer })));
   }
 }
 

@@ -10,7 +10,6 @@ const PRINTED = [
   h("span", { class: "no-script" }, "Training here needs JavaScript. "),
   "What each method does stands in the figure below.",
 ];
-const PARTS = { embed_tokens: "Embedding", self_attn: "Attention", mlp: "MLP" };
 const WIDTH = 100; // of a bar, in units of its own
 /** Stops of the slider, from 0 to 1. */
 export const STOPS = 10;
@@ -34,7 +33,7 @@ export function pageRunView(view, { live = false } = {}) {
     h("div", { class: "page-run-plane" }, planeView(view.challenge, [])),
     h("ol", { class: "page-run-list", "aria-label": "Your runs" }),
     askView(live, view.questions),
-    live && wayBackView(view.parts),
+    live && wayBackView(),
     settingsView(view.dials, live),
   );
 }
@@ -113,27 +112,21 @@ function askView(live, questions) {
 
 /**
  * Draws the continuations of both models, token by token; where they differ, they are marked.
- * @param {object} answer from `unfrozen.lab.session`, with the `mix` of the second model and, of
+ * @param {object} answer from `unfrozen.lab.session`, with the `alpha` of the second model and, of
  *   a held-out row, the `expected` answer
  */
-export function answersView({ before, after, parts, step, note, problem, expected, mix = { alpha: 1, back: [] } }) {
+export function answersView({ before, after, parts, step, note, problem, expected, alpha = 1 }) {
   if (problem) return h("p", { class: "page-run-problem bad" }, problem);
   return h(
     "div",
     null,
     answerLine("Before", before, after ? parts : Infinity),
     after
-      ? answerLine(step ? mixName(step, mix) : "Not trained yet", after, parts)
+      ? answerLine(step ? (alpha === 1 ? `After ${step} steps` : `α = ${alpha}`) : "Not trained yet", after, parts)
       : h("p", { class: "faint" }, "Train it, and what it has become answers beside it."),
     expected && h("p", { class: "page-run-answer" }, h("span", { class: "faint" }, "Right"), h("span", { class: "page-run-answer-text" }, expected)),
     note && h("p", { class: "faint" }, note),
   );
-}
-
-/** Whose answer it is: that of the trained weights, or of a mixture with those before. */
-function mixName(step, { alpha, back }) {
-  if (alpha === 1 && !back.length) return `After ${step} steps`;
-  return [`α = ${alpha}`, ...back.map((part) => `${partName(part)} put back`)].join(", ");
 }
 
 function answerLine(who, { pieces, ended }, parts) {
@@ -197,10 +190,7 @@ function scoreText({ over, end, path }) {
 
 /** @typedef {{right: number, does_not_stop: number, wrong: number, of: number}} Exact rows */
 
-/**
- * @param {string[]} parts of the model, from `unfrozen.lab.answers`
- */
-export function wayBackView(parts) {
+export function wayBackView() {
   return h(
     "fieldset",
     { class: "page-run-back stack", hidden: true },
@@ -220,19 +210,9 @@ export function wayBackView(parts) {
         "aria-describedby": "page-run-back-note",
       }),
     ),
-    h(
-      "div",
-      { class: "chips", role: "group", "aria-label": "Put back to the weights before training" },
-      h("span", { class: "soft" }, "Put back:"),
-      parts.map((part) => h("button", { type: "button", class: "chip", "data-part": part, "aria-pressed": "false" }, partName(part))),
-    ),
     h("div", { class: "page-run-bars" }),
     h("p", { class: "page-run-back-status soft", role: "status" }),
   );
-}
-
-export function partName(part) {
-  return PARTS[part] ?? part.replace("layers.", "Layer ");
 }
 
 /**

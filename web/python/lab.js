@@ -59,9 +59,8 @@ export async function openLab(pyodide, { numpy, demo, kernel }, { memory, post, 
   }
 
   return {
-    ask({ prompt, alpha, back }) {
-      const parts = JSON.stringify(back);
-      return prompt === undefined ? session.blend(alpha, parts) : session.ask(prompt, alpha, parts);
+    ask({ prompt, alpha }) {
+      return prompt === undefined ? session.blend(alpha) : session.ask(prompt, alpha);
     },
     stop: () => session.stop(),
     async start({ run, choices }) {

@@ -14,7 +14,7 @@
  *                   {type: "ping"}                       answer if Python's event loop runs
  *                   {type: "names", call, place}         for a cell's editor, see pycell; `place` as JSON
  *                   {type: "ask", call, name, value}     see `unfrozen.ask`; `value` as JSON
- *                   {type: "ask", call, prompt?, alpha, back}   in the lab: both models continue `prompt`, also
+ *                   {type: "ask", call, prompt?, alpha}         in the lab: both models continue `prompt`, also
  *                                                        between two steps; without one, scores of their blend
  *                   {type: "start", run, choices}        in the lab: a fine-tune, `choices` as JSON
  *                   {type: "stop"}                       in the lab: after the current slice of work

@@ -88,24 +88,23 @@ export class PageTrainer extends WorkerClient {
   }
 
   /**
-   * Asks both models to continue a text; `alpha` and `back` mix the second one, see `blend`.
+   * Asks both models to continue a text; `alpha` mixes the second one, see `blend`.
    * @param {string} prompt
-   * @param {{alpha?: number, back?: string[]}} [mix]
+   * @param {number} [alpha]
    * @returns {Promise<object | {problem: string}>} never rejects; see `unfrozen.lab.session`
    */
-  ask(prompt, { alpha = 1, back = [] } = {}) {
-    return this.#call({ prompt, alpha, back });
+  ask(prompt, alpha = 1) {
+    return this.#call({ prompt, alpha });
   }
 
   /**
-   * Scores θ₀ + α(θ* − θ₀) of the newest run, with the parts in `back` as before training.
+   * Scores θ₀ + α(θ* − θ₀) of the newest run.
    * @param {number} alpha from 0 to 1
-   * @param {string[]} [back]
    * @returns {Promise<{losses: object, exact: object, problem: string}>} never rejects
    */
-  blend(alpha, back = []) {
+  blend(alpha) {
     if (this.status.phase === "idle") return Promise.resolve({ losses: {}, exact: {}, problem: "There is no run yet: train first." });
-    return this.#call({ alpha, back });
+    return this.#call({ alpha });
   }
 
   #call(question) {

@@ -19,7 +19,6 @@ from site_builder.formats import percent
 from site_builder.measurements import read_json, read_methods
 from site_builder.rendering import TEMPLATES, embed_json
 from unfrozen.lab import choices
-from unfrozen.lab.answers import parts
 from unfrozen.lab.demo import FILES, GENERAL, TASK
 
 QUESTIONS: Final = 16
@@ -35,12 +34,7 @@ def view(_: Mapping[str, object]) -> dict[str, Any]:
         "compressed": _download_note(packed + transferred_bytes(files)),
         "plain": _download_note(plain + sum(map(len, files))),
     }
-    layers = json.loads((DEMO / "model/config.json").read_text())["num_hidden_layers"]
-    return choices.view() | {
-        "fetches": fetches,
-        "parts": parts(layers),
-        "questions": _questions(),
-    }
+    return choices.view() | {"fetches": fetches, "questions": _questions()}
 
 
 def _questions() -> list[dict[str, str]]:

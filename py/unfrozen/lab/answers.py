@@ -149,23 +149,10 @@ def score(model: Llama, weights: Weights, rows: Sequence[EncodedRow]) -> Iterato
         )
 
 
-def blend(start: Weights, end: Weights, alpha: float, back: Sequence[str] = ()) -> Weights:
-    """Return θ₀ + α(θ − θ₀), with the parts in `back` as they were in θ₀.
+def blend(start: Weights, end: Weights, alpha: float) -> Weights:
+    """Return θ₀ + α(θ − θ₀).
 
-    A point on the line between two models, as WiSE-FT takes it (arXiv 2109.01903). A part is one of
-    `parts`: names of a model between dots.
+    A point on the line between two models, as WiSE-FT takes it (arXiv 2109.01903).
     """
     share = np.float32(alpha)
-
-    def is_back(name: str) -> bool:
-        return any(f".{part}." in name for part in back)
-
-    return {
-        name: first if is_back(name) else first + share * (end[name] - first)
-        for name, first in start.items()
-    }
-
-
-def parts(layers: int) -> list[str]:
-    """Return the parts of a model that `blend` can put back."""
-    return ["embed_tokens", *(f"layers.{index}" for index in range(layers)), "self_attn", "mlp"]
+    return {name: first + share * (end[name] - first) for name, first in start.items()}

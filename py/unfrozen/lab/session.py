@@ -3,8 +3,7 @@
 start(choices) ─▶ work() ─▶ work() ─▶ … ─▶ None         events as lines of JSON, piece by piece
                     └── stop() ends after the piece that is on; ask() answers between pieces
 
-After a run, `ask` and `blend` take a model between θ₀ and what it has become: α of the way, without
-some parts.
+After a run, `ask` and `blend` take a model between θ₀ and what it has become: α of the way.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 
 from unfrozen.errors import InputError, PlanError
 from unfrozen.events import finite, line
-from unfrozen.lab.answers import NOTHING, Answer, RowScore, blend, generate, parts, score
+from unfrozen.lab.answers import NOTHING, Answer, RowScore, blend, generate, score
 from unfrozen.lab.choices import Choices, format_title
 from unfrozen.lab.demo import GENERAL, TASK, Demo
 from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune, Place
@@ -64,19 +63,18 @@ class LabSession:
         if self._run is not None:
             self._run.stop()
 
-    def ask(self, prompt: str, alpha: float = 1.0, back: str = "[]") -> str:
+    def ask(self, prompt: str, alpha: float = 1.0) -> str:
         """Return JSON of what θ₀ writes after `prompt`, and what the newest run's weights write.
 
         `before` and `after` hold `text` and `pieces`, its tokens, and `parts`, the place of the
         first token in which the two differ; `after` is null before the first run. `note` says what
-        was not read. `alpha` and `back` as for `blend`; while a run trains they have no effect.
+        was not read. `alpha` as for `blend`; while a run trains it has no effect.
         """
         prompt = prompt[-PROMPT_CHARACTERS:]
         before = self._answer(prompt, self._demo.start)
-        names = json.loads(back)
-        if problem := _refuse(alpha, names, self._parts()):
+        if problem := _refuse(alpha):
             return json.dumps({"problem": problem})
-        after = self._run and self._answer(prompt, self._weights(self._run, alpha, names))
+        after = self._run and self._answer(prompt, self._weights(self._run, alpha))
         differ = _first_difference(before, after) if after else None
         found = {
             "prompt": prompt,
@@ -88,20 +86,18 @@ class LabSession:
         }
         return json.dumps(found, ensure_ascii=False)
 
-    def blend(self, alpha: float, back: str = "[]") -> str:
+    def blend(self, alpha: float) -> str:
         """Return JSON of the losses and the exact matches, by suite, of θ₀ + α(θ* − θ₀).
 
-        `back` is a JSON list of parts of the model that stay as in θ₀. `problem` says why there is
-        no answer: no run, one that still trains, an α beyond 0 … 1, a part that is none.
+        `problem` says why there is no answer: no run, one that still trains, an α beyond 0 … 1.
         """
-        names = json.loads(back)
         if self._run is None or self._run.status == "running":
             problem = "It still trains: wait for its end, or stop it." if self._run else NO_RUN
         else:
-            problem = _refuse(alpha, names, self._parts())
+            problem = _refuse(alpha)
         if problem or self._run is None:
             return json.dumps({"problem": problem, "losses": {}, "exact": {}})
-        weights = self._weights(self._run, alpha, names)
+        weights = self._weights(self._run, alpha)
         found: dict[str, RowScore] = {GENERAL: NOTHING}
         with np.errstate(all="ignore"):
             for suite, rows in self._demo.suites.items():
@@ -112,14 +108,11 @@ class LabSession:
         exact = {suite: one.exact.as_json() for suite, one in found.items()}
         return json.dumps({"problem": "", "losses": losses, "exact": exact})
 
-    def _parts(self) -> list[str]:
-        return parts(self._demo.config.architecture.layers)
-
-    def _weights(self, run: FineTune, alpha: float, back: list[str]) -> Weights:
-        """Return θ₀ + α(θ − θ₀) without these parts; of a run that trains, θ."""
+    def _weights(self, run: FineTune, alpha: float) -> Weights:
+        """Return θ₀ + α(θ − θ₀); of a run that trains, θ."""
         end = run.trainer.weights
-        is_between = run.status != "running" and (alpha != 1 or back)
-        return blend(self._demo.start, end, alpha, back) if is_between else end
+        is_between = run.status != "running" and alpha != 1
+        return blend(self._demo.start, end, alpha) if is_between else end
 
     def _answer(self, prompt: str, weights: Weights) -> Answer:
         return generate(self._demo.model, weights, self._demo.tokenizer, prompt, ANSWER_TOKENS)
@@ -132,13 +125,12 @@ def _object(text: str) -> dict[str, Any]:
     return found
 
 
-def _refuse(alpha: object, back: list[str], known: list[str]) -> str:
+def _refuse(alpha: object) -> str:
     """Return why there is no such model between θ₀ and θ*; "" where there is."""
     is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
     if not is_number or not 0 <= alpha <= 1:  # type: ignore[operator]
         return f"α is {alpha}: it must be a number from 0, before training, to 1, after it."
-    unknown = [str(part) for part in back if part not in known]
-    return f"{unknown[0]} is no part of this model: {', '.join(known)}." if unknown else ""
+    return ""
 
 
 def _first_difference(before: Answer, after: Answer) -> int:

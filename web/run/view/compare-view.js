@@ -157,7 +157,7 @@ export function planeOf(runs, width = 640) {
   ];
 }
 
-const BLENDED = "Dotted: the way back to the model before, θ₀ + α (θ* − θ₀), as blend scored it; filled is the chosen α, a diamond is the trained model with a part put back. Changes are against the trained model, with 95% intervals.";
+const BLENDED = "Dotted: the way back to the model before, θ₀ + α (θ* − θ₀), as blend scored it; filled is the chosen α, a diamond is the trained model. Changes are against the trained model, with 95% intervals.";
 
 /** Returns what a run learned and kept, and what `blend` made of its model. @param {import("../compare.js").Run} run @param {number} [width] */
 export function wayBackView(run, width) {
