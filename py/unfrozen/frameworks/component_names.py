@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Final
 
@@ -16,18 +17,33 @@ _TUNED: Final = re.compile(r"^(?:q?lora_)|_(?:instruct|base|vision_decoder)$")
 
 def torchtitan_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
     """Return torchtitan's job: fp32 states under FSDP, as wide where nothing is sharded."""
-    if "reshard" not in facts and facts.get("dp_shard") != 1:
-        facts["reshard"] = "default"
-    shard = facts.get("dp_shard", -1)
-    pipeline = facts.get("pipeline") or 1
+    cluster = _spread(facts, gpus)
+    _divide_step(facts, cluster)
+    wide = {"params": "fp32", "master": None, "grads": "fp32", "moments": "fp32"}
+    recipe = {**wide, **sizes(facts), "grad_buckets": False, "attention": "flash"}
+    recipe["reduce"] = facts.get("reduce")
+    if facts.get("dtype") == "bf16":
+        recipe |= {"params": "bf16", "grads": "bf16", "moments": "bf16"}
+    if cluster.get("tensor_parallel", 1) > 1:
+        recipe["loss"] = "loss_parallel"
+    every = str(facts.get("every", "op"))
+    if recipe["checkpointing"] == "selective" and every.isdigit():
+        recipe |= {"checkpointing": "full", "checkpoint_every": int(every)}
+    given = f"{facts.get('family') or ''} {facts.get('size') or ''}".strip()
+    return _named(facts, given, recipe, cluster, "torchtitan")
+
+
+def _spread(facts: Facts, gpus: int | None) -> dict[str, Any]:
+    """Return the cluster: FSDP over data and context, experts over data and tensor."""
+    shard, pipeline = facts.get("dp_shard", -1), facts.get("pipeline") or 1
     sharded = shard != 1 or (facts.get("context") or 1) > 1
-    facts |= {"fsdp": "fsdp" if sharded else "no"}
+    facts |= {"fsdp": "fsdp" if sharded else "no", "reshard": facts.get("reshard", "default")}
     cluster = layout(facts, gpus)
     if cluster["gpus"] == 1:
         cluster.pop("sharding", None)
     tensor, context = cluster.get("tensor_parallel", 1), cluster.get("context_parallel", 1)
-    alike = cluster["gpus"] // (tensor * pipeline)
-    if sharded and shard > 0 and (facts.get("dp_replicate") or 1) == 1 and shard * context < alike:
+    alike, replicate = cluster["gpus"] // (tensor * pipeline), facts.get("dp_replicate") or 1
+    if sharded and shard > 0 and replicate == 1 and shard * context < alike:
         cluster["shard_size"] = shard * context
     if "sharding" in cluster:
         cluster["outer_apart"] = cluster["sharding"] == "zero3"
@@ -41,9 +57,15 @@ def torchtitan_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
             bound = f"planned are {', '.join(SCHEDULES.values())}"
             raise PlanError("pipeline_parallel_schedule", given, bound, "use one of them")
         cluster["pipeline_schedule"] = _SCHEDULES[given.lower()]
-    local = facts["local"]
+    return cluster
+
+
+def _divide_step(facts: Facts, cluster: dict[str, Any]) -> None:
+    """Divide the sequences of a step: a pipeline takes a local batch in micro-batches."""
+    local, pipeline = facts["local"], cluster.get("pipeline_parallel", 1)
+    ranks = (cluster.get(f"{name}_parallel", 1) for name in ("tensor", "context", "pipeline"))
+    replicas = max(cluster["gpus"] // math.prod(ranks), 1)
     facts["micro_batch"] = facts.get("pipeline_batch", 1) if pipeline > 1 else local
-    replicas = max(alike // context, 1)
     step = facts.get("step_sequences", -1)
     if isinstance(step, int) and step > 0:
         if step % (local * replicas):
@@ -52,29 +74,25 @@ def torchtitan_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
         facts["grad_accum"] = step // (facts["micro_batch"] * replicas)
     elif pipeline > 1:
         facts["grad_accum"] = local // facts["micro_batch"] * (facts.get("grad_accum") or 1)
-    wide = {"params": "fp32", "master": None, "grads": "fp32", "moments": "fp32"}
-    recipe = {**wide, **sizes(facts), "grad_buckets": False, "attention": "flash"}
-    recipe["reduce"] = facts.get("reduce")
-    if facts.get("dtype") == "bf16":
-        recipe |= {"params": "bf16", "grads": "bf16", "moments": "bf16"}
-    if tensor > 1:
-        recipe["loss"] = "loss_parallel"
-    every = str(facts.get("every", "op"))
-    if recipe["checkpointing"] == "selective" and every.isdigit():
-        recipe |= {"checkpointing": "full", "checkpoint_every": int(every)}
+
+
+def _named(
+    facts: Facts, name: str, recipe: dict[str, Any], cluster: dict[str, Any], framework: str
+) -> dict[str, Any]:
+    """Return the job of a model that a component names, else the folder of its weights."""
+    if facts.get("model"):  # a folder of weights is called as the model is
+        parts = [
+            part for part in str(facts.pop("model")).split("/") if part not in ("original", "")
+        ]
+        parts = [part for part in parts if not part.endswith(".model")]
+        facts |= {"folder": parts[-1]} if parts else {}
     if facts.get("step"):
         recipe["step"] = facts["step"]
     if facts.get("in_backward"):
-        recipe["optimizer_in_backward"] = True
-    found = {"recipe": recipe | optimizer(facts), "cluster": cluster, "framework": "torchtitan"}
-    if facts.get("family") or facts.get("size"):
-        given = f"{facts.get('family') or ''} {facts.get('size') or ''}".strip()
-        _by_folder(facts)
-        found["model"] = named_model(given) or facts.get("model") or given
-        facts.pop("model", None)
-    else:
-        _by_folder(facts)
-    return found
+        recipe |= {"optimizer_in_backward": True, "grad_accum": 1}
+    found = {"recipe": recipe | optimizer(facts), "cluster": cluster, "framework": framework}
+    model = named_model(name) or facts.get("folder") or name
+    return {"model": model, **found} if model else found
 
 
 def torchtune_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
@@ -102,26 +120,7 @@ def torchtune_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
     loss = str(facts.get("loss_component", ""))
     if loss:
         recipe["loss"] = "logits_fp32" if loss.endswith("nn.CrossEntropyLoss") else "chunked"
-    if facts.get("step"):
-        recipe["step"] = facts["step"]
-    if facts.get("in_backward"):
-        recipe["optimizer_in_backward"] = True
-        recipe["grad_accum"] = 1
-    found = {"recipe": recipe | optimizer(facts), "cluster": cluster, "framework": "torchtune"}
-    if component:
-        found["model"] = named_model(component) or component
-        facts.pop("model", None)
-    else:
-        _by_folder(facts)
-    return found
-
-
-def _by_folder(facts: Facts) -> None:
-    """A folder of weights is called as the model is."""
-    if facts.get("model"):
-        parts = [part for part in str(facts["model"]).split("/") if part not in ("original", "")]
-        parts = [part for part in parts if not part.endswith(".model")]
-        facts["model"] = parts[-1] if parts else facts["model"]
+    return _named(facts, component, recipe, cluster, "torchtune")
 
 
 def named_model(name: str) -> str:

@@ -67,7 +67,7 @@ def read_job(name: str, text: str, beside: Beside, gpus: int | None = None) -> R
         return Reading(given)
     settings = flat(given)
     if given.keys() & _MODEL_KEYS and not _is_trainers(settings):
-        return Reading({"model": given}, _said("hf", list(given), [], {}))
+        return Reading({"model": given}, _describe("hf", list(given), [], {}))
     form = detect(settings)
     return _of_settings(form, settings, gpus, beside)
 
@@ -129,7 +129,7 @@ def _toml(text: str) -> object:
         raise PlanError("job", text[:40], f"this is not TOML ({error})", "correct it") from None
 
 
-def _said(
+def _describe(
     name: str, used: list[str], unknown: list[str], effects: Mapping[str, str]
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"format": name, "used": used, "unknown": unknown}
@@ -205,7 +205,7 @@ def _of_settings(
         effects["gpus"] = "nothing says how many; this is one: --cluster '{\"gpus\": 8}'"
     if facts.get("model"):
         job = {"model": facts["model"], **job}
-    return Reading(job, _said(form.name, used, unknown, effects))
+    return Reading(job, _describe(form.name, used, unknown, effects))
 
 
 def _merge(facts: Facts, added: Facts, other: str) -> None:

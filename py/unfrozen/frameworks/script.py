@@ -226,15 +226,15 @@ def _gpus(launcher: Mapping[str, object], variables: Mapping[str, str]) -> int |
     said = {key.replace("-", "_"): value for key, value in launcher.items()}
     if isinstance(said.get("num_processes"), int):
         return int(str(said["num_processes"]))
-    nodes = _whole(said.get("nnodes") or said.get("num_nodes") or variables.get("NNODES")) or 1
+    nodes = _to_count(said.get("nnodes") or said.get("num_nodes") or variables.get("NNODES")) or 1
     names = ("nproc_per_node", "num_gpus")
-    each = next((n for key in names if (n := _whole(said.get(key)))), None)
-    each = each or _whole(variables.get("NPROC_PER_NODE")) or _whole(variables.get("NGPU"))
+    each = next((n for key in names if (n := _to_count(said.get(key)))), None)
+    each = each or _to_count(variables.get("NPROC_PER_NODE")) or _to_count(variables.get("NGPU"))
     shown = variables.get("CUDA_VISIBLE_DEVICES") or variables.get("ASCEND_RT_VISIBLE_DEVICES")
     if each is None and shown and re.fullmatch(r"\d+(,\d+)*", shown):
         each = shown.count(",") + 1
     return each * nodes if each else None
 
 
-def _whole(value: object) -> int | None:
+def _to_count(value: object) -> int | None:
     return int(str(value)) if re.fullmatch(r"[1-9]\d{0,6}", str(value)) else None

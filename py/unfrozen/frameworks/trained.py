@@ -71,12 +71,17 @@ def read_facts(
                 raise PlanError(key, value, bound, "drop one of them")
             meaning = meaning or facts[row.fact]
         facts[row.fact], sources[row.fact] = meaning, key
+    _refuse_both(facts, sources)
+    return facts, used, unknown, notes
+
+
+def _refuse_both(facts: Facts, sources: Mapping[str, str]) -> None:
+    """Raise PlanError for two facts that exclude each other."""
     for one, other in (("bf16", "fp16"), ("four_bits", "eight_bits"), ("deepspeed", "fsdp")):
         both = facts.get(one) and facts.get(other) not in (None, False, "", "none", "deepspeed", [])
         if both:
             bound = f"{sources[other]} is on, too, and they exclude each other"
             raise PlanError(sources[one], facts[one], bound, "keep one of them")
-    return facts, used, unknown, notes
 
 
 def _refuse_method(key: str, value: object) -> None:
@@ -286,20 +291,8 @@ def layout(facts: Facts, gpus: int | None) -> dict[str, Any]:
     said = least * replicate * (shard or 1)
     gpus = gpus or facts.get("gpus") or said
     cluster: dict[str, Any] = {"gpus": gpus, **ranks}
-    kind, offload = _fsdp_kind(facts)
-    if "zero_stage" in facts:
-        stage = facts["zero_stage"]
-        if stage not in (0, 1, 2, 3):
-            raise PlanError(_key(facts, "zero_stage"), stage, "it must be 0, 1, 2 or 3", "use one")
-        kind = ("none", "zero1", "zero2", "zero3")[stage]
-        device = [facts.get("zero_params"), facts.get("zero_optimizer")]
-        if "nvme" in device:
-            raise PlanError(
-                _key(facts, "zero_optimizer"), "nvme", "no plan counts NVMe", "set it to cpu"
-            )
-        offload = "params" if device[0] == "cpu" else "optimizer" if device[1] == "cpu" else "none"
-    elif kind != "none":
-        facts["sharded"] = True
+    kind, offload = _zero(facts) if "zero_stage" in facts else _fsdp_kind(facts)
+    facts["sharded"] = kind != "none"
     if kind != "none":
         cluster["sharding"] = kind
         if offload != "none":
@@ -315,6 +308,19 @@ def layout(facts: Facts, gpus: int | None) -> dict[str, Any]:
                 )
             )
     return cluster
+
+
+def _zero(facts: Facts) -> tuple[str, str]:
+    """Return how DeepSpeed shards, and what it offloads. Raises PlanError."""
+    stage = facts["zero_stage"]
+    if stage not in (0, 1, 2, 3):
+        raise PlanError(_key(facts, "zero_stage"), stage, "it must be 0, 1, 2 or 3", "use one")
+    device = [facts.get("zero_params"), facts.get("zero_optimizer")]
+    if "nvme" in device:
+        key = _key(facts, "zero_params" if device[0] == "nvme" else "zero_optimizer")
+        raise PlanError(key, "nvme", "no plan counts NVMe", "set it to cpu")
+    offload = "params" if device[0] == "cpu" else "optimizer" if device[1] == "cpu" else "none"
+    return ("none", "zero1", "zero2", "zero3")[stage], offload
 
 
 def _fsdp_kind(facts: Facts) -> tuple[str, str]:
