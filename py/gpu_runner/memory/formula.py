@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any, Final
 
 import torch
@@ -46,6 +47,7 @@ def build_recipe(
                 fuse=config.fused and not config.compile,
             ),
             "loss": runner.loss(a, config.loss),
+            "torch_delta": a.has_delta_rule and not (on_gpu(config) and find_spec("fla")),
             "experts_cast": runner.casts_experts(
                 a, compiled=bool(config.compile), grouped=compute != "fp16" or not on_gpu(config)
             ),

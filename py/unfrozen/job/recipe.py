@@ -50,6 +50,10 @@ def _has_experts(job: Any) -> bool:
     return job.model.architecture.experts is not None
 
 
+def _has_delta_rule(job: Any) -> bool:
+    return bool(job.model.architecture.has_delta_rule)
+
+
 def _quantizes_experts(job: Any) -> bool:
     return _has_experts(job) and bool(job.recipe.method == "qlora")
 
@@ -384,6 +388,15 @@ class Recipe:
         " in `gpu_runner`; in transformers they compute in fp32.",
         "Experts",
         applies=_has_experts,
+        json_only=True,
+    )
+    torch_delta: bool = flag(
+        False,
+        "Delta rule in PyTorch",
+        "Without flash-linear-attention transformers computes a gated delta rule in fp32, in chunks"
+        " of 64 tokens to which rows are padded, and saves every product.",
+        "Attention",
+        applies=_has_delta_rule,
         json_only=True,
     )
     frozen_tower: bool = flag(

@@ -84,6 +84,7 @@ class LayerSetup(NamedTuple):
     packed: bool
     padding: float
     experts_cast: bool
+    torch_delta: bool
 
     def reads_experts(self, stack: str) -> bool:
         """Return whether the matmul of a stack of experts saves its input."""
@@ -131,6 +132,7 @@ class LayerSetup(NamedTuple):
             recipe.packed,
             _padding(model, recipe.expert_padding),
             recipe.experts_cast,
+            recipe.torch_delta,
         )
 
 

@@ -165,12 +165,35 @@ def _convolution(m: Convolution, setup: LayerSetup) -> tuple[SavedTensor, ...]:
 
 
 def _delta(m: Delta, setup: LayerSetup) -> tuple[SavedTensor, ...]:
-    """Return kernel inputs: q, k and v around the convolution, gates, states of a chunk."""
-    c, chunk = setup.compute, 64
+    """Return kernel inputs: q, k and v around the convolution, gates, states of a chunk.
+
+    In PyTorch all of it is in fp32, for rows of whole chunks: six tensors as wide as a key for each
+    value head, three as wide as a value, five products of a chunk's tokens with each other. What is
+    neither cast nor padded is copied four times more.
+    """
+    c, heads, chunk = setup.compute, m.value_heads, 64
     mixed = 2 * m.keys + m.values
-    states = 4 * m.value_heads * m.key_dim * m.value_dim // chunk
-    gates = 3 * 4 * m.value_heads
+    tokens = chunk * -(-setup.seq_len // chunk)
+    states = 4 * heads * m.key_dim * m.value_dim * tokens // (chunk * setup.seq_len)
+    gates = 3 * 4 * heads
     inner = 2 * mixed + m.values + 3 * m.values  # before and after, z, output, its norm and product
+    if setup.torch_delta:
+        keys = 5 + (tokens > chunk) + 4 * (c == 4 and tokens == setup.seq_len)
+        padded = heads * (keys * m.key_dim + 3 * m.value_dim + 5 * chunk + 4) * tokens
+        normalised = heads * (2 * m.key_dim + 2)  # q and k, and their lengths
+        outside = c * (2 * mixed + 3 * m.values + heads) + 12 * (m.values + heads)
+        return (
+            SavedTensor(
+                "convolution, norm and gate", "c·(2·(2k + v) + 3v + a) + 12·(v + a)", outside
+            ),
+            SavedTensor("q and k, normalised", "8·a·(d_k + 1)", 4 * normalised),
+            SavedTensor(
+                "products of the chunks",
+                f"4·a·({keys}·d_k + 3·d_v + 324), of rows in chunks of 64",
+                4 * padded // setup.seq_len,
+            ),
+            SavedTensor("states of the chunks", "4·a·d_k·d_v / 64", states),
+        )
     return (
         SavedTensor(
             "queries, keys and values of the delta rule", f"{c}·(2·(2k + v) + 4v)", c * inner
@@ -218,9 +241,9 @@ def kind_bytes(
     """Return the bytes per token that a layer of each kind saves, and how many layers are of it.
 
     Scores and masks grow with the sequence, a straight line, which two lengths give; only the edges
-    of a convolution do not.
+    of a convolution and the last chunk of a delta rule do not.
     """
-    if any(isinstance(of.mixer, Convolution) for of, _ in layer_kinds(model)):
+    if any(isinstance(of.mixer, Convolution | Delta) for of, _ in layer_kinds(model)):
         return _kind_bytes(model, setup, whole_ranks)
     one = _kind_bytes(model, setup._replace(seq_len=1), whole_ranks)
     two = _kind_bytes(model, setup._replace(seq_len=2), whole_ranks)

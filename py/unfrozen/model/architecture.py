@@ -345,12 +345,17 @@ class Architecture:
         return bool(self.labels) or self.model_type in ENCODERS
 
     @property
+    def has_delta_rule(self) -> bool:
+        """Whether any of its layers is a gated delta rule."""
+        return any(isinstance(layer.mixer, Delta) for layer in (self, *self.variants))
+
+    @property
     def guesses(self) -> str:
         """What of its activations is estimated, as text; empty where all of it is known."""
         mixers = {type(layer.mixer) for layer in (self, *self.variants)}
         if mixers & {Selective, Dual}:
             return self.estimated or "its state spaces"
-        if Delta in mixers:
+        if self.has_delta_rule:
             return self.estimated or "its linear attention"
         return self.estimated or (
             "what its vision encoder saves for backward, left out here" if self.vision else ""

@@ -47,6 +47,7 @@ def runner_defaults(
         "loss": runner.loss(a, "linear"),
         "step": _step(recipe),
         "experts_cast": runner.casts_experts(a, compiled=recipe.get("kernels") == "fused"),
+        "torch_delta": a.has_delta_rule,  # no option of the runner installs its kernels
         **({"frozen_tower": True} if a.vision else {}),
     }
 

@@ -110,7 +110,7 @@ _MAY_BE_EMPTY: Final = frozenset({"gpu"})
 _FRAMEWORKS_SET: Final = {
     default.key.replace(".", "_") for defaults in FRAMEWORKS.values() for default in defaults
 }
-_RUNNER_SETS: Final = {"packed", "experts_cast", *SHARDED}
+_RUNNER_SETS: Final = {"packed", "experts_cast", "torch_delta", *SHARDED}
 _STAYS_OFF: Final = frozenset(
     key
     for key, setting in SETTINGS.items()

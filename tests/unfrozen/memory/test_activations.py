@@ -235,6 +235,20 @@ def test_the_terms_add_up_to_what_autograd_saves(name: str, params: str, attenti
     assert abs(off) <= BESIDE.get(name, ROW)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [10, 64, 100, 192])
+@pytest.mark.parametrize("params", ["bf16", "fp32"])
+def test_a_delta_rule_in_pytorch_pads_rows_to_its_chunks_and_saves_every_product(
+    length: int, params: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "LENGTH", length)
+    sizes = {"micro_batch": BATCH, "seq_len": length, "attention": "flash", "torch_delta": True}
+    recipe = Recipe.read({"params": params, "compute": params} | sizes)
+    heads = {"linear_num_key_heads": 2, "linear_num_value_heads": 6, "linear_key_head_dim": 32}
+    config = LATER["qwen3_5"] | heads | {"layer_types": ["linear_attention"] * 2}
+    assert predicted_bytes(config, recipe) == pytest.approx(saved_bytes(config, recipe), rel=0.03)
+
+
 def test_gpt_oss_keeps_a_sink_a_head_and_its_bounded_function() -> None:
     sizes = {"micro_batch": BATCH, "seq_len": LENGTH, "attention": "eager"}
     recipe = Recipe.read({"params": "bf16", "compute": "bf16"} | sizes)

@@ -41,7 +41,7 @@ KEYS = {
         *("kernels", "checkpointing", "activation_offload", "dropout", "loss", "lora", "base"),
         *("no_sync", "reduce", "grad_buckets", "keeps_outputs", "compiled_loss", "whole_compile"),
         *("checkpoint_every", "expert_padding", "router_held", "projection_rank"),
-        *("experts_cast", "frozen_tower"),
+        *("experts_cast", "torch_delta", "frozen_tower"),
     ],
     "cluster": [
         *("gpus", "sharding", "tensor_parallel", "sequence_parallel", "context_parallel"),
@@ -68,6 +68,7 @@ RECIPES: dict[str, st.SearchStrategy[Any]] = {
     "expert_padding": st.sampled_from([None, 1, 1.25, 4, "fullest"]),
     "router_held": st.booleans(),
     "experts_cast": st.booleans(),
+    "torch_delta": st.booleans(),
     "frozen_tower": st.booleans(),
     "optimizer_in_backward": st.booleans(),
     "dropout": st.sampled_from([0, 0.1]),
