@@ -232,21 +232,21 @@ class EventLog:
         return False
 
     def _write_whole(self, data: bytes) -> bool:
-        before, written = os.fstat(self._fd).st_size, 0
+        written = 0
         try:
             while written < len(data):  # the device may fill up inside the line
                 written += os.write(self._fd, data[written:])
         except OSError as error:
             self._reason = error.strerror or str(error)
-            self._take_back(before, written)
+            self._take_back(written)
             return False
         return True
 
-    def _take_back(self, before: int, written: int) -> None:
+    def _take_back(self, written: int) -> None:
         """Cut off the first part of a line that was not written whole."""
         try:
             if written:
-                os.ftruncate(self._fd, before)
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
         except OSError:
             self._torn = True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from gpu_runner.atomic import Saved
 from gpu_runner.checkpoint.training_state import History
@@ -96,8 +96,10 @@ class Heartbeat:
         self._log.emit("beat", step, expect_next_in=round(expect_next_in, 1), **more)
 
 
-class Display(Protocol):
-    """What shows the run to a person: `terminal.Terminal`, or a watched loop's lines."""
+class Display:
+    """What shows the run to a person, by itself nothing: `terminal.Terminal` does, or a watched
+    loop's lines.
+    """
 
     def say(self, text: str) -> None:
         """Print a line."""

@@ -23,6 +23,7 @@ from gpu_runner.installed import short
 from gpu_runner.plan.data_report import describe_marks, describe_trained, format_near_answer
 from gpu_runner.plan.intervals import describe_rule
 from gpu_runner.plan.plan import RunPlan
+from gpu_runner.run.recorder import Display
 from gpu_runner.text import counted, printable, sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
@@ -34,7 +35,7 @@ QUIET_SECONDS: Final = 10.0
 """Without a line in a pipe, after which one says what takes so long."""
 
 
-class Terminal:
+class Terminal(Display):
     """Shows one run on `console`; use it as a context manager around the training loop.
 
     On a terminal the line is redrawn in place; otherwise (a file, a pipe) a line appears at every

@@ -209,8 +209,8 @@ class LoopHooks:
             ModelCall.observe(cast(torch.nn.Module, model()), observer)
         what = "an update could not be watched"
         before, after = self._run.begin_update, self._run.end_update
-        self._patch(BEFORE_STEP, hook(what, self._if_ours(before)))
-        self._patch(AFTER_STEP, hook(what, self._if_ours(after)))
+        self._patch(BEFORE_STEP, hook(what, self._if_ours(before), in_any_thread=True))
+        self._patch(AFTER_STEP, hook(what, self._if_ours(after), in_any_thread=True))
         loss, norm = "a loss could not be read", "a gradient norm could not be read"
         self._patch(
             BACKWARD,
@@ -222,12 +222,13 @@ class LoopHooks:
         self._patch(CLIPPING, after=hook(norm, self._after_clipping))
         self._patch(SCALING, after=hook(loss, self._after_scaling))
         what = "a compiled model could not be watched"
-        self._patch(COMPILING, after=hook(what, self._after_compiling))
+        self._patch(COMPILING, after=hook(what, self._after_compiling, in_any_thread=True))
+        begin = self._if_compiled(partial(self._begin_call, compiled=True))
         self._patch(
             COMPILED,
-            hook(what, self._before_compiled),
-            hook(what, self._after_compiled),
-            hook(what, self._fail_compiled),
+            hook(what, begin, in_any_thread=True),
+            hook(what, self._if_compiled(self._end_call)),
+            hook(what, self._if_compiled(self._fail_call)),
         )
 
     def remove(self, *, measuring: bool = False) -> bool:
@@ -262,11 +263,16 @@ class LoopHooks:
             finally:
                 self._silent = before
 
-    def _hook(self, what: str, function: Callable[..., None]) -> Callable[..., None]:
+    def _hook(
+        self, what: str, function: Callable[..., None], *, in_any_thread: bool = False
+    ) -> Callable[..., None]:
+        """Return a hook that acts in the thread that trains, until it is to leave."""
+
         def unless_leaving(*arguments: Any) -> None:
-            if self._leaving and threading.get_ident() == self._thread and not in_backward():
+            own = threading.get_ident() == self._thread
+            if self._leaving and own and not in_backward():
                 self._run.detach()
-            if not self._leaving:
+            if not self._leaving and (own or in_any_thread):
                 function(*arguments)
 
         return self._guard.hook(what, unless_leaving)
@@ -274,10 +280,11 @@ class LoopHooks:
     def _observer(self, number: int) -> CallObserver:
         """Return the observer of the calls of the model of this number."""
         begin, end = partial(self._begin_call, number), partial(self._end_call, number)
+        fail = partial(self._fail_call, number)
         return CallObserver(
-            self._hook("the inputs of a step could not be read", begin),
+            self._hook("the inputs of a step could not be read", begin, in_any_thread=True),
             self._hook("the output of a step could not be read", end),
-            self._hook("an error could not be examined", self._fail_call),
+            self._hook("an error could not be examined", fail),
         )
 
     def _number_of(self, model: Any) -> int | None:
@@ -288,10 +295,6 @@ class LoopHooks:
         observer = CallObserver(*hooks, **more)
         patch.add(observer)
         self._patched.append((patch, observer))
-
-    def _is_ours(self) -> bool:
-        """Return whether this thread trains, and the loop computes and not we."""
-        return threading.get_ident() == self._thread and not self._silent
 
     def _is_listening(self) -> bool:
         return (
@@ -345,33 +348,22 @@ class LoopHooks:
     def _end_call(
         self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        if threading.get_ident() != self._thread:
-            return
         self._calls = max(0, self._calls - 1)
         if not self._calls and self._reported and self._is_listening():
             self._run.end_forward(name_inputs(self._names[number], args, kwargs), output)
 
-    def _fail_call(self, args: Any, kwargs: Any, error: BaseException) -> None:
-        del args, kwargs
-        if threading.get_ident() != self._thread:
-            return
+    def _fail_call(self, number: int, args: Any, kwargs: Any, error: BaseException) -> None:
+        del number, args, kwargs
         self._calls = max(0, self._calls - 1)
         if not self._calls and self._reported and isinstance(error, Exception):
             self._run.handle_error(error)
 
-    def _before_compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if (number := self._number_of(args[0]._orig_mod)) is not None:
-            self._begin_call(number, args[1:], kwargs, compiled=True)
+    def _if_compiled(self, report: Callable[..., None]) -> Callable[..., None]:
+        def called(args: tuple[Any, ...], kwargs: dict[str, Any], *outcome: Any) -> None:
+            if (number := self._number_of(args[0]._orig_mod)) is not None:
+                report(number, args[1:], kwargs, *outcome)
 
-    def _after_compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if (number := self._number_of(args[0]._orig_mod)) is not None:
-            self._end_call(number, args[1:], kwargs, output)
-
-    def _fail_compiled(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
-    ) -> None:
-        if self._number_of(args[0]._orig_mod) is not None:
-            self._fail_call(args[1:], kwargs, error)
+        return called
 
     def _after_compiling(self, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> None:
         del kwargs, found
@@ -407,8 +399,6 @@ class LoopHooks:
         return id(parameter) in self._parameters
 
     def _before_backward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != self._thread:
-            return
         self._backwards += 1
         if self._silent or self._backwards > 1:
             return
@@ -426,31 +416,29 @@ class LoopHooks:
 
     def _after_backward(self, args: Any, kwargs: Any, found: Any) -> None:
         del args, kwargs, found
-        if threading.get_ident() == self._thread:
-            self._backwards = max(0, self._backwards - 1)
-            if not self._silent and not self._backwards:
-                self._run.end_backward()
+        self._backwards = max(0, self._backwards - 1)
+        if not self._silent and not self._backwards:
+            self._run.end_backward()
 
     def _fail_backward(self, args: Any, kwargs: Any, error: BaseException) -> None:
         del args, kwargs
-        if threading.get_ident() == self._thread:
-            self._backwards = 0
-            if not self._silent:
-                self._run.handle_error(error)
+        self._backwards = 0
+        if not self._silent:
+            self._run.handle_error(error)
 
     def _before_leaving(self, args: Any, kwargs: Any) -> None:
         del kwargs
-        if self._is_ours():
+        if not self._silent:
             self._run.leave(*args[:1] or (0,))
 
     def _after_clipping(self, args: Any, kwargs: Any, norm: Any) -> None:
         del args, kwargs
-        if self._is_ours() and isinstance(norm, Tensor):
+        if not self._silent and isinstance(norm, Tensor):
             self._run.clip(norm.detach())
 
     def _after_scaling(self, args: tuple[Any, ...], kwargs: dict[str, Any], scaled: Any) -> None:
         given = args[1] if len(args) > 1 else kwargs.get("outputs")
-        if not self._is_ours() or given is scaled:
+        if self._silent or given is scaled:
             return
         if isinstance(given, Tensor) and isinstance(scaled, Tensor):
             self._scaled = weakref.ref(scaled), given.detach()

@@ -30,7 +30,7 @@ from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.tracker import StepMemory
 from gpu_runner.plan.machine import gpu_uuids
 from gpu_runner.run.finish import losses
-from gpu_runner.run.recorder import Recorder
+from gpu_runner.run.recorder import Display, Recorder
 from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
@@ -42,6 +42,7 @@ from gpu_runner.watch.steps import WatchedStep
 from unfrozen.events import OTHER, RunStatus
 
 TICK_SECONDS: Final = 0.1
+READ_SECONDS: Final = 0.01
 NOT_JOINED: Final = (
     "The weights are sharded, and not all processes watch: no held-out example is scored. Call"
     " unfrozen.watch in every process, with the same arguments."
@@ -100,6 +101,7 @@ class RunLog:
         self.predicted_bytes = 0
         self.orders = Commands()
         self._mailbox = None if place is None else CommandReader(place, place.name, 0)
+        self._reads_again = 0.0
         self._delayed = device.type == "cuda"
         self._device = device
         self._spending = spending
@@ -213,15 +215,14 @@ class RunLog:
         self.flush()
         self._log.emit("checkpoint", self.state.step, path=path)
 
-    def read_commands(self, obey: Callable[[Commands], bool]) -> float:
-        """Read the commands of the page; while it asks for a pause, wait.
+    def read_commands(self, obey: Callable[[Commands], bool]) -> None:
+        """Read the commands of the page, READ_SECONDS after the last time; wait while it pauses.
 
-        `obey` does what the loop allows and returns whether to go on regardless. Returns the
-        seconds that training was paused.
+        `obey` does what the loop allows and returns whether to go on regardless.
         """
-        lost = 0.0
-        if self._mailbox is None:
-            return lost
+        if self._mailbox is None or time.monotonic() < self._reads_again:
+            return
+        self._reads_again = time.monotonic() + READ_SECONDS
         while True:
             self.orders = self._mailbox.read()
             goes_on = obey(self.orders)
@@ -229,13 +230,13 @@ class RunLog:
             still = self.orders.paused and not self.orders.stop and not goes_on
             changed = still != heartbeat.paused
             if changed:
-                lost += self.recorder.hold(still=still)
+                self.recorder.hold(still=still)
             news = changed or heartbeat.heard != self.orders.seq
             heartbeat.heard = self.orders.seq
             if news or still:
                 heartbeat.beat(self.state.step, heartbeat.promised_seconds, force=news)
             if not still:
-                return lost
+                return
             time.sleep(TICK_SECONDS)
 
     def write_end(
@@ -308,8 +309,8 @@ def own_metrics(values: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]
     return found, others
 
 
-class WatchTerminal:
-    """Prints what a person should act on; the page shows the rest."""
+class WatchTerminal(Display):
+    """Prints what a person should act on, and nothing else: the page shows the rest."""
 
     def __init__(self, *, silent: bool = False) -> None:
         self._silent = silent
@@ -322,22 +323,6 @@ class WatchTerminal:
     def hold(self, *, still: bool) -> None:
         """Print that the page has paused training, or let it go on."""
         self.warn("The page paused training." if still else "Training goes on.")
-
-    def say(self, text: str) -> None:
-        """Print nothing."""
-        del text
-
-    def busy(self, text: str) -> None:
-        """Print nothing."""
-        del text
-
-    def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
-        """Print nothing."""
-        del state, result, measured_bytes
-
-    def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
-        """Print nothing."""
-        del step, scores, first
 
 
 def create_run_directory(runs: Path, name: str | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import tiny_llama
 import unfrozen
 from conftest import matrix
 from gpu_runner.log import commands
+from gpu_runner.watch.run_log import READ_SECONDS
 from watched_loops import SIX, alerts, batches, events, model_of, rows, series
 
 pytestmark = pytest.mark.slow
@@ -129,6 +131,7 @@ class SendsCommand(TrainerCallback):  # type: ignore[misc]
         if state.global_step == step:
             place = callback.run.place
             commands.post_command(place, place.name, 0, command)
+            time.sleep(READ_SECONDS)
 
 
 def test_the_page_can_stop_it(tmp_path: Path) -> None:
