@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils._python_dispatch import _disable_current_modes
 
 from gpu_runner.errors import ModelLoadError, is_lost_process, is_out_of_memory
@@ -204,6 +205,9 @@ def _packs(model: Any, ids: Tensor, options: dict[str, Any]) -> bool:
     except Exception as error:  # as of kernels that need keys as wide as values
         if is_lost_process(error) or is_out_of_memory(error):
             raise
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # the block that raised is gathered
         return False
     return _alike(together, _run(model, ids[:, half:], options).response)
 
