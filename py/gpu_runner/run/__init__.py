@@ -6,8 +6,8 @@ Reading order:
 
 - `directory` — its directory: made, and claimed by one process
 - `demo_models` — the demo model before and after it, asked in numpy
-- `terminal` — what the terminal shows: one live line, then a summary
 - `recorder` — what a run logs and shows while it trains; its heartbeat
+- `terminal` — what the terminal shows: one live line, then a summary
 - `payloads` — the events at its launch: what runs, on what, and what is trained
 - `interval_chooser` — how often it is evaluated and saved, from what that has taken
 - `observer` — between steps: evaluate, save, restore the best
