@@ -3,7 +3,6 @@
 Reading order (each module uses only those above it; folders give their own order):
 
 - `errors` — errors and exit codes
-- `plain` — untrusted files: no link, no pipe, no device
 - `text` — text for a terminal
 - `atomic` — files and folders that appear whole
 - `outgoing` — secrets and places, looked for in what leaves this machine

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import psutil
 
 from gpu_runner.atomic import remove_file, write_file
-from gpu_runner.plain import read_json
+from unfrozen.plain import read_json
 
 FILE: Final = ".address.json"
 MOST_BYTES: Final = 4096

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner.errors import CheckpointError, SystemFailure
-from gpu_runner.plain import open_plain, read_json, require_plain
+from unfrozen.plain import open_plain, read_json, require_plain
 from unfrozen.units import format_bytes
 
 MANIFEST: Final = "manifest.json"

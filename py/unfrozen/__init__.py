@@ -2,13 +2,14 @@
 
 Nothing here reads a clock, a network or a file of the reader, so CPython, the browser and the
 trainer run the same files and get the same numbers. `data_files` reads the data files of this
-package; only `__main__` touches other files.
+package; only `__main__` and the runner touch other files, and read those by `plain`.
 
 Reading order (each module uses only those above it; packages give their own order):
 
 - `errors` — exceptions with key, value, bound and remedy
 - `shell` — what a terminal shows of untrusted text, and words as one types them
 - `data_files` — the JSON tables that are part of this package: models, GPUs
+- `plain` — files of others: no pipe, no device, only so many bytes
 - `units` — bytes and numbers, formatted and parsed: GB and GiB, three significant digits
 - `events` — names that the trainer writes and the page reads
 - `held_out` — held-out examples: how they are answered, how sure a mean over them is

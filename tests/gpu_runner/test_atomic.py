@@ -12,8 +12,8 @@ import pytest
 
 from gpu_runner import atomic
 from gpu_runner.errors import CheckpointError, SystemFailure
-from gpu_runner.plain import NotPlain
 from nobody import as_nobody
+from unfrozen.plain import NotPlain
 
 
 def write_two(directory: Path) -> None:

@@ -27,7 +27,6 @@ from gpu_runner.checkpoint.sharded_directory import OPTIMIZER as OPTIMIZERS
 from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import EMA, Optimizer
-from gpu_runner.plain import read_json
 from gpu_runner.world import World, as_sharded, full_tensor, is_replica, local, rows_of
 from gpu_runner.world.sharded_files import (
     WEIGHTS,
@@ -37,6 +36,7 @@ from gpu_runner.world.sharded_files import (
     write_whole,
 )
 from unfrozen.held_out import ExactMatch
+from unfrozen.plain import read_json
 from unfrozen.schema import check
 from unfrozen.schema.files import STATE as STATE_SHAPE
 from unfrozen.schema.shapes import Shape, array, string

@@ -28,6 +28,7 @@ from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError
 from gpu_runner.installed import RUNS_ENV, built_page, package, program, runs_folder, short
 from gpu_runner.outgoing import ALLOW
 from gpu_runner.text import counted, make_console, printable, signed
+from unfrozen.plain import MOST_NAMED_BYTES, read_json
 from unfrozen.units import format_bytes
 
 if TYPE_CHECKING:
@@ -816,7 +817,7 @@ def _score_data(
 def _generation_config(source: Source) -> Any:
     """Return the model's generation_config.json; {} where it has none."""
     try:
-        return json.loads(Path(source.place, "generation_config.json").read_text("utf-8"))
+        return read_json(Path(source.place, "generation_config.json"), MOST_NAMED_BYTES, links=True)
     except (OSError, ValueError):
         return {}
 

@@ -36,6 +36,7 @@ from gpu_runner.config.bounds import (
 from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.installed import runs_folder
+from unfrozen.plain import read_whole
 from unfrozen.schema.check import read as read_json
 
 _TYPES: Final[dict[str, Any]] = get_type_hints(TrainConfig)
@@ -58,6 +59,7 @@ _ELSEWHERE: Final = {  # the name in other trainers → ours
     "dataset": "data",
     "torch_compile": "compile",
 }
+MOST_BYTES: Final = 2**20
 MOST_DEEP: Final = 8
 _TEXTS: Final = re.compile(  # and comments: a dot in them makes no table
     r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
@@ -72,7 +74,7 @@ KEYS: Final = tuple(field.name for field in dataclasses.fields(TrainConfig))
 def read_toml(path: str) -> dict[str, Any]:
     """Return the settings of a TOML file. Raises `UsageError`: missing, not TOML, unknown key."""
     try:
-        text = Path(path).expanduser().read_bytes()
+        text = read_whole(Path(path).expanduser(), MOST_BYTES, links=True)
     except OSError as error:
         raise UsageError(f"--config {path}: it cannot be read ({error.strerror}).") from None
     except (RuntimeError, ValueError) as error:  # no home of that name, a NUL in it

@@ -52,8 +52,8 @@ from gpu_runner.data.examples import (
 from gpu_runner.data.rows import PlacedRow, ReportProgress, SourceReader, no_progress, no_rows
 from gpu_runner.errors import CheckpointError, DataError, SystemFailure
 from gpu_runner.installed import installed_version
-from gpu_runner.plain import read_json
 from gpu_runner.system import foreign
+from unfrozen.plain import read_json
 
 CACHE_ENV: Final = "UNFROZEN_CACHE"
 LEAST_BYTES: Final = 16 * 2**20

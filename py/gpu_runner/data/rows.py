@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import BufferedReader, FileIO, TextIOWrapper
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -28,6 +28,7 @@ from gpu_runner.data import hub
 from gpu_runner.errors import DataError
 from gpu_runner.installed import short
 from unfrozen.errors import is_deep
+from unfrozen.plain import require_plain
 
 Row = dict[str, Any]
 PlacedRow = tuple[str, Row]
@@ -38,6 +39,7 @@ ReportProgress = Callable[[str, float, int], None]
 """Is called with what is being done, the share of it that is done, and the number of rows."""
 _DEEPEST: Final = 100  # lists and objects in each other; a tool's description has about ten
 _LONGEST: Final = 600  # characters of a reason
+MOST_CHARACTERS: Final = 2**26  # of a row
 PARSED_AT_ONCE: Final = 2**26  # characters of an array; a longer one is parsed value by value
 
 
@@ -103,6 +105,8 @@ class SourceReader:
         path = Path(wanted.place).expanduser()
         if path.is_dir():
             raise DataError(f"{path} is a directory: give one file of it.")
+        if path.exists():
+            require_plain(path.stat().st_mode)
         read = self._file_rows(path) if path.exists() else self._hub_rows(wanted)
         with _damage_as_error(path):
             for place, found in read:
@@ -125,13 +129,13 @@ class SourceReader:
             TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="") as file,
         ):
             if _is_table(path):
-                yield from _table_rows(path, file)
+                yield from _table_rows(path, _lines(path, file))
             elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
                 text = file.read(PARSED_AT_ONCE)
                 short = len(text) < PARSED_AT_ONCE
                 yield from _array_rows(path, text) if short else _long_array_rows(path, text, file)
             else:
-                yield from _line_rows(path, file)
+                yield from _line_rows(path, _lines(path, file))
 
     def _parquet_rows(self, path: Path) -> Iterator[PlacedRow]:
         try:
@@ -252,7 +256,18 @@ def _damage_as_error(path: Path) -> Iterator[None]:
 
 _TABLES: Final = (".csv", ".tsv")
 _SEPARATORS: Final = ",;\t|"
-_LONGEST_CELL: Final = 2**31 - 1
+
+
+def _lines(path: Path, file: TextIOWrapper) -> Iterator[str]:
+    """Yield the lines of a text. Raises `DataError` for one that is too long to be a row."""
+    for number in count(1):
+        line = file.readline(MOST_CHARACTERS + 1)
+        if len(line) > MOST_CHARACTERS:
+            text = f"{path}:{number} has more than {MOST_CHARACTERS:,} characters: divide that row."
+            raise DataError(text)
+        if not line:
+            return
+        yield line
 
 
 def _is_table(path: Path) -> bool:
@@ -262,7 +277,7 @@ def _is_table(path: Path) -> bool:
 
 def _table_rows(path: Path, text: Iterable[str]) -> Iterator[tuple[str, _RowOrReason]]:
     """Yield each line below the first, which names the columns; raise `DataError` without any."""
-    csv.field_size_limit(_LONGEST_CELL)
+    csv.field_size_limit(MOST_CHARACTERS)
     lines = iter(text)
     first = next(lines, "")
     tabs = any(suffix.lower() == ".tsv" for suffix in path.suffixes[-2:])
@@ -492,6 +507,8 @@ class _ArrayText:
                     self._at = end
                     return found
             size *= 2
+            if size > MOST_CHARACTERS:
+                raise _NotAnArray(self.line, f"a row has more than {MOST_CHARACTERS:,} characters")
 
     def _is_wrong(self, error: json.JSONDecodeError) -> bool:
         """Return whether an error is so far from the end that more text would not mend it."""

@@ -26,6 +26,7 @@ from gpu_runner.data.encode import NO_TEMPLATE, Encoder
 from gpu_runner.data.rows import ReportProgress, SourceReader, no_progress
 from gpu_runner.errors import UsageError
 from gpu_runner.text import printable
+from unfrozen.plain import MOST_NAMED_BYTES, read_whole
 
 Named = tuple[str, str]
 """An option as it was typed, and the file or data set that it names."""
@@ -51,7 +52,7 @@ def make_encoder(config: TrainConfig, tokenizer: Any) -> Encoder:
 
 def _read_template(path: str) -> str:
     try:
-        source = Path(path).expanduser().read_text("utf-8")
+        source = read_whole(Path(path).expanduser(), MOST_NAMED_BYTES, links=True).decode("utf-8")
         check_program(source)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -13,6 +13,7 @@ from gpu_runner.data.dataset import EncodedDataset
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.examples import Example, InMemoryExamples, fingerprint
 from gpu_runner.errors import DataError
+from unfrozen.plain import MOST_NAMED_BYTES, read_whole
 from unfrozen.schema.check import read as read_json
 
 MOST_ROWS: Final = 2048
@@ -43,7 +44,7 @@ def expected(train: EncodedDataset, config: TrainConfig) -> EncodedDataset:
 def read(file: Path) -> EncodedDataset:
     """Return the rows of a file. Raises `DataError` for one that θ₀ has not written."""
     try:
-        data = file.read_bytes()
+        data = read_whole(file, MOST_NAMED_BYTES, links=True)
     except OSError as error:
         raise DataError(f"--replay {file}: it cannot be read ({error.strerror}).") from None
     rows, examples, places = [], [], []

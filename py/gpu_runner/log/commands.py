@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from gpu_runner.atomic import write_file
-from gpu_runner.plain import read_whole
+from unfrozen.plain import read_whole
 from unfrozen.schema import COMMANDS as COMMANDS_FILE
 from unfrozen.schema import read_file
 

@@ -24,7 +24,6 @@ from gpu_runner.atomic import write_file
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.log.stores import META, SQLITE, run_in_folder, runs_in_database
 from gpu_runner.log.tail import LOG_NAME
-from gpu_runner.plain import open_plain, read_plain
 from gpu_runner.system import foreign
 from gpu_runner.system.foreign import ForeignCodeError
 from unfrozen.errors import ForeignFileError
@@ -32,6 +31,7 @@ from unfrozen.imported.foreign_files import HEAD_BYTES, ForeignFiles, order, too
 from unfrozen.imported.log import ForeignRun, lines
 from unfrozen.imported.tensorboard import first_tag, scalars_key
 from unfrozen.imported.tools import EXPECTED
+from unfrozen.plain import open_plain, read_plain
 
 MOST_ENTRIES: Final = 20_000
 """Files and folders that are listed below a path."""

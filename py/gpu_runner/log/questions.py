@@ -21,8 +21,8 @@ from gpu_runner.data.chat.messages import BadRow, check_unicode
 from gpu_runner.errors import RunnerError, UsageError
 from gpu_runner.log.commands import VERSION, Commands, post_command
 from gpu_runner.log.tail import Tail, parse
-from gpu_runner.plain import read_whole
 from gpu_runner.text import printable
+from unfrozen.plain import read_whole
 from unfrozen.schema import QUESTION, read_file
 from unfrozen.schema.check import check as check_shape
 from unfrozen.schema.shapes import Shape, integer, number, record, string

@@ -34,9 +34,9 @@ from gpu_runner.log.tail import (
     writer_alive,
 )
 from gpu_runner.log.writer import Clock
-from gpu_runner.plain import NotPlain, read_plain
 from gpu_runner.text import printable
 from unfrozen.events import DEFAULT_BEAT_SECONDS, LIVE_STATUSES, PATIENCE
+from unfrozen.plain import NotPlain, read_plain
 from unfrozen.schema.event_log import read_event, read_line
 
 CONFIG_NAME: Final = "config.json"

@@ -23,9 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.errors import DataError
-from gpu_runner.plain import open_plain, read_json
 from gpu_runner.text import counted, printable, sentence, with_interval
 from unfrozen.held_out import SHARE, Interval, mean_interval, paired_difference
+from unfrozen.plain import open_plain, read_json
 
 MOST_LINE_BYTES: Final = 16 * 2**20
 MOST_ROWS: Final = 1_000_000

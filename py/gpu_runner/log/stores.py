@@ -22,13 +22,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from gpu_runner.plain import open_plain, read_plain
 from unfrozen.errors import ForeignFileError, is_deep
 from unfrozen.events import RunStatus
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import LAST_STEP, Points
 from unfrozen.imported.sanitize import number
 from unfrozen.imported.tools import EXPECTED
+from unfrozen.plain import open_plain, read_plain
 
 SQLITE: Final = b"SQLite format 3\0"
 META: Final = "meta.yaml"

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from gpu_runner.plain import open_plain, read_plain
+from unfrozen.plain import open_plain, read_plain
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 LOG_NAME: Final = "events.jsonl"

@@ -29,8 +29,8 @@ from typing import Final, Protocol
 
 from gpu_runner.errors import CheckpointError
 from gpu_runner.log.tail import LOG_NAME, last_event
-from gpu_runner.plain import NotPlain, open_plain
 from unfrozen.events import COMPONENTS, INSTANTS, KINDS, STATUSES, VERSION, unknown_metrics
+from unfrozen.plain import NotPlain, open_plain
 
 MAX_LINE_BYTES: Final = 16 * 1024
 RESERVED_BYTES: Final = 64 * 1024

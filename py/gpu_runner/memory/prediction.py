@@ -19,8 +19,8 @@ from platformdirs import user_cache_path
 from gpu_runner.atomic import write_file
 from gpu_runner.installed import NAME, installed_version
 from gpu_runner.memory.tracker import Components, StepMemory
-from gpu_runner.plain import read_json
 from unfrozen.memory.instants import peak
+from unfrozen.plain import read_json
 from unfrozen.units import format_bytes
 
 MARGIN: Final = 0.9

@@ -35,6 +35,7 @@ from gpu_runner.system import foreign
 from gpu_runner.system.foreign import ForeignCodeError
 from gpu_runner.world import freeze_encoders
 from gpu_runner.world.sharded_files import WEIGHTS as SHARDS
+from unfrozen import plain
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
 
@@ -82,6 +83,9 @@ DTYPES: Final[dict[str, torch.dtype]] = {
     "fp16": torch.float16,
 }
 TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files of a tokenizer
+TEXTS: Final = (".json", ".txt", ".jinja", ".model", ".tiktoken")
+MOST_FILE_BYTES: Final = 2**28
+"""Of a file of a model that is no weights: the longest published tokenizer.json has a fourth."""
 OLD_TEMPLATE: Final = "chat_template.json"
 """Where processors had their template before transformers 5; tokenizers do not read it."""
 PROCESSORS: Final = (
@@ -149,7 +153,14 @@ def find(name: str, *, trusted: bool = False) -> Source:
 
 
 def _check_files(path: Path) -> None:
-    """Raise `ModelLoadError` for a directory without weights, before anything else is read."""
+    """Raise `ModelLoadError` for a directory without weights, or with what must not be read."""
+    for file in sorted(path.iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # a link to nothing
+            size = file.stat().st_size
+            is_text = file.suffix in TEXTS and size > MOST_FILE_BYTES
+            if is_text or not (file.is_file() or file.is_dir()):
+                what = f"has {size:,} bytes" if is_text else "is a pipe or a device"
+                raise ModelLoadError(f"{file} {what}: it is no file of a model. Move it away.")
     if not any((path / name).exists() for name in WEIGHTS):
         if any((path / SHARDS).glob("*.safetensors")):
             raise ModelLoadError(f"{path} is in shards: unfrozen export --to hf makes it a model.")
@@ -190,11 +201,11 @@ def read_config(source: Source) -> tuple[Any, ModelConfig | None]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises `ModelLoadError`."""
     try:
-        raw = json.loads(path.read_text("utf-8"))
-    except RecursionError:
-        raise ModelLoadError(f"{path} is nested too deep to be read. Download it again.") from None
+        raw = plain.read_json(path, MOST_FILE_BYTES, links=True)
     except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from None
+        raise ModelLoadError(
+            f"{path} cannot be read as JSON: {error}. Download it again."
+        ) from None
     if not isinstance(raw, dict):
         raise ModelLoadError(f"{path} holds a {type(raw).__name__}, but must be a JSON object.")
     return raw
@@ -315,7 +326,11 @@ def load_tokenizer(source: Source) -> Any:
             _forget_added(found, vocabulary_of(read_config(source)[0]))
             return found
         files = {name: file_of(source, name) for name in PROCESSORS}
-        found.processor_files = {name: file.read_bytes() for name, file in files.items() if file}
+        found.processor_files = {
+            name: plain.read_whole(file, MOST_FILE_BYTES, links=True)
+            for name, file in files.items()
+            if file
+        }
     if found.chat_template is None and (file := files[OLD_TEMPLATE]) is not None:
         found.chat_template = read_json(file).get("chat_template")
     return found

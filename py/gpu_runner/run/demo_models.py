@@ -13,13 +13,13 @@ from typing import Final
 
 from gpu_runner import atomic, demo
 from gpu_runner.log.questions import THETA_0, AnswerPair, ModelAnswer, Question
-from gpu_runner.plain import read_json, read_whole
 from gpu_runner.run.directory import FINISHED, finished_step, read_config
 from unfrozen.lab.answers import POSITIONS, generate
 from unfrozen.lab.demo import read_tensors
 from unfrozen.lab.llama import Llama, Weights
 from unfrozen.lab.tokenizer import Tokenizer
 from unfrozen.model import ModelConfig
+from unfrozen.plain import read_json, read_whole
 
 _MOST_MODEL_BYTES: Final = 64 * 1024 * 1024
 _AS_DEMO: Final = {"model": "demo", "params": "fp32", "chat_template": None}

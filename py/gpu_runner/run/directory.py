@@ -29,7 +29,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME, RUN_ID_ENV, new_run_id
 from gpu_runner.log.tail import LOG_NAME, writer_alive
-from gpu_runner.plain import open_plain, read_whole
+from unfrozen.plain import open_plain, read_whole
 
 if TYPE_CHECKING:
     from gpu_runner.world import World

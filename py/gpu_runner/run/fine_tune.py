@@ -58,7 +58,6 @@ from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import stepping
-from gpu_runner.plain import read_whole
 from gpu_runner.plan.compile_choice import choose_compile
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.intervals import Intervals, unsaved_seconds
@@ -104,6 +103,7 @@ from gpu_runner.train.reference import HeldOutReference
 from gpu_runner.train.step_position import StepPosition
 from gpu_runner.world import World, join
 from gpu_runner.world.peers import report
+from unfrozen.plain import read_whole
 
 LOCAL: Final = frozenset(("runs", "out", "trust_remote_code", "price", "currency"))
 """Settings that change nothing that is trained."""

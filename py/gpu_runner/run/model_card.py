@@ -20,11 +20,11 @@ from gpu_runner.log.tail import LOG_NAME, event_lines, parse
 from gpu_runner.model import gguf_file
 from gpu_runner.model.load import Source, class_of, find, read_config
 from gpu_runner.outgoing import hide_private
-from gpu_runner.plain import read_plain
 from gpu_runner.text import counted, printable, with_interval
 from gpu_runner.train.evaluate import Score, change_of
 from gpu_runner.train.initial_weights import published_folder
 from unfrozen.held_out import METHOD, SHARE, ExactMatch
+from unfrozen.plain import read_plain
 from unfrozen.units import format_bytes
 
 NAME: Final = "README.md"

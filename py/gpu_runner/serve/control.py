@@ -44,12 +44,12 @@ from gpu_runner.errors import RunnerError
 from gpu_runner.log import commands
 from gpu_runner.log.questions import ASKED, Question, post_question
 from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_summary
-from gpu_runner.plain import read_plain
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
 from gpu_runner.serve.launch import BLEND, Busy, Launcher, RecipeIndex, TooLate
 from gpu_runner.serve.pools import COMMANDS, GONE, LISTS, MOST_QUESTIONS, QUESTIONS
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
+from unfrozen.plain import read_plain
 from unfrozen.schema.check import check, read
 from unfrozen.schema.shapes import Shape, any_of, mapping, record, string
 from unfrozen.schema.shapes import json as json_shape

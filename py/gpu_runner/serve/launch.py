@@ -36,8 +36,8 @@ from gpu_runner.errors import RunnerError, UsageError
 from gpu_runner.log.commands import locked
 from gpu_runner.log.runs import RUN_ID_ENV, RunIndex, new_run_id
 from gpu_runner.log.tail import writer_alive
-from gpu_runner.plain import open_plain, read_plain, read_whole
 from gpu_runner.text import printable
+from unfrozen.plain import open_plain, read_plain, read_whole
 from unfrozen.schema import STARTED, read_file
 
 NUMBERS: Final = (

@@ -26,8 +26,8 @@ from gpu_runner.log.runs import RunIndex, RunInfo
 from gpu_runner.log.tail import LOG_NAME, MOST_LINE_BYTES
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.outgoing import find_private, require_public, texts_in
-from gpu_runner.plain import open_plain
 from gpu_runner.serve.site import FORMS, PACKED, SPLICED, site_files, spliced
+from unfrozen.plain import open_plain
 from unfrozen.schema.event_log import read_line
 from unfrozen.schema.offline import SERVICE_WORKER, with_list
 

@@ -30,11 +30,11 @@ from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.load import WEIGHTS as MODEL_FILES
 from gpu_runner.model.load import Source
-from gpu_runner.plain import read_json
 from gpu_runner.text import typed
 from gpu_runner.world import World, local, rows_of, trained_weights
 from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 from unfrozen.parameter_groups import layer_of
+from unfrozen.plain import read_json
 
 REVISION: Final = f"{INITIAL}.json"  # of a run: which revision of a hub model is its θ₀
 _MOST_REVISION_BYTES: Final = 4096

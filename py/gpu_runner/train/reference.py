@@ -36,11 +36,11 @@ from gpu_runner.data.feed import BatchReference, Feed, collate
 from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import LINEAR, TokenScores, loss_sum
-from gpu_runner.plain import read_json
 from gpu_runner.plan.plan import HELD_OUT_TOKENS, RunPlan
 from gpu_runner.train.initial_weights import InitialWeights
 from gpu_runner.world import World
 from unfrozen.memory.loss import REFERENCE_TOP
+from unfrozen.plain import read_json
 from unfrozen.units import format_bytes
 
 _KEY: Final = "key.json"

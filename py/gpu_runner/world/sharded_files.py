@@ -29,6 +29,7 @@ from torch import Tensor
 
 from gpu_runner.atomic import Written
 from gpu_runner.errors import CheckpointError
+from unfrozen.plain import require_plain
 
 WEIGHTS: Final = "weights"  # folder of a checkpoint with shards of every weight
 PLACES: Final = "DCP_SHARDING_INFO"
@@ -236,6 +237,7 @@ class RowReader:
 def _opened(file: Path) -> Any:
     """Open a safetensors file. Raises `CheckpointError`."""
     try:
+        require_plain(file.stat().st_mode)
         return safe_open(file, framework="pt")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(

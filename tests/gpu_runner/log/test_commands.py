@@ -12,7 +12,7 @@ import pytest
 
 import build
 from gpu_runner.log.commands import MAX_BYTES, NAME, CommandReader, Commands, post_command
-from gpu_runner.plain import NotPlain
+from unfrozen.plain import NotPlain
 
 
 def wanted(directory: Path, attempt: int = 0) -> Commands:
