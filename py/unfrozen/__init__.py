@@ -2,7 +2,7 @@
 
 Nothing here reads a clock, a network or a file of the reader, so CPython, the browser and the
 trainer run the same files and get the same numbers. `data_files` reads the data files of this
-package; only `__main__` and the runner touch other files, and read those by `plain`.
+package; only `request`, `__main__` and the runner touch other files, and read those by `plain`.
 
 Reading order (each module uses only those above it; packages give their own order):
 
@@ -36,13 +36,17 @@ Reading order (each module uses only those above it; packages give their own ord
 - `exercises` — the quiz: random jobs to work out, and a judge of answers
 - `ask` — calls of functions of the core by name, for the page
 - `lab` — experiments that run in the page
+- `request` — `plan(…)`: a request with its files, and its answer
 - `__main__` — the command line
 """
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:  # what the package of that name does when it is called
+    from unfrozen.request import plan as plan
 
 _WATCHING: Final = {
     "watch": "gpu_runner.watch",
@@ -96,6 +100,8 @@ def __getattr__(name: str) -> Any:
             raise ImportError(
                 f"unfrozen.{name} needs {error.name}: `unfrozen doctor` prints how to install it"
             ) from None
+    if name == "plan":
+        return import_module("unfrozen.plan")
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 

@@ -28,6 +28,7 @@ UNFROZEN_COMMANDS = {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain", "--open"),
         *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
         *("--framework", "--data", "--epochs", "--gpus", "--budget", "--sequences", "--run-by"),
+        "--fail-unless",
     },
 }
 RUNNER_COMMANDS = {

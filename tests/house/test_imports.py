@@ -57,7 +57,7 @@ IMPURE = {
     "urllib",
 }
 PURE_PARTS = ("urllib.parse.",)  # takes addresses apart, opens none
-RIM = ("__main__", "plain")  # may read, write and exit; and what opens files for it
+RIM = ("__main__", "request", "plain")  # may read, write, exit; and what opens files for them
 DATA = "data_files"  # reads the tables that are shipped with the package, and nothing else
 
 

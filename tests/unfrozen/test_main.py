@@ -179,7 +179,6 @@ def test_a_dash_reads_standard_input(
         ('{"model": NaN}', "NaN is not JSON"),
         ("[" * 100_000, "nested too deeply"),
         ({"model": {}}, "model.model_type"),
-        ([JOB, {"recipe": {}}], "job 2 of 2, model: got 'nothing'; a job needs a model"),
         (JOB | {"recipe": {"seq_len": -1}}, "recipe.seq_len"),
         ({"a\nb": 1}, "'a\\nb'"),
         ('{"model": ' + "9" * 5000 + "}", "not JSON"),
@@ -292,3 +291,42 @@ def test_a_plan_is_opened_in_the_page_where_there_is_one(
     assert main(["plan", written(tmp_path, [JOB]), "--open"], "unfrozen", opened.append) == 2
     assert "one address is one plan" in capsys.readouterr().err
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "least", "code"),
+    [
+        ("H200", "fits", 0),
+        ("H200", "tight", 0),
+        ("A100-80GB", "tight", 3),
+        ("A100-80GB", "fits", 3),
+    ],
+)
+def test_a_pipeline_fails_where_the_plan_does_not_fit(
+    gpu: str, least: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = written(tmp_path, JOB | {"recipe": {}} if gpu == "H200" else JOB)
+    assert main(["plan", job, "--gpu", gpu, "--json", "--fail-unless", least]) == code
+    assert json.loads(capsys.readouterr().out)["fits"] is (code == 0)
+    assert main(["plan", written(tmp_path, [JOB]), "--fail-unless", least]) == 3
+    capsys.readouterr()
+
+
+def test_without_a_gpu_there_is_nothing_to_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--model", "Llama-3.1-8B", "--fail-unless", "fits"]) == 2
+    assert "--fail-unless: got 'fits'; no GPU is named" in capsys.readouterr().err
+
+
+def test_of_a_list_the_refused_job_says_why_and_the_others_are_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = written(tmp_path, [JOB, JOB | {"recipe": {"micro_batch": 0}}, JOB])
+    first, second, third = answered(capsys, jobs)
+    assert first == third
+    assert list(second) == ["error"]
+    assert "job 2 of 3, recipe.micro_batch: got 0" in second["error"]
+    assert "job 2 of 3, recipe.micro_batch: got 0" in printed(capsys, jobs)
+    assert main(["plan", jobs, "--fail-unless", "tight"]) == 3
+    capsys.readouterr()
+    assert main(["plan", written(tmp_path, [{}, {}])]) == 2
+    assert "job 1 of 2, model" in capsys.readouterr().err

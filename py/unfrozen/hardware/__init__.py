@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -345,6 +346,15 @@ def gpu_of(numbers: Mapping[str, Any]) -> Gpu:
         if key not in numbers:
             raise PlanError(f"gpu.{key}", "nothing", "a GPU has one", "give it")
     return Gpu.read({"name": f"GPU of {numbers['nominal_gb']} GB", **numbers})
+
+
+def gpu_data(gpu: Gpu) -> object:
+    """Return the name of a GPU of the table, or the numbers that `gpu_of` makes another of."""
+    with suppress(PlanError):
+        if find(gpu.name) == gpu:
+            return gpu.name
+    numbers = {key: getattr(gpu, key) for key in ("name", *_GIVEN)}
+    return {key: value for key, value in numbers.items() if value is not None}
 
 
 def board_sources(gpu: Gpu) -> list[str]:

@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
 from unfrozen.errors import ModelError, PlanError
-from unfrozen.hardware import Gpu, find, gpu_of
+from unfrozen.hardware import Gpu, find, gpu_data, gpu_of
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout
@@ -43,6 +43,7 @@ __all__ = [
     "LARGEST_CONFIG_BYTES",
     "Job",
     "half_precision",
+    "job_data",
     "on_gpu",
     "read_gpu",
     "read_model",
@@ -124,6 +125,17 @@ def on_gpu(recipe: Mapping[str, Any], gpu: Gpu) -> Mapping[str, Any]:
     """Return a recipe with what a GPU leaves no choice of, where the recipe leaves it open."""
     kernels = {"attention": "eager"} if gpu.device == "mps" else {}
     return kernels | dict(recipe if gpu.bf16 else half_precision(recipe))
+
+
+def job_data(job: Job, model: object) -> dict[str, object]:
+    """Return a job with every setting as plain data, which `Job.read` reads as the same job.
+
+    `model` is its model as it was given: a published name, or the content of a config.json.
+    """
+    found = {"model": model, "recipe": asdict(job.recipe), "cluster": asdict(job.cluster)}
+    if job.gpu is not None:
+        found["gpu"] = gpu_data(job.gpu)
+    return found | ({"framework": job.framework.name} if job.framework else {})
 
 
 def half_precision(recipe: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,8 +21,11 @@ Reading order:
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Final
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final
 
 from unfrozen.hardware import Gpu
 from unfrozen.job import Job
@@ -140,3 +143,14 @@ def plan_job(job: Job) -> Plan:
 def format_gpu(gpu: Gpu) -> str:
     """Return the name of a GPU with its memory: "A100 80GB SXM (79.2 GiB)"."""
     return f"{gpu.name} ({sig3(gib(gpu.capacity_bytes))} GiB)"
+
+
+class _Callable(ModuleType):
+    """This package, which is also the function that a program calls: `unfrozen.plan(model=…)`."""
+
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        """Return the `Answer` of `unfrozen.request.plan`."""
+        return import_module("unfrozen.request").plan(*given, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

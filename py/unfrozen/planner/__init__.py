@@ -13,10 +13,11 @@ Reading order:
 4. `presets` — common recipes
 5. `controls` — every control, and a refusal in their labels
 6. `figures` — the bar, the step by instant, the verdict, the sentences about the peak
-7. `numbers` — the numbers beside the figures, and how each is computed
-8. `advice` — changes that save memory, and the largest that fits
-9. `commands` — what to type
-10. `side_by_side` — plans that a reader keeps
+7. `picture` — the bar as HTML by itself, for a notebook
+8. `numbers` — the numbers beside the figures, and how each is computed
+9. `advice` — changes that save memory, and the largest that fits
+10. `commands` — what to type
+11. `side_by_side` — plans that a reader keeps
 """
 
 from __future__ import annotations

@@ -1,0 +1,522 @@
+"""One request for a plan and its answer: what `unfrozen.plan(…)`, `unfrozen plan` and MCP share.
+
+Beside `__main__` this is the only module of the package that reads a file: the job, a model's
+config.json, rows of data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from unfrozen.answer import ADVISED_JOBS, answer, on_all_gpus, text
+from unfrozen.answer.text import framework_text
+from unfrozen.errors import PlanError, strict_json
+from unfrozen.frameworks.reading import LARGEST_FILE, read_job, read_typed, reading_text
+from unfrozen.frameworks.tables import solved_data, solved_text
+from unfrozen.hardware import counted
+from unfrozen.job import LARGEST_CONFIG_BYTES, job_data
+from unfrozen.job.cluster import SHARDINGS, Cluster
+from unfrozen.memory.explain import explain
+from unfrozen.model import catalogue
+from unfrozen.plan import VERDICTS, Plan, plan_job
+from unfrozen.plan import plan as plan_of
+from unfrozen.plan.compute import Estimate, estimate
+from unfrozen.planner.picture import memory_picture
+from unfrozen.project.best import OnePlan, Work, find
+from unfrozen.project.budget import rent
+from unfrozen.project.questions import check_open, question, runnable_plan, with_gpus
+from unfrozen.project.text import answer_data, answer_text, short_text
+from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
+
+Verdict = Literal["fits", "tight", "does not fit"]
+ReadLengths = Callable[[str, str], tuple[list[int], str]]
+"""Reads the tokens of each row of a file for a model, and says how they are known."""
+MOST_BYTES: Final = 2**30
+_CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
+_OF_PROJECT: Final = ("data", "budget", "gpus")
+_OF_JOB: Final = ("explain", "all_gpus", "solve", "compare", "tokens", "mfu", "open")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be planned, and what to say of it: the options of `unfrozen plan` by name.
+
+    `job` is a file of jobs or of a trainer, `typed` a trainer's command; `recipe`, `cluster` and
+    `gpu` may be JSON text; `data` is a file or "rows x epochs x tokens".
+    """
+
+    job: str | Mapping[str, Any] | None = None
+    typed: Sequence[str] | None = None
+    model: str | Mapping[str, Any] | None = None
+    recipe: str | Mapping[str, Any] | None = None
+    cluster: str | Mapping[str, Any] | None = None
+    gpu: str | Mapping[str, Any] | None = None
+    framework: str | None = None
+    data: str | None = None
+    epochs: float | None = None
+    gpus: str | int | None = None
+    budget: float | None = None
+    sequences: int | None = None
+    run_by: str | None = None
+    price: float | None = None
+    explain: bool = False
+    all_gpus: bool = False
+    solve: str | None = None
+    compare: str | None = None
+    tokens: float | None = None
+    mfu: float | None = None
+    open: bool = False
+
+    @property
+    def is_project(self) -> bool:
+        """Whether one plan is asked for: with data, a budget or GPUs to plan for."""
+        return any(getattr(self, name) is not None for name in _OF_PROJECT)
+
+
+class Answer:
+    """A plan as it was asked for; `str` of it is what the terminal prints."""
+
+    verdict: Verdict | None
+    """How sure it is to run; None where no GPU is named."""
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it is sure to run; None where no GPU is named."""
+        return None if self.verdict is None else self.verdict == VERDICTS[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data: what `unfrozen plan --json` prints."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PlannedJob(Answer):
+    """The plan of a job that names its layout."""
+
+    request: Request
+    given: Mapping[str, Any]
+    planned: Plan
+    advised: bool = True
+    read: Mapping[str, Any] | None = None
+    """How a trainer's file was read: its format, the keys that count, those unknown."""
+
+    @property
+    def verdict(self) -> Verdict | None:  # type: ignore[override]
+        """The plan's own."""
+        return self.planned.verdict  # type: ignore[return-value]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan with its fixed keys, and one more key for each further option."""
+        asked, planned = self.request, self.planned
+        found = answer(planned, with_advice=self.advised)
+        found["job"] = job_data(planned.job, self.given["model"])
+        if asked.explain:
+            found["explain"] = [asdict(term) for term in explain(planned)]
+        if asked.all_gpus:
+            found["gpus"] = on_all_gpus(planned)
+        if asked.solve:
+            found["solve"] = solved_data(planned, asked.solve)
+        if asked.compare:
+            pairs = _compared(self.given, asked.compare)
+            found["compare"] = {name: answer(p, with_advice=False) for name, p in pairs}
+        if asked.tokens is not None:
+            found["compute"] = asdict(self._estimate(asked.tokens))
+        if self.advised and (run := self._runnable()):
+            data = answer_data(run)
+            found |= {key: data[key] for key in ("plan", *(() if run.first else ("adapters",)))}
+        return found | ({"read": self.read} if self.read else {})
+
+    def __str__(self) -> str:
+        asked, planned, parts = self.request, self.planned, []
+        if asked.explain:
+            parts.append(text.terms_table(explain(planned)))
+        if asked.all_gpus:
+            parts.append(text.gpus_table(on_all_gpus(planned)))
+        if asked.solve:
+            parts.append(solved_text(planned, asked.solve))
+        if asked.compare:
+            parts.append(text.compare_table(_compared(self.given, asked.compare)))
+        job = planned.job
+        head = [text.title(job), framework_text(job)] if parts else [text.report(planned)]
+        if not parts and self.advised and (found := self._runnable()):
+            head.append(short_text(found))
+        if asked.tokens is not None:
+            parts.append(text.estimate_text(job, self._estimate(asked.tokens)))
+        how = reading_text(self.read) if self.read else ""
+        return "\n\n".join(filter(None, [how, *head, *parts]))
+
+    def _repr_html_(self) -> str:
+        return memory_picture(self.planned)
+
+    def _estimate(self, tokens: float) -> Estimate:
+        return estimate(self.planned.job, tokens, self.request.mfu, self.request.price)
+
+    def _runnable(self) -> OnePlan | None:
+        """Return the plan that runs; None without a GPU, and for more than is searched."""
+        model = self.request.model or self.given["model"]
+        name = _hub_id(model if isinstance(model, str) else None)
+        with contextlib.suppress(PlanError):
+            return runnable_plan(self.planned, self.given, name) if self.planned.job.gpu else None
+        return None
+
+
+@dataclass(frozen=True)
+class PlannedProject(Answer):
+    """The one plan for data, and GPUs or a budget."""
+
+    given: Mapping[str, Any]
+    found: OnePlan
+
+    @property
+    def verdict(self) -> Verdict:  # type: ignore[override]
+        """A plan is searched among those that are sure to run."""
+        return "fits" if self.found.first else "does not fit"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan, what else would do, and the question."""
+        job = self.found.first.layout.job if self.found.first else self.found.question.job
+        return answer_data(self.found) | {"job": job_data(job, self.given["model"])}
+
+    def __str__(self) -> str:
+        return answer_text(self.found)
+
+    def _repr_html_(self) -> str:
+        layout = self.found.first and self.found.first.layout
+        picture = memory_picture(plan_job(layout.job)) if layout else ""
+        return f"{picture}<pre>{_escaped(str(self))}</pre>"
+
+
+@dataclass(frozen=True)
+class PlannedList:
+    """The plans of a list of jobs, or the reason why there is none of one."""
+
+    request: Request
+    entries: Sequence[PlannedJob | PlanError]
+
+    @property
+    def verdicts(self) -> list[Verdict | None]:
+        """One for each job."""
+        refused: Verdict = "does not fit"
+        return [one.verdict if isinstance(one, PlannedJob) else refused for one in self.entries]
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return an entry for each job, `{"error": …}` for one that cannot be planned."""
+        with _uncollected():
+            return [
+                one.to_dict() if isinstance(one, PlannedJob) else {"error": str(one)}
+                for one in self.entries
+            ]
+
+    def __str__(self) -> str:
+        plans = [one for one in self.entries if isinstance(one, PlannedJob)]
+        asked = self.request
+        with _uncollected():
+            if any((asked.explain, asked.all_gpus, asked.solve, asked.compare, asked.tokens)):
+                return "\n\n\n".join(map(str, self.entries))
+            refused = [str(one) for one in self.entries if isinstance(one, PlanError)]
+            table = text.jobs_table([one.planned for one in plans]) if plans else ""
+        return "\n".join(filter(None, [table, *refused]))
+
+
+# --- what is asked ------------------------------------------------------------------------------
+def plan(job: str | Mapping[str, Any] | None = None, **options: Any) -> Answer:
+    """Plan a job: `unfrozen.plan(model="Qwen/Qwen3-8B", gpus="2x4090", data="rows.jsonl")`.
+
+    `job` is a job as plain data or the path of its file; `options` are those of `unfrozen plan` by
+    name, and change it (`Request`). Raises PlanError with key, value, bound and remedy.
+    """
+    for name in options:
+        if name not in _OPTIONS:
+            bound = f"known options are {', '.join(_OPTIONS)}"
+            raise PlanError(name, options[name], bound, "correct it")
+    found = answer_of(Request(job, **options))
+    if isinstance(found, PlannedList):
+        raise PlanError("job", job, "one plan is for one job", "plan each for itself")
+    return found
+
+
+_OPTIONS: Final = tuple(
+    field.name for field in fields(Request) if field.name not in ("job", "open")
+)
+
+
+def answer_of(asked: Request, read: ReadLengths | None = None) -> Answer | PlannedList:
+    """Return the answer to a request; `read` reads a file of data with the model's tokenizer,
+    without it tokens are estimated. Raises PlanError, for a list where no job can be planned.
+    """
+    asked, given, how = load_jobs(asked)
+    if asked.is_project:
+        return _project(asked, given, read or _estimated_lengths)
+    if not isinstance(given, list):
+        planned = plan_of(given)
+        assert isinstance(given, Mapping)
+        return PlannedJob(asked, given, planned, read=how)
+    with _uncollected():
+        advised = len(given) <= ADVISED_JOBS
+        found = [_entry(asked, job, place, len(given), advised) for place, job in enumerate(given)]
+    if found and all(isinstance(one, PlanError) for one in found):
+        raise found[0]  # type: ignore[misc]
+    return PlannedList(asked, found)
+
+
+def _entry(
+    asked: Request, job: Any, place: int, count: int, advised: bool
+) -> PlannedJob | PlanError:
+    try:
+        return PlannedJob(asked, job, plan_of(job), advised)
+    except PlanError as error:
+        key = f"job {place + 1} of {count}, {error.key}"
+        return PlanError(key, error.value, error.bound, error.remedy)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Switch garbage collection off: plans hold no cycles, and a collection takes long."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+class LoadedJobs(NamedTuple):
+    """A request whose files have been read: the job or jobs as plain data, and how a file of a
+    trainer was read; `asked` names its model.
+    """
+
+    asked: Request
+    given: object
+    read: Mapping[str, Any] | None = None
+
+
+def load_jobs(asked: Request) -> LoadedJobs:
+    """Return the job or jobs as plain data, with what the options change. Raises PlanError."""
+    if asked.job is None and asked.model is None and asked.typed is None:
+        raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
+    for name in ("price", "mfu"):
+        used = asked.tokens is not None or (name == "price" and asked.is_project)
+        if getattr(asked, name) is not None and not used:
+            raise PlanError(name, getattr(asked, name), "it needs a number of tokens", "--tokens")
+    cluster = {} if asked.cluster is None else _object(asked.cluster, "--cluster")
+    given, read = asked.job or {}, None
+    if isinstance(given, str) or asked.typed:
+        found = _read_file(asked, cluster)
+        given, read = found.job, found.read
+        if read and asked.model is None:
+            if "model" not in given:
+                bound = f"this file of {read['format']} names no model"
+                raise PlanError("model", "nothing", bound, "name it by --model")
+            asked = replace(asked, model=given["model"])
+    changes: dict[str, Any] = {}
+    if asked.model is not None:
+        changes["model"] = _model(asked.model)
+    if asked.gpu is not None:
+        numbers = isinstance(asked.gpu, str) and asked.gpu.startswith("{")
+        changes["gpu"] = _object(asked.gpu, "--gpu") if numbers else asked.gpu
+    if asked.framework is not None:
+        changes["framework"] = asked.framework
+    parts = {"cluster": cluster} if asked.cluster is not None else {}
+    if asked.recipe is not None:
+        parts["recipe"] = _object(asked.recipe, "--recipe")
+    if isinstance(changes.get("gpu"), str) and counted(changes["gpu"])[0] is not None:
+        on, gpus = with_gpus({"cluster": cluster}, changes["gpu"])
+        changes["gpu"] = on.get("gpu", changes["gpu"])
+        parts["cluster"] = {**cluster, "gpus": gpus}
+    if isinstance(given, list):
+        return LoadedJobs(asked, [_changed(job, changes, parts) for job in given], read)
+    return LoadedJobs(asked, _changed(given, changes, parts), read)
+
+
+def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
+    """Return the job of a file or of a typed command, and how it was read."""
+    name = asked.job if isinstance(asked.job, str) else "job.json"
+    folder = Path(name).parent
+
+    def beside(path: str) -> str | None:
+        """Return a file that another names: relative to it, or to where the command is typed."""
+        found = next((each for each in (folder / path, Path(path)) if each.is_file()), None)
+        return None if found is None else _read_text(str(found), "job", LARGEST_FILE)
+
+    if asked.typed and asked.job is not None:
+        raise PlanError("--", asked.job, "a file and a command are two jobs", "drop one")
+    gpus = cluster.get("gpus") if type(cluster.get("gpus")) is int else None
+    if asked.typed:
+        return read_typed(list(asked.typed), beside, gpus)
+    return read_job(name, _read_text(name, "job", LARGEST_FILE), beside, gpus)
+
+
+def _changed(job: object, changes: Mapping[str, Any], parts: Mapping[str, Any]) -> object:
+    if not isinstance(job, Mapping) or not (changes or parts):
+        return job
+    merged = {**job, **changes}
+    for name, part in parts.items():
+        old = merged.get(name) or {}
+        merged[name] = {**old, **part} if isinstance(old, Mapping) else old
+    return merged
+
+
+def _read_text(path: str, key: str, most: int) -> str:
+    """Return a file's text, or that of stdin; no file of more bytes than `most` is read."""
+    try:
+        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            bound = f"it is larger than {most:,} bytes"
+            raise PlanError(key, path, bound, "give the trainer's own file")
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise PlanError(key, path, f"the file cannot be read ({reason})", "check it") from None
+    except UnicodeDecodeError:
+        raise PlanError(key, path, "this is not text in UTF-8", "check it") from None
+
+
+def _read_json(path: str, key: str) -> object:
+    text = _read_text(path, key, LARGEST_CONFIG_BYTES)
+    try:
+        return strict_json(text)
+    except ValueError as error:
+        raise PlanError(key, path, f"this is not JSON ({error})", "correct the file") from None
+
+
+def _object(given: str | Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    if isinstance(given, Mapping):
+        return given
+    try:
+        value = strict_json(given)
+    except ValueError as error:
+        raise PlanError(key, given, f"this is not JSON ({error})", "correct it") from None
+    if not isinstance(value, dict):
+        raise PlanError(key, given, "it must be an object", "for example '{\"gpus\": 8}'")
+    return value
+
+
+def _model(name: str | Mapping[str, Any]) -> object:
+    if not isinstance(name, str):
+        return name
+    if Path(name, "config.json").is_file():
+        return _read_json(str(Path(name, "config.json")), "model")
+    if name.endswith(".json") or Path(name).is_file():
+        return _read_json(name, "model")
+    if Path(name).is_dir():
+        raise PlanError("model", name, "this folder has no config.json", "download it into it")
+    return catalogue.find(name).config
+
+
+# --- one plan -----------------------------------------------------------------------------------
+def _project(asked: Request, given: object, read: ReadLengths) -> PlannedProject:
+    """Return the one plan. Raises PlanError, also for contradictory options."""
+    if not isinstance(given, Mapping):
+        raise PlanError("job", "a list", "one plan is for one job", "give one")
+    reason = next(f"--{name}" for name in _OF_PROJECT if getattr(asked, name) is not None)
+    for name in _OF_JOB:
+        if getattr(asked, name) not in (None, False):
+            option = f"--{name.replace('_', '-')}"
+            raise PlanError(option, getattr(asked, name), f"{reason} asks for one plan", "drop one")
+    if asked.budget is not None and asked.gpus is not None:
+        bound = f"--budget {asked.budget:g} chooses how many GPUs"
+        raise PlanError("--gpus", asked.gpus, bound, "drop one")
+    check_open(given)
+    job, gpus = with_gpus(given, None if asked.gpus is None else str(asked.gpus))
+    if asked.budget is None and job.get("gpu") is None:
+        bound = "nothing says which GPUs there are, or what they may cost"
+        raise PlanError("gpus", "nothing", bound, "for example --gpus 8xH100, or --budget 200")
+    model = asked.model if isinstance(asked.model, str) else None
+    data = _data(asked, model, read)
+    found = question(
+        *(job, gpus, data),
+        sequences=asked.sequences,
+        framework=asked.run_by or "",
+        price=asked.price,
+        names=(_hub_id(model), asked.data if asked.data and data and data.lengths else _ROWS),
+    )
+    with _uncollected():
+        budget = asked.budget
+        steps = find(found) if budget is None else rent(budget, found, found.job.gpu)
+        return PlannedProject(given, Work(steps).finish())
+
+
+_ROWS: Final = "FILE.jsonl"
+
+
+def _data(asked: Request, model: str | None, read: ReadLengths) -> Data | None:
+    if asked.data is None:
+        if asked.epochs is not None:
+            raise PlanError("epochs", asked.epochs, "there are no rows to see", "give --data")
+        return None
+    typed = None if Path(asked.data).is_file() else read_numbers(asked.data)
+    if typed is None:
+        lengths, source = read(asked.data, _hub_id(model))
+        return Data.of(lengths, 1 if asked.epochs is None else asked.epochs, source)
+    if asked.epochs is not None:
+        bound = f"--data {asked.data} says {typed.epochs:g}"
+        raise PlanError("epochs", asked.epochs, bound, "name one of them")
+    return typed
+
+
+def _hub_id(model: str | None) -> str:
+    """Return the name of a model for a command: its folder, or its id on the hub."""
+    if model is None or Path(model).is_file():
+        return "MODEL"
+    return model if Path(model).is_dir() else catalogue.loaded_name(model) or "MODEL"
+
+
+def _estimated_lengths(name: str, _: str) -> tuple[list[int], str]:
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        found = content.decode("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        remedy = 'give a file, or "rows x epochs x tokens of a row"'
+        raise PlanError("data", name, f"the file cannot be read ({reason})", remedy) from None
+    except UnicodeDecodeError:
+        remedy = "give lines of JSON or CSV in UTF-8; `unfrozen plan` reads Parquet and gzip too"
+        raise PlanError("data", name, "this is not text in UTF-8", remedy) from None
+    if len(content) > MOST_BYTES:
+        bound = f"it is larger than {MOST_BYTES >> 30} GiB"
+        raise PlanError("data", name, bound, "give a part of it, or the three numbers")
+    return row_lengths(name, found), ESTIMATED
+
+
+def _compared(given: object, names: str) -> list[tuple[str, Plan]]:
+    """Return a plan for each entry of `--compare`: a sharding, or key=value of a part."""
+    found = []
+    for entry in filter(None, (part.strip() for part in names.split(","))):
+        key, equals, value = entry.partition("=")
+        if not equals and entry in SHARDINGS:
+            key, value = "sharding", entry
+        elif not equals:
+            bound = f"it must be one of {', '.join(SHARDINGS)}, or key=value"
+            raise PlanError("compare", entry, bound, "for example checkpointing=full")
+        part = "cluster" if key in _CLUSTER_KEYS else "recipe"
+        changes, parts = (
+            ({"gpu": value}, {}) if key == "gpu" else ({}, {part: {key: _value(value)}})
+        )
+        found.append((entry, plan_of(_changed(given, changes, parts))))
+    if not found:
+        raise PlanError("compare", names, "there is nothing to compare", "name zero1,zero2,zero3")
+    return found
+
+
+def _value(entry: str) -> object:
+    """Return a value parsed as JSON, or as text where it is no JSON."""
+    try:
+        return strict_json(entry)
+    except ValueError:
+        return entry
+
+
+def _escaped(words: str) -> str:
+    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
