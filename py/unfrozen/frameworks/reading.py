@@ -63,7 +63,9 @@ def read_job(name: str, text: str, beside: Beside, gpus: int | None = None) -> R
         return _of_command(given, beside, gpus)
     if not isinstance(given, Mapping) or not given:
         return Reading(given)
-    if set(given) <= {*KEYS} or (isinstance(given.get("model"), Mapping) and "recipe" in given):
+    model = given.get("model")
+    ours = isinstance(model, Mapping) and ("recipe" in given or "model_type" in model)
+    if ours or set(given) <= {*KEYS}:
         return Reading(given)
     settings = flat(given)
     if given.keys() & _MODEL_KEYS and not _is_trainers(settings):
@@ -99,17 +101,18 @@ def _is_trainers(settings: Mapping[str, object]) -> bool:
 
 def _parse(name: str, text: str) -> object:
     ending = name.rpartition(".")[2].lower()
-    if ending != "json" and len(text) > _LARGEST_TEXT:
+    body = text.lstrip("\ufeff \t\r\n")
+    is_json = ending == "json" or body[:1] in ("{", "[")
+    if not is_json and len(text) > _LARGEST_TEXT:
         bound = f"a trainer's file has at most {_LARGEST_TEXT:,} characters, this one {len(text):,}"
         raise PlanError("job", name, bound, "give the trainer's own file")
-    body = text.lstrip("\ufeff \t\r\n")
     if ending in ("yaml", "yml"):
         return read_yaml(text)
     if ending == "toml":
         return _toml(text)
     if ending in ("sh", "bash") or body.startswith(("#!", "cat > ")):
         return read_script(text)
-    if ending == "json" or body[:1] in ("{", "["):
+    if is_json:
         try:
             return strict_json(text)
         except ValueError as error:
