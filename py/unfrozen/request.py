@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from unfrozen.job import LARGEST_CONFIG_BYTES, job_data
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
+from unfrozen.plain import read_named
 from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan import plan as plan_of
 from unfrozen.plan.compute import Estimate, estimate
@@ -369,12 +369,7 @@ def _changed(job: object, changes: Mapping[str, Any], parts: Mapping[str, Any]) 
 def _read_text(path: str, key: str, most: int) -> str:
     """Return a file's text, or that of stdin; no file of more bytes than `most` is read."""
     try:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
-            data = file.read(most + 1)
-        if len(data) > most:
-            bound = f"it is larger than {most:,} bytes"
-            raise PlanError(key, path, bound, "give the trainer's own file")
-        return data.decode("utf-8-sig")
+        return read_named(path, most).decode("utf-8-sig")
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise PlanError(key, path, f"the file cannot be read ({reason})", "check it") from None
@@ -474,19 +469,14 @@ def _hub_id(model: str | None) -> str:
 
 def _estimated_lengths(name: str, _: str) -> tuple[list[int], str]:
     try:
-        with Path(name).open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        found = content.decode("utf-8-sig")
+        found = read_named(name, MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         reason = error.strerror or "unreadable"
-        remedy = 'give a file, or "rows x epochs x tokens of a row"'
+        remedy = 'give a file, a part of it, or "rows x epochs x tokens of a row"'
         raise PlanError("data", name, f"the file cannot be read ({reason})", remedy) from None
     except UnicodeDecodeError:
         remedy = "give lines of JSON or CSV in UTF-8; `unfrozen plan` reads Parquet and gzip too"
         raise PlanError("data", name, "this is not text in UTF-8", remedy) from None
-    if len(content) > MOST_BYTES:
-        bound = f"it is larger than {MOST_BYTES >> 30} GiB"
-        raise PlanError("data", name, bound, "give a part of it, or the three numbers")
     return row_lengths(name, found), ESTIMATED
 
 
