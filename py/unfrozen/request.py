@@ -16,14 +16,22 @@ from typing import Any, Final, Literal, NamedTuple
 from unfrozen.answer import ADVISED_JOBS, answer, on_all_gpus, text
 from unfrozen.answer.text import framework_text
 from unfrozen.errors import PlanError, strict_json
-from unfrozen.frameworks.reading import LARGEST_FILE, read_job, read_typed, reading_text
+from unfrozen.frameworks.headers import LARGEST_HEADER
+from unfrozen.frameworks.reading import (
+    LARGEST_FILE,
+    read_job,
+    read_run,
+    read_typed,
+    read_weights,
+    reading_text,
+)
 from unfrozen.frameworks.tables import solved_data, solved_text
 from unfrozen.hardware import counted
 from unfrozen.job import LARGEST_CONFIG_BYTES, job_data
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
-from unfrozen.plain import read_named
+from unfrozen.plain import read_named, read_plain
 from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan import plan as plan_of
 from unfrozen.plan.compute import Estimate, estimate
@@ -341,6 +349,9 @@ def load_jobs(asked: Request) -> LoadedJobs:
 def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
     """Return the job of a file or of a typed command, and how it was read."""
     name = asked.job if isinstance(asked.job, str) else "job.json"
+    if Path(name).is_dir():
+        logged = Path(name, "events.jsonl")
+        name = str(logged if logged.is_file() else Path(name, "config.json"))
     folder = Path(name).parent
 
     def beside(path: str) -> str | None:
@@ -353,6 +364,11 @@ def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
     gpus = cluster.get("gpus") if type(cluster.get("gpus")) is int else None
     if asked.typed:
         return read_typed(list(asked.typed), beside, gpus)
+    if name.endswith((".gguf", ".safetensors")):
+        return read_weights(name, _read_bytes(name, LARGEST_HEADER, _read_head), beside)
+    if name.endswith("events.jsonl"):
+        log = _read_bytes(name, LARGEST_CONFIG_BYTES, _read_head)
+        return read_run(name, log.decode(errors="replace"))
     return read_job(name, _read_text(name, "job", LARGEST_FILE), beside, gpus)
 
 
@@ -366,13 +382,26 @@ def _changed(job: object, changes: Mapping[str, Any], parts: Mapping[str, Any]) 
     return merged
 
 
-def _read_text(path: str, key: str, most: int) -> str:
-    """Return a file's text, or that of stdin; no file of more bytes than `most` is read."""
+def _read_head(path: str, most: int) -> bytes:
+    """Return the first bytes of a file, or of what a link names: a hub's cache has links."""
+    return read_plain(Path(path).resolve(), most)
+
+
+def _read_bytes(
+    path: str, most: int, read: Callable[[str, int], bytes] = read_named, key: str = "job"
+) -> bytes:
+    """Return what `read` does of a file, or of stdin. Raises PlanError."""
     try:
-        return read_named(path, most).decode("utf-8-sig")
+        return read(path, most)
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise PlanError(key, path, f"the file cannot be read ({reason})", "check it") from None
+
+
+def _read_text(path: str, key: str, most: int) -> str:
+    """Return a file's text, or that of stdin; no file of more bytes than `most` is read."""
+    try:
+        return _read_bytes(path, most, key=key).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise PlanError(key, path, "this is not text in UTF-8", "check it") from None
 

@@ -21,5 +21,6 @@ Reading order:
 - `script` — shell scripts and command lines, of which nothing is run
 - `trained` — a job of a trainer of transformers, from what the keys say
 - `component_names` — the same for torchtitan and torchtune, whose files name components
+- `headers` — what the headers of safetensors and GGUF say of a model
 - `reading` — the job of any such file, and how it was read
 """

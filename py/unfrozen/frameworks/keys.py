@@ -294,14 +294,54 @@ _TORCHTUNE: Final = {
     "model.quantize_base": Key("four_bits"),
 }
 
+_MEGATRON: Final = {
+    "tokenizer-model": Key("model"),
+    "seq-length": Key("seq_len"),
+    "micro-batch-size": Key("micro_batch"),
+    "global-batch-size": Key("step_sequences"),
+    "tensor-model-parallel-size": Key("tensor"),
+    "context-parallel-size": Key("context"),
+    "pipeline-model-parallel-size": Key("pipeline"),
+    "expert-model-parallel-size": Key("expert"),
+    "expert-tensor-parallel-size": Key("expert_tensor"),
+    "num-virtual-stages-per-pipeline-rank": Key("chunks"),
+    "sequence-parallel": Key("sequence_parallel"),
+    "use-distributed-optimizer": Key("zero1"),
+    "use-megatron-fsdp": Key("zero"),
+    "data-parallel-sharding-strategy": Key("strategy"),
+    "num-distributed-optimizer-instances": Key("dp_replicate"),
+    "recompute-granularity": Key("checkpointing", {"full": "full"}),
+}
+_UNSLOTH: Final = {
+    "model": Key("model"),
+    "training-type": Key("adapter"),
+    "max-seq-length": Key("seq_len"),
+    "batch-size": Key("micro_batch"),
+    "gradient-accumulation-steps": Key("grad_accum"),
+    "gradient-checkpointing": Key(
+        "checkpointing", {"none": "none", "true": "full", True: "full", "unsloth": "offload"}
+    ),
+    "load-in-4bit": Key("four_bits"),
+    "no-load-in-4bit": Key("four_bits", {True: False}),
+    **{"lora-r": Key("rank"), "lora-dropout": Key("dropout"), "target-modules": Key("targets")},
+}
+
 FLAGS: Final = {
     *("bf16", "fp16", "compile", "liger", "reentrant", "four_bits", "eight_bits", "double", "pure"),
     *("frozen_tower", "zero", "target_linear", "offload_activations", "in_backward", "lora_mlp"),
-    *("lora_output", "fsdp_checkpointing"),
+    *("lora_output", "fsdp_checkpointing", "sequence_parallel", "zero1"),
 }
 COUNTS: Final = {
     *("seq_len", "micro_batch", "grad_accum", "rank", "gpus", "tensor", "context", "pipeline"),
-    *("expert", "expert_tensor", "dp_replicate", "local", "projection_rank", "pipeline_batch"),
+    *(
+        "expert",
+        "expert_tensor",
+        "dp_replicate",
+        "local",
+        "projection_rank",
+        "pipeline_batch",
+        "chunks",
+    ),
 }
 LISTS: Final = frozenset(("targets", "whole", "stacks", "plugins"))
 
@@ -410,6 +450,19 @@ FORMATS: Final = {
         Format(
             *("deepspeed", "DeepSpeed", _DEEPSPEED),
             frozenset(("zero_optimization.stage", "train_micro_batch_size_per_gpu")),
+        ),
+        Format(
+            *("megatron", "Megatron-LM", _MEGATRON),
+            frozenset(("micro-batch-size", "seq-length", "use-megatron-fsdp")),
+            {"grad_accum": 1},
+        ),
+        Format(
+            *("unsloth", "Unsloth", _UNSLOTH),
+            frozenset(("max-seq-length", "training-type")),
+            {
+                **{"seq_len": 2048, "micro_batch": 2, "grad_accum": 4, "checkpointing": "offload"},
+                **{"adapter": "lora", "four_bits": True, "rank": 64, "double": True},
+            },
         ),
         Format(
             *("trl", "TRL", _TRL),

@@ -6,18 +6,23 @@ and those whose effect is not counted. A file that it names is looked up beside 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from unfrozen.errors import PlanError, strict_json
 from unfrozen.frameworks.component_names import torchtitan_job, torchtune_job
+from unfrozen.frameworks.headers import read_gguf, read_safetensors
 from unfrozen.frameworks.keys import FORMATS, Format, detect, flat
 from unfrozen.frameworks.script import Command, read_command, read_script
-from unfrozen.frameworks.trained import Facts, read_facts, trainer_job
+from unfrozen.frameworks.trained import Facts, megatron_job, read_facts, trainer_job, unsloth_job
 from unfrozen.frameworks.yaml_text import read_yaml
-from unfrozen.job import KEYS
+from unfrozen.job import KEYS, read_model
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import RECIPE_SETTINGS
 
 LARGEST_FILE: Final = 64_000_000
 """Bytes of a list of jobs; nothing larger is read."""
@@ -39,7 +44,10 @@ _BUILT_IN: Final = {
 """DeepSpeed's settings that ms-swift names."""
 
 
-_JOBS: Final = {"torchtitan": torchtitan_job, "torchtune": torchtune_job}
+_JOBS: Final = {
+    **{"torchtitan": torchtitan_job, "torchtune": torchtune_job, "megatron": megatron_job},
+    "unsloth": unsloth_job,
+}
 _TYPED: Final = re.compile(
     r"(?m)^\s*(\w+=\S+\s+)*(accelerate|torchrun|swift|axolotl|llamafactory-cli|deepspeed|tune|trl"
     r"|unsloth|python[\d.]*)\s+\S"
@@ -83,6 +91,42 @@ def read_typed(words: list[str], beside: Beside, gpus: int | None = None) -> Rea
     if not words:
         raise PlanError("--", "nothing", "no command follows it", "paste the training command")
     return _of_command(read_command(words, variables), beside, gpus)
+
+
+def read_weights(name: str, data: bytes, beside: Beside) -> Reading:
+    """Return the model of a file of weights, from its header. Raises PlanError."""
+    if name.endswith(".gguf"):
+        config, held = read_gguf(name, data)
+        used = sorted(config)
+    else:
+        held, text = read_safetensors(name, data), beside("config.json")
+        if text is None:
+            bound = f"it holds {held:,} parameters, and no config.json beside it says whose"
+            raise PlanError("job", name, bound, "put the model's config.json beside it")
+        config, used = strict_json(text), ["config.json"]  # type: ignore[assignment]
+    counted = read_model(config).num_parameters
+    effects = {"parameters": f"the header has {held:,}, its configuration says {counted:,}"}
+    said = _describe(name.rpartition(".")[2], used, [], effects if held != counted else {})
+    return Reading({"model": config}, said)
+
+
+def read_run(name: str, lines: str) -> Reading:
+    """Return the job of a run of ours from the first lines of its log. Raises PlanError."""
+    for line in lines.splitlines():
+        with contextlib.suppress(ValueError):
+            event = strict_json(line)
+            if isinstance(event, dict) and event.get("kind") == "run.start":
+                break
+    else:
+        bound = "no line of its beginning says how the run started"
+        raise PlanError("job", name, bound, "give the folder of a run of `unfrozen train`")
+    said = {key: event.get(key) or {} for key in ("recipe", "config", "hardware")}
+    recipe = {
+        key: said["recipe"][key] for key in said["recipe"] if key in (*RECIPE_SETTINGS, "lora")
+    }
+    cluster = asdict(Cluster.of_runner(said["hardware"].get("processes") or 1))
+    job = {"model": said["config"].get("model"), "recipe": recipe, "cluster": cluster}
+    return Reading(job, _describe("unfrozen", sorted(recipe), [], {}))
 
 
 def reading_text(read: Mapping[str, Any]) -> str:

@@ -35,6 +35,7 @@ _OPTIMIZERS: Final[Mapping[str, str]] = {
     "apollo_adamw apollo": "optimizer=apollo",
 }
 """Settings of a recipe by the names that trainers have for optimizers."""
+_STRATEGIES: Final = {"optim": "zero1", "optim_grads": "zero2", "optim_grads_params": "zero3"}
 _FULL: Final = ("full", "none", "", False, None)
 _KINDS: Final = {"fsdp": "zero3", "fsdp2": "zero3", "multi_gpu": "none", "no": "none"}
 _OTHERS: Final = {"sft": "sft", "pt": "pt"}
@@ -155,6 +156,40 @@ def trainer_job(name: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
         recipe.pop("moments", None)
     framework = "trl" if name in ("accelerate", "deepspeed") else name
     return {"recipe": recipe, "cluster": cluster, "framework": framework}
+
+
+def megatron_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
+    """Return Megatron-LM's job: 16-bit weights, fp32 main weights and gradients."""
+    strategy = _STRATEGIES.get(str(facts.get("strategy", "optim_grads_params")), "none")
+    sharding = strategy if facts.get("zero") else "zero1" if facts.get("zero1") else "none"
+    cluster = layout({**facts, "fsdp": "no", "keys": {}}, gpus)
+    ranks = {name: cluster.get(f"{name}_parallel", 1) for name in ("tensor", "pipeline", "context")}
+    alike = cluster["gpus"] // (ranks["tensor"] * ranks["pipeline"])
+    groups = facts.get("dp_replicate") or 1
+    cluster |= {"sharding": sharding, "shard_size": alike // groups if groups > 1 else None}
+    cluster["sequence_parallel"] = bool(facts.get("sequence_parallel"))
+    cluster["expert_tensor_parallel"] = facts.get("expert_tensor")
+    if facts.get("chunks"):
+        chunks = facts["chunks"] if facts["chunks"] != 2 else None
+        cluster |= {"pipeline_schedule": "interleaved", "pipeline_chunks": chunks}
+    at_once = facts.get("micro_batch", 1) * alike // ranks["context"]
+    facts["grad_accum"] = max(facts.get("step_sequences", at_once) // at_once, 1)
+    recipe: dict[str, Any] = {"params": "bf16", "master": "fp32", "grads": "fp32"}
+    own = {"grad_buckets": False, "loss": "vocab_parallel", "attention": "flash", "moments": "fp32"}
+    recipe |= {**sizes(facts), **own, "kernels": "fused"}
+    return {"recipe": recipe, "cluster": cluster, "framework": "megatron"}
+
+
+def unsloth_job(_: str, facts: Facts, _gpus: int | None) -> dict[str, Any]:
+    """Return Unsloth's job: 16-bit weights, 8-bit moments, on one GPU."""
+    full = _is_full(facts)
+    if not full:
+        recipe = {**sizes(facts), **_adapters("unsloth", facts, "none", "none")}
+    else:
+        recipe = {**sizes(facts), "params": "bf16", "master": None, "grads": "bf16"}
+    recipe |= {"moments": "int8", "kernels": "eager" if full else "fused_block"}
+    recipe |= {"attention": "flash", "loss": "logits_bf16", "compiled_loss": True}
+    return {"recipe": recipe, "cluster": {"gpus": 1}, "framework": "unsloth"}
 
 
 def sizes(facts: Facts) -> dict[str, Any]:

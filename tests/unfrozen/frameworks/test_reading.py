@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,20 @@ import pytest
 import yaml
 
 from conftest import matrix
+from unfrozen.__main__ import main
 from unfrozen.errors import PlanError
+from unfrozen.frameworks.keys import FORMATS
 from unfrozen.frameworks.reading import read_job, read_typed, reading_text
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import plan
 
 from .test_registry import ADAPTERS, job, taken
 
-READ = ("torchtitan", "accelerate", "deepspeed", "axolotl", "llama-factory")
+READ = tuple(name for name in FRAMEWORKS if name != "unfrozen")
 
 
 def no_file(_: str) -> None:
@@ -45,10 +50,10 @@ def test_a_written_command_is_read_as_its_job(name: str, gpus: int, kernels: str
         again = read_back(name, one)
         assert again == one, FRAMEWORKS[name].command(one)
         count += 1
-    assert count >= 2
+    assert count >= 2 or name == "unsloth"
 
 
-@pytest.mark.parametrize("name", [name for name in READ if name != "torchtitan"])
+@pytest.mark.parametrize("name", [name for name in READ if name not in ("torchtitan", "megatron")])
 @pytest.mark.parametrize("gpus", [1, 4])
 def test_adapters_are_read_as_they_are_written(name: str, gpus: int) -> None:
     for recipe in ADAPTERS:
@@ -87,7 +92,7 @@ def rewritten(example: dict[str, Any]) -> tuple[str, str]:
     if name.endswith(".toml"):
         return "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()), name
     if not name.endswith(".sh"):
-        return yaml.safe_dump(nested(keys)), name.replace(".json", ".yaml")
+        return str(yaml.safe_dump(nested(keys))), name.replace(".json", ".yaml")
     launcher = example["launcher"]
     start = f"NPROC_PER_NODE={example['gpus']} swift sft"
     if "config_file" in launcher:
@@ -118,7 +123,7 @@ AXOLOTL = {"base_model": "Qwen/Qwen2.5-7B", "sequence_len": 2048, "micro_batch_s
 
 
 def axolotl(**keys: Any) -> str:
-    return yaml.safe_dump(AXOLOTL | keys)
+    return str(yaml.safe_dump(AXOLOTL | keys))
 
 
 @pytest.mark.parametrize(
@@ -206,3 +211,54 @@ def test_a_typed_command_is_read_with_the_files_that_it_names() -> None:
     assert found.job["model"] == "Qwen/Qwen2.5-0.5B"
     assert found.job["recipe"]["micro_batch"] == 8
     assert found.job["cluster"]["sharding"] == "zero3"
+
+
+def test_a_folder_of_ours_is_read_from_how_its_run_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe.read({"params": "fp32", "seq_len": 512, "micro_batch": 2}).as_json()
+    start = {
+        **{"kind": "run.start", "config": {"model": "Qwen/Qwen2.5-0.5B"}},
+        "recipe": recipe | {"lr": 1e-5, "loss_tokens": 9},
+        "hardware": {"processes": 2},
+    }
+    (tmp_path / "events.jsonl").write_text('{"kind": "beat"}\n' + json.dumps(start) + "\n")
+    assert main(["plan", str(tmp_path), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["read"]["format"] == "unfrozen"
+    asked = {
+        "model": "Qwen/Qwen2.5-0.5B",
+        "recipe": recipe,
+        "cluster": asdict(Cluster.of_runner(2)),
+    }
+    assert answer["device_gib"] * 2**30 == plan(asked).device_bytes
+    (tmp_path / "events.jsonl").write_text("{\n")
+    assert main(["plan", str(tmp_path)]) == 2
+    assert "how the run started" in capsys.readouterr().err
+
+
+def test_what_is_typed_changes_what_a_file_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yml"
+    file.write_text(axolotl(fsdp=["full_shard"], fsdp_version=2))
+    (tmp_path / "big.yml").write_bytes(b"#" * 65_000_000)
+    changed = ["--cluster", '{"gpus": 8}', "--gpu", "H100", "--recipe", '{"seq_len": 512}']
+    assert main(["plan", str(file), *changed]) == 0
+    printed = capsys.readouterr().out
+    assert "Read as Axolotl: base_model" in printed
+    assert "512 tokens, 8 × H100" in printed
+    assert main(["plan", "--json", "--", "axolotl", "train", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out)["read"]["format"] == "axolotl"
+    assert main(["plan", str(tmp_path / "big.yml")]) == 2
+    assert "more than 64,000,000 bytes" in capsys.readouterr().err
+    assert main(["plan", str(file), "--", "swift", "sft"]) == 2
+    assert "two jobs" in capsys.readouterr().err
+
+
+def test_the_guide_lists_every_format_by_keys_that_tell_it() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "files.md").read_text(encoding="utf-8")
+    for form in FORMATS.values():
+        [row] = [line for line in guide.splitlines() if line.startswith(f"| `{form.name}` |")]
+        told = ", ".join(f"`{key}`" for key in sorted(form.marks)[:4])
+        assert told in row
