@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from gpu_runner import demo
-from unfrozen.lab.answers import Reader, blend, generate, parts, score
+from unfrozen.lab.answers import Reader, blend, generate, score
 from unfrozen.lab.choices import DEFAULT, PRESETS, SEEDS, Choices
 from unfrozen.lab.demo import END, FILES, GENERAL, TASK, Demo, EncodedRow, documents
 from unfrozen.lab.fine_tune import ClockFunctions, FineTune
@@ -157,7 +157,7 @@ def outcome(given: Demo, method: Method, seed: int) -> dict[str, Any]:
     """One run: its path, losses and exact matches before and after, and on the way back.
 
     The path has `[step, right rows of the task, right rows of what it knew]` at every twentieth
-    step; `back` has right rows by set at each α, `parts` with one part put back to θ₀.
+    step; `back` has right rows by set at each α.
     """
     given_choices = {"eval_every": 20, "sample_tokens": 0, "seed": seed}
     choices = Choices.read(given_choices | dict(method.choices))
@@ -171,12 +171,9 @@ def outcome(given: Demo, method: Method, seed: int) -> dict[str, Any]:
     found = {"status": run.status, "losses": run.losses, "exact": exact, "path": path}
     found["drift"] = run.trainer.drift()[1]
     if method.id == "plain":
-        end, layers = run.trainer.weights, given.config.architecture.layers
+        end = run.trainer.weights
         found["back"] = {
             str(alpha): scored(given, blend(given.start, end, alpha)) for alpha in ALPHAS
-        }
-        found["parts"] = {
-            part: scored(given, blend(given.start, end, 1, [part])) for part in parts(layers)
         }
     return found
 

@@ -15,7 +15,7 @@ from unfrozen.errors import InputError, PlanError
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import KEYS
 from unfrozen.plan import VERDICTS
-from unfrozen.request import Answer, PlannedList, ReadLengths, Request, answer_of, load_jobs
+from unfrozen.request import PlanAnswer, PlannedList, ReadLengths, Request, answer_of, load_jobs
 from unfrozen.shell import printable
 from unfrozen.units import parse_count
 
@@ -77,7 +77,7 @@ def main(
     return 0 if met else NOT_MET
 
 
-def _json(found: Answer | PlannedList) -> str:
+def _json(found: PlanAnswer | PlannedList) -> str:
     if isinstance(found, PlannedList):
         if (count := len(found.entries)) > ADVISED_JOBS:
             note = f"{count:,} jobs: advice is left out of lists of more than {ADVISED_JOBS}"
@@ -86,7 +86,7 @@ def _json(found: Answer | PlannedList) -> str:
     return json.dumps(found.to_dict(), allow_nan=False)
 
 
-def _meets(found: Answer | PlannedList, least: str | None) -> bool:
+def _meets(found: PlanAnswer | PlannedList, least: str | None) -> bool:
     """Return whether every plan has the verdict that is asked for, or a better one."""
     if least is None:
         return True

@@ -87,7 +87,7 @@ class Request:
         return any(getattr(self, name) is not None for name in _OF_PROJECT)
 
 
-class Answer:
+class PlanAnswer:
     """A plan as it was asked for; `str` of it is what the terminal prints."""
 
     verdict: Verdict | None
@@ -107,7 +107,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class PlannedJob(Answer):
+class PlannedJob(PlanAnswer):
     """The plan of a job that names its layout."""
 
     request: Request
@@ -178,7 +178,7 @@ class PlannedJob(Answer):
 
 
 @dataclass(frozen=True)
-class PlannedProject(Answer):
+class PlannedProject(PlanAnswer):
     """The one plan for data, and GPUs or a budget."""
 
     given: Mapping[str, Any]
@@ -236,7 +236,7 @@ class PlannedList:
 
 
 # --- what is asked ------------------------------------------------------------------------------
-def plan(job: str | Mapping[str, Any] | None = None, **options: Any) -> Answer:
+def plan(job: str | Mapping[str, Any] | None = None, **options: Any) -> PlanAnswer:
     """Plan a job: `unfrozen.plan(model="Qwen/Qwen3-8B", gpus="2x4090", data="rows.jsonl")`.
 
     `job` is a job as plain data or the path of its file; `options` are those of `unfrozen plan` by
@@ -257,7 +257,7 @@ _OPTIONS: Final = tuple(
 )
 
 
-def answer_of(asked: Request, read: ReadLengths | None = None) -> Answer | PlannedList:
+def answer_of(asked: Request, read: ReadLengths | None = None) -> PlanAnswer | PlannedList:
     """Return the answer to a request; `read` reads a file of data with the model's tokenizer,
     without it tokens are estimated. Raises PlanError, for a list where no job can be planned.
     """

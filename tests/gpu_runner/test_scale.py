@@ -68,11 +68,6 @@ def test_the_skypilot_task_has_only_documented_keys(task: dict[str, Any]) -> Non
     resources = task["resources"]
     assert resources.keys() <= RESOURCE_KEYS
     assert not [one for one in resources["any_of"] if not one.keys() <= RESOURCE_KEYS]
-    assert not [
-        mount
-        for mount in task["file_mounts"].values()
-        if not mount.keys() <= {"name", "source", "store", "mode"}
-    ]
     assert isinstance(task["num_nodes"], int)
 
 

@@ -149,7 +149,7 @@ class _Callable(ModuleType):
     """This package, which is also the function that a program calls: `unfrozen.plan(model=…)`."""
 
     def __call__(self, *given: Any, **options: Any) -> Any:
-        """Return the `Answer` of `unfrozen.request.plan`."""
+        """Return the `PlanAnswer` of `unfrozen.request.plan`."""
         return import_module("unfrozen.request").plan(*given, **options)
 
 
