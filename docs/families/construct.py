@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import huggingface_hub.dataclasses
@@ -22,13 +23,14 @@ import torch
 from symbols import Items, Number, expression_of, plain, symbol
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from transformers import PreTrainedConfig
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 Raw = dict[str, Any]
+KeyPath = tuple[str, ...]
 Steps = list[Any]
 # what changes no tensor, or is checked for its type where it is taken
-_LEFT_OUT = frozenset(
+LEFT_OUT = frozenset(
     [
         "id2label",
         "label2id",
@@ -52,22 +54,26 @@ _LEFT_OUT = frozenset(
         "rope_scaling",
         "rope_theta",
         "use_cache",
+        "initializer_range",
     ]
 )
 _TAKEN = re.compile(r'kwargs\.(?:pop|get|setdefault)\(\s*"(\w+)"\s*,\s*([^,()]+?)\s*\)')
 _MAKERS = {torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand, torch.full}
 
 
+_AUTO = (AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM)
+
+
 @dataclass
 class Trace:
     """The steps in which a config and a model were made.
 
-    `lists` are the items of each list that the config derives, by its path.
+    `lists` is what the config derives of its keys, by path: expressions, or lists of them.
     """
 
     config: Steps = field(default_factory=list)
     model: Steps = field(default_factory=list)
-    lists: dict[tuple[str, ...], list[Any]] = field(default_factory=dict)
+    lists: dict[KeyPath, Any] = field(default_factory=dict)
 
 
 class Recorder:
@@ -79,19 +85,32 @@ class Recorder:
         self._modules: list[tuple[nn.Module, Any, Steps]] = []
         self.turns: list[tuple[int, int]] = []
         """Depth and index of each loop that is under way."""
+        self.muted = self.is_read = False
 
     def decide(self, expression: Any, outcome: Any) -> None:
         """Write down a decision, unless it was taken before on the way here."""
-        taken = (step for steps in self._open for step in steps if step[0] == "if")
-        if all(step[1] != expression for step in taken):
-            self._open[-1].append(("if", expression, outcome))
+        if self.muted:
+            return
+        for steps in self._open:
+            for step in steps:
+                if step[0] == "if" and step[1] == expression:
+                    return
+        self._open[-1].append(("if", expression, outcome))
 
     def register(self, parameter: Tensor) -> None:
         """Write down a parameter."""
-        self._open[-1].append(("p", parameter, tuple(self.turns)))
+        if not self.muted:
+            self._open[-1].append(("p", parameter, tuple(self.turns)))
+
+    def call(self, module: nn.Module, kind: str, path: KeyPath, model_type: str) -> None:
+        """Write down a model of another family, made of the config under a path."""
+        self._open[-1].append(("c", module, kind, path, model_type, tuple(self.turns)))
 
     def loop(self, over: Any, values: range) -> Iterator[int]:
         """Yield the indices of a loop; what happens in each turn is written down apart."""
+        if self.muted:
+            yield from values
+            return
         depth, turns = len(self.turns), list[Steps]()
         self._open[-1].append(("for", depth, over, turns))
         below = len(self._open)
@@ -108,6 +127,8 @@ class Recorder:
 
     def profile(self, frame: Any, event: str, _: Any) -> None:
         """Follow the constructors of modules."""
+        if self.muted:
+            return
         if event == "call" and frame.f_code.co_name == "__init__":
             made = frame.f_locals.get("self")
             if isinstance(made, nn.Module) and not (self._modules and self._modules[-1][0] is made):
@@ -153,34 +174,63 @@ def _shape_of(act: Any, args: Any, kwargs: Any, made: Tensor) -> tuple[Any, ...]
         if len(ends) == 1 or (len(ends) == 2 and plain(args[0]) == 0):
             return (ends[-1],)
         return (("-", ends[1], ends[0]),) if len(ends) == 2 else None
-    known = next((a for a in args if isinstance(a, Tensor) and "shape_of" in a.__dict__), None)
-    if known is None:
-        return None
-    before: tuple[Any, ...] = known.__dict__["shape_of"]
+    if name in ("tensor", "as_tensor") and args and isinstance(args[0], list | tuple):
+        return (expression_of(args[0]) and ("len", expression_of(args[0])), *made.shape[1:])
+    known = [a for a in _tensors(args) if "shape_of" in a.__dict__]
+    if not known:
+        return tuple(made.shape)
+    before: tuple[Any, ...] = known[0].__dict__["shape_of"]
     rest = args[1] if len(args) == 2 and isinstance(args[1], tuple | list) else args[1:]
-    if name in ("view", "reshape"):
+    if name in ("view", "reshape") and -1 not in rest:
+        return tuple(map(expression_of, rest))
+    if name in ("new_empty", "new_zeros", "new_ones"):
         return tuple(map(expression_of, rest))
     if name in ("repeat", "tile", "expand"):
-        sizes = [*map(expression_of, rest)]
-        pairs = zip((1,) * (len(sizes) - len(before)) + before, sizes, strict=True)
-        return tuple(
-            (
-                b
-                if b != -1 and name == "expand"
-                else a
-                if b in (1, -1)
-                else b
-                if a == 1
-                else ("*", a, b)
-            )
-            for a, b in pairs
-        )
-    if made.shape == known.shape:
+        return _repeated(name, before, [*map(expression_of, rest)])
+    if made.shape == known[0].shape and len(known) == 1:
         return before
-    if name in ("unsqueeze", "__getitem__") and made.numel() == known.numel():
+    if name in ("unsqueeze", "__getitem__", "squeeze") and made.numel() == known[0].numel():
         left = [one for one in before if one != 1]
         return tuple(1 if size == 1 else left.pop(0) for size in made.shape)
-    return None
+    return tuple(_length(size, known) for size in made.shape)
+
+
+def _tensors(args: Any) -> Iterator[Tensor]:
+    for each in args:
+        if isinstance(each, Tensor):
+            yield each
+        elif isinstance(each, tuple | list):
+            yield from _tensors(each)
+
+
+def _repeated(name: str, before: tuple[Any, ...], sizes: list[Any]) -> tuple[Any, ...]:
+    made = []
+    for a, b in zip((1,) * (len(sizes) - len(before)) + before, sizes, strict=True):
+        if b == -1 or (b == 1 and name == "expand"):
+            made.append(a)
+        elif name == "expand" or a == 1:
+            made.append(b)
+        else:
+            made.append(a if b == 1 else ("*", a, b))
+    return tuple(made)
+
+
+def _length(size: int, known: list[Tensor]) -> Any:
+    """Return a length as that of a dimension of `known`, or the product or sum of two."""
+    sizes = [
+        (n, one) for t in known for n, one in zip(t.shape, t.__dict__["shape_of"], strict=True)
+    ]
+    for n, one in sizes:
+        if n == size and isinstance(one, tuple):
+            return one
+    for place, (n, one) in enumerate(sizes):
+        for m, other in sizes[place + 1 :]:
+            if isinstance(one, tuple) or isinstance(other, tuple):
+                if n * m == size:
+                    return ("*", one, other)
+                if n + m == size:
+                    return ("+", one, other)
+    return size
 
 
 def default_config(cls: type[PreTrainedConfig]) -> Raw:
@@ -188,7 +238,7 @@ def default_config(cls: type[PreTrainedConfig]) -> Raw:
     usual = cls()
     raw: Raw = {}
     for each in dataclasses.fields(cls):
-        if each.name in _LEFT_OUT or each.name.startswith("_"):
+        if each.name in LEFT_OUT or each.name.startswith("_"):
             continue
         raw[each.name] = (
             each.default
@@ -197,20 +247,29 @@ def default_config(cls: type[PreTrainedConfig]) -> Raw:
             if each.default_factory is not dataclasses.MISSING
             else None
         )
-    for name in cls.sub_configs or {}:
+    raw = {name: _listed(value) for name, value in raw.items()}
+    for name, spec in cls.sub_configs_defaults.items():
         nested = getattr(usual, name, None)
         if isinstance(nested, PreTrainedConfig):
             inside = default_config(type(nested))
-            given = {key: getattr(nested, key, value) for key, value in inside.items()}
-            kept = {k: v for k, v in given.items() if type(v) is type(inside[k])}
-            raw[name] = {"model_type": nested.model_type, **inside, **kept}
+            given = {key: value for key, value in spec.init_kwargs.items() if key not in LEFT_OUT}
+            raw[name] = {"model_type": nested.model_type, **inside, **given}
     for base in cls.__mro__[: cls.__mro__.index(PreTrainedConfig)]:
         if issubclass(base, PreTrainedConfig):
             for name, written in _TAKEN.findall(inspect.getsource(base)):
                 with contextlib.suppress(NameError, SyntaxError):
-                    if name not in _LEFT_OUT:
+                    if name not in LEFT_OUT:
                         raw.setdefault(name, eval(written, {"__builtins__": {}}))
     return raw
+
+
+def _listed(value: Any) -> Any:
+    """Return a value as JSON has it: tuples are lists."""
+    if isinstance(value, tuple | list):
+        return [*map(_listed, value)]
+    if isinstance(value, dict):
+        return {str(key): _listed(one) for key, one in value.items()}
+    return value
 
 
 def _symbols(raw: Raw, path: tuple[str, ...] = ()) -> Raw:
@@ -226,14 +285,10 @@ def _symbols(raw: Raw, path: tuple[str, ...] = ()) -> Raw:
     return made
 
 
-def construct(model_type: str, raw: Raw, mapping: Any, optional: tuple[Any, ...] = ()) -> Trace:
-    """Return how a model of these keys is made; that an `optional` key is null is a decision.
-
-    Raises whatever the classes raise for keys that they refuse.
-    """
-    config_class = CONFIG_MAPPING[model_type]
-    recorder = Recorder()
-    registered: list[Tensor] = []  # kept, so that no two have one id
+def _watched(
+    recorder: Recorder, registered: dict[int, Tensor], inner: dict[int, KeyPath]
+) -> Iterator[tuple[Any, str, Any]]:
+    """Yield what tells of parameters, and of models of the configs `inner`."""
     register, make = nn.Module.register_parameter, nn.Parameter.__new__
 
     def new_parameter(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:
@@ -244,33 +299,138 @@ def construct(model_type: str, raw: Raw, mapping: Any, optional: tuple[Any, ...]
 
     def note_parameter(self: nn.Module, name: str, parameter: Any) -> None:
         register(self, name, parameter)
-        if parameter is not None:
+        if parameter is not None and id(parameter) not in registered:  # or it is tied
             recorder.register(parameter)
-            registered.append(parameter)
+            registered[id(parameter)] = parameter
 
+    def note_model(make_model: Any, cls: Any, config: Any, **kwargs: Any) -> Any:
+        path = inner.get(id(config))
+        if path is None or recorder.muted:
+            return make_model(cls, config, **kwargs)
+        recorder.muted = True
+        try:
+            made = make_model(cls, config, **kwargs)
+        finally:
+            recorder.muted = False
+        recorder.call(made, cls.__name__, path, config.model_type)
+        return made
+
+    yield nn.Parameter, "__new__", new_parameter
+    yield nn.Module, "register_parameter", note_parameter
+    for cls in _AUTO:
+        yield cls, "from_config", classmethod(_bound(note_model, cls.from_config.__func__))
+
+
+def construct(model_type: str, raw: Raw, mapping: Any, optional: Any = ()) -> Trace:
+    """Return how a model of these keys is made; that an `optional` key is null is a decision.
+
+    Raises whatever the classes raise for keys that they refuse.
+    """
+    config_class = CONFIG_MAPPING[model_type]
+    recorder = Recorder()
+    registered: dict[int, Tensor] = {}  # kept, so that no two have one id
+    inner: dict[int, KeyPath] = {}
     with contextlib.ExitStack() as after:
         for target, name, value in (
             *_stand_ins(),
             (huggingface_hub.dataclasses, "type_validator", lambda *_: None),
             (symbols, "listener", recorder),
-            (nn.Parameter, "__new__", new_parameter),
-            (nn.Module, "register_parameter", note_parameter),
+            *_watched(recorder, registered, inner),
+            *_read_hooks(recorder, config_class, raw, frozenset(optional)),
         ):
             after.enter_context(_replaced(target, name, value))
-        for path in optional:
-            recorder.decide(("none", ("k", *path)), get(raw, path) is None)
         config = config_class(**_symbols(raw))
-        lists = dict(_wrap_lists(config, after))
-        made = Trace(config=[*recorder.root], lists=lists)
-        del recorder.root[len(optional) :]
+        made = Trace(config=[*recorder.root])
+        inner |= {id(one): path for path, one in _inner_configs(config)}
+        made.lists = dict(_wrap(config, raw, after))
+        recorder.root.clear()
+        recorder.is_read = True
         with torch.device("meta"), _Shapes():
             sys.setprofile(recorder.profile)
             try:
                 model = mapping[config_class](config)
             finally:
                 sys.setprofile(None)
-    made.model = _named(recorder.root, {id(p): name for name, p in model.named_parameters()})
+    names = {id(p): name for name, p in model.named_parameters()}
+    names |= {id(m): name for name, m in model.named_modules()}
+    made.model = _named(recorder.root, names)
     return made
+
+
+def _bound(note: Any, make_model: Any) -> Any:
+    def noted(cls: Any, config: Any, **kwargs: Any) -> Any:
+        return note(make_model, cls, config, **kwargs)
+
+    return noted
+
+
+def _inner_configs(config: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    for name, value in vars(config).items():
+        if isinstance(value, PreTrainedConfig):
+            yield (*path, name), value
+            yield from _inner_configs(value, (*path, name))
+
+
+def config_classes(
+    config_class: Any, raw: Raw, path: KeyPath = ()
+) -> Iterator[tuple[Any, KeyPath]]:
+    """Yield the classes of a config and of those inside it, with their paths."""
+    yield config_class, path
+    for name, value in raw.items():
+        if isinstance(value, dict) and "model_type" in value:
+            spec = config_class.sub_configs_defaults.get(name)
+            kind = value["model_type"]
+            if spec is not None and issubclass(spec.config_class, PreTrainedConfig):
+                yield from config_classes(spec.config_class, value, (*path, name))
+            elif kind in CONFIG_MAPPING:
+                yield from config_classes(CONFIG_MAPPING[kind], value, (*path, name))
+
+
+def declared_type(config_class: Any, raw: Raw, path: KeyPath) -> str:
+    """Return the type that a key is declared with, as text; "" where it is not declared."""
+    for cls, place in config_classes(config_class, raw):
+        if place == path[:-1]:
+            field_ = getattr(cls, "__dataclass_fields__", {}).get(path[-1])
+            return str(field_.type) if field_ else ""
+    return ""
+
+
+def _read_hooks(
+    recorder: Recorder, config_class: Any, raw: Raw, optional: frozenset[KeyPath]
+) -> Iterator[tuple[Any, str, Any]]:
+    """Yield ways to read a config that tell of keys which are, or could be, null."""
+    found: dict[Any, list[KeyPath]] = {}
+    for cls, path in config_classes(config_class, raw):
+        found.setdefault(cls, []).append(path)
+    for cls, paths in found.items():
+        names = {path[-1] for path in optional if path[:-1] in paths}
+        if names and len(paths) == 1:
+            yield cls, "__getattribute__", _reader(recorder, cls, paths[0], names)
+
+
+def _reader(recorder: Recorder, cls: Any, path: KeyPath, names: set[str]) -> Any:
+    read = cls.__getattribute__
+    undeclared = {name for name in names if not hasattr(cls, name)} - {
+        *getattr(cls, "__dataclass_fields__", {})
+    }
+
+    def reads(self: Any, name: str) -> Any:
+        try:
+            value = read(self, name)
+        except AttributeError:
+            if name in names and type(self) is cls:
+                recorder.decide(("none", ("k", *path, name)), True)
+            raise
+        name = cls.attribute_map.get(name, name)
+        if name in names and type(self) is cls:
+            key = ("l" if recorder.is_read else "k", *path, name)
+            if recorder.is_read and name in undeclared:
+                recorder.decide(("none", ("k", *path, name)), value is None)
+            elif value is None or getattr(value, "expression", None) == key:
+                recorder.decide(("none", key), value is None)
+        return value
+
+    return reads
 
 
 @contextlib.contextmanager
@@ -289,39 +449,58 @@ def _replaced(target: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def _stand_ins() -> Iterator[tuple[Any, str, Any]]:
-    for name, module in [*sys.modules.items()]:
-        if re.match(r"transformers\.models\.\w+\.(modeling|configuration)_", name):
-            for builtin, stand_in in symbols.STAND_INS.items():
-                yield module, builtin, stand_in
+    for module in _modules(len(sys.modules)):
+        for builtin, stand_in in symbols.STAND_INS.items():
+            yield module, builtin, stand_in
 
 
-def _wrap_lists(
-    config: PreTrainedConfig, after: contextlib.ExitStack, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    """Give the items of each list that a config derives expressions; yield the lists' items.
+@lru_cache(maxsize=1)
+def _modules(_: int) -> list[Any]:
+    """Return the modules of models and configs that are loaded."""
+    written = re.compile(r"transformers\.models\.\w+\.(modeling|configuration)_")
+    return [module for name, module in [*sys.modules.items()] if written.match(name)]
+
+
+def _wrap(
+    config: PreTrainedConfig, raw: Raw, after: contextlib.ExitStack, path: KeyPath = ()
+) -> Iterator[tuple[KeyPath, Any]]:
+    """Give what a config derives from its keys expressions of its own; yield what each is.
 
     A property that derives a list is put in its place for the time of the trace.
     """
-    names = [name for name in vars(config) if not name.startswith("_") and name not in _LEFT_OUT]
+    names = [name for name in vars(config) if not name.startswith("_") and name not in LEFT_OUT]
     classes = type(config).__mro__[: type(config).__mro__.index(PreTrainedConfig)]
     derived = [(c, n) for c in classes for n, p in vars(c).items() if isinstance(p, property)]
     for owner, name in [(config, name) for name in names] + derived:
         try:
-            value = getattr(config, name)
+            value = vars(config)[name] if owner is config else getattr(config, name)
         except Exception:  # a property of something else
             continue
-        here = (*path, name)
+        here, expression = (*path, name), getattr(value, "expression", None)
         if isinstance(value, PreTrainedConfig) and owner is config:
-            yield from _wrap_lists(value, after, here)
+            inside = raw.get(name)
+            yield from _wrap(value, inside if isinstance(inside, dict) else {}, after, here)
         elif isinstance(value, list) and all(isinstance(item, int | str) for item in value):
-            wrapped = Items(value, ("l", *here))
-            if owner is config:
-                config.__dict__[name] = wrapped
+            _put(owner, name, Items(value, ("l", *here)), config, after)
+            if expression == ("k", *here):
+                yield here, expression
             else:
-                after.enter_context(_replaced(owner, name, wrapped))
-            if getattr(value, "expression", None) != ("k", *here):
                 items = value.bare() if isinstance(value, Items) else value
                 yield here, [expression_of(item) for item in items]
+        elif owner is not config or (isinstance(value, str) and "act" in name):
+            continue
+        elif value is None and name in raw:
+            yield here, None
+        elif isinstance(value, int | float | str) and (name in raw or expression is not None):
+            config.__dict__[name] = symbol(value, ("l", *here))
+            yield here, expression_of(value)
+
+
+def _put(owner: Any, name: str, value: Any, config: Any, after: contextlib.ExitStack) -> None:
+    if owner is config:
+        config.__dict__[name] = value
+    else:
+        after.enter_context(_replaced(owner, name, value))
 
 
 def _named(steps: Steps, names: dict[int, str]) -> Steps:
@@ -337,8 +516,11 @@ def _named(steps: Steps, names: dict[int, str]) -> Steps:
                 made.append(("m", _named(inner, names)))
             case ("for", depth, over, turns):
                 made.append(("for", depth, over, [_named(turn, names) for turn in turns]))
+            case ("c", module, kind, path, model_type, turns):
+                name = _template(names.get(id(module)), turns)
+                made.append(("c", name, kind, path, model_type))
             case ("p", parameter, turns):
-                shape = parameter.__dict__.get("shape_of", ("?", *parameter.shape))
+                shape = parameter.__dict__.get("shape_of", tuple(parameter.shape))
                 made.append(("p", _template(names.get(id(parameter)), turns), shape))
             case _:
                 made.append(step)

@@ -11,33 +11,62 @@ configs that were not used.
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import copy
 import inspect
 import json
 import logging
+import math
+import os
 import random
 import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import derived
 import program
 import torch
 import transformers
-from construct import Raw, Steps, Trace, construct, default_config, get
+from construct import (
+    LEFT_OUT,
+    KeyPath,
+    Raw,
+    Steps,
+    Trace,
+    config_classes,
+    construct,
+    declared_type,
+    default_config,
+    get,
+)
 from program import Mismatch
+from transformers.models.auto import modeling_auto as auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-OUT = Path("families.json")
-LAYERS = 6
+from unfrozen.model import derived
+
+BUDGET = 3.0
+"""Seconds of a processor that a family may take."""
+NEEDED: dict[str, Raw] = {
+    "dots1": {"head_dim": 128, "n_routed_experts": 128, "n_shared_experts": 1},
+    "hunyuan_v1_dense": {"head_dim": 128},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"head_dim": 128},
+    "lfm2_moe": {"layer_types": ["conv"] * 32},
+}
+"""What some classes cannot do without, though they have no default for it."""
+LAYERS = 5
 """Of the models that are constructed: enough for every kind of layer."""
-COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
+COUNTS = (
+    *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "depth"),
+    *("decoder_layers", "num_decoder_layers", "num_encoder_layers"),
+)
 CHECKS = 12
 """Configs that a family must get right; none of them is traced."""
 KINDS = [
@@ -60,97 +89,159 @@ KINDS = [
 """Words for kinds of layers, tried where they occur in the source of a family."""
 
 
-class Family:
-    """One model type, explored."""
+Entry = dict[str, Any]
 
-    def __init__(self, model_type: str) -> None:
-        self.model_type = model_type
-        self.mapping = MODEL_FOR_CAUSAL_LM_MAPPING
-        classes = CONFIG_MAPPING[model_type], self.mapping[CONFIG_MAPPING[model_type]]
-        self.source = "".join(inspect.getsource(sys.modules[c.__module__]) for c in classes)
-        self.base = default_config(classes[0])
-        for name in COUNTS:
-            if isinstance(self.base.get(name), int):
-                self.base[name] = LAYERS
+
+class Family:
+    """One model type, explored, as the class of one mapping."""
+
+    def __init__(self, model_type: str, mapping: Any) -> None:
+        self.model_type, self.mapping = model_type, mapping
+        config_class, whole = CONFIG_MAPPING[model_type], True
+        modules = {sys.modules[c.__module__] for c in (config_class, mapping[config_class])}
+        self.source = "".join(map(inspect.getsource, modules))
+        self.base = _published(model_type)
+        _shorten(self.base)
+        with contextlib.suppress(Exception):
+            built(model_type, self.base, mapping)
+            whole = False
+        if whole:
+            self.base = _published(model_type)
         self.model: Steps | None = None
-        self.lists: dict[tuple[str, ...], Steps | None] = {}
-        self.optional: tuple[tuple[str, ...], ...] = ()
+        self.lists: dict[KeyPath, Steps | None] = {}
+        self.plain: dict[KeyPath, Steps | None] = {}
+        self.optional: set[KeyPath] = {p for p in _paths(self.base) if get(self.base, p) is None}
+        self.absent = {p for p in self._undeclared() if get(self.base, p) is None}
+        self.optional |= self.absent
         self.kinds = [kind for kind in KINDS if f'"{kind}"' in self.source]
+        self.corpus: list[tuple[Raw, frozenset[Any]]] = []
+        self.until = math.inf
+
+    def _undeclared(self) -> Iterator[KeyPath]:
+        """Yield keys that a model asks for, though no config declares them."""
+        names = {*re.findall(r'getattr\(\s*(?:self\.)?\w*config\w*,\s*"(\w+)"', self.source)}
+        for cls, path in config_classes(CONFIG_MAPPING[self.model_type], self.base):
+            known = {*getattr(cls, "__dataclass_fields__", {}), *cls.attribute_map}
+            for name in names - known - LEFT_OUT:
+                if not hasattr(cls, name) and not name.startswith("_"):
+                    yield (*path, name)
 
     def add(self, raw: Raw) -> None:
         """Merge the trace of one config in. Raises `Mismatch`, or what transformers raises."""
+        if time.process_time() > self.until:
+            raise TimeoutError(f"{BUDGET} s are over")
         trace = construct(self.model_type, copy.deepcopy(raw), self.mapping, self.optional)
         model = program.merge(self.model, program.nest(trace.model))
         lists = dict(self.lists)
-        for path, items in trace.lists.items():
-            lists[path] = _list_rule(trace, items, lists.get(path, []), path in lists)
+        for path, value in trace.lists.items():
+            lists[path] = _rule(_ifs(trace.config), trace, value, lists.get(path, UNSEEN))
+            if lists[path] is None and self.lists.get(path):
+                raise Mismatch(f"{path} is {value}"[:300])
         self.model, self.lists = model, lists
+        for path, value in trace.lists.items():
+            self.plain[path] = _rule([], trace, value, self.plain.get(path, UNSEEN))
+        seen = frozenset(program.decisions(program.nest([*_ifs(trace.config), *trace.model])))
+        self.corpus.append((raw, seen))
 
     def explore(self) -> None:
         """Add configs until no decision is left with an outcome that can still be seen."""
-        self.add(self.base)
+        self.add(self.base)  # which imports what is imported when it is needed
+        self.until = time.process_time() + BUDGET
         self._find_optional()
         tried: set[Any] = set()
-        while left := {e: o for e, o in self._decisions().items() if e not in tried}:
-            for expression, outcomes in left.items():
-                tried.add(expression)
-                if len(outcomes) < 2 or expression[0] == "is":
-                    self._vary(expression)
+        with contextlib.suppress(TimeoutError):
+            while left := {e: o for e, o in self._decisions().items() if e not in tried}:
+                for expression, outcomes in left.items():
+                    tried.add(expression)
+                    if len(outcomes) < 2 or expression[0] == "is":
+                        self._vary(expression, [self.base], partial(self._is_single, expression))
+            again: set[Any] = set()
+            while left := {e for e in self.assumed() if e not in again}:
+                for expression in left:
+                    again.add(expression)
+                    found = [raw for raw, seen in self.corpus if expression in seen]
+                    self._vary(expression, found[:4], partial(self._is_assumed, expression))
+
+    def _is_single(self, expression: Any) -> bool:
+        return len(self._decisions().get(expression, ())) < 2
 
     def _decisions(self) -> dict[Any, set[Any]]:
         found = program.decisions(self.model)
-        for rule in self.lists.values():
-            found |= program.decisions(rule)
+        for rule in self.rules().values():
+            for expression, outcomes in program.decisions(rule).items():
+                found.setdefault(expression, set()).update(outcomes)
         return found
 
+    def rules(self) -> dict[KeyPath, Steps]:
+        """Return how each key is derived, without decisions where none is needed."""
+        found = {path: self.plain[path] or rule for path, rule in self.lists.items()}
+        return {path: rule for path, rule in found.items() if rule}
+
+    def assumed(self) -> dict[Any, None]:
+        """Return the decisions of which one outcome alone is known, and that matter."""
+        parts = [program.simplify(self.model or [])]
+        parts += [program.simplify(rule) for rule in self.rules().values()]
+        return dict.fromkeys(e for part in parts for e in _assumptions(part))
+
+    def _is_assumed(self, expression: Any) -> bool:
+        return expression in self.assumed()
+
     def _find_optional(self) -> None:
-        """Find the keys for which it matters that they are null, which no expression tells."""
-        found = []
+        """Find further keys for which it matters that they are null."""
+        found, before = set(), program.simplify(self.model or [])
         for path in _paths(self.base):
             value = get(self.base, path)
-            for other in _opposites(value, self):
-                with contextlib.suppress(Exception):
-                    trace = construct(self.model_type, _with(self.base, path, other), self.mapping)
-                    try:
-                        before = program.simplify(self.model or [])
-                        both = program.merge(self.model, program.nest(trace.model))
-                        differs = len(program.simplify(both)) != len(before)
-                    except Mismatch:
-                        differs = True
-                    if differs:
-                        found.append(path)
-                    break
+            if value is None or isinstance(value, bool | str | float):
+                continue
+            try:
+                trace = construct(self.model_type, _with(self.base, path, None), self.mapping)
+            except Exception:  # transformers refuses it
+                continue
+            try:
+                both = program.simplify(program.merge(self.model, program.nest(trace.model)))
+                differs = both != before
+            except Mismatch:
+                differs = True
+            if differs:
+                found.add(path)
         if found:
-            self.optional, self.model, self.lists = tuple(found[:4]), None, {}
+            self.optional |= found
+            self.model, self.lists, self.plain, self.corpus = None, {}, {}, []
             self.add(self.base)
 
-    def _vary(self, expression: Any) -> None:
-        """Try other values of the keys of a decision until it has another outcome."""
-        bases = [self.base]
-        for path in self.optional:
-            bases += [
-                _with(self.base, path, other) for other in _opposites(get(self.base, path), self)
-            ][:1]
+    def _vary(self, expression: Any, bases: list[Raw], is_open: Callable[[], bool]) -> None:
+        """Try other values of the keys of a decision while it `is_open`."""
         for base in bases:
             for path in self._keys(expression):
                 for value in self._values(expression, get(base, path), path):
-                    with contextlib.suppress(Exception):
+                    try:
                         self.add(_with(base, path, value))
-                        if expression[0] != "is" and len(self._decisions()[expression]) > 1:
-                            return
+                    except TimeoutError:
+                        raise
+                    except Exception:  # transformers refuses it, or something else decides
+                        continue
+                    if expression[0] != "is" and not is_open():
+                        return
 
-    def _keys(self, expression: Any) -> list[tuple[str, ...]]:
+    def _keys(self, expression: Any) -> list[KeyPath]:
         found = program.keys_of(expression)
-        for path in self.lists:
-            if ("l", *path) in _parts(expression):
-                found += [path, *program.keys_of(("", *(self.lists[path] or ())))]
-        return found
+        for part in _parts(expression):
+            if isinstance(part, tuple) and part[:1] == ("l",):
+                path = part[1:]
+                found += [path, *program.keys_of(("", *self.rules().get(path, ())))]
+        known = [p for p in dict.fromkeys(found) if p[-1] in _parent(self.base, p)]
+        return known + [p for p in dict.fromkeys(found) if p in self.absent]
 
-    def _values(self, expression: Any, value: Any, path: tuple[str, ...]) -> list[Any]:
+    def _values(self, expression: Any, value: Any, path: KeyPath) -> list[Any]:
         """Return other values of a key, those that the decision itself names first."""
+        if expression[0] == "none" and value is not None:
+            return [None]
+        if expression[0] == "int?":
+            return [4] if isinstance(value, list) else [[value, value]]
         if isinstance(value, bool):
             return [not value]
-        if isinstance(value, list) or (value is None and path in self.lists):
+        usual = get(self.base, path)
+        if isinstance(value, list) or (value is None and isinstance(usual, list)):
             return [
                 *([kind] * LAYERS for kind in self.kinds),
                 [self.kinds[i % len(self.kinds)] for i in range(LAYERS)] if self.kinds else [],
@@ -158,43 +249,189 @@ class Family:
             ]
         if isinstance(value, str):
             named = re.findall(rf'{path[-1]}\W{{1,8}}\[?"(\w+)"', self.source)
+            for found in re.findall(rf'{{[^{{}}]*"{value}"\s*:[^{{}}]*}}', self.source):
+                named += re.findall(r'"(\w+)"\s*:', found)
             return [*dict.fromkeys((*named, *self.kinds))]
         near = [n + by for n in program.constants_of(expression) for by in (0, 1, -1)]
         if isinstance(value, float):
             return [0.0, 0.5, 1.0, 2.0]
+        if value is None:
+            return self.instead_of_null(path)
         number = value if isinstance(value, int) else 4
         near += [0, 1, 2, 3, number + 1, 2 * number, number // 2]
         return [n for n in dict.fromkeys(near) if n >= 0 and n != value]
 
+    def instead_of_null(self, path: KeyPath) -> list[Any]:
+        """Return values of the type that a key is declared with."""
+        declared = declared_type(CONFIG_MAPPING[self.model_type], self.base, path)
+        found: list[Any] = []
+        if "list" in declared or "tuple" in declared:
+            kinds = [self.kinds[i % len(self.kinds)] for i in range(LAYERS)] if self.kinds else []
+            found += [kinds, [1] * LAYERS] if "str" in declared else [[1] * LAYERS, [4, 8]]
+        for word, values in (("int", [4, 64]), ("bool", [True]), ("float", [0.5])):
+            found += values if re.search(rf"\b{word}\b", declared.replace("list[int]", "")) else []
+        return found or [4, 64]
+
     def entry(self) -> dict[str, Any]:
         """Return what is written of it."""
-        config_class = CONFIG_MAPPING[self.model_type]
+        rules = {path: program.simplify(rule) for path, rule in self.rules().items()}
+        same = {path for path, rule in rules.items() if rule == [("w", ("k", *path))]}
+        model = _renamed(_certain(program.simplify(self.model or [])), same)
+        rules = {p: _renamed(_certain(rule), same) for p, rule in rules.items() if p not in same}
+        used = _derived_in(model) | {p for p in rules if p[-1] in READ}
+        while more := {path for one in used & {*rules} for path in _derived_in(rules[one])} - used:
+            used |= more
+        config_class, tie = CONFIG_MAPPING[self.model_type], self._tie()
+        prefix = getattr(self.mapping[config_class], "base_model_prefix", "")
         return {
-            "aliases": dict(config_class.attribute_map),
-            "defaults": _plain_keys(self.base) | _published_counts(config_class, self.base),
-            "lists": [
-                [[*path], _written(rule)] for path, rule in self.lists.items() if rule is not None
-            ],
-            "model": _written(program.simplify(self.model or [])),
+            "aliases": _aliases(config_class, self.base),
+            "base": prefix,
+            "tie": tie and ["l" if (*tie,) in rules else "k", *tie],
+            "defaults": _plain_keys(_published(self.model_type)),
+            "inner": _inner_defaults(config_class),
+            "lists": [[[*path], _written(rules[path])] for path in sorted(used) if path in rules],
+            "model": _written(model),
         }
 
-
-def _list_rule(trace: Trace, items: list[Any], before: Any, is_known: bool) -> Steps | None:
-    """Return how a list is derived: in a loop of its length, or always the same; else None."""
-    if is_known and before is None:
+    def _tie(self) -> KeyPath | None:
+        """Return the key by which the head is the embedding, None where it always or never is."""
+        inner = [(n, "tie_word_embeddings") for n, v in self.base.items() if isinstance(v, dict)]
+        for path in (("tie_word_embeddings",), *inner):
+            if path[-1] not in _parent(self.base, path):
+                continue
+            made = []
+            for ties in (False, True):
+                raw = _with(self.base, path, ties)
+                with contextlib.suppress(Exception):
+                    made.append(len(built(self.model_type, raw, self.mapping)))
+            if len({*made}) == 2:
+                return path
         return None
-    candidates: list[Steps] = []
-    for depth, over, turns in _loops(trace.config):
-        if len(turns) == len(items):
-            made = [
-                program.nest([*turn, ("v", item)]) for turn, item in zip(turns, items, strict=True)
-            ]
-            with contextlib.suppress(Mismatch):
-                candidates.append([("for", depth, over, program.merge_turns(made))])
-    candidates.append([("v", item) for item in items])
-    for rule in candidates:
+
+
+def _certain(steps: Steps) -> Steps:
+    """Return a program without its assumptions: what else can come of them was refused, or is
+    tried by `check`.
+    """
+    made: Steps = []
+    for step in steps:
+        match step:
+            case ("!", _, _):
+                continue
+            case ("if", expression, ways):
+                made += _joined(expression, {o: _certain(way) for o, way in ways.items()})
+            case ("for", depth, over, body):
+                made.append(("for", depth, over, _certain(body)))
+            case _:
+                made.append(step)
+    return made
+
+
+def _joined(expression: Any, ways: dict[Any, Steps]) -> Steps:
+    """Return a decision, or the steps of one way where all are the same."""
+    first, *others = ways.values()
+    return first if all(one == first for one in others) else [("if", expression, ways)]
+
+
+def _derived_in(value: Any) -> set[KeyPath]:
+    """Return the paths of what the config derives that a program reads."""
+    if isinstance(value, tuple) and value[:1] == ("l",):
+        return {value[1:]}
+    inside = value.values() if isinstance(value, dict) else value
+    if isinstance(value, tuple | list | dict):
+        return {path for one in inside for path in _derived_in(one)}
+    return set()
+
+
+def _shorten(raw: Raw) -> None:
+    """Give a config, and those inside it, few layers."""
+    counts = {raw[name] for name in COUNTS if isinstance(raw.get(name), int)}
+    for name, value in raw.items():
+        if name in COUNTS and isinstance(value, int):
+            raw[name] = min(LAYERS, value)
+        elif isinstance(value, list) and len(value) in counts:
+            raw[name] = value[:LAYERS]
+        elif isinstance(value, dict) and "model_type" in value:
+            _shorten(value)
+
+
+def _parent(raw: Raw, path: KeyPath) -> Any:
+    inner = get(raw, path[:-1])
+    return inner if isinstance(inner, dict) else {}
+
+
+def _ifs(steps: Steps) -> Steps:
+    return [step for step in steps if step[0] == "if"]
+
+
+def _assumptions(steps: Steps) -> Iterator[Any]:
+    for step in steps:
+        match step:
+            case ("!", expression, _):
+                yield expression
+            case ("if", _, ways):
+                for way in ways.values():
+                    yield from _assumptions(way)
+            case ("for", _, _, body):
+                yield from _assumptions(body)
+
+
+def _renamed(value: Any, same: set[KeyPath]) -> Any:
+    """Return a program that reads the keys of `same` as they are."""
+    if isinstance(value, dict):
+        return {key: _renamed(one, same) for key, one in value.items()}
+    if isinstance(value, tuple) and value[:1] == ("l",) and value[1:] in same:
+        return ("k", *value[1:])
+    if isinstance(value, tuple | list):
+        return type(value)(_renamed(one, same) for one in value)
+    return value
+
+
+def _aliases(config_class: Any, raw: Raw) -> dict[str, dict[str, str]]:
+    """Return other names of keys, by the path of the config that has them."""
+    found = {}
+    for cls, path in config_classes(config_class, raw):
+        if cls.attribute_map:
+            found[".".join(path)] = dict(cls.attribute_map)
+    return found
+
+
+def _published(model_type: str) -> Raw:
+    return default_config(CONFIG_MAPPING[model_type]) | NEEDED.get(model_type, {})
+
+
+def _inner_defaults(config_class: Any) -> Raw:
+    """Return defaults of a config that is inside another one, where the outer one's differ."""
+    found = {}
+    for name, spec in config_class.sub_configs_defaults.items():
+        kind = spec.model_type
+        if spec.init_kwargs and kind in CONFIG_MAPPING:
+            own = default_config(CONFIG_MAPPING[kind])
+            found[name] = {key: own.get(key) for key in spec.init_kwargs}
+    return found
+
+
+UNSEEN: Any = object()
+
+
+def _rule(decisions: Steps, trace: Trace, value: Any, before: Any) -> Steps | None:
+    """Return how a key, or a list, is derived: a list in a loop of its length, or as it is; None
+    where it is not known.
+    """
+    if before is None:
+        return None
+    bodies: list[Steps] = [[("w", value)]]
+    if isinstance(value, list):
+        bodies = [
+            [("for", depth, over, [[*t, ("v", v)] for t, v in zip(turns, value, strict=True)])]
+            for depth, over, turns in _loops(trace.config)
+            if len(turns) == len(value)
+        ]
+        bodies.append([("v", item) for item in value])
+    for body in bodies:
         try:
-            return program.merge(before if is_known else None, rule)
+            rule = program.nest([*decisions, *body])
+            return program.merge(None if before is UNSEEN else before, rule)
         except Mismatch:
             continue
     return None
@@ -213,14 +450,6 @@ def _parts(expression: Any) -> Iterator[Any]:
     if isinstance(expression, tuple):
         for part in expression[1:]:
             yield from _parts(part)
-
-
-def _opposites(value: Any, family: Family) -> list[Any]:
-    """Return what to try where it may matter that a key is null, or is not."""
-    if value is not None:
-        return [None] if not isinstance(value, bool) else []
-    kinds = [family.kinds[i % len(family.kinds)] for i in range(LAYERS)] if family.kinds else []
-    return [4, 64, kinds, [1] * LAYERS, True, 0.5]
 
 
 def _paths(raw: Raw, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -248,12 +477,6 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str | list | dict)
 
 
-def _published_counts(config_class: Any, base: Raw) -> Raw:
-    """Return the numbers of layers that were changed for the traces."""
-    usual = default_config(config_class)
-    return {name: usual[name] for name in COUNTS if name in base}
-
-
 def _written(value: Any) -> Any:
     """Return a program as JSON: tuples are lists, decisions pairs of outcome and steps."""
     if isinstance(value, dict):
@@ -261,45 +484,73 @@ def _written(value: Any) -> Any:
     return [*map(_written, value)] if isinstance(value, tuple | list) else value
 
 
-def check(model_type: str, entry: dict[str, Any], base: Raw, number: int = CHECKS) -> str:
+def drawn(draw: random.Random, base: Raw, family: Family, read: set[KeyPath]) -> Raw:
+    """Return a config that differs from `base` in one to five keys, most of them `read`."""
+    raw, paths = copy.deepcopy(base), [*_paths(base), *sorted(family.absent)]
+    most = [path for path in paths if path in read] or paths
+    for path in (
+        draw.choice(most if draw.random() < 0.8 else paths)
+        for _ in range(draw.choice((1, 2, 3, 5)))
+    ):
+        value = get(base, path)
+        others: list[Any] = []
+        if isinstance(value, bool):
+            others = [not value]
+        elif isinstance(value, int):
+            others = [value * 2, value + 2, max(value // 2, 1), value * 3, 1, 4, 8]
+            others += [None] * (path in family.optional)
+        elif value is None:
+            others = family.instead_of_null(path)
+        elif isinstance(value, list) and value and isinstance(value[0], str):
+            others = [draw.choices([*dict.fromkeys([*value, *family.kinds])], k=len(value))]
+        if others:
+            raw = _with(raw, path, draw.choice(others))
+    return raw
+
+
+def _keys_in(value: Any) -> Iterator[KeyPath]:
+    if isinstance(value, list):
+        if value[:1] in (["k"], ["l"]) and all(isinstance(one, str) for one in value):
+            yield (*value[1:],)
+        for one in value:
+            yield from _keys_in(one)
+
+
+def check(family: Family, entry: Entry, found: Mapping[str, Entry], number: int = CHECKS) -> str:
     """Return what is wrong with a family, on random configs; "" if nothing is."""
-    draw, right = random.Random(model_type), 0
+    draw, right, problem = random.Random(family.model_type), 0, ""
+    read = {*_keys_in([entry["model"], entry["lists"]])} | {("tie_word_embeddings",)}
     for _ in range(number * 12):
-        raw = copy.deepcopy(base)
-        paths = [*_paths(base)]
-        for path in draw.sample(paths, min(len(paths), draw.choice((1, 2, 3, 5)))):
-            value = get(base, path)
-            if isinstance(value, bool):
-                raw = _with(raw, path, not value)
-            elif isinstance(value, int):
-                others = (value * 2, value + 2, max(value // 2, 1), value * 3, 1, 4, 8)
-                raw = _with(raw, path, draw.choice(others))
+        raw = drawn(draw, family.base, family, read)
         try:
-            wanted = built(model_type, raw)
+            wanted = built(family.model_type, raw, family.mapping)
         except Exception:  # transformers refuses it
             continue
         try:
-            tensors = {t.name: t.shape for t in derived.tensors_of(entry, raw)}
+            tensors = {t.name: t.shape for t in derived.tensors_of(entry, raw, found)}
         except derived.NotDerived as error:
-            return f"{error} on {_differences(raw, base)}"
-        if tensors != wanted:
-            return f"{_first_difference(tensors, wanted)} on {_differences(raw, base)}"
-        right += 1
-        if right == number:
-            return ""
+            problem = f"{error} on {_differences(raw, family.base)}"
+        else:
+            if tensors == wanted:
+                right += 1
+            else:
+                first = _first_difference(tensors, wanted)
+                problem = f"{first} on {_differences(raw, family.base)}"
+        if problem or right == number:
+            return problem[:600]
     return f"only {right} configs were accepted" if right < number // 2 else ""
 
 
-def built(model_type: str, raw: Raw) -> dict[str, tuple[int, ...]]:
+def built(model_type: str, raw: Raw, mapping: Any) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of the model that transformers builds."""
     config_class = CONFIG_MAPPING[model_type]
     with torch.device("meta"):
-        model = MODEL_FOR_CAUSAL_LM_MAPPING[config_class](config_class(**copy.deepcopy(raw)))
+        model = mapping[config_class](config_class(**copy.deepcopy(raw)))
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def _differences(raw: Raw, base: Raw) -> dict[str, Any]:
-    return {name: value for name, value in raw.items() if base.get(name) != value}
+    return {".".join(p): get(raw, p) for p in _paths(base) if get(raw, p) != get(base, p)}
 
 
 def _first_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -307,38 +558,137 @@ def _first_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return f"{len(names)} tensors, {names[0]}: {found.get(names[0])}, not {wanted.get(names[0])}"
 
 
+HEADS = (
+    auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    auto.MODEL_FOR_CAUSAL_LM_MAPPING,
+    auto.MODEL_FOR_MASKED_LM_MAPPING,
+    auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+)
+"""Which class of a type is taken: the first that there is."""
+MORE = ("deberta-v2", "distilbert", "modernbert", "t5", "mt5", "umt5", "mllama_text_model")
+"""Types that are read beside those of the first two mappings."""
+
+
+def mapping_of(name: str) -> Any:
+    """Return the mapping that has the class of an entry: "base:TYPE" is a model without a head."""
+    base, _, model_type = name.rpartition(":")
+    if base:
+        return {"base": auto.MODEL_MAPPING, "classifier": SEQUENCES}[base]
+    return next((mapping for mapping in HEADS if CONFIG_MAPPING[model_type] in mapping), {})
+
+
+SEQUENCES = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+
+def all_types() -> list[str]:
+    """Return the types that have a class of the first two mappings, one for each config class."""
+    kinds = {CONFIG_MAPPING[t] for m in HEADS[:2] for t in m._model_mapping}
+    return sorted({kind.model_type for kind in kinds} | {*MORE})
+
+
+READ = ("tie_word_embeddings", "layer_types")
+"""What is read beside the tensors, where a config derives it."""
+
+
+class Table(dict[str, Any]):
+    """Entries by name, derived when they are asked for, and kept in a folder of files."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.open: list[str] = []
+
+    def __missing__(self, name: str) -> Any:
+        """Return the entry of a family. Raises `derived.NotDerived` where it has none."""
+        kept = self.report(name)
+        if kept["problem"]:
+            raise derived.NotDerived(f"{name} has no entry: {kept['problem']}")
+        self[name] = kept["entry"]
+        return kept["entry"]
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether a family has an entry that is right."""
+        return not self.report(str(name))["problem"]
+
+    def report(self, name: str) -> dict[str, Any]:
+        """Return what came of a family, deriving it if nobody did."""
+        if CONFIG_MAPPING[name.rpartition(":")[2]] not in mapping_of(name):
+            return {"problem": f"{name} has no class", "entry": None}
+        path = self.folder / f"{name.replace(':', '+')}.json"
+        if not path.exists():
+            if name in self.open:
+                return {"problem": f"{name} contains itself"}
+            self.open.append(name)
+            try:
+                text = json.dumps(self._derived(name))
+            finally:
+                self.open.remove(name)
+            part = path.with_suffix(f".{os.getpid()}")
+            part.write_text(text)
+            part.rename(path)
+        return json.loads(path.read_text())  # type: ignore[no-any-return]
+
+    def inner(self) -> list[str]:
+        """Return the types of which a model without a head was derived."""
+        return sorted(path.stem[5:] for path in self.folder.glob("base+*.json"))
+
+    def _derived(self, name: str) -> dict[str, Any]:
+        begun, entry, problem = time.process_time(), None, ""
+        try:
+            family = Family(name.rpartition(":")[2], mapping_of(name))
+            family.explore()
+            entry = json.loads(json.dumps(family.entry()))
+            problem = check(family, entry, self)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"[:600]
+        seconds = time.process_time() - begun
+        print(f"{name:28} {seconds:5.1f} s  {problem or 'exact'}", flush=True)
+        return {"entry": entry, "problem": problem, "seconds": round(seconds, 1)}
+
+
 def main() -> int:
     """Derive, check and write; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("types", nargs="*", help="model types; all of transformers without any")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("types", nargs="*", help="model types")
+    parser.add_argument("--all", action="store_true", help="all of transformers")
+    parser.add_argument("--write", type=Path, help="the file of the table")
+    parser.add_argument("--work", type=Path, default=Path(".families"), help="what is done so far")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    known = {
-        CONFIG_MAPPING[t].model_type: t
-        for t in CONFIG_MAPPING
-        if CONFIG_MAPPING[t] in MODEL_FOR_CAUSAL_LM_MAPPING
-    }
-    found: dict[str, Any] = {}
-    for model_type in options.types or sorted(known):
-        begun = time.monotonic()
-        try:
-            family = Family(model_type)
-            family.explore()
-            entry = json.loads(json.dumps(family.entry()))
-            problem = check(model_type, entry, family.base)
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"[:200]
-        if not problem:
-            found[model_type] = entry
-        print(
-            f"{model_type:28} {time.monotonic() - begun:5.1f} s  {problem or 'exact'}", flush=True
-        )
-    text = {"transformers": transformers.__version__, "families": found}
-    options.out.write_text(json.dumps(text, separators=(",", ":")) + "\n")
-    print(f"{len(found)} of {len(options.types or known)} families are exact: {options.out}")
+    options.work.mkdir(parents=True, exist_ok=True)
+    table = Table(options.work)
+    names = all_types() if options.all else options.types
+    for name in names:
+        claim = options.work / f"{name}.claim"
+        with contextlib.suppress(FileExistsError):
+            claim.touch(exist_ok=False)
+            table.report(name)
+    right = [name for name in names if name in table]
+    print(f"{len(right)} of {len(names)} families are exact")
+    if options.write:
+        write(table, names, options.write)
     return 0
+
+
+def write(table: Table, names: list[str], out: Path) -> None:
+    """Write the entries of families, and of those inside them, into one file."""
+    kept = {name: table.report(name) for name in names}
+    kept |= {f"base:{name}": table.report(f"base:{name}") for name in table.inner()}
+    lines = {
+        name: json.dumps(one["entry"], separators=(",", ":"))
+        for name, one in kept.items()
+        if one["entry"] and (":" not in name or not one["problem"])
+    }
+    text = "\n".join(f"{name}\t{line}" for name, line in sorted(lines.items()))
+    bounded = sorted(name for name in lines if kept[name]["problem"])
+    data = {
+        "transformers": transformers.__version__,
+        "bounded": bounded,
+        "without": sorted({*names} - {*lines}),
+        "entries": base64.b64encode(zlib.compress(text.encode(), 9)).decode(),
+    }
+    out.write_text(json.dumps(data, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ A trace is a list of steps:
     ("m", steps)                     a module is made: its decisions concern its own steps alone
     ("if", expression, outcome)      a decision
     ("for", depth, over, turns)      a loop, with the steps of each turn
-    ("v", value)                     an item of a list
+    ("c", name, class, path, type)   a model of another family is made of the config under a path
+    ("v", value)                     an item of a list that the config derives
+    ("w", value)                     what it derives under a key, whole
 
 Traces of the same code on other configs are merged into one program, in which a decision has the
 steps that followed each outcome. `simplify` takes out decisions after which nothing differs; one of
@@ -59,7 +61,7 @@ def merge_turns(turns: list[Steps | None]) -> Steps | None:
 def makes(steps: Steps | None) -> bool:
     """Return whether a program makes a tensor or an item anywhere."""
     return any(
-        step[0] in ("p", "t", "v")
+        step[0] in ("p", "t", "v", "w", "c")
         or (step[0] == "m" and makes(step[1]))
         or (step[0] == "for" and makes(step[3]))
         or (step[0] == "if" and any(map(makes, step[2].values())))
@@ -106,7 +108,7 @@ def simplify(steps: Steps) -> Steps:
                 if inner := simplify(body or []):
                     made.append(("for", depth, over, inner))
             case ("if", expression, ways):
-                made += _simplify_decision(expression, {o: simplify(w) for o, w in ways.items()})
+                made += _simplify_decision(expression, ways)
             case _:
                 made.append(step)
     return made
@@ -115,15 +117,78 @@ def simplify(steps: Steps) -> Steps:
 def _simplify_decision(expression: Any, ways: dict[Any, Steps]) -> Steps:
     programs = list(ways.values())
     if len(programs) == 1:
-        return [("!", expression, next(iter(ways))), *programs[0]]
-    same = 0
-    while same < min(map(len, programs)) and all(
-        one[-1 - same] == programs[0][-1 - same] for one in programs
-    ):
-        same += 1
-    tail = programs[0][len(programs[0]) - same :]
-    ways = {outcome: one[: len(one) - same] for outcome, one in ways.items()}
-    return [("if", expression, ways), *tail] if any(ways.values()) else tail
+        rest = simplify(programs[0])
+        return [("!", expression, next(iter(ways))), *rest] if rest else []
+    try:
+        whole = programs[0]
+        for other in programs[1:]:
+            whole = _merge_loosely(whole, other)
+        return simplify(whole)
+    except Mismatch:
+        pass
+    tail: Steps = []
+    while all(len(one) > len(tail) for one in programs):
+        try:
+            tail.insert(0, _merge_all([one[-1 - len(tail)] for one in programs]))
+        except Mismatch:
+            break
+    heads = {o: simplify(one[: len(one) - len(tail)]) for o, one in ways.items()}
+    rest = simplify(tail)
+    if not tail:  # the ends may be alike all the same
+        shortest = min(map(len, heads.values()))
+        first, *others = heads.values()
+        same = 0
+        while same < shortest and all(one[-1 - same] == first[-1 - same] for one in others):
+            same += 1
+        rest = first[len(first) - same :]
+        heads = {o: one[: len(one) - same] for o, one in heads.items()}
+    return [("if", expression, heads), *rest] if any(heads.values()) else rest
+
+
+def _merge_loosely(a: Steps, b: Steps) -> Steps:
+    """Return the program of both, passing over decisions of which one outcome is known.
+
+    That they are independent is an assumption, which holds or not for configs that were not traced.
+    """
+    if a == b:
+        return a
+    one, other = (steps[-1] if steps and steps[-1][0] == "if" else None for steps in (a, b))
+    if one and other and one[1] == other[1]:
+        merge(a[:-1], b[:-1])
+        both = [o for o in one[2] if o in other[2]]
+        if not both:
+            raise Mismatch("nothing was seen of both")
+        ways = {**one[2], **other[2]} | {o: _merge_loosely(one[2][o], other[2][o]) for o in both}
+        return [*a[:-1], ("if", one[1], ways)]
+    if one and len(one[2]) == 1:
+        return _merge_loosely([*a[:-1], *next(iter(one[2].values()))], b)
+    if other and len(other[2]) == 1:
+        return _merge_loosely(a, [*b[:-1], *next(iter(other[2].values()))])
+    return merge(a, b)
+
+
+def _merge_all(steps: list[Any]) -> Any:
+    """Return one step for all; what one of them has not seen is taken from the others.
+
+    That they are independent is an assumption, which holds or not for configs that were not traced.
+    """
+    merged = steps[0]
+    for other in steps[1:]:
+        if not _overlap(merged, other):
+            raise Mismatch("nothing was seen of both")
+        merged = _merge_step(merged, other)
+    return merged
+
+
+def _overlap(a: Any, b: Any) -> bool:
+    if a[0] == b[0] == "if" and a[1] == b[1]:
+        both = [o for o in a[2] if o in b[2]]
+        return any(_overlap_of(a[2][o], b[2][o]) for o in both)
+    return True
+
+
+def _overlap_of(a: Steps, b: Steps) -> bool:
+    return not a or not b or _overlap(a[-1], b[-1])
 
 
 def decisions(steps: Steps | None) -> dict[Any, set[Any]]:

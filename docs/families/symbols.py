@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -59,13 +60,24 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in list.__iter__(value)] if isinstance(value, list) else value
 
 
+def _depth(index: Any) -> int:
+    """Return the depth of the loop whose index this is."""
+    return int(index.expression[1]) if isinstance(index, Number) else 0
+
+
 def _bare(kind: Any, value: Any) -> Any:
     zero = {int: 0, float: 0.0, str: ""}[kind]
     return kind.__add__(value, zero)
 
 
 def symbol(value: Any, expression: Expression) -> Any:
-    """Return a value that remembers its expression; None and what is no plain value stay."""
+    """Return a value that remembers its expression; None and what is no plain value stay.
+
+    A dict is one of symbols, each under its key.
+    """
+    if isinstance(value, dict):
+        inside = {key: symbol(one, (*expression, key)) for key, one in value.items()}
+        return inside if expression[0] == "k" else value
     value = plain(value)
     for kind, made in ((bool, Truth), (int, Number), (float, Real), (str, Text), (list, Items)):
         if isinstance(value, kind):
@@ -256,6 +268,11 @@ class Text(Symbolic, str):
         """Return its parts."""
         return self._seen().split(*arguments)
 
+    def __iter__(self) -> Iterator[Any]:
+        letters = plain(self)
+        for index in listener.loop(("len", self.expression), range(len(letters))):
+            yield Text(letters[index], ("at", self.expression, ("i", _depth(index))))
+
     def _seen(self) -> str:
         listener.decide(("is", self.expression), plain(self))
         return str(plain(self))
@@ -281,6 +298,12 @@ class Items(list[Any]):
         return symbol(item, ("at", self.expression, expression_of(index)))
 
     def __iter__(self) -> Iterator[Any]:
+        reader = str(sys._getframe(1).f_globals.get("__name__"))
+        if not reader.startswith("transformers.models"):  # in no loop
+            return (self[index] for index in range(len(self)))
+        return self._followed()
+
+    def _followed(self) -> Iterator[Any]:
         for index in listener.loop(("len", self.expression), range(len(self))):
             yield self[index]
 
@@ -320,7 +343,10 @@ class _Builtin(type):
     stands_for: type
 
     def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, cls.stands_for)
+        outcome = isinstance(value, cls.stands_for)
+        if cls.stands_for is int and isinstance(value, Number | Items):
+            listener.decide(("int?", value.expression), outcome)
+        return outcome
 
     def __subclasscheck__(cls, other: type) -> bool:
         return issubclass(other, cls.stands_for)
@@ -382,5 +408,13 @@ def enumerate_items(items: Any, start: int = 0) -> Iterator[tuple[int, Any]]:
         yield from enumerate(items, start)
 
 
-STAND_INS = {"int": Int, "set": Set, "range": Range, "enumerate": enumerate_items}
+def length(items: Any) -> Any:
+    """Return what `len` does, of a list as a symbol."""
+    return Number(len(items), ("len", items.expression)) if isinstance(items, Items) else len(items)
+
+
+STAND_INS = {
+    **{"int": Int, "set": Set, "range": Range},
+    **{"enumerate": enumerate_items, "len": length},
+}
 """What stands for a builtin in the modules that are traced."""

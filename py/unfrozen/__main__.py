@@ -14,6 +14,8 @@ from unfrozen.answer import ADVISED_JOBS
 from unfrozen.errors import InputError, PlanError
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import KEYS
+from unfrozen.model import derived
+from unfrozen.model.config import families
 from unfrozen.plan import VERDICTS
 from unfrozen.request import PlanAnswer, PlannedList, ReadLengths, Request, answer_of, load_jobs
 from unfrozen.shell import printable
@@ -59,6 +61,8 @@ def main(
     at = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser(program).parse_args(arguments[:at])
     options.typed = arguments[at + 1 :] or None
+    if options.families:
+        return _print_families(options.json)
     asked = Request(**{one.name: getattr(options, one.name) for one in fields(Request)})
     try:
         query = _query(load_jobs(asked).given, open_plan is not None) if options.open else None
@@ -105,6 +109,15 @@ def _query(given: object, has_page: bool) -> str:
     from unfrozen.planner.state import as_query, state_of  # most plans need no address
 
     return as_query(state_of(given))
+
+
+def _print_families(as_json: bool) -> int:
+    """Print how each model type is counted; return the exit code."""
+    version, found = derived.table().transformers, families()
+    lines = (f"{name:32}{how}" for name, how in sorted(found.items()))
+    data = {"transformers": version, "families": found}
+    print(json.dumps(data) if as_json else "\n".join((f"transformers {version}", *lines)))
+    return 0
 
 
 def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
@@ -174,6 +187,7 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
         help="price of a GPU-hour, for --data, --budget or --tokens",
     )
     add("--mfu", type=_count, metavar="M", help="measured model FLOPs utilization, such as 0.4")
+    add("--families", action="store_true", help="which model types are counted, and how exactly")
     add("--json", action="store_true", help="print JSON")
     add(
         "--fail-unless",

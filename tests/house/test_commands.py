@@ -26,7 +26,7 @@ BUILD_COMMANDS = {
 UNFROZEN_COMMANDS = {
     "plan": {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain", "--open"),
-        *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
+        *("--families", "--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
         *("--framework", "--data", "--epochs", "--gpus", "--budget", "--sequences", "--run-by"),
         "--fail-unless",
     },

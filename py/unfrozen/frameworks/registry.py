@@ -83,7 +83,7 @@ def _runner_job(job: Job) -> Job:
         shard_size=(None, cluster.alike),
         offload=("none", "optimizer"),
         sharding=(alone if cluster.gpus == 1 else "zero3",),
-        frozen_tower=(True, job.model.architecture.vision is not None),
+        frozen_tower=(True, job.model.architecture.vision),
     )
     model_type, found = job.model.architecture.model_type, launch(job)
     if not can_train(job.model.architecture):

@@ -96,7 +96,7 @@ class Job:
             a = model.architecture
             lora = recipe.get("lora")
             named = lora.get("targets") if isinstance(lora, Mapping) else ()
-            has = {"experts": a.experts is not None, "tower": a.vision is not None}
+            has = {"experts": a.experts is not None, "tower": a.vision}
             has["whole"] = bool(whole_targets(model, named))
             chosen, recipe, cluster = apply_framework(
                 given["framework"], recipe, cluster, a.model_type, **has

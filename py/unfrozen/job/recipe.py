@@ -43,7 +43,7 @@ def _quantizes_base(job: Any) -> bool:
 
 
 def _has_vision_tower(job: Any) -> bool:
-    return bool(job.model.architecture.vision is not None or job.model.frozen > 0)
+    return bool(job.model.architecture.vision or job.model.frozen > 0)
 
 
 def _has_experts(job: Any) -> bool:

@@ -9,11 +9,12 @@ Reading order:
 5. `llama` — Llama, Mistral, Qwen, Gemma, Phi-3, OLMo, Mixtral and their like
 6. `gpt_bert` — GPT-2, GPT-NeoX, Megatron's GPT, BERT
 7. `families` — seventy further types, by what they have in common
-8. `vision_encoders` — vision encoders
-9. `vision_language` — vision-language models: encoder, projector, language model
-10. `attention_windows` — how far back each layer attends
-11. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
-12. `catalogue` — published models by name, from `published.json`
+8. `attention_windows` — how far back each layer attends
+9. `derived` — every other family's tensors, as programs that were derived from transformers
+10. `structure` — what kind of layers such tensors make
+11. `vision_language` — vision-language models: encoder, projector, language model
+12. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
+13. `catalogue` — published models by name, from `published.json`
 """
 
 from unfrozen.errors import ModelError

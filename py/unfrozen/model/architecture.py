@@ -125,26 +125,6 @@ class Absent(NamedTuple):
 Mixer = Latent | Selective | Dual | Delta | Convolution | Absent
 
 
-class Vision(NamedTuple):
-    """A vision transformer and what follows it.
-
-    `patches` are what the tower sees of one picture at its usual size, `tokens` what the language
-    model reads of it. `parameters` are those of tower and projector together, `projector` those of
-    what stands between the two. `fixed` towers see pictures of one size only.
-    """
-
-    hidden: int
-    layers: int
-    heads: int
-    ffn: int
-    patches: int
-    tokens: int
-    parameters: int
-    projector: int
-    gated: bool = False
-    fixed: bool = True
-
-
 __all__ = ["Architecture", "Experts", "Tensor", "divided"]
 
 QkNorm = Literal["none", "head", "width"]
@@ -261,7 +241,7 @@ class Architecture:
     variants: tuple[Architecture, ...] = ()  # the kinds of layers, where attention differs
     order: tuple[int, ...] = ()  # which of them each layer is
     windows: tuple[int, ...] = ()  # positions that each layer attends to, 0 for all; () all do
-    vision: Vision | None = None  # the vision encoder
+    vision: bool = False  # it has a vision encoder
     estimated: str = ""  # what of its activations is not known exactly, as text
 
     def __post_init__(self) -> None:

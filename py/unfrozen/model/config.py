@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from unfrozen.data_files import read_json
 from unfrozen.errors import ModelError
-from unfrozen.model import gpt_bert, llama
+from unfrozen.model import derived, gpt_bert, llama, structure
 from unfrozen.model.architecture import ENCODERS, Architecture, Experts, Tensor
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.blueprint import Blueprint
@@ -42,19 +42,80 @@ CONFIG_DEFAULTS: Final[dict[str, dict[str, object]]] = read_json("model/defaults
 """By model type and key, what transformers takes for a key that a config.json leaves out."""
 
 SUPPORTED: Final = (*STYLES, *READERS, *SAME, *WRAPPERS)
-"""Every `model_type` that can be counted exactly."""
+"""Every `model_type` whose layers were traced; others are in `derived.table`."""
 
 # the heads that are counted, by the names of transformers' classes
 _HEADS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _CLASSIFIERS: Final = ("ForSequenceClassification", "ForMaskedLM", "ForPreTraining", "BertModel")
 _MASKED: Final = ("ForMaskedLM", "Model", "ForPreTraining")
+_ALIKE: Final = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads"),
+    *("intermediate_size", "vocab_size"),
+)
 _NAMED: Final = 16  # of them in a message
 _SIZES: Final = ("hidden_size", "num_hidden_layers", "vocab_size", "d_model", "dim", "n_layer")
 
 
 def read_architecture(config: Mapping[str, object]) -> Architecture:
     """Return the architecture of a raw config.json. Raises ModelError."""
-    return _read(_model_type(config), config)
+    model_type = _model_type(config)
+    if model_type in SUPPORTED:
+        return _read(model_type, config)
+    return _read_derived(model_type, config)
+
+
+def families() -> dict[str, str]:
+    """Return how each `model_type` is counted: "exact", or "bounded" where some configs are not."""
+    table = derived.table()
+    found = dict.fromkeys((*SUPPORTED, *(name for name in table.entries if ":" not in name)))
+    bounded = {*table.bounded, *table.without} - {*SUPPORTED}
+    return {name: "bounded" if name in bounded else "exact" for name in (*found, *bounded)}
+
+
+def has_family(model_type: object) -> bool:
+    """Return whether a `model_type` is counted, exactly or not."""
+    table = derived.table()
+    return model_type in SUPPORTED or model_type in table.entries or model_type in table.without
+
+
+def _read_derived(model_type: str, config: Mapping[str, object]) -> Architecture:
+    """Return the architecture of a family whose tensors were derived from transformers."""
+    table = derived.table()
+    try:
+        entry = table.entries[model_type]
+        tensors = derived.tensors_of(entry, config, table.entries)
+        whole = derived.whole_config(entry, config, table.entries)
+    except derived.NotComputed as error:
+        bound = f"its tensors cannot be counted: {error}"
+        raise ModelError("model_type", model_type, bound, "copy the model's config.json") from None
+    except (KeyError, derived.NotDerived) as error:
+        return _read_alike(model_type, config, error)
+    structure.check_sizes(tensors)
+    found = structure.read(model_type, whole, tensors)
+    if model_type not in table.bounded:
+        return found
+    return replace(found, estimated=f"some of its tensors, and {found.estimated}")
+
+
+def _read_alike(model_type: str, config: Mapping[str, object], error: Exception) -> Architecture:
+    """Return the architecture of a decoder with the sizes of a config whose tensors are not known.
+
+    Raises ModelError where it names no sizes.
+    """
+    sizes = structure.sizes(config)
+    if missing := [key for key in _ALIKE if key not in sizes]:
+        bound = f"without it a {model_type} cannot be estimated"
+        if isinstance(error, derived.NotDerived):
+            bound += f"; {error}"
+        raise ModelError(missing[0], "nothing", bound, "copy the model's config.json")
+    like = "qwen3_moe" if "num_experts" in sizes else "llama"
+    if like == "llama":
+        sizes["hidden_size"] -= sizes["hidden_size"] % sizes["num_attention_heads"]
+    found = with_blueprint(STYLES[like].read(like, Fields(sizes)))
+    words = (
+        "its tensors, taken for those of a common decoder of its sizes, and what its layers save"
+    )
+    return replace(found, model_type=model_type, estimated=words)
 
 
 def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:
@@ -67,7 +128,7 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
         if kind not in SAME and kind not in STYLES and kind not in READERS:
             raise _unknown("text_config.model_type", kind)
         inner = with_blueprint(_read(kind, text, nested=True))
-        return WRAPPERS[model_type].read(Fields(config), inner)
+        return WRAPPERS[model_type].read(model_type, config, inner)
     if model_type in WRAPPERS:
         text = WRAPPERS[model_type].text(config)
         return _read(str(text["model_type"]), text, nested=True)
@@ -133,14 +194,14 @@ def _model_type(config: Mapping[str, object]) -> str:
     value = config.get("model_type")
     if value is None:
         raise ModelError("model_type", "nothing", "config.json must name its model type", _remedy())
-    if not isinstance(value, str) or value not in SUPPORTED:
+    if not isinstance(value, str) or not has_family(value):
         raise _unknown("model_type", value, isinstance(config.get("text_config"), Mapping))
     classes = config.get("architectures")
     if not (isinstance(classes, list) and classes):
         return value
     heads: tuple[str, ...] = _CLASSIFIERS if value == "bert" else _HEADS
     heads += _MASKED if value in ENCODERS else ()
-    if value not in WRAPPERS and not str(classes[0]).endswith(heads):
+    if value in SUPPORTED and value not in WRAPPERS and not str(classes[0]).endswith(heads):
         bound = "only causal language models are counted, and this class has another head"
         raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
     return value
@@ -153,7 +214,8 @@ def _unknown(key: str, value: object, inside: bool = False) -> ModelError:
 
 
 def _remedy() -> str:
-    return f"supported are {', '.join(SUPPORTED[:_NAMED])} and {len(SUPPORTED) - _NAMED} more"
+    more = len(families()) - _NAMED
+    return f"supported are {', '.join(SUPPORTED[:_NAMED])} and {more} more"
 
 
 def copied_head(a: Architecture) -> Tensor:
@@ -412,5 +474,5 @@ def _part(model: ModelConfig, layers: tuple[int, ...], embedding: bool, head: bo
 def _language(model: ModelConfig) -> ModelConfig:
     a = model.architecture
     assert a.blueprint is not None
-    alone = replace(a, vision=None, blueprint=a.blueprint.without_towers())
+    alone = replace(a, vision=False, blueprint=a.blueprint.without_towers())
     return ModelConfig(alone, model.tower_parameters)

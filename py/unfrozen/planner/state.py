@@ -24,10 +24,9 @@ from unfrozen.job.framework_defaults import FRAMEWORKS
 from unfrozen.job.lora import LORA_SETTINGS
 from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.job.settings import Setting
-from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.catalogue import find as find_model
-from unfrozen.model.config import CONFIG_DEFAULTS
+from unfrozen.model.config import CONFIG_DEFAULTS, has_family
 from unfrozen.planner.runner import SHARDED, runner_defaults
 from unfrozen.schema.address import readable, settings
 from unfrozen.training_data import MOST_TOKENS, Data, read_numbers
@@ -341,7 +340,7 @@ def text_config(config: Mapping[str, object]) -> dict[str, object]:
 
 def has_text_config(config: Mapping[str, object]) -> bool:
     """Return whether only the language model, in a `text_config`, can be counted."""
-    if config.get("model_type") in SUPPORTED:
+    if has_family(config.get("model_type")):
         return False
     return isinstance(config.get("text_config"), Mapping) and "hidden_size" not in config
 

@@ -45,7 +45,7 @@ def without(config: dict[str, Any], key: str) -> dict[str, Any]:
         (LLAMA | {"hidden_act": 3}, "hidden_act", "text"),
         (LLAMA | {"model_type": "snake"}, "model_type", "supported are llama"),
         (LLAMA | {"model_type": ["llama"]}, "model_type", "supported are llama"),
-        ({"model_type": "gemma3n", "text_config": {}}, "model_type", "text_config alone"),
+        ({"model_type": "snake", "text_config": {}}, "model_type", "text_config alone"),
         (
             LLAMA | {"architectures": ["LlamaForSequenceClassification"]},
             "architectures",

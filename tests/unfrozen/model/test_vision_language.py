@@ -11,7 +11,6 @@ from transformers import AutoConfig
 
 from small_models import SMALL
 from unfrozen.model import ModelConfig, ModelError
-from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.vision_language import WRAPPERS
 
 pytestmark = pytest.mark.slow
@@ -148,9 +147,10 @@ def test_every_tensor_of_a_model_that_sees_is_counted_in_its_order(case: Any) ->
     found = ModelConfig.from_hf({"model_type": model_type, **config})
     expected = [(name, tuple(p.shape)) for name, p in real.named_parameters()]
     assert [(tensor.name, tensor.shape) for tensor in found.tensors] == expected
-    vision_of = found.architecture.vision
-    assert vision_of is not None
-    assert found.tower_parameters == vision_of.parameters
+    assert found.architecture.vision
+    inside = (f"{WRAPPERS[model_type].model_at}.", f"{WRAPPERS[model_type].head_at}.")
+    towers = [p.numel() for name, p in real.named_parameters() if not name.startswith(inside)]
+    assert found.tower_parameters == sum(towers)
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
@@ -167,16 +167,6 @@ def test_tensor_parallel_gpus_share_the_language_model_and_hold_the_tower(case: 
 
 def test_every_kind_of_model_that_sees_is_tried() -> None:
     assert {case[0] for case in CASES} == set(WRAPPERS)
-
-
-def test_a_tower_makes_as_many_tokens_as_its_owner_says() -> None:
-    seen = {name: model.model.architecture.vision for name, model in CATALOGUE.items()}
-    tokens = {name.partition("/")[2]: v.tokens for name, v in seen.items() if v}
-    assert tokens["llava-1.5-7b-hf"] == 576  # image_seq_length of its config.json
-    assert tokens["gemma-3-4b-pt"] == 256  # mm_tokens_per_image
-    assert tokens["paligemma-3b-pt-224"] == 256
-    assert tokens["SmolVLM-Instruct"] == 81  # (384 / 14 / 3)², as its model card says
-    assert tokens["Llama-4-Scout-17B-16E"] == 144
 
 
 @pytest.mark.parametrize(
