@@ -29,24 +29,17 @@ from unfrozen.plan.timing.layers import (
 )
 
 _LOGIT_BYTES: Final = {
-    ("logits_fp32", False): 36,
-    ("logits_fp32", True): 16,
-    ("logits_bf16", False): 14,
-    ("logits_bf16", True): 8,
-    ("chunked", False): 36,
-    ("chunked", True): 16,
-    ("fused_linear", False): 10,
-    ("fused_linear", True): 10,
-    ("linear", False): 14,
-    ("linear", True): 14,
-    ("fused_vocab", False): 10,
-    ("fused_vocab", True): 10,
-    ("vocab_parallel", False): 30,
-    ("vocab_parallel", True): 16,
-    ("loss_parallel", False): 36,
-    ("loss_parallel", True): 16,
+    "logits_fp32": (36, 16),
+    "logits_bf16": (14, 8),
+    "chunked": (36, 16),
+    "fused_linear": (10, 10),
+    "linear": (14, 14),
+    "fused_vocab": (10, 10),
+    "vocab_parallel": (30, 16),
+    "loss_parallel": (36, 16),
+    "classification": (0, 0),
 }
-"""Bytes per logit through memory, both directions, by loss and whether compiled. Eager: to fp32
+"""Bytes per logit through memory, both directions, by loss, eager and compiled. Eager: to fp32
 (2 read, 4 written), log-softmax (4, 4), the gradient of the chosen entries (4), that of the
 log-softmax (8, 4), back to 16 bits (4, 2). Compiled: 16-bit logits read twice and their gradient
 written, the softmax once in fp32. Megatron's works in place on fp32."""
@@ -58,14 +51,12 @@ CLIP_BYTES: Final = 3
 
 def logit_bytes(recipe: Recipe) -> float:
     """Return the bytes moved per logit, forward and backward; 0 where there are none."""
-    return float(_LOGIT_BYTES.get((recipe.loss, recipe.loss_compiled), 0))
+    return float(_LOGIT_BYTES[recipe.loss][recipe.loss_compiled])
 
 
 def head_bytes(job: Job, local: Architecture) -> float:
     """Return bytes moved per token by logits, loss, and the head's weight gradients."""
     recipe = job.recipe
-    if recipe.loss == "classification":
-        return 0.0
     moved = logit_bytes(recipe) * local.vocab
     if recipe.loss == "linear" and head_trains(job):
         c = BYTES[recipe.compute]  # the sum in fp32 is read and written, in 16 bits a product too
