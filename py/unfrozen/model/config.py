@@ -115,7 +115,8 @@ def _read_alike(model_type: str, config: Mapping[str, object], error: Exception)
     words = (
         "its tensors, taken for those of a common decoder of its sizes, and what its layers save"
     )
-    return replace(found, model_type=model_type, estimated=words)
+    seen = windows(model_type, Fields(structure.text_config(config)), found.layers)
+    return replace(found, model_type=model_type, estimated=words, windows=seen)
 
 
 def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:

@@ -72,7 +72,7 @@ def read(model_type: str, config: Config, tensors: list[Tensor]) -> Architecture
 
     Raises ModelError where nothing in it is a stack of layers.
     """
-    text = _text_config(config)
+    text = text_config(config)
     blueprint, layers = blueprint_of(model_type, tensors, _value(text, "vocab", 0), 1)
     hidden = _width(text, blueprint)
     vocab = _value(text, "vocab", 0) or _rows(blueprint, hidden)
@@ -112,17 +112,17 @@ def sizes(config: Config) -> dict[str, int]:
         "moe_ffn": "moe_intermediate_size",
         "per_token": "num_experts_per_tok",
     }
-    text = _text_config(config)
+    text = text_config(config)
     found = {key: _value(text, name, 0) for name, key in names.items()}
     return {key: value for key, value in found.items() if value}
 
 
-def _text_config(config: Config) -> Config:
+def text_config(config: Config) -> Config:
     """Return the config of the language model, inside the whole one or the whole one itself."""
     for name in _TEXT:
         inner = config.get(name)
         if isinstance(inner, Mapping) and any(key in inner for key in _NAMES["hidden"]):
-            return _text_config(inner)
+            return text_config(inner)
     return config
 
 
