@@ -1,6 +1,6 @@
 """Watching kills nothing: loops of twelve kinds in four threads, process after process.
 
-    .venv/bin/python -m tests.bench.watched_threads --seconds 600
+    PYTHONPATH=py:tests .venv/bin/python -m tests.bench.watched_threads --seconds 600
 
 Each process trains 250 loops, in turns all of them watched and one thread in four. Its weights and
 random numbers are those of the same loops alone, or it fails; a death is a negative exit code.
