@@ -76,11 +76,6 @@ def mean_back(alpha: str, suite: str) -> float:
     return float(mean(run["back"][alpha][suite] for run in read_methods()["plain"]))
 
 
-def mean_put_back(part: str, suite: str) -> float:
-    """Return the mean number of right rows of a set with one part of the model put back."""
-    return float(mean(run["parts"][part][suite] for run in read_methods()["plain"]))
-
-
 def frontier() -> str:
     """Return the paths, a label at each end, and the same as a table."""
     paths = {name: path_of(name) for name, _ in SHOWN}

@@ -59,6 +59,8 @@ def test_so_do_those_of_every_decoder_of_transformers_that_is_read() -> None:
     for model_type, _, given in decoders():
         with suppress(ModelError):
             a = ModelConfig.from_hf(given).architecture
+            if "by the shapes of their tensors" in a.guesses:
+                continue  # what such layers compute is estimated, and the plan says so
             met += 1
             if abs(ratio := held(a) / layer_matrices(a) - 1) > 0.015:
                 off[model_type] = ratio
