@@ -330,6 +330,11 @@ class Architecture:
         return any(isinstance(layer.mixer, Delta) for layer in (self, *self.variants))
 
     @property
+    def guesses_tensors(self) -> bool:
+        """Whether tensors are estimated too, and with them all that is as large as they are."""
+        return "tensors" in self.estimated.partition(",")[0]
+
+    @property
     def guesses(self) -> str:
         """What of its activations is estimated, as text; empty where all of it is known."""
         mixers = {type(layer.mixer) for layer in (self, *self.variants)}

@@ -85,7 +85,8 @@ class Plan:
     @property
     def _needs(self) -> tuple[float, float]:
         """Between what the allocator needs, every number as likely as any other."""
-        return (self.allocated_bytes + self.needed_bytes) / 2, (1 + OFF) * self.needed_bytes
+        least, most = (self.allocated_bytes + self.needed_bytes) / 2, (1 + OFF) * self.needed_bytes
+        return least - self.guessed_bytes / 2, most + self.guessed_bytes
 
     @property
     def chance(self) -> float | None:
@@ -110,11 +111,13 @@ class Plan:
 
     @property
     def guessed_bytes(self) -> int:
-        """Activations at the peak that are estimated, and may be half as much or twice: those of a
-        model whose layers nobody has traced.
+        """What is estimated of the peak, and may be half as much or twice: activations of layers
+        that nobody has traced, and all of a model whose tensors are not known.
         """
-        guesses = self.job.model.architecture.guesses
-        return self.instants[self.peak_instant].get("activations", 0) if guesses else 0
+        a, parts = self.job.model.architecture, self.instants[self.peak_instant]
+        if a.guesses_tensors:
+            return sum(parts.values())
+        return parts.get("activations", 0) if a.guesses else 0
 
     @property
     def band_gib(self) -> tuple[float, float]:

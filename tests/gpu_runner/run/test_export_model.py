@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from foreign_folders import FOREIGN, contents
 from gpu_runner import atomic
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
@@ -29,6 +31,7 @@ from gpu_runner.run.blend import BlendOptions, blend
 from gpu_runner.run.export_model import CPU, export_gguf, export_model, push_model
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.model_card import LoggedRun
+from gpu_runner.serve.publish import publish
 
 pytestmark = pytest.mark.slow
 
@@ -343,3 +346,42 @@ def test_a_card_with_a_token_is_not_uploaded(run: Path, hub: Hub, tmp_path: Path
     assert re.search(r"README.md, line \d+: a Hugging Face token \(hf_a{9}…\)", answer.stderr)
     assert not hub.made
     assert push(hub, "hf_right", str(place), "me/mine", "--allow-private").returncode == 0
+
+
+def private_papers(place: Path) -> None:
+    (place / "m" / "thesis").mkdir(parents=True)
+    (place / "m" / "thesis" / "chapter.tex").write_text("mine")
+
+
+def read_only(place: Path) -> None:
+    private_papers(place)
+    (place / "m").chmod(0o555)
+
+
+WRITERS: dict[str, Callable[[Path, Path, Path], object]] = {
+    "export --to hf": lambda run, out, _: export_model(run, out),
+    "export --to gguf": lambda run, out, _: export_gguf(run, out / "x.gguf", "f16"),
+    "blend": lambda run, out, _: blend(run, BlendOptions(points=2, alpha=0.5, out=out), CPU),
+    "publish": lambda run, out, site: publish([run], site, out, site),
+}
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_command_leaves_twelve_kinds_of_folders_as_they_are(
+    command: str, run: Path, tmp_path: Path
+) -> None:
+    (site := tmp_path / "site" / "recordings").mkdir(parents=True)
+    (site / "index.json").write_text("[]")
+    for make in (*FOREIGN, private_papers, read_only):
+        place = tmp_path / make.__name__
+        place.mkdir()
+        make(place)
+        before = contents(place)
+        refused = pytest.raises((SystemFailure, UsageError, CheckpointError), match=r"\bm\b")
+        adds = command == "export --to gguf"  # a file beside others
+        with suppress(SystemFailure, UsageError) if adds else refused:
+            WRITERS[command](run, place / "m", site.parent)
+        after = contents(place)
+        assert before.items() <= after.items(), make.__name__
+        new = {Path(name).name for name in after.keys() - before.keys()}
+        assert new <= {"x.gguf", "x.Modelfile", "Modelfile", "nowhere"}, make.__name__

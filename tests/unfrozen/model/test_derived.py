@@ -60,17 +60,31 @@ def test_tensors_are_those_of_transformers_for_a_config_that_was_not_traced(
     assert model.num_parameters == sum(tensor.size for tensor in model.tensors)
 
 
-def test_a_plan_says_that_the_activations_of_such_a_family_are_estimated(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("model_type", "words", "whole"),
+    [
+        (
+            "afmoe",
+            "Estimated: what its layers save, by the shapes of their tensors; its act",
+            False,
+        ),
+        ("apertus", "Estimated: some of its tensors, and what its layers save", True),
+    ],
+)
+def test_a_plan_says_what_of_such_a_family_is_estimated_and_its_band_holds_it(
+    model_type: str, words: str, whole: bool, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "job.json"
-    job = {"model": {"model_type": "apertus", **CASES["apertus"]}, "gpu": "H100"}
+    job = {"model": {"model_type": model_type, **CASES[model_type]}, "gpu": "H100"}
     file.write_text(json.dumps(job))
     assert main(["plan", str(file)]) == 0
-    assert "Estimated: what its layers save" in capsys.readouterr().out
+    assert words in capsys.readouterr().out
     planned = plan(job)
-    low, high = planned.band_gib
-    assert low < planned.device_bytes / 2**30 < high
+    parts = planned.instants[planned.peak_instant]
+    guessed = sum(parts.values()) if whole else parts["activations"]
+    least, most = (edge * 2**30 for edge in planned.band_gib)
+    assert most - least > 1.5 * guessed
+    assert planned.safe_bytes - planned.beside_bytes > planned.needed_bytes + 0.8 * guessed
 
 
 def test_every_family_that_transformers_maps_to_a_language_model_is_answered(
