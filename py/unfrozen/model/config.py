@@ -75,7 +75,8 @@ def families() -> dict[str, str]:
 def has_family(model_type: object) -> bool:
     """Return whether a `model_type` is counted, exactly or not."""
     table = derived.table()
-    return model_type in SUPPORTED or model_type in table.entries or model_type in table.without
+    known = (SUPPORTED, table.entries, table.without)
+    return isinstance(model_type, str) and any(model_type in names for names in known)
 
 
 def _read_derived(model_type: str, config: Mapping[str, object]) -> Architecture:

@@ -152,6 +152,7 @@ def raise_in_backward(given: Loop) -> None:
 
 
 def interrupt(given: Loop) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     loss = given.loss()
     loss.register_hook(lambda _: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt), given.run:
