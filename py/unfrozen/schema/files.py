@@ -94,6 +94,7 @@ STATE: Final[Shape] = record(
             {
                 "first": _LOSSES,
                 "latest": _LOSSES,
+                "latest_step": STEPS,
                 "first_exact": _ANSWERS,
                 "latest_exact": _ANSWERS,
                 "first_rows": mapping(NAME, array(METRIC, 256), 1000),

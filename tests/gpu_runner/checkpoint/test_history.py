@@ -1,8 +1,13 @@
 import json
 import math
+from dataclasses import fields
+
+import pytest
 
 from gpu_runner.checkpoint.training_state import History
+from gpu_runner.train.loop import State
 from unfrozen.held_out import ExactMatch
+from unfrozen.schema.files import STATE
 
 
 def test_the_best_evaluation_is_the_first_of_the_lowest_task_loss() -> None:
@@ -46,3 +51,9 @@ def test_a_set_that_was_exchanged_begins_anew_and_others_go_on() -> None:
     assert history.first == {"task": 9.0, "general": 1.0}
     assert history.first_exact == {"task": list(answers[2])}  # nobody counted general at step 0
     assert (history.best_step, history.best_loss) == (10, 9.0)
+
+
+@pytest.mark.parametrize(("part", "kept"), [("history", History), ("state", State)])
+def test_every_field_of_a_checkpoint_is_read_again(part: str, kept: type) -> None:
+    """One that the schema does not know would be left out, and begin anew at each resume."""
+    assert STATE["properties"][part]["properties"].keys() == {one.name for one in fields(kept)}
