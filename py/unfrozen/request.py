@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -87,7 +88,7 @@ class Request:
         return any(getattr(self, name) is not None for name in _OF_PROJECT)
 
 
-class PlanAnswer:
+class PlanAnswer(ABC):
     """A plan as it was asked for; `str` of it is what the terminal prints."""
 
     verdict: Verdict | None
@@ -98,12 +99,13 @@ class PlanAnswer:
         """Whether it is sure to run; None where no GPU is named."""
         return None if self.verdict is None else self.verdict == VERDICTS[0]
 
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data: what `unfrozen plan --json` prints."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _repr_html_(self) -> str:
-        raise NotImplementedError
+        """Return its picture, which a notebook shows."""
 
 
 @dataclass(frozen=True)

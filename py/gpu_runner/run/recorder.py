@@ -97,8 +97,8 @@ class Heartbeat:
 
 
 class Display:
-    """What shows the run to a person, by itself nothing: `terminal.Terminal` does, or a watched
-    loop's lines.
+    """A display of a run. By itself it shows nothing: `terminal.Terminal` does, or the lines of a
+    watched loop.
     """
 
     def say(self, text: str) -> None:

@@ -20,7 +20,7 @@ from unfrozen.shell import typed
 FIRST_HOST: Final = "FIRST_HOST"
 """A placeholder for the name of one machine that the others can reach."""
 ON_APPLE: Final = ("accelerate", "PEFT")
-"""What runs where PyTorch's device is `mps`: the Trainer of transformers, and so TRL and PEFT."""
+"""Frameworks for PyTorch's `mps` device: the Trainer of transformers, and so TRL and PEFT."""
 _OFF: Final = {
     **dict.fromkeys(("paged", "optimizer_in_backward", "activation_offload", "packed"), False),
     **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held"), False),

@@ -17,7 +17,7 @@ from unfrozen.errors import PlanError
 
 
 class Key(NamedTuple):
-    """What a key of a file says: the fact, and what each word of the file means by it."""
+    """A key of a file: the fact that it states, and the meaning of each of its words."""
 
     fact: str
     values: Mapping[Any, object] | None = None
@@ -399,7 +399,7 @@ class Format:
 
 
 ADAPTER: Final = {"llama-factory": "lora", "ms-swift": "lora"}
-"""What these train where nothing says it."""
+"""The method of frameworks that train adapters by default."""
 _ADAPTERS: Final = {"rank": 8, "targets": ["all-linear"], "double": True}
 FORMATS: Final = {
     each.name: each
