@@ -85,7 +85,7 @@ DTYPES: Final[dict[str, torch.dtype]] = {
 TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files of a tokenizer
 TEXTS: Final = (".json", ".txt", ".jinja", ".model", ".tiktoken")
 MOST_FILE_BYTES: Final = 2**28
-"""The limit of a model's files other than weights; the longest tokenizer.json has a fourth of it."""
+"""The limit of a model's files other than weights; the longest tokenizer.json has a fourth."""
 OLD_TEMPLATE: Final = "chat_template.json"
 """Where processors had their template before transformers 5; tokenizers do not read it."""
 PROCESSORS: Final = (
