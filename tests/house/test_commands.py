@@ -46,6 +46,7 @@ RUNNER_COMMANDS = {
         "selftest",
         "data",
         "runs",
+        "check",
     ),
 }
 

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -663,6 +664,16 @@ def _score(score: dict[str, Any] | None) -> str:
 
 
 @exits
+def check(run: Run, runs: Runs = None, as_json: AsJson = False) -> int:
+    """Say how a run stands, what looks wrong, which checkpoint to take. Needs no PyTorch."""
+    from gpu_runner.log.check_run import check_run, check_text
+
+    found = check_run(run_directory(run, runs), time.time())
+    typer.echo(json.dumps(found) if as_json else check_text(found))
+    return ExitCode.OK
+
+
+@exits
 def publish(
     run: Annotated[list[str], typer.Argument(help="Runs that have ended: ids or directories.")],
     out: Annotated[Path, typer.Option(help="Its folder: a new one, or an older copy.")] = Path(
@@ -890,6 +901,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     selftest,
     data,
     list_runs,
+    check,
     import_,
     publish,
 )

@@ -7,6 +7,7 @@ Reading order:
 - `commands` — commands of the page to a run: one small file, replaced whole
 - `questions` — questions to a model, and to a run that trains
 - `runs` — which runs there are, and the status of each
+- `check_run` — how a run stands, what looks wrong, which checkpoint to take
 - `export_metrics` — a run's metrics for other tools
 - `stores` — runs in the stores of MLflow and trackio
 - `import_runs` — runs of other tools, as logs of ours
