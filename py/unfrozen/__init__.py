@@ -97,16 +97,16 @@ def __getattr__(name: str) -> Any:
             with undisturbed():
                 return getattr(import_module(_WATCHING[name]), name)
         except ModuleNotFoundError as error:
-            raise ImportError(
-                f"unfrozen.{name} needs {error.name}: `unfrozen doctor` prints how to install it"
-            ) from None
+            is_planner = error.name == "gpu_runner"
+            remedy = "install the wheel of unfrozen" if is_planner else "see `unfrozen doctor`"
+            raise ImportError(f"unfrozen.{name} needs {error.name}: {remedy}") from None
     if name == "plan":
         return import_module("unfrozen.plan")
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from importlib.metadata import distributions
 
-        try:
-            return version("unfrozen")
-        except PackageNotFoundError:
-            raise AttributeError("unfrozen is not installed here: it has no version") from None
+        for name in ("unfrozen-planner", "unfrozen"):  # the second is a clone's
+            for found in distributions(name=name):
+                return found.version
+        raise AttributeError("unfrozen is not installed here: it has no version")
     raise AttributeError(f"module 'unfrozen' has no attribute {name!r}")

@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Final, NoReturn
 
 from unfrozen.answer import ADVISED_JOBS
@@ -43,7 +45,18 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("argument command: invalid choice"):
+            message += "; the other commands come with the wheel of unfrozen, beside this one"
         self.exit(2, f"unfrozen: {message}; see {self.prog} --help\n")
+
+
+def command() -> int:
+    """Run `unfrozen`: every command where the package of that name is installed, else `plan`."""
+    if find_spec("gpu_runner"):
+        return int(import_module("gpu_runner.cli.command_line").main() or 0)
+    if sys.argv[1:] == ["--version"]:
+        return _print(f"unfrozen {import_module('unfrozen').__version__}")
+    return main(sys.argv[1:] or ["--help"], "unfrozen")
 
 
 def main(
@@ -72,13 +85,19 @@ def main(
     except InputError as error:
         print(printable(f"unfrozen: {error}"), file=sys.stderr)
         return 2
+    _print(text)
+    if query is not None and open_plan is not None:
+        open_plan(query)
+    return 0 if met else NOT_MET
+
+
+def _print(text: str) -> int:
+    """Print lines of text, as far as somebody reads them; return the exit code."""
     try:
         print(printable(text, lines=True), flush=True)
     except BrokenPipeError:  # the reader has seen enough: nothing more, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if query is not None and open_plan is not None:
-        open_plan(query)
-    return 0 if met else NOT_MET
+    return 0
 
 
 def _json(found: PlanAnswer | PlannedList) -> str:
@@ -116,8 +135,7 @@ def _print_families(as_json: bool) -> int:
     version, found = derived.table().transformers, families()
     lines = (f"{name:32}{how}" for name, how in sorted(found.items()))
     data = {"transformers": version, "families": found}
-    print(json.dumps(data) if as_json else "\n".join((f"transformers {version}", *lines)))
-    return 0
+    return _print(json.dumps(data) if as_json else "\n".join((f"transformers {version}", *lines)))
 
 
 def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:

@@ -15,19 +15,28 @@ PROJECT = {"project": {"version": "1.2.0"}, "tool": {"unfrozen": {"date": "2026-
 CHANGELOG = (
     "# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-01-02\n\n- x\n\n## [1.1.0] - 2025-01-01\n"
 )
-METADATA = "Name: unfrozen\nRequires-Dist: rich>=14\nRequires-Dist: torch>=2; extra == 'train'\n"
+NEEDS = "Requires-Dist: unfrozen-planner==1.2.0\n"
+METADATA = f"Name: unfrozen\n{NEEDS}Requires-Dist: torch>=2; extra == 'train'\n"
+COMMAND = "unfrozen = unfrozen.__main__:command"
 
 
-def write_wheel(path: Path, **changed: str) -> None:
+PLANNER = {
+    "unfrozen/__init__.py": "1",
+    "unfrozen_planner-1.2.0.dist-info/METADATA": "Name: unfrozen-planner\n",
+    "unfrozen_planner-1.2.0.dist-info/entry_points.txt": COMMAND,
+}
+
+
+def write_wheel(path: Path, contents: dict[str, str] | None = None, **changed: str) -> None:
     """A small wheel with all that is looked for; `changed` has other contents, or "" for none."""
-    contents = {
+    contents = contents or {
         "gpu_runner/page/index.html": "version 1.2.0",
         "gpu_runner/page/assets/main-ABCD1234.js": "1",
         "gpu_runner/page/pyodide/pyodide.asm.wasm": "1",
         "gpu_runner/page/python/unfrozen.zip": "1",
         "gpu_runner/demo/model/model.safetensors": "1",
         "unfrozen-1.2.0.dist-info/METADATA": METADATA,
-        "unfrozen-1.2.0.dist-info/entry_points.txt": "unfrozen = a:b",
+        "unfrozen-1.2.0.dist-info/entry_points.txt": COMMAND,
     }
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in contents.items():
@@ -39,7 +48,9 @@ def write_wheel(path: Path, **changed: str) -> None:
 def good(tmp_path: Path) -> Candidate:
     """A version with which nothing is wrong."""
     write_wheel(tmp_path / "unfrozen-1.2.0-py3-none-any.whl")
+    write_wheel(tmp_path / "unfrozen_planner-1.2.0-py3-none-any.whl", PLANNER)
     (tmp_path / "unfrozen-1.2.0.tar.gz").write_text("x")
+    (tmp_path / "unfrozen_planner-1.2.0.tar.gz").write_text("x")
     return Candidate(PROJECT, CHANGELOG, ("v1.1.0", "v1.2.0"), (), tmp_path)
 
 
@@ -83,9 +94,12 @@ def test_what_is_not_committed_is_named_and_counted(good: Candidate) -> None:
 
 
 def test_packages_of_another_version_and_too_large_ones_are_refused(good: Candidate) -> None:
-    with good.wheel.open("ab") as wheel:
-        wheel.truncate(checklist.MAX_BYTES + 1)
-    assert checklist.check_packages(good) == f"{good.wheel.name} is larger than 15 MB."
+    for path, most in ((good.wheel, 15_000_000), (good.planner, 1_500_000)):
+        with path.open("ab") as wheel:
+            wheel.truncate(most + 1)
+    said = checklist.check_packages(good)
+    assert f"{good.wheel.name} is over 15 MB." in said
+    assert f"{good.planner.name} is over 1.5 MB." in said
     good.wheel.rename(good.packages / "unfrozen-1.1.0-py3-none-any.whl")
     assert "it must be" in checklist.check_packages(good)
 
@@ -98,9 +112,10 @@ def test_packages_of_another_version_and_too_large_ones_are_refused(good: Candid
         (checklist.check_page, {"index.html": "version 1.1.0"}, "its page is of another version"),
         (
             checklist.check_metadata,
-            {"METADATA": "Requires-Dist: torch>=2\n"},
+            {"METADATA": f"{NEEDS}Requires-Dist: torch>=2\n"},
             "torch must not be required",
         ),
+        (checklist.check_metadata, {"METADATA": "Name: x\n"}, "does not require unfrozen-planner"),
         (checklist.check_metadata, {"entry_points.txt": "x = a:b"}, "no command `unfrozen`"),
     ],
 )
@@ -110,6 +125,25 @@ def test_a_wheel_that_lacks_something_is_refused(
     write_wheel(good.wheel, **changed)
     assert callable(check)
     assert says in check(good)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"METADATA": "Requires-Dist: rich>=14\n"}, "the planner requires rich>=14"),
+        ({"entry_points.txt": "x = a:b"}, "unfrozen_planner-1.2.0-py3-none-any.whl has no command"),
+    ],
+)
+def test_a_planner_that_needs_something_or_has_no_command_is_refused(
+    good: Candidate, changed: dict[str, str], says: str
+) -> None:
+    write_wheel(good.planner, PLANNER, **changed)
+    assert says in checklist.check_metadata(good)
+
+
+def test_a_file_in_both_wheels_is_refused_by_name(good: Candidate) -> None:
+    write_wheel(good.planner, PLANNER | {"gpu_runner/page/index.html": "1"})
+    assert "both wheels have gpu_runner/page/index.html" in checklist.check_metadata(good)
 
 
 def test_the_changelog_knows_the_version_of_the_project_and_its_day() -> None:

@@ -1,4 +1,4 @@
-"""One wheel, installed where there is nothing of this repository: it serves, plans and trains.
+"""The wheels, installed where there is nothing of this repository: they plan, serve and train.
 
 Installing PyTorch anew would take minutes, so packages of others are links to the ones here: those,
 and only those, that the metadata of the wheel asks for, directly or through each other.
@@ -39,7 +39,7 @@ TRAIN: Final = ("train", "--model", "demo", "--steps", "6", "--eval-rows", "4")
 
 @pytest.fixture(scope="module")
 def packages(site: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The sdist and the wheel of this repository as it is, packed fast: a tenth larger."""
+    """The sdists and the wheels of this repository as it is, packed fast: a tenth larger."""
     folder = tmp_path_factory.mktemp("package")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maker, "XZ_PRESET", 0)
@@ -48,10 +48,14 @@ def packages(site: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
     return maker.build(folder / "stage", folder / "out")
 
 
-@pytest.fixture(scope="module")
-def wheel(packages: list[Path]) -> Path:
-    (found,) = (path for path in packages if path.suffix == ".whl")
+def wheel_of(packages: list[Path], name: str) -> Path:
+    (found,) = (path for path in packages if path.match(f"{name}-*.whl"))
     return found
+
+
+@pytest.fixture(scope="module")
+def wheels(packages: list[Path]) -> list[Path]:
+    return [wheel_of(packages, name) for name in ("unfrozen", "unfrozen_planner")]
 
 
 def needed(asked: list[str], extras: tuple[str, ...] = ("",)) -> dict[str, Requirement]:
@@ -63,7 +67,7 @@ def needed(asked: list[str], extras: tuple[str, ...] = ("",)) -> dict[str, Requi
         if one.marker and not any(one.marker.evaluate({"extra": extra}) for extra in wanted):
             continue
         name = re.sub(r"[-_.]+", "-", one.name).lower()
-        if name in found or name == "unfrozen":
+        if name in found or name.startswith("unfrozen"):
             continue
         try:
             more = distribution(name).requires or []
@@ -84,12 +88,12 @@ def link(names: list[str], target: Path) -> None:
 
 
 class Installed:
-    """An environment of its own with the wheel in it, and a reader's home without anything.
+    """An environment of its own with wheels in it, and a reader's home without anything.
 
     The base is installed by pip, what has extras by uv.
     """
 
-    def __init__(self, folder: Path, wheel: Path, extras: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, wheels: list[Path], extras: tuple[str, ...]) -> None:
         venv.create(folder / "env", with_pip=False, symlinks=True)
         self.bin = folder / "env" / "bin"
         self.home = folder / "home"
@@ -97,11 +101,11 @@ class Installed:
         (self.packages,) = (folder / "env").glob("lib/*/site-packages")
         python = ["--python", str(self.bin / "python")]
         tool = ["uv", "pip", "install", *python] if extras else ["pip", *python, "install"]
-        words = ["--quiet", "--no-deps", "--no-index", "--no-compile", str(wheel)]
+        words = ["--quiet", "--no-deps", "--no-index", "--no-compile", *map(str, wheels)]
         install = [sys.executable, "-m", *tool, *words]
         subprocess.run(install, check=True, env=self.environment)
-        info = next(self.packages.glob("unfrozen-*.dist-info"))
-        lines = (info / "METADATA").read_text().splitlines()
+        infos = self.packages.glob("unfrozen*.dist-info/METADATA")
+        lines = [line for info in infos for line in info.read_text().splitlines()]
         asked = [line.removeprefix("Requires-Dist: ") for line in lines if "Requires-Dist" in line]
         self.needed = needed(asked, ("", *extras))
         link(sorted(self.needed), self.packages)
@@ -124,6 +128,18 @@ class Installed:
             check=False,
         )
 
+    def python(self, code: str) -> str:
+        """What a program prints, run in the reader's home by the Python of this environment."""
+        command = [str(self.bin / "python"), "-c", code]
+        given = {"cwd": self.home, "env": self.environment, "text": True, "check": True}
+        return subprocess.run(command, capture_output=True, **given).stdout
+
+    @property
+    def version(self) -> str:
+        """The version in the name of what is installed."""
+        (info,) = self.packages.glob("unfrozen_planner-*.dist-info")
+        return info.name.removesuffix(".dist-info").partition("-")[2]
+
     def log(self) -> list[dict[str, object]]:
         """The events of its only run, where a system keeps a user's data."""
         (path,) = self.home.rglob("events.jsonl")
@@ -131,15 +147,22 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """`pip install unfrozen-….whl`."""
-    return Installed(tmp_path_factory.mktemp("base"), wheel, ())
+def planner(packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """`pip install unfrozen_planner-….whl`."""
+    wheel = wheel_of(packages, "unfrozen_planner")
+    return Installed(tmp_path_factory.mktemp("planner"), [wheel], ())
 
 
 @pytest.fixture(scope="module")
-def full(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """`pip install 'unfrozen-….whl[train]'`, into the same home."""
-    return Installed(tmp_path_factory.mktemp("full"), wheel, ("train",))
+def base(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """`pip install packages/*.whl`."""
+    return Installed(tmp_path_factory.mktemp("base"), wheels, ())
+
+
+@pytest.fixture(scope="module")
+def full(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The same with the extra `train`, into the same home."""
+    return Installed(tmp_path_factory.mktemp("full"), wheels, ("train",))
 
 
 @pytest.fixture(scope="module")
@@ -160,24 +183,41 @@ def address(base: Installed, full: Installed) -> Iterator[str]:
     server.wait(timeout=60)
 
 
-def test_both_packages_are_small_enough_and_hold_the_page_once(
-    packages: list[Path], monkeypatch: pytest.MonkeyPatch
+def test_all_packages_are_small_enough_and_no_file_is_in_two(
+    packages: list[Path], wheels: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maker, "MAX_BYTES", maker.MAX_BYTES * 11 // 10)
+    monkeypatch.setitem(maker.MAX_BYTES, "unfrozen", maker.MAX_BYTES["unfrozen"] * 11 // 10)
     maker.check_sizes(packages)
-    (wheel,) = (path for path in packages if path.suffix == ".whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
+    names = [name for wheel in wheels for name in zipfile.ZipFile(wheel).namelist()]
+    assert len(names) == len(set(names))
     assert sum(name.endswith("model.safetensors") for name in names) == 1
     assert "gpu_runner/page/pyodide/pyodide.asm.wasm.xz" in names
     assert not [
         name for name in names if name.endswith((".gz", ".br"))
     ]  # compressed twice, for nothing
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
-    (sdist,) = (path for path in packages if path.name.endswith(".tar.gz"))
-    with tarfile.open(sdist) as archive:
-        inside = [name.partition("/")[2] for name in archive.getnames()]
-    assert "py/gpu_runner/page/index.html" in inside
+    inside: set[str] = set()
+    for sdist in (path for path in packages if path.name.endswith(".tar.gz")):
+        with tarfile.open(sdist) as archive:
+            inside |= {name.partition("/")[2] for name in archive.getnames()}
+    assert {"py/gpu_runner/page/index.html", "py/unfrozen/__main__.py"} < inside
+
+
+def test_the_planner_alone_plans_and_says_where_the_other_commands_are(planner: Installed) -> None:
+    assert planner.needed == {}
+    planned = planner("plan", "--model", "Qwen/Qwen3-8B", "--gpus", "8xH100", "--json")
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert planner("--version").stdout.split() == ["unfrozen", planner.version]
+    refused = planner("serve")
+    assert refused.returncode == 2
+    assert "the other commands come with the wheel of unfrozen" in refused.stderr
+    code = "import json, unfrozen\n"
+    code += "found = unfrozen.plan(model='Qwen/Qwen3-8B', gpus='8xH100')\n"
+    code += "try: unfrozen.watch\nexcept ImportError as error: print(error)\n"
+    code += "print(json.dumps(found.to_dict()))"
+    said = planner.python(code).splitlines()
+    assert said[0] == "unfrozen.watch needs gpu_runner: install the wheel of unfrozen"
+    assert json.loads(said[1]) == json.loads(planned.stdout)
 
 
 def test_what_the_page_and_the_runner_share_is_cut_out_and_put_back(tmp_path: Path) -> None:
@@ -214,24 +254,18 @@ def test_a_zip_of_the_page_is_packed_by_xz_and_served_with_the_same_files(tmp_pa
 def test_a_package_that_grew_too_large_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "a.whl").write_bytes(b"x" * 11)
-    monkeypatch.setattr(maker, "MAX_BYTES", 10)
-    with pytest.raises(maker.PackageError, match=r"a\.whl is 0\.0 MB, the limit is 1e-05 MB"):
-        maker.check_sizes([tmp_path / "a.whl"])
+    (tmp_path / "unfrozen_planner-1.whl").write_bytes(b"x" * 11)
+    monkeypatch.setitem(maker.MAX_BYTES, "unfrozen-planner", 10)
+    said = r"unfrozen_planner-1\.whl is 0\.0 MB, the limit is 1e-05 MB"
+    with pytest.raises(maker.PackageError, match=said):
+        maker.check_sizes([tmp_path / "unfrozen_planner-1.whl"])
 
 
 def test_the_base_is_empty_of_pytorch_and_of_this_repository(base: Installed) -> None:
     assert not {"torch", "transformers", "numpy"} & base.needed.keys()
     code = "import sys, gpu_runner, unfrozen, starlette, typer; print(gpu_runner.__file__)\n"
     code += "import importlib.util as u; print([n for n in ('torch', 'numpy') if u.find_spec(n)])"
-    said = subprocess.run(
-        [str(base.bin / "python"), "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=base.home,
-        env=base.environment,
-        check=True,
-    ).stdout.splitlines()
+    said = base.python(code).splitlines()
     assert said[0].startswith(str(base.packages))
     assert said[1] == "[]"
 

@@ -48,9 +48,25 @@ def test_the_entry_to_cite_is_bibtex_and_invents_no_address(tmp_path: Path) -> N
 
 
 def test_an_address_of_the_source_is_cited_where_there_is_one(tmp_path: Path) -> None:
-    found = read(tmp_path, '[project.urls]\nSource = "https://example.org/unfrozen"')
+    urls = '[project.urls]\nSource = "https://example.org/unfrozen"'
+    found = read(tmp_path, urls)
     assert found.source == "https://example.org/unfrozen"
     assert "url    = {https://example.org/unfrozen}" in found.bibtex()
+    with_site = read(tmp_path, f'{urls}\nHomepage = "https://example.org/site/"')
+    assert "url    = {https://example.org/site/}" in with_site.bibtex()
+
+
+def test_an_address_of_the_site_that_links_cannot_follow_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SiteError, match="ends in a slash"):
+        read(tmp_path, '[project.urls]\nHomepage = "https://example.org/site"')
+
+
+def test_the_file_that_forges_cite_from_has_the_version_of_the_project() -> None:
+    text = (ROOT / "docs" / "CITATION.cff").read_text()
+    fields = dict(re.findall(r'^([\w-]+): "?(.+?)"?$', text, re.MULTILINE))
+    assert fields["version"] == project().version
+    assert fields["date-released"] == project().date.isoformat()
+    assert fields["license"] == project().licence
 
 
 def test_a_version_without_a_date_stops_the_build(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any, Final
 
-from release.wheel import MAX_BYTES, OUT, ROOT
+from release.wheel import OUT, PLANNER, ROOT, max_bytes
 
 HEADING: Final = re.compile(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", re.MULTILINE)
 NEEDED: Final = ("index.html", "pyodide/pyodide.asm.wasm", "python/unfrozen.zip", "main-")
@@ -43,6 +43,11 @@ class Candidate:
     def wheel(self) -> Path:
         """The path of its wheel, which may not exist."""
         return self.packages / f"unfrozen-{self.version}-py3-none-any.whl"
+
+    @property
+    def planner(self) -> Path:
+        """The path of the planner's wheel, which may not exist."""
+        return self.packages / f"unfrozen_planner-{self.version}-py3-none-any.whl"
 
     @classmethod
     def here(cls) -> Candidate:
@@ -90,15 +95,16 @@ def check_committed(found: Candidate) -> str:
 
 
 def check_packages(found: Candidate) -> str:
-    """Check that wheel and sdist of this version exist, nothing else, and none is too large."""
-    wanted = {found.wheel.name, f"unfrozen-{found.version}.tar.gz"}
-    sizes = {path.name: path.stat().st_size for path in found.packages.glob("*")}
-    if sizes.keys() != wanted:
+    """Check that wheels and sdists of this version exist, nothing else, and none is too large."""
+    wheels = (found.wheel.name, found.planner.name)
+    wanted = {*wheels, *(name.replace("-py3-none-any.whl", ".tar.gz") for name in wheels)}
+    there = {path.name: path for path in found.packages.glob("*")}
+    if there.keys() != wanted:
         return (
-            f"packages/ has {', '.join(sorted(sizes)) or 'nothing'}: it must be {sorted(wanted)}."
+            f"packages/ has {', '.join(sorted(there)) or 'nothing'}: it must be {sorted(wanted)}."
         )
-    large = [name for name, size in sizes.items() if size > MAX_BYTES]
-    return f"{', '.join(large)} is larger than {MAX_BYTES / 1e6:g} MB." if large else ""
+    large = [path for path in there.values() if path.stat().st_size > max_bytes(path)]
+    return " ".join(f"{path.name} is over {max_bytes(path) / 1e6:g} MB." for path in large)
 
 
 def check_page(found: Candidate) -> str:
@@ -116,16 +122,28 @@ def check_page(found: Candidate) -> str:
 
 
 def check_metadata(found: Candidate) -> str:
-    """Check that the wheel has its command, and that heavy dependencies are in an extra."""
-    info = f"unfrozen-{found.version}.dist-info"
-    with zipfile.ZipFile(found.wheel) as archive:
-        headers = HeaderParser().parsestr(archive.read(f"{info}/METADATA").decode("utf-8"))
-        scripts = archive.read(f"{info}/entry_points.txt").decode("utf-8")
-    required = [line for line in headers.get_all("Requires-Dist", []) if "extra ==" not in line]
-    heavy = [name for name in HEAVY if any(line.startswith(name) for line in required)]
-    if heavy:
-        return f"{', '.join(heavy)} must not be required outside the extra [train]."
-    return "" if "unfrozen = " in scripts else "it has no command `unfrozen`."
+    """Check that both wheels have the command, that the planner needs nothing, that the other one
+    needs this planner, shares no file with it, and has its heavy dependencies in an extra.
+    """
+    names, required = {}, {}
+    for wheel in (found.planner, found.wheel):
+        with zipfile.ZipFile(wheel) as archive:
+            names[wheel] = archive.namelist()
+            info = next(name for name in names[wheel] if name.endswith(".dist-info/METADATA"))
+            headers = HeaderParser().parsestr(archive.read(info).decode("utf-8"))
+            scripts = archive.read(info.replace("METADATA", "entry_points.txt")).decode("utf-8")
+        lines = headers.get_all("Requires-Dist", [])
+        required[wheel] = [line for line in lines if "extra ==" not in line]
+        if "unfrozen = unfrozen." not in scripts:
+            return f"{wheel.name} has no command `unfrozen` of the planner's."
+    if required[found.planner]:
+        return f"the planner requires {', '.join(required[found.planner])}: it needs nothing."
+    if f"{PLANNER}=={found.version}" not in required[found.wheel]:
+        return f"the wheel of all does not require {PLANNER}=={found.version}."
+    if twice := set(names[found.planner]) & set(names[found.wheel]):
+        return f"both wheels have {min(twice)}: who removes one would break the other."
+    heavy = [n for n in HEAVY if any(line.startswith(n) for line in required[found.wheel])]
+    return f"{', '.join(heavy)} must not be required outside the extra [train]." if heavy else ""
 
 
 CHECKS: Final[tuple[Callable[[Candidate], str], ...]] = (

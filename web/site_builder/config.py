@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -24,12 +25,13 @@ AUTHORS: Final = "The Unfrozen authors"
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Metadata of the project; `source` is None while the repository has no public address."""
+    """Metadata of the project; `site` and `source` are "" while they have no public address."""
 
     version: str
     date: datetime.date
     licence: str
-    source: str | None
+    site: str
+    source: str
 
     @classmethod
     def read(cls, path: Path) -> Project:
@@ -42,8 +44,11 @@ class Project:
         for key in ("version", "license"):
             if key not in project:
                 raise SiteError(path.name, f"needs [project] {key}")
-        source = project.get("urls", {}).get("Source")
-        return cls(project["version"], date, project["license"], source)
+        urls = project.get("urls", {})
+        site, source = (urls.get(name, "") for name in ("Homepage", "Source"))
+        if site and not re.fullmatch(r"https?://[^\s?#]+/", site):
+            raise SiteError(path.name, f"[project.urls] Homepage is {site!r}: it ends in a slash")
+        return cls(project["version"], date, project["license"], site, source)
 
     @property
     def day(self) -> str:
@@ -59,8 +64,8 @@ class Project:
             "month": f"{self.date:%b}".lower(),
             "note": f"Version {self.version}, {self.day}",
         }
-        if self.source:
-            fields["url"] = self.source
+        if address := self.site or self.source:
+            fields["url"] = address
         lines = (f"  {key:<6} = {{{value}}}" for key, value in fields.items())
         body = ",\n".join(lines)
         return f"@misc{{unfrozen{self.date.year},\n{body}\n}}\n"
