@@ -20,7 +20,7 @@ from gpu_runner.errors import ExitCode, ModelLoadError
 from gpu_runner.model import blocks
 from gpu_runner.model.load import class_of, vocabulary_of
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.world import blocks_of, trained_weights
+from gpu_runner.world import trained_weights
 from measured_steps import ROWS
 from run_process import events
 from unfrozen import runner
@@ -78,7 +78,6 @@ def test_each_kind_is_loaded_trained_saved_and_loaded_again(
         for kind in ("run.start", "run.end")
     )
     assert start["model"]["num_trained"] < start["model"]["num_parameters"]
-    assert start["model"]["layers"] == len(blocks_of(tiny_families.seeing(family)))
     assert end["summary"]["memory_ratio"] == pytest.approx(1, abs=0.15)
 
 
@@ -216,7 +215,9 @@ def test_a_model_that_reads_nothing_without_a_picture_is_refused_by_name(
     assert "missing 1 required positional argument: 'pixel_values'" in found.output
 
 
-@pytest.mark.parametrize("family", ["florence2", "pi0", "udop", "vision-encoder-decoder"])
+@pytest.mark.parametrize(
+    "family", ["florence2", "musicgen", "pi0", "udop", "vision-encoder-decoder"]
+)
 def test_a_model_that_does_not_go_on_with_text_is_refused_by_name(family: str) -> None:
     config = CONFIG_MAPPING[family]()
     with pytest.raises(ModelLoadError, match=f"of type {family} does not go on with the text"):

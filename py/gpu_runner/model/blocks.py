@@ -45,10 +45,19 @@ _ATTENTION: Final = (
 def check(config: Any) -> None:
     """Raise `ModelLoadError` for what PyTorch would refuse only in the first step."""
     for name, value in vars(config).items():
-        if name.endswith(("dropout", "pdrop")) and not 0 <= (value or 0) <= 1:
+        if name in config.sub_configs and value is not None:
+            check(value)
+        elif name.endswith(("dropout", "pdrop")) and not 0 <= (value or 0) <= 1:
             raise ModelLoadError(
                 f"config.json of the model: {name} is {value}; it must be from 0 to 1. Correct it."
             )
+
+
+def positions_of(config: Any) -> int | None:
+    """Return how many tokens a model was trained for, as far as its configuration says."""
+    text = config.get_text_config()
+    found = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((positions for positions in found if isinstance(positions, int)), None)
 
 
 def prepare(

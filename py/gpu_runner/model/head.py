@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from gpu_runner.errors import ModelLoadError, is_lost_process, is_out_of_memory
 from gpu_runner.model.attention import bounds_arguments, isolates, skip_packing_detection
-from gpu_runner.model.blocks import as_written
+from gpu_runner.model.blocks import as_written, positions_of
 
 PROBED: Final = 8
 """Tokens that are enough."""
@@ -68,8 +68,7 @@ def head_path(model: Any, ids: Tensor) -> HeadPath:
     pass fails on tokens alone, has no logits for each, or sees the token that it predicts.
     """
     if model not in _PATHS:
-        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        ids = ids[:1, : min(PROBED, positions or PROBED)]
+        ids = ids[:1, : min(PROBED, positions_of(model.config) or PROBED)]
         devices = [ids.device] if ids.is_cuda else []
         modes = [(module, module.training) for module in model.modules()]
         try:

@@ -441,8 +441,10 @@ def class_of(config: Any) -> Any:
 
 def vocabulary_of(config: Any) -> int:
     """Return how many rows the embedding of tokens has. Raises `ModelLoadError` for none."""
-    found = getattr(config.get_text_config(), "vocab_size", None)
-    if not isinstance(found, int) or config.is_encoder_decoder:
+    found = (
+        None if config.is_encoder_decoder else getattr(config.get_text_config(), "vocab_size", None)
+    )
+    if not isinstance(found, int):
         raise ModelLoadError(
             f"a model of type {config.model_type} does not go on with the text that it reads: give"
             " one that answers a prompt from left to right."

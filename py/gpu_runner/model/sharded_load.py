@@ -41,7 +41,6 @@ from gpu_runner.model.load import (
     read_config,
     read_json,
     readable_errors,
-    sees,
     vocabulary_of,
 )
 from gpu_runner.model.load import WEIGHTS as WEIGHT_FILES
@@ -362,8 +361,6 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> UnfilledModel:
     packed = is_packed(source, config)
     _refuse(source, config, files)
     vars(config).pop("quantization_config", None)  # of the files, not of the model
-    if shape is None and sees(config):
-        raise WholeOnly("whether it reads text alone is tried on all of it")
     known = attention.arguments_for(shape)
     with readable_errors(source, "weights"):
         model = skeleton(source, config, DTYPES[params], known)

@@ -29,7 +29,7 @@ from gpu_runner.memory.advice import format_advice, suggest_settings
 from gpu_runner.memory.formula import build_recipe, heaviest_micro_batch, predict
 from gpu_runner.memory.prediction import MARGIN, NotPredictable, Prediction, Suggestion
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens
-from gpu_runner.model.blocks import check_compiler
+from gpu_runner.model.blocks import check_compiler, positions_of
 from gpu_runner.model.load import (
     DTYPES,
     Source,
@@ -557,8 +557,7 @@ def _positions(
     source: Source, architecture: Any, shape: ModelConfig | None, sets: Iterable[EncodedDataset]
 ) -> int:
     """Return the tokens the model was trained for. Raises `UsageError` beyond its embeddings."""
-    text = architecture.get_text_config()
-    positions = int(getattr(text, "max_position_embeddings", None) or 0)
+    positions = positions_of(architecture) or 0
     learned = shape is not None and shape.architecture.positions
     longest = max(rows.longest_tokens for rows in sets)
     if learned and longest > learned:

@@ -51,7 +51,7 @@ from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model import added_tokens, blocks, sharded_load
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.head import PROBED, head_path
-from gpu_runner.model.load import DTYPES, Source, load
+from gpu_runner.model.load import DTYPES, Source, load, read_config, sees
 from gpu_runner.model.loss import training_loss
 from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
@@ -280,8 +280,8 @@ def _load(plan: RunPlan, source: Source, world: World) -> tuple[Any, list[str]]:
     if world.size == 1 and not sharded_load.has_sharded_weights(Path(source.place)):
         return _load_whole(plan, source, plan.device), []
     try:
-        if plan.vocabulary is not None and source is plan.source:
-            raise WholeOnly("tokens are added to it")
+        if source is plan.source:
+            _refuse_parts(plan)
         found = sharded_load.begin(source, plan.tokenizer, plan.config.params)
     except WholeOnly as why:
         model = _load_whole(plan, source, torch.device("cpu"))
@@ -290,6 +290,14 @@ def _load(plan: RunPlan, source: Source, world: World) -> tuple[Any, list[str]]:
     world.shard(found.model, gather_dtype(plan))
     found.fill(world.device)
     return found.model, []
+
+
+def _refuse_parts(plan: RunPlan) -> None:
+    """Raise `WholeOnly` for what must be read as a whole before a run has trained it."""
+    if plan.vocabulary is not None:
+        raise WholeOnly("tokens are added to it")
+    if plan.shape is None and sees(read_config(plan.source)[0]):
+        raise WholeOnly("whether it reads text alone is tried on all of it")
 
 
 def write_replay(

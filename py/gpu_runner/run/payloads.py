@@ -45,7 +45,6 @@ def start_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
             "name": plan.source.name,
             "num_parameters": sum(p.numel() for p in model.parameters()),
             "num_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "layers": int(model.config.get_text_config().num_hidden_layers),
         },
         "data": data_counts(plan),
         "recipe": recipe(plan),

@@ -23,6 +23,7 @@ from gpu_runner.log.questions import THETA_0, AnswerPair, ModelAnswer, Question
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.model import sharded_load
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow_embeddings
+from gpu_runner.model.blocks import positions_of
 from gpu_runner.model.load import Source, find, load, load_tokenizer, read_config, vocabulary_of
 from gpu_runner.run.directory import CHECKPOINTS, FINISHED, finished_step
 from gpu_runner.run.directory import read_config as read_settings
@@ -234,8 +235,7 @@ def _answer(asked: RunModel, question: Question) -> ModelAnswer:
     except BadRow as error:
         raise DataError(str(error)) from None
     length = asked.encoder.count_tokens(read)
-    text = asked.model.config.get_text_config()
-    positions = getattr(text, "max_position_embeddings", None)
+    positions = positions_of(asked.model.config)
     if positions is not None and length + question.tokens > positions:
         raise UsageError(
             f"the prompt has {counted(length, 'token')}, and the model's window, the answer"

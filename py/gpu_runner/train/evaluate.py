@@ -23,7 +23,7 @@ from gpu_runner.data.dataset import GENERAL, EncodedDataset
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, collate
-from gpu_runner.model.blocks import as_written
+from gpu_runner.model.blocks import as_written, positions_of
 from gpu_runner.model.loss import TokenScores, loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.train.reference import HeldOutReference
@@ -279,7 +279,8 @@ def generate(
     model.eval()
     try:
         with torch.no_grad(), as_written(model), _seeded(model.device, seed, temperature):
-            output = model.generate(
+            output = _continue(
+                model,
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=new_tokens,
@@ -294,6 +295,16 @@ def generate(
     text = str(tokenizer.decode(tokens, skip_special_tokens=True))
     pieces = token_pieces(tokenizer, tokens)
     return Continuation(text, tokens, pieces if "".join(pieces) == text else (), ended)
+
+
+def _continue(model: Any, **arguments: Any) -> Tensor:
+    """Return what a model generates; of a type for which transformers can make no cache (its
+    configuration counts no layers, as BLT's) all tokens are read for each that is written."""
+    try:
+        output: Tensor = model.generate(**arguments)
+    except AttributeError:
+        output = model.generate(**arguments, use_cache=False)
+    return output
 
 
 def token_pieces(
@@ -322,8 +333,7 @@ def token_pieces(
 
 def _room(model: Any, new_tokens: int, most_read: int) -> tuple[int, int]:
     """Return how many tokens can be written, and how many read before them."""
-    text = model.config.get_text_config()
-    room = int(getattr(text, "max_position_embeddings", None) or most_read + new_tokens)
+    room = positions_of(model.config) or most_read + new_tokens
     new_tokens = min(new_tokens, room - 1)
     return new_tokens, room - new_tokens
 

@@ -28,7 +28,6 @@ from gpu_runner.watch.evaluation import Examples
 from gpu_runner.watch.hooks import Inputs, SeveralModels
 from gpu_runner.watch.memory import MemoryOptions
 from gpu_runner.watch.steps import MicroBatch
-from gpu_runner.world import blocks_of
 
 WATCHED: Final = "watched"
 EVAL_EVERY: Final = 100
@@ -114,7 +113,6 @@ def describe_run(
             "name": _name_model(model),
             "num_parameters": sum(p.numel() for p in parameters),
             "num_trained": sum(p.numel() for p in parameters if p.requires_grad),
-            "layers": _count_layers(model),
         },
         "data": {},
         "recipe": _describe_recipe(model, optimizers, part, compute),
@@ -225,9 +223,3 @@ def to_json(value: Any, deep: int = 4) -> Any:
     if isinstance(value, list | tuple) and deep:
         return [to_json(one, deep - 1) for one in value[:100]]
     return str(value)[:500]
-
-
-def _count_layers(model: Any) -> int:
-    """Return the number of blocks of a model, as far as it can be told."""
-    count = getattr(getattr(model, "config", None), "num_hidden_layers", None)
-    return int(count) if isinstance(count, int) else len(blocks_of(model))

@@ -89,7 +89,7 @@ def explain(plan: ExplainedPlan) -> list[Term]:
     job = plan.job
     step = Step(job.model, job.recipe, job.cluster)
     components = step.instants()[plan.peak_instant]
-    point = step.points().get(plan.peak_instant, {})
+    point = step.points.get(plan.peak_instant, {})
     found: list[Term] = []
     for component, size in components.items():
         pieces = [_piece_terms(step, key, point) for key in _pieces_of(component, point)]

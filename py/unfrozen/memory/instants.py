@@ -19,7 +19,7 @@ forward pass runs before the moments exist.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from unfrozen.errors import PlanError
 from unfrozen.job.cluster import Cluster
@@ -73,7 +73,6 @@ class Step:
         if rank is None:
             rank = peak_rank_number(model, recipe, one, loss_tokens) if apart else 0
         self.rank = rank
-        self._points: dict[str, Point] | None = None
         stages = stages_of_rank(split, one, rank) if apart else (split,)
         self.local = joined_stages(stages, split)
         self.states = self._states(self.local)
@@ -139,13 +138,9 @@ class Step:
         chosen = by_default if recipe.grad_buckets is None else recipe.grad_buckets and by_default
         return self.states["grads"] if chosen and not recipe.optimizer_in_backward else 0
 
+    @cached_property
     def points(self) -> dict[str, Point]:
-        """Return the point of each instant that computes, without the states."""
-        if self._points is None:
-            self._points = self._highest_points()
-        return self._points
-
-    def _highest_points(self) -> dict[str, Point]:
+        """The point of each instant that computes, without the states."""
         forward: list[Point] = []
         backward: list[Point] = []
         for part, beside in zip(self._batches, self._beside, strict=True):
@@ -173,7 +168,7 @@ class Step:
         grads = 0 if self.recipe.optimizer_in_backward else states["grads"]
         del states["grads"]
         resident = ("params", "master", "adapters", "quant_constants")
-        points = self.points()
+        points = self.points
         found = {
             "load": {name: states[name] for name in resident},
             "end_of_forward": merged(states, points["end_of_forward"]),

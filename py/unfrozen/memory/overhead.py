@@ -108,6 +108,6 @@ def _waiting(step: Step, instant: str, parts: Mapping[str, int]) -> int:
 
 def _other_streams(step: Step, instant: str, parts: Mapping[str, int]) -> int:
     """Return what the streams of FSDP hold beyond what an instant has of it."""
-    traffic, point = step.micro_batch.gathering, step.points()[instant]
+    traffic, point = step.micro_batch.gathering, step.points[instant]
     gathered = traffic.most_gathered - parts.get("gathered", 0)
     return max(0, gathered) + max(0, traffic.most_summed - point.get("unreduced", 0))

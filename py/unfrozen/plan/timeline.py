@@ -77,7 +77,7 @@ def _one_step(
     for seconds, point in _way_back(step, end_head, end_backward):
         add("backward", seconds, point)
     end = end_backward + durations["update"]
-    update = merged(held | {"grads": grads}, step.points()["optimizer_step"])
+    update = merged(held | {"grads": grads}, step.points["optimizer_step"])
     found.append(Turn(number, "update", end, _present(update)))
     found.append(Turn(number, "update", end, _present(held)))
     return found

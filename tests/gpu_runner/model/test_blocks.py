@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 import tiny_families
 from gpu_runner.config.bounds import Checkpointing
@@ -80,6 +81,23 @@ def test_a_dropout_that_is_no_share_is_refused_before_the_first_step() -> None:
     model.config.attention_dropout = 5
     with pytest.raises(ModelLoadError, match=r"attention_dropout is 5; it must be from 0 to 1"):
         blocks.check(model.config)
+
+
+def test_a_dropout_within_the_configuration_of_a_vision_language_model_is_refused_too() -> None:
+    config = transformers.LlavaConfig()
+    config.text_config.attention_dropout = 5
+    with pytest.raises(ModelLoadError, match=r"attention_dropout is 5; it must be from 0 to 1"):
+        blocks.check(config)
+
+
+def test_the_window_of_a_model_is_found_by_the_name_that_its_type_has_for_it() -> None:
+    assert blocks.positions_of(transformers.GPT2Config(n_positions=77)) == 77
+    assert blocks.positions_of(transformers.MptConfig(max_seq_len=78)) == 78
+    assert (
+        blocks.positions_of(transformers.LlavaConfig(text_config={"max_position_embeddings": 79}))
+        == 79
+    )
+    assert blocks.positions_of(transformers.BloomConfig()) is None
 
 
 def test_a_model_that_cannot_be_checkpointed_is_refused() -> None:

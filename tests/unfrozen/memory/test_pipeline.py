@@ -33,7 +33,7 @@ def step(rank: int | None = None, recipe: Recipe = FUSED, ranks: int = 4, **give
 
 
 def in_flight(rank: int, **given: Any) -> int:
-    return step(rank, **given).points()["backward"]["in_flight"]
+    return step(rank, **given).points["backward"]["in_flight"]
 
 
 def test_a_rank_holds_its_layers_and_the_ends_are_on_the_first_and_the_last() -> None:
@@ -86,7 +86,7 @@ def test_a_first_stage_without_layers_is_its_neighbours() -> None:
 
 def test_fsdp_in_a_pipeline_holds_weights_and_gradients_whole() -> None:
     found = step(1, gpus=16, sharding="zero3")
-    point = found.points()["backward"]
+    point = found.points["backward"]
     assert point["gathered"] == 2 * 8 * LAYER
     assert point["unreduced"] == 2 * 8 * LAYER
     assert point["passed"] == 2 * 2 * TOKENS * HIDDEN  # what was sent stays, as PyTorch has it
@@ -94,7 +94,7 @@ def test_fsdp_in_a_pipeline_holds_weights_and_gradients_whole() -> None:
     assert step(1, recipe=lora, gpus=16, sharding="zero3")._beside[0]["unreduced"] == 0
     assert found.states["params"] == 2 * 8 * LAYER // 4
     many = step(0, gpus=16, sharding="zero3", pipeline_schedule="interleaved", pipeline_chunks=8)
-    three = many.points()["backward"]["gathered"]  # of eight stages three at a time
+    three = many.points["backward"]["gathered"]  # of eight stages three at a time
     assert three == 2 * (3 * LAYER + VOCAB * HIDDEN)
 
 
@@ -133,11 +133,11 @@ def test_a_rank_of_several_stages_has_the_gradients_of_all_of_them_beside_one() 
     assert "grads" not in step(1)._beside[0]
     several = step(1, pipeline_schedule="interleaved")
     assert [beside["grads"] for beside in several._beside] == [several.states["grads"]] * 2
-    first, second = (several.points()[name]["passed"] for name in ("end_of_forward", "backward"))
+    first, second = (several.points[name]["passed"] for name in ("end_of_forward", "backward"))
     hidden = 2 * TOKENS * HIDDEN
     assert (first, second) == (3 * hidden, 3 * hidden)  # two received early, and the one held
-    assert step(1).points()["backward"]["passed"] == hidden
-    assert step(3).points()["backward"]["passed"] == 0
+    assert step(1).points["backward"]["passed"] == hidden
+    assert step(3).points["backward"]["passed"] == 0
 
 
 def test_gradients_that_wait_for_all_micro_batches_are_counted_once() -> None:

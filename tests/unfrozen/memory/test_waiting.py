@@ -154,14 +154,14 @@ def test_whole_copies_of_a_model_hold_gradients_twice(
 def test_a_model_compiled_as_one_adds_all_gradients_at_the_end() -> None:
     given = PURE | {"kernels": "fused", "grad_accum": 2}
     blocks, whole = (
-        Step(LLAMA, Recipe.read(given | {"whole_compile": said})).points()["backward"]
+        Step(LLAMA, Recipe.read(given | {"whole_compile": said})).points["backward"]
         for said in (False, True)
     )
     assert blocks["fresh"] == 2 * LLAMA.largest_tensor
     assert whole["fresh"] == 2 * N
     assert whole["widened"] == 4 * 128256 * 4096  # the embedding's sum is fp32
     alone = Step(LLAMA, Recipe.read(given | {"whole_compile": True, "grad_accum": 1}))
-    assert "fresh" not in alone.points()["backward"]
+    assert "fresh" not in alone.points["backward"]
 
 
 @pytest.mark.parametrize(
