@@ -19,7 +19,7 @@ from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.examples import Example
-from gpu_runner.data.feed import BatchReference, Feed
+from gpu_runner.data.feed import Feed
 from gpu_runner.memory.formula import predict
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.tracker import StepMemory, measure_step
@@ -35,7 +35,6 @@ from gpu_runner.plan.machine import choose_precision
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World, join
 from run_process import together
-from unfrozen.memory.loss import REFERENCE_TOP
 from unfrozen.model import ModelConfig
 from unfrozen.schedules import Schedule
 
@@ -93,13 +92,6 @@ class Measured:
         return self.predicted_bytes / self.peak_bytes - 1
 
 
-def reference(_: Sequence[int], counts: Sequence[int]) -> BatchReference:
-    """64 tokens of equal weight at each target, as if θ₀ held them likeliest."""
-    places = (sum(counts), REFERENCE_TOP)
-    tokens = torch.arange(REFERENCE_TOP).expand(places).contiguous()
-    return BatchReference(tokens, torch.full(places, -6.0), torch.ones(places[0]), torch.zeros(()))
-
-
 def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction]:
     """The second step of a case in this world."""
     world = world or World(device=CPU)
@@ -147,7 +139,6 @@ def _step(
         fixed=config.compile,
         rank=world.rank,
         ranks=world.size,
-        reference=reference if config.kl else None,
     )
     return TrainingStep(
         model=model,

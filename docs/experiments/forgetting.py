@@ -134,17 +134,6 @@ def controls(
 
 
 OWN_RUNS: Final = (
-    ForgettingControl(
-        "kl",
-        "replay, and KL on its rows, λ = 1",
-        {"replay": "{earlier}", "replay_share": 0.1, "kl": 1.0},
-    ),
-    ForgettingControl("kl-task", "KL on the task's rows, λ = 0.1", {"kl": 0.1, "kl_on": "task"}),
-    ForgettingControl(
-        "self",
-        "self-generated replay, 10% of the tokens",
-        {"replay": "self", "replay_prompts": "none"},
-    ),
     ForgettingControl("ema", "moving average, 0.99", {"ema": 0.99}, back="ema"),
     ForgettingControl("alpha", "the way back, α chosen", {"ema": 0.99}, back="alpha"),
 )
@@ -170,19 +159,7 @@ TRIALS: Final = {
         controls=controls(
             low_rate=1e-4, l2sp=0.1, l2sp_pull=100, ewc=1, layer_decay=1.2, fisher_rows=30
         )
-        + OWN_RUNS
-        + (
-            ForgettingControl(
-                "self-prompts",
-                "self-generated replay, answers to the task's prompts",
-                {"replay": "self", "replay_prompts": "data"},
-            ),
-            ForgettingControl(
-                "self-chats",
-                "self-generated replay, answers to other prompts",
-                {"replay": "self", "replay_prompts": "{instruct}"},
-            ),
-        ),
+        + OWN_RUNS,
         earlier_rows=earlier_english_rows,
     ),
 }
@@ -207,8 +184,7 @@ def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Ou
         scored = folder / "scored.jsonl"
         scored.write_text(to_score, encoding="utf-8")
         given["general"] = (("english", str(scored)),)
-    files = {"{earlier}": str(earlier), "{instruct}": str(demo.instruct_train())}
-    values = {k: files.get(v, v) for k, v in control.choices.items()}
+    values = {k: str(earlier) if v == "{earlier}" else v for k, v in control.choices.items()}
     fine_tune(resolve(given | values), Console(quiet=True))
     (log,) = runs.glob("*/events.jsonl")
     found = outcome(log.read_text(encoding="utf-8").splitlines())

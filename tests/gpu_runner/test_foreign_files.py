@@ -19,7 +19,7 @@ from conftest import matrix
 from gpu_runner import address, atomic
 from gpu_runner.checkpoint import training_state
 from gpu_runner.config.load import read_toml
-from gpu_runner.data import run_data, sampled
+from gpu_runner.data import run_data
 from gpu_runner.data.rows import SourceReader
 from gpu_runner.errors import RunnerError
 from gpu_runner.log import sample_logs
@@ -143,7 +143,6 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "rows": rows("rows.jsonl"),
     "array": rows("rows.json"),
     "table": rows("rows.csv"),
-    "replayed rows": lambda file, _: sampled.read(file),
     **{
         name: in_place_of(name, model_of)
         for name in (

@@ -42,9 +42,6 @@ CHOICES: tuple[dict[str, Any], ...] = (
     {"ema": 0.999, "optimizer": "sgd", **WITHIN},
     *({"optimizer_offload": True, **more} for more in ({}, NARROW, WITHIN, NARROW | WITHIN)),
     {"optimizer_offload": True, "checkpointing": "full", "grad_accum": 3, **NARROW},
-    {"kl": 1.0, "kl_on": "task"},
-    {"kl": 1.0, "kl_on": "task", "loss": "chunked"},
-    {"kl": 1.0, "kl_on": "task", "loss": "full", "checkpointing": "full"},
     {"neftune_alpha": 5.0},
     {"neftune_alpha": 5.0, "checkpointing": "full", **NARROW},
 )

@@ -173,7 +173,6 @@ def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(
 ) -> None:
     held = [*options, "--steps", "4", "--set", "l2sp=0.1", "--set", "l2sp_pull=0.1"]
     held += ["--set", "ewc=0.1", "--set", "fisher_rows=4", "--set", "ema=0.9"]
-    held += ["--set", "kl=1", "--set", "kl_on=task"]
     one = finished("train", *held, runs=tmp_path / "one", processes=1)
     two = finished("train", *held, runs=tmp_path / "two", processes=2)
     assert_same(one, two, 1e-6)

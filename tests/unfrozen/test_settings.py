@@ -137,7 +137,6 @@ SAME_TIME = {
     "recipe.lora.saved_fp32": "of embedding and head alone, once a step",
     "recipe.grad_buckets": "a copy of the gradients, once a step",
     "recipe.keeps_outputs": "tensors that live longer",
-    "recipe.kl": "64 numbers a token, of logits that are there",
     "recipe.optimizer_in_backward": "the same update, earlier",
     "recipe.packed": "how long its documents are is not said",
     "recipe.projection_rank": "products of a few columns, once a step",

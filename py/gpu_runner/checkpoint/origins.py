@@ -28,7 +28,6 @@ ELSEWHERE: Final = frozenset(
             "general",
             "mix",
             "replay",
-            "replay_prompts",
             "fisher_data",
         ),  # fingerprints
         *("runs", "out", "trust_remote_code", "steps", "epochs", "device"),  # are recorded instead

@@ -25,12 +25,10 @@ from gpu_runner.world.sharded_files import Shard, file_name, write
 OPTIMIZER: Final = "optimizer"
 INITIAL: Final = "initial"  # θ₀, where its source does not hold it under the same names
 FISHER: Final = "fisher"  # of EWC
-REFERENCE: Final = "reference"  # of the KL from θ₀ in the loss
 HELD_OUT: Final = "held-out-reference"  # of the KL from θ₀ at evaluations
 DERIVED: Final = (
     INITIAL,
     FISHER,
-    REFERENCE,
     HELD_OUT,
 )  # folders of a run, or files where one process wrote them
 

@@ -24,7 +24,6 @@ Optimizer = RunnerOptimizerName
 Rounding = Literal["nearest", "stochastic", "kahan"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
-KlOn = Literal["replay", "task"]
 Loss = Literal["full", "chunked", "linear"]
 TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
@@ -46,17 +45,12 @@ MOST_TOKENS: Final = 256
 LONGEST_TOKEN: Final = 64
 """Characters."""
 _FACTORS: Final = {"rates": (1e-6, 1000.0), "decays": (0.0, 1000.0)}
-SELF: Final = "self"  # in place of old examples: what θ₀ writes before the first step
-OWN_PROMPTS: Final = "data"  # what it answers: the questions of the training examples
-NO_PROMPTS: Final = "none"
-SELF_FILE: Final = "self-replay.jsonl"  # … in the run's directory
 _PATHS: Final = (
     *(
         "model",
         "data",
         "eval_data",
         "replay",
-        "replay_prompts",
         "fisher_data",
         "out",
         "runs",
@@ -152,14 +146,11 @@ def format_bound(bound: float) -> str:
 def check_used(options: Mapping[str, Any], config: Any) -> None:
     """Refuse settings without effect. Raises `UsageError`; `DataError` for a missing file."""
     penalised = config.l2sp or config.l2sp_pull or config.ewc
-    writes_replay = Path(config.replay or "").name in (SELF, SELF_FILE)
     _check_fisher(config)
     for name, used, remedy in (
         ("replay_share", config.replay, "give --replay the file of examples to mix in"),
-        ("replay_prompts", writes_replay, "give --replay self"),
         ("fisher_rows", config.ewc, "give --ewc a strength"),
         ("anchor_in_memory", penalised, "give --l2sp, --l2sp-pull or --ewc a strength"),
-        ("kl_on", config.kl, "give --kl a strength"),
         ("floor_ratio", config.schedule != "constant", "a constant rate has no floor"),
         ("currency", config.price, "give --price its amount"),
     ):
@@ -252,11 +243,6 @@ def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
             "only EWC uses it: give --ewc a strength, or drop it",
         ),
         (
-            config.kl and config.kl_on == "replay" and not config.replay,
-            "--kl-on replay",
-            "there is no replay: give --replay, or --kl-on task",
-        ),
-        (
             config.ema is not None and (config.save_every == 0 or not config.keep_state),
             f"--ema {config.ema}",
             "the average is kept in checkpoints: leave out --save-every 0 and --no-keep-state",
@@ -343,7 +329,6 @@ def _check_sources(config: Any) -> None:
     for given in (
         config.eval_data,
         config.replay,
-        config.replay_prompts,
         config.fisher_data,
         *general,
     ):

@@ -104,6 +104,10 @@ def parse_toml(text: bytes, where: str) -> dict[str, Any]:
     return found
 
 
+_EARLIER: Final = {"kl": 0.0, "kl_on": "replay", "replay_prompts": None}
+"""Settings that earlier versions had, as they were in runs that did not use them."""
+
+
 def load_record(data: bytes, where: str) -> TrainConfig:
     """Return the settings in a run's config.json, each of its type; bounds are not checked.
 
@@ -114,6 +118,8 @@ def load_record(data: bytes, where: str) -> TrainConfig:
         raise ValueError(read_.problem or f"{where} must be a JSON object")
     found: dict[str, Any] = {}
     for key, value in read_.value.items():
+        if (key, value) in _EARLIER.items():
+            continue
         may_lack = key in KEYS and type(None) in get_args(_TYPES[key])
         pairs = key in _PAIRED and isinstance(value, list)
         if pairs or (value is None and may_lack):

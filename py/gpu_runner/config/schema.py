@@ -15,14 +15,10 @@ from typing import Annotated, Any, Final, Literal
 from gpu_runner.config import bounds, source
 from gpu_runner.config.bounds import (
     MOST_STEPS,
-    NO_PROMPTS,
-    OWN_PROMPTS,
-    SELF,
     TABLES,
     CheckpointFiles,
     Checkpointing,
     Device,
-    KlOn,
     Loss,
     Optimizer,
     Pairs,
@@ -71,14 +67,7 @@ class TrainConfig:
         tuple[tuple[str, str], ...] | None,  # (skill, file) pairs; None takes the shipped ones
         SettingSpec("NAME=FILE: held-out examples of a skill to keep; repeatable; or none.", DATA),
     ] = None
-    replay: Annotated[
-        str | None,
-        SettingSpec("Old examples mixed into training; self: θ₀ writes some first.", DATA),
-    ] = None
-    replay_prompts: Annotated[
-        str | None,
-        SettingSpec("What θ₀ answers for --replay self: data (a chat model), a file, none.", DATA),
-    ] = None
+    replay: Annotated[str | None, SettingSpec("Old examples mixed into training.", DATA)] = None
     replay_share: Annotated[float, SettingSpec("Share of replayed tokens", DATA, 0.001, 0.9)] = 0.1
     chat_template: Annotated[
         str | None, SettingSpec("A .jinja file to replace the model's; none: no template.", DATA)
@@ -199,11 +188,6 @@ class TrainConfig:
     fisher_rows: Annotated[
         int, SettingSpec("Examples for the Fisher, before the first step", FORGETTING, 1, 1_000_000)
     ] = 128
-    kl: Annotated[
-        float,
-        SettingSpec("λ of KL(θ₀‖θ) in the loss, at trained tokens", FORGETTING, 0.0, 1000.0),
-    ] = 0.0
-    kl_on: Annotated[KlOn, SettingSpec("Examples of the KL: replay or task", FORGETTING)] = "replay"
     ema: Annotated[
         float | None,
         SettingSpec("Decay of a moving average of the weights, per step; usual: 0.999.", FORGETTING,
@@ -353,10 +337,7 @@ class TrainConfig:
             data=self.data if self.data in (DEMO, INSTRUCT) else str(source.anchored(self.data)),
             mix=self.mix and tuple(str(source.anchored(more)) for more in self.mix),
             eval_data=source.anchored(self.eval_data),
-            replay=self.replay if self.replay == SELF else source.anchored(self.replay),
-            replay_prompts=self.replay_prompts
-            if self.replay_prompts in (OWN_PROMPTS, NO_PROMPTS)
-            else source.anchored(self.replay_prompts),
+            replay=source.anchored(self.replay),
             fisher_data=source.anchored(self.fisher_data),
             chat_template=absolute(self.chat_template),
             general=general,

@@ -10,7 +10,6 @@ Reading order:
 - `dataset` — encoded data sets, and the count of everything left out
 - `cache` — large sources, encoded once and found again
 - `combine` — data sets made of others: held out, mixed by weight, replayed
-- `sampled` — rows that θ₀ has written itself
 - `run_data` — the data sets of a run: trained on, replayed, scored
 - `feed` — examples to micro-batches, packed or padded; their order follows from (seed, epoch)
 - `preview` — what will be trained, in numbers

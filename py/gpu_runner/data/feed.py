@@ -35,29 +35,6 @@ class Targets(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchReference:
-    """What θ₀ holds likeliest at the N targets of a batch, and how strongly that pulls.
-
-    `tokens` (N, K) int64, their `log_p` (N, K) in fp32, the `strength` λ (N,) of each target. The
-    loss adds to `total` (a scalar) what λ · KL is in all.
-    """
-
-    tokens: Tensor
-    log_p: Tensor
-    strength: Tensor
-    total: Tensor
-
-    def note(self, pull: Tensor) -> Tensor:
-        """Count this pull; return it."""
-        self.total.add_(pull.detach())
-        return pull
-
-    def part(self, rows: slice) -> BatchReference:
-        """Return that of some targets, with the same total."""
-        return BatchReference(self.tokens[rows], self.log_p[rows], self.strength[rows], self.total)
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """One micro-batch: sequences padded on the right to the longest, or documents packed into one.
 
@@ -82,12 +59,6 @@ class Batch:
     """`bounds` on the CPU: reading them from a GPU would synchronize."""
     lengths: tuple[int, ...] = ()
     example_seeds: tuple[int, ...] = ()
-    reference: BatchReference | None = None
-
-    @property
-    def pull(self) -> Tensor | float:
-        """What of its loss is the pull of the reference, once that is computed."""
-        return 0.0 if self.reference is None else self.reference.total
 
     @property
     def tokens(self) -> int:
@@ -135,10 +106,6 @@ class Batch:
         assert ids is not None
         assert labels is not None
         seen = self.bounds if self.seen_bounds is None else self.seen_bounds
-        reference = self.reference
-        if reference is not None:
-            parts = (getattr(reference, name) for name in BatchReference.__slots__)
-            reference = BatchReference(*map(send, parts))  # type: ignore[arg-type]
         return replace(
             self,
             input_ids=ids,
@@ -146,7 +113,6 @@ class Batch:
             bounds=bounds,
             chosen=chosen,
             seen_bounds=seen,
-            reference=reference,
         )
 
 
@@ -265,8 +231,6 @@ class Feed:
     """Sequences are padded to one length, packed ones to `capacity`, others to that of the longest
     example of all, so that a compiled model has one shape.
     """
-    reference: Callable[[Sequence[int], Sequence[int]], BatchReference] | None = None
-    """What θ₀ holds likeliest in examples with these indices and so many trained tokens each."""
 
     @property
     def sequences_per_step(self) -> int:
@@ -284,17 +248,11 @@ class Feed:
 
     def step(self, number: int) -> Iterator[Batch]:
         """Yield this process's micro-batches of step `number` (1-based), each (B, T)."""
-        rows, indices = self._sequences(number), self._indices(number)
+        rows = self._sequences(number)
         for places in islice(self._micro_batches(rows), self.rank, None, self.ranks):
-            reference = self.reference
             yield replace(
                 self._batch([rows[place] for place in places]),
                 example_seeds=tuple(example_seed(self.seed, number, place) for place in places),
-                reference=reference
-                and reference(
-                    [indices[place] for place in places],
-                    [rows[place].trainable_tokens for place in places],
-                ),
             )
 
     def _batch(self, chosen: Sequence[Example]) -> Batch:
@@ -339,8 +297,5 @@ class Feed:
         return lru_cache(maxsize=1)(self._read)
 
     def _read(self, number: int) -> list[Example]:
-        return [self.examples[index] for index in self._indices(number)]
-
-    def _indices(self, number: int) -> list[int]:
-        """Return which examples a step takes."""
-        return step_rows(number, self.sequences_per_step, len(self.examples), self.seed)
+        taken = step_rows(number, self.sequences_per_step, len(self.examples), self.seed)
+        return [self.examples[index] for index in taken]

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner import demo
-from gpu_runner.config.bounds import NO_PROMPTS, OWN_PROMPTS, SELF, SELF_FILE
 from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.config.source import parse
-from gpu_runner.data import cache, combine, sampled
+from gpu_runner.data import cache, combine
 from gpu_runner.data.chat.template import check_program
 from gpu_runner.data.dataset import (
     GENERAL,
@@ -72,7 +71,7 @@ class _Sources:
     trained: list[Named]
     """--data, then each --mix."""
     replay: list[Named]
-    """--replay, if it is given and no model writes it."""
+    """--replay, if it is given."""
     held_out: list[Named]
     """--eval-data, if it is given or comes with the demo."""
     general: dict[str, Named]
@@ -87,15 +86,7 @@ def load_datasets(
     If one of its sources is large, the training set is on disk; so is each large held-out set.
     """
     named = _find_sources(config)
-    asked = config.replay_prompts
-    prompts = (
-        [(f"--replay-prompts {asked}", asked)]
-        if asked and asked not in (OWN_PROMPTS, NO_PROMPTS)
-        else []
-    )
-    _check_apart(
-        [*named.trained, *named.replay, *prompts], [*named.held_out, *named.general.values()]
-    )
+    _check_apart([*named.trained, *named.replay], [*named.held_out, *named.general.values()])
     loader = _Loader(encoder, progress, config.skip_bad_rows, config.eval_rows)
     large = any(cache.is_large(source) for _, source in (*named.trained, *named.replay))
     sources = [loader.encode(source, large=large) for _, source in named.trained]
@@ -103,14 +94,8 @@ def load_datasets(
     train, task = combine.split_task(sources, config.seed, held_out_count)
     made_of = [(one.sha256, parse(one.source).weight) for one in sources]
     fingerprints = dict(zip(_labels(config), made_of, strict=True))
-    replayed = [
-        select_trainable(loader.encode(source, large=large), "replay") for _, source in named.replay
-    ]
-    if _wrote_replay(config):
-        replayed = [sampled.read(Path(str(config.replay)))]
-    elif config.replay == SELF:
-        replayed = [sampled.expected(train, config)]
-    for replay in replayed:
+    for _, source in named.replay:
+        replay = select_trainable(loader.encode(source, large=large), "replay")
         train = combine.add_replay(train, replay, config.replay_share, config.seed)
         fingerprints[f"--replay {_short(str(config.replay))}"] = (replay.sha256, 1.0)
     train = replace(train, made_of=fingerprints)
@@ -141,17 +126,10 @@ def _find_sources(config: TrainConfig) -> _Sources:
             (f"--data {config.data}", data),
             *((f"--mix {source}", source) for source in config.mix or ()),
         ],
-        replay=[]
-        if config.replay in (None, SELF) or _wrote_replay(config)
-        else [(f"--replay {config.replay}", str(config.replay))],
+        replay=[(f"--replay {config.replay}", config.replay)] if config.replay else [],
         held_out=[] if held_out is None else [(f"--eval-data {held_out}", held_out)],
         general={skill: (f"--general {skill}={path}", path) for skill, path in general},
     )
-
-
-def _wrote_replay(config: TrainConfig) -> bool:
-    """Return whether a run replays what θ₀ has written for it."""
-    return Path(config.replay or "").name == SELF_FILE
 
 
 @dataclass(frozen=True, slots=True)

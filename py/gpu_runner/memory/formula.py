@@ -68,7 +68,6 @@ def build_recipe(
         grad_accum=shape.parts,
         **{name: getattr(config, name) for name in _SAME},
         ema=config.ema is not None,
-        kl=config.kl > 0,
     )
 
 

@@ -11,10 +11,8 @@ gradients:
     chunked   logits in parts, saved in the compute dtype; softmax in fp32, part by part
     linear    logits of a chunk of positions at a time, never saved: forward computes the gradients
 
-A batch may bring a reference: what another model, θ₀, held likeliest where something is trained.
-λ · KL(θ₀ ‖ θ) is then part of the sum, at each position over θ₀'s likeliest tokens and all others
-as one: a lower bound of the whole KL, exact where they are all. Its gradient differs from that of
-the cross-entropy at these tokens, and elsewhere by a factor of each position's own.
+An evaluation notes more of each token: whether it is the likeliest, its loss, and the KL from what
+θ₀ held likeliest there.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpu_runner.data.feed import IGNORED, Batch, BatchReference
+from gpu_runner.data.feed import IGNORED, Batch
 from gpu_runner.errors import ModelLoadError
 from gpu_runner.model.attention import bounds_arguments, skip_packing_detection
 from gpu_runner.model.head import HeadPath, head_path, is_linear, replaced_head
@@ -40,20 +38,56 @@ from unfrozen.memory.loss import CHUNKS, linear_chunk
 _TINY: Final = torch.finfo(torch.float32).tiny
 Kind = Literal["full", "chunked", "linear"]
 LINEAR: Final[Kind] = "linear"
+LIKELIEST: Final = 64
+"""Tokens of θ₀ at each target from which a KL is measured."""
+_LEAST: Final = 1e-6
+"""What all other tokens have together, at least: fp32 cannot tell less of it from 1 − Σ p."""
+
+
+@dataclass(frozen=True, slots=True)
+class LikeliestTokens:
+    """What θ₀ held likeliest at N targets: `tokens` (N, K) int64, their `log_p` (N, K) in fp32.
+
+    `known` (N,) is 1 where θ₀ was asked, else 0.
+    """
+
+    tokens: Tensor
+    log_p: Tensor
+    known: Tensor
+
+    def to(self, device: torch.device) -> LikeliestTokens:
+        """Return the same on `device`."""
+        return LikeliestTokens(self.tokens.to(device), self.log_p.to(device), self.known.to(device))
+
+    def kl(self, part: slice, log_q: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return Σ KL(θ₀ ‖ θ) of a part of the targets, where `log_q` (C, K) is θ's of tokens.
+
+        It is over θ₀'s likeliest tokens and all others as one: a lower bound of the whole KL, exact
+        where they are all.
+        """
+        log_p, now = self.log_p[part], log_q(self.tokens[part])
+        p, q = log_p.exp(), now.exp()
+        others, rest = ((1 - one.sum(dim=1)).clamp(min=_LEAST) for one in (p, q))
+        each = (p * (log_p - now)).sum(dim=1) + others * (others / rest).log()
+        return (self.known[part] * each).sum()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
     """What is noted of N trainable tokens: whether each is the likeliest, and −log p in nats.
 
-    And, where `most` is not 0, so many likeliest tokens in its place, with their log p.
+    And, where `most` is not 0, so many likeliest tokens in its place, with their log p; with a
+    `reference`, `kl` is the sum of the KL from it.
     """
 
     hits: Tensor
     """(N,), bool."""
     losses: Tensor
     """(N,), fp32."""
+    kl: Tensor
+    """A scalar."""
     most: int = 0
+    reference: LikeliestTokens | None = None
     _top: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def note(self, part: slice, below: Tensor, shares: Tensor, sums: Tensor) -> None:
@@ -64,6 +98,12 @@ class TokenScores:
         if self.most:  # all but one of a small vocabulary
             found, tokens = shares.topk(min(self.most, shares.shape[1] - 1), dim=1)
             self._top.append((tokens, found.clamp(min=_TINY).log() - log_sums))
+        if self.reference is not None:
+            self.kl.add_(
+                self.reference.kl(
+                    part, lambda tokens: shares.gather(1, tokens).clamp(min=_TINY).log() - log_sums
+                )
+            )
 
     @property
     def top(self) -> tuple[Tensor, Tensor]:
@@ -72,12 +112,20 @@ class TokenScores:
         return torch.cat(tokens), torch.cat(log_p)
 
     @classmethod
-    def of(cls, tokens: int, device: torch.device, most: int = 0) -> TokenScores:
+    def of(
+        cls,
+        tokens: int,
+        device: torch.device,
+        most: int = 0,
+        reference: LikeliestTokens | None = None,
+    ) -> TokenScores:
         """Return room for so many tokens."""
         return cls(
             torch.empty(tokens, dtype=torch.bool, device=device),
             torch.empty(tokens, dtype=torch.float32, device=device),
+            torch.zeros((), device=device),
             most,
+            None if reference is None else reference.to(device),
         )
 
 
@@ -87,10 +135,9 @@ def loss_sum(
     """Return the sum of −log p over the trainable tokens of `batch` in nats, and their count.
 
     The cross-entropy is computed in fp32, whatever the compute dtype of the model. `scores` of
-    these tokens are filled; the kind is linear then. With a reference the sum has λ · KL in it.
+    these tokens are filled; the kind is linear then.
     """
     positions, targets = batch.find_targets()  # (N,), (N,)
-    reference = batch.reference
     path, head = head_path(model, batch.input_ids), model.get_output_embeddings()
     own: Any = getattr(head, "forward", None)
     factor = path.factor if is_linear(head) else None
@@ -102,9 +149,9 @@ def loss_sum(
             return logits
         inputs = inputs if factor == 1 else inputs * factor
         if scores is not None:
-            total = _linear(inputs, head.weight, targets, reference, scores)
+            total = _linear(inputs, head.weight, targets, scores)
         else:
-            total = _LOSSES[kind](inputs, head.weight, targets, reference)
+            total = _LOSSES[kind](inputs, head.weight, targets)
         return total.view(1, 1, 1)
 
     found = _forward(model, batch, path, at_head)
@@ -117,7 +164,7 @@ def loss_sum(
         shares = below.neg().exp()
         at = below.gather(1, targets[:, None]).flatten()
         scores.note(slice(None), at, shares, shares.sum(dim=1, keepdim=True))
-    return _entropy_of(logits, targets, reference), batch.trainable_tokens
+    return F.cross_entropy(logits, targets, reduction="sum"), batch.trainable_tokens
 
 
 def _forward(
@@ -146,48 +193,15 @@ def cross_entropy_of(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), following, ignore_index=IGNORED)
 
 
-_LEAST: Final = 1e-6
-"""What all other tokens have together, at least: fp32 cannot tell less of it from 1 − Σ p."""
+def _full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(F.linear(hidden, weight).float(), targets, reduction="sum")
 
 
-def _pull(reference: BatchReference, log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return Σ λ · KL of C positions, where θ₀'s likeliest tokens have `log_q` (C, K) now.
-
-    And its gradient by the logits: what multiplies q at every token (C, 1), and what is added at
-    those (C, K). Others are one: they keep their shares of what they have together.
-    """
-    p, q = reference.log_p.exp(), log_q.exp()
-    others, now = ((1 - one.sum(dim=1, keepdim=True)).clamp(min=_LEAST) for one in (p, q))
-    ratio, strength = others / now, reference.strength[:, None]
-    each = (p * (reference.log_p - log_q)).sum(dim=1, keepdim=True) + others * ratio.log()
-    return (strength * each).sum(), strength * (1 - ratio), strength * (ratio * q - p)
-
-
-def _entropy_of(logits: Tensor, targets: Tensor, reference: BatchReference | None) -> Tensor:
-    """Return the sum for fp32 logits (N, V)."""
-    total = F.cross_entropy(logits, targets, reduction="sum")
-    if reference is None:
-        return total
-    at_top = logits.gather(1, reference.tokens) - logits.logsumexp(dim=1, keepdim=True)
-    pull, *_ = _pull(reference, at_top)
-    return total + reference.note(pull)
-
-
-def _full(
-    hidden: Tensor, weight: Tensor, targets: Tensor, reference: BatchReference | None
-) -> Tensor:
-    return _entropy_of(F.linear(hidden, weight).float(), targets, reference)
-
-
-def _chunked(
-    hidden: Tensor, weight: Tensor, targets: Tensor, reference: BatchReference | None
-) -> Tensor:
+def _chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     size = max(1, -(-len(targets) // CHUNKS))
     found = [
         _Entropy.apply(  # type: ignore[no-untyped-call]
-            F.linear(part, weight),
-            targets[start : start + size],
-            reference and reference.part(slice(start, start + size)),
+            F.linear(part, weight), targets[start : start + size]
         )
         for start, part in zip(count(0, size), hidden.split(size))
     ]
@@ -195,22 +209,18 @@ def _chunked(
 
 
 def _linear(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    reference: BatchReference | None = None,
-    scores: TokenScores | None = None,
+    hidden: Tensor, weight: Tensor, targets: Tensor, scores: TokenScores | None = None
 ) -> Tensor:
     dtype = hidden.dtype
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
     total: Tensor = _LinearEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, targets, dtype, reference, scores
+        hidden, weight, targets, dtype, scores
     )
     return total
 
 
-_LOSSES: Final[dict[Kind, Callable[[Tensor, Tensor, Tensor, BatchReference | None], Tensor]]] = {
+_LOSSES: Final[dict[Kind, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
     "full": _full,
     "chunked": _chunked,
     "linear": _linear,
@@ -230,31 +240,18 @@ class _Entropy(torch.autograd.Function):
     """Cross-entropy that saves its logits (N, V) in their dtype and computes the softmax twice."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, targets: Tensor, reference: BatchReference | None
-    ) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         exact = logits.float()
         sums = exact.logsumexp(dim=1, keepdim=True)  # (N, 1)
         ctx.save_for_backward(logits, sums, targets)
-        ctx.reference = reference
-        total = (sums - exact.gather(1, targets[:, None])).sum()
-        if reference is not None:
-            pull, *_ = _pull(reference, exact.gather(1, reference.tokens) - sums)
-            total += reference.note(pull)
-        return total
+        return (sums - exact.gather(1, targets[:, None])).sum()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         logits, sums, targets = ctx.saved_tensors
-        p = logits.float() - sums
-        if ctx.reference is not None:
-            tokens = ctx.reference.tokens
-            _, factor, more = _pull(ctx.reference, p.gather(1, tokens))
-            p.exp_().mul_(factor.add_(1)).scatter_add_(1, tokens, more)
-        else:
-            p.exp_()
+        p = (logits.float() - sums).exp_()
         p.scatter_add_(1, targets[:, None], torch.full_like(sums, -1.0))
-        return p.mul_(gradient).to(logits.dtype), None, None
+        return p.mul_(gradient).to(logits.dtype), None
 
 
 def _empty_sum(weight: Tensor, positions: int) -> Tensor:
@@ -291,7 +288,6 @@ class _LinearEntropy(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         dtype: torch.dtype,
-        reference: BatchReference | None,
         scores: TokenScores | None,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
@@ -310,20 +306,12 @@ class _LinearEntropy(torch.autograd.Function):
                 highest = slope.amax(dim=1, keepdim=True)
                 below = highest - slope.gather(1, chosen)
                 total += below.sum()
-                here = reference and reference.part(part)
-                at_top = None if here is None else slope.gather(1, here.tokens).sub_(highest)
                 sums = slope.sub_(highest).exp_().sum(dim=1, keepdim=True)
                 total += sums.log().sum()
-                if here is not None and at_top is not None:
-                    pull, factor, more = _pull(here, at_top.sub_(sums.log()))
-                    total += here.note(pull)
                 if scores is not None:
                     scores.note(part, below.flatten(), slope, sums)
                 if by_hidden is not None:
-                    if here is not None:
-                        slope.mul_(factor.add_(1).div_(sums)).scatter_add_(1, here.tokens, more)
-                    else:
-                        slope.div_(sums)  # probabilities replace the logits
+                    slope.div_(sums)  # probabilities replace the logits
                     slope.scatter_add_(1, chosen, torch.full_like(sums, -1.0))
                     slope = slope if slope is logits else logits.copy_(slope)
                     torch.mm(slope, cast, out=by_hidden[part])
@@ -340,7 +328,7 @@ class _LinearEntropy(torch.autograd.Function):
         by_hidden, by_weight = ctx.gradients
         del ctx.gradients  # or the weight's gradient would be copied
         moved = None if by_weight is None else by_weight.mul_(gradient)
-        return (by_hidden * gradient).to(ctx.dtype), moved, None, None, None, None
+        return (by_hidden * gradient).to(ctx.dtype), moved, None, None, None
 
 
 Loss = Callable[[Any, Batch], tuple[Tensor, int]]

@@ -14,9 +14,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import run_data
@@ -40,6 +38,7 @@ from gpu_runner.model.load import (
     read_config,
     vocabulary_of,
 )
+from gpu_runner.model.loss import LIKELIEST
 from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
 from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_16_bits
@@ -48,13 +47,12 @@ from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
-from unfrozen.memory.loss import REFERENCE_TOP
 from unfrozen.memory.states import moment_bytes, state_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.runner import packs
 from unfrozen.schedules import Schedule
-from unfrozen.training_data import row_at, steps_in
+from unfrozen.training_data import steps_in
 from unfrozen.units import gib
 
 WARMUP_SHARE: Final = 0.05
@@ -275,44 +273,14 @@ class RunPlan:
         changed = self.unpacks or self.source.kind == "gguf" or self.vocabulary is not None
         initial = self.weight_bytes if changed else 0
         kept = 0 if self.config.save_every == 0 else self.config.keep_last + 3
-        noted = self.reference_bytes + self.held_out_bytes
-        return self.weight_bytes + initial + kept * self.checkpoint_bytes + noted
-
-    @property
-    def reference_bytes(self) -> int:
-        """Bytes on disk of what θ₀ holds likeliest, where the loss has a KL from it."""
-        return 8 * REFERENCE_TOP * self.reference_tokens if self.config.kl else 0
+        checkpoints = kept * self.checkpoint_bytes
+        return self.weight_bytes + initial + checkpoints + self.held_out_bytes
 
     @property
     def held_out_bytes(self) -> int:
-        """The same of held-out sets, for evaluations; 0 for a model whose size is unknown."""
+        """Bytes on disk of what θ₀ holds likeliest in held-out sets; 0 for an unknown model."""
         sets = (rows.trainable_tokens for rows in self.suites.values() if self.weight_bytes)
-        return 8 * REFERENCE_TOP * sum(min(HELD_OUT_TOKENS, own) for own in sets)
-
-    @property
-    def reference_tokens(self) -> int:
-        """About how many trained tokens that is kept of."""
-        share = len(self.reference_rows()) / len(self.train.examples)
-        return round(share * self.train.trainable_tokens)
-
-    def reference_rows(self) -> NDArray[np.int64]:
-        """Return which examples the KL from θ₀ is of, among those that the run takes.
-
-        Raises `UsageError` where there are none.
-        """
-        count, every = len(self.train.examples), self.steps * self.feed.sequences_per_step
-        taken: NDArray[np.int64] = np.arange(count)
-        if every < count:
-            seed = self.config.seed
-            taken = np.unique([row_at(position, count, seed) for position in range(every)])
-        replayed = taken >= count - self.train.replayed_rows
-        taken = taken[replayed == (self.config.kl_on == "replay")]
-        if not len(taken):
-            raise UsageError(
-                f"--kl-on {self.config.kl_on}: no such example is among the {every:,} of"
-                f" {self.steps:,} steps: give more --steps."
-            )
-        return taken
+        return 8 * LIKELIEST * sum(min(HELD_OUT_TOKENS, own) for own in sets)
 
     @property
     def checkpoint_bytes(self) -> int:
@@ -468,8 +436,6 @@ def make_plan(
     """
     try:
         planned = _made(config, rank, ranks, trace, progress)
-        if config.kl:
-            planned.reference_rows()  # or it is refused now
         price = Price.of(config.price, config.currency, planned.device.type, ranks)
         return replace(planned, price=price)
     except InputError as error:  # transformers may accept it, but our memory model does not

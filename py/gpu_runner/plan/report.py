@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpu_runner.config.bounds import SELF, TABLES
-from gpu_runner.data.sampled import prompts_of
+from gpu_runner.config.bounds import TABLES
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.optim.optimizer import describe_factors
@@ -27,7 +26,6 @@ from gpu_runner.plan.step_time import (
     StepEstimate,
     estimate_costs,
     estimate_step_time,
-    preparation_seconds,
 )
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
@@ -168,10 +166,8 @@ def _time(plan: RunPlan) -> list[tuple[str, str]]:
         costs = estimate_costs(plan, found.step_seconds)
         intervals = choose_intervals(plan.config, plan.steps, costs)
         seconds = whole_seconds(plan) or 0.0
-        first = preparation_seconds(plan, found.step_seconds)
         rows = [
             ("time", _length(found, seconds)),
-            *([("before step 1", _preparation(plan, first))] if first else []),
             ("intervals", describe_intervals(plan.config, intervals, costs)),
         ]
     if price is None:
@@ -191,7 +187,7 @@ def whole_seconds(plan: RunPlan) -> float | None:
     costs = estimate_costs(plan, found.step_seconds)
     intervals = choose_intervals(plan.config, plan.steps, costs)
     upkeep = upkeep_seconds(plan.config, intervals, costs)
-    return preparation_seconds(plan, found.step_seconds) + found.step_seconds * plan.steps + upkeep
+    return found.step_seconds * plan.steps + upkeep
 
 
 def _length(found: StepEstimate, whole_seconds: float) -> str:
@@ -203,21 +199,6 @@ def _length(found: StepEstimate, whole_seconds: float) -> str:
     if whole_seconds >= 0.1:
         whole = f"{format_elapsed(whole_seconds)} in all with evaluations and checkpoints"
     return f"{'at least' if found.least else 'about'} {each} a step, {whole}; {found.source}"
-
-
-def _preparation(plan: RunPlan, seconds: float) -> str:
-    """Return what θ₀ does before the first step, and how long that takes."""
-    found = []
-    if plan.config.replay == SELF:
-        rows = counted(plan.train.replayed_rows, "row")
-        what = "answers" if prompts_of(plan.config, plan.encoder) else "writes"
-        found.append(f"θ₀ {what} {rows} of {plan.train.examples.lengths[-1]} tokens, or more")
-    if plan.config.kl:
-        count = counted(len(plan.reference_rows()), "example")
-        size = format_bytes(plan.reference_bytes)
-        found.append(f"θ₀ reads {count} for the KL: {size} on disk")
-    least = "at least" if plan.config.replay == SELF else "about"
-    return f"{'; '.join(found)}; {least} {format_elapsed(seconds)}"
 
 
 def _precision(plan: RunPlan) -> str:
@@ -254,7 +235,7 @@ def _objective(plan: RunPlan) -> str:
         moves += f" (β₂ {plan.betas[1]:.6g})"
     if config.rounding != "nearest":
         moves += f", {config.rounding} rounding"
-    names = ("l2sp", "l2sp_pull", "ewc", "kl")
+    names = ("l2sp", "l2sp_pull", "ewc")
     held = {name: getattr(config, name) for name in names}
     chosen = [f"{name} {strength:g}" for name, strength in held.items() if strength]
     if config.layer_decay > 1:

@@ -11,7 +11,6 @@ from typing import Final
 import torch
 
 from gpu_runner.checkpoint.directory import time_writing
-from gpu_runner.config.bounds import SELF
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.device_speed import best_matmul_flops, measure_bandwidth
 from gpu_runner.plan.intervals import Costs
@@ -85,17 +84,6 @@ def evaluation_seconds(planned: RunPlan, step_seconds: float) -> float:
     passes = weights * DRIFT_PASSES / (1e9 * _host_bandwidth())
     models = 1 if planned.config.ema is None else 2
     return models * step_seconds * scored / (3 * tokens) + passes
-
-
-def preparation_seconds(planned: RunPlan, step_seconds: float) -> float:
-    """Return about how long θ₀ writes rows to replay, and reads examples for the KL from it.
-
-    A forward pass is a third of a step's work a token; one token at a time, it takes longer still.
-    """
-    rows = len(planned.reference_rows()) if planned.config.kl else 0
-    if planned.config.replay == SELF:
-        rows += planned.train.replayed_rows
-    return step_seconds * rows / planned.feed.sequences_per_step / 3
 
 
 @cache

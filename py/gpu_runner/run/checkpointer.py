@@ -25,7 +25,6 @@ from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.sharded_directory import (
     DERIVED,
     HELD_OUT,
-    REFERENCE,
     ShardedDirectory,
     Work,
     writing_shards,
@@ -220,8 +219,7 @@ class Checkpointer:
             earlier = [path for path in checkpoint.finished(root) if path != last]
             staying += earlier[1 - self.keep_last :]
         checkpoint.remove_all_except(root, staying)
-        for name in (REFERENCE, HELD_OUT):  # θ₀ can make both again
-            atomic.remove_folder(self.directory / name, damaged=True)
+        atomic.remove_folder(self.directory / HELD_OUT, damaged=True)  # θ₀ can make it again
         if not going_on:
             remove_derived(self.directory)
         with suppress(OSError):  # something stays there

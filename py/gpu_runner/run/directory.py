@@ -4,7 +4,6 @@ runs/<id>/config.json            the settings; `resume` needs nothing else
           events.jsonl           everything that happened (see `log`)
           initial.safetensors    θ₀, only where no safetensors files of the model hold it
           initial.json           the revision of a model of the hub, whose cache holds θ₀
-          self-replay.jsonl      what θ₀ has written for --replay self
           checkpoints/step-…/    what `resume` continues from
           model/                 the result; loads in transformers unchanged
 """
@@ -16,14 +15,13 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
 from gpu_runner import atomic
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.config.bounds import SELF_FILE, check_config
+from gpu_runner.config.bounds import check_config
 from gpu_runner.config.load import load_record
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyones
@@ -73,8 +71,6 @@ def read_config(directory: Path) -> TrainConfig:
     try:
         config = load_record(read_whole(path, MOST_CONFIG_BYTES), "its record")
         check_config(config)
-        if config.replay and Path(config.replay).name == SELF_FILE:  # the run may have moved
-            config = replace(config, replay=str(directory / SELF_FILE))
         return config
     except FileNotFoundError:
         raise CheckpointError(

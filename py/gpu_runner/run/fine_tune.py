@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import torch
 from rich.console import Console
@@ -30,11 +29,9 @@ from gpu_runner.checkpoint.directory import time_writing
 from gpu_runner.checkpoint.origins import ELSEWHERE, Origins, fingerprint, sampled
 from gpu_runner.checkpoint.sharded_directory import HELD_OUT
 from gpu_runner.checkpoint.training_state import History
-from gpu_runner.config.bounds import SELF, SELF_FILE
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.dataset import TASK, EncodedDataset
 from gpu_runner.data.encode import pad_token
-from gpu_runner.data.feed import Feed
 from gpu_runner.errors import (
     Diverged,
     ExitCode,
@@ -89,7 +86,7 @@ from gpu_runner.run.terminal import Terminal, show_summary
 from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
-from gpu_runner.train import fisher, reference, self_replay
+from gpu_runner.train import fisher
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.gradients import FIRST_SCALE, GradientCheck
 from gpu_runner.train.initial_weights import (
@@ -130,7 +127,6 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
         with claim(directory, world):
             try:
                 model, warnings = load_model(plan, plan.source, world, console)
-                plan, written = write_replay(plan, model, directory, world, console)
                 with console.status(f"noting the weights of {plan.source.name}"):
                     run = setup(plan, directory, model, world)
             except BaseException as error:
@@ -139,7 +135,7 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
                 if is_out_of_memory(error):
                     raise OutOfMemory(describe_load_failure(plan)) from error
                 raise
-            about = [("info", text) for text in (plan.about_compile, written) if text]
+            about = [("info", plan.about_compile)] if plan.about_compile else []
             return fit(run, console, [*about, *(("warn", text) for text in warnings)])
 
 
@@ -300,28 +296,6 @@ def _refuse_parts(plan: RunPlan) -> None:
         raise WholeOnly("whether it reads text alone is tried on all of it")
 
 
-def write_replay(
-    plan: RunPlan, model: Any, directory: Path, world: World, console: Console
-) -> tuple[RunPlan, str]:
-    """Let θ₀ write the rows of `--replay self`; return the plan with them, and what they are."""
-    if plan.config.replay != SELF:
-        return plan, ""
-    file, started = directory / SELF_FILE, time.monotonic()
-    with console.status("θ₀ writes rows to replay") as status:
-
-        def progress(share: float) -> None:
-            status.update(f"θ₀ writes rows to replay: {share:.0%}")
-
-        world.shard(model, gather_dtype(plan))
-        what = self_replay.write_rows(plan, model, file, world, progress)
-        seconds = time.monotonic() - started
-        config = replace(plan.config, replay=str(file))
-        world.on_first(lambda: write_config(config, directory))
-        found = make_plan(config, world.rank, world.size, predict_by_tracing)
-    told = replace(found, about_compile=plan.about_compile, available_bytes=plan.available_bytes)
-    return told, f"Replay: θ₀ wrote {what}, in {seconds:.1f} s."
-
-
 def _load_whole(plan: RunPlan, source: Source, device: torch.device) -> Any:
     new, untrained = plan.vocabulary, source is plan.source
     added = len(new.added) if new and untrained else 0
@@ -437,11 +411,9 @@ def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = (
             terminal.begin(plan, run.directory.name, run.state.step)
             _announce(run, log, recorder, notes)
             sampler.start()
-            penalize = partial(fisher.prepare, optimizer=run.optimizer)
-            penalty = _prepare(run, recorder, _fisher_work(run), penalize)
+            penalty = _penalty(run, recorder)
             observer.compiles_at = _compiles_at(run)
-            feed = _prepare(run, recorder, _reference_work(run), reference.with_reference)
-            step = _step(run, penalty, feed)
+            step = _step(run, penalty)
             _train(_training(run, step, observer, control, intervals), observer)
             end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
         except BaseException as error:  # logged here, raised again below
@@ -579,7 +551,7 @@ def _compiles_at(run: PreparedRun) -> int:
     return next((number for number in later if number not in eager), 0)
 
 
-def _step(run: PreparedRun, penalty: Penalty, feed: Feed) -> TrainingStep:
+def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
     plan, config = run.plan, run.plan.config
     strength = config.router_balance
     return TrainingStep(
@@ -591,7 +563,7 @@ def _step(run: PreparedRun, penalty: Penalty, feed: Feed) -> TrainingStep:
             lambda: plan.schedule.at(run.state.step + 1),
             run.world,
         ),
-        feed=feed,
+        feed=plan.feed,
         schedule=plan.schedule,
         clip=config.clip,
         autocast=plan.autocast,
@@ -677,30 +649,20 @@ def _sampling(plan: RunPlan) -> Sampling:
     return Sampling(found, config.sample_tokens, config.seq_len)
 
 
-T = TypeVar("T")
-
-
-def _prepare(run: PreparedRun, recorder: Recorder, doing: str, work: Callable[..., T]) -> T:
-    """Do what reads θ₀ before the first step; `doing` says what that is, if it takes long."""
-    if doing:
-        recorder.busy(doing, run.state.step, PATIENCE_SECONDS)
-    return work(
+def _penalty(run: PreparedRun, recorder: Recorder) -> Penalty:
+    """Return the penalties of a run, once the Fisher is estimated before the first step."""
+    if run.plan.config.ewc and run.state.step == 0:
+        recorder.busy("estimating the Fisher", run.state.step, PATIENCE_SECONDS)
+    return fisher.prepare(
         run.plan,
         run.model,
         run.initial_weights,
         run.directory,
         untrained=run.state.step == 0,
+        optimizer=run.optimizer,
         tell=lambda level, text: recorder.alert(level, text, run.state.step),
         progress=recorder.progress,
     )
-
-
-def _fisher_work(run: PreparedRun) -> str:
-    return "estimating the Fisher" if run.plan.config.ewc and run.state.step == 0 else ""
-
-
-def _reference_work(run: PreparedRun) -> str:
-    return "reading the examples with θ₀" if run.plan.config.kl else ""
 
 
 def _announce(

@@ -35,7 +35,7 @@ _KINDS: Final = tuple(
 )
 _HEAD_BYTES: Final = 256
 """The start of a line, which tells its kind: of a long log few are parsed."""
-_NEAR: Final = ("l2sp", "l2sp_pull", "ewc", "kl")
+_NEAR: Final = ("l2sp", "l2sp_pull", "ewc")
 _RECIPE: Final = (
     *("steps", "micro_batch", "grad_accum", "seq_len", "optimizer", "lr", "schedule", "warmup"),
     *("weight_decay", "clip", "layer_decay", *_NEAR, "ema", "replay_share"),

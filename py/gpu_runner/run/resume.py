@@ -18,7 +18,7 @@ from gpu_runner import atomic
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.origins import Changes, Origins, changes
-from gpu_runner.checkpoint.sharded_directory import HELD_OUT, REFERENCE
+from gpu_runner.checkpoint.sharded_directory import HELD_OUT
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.bounds import check_config
 from gpu_runner.config.schema import TrainConfig
@@ -48,7 +48,6 @@ from gpu_runner.run.fine_tune import (
     join_world,
     load_model,
     setup,
-    write_replay,
 )
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
@@ -115,8 +114,6 @@ def resume(directory: Path, console: Console, options: ResumeOptions = ResumeOpt
         elif world.first:
             remove_derived(directory)  # θ₀ may be another one by now
         model, warnings = load_model(plan, source, world, console)
-        if found.path is None:
-            plan, _ = write_replay(plan, model, directory, world, console)
         attempt = 1 if (directory / LOG_NAME).exists() else 0  # the log knows its number
         state, history = found.state, found.history
         run = setup(plan, directory, model, world, state=state, history=history, attempt=attempt)
@@ -288,9 +285,8 @@ def _change_disk(
     """
     notes, directory = [], run.directory
     if found.origins and found.origins.model != run.origins.model:
-        for name in (REFERENCE, HELD_OUT):
-            atomic.remove_folder(directory / name, damaged=True)
-            atomic.check_replaceable(directory / name)  # or it would be read as if it were of now
+        atomic.remove_folder(directory / HELD_OUT, damaged=True)
+        atomic.check_replaceable(directory / HELD_OUT)  # or it would be read as if it were of now
     if found.refused:
         moved = checkpoint.set_aside(directory / CHECKPOINTS, found.path)
         then = "The one before it is used" if found.path else "The run restarts at step 0"

@@ -7,8 +7,7 @@ Reading order:
 - `step_position` — where in a step a run is, in case it ends there
 - `gradients` — what fp16 needs, so that small ones are not 0; weights that have none
 - `loop` — the whole algorithm, and nothing else
-- `reference` — what θ₀ holds likeliest in the rows of a run, for a KL from it
+- `reference` — what θ₀ holds likeliest in held-out sets, for the KL from it
 - `evaluate` — held-out loss beside its value before training, and the KL from θ₀
-- `self_replay` — rows that θ₀ writes, to be replayed
 - `fisher` — EWC's Fisher, estimated once before the first step
 """

@@ -24,12 +24,11 @@ from gpu_runner.data.encode import pad_token
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.model.blocks import as_written, positions_of
-from gpu_runner.model.loss import TokenScores, loss_sum
+from gpu_runner.model.loss import LIKELIEST, TokenScores, loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.train.reference import HeldOutReference
 from gpu_runner.world import World
 from unfrozen.held_out import ExactMatch, Interval, fingerprint, paired_difference, together
-from unfrozen.memory.loss import REFERENCE_TOP
 
 ANSWER_TOKENS: Final = 32
 """The end among them: answers that are no longer are counted by exact match."""
@@ -190,14 +189,13 @@ class Evaluator:
                 examples = [rows.examples[index] for index in chosen]
                 lengths = [example.trainable_tokens for example in examples]
                 reference = known.of(chosen.tolist(), lengths) if known else None
-                batch = replace(collate(examples, self.pad_id), reference=reference)
-                batch = batch.to(self.device)
-                top = REFERENCE_TOP if note else 0
-                noted = TokenScores.of(batch.trainable_tokens, self.device, top)
+                batch = collate(examples, self.pad_id).to(self.device)
+                top = LIKELIEST if note else 0
+                noted = TokenScores.of(batch.trainable_tokens, self.device, top, reference)
                 with self.routers.watching(batch) if mine else nullcontext():
                     part, count = self.loss(model, batch, scores=noted)
                 if mine:
-                    sums += torch.tensor((part - batch.pull, batch.pull, count))
+                    sums += torch.tensor((part, noted.kl, count))
                     if note:
                         note(chosen.tolist(), lengths, noted.top)
                     hits = [part.tolist() for part in noted.hits.split(lengths)]

@@ -157,7 +157,7 @@ def train_step(
                 objective = step.routers.add_loss(part)  # and of what spreads tokens over experts
             with meter.phase("backward"):
                 (objective * scale if scale else objective).backward()
-        loss += (total.detach() - batch.pull) / tokens  # the examples' own
+        loss += total.detach() / tokens
         del total, part, objective, batch  # or they would live on into the next forward
     step.check(step.model, step.optimizer)
     if scale:

@@ -1,24 +1,17 @@
-"""What θ₀ holds likeliest in the rows of a run, computed once: the reference of KL(θ₀ ‖ θ).
+"""What θ₀ holds likeliest in the held-out sets of a run: the reference of KL(θ₀ ‖ θ).
 
-Forgetting goes with the KL from the model before, on the rows of the task (Shenfeld et al., "RL's
-Razor", arXiv 2509.04259); as a term of the loss it is Li and Hoiem's (arXiv 1606.09282). A second
-model would take its weights and a forward pass of every step. Here θ₀ reads each example once,
-before the first step, and its TOP likeliest tokens and their log-probabilities at each trained one
-are kept in the run's directory, from which a step reads those of its rows. Where files are gone, or
-a run takes other rows than they have, θ₀ is put into the model once more.
-
-Held-out sets have theirs in any case, noted by the evaluation at step 0: every later one measures
-the KL of their first examples.
+Forgetting goes with the KL from the model before (Shenfeld et al., "RL's Razor", arXiv 2509.04259).
+A second model would take its weights and a forward pass of every evaluation. Here the evaluation at
+step 0 notes the LIKELIEST tokens and their log-probabilities at each trained token of each set's
+first examples in the run's directory, and every later one measures the KL of these.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
@@ -29,70 +22,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_runner import atomic
-from gpu_runner.checkpoint.sharded_directory import REFERENCE, ShardedDirectory
+from gpu_runner.checkpoint.sharded_directory import ShardedDirectory
 from gpu_runner.data.dataset import EncodedDataset
-from gpu_runner.data.encode import pad_token
-from gpu_runner.data.feed import BatchReference, Feed, collate
 from gpu_runner.errors import CheckpointError, SystemFailure
-from gpu_runner.model.blocks import as_written
-from gpu_runner.model.loss import LINEAR, TokenScores, loss_sum
-from gpu_runner.plan.plan import HELD_OUT_TOKENS, RunPlan
-from gpu_runner.train.initial_weights import InitialWeights
+from gpu_runner.model.loss import LIKELIEST, LikeliestTokens
+from gpu_runner.plan.plan import HELD_OUT_TOKENS
 from gpu_runner.world import World
-from unfrozen.memory.loss import REFERENCE_TOP
 from unfrozen.plain import read_json
-from unfrozen.units import format_bytes
 
 _KEY: Final = "key.json"
 _MOST_KEY_BYTES: Final = 1024 * 1024
 _TYPES: Final = {"rows": "<i8", "counts": "<i8", "tokens": "<i4", "log_p": "<f4"}
 """Files of each process: which examples, their trained tokens, and K numbers of each of those."""
-Tell = Callable[[str, str], None]
-Progress = Callable[[float], None]
 Note = Callable[[Sequence[int], Sequence[int], tuple[Tensor, Tensor]], None]
 """Takes examples, their numbers of trained tokens, and the likeliest tokens there with log p."""
-
-
-def with_reference(
-    planned: RunPlan,
-    model: Any,
-    initial_weights: InitialWeights,
-    directory: Path,
-    *,
-    untrained: bool,
-    tell: Tell,
-    progress: Progress,
-) -> Feed:
-    """Return the run's batches, each with its reference where the run has one; compute that first.
-
-    `tell(level, text)` reports what that cost. Raises `SystemFailure` where it cannot be written.
-    """
-    config = planned.config
-    if not config.kl:
-        return planned.feed
-    world = initial_weights.world
-    rows = planned.reference_rows()
-    folder = directory / REFERENCE
-    key = {
-        "data": planned.train.sha256,
-        "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
-        "top": REFERENCE_TOP,
-    }
-    if not world.on_first(lambda: _is_stored(folder, key)):
-        started = time.monotonic()
-        one = ShardedDirectory(folder, world)
-        one.begin()
-        with nullcontext() if untrained else initial_weights.swapped_into(model):
-            _write(planned, model, rows, one.path, world, progress)
-        _finish(one, key)
-        size = sum(file.stat().st_size for file in folder.iterdir())
-        tell(
-            "info",
-            f"KL to θ₀: what it holds likeliest in {len(rows):,} examples took"
-            f" {time.monotonic() - started:.1f} s and {format_bytes(size)} on disk.",
-        )
-    known = StoredReference(folder, config.kl)
-    return replace(planned.feed, reference=known.of)
 
 
 def _is_stored(folder: Path, key: Any) -> bool:
@@ -115,41 +58,6 @@ def _finish(one: ShardedDirectory, key: Any) -> None:
     one.end(lambda place: atomic.write_file(place / _KEY, json.dumps(key)))
 
 
-def _write(
-    planned: RunPlan,
-    model: Any,
-    rows: NDArray[np.int64],
-    folder: Path,
-    world: World,
-    progress: Progress,
-) -> None:
-    """Write what this process computes: every so many batches of rows of like length."""
-    examples = planned.train.examples
-    order = np.argsort(np.asarray(examples.lengths)[rows], kind="stable")
-    batches = np.array_split(rows[order], -(-len(rows) // planned.config.micro_batch))
-    was_training = model.training
-    model.eval()
-    try:
-        with (
-            _writing(folder, world.rank) as note,
-            torch.no_grad(),
-            as_written(model),
-            planned.autocast(),
-        ):
-            for turn in range(0, len(batches), world.size):
-                mine = turn + world.rank < len(batches)  # else look on: weights are gathered
-                chosen = batches[turn + world.rank if mine else 0]
-                batch = collate([examples[index] for index in chosen], pad_token(planned.tokenizer))
-                noted = TokenScores.of(batch.trainable_tokens, planned.device, REFERENCE_TOP)
-                world.run(loss_sum, model, batch.to(planned.device), LINEAR, noted)
-                counts = [examples[index].trainable_tokens for index in chosen]
-                if mine:
-                    note(chosen.tolist(), counts, noted.top)
-                progress(min(1.0, (turn + world.size) / len(batches)))
-    finally:
-        model.train(was_training)
-
-
 @contextmanager
 def _writing(folder: Path, rank: int) -> Iterator[Note]:
     """Open the files of a process; what they are given is written. Raises `SystemFailure`."""
@@ -170,10 +78,9 @@ def _writing(folder: Path, rank: int) -> Iterator[Note]:
 
 
 class StoredReference:
-    """The files of a reference, mapped into memory; λ is `strength` where an example is in them."""
+    """The files of a reference, mapped into memory."""
 
-    def __init__(self, folder: Path, strength: float) -> None:
-        self._strength = strength
+    def __init__(self, folder: Path) -> None:
         self._places: dict[int, tuple[int, int, int]] = {}  # example → file, first and next token
         self._files: list[tuple[NDArray[Any], NDArray[Any]]] = []
         for rows_file in sorted(folder.glob("rows-*")):
@@ -192,12 +99,12 @@ class StoredReference:
                 self._places[row] = len(self._files), stop - count, stop
             self._files.append((tokens.reshape(-1, wide or 1), log_p.reshape(-1, wide or 1)))
 
-    def of(self, examples: Sequence[int], counts: Sequence[int]) -> BatchReference:
+    def of(self, examples: Sequence[int], counts: Sequence[int]) -> LikeliestTokens:
         """Return that of some examples with so many trained tokens each, in their order."""
         wide = max(tokens.shape[1] for tokens, _ in self._files)
         tokens = torch.zeros((sum(counts), wide), dtype=torch.int64)
         log_p = torch.zeros((sum(counts), wide))
-        strength = torch.zeros(sum(counts))
+        known = torch.zeros(sum(counts))
         for example, stop, count in zip(examples, accumulate(counts), counts, strict=True):
             if example not in self._places:
                 continue
@@ -205,8 +112,8 @@ class StoredReference:
             here = slice(stop - count, stop)
             for target, stored in zip((tokens, log_p), self._files[file], strict=True):
                 target[here] = torch.from_numpy(np.array(stored[first:last]))
-            strength[here] = self._strength
-        return BatchReference(tokens, log_p, strength, torch.zeros(()))
+            known[here] = 1.0
+        return LikeliestTokens(tokens, log_p, known)
 
 
 @dataclass(slots=True)
@@ -232,7 +139,7 @@ class HeldOutReference:
 
     @property
     def _key(self) -> dict[str, Any]:
-        return {"sets": {n: rows.sha256 for n, rows in self.suites.items()}, "top": REFERENCE_TOP}
+        return {"sets": {n: rows.sha256 for n, rows in self.suites.items()}, "top": LIKELIEST}
 
     def tokens(self, suite: str) -> int:
         """Return how many trained tokens of a set have a reference."""
@@ -267,7 +174,7 @@ class HeldOutReference:
 
     def _read(self) -> None:
         places = {name: self._place(name, self.folder) for name in self.suites}
-        self.known = {name: StoredReference(place, 1.0) for name, place in places.items()}
+        self.known = {name: StoredReference(place) for name, place in places.items()}
 
     def _place(self, suite: str, folder: Path) -> Path:
         return folder / str(list(self.suites).index(suite))

@@ -24,7 +24,7 @@ ON_APPLE: Final = ("accelerate", "PEFT")
 _OFF: Final = {
     **dict.fromkeys(("paged", "optimizer_in_backward", "activation_offload", "packed"), False),
     **dict.fromkeys(("no_sync", "whole_compile", "keeps_outputs", "router_held"), False),
-    **dict.fromkeys(("ema", "kl", "torch_delta"), False),
+    **dict.fromkeys(("ema", "torch_delta"), False),
     **{"reentrant": False, "experts_cast": False, "expert_padding": None, "grad_buckets": None},
     **{"checkpoint_every": 1, "dropout": None, "compiled_loss": None, "reduce": None},
 }

@@ -444,12 +444,6 @@ class Recipe:
         optional=True,
         json_only=True,
     )
-    kl: bool = flag(
-        False,
-        "KL to the model before, in the loss",
-        "The KL divergence from the untrained model, whose likeliest tokens were stored before.",
-        "Loss",
-    )
     keeps_outputs: bool = flag(
         False,
         "Logits alive through backward",

@@ -15,11 +15,9 @@ from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import feed_forward_bytes
 from unfrozen.memory.gathering import ShardTraffic
 from unfrozen.memory.loss import (
-    REFERENCE_BYTES,
     alive_output_bytes,
     loss_kind,
     loss_memory,
-    with_reference,
     with_weight_sum,
 )
 from unfrozen.memory.points import Point
@@ -71,12 +69,6 @@ class MicroBatchMemory(SavedActivations):
             c, narrow = self.setup.compute, not self.setup.autocast
             sizes = c, loss_tokens, vocab, self.head_size
             self.loss = with_weight_sum(self.loss, *sizes, narrow=narrow)
-        self.reference: Point = {}
-        if recipe.kl:
-            self.reference = {"reference": REFERENCE_BYTES * loss_tokens}
-            self.loss = with_reference(
-                self.loss, self.loss_kind, self.setup.compute, loss_tokens, vocab
-            )
         held = alive_output_bytes(self.loss_kind, self.setup.compute) if recipe.keeps_outputs else 0
         self.held = held * loss_tokens * vocab
         self._held: Point = {"held": self.held} if self.held else {}

@@ -146,7 +146,6 @@ class Step:
         for part, beside in zip(self._batches, self._beside, strict=True):
             first = (*part.forward_points(), *head_update_points(part))
             second = (*part.layer_points(), *layer_update_points(part))
-            beside = beside | part.reference
             forward += [p | beside for p in first] if beside else first
             backward += [p | beside for p in second] if beside else second
         last = self.micro_batch
@@ -155,7 +154,7 @@ class Step:
         found = {
             "end_of_forward": highest(tuple(forward)),
             "backward": highest(tuple(backward)),
-            "end_of_backward": still | last.reference,
+            "end_of_backward": still,
             "optimizer_step": still | step,
         }
         if self.buckets:

@@ -47,8 +47,6 @@ from unfrozen.job.recipe import Recipe
 from unfrozen.model import Architecture
 
 CHUNKS: Final = 8  # of a chunked loss
-REFERENCE_TOP: Final = 64  # tokens of which a reference of the KL keeps a probability
-REFERENCE_BYTES: Final = REFERENCE_TOP * (8 + 4) + 4
 """At each trained token: which tokens, their log-probabilities, a strength."""
 LINEAR_CHUNK: Final = 256  # tokens whose logits exist at once in a linear loss in fp32
 FUSED_WORDS: Final = 2048  # of the vocabulary that a fused loss takes at once
@@ -93,20 +91,6 @@ def loss_kind(a: Architecture, recipe: Recipe, *, sharded_weights: bool) -> str:
     if recipe.loss == "vocab_parallel" and pytorch:
         return "loss_parallel"
     return recipe.loss
-
-
-def with_reference(loss: LossMemory, kind: str, c: int, tokens: int, vocab: int) -> LossMemory:
-    """Return it with what the KL from a reference takes beside the logits (this project's runner).
-
-    Of one chunk, five numbers for each of the likeliest tokens; of whole logits, autograd has two
-    more gradients.
-    """
-    if kind == "logits_fp32":
-        more = tokens * (2 * 4 * vocab + 4 * REFERENCE_TOP)
-    else:
-        parts = CHUNKS if kind == "chunked" else 1
-        more = 5 * 4 * REFERENCE_TOP * min(-(-tokens // parts), linear_chunk(c))
-    return loss._replace(at_loss=loss.at_loss + more)
 
 
 def linear_chunk(c: int) -> int:

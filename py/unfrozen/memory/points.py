@@ -27,7 +27,6 @@ POINT_TERMS: Final = {
     "outside": PointTerm("activations", "saved outside the layers", "T·saved"),
     "in_flight": PointTerm("activations", "micro-batches in flight", "what each of them saves"),
     "head_input": PointTerm("activations", "input of the head", "c·T·h"),
-    "reference": PointTerm("activations", "likeliest tokens of the model before", "772·T"),
     "loss": PointTerm("logits_loss", "loss and its backward pass", "see the loss"),
     "head": PointTerm("logits_loss", "gradients of the logits and the head's input", "c·T·(V + h)"),
     "held": PointTerm("logits_loss", "logits that the caller keeps alive", "bytes · T·V"),

@@ -87,8 +87,6 @@ def _settings(run: Job) -> dict[str, str]:
         chosen["activation_offload"] = "true"
     if recipe.optimizer_in_backward:
         chosen["optimizer_in_backward"] = "true"
-    if recipe.kl:
-        chosen |= {"kl": "1", "replay": "OLD.jsonl"}
     if recipe.ema:
         chosen["ema"] = "0.999"
     if run.cluster.offload == "optimizer":

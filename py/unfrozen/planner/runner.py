@@ -186,7 +186,6 @@ def run_of(job: Job, found: Launch) -> Job:
         activation_offload=recipe.activation_offload and found.gpus == 1,
         optimizer_in_backward=recipe.optimizer_in_backward and found.grad_accum == found.gpus,
         ema=recipe.ema,
-        kl=recipe.kl,
         frozen_tower=model.frozen > 0,
         **own,
     )

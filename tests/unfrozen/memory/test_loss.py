@@ -10,7 +10,6 @@ from unfrozen.memory.instants import Step
 from unfrozen.memory.loss import (
     alive_output_bytes,
     loss_memory,
-    with_reference,
     with_weight_sum,
 )
 from unfrozen.model.catalogue import CATALOGUE
@@ -94,20 +93,6 @@ def test_each_loss_at_its_two_instants_and_its_gradients_of_the_head(c: int) -> 
     }
     for (kind, compiled), memory in expected.items():
         assert loss_memory(kind, compiled, c, TOKENS, HIDDEN, VOCAB) == memory, kind
-
-
-def test_a_reference_adds_two_gradients_of_logits_or_five_numbers_for_each_likely_token() -> None:
-    def added(kind: str) -> int:
-        plain = loss_memory(kind, False, 2, TOKENS, HIDDEN, VOCAB)
-        return with_reference(plain, kind, 2, TOKENS, VOCAB).at_loss - plain.at_loss
-
-    assert added("logits_fp32") == TOKENS * (2 * 4 * VOCAB + 4 * 64)
-    assert added("chunked") == 5 * 4 * 64 * 125
-    assert added("linear") == 5 * 4 * 64 * TOKENS
-    model = CATALOGUE["meta-llama/Llama-3.1-8B"].model
-    recipe = Recipe.read({"kl": True, "loss": "linear", "seq_len": 512})
-    # for 64 tokens which one and its log-probability, and a strength
-    assert Step(model, recipe).micro_batch.reference == {"reference": 512 * (64 * (8 + 4) + 4)}
 
 
 def test_an_output_that_is_kept_alive_is_as_wide_as_its_loss_leaves_it() -> None:
