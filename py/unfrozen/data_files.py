@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from typing import Any
 
 
@@ -15,6 +16,16 @@ def read_json(name: str) -> Any:
 
     Works from a folder, a wheel and the zip archive that the page imports from.
     """
+    return json.loads(_read(name))
+
+
+def read_toml(name: str) -> Any:
+    """Return the content of a TOML file of this package."""
+    return tomllib.loads(_read(name).decode())
+
+
+def _read(name: str) -> bytes:
     package = sys.modules["unfrozen"]
     loader: Any = package.__spec__.loader if package.__spec__ else None
-    return json.loads(loader.get_data(f"{package.__path__[0]}/{name}"))
+    found: bytes = loader.get_data(f"{package.__path__[0]}/{name}")
+    return found

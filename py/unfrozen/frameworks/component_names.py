@@ -7,8 +7,9 @@ import re
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.torchtitan import SCHEDULES
-from unfrozen.frameworks.trained import Facts, layout, optimizer, sizes
+from unfrozen.frameworks.facts import Facts
+from unfrozen.frameworks.parallel_trainers import SCHEDULES
+from unfrozen.frameworks.trained import layout, optimizer, sizes
 from unfrozen.model.catalogue import find
 
 _SCHEDULES: Final = {name.lower(): ours for ours, name in SCHEDULES.items()}

@@ -15,10 +15,11 @@ from typing import Any, Final, NamedTuple
 
 from unfrozen.errors import PlanError, strict_json
 from unfrozen.frameworks.component_names import torchtitan_job, torchtune_job
+from unfrozen.frameworks.facts import Facts, read_facts
+from unfrozen.frameworks.formats import NAMES, Format, detect, flat, has_marks, read_format
 from unfrozen.frameworks.headers import read_gguf, read_safetensors
-from unfrozen.frameworks.keys import FORMATS, Format, detect, flat
 from unfrozen.frameworks.script import Command, read_command, read_script
-from unfrozen.frameworks.trained import Facts, megatron_job, read_facts, trainer_job, unsloth_job
+from unfrozen.frameworks.trained import megatron_job, trainer_job, unsloth_job
 from unfrozen.frameworks.yaml_text import read_yaml
 from unfrozen.job import KEYS, read_model
 from unfrozen.job.cluster import Cluster
@@ -76,7 +77,7 @@ def read_job(name: str, text: str, beside: Beside, gpus: int | None = None) -> R
     if ours or set(given) <= {*KEYS}:
         return Reading(given)
     settings = flat(given)
-    if given.keys() & _MODEL_KEYS and not _is_trainers(settings):
+    if given.keys() & _MODEL_KEYS and not has_marks(settings):
         return Reading({"model": given}, _describe("hf", list(given), [], {}))
     form = detect(settings)
     return _of_settings(form, settings, gpus, beside)
@@ -131,16 +132,13 @@ def read_run(name: str, lines: str) -> Reading:
 
 def reading_text(read: Mapping[str, Any]) -> str:
     """Return what was read, in one line or more."""
-    label = FORMATS[read["format"]].label if read["format"] in FORMATS else read["format"]
+    name = read["format"]
+    label = read_format(name).label if name in NAMES else name
     found = [f"Read as {label}: {', '.join(read['used'])}."]
     if read["unknown"]:
         found.append(f"Not known, and not counted: {', '.join(read['unknown'])}.")
     found += [f"Not counted: {key} ({effect})." for key, effect in read.get("effects", {}).items()]
     return "\n".join(found)
-
-
-def _is_trainers(settings: Mapping[str, object]) -> bool:
-    return any(form.marks & settings.keys() for form in FORMATS.values())
 
 
 def _parse(name: str, text: str) -> object:
@@ -192,14 +190,11 @@ def _of_command(command: Command, beside: Beside, gpus: int | None) -> Reading:
         return beside(path) if written is None else written
 
     settings: dict[str, object] = {}
-    form = FORMATS.get(command.trainer)
-    if form is None:
-        bound = f"commands of {command.trainer} are not read"
-        raise PlanError("job", command.trainer, bound, "give a job of ours")
+    form = read_format(command.trainer)
     if command.config:
         settings = flat(_parse(command.config, _look(command.config, look, "config")))
     settings |= flat(command.settings)
-    if command.trainer == "trl" and _is_trainers(settings):  # a script of anybody's
+    if command.trainer == "trl" and has_marks(settings):  # a script of anybody's
         form = detect(settings)
     launcher = _launcher(command, look)
     return _of_settings(form, settings, gpus or command.gpus, look, launcher)
@@ -212,7 +207,9 @@ def _launcher(command: Command, look: Beside) -> dict[str, object]:
     if isinstance(path, str):
         found = flat(_parse(path, _look(path, look, "--config_file")))
     return found | {
-        key: value for key, value in command.launcher.items() if key in FORMATS["accelerate"].keys
+        key: value
+        for key, value in command.launcher.items()
+        if key in read_format("accelerate").keys
     }
 
 
@@ -236,7 +233,7 @@ def _of_settings(
         if more is None:
             more = _deepspeed(facts, look)
         if more:
-            added, keys, others, notes = read_facts(FORMATS[other], more)
+            added, keys, others, notes = read_facts(read_format(other), more)
             if other == "accelerate":
                 used += [key for key in keys if key not in used]
             else:
@@ -263,7 +260,7 @@ def _merge(facts: Facts, added: Facts, other: str) -> None:
         ours = facts.get(fact)
         if ours is not None and ours != value and fact in ("micro_batch", "grad_accum"):
             bound = f"the trainer's own file says {ours}"
-            key = FORMATS[other].key_of(fact)
+            key = read_format(other).key_of(fact)
             raise PlanError(
                 f"{other}: {key}", value, bound, "set one of them to auto, or both alike"
             )

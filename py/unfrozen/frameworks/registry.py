@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks import axolotl, llama_factory, megatron, torchtitan, trl, unsloth
-from unfrozen.frameworks.command_lines import refuse
+from unfrozen.frameworks import parallel_trainers as parallel
+from unfrozen.frameworks import transformers_trainers as trainers
+from unfrozen.frameworks.adapting import refuse
 from unfrozen.job import Job
 from unfrozen.planner.commands import typed_command
 from unfrozen.planner.runner import can_train, launch, run_of
@@ -113,42 +114,31 @@ FRAMEWORKS: Final = {
     found.name: found
     for found in (
         Framework(
-            *(torchtitan.NAME, "torchtitan", "0.3"),
-            *(torchtitan.torchtitan_job, torchtitan.command),
+            "torchtitan", "torchtitan", "0.3", parallel.torchtitan_job, parallel.torchtitan_command
         ),
         Framework(
-            *(megatron.NAME, "Megatron-LM", "core 0.19"),
-            *(megatron.megatron_job, megatron.command),
+            "megatron", "Megatron-LM", "core 0.19", parallel.megatron_job, parallel.megatron_command
         ),
         Framework(
-            *(trl.DEEPSPEED, "TRL with DeepSpeed", f"0.19, {_TRL}"),
-            *(trl.deepspeed_job, trl.deepspeed_command),
+            *("deepspeed", "TRL with DeepSpeed", f"0.19, {_TRL}"),
+            *(trainers.deepspeed_job, trainers.deepspeed_command),
         ),
         Framework(
-            *(trl.ACCELERATE, "TRL with accelerate", f"1.15, {_TRL}"),
-            *(trl.accelerate_job, trl.accelerate_command),
+            *("accelerate", "TRL with accelerate", f"1.15, {_TRL}"),
+            *(trainers.accelerate_job, trainers.trl_command),
         ),
+        Framework("axolotl", "Axolotl", "0.19", trainers.axolotl_job, trainers.axolotl_command),
         Framework(
-            *(axolotl.NAME, "Axolotl", "0.19"),
-            *(axolotl.axolotl_job, axolotl.command),
+            *("llama-factory", "LLaMA-Factory", "0.9.5"),
+            *(trainers.llama_factory_job, trainers.llama_factory_command),
         ),
-        Framework(
-            *(llama_factory.NAME, "LLaMA-Factory", "0.9.5"),
-            *(llama_factory.llama_factory_job, llama_factory.command),
-        ),
-        Framework(
-            *(unsloth.NAME, "Unsloth", "2026.10"),
-            *(unsloth.unsloth_job, unsloth.command),
-        ),
-        Framework(
-            *(UNFROZEN, "unfrozen train", ""),
-            *(_runner_job, _runner_command),
-        ),
+        Framework("unsloth", "Unsloth", "2026.10", trainers.unsloth_job, trainers.unsloth_command),
+        Framework(UNFROZEN, "unfrozen train", "", _runner_job, _runner_command),
     )
 }
 
 LAUNCHED: Final = {
     **{name: name for name in FRAMEWORKS},
-    **dict.fromkeys(("trl", "transformers"), trl.ACCELERATE),
+    **dict.fromkeys(("trl", "transformers"), trainers.ACCELERATE),
 }
 """Who starts a job that takes the defaults of a framework (`unfrozen.job.framework_defaults`)."""

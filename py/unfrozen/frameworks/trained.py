@@ -7,130 +7,18 @@ Dtypes are those that the trainers' own modules here (`trl`, `axolotl`, `llama_f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.keys import ADAPTER, COUNTS, EFFECTS, FLAGS, LISTS, UNPLANNED, Format
+from unfrozen.frameworks.facts import Facts, plan_instead
+from unfrozen.frameworks.formats import shared
 from unfrozen.job.framework_defaults import adapter_defaults
 from unfrozen.job.lora import EXPERTS
 from unfrozen.job.unplanned import instead_of
 
-Facts = dict[str, Any]
-
-_OPTIMIZERS: Final[Mapping[str, str]] = {
-    "adamw_torch_fused adamw": "",
-    "adamw_torch adamw_hf adamw_torch_npu_fused": "step=foreach",
-    "adamw_bnb_8bit adamw_8bit adamw_torch_8bit adamw8bit": "moments=int8",
-    "paged_adamw_8bit pagedadamw8bit": "moments=int8 paged",
-    "paged_adamw_32bit paged_adamw pagedadamw": "paged",
-    "adafactor": "optimizer=adafactor",
-    "sgd": "optimizer=sgd",
-    "muon": "optimizer=muon",
-    "lion_32bit lion lion_pytorch": "optimizer=lion",
-    "lion_8bit": "optimizer=lion moments=int8",
-    "paged_lion_8bit": "optimizer=lion moments=int8 paged",
-    "paged_lion_32bit": "optimizer=lion paged",
-    "galore_adamw galore": "optimizer=galore",
-    "apollo_adamw apollo": "optimizer=apollo",
-}
-"""Settings of a recipe by the names that trainers have for optimizers."""
-_STRATEGIES: Final = {"optim": "zero1", "optim_grads": "zero2", "optim_grads_params": "zero3"}
+_ADAPTER: Final = {"llama-factory": "lora", "ms-swift": "lora"}
+"""The method of frameworks that train adapters by default."""
 _FULL: Final = ("full", "none", "", False, None)
-_KINDS: Final = {"fsdp": "zero3", "fsdp2": "zero3", "multi_gpu": "none", "no": "none"}
-_OTHERS: Final = {"sft": "sft", "pt": "pt"}
-
-
-def read_facts(
-    form: Format, settings: Mapping[str, object]
-) -> tuple[Facts, list[str], list[str], dict[str, str]]:
-    """Return the facts that settings say, the keys that say them, those that nobody here knows, and
-    the effect of those that are not counted. Raises PlanError.
-    """
-    sources: dict[str, str] = {}
-    facts: Facts = {"keys": sources}
-    used, unknown, notes = [], [], {}
-    for key, value in settings.items():
-        row = form.keys.get(key)
-        if row is None:
-            _refuse_method(key, value)
-            if key in UNPLANNED:
-                continue
-            effect = EFFECTS.get(key) or EFFECTS.get(key.partition(".")[0])
-            if effect and value not in (False, [], ""):
-                notes[key] = effect
-            elif not effect and not form.is_quiet(key):
-                unknown.append(key)
-            continue
-        used.append(key)
-        meaning = _meaning(key, row.fact, row.values, value)
-        if meaning is None:
-            continue
-        if row.fact in facts and facts[row.fact] != meaning:
-            if row.fact not in (*FLAGS, "loss", "fsdp", "checkpointing"):
-                bound = f"{sources[row.fact]} says {facts[row.fact]}"
-                raise PlanError(key, value, bound, "drop one of them")
-            meaning = meaning or facts[row.fact]
-        facts[row.fact], sources[row.fact] = meaning, key
-    _refuse_both(facts, sources)
-    return facts, used, unknown, notes
-
-
-def _refuse_both(facts: Facts, sources: Mapping[str, str]) -> None:
-    """Raise PlanError for two facts that exclude each other."""
-    for one, other in (("bf16", "fp16"), ("four_bits", "eight_bits"), ("deepspeed", "fsdp")):
-        both = facts.get(one) and facts.get(other) not in (None, False, "", "none", "deepspeed", [])
-        if both:
-            bound = f"{sources[other]} is on, too, and they exclude each other"
-            raise PlanError(sources[one], facts[one], bound, "keep one of them")
-
-
-def _refuse_method(key: str, value: object) -> None:
-    """Raise PlanError for a key that makes the job one that no plan counts."""
-    on = value not in (None, False, "", "none", "bitsandbytes", "bnb")
-    if key == "stage" and on and value not in _OTHERS:
-        raise PlanError(key, value, "only supervised training is planned", _instead(value))
-    if key in UNPLANNED and on:
-        bound = f"{UNPLANNED[key]}: no plan counts it"
-        raise PlanError(key, value, bound, _instead(value) or instead_of(key) or "drop it")
-
-
-def _instead(value: object) -> str:
-    return instead_of(value) or "plan full or lora"
-
-
-def _meaning(key: str, fact: str, values: Mapping[Any, object] | None, value: Any) -> Any:
-    """Return what the value of a key says; None where it says nothing. Raises PlanError."""
-    if values is not None:
-        word = value.lower() if isinstance(value, str) else value
-        if isinstance(word, (list, dict)) or word not in values:
-            if isinstance(word, str) and fact == "attention" and "flash" in word:
-                return "flash"
-            known = ", ".join(dict.fromkeys(str(each).lower() for each in values))
-            raise PlanError(key, value, f"known values are {known}", "use one of them")
-        return values[word]
-    if fact in FLAGS:
-        if value == "auto":
-            return None
-        if value in ("true", "True", "yes"):
-            return True
-        if value in ("false", "False", "no"):
-            return False
-        if not isinstance(value, (bool, int)):
-            raise PlanError(key, value, "it must be true or false", "correct it")
-        return bool(value)
-    if fact in COUNTS:
-        if value in ("auto", -1):
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
-            raise PlanError(key, value, "it must be a whole number", "correct it")
-        if value == 0:
-            return None
-        return int(value)
-    if fact in LISTS:
-        words = value.split(",") if isinstance(value, str) else value
-        return [str(word).strip() for word in words] if isinstance(words, list) else [str(words)]
-    return value
 
 
 def trainer_job(name: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
@@ -140,7 +28,7 @@ def trainer_job(name: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
     stage = cluster.get("sharding", "none")
     if name == "llama-factory" and facts["keys"].get("model") == "model":  # its files of version 1
         facts.setdefault("adapter", "full")
-    facts.setdefault("adapter", ADAPTER.get(name))
+    facts.setdefault("adapter", _ADAPTER.get(name))
     recipe: dict[str, Any] = sizes(facts)
     recipe |= _states(name, facts, kind) if _is_full(facts) else _adapters(name, facts, kind, stage)
     if kind == "deepspeed":
@@ -160,7 +48,7 @@ def trainer_job(name: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
 
 def megatron_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
     """Return Megatron-LM's job: 16-bit weights, fp32 main weights and gradients."""
-    strategy = _STRATEGIES.get(str(facts.get("strategy", "optim_grads_params")), "none")
+    strategy = facts.get("strategy", "zero3")
     sharding = strategy if facts.get("zero") else "zero1" if facts.get("zero1") else "none"
     cluster = layout({**facts, "fsdp": "no", "keys": {}}, gpus)
     ranks = {name: cluster.get(f"{name}_parallel", 1) for name in ("tensor", "pipeline", "context")}
@@ -223,9 +111,10 @@ def optimizer(facts: Facts) -> dict[str, Any]:
     if given is None:
         return {}
     name = str(given).rpartition(".")[2].lower()
-    said = next((said for names, said in _OPTIMIZERS.items() if name in names.split()), None)
+    table = shared()["optimizers"]
+    said = next((said for names, said in table.items() if name in names.split()), None)
     if said is None:
-        known = " ".join(_OPTIMIZERS).replace(" ", ", ")
+        known = " ".join(table).replace(" ", ", ")
         raise PlanError(
             _key(facts, "optim"), given, f"known are {known}", instead_of(given) or "use one"
         )
@@ -249,7 +138,7 @@ def _is_full(facts: Facts) -> bool:
         return True
     if method not in (True, "lora", "qlora"):
         raise PlanError(
-            _key(facts, "adapter"), method, "planned are full, lora and qlora", _instead(method)
+            _key(facts, "adapter"), method, "planned are full, lora and qlora", plan_instead(method)
         )
     return False
 

@@ -14,9 +14,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from unfrozen.frameworks.command_lines import known_words
 from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
 from unfrozen.frameworks.tables import mesh
+from unfrozen.frameworks.writing import known_words
 from unfrozen.hardware import usual_price
 from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job

@@ -14,10 +14,10 @@ from itertools import chain
 from typing import Any, Final, cast
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks import megatron, torchtitan
-from unfrozen.frameworks.command_lines import refuse
+from unfrozen.frameworks.adapting import refuse
+from unfrozen.frameworks.parallel_trainers import MEGATRON, TORCHTITAN
 from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
-from unfrozen.frameworks.trl import ACCELERATE, DEEPSPEED
+from unfrozen.frameworks.transformers_trainers import ACCELERATE, DEEPSPEED
 from unfrozen.job import Job, half_precision
 from unfrozen.job.lora import LORA_SETTINGS
 from unfrozen.job.recipe import RECIPE_SETTINGS
@@ -80,7 +80,7 @@ ADAPTERS: Final[tuple[tuple[Variant, ...], ...]] = tuple(
 """What trains less than every weight, by method."""
 TRL: Final = (ACCELERATE, DEEPSPEED)
 _FIRST: Final = (UNFROZEN, *TRL)
-SEVERAL: Final = (torchtitan.NAME, megatron.NAME)
+SEVERAL: Final = (TORCHTITAN, MEGATRON)
 """Frameworks for many GPUs: they want data, and Megatron-LM weights, in formats of their own."""
 PREFERRED: Final = (*_FIRST, *(n for n in FRAMEWORKS if n not in _FIRST + SEVERAL), *SEVERAL)
 """Frameworks, of equals the one first that reads the reader's data as it is."""

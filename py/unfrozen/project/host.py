@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from unfrozen.frameworks import axolotl, megatron, torchtitan
+from unfrozen.frameworks.parallel_trainers import MEGATRON, TORCHTITAN
 from unfrozen.frameworks.registry import UNFROZEN
-from unfrozen.frameworks.trl import ACCELERATE
+from unfrozen.frameworks.transformers_trainers import ACCELERATE, AXOLOTL
 from unfrozen.hardware import Gpu
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
@@ -30,7 +30,7 @@ H100/H200 user guide, hardware overview)."""
 PLAIN_HOST_GB: Final = 64
 """Assumed host memory for each GPU without such links: of a workstation, or of a cloud's machine
 with one (64 GB beside an L4 in AWS g6.4xlarge)."""
-_IN_PARTS: Final = (UNFROZEN, torchtitan.NAME, megatron.NAME, "")
+_IN_PARTS: Final = (UNFROZEN, TORCHTITAN, MEGATRON, "")
 EVALUATED: Final = 8
 """Sequences that transformers evaluates at once unless told otherwise
 (`per_device_eval_batch_size`, `training_args.py`)."""
@@ -65,7 +65,7 @@ def needs(job: Job, framework: str) -> Needs:
     local = min(cluster.gpus, job_gpu(job).node_gpus)
     spread = cluster.tensor_parallel * cluster.pipeline_parallel
     spread *= cluster.shards if cluster.stage == 3 else 1
-    fsdp = framework in (ACCELERATE, axolotl.NAME) and cluster.stage > 0
+    fsdp = framework in (ACCELERATE, AXOLOTL) and cluster.stage > 0
     whole = framework not in _IN_PARTS and (fsdp or cluster.stage < 3)
     readers = 1 if fsdp and job.recipe.base is None else local
     found = host_bytes(

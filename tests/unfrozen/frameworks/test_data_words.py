@@ -16,8 +16,8 @@ import yaml
 from trl.scripts.sft import make_parser
 
 from frameworks_read import files, words
-from unfrozen.frameworks.command_lines import known_words
 from unfrozen.frameworks.registry import FRAMEWORKS
+from unfrozen.frameworks.writing import known_words
 from unfrozen.job import Job
 from unfrozen.shell import printable
 

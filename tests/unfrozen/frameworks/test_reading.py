@@ -14,7 +14,7 @@ import yaml
 from conftest import matrix
 from unfrozen.__main__ import main
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.keys import FORMATS
+from unfrozen.frameworks.formats import NAMES, read_format
 from unfrozen.frameworks.reading import read_job, read_typed, reading_text
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
@@ -258,7 +258,7 @@ def test_what_is_typed_changes_what_a_file_says(
 
 def test_the_guide_lists_every_format_by_keys_that_tell_it() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "files.md").read_text(encoding="utf-8")
-    for form in FORMATS.values():
+    for form in map(read_format, NAMES):
         [row] = [line for line in guide.splitlines() if line.startswith(f"| `{form.name}` |")]
         told = ", ".join(f"`{key}`" for key in sorted(form.marks)[:4])
         assert told in row

@@ -9,7 +9,7 @@ import pytest
 from conftest import matrix
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
-from unfrozen.frameworks.trl import DEEPSPEED
+from unfrozen.frameworks.transformers_trainers import DEEPSPEED
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job

@@ -1,9 +1,7 @@
-"""Shared parts of the frameworks' commands: checks, launchers, line breaks."""
+"""What every framework does to a job before its command is written: refusals, states, machines."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -15,10 +13,7 @@ from unfrozen.job.lora import EXPERTS, layer_of_kind, targets, whole_targets
 from unfrozen.model.config import is_expert_stack
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.planner.runner import RENDEZVOUS
-from unfrozen.shell import typed
 
-FIRST_HOST: Final = "FIRST_HOST"
-"""A placeholder for the name of one machine that the others can reach."""
 ON_APPLE: Final = ("accelerate", "PEFT")
 """Frameworks for PyTorch's `mps` device: the Trainer of transformers, and so TRL and PEFT."""
 _OFF: Final = {
@@ -142,87 +137,3 @@ def torchrun(job: Job) -> str:
     if count == 1:
         return f"torchrun --standalone --nproc-per-node {each}"
     return f"torchrun --nnodes {count} --nproc-per-node {each} {RENDEZVOUS}"
-
-
-def accelerate_launch(job: Job) -> str:
-    """Return accelerate's launcher."""
-    return f"accelerate launch {accelerate_options(job)}"
-
-
-def accelerate_options(job: Job) -> str:
-    """Return its options for machines and processes; RANK is the machine's number, from 0."""
-    count, _ = machines(job)
-    text = f"--num_machines {count} --num_processes {job.cluster.gpus}"
-    reach = f" --machine_rank RANK --main_process_ip {FIRST_HOST} --main_process_port 29500"
-    return text + (reach if count > 1 else "")
-
-
-def lines(*parts: str) -> str:
-    """Return the parts of a command, one per line."""
-    return " \\\n  ".join(part for part in parts if part)
-
-
-def written(path: str, text: str) -> str:
-    """Return the command that writes a file, and a line break."""
-    return f"cat > {path} <<'END'\n{text}\nEND\n"
-
-
-def yaml(settings: Mapping[str, Any], indent: str = "") -> str:
-    """Return settings as YAML: words, numbers, flags, lists of words, and such settings inside."""
-    found = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            found.append(f"{indent}{key}:\n{yaml(value, indent + '  ')}")
-        elif isinstance(value, (list, tuple)):
-            found.append(f"{indent}{key}: [{', '.join(map(str, value))}]")
-        else:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            found.append(f"{indent}{key}: {text}")
-    return "\n".join(found)
-
-
-_BUILDERS: Final = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
-"""What `datasets.load_dataset` reads a file by, by its ending."""
-_CHAT: Final = {
-    "formatting": "sharegpt",
-    "columns": {"messages": "messages"},
-    "tags": {
-        **{"role_tag": "role", "content_tag": "content"},
-        **{"user_tag": "user", "assistant_tag": "assistant"},
-    },
-}
-"""LLaMA-Factory's name for rows of messages (`data/README.md`)."""
-
-
-_IN_YAML: Final = ("axolotl", "llama-factory")
-_YAML_WORDS: Final = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
-
-
-def known_words(framework: str, model: str, data: str) -> dict[str, str]:
-    """Return what to write for the MODEL and the DATA of a framework's command, quoted as the shell
-    or its file of settings reads it: a file is loaded by its ending, anything else by its name.
-    """
-    quote = _quote if framework in _IN_YAML else typed
-    found = {"MODEL": quote(model), "FILE.jsonl": typed(data)}
-    builder = _BUILDERS.get(data[data.rfind(".") :].lower())
-    if builder is None:
-        return found | {"DATA": quote(data)}
-    name = json.dumps(data)
-    if framework == "axolotl":
-        return found | {"path: DATA": f"path: {name}, ds_type: {builder}"}
-    if framework == "unsloth":
-        return found | {"--dataset DATA": f"--local-dataset {typed(data)}"}
-    if framework == "llama-factory":
-        listed = json.dumps({"data": {"file_name": data, **_CHAT}}, indent=2)
-        first = "cat > llama_factory.yaml"
-        both = {"dataset: DATA": "dataset: data\ndataset_dir: ."}
-        return found | both | {first: written("dataset_info.json", listed) + first}
-    mixture = written("data.yaml", f"datasets:\n- path: {builder}\n  data_files: {name}")
-    launch = "accelerate launch"
-    return found | {"--dataset_name DATA": "--config data.yaml", launch: mixture + launch}
-
-
-def _quote(word: str) -> str:
-    """Return a word of YAML, in quotes where it could be read as anything else."""
-    plain = re.fullmatch(r"[A-Za-z][\w./-]*", word, re.ASCII) and word.lower() not in _YAML_WORDS
-    return word if plain else json.dumps(word)
