@@ -39,7 +39,6 @@ RUNNER_COMMANDS = {
         "push",
         "blend",
         "eval",
-        "lr-find",
         "import",
         "publish",
         "doctor",

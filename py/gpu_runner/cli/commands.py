@@ -156,58 +156,6 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
     return ExitCode.OK
 
 
-_RATES: Final = Annotated[
-    str | None,
-    typer.Option(
-        help="Rates, with commas between; else five around --lr.", rich_help_panel="Options"
-    ),
-]
-_RATES_AS_JSON: Final = Annotated[
-    bool, typer.Option("--json", help="Print it as JSON.", rich_help_panel="Options")
-]
-
-
-@with_option("as_json", _RATES_AS_JSON, default=False)
-@with_option("lrs", _RATES)
-@takes_options
-def lr_find(options: dict[str, Any]) -> None:
-    """Find a learning rate: a short run at each of several, and which learned most and kept all.
-
-    Each is a run as `train` makes it, tagged lr-find; without --steps it has 50, and nothing but
-    its model is saved. Given again, the command goes on where it was stopped.
-    """
-    text, as_json = options.pop("lrs"), options.pop("as_json")
-
-    def run() -> ExitCode:
-        from rich.console import Console
-
-        from gpu_runner.run.rate_finder import STEPS, find_rate, read_rates, show_rates
-
-        usual = {"steps": STEPS, "save_every": 0, "sample_tokens": 0, "keep_state": False}
-        given = {name: value for name, value in options.items() if value is not None}
-        if given.get("epochs") is not None:
-            del usual["steps"]
-        config, console = config_from_options(usual | given), console_with_libraries()
-        rates = read_rates(text, config.lr)
-        shown = Console(quiet=True) if as_json else console
-        found = find_rate(
-            config, rates, shown, lambda said: typer.echo(printable(said), err=as_json)
-        )
-        if found is None:
-            typer.echo("A run was stopped: give the same command to go on.", err=True)
-            return ExitCode.STOPPED
-        if as_json:
-            typer.echo(json.dumps(found.as_json()))
-        else:
-            show_rates(console, found)
-        return ExitCode.OK
-
-    exit_with(run)
-
-
-lr_find.__name__ = "lr-find"
-
-
 @exits
 def resume(
     run: Run,
@@ -890,7 +838,6 @@ def _origin(found: Imported) -> str:
 COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     serve,
     train,
-    lr_find,
     resume,
     export,
     push,

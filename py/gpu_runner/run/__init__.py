@@ -20,5 +20,4 @@ Reading order:
 - `blend` — its model blended with θ₀, scored and written
 - `fine_tune` — the whole way of a new run
 - `resume` — the way of a run that is resumed
-- `rate_finder` — a sweep of short runs, and the rate that is chosen
 """

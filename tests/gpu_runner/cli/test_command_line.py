@@ -16,7 +16,7 @@ from run_process import ROOT, runner
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("serve", "plan", "train", "lr-find"),
+    *("serve", "plan", "train"),
     *("resume", "export", "push", "ask", "blend", "eval", "doctor"),
     *("selftest", "data", "runs", "import", "publish"),
 )
