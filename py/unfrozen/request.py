@@ -36,6 +36,7 @@ from unfrozen.plain import read_named, read_plain
 from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan import plan as plan_of
 from unfrozen.plan.compute import Estimate, estimate
+from unfrozen.plan.rent import rental, rental_text
 from unfrozen.planner.picture import memory_picture
 from unfrozen.project.best import OnePlan, Work, find
 from unfrozen.project.budget import rent
@@ -139,7 +140,8 @@ class PlannedJob(PlanAnswer):
             pairs = _compared(self.given, asked.compare)
             found["compare"] = {name: answer(p, with_advice=False) for name, p in pairs}
         if asked.tokens is not None:
-            found["compute"] = asdict(self._estimate(asked.tokens))
+            spent = self._estimate(asked.tokens)
+            found |= {"compute": asdict(spent), "rent": rental(planned.job, spent.seconds)}
         if self.advised and (run := self._runnable()):
             data = answer_data(run)
             found |= {key: data[key] for key in ("plan", *(() if run.first else ("adapters",)))}
@@ -160,7 +162,9 @@ class PlannedJob(PlanAnswer):
         if not parts and self.advised and (found := self._runnable()):
             head.append(short_text(found))
         if asked.tokens is not None:
-            parts.append(text.estimate_text(job, self._estimate(asked.tokens)))
+            spent = self._estimate(asked.tokens)
+            parts.append(text.estimate_text(job, spent))
+            parts.append(f"Timeout: {rental_text(rental(job, spent.seconds))}")
         how = reading_text(self.read) if self.read else ""
         return "\n\n".join(filter(None, [how, *head, *parts]))
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware import PRICES, PRICES_OF, find
+from unfrozen.hardware import find
+from unfrozen.hardware.flavors import PRICES, PRICES_OF
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.controls import Json

@@ -7,6 +7,10 @@ A data sheet says what a GPU could do at its highest clock. A training step last
 run at the clock that the power limit leaves: on a B200 at half the sheet. Every measured figure is
 a published microbenchmark; no training run went into it. GPUs that nobody measured take the share
 of the nearest one of their kind, and the estimate says so.
+
+Reading order:
+
+- `flavors` — what they are rented for
 """
 
 from __future__ import annotations
@@ -57,14 +61,6 @@ SLOWEST: Final = 1.04
 """A step of many GPUs waits for the slowest of them: GPUs of one kind differ by 8%, whisker to
 whisker, so that the last is 4% behind the median (Sinha et al., Not All GPUs Are Created Equal,
 SC22, arXiv 2208.11035)."""
-PRICES: Final = {
-    "A100 80GB SXM": (0.8, 3.0),
-    "H100 SXM": (2.0, 5.0),
-    "H200": (2.5, 7.0),
-}
-"""What a GPU was offered at, US dollars an hour on demand, from the cheapest provider to the
-dearest (Mercatus, "Cloud GPU pricing", May 2026); where a reader gives no price, the middle."""
-PRICES_OF: Final = "May 2026"
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,8 +413,3 @@ def memory_bytes_per_second(gpu: Gpu) -> float:
 def host_link_gb_s(gpu: Gpu) -> float:
     """Return GB/s between a GPU and its host, one way."""
     return LINK_SHARE * gpu.host_gb_s
-
-
-def usual_price(gpu: Gpu) -> float | None:
-    """Return the middle of what an hour of a GPU was offered at; None for one without offers."""
-    return sum(PRICES[gpu.name]) / 2 if gpu.name in PRICES else None

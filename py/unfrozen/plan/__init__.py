@@ -14,6 +14,7 @@ Reading order:
 - `host_memory` — what loading and saving need of a machine's own memory; what `top` shows
 - `record` — how far such estimates were from published runs, by kind; which verdicts held
 - `compute` — time, energy and cost of a number of tokens
+- `rent` — the timeout of a run, and the flavors of providers that have its GPUs
 - `solve` — fewest GPUs, largest micro-batch, longest sequence
 - `layouts` — layouts of a number of GPUs that fit, the fastest first
 - `advice` — changes of a job: what each saves and costs; the smallest set that fits

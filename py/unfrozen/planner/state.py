@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
 from unfrozen.hardware import counted, find
+from unfrozen.hardware.flavors import PRICES, PRICES_OF
 from unfrozen.job import Job, on_gpu, read_model
 from unfrozen.job.cluster import CLUSTER_SETTINGS
 from unfrozen.job.framework_defaults import FRAMEWORKS
@@ -81,11 +82,10 @@ _OWN: Final = {
         least=0,
         most=MOST_BUDGET,
     ),
-    # The range over providers in May 2026 (mercatus-ai.com, cloud GPU pricing).
     "price": Setting(
         "Price per GPU-hour",
-        "What a GPU costs an hour, in your currency; in May 2026 an A100 rented at $1 to $3, an"
-        " H100 at $2 to $5.",
+        "What a GPU costs an hour, in your currency; an H100 rented at"
+        f" ${PRICES['H100 SXM'][0]:.2f} to ${PRICES['H100 SXM'][1]:.2f} from {PRICES_OF}.",
         "Run",
         "real",
         "",

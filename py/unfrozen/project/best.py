@@ -17,7 +17,7 @@ from typing import Final
 from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
 from unfrozen.frameworks.tables import mesh
 from unfrozen.frameworks.writing import known_words
-from unfrozen.hardware import usual_price
+from unfrozen.hardware.flavors import usual_price
 from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.compute import Estimate, estimate
@@ -113,7 +113,7 @@ class PlannedRun:
 
     @property
     def price(self) -> float | None:
-        """Of a GPU-hour: the reader's, else the middle of what it is offered at."""
+        """Of a GPU-hour: the reader's, else the median of what it is offered at."""
         return (
             usual_price(job_gpu(self.job)) if self.question.price is None else self.question.price
         )

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware import PRICES, PRICES_OF, Gpu, usual_price
+from unfrozen.hardware import Gpu
 from unfrozen.hardware import find as find_gpu
+from unfrozen.hardware.flavors import PRICES, PRICES_OF, usual_price
 from unfrozen.plan.compute import Estimate
 from unfrozen.planner.state import MOST_BUDGET
 from unfrozen.project.best import STAGES, PlanSteps, Stages, TrainingProject, find

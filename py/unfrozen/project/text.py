@@ -10,10 +10,11 @@ from typing import Any, Final
 from unfrozen.answer.text import WIDTH, recipe_words, table
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import mesh, refusal, zero_stage
-from unfrozen.hardware import PRICES, PRICES_OF
+from unfrozen.hardware.flavors import PRICES, PRICES_OF
 from unfrozen.job import Job
 from unfrozen.plan import format_gpu
 from unfrozen.plan.record import band, most_words
+from unfrozen.plan.rent import rental, rental_text
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.project.best import OnePlan, PlannedRun, TrainingProject
 from unfrozen.project.changes import TRL, Variant, ways
@@ -126,6 +127,7 @@ def _length(choice: PlannedRun) -> Iterator[tuple[str, str]]:
         longer = format_duration(run.seconds * padded / data.tokens)
         yield "padded", f"{longer} instead: each row as long as the longest of its micro-batch"
     yield "cost", _cost(choice)
+    yield "timeout", rental_text(rental(choice.job, run.seconds))
 
 
 def _memory(choice: PlannedRun) -> str:
@@ -154,8 +156,8 @@ def _cost(choice: PlannedRun) -> str:
     if choice.question.price is not None:
         return f"{cost} at {price:g} a GPU-hour, {hours}"
     low, high = PRICES[gpu.name]
-    usual = f"the middle of ${low:g} to ${high:g} in {PRICES_OF}"
-    return f"${cost} at ${price:g} a GPU-hour ({usual}), {hours}"
+    usual = f"the median of ${low:.2f} to ${high:.2f}, from {PRICES_OF}"
+    return f"${cost} at ${price:.2f} a GPU-hour ({usual}), {hours}"
 
 
 def _host(choice: PlannedRun) -> str:
@@ -321,6 +323,7 @@ def choice_data(choice: PlannedRun) -> dict[str, Any]:
         "seconds": run and run.seconds,
         "gpu_hours": run and run.gpu_hours,
         "cost": choice.cost,
+        "rent": run and rental(choice.job, run.seconds),
         "host": asdict(choice.needs),
         "framework": choice.framework or None,
         "command": choice.command or None,

@@ -12,7 +12,8 @@ from unfrozen.decision.task import (
     read_task,
 )
 from unfrozen.errors import PlanError
-from unfrozen.hardware import PRICES, find
+from unfrozen.hardware import find
+from unfrozen.hardware.flavors import PRICES
 from unfrozen.model.catalogue import CATALOGUE
 
 GIVEN = {"model": "Qwen/Qwen3-4B", "gpus": "12", "tokens": "66,400,000", "price": "2.5"}

@@ -43,7 +43,7 @@ def test_every_fact_has_its_label() -> None:
     found = dict(facts(first))
     assert set(LABELS) < found.keys()
     assert "GPU-hour" in found["cost"]
-    assert "the middle of $2 to $5" in found["cost"]
+    assert "the median of $3.95 to $12.29" in found["cost"]
     assert first.plan.chance
     assert first.plan.chance > 0.99
     assert "fits with a probability above 99%" in found["GPU memory"]
