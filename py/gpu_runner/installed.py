@@ -14,6 +14,7 @@ import fcntl
 import importlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -149,11 +150,24 @@ def pip_install() -> str:
     """
     if clone() is not None:
         return "`python3 build.py serve` installs it"
-    pip = f"{_command_path(Path(sys.executable))} -m pip install"
     locked = typed(str(package() / "requirements.txt"))
-    torch = next(line for line in requires(NAME) or () if line.startswith("torch"))
-    torch = torch.partition(";")[0].strip()
-    return f"{pip} --require-hashes --no-deps -r {locked} && {pip} '{torch}'"
+    (torch,) = _requirements("torch")
+    return f"{_pip()} --require-hashes --no-deps -r {locked} && {_pip()} '{torch}'"
+
+
+def pip_extra(name: str) -> str:
+    """Return the command that installs the package of this name, an extra of this one."""
+    return f"{_pip()} {' '.join(map(repr, _requirements(name)))}"
+
+
+def _pip() -> str:
+    return f"{_command_path(Path(sys.executable))} -m pip install"
+
+
+def _requirements(name: str) -> list[str]:
+    """Return what this package asks for of another: "torch>=2.12"."""
+    lines = (line.partition(";")[0].strip() for line in requires(NAME) or ())
+    return list(dict.fromkeys(line for line in lines if re.match(rf"{name}\b", line)))
 
 
 def short(path: Path) -> str:

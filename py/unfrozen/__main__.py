@@ -76,6 +76,11 @@ def main(
     options.typed = arguments[at + 1 :] or None
     if options.families:
         return _print_families(options.json)
+    if options.schema:
+        from unfrozen.answer.shapes import schemas  # no plan needs them
+
+        print(json.dumps(schemas()))
+        return 0
     asked = Request(**{one.name: getattr(options, one.name) for one in fields(Request)})
     try:
         query = _query(load_jobs(asked).given, open_plan is not None) if options.open else None
@@ -206,6 +211,7 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
     )
     add("--mfu", type=_count, metavar="M", help="measured model FLOPs utilization, such as 0.4")
     add("--families", action="store_true", help="which model types are counted, and how exactly")
+    add("--schema", action="store_true", help="the JSON schemas of a job and of answers")
     add("--json", action="store_true", help="print JSON")
     add(
         "--fail-unless",

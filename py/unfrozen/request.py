@@ -267,9 +267,13 @@ def answer_of(asked: Request, read: ReadLengths | None = None) -> PlanAnswer | P
     """Return the answer to a request; `read` reads a file of data with the model's tokenizer,
     without it tokens are estimated. Raises PlanError, for a list where no job can be planned.
     """
-    asked, given, how = load_jobs(asked)
-    if asked.is_project:
-        return _project(asked, given, read or _estimated_lengths)
+    try:
+        asked, given, how = load_jobs(asked)
+        if asked.is_project:
+            return _project(asked, given, read or _estimated_lengths)
+    except OSError as error:
+        bound = f"no file can be called so ({error.strerror})"
+        raise PlanError("file", error.filename, bound, "check it") from None
     if not isinstance(given, list):
         planned = plan_of(given)
         assert isinstance(given, Mapping)

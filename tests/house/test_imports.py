@@ -26,12 +26,13 @@ EXTRAS = {
     "unfrozen": [],
     "pycell": [],
     "site_builder": ["site"],
-    "gpu_runner": ["base", "train", "hub", "lora"],
+    "gpu_runner": ["base", "train", "hub", "lora", "mcp"],
 }
 MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy"), "pycell": ("lab", "numpy")}  # nothing above them
 COMES_WITH = {
     "markupsafe": "jinja2",
     "anyio": "starlette",
+    "mcp_types": "mcp",
     "jinja2": "torch",
     "pyarrow": "datasets",
     "huggingface_hub": "transformers",

@@ -13,6 +13,7 @@ import pytest
 
 from site_builder import browser_python, disk_cache
 from site_builder.page import build_site
+from unfrozen.answer.shapes import schemas
 from unfrozen.planner import glance
 from unfrozen.schema import policy
 
@@ -228,3 +229,8 @@ def test_the_archive_for_the_browser_has_what_cells_import() -> None:
     assert "unfrozen/memory/classic.py" in names
     assert "pycell/cell.py" in names
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_schemas_of_jobs_and_answers_are_at_their_address(site: Path) -> None:
+    found = {file.stem: json.loads(file.read_text()) for file in (site / "schema").glob("*.json")}
+    assert found == schemas()

@@ -86,6 +86,9 @@ def test_a_project_has_the_picture_of_its_plan_and_its_text() -> None:
         ({"model": SMALL, "recipe": {"seq": 1}}, "recipe.seq"),
         ({"model": SMALL, "data": "1 x 1 x 8"}, "gpus"),
         ({"job": [{"model": SMALL}]}, "job"),
+        ({"job": "x" * 10_000}, "file"),
+        ({"model": "x" * 300}, "file"),
+        ({"model": SMALL, "data": "x" * 300, "gpus": "T4"}, "file"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_by_name(options: dict[str, Any], key: str) -> None:

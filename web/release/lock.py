@@ -21,7 +21,7 @@ LOCK: Final = ROOT / "requirements.txt"
 GROUPS: Final = {
     "site": ("site",),
     "train": ("train", "lora"),
-    "dev": ("site", "train", "lora", "dev"),
+    "dev": ("site", "train", "lora", "mcp", "dev"),
 }
 """What each group needs: the package's own requirements and these extras of pyproject.toml."""
 ALONE: Final = ("smollm2", "eval", "node", "uv")

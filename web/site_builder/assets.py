@@ -33,6 +33,7 @@ from site_builder.config import PAGES, ROOT, WEB, WIDGETS, Page, widget_loaders
 from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
 from site_builder.third_party import NOTICES, SBOM, components, notices, sbom
+from unfrozen.answer.shapes import schemas
 from unfrozen.lab.demo import FILES
 from unfrozen.schema import policy
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
@@ -79,6 +80,13 @@ def defines(packages: object) -> dict[str, object]:
     }
 
 
+def write_schemas(folder: Path) -> None:
+    """Write the JSON Schemas of jobs and answers, a file each: `schema/job.json`."""
+    folder.mkdir()
+    for name, schema in schemas().items():
+        (folder / f"{name}.json").write_text(json.dumps(schema), encoding="utf-8")
+
+
 def write_assets(out: Path, version: str) -> Assets:
     """Write all assets below `out`; raises SiteError when a source is missing or altered."""
     for path, data in python_files().items():
@@ -98,6 +106,7 @@ def write_assets(out: Path, version: str) -> Assets:
         if widget.python and not widget.inline:
             text = json.dumps(widget.first_view(), ensure_ascii=False, separators=(",", ":"))
             (out / f"{widget.block}.json").write_text(text, encoding="utf-8")
+    write_schemas(out / "schema")
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     shipped = components(bundled)
     (out / NOTICES).write_text(notices(shipped), encoding="utf-8")

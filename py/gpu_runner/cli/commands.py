@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -25,8 +26,16 @@ import typer
 from gpu_runner.cli.console import console_with_libraries, exit_with, exits
 from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
 from gpu_runner.config.load import resolve
-from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError
-from gpu_runner.installed import RUNS_ENV, built_page, package, program, runs_folder, short
+from gpu_runner.errors import MEANINGS, ExitCode, NotReady, RunnerError, UsageError
+from gpu_runner.installed import (
+    RUNS_ENV,
+    built_page,
+    package,
+    pip_extra,
+    program,
+    runs_folder,
+    short,
+)
 from gpu_runner.outgoing import ALLOW
 from gpu_runner.text import counted, make_console, printable, signed
 from unfrozen.plain import MOST_NAMED_BYTES, read_json
@@ -86,11 +95,16 @@ def _runs(given: str | None) -> Path:
 
 def run_directory(run: str, runs: str | None) -> Path:
     """Return the directory of a run that was given by its path or by its id."""
-    path = Path(run).expanduser()
-    if path.is_file():
-        raise UsageError(f"{path} is a file: give a run, by its id or its directory.")
-    if not path.is_dir():
+    try:
+        path = Path(run).expanduser()
+        path.stat()  # `is_dir` says no to a name that is none
+    except FileNotFoundError:
         return _runs(runs) / run
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{run[:80]!r} is no run ({reason}): give its id or directory.") from None
+    if not path.is_dir():
+        raise UsageError(f"{path} is a file: give a run, by its id or its directory.")
     return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
 
 
@@ -538,6 +552,18 @@ def serve(
 
 
 @exits
+def mcp(runs: Runs = None) -> int:
+    """Serve plans and runs to an agent over stdin and stdout: the Model Context Protocol."""
+    if find_spec("mcp") is None:
+        raise NotReady(f"this needs mcp, not installed here: {pip_extra('mcp')}")
+    from gpu_runner.cli.plan import read_lengths
+    from gpu_runner.serve.mcp import make_tools, serve
+
+    serve(make_tools(lambda run, place: run_directory(run, place or runs), read_lengths))
+    return ExitCode.OK
+
+
+@exits
 def list_runs(
     runs: Runs = None,
     as_json: AsJson = False,
@@ -849,6 +875,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     data,
     list_runs,
     check,
+    mcp,
     import_,
     publish,
 )

@@ -12,4 +12,5 @@ Reading order:
 - `asker` — the models of a run that has ended, asked in a process of their own
 - `control` — what the page may change, where that is allowed
 - `app` — all of it behind one address
+- `mcp` — plans and runs for an agent, over stdin and stdout
 """

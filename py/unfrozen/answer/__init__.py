@@ -4,6 +4,7 @@ Here is the plain data, with fixed keys: what `plan --json` prints.
 
 Reading order:
 
+- `shapes` — the shapes of a job and of every answer, as JSON Schemas
 - `text` — a plan as text for a terminal
 - `accuracy` — measured peaks beside the plan
 - `later` — runs that others published after the planner was written

@@ -14,6 +14,7 @@ verdict in the same words; a test holds them to it with thousands of damaged val
 Reading order:
 
 - `shapes` — what a value may be, as data
+- `json_schema` — shapes as JSON Schemas, for other programs
 - `check` — a value, or JSON text, against its shape
 - `event_log` — lines of events.jsonl, and the order in which they may come
 - `files` — started.json, commands.json, state.json, run.toml; a server's answers
