@@ -138,7 +138,7 @@ def python_sources() -> Iterator[tuple[str, Path]]:
     for package, under in (("unfrozen", "py/unfrozen"), ("pycell", "web/pycell")):
         folder = ROOT / under
         for path in sorted(folder.rglob("*")):
-            if path.suffix in {".py", ".json"} and "__pycache__" not in path.parts:
+            if path.suffix in {".py", ".json", ".toml"} and "__pycache__" not in path.parts:
                 yield f"{package}/{path.relative_to(folder).as_posix()}", path
 
 
