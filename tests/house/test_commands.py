@@ -47,6 +47,7 @@ RUNNER_COMMANDS = {
         "runs",
         "check",
         "mcp",
+        "skill",
     ),
 }
 

@@ -18,6 +18,7 @@ EXPLAINED = {
     ("py/gpu_runner/data/examples.py", "memmap"): "a cache whose sizes its manifest has",
     ("py/gpu_runner/data/rows.py", "open"): "a plain file, at most MOST_CHARACTERS of it at a time",
     ("py/gpu_runner/data/rows.py", "ParquetFile"): "a plain file, a batch at a time",
+    ("py/gpu_runner/cli/commands.py", "read_text"): OF_THE_PACKAGE,
     ("py/gpu_runner/installed.py", "open"): OF_THE_PACKAGE,
     ("py/gpu_runner/installed.py", "read_text"): OF_THE_PACKAGE,
     ("py/gpu_runner/log/commands.py", "open"): "a folder, to flush it",

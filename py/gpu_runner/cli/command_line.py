@@ -21,8 +21,8 @@ Unfrozen: an article on full fine-tuning that you can run, and a runner that doe
   {1}                       predict the memory of a run before it launches
   {0} doctor                check this machine
 
-More commands: runs, check, mcp, data, ask, eval, blend, import, resume, export, push, publish,
-selftest; see --help, --install-completion. Runs are in {2}.
+More commands: runs, check, mcp, skill, data, ask, eval, blend, import, resume, export, push,
+publish, selftest; see --help, --install-completion. Runs are in {2}.
 """
 
 

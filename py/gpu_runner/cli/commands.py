@@ -28,6 +28,7 @@ from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
 from gpu_runner.config.load import resolve
 from gpu_runner.errors import MEANINGS, ExitCode, NotReady, RunnerError, UsageError
 from gpu_runner.installed import (
+    NAME,
     RUNS_ENV,
     built_page,
     package,
@@ -564,6 +565,33 @@ def mcp(runs: Runs = None) -> int:
 
 
 @exits
+def skill(
+    folder: Annotated[
+        Path, typer.Argument(help="The agent's folder of skills.", show_default=False)
+    ] = Path("~/.claude/skills"),
+    install: Annotated[
+        bool, typer.Option("--install", help="Write it there; else print it.")
+    ] = False,
+) -> int:
+    """Teach an agent these commands: a skill, for ~/.claude/skills or another folder."""
+    from gpu_runner import atomic
+
+    text = (package() / "skill" / "SKILL.md").read_text("utf-8")
+    if not install:
+        typer.echo(text, nl=False)
+        return ExitCode.OK
+    place = folder.expanduser() / NAME
+    atomic.publish(
+        place,
+        lambda inside: atomic.write_file(inside / "SKILL.md", text),
+        private=False,
+        of="skill",
+    )
+    typer.echo(printable(f"{short(place)} is there: an agent reads it when it starts."))
+    return ExitCode.OK
+
+
+@exits
 def list_runs(
     runs: Runs = None,
     as_json: AsJson = False,
@@ -876,6 +904,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     list_runs,
     check,
     mcp,
+    skill,
     import_,
     publish,
 )

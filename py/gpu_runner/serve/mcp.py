@@ -113,6 +113,21 @@ _READ: Final = record(
 )
 
 
+Call = Callable[[Mapping[str, Any]], dict[str, Any]]
+_DESCRIPTIONS: Final = {
+    "plan": "Predict memory, time, timeout and price of fine-tuning a language model, from a model"
+    " and GPUs, a job, or another trainer's file; with data and GPUs or a budget also which plan to"
+    " run, with its command.",
+    "fits": "Say whether a fine-tuning job fits its GPUs, in a word and in text.",
+    "compare": "Plan one job in several ways side by side: compare is none, zero1, zero2, zero3 or"
+    " key=value, with commas between.",
+    "read_run": "Read a run: its settings, training loss, held-out losses, newest metrics, and how"
+    " it stands.",
+    "check_run": "Say how a run stands, what looks wrong with it, what to try first, and which"
+    " checkpoint to take.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool: what it says of itself, what it takes and gives, and its function."""
@@ -120,7 +135,7 @@ class Tool:
     description: str
     takes: Shape
     gives: dict[str, Any]
-    call: Callable[[Mapping[str, Any]], dict[str, Any]]
+    call: Call
 
 
 def make_tools(
@@ -144,35 +159,24 @@ def make_tools(
     def run(given: Mapping[str, Any]) -> Path:
         return directory_of(given["run"], given.get("runs"))
 
+    def planned(given: Mapping[str, Any]) -> dict[str, Any]:
+        return answered(given).to_dict()
+
+    def read_one(given: Mapping[str, Any]) -> dict[str, Any]:
+        return read_run(run(given))
+
+    def check_one(given: Mapping[str, Any]) -> dict[str, Any]:
+        return check_run(run(given), time.time())
+
     plans = {"type": "object", "anyOf": [json_schema(PLAN), json_schema(PROJECT)]}
-    return {
-        "plan": Tool(
-            "Predict memory, time, timeout and price of fine-tuning a language model, from a model"
-            " and GPUs, a job, or another trainer's file; with data and GPUs or a budget also which"
-            " plan to run, with its command.",
-            *(_request_shape(), plans, lambda given: answered(given).to_dict()),
-        ),
-        "fits": Tool(
-            "Say whether a fine-tuning job fits its GPUs, in a word and in text.",
-            *(_request_shape(), json_schema(_FITS), fits),
-        ),
-        "compare": Tool(
-            "Plan one job in several ways side by side: compare is none, zero1, zero2, zero3 or"
-            " key=value, with commas between.",
-            *(_request_shape(("compare",)), json_schema(PLAN)),
-            lambda given: answered(given).to_dict(),
-        ),
-        "read_run": Tool(
-            "Read a run: its settings, training loss, held-out losses, newest metrics, and how it"
-            " stands.",
-            *(_RUN, json_schema(_READ), lambda given: read_run(run(given))),
-        ),
-        "check_run": Tool(
-            "Say how a run stands, what looks wrong with it, what to try first, and which"
-            " checkpoint to take.",
-            *(_RUN, json_schema(RUN_CHECK), lambda given: check_run(run(given), time.time())),
-        ),
+    tools: dict[str, tuple[Shape, dict[str, Any], Call]] = {
+        "plan": (_request_shape(), plans, planned),
+        "fits": (_request_shape(), json_schema(_FITS), fits),
+        "compare": (_request_shape(("compare",)), json_schema(PLAN), planned),
+        "read_run": (_RUN, json_schema(_READ), read_one),
+        "check_run": (_RUN, json_schema(RUN_CHECK), check_one),
     }
+    return {name: Tool(_DESCRIPTIONS[name], *rest) for name, rest in tools.items()}
 
 
 def read_run(run: Path) -> dict[str, Any]:
