@@ -69,7 +69,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = ["node", str(HERE / "gallery.mjs")]
     printed = subprocess.run(command, capture_output=True, check=True, env=known)
     (folder / "index.html").write_bytes(printed.stdout)
-    (folder / "style.css").write_text(style_sheet("/web/style"))
+    (folder / "style.css").write_text(style_sheet(top="/web/style"))
     (folder / "gallery.css").write_text("main { max-width: 680px; margin: auto; padding: 0 16px }")
     names = ("tables/data-table", "plots/data-plot")
     (folder / "gallery.js").write_text("".join(f'import "/web/{n}.js";' for n in names))

@@ -22,7 +22,7 @@ const CODE = new Set(["code", "del", "ins", "kbd", "pre", "samp"]);
 export const UNSEEN = /(?![\n\t])[\p{Cc}\p{Default_Ignorable_Code_Point}\u2028\u2029\u2800]/gu;
 const NAME = /^[a-zA-Z][a-zA-Z0-9:-]*$/;
 const REFUSED = /^(on|style$|srcdoc$|formaction$|action$|src$|srcset$|poster$|data$|background$|ping$|xlink)/i;
-const ADDRESS = /^(#|https:\/\/|\.\.\/#|(planner|runs)\/(#|$))/; // no scheme that runs code; of this site, its pages
+const ADDRESS = /^(#|https:\/\/|\.\.\/#|(\.\.\/\.\.\/)?(planner|runs)\/(#|$))/; // no scheme that runs code; of this site, its pages
 
 /** A node made by `h`; an object of the same shape is none. */
 class VNode {

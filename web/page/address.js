@@ -13,6 +13,9 @@ const NAMES = ["planner", "decision", "plans"]; // plans: those kept side by sid
 const NEXT = new RegExp(`&(?=(?:${NAMES.join("|")})\\?)`);
 const AT = new RegExp(`^(${NAMES.join("|")})(?![\\w-])\\??([^]*)$`);
 
+/** The way from this page to the root of the site, as a link from a figure begins. */
+export const ROOT = globalThis.document?.documentElement?.dataset?.root ?? "";
+
 /** The query of each widget by its name, without those that show their default. */
 const queriesShown = new Map();
 const listeners = new Map();
@@ -111,7 +114,8 @@ function historyState() {
 export function remember(before, query, name = "planner", at = name) {
   if (before === query) return;
   setQuery(name, query);
-  history.pushState(historyState(), "", fragmentOf(at, queriesShown));
+  const isFramed = globalThis.parent !== globalThis.self; // Back is of the page around it
+  history[isFramed ? "replaceState" : "pushState"](historyState(), "", fragmentOf(at, queriesShown));
 }
 
 /**

@@ -11,7 +11,8 @@ import { barView, timelineView } from "./figures.js";
 import { onePlanView } from "./one-plan.js";
 import { plansView } from "./side-by-side.js";
 import { h, toDom, toHtml } from "../figures/vnode.js";
-import { fragment } from "../page/address.js";
+import { embedView } from "../figures/embed.js";
+import { fragment, ROOT } from "../page/address.js";
 import { bakedStatus } from "./status-line.js";
 
 const STRIP = "strip"; // the answer at the bottom of a narrow screen, while a control moves
@@ -29,9 +30,10 @@ const PARTS = [
   ["solves", "The largest that fits", (view) => view.solves && solvesView(view.solves)],
   ["timeline", "Memory over one step", (view) => timelineView(view.timeline)],
   ["commands", "Commands", (view) => commandsView(view.commands)],
+  ["embed", "", (view) => embedView("planner", view.query)],
   [STRIP, "", stripView],
 ];
-const IN_FIGURE = ["verdict", "bar", "more"];
+const IN_FIGURE = ["verdict", "bar", "more", "embed"];
 
 /** Names of the parts of a figure, or of the whole planner, in order. */
 export function partNames(figure) {
@@ -59,7 +61,7 @@ export function memoryPlannerView(view, { live = false, figure = false } = {}) {
 function moreView({ state, query, groups }) {
   const labels = new Map(groups.flatMap(({ settings }) => settings.map(({ key, label }) => [key, label])));
   const set = [...labels].filter(([key]) => key in state).map(([, label]) => label.replaceAll("`", ""));
-  const href = `planner/${fragment(query)}`;
+  const href = `${ROOT}planner/${fragment(query)}`;
   return h(
     "p",
     { class: "soft" },

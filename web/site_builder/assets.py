@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +30,7 @@ from site_builder.browser_python import (
     write_demo_wheel,
 )
 from site_builder.compression import transferred_bytes
-from site_builder.config import PAGES, ROOT, WEB, WIDGETS, Page, widget_loaders
+from site_builder.config import EMBEDS, PAGES, ROOT, WEB, WIDGETS, Page, widget_loaders
 from site_builder.fonts import PRELOADED, write_fonts
 from site_builder.formats import mb
 from site_builder.third_party import NOTICES, SBOM, components, notices, sbom
@@ -40,7 +41,9 @@ from unfrozen.schema.event_log import MAX_LINE_LENGTH
 from unfrozen.schema.offline import SERVICE_WORKER, SNAPSHOT, with_list
 
 STYLE_LAYERS: Final = ("base", "components", "parts", "print")
-SCRIPTS: Final = {page.script: f"web/{page.script}" for page in PAGES}
+SCRIPTS: Final = {page.script: f"web/{page.script}" for page in (*PAGES, *EMBEDS)}
+PARTS: Final = {page.parts: f"style-{i}" for i, page in enumerate((*PAGES, *EMBEDS))}
+"""The style sheets by the parts of web/style that they hold, None for all of them."""
 THEME: Final = "web/page/theme-first.js"
 WORKER: Final = "python/worker.js"
 LOADER: Final = "python/loader.js"
@@ -51,13 +54,14 @@ _PACKAGE: Final = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)/")
 class Assets:
     """What the template of a page needs: paths of bundled files in the site, and notes.
 
-    `scripts` holds them by the name in web/pages.toml. `style` is no file: it stands in each page,
-    which is painted as it arrives. `python` says which Python runs the cells, `cost_…` what the
-    first Run downloads: from a host that compresses, and from any other.
+    `scripts` holds them by the name in web/pages.toml. A style sheet is no file: it stands in each
+    page, which is painted as it arrives; `styles` has them by their parts. `python` says which
+    Python runs the cells, `cost_…` what the first Run downloads: from a host that compresses, and
+    from any other.
     """
 
     scripts: dict[str, str]
-    style: str
+    styles: dict[tuple[str, ...] | None, str]
     theme: str
     fonts: tuple[str, ...]
     python: str = ""
@@ -66,7 +70,7 @@ class Assets:
 
     def style_of(self, page: Page) -> str:
         """Return the style sheet as it stands in a page."""
-        return self.style.replace('url("./', f'url("{page.link_to("assets/")}')
+        return self.styles[page.parts].replace('url("./', f'url("{page.link_to("assets/")}')
 
 
 def defines(packages: object) -> dict[str, object]:
@@ -134,12 +138,15 @@ def _python_note(first_run_bytes: tuple[int, int], numpy_bytes: int) -> str:
     )
 
 
-def style_sheet(top: str = str(WEB / "style")) -> str:
-    """Return a style sheet that imports every file below `top`, in the order of the layers."""
+def style_sheet(parts: Container[str] | None = None, top: str = str(WEB / "style")) -> str:
+    """Return a style sheet that imports the files below `top`, in the order of the layers; of
+    style/parts those that are named, or all.
+    """
     names = [
         f"{layer}/{path.name}"
         for layer in STYLE_LAYERS
         for path in sorted((WEB / "style" / layer).glob("*.css"))
+        if layer != "parts" or parts is None or path.stem in parts
     ]
     imports = [f'@import "{top}/{name}" layer({name.partition("/")[0]});' for name in names]
     return "\n".join([f"@layer {', '.join(STYLE_LAYERS)};", *imports, ""])
@@ -175,18 +182,23 @@ def _bundle(out: Path, options: list[str]) -> tuple[Assets, set[str]]:
     loaders.parent.mkdir(exist_ok=True)
     loaders.write_text(widget_loaders(), encoding="utf-8")
     into.append(f"--alias:widgets={loaders}")
-    style = out / ".style.css"
-    style.write_text(f'{style_sheet()}@import "faces/faces.css";\n', encoding="utf-8")
-    sheet = os.path.relpath(style, ROOT)
+    sheets = {parts: out / f".{name}.css" for parts, name in PARTS.items()}
     modules = [f"{Path(name).stem}={source}" for name, source in SCRIPTS.items()]
-    modules.append(f"style={sheet}")
+    for parts, sheet in sheets.items():
+        sheet.write_text(f'{style_sheet(parts)}@import "faces/faces.css";\n', encoding="utf-8")
+        modules.append(f"{PARTS[parts]}={os.path.relpath(sheet, ROOT)}")
     outputs = _esbuild([*modules, "--splitting", "--format=esm", *options, *into], out)
     # A classic script blocks the first paint, which would otherwise have the wrong theme.
     outputs |= _esbuild([f"theme={THEME}", "--format=iife", *into], out)
     built = {o.get("entryPoint"): f"assets/{Path(path).name}" for path, o in outputs.items()}
     scripts = {name: built[source] for name, source in SCRIPTS.items()}
     shutil.rmtree(faces)
-    style.unlink()
+    styles = {}
+    for parts, sheet in sheets.items():
+        bundle = out / built[os.path.relpath(sheet, ROOT)]
+        styles[parts] = bundle.read_text(encoding="utf-8").strip()
+        sheet.unlink()
+        bundle.unlink()
     fonts = {
         Path(source).name: f"assets/{Path(path).name}"
         for path, output in outputs.items()
@@ -195,11 +207,8 @@ def _bundle(out: Path, options: list[str]) -> tuple[Assets, set[str]]:
     }
     inputs = (source for output in outputs.values() for source in output["inputs"])
     bundled = {match[1] for match in map(_PACKAGE.search, inputs) if match}
-    bundle = out / built[sheet]
-    text = bundle.read_text(encoding="utf-8").strip()
-    bundle.unlink()
     preloaded = tuple(fonts[f"{name}.woff2"] for name in PRELOADED)
-    return Assets(scripts, text, built[THEME], preloaded), bundled
+    return Assets(scripts, styles, built[THEME], preloaded), bundled
 
 
 def _copy_demo(folder: Path) -> dict[str, Any]:

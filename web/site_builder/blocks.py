@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from site_builder import SiteError, accuracy, lora_runs
+from site_builder import SiteError, accuracy, lora_runs, page_run
 from site_builder.bibliography import Bibliography
 from site_builder.code_blocks import CellRunner, listing
 from site_builder.config import WIDGETS, Widget, project
@@ -128,6 +128,7 @@ BLOCKS: Final[dict[str, Block]] = {
     "accuracy": Block(_accuracy, ""),
     "lora-runs": Block(_lora_runs, ""),
     "quiz": Block(_quiz, ""),
+    "opening": Block(lambda *_: str(page_run.figure()), ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
     **{widget.block: _widget_block(widget) for widget in WIDGETS if widget.block},
 }

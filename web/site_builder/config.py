@@ -96,30 +96,46 @@ class Widget:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the site; the fields are explained in `web/pages.toml`."""
+    """One page of the site; the fields are explained in `web/pages.toml`.
+
+    Its Markdown is `content`, or else stands in the files of its chapters.
+    """
 
     path: str
-    label: str
-    chapters: str
-    script: str
     title: str
-    subtitle: str
     description: str
-    live: bool
+    live: bool = False
+    label: str = ""
+    chapters: str = ""
+    script: str = ""
+    subtitle: str = ""
     tool: bool = False
+    parts: tuple[str, ...] | None = None
+    content: str = ""
+    leads: str | None = None
 
     @property
     def folder(self) -> str:
         """Its folder in the site, as a link ends: "accuracy/"; empty for the front page."""
         return f"{self.path}/" if self.path else ""
 
+    @property
+    def is_guide(self) -> bool:
+        """Whether it is a page of the documentation."""
+        return self.folder.startswith("docs/")
+
     def link_to(self, path: str) -> str:
         """Return the relative address of a file or folder of the site: "../assets/style.css"."""
-        return "../" * bool(self.path) + path or "./"
+        return "../" * self.folder.count("/") + path or "./"
+
+
+def _page(fields: dict[str, Any]) -> Page:
+    return Page(**fields | {"parts": tuple(fields["parts"]) if "parts" in fields else None})
 
 
 _PAGES: Final = tomllib.loads((WEB / "pages.toml").read_text(encoding="utf-8"))
-PAGES: Final = tuple(Page(**fields) for fields in _PAGES["page"])
+PAGES: Final = tuple(map(_page, _PAGES["page"]))
+EMBEDS: Final = tuple(_page(fields | {"script": "embed.js"}) for fields in _PAGES["embed"])
 FRONT: Final = PAGES[0]
 RENAMED: Final[dict[str, list[str]]] = _PAGES["renamed"]
 """Older places of the front page, by the address where each is told now."""

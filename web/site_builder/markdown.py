@@ -54,6 +54,8 @@ class ChapterRenderer:
         self.context = context
         self.expressions = Expressions()
         self.sections: list[Section] = []
+        self.headings: dict[str, int] = {}
+        self.last_heading = ""
         self.slider: SliderBlock | None = None
         self.cell: CellHtml | None = None
 
@@ -150,16 +152,24 @@ class ChapterRenderer:
         token, title = tokens[index], tokens[index + 1].content
         if token.tag == "h1":
             raise SiteError(self.where(token), "a chapter has one title, on its first line")
-        section = Section(slug(title), title)
+        section = Section(self._heading_id(title), title)
         if token.tag == "h2":
             self.sections.append(section)
         return f'<h{int(token.tag[1]) + 1} id="{section.id}">'
+
+    def _heading_id(self, title: str) -> str:
+        """Return the id of a heading, numbered where its page has it already, as forges do."""
+        name = slug(title)
+        times = self.headings[name] = self.headings.get(name, -1) + 1
+        self.last_heading = f"{name}-{times}" if times else name
+        return self.last_heading
 
     def heading_close(self, tokens: Sequence[Token], index: int) -> str:
         """The end of a heading, with a link to itself."""
         title = tokens[index - 1].content
         anchor = (
-            f'<a class="anchor" href="#{slug(title)}" aria-label="Link to “{escape(title)}”"></a>'
+            f'<a class="anchor" href="#{self.last_heading}"'
+            f' aria-label="Link to “{escape(title)}”"></a>'
         )
         return f" {anchor}</h{int(tokens[index].tag[1]) + 1}>\n"
 

@@ -1,4 +1,4 @@
-"""Builds the pages: chapters, rendered in order, become one `index.html` for each of `PAGES`.
+"""Builds the pages: Markdown becomes one `index.html` for each of `PAGES`, guides and embeds.
 
 A page needs no script, no network and no server. `#anchor` in a chapter leads to wherever the
 anchor is: on this page, or else on the one that has it.
@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from site_builder import SiteError, page_run
-from site_builder.assets import write_assets, write_service_worker
+from site_builder import SiteError, guides, page_run, search
+from site_builder.assets import Assets, write_assets, write_service_worker
 from site_builder.bibliography import Bibliography
 from site_builder.blocks import BIBLIOGRAPHY_MARK, PageContext
 from site_builder.code_blocks import CellRunner
 from site_builder.compression import compress
-from site_builder.config import AUTHORS, FRONT, PAGES, RENAMED, WEB, Page, project
+from site_builder.config import AUTHORS, EMBEDS, FRONT, PAGES, RENAMED, WEB, Page, project
 from site_builder.markdown import ChapterRenderer, Section, make_parser, slug
 from site_builder.quiz import Quiz
 from site_builder.rendering import TEMPLATES, RenderQueue, embed_json
@@ -54,7 +54,7 @@ def build_site(out: Path) -> list[Chapter]:
     """
     if out.exists() and any(out.iterdir()):
         raise SiteError(str(out), "it is not empty: name a new folder, or empty it")
-    pages = {page: _render_folder(WEB / page.chapters) for page in PAGES}
+    pages = {page: _render_page(page) for page in (*PAGES, *guides.pages(), *EMBEDS)}
     places = {page: _ids(chapters) for page, chapters in pages.items()}
     for page, chapters in pages.items():
         pages[page] = [_lead_to_pages(chapter, page, places) for chapter in chapters]
@@ -62,32 +62,43 @@ def build_site(out: Path) -> list[Chapter]:
     out.mkdir(parents=True, exist_ok=True)
     assets = write_assets(out, project().version)
     moved = RENAMED | {
-        page.folder: [place for c in chapters for place in (c.id, *_PLACE.findall(c.html))]
-        for page, chapters in pages.items()
+        page.folder: [place for c in pages[page] for place in (c.id, *_PLACE.findall(c.html))]
+        for page in PAGES
         if page is not FRONT
     }
     for page, chapters in pages.items():
-        style = assets.style_of(page)
-        html = TEMPLATES.get_template("page.html.j2").render(
-            page=page,
-            pages=PAGES,
-            front=FRONT,
-            authors=AUTHORS,
-            project=project(),
-            policy=policy.with_style(style),
-            style=Markup(style),
-            assets=assets,
-            licences=NOTICES,
-            chapters=chapters,
-            opening=page_run.figure() if page is FRONT else "",
-            schema=Markup(embed_json(_schema(page), element_id="event-schema")),
-            moved=Markup(embed_json(moved, element_id="moved") if page is FRONT else ""),
-        )
-        (out / page.path).mkdir(exist_ok=True)
+        (out / page.path).mkdir(parents=True, exist_ok=True)
+        html = _fill_template(page, chapters, assets, moved)
         (out / page.path / "index.html").write_text(html + "\n", encoding="utf-8")
+    guides.write_files(out)
+    read = [(p, c.id, c.title, c.html) for p in (FRONT, *guides.searched()) for c in pages[p]]
+    (out / search.INDEX).write_text(search.index(read), encoding="utf-8")
     write_service_worker(out)
     compress(out)
     return [chapter for chapters in pages.values() for chapter in chapters]
+
+
+def _fill_template(
+    page: Page, chapters: list[Chapter], assets: Assets, moved: dict[str, list[str]]
+) -> str:
+    """Return the HTML of a page; `moved` are the places of other pages by their folders."""
+    style = assets.style_of(page)
+    name = "page.html.j2" if page.leads is None else "embed.html.j2"
+    return TEMPLATES.get_template(name).render(
+        page=page,
+        pages=PAGES,
+        front=FRONT,
+        authors=AUTHORS,
+        project=project(),
+        policy=policy.with_style(style),
+        style=Markup(style),
+        assets=assets,
+        licences=NOTICES,
+        chapters=chapters,
+        opening=page_run.figure() if page is FRONT else "",
+        schema=Markup(embed_json(_schema(page), element_id="event-schema")),
+        moved=Markup(embed_json(moved, element_id="moved") if page is FRONT else ""),
+    )
 
 
 def _schema(page: Page) -> dict[str, Any]:
@@ -102,20 +113,40 @@ def render_chapters(folder: Path) -> list[Chapter]:
     Raises SiteError, which names chapter and line, when a cell fails, an expression cannot be
     evaluated, or a link, citation or figure does not exist.
     """
-    chapters = _render_folder(folder)
+    chapters = _render_texts(_read_folder(folder), folder)
     _check_links(chapters)
     return chapters
 
 
-def _render_folder(folder: Path) -> list[Chapter]:
+def _read_folder(folder: Path) -> dict[str, str]:
+    paths = sorted(folder.glob("[0-9][0-9]-*.md"))
+    if not paths:
+        raise SiteError(str(folder), "holds no chapter named like 01-the-start.md")
+    return {path.name: path.read_text(encoding="utf-8") for path in paths}
+
+
+def _render_page(page: Page) -> list[Chapter]:
+    """Render the Markdown of a page; links to what is not on it lead nowhere yet."""
+    if page.chapters:
+        return _render_texts(_read_folder(WEB / page.chapters), WEB / page.chapters)
+    content = guides.list_guides(page.content) if page in PAGES else page.content
+    chapters = _render_texts({f"{page.path}.md": f"# {page.title}\n{content}"}, guides.DOCS)
+    if page.is_guide:
+        return [replace(c, html=guides.lead_to_site(c.html, page)) for c in chapters]
+    # In the article these links lead down from its root.
+    down, root = re.compile(r'href="(?=planner/|runs/)'), page.link_to("")
+    return [replace(c, html=down.sub(f'href="{root}', c.html)) for c in chapters]
+
+
+def _render_texts(texts: Mapping[str, str], folder: Path) -> list[Chapter]:
     """Do what `render_chapters` does, but for links to what is not on this page."""
     queue = RenderQueue()
     context = PageContext(Bibliography.read(folder / "references.toml"), queue, CellRunner(queue))
     env: dict[str, Any] = {"notes": 0}
-    paths = sorted(folder.glob("[0-9][0-9]-*.md"))
-    chapters = [_render_chapter(path, n, context, env) for n, path in enumerate(paths, 1)]
-    if not chapters:
-        raise SiteError(str(folder), "holds no chapter named like 01-the-start.md")
+    chapters = [
+        _render_chapter(name, text, n, context, env)
+        for n, (name, text) in enumerate(texts.items(), 1)
+    ]
     titles = {chapter.id: chapter.title for chapter in chapters}
     whole = "\0".join(chapter.html for chapter in chapters)
     whole = Quiz(folder / "quiz.toml", context).fill(whole, titles)
@@ -124,12 +155,14 @@ def _render_folder(folder: Path) -> list[Chapter]:
     return [replace(c, html=html) for c, html in zip(chapters, whole.split("\0"), strict=True)]
 
 
-def _render_chapter(path: Path, number: int, context: PageContext, env: dict[str, Any]) -> Chapter:
+def _render_chapter(
+    name: str, text: str, number: int, context: PageContext, env: dict[str, Any]
+) -> Chapter:
     """Return a chapter whose marks are still to be replaced; `env` counts notes over the page."""
-    first, _, body = path.read_text(encoding="utf-8").partition("\n")
+    first, _, body = text.partition("\n")
     if not first.startswith("# "):
-        raise SiteError(f"{path.name}:1", "a chapter starts with its title: # Title")
-    renderer = ChapterRenderer(path.name, context)
+        raise SiteError(f"{name}:1", "a chapter starts with its title: # Title")
+    renderer = ChapterRenderer(name, context)
     html = make_parser(renderer).render("\n" + body, env)
     title = first[2:].strip()
     return Chapter(number, slug(title), title, html, tuple(renderer.sections))
@@ -160,7 +193,7 @@ def _lead_to_pages(chapter: Chapter, page: Page, places: Mapping[Page, Set[str]]
     """Return the chapter, each link to a place that another page has leading there."""
 
     def led(match: re.Match[str]) -> str:
-        there = [other for other in PAGES if match[1] in places[other]]
+        there = [other for other in places if match[1] in places[other]]
         if page in there or not there:
             return match[0]
         return f'href="{page.link_to(there[0].folder)}#{match[1]}"'

@@ -7,7 +7,8 @@ DNS name can even read the answers, and other users of the machine can connect. 
 2. Host       must be one of our own names with our port, spelled exactly (DNS rebinding)
 3. method     GET and HEAD, and POST for commands: a short JSON body, and nothing else; there is
               nothing to preflight, and no CORS header is ever sent
-4. browser    `Sec-Fetch-Site` and `Origin`, when present, must name our own page
+4. browser    `Sec-Fetch-Site` and `Origin`, when present, must name our own page, unless a page of
+              another site shows a figure of /embed/ in a frame
 5. token      everything under /api needs the bearer token, also from our own page
 6. control    commands only where the server allows them, and no faster than a person clicks
 
@@ -219,8 +220,10 @@ def _body(headers: Headers) -> Refusal | None:
 
 def _browser(scope: Scope, headers: Headers) -> Refusal | None:
     site = headers.get("sec-fetch-site", "same-origin")
-    typed = site == "none" and headers.get("sec-fetch-mode") == "navigate"
-    if site != "same-origin" and not (typed and not is_api(scope["path"])):
+    path, goes_to = scope["path"], headers.get("sec-fetch-mode") == "navigate"
+    typed = goes_to and site == "none" and not is_api(path)
+    framed = goes_to and path.startswith(policy.EMBEDS)
+    if site != "same-origin" and not (typed or framed):
         return Refusal(403, "only this server's own page may ask")
     ours = f"http://{headers['host']}"
     if any(origin != ours for origin in headers.getlist("origin")):

@@ -117,7 +117,8 @@ class SiteTable:
             return PlainTextResponse("There is no such page here.\n", 404)
         headers = {"ETag": asset.etag, "Cache-Control": asset.cache_control}
         if asset.policy:
-            headers["Content-Security-Policy"] = asset.policy + policy.NO_FRAMES
+            frames = "" if path.startswith(policy.EMBEDS) else policy.NO_FRAMES
+            headers["Content-Security-Policy"] = asset.policy + frames
         body = asset.body
         if asset.forms:
             headers["Vary"] = "Accept-Encoding"

@@ -30,6 +30,8 @@ PAGE: Final = "; ".join(
 )
 
 NO_FRAMES: Final = "; frame-ancestors 'none'"
+EMBEDS: Final = "/embed/"
+"""The pages below are for frames of any site: they show figures and take no command."""
 
 
 def with_style(style: str) -> str:

@@ -65,6 +65,10 @@ def test_a_page_is_sent_with_the_policy_that_it_names_and_into_no_frame(root: Pa
     sent = asked.get("/").headers["content-security-policy"]
     assert sent == f"{rules}; frame-ancestors 'none'"
     assert "sha256-" in sent
+    (root / "page" / "embed" / "run").mkdir(parents=True)
+    (root / "page" / "embed" / "run" / "index.html").write_text(meta + PAGE)
+    framed = client(SiteTable(root / "page", package=root)).get("/embed/run/")
+    assert framed.headers["content-security-policy"] == rules, "a figure, for any frame"
     (root / "page" / "a.js").write_text(meta)
     plain = client(SiteTable(root / "page", package=root))
     assert "content-security-policy" not in plain.get("/a.js").headers

@@ -14,6 +14,7 @@ import { listRecordings } from "../log-reader.js";
 import { runner } from "../runner.js";
 import { Announcements, judgeHealth, makeNotice } from "../notices.js";
 import { queryOfRun, remember, runOfAddress, RunWatch } from "../watch.js";
+import { ROOT } from "../../page/address.js";
 import { whenNearViewport } from "../../page/visibility.js";
 import { addControl, buildParts, drawBody, drawControl, drawFigures, drawHead } from "./sections.js";
 
@@ -48,6 +49,12 @@ export class RunView extends HTMLElement {
   /** Shows a run of this page. @param {string} id */
   showPage(id) {
     this.#choose({ kind: "page", name: id });
+  }
+
+  /** Shows a recording of this site. @param {string | null} name null: the first */
+  async showRecording(name) {
+    await this.#listRecordings();
+    this.#choose({ kind: "recording", name: name ?? this.#recordings[0].name });
   }
 
   /** Reads the log of the run that is shown. @returns {Promise<{bytes: ArrayBuffer, damaged: number}>} */
@@ -194,11 +201,12 @@ export class RunView extends HTMLElement {
     const notice = makeNotice({ run, ...about });
     this.#parts.announce(this.#announcements.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
-    if (this.#parts.more) this.#parts.more.href = `runs/${queryOfRun(source)}`;
+    if (this.#parts.more) this.#parts.more.href = `${ROOT}runs/${queryOfRun(source)}`;
     const goesOn = !run.end && (source.kind === "page" || (isLive && wasRead && LIVE.includes(health)));
     drawHead(this.#parts, { run, notice, about: this.#about(source), goesOn, halts: stream === "loading" && progress !== "" });
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
-    this.#shown = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state };
+    const recording = source.kind === "recording" && queryOfRun(source);
+    this.#shown = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state, recording };
     this.#rest ||= this.#drawRest().finally(() => (this.#rest = null));
   }
 

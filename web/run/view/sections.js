@@ -1,7 +1,9 @@
 /** The sections of a run view: built once, and redrawn only when their content changes. */
 
 import { linkCharts } from "./chart.js";
+import { embedView } from "../../figures/embed.js";
 import { checkbox, make, put, textButton } from "../../figures/tools.js";
+import { ROOT } from "../../page/address.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 import { quoteForShell, spellCommand } from "../command-line.js";
 import { canBlend, isData, isImported, otherName, otherSeries } from "../fold.js";
@@ -48,6 +50,7 @@ export function buildParts(view, isFigure) {
     askedHere: [], // answers of runs that have ended, which are in no log
     tables: part("details", "run-tables"),
     log: part("p", "run-log quiet numeric"),
+    embed: part("div", "run-embed"),
     drawn: new WeakMap(),
     announce: (text) => text && (parts.announced.textContent = text),
   };
@@ -63,12 +66,13 @@ export function buildParts(view, isFigure) {
   else shown.push("tools", "charts", "wayBack", "blendCommand", "lacks", "alerts", "rows", "samples", "answers", "tables", "log");
   view.replaceChildren(...shown.map((name) => parts[name]));
   if (isFigure) view.append(moreLink(parts));
+  view.append(parts.embed);
   return parts;
 }
 
 /** From a figure to all of the run, on the page of runs. */
 function moreLink(parts) {
-  parts.more = make("a", { className: "run-more", href: "runs/" }, "The whole run: every chart and table, its data, its alerts");
+  parts.more = make("a", { className: "run-more", href: `${ROOT}runs/` }, "The whole run: every chart and table, its data, its alerts");
   return make("p", { className: "soft" }, parts.more);
 }
 
@@ -132,6 +136,7 @@ export function drawBody(parts, view) {
   redraw(parts, parts.wayBack, wayBackView(run, Math.min(640, wayBack || 640)));
   redraw(parts, parts.lacks, lacksView(run));
   redraw(parts, parts.alerts, alertsView(run));
+  redraw(parts, parts.embed, view.recording ? embedView("run", view.recording) : null);
   redraw(parts, parts.rows, examplesView(run.rows, rows || 480));
   redraw(parts, parts.samples, samplesView(run));
   drawAnswers(parts, run);
