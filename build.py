@@ -31,7 +31,9 @@ NODE_MODULES = ROOT / "node_modules"
 DIST = ROOT / "dist"
 CACHE = ROOT / ".cache"
 LOCK = ROOT / "requirements.txt"
-SITE_SOURCES = "web py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo package-lock.json"
+SITE_SOURCES = (
+    "web docs py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo package-lock.json"
+)
 HEADLESS = "chromium-headless-shell"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."

@@ -79,14 +79,13 @@ def main(
     if options.schema:
         from unfrozen.answer.shapes import schemas  # no plan needs them
 
-        print(json.dumps(schemas()))
-        return 0
+        return _print(json.dumps(schemas()))
     asked = Request(**{one.name: getattr(options, one.name) for one in fields(Request)})
     try:
         query = _query(load_jobs(asked).given, open_plan is not None) if options.open else None
         found = answer_of(asked, read_lengths)
         met = _meets(found, options.fail_unless)
-        text = _json(found) if options.json else str(found)
+        text = _badge(found) if options.badge else _json(found) if options.json else str(found)
     except InputError as error:
         print(printable(f"unfrozen: {error}"), file=sys.stderr)
         return 2
@@ -112,6 +111,12 @@ def _json(found: PlanAnswer | PlannedList) -> str:
             print(printable(f"unfrozen: {note}"), file=sys.stderr)
         return json.dumps(found.to_list(), allow_nan=False)
     return json.dumps(found.to_dict(), allow_nan=False)
+
+
+def _badge(found: PlanAnswer | PlannedList) -> str:
+    if isinstance(found, PlannedList):
+        raise PlanError("--badge", "a list", "one badge is of one plan", "give one job")
+    return found.badge()
 
 
 def _meets(found: PlanAnswer | PlannedList, least: str | None) -> bool:
@@ -213,6 +218,7 @@ def _add_question_options(command: argparse.ArgumentParser) -> None:
     add("--families", action="store_true", help="which model types are counted, and how exactly")
     add("--schema", action="store_true", help="the JSON schemas of a job and of answers")
     add("--json", action="store_true", help="print JSON")
+    add("--badge", action="store_true", help="print the verdict as an SVG badge, for a file")
     add(
         "--fail-unless",
         choices=VERDICTS[:2],

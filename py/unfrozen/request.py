@@ -28,7 +28,7 @@ from unfrozen.frameworks.reading import (
 )
 from unfrozen.frameworks.tables import solved_data, solved_text
 from unfrozen.hardware import counted
-from unfrozen.job import LARGEST_CONFIG_BYTES, job_data
+from unfrozen.job import LARGEST_CONFIG_BYTES, Job, job_data
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
@@ -37,7 +37,7 @@ from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan import plan as plan_of
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.rent import rental, rental_text
-from unfrozen.planner.picture import memory_picture
+from unfrozen.planner.picture import memory_picture, verdict_badge
 from unfrozen.project.best import OnePlan, Work, find
 from unfrozen.project.budget import rent
 from unfrozen.project.questions import check_open, question, runnable_plan, with_gpus
@@ -100,6 +100,15 @@ class PlanAnswer(ABC):
         """Whether it is sure to run; None where no GPU is named."""
         return None if self.verdict is None else self.verdict == VERDICTS[0]
 
+    @property
+    @abstractmethod
+    def job(self) -> Job:
+        """The job that is planned."""
+
+    def badge(self) -> str:
+        """Return an SVG badge of the verdict. Raises PlanError where no GPU is named."""
+        return verdict_badge(self.verdict or VERDICTS[-1], self.job)
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data: what `unfrozen plan --json` prints."""
@@ -124,6 +133,11 @@ class PlannedJob(PlanAnswer):
     def verdict(self) -> Verdict | None:  # type: ignore[override]
         """The plan's own."""
         return self.planned.verdict  # type: ignore[return-value]
+
+    @property
+    def job(self) -> Job:
+        """The plan's own."""
+        return self.planned.job
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan with its fixed keys, and one more key for each further option."""
@@ -195,10 +209,14 @@ class PlannedProject(PlanAnswer):
         """A plan is searched among those that are sure to run."""
         return "fits" if self.found.first else "does not fit"
 
+    @property
+    def job(self) -> Job:
+        """The job of the plan; where none fits, the one in question."""
+        return self.found.first.layout.job if self.found.first else self.found.question.job
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan, what else would do, and the question."""
-        job = self.found.first.layout.job if self.found.first else self.found.question.job
-        return answer_data(self.found) | {"job": job_data(job, self.given["model"])}
+        return answer_data(self.found) | {"job": job_data(self.job, self.given["model"])}
 
     def __str__(self) -> str:
         return answer_text(self.found)

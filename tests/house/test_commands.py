@@ -28,7 +28,7 @@ UNFROZEN_COMMANDS = {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain", "--open"),
         *("--families", "--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
         *("--framework", "--data", "--epochs", "--gpus", "--budget", "--sequences", "--run-by"),
-        *("--fail-unless", "--schema"),
+        *("--fail-unless", "--schema", "--badge"),
     },
 }
 RUNNER_COMMANDS = {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -330,3 +331,23 @@ def test_of_a_list_the_refused_job_says_why_and_the_others_are_planned(
     capsys.readouterr()
     assert main(["plan", written(tmp_path, [{}, {}])]) == 2
     assert "job 1 of 2, model" in capsys.readouterr().err
+
+
+def test_a_verdict_is_printed_as_a_badge_for_a_readme(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = {}
+    for gpus in ("2x4090", "8xH100"):
+        assert main(["plan", "--model", "Qwen2.5-7B", "--gpus", gpus, "--badge"]) == 0
+        root = ElementTree.fromstring(capsys.readouterr().out)
+        assert {path.tag.partition("}")[2] for path in root} == {"title", "path", "text"}
+        shown[gpus] = root.get("aria-label")
+    assert shown == {"2x4090": "fits 2 × RTX 4090", "8xH100": "fits 8 × H100 SXM"}
+    job = written(tmp_path, JOB)
+    assert main(["plan", job, "--badge"]) == 0
+    assert ">does not fit</text>" in capsys.readouterr().out
+    assert main(["plan", "--model", "Qwen2.5-7B", "--badge"]) == 2
+    assert "--badge" in (said := capsys.readouterr().err), said
+    assert "give --gpu or --gpus" in said
+    assert main(["plan", written(tmp_path, [JOB, JOB]), "--badge"]) == 2
+    assert "one badge is of one plan" in capsys.readouterr().err

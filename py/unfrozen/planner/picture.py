@@ -1,4 +1,4 @@
-"""A plan as a picture for a notebook: the page's bar of memory as HTML that needs no other file."""
+"""A plan as a picture: the page's bar of memory for a notebook, a badge for a README."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from html import escape
 from typing import Any, Final
 
 from unfrozen.answer.text import title
+from unfrozen.errors import PlanError
+from unfrozen.job import Job
 from unfrozen.plan import Plan
 from unfrozen.planner.figures import bar, verdict
 
@@ -24,6 +26,36 @@ COLOURS: Final = {
 _GREY: Final = "#8f897c"
 _WIDTH: Final = 1000
 _SQUARE: Final = "display:inline-block;width:.8em;height:.8em;margin-right:.35em;background:"
+
+
+_VERDICT_COLOURS: Final = {"fits": "#2d6a3e", "tight": "#8a6100", "does not fit": "#a8281c"}
+_LETTER: Final = 6.6
+"""Width of a letter of the badge, which is stretched to that in any font."""
+
+
+def verdict_badge(answer: str, job: Job) -> str:
+    """Return an SVG badge: the answer, one of VERDICTS, and the GPUs that it is about.
+
+    Raises PlanError where no GPU is named.
+    """
+    if job.gpu is None:
+        raise PlanError("--badge", "this plan", "no GPU is named", "give --gpu or --gpus")
+    many = f"{job.cluster.gpus:,} × " if job.cluster.gpus > 1 else ""
+    parts = {answer: _VERDICT_COLOURS[answer], f"{many}{job.gpu.name}": "#555"}
+    left, shapes = 0, []
+    for text, colour in parts.items():
+        width = round(_LETTER * len(text))
+        shapes.append(
+            f'<path fill="{colour}" d="M{left} 0h{width + 12}v20h-{width + 12}z"/>'
+            f'<text x="{left + 6}" y="14" textLength="{width}">{escape(text)}</text>'
+        )
+        left += width + 12
+    label = escape(" ".join(parts))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left}" height="20" role="img"'
+        f' aria-label="{label}" fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif"'
+        f' font-size="11"><title>{label}</title>{"".join(shapes)}</svg>'
+    )
 
 
 def memory_picture(plan: Plan) -> str:
