@@ -1,7 +1,7 @@
 /** The page's entry. The article is complete without it; this makes it live. */
 
 import "./page/theme-toggle.js";
-import "./figures/embed.js";
+import "./page/embed.js";
 import "./run/view/runner-status.js";
 import { WIDGETS } from "widgets"; // site_builder.config writes it from widgets.toml
 import { carryStates, followMoved, goToPlace, isAddressed, keepStates } from "./page/address.js";

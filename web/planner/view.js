@@ -11,7 +11,7 @@ import { barView, timelineView } from "./figures.js";
 import { onePlanView } from "./one-plan.js";
 import { plansView } from "./side-by-side.js";
 import { h, toDom, toHtml } from "../figures/vnode.js";
-import { embedView } from "../figures/embed.js";
+import { embedView } from "../page/embed.js";
 import { fragment, ROOT } from "../page/address.js";
 import { bakedStatus } from "./status-line.js";
 

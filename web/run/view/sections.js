@@ -1,7 +1,7 @@
 /** The sections of a run view: built once, and redrawn only when their content changes. */
 
 import { linkCharts } from "./chart.js";
-import { embedView } from "../../figures/embed.js";
+import { embedView } from "../../page/embed.js";
 import { checkbox, make, put, textButton } from "../../figures/tools.js";
 import { ROOT } from "../../page/address.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";

@@ -1,8 +1,8 @@
 /** The fold with the HTML that shows a figure of this site in a page of another one, to copy. */
 
-import { copyText } from "./tools.js";
-import { h } from "./vnode.js";
-import { SITE } from "../page/site.js";
+import { copyText } from "../figures/tools.js";
+import { h } from "../figures/vnode.js";
+import { SITE } from "./site.js";
 
 const COPIED_MS = 2000;
 /** Pixels of the frame: the whole figure in a column of 640. */
