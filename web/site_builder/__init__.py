@@ -3,7 +3,8 @@
 Reading order: config, formats, rendering, expressions, code_blocks, bibliography,
 wheels, bytecode, disk_cache, compression, browser_python, fonts, third_party, assets,
 measurements, page_run, accuracy, lora_runs, example_jobs, diagrams, blocks, markdown, quiz,
-guides, search, page, __main__.
+reference, guides, search, page,
+__main__.
 
 A chapter is Markdown. A live cell is a fenced code block: the build runs it with the code that
 runs it in the reader's browser, and the page contains everything it printed and drew.

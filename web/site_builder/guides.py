@@ -1,4 +1,5 @@
-"""The documentation as pages of the site: each docs/*.md is one, and `docs/` lists them.
+"""The documentation as pages of the site: each docs/*.md is one, the reference of the library
+another, and `docs/` lists them.
 
 A relative link of the Markdown works on a forge as it is. On the site, one to a guide leads to its
 page, one to a chapter into the article, and one to any other file of docs/ to a copy of it.
@@ -12,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from site_builder import SiteError
+from site_builder import SiteError, reference
 from site_builder.config import PAGES, ROOT, Page
 from site_builder.markdown import slug
 
@@ -27,17 +28,18 @@ _MARKS: Final = re.compile(r"\[([^]]*)\]\([^)]*\)|[`*]")
 def pages() -> tuple[Page, ...]:
     """Return the page of each guide, by title."""
     (top,) = (page for page in PAGES if page.path == "docs")
-    found = [_guide(path, top) for path in DOCS.glob("*.md")]
+    texts = {path.stem.lower(): path.read_text("utf-8") for path in DOCS.glob("*.md")}
+    texts["reference"] = f"# {reference.TITLE}\n\n{reference.text()}"
+    found = [_guide(name, text, top) for name, text in texts.items()]
     return tuple(sorted(found, key=lambda page: page.title.lower()))
 
 
-def _guide(path: Path, top: Page) -> Page:
-    text = path.read_text(encoding="utf-8")
+def _guide(name: str, text: str, top: Page) -> Page:
     title = _TITLE.match(text)
     if not title:
-        raise SiteError(path.name, "a guide starts with its title: # Title")
+        raise SiteError(f"{name}.md", "a guide starts with its title: # Title")
     return Page(
-        path=f"docs/{path.stem.lower()}",
+        path=f"docs/{name}",
         title=title[1],
         description=_first_sentence(text[title.end() :]),
         label=title[1],
