@@ -2,7 +2,8 @@
 
 Nothing here reads a clock, a network or a file of the reader, so CPython, the browser and the
 trainer run the same files and get the same numbers. `data_files` reads the data files of this
-package; only `request`, `__main__` and the runner touch other files, and read those by `plain`.
+package; only `request`, `hub`, `__main__` and the runner touch other files, and read those by
+`plain`.
 
 Reading order (each module uses only those above it; packages give their own order):
 
@@ -36,6 +37,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `exercises` — the quiz: random jobs to work out, and a judge of answers
 - `ask` — calls of functions of the core by name, for the page
 - `lab` — experiments that run in the page
+- `hub` — a model by any of its names, of the Hugging Face hub too
 - `request` — `plan(…)`: a request with its files, and its answer
 - `__main__` — the command line
 """

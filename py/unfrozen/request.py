@@ -1,16 +1,18 @@
 """One request for a plan and its answer: what `unfrozen.plan(…)`, `unfrozen plan` and MCP share.
 
-Beside `__main__` this is the only module of the package that reads a file: the job, a model's
-config.json, rows of data.
+Beside `__main__` and `hub` this is the only module of the package that reads a file: the job, a
+model's config.json, rows of data.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -28,6 +30,7 @@ from unfrozen.frameworks.reading import (
 )
 from unfrozen.frameworks.tables import solved_data, solved_text
 from unfrozen.hardware import counted
+from unfrozen.hub import ModelSource, is_hub_name, loaded_name, named_model
 from unfrozen.job import LARGEST_CONFIG_BYTES, Job, job_data
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
@@ -128,6 +131,8 @@ class PlannedJob(PlanAnswer):
     advised: bool = True
     read: Mapping[str, Any] | None = None
     """How a trainer's file was read: its format, the keys that count, those unknown."""
+    source: ModelSource | None = None
+    """Where the config of a model is from that the catalogue does not have."""
 
     @property
     def verdict(self) -> Verdict | None:  # type: ignore[override]
@@ -159,7 +164,7 @@ class PlannedJob(PlanAnswer):
         if self.advised and (run := self._runnable()):
             data = answer_data(run)
             found |= {key: data[key] for key in ("plan", *(() if run.first else ("adapters",)))}
-        return found | ({"read": self.read} if self.read else {})
+        return found | ({"read": self.read} if self.read else {}) | _source_data(self.source)
 
     def __str__(self) -> str:
         asked, planned, parts = self.request, self.planned, []
@@ -180,7 +185,7 @@ class PlannedJob(PlanAnswer):
             parts.append(text.estimate_text(job, spent))
             parts.append(f"Timeout: {rental_text(rental(job, spent.seconds))}")
         how = reading_text(self.read) if self.read else ""
-        return "\n\n".join(filter(None, [how, *head, *parts]))
+        return "\n\n".join(filter(None, [how, _source_text(self.source), *head, *parts]))
 
     def _repr_html_(self) -> str:
         return memory_picture(self.planned)
@@ -203,6 +208,7 @@ class PlannedProject(PlanAnswer):
 
     given: Mapping[str, Any]
     found: OnePlan
+    source: ModelSource | None = None
 
     @property
     def verdict(self) -> Verdict:  # type: ignore[override]
@@ -216,10 +222,11 @@ class PlannedProject(PlanAnswer):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan, what else would do, and the question."""
-        return answer_data(self.found) | {"job": job_data(self.job, self.given["model"])}
+        found = answer_data(self.found) | {"job": job_data(self.job, self.given["model"])}
+        return found | _source_data(self.source)
 
     def __str__(self) -> str:
-        return answer_text(self.found)
+        return "\n\n".join(filter(None, [_source_text(self.source), answer_text(self.found)]))
 
     def _repr_html_(self) -> str:
         layout = self.found.first and self.found.first.layout
@@ -286,29 +293,34 @@ def answer_of(asked: Request, read: ReadLengths | None = None) -> PlanAnswer | P
     without it tokens are estimated. Raises PlanError, for a list where no job can be planned.
     """
     try:
-        asked, given, how = load_jobs(asked)
+        asked, given, how, sources = load_jobs(asked)
         if asked.is_project:
-            return _project(asked, given, read or _estimated_lengths)
+            return _project(asked, given, read or _estimated_lengths, sources)
     except OSError as error:
         bound = f"no file can be called so ({error.strerror})"
         raise PlanError("file", error.filename, bound, "check it") from None
     if not isinstance(given, list):
         planned = plan_of(given)
         assert isinstance(given, Mapping)
-        return PlannedJob(asked, given, planned, read=how)
+        return PlannedJob(asked, given, planned, read=how, source=sources[0])
     with _uncollected():
-        advised = len(given) <= ADVISED_JOBS
-        found = [_entry(asked, job, place, len(given), advised) for place, job in enumerate(given)]
+        advised, count = len(given) <= ADVISED_JOBS, len(given)
+        found = [
+            _entry(asked, job, place, count, advised, source)
+            for place, (job, source) in enumerate(zip(given, sources, strict=True))
+        ]
     if found and all(isinstance(one, PlanError) for one in found):
         raise found[0]  # type: ignore[misc]
     return PlannedList(asked, found)
 
 
 def _entry(
-    asked: Request, job: Any, place: int, count: int, advised: bool
+    asked: Request, job: Any, place: int, count: int, advised: bool, source: ModelSource | None
 ) -> PlannedJob | PlanError:
     try:
-        return PlannedJob(asked, job, plan_of(job), advised)
+        if isinstance(job, PlanError):
+            raise job
+        return PlannedJob(asked, job, plan_of(job), advised, source=source)
     except PlanError as error:
         key = f"job {place + 1} of {count}, {error.key}"
         return PlanError(key, error.value, error.bound, error.remedy)
@@ -327,17 +339,21 @@ def _uncollected() -> Iterator[None]:
 
 
 class LoadedJobs(NamedTuple):
-    """A request whose files have been read: the job or jobs as plain data, and how a file of a
-    trainer was read; `asked` names its model.
+    """A request whose files have been read: the job or jobs as plain data (PlanError for one of
+    several whose model nobody knows), how a file of a trainer was read, and where the config of
+    each job's model is from; `asked` names the model of a single job.
     """
 
     asked: Request
     given: object
-    read: Mapping[str, Any] | None = None
+    read: Mapping[str, Any] | None
+    sources: Sequence[ModelSource | None]
 
 
 def load_jobs(asked: Request) -> LoadedJobs:
     """Return the job or jobs as plain data, with what the options change. Raises PlanError."""
+    if isinstance(asked.job, str) and asked.model is None and is_hub_name(asked.job):
+        asked = replace(asked, job=None, model=asked.job)
     if asked.job is None and asked.model is None and asked.typed is None:
         raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
     for name in ("price", "mfu"):
@@ -354,6 +370,19 @@ def load_jobs(asked: Request) -> LoadedJobs:
                 bound = f"this file of {read['format']} names no model"
                 raise PlanError("model", "nothing", bound, "name it by --model")
             asked = replace(asked, model=given["model"])
+    changes, parts = _changes(asked, cluster)
+    named = cache(named_model)
+    if isinstance(given, list):
+        found = [_named(_changed(job, changes, parts), named) for job in given]
+        return LoadedJobs(asked, [job for job, _ in found], read, [source for _, source in found])
+    job, source = _named(_changed(given, changes, parts), named)
+    if isinstance(job, PlanError):
+        raise job
+    return LoadedJobs(replace(asked, model=source.name) if source else asked, job, read, [source])
+
+
+def _changes(asked: Request, cluster: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keys of a job that the options replace, and those parts that they add to."""
     changes: dict[str, Any] = {}
     if asked.model is not None:
         changes["model"] = _model(asked.model)
@@ -369,9 +398,28 @@ def load_jobs(asked: Request) -> LoadedJobs:
         on, gpus = with_gpus({"cluster": cluster}, changes["gpu"])
         changes["gpu"] = on.get("gpu", changes["gpu"])
         parts["cluster"] = {**cluster, "gpus": gpus}
-    if isinstance(given, list):
-        return LoadedJobs(asked, [_changed(job, changes, parts) for job in given], read)
-    return LoadedJobs(asked, _changed(given, changes, parts), read)
+    return changes, parts
+
+
+def _named(
+    job: object, named: Callable[[str], tuple[dict[str, Any], ModelSource | None]]
+) -> tuple[object, ModelSource | None]:
+    """Return a job with the config of a model that it names, unless the catalogue has it."""
+    if not isinstance(job, Mapping) or not isinstance(job.get("model"), str):
+        return job, None
+    try:
+        config, source = named(job["model"])
+    except PlanError as error:
+        return error, None
+    return ({**job, "model": config} if source else job), source
+
+
+def _source_data(source: ModelSource | None) -> dict[str, Any]:
+    return {"source": source._asdict()} if source else {}
+
+
+def _source_text(source: ModelSource | None) -> str:
+    return textwrap.fill(source.note, text.WIDTH) if source else ""
 
 
 def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
@@ -463,11 +511,15 @@ def _model(name: str | Mapping[str, Any]) -> object:
         return _read_json(name, "model")
     if Path(name).is_dir():
         raise PlanError("model", name, "this folder has no config.json", "download it into it")
-    return catalogue.find(name).config
+    with contextlib.suppress(PlanError):
+        return catalogue.find(name).config
+    return name
 
 
 # --- one plan -----------------------------------------------------------------------------------
-def _project(asked: Request, given: object, read: ReadLengths) -> PlannedProject:
+def _project(
+    asked: Request, given: object, read: ReadLengths, sources: Sequence[ModelSource | None]
+) -> PlannedProject:
     """Return the one plan. Raises PlanError, also for contradictory options."""
     if not isinstance(given, Mapping):
         raise PlanError("job", "a list", "one plan is for one job", "give one")
@@ -496,7 +548,7 @@ def _project(asked: Request, given: object, read: ReadLengths) -> PlannedProject
     with _uncollected():
         budget = asked.budget
         steps = find(found) if budget is None else rent(budget, found, found.job.gpu)
-        return PlannedProject(given, Work(steps).finish())
+        return PlannedProject(given, Work(steps).finish(), sources[0])
 
 
 _ROWS: Final = "FILE.jsonl"
@@ -521,7 +573,7 @@ def _hub_id(model: str | None) -> str:
     """Return the name of a model for a command: its folder, or its id on the hub."""
     if model is None or Path(model).is_file():
         return "MODEL"
-    return model if Path(model).is_dir() else catalogue.loaded_name(model) or "MODEL"
+    return model if Path(model).is_dir() else loaded_name(model) or "MODEL"
 
 
 def _estimated_lengths(name: str, _: str) -> tuple[list[int], str]:

@@ -58,7 +58,7 @@ IMPURE = {
     "urllib",
 }
 PURE_PARTS = ("urllib.parse.",)  # takes addresses apart, opens none
-RIM = ("__main__", "request", "plain")  # may read, write, exit; and what opens files for them
+RIM = ("__main__", "request", "hub", "plain")  # may read, write, exit, ask the hub
 DATA = "data_files"  # reads the tables that are shipped with the package, and nothing else
 
 

@@ -37,6 +37,7 @@ EXPLAINED = {
     ("py/gpu_runner/watch/evaluation.py", "open"): "what this process has just written",
     ("py/gpu_runner/world/peers.py", "read_text"): OF_THE_SYSTEM,
     ("py/gpu_runner/world/sharded_files.py", "safe_open"): "a plain file, mapped",
+    ("py/unfrozen/hub.py", "open"): "the hub's answer, up to a limit, in a limited time",
 }
 
 

@@ -38,6 +38,8 @@ EXPLAINED = {
     ("py/gpu_runner/serve/publish.py", "copyfile"): "into a new or an empty folder",
     ("py/gpu_runner/serve/publish.py", "unlink"): "what it has copied itself",
     ("py/gpu_runner/serve/publish.py", "open"): "into a new or an empty folder",
+    ("py/unfrozen/hub.py", "write_text"): "into a new folder of its own",
+    ("py/unfrozen/hub.py", "replace"): "a file that only it writes, named by a hash",
     ("web/site_builder", ""): OWN_FOLDER,
     ("web/release", ""): OWN_FOLDER,
     ("web/pycell", ""): "the file system of the page, in memory",

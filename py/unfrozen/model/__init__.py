@@ -15,6 +15,7 @@ Reading order:
 11. `vision_language` — vision-language models: encoder, projector, language model
 12. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
 13. `catalogue` — published models by name, from `published.json`
+14. `names` — copies and fine-tunes of them, and sizes alone
 """
 
 from unfrozen.errors import ModelError

@@ -70,23 +70,28 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(word for word in found if word not in _TUNED)
 
 
-_BY_WORDS: Final = {words_of(hub_id): model for hub_id, model in CATALOGUE.items()} | {
+BY_WORDS: Final = {words_of(hub_id): model for hub_id, model in CATALOGUE.items()} | {
     words_of(name): CATALOGUE[hub_id] for name, hub_id in _ALIKE.items()
 }
+"""Every published model by the words of its names."""
 
 
 def find(name: str) -> PublishedModel:
     """Return the model of this name, as its owner, Ollama or a tuned version of it writes it:
     its size is the same. PlanError names similar ones.
     """
-    owner, found = name.lower().rpartition("/")[0], _BY_WORDS.get(words_of(name))
+    owner, found = name.lower().rpartition("/")[0], BY_WORDS.get(words_of(name))
     if found and owner in ("", found.hub_id.lower().partition("/")[0]):
         return found
+    remedy = f"give its config.json, or did you mean {similar(name)}"
+    raise PlanError("model", name, "this model is not in the catalogue", remedy)
+
+
+def similar(name: str) -> str:
+    """Return the models whose names are like another one, or else one of all."""
     names = {hub_id.partition("/")[2].lower(): hub_id for hub_id in CATALOGUE}
     near = get_close_matches(name.lower().rpartition("/")[2], names, n=3, cutoff=0.4)
-    matches = ", ".join(names[key] for key in near) or ", ".join(CATALOGUE)
-    remedy = f"give its config.json, or did you mean {matches}"
-    raise PlanError("model", name, "this model is not in the catalogue", remedy)
+    return ", ".join(names[key] for key in near) or next(iter(CATALOGUE))
 
 
 def loaded_name(name: str) -> str:

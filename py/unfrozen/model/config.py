@@ -196,7 +196,10 @@ def _model_type(config: Mapping[str, object]) -> str:
     value = config.get("model_type")
     if value is None:
         raise ModelError("model_type", "nothing", "config.json must name its model type", _remedy())
-    if not isinstance(value, str) or not has_family(value):
+    known = isinstance(value, str) and (
+        has_family(value) or structure.sizes(config).keys() >= {*_ALIKE}
+    )
+    if not known:
         raise _unknown("model_type", value, isinstance(config.get("text_config"), Mapping))
     classes = config.get("architectures")
     if not (isinstance(classes, list) and classes):

@@ -17,7 +17,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 import unfrozen.model
 from unfrozen.__main__ import main
 from unfrozen.errors import ModelError
-from unfrozen.model import SUPPORTED, ModelConfig, derived, structure
+from unfrozen.model import ModelConfig, derived, structure
 from unfrozen.model.blueprint import Tensor
 from unfrozen.plan import plan
 
@@ -103,9 +103,13 @@ def test_the_table_is_small_enough_to_be_loaded_with_the_page() -> None:
     assert TABLE.stat().st_size < 500_000
 
 
-def test_a_type_that_is_nowhere_is_refused_with_those_that_are_read() -> None:
-    with pytest.raises(ModelError, match=f"and {len(SUPPORTED)}|more"):
-        ModelConfig.from_hf({"model_type": "nowhere", **SMALL})
+def test_a_type_that_is_nowhere_is_a_decoder_of_its_sizes_or_is_refused() -> None:
+    found = ModelConfig.from_hf({"model_type": "nowhere", **SMALL}).architecture
+    assert found.guesses_tensors
+    assert (found.model_type, found.hidden) == ("nowhere", SMALL["hidden_size"])
+    for key in ("hidden_size", "vocab_size", "num_hidden_layers"):
+        with pytest.raises(ModelError, match=r"and \d+ more"):
+            ModelConfig.from_hf({"model_type": "nowhere", **SMALL} | {key: None})
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def without(config: dict[str, Any], key: str) -> dict[str, Any]:
         (LLAMA | {"num_key_value_heads": 64}, "num_key_value_heads", "divide"),
         (LLAMA | {"tie_word_embeddings": "yes"}, "tie_word_embeddings", "true or false"),
         (LLAMA | {"hidden_act": 3}, "hidden_act", "text"),
-        (LLAMA | {"model_type": "snake"}, "model_type", "supported are llama"),
+        ({"model_type": "snake"}, "model_type", "supported are llama"),
         (LLAMA | {"model_type": ["llama"]}, "model_type", "supported are llama"),
         ({"model_type": "snake", "text_config": {}}, "model_type", "text_config alone"),
         (
