@@ -578,7 +578,7 @@ def skill(
 
     text = (package() / "skill" / "SKILL.md").read_text("utf-8")
     if not install:
-        typer.echo(text, nl=False)
+        typer.echo(printable(text, lines=True), nl=False)
         return ExitCode.OK
     place = folder.expanduser() / NAME
     atomic.publish(

@@ -51,6 +51,7 @@ from unfrozen.schema.shapes import (
 from unfrozen.schema.shapes import (
     json as any_json,
 )
+from unfrozen.shell import printable
 
 MOST_LINE_BYTES: Final = 4 * 2**20
 MOST_POINTS: Final = 200
@@ -301,7 +302,8 @@ def _call(tools: Mapping[str, Tool], name: str, given: Mapping[str, Any]) -> typ
     except (RunnerError, InputError) as error:
         found, text, failed = None, str(error), True
     except Exception as error:
-        print(f"unfrozen mcp: {name}: {type(error).__name__}: {error}", file=sys.stderr)
-        found, text, failed = None, f"{type(error).__name__}: {error}: a bug in Unfrozen", True
+        text = f"{type(error).__name__}: {error}: a bug in Unfrozen"
+        print(printable(f"unfrozen mcp: {name}: {text}"), file=sys.stderr)
+        found, failed = None, True
     content: list[Any] = [types.TextContent(type="text", text=text)]
     return types.CallToolResult(content=content, structured_content=found, is_error=failed)
