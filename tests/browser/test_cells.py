@@ -173,37 +173,6 @@ def test_a_traceback_leads_to_its_line(reader: CellReader) -> None:
     assert page.evaluate("getSelection().toString()") == "    return 1 / 0"
 
 
-def test_the_editor_offers_what_the_live_interpreter_knows(reader: CellReader) -> None:
-    page, cell = reader.page, reader.page.locator(f"#{reader.cell}")
-    reader.run("import math\ndef plan_it(job, *, seats=3): return math\n\n")
-    page.evaluate("(id) => document.getElementById(id).source.edit({ offset: 99 })", reader.cell)
-    names, code = cell.locator("[role=listbox] [role=option]"), cell.get_by_role("textbox")
-    page.keyboard.type("math.")  # opens by itself
-    expect(names.first).to_contain_text("acos")
-    page.keyboard.type("sqr")
-    expect(names.first).to_contain_text("sqrt")
-    page.keyboard.press("Enter")
-    page.keyboard.type("(4)\nplan_it(")
-    page.keyboard.press("Control+Space")
-    page.keyboard.type("se")
-    expect(code).to_have_attribute("aria-activedescendant", re.compile("-0$"))
-    assert "seats=" in names.first.inner_text()
-    page.keyboard.press("Escape")
-    expect(names).to_have_count(0)
-    expect(cell.locator(".cm-focused")).to_have_count(1)
-    page.keyboard.press("Control+Space")
-    expect(names.first).to_contain_text("seats=")
-    page.keyboard.press("Tab")
-    page.keyboard.type("1) # ")
-    page.keyboard.press("Control+Space")
-    expect(cell.locator(".cell-bar [role=status]")).to_have_text("No names known here")
-    page.keyboard.press("Tab")  # leaves
-    expect(cell.locator(".cell-run")).to_be_focused()
-    assert page.evaluate("(id) => document.getElementById(id).code", reader.cell).endswith(
-        "math.sqrt(4)\nplan_it(seats=1) # \n"
-    )
-
-
 def test_a_cell_reads_the_run_that_the_page_shows(reader: CellReader) -> None:
     code = "import json\n[json.loads(line)['kind'] for line in open('run.jsonl')][-1]"
     assert reader.run(code)["value"] == "'run.end'"  # of a recording, where there is no run

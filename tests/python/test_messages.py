@@ -26,7 +26,6 @@ SAID: dict[str, tuple[str, dict[str, Any]]] = {
     "plots": ("run", RUN | {"type": "plots", "json": "[]"}),
     "done": ("run", DONE),
     "done with an error": ("run", DONE | {"error": ERROR}),
-    "names": ("idle", {"type": "names", "call": 1, "json": "[]"}),
     "answer": ("ask", {"type": "answer", "call": 1, "json": "{}"}),
     "crashed": ("run", RUN | {"type": "crashed", "reason": "r"}),
     "crashed between two runs": ("idle", {"type": "crashed", "run": 0, "cell": "", "reason": "r"}),
@@ -51,8 +50,7 @@ def test_what_python_says_is_taken_in_its_turn(js: Node, name: str) -> None:
     turn, data = SAID[name]
     assert may_be_said(js, data, turn)
     always = {"crashed", "pong"}
-    also = {"names": "sent"}.get(data["type"], "")
-    wrong = [each for each in TURNS if each not in (turn, also) and data["type"] not in always]
+    wrong = [each for each in TURNS if each != turn and data["type"] not in always]
     assert not [other for other in wrong if may_be_said(js, data, other)]
 
 

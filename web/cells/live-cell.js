@@ -24,8 +24,7 @@ const BEFORE_EDIT = "From before your edit: run the cell to update it";
 export class LiveCell extends HTMLElement {
   connectedCallback() {
     if (this.source) return;
-    const names = (place) => python.names(place);
-    this.source = new CellSource(this.querySelector(".cell-source"), this.id, names, () => this.bar.say(noNamesText()));
+    this.source = new CellSource(this.querySelector(".cell-source"), this.id);
     const box = this.querySelector(".cell-output") ?? this.#newOutput();
     this.output = new CellOutput(box, () => python.refuse());
     this.bar = new CellBar(this, this.dataset.runLabel || "Run");
@@ -299,14 +298,6 @@ export class LiveCell extends HTMLElement {
     (this.source.fold ?? this.source.pre).before(note);
     return note;
   }
-}
-
-/** Returns why Ctrl-Space has opened nothing. */
-function noNamesText() {
-  const { phase } = python.status;
-  if (["running", "stopping"].includes(phase)) return "Python is busy";
-  if (["ready", "stopped"].includes(phase)) return "No names known here";
-  return "Python is not running";
 }
 
 function noteText({ ok, edited, stopped, seconds }) {

@@ -8,16 +8,13 @@ export class CellSource extends EventTarget {
    * editor could not be loaded.
    * @param {HTMLPreElement} pre the baked source
    * @param {string} name the cell's name, for screen readers
-   * @param {import("./editor.js").Names} names what Python knows at a place
-   * @param {() => void} onNoNames the reader asked for names and there are none
    */
-  constructor(pre, name, names, onNoNames) {
+  constructor(pre, name) {
     super();
     this.pre = pre;
     this.fold = pre.previousElementSibling?.matches("details") ? pre.previousElementSibling : null;
     this.codeElement = pre.querySelector("code") ?? pre;
     this.name = name;
-    this.completion = { names, onNoNames };
     this.text = this.codeElement.textContent;
     this.baked = [...this.codeElement.childNodes];
     this.original = this.text;
@@ -64,8 +61,7 @@ export class CellSource extends EventTarget {
       this.editor = tools.createEditor({
         parent: host,
         code: this.#lines,
-        label: `Python code of ${this.name}; press Escape to leave, Control and Space for names`,
-        ...this.completion,
+        label: `Python code of ${this.name}; press Escape to leave`,
         onChange: (code) => code !== this.#lines && this.#setText(code + this.tail),
         onRun: () => this.dispatchEvent(new Event("run")),
         onSave: () => this.dispatchEvent(new Event("save")),

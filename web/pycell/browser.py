@@ -18,7 +18,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pycell.cell import CappedOutput, run_cell_async, streams
-from pycell.completion import complete
 from pycell.micropip_layer import FetchWheel, PageLayer
 from pycell.packages import Packages, Wait
 from pycell.window import (
@@ -98,16 +97,6 @@ class Session:
         error = result.error
         parts = (error.type, error.message, error.traceback, error.line) if error else (None,) * 4
         end(result.value_repr, *parts, result.notice or self._packages.notice, compared)
-
-    def complete(self, place_json: str) -> str:
-        """Return the names at a place of a cell, see `completion`; none where that fails.
-
-        Cells may have replaced what it needs.
-        """
-        try:
-            return complete(place_json, self._namespace)
-        except Exception:
-            return "[]"
 
     def ping(self) -> None:
         """Have the event loop, if it still runs, call `pong`."""

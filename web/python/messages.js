@@ -12,7 +12,6 @@
  *          {type: "stdout", run, cell, text}
  *          {type: "table" | "plots", run, cell, json}
  *          {type: "done", run, cell, value, error, notice, guessed, seconds, heapBytes}
- *   idle   {type: "names", call, json}           for the editor; also while a run that follows is on its way
  *   ask    {type: "answer", call, json}
  *   train  {type: "began", run, problem, title, command}   in the lab
  *          {type: "events", run, lines}          lines of the run's log
@@ -61,7 +60,6 @@ const FORMS = {
     ...RUN, value: orNull(text(30_000)), error: orNull(shaped(ERROR)), notice: text(2000),
     guessed: text(2000), seconds: amount, heapBytes: amount,
   },
-  names: { call: count, json: text(MB) },
   answer: { call: count, json: text(32 * MB) },
   began: { run: SHORT, problem: text(2000), title: text(2000), command: text(10_000) },
   events: { run: SHORT, lines: text(32 * MB) },
@@ -71,11 +69,11 @@ const FORMS = {
 };
 const TURNS = {
   boot: ["snapshot", "ready", "failed", "crashed"],
-  sent: ["started", "names", "crashed", "pong"],
+  sent: ["started", "crashed", "pong"],
   run: ["fetch", "damaged", "stdout", "table", "plots", "done", "crashed", "pong"],
   ask: ["answer", "crashed"],
   train: ["answer", "began", "events", "ended", "crashed"],
-  idle: ["names", "crashed", "pong"],
+  idle: ["crashed", "pong"],
 };
 
 /** @typedef {keyof TURNS} Turn boot: until ready; sent: a run that has not started; ask: a question; train: a fine-tune */

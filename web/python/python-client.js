@@ -32,7 +32,6 @@ import { WorkerClient } from "./worker-client.js";
 const INTERRUPT = 2;
 const GRACE_MS = 250;
 const PING_MS = 2000;
-const NAMES_MS = 1000; // that an editor waits for names
 const SPARE_MS = 200; // after Python is ready: what the reader has pressed comes first
 const LEAST_MEMORY = 4; // GiB of the device, as browsers that tell it round it: below, none is kept
 const PRINTED_LIMIT = 400_000; // characters of a run; Python stops at half of it
@@ -72,7 +71,6 @@ export class PythonClient extends WorkerClient {
   #grace = 0;
   #ping = 0;
   #lastRun = 0;
-  #asked = { call: 0, settle: (_names) => {} }; // the editor's last question
   #isPreparing = false; // started before anything was run
   #spare;
   #spareTimer = 0;
@@ -131,24 +129,6 @@ export class PythonClient extends WorkerClient {
     if (this.#isSpawned) return;
     this.#isPreparing = true;
     this.#spawn();
-  }
-
-  /**
-   * Asks for the names at a place of an edited cell, while nothing runs; never starts Python. A newer question, and a
-   * second without an answer, end the one before.
-   * @param {object} place see `pycell.completion`
-   * @returns {Promise<[name: string, detail: string][]>}
-   */
-  names(place) {
-    this.#asked.settle([]);
-    if (!this.#alive || this.#running || this.#queue.length > 0) return Promise.resolve([]);
-    if (this.#aside && !this.#edited) this.#exchange(); // the reader's variables are there
-    const call = this.#asked.call + 1;
-    return new Promise((settle) => {
-      this.#asked = { call, settle };
-      this.post({ type: "names", call, place: JSON.stringify(place) });
-      setTimeout(() => settle([]), NAMES_MS);
-    });
   }
 
   /** Stops the running cell and clears the queue. */
@@ -229,7 +209,6 @@ export class PythonClient extends WorkerClient {
     else if (data.type === "failed") this.fail(data.reason);
     else if (data.type === "crashed") this.#handleCrash(data.reason);
     else if (data.type === "pong") this.#handlePong(data.running);
-    else if (data.type === "names") this.#handleNames(data);
     else this.#receiveOfRun(data);
   }
 
@@ -268,15 +247,6 @@ export class PythonClient extends WorkerClient {
     const entry = this.#running;
     const answer = await this.#fetcher.fetch(request, entry.files);
     if (entry === this.#running) this.post({ type: "fetched", ...answer });
-  }
-
-  #handleNames({ call, json }) {
-    if (call !== this.#asked.call) return; // too late
-    try {
-      this.#asked.settle(JSON.parse(json).map(([name, detail]) => [String(name), String(detail)]));
-    } catch {
-      this.refuse();
-    }
   }
 
   /** Sends a ping in a while; Python answers as soon as it computes nothing. */

@@ -12,7 +12,6 @@
  *                   {type: "run", run, cell, source, guess?}  `guess`: {key, text}, see pycell
  *                   {type: "fetched", id, bytes?, reason, stopped}   a wheel, or why there is none
  *                   {type: "ping"}                       answer if Python's event loop runs
- *                   {type: "names", call, place}         for a cell's editor, see pycell; `place` as JSON
  *                   {type: "ask", call, name, value}     see `unfrozen.ask`; `value` as JSON
  *                   {type: "ask", call, prompt?, alpha}         in the lab: both models continue `prompt`, also
  *                                                        between two steps; without one, scores of their blend
@@ -130,7 +129,6 @@ self.addEventListener("message", ({ data }) => {
   if (data.type === "run") run(data);
   if (data.type === "fetched") resolveFetch(data);
   if (data.type === "ping") ping();
-  if (data.type === "names") sendNames(data);
   if (data.type === "ask") ask(data);
   if (data.type === "start") void lab.start(data);
   if (data.type === "stop") lab.stop();
@@ -203,7 +201,7 @@ function openSession(pyodide) {
     () => downloadStopped,
     () => (missedPings = 0),
   );
-  return { run: session.run, ping: session.ping, complete: session.complete };
+  return { run: session.run, ping: session.ping };
 }
 
 /** Writes the log of the run that the page shows into the working folder; resolves to "", or to why it is not there. */
@@ -299,16 +297,6 @@ function ping() {
     missedPings += 1;
     session.ping();
     post({ type: "pong", running: address?.run ?? 0 });
-  } catch (error) {
-    reportCrash(error);
-  }
-}
-
-/** Sends the names at a place of a cell. Reader code may have left Python unable to answer; the page does not wait. */
-function sendNames({ call, place }) {
-  if (address) return;
-  try {
-    post({ type: "names", call, json: session.complete(place) });
   } catch (error) {
     reportCrash(error);
   }
