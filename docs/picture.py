@@ -1,7 +1,7 @@
-"""Take the README's picture of the page: `.venv/bin/python docs/picture.py` after a build.
+"""Take the pictures of the pages: `.venv/bin/python docs/picture.py` after a build.
 
-Opens `dist/` from a loopback file server in the Chromium that the tests use and photographs
-the first recorded run on the page of runs.
+Opens `dist/` from a loopback file server in the Chromium that the tests use and photographs the
+first recorded run for the README, and each page of the bar for previews of links to it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,19 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 BELOW_THE_BAR = """(view) => scrollBy({
   top: view.getBoundingClientRect().top - 54, behavior: "instant" })"""
+DOORS = {  # by name: the address, and what stands at the top of the picture
+    "article": ("", ".masthead"),
+    "planner": ("planner/", ".masthead"),
+    "runs": ("runs/?recording=demo.jsonl", ".run-head-slot"),
+    "accuracy": ("accuracy/", ".accuracy-frame"),
+    "docs": ("docs/", ".masthead"),
+}
+HEADLESS = "chromium-headless-shell"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -30,22 +38,39 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    """Write docs/page.png, 1280 × 1280 pixels."""
+    """Write docs/page.png, 1280 × 1280 pixels, and web/pictures, 1200 × 630 each."""
     handler = functools.partial(Quiet, directory=str(ROOT / "dist"))
-    browser_path = os.environ.get("UNFROZEN_CHROMIUM") or shutil.which("chromium")
+    browser_path = os.environ.get("UNFROZEN_CHROMIUM") or shutil.which(HEADLESS)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as player:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = player.chromium.launch(executable_path=browser_path, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1280}, color_scheme="light")
-        page.goto(f"http://127.0.0.1:{server.server_port}/runs/?recording=demo.jsonl")
-        view = page.locator("run-view[data-state=finished]")
-        view.locator("canvas").first.wait_for()
-        page.wait_for_timeout(1000)
-        view.evaluate(BELOW_THE_BAR)
-        page.wait_for_timeout(1000)
-        page.screenshot(path=ROOT / "docs" / "page.png")
+        look = {"viewport": {"width": 1280, "height": 1280}, "color_scheme": "light"}
+        page = browser.new_page(**look, bypass_csp=True)
+        site = f"http://127.0.0.1:{server.server_port}/"
+        take_run(page, site)
+        page.set_viewport_size({"width": 1200, "height": 630})
+        for name, (path, top) in DOORS.items():
+            page.goto(site + path)
+            page.add_style_tag(content=".top-bar { display: none !important }")
+            page.wait_for_timeout(2500)
+            page.locator(top).first.evaluate(
+                "(e) => scrollBy(0, e.getBoundingClientRect().top - 8)"
+            )
+            page.wait_for_timeout(500)
+            page.screenshot(path=ROOT / "web" / "pictures" / f"{name}.png")
         browser.close()
         server.shutdown()
+
+
+def take_run(page: Page, site: str) -> None:
+    """Write docs/page.png."""
+    page.goto(f"{site}runs/?recording=demo.jsonl")
+    view = page.locator("run-view[data-state=finished]")
+    view.locator("canvas").first.wait_for()
+    page.wait_for_timeout(1000)
+    view.evaluate(BELOW_THE_BAR)
+    page.wait_for_timeout(1000)
+    page.screenshot(path=ROOT / "docs" / "page.png")
 
 
 if __name__ == "__main__":

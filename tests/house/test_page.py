@@ -1,6 +1,7 @@
 """The printed page: light, whole, and all of it from its own origin."""
 
 import re
+import struct
 from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
@@ -88,6 +89,16 @@ def test_internal_links_lead_to_something(site: Path) -> None:
                 assert not parts.fragment or parts.fragment in found[there].ids, target
             elif not parts.scheme:
                 assert there.is_file(), target
+
+
+def test_each_page_has_a_picture_for_previews_of_links_to_it(site: Path) -> None:
+    for page in pages(site):
+        (named,) = re.findall(r'property="og:image" content="([^"]+)"', page.read_text())
+        data = (page.parent / named).read_bytes()
+        assert data[:8] == b"\x89PNG\r\n\x1a\n", named
+        assert struct.unpack(">II", data[16:24]) == (1200, 630), named
+        assert len(data) < 150_000, named
+    assert ".png" not in (site / "service-worker.js").read_text().splitlines()[0], "not for offline"
 
 
 def test_no_two_elements_share_an_id(site: Path) -> None:

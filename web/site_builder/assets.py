@@ -112,6 +112,7 @@ def write_assets(out: Path, version: str) -> Assets:
             (out / f"{widget.block}.json").write_text(text, encoding="utf-8")
     write_schemas(out / "schema")
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
+    shutil.copytree(WEB / "pictures", out / "pictures")
     shipped = components(bundled)
     (out / NOTICES).write_text(notices(shipped), encoding="utf-8")
     (out / SBOM).write_text(sbom(shipped, version), encoding="utf-8")

@@ -124,6 +124,12 @@ class Page:
         """Whether it is a page of the documentation."""
         return self.folder.startswith("docs/")
 
+    @property
+    def picture(self) -> str:
+        """The picture for previews of links: that of the page of the bar that it belongs to."""
+        door = self.folder if self.leads is None else self.leads
+        return f"pictures/{door.partition('/')[0] or 'article'}.png"
+
     def link_to(self, path: str) -> str:
         """Return the relative address of a file or folder of the site: "../assets/style.css"."""
         return "../" * self.folder.count("/") + path or "./"

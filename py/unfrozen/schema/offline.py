@@ -15,7 +15,16 @@ from typing import Final
 SERVICE_WORKER: Final = "service-worker.js"
 SNAPSHOT: Final = "python/snapshot.bin"
 _LIST: Final = re.compile(r"\Aconst FILES = .*;\n")
-_NOT_KEPT: Final = (SERVICE_WORKER, SNAPSHOT, ".br", ".gz", ".txt", ".cdx.json", "manifest.json")
+_NOT_KEPT: Final = (
+    SERVICE_WORKER,
+    SNAPSHOT,
+    ".br",
+    ".gz",
+    ".png",
+    ".txt",
+    ".cdx.json",
+    "manifest.json",
+)
 """By it: itself, what pages keep themselves, other forms, what nobody reads without a network."""
 
 
