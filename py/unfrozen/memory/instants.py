@@ -139,8 +139,8 @@ class Step:
         return self.states["grads"] if chosen and not recipe.optimizer_in_backward else 0
 
     @cached_property
-    def points(self) -> dict[str, Point]:
-        """The point of each instant that computes, without the states."""
+    def passes(self) -> dict[str, tuple[Point, ...]]:
+        """Every point of the forward and of the backward pass, without the states."""
         forward: list[Point] = []
         backward: list[Point] = []
         for part, beside in zip(self._batches, self._beside, strict=True):
@@ -148,12 +148,16 @@ class Step:
             second = (*part.layer_points(), *layer_update_points(part))
             forward += [p | beside for p in first] if beside else first
             backward += [p | beside for p in second] if beside else second
+        return {"end_of_forward": tuple(forward), "backward": tuple(backward)}
+
+    @cached_property
+    def points(self) -> dict[str, Point]:
+        """The point of each instant that computes, without the states."""
         last = self.micro_batch
         still = {"held": last.held, "routers": last.routers(last.model.architecture.layers)}
         step = {"update": update_bytes(self.local, self.recipe, self.cluster.shards)}
         found = {
-            "end_of_forward": highest(tuple(forward)),
-            "backward": highest(tuple(backward)),
+            **{name: highest(points) for name, points in self.passes.items()},
             "end_of_backward": still,
             "optimizer_step": still | step,
         }

@@ -71,7 +71,7 @@ def reserve_of(step: Step, found: Instants) -> Reserve:
         stays = waiting * (LEFT_OVER if name == "end_of_forward" else 1)
         needs.append(size + stays + LEFT_OVER * min(late, own) * recomputes)
         beside = 0 if apart else parts.get("grads", 0)
-        passes.append(own + beside + waiting + _other_streams(step, name, parts))
+        passes.append(_over_streams(step, name) + beside + waiting)
     most: float = max(passes)
     if apart:
         shared = max(most, update) + (1 if _flat(step) else LEFT_OVER) * min(most, update)
@@ -106,8 +106,15 @@ def _waiting(step: Step, instant: str, parts: Mapping[str, int]) -> int:
     return round(ROUNDING * parts.get("activations", 0))
 
 
-def _other_streams(step: Step, instant: str, parts: Mapping[str, int]) -> int:
-    """Return what the streams of FSDP hold beyond what an instant has of it."""
-    traffic, point = step.micro_batch.gathering, step.points[instant]
-    gathered = traffic.most_gathered - parts.get("gathered", 0)
-    return max(0, gathered) + max(0, traffic.most_summed - point.get("unreduced", 0))
+def _over_streams(step: Step, instant: str) -> int:
+    """Return the most that each stream holds in a pass, gradients aside: FSDP gathers and sums in
+    streams of its own, and what one of them has freed the others cannot take."""
+    traffic = step.micro_batch.gathering
+    elsewhere = traffic.most_gathered + traffic.most_summed
+    points = step.passes[instant] if elsewhere else (step.points[instant],)
+    return max(
+        sum(point.values())
+        - point.get("grads", 0)
+        + max(0, elsewhere - point.get("gathered", 0) - point.get("unreduced", 0))
+        for point in points
+    )

@@ -9,7 +9,7 @@ import pytest
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step, peak
-from unfrozen.memory.overhead import Reserve, _other_streams, _waiting, reserve_of
+from unfrozen.memory.overhead import Reserve, _over_streams, _waiting, reserve_of
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.units import GIB
@@ -111,18 +111,32 @@ def test_sub_groups_of_deepspeed_fit_the_blocks_of_as_many_logits_alone() -> Non
     assert 0 < beside(micro_batch=2) < joined_and_in_fp32
 
 
-def test_blocks_of_other_streams_stand_beside_each_other() -> None:
+def test_blocks_of_over_streams_stand_beside_each_other() -> None:
     step, tensors, reserve = taken(Cluster(8, "zero3"), params="fp32", loss="fused_linear")
     traffic = step.micro_batch.gathering
     assert traffic.most_summed == 4 * 2 * 128256 * 4096 + 4 * 4096
     assert reserve.reserved > tensors
     away, *_ = taken(Cluster(8, "zero3", root_resharded=True))  # nothing is gathered at the loss
-    parts = away.instants()["end_of_forward"]
-    gathered = away.micro_batch.gathering.most_gathered
-    summed = away.micro_batch.gathering.most_summed
-    assert _other_streams(away, "end_of_forward", parts) == gathered + summed
+    traffic, point = away.micro_batch.gathering, away.points["end_of_forward"]
+    beside = sum(point.values()) - point["grads"]
+    assert (
+        _over_streams(away, "end_of_forward")
+        == beside + traffic.most_gathered + traffic.most_summed
+    )
     _, _, unsharded = taken(Cluster(8, "zero2"), params="fp32", loss="fused_linear")
     assert unsharded.reserved > unsharded.needed - 1
+
+
+def test_what_streams_hold_beside_each_other_does_not_shrink_where_another_point_is_highest() -> (
+    None
+):
+    def reserved(seq_len: int) -> int:
+        recipe = {"seq_len": seq_len, "checkpointing": "none"}
+        cluster = {"gpus": 8, "sharding": "zero3", "offload": "optimizer"}
+        return plan({"model": "OLMo-1B", "recipe": recipe, "cluster": cluster}).reserved_bytes
+
+    sizes = [reserved(seq_len) for seq_len in range(48, 97, 4)]
+    assert sizes == sorted(sizes)
 
 
 def test_a_driver_and_nccl_take_what_the_documentation_says() -> None:
