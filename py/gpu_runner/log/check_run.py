@@ -23,7 +23,6 @@ from gpu_runner.log.runs import describe
 from gpu_runner.log.tail import LOG_NAME, event_lines
 from gpu_runner.text import printable, signed, typed
 from unfrozen.events import LIVE_STATUSES
-from unfrozen.held_out import Interval, paired_difference
 from unfrozen.schema import read_line
 
 MOST_LOG_BYTES: Final = 2**28
@@ -253,20 +252,9 @@ def _worse(first: Mapping[str, Any], newest: Mapping[str, Any]) -> str:
         lost = after["interval"][1] < before["interval"][0]
         text = f"answers {after['right']} of {after['of']} right, {before['right']} before"
         return text if lost else ""
-    change = _change(first, newest)
-    return f"{signed(change.mean)} nats ({_ends(change)})" if change and change.low > 0 else ""
-
-
-def _change(first: Mapping[str, Any], newest: Mapping[str, Any]) -> Interval | None:
-    """Return the interval of a set's change that the log has, or that of its examples' losses."""
-    if found := newest.get("change"):
-        return Interval(float(newest["loss"]) - float(first["loss"]), *map(float, found))
-    rows = [list(map(float, each.get("row_losses") or ())) for each in (first, newest)]
-    return paired_difference(*rows) if len(rows[0]) == len(rows[1]) > 0 else None
-
-
-def _ends(change: Interval) -> str:
-    return f"{signed(change.low)} to {signed(change.high)}"
+    low, high = map(float, newest.get("change") or (0, 0))
+    moved = float(newest["loss"]) - float(first["loss"])
+    return f"{signed(moved)} nats ({signed(low)} to {signed(high)})" if low > 0 else ""
 
 
 def _endless(log: WholeLog) -> Iterator[Problem]:

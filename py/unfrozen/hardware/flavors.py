@@ -15,10 +15,6 @@ from unfrozen.hardware import Gpu
 
 FEWEST: Final = 3
 """Providers from which on a price is usual."""
-_MONTHS: Final = (
-    *("January", "February", "March", "April", "May", "June", "July"),
-    *("August", "September", "October", "November", "December"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +67,8 @@ PRICES: Final = {
 price, the median of the providers."""
 
 
-def _span(days: list[str]) -> str:
-    first, last = (f"{_MONTHS[int(day[5:7]) - 1]} {day[:4]}" for day in (min(days), max(days)))
-    return f"{first.removesuffix(last[-5:])} to {last}"
-
-
-PRICES_OF: Final = _span([one.read for one in FLAVORS])
-"""When prices were read: "May to November 2026"."""
+PRICES_OF: Final = "May to November 2026"
+"""When prices were read: from the first day of a list to the last."""
 
 
 def usual_price(gpu: Gpu) -> float | None:

@@ -32,9 +32,12 @@ def timeout_seconds(job: Job, seconds: float) -> int:
     bands = [found.most]
     if not found.known:
         bands += [one.most for one in SPEEDS.values() if one.known]
-    start = START_SECONDS + 2 * job.model.num_parameters / DOWNLOAD_BYTES
-    whole = seconds * (1 + max(bands)) + start
+    whole = seconds * (1 + max(bands)) + _start_seconds(job)
     return math.ceil(whole / ROUNDED_SECONDS) * ROUNDED_SECONDS
+
+
+def _start_seconds(job: Job) -> float:
+    return START_SECONDS + 2 * job.model.num_parameters / DOWNLOAD_BYTES
 
 
 def rental(job: Job, seconds: float) -> dict[str, Any]:
@@ -43,7 +46,6 @@ def rental(job: Job, seconds: float) -> dict[str, Any]:
     `usd` is the price of the estimate with its start, `usd_most` that of the whole timeout.
     """
     most = timeout_seconds(job, seconds)
-    start = START_SECONDS + 2 * job.model.num_parameters / DOWNLOAD_BYTES
     gpu, gpus = job_gpu(job).name, job.cluster.gpus
     known = band_of(job).known
     fitting = [one for one in FLAVORS if (one.gpu, one.gpus) == (gpu, gpus)]
@@ -52,7 +54,7 @@ def rental(job: Job, seconds: float) -> dict[str, Any]:
         "timeout_seconds": most,
         "timeout": _hours(most),
         "holds": f"{most_words(job)} of its kind" if known else "the widest band, for lack of one",
-        "flavors": [_offer(one, seconds + start, most) for one in fitting],
+        "flavors": [_offer(one, seconds + _start_seconds(job), most) for one in fitting],
     }
 
 
