@@ -9,8 +9,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FrameLocator, Page, expect
+from playwright.sync_api import Browser, FrameLocator, Page, expect
 
+from accessibility import objections
 from conftest import Server, StaticSite
 
 pytestmark = pytest.mark.slow
@@ -74,6 +75,17 @@ def test_a_page_of_another_origin_shows_a_plan_a_run_and_what_is_forgotten(
     assert all(static_site.url.startswith(each["origin"]) for each in told)
     assert all(100 < each["height"] < 2000 for each in told)
     assert page.evaluate("history.length") <= 3, "no state of a frame is a step of Back"
+
+
+def test_axe_finds_nothing_in_a_figure_of_its_own(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    page = chromium.new_context(bypass_csp=True).new_page()
+    for name in QUERIES:
+        page.goto(f"{static_site.url}embed/{name}/")
+        page.locator("memory-planner, run-view[data-state=finished], input").first.wait_for()
+        assert objections(page, "main", ("light", 640), ("dark", 320)) == [], name
+    page.context.close()
 
 
 def test_a_runners_server_lets_figures_into_a_frame_and_no_other_page(

@@ -98,7 +98,9 @@ def test_each_page_has_a_picture_for_previews_of_links_to_it(site: Path) -> None
         assert data[:8] == b"\x89PNG\r\n\x1a\n", named
         assert struct.unpack(">II", data[16:24]) == (1200, 630), named
         assert len(data) < 150_000, named
-    assert ".png" not in (site / "service-worker.js").read_text().splitlines()[0], "not for offline"
+    kept = (site / "service-worker.js").read_text().splitlines()[0]
+    assert "docs/scale/index.html" in kept
+    assert not re.findall(r'"(embed/[^"]*|[^"]*\.png)"', kept), "no use without a network"
 
 
 def test_no_two_elements_share_an_id(site: Path) -> None:

@@ -33,6 +33,6 @@ def with_list(script: str, files: Iterable[tuple[str, bytes]]) -> str:
     listed = {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         for name, data in files
-        if not name.endswith(_NOT_KEPT)
+        if not name.endswith(_NOT_KEPT) and not name.startswith("embed/")  # of other sites
     }
     return f"const FILES = {json.dumps(listed)};\n{_LIST.sub('', script)}"
