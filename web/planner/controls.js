@@ -20,6 +20,8 @@ export function controlsView(view, { live, figure }) {
     { class: "mp-controls widget-controls stack", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to plan"),
     h("div", { class: "mp-line stack" }, modelField(view, live), gpuField(view, live)),
+    !figure && openView(),
+    h("p", { class: "mp-read quiet", role: "status", "data-read": "", hidden: true }),
     presetsView(view.presets),
     h("div", { class: "mp-sliders stack" }, view.sliders.map(sliderField)),
     !figure && h("div", { class: "mp-sliders stack" }, view.asked.map(askedField)),
@@ -73,6 +75,17 @@ function gpuField({ gpu, gpu_options: options }, live) {
     h("label", { for: "mp-gpu" }, "GPU"),
     select("gpu", gpu, live ? options : options.filter(({ value }) => value === gpu)),
     errorSlot("gpu"),
+  );
+}
+
+/** A trainer's file or command in place of settings by hand. */
+function openView() {
+  return h(
+    "p",
+    { class: "mp-open hint" },
+    h("button", { type: "button", class: "button button-small", "data-opens": "job" }, "Open a trainer’s file…"),
+    h("input", { type: "file", multiple: true, hidden: true, "data-file": "job", "aria-label": "A trainer’s file" }),
+    " Axolotl, LLaMA-Factory, TRL, torchtitan, GGUF, a command …: open, drop or paste it. It stays in this page.",
   );
 }
 

@@ -21,9 +21,22 @@ const LATER = ["advice", "solves"]; // parts that come with `ways`
 const MOST_DATA_BYTES = 2 ** 26;
 const TOO_LONG = "The file is larger than 64 MB: give its rows × epochs × tokens, or plan it with `unfrozen plan --data`.";
 
-/** Whether a dropped file holds rows rather than a config.json. */
+const MOST_TEXT_BYTES = 1_000_001; // Python refuses one less; more need not be read to say so
+const MOST_HEADER_BYTES = 2 ** 25; // of a file of weights
+
+/** Whether a dropped file holds rows rather than settings or a model. */
 function isData({ name, size }) {
-  return /\.(?:jsonl|ndjson|csv|tsv)$/i.test(name) || size > MOST_FILE_BYTES;
+  return /\.(?:jsonl|ndjson|csv|tsv)$/i.test(name) || (/\.json$/i.test(name) && size > MOST_FILE_BYTES);
+}
+
+/** What Python reads of a trainer's file: its text, or the header of weights in base64. */
+async function contentOf(file) {
+  if (!/\.(?:gguf|safetensors)$/i.test(file.name)) return { name: file.name, text: await file.slice(0, MOST_TEXT_BYTES).text() };
+  const reader = new FileReader();
+  const done = new Promise((resolve) => (reader.onload = resolve));
+  reader.readAsDataURL(file.slice(0, MOST_HEADER_BYTES));
+  await done;
+  return { name: file.name, bytes: reader.result.split(",")[1] };
 }
 
 export class MemoryPlanner extends StateElement {
@@ -54,9 +67,11 @@ export class MemoryPlanner extends StateElement {
     this.addEventListener("change", ({ target }) => {
       if (target.dataset.way === `${FIND}-by`) void this.#search.find(this.shown.state, target.value);
       if (!target.dataset.file) return;
-      void this.#readData(target.files[0]);
+      const files = [...target.files];
       target.value = ""; // the same file, corrected, is read again
+      void (target.dataset.file === "job" ? this.#open(files) : this.#readData(files[0]));
     });
+    if (!this.#isFigure) document.addEventListener("paste", (event) => this.#onPaste(event));
     this.addEventListener("click", ({ target }) => this.#onClick(target.closest("button")));
     this.addEventListener("dragover", (event) => this.#onDrag(event, true));
     this.addEventListener("dragleave", (event) => this.#onDrag(event, false));
@@ -108,7 +123,7 @@ export class MemoryPlanner extends StateElement {
 
   #onClick(pressed) {
     if (!pressed) return;
-    const { preset, unit, way, copies, asks } = pressed.dataset;
+    const { preset, unit, way, copies, asks, opens } = pressed.dataset;
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
     else if (way?.startsWith(PLANS)) this.#changeKept(way, pressed);
@@ -116,6 +131,7 @@ export class MemoryPlanner extends StateElement {
     else if (way) this.go(stateOf(way, this.#all));
     else if (copies) void this.copy(pressed, copies);
     else if (asks) void this.#askHub(pressed, asks);
+    else if (opens) this.querySelector(`[data-file="${opens}"]`).click();
   }
 
   /** Keeps or removes a plan, or shows one that is kept. */
@@ -148,12 +164,39 @@ export class MemoryPlanner extends StateElement {
     this.toggleAttribute("data-drop", isOver);
   }
 
-  async #onDrop(event) {
+  #onDrop(event) {
     this.#onDrag(event, false);
-    const [file] = event.dataTransfer.files;
-    if (file && isData(file) && !this.#isFigure) return this.#readData(file);
-    const text = file ? await file.slice(0, MOST_FILE_BYTES).text() : event.dataTransfer.getData("text");
-    if (text) this.#take(text);
+    this.#given(event.dataTransfer);
+  }
+
+  /** What is pasted anywhere but into a field is a file, its text or a command; no config.json is typed into its own. */
+  #onPaste(event) {
+    const isJson = event.clipboardData.getData("text").trimStart().startsWith("{");
+    const field = event.target.closest?.("input, textarea, [contenteditable]");
+    if (field && (field.dataset.key !== "config" || isJson)) return;
+    if (this.#given(event.clipboardData)) event.preventDefault();
+  }
+
+  /** Reads files or a text that a reader drops or pastes; whether there is anything to read. */
+  #given(transfer) {
+    const files = [...transfer.files];
+    const text = files.length ? "" : transfer.getData("text");
+    if (files.some(isData) && !this.#isFigure) void this.#readData(files.find(isData));
+    else if (files.length || text) void this.#open(files.length ? files : [new File([text], "")]);
+    return files.length > 0 || text !== "";
+  }
+
+  /** Plans what a trainer's files say, and tells how they were read, or why they cannot be. */
+  async #open(files) {
+    const contents = await Promise.all(files.map(contentOf));
+    const answer = await planner.ask("project.page.open_files", { files: contents, state: this.state });
+    if (!answer) return;
+    const { state, text, problem } = answer;
+    const note = this.querySelector("[data-read]");
+    note.textContent = problem || text;
+    note.hidden = false;
+    note.classList.toggle("field-error", problem !== "");
+    if (state) this.go(state);
   }
 
   /** Reads a file of data in this page; its rows, and how long they are, become the reader's data. */

@@ -1,7 +1,7 @@
 """A layout as the command of a framework: torchtitan, Megatron-LM, TRL, Axolotl, ours and others;
 and a job from the files and commands that their users have.
 
-A framework is a table in `formats/`, read both ways: its keys and their words, its defaults, the
+A framework is a table (`axolotl.toml`), read both ways: its keys and their words, its defaults, the
 text of its command. Options were read in the sources that each names, and are tested against them.
 Beside it stands what is no plain key: a job as the framework trains it (its own dtypes, or a
 refusal of what it has no option for), and layouts.

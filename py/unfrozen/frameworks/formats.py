@@ -1,4 +1,4 @@
-"""The files and commands of trainers, by the tables in `formats/`, which are read both ways.
+"""The files and commands of trainers, by a table for each (`axolotl.toml`, …), read both ways.
 
 A table says which fact each key states, with a trainer's choice under one name for all of them, the
 words of its values, the keys that no other trainer has, the patterns of those that change neither
@@ -56,14 +56,14 @@ class Format:
 @cache
 def shared() -> Mapping[str, Any]:
     """Return what the tables share."""
-    found: Mapping[str, Any] = read_toml("frameworks/formats/shared.toml")
+    found: Mapping[str, Any] = read_toml("frameworks/shared.toml")
     return found
 
 
 @cache
 def read_format(name: str) -> Format:
     """Return a trainer's format."""
-    table, common = read_toml(f"frameworks/formats/{name}.toml"), shared()
+    table, common = read_toml(f"frameworks/{name}.toml"), shared()
     rows: dict[str, Any] = {}
     for each in table.get("includes", ()):
         prefix, _, group = each.rpartition(": ")

@@ -51,7 +51,8 @@ def read_safetensors(name: str, data: bytes) -> int:
     """Return how many parameters a safetensors file holds. Raises PlanError."""
     length = int.from_bytes(data[:8], "little") if len(data) >= 8 else -1
     if not 2 <= length <= LARGEST_HEADER or len(data) < 8 + length:
-        bound = f"its header says {length:,} bytes, and {max(len(data) - 8, 0):,} are there"
+        bound = f"its header has {length:,} bytes, and {max(len(data) - 8, 0):,} are there"
+        bound = bound if length >= 0 else f"it ends within its header, after {len(data)} bytes"
         raise PlanError("job", name, bound, "download the whole file again")
     try:
         found = strict_json(data[8 : 8 + length].decode())

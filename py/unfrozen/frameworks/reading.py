@@ -130,14 +130,26 @@ def read_run(name: str, lines: str) -> Reading:
     return Reading(job, _describe("unfrozen", sorted(recipe), [], {}))
 
 
-def reading_text(read: Mapping[str, Any]) -> str:
-    """Return what was read, in one line or more."""
-    name = read["format"]
-    label = read_format(name).label if name in NAMES else name
-    found = [f"Read as {label}: {', '.join(read['used'])}."]
+_LABELS: Final = {
+    "hf": "a model's config.json",
+    "gguf": "the header of a GGUF file",
+    "safetensors": "the header of a safetensors file",
+    "unfrozen": "a run of `unfrozen train`",
+}
+
+
+def reading_text(read: Mapping[str, Any], gpus: str = "--cluster '{\"gpus\": 8}' says so") -> str:
+    """Return what was read, in one line or more; `gpus` is how to say their number."""
+    name, effects = read["format"], {**read.get("effects", {})}
+    label = read_format(name).label if name in NAMES else _LABELS[name]
+    found = [
+        f"Read as {label}: {', '.join(read['used'])}." if name != "hf" else f"Read as {label}."
+    ]
     if read["unknown"]:
-        found.append(f"Not known, and not counted: {', '.join(read['unknown'])}.")
-    found += [f"Not counted: {key} ({effect})." for key, effect in read.get("effects", {}).items()]
+        found.append(f"Unknown keys, which change nothing here: {', '.join(read['unknown'])}.")
+    if "gpus" in effects:
+        found.append(f"One GPU is planned: {effects.pop('gpus')}; {gpus}.")
+    found += [f"{key} is not counted: {effect}." for key, effect in effects.items()]
     return "\n".join(found)
 
 
@@ -146,7 +158,7 @@ def _parse(name: str, text: str) -> object:
     body = text.lstrip("\ufeff \t\r\n")
     is_json = ending == "json" or body[:1] in ("{", "[")
     if not is_json and len(text) > _LARGEST_TEXT:
-        bound = f"a trainer's file has at most {_LARGEST_TEXT:,} characters, this one {len(text):,}"
+        bound = f"a trainer's file has at most {_LARGEST_TEXT:,} characters"
         raise PlanError("job", name, bound, "give the trainer's own file")
     if ending in ("yaml", "yml"):
         return read_yaml(text)
@@ -246,7 +258,7 @@ def _of_settings(
     facts = {**form.defaults, **facts}
     job = _JOBS.get(form.name, trainer_job)(form.name, facts, gpus)
     if job["cluster"]["gpus"] == 1 and not gpus and "gpus" not in facts:
-        effects["gpus"] = "nothing says how many; this is one: --cluster '{\"gpus\": 8}'"
+        effects["gpus"] = "nothing says how many there are"
     if facts.get("model"):
         job = {"model": facts["model"], **job}
     return Reading(job, _describe(form.name, used, unknown, effects))

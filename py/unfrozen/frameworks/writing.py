@@ -1,4 +1,4 @@
-"""Commands and the files beside them, written by the tables of `formats/`.
+"""Commands and the files beside them, written by the tables of trainers (`axolotl.toml`, …).
 
 In a text of `writes`, `$` stands for the word of the key before it and `$name` for the fact of that
 name; an option without a value goes. `<name? text>` is there where the fact is. What no plan knows

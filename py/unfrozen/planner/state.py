@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
@@ -277,12 +277,7 @@ def state_of(given: Mapping[str, object]) -> State:
         texts[key] = getattr(job.cluster, key)
     if job.recipe.lora is not None:
         texts |= {key: getattr(job.recipe.lora, SETTINGS[key].name) for key in LORA}
-    said = {
-        key: value
-        for key, value in texts.items()
-        if value is not None or (SETTINGS[key].kind == "choice" and "null" in SETTINGS[key].choices)
-    }
-    state = read_state(said)
+    state = read_state(_spellable(texts))
     found = read_job(state)
     if found != job:
         raise PlanError("job", "this job", "no address says all of it", "plan it without --open")
@@ -291,6 +286,31 @@ def state_of(given: Mapping[str, object]) -> State:
         with suppress(PlanError):
             state = shorter if read_job(shorter) == job else state
     return state
+
+
+def state_of_read(job: Mapping[str, Any], state: State) -> State:
+    """Return the state of a job that was read from a trainer's file, whose model may be of no list;
+    GPU, data, price and unit, and a model that the file does not name, are those of `state`.
+    """
+    recipe, model = {**job.get("recipe", {})}, job.get("model")
+    lora = recipe.pop("lora", None) or {}
+    texts: dict[str, object] = {key: lora.get(SETTINGS[key].name) for key in LORA}
+    texts |= {**recipe, **job.get("cluster", {}), "framework": job.get("framework")}
+    kept = {*_OWN} - {"framework"} if job.get("framework") else state.keys()
+    own = {key: state[key] for key in kept & state.keys()}
+    if model:
+        by_name = isinstance(model, str)
+        own |= {"model": model if by_name else "", "config": "" if by_name else json.dumps(model)}
+    return read_state(own | _spellable(texts))
+
+
+def _spellable(texts: Mapping[str, object]) -> dict[str, object]:
+    """Return the values that a state can say: null only where it is a choice."""
+    return {
+        key: value
+        for key, value in texts.items()
+        if value is not None or (SETTINGS[key].kind == "choice" and "null" in SETTINGS[key].choices)
+    }
 
 
 def read_job(state: State) -> Job:

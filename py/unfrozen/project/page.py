@@ -1,4 +1,5 @@
-"""The one plan in the page, a few plans at a time, and a file of data as three numbers.
+"""The one plan in the page, a few plans at a time; a file of data as three numbers, and those of a
+trainer as a state.
 
 A turn ends before a slider would have to wait for it: the worker answers other questions between
 two of them. The search that is under way is kept; another question begins another.
@@ -6,12 +7,14 @@ two of them. The search that is under way is kept; another question begins anoth
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from unfrozen.errors import InputError, PlanError
+from unfrozen.frameworks.reading import Reading, read_job, read_weights, reading_text
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
 from unfrozen.job.cluster import CLUSTER_SETTINGS, Cluster
@@ -25,12 +28,14 @@ from unfrozen.planner.state import (
     State,
     as_text,
     job_json,
-    read_job,
     read_request,
     read_state,
     recipe_json,
+    state_of_read,
     text_of,
 )
+from unfrozen.planner.state import read_job as job_of
+from unfrozen.planner.state import state_of as planned_state
 from unfrozen.project.best import PlannedRun, Work, find
 from unfrozen.project.budget import rent
 from unfrozen.project.questions import question
@@ -46,7 +51,7 @@ from unfrozen.project.text import (
 from unfrozen.training_data import ESTIMATED, Data, row_lengths
 from unfrozen.units import format_count, format_duration, format_size
 
-__all__ = ["plan", "read_file"]
+__all__ = ["open_files", "plan", "read_file"]
 
 TURN: Final = 3
 """Looks at a cluster or a plan in a turn: a few milliseconds."""
@@ -90,6 +95,44 @@ def read_file(given: Mapping[str, Any]) -> dict[str, Any]:
     except PlanError as error:
         return {"tokens": "", "problem": f"{error.value}: {error.bound}. {error.remedy}."}
     return {"tokens": found.numbers, "problem": ""}
+
+
+def open_files(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a trainer's file, and how it was read, or its problem.
+
+    `given` has the `state` that the page shows, and `files`: each one's `name` and its `text`, or
+    its first `bytes` in base64. Of several the one is read that no other names, the rest beside it.
+    """
+    try:
+        files = {str(one["name"]).rpartition("/")[2]: one for one in given["files"]}
+        found = _reading(files)
+        state = read_state(given.get("state") or {})
+        if found.read is not None:
+            text = reading_text(found.read, "set their number here")
+            return {"state": state_of_read(found.job, state), "text": text, "problem": ""}
+        if not isinstance(found.job, Mapping):
+            bound = "it holds neither a trainer's settings nor one job"
+            name, remedy = next(iter(files)) or "this text", "open another file, or paste a command"
+            raise PlanError("job", name, bound, remedy)
+        job = {"gpu": text_of(state, "gpu")} | {**found.job}
+        return {"state": planned_state(job), "text": "Read as a job of ours.", "problem": ""}
+    except PlanError as error:
+        text = f"{error.value}: {error.bound}; {error.remedy}" if error.key == "job" else str(error)
+        return {"state": None, "text": "", "problem": f"{text}."}
+
+
+def _reading(files: Mapping[str, Mapping[str, Any]]) -> Reading:
+    texts = {name: str(one["text"]) for name, one in files.items() if "text" in one}
+    weights = next((name for name in files if name not in texts), None)
+
+    def beside(path: str) -> str | None:
+        return texts.get(path.rpartition("/")[2])
+
+    if weights is not None:
+        return read_weights(weights, base64.b64decode(files[weights]["bytes"]), beside)
+    named = (name for name in texts if any(name in text for text in texts.values()) and name)
+    main = next(iter(texts.keys() - {*named}), next(iter(texts)))
+    return read_job(main, texts[main], beside)
 
 
 def _search(request: PlanRequest, framework: str) -> Work:
@@ -180,7 +223,7 @@ def state_of(wanted: Job, state: State) -> State:
     recipe = Recipe.read(recipe_json(found))
     found = read_state({**found, **_differences(recipe, wanted.recipe, RECIPE_SETTINGS)})
     if wanted.recipe.lora is not None:
-        own = read_job(found).recipe.lora
+        own = job_of(found).recipe.lora
         lora = {one.key: one.name for one in LORA_SETTINGS.values()}
         found = read_state(
             {**found}
@@ -190,7 +233,7 @@ def state_of(wanted: Job, state: State) -> State:
                 if getattr(own, name, None) != getattr(wanted.recipe.lora, name)
             }
         )
-    rest = _differences(read_job(found).cluster, wanted.cluster, CLUSTER_SETTINGS)
+    rest = _differences(job_of(found).cluster, wanted.cluster, CLUSTER_SETTINGS)
     return read_state({**found, **rest})
 
 
