@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
+from io import TextIOWrapper
 from typing import Final, NoReturn
 
 from unfrozen.answer import ADVISED_JOBS
@@ -71,6 +72,9 @@ def main(
     `read_lengths` reads a file of data with the model's tokenizer; without it tokens are estimated.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):  # a pipe of Windows has an alphabet of its own
+        if isinstance(stream, TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(encoding="utf-8")
     at = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser(program).parse_args(arguments[:at])
     options.typed = arguments[at + 1 :] or None

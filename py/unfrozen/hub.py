@@ -8,11 +8,9 @@ HF_TOKEN mean what they mean to the hub's own client, whose cache is read where 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -303,7 +301,9 @@ def _home() -> Path:
 
 
 def _file(name: str) -> Path:
-    key = hashlib.sha256(f"{endpoint()}/{name}".encode()).hexdigest()
+    from hashlib import sha256  # most plans ask for no name
+
+    key = sha256(f"{endpoint()}/{name}".encode()).hexdigest()
     return _caches() / "unfrozen" / "hub" / f"{key}.json"
 
 
@@ -319,6 +319,8 @@ def _read_kept(name: str) -> dict[str, Any] | None:
 
 def _keep(answer: Mapping[str, Any]) -> None:
     """Write an answer whole, in place of an earlier one. Raises OSError."""
+    import tempfile
+
     path = _file(answer["name"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:

@@ -20,7 +20,9 @@ from typing import IO, Any, Final
 MOST_NAMED_BYTES: Final = 64 * 2**20
 """Of a file of settings, jobs or tokens that a user names, or a model has."""
 _PART_BYTES: Final = 2**20
-UNTRUSTED: Final = os.O_NOFOLLOW | os.O_NONBLOCK
+_NAMED: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Flags of a file that a user names; Windows has the second of them alone."""
+UNTRUSTED: Final = _NAMED | getattr(os, "O_NOFOLLOW", 0)
 """Flags that every `os.open` of a file of a run adds."""
 _KINDS: Final = {
     stat.S_IFLNK: "a link",
@@ -51,7 +53,7 @@ def open_plain(path: Path, flags: int = os.O_RDONLY, *, links: bool = False) -> 
             raise
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error)) from None
-    descriptor = os.open(path, flags | (os.O_NONBLOCK if links else UNTRUSTED), 0o600)
+    descriptor = os.open(path, flags | (_NAMED if links else UNTRUSTED), 0o600)
     try:
         require_plain(os.fstat(descriptor).st_mode)  # it may have been replaced in between
     except NotPlain:

@@ -97,6 +97,8 @@ def verdict(planned: Plan) -> str:
     if a.guesses:
         what = "all of it" if a.guesses_tensors else "its activations"
         first += f" Estimated: {a.guesses}; {what} may be half as much, or twice."
+    if a.task:
+        first += f"\n{textwrap.fill(a.task, WIDTH)}"
     gpu = planned.job.gpu
     if gpu is None:
         return f"{first}\nName a GPU to see whether it fits: --gpu H100."
@@ -111,8 +113,9 @@ def _whether_it_fits(planned: Plan, gpu: Gpu) -> str:
     if planned.verdict == VERDICTS[1]:
         text = (
             f"Tight on the {format_gpu(gpu)}: it runs with a probability of {planned.chance:.0%}."
-            " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True leaves fewer blocks unused."
         )
+        if gpu.device == "cuda":
+            text += " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True leaves fewer blocks unused."
         return textwrap.fill(text, WIDTH)
     gpus = min_gpus(planned)
     alone = "no number of GPUs would hold it with ZeRO-3 alone"

@@ -13,9 +13,10 @@ Reading order:
 9. `derived` — every other family's tensors, as programs that were derived from transformers
 10. `structure` — what kind of layers such tensors make
 11. `vision_language` — vision-language models: encoder, projector, language model
-12. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
-13. `catalogue` — published models by name, from `published.json`
-14. `names` — copies and fine-tunes of them, and sizes alone
+12. `tasks` — models that predict no next token: what they are, and their heads
+13. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
+14. `catalogue` — published models by name, from `published.json`
+15. `names` — copies and fine-tunes of them, and sizes alone
 """
 
 from unfrozen.errors import ModelError

@@ -242,6 +242,7 @@ class Architecture:
     order: tuple[int, ...] = ()  # which of them each layer is
     windows: tuple[int, ...] = ()  # positions that each layer attends to, 0 for all; () all do
     vision: bool = False  # it has a vision encoder
+    task: str = ""  # what it is made for, where that is not the next token, as text
     estimated: str = ""  # what of its activations is not known exactly, as text
 
     def __post_init__(self) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from unfrozen.data_files import read_json
 from unfrozen.errors import ModelError
-from unfrozen.model import derived, gpt_bert, llama, structure
-from unfrozen.model.architecture import ENCODERS, Architecture, Experts, Tensor
+from unfrozen.model import derived, gpt_bert, llama, structure, tasks
+from unfrozen.model.architecture import Architecture, Experts, Tensor
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.blueprint import Blueprint
 from unfrozen.model.families import READERS
@@ -44,10 +44,6 @@ CONFIG_DEFAULTS: Final[dict[str, dict[str, object]]] = read_json("model/defaults
 SUPPORTED: Final = (*STYLES, *READERS, *SAME, *WRAPPERS)
 """Every `model_type` whose layers were traced; others are in `derived.table`."""
 
-# the heads that are counted, by the names of transformers' classes
-_HEADS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-_CLASSIFIERS: Final = ("ForSequenceClassification", "ForMaskedLM", "ForPreTraining", "BertModel")
-_MASKED: Final = ("ForMaskedLM", "Model", "ForPreTraining")
 _ALIKE: Final = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads"),
     *("intermediate_size", "vocab_size"),
@@ -58,10 +54,26 @@ _SIZES: Final = ("hidden_size", "num_hidden_layers", "vocab_size", "d_model", "d
 
 def read_architecture(config: Mapping[str, object]) -> Architecture:
     """Return the architecture of a raw config.json. Raises ModelError."""
+    if (kind := tasks.other_kind(config)) and not has_family(config.get("model_type")):
+        return _read_encoder(kind, config)
     model_type = _model_type(config)
-    if model_type in SUPPORTED:
-        return _read(model_type, config)
-    return _read_derived(model_type, config)
+    known = model_type in SUPPORTED
+    found = _read(model_type, config) if known else _read_derived(model_type, config)
+    return tasks.with_task(found, config, _listed) if has_family(model_type) else found
+
+
+def _read_encoder(kind: str, config: Mapping[str, object]) -> Architecture:
+    """Return the architecture of an encoder of images or sound, by its sizes. Raises ModelError."""
+    alike = tasks.as_encoder(config)
+    name = str(config.get("model_type") or config.get("_class_name"))
+    if alike is None:
+        bound = f"it is {kind}: neither its layers nor its loss are those of a language model"
+        raise ModelError("model_type", name, bound, "plan a language model, or its text encoder")
+    found = with_blueprint(_read("bert", alike))
+    saved = f"its tensors, taken for those of {kind} of its sizes, and what its layers save"
+    task = f"{kind[:1].upper()}{kind[1:]}: planned with a classifier, by positions of an image."
+    task = task if "image" in kind else task.replace(", by positions of an image", "")
+    return replace(found, model_type=name, estimated=saved, task=task)
 
 
 def families() -> dict[str, str]:
@@ -150,6 +162,12 @@ def _is_text_alone(config: Mapping[str, object]) -> bool:
     return isinstance(classes, list) and bool(classes) and str(classes[0]).endswith("ForCausalLM")
 
 
+def _listed(a: Architecture) -> Blueprint:
+    written = with_blueprint(a).blueprint
+    assert written is not None
+    return written
+
+
 def with_blueprint(a: Architecture) -> Architecture:
     """Return the architecture with its tensors listed, for a larger model that renames them."""
     if a.blueprint:
@@ -199,16 +217,8 @@ def _model_type(config: Mapping[str, object]) -> str:
     known = isinstance(value, str) and (
         has_family(value) or structure.sizes(config).keys() >= {*_ALIKE}
     )
-    if not known:
+    if not isinstance(value, str) or not known:
         raise _unknown("model_type", value, isinstance(config.get("text_config"), Mapping))
-    classes = config.get("architectures")
-    if not (isinstance(classes, list) and classes):
-        return value
-    heads: tuple[str, ...] = _CLASSIFIERS if value == "bert" else _HEADS
-    heads += _MASKED if value in ENCODERS else ()
-    if value in SUPPORTED and value not in WRAPPERS and not str(classes[0]).endswith(heads):
-        bound = "only causal language models are counted, and this class has another head"
-        raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
     return value
 
 

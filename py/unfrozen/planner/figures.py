@@ -119,7 +119,8 @@ def verdict(plan: Plan, unit: str) -> Json:
         text = f"{of}; {spare} are to spare.{after} {fits_words(plan.job)}"
         return {"kind": "yes", "title": "It fits.", "text": text}
     if plan.verdict == VERDICTS[1]:
-        text = f"It runs with a probability of {plan.chance:.0%}.{after} {EXPANDABLE}"
+        text = f"It runs with a probability of {plan.chance:.0%}.{after}"
+        text += f" {EXPANDABLE}" if gpu.device == "cuda" else ""
         return {"kind": "narrow", "title": "It is tight.", "text": text}
     text = f"{of}; to be safe it needs {spare} more.{after}"
     return {"kind": "no", "title": "It does not fit.", "text": text}

@@ -95,6 +95,9 @@ def question(
     cluster |= {"sharding": "zero3"} if offload == "params" else {}
     plain = {**given, "cluster": cluster, "recipe": asked}
     job = Job.read(plain)
+    if task := job.model.architecture.task:
+        bound = f"no command here trains it: {task[:1].lower()}{task[1:].rstrip('.')}"
+        raise PlanError("model", job.model.architecture.model_type, bound, "plan it by --gpu alone")
     lora = {f"lora_{name}" for name in asked.get("lora") or {}}
     if job.gpu is not None:
         replace(job, cluster=replace(job.cluster, gpus=gpus)).on(job.gpu)  # refuses too many

@@ -17,10 +17,12 @@ from unfrozen.answer.text import (
     solved_text,
     table,
     title,
+    verdict,
 )
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import estimate
+from unfrozen.planner.figures import verdict as page_verdict
 
 WIDEST = 110
 LLAMA_8B = CATALOGUE["meta-llama/Llama-3.1-8B"].config
@@ -119,3 +121,12 @@ def test_a_title_without_a_gpu_says_so() -> None:
 @pytest.mark.parametrize(("ratio", "text"), [(1.302, "+30%"), (0.76, "−24%"), (1.001, "same")])
 def test_a_ratio_reads_as_a_change(ratio: float, text: str) -> None:
     assert change(ratio) == text
+
+
+@pytest.mark.parametrize(("gpu", "length", "says"), [("m2 16gb", 256, False), ("T4", 0, True)])
+def test_advice_for_cuda_is_given_for_cuda_alone(gpu: str, length: int, says: bool) -> None:
+    recipes = ({"seq_len": length or n, "micro_batch": 1} for n in range(256, 9000, 64))
+    jobs = ({"model": "Qwen/Qwen3-0.6B", "gpu": gpu, "recipe": one} for one in recipes)
+    tight = next(one for one in map(plan, jobs) if one.verdict == "tight")
+    assert ("PYTORCH_CUDA_ALLOC_CONF" in verdict(tight)) is says
+    assert ("PYTORCH_CUDA_ALLOC_CONF" in str(page_verdict(tight, "GiB"))) is says

@@ -46,11 +46,6 @@ def without(config: dict[str, Any], key: str) -> dict[str, Any]:
         ({"model_type": "snake"}, "model_type", "supported are llama"),
         (LLAMA | {"model_type": ["llama"]}, "model_type", "supported are llama"),
         ({"model_type": "snake", "text_config": {}}, "model_type", "text_config alone"),
-        (
-            LLAMA | {"architectures": ["LlamaForSequenceClassification"]},
-            "architectures",
-            "ForCausalLM",
-        ),
         (MOE | {"mlp_only_layers": "0"}, "mlp_only_layers", "list"),
         (MOE | {"mlp_only_layers": [0, "1"]}, "mlp_only_layers", "list"),
         (MOE | {"num_experts_per_tok": 129}, "num_experts_per_tok", "128"),
