@@ -130,7 +130,7 @@ _DESCRIPTIONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class AgentTool:
     """A tool: what it says of itself, what it takes and gives, and its function."""
 
     description: str
@@ -141,7 +141,7 @@ class Tool:
 
 def make_tools(
     directory_of: Callable[[str, str | None], Path], read: ReadLengths | None
-) -> dict[str, Tool]:
+) -> dict[str, AgentTool]:
     """Return the tools by name; `directory_of` finds a run, `read` the tokens of rows of data."""
 
     def answered(given: Mapping[str, Any]) -> PlanAnswer:
@@ -177,7 +177,7 @@ def make_tools(
         "read_run": (_RUN, json_schema(_READ), read_one),
         "check_run": (_RUN, json_schema(RUN_CHECK), check_one),
     }
-    return {name: Tool(_DESCRIPTIONS[name], *rest) for name, rest in tools.items()}
+    return {name: AgentTool(_DESCRIPTIONS[name], *rest) for name, rest in tools.items()}
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -213,14 +213,14 @@ def _finite(value: float) -> float | None:
 
 
 # --- the protocol -------------------------------------------------------------------------------
-def serve(tools: Mapping[str, Tool]) -> None:
+def serve(tools: Mapping[str, AgentTool]) -> None:
     """Answer until stdin ends. Stdout is the protocol alone; other output goes to stderr."""
     anyio.run(_serve, tools)
     sys.stderr.flush()
     os._exit(0)  # a call whose client is gone may still compute
 
 
-async def _serve(tools: Mapping[str, Tool]) -> None:
+async def _serve(tools: Mapping[str, AgentTool]) -> None:
     one_at_a_time = anyio.CapacityLimiter(1)
 
     async def list_tools(*_: Any) -> types.ListToolsResult:
@@ -236,14 +236,14 @@ async def _serve(tools: Mapping[str, Tool]) -> None:
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
-    lines = _Lines(os.fdopen(os.dup(0), "rb"))
+    lines = _BoundedLines(os.fdopen(os.dup(0), "rb"))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     async with stdio_server(stdin=lines) as (read, write):  # type: ignore[arg-type]
         lines.refuse = write.send
         await server.run(read, write, server.create_initialization_options())
 
 
-class _Lines:
+class _BoundedLines:
     """Stdin by lines of bounded length, of which what is no JSON is answered as that."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -279,7 +279,7 @@ def _problem_of(line: bytes) -> str:
     return ""
 
 
-def _described(name: str, tool: Tool) -> types.Tool:
+def _described(name: str, tool: AgentTool) -> types.Tool:
     return types.Tool(
         name=name,
         description=tool.description,
@@ -289,7 +289,9 @@ def _described(name: str, tool: Tool) -> types.Tool:
     )
 
 
-def _call(tools: Mapping[str, Tool], name: str, given: Mapping[str, Any]) -> types.CallToolResult:
+def _call(
+    tools: Mapping[str, AgentTool], name: str, given: Mapping[str, Any]
+) -> types.CallToolResult:
     """Return the answer of a tool, or its error in a sentence, which the agent can act on."""
     try:
         if name not in tools:
