@@ -181,3 +181,25 @@ def test_a_browser_that_cannot_wait_in_an_import_says_what_to_write(
         assert "Write `import numpy` in it and run it again" in error
         result = reader.run(HOWEVER[how])
         assert result["value"] == "'numpy'", result["error"]
+
+
+def test_a_plot_may_hold_the_numbers_of_numpy(reader: CellReader) -> None:
+    code = """
+import json, js
+import numpy as np
+x = np.linspace(0, 1, 3, dtype=np.float32)
+js.window.py_plot_data = json.dumps([{"title": "t", "x_label": "x", "y_label": "y", "x_data": x,
+    "lines": [{"label": "a", "data": [np.float32(1.5), np.int64(2), np.float64(3)]},
+              {"label": "b", "data": np.array([1, 2, 3], dtype=np.uint8)}]}])
+js.window.py_table_data = json.dumps({"headers": ["n", "yes"], "rows": [[np.int32(7), np.True_]]})
+"""
+    result = reader.run(code)
+    assert result["ok"], result["error"]
+    (plot,) = reader.shown()["plots"]
+    assert plot["x_data"] == [0, 0.5, 1]
+    assert [line["data"] for line in plot["lines"]] == [[1.5, 2, 3], [1, 2, 3]]
+    (table,) = reader.shown()["table"]
+    assert table["rows"] == [[7, True]]
+    refused = reader.run(code.replace("np.int64(2)", "np.nan"))
+    assert "py_plot_data[0].lines[0].data[1]: got nan" in refused["error"]
+    assert "None for a gap" in refused["error"]

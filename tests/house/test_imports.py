@@ -37,7 +37,7 @@ COMES_WITH = {
     "pyarrow": "datasets",
     "huggingface_hub": "transformers",
 }
-PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js", "micropip"}  # there in the page, for pycell
+PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js"}  # there in the page, for pycell
 IMPURE = {
     "asyncio",
     "datetime",

@@ -42,7 +42,6 @@ EXPLAINED = {
     ("py/unfrozen/hub.py", "replace"): "a file that only it writes, named by a hash",
     ("web/site_builder", ""): OWN_FOLDER,
     ("web/release", ""): OWN_FOLDER,
-    ("web/pycell", ""): "the file system of the page, in memory",
 }
 
 

@@ -19,7 +19,7 @@ SAID: dict[str, tuple[str, dict[str, Any]]] = {
     "ready": ("boot", {"type": "ready"}),
     "failed": ("boot", {"type": "failed", "reason": "no"}),
     "started": ("sent", RUN | {"type": "started"}),
-    "fetch": ("run", RUN | {"type": "fetch", "id": 1, "name": "numpy", "isUrl": False}),
+    "fetch": ("run", RUN | {"type": "fetch", "id": 1, "name": "numpy"}),
     "damaged": ("run", RUN | {"type": "damaged", "name": "numpy"}),
     "stdout": ("run", RUN | {"type": "stdout", "text": "a"}),
     "table": ("run", RUN | {"type": "table", "json": "{}"}),

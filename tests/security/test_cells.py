@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 STOLEN = "stolen"
 ASKED = ("js.fetch", "pyodide_js", "pyfetch", "urllib", "socket", "subprocess", "the old js")
-ASKED += ("mount", "micropip elsewhere", "timer of text", "constructor")
+ASKED += ("mount", "timer of text", "constructor")
 ODD = ("sys.exit", "SystemExit in a task", "KeyboardInterrupt", "a task that cancels the run")
 ODD += ("a loop of causes", "a message of a million", "a class that lies", "a repr that is no text")
 ODD += ("half a pair", "print replaced", "print put back", "stdout closed")

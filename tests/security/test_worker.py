@@ -76,8 +76,8 @@ FORGED: dict[str, dict[str, list[Any]]] = {
     "an error with a node": {"during": [own(**DONE | {"error": ERROR | {"traceback": NODE}})]},
     "an error with more": {"during": [own(**DONE | {"error": ERROR | {"html": "<img>"}})]},
     "a field more": {"during": [own(type="stdout", text="forged", html="<img src=x>")]},
-    "a wish without a number": {"during": [own(type="fetch", name="numpy", isUrl=False)]},
-    "a wish for an object": {"during": [own(type="fetch", id=1, name=NODE, isUrl=True)]},
+    "a wish without a number": {"during": [own(type="fetch", name="numpy")]},
+    "a wish for an object": {"during": [own(type="fetch", id=1, name=NODE)]},
 }
 DRAWN = {
     "a table of nodes": own(type="table", json=json.dumps({"headers": [NODE], "rows": []})),
@@ -100,13 +100,13 @@ DRAWN = {
     "plots beyond number": own(type="plots", json=json.dumps([{"x_data": [], "lines": []}] * 51)),
 }
 WANTED = {
-    "a name of every object": ("constructor", False),
-    "a package that is not here": ("pandas", False),
-    "a wheel of another host": ("http://127.0.0.1:9/stolen-1-py3-none-any.whl", True),
-    "a page of the site": ("index.html", True),
-    "the server's runs": ("/api/runs", True),
-    "a wheel with a question": ("stolen-1-py3-none-any.whl?token", True),
-    "a script": ("javascript:1", True),
+    "a name of every object": "constructor",
+    "a package that is not here": "pandas",
+    "a wheel of another host": "http://127.0.0.1:9/stolen-1-py3-none-any.whl",
+    "a page of the site": "index.html",
+    "the server's runs": "/api/runs",
+    "a wheel with a question": "stolen-1-py3-none-any.whl?token",
+    "a script": "javascript:1",
 }
 
 
@@ -161,13 +161,12 @@ def test_a_figure_that_no_python_of_this_page_makes_is_not_drawn(
 
 
 @pytest.mark.parametrize("name", WANTED)
-def test_what_it_wants_is_fetched_only_if_it_is_a_wheel_of_this_host(
+def test_what_it_wants_is_fetched_only_if_it_is_a_package_of_this_site(
     visitor: tuple[Visitor, list[str]], name: str
 ) -> None:
     page, asked = visitor
-    wanted, is_url = WANTED[name]
     before = len(asked)
-    wish = own(type="fetch", id=1, name=wanted, isUrl=is_url)
+    wish = own(type="fetch", id=1, name=WANTED[name])
     assert page.run(json.dumps({"during": [wish]}))["value"] == "'honest'"
     assert asked[before:] == []
     page.assert_unharmed()

@@ -42,7 +42,7 @@ def test_it_carries_the_files_of_the_demo_and_of_the_runner_only_what_finds_them
 
 @pytest.mark.slow
 def test_unpacked_it_is_read_without_the_rest_of_the_runner(tmp_path: Path) -> None:
-    unpack(demo_wheel(), tmp_path, {})
+    unpack(demo_wheel(), str(tmp_path))
     program = [sys.executable, "-c", READ, str(tmp_path), str(build.ROOT / "py")]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     assert int(done.stdout) > 100

@@ -11,7 +11,7 @@ import pytest
 from site_builder import SiteError, third_party
 from site_builder.third_party import NOTICES, SBOM, components
 
-SHIPPED = ("@codemirror/view", "@lezer/python", "uplot", "pyodide", "cpython", "numpy", "micropip")
+SHIPPED = ("@codemirror/view", "@lezer/python", "uplot", "pyodide", "cpython", "numpy")
 
 
 def test_every_package_in_the_scripts_stands_in_the_notices_with_its_text(site: Path) -> None:

@@ -88,13 +88,11 @@ def test_wheels_come_from_the_cdn(tmp_path: Path, no_index: Path) -> None:
 def test_only_what_is_missing_or_damaged_is_fetched(tmp_path: Path) -> None:
     with served(wheels.CACHE) as url:
         wheels.download_missing(tmp_path, url)
-        first, second, third = sorted(tmp_path.iterdir())
-        first.write_bytes(b"damaged")
-        second.unlink()
-        before = third.stat().st_mtime_ns
-        wheels.download_missing(tmp_path, url)
-    assert all_whole(tmp_path)
-    assert third.stat().st_mtime_ns == before
+        (wheel,) = tmp_path.iterdir()
+        for harm in (lambda: wheel.write_bytes(b"damaged"), wheel.unlink):
+            harm()
+            wheels.download_missing(tmp_path, url)
+            assert all_whole(tmp_path)
     wheels.download_missing(tmp_path, NOWHERE)  # nothing is missing: nobody is asked
 
 
@@ -146,7 +144,7 @@ def test_without_either_source_one_line_says_so(tmp_path: Path, no_index: Path) 
     assert done.returncode == 1
     (error,) = [line for line in done.stdout.splitlines() if "ERROR: " in line[:8]]
     assert f"cannot download from Pyodide's CDN nor, through pip, {wheels.FALLBACK}" in error
-    assert "micropip-0.11.1-py3-none-any.whl" in error
+    assert "numpy-2.4.3-" in error
     assert "Traceback" not in done.stderr
 
 

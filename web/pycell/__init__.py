@@ -3,6 +3,6 @@
 Reading order: `errors` (tracebacks of cells, and failed imports) → `cell` (runs one, with capped
 output) → `window` (the `js` module that a cell publishes through, `help` and `exit` without a
 terminal, refusals of the network) → `packages` (found in a cell's source, fetched, unpacked) →
-`micropip_layer` (what micropip reaches of the page) → `browser` (the session in the page) → `lab`
-(the fine-tune in the page). Standard library and `unfrozen` only; `lab` also uses numpy.
+`browser` (the session in the page) → `lab` (the fine-tune in the page). Standard library and
+`unfrozen` only; `lab` also uses numpy.
 """

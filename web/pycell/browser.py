@@ -18,7 +18,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pycell.cell import CappedOutput, run_cell_async, streams
-from pycell.micropip_layer import FetchWheel, PageLayer
 from pycell.packages import Packages, Wait
 from pycell.window import (
     Help,
@@ -116,22 +115,19 @@ def open_session(
     write: Callable[[str], None],
     publish: Callable[[str, str], None],
     stop_wanted: Callable[[], bool],
-    lock: str,
+    packages: str,
     fetch_package: Callable[[str], Awaitable[str]],
-    fetch_wheel: FetchWheel,
     download_stopped: Callable[[], bool],
     pong: Callable[[], None],
 ) -> Session:
     """Prepare this interpreter for reader code and return its session.
 
     `publish(name, json_text)` gets tables and plots; `stop_wanted()` returns whether the reader has
-    pressed Stop since the last call. `lock` lists the packages of this site, as JSON;
-    `fetch_package(name)` installs one, `fetch_wheel(url)` gets any other wheel of this origin, and
-    `download_stopped()` returns whether Stop has ended one of these. `pong()` answers a ping.
+    pressed Stop since the last call. `packages` names the packages of this site, as JSON;
+    `fetch_package(name)` installs one, and `download_stopped()` returns whether Stop has ended
+    that. `pong()` answers a ping.
     """
-    known = json.loads(lock)
-    packages = Packages(known["packages"], fetch_package, download_stopped, _waiter)
-    packages.on_load = PageLayer(known, packages, fetch_wheel).note_loaded
+    known = Packages(json.loads(packages), fetch_package, download_stopped, _waiter)
     builtins.input = refuse_input
     sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[assignment,misc]
     os.read = refuse_descriptor(os.read)
@@ -139,12 +135,12 @@ def open_session(
     builtins.exit = builtins.quit = raise_system_exit  # type: ignore[assignment]
     time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
     sys.stdout = sys.stderr = streams  # also between two runs
-    session = Session(write, publish, packages, pong)
+    session = Session(write, publish, known, pong)
     sys.modules["js"] = make_js_module(session.publish)
     _close_pyodide_js()
     _refuse_fetching()
     sys.addaudithook(refuse_audited)
-    sys.meta_path.append(packages)
+    sys.meta_path.append(known)
     return session
 
 

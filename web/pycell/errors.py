@@ -158,8 +158,8 @@ def _line_in(
     return lines[-1] if lines else None
 
 
-CARRIED = ("numpy", "micropip", "packaging")
-HERE = "Python's standard library, unfrozen, numpy, micropip and packaging"
+CARRIED = ("numpy",)
+HERE = "Python's standard library, unfrozen and numpy"
 NO_NETWORK = (
     "Cells have no network: paste the data into the cell, or run this code in Python on your own "
     "machine"
@@ -186,14 +186,4 @@ def note_on(name: str) -> str:
     return (
         f"Cells of this page can import {HERE}. To use {name}, run this code in Python on your own "
         f"machine."
-    )
-
-
-def refusal_to_install(name: str, version: str) -> str:
-    """Return why micropip cannot install a package; `version` is the available one, if any."""
-    if version:
-        return f"{name} is available in version {version} only."
-    return (
-        f"{name} is not available, and this page fetches nothing from other hosts: its cells can "
-        f"import {HERE}. On your own machine, try `pip install {name}`."
     )

@@ -1,8 +1,7 @@
 """The packages of this site: fetched when a cell is going to import them, checked, unpacked.
 
     source of a cell ── read before it runs ──▶ names ──┐
-    `import` of a name that only the run computes ──────┼──▶ the page fetches ──▶ check, unpack
-    micropip.install ───────────────────────────────────┘
+    `import` of a name that only the run computes ──────┴──▶ the page fetches ──▶ check, unpack
 
 The source of every module that the cell imports is read too: a library that imports numpy somewhere
 needs it as much as the cell itself. Nothing is imported for that. Of our own modules only
@@ -26,7 +25,6 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
-from pathlib import Path
 from site import getsitepackages
 from types import ModuleType
 from typing import Any
@@ -59,7 +57,6 @@ class Packages:
         self._stopped = stopped
         self._waiter = waiter
         self._refused: dict[str, str] = {}
-        self.on_load: Callable[[str], None] = lambda _name: None
         self.notice = ""
 
     async def prepare(self, source: str) -> None:
@@ -84,8 +81,6 @@ class Packages:
         reason = await self._fetch(name)
         if reason:
             self._refused[name] = self.stop_notice(name) or reason
-        else:
-            self.on_load(name)
 
     def stop_notice(self, what: str) -> str:
         """Return a sentence if the reader stopped the download of `what`; empty if not.
@@ -213,8 +208,15 @@ def install(buffer: Any, name: str, sha256: str, size_bytes: int) -> str:
     wheel = buffer.to_bytes()
     if refusal := refusal_of(wheel, name, sha256, size_bytes):
         return refusal
-    unpack(wheel, Path(getsitepackages()[0]), {"PYODIDE_SOURCE": "pyodide"})
+    unpack(wheel, getsitepackages()[0])
     return ""
+
+
+def unpack(wheel: bytes, folder: str) -> None:
+    """Unpack a wheel into `folder`."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        archive.extractall(folder)
+    importlib.invalidate_caches()
 
 
 def refusal_of(wheel: bytes, name: str, sha256: str, size_bytes: int) -> str:
@@ -228,14 +230,3 @@ def refusal_of(wheel: bytes, name: str, sha256: str, size_bytes: int) -> str:
         f"{name} arrived damaged: {what}. It was discarded. Try again; if that does not help, this "
         "copy of the site is incomplete."
     )
-
-
-def unpack(wheel: bytes, folder: Path, notes: dict[str, str]) -> None:
-    """Unpack a wheel into `folder` and add `notes` (file name → text) to its `.dist-info`."""
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        archive.extractall(folder)
-        tops = {name.split("/")[0] for name in archive.namelist()}
-    for info in (top for top in tops if top.endswith(".dist-info")):
-        for name, text in notes.items():
-            (folder / info / name).write_text(text, encoding="utf-8")
-    importlib.invalidate_caches()

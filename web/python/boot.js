@@ -21,8 +21,8 @@ const INFO = {
   platform: "emscripten_5_0_3",
   python: "3.14.0",
 };
-/** The lock of the packages of this site, for micropip. @type {{info: object, packages: Record<string, Package>}} */
-export const LOCK = { info: INFO, packages: PACKAGES };
+/** The packages of this site that a cell can import. */
+export const PACKAGE_NAMES = Object.keys(PACKAGES);
 
 /** @typedef {{file_name: string, sha256: string, bytes: number, version: string}} Package */
 

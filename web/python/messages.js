@@ -7,7 +7,7 @@
  *          {type: "ready"}
  *          {type: "failed", reason}              the worker can do no more
  *   sent   {type: "started", run, cell}          the first of a run, once
- *   run    {type: "fetch", run, cell, id, name, isUrl}    asks the page for a wheel, or for a file of the job
+ *   run    {type: "fetch", run, cell, id, name}    asks the page for a wheel, or for a file of the job
  *          {type: "damaged", run, cell, name}    what was fetched is not that package's wheel
  *          {type: "stdout", run, cell, text}
  *          {type: "table" | "plots", run, cell, json}
@@ -51,7 +51,7 @@ const FORMS = {
   ready: {},
   failed: { reason: text(2000) },
   started: RUN,
-  fetch: { ...RUN, id: count, name: text(2000), isUrl: flag },
+  fetch: { ...RUN, id: count, name: text(2000) },
   damaged: { ...RUN, name: SHORT },
   stdout: { ...RUN, text: text(400_000) },
   table: { ...RUN, json: text(32 * MB) },

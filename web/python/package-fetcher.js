@@ -1,6 +1,5 @@
 /**
- * Fetches wheels for an interpreter: packages of this site by name, other wheels of its host by URL. And files that the
- * page makes for a run.
+ * Fetches for an interpreter the packages of this site, by name, and files that the page makes for a run.
  *
  * It runs in the page. A worker that runs reader code may fetch nothing: it sends a message, and its request is
  * checked here. A package that was fetched is cached for this visit.
@@ -40,30 +39,28 @@ export class PackageFetcher {
 
   /**
    * Fetches one wheel, or one of the files of a run.
-   * @param {{id: number, name: string, isUrl: boolean}} request
+   * @param {{id: number, name: string}} request
    * @param {Record<string, (signal: AbortSignal) => Promise<ArrayBuffer>>} [files]
    * @returns {Promise<{id: number, bytes?: ArrayBuffer, reason: string, stopped: boolean}>}
    */
-  async fetch({ id, name, isUrl }, files = {}) {
+  async fetch({ id, name }, files = {}) {
     const { signal } = this.#abort;
-    const file = !isUrl && Object.hasOwn(files, name) ? files[name] : null;
+    const file = Object.hasOwn(files, name) ? files[name] : null;
     try {
-      return { id, bytes: await this.#fetchBytes(name, isUrl, signal, file), reason: "", stopped: false };
+      return { id, bytes: await this.#fetchBytes(name, signal, file), reason: "", stopped: false };
     } catch (error) {
       return { id, reason: error.reason ?? error.message, stopped: signal.aborted };
     }
   }
 
-  async #fetchBytes(name, isUrl, signal, file) {
+  async #fetchBytes(name, signal, file) {
     if (--this.#left < 0) throw new BootError(`One run may fetch at most ${FETCHES_LIMIT} wheels.`);
-    if (!isUrl && !file && !isPackage(name)) throw new BootError("This site has no such package.");
-    if (!isUrl && fetched.has(name)) return fetched.get(name);
-    const label = isUrl ? name.split("/").at(-1).slice(0, 80) : name;
-    this.#report(label, "");
+    if (!file && !isPackage(name)) throw new BootError("This site has no such package.");
+    if (!file && fetched.has(name)) return fetched.get(name);
+    this.#report(name, "");
     try {
       if (file) return await file(signal);
-      if (isUrl) return await fetchWheel(name, signal);
-      return await fetchPackage(name, (ratio) => this.#report(label, `${Math.floor(ratio * 100)}%`), signal);
+      return await fetchPackage(name, (ratio) => this.#report(name, `${Math.floor(ratio * 100)}%`), signal);
     } finally {
       this.#report("", "");
     }
@@ -99,23 +96,4 @@ export async function fetchPackage(name, onProgress, signal) {
   const bytes = await fetchBytes(new URL(`pyodide/${file}`, SITE), onBytes, { what: name, signal, cache });
   fetched.set(name, bytes);
   return bytes;
-}
-
-/**
- * Fetches a wheel that this site's host serves beside the site's own.
- * @param {string} address as a reader wrote it, relative to the page or absolute
- * @param {AbortSignal} [signal] ends the download
- * @returns {Promise<ArrayBuffer>}
- * @throws {BootError} also for another host, or a file that is no wheel
- */
-function fetchWheel(address, signal) {
-  const url = URL.canParse(address, SITE) ? new URL(address, SITE) : null;
-  if (url?.origin !== SITE.origin || url.search || !url.pathname.endsWith(".whl")) {
-    throw new BootError(
-      `micropip can only install wheels from this page's own host, ${SITE.origin}; ` + `${address} is not one of them.`,
-    );
-  }
-  const what = url.pathname.split("/").at(-1);
-  const remedy = `It was looked for at ${url}.`;
-  return fetchBytes(url, () => {}, { what, remedy, signal, redirect: "error", credentials: "omit" });
 }

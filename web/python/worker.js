@@ -26,7 +26,7 @@
 
 /* global PYTHON_HASH -- written in by web/site_builder/assets.py: of all that starts Python */
 
-import { installPackage, LOCK, prepareMemory, prepareScripts, startPyodide } from "./boot.js";
+import { installPackage, PACKAGE_NAMES, prepareMemory, prepareScripts, startPyodide } from "./boot.js";
 import { openLab } from "./lab.js";
 import { explainCrash, RUN_LOG } from "./messages.js";
 import { sandboxWorker } from "./sandbox.js";
@@ -192,12 +192,8 @@ function openSession(pyodide) {
     (text) => output.write(text),
     (name, json) => output.publish(name, json),
     takeSignal,
-    JSON.stringify(LOCK),
+    JSON.stringify(PACKAGE_NAMES),
     (name) => (name === RUN_LOG ? putRunLog(pyodide.FS) : addPackage(pyodide, name)),
-    async (url) => {
-      const { bytes, reason } = await fetchWheel(url, true);
-      return bytes ? new Uint8Array(bytes) : reason;
-    },
     () => downloadStopped,
     () => (missedPings = 0),
   );
@@ -206,7 +202,7 @@ function openSession(pyodide) {
 
 /** Writes the log of the run that the page shows into the working folder; resolves to "", or to why it is not there. */
 async function putRunLog(FS) {
-  const { bytes, reason } = await fetchWheel(RUN_LOG, false);
+  const { bytes, reason } = await fetchWheel(RUN_LOG);
   try {
     if (FS.analyzePath(RUN_LOG).exists) FS.unlink(RUN_LOG); // that of another run
     if (bytes) FS.writeFile(RUN_LOG, new Uint8Array(bytes));
@@ -218,7 +214,7 @@ async function putRunLog(FS) {
 
 /** Makes a package importable; resolves to "", or to the reason why it is not. */
 async function addPackage(pyodide, name) {
-  const { bytes, reason } = await fetchWheel(name, false);
+  const { bytes, reason } = await fetchWheel(name);
   if (!bytes) return reason;
   try {
     installPackage(pyodide, name, bytes);
@@ -230,11 +226,11 @@ async function addPackage(pyodide, name) {
 }
 
 /** Has the page fetch a wheel for the run in progress; the page shows its progress, and Stop aborts it. */
-async function fetchWheel(name, isUrl) {
+async function fetchWheel(name) {
   output.flush(); // no timer sends what was printed before
   if (fetches.size === 0) waitsSince = performance.now();
   const answer = new Promise((resolve) => fetches.set(++lastFetch, resolve));
-  post({ type: "fetch", ...address, id: lastFetch, name: String(name), isUrl });
+  post({ type: "fetch", ...address, id: lastFetch, name: String(name) });
   const found = await answer;
   downloadStopped ||= found.stopped;
   return found;

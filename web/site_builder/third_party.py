@@ -3,7 +3,7 @@
     bundled npm packages   node_modules/*/package.json and LICENSE
     fonts                  one licence for all, see fonts.py
     wheels for cells       the licences in each wheel
-    Pyodide                MPL-2.0, whose text micropip's wheel holds; what its WebAssembly links:
+    Pyodide                MPL-2.0, whose text is in licences/; what its WebAssembly links:
                            licences/cpython.txt (Doc/license.rst of CPython 3.13.5, which lists what
                            CPython incorporates) and licences/linked-libraries.txt
 
@@ -28,11 +28,7 @@ SBOM: Final = "sbom.cdx.json"
 LOCK: Final = ROOT / "requirements.txt"
 _MODULES: Final = ROOT / "node_modules"
 _TEXTS: Final = Path(__file__).with_name("licences")
-_WHEEL_LICENCES: Final = {
-    "numpy": "BSD-3-Clause",
-    "micropip": "MPL-2.0",
-    "packaging": "Apache-2.0 OR BSD-2-Clause",
-}
+_WHEEL_LICENCES: Final = {"numpy": "BSD-3-Clause"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ def _runtime() -> Iterator[Component]:
     version = json.loads((_MODULES / "pyodide" / "package.json").read_text("utf-8"))["version"]
     source = f"Its source: https://github.com/pyodide/pyodide/tree/{version}\n\n"
     linked = (_TEXTS / "linked-libraries.txt").read_text("utf-8")
-    text = f"{source}{_wheel_text('micropip')}\n\n{linked}"
+    text = f"{source}{(_TEXTS / 'mpl-2.0.txt').read_text('utf-8')}\n\n{linked}"
     yield Component("pyodide", version, "MPL-2.0", f"pkg:npm/pyodide@{version}", text)
     python = wheels.read_lock()["info"]["python"]
     text = (_TEXTS / "cpython.txt").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Downloads the wheels that cells of the page may import: numpy, micropip, packaging.
+"""Downloads the wheels that cells of the page may import: numpy.
 
     node_modules/pyodide/pyodide-lock.json   file name and sha256 of each wheel
     node_modules/pyodide/pyodide.mjs         the CDN that hosts them
@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PYODIDE = ROOT / "node_modules" / "pyodide"
 CACHE = ROOT / ".cache" / "wheels"
-PACKAGES = ("numpy", "micropip", "packaging")
+PACKAGES = ("numpy",)
 FALLBACK, FALLBACK_FOLDER = "open-webui==0.12.4", "open_webui/frontend/pyodide/"
 TIMEOUT_SECONDS = 30.0
 
