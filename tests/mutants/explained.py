@@ -32,10 +32,6 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
         'late = max(0, grads - parts.get("grads", 0))',
     ): "a quarter of a byte, of whole bytes rounded",
     (
-        "overhead.py",
-        'return max(0, gathered) + max(0, traffic.most_summed - point.get("unreduced", 0))',
-    ): "a point without it is of GPUs that sum nothing in buffers",
-    (
         "explain.py",
         "items = saved_tensors(step.local.architecture.of_layer(0), part.setup, sparse)",
     ): "all layers are of one kind here, see `_keeps_everything`",
