@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import os
 import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +28,7 @@ DOORS = {  # by name: the address, and what stands at the top of the picture
     "accuracy": ("accuracy/", ".accuracy-frame"),
     "docs": ("docs/", ".masthead"),
 }
+COLOURS = 64  # a third of the bytes
 HEADLESS = "chromium-headless-shell"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -57,7 +60,8 @@ def main() -> None:
                 "(e) => scrollBy(0, e.getBoundingClientRect().top - 8)"
             )
             page.wait_for_timeout(500)
-            page.screenshot(path=ROOT / "web" / "pictures" / f"{name}.png")
+            drawn = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLOURS)
+            drawn.save(ROOT / "web" / "pictures" / f"{name}.png", optimize=True)
         browser.close()
         server.shutdown()
 

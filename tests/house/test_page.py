@@ -97,7 +97,7 @@ def test_each_page_has_a_picture_for_previews_of_links_to_it(site: Path) -> None
         data = (page.parent / named).read_bytes()
         assert data[:8] == b"\x89PNG\r\n\x1a\n", named
         assert struct.unpack(">II", data[16:24]) == (1200, 630), named
-        assert len(data) < 150_000, named
+        assert len(data) < 50_000, named
     kept = (site / "service-worker.js").read_text().splitlines()[0]
     assert "docs/scale/index.html" in kept
     assert not re.findall(r'"(embed/[^"]*|[^"]*\.png)"', kept), "no use without a network"
