@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 from unfrozen.errors import PlanError
@@ -108,6 +107,8 @@ def moved_share(lr: float, samples: int = 4000, deviation: float = WEIGHT_DEVIAT
         raise PlanError("lr", lr, "it must be a number above 0", "try 2e-5")
     if samples < 1:
         raise PlanError("samples", samples, "it must be at least 1", "try 4000")
+    from statistics import NormalDist  # few ask for it, and its import takes long
+
     normal = NormalDist(0.0, deviation)
     moved = 0
     for index in range(samples):

@@ -13,21 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, Literal, NamedTuple
 
 from unfrozen.answer import ADVISED_JOBS, answer, on_all_gpus, text
 from unfrozen.answer.text import framework_text
 from unfrozen.errors import PlanError, strict_json
-from unfrozen.frameworks.headers import LARGEST_HEADER
-from unfrozen.frameworks.reading import (
-    LARGEST_FILE,
-    read_job,
-    read_run,
-    read_typed,
-    read_weights,
-    reading_text,
-)
 from unfrozen.frameworks.tables import solved_data, solved_text
 from unfrozen.hardware import counted
 from unfrozen.hub import ModelSource, is_hub_name, loaded_name, named_model
@@ -40,7 +33,7 @@ from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan import plan as plan_of
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.rent import rental, rental_text
-from unfrozen.planner.picture import memory_picture, verdict_badge
+from unfrozen.planner.picture import escape, memory_picture, verdict_badge
 from unfrozen.project.best import OnePlan, Work, find
 from unfrozen.project.budget import rent
 from unfrozen.project.questions import check_open, question, runnable_plan, with_gpus
@@ -184,7 +177,7 @@ class PlannedJob(PlanAnswer):
             spent = self._estimate(asked.tokens)
             parts.append(text.estimate_text(job, spent))
             parts.append(f"Timeout: {rental_text(rental(job, spent.seconds))}")
-        how = reading_text(self.read) if self.read else ""
+        how = _reader().reading_text(self.read) if self.read else ""
         return "\n\n".join(filter(None, [how, _source_text(self.source), *head, *parts]))
 
     def _repr_html_(self) -> str:
@@ -231,7 +224,7 @@ class PlannedProject(PlanAnswer):
     def _repr_html_(self) -> str:
         layout = self.found.first and self.found.first.layout
         picture = memory_picture(plan_job(layout.job)) if layout else ""
-        return f"{picture}<pre>{_escaped(str(self))}</pre>"
+        return f"{picture}<pre>{escape(str(self))}</pre>"
 
 
 @dataclass(frozen=True)
@@ -422,8 +415,14 @@ def _source_text(source: ModelSource | None) -> str:
     return textwrap.fill(source.note, text.WIDTH) if source else ""
 
 
+def _reader() -> ModuleType:
+    """Return what reads trainers' files: imported where one is given, for most plans have none."""
+    return import_module("unfrozen.frameworks.reading")
+
+
 def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
     """Return the job of a file or of a typed command, and how it was read."""
+    reader = _reader()
     name = asked.job if isinstance(asked.job, str) else "job.json"
     if Path(name).is_dir():
         logged = Path(name, "events.jsonl")
@@ -433,19 +432,21 @@ def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
     def beside(path: str) -> str | None:
         """Return a file that another names: relative to it, or to where the command is typed."""
         found = next((each for each in (folder / path, Path(path)) if each.is_file()), None)
-        return None if found is None else _read_text(str(found), "job", LARGEST_FILE)
+        return None if found is None else _read_text(str(found), "job", reader.LARGEST_FILE)
 
     if asked.typed and asked.job is not None:
         raise PlanError("--", asked.job, "a file and a command are two jobs", "drop one")
     gpus = cluster.get("gpus") if type(cluster.get("gpus")) is int else None
     if asked.typed:
-        return read_typed(list(asked.typed), beside, gpus)
+        return reader.read_typed(list(asked.typed), beside, gpus)
     if name.endswith((".gguf", ".safetensors")):
-        return read_weights(name, _read_bytes(name, LARGEST_HEADER, _read_head), beside)
+        headers = import_module("unfrozen.frameworks.headers")
+        head = _read_bytes(name, headers.LARGEST_HEADER, _read_head)
+        return reader.read_weights(name, head, beside)
     if name.endswith("events.jsonl"):
         log = _read_bytes(name, LARGEST_CONFIG_BYTES, _read_head)
-        return read_run(name, log.decode(errors="replace"))
-    return read_job(name, _read_text(name, "job", LARGEST_FILE), beside, gpus)
+        return reader.read_run(name, log.decode(errors="replace"))
+    return reader.read_job(name, _read_text(name, "job", reader.LARGEST_FILE), beside, gpus)
 
 
 def _changed(job: object, changes: Mapping[str, Any], parts: Mapping[str, Any]) -> object:
@@ -615,7 +616,3 @@ def _value(entry: str) -> object:
         return strict_json(entry)
     except ValueError:
         return entry
-
-
-def _escaped(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

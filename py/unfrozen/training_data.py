@@ -11,10 +11,8 @@ and two trainers with the same seed see the same rows in the same steps.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,6 +174,8 @@ def _rows(name: str, text: str) -> Iterator[object]:
 
 
 def _table_rows(name: str, text: str, delimiter: str) -> Iterator[object]:
+    import csv
+
     try:
         yield from csv.DictReader(re.findall(r"[^\n]*\n?", text), delimiter=delimiter)
     except csv.Error as error:
@@ -215,8 +215,10 @@ def _bytes(value: object) -> int:
 @lru_cache(maxsize=4)
 def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
     """Return a permutation of 0 … rows−1 that depends on nothing but its arguments."""
+    from random import Random  # its import takes long, and so does that of csv
+
     order = list(range(rows))
-    random.Random(f"unfrozen order {seed} {epoch}").shuffle(order)
+    Random(f"unfrozen order {seed} {epoch}").shuffle(order)
     return tuple(order)
 
 

@@ -7,7 +7,6 @@ on the day of its list; without taxes and storage. A provider counts once in wha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median_low
 from typing import Final
 
 from unfrozen.data_files import read_json
@@ -73,4 +72,5 @@ PRICES_OF: Final = "May to November 2026"
 
 def usual_price(gpu: Gpu) -> float | None:
     """Return the median of what an hour of a GPU costs; None for one with too few offers."""
-    return median_low(_cheapest(gpu.name)) if gpu.name in PRICES else None
+    found = sorted(_cheapest(gpu.name)) if gpu.name in PRICES else []
+    return found[(len(found) - 1) // 2] if found else None
