@@ -2,7 +2,7 @@
 
 Block and flow collections, plain, quoted and block scalars, anchors, aliases and merge keys, of the
 first document. Tags are refused by name, as are complex keys; depth is bounded, and so is what
-aliases repeat. Dates stay text.
+aliases repeat. Dates stay text. Lines end at line feeds alone, as in YAML 1.2: U+2028 is text.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ _INTEGERS: Final[tuple[tuple[str, Callable[[str], int | float]], ...]] = (
     (r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?", float),
     (r"\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?", float),
 )
+_MERGE: Final = object()
+"""The key << without quotation marks."""
 _ENDLESS: Final = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
 _SIXTIES: Final = re.compile(r"([-+]?)([0-9][0-9_]*(?::[0-5]?[0-9])+)(\.[0-9_]*)?")
 _KEY_END: Final = re.compile(r":(?=\s|$)")
@@ -223,7 +225,7 @@ class _Document:
     def _store(
         self, into: dict[Any, object], merged: list[object], key: Any, value: object
     ) -> None:
-        if key == "<<":
+        if key is _MERGE:
             merged += value if isinstance(value, list) else [value]
         elif key in into:
             self._refuse("the same key stands here twice", "drop one", str(key))
@@ -253,7 +255,8 @@ class _Document:
         found = _KEY_END.search(text)
         if found is None or _COMMENT.search(text[: found.start()]):
             return None
-        return scalar(text[: found.start()].rstrip()), column + found.end()
+        word = text[: found.start()].rstrip()
+        return _MERGE if word == "<<" else scalar(word), column + found.end()
 
     # --- scalars and flow --------------------------------------------------------------------
     def _plain(self, column: int, parent: int) -> object:
@@ -448,6 +451,7 @@ class _Flow:
             if isinstance(key, (list, dict)):
                 self.document._refuse("a key is a collection", "use a word as key")
             value = self._value(deep) if self._colon(quoted=quoted) else None
+            key = _MERGE if key == "<<" and not quoted else key
             self.document._store(found, merged, key, value)
             self._comma("}")
         self.at += 1

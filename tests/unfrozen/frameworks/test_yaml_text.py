@@ -36,6 +36,7 @@ DOCUMENTS = (
     "- - 1\n  - 2\n- a: 1\n  b:\n  - c\n-\n  d: 1\n- # nothing\n- |\n  t\n",
     'a: "x\\ty \\u00e9 \\\n  z"\n"b c": 1\n\'d\': 2\n',
     "model:\n  _component_: torchtune.models.llama3.llama3_8b\n  n: null\nlr: 3e-4\nx: 1e5\n",
+    "a: &x {b: 1}\nc:\n  '<<': *x\nd: {\"<<\": *x, <<: *x}\n",
     "---\n",
     "",
     "# only a comment\n",
