@@ -50,7 +50,7 @@ _JOBS: Final = {
     "unsloth": unsloth_job,
 }
 _TYPED: Final = re.compile(
-    r"(?m)^\s*(\w+=\S+\s+)*(accelerate|torchrun|swift|axolotl|llamafactory-cli|deepspeed|tune|trl"
+    r"(?m)^\s*(\w+=\S+\s+)*(accelerate|torchrun|swift|megatron|unfrozen|axolotl|llamafactory-cli|deepspeed|tune|trl"
     r"|unsloth|python[\d.]*)\s+\S"
 )
 """A line that starts a trainer."""

@@ -28,6 +28,8 @@ _FLAGS: Final = {
 """Options of launchers without a value."""
 _TRAINS: Final = {
     "swift": ("sft", "pt"),
+    "megatron": ("sft", "pt"),
+    "unfrozen": ("train",),
     "llamafactory-cli": ("train",),
     "axolotl": ("train",),
     "trl": ("sft",),
@@ -203,7 +205,12 @@ def _trainer(words: list[str]) -> tuple[str, list[str]]:
     if not words:
         raise PlanError("job", "nothing", "no script is started", "paste the whole command")
     name, base = words[0], words[0].rpartition("/")[2]
+    if base in ("unfrozen", "gpu_runner"):
+        bound = "a run of ours is planned as it will be by the command itself"
+        raise PlanError("--", " ".join(words[:2]), bound, "add --dry-run to it")
     verb = 2 if base in _TRAINS else 1
+    if base == "megatron":  # of ms-swift, whose options are Megatron-LM's, spelled by _
+        return base, [re.sub("_", "-", word) if word[:2] == "--" else word for word in words[verb:]]
     table = (
         ("axolotl", "axolotl"),
         ("llama-factory", "llamafactory"),

@@ -48,6 +48,9 @@ def trainer_job(name: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
 
 def megatron_job(_: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
     """Return Megatron-LM's job: 16-bit weights, fp32 main weights and gradients."""
+    if not _is_full(facts):
+        key, method = _key(facts, "adapter"), facts["adapter"]
+        raise PlanError(key, method, "adapters of Megatron-LM are not planned", "plan full")
     strategy = facts.get("strategy", "zero3")
     sharding = strategy if facts.get("zero") else "zero1" if facts.get("zero1") else "none"
     cluster = layout({**facts, "fsdp": "no", "keys": {}}, gpus)

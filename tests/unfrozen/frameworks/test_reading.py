@@ -145,6 +145,11 @@ def axolotl(**keys: Any) -> str:
         (axolotl(deepspeed="ds.json", gradient_accumulation_steps=4), "deepspeed: grad", "says 4"),
         (axolotl(deepspeed="ds.json", fsdp=["full_shard"]), "deepspeed", "fsdp is on, too"),
         ("a: 1\nb: 2\n", "job", "no key in it"),
+        (axolotl(stage=["rm"]), "stage", "supervised"),
+        ("training.local_batch_size: 1\ntraining.global_batch_size: a\n", "training.g", "whole"),
+        ("parallelism.data_parallel_shard_degree: [2]\n", "parallelism.d", "whole number"),
+        ("unfrozen train --model a\n", "--", "by the command itself"),
+        ("megatron sft --model a --tuner_type lora\n", "tuner-type", "not planned"),
         ("#!/bin/bash\necho nothing\n", "job", "one command"),
         ("swift sft --model a\nswift sft --model b\n", "job", "one command"),
         ("swift sft --model 'a\n", "line 1", "the shell refuses it"),
@@ -211,6 +216,22 @@ def test_a_typed_command_is_read_with_the_files_that_it_names() -> None:
     assert found.job["model"] == "Qwen/Qwen2.5-0.5B"
     assert found.job["recipe"]["micro_batch"] == 8
     assert found.job["cluster"]["sharding"] == "zero3"
+
+
+def test_a_megatron_script_of_ms_swift_is_read_by_megatrons_keys() -> None:
+    typed = "megatron sft --model Qwen/Qwen3-8B --micro_batch_size 2 --global_batch_size 32"
+    typed += " --tensor_model_parallel_size 2 --max_length 4096 --recompute_granularity full"
+    found = read_typed(["NPROC_PER_NODE=8", *typed.split()], no_file)
+    assert found.read is not None
+    assert (found.read["format"], found.read["unknown"]) == ("megatron", [])
+    recipe, cluster = found.job["recipe"], found.job["cluster"]
+    assert (cluster["gpus"], cluster["tensor_parallel"], found.job["model"]) == (
+        8,
+        2,
+        "Qwen/Qwen3-8B",
+    )
+    sizes = [recipe[key] for key in ("seq_len", "micro_batch", "grad_accum", "checkpointing")]
+    assert sizes == [4096, 2, 4, "full"]
 
 
 def test_a_folder_of_ours_is_read_from_how_its_run_started(
