@@ -111,6 +111,10 @@ class Mask(NamedTuple):
     chunk: int | None = None
     packed: bool = False
 
+    def __getitem__(self, _: object) -> Any:
+        """Return the mask of the last queries, as Gemma 4 asks it while it writes: the same."""
+        return self
+
 
 def _mask(
     *_: Any,

@@ -23,6 +23,7 @@ from gpu_runner.data.dataset import GENERAL, EncodedDataset
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, collate
+from gpu_runner.errors import is_lost_process, is_out_of_memory
 from gpu_runner.model.blocks import as_written, positions_of
 from gpu_runner.model.loss import LIKELIEST, TokenScores, loss_sum
 from gpu_runner.model.routers import Routers
@@ -296,11 +297,13 @@ def generate(
 
 
 def _continue(model: Any, **arguments: Any) -> Tensor:
-    """Return what a model generates; of a type for which transformers can make no cache (its
-    configuration counts no layers, as BLT's) all tokens are read for each that is written."""
+    """Return what a model generates; of a type whose cache fails in transformers (BLT's, xLSTM's,
+    that of layers which all have linear attention) all tokens are read for each one written."""
     try:
         output: Tensor = model.generate(**arguments)
-    except AttributeError:
+    except Exception as error:  # a model's own code may raise anything
+        if is_out_of_memory(error) or is_lost_process(error):
+            raise
         output = model.generate(**arguments, use_cache=False)
     return output
 

@@ -20,7 +20,8 @@ UNBUILT = ("gemma3n", "musicgen", "musicgen_melody")
 
 
 @pytest.mark.parametrize(
-    "model_type", matrix([t for t in causal_types.TYPES if t not in UNBUILT], "blt", "gemma4")
+    "model_type",
+    matrix([t for t in causal_types.TYPES if t not in UNBUILT], "blt", "gemma4", "gemma4_text"),
 )
 def test_what_a_run_trained_answers_is_exported_and_trained_on(
     model_type: str, tmp_path: Path
@@ -44,7 +45,7 @@ def test_what_a_run_trained_answers_is_exported_and_trained_on(
     train = ("train", "--model", str(tmp_path / "model"), "--data", str(data), "--steps", "2")
     more = ("--general", "none", "--save-every", "1", "--params", "fp32", "--runs", str(runs))
     if command(*train, *more) == ExitCode.MODEL:
-        assert model_type not in ("blt", "gemma4")
+        assert model_type not in ("blt", "gemma4", "gemma4_text")
         return
     (run,) = (path.parent for path in runs.glob("*/config.json"))
     assert command("ask", str(run), "1 plus 1", "--tokens", "3") == ExitCode.OK
