@@ -34,11 +34,19 @@ from unfrozen.plan import plan as plan_of
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.rent import rental, rental_text
 from unfrozen.planner.picture import escape, memory_picture, verdict_badge
-from unfrozen.project.best import OnePlan, Work, find
+from unfrozen.project.best import OnePlan, PlannedRun, Work, find
 from unfrozen.project.budget import rent
 from unfrozen.project.questions import check_open, question, runnable_plan, with_gpus
-from unfrozen.project.text import answer_data, answer_text, short_text
+from unfrozen.project.text import (
+    METHODS,
+    answer_data,
+    answer_text,
+    choice_data,
+    layout_words,
+    short_text,
+)
 from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
+from unfrozen.units import format_duration, gib, sig3
 
 Verdict = Literal["fits", "tight", "does not fit"]
 ReadLengths = Callable[[str, str], tuple[list[int], str]]
@@ -228,6 +236,42 @@ class PlannedProject(PlanAnswer):
 
 
 @dataclass(frozen=True)
+class ModelChoice(PlanAnswer):
+    """Which models can be trained on the given GPUs, where none is named: the largest first, those
+    of which every weight trains before those that fit with adapters alone.
+    """
+
+    plans: Sequence[tuple[str, PlannedRun]]
+
+    @property
+    def verdict(self) -> Verdict:  # type: ignore[override]
+        """Each that is listed is sure to run."""
+        return "fits"
+
+    @property
+    def job(self) -> Job:
+        """The job of the first."""
+        return self.plans[0][1].job
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan of each, the first first."""
+        return {"choices": [{"model": name, **choice_data(one)} for name, one in self.plans]}
+
+    def __str__(self) -> str:
+        rows = [["model", "method", "GiB", "time"]]
+        for name, one in self.plans:
+            time = format_duration(one.run.seconds) if one.run else ""
+            need = sig3(gib(one.plan.device_bytes))
+            rows.append([name, METHODS[one.job.recipe.method], need, time])
+        head = f"No model is named. On {layout_words(self.job).partition(',')[0]} these fit:"
+        end = "The whole plan of one, with its command: add --model NAME."
+        return f"{head}\n\n{text.table(rows, left=2)}\n\n{end}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+@dataclass(frozen=True)
 class PlannedList:
     """The plans of a list of jobs, or the reason why there is none of one."""
 
@@ -285,6 +329,8 @@ def answer_of(asked: Request, read: ReadLengths | None = None) -> PlanAnswer | P
     """Return the answer to a request; `read` reads a file of data with the model's tokenizer,
     without it tokens are estimated. Raises PlanError, for a list where no job can be planned.
     """
+    if asked.gpus is not None and asked.job is asked.model is asked.typed is None:
+        return _choose(asked, read or _estimated_lengths)
     try:
         asked, given, how, sources = load_jobs(asked)
         if asked.is_project:
@@ -550,6 +596,37 @@ def _project(
         budget = asked.budget
         steps = find(found) if budget is None else rent(budget, found, found.job.gpu)
         return PlannedProject(given, Work(steps).finish(), sources[0])
+
+
+_CHOICES: Final = (
+    *("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B", "Qwen/Qwen3-14B"),
+    *("Qwen/Qwen3-32B", "meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.3-70B-Instruct"),
+    *("google/gemma-3-270m", "openai/gpt-oss-20b", "mistralai/Mistral-Small-24B-Base-2501"),
+)
+"""What is tried where no model is named: a size of each kind that is trained much, in 2026."""
+
+
+def _choose(asked: Request, read: ReadLengths) -> ModelChoice:
+    """Return the models that can be trained. Raises PlanError where there is none."""
+    found, refused = list[tuple[str, PlannedRun]](), list[PlanError]()
+    lengths = cache(lambda source: read(source, _CHOICES[0]))
+    for name in _CHOICES:
+        one = replace(asked, model=name)
+        try:
+            loaded, given, _, sources = load_jobs(one)
+            plan = _project(loaded, given, lambda source, _: lengths(source), sources).found
+        except PlanError as error:
+            refused.append(error)
+            continue
+        if run := plan.first or next(iter(plan.adapters), None):
+            found.append((name, run))
+    if not found:
+        bound = f"none of {len(_CHOICES)} models can be trained on them"
+        raise refused[0] if refused else PlanError("gpus", asked.gpus, bound, "name more GPUs")
+    found.sort(
+        key=lambda one: (one[1].job.recipe.method != "full", -one[1].job.model.num_parameters)
+    )
+    return ModelChoice(found)
 
 
 _ROWS: Final = "FILE.jsonl"

@@ -96,3 +96,19 @@ def test_what_cannot_be_planned_is_refused_by_name(options: dict[str, Any], key:
         unfrozen.plan(**options)
     assert caught.value.key == key
     assert caught.value.remedy
+
+
+def test_where_no_model_is_named_those_that_fit_are_ranked(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "a" * 400, "completion": "b"}) + "\n")
+    found = unfrozen.plan(gpus="RTX 4090", data=str(rows))
+    choices = found.to_dict()["choices"]
+    assert choices[0]["model"] == "Qwen/Qwen3-8B"
+    assert choices[-1]["recipe"]["method"] == "qlora"
+    assert "add --model NAME" in str(found)
+    alone = unfrozen.plan(model="Qwen/Qwen3-8B", gpus="RTX 4090", data=str(rows)).to_dict()
+    assert choices[0] == {"model": "Qwen/Qwen3-8B", **alone["plan"]} | {
+        key: choices[0][key] for key in ("command", "host", "needs") if key in choices[0]
+    }
+    with pytest.raises(PlanError):
+        unfrozen.plan(gpus="RTX 3070", budget=3)
