@@ -33,6 +33,7 @@ from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan import plan as plan_of
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.rent import rental, rental_text
+from unfrozen.plan.step_time import job_gpu
 from unfrozen.planner.picture import escape, memory_picture, verdict_badge
 from unfrozen.project.best import OnePlan, PlannedRun, Work, find
 from unfrozen.project.budget import rent
@@ -42,7 +43,6 @@ from unfrozen.project.text import (
     answer_data,
     answer_text,
     choice_data,
-    layout_words,
     short_text,
 )
 from unfrozen.training_data import ESTIMATED, Data, read_numbers, row_lengths
@@ -263,7 +263,9 @@ class ModelChoice(PlanAnswer):
             time = format_duration(one.run.seconds) if one.run else ""
             need = sig3(gib(one.plan.device_bytes))
             rows.append([name, METHODS[one.job.recipe.method], need, time])
-        head = f"No model is named. On {layout_words(self.job).partition(',')[0]} these fit:"
+        head = (
+            f"No model is named. On {self.job.cluster.gpus:,} × {job_gpu(self.job).name} these fit:"
+        )
         end = "The whole plan of one, with its command: add --model NAME."
         return f"{head}\n\n{text.table(rows, left=2)}\n\n{end}"
 

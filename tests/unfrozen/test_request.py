@@ -106,6 +106,7 @@ def test_where_no_model_is_named_those_that_fit_are_ranked(tmp_path: Path) -> No
     assert choices[0]["model"] == "Qwen/Qwen3-8B"
     assert choices[-1]["recipe"]["method"] == "qlora"
     assert "add --model NAME" in str(found)
+    assert "On 2 × RTX 4090 these fit:" in str(unfrozen.plan(gpus="2x4090"))
     alone = unfrozen.plan(model="Qwen/Qwen3-8B", gpus="RTX 4090", data=str(rows)).to_dict()
     assert choices[0] == {"model": "Qwen/Qwen3-8B", **alone["plan"]} | {
         key: choices[0][key] for key in ("command", "host", "needs") if key in choices[0]
