@@ -49,6 +49,7 @@ LEFT_OUT = frozenset(
         "eos_token_id",
         "pad_token_id",
         "sep_token_id",
+        "asm",
         "model_type",
         "rope_parameters",
         "rope_scaling",
@@ -97,10 +98,10 @@ class Recorder:
                     return
         self._open[-1].append(("if", expression, outcome))
 
-    def register(self, parameter: Tensor) -> None:
-        """Write down a parameter."""
+    def register(self, module: nn.Module, name: str, parameter: Tensor) -> None:
+        """Write down a parameter of a module."""
         if not self.muted:
-            self._open[-1].append(("p", parameter, tuple(self.turns)))
+            self._open[-1].append(("p", parameter, (module, name), tuple(self.turns)))
 
     def call(self, module: nn.Module, kind: str, path: KeyPath, model_type: str) -> None:
         """Write down a model of another family, made of the config under a path."""
@@ -187,6 +188,11 @@ def _shape_of(act: Any, args: Any, kwargs: Any, made: Tensor) -> tuple[Any, ...]
         return tuple(map(expression_of, rest))
     if name in ("repeat", "tile", "expand"):
         return _repeated(name, before, [*map(expression_of, rest)])
+    if name == "cat" and made.dim() == 1:
+        total, *more = (t.__dict__.get("shape_of", tuple(t.shape))[0] for t in _tensors(args))
+        for one in more:
+            total = ("+", total, one)
+        return (total,)
     if made.shape == known[0].shape and len(known) == 1:
         return before
     if name in ("unsqueeze", "__getitem__", "squeeze") and made.numel() == known[0].numel():
@@ -278,7 +284,7 @@ def _symbols(raw: Raw, path: tuple[str, ...] = ()) -> Raw:
     for name, value in raw.items():
         if isinstance(value, dict) and "model_type" in value:
             made[name] = _symbols(value, (*path, name))
-        elif name == "model_type" or (isinstance(value, str) and "act" in name):
+        elif name in LEFT_OUT or (isinstance(value, str) and "act" in name):
             made[name] = value
         else:
             made[name] = symbol(value, ("k", *path, name))
@@ -300,7 +306,7 @@ def _watched(
     def note_parameter(self: nn.Module, name: str, parameter: Any) -> None:
         register(self, name, parameter)
         if parameter is not None and id(parameter) not in registered:  # or it is tied
-            recorder.register(parameter)
+            recorder.register(self, name, parameter)
             registered[id(parameter)] = parameter
 
     def note_model(make_model: Any, cls: Any, config: Any, **kwargs: Any) -> Any:
@@ -334,15 +340,16 @@ def construct(model_type: str, raw: Raw, mapping: Any, optional: Any = ()) -> Tr
         for target, name, value in (
             *_stand_ins(),
             (huggingface_hub.dataclasses, "type_validator", lambda *_: None),
+            (torch, "FloatTensor", torch.empty),
             (symbols, "listener", recorder),
             *_watched(recorder, registered, inner),
             *_read_hooks(recorder, config_class, raw, frozenset(optional)),
         ):
             after.enter_context(_replaced(target, name, value))
         config = config_class(**_symbols(raw))
-        made = Trace(config=[*recorder.root])
         inner |= {id(one): path for path, one in _inner_configs(config)}
-        made.lists = dict(_wrap(config, raw, after))
+        made = Trace(lists=dict(_wrap(config, raw, after)))
+        made.config = [*recorder.root]
         recorder.root.clear()
         recorder.is_read = True
         with torch.device("meta"), _Shapes():
@@ -351,10 +358,33 @@ def construct(model_type: str, raw: Raw, mapping: Any, optional: Any = ()) -> Tr
                 model = mapping[config_class](config)
             finally:
                 sys.setprofile(None)
-    names = {id(p): name for name, p in model.named_parameters()}
-    names |= {id(m): name for name, m in model.named_modules()}
-    made.model = _named(recorder.root, names)
+    made.model = _named(recorder.root, _Names(model))
     return made
+
+
+class _Names:
+    """The names of a model's modules and parameters; "" where there is none."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._modules = {id(m): name for name, m in model.named_modules()}
+        self._parameters = {id(p): name for name, p in model.named_parameters()}
+        self._left = {*self._parameters.values()}
+
+    def of_module(self, module: nn.Module) -> str:
+        """Return the name of a module."""
+        return self._modules.get(id(module), "")
+
+    def take(self, parameter: Tensor, module: nn.Module, name: str) -> str:
+        """Return the name under which a parameter is listed, which no other one has: that of its
+        place, whichever of two tied ones is left there.
+        """
+        found = f"{self._modules.get(id(module), '?')}.{name}".removeprefix(".")
+        if found not in self._left:
+            found = self._parameters.get(id(parameter), "")
+        if found not in self._left:
+            return ""
+        self._left.remove(found)
+        return found
 
 
 def _bound(note: Any, make_model: Any) -> Any:
@@ -405,10 +435,11 @@ def _read_hooks(
     for cls, paths in found.items():
         names = {path[-1] for path in optional if path[:-1] in paths}
         if names and len(paths) == 1:
-            yield cls, "__getattribute__", _reader(recorder, cls, paths[0], names)
+            given = get(raw, paths[0]) or {}
+            yield cls, "__getattribute__", _reader(recorder, cls, paths[0], names, given)
 
 
-def _reader(recorder: Recorder, cls: Any, path: KeyPath, names: set[str]) -> Any:
+def _reader(recorder: Recorder, cls: Any, path: KeyPath, names: set[str], given: Raw) -> Any:
     read = cls.__getattribute__
     undeclared = {name for name in names if not hasattr(cls, name)} - {
         *getattr(cls, "__dataclass_fields__", {})
@@ -424,8 +455,8 @@ def _reader(recorder: Recorder, cls: Any, path: KeyPath, names: set[str]) -> Any
         name = cls.attribute_map.get(name, name)
         if name in names and type(self) is cls:
             key = ("l" if recorder.is_read else "k", *path, name)
-            if recorder.is_read and name in undeclared:
-                recorder.decide(("none", ("k", *path, name)), value is None)
+            if name in undeclared:
+                recorder.decide(("none", ("k", *path, name)), given.get(name) is None)
             elif value is None or getattr(value, "expression", None) == key:
                 recorder.decide(("none", key), value is None)
         return value
@@ -482,7 +513,7 @@ def _wrap(
             yield from _wrap(value, inside if isinstance(inside, dict) else {}, after, here)
         elif isinstance(value, list) and all(isinstance(item, int | str) for item in value):
             _put(owner, name, Items(value, ("l", *here)), config, after)
-            if expression == ("k", *here):
+            if expression is not None:
                 yield here, expression
             else:
                 items = value.bare() if isinstance(value, Items) else value
@@ -490,7 +521,7 @@ def _wrap(
         elif owner is not config or (isinstance(value, str) and "act" in name):
             continue
         elif value is None and name in raw:
-            yield here, None
+            yield here, None if raw[name] is not None else ("k", *here)
         elif isinstance(value, int | float | str) and (name in raw or expression is not None):
             config.__dict__[name] = symbol(value, ("l", *here))
             yield here, expression_of(value)
@@ -503,7 +534,7 @@ def _put(owner: Any, name: str, value: Any, config: Any, after: contextlib.ExitS
         after.enter_context(_replaced(owner, name, value))
 
 
-def _named(steps: Steps, names: dict[int, str]) -> Steps:
+def _named(steps: Steps, names: _Names) -> Steps:
     """Return the steps with names and shapes in place of parameters.
 
     An index of a loop that stands in a name is a field of it. A parameter that was tied to another
@@ -517,18 +548,18 @@ def _named(steps: Steps, names: dict[int, str]) -> Steps:
             case ("for", depth, over, turns):
                 made.append(("for", depth, over, [_named(turn, names) for turn in turns]))
             case ("c", module, kind, path, model_type, turns):
-                name = _template(names.get(id(module)), turns)
+                name = _template(names.of_module(module), turns)
                 made.append(("c", name, kind, path, model_type))
-            case ("p", parameter, turns):
+            case ("p", parameter, place, turns):
                 shape = parameter.__dict__.get("shape_of", tuple(parameter.shape))
-                made.append(("p", _template(names.get(id(parameter)), turns), shape))
+                made.append(("p", _template(names.take(parameter, *place), turns), shape))
             case _:
                 made.append(step)
     return made
 
 
-def _template(name: str | None, turns: tuple[tuple[int, int], ...]) -> str | None:
-    if name is None:
+def _template(name: str, turns: tuple[tuple[int, int], ...]) -> str | None:
+    if not name:
         return None
     parts, at = name.split("."), 0
     for depth, index in turns:

@@ -15,6 +15,7 @@ import base64
 import contextlib
 import copy
 import inspect
+import itertools
 import json
 import logging
 import math
@@ -52,13 +53,36 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from unfrozen.model import derived
 
 BUDGET = 3.0
-"""Seconds of a processor that a family may take."""
+"""Seconds of a processor that a family is explored for."""
+REFINED = 40
+"""Most configs that are traced since `check` found its tensors wrong for them."""
+_INDEXER: Raw = {"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 256}
+_INDEXER |= {"indexer_budget": 2048, "indexer_compress_ratio": 4}
+_ROPE: Raw = {"rope_type": "default", "rope_theta": 10_000.0}
+_BY_KIND: Raw = {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}}
 NEEDED: dict[str, Raw] = {
+    "aya_vision": {"vision_config": {"num_attention_heads": 16}},
+    "chameleon": {"vocabulary_map": {"<image>": 8711}},
+    "cohere_compass": {"text_config": _BY_KIND},
+    "cohere_compass_text": _BY_KIND,
+    "dbrx": {"attn_config": {"rope_theta": 10_000.0}, "ffn_config": {"hidden_size": 2048}},
+    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense"] + 31 * ["sparse"]}},
+    "diffusion_gemma": {
+        "text_config": {"num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 704}
+    },
     "dots1": {"head_dim": 128, "n_routed_experts": 128, "n_shared_experts": 1},
+    "emu3": {"vocabulary_map": {"<image>": 151_646, "<|extra_200|>": 151_847}},
+    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0}},
+    "granite4_vision": {"deepstack_layer_map": [[0, 1], [2, 3]], "downsample_rate": "4/8"},
     "hunyuan_v1_dense": {"head_dim": 128},
-    "ministral": {"head_dim": 128},
-    "nemotron": {"head_dim": 128},
+    "hunyuan_v1_moe": {"head_dim": 128},
+    "hunyuan_vl": {"text_config": {"head_dim": 128}},
     "lfm2_moe": {"layer_types": ["conv"] * 32},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"head_dim": 128, "num_key_value_heads": 8},
+    "qwen4_exp": {"text_config": _INDEXER},
+    "qwen4_exp_text": _INDEXER,
+    "reformer": {"is_decoder": True},
 }
 """What some classes cannot do without, though they have no default for it."""
 LAYERS = 5
@@ -67,8 +91,8 @@ COUNTS = (
     *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "depth"),
     *("decoder_layers", "num_decoder_layers", "num_encoder_layers"),
 )
-CHECKS = 12
-"""Configs that a family must get right; none of them is traced."""
+CHECKS = 30
+"""Configs that a family must get right, one after the other; none of them is traced."""
 KINDS = [
     "full_attention",
     "sliding_attention",
@@ -89,6 +113,7 @@ KINDS = [
 """Words for kinds of layers, tried where they occur in the source of a family."""
 
 
+TIE = "tie_word_embeddings"
 Entry = dict[str, Any]
 
 
@@ -108,14 +133,15 @@ class Family:
         if whole:
             self.base = _published(model_type)
         self.model: Steps | None = None
-        self.lists: dict[KeyPath, Steps | None] = {}
-        self.plain: dict[KeyPath, Steps | None] = {}
+        self.lists: dict[KeyPath, tuple[Rules, ...]] = {}
         self.optional: set[KeyPath] = {p for p in _paths(self.base) if get(self.base, p) is None}
         self.absent = {p for p in self._undeclared() if get(self.base, p) is None}
         self.optional |= self.absent
+        self.keys = [*_paths(self.base), *sorted(self.absent)]
         self.kinds = [kind for kind in KINDS if f'"{kind}"' in self.source]
         self.corpus: list[tuple[Raw, frozenset[Any]]] = []
         self.until = math.inf
+        self._built: dict[str, dict[str, tuple[int, ...]] | None] = {}
 
     def _undeclared(self) -> Iterator[KeyPath]:
         """Yield keys that a model asks for, though no config declares them."""
@@ -126,28 +152,47 @@ class Family:
                 if not hasattr(cls, name) and not name.startswith("_"):
                     yield (*path, name)
 
-    def add(self, raw: Raw) -> None:
-        """Merge the trace of one config in. Raises `Mismatch`, or what transformers raises."""
+    def built(self, raw: Raw) -> dict[str, tuple[int, ...]] | None:
+        """Return names and shapes of the model that transformers builds, None if it refuses to."""
+        key = json.dumps(raw)
+        if key not in self._built:
+            self._built[key] = None
+            with contextlib.suppress(Exception):
+                self._built[key] = built(self.model_type, raw, self.mapping)
+        return self._built[key]
+
+    def add(self, raw: Raw, drops_rules: bool = False) -> None:
+        """Merge the trace of one config in; raises `Mismatch`, or what transformers raises.
+
+        A key that is derived in another way than was seen is one that must be given, or a mismatch.
+        """
         if time.process_time() > self.until:
             raise TimeoutError(f"{BUDGET} s are over")
         trace = construct(self.model_type, copy.deepcopy(raw), self.mapping, self.optional)
         model = program.merge(self.model, program.nest(trace.model))
-        lists = dict(self.lists)
+        lists, decisions = dict(self.lists), _ifs(trace.config)
         for path, value in trace.lists.items():
-            lists[path] = _rule(_ifs(trace.config), trace, value, lists.get(path, UNSEEN))
-            if lists[path] is None and self.lists.get(path):
+            own = [step for step in decisions if step[1] == ("none", ("k", *path))]
+            lists[path] = tuple(
+                _rules(some, trace, value, before)
+                for some, before in zip(
+                    ([], own, decisions), self.lists.get(path, (None,) * 3), strict=True
+                )
+            )
+            if not any(lists[path]) and path in self.rules() and not drops_rules:
                 raise Mismatch(f"{path} is {value}"[:300])
         self.model, self.lists = model, lists
-        for path, value in trace.lists.items():
-            self.plain[path] = _rule([], trace, value, self.plain.get(path, UNSEEN))
         seen = frozenset(program.decisions(program.nest([*_ifs(trace.config), *trace.model])))
         self.corpus.append((raw, seen))
 
     def explore(self) -> None:
         """Add configs until no decision is left with an outcome that can still be seen."""
         self.add(self.base)  # which imports what is imported when it is needed
-        self.until = time.process_time() + BUDGET
         self._find_optional()
+        self.until = time.process_time() + BUDGET
+        for path in [path for path in _paths(self.base) if path[-1] == TIE]:
+            with contextlib.suppress(Exception):
+                self.add(_with(self.base, path, not get(self.base, path)))
         tried: set[Any] = set()
         with contextlib.suppress(TimeoutError):
             while left := {e: o for e, o in self._decisions().items() if e not in tried}:
@@ -173,15 +218,19 @@ class Family:
         return found
 
     def rules(self) -> dict[KeyPath, Steps]:
-        """Return how each key is derived, without decisions where none is needed."""
-        found = {path: self.plain[path] or rule for path, rule in self.lists.items()}
-        return {path: rule for path, rule in found.items() if rule}
+        """Return how each key is derived: without decisions where none is needed, else by whether
+        it is null, else by all.
+        """
+        found = {path: next(filter(None, each), {}) for path, each in self.lists.items()}
+        return {path: next(iter(rules.values())) for path, rules in found.items() if rules}
 
     def assumed(self) -> dict[Any, None]:
         """Return the decisions of which one outcome alone is known, and that matter."""
         parts = [program.simplify(self.model or [])]
         parts += [program.simplify(rule) for rule in self.rules().values()]
-        return dict.fromkeys(e for part in parts for e in _assumptions(part))
+        matter = _matter(parts)
+        found = dict.fromkeys(e for part in parts for e in _assumptions(part))
+        return {e: None for e in found if e in matter}
 
     def _is_assumed(self, expression: Any) -> bool:
         return expression in self.assumed()
@@ -206,7 +255,7 @@ class Family:
                 found.add(path)
         if found:
             self.optional |= found
-            self.model, self.lists, self.plain, self.corpus = None, {}, {}, []
+            self.model, self.lists, self.corpus = None, {}, []
             self.add(self.base)
 
     def _vary(self, expression: Any, bases: list[Raw], is_open: Callable[[], bool]) -> None:
@@ -274,20 +323,23 @@ class Family:
 
     def entry(self) -> dict[str, Any]:
         """Return what is written of it."""
-        rules = {path: program.simplify(rule) for path, rule in self.rules().items()}
+        aliases = _aliases(CONFIG_MAPPING[self.model_type], self.base)
+        rules = {p: _canonical(program.simplify(r), aliases) for p, r in self.rules().items()}
         same = {path for path, rule in rules.items() if rule == [("w", ("k", *path))]}
-        model = _renamed(_certain(program.simplify(self.model or [])), same)
-        rules = {p: _renamed(_certain(rule), same) for p, rule in rules.items() if p not in same}
+        model = _canonical(program.simplify(self.model or []), aliases)
+        matter = _matter([model, *rules.values()])
+        model = _renamed(_certain(model, matter), same)
+        rules = {p: _renamed(_certain(r, matter), same) for p, r in rules.items() if p not in same}
         used = _derived_in(model) | {p for p in rules if p[-1] in READ}
         while more := {path for one in used & {*rules} for path in _derived_in(rules[one])} - used:
             used |= more
         config_class, tie = CONFIG_MAPPING[self.model_type], self._tie()
         prefix = getattr(self.mapping[config_class], "base_model_prefix", "")
         return {
-            "aliases": _aliases(config_class, self.base),
+            "aliases": aliases,
             "base": prefix,
             "tie": tie and ["l" if (*tie,) in rules else "k", *tie],
-            "defaults": _plain_keys(_published(self.model_type)),
+            "defaults": _canonical_keys(_plain_keys(_published(self.model_type)), aliases),
             "inner": _inner_defaults(config_class),
             "lists": [[[*path], _written(rules[path])] for path in sorted(used) if path in rules],
             "model": _written(model),
@@ -295,8 +347,8 @@ class Family:
 
     def _tie(self) -> KeyPath | None:
         """Return the key by which the head is the embedding, None where it always or never is."""
-        inner = [(n, "tie_word_embeddings") for n, v in self.base.items() if isinstance(v, dict)]
-        for path in (("tie_word_embeddings",), *inner):
+        inner = [(n, TIE) for n, v in self.base.items() if isinstance(v, dict)]
+        for path in ((TIE,), *inner):
             if path[-1] not in _parent(self.base, path):
                 continue
             made = []
@@ -309,22 +361,38 @@ class Family:
         return None
 
 
-def _certain(steps: Steps) -> Steps:
-    """Return a program without its assumptions: what else can come of them was refused, or is
-    tried by `check`.
+def _certain(steps: Steps, matter: set[Any]) -> Steps:
+    """Return a program with those assumptions alone that concern a decision which matters
+    elsewhere: what else can come of the others was refused, or is tried by `check`.
     """
     made: Steps = []
     for step in steps:
         match step:
-            case ("!", _, _):
+            case ("!", expression, _) if expression not in matter:
                 continue
             case ("if", expression, ways):
-                made += _joined(expression, {o: _certain(way) for o, way in ways.items()})
+                made += _joined(expression, {o: _certain(w, matter) for o, w in ways.items()})
             case ("for", depth, over, body):
-                made.append(("for", depth, over, _certain(body)))
+                made.append(("for", depth, over, _certain(body, matter)))
             case _:
                 made.append(step)
     return made
+
+
+def _matter(programs: list[Steps]) -> set[Any]:
+    """Return the decisions after which one of the programs differs."""
+    return {e for each in programs for e in _decided(_certain(each, set()))}
+
+
+def _decided(steps: Steps) -> Iterator[Any]:
+    for step in steps:
+        match step:
+            case ("if", expression, ways):
+                yield expression
+                for way in ways.values():
+                    yield from _decided(way)
+            case ("for", _, _, body):
+                yield from _decided(body)
 
 
 def _joined(expression: Any, ways: dict[Any, Steps]) -> Steps:
@@ -387,6 +455,29 @@ def _renamed(value: Any, same: set[KeyPath]) -> Any:
     return value
 
 
+def _canonical(value: Any, aliases: Mapping[str, Mapping[str, str]]) -> Any:
+    """Return a program that reads keys under the names by which the config keeps them."""
+    if isinstance(value, dict):
+        return {key: _canonical(one, aliases) for key, one in value.items()}
+    if isinstance(value, tuple) and value[:1] == ("k",):
+        *path, name = value[1:]
+        return ("k", *path, aliases.get(".".join(path), {}).get(name, name))
+    if isinstance(value, tuple | list):
+        return type(value)(_canonical(one, aliases) for one in value)
+    return value
+
+
+def _canonical_keys(raw: Raw, aliases: Mapping[str, Mapping[str, str]], *path: str) -> Raw:
+    """Return keys under the names by which the config keeps them."""
+    names = aliases.get(".".join(path), {})
+    return {
+        names.get(key, key): _canonical_keys(value, aliases, *path, key)
+        if isinstance(value, dict)
+        else value
+        for key, value in raw.items()
+    }
+
+
 def _aliases(config_class: Any, raw: Raw) -> dict[str, dict[str, str]]:
     """Return other names of keys, by the path of the config that has them."""
     found = {}
@@ -397,7 +488,13 @@ def _aliases(config_class: Any, raw: Raw) -> dict[str, dict[str, str]]:
 
 
 def _published(model_type: str) -> Raw:
-    return default_config(CONFIG_MAPPING[model_type]) | NEEDED.get(model_type, {})
+    return _joined_keys(default_config(CONFIG_MAPPING[model_type]), NEEDED.get(model_type, {}))
+
+
+def _joined_keys(raw: Raw, more: Raw) -> Raw:
+    """Return the keys of both; in configs inside them too."""
+    inner = {n: v for n, v in more.items() if isinstance(raw.get(n), dict)}
+    return raw | more | {name: _joined_keys(raw[name], value) for name, value in inner.items()}
 
 
 def _inner_defaults(config_class: Any) -> Raw:
@@ -411,30 +508,39 @@ def _inner_defaults(config_class: Any) -> Raw:
     return found
 
 
-UNSEEN: Any = object()
+Rules = dict[tuple[Any, ...], Steps]
+"""Programs that may be how a key is derived, each by the loops in which a list is made."""
 
 
-def _rule(decisions: Steps, trace: Trace, value: Any, before: Any) -> Steps | None:
-    """Return how a key, or a list, is derived: a list in a loop of its length, or as it is; None
-    where it is not known.
+def _rules(decisions: Steps, trace: Trace, value: Any, before: Rules | None) -> Rules:
+    """Return those of the programs `before` that make a value in this trace too, with it."""
+    found: Rules = {}
+    for loops, known in ({(): None} if before is None else before).items():
+        for others, body in _bodies(trace, value):
+            if not (loops and others) or loops == others:
+                with contextlib.suppress(Mismatch):
+                    rule = program.merge(known, program.nest([*decisions, *body]))
+                    found.setdefault(loops or others, rule)
+    return found
+
+
+def _bodies(trace: Trace, value: Any) -> Iterator[tuple[tuple[Any, ...], Steps]]:
+    """Yield the ways in which a value may be made: as it is, or in one loop or in two of which
+    each turn makes an item.
     """
-    if before is None:
-        return None
-    bodies: list[Steps] = [[("w", value)]]
-    if isinstance(value, list):
-        bodies = [
-            [("for", depth, over, [[*t, ("v", v)] for t, v in zip(turns, value, strict=True)])]
-            for depth, over, turns in _loops(trace.config)
-            if len(turns) == len(value)
-        ]
-        bodies.append([("v", item) for item in value])
-    for body in bodies:
-        try:
-            rule = program.nest([*decisions, *body])
-            return program.merge(None if before is UNSEEN else before, rule)
-        except Mismatch:
-            continue
-    return None
+    if not isinstance(value, list):
+        yield (), [("w", value)]
+        return
+    loops = [*_loops(trace.config)]
+    for several in (*((one,) for one in loops), *itertools.combinations(loops, 2)):
+        if sum(len(turns) for _, _, turns in several) == len(value):
+            items = iter(value)
+            body = [
+                ("for", depth, over, [[*turn, ("v", next(items))] for turn in turns])
+                for depth, over, turns in several
+            ]
+            yield tuple(over for _, over, _ in several), body
+    yield ("items",), [("v", item) for item in value]
 
 
 def _loops(steps: Steps) -> Iterator[tuple[int, Any, list[Steps]]]:
@@ -484,28 +590,46 @@ def _written(value: Any) -> Any:
     return [*map(_written, value)] if isinstance(value, tuple | list) else value
 
 
-def drawn(draw: random.Random, base: Raw, family: Family, read: set[KeyPath]) -> Raw:
-    """Return a config that differs from `base` in one to five keys, most of them `read`."""
-    raw, paths = copy.deepcopy(base), [*_paths(base), *sorted(family.absent)]
-    most = [path for path in paths if path in read] or paths
-    for path in (
-        draw.choice(most if draw.random() < 0.8 else paths)
-        for _ in range(draw.choice((1, 2, 3, 5)))
-    ):
-        value = get(base, path)
-        others: list[Any] = []
-        if isinstance(value, bool):
-            others = [not value]
-        elif isinstance(value, int):
-            others = [value * 2, value + 2, max(value // 2, 1), value * 3, 1, 4, 8]
-            others += [None] * (path in family.optional)
-        elif value is None:
-            others = family.instead_of_null(path)
-        elif isinstance(value, list) and value and isinstance(value[0], str):
-            others = [draw.choices([*dict.fromkeys([*value, *family.kinds])], k=len(value))]
-        if others:
+def drawn(draw: random.Random, family: Family, read: set[KeyPath], decides: set[KeyPath]) -> Raw:
+    """Return a config that differs from the family's in one to five keys, most of them `read`, or
+    in half of those by which the program `decides`.
+    """
+    raw = copy.deepcopy(family.base)
+    most = [path for path in family.keys if path in read] or family.keys
+    paths = [path for path in family.keys if path in decides and draw.random() < 0.5]
+    if not paths or draw.random() < 0.5:
+        paths = [
+            draw.choice(most if draw.random() < 0.8 else family.keys)
+            for _ in range(draw.choice((1, 2, 3, 5)))
+        ]
+    for path in paths:
+        if others := others_of(draw, family, path):
             raw = _with(raw, path, draw.choice(others))
     return raw
+
+
+def others_of(draw: random.Random, family: Family, path: KeyPath) -> list[Any]:
+    """Return other values of a key than the family's."""
+    value = get(family.base, path)
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        others = [value * 2, value + 2, max(value // 2, 1), value * 3, 1, 4, 8]
+        return others + [None] * (path in family.optional)
+    if value is None:
+        return family.instead_of_null(path)
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return [draw.choices([*dict.fromkeys([*value, *family.kinds])], k=len(value))]
+    return []
+
+
+def _expressions(value: Any) -> Iterator[Any]:
+    """Yield the expressions of a written program's decisions."""
+    if isinstance(value, list):
+        if value[:1] == ["if"]:
+            yield value[1]
+        for one in value:
+            yield from _expressions(one)
 
 
 def _keys_in(value: Any) -> Iterator[KeyPath]:
@@ -516,29 +640,59 @@ def _keys_in(value: Any) -> Iterator[KeyPath]:
             yield from _keys_in(one)
 
 
-def check(family: Family, entry: Entry, found: Mapping[str, Entry], number: int = CHECKS) -> str:
-    """Return what is wrong with a family, on random configs; "" if nothing is."""
-    draw, right, problem = random.Random(family.model_type), 0, ""
-    read = {*_keys_in([entry["model"], entry["lists"]])} | {("tie_word_embeddings",)}
-    for _ in range(number * 12):
-        raw = drawn(draw, family.base, family, read)
+def refine(family: Family, found: Mapping[str, Entry]) -> tuple[Entry, str]:
+    """Return the entry of a family and what is wrong with it, "" if nothing is: configs for which
+    it is wrong are traced, until it is right for `CHECKS` others.
+    """
+    draw = random.Random(family.model_type)
+    for turn in range(REFINED + 1):
+        entry = json.loads(json.dumps(family.entry()))
+        problem, raw = check(family, entry, found, draw)
+        if not problem or raw is None or turn == REFINED:
+            break
         try:
-            wanted = built(family.model_type, raw, family.mapping)
-        except Exception:  # transformers refuses it
+            family.until = math.inf
+            family.add(raw, drops_rules=True)
+        except Exception as error:
+            return entry, f"{problem}; traced: {type(error).__name__}: {error}"[:600]
+    return entry, problem
+
+
+def check(
+    family: Family,
+    entry: Entry,
+    found: Mapping[str, Entry],
+    draw: random.Random,
+    number: int = CHECKS,
+) -> tuple[str, Raw | None]:
+    """Return what is wrong with a family, "" if nothing is, and the config: with each key changed
+    alone, and with several changed at random.
+    """
+    right = 0
+    read = {*_keys_in([entry["model"], entry["lists"]])} | {(TIE,)}
+    same = random.Random(family.model_type)
+    alone = (
+        _with(family.base, path, same.choice(others))
+        for path in family.keys
+        if (others := others_of(same, family, path))
+    )
+    decides = {*_keys_in([*_expressions([entry["model"], entry["lists"]])])} | {(TIE,)}
+    several = (drawn(draw, family, read, decides) for _ in range(number * 12))
+    for raw in itertools.chain(alone, several):
+        wanted = family.built(raw)
+        if wanted is None:
             continue
         try:
             tensors = {t.name: t.shape for t in derived.tensors_of(entry, raw, found)}
         except derived.NotDerived as error:
-            problem = f"{error} on {_differences(raw, family.base)}"
-        else:
-            if tensors == wanted:
-                right += 1
-            else:
-                first = _first_difference(tensors, wanted)
-                problem = f"{first} on {_differences(raw, family.base)}"
-        if problem or right == number:
-            return problem[:600]
-    return f"only {right} configs were accepted" if right < number // 2 else ""
+            return f"{error} on {_differences(raw, family.base)}"[:600], raw
+        if tensors != wanted:
+            first = _first_difference(tensors, wanted)
+            return f"{first} on {_differences(raw, family.base)}"[:600], raw
+        right += 1
+        if right == number + len(family.keys):
+            return "", None
+    return f"only {right} configs were accepted" if right < number // 2 else "", None
 
 
 def built(model_type: str, raw: Raw, mapping: Any) -> dict[str, tuple[int, ...]]:
@@ -586,7 +740,7 @@ def all_types() -> list[str]:
     return sorted({kind.model_type for kind in kinds} | {*MORE})
 
 
-READ = ("tie_word_embeddings", "layer_types")
+READ = (TIE, "layer_types")
 """What is read beside the tensors, where a config derives it."""
 
 
@@ -637,8 +791,7 @@ class Table(dict[str, Any]):
         try:
             family = Family(name.rpartition(":")[2], mapping_of(name))
             family.explore()
-            entry = json.loads(json.dumps(family.entry()))
-            problem = check(family, entry, self)
+            entry, problem = refine(family, self)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"[:600]
         seconds = time.process_time() - begun
@@ -657,6 +810,7 @@ def main() -> int:
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    sys.setrecursionlimit(20_000)
     if options.recheck:
         return recheck(options.recheck)
     options.work.mkdir(parents=True, exist_ok=True)
@@ -680,7 +834,8 @@ def recheck(file: Path) -> int:
     for name in (name for name in table.entries if ":" not in name and name not in table.bounded):
         try:
             family = Family(name, mapping_of(name))
-            problem = check(family, table.entries[name], table.entries, 2 * CHECKS)
+            draw = random.Random(f"{name} again")
+            problem, _ = check(family, table.entries[name], table.entries, draw, 2 * CHECKS)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"[:200]
         print(f"{name:28} {problem or 'exact'}", flush=True)

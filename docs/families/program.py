@@ -117,8 +117,7 @@ def simplify(steps: Steps) -> Steps:
 def _simplify_decision(expression: Any, ways: dict[Any, Steps]) -> Steps:
     programs = list(ways.values())
     if len(programs) == 1:
-        rest = simplify(programs[0])
-        return [("!", expression, next(iter(ways))), *rest] if rest else []
+        return [("!", expression, next(iter(ways))), *simplify(programs[0])]
     try:
         whole = programs[0]
         for other in programs[1:]:

@@ -45,7 +45,7 @@ listener: Listener = Deaf()
 
 def expression_of(value: Any) -> Expression:
     """Return what a value was computed from; a plain value is its own expression."""
-    if isinstance(value, Items) or not isinstance(value, list):
+    if isinstance(value, Items) or not isinstance(value, list | tuple):
         return getattr(value, "expression", value)
     return ("list", *map(expression_of, value))
 
@@ -278,6 +278,11 @@ class Text(Symbolic, str):
         return str(plain(self))
 
 
+def _unfollowed(items: Any) -> Iterator[Any]:
+    """Return the items of a list or a tuple, as they are."""
+    return list.__iter__(items) if isinstance(items, list) else iter(items)
+
+
 class Items(list[Any]):
     """A list: an item at an index is an expression of both."""
 
@@ -312,11 +317,11 @@ class Items(list[Any]):
         return bool(Truth(found, ("in", expression_of(other), self.expression)))
 
     def __add__(self, other: Any) -> Any:
-        items = [*self.bare(), *list.__iter__(other)]
+        items = [*self.bare(), *_unfollowed(other)]
         return Items(items, ("join", self.expression, expression_of(other)))
 
     def __radd__(self, other: Any) -> Any:
-        items = [*list.__iter__(other), *self.bare()]
+        items = [*_unfollowed(other), *self.bare()]
         return Items(items, ("join", expression_of(other), self.expression))
 
     def __mul__(self, times: Any) -> Any:
@@ -375,6 +380,26 @@ class Set(metaclass=_Builtin):
         return {plain(item) for item in bare}
 
 
+class List(metaclass=_Builtin):
+    """`list`, which keeps the expression of its items."""
+
+    stands_for = list
+
+    def __new__(cls, items: Any = ()) -> Any:
+        """Return a list."""
+        return Items(items, items.expression) if isinstance(items, Items) else list(items)
+
+
+class Tuple(metaclass=_Builtin):
+    """`tuple`, which keeps the expression of its items."""
+
+    stands_for = tuple
+
+    def __new__(cls, items: Any = ()) -> Any:
+        """Return a tuple; of symbols, a list of them."""
+        return items if isinstance(items, Items) else tuple(items)
+
+
 class Range:
     """`range`, whose loops the listener follows where its length is symbolic."""
 
@@ -414,7 +439,7 @@ def length(items: Any) -> Any:
 
 
 STAND_INS = {
-    **{"int": Int, "set": Set, "range": Range},
+    **{"int": Int, "set": Set, "list": List, "tuple": Tuple, "range": Range},
     **{"enumerate": enumerate_items, "len": length},
 }
 """What stands for a builtin in the modules that are traced."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ CASES: dict[str, dict[str, Any]] = {
     "afmoe": SMALL | {"num_experts": 4, "moe_intermediate_size": 24, "num_dense_layers": 1},
     "xglm": {"d_model": 96, "num_layers": 3, "attention_heads": 4, "ffn_dim": 40},
     "vaultgemma": SMALL | {"attention_bias": True},
+    "bitnet": SMALL | {"attention_bias": True, "head_dim": 20},
+    "cohere2_moe": SMALL
+    | {"head_dim": 16, "num_hidden_layers": 6, "num_experts": 4, "first_k_dense_replace": 2},
+    "hy_v3": SMALL | {"num_hidden_layers": 7, "num_experts": 4, "moe_intermediate_size": 24},
+    "xlnet": {"d_model": 96, "n_layer": 3, "n_head": 6, "d_inner": 80, "vocab_size": 130},
 }
 
 
@@ -68,14 +74,14 @@ def test_tensors_are_those_of_transformers_for_a_config_that_was_not_traced(
             "Estimated: what its layers save, by the shapes of their tensors; its act",
             False,
         ),
-        ("apertus", "Estimated: some of its tensors, and what its layers save", True),
+        ("diffllama", "Estimated: some of its tensors, and what its layers save", True),
     ],
 )
 def test_a_plan_says_what_of_such_a_family_is_estimated_and_its_band_holds_it(
     model_type: str, words: str, whole: bool, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "job.json"
-    job = {"model": {"model_type": model_type, **CASES[model_type]}, "gpu": "H100"}
+    job = {"model": {"model_type": model_type, **CASES.get(model_type, SMALL)}, "gpu": "H100"}
     file.write_text(json.dumps(job))
     assert main(["plan", str(file)]) == 0
     assert words in capsys.readouterr().out
@@ -96,7 +102,7 @@ def test_every_family_that_transformers_maps_to_a_language_model_is_answered(
     kinds = {config_class.model_type for m in MAPPINGS for config_class in m}
     assert kinds <= answer["families"].keys()
     assert {*answer["families"].values()} <= {"exact", "traced", "bounded"}
-    assert sum(answer["families"][kind] == "exact" for kind in kinds) >= 180
+    assert sum(answer["families"][kind] == "exact" for kind in kinds) >= 230
 
 
 def test_the_table_is_small_enough_to_be_loaded_with_the_page() -> None:
@@ -196,4 +202,5 @@ def test_every_entry_is_right_for_random_configs(model_type: str, derive: Any) -
     if model_type in derived.table().bounded:
         pytest.skip("the table says that it is not exact")
     family = derive.Family(model_type, derive.mapping_of(model_type))
-    assert derive.check(family, entries[model_type], entries) == ""
+    draw = random.Random("anew")
+    assert derive.check(family, entries[model_type], entries, draw) == ("", None)
