@@ -77,6 +77,18 @@ def test_a_page_of_another_origin_shows_a_plan_a_run_and_what_is_forgotten(
     assert page.evaluate("history.length") <= 3, "no state of a frame is a step of Back"
 
 
+def test_the_fold_below_a_figure_has_the_html_of_its_frame(
+    page: Page, static_site: StaticSite
+) -> None:
+    for name in ("", "planner/"):
+        page.goto(static_site.url + name)
+        fold = page.locator("#opening .embed-fold" if not name else "memory-planner .embed-fold")
+        fold.locator("summary").click()
+        of = "planner" if name else "forgetting"
+        code = fold.locator("code")
+        expect(code).to_contain_text(f'<iframe src="{static_site.url}embed/{of}/"')
+
+
 def test_axe_finds_nothing_in_a_figure_of_its_own(
     chromium: Browser, static_site: StaticSite
 ) -> None:

@@ -6,10 +6,10 @@ import { SITE } from "./site.js";
 
 const COPIED_MS = 2000;
 /** Pixels of the frame: the whole figure in a column of 640. */
-const HEIGHTS = { planner: 680, run: 1040, forgetting: 620 };
+const HEIGHTS = { planner: 680, run: 1040 };
 
 /**
- * @param {"planner" | "run" | "forgetting"} of the figure
+ * @param {"planner" | "run"} of the figure
  * @param {string} [query] what it shows; empty for its default
  */
 export function embedView(of, query = "") {
@@ -22,11 +22,17 @@ export function embedView(of, query = "") {
   );
 }
 
+/** The address is relative, as the page is baked, until the fold is opened. */
 function snippet(of, query) {
-  const site = globalThis.document ? document.documentElement?.dataset?.site || SITE.href : "";
-  const src = `${site}embed/${of}/${query && `?${query}`}`.replaceAll("&", "&amp;").replaceAll('"', "%22");
+  const src = `embed/${of}/${query && `?${query}`}`.replaceAll("&", "&amp;").replaceAll('"', "%22");
   const style = `width: 100%; height: ${HEIGHTS[of]}px; border: 0`;
   return `<iframe src="${src}" title="A figure of Unfrozen" loading="lazy" style="${style}"></iframe>`;
+}
+
+function complete({ target }) {
+  const code = target.querySelector?.("[data-embed]");
+  const site = document.documentElement.dataset.site || SITE.href;
+  if (code) code.textContent = code.textContent.replace('src="embed/', `src="${site}embed/`);
 }
 
 /** Copies what a pressed button stands below. */
@@ -40,5 +46,4 @@ async function copy({ target }) {
 }
 
 globalThis.addEventListener?.("click", copy);
-const opening = globalThis.document?.querySelector?.("#opening [data-embed]");
-if (opening) opening.textContent = snippet("forgetting", "");
+globalThis.addEventListener?.("toggle", complete, true);
