@@ -24,7 +24,7 @@ from unfrozen.memory.activations import (
     undifferentiated_weights,
 )
 from unfrozen.memory.layer_setup import LayerSetup
-from unfrozen.memory.saved_activations import kind_bytes
+from unfrozen.memory.saved_activations import kind_bytes, saved_tensors
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 
@@ -270,6 +270,15 @@ def test_a_llama_layer_in_bf16_follows_the_written_formula() -> None:
     assert fused == 8 * h + 4 * q + 4 * k + 6 * f + 4 * a
     block = kept_by_a_layer("llama", kernels="fused_block", attention="flash")
     assert block == 4 * h + 8 + 4 * q + 4 * k + 4 * f + 4 * a
+
+
+def test_a_delta_rule_in_pytorch_saves_queries_and_keys_normalised_with_their_lengths() -> None:
+    sizes = {"linear_num_value_heads": 6, "linear_key_head_dim": 32}
+    kinds = {"layer_types": ["linear_attention"] * 2}
+    model = ModelConfig.from_hf(LATER["qwen3_5"] | sizes | kinds)
+    setup = LayerSetup.of(model, Recipe.read({"torch_delta": True}))
+    found = {i.label: i.size for i in saved_tensors(model.architecture.of_layer(0), setup)}
+    assert found["q and k, normalised"] == 8 * 6 * (32 + 1)
 
 
 def test_a_block_without_a_gate_saves_what_its_function_reads_and_below_adapters_no_matrix() -> (
