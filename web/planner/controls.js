@@ -20,12 +20,11 @@ export function controlsView(view, { live, figure }) {
     { class: "mp-controls widget-controls stack", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to plan"),
     h("div", { class: "mp-line stack" }, modelField(view, live), gpuField(view, live)),
-    !figure && openView(),
     h("p", { class: "mp-read quiet", role: "status", "data-read": "", hidden: true }),
     presetsView(view.presets),
     h("div", { class: "mp-sliders stack" }, view.sliders.map(sliderField)),
     !figure && h("div", { class: "mp-sliders stack" }, view.asked.map(askedField)),
-    !figure && h("div", { class: "mp-folds row" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), unitField(view)),
+    !figure && h("div", { class: "mp-folds row" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), openView(), unitField(view)),
   );
 }
 
@@ -80,12 +79,12 @@ function gpuField({ gpu, gpu_options: options }, live) {
 
 /** A trainer's file or command in place of settings by hand. */
 function openView() {
+  const title = "Axolotl, LLaMA-Factory, TRL, torchtitan, GGUF, a command …: open, drop or paste it. It stays in this page.";
   return h(
-    "p",
-    { class: "mp-open hint" },
-    h("button", { type: "button", class: "button button-small", "data-opens": "job" }, "Open a trainer’s file…"),
+    "span",
+    { class: "mp-open" },
+    h("button", { type: "button", class: "button button-small", "data-opens": "job", title }, "Open a trainer’s file…"),
     h("input", { type: "file", multiple: true, hidden: true, "data-file": "job", "aria-label": "A trainer’s file" }),
-    " Axolotl, LLaMA-Factory, TRL, torchtitan, GGUF, a command …: open, drop or paste it. It stays in this page.",
   );
 }
 
