@@ -37,7 +37,7 @@ from unfrozen.plan.step_time import job_gpu
 from unfrozen.planner.picture import escape, memory_picture, verdict_badge
 from unfrozen.project.best import OnePlan, PlannedRun, Work, find
 from unfrozen.project.budget import rent
-from unfrozen.project.questions import check_open, question, runnable_plan, with_gpus
+from unfrozen.project.questions import check_open, question, read_gpus, runnable_plan, with_gpus
 from unfrozen.project.text import (
     METHODS,
     answer_data,
@@ -411,6 +411,10 @@ def load_jobs(asked: Request) -> LoadedJobs:
                 bound = f"this file of {read['format']} names no model"
                 raise PlanError("model", "nothing", bound, "name it by --model")
             asked = replace(asked, model=given["model"])
+        if read and asked.gpus is not None and asked.data is asked.budget is None:
+            count, name = read_gpus(str(asked.gpus))  # of a file that says how to train on them
+            cluster = cluster if count is None else {**cluster, "gpus": count}
+            asked = replace(asked, gpus=None, gpu=name or asked.gpu, cluster=cluster)
     changes, parts = _changes(asked, cluster)
     named = cache(named_model)
     if isinstance(given, list):
@@ -485,6 +489,8 @@ def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
     if asked.typed and asked.job is not None:
         raise PlanError("--", asked.job, "a file and a command are two jobs", "drop one")
     gpus = cluster.get("gpus") if type(cluster.get("gpus")) is int else None
+    if gpus is None and (typed := asked.gpus or asked.gpu) and not isinstance(typed, Mapping):
+        gpus = counted(str(typed))[0]
     if asked.typed:
         return reader.read_typed(list(asked.typed), beside, gpus)
     if name.endswith((".gguf", ".safetensors")):

@@ -113,3 +113,12 @@ def test_where_no_model_is_named_those_that_fit_are_ranked(tmp_path: Path) -> No
     }
     with pytest.raises(PlanError):
         unfrozen.plan(gpus="RTX 3070", budget=3)
+
+
+def test_the_gpus_of_a_trainers_file_are_those_that_are_typed(tmp_path: Path) -> None:
+    file = tmp_path / "axolotl.yml"
+    file.write_text("base_model: Qwen/Qwen3-8B\nsequence_len: 4096\ndeepspeed: zero3.json\n")
+    found = unfrozen.plan(str(file), gpus="8xH100").to_dict()["job"]
+    assert (found["cluster"]["gpus"], found["cluster"]["sharding"]) == (8, "zero3")
+    assert found["gpu"] == "H100 SXM"
+    assert unfrozen.plan(str(file), gpu="H100", gpus=4).to_dict()["job"]["cluster"]["gpus"] == 4

@@ -34,15 +34,9 @@ Beside = Callable[[str], str | None]
 _MODEL_KEYS: Final = frozenset(
     ("model_type", "architectures", "hidden_size", "n_embd", "text_config")
 )
-_BUILT_IN: Final = {
-    "zero0": 0,
-    "zero1": 1,
-    "zero2": 2,
-    "zero3": 3,
-    "zero2_offload": 2,
-    "zero3_offload": 3,
-}
-"""DeepSpeed's settings that ms-swift names."""
+_STAGE_NAMED: Final = re.compile(r"z(?:ero)?([0-3])(?!\d)")
+"""DeepSpeed's stage in a name: ms-swift's own (`zero3_offload`), or of a file that a trainer ships
+(Axolotl's `zero3_bf16.json`, LLaMA-Factory's `ds_z3_config.json`)."""
 
 
 _JOBS: Final = {
@@ -149,6 +143,8 @@ def reading_text(read: Mapping[str, Any], gpus: str = "--cluster '{\"gpus\": 8}'
         found.append(f"Unknown keys, which change nothing here: {', '.join(read['unknown'])}.")
     if "gpus" in effects:
         found.append(f"One GPU is planned: {effects.pop('gpus')}; {gpus}.")
+    if "deepspeed" in effects:
+        found.append(f"{effects.pop('deepspeed')}.")
     found += [f"{key} is not counted: {effect}." for key, effect in effects.items()]
     return "\n".join(found)
 
@@ -243,7 +239,7 @@ def _of_settings(
     for other, more in (("accelerate", launcher or {}), ("deepspeed", None)):
         prefix = "" if other == "accelerate" else "deepspeed: "
         if more is None:
-            more = _deepspeed(facts, look)
+            more = _deepspeed(facts, look, effects)
         if more:
             added, keys, others, notes = read_facts(read_format(other), more)
             if other == "accelerate":
@@ -279,22 +275,25 @@ def _merge(facts: Facts, added: Facts, other: str) -> None:
         facts[fact] = value
 
 
-def _deepspeed(facts: Facts, look: Beside) -> dict[str, object]:
-    """Return DeepSpeed's settings from the file that a trainer names."""
+def _deepspeed(facts: Facts, look: Beside, effects: dict[str, str]) -> dict[str, object]:
+    """Return DeepSpeed's settings from the file that a trainer names, or from that name."""
     given = facts.pop("deepspeed", None)
     if given in (None, "", False):
         return {}
-    if isinstance(given, str) and given in _BUILT_IN:
-        found: dict[str, object] = {"zero_optimization.stage": _BUILT_IN[given]}
-        if "offload" in given:
-            found["zero_optimization.offload_optimizer.device"] = "cpu"
-        if given == "zero3_offload":
-            found["zero_optimization.offload_param.device"] = "cpu"
-        return found
-    if isinstance(given, str):
-        text = look(given)
-        if text is None:
-            bound = "no such file is beside the one that names it"
-            raise PlanError("deepspeed", given, bound, "put it there")
-        given = _parse(given, text)
-    return flat(given)
+    if not isinstance(given, str):
+        return flat(given)
+    if (text := look(given)) is not None:
+        return flat(_parse(given, text))
+    name = given.rpartition("/")[2]
+    if (stage := _STAGE_NAMED.search(name)) is None:
+        raise PlanError(
+            "deepspeed", given, "no such file is beside the one that names it", "put it there"
+        )
+    if name.endswith(".json"):
+        effects["deepspeed"] = f"{given} is not here: its name says stage and offload"
+    found: dict[str, object] = {"zero_optimization.stage": int(stage[1])}
+    if "offload" in name and "param" not in name:
+        found["zero_optimization.offload_optimizer.device"] = "cpu"
+    if "offload" in name and stage[1] == "3":
+        found["zero_optimization.offload_param.device"] = "cpu"
+    return found

@@ -122,6 +122,25 @@ def test_forty_files_of_every_project_are_among_the_examples() -> None:
 AXOLOTL = {"base_model": "Qwen/Qwen2.5-7B", "sequence_len": 2048, "micro_batch_size": 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("deepspeed_configs/zero1.json", ("zero1", "none")),
+        ("deepspeed_configs/zero3_bf16.json", ("zero3", "none")),
+        ("deepspeed_configs/zero3_bf16_cpuoffload_params.json", ("zero3", "params")),
+        ("deepspeed_configs/zero3_bf16_cpuoffload_all.json", ("zero3", "params")),
+        ("examples/deepspeed/ds_z2_offload_config.json", ("zero2", "optimizer")),
+    ],
+)
+def test_a_file_of_deepspeed_that_is_not_there_is_read_by_its_name(
+    name: str, found: tuple[str, str]
+) -> None:
+    read = read_job("a.yml", axolotl(deepspeed=name), lambda _: None, 8)
+    cluster = read.job["cluster"]
+    assert (cluster["sharding"], cluster.get("offload", "none")) == found
+    assert f"{name} is not here: its name says stage and offload." in reading_text(read.read)
+
+
 def axolotl(**keys: Any) -> str:
     return str(yaml.safe_dump(AXOLOTL | keys))
 
