@@ -189,7 +189,7 @@ def _fetch(name: str, etag: str) -> tuple[int, Mapping[str, str], bytes]:
         raise answer
     if isinstance(answer, Exception):
         reason = getattr(answer, "reason", answer)
-        why = f"{endpoint()} cannot be reached ({quote_value(str(reason))[1:-1]})"
+        why = f"the hub at {endpoint()} cannot be reached ({quote_value(str(reason))[1:-1]})"
         raise _Unanswered(why, f"try again, or {_BY_HAND}") from answer
     return answer  # type: ignore[no-any-return]
 

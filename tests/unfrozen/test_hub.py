@@ -309,7 +309,7 @@ def test_a_fine_tune_is_asked_for_and_else_planned_as_the_base_of_its_name(
 def test_of_another_name_the_size_alone_is_planned_within_half_and_twice(name: str) -> None:
     found = unfrozen.plan(model=name)
     data = found.to_dict()
-    assert data["source"]["origin"] == "size"
+    assert (data["source"]["origin"], data["family"]) == ("size", "bounded")
     assert "all of it may be half as much, or twice" in " ".join(str(found).split())
     assert data["band"][1] > 3.5 * data["band"][0]
     assert read_model(data["job"]["model"]).num_parameters == pytest.approx(OTHERS[name], rel=0.2)

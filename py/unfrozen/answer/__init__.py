@@ -35,7 +35,8 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
     """Return a plan as plain data; sizes are in GiB where the key says so, else in bytes.
 
     `band` is of the device memory, in GiB. `chance` is the probability that the job runs on its
-    GPU, `verdict` the word for it, and `fits` whether it is as high as a margin must be.
+    GPU, `verdict` the word for it, and `fits` whether it is as high as a margin must be. `family`
+    is "exact" where the model's tensors are transformers' own, "bounded" where they are estimated.
     `framework` is there where the job names one: what it set, why, and the source; `holder` where
     GPUs hold different layers: the rank that the plan describes, of how many.
     """
@@ -50,6 +51,7 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
         "verdict": planned.verdict,
         "min_gpus": min_gpus(planned),
         "band": list(planned.band_gib),
+        "family": "bounded" if planned.job.model.architecture.guesses_tensors else "exact",
         "advice": [entry.as_json() for entry in advise(planned)] if with_advice else [],
         **framework_json(planned.job),
         **_peak_rank_json(planned),

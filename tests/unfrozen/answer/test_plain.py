@@ -25,6 +25,7 @@ KEYS = [
     "verdict",
     "min_gpus",
     "band",
+    "family",
     "advice",
 ]
 
@@ -34,7 +35,7 @@ def test_an_answer_has_the_fixed_keys_and_its_components_add_up() -> None:
     assert list(found) == KEYS
     components = found["instants"][found["peak_instant"]]
     assert sum(components.values()) / GIB == pytest.approx(found["allocated_gib"], rel=1e-12)
-    assert found["fits"] is None
+    assert (found["fits"], found["family"]) == (None, "exact")
     low, high = found["band"]
     assert low <= found["device_gib"] <= high
 
