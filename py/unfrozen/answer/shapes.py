@@ -128,6 +128,18 @@ _CHOICE: Final = record(
     },
     required=("cluster", "recipe", "gpu", "device_gib", "band", "fits", "tokens_per_second"),
 )
+_SOURCE: Final = noted(
+    record(
+        {
+            "name": _NAME,
+            "planned_as": any_of(_NAME, NULL),
+            "origin": enum("catalogue", "hub", "cache", "size"),
+            "revision": any_of(_NAME, NULL),
+            "note": _TEXT,
+        }
+    ),
+    "Where the config of a model is from that the catalogue lacks.",
+)
 PROJECT: Final = record(
     {
         "plan": _CHOICE,
@@ -135,6 +147,7 @@ PROJECT: Final = record(
         "adapters": array(_CHOICE, 100),
         "lacks_host_memory": _CHOICE,
         "job": JOB,
+        "source": _SOURCE,
     },
     required=("others", "adapters", "job"),
 )
@@ -164,6 +177,8 @@ PLAN: Final = record(
         "plan": _CHOICE,
         "adapters": array(_CHOICE, 100),
         "read": noted(_ANYTHING, "How a trainer's file was read: format, used and unknown keys."),
+        "task": noted(_TEXT, "What a model is that is no causal language model."),
+        "source": _SOURCE,
     },
     required=("allocated_gib", "reserved_gib", "device_gib", "peak_instant", "instants", "job"),
 )

@@ -35,6 +35,8 @@ PLANS = [
     ),
     ("plan", ["--model", "Mixtral-8x7B", "--gpu", "T4", "--recipe", '{"method": "qlora"}']),
     ("plan", ["--model", "Llama-3.1-8B", "--cluster", '{"gpus": 8, "pipeline_parallel": 4}']),
+    ("plan", ["--model", "unsloth/Qwen3-8B-bnb-4bit"]),
+    ("project", ["--model", "unsloth/Qwen3-8B-bnb-4bit", "--gpus", "8xH100"]),
     ("project", ["--model", "Qwen2.5-7B", "--data", "10,000 x 3 x 512", "--gpus", "8xH100"]),
     ("project", ["--model", "Qwen2.5-7B", "--gpus", "1xT4"]),
 ]

@@ -72,6 +72,7 @@ def test_what_is_no_causal_model_is_planned_and_said_and_has_no_command(
     planned = unfrozen.plan(model=model, gpu="RTX 4090")
     text = " ".join(str(planned).split())
     assert says in text
+    assert says in planned.to_dict()["task"]
     assert "accelerate launch" not in text
     with pytest.raises(PlanError, match="no command here trains it"):
         unfrozen.plan(model=model, gpus="RTX 4090", data="10 x 1 x 100")
