@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,13 @@ def children() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["loaded_libraries"])
     return context
+
+
+def begin(target: Callable[[Any], None], argument: Any) -> ForkServerProcess:
+    """A child that calls `target(argument)`, started."""
+    child = children().Process(target=target, args=(argument,))
+    child.start()
+    return child
 
 
 def together(target: Any, argument: Any, size: int = 2) -> list[Any]:

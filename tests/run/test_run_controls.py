@@ -101,7 +101,7 @@ def test_a_command_is_on_its_way_until_the_run_says_that_it_heard_it(
 
 
 STOPPED = ENDED | {"status": "stopped"}
-STARTED = {"name": "r", "alive": True, "run": None, "code": None, "lines": []}
+STARTED = {"name": "r", "alive": True, "run": None, "lines": []}
 AGAIN = {"command": "resume", "again": True, "seq": None}
 
 
@@ -167,40 +167,12 @@ def test_a_beat_of_the_attempt_before_says_nothing_of_this_one(js: JavaScript) -
     assert js("return folded(input).beat;", events) is None
 
 
-LOADING = {"name": "sums", "alive": True, "run": None, "code": None, "lines": []}
-
-
-@pytest.mark.parametrize(
-    ("view", "ready", "bad", "part"),
-    [
-        ({}, True, False, ""),
-        ({"runner": "gone"}, False, False, "nothing can be started now"),
-        ({"busy": True}, False, False, "Sending"),
-        ({"problem": "steps is 0: give more."}, True, True, "steps is 0"),
-        ({"problem": "Still running.", "started": LOADING}, False, True, "Still running."),
-        ({"started": LOADING}, False, False, "Starting sums: it loads"),
-        ({"started": LOADING | {"run": "r"}}, False, False, "sums is running"),
-        ({"started": LOADING | {"run": "r", "alive": False, "code": 0}}, True, False, ""),
-        ({"started": LOADING | {"alive": False, "code": 3}}, True, True, "with exit code 3"),
-        ({"started": LOADING | {"alive": False}}, True, True, "before its first event. Its"),
-    ],
-)
-def test_a_form_for_a_start_says_how_the_last_one_stands(
-    js: JavaScript, view: dict[str, Any], ready: bool, bad: bool, part: str
-) -> None:
-    whole = {"runner": "live", "started": None, "busy": False, "problem": "", **view}
-    said = js("return launchState(input);", whole)
-    assert (said["ready"], said["bad"]) == (ready, bad)
-    assert part in said["status"]
-    assert bool(part) is bool(said["status"])
-
-
 BLEND = """
 const run = Object.assign(emptyRun(), { events: 5, run: "r", ...input.run });
 const view = { kind: "live", health: "running", runner: "live", problem: "", started: null };
 return blendState({ ...view, ...input.view, run });
 """
-BLENDS = {"name": "r", "verb": "blend", "alive": True, "run": None, "code": None, "lines": []}
+BLENDS = {"name": "r", "verb": "blend", "alive": True, "run": None, "lines": []}
 
 
 @pytest.mark.parametrize(

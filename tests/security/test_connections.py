@@ -127,7 +127,7 @@ def drip(server: Server) -> None:
 
 def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(server: Server) -> None:
     with quick(server) as other:
-        heads = head(other, "/api/start", "Content-Type: application/json", method="POST")
+        heads = head(other, "/api/runs/one/ask", "Content-Type: application/json", method="POST")
         long = (*heads[:-2], "Content-Length: 500", "", "")
         wires = [knock(other), knock(other, "GET / HTTP/1.1", "Host: 1"), knock(other, *long)]
         started = time.monotonic()
@@ -173,7 +173,7 @@ BROKEN = [b"5\r\nabc", b"zz\r\n", b"-1\r\n\r\n", b"5\r\nabcdefgh\r\n", b"\xff\xf
 
 def test_broken_chunks_and_floods_leave_a_few_lines_and_no_traceback(server: Server) -> None:
     before = server.log.read_text().count("\n")
-    for target in ("/", "/api/start", "/api/runs/one/control"):
+    for target in ("/", "/api/runs/one/ask", "/api/runs/one/control"):
         for method in ("GET", "POST"):
             for body in BROKEN * 3:
                 with knock(server, *head(server, target, *CHUNKED, method=method), body=body) as w:

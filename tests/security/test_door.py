@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 ROUTES = (
     *("/", "/index.html", "/api/runs", "/api/runs/one/events", "/api/runs/none/events", "/none"),
     *("/api/runs/one/outline", "/api/runs/none/outline"),
-    *("/api/control", "/api/runs/one/control", "/api/start"),  # see also test_control
+    *("/api/control", "/api/runs/one/control", "/api/runs/one/ask"),  # see also test_control
 )
 PRIVATE = tuple(route for route in ROUTES if route.startswith("/api"))
 

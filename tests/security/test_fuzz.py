@@ -1,4 +1,4 @@
-"""Thousands of requests, recipes and state files that nobody would send, from a seed.
+"""Thousands of requests, settings files and state files that nobody would send, from a seed.
 
 Of none of them comes an answer of 5xx, a traceback in the server's log, a run that is started, or
 a change of any file.
@@ -20,23 +20,24 @@ import pytest
 
 from conftest import Server
 from gpu_runner.checkpoint import training_state
-from gpu_runner.config.load import load_record
-from gpu_runner.errors import RunnerError, UsageError
+from gpu_runner.config.load import load_record, parse_toml, resolve
+from gpu_runner.errors import RunnerError
 from gpu_runner.log.commands import CommandReader
+from gpu_runner.log.questions import ASKED
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.serve import control
-from gpu_runner.serve.launch import STATE, RecipeIndex
-from security.damage import HOSTILE, TEXTUAL, damaged, torn
+from gpu_runner.serve.launch import STATE
+from security.damage import TEXTUAL, damaged, torn
 from security.wire import ask, assert_refused
 
 pytestmark = pytest.mark.slow
 
 REQUESTS = 5000
-FILES = 250  # of each of four kinds, and as many recipes again
+FILES = 250  # of each of four kinds, and as many settings files again
 METHODS = ("GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "OPTIONS", "TRACE", "get", "PRI")
 TARGETS = (
-    *("/", "/index.html", "/none", "/api", "/api/", "/api/runs", "/api/control", "/api/start"),
-    *("/api/start/cancel", "/api/runs/one/control", "/api/runs/one/events?after=7", "/a?b=%ff"),
+    *("/", "/index.html", "/none", "/api", "/api/", "/api/runs", "/api/control"),
+    *("/api/runs/one/ask", "/api/runs/one/control", "/api/runs/one/events?after=7", "/a?b=%ff"),
     *(
         "/api/runs?after=x.1",
         "/api/runs/%2e%2e/events",
@@ -57,11 +58,10 @@ HEADS = (
 )
 BODIES: tuple[dict[str, Any], ...] = (
     {"command": "xyzzy"},
-    {"recipe": "nowhere", "numbers": {"steps": 5, "lr": 1e-4}},
-    {"name": "nothing"},
+    {"prompt": "", "tokens": 5, "temperature": 0.5, "seed": 1},
 )
-RECIPE = 'model = "demo"\nsteps = 40\n[rates]\nlr = 1e-3\n[general]\nsums = "sums.jsonl"\n'
-LAUNCHED = {"name": "demo", "verb": "train", "run": "one", "logged": 0}
+SETTINGS = 'model = "demo"\nsteps = 40\n[rates]\nlr = 1e-3\n[general]\nsums = "sums.jsonl"\n'
+LAUNCHED = {"name": "one", "verb": "resume", "run": "one", "logged": 0}
 STARTED = LAUNCHED | {"pid": os.getpid(), "born": 1.0, "at": 1.0}
 ORDERS = {"v": 1, "run": "one", "att": 0, "seq": 9, "paused": False, "save": 0, "stop": False}
 ORDERS |= {"look": 0, "ask": 0}
@@ -83,10 +83,9 @@ CHECKPOINT = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("fuzz")
-    for name in ("site", "recipes"):
-        (folder / name).mkdir()
+    (folder / "site").mkdir()
     (folder / "site" / "index.html").write_text("<!doctype html><title>public</title>")
-    options = ("--allow-control", "--recipes", str(folder / "recipes"))
+    options = ("--allow-control",)
     running = Server(folder / "site", folder / "runs", folder / "server.log", options=options)
     with EventLog(folder / "runs" / "one" / "events.jsonl", run="one", clock=SystemClock()) as log:
         log.emit("run.start", 0)
@@ -149,13 +148,13 @@ def test_a_body_is_what_it_must_be_or_refused_in_words(share: int) -> None:
     texts += [b"\xef\xbb\xbf" + json.dumps(BODIES[0]).encode()]
     texts += [json.dumps(BODIES[0]).encode(code) for code in ("utf-16", "utf-32", "utf-16-le")]
     for data in texts:
-        for shape in (control.COMMAND, control.START, control.CANCEL):
+        for shape in (control.COMMAND, ASKED):
             found: dict[str, Any] = {}
             said = refused(
                 lambda s=shape, d=data, into=found: into.update(control.parse_body(s, d))
             )
             assert len(said.splitlines()) == (not found)
-            assert not found or found.keys() == shape["properties"].keys()
+            assert not found or found.keys() <= shape["properties"].keys()
             json.dumps([found, said], ensure_ascii=False).encode("utf-8")
 
 
@@ -181,48 +180,15 @@ TOML = (
 )
 
 
-def recipes(folder: Path) -> None:
-    """Recipes that are none, under names that are none."""
+def test_a_settings_file_of_any_kind_is_refused_in_words(share: int) -> None:
     random_ = random.Random(13)
-    for count, line in enumerate(TOML):
-        (folder / f"known {count}.toml").write_text(f'model = "demo"\n{line}\n')
-    for count in range(FILES):
-        lines = torn(torn(RECIPE, random_), random_).encode("utf-8", "surrogatepass")
-        (folder / f"torn {count}.toml").write_bytes(lines)
-    (folder / "bytes.toml").write_bytes(bytes(range(256)) * 100)
-    (folder / "large.toml").write_bytes(b"#" * 10**7)
-    (folder / "\x1b[31mred\x1b]0;owned\x07.toml").write_text(RECIPE)
-    (folder / os.fsdecode(b"caf\xe9.toml")).write_text(RECIPE)
-    (folder / f"{'n' * 240}.toml").write_text(RECIPE)
-    os.mkfifo(folder / "pipe.toml")
-    (folder / "link.toml").symlink_to("/dev/zero")
-
-
-def test_every_recipe_is_listed_with_its_numbers_or_its_fault(server: Server) -> None:
-    folder = server.site.parent / "recipes"
-    recipes(folder)
-    answer = ask(server, "/api/control")
-    assert answer is not None
-    assert answer.status == 200, answer.body
-    listed = {recipe["name"]: recipe for recipe in json.loads(answer.body)["recipes"]}
-    assert len(listed) == 1 + len(TOML) + FILES + 5
-    assert not listed["demo"]["problem"]
-    for count, line in enumerate(TOML):
-        assert listed[f"known {count}"]["problem"], line[:80]
-    for name in ("bytes", "large", "\\x1b[31mred\\x1b]0;owned\\x07", "caf\\udce9"):
-        assert listed[name]["problem"], name
-    assert not [
-        recipe for recipe in listed.values() if not (recipe["problem"] or recipe["numbers"])
-    ]
-    for recipe in RecipeIndex(folder).all().values():
-        assert "\x1b" not in recipe.described()["problem"]
-    server.restart()  # which says their names at the terminal
-    said = server.log.read_bytes()
-    assert b"caf\\udce9" in said
-    assert b"\x1b" not in said
-    assert b"Traceback" not in said
-    for path in folder.iterdir():
-        path.unlink()
+    for line in TOML:
+        hostile = f'model = "demo"\n{line}\n'.encode()
+        assert refused(lambda text=hostile: resolve(parse_toml(text, "it"))), line[:80]
+    torn_ones = [torn(torn(SETTINGS, random_), random_) for _ in range(FILES // share)]
+    for data in (*(one.encode("utf-8", "surrogatepass") for one in torn_ones), bytes(range(256))):
+        said = refused(lambda text=data: resolve(parse_toml(text, "it")))
+        assert "\x1b" not in said
 
 
 def test_state_files_of_any_kind_are_obeyed_by_nobody(
@@ -253,9 +219,9 @@ def test_nothing_is_ended_but_what_was_started(server: Server) -> None:
             birth = psutil.Process(pid).create_time()
             state = LAUNCHED | {"pid": pid, "born": birth, "at": time.time()}
             (server.runs / STATE).write_text(json.dumps(state))
-            data = b'{"name":"demo"}'
+            data = b'{"command":"cancel"}'
             heads = ("Content-Type: application/json", f"Content-Length: {len(data)}")
-            answer = ask(server, "/api/start/cancel", *heads, method="POST", body=data)
+            answer = ask(server, "/api/runs/one/control", *heads, method="POST", body=data)
             assert_refused(answer)
             assert answer is not None
             assert b"has ended by itself" in answer.body
@@ -265,12 +231,3 @@ def test_nothing_is_ended_but_what_was_started(server: Server) -> None:
         assert other.poll() is None
         other.kill()
     (server.runs / STATE).unlink()
-
-
-def test_hostile_values_are_no_numbers_of_a_run() -> None:
-    recipe = RecipeIndex(None).all()["demo"]
-    for value in HOSTILE:
-        if type(value) is int and 1 <= value <= 10**7:
-            continue
-        with pytest.raises(UsageError, match="steps is"):
-            recipe.configured({"steps": value})

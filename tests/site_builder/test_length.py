@@ -15,7 +15,7 @@ MOST_WORDS: Final = 9_000
 NOT_READ: Final = {"quiz", "glossary", "references", "about-this-article"}
 NO_PROSE: Final = {
     *("pre", "table", "svg", "math", "script", "button", "summary", "data-table", "data-plot"),
-    *("memory-planner", "method-decision", "page-run", "run-view", "run-commands", "run-start"),
+    *("memory-planner", "method-decision", "page-run", "run-view", "run-commands"),
     *("article-quiz", "compute-it", "find-the-lie"),
 }
 ASIDES: Final = {"cell-guess", "cell-note", "slider-controls", "legend", "diagram", "anchor"}

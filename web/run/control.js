@@ -12,15 +12,11 @@ const RETRY_MS = 700;
 const LIVE = ["running", "paused", "stalled"];
 
 /**
- * @typedef {{value: number | null, low: number, high: number, whole: boolean}} Bounded
- * @typedef {{name: string, problem: string, numbers: Record<string, Bounded>}} Recipe
- * @typedef {{name: string, verb?: string, at: number, alive: boolean, run: string | null, code: number | null, lines: string[]}} Started
+ * @typedef {{name: string, verb?: string, at: number, alive: boolean, run: string | null, lines: string[]}} Started
  */
 
 class Control extends EventTarget {
   allowed = false;
-  /** @type {Recipe[]} */
-  recipes = [];
   /** @type {Started | null} the newest launch from a page */
   started = null;
   #seenRuns = "";
@@ -38,7 +34,7 @@ class Control extends EventTarget {
   /** @returns {Promise<{seq: number | null, problem: string, answered: true}>} the number of the command, or why it was refused */
   async send(run, command) {
     const { data, problem } = await post(`api/runs/${encodeURIComponent(run)}/control`, { command });
-    if (data?.started) this.#update({ ...this, started: data.started });
+    if (data && "started" in data) this.#update({ ...this, started: data.started });
     return { seq: data?.seq ?? null, problem, answered: true };
   }
 
@@ -49,22 +45,6 @@ class Control extends EventTarget {
    */
   ask(run, question) {
     return post(`api/runs/${encodeURIComponent(run)}/ask`, question);
-  }
-
-  /** Starts a recipe with some numbers changed; @returns {Promise<string>} why it was refused, or "" */
-  launch(recipe, numbers) {
-    return this.#post("api/start", { recipe, numbers });
-  }
-
-  /** Cancels the start of `name` while it loads; @returns {Promise<string>} why it was refused, or "" */
-  cancel(name) {
-    return this.#post("api/start/cancel", { name });
-  }
-
-  async #post(path, body) {
-    const { data, problem } = await post(path, body);
-    if (data) this.#update({ ...this, started: data.started });
-    return problem;
   }
 
   /** Asks again when the server comes (back), and when a run begins or ends. */
@@ -88,9 +68,9 @@ class Control extends EventTarget {
     this.#timer = setTimeout(() => this.#ask(), RETRY_MS);
   }
 
-  #update({ allowed = false, recipes = [], started = null }) {
-    const same = JSON.stringify([allowed, recipes, started]) === JSON.stringify([this.allowed, this.recipes, this.started]);
-    Object.assign(this, { allowed, recipes, started });
+  #update({ allowed = false, started = null }) {
+    const same = JSON.stringify([allowed, started]) === JSON.stringify([this.allowed, this.started]);
+    Object.assign(this, { allowed, started });
     const { status } = runner.runs.find(({ id }) => id === started?.run) ?? {};
     if (started?.alive && !LIVE.includes(status)) this.#askLater();
     if (!same) this.dispatchEvent(new Event("change"));
@@ -133,7 +113,6 @@ function sentence(text) {
 /**
  * @typedef {object} Answer
  * @property {boolean} [allowed]
- * @property {Recipe[]} [recipes] one that cannot be read has a problem and cannot be started
  * @property {number | null} [seq]
  * @property {Started | null} [started]
  */
@@ -150,15 +129,7 @@ export function parseAnswer(text) {
   } catch {
     return null; // reported by the caller
   }
-  const { recipes, ...rest } = Object(data);
-  const known = shape.answer && data !== null ? check(shape.answer, rest).value : null;
-  if (known === null) return null;
-  return { ...known, ...(Array.isArray(recipes) && { recipes: recipes.map((one) => checkRecipe(shape.recipe, one)) }) };
-}
-
-function checkRecipe(shape, recipe) {
-  const { value, problem } = check(shape, recipe, "it");
-  return value ?? { name: "A recipe", problem: `the page cannot read it: ${problem}`, numbers: {} };
+  return shape.answer && data !== null ? check(shape.answer, data).value : null;
 }
 
 /** Whether and how this page may control runs. */

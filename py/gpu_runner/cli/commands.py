@@ -531,12 +531,8 @@ def serve(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
     allow_control: Annotated[
         bool,
-        typer.Option("--allow-control", help="Let the page launch, pause, save and stop runs."),
+        typer.Option("--allow-control", help="Let the page pause, save, stop and resume runs."),
     ] = False,
-    recipes: Annotated[
-        Path | None,
-        typer.Option(help="Folder of TOML files that the page may launch, beside the demo."),
-    ] = None,
 ) -> int:
     """Serve the page and the runs on one loopback address. Needs no PyTorch."""
     from gpu_runner.serve.app import run_server
@@ -548,7 +544,6 @@ def serve(
         host=host,
         open_page=not no_open,
         allow_control=allow_control,
-        recipes=recipes.expanduser() if recipes else None,
     )
 
 

@@ -41,8 +41,6 @@ from unfrozen.schema.event_log import read_event, read_line
 
 CONFIG_NAME: Final = "config.json"
 """Settings of a run of `train`, written before its log."""
-RUN_ID_ENV: Final = "UNFROZEN_RUN_ID"
-"""The environment variable by which `serve` gives a run that it launches its id."""
 UNREADABLE: Final = "unreadable"
 NEW_SECONDS: Final = 120.0
 """A folder without an event may be a run that still loads; later it counts as unreadable."""

@@ -25,7 +25,7 @@ from gpu_runner.config.bounds import check_config
 from gpu_runner.config.load import load_record
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyones
-from gpu_runner.log.runs import CONFIG_NAME, RUN_ID_ENV, new_run_id
+from gpu_runner.log.runs import CONFIG_NAME, new_run_id
 from gpu_runner.log.tail import LOG_NAME, writer_alive
 from unfrozen.plain import open_plain, read_whole
 
@@ -41,13 +41,9 @@ _MOST_MARK_BYTES: Final = 64
 def make_directory(config: TrainConfig) -> Path:
     """Make a directory for a new run, write its settings into it and return its path.
 
-    Its name is the id that the launcher has put into `RUN_ID_ENV`, else a fresh one. Raises
-    `SystemFailure` where it cannot be made, `UsageError` for an id that is no plain name.
+    Raises `SystemFailure` where it cannot be made.
     """
-    name = os.environ.get(RUN_ID_ENV) or new_run_id()
-    if Path(name).name != name or name.startswith("."):
-        raise UsageError(f"{RUN_ID_ENV}={name!r} is not a run's id: unset it to get a fresh one.")
-    directory = Path(config.runs).expanduser() / name
+    directory = Path(config.runs).expanduser() / new_run_id()
     try:
         directory.mkdir(mode=0o700, parents=True)
         write_config(config, directory)

@@ -44,7 +44,7 @@ from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
 from gpu_runner.serve.control import ControlRoutes, list_route, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
-from gpu_runner.serve.launch import Launcher, RecipeIndex
+from gpu_runner.serve.launch import Launcher
 from gpu_runner.serve.pools import GONE, LISTS, OUTLINES
 from gpu_runner.serve.site import SiteTable
 from gpu_runner.serve.stream import EventStreams, StreamError
@@ -70,11 +70,11 @@ def make_app(
     hosts: frozenset[str],
     streams: EventStreams,
     door: Door,
-    recipes: RecipeIndex | None = None,
+    control: bool = False,
 ) -> Guard:
     """Return the whole server as an ASGI application, its guard outermost.
 
-    With `recipes`, commands can be sent to runs, and new ones be launched by name.
+    With `control`, commands can be sent to runs, and those that ended be resumed and blended.
     """
     index = RunIndex(runs, SystemClock())
     Thread(target=index.read_ahead, daemon=True).start()  # before anybody asks
@@ -97,13 +97,13 @@ def make_app(
     async def static(request: Request) -> Response:
         return table.answer(request)
 
-    control = [Route("/api/control", no_control)]
-    if recipes is not None:
+    controls = [Route("/api/control", no_control)]
+    if control:
         launcher, asker = Launcher(runs, index, (TOKEN_ENV,)), Asker((TOKEN_ENV,))
-        control = ControlRoutes(index, recipes, launcher, asker).routes()
+        controls = ControlRoutes(index, launcher, asker).routes()
     routed = Starlette(
         routes=[
-            *control,
+            *controls,
             list_route(index),
             Route("/api/setup", _setup),
             Route("/api/runs/{run_id}/events", events),
@@ -112,8 +112,7 @@ def make_app(
         ]
     )
     routed.router.redirect_slashes = False
-    control_is_on = recipes is not None
-    return Guard(routed, token=token, hosts=hosts, control=control_is_on, let_in=door.let_in)
+    return Guard(routed, token=token, hosts=hosts, control=control, let_in=door.let_in)
 
 
 def _setup(_: Request) -> Response:
@@ -130,18 +129,18 @@ def run_server(
     open_page: bool,
     plan: str | None = None,
     allow_control: bool = False,
-    recipes: Path | None = None,
 ) -> int:
     """Serve until Ctrl-C or SIGTERM (which ends the process once the streams are closed).
 
     Prints the address and the token once connections are accepted: of the article, or of the
     planner with the query of a `plan`. Returns the exit code of a clean end. Raises `PortInUse`, or
-    `UsageError` for an address, a token, runs or a folder of recipes that cannot be served.
+    `UsageError` for an address, a token or runs that cannot be served.
     """
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"--runs {runs} is a file: give the directory of the runs.")
     token = _token()
-    launchable = _launchable(allow_control, recipes, host)
+    if allow_control:
+        _announce_control(host)
     print(f"Runs are read from {printable(str(short(runs)))}.")
     with _listen(host, port) as listener:
         bound_port: int = listener.getsockname()[1]
@@ -154,7 +153,7 @@ def run_server(
             hosts=hosts,
             streams=streams,
             door=door,
-            recipes=launchable,
+            control=allow_control,
         )
         name = f"[{host}]" if ":" in host else host
         address = Address(f"http://{name}:{bound_port}", token, os.getpid())
@@ -252,24 +251,14 @@ def _token() -> str:
     return given
 
 
-def _launchable(allowed: bool, folder: Path | None, host: str) -> RecipeIndex | None:
-    """Return the recipes of a server with control, and print them; None without control."""
-    if not allowed:
-        if folder is not None:
-            raise UsageError(
-                f"--recipes {folder} has no effect: give --allow-control too, or drop it."
-            )
-        return None
+def _announce_control(host: str) -> None:
+    """Print that the page may change runs. Raises `UsageError` for a host that others reach."""
     if host not in LOOPBACK:
         raise UsageError(
-            f"--allow-control with --host {host}: anyone who reads that network could launch runs."
+            f"--allow-control with --host {host}: anyone who reads that network could stop runs."
             " Drop one of them; an SSH tunnel (ssh -L) brings the page to another machine safely."
         )
-    recipes = RecipeIndex(folder)
-    names = printable(", ".join(recipes.all()))
-    print("Control is on: anyone with the address below can launch, pause, save and stop runs.")
-    print(f"Runs that can be launched: {names}.")
-    return recipes
+    print("Control is on: anyone with the address below can pause, save, stop and resume runs.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,18 +1,17 @@
-"""The list of runs, and what the page may change: their course, a new one's start.
+"""The list of runs, and what the page may change of them.
 
     GET  /api/runs                  every run, the newest first
     GET  /api/runs?after=VERSION    what has changed since that answer
-    GET  /api/control               whether it may, the recipes, and how the last launch went
+    GET  /api/control               whether it may, and how the last launch went
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" |
-                                    "evaluate" | "stop" | "blend"};
+                                    "evaluate" | "stop" | "blend" | "cancel"};
                                     resume also launches a run again that was stopped
                                     or killed, failed or ran out of memory; blend launches that,
-                                    for a run that does not train
+                                    for a run that does not train; cancel ends a launch that
+                                    still loads
     POST /api/runs/ID/ask           {"prompt": TEXT, "tokens": 64, "temperature": 0, "seed": 0}:
                                     a run that trains answers in its log, of another the answer
                                     is the model's before and after
-    POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}
-    POST /api/start/cancel          {"name": NAME}, as long as the launched run still loads
 
 The guard has refused whoever is not our page with the token, and these POSTs unless the server was
 started with `--allow-control`. What is left to do here: an object with known keys of known types,
@@ -46,21 +45,16 @@ from gpu_runner.log.questions import ASKED, Question, post_question
 from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_summary
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
-from gpu_runner.serve.launch import BLEND, Busy, Launcher, RecipeIndex, TooLate
+from gpu_runner.serve.launch import BLEND, Busy, Launcher, TooLate
 from gpu_runner.serve.pools import COMMANDS, GONE, LISTS, MOST_QUESTIONS, QUESTIONS
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
 from unfrozen.plain import read_plain
 from unfrozen.schema.check import check, read
-from unfrozen.schema.shapes import Shape, any_of, mapping, record, string
-from unfrozen.schema.shapes import json as json_shape
+from unfrozen.schema.shapes import Shape, record, string
 
 _TEXT: Final = string(MAX_BODY_BYTES)
-_NUMBER: Final = any_of(json_shape(1, 64, MAX_BODY_BYTES), described="a finite number")
-_NUMBERS: Final = mapping(_TEXT, _NUMBER, 64)
-"""The launcher refuses what is no number of the recipe, with its bounds."""
 COMMAND: Final = record({"command": _TEXT}, ("command",), closed=True)
-START: Final = record({"recipe": _TEXT, "numbers": _NUMBERS}, ("recipe", "numbers"), closed=True)
-CANCEL: Final = record({"name": _TEXT}, ("name",), closed=True)
+CANCEL: Final = "cancel"
 
 
 def parse_body(shape: Shape, body: bytes) -> dict[str, Any]:
@@ -99,15 +93,12 @@ class CommandRefused(Exception):
 
 
 class ControlRoutes:
-    """The routes above, over the runs and the recipes of one server."""
+    """The routes above, over the runs of one server."""
 
-    def __init__(
-        self, index: RunIndex, recipes: RecipeIndex, launcher: Launcher, asker: Asker
-    ) -> None:
+    def __init__(self, index: RunIndex, launcher: Launcher, asker: Asker) -> None:
         self._asker = asker
         self._questions = Counter[Path]()
         self._index = index
-        self._recipes = recipes
         self._launcher = launcher
 
     def routes(self) -> list[Route]:
@@ -116,26 +107,23 @@ class ControlRoutes:
             Route("/api/control", self._state),
             _post("/api/runs/{run_id}/control", COMMAND, self._command),
             _post("/api/runs/{run_id}/ask", ASKED, self._ask),
-            _post("/api/start", START, self._start),
-            _post("/api/start/cancel", CANCEL, self._cancel),
         ]
 
     def _state(self, _: Request) -> Response:  # not async: starlette gives it a thread
-        recipes = [recipe.described() for recipe in self._recipes.all().values()]
-        state = {"allowed": True, "recipes": recipes, "started": self._launcher.state()}
-        return JSONResponse(state)
+        return JSONResponse({"allowed": True, "started": self._launcher.state()})
 
     def _command(self, data: dict[str, Any], run_id: str) -> dict[str, Any]:
         if data["command"] == BLEND:
             return self._blend(run_id)
+        if data["command"] == CANCEL:
+            self._launcher.cancel(run_id)
+            return {"started": None}
         return self._send(run_id, _one_of(commands.COMMANDS, data, "command"))
 
     def _send(self, run_id: str, command: commands.Command) -> dict[str, Any]:
         """Post the command to a run that is live, or launch one again that is not."""
         log = _log(self._index, run_id)
         found, info = read_summary(log), describe(run_id, log, time.time())
-        if found == "" and self._launcher.is_of(run_id):  # it has not written its first line
-            return {"seq": commands.post_command(log.parent, run_id, 0, command).seq}
         status = info.status if info else "empty"
         if isinstance(found, str) or status not in (*LIVE_STATUSES, *RESUMABLE_STATUSES):
             raise CommandRefused(409, f"run {run_id} is {status}: it cannot {command}")
@@ -185,15 +173,6 @@ class ControlRoutes:
                 " -m gpu_runner resume",
             )
         return self._launcher.resume(log.parent)
-
-    def _start(self, data: dict[str, Any]) -> dict[str, Any]:
-        recipes = self._recipes.all()
-        recipe = recipes[_one_of(tuple(recipes), data, "recipe")]
-        return {"started": self._launcher.start(recipe, data["numbers"])}
-
-    def _cancel(self, data: dict[str, Any]) -> dict[str, Any]:
-        self._launcher.cancel(data["name"])
-        return {"started": None}
 
 
 def list_route(index: RunIndex) -> Route:

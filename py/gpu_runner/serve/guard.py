@@ -90,7 +90,7 @@ class Guard:
     """ASGI middleware that refuses what does not come from our own page or the token's holder.
 
     `hosts` are the exact Host values that mean us, port included, as `own_hosts` makes them;
-    `control`: whether runs may be launched, paused, saved and stopped; `let_in` is called with
+    `control`: whether runs may be paused, saved, stopped and resumed; `let_in` is called with
     every request that has shown the token. A refused connection is closed.
     """
 
@@ -192,8 +192,8 @@ def _sizes(scope: Scope) -> Refusal | None:
 
 
 def is_control(path: str) -> bool:
-    """Return whether something starts, changes its course or ends by a POST to `path`."""
-    return re.fullmatch(r"/api/(start|start/cancel|runs/[^/]+/(control|ask))", path) is not None
+    """Return whether a run changes its course or answers by a POST to `path`."""
+    return re.fullmatch(r"/api/runs/[^/]+/(control|ask)", path) is not None
 
 
 def _method(scope: Scope, headers: Headers) -> Refusal | None:

@@ -1,16 +1,11 @@
-"""Runs that the page launches: recipes by name, and the processes they become.
+"""Runs that the page resumes or blends, and the processes that do it.
 
-A recipe is the demo, or a `run.toml` in the folder that `serve --recipes` names; its name is the
-stem of that file. Names come from listing the folder, and a requested one is looked up among them.
-What a page may change are the numbers below: never a path, a model, or a text.
-
-    runs/started.json    which process, of which recipe and run, since when
+    runs/started.json    which process, of which run, since when
          started.txt     what it prints; its last lines tell why a launch failed
 
-A run is a process of its own, which the end of the server does not end. The launcher chooses the
-run's id and passes it to the process. One run is launched at a time, also after a restart of the
-server: the file remembers the process; the moment it was born and its command line tell it from
-another process that got its number.
+A launch is a process of its own, which the end of the server does not end. One goes on at a time,
+also after a restart of the server: the file remembers the process; the moment it was born and its
+command line tell it from another process that got its number.
 """
 
 from __future__ import annotations
@@ -20,133 +15,25 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
 from gpu_runner.atomic import remove_file, write_file
-from gpu_runner.config.bounds import format_bound
-from gpu_runner.config.load import parse_toml, resolve
-from gpu_runner.config.schema import DEMO, RANGES, TrainConfig
-from gpu_runner.errors import RunnerError, UsageError
+from gpu_runner.errors import RunnerError
 from gpu_runner.log.commands import locked
-from gpu_runner.log.runs import RUN_ID_ENV, RunIndex, new_run_id
+from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.tail import writer_alive
 from gpu_runner.text import printable
 from unfrozen.plain import open_plain, read_plain, read_whole
 from unfrozen.schema import STARTED, read_file
 
-NUMBERS: Final = (
-    "steps",
-    "lr",
-    "warmup",
-    "micro_batch",
-    "grad_accum",
-    "seq_len",
-    "seed",
-    "eval_every",
-    "save_every",
-)
-SUFFIX: Final = ".toml"
-MOST_BYTES: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecipe:
-    """A run that can be launched by name: the demo, or the settings of a file."""
-
-    name: str
-    file: Path | None = None
-
-    def configured(self, numbers: Mapping[str, float]) -> TrainConfig:
-        """Return its settings with these numbers. Raises `RunnerError` with the bound."""
-        for name, value in numbers.items():
-            _check(name, value)
-        return resolve({**self._choices(), **numbers})
-
-    def _choices(self) -> dict[str, Any]:
-        if self.file is None:
-            return {"model": DEMO}
-        if self.name != self.file.stem:
-            raise UsageError("its name has characters that a page cannot show: rename the file.")
-        try:
-            text = read_whole(self.file, MOST_BYTES)
-        except OSError as error:
-            raise UsageError(f"it cannot be read ({error.strerror}).") from None
-        return parse_toml(text, self.file.name)
-
-    def arguments(self, numbers: Mapping[str, float]) -> list[str]:
-        """Return its arguments for `train`; to be called with numbers that were checked."""
-        source = f"--model={DEMO}" if self.file is None else f"--config={self.file}"
-        return [source] + [
-            f"--{name.replace('_', '-')}={value!r}" for name, value in numbers.items()
-        ]
-
-    def described(self) -> dict[str, Any]:
-        """Return what the page shows: its numbers with bounds, or why it cannot be launched."""
-        try:
-            config = self.configured({})
-        except RunnerError as error:
-            return {"name": self.name, "problem": printable(str(error)), "numbers": {}}
-        numbers = {name: _number(name, getattr(config, name)) for name in NUMBERS}
-        return {"name": self.name, "problem": "", "numbers": numbers}
-
-
-class RecipeIndex:
-    """Lists its folder each time it is asked. Raises `UsageError` for what is no folder."""
-
-    def __init__(self, folder: Path | None) -> None:
-        if folder is not None and not folder.is_dir():
-            raise UsageError(
-                f"--recipes {folder} is not a folder: give one with *.toml files in it."
-            )
-        self._folder = folder
-
-    def all(self) -> dict[str, RunRecipe]:
-        """Return every recipe by its name, the demo first; a demo.toml does not replace it."""
-        found = {DEMO: RunRecipe(DEMO)}
-        if self._folder is None:
-            return found
-        try:
-            with os.scandir(self._folder) as entries:
-                files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
-        except OSError:  # the folder was removed, and its recipes with it
-            return found
-        for path in sorted(Path(entry.path) for entry in files):
-            if path.suffix == SUFFIX and not path.name.startswith("."):
-                name = printable(path.stem)
-                found.setdefault(name, RunRecipe(name, path.absolute()))
-        return found
-
-
-def _check(name: str, value: object) -> None:
-    """Refuse what is no number, or out of its bounds. Raises `UsageError`."""
-    if name not in NUMBERS:
-        raise UsageError(f"{name[:40]!r} cannot be set from here: {', '.join(NUMBERS)} can.")
-    low, high = RANGES[name]
-    whole = isinstance(low, int)
-    kinds = (int,) if whole else (int, float)
-    if not (isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high):
-        kind = "a whole number" if whole else "a number"
-        raise UsageError(
-            f"{name} is {str(value)[:40]}: give {kind} from {format_bound(low)} to"
-            f" {format_bound(high)}."
-        )
-
-
-def _number(name: str, value: float | None) -> dict[str, Any]:
-    low, high = RANGES[name]
-    return {"value": value, "low": low, "high": high, "whole": isinstance(low, int)}
-
-
 STATE: Final = "started.json"
 OUTPUT: Final = "started.txt"
 BLEND: Final = "blend"
-VERBS: Final = ("train", "resume", BLEND)
+VERBS: Final = ("resume", BLEND)
 READ_BYTES: Final = 64 * 1024
 LAST_LINES: Final = 12
 CANCEL_SECONDS: Final = 5.0  # that a process has to end by itself
@@ -161,7 +48,7 @@ class TooLate(RunnerError):
 
 
 class Launcher:
-    """Launches runs in `runs`, and knows how the last launch went."""
+    """Resumes and blends runs in `runs`, and knows how the last launch went."""
 
     def __init__(self, runs: Path, index: RunIndex, secret_names: tuple[str, ...]) -> None:
         self._runs = runs.absolute()
@@ -169,22 +56,17 @@ class Launcher:
         self._secret_names = secret_names  # of environment variables that a run has no use for
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self, recipe: RunRecipe, numbers: Mapping[str, float]) -> dict[str, Any]:
-        """Launch `recipe` and return `state()`; does not wait for its first step.
-
-        Raises `UsageError` for numbers out of bounds, `Busy` while an earlier run goes on,
-        `OSError` where no process can be started or no file be written.
-        """
-        recipe.configured(numbers)
-        return self._launch(recipe.name, new_run_id(), "train", recipe.arguments(numbers))
-
     def resume(self, run: Path) -> dict[str, Any]:
-        """Launch a run again that ended before its last step. Raises like `start`."""
-        return self._launch(run.name, run.name, "resume", ["--", str(run.absolute())])
+        """Launch a run again that ended before its last step, and return `state()`.
+
+        Raises `Busy` while an earlier launch goes on, `OSError` where no process can be started or
+        no file be written.
+        """
+        return self._launch(run, "resume")
 
     def blend(self, run: Path) -> dict[str, Any]:
         """Launch `blend` for a run that has ended; it has begun once its log has the curve."""
-        return self._launch(run.name, run.name, BLEND, ["--", str(run.absolute())])
+        return self._launch(run, BLEND)
 
     def cancel(self, name: str) -> None:
         """End the launch of `name` while it still loads, and forget it.
@@ -210,8 +92,7 @@ class Launcher:
             self._child = None
             remove_file(self._runs / STATE)
 
-    def _launch(self, name: str, run: str, verb: str, arguments: list[str]) -> dict[str, Any]:
-        self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def _launch(self, run: Path, verb: str) -> dict[str, Any]:
         with locked(self._runs):
             last = self._last()
             if last is not None and self._alive(last):
@@ -220,13 +101,13 @@ class Launcher:
                     f"{last['name']}, launched at {since}, still runs (process {last['pid']}): stop"
                     " it first, or wait until it ends. One run is launched from here at a time."
                 )
-            log = self._index.log(run)
+            log = self._index.log(run.name)
             logged = 0 if log is None else log.lstat().st_size  # by earlier attempts
-            self._child = self._spawn(run, verb, arguments)
+            self._child = self._spawn(run, verb)
             state = {
-                "name": name,
+                "name": run.name,
                 "verb": verb,
-                "run": run,
+                "run": run.name,
                 "logged": logged,
                 "pid": self._child.pid,
                 "born": psutil.Process(self._child.pid).create_time(),
@@ -238,38 +119,31 @@ class Launcher:
     def state(self) -> dict[str, Any] | None:
         """Return how the last launch stands; None when nothing was ever launched here.
 
-        `run` is the id of its run once that has begun, else None; `code` its exit code, where
-        known; `lines` its last lines, once it ended without a run.
+        `run` is the id of its run once that has begun, else None; `lines` its last lines, once it
+        ended without a run.
         """
         last = self._last()
         if last is None:
             return None
         alive = self._alive(last)
         run = self._begun_run(last)
-        code = self._child.poll() if self._child and self._child.pid == last["pid"] else None
         return {
             "name": last["name"],
             "verb": last["verb"],
             "at": last["at"],
             "alive": alive,
             "run": run,
-            "code": code,
             "lines": [] if alive or run else self._last_lines(),
         }
 
-    def is_of(self, run: str) -> bool:
-        """Return whether the last launch has begun this run, and still runs."""
-        last = self._last()
-        return last is not None and self._begun_run(last) == run and self._alive(last)
-
-    def _spawn(self, run: str, verb: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, *self._command(verb), *arguments]
+    def _spawn(self, run: Path, verb: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, *self._command(verb), "--", str(run.absolute())]
         inherited = {k: value for k, value in os.environ.items() if k not in self._secret_names}
         output = open_plain(self._runs / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             return subprocess.Popen(
                 command,
-                env={**inherited, "PYTHONUNBUFFERED": "1", RUN_ID_ENV: run},
+                env={**inherited, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -62,7 +62,6 @@ def page_schema() -> dict[str, object]:
             "table": published.TABLE,
             "plots": published.PLOTS,
             "run": files.RUN,
-            "recipe": files.OFFERED_RECIPE,
             "answer": files.ANSWER,
         }
     }

@@ -146,7 +146,7 @@ RECIPE: Final[Shape] = mapping(NAME, _CHOICE, 1000)
 """A `run.toml` once it is parsed: choices, or tables of them; what each may be, its config says."""
 
 _FOLDER: Final = string(1024)
-"""The name of a folder, or of a recipe: control characters are shown as signs by who draws it."""
+"""The name of a folder: control characters are shown as signs by who draws it."""
 
 _SCORE: Final = record(
     {"loss": METRIC, "delta": METRIC, "right": integer(), "of": integer()}, required=("loss",)
@@ -173,28 +173,6 @@ RUN: Final[Shape] = record(
 )
 """One entry of `GET /api/runs`."""
 
-OFFERED_RECIPE: Final[Shape] = record(
-    {
-        "name": _FOLDER,
-        "problem": PROSE,
-        "numbers": mapping(
-            WORD,
-            record(
-                {
-                    "value": any_of(number(), NULL),
-                    "low": number(),
-                    "high": number(),
-                    "whole": BOOLEAN,
-                },
-                required=("value", "low", "high", "whole"),
-            ),
-            64,
-        ),
-    },
-    required=("name", "problem", "numbers"),
-)
-"""One recipe of `GET /api/control`, its numbers with their bounds."""
-
 _STARTED: Final = record(
     {
         "name": _FOLDER,
@@ -202,10 +180,9 @@ _STARTED: Final = record(
         "at": SECONDS,
         "alive": BOOLEAN,
         "run": any_of(_FOLDER, NULL),
-        "code": any_of(integer(-(2**31), 2**31), NULL),
         "lines": array(PROSE, 100),
     },
-    required=("name", "at", "alive", "run", "code", "lines"),
+    required=("name", "at", "alive", "run", "lines"),
 )
 
 ANSWER: Final[Shape] = record(
@@ -218,6 +195,6 @@ ANSWER: Final[Shape] = record(
         "after": WRITTEN,
     }
 )
-"""An answer of `/api/control` or to a command, without its recipes: may this page change anything,
+"""An answer of `/api/control` or to a command: may this page change anything,
 the number of the command, how the last start stands, what two models answered.
 """

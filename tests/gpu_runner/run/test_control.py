@@ -17,7 +17,7 @@ from gpu_runner.checkpoint import directory
 from gpu_runner.log import commands
 from gpu_runner.log.questions import Question, post_question, wait_for_answer
 from gpu_runner.log.runs import describe, processes_of
-from run_process import events, losses, runner
+from run_process import begin, events, losses, runner
 from slowness import slowness
 from unfrozen.events import PATIENCE
 
@@ -42,13 +42,6 @@ def undisturbed(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactor
     child.join()
     (run,) = place.iterdir()
     return run
-
-
-def begin(target: Callable[[Any], None], argument: Any) -> ForkServerProcess:
-    """A run in a process of its own."""
-    child = run_process.children().Process(target=target, args=(argument,))
-    child.start()
-    return child
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real server that a page may tell something, and real runs that it starts, pauses and stops."""
+"""A real server that a page may tell something, and real runs that it pauses, stops and resumes."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+import run_process
 from conftest import Server
 from gpu_runner import atomic
 from gpu_runner.cli.application import application
@@ -29,21 +30,12 @@ PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def server(
-    model_dir: Path, sums_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("control")
     (folder / "site").mkdir()
     (folder / "site" / "index.html").write_text("<!doctype html><title>page</title>")
-    recipes = folder / "recipes"
-    recipes.mkdir()
-    written = [f'model = "{model_dir}"', 'general = "none"', "eval_every = 5000", "save_every = 0"]
-    written += ["steps = 5000", "sample_tokens = 0"]
-    (recipes / "sums.toml").write_text("\n".join([*written, f'data = "{sums_file}"']))
-    (recipes / "lost.toml").write_text("\n".join([*written, 'data = "nowhere.jsonl"']))
-    (recipes / "broken.toml").write_text("model = ")
-    (recipes / "demo.toml").write_text("\n".join(written))
-    options = ("--allow-control", "--recipes", str(recipes))
+    (folder / "runs").mkdir()
+    options = ("--allow-control",)
     running = Server(folder / "site", folder / "runs", folder / "server.log", options=options)
     running.start()
     yield running
@@ -76,17 +68,29 @@ def control(client: httpx.Client) -> dict[str, Any]:
     return found
 
 
-def start(client: httpx.Client, recipe: str, **numbers: float) -> httpx.Response:
-    return client.post("/api/start", json={"recipe": recipe, "numbers": numbers})
+@pytest.fixture
+def training(server: Server, model_dir: Path, sums_file: Path) -> Iterator[Path]:
+    """A run of `train` in a process of its own, which goes on until it is asked to stop."""
+    known = set(server.runs.iterdir())
+    steps = {"steps": 100_000, "eval_every": 100_000, "save_every": 0, "sample_tokens": 0}
+    data = {"model": str(model_dir), "data": str(sums_file), "general": ()}
+    child = run_process.begin(run_process.train_here, data | steps | {"runs": str(server.runs)})
+
+    def begun() -> Path | None:
+        new = [path for path in server.runs.iterdir() if path not in known and path.is_dir()]
+        return next(
+            (run for run in new if (run / "events.jsonl").exists() and last_step(run) > 2), None
+        )
+
+    yield wait(begun, "steps")
+    child.kill()
+    child.join()
 
 
 def test_a_run_that_trains_is_asked_and_answers_in_its_log(
-    client: httpx.Client, server: Server
+    client: httpx.Client, training: Path
 ) -> None:
-    start(client, "sums")
-    run = wait(lambda: control(client)["started"]["run"], "run")
-    directory_of_run = server.runs / run
-    wait(lambda: last_step(directory_of_run) > 1, "steps")
+    run, directory_of_run = training.name, training
     answer = client.post(f"/api/runs/{run}/ask", json={"prompt": "1+1=", "tokens": 3})
     assert answer.status_code == 202
     seq = answer.json()["seq"]
@@ -125,54 +129,38 @@ def tell(client: httpx.Client, run: str, command: str) -> int:
     return int(answer.json()["seq"])
 
 
-def test_the_recipes_come_with_numbers_bounds_and_what_is_wrong_with_them(
-    client: httpx.Client,
-) -> None:
-    recipes = {recipe["name"]: recipe for recipe in control(client)["recipes"]}
-    assert list(recipes) == ["demo", "broken", "lost", "sums"]
-    steps = {"value": 5000, "low": 1, "high": 10_000_000, "whole": True}
-    assert recipes["sums"]["numbers"]["steps"] == steps
-    assert recipes["demo"]["numbers"]["lr"]["whole"] is False
-    assert recipes["demo"]["numbers"]["steps"]["value"] != 5000  # no file takes its name
-    assert "is not TOML" in recipes["broken"]["problem"]
-    assert start(client, "broken").status_code == 422
-
-
 @pytest.mark.matrix  # tests/browser/test_run_control.py does it from the page
-def test_a_run_is_started_paused_saved_and_stopped_from_outside(
-    server: Server, client: httpx.Client
+def test_a_run_is_paused_saved_stopped_and_resumed_from_outside(
+    server: Server, client: httpx.Client, training: Path
 ) -> None:
-    answer = start(client, "sums", steps=20_000, lr=1e-3, seed=7)
-    assert answer.status_code == 202
-    assert answer.json()["started"]["alive"] is True
-    name = wait(lambda: control(client)["started"]["run"], "run")
-    run = server.runs / name
-    config = json.loads((run / "config.json").read_text())
-    assert (config["steps"], config["lr"], config["seed"]) == (20_000, 1e-3, 7)
-    wait(lambda: last_step(run) > 2, "step")
+    assert_is_paused_and_saved(client, training)
+    assert_is_stopped(client, training)
+    assert_second_attempt_is_cancelled(server, client, training)
+    assert resume(client, training.name).status_code == 202
+    wait(lambda: control(client)["started"]["run"], "second attempt")
     (server.runs / "started.txt").write_text("")  # whatever a run prints, its id is known
-    assert control(client)["started"]["run"] == name
-    assert_is_the_only_run_and_outlives_the_server(server, client, run)
-    assert_is_paused_and_saved(client, run)
-    assert_is_stopped_before_its_first_line(server, client, run)
-    end = events(run)[-1]
-    assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")
+    assert control(client)["started"]["run"] == training.name
+    assert_is_the_only_run_and_outlives_the_server(server, client, training)
 
-    late = client.post(f"/api/runs/{name}/control", json={"command": "pause"})
-    assert late.status_code == 409
-    assert late.json() == {"error": f"run {name} is stopped: it cannot pause"}
-    assert_second_attempt_is_cancelled(client, run)
+
+def resume(client: httpx.Client, run: str) -> httpx.Response:
+    return client.post(f"/api/runs/{run}/control", json={"command": "resume"})
+
+
+def cancel(client: httpx.Client, run: str) -> httpx.Response:
+    return client.post(f"/api/runs/{run}/control", json={"command": "cancel"})
 
 
 def assert_is_the_only_run_and_outlives_the_server(
     server: Server, client: httpx.Client, run: Path
 ) -> None:
-    """One run at a time, in a session of its own; a server that begins anew knows it."""
-    second = start(client, "demo")
+    """One launch at a time, in a session of its own; a server that begins anew knows it."""
+    ended(server, "ended")
+    second = resume(client, "ended")
     assert second.status_code == 409
-    assert "sums, launched at" in second.json()["error"]
+    assert f"{run.name}, launched at" in second.json()["error"]
     assert "stop it first" in second.json()["error"]
-    pid = json.loads((server.runs / "started.json").read_text())["pid"]
+    pid = started_process(server)
     assert "UNFROZEN_TOKEN" not in psutil.Process(pid).environ()
     assert os.getsid(pid) == pid
     if sys.platform == "linux" and server.process is not None:
@@ -182,11 +170,10 @@ def assert_is_the_only_run_and_outlives_the_server(
     server.start()
     step = last_step(run)
     wait(lambda: last_step(run) > step, "step without the server")
-    assert start(client, "demo").status_code == 409
+    assert resume(client, "ended").status_code == 409
     assert control(client)["started"]["run"] == run.name
     server.restart()
-    answer = client.post("/api/start/cancel", json={"name": "sums"})
-    assert "has begun: stop it instead" in answer.json()["error"]
+    assert "has begun: stop it instead" in cancel(client, run.name).json()["error"]
 
 
 def assert_is_paused_and_saved(client: httpx.Client, run: Path) -> None:
@@ -203,30 +190,26 @@ def assert_is_paused_and_saved(client: httpx.Client, run: Path) -> None:
     wait(lambda: last_step(run) > step, "step after the pause")
 
 
-def assert_is_stopped_before_its_first_line(
-    server: Server, client: httpx.Client, run: Path
-) -> None:
-    """One that has not written its first line hears what it is told, too."""
-    process = psutil.Process(json.loads((server.runs / "started.json").read_text())["pid"])
-    log = run / "events.jsonl"
-    process.suspend()
-    told = log.read_bytes()
-    log.write_bytes(b"")
+def assert_is_stopped(client: httpx.Client, run: Path) -> None:
+    """A run ends by the command, and hears no other."""
     tell(client, run.name, "stop")
-    log.write_bytes(told)
-    process.resume()
-    process.wait(PATIENCE_SECONDS)
-    assert control(client)["started"]["alive"] is False
+    wait(lambda: events(run)[-1]["kind"] == "run.end", "end")
+    end = events(run)[-1]
+    assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")
+    late = client.post(f"/api/runs/{run.name}/control", json={"command": "pause"})
+    assert late.status_code == 409
+    assert late.json() == {"error": f"run {run.name} is stopped: it cannot pause"}
 
 
-def assert_second_attempt_is_cancelled(client: httpx.Client, run: Path) -> None:
+def assert_second_attempt_is_cancelled(server: Server, client: httpx.Client, run: Path) -> None:
     """Start a stopped run again and cancel it while it loads: its log stays as it was."""
     log = (run / "events.jsonl").read_bytes()
-    again = client.post(f"/api/runs/{run.name}/control", json={"command": "resume"})
+    again = resume(client, run.name)
     assert again.status_code == 202, again.text
     assert again.json()["started"]["name"] == run.name
-    assert start(client, "sums").status_code == 409
-    assert client.post("/api/start/cancel", json={"name": run.name}).status_code == 200
+    assert resume(client, run.name).status_code == 409
+    server.restart()  # it knows the process from its file
+    assert cancel(client, run.name).status_code == 200
     assert (run / "events.jsonl").read_bytes() == log
 
 
@@ -282,62 +265,53 @@ def heard(run: Path) -> int:
     return int(beats[-1].get("heard", 0))
 
 
-def test_a_start_that_still_loads_is_cancelled_and_leaves_nothing(
-    server: Server, client: httpx.Client
-) -> None:
-    def cancel(name: str) -> httpx.Response:
-        return client.post("/api/start/cancel", json={"name": name})
-
-    before = sorted(path.name for path in server.runs.iterdir() if path.is_dir())
-    pid = start_of(server, start(client, "sums"))
-    answer = cancel("demo")
-    assert answer.status_code == 409
-    assert "'demo' was not launched last" in answer.json()["error"]
-    assert cancel("sums").json() == {"started": None}
-    assert not psutil.pid_exists(pid)
-    assert control(client)["started"] is None
-    assert sorted(path.name for path in server.runs.iterdir() if path.is_dir()) == before
-    assert cancel("sums").status_code == 409
-
-    start(client, "sums")
-    server.restart()  # it knows the process from its file
-    assert cancel("sums").status_code == 200
+def ended(server: Server, name: str) -> Path:
+    """A run of `train`, as far as its files say, that was stopped and kept no checkpoint."""
+    run = server.runs / name
+    with EventLog(run / "events.jsonl", run=name, clock=SystemClock()) as log:
+        log.emit("run.start", 0)
+        log.emit("run.end", 1, status="stopped")
+    (run / "config.json").write_text("{}")
+    return run
 
 
-def start_of(server: Server, answer: httpx.Response) -> int:
+def started_process(server: Server) -> int:
     """The process that was started."""
-    assert answer.status_code == 202
     return int(json.loads((server.runs / "started.json").read_text())["pid"])
 
 
-def test_a_start_that_fails_is_reported_from_its_last_lines(
+def test_a_launch_that_still_loads_is_cancelled_and_leaves_nothing(
     server: Server, client: httpx.Client
 ) -> None:
-    before = sorted(path.name for path in server.runs.iterdir() if path.is_dir())
-    assert start(client, "lost").status_code == 202
+    run = ended(server, "loading")
+    before = sorted(path.name for path in run.iterdir())
+    assert resume(client, "loading").status_code == 202
+    pid = started_process(server)
+    answer = cancel(client, "foreign")
+    assert answer.status_code == 409
+    assert "'foreign' was not launched last" in answer.json()["error"]
+    assert cancel(client, "loading").json() == {"started": None}
+    assert not psutil.pid_exists(pid)
+    assert control(client)["started"] is None
+    assert sorted(path.name for path in run.iterdir()) == before
+    assert cancel(client, "loading").status_code == 409
+
+
+def test_a_launch_that_fails_is_reported_from_its_last_lines(
+    server: Server, client: httpx.Client
+) -> None:
+    ended(server, "bare")
+    assert resume(client, "bare").status_code == 202
     wait(lambda: not control(client)["started"]["alive"], "end")
     state = control(client)["started"]
-    assert (state["name"], state["run"], state["code"]) == ("lost", None, 3)
-    assert "nowhere.jsonl" in " ".join(state["lines"])
-    assert sorted(path.name for path in server.runs.iterdir() if path.is_dir()) == before
+    assert (state["name"], state["run"]) == ("bare", None)
+    assert "config.json" in " ".join(state["lines"])
     assert (server.runs / "started.txt").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (("--recipes", "."), "--recipes . has no effect: give --allow-control too"),
-        (("--allow-control", "--recipes", "nowhere"), "--recipes nowhere is not a folder"),
-        (
-            ("--allow-control", "--host", "192.0.2.1"),
-            "anyone who reads that network could launch runs",
-        ),
-    ],
-)
-def test_what_makes_no_sense_together_is_reported(
-    server: Server, options: tuple[str, ...], reason: str
-) -> None:
+def test_control_is_refused_where_others_reach_it(server: Server) -> None:
+    options = ("--allow-control", "--host", "192.0.2.1")
     words = ["serve", "--site", str(server.site), *options]
     done = CliRunner(env={"COLUMNS": "160"}).invoke(application(), words)
     assert done.exit_code == 2
-    assert reason in " ".join(done.stderr.split())
+    assert "anyone who reads that network could stop runs" in " ".join(done.stderr.split())

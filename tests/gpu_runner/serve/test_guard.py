@@ -232,7 +232,7 @@ def controlling(**more: bool) -> Guard:
     return Guard(fine, token=TOKEN, hosts=own_hosts("127.0.0.1", 8765), **allowed)
 
 
-@pytest.mark.parametrize("path", ["/api/start", "/api/runs/one/control"])
+@pytest.mark.parametrize("path", ["/api/runs/one/ask", "/api/runs/one/control"])
 def test_a_short_json_body_passes_only_where_control_is_allowed(guard: Guard, path: str) -> None:
     asked = scope(path, "POST", **JSON)
     assert status(controlling(), asked) == 200
@@ -262,7 +262,7 @@ def test_a_short_json_body_passes_only_where_control_is_allowed(guard: Guard, pa
     ],
 )
 def test_a_body_must_say_what_it_is_and_how_long(headers: dict[str, str], expected: int) -> None:
-    assert status(controlling(), scope("/api/start", "POST", **JSON | headers)) == expected
+    assert status(controlling(), scope("/api/runs/one/ask", "POST", **JSON | headers)) == expected
 
 
 @pytest.mark.parametrize(
@@ -273,12 +273,17 @@ def test_a_body_must_say_what_it_is_and_how_long(headers: dict[str, str], expect
             "/api/",
             "/api/runs",
             "/api/control",
-            "/api/start/",
-            "/api/starts",
+            "/api/runs/one/ask/",
+            "/api/runs/one/asks",
             "/start",
             "/",
         ),
-        *("/api/runs/one/events", "/api/runs/a/b/control", "/api/runs//control", "/API/START"),
+        *(
+            "/api/runs/one/events",
+            "/api/runs/a/b/control",
+            "/api/runs//control",
+            "/API/RUNS/one/ask",
+        ),
     ],
 )
 def test_nothing_else_takes_a_post(path: str) -> None:

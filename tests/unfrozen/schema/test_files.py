@@ -15,7 +15,12 @@ from gpu_runner.train.loop import State
 from unfrozen.schema import COMMANDS, RECIPE, STARTED, STATE, check, read_file
 
 STARTED_GOOD: dict[str, Any] = {
-    **{"name": "demo", "verb": "train", "run": "20261129-045045-9181", "logged": 0},
+    **{
+        "name": "20261129-045045-9181",
+        "verb": "resume",
+        "run": "20261129-045045-9181",
+        "logged": 0,
+    },
     **{"pid": 4711, "born": 1764061923.41, "at": 1.76e9},
 }
 

@@ -1,6 +1,6 @@
 /**
  * The elements that control runs. `<run-commands>` pauses, resumes, saves or stops the run that is shown, or restarts it;
- * `<run-start>` starts a run from a recipe, with some numbers changed; `<run-ask>` prompts the model: a run that trains
+ * `<run-ask>` prompts the model: a run that trains
  * answers between two steps, in its log, and of a run that has ended the server loads the model before and the one after;
  * `<run-blend>` is the way back of a run that has ended. They are loaded only where the server allows control. A disabled
  * button keeps its focus (aria-disabled), and the line below it gives the reason.
@@ -95,7 +95,7 @@ export class RunCommands extends HTMLElement {
   /** Cancels a start that still loads; the run can be started again as before. */
   async #cancel() {
     const { run } = this.#view;
-    const problem = await control.cancel(run.run);
+    const { problem } = await control.send(run.run, "cancel");
     const sent = { command: "resume", run: run.run, attempts: run.attempts.length, again: true };
     this.#sent = problem ? { ...sent, seq: null, problem, answered: true } : null;
     this.#draw();
@@ -116,135 +116,6 @@ function group(label, ...children) {
 
 function statusLine() {
   return make("p", { className: "run-command-status soft", role: "status" });
-}
-
-const LABELS = {
-  steps: "Steps",
-  lr: "Learning rate",
-  micro_batch: "Micro-batch size",
-  grad_accum: "Gradient accumulation steps",
-  seq_len: "Sequence length (tokens)",
-  seed: "Seed",
-};
-
-export class RunStart extends HTMLElement {
-  #parts = null;
-  #recipes = ""; // as listed
-  #busy = false;
-  #problem = "";
-  #loadingSince = null;
-
-  connectedCallback() {
-    if (this.#parts) return;
-    this.#build();
-    control.addEventListener("change", () => this.show());
-    this.show();
-  }
-
-  /** Draws the form for what the server allows now; `runner` is the state of the runner. */
-  show(runner = this.dataset.runner ?? "live") {
-    this.dataset.runner = runner;
-    if (!this.#parts) return;
-    const { select, start, cancel, status, lines } = this.#parts;
-    this.#listRecipes();
-    const launch = launchState({ runner, started: control.started, busy: this.#busy, problem: this.#problem });
-    start.ariaDisabled = String(!launch.ready);
-    if (!launch.loading && document.activeElement === cancel) start.focus();
-    cancel.hidden = !launch.loading;
-    select.disabled = this.#busy;
-    put(status, launch.status);
-    status.classList.toggle("bad", launch.bad);
-    put(lines, launch.lines.join("\n"));
-    lines.hidden = launch.lines.length === 0;
-    this.#announce(control.started);
-  }
-
-  #build() {
-    const select = make("select", { className: "field-input", name: "recipe" });
-    const numbers = make("div", { className: "run-start-numbers" });
-    const start = make("button", { className: "button primary" }, "Start the run");
-    const cancel = button("Cancel", () => this.#post(() => control.cancel(control.started.name)));
-    const buttons = make("div", { className: "row run-command-group" }, start, cancel);
-    const form = make("form", { className: "stack run-start-form" }, make("label", {}, "Recipe", select), numbers, buttons);
-    const status = statusLine();
-    const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0, role: "region", "aria-label": "The last lines it printed" });
-    const details = make("details", { className: "run-start" }, make("summary", {}, "Start a run"), form, status, lines);
-    select.addEventListener("change", () => this.#fill());
-    form.addEventListener("submit", (event) => this.#submit(event));
-    this.#parts = { details, form, select, numbers, start, cancel, status, lines };
-    this.replaceChildren(details);
-  }
-
-  /** Lists the recipes when they changed; the chosen one and the typed numbers stay if they can. */
-  #listRecipes() {
-    const recipes = JSON.stringify(control.recipes);
-    if (recipes === this.#recipes) return;
-    this.#recipes = recipes;
-    const { select } = this.#parts;
-    const chosen = select.value;
-    const option = ({ name, problem }) => {
-      const made = new Option(problem ? `${name}: ${problem}` : name, name);
-      made.disabled = problem !== "";
-      return made;
-    };
-    select.replaceChildren(...control.recipes.map(option));
-    if (control.recipes.some(({ name, problem }) => name === chosen && !problem)) select.value = chosen;
-    if (select.value !== chosen) this.#fill();
-  }
-
-  #fill() {
-    const { select, numbers } = this.#parts;
-    const recipe = control.recipes.find(({ name }) => name === select.value);
-    const fields = Object.entries(LABELS).filter(([name]) => recipe?.numbers[name]);
-    numbers.replaceChildren(...fields.map(([name, label]) => field(name, label, recipe.numbers[name])));
-  }
-
-  #submit(event) {
-    event.preventDefault();
-    const { form, select, start } = this.#parts;
-    if (start.ariaDisabled === "true" || this.#busy) return;
-    const inputs = [...form.querySelectorAll("input")];
-    const changed = inputs.filter((input) => input.value !== "" && input.value !== input.defaultValue);
-    this.#post(() => control.launch(select.value, Object.fromEntries(changed.map(numberIn))));
-  }
-
-  /** Sends one command; the form takes no other until the server has answered. */
-  async #post(command) {
-    this.#busy = true;
-    this.#problem = "";
-    this.show();
-    this.#problem = await command();
-    this.#busy = false;
-    this.show();
-  }
-
-  /** Closes the form to make room for the run; the focus moves to its summary. */
-  #close() {
-    const { details } = this.#parts;
-    if (details.contains(document.activeElement)) details.querySelector("summary").focus();
-    details.open = false;
-  }
-
-  /** Announces once, by the event "begun", that a run this page saw loading has begun. */
-  #announce(started) {
-    if (isLoading(started)) this.#loadingSince = started.at;
-    if (!started?.run || this.#loadingSince !== started.at) return;
-    this.#loadingSince = null;
-    this.#close();
-    this.dispatchEvent(new CustomEvent("begun", { detail: started.run, bubbles: true }));
-  }
-}
-
-function numberIn(input) {
-  return [input.name, Number(input.value)];
-}
-
-function field(name, label, { value, low, high, whole }) {
-  const bounds = { min: low, max: Math.min(high, Number.MAX_SAFE_INTEGER), step: whole ? 1 : "any" };
-  const input = make("input", { className: "field-input", type: "number", name, ...bounds });
-  input.defaultValue = value === null ? "" : String(value);
-  if (value === null) input.placeholder = "as in the recipe";
-  return make("label", {}, label, input);
 }
 
 const PASSIVES = { pause: "pause", resume: "resume", checkpoint: "be saved", evaluate: "be evaluated", stop: "stop" };
@@ -335,42 +206,13 @@ function doneWith(command, run) {
   return texts[command] ?? "";
 }
 
-/**
- * Returns the state of the form that launches a run.
- * @param {object} view
- * @param {string} view.runner state of the runner
- * @param {import("../control.js").Started | null} view.started
- * @param {boolean} view.busy whether the server has not answered yet
- * @param {string} view.problem why the newest start was refused
- * @returns {{ready: boolean, loading: boolean, status: string, lines: string[], bad: boolean}}
- */
-export function launchState({ runner, started, busy, problem }) {
-  const loading = runner === "live" && !busy && isLoading(started);
-  const state = (ready, status, lines = [], bad = false) => ({ ready, loading, status, lines, bad });
-  if (runner !== "live") return state(false, "The server does not answer: nothing can be started now.");
-  if (busy) return state(false, "Sending the command.");
-  if (problem) return state(!started?.alive, problem, [], true);
-  if (!started) return state(true, "");
-  if (started.verb === "blend") return state(!started.alive, started.alive ? otherRunText(started) : "");
-  if (isLoading(started)) {
-    return state(false, `Starting ${started.name}: it loads its model and its data.`);
-  }
-  if (started.alive) {
-    return state(false, otherRunText(started));
-  }
-  if (started.run) return state(true, "");
-  const code = started.code === null ? "" : `, with exit code ${started.code}`;
-  const text = `${started.name} ended before its first event${code}. Its last lines:`;
-  return state(true, text, started.lines, true);
-}
-
 /** Whether a start has no run yet, and can be cancelled. */
 function isLoading(started) {
   return started?.alive === true && !started.run && started.verb !== "blend";
 }
 
 function otherRunText({ name }) {
-  return `${name} is running. Only one run at a time can be started from here.`;
+  return `${name} is running. Only one process at a time can be started from here.`;
 }
 
 // ── what is done with the model of the run that is shown ─────────────────────────────────────
@@ -491,7 +333,7 @@ export class RunBlend extends HTMLElement {
   async #press() {
     const { run } = this.#view;
     const { busy } = blendState({ ...this.#view, started: control.started, problem: "" });
-    this.#problem = busy ? await control.cancel(run.run) : (await control.send(run.run, "blend")).problem;
+    this.#problem = (await control.send(run.run, busy ? "cancel" : "blend")).problem;
     this.show(this.#view);
   }
 }
@@ -507,7 +349,7 @@ export function blendState({ run, kind, health, runner, started, problem }) {
   if (runner !== "live") return { shown, ready: false, busy: false, text: "" };
   const own = started?.verb === "blend" && started.name === run.run ? started : null;
   if (own?.alive && !own.run) return { shown, ready: true, busy: true, text: "It scores eleven models between the one before and the trained one; then the curve is here." };
-  if (started?.alive) return { shown, ready: false, busy: false, text: `${started.name} is running. Only one process at a time can be started from here.` };
+  if (started?.alive) return { shown, ready: false, busy: false, text: otherRunText(started) };
   if (problem) return { shown, ready: shown, busy: false, text: problem };
   const failed = own && !own.run;
   return { shown, ready: shown, busy: false, text: failed ? `It was not blended: ${own.lines.at(-1) ?? "it printed nothing"}` : "" };
@@ -516,4 +358,3 @@ export function blendState({ run, kind, health, runner, started, problem }) {
 customElements.define("run-ask", RunAsk);
 customElements.define("run-blend", RunBlend);
 customElements.define("run-commands", RunCommands);
-customElements.define("run-start", RunStart);

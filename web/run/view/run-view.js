@@ -112,7 +112,6 @@ export class RunView extends HTMLElement {
   #follow() {
     runner.addEventListener("change", () => this.#runnerChanged());
     control.addEventListener("change", () => this.#controlChanged());
-    this.addEventListener("begun", ({ detail }) => this.#choose({ kind: "live", name: detail }));
     if (this.#isFigure) takeDrops(this, (files) => this.#choose({ kind: "file", files }));
     runner.start();
     control.start();

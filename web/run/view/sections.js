@@ -80,8 +80,6 @@ function moreLink(parts) {
 export async function addControl(parts) {
   if (parts.commands) return;
   parts.commands = make("run-commands");
-  parts.start = make("run-start");
-  parts.about.before(parts.start);
   parts.announced.after(parts.commands);
   parts.ask = make("run-ask");
   parts.answers.before(parts.ask);
@@ -96,13 +94,11 @@ export async function addControl(parts) {
 
 /** Updates the controls to the state of the view; they are hidden where the server allows none. */
 export function drawControl(parts, view, allowed) {
-  const { commands, start, ask, blend } = parts;
+  const { commands, ask, blend } = parts;
   const isTyped = !allowed && view.kind === "live" && canBlend(view.run, view.health) && view.run.blends.length === 0;
   redraw(parts, parts.blendCommand, isTyped ? blendCommandView(view.run) : null);
   if (!commands?.show || !ask.show) return; // their modules still load
   for (const part of [commands, ask, blend]) if (!allowed) part.hidden = true; else part.show(view);
-  start.hidden = !allowed;
-  start.show(view.runner);
 }
 
 function blendCommandView({ run }) {
