@@ -18,7 +18,7 @@ import transformers
 from transformers import AutoConfig
 
 from unfrozen.model import config
-from unfrozen.model.families import READERS
+from unfrozen.model.families import READERS, earlier_gpt
 from unfrozen.model.fields import Fields
 
 OUT = Path(__file__).parent.parent / "py/unfrozen/model/defaults.json"
@@ -38,6 +38,7 @@ COMPUTED: dict[str, dict[str, Any]] = {
     "falcon_mamba": {"time_step_rank": "auto"},
     "ernie4_5_moe": {"moe_layer_end_index": -1},
     "glm4v_text": {"attention_bias": True},  # always
+    "glm4v_moe_text": {"attention_bias": True},  # which the tensors of `glm4_moe` do not have
     "gemma3n_text": {"intermediate_size": 16384},
 }
 
@@ -91,10 +92,7 @@ def defaults_of(model_type: str) -> dict[str, Any]:
 def read_with(model_type: str, fields: Watched) -> None:
     """Let the reader of a type take what it wants."""
     model_type = config.SAME.get(model_type, model_type)
-    if model_type in READERS:
-        READERS[model_type](model_type, fields)
-    else:
-        config.STYLES[model_type].read(model_type, fields)
+    READERS[model_type](model_type, fields)
 
 
 def plain(value: object) -> bool:
@@ -106,8 +104,8 @@ def plain(value: object) -> bool:
 
 def table() -> dict[str, dict[str, Any]]:
     """The keys and values of every type that has a reader."""
-    nested = [t for t in config.STYLES if t not in ("gpt2", "gpt_neox", "bert", "gpt")]
-    return {kind: defaults_of(kind) for kind in (*nested, *READERS, *config.SAME)}
+    own = [t for t in READERS if t not in earlier_gpt.STRICT]
+    return {kind: defaults_of(kind) for kind in (*own, *config.SAME)}
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ class Llama:
 
     def __post_init__(self) -> None:
         kind = self.shape.model_type
-        if kind != "llama" or not self.shape.has_fused_block or self.shape.qkv_bias:
+        if kind != "llama" or not self.shape.has_fused_block or self.shape.has_bias("self_attn."):
             raise PlanError("model_type", kind, "the lab knows plain Llamas", "use the runner")
 
     def head(self, weights: Weights) -> tuple[str, Floats]:

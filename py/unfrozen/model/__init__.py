@@ -7,16 +7,15 @@ Reading order:
 3. `architecture` — sizes and choices of one model; mixers, which stand in place of attention
 4. `modules` — the tensors of a linear layer, a norm, attention, a feed-forward part, experts
 5. `llama` — Llama, Mistral, Qwen, Gemma, Phi-3, OLMo, Mixtral and their like
-6. `gpt_bert` — GPT-2, GPT-NeoX, Megatron's GPT, BERT
-7. `families` — seventy further types, by what they have in common
-8. `attention_windows` — how far back each layer attends
-9. `derived` — every other family's tensors, as programs that were derived from transformers
-10. `structure` — what kind of layers such tensors make
-11. `vision_language` — vision-language models: encoder, projector, language model
-12. `tasks` — models that predict no next token: what they are, and their heads
-13. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
-14. `catalogue` — published models by name, from `published.json`
-15. `names` — copies and fine-tunes of them, and sizes alone
+6. `families` — seventy further types, by what they have in common
+7. `attention_windows` — how far back each layer attends
+8. `derived` — the tensors of families, as programs that were derived from transformers
+9. `structure` — which of them are layers, what of each ranks share, and what kind a layer is
+10. `vision_language` — vision-language models: encoder, projector, language model
+11. `tasks` — models that predict no next token: what they are, and their heads
+12. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
+13. `catalogue` — published models by name, from `published.json`
+14. `names` — copies and fine-tunes of them, and sizes alone
 """
 
 from unfrozen.errors import ModelError

@@ -135,8 +135,6 @@ NormPlaces = Literal["pre", "post", "sandwich"]
 
 ENCODERS: Final = (
     "roberta",
-    "xlm-roberta",
-    "camembert",
     "electra",
     "deberta-v2",
     "distilbert",
@@ -195,6 +193,7 @@ class ModelPart:
 
 
 _WHOLE: Final = ModelPart(())
+_UNLISTED: Final = Blueprint((), (), (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +212,6 @@ class Architecture:
     activation: str
     gated: bool = True
     positions: int = 0  # learned position embeddings (GPT-2)
-    qkv_bias: bool = False
-    out_bias: bool = False
-    mlp_bias: bool = False
     qk_norm: QkNorm = "none"
     v_norm: bool = False  # so are the values, by a norm without weights (Gemma 4)
     norm: NormKind = "rms"
@@ -228,7 +224,6 @@ class Architecture:
     dropout: float = 0.0  # on the residual stream and the attention weights, while training
     caps_scores: bool = False  # eager attention scores pass a tanh (Gemma 2)
     caps_logits: bool = False  # so do the logits
-    types: int = 0  # token-type embeddings (BERT)
     labels: int = 0  # classes of a classification head in place of the language-model head
     part: ModelPart | None = None  # these of its layers alone, in a pipeline
     mixer: Mixer | None = None  # what stands in place of attention
@@ -237,7 +232,7 @@ class Architecture:
     sinks: bool = False  # a further score a head that no value answers (gpt-oss)
     gates_output: bool = False  # the attention's output passes a gate as wide (Qwen3-Next)
     per_layer_input: int = 0  # width of each layer's own embedding of a token (Gemma 3n, 4)
-    blueprint: Blueprint | None = None  # the tensors, where no style writes them
+    blueprint: Blueprint = _UNLISTED
     variants: tuple[Architecture, ...] = ()  # the kinds of layers, where attention differs
     order: tuple[int, ...] = ()  # which of them each layer is
     windows: tuple[int, ...] = ()  # positions that each layer attends to, 0 for all; () all do
@@ -264,7 +259,7 @@ class Architecture:
     @property
     def has_fused_block(self) -> bool:
         """Whether `gpu_runner.model.fused_blocks` runs its blocks: Llama's, any number of heads."""
-        plain = self.norm == "rms" and self.norm_places == "pre" and not self.mlp_bias
+        plain = self.norm == "rms" and self.norm_places == "pre" and not self.has_bias("mlp.")
         return self.model_type in FUSED_TYPES and self.activation == "silu" and plain
 
     @property
@@ -285,8 +280,13 @@ class Architecture:
     @property
     def has_plain_head(self) -> bool:
         """Whether its logits are one matmul, by the head's weight alone."""
-        ends = self.blueprint.after if self.blueprint else ()
-        return not self.caps_logits and all(len(t.shape) > 1 for t in ends if t.vocabulary)
+        ends = (t for t in self.blueprint.after if t.vocabulary)
+        return not self.caps_logits and all(len(t.shape) > 1 for t in ends)
+
+    def has_bias(self, name: str) -> bool:
+        """Return whether layers have a bias under a name that begins so."""
+        inside = (t.name for kind in self.blueprint.kinds for t in kind)
+        return any(one.startswith(name) and one.endswith(".bias") for one in inside)
 
     @property
     def embedding_size(self) -> int:
@@ -382,7 +382,7 @@ class Architecture:
             vocab=128 * -(-self.vocab // (128 * ranks)),
             experts=experts,
             mixer=self.mixer.split(ranks) if self.mixer else None,
-            blueprint=self.blueprint.split(ranks) if self.blueprint else None,
+            blueprint=self.blueprint.split(ranks),
             variants=tuple(variant.split(ranks) for variant in self.variants),
         )
 
@@ -404,8 +404,7 @@ class Architecture:
 
     def with_vocabulary(self, rows: int) -> Architecture:
         """Return the same with another number of rows of the embedding and of an untied head."""
-        written = self.blueprint.with_vocabulary(rows) if self.blueprint else None
-        return replace(self, vocab=rows, blueprint=written)
+        return replace(self, vocab=rows, blueprint=self.blueprint.with_vocabulary(rows))
 
     def is_sparse(self, index: int) -> bool:
         """Return whether layer `index` routes its tokens to experts."""

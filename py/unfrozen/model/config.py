@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
-from typing import Any, Final, NamedTuple
+from functools import cached_property, lru_cache
+from typing import Final, NamedTuple
 
 from unfrozen.data_files import read_json
 from unfrozen.errors import ModelError
-from unfrozen.model import derived, gpt_bert, llama, structure, tasks
+from unfrozen.model import derived, structure, tasks
 from unfrozen.model.architecture import Architecture, Experts, Tensor
 from unfrozen.model.attention_windows import windows
-from unfrozen.model.blueprint import Blueprint
-from unfrozen.model.families import READERS
+from unfrozen.model.families import READERS, STRICT
 from unfrozen.model.fields import Fields
-from unfrozen.model.modules import TensorList
 from unfrozen.model.vision_language import WRAPPERS
-
-STYLES: Final = {
-    **dict.fromkeys(
-        llama.MODEL_TYPES, TensorList(llama.read, llama.before, llama.layer, llama.after)
-    ),
-    **gpt_bert.TENSOR_LISTS,
-}
-"""How models without a blueprint are read and list their tensors, by `model_type`."""
 
 SAME: Final = {
     "kimi_k2": "deepseek_v3",
     "minicpm": "llama",
+    "xlm-roberta": "roberta",
+    "camembert": "roberta",
     "qwen2_vl_text": "qwen2",
     "qwen2_5_vl_text": "qwen2",
     "qwen3_vl_text": "qwen3",
@@ -41,7 +33,7 @@ SAME: Final = {
 CONFIG_DEFAULTS: Final[dict[str, dict[str, object]]] = read_json("model/defaults.json")["defaults"]
 """By model type and key, what transformers takes for a key that a config.json leaves out."""
 
-SUPPORTED: Final = (*STYLES, *READERS, *SAME, *WRAPPERS)
+SUPPORTED: Final = (*READERS, *SAME, *WRAPPERS)
 """Every `model_type` whose layers were traced; others are in `derived.table`."""
 
 _ALIKE: Final = (
@@ -59,7 +51,7 @@ def read_architecture(config: Mapping[str, object]) -> Architecture:
     model_type = _model_type(config)
     known = model_type in SUPPORTED
     found = _read(model_type, config) if known else _read_derived(model_type, config)
-    return tasks.with_task(found, config, _listed) if has_family(model_type) else found
+    return tasks.with_task(found, config) if has_family(model_type) else found
 
 
 def _read_encoder(kind: str, config: Mapping[str, object]) -> Architecture:
@@ -69,7 +61,7 @@ def _read_encoder(kind: str, config: Mapping[str, object]) -> Architecture:
     if alike is None:
         bound = f"it is {kind}: neither its layers nor its loss are those of a language model"
         raise ModelError("model_type", name, bound, "plan a language model, or its text encoder")
-    found = with_blueprint(_read("bert", alike))
+    found = _read("bert", alike)
     saved = f"its tensors, taken for those of {kind} of its sizes, and what its layers save"
     task = f"{kind[:1].upper()}{kind[1:]}: planned with a classifier, by positions of an image."
     task = task if "image" in kind else task.replace(", by positions of an image", "")
@@ -124,7 +116,7 @@ def _read_alike(model_type: str, config: Mapping[str, object], error: Exception)
     like = "qwen3_moe" if "num_experts" in sizes else "llama"
     if like == "llama":
         sizes["hidden_size"] -= sizes["hidden_size"] % sizes["num_attention_heads"]
-    found = with_blueprint(STYLES[like].read(like, Fields(sizes)))
+    found = _read(like, sizes)
     words = (
         "its tensors, taken for those of a common decoder of its sizes, and what its layers save"
     )
@@ -139,18 +131,18 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
     if model_type in WRAPPERS and not _is_text_alone(config):
         text = WRAPPERS[model_type].text(config)
         kind = str(text["model_type"])
-        if kind not in SAME and kind not in STYLES and kind not in READERS:
+        if kind not in SAME and kind not in READERS:
             raise _unknown("text_config.model_type", kind)
-        inner = with_blueprint(_read(kind, text, nested=True))
-        return WRAPPERS[model_type].read(model_type, config, inner)
+        return WRAPPERS[model_type].read(model_type, config, _read(kind, text, nested=True))
     if model_type in WRAPPERS:
         text = WRAPPERS[model_type].text(config)
         return _read(str(text["model_type"]), text, nested=True)
-    if not nested:  # a file that names no size is not the file of a model
+    if not nested and model_type != "bert":  # a file that names no size is not the file of a model
         known = {key: value for key, value in known.items() if key not in _SIZES}
-    fields = Fields(config, known if nested or model_type in READERS else {})
-    reader = READERS[model_type] if model_type in READERS else STYLES[model_type].read
-    found = reader(model_type, fields)
+    fields = Fields(config, known if nested or model_type not in STRICT else {})
+    found = READERS[model_type](model_type, fields)
+    if not found.blueprint.order:
+        found = structure.with_tensors(found, {**known, **config})
     if model_type != "gemma4_text":  # whose reader takes what differs by layer
         fields.layers("per_layer_config", found.layers, ())
     return replace(found, windows=windows(model_type, fields, found.layers))
@@ -160,54 +152,6 @@ def _is_text_alone(config: Mapping[str, object]) -> bool:
     """Return whether the config of a vision-language model describes its language model only."""
     classes = config.get("architectures")
     return isinstance(classes, list) and bool(classes) and str(classes[0]).endswith("ForCausalLM")
-
-
-def _listed(a: Architecture) -> Blueprint:
-    written = with_blueprint(a).blueprint
-    assert written is not None
-    return written
-
-
-def with_blueprint(a: Architecture) -> Architecture:
-    """Return the architecture with its tensors listed, for a larger model that renames them."""
-    if a.blueprint:
-        return a
-    style = STYLES[a.model_type]
-    order = [int(a.is_sparse(index)) for index in range(a.layers)]
-    at = "model.layers.{}"
-    kinds = []
-    for kind in (0, 1):
-        index = order.index(kind) if kind in order else 0
-        prefix = f"{at.format(index)}."
-        layer = _with_cuts(a, partial(_layer, style, index))
-        kinds.append([replace(t, name=t.name.removeprefix(prefix)) for t in layer])
-    before, after = (
-        [replace(t, vocabulary=t.cut is not None) for t in _with_cuts(a, part)]
-        for part in (style.before, style.after)
-    )
-    return replace(a, blueprint=Blueprint(before, kinds, order, after, at))
-
-
-def _layer(style: TensorList, index: int, a: Architecture) -> Iterator[Tensor]:
-    return style.layer(a, index)
-
-
-def _with_cuts(a: Architecture, listed: Callable[[Architecture], Iterator[Tensor]]) -> list[Tensor]:
-    """Return the listed tensors with the dimension that tensor-parallel ranks share: the one that
-    grows with heads, inner width and vocabulary.
-    """
-    experts = a.experts
-    if experts:
-        experts = replace(experts, ffn=2 * experts.ffn, shared_ffn=2 * experts.shared_ffn)
-    outer: dict[str, Any] = {"ffn": 2 * a.ffn, "vocab": 2 * a.vocab, "experts": experts}
-    queries = replace(a, heads=2 * a.heads, **outer)
-    whole = replace(queries, kv_heads=2 * a.kv_heads)
-    found = []
-    for tensor, without, wide in zip(listed(a), listed(queries), listed(whole), strict=True):
-        cut = next((i for i, n in enumerate(tensor.shape) if n != wide.shape[i]), None)
-        least = 1 if without.shape == wide.shape else a.head_dim
-        found.append(replace(tensor, cut=cut, least=least))
-    return found
 
 
 def _model_type(config: Mapping[str, object]) -> str:
@@ -321,11 +265,8 @@ class ModelConfig:
     @cached_property
     def tower_parameters(self) -> int:
         """Of them, those of the vision encoder and its projector."""
-        written = self.architecture.blueprint
-        if written is None:
-            return 0
         parts = (*self.before, *self.after)
-        return sum(t.size for t in parts if written.is_tower(t))
+        return sum(t.size for t in parts if self.architecture.blueprint.is_tower(t))
 
     @cached_property
     def expert_parameters(self) -> int:
@@ -430,7 +371,7 @@ class ModelConfig:
     def _key(self, index: int) -> object:
         """Return a key that is equal for layers with equal tensors."""
         a = self.architecture
-        kind = a.blueprint.order[a.number(index)] if a.blueprint else 0
+        kind = a.blueprint.order[a.number(index)]
         return kind, a.order[index] if a.order else 0, a.is_sparse(index)
 
     @cached_property
@@ -441,9 +382,7 @@ class ModelConfig:
     def before(self) -> tuple[Tensor, ...]:
         """The tensors before the layers: embeddings, towers."""
         a = self.architecture
-        if not a.has_embedding:
-            return ()
-        return a.blueprint.before if a.blueprint else (*STYLES[a.model_type].before(a),)
+        return a.blueprint.before if a.has_embedding else ()
 
     @cached_property
     def after(self) -> tuple[Tensor, ...]:
@@ -451,18 +390,13 @@ class ModelConfig:
         a = self.architecture
         if not a.has_head:
             return ()
-        if a.blueprint is None:
-            return (*STYLES[a.model_type].after(a),)
         heads = any(tensor.vocabulary for tensor in a.blueprint.after)
         own = () if a.tied or heads or a.has_embedding else (copied_head(a),)
         return (*a.blueprint.after, *own)
 
     def _layer(self, index: int) -> Iterator[Tensor]:
         a = self.architecture
-        if a.blueprint:
-            tensors = a.blueprint.layer(a.number(index))
-        else:
-            tensors = STYLES[a.model_type].layer(a, index)
+        tensors = a.blueprint.layer(a.number(index))
         experts = a.experts
         if experts is None or (
             experts.expert_parallel == 1 and experts.widths[0] == experts.widths[1]
@@ -488,6 +422,5 @@ def _part(model: ModelConfig, layers: tuple[int, ...], embedding: bool, head: bo
 @lru_cache(maxsize=1024)
 def _language(model: ModelConfig) -> ModelConfig:
     a = model.architecture
-    assert a.blueprint is not None
     alone = replace(a, vision=False, blueprint=a.blueprint.without_towers())
     return ModelConfig(alone, model.tower_parameters)

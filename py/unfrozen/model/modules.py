@@ -5,22 +5,7 @@ Shapes: D width, F inner width, H heads, K kv heads, d head dimension, E experts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
-
-from unfrozen.model.architecture import Architecture
 from unfrozen.model.blueprint import Tensor
-from unfrozen.model.fields import Fields
-
-
-class TensorList(NamedTuple):
-    """How the config.json of a model type is read, and how its tensors are listed in order."""
-
-    read: Callable[[str, Fields], Architecture]
-    before: Callable[[Architecture], Iterator[Tensor]]
-    layer: Callable[[Architecture, int], Iterator[Tensor]]
-    after: Callable[[Architecture], Iterator[Tensor]]
-
 
 GATED = ("gate_proj", "up_proj", "down_proj")
 
@@ -91,33 +76,3 @@ def stacked(at: str, experts: int, width: int, ffn: int, gate: bool = True) -> l
         Tensor(f"{at}.{first}", (experts, inner, width), 1),
         Tensor(f"{at}.down_proj", (experts, width, ffn), 2),
     ]
-
-
-def mixture(
-    at: str, width: int, experts: int, ffn: int, router: str = "gate", first: bool = False
-) -> list[Tensor]:
-    """Return stacked experts under `at`.experts, and their router, before or after them."""
-    chooses = linear(f"{at}.{router}", experts, width)
-    inside = stacked(f"{at}.experts", experts, width, ffn)
-    return chooses + inside if first else inside + chooses
-
-
-def latent(
-    at: str, width: int, heads: int, mla: tuple[int, int, int, int, int], bias: bool
-) -> list[Tensor]:
-    """Return multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
-
-    `mla` is (rank of queries or 0, rank of keys and values, dimensions of a head without and with
-    positions, dimension of a value).
-    """
-    q_rank, rank, nope, rope, value = mla
-    if q_rank:
-        found = linear(f"{at}.q_a_proj", q_rank, width, bias)
-        found += norm(f"{at}.q_a_layernorm", q_rank)
-        found += linear(f"{at}.q_b_proj", heads * (nope + rope), q_rank, False, 0)
-    else:
-        found = linear(f"{at}.q_proj", heads * (nope + rope), width, False, 0)
-    found += linear(f"{at}.kv_a_proj_with_mqa", rank + rope, width, bias)
-    found += norm(f"{at}.kv_a_layernorm", rank)
-    found += linear(f"{at}.kv_b_proj", heads * (nope + value), rank, False, 0)
-    return found + linear(f"{at}.o_proj", width, heads * value, bias, 1)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from unfrozen.errors import ModelError
+from unfrozen.model import derived
 from unfrozen.model.architecture import Architecture, Experts, Latent, Mixer, Selective
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.blueprint import Blueprint, Tensor
@@ -57,14 +58,18 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
 _KNOWN: Final = ("silu", "gelu", "gelu_pytorch_tanh", "relu", "gelu_new")
 _FIRST: Final = re.compile(
     r"(^|\.)(q|k|v|query|key|value|q_proj|k_proj|v_proj|query_proj|key_proj|value_proj|pos_key_proj"
-    r"|pos_query_proj|qkv|qkv_proj|query_key_value|Wqkv|c_attn|in_proj|q_lin|k_lin|v_lin|q_b_proj"
-    r"|kv_b_proj|gate_proj|up_proj|gate_up_proj|fc1|w1|w3|wi|wi_0|wi_1|Wi|c_fc|fc_in|lin1"
-    r"|dense_h_to_4h|linear_1|up|wq|wk|wv|intermediate\.dense)\.(weight|bias)$"
+    r"|pos_query_proj|qkv|qkv_proj|query_key_value|Wqkv|c_attn|in_proj(_\w+)?|q_lin|k_lin|v_lin"
+    r"|q_b_proj|kv_b_proj|gate_proj|up_proj|gate_up_proj|fc1|w1|w3|wi|wi_0|wi_1|Wi|c_fc|fc_in|lin1"
+    r"|dense_h_to_4h|linear_1|up|wq|wk|wv|intermediate\.dense|input_linear|dt_proj|conv1d|conv\.conv)"
+    r"\.(weight|bias)$|(^|\.)(A_log|D|dt_bias|sinks)$"
 )
 _LAST: Final = re.compile(
     r"(^|\.)(o|o_proj|out_proj|out|out_lin|down_proj|down|fc2|w2|wo|Wo|dense_4h_to_h|lin2|linear_2"
-    r"|output_proj|fc_out|output\.dense|self_attention\.dense|self_attn\.dense|c_proj)\.weight$"
+    r"|output_proj|fc_out|output\.dense|(self_)?att(entio)?n\.dense|c_proj|output_linear|x_proj"
+    r"|relative_attention_bias)\.weight$"
 )
+_NUMBER: Final = re.compile(r"\.(\d+)\.")
+_KEYS: Final = re.compile(r"(^|\.)[kv]_(proj|lin)\.|^k$|^v$")
 
 
 def read(model_type: str, config: Config, tensors: list[Tensor]) -> Architecture:
@@ -73,7 +78,8 @@ def read(model_type: str, config: Config, tensors: list[Tensor]) -> Architecture
     Raises ModelError where nothing in it is a stack of layers.
     """
     text = text_config(config)
-    blueprint, layers = blueprint_of(model_type, tensors, _value(text, "vocab", 0), 1)
+    width = _value(text, "hidden", 0)
+    blueprint, layers = blueprint_of(model_type, tensors, _value(text, "vocab", 0), 1, width)
     hidden = _width(text, blueprint)
     vocab = _value(text, "vocab", 0) or _rows(blueprint, hidden)
     kinds = [_layer(model_type, text, hidden, vocab, tensors) for tensors in blueprint.kinds]
@@ -137,6 +143,31 @@ def _value(config: Config, name: str, usual: Any) -> Any:
     return usual
 
 
+def with_tensors(a: Architecture, config: Config) -> Architecture:
+    """Return an architecture with the tensors of the model of its config. Raises ModelError."""
+    entries = derived.table().entries
+    entry = entries[a.model_type]
+    for key in (key for key in entry["defaults"] if key.endswith("bias")):
+        Fields(config).flag(key, False)
+    read = {"head_dim": a.head_dim, "num_key_value_heads": a.kv_heads}
+    usual = {key for key in read if entry["defaults"].get(key) is not None}
+    missing = {key: read[key] for key in usual if config.get(key) is None}
+    config = {**config, **missing, "tie_word_embeddings": a.tied}
+    try:
+        tensors = derived.tensors_of(entry, config, entries)
+    except derived.NotDerived as error:
+        bound = f"its tensors cannot be counted: {error}"
+        raise ModelError(
+            "model_type", a.model_type, bound, "copy the model's config.json"
+        ) from None
+    check_sizes(tensors)
+    blueprint, layers = blueprint_of(a.model_type, tensors, a.vocab, a.head_dim, a.hidden)
+    if layers != a.layers:
+        bound = f"under another name of this key it says {layers}"
+        raise ModelError("num_hidden_layers", a.layers, bound, "give one of them")
+    return replace(a, blueprint=blueprint)
+
+
 class _Stack(NamedTuple):
     """Layers under one name: their tensors by number."""
 
@@ -153,25 +184,21 @@ def _stacks(tensors: Iterable[Tensor]) -> dict[str, _Stack]:
     """Return the stacks of layers, by the name before their number."""
     found: dict[str, _Stack] = {}
     for tensor in tensors:
-        parts = tensor.name.split(".")
-        place = next((i for i, part in enumerate(parts) if part.isdecimal()), 0)
-        if place:
-            at = ".".join(parts[:place])
-            stack = found.setdefault(at, _Stack(at, {}))
-            inner = replace(tensor, name=".".join(parts[place + 1 :]))
-            stack.layers.setdefault(int(parts[place]), []).append(inner)
+        if match := _NUMBER.search(tensor.name):
+            stack = found.setdefault(at := tensor.name[: match.start()], _Stack(at, {}))
+            inner = Tensor(tensor.name[match.end() :], tensor.shape)
+            stack.layers.setdefault(int(match[1]), []).append(inner)
     return found
 
 
 def blueprint_of(
-    model_type: str, tensors: list[Tensor], vocab: int, head_dim: int
+    model_type: str, tensors: list[Tensor], vocab: int, head_dim: int, hidden: int
 ) -> tuple[Blueprint, int]:
     """Return the blueprint of the tensors, and how many layers there are.
 
     Encoder and decoder of the same model are one stack, the encoder first.
     """
-    ordered = [_with_cut(t, vocab, head_dim) for t in in_order(tensors)]
-    stacks = _stacks(ordered)
+    stacks = _stacks(tensors)
     inside = [s for s in stacks.values() if not _TOWER.search(s.at)] or [*stacks.values()]
     inside = [s for s in inside if len(s.layers) > 1 or s.size * 3 > sum(o.size for o in inside)]
     if not inside:
@@ -179,22 +206,25 @@ def blueprint_of(
         raise ModelError("model_type", model_type, bound, "give it at least one layer")
     largest = max(inside, key=lambda stack: stack.size)
     main = [s for s in inside if s is largest or _are_halves(s, largest)]
-    kinds: list[tuple[Tensor, ...]] = []
+    kinds: dict[tuple[Tensor, ...], int] = {}
     order, at = list[int](), list[tuple[str, int]]()
     for stack in main:
         at.append((f"{stack.at}.{{}}", len(order)))
-        for index in range(max(stack.layers) + 1):
-            layer = (*stack.layers.get(index, ()),)
-            if layer not in kinds:
-                kinds.append(layer)
-            order.append(kinds.index(layer))
+        layers = ((*stack.layers.get(i, ()),) for i in range(max(stack.layers) + 1))
+        order += [kinds.setdefault(layer, len(kinds)) for layer in layers]
     names = tuple(f"{stack.at}." for stack in main)
-    is_inside = [t.name.startswith(names) and _is_layer(t.name, names) for t in ordered]
-    begin = is_inside.index(True)
-    before = [t for t, inside in zip(ordered[:begin], is_inside, strict=False) if not inside]
-    after = [t for t, inside in zip(ordered[begin:], is_inside[begin:], strict=True) if not inside]
+    begin = Tensor(f"{names[0]}0.", ())
+    outside = [t for t in tensors if not (t.name.startswith(names) and _is_layer(t.name, names))]
+    first = next(i for i, t in enumerate(tensors) if t.name.startswith(names[0]))
+    ordered = in_order([*outside[:first], begin, *outside[first:]])
+    place = ordered.index(begin)
+    before, after = (
+        [_outside(t, vocab, head_dim) for t in part]
+        for part in (ordered[:place], ordered[place + 1 :])
+    )
     towers = sorted({name for t in (*before, *after) if (name := _tower(t.name))})
-    return Blueprint(before, kinds, order, after, (*at,), (*towers,)), len(order)
+    written = [_with_cuts(in_order(kind), head_dim, hidden) for kind in kinds]
+    return Blueprint(before, written, order, after, (*at,), (*towers,)), len(order)
 
 
 def _is_layer(name: str, stacks: tuple[str, ...]) -> bool:
@@ -237,22 +267,48 @@ def _walk(node: dict[str, Any]) -> Iterator[Tensor]:
             yield from _walk(one)
 
 
-def _with_cut(tensor: Tensor, vocab: int, head_dim: int) -> Tensor:
-    """Return a tensor with the dimension that tensor-parallel ranks share, by its name."""
-    shape = tensor.shape
+def _outside(tensor: Tensor, vocab: int, head_dim: int) -> Tensor:
+    """Return a tensor outside the layers with the dimension that tensor-parallel ranks share."""
     if _TOWER.search(tensor.name):
         return tensor
-    if not re.search(r"\.\d+\.", tensor.name):
-        if vocab and shape[:1] == (vocab,) and not re.search("norm|dense", tensor.name.lower()):
-            return replace(tensor, cut=0, vocabulary=True)
-        return tensor
-    if "experts" in tensor.name and len(shape) == 3:
-        return replace(tensor, cut=2 if "down" in tensor.name else 1)
-    if len(shape) <= 2 and _FIRST.search(tensor.name):
-        least = head_dim if re.search(r"(^|\.)[kv]_(proj|lin)\.", tensor.name) else 1
-        return replace(tensor, cut=0, least=min(least, shape[0]))
-    if len(shape) == 2 and _LAST.search(tensor.name):
-        return replace(tensor, cut=1)
+    if _NUMBER.search(tensor.name):
+        return _with_cut(tensor, head_dim, (False, False))
+    if vocab and tensor.shape[:1] == (vocab,) and not re.search("norm|dense", tensor.name.lower()):
+        return replace(tensor, cut=0, vocabulary=True)
+    return tensor
+
+
+def _with_cuts(layer: list[Tensor], head_dim: int, hidden: int) -> list[Tensor]:
+    """Return the tensors of a layer with the dimension that tensor-parallel ranks share."""
+    biases = {t.name: t.shape[0] for t in layer if t.name.endswith("bias") and t.shape}
+    linear = (t for t in layer if len(t.shape) == 2)
+    of_biases = ((t.shape, biases.get(t.name.removesuffix("weight") + "bias")) for t in linear)
+    turned = any(shape[0] != bias == shape[1] for shape, bias in of_biases)
+    stacks = [t for t in layer if "experts" in t.name and len(t.shape) == 3]
+    turned_experts = any(
+        t.shape[2 if "down" in t.name else 1] == hidden != t.shape[1 if "down" in t.name else 2]
+        for t in stacks
+    )
+    return [_with_cut(t, head_dim, (turned, turned_experts)) for t in layer]
+
+
+def _with_cut(tensor: Tensor, head_dim: int, turned: tuple[bool, bool]) -> Tensor:
+    """Return a tensor of a layer with the dimension that ranks share, by its name.
+
+    `turned` are its matrices, and those of its stacked experts, that take inputs by rows.
+    """
+    name, shape = tensor.name, tensor.shape
+    if "experts" in name and (len(shape) == 3 or name.endswith("_bias")):
+        if len(shape) == 2:
+            return tensor if "down" in name else replace(tensor, cut=1)
+        return replace(tensor, cut=1 + (("down" in name) != turned[1]))
+    if _FIRST.search(name) and not (len(shape) > 2 and "conv" not in name):
+        least = head_dim if _KEYS.search(name) else 1
+        return replace(tensor, cut=int(turned[0] and len(shape) == 2), least=min(least, shape[0]))
+    if len(shape) == 2 and _LAST.search(name):
+        return replace(tensor, cut=int(not turned[0]))
+    if name == "mamba.norm.weight" or (len(shape) == 2 and re.search(r"[qk]_norm\.weight$", name)):
+        return replace(tensor, cut=0)
     return tensor
 
 

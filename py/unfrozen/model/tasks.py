@@ -6,7 +6,7 @@ images and of sound are counted by their sizes, as BERT is, which is an estimate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -55,11 +55,7 @@ def as_encoder(config: Mapping[str, object]) -> dict[str, Any] | None:
     return found | {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
 
 
-def with_task(
-    found: Architecture,
-    config: Mapping[str, object],
-    list_tensors: Callable[[Architecture], Blueprint],
-) -> Architecture:
+def with_task(found: Architecture, config: Mapping[str, object]) -> Architecture:
     """Return an architecture with the head of its class, and what it is made for as text."""
     name = class_name(config)
     if found.model_type in ENCODERS or found.model_type == "bert":
@@ -71,7 +67,7 @@ def with_task(
     labels, classes = config.get("num_labels"), config.get("id2label")
     count = len(classes) if isinstance(classes, Mapping) else labels
     count = count if isinstance(count, int) and 0 < count < 10**6 else 2
-    b = list_tensors(found)
+    b = found.blueprint
     after = [tensor for tensor in b.after if not tensor.vocabulary]
     if not name.endswith("Model"):
         after.append(Tensor("score.weight", (count, found.hidden)))

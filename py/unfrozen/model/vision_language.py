@@ -76,7 +76,6 @@ class Wrapper(NamedTuple):
             [t for t in part if not t.name.startswith(inside)]
             for part in (ordered[:begins], ordered[begins:])
         )
-        assert text.blueprint is not None
         written = text.blueprint.under(self.model_at, before, after, self.head_at)
         return replace(text, blueprint=written, vision=True)
 

@@ -40,19 +40,8 @@ class Flops:
 @lru_cache(maxsize=1024)
 def layer_matrices(a: Architecture) -> int:
     """Return matrix weights of all layers that act on a token: active experts, no embedding."""
-    if a.blueprint:
-        share = a.experts.per_token / a.experts.count if a.experts else 1.0
-        return round(a.blueprint.active(share))
-    attention = a.hidden * (2 * a.q_width + 2 * a.kv_width)
-    each = a.hidden * (3 if a.gated else 2)
-    dense = attention + each * a.ffn
-    if a.experts is None:
-        return a.layers * dense
-    e = a.experts
-    shared = each * e.shared_ffn + (a.hidden if e.shared_ffn else 0)  # its gate has one row
-    sparse = attention + a.hidden * e.count + e.per_token * each * e.ffn + shared
-    count = sum(map(a.is_sparse, range(a.layers)))
-    return count * sparse + (a.layers - count) * dense
+    share = a.experts.per_token / a.experts.count if a.experts else 1.0
+    return round(a.blueprint.active(share))
 
 
 @lru_cache(maxsize=1024)

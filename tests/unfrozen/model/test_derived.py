@@ -142,6 +142,56 @@ ATTENTION = {
 EXPERTS = {"mlp.experts.gate_up_proj": (4, 40, 48), "mlp.experts.down_proj": (4, 48, 20)}
 
 
+@pytest.mark.parametrize(
+    ("model_type", "more", "key"),
+    [
+        ("llama", {"attention_bias": 2}, "attention_bias"),
+        ("phimoe", {"lm_head_bias": "x", "num_local_experts": 4}, "lm_head_bias"),
+        ("gpt2", {"n_layer": 2}, "num_hidden_layers"),
+        ("opt", {"ffn_dim": 80, "word_embed_proj_dim": "x"}, "model_type"),
+    ],
+)
+def test_what_the_table_reads_of_a_family_is_checked_as_what_its_reader_takes(
+    model_type: str, more: dict[str, Any], key: str
+) -> None:
+    good = {k: v for k, v in more.items() if k != key and k in ("num_local_experts", "ffn_dim")}
+    assert ModelConfig.from_hf({"model_type": model_type, **SMALL, **good}).num_parameters
+    with pytest.raises(ModelError) as caught:
+        ModelConfig.from_hf({"model_type": model_type, **more, **SMALL})
+    assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("model_type", "more"),
+    [
+        ("deepseek_v2", {"mlp_bias": True, "q_lora_rank": 24}),
+        ("phi", {"head_dim": 20}),
+        ("mpt", {"d_model": 96, "n_heads": 6, "n_layers": 3, "expansion_ratio": 3}),
+        ("seed_oss", {"head_dim": None, "num_key_value_heads": None}),
+    ],
+)
+def test_a_family_with_a_reader_has_the_tensors_of_transformers_for_odd_values(
+    model_type: str, more: dict[str, Any]
+) -> None:
+    config = SMALL | more if model_type != "mpt" else {"vocab_size": 130, **more}
+    with torch.device("meta"):
+        real = transformers.AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(model_type, **config)
+        )
+    found = ModelConfig.from_hf({"model_type": model_type, **config})
+    expected = {name: tuple(p.shape) for name, p in real.named_parameters()}
+    assert {t.name: t.shape for t in found.tensors} == expected
+
+
+@pytest.mark.parametrize("model_type", ["olmo2", "olmo3", "olmoe"])
+def test_ranks_hold_the_norm_of_all_heads_whole(model_type: str) -> None:
+    # as in transformers' plan, which gathers queries and keys before it
+    model = ModelConfig.from_hf({"model_type": model_type, **SMALL, "num_experts": 4})
+    whole, share = ({t.name: t.shape for t in m.tensors} for m in (model, model.split(2)))
+    name = "model.layers.0.self_attn.q_norm.weight"
+    assert share[name] == whole[name] == (96,)
+
+
 def test_what_a_layer_is_follows_from_names_and_shapes() -> None:
     config = {"hidden_size": 48, "num_attention_heads": 8, "vocab_size": 99, "moe_k": 3}
     tensors = [

@@ -1,4 +1,4 @@
-"""Families of models that list their tensors in a blueprint; one module reads all of one type.
+"""How the config.json of each family is read; one module reads all of one type.
 
 Reading order:
 
@@ -6,8 +6,8 @@ Reading order:
 2. `sparse` — mixtures of experts, and latent attention
 3. `gemma` — Gemma 3n and 4
 4. `state_space` — state spaces, linear attention, and hybrids with attention
-5. `earlier_gpt` — Falcon, BLOOM, OPT, GPT-J, CodeGen, BigCode, MPT
-6. `encoders` — masked-language models, and T5
+5. `earlier_gpt` — GPT-2, GPT-NeoX, Megatron's GPT, Falcon, BLOOM, OPT, GPT-J, BigCode, MPT
+6. `encoders` — BERT and other masked-language models, and T5
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from unfrozen.model import llama
 from unfrozen.model.architecture import Architecture
 from unfrozen.model.families import dense, earlier_gpt, encoders, gemma, sparse, state_space
 from unfrozen.model.fields import Fields
@@ -22,6 +23,7 @@ from unfrozen.model.fields import Fields
 READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
     model_type: read
     for model_types, read in (
+        (llama.MODEL_TYPES, llama.read),
         (dense.MODEL_TYPES, dense.read),
         (sparse.MODEL_TYPES, sparse.read),
         (sparse.LATENT_TYPES, sparse.read_latent),
@@ -37,4 +39,6 @@ READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
     )
     for model_type in model_types
 }
-"""How each `model_type` is read whose tensors a blueprint lists."""
+"""How each `model_type` is read; tensors that a reader does not list are those of the table."""
+
+STRICT: Final = (*llama.MODEL_TYPES, *earlier_gpt.STRICT)

@@ -1,4 +1,4 @@
-"""Decoders of 2021 to 2023 that people still train: Falcon, BLOOM, OPT, GPT-J, CodeGen, MPT.
+"""Decoders of 2019 to 2023: GPT-2, GPT-NeoX, Megatron's GPT, Falcon, BLOOM, OPT, GPT-J, MPT.
 
 Names, order and defaults are those of transformers 5.24 (`models/falcon` and so on).
 """
@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
+from unfrozen.errors import ModelError
 from unfrozen.model import modules
 from unfrozen.model.architecture import Architecture, divided
 from unfrozen.model.blueprint import Blueprint, Tensor
 from unfrozen.model.fields import MOST_LAYERS, Fields
+
+_PLAIN: Final = ("hidden_size",), ("num_hidden_layers",), ("num_attention_heads",)
+_OPENAI: Final = ("n_embd", "hidden_size"), ("n_layer", "num_hidden_layers")
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
@@ -40,25 +45,8 @@ def _sizes(
         tied=fields.flag("tie_word_embeddings", True),
         activation=fields.word("activation_function", "activation", default="gelu"),
         gated=False,
-        qkv_bias=True,
-        out_bias=True,
-        mlp_bias=True,
         norm="layer",
     )
-
-
-def _with_blueprint(
-    a: Architecture,
-    before: list[Tensor],
-    layer: list[Tensor],
-    after: list[Tensor],
-    at: str = "transformer.h.{}",
-) -> Architecture:
-    return replace(a, blueprint=Blueprint(before, [layer], [0] * a.layers, after, at))
-
-
-def _norm(a: Architecture, name: str, bias: bool = True) -> list[Tensor]:
-    return modules.norm(name, a.hidden, bias)
 
 
 def _falcon(fields: Fields) -> Architecture:
@@ -78,9 +66,6 @@ def _falcon(fields: Fields) -> Architecture:
         a,
         kv_heads=kv_heads,
         ffn=ffn,
-        qkv_bias=bias,
-        out_bias=bias,
-        mlp_bias=bias,
         parallel_residual=parallel,
         fused_projections=True,
     )
@@ -93,123 +78,51 @@ def _falcon(fields: Fields) -> Architecture:
         ),
         *modules.linear("self_attention.dense", a.hidden, a.q_width, bias, 1),
         *modules.plain("mlp", a.hidden, a.ffn, bias, ("dense_h_to_4h", "dense_4h_to_h")),
-        *(t for name in norms for t in _norm(a, name)),
+        *(t for name in norms for t in modules.norm(name, a.hidden, True)),
     ]
     before = modules.embedding("transformer.word_embeddings", a.vocab, a.hidden)
-    after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
-    return _with_blueprint(a, before, layer, after)
+    after = modules.norm("transformer.ln_f", a.hidden, True)
+    after += modules.head(a.tied, a.vocab, a.hidden)
+    order = [0] * a.layers
+    return replace(a, blueprint=Blueprint(before, [layer], order, after, "transformer.h.{}"))
 
 
 def _bloom(fields: Fields) -> Architecture:
     names = ("hidden_size", "n_embed"), ("n_layer", "num_hidden_layers")
     a = _sizes("bloom", fields, *names, ("n_head", "num_attention_heads"))
-    a = replace(a, activation="gelu_new", fused_projections=True)
-    layer = [
-        *_norm(a, "input_layernorm"),
-        *modules.linear("self_attention.query_key_value", 3 * a.hidden, a.hidden, True, 0),
-        *modules.linear("self_attention.dense", a.hidden, a.hidden, True, 1),
-        *_norm(a, "post_attention_layernorm"),
-        *modules.plain("mlp", a.hidden, a.ffn, True, ("dense_h_to_4h", "dense_4h_to_h")),
-    ]
-    before = modules.embedding("transformer.word_embeddings", a.vocab, a.hidden)
-    before += _norm(a, "transformer.word_embeddings_layernorm")
-    after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
-    return _with_blueprint(a, before, layer, after)
+    return replace(a, activation="gelu_new", fused_projections=True)
 
 
 def _opt(fields: Fields) -> Architecture:
-    names = ("hidden_size",), ("num_hidden_layers",), ("num_attention_heads",)
-    a = _sizes("opt", fields, *names)
-    positions = fields.integer("max_position_embeddings")
-    bias = fields.flag("enable_bias", True)
-    a = replace(
+    a = _sizes("opt", fields, *_PLAIN)
+    if fields.flag("_remove_final_layer_norm", False):
+        raise ModelError("_remove_final_layer_norm", True, "no published OPT says so", "remove it")
+    return replace(
         a,
         ffn=fields.integer("ffn_dim"),
-        positions=positions,
+        positions=fields.integer("max_position_embeddings"),
         activation=fields.word("activation_function", default="relu"),
         dropout=fields.share("dropout", 0.1),
-        qkv_bias=bias,
-        out_bias=bias,
-        mlp_bias=bias,
-    )
-    heads = a.heads, a.heads, a.head_dim
-    k_first = ("k_proj", "v_proj", "q_proj", "out_proj")
-    layer = [
-        *modules.attention("self_attn", a.hidden, heads, bias, bias, k_first),
-        *_norm(a, "self_attn_layer_norm"),
-        *modules.plain(".", a.hidden, a.ffn, bias, ("fc1", "fc2")),
-        *_norm(a, "final_layer_norm"),
-    ]
-    layer = [replace(t, name=t.name.removeprefix("..")) for t in layer]
-    narrow = fields.integer("word_embed_proj_dim", default=a.hidden)
-    at = "model.decoder"
-    before = modules.embedding(f"{at}.embed_tokens", a.vocab, narrow)
-    before.append(Tensor(f"{at}.embed_positions.weight", (positions + 2, a.hidden)))
-    if narrow != a.hidden:
-        before += modules.linear(f"{at}.project_out", narrow, a.hidden)
-        before += modules.linear(f"{at}.project_in", a.hidden, narrow)
-    if fields.flag("do_layer_norm_before", True) and not fields.flag(
-        "_remove_final_layer_norm", False
-    ):
-        before += _norm(a, f"{at}.final_layer_norm")
-    after = modules.head(a.tied, a.vocab, narrow)
-    return _with_blueprint(a, before, layer, after, f"{at}.layers.{{}}")
-
-
-_OPENAI: Final = ("n_embd", "hidden_size"), ("n_layer", "num_hidden_layers")
-
-
-def _gptj(fields: Fields) -> Architecture:
-    heads = ("k_proj", "v_proj", "q_proj")
-    return _joined("gptj", fields, lambda a: [t for n in heads for t in _square(a, f"attn.{n}")])
-
-
-def _codegen(fields: Fields) -> Architecture:
-    return _joined(
-        "codegen",
-        fields,
-        lambda a: modules.linear("attn.qkv_proj", 3 * a.hidden, a.hidden, cut=0),
-        out_first=True,
     )
 
 
-def _square(a: Architecture, name: str) -> list[Tensor]:
-    return modules.linear(name, a.hidden, a.hidden, cut=0)
-
-
-def _joined(
-    model_type: str,
-    fields: Fields,
-    qkv: Callable[[Architecture], list[Tensor]],
-    out_first: bool = False,
-) -> Architecture:
+def _joined(model_type: str, fields: Fields) -> Architecture:
     """Return GPT-J or CodeGen, whose attention and MLP run in parallel after one norm."""
     a = _sizes(model_type, fields, *_OPENAI, ("n_head", "num_attention_heads"))
-    a = replace(
+    return replace(
         a,
         ffn=fields.integer("n_inner", default=4 * a.hidden),
-        qkv_bias=False,
-        out_bias=False,
         activation=fields.word("activation_function", default="gelu_new"),
         dropout=fields.share("resid_pdrop", 0.0),
         parallel_residual=True,
         norms=1,
         copies_rotated=True,
     )
-    out = modules.linear("attn.out_proj", a.hidden, a.hidden, cut=1)
-    layer = [
-        *_norm(a, "ln_1"),
-        *([*out, *qkv(a)] if out_first else [*qkv(a), *out]),
-        *modules.plain("mlp", a.hidden, a.ffn, True, ("fc_in", "fc_out")),
-    ]
-    before = modules.embedding("transformer.wte", a.vocab, a.hidden)
-    after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden, True)]
-    return _with_blueprint(a, before, layer, after)
 
 
 def _bigcode(fields: Fields) -> Architecture:
     a = _sizes("gpt_bigcode", fields, *_OPENAI, ("n_head", "num_attention_heads"))
-    a = replace(
+    return replace(
         a,
         kv_heads=1 if fields.flag("multi_query", True) else a.heads,
         ffn=fields.integer("n_inner", default=4 * a.hidden),
@@ -218,49 +131,101 @@ def _bigcode(fields: Fields) -> Architecture:
         activation=fields.word("activation_function", default="gelu_pytorch_tanh"),
         fused_projections=True,
     )
-    layer = [
-        *_norm(a, "ln_1"),
-        *modules.linear("attn.c_attn", a.q_width + 2 * a.kv_width, a.hidden, True, 0),
-        *modules.linear("attn.c_proj", a.hidden, a.q_width, True, 1),
-        *_norm(a, "ln_2"),
-        *modules.plain("mlp", a.hidden, a.ffn, True, ("c_fc", "c_proj")),
-    ]
-    before = modules.embedding("transformer.wte", a.vocab, a.hidden)
-    before.append(Tensor("transformer.wpe.weight", (a.positions, a.hidden)))
-    after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
-    return _with_blueprint(a, before, layer, after)
 
 
 def _mpt(fields: Fields) -> Architecture:
     names = ("d_model", "hidden_size"), ("n_layers", "num_hidden_layers")
     a = _sizes("mpt", fields, *names, ("n_heads", "num_attention_heads"))
-    a = replace(
+    ffn = fields.integer("expansion_ratio") * a.hidden
+    return replace(a, ffn=ffn, fused_projections=True)
+
+
+def _gpt2(fields: Fields) -> Architecture:
+    """Return GPT-2, of which transformers ignores `intermediate_size` and `hidden_act`."""
+    if fields.flag("add_cross_attention", False):
+        bound = "decoder-only models have no cross-attention"
+        raise ModelError("add_cross_attention", True, bound, "remove it")
+    a = _sizes("gpt2", fields, *_OPENAI, ("n_head", "num_attention_heads"))
+    return replace(
         a,
-        ffn=fields.integer("expansion_ratio") * a.hidden,
-        qkv_bias=False,
-        out_bias=False,
-        mlp_bias=False,
+        ffn=fields.integer("n_inner", default=4 * a.hidden),
+        activation=fields.word("activation_function", default="gelu_new"),
+        positions=fields.integer("n_positions", "max_position_embeddings", default=1024),
         fused_projections=True,
+        dropout=fields.share("resid_pdrop", default=0.1),
     )
+
+
+def _gpt_neox(fields: Fields) -> Architecture:
+    return replace(
+        _sizes("gpt_neox", fields, *_PLAIN),
+        ffn=fields.integer("intermediate_size"),
+        tied=fields.flag("tie_word_embeddings", False),
+        activation=fields.word("hidden_act", default="gelu"),
+        fused_projections=True,
+        copies_rotated=True,
+        dropout=fields.share("hidden_dropout", default=0.0),
+        parallel_residual=fields.flag("use_parallel_residual", True),
+    )
+
+
+def _megatron(fields: Fields) -> Architecture:
+    """Return a GPT of Megatron-Core (`megatron.core.models.gpt`).
+
+    Sizes have the keys of a Hugging Face config. Learned positions exist where it gives
+    `max_position_embeddings`; `hidden_act` "silu" or "swiglu" makes the MLP gated.
+    """
+    hidden, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
+    head_dim = fields.integer("head_dim", default=0)
+    activation = fields.word("hidden_act", default="gelu")
+    a = Architecture(
+        model_type="gpt",
+        hidden=hidden,
+        layers=fields.integer("num_hidden_layers", at_most=MOST_LAYERS),
+        heads=heads,
+        kv_heads=fields.integer("num_key_value_heads", default=heads),
+        head_dim=head_dim or divided("num_attention_heads", hidden, heads),
+        ffn=fields.integer("intermediate_size", default=4 * hidden),
+        vocab=fields.integer("vocab_size"),
+        tied=fields.flag("tie_word_embeddings", True),
+        activation="silu" if activation == "swiglu" else activation,
+        gated=activation in ("silu", "swiglu"),
+        positions=fields.integer("max_position_embeddings", default=0),
+        norm="layer",
+        fused_projections=True,
+        copies_rotated=True,
+        dropout=fields.share("hidden_dropout", default=0.0),
+    )
+    bias, qkv = fields.flag("add_bias_linear", True), a.q_width + 2 * a.kv_width
     layer = [
-        *_norm(a, "norm_1", False),
-        *modules.linear("attn.Wqkv", 3 * a.hidden, a.hidden, cut=0),
-        *modules.linear("attn.out_proj", a.hidden, a.hidden, cut=1),
-        *_norm(a, "norm_2", False),
-        *modules.plain("ffn", a.hidden, a.ffn, False),
+        *modules.norm("input_layernorm", hidden, True),
+        *modules.linear("self_attention.linear_qkv", qkv, hidden, bias, 0),
+        *modules.linear("self_attention.linear_proj", hidden, a.q_width, bias, 1),
+        *modules.norm("pre_mlp_layernorm", hidden, True),
+        *modules.linear("mlp.linear_fc1", (1 + a.gated) * a.ffn, hidden, bias, 0),
+        *modules.linear("mlp.linear_fc2", hidden, a.ffn, bias, 1),
     ]
-    before = modules.embedding("transformer.wte", a.vocab, a.hidden)
-    after = [*_norm(a, "transformer.norm_f", False), *modules.head(a.tied, a.vocab, a.hidden)]
-    return _with_blueprint(a, before, layer, after, "transformer.blocks.{}")
+    before = modules.embedding("embedding.word_embeddings", a.vocab, hidden)
+    if a.positions:
+        before.append(Tensor("embedding.position_embeddings.weight", (a.positions, hidden)))
+    after = modules.norm("decoder.final_layernorm", hidden, True)
+    after += [] if a.tied else modules.embedding("output_layer", a.vocab, hidden)
+    order = [0] * a.layers
+    return replace(a, blueprint=Blueprint(before, [layer], order, after, "decoder.layers.{}"))
 
 
 _READERS: Final[dict[str, Callable[[Fields], Architecture]]] = {
     "falcon": _falcon,
     "bloom": _bloom,
     "opt": _opt,
-    "gptj": _gptj,
-    "codegen": _codegen,
+    "gptj": partial(_joined, "gptj"),
+    "codegen": partial(_joined, "codegen"),
     "gpt_bigcode": _bigcode,
     "mpt": _mpt,
+    "gpt2": _gpt2,
+    "gpt_neox": _gpt_neox,
+    "gpt": _megatron,
 }
 MODEL_TYPES: Final = tuple(_READERS)
+STRICT: Final = ("gpt2", "gpt_neox", "gpt")
+"""Types whose files must name what their readers have no default for."""

@@ -37,9 +37,6 @@ def _sizes(model_type: str, fields: Fields, names: tuple[tuple[str, ...], ...]) 
         tied=True,
         activation=fields.word("hidden_act", "hidden_activation", "activation", default="gelu"),
         gated=False,
-        qkv_bias=True,
-        out_bias=True,
-        mlp_bias=True,
         norm="layer",
         norm_places="post",
         dropout=fields.share("hidden_dropout_prob", 0.1),
@@ -75,66 +72,51 @@ def masked_head(at: str, vocab: int, hidden: int, width: int) -> list[Tensor]:
     return found + modules.norm(f"{at}.transform.LayerNorm", width, True)
 
 
-def _embedded(
-    at: str, a: Architecture, width: int, types: int, positions: int
-) -> dict[str, list[Tensor]]:
-    return {
-        "tokens": modules.embedding(f"{at}.word_embeddings", a.vocab, width),
-        "positions": [Tensor(f"{at}.position_embeddings.weight", (positions, width))],
-        "types": [Tensor(f"{at}.token_type_embeddings.weight", (types, width))] if types else [],
-        "norm": modules.norm(f"{at}.LayerNorm", width, True),
-    }
-
-
-def _with_blueprint(
-    a: Architecture, before: list[Tensor], layer: list[Tensor], after: list[Tensor], at: str
-) -> Architecture:
-    return replace(a, blueprint=Blueprint(before, [layer], [0] * a.layers, after, at))
-
-
 def _roberta(model_type: str, fields: Fields) -> Architecture:
-    positions, types = fields.integer("max_position_embeddings"), fields.integer("type_vocab_size")
-    a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
-    found = _embedded("roberta.embeddings", a, a.hidden, types, positions)
-    before = [t for key in ("tokens", "types", "norm", "positions") for t in found[key]]
-    after = [Tensor("lm_head.bias", (a.vocab,), 0, vocabulary=True)]
-    after += modules.linear("lm_head.dense", a.hidden, a.hidden, True)
-    after += modules.norm("lm_head.layer_norm", a.hidden, True)
-    return _with_blueprint(a, before, bert_layer(a), after, "roberta.encoder.layer.{}")
+    a = _sizes(model_type, fields, _BERT)
+    return replace(a, positions=fields.integer("max_position_embeddings"))
 
 
-def _electra(model_type: str, fields: Fields) -> Architecture:
-    positions, types = fields.integer("max_position_embeddings"), fields.integer("type_vocab_size")
-    a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
-    width = fields.integer("embedding_size")
-    found = _embedded("electra.embeddings", a, width, types, positions)
-    before = [t for key in ("tokens", "positions", "types", "norm") for t in found[key]]
-    if width != a.hidden:
-        before += modules.linear("electra.embeddings_project", a.hidden, width, True)
-    after = modules.norm("generator_predictions.LayerNorm", width, True)
-    after += modules.linear("generator_predictions.dense", width, a.hidden, True)
-    after.append(Tensor("generator_lm_head.bias", (a.vocab,), 0, vocabulary=True))
-    return _with_blueprint(a, before, bert_layer(a), after, "electra.encoder.layer.{}")
+def _bert(model_type: str, fields: Fields) -> Architecture:
+    """Return the architecture of BERT's config.json; raises ModelError.
+
+    A config that names BertForMaskedLM has that head. Any other has the head of
+    BertForSequenceClassification, with two classes by default, as in transformers.
+    """
+    a = _roberta(model_type, fields)
+    at, types = "bert.embeddings", fields.integer("type_vocab_size")
+    before = modules.embedding(f"{at}.word_embeddings", a.vocab, a.hidden)
+    before.append(Tensor(f"{at}.position_embeddings.weight", (a.positions, a.hidden)))
+    before.append(Tensor(f"{at}.token_type_embeddings.weight", (types, a.hidden)))
+    before += modules.norm(f"{at}.LayerNorm", a.hidden, True)
+    if fields.first_class("architectures").endswith("ForMaskedLM"):
+        after = masked_head("cls.predictions", a.vocab, a.hidden, a.hidden)
+    else:
+        a = replace(a, labels=fields.integer("num_labels", default=2))
+        after = modules.linear("bert.pooler.dense", a.hidden, a.hidden, True)
+        after += modules.linear("classifier", a.labels, a.hidden, True)
+    at, order = "bert.encoder.layer.{}", [0] * a.layers
+    return replace(a, blueprint=Blueprint(before, [bert_layer(a)], order, after, at))
 
 
 def _deberta(model_type: str, fields: Fields) -> Architecture:
-    positions = fields.integer("max_position_embeddings")
+    a, at = _roberta(model_type, fields), "deberta.embeddings"
     types = fields.count("type_vocab_size")
-    a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
     width = fields.integer("embedding_size", default=a.hidden)
-    found = _embedded("deberta.embeddings", a, width, types, positions)
-    keys = ["tokens", "positions", "types"]
-    if not fields.flag("position_biased_input", True):
-        keys.remove("positions")
-    before = [t for key in keys for t in found[key]]
+    before = modules.embedding(f"{at}.word_embeddings", a.vocab, width)
+    if fields.flag("position_biased_input", True):
+        before.append(Tensor(f"{at}.position_embeddings.weight", (a.positions, width)))
+    if types:
+        before.append(Tensor(f"{at}.token_type_embeddings.weight", (types, width)))
     if width != a.hidden:
         before += modules.linear("deberta.embeddings.embed_proj", a.hidden, width)
     before += modules.norm("deberta.embeddings.LayerNorm", a.hidden, True)
     layer = bert_layer(a, ("query_proj", "key_proj", "value_proj"))
     layer, outside = _relative(fields, a, layer)
     after = [*outside, *masked_head("cls.predictions", a.vocab, a.hidden, width)]
-    a = replace(a, estimated="its attention to distances")
-    return _with_blueprint(a, before, layer, after, "deberta.encoder.layer.{}")
+    at, order = "deberta.encoder.layer.{}", [0] * a.layers
+    written = Blueprint(before, [layer], order, after, at)
+    return replace(a, blueprint=written, estimated="its attention to distances")
 
 
 def _relative(
@@ -178,64 +160,26 @@ def _distilbert(model_type: str, fields: Fields) -> Architecture:
     heads = ("n_heads", "num_attention_heads")
     a = _sizes(model_type, fields, (*names, heads, ("hidden_dim",)))
     positions = fields.integer("max_position_embeddings")
-    a = replace(a, positions=positions, dropout=fields.share("dropout", 0.1))
-    found = _embedded("distilbert.embeddings", a, a.hidden, 0, positions)
-    before = [t for key in ("tokens", "positions", "norm") for t in found[key]]
-    qkv = ("q_lin", "k_lin", "v_lin", "out_lin")
-    layer = [
-        *modules.attention("attention", a.hidden, (a.heads, a.heads, a.head_dim), True, True, qkv),
-        *modules.norm("sa_layer_norm", a.hidden, True),
-        *modules.plain("ffn", a.hidden, a.ffn, True, ("lin1", "lin2")),
-        *modules.norm("output_layer_norm", a.hidden, True),
-    ]
-    after = modules.linear("vocab_transform", a.hidden, a.hidden, True)
-    after += modules.norm("vocab_layer_norm", a.hidden, True)
-    after.append(Tensor("vocab_projector.bias", (a.vocab,), 0, vocabulary=True))
-    return _with_blueprint(a, before, layer, after, "distilbert.transformer.layer.{}")
+    return replace(a, positions=positions, dropout=fields.share("dropout", 0.1))
 
 
 def _modernbert(model_type: str, fields: Fields) -> Architecture:
     a = _sizes(model_type, fields, _BERT)
-    biases = {key: fields.flag(key, False) for key in ("norm_bias", "attention_bias", "mlp_bias")}
-    a = replace(
+    return replace(
         a,
         gated=True,
         norm_places="pre",
-        qkv_bias=biases["attention_bias"],
-        out_bias=biases["attention_bias"],
-        mlp_bias=biases["mlp_bias"],
         dropout=fields.share("mlp_dropout", 0.0),
         fused_projections=True,
         tied=fields.flag("tie_word_embeddings", True),
         estimated="its windows and rotated copies",
     )
-    normed = biases["norm_bias"]
-    layer = [
-        *modules.linear("attn.Wqkv", 3 * a.hidden, a.hidden, a.qkv_bias, 0),
-        *modules.linear("attn.Wo", a.hidden, a.hidden, a.out_bias, 1),
-        *modules.norm("mlp_norm", a.hidden, normed),
-        *modules.linear("mlp.Wi", 2 * a.ffn, a.hidden, a.mlp_bias, 0),
-        *modules.linear("mlp.Wo", a.hidden, a.ffn, a.mlp_bias, 1),
-    ]
-    before = modules.embedding("model.embeddings.tok_embeddings", a.vocab, a.hidden)
-    before += modules.norm("model.embeddings.norm", a.hidden, normed)
-    after = modules.norm("model.final_norm", a.hidden, normed)
-    after += modules.linear("head.dense", a.hidden, a.hidden, fields.flag("classifier_bias", False))
-    after += modules.norm("head.norm", a.hidden, normed)
-    if not a.tied:
-        after += modules.embedding("decoder", a.vocab, a.hidden)
-    if fields.flag("decoder_bias", True):
-        after.append(Tensor("decoder.bias", (a.vocab,), 0, vocabulary=True))
-    kinds = [layer, [*modules.norm("attn_norm", a.hidden, normed), *layer]]
-    order = [0, *([1] * (a.layers - 1))]
-    return replace(a, blueprint=Blueprint(before, kinds, order, after))
 
 
 _READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
+    "bert": _bert,
     "roberta": _roberta,
-    "xlm-roberta": _roberta,
-    "camembert": _roberta,
-    "electra": _electra,
+    "electra": _roberta,
     "deberta-v2": _deberta,
     "distilbert": _distilbert,
     "modernbert": _modernbert,

@@ -17,8 +17,6 @@ from unfrozen.model.fields import Fields
 MODEL_TYPES: Final = ("gemma3n_text", "gemma4_text")
 
 _LAYOUT: Final[dense.Traits] = {
-    "bias": "attention_bias",
-    "out_bias": "attention_bias",
     "norm": "rms_fp32",
     "norm_places": "sandwich",
     "qk_norm": "head",
@@ -38,19 +36,19 @@ def read(model_type: str, fields: Fields) -> Architecture:
 
 
 def _attention(
-    a: Architecture, keys: bool, values: bool = True, k_first: bool = False
+    a: Architecture, bias: bool, keys: bool, values: bool = True, k_first: bool = False
 ) -> list[Tensor]:
     """Return attention, which may reuse the keys and values of an earlier layer."""
     at, q, kv = "self_attn", a.q_width, a.kv_width
-    found = modules.linear(f"{at}.q_proj", q, a.hidden, a.qkv_bias, 0)
+    found = modules.linear(f"{at}.q_proj", q, a.hidden, bias, 0)
     found += modules.norm(f"{at}.q_norm", a.head_dim)
     if keys:
         norm = modules.norm(f"{at}.k_norm", a.head_dim)
         found += norm if k_first else []
         for name in ("k_proj", "v_proj") if values else ("k_proj",):
-            found += modules.linear(f"{at}.{name}", kv, a.hidden, a.qkv_bias, 0, a.head_dim)
+            found += modules.linear(f"{at}.{name}", kv, a.hidden, bias, 0, a.head_dim)
         found += [] if k_first else norm
-    return found + modules.linear(f"{at}.o_proj", a.hidden, q, a.out_bias, 1)
+    return found + modules.linear(f"{at}.o_proj", a.hidden, q, bias, 1)
 
 
 def _per_layer(width: int, hidden: int) -> list[Tensor]:
@@ -94,9 +92,9 @@ def _three(fields: Fields) -> Architecture:
     norms = [t for name in _NORMS for t in modules.norm(name, a.hidden)]
     shared = a.layers - fields.count("num_kv_shared_layers")
     wanted = [(index < shared, ffn) for index, ffn in enumerate(each)]
-    kinds = sorted(set(wanted))
+    kinds, bias = sorted(set(wanted)), fields.flag("attention_bias", False)
     kinds_of_layers = [
-        [*_attention(a, keys), *modules.gated("mlp", a.hidden, ffn), *norms, *beside]
+        [*_attention(a, bias, keys), *modules.gated("mlp", a.hidden, ffn), *norms, *beside]
         for keys, ffn in kinds
     ]
     after = [*modules.norm("model.norm", a.hidden), *_rows(fields, a, narrow)]
@@ -125,13 +123,14 @@ def _four(fields: Fields) -> Architecture:
         )
         a = replace(a, experts=experts, estimated="its experts beside a dense part")
     wanted = _wanted(fields, a)
-    kinds = sorted(set(wanted))
+    kinds, bias = sorted(set(wanted)), fields.flag("attention_bias", False)
     kinds_of_layers, variants = [], []
     for full, keys, head_dim, kv_heads in kinds:
         of = replace(a, head_dim=head_dim, kv_heads=kv_heads)
         wide = 2 if fields.flag("use_double_wide_mlp", False) and not keys else 1
         of = replace(of, ffn=wide * a.ffn)
-        kinds_of_layers.append(_four_layer(of, keys, not full or not _same(fields), narrow))
+        values = not full or not _same(fields)
+        kinds_of_layers.append(_four_layer(of, bias, keys, values, narrow))
         variants.append(of)
     order = tuple(map(kinds.index, wanted))
     after = modules.norm("model.norm", a.hidden)
@@ -183,8 +182,8 @@ def _same(fields: Fields) -> bool:
     return fields.flag("attention_k_eq_v", False)
 
 
-def _four_layer(a: Architecture, keys: bool, values: bool, narrow: int) -> list[Tensor]:
-    found = _attention(a, keys, values, k_first=True)
+def _four_layer(a: Architecture, bias: bool, keys: bool, values: bool, narrow: int) -> list[Tensor]:
+    found = _attention(a, bias, keys, values, k_first=True)
     found += modules.gated("mlp", a.hidden, a.ffn)
     found += [t for name in _NORMS for t in modules.norm(name, a.hidden)]
     found += _per_layer(narrow, a.hidden) if narrow else []

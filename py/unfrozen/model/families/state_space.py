@@ -104,9 +104,7 @@ def selective(at: str, hidden: int, m: Selective, bias: bool, conv_bias: bool) -
     return found
 
 
-def dual(
-    at: str, hidden: int, m: Dual, bias: bool, conv_bias: bool, out_bias: bool | None = None
-) -> list[Tensor]:
+def dual(at: str, hidden: int, m: Dual, bias: bool, conv_bias: bool) -> list[Tensor]:
     """Return Mamba-2's mixer (arXiv 2405.21060, section 7)."""
     found = [Tensor(f"{at}.{name}", (m.heads,), 0) for name in ("dt_bias", "A_log", "D")]
     found += convolution(f"{at}.conv1d", m.convolved, m.conv, conv_bias)
@@ -114,9 +112,7 @@ def dual(
     found += modules.linear(f"{at}.in_proj", width, hidden, bias, 0)
     if m.normed:
         found.append(Tensor(f"{at}.norm.weight", (m.inner,), 0))
-    return found + modules.linear(
-        f"{at}.out_proj", hidden, m.inner, bias if out_bias is None else out_bias, 1
-    )
+    return found + modules.linear(f"{at}.out_proj", hidden, m.inner, bias, 1)
 
 
 def convolution(name: str, channels: int, length: int, bias: bool) -> list[Tensor]:
@@ -153,20 +149,25 @@ def by_kind(
 ) -> Architecture:
     """Return the architecture of layers of the kinds `layer_types`, with their tensors."""
     used = [word for word in kinds if word in layer_types]
-    order = tuple(used.index(word) for word in layer_types)
     before = modules.embedding(first, a.vocab, a.hidden)
     after = [*modules.norm(last, a.hidden), *modules.head(a.tied, a.vocab, a.hidden)]
-    return replace(
-        a,
-        blueprint=Blueprint(before, [kinds[word][1] for word in used], order, after),
-        variants=tuple(kinds[word][0] for word in used),
-        order=order,
-    )
+    found = in_turn(a, {word: kinds[word][0] for word in used}, layer_types)
+    written = Blueprint(before, [kinds[word][1] for word in used], found.order, after)
+    return replace(found, blueprint=written)
 
 
-def _attention(a: Architecture) -> list[Tensor]:
+def in_turn(
+    a: Architecture, kinds: dict[str, Architecture], layer_types: Sequence[str]
+) -> Architecture:
+    """Return the architecture of layers of the kinds `layer_types`."""
+    used = [word for word in kinds if word in layer_types]
+    order = tuple(used.index(word) for word in layer_types)
+    return replace(a, variants=tuple(kinds[word] for word in used), order=order)
+
+
+def _attention(a: Architecture, bias: bool = False, at: str = "self_attn") -> list[Tensor]:
     heads = a.heads, a.kv_heads, a.head_dim
-    return modules.attention("self_attn", a.hidden, heads, a.qkv_bias, a.out_bias)
+    return modules.attention(at, a.hidden, heads, bias, bias)
 
 
 def _jamba(fields: Fields) -> Architecture:
@@ -191,7 +192,10 @@ def _jamba(fields: Fields) -> Architecture:
     }
     feeds = {
         "dense": modules.gated("feed_forward", a.hidden, a.ffn),
-        "sparse": modules.mixture("feed_forward", a.hidden, count, a.ffn, "router", first=True),
+        "sparse": [
+            *modules.linear("feed_forward.router", count, a.hidden),
+            *modules.stacked("feed_forward.experts", count, a.hidden, a.ffn),
+        ],
     }
     kinds = {
         f"{mix} {feed}": (inside[mix][0], [*inside[mix][1], *feeds[feed], *_norms(a, "pre_ff")])
@@ -227,34 +231,31 @@ def _hybrid_mamba2(fields: Fields, hidden: int, normed: bool = True) -> Dual:
 
 
 def _bamba(fields: Fields) -> Architecture:
-    biased: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
-    a = dense.sizes("bamba", fields, {**biased, "mlp_bias": "mlp_bias"})
+    a = dense.sizes("bamba", fields, {})
     mixer = _hybrid_mamba2(fields, a.hidden)
     biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
-    begin = [*modules.gated("feed_forward", a.hidden, a.ffn, a.mlp_bias), *_norms(a, "pre_ff")]
+    bias = fields.flag("mlp_bias", False)
+    begin = [*modules.gated("feed_forward", a.hidden, a.ffn, bias), *_norms(a, "pre_ff")]
     kinds = {
         "state": (
             replace(a, mixer=mixer),
             [*begin, *dual("mamba", a.hidden, mixer, *biases)],
         ),
-        "full": (a, [*begin, *_attention(a)]),
+        "full": (a, [*begin, *_attention(a, fields.flag("attention_bias", False))]),
     }
     full = fields.indices("attn_layer_indices")
     return by_kind(a, kinds, ["full" if i in full else "state" for i in range(a.layers)])
 
 
 def _granite(fields: Fields) -> Architecture:
-    biased: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
-    a = dense.sizes("granitemoehybrid", fields, biased)
+    a = dense.sizes("granitemoehybrid", fields, {})
     count, shared = fields.count("num_local_experts"), fields.count("shared_intermediate_size")
     feed = sparse.granite_shared(a.hidden, shared)
     if count:
         per_token = fields.integer("num_experts_per_tok")
-        a = replace(
-            a,
-            experts=Experts(count, per_token, a.ffn, shared, shared_gate=False, router="top"),
-        )
-        feed = sparse.granite_mixture(a)
+        experts = Experts(count, per_token, a.ffn, shared, shared_gate=False, router="top")
+        a = replace(a, experts=experts)
+        feed = sparse.granite_mixture(a, experts)
     else:
         a = replace(a, ffn=shared or 1)
     mixer = _hybrid_mamba2(fields, a.hidden)
@@ -265,7 +266,7 @@ def _granite(fields: Fields) -> Architecture:
             replace(a, mixer=mixer),
             [*begin, *dual("mamba", a.hidden, mixer, *biases)],
         ),
-        "full": (a, [*begin, *_attention(a)]),
+        "full": (a, [*begin, *_attention(a, fields.flag("attention_bias", False))]),
     }
     known = (*_ATTENTION, *_STATE)
     given = fields.kinds("layer_types", a.layers, known)
@@ -279,28 +280,17 @@ def _plain(layer_types: Sequence[str]) -> list[str]:
 
 
 def _falcon(fields: Fields) -> Architecture:
-    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
-    a = dense.sizes("falcon_h1", fields, {**layout, "mlp_bias": "mlp_bias"})
+    a = dense.sizes("falcon_h1", fields, {})
     mixer = _hybrid_mamba2(fields, a.hidden, fields.flag("mamba_rms_norm", False))
     if fields.is_number("mamba_d_ssm") and not fields.is_number("mamba_d_head"):
         mixer = mixer._replace(head_dim=fields.integer("mamba_d_ssm") // mixer.heads)
-    biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
-    out = fields.flag("projectors_bias", False)
-    layer = [
-        *modules.gated("feed_forward", a.hidden, a.ffn, a.mlp_bias),
-        *dual("mamba", a.hidden, mixer, *biases, out),
-        *_attention(a),
-        *_norms(a, "pre_ff"),
-    ]
-    both = replace(a, mixer=mixer, beside=True)
-    return by_kind(both, {"both": (both, layer)}, ["both"] * a.layers)
+    a = replace(a, mixer=mixer, beside=True)
+    return in_turn(a, {"both": a}, ["both"] * a.layers)
 
 
 def _nemotron(fields: Fields) -> Architecture:
     layer_types = _nemotron_words(fields)
-    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias", "mlp": "plain"}
-    layout = {**layout, "mlp_bias": "mlp_bias"}
-    a = dense.sizes("nemotron_h", fields, layout, layers=len(layer_types))
+    a = dense.sizes("nemotron_h", fields, {"plain": True}, layers=len(layer_types))
     activation = fields.word("mlp_hidden_act", default="relu2")
     a = replace(a, activation=activation, feeds=False)
     mixer = Dual(
@@ -319,20 +309,16 @@ def _nemotron(fields: Fields) -> Architecture:
     )
     a = replace(a, experts=experts if "moe" in layer_types else None)
     biases = fields.flag("use_bias", False), fields.flag("use_conv_bias", True)
-    norm = modules.norm("norm", a.hidden)
-    alone = replace(a, mixer=Absent(), feeds=True)
-    heads = a.heads, a.kv_heads, a.head_dim
+    norm, bias = modules.norm("norm", a.hidden), fields.flag("mlp_bias", False)
+    alone, latent = replace(a, mixer=Absent(), feeds=True), fields.count("moe_latent_size")
     kinds = {
         "mamba": (
             replace(a, mixer=mixer),
             [*norm, *dual("mixer", a.hidden, mixer, *biases)],
         ),
-        "moe": (alone, [*norm, *_nemotron_experts(a, experts, fields.count("moe_latent_size"))]),
-        "attention": (
-            a,
-            [*norm, *modules.attention("mixer", a.hidden, heads, a.qkv_bias, a.out_bias)],
-        ),
-        "mlp": (alone, [*norm, *modules.plain("mixer", a.hidden, a.ffn, a.mlp_bias)]),
+        "moe": (alone, [*norm, *_nemotron_experts(a, experts, latent, bias)]),
+        "attention": (a, [*norm, *_attention(a, fields.flag("attention_bias", False), "mixer")]),
+        "mlp": (alone, [*norm, *modules.plain("mixer", a.hidden, a.ffn, bias)]),
     }
     return by_kind(a, kinds, layer_types, "model.norm_f", "model.embeddings")
 
@@ -352,14 +338,14 @@ def _nemotron_words(fields: Fields) -> list[str]:
     return [same.get(word, word) for word in given or ["mamba", "moe", "attention", "mlp"]]
 
 
-def _nemotron_experts(a: Architecture, e: Experts, latent: int) -> list[Tensor]:
+def _nemotron_experts(a: Architecture, e: Experts, latent: int, bias: bool) -> list[Tensor]:
     width, at = latent or a.hidden, "mixer"
     found = modules.stacked(f"{at}.experts", e.count, width, e.ffn, gate=False)
     found += modules.linear(f"{at}.gate", e.count, a.hidden)
-    found += modules.plain(f"{at}.shared_experts", a.hidden, e.shared_ffn, a.mlp_bias)
+    found += modules.plain(f"{at}.shared_experts", a.hidden, e.shared_ffn, bias)
     if latent:
-        found += modules.linear(f"{at}.fc1_latent_proj", latent, a.hidden, a.mlp_bias)
-        found += modules.linear(f"{at}.fc2_latent_proj", a.hidden, latent, a.mlp_bias)
+        found += modules.linear(f"{at}.fc1_latent_proj", latent, a.hidden, bias)
+        found += modules.linear(f"{at}.fc2_latent_proj", a.hidden, latent, bias)
     return found
 
 
@@ -490,32 +476,18 @@ def _qwen(model_type: str, fields: Fields) -> Architecture:
         conv=fields.integer("linear_conv_kernel_dim"),
         joined=model_type == "qwen3_next",
     )
-    norms = [t for name in dense.PRE for t in modules.norm(name, a.hidden)]
-    inside = {
-        "linear_attention": (replace(a, mixer=mixer), _delta(a.hidden, mixer)),
-        "full_attention": (a, _gated_attention(a)),
-    }
-    feeds = {"dense": modules.gated("mlp", a.hidden, a.ffn)}
-    if a.experts:
-        feeds["sparse"] = _qwen_mixture(a, a.experts)
-    kinds = {
-        f"{word} {feed}": (inside[word][0], [*inside[word][1], *feeds[feed], *norms])
-        for word in inside
-        for feed in feeds
-    }
     every = fields.integer("full_attention_interval", default=4)
     default = [_LINEAR_LAYERS[bool((index + 1) % every)] for index in range(a.layers)]
     layer_types = fields.kinds("layer_types", a.layers, _LINEAR_LAYERS) or default
-    named = [f"{w} {'sparse' if a.is_sparse(i) else 'dense'}" for i, w in enumerate(layer_types)]
-    return by_kind(a, kinds, named, "model.norm")
+    kinds = {"linear_attention": replace(a, mixer=mixer), "full_attention": a}
+    return in_turn(a, kinds, layer_types)
 
 
 def _qwen_sizes(model_type: str, fields: Fields) -> Architecture:
-    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
     moe = model_type == "qwen3_5_moe_text"
-    a = dense.sizes(model_type, fields, {**layout, "qk_norm": "head", "norm": "rms_fp32"}, not moe)
+    a = dense.sizes(model_type, fields, {"qk_norm": "head", "norm": "rms_fp32"}, not moe)
     a = replace(a, gates_output=True, copies_rotated=True)
-    if model_type == "qwen3_5_text" or fields.count("num_experts") == 0:
+    if model_type == "qwen3_5_text":
         return a
     experts = Experts(
         count=fields.integer("num_experts"),
@@ -527,37 +499,6 @@ def _qwen_sizes(model_type: str, fields: Fields) -> Architecture:
         normalised=moe or fields.flag("norm_topk_prob", True),
     )
     return replace(a, experts=experts, ffn=experts.ffn if moe else a.ffn)
-
-
-def _gated_attention(a: Architecture) -> list[Tensor]:
-    """Return attention whose query matrix also makes the gate of its output."""
-    heads = a.heads, a.kv_heads, a.head_dim
-    found = modules.attention("self_attn", a.hidden, heads, a.qkv_bias, a.out_bias)
-    both = [t.with_length(2 * t.shape[0]) if "q_proj" in t.name else t for t in found]
-    norms = [t for name in ("q_norm", "k_norm") for t in modules.norm(name, a.head_dim)]
-    return [*both, *(replace(t, name=f"self_attn.{t.name}") for t in norms)]
-
-
-def _delta(hidden: int, m: Delta) -> list[Tensor]:
-    at = "linear_attn"
-    found = [Tensor(f"{at}.{name}", (m.value_heads,), 0) for name in ("dt_bias", "A_log")]
-    found += convolution(f"{at}.conv1d", 2 * m.keys + m.values, m.conv, False)
-    out = [*modules.norm(f"{at}.norm", m.value_dim)]
-    out += modules.linear(f"{at}.out_proj", hidden, m.values, cut=1)
-    widths = {"qkv": 2 * m.keys + m.values, "z": m.values, "b": m.value_heads, "a": m.value_heads}
-    if not m.joined:
-        for name, width in widths.items():
-            out += modules.linear(f"{at}.in_proj_{name}", width, hidden, cut=0)
-        return found + out
-    found += modules.linear(f"{at}.in_proj_qkvz", widths["qkv"] + m.values, hidden, cut=0)
-    found += modules.linear(f"{at}.in_proj_ba", 2 * m.value_heads, hidden, cut=0)
-    return found + out
-
-
-def _qwen_mixture(a: Architecture, e: Experts) -> list[Tensor]:
-    found = modules.mixture("mlp", a.hidden, e.count, e.ffn, "gate", first=True)
-    found += modules.gated("mlp.shared_expert", a.hidden, e.shared_ffn)
-    return found + modules.linear("mlp.shared_expert_gate", 1, a.hidden)
 
 
 def _lfm2(model_type: str, fields: Fields) -> Architecture:
@@ -594,7 +535,9 @@ def _lfm2(model_type: str, fields: Fields) -> Architecture:
     for is_sparse in (False, True) if a.experts else (False,):
         feed = modules.gated("feed_forward", a.hidden, a.ffn, names=feeds["dense"])
         if is_sparse and a.experts:
-            feed = modules.mixture("feed_forward", a.hidden, a.experts.count, a.experts.ffn)
+            e = a.experts
+            feed = modules.stacked("feed_forward.experts", e.count, a.hidden, e.ffn)
+            feed += modules.linear("feed_forward.gate", e.count, a.hidden)
         kinds[f"full_attention {is_sparse}"] = (a, [*full, *feed, *norms])
         kinds[f"conv {is_sparse}"] = (replace(a, mixer=mixer), [*short, *feed, *norms])
     return by_kind(a, kinds, _lfm2_words(a, fields), "model.embedding_norm")

@@ -78,7 +78,7 @@ def kernel(job: Job) -> Kernel:
     named = job.framework.name if job.framework else ""
     if named == "llm-foundry":
         return "flash-1"
-    if not named and a.model_type == "gpt" and not a.mlp_bias and recipe.params == "fp32":
+    if not named and a.model_type == "gpt" and not a.has_bias("mlp.") and recipe.params == "fp32":
         return "flash-1"
     return "flash-2"
 
