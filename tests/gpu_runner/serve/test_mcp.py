@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def with_client(runs: Path, use: Callable[[Client], Awaitable[None]]) -> None:
             with anyio.fail_after(120):
                 await use(client)
 
-    anyio.run(main)
+    with ThreadPoolExecutor(1) as pool:  # the thread of a browser's tests has a loop of its own
+        pool.submit(anyio.run, main).result()
 
 
 def test_the_protocols_own_client_gets_what_the_commands_give(runs: Path) -> None:
