@@ -111,7 +111,6 @@ def test_event_files_of_a_run_are_chosen_together(reader: RunReader, tmp_path: P
 WRONG = {
     "config.json": ('{"hidden_size": 8}', "config.json: it is JSON without a log_history"),
     "trainer_state.json": (state(40)[:60], "at byte 60: it is no whole JSON"),
-    "run-x.wandb": (":W&B what", "its first 7 bytes are not those of W&B's format"),
     "notes.txt": ("no log", "notes.txt holds no event of a run. Choose an events.jsonl"),
 }
 
@@ -181,12 +180,7 @@ def test_a_folder_of_event_files_is_read_as_one_run(reader: RunReader, tmp_path:
     assert reader.state["series"]["train/loss"]["x"] == list(range(1, 16))
 
 
-def test_a_folder_of_wandb_and_one_of_ours_are_read(reader: RunReader, tmp_path: Path) -> None:
-    run = foreign_runs.offline_run(tmp_path / "wandb")
-    drop_folder(reader, run.parent)
-    wait_for_another(reader, "finished")
-    assert len(reader.state["series"]["train/loss"]["x"]) == len(foreign_runs.ROWS)
-    assert text(reader, ".run-model") == "a run"
+def test_a_folder_of_our_runs_is_read(reader: RunReader, tmp_path: Path) -> None:
     log = written(tmp_path / "runs", "ours", "--steps", "4")
     drop_folder(reader, log.parent.parent)
     reader.wait(lambda: reader.state["run"] == "ours", "our own run")

@@ -161,7 +161,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "manifest": under_a_name("manifest.json", lambda file: atomic.verify(file.parent)),
     **{
         name: under_a_name(name, imported)
-        for name in ("trainer_state.json", "metrics.csv", "run-1.wandb", "events.out.tfevents.1")
+        for name in ("trainer_state.json", "metrics.csv", "events.out.tfevents.1")
     },
 }
 READ_ON = {"address": under_a_name(address.FILE, lambda file: address.find(file.parent))}

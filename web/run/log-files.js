@@ -34,7 +34,7 @@ export const openedFiles = new OpenedFiles();
 /** The files that can be opened, for a reader who chose another one. */
 export const EXPECTED =
   "Choose an events.jsonl, a trainer_state.json of Hugging Face Trainer, event files of TensorBoard " +
-  "(events.out.tfevents.…), an offline run of W&B (run-….wandb), a table of metrics (.csv), or what " +
+  "(events.out.tfevents.…), a table of metrics (.csv), or what " +
   "unfrozen data --json prints (.json)";
 
 /**
@@ -88,7 +88,7 @@ function shortRows(rows) {
  */
 export async function isOtherFormat(file) {
   const head = new TextDecoder("latin1").decode(await file.slice(0, HEAD_BYTES).arrayBuffer());
-  if (head.startsWith(":W&B") || head.includes("brain.Event:") || /tfevents|\.csv$/.test(file.name)) return true;
+  if (head.includes("brain.Event:") || /tfevents|\.csv$/.test(file.name)) return true;
   return /^\s*\{/.test(head) && file.name.endsWith(".json") && !head.startsWith('{"v":');
 }
 
@@ -159,7 +159,7 @@ const MOST_FILES = 5000; // of a folder
 const DEEPEST = 8;
 
 /** Kinds of log files, the most complete first. */
-const KINDS = [/^events\.jsonl$/, /\.wandb$/, /tfevents/, /^trainer_state\.json$/, /^metrics\.csv$/];
+const KINDS = [/^events\.jsonl$/, /tfevents/, /^trainer_state\.json$/, /^metrics\.csv$/];
 
 /** Takes what is dropped on an element. @param {HTMLElement} element @param {(files: File[]) => void} take */
 export function takeDrops(element, take) {

@@ -838,9 +838,7 @@ MOST_NAME: Final = 200
 def import_(
     path: Annotated[
         Path,
-        typer.Argument(
-            help="trainer_state.json, event files, run-….wandb, a CSV, a .db; or their folder."
-        ),
+        typer.Argument(help="trainer_state.json, event files, a CSV; or their folder."),
     ],
     runs: Runs = None,
     name: Annotated[str, typer.Option(help="Name in the page; else that of its folder.")] = "",

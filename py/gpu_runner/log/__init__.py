@@ -9,7 +9,6 @@ Reading order:
 - `runs` — which runs there are, and the status of each
 - `check_run` — how a run stands, what looks wrong, which checkpoint to take
 - `export_metrics` — a run's metrics for other tools
-- `stores` — runs in the stores of MLflow and trackio
 - `import_runs` — runs of other tools, as logs of ours
 - `sample_logs` — what lm-evaluation-harness logged of each example, model against model
 """

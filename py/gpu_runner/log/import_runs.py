@@ -5,7 +5,6 @@
                                TensorBoard, with the folders of `add_scalars` below it; of
                                checkpoints side by side the furthest counts; of tables of metrics
                                those named as Lightning names them
-    a database                 every run in it; of MLflow's folders of runs each one
 
 Links are not followed. A run's id is made of what its files hold, so that a second import finds the
 first one. The log appears whole or not at all.
@@ -22,7 +21,6 @@ from typing import Final
 
 from gpu_runner.atomic import write_file
 from gpu_runner.errors import DataError, SystemFailure
-from gpu_runner.log.stores import META, SQLITE, run_in_folder, runs_in_database
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.system import foreign
 from gpu_runner.system.foreign import ForeignCodeError
@@ -39,7 +37,6 @@ _DEEPEST: Final = 8
 _PIECE_BYTES: Final = 2**20
 _STATE: Final = "trainer_state.json"
 _TABLE: Final = "metrics.csv"  # of Lightning's CSVLogger
-_DATABASES: Final = (".db", ".sqlite", ".sqlite3")
 _CHECKPOINT: Final = "checkpoint-"
 
 
@@ -68,7 +65,7 @@ def import_runs(path: Path, runs: Path, name: str = "") -> Iterator[Imported]:
     for files in found:
         try:
             total.check()
-            read, written = foreign.call(partial(_read, files))
+            run, written = foreign.call(partial(_read, files))
         except ForeignFileError as error:
             yield Imported(files, problem=f"{files[0].parent}: {error}")
         except ForeignCodeError as error:
@@ -76,13 +73,11 @@ def import_runs(path: Path, runs: Path, name: str = "") -> Iterator[Imported]:
         except OSError as error:
             yield Imported(files, problem=f"{files[0]}: {error.strerror or error}")
         else:
-            for run in read:
-                directory = runs / run.id
-                title = name or run.name or _title(files[0])
-                is_new = not (directory / LOG_NAME).exists()
-                if is_new:
-                    _write(directory, run, title, written)
-                yield Imported(files, directory, is_new, run)
+            directory = runs / run.id
+            is_new = not (directory / LOG_NAME).exists()
+            if is_new:
+                _write(directory, run, name or run.name or _title(files[0]), written)
+            yield Imported(files, directory, is_new, run)
 
 
 def find_runs(path: Path) -> list[tuple[Path, ...]]:
@@ -100,7 +95,7 @@ def find_runs(path: Path) -> list[tuple[Path, ...]]:
             events.append(file)
         elif file.name == _STATE:
             states.setdefault(_output_folder(file), []).append(file)
-        elif file.suffix == ".wandb" or file.name == _TABLE or _is_store(file):
+        elif file.name == _TABLE:
             others.append((file,))
     found = [*_event_runs(events), *((max(files, key=_progress),) for files in states.values())]
     return sorted(found + others)
@@ -132,16 +127,6 @@ def _event_runs(files: Iterable[Path]) -> list[tuple[Path, ...]]:
 def _is_of_add_scalars(file: Path) -> bool:
     try:
         return bool(scalars_key(file.parent.name, first_tag(read_plain(file, _PIECE_BYTES))))
-    except OSError:
-        return False
-
-
-def _is_store(file: Path) -> bool:
-    """Return whether a file is a database, or describes a run in MLflow's folders."""
-    if file.name == META:
-        return (file.parent / "metrics").is_dir()
-    try:
-        return file.suffix in _DATABASES and read_plain(file, len(SQLITE)) == SQLITE
     except OSError:
         return False
 
@@ -184,13 +169,9 @@ def _files(folder: Path, deep: int = _DEEPEST) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _read(files: tuple[Path, ...]) -> tuple[list[ForeignRun], float]:
-    """Return the runs in some files, and when the last of them was written."""
+def _read(files: tuple[Path, ...]) -> tuple[ForeignRun, float]:
+    """Return the run in some files, and when the last of them was written."""
     home, written = files[0].parent, max(file.stat().st_mtime for file in files)
-    if files[0].name == META:
-        return [run_in_folder(home)], written
-    if read_plain(files[0], len(SQLITE)) == SQLITE:
-        return runs_in_database(files[0]), written
     reading = ForeignFiles()
     for file in files:
         reading.begin(file.relative_to(home).as_posix())
@@ -198,7 +179,7 @@ def _read(files: tuple[Path, ...]) -> tuple[list[ForeignRun], float]:
             while data := source.read(_PIECE_BYTES):
                 reading.feed(data)
         reading.end()
-    return [reading.run()], written
+    return reading.run(), written
 
 
 def _title(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Logs of other tools as runs: Trainer's state, event files, W&B's offline runs, tables.
+"""Logs of other tools as runs: Trainer's state, event files, tables.
 
     reading = ForeignFiles()
     reading.begin("trainer_state.json")       for TensorBoard once for each event file of the run
@@ -19,7 +19,6 @@ Reading order:
 - `log` — a foreign run as the lines of an events.jsonl
 - `trainer` — trainer_state.json
 - `tensorboard` — event files
-- `wandb` — run-….wandb
 - `csv_table` — a table of metrics
 - `foreign_files` — which of them a file is, from its first bytes
 - `page` — the same for the page's own interpreter, piece by piece

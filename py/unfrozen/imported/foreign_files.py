@@ -13,21 +13,18 @@ from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.tensorboard import HEAD, EventFilesReader, is_head
 from unfrozen.imported.tools import EXPECTED
 from unfrozen.imported.trainer import TrainerStateReader
-from unfrozen.imported.wandb import MAGIC, OfflineRunReader
 
-HEAD_BYTES: Final = max(HEAD, len(MAGIC)) + 4
+HEAD_BYTES: Final = HEAD + 4
 """How many bytes tell the tool."""
 _OWN: Final = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{"v":\d')
 _WORDS: Final = re.compile(r"[\w\"' ][^\x00-\x08\x0b\x0c\x0e-\x1f]*")
 _WRITTEN: Final = re.compile(r"tfevents\.(\d+)")
 
-ToolName = Literal["trainer", "tensorboard", "wandb", "csv"]
+ToolName = Literal["trainer", "tensorboard", "csv"]
 
 
 def tool_of(head: bytes) -> ToolName | None:
     """Return which tool writes files that begin like this; None for none of them."""
-    if head.startswith(MAGIC[:4]):
-        return "wandb"
     if is_head(head):
         return "tensorboard"
     plain = head.removeprefix(BOM_UTF8)
@@ -47,9 +44,7 @@ class ForeignFiles:
 
     def __init__(self) -> None:
         self._hash = sha256()
-        self._reader: (
-            EventFilesReader | OfflineRunReader | TrainerStateReader | CsvReader | None
-        ) = None
+        self._reader: EventFilesReader | TrainerStateReader | CsvReader | None = None
         self._file = ""
         self._head: bytes | None = None  # while the tool of this file is not known
         self._first = ""
@@ -78,7 +73,7 @@ class ForeignFiles:
             data = self._opened(head)
             if self._reader is not None:
                 self._reader.feed(data)
-        if isinstance(self._reader, EventFilesReader | OfflineRunReader):
+        if isinstance(self._reader, EventFilesReader):
             self._reader.end()
 
     def run(self) -> ForeignRun:
@@ -93,12 +88,10 @@ class ForeignFiles:
         if _OWN.match(head):
             remedy = "the page opens it as it is, and a folder with it under the runs is a run"
             raise ForeignFileError(self._file, "it is a log of Unfrozen already", remedy)
-        if tool is None or (tool == "wandb" and not head.startswith(MAGIC)):
+        if tool is None:
             problem = "it is empty" if not head else "it is of no tool that is known here"
             if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
                 problem = "it is UTF-16: save it as UTF-8"
-            if tool == "wandb":
-                problem = "its first 7 bytes are not those of W&B's format, version 0"
             raise ForeignFileError(self._file, problem, EXPECTED, 0)
         if isinstance(self._reader, EventFilesReader) and tool == "tensorboard":
             self._reader.begin(self._file)
@@ -110,9 +103,7 @@ class ForeignFiles:
             self._reader.begin(self._file)
         elif tool == "trainer":
             self._reader = TrainerStateReader(self._file)
-        elif tool == "csv":
-            self._reader = CsvReader(self._file)
         else:
-            self._reader = OfflineRunReader(self._file)
+            self._reader = CsvReader(self._file)
         self._first = self._first or self._file
         return head

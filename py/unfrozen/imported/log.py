@@ -39,7 +39,6 @@ class ForeignRun:
     runtime: float = 0.0
     """Seconds from start to end, where it says so and dates nothing."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    model: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     """What was passed over or is damaged, one sentence each."""
@@ -96,7 +95,7 @@ class _Log:
         return {
             "source": IMPORTED,
             "tool": tool.label,
-            "model": {"name": self.name, **run.model},
+            "model": {"name": self.name},
             "config": config,
             "plan": {"steps": run.steps},
             "meanings": describe_losses(run.tool, has),

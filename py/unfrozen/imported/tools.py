@@ -35,8 +35,7 @@ _UNKNOWN_EVAL: Final = (
 
 EXPECTED: Final = (
     "expected is a trainer_state.json of Hugging Face Trainer, an event file of TensorBoard"
-    " (events.out.tfevents.…), an offline run of W&B (run-….wandb) or a table of metrics (CSV);"
-    " `unfrozen import` reads the stores of MLflow and trackio, too"
+    " (events.out.tfevents.…) or a table of metrics (CSV), as every other tool can write it"
 )
 """What can be read, for whoever brought another file."""
 
@@ -54,10 +53,7 @@ class Tool:
 TOOLS: Final = {
     "trainer": Tool("Hugging Face Trainer", "trainer_state.json", _WINDOW, _BATCHES),
     "tensorboard": Tool("TensorBoard", "event files", _UNKNOWN, _UNKNOWN_EVAL),
-    "wandb": Tool("Weights & Biases", "an offline run", _UNKNOWN, _UNKNOWN_EVAL),
     "csv": Tool("CSV", "a table of metrics", _UNKNOWN, _UNKNOWN_EVAL),
-    "mlflow": Tool("MLflow", "its store", _UNKNOWN, _UNKNOWN_EVAL),
-    "trackio": Tool("trackio", "its database", _UNKNOWN, _UNKNOWN_EVAL),
 }
 """By the word that its runs' ids begin with."""
 

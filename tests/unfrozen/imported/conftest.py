@@ -13,9 +13,3 @@ def trainer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny_llama
 
     return foreign_runs.trained(tmp_path_factory.mktemp("trainer") / "out", tiny_llama.model())
-
-
-@pytest.fixture(scope="session")
-def offline_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of an offline run of the real W&B."""
-    return foreign_runs.offline_run(tmp_path_factory.mktemp("wandb"))

@@ -10,7 +10,7 @@ from unfrozen.imported.points import Points
 from unfrozen.imported.tools import TOOLS
 
 
-def run(points: Points, tool: str = "wandb", **fields: object) -> ForeignRun:
+def run(points: Points, tool: str = "csv", **fields: object) -> ForeignRun:
     last = points.last_step
     return ForeignRun(tool, points, "0" * 64, last_step=last, **fields)  # type: ignore[arg-type]
 
