@@ -127,7 +127,6 @@ METHODS: Final = (
     *(Method(preset.id, preset.label, preset.choices) for preset in PRESETS),
     Method("own", "Replay of its own texts, 20%", {"replay_share": 0.2}, demo=replay_own_texts),
     Method("layer-0", "Layer 0 frozen", {"weight_decay": 0.0}, FrozenLayer),
-    Method("layers", "Rates by layer, ξ = 2.6", {"layer_decay": 2.6}),
     *(
         Method(f"lora{name}", f"LoRA, r = {LORA_RANK}, rate {rate:g}", {"lr": rate}, LoraTrainer)
         for name, rate in (("", 3e-3), ("-2e-3", 2e-3), ("-1e-3", 1e-3))

@@ -19,12 +19,12 @@ RATE, DECAY = 1e-2, 0.1
 BAD_STEP = 2  # one gradient of it is no number: every process must skip it
 
 CASES = {
-    "adamw": ("llama", OptimizerChoice(layer_decay=1.5)),
+    "adamw": ("llama", OptimizerChoice(rates=(("blocks", 0.5),))),
     "adamw-stochastic": ("llama", OptimizerChoice(rounding="stochastic", seed=7)),
     "adamw-kahan": ("llama", OptimizerChoice(rounding="kahan")),
     "sgd": ("llama", OptimizerChoice("sgd")),
     "sgd-momentum": ("llama", OptimizerChoice("sgd", momentum=0.9)),
-    "muon": ("llama", OptimizerChoice("muon", layer_decay=1.5)),
+    "muon": ("llama", OptimizerChoice("muon", rates=(("blocks", 0.5),))),
     "muon-experts": ("mixtral", OptimizerChoice("muon")),
     "adafactor": ("llama", OptimizerChoice("adafactor")),
     "adafactor-stochastic": ("llama", OptimizerChoice("adafactor", rounding="stochastic")),

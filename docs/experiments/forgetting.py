@@ -112,7 +112,6 @@ def controls(
     l2sp: float,
     l2sp_pull: float,
     ewc: float,
-    layer_decay: float,
     fisher_rows: int = 128,
 ) -> tuple[ForgettingControl, ...]:
     """The rows of a table, with the strengths that suit its model."""
@@ -127,9 +126,6 @@ def controls(
             "l2sp-pull", f"L2-SP decoupled, λ = {l2sp_pull:g}", {"l2sp_pull": l2sp_pull}
         ),
         ForgettingControl("ewc", f"EWC, λ = {ewc:g}", {"ewc": ewc} | fisher),
-        ForgettingControl(
-            "layers", f"rates by layer, ξ = {layer_decay:g}", {"layer_decay": layer_decay}
-        ),
     )
 
 
@@ -141,8 +137,7 @@ TRIALS: Final = {
     "demo": Trial(
         model=lambda: "demo",
         choices={"steps": 200},
-        controls=controls(low_rate=3e-4, l2sp=0.01, l2sp_pull=10, ewc=1, layer_decay=2.6)
-        + OWN_RUNS,
+        controls=controls(low_rate=3e-4, l2sp=0.01, l2sp_pull=10, ewc=1) + OWN_RUNS,
         earlier_rows=earlier_demo_rows,
     ),
     "smollm2": Trial(
@@ -156,10 +151,7 @@ TRIALS: Final = {
             "eval_rows": 32,
             "seq_len": 64,
         },
-        controls=controls(
-            low_rate=1e-4, l2sp=0.1, l2sp_pull=100, ewc=1, layer_decay=1.2, fisher_rows=30
-        )
-        + OWN_RUNS,
+        controls=controls(low_rate=1e-4, l2sp=0.1, l2sp_pull=100, ewc=1, fisher_rows=30) + OWN_RUNS,
         earlier_rows=earlier_english_rows,
     ),
 }

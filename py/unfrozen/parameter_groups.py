@@ -1,4 +1,4 @@
-"""Groups of parameters by their names: layer, part, and learning-rate multiplier.
+"""Groups of parameters by their names: layer and part.
 
 A pattern is the name of a part (one of `PARTS`), or names of a model between dots: `embed_tokens`
 is in `model.embed_tokens.weight`, `layers.0` in `model.layers.0.mlp.up_proj.weight` and not in
@@ -13,8 +13,6 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Final
 
-from unfrozen.schedules import discriminative_rates
-
 _LAYER: Final = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks)\.(\d+)\.")
 
 
@@ -25,27 +23,6 @@ def layer_of(parameter: str) -> str:
         return f"layers.{found[1]}"
     parts = parameter.split(".")
     return parts[-2] if len(parts) > 1 else parts[0]
-
-
-def lr_multipliers(names: Iterable[str], decay: float) -> dict[str, float]:
-    """Return the share of the rate for each parameter: 1 for the last block and what comes after
-    it.
-
-    Every block below gets that of the block above divided by `decay`, the embeddings below the
-    first block once more. A tied head is an embedding.
-    """
-    names = list(names)
-    numbers = [int(layer.partition(".")[2]) for name in names if "." in (layer := layer_of(name))]
-    blocks = max(numbers, default=-1) + 1
-    by_layer = discriminative_rates(1.0, blocks + 1, decay)  # index 0: the embeddings
-
-    def depth(name: str) -> int:
-        layer = layer_of(name)
-        if "." in layer:
-            return int(layer.partition(".")[2]) + 1
-        return 0 if is_embedding(name) else blocks
-
-    return {name: by_layer[depth(name)] for name in names}
 
 
 def is_embedding(name: str) -> bool:

@@ -189,7 +189,7 @@ def test_a_penalty_keeps_the_model_nearer(make: Make, console: Console) -> None:
     "choices",
     matrix(
         [
-            {"ewc": 10.0, "l2sp_pull": 1.0, "fisher_rows": 4, "layer_decay": 1.5},
+            {"ewc": 10.0, "l2sp_pull": 1.0, "fisher_rows": 4, "rates": (("blocks", 0.5),)},
             {"optimizer": "muon"},
             {"optimizer": "adafactor"},
             {"params": "bf16", "rounding": "stochastic"},
@@ -198,7 +198,7 @@ def test_a_penalty_keeps_the_model_nearer(make: Make, console: Console) -> None:
             {"ema": 0.9},
         ],
         {"ema": 0.9},
-        {"ewc": 10.0, "l2sp_pull": 1.0, "fisher_rows": 4, "layer_decay": 1.5},
+        {"ewc": 10.0, "l2sp_pull": 1.0, "fisher_rows": 4, "rates": (("blocks", 0.5),)},
         {"params": "bf16", "rounding": "stochastic"},
     ),
     ids=["penalties", "muon", "adafactor", "stochastic", "kahan", "betas", "ema"],
@@ -238,13 +238,10 @@ def test_a_resumed_run_without_its_fisher_is_refused(
 def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
     make: Make, console: Console
 ) -> None:
-    config = make(ewc=1.0, l2sp=0.5, params="bf16", rounding="kahan", layer_decay=1.2, early_stop=3)
+    config = make(ewc=1.0, l2sp=0.5, params="bf16", rounding="kahan", early_stop=3)
     show_plan(console, plan.make_plan(config))
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
-    assert (
-        "adamw, kahan rounding; l2sp 0.5; ewc 1; rate divided by 1.2 from layer to layer down;"
-        in shown
-    )
+    assert "adamw, kahan rounding; l2sp 0.5; ewc 1;" in shown
     assert "stops after 3 evaluations without a lower task loss" in shown
     assert "of the task; general: cats" in shown
 
@@ -268,7 +265,6 @@ def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
         ),
         ({"l2sp_pull": 1.0, "params": "bf16"}, r"--l2sp-pull 1: a pull this small is rounded away"),
         ({"fisher_data": "a.jsonl"}, r"--fisher-data a.jsonl: only EWC uses it"),
-        ({"layer_decay": 0.5}, r"^--layer-decay 0.5 is out of bounds: give a number from 1 to 100"),
         ({"beta2": 0.9, "optimizer": "sgd"}, r"^--beta2: --optimizer sgd has none: choose adamw"),
         (
             {"beta2": 0.9, "beta2_tokens": 1e5},

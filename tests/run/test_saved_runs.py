@@ -64,7 +64,7 @@ OURS = [
     for given in (
         {},
         {"lr": 1e-6, "steps": 120, "seed": 11},
-        {"ewc": 0.3, "replay_share": 0.05, "rows_per_step": 8, "clip": 0.5, "layer_decay": 1.2},
+        {"ewc": 0.3, "replay_share": 0.05, "rows_per_step": 8, "clip": 0.5},
         *(preset.choices for preset in PRESETS),
     )
 ]

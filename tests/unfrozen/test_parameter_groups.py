@@ -5,8 +5,8 @@ import pytest
 from unfrozen.model import ModelConfig
 from unfrozen.parameter_groups import (
     PARTS,
+    is_embedding,
     layer_of,
-    lr_multipliers,
     match_names,
     match_patterns,
     nearest_patterns,
@@ -127,22 +127,11 @@ def test_a_parameter_belongs_to_its_layer(parameter: str, layer: str) -> None:
     assert layer_of(parameter) == layer
 
 
-def test_lower_layers_get_lower_rates_and_a_tied_head_is_an_embedding() -> None:
-    names = [
-        "model.embed_tokens.weight",
-        "model.layers.0.mlp.up_proj.weight",
-        "model.layers.1.mlp.up_proj.weight",
-        "model.norm.weight",
-        "lm_head.weight",
-    ]
-    assert lr_multipliers(names, 2.0) == dict(zip(names, [0.25, 0.5, 1.0, 1.0, 1.0], strict=True))
-    assert set(lr_multipliers(names, 1.0).values()) == {1.0}
-
-
 @pytest.mark.parametrize(
-    ("name", "share"),
-    [("transformer.wte.weight", 0.5), ("transformer.wpe.weight", 0.5), ("transformer.ln_f.bias", 1),
-     ("gpt_neox.embed_in.weight", 0.5), ("embed_out.weight", 1)],
+    ("name", "before"),
+    [("transformer.wte.weight", True), ("transformer.wpe.weight", True),
+     ("transformer.ln_f.bias", False), ("gpt_neox.embed_in.weight", True),
+     ("embed_out.weight", False)],
 )  # fmt: skip
-def test_embeddings_are_known_by_the_names_of_each_family(name: str, share: float) -> None:
-    assert lr_multipliers([name, "x.h.0.attn.weight"], 2.0)[name] == share
+def test_embeddings_are_known_by_the_names_of_each_family(name: str, before: bool) -> None:
+    assert is_embedding(name) is before

@@ -104,7 +104,7 @@ def parse_toml(text: bytes, where: str) -> dict[str, Any]:
     return found
 
 
-_EARLIER: Final = {"kl": 0.0, "kl_on": "replay", "replay_prompts": None}
+EARLIER: Final = {"kl": 0.0, "kl_on": "replay", "replay_prompts": None, "layer_decay": 1.0}
 """Settings that earlier versions had, as they were in runs that did not use them."""
 
 
@@ -118,7 +118,7 @@ def load_record(data: bytes, where: str) -> TrainConfig:
         raise ValueError(read_.problem or f"{where} must be a JSON object")
     found: dict[str, Any] = {}
     for key, value in read_.value.items():
-        if (key, value) in _EARLIER.items():
+        if (key, value) in EARLIER.items():
             continue
         may_lack = key in KEYS and type(None) in get_args(_TYPES[key])
         pairs = key in _PAIRED and isinstance(value, list)

@@ -148,11 +148,6 @@ class TrainConfig:
     rounding: Annotated[
         Rounding, SettingSpec("Rounding of bf16 updates: nearest, stochastic, kahan", OPTIMIZER)
     ] = "nearest"
-    layer_decay: Annotated[
-        float,
-        SettingSpec("Divide the rate by this from layer to layer down; ULMFiT: 2.6", OPTIMIZER,
-                1.0, 100.0),
-    ] = 1.0  # fmt: skip
     rates: Annotated[
         Pairs | None, SettingSpec("PART=FACTOR: times --lr for a part or pattern.", OPTIMIZER)
     ] = None

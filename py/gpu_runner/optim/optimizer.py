@@ -37,7 +37,6 @@ from gpu_runner.world import World, language_parts, local, trained_weights
 from unfrozen.parameter_groups import (
     PARTS,
     layer_of,
-    lr_multipliers,
     match_names,
     match_patterns,
     nearest_patterns,
@@ -104,8 +103,6 @@ class OptimizerChoice:
     """The momentum of SGD; 0 has no state at all."""
     rounding: Rounding = "nearest"
     """The rounding of updates of 16-bit weights."""
-    layer_decay: float = 1.0
-    """ξ: the learning rate of each layer is that of the layer above divided by ξ."""
     seed: int = 0
     """The seed of stochastic rounding."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -127,7 +124,6 @@ class OptimizerChoice:
             config.optimizer,
             config.momentum,
             config.rounding,
-            config.layer_decay,
             config.seed,
             betas,
             config.epsilon,
@@ -320,7 +316,8 @@ def build(
     """
     choice = choice or OptimizerChoice()
     named: list[tuple[str, Tensor]] = [*trained_weights(model).items()]
-    every = _Named(named, _shares(named, choice), _decays(named, weight_decay, choice))
+    shares = factors("rates", choice.rates, [name for name, _ in named])
+    every = _Named(named, shares, _decays(named, weight_decay, choice))
     optimizer = Optimizer(_UPDATES[choice.name](every, lr, choice), choice.rounding, choice.ema)
     assert_full(model, optimizer)
     return optimizer
@@ -393,14 +390,6 @@ _UPDATES: Final[dict[Name, Callable[[_Named, float, OptimizerChoice], list[Any]]
     "sgd": _sgd,
     "muon": _muon,
 }
-
-
-def _shares(named: list[tuple[str, Tensor]], choice: OptimizerChoice) -> dict[str, float]:
-    """Return the factor of each weight's rate: that of its layer times that of its part."""
-    names = [name for name, _ in named]
-    by_layer = lr_multipliers(names, choice.layer_decay)
-    by_part = factors("rates", choice.rates, names)
-    return {name: by_layer[name] * by_part[name] for name in names}
 
 
 def _decays(

@@ -38,10 +38,10 @@ _HEAD_BYTES: Final = 256
 _NEAR: Final = ("l2sp", "l2sp_pull", "ewc")
 _RECIPE: Final = (
     *("steps", "micro_batch", "grad_accum", "seq_len", "optimizer", "lr", "schedule", "warmup"),
-    *("weight_decay", "clip", "layer_decay", *_NEAR, "ema", "replay_share"),
+    *("weight_decay", "clip", *_NEAR, "ema", "replay_share"),
     *("params", "compute", "seed"),
 )
-_UNUSED: Final = {"layer_decay": 1.0, **dict.fromkeys(_NEAR, 0.0)}
+_UNUSED: Final = dict.fromkeys(_NEAR, 0.0)
 """Values of settings that then do nothing."""
 
 

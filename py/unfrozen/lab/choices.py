@@ -65,7 +65,6 @@ class Choices:
     warmup: int = 20
     floor_ratio: float = 0.1
     clip: float = 1.0
-    layer_decay: float = 1.0
     eval_every: int = 30
     eval_rows: int = 32
     """Rows of each held-out set that are scored."""
@@ -86,7 +85,6 @@ class Choices:
             _check(name, getattr(self, name), low, high, True)
         _check("floor_ratio", self.floor_ratio, 0, 1, False)
         _check("clip", self.clip, 0, 1e9, False)
-        _check("layer_decay", self.layer_decay, 1, 100, False)
 
     @classmethod
     def read(cls, given: Mapping[str, object]) -> Choices:
@@ -117,7 +115,7 @@ class Choices:
             "eval_rows": self.eval_rows,
         }
         usual = {"l2sp": 0.0, "ewc": 0.0, "weight_decay": 0.01, "floor_ratio": 0.1}
-        usual |= {"clip": 1.0, "layer_decay": 1.0, "eval_every": 20}
+        usual |= {"clip": 1.0, "eval_every": 20}
         sets |= {n: getattr(self, n) for n, default in usual.items() if getattr(self, n) != default}
         parts += [f"--set {name}={value:g}" for name, value in sets.items()]
         if self.ewc:

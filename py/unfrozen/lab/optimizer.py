@@ -51,7 +51,7 @@ class ArrayAdamW:
     """One state for each named array; `step` counts updates.
 
     lr, beta1, beta2, eps and weight_decay are those of `torch.optim.AdamW`. Names in `undecayed`
-    (norms, biases) are not decayed. `lr_multipliers` scale the rate of a name.
+    (norms, biases) are not decayed.
     """
 
     lr: float
@@ -60,7 +60,6 @@ class ArrayAdamW:
     eps: float = 1e-8
     weight_decay: float = 0.01
     undecayed: frozenset[str] = frozenset()
-    lr_multipliers: Mapping[str, float] = field(default_factory=dict)
     step: int = 0
     first: Weights = field(default_factory=dict)
     second: Weights = field(default_factory=dict)
@@ -74,14 +73,13 @@ class ArrayAdamW:
     def move(self, weights: Weights, gradients: Weights, lr: float | None = None) -> None:
         """The same update in place, BLOCK numbers at a time: little is held beside the states."""
         self.step += 1
-        rate = self.lr if lr is None else lr
+        lr = self.lr if lr is None else lr
         for name, gradient in gradients.items():
             if name not in self.first:
                 self.first[name], self.second[name] = (np.zeros_like(gradient) for _ in range(2))
             decay = 0.0 if name in self.undecayed else self.weight_decay
             states = self.first[name], self.second[name]
             arrays = [array.reshape(-1) for array in (weights[name], gradient, *states)]
-            lr = rate * self.lr_multipliers.get(name, 1.0)
             if _kernel and gradient.size % _VECTOR == 0 and {a.dtype for a in arrays} == {_FP32}:
                 self._call_kernel(_kernel, arrays, lr, decay)
                 continue

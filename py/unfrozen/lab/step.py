@@ -12,7 +12,7 @@ from unfrozen.lab import optimizer
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo, EncodedRow, documents
 from unfrozen.lab.llama import NullMeter, Weights
-from unfrozen.parameter_groups import layer_of, lr_multipliers
+from unfrozen.parameter_groups import layer_of
 from unfrozen.schedules import Schedule
 from unfrozen.training_data import replayed, spread, step_rows
 
@@ -45,7 +45,6 @@ class Trainer:
             choices.lr,
             weight_decay=choices.weight_decay,
             undecayed=frozenset(name for name, array in self.weights.items() if array.ndim < 2),
-            lr_multipliers=lr_multipliers(self.weights, choices.layer_decay),
         )
 
     def rows_of(self, number: int) -> list[EncodedRow]:

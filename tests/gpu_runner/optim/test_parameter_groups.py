@@ -15,7 +15,6 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import LIBRARIES
 from gpu_runner.optim.optimizer import OptimizerInBackward, describe_factors, factors
 from own_optimizers import OWN
-from unfrozen.parameter_groups import lr_multipliers
 
 UNTIED = {"tie_word_embeddings": False}
 INSTALLED = [library for library in LIBRARIES if find_spec(library) is not None]
@@ -77,18 +76,6 @@ def test_within_the_backward_pass_each_weight_has_its_own_rate_too() -> None:
         gradient = torch.arange(parameter.numel()).view_as(parameter)
         expected = before[name] - RATE * wanted[name] * gradient
         torch.testing.assert_close(parameter.detach(), expected)
-
-
-def test_rates_of_parts_multiply_those_of_layers() -> None:
-    model = tiny_llama.model(**UNTIED)
-    choice = optim.OptimizerChoice(layer_decay=2.0, rates=RATES)
-    made = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
-    names = [name for name, _ in model.named_parameters()]
-    by_layer, by_part = lr_multipliers(names, 2.0), factors("rates", RATES, names)
-    shares = made.lr_multipliers()
-    assert {n: shares[p] for n, p in model.named_parameters()} == {
-        name: by_layer[name] * by_part[name] for name in names
-    }
 
 
 def test_decays_multiply_that_of_matrices_and_vectors_have_none() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gpu_runner.config.load import resolve
+from gpu_runner.config.load import EARLIER, resolve
 from gpu_runner.errors import CheckpointError, RunnerError, SystemFailure
 from gpu_runner.run.directory import read_config
 from gpu_runner.run.fine_tune import fine_tune
@@ -106,7 +106,7 @@ def test_a_run_of_an_earlier_version_is_read_where_it_did_not_use_what_is_gone(
 ) -> None:
     record = stopped / "config.json"
     settings = json.loads(record.read_text())
-    record.write_text(json.dumps(settings | {"kl": 0.0, "kl_on": "replay", "replay_prompts": None}))
+    record.write_text(json.dumps(settings | EARLIER))
     assert json.loads(json.dumps(read_config(stopped).as_json())) == settings
     record.write_text(json.dumps(settings | {"kl": 1.0}))
     with pytest.raises(CheckpointError, match="kl is not a setting of a run"):

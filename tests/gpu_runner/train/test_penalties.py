@@ -1,4 +1,4 @@
-"""L2-SP, its decoupled twin, EWC and rates by layer, beside their numpy versions."""
+"""L2-SP, its decoupled twin, EWC and rates by part, beside their numpy versions."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import tiny_llama
+from gpu_runner.config.schema import Pairs
 from gpu_runner.model.load import find
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
@@ -16,7 +17,7 @@ from gpu_runner.train.initial_weights import InitialWeights, find_initial_weight
 from gpu_runner.train.penalties import Penalty
 from unfrozen.lab import optimizer as lab_optimizer
 from unfrozen.lab.optimizer import Weights
-from unfrozen.parameter_groups import lr_multipliers
+from unfrozen.parameter_groups import pattern_values
 
 STEPS = 6
 LR = 1e-3
@@ -65,33 +66,32 @@ def reference_step(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("strengths", "layer_decay"),
+    ("strengths", "rates"),
     [
-        ({}, 1.0),
-        ({"l2sp": 3.0}, 1.0),
-        ({"l2sp_pull": 30.0}, 1.0),
-        ({"ewc": 3.0}, 1.0),
-        ({"l2sp": 1.0, "l2sp_pull": 10.0, "ewc": 2.0}, 2.6),
+        ({}, ()),
+        ({"l2sp": 3.0}, ()),
+        ({"l2sp_pull": 30.0}, ()),
+        ({"ewc": 3.0}, ()),
+        ({"l2sp": 1.0, "l2sp_pull": 10.0, "ewc": 2.0}, (("embedding", 0.25), ("layers.0", 0.5))),
     ],
-    ids=["adamw", "l2sp", "l2sp_pull", "ewc", "all with rates by layer"],
+    ids=["adamw", "l2sp", "l2sp_pull", "ewc", "all with rates by part"],
 )
 @pytest.mark.parametrize("keep", [False, True], ids=["from disk", "in memory"])
 def test_several_steps_agree_with_numpy(
-    strengths: dict[str, float], layer_decay: float, keep: bool, start: InitialWeights, fisher: Path
+    strengths: dict[str, float], rates: Pairs, keep: bool, start: InitialWeights, fisher: Path
 ) -> None:
     from safetensors.numpy import load_file
 
     model = tiny_llama.model()
     first, importance = arrays(model), load_file(fisher)
     names = list(first)
-    shares = lr_multipliers(names, layer_decay)
-    optimizer = optim.build(
-        model, lr=LR, weight_decay=DECAY, choice=OptimizerChoice(layer_decay=layer_decay)
-    )
+    shares = pattern_values(dict(rates), names)
+    optimizer = optim.build(model, lr=LR, weight_decay=DECAY, choice=OptimizerChoice(rates=rates))
     penalty = Penalty(start, **strengths, fisher=fisher, shares=shares, keep=keep)
-    reference = lab_optimizer.ArrayAdamW(
-        LR, weight_decay=DECAY, undecayed=undecayed(model), lr_multipliers=shares
-    )
+    references = {
+        share: lab_optimizer.ArrayAdamW(LR * share, weight_decay=DECAY, undecayed=undecayed(model))
+        for share in shares.values()
+    }
     weights = arrays(model)
     for _ in range(STEPS):
         rows(model).backward()
@@ -104,12 +104,14 @@ def test_several_steps_agree_with_numpy(
         known = lab_optimizer.gradient_norm(full)
         clipped = {name: each / max(1.0, known) for name, each in full.items()}
         assert float(norm) == pytest.approx(known, rel=1e-5)
-        weights = reference.update(weights, clipped)
+        for share, reference in references.items():
+            moved = {name: each for name, each in clipped.items() if shares[name] == share}
+            weights |= reference.update(weights, moved)
         for name, weight in weights.items():
             pull = LR * shares.get(name, 1.0) * penalty.l2sp_pull
             weights[name] = weight - pull * (weight - first[name])
     for name, ours in arrays(model).items():
-        assert np.abs(ours - first[name]).max() > LR / 100 or layer_decay > 1
+        assert np.abs(ours - first[name]).max() > LR / 100 or rates
         np.testing.assert_allclose(ours, weights[name], rtol=0, atol=3e-7, err_msg=name)
 
 

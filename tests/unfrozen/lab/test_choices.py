@@ -15,7 +15,7 @@ from unfrozen.lab.choices import DIALS, Choices, Dial
 
 SHARED = (
     *("lr", "steps", "seed", "l2sp", "ewc", "weight_decay", "warmup", "floor_ratio", "clip"),
-    *("eval_rows", "layer_decay", "eval_every", "fisher_rows"),
+    *("eval_rows", "eval_every", "fisher_rows"),
 )
 
 
@@ -67,7 +67,7 @@ def test_what_is_left_out_keeps_its_default() -> None:
         {"replay_share": 0.1},
         {"l2sp": 0.01, "weight_decay": 0.1},
         {"ewc": 1.0},
-        {"ewc": 0.3, "replay_share": 0.05, "rows_per_step": 8, "clip": 0.5, "layer_decay": 1.2},
+        {"ewc": 0.3, "replay_share": 0.05, "rows_per_step": 8, "clip": 0.5},
     ],
 )
 def test_the_runner_reads_the_same_choices_from_the_command(given: dict[str, object]) -> None:

@@ -26,13 +26,6 @@ def test_names_without_decay_only_follow_their_gradient() -> None:
     np.testing.assert_allclose(after["matrix"], 1 - 0.1 * 0.5)
 
 
-def test_a_share_of_the_rate_is_a_lower_rate() -> None:
-    start, gradient = {"low": np.ones(2), "high": np.ones(2)}, np.array([1.0, -2.0])
-    halved = ArrayAdamW(lr=0.1, weight_decay=0.0, lr_multipliers={"low": 0.5})
-    after = halved.update(start, {"low": gradient, "high": gradient})
-    np.testing.assert_allclose(after["low"] - 1, (after["high"] - 1) / 2)
-
-
 def test_the_schedule_may_give_another_rate_at_each_step() -> None:
     one, other = ArrayAdamW(lr=0.3), ArrayAdamW(lr=0.1)
     weights, gradients = {"a": np.ones(2)}, {"a": np.ones(2)}
