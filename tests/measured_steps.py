@@ -26,7 +26,7 @@ from gpu_runner.memory.tracker import StepMemory, measure_step
 from gpu_runner.model import blocks
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.load import DTYPES
-from gpu_runner.model.loss import training_loss
+from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
@@ -148,7 +148,7 @@ def _step(
         clip=config.clip,
         autocast=nullcontext if narrow is None else partial(torch.autocast, "cpu", narrow),
         world=world,
-        loss=training_loss(config.loss, config.neftune_alpha),
+        loss=partial(loss_sum, kind=config.loss),
         routers=routers_of(model, config.router_balance) if config.router_balance else Routers(),
         saving=Offload(model) if config.activation_offload else nullcontext,
     )

@@ -42,8 +42,6 @@ CHOICES: tuple[dict[str, Any], ...] = (
     {"ema": 0.999, "optimizer": "sgd", **WITHIN},
     *({"optimizer_offload": True, **more} for more in ({}, NARROW, WITHIN, NARROW | WITHIN)),
     {"optimizer_offload": True, "checkpointing": "full", "grad_accum": 3, **NARROW},
-    {"neftune_alpha": 5.0},
-    {"neftune_alpha": 5.0, "checkpointing": "full", **NARROW},
 )
 ALONE = [
     Case({"micro_batch": rows, **choices}, sizes={**ends, "num_key_value_heads": heads})

@@ -104,7 +104,13 @@ def parse_toml(text: bytes, where: str) -> dict[str, Any]:
     return found
 
 
-EARLIER: Final = {"kl": 0.0, "kl_on": "replay", "replay_prompts": None, "layer_decay": 1.0}
+EARLIER: Final = {
+    "kl": 0.0,
+    "kl_on": "replay",
+    "replay_prompts": None,
+    "layer_decay": 1.0,
+    "neftune_alpha": 0.0,
+}
 """Settings that earlier versions had, as they were in runs that did not use them."""
 
 

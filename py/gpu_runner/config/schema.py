@@ -158,10 +158,6 @@ class TrainConfig:
         tuple[str, ...] | None,
         SettingSpec("A part or pattern that may get no gradient; repeatable.", OPTIMIZER),
     ] = None
-    neftune_alpha: Annotated[
-        float,
-        SettingSpec("Noise on embeddings in training; NEFTune: 5 to 15", OPTIMIZER, 0.0, 1000.0),
-    ] = 0.0
     router_balance: Annotated[
         float, SettingSpec("Router auxiliary loss coefficient; Switch: 0.01", OPTIMIZER, 0.0, 10.0)
     ] = 0.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from hashlib import blake2b
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -45,8 +44,7 @@ class Batch:
     and the longest has `longest` tokens.
 
     The targets are found on the CPU, where the batch is made: on a GPU, their number would
-    be a synchronization. `lengths` are the tokens of each sequence or document without padding;
-    `example_seeds` seed the noise of each in this step (empty where none is drawn).
+    be a synchronization. `lengths` are the tokens of each sequence or document without padding.
     """
 
     input_ids: Tensor
@@ -58,7 +56,6 @@ class Batch:
     seen_bounds: Tensor | None = None
     """`bounds` on the CPU: reading them from a GPU would synchronize."""
     lengths: tuple[int, ...] = ()
-    example_seeds: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -203,12 +200,6 @@ def _first_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> l
     return filled
 
 
-def example_seed(seed: int, step: int, place: int) -> int:
-    """Return the seed (63 bits) for example `place` of a step, the same on every rank."""
-    text = f"{seed} {step} {place}"
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
-
-
 @dataclass(frozen=True)
 class Feed:
     """The training examples as micro-batches, by step number (1, 2, …).
@@ -250,10 +241,7 @@ class Feed:
         """Yield this process's micro-batches of step `number` (1-based), each (B, T)."""
         rows = self._sequences(number)
         for places in islice(self._micro_batches(rows), self.rank, None, self.ranks):
-            yield replace(
-                self._batch([rows[place] for place in places]),
-                example_seeds=tuple(example_seed(self.seed, number, place) for place in places),
-            )
+            yield self._batch([rows[place] for place in places])
 
     def _batch(self, chosen: Sequence[Example]) -> Batch:
         if self.packed and self.fixed:

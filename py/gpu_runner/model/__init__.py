@@ -13,7 +13,7 @@ Reading order:
 - `offload` — saved activations wait in CPU memory
 - `blocks` — blocks checkpointed and compiled; experts under autocast
 - `head` — how the logits follow from the head, asked of the model
-- `loss` — cross-entropy as (sum, count), and NEFTune's noise
+- `loss` — cross-entropy as (sum, count)
 - `routers` — where tokens go in a mixture of experts, and the loss that balances them
 - `added_tokens` — tokens that a run adds: tokenizer, embedding and head
 """

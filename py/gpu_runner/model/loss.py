@@ -17,11 +17,9 @@ An evaluation notes more of each token: whether it is the likeliest, its loss, a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from typing import Any, Final, Literal
 
@@ -329,49 +327,3 @@ class _LinearEntropy(torch.autograd.Function):
         del ctx.gradients  # or the weight's gradient would be copied
         moved = None if by_weight is None else by_weight.mul_(gradient)
         return (by_hidden * gradient).to(ctx.dtype), moved, None, None, None
-
-
-Loss = Callable[[Any, Batch], tuple[Tensor, int]]
-
-
-def training_loss(kind: Kind, alpha: float = 0.0) -> Loss:
-    """Return the loss of a training step: `loss_sum`, with NEFTune's noise unless `alpha` is 0."""
-    plain: Loss = partial(loss_sum, kind=kind)
-    return NoisyLoss(alpha, plain) if alpha else plain
-
-
-@dataclass(frozen=True, slots=True)
-class NoisyLoss:
-    """A loss, (model, batch) → (sum, count), with NEFTune's noise on embeddings."""
-
-    alpha: float
-    loss: Loss
-
-    def __call__(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
-        """Return the loss of the batch, with the noise of its `example_seeds`."""
-        head_path(model, batch.input_ids)  # without noise
-        hook = model.get_input_embeddings().register_forward_hook(partial(self._add, batch))
-        try:
-            return self.loss(model, batch)
-        finally:
-            hook.remove()
-
-    def _add(self, batch: Batch, _module: Any, _inputs: Any, output: Tensor) -> Tensor:
-        """Add noise to `output` (B, T, d) in place, which nothing has saved; it has no gradient."""
-        packed = batch.bounds is not None
-        start = 0
-        with torch.no_grad():
-            for row, (length, draw) in enumerate(
-                zip(batch.lengths, batch.example_seeds, strict=True)
-            ):
-                place = output[0, start : start + length] if packed else output[row, :length]
-                place += self._noise(place, draw)
-                start += length
-        return output
-
-    def _noise(self, like: Tensor, draw: int) -> Tensor:
-        """Return noise (L, d) in fp32."""
-        random = torch.Generator(like.device).manual_seed(draw)
-        noise = torch.empty(like.shape, dtype=torch.float32, device=like.device)
-        most = self.alpha / math.sqrt(like.numel())
-        return noise.uniform_(-most, most, generator=random)

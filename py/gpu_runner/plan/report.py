@@ -238,8 +238,6 @@ def _objective(plan: RunPlan) -> str:
     names = ("l2sp", "l2sp_pull", "ewc")
     held = {name: getattr(config, name) for name in names}
     chosen = [f"{name} {strength:g}" for name, strength in held.items() if strength]
-    if config.neftune_alpha:
-        chosen.append(f"noise on embeddings, α {config.neftune_alpha:g}")
     if config.router_balance:
         chosen.append(f"router balance {config.router_balance:g}")
     if config.ema is not None:

@@ -49,7 +49,7 @@ from gpu_runner.model import added_tokens, blocks, sharded_load
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.head import PROBED, head_path
 from gpu_runner.model.load import DTYPES, Source, load, read_config, sees
-from gpu_runner.model.loss import training_loss
+from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.offload import Offload
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
@@ -568,7 +568,7 @@ def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
         clip=config.clip,
         autocast=plan.autocast,
         saving=Offload(run.model) if config.activation_offload else nullcontext,
-        loss=training_loss(config.loss, config.neftune_alpha),
+        loss=partial(loss_sum, kind=config.loss),
         penalty=penalty,
         routers=routers_of(run.model, strength) if strength else Routers(),
         check=GradientCheck(config.allow_untrained or ()),
