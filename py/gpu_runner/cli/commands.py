@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
@@ -310,13 +309,11 @@ def ask(
         usual.check()
     console = make_console()
 
-    def load() -> Callable[[Question], AnswerPair]:
+    def choose() -> Callable[[Question], AnswerPair]:
+        if step is None and other is None and (live := _ask_live(place)):
+            return live
         shown = console_with_libraries()
         return _ask_loaded(shown, place, step, other, device, trusted=trust_remote_code)
-
-    def choose() -> Callable[[Question], AnswerPair]:
-        plain = step is None and other is None
-        return (_ask_live(place) or _ask_demo(place, load) if plain else None) or load()
 
     answer = _ask_newest([(place, step), *([other] if other else [])], choose)
     if prompt is not None:
@@ -383,18 +380,6 @@ def _ask_live(place: Path) -> Callable[[Question], AnswerPair] | None:
         return AnswerPair.of(wait_for_answer(log, seq, written, ANSWER_SECONDS), place.name)
 
     return answer
-
-
-def _ask_demo(
-    place: Path, load: Callable[[], Callable[[Question], AnswerPair]]
-) -> Callable[[Question], AnswerPair] | None:
-    """Return what asks the demo in numpy, and what that cannot answer of the models it loads."""
-    from gpu_runner.run.demo_models import DemoPair
-
-    if (pair := DemoPair.load(place)) is None:
-        return None
-    loaded = cache(load)
-    return lambda question: pair.ask(question) or loaded()(question)
 
 
 def _ask_loaded(

@@ -5,7 +5,6 @@
 Reading order:
 
 - `directory` — its directory: made, and claimed by one process
-- `demo_models` — the demo model before and after it, asked in numpy
 - `recorder` — what a run logs and shows while it trains; its heartbeat
 - `terminal` — what the terminal shows: one live line, then a summary
 - `payloads` — the events at its launch: what runs, on what, and what is trained

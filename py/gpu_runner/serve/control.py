@@ -33,7 +33,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -77,11 +77,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-T = TypeVar("T", bound=str)
 Later = Callable[[Request], Awaitable[dict[str, Any]]]
 """A function that waits for an answer, without a thread."""
 BODY_SECONDS: Final = 2.0
-MOST_LISTED: Final = 20
 
 
 class CommandRefused(Exception):
@@ -118,18 +116,20 @@ class ControlRoutes:
         if data["command"] == CANCEL:
             self._launcher.cancel(run_id)
             return {"started": None}
-        return self._send(run_id, _one_of(commands.COMMANDS, data, "command"))
+        command = next((one for one in commands.COMMANDS if one == data["command"]), None)
+        if command is None:
+            there = f"there are {', '.join(commands.COMMANDS)}"
+            raise CommandRefused(404, f"command {data['command'][:40]!r} is unknown: {there}")
+        return self._send(run_id, command)
 
     def _send(self, run_id: str, command: commands.Command) -> dict[str, Any]:
         """Post the command to a run that is live, or launch one again that is not."""
         log = _log(self._index, run_id)
         found, info = read_summary(log), describe(run_id, log, time.time())
         status = info.status if info else "empty"
-        if isinstance(found, str) or status not in (*LIVE_STATUSES, *RESUMABLE_STATUSES):
-            raise CommandRefused(409, f"run {run_id} is {status}: it cannot {command}")
         if command == "resume" and status in RESUMABLE_STATUSES and _is_ours(log):
             return {"seq": None, "started": self._again(log)}
-        if status not in LIVE_STATUSES:
+        if isinstance(found, str) or status not in LIVE_STATUSES:
             raise CommandRefused(409, f"run {run_id} is {status}: it cannot {command}")
         return {"seq": commands.post_command(log.parent, run_id, found.attempt, command).seq}
 
@@ -141,7 +141,7 @@ class ControlRoutes:
             raise CommandRefused(409, f"run {run_id} is no run of train: it cannot be blended")
         if info.status in LIVE_STATUSES:
             raise CommandRefused(409, f"run {run_id} is {info.status}: blend it when it has ended")
-        return {"seq": None, "started": self._launcher.blend(log.parent)}
+        return {"seq": None, "started": self._launcher.launch(log.parent, BLEND)}
 
     def _ask(self, data: dict[str, Any], run_id: str) -> dict[str, Any] | Later:
         """Return the number of the question where the run itself answers it, or what asks it."""
@@ -172,7 +172,7 @@ class ControlRoutes:
                 f" launched from here: resume with torchrun --nproc-per-node {processes}"
                 " -m gpu_runner resume",
             )
-        return self._launcher.resume(log.parent)
+        return self._launcher.launch(log.parent, "resume")
 
 
 def list_route(index: RunIndex) -> Route:
@@ -257,12 +257,3 @@ async def _object(request: Request, shape: Shape) -> dict[str, Any]:
         return parse_body(shape, data)
     except ValueError as error:
         raise CommandRefused(400, str(error)) from None
-
-
-def _one_of(known: tuple[T, ...], data: dict[str, Any], name: str) -> T:
-    """Return the value under `name`, which must be one of `known`."""
-    for value in known:
-        if value == data[name]:
-            return value
-    there = ", ".join(known[:MOST_LISTED]) + (", …" if len(known) > MOST_LISTED else "")
-    raise CommandRefused(404, f"{name} {data[name][:40]!r} is unknown: there are {there}")

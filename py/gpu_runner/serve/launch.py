@@ -56,18 +56,6 @@ class Launcher:
         self._secret_names = secret_names  # of environment variables that a run has no use for
         self._child: subprocess.Popen[bytes] | None = None
 
-    def resume(self, run: Path) -> dict[str, Any]:
-        """Launch a run again that ended before its last step, and return `state()`.
-
-        Raises `Busy` while an earlier launch goes on, `OSError` where no process can be started or
-        no file be written.
-        """
-        return self._launch(run, "resume")
-
-    def blend(self, run: Path) -> dict[str, Any]:
-        """Launch `blend` for a run that has ended; it has begun once its log has the curve."""
-        return self._launch(run, BLEND)
-
     def cancel(self, name: str) -> None:
         """End the launch of `name` while it still loads, and forget it.
 
@@ -92,7 +80,12 @@ class Launcher:
             self._child = None
             remove_file(self._runs / STATE)
 
-    def _launch(self, run: Path, verb: str) -> dict[str, Any]:
+    def launch(self, run: Path, verb: str) -> dict[str, Any]:
+        """Launch one of `VERBS` for a run that does not train, and return `state()`.
+
+        Raises `Busy` while an earlier launch goes on, `OSError` where no process can be started or
+        no file be written.
+        """
         with locked(self._runs):
             last = self._last()
             if last is not None and self._alive(last):

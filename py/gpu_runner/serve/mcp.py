@@ -163,19 +163,17 @@ def make_tools(
     def planned(given: Mapping[str, Any]) -> dict[str, Any]:
         return answered(given).to_dict()
 
-    def read_one(given: Mapping[str, Any]) -> dict[str, Any]:
-        return read_run(run(given))
-
-    def check_one(given: Mapping[str, Any]) -> dict[str, Any]:
-        return check_run(run(given), time.time())
-
     plans = {"type": "object", "anyOf": [json_schema(PLAN), json_schema(PROJECT)]}
     tools: dict[str, tuple[Shape, dict[str, Any], Call]] = {
         "plan": (_request_shape(), plans, planned),
         "fits": (_request_shape(), json_schema(_FITS), fits),
         "compare": (_request_shape(("compare",)), json_schema(PLAN), planned),
-        "read_run": (_RUN, json_schema(_READ), read_one),
-        "check_run": (_RUN, json_schema(RUN_CHECK), check_one),
+        "read_run": (_RUN, json_schema(_READ), lambda given: read_run(run(given))),
+        "check_run": (
+            _RUN,
+            json_schema(RUN_CHECK),
+            lambda given: check_run(run(given), time.time()),
+        ),
     }
     return {name: AgentTool(_DESCRIPTIONS[name], *rest) for name, rest in tools.items()}
 

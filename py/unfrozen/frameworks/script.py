@@ -36,7 +36,6 @@ _TRAINS: Final = {
     "unsloth": ("train",),
     "tune": ("run",),
 }
-_SCRIPTS: Final = re.compile(r"\.py$|\.sh$|^(?:axolotl|trl|torchtitan|llamafactory|swift)\.|^sft$")
 
 
 class Command(NamedTuple):

@@ -12,13 +12,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from gpu_runner.config.load import resolve
 from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
 from gpu_runner.log.questions import AnswerPair, Question
 from gpu_runner.model.load import find, load, load_tokenizer
-from gpu_runner.run.demo_models import DemoPair
 from gpu_runner.run.directory import finished_step
-from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.run_models import ModelPair, load_initial, load_pair, load_trained
 from gpu_runner.train.evaluate import generate
 
@@ -109,63 +106,8 @@ def test_prompts_come_a_line_each_and_a_bad_one_stops_nothing(once_finished: Pat
     assert "give at most" in second["error"]
 
 
-@pytest.fixture(scope="module")
-def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the demo, of two steps at a high rate."""
-    runs = tmp_path_factory.mktemp("demo") / "runs"
-    given = {"model": "demo", "steps": 2, "warmup": 0, "general": (), "eval_rows": 4}
-    fine_tune(resolve(given | {"runs": str(runs), "sample_tokens": 0}), Console(quiet=True))
-    (found,) = runs.iterdir()
-    return found
-
-
-def test_the_demo_answers_in_numpy_as_in_pytorch(demo_run: Path) -> None:
-    quick, loaded = DemoPair.load(demo_run), load_pair(demo_run, None, None, CPU)
-    assert quick is not None
-    for prompt in ("826", "24 + 47 =", "Yesterday Cara sang.", "один, 忘 & 🐟"):
-        question = Question(prompt, tokens=16)
-        found, whole = quick.ask(question), loaded.ask(question)
-        assert found is not None
-        for one, other in ((found.before, whole.before), (found.after, whole.after)):
-            assert (one.model, one.text, one.ended) == (other.model, other.text, other.ended)
-            assert one.pieces == tuple(other.pieces)[: len(one.pieces)]
-
-
-def test_what_the_page_does_not_ask_is_left_to_pytorch(demo_run: Path, once_finished: Path) -> None:
-    quick = DemoPair.load(demo_run)
-    assert quick is not None
-    for question in (replace(QUESTION, temperature=1.0), replace(QUESTION, prompt="826 " * 80)):
-        assert quick.ask(question) is None
-    with pytest.raises(UsageError, match="the prompt is empty"):
-        quick.ask(replace(QUESTION, prompt="\n"))
-    assert DemoPair.load(once_finished) is None
-
-
-def test_a_damaged_model_of_the_demo_is_named(demo_run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(demo_run, tmp_path / "run"))
-    with (run / "model" / "model.safetensors").open("ab") as file:
-        file.write(b"\0")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors has .* bytes, not"):
-        DemoPair.load(run)
-    shutil.rmtree(run / "model")  # its last checkpoint is still there
-    assert DemoPair.load(run) is None
-    assert load_pair(run, None, None, CPU).after.name.startswith("step 2 of ")
-
-
 @pytest.mark.parametrize("mark", [b"", b"soon", b"\xff", b"7" * 100])
 def test_a_mark_that_names_no_step_is_refused_by_its_path(mark: bytes, tmp_path: Path) -> None:
     (tmp_path / "finished").write_bytes(mark)
     with pytest.raises(CheckpointError, match=r"finished does not name the last step"):
         finished_step(tmp_path)
-
-
-def test_the_demo_is_asked_without_pytorch(demo_run: Path) -> None:
-    asked = (
-        "import atexit, sys; from gpu_runner.cli.command_line import main;"
-        "atexit.register(lambda: print('torch' in sys.modules));"
-        f"sys.argv = ['unfrozen', 'ask', {str(demo_run)!r}, '826', '--json']; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    answers, is_loaded = done.stdout.splitlines()
-    assert json.loads(answers)["after"]["model"].startswith("step 2 of ")
-    assert is_loaded == "False"

@@ -38,7 +38,7 @@ export class RunCommands extends HTMLElement {
   }
 
   #build() {
-    const pause = button("Pause", () => (pause.dataset.command === "cancel" ? this.#cancel() : this.#send(pause.dataset.command)));
+    const pause = button("Pause", () => this.#send(pause.dataset.command));
     const save = button("Save checkpoint", () => this.#send("checkpoint"));
     const evaluate = button("Evaluate now", () => this.#send("evaluate"));
     const stop = button("Stop…", () => this.#confirm(true));
@@ -89,15 +89,7 @@ export class RunCommands extends HTMLElement {
     this.#sent = Object.assign(sent, { seq: null, problem: "", answered: false });
     this.#draw();
     Object.assign(sent, await control.send(run.run, command));
-    this.#draw();
-  }
-
-  /** Cancels a start that still loads; the run can be started again as before. */
-  async #cancel() {
-    const { run } = this.#view;
-    const { problem } = await control.send(run.run, "cancel");
-    const sent = { command: "resume", run: run.run, attempts: run.attempts.length, again: true };
-    this.#sent = problem ? { ...sent, seq: null, problem, answered: true } : null;
+    if (command === "cancel" && !sent.problem) this.#sent = null; // the run can be started again as before
     this.#draw();
   }
 
@@ -123,7 +115,7 @@ const SERVER_GONE = "The server does not answer. The run continues without it, a
 
 /**
  * @typedef {object} Command the newest command that was sent
- * @property {"pause" | "resume" | "checkpoint" | "evaluate" | "stop"} command
+ * @property {"pause" | "resume" | "checkpoint" | "evaluate" | "stop" | "cancel"} command
  * @property {string} run id
  * @property {number} attempts how often the run had been resumed when it was sent
  * @property {number | null} seq its number, once the server accepted it
