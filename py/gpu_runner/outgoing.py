@@ -1,6 +1,6 @@
 """What leaves this machine: one look for secrets and for places of it, before it is handed on.
 
-`publish`, `push` and `eval --report` look here. Tokens are known by their shape, as their issuers
+`publish` and `push` look here. Tokens are known by their shape, as their issuers
 write them, so that a text about tokens is none.
 """
 

@@ -148,10 +148,10 @@ def _is_full(facts: Facts) -> bool:
 
 def _states(name: str, facts: Facts, kind: str) -> dict[str, Any]:
     """Return the dtypes of a job that trains all weights."""
-    if facts.get("four_bits") or facts.get("eight_bits") or facts.get("bits"):
-        bound = "quantized weights do not train"
-        fact = next(each for each in ("four_bits", "eight_bits", "bits") if facts.get(each))
-        raise PlanError(_key(facts, fact), facts[fact], bound, "drop it, or train adapters")
+    for fact in ("four_bits", "eight_bits", "bits"):
+        if facts.get(fact):
+            bound = "quantized weights do not train"
+            raise PlanError(_key(facts, fact), facts[fact], bound, "drop it, or train adapters")
     half = (
         "bf16" if facts.get("bf16") or facts.get("pure") or facts.get("mixed") == "bf16" else None
     )
@@ -225,15 +225,8 @@ def layout(facts: Facts, gpus: int | None) -> dict[str, Any]:
         if offload != "none":
             cluster["offload"] = offload if kind == "zero3" or offload != "params" else "optimizer"
         if replicate > 1:
-            cluster["shard_size"] = (
-                gpus
-                // replicate
-                // math.prod(
-                    count
-                    for name, count in ranks.items()
-                    if name in ("tensor_parallel", "pipeline_parallel")
-                )
-            )
+            inner = ranks.get("tensor_parallel", 1) * ranks.get("pipeline_parallel", 1)
+            cluster["shard_size"] = gpus // replicate // inner
     return cluster
 
 
