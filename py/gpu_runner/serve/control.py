@@ -45,7 +45,7 @@ from gpu_runner.log.questions import ASKED, Question, post_question
 from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_summary
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
-from gpu_runner.serve.launch import BLEND, Busy, Launcher, TooLate
+from gpu_runner.serve.launch import BLEND, Launcher, NotNow
 from gpu_runner.serve.pools import COMMANDS, GONE, LISTS, MOST_QUESTIONS, QUESTIONS
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
 from unfrozen.plain import read_plain
@@ -220,7 +220,7 @@ def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
         text = f"the folder of runs cannot be written ({error.strerror})"
         return JSONResponse({"error": text}, 507 if full else 409)
     status = 422
-    if isinstance(error, Busy | TooLate):
+    if isinstance(error, NotNow):
         status = 409
     elif isinstance(error, CommandRefused):
         status = error.status

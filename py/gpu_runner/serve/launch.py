@@ -39,12 +39,8 @@ LAST_LINES: Final = 12
 CANCEL_SECONDS: Final = 5.0  # that a process has to end by itself
 
 
-class Busy(RunnerError):
-    """The run that was launched last still runs."""
-
-
-class TooLate(RunnerError):
-    """There is no launch any more that could be cancelled."""
+class NotNow(RunnerError):
+    """The last launch still runs, or is none any more that could be cancelled."""
 
 
 class Launcher:
@@ -59,16 +55,16 @@ class Launcher:
     def cancel(self, name: str) -> None:
         """End the launch of `name` while it still loads, and forget it.
 
-        Raises `TooLate` when its run has begun, when it has ended, or was not the last one.
+        Raises `NotNow` when its run has begun, when it has ended, or was not the last one.
         """
         last = self._last()
         if last is None or last["name"] != name:
-            raise TooLate(f"{name[:40]!r} was not launched last: there is nothing to cancel")
+            raise NotNow(f"{name[:40]!r} was not launched last: there is nothing to cancel")
         with locked(self._runs):
             if not self._alive(last):
-                raise TooLate(f"{name} has ended by itself: there is nothing to cancel")
+                raise NotNow(f"{name} has ended by itself: there is nothing to cancel")
             if self._begun_run(last) is not None:
-                raise TooLate(f"the run of {name} has begun: stop it instead")
+                raise NotNow(f"the run of {name} has begun: stop it instead")
             if process := self._process(last):
                 with suppress(psutil.NoSuchProcess):  # it has just ended by itself
                     process.terminate()
@@ -83,14 +79,14 @@ class Launcher:
     def launch(self, run: Path, verb: str) -> dict[str, Any]:
         """Launch one of `VERBS` for a run that does not train, and return `state()`.
 
-        Raises `Busy` while an earlier launch goes on, `OSError` where no process can be started or
-        no file be written.
+        Raises `NotNow` while an earlier launch goes on, `OSError` where no process can be started
+        or no file be written.
         """
         with locked(self._runs):
             last = self._last()
             if last is not None and self._alive(last):
                 since = time.strftime("%H:%M", time.localtime(last["at"]))
-                raise Busy(
+                raise NotNow(
                     f"{last['name']}, launched at {since}, still runs (process {last['pid']}): stop"
                     " it first, or wait until it ends. One run is launched from here at a time."
                 )

@@ -151,8 +151,6 @@ def assign_series(names: Iterable[str]) -> dict[str, Placement]:
     """Return our series for every name of one run; of two for one series the better spelling has
     it.
 
-    Of two for one place the better spelling has it.
-
     The other is kept under its own name.
     """
     taken: dict[Placement, str] = {}
