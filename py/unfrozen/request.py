@@ -411,10 +411,10 @@ def load_jobs(asked: Request) -> LoadedJobs:
                 bound = f"this file of {read['format']} names no model"
                 raise PlanError("model", "nothing", bound, "name it by --model")
             asked = replace(asked, model=given["model"])
-        if read and asked.gpus is not None and asked.data is asked.budget is None:
-            count, name = read_gpus(str(asked.gpus))  # of a file that says how to train on them
+        if read and asked.gpus is not None and asked.data is None and asked.budget is None:
+            count, card = read_gpus(str(asked.gpus))  # of a file that says how to train on them
             cluster = cluster if count is None else {**cluster, "gpus": count}
-            asked = replace(asked, gpus=None, gpu=name or asked.gpu, cluster=cluster)
+            asked = replace(asked, gpus=None, gpu=card or asked.gpu, cluster=cluster)
     changes, parts = _changes(asked, cluster)
     named = cache(named_model)
     if isinstance(given, list):

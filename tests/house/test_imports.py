@@ -65,8 +65,8 @@ DATA = "data_files"  # reads the tables that are shipped with the package, and n
 def source_of(package: str, name: str = "") -> Path:
     """The file of a module; without a name, that of the package itself."""
     path = Path(ROOT, SOURCE[package], package, *name.split("."))
-    package = path / "__init__.py"
-    return package if package.is_file() else path.with_suffix(".py")
+    start = path / "__init__.py"
+    return start if start.is_file() else path.with_suffix(".py")
 
 
 @cache
