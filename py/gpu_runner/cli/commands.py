@@ -312,8 +312,12 @@ def ask(
     def choose() -> Callable[[Question], AnswerPair]:
         if step is None and other is None and (live := _ask_live(place)):
             return live
-        shown = console_with_libraries()
-        return _ask_loaded(shown, place, step, other, device, trusted=trust_remote_code)
+        from gpu_runner.plan.machine import choose_device
+        from gpu_runner.run.run_models import load_pair
+
+        shown, trusted = console_with_libraries(), trust_remote_code
+        with shown.status("loading both models"):
+            return load_pair(place, step, other, choose_device(device), trusted=trusted).ask
 
     answer = _ask_newest([(place, step), *([other] if other else [])], choose)
     if prompt is not None:
@@ -380,23 +384,6 @@ def _ask_live(place: Path) -> Callable[[Question], AnswerPair] | None:
         return AnswerPair.of(wait_for_answer(log, seq, written, ANSWER_SECONDS), place.name)
 
     return answer
-
-
-def _ask_loaded(
-    console: Console,
-    place: Path,
-    step: int | None,
-    other: tuple[Path, int | None] | None,
-    device: str,
-    *,
-    trusted: bool,
-) -> Callable[[Question], AnswerPair]:
-    """Return what asks two models of runs that it has loaded."""
-    from gpu_runner.plan.machine import choose_device
-    from gpu_runner.run.run_models import load_pair
-
-    with console.status("loading both models"):
-        return load_pair(place, step, other, choose_device(device), trusted=trusted).ask
 
 
 def _run_at_step(text: str | None, runs: str | None) -> tuple[Path, int | None] | None:
