@@ -104,7 +104,7 @@ def plain(value: object) -> bool:
 
 def table() -> dict[str, dict[str, Any]]:
     """The keys and values of every type that has a reader."""
-    own = [t for t in READERS if t not in earlier_gpt.STRICT]
+    own = [t for t in READERS if t not in earlier_gpt.WITHOUT_DEFAULTS]
     return {kind: defaults_of(kind) for kind in (*own, *config.SAME)}
 
 

@@ -6,16 +6,15 @@ Reading order:
 2. `blueprint` — the tensors of a model, by kind of layer
 3. `architecture` — sizes and choices of one model; mixers, which stand in place of attention
 4. `modules` — the tensors of a linear layer, a norm, attention, a feed-forward part, experts
-5. `llama` — Llama, Mistral, Qwen, Gemma, Phi-3, OLMo, Mixtral and their like
-6. `families` — seventy further types, by what they have in common
-7. `attention_windows` — how far back each layer attends
-8. `derived` — the tensors of families, as programs that were derived from transformers
-9. `structure` — which of them are layers, what of each ranks share, and what kind a layer is
-10. `vision_language` — vision-language models: encoder, projector, language model
-11. `tasks` — models that predict no next token: what they are, and their heads
-12. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
-13. `catalogue` — published models by name, from `published.json`
-14. `names` — copies and fine-tunes of them, and sizes alone
+5. `families` — eighty types, by what they have in common
+6. `attention_windows` — how far back each layer attends
+7. `derived` — the tensors of families, as programs that were derived from transformers
+8. `structure` — which of them are layers, what of each ranks share, and what kind a layer is
+9. `vision_language` — vision-language models: encoder, projector, language model
+10. `tasks` — models that predict no next token: what they are, and their heads
+11. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
+12. `catalogue` — published models by name, from `published.json`
+13. `names` — copies and fine-tunes of them, and sizes alone
 """
 
 from unfrozen.errors import ModelError

@@ -12,7 +12,7 @@ from unfrozen.errors import ModelError
 from unfrozen.model import derived, structure, tasks
 from unfrozen.model.architecture import Architecture, Experts, Tensor
 from unfrozen.model.attention_windows import windows
-from unfrozen.model.families import READERS, STRICT
+from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
 from unfrozen.model.vision_language import WRAPPERS
 
@@ -139,7 +139,7 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
         return _read(str(text["model_type"]), text, nested=True)
     if not nested and model_type != "bert":  # a file that names no size is not the file of a model
         known = {key: value for key, value in known.items() if key not in _SIZES}
-    fields = Fields(config, known if nested or model_type not in STRICT else {})
+    fields = Fields(config, known)
     found = READERS[model_type](model_type, fields)
     if not found.blueprint.order:
         found = structure.with_tensors(found, {**known, **config})

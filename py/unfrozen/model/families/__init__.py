@@ -2,7 +2,7 @@
 
 Reading order:
 
-1. `dense` — decoders with Llama's layer and other norms, biases and projections
+1. `dense` — Llama, and decoders with its layer and other norms and projections
 2. `sparse` — mixtures of experts, and latent attention
 3. `gemma` — Gemma 3n and 4
 4. `state_space` — state spaces, linear attention, and hybrids with attention
@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from unfrozen.model import llama
 from unfrozen.model.architecture import Architecture
 from unfrozen.model.families import dense, earlier_gpt, encoders, gemma, sparse, state_space
 from unfrozen.model.fields import Fields
@@ -23,7 +22,6 @@ from unfrozen.model.fields import Fields
 READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
     model_type: read
     for model_types, read in (
-        (llama.MODEL_TYPES, llama.read),
         (dense.MODEL_TYPES, dense.read),
         (sparse.MODEL_TYPES, sparse.read),
         (sparse.LATENT_TYPES, sparse.read_latent),
@@ -40,5 +38,3 @@ READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
     for model_type in model_types
 }
 """How each `model_type` is read; tensors that a reader does not list are those of the table."""
-
-STRICT: Final = (*llama.MODEL_TYPES, *earlier_gpt.STRICT)

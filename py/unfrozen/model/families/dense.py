@@ -1,4 +1,4 @@
-"""Dense decoders beside Llama's own: the same layer with other norms and feed-forward parts.
+"""Dense decoders: Llama, and those with its layer but other norms and feed-forward parts.
 
 What a family chooses stands in `_LAYOUTS`; names and defaults are those of transformers 5.24
 (`configuration_*.py` of each). Some layers of Llama 3.2 Vision's language model attend to the
@@ -29,11 +29,24 @@ class Traits(TypedDict, total=False):
     plain: bool  # no gate multiplies the MLP
     copies_rotated: bool
     dropout: str
+    fused_projections: bool
     floors: bool  # D / H is rounded down where head_dim is missing
+    must_divide: bool  # D by H even where head_dim is given
 
 
+_GEMMA: Final[Traits] = {"norm": "rms_fp32", "norm_places": "sandwich"}
 _COHERE: Final[Traits] = {"norm": "layer_scaled", "parallel": True}
 _LAYOUTS: Final[dict[str, Traits]] = {
+    "llama": {"must_divide": True},
+    "mistral": {},
+    "qwen2": {},
+    "qwen3": {"qk_norm": "head"},
+    "gemma": {"norm": "rms_fp32"},
+    "gemma2": _GEMMA,
+    "gemma3_text": {**_GEMMA, "qk_norm": "head", "must_divide": True},
+    "phi3": {"fused_projections": True, "copies_rotated": True},
+    "olmo": {"norm": "layer_fp32"},
+    "olmo2": {"qk_norm": "width", "norm": "rms_fp32", "norm_places": "post"},
     "smollm3": {},
     "granite": {},
     "ministral": {},
@@ -70,11 +83,19 @@ _LAYOUTS: Final[dict[str, Traits]] = {
 }
 
 MODEL_TYPES: Final = tuple(_LAYOUTS)
+_CAPPED: Final = ("gemma2", "gemma3_text")
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
     """Return the architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
-    return sizes(model_type, fields, _LAYOUTS[model_type])
+    a = sizes(model_type, fields, _LAYOUTS[model_type])
+    if model_type not in _CAPPED:
+        return a
+    usual = model_type == "gemma2"  # which has them unless its config says null
+    scores = fields.is_set("attn_logit_softcapping", usual)
+    return replace(
+        a, caps_scores=scores, caps_logits=fields.is_set("final_logit_softcapping", usual)
+    )
 
 
 def sizes(
@@ -90,6 +111,8 @@ def sizes(
     parallel = choice.get("parallel", False)
     if model_type == "stablelm":
         parallel = fields.flag("use_parallel_residual", False)
+    if choice.get("must_divide"):
+        divided("num_attention_heads", hidden, heads)
     normed = "qk_key" not in choice or fields.flag(choice["qk_key"], False)
     return Architecture(
         model_type=model_type,
@@ -101,11 +124,12 @@ def sizes(
         ffn=fields.integer("intermediate_size") if feeds else 1,
         vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", False),
-        activation=fields.word("hidden_act", "hidden_activation", default="silu"),
+        activation=fields.word("hidden_activation", "hidden_act", default="silu"),
         gated=not choice.get("plain", False),
         qk_norm=choice.get("qk_norm", "none") if normed else "none",
         norm=choice.get("norm", "rms"),
         norm_places=choice.get("norm_places", "pre"),
+        fused_projections=choice.get("fused_projections", False),
         copies_rotated=choice.get("copies_rotated", False),
         norms=int(parallel),
         parallel_residual=parallel,

@@ -227,5 +227,5 @@ _READERS: Final[dict[str, Callable[[Fields], Architecture]]] = {
     "gpt": _megatron,
 }
 MODEL_TYPES: Final = tuple(_READERS)
-STRICT: Final = ("gpt2", "gpt_neox", "gpt")
+WITHOUT_DEFAULTS: Final = ("gpt2", "gpt_neox", "gpt")
 """Types whose files must name what their readers have no default for."""

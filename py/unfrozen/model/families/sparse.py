@@ -1,4 +1,4 @@
-"""Mixtures of experts beside Mixtral's and Qwen's, and models with multi-head latent attention.
+"""Mixtures of experts, and models with multi-head latent attention.
 
 Names, order and defaults are those of transformers 5.24, which stores the experts of a layer in two
 stacked tensors; gpt-oss' checkpoints hold theirs in MXFP4, which training unpacks. With latent
@@ -21,6 +21,9 @@ from unfrozen.model.fields import Fields
 
 _WIDE: Final[dense.Traits] = {"qk_norm": "width"}
 _LAYOUTS: Final[dict[str, dense.Traits]] = {
+    "mixtral": {},
+    "qwen2_moe": {},
+    "qwen3_moe": {"qk_norm": "head"},
     "gpt_oss": {"norm": "rms_fp32"},
     "glm4_moe": {
         "qk_norm": "head",
@@ -133,7 +136,26 @@ def _llama4(fields: Fields) -> Experts:
     )
 
 
+def _mixtral(fields: Fields) -> Experts:
+    return replace(_local(fields), normalised=True, shared_gate=True)
+
+
+def _qwen(fields: Fields) -> Experts:
+    return Experts(
+        count=fields.integer("num_experts", "num_local_experts"),
+        per_token=fields.integer("num_experts_per_tok"),
+        ffn=fields.integer("moe_intermediate_size"),
+        shared_ffn=fields.count("shared_expert_intermediate_size"),
+        every=fields.integer("decoder_sparse_step", default=1),
+        dense_layers=fields.indices("mlp_only_layers"),
+        normalised=fields.flag("norm_topk_prob", False),
+    )
+
+
 _EXPERTS: Final[dict[str, Callable[[Fields], Experts]]] = {
+    "mixtral": _mixtral,
+    "qwen2_moe": _qwen,
+    "qwen3_moe": _qwen,
     "gpt_oss": _gpt_oss,
     "glm4_moe": grouped,
     "dots1": grouped,
