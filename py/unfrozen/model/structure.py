@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from unfrozen.errors import ModelError
 from unfrozen.model import derived
-from unfrozen.model.architecture import Architecture, Experts, Latent, Mixer, Selective
+from unfrozen.model.architecture import Architecture, Experts, Latent, Mixer, QkNorm, Selective
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.blueprint import Blueprint, Tensor
 from unfrozen.model.fields import LARGEST, MOST_LAYERS, Fields
@@ -68,6 +68,7 @@ _LAST: Final = re.compile(
     r"|output_proj|fc_out|output\.dense|(self_)?att(entio)?n\.dense|c_proj|output_linear|x_proj"
     r"|relative_attention_bias)\.weight$"
 )
+_QUERY_NORM: Final = re.compile(r"(q|query)_?(layer)?_?norm")
 _NUMBER: Final = re.compile(r"\.(\d+)\.")
 _KEYS: Final = re.compile(r"(^|\.)[kv]_(proj|lin)\.|^k$|^v$")
 
@@ -165,7 +166,11 @@ def with_tensors(a: Architecture, config: Config) -> Architecture:
     if layers != a.layers:
         bound = f"under another name of this key it says {layers}"
         raise ModelError("num_hidden_layers", a.layers, bound, "give one of them")
-    return replace(a, blueprint=blueprint)
+    layer = (t for kind in blueprint.kinds for t in kind)
+    width = next((t.shape[-1] for t in layer if _QUERY_NORM.search(t.name)), 0)
+    qk_norm: QkNorm = "none" if not width else "head" if width == a.head_dim else "width"
+    variants = tuple(replace(one, qk_norm=qk_norm) for one in a.variants)
+    return replace(a, blueprint=blueprint, qk_norm=qk_norm, variants=variants)
 
 
 class _Stack(NamedTuple):
@@ -336,7 +341,7 @@ def _layer(
     norms = [t for t in tensors if t.shape == (hidden,) and "norm" in t.name.lower() + "ln_"]
     weights = [t for t in norms if t.name.endswith("weight")]
     has_bias = any(t.name.endswith("bias") for t in norms)
-    qk = [t for t in tensors if re.search(r"(q|query)_?(layer)?_?norm", t.name)]
+    qk = [t for t in tensors if _QUERY_NORM.search(t.name)]
     activation = str(_value(text, "activation", "silu" if gated else "gelu"))
     count = max(1, q // head_dim)
     kv_heads = max(1, kv // head_dim)

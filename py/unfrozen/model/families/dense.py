@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, TypedDict
 
 from unfrozen.model import modules
-from unfrozen.model.architecture import Architecture, NormKind, NormPlaces, QkNorm, divided
+from unfrozen.model.architecture import Architecture, NormKind, NormPlaces, divided
 from unfrozen.model.blueprint import Blueprint, Tensor
 from unfrozen.model.fields import MOST_LAYERS, Fields
 
@@ -21,8 +21,6 @@ _PRE: Final = ("input_layernorm", "post_attention_layernorm")
 class Traits(TypedDict, total=False):
     """How a family differs from Llama."""
 
-    qk_norm: QkNorm
-    qk_key: str  # the key that turns those norms on
     norm: NormKind
     norm_places: NormPlaces
     parallel: bool
@@ -40,39 +38,31 @@ _LAYOUTS: Final[dict[str, Traits]] = {
     "llama": {"must_divide": True},
     "mistral": {},
     "qwen2": {},
-    "qwen3": {"qk_norm": "head"},
+    "qwen3": {},
     "gemma": {"norm": "rms_fp32"},
     "gemma2": _GEMMA,
-    "gemma3_text": {**_GEMMA, "qk_norm": "head", "must_divide": True},
+    "gemma3_text": {**_GEMMA, "must_divide": True},
     "phi3": {"fused_projections": True, "copies_rotated": True},
     "olmo": {"norm": "layer_fp32"},
-    "olmo2": {"qk_norm": "width", "norm": "rms_fp32", "norm_places": "post"},
+    "olmo2": {"norm": "rms_fp32", "norm_places": "post"},
     "smollm3": {},
     "granite": {},
     "ministral": {},
     "ministral3": {},
-    "olmo3": {"qk_norm": "width", "norm": "rms_fp32", "norm_places": "post"},
-    "exaone4": {"qk_norm": "head", "norm_places": "post"},
+    "olmo3": {"norm": "rms_fp32", "norm_places": "post"},
+    "exaone4": {"norm_places": "post"},
     "ernie4_5": {},
     "seed_oss": {"dropout": "residual_dropout"},
     "helium": {"norm": "rms_fp32"},
-    "hunyuan_v1_dense": {"qk_norm": "head"},
+    "hunyuan_v1_dense": {},
     "glm": {"copies_rotated": True},
     "glm4": {"copies_rotated": True, "norm_places": "sandwich"},
-    "cohere": {**_COHERE, "qk_norm": "head", "qk_key": "use_qk_norm"},
+    "cohere": _COHERE,
     "cohere2": _COHERE,
     "starcoder2": {"norm": "layer", "plain": True, "dropout": "residual_dropout"},
-    "stablelm": {
-        "norm": "layer",
-        "qk_norm": "head",
-        "qk_key": "qk_layernorm",
-        "copies_rotated": True,
-        "dropout": "hidden_dropout",
-    },
+    "stablelm": {"norm": "layer", "copies_rotated": True, "dropout": "hidden_dropout"},
     "phi": {
         "norm": "layer",
-        "qk_norm": "head",
-        "qk_key": "qk_layernorm",
         "parallel": True,
         "plain": True,
         "copies_rotated": True,
@@ -113,7 +103,6 @@ def sizes(
         parallel = fields.flag("use_parallel_residual", False)
     if choice.get("must_divide"):
         divided("num_attention_heads", hidden, heads)
-    normed = "qk_key" not in choice or fields.flag(choice["qk_key"], False)
     return Architecture(
         model_type=model_type,
         hidden=hidden,
@@ -126,7 +115,6 @@ def sizes(
         tied=fields.flag("tie_word_embeddings", False),
         activation=fields.word("hidden_activation", "hidden_act", default="silu"),
         gated=not choice.get("plain", False),
-        qk_norm=choice.get("qk_norm", "none") if normed else "none",
         norm=choice.get("norm", "rms"),
         norm_places=choice.get("norm_places", "pre"),
         fused_projections=choice.get("fused_projections", False),

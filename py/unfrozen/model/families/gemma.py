@@ -19,7 +19,6 @@ MODEL_TYPES: Final = ("gemma3n_text", "gemma4_text")
 _LAYOUT: Final[dense.Traits] = {
     "norm": "rms_fp32",
     "norm_places": "sandwich",
-    "qk_norm": "head",
 }
 _NORMS: Final = (
     "input_layernorm",
@@ -67,7 +66,7 @@ def _rows(fields: Fields, a: Architecture, width: int) -> list[Tensor]:
 
 
 def _three(fields: Fields) -> Architecture:
-    a = dense.sizes("gemma3n_text", fields, _LAYOUT, feeds=False)
+    a = replace(dense.sizes("gemma3n_text", fields, _LAYOUT, feeds=False), qk_norm="head")
     each = fields.each("intermediate_size", a.layers)
     a = replace(
         a,
@@ -107,7 +106,7 @@ def _three(fields: Fields) -> Architecture:
 
 
 def _four(fields: Fields) -> Architecture:
-    a = dense.sizes("gemma4_text", fields, _LAYOUT)
+    a = replace(dense.sizes("gemma4_text", fields, _LAYOUT), qk_norm="head")
     a = replace(a, caps_logits=fields.is_set("final_logit_softcapping", False))
     moe = fields.flag("enable_moe_block", False)
     narrow = fields.count("hidden_size_per_layer_input")

@@ -19,26 +19,20 @@ from unfrozen.model.blueprint import Tensor
 from unfrozen.model.families import dense
 from unfrozen.model.fields import Fields
 
-_WIDE: Final[dense.Traits] = {"qk_norm": "width"}
 _LAYOUTS: Final[dict[str, dense.Traits]] = {
     "mixtral": {},
     "qwen2_moe": {},
-    "qwen3_moe": {"qk_norm": "head"},
+    "qwen3_moe": {},
     "gpt_oss": {"norm": "rms_fp32"},
-    "glm4_moe": {
-        "qk_norm": "head",
-        "qk_key": "use_qk_norm",
-        "copies_rotated": True,
-        "floors": True,
-    },
-    "dots1": {"qk_norm": "head"},
+    "glm4_moe": {"copies_rotated": True, "floors": True},
+    "dots1": {},
     "ernie4_5_moe": {},
     "granitemoe": {},
     "granitemoeshared": {},
     "phimoe": {"norm": "layer"},
-    "olmoe": _WIDE,
-    "flex_olmo": {**_WIDE, "norm": "rms_fp32", "norm_places": "post"},
-    "minimax_m2": {**_WIDE, "copies_rotated": True},
+    "olmoe": {},
+    "flex_olmo": {"norm": "rms_fp32", "norm_places": "post"},
+    "minimax_m2": {"copies_rotated": True},
     "llama4_text": {},
 }
 
@@ -140,7 +134,8 @@ def _mixtral(fields: Fields) -> Experts:
     return replace(_local(fields), normalised=True, shared_gate=True)
 
 
-def _qwen(fields: Fields) -> Experts:
+def qwen(fields: Fields) -> Experts:
+    """Return Qwen's experts, which one expert that all tokens share may stand beside."""
     return Experts(
         count=fields.integer("num_experts", "num_local_experts"),
         per_token=fields.integer("num_experts_per_tok"),
@@ -154,8 +149,8 @@ def _qwen(fields: Fields) -> Experts:
 
 _EXPERTS: Final[dict[str, Callable[[Fields], Experts]]] = {
     "mixtral": _mixtral,
-    "qwen2_moe": _qwen,
-    "qwen3_moe": _qwen,
+    "qwen2_moe": qwen,
+    "qwen3_moe": qwen,
     "gpt_oss": _gpt_oss,
     "glm4_moe": grouped,
     "dots1": grouped,

@@ -485,28 +485,20 @@ def _qwen(model_type: str, fields: Fields) -> Architecture:
 
 def _qwen_sizes(model_type: str, fields: Fields) -> Architecture:
     moe = model_type == "qwen3_5_moe_text"
-    a = dense.sizes(model_type, fields, {"qk_norm": "head", "norm": "rms_fp32"}, not moe)
+    a = dense.sizes(model_type, fields, {"norm": "rms_fp32"}, not moe)
     a = replace(a, gates_output=True, copies_rotated=True)
     if model_type == "qwen3_5_text":
         return a
-    experts = Experts(
-        count=fields.integer("num_experts"),
-        per_token=fields.integer("num_experts_per_tok"),
-        ffn=fields.integer("moe_intermediate_size"),
-        shared_ffn=fields.integer("shared_expert_intermediate_size"),
-        every=1 if moe else fields.integer("decoder_sparse_step", default=1),
-        dense_layers=frozenset() if moe else fields.indices("mlp_only_layers"),
-        normalised=moe or fields.flag("norm_topk_prob", True),
-    )
+    experts = sparse.qwen(fields)
+    if moe:
+        experts = replace(experts, every=1, dense_layers=frozenset(), normalised=True)
     return replace(a, experts=experts, ffn=experts.ffn if moe else a.ffn)
 
 
 def _lfm2(model_type: str, fields: Fields) -> Architecture:
-    a = dense.sizes(model_type, fields, {"qk_norm": "head"})
-    feeds = {"dense": ("w1", "w3", "w2")}
+    a = replace(dense.sizes(model_type, fields, {}), qk_norm="head")
     if model_type == "lfm2":
-        tied = fields.flag("tie_embedding", a.tied)
-        a = replace(a, ffn=_adjusted(fields), tied=tied)
+        a = replace(a, ffn=_adjusted(fields), tied=fields.flag("tie_embedding", a.tied))
     else:
         first = frozenset(range(min(a.layers, fields.count("num_dense_layers"))))
         experts = Experts(
@@ -533,7 +525,7 @@ def _lfm2(model_type: str, fields: Fields) -> Architecture:
     norms = [t for n in ("operator_norm", "ffn_norm") for t in modules.norm(n, a.hidden)]
     kinds = {}
     for is_sparse in (False, True) if a.experts else (False,):
-        feed = modules.gated("feed_forward", a.hidden, a.ffn, names=feeds["dense"])
+        feed = modules.gated("feed_forward", a.hidden, a.ffn, names=("w1", "w3", "w2"))
         if is_sparse and a.experts:
             e = a.experts
             feed = modules.stacked("feed_forward.experts", e.count, a.hidden, e.ffn)
