@@ -1,4 +1,4 @@
-"""Whole runs with rates by part, added tokens, noise and balanced routers: told, kept, resumed."""
+"""Whole runs with rates by part, added tokens and balanced routers: told, kept, resumed."""
 
 import json
 from collections.abc import Callable
@@ -128,7 +128,6 @@ def test_it_says_what_it_does_before_and_when_it_starts(
         "rate × 0.5 for blocks",
         "decay × 0 for embedding (1 of",
         f"beta2_tokens 1000 (β₂ {beta2:.6g})",
-        "noise on embeddings, α 5",
         "router balance 0.05",
         "2 tokens added: <tool> (257), <think> (258); the embedding grows from 257 to 259 rows",
         "<think>: in no training example",
