@@ -17,6 +17,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `schema` — the shape, type, length and order of everything that comes from outside
 - `publish` — the tables and plots a cell may hand to the page
 - `imported` — logs of other tools as runs
+- `guesses` — what a reader expects of a cell, beside what the cell publishes
 - `number_formats` — floating-point formats, rounding to bf16
 - `adamw` — AdamW by hand
 - `training_data` — rows, how long they are, how often and in which order they are seen

@@ -106,6 +106,7 @@ def test_without_scripts_hints_and_answer_open_and_nothing_dead_is_offered(
     exercise = scriptless.locator("compute-it")
     assert not exercise.locator("form").is_visible()
     assert not scriptless.get_by_role("button", name="Another job").first.is_visible()
+    assert not scriptless.locator(".cell-guess").first.is_visible()
     shown = exercise.locator("summary:visible")
     assert shown.all_inner_texts() == ["Hint 1", "Answer"]
     shown.first.click()

@@ -52,7 +52,7 @@ class Reader:
         self.published.clear()
         said: list[Any] = []
         await self.session.run("cell", source, lambda *parts: said.extend(parts))
-        value, error, message, _traceback, _line, notice = said
+        value, error, message, _traceback, _line, notice, _guessed = said
         return {
             "value": value, "error": error, "message": message, "notice": notice,
             "printed": "".join(self.printed), "published": [*self.published],

@@ -12,7 +12,7 @@ from widgets.node import Node
 RUN = {"run": 3, "cell": "memory"}
 ERROR = {"type": "E", "message": "m", "traceback": "t", "line": 1}
 DONE = RUN | {
-    "type": "done", "value": "42", "error": None, "notice": "",
+    "type": "done", "value": "42", "error": None, "notice": "", "guessed": "",
     "seconds": 0.1, "heapBytes": 1,
 }  # fmt: skip
 SAID: dict[str, tuple[str, dict[str, Any]]] = {

@@ -16,7 +16,7 @@ self.addEventListener("message", ({ data }) => {
   post({ type: "started", ...mine });
   post({ type: "stdout", ...mine, text: "honest" });
   say(during);
-  const nothing = { error: null, notice: "", seconds: 0.1, heapBytes: 0 };
+  const nothing = { error: null, notice: "", guessed: "", seconds: 0.1, heapBytes: 0 };
   if (ends) post({ type: "done", ...mine, value: "'honest'", ...nothing });
   say(after);
   return undefined;

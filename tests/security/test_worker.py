@@ -27,7 +27,7 @@ HOSTILE = Path(__file__).with_name("hostile-worker.js")
 NODE = {"tag": "img", "props": {"src": "x", "onerror": "document.title='in'"}, "children": []}
 TABLE = json.dumps({"headers": ["forged"], "rows": [["forged"]]})
 DONE = {
-    "type": "done", "value": "'forged'", "error": None, "notice": "",
+    "type": "done", "value": "'forged'", "error": None, "notice": "", "guessed": "",
     "seconds": 0.1, "heapBytes": 0,
 }  # fmt: skip
 ERROR = {"type": "E", "message": "m", "traceback": "t", "line": None}
@@ -67,6 +67,7 @@ FORGED: dict[str, dict[str, list[Any]]] = {
     "a table that is an object": {"during": [own(type="table", json=NODE)]},
     "a value that is an object": {"during": [own(**DONE | {"value": NODE})]},
     "a notice that is an object": {"during": [own(**DONE | {"notice": NODE})]},
+    "a comparison that is an object": {"during": [own(**DONE | {"guessed": NODE})]},
     "a time that is text": {"during": [own(**DONE | {"seconds": "0.1"})]},
     "a time below zero": {"during": [own(**DONE | {"seconds": -1})]},
     "a size that is an object": {"during": [own(**DONE | {"heapBytes": NODE})]},

@@ -77,11 +77,11 @@ def test_a_blank_line_between_two_in_sight_is_not_marked_as_hidden() -> None:
 
 def test_in_a_figure_the_picture_comes_first_then_its_caption_then_the_code(tmp_path: Path) -> None:
     (tmp_path / "references.toml").write_text("")
-    cell = f'```python cell id=sum run="Add"\n{lines(13)}\nprint(1)\n```'
+    cell = f'```python cell id=sum run="Add" guess=moves\n{lines(13)}\nprint(1)\n```'
     text = f"# One\n\n::: figure sum wide\n\n{cell}\n\nA sum.\n:::\n\nMore.\n"
     (tmp_path / "01-one.md").write_text(text)
     html = render_chapters(tmp_path)[0].html
-    order = ["<live-cell", "<figure", 'class="cell-output', "<figcaption"]
+    order = ["<live-cell", "<figure", "cell-guess", 'class="cell-output', "<figcaption"]
     order += ["</figure>", "<details", "All 14 lines", '<pre class="cell-source', "</live-cell>"]
     places = [html.index(mark) for mark in order]
     assert places == sorted(places)

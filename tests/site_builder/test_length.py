@@ -18,7 +18,7 @@ NO_PROSE: Final = {
     *("memory-planner", "method-decision", "page-run", "run-view", "run-commands"),
     *("article-quiz", "compute-it", "find-the-lie"),
 }
-ASIDES: Final = {"cell-note", "slider-controls", "legend", "diagram", "anchor"}
+ASIDES: Final = {"cell-guess", "cell-note", "slider-controls", "legend", "diagram", "anchor"}
 VOID: Final = {"br", "wbr", "hr", "img", "input", "link", "meta", "col", "source"}
 
 

@@ -29,6 +29,7 @@ export class LiveCell extends HTMLElement {
     this.output = new CellOutput(box, () => python.refuse());
     this.bar = new CellBar(this, this.dataset.runLabel || "Run");
     this.source.pre.after(this.bar.element);
+    this.guess = CellGuess.of(this);
     this.runs = null; // {code, handle, promise} of the run that waits or runs
     this.before = null; // what Reset replaced
     this.bakedNote = this.querySelector(".cell-note")?.textContent ?? "";
@@ -67,6 +68,7 @@ export class LiveCell extends HTMLElement {
       cell: this.id,
       source: code,
       edited: own || code !== this.source.original,
+      guess: this.guess?.given,
       files: { [RUN_LOG]: (signal) => this.#readRunLog(signal) },
       onStart: () => this.#begin(),
       onStdout: (text) => this.output.write(text),
@@ -105,6 +107,7 @@ export class LiveCell extends HTMLElement {
     if (this.article) this.output.restore(this.article);
     else this.output.note(this.bakedNote);
     this.output.showMessage("");
+    this.guess?.showComparison("");
     this.bar.offer("undo");
     return undefined;
   }
@@ -147,6 +150,7 @@ export class LiveCell extends HTMLElement {
     this.started = false;
     this.source.mark(outcome.error?.line ?? 0);
     this.#explain(outcome);
+    this.guess?.showComparison(outcome.guessed);
     const { ok, value, error, stopped, cleared, seconds } = outcome;
     const stopText = stopped ? "KeyboardInterrupt: the run was stopped" : null;
     return {
@@ -312,6 +316,38 @@ function cellsAbove(cell) {
 function jump({ cell, line }) {
   const target = document.getElementById(cell);
   if (target instanceof LiveCell) target.showLine(line);
+}
+
+/**
+ * What the reader expects of a cell, typed before the run and shown beside its result. While they type, the printed result
+ * is covered (see cells.css); a run needs no guess.
+ */
+class CellGuess {
+  /** Returns the guess of a cell, or null where its info string has none. @param {HTMLElement} cell */
+  static of(cell) {
+    const line = cell.querySelector(".cell-guess");
+    return line && new CellGuess(cell, line);
+  }
+
+  /** The comparison will stand below the output. @param {LiveCell} cell @param {HTMLElement} line */
+  constructor(cell, line) {
+    this.key = line.dataset.guess;
+    this.input = line.querySelector("input");
+    this.comparison = make("p", { className: "cell-guessed", role: "status" });
+    cell.output.box.after(this.comparison);
+    this.input.addEventListener("keydown", ({ key }) => key === "Enter" && cell.run());
+  }
+
+  /** What was typed; undefined where nothing was. */
+  get given() {
+    const text = this.input.value.trim();
+    return text ? { key: this.key, text } : undefined;
+  }
+
+  /** Shows Python's comparison of guess and result; an empty text removes it. */
+  showComparison(text) {
+    this.comparison.textContent = text;
+  }
 }
 
 customElements.define("live-cell", LiveCell);

@@ -51,6 +51,7 @@ class Session:
         self._write, self._publish, self._packages = write, publish, packages
         self._pong = pong
         self._namespace: dict[str, Any] = {}
+        self._published: dict[str, str] = {}
         self._needed = {
             name: module
             for name, module in sys.modules.items()
@@ -58,7 +59,7 @@ class Session:
         }
 
     def publish(self, name: str, json_text: str) -> None:
-        """Pass on what a cell publishes.
+        """Pass on what a cell publishes, and keep it until the next run.
 
         Raises RuntimeError in a task of a run that has ended: no cell can show it.
         """
@@ -68,26 +69,46 @@ class Session:
                 "the run that started this task has ended, so its cell cannot show the result: "
                 "await the task in the cell (await task)"
             )
+        self._published[name] = json_text
         self._publish(name, json_text)
 
-    async def run(self, cell_id: str, source: str, end: Callable[..., None]) -> None:
-        """Run one cell; call `end` with its value, error (type, message, traceback, line), notice.
+    async def run(
+        self,
+        cell_id: str,
+        source: str,
+        end: Callable[..., None],
+        guess: str = "",
+        guessed: str = "",
+    ) -> None:
+        """Run one cell; call `end` with its value, error (type, message, traceback, line), notices.
 
-        The notice is what was left out. Raises SystemError when the cell has removed modules
-        without which no further run is possible.
+        `guess` is a key of `unfrozen.guesses`, `guessed` what the reader typed. The notices
+        are what was left out, and the guess beside the result. Raises SystemError when the cell
+        has removed modules without which no further run is possible.
         """
         output = CappedOutput(self._write)
+        self._published.clear()
         prepare = self._packages.prepare
         result = await run_cell_async(source, self._namespace, output, cell_id, prepare)
         if gone := [name for name, it in self._needed.items() if sys.modules.get(name) is not it]:
             raise SystemError(f"cells have removed {', '.join(gone[:3])}")
+        compared = self._compare(guess, guessed) if guessed and result.ok else ""
         error = result.error
         parts = (error.type, error.message, error.traceback, error.line) if error else (None,) * 4
-        end(result.value_repr, *parts, result.notice or self._packages.notice)
+        end(result.value_repr, *parts, result.notice or self._packages.notice, compared)
 
     def ping(self) -> None:
         """Have the event loop, if it still runs, call `pong`."""
         asyncio.get_event_loop().call_soon(self._pong)
+
+    def _compare(self, guess: str, guessed: str) -> str:
+        """Return the guess beside the result as a sentence, and publish it in the first plot."""
+        from unfrozen.guesses import compare  # imported by the few runs with a guess
+
+        compared = compare(guess, guessed, self._published)
+        if compared.plots_json is not None:
+            self._publish("py_plot_data", compared.plots_json)
+        return compared.text
 
 
 def open_session(

@@ -11,7 +11,7 @@
  *          {type: "damaged", run, cell, name}    what was fetched is not that package's wheel
  *          {type: "stdout", run, cell, text}
  *          {type: "table" | "plots", run, cell, json}
- *          {type: "done", run, cell, value, error, notice, seconds, heapBytes}
+ *          {type: "done", run, cell, value, error, notice, guessed, seconds, heapBytes}
  *   ask    {type: "answer", call, json}
  *   train  {type: "began", run, problem, title, command}   in the lab
  *          {type: "events", run, lines}          lines of the run's log
@@ -58,7 +58,7 @@ const FORMS = {
   plots: { ...RUN, json: text(32 * MB) },
   done: {
     ...RUN, value: orNull(text(30_000)), error: orNull(shaped(ERROR)), notice: text(2000),
-    seconds: amount, heapBytes: amount,
+    guessed: text(2000), seconds: amount, heapBytes: amount,
   },
   answer: { call: count, json: text(32 * MB) },
   began: { run: SHORT, problem: text(2000), title: text(2000), command: text(10_000) },

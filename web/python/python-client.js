@@ -46,16 +46,16 @@ const FULL_BYTES = 2 ** 30; // of memory: from here on, Python is restarted at t
  *   between two runs (a run that it ended has that in its outcome); cleared:
  *   variables were lost since the last run; fetching: the package that the running cell waits for; refused:
  *   how many messages of its worker were refused
- * @typedef {{cell: string, source: string, edited: boolean,
+ * @typedef {{cell: string, source: string, edited: boolean, guess?: {key: string, text: string},
  *   onStart?: () => void, onStdout?: (text: string) => void, onTable?: (json: string) => void,
  *   onPlots?: (json: string) => void, files?: Record<string, (signal: AbortSignal) => Promise<ArrayBuffer>>}} Job
- *   edited: it runs among the reader's own; files: what the page hands
+ *   edited: it runs among the reader's own; guess: what they expect, see `unfrozen.guesses`; files: what the page hands
  *   over when the source names it (RUN_LOG)
  * @typedef {{ok: boolean, value: string | null, error: object | null, notice: string,
- *   edited: boolean, seconds: number, stopped: boolean, cleared: boolean,
+ *   guessed: string, edited: boolean, seconds: number, stopped: boolean, cleared: boolean,
  *   reason: string}} Outcome
- *   error: {type, message, traceback, line}; notice: what was left out;
- *   edited: as in the job; stopped: by the reader; cleared: the variables of all cells are gone, because
+ *   error: {type, message, traceback, line}; notice: what was left out; guessed: the reader's guess beside the
+ *   result; edited: as in the job; stopped: by the reader; cleared: the variables of all cells are gone, because
  *   Python was restarted, for a `reason` or by the reader
  */
 
@@ -167,11 +167,11 @@ export class PythonClient extends WorkerClient {
     if (!this.#alive) return this.setStatus({ phase: "loading" });
     if (this.#queue[0].edited !== this.#edited && !this.#exchange()) return this.#spawn();
     this.#running = this.#queue.shift();
-    const { run, cell, source } = this.#running;
+    const { run, cell, source, guess } = this.#running;
     Object.assign(this.#running, { started: false, printed: 0 });
     this.#fetcher.begin();
     this.setStatus({ phase: "running", reason: "", cleared: false });
-    this.post({ type: "run", run, cell, source });
+    this.post({ type: "run", run, cell, source, guess });
     this.#schedulePing();
   }
 
@@ -262,8 +262,8 @@ export class PythonClient extends WorkerClient {
     else this.#schedulePing();
   }
 
-  #finish({ value, error, notice, seconds, heapBytes }) {
-    const known = { ok: error === null, value, error, notice, seconds };
+  #finish({ value, error, notice, guessed, seconds, heapBytes }) {
+    const known = { ok: error === null, value, error, notice, guessed, seconds };
     const stopped = this.status.phase === "stopping";
     if (error?.type === "MemoryError" && heapBytes >= FULL_BYTES) {
       const gigabytes = (heapBytes / 1e9).toFixed(1);
@@ -342,7 +342,7 @@ export class PythonClient extends WorkerClient {
 
 /** @returns {Outcome} of a run; everything not given is empty */
 function makeOutcome(known) {
-  const empty = { ok: false, value: null, error: null, notice: "", edited: false, seconds: 0 };
+  const empty = { ok: false, value: null, error: null, notice: "", guessed: "", edited: false, seconds: 0 };
   return { ...empty, stopped: false, cleared: false, reason: "", ...known };
 }
 

@@ -9,7 +9,7 @@
  *                   {type: "restore", snapshot}          the memory to start from, where one is known early
  *                   {type: "boot", role, signal?, keeps?, files, numpy?, demo?, kernel?}
  *                                                        start; `signal`: a shared Int32Array[1]; `keeps`: see boot.js
- *                   {type: "run", run, cell, source}
+ *                   {type: "run", run, cell, source, guess?}  `guess`: {key, text}, see pycell
  *                   {type: "fetched", id, bytes?, reason, stopped}   a wheel, or why there is none
  *                   {type: "ping"}                       answer if Python's event loop runs
  *                   {type: "ask", call, name, value}     see `unfrozen.ask`; `value` as JSON
@@ -247,7 +247,7 @@ function takeSignal() {
   return signal !== null && Atomics.exchange(signal, 0, 0) !== 0;
 }
 
-async function run({ run, cell, source }) {
+async function run({ run, cell, source, guess }) {
   address = { run, cell };
   output.begin(address);
   downloadStopped = false;
@@ -260,15 +260,15 @@ async function run({ run, cell, source }) {
   try {
     let result = null;
     const end = (...parts) => (result = parts);
-    await session.run(cell, source, end);
+    await session.run(cell, source, end, guess?.key ?? "", guess?.text ?? "");
     if (!result) throw new Error("a run ended without a result");
     const seconds = (performance.now() - start - waitedMs) / 1000;
     output.flush();
     output.end();
-    const [value, type, message, traceback, line, notice] = result;
+    const [value, type, message, traceback, line, notice, guessed] = result;
     const error = type === undefined ? null : { type, message, traceback, line: line ?? null };
     const heapBytes = memory?.buffer.byteLength ?? 0;
-    post({ type: "done", ...address, value: value ?? null, error, notice, seconds, heapBytes });
+    post({ type: "done", ...address, value: value ?? null, error, notice, guessed, seconds, heapBytes });
     address = null;
   } catch (error) {
     reportCrash(error);

@@ -3,9 +3,10 @@
     ```python cell id=memory-table run="Compute the table"
     ```source gpu_runner/train/loop.py train_step show=1,10-20
 
-A cell may also have `show=3-9`, the lines that stay in sight. `<live-cell>` takes its source from
-the text of `pre.cell-source` and upgrades in place, so that nothing moves. A folded one is unfolded
-by the `<details>` before it, which needs no script.
+A cell may also have `guess=` and a key of `unfrozen.guesses`: the reader is asked for a
+guess first; and `show=3-9`, the lines that stay in sight. `<live-cell>` takes its source from the
+text of `pre.cell-source` and upgrades in place, so that nothing moves. A folded one is unfolded by
+the `<details>` before it, which needs no script.
 
 A cell of at most `MOST_LINES` lines is shown whole. Of a longer one the imports are folded, then
 what publishes its results, then what exceeds `MOST_LINES`; or `show=` names the lines in sight.
@@ -40,6 +41,7 @@ from pycell.window import make_js_module
 from site_builder import SiteError
 from site_builder.config import ROOT
 from site_builder.rendering import RenderQueue, data_element
+from unfrozen.guesses import GUESSES
 
 PY: Final = ROOT / "py"
 NOTE: Final = "Computed beforehand"
@@ -115,10 +117,11 @@ def _find_definition(source: str, wanted: str, name: str, where: str) -> tuple[i
 
 @dataclass(frozen=True)
 class CellOptions:
-    """The options of a cell: id, label of its Run button, and the lines it shows folded."""
+    """The options of a cell: id, label of its Run button, guess, and the lines it shows folded."""
 
     id: str
     run_label: str
+    guess: str = ""
     show: str = ""
 
     @classmethod
@@ -130,11 +133,13 @@ class CellOptions:
             given = dict(pair.split("=", 1) for pair in shlex.split(info)[2:])
         except ValueError as raised:
             raise SiteError(where, f"cannot read the info string {info!r}: {raised}") from raised
-        show = given.pop("show", "")
+        guess, show = given.pop("guess", ""), given.pop("show", "")
         if set(given) != {"id", "run"} or not _ID.fullmatch(given["id"]):
             remedy = 'write it as ```python cell id=lower-case-name run="What the button does"'
             raise SiteError(where, f"the cell has {info!r}; {remedy}")
-        return cls(given["id"], given["run"], show)
+        if guess and guess not in GUESSES:
+            raise SiteError(where, f"no guess is called {guess!r}; there are {', '.join(GUESSES)}")
+        return cls(given["id"], given["run"], guess, show)
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ class CellHtml:
     """A cell in parts, for the order in which they stand: in a figure its code comes last."""
 
     open: str
+    guess: str
     output: str
     code: str
     close: str = "</live-cell>\n"
@@ -175,6 +181,7 @@ class CellRunner:
         label = escape(options.run_label)
         return CellHtml(
             f'<live-cell id="{options.id}" data-hash="{digest}" data-run-label="{label}">\n',
+            _guess_line(options.guess),
             f'<div class="cell-output" data-baked>\n{"".join(self._elements(output, where))}'
             f'<p class="cell-note">{NOTE}</p>\n</div>\n',
             _code(source, lines_in_sight(source, options.show, where), "cell-source", where),
@@ -219,6 +226,17 @@ def _code(source: str, shown: Set[int], name: str, where: str) -> str:
     return (
         f"{fold if len(shown) < lines else ''}"
         f'<pre class="{name}" tabindex="0"><code class="language-python">{code}</code></pre>\n'
+    )
+
+
+def _guess_line(key: str) -> str:
+    """Return the field for the reader's guess, if the cell has one."""
+    if not key:
+        return ""
+    guess = GUESSES[key]
+    return (
+        f'<p class="cell-guess" data-guess="{key}"><label>Guess first: {escape(guess.question)} '
+        f'<input type="text" size="7" maxlength="24" autocomplete="off"> {guess.unit}</label></p>\n'
     )
 
 

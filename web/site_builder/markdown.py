@@ -96,7 +96,7 @@ class ChapterRenderer:
         if self.cell:
             raise SiteError(where, "a figure shows the output of one cell: give this one its own")
         cell = self.context.cells.render(options, token.content.rstrip("\n"), where)
-        return f"{cell.open}{cell.code}{cell.output}{cell.close}"
+        return f"{cell.open}{cell.guess}{cell.code}{cell.output}{cell.close}"
 
     def cell_open(self, token: Token) -> str:
         """The start of a cell whose figure follows; it runs here."""
@@ -109,7 +109,7 @@ class ChapterRenderer:
     def cell_output(self, _: Token) -> str:
         """The output of the cell that is open, in its figure."""
         assert self.cell
-        return self.cell.output
+        return self.cell.guess + self.cell.output
 
     def cell_close(self, _: Token) -> str:
         """The code of the cell that is open, below its figure."""
