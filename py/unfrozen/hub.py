@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
 SECONDS: Final = 20
-"""How long the hub may take for all of its answer."""
+"""Seconds that the hub may take for all of its answer."""
 _ID: Final = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _REDIRECTS: Final = 5
 _MOST_TOKEN: Final = 1000

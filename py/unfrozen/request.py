@@ -237,7 +237,7 @@ class PlannedProject(PlanAnswer):
 
 @dataclass(frozen=True)
 class ModelChoice(PlanAnswer):
-    """Which models can be trained on the given GPUs, where none is named: the largest first, those
+    """Models that can be trained on the given GPUs, where none is named: the largest first, those
     of which every weight trains before those that fit with adapters alone.
     """
 
@@ -611,7 +611,7 @@ _CHOICES: Final = (
     *("Qwen/Qwen3-32B", "meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.3-70B-Instruct"),
     *("google/gemma-3-270m", "openai/gpt-oss-20b", "mistralai/Mistral-Small-24B-Base-2501"),
 )
-"""What is tried where no model is named: a size of each kind that is trained much, in 2026."""
+"""The models that are tried where none is named: a size of each common kind, in 2026."""
 
 
 def _choose(asked: Request, read: ReadLengths) -> ModelChoice:

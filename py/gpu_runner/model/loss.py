@@ -39,12 +39,12 @@ LINEAR: Final[Kind] = "linear"
 LIKELIEST: Final = 64
 """Tokens of θ₀ at each target from which a KL is measured."""
 _LEAST: Final = 1e-6
-"""What all other tokens have together, at least: fp32 cannot tell less of it from 1 − Σ p."""
+"""The least probability of all other tokens together: fp32 cannot tell less from 1 − Σ p."""
 
 
 @dataclass(frozen=True, slots=True)
 class LikeliestTokens:
-    """What θ₀ held likeliest at N targets: `tokens` (N, K) int64, their `log_p` (N, K) in fp32.
+    """The likeliest tokens of θ₀ at N targets: `tokens` (N, K) int64, their `log_p` (N, K) in fp32.
 
     `known` (N,) is 1 where θ₀ was asked, else 0.
     """

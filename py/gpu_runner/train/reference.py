@@ -1,4 +1,4 @@
-"""What θ₀ holds likeliest in the held-out sets of a run: the reference of KL(θ₀ ‖ θ).
+"""The likeliest tokens of θ₀ in the held-out sets of a run: the reference of KL(θ₀ ‖ θ).
 
 Forgetting goes with the KL from the model before (Shenfeld et al., "RL's Razor", arXiv 2509.04259).
 A second model would take its weights and a forward pass of every evaluation. Here the evaluation at

@@ -1,4 +1,4 @@
-"""What every framework does to a job before its command is written: refusals, states, machines."""
+"""Changes that every framework makes to a job before its command: refusals, states, machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trainer is asked to do, as facts under one name for all of them: read from the keys of a
+"""Facts that a trainer is told, under one name for all of them: read from the keys of a
 file, or taken from a job to be written.
 """
 

@@ -85,7 +85,7 @@ def yaml(settings: Mapping[str, Any], indent: str = "") -> str:
 
 
 _BUILDERS: Final = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
-"""What `datasets.load_dataset` reads a file by, by its ending."""
+"""The builder of `datasets.load_dataset` that reads a file, by the file's ending."""
 _CHAT: Final = {
     "formatting": "sharegpt",
     "columns": {"messages": "messages"},

@@ -1,4 +1,4 @@
-"""What GPUs are rented for: the flavors of providers in `flavors.json`, each price with its day.
+"""Prices of rented GPUs: the flavors of providers in `flavors.json`, each price with its day.
 
 A price is that of a whole flavor on demand, in US dollars an hour, as its provider's page said it
 on the day of its list; without taxes and storage. A provider counts once in what is usual.
@@ -62,7 +62,7 @@ PRICES: Final = {
     for gpu in dict.fromkeys(one.gpu for one in FLAVORS)
     if len(found := _cheapest(gpu)) >= FEWEST
 }
-"""What an hour of a GPU costs, from the cheapest provider to the dearest; where a reader gives no
+"""The price of an hour of a GPU, from the cheapest provider to the dearest; where a reader gives no
 price, the median of the providers."""
 
 

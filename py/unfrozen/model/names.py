@@ -23,7 +23,7 @@ _FORMAT: Final = re.compile(
     r"([-_.](unsloth|dynamic|bnb|gguf|awq|gptq|mlx|exl[23]|hqq|aqlm|quantized|i?q\d\w*|int[248]"
     r"|[2-8]-?bits?|w\d+a\d+|dwq|(nv|mx)?fp[468]|[bf]f?p?16|g\d+))+$"
 )
-"""What a name ends with that says in which format its weights are."""
+"""Endings of a name that say in which format its weights are."""
 _FINE_TUNES: Final = {
     "deepseek-r1-0528-qwen3-8b": "Qwen/Qwen3-8B",
     "deepseek-r1-distill-llama-8b": "meta-llama/Llama-3.1-8B",

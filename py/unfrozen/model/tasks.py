@@ -1,4 +1,4 @@
-"""What a model is made for, where it is not to predict the next token: heads, sentences, kinds.
+"""Models that do not predict the next token: their heads, kinds, and a sentence for each.
 
 A classifier or an embedding model is counted without the head over the vocabulary. Encoders of
 images and of sound are counted by their sizes, as BERT is, which is an estimate and called one.

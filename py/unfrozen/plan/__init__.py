@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def guessed_bytes(self) -> int:
-        """What is estimated of the peak, and may be half as much or twice: activations of layers
+        """The estimated part of the peak, half as much or twice: activations of layers
         that nobody has traced, and all of a model whose tensors are not known.
         """
         a, parts = self.job.model.architecture, self.instants[self.peak_instant]

@@ -1,4 +1,4 @@
-"""What to rent for a run: after how long it may be ended at the soonest, and what that costs.
+"""Rent of a run: after how long it may be ended at the soonest, and what that costs.
 
 A timeout is the upper end of the band of the time estimate, which nine in ten published runs of the
 same kind stayed below, with the time to start: jobs whose timeout is the estimate itself are killed

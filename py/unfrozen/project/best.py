@@ -113,7 +113,7 @@ class PlannedRun:
 
     @property
     def price(self) -> float | None:
-        """Of a GPU-hour: the reader's, else the median of what it is offered at."""
+        """The price of a GPU-hour: the reader's, else the median of the offers."""
         return (
             usual_price(job_gpu(self.job)) if self.question.price is None else self.question.price
         )

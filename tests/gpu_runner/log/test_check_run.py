@@ -1,4 +1,4 @@
-"""How a run stands, what looks wrong with it, and which checkpoint to take."""
+"""The state of a run: how it stands, what looks wrong with it, and which checkpoint to take."""
 
 import json
 import os

@@ -16,7 +16,7 @@ from gpu_runner.model.load import vocabulary_of
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 UNBUILT = ("gemma3n", "musicgen", "musicgen_melody")
-"""What transformers makes no model of here: see `model/test_head.py`."""
+"""Types that transformers makes no model of here: see `model/test_head.py`."""
 
 
 @pytest.mark.parametrize(

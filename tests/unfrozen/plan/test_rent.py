@@ -1,4 +1,4 @@
-"""What to rent for a run: after how long it may be ended, and what flavors of providers cost."""
+"""Rent of a run: after how long it may be ended, and what flavors of providers cost."""
 
 import json
 import re

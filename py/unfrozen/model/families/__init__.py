@@ -1,4 +1,4 @@
-"""How the config.json of each family is read; one module reads all of one type.
+"""Readers of each family's config.json; one module reads all of one type.
 
 Reading order:
 
@@ -37,4 +37,4 @@ READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
     )
     for model_type in model_types
 }
-"""How each `model_type` is read; tensors that a reader does not list are those of the table."""
+"""The reader of each `model_type`; tensors that a reader does not list are those of the table."""
