@@ -78,18 +78,22 @@ export class StateElement extends HTMLElement {
 
   /** Changes the state as the reader did; nothing for no change. */
   edit(change) {
-    if (change) this.go({ ...this.state, ...change });
+    if (change) this.go({ ...this.state, ...change }, this.#typing());
   }
 
-  /** Shows a state the reader made. @param {object | string} state or its query */
-  go(state) {
-    void this.#ask(state, (before, query) => remember(before, query, this.#questions.name));
+  /**
+   * Shows a state the reader made.
+   * @param {object | string} state or its query
+   * @param {Element | null} typing the field that it comes from: what is chosen or opened replaces what stands there
+   */
+  go(state, typing = null) {
+    void this.#ask(state, (before, query) => remember(before, query, this.#questions.name), typing);
   }
 
   /** Shows a state that an address carries, which stands in it already. */
   #show(query) {
     this.#query = query;
-    void this.#ask(query, () => {}, null);
+    void this.#ask(query, () => {});
   }
 
   /**
@@ -97,7 +101,7 @@ export class StateElement extends HTMLElement {
    * @param {(before: string, query: string) => void} keep puts the state into the history
    * @param {Element | null} [typing] the field the reader types into: it is left as it is
    */
-  async #ask(given, keep, typing = this.#typing()) {
+  async #ask(given, keep, typing = null) {
     const call = ++this.#asked;
     this.state = typeof given === "string" ? Object.fromEntries(new URLSearchParams(given)) : given;
     clearTimeout(this.#quiet);
@@ -113,15 +117,18 @@ export class StateElement extends HTMLElement {
     this.sync(typing && this.#typing());
     this.#updateStatus();
     if (view.problem) this.announcer.textContent = `${view.problem.label ?? view.problem.key}: ${view.problem.text}`;
-    else this.#quiet = setTimeout(() => void this.#settle(call, view, keep), QUIET_MS);
+    this.#quiet = setTimeout(() => void this.#settle(call, view, keep), QUIET_MS);
   }
 
-  /** The reader pauses: what takes longer is computed, and the address follows. */
+  /** The reader pauses: what takes longer is computed for the last good state, and the address follows. */
   async #settle(call, view, keep) {
-    keep(this.#query, view.query);
-    this.#query = view.query;
-    this.announcer.textContent = this.announcement(view);
-    const rest = await planner.ask(this.#questions.later, view.state);
+    if (!view.problem) {
+      keep(this.#query, view.query);
+      this.#query = view.query;
+      this.announcer.textContent = this.announcement(view);
+    }
+    if (!this.hasAttribute("data-waits")) return;
+    const rest = await planner.ask(this.#questions.later, this.shown.state);
     if (rest && call === this.#asked) this.#draw(rest, "later");
   }
 
