@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from accessibility import objections
 from conftest import StaticSite, watched_page
-from unfrozen.exercises import compute_it, find_the_lie
+from unfrozen.exercises import compute_it
 from unfrozen.exercises.exercise import Exercise
 from unfrozen.units import GB
 
 CHAPTERS = ("what-full-fine-tuning-is", "the-memory-wall", "quiz")
 
 PYTHON_SECONDS = 90
-QUIZZES = "article-quiz, compute-it, find-the-lie"
+QUIZZES = "article-quiz, compute-it"
 ANSWERED = "#quiz-memory-wall .quiz-explanation"
 
 
@@ -27,12 +27,10 @@ class Quiz:
         self.page = page
         page.goto(f"{url}#quiz")
         self.compute = page.locator("compute-it")
-        self.lie = page.locator("find-the-lie")
         self.end = page.locator("#quiz-memory-wall")
-        for place in (self.compute, self.lie, self.end):
+        for place in (self.compute, self.end):
             place.scroll_into_view_if_needed()
-        for place in (self.compute, self.lie):
-            place.locator("> .visually-hidden").wait_for(state="attached")
+        self.compute.locator("> .visually-hidden").wait_for(state="attached")
 
     @property
     def verdict(self) -> str:
@@ -53,11 +51,11 @@ class Quiz:
         self.compute.locator("input").press("Enter")
         self.wait(lambda: self.verdict.startswith(said), f"{text!r}: {self.verdict!r}")
 
-    def another(self, place: Locator) -> None:
+    def another(self) -> None:
         """Ask for another job, and wait until it is announced."""
-        voice = place.locator("> .visually-hidden")
+        voice = self.compute.locator("> .visually-hidden")
         before = voice.inner_text()
-        place.get_by_role("button", name="Another job").click()
+        self.compute.get_by_role("button", name="Another job").click()
         self.wait(lambda: voice.inner_text() != before, "no other job came")
 
 
@@ -91,7 +89,7 @@ def in_gb(found: Exercise, factor: float = 1.0) -> str:
 
 def test_without_scripts_every_question_can_be_chosen_and_looked_up(scriptless: Page) -> None:
     questions = scriptless.locator("article-quiz fieldset")
-    assert questions.count() == 2  # one at its chapter's end, and the lie
+    assert questions.count() == 1  # at its chapter's end
     for question in questions.all():
         question.locator("label").last.click()
         assert question.locator("input").last.is_checked()
@@ -130,9 +128,6 @@ def test_a_choice_is_answered_at_once_leads_to_its_paragraph_and_is_not_kept(
     quiz.end.locator("label").first.click()
     quiz.end.locator(".quiz-explanation a").click()
     expect(quiz.page).to_have_url(re.compile("#sixteen-bytes-a-parameter$"))
-    quiz.page.locator("article-quiz:not([id]) label").first.click()
-    assert quiz.page.locator("article-quiz :checked").count() == 2
-    assert quiz.page.locator(".quiz-explanation:not(:empty)").count() == 2
     assert quiz.page.evaluate("() => Object.keys({...localStorage, ...sessionStorage})") == []
 
 
@@ -172,7 +167,7 @@ def test_an_answer_is_judged_by_python_and_a_right_one_opens_the_formula(started
 
 def test_every_other_job_is_the_one_python_makes_of_its_seed(started: Quiz) -> None:
     for seed in range(2, 5):
-        started.another(started.compute)
+        started.another()
         found: Any = compute_it.as_json(seed)
         shown = started.compute.locator(".exercise").inner_text().replace("\u00a0", " ")
         assert found["question"] in shown
@@ -181,23 +176,6 @@ def test_every_other_job_is_the_one_python_makes_of_its_seed(started: Quiz) -> N
         assert started.compute.locator("input").input_value() == ""
         assert started.verdict == ""
         started.answer(in_gb(compute_it.exercise(seed)), "Right. ")
-
-
-def test_every_other_lie_is_the_one_python_makes_of_its_seed(started: Quiz) -> None:
-    started.lie.locator("label").first.click()
-    for seed in range(2, 5):
-        started.another(started.lie)
-        found: Any = find_the_lie.as_json(seed)
-        assert started.lie.locator(".quiz-story").text_content() == found["story"]
-        assert started.lie.locator(":checked").count() == 0
-        assert started.lie.locator(".quiz-explanation").inner_text() == ""
-        for place, option in enumerate(found["options"]):
-            started.lie.locator("label").nth(place).click()
-            said = started.lie.locator(".quiz-explanation").text_content() or ""
-            assert said.startswith("Right." if option["right"] else "Not so.")
-            assert option["why"] in said
-            link = started.lie.locator(".quiz-explanation a").get_attribute("href")
-            assert link == option["see"][0]
 
 
 @pytest.mark.matrix

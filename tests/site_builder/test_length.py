@@ -16,7 +16,7 @@ NOT_READ: Final = {"quiz", "glossary", "references", "about-this-article"}
 NO_PROSE: Final = {
     *("pre", "table", "svg", "math", "script", "button", "summary", "data-table", "data-plot"),
     *("memory-planner", "method-decision", "page-run", "run-view", "run-commands"),
-    *("article-quiz", "compute-it", "find-the-lie"),
+    *("article-quiz", "compute-it"),
 }
 ASIDES: Final = {"cell-guess", "cell-note", "slider-controls", "legend", "diagram", "anchor"}
 VOID: Final = {"br", "wbr", "hr", "img", "input", "link", "meta", "col", "source"}

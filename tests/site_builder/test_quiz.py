@@ -10,7 +10,7 @@ import pytest
 from site_builder import SiteError
 from site_builder.page import render_chapters
 from site_builder.quiz import PARTS, read_questions
-from unfrozen.exercises import compute_it, find_the_lie
+from unfrozen.exercises import compute_it
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 ASKED = re.compile(r"^::: quiz (\S+)$", re.MULTILINE)
@@ -150,13 +150,11 @@ def test_the_right_answer_has_no_favourite_place() -> None:
     assert longest.count(True) <= 2 * len(longest) / 3
 
 
-def test_exercises_and_lies_point_to_places_that_are_there(page: Quizzes) -> None:
+def test_exercises_point_to_places_that_are_there(page: Quizzes) -> None:
     hrefs = set()
     for seed in SEEDS:
         exercise: Any = compute_it.as_json(seed)
-        lie: Any = find_the_lie.as_json(seed)
         hrefs |= {hint["see"][0] for hint in exercise["hints"] if hint["see"]}
-        hrefs |= {option["see"][0] for option in lie["options"]}
     assert len(hrefs) >= 5
     assert {href[1:] for href in hrefs} <= set(page.ids)
 
@@ -247,7 +245,7 @@ def test_a_wrong_question_is_named_with_its_option(
 def test_an_unknown_question_names_the_place_that_asks_for_it(tmp_path: Path) -> None:
     error = failure(tmp_path, GOOD, block="weight")
     assert error.where == "01-one.md:5"
-    assert "there are all, compute, lie, size" in error.problem
+    assert "there are all, compute, size" in error.problem
 
 
 def test_an_article_without_a_quiz_needs_no_file_of_questions(tmp_path: Path) -> None:

@@ -31,29 +31,6 @@ function showExplanation(chosen) {
 }
 
 /**
- * Replaces the question in an existing fieldset.
- * @param {HTMLFieldSetElement} fieldset
- * @param {{question: string, options: {text: string, why: string, right: boolean,
- *   see: [href: string, text: string]}[]}} given from `unfrozen.exercises`
- */
-function fill(fieldset, { question, options }) {
-  fieldset.querySelector("legend").textContent = question;
-  fieldset.querySelector("details").open = false;
-  fieldset.querySelector(".quiz-explanation").replaceChildren();
-  const [choices, explanations] = [fieldset.querySelectorAll("label"), fieldset.querySelectorAll("details li")];
-  options.forEach(({ text, why, right, see }, index) => {
-    const [radio, label] = choices[index].children;
-    radio.checked = false;
-    label.textContent = text;
-    const [head, reason, link] = explanations[index].children;
-    explanations[index].toggleAttribute("data-right", right);
-    head.textContent = right ? "Right." : "Not so.";
-    reason.textContent = why;
-    [link.href, link.textContent] = see;
-  });
-}
-
-/**
  * `<compute-it data-seed data-next>`: a job to work out. The first is printed, with its hints and
  * its answer; the planner's Python judges what the reader types, and makes other jobs.
  */
@@ -99,29 +76,6 @@ class ComputeIt extends HTMLElement {
 }
 
 /**
- * `<find-the-lie data-next>`: a job, what a calculator answers for it, and a question about what it
- * left out. The first is printed; the planner's Python makes others.
- */
-class FindTheLie extends HTMLElement {
-  connectedCallback() {
-    if (this.status) return;
-    this.status = this.querySelector(".quiz-more [role=status]");
-    this.announcer = this.appendChild(announcer());
-    this.querySelector(".quiz-more button").addEventListener("click", () => this.#another());
-  }
-
-  async #another() {
-    const seed = Number(this.dataset.next);
-    const lie = await askPlanner("exercises.lie", { seed }, (text) => (this.status.textContent = text));
-    if (!lie) return;
-    this.dataset.next = lie.next;
-    this.querySelector(".quiz-story").textContent = lie.story;
-    fill(this.querySelector("fieldset"), lie);
-    this.announcer.textContent = lie.story;
-  }
-}
-
-/**
  * Asks the planner's Python, and reports its progress while the reader waits.
  * @param {string} name a question of `unfrozen.ask`
  * @param {unknown} value its argument
@@ -152,4 +106,3 @@ function statusText(status) {
 
 customElements.define("article-quiz", ArticleQuiz);
 customElements.define("compute-it", ComputeIt);
-customElements.define("find-the-lie", FindTheLie);

@@ -2,8 +2,8 @@
 
 A question stands at its chapter's end (`::: quiz key`); `::: quiz all` is a list that leads to
 each. It is a fieldset of radio buttons and a fold that explains every option; the script of
-`<article-quiz>` shows the explanation of the option that the reader chose. `::: quiz compute` and
-`::: quiz lie` show the first exercise of each kind.
+`<article-quiz>` shows the explanation of the option that the reader chose. `::: quiz compute`
+shows the first exercise.
 
 The questions are in `quiz.toml`:
 
@@ -27,14 +27,13 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from site_builder import SiteError
 from site_builder.blocks import QUIZ_MARK, PageContext
 from site_builder.markdown import ChapterRenderer, make_parser
-from unfrozen.exercises import compute_it, find_the_lie
+from unfrozen.exercises import compute_it
 
 _MARK: Final = re.compile(QUIZ_MARK.format(words="(.*?)", where="(.*?)"))
 _HEADING: Final = re.compile(r'<h[34] id="([^"]+)">(.*?) <a class="anchor"')
@@ -46,7 +45,7 @@ _ANOTHER_BUTTON: Final = (
 _TAG: Final = re.compile(r"<[^>]+>")
 _KEY: Final = re.compile(r"[a-z][a-z0-9-]*")
 _MIN_OPTIONS: Final = 3
-PARTS: Final = ("all", "compute", "lie")
+PARTS: Final = ("all", "compute")
 """Arguments of `::: quiz` that are not the key of a question."""
 
 
@@ -160,8 +159,6 @@ class Quiz:
             return self._list()
         if part == "compute":
             return self._compute(where)
-        if part == "lie":
-            return self._lie(where)
         if part not in questions:
             known = ", ".join([*PARTS, *questions])
             raise SiteError(where, f"no question is called {part!r}; there are {known}")
@@ -208,26 +205,6 @@ class Quiz:
         drawn = self._context.queue.add(where, "exercise", data=given)
         seeds = f'data-seed="{given["seed"]}" data-next="{given["next"]}"'
         return f"<compute-it {seeds}>\n{drawn}\n{_ANOTHER_BUTTON}</compute-it>\n"
-
-    def _lie(self, where: str) -> str:
-        """Return the first lie, as a question; the script shows others."""
-        given: Any = find_the_lie.as_json(_FIRST_SEED)
-        options = [
-            self._link_answer(option, where) for option in cast("list[Any]", given["options"])
-        ]
-        asked = _fieldset(escape(given["question"], quote=False), options, "quiz-lie")
-        story = escape(given["story"], quote=False)
-        opened = f'<find-the-lie data-next="{given["next"]}">\n<p class="quiz-story">{story}</p>\n'
-        return f"{opened}{_quiz(asked)}{_ANOTHER_BUTTON}</find-the-lie>\n"
-
-    def _link_answer(self, option: dict[str, Any], where: str) -> OptionMarkup:
-        anchor, title = option["see"]
-        if anchor[1:] not in self._titles:
-            raise SiteError(where, f"the lie points to {anchor}, which no heading or figure has")
-        head, why = ("Right." if option["right"] else "Not so."), escape(option["why"], quote=False)
-        link = f'<a href="{anchor}">{title}</a>'
-        explanation = f"<b>{head}</b> <span>{why}</span> {link}"
-        return OptionMarkup(escape(option["text"], quote=False), option["right"], explanation)
 
 
 def _quiz(questions: str, attributes: str = "") -> str:

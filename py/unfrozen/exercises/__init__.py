@@ -7,7 +7,6 @@ Reading order:
 1. `exercise` — a job, a question, hints, common mistakes; sizes as text
 2. `questions` — the kinds of exercises: states between steps, and what a step adds
 3. `compute_it` — the exercise of a seed, and a judge of answers
-4. `find_the_lie` — which part of a peak a calculator left out
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unfrozen.exercises import compute_it, find_the_lie
+from unfrozen.exercises import compute_it
 from unfrozen.exercises.compute_it import Json
 
-__all__ = ["exercise", "judge", "lie"]
+__all__ = ["exercise", "judge"]
 
 
 def exercise(given: Mapping[str, Any]) -> Json:
@@ -29,8 +28,3 @@ def exercise(given: Mapping[str, Any]) -> Json:
 def judge(given: Mapping[str, Any]) -> Json:
     """Return the reply to an answer, `text`, to the exercise of a `seed`."""
     return compute_it.judge(given["seed"], given["text"])
-
-
-def lie(given: Mapping[str, Any]) -> Json:
-    """Return a calculator's answer for a `seed`, from which one term is missing."""
-    return find_the_lie.as_json(given["seed"])
