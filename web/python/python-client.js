@@ -13,7 +13,7 @@
  *                     │  ▼  │ restarting                    next run    │   │   ▼
  *                   failed  └───────────────── stopped ─────────────────┘   │ stopping
  *                                                ▲  ▲                       │   │
- *                                                │  └── the run ends ───────────┤ within 250 ms
+ *                                                │  └── the run ends ───────────┤ within 500 ms
  *                                                │      (KeyboardInterrupt)     │
  *                                                └── terminate, restart ────────┘ later, or at once
  *                                                    (variables cleared)          without isolation
@@ -30,7 +30,7 @@ import { runtime } from "./runtime-files.js";
 import { WorkerClient } from "./worker-client.js";
 
 const INTERRUPT = 2;
-const GRACE_MS = 250;
+const GRACE_MS = 500; // a busy machine interrupts a loop in it too: a restart loses the variables of all cells
 const PING_MS = 2000;
 const SPARE_MS = 200; // after Python is ready: what the reader has pressed comes first
 const LEAST_MEMORY = 4; // GiB of the device, as browsers that tell it round it: below, none is kept
