@@ -4,30 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unfrozen.imported.foreign_files import ForeignFiles, order
+from unfrozen.imported.foreign_files import read_foreign
 from unfrozen.imported.log import ForeignRun, lines
 from unfrozen.schema.event_log import LogOrder, read_line
 
 
-def reading(*files: Path, piece: int = 1 << 20) -> ForeignRun:
-    """The run in some files, fed in pieces of `piece` bytes."""
-    found = ForeignFiles()
-    for file in sorted(files, key=lambda file: order(file.name)):
-        found.begin(file.name)
-        data = file.read_bytes()
-        for at in range(0, len(data), piece):
-            found.feed(data[at : at + piece])
-        found.end()
-    return found.run()
+def reading(file: Path) -> ForeignRun:
+    """The run in a file."""
+    return reading_bytes(file.read_bytes(), file.name)
 
 
 def reading_bytes(data: bytes, name: str = "file") -> ForeignRun:
     """The run in the bytes of one file."""
-    found = ForeignFiles()
-    found.begin(name)
-    found.feed(data)
-    found.end()
-    return found.run()
+    return read_foreign(name, data)
 
 
 def events(run: ForeignRun, name: str = "", written: float = 0.0) -> list[dict[str, Any]]:

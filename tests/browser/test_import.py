@@ -1,13 +1,13 @@
 """Files of other tools, dropped on the page: read by its own Python, shown as runs."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-import foreign_runs
 from accessibility import violations
 from browser.run_reader import RunReader, written
 from conftest import Server, watched_page
@@ -94,23 +94,10 @@ def test_curves_without_a_name_here_are_drawn_under_their_own(dropped: RunReader
     assert not violations(reader.page, "run-view")
 
 
-def test_event_files_of_a_run_are_chosen_together(reader: RunReader, tmp_path: Path) -> None:
-    rows = [{"train/loss": 2.0 / n, "eval/loss": 3.0 / n} for n in range(1, 31)]
-    foreign_runs.event_file(tmp_path, rows)
-    (first,) = tmp_path.iterdir()
-    first = first.rename(tmp_path / "events.out.tfevents.1000.host")
-    foreign_runs.event_file(tmp_path, [{"train/loss": 0.5}] * 5, first=26)
-    reader.page.locator(INPUT).set_input_files(sorted(tmp_path.iterdir(), reverse=True))
-    wait_for_another(reader, "imported")
-    state = reader.state
-    assert (len(state["attempts"]), state["attempts"][0]["fromStep"]) == (1, 25)
-    assert state["series"]["train/loss"]["y"][-1] == 0.5
-    assert "an event file does not say how its run ended" in text(reader, ".run-state").lower()
-
-
 WRONG = {
     "config.json": ('{"hidden_size": 8}', "config.json: it is JSON without a log_history"),
     "trainer_state.json": (state(40)[:60], "at byte 60: it is no whole JSON"),
+    "events.out.tfevents.1": ("x", "unfrozen import reads event files of TensorBoard"),
     "notes.txt": ("no log", "notes.txt holds no event of a run. Choose an events.jsonl"),
 }
 
@@ -168,16 +155,16 @@ def drop_folder(reader: RunReader, folder: Path) -> None:
         wire.send("Input.dispatchDragEvent", {"type": kind, **place})
 
 
-def test_a_folder_of_event_files_is_read_as_one_run(reader: RunReader, tmp_path: Path) -> None:
-    inner = tmp_path / "logs" / "exp"
-    foreign_runs.event_file(inner, [{"train/loss": 2.0 / n} for n in range(1, 11)])
-    (first,) = inner.iterdir()
-    first.rename(inner / "events.out.tfevents.1000.host")
-    foreign_runs.event_file(inner, [{"train/loss": 0.1}] * 5, first=11)
-    (tmp_path / "logs" / "notes.txt").write_text("no log")
-    drop_folder(reader, tmp_path / "logs")
-    wait_for_another(reader, "imported")
-    assert reader.state["series"]["train/loss"]["x"] == list(range(1, 16))
+def test_of_a_folder_the_newest_state_is_read(reader: RunReader, tmp_path: Path) -> None:
+    for age, steps in enumerate((10, 15)):
+        inner = tmp_path / "out" / f"checkpoint-{steps}"
+        inner.mkdir(parents=True)
+        (inner / "trainer_state.json").write_text(state(steps))
+        os.utime(inner / "trainer_state.json", (1e9 + age, 1e9 + age))
+    (tmp_path / "out" / "notes.txt").write_text("no log")
+    drop_folder(reader, tmp_path / "out")
+    wait_for_another(reader, "finished")
+    assert reader.state["series"]["train/loss"]["x"] == [5, 10, 15]
 
 
 def test_a_folder_of_our_runs_is_read(reader: RunReader, tmp_path: Path) -> None:

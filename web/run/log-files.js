@@ -1,29 +1,27 @@
 /**
  * Files that a reader opens or drops: logs, and what `unfrozen data --json` says of data before they are trained. Files of
- * other tools are converted by the planner's Python, which runs no reader code, in pieces: between two pieces it answers other
- * questions, and the reader can stop.
+ * other tools are converted by the planner's Python, which runs no reader code.
  */
 
 import { planner } from "../python/planner-client.js";
 import { readEvent } from "../schema/event-log.js";
 
 const HEAD_BYTES = 64;
-const PIECE_BYTES = 512 * 1024;
+const LOG_BYTES = 64 * 1024 * 1024; // as `unfrozen.imported` bounds them
 const REPORT_BYTES = 8_000_000;
 const REPORT_ROWS = 16;
 const ROW_TOKENS = 1024;
 
 /** The logs that were opened in this page: until it is left they are listed and compared like other runs. */
 class OpenedFiles extends EventTarget {
-  /** @type {Map<string, File[]>} by the names under which they are listed */
+  /** @type {Map<string, File>} by the names under which they are listed */
   all = new Map();
 
-  /** @param {File[]} files more than one are event files of one run @returns {string} its name */
-  add(files) {
-    const plain = files.length > 1 ? `${files[0].name} and ${files.length - 1} more` : files[0].name;
-    let name = plain;
-    for (let number = 2; this.all.has(name); number += 1) name = `${plain} (${number})`;
-    this.all.set(name, files);
+  /** @param {File} file @returns {string} its name */
+  add(file) {
+    let name = file.name;
+    for (let number = 2; this.all.has(name); number += 1) name = `${file.name} (${number})`;
+    this.all.set(name, file);
     this.dispatchEvent(new Event("change"));
     return name;
   }
@@ -33,9 +31,8 @@ export const openedFiles = new OpenedFiles();
 
 /** The files that can be opened, for a reader who chose another one. */
 export const EXPECTED =
-  "Choose an events.jsonl, a trainer_state.json of Hugging Face Trainer, event files of TensorBoard " +
-  "(events.out.tfevents.…), a table of metrics (.csv), or what " +
-  "unfrozen data --json prints (.json)";
+  "Choose an events.jsonl, a trainer_state.json of Hugging Face Trainer, a table of metrics (.csv), or what " +
+  "unfrozen data --json prints (.json); unfrozen import reads event files of TensorBoard";
 
 /**
  * Returns what `unfrozen data --json` has said of data, as the event of a run that would train them; null for another file.
@@ -88,45 +85,29 @@ function shortRows(rows) {
  */
 export async function isOtherFormat(file) {
   const head = new TextDecoder("latin1").decode(await file.slice(0, HEAD_BYTES).arrayBuffer());
-  if (head.includes("brain.Event:") || /tfevents|\.csv$/.test(file.name)) return true;
+  if (file.name.endsWith(".csv")) return true;
   return /^\s*\{/.test(head) && file.name.endsWith(".json") && !head.startsWith('{"v":');
 }
 
 /**
- * Converts the files of a run of another tool to a log.
- * @param {File[]} files of one run
- * @param {(text: string) => void} onProgress gets how much has been read; Python is loaded at the first file
- * @param {AbortSignal} signal stops between two pieces
+ * Converts the log of another tool.
+ * @param {File} file
+ * @param {(text: string) => void} onProgress gets how much of Python is loaded, at the first file
+ * @param {AbortSignal} signal stops between two answers
  * @returns {Promise<Blob>} rejects with a message for the reader
  */
-export async function convertLog(files, onProgress, signal) {
+export async function convertLog(file, onProgress, signal) {
+  if (file.size > LOG_BYTES) throw new Error(`${file.name} is too large for this page: unfrozen import reads it`);
   const showLoading = () => onProgress(loading(planner.status));
   planner.addEventListener("status", showLoading, { signal });
-  const given = files.map(({ name, lastModified }) => ({ name, modified: lastModified / 1000 }));
-  const reading = await ask("imported.page.import_files", { files: given }, signal);
-  planner.removeEventListener("status", showLoading);
-  await read(reading, files, onProgress, signal);
+  const given = { name: file.name, modified: file.lastModified / 1000, data: await base64(file) };
+  const reading = await ask("imported.page.import_file", given, signal);
   const parts = [];
   for (let answer = { more: true }; answer.more; ) {
-    answer = await ask("imported.page.import_lines", { import: reading.import }, signal);
+    answer = await ask("imported.page.import_lines", reading, signal);
     parts.push(answer.lines);
   }
   return new Blob(parts);
-}
-
-async function read({ import: number, order }, files, onProgress, signal) {
-  const total = files.reduce((sum, { size }) => sum + size, 0);
-  let done = 0;
-  for (const file of order.map((place) => files[place])) {
-    let at = 0;
-    do {
-      const piece = file.slice(at, at + PIECE_BYTES);
-      at += PIECE_BYTES;
-      await ask("imported.page.import_piece", { import: number, data: await base64(piece), last: at >= file.size }, signal);
-      done += piece.size;
-      onProgress(`${Math.floor((100 * done) / Math.max(1, total))}% of it is read.`);
-    } while (at < file.size);
-  }
 }
 
 async function ask(name, value, signal) {
@@ -159,7 +140,7 @@ const MOST_FILES = 5000; // of a folder
 const DEEPEST = 8;
 
 /** Kinds of log files, the most complete first. */
-const KINDS = [/^events\.jsonl$/, /tfevents/, /^trainer_state\.json$/, /^metrics\.csv$/];
+const KINDS = [/^events\.jsonl$/, /^trainer_state\.json$/, /^metrics\.csv$/];
 
 /** Takes what is dropped on an element. @param {HTMLElement} element @param {(files: File[]) => void} take */
 export function takeDrops(element, take) {
@@ -175,7 +156,7 @@ export function takeDrops(element, take) {
 
 /**
  * @param {DataTransfer} transfer of a drop, valid only during its event
- * @returns {Promise<File[]>} the files of one run in a folder; the dropped files, where none is a folder
+ * @returns {Promise<File[]>} the dropped files, in place of a folder its newest log
  */
 async function readDrop(transfer) {
   const files = [...transfer.files];
@@ -183,9 +164,8 @@ async function readDrop(transfer) {
   if (!entries.some((entry) => entry.isDirectory)) return files;
   const found = [];
   for (const entry of entries) await collectFiles(entry, found, DEEPEST);
-  const run = await newestRun(found);
-  if (run.length || !found.length) return run.length ? run : files;
-  return [await opened(found[0])].filter(Boolean).map(({ file }) => file); // the view shows that it holds no run
+  const log = (await newestLog(found)) ?? (found.length ? await opened(found[0]) : null); // the view shows that it holds no run
+  return log ? [log] : files;
 }
 
 async function collectFiles(entry, found, deep) {
@@ -204,20 +184,16 @@ async function entriesOf(folder) {
   return all;
 }
 
-/** Returns the newest file of the most complete kind; of TensorBoard all event files of its folder. */
-async function newestRun(entries) {
+/** Returns the newest file of the most complete kind; null for none. */
+async function newestLog(entries) {
   for (const kind of KINDS) {
     const files = await Promise.all(entries.filter(({ name }) => kind.test(name)).map(opened));
-    const there = files.filter(Boolean).sort((a, b) => b.file.lastModified - a.file.lastModified);
-    if (there.length === 0) continue;
-    const [{ folder }] = there;
-    const together = there.filter((one) => one.folder === folder);
-    return (kind.test("tfevents") ? together : there.slice(0, 1)).map(({ file }) => file);
+    const [newest] = files.filter(Boolean).sort((a, b) => b.lastModified - a.lastModified);
+    if (newest) return newest;
   }
-  return [];
+  return null;
 }
 
 function opened(entry) {
-  const folder = entry.fullPath.slice(0, entry.fullPath.lastIndexOf("/"));
-  return new Promise((settle) => entry.file((file) => settle({ file, folder }), () => settle(null)));
+  return new Promise((settle) => entry.file(settle, () => settle(null)));
 }

@@ -160,14 +160,14 @@ export class RunWatch extends EventTarget {
     this.#finishReading();
   }
 
-  /** Shows a log that the reader opened; files of another tool are converted. */
+  /** Shows a log that the reader opened; one of another tool is converted. */
   showFile(name) {
-    const files = openedFiles.all.get(name);
+    const file = openedFiles.all.get(name);
     return this.#read({ kind: "file", name }, async (signal) => {
-      const report = await readDataReport(files[0]);
+      const report = await readDataReport(file);
       if (report) return this.#fold([report], 0);
-      if (!(await isOtherFormat(files[0]))) return files[0];
-      return convertLog(files, (progress) => signal.aborted || this.#set({ progress }), signal);
+      if (!(await isOtherFormat(file))) return file;
+      return convertLog(file, (progress) => signal.aborted || this.#set({ progress }), signal);
     });
   }
 

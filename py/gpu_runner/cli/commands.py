@@ -815,7 +815,7 @@ def import_(
     runs: Runs = None,
     name: Annotated[str, typer.Option(help="Name in the page; else that of its folder.")] = "",
 ) -> int:
-    """Import runs of Hugging Face Trainer, TensorBoard or W&B for the page. Needs no PyTorch."""
+    """Import runs of Hugging Face Trainer, TensorBoard or tables for the page. Needs no PyTorch."""
     from gpu_runner.log.import_runs import import_runs
 
     if len(name) > MOST_NAME:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,20 +22,25 @@ from typing import Final
 
 from gpu_runner.atomic import write_file
 from gpu_runner.errors import DataError, SystemFailure
+from gpu_runner.log.event_files import (
+    first_tag,
+    is_event_file,
+    order,
+    read_event_files,
+    scalars_key,
+)
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.system import foreign
 from gpu_runner.system.foreign import ForeignCodeError
 from unfrozen.errors import ForeignFileError
-from unfrozen.imported.foreign_files import HEAD_BYTES, ForeignFiles, order, tool_of
+from unfrozen.imported.foreign_files import MOST_BYTES, read_foreign
 from unfrozen.imported.log import ForeignRun, lines
-from unfrozen.imported.tensorboard import first_tag, scalars_key
 from unfrozen.imported.tools import EXPECTED
-from unfrozen.plain import open_plain, read_plain
+from unfrozen.plain import read_plain
 
 MOST_ENTRIES: Final = 20_000
 """Files and folders that are listed below a path."""
 _DEEPEST: Final = 8
-_PIECE_BYTES: Final = 2**20
 _STATE: Final = "trainer_state.json"
 _TABLE: Final = "metrics.csv"  # of Lightning's CSVLogger
 _CHECKPOINT: Final = "checkpoint-"
@@ -91,7 +97,7 @@ def find_runs(path: Path) -> list[tuple[Path, ...]]:
     states: dict[Path, list[Path]] = {}
     others: list[tuple[Path, ...]] = []
     for file in _files(path):
-        if "tfevents" in file.name:
+        if is_event_file(file):
             events.append(file)
         elif file.name == _STATE:
             states.setdefault(_output_folder(file), []).append(file)
@@ -103,20 +109,16 @@ def find_runs(path: Path) -> list[tuple[Path, ...]]:
 
 def _with_its_run(file: Path) -> tuple[Path, ...]:
     """Return a file with those of the same run: event files lie beside each other."""
-    try:
-        head = read_plain(file, HEAD_BYTES)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}.") from None
-    if tool_of(head) != "tensorboard":
+    if not is_event_file(file):
         return (file,)
-    beside = [other for other in _files(file.parent, 1) if "tfevents" in other.name]
+    beside = filter(is_event_file, _files(file.parent, 1))
     return next(files for files in _event_runs({file, *beside}) if file in files)
 
 
 def _event_runs(files: Iterable[Path]) -> list[tuple[Path, ...]]:
     """Return event files run by run: those of a folder, then those that `add_scalars` put below."""
     folders: dict[Path, list[Path]] = {}
-    for file in sorted(files, key=lambda file: order(file.name)):
+    for file in sorted(files, key=order):
         folders.setdefault(file.parent, []).append(file)
     for folder in sorted(folders, reverse=True):
         if folder.parent in folders and _is_of_add_scalars(folders[folder][0]):
@@ -125,10 +127,9 @@ def _event_runs(files: Iterable[Path]) -> list[tuple[Path, ...]]:
 
 
 def _is_of_add_scalars(file: Path) -> bool:
-    try:
-        return bool(scalars_key(file.parent.name, first_tag(read_plain(file, _PIECE_BYTES))))
-    except OSError:
-        return False
+    with suppress(ForeignCodeError, ForeignFileError, OSError):
+        return bool(scalars_key(file.parent.name, foreign.call(partial(first_tag, file))))
+    return False
 
 
 def _output_folder(state: Path) -> Path:
@@ -171,15 +172,10 @@ def _files(folder: Path, deep: int = _DEEPEST) -> Iterator[Path]:
 
 def _read(files: tuple[Path, ...]) -> tuple[ForeignRun, float]:
     """Return the run in some files, and when the last of them was written."""
-    home, written = files[0].parent, max(file.stat().st_mtime for file in files)
-    reading = ForeignFiles()
-    for file in files:
-        reading.begin(file.relative_to(home).as_posix())
-        with os.fdopen(open_plain(file), "rb", buffering=0) as source:
-            while data := source.read(_PIECE_BYTES):
-                reading.feed(data)
-        reading.end()
-    return reading.run(), written
+    written = max(file.stat().st_mtime for file in files)
+    if is_event_file(files[0]):
+        return read_event_files(files), written
+    return read_foreign(files[0].name, read_plain(files[0], MOST_BYTES + 1)), written
 
 
 def _title(file: Path) -> str:

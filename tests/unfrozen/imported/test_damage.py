@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-import foreign_runs
 from imported_logs import events, reading_bytes
 from unfrozen.errors import ForeignFileError
-from unfrozen.imported.foreign_files import ForeignFiles
 
 STATE = {
     "log_history": [
@@ -21,13 +19,7 @@ STATE = {
 }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = foreign_runs.event_file(
-        tmp_path_factory.mktemp("events"), [{"train/loss": n, "odd": 1 / n} for n in range(1, 9)]
-    )
-    (file,) = folder.iterdir()
-    return {"trainer": json.dumps(STATE).encode(), "tensorboard": file.read_bytes()}
+WHOLE = json.dumps(STATE).encode()
 
 
 def read(data: bytes) -> str:
@@ -51,21 +43,14 @@ def flipped(data: bytes, count: int, seed: int) -> Iterator[bytes]:
         yield bytes(damaged)
 
 
-@pytest.mark.parametrize("tool", ["trainer", "tensorboard"])
-def test_a_file_cut_at_any_byte_gives_a_log_or_a_sentence(
-    whole: dict[str, bytes], tool: str, share: int
-) -> None:
-    data = whole[tool]
-    found = [read(data[:size]) for size in (*range(0, len(data), share), len(data))]
+def test_a_file_cut_at_any_byte_gives_a_log_or_a_sentence(share: int) -> None:
+    found = [read(WHOLE[:size]) for size in (*range(0, len(WHOLE), share), len(WHOLE))]
     assert found[-1].endswith("events")
     assert any("at byte" in text for text in found)
 
 
-@pytest.mark.parametrize("tool", ["trainer", "tensorboard"])
-def test_flipped_bits_give_a_log_or_a_sentence(
-    whole: dict[str, bytes], tool: str, share: int
-) -> None:
-    for data in flipped(whole[tool], 400 // share, seed=7):
+def test_flipped_bits_give_a_log_or_a_sentence(share: int) -> None:
+    for data in flipped(WHOLE, 400 // share, seed=7):
         read(data)
 
 
@@ -74,15 +59,3 @@ def test_noise_is_refused_or_read_and_never_breaks(start: bytes) -> None:
     chance = random.Random(5)
     for _ in range(200):
         read(start + chance.randbytes(chance.randrange(3000)))
-
-
-def test_a_file_comes_in_pieces_of_any_size(whole: dict[str, bytes]) -> None:
-    for data in whole.values():
-        wanted = read(data)
-        for piece in (1, 5, 16, 17, 4096):
-            found = ForeignFiles()
-            found.begin("file")
-            for at in range(0, len(data), piece):
-                found.feed(data[at : at + piece])
-            found.end()
-            assert f"{len(events(found.run()))} events" == wanted

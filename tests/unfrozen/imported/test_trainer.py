@@ -9,6 +9,7 @@ import pytest
 
 from imported_logs import curve, events, of_kind, reading, reading_bytes, scores
 from unfrozen.errors import ForeignFileError
+from unfrozen.imported import foreign_files
 
 ENTRIES: list[dict[str, Any]] = [
     {"step": 0, "eval_loss": 3.0, "eval_runtime": 0.1, "epoch": 0},
@@ -26,7 +27,7 @@ def state(*entries: Any, **fields: Any) -> bytes:
 
 @pytest.mark.slow
 def test_the_real_trainers_numbers_are_all_there_as_it_wrote_them(trainer_folder: Path) -> None:
-    run = reading(trainer_folder / "trainer_state.json", piece=1000)
+    run = reading(trainer_folder / "trainer_state.json")
     found = events(run)
     history = json.loads((trainer_folder / "trainer_state.json").read_text())["log_history"]
     for key, name in (("loss", "train/loss"), ("grad_norm", "train/grad_norm")):
@@ -141,6 +142,14 @@ def test_what_is_no_state_is_refused_with_what_to_do(data: bytes, problem: str) 
         reading_bytes(data)
     assert problem in str(refused.value)
     assert "; " in str(refused.value)
+
+
+def test_a_file_beyond_the_limit_is_refused_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(foreign_files, "MOST_BYTES", 1000)
+    with pytest.raises(ForeignFileError, match="more than 1,000 bytes; no log of training needs"):
+        reading_bytes(state(*ENTRIES).ljust(1001))
 
 
 @pytest.mark.parametrize(

@@ -79,18 +79,18 @@ export class RunList extends HTMLElement {
 
   /** Returns the button that opens log files; they can be dropped as well. */
   #opener() {
-    const input = make("input", { type: "file", hidden: true, multiple: true }); // of any ending: event files of TensorBoard have none
+    const input = make("input", { type: "file", hidden: true, multiple: true });
     input.addEventListener("change", () => {
-      if (input.files.length) this.#open([...input.files]);
+      for (const file of input.files) this.#open(file);
       input.value = "";
     });
-    takeDrops(document.body, (files) => this.#open(files));
+    takeDrops(document.body, (files) => files.forEach((file) => this.#open(file)));
     return make("span", {}, Object.assign(button("Open a log file", () => input.click(), "button-link"), { title: EXPECTED }), input);
   }
 
-  /** Lists a log; it is shown, or compared with what is compared. @param {File[]} files */
-  #open(files) {
-    const name = openedFiles.add(files);
+  /** Lists a log; it is shown, or compared with what is compared. @param {File} file */
+  #open(file) {
+    const name = openedFiles.add(file);
     if (!this.#isComparing) return this.#pick({ kind: "file", name });
     this.#tick(`file:${name}`, true);
   }

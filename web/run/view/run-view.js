@@ -112,7 +112,7 @@ export class RunView extends HTMLElement {
   #follow() {
     runner.addEventListener("change", () => this.#runnerChanged());
     control.addEventListener("change", () => this.#controlChanged());
-    if (this.#isFigure) takeDrops(this, (files) => this.#choose({ kind: "file", files }));
+    if (this.#isFigure) takeDrops(this, ([file]) => this.#choose({ kind: "file", file }));
     runner.start();
     control.start();
   }
@@ -124,10 +124,10 @@ export class RunView extends HTMLElement {
     this.#runnerChanged();
   }
 
-  /** @param {import("../watch.js").Source | {kind: "file", files: File[]} | null} chosen null: the newest */
+  /** @param {import("../watch.js").Source | {kind: "file", file: File} | null} chosen null: the newest */
   #choose(chosen) {
     if (!chosen) return this.#halt();
-    const source = chosen.files ? { kind: "file", name: openedFiles.add(chosen.files) } : chosen;
+    const source = chosen.file ? { kind: "file", name: openedFiles.add(chosen.file) } : chosen;
     this.#chosenByReader = true;
     this.#pace.drawnAt = -Infinity;
     void this.#watch.show(source);
