@@ -23,11 +23,12 @@ from unfrozen.answer.text import framework_text
 from unfrozen.errors import PlanError, strict_json
 from unfrozen.frameworks.tables import solved_data, solved_text
 from unfrozen.hardware import counted
-from unfrozen.hub import ModelSource, is_hub_name, loaded_name, named_model
-from unfrozen.job import LARGEST_CONFIG_BYTES, Job, job_data
+from unfrozen.hub import is_hub_name, named_model
+from unfrozen.job import Job, job_data
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
+from unfrozen.model.names import LARGEST_CONFIG_BYTES, ModelSource, loaded_name
 from unfrozen.plain import read_named, read_plain
 from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan import plan as plan_of

@@ -22,6 +22,7 @@ FAINT = """(texts) => texts.filter((text) => {
     if (getComputedStyle(each).opacity !== "1") return true;
   return false;
 }).length"""
+OPEN = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
 SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
 
 
@@ -130,6 +131,16 @@ def test_a_config_is_pasted_or_dropped_and_a_broken_one_explained(planner: Plann
     assert planner.view["facts"]["exact"] == "124,439,808"
 
 
+def gated(route: Route) -> None:
+    """The hub's answer for a model whose terms nobody has accepted."""
+    route.fulfill(status=401, headers={**OPEN, "X-Error-Code": "GatedRepo"})
+
+
+def good(route: Route) -> None:
+    """The hub's answer with a config.json."""
+    route.fulfill(headers={**OPEN, "X-Repo-Commit": "3f2a1bc9" * 5}, body=json.dumps(SMALL))
+
+
 def test_a_wrong_number_is_reported_at_its_control_even_in_a_closed_fold(
     planner: PlannerReader,
 ) -> None:
@@ -147,21 +158,38 @@ def test_a_wrong_number_is_reported_at_its_control_even_in_a_closed_fold(
     planner.settle("#planner?optimizer=sgd&seq_len=4096")
 
 
-def test_a_hub_id_outside_the_list_leads_to_its_config(
+def test_a_name_outside_the_list_asks_the_hub_only_when_its_reader_does(
     planner: PlannerReader, static_site: StaticSite
 ) -> None:
     asked: list[str] = []
     page = planner.page
     page.on("request", lambda request: asked.append(request.url))
-    planner.control("model").fill("Qwen/Qwen3-9B-Base")
+    planner.control("model").fill("Qwen/Qwen9-9B")
     page.keyboard.press("Enter")
-    planner.wait("stale")
-    link = planner.root.locator("#mp-error-model a")
-    address = "https://huggingface.co/Qwen/Qwen3-9B-Base/raw/main/config.json"
+    planner.settle("#planner?model=Qwen/Qwen9-9B")
+    facts = planner.root.locator("[data-part=verdict]")
+    expect(facts).to_contain_text("the size that its name says")
+    address = "https://huggingface.co/Qwen/Qwen9-9B/resolve/main/config.json"
+    link = facts.get_by_role("link")
     assert link.get_attribute("href") == address
     assert link.get_attribute("rel") == "noopener noreferrer"
     host = static_site.url.split("/some")[0]
     assert not [url for url in asked if not url.removeprefix("blob:").startswith(host)]
+    answers = iter([Route.abort, gated, good])
+    page.allowed_errors.append(address)  # type: ignore[attr-defined]  # no answer is an error there
+    page.route(address, lambda route: next(answers)(route))
+    for says in ("cannot be reached", "accepted its terms", "revision 3f2a1bc93f2a"):
+        facts.get_by_role("button", name="Ask huggingface.co").click()
+        expect(planner.root.locator("[data-read]")).to_contain_text(says)
+    expect(facts).to_contain_text("Qwen/Qwen9-9B: 135M parameters")
+    assert facts.get_by_role("button").count() == 0
+    assert planner.control("model").input_value() == "Qwen/Qwen9-9B"
+    planner.control("model").fill("owner/no-size")
+    page.keyboard.press("Enter")
+    planner.wait("stale")
+    error = planner.root.locator("#mp-error-model")
+    assert error.get_by_role("link").inner_text() in error.inner_text()
+    assert error.get_by_role("button", name="Ask huggingface.co").is_visible()
     planner.control("model").fill("qwen3 8b")
     page.keyboard.press("Enter")
     planner.settle("#planner?model=Qwen/Qwen3-8B")

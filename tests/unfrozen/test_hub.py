@@ -11,6 +11,8 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -18,6 +20,9 @@ import unfrozen
 from unfrozen import hub
 from unfrozen.errors import PlanError
 from unfrozen.job import read_model
+from unfrozen.model import names
+from unfrozen.planner import glance
+from unfrozen.project.page import read_hub
 
 NEW = "Qwen/New-Model"
 CONFIG = {
@@ -121,33 +126,78 @@ def test_it_is_asked_again_by_the_tag_of_what_is_kept(server: Hub) -> None:
     assert hub.named_model(NEW)[0]["num_hidden_layers"] == 2
 
 
-@pytest.mark.parametrize(
-    ("answer", "says"),
-    [
-        (say(401, X_Error_Code="GatedRepo"), r"its terms; accept them at \S+/Qwen/New-Model"),
-        (say(403), "accepted its terms"),
-        (say(401, X_Error_Code="RepoNotFound"), "to a visitor; correct the name; if .*HF_TOKEN"),
-        (say(404, X_Error_Code="RepoNotFound"), "no model of this name"),
-        (say(404, X_Error_Code="EntryNotFound"), "has no config.json of it; name the model"),
-        (say(429), r"fewer questions \(429\); wait"),
-        (say(503), r"error \(503\); try again, or give"),
-        (say(200, b"<html>sign in</html>"), "a web page, not a .*sign in to this network"),
-        (say(200, b'{"model_type": NaN'), "not JSON"),
-        (say(200, b'{"a": ' * 100 + b"1" + b"}" * 100), "nested too deeply"),
-        (say(200, b"[1]"), "is not a config.json"),
-        (say(200, b"\xff\xfe"), "not JSON"),
-        (say(200, b"{" + b" " * 2_000_000), "more than 1,000,000 bytes"),
-        (say(302, Location="http://127.0.0.2:1/config.json"), r"elsewhere \('127.0.0.2:1'\)"),
-        (say(302, Location=f"/{NEW}/resolve/main/config.json"), "redirects more than 5 times"),
-        (say(302), "redirects more than 5 times"),
-        (say(200, b'{"model_type": "qwen3"}'), "hidden_size"),
-    ],
-)  # fmt: skip
+BAD = [
+    (say(401, X_Error_Code="GatedRepo"), r"its terms; accept them at \S+/Qwen/New-Model"),
+    (say(403), "accepted its terms"),
+    (say(401, X_Error_Code="RepoNotFound"), "to a visitor; correct the name; if .*HF_TOKEN"),
+    (say(404, X_Error_Code="RepoNotFound"), "no model of this name"),
+    (say(404, X_Error_Code="EntryNotFound"), "has no config.json of it; name the model"),
+    (say(429), r"fewer questions \(429\); wait"),
+    (say(503), r"error \(503\); try again, or give"),
+    (say(200, b"<html>sign in</html>"), "a web page, not a .*sign in to this network"),
+    (say(200, b'{"model_type": NaN'), "not JSON"),
+    (say(200, b'{"a": ' * 100 + b"1" + b"}" * 100), "nested too deeply"),
+    (say(200, b"[1]"), "is not a config.json"),
+    (say(200, b"\xff\xfe"), "not JSON"),
+    (say(200, b"{" + b" " * 2_000_000), "more than 1,000,000 bytes"),
+    (say(302, Location="http://127.0.0.2:1/config.json"), r"elsewhere \('127.0.0.2:1'\)"),
+    (say(302, Location=f"/{NEW}/resolve/main/config.json"), "redirects more than 5 times"),
+    (say(302), "redirects more than 5 times"),
+    (say(200, b'{"model_type": "qwen3"}'), "hidden_size"),
+]
+
+
+@pytest.mark.parametrize(("answer", "says"), BAD)
 def test_each_bad_answer_is_refused_in_words_with_the_remedy(
     server: Hub, answer: Answer, says: str
 ) -> None:
     server.gives(answer)
     assert re.search(says, refusal()), refusal()
+
+
+def in_page(server: Hub, name: str = NEW) -> dict[str, Any]:
+    """Return what the page reads of the answer that its reader asked for."""
+    try:
+        with urlopen(f"{server.address}/{name}/resolve/main/config.json") as found:
+            status, headers, body = found.status, found.headers, found.read()
+    except HTTPError as error:
+        status, headers, body = error.code, error.headers, b""
+    answer = {"status": status, "headers": {key.lower(): text for key, text in headers.items()}}
+    text = body.decode("utf-8", "replace")
+    return read_hub({**answer, "text": text, "state": {"model": name, "gpu": "RTX 4090"}})
+
+
+@pytest.mark.parametrize(
+    "answer", [answer for answer, says in BAD if not re.search("redirects|elsewhere|hidden", says)]
+)
+def test_the_page_reads_each_bad_answer_as_the_terminal_does(server: Hub, answer: Answer) -> None:
+    server.gives(answer)
+    bound = refusal().split("; ")[1].partition(" (")[0]
+    found = in_page(server)
+    assert found["problem"].startswith(bound)
+    assert "HF_TOKEN" not in found["problem"]
+    assert found["state"] is None
+
+
+def test_the_page_plans_the_hub_s_config_by_its_name(server: Hub) -> None:
+    server.gives(GOOD)
+    found = in_page(server)
+    terminal = unfrozen.plan(NEW, gpu="RTX 4090")
+    assert found["text"] == terminal.to_dict()["source"]["note"]
+    shown: Any = glance(found["state"])
+    assert (shown["model"], shown["facts"]["name"], shown["facts"]["link"]) == (NEW, NEW, "")
+    assert f", {shown['facts']['size']}, " in str(terminal)
+    assert f"--model {NEW} " in shown["commands"]["run"]
+    named = glance({**found["state"], "model": "", "config": json.dumps(CONFIG)})
+    assert named["facts"]["name"] == "your config.json"  # type: ignore[index]
+
+
+def test_the_page_says_why_the_hub_gives_nothing_and_plans_the_size_of_the_name() -> None:
+    state = {"model": "Qwen/Qwen9-9B"}
+    found = read_hub({"failed": "Failed to fetch", "state": state})
+    assert found["state"] == state
+    assert "the size that its name says" in found["text"]
+    assert "cannot be reached (Failed to fetch): try again, or drop" in found["text"]
 
 
 def test_no_answer_is_waited_for_longer_than_the_limit(
@@ -344,7 +394,7 @@ def hub_answers(file: str) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("server")
 def test_a_command_names_the_base_of_a_copy_that_no_trainer_loads() -> None:
-    assert hub.loaded_name("unsloth/Qwen3-8B-GGUF") == "Qwen/Qwen3-8B"
-    assert hub.loaded_name("unsloth/Qwen3-8B") == "unsloth/Qwen3-8B"
-    assert hub.loaded_name(NEW) == NEW
-    assert hub.loaded_name("llama 8b") == ""
+    assert names.loaded_name("unsloth/Qwen3-8B-GGUF") == "Qwen/Qwen3-8B"
+    assert names.loaded_name("unsloth/Qwen3-8B") == "unsloth/Qwen3-8B"
+    assert names.loaded_name(NEW) == NEW
+    assert names.loaded_name("llama 8b") == ""

@@ -2,6 +2,7 @@
 
 import { spellCommand } from "../run/command-line.js";
 import { swatch } from "./figures.js";
+import { askView } from "./hub-config.js";
 import { h } from "../figures/vnode.js";
 
 const FIRST = 6; // changes shown at first: the best trades of memory against time
@@ -14,6 +15,8 @@ export function verdictView({ kind, title, text }, facts) {
     h("h3", { class: "verdict-title" }, title),
     h("p", { class: "verdict-text" }, text),
     h("p", { class: "mp-facts hint" }, `${facts.name}: ${facts.size}, ${facts.shape}.`),
+    facts.notes.map((note) => h("p", { class: "mp-facts hint" }, note)),
+    facts.link && h("p", { class: "mp-facts hint" }, askView(facts.link)),
   );
 }
 

@@ -5,9 +5,8 @@
  * Every control carries its key of the state as `data-key`; its error stands below it.
  */
 
-import { make } from "../figures/tools.js";
-import { h } from "../figures/vnode.js";
-import { SENT } from "./hub-config.js";
+import { h, toDom } from "../figures/vnode.js";
+import { askView } from "./hub-config.js";
 
 /**
  * All controls; a figure has those of the first lines. What only a live control can show (lists, closed
@@ -42,7 +41,7 @@ function modelField({ model, config, models }, live) {
       autocapitalize: "off",
       spellcheck: "false",
       "data-key": "model",
-      value: config ? "" : model,
+      value: model,
       placeholder: config ? "your config.json" : "search, or owner/name of the hub",
       "aria-expanded": "false",
       "aria-controls": "mp-model-list",
@@ -260,7 +259,7 @@ export function syncControls(root, view, { skip = null } = {}) {
     if (element && element !== skip && element.value !== value) element.value = value;
   };
   const model = field(root, "model");
-  set(model, view.config ? "" : view.model);
+  set(model, view.model);
   model.placeholder = view.config ? "your config.json" : "search, or owner/name of the hub";
   set(field(root, "gpu"), view.gpu);
   for (const { key, value } of view.asked) set(field(root, key), value);
@@ -325,19 +324,12 @@ function syncErrors(root, problem) {
     const isHere = slot.dataset.error === problem?.control;
     const control = field(root, slot.dataset.error);
     slot.hidden = !isHere;
-    slot.replaceChildren(...(isHere ? errorNodes(problem) : []));
+    const asked = isHere && problem.link ? askView(problem.link) : [];
+    slot.replaceChildren(...(isHere ? [`${problem.text} `, ...asked.map((node) => toDom(node))] : []));
     if (isHere) control.setAttribute("aria-invalid", "true");
     else control.removeAttribute("aria-invalid");
     if (isHere) reveal(slot);
   }
-}
-
-function errorNodes({ text, link }) {
-  if (!link) return [text];
-  const hub = { href: link, target: "_blank", rel: "noopener noreferrer" };
-  const anchor = make("a", hub, "Open its config.json on the hub");
-  const button = make("button", { type: "button", "data-asks": link }, "Ask huggingface.co for its config.json");
-  return [`${text} `, button, ` (${SENT}). `, anchor, ", then drop the file on the planner."];
 }
 
 function reveal(slot) {
@@ -357,5 +349,6 @@ export function editOf(target, sliders) {
   if (slides) return { [slides]: sliders.find((slider) => slider.key === slides).steps[target.value] };
   if (!key || key === "model") return null;
   if (target.type === "checkbox") return { [key]: String(target.checked) };
+  if (key === "config") return { config: target.value.trim(), model: "" };
   return { [key]: target.value.trim() }; // an emptied field falls back to its default
 }

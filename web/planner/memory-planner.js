@@ -8,7 +8,7 @@ import { stateOf } from "./answers.js";
 import { followHistory } from "../page/address.js";
 import { planner } from "../python/planner-client.js";
 import { editOf, field, syncControls } from "./controls.js";
-import { configText } from "./hub-config.js";
+import { fetchConfig } from "./hub-config.js";
 import { PLANS, keptQueries, toggleKept } from "./side-by-side.js";
 import { FIND, PlanSearch } from "./one-plan.js";
 import { ModelSearch } from "./model-search.js";
@@ -109,7 +109,7 @@ export class MemoryPlanner extends StateElement {
 
   sync(skip) {
     syncControls(this, this.controls, { skip });
-    this.search.value = this.controls.config ? "" : this.controls.model;
+    this.search.value = this.controls.model;
     this.#showDataProblem();
   }
 
@@ -142,15 +142,11 @@ export class MemoryPlanner extends StateElement {
     void this.#compare();
   }
 
-  /** A model of no list: its file comes from the hub, and is read like one that was dropped. */
+  /** A model of no list: its file comes from the hub. */
   async #askHub(pressed, link) {
     pressed.disabled = true;
-    try {
-      this.#take(await configText(link));
-    } catch (error) {
-      pressed.disabled = false;
-      pressed.after(` ${error.message}`);
-    }
+    await this.#read("project.page.read_hub", { ...(await fetchConfig(link)), state: this.state });
+    pressed.disabled = false;
   }
 
   /** One button of a row: it shows at once that it was chosen, whatever Python takes. */
@@ -186,10 +182,14 @@ export class MemoryPlanner extends StateElement {
     return files.length > 0 || text !== "";
   }
 
-  /** Plans what a trainer's files say, and tells how they were read, or why they cannot be. */
+  /** Plans what a trainer's files say. */
   async #open(files) {
-    const contents = await Promise.all(files.map(contentOf));
-    const answer = await planner.ask("project.page.open_files", { files: contents, state: this.state });
+    await this.#read("project.page.open_files", { files: await Promise.all(files.map(contentOf)), state: this.state });
+  }
+
+  /** Shows what Python read, and how, or why it cannot. */
+  async #read(question, value) {
+    const answer = await planner.ask(question, value);
     if (!answer) return;
     const { state, text, problem } = answer;
     const note = this.querySelector("[data-read]");
@@ -218,13 +218,6 @@ export class MemoryPlanner extends StateElement {
     const slot = this.querySelector('[data-error="tokens"]');
     slot.hidden = false;
     slot.textContent = this.#dataProblem;
-  }
-
-  /** Plans the model of a config.json. */
-  #take(config) {
-    const box = field(this, "config");
-    if (box) box.value = config;
-    this.edit({ config });
   }
 }
 

@@ -93,12 +93,8 @@ def verdict(planned: Plan) -> str:
         f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)."
     )
     first += "".join(f"\n{line}" for line in textwrap.wrap(format_peak_rank(planned.job), 100))
-    a = planned.job.model.architecture
-    if a.guesses:
-        what = "all of it" if a.guesses_tensors else "its activations"
-        first += f" Estimated: {a.guesses}; {what} may be half as much, or twice."
-    if a.task:
-        first += f"\n{textwrap.fill(a.task, WIDTH)}"
+    notes = planned.job.model.architecture.notes
+    first += "".join(f"\n{textwrap.fill(note, WIDTH)}" for note in notes)
     gpu = planned.job.gpu
     if gpu is None:
         return f"{first}\nName a GPU to see whether it fits: --gpu H100."

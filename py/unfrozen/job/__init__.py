@@ -37,10 +37,10 @@ from unfrozen.job.lora import EXPERTS, check_targets, whole_targets
 from unfrozen.job.recipe import Recipe
 from unfrozen.job.unplanned import instead_of, refuse_key
 from unfrozen.model import ModelConfig, catalogue
+from unfrozen.model.names import LARGEST_CONFIG_BYTES
 
 __all__ = [
     "KEYS",
-    "LARGEST_CONFIG_BYTES",
     "Job",
     "half_precision",
     "job_data",
@@ -63,7 +63,6 @@ _BLACKWELL: Final = (
 BLOCK_SCALED: Final = {"mxfp8": (*_BLACKWELL, "MI355X"), "nvfp4": _BLACKWELL}
 """GPUs whose matrix units multiply blocks with scales of their own: NVIDIA's from Blackwell on
 (PTX ISA 9.0, `.block_scale`), AMD's from CDNA 4 on (its white paper)."""
-LARGEST_CONFIG_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ Reading order:
 10. `tasks` — models that predict no next token: what they are, and their heads
 11. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
 12. `catalogue` — published models by name, from `published.json`
-13. `names` — copies and fine-tunes of them, and sizes alone
+13. `names` — copies and fine-tunes of them, sizes alone, and answers of the hub
 """
 
 from unfrozen.errors import ModelError

@@ -347,6 +347,13 @@ class Architecture:
             "what its vision encoder saves for backward, left out here" if self.vision else ""
         )
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences: what of it is estimated, and what it is made for."""
+        what = "all of it" if self.guesses_tensors else "its activations"
+        guessed = f"Estimated: {self.guesses}; {what} may be half as much, or twice."
+        return [guessed] * bool(self.guesses) + [self.task] * bool(self.task)
+
     def split(self, ranks: int, expert_parallel: int = 1, own: int | None = None) -> Architecture:
         """Return the share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and
         vocabulary.

@@ -68,9 +68,10 @@ class Plan:
 
     @property
     def device_bytes(self) -> int:
-        """What the GPU shows: no more than it has, where the step may run in that."""
+        """What the GPU shows: no more than it has, where the step as counted may run in that."""
         size, gpu = self.roomy_bytes, self.job.gpu
-        return min(size, gpu.capacity_bytes) if gpu and self.chance else size
+        least = (self.allocated_bytes + self.needed_bytes) // 2 + self.beside_bytes
+        return min(size, max(least, gpu.capacity_bytes)) if gpu and self.chance else size
 
     @property
     def roomy_bytes(self) -> int:
@@ -126,8 +127,8 @@ class Plan:
         communication, guessed = self.beside_bytes - CONTEXT_BYTES, self.guessed_bytes
         low = self.allocated_bytes - guessed / 2 + CONTEXT_RANGE[0] + communication
         high = (1 + OFF) * self.reserved_bytes + guessed + CONTEXT_RANGE[1] + 2 * communication
-        if self.chance and self.job.gpu is not None:
-            high = min(high, self.job.gpu.capacity_bytes)
+        if (gpu := self.job.gpu) and self.chance and self.device_bytes <= gpu.capacity_bytes:
+            high = min(high, gpu.capacity_bytes)
         return gib(min(low, high)), gib(high)
 
 

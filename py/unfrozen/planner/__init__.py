@@ -45,6 +45,7 @@ from unfrozen.planner.state import (
     PlanRequest,
     State,
     as_query,
+    model_name,
     read_request,
     readable_state,
     text_of,
@@ -106,7 +107,7 @@ def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:
     return {
         "state": state,
         "query": as_query(state),
-        "model": text_of(state, "model"),
+        "model": model_name(state),
         "config": text_of(state, "config"),
         "gpu": text_of(state, "gpu"),
         "unit": text_of(state, "unit"),

@@ -9,6 +9,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import CLUSTER_SETTINGS
 from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.job.settings import Setting
+from unfrozen.model.names import loaded_name
 from unfrozen.plan import Plan, plan_job
 from unfrozen.planner.controls import Json
 from unfrozen.planner.figures import verdict
@@ -23,7 +24,7 @@ from unfrozen.planner.runner import (
     run_of,
     runner_defaults,
 )
-from unfrozen.planner.state import State, as_text, job_json, text_of
+from unfrozen.planner.state import State, as_text, job_json, model_name
 from unfrozen.shell import typed
 from unfrozen.units import format_size
 
@@ -52,7 +53,7 @@ _LOSS_NAMES: Final = {"logits_fp32": "full"}
 
 
 def _model(state: State) -> str:
-    return "PATH" if text_of(state, "config") else typed(text_of(state, "model"))
+    return typed(loaded_name(model_name(state)) or "PATH")
 
 
 def typed_command(run: Job, found: Launch, model: str) -> str:

@@ -215,7 +215,7 @@ def as_problem(error: InputError, state: State) -> Json:
         "remedy": error.remedy,
         "control": control,
         "text": " ".join(_sentence(part) for part in parts if part),
-        "link": config_address(text_of(state, "model")) if error.key == "model" else "",
+        "link": config_address(state) if error.key == "model" else "",
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from unfrozen.errors import strict_json
 from unfrozen.hardware import board_sources, peak_tflops
 from unfrozen.job import Job
 from unfrozen.memory.explain import SYMBOLS, Term, explain
@@ -16,7 +15,7 @@ from unfrozen.plan.record import FITS, band
 from unfrozen.plan.step_time import CAUSES, job_gpu, step_tokens
 from unfrozen.planner.controls import Json
 from unfrozen.planner.figures import band_text, instant_label, overhead
-from unfrozen.planner.state import State, has_text_config, text_of
+from unfrozen.planner.state import State, config_address, model_name, model_source
 from unfrozen.units import (
     NO_BREAK,
     format_count,
@@ -169,32 +168,27 @@ def _number(
     return {"key": key, "label": label, "text": text, "note": note, "why": why}
 
 
-_PASTED: Final = "your config.json"
-_LANGUAGE_MODEL: Final = "the language model in your config.json, without the rest"
-
-
 def model_facts(model: ModelConfig, state: State) -> Json:
-    """Return the model in a line: its name, its size, its shape."""
+    """Return the model in a line, name, size and shape, and what else is to be known of it: a
+    sentence for each, and the address of a config.json that only stands in for it.
+    """
     a = model.architecture
     shape = [f"{a.layers} layers", f"width {a.hidden:,}", f"{a.heads} heads"]
     shape.append(f"vocabulary {a.vocab:,}")
     if a.experts:
         shape.insert(1, f"{a.experts.count} experts")
     frozen = f", {format_count(model.frozen)} frozen" if model.frozen else ""
+    source, notes = model_source(state), a.notes
+    if source:  # whose note says it where all is a guess
+        notes = [source.note, *(notes if source.origin != "size" else [])]
     return {
-        "name": _pasted(text_of(state, "config")) or text_of(state, "model"),
+        "name": model_name(state) or "your config.json",
         "size": f"{format_count(model.num_parameters)} parameters{frozen}",
         "exact": f"{model.num_parameters:,}",
         "shape": ", ".join(shape),
+        "notes": notes,
+        "link": config_address(state),
     }
-
-
-def _pasted(config: str) -> str:
-    """Return the name of a pasted config.json: the whole, or its language model."""
-    if not config:
-        return ""
-    given = strict_json(config)
-    return _LANGUAGE_MODEL if isinstance(given, dict) and has_text_config(given) else _PASTED
 
 
 def with_formulas(bar: Json, plan: Plan, unit: str) -> Json:

@@ -21,6 +21,7 @@ from unfrozen.planner.state import (
     PlanRequest,
     as_query,
     as_text,
+    model_name,
     read_request,
     readable_state,
     text_of,
@@ -85,8 +86,7 @@ def _row(one: _PlannedRow, first: _PlannedRow) -> Json:
 
 def _title(request: PlanRequest) -> str:
     """Return the model and what it trains on: "Llama-3.1-8B, 8 × H100 SXM"."""
-    model = text_of(request.state, "model").rpartition("/")[2]
-    name = "your config.json" if text_of(request.state, "config") else model
+    name = model_name(request.state).rpartition("/")[2] or "your config.json"
     gpu, gpus = text_of(request.state, "gpu"), request.job.cluster.gpus
     return f"{name}, {gpus:,} × {gpu}" if gpu else name
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
@@ -27,7 +27,15 @@ from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.job.settings import Setting
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.catalogue import find as find_model
-from unfrozen.model.config import CONFIG_DEFAULTS, has_family
+from unfrozen.model.names import (
+    HUB,
+    HubReader,
+    ModelSource,
+    Unanswered,
+    copied_model,
+    is_hub_id,
+    named_model,
+)
 from unfrozen.planner.runner import SHARDED, runner_defaults
 from unfrozen.schema.address import readable, settings
 from unfrozen.training_data import MOST_TOKENS, Data, read_numbers
@@ -39,7 +47,6 @@ UNITS: Final = ("GiB", "GB")
 LONGEST_CONFIG: Final = 100_000
 MOST_PRICE: Final = 10_000
 MOST_BUDGET: Final = 10**9
-HUB: Final = "https://huggingface.co"
 
 DEFAULTS: Final[dict[str, str]] = {
     "model": "meta-llama/Llama-3.1-8B",
@@ -163,7 +170,9 @@ def read_state(given: Mapping[str, object]) -> State:
             raise PlanError(str(key), value, bound, "leave it out of the address")
         text = as_text(value).strip()
         state[key] = _canonical(key, "" if key in _STAYS_OFF and text == "false" else text)
-    unused = unused_keys(state) | ({"model"} if state.get("config") else set())
+    unused = unused_keys(state)
+    if state.get("config") and state.get("model") in CATALOGUE:
+        unused |= {"model"}
     return {
         key: text
         for key, text in state.items()
@@ -330,39 +339,40 @@ def job_without(key: str, state: State, job: Job | None) -> Job | None:
 
 def model_config(state: State) -> dict[str, object]:
     """Return the config.json of the state's model. Raises PlanError where there is none."""
-    if text_of(state, "config"):
-        return dict(_parsed(state["config"]))
-    hub_id = text_of(state, "model")
-    if hub_id in CATALOGUE:
-        return dict(CATALOGUE[hub_id].config)
-    bound = "this model is not in the list"
-    remedy = "choose one of the list, or paste its config.json"
-    raise PlanError("model", hub_id or "nothing", bound, remedy)
+    config = _parsed(state["config"]) if state.get("config") else _named(model_name(state))[0]
+    return dict(config)
 
 
-def config_address(hub_id: str) -> str:
-    """Return the address of a model's config.json on the hub; empty for an invalid hub id."""
-    parts = hub_id.split("/")
-    good = len(parts) == 2 and all(
-        part and set(part.lower()) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
-        for part in parts
-    )
-    return f"{HUB}/{hub_id}/raw/main/config.json" if good else ""
+def model_name(state: State) -> str:
+    """Return the name of the state's model; empty where its config.json was given without one."""
+    return state.get("model", "" if state.get("config") else DEFAULTS["model"])
 
 
-def text_config(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the `text_config` of a config.json where only that can be counted, else all of it."""
-    if not has_text_config(config):
-        return dict(config)
-    inner = cast("Mapping[str, object]", config["text_config"])
-    return CONFIG_DEFAULTS.get(str(inner.get("model_type")), {}) | dict(inner)
+def model_source(state: State) -> ModelSource | None:
+    """Return where the config of a model by its name is from; None for the list's or one given."""
+    return None if state.get("config") else _named(model_name(state))[1]
 
 
-def has_text_config(config: Mapping[str, object]) -> bool:
-    """Return whether only the language model, in a `text_config`, can be counted."""
-    if has_family(config.get("model_type")):
-        return False
-    return isinstance(config.get("text_config"), Mapping) and "hidden_size" not in config
+def config_address(state: State) -> str:
+    """Return the address on the hub of a config.json that the state lacks; else an empty text."""
+    name = model_name(state)
+    known = state.get("config") or name in CATALOGUE or copied_model(name)
+    return PAGE.address(name) if is_hub_id(name) and not known else ""
+
+
+PAGE: Final = HubReader(
+    HUB, "open it there when you are signed in", "drop its config.json on the planner, or paste it"
+)
+"""The page asks the hub only when its reader presses the button for it."""
+
+
+@lru_cache(maxsize=64)
+def _named(name: str) -> tuple[dict[str, Any], ModelSource | None]:
+    return named_model(name, _not_asked if is_hub_id(name) else None)
+
+
+def _not_asked(_: str) -> NoReturn:
+    raise Unanswered("the hub has not been asked", "ask it here for its config.json")
 
 
 @lru_cache(maxsize=8)
@@ -375,7 +385,7 @@ def _parsed(text: str) -> dict[str, object]:
     if not isinstance(config, dict):
         remedy = "paste the config.json of a model"
         raise PlanError("config", config, "it must be one object", remedy)
-    return text_config(config)
+    return config
 
 
 def _tokens(state: State) -> int:

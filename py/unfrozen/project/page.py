@@ -8,6 +8,7 @@ two of them. The search that is under way is kept; another question begins anoth
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -20,14 +21,17 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import CLUSTER_SETTINGS, Cluster
 from unfrozen.job.lora import LORA_SETTINGS
 from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
+from unfrozen.model.names import loaded_name, named_model
 from unfrozen.plan.layouts import LAID_OUT
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.planner.controls import as_problem
 from unfrozen.planner.state import (
+    PAGE,
     PlanRequest,
     State,
     as_text,
     job_json,
+    model_name,
     read_request,
     read_state,
     recipe_json,
@@ -51,7 +55,7 @@ from unfrozen.project.text import (
 from unfrozen.training_data import ESTIMATED, Data, row_lengths
 from unfrozen.units import format_count, format_duration, format_size
 
-__all__ = ["open_files", "plan", "read_file"]
+__all__ = ["open_files", "plan", "read_file", "read_hub"]
 
 TURN: Final = 3
 """Looks at a cluster or a plan in a turn: a few milliseconds."""
@@ -121,6 +125,30 @@ def open_files(given: Mapping[str, Any]) -> dict[str, Any]:
         return {"state": None, "text": "", "problem": f"{text}."}
 
 
+def read_hub(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state whose model the hub's answer is, and how it was read, or its problem.
+
+    `given` has the `state` that the page shows, and of the answer `status`, `headers` and `text`,
+    or why there is none as `failed`.
+    """
+
+    def ask(name: str) -> tuple[dict[str, Any], str, str]:
+        if "failed" in given:
+            raise PAGE.unreached(str(given["failed"]))
+        headers, body = given["headers"], given["text"].encode()
+        revision = headers.get("x-repo-commit", "")
+        return PAGE.read(name, given["status"], headers, body), revision, ""
+
+    try:
+        state = read_state(given["state"])
+        config, source = named_model(model_name(state), ask)
+        if source and source.origin == "hub":
+            state |= {"config": json.dumps(config)}
+        return {"state": state, "text": source.note if source else "", "problem": ""}
+    except PlanError as error:
+        return {"state": None, "text": "", "problem": f"{error.bound}; {error.remedy}."}
+
+
 def _reading(files: Mapping[str, Mapping[str, Any]]) -> Reading:
     texts = {name: str(one["text"]) for name, one in files.items() if "text" in one}
     weights = next((name for name in files if name not in texts), None)
@@ -147,12 +175,11 @@ def _search(request: PlanRequest, framework: str) -> Work:
         if data is None:
             length = request.job.recipe.seq_len
             data = Data(-(-request.tokens // length), 1, length, length)
-        model = "MODEL" if text_of(state, "config") else text_of(state, "model")
         found = question(
             *(given, request.job.cluster.gpus, data),
             framework=framework,
             price=request.price,
-            names=(model, "FILE.jsonl"),
+            names=(loaded_name(model_name(state)) or "MODEL", "FILE.jsonl"),
         )
         gpu = request.job.gpu if request.price is not None else None
         steps = find(found) if request.budget is None else rent(request.budget, found, gpu)

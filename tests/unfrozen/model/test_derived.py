@@ -20,6 +20,7 @@ from unfrozen.__main__ import main
 from unfrozen.errors import ModelError
 from unfrozen.model import ModelConfig, derived, structure
 from unfrozen.model.blueprint import Tensor
+from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 
 TABLE = Path(unfrozen.model.__file__).with_name("derived.json")
@@ -91,6 +92,16 @@ def test_a_plan_says_what_of_such_a_family_is_estimated_and_its_band_holds_it(
     least, most = (edge * 2**30 for edge in planned.band_gib)
     assert most - least > 1.5 * guessed
     assert planned.safe_bytes - planned.beside_bytes > planned.needed_bytes + 0.8 * guessed
+
+
+def test_an_estimate_above_the_memory_of_a_gpu_is_shown_as_it_is() -> None:
+    given = {"model": {**CATALOGUE["Qwen/Qwen3-8B"].config, "model_type": "unheard_of"}}
+    free = plan(given)
+    tight = plan({**given, "gpu": "A100 80GB SXM"})
+    assert tight.job.gpu is not None
+    assert 0 < (tight.chance or 0) < 0.5
+    assert tight.device_bytes > tight.allocated_bytes > tight.job.gpu.capacity_bytes
+    assert tight.band_gib == free.band_gib
 
 
 def test_every_family_that_transformers_maps_to_a_language_model_is_answered(

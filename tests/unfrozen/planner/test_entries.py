@@ -1,11 +1,12 @@
 """What readers write is understood as they mean it, and what is refused is said in their words."""
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from transformers import Gemma3TextConfig
 
+import unfrozen
 from unfrozen.hardware import GPUS
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
@@ -19,16 +20,12 @@ from unfrozen.planner.state import (
     parse_query,
     read_state,
     real_text,
-    text_config,
     whole_text,
 )
 
 QWEN3 = CATALOGUE["Qwen/Qwen3-8B"].config
-GEMMA3 = {
-    "model_type": "gemma3_text",
-    "hidden_size": 2560,
-    "intermediate_size": 10240,
-    "num_hidden_layers": 34,
+SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4} | {
+    "intermediate_size": 128
 }
 
 
@@ -104,27 +101,51 @@ def test_a_model_trained_further_on_instructions_is_planned_as_its_base(
 )
 def test_a_model_of_another_name_is_no_model_of_the_list(name: str) -> None:
     assert hub_id(name) == name
-    problem: Any = glance({"model": name})["problem"]
-    assert problem["control"] == "model"
+    found: Any = glance({"model": name})
+    if name == "llama":  # of several
+        assert found["problem"]["control"] == "model"
+    else:
+        assert found["facts"]["notes"][0].startswith(f"{name} is planned as")
 
 
-def test_a_model_that_also_sees_is_counted_by_its_language_model_and_says_so() -> None:
-    for named, inner in (("qwen3_vl_text", QWEN3), ("gemma3_text", GEMMA3)):
-        config = {"model_type": "other", "text_config": inner | {"model_type": named}}
-        found: Any = glance({"config": json.dumps(config)})
-        assert found["problem"] is None
-        assert found["facts"]["name"].startswith("the language model in your config.json")
-    alone: Any = glance({"config": json.dumps(QWEN3)})
-    assert alone["facts"]["exact"] == f"{CATALOGUE['Qwen/Qwen3-8B'].num_parameters:,}"
-    assert alone["facts"]["name"] == "your config.json"
+KINDS = {
+    "encoder": {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+    "embedding": {**QWEN3, "architectures": ["Qwen3Model"]},
+    "classifier": {**QWEN3, "architectures": ["Qwen3ForSequenceClassification"]},
+    "seq2seq": {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]},
+    "images": {"model_type": "vit", "image_size": 224, "patch_size": 16, **SIZES},
+    "sound": {"model_type": "hubert", "conv_dim": [512], **SIZES},
+    "unheard of": {"model_type": "other", "text_config": QWEN3},
+}
 
 
-def test_what_a_text_config_leaves_out_is_what_transformers_takes() -> None:
-    told = Gemma3TextConfig().to_dict()
-    filled = text_config({"text_config": GEMMA3})
-    assert filled.keys() > GEMMA3.keys()
-    assert not [key for key in filled.keys() - GEMMA3.keys() if filled[key] != told[key]]
-    assert ModelConfig.from_hf(filled).architecture.vocab == told["vocab_size"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_says_of_each_kind_of_model_what_the_terminal_says(kind: str) -> None:
+    config = {"vocab_size": 1000, **SIZES, **KINDS[kind]}
+    found: Any = glance({"config": json.dumps(config)})
+    printed = str(unfrozen.plan(model=config, gpu="A100 80GB SXM"))
+    assert found["problem"] is None
+    assert found["facts"]["notes"]
+    for note in found["facts"]["notes"]:
+        assert note in " ".join(printed.split())
+    assert found["facts"]["exact"] == f"{ModelConfig.from_hf(config).num_parameters:,}"
+
+
+@pytest.mark.parametrize(
+    "name", ["unsloth/Qwen3-8B-bnb-4bit", "owner/Hermes-Llama-3.1-8B", "Qwen/Qwen9-9B", "smollm3"]
+)
+def test_a_name_outside_the_list_is_planned_as_the_terminal_plans_it_where_the_hub_is_away(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    planned = unfrozen.plan(model=name)
+    terminal, found = planned.to_dict(), cast("Any", glance({"model": name}))
+    assert f", {found['facts']['size']}, " in str(planned)
+    [note] = [note for note in found["facts"]["notes"] if note.startswith(name)]
+    first, _, asked = note.partition("The hub has not been asked")
+    assert terminal["source"]["note"].startswith(first)
+    assert bool(asked) is bool(found["facts"]["link"]) is ("HF_HUB_OFFLINE" in str(terminal))
 
 
 @pytest.mark.parametrize(

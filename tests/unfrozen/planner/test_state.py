@@ -167,11 +167,10 @@ def test_a_job_with_a_published_name_has_an_address_and_one_with_a_gpu_of_number
 
 
 def test_a_hub_id_outside_the_list_leads_to_its_file() -> None:
-    address = "https://huggingface.co/Qwen/Qwen3-14B-Coder/raw/main/config.json"
-    assert problem({"model": "Qwen/Qwen3-14B-Coder"})["link"] == address
-    assert config_address("javascript:alert(1)") == ""
-    assert config_address("a/b/c") == ""
-    assert config_address('a/"><b') == ""
+    address = "https://huggingface.co/Qwen/Coder/resolve/main/config.json"
+    assert problem({"model": "Qwen/Coder"})["link"] == address
+    for name in ("javascript:alert(1)", "a/b/c", 'a/"><b', "../..", "Qwen/Qwen3-8B", "a/b.json"):
+        assert config_address({"model": name}) == ""
     assert problem({"model": "what is this"})["link"] == ""
 
 

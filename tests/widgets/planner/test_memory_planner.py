@@ -15,6 +15,7 @@ STATES: dict[str, dict[str, str]] = {
     "sharded": {"gpus": "8", "sharding": "zero3", "micro_batch": "4"},
     "no-gpu": {"gpu": "", "price": "2"},
     "adapters": {"method": "qlora", "gpu": "RTX 4090"},
+    "unasked": {"model": "Qwen/Qwen9-9B"},
 }
 
 
@@ -39,6 +40,8 @@ def test_every_word_and_number_of_the_page_comes_from_python(node: Node, name: s
     text = "".join(drawn(node, name).itertext())
     found = seen(name)
     assert found["verdict"]["title"] in text
+    assert all(note in text for note in found["facts"]["notes"])
+    assert ("Ask huggingface.co" in text) is (name == "unasked")
     for part in found["bar"]["parts"]:
         assert f"{part['label']} {part['text']} {part['share']}" in text
     for row in found["timeline"]["rows"]:
