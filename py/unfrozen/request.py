@@ -22,7 +22,7 @@ from unfrozen.answer import ADVISED_JOBS, answer, on_all_gpus, text
 from unfrozen.answer.text import framework_text
 from unfrozen.errors import PlanError, strict_json
 from unfrozen.frameworks.tables import solved_data, solved_text
-from unfrozen.hardware import counted
+from unfrozen.hardware import LENT, counted
 from unfrozen.hub import is_hub_name, named_model
 from unfrozen.job import Job, job_data
 from unfrozen.job.cluster import SHARDINGS, Cluster
@@ -187,7 +187,9 @@ class PlannedJob(PlanAnswer):
             parts.append(text.estimate_text(job, spent))
             parts.append(f"Timeout: {rental_text(rental(job, spent.seconds))}")
         how = _reader().reading_text(self.read) if self.read else ""
-        return "\n\n".join(filter(None, [how, _source_text(self.source), *head, *parts]))
+        return "\n\n".join(
+            filter(None, [how, _source_text(self.request, self.source), *head, *parts])
+        )
 
     def _repr_html_(self) -> str:
         return memory_picture(self.planned)
@@ -208,6 +210,7 @@ class PlannedJob(PlanAnswer):
 class PlannedProject(PlanAnswer):
     """The one plan for data, and GPUs or a budget."""
 
+    request: Request
     given: Mapping[str, Any]
     found: OnePlan
     source: ModelSource | None = None
@@ -228,7 +231,8 @@ class PlannedProject(PlanAnswer):
         return found | _source_data(self.source)
 
     def __str__(self) -> str:
-        return "\n\n".join(filter(None, [_source_text(self.source), answer_text(self.found)]))
+        source = _source_text(self.request, self.source)
+        return "\n\n".join(filter(None, [source, answer_text(self.found)]))
 
     def _repr_html_(self) -> str:
         layout = self.found.first and self.found.first.layout
@@ -464,8 +468,12 @@ def _source_data(source: ModelSource | None) -> dict[str, Any]:
     return {"source": source._asdict()} if source else {}
 
 
-def _source_text(source: ModelSource | None) -> str:
-    return textwrap.fill(source.note, text.WIDTH) if source else ""
+def _source_text(asked: Request, source: ModelSource | None) -> str:
+    """Return where the model's config is from, and which GPUs a place lends that was named."""
+    named = f"{asked.gpu} {asked.gpus}".lower()
+    notes = [source.note] if source else []
+    notes += [note for place, note in LENT.items() if place in named]
+    return "\n\n".join(textwrap.fill(note, text.WIDTH) for note in notes)
 
 
 def _reader() -> ModuleType:
@@ -604,7 +612,7 @@ def _project(
     with _uncollected():
         budget = asked.budget
         steps = find(found) if budget is None else rent(budget, found, found.job.gpu)
-        return PlannedProject(given, Work(steps).finish(), sources[0])
+        return PlannedProject(asked, given, Work(steps).finish(), sources[0])
 
 
 _CHOICES: Final = (

@@ -20,6 +20,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final
 
@@ -184,25 +185,33 @@ GPUS: Final = tuple(Gpu.read(entry) for entry in _TABLE["gpus"])
 def find(name: str) -> Gpu:
     """Return the GPU that is called so, in any case and punctuation, with its maker or without.
 
-    Only words of its form ("SXM", "Ada") and, of a card that is sold with one memory, that may be
+    Only words of its form ("SXM", "PCIe") and, of a card that is sold with one memory, that may be
     left out: an H100 is the SXM version. Raises PlanError for another memory, or for none of two.
     """
     if chip := _CHIP.fullmatch(name.lower()):
         return _of_apple(name, f"M{chip[1]} {(chip[2] or '').title()}".strip(), chip[3])
-    found, memory = named(_PLACES.get(name.strip().lower(), (1, name))[1])
+    found, memory = named(_CALLED.get(name.strip().lower(), (None, name))[1])
     if _LAPTOP.search(name.lower()):
         bound = "GPUs of laptops have less memory and power than cards of the same name"
         raise PlanError("gpu", name, bound, _NUMBERS)
     if not found:
-        remedy = f"{_NUMBERS}, or choose one of {', '.join(gpu.name for gpu in GPUS)}"
+        near = get_close_matches(name.lower(), [gpu.name.lower() for gpu in GPUS], 4, 0.4)
+        alike = [gpu.name for gpu in GPUS if gpu.name.lower() in near] or [GPUS[0].name]
+        remedy = f"{_NUMBERS}, or name one of the table, such as {', '.join(alike)}"
         if named(counted(name)[1])[0]:
             remedy = f"name a {counted(name)[1]} alone, and how many as cluster.gpus"
-        raise PlanError("gpu", name, "this GPU is not in the table", remedy)
+        bound = f"this GPU is not in the table, which has {len(GPUS)}"
+        if "colab" in name.lower():
+            bound, remedy = "Colab lends several GPUs", "name yours alone, for example L4 or H100"
+        raise PlanError("gpu", name, bound, remedy)
     names = ", ".join(gpu.name for gpu in found)
     fitting = [gpu for gpu in found if memory in (None, gpu.nominal_gb, gpu.marketed_gb)]
     if not fitting:
         sizes = " or ".join(dict.fromkeys(str(gpu.nominal_gb) for gpu in found))
-        bound = f"the table has it with {sizes} GB, not {memory}"
+        bound, words = f"the table has it with {sizes} GB, not {memory}", _SPELT[found[0].name]
+        for gpu in GPUS:  # an H100 of 94 GB is the H100 NVL
+            if gpu.nominal_gb == memory and _SPELT[gpu.name][: len(words)] == words:
+                names += f", {gpu.name}"
         raise PlanError("gpu", name, bound, f"choose {names}, or {_NUMBERS}")
     if len({gpu.nominal_gb for gpu in fitting}) > 1:
         raise PlanError("gpu", name, "it is sold with different memory", f"choose one of {names}")
@@ -213,7 +222,7 @@ def named(text: str) -> tuple[list[Gpu], int | None]:
     """Return the GPUs of this name, whatever their memory, and the GB that the text says."""
     words, forms, memory = _words_of(text)
     found = [gpu for gpu in GPUS if words == _SPELT[gpu.name] and forms <= _FORMS_OF[gpu.name]]
-    if not found and memory is None and words and words[-1].isdecimal():  # "a100-80"
+    if not found and memory is None and re.search(r"[a-z\d][ -]\d+\s*$", text, re.I):  # "a100-80"
         found, _ = named(" ".join(words[:-1] + tuple(forms))) if len(words) > 1 else ([], None)
         memory = int(words[-1])
     if not found and words and words[-1] == "s":  # "4090s"
@@ -226,16 +235,19 @@ def counted(text: str) -> tuple[int | None, str]:
 
     A number that is a card's name is one: 4090 is no count, 64 is (64, "").
     """
-    if place := _PLACES.get(text.strip().lower()):
+    if place := _CALLED.get(text.strip().lower()):
         return place
     if named(text)[0] or _CHIP.fullmatch(text.lower()):
         return None, text
     said = [
-        (found["gpu"] or "", found["count"]) for each in _COUNTS if (found := each.fullmatch(text))
+        (found["gpu"] or "", found["count"], each.pattern.startswith(r"\s*(?P<count>"))
+        for each in _COUNTS
+        if (found := each.fullmatch(text))
     ]
-    for gpu, count in sorted(said, key=lambda one: not named(one[0])[0])[:1]:
-        more, gpu = _PLACES.get(gpu.lower(), (1, gpu))
-        return more * int(count.replace(",", "")), gpu
+    for gpu, count, first in sorted(said, key=lambda one: not named(one[0])[0])[:1]:
+        more, name = _CALLED.get(gpu.lower(), (None, gpu))
+        if first or named(name)[0]:  # no "r", 6,800 times
+            return (more or 1) * int(count.replace(",", "")), name
     return None, text
 
 
@@ -274,11 +286,17 @@ OF_APPLE: Final = tuple(
 _NUMBERS: Final = (
     'give its numbers, as {"nominal_gb": 16, "bandwidth_gb_s": 500, "bf16_tflops": 60}'
 )
-_PLACES: Final[dict[str, tuple[int, str]]] = {
-    **{"colab": (1, "T4"), "kaggle": (2, "T4"), "dgx spark": (1, "GB10")},
-    "kaggle t4 x2": (2, "T4"),
+_CALLED: Final[dict[str, tuple[int | None, str]]] = {
+    **{"colab": (1, "T4"), "google colab": (1, "T4"), "kaggle": (2, "T4")},
+    **{"kaggle t4 x2": (2, "T4"), "dgx spark": (1, "GB10"), "nvidia h20": (None, "H20 96GB")},
+    **{"h20-3e": (None, "H20 141GB"), "nvidia h20-3e": (None, "H20 141GB")},
 }
-"""Where GPUs are lent or built in, by what people call it: how many of which."""
+"""Where GPUs are lent or built in, and what drivers print, with how many of which."""
+LENT: Final = {
+    "colab": "Colab lends one T4 free of charge. Paid plans have others: name yours, as H100.",
+    "kaggle": "Kaggle lends two T4 free of charge, or one P100.",
+}
+"""Sentences about the places that lend GPUs."""
 _COUNTS: Final = (
     re.compile(r"\s*(?P<count>\d[\d,]*)\s*[x×*]\s*(?P<gpu>.+?)\s*", re.I),
     re.compile(r"\s*(?P<gpu>.+?)\s*[x×*:]\s*(?P<count>\d[\d,]*)\s*", re.I),
@@ -290,14 +308,14 @@ _MAKERS: Final = re.compile(
     r"|generation|workstation|server|edition|gpus?|ac|hbm\w*)\b|\((r|tm)\)|(?<=sxm)\d|\brt?x(?=\d)"
 )
 _MEMORY: Final = re.compile(r"(\d+)\s*gi?b\b|(?<![a-z\d])(\d+)\s*g\b")
-_FORMS: Final = frozenset({"sxm", "pcie", "ada", "blackwell"})
+_FORMS: Final = frozenset({"sxm", "pcie", "blackwell"})
 """Words that tell versions of one card apart, and that may be left out."""
 
 
 @lru_cache(maxsize=1024)
 def _words_of(name: str) -> tuple[tuple[str, ...], frozenset[str], int | None]:
     """Return words and numbers of a GPU's name without who makes it, its forms, and its memory."""
-    plain = _MAKERS.sub(" ", name.lower())
+    plain = _MAKERS.sub(" ", name.lower().replace("_", " "))
     memory = _MEMORY.search(plain)
     words = re.findall(r"[a-z]+|\d+", _MEMORY.sub(" ", plain))
     said = tuple(word for word in words if word not in _FORMS)

@@ -175,11 +175,14 @@ def models() -> list[dict[str, str]]:
 
 def gpu_options() -> list[dict[str, str]]:
     """Return every GPU with its usable memory, and the option of none."""
+    lent = {"T4": ", as on Colab"}
     known = [
-        {"value": gpu.name, "label": f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB"}
+        (gpu.name, f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB{lent.get(gpu.name, '')}")
         for gpu in (*GPUS, *OF_APPLE)
     ]
-    return [*known, {"value": "", "label": "no GPU: sizes alone"}]
+    return [
+        {"value": value, "label": label} for value, label in (*known, ("", "no GPU: sizes alone"))
+    ]
 
 
 _CONTROL_OF: Final = {"job": "model", "lora": "lora_rank", "solve": "gpu", "data": "tokens"}

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from unfrozen.errors import PlanError, strict_json
 from unfrozen.hardware import counted, find
 from unfrozen.hardware.flavors import PRICES, PRICES_OF
-from unfrozen.job import Job, on_gpu, read_model
+from unfrozen.job import Job, on_gpu, read_gpu, read_model
 from unfrozen.job.cluster import CLUSTER_SETTINGS
 from unfrozen.job.framework_defaults import FRAMEWORKS
 from unfrozen.job.lora import LORA_SETTINGS
@@ -245,7 +245,7 @@ def recipe_json(state: State) -> dict[str, object]:
     model = read_model(model_config(state)).architecture
     lora = {SETTINGS[key].name: _value(key, state) for key in LORA if state.get(key)}
     recipe |= {"lora": lora} if lora else {}
-    gpu = find(name) if (name := text_of(state, "gpu")) else None
+    gpu = read_gpu(name) if (name := text_of(state, "gpu")) else None
     if gpu:
         recipe = dict(on_gpu(recipe, gpu))
     if not text_of(state, "framework"):  # whose defaults then apply

@@ -147,7 +147,7 @@ def test_a_shell_completes_commands_options_names_and_runs(
     assert completed("unfrozen ") == list(COMMANDS)
     assert completed("unfrozen train --see") == ["--seed"]
     assert completed("unfrozen plan --mod") == ["--model"]
-    assert completed("unfrozen plan --gpu H2") == ["H200", "H20"]
+    assert completed("unfrozen plan --gpu H2") == ["H200", "H20 96GB", "H20 141GB"]
     assert completed("unfrozen plan --solve ") == ["micro_batch", "seq_len", "gpus"]
     assert "Llama-3.1-8B" in completed("unfrozen plan --model Llama-3")
     for name in ("20260101-a", "20260102-a", "other"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import unfrozen
 from unfrozen.answer.text import report
 from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
@@ -65,6 +66,9 @@ WITHOUT_BF16 = {
         ("pro 6000", "RTX PRO 6000 Blackwell"),
         ("a10g", "A10G"),
         ("colab", "T4"),
+        ("RTX_4090", "RTX 4090"),
+        ("H20-3e", "H20 141GB"),
+        ("h20 96gb", "H20 96GB"),
         ("DGX Spark", "GB10"),
     ],
 )
@@ -77,7 +81,8 @@ def test_a_gpu_is_found_by_the_name_people_write(written: str, name: str) -> Non
     [
         ("B200 200GB", "180 GB, not 200"),
         ("RTX 4060 16GB", "8 GB, not 16"),
-        ("h20 141gb", "96 GB, not 141"),
+        ("h20 80gb", "96 or 141 GB, not 80"),
+        ("h100 94gb", "80 GB, not 94; .*H100 PCIe, H100 NVL"),
         ("RTX 3090 48GB", "24 GB, not 48"),
         ("4060 ti 12", "16 or 8 GB, not 12"),
         ("RTX 4060 laptop", "laptops have less memory"),
@@ -90,7 +95,9 @@ def test_a_card_of_another_memory_is_not_taken_for_it(written: str, said: str) -
     assert "nominal_gb" in refused.value.remedy
 
 
-@pytest.mark.parametrize("name", ["4080 ti", "RTX 40", "A100-PCIE-20GB", "V100 PCIe 8GB", "H20-3e"])
+@pytest.mark.parametrize(
+    "name", ["4080 ti", "RTX 40", "A100-PCIE-20GB", "V100 PCIe 8GB", "RTX 6000"]
+)
 def test_a_name_that_begins_like_a_card_is_not_that_card(name: str) -> None:
     with pytest.raises(PlanError):
         find(name)
@@ -101,6 +108,7 @@ PRINTED = {
     **{"RTX 4080 Super": "NVIDIA GeForce RTX 4080 SUPER", "A100 80GB SXM": "NVIDIA A100-SXM4-80GB"},
     **{"RTX 4070 Ti Super": "NVIDIA GeForce RTX 4070 Ti SUPER", "T4": "Tesla T4"},
     **{"RTX PRO 6000 Blackwell": "NVIDIA RTX PRO 6000 Blackwell Server Edition"},
+    **{"H20 96GB": "NVIDIA H20", "H20 141GB": "NVIDIA H20-3e"},
     **{"RTX A6000": "NVIDIA RTX A6000", "RTX A5000": "NVIDIA RTX A5000"},
     **{"RTX 6000 Ada": "NVIDIA RTX 6000 Ada Generation", "A800": "NVIDIA A800-SXM4-80GB"},
     **{"V100 SXM 32GB": "Tesla V100-SXM2-32GB", "V100 SXM 16GB": "Tesla V100-SXM2-16GB"},
@@ -127,10 +135,22 @@ def test_a_gpu_is_found_by_its_own_name_and_by_what_its_driver_prints(gpu: Gpu) 
     assert find(printed) is gpu
 
 
-@pytest.mark.parametrize("name", ["", "!!", "H1000", "TPU v5"])
-def test_an_unknown_gpu_is_refused_with_those_there_are(name: str) -> None:
-    with pytest.raises(PlanError, match="RTX 3090, RTX 4090"):
+@pytest.mark.parametrize(
+    ("name", "alike"),
+    [("", "RTX 3090"), ("!!", "RTX 3090"), ("H1000", "H100"), ("3090 ti", "RTX 4070 Ti")],
+)
+def test_an_unknown_gpu_is_refused_with_those_that_are_called_alike(name: str, alike: str) -> None:
+    with pytest.raises(PlanError, match=f"such as .*{alike}") as refused:
         find(name)
+    assert len(refused.value.remedy) < 200
+
+
+def test_colab_without_a_gpu_s_name_is_the_one_that_is_free_and_says_so() -> None:
+    for options in ({"gpus": "colab"}, {"gpu": "Google Colab"}):
+        said = str(unfrozen.plan(model="smollm2-135m", **options))
+        assert said.startswith("Colab lends one T4 free of charge. Paid plans have others")
+    with pytest.raises(PlanError, match="Colab lends several GPUs"):
+        find("colab pro")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ MODEL = CATALOGUE["meta-llama/Llama-3.1-8B"].config
         ("colab", (1, "T4")),
         ("Kaggle", (2, "T4")),
         ("2x kaggle", (4, "T4")),
+        ("H100*8", (8, "H100 SXM")),
+        ("2x h20-3e", (2, "H20 141GB")),
         ("kaggle t4", (None, "T4")),
         ("64", (64, None)),
     ],
@@ -63,6 +65,7 @@ def test_gpus_are_a_number_and_a_name_as_people_type_them(
         ("2080", "for example RTX 2080 Ti"),
         ("4,090", "for example RTX 4090"),
         ("p100", "not in the table"),
+        ("rx 6800", "not in the table"),
         ("4x rtx 4090 laptop", "laptops"),
     ],
 )
