@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
@@ -14,6 +15,7 @@ from awaited import awaited
 from pycell.cell import CappedOutput, CellResult, run_cell_async
 from pycell.packages import Packages, packages_imported, refusal_of, unpack
 from site_builder import wheels
+from unfrozen import lab
 
 NAME = "brought_package"
 CARRIED = ("numpy", "gpu_runner")
@@ -157,31 +159,12 @@ def test_several_packages_come_in_order_and_once() -> None:
     assert packages_imported(source, CARRIED) == ["gpu_runner", "numpy"]
 
 
-def test_a_library_that_imports_numpy_in_a_corner_is_read_without_being_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library = tmp_path / "far_library"
-    (library / "inner").mkdir(parents=True)
-    (library / "__init__.py").write_text("from .near import start\nraise AssertionError('ran')")
-    (library / "near.py").write_text("from far_library import inner")
-    (library / "inner" / "__init__.py").write_text("from ..deep import *")
-    (library / "deep.py").write_text("def f():\n    import numpy.fft")
-    (library / "broken.py").write_bytes(b"import \xff numpy")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert packages_imported("import far_library", CARRIED) == ["numpy"]
-    assert packages_imported("import far_library.broken", CARRIED) == ["numpy"]
-    assert "far_library" not in sys.modules
-
-
-def test_a_module_that_was_rewritten_is_read_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    module = tmp_path / "rewritten_module.py"
-    module.write_text("import json")
-    assert packages_imported("import rewritten_module", CARRIED) == []
-    module.write_text("import numpy")
-    assert packages_imported("import rewritten_module", CARRIED) == ["numpy"]
+def test_what_brings_no_numpy_of_the_lab_needs_none() -> None:
+    parts = [f"unfrozen.lab.{path.stem}" for path in Path(lab.__file__).parent.glob("[a-z]*.py")]
+    alone = [name for name in parts if not packages_imported(f"import {name}", CARRIED)]
+    assert len(alone) == 4
+    code = f"import {', '.join(alone)}, sys\nassert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture(scope="module")

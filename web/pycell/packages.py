@@ -3,11 +3,8 @@
     source of a cell ── read before it runs ──▶ names ──┐
     `import` of a name that only the run computes ──────┴──▶ the page fetches ──▶ check, unpack
 
-The source of every module that the cell imports is read too: a library that imports numpy somewhere
-needs it as much as the cell itself. Nothing is imported for that. Of our own modules only
-`unfrozen.lab` imports a package, which tests/house/test_imports.py checks: parsing the others would
-cost a second for nothing. What could not be fetched is reported where it is imported: an
-ImportError in the reader's own line.
+Of our own modules only `unfrozen.lab` imports a package, which tests/house/test_imports.py checks.
+What could not be fetched is reported where it is imported: an ImportError in the reader's own line.
 
 The log of the run that the page shows comes the same way, for a cell that names its file.
 """
@@ -19,12 +16,9 @@ import hashlib
 import importlib
 import io
 import re
-import sys
 import zipfile
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
-from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import resolve_name
 from site import getsitepackages
 from types import ModuleType
 from typing import Any
@@ -34,7 +28,7 @@ from pycell.errors import missing_files
 RUN_LOG = "run.jsonl"  # the run that the page shows, in the working folder; as in messages.js
 Wait = Callable[[Coroutine[Any, Any, None]], None]
 _IMPORTERS = {"import_module", "__import__"}
-_OURS = re.compile(r"unfrozen(?!\.lab\b)(\.|$)")  # those that import no package
+_NUMPY_LAB = re.compile(r"unfrozen\.lab\.(?!(choices|pulls|tiny|tokenizer)\b)")
 
 
 class Packages:
@@ -116,80 +110,25 @@ class Packages:
 
 
 def packages_imported(source: str, packages: Collection[str]) -> list[str]:
-    """Return those of `packages` that `source` may import, itself or through other modules.
-
-    The modules of a package of the list are not read.
-    """
-    found: dict[str, None] = {}
-    seen: set[str] = set()
-    todo = list(_modules_named(source))
-    while todo:
-        name = todo.pop()
-        top = name.partition(".")[0]
-        if top in packages:
-            found[top] = None
-        elif not (name in seen or top in sys.stdlib_module_names or _OURS.match(name)):
-            seen.add(name)
-            todo += _imports_of(name)
-    return sorted(found)
-
-
-def _imports_of(module: str) -> tuple[str, ...]:
-    """Return the names that a module imports; none when its source is not Python."""
-    spec = _spec(module)
-    get_source = getattr(spec and spec.loader, "get_source", None)
-    if spec is None or get_source is None:
-        return ()
-    try:
-        source = get_source(module) or ""
-    except (ImportError, OSError, SyntaxError, UnicodeError):
-        return ()
-    package = module if spec.submodule_search_locations is not None else spec.parent or ""
-    return _modules_named(source, package)
-
-
-def _spec(module: str) -> ModuleSpec | None:
-    """Return the spec of a module without importing its parent packages."""
-    parent = module.rpartition(".")[0]
-    if not parent:
-        return PathFinder.find_spec(module)
-    around = _spec(parent)
-    try:
-        places = list((around and around.submodule_search_locations) or [])
-    except KeyError:  # a namespace within a package that is not imported
-        return None
-    return PathFinder.find_spec(module, places) if places else None
-
-
-@lru_cache(maxsize=512)  # a library is not parsed again for every run of a cell
-def _modules_named(source: str, package: str = "") -> tuple[str, ...]:
-    """Return the full names of all modules that `source`, a part of `package`, imports."""
+    """Return those of `packages` that `source` may import, itself or through `unfrozen.lab`."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ()  # the run reports what is wrong
-    found: dict[str, None] = {}
-    for node in ast.walk(tree):
-        for name in _named_by(node, package):
-            parts = name.split(".")
-            found |= dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1))
-    return tuple(found)
+        return []  # the run reports what is wrong
+    names = {name for node in ast.walk(tree) for name in _named_by(node)}
+    found = {"numpy" if _NUMPY_LAB.match(name) else name.partition(".")[0] for name in names}
+    return sorted(found.intersection(packages))
 
 
-def _named_by(node: ast.AST, package: str) -> Iterator[str]:
-    """Yield the names that a statement or call imports; of `from a import b` also `a.b`."""
+def _named_by(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a statement or call imports; of `from a import b` `a.b`."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        name = "." * node.level + (node.module or "")
-        try:
-            base = resolve_name(name, package) if node.level else name
-        except ImportError:  # further up than the package goes
-            return
-        yield from (f"{base}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
     elif isinstance(node, ast.Call) and node.args and _name_of(node.func) in _IMPORTERS:
         first = node.args[0]
-        if isinstance(first, ast.Constant) and isinstance(first.value, str) and first.value:
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
             yield first.value
 
 

@@ -9,6 +9,7 @@ Reading order:
 - `runs` — which runs there are, and the status of each
 - `check_run` — how a run stands, what looks wrong, which checkpoint to take
 - `export_metrics` — a run's metrics for other tools
+- `event_files` — TensorBoard's event files, by TensorBoard's own reader
 - `import_runs` — runs of other tools, as logs of ours
 - `sample_logs` — what lm-evaluation-harness logged of each example, model against model
 """

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +59,7 @@ def read_event_files(files: Sequence[Path]) -> ForeignRun:
 def first_tag(file: Path) -> str:
     """Return the tag of the first value in an event file; "" for none."""
     for _, event in _events(file):
-        if event.summary.value:
+        if event is not None and event.summary.value:
             return str(event.summary.value[0].tag)
     return ""
 
@@ -70,21 +71,25 @@ def scalars_key(folder: str, tag: str) -> str:
 
 
 def _events(file: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the events of a file, each with the byte at which it ends."""
+    """Yield the events of a file, None for what is none, each with the byte at which it ends."""
     os.close(open_plain(file))  # the reader opens whatever stands there
     try:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
-        from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+        message = import_module("google.protobuf.message")
+        ends = import_module("tensorboard.compat.tensorflow_stub.errors")
+        records = import_module("tensorboard.compat.tensorflow_stub.pywrap_tensorflow")
+        event = import_module("tensorboard.compat.proto.event_pb2").Event()
     except ImportError as error:
         problem = f"TensorBoard's own reader is not installed ({error})"
         raise ForeignFileError(file.name, problem, "pip install tensorboard") from None
-    reader, at = PyRecordReader_New(os.fsencode(file)), 0
-    with suppress(DataLossError, OutOfRangeError):
+    reader, at = records.PyRecordReader_New(os.fsencode(file)), 0
+    with suppress(ends.DataLossError, ends.OutOfRangeError):
         while True:
             reader.GetNext()
             at += len(reader.record()) + _FRAME_BYTES
-            yield at, Event.FromString(reader.record())
+            try:
+                yield at, event.FromString(reader.record())
+            except message.DecodeError:
+                yield at, None
 
 
 def _digest(files: Sequence[Path]) -> str:
@@ -111,23 +116,22 @@ class _Scalars:
 
     def read(self, file: Path, name: Path) -> None:
         """Take the numbers of a file, of this name in the folder of its run."""
-        from google.protobuf.message import DecodeError
-
         self._first, end = self._first or name.name, 0
-        try:
-            for at, event in _events(file):
-                end = at
-                if event.session_log.status == event.session_log.START:
-                    self.points.restart(event.step)
-                for value in event.summary.value:
-                    self._take(value, event, name.parent.name)
-        except DecodeError as error:
-            note = f"no event of TensorBoard ({error}): nothing was read from there on"
+        for at, event in _events(file):
+            if event is None:
+                self._note(name, "a record that is no event of TensorBoard was passed over", end)
+            else:
+                self._take_event(event, name.parent.name)
+            end = at
+        if end < file.stat().st_size:
+            note = "a record ends too early or is damaged: nothing was read from there on"
             self._note(name, note, end)
-        else:
-            if end < file.stat().st_size:
-                note = "a record ends too early or is damaged: nothing was read from there on"
-                self._note(name, note, end)
+
+    def _take_event(self, event: Any, folder: str) -> None:
+        if event.session_log.status == event.session_log.START:
+            self.points.restart(event.step)
+        for value in event.summary.value:
+            self._take(value, event, folder)
 
     def run(self, files: Sequence[Path]) -> ForeignRun:
         """Return the run. Raises `ForeignFileError` where no number was found."""
@@ -186,8 +190,7 @@ def _number(value: Any, plugin: str | None) -> float | None:
     if value.HasField("simple_value"):
         return float(value.simple_value)
     if plugin == "scalars" and all(one.size == 1 for one in value.tensor.tensor_shape.dim):
-        from tensorboard.util.tensor_util import make_ndarray
-
+        arrays = import_module("tensorboard.util.tensor_util")
         with suppress(TypeError, ValueError):  # another type, more elements than its shape has
-            return float(make_ndarray(value.tensor).item())
+            return float(arrays.make_ndarray(value.tensor).item())
     return None

@@ -199,7 +199,7 @@ def test_records_that_are_no_events_are_named_with_their_byte(tmp_path: Path) ->
     with file.open("ab") as end:
         RecordWriter(end).write(b"\x0a\x7fabc")
     run = reading(tmp_path)
-    assert f"at byte {size:,}: no event of TensorBoard" in notes(run)
+    assert f"at byte {size:,}: a record that is no event of TensorBoard was passed over" in notes(run)
     assert run.points.count == 9
 
 
@@ -213,7 +213,7 @@ def test_without_tensorboard_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (file,) = files(foreign_runs.event_file(tmp_path, ROWS))
-    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    monkeypatch.setitem(sys.modules, "google.protobuf.message", None)
     with pytest.raises(ForeignFileError, match=r"not installed .*; pip install tensorboard"):
         read_event_files([file])
 
