@@ -4,6 +4,7 @@ Reading order (each module uses only those above it; folders give their own orde
 
 - `errors` — errors and exit codes
 - `text` — text for a terminal
+- `locks` — locks of open files, on every system
 - `atomic` — files and folders that appear whole
 - `outgoing` — secrets and places, looked for in what leaves this machine
 - `installed` — the installation: the command to type, the folders of page and runs

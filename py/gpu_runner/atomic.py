@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner.errors import CheckpointError, SystemFailure
+from gpu_runner.locks import try_lock, wait_for_lock
 from unfrozen.plain import open_plain, read_json, require_plain
 from unfrozen.units import format_bytes
 
@@ -84,6 +84,8 @@ def write_file(
                 os.fsync(file.fileno())
             else:  # clocks of file systems tick every few milliseconds
                 os.utime(temporary, ns=(mtime_ns, mtime_ns))
+            if os.name == "nt":  # which renames nothing that is open
+                file.close()
             temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -409,8 +411,7 @@ def _lock_new(final: Path, *, private: bool, inside: str = "") -> tuple[Path, in
             if inside:  # somebody took it for a dead one's before there was a lock
                 continue
             raise
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock)
         if os.fstat(lock).st_nlink:
             return path, lock
         os.close(lock)  # … before it was locked
@@ -423,11 +424,9 @@ def _lock_new_folder(final: Path, *, private: bool) -> tuple[Path, int]:
 def _open_dead(path: Path) -> int:
     """Return a descriptor of a plain file, locked. Raises `OSError` where another holds it."""
     lock = open_plain(path, os.O_RDWR)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
+    if not try_lock(lock):
         os.close(lock)
-        raise
+        raise BlockingIOError(errno.EAGAIN, "another process holds it", str(path))
     return lock
 
 
@@ -440,6 +439,8 @@ def _swap(one: Path, two: Path) -> bool:
 
 
 def _flush(path: Path) -> None:
+    if os.name == "nt":  # which opens no folder, and flushes nothing that is open for reading
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

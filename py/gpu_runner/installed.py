@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import os
@@ -27,6 +26,7 @@ from typing import Final
 from platformdirs import user_data_path
 
 from gpu_runner.errors import UsageError
+from gpu_runner.locks import try_lock
 from gpu_runner.text import printable, typed
 
 NAME: Final = "unfrozen"
@@ -52,9 +52,7 @@ def training_setup() -> TrainingSetup | None:
     """
     try:
         with (Path(sys.prefix) / SETUP).open() as status:
-            try:
-                fcntl.flock(status, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if try_lock(status.fileno(), shared=True) is False:
                 return _read_setup(status.read())
     except FileNotFoundError:
         return None

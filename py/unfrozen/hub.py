@@ -97,6 +97,7 @@ def _fetch(name: str, etag: str) -> tuple[int, Mapping[str, str], bytes]:
         raise answer
     if isinstance(answer, Exception):
         reason = getattr(answer, "reason", answer)
+        reason = getattr(reason, "strerror", None) or reason
         raise _reader().unreached(str(reason)) from answer
     return answer  # type: ignore[no-any-return]
 

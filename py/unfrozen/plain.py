@@ -76,7 +76,11 @@ def read_whole(path: Path, most_bytes: int, *, own: bool = False, links: bool = 
     """
     with os.fdopen(open_plain(path, links=links), "rb", buffering=0) as file:
         found = os.fstat(file.fileno())
-        if own and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+        if (
+            own
+            and hasattr(os, "geteuid")
+            and (found.st_uid != os.geteuid() or found.st_mode & 0o022)
+        ):
             raise PermissionError(errno.EPERM, "other users can write it")
         return _read_all(file, most_bytes, found.st_size)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -186,7 +185,7 @@ class PlannedJob(PlanAnswer):
             spent = self._estimate(asked.tokens)
             parts.append(text.estimate_text(job, spent))
             parts.append(f"Timeout: {rental_text(rental(job, spent.seconds))}")
-        how = _reader().reading_text(self.read) if self.read else ""
+        how = text.wrapped(*_reader().reading_text(self.read).splitlines()) if self.read else ""
         return "\n\n".join(
             filter(None, [how, _source_text(self.request, self.source), *head, *parts])
         )
@@ -201,8 +200,11 @@ class PlannedJob(PlanAnswer):
         """Return the plan that runs; None without a GPU, and for more than is searched."""
         model = self.request.model or self.given["model"]
         name = _hub_id(model if isinstance(model, str) else None)
+        if self.planned.job.gpu is None or (self.read and self.planned.fits):
+            return None  # whoever has a trainer's file has its command
         with contextlib.suppress(PlanError):
-            return runnable_plan(self.planned, self.given, name) if self.planned.job.gpu else None
+            found = runnable_plan(self.planned, self.given, name)
+            return found if found.first or not self.read else None
         return None
 
 
@@ -473,7 +475,7 @@ def _source_text(asked: Request, source: ModelSource | None) -> str:
     named = f"{asked.gpu} {asked.gpus}".lower()
     notes = [source.note] if source else []
     notes += [note for place, note in LENT.items() if place in named]
-    return "\n\n".join(textwrap.fill(note, text.WIDTH) for note in notes)
+    return "\n\n".join(map(text.wrapped, notes))
 
 
 def _reader() -> ModuleType:

@@ -184,7 +184,7 @@ def test_a_dash_reads_standard_input(
         ({"a\nb": 1}, "'a\\nb'"),
         ('{"model": ' + "9" * 5000 + "}", "not JSON"),
         ("", "not JSON"),
-        ('"job"', "must be an object"),
+        ('"job"', "neither a trainer's settings nor a job"),
     ],
 )
 def test_a_job_that_cannot_be_planned_is_one_line_on_stderr(
@@ -206,7 +206,7 @@ def test_a_job_that_cannot_be_planned_is_one_line_on_stderr(
         (["--model", "none.json"], "model: got 'none.json'; the file cannot be read"),
         (["--model", "gpt2", "--recipe", "{"], "--recipe: got '{'; this is not JSON"),
         (["--model", "gpt2", "--cluster", "8"], "--cluster: got '8'; it must be an object"),
-        (["--model", "gpt2", "--gpu", "ZX81"], "choose one of"),
+        (["--model", "gpt2", "--gpu", "ZX81"], "which has 66"),
         (["--model", "gpt2", "--gpu", "8xH100", "--cluster", '{"gpus": 4}'], "cluster.gpus says 4"),
         (["--model", "gpt2", "--gpu", '{"nominal_gb": 0}'], "gpu.nominal_gb: got 0"),
         (["--model", "."], "this folder has no config.json"),

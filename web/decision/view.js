@@ -4,11 +4,11 @@
  */
 
 import { spellCommand } from "../run/command-line.js";
-import { commandParts } from "../planner/answers.js";
+import { commandParts, commandView } from "../planner/answers.js";
 import { bakedStatus } from "../planner/status-line.js";
 import { h } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
-import { nearestStop, steppedInputs } from "../planner/controls.js";
+import { describedBy, errorSlot, field, select, steppedInputs, syncErrors, syncSlider } from "../planner/controls.js";
 
 /**
  * @param {object} view from `unfrozen.decision`
@@ -65,7 +65,8 @@ function howView({ key, recipe, command, planner }) {
     { class: "fold", "data-key": `md-${key}` },
     h("summary", null, command ? "How, and what to type" : "How"),
     h("p", { class: "md-how soft" }, recipe),
-    command && commandView(key, command),
+    command && commandView(key, key === "full" ? commandParts(spellCommand(command.text)) : command.text, "Copy"),
+    command?.note && h("p", { class: "quiet" }, command.note),
     planner !== null && h("p", null, h("a", { class: "md-planner", href: "#planner", "data-query": planner }, "Open in the planner")),
   );
 }
@@ -93,20 +94,6 @@ function flipsView(key, flips, live) {
   );
 }
 
-function commandView(key, { text, note }) {
-  return h(
-    "div",
-    null,
-    h(
-      "div",
-      { class: "command" },
-      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandParts(spellCommand(text)) : text)),
-      h("button", { type: "button", class: "button button-small copy-button", "data-copies": key }, "Copy"),
-    ),
-    note !== "" && h("p", { class: "quiet" }, note),
-  );
-}
-
 /** All controls. @param {object} view from `unfrozen.decision` */
 export function controlsView({ selects, counts, radios, price }, { live }) {
   return h(
@@ -122,17 +109,7 @@ export function controlsView({ selects, counts, radios, price }, { live }) {
 
 function selectField({ key, label, value, options }, live) {
   const shown = live ? options : options.filter((option) => option.value === value);
-  return h(
-    "div",
-    { class: "field" },
-    h("label", { for: `md-${key}` }, label),
-    h(
-      "select",
-      { id: `md-${key}`, class: "field-input", "data-key": key, ...described(key) },
-      shown.map((option) => h("option", { value: option.value, selected: option.value === value }, option.label)),
-    ),
-    errorSlot(key),
-  );
+  return h("div", { class: "field" }, h("label", { for: `md-${key}` }, label), select(key, value, shown, "md"), errorSlot(key, "md"));
 }
 
 function countField({ key, label, note, value, digits, steps, texts }) {
@@ -140,8 +117,8 @@ function countField({ key, label, note, value, digits, steps, texts }) {
     "div",
     { class: "field field-slider md-count" },
     h("label", { for: `md-${key}` }, label, " ", h("span", { class: "md-note quiet" }, note)),
-    steppedInputs(`md-${key}`, { key, label, value, texts, steps, at: digits }, described(key)),
-    errorSlot(key),
+    steppedInputs(`md-${key}`, { key, label, value, texts, steps, at: digits }, describedBy(key, "md")),
+    errorSlot(key, "md"),
   );
 }
 
@@ -158,7 +135,7 @@ function radioField({ key, label, value, options }) {
         h("span", null, option.label),
       ),
     ),
-    errorSlot(key),
+    errorSlot(key, "md"),
   );
 }
 
@@ -176,18 +153,10 @@ function priceField({ key, label, value, placeholder }) {
       "data-key": key,
       value,
       placeholder,
-      ...described(key),
+      ...describedBy(key, "md"),
     }),
-    errorSlot(key),
+    errorSlot(key, "md"),
   );
-}
-
-function described(key) {
-  return { "aria-describedby": `md-error-${key}` };
-}
-
-function errorSlot(key) {
-  return h("p", { id: `md-error-${key}`, class: "field-error", "data-error": key, hidden: true });
 }
 
 /** Puts every control where a view has it, but the one the reader types in. */
@@ -196,34 +165,13 @@ export function syncControls(root, { selects, counts, radios, price, problem }, 
     if (element !== skip && element.value !== value) element.value = value;
   };
   for (const { key, value } of selects) set(field(root, key), value);
-  for (const { key, value, digits, steps, texts } of counts) {
-    const range = root.querySelector(`[data-slides="${key}"]`);
-    const index = nearestStop(steps, digits);
-    set(field(root, key), value);
-    set(range, String(index));
-    range.setAttribute("aria-valuetext", steps[index] === digits ? texts[index] : value);
-  }
+  for (const count of counts) syncSlider(root, count, set);
   for (const { key, value } of radios) {
     for (const radio of root.querySelectorAll(`[data-key="${key}"]`)) radio.checked = radio.value === value;
   }
   set(field(root, "price"), price.value);
   field(root, "price").placeholder = price.placeholder;
   syncErrors(root, problem ?? null);
-}
-
-function syncErrors(root, problem) {
-  for (const slot of root.querySelectorAll("[data-error]")) {
-    const isHere = slot.dataset.error === problem?.key;
-    slot.hidden = !isHere;
-    slot.textContent = isHere ? problem.text : "";
-    const control = field(root, slot.dataset.error);
-    if (isHere) control.setAttribute("aria-invalid", "true");
-    else control.removeAttribute("aria-invalid");
-  }
-}
-
-function field(root, key) {
-  return root.querySelector(`[data-key="${key}"]`);
 }
 
 /** The change of the state that an edited element asks for; null for none yet. */

@@ -190,7 +190,8 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
   );
 }
 
-function commandView(name, text, label) {
+/** What to type, with its button. */
+export function commandView(name, text, label) {
   return h(
     "div",
     { class: "command" },

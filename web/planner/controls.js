@@ -203,10 +203,11 @@ function settingInput({ key, options, placeholder, numeric }, kind, value) {
   return h("input", { ...attrs, class: "field-input", ...typing, value, placeholder });
 }
 
-function select(key, value, options) {
+/** A choice; `name` begins the ids of its widget. */
+export function select(key, value, options, name = "mp") {
   return h(
     "select",
-    { id: `mp-${key}`, class: "field-input", "data-key": key, ...describedBy(key) },
+    { id: `${name}-${key}`, class: "field-input", "data-key": key, ...describedBy(key, name) },
     options.map((option) => h("option", { value: option.value, selected: option.value === value }, option.label)),
   );
 }
@@ -240,12 +241,12 @@ function unitField({ unit, units }) {
   );
 }
 
-function describedBy(key) {
-  return { "aria-describedby": `mp-error-${key}` };
+export function describedBy(key, name = "mp") {
+  return { "aria-describedby": `${name}-error-${key}` };
 }
 
-function errorSlot(key) {
-  return h("p", { id: `mp-error-${key}`, class: "field-error", "data-error": key, hidden: true });
+export function errorSlot(key, name = "mp") {
+  return h("p", { id: `${name}-error-${key}`, class: "field-error", "data-error": key, hidden: true });
 }
 
 /**
@@ -284,13 +285,13 @@ export function field(root, key) {
   return root.querySelector(`[data-key="${CSS.escape(key)}"]:not(details)`);
 }
 
-function syncSlider(root, { key, value, steps, texts }, set) {
+/** Puts a slider and its field where they are; `digits`: the value as a number, where it is written otherwise. */
+export function syncSlider(root, { key, value, digits = value, steps, texts }, set) {
   const range = root.querySelector(`[data-slides="${key}"]`);
-  const index = nearestStop(steps, value);
+  const index = nearestStop(steps, digits);
   set(field(root, key), value);
   set(range, String(index));
-  const isStop = steps[index] === value;
-  range.setAttribute("aria-valuetext", isStop ? texts[index] : value);
+  range.setAttribute("aria-valuetext", steps[index] === digits ? texts[index] : value);
 }
 
 function syncGroup(root, { label, settings }, set, hasDefaults) {
@@ -319,9 +320,9 @@ function press(button, isPressed) {
 }
 
 /** Puts the problem below its control, and opens the fold it lies in. */
-function syncErrors(root, problem) {
+export function syncErrors(root, problem) {
   for (const slot of root.querySelectorAll("[data-error]")) {
-    const isHere = slot.dataset.error === problem?.control;
+    const isHere = slot.dataset.error === (problem?.control ?? problem?.key);
     const control = field(root, slot.dataset.error);
     slot.hidden = !isHere;
     const asked = isHere && problem.link ? askView(problem.link) : [];

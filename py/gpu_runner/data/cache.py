@@ -7,7 +7,6 @@ entry is a folder with the arrays of `examples`, and complete when it holds `met
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -52,6 +51,7 @@ from gpu_runner.data.examples import (
 from gpu_runner.data.rows import PlacedRow, ReportProgress, SourceReader, no_progress, no_rows
 from gpu_runner.errors import CheckpointError, DataError, SystemFailure
 from gpu_runner.installed import installed_version
+from gpu_runner.locks import wait_for_lock
 from gpu_runner.system import foreign
 from unfrozen.plain import read_json
 
@@ -137,7 +137,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         yield
         return
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock.fileno())
         yield
 
 

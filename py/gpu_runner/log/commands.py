@@ -14,7 +14,6 @@ process id in a log may belong to another process by now, and a trainer should o
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from gpu_runner.atomic import write_file
+from gpu_runner.locks import wait_for_lock
 from unfrozen.plain import read_whole
 from unfrozen.schema import COMMANDS as COMMANDS_FILE
 from unfrozen.schema import read_file
@@ -171,22 +171,13 @@ def locked(directory: Path) -> Iterator[None]:
 
     Raises `OSError` when another process holds it for longer than any of ours would.
     """
+    if os.name == "nt":  # which opens no folder: one server is the normal case
+        yield
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        _lock(descriptor)
+        if wait_for_lock(descriptor, LOCK_SECONDS) is False:
+            raise OSError(errno.EBUSY, "another process keeps it locked")
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise OSError(errno.EBUSY, "another process keeps it locked") from None
-            time.sleep(0.02)
-        except OSError:  # a file system without locks: one server is the normal case
-            return None

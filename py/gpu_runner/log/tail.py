@@ -12,7 +12,6 @@ than a piece of it, or read a byte of it twice.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import math
 import os
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from gpu_runner.locks import try_lock
 from unfrozen.plain import open_plain, read_plain
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
@@ -192,15 +192,9 @@ def writer_alive(log: Path) -> bool | None:
     `EventLog` holds an advisory lock as long as its process lives, so kill −9 releases it.
     """
     fd = open_plain(log)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(fd)  # releases the lock, if it was taken
-    return False
+    free = try_lock(fd, shared=True)
+    os.close(fd)  # releases the lock, if it was taken
+    return None if free is None else not free
 
 
 OUTLINE_BYTES: Final = 256 * 1024

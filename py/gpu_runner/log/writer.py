@@ -15,7 +15,6 @@ under a misspelt name would vanish from the page without a sound.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -28,9 +27,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gpu_runner.errors import CheckpointError
-from gpu_runner.log.tail import LOG_NAME, last_event
+from gpu_runner.locks import wait_for_lock
+from gpu_runner.log.tail import LOG_NAME, is_line_start, last_event
 from unfrozen.events import COMPONENTS, INSTANTS, KINDS, STATUSES, VERSION, unknown_metrics
-from unfrozen.plain import NotPlain, open_plain
+from unfrozen.plain import UNTRUSTED, NotPlain, open_plain
 
 MAX_LINE_BYTES: Final = 16 * 1024
 RESERVED_BYTES: Final = 64 * 1024
@@ -165,8 +165,7 @@ class EventLog:
         self.close()
 
     def _continue(self, *, resumes: bool) -> None:
-        size = os.fstat(self._fd).st_size
-        self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+        self._torn = not is_line_start(self.path, os.fstat(self._fd).st_size)
         last = last_event(self.path)
         if last is None:
             return
@@ -327,7 +326,7 @@ def _check_names(kind: str, payload: Mapping[str, object]) -> None:
 
 def _open_new(path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | UNTRUSTED
     try:
         return os.open(path, flags, 0o600)
     except FileExistsError:
@@ -355,21 +354,8 @@ def _reserve_space(path: Path) -> int:
 
 def _lock_for_writing(fd: int, path: Path) -> None:
     """Hold an advisory lock: one writer a file, and readers can ask whether it still lives."""
-    deadline = time.monotonic() + LOCK_WAIT_SECONDS  # a reader may hold it for a moment to ask
-    while not _try_lock(fd):
-        if time.monotonic() > deadline:
-            raise LogError(f"{path} is being written by another process: stop it first")
-        time.sleep(0.01)
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: the log still works, readers go by beats
-        return True
-    return True
+    if wait_for_lock(fd, LOCK_WAIT_SECONDS) is False:  # a reader may hold it for a moment to ask
+        raise LogError(f"{path} is being written by another process: stop it first")
 
 
 class SilentLog:

@@ -35,7 +35,8 @@ from unfrozen.units import format_elapsed
 T = TypeVar("T")
 
 TICK_SECONDS: Final = 0.1
-_WATCHED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HANGUP: Final = getattr(signal, "SIGHUP", None)  # Windows has none
+_WATCHED: Final = (signal.SIGINT, signal.SIGTERM, *([_HANGUP] if _HANGUP else []))
 
 
 class StopRequest:
@@ -62,7 +63,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            watched = (s for s in _WATCHED if s != signal.SIGHUP or not _ignored(s))
+            watched = (s for s in _WATCHED if s != _HANGUP or not _ignored(s))
             self._previous = {number: signal.signal(number, self._ask) for number in watched}
             self._streams = sys.stdout, sys.stderr
             sys.stdout, sys.stderr = map(_GuardedStream, self._streams)
@@ -84,7 +85,7 @@ class StopRequest:
         if self._name and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._name = self._name or signal.Signals(number).name
-        if number == signal.SIGHUP:
+        if number == _HANGUP:
             _detach_terminal()
 
 

@@ -10,7 +10,6 @@ runs/<id>/config.json            the settings; `resume` needs nothing else
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from gpu_runner.config.bounds import check_config
 from gpu_runner.config.load import load_record
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyones
+from gpu_runner.locks import try_lock
 from gpu_runner.log.runs import CONFIG_NAME, new_run_id
 from gpu_runner.log.tail import LOG_NAME, writer_alive
 from unfrozen.plain import open_plain, read_whole
@@ -135,16 +135,14 @@ def _lock(directory: Path) -> int:
     """Return a descriptor that locks a run's settings; −1 if the file system has no locks."""
     log = directory / LOG_NAME
     held = open_plain(directory / CONFIG_NAME)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        taken = log.is_file() and writer_alive(log)  # its settings were written again since
-    except BlockingIOError:
-        taken = True
-    except OSError:
+    free = try_lock(held)
+    with suppress(OSError):  # its settings were written again since
+        free = free and not (log.is_file() and writer_alive(log))
+    if not free:
         os.close(held)
+    if free is None:
         return -1
-    if taken:
-        os.close(held)
+    if not free:
         text = f"{directory.name} is being trained by another process: wait for it, or stop it."
         raise everyones(CheckpointError(text))
     return held

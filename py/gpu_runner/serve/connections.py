@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import select
 from collections import Counter
 from typing import Any, Final
@@ -24,7 +23,9 @@ from typing import Any, Final
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-STRANGERS: Final = min(512, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+from gpu_runner.system import limits
+
+STRANGERS: Final = min(512, limits.open_files() // 4)
 HOLDERS: Final = 128
 HUNG_UP: Final = getattr(select, "POLLRDHUP", 0)  # Linux only
 HEAD_SECONDS: Final = 5.0
@@ -57,10 +58,12 @@ class Door:
         files = {
             c: a.transport.get_extra_info("socket").fileno() for c, a in self._strangers.items()
         }
-        arrived = select.poll()
-        for file in files.values():
-            arrived.register(file, select.POLLIN | HUNG_UP)
-        speaking = {file for file, event in arrived.poll(0) if event == select.POLLIN}
+        speaking: set[int] = set()
+        if hasattr(select, "poll"):  # not on Windows
+            arrived = select.poll()
+            for file in files.values():
+                arrived.register(file, select.POLLIN | HUNG_UP)
+            speaking = {file for file, event in arrived.poll(0) if event == select.POLLIN}
         silent = [
             client
             for client, connection in self._strangers.items()

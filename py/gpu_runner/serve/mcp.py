@@ -71,7 +71,10 @@ _POINTS: Final = array(array(_NUMBER, 2), MOST_POINTS + 1)
 def _request_shape(required: tuple[str, ...] = ()) -> Shape:
     """Return the shape of a request: the options of `unfrozen plan`, in its own words."""
     commands: Any = next(each for each in parser()._actions if each.dest == "command").choices
-    helps = {each.dest: each.help or "" for each in commands["plan"]._actions}
+    helps = {
+        each.dest: (each.help or "").split("; - reads stdin")[0]
+        for each in commands["plan"]._actions
+    }
     found = {}
     for field in fields(Request):
         if field.name not in _LEFT_OUT:
@@ -213,7 +216,10 @@ def _finite(value: float) -> float | None:
 # --- the protocol -------------------------------------------------------------------------------
 def serve(tools: Mapping[str, AgentTool]) -> None:
     """Answer until stdin ends. Stdout is the protocol alone; other output goes to stderr."""
-    anyio.run(_serve, tools)
+    try:
+        anyio.run(_serve, tools)
+    except* BrokenPipeError:  # the client stopped while it was answered
+        pass
     sys.stderr.flush()
     os._exit(0)  # a call whose client is gone may still compute
 

@@ -28,9 +28,6 @@ import psutil
 
 from gpu_runner.text import counted
 
-if sys.platform != "win32":
-    import resource
-
 CPU_SECONDS: Final = 60
 TOTAL_SECONDS: Final = 300
 EACH_SECONDS: Final = 1
@@ -100,11 +97,12 @@ def limit_process() -> None:
     if limited_here:
         return
     limited_here = True
-    room = psutil.Process().memory_info().data + ROOM_BYTES
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    room = room if hard == resource.RLIM_INFINITY else min(room, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (room, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    this = psutil.Process()
+    room = this.memory_info().data + ROOM_BYTES
+    hard = this.rlimit(psutil.RLIMIT_DATA)[1]
+    room = room if hard == psutil.RLIM_INFINITY else min(room, hard)
+    this.rlimit(psutil.RLIMIT_DATA, (room, hard))
+    this.rlimit(psutil.RLIMIT_CORE, (0, this.rlimit(psutil.RLIMIT_CORE)[1]))
     grant_time()
 
 
@@ -112,9 +110,8 @@ def grant_time() -> None:
     """Let this limited process work CPU_SECONDS from now on."""
     if sys.platform != "linux":
         return
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    soft = math.ceil(time.process_time()) + CPU_SECONDS
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    this, soft = psutil.Process(), math.ceil(time.process_time()) + CPU_SECONDS
+    this.rlimit(psutil.RLIMIT_CPU, (soft, this.rlimit(psutil.RLIMIT_CPU)[1]))
 
 
 def _run_child(work: Callable[[], Iterable[Any]], writer: int) -> None:

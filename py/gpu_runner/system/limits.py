@@ -7,7 +7,6 @@ allocation instead, and counts allocated pages rather than touched ones.
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ import psutil
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUP: Final = Path("/proc/self/cgroup")
 OWN_STATUS: Final = Path("/proc/self/status")
+_MANY_FILES: Final = 8192
 _UNLIMITED: Final = 2**60  # version 1 writes no limit as a larger number
 _FILES: Final = {  # limit, usage, and the line of memory.stat that counts reclaimable pages
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -62,11 +62,22 @@ def shell_limits(status: Path = OWN_STATUS) -> list[Limit]:
     """Return the shell's limits on this process; none where the system has or counts none."""
     found = []
     for name, line, title in _SHELL:
-        most = resource.getrlimit(getattr(resource, name))[0]
-        if most == resource.RLIM_INFINITY or (used := _status_bytes(status, line)) is None:
+        if (used := _status_bytes(status, line)) is None:
+            continue
+        most = psutil.Process().rlimit(getattr(psutil, name))[0]
+        if most == psutil.RLIM_INFINITY:
             continue
         found.append(Limit(title, most, max(0, most - used)))
     return found
+
+
+def open_files() -> int:
+    """Return how many files this process may have open at once."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return _MANY_FILES
+    return max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0]) or _MANY_FILES
 
 
 def _status_bytes(status: Path, line: str) -> int | None:

@@ -38,6 +38,11 @@ def table(rows: Iterable[Sequence[str]], left: int = 1) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def wrapped(*texts: str) -> str:
+    """Return texts in lines of `WIDTH` columns, each in lines of its own."""
+    return "\n".join(line for text in texts for line in textwrap.wrap(text, WIDTH))
+
+
 def report(planned: Plan) -> str:
     """Return the plan as text: components by instant, the verdict, and advice."""
     parts = [title(planned.job), framework_text(planned.job), instants_table(planned)]
@@ -88,14 +93,12 @@ def verdict(planned: Plan) -> str:
     """Return the peak with its band, whether it fits, and how many GPUs would hold it."""
     low, high = planned.band_gib
     need = format_bytes(planned.device_bytes)
-    first = (
+    peak = (
         f"Peak memory per GPU: {need}, at the instant {INSTANTS[planned.peak_instant].lower()}"
         f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)."
     )
-    first += "".join(f"\n{line}" for line in textwrap.wrap(format_peak_rank(planned.job), 100))
-    notes = planned.job.model.architecture.notes
-    first += "".join(f"\n{textwrap.fill(note, WIDTH)}" for note in notes)
-    gpu = planned.job.gpu
+    notes = [peak, format_peak_rank(planned.job), *planned.job.model.architecture.notes]
+    first, gpu = wrapped(*notes), planned.job.gpu
     if gpu is None:
         return f"{first}\nName a GPU to see whether it fits: --gpu H100."
     return f"{first}\n{_whether_it_fits(planned, gpu)}"

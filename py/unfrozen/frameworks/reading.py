@@ -64,8 +64,11 @@ def read_job(name: str, text: str, beside: Beside, gpus: int | None = None) -> R
     given = _parse(name, text)
     if isinstance(given, Command):
         return _of_command(given, beside, gpus)
-    if not isinstance(given, Mapping) or not given:
+    if isinstance(given, list):
         return Reading(given)
+    if not isinstance(given, Mapping) or not given:
+        bound = "it holds neither a trainer's settings nor a job"
+        raise PlanError("job", name or "this text", bound, "give another file, or paste a command")
     model = given.get("model")
     ours = isinstance(model, Mapping) and ("recipe" in given or "model_type" in model)
     if ours or set(given) <= {*KEYS}:

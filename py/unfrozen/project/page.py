@@ -115,9 +115,8 @@ def open_files(given: Mapping[str, Any]) -> dict[str, Any]:
             text = reading_text(found.read, "set their number here")
             return {"state": state_of_read(found.job, state), "text": text, "problem": ""}
         if not isinstance(found.job, Mapping):
-            bound = "it holds neither a trainer's settings nor one job"
-            name, remedy = next(iter(files)) or "this text", "open another file, or paste a command"
-            raise PlanError("job", name, bound, remedy)
+            name = next(iter(files)) or "this text"
+            raise PlanError("job", name, "it holds several jobs", "open a file of one")
         job = {"gpu": text_of(state, "gpu")} | {**found.job}
         return {"state": planned_state(job), "text": "Read as a job of ours.", "problem": ""}
     except PlanError as error:

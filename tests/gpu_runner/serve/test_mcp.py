@@ -201,6 +201,24 @@ def test_a_client_that_stops_in_the_middle_ends_the_server(
     assert server.wait(timeout=60) == 0
 
 
+def test_a_client_that_reads_no_more_ends_the_server_without_a_traceback(runs: Path) -> None:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([*SERVER, str(runs)], cwd=ROOT, **pipes) as process:
+        say(process, HELLO)
+        hear(process)
+        assert process.stdin
+        assert process.stdout
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            for number in range(20):
+                say(process, calling(number + 1, run="nothing"))
+        assert process.wait(timeout=60) == 0
+        assert process.stderr
+        assert b"Traceback" not in process.stderr.read()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+
+
 def test_without_the_package_the_command_says_what_to_type() -> None:
     hidden = "import importlib.util as u; f = u.find_spec\n"
     hidden += "u.find_spec = lambda name, *more: None if name == 'mcp' else f(name, *more)\n"

@@ -88,7 +88,9 @@ def test_a_model_of_no_list_can_be_asked_for() -> None:
         ("a.yml", axolotl(deepspeed="ds.json"), "no such file is beside"),
         ("a.gguf", gguf()[:90], "download the whole file again"),
         ("a.safetensors", b"abc", "ends within its header, after 3 bytes"),
-        ("a.json", json.dumps([AXOLOTL]), "neither a trainer's settings nor one job"),
+        ("a.json", json.dumps([AXOLOTL]), "it holds several jobs"),
+        ("a.yml", "not a key in it", "neither a trainer's settings nor a job"),
+        ("a.yml", "", "neither a trainer's settings nor a job"),
         ("", "hello", "this text: it holds neither"),
     ],
 )
