@@ -15,16 +15,15 @@ import psutil
 
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUP: Final = Path("/proc/self/cgroup")
-OWN_STATUS: Final = Path("/proc/self/status")
 _MANY_FILES: Final = 8192
 _UNLIMITED: Final = 2**60  # version 1 writes no limit as a larger number
 _FILES: Final = {  # limit, usage, and the line of memory.stat that counts reclaimable pages
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
 }
-_SHELL: Final = (  # resource, the line of /proc/self/status that counts against it, its title
-    ("RLIMIT_AS", "VmSize", "address space of a process (ulimit -v)"),
-    ("RLIMIT_DATA", "VmData", "data of a process (ulimit -d)"),
+_SHELL: Final = (  # resource, what psutil calls the use of it, its title
+    ("RLIMIT_AS", "vms", "address space of a process (ulimit -v)"),
+    ("RLIMIT_DATA", "data", "data of a process (ulimit -d)"),
 )
 
 
@@ -58,16 +57,16 @@ def machine() -> Limit:
     return Limit("memory of the machine", int(found.total), int(found.available))
 
 
-def shell_limits(status: Path = OWN_STATUS) -> list[Limit]:
-    """Return the shell's limits on this process; none where the system has or counts none."""
-    found = []
-    for name, line, title in _SHELL:
-        if (used := _status_bytes(status, line)) is None:
-            continue
-        most = psutil.Process().rlimit(getattr(psutil, name))[0]
-        if most == psutil.RLIM_INFINITY:
-            continue
-        found.append(Limit(title, most, max(0, most - used)))
+def shell_limits() -> list[Limit]:
+    """Return the shell's limits on this process; none where the system counts none."""
+    if not hasattr(psutil, "RLIMIT_AS"):
+        return []
+    this, found = psutil.Process(), []
+    for name, use, title in _SHELL:
+        most = this.rlimit(getattr(psutil, name))[0]
+        if most != psutil.RLIM_INFINITY:
+            left = max(0, most - getattr(this.memory_info(), use))
+            found.append(Limit(title, most, left))
     return found
 
 
@@ -78,16 +77,6 @@ def open_files() -> int:
     except ImportError:  # Windows has no such limit
         return _MANY_FILES
     return max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0]) or _MANY_FILES
-
-
-def _status_bytes(status: Path, line: str) -> int | None:
-    """Return the bytes of a line of /proc/self/status, which is in KiB."""
-    try:
-        lines = status.read_text("ascii", "replace").splitlines()
-    except OSError:
-        return None
-    fields = next((text.split() for text in lines if text.startswith(f"{line}:")), [])
-    return 1024 * int(fields[1]) if len(fields) > 1 and fields[1].isdecimal() else None
 
 
 def group_limits(groups: Path = GROUPS, own: Path = OWN_GROUP) -> list[Limit]:

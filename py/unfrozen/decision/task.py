@@ -18,6 +18,7 @@ from unfrozen.hardware.flavors import PRICES, PRICES_OF
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.controls import Json
+from unfrozen.planner.state import read_money
 from unfrozen.schema.address import readable, settings
 from unfrozen.units import format_count, gib, sig3
 
@@ -72,7 +73,6 @@ BOUNDS: Final = {
     "tokens": (1000, 10**12),
     "requests": (1, 10**12),
 }
-MOST_PRICE: Final = 10_000
 DEFAULTS: Final[State] = {
     "model": "meta-llama/Llama-3.1-8B",
     "gpu": "A100 80GB SXM",
@@ -136,7 +136,7 @@ def read_task(given: Mapping[str, object] | str) -> Task:
             raise PlanError(key, texts[key], bound, remedy)
     given_values: dict[str, Any] = {key: texts[key] for key in _OFFERED}
     given_values |= {key: _count(key, texts[key]) for key in BOUNDS}
-    return Task(**given_values, price=_price(texts.get("price", "")))
+    return Task(**given_values, price=read_money("price", {"price": texts.get("price", "")}))
 
 
 def as_state(task: Task) -> State:
@@ -160,18 +160,6 @@ def _count(key: str, text: str) -> int:
         remedy = "choose one of these" if digits.isdecimal() else "write digits only"
         raise PlanError(key, text, bound, remedy)
     return int(digits)
-
-
-def _price(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        price = float(text)
-    except ValueError:
-        price = -1.0
-    if not 0 <= price <= MOST_PRICE:  # a NaN is not in it either
-        raise PlanError("price", text, f"it must be a number in 0 … {MOST_PRICE:,}", "correct it")
-    return price
 
 
 _COUNTS: Final = {

@@ -175,14 +175,12 @@ def models() -> list[dict[str, str]]:
 
 def gpu_options() -> list[dict[str, str]]:
     """Return every GPU with its usable memory, and the option of none."""
-    lent = {"T4": ", as on Colab"}
     known = [
-        (gpu.name, f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB{lent.get(gpu.name, '')}")
+        {"value": gpu.name, "label": f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB{where}"}
         for gpu in (*GPUS, *OF_APPLE)
+        for where in (", as on Colab" * (gpu.name == "T4"),)
     ]
-    return [
-        {"value": value, "label": label} for value, label in (*known, ("", "no GPU: sizes alone"))
-    ]
+    return [*known, {"value": "", "label": "no GPU: sizes alone"}]
 
 
 _CONTROL_OF: Final = {"job": "model", "lora": "lora_rank", "solve": "gpu", "data": "tokens"}

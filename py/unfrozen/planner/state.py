@@ -150,7 +150,7 @@ def read_request(given: Mapping[str, object] | str) -> PlanRequest:
         raise PlanError("unit", unit, "sizes are shown in GiB or in GB", "choose one")
     data = read_numbers(text_of(state, "tokens"))
     tokens = data.tokens if data else _tokens(state)
-    price, budget = (_money(key, state) for key in ("price", "budget"))
+    price, budget = (read_money(key, state) for key in ("price", "budget"))
     return PlanRequest(state, read_job(state), unit, tokens, data, price, budget)
 
 
@@ -398,7 +398,8 @@ def _tokens(state: State) -> int:
     return int(text)
 
 
-def _money(key: str, state: State) -> float | None:
+def read_money(key: str, state: State) -> float | None:
+    """Return the number of a state's price or budget; None without. Raises PlanError."""
     if not text_of(state, key):
         return None
     found, most = cast(float, _value(key, state)), SETTINGS[key].most or MOST_PRICE
@@ -446,19 +447,16 @@ def _canonical(key: str, text: str) -> str:
     if text == "" and key not in _MAY_BE_EMPTY:
         return DEFAULTS.get(key, "")
     if key in ("gpu", "model"):
-        return (gpu_name if key == "gpu" else hub_id)(text) if text else text
+        with suppress(PlanError):
+            return find(text).name if key == "gpu" else find_model(text).hub_id
+        return text
     if key == "tokens":
-        data = _typed_data(text)
-        return data.numbers if data else whole_text(key, text)
+        with suppress(PlanError):  # what `read_request` refuses
+            if data := read_numbers(text):
+                return data.numbers
+        return whole_text(key, text)
     kind = SETTINGS[key].kind
     return whole_text(key, text) if kind == "whole" else real_text(text) if kind == "real" else text
-
-
-def _typed_data(text: str) -> Data | None:
-    """Return data as three numbers; None for another text, also for what `read_request` refuses."""
-    with suppress(PlanError):
-        return read_numbers(text)
-    return None
 
 
 _THOUSANDS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "t": 10**12}
@@ -472,42 +470,21 @@ def whole_text(key: str, text: str) -> str:
     digits = text.replace(",", "")
     if digits.isdecimal():
         return digits
-    try:
+    with suppress(NumberError):
         typed = parse_number(text)
-    except NumberError:
-        return text
-    factor = (_POWERS if key == "seq_len" else _THOUSANDS).get(typed.unit.lower())
-    value = typed.value * (factor or 0)
-    is_exact = factor is not None and value == int(value) and value <= _EXACT
-    return str(int(value)) if is_exact else text
+        factor = (_POWERS if key == "seq_len" else _THOUSANDS).get(typed.unit.lower())
+        value = typed.value * (factor or 0)
+        if factor is not None and value == int(value) and value <= _EXACT:
+            return str(int(value))
+    return text
 
 
 def real_text(text: str) -> str:
     """Return a number that need not be whole, with a decimal point: "2,50" → "2.5"."""
-    try:
+    with suppress(ValueError):
         float(text)
-    except ValueError:
-        pass
-    else:
         return text
-    try:
+    with suppress(NumberError):
         typed = parse_number(text)
-    except NumberError:
-        return text
-    return f"{typed.value:g}" if typed.unit == "" else text
-
-
-def gpu_name(text: str) -> str:
-    """Return the name of a GPU in the table: "H100" → "H100 SXM"."""
-    try:
-        return find(text).name
-    except PlanError:
-        return text
-
-
-def hub_id(text: str) -> str:
-    """Return the hub id of a model of the list, by any name that it has."""
-    try:
-        return find_model(text).hub_id
-    except PlanError:
-        return text
+        return f"{typed.value:g}" if typed.unit == "" else text
+    return text

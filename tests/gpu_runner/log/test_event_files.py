@@ -199,7 +199,9 @@ def test_records_that_are_no_events_are_named_with_their_byte(tmp_path: Path) ->
     with file.open("ab") as end:
         RecordWriter(end).write(b"\x0a\x7fabc")
     run = reading(tmp_path)
-    assert f"at byte {size:,}: a record that is no event of TensorBoard was passed over" in notes(run)
+    assert f"at byte {size:,}: a record that is no event of TensorBoard was passed over" in notes(
+        run
+    )
     assert run.points.count == 9
 
 

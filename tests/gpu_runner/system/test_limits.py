@@ -105,9 +105,3 @@ except MemoryError:
 def test_without_limits_of_the_shell_there_are_none() -> None:
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
     assert limits.shell_limits() == []
-
-
-def test_a_status_that_cannot_be_read_counts_nothing(tmp_path: Path) -> None:
-    assert limits._status_bytes(tmp_path / "none", "VmData") is None
-    (tmp_path / "status").write_text("VmData:\tmany\n")
-    assert limits._status_bytes(tmp_path / "status", "VmData") is None

@@ -41,7 +41,7 @@ def test_an_address_carries_a_choice_and_gives_it_back() -> None:
         ("tasks", "1.5", "whole number"),
         ("tokens", "999", "1,000"),
         ("requests", "-1", "whole number"),
-        ("price", "cheap", "0 … 10,000"),
+        ("price", "cheap", "a number"),
         ("price", "nan", "0 … 10,000"),
         ("model", "gpt-5", "not tested"),
         ("gpu", "T4", "not tested"),

@@ -300,7 +300,7 @@ function chartOptions(view) {
       y: { distr: log ? 3 : 1, range: (_, low, high) => (y = yScale(view, low, high)).domain },
     },
     axes: [
-      { ...axis(font, ink, color("--rule")), splits: (...given) => stepTicks(view.chart(), ...given), values: (_, steps) => tickLabels(steps), grid: { show: false }, size: 28 },
+      { ...axis(font, ink, color("--rule")), splits: (...given) => stepTicks(view.chart(), ...given), values: (_, places) => placeLabels(view.chart(), places), grid: { show: false }, size: 28 },
       { ...axis(font, ink, color("--rule")), ...yTicks, filter: (_, ticks) => ticks, size: 46 },
     ],
     series: [{}, ...view.chart().lines.map((line) => seriesOf(line, color))],
@@ -364,15 +364,20 @@ function stepTicks({ axis = "step" }, plot, _, low, high) {
   return ticks.filter((place) => (axis !== "step" || Number.isInteger(place)) && place >= low && place <= high);
 }
 
+/** Returns the texts of ticks; the first of steps says so. */
+function placeLabels({ axis = "step" }, places) {
+  return tickLabels(places).map((label, index) => (index === 0 && axis === "step" ? `step ${label}` : label));
+}
+
 /** Returns the scale of the values, as of plots. */
 function yScale(view, low, high) {
   return valueScale(view.chart(), low === null || high === null ? null : [low, high], [view.height, 0]);
 }
 
-/** Draws the unit above the values, that of the axis below, and the planned number of steps. */
+/** Draws the unit above the values, an axis other than steps, and the planned number of steps. */
 function drawUnits(plot, { unit, planned = 0, axis = "step", lines }, font, ink) {
   const ratio = devicePixelRatio;
-  const { left, top, width, height } = plot.bbox;
+  const { left, top, width } = plot.bbox;
   plot.ctx.save();
   plot.ctx.font = font.replace("12px", `${12 * ratio}px`);
   plot.ctx.fillStyle = ink;
@@ -384,8 +389,6 @@ function drawUnits(plot, { unit, planned = 0, axis = "step", lines }, font, ink)
   const isToCome = planned > Math.max(plot.scales.x.max, extentOf(lines)[1]);
   if (isToCome) plot.ctx.fillText(`of ${formatNumber(planned)} planned`, left + width, top - 10 * ratio);
   if (axis !== "step") plot.ctx.fillText(`over ${axis}`, left + width, top - 10 * ratio);
-  plot.ctx.textAlign = "left";
-  if (axis === "step") plot.ctx.fillText(axis, left + 14 * ratio, top + height + 17 * ratio); // beside the 0, where no tick comes near
   plot.ctx.restore();
 }
 
