@@ -8,7 +8,7 @@ import { commandParts, commandView } from "../planner/answers.js";
 import { bakedStatus } from "../planner/status-line.js";
 import { h } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
-import { describedBy, errorSlot, field, select, steppedInputs, syncErrors, syncSlider } from "../planner/controls.js";
+import { askedField, describedBy, errorSlot, field, select, steppedInputs, syncErrors, syncSlider } from "../planner/controls.js";
 
 /**
  * @param {object} view from `unfrozen.decision`
@@ -103,7 +103,7 @@ export function controlsView({ selects, counts, radios, price }, { live }) {
     selects.map((each) => selectField(each, live)),
     counts.map(countField),
     radios.map(radioField),
-    priceField(price),
+    askedField({ ...price, inputmode: "decimal" }, "md"),
   );
 }
 
@@ -135,26 +135,6 @@ function radioField({ key, label, value, options }) {
         h("span", null, option.label),
       ),
     ),
-    errorSlot(key, "md"),
-  );
-}
-
-function priceField({ key, label, value, placeholder }) {
-  return h(
-    "div",
-    { class: "field" },
-    h("label", { for: `md-${key}` }, label),
-    h("input", {
-      id: `md-${key}`,
-      class: "field-input",
-      type: "text",
-      inputmode: "decimal",
-      autocomplete: "off",
-      "data-key": key,
-      value,
-      placeholder,
-      ...describedBy(key, "md"),
-    }),
     errorSlot(key, "md"),
   );
 }

@@ -22,7 +22,7 @@ export function controlsView(view, { live, figure }) {
     h("p", { class: "mp-read quiet", role: "status", "data-read": "", hidden: true }),
     presetsView(view.presets),
     h("div", { class: "mp-sliders stack" }, view.sliders.map(sliderField)),
-    !figure && h("div", { class: "mp-sliders stack" }, view.asked.map(askedField)),
+    !figure && h("div", { class: "mp-sliders stack" }, view.asked.map((each) => askedField(each))),
     !figure && h("div", { class: "mp-folds row" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), openView(), unitField(view)),
   );
 }
@@ -101,16 +101,16 @@ function presetsView(presets) {
   );
 }
 
-/** A field of what the one plan is for: the reader's data, which a file can tell, and budget. */
-function askedField({ key, label, help, value, placeholder, reads }) {
-  const attrs = { id: `mp-${key}`, class: "field-input", type: "text", autocomplete: "off", "data-key": key };
+/** A field for a text: a price, or what the one plan is for: the reader's data, which a file can tell, and budget. */
+export function askedField({ key, label, help, value, placeholder, inputmode, reads }, name = "mp") {
+  const attrs = { id: `${name}-${key}`, class: "field-input", type: "text", inputmode, autocomplete: "off", "data-key": key };
   return h(
     "div",
     { class: "field", "data-asked": key },
-    h("label", { for: `mp-${key}` }, label, " ", h("span", { class: "field-unit" }, help)),
-    h("input", { ...attrs, value, placeholder: placeholder || (reads ? "10,000 × 3 × 512" : ""), ...describedBy(key) }),
+    h("label", { for: `${name}-${key}` }, label, help && [" ", h("span", { class: "field-unit" }, help)]),
+    h("input", { ...attrs, value, placeholder: placeholder || (reads ? "10,000 × 3 × 512" : ""), ...describedBy(key, name) }),
     reads && h("input", { type: "file", accept: reads, "data-file": key, "aria-label": `${label}: a file, which stays on this page` }),
-    errorSlot(key),
+    errorSlot(key, name),
   );
 }
 

@@ -173,12 +173,17 @@ def models() -> list[dict[str, str]]:
     ]
 
 
+_LENT: Final = {"T4": ", as on Colab"}
+
+
 def gpu_options() -> list[dict[str, str]]:
     """Return every GPU with its usable memory, and the option of none."""
     known = [
-        {"value": gpu.name, "label": f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB{where}"}
+        {
+            "value": gpu.name,
+            "label": f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB{_LENT.get(gpu.name, '')}",
+        }
         for gpu in (*GPUS, *OF_APPLE)
-        for where in (", as on Colab" * (gpu.name == "T4"),)
     ]
     return [*known, {"value": "", "label": "no GPU: sizes alone"}]
 
