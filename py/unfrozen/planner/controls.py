@@ -173,19 +173,13 @@ def models() -> list[dict[str, str]]:
     ]
 
 
-_LENT: Final = {"T4": ", as on Colab"}
-
-
 def gpu_options() -> list[dict[str, str]]:
     """Return every GPU with its usable memory, and the option of none."""
-    known = [
-        {
-            "value": gpu.name,
-            "label": f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB{_LENT.get(gpu.name, '')}",
-        }
-        for gpu in (*GPUS, *OF_APPLE)
-    ]
-    return [*known, {"value": "", "label": "no GPU: sizes alone"}]
+    known = {
+        gpu.name: f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB" for gpu in (*GPUS, *OF_APPLE)
+    }
+    known |= {"": "no GPU: sizes alone", "T4": f"{known['T4']}, as on Colab"}
+    return [{"value": value, "label": label} for value, label in known.items()]
 
 
 _CONTROL_OF: Final = {"job": "model", "lora": "lora_rank", "solve": "gpu", "data": "tokens"}
