@@ -28,10 +28,6 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
         "reached = min(max(0, parameters - self.head_size), inside)",
     ): "less than half a byte",
     (
-        "overhead.py",
-        'late = max(0, grads - parts.get("grads", 0))',
-    ): "a quarter of a byte, of whole bytes rounded",
-    (
         "explain.py",
         "items = saved_tensors(step.local.architecture.of_layer(0), part.setup, sparse)",
     ): "all layers are of one kind here, see `_keeps_everything`",

@@ -65,12 +65,11 @@ def reserve_of(step: Step, found: Instants) -> Reserve:
     passes, needs = [], [float(sum(found["optimizer_step"].values()))]
     for name in ("end_of_forward", "backward"):
         parts, waiting = found[name], _waiting(step, name, found[name])
-        size = sum(parts.values())
-        own = size - states - parts.get("grads", 0)
-        late = max(0, grads - parts.get("grads", 0))
+        size, present = sum(parts.values()), parts.get("grads", 0)
+        own, late = size - states - present, max(0, grads - present)
         stays = waiting * (LEFT_OVER if name == "end_of_forward" else 1)
         needs.append(size + stays + LEFT_OVER * min(late, own) * recomputes)
-        beside = 0 if apart else parts.get("grads", 0)
+        beside = 0 if apart else present
         passes.append(_over_streams(step, name) + beside + waiting)
     most: float = max(passes)
     if apart:
