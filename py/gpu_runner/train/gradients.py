@@ -98,7 +98,8 @@ def _unexpected(model: Any, missing: list[str], allowed: tuple[str, ...]) -> lis
     """Return those of the weights without a gradient that are none of the kinds above."""
     named = {name for pattern in allowed for name in match_names(pattern, missing)}
     left = [name for name in missing if name not in named and not _EXPERT.search(name)]
-    return [name for name in left if name not in _constants(model)] if left else []
+    constants = _constants(model) if left else set[str]()
+    return [name for name in left if name not in constants]
 
 
 def _constants(model: Any) -> set[str]:

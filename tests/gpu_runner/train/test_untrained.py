@@ -49,9 +49,17 @@ def without_sinks(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_weights_that_nothing_reaches_are_an_error_that_names_them(
     early: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = without_sinks(monkeypatch)
+    model, built = without_sinks(monkeypatch), list[Any]()
+    own = type(model).__init__
+
+    def build(new: Any, config: Any) -> None:
+        built.append(new)
+        own(new, config)
+
+    monkeypatch.setattr(type(model), "__init__", build)
     with pytest.raises(ModelLoadError) as refused:
         checked(model, early=early)
+    assert len(built) == 1  # a large model with hundreds of them is built no hundred times
     said = str(refused.value)
     assert "3 of 54 weights get no gradient: model.layers.0.self_attn.sinks, model.layers.1" in said
     assert "would be saved as they are" in said
