@@ -20,6 +20,10 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
         'return round(ROUNDING * parts.get("activations", 0))',
     ): "three hundredths of a byte, rounded",
     (
+        "overhead.py",
+        '+ max(0, elsewhere - point.get("gathered", 0) - point.get("unreduced", 0))',
+    ): "nothing is unreduced after the last layer of the forward pass, which is never the highest",
+    (
         "backward.py",
         "def _point(self, reached: int, pieces: Point, late: int = 0, here: int = 0) -> Point:",
     ): "where no gradient exists yet none is late",

@@ -113,7 +113,7 @@ def _over_streams(step: Step, instant: str) -> int:
     points = step.passes[instant] if elsewhere else (step.points[instant],)
     return max(
         sum(point.values())
-        - point.get("grads", 0)
+        - point["grads"]
         + max(0, elsewhere - point.get("gathered", 0) - point.get("unreduced", 0))
         for point in points
     )

@@ -272,13 +272,15 @@ def test_a_llama_layer_in_bf16_follows_the_written_formula() -> None:
     assert block == 4 * h + 8 + 4 * q + 4 * k + 4 * f + 4 * a
 
 
-def test_a_delta_rule_in_pytorch_saves_queries_and_keys_normalised_with_their_lengths() -> None:
+def test_a_delta_rule_in_pytorch_saves_lengths_of_queries_and_keys_and_products_of_chunks() -> None:
     sizes = {"linear_num_value_heads": 6, "linear_key_head_dim": 32}
     kinds = {"layer_types": ["linear_attention"] * 2}
     model = ModelConfig.from_hf(LATER["qwen3_5"] | sizes | kinds)
-    setup = LayerSetup.of(model, Recipe.read({"torch_delta": True}))
+    setup = LayerSetup.of(model, Recipe.read({"torch_delta": True, "seq_len": 128}))
     found = {i.label: i.size for i in saved_tensors(model.architecture.of_layer(0), setup)}
     assert found["q and k, normalised"] == 8 * 6 * (32 + 1)
+    keys, values, own = 6 * 32, 3 * 12, 5 * 64 + 4
+    assert found["products of the chunks"] == 4 * 6 * (keys + values + own)
 
 
 def test_a_block_without_a_gate_saves_what_its_function_reads_and_below_adapters_no_matrix() -> (
