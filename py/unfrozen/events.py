@@ -282,6 +282,8 @@ OTHER: Final = "other/"
 """Prefix of a metric that has no name here: of an imported run, or of a watched loop's own."""
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
 LIVE_STATUSES: Final = ("running", "paused", "stalled")
+RESUMABLE_STATUSES: Final = ("stopped", "failed", "oom", "gone")
+"""Of runs that can be resumed from their newest checkpoint; `gone`: killed before `run.end`."""
 
 DEFAULT_BEAT_SECONDS: Final = 30.0
 """When the next event of a log without a `beat` is expected."""
@@ -318,6 +320,7 @@ def schema() -> dict[str, object]:
         "instants": dict(INSTANTS),
         "components": dict(COMPONENTS),
         "statuses": list(STATUSES),
+        "resumable": list(RESUMABLE_STATUSES),
         "other": OTHER,
         "silence": {"default_seconds": DEFAULT_BEAT_SECONDS, "patience": PATIENCE},
     }

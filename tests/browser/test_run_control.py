@@ -1,12 +1,15 @@
 """The buttons of a run in a real browser, before a real server and real runs on a tiny model."""
 
+import json
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -39,8 +42,19 @@ def server(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 
 @pytest.fixture
-def reader(page: Page, server: Server) -> RunReader:
-    return RunReader(page, server.url)
+def reader(page: Page, server: Server) -> Iterator[RunReader]:
+    """Of a page whose server has no run of an earlier test still going on."""
+    yield RunReader(page, server.url)
+    with suppress(OSError, psutil.NoSuchProcess):
+        kill_what_was_started(server)
+
+
+def kill_what_was_started(server: Server) -> None:
+    """Kill the run that was resumed last from a page, if it still goes on."""
+    last = json.loads((server.runs / "started.json").read_text())
+    process = psutil.Process(last["pid"])
+    if abs(process.create_time() - last["born"]) < 1:
+        process.kill()
 
 
 def press(page: Page, name: str) -> None:
@@ -115,14 +129,27 @@ def test_a_run_is_paused_saved_resumed_and_stopped_by_the_keyboard(
     said(page).to_have_text("Training resumed.")
     reader.wait(lambda: reader.brief["step"] > step, "steps after the pause")
 
+    page.evaluate("document.querySelector('run-view').state.marked = true")
+    child.kill()
+    reader.wait_notice("trainer-gone")
+    assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
+    step = reader.brief["step"]
+    press(page, "Resume")
+    press(page, "Cancel")
+    said(page).to_have_text("")
+    press(page, "Resume")
+    said(page).to_contain_text("Restarting")
+    reader.wait_notice("live")
+    reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
+    assert reader.state["marked"]  # news that it was started does not make the page read it anew
+
     press(page, "Stop…")
     assert page.evaluate(FOCUS) == "Keep training"
     page.keyboard.press("Escape")
     assert page.evaluate(FOCUS) == "Stop…"
     stop(page, reader)
     assert f"unfrozen resume {run.name}" in page.locator(".run-notice").inner_text()
-    assert page.locator("run-commands button:visible").count() == 0
-    child.join()
+    assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
     assert events(run)[-1]["reason"] == "asked to stop by the page"
     assert reader.brief["gaps"] == 0
 

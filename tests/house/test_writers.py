@@ -32,6 +32,7 @@ EXPLAINED = {
     ("py/gpu_runner/run/fine_tune.py", "rmtree"): "the folder that this process has just made",
     ("py/gpu_runner/run/checkpointer.py", "rmdir"): "fails where anything is left in it",
     ("py/gpu_runner/log/writer.py", "ftruncate"): "takes back its own torn line, or its reserve",
+    ("py/gpu_runner/serve/launch.py", "open_plain"): "what the last launch printed",
     ("py/gpu_runner/serve/publish.py", "write_text"): "into a new or an empty folder",
     ("py/gpu_runner/serve/publish.py", "write_bytes"): "into a new or an empty folder",
     ("py/gpu_runner/serve/publish.py", "copyfile"): "into a new or an empty folder",

@@ -6,7 +6,7 @@ import { axisOf, differingSettings, examplesWarning, frontier, pairedLosses, mea
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines, readLog } from "../../web/run/log-reader.js";
 import { readLogBytes } from "../../web/run/watch.js";
-import { commandState } from "../../web/run/view/run-controls.js";
+import { blendState, commandState } from "../../web/run/view/run-controls.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
 import { program, quoteForShell, spellCommand } from "../../web/run/command-line.js";
@@ -28,7 +28,7 @@ const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
 const known = { ...chartData, emptyRun, fold, folded, followLines, judgeHealth, hurry, makeNotice, numbers };
-Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, quoteForShell, readLog, readLogBytes, SseParser, spellCommand });
+Object.assign(known, { blendState, eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, quoteForShell, readLog, readLogBytes, SseParser, spellCommand });
 Object.assign(known, { axisOf, differingSettings, examplesWarning, frontier, pairedLosses, meaningWarning, pathOf, standingText });
 Object.assign(known, { csvOf, readDataReport, chartPicture, chartsOf, comparedLosses, differencesView, otherCurves });
 Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });

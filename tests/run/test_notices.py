@@ -31,6 +31,12 @@ NOTHING = {"kind": "none", "name": ""}
     [
         ({"source": NOTHING, "runner": "absent"}, {}, "No runner", "not connected to a runner"),
         ({"source": NOTHING, "runner": "live"}, {}, "No run yet", "Start one"),
+        (
+            {"source": NOTHING, "started": {"name": "demo", "alive": True, "run": None}},
+            {},
+            "Starting",
+            "with its first event",
+        ),
         ({"source": NOTHING, "runner": "connecting"}, {}, "Connecting", "Asking"),
         ({"source": NOTHING, "runner": "gone"}, {}, "Server gone", "Start it again"),
         ({"source": NOTHING, "runner": "refused"}, {}, "Access denied", "new token"),
@@ -135,17 +141,14 @@ def test_a_name_in_a_command_to_copy_is_one_word_of_the_shell(
     assert words.stdout.decode().split("\0")[2:-1] in ([name], ["--", name])
 
 
-@pytest.mark.parametrize("status", ["stopped", "failed", "oom"])
-def test_a_run_that_ended_early_here_gets_the_command_to_go_on(js: JavaScript, status: str) -> None:
-    end = {"status": status, "end": {"reason": "", "time": 0, "summary": {}}}
+def test_a_run_that_was_stopped_here_gets_the_command_to_go_on(js: JavaScript) -> None:
+    end = {"status": "stopped", "end": {"reason": "", "time": 0, "summary": {}}}
     saved = end | {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
     assert notice(js, {}, saved)["command"].endswith("unfrozen resume r")
     several = saved | {"start": {"hardware": {"processes": 2}}}
     assert "torchrun --nproc-per-node 2 -m gpu_runner" in notice(js, {}, several)["command"]
     file = {"source": {"kind": "file", "name": "f"}}
     assert "command" not in notice(js, file, saved)  # it was stopped elsewhere
-    watched = saved | {"start": {"trainer": "Trainer"}}
-    assert "command" not in notice(js, {}, watched)  # which unfrozen cannot resume
     assert "command" not in notice(js, {}, end)
 
 

@@ -209,9 +209,12 @@ def test_a_command_has_one_known_key_and_is_text(server: Server, body: Any) -> N
     reason(tell(server, COMMAND, body), 400)
 
 
-@pytest.mark.parametrize(
-    "command", ["", "PAUSE", "pause ", "kill", "cancel", "blend", "__import__('os')", "../stop"]
-)
+def test_only_what_was_launched_is_cancelled(server: Server) -> None:
+    assert "was not launched last" in reason(tell(server, COMMAND, {"command": "cancel"}), 409)
+    reason(tell(server, COMMAND, {"command": "cancel", "pid": 1}), 400)
+
+
+@pytest.mark.parametrize("command", ["", "PAUSE", "pause ", "kill", "__import__('os')", "../stop"])
 def test_a_command_is_one_of_four(server: Server, command: str) -> None:
     said = reason(tell(server, COMMAND, {"command": command}), 404)
     assert "there are pause, resume, checkpoint, evaluate, stop" in said

@@ -1,16 +1,21 @@
 """Thousands of requests, settings files and state files that nobody would send, from a seed.
 
-Of none of them comes an answer of 5xx, a traceback in the server's log, or a change of any
-file.
+Of none of them comes an answer of 5xx, a traceback in the server's log, a run that is started, or
+a change of any file.
 """
 
 import hashlib
 import json
+import os
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from conftest import Server
@@ -21,8 +26,9 @@ from gpu_runner.log.commands import CommandReader
 from gpu_runner.log.questions import ASKED
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.serve import control
+from gpu_runner.serve.launch import STATE
 from security.damage import TEXTUAL, damaged, torn
-from security.wire import ask
+from security.wire import ask, assert_refused
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +61,8 @@ BODIES: tuple[dict[str, Any], ...] = (
     {"prompt": "", "tokens": 5, "temperature": 0.5, "seed": 1},
 )
 SETTINGS = 'model = "demo"\nsteps = 40\n[rates]\nlr = 1e-3\n[general]\nsums = "sums.jsonl"\n'
+LAUNCHED = {"name": "one", "verb": "resume", "run": "one", "logged": 0}
+STARTED = LAUNCHED | {"pid": os.getpid(), "born": 1.0, "at": 1.0}
 ORDERS = {"v": 1, "run": "one", "att": 0, "seq": 9, "paused": False, "save": 0, "stop": False}
 ORDERS |= {"look": 0, "ask": 0}
 CONFIG = {"model": "demo", "data": "demo", "steps": 40, "lr": 1e-3, "general": [["a", "b.jsonl"]]}
@@ -188,6 +196,7 @@ def test_state_files_of_any_kind_are_obeyed_by_nobody(
 ) -> None:
     random_, run = random.Random(14), server.runs / "one"
     for count in range(FILES // share):
+        (server.runs / STATE).write_bytes(text(damaged(STARTED, random_), random_))
         (run / "commands.json").write_bytes(text(damaged(ORDERS, random_) | {"v": 2}, random_))
         (run / "config.json").write_bytes(text(damaged(CONFIG, random_), random_))
         for path in ("/api/control", "/api/runs") if count % 5 == 0 else ("/api/control",):
@@ -199,5 +208,26 @@ def test_state_files_of_any_kind_are_obeyed_by_nobody(
         (tmp_path / "state.json").write_bytes(text(damaged(CHECKPOINT, random_), random_))
         refused(lambda: training_state.parse_state(tmp_path, training_state.read_state(tmp_path)))
     assert "Traceback" not in server.log.read_text()
-    for path in (run / "commands.json", run / "config.json"):
+    for path in (server.runs / STATE, run / "commands.json", run / "config.json"):
         path.unlink()
+
+
+def test_nothing_is_ended_but_what_was_started(server: Server) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+        born = psutil.Process(other.pid).create_time()
+        for pid in (other.pid, os.getpid(), os.getppid(), 1, server.process.pid):  # type: ignore[union-attr]
+            birth = psutil.Process(pid).create_time()
+            state = LAUNCHED | {"pid": pid, "born": birth, "at": time.time()}
+            (server.runs / STATE).write_text(json.dumps(state))
+            data = b'{"command":"cancel"}'
+            heads = ("Content-Type: application/json", f"Content-Length: {len(data)}")
+            answer = ask(server, "/api/runs/one/control", *heads, method="POST", body=data)
+            assert_refused(answer)
+            assert answer is not None
+            assert b"has ended by itself" in answer.body
+            time.sleep(0.2)
+            assert psutil.Process(pid).create_time() == birth
+        assert psutil.Process(other.pid).create_time() == born
+        assert other.poll() is None
+        other.kill()
+    (server.runs / STATE).unlink()

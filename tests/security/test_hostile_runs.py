@@ -32,6 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site.mkdir()
     (site / "index.html").write_text("<!doctype html><title>public</title>")
     fill(runs)
+    for name in ("started.json", "started.txt"):
+        (runs / name).symlink_to("/dev/zero")
     running = Server(site, runs, folder / "server.log", options=("--allow-control",))
     running.start()
     yield running
@@ -65,7 +67,7 @@ def test_all_that_is_answered_has_the_shape_that_the_page_lets_in(server: Server
     answer = ask(server, "/api/control")
     assert answer is not None
     told = json.loads(answer.body)
-    assert told == {"allowed": True}
+    assert told.pop("started") is None
     assert check(ANSWER, told) == Checked(told, "", 0)
 
 
@@ -90,6 +92,12 @@ def test_what_is_no_plain_file_is_neither_streamed_nor_told_anything(
         assert answer is not None
         assert answer.status == 404
     assert sorted(path.name for path in (server.runs / GOOD).iterdir()) == ["events.jsonl"]
+
+
+def test_the_control_of_others_answers_beside_them(server: Server) -> None:
+    answer = ask(server, "/api/control")
+    assert answer is not None
+    assert json.loads(answer.body)["started"] is None
 
 
 def stream(server: Server, name: str) -> socket.socket:
@@ -134,6 +142,7 @@ def test_nothing_of_it_reaches_the_terminal_or_changes_a_file(server: Server) ->
     assert b"Traceback" not in said
     assert b"\x1b" not in said
     assert not list(server.runs.glob("*/commands.json"))
+    assert (server.runs / "started.json").is_symlink()
 
 
 def test_the_server_ends_at_once_in_the_middle_of_a_line_of_1_gb(server: Server) -> None:

@@ -9,10 +9,17 @@ import { shapes } from "../schema/schema.js";
 import { currentToken, runner } from "./runner.js";
 
 const RETRY_MS = 700;
+const LIVE = ["running", "paused", "stalled"];
+
+/**
+ * @typedef {{name: string, verb?: string, at: number, alive: boolean, run: string | null, lines: string[]}} Started
+ */
 
 class Control extends EventTarget {
   allowed = false;
-  #seen = "";
+  /** @type {Started | null} the newest launch from a page */
+  started = null;
+  #seenRuns = "";
   #timer = 0;
   #started = false;
 
@@ -24,10 +31,11 @@ class Control extends EventTarget {
     this.#runnerChanged();
   }
 
-  /** @returns {Promise<{seq: number | null, problem: string}>} the number of the command, or why it was refused */
+  /** @returns {Promise<{seq: number | null, problem: string, answered: true}>} the number of the command, or why it was refused */
   async send(run, command) {
     const { data, problem } = await post(`api/runs/${encodeURIComponent(run)}/control`, { command });
-    return { seq: data?.seq ?? null, problem };
+    if (data && "started" in data) this.#update({ ...this, started: data.started });
+    return { seq: data?.seq ?? null, problem, answered: true };
   }
 
   /**
@@ -39,10 +47,11 @@ class Control extends EventTarget {
     return post(`api/runs/${encodeURIComponent(run)}/ask`, question);
   }
 
-  /** Asks again when the server comes (back). */
+  /** Asks again when the server comes (back), and when a run begins or ends. */
   #runnerChanged() {
-    if (runner.state === this.#seen) return;
-    this.#seen = runner.state;
+    const seen = runner.state + runner.runs.map(({ id, status }) => ` ${id}=${status}`).join("");
+    if (seen === this.#seenRuns) return;
+    this.#seenRuns = seen;
     if (runner.state === "live") this.#ask();
   }
 
@@ -50,7 +59,7 @@ class Control extends EventTarget {
     clearTimeout(this.#timer);
     const { status, text } = await runner.get("api/control");
     const answer = status === 200 ? parseAnswer(text) : null;
-    if (answer) this.#update(answer.allowed ?? false);
+    if (answer) this.#update(answer);
     else if ((status === 0 || status >= 500) && runner.state === "live") this.#askLater();
   }
 
@@ -59,10 +68,12 @@ class Control extends EventTarget {
     this.#timer = setTimeout(() => this.#ask(), RETRY_MS);
   }
 
-  #update(allowed) {
-    if (allowed === this.allowed) return;
-    this.allowed = allowed;
-    this.dispatchEvent(new Event("change"));
+  #update({ allowed = false, started = null }) {
+    const same = JSON.stringify([allowed, started]) === JSON.stringify([this.allowed, this.started]);
+    Object.assign(this, { allowed, started });
+    const { status } = runner.runs.find(({ id }) => id === started?.run) ?? {};
+    if (started?.alive && !LIVE.includes(status)) this.#askLater();
+    if (!same) this.dispatchEvent(new Event("change"));
   }
 }
 
@@ -103,6 +114,7 @@ function sentence(text) {
  * @typedef {object} Answer
  * @property {boolean} [allowed]
  * @property {number | null} [seq]
+ * @property {Started | null} [started]
  */
 
 /**

@@ -59,6 +59,7 @@ const STREAMS = {
  * @param {string} view.stream
  * @param {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"} view.health
  * @param {string} view.runner state of the runner
+ * @param {import("./control.js").Started | null} [view.started] the newest launch from a page
  * @param {string} view.problem
  * @param {string} [view.progress] how much of a large file has been read
  * @param {boolean} [view.shared] whether other windows hold the open connections, and this one polls
@@ -70,9 +71,12 @@ export function makeNotice(view) {
   return connectionNotice(view) ?? lifeNotice(view) ?? endNotice(view) ?? replayNotice(view);
 }
 
-function connectionNotice({ source, stream, runner, problem, run, reading, readPercent, progress }) {
+function connectionNotice({ source, stream, runner, started, problem, run, reading, readPercent, progress }) {
   if (stream === "unreadable") return bad("Not readable", /[.!?]$/.test(problem) ? problem : `${problem}.`);
-  if (source.kind === "none") return NOTHING[runner] ?? NOTHING.absent;
+  if (source.kind === "none") {
+    const isStarting = runner === "live" && started?.alive && !started.run;
+    return isStarting ? quiet("Starting", "The run appears here with its first event.") : (NOTHING[runner] ?? NOTHING.absent);
+  }
   if (stream === "loading") return quiet("Reading", `Reading ${source.name}. ${progress ?? ""}`.trim());
   if (source.kind === "live" && reading && ["outlined", "live", "back"].includes(stream)) return quiet("Reading", "Reading the log…");
   if (source.kind !== "live" || run.end) return null;
@@ -106,7 +110,7 @@ function lifeNotice({ run, health, stream }) {
 }
 
 function resumeCommand(run) {
-  if (!run.checkpoint || run.start?.trainer) return undefined; // other trainers restart their own runs
+  if (!run.checkpoint) return undefined;
   const processes = run.start?.hardware?.processes;
   const several = Number.isInteger(processes) && processes > 1;
   const start = several ? `torchrun --nproc-per-node ${processes} -m gpu_runner` : "unfrozen";
@@ -123,12 +127,11 @@ function endNotice({ run, source }) {
     return bad("Diverged", `The loss became NaN or infinite at step ${run.nonFinite}.${reason}`);
   }
   if (run.status === "failed" && run.end.reason.startsWith("it diverged")) return bad("Diverged", `At step ${run.step}.${reason}`);
-  const again = source.kind === "live" ? resumeCommand(run) : undefined;
   const notices = {
     finished: good("Finished", `${when}, after ${run.step} steps.`),
-    stopped: quiet("Stopped", `${when}, after step ${run.step}.${reason}`, again),
-    failed: bad("Failed", `At step ${run.step}.${reason}`, again),
-    oom: bad("Out of memory", `At step ${run.step}.${reason}`, again),
+    stopped: quiet("Stopped", `${when}, after step ${run.step}.${reason}`, source.kind === "live" ? resumeCommand(run) : undefined),
+    failed: bad("Failed", `At step ${run.step}.${reason}`),
+    oom: bad("Out of memory", `At step ${run.step}.${reason}`),
   };
   return notices[run.status] ?? quiet(String(run.status), reason);
 }
@@ -192,7 +195,7 @@ export function judgeHealth(run, writer, now) {
 }
 
 const ANNOUNCEMENT_GAP_MS = 5000; // between two announced evaluations
-const BRIEF_STATES = ["Connecting", "Reading"];
+const BRIEF_STATES = ["Connecting", "Reading", "Starting"];
 
 /**
  * Announcements of a run view: that a run begins, was evaluated, has an alert, changes its state or ends. Steps are not

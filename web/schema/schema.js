@@ -5,7 +5,7 @@
  */
 
 const NO_SILENCE = { patience: Infinity, default_seconds: 1 };
-const NO_LABELS = { metrics: [], instants: {}, components: {}, silence: NO_SILENCE };
+const NO_LABELS = { metrics: [], instants: {}, components: {}, resumable: [], silence: NO_SILENCE };
 const NO_SHAPES = {
   max_line_length: 0, max_depth: 0, head: null, events: {}, stepped: [], after_the_end: [],
   table: null, plots: null, run: null, recipe: null, answer: null,
@@ -73,6 +73,11 @@ export function instantLabel(name) {
 /** @returns {string} */
 export function componentLabel(name) {
   return labelOf(schema().components, name);
+}
+
+/** @returns {boolean} whether a run of that status may be started again */
+export function isResumable(status) {
+  return schema().resumable.includes(status);
 }
 
 /** @returns {number} seconds without an event after which a run that promised a heartbeat in `promised` is stalled */

@@ -503,7 +503,7 @@ def serve(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
     allow_control: Annotated[
         bool,
-        typer.Option("--allow-control", help="Let the page pause, save, stop and ask runs."),
+        typer.Option("--allow-control", help="Let the page pause, save, stop and resume runs."),
     ] = False,
 ) -> int:
     """Serve the page and the runs on one loopback address. Needs no PyTorch."""

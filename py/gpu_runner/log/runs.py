@@ -113,6 +113,7 @@ class LogSummary:
     bytes: int
     model: str
     steps: int
+    processes: int
     started: float
     step: int
     updated: float
@@ -332,6 +333,12 @@ def _event(line: bytes) -> dict[str, Any] | None:
     return None if event is None else read_event(event).value
 
 
+def processes_of(log: Path) -> int:
+    """Return how many processes launched the run, as far as its log says; else 1."""
+    summary = read_summary(log)
+    return summary.processes if isinstance(summary, LogSummary) else 1
+
+
 def _summarize(
     size: int, first: dict[str, Any], told: list[dict[str, Any]], before: LogSummary | None
 ) -> LogSummary:
@@ -359,6 +366,7 @@ def _summarize(
         bytes=size,
         model=_model(first),
         steps=first.get("plan", {}).get("steps", 0),
+        processes=first.get("hardware", {}).get("processes", 1),
         started=first["t"],
         step=last.get("step", 0),
         updated=last["t"],

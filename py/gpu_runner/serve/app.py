@@ -44,6 +44,7 @@ from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
 from gpu_runner.serve.control import ControlRoutes, list_route, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
+from gpu_runner.serve.launch import Launcher
 from gpu_runner.serve.pools import GONE, LISTS, OUTLINES
 from gpu_runner.serve.site import SiteTable
 from gpu_runner.serve.stream import EventStreams, StreamError
@@ -98,7 +99,8 @@ def make_app(
 
     controls = [Route("/api/control", no_control)]
     if control:
-        controls = ControlRoutes(index, Asker((TOKEN_ENV,))).routes()
+        launcher, asker = Launcher(runs, index, (TOKEN_ENV,)), Asker((TOKEN_ENV,))
+        controls = ControlRoutes(index, launcher, asker).routes()
     routed = Starlette(
         routes=[
             *controls,

@@ -2,9 +2,13 @@
 
     GET  /api/runs                  every run, the newest first
     GET  /api/runs?after=VERSION    what has changed since that answer
-    GET  /api/control               whether it may
+    GET  /api/control               whether it may, and how the last launch went
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" |
-                                    "evaluate" | "stop"}, for a run that trains
+                                    "evaluate" | "stop" | "blend" | "cancel"};
+                                    resume also launches a run again that was stopped
+                                    or killed, failed or ran out of memory; blend launches that,
+                                    for a run that does not train; cancel ends a launch that
+                                    still loads
     POST /api/runs/ID/ask           {"prompt": TEXT, "tokens": 64, "temperature": 0, "seed": 0}:
                                     a run that trains answers in its log, of another the answer
                                     is the model's before and after
@@ -38,17 +42,19 @@ from starlette.routing import Route
 from gpu_runner.errors import RunnerError
 from gpu_runner.log import commands
 from gpu_runner.log.questions import ASKED, Question, post_question
-from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, read_summary
+from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_summary
 from gpu_runner.serve.asker import Asker
 from gpu_runner.serve.guard import MAX_BODY_BYTES
+from gpu_runner.serve.launch import BLEND, Launcher, NotNow
 from gpu_runner.serve.pools import COMMANDS, GONE, LISTS, MOST_QUESTIONS, QUESTIONS
-from unfrozen.events import LIVE_STATUSES
+from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
 from unfrozen.plain import read_plain
 from unfrozen.schema.check import check, read
 from unfrozen.schema.shapes import Shape, record, string
 
 _TEXT: Final = string(MAX_BODY_BYTES)
 COMMAND: Final = record({"command": _TEXT}, ("command",), closed=True)
+CANCEL: Final = "cancel"
 
 
 def parse_body(shape: Shape, body: bytes) -> dict[str, Any]:
@@ -87,30 +93,55 @@ class CommandRefused(Exception):
 class ControlRoutes:
     """The routes above, over the runs of one server."""
 
-    def __init__(self, index: RunIndex, asker: Asker) -> None:
+    def __init__(self, index: RunIndex, launcher: Launcher, asker: Asker) -> None:
         self._asker = asker
         self._questions = Counter[Path]()
         self._index = index
+        self._launcher = launcher
 
     def routes(self) -> list[Route]:
         """Return the routes, to be placed before those that only read."""
         return [
-            Route("/api/control", _may_control),
+            Route("/api/control", self._state),
             _post("/api/runs/{run_id}/control", COMMAND, self._command),
             _post("/api/runs/{run_id}/ask", ASKED, self._ask),
         ]
 
+    def _state(self, _: Request) -> Response:  # not async: starlette gives it a thread
+        return JSONResponse({"allowed": True, "started": self._launcher.state()})
+
     def _command(self, data: dict[str, Any], run_id: str) -> dict[str, Any]:
+        if data["command"] == BLEND:
+            return self._blend(run_id)
+        if data["command"] == CANCEL:
+            self._launcher.cancel(run_id)
+            return {"started": None}
         command = next((one for one in commands.COMMANDS if one == data["command"]), None)
         if command is None:
             there = f"there are {', '.join(commands.COMMANDS)}"
             raise CommandRefused(404, f"command {data['command'][:40]!r} is unknown: {there}")
+        return self._send(run_id, command)
+
+    def _send(self, run_id: str, command: commands.Command) -> dict[str, Any]:
+        """Post the command to a run that is live, or launch one again that is not."""
         log = _log(self._index, run_id)
         found, info = read_summary(log), describe(run_id, log, time.time())
         status = info.status if info else "empty"
+        if command == "resume" and status in RESUMABLE_STATUSES and _is_ours(log):
+            return {"seq": None, "started": self._again(log)}
         if isinstance(found, str) or status not in LIVE_STATUSES:
             raise CommandRefused(409, f"run {run_id} is {status}: it cannot {command}")
         return {"seq": commands.post_command(log.parent, run_id, found.attempt, command).seq}
+
+    def _blend(self, run_id: str) -> dict[str, Any]:
+        """Launch `blend` for a run that does not train."""
+        log = _log(self._index, run_id)
+        info = describe(run_id, log, time.time())
+        if info is None or not _is_ours(log):
+            raise CommandRefused(409, f"run {run_id} is no run of train: it cannot be blended")
+        if info.status in LIVE_STATUSES:
+            raise CommandRefused(409, f"run {run_id} is {info.status}: blend it when it has ended")
+        return {"seq": None, "started": self._launcher.launch(log.parent, BLEND)}
 
     def _ask(self, data: dict[str, Any], run_id: str) -> dict[str, Any] | Later:
         """Return the number of the question where the run itself answers it, or what asks it."""
@@ -133,6 +164,16 @@ class ControlRoutes:
         finally:
             self._questions[run] -= 1
 
+    def _again(self, log: Path) -> dict[str, Any]:
+        if (processes := processes_of(log)) > 1:
+            raise CommandRefused(
+                409,
+                f"run {log.parent.name} was trained by {processes} processes, and only one can be"
+                f" launched from here: resume with torchrun --nproc-per-node {processes}"
+                " -m gpu_runner resume",
+            )
+        return self._launcher.launch(log.parent, "resume")
+
 
 def list_route(index: RunIndex) -> Route:
     """Return the route of the list, whole or what has changed."""
@@ -154,7 +195,8 @@ def _log(index: RunIndex, run_id: str) -> Path:
 def _post(path: str, shape: Shape, act: Callable[..., dict[str, Any] | Later]) -> Route:
     """Return a route whose answer is what `act` returns for a body of this shape, in a thread.
 
-    What the address names are its keywords. An answer with a `seq` is 202: the run obeys it later.
+    What the address names are its keywords. An answer with a `seq` or a `started` is 202: what was
+    asked for goes on by itself.
     """
 
     async def answer(request: Request) -> Response:
@@ -166,7 +208,7 @@ def _post(path: str, shape: Shape, act: Callable[..., dict[str, Any] | Later]) -
             return GONE
         except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
-        return JSONResponse(done, 202 if "seq" in done else 200)
+        return JSONResponse(done, 202 if "seq" in done or done.get("started") else 200)
 
     return Route(path, answer, methods=["POST"])
 
@@ -177,12 +219,12 @@ def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         text = f"the folder of runs cannot be written ({error.strerror})"
         return JSONResponse({"error": text}, 507 if full else 409)
-    status = error.status if isinstance(error, CommandRefused) else 422
+    status = 422
+    if isinstance(error, NotNow):
+        status = 409
+    elif isinstance(error, CommandRefused):
+        status = error.status
     return JSONResponse({"error": str(error)}, status)
-
-
-async def _may_control(_: Request) -> Response:
-    return JSONResponse({"allowed": True})
 
 
 async def no_control(_: Request) -> Response:
@@ -191,7 +233,7 @@ async def no_control(_: Request) -> Response:
 
 
 def _is_ours(log: Path) -> bool:
-    """Return whether the run is one of `train`, whose models can be loaded."""
+    """Return whether the run is one of `train`, which can resume it."""
     try:
         read_plain(log.parent / CONFIG_NAME, 1)
     except OSError:

@@ -5,8 +5,8 @@ Python, for the runner and the cells, and `web/schema/check.js` in the page. Bot
 verdict in the same words; a test holds them to it with thousands of damaged values.
 
     checked = read_line(line)                 one line of events.jsonl
-    checked = check(COMMANDS, value)          any other value, parsed already
-    checked = read_file(COMMANDS, data)       … or as it stands in a file
+    checked = check(STARTED, value)           any other value, parsed already
+    checked = read_file(STARTED, data)        … or as it stands in a file
     checked.value                             known properties only; None if refused
     checked.problem                           why it is refused, one sentence; "" if it is not
     checked.unknown                           how many unknown properties were left out
@@ -17,7 +17,7 @@ Reading order:
 - `json_schema` — shapes as JSON Schemas, for other programs
 - `check` — a value, or JSON text, against its shape
 - `event_log` — lines of events.jsonl, and the order in which they may come
-- `files` — commands.json, state.json; a server's answers
+- `files` — started.json, commands.json, state.json, run.toml; a server's answers
 - `published` — the table and the plots of a cell
 - `address` — the settings in the address of a page
 - `policy` — the page's Content-Security-Policy
@@ -31,11 +31,13 @@ from unfrozen.errors import MOST_DEEP
 from unfrozen.schema import event_log, files, published
 from unfrozen.schema.check import Checked, check, read_file
 from unfrozen.schema.event_log import LogOrder, read_event, read_line
-from unfrozen.schema.files import COMMANDS, QUESTION, STATE
+from unfrozen.schema.files import COMMANDS, QUESTION, RECIPE, STARTED, STATE
 
 __all__ = [
     "COMMANDS",
     "QUESTION",
+    "RECIPE",
+    "STARTED",
     "STATE",
     "Checked",
     "LogOrder",

@@ -25,6 +25,22 @@ from unfrozen.schema.shapes import (
     string,
 )
 
+STARTED: Final[Shape] = record(
+    {
+        "name": NAME,
+        "verb": WORD,
+        "run": NAME,
+        "logged": BYTES,
+        "pid": integer(1, 2**31 - 1),
+        "born": SECONDS,
+        "at": SECONDS,
+    },
+    required=("name", "verb", "run", "logged", "pid", "born", "at"),
+)
+"""`started.json`: which process the page started last, when it was born, and of which run it is,
+with the bytes that earlier attempts had logged.
+"""
+
 COMMANDS: Final[Shape] = record(
     {
         "v": integer(1, 1000),
@@ -118,6 +134,17 @@ STATE: Final[Shape] = record(
 made of.
 """
 
+_CHOICE: Final = any_of(
+    string(4096),
+    number(),
+    BOOLEAN,
+    array(any_of(string(4096), number(), BOOLEAN), 1000),
+    mapping(NAME, json(3, 1000), 1000),
+)
+
+RECIPE: Final[Shape] = mapping(NAME, _CHOICE, 1000)
+"""A `run.toml` once it is parsed: choices, or tables of them; what each may be, its config says."""
+
 _FOLDER: Final = string(1024)
 """The name of a folder: control characters are shown as signs by who draws it."""
 
@@ -146,15 +173,28 @@ RUN: Final[Shape] = record(
 )
 """One entry of `GET /api/runs`."""
 
+_STARTED: Final = record(
+    {
+        "name": _FOLDER,
+        "verb": WORD,
+        "at": SECONDS,
+        "alive": BOOLEAN,
+        "run": any_of(_FOLDER, NULL),
+        "lines": array(PROSE, 100),
+    },
+    required=("name", "at", "alive", "run", "lines"),
+)
+
 ANSWER: Final[Shape] = record(
     {
         "allowed": BOOLEAN,
         "seq": integer(),
+        "started": any_of(_STARTED, NULL),
         "prompt": string(100_000),
         "before": WRITTEN,
         "after": WRITTEN,
     }
 )
 """An answer of `/api/control` or to a command: may this page change anything,
-the number of the command, what two models answered.
+the number of the command, how the last start stands, what two models answered.
 """

@@ -3,7 +3,7 @@
 import pytest
 
 from unfrozen.errors import MOST_DEEP
-from unfrozen.schema import COMMANDS, read_file
+from unfrozen.schema import STARTED, read_file
 from unfrozen.schema.check import read
 
 LONG = "it is longer than 1,000,000 characters"
@@ -39,7 +39,7 @@ def test_integers_of_any_length_are_numbers_to_be_judged() -> None:
 
 
 def test_a_file_says_by_its_name_what_is_wrong_with_it() -> None:
-    assert read_file(COMMANDS, b"[]", "commands.json").problem == (
-        "commands.json is a list of 0; it must be an object with v, run, att, seq, paused, save,"
-        " look, ask, stop"
+    assert read_file(STARTED, b"[]", "started.json").problem == (
+        "started.json is a list of 0; it must be an object with name, verb, run, logged,"
+        " pid, born, at"
     )

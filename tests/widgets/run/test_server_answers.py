@@ -1,5 +1,6 @@
 """What a server of runs answers: one entry that is wrong stands for itself, never for others."""
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ RUN = {
     **{"id": "a", "status": "running", "model": "demo", "step": 1, "steps": 2},
     **{"started": 1.5, "updated": 2.5, "bytes": 3},
 }
+STARTED = {"name": "demo", "at": 1.5, "alive": True, "run": None, "lines": []}
 
 
 def runs(node: Node, listed: Any) -> list[dict[str, Any]]:
@@ -43,7 +45,8 @@ def test_fields_that_nobody_knows_are_left_out(node: Node) -> None:
 
 
 def test_what_may_be_changed_is_read_whole(node: Node) -> None:
-    assert answer(node, '{"allowed": true}') == {"allowed": True}
+    told = {"allowed": True, "started": STARTED}
+    assert answer(node, json.dumps(told)) == told
     assert answer(node, '{"seq": 5}') == {"seq": 5}
 
 
@@ -51,6 +54,7 @@ def test_what_may_be_changed_is_read_whole(node: Node) -> None:
     "text",
     [
         *("", "null", "nonsense", "[" * 20_000, '{"allowed": "yes"}', '{"seq": -1}'),
+        json.dumps({"started": STARTED | {"lines": [{}]}}),
     ],
 )
 def test_an_answer_that_is_none_is_no_answer(node: Node, text: str) -> None:

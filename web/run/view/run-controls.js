@@ -1,18 +1,22 @@
 /**
- * The elements that control runs. `<run-commands>` pauses, resumes, saves or stops the run that is shown; `<run-ask>` prompts
- * the model: a run that trains answers between two steps, in its log, and of a run that has ended the server loads the model
- * before and the one after. They are loaded only where the server allows control. A disabled button keeps its focus
- * (aria-disabled), and the line below it gives the reason.
+ * The elements that control runs. `<run-commands>` pauses, resumes, saves or stops the run that is shown, or restarts it;
+ * `<run-ask>` prompts the model: a run that trains
+ * answers between two steps, in its log, and of a run that has ended the server loads the model before and the one after;
+ * `<run-blend>` is the way back of a run that has ended. They are loaded only where the server allows control. A disabled
+ * button keeps its focus (aria-disabled), and the line below it gives the reason.
  *
  * How far a command has come:
  *
  *   none ──click──▶ sent ──202──▶ accepted ──obeyed──▶ done      the run reports it in a heartbeat
  *                    └──4xx──▶ refused         └──run.end, run.resume──▶ too late
+ *
+ * A run that was stopped or killed, failed or ran out of memory can be restarted: that is done when its log continues.
  */
 
+import { isResumable } from "../../schema/schema.js";
 import { make, put, textButton } from "../../figures/tools.js";
 import { control } from "../control.js";
-import { isImported } from "../fold.js";
+import { canBlend, isImported } from "../fold.js";
 
 export class RunCommands extends HTMLElement {
   #parts = null;
@@ -52,13 +56,14 @@ export class RunCommands extends HTMLElement {
 
   #draw() {
     const { pause, save, evaluate, stop, buttons, confirmation, status } = this.#parts;
-    const { shown, ready, paused, can, status: text } = this.#state();
-    if (!shown) this.#isConfirming = false;
+    const { shown, ready, paused, again, loading, can, status: text } = this.#state();
+    if (!shown || again) this.#isConfirming = false;
     buttons.hidden = !shown || this.#isConfirming;
     confirmation.hidden = !shown || !this.#isConfirming;
-    const label = paused ? "Resume" : "Pause";
+    const label = loading ? "Cancel" : paused || again ? "Resume" : "Pause";
     put(pause, label);
     pause.dataset.command = label.toLowerCase();
+    save.hidden = evaluate.hidden = stop.hidden = again;
     const commands = [[pause, "pause"], [save, "checkpoint"], [evaluate, "evaluate"], [stop, "stop"], [this.#parts.really, "stop"]];
     for (const [one, command] of commands) {
       const isSupported = can === null || can.includes(command);
@@ -78,15 +83,18 @@ export class RunCommands extends HTMLElement {
 
   async #send(command) {
     const { run } = this.#view;
-    if (!this.#state().ready) return;
-    const sent = (this.#sent = { command, run: run.run, attempts: run.attempts.length, seq: null, problem: "" });
+    const { ready, again } = this.#state();
+    if (!ready) return;
+    const sent = { command, run: run.run, attempts: run.attempts.length, again };
+    this.#sent = Object.assign(sent, { seq: null, problem: "", answered: false });
     this.#draw();
     Object.assign(sent, await control.send(run.run, command));
+    if (command === "cancel" && !sent.problem) this.#sent = null; // the run can be started again as before
     this.#draw();
   }
 
   #state() {
-    return commandState({ ...this.#view, sent: this.#sent });
+    return commandState({ ...this.#view, sent: this.#sent, started: control.started });
   }
 }
 
@@ -107,11 +115,13 @@ const SERVER_GONE = "The server does not answer. The run continues without it, a
 
 /**
  * @typedef {object} Command the newest command that was sent
- * @property {"pause" | "resume" | "checkpoint" | "evaluate" | "stop"} command
+ * @property {"pause" | "resume" | "checkpoint" | "evaluate" | "stop" | "cancel"} command
  * @property {string} run id
  * @property {number} attempts how often the run had been resumed when it was sent
  * @property {number | null} seq its number, once the server accepted it
  * @property {string} problem the server's reason for refusing it, or ""
+ * @property {boolean} again whether it restarts a run that had ended
+ * @property {boolean} answered whether the server has answered
  */
 
 /**
@@ -122,17 +132,37 @@ const SERVER_GONE = "The server does not answer. The run continues without it, a
  * @param {string} view.stream
  * @param {string} view.runner state of the runner
  * @param {Command | null} view.sent
- * @returns {{shown: boolean, ready: boolean, paused: boolean, can: string[] | null, status: string}} whether there are buttons,
- *   they are enabled, the first one resumes; which commands a watched loop supports (null: all); and the text below them
+ * @param {import("../control.js").Started | null} view.started the newest start from a page
+ * @returns {{shown: boolean, ready: boolean, paused: boolean, again: boolean, loading: boolean, can: string[] | null, status: string}}
+ *   whether there are buttons, they are enabled, the first one resumes, it is the only one, it cancels a start; which
+ *   commands a watched loop supports (null: all); and the text below them
  */
 export function commandState(view) {
   const { run, kind, health } = view;
   const sent = view.sent?.run === run.run ? view.sent : null;
-  const shown = kind === "live" && run.events > 0 && !run.end && health !== "gone";
-  const paused = run.beat?.paused === true && shown;
-  const answers = view.runner === "live" && !["gone", "refused"].includes(view.stream);
-  const ready = shown && answers && (sent === null || !isPending(sent, run));
-  return { shown, ready, paused, can: run.start?.can ?? null, status: shown && !answers ? SERVER_GONE : progressText(sent, run, shown) };
+  const lives = kind === "live" && run.events > 0 && !run.end && health !== "gone";
+  const ours = !run.start?.trainer && !isImported(run); // other trainers restart their own runs
+  const again = kind === "live" && ours && !lives && isResumable(health === "gone" ? "gone" : run.status);
+  const paused = run.beat?.paused === true && lives;
+  const answers = view.runner === "live" && (again || !["gone", "refused"].includes(view.stream));
+  const starting = view.started?.alive === true || (sent?.again && !sent.answered);
+  const busy = again ? starting : sent !== null && isPending(sent, run);
+  const loading = again && isLoading(view.started) && view.started.name === run.run;
+  const shown = lives || again;
+  const other = again && view.started?.alive && view.started.name !== run.run && view.started.run !== run.run;
+  const own = sent?.again ? restartText(sent, lives, view.started) : progressText(sent, run, lives);
+  const text = other ? otherRunText(view.started) : own;
+  const ready = shown && answers && (!busy || loading);
+  return { shown, ready, paused, again, loading, can: run.start?.can ?? null, status: shown && !answers ? SERVER_GONE : text };
+}
+
+/** Returns the text on a restart: refused, loading, failed, or nothing once it runs. */
+function restartText({ problem, run, answered }, lives, started) {
+  if (lives) return "";
+  if (problem) return problem;
+  if (!answered || started?.alive) return "Restarting: it loads its newest checkpoint.";
+  if (started?.name !== run) return "";
+  return started.run ? "" : `It did not start: ${started.lines.at(-1) ?? "it printed nothing"}`;
 }
 
 /** Whether the run has yet to obey. */
@@ -166,6 +196,15 @@ function doneWith(command, run) {
   const saved = run.checkpoint ? `Step ${run.checkpoint.step} is saved.` : "Nothing to save yet.";
   const texts = { pause: "", resume: "Training resumed.", checkpoint: saved, evaluate: "Evaluated." };
   return texts[command] ?? "";
+}
+
+/** Whether a start has no run yet, and can be cancelled. */
+function isLoading(started) {
+  return started?.alive === true && !started.run && started.verb !== "blend";
+}
+
+function otherRunText({ name }) {
+  return `${name} is running. Only one process at a time can be started from here.`;
 }
 
 // ── what is done with the model of the run that is shown ─────────────────────────────────────
@@ -257,5 +296,57 @@ export function askState({ run, kind, health, runner, asked }) {
   return { shown, ready: true, text: isAnswered ? "" : "The run ended before it answered: ask again." };
 }
 
+export class RunBlend extends HTMLElement {
+  #view = null;
+  #problem = "";
+  #parts = null;
+
+  connectedCallback() {
+    if (this.#parts) return;
+    const [button, status] = [textButton("button", "", () => this.#press()), statusLine()];
+    control.addEventListener("change", () => this.#view && this.show(this.#view));
+    this.#parts = { button, status };
+    this.replaceChildren(button, status);
+    if (this.#view) this.show(this.#view);
+  }
+
+  /** Shows what can be done with the run: `{run, kind, health, runner}`. */
+  show(view) {
+    this.#view = view;
+    if (!this.#parts) return;
+    const { button, status } = this.#parts;
+    const { shown, ready, busy, text } = blendState({ ...view, started: control.started, problem: this.#problem });
+    this.hidden = !shown;
+    put(button, busy ? "Cancel" : view.run.blends.length ? "Blend it again" : "Win back what it lost");
+    button.ariaDisabled = String(!ready);
+    put(status, text);
+  }
+
+  async #press() {
+    const { run } = this.#view;
+    const { busy } = blendState({ ...this.#view, started: control.started, problem: "" });
+    this.#problem = (await control.send(run.run, busy ? "cancel" : "blend")).problem;
+    this.show(this.#view);
+  }
+}
+
+/**
+ * @param {{run: ReturnType<typeof import("../fold.js").emptyRun>, kind: string, health: string, runner: string, problem: string,
+ *   started: import("../control.js").Started | null}} view
+ * @returns {{shown: boolean, ready: boolean, busy: boolean, text: string}} whether its model can be blended, now, whether it is,
+ *   and the line below
+ */
+export function blendState({ run, kind, health, runner, started, problem }) {
+  const shown = kind === "live" && canBlend(run, health);
+  if (runner !== "live") return { shown, ready: false, busy: false, text: "" };
+  const own = started?.verb === "blend" && started.name === run.run ? started : null;
+  if (own?.alive && !own.run) return { shown, ready: true, busy: true, text: "It scores eleven models between the one before and the trained one; then the curve is here." };
+  if (started?.alive) return { shown, ready: false, busy: false, text: otherRunText(started) };
+  if (problem) return { shown, ready: shown, busy: false, text: problem };
+  const failed = own && !own.run;
+  return { shown, ready: shown, busy: false, text: failed ? `It was not blended: ${own.lines.at(-1) ?? "it printed nothing"}` : "" };
+}
+
 customElements.define("run-ask", RunAsk);
+customElements.define("run-blend", RunBlend);
 customElements.define("run-commands", RunCommands);

@@ -196,7 +196,7 @@ export class RunView extends HTMLElement {
     if (started - this.#pace.drawnAt < rest) return this.#scheduleDraw();
     this.dispatchEvent(new CustomEvent("shown", { detail: source }));
     const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
-    const about = { source, stream, health, runner: runner.state, problem, progress, reading, readPercent, shared };
+    const about = { source, stream, health, runner: runner.state, started: control.started, problem, progress, reading, readPercent, shared };
     const notice = makeNotice({ run, ...about });
     this.#parts.announce(this.#announcements.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");

@@ -83,6 +83,8 @@ export async function addControl(parts) {
   parts.announced.after(parts.commands);
   parts.ask = make("run-ask");
   parts.answers.before(parts.ask);
+  parts.blend = make("run-blend", { className: "stack" });
+  parts.wayBack.after(parts.blend);
   parts.ask.addEventListener("answered", ({ detail }) => {
     parts.askedHere.push(detail);
     drawAnswers(parts, parts.view.run);
@@ -92,11 +94,11 @@ export async function addControl(parts) {
 
 /** Updates the controls to the state of the view; they are hidden where the server allows none. */
 export function drawControl(parts, view, allowed) {
-  const { commands, ask } = parts;
-  const isTyped = view.kind === "live" && canBlend(view.run, view.health) && view.run.blends.length === 0;
+  const { commands, ask, blend } = parts;
+  const isTyped = !allowed && view.kind === "live" && canBlend(view.run, view.health) && view.run.blends.length === 0;
   redraw(parts, parts.blendCommand, isTyped ? blendCommandView(view.run) : null);
   if (!commands?.show || !ask.show) return; // their modules still load
-  for (const part of [commands, ask]) if (!allowed) part.hidden = true; else part.show(view);
+  for (const part of [commands, ask, blend]) if (!allowed) part.hidden = true; else part.show(view);
 }
 
 function blendCommandView({ run }) {
