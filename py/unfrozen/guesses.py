@@ -38,7 +38,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What the page shows: a sentence that compares, and the plots with the guess in them."""
+    """The page shows this answer: a sentence that compares, and the plots with the guess."""
 
     text: str
     plots_json: str | None

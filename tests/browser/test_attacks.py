@@ -59,7 +59,7 @@ READ_LOGS = """async (logs) => {
   const found = {};
   for (const [name, text] of logs) {
     const file = new File([text], `log-${name.slice(0, 40)}.jsonl`);
-    view.dispatchEvent(new CustomEvent('choose', { detail: { kind: 'file', files: [file] } }));
+    view.dispatchEvent(new CustomEvent('choose', { detail: { kind: 'file', file } }));
     const isDrawn = () => shown.startsWith(file.name) && view.dataset.state !== 'reading';
     const late = performance.now() + 30_000;
     while (!isDrawn() && performance.now() < late) await frame();

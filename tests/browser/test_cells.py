@@ -178,7 +178,7 @@ def test_a_cell_reads_the_run_that_the_page_shows(reader: CellReader) -> None:
     assert reader.run(code)["value"] == "'run.end'"  # of a recording, where there is no run
     line = json.dumps({"run": "r", "seq": 0, "att": 0, "t": 1, "kind": "beat"})
     show = """(text) => {
-      const detail = { kind: "file", files: [new File([text], "events.jsonl")] };
+      const detail = { kind: "file", file: new File([text], "events.jsonl") };
       const view = document.querySelector("run-view:not([data-own])");
       view.dispatchEvent(new CustomEvent("choose", { detail }));
     }"""

@@ -38,7 +38,7 @@ REPLAY = """async () => {
     m: { 'train/loss': seq === 54_321 ? 50 : 2, 'opt/lr': 1e-5 } }));
   const file = new File([lines.join('\\n') + '\\n'], 'long.jsonl');
   const started = performance.now();
-  view.dispatchEvent(new CustomEvent('choose', { detail: { kind: 'file', files: [file] } }));
+  view.dispatchEvent(new CustomEvent('choose', { detail: { kind: 'file', file } }));
   const passed = (reached) => new Promise((resolve) => {
     const look = () => (reached() ? resolve(performance.now() - started) : setTimeout(look, 5));
     look();

@@ -1,4 +1,4 @@
-"""What is taken from a foreign file: names, texts, numbers safe for a log."""
+"""Names, texts and numbers of a foreign file are made safe for a log."""
 
 from __future__ import annotations
 

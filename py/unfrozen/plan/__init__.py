@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def device_bytes(self) -> int:
-        """What the GPU shows: no more than it has, where the step as counted may run in that."""
+        """The bytes that the GPU shows: no more than it has, where the step may run in that."""
         size, gpu = self.roomy_bytes, self.job.gpu
         least = (self.allocated_bytes + self.needed_bytes) // 2 + self.beside_bytes
         return min(size, max(least, gpu.capacity_bytes)) if gpu and self.chance else size
