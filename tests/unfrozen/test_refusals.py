@@ -69,7 +69,7 @@ def with_cluster(**cluster: Any) -> dict[str, Any]:
         (NESTED, "nested too deeply"),
         (DEEP_KEY, "nested too deeply"),
         ("[1, 2]", "job 1 of 2, job: got 1; it must be an object"),
-        ("\x00", "it must be an object"),
+        ("\x00", "it holds neither a trainer's settings nor a job"),
         ('{"model": {"model_type": "\\ud800"}}', "model.model_type: got '\\ud800'"),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 60 else "job",

@@ -34,7 +34,7 @@ def test_a_model_is_all_a_job_needs() -> None:
         ({"model": {"model_type": "llama"}}, "model.hidden_size", "add this key"),
         ({"model": LLAMA | {"vocab_size": 0}}, "model.vocab_size", "1 … 10,000,000"),
         ({"model": LLAMA, "gpu": 80}, "gpu", "name of a GPU"),
-        ({"model": LLAMA, "gpu": "ZX81"}, "gpu", "choose one of RTX 3090"),
+        ({"model": LLAMA, "gpu": "ZX81"}, "gpu", "or name one of the table, such as RTX 3090"),
         (
             {"model": LLAMA, "gpu": "T4", "recipe": {"params": "bf16"}},
             "recipe.params",
