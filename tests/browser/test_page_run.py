@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from accessibility import Look, looks, objections
 from browser.page_run_reader import LONG, MODEL, SHORT, STOPPED_WITHIN_SECONDS, PageRunReader
@@ -300,7 +300,7 @@ def test_a_rate_that_is_too_high_fails_in_words(reader: PageRunReader) -> None:
     assert failed["status"] == "failed"
     assert "diverged" in failed["problem"]
     notice = reader.root.locator("run-view .run-notice").first
-    assert "iverged" in notice.inner_text()
+    expect(notice).to_contain_text("iverged")
     assert "NaN" not in reader.root.inner_text()
     assert reader.ask("The capital of France is").get("problem", "") == ""
 
