@@ -58,7 +58,7 @@ class Wrapper(NamedTuple):
         known = [n.removeprefix("base:") for n in entries if n.startswith("base:")]
         known.append(entry["defaults"]["vision_config"]["model_type"])
         kind = given.get("model_type", known[-1])
-        if kind not in known:
+        if kind not in (*known, model_type):
             bound = f"towers that are counted are {', '.join(known)}"
             raise ModelError("vision_config.model_type", kind, bound, "pass text_config alone")
         whole = {**config, "text_config": self.text(config)}

@@ -201,3 +201,11 @@ def test_the_file_of_a_language_model_alone_is_counted_alone() -> None:
     alone = ModelConfig.from_hf(whole | {"architectures": ["Qwen3_5ForCausalLM"]})
     both = ModelConfig.from_hf(whole)
     assert alone.num_parameters == both.num_parameters - both.tower_parameters
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "qwen3_5"])
+def test_a_tower_that_its_file_names_as_the_whole_model_is_the_usual_one(model_type: str) -> None:
+    # as the files of Qwen3-VL and Qwen3.5 say; transformers reads no such name
+    usual = {"model_type": model_type, "text_config": HEADS, "vision_config": GRID}
+    named = usual | {"vision_config": GRID | {"model_type": model_type}}
+    assert ModelConfig.from_hf(named).tensors == ModelConfig.from_hf(usual).tensors
