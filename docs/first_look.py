@@ -23,10 +23,9 @@ from typing import Final
 
 from site_builder.measurements import MEASUREMENTS, compare_later_runs
 from unfrozen.answer.later import (
-    LATER,
+    GIVEN,
     MEMORY,
     SPEED,
-    THIRD,
     Comparison,
     errors_by_project,
     group_comparisons,
@@ -119,7 +118,7 @@ def print_table(of: str, looks: list[Comparison]) -> None:
 
 def print_bars(looks: list[Comparison]) -> None:
     """Half and nine in ten of the rows that were looked at since, 3% above what is reached."""
-    for name, of in itertools.product((LATER, THIRD), (MEMORY, SPEED)):
+    for name, of in itertools.product(GIVEN, (MEMORY, SPEED)):
         seen = [i for i in looks if (i.row.collection, i.row.of) == (name, of)]
         for kind in (*KINDS, "all"):
             errors = [i.error for i in seen if i.error is not None and kind in (i.kind, "all")]

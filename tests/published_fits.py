@@ -1,7 +1,8 @@
 """Compares published runs, some of which ran out of memory, with the verdicts of the planner.
 
 `fits_third.json` holds 228 runs on A100s: 144 that ran, with what PyTorch allocated and nvidia-smi
-saw, and 84 that ran out of memory. Models and recipes stand once.
+saw, and 84 that ran out of memory. Models and recipes stand once. `fits_fourth.json` holds two that
+ran, and names the peaks of `memory_fourth.json` whose GPU is known: those ran as well.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from site_builder.measurements import read_later_runs
+from unfrozen.answer.later import MEMORY, merge_settings
 from unfrozen.plan import VERDICTS, Plan, plan
 from unfrozen.plan.record import FitCounts
 from unfrozen.units import gib
 
-FILE = Path(__file__).parent / "measurements" / "fits_third.json"
+FOLDER = Path(__file__).parent / "measurements"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ def read_fits(*, documented: bool = True) -> list[FitRun]:
     """Return the runs, with the settings that their sources document unless only what the job of
     each says shall count.
     """
-    given = json.loads(FILE.read_text("utf-8"))
-    found = []
+    given = json.loads((FOLDER / "fits_third.json").read_text("utf-8"))
+    found = _read_fourth(documented)
     for values in given["runs"]:
         row = dict(zip(given["columns"], values, strict=True))
         recipe = {**given["recipes"][row["recipe"]], "micro_batch": row["micro_batch"]}
@@ -54,6 +57,15 @@ def read_fits(*, documented: bool = True) -> list[FitRun]:
         shown = row["nvidia_smi_gib"] if row["ran"] else None
         found.append(FitRun(row["id"], plan(job), row["ran"], row["allocated_gib"], shown))
     return found
+
+
+def _read_fourth(documented: bool) -> list[FitRun]:
+    fourth = json.loads((FOLDER / "fits_fourth.json").read_text("utf-8"))
+    peaks = {row.id: row for row in read_later_runs() if row.of == MEMORY}
+    jobs = {row["id"]: row["job"] for row in fourth["runs"]}
+    for name in fourth["peaks"]:
+        jobs[name] = merge_settings(peaks[name].job, peaks[name].documented if documented else {})
+    return [FitRun(name, plan(job), True, None, None) for name, job in jobs.items()]
 
 
 def count_fits(runs: list[FitRun]) -> FitCounts:

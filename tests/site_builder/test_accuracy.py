@@ -19,7 +19,7 @@ from site_builder.accuracy import (
 from site_builder.measurements import compare_later_runs, judge_steps, read_other_calculators
 from site_builder.rendering import RenderQueue
 from unfrozen.answer.accuracy import GROUPS, PUBLISHED, TRACED, summarize
-from unfrozen.answer.later import FOUND, LATER, MEMORY, SPEED, THIRD
+from unfrozen.answer.later import FOUND, GIVEN, MEMORY, SPEED
 from unfrozen.plan.record import KINDS, SPEEDS
 from unfrozen.units import GIB
 
@@ -102,11 +102,11 @@ def test_every_kind_of_job_is_a_pair_of_bars_for_memory_and_for_time() -> None:
     assert "could not be drawn" not in drawn("record")
     assert [plot["title"] for plot in plots] == ["Memory", "Speed"]
     for plot, of in zip(plots, (MEMORY, SPEED), strict=True):
-        kinds = {item.kind for item in later_runs(of, LATER, THIRD)}
+        kinds = {item.kind for item in later_runs(of, *GIVEN)}
         assert len(plot["x_data"]) == len(kinds)
         assert [line["label"] for line in plot["lines"]] == ["when first compared", "today"]
         assert sum(int(re.findall(r"\((\d+)\)", name)[0]) for name in plot["x_data"]) == len(
-            later_runs(of, LATER, THIRD)
+            later_runs(of, *GIVEN)
         )
 
 
@@ -115,13 +115,13 @@ def test_the_bars_are_the_medians_of_the_errors() -> None:
     for plot, of in zip(plots, (MEMORY, SPEED), strict=True):
         for place, name in enumerate(plot["x_data"]):
             kind = next(kind for kind in KINDS if name.startswith(f"{LABELS[kind]} ("))
-            looks = [item for item in later_runs(of, LATER, THIRD) if item.kind == kind]
+            looks = [item for item in later_runs(of, *GIVEN) if item.kind == kind]
             first, today = (line["data"][place] for line in plot["lines"])
             assert first == round(100 * first_spread(looks).half, 1)
             assert today == round(100 * spread(looks).half, 1)
 
 
-@pytest.mark.parametrize(("part", "collections"), [("unseen", (FOUND,)), ("kinds", (LATER, THIRD))])
+@pytest.mark.parametrize(("part", "collections"), [("unseen", (FOUND,)), ("kinds", GIVEN)])
 def test_a_table_counts_every_run_once(part: str, collections: tuple[str, ...]) -> None:
     (table,) = data_of(part)
     for of, title in ((MEMORY, "Memory"), (SPEED, "Speed")):

@@ -43,10 +43,9 @@ from unfrozen.answer.accuracy import (
 )
 from unfrozen.answer.later import (
     FOUND,
-    LATER,
+    GIVEN,
     MEMORY,
     SPEED,
-    THIRD,
     Comparison,
     Group,
     errors_by_project,
@@ -67,6 +66,7 @@ _URL = re.compile(r"https://[^\s,;)]+|arXiv:[\d.]+\d")
 TITLES: Final = {MEMORY: "Memory", SPEED: "Speed"}
 LABELS: Final = {
     "apple": "Apple",
+    "hf_experts": "MoE, transformers",
     "long": "> 128k tokens",
     "adapters": "LoRA",
     "spread_experts": "MoE, many nodes",
@@ -311,7 +311,7 @@ def _record(where: str, queue: RenderQueue) -> str:
 
 
 def _record_plot(of: str) -> dict[str, Any]:
-    looks = later_runs(of, LATER, THIRD)
+    looks = later_runs(of, *GIVEN)
     kinds = [kind for kind in KINDS if any(item.kind == kind for item in looks)]
     by_kind = {kind: [item for item in looks if item.kind == kind] for kind in kinds}
     return {
@@ -359,7 +359,7 @@ def _unseen(where: str, queue: RenderQueue) -> str:
 def _kinds(where: str, queue: RenderQueue) -> str:
     rows = []
     for of in (MEMORY, SPEED):
-        looks = later_runs(of, LATER, THIRD)
+        looks = later_runs(of, *GIVEN)
         for group in group_comparisons(looks):
             runs = [item for item in looks if item.row.kind == group.name]
             first = round(100 * first_spread(runs).half, 1)

@@ -14,6 +14,7 @@ from site_builder.config import WEB
 from unfrozen.answer.accuracy import MeasuredStep, Verdict, judge
 from unfrozen.answer.later import (
     FOUND,
+    FOURTH,
     LATER,
     THIRD,
     Comparison,
@@ -28,6 +29,8 @@ LATER_FILES: Final = {
     "speeds_later.json": LATER,
     "memory_third.json": THIRD,
     "speeds_third.json": THIRD,
+    "memory_fourth.json": FOURTH,
+    "speeds_fourth.json": FOURTH,
     "found_later.json": FOUND,
 }
 """Files of runs that came later, and the collection that each belongs to."""

@@ -24,9 +24,12 @@ MEMORY: Final = "memory"
 SPEED: Final = "speed"
 LATER: Final = "later"
 THIRD: Final = "third"
+FOURTH: Final = "fourth"
+GIVEN: Final = (LATER, THIRD, FOURTH)
+"""Collections of rows that were given to us when the planner was done, and each time again when it
+had been changed for those before."""
 FOUND: Final = "found"
-"""Rows that were given to us when the planner was done; again when it had been changed for those;
-and rows of further kinds that we searched for ourselves."""
+"""Rows of further kinds that we searched for ourselves."""
 _TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
 
 
@@ -35,7 +38,7 @@ class LaterRun:
     """A published peak in bytes (`memory`), or tokens per second and GPU (`speed`).
 
     `counter` names the counter of a memory and is empty for a speed; `collection` is one
-    of these three; `documented` is merged into the job, key by key.
+    of these four; `documented` is merged into the job, key by key.
     """
 
     id: str

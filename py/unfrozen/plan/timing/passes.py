@@ -107,7 +107,7 @@ ATTENTION_KERNELS: Final = {"eager": (6, 9), "masked": (2, 4)}
 EXPERT_KERNELS: Final = (6, 10)
 """Kernels of one expert beside its matmuls, in a loop over experts: where its tokens are, their
 rows, function and product, scaling, the sum (transformers 4.48, modeling_mixtral.py)."""
-_OF_TRANSFORMERS: Final = (
+OF_TRANSFORMERS: Final = (
     *("transformers", "accelerate", "trl", "axolotl", "ms-swift", "llama-factory", "deepspeed"),
 )
 """Frameworks that train the modules of transformers as they are."""
@@ -331,7 +331,7 @@ def _loops_over_experts(job: Job, gpu: Gpu) -> bool:
     `grouped_mm` has no kernel, and all did before version 5.
     """
     named = job.framework.name if job.framework else ""
-    return named in _OF_TRANSFORMERS and not gpu.groups_matmuls
+    return named in OF_TRANSFORMERS and not gpu.groups_matmuls
 
 
 @lru_cache(maxsize=1024)
