@@ -22,7 +22,6 @@ from unfrozen.job.settings import LOW_BITS
 from unfrozen.plan.flops import flops
 from unfrozen.plan.record import band, band_of
 from unfrozen.plan.step_time import bound_words, job_gpu, spent_words, step_time, step_tokens
-from unfrozen.plan.timing.attention import SCORE_BYTES
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
 
@@ -137,8 +136,6 @@ def _unmeasured(job: Job) -> list[str]:
         found.append(
             "Assumed: fused blocks move as many bytes as eager ones outside norms and matmuls."
         )
-    if job.recipe.attention == "eager":
-        found.append(f"Assumed: eager attention moves {SCORE_BYTES} bytes per score and direction.")
     return found
 
 

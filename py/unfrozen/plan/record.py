@@ -11,8 +11,8 @@ Distribution-free prediction sets for two-layer hierarchical models, arXiv 1809.
 distributions of groups so). Where a project is left out and its runs are asked whether they lie in
 the band of the others, at least 88% of those of each kind do (test_later_rows.py).
 
-Verdicts are those on the runs of tests/measurements/fits_third.json and fits_fourth.json; test_fits.py
-there counts them again.
+Verdicts are those on the runs of fits_third.json and fits_fourth.json in tests/measurements;
+test_fits.py there counts them again.
 """
 
 from __future__ import annotations

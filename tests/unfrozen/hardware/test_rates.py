@@ -22,7 +22,8 @@ EACH = pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
 def test_sustained_rates_are_below_the_sheet_and_the_best_matmul(gpu: Gpu) -> None:
     half = "bf16" if gpu.bf16 else "fp16"
     best = best_matmul_tflops(gpu)
-    assert 0.4 * peak_tflops(gpu, half) < sustained_tflops(gpu, half) <= best * 1.001
+    least = 0.35 if gpu.power_watts <= 70 else 0.4  # which holds a T4 far below its sheet
+    assert least * peak_tflops(gpu, half) < sustained_tflops(gpu, half) <= best * 1.001
     assert sustained_tflops(gpu, "fp32") < gpu.fp32_tflops
     assert memory_bytes_per_second(gpu) < 1e9 * gpu.bandwidth_gb_s
 
@@ -40,6 +41,7 @@ def test_published_rates_are_used_as_published() -> None:
     assert sustained_tflops(find("H100"), "bf16") == 720  # SemiAnalysis, December 2024
     assert sustained_tflops(find("H200"), "fp8") == 1280
     assert sustained_tflops(find("MI300X"), "bf16") == 620
+    assert sustained_tflops(find("T4"), "fp16") == 24
     assert sustained_tflops(find("B200"), "bf16") == pytest.approx(0.488 * 2250, rel=0.001)
     assert sustained_tflops(find("A100 80GB PCIe"), "bf16") == pytest.approx(0.745 * 312, rel=0.01)
 

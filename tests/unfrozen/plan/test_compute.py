@@ -79,7 +79,6 @@ def test_what_nobody_measured_is_reported() -> None:
     assert "SemiAnalysis" in told({})
     assert "nobody measured" not in told({})
     assert "fused blocks" in told({"kernels": "fused_block"})
-    assert "12 bytes per score" in told({"attention": "eager"})
     assert "published runs with adapters, of" in told({"method": "lora"})
 
 

@@ -38,9 +38,13 @@ FIRST_VERSION: Final = 1 / 1.8
 MASKED_SHARE: Final = 0.6
 """Assumed: PyTorch's memory-efficient kernel with a mask, over FlashAttention-2; it computes both
 halves of the scores."""
-SCORE_BYTES: Final = 12
-"""Assumed: bytes per score that eager attention moves forward (product, mask, fp32 softmax, cast),
-and again backward."""
+SCORE_BYTES: Final = {2: (24, 28), 4: (32, 36)}
+"""Bytes per score that eager attention moves forward and backward, by the width of a number.
+
+As transformers has it (`eager_attention_forward`): a product written; scaled, masked, each read
+and written; softmax in fp32 and cast back, each read and written; read by the product with values.
+Backward two products read the scores' gradient and one writes it, one reads the scores; the casts,
+the softmax (gradient and result read) and the scaling are read and written."""
 BACKWARD: Final = 2.5
 """Matmuls backward over those forward: five to two."""
 
@@ -97,9 +101,9 @@ def attention(job: Job, local: Architecture, gpu: Gpu, matmuls: float, memory: f
     if recipe.attention in ("flash", "efficient"):  # the others compute what a window hides
         flops *= seen_share(local.windows, recipe.seq_len)
     if chosen == "eager":
-        width = SCORE_BYTES * (2 if recipe.compute == "fp32" else 1)
-        moved = width * recipe.tokens * recipe.seq_len * local.heads / ranks / memory
-        return Attention(flops / matmuls + moved, 2 * flops / matmuls + moved)
+        scores = recipe.tokens * recipe.seq_len * local.heads / ranks
+        ahead, back = (width * scores / memory for width in SCORE_BYTES[BYTES[recipe.compute]])
+        return Attention(flops / matmuls + ahead, 2 * flops / matmuls + back)
     forward, backward = _rates(chosen, gpu, recipe.seq_len, local.head_dim)
     flops *= 1.0 if chosen == "masked" else 0.5
     return Attention(flops / forward + scans, BACKWARD * flops / backward + AGAIN * scans)

@@ -90,13 +90,21 @@ def test_kernels_differ_by_published_factors() -> None:
     assert masked.backward == pytest.approx(2 / 0.6 * flash.backward)
 
 
-def test_eager_attention_computes_both_halves_and_moves_each_score() -> None:
+@pytest.mark.parametrize(
+    ("dtype", "ahead", "back"),
+    [  # product, scale, mask, softmax, cast, product; of both, cast, softmax, scale, products
+        ("bf16", (2, 2 + 2, 2 + 2, 2 + 4, 4 + 2, 2), (2, 2, 2 + 4, 4 + 4 + 2, 2 + 2, 2 + 2)),
+        ("fp32", (4, 4 + 4, 4 + 4, 4 + 4, 0, 4), (4, 4, 0, 4 + 4 + 4, 4 + 4, 4 + 4)),
+    ],
+)
+def test_eager_attention_computes_both_halves_and_moves_each_score_kernel_by_kernel(
+    dtype: str, ahead: tuple[int, ...], back: tuple[int, ...]
+) -> None:
     scores = 4096 * 4096
-    for params, width in (("bf16", 12), ("fp32", 24)):
-        recipe = {"attention": "eager", "seq_len": 4096, "params": params, "compute": params}
-        found, moved = seconds(recipe), width * scores * 32 / 2.5e12
-        assert found.forward == pytest.approx(4 * scores * 4096 / 7e14 + moved)
-        assert found.backward == pytest.approx(8 * scores * 4096 / 7e14 + moved)
+    found = seconds({"attention": "eager", "seq_len": 4096, "params": dtype, "compute": dtype})
+    moved = [sum(kernels) * scores * 32 / 2.5e12 for kernels in (ahead, back)]
+    assert found.forward == pytest.approx(4 * scores * 4096 / 7e14 + moved[0])
+    assert found.backward == pytest.approx(8 * scores * 4096 / 7e14 + moved[1])
 
 
 @pytest.mark.parametrize(
