@@ -1,9 +1,9 @@
 """The defaults of frameworks, for jobs with `"framework": "torchtitan"`.
 
 Each default names the file it was read in; one that differs between versions is that of the commit
-named. Of transformers a job can say the version ("transformers 4.48"); adapters on sharded weights
-are those of version 4 where it does not. What the job itself sets always counts. What a framework
-set, and why, stays with the job (`ChosenFramework`) and is printed with it.
+named. A job can say the version ("transformers 4.48", "axolotl 0.12"); adapters on sharded weights
+are those of transformers 4 where it does not. What the job itself sets always counts. What a
+framework set, and why, stays with the job (`ChosenFramework`) and is printed with it.
 """
 
 from __future__ import annotations
@@ -76,14 +76,25 @@ def _sharded_lora(asked: Settings) -> bool:
     return _not_quantised(asked) and _sharded(asked)
 
 
+def _named_before(asked: Settings, *version: int) -> bool:
+    named = cast("tuple[int, ...]", asked["version"])
+    return bool(named) and named < version
+
+
+def _sharded_before(*version: int) -> When:
+    """Return whether a job shards gradients by a version before this one, which it names."""
+    return lambda asked: _sharded(asked) and _named_before(asked, *version)
+
+
 def _old(asked: Settings) -> bool:
     """Return whether layers are recomputed as before transformers 5; where no version is said, of
     adapters, which then need more in large batches.
     """
-    version = cast("int | None", asked["version"])
     if asked.get("checkpointing", "none") == "none":
         return False
-    return version < 5 if version is not None else not _full(asked) and _weights_sharded(asked)
+    if asked["version"]:
+        return _named_before(asked, 5)
+    return not _full(asked) and _weights_sharded(asked)
 
 
 def _four_bits(asked: Settings) -> bool:
@@ -94,9 +105,10 @@ def _stacked(asked: Settings) -> bool:
     """Return whether experts below a quantized base are stacked: all since transformers 5, before
     it those of models that came so.
     """
-    version = cast("int | None", asked["version"])
     always = str(asked["model_type"]).startswith(("llama4", "gpt_oss", "granitemoe"))
-    return _four_bits(asked) and (always or (version is not None and version >= 5))
+    return _four_bits(asked) and (
+        always or (bool(asked["version"]) and not _named_before(asked, 5))
+    )
 
 
 def _listed(asked: Settings) -> bool:
@@ -124,6 +136,8 @@ def _defaults(source: str, *rows: tuple[object, ...]) -> tuple[Default, ...]:
 
 
 _NO_SYNC: Final = "gradients are reduced after the last micro-batch only"
+_SYNCED: Final = "accelerate before 1.11 reduces gradients of FSDP2 after each micro-batch"
+_FSDP2_SYNC: Final = "with accelerate pull request 3762, accelerator.py (no_sync)"
 _UPCAST: Final = "logits are upcast to fp32 before the loss"
 _ALIVE: Final = "the training loop still references the logits during backward"
 _PURE: Final = "weights are bf16, without master weights"
@@ -193,7 +207,9 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
         (*_PEFT, "with PEFT 0.21 src/peft/mapping_func.py"),
         (*_WIDE, "with PEFT 0.21 src/peft/mapping_func.py (autocast_adapter_dtype)"),
     ),
-    "accelerate": _defaults(_BELOW, *_TRAINER[:3]),
+    "accelerate": _defaults(
+        _BELOW, ("no_sync", False, _SYNCED, _sharded_before(1, 11), _FSDP2_SYNC), *_TRAINER[:3]
+    ),
     "trl": _defaults(
         f"its trainers are those of {_BELOW}",
         (
@@ -208,6 +224,13 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
     ),
     "axolotl": _defaults(
         f"its trainers are those of {_BELOW}",
+        (
+            "no_sync",
+            False,
+            _SYNCED,
+            _sharded_before(0, 13),
+            f"{_FSDP2_SYNC}; axolotl 0.12 has 1.10",
+        ),
         *_TRAINER,
         _UNQUANTIZED,
         (*_PEFT, "axolotl @067b021 src/axolotl/loaders/adapter.py"),
@@ -492,12 +515,12 @@ def adapter_defaults(name: str, method: str, sharding: str) -> dict[str, Any]:
     }
 
 
-_NAMED: Final = re.compile(r"(.*?)(?:[\s=@v-]+(\d+)(?:\.\d+)*)?")
+_NAMED: Final = re.compile(r"(.*?)(?:[\s=@v-]+(\d+(?:\.\d+)*))?")
 
 
-def _name_and_version(name: object) -> tuple[str, int | None]:
+def _name_and_version(name: object) -> tuple[str, tuple[int, ...]]:
     """Return the framework's name in the table, for any spelling: Megatron-LM, torchTitan; and the
-    first number of its version, as in transformers 4.48.
+    numbers of its version, as in transformers 4.48, or none.
     """
     parts = _NAMED.fullmatch(name.strip()) if isinstance(name, str) else None
     letters = _letters(parts[1]) if parts else ""
@@ -508,7 +531,7 @@ def _name_and_version(name: object) -> tuple[str, int | None]:
             "framework", name, bound, "choose one, or drop it and give the settings themselves"
         )
     assert parts
-    return found[letters], int(parts[2]) if parts[2] else None
+    return found[letters], tuple(map(int, parts[2].split("."))) if parts[2] else ()
 
 
 def _letters(name: str) -> str:

@@ -20,7 +20,7 @@ from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.framework_defaults import FRAMEWORKS, OTHER_NAMES
-from unfrozen.job.recipe import Lora, Recipe
+from unfrozen.job.recipe import BYTES, Lora, Recipe
 from unfrozen.memory.adapters import frozen_bytes
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan, plan_job
@@ -184,6 +184,25 @@ def test_checkpoints_are_those_of_the_version(name: str, method: str, *, reentra
     asked = {"method": method, "checkpointing": "full"}
     assert job(name, recipe=asked, cluster=SHARDED).recipe.reentrant == reentrant
     assert not job(name, recipe={"method": method}, cluster=SHARDED).recipe.reentrant
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        *(("accelerate", True), ("accelerate 1.10.1", False), ("accelerate 1.11", True)),
+        *(("axolotl", True), ("axolotl 0.12.2", False), ("axolotl v0.13", True), ("trl", True)),
+    ],
+)
+def test_gradients_of_fsdp2_stay_whole_while_accumulating_since_accelerate_1_11(
+    name: str, *, whole: bool
+) -> None:
+    found = job(name, recipe={"grad_accum": 2}, cluster=SHARDED)
+    assert found.recipe.no_sync == whole
+    grads = found.model.num_parameters * BYTES[found.recipe.grads] / (1 if whole else 8)
+    assert plan_job(found).instants["backward"]["grads"] == pytest.approx(grads, rel=0.01)
+    alone = job(name, recipe={"grad_accum": 2}).framework
+    assert alone is not None
+    assert "no_sync" not in {default.key for default in alone.defaults}
 
 
 @pytest.mark.parametrize(
