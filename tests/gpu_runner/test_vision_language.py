@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText
 from typer.testing import CliRunner
 
+import causal_types
 import run_process
 import tiny_families
 import tiny_llama
@@ -28,7 +29,7 @@ from unfrozen.model import ModelConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-SEEN = ("vision", "visual", "projector", "connector")
+SEEN = ("vision", "visual", "projector", "connector", "embed_tokens_extend")
 """Parts of the names of weights that pictures pass."""
 
 
@@ -61,7 +62,8 @@ def assert_whole(made: Path, source: Path) -> None:
     assert after.keys() == before.keys()
     moved = {name for name in before if before[name] != after[name]}
     assert moved == {name for name in before if not any(part in name for part in SEEN)}
-    model, report = AutoModelForImageTextToText.from_pretrained(made, output_loading_info=True)
+    kind = class_of(AutoConfig.from_pretrained(made))
+    model, report = kind.from_pretrained(made, output_loading_info=True)
     assert not [what for what in ("missing", "unexpected", "mismatched") if report[f"{what}_keys"]]
     assert type(model).__name__ in json.loads((source / "config.json").read_text())["architectures"]
 
@@ -79,6 +81,13 @@ def test_each_kind_is_loaded_trained_saved_and_loaded_again(
     )
     assert start["model"]["num_trained"] < start["model"]["num_parameters"]
     assert end["summary"]["memory_ratio"] == pytest.approx(1, abs=0.15)
+
+
+def test_encoders_within_a_decoder_stay_too(sums_file: Path, tmp_path: Path) -> None:
+    source = tmp_path / "phi4_multimodal"
+    causal_types.model(source.name).save_pretrained(source)
+    tiny_llama.tokenizer(chat=True).save_pretrained(source)
+    assert_whole(train(source, sums_file, tmp_path / "runs") / "model", source)
 
 
 @pytest.mark.parametrize("family", tiny_families.SEEING)

@@ -33,7 +33,7 @@ from gpu_runner.optim.muon import Muon
 from gpu_runner.optim.offloaded_adamw import GradientsToCpu, OffloadedAdamW
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
-from gpu_runner.world import World, language_parts, local, trained_weights
+from gpu_runner.world import World, language_weights, local, trained_weights
 from unfrozen.parameter_groups import (
     PARTS,
     layer_of,
@@ -412,7 +412,7 @@ def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
 def assert_full(model: Any, optimizer: Optimizer) -> None:
     """Assert that all of the language model is trainable, and in the optimizer exactly once."""
     counts = Counter(p for group in optimizer.param_groups for p in group["params"])
-    inside = {p for part in language_parts(model) for p in part.parameters()}
+    inside = language_weights(model)
     named = [(name, p) for name, p in model.named_parameters() if p in inside]
     frozen = [name for name, p in named if not p.requires_grad]
     left_out = [name for name, p in named if p not in counts]

@@ -79,14 +79,14 @@ class Terminal(Display):
 
     def begin(self, plan: RunPlan, run: str, step: int = 0) -> None:
         """Print what is trained, the id of the run, and after which `step` it resumes."""
-        size = f"{plan.shape.num_parameters:,} parameters, " if plan.shape else ""
+        size = (
+            f"{plan.shape.num_parameters:,} parameters, all trained," if plan.shape else "trained"
+        )
         examples = counted(len(plan.train.examples), "example")
         if plan.feed.ranks > 1:
             examples += f", sharded over {plan.feed.ranks} processes"
         resumed = f" It resumes after step {step}." if step else ""
-        self.say(
-            f"{plan.source.name}: {size}all trained, on {examples}. This is run {run}.{resumed}"
-        )
+        self.say(f"{plan.source.name}: {size} on {examples}. This is run {run}.{resumed}")
         console = self.console
         example = format_near_answer(console, plan.encoder, plan.train, 0)
         if plan.train.template_rows:

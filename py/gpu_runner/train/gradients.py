@@ -21,7 +21,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, Final
 
 import torch
@@ -32,7 +31,7 @@ from gpu_runner.errors import ModelLoadError, UsageError, everyones
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.text import typed
 from gpu_runner.world import local, trained_weights
-from unfrozen.parameter_groups import match_names, nearest_patterns
+from unfrozen.parameter_groups import PARTS, match_names, nearest_patterns
 
 FIRST_SCALE: Final = 2.0**16
 LARGEST_SCALE: Final = 2.0**40
@@ -79,7 +78,8 @@ class GradientCheck:
         trained = trained_weights(model)
         missing = [name for name, weight in trained.items() if weight not in reached]
         if wrong := _unexpected(model, missing, self.allowed):
-            raise everyones(ModelLoadError(_message(wrong, len(names))))
+            patterns = _patterns(wrong, trained.keys() - missing)
+            raise everyones(ModelLoadError(_message(wrong, len(names), patterns)))
 
 
 def _check_patterns(allowed: Iterable[str], names: list[str]) -> None:
@@ -110,18 +110,27 @@ def _constants(model: Any) -> set[str]:
     return {name for name, weight in new.named_parameters() if not weight.requires_grad}
 
 
-def _message(wrong: list[str], of: int) -> str:
+def _message(wrong: list[str], of: int, patterns: list[str]) -> str:
     more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
     return (
         f"{len(wrong)} of {of} weights get no gradient: {', '.join(wrong[:MOST_NAMED])}{more}. They"
-        " would be saved as they are, whatever is trained around them. If this model does not"
-        f" train them, give --allow-untrained {typed(_pattern(wrong))}; if it should, please report"
-        " it."
+        " would be saved as they are, whatever is trained around them. If this model does not train"
+        f" them, give {' '.join(f'--allow-untrained {typed(one)}' for one in patterns)}; if it"
+        " should, please report it."
     )
 
 
-def _pattern(names: list[str]) -> str:
-    """Return a pattern that matches these names: what they share behind the number of a layer."""
-    ends = [re.split(r"\.\d+\.", name)[-1].split(".") for name in names]
-    parts = takewhile(lambda same: len(set(same)) == 1, zip(*ends, strict=False))
-    return ".".join([part for part, *_ in parts] or ends[0])
+def _patterns(wrong: list[str], others: Iterable[str]) -> list[str]:
+    """Return few short patterns that match what is `wrong`, and nothing of the `others`."""
+    every = "\n".join(f".{name}." for name in others)
+    found: list[str] = []
+    while wrong:
+        parts = wrong[0].split(".")
+        starts = (".".join(parts[:n]) for n in range(1, len(parts)))
+        whole = next((start for start in starts if f".{start}." not in every), wrong[0])
+        ends = re.finditer(r"(?<![^.])(?=[^\d.])", whole)
+        short = (whole[end.start() :] for end in reversed([*ends]))
+        free = (one for one in short if one not in PARTS and f".{one}." not in every)
+        found.append(next(free, whole))
+        wrong = [name for name in wrong if f".{found[-1]}." not in f".{name}."]
+    return found

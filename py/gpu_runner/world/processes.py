@@ -435,21 +435,32 @@ def _parts(asked: int, size: int) -> int:
     raise everyones(UsageError(text))
 
 
-def language_parts(model: Any) -> list[nn.Module]:
-    """Return what reads and writes text: of a model that also sees or hears, decoder and head."""
+def language_weights(model: Any) -> set[nn.Parameter]:
+    """Return the parameters of what reads and writes text: of a model that sees or hears, some."""
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    if text is config:
-        return [model]
-    parts = (model.get_decoder(), model.get_output_embeddings())
-    return [part for part in parts if part is not None]
+    parts = [model] if text is config else [model.get_decoder(), model.get_output_embeddings()]
+    towers = {p for tower in _towers(model, model) for p in tower.parameters()}
+    return {p for part in parts if part is not None for p in part.parameters()} - towers
+
+
+def _towers(module: nn.Module, model: Any) -> Iterator[nn.Module]:
+    """Yield the outermost modules that hold an encoder of other than text, and neither end of it.
+
+    What an encoder takes is what its class in transformers declares.
+    """
+    for child in module.children():
+        inside = set(child.modules())
+        if any("text" not in getattr(one, "input_modalities", "text") for one in inside):
+            ends = {model.get_input_embeddings(), model.get_output_embeddings()}
+            yield from _towers(child, model) if ends & inside else (child,)
 
 
 def freeze_encoders(model: Any) -> None:
     """Make the language model trainable, and nothing beside it: encoders of pictures or sounds."""
     model.requires_grad_(False)
-    for part in language_parts(model):
-        part.requires_grad_(True)
+    for weight in language_weights(model):
+        weight.requires_grad_(True)
 
 
 def trained_weights(model: Any) -> dict[str, nn.Parameter]:
@@ -468,9 +479,9 @@ def frozen_modules(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def blocks_of(model: Any) -> list[nn.Module]:
-    """The blocks of a language model: the longest list of modules of one kind."""
-    inside = (module for part in language_parts(model) for module in part.modules())
-    lists = [module for module in inside if isinstance(module, nn.ModuleList)]
+    """The blocks of a language model: the longest list of modules that are trained."""
+    modules = (module for module in model.modules() if isinstance(module, nn.ModuleList))
+    lists = [one for one in modules if any(p.requires_grad for p in one.parameters())]
     longest = max(lists, key=len, default=None)
     return list(longest) if longest is not None else []
 

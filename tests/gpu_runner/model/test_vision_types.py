@@ -104,7 +104,7 @@ def test_text_trains_it_or_it_is_refused_by_name(family: str) -> None:
     assert class_of(config)._model_mapping[type(config)] is type(model)
     missed = [name for name, weight in trained_weights(model).items() if weight.grad is None]
     assert bool(missed) == (family in UNREACHED), missed
-    assert len(blocks_of(model)) == 2 or family == "git"
+    assert len(blocks_of(model)) == 2
 
 
 def test_what_is_not_tried_is_there() -> None:

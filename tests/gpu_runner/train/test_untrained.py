@@ -1,5 +1,6 @@
 """Weights that a step does not reach: an error that names them, or one of the kinds that may be."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+import causal_types
 import tiny_families
 import tiny_llama
 from gpu_runner.cli.application import application
@@ -18,6 +20,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerInBackward
 from gpu_runner.train.gradients import GradientCheck
+from gpu_runner.world import freeze_encoders
 from measured_steps import ROWS
 from run_process import events
 
@@ -63,7 +66,7 @@ def test_weights_that_nothing_reaches_are_an_error_that_names_them(
     said = str(refused.value)
     assert "3 of 54 weights get no gradient: model.layers.0.self_attn.sinks, model.layers.1" in said
     assert "would be saved as they are" in said
-    assert "give --allow-untrained self_attn.sinks; if it should, please report it." in said
+    assert "give --allow-untrained sinks; if it should, please report it." in said
 
 
 @pytest.mark.slow
@@ -71,6 +74,24 @@ def test_what_the_user_has_named_may_be_left_out(monkeypatch: pytest.MonkeyPatch
     checked(without_sinks(monkeypatch), "self_attn.sinks")
     with pytest.raises(UsageError, match="--allow-untrained 'sink' matches no weight of this mod"):
         checked(tiny_families.model("llama"), "sink")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "patterns"),
+    [
+        ("bart", ["encoder_attn", "encoder_attn_layer_norm"]),
+        ("git", ["visual_projection"]),
+        ("mllama", ["layers.1"]),
+    ],
+)
+def test_the_fewest_patterns_for_all_of_them_are_proposed(family: str, patterns: list[str]) -> None:
+    model = causal_types.model(family)
+    freeze_encoders(model)
+    with pytest.raises(ModelLoadError) as refused:
+        checked(model)
+    assert re.findall(r"--allow-untrained ([\w.]+)", str(refused.value)) == patterns
+    checked(model, *patterns)
 
 
 @pytest.mark.slow
@@ -110,7 +131,7 @@ def test_a_run_ends_at_its_first_step_before_anything_is_written(
     found = CliRunner(env={"COLUMNS": "400"}).invoke(application(), typed)
     assert found.exit_code == ExitCode.MODEL
     assert "q_proj.weight" in found.output
-    assert "give --allow-untrained self_attn.q_proj.weight" in found.output
+    assert "give --allow-untrained q_proj;" in found.output
     (run,) = tmp_path.iterdir()
     assert events(run)[-1]["status"] == "failed"
     assert not [*run.rglob("*.safetensors")]
