@@ -73,6 +73,23 @@ def test_another_plan_ends_the_search_and_a_framework_begins_one(eight: PlannerR
     assert page.locator(FOUND).count() == 0
 
 
+def test_a_press_right_after_typing_finds_the_plan_of_what_was_typed(eight: PlannerReader) -> None:
+    page = eight.page
+    page.evaluate(
+        """([length, find]) => {
+          const field = document.querySelector(length);
+          field.value = "4096";
+          field.dispatchEvent(new Event("input", { bubbles: true }));
+          document.querySelector(find).click();
+        }""",
+        ["input[data-key=seq_len]:not([type=range])", FIND],
+    )
+    found(page)
+    state = EIGHT | {"seq_len": "4096"}
+    eight.shows(state)
+    assert page.locator(f"{FOUND} code").text_content() == told(state)["first"]["command"]
+
+
 def test_a_file_of_rows_becomes_the_readers_data(eight: PlannerReader, tmp_path: Path) -> None:
     page = eight.page
     rows = tmp_path / "rows.jsonl"

@@ -65,7 +65,7 @@ export class MemoryPlanner extends StateElement {
       });
     }
     this.addEventListener("change", ({ target }) => {
-      if (target.dataset.way === `${FIND}-by`) void this.#search.find(this.shown.state, target.value);
+      if (target.dataset.way === `${FIND}-by`) void this.#search.find(this.settled(), target.value);
       if (!target.dataset.file) return;
       const files = [...target.files];
       target.value = ""; // the same file, corrected, is read again
@@ -127,7 +127,7 @@ export class MemoryPlanner extends StateElement {
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
     else if (way?.startsWith(PLANS)) this.#changeKept(way, pressed);
-    else if (way === FIND) void this.#search.find(this.shown.state, this.#all.onePlan?.framework);
+    else if (way === FIND) void this.#search.find(this.settled(), this.#all.onePlan?.framework);
     else if (way) this.go(stateOf(way, this.#all));
     else if (copies) void this.copy(pressed, copies);
     else if (asks) void this.#askHub(pressed, asks);

@@ -17,7 +17,7 @@ export function keyOf(state) {
  */
 export class PlanSearch {
   #calls = 0;
-  #asked = ""; // the state that was asked about
+  #asked = ""; // the state that was asked about; null until Python has answered the edits before
   #found = null;
 
   /**
@@ -29,12 +29,15 @@ export class PlanSearch {
     this.redraw = redraw;
   }
 
-  /** Searches the plan of a state that `framework` runs, or any framework. */
-  async find(state, framework = "") {
+  /** Searches the plan of a state, once it is `settled`, that `framework` runs, or any framework. */
+  async find(settled, framework = "") {
     const call = ++this.#calls;
-    this.#asked = keyOf(state);
+    this.#asked = null;
     this.#found = { ...this.#found, done: false };
     this.redraw();
+    const state = await settled;
+    if (call !== this.#calls) return;
+    this.#asked = keyOf(state);
     let drawn = performance.now();
     while (!this.#found.done) {
       const found = await this.ask("project.page.plan", { state, framework });
@@ -49,7 +52,7 @@ export class PlanSearch {
   /** What there is to show beside a state; null where nothing was asked about it. */
   about(state) {
     const key = keyOf(state);
-    if (key !== this.#asked && !choices(this.#found).some((one) => keyOf(one.state) === key)) {
+    if (this.#asked !== null && key !== this.#asked && !choices(this.#found).some((one) => keyOf(one.state) === key)) {
       this.#calls += 1; // an answer on its way is of no use now
       this.#found = null;
       this.#asked = "";

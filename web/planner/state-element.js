@@ -4,8 +4,9 @@
  *   edit, link ─▶ Python: `first` ─▶ controls and answer                  at once
  *                  └─ 150 ms without an edit ─▶ Python: `later` ─▶ the rest, and the address
  *
- * The newest state wins: one that waits is replaced, never queued. A state that cannot be read puts
- * its reason at its control and leaves the last good answer, marked as such.
+ * The newest state wins: one that waits is replaced, never queued. Until it is answered the element has `data-asks`, and
+ * the verdict of the state before is withdrawn. A state that cannot be read puts its reason at its control and leaves the
+ * last good answer, marked as such.
  *
  * A subclass has in `static questions` its `name` in the address, the questions it asks `first` and
  * `later`, the controls (`typing`) that keep their text while the reader is in them, and the `noun`
@@ -29,6 +30,7 @@ export class StateElement extends HTMLElement {
   state = {}; // where the reader is, answered or not
   #query = ""; // the address of what is shown
   #asked = 0;
+  #answered = Promise.resolve();
   #computed = false;
   #quiet = 0;
 
@@ -103,21 +105,29 @@ export class StateElement extends HTMLElement {
    */
   async #ask(given, keep, typing = null) {
     const call = ++this.#asked;
+    this.toggleAttribute("data-asks", true);
     this.state = typeof given === "string" ? Object.fromEntries(new URLSearchParams(given)) : given;
     clearTimeout(this.#quiet);
     planner.drop(this.#questions.later);
-    const answer = planner.ask(this.#questions.first, given);
+    this.#answered = planner.ask(this.#questions.first, given);
     this.#updateStatus();
-    const view = await answer;
+    const view = await this.#answered;
     if (!view) return;
     if (!view.problem) this.#draw(view, "first");
     if (call !== this.#asked) return; // a newer edit is on its way; controls already stand there
+    this.toggleAttribute("data-asks", false);
     this.state = view.state ?? this.state;
     this.controls = view;
     this.sync(typing && this.#typing());
     this.#updateStatus();
     if (view.problem) this.announcer.textContent = `${view.problem.label ?? view.problem.key}: ${view.problem.text}`;
     this.#quiet = setTimeout(() => void this.#settle(call, view, keep), QUIET_MS);
+  }
+
+  /** Returns the last good state, once Python has answered the newest edit. */
+  async settled() {
+    for (let answered = null; answered !== this.#answered; await answered) answered = this.#answered;
+    return this.shown.state;
   }
 
   /** The reader pauses: what takes longer is computed for the last good state, and the address follows. */

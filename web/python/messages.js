@@ -131,6 +131,6 @@ export async function orExplain(what, work) {
     return await work();
   } catch (error) {
     if (error instanceof BootError) throw error;
-    throw new BootError(`${what} (${error.message ?? error})`);
+    throw new BootError(`${what} (${error.message ?? error}).`);
   }
 }
