@@ -1,6 +1,6 @@
 """Writes what transformers takes for keys that a config.json leaves out into model/defaults.json.
 
-    PYTHONPATH=py python docs/model_defaults.py
+    PYTHONPATH=py:docs/families python docs/model_defaults.py
 
 Every reader is given a file with all of a class's values and watched: a key that it takes, and that
 it would fill in otherwise than the class does, is written down.
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from derive import NEEDED as NEEDED_TO_DERIVE
 from transformers import AutoConfig
 
-from unfrozen.model import config
+from unfrozen.model import config, derived, unknown_keys
 from unfrozen.model.families import READERS, earlier_gpt
 from unfrozen.model.fields import Fields
 
@@ -40,6 +41,14 @@ COMPUTED: dict[str, dict[str, Any]] = {
     "glm4v_text": {"attention_bias": True},  # always
     "glm4v_moe_text": {"attention_bias": True},  # which the tensors of `glm4_moe` do not have
     "gemma3n_text": {"intermediate_size": 16384},
+}
+
+
+# what files of published models say beside, which changes no tensor
+BESIDE: dict[str, list[str]] = {
+    "clip_vision_model": ["projection_dim", "vocab_size"],
+    "minicpm": ["dim_model_base"],
+    "nemotron_h": ["num_hidden_layers", "time_step_rank"],
 }
 
 
@@ -108,8 +117,31 @@ def table() -> dict[str, dict[str, Any]]:
     return {kind: defaults_of(kind) for kind in (*own, *config.SAME)}
 
 
+def computed() -> dict[str, list[str]]:
+    """The keys by type that a reader takes, or transformers writes, and that no class has."""
+    found = {kind: {*keys} for kind, keys in BESIDE.items()}
+    own = [t for t in READERS if t not in earlier_gpt.WITHOUT_DEFAULTS]
+    for kind in (*own, *config.SAME, *(n for n in derived.table().entries if ":" not in n)):
+        needed = NEEDED_TO_DERIVE.get(kind, {}) | NEEDED.get(kind, {})
+        values = AutoConfig.for_model(UNKNOWN.get(kind, kind), **needed).to_dict()
+        values = json.loads(json.dumps(values)) | {"model_type": kind}
+        watched = Watched({key: value for key, value in values.items() if value is not None})
+        if kind in READERS or kind in config.SAME:
+            read_with(kind, watched)
+        given = dict.fromkeys(watched.taken, 2) | values
+        for path in unknown_keys.unknown_keys(given, config.SAME.get(kind, kind)):
+            *above, key = path.split(".")
+            inside = values
+            for name in above:
+                inside = inside[name]
+            found.setdefault(inside["model_type"], set()).add(key)
+    return {kind: sorted(keys) for kind, keys in sorted(found.items())}
+
+
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__).parse_args()
     written = json.loads(OUT.read_text(encoding="utf-8"))
+    unknown_keys.COMPUTED.clear()
     written |= {"transformers": transformers.__version__, "defaults": table()}
+    written |= {"computed": computed()}
     OUT.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

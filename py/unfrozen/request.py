@@ -165,7 +165,7 @@ class PlannedJob(PlanAnswer):
         if self.advised and (run := self._runnable()):
             data = answer_data(run)
             found |= {key: data[key] for key in ("plan", *(() if run.first else ("adapters",)))}
-        return found | ({"read": self.read} if self.read else {}) | _source_data(self.source)
+        return found | _read_data(self.read, self.source, planned.job)
 
     def __str__(self) -> str:
         asked, planned, parts = self.request, self.planned, []
@@ -230,11 +230,12 @@ class PlannedProject(PlanAnswer):
     def to_dict(self) -> dict[str, Any]:
         """Return the plan, what else would do, and the question."""
         found = answer_data(self.found) | {"job": job_data(self.job, self.given["model"])}
-        return found | _source_data(self.source)
+        return found | _read_data(None, self.source, self.job)
 
     def __str__(self) -> str:
-        source = _source_text(self.request, self.source)
-        return "\n\n".join(filter(None, [source, answer_text(self.found)]))
+        notes = text.wrapped(*self.job.model.architecture.notes)
+        parts = [_source_text(self.request, self.source), notes, answer_text(self.found)]
+        return "\n\n".join(filter(None, parts))
 
     def _repr_html_(self) -> str:
         layout = self.found.first and self.found.first.layout
@@ -466,8 +467,17 @@ def _named(
     return ({**job, "model": config} if source else job), source
 
 
-def _source_data(source: ModelSource | None) -> dict[str, Any]:
-    return {"source": source._asdict()} if source else {}
+def _read_data(
+    read: Mapping[str, Any] | None, source: ModelSource | None, job: Job
+) -> dict[str, Any]:
+    """Return how a file was read, the keys of a config.json that are unknown among its others, and
+    where the config of a model is from.
+    """
+    if unknown := job.model.architecture.unknown_keys:
+        read = {"format": "hf", "used": [], "unknown": [], **(read or {})}
+        used = [key for key in read["used"] if key not in unknown]
+        read |= {"used": used, "unknown": [*read["unknown"], *unknown]}
+    return ({"read": read} if read else {}) | ({"source": source._asdict()} if source else {})
 
 
 def _source_text(asked: Request, source: ModelSource | None) -> str:

@@ -239,6 +239,7 @@ class Architecture:
     vision: bool = False  # it has a vision encoder
     task: str = ""  # what it is made for, where that is not the next token, as text
     estimated: str = ""  # what of its activations is not known exactly, as text
+    unknown_keys: tuple[str, ...] = ()  # of its config.json, that may change tensors
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -349,10 +350,16 @@ class Architecture:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences: what of it is estimated, and what it is made for."""
+        """Sentences: what of it is estimated or unknown, and what it is made for."""
         what = "all of it" if self.guesses_tensors else "its activations"
         guessed = f"Estimated: {self.guesses}; {what} may be half as much, or twice."
-        return [guessed] * bool(self.guesses) + [self.task] * bool(self.task)
+        keys = ", ".join(self.unknown_keys)
+        unknown = (
+            f"Unknown in config.json: {keys}. The plan assumes that this changes no tensor: compare"
+            " its parameters with those of the model's weights."
+        )
+        notes = [guessed] * bool(self.guesses) + [unknown] * bool(self.unknown_keys)
+        return notes + [self.task] * bool(self.task)
 
     def split(self, ranks: int, expert_parallel: int = 1, own: int | None = None) -> Architecture:
         """Return the share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and

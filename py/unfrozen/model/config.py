@@ -14,6 +14,7 @@ from unfrozen.model.architecture import Architecture, Experts, Tensor
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
+from unfrozen.model.unknown_keys import unknown_keys
 from unfrozen.model.vision_language import WRAPPERS
 
 SAME: Final = {
@@ -51,7 +52,10 @@ def read_architecture(config: Mapping[str, object]) -> Architecture:
     model_type = _model_type(config)
     known = model_type in SUPPORTED
     found = _read(model_type, config) if known else _read_derived(model_type, config)
-    return tasks.with_task(found, config) if has_family(model_type) else found
+    if not has_family(model_type):
+        return found
+    unknown = unknown_keys(config, SAME.get(model_type, model_type))
+    return replace(tasks.with_task(found, config), unknown_keys=unknown)
 
 
 def _read_encoder(kind: str, config: Mapping[str, object]) -> Architecture:

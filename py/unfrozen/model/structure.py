@@ -124,6 +124,11 @@ def sizes(config: Config) -> dict[str, int]:
     return {key: value for key, value in found.items() if value}
 
 
+def names_alike(key: str) -> tuple[str, ...]:
+    """Return the names of keys that say the same as one of a language model, it included."""
+    return next((names for names in _NAMES.values() if key in names), (key,))
+
+
 def text_config(config: Config) -> Config:
     """Return the config of the language model, inside the whole one or the whole one itself."""
     for name in _TEXT:

@@ -115,6 +115,7 @@ KINDS = {
     "images": {"model_type": "vit", "image_size": 224, "patch_size": 16, **SIZES},
     "sound": {"model_type": "hubert", "conv_dim": [512], **SIZES},
     "unheard of": {"model_type": "other", "text_config": QWEN3},
+    "unknown key": {**QWEN3, "per_layer_width": 8},
 }
 
 
