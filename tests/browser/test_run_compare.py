@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from accessibility import objections
 from browser.run_reader import written
 from conftest import Server
+from gpu_runner.installed import short
 from gpu_runner.log.writer import log_later
 
 TWO = "runs/?compare=demo.jsonl,demo-careful.jsonl"
@@ -252,7 +253,9 @@ def test_a_blend_that_ends_while_the_page_is_open_appears_on_the_plane(
 ) -> None:
     scored(Path("web/recordings/demo.jsonl"), "back", 0.0, serve_site.runs)
     page.goto(serve_site.url.replace("#", "runs/?run=back#"))
-    expect(page.locator("run-view")).to_contain_text("unfrozen blend back")
+    expect(page.locator("run-view")).to_contain_text(
+        f"unfrozen blend --runs {short(serve_site.runs)} back"
+    )
     assert page.locator(".plane-point").count() == 0
     points = [blended(0, 0, 60), blended(0.8, 50, 58), blended(1, 62, 30)]
     restored = blended(1, 40, 60, name="layers.0 put back")

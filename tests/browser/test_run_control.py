@@ -19,6 +19,7 @@ from accessibility import objections
 from browser.run_reader import RunReader, write
 from conftest import Server
 from gpu_runner import atomic
+from gpu_runner.installed import short
 from gpu_runner.log.commands import NAME
 from run_process import events
 
@@ -148,7 +149,8 @@ def test_a_run_is_paused_saved_resumed_and_stopped_by_the_keyboard(
     page.keyboard.press("Escape")
     assert page.evaluate(FOCUS) == "Stop…"
     stop(page, reader)
-    assert f"unfrozen resume {run.name}" in page.locator(".run-notice").inner_text()
+    shown = page.locator(".run-notice").inner_text()
+    assert f"unfrozen resume --runs {short(run.parent)} {run.name}" in shown
     assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
     assert events(run)[-1]["reason"] == "asked to stop by the page"
     assert reader.brief["gaps"] == 0

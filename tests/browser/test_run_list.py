@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 from accessibility import objections
 from browser.door import door
 from browser.run_reader import write, written
-from conftest import Server
+from conftest import Server, StaticSite
 
 
 def rows(page: Page) -> Locator:
@@ -93,6 +93,20 @@ def test_recordings_are_listed_and_opened(page: Page, serve_site: Server) -> Non
     recording = page.locator("run-list tr[data-key='recording:demo.jsonl']")
     recording.get_by_role("link").click()
     expect(page).to_have_url(re.compile(r"\?recording=demo\.jsonl"))
+
+
+def test_a_recording_opens_by_its_name_alone_and_an_unknown_one_is_answered_with_those_there(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.goto(f"{static_site.url}runs/?recording=demo")
+    expect(page.locator("run-view")).to_have_attribute("data-state", "finished")
+    opened = page.locator("run-list tr[data-key='recording:demo.jsonl']")
+    expect(opened).to_have_attribute("aria-current", "true")
+    page.allowed_errors += ["Failed to load resource"]  # type: ignore[attr-defined]
+    page.goto(f"{static_site.url}runs/?recording=memo")
+    said = page.locator("run-view .run-notice")
+    expect(said).to_contain_text("The recording memo.jsonl cannot be read (404). This site has")
+    expect(said).to_contain_text("demo.jsonl")
 
 
 def test_a_long_name_and_a_small_screen_fit(server: Server, page: Page) -> None:

@@ -18,8 +18,8 @@ BEGUN = {"events": 5, "status": "running", "run": "r", "step": 7}
 
 def notice(
     js: JavaScript, view: dict[str, Any], run: dict[str, Any] | None = None
-) -> dict[str, str]:
-    said: dict[str, str] = js(NOTICE, {"view": view, "run": {**BEGUN, **(run or {})}})
+) -> dict[str, Any]:
+    said: dict[str, Any] = js(NOTICE, {"view": view, "run": {**BEGUN, **(run or {})}})
     return said
 
 
@@ -111,10 +111,12 @@ def test_every_end_has_its_sentence_and_the_trainers_reason(
     assert status == "finished" or "The disk is full." in said["text"]
 
 
+SAVED = {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
+
+
 def test_a_killed_trainer_with_a_checkpoint_gets_the_command_to_go_on(js: JavaScript) -> None:
-    saved = {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
-    assert notice(js, {"health": "gone"}, saved)["command"].endswith("unfrozen resume r")
-    assert "command" not in notice(js, {"health": "gone"})
+    assert notice(js, {"health": "gone"}, SAVED)["commands"] == ["unfrozen resume r"]
+    assert notice(js, {"health": "gone"})["commands"] == []
 
 
 @pytest.mark.parametrize(
@@ -132,8 +134,7 @@ def test_a_killed_trainer_with_a_checkpoint_gets_the_command_to_go_on(js: JavaSc
 def test_a_name_in_a_command_to_copy_is_one_word_of_the_shell(
     js: JavaScript, name: str, word: str
 ) -> None:
-    saved = {"run": name, "checkpoint": {"step": 5, "path": "p", "bytes": 1}}
-    command = notice(js, {"health": "gone"}, saved)["command"]
+    (command,) = notice(js, {"health": "gone"}, SAVED | {"run": name})["commands"]
     assert command == f"unfrozen resume {word}"
     words = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True
@@ -141,15 +142,50 @@ def test_a_name_in_a_command_to_copy_is_one_word_of_the_shell(
     assert words.stdout.decode().split("\0")[2:-1] in ([name], ["--", name])
 
 
-def test_a_run_that_was_stopped_here_gets_the_command_to_go_on(js: JavaScript) -> None:
-    end = {"status": "stopped", "end": {"reason": "", "time": 0, "summary": {}}}
-    saved = end | {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
-    assert notice(js, {}, saved)["command"].endswith("unfrozen resume r")
-    several = saved | {"start": {"hardware": {"processes": 2}}}
-    assert "torchrun --nproc-per-node 2 -m gpu_runner" in notice(js, {}, several)["command"]
+@pytest.mark.parametrize(
+    ("status", "helps"),
+    [
+        ("stopped", []),
+        ("failed", ["unfrozen check r"]),
+        ("oom", ["unfrozen check r"]),
+        ("finished", []),
+    ],
+)
+def test_a_run_that_ended_early_here_gets_the_commands_that_help(
+    js: JavaScript, status: str, helps: list[str]
+) -> None:
+    end = {"status": status, "end": {"reason": "", "time": 0, "summary": {}}}
+    resume = [] if status == "finished" else ["unfrozen resume r"]
+    assert notice(js, {}, end)["commands"] == helps
+    assert notice(js, {}, end | SAVED)["commands"] == helps + resume
     file = {"source": {"kind": "file", "name": "f"}}
-    assert "command" not in notice(js, file, saved)  # it was stopped elsewhere
-    assert "command" not in notice(js, {}, end)
+    assert notice(js, file, end | SAVED)["commands"] == []  # it ended elsewhere
+    several = end | SAVED | {"start": {"hardware": {"processes": 2}}}
+    typed = notice(js, {}, several)["commands"]
+    assert [one for one in typed if "torchrun --nproc-per-node 2 -m gpu_runner resume" in one] == (
+        typed[len(helps) :]
+    )
+
+
+def test_a_diverged_run_is_checked_and_not_resumed(js: JavaScript) -> None:
+    end = {"status": "failed", "end": {"reason": "", "time": 0, "summary": {}}}
+    assert notice(js, {}, end | SAVED | {"nonFinite": 3})["commands"] == ["unfrozen check r"]
+    end["end"] = {"reason": "it diverged", "time": 0, "summary": {}}
+    assert notice(js, {}, end | SAVED)["commands"] == ["unfrozen check r"]
+
+
+@pytest.mark.parametrize("health", ["gone", "ended"])
+def test_a_watched_run_that_ended_early_is_told_how_its_own_trainer_goes_on(
+    js: JavaScript, health: str
+) -> None:
+    run: dict[str, Any] = {"start": {"trainer": "transformers Trainer 5"}}
+    if health == "ended":
+        run |= {"status": "stopped", "end": {"reason": "", "time": 0, "summary": {}}}
+    said = notice(js, {"health": health}, run)
+    assert said["text"].endswith("To go on, start its trainer (transformers Trainer 5) again.")
+    said = notice(js, {"health": health}, run | SAVED)
+    assert said["text"].endswith("(transformers Trainer 5) again from p.")
+    assert said["commands"] == []  # `unfrozen resume` cannot resume it
 
 
 @pytest.mark.parametrize(
@@ -244,4 +280,4 @@ def test_an_imported_run_says_how_it_ended_as_far_as_its_tool_does_and_no_day(
     run = {"status": status, "end": {"reason": reason, "time": 5.0}}
     said = notice(js, {"stream": "over"}, {**run, "start": {"source": "imported", "tool": "T"}})
     assert (said["title"], said["text"]) == (title, text)
-    assert "command" not in said
+    assert said["commands"] == []

@@ -11,6 +11,12 @@ export function program() {
   return globalThis.document?.documentElement?.dataset?.program || "unfrozen";
 }
 
+/** Adds the folder of runs that the server was given to a command. @param {string} words */
+export function withRuns(words) {
+  const runs = globalThis.document?.documentElement?.dataset?.runs;
+  return runs ? `${words} --runs ${runs}` : words;
+}
+
 /**
  * @param {string} text one command a line
  * @param {string} own how `unfrozen` is typed

@@ -125,9 +125,10 @@ export async function listRecordings() {
   }
 }
 
-/** Fetches a recording. Rejects when it cannot be read. */
+/** Fetches a recording. Rejects when it cannot be read, and names those that can. */
 export async function fetchRecording(name) {
   const answer = await fetch(new URL(`recordings/${encodeURIComponent(name)}`, SITE));
-  if (!answer.ok) throw new Error(`the recording ${name} cannot be read (${answer.status})`);
-  return answer;
+  if (answer.ok) return answer;
+  const others = (await listRecordings()).map((one) => one.name);
+  throw new Error(`The recording ${name} cannot be read (${answer.status}). This site has ${others.join(", ") || "none"}.`);
 }

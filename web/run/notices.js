@@ -3,7 +3,7 @@
  * screen readers. Pure: state in, text out.
  */
 
-import { quoteForShell } from "./command-line.js";
+import { quoteForShell, withRuns } from "./command-line.js";
 import { formatDate, formatDelta, formatLoss, formatTime } from "../figures/number.js";
 import { stalledAfter, suiteLabel } from "../schema/schema.js";
 import { POLL_MS } from "./event-stream.js";
@@ -14,12 +14,11 @@ import { firstStep, isData, isImported } from "./fold.js";
  * @property {"quiet" | "good" | "warn" | "bad"} tone
  * @property {string} title two or three words
  * @property {string} text one or two sentences
- * @property {string} [command] something to type in a terminal
+ * @property {string[]} commands what to type in a terminal
  */
 
-const SERVE = "unfrozen serve";
-const TRAIN = "unfrozen train --model demo";
-const [quiet, good, warn, bad] = ["quiet", "good", "warn", "bad"].map((tone) => (title, text, command) => ({ tone, title, text, command }));
+const [SERVE, TRAIN] = ["unfrozen serve", "unfrozen train --model demo"].map(withRuns);
+const [quiet, good, warn, bad] = ["quiet", "good", "warn", "bad"].map((tone) => (title, text, ...commands) => ({ tone, title, text, commands }));
 const REFUSED = bad("Access denied", "The server was restarted and has a new token. Open the address it printed.");
 
 /** What is said where no run is shown, by the state of the runner. */
@@ -94,8 +93,8 @@ function lifeNotice({ run, health, stream }) {
   if (health === "gone") {
     const text =
       `The training process ended after step ${run.step} without logging its end: it was killed, or ` +
-      "the machine went down. The log is complete up to then.";
-    return bad("Trainer gone", text, resumeCommand(run));
+      `the machine went down. The log is complete up to then.${restartText(run)}`;
+    return bad("Trainer gone", text, ...resumeCommands(run));
   }
   if (health === "stalled") {
     const text =
@@ -109,12 +108,19 @@ function lifeNotice({ run, health, stream }) {
   return stream === "back" ? good("Back", "The server answers again. Nothing was missed in between.") : null;
 }
 
-function resumeCommand(run) {
-  if (!run.checkpoint) return undefined;
+/** Returns the command that resumes a run of `unfrozen train` that has a checkpoint. */
+function resumeCommands(run) {
+  if (!run.checkpoint || run.start?.trainer) return [];
   const processes = run.start?.hardware?.processes;
   const several = Number.isInteger(processes) && processes > 1;
   const start = several ? `torchrun --nproc-per-node ${processes} -m gpu_runner` : "unfrozen";
-  return `${start} resume ${quoteForShell(run.run)}`;
+  return [`${withRuns(`${start} resume`)} ${quoteForShell(run.run)}`];
+}
+
+/** Returns how a run of another trainer goes on. */
+function restartText({ start, checkpoint }) {
+  if (!start?.trainer) return "";
+  return ` To go on, start its trainer (${start.trainer}) again${checkpoint ? ` from ${checkpoint.path}` : ""}.`;
 }
 
 function endNotice({ run, source }) {
@@ -122,16 +128,19 @@ function endNotice({ run, source }) {
   if (isImported(run)) return importedNotice(run);
   const reason = run.end.reason ? ` ${sentence(run.end.reason)}` : "";
   const { time } = run.end;
+  const isHere = source.kind === "live";
+  const [why, again] = isHere ? [[`${withRuns("unfrozen check")} ${quoteForShell(run.run)}`], resumeCommands(run)] : [[], []];
+  const early = `${reason}${isHere ? restartText(run) : ""}`;
   const when = ["live", "page"].includes(source.kind) ? `At ${formatTime(time)}` : `On ${formatDate(time)}`;
   if (run.nonFinite !== null && run.status !== "finished") {
-    return bad("Diverged", `The loss became NaN or infinite at step ${run.nonFinite}.${reason}`);
+    return bad("Diverged", `The loss became NaN or infinite at step ${run.nonFinite}.${reason}`, ...why);
   }
-  if (run.status === "failed" && run.end.reason.startsWith("it diverged")) return bad("Diverged", `At step ${run.step}.${reason}`);
+  if (run.status === "failed" && run.end.reason.startsWith("it diverged")) return bad("Diverged", `At step ${run.step}.${reason}`, ...why);
   const notices = {
     finished: good("Finished", `${when}, after ${run.step} steps.`),
-    stopped: quiet("Stopped", `${when}, after step ${run.step}.${reason}`, source.kind === "live" ? resumeCommand(run) : undefined),
-    failed: bad("Failed", `At step ${run.step}.${reason}`),
-    oom: bad("Out of memory", `At step ${run.step}.${reason}`),
+    stopped: quiet("Stopped", `${when}, after step ${run.step}.${early}`, ...again),
+    failed: bad("Failed", `At step ${run.step}.${early}`, ...why, ...again),
+    oom: bad("Out of memory", `At step ${run.step}.${early}`, ...why, ...again),
   };
   return notices[run.status] ?? quiet(String(run.status), reason);
 }

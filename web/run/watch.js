@@ -135,7 +135,8 @@ export class RunWatch extends EventTarget {
 
   /** Shows a recording of this site. */
   showRecording(name) {
-    return this.#read({ kind: "recording", name }, () => fetchRecording(name));
+    const file = name.endsWith(".jsonl") ? name : `${name}.jsonl`;
+    return this.#read({ kind: "recording", name: file }, () => fetchRecording(file));
   }
 
   /** Plays a recording of this site: its steps arrive one after the other. */

@@ -36,7 +36,7 @@ from starlette.routing import Route
 
 from gpu_runner.address import Address, published
 from gpu_runner.errors import ExitCode, RunnerError, UsageError
-from gpu_runner.installed import package, program, short, training_setup
+from gpu_runner.installed import package, program, runs_folder, short, training_setup
 from gpu_runner.log.runs import RunIndex, file_sign
 from gpu_runner.log.tail import outline
 from gpu_runner.log.writer import SystemClock
@@ -78,7 +78,8 @@ def make_app(
     """
     index = RunIndex(runs, SystemClock())
     Thread(target=index.read_ahead, daemon=True).start()  # before anybody asks
-    table = SiteTable(site, package=package(), program=program())
+    own = "" if runs == runs_folder() else short(runs)
+    table = SiteTable(site, package=package(), program=program(), runs=own)
 
     async def events(request: Request) -> Response:
         run_id: str = request.path_params["run_id"]

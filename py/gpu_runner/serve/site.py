@@ -51,7 +51,7 @@ FORMS: Final = {"br": ".br", "gzip": ".gz"}
 """Suffix of each compressed form, by its name in `Accept-Encoding`; the smallest first."""
 PACKED: Final = ".xz"  # how a wheel holds what deflate shrinks too little; unpacked when asked for
 META: Final = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
-PROGRAM: Final = b'data-program="%s"'  # of the page's html element
+TYPED: Final = 'data-program="%s" data-runs="%s"'  # of the page's html element
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ class SiteTable:
     Links and hidden files are left out. `NAME.spliced` is served as NAME, put together from parts
     that lie in `package` too; `NAME.xz` is unpacked when NAME is first asked for; `NAME.br` or
     `NAME.gz` is sent of NAME to clients that accept it; `program` is what the page tells its reader
-    to type.
+    to type, `runs` the folder to give with it, quoted for a shell.
     """
 
     def __init__(
-        self, root: Path, *, package: Path | None = None, program: str = "unfrozen"
+        self, root: Path, *, package: Path | None = None, program: str = "unfrozen", runs: str = ""
     ) -> None:
         self._assets: dict[str, Asset] = {}
         self._packed: dict[str, Path] = {}
@@ -95,7 +95,7 @@ class SiteTable:
             if package is not None and path.suffix == SPLICED:
                 address, body = address.removesuffix(SPLICED), spliced(body, package)
             if path.name == "index.html":
-                body, forms = _typed(body, forms, program)
+                body, forms = _typed(body, forms, program, runs)
             self._assets[address] = asset = _asset(address, body, forms)
             if path.name == "index.html":
                 self._assets[address.removesuffix("index.html")] = asset
@@ -164,9 +164,10 @@ def _fitting(body: bytes, forms: dict[str, bytes]) -> dict[str, bytes]:
     return forms if fits else {}
 
 
-def _typed(body: bytes, forms: dict[str, bytes], program: str) -> tuple[bytes, dict[str, bytes]]:
+def _typed(body: bytes, forms: dict[str, bytes], *words: str) -> tuple[bytes, dict[str, bytes]]:
     """The page with what its reader types in it; compressed anew, where that changed it."""
-    typed = body.replace(PROGRAM % b"unfrozen", PROGRAM % html.escape(program).encode(), 1)
+    own = TYPED % tuple(map(html.escape, words))
+    typed = body.replace((TYPED % ("unfrozen", "")).encode(), own.encode(), 1)
     if typed != body and forms:
         forms = {"gzip": gzip.compress(typed, mtime=0)}
     return typed, forms

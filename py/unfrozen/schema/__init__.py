@@ -17,7 +17,7 @@ Reading order:
 - `json_schema` — shapes as JSON Schemas, for other programs
 - `check` — a value, or JSON text, against its shape
 - `event_log` — lines of events.jsonl, and the order in which they may come
-- `files` — started.json, commands.json, state.json, run.toml; a server's answers
+- `files` — started.json, commands.json, state.json; a server's answers
 - `published` — the table and the plots of a cell
 - `address` — the settings in the address of a page
 - `policy` — the page's Content-Security-Policy
@@ -31,12 +31,11 @@ from unfrozen.errors import MOST_DEEP
 from unfrozen.schema import event_log, files, published
 from unfrozen.schema.check import Checked, check, read_file
 from unfrozen.schema.event_log import LogOrder, read_event, read_line
-from unfrozen.schema.files import COMMANDS, QUESTION, RECIPE, STARTED, STATE
+from unfrozen.schema.files import COMMANDS, QUESTION, STARTED, STATE
 
 __all__ = [
     "COMMANDS",
     "QUESTION",
-    "RECIPE",
     "STARTED",
     "STATE",
     "Checked",

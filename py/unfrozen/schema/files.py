@@ -134,17 +134,6 @@ STATE: Final[Shape] = record(
 made of.
 """
 
-_CHOICE: Final = any_of(
-    string(4096),
-    number(),
-    BOOLEAN,
-    array(any_of(string(4096), number(), BOOLEAN), 1000),
-    mapping(NAME, json(3, 1000), 1000),
-)
-
-RECIPE: Final[Shape] = mapping(NAME, _CHOICE, 1000)
-"""A `run.toml` once it is parsed: choices, or tables of them; what each may be, its config says."""
-
 _FOLDER: Final = string(1024)
 """The name of a folder: control characters are shown as signs by who draws it."""
 

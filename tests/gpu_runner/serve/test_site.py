@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from gpu_runner.serve.site import SiteTable, taken_encodings
 from unfrozen.schema import policy
 
-PAGE = '<!doctype html><html lang="en" data-program="unfrozen"><p>data-program="unfrozen"'
+WORDS = 'data-program="unfrozen" data-runs=""'
+PAGE = f'<!doctype html><html lang="en" {WORDS}><p>{WORDS}'
 
 
 @pytest.fixture
@@ -35,10 +36,10 @@ def client(table: SiteTable) -> TestClient:
 
 
 def test_the_page_says_once_how_its_command_is_typed(root: Path) -> None:
-    asked = client(SiteTable(root / "page", program='.venv/bin/"unfrozen"'))
+    asked = client(SiteTable(root / "page", program='.venv/bin/"unfrozen"', runs="'<'"))
     html = asked.get("/").text
-    assert html.startswith('<!doctype html><html lang="en" data-program=".venv/bin/&quot;unfrozen&')
-    assert html.endswith('<p>data-program="unfrozen"')
+    own = 'data-program=".venv/bin/&quot;unfrozen&quot;" data-runs="&#x27;&lt;&#x27;"'
+    assert html == f'<!doctype html><html lang="en" {own}><p>{WORDS}'
     plain = client(SiteTable(root / "page")).get("/index.html")
     assert plain.text == PAGE
     assert plain.headers["etag"] != asked.get("/index.html").headers["etag"]

@@ -1,7 +1,6 @@
 """The small files of runs: ours pass, and what no program of ours would write is refused."""
 
 import json
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.log import commands
 from gpu_runner.train.loop import State
-from unfrozen.schema import COMMANDS, RECIPE, STARTED, STATE, check, read_file
+from unfrozen.schema import COMMANDS, STARTED, STATE, check, read_file
 
 STARTED_GOOD: dict[str, Any] = {
     **{
@@ -36,10 +35,6 @@ def test_what_our_programs_write_is_let_through(tmp_path: Path) -> None:
     parts = {"history": history.as_json(), "origins": origins.as_json()}
     state = {"version": 1, "state": asdict(State(step=3)), "data": "f00"} | parts
     assert read_file(STATE, json.dumps(state)).problem == ""
-    recipe = tomllib.loads(
-        "lr = 1e-5\nsample_prompts = ['a']\n[data]\ngeneral = {math = 'm.jsonl'}"
-    )
-    assert check(RECIPE, recipe).problem == ""
 
 
 @pytest.mark.parametrize(
@@ -61,12 +56,3 @@ def test_what_our_programs_write_is_let_through(tmp_path: Path) -> None:
 )
 def test_a_start_that_cannot_have_been_is_refused(more: dict[str, Any]) -> None:
     assert check(STARTED, STARTED_GOOD | more).value is None
-
-
-def test_a_recipe_with_deep_tables_or_endless_numbers_is_refused() -> None:
-    deep: dict[str, Any] = {}
-    for _ in range(50):
-        deep = {"a": deep}
-    assert check(RECIPE, deep).value is None
-    assert check(RECIPE, {"lr": 10**400}).value is None
-    assert check(RECIPE, {"steps": 10**5000}).value is None

@@ -135,15 +135,15 @@ function costFact({ start }) {
   return ["Price", `${formatMoney(price.hourly, price.currency)} an hour`, `${price.per}; pauses count`];
 }
 
-/** The state of the run in a title, a sentence and, when something can be done, a command. */
-export function noticeView({ tone, title, text, command }) {
+/** The state of the run in a title, a sentence and the commands that help. */
+export function noticeView({ tone, title, text, commands }) {
   return h(
     "p",
     { class: `run-notice run-notice-${tone} soft` },
     h("strong", null, title),
     " ",
     text,
-    command && [" ", h("code", null, spellCommand(command))],
+    commands.map((command) => [commands.length > 1 ? h("br") : " ", h("code", null, spellCommand(command))]),
   );
 }
 

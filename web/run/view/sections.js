@@ -5,7 +5,7 @@ import { embedView } from "../../page/embed.js";
 import { checkbox, make, put, textButton } from "../../figures/tools.js";
 import { ROOT } from "../../page/address.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
-import { quoteForShell, spellCommand } from "../command-line.js";
+import { quoteForShell, spellCommand, withRuns } from "../command-line.js";
 import { canBlend, isData, isImported, otherName, otherSeries } from "../fold.js";
 import { formatTime } from "../../figures/number.js";
 import { makeCharts } from "./charts.js";
@@ -102,7 +102,7 @@ export function drawControl(parts, view, allowed) {
 }
 
 function blendCommandView({ run }) {
-  return h("span", null, "To win back what it lost, type ", h("code", null, spellCommand(`unfrozen blend ${quoteForShell(run)}`)));
+  return h("span", null, "To win back what it lost, type ", h("code", null, spellCommand(`${withRuns("unfrozen blend")} ${quoteForShell(run)}`)));
 }
 
 /**
