@@ -13,7 +13,7 @@ from browser.door import door
 from browser.planner_reader import SECONDS, PlannerReader
 from conftest import StaticSite
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.planner import glance, view
+from unfrozen.planner import glance, outline, view
 
 CHAPTERS = ("the-planner",)
 
@@ -288,7 +288,7 @@ def test_python_that_does_not_come_withdraws_the_verdict_and_leaves_a_way_on(
     reader = PlannerReader(page, static_site.url)
     bar = page.locator("python-status")
     expect(bar).to_have_attribute("data-phase", "idle")
-    expected: Any = glance({"master": "null", "moments": "bf16", "rounding": "stochastic"})
+    expected: Any = glance({"seq_len": "4096"})  # no common one
     page.evaluate("(plan) => { location.hash = plan; }", f"planner?{expected['query']}")
     reader.wait("failed")
     assert "Python could not be downloaded" in reader.root.locator(".widget-status").inner_text()
@@ -301,6 +301,34 @@ def test_python_that_does_not_come_withdraws_the_verdict_and_leaves_a_way_on(
     expect(verdict).to_be_visible()
     expect(bar).to_have_attribute("data-phase", "ready")
     assert not page.get_by_role("button", name="Run all").is_visible()  # there are no cells
+
+
+def test_a_common_plan_is_there_before_python_and_two_edits_are_both_of_it(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.allowed_errors.append("net::ERR_FAILED")  # type: ignore[attr-defined]
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/pyodide.asm.wasm", hold)
+    reader = PlannerReader(page, static_site.url)
+    page.evaluate("(plan) => { location.hash = plan; }", "planner?model=Qwen/Qwen3-8B")
+    size = reader.root.locator(".mp-facts").first
+    expect(size).to_contain_text("Qwen/Qwen3-8B: 8.19B parameters")
+    reader.root.locator("[data-preset=lora]").click()
+    expected: Any = outline({"model": "Qwen/Qwen3-8B", "method": "lora"})
+    reader.shows(expected["state"])
+    assert reader.verdict == expected["verdict"]["title"] == "It fits."
+    assert reader.view["bar"] == json.loads(json.dumps(expected["bar"]))
+    assert (
+        "the rest is still of the plan before" in reader.root.locator(".widget-status").inner_text()
+    )
+    reader.control("gpu").select_option("MI300X")  # no common one
+    expect(reader.root.locator(".verdict-title")).to_be_hidden()
+    for route in held:
+        route.abort()
 
 
 def test_controls_that_do_not_arrive_are_missed_in_words(

@@ -6,6 +6,7 @@
 import { toDom } from "../figures/vnode.js";
 import { stateOf } from "./answers.js";
 import { followHistory } from "../page/address.js";
+import { SITE } from "../page/site.js";
 import { planner } from "../python/planner-client.js";
 import { editOf, field, syncControls } from "./controls.js";
 import { fetchConfig } from "./hub-config.js";
@@ -16,6 +17,7 @@ import { StateElement } from "./state-element.js";
 import { memoryPlannerView, openFolds, partNames, PlannerParts, reopen } from "./view.js";
 
 const MOST_FILE_BYTES = 200_001; // Python refuses half of that; more need not be read to say so
+const BAKED = ["verdict", "bar", "strip"]; // parts of the commonest plans
 const LATER = ["advice", "solves"]; // parts that come with `ways`
 
 const MOST_DATA_BYTES = 2 ** 26;
@@ -39,9 +41,15 @@ async function contentOf(file) {
   return { name: file.name, bytes: reader.result.split(",")[1] };
 }
 
+/** One button of a row shows at once that it was chosen. */
+function showPressed(pressed) {
+  for (const each of pressed.parentElement.children) each.setAttribute("aria-pressed", String(each === pressed));
+}
+
 export class MemoryPlanner extends StateElement {
   static questions = { name: "planner", first: "planner.glance", later: "planner.ways", typing: "input:not([type=checkbox]), textarea" };
   #parts = null;
+  #common = null; // promise of the commonest plans
   #dataProblem = "";
   #beside = null; // rows of plans side by side
   #search = new PlanSearch((name, value) => planner.ask(name, value), () => this.#drawPlan());
@@ -80,8 +88,16 @@ export class MemoryPlanner extends StateElement {
 
   draw(when) {
     if (when === "later") void this.#compare();
-    const names = partNames(this.#isFigure).filter((name) => LATER.includes(name) === (when === "later"));
-    this.#parts.draw(this.#all, names);
+    const isDrawn = (name) => (when === "baked" ? BAKED.includes(name) : LATER.includes(name) === (when === "later"));
+    this.#parts.draw(this.#all, partNames(this.#isFigure).filter(isDrawn));
+  }
+
+  /** Returns the outline of a state, if it is one of the commonest plans. */
+  async baked(state) {
+    this.#common ??= fetch(new URL("common-plans.json", SITE)).then((answer) => answer.json());
+    const common = await this.#common.catch(() => (this.#common = null));
+    const pairs = Object.entries(state).filter(([key, value]) => value !== "" && value !== common?.default[key]);
+    return common?.plans[JSON.stringify(pairs.sort())];
   }
 
   get #isFigure() {
@@ -124,8 +140,9 @@ export class MemoryPlanner extends StateElement {
   #onClick(pressed) {
     if (!pressed) return;
     const { preset, unit, way, copies, asks, opens } = pressed.dataset;
-    if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
-    else if (unit) this.#choose(pressed, { ...this.state, unit });
+    if (preset || unit) showPressed(pressed);
+    if (preset) this.#choosePreset(preset);
+    else if (unit) this.go({ ...this.state, unit });
     else if (way?.startsWith(PLANS)) this.#changeKept(way, pressed);
     else if (way === FIND) void this.#search.find(this.settled(), this.#all.onePlan?.framework);
     else if (way) this.go(stateOf(way, this.#all));
@@ -149,10 +166,13 @@ export class MemoryPlanner extends StateElement {
     pressed.disabled = false;
   }
 
-  /** One button of a row: it shows at once that it was chosen, whatever Python takes. */
-  #choose(pressed, state) {
-    for (const each of pressed.parentElement.children) each.setAttribute("aria-pressed", String(each === pressed));
-    this.go(state);
+  /** Chooses a preset: the keys that presets differ in are its own, and every other is as edited, answered or not. */
+  #choosePreset(chosen) {
+    const states = [this.controls.state, ...this.controls.presets.map(({ state }) => state)];
+    const { state } = this.controls.presets.find(({ key }) => key === chosen);
+    const isTheirs = (key) => states.some((other) => other[key] !== states[0][key]);
+    const pairs = [...Object.entries(this.state).filter(([key]) => !isTheirs(key)), ...Object.entries(state).filter(([key]) => isTheirs(key))];
+    this.go(Object.fromEntries(pairs));
   }
 
   #onDrag(event, isOver) {

@@ -2,13 +2,14 @@
  * An element that shows what Python answers for a state, and computes no number itself.
  *
  *   edit, link ─▶ Python: `first` ─▶ controls and answer                  at once
+ *                  │  └─ loads still: `baked` ─▶ what was computed when the site was built, if it was
  *                  └─ 150 ms without an edit ─▶ Python: `later` ─▶ the rest, and the address
  *
  * The newest state wins: one that waits is replaced, never queued. Until it is answered the element has `data-asks`, and
  * the verdict of the state before is withdrawn. A state that cannot be read puts its reason at its control and leaves the
  * last good answer, marked as such.
  *
- * A subclass has in `static questions` its `name` in the address, the questions it asks `first` and
+ * A subclass may have `baked`: a state's outline that needs no Python. It has in `static questions` its `name` in the address, the questions it asks `first` and
  * `later`, the controls (`typing`) that keep their text while the reader is in them, and the `noun`
  * of its answer. It implements `build`, `listen`, `draw` ("first" or "later"), `sync` (its controls
  * but one), `controlOf` a problem, and the `announcement` of an answer.
@@ -106,22 +107,36 @@ export class StateElement extends HTMLElement {
   async #ask(given, keep, typing = null) {
     const call = ++this.#asked;
     this.toggleAttribute("data-asks", true);
+    this.toggleAttribute("data-baked", false);
     this.state = typeof given === "string" ? Object.fromEntries(new URLSearchParams(given)) : given;
     clearTimeout(this.#quiet);
     planner.drop(this.#questions.later);
     this.#answered = planner.ask(this.#questions.first, given);
     this.#updateStatus();
+    if (planner.status.phase !== "ready") void this.#drawBaked(call);
     const view = await this.#answered;
     if (!view) return;
     if (!view.problem) this.#draw(view, "first");
     if (call !== this.#asked) return; // a newer edit is on its way; controls already stand there
     this.toggleAttribute("data-asks", false);
+    this.toggleAttribute("data-baked", false);
     this.state = view.state ?? this.state;
     this.controls = view;
     this.sync(typing && this.#typing());
     this.#updateStatus();
     if (view.problem) this.announcer.textContent = `${view.problem.label ?? view.problem.key}: ${view.problem.text}`;
     this.#quiet = setTimeout(() => void this.#settle(call, view, keep), QUIET_MS);
+  }
+
+  /** Draws what was baked of the newest state, until Python answers. */
+  async #drawBaked(call) {
+    const view = await this.baked?.(this.state);
+    if (!view || call !== this.#asked || !this.hasAttribute("data-asks")) return;
+    this.toggleAttribute("data-baked", true);
+    this.shown = { ...this.shown, ...view };
+    this.draw("baked");
+    this.#updateStatus();
+    this.announcer.textContent = this.announcement(view);
   }
 
   /** Returns the last good state, once Python has answered the newest edit. */
@@ -158,7 +173,8 @@ export class StateElement extends HTMLElement {
   /** Shows where the answer comes from, and what is missing. */
   #updateStatus() {
     const { problem } = this.controls;
-    const about = { changed: this.#asked > 0, computed: this.#computed, noun: this.#questions.noun };
+    const baked = this.hasAttribute("data-baked");
+    const about = { changed: this.#asked > 0, computed: this.#computed, baked, noun: this.#questions.noun };
     about.problem = problem && { ...problem, placed: Boolean(this.controlOf(problem)) };
     const { standing, text } = statusOf(planner.status, about);
     this.dataset.standing = standing;

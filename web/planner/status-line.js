@@ -3,6 +3,7 @@
 import { h } from "../figures/vnode.js";
 
 const BUILT = "Computed when this page was built.";
+const BAKED = "The verdict and the bar were computed when this page was built; the rest is still of the plan before.";
 
 /** The line until a script is here; without scripts, also what is missing. */
 export function bakedStatus() {
@@ -23,13 +24,13 @@ export function loadingText({ starting, progress }) {
 /**
  * @param {import("../python/planner-client.js").Status | {phase: "absent"}} python
  *   absent: what the controls need did not arrive
- * @param {{changed: boolean, computed: boolean, problem: object | null, noun?: string}} about
- *   changed: the reader changed something; computed: the figures are from this browser; noun: what
- *   they are, "plan" by default
+ * @param {{changed: boolean, computed: boolean, baked: boolean, problem: object | null, noun?: string}} about
+ *   changed: the reader changed something; computed: the figures are from this browser; baked: the verdict is of these
+ *   controls all the same; noun: what they are, "plan" by default
  * @returns {{standing: Standing, text: string}}
  */
-export function statusOf(python, { changed, computed, problem, noun = "plan" }) {
-  const below = computed ? `Below is the last ${noun} that was made.` : `Below is the ${noun} from when this page was built.`;
+export function statusOf(python, { changed, computed, baked, problem, noun = "plan" }) {
+  const below = baked ? BAKED : computed ? `Below is the last ${noun} that was made.` : `Below is the ${noun} from when this page was built.`;
   if (python.phase === "absent") return { standing: "failed", text: `${BUILT} The controls could not be loaded: reload the page.` };
   if (python.phase === "failed") return { standing: "failed", text: `${python.reason} ${below}` };
   if (python.phase === "loading" && changed) {

@@ -1,7 +1,7 @@
 """Builds the article as a static site: chapters in Markdown, cells that run, and the front end.
 
 Reading order: config, formats, rendering, expressions, code_blocks, bibliography,
-wheels, bytecode, disk_cache, compression, browser_python, fonts, third_party, assets,
+wheels, bytecode, disk_cache, compression, browser_python, fonts, third_party, common_plans, assets,
 measurements, page_run, accuracy, lora_runs, example_jobs, diagrams, blocks, markdown, quiz,
 reference, guides, search, page,
 __main__.

@@ -29,6 +29,7 @@ from site_builder.browser_python import (
     snapshot,
     write_demo_wheel,
 )
+from site_builder.common_plans import write_common_plans
 from site_builder.compression import transferred_bytes
 from site_builder.config import EMBEDS, PAGES, ROOT, WEB, WIDGETS, Page, widget_loaders
 from site_builder.fonts import PRELOADED, write_fonts
@@ -110,6 +111,7 @@ def write_assets(out: Path, version: str) -> Assets:
         if widget.python and not widget.inline:
             text = json.dumps(widget.first_view(), ensure_ascii=False, separators=(",", ":"))
             (out / f"{widget.block}.json").write_text(text, encoding="utf-8")
+    write_common_plans(out)
     write_schemas(out / "schema")
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     shutil.copytree(WEB / "pictures", out / "pictures")

@@ -51,7 +51,7 @@ from unfrozen.planner.state import (
     text_of,
 )
 
-__all__ = ["compare_plans", "glance", "view", "ways"]
+__all__ = ["compare_plans", "glance", "outline", "view", "ways"]
 
 Given = Mapping[str, object] | str
 
@@ -78,6 +78,16 @@ def glance(given: Given) -> Json:
         nearest = nearest_job(state, str(problem["control"]))
         return _controls(state, None, nearest) | {"problem": problem}
     return _controls(request.state, request.job, request.job) | figures | {"problem": None}
+
+
+def outline(given: Given) -> Json:
+    """Return the verdict of a state, its bar without formulas, and the model that they are of.
+
+    Raises InputError for what cannot be planned.
+    """
+    request = read_request(given)
+    plan = plan_job(request.job)
+    return {"state": request.state} | _outline(request, plan, bar(plan, request.unit))
 
 
 def ways(given: Given) -> Json:
@@ -120,12 +130,17 @@ def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:
     }
 
 
+def _outline(request: PlanRequest, plan: Plan, drawn: Json) -> Json:
+    return {
+        "facts": model_facts(request.job.model, request.state),
+        "verdict": verdict(plan, request.unit),
+        "bar": drawn,
+    }
+
+
 def _figures(request: PlanRequest, plan: Plan) -> Json:
     job, unit, tokens = request.job, request.unit, request.tokens
-    return {
-        "facts": model_facts(job.model, request.state),
-        "verdict": verdict(plan, unit),
-        "bar": with_formulas(bar(plan, unit), plan, unit),
+    return _outline(request, plan, with_formulas(bar(plan, unit), plan, unit)) | {
         "timeline": timeline(plan, unit),
         "memory": memory_numbers(plan, unit),
         "run": run_numbers(job, tokens, request.price),
