@@ -89,7 +89,7 @@ class Job:
         recipe, cluster, chosen = given.get("recipe") or {}, given.get("cluster") or {}, None
         gpu = None if given.get("gpu") is None else read_gpu(given["gpu"])
         if gpu and isinstance(recipe, Mapping):
-            recipe = on_gpu(recipe, gpu)
+            recipe = on_gpu(recipe, gpu, given.get("framework"))
         if given.get("framework") is not None:
             _check_objects(recipe, cluster)
             a = model.architecture
@@ -120,10 +120,14 @@ class Job:
         return moved
 
 
-def on_gpu(recipe: Mapping[str, Any], gpu: Gpu) -> Mapping[str, Any]:
+def on_gpu(recipe: Mapping[str, Any], gpu: Gpu, framework: object = None) -> Mapping[str, Any]:
     """Return a recipe with what a GPU leaves no choice of, where the recipe leaves it open."""
     kernels = {"attention": "eager"} if gpu.device == "mps" else {}
-    return kernels | dict(recipe if gpu.bf16 else half_precision(recipe))
+    if gpu.bf16:
+        return kernels | dict(recipe)
+    casts = framework is not None and recipe.get("method") == "qlora"
+    upcast = casts and apply_framework(framework, recipe, {})[1].get("params") == "fp32"
+    return kernels | dict(half_precision(recipe, wide=upcast))
 
 
 def job_data(job: Job, model: object) -> dict[str, object]:
@@ -137,17 +141,18 @@ def job_data(job: Job, model: object) -> dict[str, object]:
     return found | ({"framework": job.framework.name} if job.framework else {})
 
 
-def half_precision(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+def half_precision(recipe: Mapping[str, Any], *, wide: bool = False) -> Mapping[str, Any]:
     """Return a recipe on GPUs without bf16, in fp16 autocast where it leaves its precision open: of
-    16-bit weights where fp32 adapters train beside them.
+    16-bit weights where fp32 adapters train beside them, unless these weights are `wide`.
     """
     if recipe.keys() & {"params", "compute"}:
         return recipe
+    autocast = {"params": "fp32", "compute": "fp16"}
     if recipe.get("method", "full") == "full":
-        return {**recipe, "params": "fp32", "compute": "fp16"}
+        return {**recipe, **autocast}
     lora = recipe.get("lora") or {}
     lora = {"dtype": "fp32", **lora} if isinstance(lora, Mapping) else lora
-    return {**recipe, "params": "fp16", "lora": lora}
+    return {**recipe, **(autocast if wide else {"params": "fp16"}), "lora": lora}
 
 
 def read_model(given: object) -> ModelConfig:

@@ -101,6 +101,10 @@ def _four_bits(asked: Settings) -> bool:
     return asked.get("method") == "qlora"
 
 
+def _old_trl_qlora(asked: Settings) -> bool:
+    return _four_bits(asked) and _named_before(asked, 0, 25)
+
+
 def _stacked(asked: Settings) -> bool:
     """Return whether experts below a quantized base are stacked: all since transformers 5, before
     it those of models that came so.
@@ -161,6 +165,7 @@ _TRAINER: Final = (
         "models/llama4/modeling_llama4.py (routed_in)",
     ),
 )
+_KBIT: Final = ("params", "fp32", "prepare_model_for_kbit_training casts what is not quantized")
 _PEFT: Final = ("lora.library", "peft", "adapters are those of PEFT")
 _WIDE: Final = ("lora.dtype", "fp32", "PEFT keeps adapters in fp32 (autocast_adapter_dtype)")
 _AUTOCAST: Final = ("lora.autocast", True, "bf16=True: their matmuls run in bf16")
@@ -196,6 +201,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
             *("reentrant", True, "before version 5 (say it), by FSDP1 where weights are sharded"),
             *(_old, "transformers 4.48 src/transformers/modeling_utils.py (use_reentrant)"),
         ),
+        (*_KBIT, _four_bits, "with PEFT 0.21 src/peft/utils/other.py"),
         (*_STACKED, _stacked, "integrations/bitsandbytes.py"),
         (
             *("whole_experts", False, "experts are quantized, too, before version 5 (say it)"),
@@ -216,6 +222,7 @@ FRAMEWORKS: Final[dict[str, tuple[Default, ...]]] = {
             *("loss", "fused_linear", "the head's loss runs in tiles, without full logits"),
             "TRL 1.16 trl/trainer/utils.py (add_fused_lm_head)",
         ),
+        (*_KBIT, _old_trl_qlora, "TRL 0.24 trl/models/utils.py; pull request 4335 left it in 0.25"),
         *_TRAINER,
         _UNQUANTIZED,
         (*_PEFT, "TRL 1.16 trl/trainer/sft_trainer.py"),
@@ -547,5 +554,5 @@ def _is_allowed(key: str, asked: Settings) -> bool:
     if key == "master":
         return asked.get("params", "bf16") != "fp32"
     if key == "params":
-        return not asked.get("base") and asked.get("master") is None
+        return asked.get("master") is None and not (_full(asked) and asked.get("base"))
     return True

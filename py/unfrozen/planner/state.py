@@ -247,7 +247,7 @@ def recipe_json(state: State) -> dict[str, object]:
     recipe |= {"lora": lora} if lora else {}
     gpu = read_gpu(name) if (name := text_of(state, "gpu")) else None
     if gpu:
-        recipe = dict(on_gpu(recipe, gpu))
+        recipe = dict(on_gpu(recipe, gpu, text_of(state, "framework") or None))
     if not text_of(state, "framework"):  # whose defaults then apply
         recipe = runner_defaults(model, recipe, gpu) | recipe
     return recipe

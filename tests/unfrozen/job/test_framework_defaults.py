@@ -187,6 +187,26 @@ def test_checkpoints_are_those_of_the_version(name: str, method: str, *, reentra
 
 
 @pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        *(("transformers", 4), ("PEFT 0.21", 4), ("trl", 2), ("trl 0.24.0", 4), ("trl 0.25", 2)),
+        *(("axolotl", 2), ("llama-factory", 2), ("ms-swift", 2), ("unsloth", 2)),
+    ],
+)
+def test_what_qlora_does_not_quantize_is_as_wide_as_its_framework_leaves_it(
+    name: str, width: int
+) -> None:
+    asked = {"method": "qlora", "base": "nf4"}
+    found, small = job(name, recipe=asked), job(name, recipe=asked, gpu="T4")
+    embedding = LLAMA["vocab_size"] * LLAMA["hidden_size"]
+    assert sum(frozen_bytes(found.model, found.recipe)) > width * embedding
+    assert BYTES[found.recipe.params] == BYTES[small.recipe.params] == width
+    assert (found.recipe.compute, small.recipe.compute) == ("bf16", "fp16")
+    assert job(name, recipe=asked | {"params": "bf16"}).recipe.params == "bf16"
+    assert BYTES[job(name, recipe={"method": "lora"}, gpu="T4").recipe.params] == 2
+
+
+@pytest.mark.parametrize(
     ("name", "whole"),
     [
         *(("accelerate", True), ("accelerate 1.10.1", False), ("accelerate 1.11", True)),
