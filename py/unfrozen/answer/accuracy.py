@@ -36,7 +36,9 @@ _LOSS = {
     "fused_linear": "fused loss",
     "vocab_parallel": "loss split over the vocabulary",
 }
-_ATTENTION = {"eager": "eager attention", "flash": "flash attention"}
+_ATTENTION = {"eager": "eager attention", "flash": "flash attention"} | {
+    f"flash{version}": f"FlashAttention-{version}" for version in (2, 3, 4)
+}
 _NAMES = {"adamw": "AdamW"}
 _SHARDING = {"zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3"}
 

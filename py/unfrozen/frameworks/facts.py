@@ -78,8 +78,8 @@ def _meaning(key: str, row: Key, value: Any) -> Any:
         known = {each.lower(): meaning for each, meaning in row.words.items()}
         if word in known:
             return None if known[word] == "" else known[word]
-        if row.fact == "attention" and "flash" in word:
-            return "flash"
+        if row.fact == "attention" and "flash" in word:  # a kernel of the hub
+            return "flash" + (word[-1] if word.endswith(("attn3", "attn4")) else "")
         bound = f"known values are {', '.join(known)}"
         raise PlanError(key, value, bound, "use one of them")
     if row.fact in kinds["flags"]:
@@ -110,7 +110,7 @@ def job_facts(job: Job) -> Facts:
     return {
         **{name: getattr(recipe, name) for name in ("seq_len", "micro_batch", "grad_accum")},
         "step_sequences": recipe.micro_batch * recipe.grad_accum * cluster.replicas,
-        "attention": recipe.attention,
+        "attention": "flash" if recipe.attention == "flash2" else recipe.attention,
         "checkpointing": "offload" if away else recipe.checkpointing,
         "compile": recipe.kernels == "fused" or None,
         "frozen_tower": recipe.frozen_tower if has_tower else None,

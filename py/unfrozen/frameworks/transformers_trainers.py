@@ -72,7 +72,8 @@ WHOLE_LAYERS: Final[dict[str, tuple[Any, ...]]] = {
     "expert_tensor_parallel": (None,),
 }
 """Layers are whole on each GPU."""
-_ATTENTION: Final = ("flash", "sdpa", "eager")
+_FLASH: Final = ("flash", "flash2", "flash3")
+_ATTENTION: Final = (*_FLASH, "sdpa", "eager")
 
 
 def accelerate_job(job: Job) -> Job:
@@ -85,11 +86,11 @@ def accelerate_job(job: Job) -> Job:
         offload=("none",),
         **WHOLE_LAYERS,
         checkpointing=("none", "full"),
-        attention=_ATTENTION,
+        attention=(*_ATTENTION, "flash4"),
         base=(None, "nf4", "nf4-dq") if cluster.stage else (None, "nf4", "nf4-dq", "int8"),
     )
     ranks = cluster.context_parallel
-    if ranks > 1 and (cluster.shard_size or cluster.stage < 2 or recipe.attention != "flash"):
+    if ranks > 1 and (cluster.shard_size or cluster.stage < 2 or not recipe.flashes):
         bound = "accelerate splits a sequence under FSDP2 over all GPUs and without a mask"
         raise PlanError("cluster.context_parallel", ranks, bound, "use zero3 and flash")
     refuse_tower(job, ACCELERATE)
@@ -125,7 +126,7 @@ def deepspeed_job(job: Job) -> Job:
         job,
         DEEPSPEED,
         checkpointing=("none", "full"),
-        attention=_ATTENTION,
+        attention=(*_ATTENTION, "flash4"),
         sharding=("zero1", "zero2", "zero3"),
     )
     refuse_tower(job, DEEPSPEED)
@@ -166,7 +167,7 @@ def axolotl_job(job: Job) -> Job:
         context_parallel=(1,),
         **WHOLE_LAYERS,
         checkpointing=("none", "full"),
-        attention=("flash",),
+        attention=_FLASH,
         base=(None, "nf4", "nf4-dq") if cluster.stage else (None, "nf4", "nf4-dq", "int8"),
     )
     refuse_tower(job, AXOLOTL)

@@ -29,7 +29,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from unfrozen.errors import ModelError, PlanError
-from unfrozen.hardware import Gpu, find, gpu_data, gpu_of
+from unfrozen.hardware import GPUS, Gpu, find, gpu_data, gpu_of
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout
@@ -249,6 +249,11 @@ _ON_APPLE: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
 own; transformers documentation, Apple Silicon; docs/mac.md of Axolotl)."""
 
 
+_NEWEST: Final = {"flash3": ("H", "GH"), "flash4": ("H", "GH", "B", "GB2", "GB3")}
+"""How the GPUs are called that kernels of an attention exist for: Hopper, and with it Blackwell's
+of data centers (Dao-AILab/flash-attention README; flash_attn/cute/interface.py)."""
+
+
 def _check_dtype(job: Job) -> None:
     recipe = job.recipe
     if job.gpu is None:
@@ -266,11 +271,15 @@ def _check_dtype(job: Job) -> None:
         bound = f"the {job.gpu.name} has no {recipe.compute}"
         remedy = f"use bf16, or one of {', '.join(BLOCK_SCALED[recipe.compute])}"
         raise PlanError("recipe.compute", recipe.compute, bound, remedy)
+    if job.gpu in GPUS and not job.gpu.name.startswith(_NEWEST.get(recipe.attention, "")):
+        bound = f"FlashAttention-{recipe.attention[-1]} has no kernels for the {job.gpu.name}"
+        remedy = "use flash" if job.gpu.flash else "use efficient"
+        raise PlanError("recipe.attention", recipe.attention, bound, remedy)
     if job.gpu.bf16:
         return
-    if recipe.attention == "flash":
+    if recipe.flashes:
         bound = f"the {job.gpu.name} has no FlashAttention, which begins with Ampere"
-        raise PlanError("recipe.attention", "flash", bound, "use efficient")
+        raise PlanError("recipe.attention", recipe.attention, bound, "use efficient")
     for key in ("params", "compute", "grads", "moments"):
         if getattr(recipe, key) == "bf16":
             bound = f"the {job.gpu.name} has no bf16"

@@ -284,13 +284,17 @@ class Recipe:
         "Activations",
         {
             "flash": "FlashAttention (no mask)",
+            "flash2": "FlashAttention-2",
+            "flash3": "FlashAttention-3 (Hopper)",
+            "flash4": "FlashAttention-4 (Hopper, Blackwell)",
             "efficient": "memory-efficient SDPA (no mask)",
             "sdpa": "SDPA (mask in every layer)",
             "sdpa_masked": "SDPA (one shared mask)",
             "eager": "eager (stores the scores)",
         },
     )
-    """flash takes no mask (sequences without padding, or FlashAttention itself); efficient is
+    """flash takes no mask (sequences without padding, or FlashAttention itself), in the framework's
+    default version; the numbered ones differ in time alone; efficient is
     PyTorch's kernel in fp32 and on GPUs before Ampere, as the runner calls it: no mask, keys and
     values not repeated, its output copied; sdpa is what
     transformers runs on padded sequences: a boolean mask that every layer casts, keys and values
@@ -507,6 +511,11 @@ class Recipe:
         return self.no_sync and self.grad_accum > 1 and self.lora is None
 
     @property
+    def flashes(self) -> bool:
+        """Whether attention is FlashAttention, of any version: without a mask or stored scores."""
+        return self.attention.startswith("flash")
+
+    @property
     def saved_bytes(self) -> int:
         """Bytes of a number of the embedding and head that train beside adapters."""
         return BYTES["fp32" if self.lora and self.lora.saved_fp32 else self.params]
@@ -536,6 +545,9 @@ class Recipe:
         """Return the recipe of a job, with defaults. Raises PlanError."""
         if not isinstance(given, Mapping):
             raise PlanError("recipe", given, "it must be an object", "give {} for the defaults")
+        if str(given.get("attention")).startswith("flash_attention"):  # as transformers spells it
+            name = str(given["attention"]).replace("_attention", "").replace("_", "")
+            given = {**given, "attention": name}
         for key, value in given.items():
             if key in RECIPE_SETTINGS:
                 check_setting(RECIPE_SETTINGS[key], value)

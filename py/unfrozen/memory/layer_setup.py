@@ -122,7 +122,7 @@ class LayerSetup(NamedTuple):
         return cls(
             compute,
             stream,
-            recipe.attention,
+            "flash" if recipe.flashes else recipe.attention,
             recipe.kernels,
             recipe.seq_len,
             recipe.micro_batch > 1,

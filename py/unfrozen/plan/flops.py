@@ -62,7 +62,8 @@ def flops(job: Job) -> Flops:
     head = 0 if recipe.loss == "classification" else 2 * a.vocab * a.hidden
     scored = score_widths(a)
     causal = (recipe.seq_len + 1) * scored * seen_share(a.windows, recipe.seq_len)
-    scores = causal if recipe.attention in ("flash", "efficient") else 2 * recipe.seq_len * scored
+    maskless = recipe.flashes or recipe.attention == "efficient"
+    scores = causal if maskless else 2 * recipe.seq_len * scored
     beside = 2 * adapter_parameters(job)
     forward = layers + head + beside
     backward = (1 if frozen(job) else 2) * layers + (2 if head_trains(job) else 1) * head

@@ -53,6 +53,36 @@ def test_a_written_command_is_read_as_its_job(name: str, gpus: int, kernels: str
     assert count >= 2 or name == "unsloth"
 
 
+@pytest.mark.parametrize(
+    ("name", "versions"),
+    [
+        *((name, "234") for name in ("accelerate", "deepspeed")),
+        *((name, "23") for name in ("axolotl", "llama-factory")),
+    ],
+)
+def test_a_version_of_flash_attention_is_written_and_read(name: str, versions: str) -> None:
+    for version in "234":
+        found = list(taken(name, job(attention=f"flash{version}"), 4))
+        assert bool(found) == (version in versions)
+        for one in found:
+            expected = "flash" if version == "2" else f"flash{version}"
+            assert read_back(name, one).recipe.attention == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "version"),
+    [
+        *(("flash_attention_2", "flash"), ("kernels-community/flash-attn2", "flash")),
+        *(("flash_attention_3", "flash3"), ("kernels-community/vllm-flash-attn3", "flash3")),
+        *(("flash_attention_4", "flash4"), ("kernels-community/flash-attn4", "flash4")),
+    ],
+)
+def test_the_version_of_a_kernel_is_read(word: str, version: str) -> None:
+    text = axolotl(attn_implementation=word)
+    found = read_job("job.yaml", text, no_file).job
+    assert found["recipe"]["attention"] == version
+
+
 @pytest.mark.parametrize("name", [name for name in READ if name not in ("torchtitan", "megatron")])
 @pytest.mark.parametrize("gpus", [1, 4])
 def test_adapters_are_read_as_they_are_written(name: str, gpus: int) -> None:

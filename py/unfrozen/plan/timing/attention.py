@@ -32,6 +32,8 @@ without mask, times causal over not of the forward pass."""
 _SHORTEST: Final = 512
 _NARROW: Final = 284 / 319
 """Heads of 64 over heads of 128 at 4,096 positions (the same figure)."""
+_VERSIONS: Final[dict[str, Kernel]] = {"flash2": "flash-2", "flash3": "newest", "flash4": "newest"}
+"""The kernel of each version: cuDNN's rates are the newest ones'."""
 FIRST_VERSION: Final = 1 / 1.8
 """FlashAttention in Triton over the second version: that is 1.3 to 2.5 times as fast (arXiv
 2307.08691, section 4.1); this is the geometric mean."""
@@ -66,13 +68,15 @@ def by_megatron(job: Job) -> bool:
 def kernel(job: Job) -> Kernel:
     """Return the kernel that a job's attention runs.
 
-    A job that names its framework says it. Else recipes that sum 16-bit gradients in fp32 are
-    Megatron's, whose Transformer Engine takes cuDNN from Hopper on. GPT without biases, trained
-    from fp32 weights, is llm-foundry's MPT of 2023, whose published runs took the Triton kernel
-    (scripts/train/benchmarking/submit_benchmarks.py). PyTorch drops a causal mask that pads
-    nothing, so that "sdpa" is FlashAttention-2 as well.
+    It may name the version; else its framework has a default. Where none is named, recipes that sum
+    16-bit gradients in fp32 are Megatron's, whose Transformer Engine takes cuDNN from Hopper on.
+    GPT without biases, trained from fp32 weights, is llm-foundry's MPT of 2023, whose published
+    runs took the Triton kernel (scripts/train/benchmarking/submit_benchmarks.py). PyTorch drops a
+    causal mask that pads nothing, so that "sdpa" is FlashAttention-2 as well.
     """
     recipe, a = job.recipe, job.model.architecture
+    if recipe.attention in _VERSIONS:
+        return _VERSIONS[recipe.attention]
     if recipe.attention == "eager" or recipe.compute == "fp32":
         return "eager" if recipe.attention == "eager" else "masked"
     if recipe.attention in ("sdpa_masked", "efficient"):
@@ -98,7 +102,7 @@ def attention(job: Job, local: Architecture, gpu: Gpu, matmuls: float, memory: f
     flops = 2.0 * recipe.tokens * recipe.seq_len * sum(local.score_widths) / ranks
     if not flops:
         return Attention(scans, AGAIN * scans)
-    if recipe.attention in ("flash", "efficient"):  # the others compute what a window hides
+    if recipe.flashes or recipe.attention == "efficient":  # the others compute what a window hides
         flops *= seen_share(local.windows, recipe.seq_len)
     if chosen == "eager":
         scores = recipe.tokens * recipe.seq_len * local.heads / ranks

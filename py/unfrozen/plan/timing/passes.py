@@ -258,7 +258,7 @@ class BatchTime:
         memory = self.machine.wide.memory
         forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
         if recipe.compute in LOW_BITS:
-            engine = kernel(self.job) == "newest"
+            engine = by_megatron(self.job)
             forward += self._cast(matmuls, weights=not engine)
             backward += 2 * self._cast(matmuls, weights=False)
         added = self._accumulated(matmuls)
@@ -273,7 +273,7 @@ class BatchTime:
         """Return the bytes moved by casts to fp8: the inputs of matmuls, and the weights unless
         they are cast once a step, as in Transformer Engine.
         """
-        width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
+        width = FUSED_CAST_BYTES if by_megatron(self.job) else CAST_BYTES
         inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.times for p in matmuls)
         own = weights * sum(p.weights for p in matmuls)
         return width * (inputs + own)
@@ -321,7 +321,7 @@ class BatchTime:
         recomputation stops at the last tensor that backward reads (torch/utils/checkpoint.py,
         `_StopRecomputationError`). Megatron and reentrant checkpoints repeat it.
         """
-        if kernel(self.job) == "newest" or self.job.recipe.reentrant:
+        if by_megatron(self.job) or self.job.recipe.reentrant:
             return 0.0
         return self._matmuls(matmuls[-1:])[0]
 

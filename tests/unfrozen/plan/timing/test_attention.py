@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
+from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.step_time import job_gpu
+from unfrozen.plan import plan_job
+from unfrozen.plan.flops import flops
+from unfrozen.plan.step_time import job_gpu, step_time
 from unfrozen.plan.timing.attention import Attention, attention, kernel
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 FLASH = {"attention": "flash", "seq_len": 4096}
+VERSIONS = {"flash2": (319, 269), "flash3": (518, 424), "flash4": (518, 424)}
 MEGATRON = {"params": "bf16", "grads": "fp32"}
 MPT = {
     "model_type": "gpt",
@@ -25,9 +29,12 @@ MPT = {
 }
 
 
-def job(recipe: dict[str, Any], gpu: str = "H100", **cluster: Any) -> Job:
+def job(
+    recipe: dict[str, Any], gpu: str = "H100", framework: str | None = None, **cluster: Any
+) -> Job:
     config = MPT if recipe.pop("mpt", False) else LLAMA
-    return Job.read({"model": config, "recipe": recipe, "cluster": cluster, "gpu": gpu})
+    given = {"model": config, "recipe": recipe, "cluster": cluster, "gpu": gpu}
+    return Job.read(given | {"framework": framework})
 
 
 def seconds(recipe: dict[str, Any], gpu: str = "H100", **cluster: Any) -> Attention:
@@ -42,6 +49,56 @@ def test_each_job_runs_the_kernel_of_its_kind() -> None:
     assert kernel(job({"attention": "flash", "params": "fp32", "mpt": True})) == "flash-1"
     assert kernel(job({"attention": "eager"})) == "eager"
     assert kernel(job({"attention": "sdpa_masked"})) == "masked"
+
+
+@pytest.mark.parametrize(
+    ("framework", "gpu", "expected"),
+    [
+        *((name, "B200", "flash-2") for name in ("transformers", "trl", "axolotl", "deepspeed")),
+        *(("megatron", "H100", "newest"), ("llm-foundry", "H100", "flash-1")),
+        ("torchtitan", "H100", "flash-2"),
+    ],
+)
+def test_flash_is_the_version_of_the_framework_unless_the_job_names_one(
+    framework: str, gpu: str, expected: str
+) -> None:
+    assert kernel(job({"attention": "flash"}, gpu, framework)) == expected
+    named = {"flash2": "flash-2", "flash_attention_2": "flash-2", "flash4": "newest"}
+    for asked, version in named.items():
+        assert kernel(job({"attention": asked}, gpu, framework)) == version
+
+
+def test_a_version_changes_the_time_alone() -> None:
+    found = {name: job({"attention": name, "seq_len": 4096}) for name in VERSIONS}
+    assert len({plan_job(each).allocated_bytes for each in found.values()}) == 1
+    assert len({flops(each) for each in found.values()}) == 1
+    for name, (forward, backward) in VERSIONS.items():
+        timed = seconds({"attention": name, "seq_len": 4096})
+        half = 2 * 4096 * 4096 * 4096
+        assert timed.forward == pytest.approx(half / (forward * 1e12))
+        assert timed.backward == pytest.approx(2.5 * half / (backward * 1e12))
+
+
+def test_a_window_hides_scores_from_each_version() -> None:
+    config = CATALOGUE["openai/gpt-oss-20b"].config
+    asked = {"model": config, "gpu": "H100"}
+    found = [Job.read(asked | {"recipe": {"attention": name}}) for name in ("flash", "flash2")]
+    assert step_time(found[0]) == step_time(found[1])
+
+
+@pytest.mark.parametrize(
+    ("attention", "gpu"),
+    [
+        *(("flash3", name) for name in ("A100 40GB", "RTX 4090", "L40S", "MI300X", "B200", "T4")),
+        *(("flash4", name) for name in ("A100 40GB", "RTX 5090", "GB10", "T4")),
+        *(("flash2", name) for name in ("T4", "V100 PCIe 16GB")),
+    ],
+)
+def test_a_version_without_kernels_for_a_gpu_is_refused(attention: str, gpu: str) -> None:
+    with pytest.raises(PlanError, match=r"recipe.attention.*(use flash|use efficient)"):
+        job({"attention": attention}, gpu)
+    for name in ("H100", "GH200 96GB", "H20 96GB"):
+        assert job({"attention": attention}, name).recipe.flashes
 
 
 def test_newer_kernels_are_faster_and_masks_and_scores_slower() -> None:
