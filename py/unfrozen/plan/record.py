@@ -140,7 +140,7 @@ SPEEDS: Final[dict[str, Band]] = {
     "long": Band(6, 2, 0.370, 0.650),
     "adapters": Band(60, 8, 0.176, 0.930),
     "spread_experts": Band(10, 1, 0.160, 0.654),
-    "experts": Band(13, 5, 0.146, 0.271),
+    "experts": Band(13, 5, 0.169, 0.548),
     "low": Band(40, 7, 0.060, 0.607),
     "unlinked": Band(1, 1, 2.239, 2.239),
     "machine": Band(141, 17, 0.160, 0.441),

@@ -47,6 +47,9 @@ As transformers has it (`eager_attention_forward`): a product written; scaled, m
 and written; softmax in fp32 and cast back, each read and written; read by the product with values.
 Backward two products read the scores' gradient and one writes it, one reads the scores; the casts,
 the softmax (gradient and result read) and the scaling are read and written."""
+FUSED_SCORES: Final = (4, 7)
+"""The same in numbers of the scores' width, where one kernel scales, masks and takes the softmax,
+as in Megatron-LM (fused_kernels/scaled_upper_triang_masked_softmax.h)."""
 BACKWARD: Final = 2.5
 """Matmuls backward over those forward: five to two."""
 
@@ -106,7 +109,9 @@ def attention(job: Job, local: Architecture, gpu: Gpu, matmuls: float, memory: f
         flops *= seen_share(local.windows, recipe.seq_len)
     if chosen == "eager":
         scores = recipe.tokens * recipe.seq_len * local.heads / ranks
-        ahead, back = (width * scores / memory for width in SCORE_BYTES[BYTES[recipe.compute]])
+        width = BYTES[recipe.compute]
+        fused = [each * width for each in FUSED_SCORES] if recipe.kernels == "fused" else None
+        ahead, back = (size * scores / memory for size in fused or SCORE_BYTES[width])
         return Attention(flops / matmuls + ahead, 2 * flops / matmuls + back)
     forward, backward = _rates(chosen, gpu, recipe.seq_len, local.head_dim)
     flops *= 1.0 if chosen == "masked" else 0.5

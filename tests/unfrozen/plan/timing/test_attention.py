@@ -164,6 +164,14 @@ def test_eager_attention_computes_both_halves_and_moves_each_score_kernel_by_ker
     assert found.backward == pytest.approx(8 * scores * 4096 / 7e14 + moved[1])
 
 
+def test_a_fused_softmax_reads_and_writes_each_score_once() -> None:
+    scores = 4096 * 4096
+    found = seconds({"attention": "eager", "kernels": "fused", "seq_len": 4096})
+    moved = [width * scores * 32 / 2.5e12 for width in (2 + 2 + 2 + 2, 2 + 2 + 3 * 2 + 2 + 2)]
+    assert found.forward == pytest.approx(4 * scores * 4096 / 7e14 + moved[0])
+    assert found.backward == pytest.approx(8 * scores * 4096 / 7e14 + moved[1])
+
+
 @pytest.mark.parametrize(
     ("head_dim", "share"),
     [
